@@ -1,0 +1,2 @@
+//! fama
+fn main() {}

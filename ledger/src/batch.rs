@@ -1,0 +1,353 @@
+//! Batches: the unit in which a log grows, ended by the root of all that it says.
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::codec;
+use crate::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
+use crate::fold::{Effect, Fold, Outcome, Place, Void};
+use crate::id::{ManifestHash, StateRoot};
+use crate::limits;
+use crate::manifest::{LogId, Manifest};
+use crate::map::StateMap;
+use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
+use crate::time::Millis;
+
+/// The state maps that one log carries, in memory, in step with its rows.
+#[derive(Clone, Debug)]
+pub struct LogMaps {
+    maps: BTreeMap<String, (MapId, StateMap)>,
+}
+
+impl LogMaps {
+    /// The names of the maps that `log` carries under `manifest`, sorted.
+    #[must_use]
+    pub fn names(manifest: &Manifest, log: &LogId) -> Vec<MapName> {
+        let mut names: Vec<_> = manifest.homes_of(log).map(MapName::home).collect();
+        names.extend([MapName::statements(&log.operator), MapName::claims(&log.operator), MapName::log(log)]);
+        names.sort();
+        names
+    }
+
+    /// Rebuilds the maps by one scan of their rows.
+    ///
+    /// # Errors
+    /// [`RowError`]: the storage failed or is broken.
+    pub fn load<S: Rows>(manifest: &Manifest, log: &LogId, rows: &S) -> Result<Self, RowError<S::Error>> {
+        let mut maps = BTreeMap::new();
+        for name in Self::names(manifest, log) {
+            let mut leaves = Vec::new();
+            rows.scan(name.id(), &[], &mut |key, value| {
+                leaves.push((key.to_vec(), crate::map::value_hash(value)));
+                core::ops::ControlFlow::Continue(())
+            })
+            .map_err(RowError::Storage)?;
+            let map = StateMap::from_sorted(leaves).map_err(|_| RowError::Broken(codec::CodecError::Malformed))?;
+            maps.insert(name.as_str().to_string(), (name.id(), map));
+        }
+        Ok(Self { maps })
+    }
+
+    /// BLAKE3 of the strict codec of the sorted list of (name, root).
+    #[must_use]
+    pub fn state_root(&self) -> StateRoot {
+        let list: Vec<(String, StateRoot)> =
+            self.maps.iter().map(|(name, (_, map))| (name.clone(), map.root())).collect();
+        StateRoot(*blake3::hash(&codec::encode(&list)).as_bytes())
+    }
+
+    /// Takes changed rows over.
+    ///
+    /// # Panics
+    /// If a row's key is empty or too long: [`rows`] makes no such key.
+    pub fn update(&mut self, changes: &Changes) {
+        for (id, map) in self.maps.values_mut() {
+            let range = changes.range((*id, Vec::new())..).take_while(|((map, _), _)| map == id);
+            let hashed: Vec<_> = range
+                .map(|((_, key), value)| (key.as_slice(), value.as_ref().map(|value| crate::map::value_hash(value))))
+                .collect();
+            map.update(&hashed).expect("row keys are sorted, prefix-free and of bounded length");
+        }
+    }
+}
+
+/// Why a batch can be in no valid log. Its log's owner is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// No state entry at the end, one in the middle, one alone, or too many entries.
+    #[error("a batch is 1 to 4096 entries and then a state entry")]
+    Shape,
+    /// An entry's time is before the one before it, or a state entry's is not the same.
+    #[error("entry {index}: its time {time} does not follow {before}")]
+    Time {
+        /// The entry.
+        index: u64,
+        /// Its time.
+        time: Millis,
+        /// The time before.
+        before: Millis,
+    },
+    /// Not an adoption of the version that comes next, alone in its batch.
+    #[error(
+        "entry {index}: a log begins by adopting the version that brought it, versions follow in order, alone in their batch"
+    )]
+    Adopt {
+        /// The entry.
+        index: u64,
+    },
+    /// Beyond the bytes of the day.
+    #[error("entry {index}: more than {max} bytes on one day")]
+    Bytes {
+        /// The entry.
+        index: u64,
+        /// The policy's `daily_bytes`.
+        max: u64,
+    },
+    /// The state entry's root is not what the entries make.
+    #[error("state root {given}, but the entries make {computed}")]
+    StateRoot {
+        /// In the log.
+        given: StateRoot,
+        /// Recomputed.
+        computed: StateRoot,
+    },
+}
+
+impl BatchError {
+    /// Stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Shape => "batch_shape",
+            Self::Time { .. } => "time_back",
+            Self::Adopt { .. } => "adopt",
+            Self::Bytes { .. } => "daily_bytes",
+            Self::StateRoot { .. } => "state_root",
+        }
+    }
+}
+
+/// Why nothing can be said, or what is wrong.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError<E> {
+    /// The owner's fault.
+    #[error("{0}")]
+    Invalid(#[from] BatchError),
+    /// Our storage's.
+    #[error("{0}")]
+    Rows(#[from] RowError<E>),
+}
+
+/// Builds or replays one batch: entries in, changed rows out.
+pub struct Batch<'a, S> {
+    manifest: &'a Manifest,
+    map: MapId,
+    fold: Fold<'a, S>,
+    log: Option<LogRow>,
+    size: u64,
+    entries: u64,
+    adopting: bool,
+}
+
+/// What a finished batch did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// Changed rows of all maps of the log.
+    pub changes: Changes,
+    /// The root after them.
+    pub state_root: StateRoot,
+    /// The time of the last entry, which the state entry has too.
+    pub time: Millis,
+}
+
+impl<'a, S: Rows> Batch<'a, S> {
+    /// Begins a batch behind `size` entries, whose rows are `rows`.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn begin(manifest: &'a Manifest, log: &'a LogId, rows: &'a S, size: u64) -> Result<Self, RowError<S::Error>> {
+        let map = MapName::log(log).id();
+        let row = rows::read::<LogRow, S>(rows, map, &())?;
+        Ok(Self { manifest, map, fold: Fold::new(manifest, log, rows), log: row, size, entries: 0, adopting: false })
+    }
+
+    /// The time that an entry taken in at `now` gets.
+    #[must_use]
+    pub fn entry_time(&self, now: Millis) -> Millis {
+        self.log.map_or(now, |log| log.time.max(now))
+    }
+
+    /// How many bytes the log has taken on the day of `time`.
+    #[must_use]
+    pub fn bytes_on(&self, time: Millis) -> u64 {
+        self.log.filter(|log| log.day == time.day()).map_or(0, |log| log.bytes)
+    }
+
+    /// How many entries the batch has.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.entries
+    }
+
+    /// Whether the batch has no entry.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    const fn index(&self) -> u64 {
+        self.size.saturating_add(self.entries)
+    }
+
+    /// What would become of `event` here; an applied one is in the batch from now on, a void one is not.
+    ///
+    /// # Errors
+    /// [`ReplayError`]: a full batch or day is an owner's own [`BatchError`].
+    pub fn admit(
+        &mut self,
+        event: VerifiedEvent,
+        now: Millis,
+    ) -> Result<Result<(VerifiedEntry, Effect), Void>, ReplayError<S::Error>> {
+        let time = self.entry_time(now);
+        let outcome = self.fold.apply(&event, Place { time, index: self.index() })?;
+        let effect = match outcome {
+            Ok(effect) => effect,
+            Err(void) => return Ok(Err(void)),
+        };
+        let entry = VerifiedEntry::of(time, event);
+        self.count(&entry)?;
+        Ok(Ok((entry, effect)))
+    }
+
+    /// The adoption that an empty log begins with.
+    ///
+    /// # Errors
+    /// [`BatchError::Adopt`] if the log is not empty.
+    pub fn adopt(&mut self, version: u32, manifest: ManifestHash, now: Millis) -> Result<VerifiedEntry, BatchError> {
+        let entry = VerifiedEntry::adopt(self.entry_time(now), version, manifest);
+        self.take_adopt(version, manifest)?;
+        self.count(&entry)?;
+        Ok(entry)
+    }
+
+    /// Takes an entry of the log as it stands there, applied or void; adoptions have no outcome.
+    ///
+    /// # Errors
+    /// [`ReplayError`].
+    pub fn replay(&mut self, entry: &VerifiedEntry) -> Result<Option<Outcome>, ReplayError<S::Error>> {
+        self.check_time(entry.time, false)?;
+        let index = self.index();
+        let outcome = match &entry.body {
+            VerifiedBody::State { .. } => return Err(BatchError::Shape.into()),
+            VerifiedBody::Adopt { version, manifest } => {
+                self.take_adopt(*version, *manifest)?;
+                None
+            }
+            VerifiedBody::Event(_) if self.log.is_none() || self.adopting => {
+                return Err(BatchError::Adopt { index }.into());
+            }
+            VerifiedBody::Event(event) => Some(self.fold.apply(event, Place { time: entry.time, index })?),
+        };
+        self.count(entry)?;
+        Ok(outcome)
+    }
+
+    fn take_adopt(&mut self, version: u32, manifest: ManifestHash) -> Result<(), BatchError> {
+        let index = self.index();
+        let genesis = version == self.manifest.version() && manifest == self.manifest.hash();
+        if index != 0 || self.log.is_some() || !genesis {
+            return Err(BatchError::Adopt { index });
+        }
+        self.adopting = true;
+        Ok(())
+    }
+
+    fn check_time(&self, time: Millis, state: bool) -> Result<(), BatchError> {
+        match self.log {
+            Some(log) if time < log.time || (state && time != log.time) => {
+                Err(BatchError::Time { index: self.index(), time, before: log.time })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts an entry's bytes to its day and remembers its time.
+    fn count(&mut self, entry: &VerifiedEntry) -> Result<(), BatchError> {
+        let limit = limits::BATCH_ENTRIES_MAX.try_into().unwrap_or(u64::MAX);
+        if self.entries >= limit {
+            return Err(BatchError::Shape);
+        }
+        let note = entry.event().and_then(|event| event.event().action.note());
+        let weight = u64::try_from(entry.bytes().len()).unwrap_or(u64::MAX);
+        let weight = weight.saturating_add(note.map_or(0, |_| limits::NOTE_QUOTA_BYTES));
+        let (day, max) = (entry.time.day(), self.manifest.policy().daily_bytes);
+        let bytes = self.bytes_on(entry.time).saturating_add(weight);
+        if bytes > max {
+            return Err(BatchError::Bytes { index: self.index(), max });
+        }
+        let version = match entry.body {
+            VerifiedBody::Adopt { version, .. } => version,
+            _ => self.log.map_or(0, |log| log.version),
+        };
+        self.log = Some(LogRow { version, time: entry.time, day, bytes });
+        self.entries = self.entries.saturating_add(1);
+        Ok(())
+    }
+
+    /// Ends the batch: takes its changes into `maps` and gives the root for its state entry.
+    ///
+    /// # Errors
+    /// [`BatchError::Shape`] if it has no entry.
+    pub fn finish(mut self, maps: &mut LogMaps) -> Result<Folded, BatchError> {
+        let Some(row) = self.log.filter(|_| self.entries > 0) else { return Err(BatchError::Shape) };
+        self.fold.rows().put(self.map, &(), &row);
+        let changes = self.fold.into_changes();
+        maps.update(&changes);
+        Ok(Folded { changes, state_root: maps.state_root(), time: row.time })
+    }
+}
+
+/// A batch of a log, replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// What it did.
+    pub folded: Folded,
+    /// What became of each entry but the last; adoptions have no outcome.
+    pub outcomes: Vec<Option<Outcome>>,
+}
+
+/// Replays one whole batch and compares its state root. On an error `maps` is as before.
+///
+/// # Errors
+/// [`ReplayError::Invalid`]: the log is invalid from here. [`ReplayError::Rows`]: our storage failed.
+pub fn replay<S: Rows>(
+    manifest: &Manifest,
+    log: &LogId,
+    rows: &S,
+    maps: &mut LogMaps,
+    size: u64,
+    entries: &[VerifiedEntry],
+) -> Result<Replayed, ReplayError<S::Error>> {
+    let Some((last, body)) = entries.split_last() else { return Err(BatchError::Shape.into()) };
+    let VerifiedBody::State { root: given } = last.body else { return Err(BatchError::Shape.into()) };
+    let mut batch = Batch::begin(manifest, log, rows, size)?;
+    let outcomes = body.iter().map(|entry| batch.replay(entry)).collect::<Result<Vec<_>, _>>()?;
+    batch.check_time(last.time, true)?;
+    let folded = batch.finish(maps)?;
+    if folded.state_root != given {
+        undo(maps, rows, &folded.changes)?;
+        return Err(BatchError::StateRoot { given, computed: folded.state_root }.into());
+    }
+    Ok(Replayed { folded, outcomes })
+}
+
+/// Puts the former rows back into `maps`: a map is determined by its rows alone.
+fn undo<S: Rows>(maps: &mut LogMaps, rows: &S, changes: &Changes) -> Result<(), RowError<S::Error>> {
+    let mut former = Changes::new();
+    for (map, key) in changes.keys() {
+        let value = rows.get(*map, key).map_err(RowError::Storage)?;
+        former.insert((*map, key.clone()), value);
+    }
+    maps.update(&former);
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The one binary format: bincode, little-endian, fixed-width integers, decoded strictly.
+use alloc::vec::Vec;
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::{Decode, Encode};
+
+/// Why bytes were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// More bytes than the bound of this kind of value.
+    #[error("{len} bytes, at most {max} allowed")]
+    TooLong {
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// Cut short, an unknown variant, or a length beyond the input.
+    #[error("bytes cut short, of an unknown variant or with a length beyond the input")]
+    Malformed,
+    /// Bytes after the value, or another encoding of the same value.
+    #[error("trailing bytes or not the canonical encoding")]
+    NotCanonical,
+    /// A field of the decoded value breaks a rule of its type.
+    #[error("a field breaks a rule of its type")]
+    Field,
+}
+
+impl CodecError {
+    /// Stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "too_long",
+            Self::Malformed => "malformed_encoding",
+            Self::NotCanonical => "not_canonical",
+            Self::Field => "malformed_field",
+        }
+    }
+}
+
+type Strict<const N: usize> = Configuration<LittleEndian, Fixint, Limit<N>>;
+
+const fn strict<const N: usize>() -> Strict<N> {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<N>()
+}
+
+/// The largest value that can be encoded or decoded, in bytes of memory claimed while decoding.
+const CLAIM_BYTES_MAX: usize = 1 << 28;
+
+/// The bytes of `value`.
+///
+/// # Panics
+/// Never for the types of this crate: none holds anything that the format cannot express.
+#[must_use]
+pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
+    bincode::encode_to_vec(value, strict::<CLAIM_BYTES_MAX>()).expect("our types have no unencodable part")
+}
+
+/// Decodes `bytes`, all of them, and refuses any encoding that [`encode`] would not have made.
+///
+/// Memory claimed before the content is seen is bounded by a small multiple of the input's length.
+///
+/// # Errors
+/// [`CodecError`]; the sender is at fault.
+pub fn decode<T: Decode<()> + Encode>(bytes: &[u8], max: usize) -> Result<T, CodecError> {
+    let len = bytes.len();
+    if len > max {
+        return Err(CodecError::TooLong { len, max });
+    }
+    // A value takes at most some eight times its encoded length in memory (a Vec of short strings).
+    let (value, used) = match len {
+        0..=0x400 => bincode::decode_from_slice(bytes, strict::<0x2000>()),
+        0x401..=0x4000 => bincode::decode_from_slice(bytes, strict::<0x2_0000>()),
+        0x4001..=0x4_0000 => bincode::decode_from_slice(bytes, strict::<0x20_0000>()),
+        _ => bincode::decode_from_slice(bytes, strict::<CLAIM_BYTES_MAX>()),
+    }
+    .map_err(|_| CodecError::Malformed)?;
+    if used != len || encode(&value) != bytes { Err(CodecError::NotCanonical) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::vec;
+
+    #[test]
+    fn strict() {
+        let bytes = encode(&vec![String::from("ab"), String::new()]);
+        assert_eq!(bytes, [2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(decode::<Vec<String>>(&bytes, 64), Ok(vec![String::from("ab"), String::new()]));
+        assert_eq!(decode::<Vec<String>>(&bytes, 8), Err(CodecError::TooLong { len: 26, max: 8 }));
+        for end in 0..bytes.len() {
+            assert_eq!(decode::<Vec<String>>(&bytes[..end], 64), Err(CodecError::Malformed), "cut at {end}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert_eq!(decode::<Vec<String>>(&longer, 64), Err(CodecError::NotCanonical));
+        assert_eq!(decode::<Vec<u8>>(&u64::MAX.to_le_bytes(), 64), Err(CodecError::Malformed));
+    }
+}

@@ -1,0 +1,294 @@
+//! A state map: the Merkle tree over sorted rows whose root two nodes compare.
+//!
+//! It keeps each row's key and the hash of its value, not the value. Its root depends on the rows
+//! alone, never on the updates that led to them.
+mod build;
+mod hash;
+mod proof;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::{fmt, mem};
+
+pub use self::hash::value_hash;
+pub use self::proof::{MapProof, PROOF_BYTES_MAX, ProofError};
+
+use self::build::Builder;
+use self::hash::{Hash, bit, common_bits, inner_hash, leaf_hash};
+use crate::id::StateRoot;
+
+/// Longest key of a row, in bytes. It bounds the depth of the tree, and so of every recursion, to 1,024.
+pub const KEY_BYTES_MAX: usize = 128;
+
+/// Why rows or changes were refused: always the caller's mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// A key is empty or longer than [`KEY_BYTES_MAX`].
+    #[error("a key of {0} bytes, want 1 to {KEY_BYTES_MAX}")]
+    KeyLength(usize),
+    /// Keys are not in strictly ascending order.
+    #[error("keys are not in strictly ascending order")]
+    Order,
+    /// A key is a prefix of another.
+    #[error("a key is a prefix of another")]
+    Prefix,
+}
+
+/// The rows of one map as a tree in memory: some 220 bytes a row with 65-byte keys.
+#[derive(Clone, Default)]
+pub struct StateMap {
+    top: Branch,
+    rows: usize,
+}
+
+/// A subtree and its hash, kept by the parent so that an update never loads a sibling.
+///
+/// The default, a leaf of no bytes with 32 zero bytes for its hash, is the empty tree; it occurs
+/// only at the top and, within an update, where everything was removed.
+#[derive(Clone, Default)]
+struct Branch {
+    hash: Hash,
+    node: Node,
+}
+
+#[derive(Clone)]
+enum Node {
+    /// key ‖ value hash, in one allocation.
+    Leaf(Box<[u8]>),
+    Inner(Box<Inner>),
+}
+
+/// The keys of both sides agree in the bits before `depth` and differ in that bit: 0 = left.
+#[derive(Clone)]
+struct Inner {
+    depth: u16,
+    left: Branch,
+    right: Branch,
+}
+
+/// A change that has an effect.
+struct Change<'a> {
+    key: &'a [u8],
+    value: Option<&'a Hash>,
+    /// The first bit in which the key differs from every row of the map, or [`PRESENT`].
+    fork: u16,
+}
+
+/// In place of a depth: the key has a row, or there is no deeper node. Above every depth there is.
+const PRESENT: u16 = u16::MAX;
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::Leaf(Box::default())
+    }
+}
+
+impl Branch {
+    fn leaf(key: &[u8], value: &Hash) -> Self {
+        Self { hash: leaf_hash(key, value), node: Node::Leaf([key, value.as_slice()].concat().into_boxed_slice()) }
+    }
+
+    /// `key` is any key with the bits before `depth` that both sides share. Empty sides vanish.
+    fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self {
+        let mut branch = Self { hash: Hash::default(), node: Node::Inner(Box::new(Inner { depth, left, right })) };
+        branch.settle(key);
+        branch
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(&self.node, Node::Leaf(row) if row.is_empty())
+    }
+
+    fn depth(&self) -> u16 {
+        match &self.node {
+            Node::Leaf(_) => PRESENT,
+            Node::Inner(inner) => inner.depth,
+        }
+    }
+
+    /// Makes this right again after its sides changed: hashes it, or puts the only side left in its place.
+    fn settle(&mut self, key: &[u8]) {
+        let Node::Inner(inner) = &mut self.node else { return };
+        if inner.left.is_empty() {
+            *self = mem::take(&mut inner.right);
+        } else if inner.right.is_empty() {
+            *self = mem::take(&mut inner.left);
+        } else {
+            self.hash = inner_hash(inner.depth, key, &inner.left.hash, &inner.right.hash);
+        }
+    }
+
+    /// All `changes` share with the keys below this the bits before the least of their forks and this depth.
+    fn apply(&mut self, changes: &[Change<'_>]) {
+        let Some(first) = changes.first() else { return };
+        let fork = changes.iter().fold(PRESENT, |least, change| least.min(change.fork));
+        if fork < self.depth() {
+            return self.grow(fork, changes, first.key);
+        }
+        match &mut self.node {
+            Node::Leaf(_) => *self = first.value.map(|value| Self::leaf(first.key, value)).unwrap_or_default(),
+            Node::Inner(inner) => {
+                let (left, right) = split(changes, inner.depth);
+                inner.left.apply(left);
+                inner.right.apply(right);
+                self.settle(first.key);
+            }
+        }
+    }
+
+    /// Puts a node at `fork`, where some of `changes` leave this subtree, above it.
+    fn grow(&mut self, fork: u16, changes: &[Change<'_>], key: &[u8]) {
+        let (left, right) = split(changes, fork);
+        let mut old = mem::take(self);
+        *self = if left.first().is_some_and(|change| change.fork == fork) {
+            old.apply(right);
+            Self::join(fork, Self::plant(left), old, key)
+        } else {
+            old.apply(left);
+            Self::join(fork, old, Self::plant(right), key)
+        };
+    }
+
+    /// A subtree of new rows only.
+    fn plant(changes: &[Change<'_>]) -> Self {
+        let mut builder = Builder::default();
+        for change in changes {
+            if let Some(value) = change.value {
+                builder.push(change.key, value).expect("the changes were checked to ascend without prefixes");
+            }
+        }
+        builder.finish().0
+    }
+}
+
+/// The changes on the left and on the right of a node at `depth`.
+fn split<'a, 'b>(changes: &'a [Change<'b>], depth: u16) -> (&'a [Change<'b>], &'a [Change<'b>]) {
+    changes.split_at(changes.partition_point(|change| !bit(change.key, depth)))
+}
+
+/// The key and the value hash of a leaf; nothing for the empty tree.
+fn row_parts(row: &[u8]) -> Option<(&[u8], &Hash)> {
+    row.split_last_chunk()
+}
+
+fn check_key(key: &[u8]) -> Result<(), MapError> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(()) } else { Err(MapError::KeyLength(key.len())) }
+}
+
+/// Checks that `key` may follow `previous`: above it and not an extension of it.
+fn check_order(previous: &[u8], key: &[u8]) -> Result<(), MapError> {
+    match () {
+        () if key <= previous => Err(MapError::Order),
+        () if key.starts_with(previous) => Err(MapError::Prefix),
+        () => Ok(()),
+    }
+}
+
+impl StateMap {
+    /// Builds the map of `rows` (key, value hash), in linear time.
+    ///
+    /// # Errors
+    /// Any [`MapError`]: the rows must ascend strictly, with no key a prefix of another.
+    pub fn from_sorted<K: AsRef<[u8]>>(rows: impl IntoIterator<Item = (K, [u8; 32])>) -> Result<Self, MapError> {
+        let mut builder = Builder::default();
+        for (key, value) in rows {
+            builder.push(key, &value)?;
+        }
+        let (top, rows) = builder.finish();
+        Ok(Self { top, rows })
+    }
+
+    /// Sets (`Some` value hash) and removes (`None`) rows; to remove an absent one does nothing.
+    ///
+    /// # Errors
+    /// Any [`MapError`], and then nothing was changed: the keys must ascend strictly, and none may be a
+    /// prefix of another one of the changes or of the map, or the other way round, not even a removed one.
+    pub fn update<K: AsRef<[u8]>>(&mut self, changes: &[(K, Option<[u8; 32]>)]) -> Result<(), MapError> {
+        let changes = self.effective(changes)?;
+        let inserted = changes.iter().filter(|change| change.fork != PRESENT).count();
+        let removed = changes.iter().filter(|change| change.value.is_none()).count();
+        if self.top.is_empty() {
+            self.top = Branch::plant(&changes);
+        } else {
+            self.top.apply(&changes);
+        }
+        self.rows = self.rows.saturating_add(inserted).saturating_sub(removed);
+        Ok(())
+    }
+
+    /// The root: 32 zero bytes for the empty map.
+    #[must_use]
+    pub fn root(&self) -> StateRoot {
+        StateRoot(self.top.hash)
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The hash of the value at `key`, if it has a row.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<[u8; 32]> {
+        row_parts(self.nearest(key)).filter(|(near, _)| *near == key).map(|(_, value)| *value)
+    }
+
+    /// A row whose key shares with `key` as many first bits as any row does; no bytes if there are no rows.
+    fn nearest(&self, key: &[u8]) -> &[u8] {
+        let mut node = &self.top.node;
+        loop {
+            match node {
+                Node::Leaf(row) => return row,
+                Node::Inner(inner) => {
+                    let side = if bit(key, inner.depth) { &inner.right } else { &inner.left };
+                    node = &side.node;
+                }
+            }
+        }
+    }
+
+    /// The changes that do something, each with the place where it will.
+    fn effective<'a, K: AsRef<[u8]>>(&self, changes: &'a [(K, Option<[u8; 32]>)]) -> Result<Vec<Change<'a>>, MapError> {
+        let mut effective = Vec::with_capacity(changes.len());
+        let mut previous: &[u8] = &[];
+        for (key, value) in changes {
+            let key = key.as_ref();
+            check_key(key)?;
+            if !previous.is_empty() {
+                check_order(previous, key)?;
+            }
+            previous = key;
+            effective.extend(self.locate(key, value.as_ref())?);
+        }
+        Ok(effective)
+    }
+
+    /// Where a change takes effect; `None` if it has none.
+    fn locate<'a>(&self, key: &'a [u8], value: Option<&'a Hash>) -> Result<Option<Change<'a>>, MapError> {
+        let present = row_parts(self.nearest(key));
+        let fork = match present {
+            None => 0,
+            Some((near, _)) if near == key => PRESENT,
+            Some((near, _)) if near.starts_with(key) || key.starts_with(near) => return Err(MapError::Prefix),
+            Some((near, _)) => common_bits(near, key),
+        };
+        let old = present.filter(|_| fork == PRESENT).map(|(_, old)| old);
+        Ok((old != value).then_some(Change { key, value, fork }))
+    }
+}
+
+impl fmt::Debug for StateMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StateMap({} rows, {:?})", self.rows, self.root())
+    }
+}
+
+#[cfg(test)]
+mod tests;

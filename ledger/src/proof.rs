@@ -1,0 +1,218 @@
+//! Proofs that an entry is in a log, to be checked without asking anybody (c2sp.org/tlog-proof).
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use base64ct::{Base64, Encoding};
+use ed25519_dalek::VerifyingKey;
+
+use crate::checkpoint::{self, CheckpointError, Cosignature, Origin, SignedCheckpoint};
+use crate::id::Domain;
+use crate::limits;
+use crate::log::{self, Hash, PROOF_HASHES_MAX};
+use crate::signed_note::{NoteError, SignedNote, from_base64};
+
+/// Longest proof that is read, in bytes.
+pub const PROOF_BYTES_MAX: usize = 2 * limits::CHECKPOINT_BYTES_MAX;
+
+const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
+
+/// Why a text is no proof, or proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlogProofError {
+    /// Longer than [`PROOF_BYTES_MAX`].
+    #[error("proof is longer than {PROOF_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not the lines of a proof.
+    #[error("want the lines of a c2sp.org/tlog-proof@v1")]
+    Form,
+    /// What follows the path is no signed note.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// The note is no checkpoint of a known log, signed by its owner.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The path does not lead from the entry to the checkpoint's root.
+    #[error(transparent)]
+    Path(#[from] log::ProofError),
+}
+
+impl TlogProofError {
+    /// The stable name of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong => "proof_too_long",
+            Self::Form => "proof_form",
+            Self::Note(error) => error.code(),
+            Self::Checkpoint(error) => error.code(),
+            Self::Path(error) => error.code(),
+        }
+    }
+}
+
+/// The claim that some entry is in a log. Displays as the text of the format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlogProof {
+    /// The entry's position in its log, from 0.
+    pub index: u64,
+    /// From the leaf's sibling up, at most 64 hashes.
+    pub path: Vec<Hash>,
+    /// The head that the path leads to, with its signatures.
+    pub checkpoint: SignedNote,
+}
+
+impl TlogProof {
+    /// Checks that `entry`, in its encoded form, is in the log at this index, as its owner signed;
+    /// gives the head and the cosignatures of the operators that `cosigner` knows. Whether these are
+    /// a quorum is the caller's question. See [`checkpoint::read_note`] for the keys.
+    ///
+    /// # Errors
+    /// [`TlogProofError`] if a signature or the path does not hold.
+    pub fn verify(
+        &self,
+        entry: &[u8],
+        owner: impl Fn(&Origin) -> Option<VerifyingKey>,
+        cosigner: impl Fn(&Domain) -> Option<VerifyingKey>,
+    ) -> Result<(SignedCheckpoint, Vec<Cosignature>), TlogProofError> {
+        let (signed, cosignatures) = checkpoint::read_note(&self.checkpoint, owner, cosigner)?;
+        log::verify_inclusion(log::leaf_hash(entry), self.index, &signed.checkpoint().head, &self.path)?;
+        Ok((signed, cosignatures))
+    }
+}
+
+impl fmt::Display for TlogProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{FIRST_LINE}\nindex {}", self.index)?;
+        self.path.iter().try_for_each(|hash| writeln!(f, "{}", Base64::encode_string(hash)))?;
+        write!(f, "\n{}", self.checkpoint)
+    }
+}
+
+impl FromStr for TlogProof {
+    type Err = TlogProofError;
+    /// Reads a proof. An `extra` line, which nobody signed, is dropped.
+    fn from_str(text: &str) -> Result<Self, TlogProofError> {
+        if text.len() > PROOF_BYTES_MAX {
+            return Err(TlogProofError::TooLong);
+        }
+        let (lines, note) = text.split_once("\n\n").ok_or(TlogProofError::Form)?;
+        let (index, path) = parse_lines(lines).ok_or(TlogProofError::Form)?;
+        let checkpoint = SignedNote::parse(note.as_bytes(), limits::CHECKPOINT_BYTES_MAX)?;
+        Ok(Self { index, path, checkpoint })
+    }
+}
+
+fn parse_lines(lines: &str) -> Option<(u64, Vec<Hash>)> {
+    let mut lines = lines.split('\n').peekable();
+    lines.next().filter(|line| *line == FIRST_LINE)?;
+    if let Some(line) = lines.next_if(|line| line.starts_with("extra ")) {
+        from_base64(line.strip_prefix("extra ")?)?;
+    }
+    let index = checkpoint::decimal(lines.next()?.strip_prefix("index ")?)?;
+    // One more than is allowed is enough to see that there are too many.
+    let path: Vec<Hash> = lines
+        .take(PROOF_HASHES_MAX.saturating_add(1))
+        .map(|line| from_base64(line)?.try_into().ok())
+        .collect::<Option<_>>()?;
+    (path.len() <= PROOF_HASHES_MAX).then_some((index, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{MemoryTiles, ProofError, Tree, leaf_hash, prove_inclusion};
+    use alloc::format;
+    use alloc::string::{String, ToString};
+    use ed25519_dalek::SigningKey;
+
+    /// Made with Python's hashlib and cryptography: entry 997 of the 64-bit little-endian numbers
+    /// from 0 to 999.
+    const PROOF: &str = "\
+c2sp.org/tlog-proof@v1
+index 997
+A6JM0nOK08iCUG5AWx2DGhzLIdQzwBU4KTxni7KMOJw=
+VL6nINSejZm9eYvN4Mrr85vcVzgZ4/OCOcI2mNDDG1M=
+QfX2T1a6DzsgVPuB1qqvf450vS4YMb7/CMjLWItRefo=
+u8D0x9Nqh+vkkp7YnJBbcj3KoUDc6Sf9JYpSM2ieb4c=
+x1n3XTYsQNzbWyN/thdCLF7lydK2uU/5EmwCfimmE4o=
+6lZv0coJ14ghGZgRQihb48NRHjArEW7Kx6EymV7v2r0=
+telWHYNUty3FYiPhlXbl+8Q6L9Enrt9OS2UR6kOiCGE=
+A+mJaiHh9025TC79stWZxwhl6tVpJKmHf88w2ZzjvO8=
+
+fama/1111111111111111111111111111111111111111111111111111111111111111/alpha.example/3
+1000
+Lq0Jj5QhWYONs38TgAPEG6LNxsBNQjZsUwAnsdtrf3U=
+
+— fama/1111111111111111111111111111111111111111111111111111111111111111/alpha.example/3 Ej6IZqQGsxvQbmm2+aov5XWCeFnRyIl/NmoPivJY/supevbrVmCcVbRwJd1jwWnOhawTR7B5r4Hya3oUPnsUi8f0/AE=
+— beta.example zimJYQAAAABrAnbQh2kDTJ0hrR59xC+eQjWfJiX9+sTE196CHEcuPZsWcfAaKLpL8D4reNTUJK4vfQos94LOAyWQlGftusJLo5GwBQ==
+";
+
+    fn verify(proof: &TlogProof, entry: u64) -> Result<usize, TlogProofError> {
+        let key = |seed| SigningKey::from_bytes(&[seed; 32]).verifying_key();
+        let cosigner = |domain: &Domain| (domain.as_str() == "beta.example").then(|| key(8));
+        let (signed, cosignatures) = proof.verify(&entry.to_le_bytes(), |_| Some(key(7)), cosigner)?;
+        assert_eq!(signed.checkpoint().head.size, 1_000);
+        Ok(cosignatures.len())
+    }
+
+    #[test]
+    fn proof_of_another_implementation() {
+        let proof: TlogProof = PROOF.parse().unwrap();
+        assert_eq!(proof.to_string(), PROOF);
+        assert_eq!(verify(&proof, 997), Ok(1));
+        assert_eq!(verify(&proof, 998), Err(TlogProofError::Path(ProofError::Root)));
+        let mut tiles = MemoryTiles::default();
+        tiles.write(Tree::default().append((0..1_000u64).map(|i| leaf_hash(&i.to_le_bytes()))));
+        assert_eq!(prove_inclusion(997, 1_000, &tiles).as_ref(), Ok(&proof.path));
+    }
+
+    #[test]
+    fn the_extra_line_is_dropped() {
+        let proof = PROOF.replacen("index", "extra aGk=\nindex", 1).parse::<TlogProof>().unwrap();
+        assert_eq!(proof.to_string(), PROOF);
+    }
+
+    #[test]
+    fn only_proofs_are_read() {
+        let check = |text: String| assert_eq!(text.parse::<TlogProof>(), Err(TlogProofError::Form), "{text}");
+        for (from, to) in [
+            ("v1", "v2"),
+            ("c2sp", " c2sp"),
+            ("index 997", "index 0997"),
+            ("index 997", "index -1"),
+            ("index 997", "index"),
+            ("index 997\n", ""),
+            ("index", "extra ?\nindex"),
+            ("index", "extra aGk=\nextra aGk=\nindex"),
+            ("index 997", "index 997\nextra aGk="),
+            ("OJw=\n", "OJw= \n"),
+            ("OJw=\n", "OJx=\n"),
+            ("OJw=\n", "\n"),
+            ("OJw=\n", "OJw=\r\n"),
+        ] {
+            check(PROOF.replacen(from, to, 1));
+        }
+        check(String::new());
+        let hash = "A6JM0nOK08iCUG5AWx2DGhzLIdQzwBU4KTxni7KMOJw=\n";
+        check(PROOF.replacen(hash, &hash.repeat(64 - 7 + 1), 1));
+        assert!(PROOF.replacen(hash, &hash.repeat(64 - 7), 1).parse::<TlogProof>().is_ok());
+        let long = format!("{PROOF}{}", "— x AAAAAAA=\n".repeat(PROOF_BYTES_MAX / 8));
+        assert_eq!(long.parse::<TlogProof>(), Err(TlogProofError::TooLong));
+        let early = PROOF.replacen("index 997\n", "index 997\n\n", 1).parse::<TlogProof>().unwrap();
+        assert_eq!(verify(&early, 997), Err(TlogProofError::Checkpoint(CheckpointError::Text)));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        // Without the cosigner: a flip in its name or key id makes its line one of an unknown key.
+        let (proof, _) = PROOF.split_once("— beta").unwrap();
+        for at in 0..proof.len() * 8 {
+            let mut bytes = proof.as_bytes().to_vec();
+            bytes[at / 8] ^= 1 << (at % 8);
+            let Ok(text) = String::from_utf8(bytes) else { continue };
+            let read: Result<TlogProof, _> = text.parse();
+            assert!(read.and_then(|proof| verify(&proof, 997)).is_err(), "bit {at}");
+        }
+    }
+}
