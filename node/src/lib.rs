@@ -1,1 +1,4 @@
-//! Placeholder.
+//! A Fama node: moves bytes between disk, peers, HTTP and the ledger; decides nothing about validity.
+pub mod clock;
+pub mod health;
+pub mod network;

@@ -1,0 +1,68 @@
+//! What the node knows of itself and of the others right now: for status pages, readiness and metrics.
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use fama_ledger::id::Domain;
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::time::Millis;
+
+/// An operator as this node sees it.
+#[derive(Clone, Debug, Default)]
+pub struct OperatorHealth {
+    /// When anything came from it last, by this node's clock.
+    pub heard: Option<Millis>,
+    /// Whether a connection is open.
+    pub connected: bool,
+}
+
+/// A log as this node sees it.
+#[derive(Clone, Debug, Default)]
+pub struct LogHealth {
+    /// Entries held.
+    pub size: u64,
+    /// Entries below a head that a quorum cosigned.
+    pub certified: u64,
+    /// The largest size that the owner signed, as far as known.
+    pub newest: u64,
+    /// Why this node cosigns the log no longer: a stable code.
+    pub fault: Option<&'static str>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// By name.
+    pub operators: BTreeMap<Domain, OperatorHealth>,
+    /// By log.
+    pub logs: BTreeMap<LogId, LogHealth>,
+    /// Why this node takes no events in yet: a stable code; `None` when it does, or has no log.
+    pub waiting: Option<&'static str>,
+    /// Providers whose change of sponsorship the ranking has still to follow.
+    pub ranking_lag: usize,
+    /// Open connections.
+    pub peers: usize,
+}
+
+/// Shared by the inbox, which writes it, and the listeners, which read it.
+#[derive(Debug, Default)]
+pub struct Health(RwLock<Snapshot>);
+
+impl Health {
+    /// Nothing heard yet.
+    #[must_use]
+    pub fn new(manifest: &Manifest) -> Self {
+        let operators = manifest.operators().iter().map(|o| (o.name.clone(), OperatorHealth::default())).collect();
+        let logs = manifest.operators().iter().map(|o| (o.log(), LogHealth::default())).collect();
+        Self(RwLock::new(Snapshot { operators, logs, waiting: Some("starting"), ranking_lag: 0, peers: 0 }))
+    }
+
+    /// For reading. A writer that panicked left plain values behind: they are as good as before.
+    pub fn read(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For writing.
+    pub fn write(&self) -> RwLockWriteGuard<'_, Snapshot> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,233 @@
+//! Messages between nodes: the strict codec of the ledger, each kind with its bound.
+use bincode::{Decode, Encode};
+use fama_ledger::checkpoint::{Checkpoint, CheckpointError, Cosignature, SignedCheckpoint};
+use fama_ledger::entry::SignedEvent;
+use fama_ledger::id::{EventId, NoteHash};
+use fama_ledger::log::{Hash, Head};
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::time::Millis;
+
+/// Longest sync or submit request, in bytes: 256 submissions of the largest size with notes.
+pub const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// Longest response, in bytes: a whole batch of the largest entries, and its proof.
+pub const RESPONSE_BYTES_MAX: usize = 20 << 20;
+/// How many bytes of entries a responder stops at, once it has one whole batch.
+pub const ENTRIES_BYTES_SOFT: usize = 2 << 20;
+/// Longest gossip message, in bytes.
+pub const GOSSIP_BYTES_MAX: usize = 64 << 10;
+/// How many bytes of entries travel within a gossip message; larger batches are fetched.
+pub const GOSSIP_ENTRIES_BYTES_MAX: usize = 48 << 10;
+/// Most submissions of one request.
+pub const SUBMISSIONS_MAX: usize = 256;
+/// Most notes of one request.
+pub const NOTES_MAX: usize = 256;
+
+/// What a node asks another.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum SyncRequest {
+    /// What do you have? This is what I have. First message on every connection: the hello.
+    Frontier(Frontier),
+    /// Whole batches of a log from an index on, with a proof that they are below `head`.
+    Entries {
+        /// The log.
+        log: LogId,
+        /// The first index wanted: the asker's size.
+        from: u64,
+        /// A signed head that both know.
+        head: Head,
+    },
+    /// Texts of notes, at most [`NOTES_MAX`].
+    Notes(Vec<NoteHash>),
+    /// The newest manifest, as a signed note.
+    Manifest,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum SyncResponse {
+    /// To [`SyncRequest::Frontier`].
+    Frontier(Frontier),
+    /// To [`SyncRequest::Entries`].
+    Entries(Range),
+    /// To [`SyncRequest::Notes`]: those it has.
+    Notes(Vec<(NoteHash, NoteAnswer)>),
+    /// To [`SyncRequest::Manifest`].
+    Manifest(String),
+    /// Not now, or not here.
+    Refused(Refusal),
+}
+
+/// What a node knows of a note.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NoteAnswer {
+    /// Its text.
+    Text(String),
+    /// It was dropped here.
+    Redacted,
+}
+
+/// What a node has, log by log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Frontier {
+    /// The sender's clock.
+    pub time: Millis,
+    /// Drawn at random when the sender's process started.
+    pub session: [u8; 16],
+    /// Every log of the manifest.
+    pub logs: Vec<LogFrontier>,
+}
+
+/// What a node has of one log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LogFrontier {
+    /// The log.
+    pub log: LogId,
+    /// Entries that the sender can serve.
+    pub size: u64,
+    /// The largest head of the owner that the sender knows.
+    pub newest: Option<SignedHead>,
+    /// Every operator's newest cosigned head.
+    pub cosigned: Vec<CosignedHead>,
+}
+
+/// A head with its owner's signature, not verified yet.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SignedHead {
+    /// The head.
+    pub head: Head,
+    /// By the log's node key, over the checkpoint's text.
+    pub signature: [u8; 64],
+}
+
+impl SignedHead {
+    /// What travels of a checkpoint whose log the message names.
+    #[must_use]
+    pub fn of(checkpoint: &SignedCheckpoint) -> Self {
+        Self { head: checkpoint.checkpoint().head, signature: *checkpoint.signature() }
+    }
+
+    /// Checks the owner's signature.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]; a log that the manifest doesn't know is one too.
+    pub fn verify(&self, manifest: &Manifest, log: &LogId) -> Result<SignedCheckpoint, CheckpointError> {
+        let owner = manifest.operator(&log.operator).filter(|operator| operator.log() == *log);
+        let owner = owner.ok_or_else(|| CheckpointError::UnknownOrigin(manifest.origin(log)))?;
+        SignedCheckpoint::verify(
+            Checkpoint { origin: manifest.origin(log), head: self.head },
+            self.signature,
+            &owner.node_key,
+        )
+    }
+}
+
+/// A head with its owner's signature and one operator's cosignature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CosignedHead {
+    /// The head, signed by the log's owner.
+    pub signed: SignedHead,
+    /// The cosignature.
+    pub cosignature: Cosignature,
+}
+
+/// Whole batches of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Range {
+    /// Index of the first entry.
+    pub first: u64,
+    /// Encoded entries; the last is a state entry.
+    pub entries: Vec<Vec<u8>>,
+    /// RFC 6962 consistency proof from behind the last entry to the head asked for; empty if that is it.
+    pub proof: Vec<Hash>,
+}
+
+/// What spreads by gossip: hints, never needed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Gossip {
+    /// A new head of the sender's own or another log, with its new entries if they are few.
+    Head {
+        /// The log.
+        log: LogId,
+        /// Its head.
+        signed: SignedHead,
+        /// Its newest entries, from index `first`; empty if they are many.
+        first: u64,
+        /// Encoded entries.
+        entries: Vec<Vec<u8>>,
+    },
+    /// A new cosignature.
+    Cosignature {
+        /// The log.
+        log: LogId,
+        /// Its head and the cosignature.
+        cosigned: CosignedHead,
+    },
+}
+
+/// Signed events for their homes' logs, at most [`SUBMISSIONS_MAX`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SubmitRequest {
+    /// Already passed on once: a node that is not the home refuses instead of passing it on again.
+    pub forwarded: bool,
+    /// What is submitted.
+    pub submissions: Vec<Submission>,
+}
+
+/// One signed event with what travels beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Submission {
+    /// The event and its signatures.
+    pub signed: SignedEvent,
+    /// The text of the note that it names.
+    pub note: Option<String>,
+    /// An invitation token of the home, for registrations beyond the rate.
+    pub invite: Option<String>,
+}
+
+/// One result per submission, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SubmitResponse(pub Vec<SubmitResult>);
+
+/// What became of one submission.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum SubmitResult {
+    /// It is in the log, durable.
+    Accepted(Receipt),
+    /// It is not, and why.
+    Refused(Refusal),
+}
+
+/// Proof that an event is in a log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Receipt {
+    /// The event.
+    pub event: EventId,
+    /// The log that has it.
+    pub log: LogId,
+    /// Where.
+    pub index: u64,
+    /// Whether it was there before.
+    pub known: bool,
+    /// The encoded entry: the leaf that the proof proves.
+    pub entry: Vec<u8>,
+    /// C2SP tlog-proof to a head that the owner signed.
+    pub proof: String,
+}
+
+/// Why something was not done, in one stable word and one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Refusal {
+    /// Stable snake_case word.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+    /// Seconds after which another try may help.
+    pub retry_after: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal that does not depend on time.
+    pub fn new(code: &str, message: impl std::fmt::Display) -> Self {
+        Self { code: code.to_owned(), message: message.to_string(), retry_after: None }
+    }
+}
