@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod map;
 pub mod note;
 pub mod proof;
+pub mod replica;
 pub mod rows;
 pub mod secret;
 pub mod signed_note;

@@ -1,0 +1,598 @@
+//! Replication without I/O: what peers have goes in, requests and verdicts come out.
+//!
+//! The caller moves the bytes: it verifies signatures before it calls in, does what each [`Output`]
+//! says, and calls back when that is done. Nothing here reads a clock: `now` is the caller's
+//! monotonic time in milliseconds.
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::checkpoint::{Cosignature, SignedCheckpoint};
+use crate::id::{Domain, TreeRoot};
+use crate::log::Head;
+use crate::manifest::{LogId, Manifest};
+
+mod announce;
+mod gate;
+
+pub use gate::Waiting;
+
+/// How often a peer is asked for its frontier, in milliseconds.
+pub const FRONTIER_MILLIS: u64 = 2_000;
+/// After how long an unanswered request is given up, in milliseconds.
+pub const REQUEST_MILLIS_MAX: u64 = 15_000;
+/// Roots of the newest heads of a copy that are kept at hand.
+const RECENT_HEADS_MAX: usize = 256;
+
+/// Why a log is not cosigned any more. Only a manifest heals it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its owner signed a head below which an entry or a state root is invalid.
+    Invalid,
+    /// Its owner signed two heads of which neither extends the other.
+    Equivocation,
+}
+
+impl Fault {
+    /// Stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid_log",
+            Self::Equivocation => "equivocation",
+        }
+    }
+}
+
+/// A verified cosignature and the head that it is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    /// The head, signed by the log's owner.
+    pub signed: SignedCheckpoint,
+    /// One operator's cosignature of it.
+    pub cosignature: Cosignature,
+}
+
+impl Cosigned {
+    const fn head(&self) -> Head {
+        self.signed.checkpoint().head
+    }
+}
+
+/// What a peer says it has of one log; signatures checked by the caller.
+#[derive(Clone, Debug)]
+pub struct PeerLog {
+    /// The log.
+    pub log: LogId,
+    /// Entries that the peer can serve.
+    pub size: u64,
+    /// The largest head that it knows, if that was news.
+    pub newest: Option<SignedCheckpoint>,
+    /// Cosignatures that were news.
+    pub cosigned: Vec<Cosigned>,
+}
+
+/// What the caller is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output<P> {
+    /// Ask for the frontier; answer with [`Replica::frontier`] or [`Replica::unanswered`].
+    AskFrontier {
+        /// Whom.
+        peer: P,
+    },
+    /// Ask for entries; answer with [`Replica::advanced`] or [`Replica::fetch_failed`].
+    Fetch {
+        /// Whom.
+        peer: P,
+        /// Of which log.
+        log: LogId,
+        /// From which index.
+        from: u64,
+        /// Below which signed head.
+        head: Head,
+    },
+    /// Keep the owner's largest head.
+    KeepNewest {
+        /// It.
+        signed: SignedCheckpoint,
+    },
+    /// Keep an operator's newest cosignature and the log's certified size.
+    KeepCosigned {
+        /// The log.
+        log: LogId,
+        /// The cosignature.
+        cosigned: Cosigned,
+        /// Entries below a certified head.
+        certified: u64,
+    },
+    /// Entries below this are final now.
+    Certified {
+        /// The log.
+        log: LogId,
+        /// How many.
+        size: u64,
+    },
+    /// Cosign this head, durably first, then call [`Replica::cosigned`] and tell everybody.
+    Cosign {
+        /// The head; the copy is exactly there.
+        signed: SignedCheckpoint,
+    },
+    /// Tell everybody of this head of the own log.
+    Announce {
+        /// The head.
+        signed: SignedCheckpoint,
+    },
+    /// The log is not cosigned any more: say so loudly.
+    Faulted {
+        /// The log.
+        log: LogId,
+        /// Why.
+        fault: Fault,
+    },
+}
+
+/// Reads the root of this node's copy of a log at a size that the copy has.
+pub trait Roots {
+    /// Why it could not be read.
+    type Error;
+
+    /// The root over the first `size` entries.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Self::Error>;
+}
+
+#[derive(Debug)]
+struct Copy<P> {
+    head: Head,
+    recent: BTreeMap<u64, TreeRoot>,
+    newest: Option<SignedCheckpoint>,
+    /// Newest of each operator; `true` once its head is known to lie on this copy's branch.
+    cosigned: BTreeMap<Domain, (Cosigned, bool)>,
+    certified: u64,
+    fetch: Option<(P, u64)>,
+    fault: Option<Fault>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    operator: Option<Domain>,
+    asked: Option<u64>,
+    next: u64,
+    sizes: BTreeMap<LogId, u64>,
+}
+
+/// A node's knowledge of all logs and peers. `P` names a peer.
+#[derive(Debug)]
+pub struct Replica<P> {
+    manifest: Arc<Manifest>,
+    me: Option<Domain>,
+    logs: BTreeMap<LogId, Copy<P>>,
+    peers: BTreeMap<P, Peer>,
+    gate: gate::Gate,
+    announcer: announce::Announcer,
+}
+
+impl<P: Ord + core::marker::Copy> Replica<P> {
+    /// Knows nothing yet; `me` is the operator that this node is, if it is one.
+    #[must_use]
+    pub fn new(manifest: Arc<Manifest>, me: Option<Domain>) -> Self {
+        let copy = || Copy {
+            head: Head::EMPTY,
+            recent: BTreeMap::new(),
+            newest: None,
+            cosigned: BTreeMap::new(),
+            certified: 0,
+            fetch: None,
+            fault: None,
+        };
+        let logs = manifest.operators().iter().map(|operator| (operator.log(), copy())).collect();
+        let gate = gate::Gate::new(me.clone(), manifest.operators().len(), manifest.faults());
+        Self { manifest, me, logs, peers: BTreeMap::new(), gate, announcer: announce::Announcer::default() }
+    }
+
+    /// Puts back what the disk has of one log, before anything else is said of it.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn restore<R: Roots>(
+        &mut self,
+        log: &LogId,
+        head: Head,
+        newest: Option<SignedCheckpoint>,
+        cosigned: Vec<Cosigned>,
+        roots: &R,
+    ) -> Result<(), R::Error> {
+        let Some(copy) = self.logs.get_mut(log) else { return Ok(()) };
+        copy.head = head;
+        copy.newest = newest;
+        copy.cosigned = cosigned.into_iter().map(|one| (one.cosignature.operator.clone(), (one, false))).collect();
+        self.certify(log, roots).map(|_| ())
+    }
+
+    /// The operator that this node is.
+    #[must_use]
+    pub const fn me(&self) -> Option<&Domain> {
+        self.me.as_ref()
+    }
+
+    /// The own log.
+    #[must_use]
+    pub fn own_log(&self) -> Option<LogId> {
+        self.me.as_ref().and_then(|me| self.manifest.operator(me)).map(crate::manifest::Operator::log)
+    }
+
+    /// The head of this node's copy.
+    #[must_use]
+    pub fn head(&self, log: &LogId) -> Option<Head> {
+        self.logs.get(log).map(|copy| copy.head)
+    }
+
+    /// The owner's largest known head.
+    #[must_use]
+    pub fn newest(&self, log: &LogId) -> Option<&SignedCheckpoint> {
+        self.logs.get(log).and_then(|copy| copy.newest.as_ref())
+    }
+
+    /// Every operator's newest cosigned head.
+    pub fn cosignatures(&self, log: &LogId) -> impl Iterator<Item = &Cosigned> + '_ {
+        self.logs.get(log).into_iter().flat_map(|copy| copy.cosigned.values().map(|(cosigned, _)| cosigned))
+    }
+
+    /// Entries below a certified head.
+    #[must_use]
+    pub fn certified(&self, log: &LogId) -> u64 {
+        self.logs.get(log).map_or(0, |copy| copy.certified)
+    }
+
+    /// Why the log is not cosigned any more.
+    #[must_use]
+    pub fn fault(&self, log: &LogId) -> Option<Fault> {
+        self.logs.get(log).and_then(|copy| copy.fault)
+    }
+
+    /// Whether a head would be news: so that its signature is checked only then.
+    #[must_use]
+    pub fn wants_head(&self, log: &LogId, head: &Head) -> bool {
+        self.logs.get(log).is_some_and(|copy| {
+            let known = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
+            known.is_none_or(|known| head.size > known.size || (head.size == known.size && head.root != known.root))
+        })
+    }
+
+    /// Whether an operator's cosignature of `head` would be news.
+    #[must_use]
+    pub fn wants_cosigned(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
+        let copy = self.logs.get(log).filter(|_| self.manifest.operator(operator).is_some());
+        copy.is_some_and(|copy| copy.cosigned.get(operator).is_none_or(|(known, _)| head.size > known.head().size))
+    }
+
+    /// A connection opened; `operator` if the peer's key is an operator's.
+    pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<Output<P>> {
+        let sizes = BTreeMap::new();
+        self.peers.insert(peer, Peer { operator, asked: Some(now), next: now, sizes });
+        Vec::from([Output::AskFrontier { peer }])
+    }
+
+    /// The last connection closed.
+    pub fn peer_down(&mut self, peer: P) -> Vec<Output<P>> {
+        self.peers.remove(&peer);
+        for copy in self.logs.values_mut() {
+            copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
+        }
+        Vec::new()
+    }
+
+    /// A peer did not answer with its frontier.
+    pub fn unanswered(&mut self, peer: P, now: u64) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            (peer.asked, peer.next) = (None, now.saturating_add(FRONTIER_MILLIS));
+        }
+    }
+
+    /// A peer's frontier. `clock_ahead` is its clock less this node's, in milliseconds.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn frontier<R: Roots>(
+        &mut self,
+        peer: P,
+        clock_ahead: i64,
+        logs: Vec<PeerLog>,
+        now: u64,
+        roots: &R,
+    ) -> Result<Vec<Output<P>>, R::Error> {
+        let mut out = Vec::new();
+        let Some(known) = self.peers.get_mut(&peer) else { return Ok(out) };
+        (known.asked, known.next) = (None, now.saturating_add(FRONTIER_MILLIS));
+        known.sizes = logs.iter().map(|log| (log.log.clone(), log.size)).collect();
+        let operator = known.operator.clone();
+        for PeerLog { newest, cosigned, .. } in logs {
+            for signed in newest {
+                out.extend(self.checkpoint(signed, now, roots)?);
+            }
+            for cosigned in cosigned {
+                out.extend(self.cosigned(cosigned, now, roots)?);
+            }
+        }
+        if let Some(operator) = operator {
+            self.gate.heard(operator, clock_ahead, now);
+        }
+        out.extend(self.work(now));
+        Ok(out)
+    }
+
+    /// A head that its owner signed.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn checkpoint<R: Roots>(
+        &mut self,
+        signed: SignedCheckpoint,
+        now: u64,
+        roots: &R,
+    ) -> Result<Vec<Output<P>>, R::Error> {
+        let mut out = Vec::new();
+        let (log, head) = (log_of(&signed), signed.checkpoint().head);
+        if !self.logs.contains_key(&log) {
+            return Ok(out);
+        }
+        if self.conflicts(&log, &head, roots)? {
+            out.extend(self.set_fault(&log, Fault::Equivocation));
+            return Ok(out);
+        }
+        self.has(&log, head.size);
+        let Some(copy) = self.logs.get_mut(&log) else { return Ok(out) };
+        if copy.newest.as_ref().is_none_or(|known| known.checkpoint().head.size < head.size) {
+            copy.newest = Some(signed.clone());
+            out.push(Output::KeepNewest { signed });
+        }
+        out.extend(self.work(now));
+        Ok(out)
+    }
+
+    /// The owner of `log` has at least `size` entries.
+    fn has(&mut self, log: &LogId, size: u64) {
+        for peer in self.peers.values_mut().filter(|peer| peer.operator.as_ref() == Some(&log.operator)) {
+            let known = peer.sizes.entry(log.clone()).or_default();
+            *known = size.max(*known);
+        }
+    }
+
+    /// Whether a head that the owner signed cannot be on the branch of this copy, as far as that reaches.
+    fn conflicts<R: Roots>(&mut self, log: &LogId, head: &Head, roots: &R) -> Result<bool, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(false) };
+        let newest = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
+        if newest.is_some_and(|newest| newest.size == head.size && newest.root != head.root) {
+            return Ok(true);
+        }
+        Ok(!self.on_branch(log, head, roots)?.unwrap_or(true))
+    }
+
+    /// Whether `head` is a head of this copy; `None` if the copy is shorter.
+    fn on_branch<R: Roots>(&self, log: &LogId, head: &Head, roots: &R) -> Result<Option<bool>, R::Error> {
+        let Some(copy) = self.logs.get(log).filter(|copy| head.size <= copy.head.size) else { return Ok(None) };
+        let root = match copy.recent.get(&head.size) {
+            Some(root) => *root,
+            None => roots.root_at(log, head.size)?,
+        };
+        Ok(Some(root == head.root))
+    }
+
+    fn set_fault(&mut self, log: &LogId, fault: Fault) -> Option<Output<P>> {
+        let copy = self.logs.get_mut(log).filter(|copy| copy.fault.is_none())?;
+        copy.fault = Some(fault);
+        Some(Output::Faulted { log: log.clone(), fault })
+    }
+
+    /// An operator's cosignature, this node's own included.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn cosigned<R: Roots>(&mut self, cosigned: Cosigned, now: u64, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+        let log = log_of(&cosigned.signed);
+        if !self.wants_cosigned(&log, &cosigned.cosignature.operator, &cosigned.head()) {
+            return Ok(Vec::new());
+        }
+        let mut out = self.checkpoint(cosigned.signed.clone(), now, roots)?;
+        if self.fault(&log) == Some(Fault::Equivocation) {
+            return Ok(out);
+        }
+        if let Some(copy) = self.logs.get_mut(&log) {
+            copy.cosigned.insert(cosigned.cosignature.operator.clone(), (cosigned.clone(), false));
+        }
+        out.extend(self.certify(&log, roots)?);
+        self.found(&log, &cosigned.head());
+        out.push(Output::KeepCosigned { certified: self.certified(&log), log, cosigned });
+        Ok(out)
+    }
+
+    /// Tells the announcer when a head of the own log has its quorum of cosignatures.
+    fn found(&mut self, log: &LogId, head: &Head) {
+        if self.own_log().as_ref() != Some(log) {
+            return;
+        }
+        let on_it = self.cosignatures(log).filter(|one| one.head() == *head).count();
+        if on_it >= self.manifest.quorum() {
+            self.announcer.found(head.size);
+        }
+    }
+
+    /// Looks which cosigned heads lie on this copy's branch, and how far that certifies it.
+    fn certify<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(Vec::new()) };
+        let open: Vec<_> =
+            copy.cosigned.iter().filter(|(_, (_, on))| !on).map(|(o, (c, _))| (o.clone(), c.head())).collect();
+        let mut out = Vec::new();
+        for (operator, head) in open {
+            match self.on_branch(log, &head, roots)? {
+                None => {}
+                Some(false) => out.extend(self.set_fault(log, Fault::Equivocation)),
+                Some(true) => {
+                    if let Some((_, on)) = self.logs.get_mut(log).and_then(|copy| copy.cosigned.get_mut(&operator)) {
+                        *on = true;
+                    }
+                }
+            }
+        }
+        let quorum = self.manifest.quorum();
+        let Some(copy) = self.logs.get_mut(log) else { return Ok(out) };
+        let size = certified_size(copy.cosigned.values().filter(|(_, on)| *on).map(|(c, _)| c.head().size), quorum);
+        if size > copy.certified {
+            copy.certified = size;
+            out.push(Output::Certified { log: log.clone(), size });
+        }
+        Ok(out)
+    }
+
+    /// This copy is durable up to `head` now.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn advanced<R: Roots>(
+        &mut self,
+        log: &LogId,
+        head: Head,
+        now: u64,
+        roots: &R,
+    ) -> Result<Vec<Output<P>>, R::Error> {
+        let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
+        (copy.head, copy.fetch) = (head, None);
+        copy.recent.insert(head.size, head.root);
+        if copy.recent.len() > RECENT_HEADS_MAX {
+            copy.recent.pop_first();
+        }
+        let newest = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
+        let mut out = Vec::new();
+        if newest.is_some_and(|newest| newest.size <= head.size) && self.conflicts_newest(log, roots)? {
+            out.extend(self.set_fault(log, Fault::Equivocation));
+        }
+        out.extend(self.certify(log, roots)?);
+        out.extend(self.work(now));
+        Ok(out)
+    }
+
+    fn conflicts_newest<R: Roots>(&self, log: &LogId, roots: &R) -> Result<bool, R::Error> {
+        let Some(newest) = self.newest(log).map(|signed| signed.checkpoint().head) else { return Ok(false) };
+        Ok(!self.on_branch(log, &newest, roots)?.unwrap_or(true))
+    }
+
+    /// The own log grew to a head that is durable and signed.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn appended<R: Roots>(
+        &mut self,
+        signed: SignedCheckpoint,
+        now: u64,
+        roots: &R,
+    ) -> Result<Vec<Output<P>>, R::Error> {
+        let (log, head) = (log_of(&signed), signed.checkpoint().head);
+        if let Some(copy) = self.logs.get_mut(&log) {
+            copy.newest = Some(signed.clone());
+        }
+        self.announcer.appended(signed);
+        let mut out = Vec::from_iter(self.announcer.due(now).map(|signed| Output::Announce { signed }));
+        out.extend(self.advanced(&log, head, now, roots)?);
+        Ok(out)
+    }
+
+    /// A range was not got; `invalid` if the owner signed what no log may hold.
+    pub fn fetch_failed(&mut self, peer: P, log: &LogId, invalid: bool, now: u64) -> Vec<Output<P>> {
+        if let Some(copy) = self.logs.get_mut(log) {
+            copy.fetch = None;
+        }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.sizes.remove(log);
+        }
+        let mut out = Vec::new();
+        if invalid {
+            out.extend(self.set_fault(log, Fault::Invalid));
+        }
+        out.extend(self.work(now));
+        out
+    }
+
+    /// Asks every peer for its frontier at once.
+    pub fn ask_all(&mut self, now: u64) -> Vec<Output<P>> {
+        let idle = self.peers.iter_mut().filter(|(_, peer)| peer.asked.is_none());
+        idle.map(|(peer, known)| {
+            known.asked = Some(now);
+            Output::AskFrontier { peer: *peer }
+        })
+        .collect()
+    }
+
+    /// Time passed: gives up what was not answered, asks who is due.
+    pub fn tick(&mut self, now: u64) -> Vec<Output<P>> {
+        let mut out = Vec::new();
+        let late = |since: u64| since.saturating_add(REQUEST_MILLIS_MAX) <= now;
+        for (peer, known) in &mut self.peers {
+            known.asked = known.asked.filter(|since| !late(*since));
+            if known.asked.is_none() && known.next <= now {
+                known.asked = Some(now);
+                out.push(Output::AskFrontier { peer: *peer });
+            }
+        }
+        for copy in self.logs.values_mut() {
+            copy.fetch = copy.fetch.filter(|(_, since)| !late(*since));
+        }
+        out.extend(self.announcer.due(now).map(|signed| Output::Announce { signed }));
+        out.extend(self.work(now));
+        out
+    }
+
+    /// Whether the own log may grow now.
+    ///
+    /// # Errors
+    /// [`Waiting`] says what for.
+    pub fn may_write(&self, now: u64) -> Result<(), Waiting> {
+        let Some(own) = self.own_log() else { return Err(Waiting::NoLog) };
+        let behind = self.newest(&own).is_some_and(|newest| self.head(&own) != Some(newest.checkpoint().head));
+        if self.fault(&own).is_some() { Err(Waiting::OwnLogFault) } else { self.gate.check(behind, now) }
+    }
+
+    /// What can be fetched and cosigned as things stand.
+    fn work(&mut self, now: u64) -> Vec<Output<P>> {
+        let mut out = Vec::new();
+        let may_cosign = self.me.is_some() && self.gate.is_open();
+        for (log, copy) in &mut self.logs {
+            let Some(newest) = copy.newest.as_ref().filter(|_| copy.fault.is_none()) else { continue };
+            let head = newest.checkpoint().head;
+            if head.size > copy.head.size {
+                if let Some(peer) = source(&self.peers, log, copy.head.size).filter(|_| copy.fetch.is_none()) {
+                    copy.fetch = Some((peer, now));
+                    out.push(Output::Fetch { peer, log: log.clone(), from: copy.head.size, head });
+                }
+            } else if may_cosign && head == copy.head {
+                let mine = self.me.as_ref().and_then(|me| copy.cosigned.get(me));
+                if mine.is_none_or(|(mine, _)| mine.head().size < head.size) {
+                    out.push(Output::Cosign { signed: newest.clone() });
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A peer with more than `size` entries of `log`: its owner, else the one that has most.
+fn source<P: Ord + core::marker::Copy>(peers: &BTreeMap<P, Peer>, log: &LogId, size: u64) -> Option<P> {
+    let has = |peer: &Peer| peer.sizes.get(log).copied().unwrap_or_default();
+    let candidates = peers.iter().filter(|(_, peer)| has(peer) > size);
+    candidates.max_by_key(|(_, peer)| (peer.operator.as_ref() == Some(&log.operator), has(peer))).map(|(peer, _)| *peer)
+}
+
+/// The `quorum`-th largest of the operators' cosigned sizes; 0 if there are fewer.
+fn certified_size(sizes: impl Iterator<Item = u64>, quorum: usize) -> u64 {
+    let mut sizes: Vec<u64> = sizes.collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    quorum.checked_sub(1).and_then(|at| sizes.get(at)).copied().unwrap_or_default()
+}
+
+/// The log that a checkpoint is of.
+#[must_use]
+pub fn log_of(signed: &SignedCheckpoint) -> LogId {
+    let origin = &signed.checkpoint().origin;
+    LogId { operator: origin.operator.clone(), generation: origin.generation }
+}
