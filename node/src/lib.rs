@@ -2,3 +2,4 @@
 pub mod clock;
 pub mod health;
 pub mod network;
+pub mod store;
