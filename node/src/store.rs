@@ -74,8 +74,10 @@ pub enum StoreError {
         wanted: FederationId,
     },
     /// The folder was written by another version of this program.
-    #[error("{dir} has storage format {found}, this program knows {wanted} only; use the version that wrote it, \
-             or an empty folder that is filled from peers")]
+    #[error(
+        "{dir} has storage format {found}, this program knows {wanted} only; use the version that wrote it, \
+             or an empty folder that is filled from peers"
+    )]
     Format {
         /// The folder.
         dir: PathBuf,
@@ -85,8 +87,10 @@ pub enum StoreError {
         wanted: u32,
     },
     /// The disk, its file system or the database's files are not in order.
-    #[error("{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
-             folder, then restore it or start with an empty one that is filled from peers")]
+    #[error(
+        "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
+             folder, then restore it or start with an empty one that is filled from peers"
+    )]
     Database {
         /// The folder.
         dir: PathBuf,
@@ -94,8 +98,10 @@ pub enum StoreError {
         message: String,
     },
     /// Parts of a log contradict one another: something was lost or changed on disk.
-    #[error("{dir}: log {log}: {what}; keep a copy of the folder, then restore it or start with an empty one that \
-             is filled from peers")]
+    #[error(
+        "{dir}: log {log}: {what}; keep a copy of the folder, then restore it or start with an empty one that \
+             is filled from peers"
+    )]
     Inconsistent {
         /// The folder.
         dir: PathBuf,

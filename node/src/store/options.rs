@@ -40,7 +40,8 @@ pub(super) fn database(create: bool) -> Options {
     options.set_paranoid_checks(true);
     // An incomplete last record is the write that a crash cut off, and nobody was told of it: it goes.
     // Damage anywhere else stops the node. PointInTime would drop what was acknowledged behind the
-    // damage without a word; AbsoluteConsistency would refuse to start after any kill -9.
+    // damage without a word; AbsoluteConsistency would refuse to start after many a kill -9. What no
+    // mode notices is a newest log cut short afterwards: for that a node asks its peers at its start.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     // A write-ahead log that is missing or too short is noticed.
     options.set_track_and_verify_wals_in_manifest(true);

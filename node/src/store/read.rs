@@ -99,7 +99,11 @@ impl<'a> View<'a> {
             options.set_iterate_upper_bound(before);
         }
         let mut iterator = self.snapshot.raw_iterator_cf_opt(self.store.family(family), options);
-        if walk.backward { iterator.seek_to_last() } else { iterator.seek_to_first() }
+        if walk.backward {
+            iterator.seek_to_last()
+        } else {
+            iterator.seek_to_first()
+        }
         while let Some((key, value)) = iterator.item() {
             if each(key, value)?.is_break() {
                 return Ok(());
