@@ -1,28 +1,148 @@
 //! Everything durable: one RocksDB, its column families and key layout.
-use std::ops::ControlFlow;
-use std::path::Path;
+//!
+//! ```text
+//! family   key                                                value
+//! meta     "format"                                           u32, FORMAT
+//!          "federation"                                       federation id
+//! logs     log8 0x00                                          LogState: size, root and state root of the copy
+//!          log8 0x01                                          u64, entries below a certified head
+//! entries  log8 index                                         encoded entry
+//! tiles    log8 level:u8 index                                1 to 256 hashes, 32 bytes each
+//! rows     map id:8 row key                                   row: the state maps, in the maps' order
+//! events   event id log8                                      (index, void): first applied entry, else first void one
+//! history  identity kind:u8 time operator 0x00 gen:u32 index  empty; in the order of HistoryItem
+//! touched  kind:u8 identity log8                              u64, newest index
+//! given    provider subject                                   empty
+//! notes    note hash                                          NoteAnswer
+//! wanted   note hash                                          empty: an entry names it, its text is not here
+//! heads    log8                                               SignedHead: the owner's largest
+//!          log8 operator                                      CosignedHead: that operator's newest
+//! ```
+//!
+//! `log8`: the first 8 bytes of the BLAKE3 of `<operator>/<generation>`. Integers in keys are
+//! big-endian, u64 where nothing is said; ids and hashes are 32 bytes. Values are in the ledger's
+//! strict codec. All families but `meta`, `logs`, `entries`, `notes` and `heads` follow from `entries`.
+//!
+//! A [`Store::commit`] is one write batch: after a crash all of it is there or nothing.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
-use fama_ledger::id::{EventId, IdentityId, NoteHash};
+use fama_ledger::id::{FederationId, NoteHash};
 use fama_ledger::join::LogState;
-use fama_ledger::log::{Hash, TileWrite, Tiles};
+use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::rows::{Changes, MapId, Rows};
+use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
+use rocksdb::{ColumnFamily, DB};
 
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+mod keys;
+mod open;
+mod options;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
 
-/// Why the store could not do it. After any failed write the node stops.
-#[derive(Debug, thiserror::Error)]
+pub use read::{LogTiles, View};
+
+use keys::{Family, Log8};
+
+/// Version of the layout above. A node opens no other.
+pub const FORMAT: u32 = 1;
+
+/// Why the store could not do it. After any failed write the node stops: what was written is known
+/// again only when the store is opened anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// SKELETON
-    #[error("skeleton")]
-    Skeleton,
+    /// Another process has the folder open, or this one has twice.
+    #[error("{dir} is in use by another node; stop that one first, or give this one a folder of its own")]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder belongs to another federation.
+    #[error("{dir} holds the federation {found}, not {wanted}; use the folder or the manifest that belongs to it")]
+    Federation {
+        /// The folder.
+        dir: PathBuf,
+        /// Whose data it holds.
+        found: FederationId,
+        /// The manifest's.
+        wanted: FederationId,
+    },
+    /// The folder was written by another version of this program.
+    #[error(
+        "{dir} has storage format {found}, this program knows {wanted} only; use the version that wrote it, \
+             or an empty folder that is filled from peers"
+    )]
+    Format {
+        /// The folder.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+        /// [`FORMAT`].
+        wanted: u32,
+    },
+    /// The disk, its file system or the database's files are not in order.
+    #[error(
+        "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
+             folder, then restore it or start with an empty one that is filled from peers"
+    )]
+    Database {
+        /// The folder.
+        dir: PathBuf,
+        /// What RocksDB or the operating system says.
+        message: String,
+    },
+    /// Parts of a log contradict one another: something was lost or changed on disk.
+    #[error(
+        "{dir}: log {log}: {what}; keep a copy of the folder, then restore it or start with an empty one that \
+             is filled from peers"
+    )]
+    Inconsistent {
+        /// The folder.
+        dir: PathBuf,
+        /// The log.
+        log: LogId,
+        /// What contradicts what.
+        what: String,
+    },
+    /// A batch that does not follow the stored log, or of a log that the manifest lacks. Nothing was written.
+    #[error("log {log}: {what}")]
+    Misfit {
+        /// The log.
+        log: LogId,
+        /// What does not fit.
+        what: String,
+    },
 }
 
-/// The open database. One process at a time.
-pub struct Store {}
+impl StoreError {
+    /// Stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "locked",
+            Self::Federation { .. } => "store_federation",
+            Self::Format { .. } => "store_format",
+            Self::Database { .. } => "database",
+            Self::Inconsistent { .. } => "store_inconsistent",
+            Self::Misfit { .. } => "store_misfit",
+        }
+    }
+}
+
+/// The open database. One process at a time; any number of threads.
+pub struct Store {
+    db: DB,
+    dir: PathBuf,
+    logs: BTreeMap<Log8, LogId>,
+    /// Held from the first read to the end of each write, so that none overtakes another.
+    writing: Mutex<()>,
+}
 
 /// One batch of one log, to be written at once.
 pub struct Commit<'a> {
@@ -94,147 +214,34 @@ pub enum Touch {
 }
 
 impl Store {
-    /// Opens or creates the database in `dir`.
-    pub fn open(_dir: &Path, _manifest: &Manifest) -> Result<Self, StoreError> {
-        Err(StoreError::Skeleton)
+    /// Opens or creates the database in `dir`, which is the store's alone, and checks cheaply that
+    /// each log's record, last entry and tree agree.
+    ///
+    /// # Errors
+    /// [`StoreError`]; none changes the data.
+    pub fn open(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+        open::open(dir, manifest)
     }
 
-    /// A consistent view: all reads see the same moment.
+    /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.
+    #[must_use]
     pub fn view(&self) -> View<'_> {
-        View { _store: self }
+        View::new(self)
     }
 
-    /// Writes batches in one atomic write, synced before this returns.
-    pub fn commit(&self, _commits: &[Commit<'_>]) -> Result<(), StoreError> {
-        Err(StoreError::Skeleton)
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("all families were opened and none is ever dropped")
     }
 
-    /// Keeps the owner's largest known head.
-    pub fn put_newest(&self, _log: &LogId, _signed: &SignedHead) -> Result<(), StoreError> {
-        Err(StoreError::Skeleton)
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an operator's newest cosigned head and the log's certified size; synced if `durable`.
-    pub fn put_cosigned(
-        &self,
-        _log: &LogId,
-        _cosigned: &CosignedHead,
-        _certified: u64,
-        _durable: bool,
-    ) -> Result<(), StoreError> {
-        Err(StoreError::Skeleton)
+    fn database(&self, message: impl ToString) -> StoreError {
+        StoreError::Database { dir: self.dir.clone(), message: message.to_string() }
     }
 
-    /// Keeps a certified size that grew without a new cosignature.
-    pub fn put_certified(&self, _log: &LogId, _certified: u64) -> Result<(), StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// Keeps the texts of notes that entries named.
-    pub fn put_notes(&self, _notes: &[(NoteHash, String)]) -> Result<(), StoreError> {
-        Err(StoreError::Skeleton)
-    }
-}
-
-/// The database at one moment.
-pub struct View<'a> {
-    _store: &'a Store,
-}
-
-impl View<'_> {
-    /// How far the copy of `log` is; `None` if it is empty.
-    pub fn log(&self, _log: &LogId) -> Result<Option<LogRecord>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// Encoded entries from `from` on: at least one if there is one, at most `count` and about `bytes`.
-    pub fn entries(&self, _log: &LogId, _from: u64, _count: usize, _bytes: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// Where an event stands, in the logs' order; several logs may have a revocation.
-    pub fn positions(&self, _event: &EventId) -> Result<Vec<Position>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// A history, newest first, at most `limit` lines behind `before`.
-    pub fn history(
-        &self,
-        _identity: &IdentityId,
-        _history: History,
-        _before: Option<&HistoryItem>,
-        _limit: usize,
-    ) -> Result<Vec<HistoryItem>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// Per log, the index of the newest entry that changed rows of this kind about `identity`.
-    pub fn touched(&self, _identity: &IdentityId, _touch: Touch) -> Result<Vec<(LogId, u64)>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// Subjects that `provider` ever attested to, in their order, behind `after`.
-    pub fn subjects_of(
-        &self,
-        _provider: &IdentityId,
-        _after: Option<&IdentityId>,
-        _limit: usize,
-    ) -> Result<Vec<IdentityId>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// What is known of a note; `None`: named by no entry, or not fetched yet.
-    pub fn note(&self, _hash: &NoteHash) -> Result<Option<NoteAnswer>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// Notes that entries name and this node doesn't have yet.
-    pub fn wanted_notes(&self, _limit: usize) -> Result<Vec<NoteHash>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// The owner's largest known head.
-    pub fn newest(&self, _log: &LogId) -> Result<Option<SignedHead>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// Every operator's newest cosigned head of `log`, in the operators' order.
-    pub fn cosigned(&self, _log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    /// The tiles of `log`.
-    pub fn tiles<'v>(&'v self, _log: &LogId) -> LogTiles<'v> {
-        LogTiles { _view: self }
-    }
-}
-
-impl Rows for View<'_> {
-    type Error = StoreError;
-
-    fn get(&self, _map: MapId, _key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Err(StoreError::Skeleton)
-    }
-
-    fn scan(
-        &self,
-        _map: MapId,
-        _prefix: &[u8],
-        _each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        Err(StoreError::Skeleton)
-    }
-}
-
-/// The tiles of one log.
-pub struct LogTiles<'v> {
-    _view: &'v View<'v>,
-}
-
-impl Tiles for LogTiles<'_> {
-    type Error = StoreError;
-
-    fn tile(&self, _level: u8, _index: u64) -> Result<Vec<Hash>, StoreError> {
-        Err(StoreError::Skeleton)
+    fn inconsistent(&self, log: &LogId, what: impl ToString) -> StoreError {
+        StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what: what.to_string() }
     }
 }

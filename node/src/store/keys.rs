@@ -1,0 +1,136 @@
+//! Keys of every column family.
+use fama_ledger::id::{Domain, EventId, IdentityId};
+use fama_ledger::manifest::LogId;
+use fama_ledger::rows::{MapId, text_key};
+use fama_ledger::time::Millis;
+
+use super::{History, HistoryItem, Touch};
+
+/// A log in a key: the first bytes of the BLAKE3 of its name.
+pub(super) type Log8 = [u8; 8];
+
+/// The column families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Meta,
+    Logs,
+    Entries,
+    Tiles,
+    Rows,
+    Events,
+    History,
+    Touched,
+    Given,
+    Notes,
+    Wanted,
+    Heads,
+}
+
+impl Family {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Meta,
+        Self::Logs,
+        Self::Entries,
+        Self::Tiles,
+        Self::Rows,
+        Self::Events,
+        Self::History,
+        Self::Touched,
+        Self::Given,
+        Self::Notes,
+        Self::Wanted,
+        Self::Heads,
+    ];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Logs => "logs",
+            Self::Entries => "entries",
+            Self::Tiles => "tiles",
+            Self::Rows => "rows",
+            Self::Events => "events",
+            Self::History => "history",
+            Self::Touched => "touched",
+            Self::Given => "given",
+            Self::Notes => "notes",
+            Self::Wanted => "wanted",
+            Self::Heads => "heads",
+        }
+    }
+}
+
+pub(super) const META_FORMAT: &[u8] = b"format";
+pub(super) const META_FEDERATION: &[u8] = b"federation";
+
+pub(super) fn log8(log: &LogId) -> Log8 {
+    let [a, b, c, d, e, f, g, h, ..] = text_key(&log.to_string());
+    [a, b, c, d, e, f, g, h]
+}
+
+pub(super) fn log_state(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[0]].concat()
+}
+
+pub(super) fn log_certified(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[1]].concat()
+}
+
+pub(super) fn entry(log: &LogId, index: u64) -> Vec<u8> {
+    [log8(log), index.to_be_bytes()].concat()
+}
+
+pub(super) fn tile(log: &LogId, level: u8, index: u64) -> Vec<u8> {
+    [log8(log).as_slice(), &[level], &index.to_be_bytes()].concat()
+}
+
+pub(super) fn row(map: MapId, key: &[u8]) -> Vec<u8> {
+    [map.0.as_slice(), key].concat()
+}
+
+pub(super) fn event(event: &EventId, log: &LogId) -> Vec<u8> {
+    [event.0.as_slice(), &log8(log)].concat()
+}
+
+pub(super) fn given(provider: &IdentityId, subject: &IdentityId) -> Vec<u8> {
+    [provider.0, subject.0].concat()
+}
+
+pub(super) fn touched(identity: &IdentityId, touch: Touch) -> Vec<u8> {
+    let kind = match touch {
+        Touch::Subject => 0,
+        Touch::Sponsorship => 1,
+    };
+    [[kind].as_slice(), &identity.0].concat()
+}
+
+pub(super) fn cosigned(log: &LogId, operator: &Domain) -> Vec<u8> {
+    [log8(log).as_slice(), operator.as_str().as_bytes()].concat()
+}
+
+pub(super) fn history(identity: &IdentityId, history: History) -> Vec<u8> {
+    let kind = match history {
+        History::Keys => 0,
+        History::Received => 1,
+        History::Given => 2,
+    };
+    [identity.0.as_slice(), &[kind]].concat()
+}
+
+/// What follows [`history`]'s key. No domain has a zero byte, so the operators' order is kept.
+pub(super) fn history_item(item: &HistoryItem) -> Vec<u8> {
+    let HistoryItem { time, log, index } = item;
+    let operator = log.operator.as_str().as_bytes();
+    [&time.0.to_be_bytes(), operator, &[0], &log.generation.to_be_bytes(), &index.to_be_bytes()].concat()
+}
+
+/// Reads what [`history_item`] wrote.
+pub(super) fn parse_history_item(bytes: &[u8]) -> Option<HistoryItem> {
+    let (time, rest) = bytes.split_first_chunk()?;
+    let (rest, index) = rest.split_last_chunk()?;
+    let (rest, generation) = rest.split_last_chunk()?;
+    let [operator @ .., 0] = rest else { return None };
+    let operator = std::str::from_utf8(operator).ok()?.parse().ok()?;
+    let log = LogId { operator, generation: u32::from_be_bytes(*generation) };
+    Some(HistoryItem { time: Millis(u64::from_be_bytes(*time)), log, index: u64::from_be_bytes(*index) })
+}

@@ -1,0 +1,141 @@
+//! Opening: is it ours, is it whole?
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use fama_ledger::codec;
+use fama_ledger::id::FederationId;
+use fama_ledger::log::{LogError, TILE_WIDTH, Tiles, leaf_hash, root_at};
+use fama_ledger::manifest::{LogId, Manifest};
+use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, IteratorMode, WriteBatch};
+
+use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
+use super::{FORMAT, LogRecord, Store, StoreError, View, options};
+
+/// Only the node's user may read keys' events and rates before they are public.
+const DIR_MODE: u32 = 0o700;
+/// Longest value in `meta`, in bytes.
+const META_BYTES_MAX: usize = 64;
+
+pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+    let db = open_database(dir)?;
+    let logs: BTreeMap<_, _> =
+        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
+    let store = Store { db, dir: dir.to_owned(), logs, writing: Mutex::new(()) };
+    store.check_owner(&manifest.federation())?;
+    let view = store.view();
+    store.logs.values().try_for_each(|log| check_log(&view, log))?;
+    drop(view);
+    Ok(store)
+}
+
+fn database_error(dir: &Path, message: impl ToString) -> StoreError {
+    StoreError::Database { dir: dir.to_owned(), message: message.to_string() }
+}
+
+fn open_database(dir: &Path) -> Result<DB, StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
+    made.map_err(|error| database_error(dir, error))?;
+    let new = is_new(dir)?;
+    let options = options::database(new);
+    let mut families = options::families();
+    if !new {
+        let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, error))?;
+        let foreign = found.into_iter().filter(|name| !Family::ALL.iter().any(|family| family.name() == name));
+        // Another format's families must be opened too before its number can be read.
+        families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, options::database(false))));
+    }
+    DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
+        let locked = error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ");
+        if locked { StoreError::Locked { dir: dir.to_owned() } } else { database_error(dir, error) }
+    })
+}
+
+/// Whether nothing was ever written here. RocksDB itself would begin anew wherever CURRENT is gone.
+fn is_new(dir: &Path) -> Result<bool, StoreError> {
+    let names = fs::read_dir(dir).and_then(|files| {
+        files.map(|file| Ok(file?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()
+    });
+    let names = names.map_err(|error| database_error(dir, error))?;
+    if names.iter().any(|name| name == "CURRENT") {
+        return Ok(false);
+    }
+    match names.iter().find(|name| name.ends_with(".sst") || name.ends_with(".log")) {
+        Some(name) => Err(database_error(dir, format!("{name} is there, but the file CURRENT is missing"))),
+        None => Ok(true),
+    }
+}
+
+impl Store {
+    /// Writes whose database this is into a new one; refuses another's.
+    fn check_owner(&self, wanted: &FederationId) -> Result<(), StoreError> {
+        let view = self.view();
+        let Some(found) = view.value::<u32>(Family::Meta, META_FORMAT, META_BYTES_MAX)? else {
+            return if self.is_blank(&view)? { self.put_owner(wanted) } else { Err(self.lost_owner()) };
+        };
+        if found != FORMAT {
+            return Err(StoreError::Format { dir: self.dir.clone(), found, wanted: FORMAT });
+        }
+        let found = view.value::<FederationId>(Family::Meta, META_FEDERATION, META_BYTES_MAX)?;
+        match found.ok_or_else(|| self.lost_owner())? {
+            found if found == *wanted => Ok(()),
+            found => Err(StoreError::Federation { dir: self.dir.clone(), found, wanted: *wanted }),
+        }
+    }
+
+    fn is_blank(&self, view: &View<'_>) -> Result<bool, StoreError> {
+        for family in Family::ALL {
+            if view.any(family)? {
+                return Ok(false);
+            }
+        }
+        let foreign = self.db.iterator(IteratorMode::Start).next().transpose();
+        Ok(foreign.map_err(|error| self.database(error))?.is_none())
+    }
+
+    fn lost_owner(&self) -> StoreError {
+        self.database("a database with data but without a federation: not a node's, or damaged")
+    }
+
+    fn put_owner(&self, federation: &FederationId) -> Result<(), StoreError> {
+        let (meta, mut batch) = (self.family(Family::Meta), WriteBatch::default());
+        batch.put_cf(meta, META_FORMAT, codec::encode(&FORMAT));
+        batch.put_cf(meta, META_FEDERATION, codec::encode(federation));
+        self.write(batch, true)?;
+        // In a file of its own the owner outlives a lost write-ahead log, which is then noticed.
+        self.db.flush_cf(meta).map_err(|error| self.database(error))
+    }
+}
+
+/// Whether record, entries and tree of a log agree at their ends. Reads a few blocks only.
+fn check_log(view: &View<'_>, log: &LogId) -> Result<(), StoreError> {
+    let store = view.store();
+    let last = view.last_entry(log)?;
+    let Some(LogRecord { state, .. }) = view.log(log)? else {
+        return match last {
+            None => Ok(()),
+            Some((index, _)) => Err(store.inconsistent(log, format!("entry {index} without a record of the log"))),
+        };
+    };
+    let Some((index, entry)) = last.filter(|(index, _)| index.checked_add(1) == Some(state.size)) else {
+        return Err(store.inconsistent(log, format!("the record says {} entries, the last is another", state.size)));
+    };
+    let tiles = view.tiles(log);
+    match root_at(state.size, &tiles) {
+        Ok(root) if root == state.root => {}
+        Ok(root) => return Err(store.inconsistent(log, format!("tree root {root}, recorded {}", state.root))),
+        Err(LogError::Tiles(error)) => return Err(error),
+        Err(error) => return Err(store.inconsistent(log, error)),
+    }
+    let width = TILE_WIDTH as u64;
+    let leaves = tiles.tile(0, index / width)?;
+    let leaf = usize::try_from(index % width).ok().and_then(|at| leaves.get(at));
+    if leaf == Some(&leaf_hash(&entry)) {
+        Ok(())
+    } else {
+        Err(store.inconsistent(log, format!("entry {index} is not the one in the tree")))
+    }
+}

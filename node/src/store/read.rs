@@ -1,0 +1,372 @@
+//! Reading at one moment.
+use std::ops::ControlFlow;
+
+use bincode::{Decode, Encode};
+use fama_ledger::codec;
+use fama_ledger::fold::Void;
+use fama_ledger::id::{EventId, IdentityId, NoteHash};
+use fama_ledger::join::LogState;
+use fama_ledger::limits::NOTE_BYTES_MAX;
+use fama_ledger::log::{Hash, TILE_WIDTH, Tiles};
+use fama_ledger::manifest::LogId;
+use fama_ledger::rows::{MapId, Rows};
+use rocksdb::{DBPinnableSlice, PrefixRange, ReadOptions, Snapshot};
+
+use super::keys::{self, Family, Log8, log8};
+use super::{History, HistoryItem, LogRecord, Position, Store, StoreError, Touch};
+use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+
+/// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
+pub(super) const RECORD_BYTES_MAX: usize = 1_024;
+/// Longest value of `notes`, in bytes: a note, its variant and its length.
+const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
+
+/// The database at one moment.
+pub struct View<'a> {
+    store: &'a Store,
+    snapshot: Snapshot<'a>,
+}
+
+/// What a walk over keys does with each.
+type Each<'e> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'e;
+
+/// Which keys a walk sees, and in which direction.
+struct Walk {
+    prefix: Vec<u8>,
+    /// Not below this key.
+    from: Option<Vec<u8>>,
+    /// Below this key.
+    before: Option<Vec<u8>>,
+    backward: bool,
+}
+
+impl Walk {
+    fn of(prefix: impl Into<Vec<u8>>) -> Self {
+        Self { prefix: prefix.into(), from: None, before: None, backward: false }
+    }
+}
+
+fn read_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, snapshot: store.db.snapshot() }
+    }
+
+    pub(super) const fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, StoreError> {
+        let found = self.snapshot.get_pinned_cf_opt(self.store.family(family), key, read_options());
+        found.map_err(|error| self.store.database(error))
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, family: Family, key: &[u8]) -> Result<bool, StoreError> {
+        self.get_raw(family, key).map(|found| found.is_some())
+    }
+
+    /// The decoded value at `key`.
+    pub(super) fn value<T: Decode<()> + Encode>(
+        &self,
+        family: Family,
+        key: &[u8],
+        max: usize,
+    ) -> Result<Option<T>, StoreError> {
+        self.get_raw(family, key)?.map(|bytes| self.decode(family, &bytes, max)).transpose()
+    }
+
+    fn decode<T: Decode<()> + Encode>(&self, family: Family, bytes: &[u8], max: usize) -> Result<T, StoreError> {
+        codec::decode(bytes, max).map_err(|error| self.broken(family, error))
+    }
+
+    fn broken(&self, family: Family, what: impl std::fmt::Display) -> StoreError {
+        self.store.database(format!("a stored value of {} is broken: {what}", family.name()))
+    }
+
+    fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
+        let mut options = read_options();
+        options.set_iterate_range(PrefixRange(walk.prefix));
+        if let Some(from) = walk.from {
+            options.set_iterate_lower_bound(from);
+        }
+        if let Some(before) = walk.before {
+            options.set_iterate_upper_bound(before);
+        }
+        let mut iterator = self.snapshot.raw_iterator_cf_opt(self.store.family(family), options);
+        if walk.backward {
+            iterator.seek_to_last()
+        } else {
+            iterator.seek_to_first()
+        }
+        while let Some((key, value)) = iterator.item() {
+            if each(key, value)?.is_break() {
+                return Ok(());
+            }
+            if walk.backward { iterator.prev() } else { iterator.next() }
+        }
+        // An iterator ends silently where it cannot read on.
+        iterator.status().map_err(|error| self.store.database(error))
+    }
+
+    /// Whether the family has a key.
+    pub(super) fn any(&self, family: Family) -> Result<bool, StoreError> {
+        let mut any = false;
+        self.walk(family, Walk::of([]), &mut |_, _| {
+            any = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(any)
+    }
+
+    fn log_of(&self, family: Family, key: &[u8]) -> Result<LogId, StoreError> {
+        let log = key.last_chunk::<{ size_of::<Log8>() }>().and_then(|log| self.store.logs.get(log));
+        log.cloned().ok_or_else(|| self.broken(family, "a log that the manifest lacks"))
+    }
+
+    /// Index and bytes of the last entry.
+    pub(super) fn last_entry(&self, log: &LogId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let mut last = None;
+        self.walk(Family::Entries, Walk { backward: true, ..Walk::of(log8(log)) }, &mut |key, entry| {
+            last = Some((self.entry_index(key)?, entry.to_vec()));
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(last)
+    }
+
+    fn entry_index(&self, key: &[u8]) -> Result<u64, StoreError> {
+        let index = key.last_chunk().copied().map(u64::from_be_bytes);
+        index.ok_or_else(|| self.broken(Family::Entries, "a key without an index"))
+    }
+
+    /// How far the copy of `log` is; `None` if it is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`], here and everywhere below: the disk failed or its content is damaged.
+    pub fn log(&self, log: &LogId) -> Result<Option<LogRecord>, StoreError> {
+        let state: Option<LogState> = self.value(Family::Logs, &keys::log_state(log), RECORD_BYTES_MAX)?;
+        let Some(state) = state else { return Ok(None) };
+        let certified = self.value(Family::Logs, &keys::log_certified(log), RECORD_BYTES_MAX)?.unwrap_or(0);
+        Ok(Some(LogRecord { state, certified }))
+    }
+
+    /// Encoded entries from `from` on: at least one if there is one, at most `count` and about `bytes`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also where an entry is missing between others.
+    pub fn entries(&self, log: &LogId, from: u64, count: usize, bytes: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let (mut found, mut total, mut next) = (Vec::new(), 0usize, from);
+        let walk = Walk { from: Some(keys::entry(log, from)), ..Walk::of(log8(log)) };
+        self.walk(Family::Entries, walk, &mut |key, entry| {
+            if !found.is_empty() && (found.len() >= count || total >= bytes) {
+                return Ok(ControlFlow::Break(()));
+            }
+            if self.entry_index(key)? != next {
+                return Err(self.store.inconsistent(log, format!("entry {next} is missing")));
+            }
+            next = next.saturating_add(1);
+            total = total.saturating_add(entry.len());
+            found.push(entry.to_vec());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Where an event stands, in the logs' order; several logs may have a revocation.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn positions(&self, event: &EventId) -> Result<Vec<Position>, StoreError> {
+        let mut found = Vec::new();
+        self.walk(Family::Events, Walk::of(event.0), &mut |key, value| {
+            let (index, void) = self.decode(Family::Events, value, RECORD_BYTES_MAX)?;
+            found.push(Position { log: self.log_of(Family::Events, key)?, index, void });
+            Ok(ControlFlow::Continue(()))
+        })?;
+        found.sort_by(|a, b| a.log.cmp(&b.log));
+        Ok(found)
+    }
+
+    /// Where an event stands in one log. Cheaper than [`View::positions`] where it is unknown.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn position(&self, event: &EventId, log: &LogId) -> Result<Option<Position>, StoreError> {
+        let found = self.indexed(&keys::event(event, log))?;
+        Ok(found.map(|(index, void)| Position { log: log.clone(), index, void }))
+    }
+
+    pub(super) fn indexed(&self, key: &[u8]) -> Result<Option<(u64, Option<Void>)>, StoreError> {
+        self.value(Family::Events, key, RECORD_BYTES_MAX)
+    }
+
+    /// A history, newest first, at most `limit` lines behind `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn history(
+        &self,
+        identity: &IdentityId,
+        history: History,
+        before: Option<&HistoryItem>,
+        limit: usize,
+    ) -> Result<Vec<HistoryItem>, StoreError> {
+        let (mut found, prefix) = (Vec::new(), keys::history(identity, history));
+        let before = before.map(|item| [prefix.clone(), keys::history_item(item)].concat());
+        let walk = Walk { before, backward: true, ..Walk::of(prefix.clone()) };
+        self.walk(Family::History, walk, &mut |key, _| {
+            if found.len() >= limit {
+                return Ok(ControlFlow::Break(()));
+            }
+            let item = key.get(prefix.len()..).and_then(keys::parse_history_item);
+            found.push(item.ok_or_else(|| self.broken(Family::History, "not a key of this family"))?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Per log, the index of the newest entry that changed rows of this kind about `identity`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn touched(&self, identity: &IdentityId, touch: Touch) -> Result<Vec<(LogId, u64)>, StoreError> {
+        let mut found = Vec::new();
+        self.walk(Family::Touched, Walk::of(keys::touched(identity, touch)), &mut |key, value| {
+            let index = self.decode(Family::Touched, value, RECORD_BYTES_MAX)?;
+            found.push((self.log_of(Family::Touched, key)?, index));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Subjects that `provider` ever attested to, in their order, behind `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn subjects_of(
+        &self,
+        provider: &IdentityId,
+        after: Option<&IdentityId>,
+        limit: usize,
+    ) -> Result<Vec<IdentityId>, StoreError> {
+        // The key and one byte more is the next key after it.
+        let from = after.map(|after| [keys::given(provider, after).as_slice(), &[0]].concat());
+        self.ids(Family::Given, Walk { from, ..Walk::of(provider.0) }, limit)
+            .map(|ids| ids.into_iter().map(EventId).collect())
+    }
+
+    /// The last 32 bytes of at most `limit` keys.
+    fn ids(&self, family: Family, walk: Walk, limit: usize) -> Result<Vec<[u8; 32]>, StoreError> {
+        let mut found = Vec::new();
+        self.walk(family, walk, &mut |key, _| {
+            if found.len() >= limit {
+                return Ok(ControlFlow::Break(()));
+            }
+            found.push(*key.last_chunk().ok_or_else(|| self.broken(family, "a key without an id"))?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// What is known of a note; `None`: named by no entry, or not fetched yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note(&self, hash: &NoteHash) -> Result<Option<NoteAnswer>, StoreError> {
+        self.value(Family::Notes, &hash.0, NOTE_VALUE_BYTES_MAX)
+    }
+
+    /// Notes that entries name and this node doesn't have yet, in their hashes' order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wanted_notes(&self, limit: usize) -> Result<Vec<NoteHash>, StoreError> {
+        self.wanted_notes_from(&NoteHash([0; 32]), limit)
+    }
+
+    /// As [`View::wanted_notes`], from `start` on and then from the beginning. A `start` drawn at
+    /// random keeps notes that nobody has from hiding the others.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wanted_notes_from(&self, start: &NoteHash, limit: usize) -> Result<Vec<NoteHash>, StoreError> {
+        let upper = Walk { from: Some(start.0.into()), ..Walk::of([]) };
+        let mut found = self.ids(Family::Wanted, upper, limit)?;
+        let lower = Walk { before: Some(start.0.into()), ..Walk::of([]) };
+        found.extend(self.ids(Family::Wanted, lower, limit.saturating_sub(found.len()))?);
+        Ok(found.into_iter().map(NoteHash).collect())
+    }
+
+    /// The owner's largest known head.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn newest(&self, log: &LogId) -> Result<Option<SignedHead>, StoreError> {
+        self.value(Family::Heads, &log8(log), RECORD_BYTES_MAX)
+    }
+
+    /// Every operator's newest cosigned head of `log`, in the operators' order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cosigned(&self, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
+        let (mut found, prefix) = (Vec::new(), log8(log));
+        // The log's own key holds the owner's head.
+        let from = Some([prefix.as_slice(), &[0]].concat());
+        self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |_, value| {
+            found.push(self.decode(Family::Heads, value, RECORD_BYTES_MAX)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// The tiles of `log`.
+    #[must_use]
+    pub fn tiles<'v>(&'v self, log: &LogId) -> LogTiles<'v> {
+        LogTiles { view: self, log: log.clone() }
+    }
+}
+
+impl Rows for View<'_> {
+    type Error = StoreError;
+
+    fn get(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.get_raw(Family::Rows, &keys::row(map, key))?.map(|value| value.to_vec()))
+    }
+
+    fn scan(
+        &self,
+        map: MapId,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.walk(Family::Rows, Walk::of(keys::row(map, prefix)), &mut |key, value| {
+            Ok(each(key.get(map.0.len()..).unwrap_or_default(), value))
+        })
+    }
+}
+
+/// The tiles of one log.
+pub struct LogTiles<'v> {
+    view: &'v View<'v>,
+    log: LogId,
+}
+
+impl Tiles for LogTiles<'_> {
+    type Error = StoreError;
+
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, StoreError> {
+        let bytes = self.view.get_raw(Family::Tiles, &keys::tile(&self.log, level, index))?;
+        let Some(bytes) = bytes else { return Ok(Vec::new()) };
+        match bytes.as_chunks() {
+            (hashes, []) if hashes.len() <= TILE_WIDTH => Ok(hashes.to_vec()),
+            _ => Err(self.view.broken(Family::Tiles, format!("{} bytes", bytes.len()))),
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! The store over real files.
+#![allow(clippy::unwrap_used)]
+use std::fs;
+use std::ops::ControlFlow;
+
+use fama_ledger::batch::{Batch, LogMaps};
+use fama_ledger::checkpoint::Cosignature;
+use fama_ledger::entry::{SignedEvent, VerifiedEvent};
+use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
+use fama_ledger::id::{Domain, EventId, IdentityId};
+use fama_ledger::key::Curve;
+use fama_ledger::log::{Head, Tree, leaf_hash, root_at};
+use fama_ledger::manifest::{Genesis, Operator, Policy};
+use fama_ledger::note::{Note, note_hash};
+use fama_ledger::rows::{MapName, Rows};
+use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{self, SignedNote};
+use tempfile::TempDir;
+
+use super::*;
+use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+
+/// 2026-11-22T05:00:00.000Z.
+const NOW: u64 = 1_795_323_600_000;
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap()
+}
+
+fn federation(name: &str) -> Manifest {
+    let operator = |name: &str, seed: u8| Operator {
+        name: name.parse().unwrap(),
+        node_key: key(seed).ed25519().unwrap().verifying_key(),
+        governance_key: key(seed + 1).ed25519().unwrap().verifying_key(),
+        generation: 1,
+        addresses: Vec::new(),
+    };
+    // Not in their names' order.
+    let operators = vec![operator("beta.example", 10), operator("alpha.example", 20)];
+    let text = Genesis { name: name.to_owned(), policy: Policy::recommended(2), operators }.text().unwrap();
+    let sign = |name, seed| signed_note::sign(&text, name, key(seed).ed25519().unwrap());
+    let signatures = vec![sign("beta.example", 11), sign("alpha.example", 21)];
+    Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap()
+}
+
+fn domain(name: &str) -> Domain {
+    name.parse().unwrap()
+}
+
+/// One log's writer, as the inbox is one.
+struct Log {
+    id: LogId,
+    manifest: Manifest,
+    tree: Tree,
+    maps: LogMaps,
+    now: u64,
+}
+
+/// A batch ready to be committed.
+struct Made {
+    state: LogState,
+    first: u64,
+    entries: Vec<VerifiedEntry>,
+    outcomes: Vec<Option<Outcome>>,
+    tiles: Vec<TileWrite>,
+    changes: Changes,
+}
+
+impl Made {
+    fn commit<'a>(&'a self, notes: &'a [(NoteHash, String)]) -> Commit<'a> {
+        Commit {
+            state: self.state.clone(),
+            first: self.first,
+            entries: &self.entries,
+            outcomes: &self.outcomes,
+            tiles: self.tiles.clone(),
+            changes: &self.changes,
+            notes,
+        }
+    }
+}
+
+impl Log {
+    /// An opened log whose first batch, the adoption, is committed.
+    fn begin(store: &Store, manifest: &Manifest, operator: &str) -> Self {
+        let id = manifest.operator(&domain(operator)).unwrap().log();
+        let maps = LogMaps::load(manifest, &id, &store.view()).unwrap();
+        let mut log = Self { id, manifest: manifest.clone(), tree: Tree::default(), maps, now: NOW };
+        let adopt = VerifiedEntry::adopt(Millis(NOW), 1, manifest.hash());
+        let made = log.make(store, vec![adopt]);
+        store.commit(&[made.commit(&[])]).unwrap();
+        log
+    }
+
+    fn events(&mut self, store: &Store, events: &[VerifiedEvent]) -> Made {
+        self.now += 1;
+        let entries = events.iter().map(|event| VerifiedEntry::of(Millis(self.now), event.clone())).collect();
+        self.make(store, entries)
+    }
+
+    fn make(&mut self, store: &Store, mut entries: Vec<VerifiedEntry>) -> Made {
+        let (view, first) = (store.view(), self.tree.size());
+        let mut batch = Batch::begin(&self.manifest, &self.id, &view, first).unwrap();
+        let outcomes = entries.iter().map(|entry| batch.replay(entry).unwrap()).collect();
+        let folded = batch.finish(&mut self.maps).unwrap();
+        entries.push(VerifiedEntry::state(folded.time, folded.state_root));
+        let tiles = self.tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
+        let Head { size, root } = self.tree.head();
+        let state = LogState { log: self.id.clone(), size, root, state_root: folded.state_root };
+        Made { state, first, entries, outcomes, tiles, changes: folded.changes }
+    }
+
+    fn commit(&mut self, store: &Store, events: &[VerifiedEvent], notes: &[(NoteHash, String)]) -> Made {
+        let made = self.events(store, events);
+        store.commit(&[made.commit(notes)]).unwrap();
+        made
+    }
+
+    fn signed(&self, by: &SecretKey, nonce: u64, action: Action) -> VerifiedEvent {
+        let (federation, nonce) = (self.manifest.federation(), Nonce(nonce.to_be_bytes()));
+        let event = Event { federation, action, created: Millis(NOW), nonce };
+        let signature = by.sign(event.text().as_bytes());
+        let signed = SignedEvent { event, signer: by.public(), signature, countersignature: None };
+        signed.verify(&federation).unwrap()
+    }
+
+    fn register(&self, name: &str, by: &SecretKey, note: Option<NoteHash>) -> VerifiedEvent {
+        let (home, name) = (self.id.operator.clone(), name.parse().unwrap());
+        self.signed(by, 0, Action::Register { home, name, key: by.public(), next: None, note })
+    }
+
+    fn attest(&self, by: &SecretKey, issuer: IdentityId, subject: IdentityId, nonce: u64) -> VerifiedEvent {
+        let home = self.id.operator.clone();
+        self.signed(by, nonce, Action::Attest { home, issuer, subject, delta: 2, context: None, note: None })
+    }
+
+    fn revoke(&self, by: &SecretKey, identity: IdentityId, home: &str) -> VerifiedEvent {
+        let (home, key, reason) = (domain(home), by.public(), RevokeReason::Retired);
+        self.signed(by, 0, Action::Revoke { home, identity, version: 1, key, reason })
+    }
+}
+
+fn note(salt: u8) -> (NoteHash, String) {
+    let text = Note { salt: [salt; 32], bio: Some("writes tests".to_owned()), ..Note::default() }.text();
+    (note_hash(text.as_bytes()), text)
+}
+
+fn temp() -> (TempDir, Manifest, Store) {
+    let (dir, manifest) = (tempfile::tempdir().unwrap(), federation("test"));
+    let store = Store::open(dir.path(), &manifest).unwrap();
+    (dir, manifest, store)
+}
+
+fn all_rows(view: &View<'_>, map: MapName, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    view.scan(map.id(), prefix, &mut |key, value| {
+        rows.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    rows
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening() {
+    let (dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let agent = key(1);
+    let mut made = Vec::new();
+    for batch in 0..4u8 {
+        let keys: Vec<_> = (0..100u8)
+            .map(|i| SecretKey::from_seed(Curve::Ed25519, &[batch + 100, i].repeat(16).try_into().unwrap()).unwrap())
+            .collect();
+        let events: Vec<_> =
+            keys.iter().zip(0..).map(|(key, i)| log.register(&format!("agent-{batch}-{i}"), key, None)).collect();
+        made.push(log.commit(&store, &events, &[]));
+    }
+    let register = log.register("agent", &agent, None);
+    made.push(log.commit(&store, std::slice::from_ref(&register), &[]));
+    store.put_certified(&log.id, 102).unwrap();
+    drop(store);
+
+    let store = Store::open(dir.path(), &manifest).unwrap();
+    let view = store.view();
+    let record = view.log(&log.id).unwrap().unwrap();
+    assert_eq!(record, LogRecord { state: made[4].state.clone(), certified: 102 });
+    let entries = view.entries(&log.id, 2, usize::MAX, usize::MAX).unwrap();
+    let written: Vec<_> = made.iter().flat_map(|made| &made.entries).map(|entry| entry.bytes().to_vec()).collect();
+    assert_eq!(entries, written);
+    assert_eq!(view.entries(&log.id, 2, 3, usize::MAX).unwrap(), written[..3]);
+    assert_eq!(view.entries(&log.id, 3, usize::MAX, 1).unwrap(), written[1..2]);
+    assert_eq!(view.entries(&log.id, record.state.size, 9, 9).unwrap(), Vec::<Vec<u8>>::new());
+    for made in &made {
+        assert_eq!(root_at(made.state.size, &view.tiles(&log.id)).unwrap(), made.state.root);
+        for ((map, key), value) in &made.changes {
+            assert!(view.get(*map, key).unwrap().is_some() && value.is_some());
+        }
+    }
+    let maps = LogMaps::load(&manifest, &log.id, &view).unwrap();
+    assert_eq!(maps.state_root(), record.state.state_root);
+    let position = Position { log: log.id.clone(), index: record.state.size - 2, void: None };
+    assert_eq!(view.positions(&register.id()).unwrap(), vec![position.clone()]);
+    assert_eq!(view.position(&register.id(), &log.id).unwrap(), Some(position));
+    assert_eq!(view.positions(&EventId([7; 32])).unwrap(), vec![]);
+    assert_eq!(view.log(&manifest.operators()[0].log()).unwrap(), None);
+}
+
+#[test]
+fn scans_stay_in_their_map_and_prefix() {
+    let (_dir, manifest, store) = temp();
+    let mut alpha = Log::begin(&store, &manifest, "alpha.example");
+    let mut beta = Log::begin(&store, &manifest, "beta.example");
+    let made = alpha.commit(&store, &[alpha.register("one", &key(1), None), alpha.register("two", &key(2), None)], &[]);
+    beta.commit(&store, &[beta.register("one", &key(1), None)], &[]);
+    let view = store.view();
+    let home = MapName::home(&domain("alpha.example"));
+    let of_home = made.changes.iter().filter(|((map, _), _)| *map == home.id());
+    let wanted: Vec<_> = of_home.map(|((_, key), value)| (key.clone(), value.clone().unwrap())).collect();
+    assert_eq!(all_rows(&view, home.clone(), &[]), wanted);
+    for tag in 0..=255 {
+        let wanted: Vec<_> = wanted.iter().filter(|(key, _)| key.starts_with(&[tag])).cloned().collect();
+        assert_eq!(all_rows(&view, home.clone(), &[tag]), wanted, "tag {tag}");
+    }
+    let mut seen = 0;
+    let stop = &mut |_: &[u8], _: &[u8]| {
+        seen += 1;
+        ControlFlow::Break(())
+    };
+    view.scan(home.id(), &[], stop).unwrap();
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn a_view_stays_as_it_was() {
+    let (_dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let before = store.view();
+    let register = log.register("agent", &key(1), None);
+    log.commit(&store, std::slice::from_ref(&register), &[]);
+    assert_eq!(before.log(&log.id).unwrap().unwrap().state.size, 2);
+    assert_eq!(before.entries(&log.id, 0, 9, usize::MAX).unwrap().len(), 2);
+    assert_eq!(before.positions(&register.id()).unwrap(), vec![]);
+    assert_eq!(all_rows(&before, MapName::home(&log.id.operator), &[]), vec![]);
+    assert_eq!(store.view().log(&log.id).unwrap().unwrap().state.size, 4);
+}
+
+#[test]
+fn histories_are_newest_first_in_pages() {
+    let (_dir, manifest, store) = temp();
+    let mut alpha = Log::begin(&store, &manifest, "alpha.example");
+    let mut beta = Log::begin(&store, &manifest, "beta.example");
+    let (agent, service) = (key(1), key(2));
+    let (a, s) = (alpha.register("agent", &agent, None), alpha.register("service", &service, None));
+    alpha.commit(&store, &[a.clone(), s.clone()], &[]);
+    let attests: Vec<_> = (0..3).map(|i| alpha.attest(&service, s.id(), a.id(), i)).collect();
+    alpha.commit(&store, &attests, &[]);
+    // A claim in the other log, at the same time as the revocation in the home.
+    beta.now = alpha.now;
+    beta.commit(&store, &[beta.revoke(&agent, a.id(), "alpha.example")], &[]);
+    alpha.commit(&store, &[alpha.revoke(&agent, a.id(), "alpha.example")], &[]);
+
+    let view = store.view();
+    let item = |time, log: &Log, index| HistoryItem { time: Millis(time), log: log.id.clone(), index };
+    let keys = vec![item(NOW + 3, &beta, 2), item(NOW + 3, &alpha, 9), item(NOW + 1, &alpha, 2)];
+    assert_eq!(view.history(&a.id(), History::Keys, None, 9).unwrap(), keys);
+    assert!(keys.is_sorted_by(|a, b| a > b));
+    let received: Vec<_> = (5..8).rev().map(|index| item(NOW + 2, &alpha, index)).collect();
+    assert_eq!(view.history(&a.id(), History::Received, None, 9).unwrap(), received);
+    assert_eq!(view.history(&s.id(), History::Given, None, 9).unwrap(), received);
+    assert_eq!(view.history(&a.id(), History::Given, None, 9).unwrap(), vec![]);
+    let mut paged = Vec::new();
+    while let [item] = view.history(&a.id(), History::Keys, paged.last(), 1).unwrap().as_slice() {
+        paged.push(item.clone());
+    }
+    assert_eq!(paged, keys);
+
+    let revoked = beta.revoke(&agent, a.id(), "alpha.example").id();
+    let logs: Vec<_> =
+        view.positions(&revoked).unwrap().into_iter().map(|position| (position.log, position.index)).collect();
+    assert_eq!(logs, vec![(alpha.id.clone(), 9), (beta.id.clone(), 2)]);
+    assert_eq!(view.touched(&a.id(), Touch::Subject).unwrap(), logs);
+    assert_eq!(view.touched(&s.id(), Touch::Subject).unwrap(), vec![(alpha.id.clone(), 3)]);
+    assert_eq!(view.touched(&s.id(), Touch::Sponsorship).unwrap(), vec![]);
+    let admit = Action::Admit {
+        operator: beta.id.operator.clone(),
+        provider: s.id(),
+        service: "karma".parse().unwrap(),
+        domain: domain("service.example"),
+        method: Method::Manual,
+        from: 0,
+    };
+    beta.commit(&store, &[beta.signed(&key(10), 0, admit)], &[]);
+    assert_eq!(store.view().touched(&s.id(), Touch::Sponsorship).unwrap(), vec![(beta.id.clone(), 4)]);
+}
+
+#[test]
+fn subjects_of_a_provider() {
+    let (_dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let service = key(2);
+    let s = log.register("service", &service, None);
+    log.commit(&store, std::slice::from_ref(&s), &[]);
+    let mut subjects: Vec<_> = (0..5).map(|i| EventId([i * 51; 32])).collect();
+    let twice = subjects.iter().chain(&subjects).zip(0..).map(|(id, nonce)| log.attest(&service, s.id(), *id, nonce));
+    let twice: Vec<_> = twice.collect();
+    log.commit(&store, &twice, &[]);
+    subjects.sort();
+    let view = store.view();
+    assert_eq!(view.subjects_of(&s.id(), None, 9).unwrap(), subjects);
+    assert_eq!(view.subjects_of(&s.id(), Some(&subjects[1]), 2).unwrap(), subjects[2..4]);
+    assert_eq!(view.subjects_of(&s.id(), subjects.last(), 2).unwrap(), vec![]);
+}
+
+#[test]
+fn an_applied_event_wins_over_a_void_one() {
+    let (_dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let (agent, service) = (key(1), key(2));
+    let (a, s) = (log.register("agent", &agent, None), log.register("service", &service, None));
+    let attest = log.attest(&service, s.id(), a.id(), 0);
+    // Before its issuer is registered, again in the same batch, after, and once more.
+    let (early, late) = ([attest.clone(), attest.clone()], [a, s.clone(), attest.clone(), attest.clone()]);
+    log.commit(&store, &early, &[]);
+    let position =
+        |index, void| vec![Position { log: LogId { operator: domain("alpha.example"), generation: 1 }, index, void }];
+    assert_eq!(store.view().positions(&attest.id()).unwrap(), position(2, Some(Void::UnknownIdentity)));
+    assert_eq!(store.view().history(&s.id(), History::Given, None, 9).unwrap(), vec![]);
+    log.commit(&store, &late, &[]);
+    assert_eq!(store.view().positions(&attest.id()).unwrap(), position(7, None));
+    log.commit(&store, &[attest.clone()], &[]);
+    assert_eq!(store.view().positions(&attest.id()).unwrap(), position(7, None));
+    assert_eq!(store.view().history(&s.id(), History::Given, None, 9).unwrap().len(), 1);
+}
+
+#[test]
+fn notes_are_wanted_until_they_come() {
+    let (_dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let (here, later, forged, stranger) = (note(1), note(2), note(3), note(4));
+    let register = |name, seed, note: &(NoteHash, String)| log.register(name, &key(seed), Some(note.0));
+    let events = [register("one", 1, &here), register("two", 2, &later), register("three", 3, &forged)];
+    log.commit(&store, &events, &[here.clone(), (forged.0, "not it".to_owned()), stranger.clone()]);
+
+    let mut wanted = vec![later.0, forged.0];
+    wanted.sort();
+    let view = store.view();
+    assert_eq!(view.wanted_notes(9).unwrap(), wanted);
+    assert_eq!(view.wanted_notes(1).unwrap(), wanted[..1]);
+    assert_eq!(view.wanted_notes_from(&wanted[1], 9).unwrap(), [wanted[1], wanted[0]]);
+    assert_eq!(view.note(&here.0).unwrap(), Some(NoteAnswer::Text(here.1.clone())));
+    assert_eq!(view.note(&stranger.0).unwrap(), None);
+
+    store.put_notes(&[later.clone(), (forged.0, "not it".to_owned()), stranger.clone()]).unwrap();
+    let view = store.view();
+    assert_eq!(view.wanted_notes(9).unwrap(), [forged.0]);
+    assert_eq!(view.note(&later.0).unwrap(), Some(NoteAnswer::Text(later.1.clone())));
+    assert_eq!(view.note(&stranger.0).unwrap(), None);
+
+    store.redact_note(&later.0).unwrap();
+    store.put_notes(std::slice::from_ref(&later)).unwrap();
+    log.commit(&store, &[log.register("four", &key(4), Some(later.0))], std::slice::from_ref(&later));
+    assert_eq!(store.view().note(&later.0).unwrap(), Some(NoteAnswer::Redacted));
+    assert_eq!(store.view().wanted_notes(9).unwrap(), [forged.0]);
+}
+
+#[test]
+fn heads_are_kept_per_operator() {
+    let (_dir, manifest, store) = temp();
+    let log = Log::begin(&store, &manifest, "alpha.example");
+    let signed = SignedHead { head: log.tree.head(), signature: [1; 64] };
+    let by = |operator: &str| CosignedHead {
+        signed: signed.clone(),
+        cosignature: Cosignature { operator: domain(operator), seconds: 1, signature: [2; 64] },
+    };
+    assert_eq!(store.view().newest(&log.id).unwrap(), None);
+    store.put_newest(&log.id, &signed).unwrap();
+    store.put_cosigned(&log.id, &by("beta.example"), 0, false).unwrap();
+    store.put_cosigned(&log.id, &by("alpha.example"), 2, true).unwrap();
+    let view = store.view();
+    assert_eq!(view.newest(&log.id).unwrap(), Some(signed.clone()));
+    assert_eq!(view.cosigned(&log.id).unwrap(), [by("alpha.example"), by("beta.example")]);
+    assert_eq!(view.log(&log.id).unwrap().unwrap().certified, 2);
+}
+
+#[test]
+fn a_batch_that_does_not_follow_is_not_written() {
+    let (_dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let made = log.commit(&store, &[log.register("agent", &key(1), None)], &[]);
+    assert_eq!(store.commit(&[made.commit(&[])]).unwrap_err().code(), "store_misfit");
+    let mut foreign = log.events(&store, &[log.register("other", &key(2), None)]);
+    let mut short = foreign.commit(&[]);
+    short.outcomes = &[];
+    assert_eq!(store.commit(&[short]).unwrap_err().code(), "store_misfit");
+    foreign.state.log.generation = 2;
+    assert_eq!(store.commit(&[foreign.commit(&[])]).unwrap_err().code(), "store_misfit");
+    assert_eq!(store.view().log(&log.id).unwrap().unwrap().state.size, 4);
+}
+
+fn refused(dir: &Path, manifest: &Manifest) -> StoreError {
+    Store::open(dir, manifest).err().expect("it was opened")
+}
+
+#[test]
+fn others_are_refused() {
+    let (dir, manifest, store) = temp();
+    let error = refused(dir.path(), &manifest);
+    assert_eq!(error.code(), "locked", "{error}");
+    assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+    drop(store);
+    assert_eq!(refused(dir.path(), &federation("another")).code(), "store_federation");
+
+    let store = Store::open(dir.path(), &manifest).unwrap();
+    let (meta, key) = (store.family(Family::Meta), keys::META_FORMAT);
+    store.db.put_cf(meta, key, fama_ledger::codec::encode(&2u32)).unwrap();
+    drop(store);
+    assert_eq!(refused(dir.path(), &manifest).code(), "store_format");
+
+    let foreign = tempfile::tempdir().unwrap();
+    DB::open_default(foreign.path()).unwrap().put(b"key", b"value").unwrap();
+    assert_eq!(refused(foreign.path(), &manifest).code(), "database");
+
+    let file = foreign.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert_eq!(refused(&file, &manifest).code(), "database");
+}
+
+#[test]
+fn a_log_that_contradicts_its_record_is_refused() {
+    type Damage = fn(&Store, &LogId);
+    let damages: [(&str, Damage); 4] = [
+        ("an entry beyond the record", |store, log| {
+            store.db.put_cf(store.family(Family::Entries), keys::entry(log, 4), b"entry").unwrap();
+        }),
+        ("the last entry is gone", |store, log| {
+            store.db.delete_cf(store.family(Family::Entries), keys::entry(log, 3)).unwrap();
+        }),
+        ("the last entry is another", |store, log| {
+            store.db.put_cf(store.family(Family::Entries), keys::entry(log, 3), b"entry").unwrap();
+        }),
+        ("a hash is another", |store, log| {
+            let tile = store.view().get_tile(log);
+            store.db.put_cf(store.family(Family::Tiles), keys::tile(log, 0, 0), tile).unwrap();
+        }),
+    ];
+    for (name, damage) in damages {
+        let (dir, manifest, store) = temp();
+        let mut log = Log::begin(&store, &manifest, "alpha.example");
+        log.commit(&store, &[log.register("agent", &key(1), None)], &[]);
+        damage(&store, &log.id);
+        drop(store);
+        let error = refused(dir.path(), &manifest);
+        assert_eq!(error.code(), "store_inconsistent", "{name}: {error}");
+    }
+}
+
+impl View<'_> {
+    /// The first tile with its first hash changed.
+    fn get_tile(&self, log: &LogId) -> Vec<u8> {
+        use fama_ledger::log::Tiles;
+        let mut hashes = self.tiles(log).tile(0, 0).unwrap();
+        hashes[0][0] ^= 1;
+        hashes.as_flattened().to_vec()
+    }
+}
+
+/// Builds a database with data in files and in the write-ahead log.
+fn filled(dir: &Path) -> (Manifest, LogId) {
+    let manifest = federation("test");
+    let store = Store::open(dir, &manifest).unwrap();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    log.commit(&store, &[log.register("one", &key(1), None)], &[]);
+    for family in Family::ALL {
+        store.db.flush_cf(store.family(family)).unwrap();
+    }
+    log.commit(&store, &[log.register("two", &key(2), None)], &[]);
+    (manifest, log.id)
+}
+
+fn copy(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.path().join(file.file_name())).unwrap();
+    }
+    to
+}
+
+/// Opens and reads everything: a wrong answer fails the test, an error is an answer.
+fn probe(dir: &Path, manifest: &Manifest, log: &LogId) -> Result<u64, StoreError> {
+    let store = Store::open(dir, manifest)?;
+    let view = store.view();
+    let Some(record) = view.log(log)? else { return Ok(0) };
+    let entries = view.entries(log, 0, usize::MAX, usize::MAX)?;
+    assert_eq!(entries.len() as u64, record.state.size);
+    let mut tree = Tree::default();
+    tree.append(entries.iter().map(|entry| leaf_hash(entry)));
+    assert_eq!(tree.head(), record.state.head());
+    match LogMaps::load(manifest, log, &view) {
+        Ok(maps) => assert_eq!(maps.state_root(), record.state.state_root),
+        Err(fama_ledger::rows::RowError::Storage(error)) => return Err(error),
+        Err(error) => panic!("{error}"),
+    }
+    Ok(record.state.size)
+}
+
+#[test]
+fn damaged_files_are_an_error_or_no_loss() {
+    let whole = tempfile::tempdir().unwrap();
+    let (manifest, log) = filled(whole.path());
+    assert_eq!(probe(copy(whole.path()).path(), &manifest, &log).unwrap(), 6);
+    let names: Vec<_> = fs::read_dir(whole.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let damages: [(&str, fn(Vec<u8>) -> Option<Vec<u8>>); 5] = [
+        ("removed", |_| None),
+        ("emptied", |_| Some(Vec::new())),
+        ("cut in half", |bytes| Some(bytes[..bytes.len() / 2].to_vec())),
+        ("garbage", |bytes| {
+            Some(bytes.iter().zip((0u8..=255).cycle()).map(|(byte, i)| byte ^ i.wrapping_mul(97) ^ 0x5a).collect())
+        }),
+        ("a bit flipped in the middle", |mut bytes| {
+            let middle = bytes.len() / 2;
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 4;
+            }
+            Some(bytes)
+        }),
+    ];
+    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with("LO")) {
+        for (how, damage) in damages {
+            let dir = copy(whole.path());
+            let path = dir.path().join(name);
+            match damage(fs::read(&path).unwrap()) {
+                Some(bytes) => fs::write(&path, bytes).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            match probe(dir.path(), &manifest, &log) {
+                // A write-ahead log without its end is what a crash leaves.
+                Ok(size) => assert!(size == 6 || (size == 4 && name.ends_with(".log")), "{name} {how}: {size}"),
+                Err(error) => {
+                    let folder = dir.path().to_str().unwrap();
+                    assert!(error.to_string().contains(folder), "{name} {how}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_torn_write_is_undone_whole() {
+    let whole = tempfile::tempdir().unwrap();
+    let (manifest, log) = filled(whole.path());
+    let is_wal = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+    let wals = fs::read_dir(whole.path()).unwrap().map(|file| file.unwrap().path()).filter(|path| is_wal(path));
+    let wal = wals.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let bytes = fs::read(&wal).unwrap();
+    let mut sizes = Vec::new();
+    for cut in (0..bytes.len()).step_by(bytes.len() / 40) {
+        let dir = copy(whole.path());
+        fs::write(dir.path().join(wal.file_name().unwrap()), &bytes[..cut]).unwrap();
+        sizes.push(probe(dir.path(), &manifest, &log).unwrap());
+    }
+    assert!(sizes.iter().all(|size| *size == 4), "{sizes:?}");
+}

@@ -1,0 +1,280 @@
+//! Writing: each call is one atomic batch.
+use std::collections::{BTreeMap, BTreeSet};
+
+use bincode::Encode;
+use fama_ledger::codec;
+use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
+use fama_ledger::fold::{Effect, Outcome, Void};
+use fama_ledger::id::{IdentityId, NoteHash};
+use fama_ledger::limits::NOTE_BYTES_MAX;
+use fama_ledger::manifest::LogId;
+use fama_ledger::note::note_hash;
+use rocksdb::WriteBatch;
+
+use super::keys::{self, Family, log8};
+use super::{Commit, History, HistoryItem, Store, StoreError, Touch, View, options};
+use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+
+impl Store {
+    /// Writes batches in one atomic write, synced before this returns. Several batches of one log
+    /// follow one another in the slice.
+    ///
+    /// # Errors
+    /// [`StoreError::Misfit`]: nothing was written. Any other: unknown whether it was; stop the node.
+    pub fn commit(&self, commits: &[Commit<'_>]) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        let mut writer = Writer::new(self, commits);
+        commits.iter().try_for_each(|commit| writer.add(commit))?;
+        let batch = writer.finish()?;
+        self.write(batch, true)
+    }
+
+    /// Keeps the owner's largest known head. The caller compares; not synced: a lost one is fetched again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_newest(&self, log: &LogId, signed: &SignedHead) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        self.put(&mut batch, Family::Heads, &log8(log), signed);
+        self.write(batch, false)
+    }
+
+    /// Keeps an operator's newest cosigned head and the log's certified size; synced if `durable`,
+    /// which one's own cosignature must be before it leaves.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_cosigned(
+        &self,
+        log: &LogId,
+        cosigned: &CosignedHead,
+        certified: u64,
+        durable: bool,
+    ) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        self.put(&mut batch, Family::Heads, &keys::cosigned(log, &cosigned.cosignature.operator), cosigned);
+        self.put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
+        self.write(batch, durable)
+    }
+
+    /// Keeps a certified size that grew without a new cosignature. Not synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_certified(&self, log: &LogId, certified: u64) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        self.put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
+        self.write(batch, false)
+    }
+
+    /// Keeps the texts of notes that entries named; leaves out others, those that are here, and
+    /// texts that don't have their hash. Not synced: a lost one is fetched again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_notes(&self, notes: &[(NoteHash, String)]) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        let (view, mut batch) = (self.view(), WriteBatch::default());
+        for (hash, text) in notes.iter().filter(|(hash, text)| is_note(hash, text)) {
+            if view.has(Family::Wanted, &hash.0)? {
+                self.put_note(&mut batch, hash, &NoteAnswer::Text(text.clone()));
+            }
+        }
+        self.write(batch, false)
+    }
+
+    /// Forgets a note's text for good, on disk too, and never wants it again. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn redact_note(&self, hash: &NoteHash) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        let mut batch = WriteBatch::default();
+        self.put_note(&mut batch, hash, &NoteAnswer::Redacted);
+        self.write(batch, true)?;
+        let notes = self.family(Family::Notes);
+        self.db.flush_cf(notes).map_err(|error| self.database(error))?;
+        self.db.compact_range_cf(notes, Some(hash.0), Some(hash.0));
+        Ok(())
+    }
+
+    fn put_note(&self, batch: &mut WriteBatch, hash: &NoteHash, answer: &NoteAnswer) {
+        self.put(batch, Family::Notes, &hash.0, answer);
+        batch.delete_cf(self.family(Family::Wanted), hash.0);
+    }
+
+    fn put(&self, batch: &mut WriteBatch, family: Family, key: &[u8], value: &impl Encode) {
+        batch.put_cf(self.family(family), key, codec::encode(value));
+    }
+
+    pub(super) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.db.write_opt(batch, &options::write(sync)).map_err(|error| self.database(error))
+    }
+}
+
+fn is_note(hash: &NoteHash, text: &str) -> bool {
+    text.len() <= NOTE_BYTES_MAX && note_hash(text.as_bytes()) == *hash
+}
+
+/// Collects one write batch. What several entries write is written once, sorted.
+struct Writer<'a> {
+    store: &'a Store,
+    view: View<'a>,
+    batch: WriteBatch,
+    sizes: BTreeMap<&'a LogId, u64>,
+    events: BTreeMap<Vec<u8>, (u64, Option<Void>)>,
+    touched: BTreeMap<Vec<u8>, u64>,
+    given: BTreeSet<Vec<u8>>,
+    named: BTreeSet<NoteHash>,
+    texts: BTreeMap<NoteHash, &'a str>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(store: &'a Store, commits: &'a [Commit<'a>]) -> Self {
+        let texts = commits.iter().flat_map(|commit| commit.notes).map(|(hash, text)| (*hash, text.as_str()));
+        Self {
+            store,
+            view: store.view(),
+            batch: WriteBatch::default(),
+            sizes: BTreeMap::new(),
+            events: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            given: BTreeSet::new(),
+            named: BTreeSet::new(),
+            texts: texts.collect(),
+        }
+    }
+
+    fn add(&mut self, commit: &'a Commit<'a>) -> Result<(), StoreError> {
+        let log = &commit.state.log;
+        self.check(commit)?;
+        // Adoptions have no outcome, the state entry at the end neither.
+        let outcomes = commit.outcomes.iter().map(Option::as_ref).chain([None]);
+        for ((index, entry), outcome) in (commit.first..).zip(commit.entries).zip(outcomes) {
+            self.batch.put_cf(self.store.family(Family::Entries), keys::entry(log, index), entry.bytes());
+            if let (Some(event), Some(outcome)) = (entry.event(), outcome) {
+                self.add_event(HistoryItem { time: entry.time, log: log.clone(), index }, event, outcome)?;
+            }
+        }
+        for write in &commit.tiles {
+            let key = keys::tile(log, write.level, write.index);
+            self.batch.put_cf(self.store.family(Family::Tiles), key, write.hashes.as_flattened());
+        }
+        self.add_rows(commit);
+        self.store.put(&mut self.batch, Family::Logs, &keys::log_state(log), &commit.state);
+        Ok(())
+    }
+
+    /// Whether a batch follows what is stored: a caller's mistake must not become a broken log.
+    fn check(&mut self, commit: &'a Commit<'a>) -> Result<(), StoreError> {
+        let (log, first, after) = (&commit.state.log, commit.first, commit.state.size);
+        let misfit = |what: String| Err(StoreError::Misfit { log: log.clone(), what });
+        if self.store.logs.get(&log8(log)) != Some(log) {
+            return misfit("the manifest has no such log".to_owned());
+        }
+        let size = match self.sizes.get(log) {
+            Some(size) => *size,
+            None => self.view.log(log)?.map_or(0, |record| record.state.size),
+        };
+        let count = u64::try_from(commit.entries.len()).unwrap_or(u64::MAX);
+        if first != size || first.checked_add(count) != Some(after) {
+            return misfit(format!("{count} entries from {first} to {after}, but {size} are stored"));
+        }
+        let ends = commit.entries.last().is_some_and(VerifiedEntry::is_state);
+        if !ends || commit.outcomes.len().checked_add(1) != Some(commit.entries.len()) {
+            return misfit("no state entry at the end, or not one outcome for each other entry".to_owned());
+        }
+        self.sizes.insert(log, after);
+        Ok(())
+    }
+
+    fn add_event(&mut self, at: HistoryItem, event: &VerifiedEvent, outcome: &Outcome) -> Result<(), StoreError> {
+        self.named.extend(event.event().action.note());
+        self.index(keys::event(&event.id(), &at.log), at.index, outcome.as_ref().err().copied())?;
+        if let Ok(effect) = outcome {
+            self.add_effect(&at, effect);
+        }
+        Ok(())
+    }
+
+    /// Keeps an event's first applied entry, or its first void one if none is applied.
+    fn index(&mut self, key: Vec<u8>, index: u64, void: Option<Void>) -> Result<(), StoreError> {
+        let known = match self.events.get(&key) {
+            Some(known) => Some(*known),
+            None => self.view.indexed(&key)?,
+        };
+        if known.is_none_or(|(_, known_void)| known_void.is_some() && void.is_none()) {
+            self.events.insert(key, (index, void));
+        }
+        Ok(())
+    }
+
+    fn add_effect(&mut self, at: &HistoryItem, effect: &Effect) {
+        match effect {
+            Effect::Registered { identity } | Effect::KeyChanged { identity } => {
+                self.history(at, identity, History::Keys);
+                self.touch(at, identity, Touch::Subject);
+            }
+            Effect::Attested { subject, provider, .. } | Effect::Retracted { subject, provider, .. } => {
+                self.history(at, subject, History::Received);
+                self.history(at, provider, History::Given);
+                self.touch(at, subject, Touch::Subject);
+            }
+            Effect::Sponsored { provider } => self.touch(at, provider, Touch::Sponsorship),
+        }
+        if let Effect::Attested { subject, provider, .. } = effect {
+            self.given.insert(keys::given(provider, subject));
+        }
+    }
+
+    fn history(&mut self, at: &HistoryItem, identity: &IdentityId, history: History) {
+        let key = [keys::history(identity, history), keys::history_item(at)].concat();
+        self.batch.put_cf(self.store.family(Family::History), key, []);
+    }
+
+    /// Entries come in their order, so the last one said is the newest.
+    fn touch(&mut self, at: &HistoryItem, identity: &IdentityId, touch: Touch) {
+        let key = [keys::touched(identity, touch).as_slice(), &log8(&at.log)].concat();
+        self.touched.insert(key, at.index);
+    }
+
+    fn add_rows(&mut self, commit: &Commit<'_>) {
+        let rows = self.store.family(Family::Rows);
+        for ((map, key), value) in commit.changes {
+            match value {
+                Some(value) => self.batch.put_cf(rows, keys::row(*map, key), value),
+                None => self.batch.delete_cf(rows, keys::row(*map, key)),
+            }
+        }
+    }
+
+    fn add_note(&mut self, hash: &NoteHash) -> Result<(), StoreError> {
+        if self.view.has(Family::Notes, &hash.0)? {
+            return Ok(());
+        }
+        match self.texts.get(hash).filter(|text| is_note(hash, text)) {
+            Some(text) => self.store.put_note(&mut self.batch, hash, &NoteAnswer::Text((*text).to_owned())),
+            None => self.batch.put_cf(self.store.family(Family::Wanted), hash.0, []),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<WriteBatch, StoreError> {
+        for (key, place) in std::mem::take(&mut self.events) {
+            self.store.put(&mut self.batch, Family::Events, &key, &place);
+        }
+        for (key, index) in std::mem::take(&mut self.touched) {
+            self.store.put(&mut self.batch, Family::Touched, &key, &index);
+        }
+        for key in std::mem::take(&mut self.given) {
+            self.batch.put_cf(self.store.family(Family::Given), key, []);
+        }
+        for hash in std::mem::take(&mut self.named) {
+            self.add_note(&hash)?;
+        }
+        Ok(self.batch)
+    }
+}
