@@ -1,5 +1,7 @@
 //! A Fama node: moves bytes between disk, peers, HTTP and the ledger; decides nothing about validity.
 pub mod clock;
 pub mod health;
+pub mod http;
+pub mod metrics;
 pub mod network;
 pub mod store;

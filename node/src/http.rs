@@ -1,0 +1,80 @@
+//! The listeners of a node: the query listener, which nothing can change the ledger through, and the operator's own.
+use std::sync::{Arc, RwLock};
+
+use axum::Router;
+use axum::routing::{get, post};
+use fama_ledger::id::Domain;
+use fama_ledger::join::Ranking;
+use fama_ledger::manifest::Manifest;
+use fama_ledger::time::Millis;
+
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+mod admin;
+mod agent;
+mod error;
+mod event;
+mod federation;
+mod leaderboard;
+mod moment;
+mod page;
+mod serve;
+mod shell;
+mod status;
+mod template;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod view;
+
+pub use error::ApiError;
+pub use serve::serve;
+
+/// What the listeners read. They write none of it but metrics.
+pub struct App {
+    /// The database.
+    pub store: Arc<Store>,
+    /// The federation.
+    pub manifest: Arc<Manifest>,
+    /// Who has most karma; follows the store.
+    pub ranking: Arc<RwLock<Ranking>>,
+    /// What the node knows of itself and of the others right now.
+    pub health: Arc<Health>,
+    /// What the node counts.
+    pub metrics: Arc<Metrics>,
+    /// The operator whose node this is; a mirror has none.
+    pub operator: Option<Domain>,
+    /// The home in which bare names are looked up, and whose identities are shown by them.
+    pub namespace: Option<Domain>,
+    /// When the process started.
+    pub started: Millis,
+}
+
+/// The query listener: read only, safe to put on the internet.
+pub fn query(app: Arc<App>) -> Router {
+    let router = Router::new()
+        .route("/api", get(status::index))
+        .route("/api/status", get(status::status))
+        .route("/api/agent/{x}", get(agent::profile))
+        .route("/api/verify", post(verify::verify))
+        .route("/api/leaderboard", get(leaderboard::leaderboard))
+        .route("/api/event/template", get(template::template))
+        .route("/api/event/{id}", get(event::event))
+        .route("/api/federation", get(federation::federation))
+        .fallback(error::no_route)
+        .with_state(Arc::clone(&app));
+    shell::public(router, &app.metrics)
+}
+
+/// The operator's listener: metrics and whether the node lives and is ready. Never public.
+pub fn admin(app: Arc<App>) -> Router {
+    let router = Router::new()
+        .route("/metrics", get(admin::metrics))
+        .route("/healthz", get(admin::healthz))
+        .route("/readyz", get(admin::readyz))
+        .fallback(error::no_route)
+        .with_state(Arc::clone(&app));
+    shell::private(router, &app.metrics)
+}

@@ -1,0 +1,53 @@
+//! What the operator's own programs ask: metrics, liveness, readiness.
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::moment::{Moment, operators_heard};
+use super::{ApiError, App};
+use crate::clock;
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
+    app.metrics.set_health(&app.health.read(), clock::now());
+    let text = app.metrics.encode().map_err(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT), (header::CACHE_CONTROL, "no-store")], text))
+}
+
+/// The process answers: nothing more is said.
+pub(super) async fn healthz() -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "ok"})))
+}
+
+/// Whether to send readers here: the store reads, nothing is at fault, nothing is missing.
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let reasons = reasons(&app);
+    if reasons.is_empty() {
+        return ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "ready"}))).into_response();
+    }
+    let message = format!("not ready: {}", reasons.join(", "));
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).with("reasons", reasons).into_response()
+}
+
+/// Why the node is not ready, each as a stable word, with what it is about behind a colon.
+fn reasons(app: &App) -> Vec<String> {
+    let now = clock::now();
+    let mut reasons = Vec::new();
+    match Moment::open(app).and_then(|moment| moment.lags()) {
+        Err(_) => reasons.push("store".to_owned()),
+        Ok(true) => reasons.push("lagging".to_owned()),
+        Ok(false) => {}
+    }
+    let want = app.manifest.operators().len().saturating_sub(app.manifest.faults());
+    if operators_heard(app, now) < want {
+        reasons.push("too_few_operators_heard".to_owned());
+    }
+    let health = app.health.read();
+    reasons.extend(health.waiting.map(|code| format!("waiting: {code}")));
+    let faults = health.logs.iter().filter_map(|(log, known)| Some(format!("fault: {} in {log}", known.fault?)));
+    reasons.extend(faults);
+    reasons
+}

@@ -1,0 +1,370 @@
+//! `GET /api/agent/{x}`: who an agent is, whether its key holds, and what it is said to be worth.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use fama_ledger::entry::SignedEvent;
+use fama_ledger::event::Action;
+use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
+use fama_ledger::join::{Found, Join, Karma, KeyStatus, Numbers, Revoked};
+use fama_ledger::manifest::LogId;
+use fama_ledger::note::Note;
+use fama_ledger::rows::Attested;
+use fama_ledger::time::Millis;
+
+use super::moment::{Moment, handle};
+use super::page::Params;
+use super::view;
+use super::{ApiError, App};
+use crate::network::wire::NoteAnswer;
+use crate::store::{History, HistoryItem, Touch, View};
+
+/// How many attestations and key events a profile shows.
+const RECENT: usize = 20;
+/// How many lines of a history are looked at for them: retracted ones and void claims are left out.
+const RECENT_READ_MAX: usize = 512;
+/// How many lines of a history are read at once.
+const HISTORY_PAGE: usize = 256;
+/// Most entries above the certified sizes that one score by final entries leaves out.
+const NOT_FINAL_MAX: usize = 1 << 16;
+
+pub(super) async fn profile(
+    State(app): State<Arc<App>>,
+    Path(x): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Json<view::Profile>, ApiError> {
+    if Params::new(query, &["final"])?.flag("final")? {
+        let read = move || read(&app, &x, true);
+        return Ok(Json(tokio::task::spawn_blocking(read).await??));
+    }
+    read(&app, &x, false).map(Json)
+}
+
+fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError> {
+    let moment = Moment::open(app)?;
+    let found = moment.find(x)?;
+    let status = moment.join().key_status(&found)?;
+    let public_key = status.current.key.to_pem().map_err(ApiError::internal)?;
+    let mut sponsored = Sponsored::new(&moment);
+    let karma =
+        if only_final { final_karma(&moment, &mut sponsored, &found)? } else { moment.join().karma(found.id)? };
+    Ok(view::Profile {
+        identity: identity(&moment, &found, &status, public_key.clone())?,
+        reputation: view::Reputation::of(karma),
+        key_status: key_status(&moment, &found, &status)?,
+        recent_attestations: recent_attestations(&moment, &mut sponsored, &found)?,
+        recent_key_events: recent_key_events(&moment, &found)?,
+        agent: view::Agent { public_key: public_key.clone(), global_karma: karma.sum },
+        public_key,
+        ledger: view::Ledger {
+            r#final: is_final(&moment, &found)?,
+            home: found.home.to_string(),
+            frontier: moment.frontier(),
+            state_id: moment.state_id().to_string(),
+        },
+    })
+}
+
+fn identity(
+    moment: &Moment<'_>,
+    found: &Found,
+    status: &KeyStatus,
+    public_key: String,
+) -> Result<view::Identity, ApiError> {
+    let (joined, note) = registration(moment, found)?;
+    let note = read_note(moment, note)?;
+    Ok(view::Identity {
+        agent_id: found.id.to_string(),
+        did: did(&found.home, &found.id),
+        dumbname: moment.dumbname(found),
+        handle: handle(found),
+        bio: note.text.and_then(|note| note.bio),
+        bio_redacted: note.redacted,
+        bio_pending: note.pending,
+        public_key,
+        joined_at: joined.to_string(),
+        key_version: status.version,
+    })
+}
+
+/// When the identity was registered, and its bio's hash.
+fn registration(moment: &Moment<'_>, found: &Found) -> Result<(Millis, Option<NoteHash>), ApiError> {
+    let position = moment.applied(&found.id)?;
+    let position = position.ok_or_else(|| ApiError::internal("an identity's registration is not indexed"))?;
+    let (_, entry) = moment.entry(&position.log, position.index)?;
+    let note = match entry.body {
+        fama_ledger::entry::Body::Event(signed) => signed.event.action.note(),
+        _ => None,
+    };
+    Ok((entry.time, note))
+}
+
+/// What can be shown of a note.
+#[derive(Default)]
+struct ShownNote {
+    text: Option<Note>,
+    redacted: bool,
+    pending: bool,
+}
+
+fn read_note(moment: &Moment<'_>, hash: Option<NoteHash>) -> Result<ShownNote, ApiError> {
+    let Some(hash) = hash else { return Ok(ShownNote::default()) };
+    Ok(match moment.view.note(&hash)? {
+        Some(NoteAnswer::Text(text)) => ShownNote { text: Note::parse(text.as_bytes()).ok(), ..ShownNote::default() },
+        Some(NoteAnswer::Redacted) => ShownNote { redacted: true, ..ShownNote::default() },
+        None => ShownNote { pending: true, ..ShownNote::default() },
+    })
+}
+
+fn key_status(moment: &Moment<'_>, found: &Found, status: &KeyStatus) -> Result<view::KeyStatus, ApiError> {
+    let revoked = status.revoked.as_ref();
+    Ok(view::KeyStatus {
+        is_revoked: status.is_revoked(),
+        key_version: status.version,
+        rotated_at: (status.version > 1).then(|| status.current.time.to_string()),
+        revoked_at: revoked.map(|revoked| revoked.time.to_string()),
+        revocation_reason: revoked.map(|revoked| view::reason(revoked.reason)),
+        revocation_final: revoked.map(|revoked| revocation_final(moment, found, status, revoked)).transpose()?,
+    })
+}
+
+fn revocation_final(
+    moment: &Moment<'_>,
+    found: &Found,
+    status: &KeyStatus,
+    revoked: &Revoked,
+) -> Result<bool, ApiError> {
+    if let (Some(operator), Some((generation, index))) = (&revoked.operator, revoked.place) {
+        return Ok(moment.is_final(&LogId { operator: operator.clone(), generation }, index));
+    }
+    // In the home: its entry is among the last of this log at the revocation's time.
+    let Some(log) = home_log(moment, &found.home) else { return Ok(false) };
+    let behind = HistoryItem { time: revoked.time, log: log.clone(), index: u64::MAX };
+    for item in moment.view.history(&found.id, History::Keys, Some(&behind), RECENT)? {
+        let revokes = |signed: &SignedEvent| matches!(signed.event.action, Action::Revoke { version, .. } if version == status.version);
+        if item.log == *log && revokes(&moment.signed(&item)?) {
+            return Ok(moment.is_final(log, item.index));
+        }
+    }
+    Ok(false)
+}
+
+fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
+    moment.app.manifest.homes().get(home)
+}
+
+/// Whether in every log the newest entry that changed a row which this subject's answer reads lies
+/// below the certified size: rows about the subject, and the sponsorship of each of its providers.
+fn is_final(moment: &Moment<'_>, found: &Found) -> Result<bool, ApiError> {
+    let mut touched = moment.view.touched(&found.id, Touch::Subject)?;
+    for (provider, _) in moment.join().karma_by_provider(found.id)? {
+        touched.extend(moment.view.touched(&provider, Touch::Sponsorship)?);
+    }
+    Ok(touched.iter().all(|(log, index)| moment.is_final(log, *index)))
+}
+
+/// The sponsored numbers of providers, each read once.
+struct Sponsored<'a, 'm> {
+    join: Join<'m, View<'a>>,
+    numbers: BTreeMap<IdentityId, Numbers>,
+}
+
+impl<'a, 'm> Sponsored<'a, 'm> {
+    fn new(moment: &'m Moment<'a>) -> Self {
+        Self { join: moment.join(), numbers: BTreeMap::new() }
+    }
+
+    fn numbers(&mut self, provider: IdentityId) -> Result<&Numbers, ApiError> {
+        if !self.numbers.contains_key(&provider) {
+            let numbers = self.join.sponsored(provider)?;
+            self.numbers.insert(provider, numbers);
+        }
+        Ok(self.numbers.entry(provider).or_default())
+    }
+}
+
+/// An attestation as its home's rows have it now.
+fn attested(
+    moment: &Moment<'_>,
+    event: EventId,
+    (home, issuer, subject, day): (&Domain, IdentityId, IdentityId, fama_ledger::time::Day),
+) -> Result<Attested, ApiError> {
+    let row = moment.join().attested(home, (subject, issuer, day), event)?;
+    row.ok_or_else(|| ApiError::internal("an applied attestation has no row"))
+}
+
+/// The lines of a history from the newest on, at most `max`, until `each` says false.
+fn walk(
+    moment: &Moment<'_>,
+    (identity, history): (&IdentityId, History),
+    max: usize,
+    mut each: impl FnMut(&HistoryItem) -> Result<bool, ApiError>,
+) -> Result<(), ApiError> {
+    let (mut before, mut left) = (None, max);
+    while left > 0 {
+        let page = moment.view.history(identity, history, before.as_ref(), HISTORY_PAGE.min(left))?;
+        for item in &page {
+            if !each(item)? {
+                return Ok(());
+            }
+        }
+        left = left.saturating_sub(page.len());
+        before = page.into_iter().next_back();
+        if before.is_none() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Karma from final entries only, by the sponsorship as it is now.
+///
+/// Both what was given and what was taken back counts only below the certified size of its log; so
+/// a retraction that is not final yet leaves the attestation standing. Found from the karma of all
+/// entries by undoing those of the received history that are not final: entries of a log do not go
+/// back in time, so none is older than the first entry above some log's certified size.
+fn final_karma(moment: &Moment<'_>, sponsored: &mut Sponsored<'_, '_>, found: &Found) -> Result<Karma, ApiError> {
+    let mut karma = moment.join().karma(found.id)?;
+    let Some(oldest) = oldest_not_final(moment)? else { return Ok(karma) };
+    let mut left = NOT_FINAL_MAX;
+    walk(moment, (&found.id, History::Received), usize::MAX, |item| {
+        if item.time < oldest {
+            return Ok(false);
+        }
+        left = left.checked_sub(1).ok_or_else(too_much)?;
+        if !moment.is_final(&item.log, item.index) {
+            karma = undone(moment, sponsored, karma, item)?;
+        }
+        Ok(true)
+    })?;
+    Ok(karma)
+}
+
+fn too_much() -> ApiError {
+    let message = "more is waiting to become final than is looked at for one answer; try again later";
+    ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "much_not_final", message).retry_after(60)
+}
+
+/// The time of the first entry that is not final in its log, over all logs.
+fn oldest_not_final(moment: &Moment<'_>) -> Result<Option<Millis>, ApiError> {
+    let mut oldest = None;
+    for record in moment.logs.iter().filter(|record| record.certified < record.state.size) {
+        let (_, entry) = moment.entry(&record.state.log, record.certified)?;
+        oldest = oldest.into_iter().chain([entry.time]).min();
+    }
+    Ok(oldest)
+}
+
+/// `karma` without the entry of `item`, which is not final.
+fn undone(
+    moment: &Moment<'_>,
+    sponsored: &mut Sponsored<'_, '_>,
+    karma: Karma,
+    item: &HistoryItem,
+) -> Result<Karma, ApiError> {
+    let SignedEvent { event, .. } = moment.signed(item)?;
+    match &event.action {
+        Action::Attest { home, issuer, subject, .. } => {
+            let row = attested(moment, event.id(), (home, *issuer, *subject, event.created.day()))?;
+            let counted = row.counted(sponsored.numbers(*issuer)?);
+            let (sum, count) = (karma.sum.saturating_sub(counted.sum), karma.count.saturating_sub(counted.count));
+            Ok(Karma { sum, count })
+        }
+        Action::Retract { home, issuer, subject, day, attestation } => {
+            let given = moment.applied(attestation)?;
+            if !given.is_some_and(|position| moment.is_final(&position.log, position.index)) {
+                return Ok(karma);
+            }
+            let row = attested(moment, *attestation, (home, *issuer, *subject, *day))?;
+            let numbers = sponsored.numbers(*issuer)?;
+            let (now, standing) = (row.counted(numbers), Attested { retraction: None, ..row }.counted(numbers));
+            let sum = karma.sum.saturating_sub(now.sum).saturating_add(standing.sum);
+            let count = karma.count.saturating_sub(now.count).saturating_add(standing.count);
+            Ok(Karma { sum, count })
+        }
+        _ => Ok(karma),
+    }
+}
+
+fn recent_attestations(
+    moment: &Moment<'_>,
+    sponsored: &mut Sponsored<'_, '_>,
+    found: &Found,
+) -> Result<Vec<view::Attestation>, ApiError> {
+    let mut recent = Vec::new();
+    walk(moment, (&found.id, History::Received), RECENT_READ_MAX, |item| {
+        recent.extend(attestation(moment, sponsored, item)?);
+        Ok(recent.len() < RECENT)
+    })?;
+    Ok(recent)
+}
+
+/// A line of a history as a profile shows it; `None` for retractions and what they took back.
+fn attestation(
+    moment: &Moment<'_>,
+    sponsored: &mut Sponsored<'_, '_>,
+    item: &HistoryItem,
+) -> Result<Option<view::Attestation>, ApiError> {
+    let SignedEvent { event, .. } = moment.signed(item)?;
+    let Action::Attest { home, issuer, subject, delta, context, note } = &event.action else { return Ok(None) };
+    let id = event.id();
+    let row = attested(moment, id, (home, *issuer, *subject, event.created.day()))?;
+    let numbers = sponsored.numbers(*issuer)?;
+    if row.retraction.is_some_and(|number| numbers.contains(number)) {
+        return Ok(None);
+    }
+    let ShownNote { text, redacted, pending } = read_note(moment, *note)?;
+    let Note { reason, reference, .. } = text.unwrap_or_default();
+    Ok(Some(view::Attestation {
+        provider: moment.dumbname_of(*issuer)?,
+        points: *delta,
+        effective: row.effective,
+        context: context.as_ref().map(ToString::to_string),
+        reason,
+        external_ref: reference,
+        redacted,
+        pending,
+        date: event.created.to_string(),
+        event: id.to_string(),
+    }))
+}
+
+fn recent_key_events(moment: &Moment<'_>, found: &Found) -> Result<Vec<view::KeyEvent>, ApiError> {
+    let (mut recent, mut seen) = (Vec::new(), BTreeSet::new());
+    walk(moment, (&found.id, History::Keys), RECENT_READ_MAX, |item| {
+        let signed = moment.signed(item)?;
+        if holds(moment, found, &signed)? && seen.insert(signed.event.id()) {
+            recent.push(key_event(&signed, item));
+        }
+        Ok(recent.len() < RECENT)
+    })?;
+    Ok(recent)
+}
+
+/// Whether a key event counts: anybody can sign a claim about any key, but only those of a key of
+/// the chain mean anything.
+fn holds(moment: &Moment<'_>, found: &Found, signed: &SignedEvent) -> Result<bool, ApiError> {
+    match &signed.event.action {
+        Action::Revoke { version, key, .. } => {
+            Ok(moment.join().fits_chain(found, *version, key.hash(), signed.signer.hash())?)
+        }
+        _ => Ok(true),
+    }
+}
+
+fn key_event(signed: &SignedEvent, item: &HistoryItem) -> view::KeyEvent {
+    let (event_type, reason) = match &signed.event.action {
+        Action::Register { .. } => ("REGISTER", None),
+        Action::Rotate { .. } => ("ROTATE", None),
+        Action::Revoke { reason, .. } => ("REVOKE", Some(view::reason(*reason))),
+        other => (other.kind().as_str(), None),
+    };
+    view::KeyEvent {
+        event_type,
+        signed_at: signed.event.created.to_string(),
+        recorded_at: item.time.to_string(),
+        reason,
+        event: signed.event.id().to_string(),
+    }
+}

@@ -1,0 +1,153 @@
+//! Errors as clients see them: one JSON form, whatever went wrong.
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fama_ledger::codec::CodecError;
+use fama_ledger::log::LogError;
+use fama_ledger::rows::RowError;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::store::StoreError;
+
+/// An answer that is none: a status, a stable code and a sentence for a person.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    retry_after: Option<u32>,
+    more: Map<String, Value>,
+}
+
+impl ApiError {
+    /// An error with nothing beside status, code and message.
+    pub fn new(status: StatusCode, code: &'static str, message: impl std::fmt::Display) -> Self {
+        Self { status, code, message: message.to_string(), retry_after: None, more: Map::new() }
+    }
+
+    /// The client sent what has no meaning.
+    pub(super) fn bad(code: &'static str, message: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// There is no such thing here.
+    pub(super) fn not_found(code: &'static str, message: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// Too much at once: a later try may find room.
+    pub(super) fn overloaded() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once").retry_after(1)
+    }
+
+    /// This node's disk or program failed; what exactly is for its log, not for strangers.
+    pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(cause = %cause, "a request could not be answered");
+        Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What there is to say of a bare status.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        let (code, message) = match status {
+            StatusCode::NOT_FOUND => ("no_such_route", "there is nothing at this path; GET /api lists what there is"),
+            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this path does not answer to this method"),
+            StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "the body is longer than 65536 bytes"),
+            StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long"),
+            StatusCode::TOO_MANY_REQUESTS => ("rate_limited", "too many requests"),
+            status if status.is_server_error() => ("internal", "the node could not answer"),
+            _ => ("bad_request", "the request is malformed"),
+        };
+        Self::new(status, code, message)
+    }
+
+    /// Says after how many seconds another try may help.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Adds a member to the answer.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    error: &'a str,
+    code: &'a str,
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(flatten)]
+    more: &'a Map<String, Value>,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            error: &self.message,
+            code: self.code,
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.message,
+            more: &self.more,
+        };
+        let mut response = (self.status, Json(problem)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The content type of all errors.
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// The answer to paths that don't exist.
+pub(super) async fn no_route() -> ApiError {
+    ApiError::of_status(StatusCode::NOT_FOUND)
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<RowError<StoreError>> for ApiError {
+    fn from(error: RowError<StoreError>) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<LogError<StoreError>> for ApiError {
+    fn from(error: LogError<StoreError>) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<CodecError> for ApiError {
+    fn from(error: CodecError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<tokio::task::JoinError> for ApiError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::internal(error)
+    }
+}

@@ -1,0 +1,51 @@
+//! `GET /api/leaderboard`: who has most karma.
+use std::sync::{Arc, PoisonError};
+
+use axum::Json;
+use axum::extract::{Query, State};
+use fama_ledger::id::IdentityId;
+use fama_ledger::join::Karma;
+
+use super::moment::Moment;
+use super::page::Params;
+use super::view::{Leaderboard, Ranked};
+use super::{ApiError, App};
+use crate::clock;
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 500;
+
+pub(super) async fn leaderboard(
+    State(app): State<Arc<App>>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Json<Leaderboard>, ApiError> {
+    let params = Params::new(query, &["limit", "cursor"])?;
+    let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    let after = params.get("cursor").map(read_cursor).transpose()?;
+    Ok(Json(tokio::task::spawn_blocking(move || read(&app, after, limit)).await??))
+}
+
+fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<Leaderboard, ApiError> {
+    let mut page: Vec<(IdentityId, Karma)> = {
+        let ranking = app.ranking.read().unwrap_or_else(PoisonError::into_inner);
+        ranking.from(after).take(limit.saturating_add(1)).collect()
+    };
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let cursor = page.last().filter(|_| more).map(|(id, karma)| format!("{}.{id}", karma.sum));
+    let moment = Moment::open(app)?;
+    let agents = page.into_iter().map(|(id, karma)| {
+        let dumbname = moment.dumbname_of(id)?;
+        Ok(Ranked { dumbname, global_karma: karma.sum, attestation_count: karma.count })
+    });
+    let agents = agents.collect::<Result<_, ApiError>>()?;
+    Ok(Leaderboard { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })
+}
+
+/// The last line of the page before.
+fn read_cursor(text: &str) -> Result<(i64, IdentityId), ApiError> {
+    let parts = text.split_once('.').and_then(|(sum, id)| Some((sum.parse().ok()?, id.parse().ok()?)));
+    let written = |(sum, id): &(i64, IdentityId)| format!("{sum}.{id}") == text;
+    let wrong = || ApiError::bad("bad_cursor", "cursor: want one that an earlier page gave").with("field", "cursor");
+    parts.filter(written).ok_or_else(wrong)
+}

@@ -1,0 +1,181 @@
+//! One moment of the database, from which one whole answer is computed, and how identities are named in it.
+use std::collections::BTreeMap;
+
+use fama_ledger::codec;
+use fama_ledger::entry::{Body, Entry};
+use fama_ledger::id::{Domain, EventId, Handle, IdentityId, Name, StateId, StateRoot, from_hex};
+use fama_ledger::join::{Found, Join, LogState, state_id};
+use fama_ledger::limits;
+use fama_ledger::log::Head;
+use fama_ledger::manifest::LogId;
+use fama_ledger::time::Millis;
+
+use super::{ApiError, App};
+use crate::store::{HistoryItem, LogRecord, Position, View};
+
+/// How long an operator counts as heard, in milliseconds.
+const HEARD_MILLIS: u64 = 60_000;
+
+/// A view with the state of every log in it.
+pub(super) struct Moment<'a> {
+    pub(super) app: &'a App,
+    pub(super) view: View<'a>,
+    /// In the operators' order.
+    pub(super) logs: Vec<LogRecord>,
+}
+
+impl<'a> Moment<'a> {
+    pub(super) fn open(app: &'a App) -> Result<Self, ApiError> {
+        let view = app.store.view();
+        let logs = app.manifest.operators().iter().map(|operator| {
+            let log = operator.log();
+            Ok(view.log(&log)?.unwrap_or_else(|| empty(log)))
+        });
+        let logs = logs.collect::<Result<_, ApiError>>()?;
+        Ok(Self { app, view, logs })
+    }
+
+    pub(super) fn join(&self) -> Join<'_, View<'a>> {
+        Join::new(&self.app.manifest, &self.view)
+    }
+
+    pub(super) fn record(&self, log: &LogId) -> Option<&LogRecord> {
+        self.logs.iter().find(|record| record.state.log == *log)
+    }
+
+    /// Whether entry `index` of `log` can no longer be undone.
+    pub(super) fn is_final(&self, log: &LogId, index: u64) -> bool {
+        self.record(log).is_some_and(|record| index < record.certified)
+    }
+
+    /// Sizes of all logs.
+    pub(super) fn frontier(&self) -> BTreeMap<String, u64> {
+        self.logs.iter().map(|record| (record.state.log.operator.to_string(), record.state.size)).collect()
+    }
+
+    /// Certified sizes of all logs.
+    pub(super) fn certified(&self) -> BTreeMap<String, u64> {
+        self.logs.iter().map(|record| (record.state.log.operator.to_string(), record.certified)).collect()
+    }
+
+    pub(super) fn state_id(&self) -> StateId {
+        let states: Vec<LogState> = self.logs.iter().map(|record| record.state.clone()).collect();
+        state_id(self.app.manifest.hash(), &states)
+    }
+
+    /// The largest size of `log` that its owner signed, as far as this node knows.
+    pub(super) fn newest(&self, log: &LogId) -> Result<u64, ApiError> {
+        let stored = self.view.newest(log)?.map_or(0, |signed| signed.head.size);
+        let heard = self.app.health.read().logs.get(log).map_or(0, |known| known.newest);
+        Ok(stored.max(heard))
+    }
+
+    /// Whether the copy of every log is as large as anything known of it.
+    pub(super) fn lags(&self) -> Result<bool, ApiError> {
+        for record in &self.logs {
+            if self.newest(&record.state.log)? > record.state.size {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether n − f operators were heard in the last minute and all that is known of them is here.
+    pub(super) fn is_fresh(&self, now: Millis) -> Result<bool, ApiError> {
+        let want = self.app.manifest.operators().len().saturating_sub(self.app.manifest.faults());
+        Ok(operators_heard(self.app, now) >= want && !self.lags()?)
+    }
+
+    /// The identity that `x` names: `name@home`, an id, a DID, or a name of the node's namespace.
+    pub(super) fn find(&self, x: &str) -> Result<Found, ApiError> {
+        let unknown = || ApiError::not_found("unknown_agent", "no agent of this name or id is known here");
+        let id = match Named::parse(x).ok_or_else(unknown)? {
+            Named::Id(id) => Some(id),
+            Named::Did(home, digits) => self.join().with_prefix(&home, &digits)?,
+            Named::Handle(Handle { name, home }) => self.join().named(&name, &home)?,
+            Named::Name(name) => {
+                let home = self.app.namespace.as_ref().ok_or_else(ambiguous)?;
+                self.join().named(&name, home)?
+            }
+        };
+        self.join().identity(id.ok_or_else(unknown)?)?.ok_or_else(unknown)
+    }
+
+    /// The bare name of an identity of the node's namespace, the handle of any other: nobody can
+    /// pass for a local name from another home.
+    pub(super) fn dumbname(&self, found: &Found) -> String {
+        if self.app.namespace.as_ref() == Some(&found.home) { found.identity.name.to_string() } else { handle(found) }
+    }
+
+    /// As [`Moment::dumbname`]; the id of an identity that is not known.
+    pub(super) fn dumbname_of(&self, id: IdentityId) -> Result<String, ApiError> {
+        Ok(self.join().identity(id)?.map_or_else(|| id.to_string(), |found| self.dumbname(&found)))
+    }
+
+    /// An entry of this node's copy, whose signatures were verified before it was stored.
+    pub(super) fn entry(&self, log: &LogId, index: u64) -> Result<(Vec<u8>, Entry), ApiError> {
+        let found = self.view.entries(log, index, 1, limits::ENTRY_BYTES_MAX)?;
+        let bytes = found.into_iter().next().ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
+        let entry = codec::decode(&bytes, limits::ENTRY_BYTES_MAX)?;
+        Ok((bytes, entry))
+    }
+
+    /// The event of a history's line.
+    pub(super) fn signed(&self, item: &HistoryItem) -> Result<fama_ledger::entry::SignedEvent, ApiError> {
+        match self.entry(&item.log, item.index)?.1.body {
+            Body::Event(signed) => Ok(signed),
+            _ => Err(ApiError::internal("a history names an entry without event")),
+        }
+    }
+
+    /// Where an event had its effect.
+    pub(super) fn applied(&self, event: &EventId) -> Result<Option<Position>, ApiError> {
+        Ok(self.view.positions(event)?.into_iter().find(|position| position.void.is_none()))
+    }
+}
+
+/// How many operators were heard in the last minute; the node's own counts.
+pub(super) fn operators_heard(app: &App, now: Millis) -> usize {
+    let health = app.health.read();
+    let heard = |name: &Domain| {
+        let last = health.operators.get(name).and_then(|operator| operator.heard);
+        last.is_some_and(|last| now.0.saturating_sub(last.0) <= HEARD_MILLIS)
+    };
+    let own = |name: &Domain| app.operator.as_ref() == Some(name);
+    app.manifest.operators().iter().filter(|operator| own(&operator.name) || heard(&operator.name)).count()
+}
+
+pub(super) fn handle(found: &Found) -> String {
+    Handle { name: found.identity.name.clone(), home: found.home.clone() }.to_string()
+}
+
+fn empty(log: LogId) -> LogRecord {
+    let state = LogState { log, size: 0, root: Head::EMPTY.root, state_root: StateRoot([0; 32]) };
+    LogRecord { state, certified: 0 }
+}
+
+fn ambiguous() -> ApiError {
+    ApiError::bad("ambiguous_name", "a name alone says too little here: want name@home, an id or a DID")
+}
+
+/// The ways to name an identity.
+enum Named {
+    Id(IdentityId),
+    Did(Domain, [u8; 16]),
+    Handle(Handle),
+    Name(Name),
+}
+
+impl Named {
+    /// A name is at most 50 bytes long, so it is never taken for an id.
+    fn parse(x: &str) -> Option<Self> {
+        if let Some(rest) = x.strip_prefix("did:agent:") {
+            let (home, digits) = rest.split_once(':')?;
+            return Some(Self::Did(home.parse().ok()?, from_hex(digits).ok()?));
+        }
+        if x.contains('@') {
+            return x.parse().ok().map(Self::Handle);
+        }
+        x.parse().map(Self::Id).or_else(|_| x.parse().map(Self::Name)).ok()
+    }
+}

@@ -1,0 +1,102 @@
+//! `GET /api` and `GET /api/status`: what this is, and how far it is.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::moment::{Moment, operators_heard};
+use super::verify::WINDOW_MILLIS;
+use super::{ApiError, App};
+use crate::clock;
+
+/// What clients of MLAuth ask for, by its names for it, and what there is beside it.
+const ENDPOINTS: [(&str, &str); 7] = [
+    ("status", "/api/status"),
+    ("agent", "/api/agent/{name@home | id | did}"),
+    ("verify", "/api/verify"),
+    ("leaderboard", "/api/leaderboard"),
+    ("event", "/api/event/{id}"),
+    ("event_template", "/api/event/template"),
+    ("federation", "/api/federation"),
+];
+
+const SERVICE: &str = "fama";
+
+#[derive(Serialize)]
+pub(super) struct Index {
+    service: &'static str,
+    description: &'static str,
+    federation: Federation,
+    operator: Option<String>,
+    links: BTreeMap<&'static str, &'static str>,
+}
+
+#[derive(Serialize)]
+struct Federation {
+    id: String,
+    name: String,
+}
+
+fn federation(app: &App) -> Federation {
+    Federation { id: app.manifest.federation().to_string(), name: app.manifest.name().to_owned() }
+}
+
+pub(super) async fn index(State(app): State<Arc<App>>) -> Json<Index> {
+    Json(Index {
+        service: SERVICE,
+        description: "a federated reputation ledger for agents; reads as MLAuth does",
+        federation: federation(&app),
+        operator: app.operator.as_ref().map(ToString::to_string),
+        links: ENDPOINTS.into(),
+    })
+}
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    status: &'static str,
+    service: &'static str,
+    protocol_version: &'static str,
+    algorithm: &'static str,
+    timestamp_format: &'static str,
+    timestamp_window_seconds: u64,
+    endpoints: BTreeMap<&'static str, &'static str>,
+    federation: Federation,
+    manifest_version: u32,
+    node_version: &'static str,
+    operator: Option<String>,
+    namespace: Option<String>,
+    started_at: String,
+    frontier: BTreeMap<String, u64>,
+    certified: BTreeMap<String, u64>,
+    state_id: String,
+    operators: usize,
+    operators_heard: usize,
+    fresh: bool,
+}
+
+pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
+    let (now, moment) = (clock::now(), Moment::open(&app)?);
+    Ok(Json(Status {
+        status: "ok",
+        service: SERVICE,
+        protocol_version: "1.0",
+        algorithm: "ECDSA-secp256k1-SHA256",
+        timestamp_format: "ISO8601_UTC",
+        timestamp_window_seconds: WINDOW_MILLIS / 1_000,
+        endpoints: ENDPOINTS.into(),
+        federation: federation(&app),
+        manifest_version: app.manifest.version(),
+        node_version: env!("CARGO_PKG_VERSION"),
+        operator: app.operator.as_ref().map(ToString::to_string),
+        namespace: app.namespace.as_ref().map(ToString::to_string),
+        started_at: app.started.to_string(),
+        frontier: moment.frontier(),
+        certified: moment.certified(),
+        state_id: moment.state_id().to_string(),
+        operators: app.manifest.operators().len(),
+        operators_heard: operators_heard(&app, now),
+        fresh: moment.is_fresh(now)?,
+    }))
+}
