@@ -1,4 +1,5 @@
 //! A Fama node: moves bytes between disk, peers, HTTP and the ledger; decides nothing about validity.
 pub mod clock;
+pub mod config;
 pub mod health;
 pub mod network;
