@@ -1,0 +1,650 @@
+//! The configuration file: what an operator sets, checked as a whole before anything starts.
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fama_ledger::id::Domain;
+use fama_ledger::key::{KeyError, PublicKey};
+use fama_ledger::limits::MANIFEST_BYTES_MAX;
+use fama_ledger::manifest::{Manifest, ManifestError};
+use fama_ledger::secret::SecretKey;
+use libp2p::Multiaddr;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// Every setting with its default and what it means, as a file that can be loaded.
+pub const REFERENCE: &str = include_str!("../../config/node.toml");
+/// Longest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: usize = 64 << 10;
+/// Longest key file, in bytes.
+pub const KEY_BYTES_MAX: usize = 16 << 10;
+/// Most addresses that a node listens on.
+pub const LISTEN_MAX: usize = 16;
+/// Most invitation tokens.
+pub const INVITES_MAX: usize = 10_000;
+
+/// A checked configuration: its files were read, and the key is the operator's.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the node keeps everything.
+    pub data_dir: PathBuf,
+    /// The federation.
+    pub manifest: Arc<Manifest>,
+    /// Who this node is; `None` for a mirror.
+    pub operator: Option<Domain>,
+    /// Ed25519; an operator's is the manifest's.
+    pub node_key: Arc<SecretKey>,
+    /// The home of names without `@home`, if there is one.
+    pub namespace: Option<Domain>,
+    /// Where libp2p listens.
+    pub network: Network,
+    /// The public, read-only HTTP listener.
+    pub query: Listener,
+    /// The private HTTP listener.
+    pub admin: Listener,
+    /// Whom the node's log takes in.
+    pub admission: Admission,
+    /// How the node logs.
+    pub log: Log,
+}
+
+/// libp2p.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// At most [`LISTEN_MAX`].
+    pub listen: Vec<Multiaddr>,
+}
+
+/// An HTTP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Whether it is opened at all.
+    pub enabled: bool,
+    /// Port 0 lets the system choose.
+    pub listen: SocketAddr,
+}
+
+/// Bounds on who may register.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admission {
+    /// Per address block.
+    pub registrations_per_hour: u32,
+    /// Tokens that lift the rate, at most [`INVITES_MAX`].
+    pub invites: Vec<String>,
+}
+
+/// Logging.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least that is logged.
+    pub level: Level,
+    /// For whom.
+    pub format: Format,
+}
+
+/// How grave a message is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the words of every logger")]
+pub enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+const fn loopback(port: u16) -> Listener {
+    Listener { enabled: true, listen: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port)) }
+}
+
+/// The default of `[query]`.
+pub const QUERY: Listener = loopback(8080);
+/// The default of `[admin]`.
+pub const ADMIN: Listener = loopback(9090);
+
+impl Default for Network {
+    fn default() -> Self {
+        let listen = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
+        Self { listen: listen.map(|address| address.parse().expect("a literal address parses")).to_vec() }
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { registrations_per_hour: 10, invites: Vec::new() }
+    }
+}
+
+/// A place in the configuration file; displays as `node.toml:7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The configuration file itself can't be read.
+    #[error("{path}: {error}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Not TOML, or not these settings.
+    #[error("{at}: {message}")]
+    Toml {
+        /// Where.
+        at: At,
+        /// What the parser said, on one line.
+        message: String,
+    },
+    /// A value breaks a rule.
+    #[error("{at}: {setting}: {rule}")]
+    Value {
+        /// Where.
+        at: At,
+        /// The setting.
+        setting: &'static str,
+        /// The rule.
+        rule: String,
+    },
+    /// A file that the configuration names can't be read.
+    #[error("{at}: {setting}: {path}: {error}", path = path.display())]
+    File {
+        /// Where it is named.
+        at: At,
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The manifest is none.
+    #[error("{at}: {path}: {error}", path = path.display())]
+    Manifest {
+        /// Where it is named.
+        at: At,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ManifestError,
+    },
+    /// Others may read the key file.
+    #[error("{at}: {path} has mode {mode:04o}, want 0600", path = path.display())]
+    Permissions {
+        /// Where it is named.
+        at: At,
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key file holds no Ed25519 key.
+    #[error("{at}: {path}: {error}", path = path.display())]
+    Key {
+        /// Where it is named.
+        at: At,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: KeyError,
+    },
+    /// The manifest has no such operator.
+    #[error("{at}: the manifest has no operator {operator}, only {known}")]
+    Operator {
+        /// Where it is named.
+        at: At,
+        /// As configured.
+        operator: Domain,
+        /// Those that it has.
+        known: String,
+    },
+    /// The key is not the one that the manifest names.
+    #[error("{at}: {path} holds {found}, but {wanted}", path = path.display())]
+    WrongKey {
+        /// Where it is named.
+        at: At,
+        /// The file.
+        path: PathBuf,
+        /// The public key of the file.
+        found: PublicKey,
+        /// What the manifest says.
+        wanted: String,
+    },
+}
+
+impl ConfigError {
+    /// Stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "config_unreadable",
+            Self::Toml { .. } => "config_toml",
+            Self::Value { .. } => "config_value",
+            Self::File { .. } => "config_file",
+            Self::Manifest { error, .. } => error.code(),
+            Self::Permissions { .. } => "key_permissions",
+            Self::Key { error, .. } => error.code(),
+            Self::Operator { .. } => "unknown_operator",
+            Self::WrongKey { .. } => "wrong_node_key",
+        }
+    }
+
+    /// What a person can do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "`fama federation new` writes a node.toml for every operator".to_owned(),
+            Self::Toml { .. } | Self::Value { .. } => {
+                "config/node.toml in the sources names every setting with its default".to_owned()
+            }
+            Self::File { .. } => "paths are relative to the configuration file".to_owned(),
+            Self::Manifest { path, .. } => {
+                format!("get the federation's manifest from an operator; `fama federation show {}`", path.display())
+            }
+            Self::Permissions { path, .. } => format!("chmod 600 {}", path.display()),
+            Self::Key { .. } => "a node key is an Ed25519 key: `fama key new --ed25519`".to_owned(),
+            Self::Operator { .. } => "without `operator` the node is a mirror".to_owned(),
+            Self::WrongKey { .. } => "`fama federation show` lists the operators' keys".to_owned(),
+        }
+    }
+}
+
+/// The file as it stands, with the places that later checks may name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    data_dir: PathBuf,
+    manifest: Spanned<PathBuf>,
+    node_key: Spanned<PathBuf>,
+    operator: Option<Spanned<String>>,
+    namespace: Option<Spanned<String>>,
+    #[serde(default = "spanned_default")]
+    network: Spanned<Network>,
+    #[serde(default)]
+    query: RawListener,
+    #[serde(default)]
+    admin: RawListener,
+    #[serde(default = "spanned_default")]
+    admission: Spanned<Admission>,
+    #[serde(default)]
+    log: Log,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListener {
+    enabled: Option<bool>,
+    listen: Option<SocketAddr>,
+}
+
+impl RawListener {
+    fn or(&self, default: Listener) -> Listener {
+        Listener { enabled: self.enabled.unwrap_or(default.enabled), listen: self.listen.unwrap_or(default.listen) }
+    }
+}
+
+fn spanned_default<T: Default>() -> Spanned<T> {
+    Spanned::new(0..0, T::default())
+}
+
+/// A configuration file's text, for saying where something stands.
+struct Source<'a> {
+    file: &'a Path,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn at(&self, offset: usize) -> At {
+        let before = self.text.as_bytes().iter().take(offset);
+        At { file: self.file.to_owned(), line: before.filter(|c| **c == b'\n').count() + 1 }
+    }
+
+    fn of<T>(&self, spanned: &Spanned<T>) -> At {
+        self.at(spanned.span().start)
+    }
+
+    fn refuse<R, T>(
+        &self,
+        spanned: &Spanned<T>,
+        setting: &'static str,
+        rule: impl fmt::Display,
+    ) -> Result<R, ConfigError> {
+        Err(ConfigError::Value { at: self.of(spanned), setting, rule: rule.to_string() })
+    }
+
+    fn parse(&self) -> Result<Raw, ConfigError> {
+        toml::from_str(self.text).map_err(|error| ConfigError::Toml {
+            at: self.at(error.span().map_or(0, |span| span.start)),
+            message: error.message().replace('\n', "; "),
+        })
+    }
+
+    fn domain(&self, setting: &'static str, value: Option<&Spanned<String>>) -> Result<Option<Domain>, ConfigError> {
+        let Some(value) = value else { return Ok(None) };
+        value.get_ref().parse().map(Some).or_else(|rule| self.refuse(value, setting, rule))
+    }
+
+    fn path(&self, path: &Path) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Reads a file that a setting names.
+    fn read(&self, setting: &'static str, path: &Spanned<PathBuf>, max: usize) -> Result<String, ConfigError> {
+        let full = self.path(path.get_ref());
+        let failed = |error| ConfigError::File { at: self.of(path), setting, path: full.clone(), error };
+        read_bounded(&full, max).map_err(failed)
+    }
+
+    fn manifest(&self, raw: &Raw) -> Result<Manifest, ConfigError> {
+        let text = self.read("manifest", &raw.manifest, MANIFEST_BYTES_MAX)?;
+        Manifest::parse(&text).map_err(|error| ConfigError::Manifest {
+            at: self.of(&raw.manifest),
+            path: self.path(raw.manifest.get_ref()),
+            error,
+        })
+    }
+
+    fn key(&self, raw: &Raw) -> Result<SecretKey, ConfigError> {
+        let (at, path) = (self.of(&raw.node_key), self.path(raw.node_key.get_ref()));
+        let text = self.read("node_key", &raw.node_key, KEY_BYTES_MAX)?;
+        if let Some(mode) = shared_mode(&path) {
+            return Err(ConfigError::Permissions { at, path, mode });
+        }
+        let key = SecretKey::from_pem(&text).map_err(|error| (at.clone(), path.clone(), error));
+        let key = key.and_then(|key| match key.ed25519() {
+            Some(_) => Ok(key),
+            None => Err((at, path, KeyError::Algorithm("secp256k1, as nodes use Ed25519"))),
+        });
+        key.map_err(|(at, path, error)| ConfigError::Key { at, path, error })
+    }
+
+    /// Checks that the manifest has the operator, and the key as its node key; for a mirror, that it
+    /// has not taken an operator's key.
+    fn check_key(
+        &self,
+        raw: &Raw,
+        operator: Option<&Domain>,
+        manifest: &Manifest,
+        found: PublicKey,
+    ) -> Result<(), ConfigError> {
+        let operators = manifest.operators();
+        let owner = operators.iter().find(|operator| operator.node_key.as_bytes() == found.as_bytes());
+        let wanted = match (operator, owner) {
+            (None, None) => return Ok(()),
+            (None, Some(owner)) => format!("that is the operator {}, and `operator` is not set", owner.name),
+            (Some(name), owner) => match manifest.operator(name) {
+                None => return Err(self.unknown(raw, name, manifest)),
+                Some(_) if owner.is_some_and(|owner| owner.name == *name) => return Ok(()),
+                Some(wanted) => {
+                    format!("the manifest says {} for {name}", PublicKey::Ed25519(wanted.node_key.to_bytes()))
+                }
+            },
+        };
+        let path = self.path(raw.node_key.get_ref());
+        Err(ConfigError::WrongKey { at: self.of(&raw.node_key), path, found, wanted })
+    }
+
+    fn unknown(&self, raw: &Raw, operator: &Domain, manifest: &Manifest) -> ConfigError {
+        let known: Vec<&str> = manifest.operators().iter().map(|operator| operator.name.as_str()).collect();
+        let at = raw.operator.as_ref().map_or_else(|| self.at(0), |operator| self.of(operator));
+        ConfigError::Operator { at, operator: operator.clone(), known: known.join(", ") }
+    }
+
+    fn namespace(
+        &self,
+        raw: &Raw,
+        operator: Option<&Domain>,
+        manifest: &Manifest,
+    ) -> Result<Option<Domain>, ConfigError> {
+        let namespace = self.domain("namespace", raw.namespace.as_ref())?;
+        match (&raw.namespace, namespace) {
+            (Some(setting), Some(home)) if !manifest.homes().contains_key(&home) => {
+                self.refuse(setting, "namespace", format!("the manifest has no home {home}"))
+            }
+            (_, namespace) => Ok(namespace.or_else(|| operator.cloned())),
+        }
+    }
+
+    fn check_bounds(&self, raw: &Raw) -> Result<(), ConfigError> {
+        if !(1..=LISTEN_MAX).contains(&raw.network.get_ref().listen.len()) {
+            return self.refuse(&raw.network, "network.listen", format!("want 1 to {LISTEN_MAX} addresses"));
+        }
+        if raw.admission.get_ref().invites.len() > INVITES_MAX {
+            return self.refuse(&raw.admission, "admission.invites", format!("at most {INVITES_MAX}"));
+        }
+        Ok(())
+    }
+}
+
+fn read_bounded(path: &Path, max: usize) -> io::Result<String> {
+    let mut text = String::new();
+    let bound = u64::try_from(max).unwrap_or(u64::MAX);
+    File::open(path)?.take(bound.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() > max { Err(io::Error::other(format!("longer than {max} bytes"))) } else { Ok(text) }
+}
+
+/// The mode of a file that anybody but its owner may touch.
+fn shared_mode(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+impl Config {
+    /// Reads a configuration file and the files that it names, and checks all that can be checked
+    /// before the node starts. Opens no socket and writes nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names file and line.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+        let text = read_bounded(path, CONFIG_BYTES_MAX).map_err(unreadable)?;
+        Source { file: path, text: &text }.load()
+    }
+}
+
+impl Source<'_> {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let raw = self.parse()?;
+        self.check_bounds(&raw)?;
+        let operator = self.domain("operator", raw.operator.as_ref())?;
+        let manifest = self.manifest(&raw)?;
+        let node_key = self.key(&raw)?;
+        self.check_key(&raw, operator.as_ref(), &manifest, node_key.public())?;
+        let namespace = self.namespace(&raw, operator.as_ref(), &manifest)?;
+        Ok(Config {
+            data_dir: self.path(&raw.data_dir),
+            manifest: Arc::new(manifest),
+            operator,
+            node_key: Arc::new(node_key),
+            namespace,
+            network: raw.network.into_inner(),
+            query: raw.query.or(QUERY),
+            admin: raw.admin.or(ADMIN),
+            admission: raw.admission.into_inner(),
+            log: raw.log,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fama_ledger::key::Curve;
+    use fama_ledger::manifest::{Genesis, Operator, Policy};
+    use fama_ledger::signed_note::{self, SignedNote};
+
+    /// A folder with a manifest of alpha.example, its key, another key, and a configuration.
+    fn folder(config: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |seed| SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
+        let (node, governance) = (key(1), key(2));
+        let name: Domain = "alpha.example".parse().unwrap();
+        let operator = Operator {
+            name: name.clone(),
+            node_key: node.ed25519().unwrap().verifying_key(),
+            governance_key: governance.ed25519().unwrap().verifying_key(),
+            generation: 1,
+            addresses: vec!["/ip4/127.0.0.1/tcp/4001".to_owned()],
+        };
+        let genesis = Genesis { name: "Test".to_owned(), policy: Policy::recommended(1), operators: vec![operator] };
+        let text = genesis.text().unwrap();
+        let signatures = vec![signed_note::sign(&text, name.as_str(), governance.ed25519().unwrap())];
+        let note = SignedNote { text, signatures }.to_string();
+        fs::write(dir.path().join("manifest.txt"), &note).unwrap();
+        fs::write(dir.path().join("broken.txt"), note.replace("Test", "Rest")).unwrap();
+        let agent = SecretKey::from_seed(Curve::Secp256k1, &[3; 32]).unwrap();
+        for (name, pem, mode) in [
+            ("node.pem", node.to_pem(), 0o600),
+            ("open.pem", node.to_pem(), 0o640),
+            ("other.pem", key(4).to_pem(), 0o600),
+            ("agent.pem", agent.to_pem(), 0o600),
+        ] {
+            let path = dir.path().join(name);
+            fs::write(&path, pem.as_bytes()).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::write(dir.path().join("node.toml"), config).unwrap();
+        dir
+    }
+
+    fn load(config: &str) -> Result<Config, ConfigError> {
+        Config::load(&folder(config).path().join("node.toml"))
+    }
+
+    const SHORT: &str = "data_dir = \"data\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\n";
+
+    /// The reference with its commented settings switched on.
+    fn reference() -> String {
+        REFERENCE.replace("# operator =", "operator =").replace("# namespace =", "namespace =")
+    }
+
+    #[test]
+    fn the_reference_holds_the_defaults() {
+        let (short, long) = (load(&format!("{SHORT}operator = \"alpha.example\"\n")), load(&reference()));
+        let (short, long) = (short.unwrap(), long.unwrap());
+        assert_eq!(long.network, short.network);
+        assert_eq!((long.query, long.admin), (short.query, short.admin));
+        assert_eq!(long.admission, short.admission);
+        assert_eq!(long.log, short.log);
+        assert_eq!((long.operator, long.namespace.clone()), (short.operator, short.namespace));
+        assert_eq!(long.namespace.unwrap().as_str(), "alpha.example");
+        assert_eq!(long.data_dir.file_name().unwrap(), "data");
+    }
+
+    /// The parser's own list of what it knows, in every table, against what the reference names.
+    #[test]
+    fn the_reference_names_every_setting() {
+        let text = reference();
+        let tables = ["", "[network]\n", "[query]\n", "[admin]\n", "[admission]\n", "[log]\n"];
+        for table in tables {
+            let unknown =
+                if table.is_empty() { format!("zzz = 1\n{SHORT}") } else { format!("{SHORT}{table}zzz = 1\n") };
+            let message = load(&unknown).unwrap_err().to_string();
+            let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+            assert!(!known.is_empty(), "{message}");
+            let section = text.split_once(table).unwrap().1;
+            let section = if table.is_empty() { section } else { section.split("\n[").next().unwrap() };
+            for setting in known {
+                let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
+                    || section.contains(&format!("\n[{setting}]\n"));
+                assert!(named, "{table}{setting}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mirror_needs_no_operator() {
+        let config = load(&SHORT.replace("node.pem", "other.pem")).unwrap();
+        assert!(config.operator.is_none() && config.namespace.is_none());
+    }
+
+    /// What an operator sees: place, reason, code, next step.
+    #[test]
+    fn errors_name_file_and_line() {
+        let operator = "operator = \"alpha.example\"\n";
+        let with = |from: &str, to: &str| format!("{SHORT}{operator}").replace(from, to);
+        let table = [
+            (with("data_dir", "datadir"), "node.toml:1: unknown field `datadir`", "config_toml"),
+            (with("manifest = \"manifest.txt\"\n", ""), "node.toml:1: missing field `manifest`", "config_toml"),
+            (with("\"data\"", "\"data"), "node.toml:1: invalid basic string", "config_toml"),
+            (with("manifest.txt", "no.txt"), "node.toml:2: manifest: {dir}/no.txt: No such file", "config_file"),
+            (with("manifest.txt", "node.pem"), "node.toml:2: {dir}/node.pem: not a signed note", "manifest_note"),
+            (with("manifest.txt", "broken.txt"), "node.toml:2: {dir}/broken.txt: the gov", "manifest_signature"),
+            (with("node.pem", "open.pem"), "node.toml:3: {dir}/open.pem has mode 0640, want 0600", "key_permissions"),
+            (with("node.pem", "no.pem"), "node.toml:3: node_key: {dir}/no.pem: No such file", "config_file"),
+            (with("node.pem", "manifest.txt"), "node.toml:3: {dir}/manifest.txt has mode", "key_permissions"),
+            (with("node.pem", "agent.pem"), "node.toml:3: {dir}/agent.pem: want a", "key_algorithm"),
+            (with("node.pem", "other.pem"), "node.toml:3: {dir}/other.pem holds ed25519:", "wrong_node_key"),
+            (SHORT.to_owned(), "node.toml:3: {dir}/node.pem holds ed25519:", "wrong_node_key"),
+            (with("alpha", "beta"), "node.toml:4: the manifest has no operator beta.example", "unknown_operator"),
+            (with("alpha.example", "Alpha"), "node.toml:4: operator: want a domain", "config_value"),
+            (
+                with(operator, "namespace = \"b.example\"\noperator = \"alpha.example\""),
+                "node.toml:4: namespace: the manifest has no",
+                "config_value",
+            ),
+            (with(operator, "[query]\nlisten = 8080\n"), "node.toml:5: ", "config_toml"),
+            (with(operator, "\n[network]\nlisten = [\"1.2.3.4\"]\n"), "node.toml:6: ", "config_toml"),
+            (with(operator, "[network]\nlisten = []\n"), "node.toml:4: network.listen: want 1 to 16", "config_value"),
+            (with(operator, "[log]\nlevel = \"loud\"\n"), "node.toml:5: unknown variant `loud`", "config_toml"),
+        ];
+        for (config, message, code) in table {
+            let dir = folder(&config);
+            let error = Config::load(&dir.path().join("node.toml")).unwrap_err();
+            let path = dir.path().display().to_string();
+            let want = format!("{path}/{}", message.replace("{dir}", &path));
+            assert!(error.to_string().starts_with(&want), "{error}\nwant {want}");
+            assert_eq!(error.code(), code, "{error}");
+            assert!(!error.hint().is_empty() && !error.to_string().contains('\n'));
+        }
+        let error = Config::load(Path::new("/nowhere/node.toml")).unwrap_err();
+        assert_eq!(error.code(), "config_unreadable");
+    }
+}
