@@ -202,21 +202,29 @@ impl<'a, S: Rows> Batch<'a, S> {
     /// What would become of `event` here; an applied one is in the batch from now on, a void one is not.
     ///
     /// # Errors
-    /// [`ReplayError`]: a full batch or day is an owner's own [`BatchError`].
+    /// [`ReplayError`]: a full batch or day, or a log that has not adopted yet, is an owner's own
+    /// [`BatchError`]; the batch is as before.
     pub fn admit(
         &mut self,
         event: VerifiedEvent,
         now: Millis,
     ) -> Result<Result<(VerifiedEntry, Effect), Void>, ReplayError<S::Error>> {
+        let index = self.index();
+        if self.log.is_none() || self.adopting {
+            return Err(BatchError::Adopt { index }.into());
+        }
         let time = self.entry_time(now);
-        let outcome = self.fold.apply(&event, Place { time, index: self.index() })?;
-        let effect = match outcome {
-            Ok(effect) => effect,
-            Err(void) => return Ok(Err(void)),
-        };
         let entry = VerifiedEntry::of(time, event);
-        self.count(&entry)?;
-        Ok(Ok((entry, effect)))
+        // Before the fold: what it applied it cannot take back.
+        let row = self.counted(&entry)?;
+        let VerifiedBody::Event(event) = &entry.body else { unreachable!("made of an event") };
+        match self.fold.apply(event, Place { time, index })? {
+            Ok(effect) => {
+                self.take(row);
+                Ok(Ok((entry, effect)))
+            }
+            Err(void) => Ok(Err(void)),
+        }
     }
 
     /// The adoption that an empty log begins with.
@@ -226,7 +234,8 @@ impl<'a, S: Rows> Batch<'a, S> {
     pub fn adopt(&mut self, version: u32, manifest: ManifestHash, now: Millis) -> Result<VerifiedEntry, BatchError> {
         let entry = VerifiedEntry::adopt(self.entry_time(now), version, manifest);
         self.take_adopt(version, manifest)?;
-        self.count(&entry)?;
+        let row = self.counted(&entry)?;
+        self.take(row);
         Ok(entry)
     }
 
@@ -248,7 +257,8 @@ impl<'a, S: Rows> Batch<'a, S> {
             }
             VerifiedBody::Event(event) => Some(self.fold.apply(event, Place { time: entry.time, index })?),
         };
-        self.count(entry)?;
+        let row = self.counted(entry)?;
+        self.take(row);
         Ok(outcome)
     }
 
@@ -271,8 +281,8 @@ impl<'a, S: Rows> Batch<'a, S> {
         }
     }
 
-    /// Counts an entry's bytes to its day and remembers its time.
-    fn count(&mut self, entry: &VerifiedEntry) -> Result<(), BatchError> {
+    /// The log's row with the entry's bytes counted to its day, and its time; refused if there is no room.
+    fn counted(&self, entry: &VerifiedEntry) -> Result<LogRow, BatchError> {
         let limit = limits::BATCH_ENTRIES_MAX.try_into().unwrap_or(u64::MAX);
         if self.entries >= limit {
             return Err(BatchError::Shape);
@@ -289,9 +299,13 @@ impl<'a, S: Rows> Batch<'a, S> {
             VerifiedBody::Adopt { version, .. } => version,
             _ => self.log.map_or(0, |log| log.version),
         };
-        self.log = Some(LogRow { version, time: entry.time, day, bytes });
+        Ok(LogRow { version, time: entry.time, day, bytes })
+    }
+
+    /// Takes an entry in.
+    const fn take(&mut self, row: LogRow) {
+        self.log = Some(row);
         self.entries = self.entries.saturating_add(1);
-        Ok(())
     }
 
     /// Ends the batch: takes its changes into `maps` and gives the root for its state entry.

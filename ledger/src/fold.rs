@@ -308,11 +308,13 @@ impl<'a, S: Rows> Fold<'a, S> {
         let Some(identity) = self.get::<Identity>(home, id)? else { return Ok(Err(Void::UnknownIdentity)) };
         let current = self.current_key(home, *id, &identity)?;
         let signer = event.signed().signer;
-        let authorized = match current.next {
+        let authorized = |row: &KeyVersion| match row.next {
             Some(next) => signer == *key && key.hash() == next,
-            None => signer == current.key,
+            None => signer == row.key,
         };
-        void_if!(!authorized, NotAuthorized);
+        // Who might have made this rotation once, such as one said twice, meets its version.
+        let formerly = || self.get::<KeyVersion>(home, &(*id, version.saturating_sub(1)));
+        void_if!(!authorized(&current) && !formerly()?.is_some_and(|row| authorized(&row)), NotAuthorized);
         void_if!(current.next.is_none() && identity.status == Status::Revoked, Revoked);
         void_if!(identity.version.checked_add(1) != Some(*version), WrongVersion);
         void_if!(self.key_in_use(home, key)?, KeyInUse);

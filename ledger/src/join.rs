@@ -310,7 +310,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(row.unwrap_or_default().next)
     }
 
-    /// What each provider gave a subject that counts, in the providers' order; none that gave nothing.
+    /// What of each provider's karma for a subject counts, in the providers' order; 0 where nothing does.
     ///
     /// # Errors
     /// [`RowError`].

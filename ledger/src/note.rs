@@ -12,7 +12,7 @@ use crate::text::{Fields, TextError, TextFault, check_value};
 /// First line of a note's text.
 pub const NOTE_FORMAT: &str = "fama.note/1";
 
-/// A note: a bio of a registration, or reason and reference of an attestation.
+/// A note: a bio of a registration, or reason and reference of an attestation, never both.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Note {
     /// Random; without it nobody can guess a forgotten note from its hash.
@@ -50,8 +50,9 @@ impl Note {
         let salt = fields.text("salt")?;
         let salt = from_hex(salt).or_else(|rule| fields.refuse("salt", rule))?;
         let bio = fields.optional("bio")?.map(ToOwned::to_owned);
-        let reason = bounded(&mut fields, "reason", limits::REASON_BYTES_MAX)?;
-        let reference = bounded(&mut fields, "ref", limits::REF_BYTES_MAX)?;
+        let mut karma = |name, max| if bio.is_none() { bounded(&mut fields, name, max) } else { Ok(None) };
+        let reason = karma("reason", limits::REASON_BYTES_MAX)?;
+        let reference = karma("ref", limits::REF_BYTES_MAX)?;
         fields.close()?;
         Ok(Self { salt, bio, reason, reference })
     }
