@@ -248,3 +248,12 @@ impl VerifiedEntry {
         Ok(Self { time, body, bytes })
     }
 }
+
+/// The id of the event that an encoded entry holds; `None` for marks and for bytes that are no entry.
+#[must_use]
+pub fn event_id(entry: &[u8]) -> Option<EventId> {
+    match codec::decode::<Entry>(entry, limits::ENTRY_BYTES_MAX) {
+        Ok(Entry { body: Body::Event(signed), .. }) => Some(signed.event.id()),
+        _ => None,
+    }
+}

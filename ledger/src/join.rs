@@ -171,6 +171,12 @@ impl<'a, S: Rows> Join<'a, S> {
         Self { manifest, rows, homes, statements, claims }
     }
 
+    /// The manifest whose homes, operators and policy this reads by.
+    #[must_use]
+    pub const fn manifest(&self) -> &'a Manifest {
+        self.manifest
+    }
+
     /// The identity with this id, in whichever home.
     ///
     /// # Errors

@@ -309,7 +309,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         known.sizes = logs.iter().map(|log| (log.log.clone(), log.size)).collect();
         let operator = known.operator.clone();
         for PeerLog { newest, cosigned, .. } in logs {
-            for signed in newest {
+            if let Some(signed) = newest {
                 out.extend(self.checkpoint(signed, now, roots)?);
             }
             for cosigned in cosigned {

@@ -464,6 +464,11 @@ impl<'a, S: Rows> Overlay<'a, S> {
         self.changes.insert((map, row_key::<R>(key)), Some(codec::encode(row)));
     }
 
+    /// Lays further changes over these.
+    pub fn absorb(&mut self, changes: &Changes) {
+        self.changes.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+
     /// The changes.
     pub fn into_changes(self) -> Changes {
         self.changes

@@ -1,8 +1,14 @@
 //! A Fama node: moves bytes between disk, peers, HTTP and the ledger; decides nothing about validity.
+pub mod admission;
 pub mod clock;
 pub mod config;
+pub mod driver;
 pub mod health;
 pub mod http;
+pub mod inbox;
 pub mod metrics;
 pub mod network;
+pub mod node;
 pub mod store;
+pub mod submit;
+pub mod sync;

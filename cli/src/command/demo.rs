@@ -1,0 +1,146 @@
+//! `fama demo`: a whole federation on this machine, a short story, and real ratings if there are some.
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use fama_node::network::wire::{SubmitRequest, SubmitResult, Submission};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+mod cluster;
+mod load;
+mod ratings;
+mod story;
+
+use cluster::Cluster;
+
+/// How long the nodes may take to find one another, and later to agree.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Run a federation on this machine: each operator a process with its own database
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Demo {
+    /// How many operators
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=24))]
+    operators: u16,
+    /// Keep keys, configuration and data in this folder; run again with it to go on where it stopped
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Load a CSV file of `source,target,rating,time` lines, without a header
+    #[arg(long, value_name = "FILE")]
+    ratings: Option<PathBuf>,
+    /// End after the story instead of staying until Ctrl-C
+    #[arg(long)]
+    exit: bool,
+}
+
+const EXAMPLE: &str = "\
+Examples:
+  fama demo                                   four operators, until Ctrl-C
+  fama demo --operators 7 --exit              seven, and end after the story
+  fama demo --ratings soc-sign-bitcoinotc.csv --data /tmp/otc --json";
+
+impl Demo {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// [`Failure`] says which part did not work.
+    pub fn run(&self, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+        // Read before anything is started: a broken file should not cost a minute.
+        let ratings = self.ratings.as_deref().map(ratings::read).transpose()?;
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new("system", error))?;
+        let mut cluster = Cluster::start(usize::from(self.operators), self.data.as_deref())?;
+        let ended = runtime.block_on(async {
+            let stop = stop_signal()?;
+            tokio::pin!(stop);
+            tokio::select! {
+                done = self.play(&mut cluster, ratings, terminal) => done?,
+                () = &mut stop => return Ok(()),
+            }
+            if !self.exit {
+                terminal.say("The federation runs until Ctrl-C.");
+                tokio::select! {
+                    () = &mut stop => {}
+                    failed = cluster.watch() => return Err(failed),
+                }
+            }
+            Ok(())
+        });
+        cluster.stop();
+        ended
+    }
+
+    async fn play(
+        &self,
+        cluster: &mut Cluster,
+        ratings: Option<Vec<ratings::Rating>>,
+        terminal: &mut Terminal<'_>,
+    ) -> Result<(), Failure> {
+        cluster.wait_until_up(READY_TIMEOUT).await?;
+        tell(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
+        let clients = cluster.connect().await?;
+        if cluster.is_new() {
+            story::tell(cluster, &clients, terminal).await?;
+        }
+        if let Some(ratings) = ratings {
+            load::load(cluster, &clients, &ratings, terminal).await?;
+        }
+        let table = cluster.wait_until_final(READY_TIMEOUT).await?;
+        tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
+        let ready = json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.json()});
+        tell(terminal, &ready, &cluster.addresses())
+    }
+}
+
+/// Completes on Ctrl-C or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error: std::io::Error| Failure::new("system", error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// One line of JSON for a machine, or text for a person.
+fn tell(terminal: &mut Terminal<'_>, json: &Value, people: &str) -> Result<(), Failure> {
+    terminal.answer(json, people)
+}
+
+/// Submits to one node, again where it was only busy.
+///
+/// # Errors
+/// The first refusal that another try would not mend.
+async fn submit(client: &fama_node::network::client::Client, mut submissions: Vec<Submission>) -> Result<usize, Failure> {
+    let count = submissions.len();
+    let deadline = Instant::now() + READY_TIMEOUT;
+    while !submissions.is_empty() {
+        let request = SubmitRequest { forwarded: false, submissions: submissions.clone() };
+        let response = client.submit(request).await.map_err(|error| Failure::new(error.code(), error))?;
+        let mut again = Vec::new();
+        for (submission, result) in submissions.into_iter().zip(response.0) {
+            match result {
+                SubmitResult::Accepted(_) => {}
+                SubmitResult::Refused(refusal) if passing(&refusal.code) && Instant::now() < deadline => again.push(submission),
+                SubmitResult::Refused(refusal) => return Err(Failure::from(refusal)),
+            }
+        }
+        if !again.is_empty() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        submissions = again;
+    }
+    Ok(count)
+}
+
+/// Whether a refusal may be over soon.
+fn passing(code: &str) -> bool {
+    matches!(code, "busy" | "not_ready" | "home_unreachable" | "not_sponsored")
+}

@@ -1,0 +1,311 @@
+//! The nodes of the demonstration: their folders, ports and processes.
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fama_ledger::id::{Domain, FederationId};
+use fama_ledger::manifest::Manifest;
+use fama_node::network::client::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::failure::Failure;
+use crate::federation::{self, NewOperator};
+use crate::files;
+use crate::query::Query;
+
+/// The operators' names.
+const NAMES: [&str; 24] = [
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+    "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+];
+/// How often nodes are asked while they are waited for.
+const POLL: Duration = Duration::from_millis(150);
+/// How long a node may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One operator's node.
+pub struct Node {
+    /// The operator.
+    pub operator: Domain,
+    /// Its folder with keys, configuration, data and log.
+    pub dir: PathBuf,
+    /// Where it answers questions.
+    pub query: Query,
+    /// Where peers reach it.
+    pub p2p: String,
+    child: Child,
+}
+
+/// All nodes. Dropping it kills what still runs.
+pub struct Cluster {
+    /// In the manifest's order.
+    pub nodes: Vec<Node>,
+    /// The federation.
+    pub manifest: Manifest,
+    new: bool,
+    /// Deleted in the end, unless a folder was given.
+    _temporary: Option<TempDir>,
+}
+
+impl Cluster {
+    /// Makes a federation, or finds the one in `data`, and starts its nodes.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn start(operators: usize, data: Option<&Path>) -> Result<Self, Failure> {
+        let system = |error: std::io::Error| Failure::new("system", error);
+        let temporary = match data {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("fama-demo-").tempdir().map_err(system)?),
+        };
+        let dir = data.or(temporary.as_ref().map(TempDir::path)).unwrap_or(Path::new(".")).to_path_buf();
+        let new = !dir.join(federation::MANIFEST).exists();
+        if new {
+            create(&dir, operators)?;
+        }
+        let manifest = files::read_manifest(&dir.join(federation::MANIFEST))?;
+        let mut cluster = Self { nodes: Vec::new(), manifest, new, _temporary: temporary };
+        let program = std::env::current_exe().map_err(system)?;
+        let names: Vec<Domain> = cluster.manifest.operators().iter().map(|operator| operator.name.clone()).collect();
+        for operator in names {
+            let node = spawn(&program, &dir.join(operator.as_str()), operator)?;
+            cluster.nodes.push(node);
+        }
+        Ok(cluster)
+    }
+
+    /// Whether the federation was made just now.
+    pub const fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// The federation.
+    pub const fn federation(&self) -> FederationId {
+        self.manifest.federation()
+    }
+
+    /// The nodes' addresses for a machine.
+    pub fn json(&self) -> Value {
+        let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.query.url(), "p2p": node.p2p, "data": node.dir});
+        self.nodes.iter().map(node).collect()
+    }
+
+    /// The nodes' addresses for a person.
+    pub fn addresses(&self) -> String {
+        let lines = self.nodes.iter().map(|node| format!("  {:16} {:26} {}\n", node.operator.as_str(), node.query.url(), node.p2p));
+        format!("Ask any of them:\n\n{}", lines.collect::<String>())
+    }
+
+    /// What this is, for a person.
+    pub fn intro(&self) -> String {
+        let count = self.nodes.len();
+        let quorum = self.manifest.quorum();
+        format!(
+            "A federation of {count} operators, {quorum} of whom make an event final. Each is a process with its own database.\n\n{}",
+            self.addresses()
+        )
+    }
+
+    /// Waits until every node answers and hears enough of the others.
+    pub async fn wait_until_up(&mut self, timeout: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + timeout;
+        for at in 0..self.nodes.len() {
+            loop {
+                self.check_alive()?;
+                let status = self.status(at).await;
+                if status.as_ref().is_ok_and(|status| status["fresh"] == true && final_sizes(status) && sizes(status).iter().all(|size| *size > 0)) {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    return Err(self.late(at, "does not answer or hears too few others"));
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all nodes have the same state, all of it final, and their rankings have followed.
+    pub async fn wait_until_final(&mut self, timeout: Duration) -> Result<Value, Failure> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            self.check_alive()?;
+            let mut all = Vec::new();
+            for at in 0..self.nodes.len() {
+                all.push(self.status(at).await?);
+            }
+            let same = all.windows(2).all(|pair| pair[0]["state_id"] == pair[1]["state_id"]);
+            if same && all.iter().all(|status| final_sizes(status) && status["ranking_lag"] == 0) {
+                let rows = self.nodes.iter().zip(&all);
+                return Ok(rows.map(|(node, status)| row(node, status)).collect());
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::new("not_final", "the nodes did not agree in time").hint("look into the node.log files"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What a node says of itself.
+    pub async fn status(&self, at: usize) -> Result<Value, Failure> {
+        self.get(at, "/api/status").await
+    }
+
+    /// What a node answers.
+    pub async fn get(&self, at: usize, path: &str) -> Result<Value, Failure> {
+        let Some(node) = self.nodes.get(at) else { return Err(Failure::new("internal", "no such node")) };
+        let (query, path) = (node.query.clone(), path.to_owned());
+        let got = tokio::task::spawn_blocking(move || query.get(&path)).await;
+        got.map_err(|error| Failure::new("internal", error))?
+    }
+
+    /// A connection to each node.
+    pub async fn connect(&self) -> Result<Vec<Client>, Failure> {
+        let mut clients = Vec::new();
+        for node in &self.nodes {
+            let address = node.p2p.parse().map_err(|error| Failure::new("internal", error))?;
+            let client = Client::connect(self.federation(), address).await;
+            clients.push(client.map_err(|error| Failure::new(error.code(), error))?);
+        }
+        Ok(clients)
+    }
+
+    /// Completes when a node ends by itself.
+    pub async fn watch(&mut self) -> Failure {
+        loop {
+            if let Err(failure) = self.check_alive() {
+                return failure;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn check_alive(&mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            if let Ok(Some(status)) = node.child.try_wait() {
+                let log = fs::read_to_string(node.dir.join("node.log")).unwrap_or_default();
+                let last = log.lines().last().unwrap_or("it said nothing").to_owned();
+                return Err(Failure::new("node_ended", format!("the node of {} ended ({status}): {last}", node.operator)));
+            }
+        }
+        Ok(())
+    }
+
+    fn late(&self, at: usize, what: &str) -> Failure {
+        let node = self.nodes.get(at);
+        let name = node.map_or("?", |node| node.operator.as_str());
+        let log = node.map(|node| node.dir.join("node.log").display().to_string()).unwrap_or_default();
+        Failure::new("node_late", format!("the node of {name} {what}")).hint(format!("look into {log}"))
+    }
+
+    /// Stops every node in order: closing its input asks it to, and it writes what waits first.
+    pub fn stop(&mut self) {
+        for node in &mut self.nodes {
+            drop(node.child.stdin.take());
+        }
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        for node in &mut self.nodes {
+            while matches!(node.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        self.kill();
+    }
+
+    fn kill(&mut self) {
+        for node in &mut self.nodes {
+            if matches!(node.child.try_wait(), Ok(None)) {
+                // It ended in between, then.
+                let _ = node.child.kill();
+            }
+            let _ = node.child.wait();
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
+    let mut ports = Ports::default();
+    let mut new = Vec::new();
+    for name in NAMES.iter().take(operators) {
+        let name = format!("{name}.example").parse().map_err(|error| Failure::new("internal", error))?;
+        new.push(NewOperator { name, p2p: ports.take()?, query: ports.take()?, admin: ports.take()? });
+    }
+    federation::create(dir, "demo", &new).map(|_| ())
+}
+
+fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<Node, Failure> {
+    let system = |error: std::io::Error| Failure::new("system", error);
+    let config = dir.join("node.toml");
+    let read = fama_node::config::Config::load(&config)?;
+    let log = File::options().create(true).append(true).open(dir.join("node.log")).map_err(system)?;
+    let child = Command::new(program)
+        .args(["node", "--stop-with-stdin", "--config"])
+        .arg(&config)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(system)?;
+    let p2p = read.network.listen.iter().map(ToString::to_string).find(|address| address.contains("/tcp/"));
+    let query = Query::new(&format!("http://{}", read.query.listen))?;
+    Ok(Node { operator, dir: dir.to_path_buf(), query, p2p: p2p.unwrap_or_default(), child })
+}
+
+/// Free loopback ports. Another process may take one before the node does: then the node says so.
+#[derive(Default)]
+struct Ports(Vec<(TcpListener, UdpSocket)>);
+
+impl Ports {
+    /// A port that is free for TCP and UDP, kept until all are found so that none comes twice.
+    fn take(&mut self) -> Result<SocketAddr, Failure> {
+        for _ in 0..100 {
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let tcp = TcpListener::bind(any).map_err(|error| Failure::new("no_port", error))?;
+            let address = tcp.local_addr().map_err(|error| Failure::new("no_port", error))?;
+            if let Ok(udp) = UdpSocket::bind(address) {
+                self.0.push((tcp, udp));
+                return Ok(address);
+            }
+        }
+        Err(Failure::new("no_port", "no loopback port is free for both TCP and UDP"))
+    }
+}
+
+fn sizes(status: &Value) -> Vec<u64> {
+    let sizes = status["frontier"].as_object();
+    sizes.map(|sizes| sizes.values().filter_map(Value::as_u64).collect()).unwrap_or_default()
+}
+
+fn final_sizes(status: &Value) -> bool {
+    status["frontier"].is_object() && status["frontier"] == status["certified"]
+}
+
+fn row(node: &Node, status: &Value) -> Value {
+    json!({
+        "operator": node.operator.as_str(),
+        "frontier": status["frontier"],
+        "certified": status["certified"],
+        "state_id": status["state_id"],
+    })
+}
+
+/// The nodes side by side.
+pub fn table(rows: &Value) -> String {
+    let mut text = format!("{:16} {:>9} {:>9}  state\n", "node", "entries", "final");
+    for row in rows.as_array().into_iter().flatten() {
+        let sum = |name: &str| row[name].as_object().map_or(0, |sizes| sizes.values().filter_map(Value::as_u64).sum());
+        let state = row["state_id"].as_str().unwrap_or_default();
+        let (entries, last): (u64, u64) = (sum("frontier"), sum("certified"));
+        text += &format!("{:16} {entries:>9} {last:>9}  {}…\n", row["operator"].as_str().unwrap_or_default(), &state[..16.min(state.len())]);
+    }
+    text
+}

@@ -1,0 +1,171 @@
+//! A short story: an agent registers, is attested, rotates its key, and loses it.
+use std::time::{Duration, Instant};
+
+use fama_ledger::event::{Action, Method, RevokeReason};
+use fama_ledger::id::{Domain, EventId};
+use fama_ledger::key::Curve;
+use fama_ledger::note::Note;
+use fama_ledger::secret::SecretKey;
+use fama_node::network::client::Client;
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use super::{submit, tell};
+use crate::author::{self, Draft};
+use crate::failure::Failure;
+use crate::files;
+use crate::terminal::Terminal;
+
+/// How long all nodes may take to show what was said at one of them.
+const SHOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+struct Stage<'a> {
+    cluster: &'a Cluster,
+    clients: &'a [Client],
+}
+
+/// An identity with its keys.
+struct Actor {
+    id: EventId,
+    home: Domain,
+    handle: String,
+    key: SecretKey,
+}
+
+/// Plays the story and shows the nodes' answers side by side after each step.
+pub async fn tell(cluster: &Cluster, clients: &[Client], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let stage = Stage { cluster, clients };
+    let agent = files::draw_key(Curve::Secp256k1)?;
+    let next = files::draw_key(Curve::Secp256k1)?;
+    let bio = Note { bio: Some("maps cores, swiftly".into()), ..Note::default() };
+    let agent = stage.register(0, 1, "swift-core-maps", agent, Some(&next), bio).await?;
+    stage.scene(terminal, &agent, "swift-core-maps registers in the home of the first operator, through the node of the second.", |shown| shown["key_status"]["key_version"] == 1).await?;
+
+    let first = stage.service(1, "mloverflow").await?;
+    let second = stage.service(2, "codejudge").await?;
+    stage.attest(&first, &agent, 5, "code", "solved a hard one").await?;
+    stage.attest(&second, &agent, 3, "review", "kind and thorough").await?;
+    stage.scene(terminal, &agent, "Two services, each sponsored by enough operators, attest karma: 5 and 3.", |shown| shown["reputation"]["global_score"] == 8).await?;
+
+    let agent = stage.rotate(agent, next).await?;
+    stage.scene(terminal, &agent, "It rotates to the key that it had committed to when it registered.", |shown| shown["key_status"]["key_version"] == 2).await?;
+
+    stage.revoke(&agent, 3).await?;
+    stage.scene(terminal, &agent, "The key is stolen. The revocation is said at the last node, and shows everywhere.", |shown| shown["key_status"]["is_revoked"] == true).await
+}
+
+impl Stage<'_> {
+    fn operator(&self, at: usize) -> Result<Domain, Failure> {
+        let nodes = &self.cluster.nodes;
+        let node = nodes.get(at % nodes.len().max(1)).ok_or_else(|| Failure::new("internal", "no nodes"))?;
+        Ok(node.operator.clone())
+    }
+
+    async fn send(&self, through: usize, draft: Draft<'_>) -> Result<EventId, Failure> {
+        let submission = draft.sign()?;
+        let id = submission.signed.event.id();
+        let client = self.clients.get(through % self.clients.len().max(1)).ok_or_else(|| Failure::new("internal", "no nodes"))?;
+        submit(client, vec![submission]).await?;
+        Ok(id)
+    }
+
+    async fn register(
+        &self,
+        home: usize,
+        through: usize,
+        name: &str,
+        key: SecretKey,
+        next: Option<&SecretKey>,
+        note: Note,
+    ) -> Result<Actor, Failure> {
+        let home = self.operator(home)?;
+        let (text, note) = author::note(note)?;
+        let name = name.parse().map_err(|error| Failure::new("internal", error))?;
+        let handle = format!("{name}@{home}");
+        let action = Action::Register { home: home.clone(), name, key: key.public(), next: author::commitment(next), note };
+        let event = author::event(self.cluster.federation(), action)?;
+        let mut draft = Draft::new(event, &key);
+        draft.note = text;
+        let id = self.send(through, draft).await?;
+        Ok(Actor { id, home, handle, key })
+    }
+
+    /// A service of that name, sponsored by as many operators as the policy wants.
+    async fn service(&self, home: usize, name: &str) -> Result<Actor, Failure> {
+        let actor = self.register(home, home, name, files::draw_key(Curve::Secp256k1)?, None, Note::default()).await?;
+        let sponsors = usize::try_from(self.cluster.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
+        for (at, node) in self.cluster.nodes.iter().enumerate().take(sponsors) {
+            let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY))?;
+            let event = author::event(self.cluster.federation(), admit(&node.operator, actor.id, name)?)?;
+            self.send(at, Draft::new(event, &key)).await?;
+        }
+        Ok(actor)
+    }
+
+    async fn attest(&self, issuer: &Actor, subject: &Actor, delta: i32, context: &str, reason: &str) -> Result<(), Failure> {
+        let (text, note) = author::note(Note { reason: Some(reason.into()), ..Note::default() })?;
+        let context = Some(context.parse().map_err(|error| Failure::new("internal", error))?);
+        let action = Action::Attest { home: issuer.home.clone(), issuer: issuer.id, subject: subject.id, delta, context, note };
+        let mut draft = Draft::new(author::event(self.cluster.federation(), action)?, &issuer.key);
+        draft.note = text;
+        self.send(0, draft).await.map(|_| ())
+    }
+
+    async fn rotate(&self, actor: Actor, key: SecretKey) -> Result<Actor, Failure> {
+        let action = Action::Rotate { home: actor.home.clone(), identity: actor.id, version: 2, key: key.public(), next: None };
+        self.send(1, Draft::new(author::event(self.cluster.federation(), action)?, &key)).await?;
+        Ok(Actor { key, ..actor })
+    }
+
+    async fn revoke(&self, actor: &Actor, through: usize) -> Result<(), Failure> {
+        let (home, identity, key) = (actor.home.clone(), actor.id, actor.key.public());
+        let action = Action::Revoke { home, identity, version: 2, key, reason: RevokeReason::KeyCompromised };
+        self.send(through, Draft::new(author::event(self.cluster.federation(), action)?, &actor.key)).await.map(|_| ())
+    }
+
+    /// Waits until every node shows it, then prints what each of them says.
+    async fn scene(
+        &self,
+        terminal: &mut Terminal<'_>,
+        agent: &Actor,
+        text: &str,
+        shown: impl Fn(&Value) -> bool,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + SHOWN_TIMEOUT;
+        let mut answers = Vec::new();
+        for (at, node) in self.cluster.nodes.iter().enumerate() {
+            loop {
+                let answer = self.cluster.get(at, &format!("/api/agent/{}", agent.handle)).await;
+                match answer {
+                    Ok(answer) if shown(&answer) && answer["ledger"]["final"] == true => {
+                        answers.push(answer);
+                        break;
+                    }
+                    _ if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                    _ => return Err(Failure::new("not_shown", format!("the node of {} does not show it", node.operator))),
+                }
+            }
+        }
+        let lines: String = self.cluster.nodes.iter().zip(&answers).map(|(node, answer)| line(node.operator.as_str(), answer)).collect();
+        let nodes: Vec<Value> = answers.iter().map(|answer| json!({"karma": answer["reputation"]["global_score"], "key_status": answer["key_status"]})).collect();
+        tell(terminal, &json!({"phase": "story", "text": text, "agent": agent.handle, "nodes": nodes}), &format!("{text}\n\n{lines}"))
+    }
+}
+
+fn admit(operator: &Domain, provider: EventId, service: &str) -> Result<Action, Failure> {
+    let internal = |error: &dyn std::fmt::Display| Failure::new("internal", error);
+    Ok(Action::Admit {
+        operator: operator.clone(),
+        provider,
+        service: service.parse().map_err(|error| internal(&error))?,
+        domain: format!("{service}.example").parse().map_err(|error| internal(&error))?,
+        method: Method::Manual,
+        from: 0,
+    })
+}
+
+fn line(operator: &str, answer: &Value) -> String {
+    let key = if answer["key_status"]["is_revoked"] == true { "revoked" } else { "good" };
+    let (karma, version) = (&answer["reputation"]["global_score"], &answer["key_status"]["key_version"]);
+    format!("  {operator:16} karma {karma:>3}   key {version} is {key:8} final {}\n", answer["ledger"]["final"])
+}

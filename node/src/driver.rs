@@ -1,0 +1,229 @@
+//! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
+use std::sync::Arc;
+
+use fama_ledger::manifest::LogId;
+use fama_ledger::note::note_hash;
+use libp2p::PeerId;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::clock;
+use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
+use crate::network::wire::{Gossip, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
+use crate::network::{Event, Network, Reply, Verdict, peer_id};
+use crate::submit::Submitter;
+use crate::sync;
+
+/// How many sync requests of others are answered at once; more are refused as busy.
+const ANSWERS_MAX: usize = 32;
+/// How many gossip messages are verified at once; more are ignored.
+const GOSSIP_MAX: usize = 16;
+
+/// Carries messages; each piece of work is a task of its own, their number is bounded.
+#[derive(Clone)]
+pub struct Driver {
+    shared: Shared,
+    network: Network,
+    inputs: mpsc::Sender<Input>,
+    submitter: Arc<Submitter>,
+    answers: Arc<Semaphore>,
+    gossip: Arc<Semaphore>,
+}
+
+impl Driver {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(shared: Shared, network: Network, inputs: mpsc::Sender<Input>, submitter: Arc<Submitter>) -> Self {
+        let (answers, gossip) = (Arc::new(Semaphore::new(ANSWERS_MAX)), Arc::new(Semaphore::new(GOSSIP_MAX)));
+        Self { shared, network, inputs, submitter, answers, gossip }
+    }
+
+    /// Does what the inbox asks for until it is gone. Never waits for the inbox itself.
+    pub async fn commands(self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Publish(gossip) => self.network.publish(gossip),
+                Command::Penalize { peer, code } => self.network.penalize(peer, code),
+                Command::AskFrontier { peer, ours } => {
+                    let this = self.clone();
+                    tokio::spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
+                }
+                Command::Fetch { peer, log, from, head } => {
+                    let this = self.clone();
+                    tokio::spawn(async move { this.fetch(peer, log, from, head).await });
+                }
+                Command::FetchNotes { peer, hashes } => {
+                    let this = self.clone();
+                    tokio::spawn(async move { this.fetch_notes(peer, hashes).await });
+                }
+            }
+        }
+    }
+
+    /// A closed inbox means that the node stops: nobody is left to care for the input.
+    async fn input(&self, input: Input) {
+        let _ = self.inputs.send(input).await;
+    }
+
+    async fn ask_frontier(self, peer: PeerId, request: SyncRequest) {
+        match self.network.sync(peer, request).await {
+            Ok(SyncResponse::Frontier(frontier)) => {
+                self.heard(peer);
+                self.input(Input::Frontier { peer, frontier }).await;
+            }
+            Ok(_) => {
+                self.network.penalize(peer, "wrong_answer");
+                self.input(Input::Unanswered { peer }).await;
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "no frontier");
+                self.input(Input::Unanswered { peer }).await;
+            }
+        }
+    }
+
+    fn heard(&self, peer: PeerId) {
+        let Some(operator) = self.operator(peer) else { return };
+        if let Some(known) = self.shared.health.write().operators.get_mut(&operator) {
+            known.heard = Some(clock::now());
+        }
+    }
+
+    fn operator(&self, peer: PeerId) -> Option<fama_ledger::id::Domain> {
+        let found = self.shared.manifest.operators().iter().find(|operator| peer_id(&operator.node_key) == peer);
+        found.map(|operator| operator.name.clone())
+    }
+
+    /// A connected operator, by this moment's luck: each asks on after a while.
+    fn some_operator(&self) -> Option<PeerId> {
+        let health = self.shared.health.read();
+        let operators = self.shared.manifest.operators().iter();
+        let mut connected = operators.filter(|o| health.operators.get(&o.name).is_some_and(|known| known.connected));
+        let count = connected.clone().count();
+        let turn = usize::try_from(clock::now().0 / 5_000).unwrap_or_default().checked_rem(count)?;
+        connected.nth(turn).map(|operator| peer_id(&operator.node_key))
+    }
+
+    async fn fetch(self, peer: PeerId, log: LogId, from: u64, head: fama_ledger::log::Head) {
+        let answer = self.network.sync(peer, SyncRequest::Entries { log: log.clone(), from, head }).await;
+        let input = match answer {
+            Ok(SyncResponse::Entries(range)) => match self.decode(range).await {
+                Some(range) => Input::Range { peer, log, head, range },
+                None => Input::RangeFailed { peer, log },
+            },
+            Ok(_) => Input::RangeFailed { peer, log },
+            Err(error) => {
+                tracing::debug!(%peer, %log, %error, "no entries");
+                Input::RangeFailed { peer, log }
+            }
+        };
+        self.input(input).await;
+    }
+
+    async fn decode(&self, range: Range) -> Option<DecodedRange> {
+        let federation = self.shared.manifest.federation();
+        tokio::task::spawn_blocking(move || DecodedRange::new(range, &federation)).await.ok()
+    }
+
+    async fn fetch_notes(self, peer: Option<PeerId>, hashes: Vec<fama_ledger::id::NoteHash>) {
+        let Some(peer) = peer.or_else(|| self.some_operator()) else { return };
+        let Ok(SyncResponse::Notes(notes)) = self.network.sync(peer, SyncRequest::Notes(hashes.clone())).await else {
+            return;
+        };
+        let mut texts = Vec::new();
+        for (hash, note) in notes {
+            let NoteAnswer::Text(text) = note else { continue };
+            if !hashes.contains(&hash) || note_hash(text.as_bytes()) != hash {
+                self.network.penalize(peer, "wrong_note");
+                return;
+            }
+            texts.push((hash, text));
+        }
+        if !texts.is_empty() {
+            self.input(Input::Notes(texts)).await;
+        }
+    }
+
+    /// Takes in what the network brings, until it is gone.
+    pub async fn events(self, mut events: mpsc::Receiver<Event>) {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::PeerUp { peer } => self.peer(peer, true).await,
+                Event::PeerDown { peer } => self.peer(peer, false).await,
+                Event::Sync { peer, request, reply } => self.answer(peer, request, reply),
+                Event::Submit { peer, address, request, reply } => {
+                    let submitter = Arc::clone(&self.submitter);
+                    tokio::spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
+                }
+                Event::Gossip { peer, id, gossip } => match Arc::clone(&self.gossip).try_acquire_owned() {
+                    Err(_) => self.network.verdict(id, peer, Verdict::Ignore),
+                    Ok(permit) => {
+                        let this = self.clone();
+                        tokio::spawn(async move {
+                            let verdict = this.take_gossip(peer, gossip).await;
+                            this.network.verdict(id, peer, verdict);
+                            drop(permit);
+                        });
+                    }
+                },
+            }
+        }
+    }
+
+    async fn peer(&self, peer: PeerId, up: bool) {
+        let operator = self.operator(peer);
+        {
+            let mut health = self.shared.health.write();
+            health.peers = if up { health.peers + 1 } else { health.peers.saturating_sub(1) };
+            if let Some(known) = operator.as_ref().and_then(|operator| health.operators.get_mut(operator)) {
+                known.connected = up;
+            }
+        }
+        self.input(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } }).await;
+    }
+
+    fn answer(&self, peer: PeerId, request: SyncRequest, reply: Reply<SyncResponse>) {
+        let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
+            reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
+            return;
+        };
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || {
+            let answer = sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request);
+            reply.send(answer.unwrap_or_else(|error| {
+                tracing::error!(%peer, %error, "a request could not be answered");
+                SyncResponse::Refused(Refusal::new("internal", "this node's disk has a problem"))
+            }));
+            drop(permit);
+        });
+    }
+
+    /// Gossip is checked before it is passed on: its signature, and its entries' too.
+    async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> Verdict {
+        let manifest = &self.shared.manifest;
+        match gossip {
+            Gossip::Cosignature { log, cosigned } => match verify_cosigned(manifest, &log, &cosigned) {
+                Some(cosigned) => self.offer(Input::Cosigned(cosigned)),
+                None => Verdict::Reject,
+            },
+            Gossip::Head { log, signed, first, entries } => {
+                let Ok(signed) = signed.verify(manifest, &log) else { return Verdict::Reject };
+                let range = match entries.is_empty() {
+                    true => None,
+                    false => self.decode(Range { first, entries, proof: Vec::new() }).await,
+                };
+                if range.as_ref().is_some_and(|range| range.entries.is_err()) {
+                    return Verdict::Reject;
+                }
+                self.offer(Input::Head { peer, signed, range })
+            }
+        }
+    }
+
+    /// Gossip is a hint: when the inbox is busy it is left out, and sync brings it later.
+    fn offer(&self, input: Input) -> Verdict {
+        match self.inputs.try_send(input) {
+            Ok(()) => Verdict::Accept,
+            Err(_) => Verdict::Ignore,
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The door: every event and every foreign entry enters here. One thread appends, folds and decides;
+//! nothing else does. Order within: durable, then visible, then signed, then announced.
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use fama_ledger::batch::{LogMaps, ReplayError};
+use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
+use fama_ledger::fold::{Effect, Outcome};
+use fama_ledger::id::{Domain, IdentityId, NoteHash, TreeRoot};
+use fama_ledger::join::{Join, Ranking};
+use fama_ledger::limits;
+use fama_ledger::log::{self, Head, LogError, Tree};
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::replica::{Cosigned, Output, Replica, Roots, log_of};
+use fama_ledger::rows::{self, LogRow, MapName, RowError};
+use libp2p::PeerId;
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::network::wire::{self, CosignedHead, Gossip, SignedHead};
+use crate::store::{Store, StoreError};
+
+mod append;
+mod input;
+mod mirror;
+mod rank;
+
+pub use input::{Answer, Command, DecodedRange, Input, Submitted};
+
+/// How many inputs may wait for the inbox.
+pub const INPUTS_MAX: usize = 256;
+/// How many commands may wait for the driver.
+pub const COMMANDS_MAX: usize = 1_024;
+/// How often time is looked at when nothing else happens.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Why the inbox, and with it the node, stops. What is on disk stays as it is; a restart recovers.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The disk failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A stored row or tile is not what was written.
+    #[error("log {log}: {what}; the data folder is damaged: restore it, or delete it to fetch everything anew")]
+    Damaged {
+        /// Whose.
+        log: LogId,
+        /// What is wrong.
+        what: String,
+    },
+    /// This program broke its own rule.
+    #[error("internal: {0}")]
+    Internal(&'static str),
+}
+
+impl Fatal {
+    /// Stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Damaged { .. } => "damaged",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    fn rows(log: &LogId, error: RowError<StoreError>) -> Self {
+        match error {
+            RowError::Storage(error) => Self::Store(error),
+            RowError::Broken(what) => Self::Damaged { log: log.clone(), what: what.to_string() },
+        }
+    }
+}
+
+/// What an operator's node writes with.
+pub struct Own {
+    /// Its name.
+    pub name: Domain,
+    /// Its log.
+    pub log: LogId,
+    /// Its node key.
+    pub key: SigningKey,
+}
+
+/// A log in memory, in step with the disk.
+struct Copy {
+    tree: Tree,
+    maps: LogMaps,
+}
+
+/// What the inbox shares with the rest of the node.
+#[derive(Clone)]
+pub struct Shared {
+    /// The federation.
+    pub manifest: Arc<Manifest>,
+    /// The disk.
+    pub store: Arc<Store>,
+    /// Who has most karma.
+    pub ranking: Arc<RwLock<Ranking>>,
+    /// What the node knows of itself and of others.
+    pub health: Arc<Health>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Drawn at random when this process started.
+    pub session: [u8; 16],
+}
+
+/// The door's keeper. [`Inbox::run`] is its thread.
+pub struct Inbox {
+    shared: Shared,
+    own: Option<Own>,
+    copies: BTreeMap<LogId, Copy>,
+    replica: Replica<PeerId>,
+    commands: mpsc::Sender<Command>,
+    waiting: append::Waiting,
+    rerank: Option<(IdentityId, Option<IdentityId>)>,
+    notes_due: Instant,
+    started: Instant,
+}
+
+/// Roots of this node's copies, read from its tiles.
+struct StoredRoots<'a>(&'a Store);
+
+impl Roots for StoredRoots<'_> {
+    type Error = Fatal;
+
+    fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Fatal> {
+        let view = self.0.view();
+        log::root_at(size, &view.tiles(log)).map_err(|error| tiles_fault(log, error))
+    }
+}
+
+fn tiles_fault(log: &LogId, error: LogError<StoreError>) -> Fatal {
+    match error {
+        LogError::Tiles(error) => Fatal::Store(error),
+        other => Fatal::Damaged { log: log.clone(), what: other.to_string() },
+    }
+}
+
+impl Inbox {
+    /// Loads every log's tree and maps from disk and checks them against the stored roots.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the disk fails or does not hold what was written.
+    pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<Command>) -> Result<Self, Fatal> {
+        let replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()));
+        let (waiting, now) = (append::Waiting::default(), Instant::now());
+        let copies = BTreeMap::new();
+        let mut inbox =
+            Self { shared, own, copies, replica, commands, waiting, rerank: None, notes_due: now, started: now };
+        let logs: Vec<LogId> = inbox.shared.manifest.operators().iter().map(|operator| operator.log()).collect();
+        for log in &logs {
+            inbox.restore(log)?;
+        }
+        inbox.rebuild_ranking()?;
+        Ok(inbox)
+    }
+
+    fn restore(&mut self, log: &LogId) -> Result<(), Fatal> {
+        let store = Arc::clone(&self.shared.store);
+        let view = store.view();
+        let state = view.log(log)?.map(|record| record.state);
+        let size = state.as_ref().map_or(0, |state| state.size);
+        let tree = Tree::load(size, &view.tiles(log)).map_err(|error| tiles_fault(log, error))?;
+        let maps = LogMaps::load(&self.shared.manifest, log, &view).map_err(|error| Fatal::rows(log, error))?;
+        if let Some(state) = state {
+            if tree.head().root != state.root {
+                return Err(Fatal::Damaged { log: log.clone(), what: "its tree does not give the stored root".into() });
+            }
+            if maps.state_root() != state.state_root {
+                return Err(Fatal::Damaged {
+                    log: log.clone(),
+                    what: "its rows do not give the stored state root".into(),
+                });
+            }
+        }
+        let head = tree.head();
+        let newest = self.stored_newest(log, head, view.newest(log)?)?;
+        let cosigned = view.cosigned(log)?;
+        let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
+        self.copies.insert(log.clone(), Copy { tree, maps });
+        self.replica.restore(log, head, newest, cosigned, &StoredRoots(&store))
+    }
+
+    /// The owner's largest known head; of the own log, the durable head, which a crash may have left unsigned.
+    fn stored_newest(
+        &self,
+        log: &LogId,
+        head: Head,
+        stored: Option<SignedHead>,
+    ) -> Result<Option<SignedCheckpoint>, Fatal> {
+        let manifest = &self.shared.manifest;
+        let stored = stored.and_then(|signed| signed.verify(manifest, log).ok());
+        match &self.own {
+            Some(own) if own.log == *log && head.size > 0 => {
+                let larger = stored.filter(|signed| signed.checkpoint().head.size > head.size);
+                let sign = || SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(log), head }, &own.key);
+                Ok(Some(larger.unwrap_or_else(sign)))
+            }
+            _ => Ok(stored),
+        }
+    }
+
+    /// Works until told to stop, or until something fails that only a restart can mend.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub fn run(mut self, runtime: &tokio::runtime::Handle, mut inputs: mpsc::Receiver<Input>) -> Result<(), Fatal> {
+        let mut last_tick = Instant::now();
+        self.tell_health();
+        loop {
+            let wait = self.waiting.due_in().unwrap_or(TICK).min(TICK);
+            let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
+            match input {
+                Ok(Some(Input::Stop) | None) => break,
+                Ok(Some(input)) => self.take(input)?,
+                Err(_) => {}
+            }
+            if self.waiting.is_due() {
+                self.drain(&mut inputs)?;
+                self.append()?;
+            }
+            if last_tick.elapsed() >= TICK {
+                last_tick = Instant::now();
+                self.tick()?;
+            }
+        }
+        self.append()
+    }
+
+    /// Takes in what already waits, so that one write serves many; stops at a full batch.
+    fn drain(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Result<(), Fatal> {
+        while self.waiting.len() < limits::BATCH_ENTRIES_MAX {
+            match inputs.try_recv() {
+                Ok(Input::Stop) | Err(_) => break,
+                Ok(input) => self.take(input)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), Fatal> {
+        let now = self.millis();
+        match input {
+            Input::PeerUp { peer, operator } => {
+                let outputs = self.replica.peer_up(peer, operator, now);
+                self.perform(outputs)
+            }
+            Input::PeerDown { peer } => {
+                let outputs = self.replica.peer_down(peer);
+                self.perform(outputs)
+            }
+            Input::Frontier { peer, frontier } => self.frontier(peer, frontier),
+            Input::Unanswered { peer } => {
+                self.replica.unanswered(peer, now);
+                Ok(())
+            }
+            Input::Head { peer, signed, range } => self.gossiped(peer, signed, range),
+            Input::Cosigned(cosigned) => {
+                let outputs = self.replica.cosigned(cosigned, now, &StoredRoots(&self.shared.store))?;
+                self.perform(outputs)
+            }
+            Input::Range { peer, log, head, range } => self.range(peer, &log, head, range),
+            Input::RangeFailed { peer, log } => {
+                let outputs = self.replica.fetch_failed(peer, &log, false, now);
+                self.perform(outputs)
+            }
+            Input::Submit { events, reply } => {
+                self.waiting.push(events, reply);
+                Ok(())
+            }
+            Input::AskAll => {
+                let outputs = self.replica.ask_all(now);
+                self.perform(outputs)
+            }
+            Input::Notes(notes) => Ok(self.shared.store.put_notes(&notes)?),
+            Input::Stop => Ok(()),
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), Fatal> {
+        let outputs = self.replica.tick(self.millis());
+        self.perform(outputs)?;
+        self.begin_log()?;
+        self.follow_ranking()?;
+        self.ask_for_notes()?;
+        self.tell_health();
+        Ok(())
+    }
+
+    /// Does what the replica says, and what follows from that, until nothing is left to do.
+    fn perform(&mut self, outputs: Vec<Output<PeerId>>) -> Result<(), Fatal> {
+        let mut queue = VecDeque::from(outputs);
+        while let Some(output) = queue.pop_front() {
+            queue.extend(self.perform_one(output)?);
+        }
+        Ok(())
+    }
+
+    fn perform_one(&mut self, output: Output<PeerId>) -> Result<Vec<Output<PeerId>>, Fatal> {
+        match output {
+            Output::AskFrontier { peer } => {
+                let ours = self.own_frontier()?;
+                self.command(Command::AskFrontier { peer, ours });
+            }
+            Output::Fetch { peer, log, from, head } => self.command(Command::Fetch { peer, log, from, head }),
+            Output::KeepNewest { signed } => {
+                self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?
+            }
+            Output::KeepCosigned { log, cosigned, certified } => {
+                let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);
+                self.shared.store.put_cosigned(&log, &wire_cosigned(&cosigned), certified, mine)?;
+            }
+            Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
+            Output::Cosign { signed } => return self.cosign(signed),
+            Output::Announce { signed } => self.announce(&signed)?,
+            Output::Faulted { log, fault } => {
+                tracing::error!(%log, fault = fault.code(), "this log is not cosigned any more; only a manifest heals it");
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The driver empties its queue without waiting for the inbox, so a full one passes soon; a request
+    /// lost here is made again when it is late.
+    fn command(&self, command: Command) {
+        if let Err(error) = self.commands.try_send(command) {
+            tracing::warn!(%error, "command to the network dropped");
+        }
+    }
+
+    fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
+        Ok(crate::sync::frontier(&self.shared.store.view(), &self.shared.manifest, self.shared.session)?)
+    }
+
+    /// Gives this operator's cosignature: durable before anybody sees it, never on a smaller head.
+    fn cosign(&mut self, signed: SignedCheckpoint) -> Result<Vec<Output<PeerId>>, Fatal> {
+        let (log, head) = (log_of(&signed), signed.checkpoint().head);
+        let Some(own) = &self.own else { return Ok(Vec::new()) };
+        let now = clock::now();
+        if !self.replica.wants_cosigned(&log, &own.name, &head)
+            || self.last_time(&log)? > now.0.saturating_add(limits::HEAD_SKEW_MILLIS_MAX)
+        {
+            return Ok(Vec::new());
+        }
+        let cosignature = Cosignature::sign(signed.checkpoint(), own.name.clone(), &own.key, now.0 / 1_000);
+        let cosigned = Cosigned { signed, cosignature };
+        self.shared.store.put_cosigned(&log, &wire_cosigned(&cosigned), self.replica.certified(&log), true)?;
+        self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
+        self.replica.cosigned(cosigned, self.millis(), &StoredRoots(&self.shared.store))
+    }
+
+    /// The time of the last entry of a log, in milliseconds since 1970.
+    fn last_time(&self, log: &LogId) -> Result<u64, Fatal> {
+        let row = rows::read::<LogRow, _>(&self.shared.store.view(), MapName::log(log).id(), &());
+        Ok(row.map_err(|error| Fatal::rows(log, error))?.map_or(0, |row| row.time.0))
+    }
+
+    /// Gossips a head of the own log, with the entries since the last announced one if they are few.
+    fn announce(&mut self, signed: &SignedCheckpoint) -> Result<(), Fatal> {
+        let (log, head) = (log_of(signed), signed.checkpoint().head);
+        let first = std::mem::replace(&mut self.waiting.announced, head.size);
+        let count = usize::try_from(head.size.saturating_sub(first)).unwrap_or(usize::MAX);
+        let mut entries = Vec::new();
+        if first < head.size && count <= 256 {
+            entries = self.shared.store.view().entries(&log, first, count, wire::GOSSIP_ENTRIES_BYTES_MAX)?;
+            if entries.len() < count || entries.iter().map(Vec::len).sum::<usize>() > wire::GOSSIP_ENTRIES_BYTES_MAX {
+                entries.clear();
+            }
+        }
+        self.command(Command::Publish(Gossip::Head { log, signed: SignedHead::of(signed), first, entries }));
+        Ok(())
+    }
+
+    /// Takes the effects of a batch into the ranking; `outcomes` are those of durable entries.
+    fn effects<'a>(&self, outcomes: impl Iterator<Item = &'a Option<Outcome>>) -> Result<Vec<Effect>, Fatal> {
+        let store = Arc::clone(&self.shared.store);
+        let view = store.view();
+        let join = Join::new(&self.shared.manifest, &view);
+        let effects: Vec<Effect> = outcomes.filter_map(|outcome| outcome.as_ref()?.as_ref().ok().cloned()).collect();
+        let mut ranking = self.shared.ranking.write().unwrap_or_else(PoisonError::into_inner);
+        for effect in &effects {
+            ranking.apply(effect, &join).map_err(|error| self.join_fault(error))?;
+        }
+        Ok(effects)
+    }
+
+    /// The join reads all logs; a broken row is some log's, the own one's name serves as well as any.
+    fn join_fault(&self, error: RowError<StoreError>) -> Fatal {
+        let log = self.shared.manifest.operators().first().map(|operator| operator.log());
+        log.map_or(Fatal::Internal("a manifest without operators"), |log| Fatal::rows(&log, error))
+    }
+
+    fn ask_for_notes(&mut self) -> Result<(), Fatal> {
+        if self.notes_due > Instant::now() {
+            return Ok(());
+        }
+        self.notes_due = Instant::now() + Duration::from_secs(5);
+        let hashes = self.shared.store.view().wanted_notes(wire::NOTES_MAX)?;
+        if !hashes.is_empty() {
+            self.command(Command::FetchNotes { peer: None, hashes });
+        }
+        Ok(())
+    }
+
+    fn want_notes(&self, peer: PeerId, hashes: Vec<NoteHash>) {
+        if !hashes.is_empty() {
+            self.command(Command::FetchNotes { peer: Some(peer), hashes });
+        }
+    }
+
+    fn tell_health(&self) {
+        let mut health = self.shared.health.write();
+        for (log, told) in &mut health.logs {
+            told.size = self.replica.head(log).map_or(0, |head| head.size);
+            told.certified = self.replica.certified(log);
+            told.newest = self.replica.newest(log).map_or(told.size, |newest| newest.checkpoint().head.size);
+            told.fault = self.replica.fault(log).map(|fault| fault.code());
+        }
+        health.waiting = match self.replica.may_write(self.millis()) {
+            Err(waiting) if self.own.is_some() => Some(waiting.code()),
+            _ => None,
+        };
+        let ranking = self.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
+        health.ranking_lag = ranking.lag() + usize::from(self.rerank.is_some());
+    }
+}
+
+fn wire_cosigned(cosigned: &Cosigned) -> CosignedHead {
+    CosignedHead { signed: SignedHead::of(&cosigned.signed), cosignature: cosigned.cosignature.clone() }
+}
+
+/// Checks both signatures of a cosigned head; `None` if one does not hold or nobody has that name.
+pub(crate) fn verify_cosigned(manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Option<Cosigned> {
+    let operator = manifest.operator(&one.cosignature.operator)?;
+    let signed = one.signed.verify(manifest, log).ok()?;
+    one.cosignature.verify(signed.checkpoint(), &operator.node_key).ok()?;
+    Some(Cosigned { signed, cosignature: one.cosignature.clone() })
+}
+
+fn replay_fault(log: &LogId, error: ReplayError<StoreError>) -> Result<fama_ledger::batch::BatchError, Fatal> {
+    match error {
+        ReplayError::Invalid(invalid) => Ok(invalid),
+        ReplayError::Rows(error) => Err(Fatal::rows(log, error)),
+    }
+}

@@ -1,0 +1,318 @@
+//! The own log: submissions are checked, appended in one durable write, signed, answered.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fama_ledger::batch::{Batch, Folded, ReplayError};
+use fama_ledger::checkpoint::{Checkpoint, SignedCheckpoint};
+use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
+use fama_ledger::event::Action;
+use fama_ledger::fold::{Outcome, Void};
+use fama_ledger::id::{EventId, IdentityId, NoteHash};
+use fama_ledger::join::{Join, LogState};
+use fama_ledger::limits;
+use fama_ledger::log::leaf_hash;
+use fama_ledger::time::{DAY_MILLIS, Millis};
+use tokio::sync::oneshot;
+
+use super::{Answer, Fatal, Inbox, StoredRoots, Submitted};
+use crate::clock;
+use crate::network::wire::{Refusal, SignedHead};
+use crate::store::{Commit, Store, View};
+
+/// Entries and their outcomes, in order.
+type Built = (Vec<VerifiedEntry>, Vec<Option<Outcome>>);
+/// Who gets how many of the answers.
+type Replies = Vec<(usize, oneshot::Sender<Vec<Answer>>)>;
+
+/// Submissions that wait for the next batch.
+#[derive(Default)]
+pub(super) struct Waiting {
+    events: Vec<Submitted>,
+    replies: Replies,
+    due: Option<Instant>,
+    last: Option<Instant>,
+    interval: Duration,
+    /// Size of the own log at its last announcement.
+    pub(super) announced: u64,
+}
+
+impl Waiting {
+    pub(super) const fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// At once when idle, else when the interval since the last batch is over.
+    pub(super) fn push(&mut self, events: Vec<Submitted>, reply: oneshot::Sender<Vec<Answer>>) {
+        self.replies.push((events.len(), reply));
+        self.events.extend(events);
+        let earliest = self.last.map(|last| last + self.interval);
+        self.due.get_or_insert_with(|| earliest.unwrap_or_else(Instant::now));
+    }
+
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        self.due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.len() >= limits::BATCH_ENTRIES_MAX || self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    fn take(&mut self, interval: Duration) -> (Vec<Submitted>, Replies) {
+        (self.due, self.last, self.interval) = (None, Some(Instant::now()), interval);
+        (std::mem::take(&mut self.events), std::mem::take(&mut self.replies))
+    }
+}
+
+/// What became of an event before the batch is durable.
+enum Verdict {
+    /// Entry of the batch.
+    New(usize),
+    /// In the log already.
+    Known(u64),
+    /// With the refusal's code.
+    Refused(&'static str, Refusal),
+    Unsponsored,
+}
+
+impl Inbox {
+    /// Begins the own log by adopting the genesis, once this node may write.
+    pub(super) fn begin_log(&mut self) -> Result<(), Fatal> {
+        let Some(own) = &self.own else { return Ok(()) };
+        let empty = self.copies.get(&own.log).is_some_and(|copy| copy.tree.size() == 0);
+        if !empty || self.replica.may_write(self.millis()).is_err() {
+            return Ok(());
+        }
+        let (store, log, manifest) =
+            (Arc::clone(&self.shared.store), own.log.clone(), Arc::clone(&self.shared.manifest));
+        let view = store.view();
+        let mut batch = Batch::begin(&manifest, &log, &view, 0).map_err(|error| Fatal::rows(&log, error))?;
+        let adopted = batch.adopt(manifest.version(), manifest.hash(), clock::now());
+        let entry = adopted.map_err(|_| Fatal::Internal("an empty log adopts the genesis"))?;
+        self.write(&store, batch, (vec![entry], vec![None]), &[]).map(|_| ())
+    }
+
+    /// Appends all that waits in one durable write, signs the new head, answers.
+    pub(super) fn append(&mut self) -> Result<(), Fatal> {
+        let interval = Duration::from_millis(self.shared.manifest.policy().batch_ms);
+        let (events, replies) = self.waiting.take(interval);
+        if events.is_empty() && replies.is_empty() {
+            return Ok(());
+        }
+        self.begin_log()?;
+        let mut answers = match self.replica.may_write(self.millis()) {
+            Ok(()) => self.append_all(events)?,
+            Err(waiting) => {
+                let refusal = Refusal {
+                    code: "not_ready".into(),
+                    message: format!("this node takes no events in yet: {}", waiting.code()),
+                    retry_after: Some(2),
+                };
+                events.iter().map(|_| Answer::Refused(refusal.clone())).collect()
+            }
+        }
+        .into_iter();
+        for (count, reply) in replies {
+            // A submitter that went away learns of its event when it submits it again.
+            let _ = reply.send(answers.by_ref().take(count).collect());
+        }
+        Ok(())
+    }
+
+    fn append_all(&mut self, mut events: Vec<Submitted>) -> Result<Vec<Answer>, Fatal> {
+        let Some(log) = self.own.as_ref().map(|own| own.log.clone()) else { return Ok(Vec::new()) };
+        let mut answers = Vec::with_capacity(events.len());
+        while !events.is_empty() {
+            let rest = events.split_off(events.len().min(limits::BATCH_ENTRIES_MAX));
+            answers.extend(self.append_batch(&log, std::mem::replace(&mut events, rest))?);
+        }
+        Ok(answers)
+    }
+
+    fn append_batch(
+        &mut self,
+        log: &fama_ledger::manifest::LogId,
+        events: Vec<Submitted>,
+    ) -> Result<Vec<Answer>, Fatal> {
+        let begun = Instant::now();
+        let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
+        let view = store.view();
+        let size = self.replica.head(log).map_or(0, |head| head.size);
+        let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
+        let mut desk = Desk::new(log, &view, Join::new(&manifest, &view), clock::now());
+        let mut notes = Vec::new();
+        let mut verdicts = Vec::with_capacity(events.len());
+        for Submitted { event, note } in events {
+            let verdict = desk.judge(&mut batch, event)?;
+            notes.extend(note.filter(|_| matches!(verdict, Verdict::New(_))));
+            verdicts.push(verdict);
+        }
+        let built = desk.built;
+        let taken = built.0.len();
+        if taken > 0 {
+            self.write(&store, batch, built, &notes)?;
+            self.shared.metrics.batch(taken as u64, begun.elapsed().as_secs_f64());
+            self.shared.metrics.accepted(taken as u64);
+        }
+        verdicts.into_iter().map(|verdict| self.answer(log, size, verdict)).collect()
+    }
+
+    fn answer(&self, log: &fama_ledger::manifest::LogId, size: u64, verdict: Verdict) -> Result<Answer, Fatal> {
+        let (index, known) = match verdict {
+            Verdict::Refused(code, refusal) => {
+                self.shared.metrics.refused(code);
+                return Ok(Answer::Refused(refusal));
+            }
+            Verdict::Unsponsored => return Ok(Answer::Unsponsored),
+            Verdict::New(position) => (size + position as u64, false),
+            Verdict::Known(index) => (index, true),
+        };
+        let entry = self.shared.store.view().entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
+        let entry = entry.ok_or(Fatal::Internal("an appended entry is in the store"))?;
+        let signed =
+            self.replica.newest(log).cloned().ok_or(Fatal::Internal("a log with entries has a signed head"))?;
+        Ok(Answer::Taken { index, entry, signed, known })
+    }
+
+    /// Ends a batch of the own log: durable first, then signed, then told.
+    fn write(
+        &mut self,
+        store: &Store,
+        batch: Batch<'_, View<'_>>,
+        (mut entries, outcomes): Built,
+        notes: &[(NoteHash, String)],
+    ) -> Result<(), Fatal> {
+        let Some(own) = &self.own else { return Err(Fatal::Internal("a mirror writes no log")) };
+        let Some(copy) = self.copies.get_mut(&own.log) else { return Err(Fatal::Internal("the own log is loaded")) };
+        let finished = batch.finish(&mut copy.maps);
+        let Folded { changes, state_root, time } = finished.map_err(|_| Fatal::Internal("the batch has entries"))?;
+        entries.push(VerifiedEntry::state(time, state_root));
+        let first = copy.tree.size();
+        let tiles = copy.tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
+        let head = copy.tree.head();
+        let state = LogState { log: own.log.clone(), size: head.size, root: head.root, state_root };
+        let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &changes);
+        store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, notes }])?;
+        let signed =
+            SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(&own.log), head }, &own.key);
+        store.put_newest(&own.log, &SignedHead::of(&signed))?;
+        self.effects(outcomes.iter())?;
+        let outputs = self.replica.appended(signed, self.millis(), &StoredRoots(store))?;
+        self.perform(outputs)
+    }
+}
+
+/// Judges one event after the other for one batch.
+struct Desk<'a> {
+    log: &'a fama_ledger::manifest::LogId,
+    view: &'a View<'a>,
+    join: Join<'a, View<'a>>,
+    now: Millis,
+    built: Built,
+    indexes: BTreeMap<EventId, usize>,
+    /// How many of a provider's numbers this batch has given out.
+    numbers: BTreeMap<IdentityId, u64>,
+}
+
+impl<'a> Desk<'a> {
+    fn new(log: &'a fama_ledger::manifest::LogId, view: &'a View<'a>, join: Join<'a, View<'a>>, now: Millis) -> Self {
+        Self { log, view, join, now, built: Built::default(), indexes: BTreeMap::new(), numbers: BTreeMap::new() }
+    }
+
+    fn judge(&mut self, batch: &mut Batch<'a, View<'a>>, event: VerifiedEvent) -> Result<Verdict, Fatal> {
+        let id = event.id();
+        if let Some(position) = self.indexes.get(&id) {
+            return Ok(Verdict::New(*position));
+        }
+        if let Some(known) = self.view.position(&id, self.log)?.filter(|position| position.void.is_none()) {
+            return Ok(Verdict::Known(known.index));
+        }
+        if let Some(refusal) = self.refusal(batch, &event) {
+            return Ok(refusal);
+        }
+        let issuer = issuer(&event);
+        if !self.sponsored(&event)? {
+            return Ok(Verdict::Unsponsored);
+        }
+        match batch.admit(event, self.now) {
+            Ok(Ok((entry, effect))) => {
+                if let Some(issuer) = issuer {
+                    *self.numbers.entry(issuer).or_default() += 1;
+                }
+                let position = self.built.0.len();
+                self.indexes.insert(id, position);
+                self.built.0.push(entry);
+                self.built.1.push(Some(Ok(effect)));
+                Ok(Verdict::New(position))
+            }
+            Ok(Err(void)) => Ok(Verdict::Refused(void.code(), void_refusal(void, self.now))),
+            Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
+            Err(ReplayError::Invalid(_)) => Err(Fatal::Internal("the desk leaves room in batch and day")),
+        }
+    }
+
+    /// What the home's own clock and bounds say, before the fold is asked.
+    fn refusal(&self, batch: &Batch<'a, View<'a>>, event: &VerifiedEvent) -> Option<Verdict> {
+        let (created, action) = (event.event().created.0, &event.event().action);
+        let revocation = matches!(action, Action::Revoke { .. });
+        if !revocation && created.abs_diff(self.now.0) > limits::SUBMIT_SKEW_MILLIS_MAX {
+            let message = format!("created is {}, more than 5 minutes from this node's clock", event.event().created);
+            return Some(Verdict::Refused("outside_window", Refusal::new("outside_window", message)));
+        }
+        let max = self.join.manifest().policy().daily_bytes;
+        let kept = if revocation || matches!(action, Action::Rotate { .. }) { max } else { max / 10 * 9 };
+        let most = limits::ENTRY_BYTES_MAX as u64 + limits::NOTE_QUOTA_BYTES;
+        if batch.bytes_on(batch.entry_time(self.now)).saturating_add(most) > kept {
+            let retry_after = Some(until_midnight(self.now));
+            let message = "the log takes no more today".into();
+            return Some(Verdict::Refused("daily_bytes", Refusal { code: "daily_bytes".into(), message, retry_after }));
+        }
+        None
+    }
+
+    fn sponsored(&self, event: &VerifiedEvent) -> Result<bool, Fatal> {
+        let Action::Attest { home, issuer, .. } = &event.event().action else { return Ok(true) };
+        let fault = |error| Fatal::rows(self.log, error);
+        let given = self.numbers.get(issuer).copied().unwrap_or_default();
+        let next = self.join.next_number(home, *issuer).map_err(fault)?.saturating_add(given);
+        Ok(self.join.sponsored(*issuer).map_err(fault)?.contains(next))
+    }
+}
+
+const fn issuer(event: &VerifiedEvent) -> Option<IdentityId> {
+    match &event.event().action {
+        Action::Attest { issuer, .. } | Action::Retract { issuer, .. } => Some(*issuer),
+        _ => None,
+    }
+}
+
+fn until_midnight(now: Millis) -> u32 {
+    u32::try_from((DAY_MILLIS - now.0 % DAY_MILLIS) / 1_000 + 1).unwrap_or(u32::MAX)
+}
+
+/// A refusal in words, for what the fold would make void.
+fn void_refusal(void: Void, now: Millis) -> Refusal {
+    let message = match void {
+        Void::NotHome => "another log carries this home",
+        Void::Future => "created lies too far in the future",
+        Void::Stale => "created is too long ago",
+        Void::UnknownIdentity => "no such identity is registered in this home",
+        Void::NotAuthorized => "the signing key may not say this: it is not the identity's current or committed key",
+        Void::Revoked => "the identity's key is revoked",
+        Void::WrongVersion => {
+            "not the version that is next, or not the current one; ask for the agent and look at key_version"
+        }
+        Void::NameTaken => "another identity of this home has that name",
+        Void::KeyInUse => "an identity of this home has or had that key",
+        Void::Delta => "delta is 0 or larger than the federation's policy allows",
+        Void::SelfAttestation => "nobody attests karma to himself",
+        Void::NotFound => "no such attestation of this issuer to this subject on that day",
+        Void::Duplicate => "this was said before",
+        Void::AlreadyRetracted => "that attestation was retracted before",
+        Void::Superseded => "a later statement on this provider, service and domain is in the log",
+        Void::Cap => "nothing is left of the day's cap from this issuer to this subject",
+        Void::Quota => "the day's quota is used up",
+    };
+    let retry_after = (void == Void::Quota).then(|| until_midnight(now));
+    Refusal { code: void.code().into(), message: message.into(), retry_after }
+}

@@ -1,0 +1,176 @@
+//! What goes into the inbox and what it asks of the network.
+use fama_ledger::checkpoint::SignedCheckpoint;
+use fama_ledger::entry::{EntryError, VerifiedEntry, VerifiedEvent};
+use fama_ledger::id::{Domain, FederationId, NoteHash};
+use fama_ledger::log::{Hash, Head, leaf_hash};
+use fama_ledger::manifest::LogId;
+use fama_ledger::replica::Cosigned;
+use libp2p::PeerId;
+use rayon::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::network::wire::{Frontier, Gossip, Range, Refusal};
+
+/// A verified event with the text of its note.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The event.
+    pub event: VerifiedEvent,
+    /// The note that it names, if it came along; it has the event's hash.
+    pub note: Option<(NoteHash, String)>,
+}
+
+/// What became of a submitted event.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is in the own log, durable, below a signed head.
+    Taken {
+        /// Its index.
+        index: u64,
+        /// The encoded entry.
+        entry: Vec<u8>,
+        /// The head.
+        signed: SignedCheckpoint,
+        /// Whether it was there before.
+        known: bool,
+    },
+    /// It is not.
+    Refused(Refusal),
+    /// Its issuer is not sponsored as far as this node knows: the sponsors' logs may say more.
+    Unsponsored,
+}
+
+/// Entries with all that can be said of them without state.
+#[derive(Debug)]
+pub struct DecodedRange {
+    /// Index of the first.
+    pub first: u64,
+    /// Leaf hashes of the bytes as received.
+    pub leaves: Vec<Hash>,
+    /// The entries, or what is wrong with the first that is wrong.
+    pub entries: Result<Vec<VerifiedEntry>, EntryError>,
+    /// Consistency proof from behind the last entry to the head asked for.
+    pub proof: Vec<Hash>,
+}
+
+impl DecodedRange {
+    /// Decodes and verifies all entries, on all cores.
+    #[must_use]
+    pub fn new(range: Range, federation: &FederationId) -> Self {
+        let leaves = range.entries.iter().map(|bytes| leaf_hash(bytes)).collect();
+        let entries = range.entries.into_par_iter().map(|bytes| VerifiedEntry::decode(bytes, federation)).collect();
+        Self { first: range.first, leaves, entries, proof: range.proof }
+    }
+}
+
+/// What the inbox takes in. Every signature in it has been checked.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few hundred of them at most")]
+pub enum Input {
+    /// A connection opened.
+    PeerUp {
+        /// With whom.
+        peer: PeerId,
+        /// The operator whose key that is.
+        operator: Option<Domain>,
+    },
+    /// The last connection closed.
+    PeerDown {
+        /// With whom.
+        peer: PeerId,
+    },
+    /// What a peer has; its signatures are checked in the inbox, but only those that are news.
+    Frontier {
+        /// Whose.
+        peer: PeerId,
+        /// It.
+        frontier: Frontier,
+    },
+    /// No frontier came.
+    Unanswered {
+        /// From whom.
+        peer: PeerId,
+    },
+    /// A gossiped head.
+    Head {
+        /// Who passed it on.
+        peer: PeerId,
+        /// It.
+        signed: SignedCheckpoint,
+        /// Its newest entries, if they came along.
+        range: Option<DecodedRange>,
+    },
+    /// A gossiped cosignature.
+    Cosigned(Cosigned),
+    /// Entries that were asked for.
+    Range {
+        /// From whom.
+        peer: PeerId,
+        /// Of which log.
+        log: LogId,
+        /// Below which head.
+        head: Head,
+        /// They.
+        range: DecodedRange,
+    },
+    /// They did not come.
+    RangeFailed {
+        /// From whom.
+        peer: PeerId,
+        /// Of which log.
+        log: LogId,
+    },
+    /// Events for the own log.
+    Submit {
+        /// They.
+        events: Vec<Submitted>,
+        /// Gets one answer each, in order.
+        reply: oneshot::Sender<Vec<Answer>>,
+    },
+    /// Ask everybody what they have, now.
+    AskAll,
+    /// Texts of notes, each with its hash.
+    Notes(Vec<(NoteHash, String)>),
+    /// Finish and end.
+    Stop,
+}
+
+/// What the inbox asks of the network.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "about a thousand of them at most")]
+pub enum Command {
+    /// Ask for a frontier; [`Input::Frontier`] or [`Input::Unanswered`] follows.
+    AskFrontier {
+        /// Whom.
+        peer: PeerId,
+        /// What to say of ourselves.
+        ours: Frontier,
+    },
+    /// Ask for entries; [`Input::Range`] or [`Input::RangeFailed`] follows.
+    Fetch {
+        /// Whom.
+        peer: PeerId,
+        /// Of which log.
+        log: LogId,
+        /// From which index.
+        from: u64,
+        /// Below which head.
+        head: Head,
+    },
+    /// Ask for notes; [`Input::Notes`] may follow.
+    FetchNotes {
+        /// Whom; `None`: anybody.
+        peer: Option<PeerId>,
+        /// Which.
+        hashes: Vec<NoteHash>,
+    },
+    /// Gossip this.
+    Publish(Gossip),
+    /// A peer sent what no honest peer sends.
+    Penalize {
+        /// Who.
+        peer: PeerId,
+        /// What: a stable code.
+        code: &'static str,
+    },
+}

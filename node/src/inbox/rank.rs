@@ -1,0 +1,49 @@
+//! The ranking follows changes of sponsorship in the background, a slice at a time.
+use std::sync::{Arc, PoisonError};
+
+use fama_ledger::join::{Join, Ranking};
+
+use super::{Fatal, Inbox};
+
+/// How many scores are recomputed, and how many providers looked at, between two looks at the queue.
+const SLICE: usize = 1_000;
+
+impl Inbox {
+    pub(super) fn rebuild_ranking(&mut self) -> Result<(), Fatal> {
+        let store = Arc::clone(&self.shared.store);
+        let view = store.view();
+        let join = Join::new(&self.shared.manifest, &view);
+        let ranking = Ranking::rebuild(&join).map_err(|error| self.join_fault(error))?;
+        *self.shared.ranking.write().unwrap_or_else(PoisonError::into_inner) = ranking;
+        Ok(())
+    }
+
+    pub(super) fn follow_ranking(&mut self) -> Result<(), Fatal> {
+        let store = Arc::clone(&self.shared.store);
+        let view = store.view();
+        let manifest = Arc::clone(&self.shared.manifest);
+        let join = Join::new(&manifest, &view);
+        let shared = Arc::clone(&self.shared.ranking);
+        let mut ranking = shared.write().unwrap_or_else(PoisonError::into_inner);
+        let mut left = SLICE;
+        while left > 0 {
+            let (provider, after) = match self.rerank.take() {
+                Some(progress) => progress,
+                None => {
+                    let Some(provider) = ranking.marked() else { break };
+                    ranking.unmark(provider, &join).map_err(|error| self.join_fault(error))?;
+                    (provider, None)
+                }
+            };
+            let subjects = view.subjects_of(&provider, after.as_ref(), left)?;
+            for subject in &subjects {
+                ranking.set(*subject, join.karma(*subject).map_err(|error| self.join_fault(error))?);
+            }
+            if subjects.len() == left {
+                self.rerank = subjects.last().map(|last| (provider, Some(*last)));
+            }
+            left = left.saturating_sub(subjects.len().max(1));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! A node: its parts wired together, started in order and stopped in order.
+use std::future::Future;
+use std::sync::{Arc, RwLock};
+
+use fama_ledger::join::Ranking;
+use fama_ledger::manifest::Manifest;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::admission::Admission;
+use crate::clock;
+use crate::config::{Config, Listener};
+use crate::driver::Driver;
+use crate::health::Health;
+use crate::http::{self, App};
+use crate::inbox::{COMMANDS_MAX, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
+use crate::metrics::Metrics;
+use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
+use crate::store::{Store, StoreError};
+use crate::submit::Submitter;
+
+/// How many network events may wait.
+const EVENTS_MAX: usize = 256;
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data folder.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The peer-to-peer listeners.
+    #[error("{0}")]
+    Network(#[from] NetworkError),
+    /// An HTTP listener.
+    #[error("{what} listener {address}: {cause}")]
+    Listen {
+        /// `query` or `admin`.
+        what: &'static str,
+        /// Where it should listen.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The inbox stopped: what is on disk stays as it is, a restart recovers.
+    #[error("{0}")]
+    Fatal(#[from] Fatal),
+    /// No randomness, or a thread that could not be started.
+    #[error("the operating system: {0}")]
+    System(String),
+}
+
+impl NodeError {
+    /// Stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Network(error) => error.code(),
+            Self::Listen { cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse => "address_in_use",
+            Self::Listen { .. } => "listen",
+            Self::Fatal(error) => error.code(),
+            Self::System(_) => "system",
+        }
+    }
+}
+
+/// Where a started node can be reached.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// The query listener.
+    pub query: Option<std::net::SocketAddr>,
+    /// The admin listener.
+    pub admin: Option<std::net::SocketAddr>,
+    /// The peer-to-peer listeners.
+    pub p2p: Vec<libp2p::Multiaddr>,
+}
+
+/// Runs a node until `stop` completes or something fails that only a restart can mend.
+///
+/// Listeners are bound before the data folder is opened, `started` is told when all answer. On a stop,
+/// no new event is taken in, what waits is written, then everything closes.
+///
+/// # Errors
+/// [`NodeError`].
+pub async fn run(
+    config: Config,
+    stop: impl Future<Output = ()>,
+    started: impl FnOnce(&Addresses),
+) -> Result<(), NodeError> {
+    let query = bind("query", &config.query).await?;
+    let admin = bind("admin", &config.admin).await?;
+    let own = own(&config);
+    let shared = shared(&config)?;
+    let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
+    let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
+    let (events, events_in) = mpsc::channel(EVENTS_MAX);
+    let own_log = own.as_ref().map(|own| own.log.clone());
+    let inbox = Inbox::load(shared.clone(), own, commands)?;
+    let network = network::start(network_config(&config)?, events).await?;
+    let (inbox_done, mut inbox_end) = spawn_inbox(inbox, inputs_in)?;
+
+    let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
+    let submitter = Submitter::new(shared.clone(), own_log, inputs.clone(), network.clone(), admission);
+    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter));
+    let tasks = [tokio::spawn(driver.clone().commands(commands_in)), tokio::spawn(driver.events(events_in))];
+
+    let (stopping, stopped) = watch::channel(false);
+    let addresses = addresses(&query, &admin, &network);
+    let app = Arc::new(app(&shared, &config));
+    let servers = [serve(query, http::query(Arc::clone(&app)), &stopped), serve(admin, http::admin(app), &stopped)];
+    tracing::info!(federation = %shared.manifest.federation(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
+    started(&addresses);
+
+    tokio::select! {
+        () = stop => tracing::info!("stopping"),
+        _ = inbox_end.changed() => {}
+    }
+    let _ = stopping.send(true);
+    network.stop().await;
+    let _ = inputs.send(Input::Stop).await;
+    let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
+    tasks.into_iter().for_each(|task| task.abort());
+    for server in servers {
+        let _ = server.await;
+    }
+    match ended {
+        Ok(Ok(ended)) => Ok(ended?),
+        _ => Err(NodeError::Fatal(Fatal::Internal("the inbox panicked"))),
+    }
+}
+
+fn own(config: &Config) -> Option<Own> {
+    let name = config.operator.clone()?;
+    let log = config.manifest.operator(&name)?.log();
+    let key = config.node_key.ed25519()?.clone();
+    Some(Own { name, log, key })
+}
+
+fn shared(config: &Config) -> Result<Shared, NodeError> {
+    let manifest: Arc<Manifest> = Arc::clone(&config.manifest);
+    let store = Arc::new(Store::open(&config.data_dir, &manifest)?);
+    let mut session = [0; 16];
+    getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
+    Ok(Shared {
+        health: Arc::new(Health::new(&manifest)),
+        ranking: Arc::new(RwLock::new(Ranking::default())),
+        metrics: Arc::new(Metrics::new(Registry::new()).map_err(|error| NodeError::System(error.to_string()))?),
+        store,
+        session,
+        manifest,
+    })
+}
+
+fn app(shared: &Shared, config: &Config) -> App {
+    App {
+        store: Arc::clone(&shared.store),
+        manifest: Arc::clone(&shared.manifest),
+        ranking: Arc::clone(&shared.ranking),
+        health: Arc::clone(&shared.health),
+        metrics: Arc::clone(&shared.metrics),
+        operator: config.operator.clone(),
+        namespace: config.namespace.clone(),
+        started: clock::now(),
+    }
+}
+
+fn network_config(config: &Config) -> Result<NetworkConfig, NodeError> {
+    let key = config.node_key.ed25519().ok_or_else(|| NodeError::System("the node key is not Ed25519".into()))?.clone();
+    let others = config.manifest.operators().iter().filter(|operator| config.operator.as_ref() != Some(&operator.name));
+    let dial = others.map(|operator| Peer {
+        peer_id: peer_id(&operator.node_key),
+        addresses: operator.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+    });
+    Ok(NetworkConfig {
+        key,
+        federation: config.manifest.federation(),
+        listen: config.network.listen.clone(),
+        dial: dial.collect(),
+    })
+}
+
+type InboxThread = std::thread::JoinHandle<Result<(), Fatal>>;
+
+fn spawn_inbox(inbox: Inbox, inputs: mpsc::Receiver<Input>) -> Result<(InboxThread, watch::Receiver<bool>), NodeError> {
+    let runtime = tokio::runtime::Handle::current();
+    let (end, ended) = watch::channel(false);
+    let thread = std::thread::Builder::new().name("inbox".into()).spawn(move || {
+        let result = inbox.run(&runtime, inputs);
+        if let Err(error) = &result {
+            tracing::error!(code = error.code(), %error, "the node stops");
+        }
+        let _ = end.send(true);
+        result
+    });
+    Ok((thread.map_err(|error| NodeError::System(error.to_string()))?, ended))
+}
+
+async fn bind(what: &'static str, listener: &Listener) -> Result<Option<TcpListener>, NodeError> {
+    if !listener.enabled {
+        return Ok(None);
+    }
+    let address = listener.listen;
+    let bound = TcpListener::bind(address).await;
+    Ok(Some(bound.map_err(|cause| NodeError::Listen { what, address, cause })?))
+}
+
+fn addresses(query: &Option<TcpListener>, admin: &Option<TcpListener>, network: &Network) -> Addresses {
+    let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    Addresses { query: of(query), admin: of(admin), p2p: network.listeners() }
+}
+
+fn serve(
+    listener: Option<TcpListener>,
+    router: axum::Router,
+    stopped: &watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<()> {
+    let mut stopped = stopped.clone();
+    tokio::spawn(async move {
+        let Some(listener) = listener else { return };
+        let stop = async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        http::serve(listener, router, stop).await;
+    })
+}

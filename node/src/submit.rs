@@ -1,0 +1,321 @@
+//! The way of a submission: verified, sent to the log that takes it, answered with a receipt.
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fama_ledger::checkpoint;
+use fama_ledger::event::Action;
+use fama_ledger::id::Domain;
+use fama_ledger::join::Join;
+use fama_ledger::log;
+use fama_ledger::manifest::{LogId, Operator};
+use fama_ledger::note::{Note, note_hash};
+use fama_ledger::proof::TlogProof;
+use libp2p::PeerId;
+use rayon::prelude::*;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::admission::{Admission, Origin};
+use crate::inbox::{Answer, Input, Shared, Submitted};
+use crate::network::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
+use crate::network::{Network, peer_id};
+use crate::store::StoreError;
+
+/// How many requests are worked on at once; more are told to come back.
+pub const REQUESTS_MAX: usize = 64;
+/// How long a home may take before a revocation is claimed elsewhere.
+const HOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an attestation of an unsponsored issuer is looked at again while sponsors' logs are fetched.
+const SPONSOR_TRIES: usize = 4;
+/// How long between these looks.
+const SPONSOR_WAIT: Duration = Duration::from_millis(500);
+
+/// Takes submissions in from the network.
+pub struct Submitter {
+    shared: Shared,
+    own: Option<LogId>,
+    inputs: mpsc::Sender<Input>,
+    network: Network,
+    admission: Admission,
+    slots: Semaphore,
+}
+
+/// A submission on its way: where it goes, what it is.
+struct Routed {
+    log: LogId,
+    submission: Submission,
+    submitted: Submitted,
+}
+
+impl Submitter {
+    /// `own` is the log that this node writes, if it does.
+    #[must_use]
+    pub const fn new(
+        shared: Shared,
+        own: Option<LogId>,
+        inputs: mpsc::Sender<Input>,
+        network: Network,
+        admission: Admission,
+    ) -> Self {
+        Self { shared, own, inputs, network, admission, slots: Semaphore::const_new(REQUESTS_MAX) }
+    }
+
+    /// One result per submission, in order.
+    pub async fn submit(
+        self: &Arc<Self>,
+        peer: PeerId,
+        address: Option<IpAddr>,
+        request: SubmitRequest,
+    ) -> SubmitResponse {
+        let SubmitRequest { forwarded, submissions } = request;
+        let count = submissions.len();
+        let all = |refusal: &Refusal| SubmitResponse(vec![SubmitResult::Refused(refusal.clone()); count]);
+        if count > wire::SUBMISSIONS_MAX {
+            return all(&Refusal::new("too_many", format!("at most {} events at a time", wire::SUBMISSIONS_MAX)));
+        }
+        let Ok(_slot) = self.slots.try_acquire() else { return all(&busy()) };
+        let this = Arc::clone(self);
+        let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await;
+        let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
+        let origin = Origin { peer, address, forwarded: forwarded && self.operator_of(peer).is_some() };
+        let results = self.route(verified, &origin, forwarded).await;
+        SubmitResponse(results)
+    }
+
+    fn operator_of(&self, peer: PeerId) -> Option<&Operator> {
+        self.shared.manifest.operators().iter().find(|operator| peer_id(&operator.node_key) == peer)
+    }
+
+    fn verify_all(&self, submissions: Vec<Submission>) -> Vec<Result<Routed, Refusal>> {
+        submissions.into_par_iter().map(|submission| self.verify(submission)).collect()
+    }
+
+    fn verify(&self, submission: Submission) -> Result<Routed, Refusal> {
+        let manifest = &self.shared.manifest;
+        let action = &submission.signed.event.action;
+        let place = action.place();
+        let log = match action {
+            Action::Admit { .. } | Action::Dismiss { .. } => manifest.operator(place).map(Operator::log),
+            _ => manifest.homes().get(place).cloned(),
+        };
+        let log =
+            log.ok_or_else(|| Refusal::new("unknown_home", format!("no log of this federation carries {place}")))?;
+        let note = checked_note(&submission)?;
+        let event = submission.signed.clone().verify(&manifest.federation());
+        let event = event.map_err(|error| Refusal::new(error.code(), error))?;
+        Ok(Routed { log, submission, submitted: Submitted { event, note } })
+    }
+
+    /// Sends each submission to its log and puts the results back in order.
+    async fn route(
+        self: &Arc<Self>,
+        verified: Vec<Result<Routed, Refusal>>,
+        origin: &Origin,
+        forwarded: bool,
+    ) -> Vec<SubmitResult> {
+        let mut results: Vec<Option<SubmitResult>> = verified.iter().map(|_| None).collect();
+        let mut groups: Vec<(LogId, Vec<(usize, Routed)>)> = Vec::new();
+        for (at, routed) in verified.into_iter().enumerate() {
+            let admitted = routed.and_then(|routed| self.admit(&routed, origin).map(|()| routed));
+            match admitted {
+                Err(refusal) => put(&mut results, at, SubmitResult::Refused(refusal)),
+                Ok(routed) => match groups.iter_mut().find(|(log, _)| *log == routed.log) {
+                    Some((_, group)) => group.push((at, routed)),
+                    None => groups.push((routed.log.clone(), vec![(at, routed)])),
+                },
+            }
+        }
+        for (log, group) in groups {
+            let (places, group): (Vec<usize>, Vec<Routed>) = group.into_iter().unzip();
+            let done = if self.own.as_ref() == Some(&log) {
+                self.take(group.into_iter().map(|routed| routed.submitted).collect()).await
+            } else if forwarded {
+                let refusal = Refusal::new("not_home", format!("this node does not carry {log}"));
+                vec![SubmitResult::Refused(refusal); group.len()]
+            } else {
+                self.forward(&log, group).await
+            };
+            places.into_iter().zip(done).for_each(|(at, result)| put(&mut results, at, result));
+        }
+        let missing = || SubmitResult::Refused(Refusal::new("internal", "no answer"));
+        results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+    }
+
+    /// This node's own rates, only for what it would write itself.
+    fn admit(&self, routed: &Routed, origin: &Origin) -> Result<(), Refusal> {
+        if self.own.as_ref() != Some(&routed.log) {
+            return Ok(());
+        }
+        match &routed.submission.signed.event.action {
+            Action::Register { .. } => self.admission.registration(origin, routed.submission.invite.as_deref()),
+            Action::Attest { issuer, .. } | Action::Retract { issuer, .. } => self.admission.identity(issuer.0),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends to the own log; looks again where only the sponsors' logs are missing.
+    async fn take(self: &Arc<Self>, mut events: Vec<Submitted>) -> Vec<SubmitResult> {
+        let mut results: Vec<Option<SubmitResult>> = events.iter().map(|_| None).collect();
+        let mut places: Vec<usize> = (0..events.len()).collect();
+        for left in (0..SPONSOR_TRIES).rev() {
+            let again: Vec<Submitted> = events.iter().map(Submitted::copy).collect();
+            let answers = self.ask_inbox(std::mem::take(&mut events)).await;
+            let mut unsponsored = Vec::new();
+            let results_now = self.results(answers).await;
+            for ((at, event), result) in std::mem::take(&mut places).into_iter().zip(again).zip(results_now) {
+                match result {
+                    Some(result) => put(&mut results, at, result),
+                    None => unsponsored.push((at, event)),
+                }
+            }
+            if unsponsored.is_empty() || left == 0 {
+                break;
+            }
+            (places, events) = unsponsored.into_iter().unzip();
+            if self.inputs.send(Input::AskAll).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(SPONSOR_WAIT).await;
+        }
+        let message = "the issuer is not sponsored by enough operators for one service at its next number";
+        let unsponsored = || SubmitResult::Refused(Refusal::new("not_sponsored", message));
+        results.into_iter().map(|result| result.unwrap_or_else(unsponsored)).collect()
+    }
+
+    async fn ask_inbox(&self, events: Vec<Submitted>) -> Vec<Answer> {
+        let (count, (reply, answers)) = (events.len(), oneshot::channel());
+        let refused = |refusal: Refusal| (0..count).map(|_| Answer::Refused(refusal.clone())).collect();
+        if self.inputs.try_send(Input::Submit { events, reply }).is_err() {
+            return refused(busy());
+        }
+        answers.await.unwrap_or_else(|_| refused(Refusal::new("stopping", "this node is stopping")))
+    }
+
+    /// Receipts of what was taken, made outside of the inbox; `None` for what nobody sponsors.
+    async fn results(self: &Arc<Self>, answers: Vec<Answer>) -> Vec<Option<SubmitResult>> {
+        let (this, count) = (Arc::clone(self), answers.len());
+        let work = move || answers.into_par_iter().map(|answer| this.result(answer)).collect();
+        let failed = SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec![Some(failed); count])
+    }
+
+    fn result(&self, answer: Answer) -> Option<SubmitResult> {
+        match answer {
+            Answer::Unsponsored => None,
+            Answer::Refused(refusal) => Some(SubmitResult::Refused(refusal)),
+            Answer::Taken { index, entry, signed, known } => Some(match self.receipt(index, entry, &signed, known) {
+                Ok(receipt) => SubmitResult::Accepted(receipt),
+                Err(error) => {
+                    tracing::error!(%error, index, "a receipt could not be made");
+                    SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"))
+                }
+            }),
+        }
+    }
+
+    fn receipt(
+        &self,
+        index: u64,
+        entry: Vec<u8>,
+        signed: &checkpoint::SignedCheckpoint,
+        known: bool,
+    ) -> Result<Receipt, log::LogError<StoreError>> {
+        let log = fama_ledger::replica::log_of(signed);
+        let view = self.shared.store.view();
+        let path = log::prove_inclusion(index, signed.checkpoint().head.size, &view.tiles(&log))?;
+        let owner = self.shared.manifest.operator(&log.operator).ok_or(log::LogError::Range)?;
+        let proof = TlogProof { index, path, checkpoint: checkpoint::note(signed, &owner.node_key, &[]) };
+        let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;
+        Ok(Receipt { event, log, index, known, entry, proof: proof.to_string() })
+    }
+
+    /// Passes submissions on to the operator whose log takes them.
+    async fn forward(self: &Arc<Self>, log: &LogId, group: Vec<Routed>) -> Vec<SubmitResult> {
+        let mut results = Vec::with_capacity(group.len());
+        let submissions = group.iter().map(|routed| routed.submission.clone()).collect();
+        let answers = self.send(&log.operator, SubmitRequest { forwarded: true, submissions }).await;
+        let Some(answers) = answers.filter(|answers| answers.len() == group.len()) else {
+            for routed in group {
+                let refusal = Refusal {
+                    code: "home_unreachable".into(),
+                    message: format!("the operator of {log} does not answer"),
+                    retry_after: Some(10),
+                };
+                let claimed = self.claim(routed).await;
+                results.push(claimed.unwrap_or(SubmitResult::Refused(refusal)));
+            }
+            return results;
+        };
+        answers
+    }
+
+    async fn send(&self, operator: &Domain, request: SubmitRequest) -> Option<Vec<SubmitResult>> {
+        let peer = peer_id(&self.shared.manifest.operator(operator)?.node_key);
+        let sent = tokio::time::timeout(HOME_TIMEOUT, self.network.submit(peer, request)).await;
+        match sent {
+            Ok(Ok(SubmitResponse(results))) => Some(results),
+            Ok(Err(error)) => {
+                tracing::debug!(%operator, %error, "home does not answer");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// A revocation whose home is silent goes into another operator's log, if it fits the chain held here.
+    async fn claim(self: &Arc<Self>, routed: Routed) -> Option<SubmitResult> {
+        let Action::Revoke { home, identity, version, key, .. } = &routed.submission.signed.event.action else {
+            return None;
+        };
+        let signer = routed.submission.signed.signer.hash();
+        let fits = {
+            let view = self.shared.store.view();
+            let join = Join::new(&self.shared.manifest, &view);
+            let found = join.identity(*identity).ok()?.filter(|found| found.home == *home)?;
+            join.fits_chain(&found, *version, key.hash(), signer).ok()?
+        };
+        if !fits {
+            return None;
+        }
+        if self.own.is_some() {
+            return self.take(vec![routed.submitted]).await.pop();
+        }
+        for operator in self.shared.manifest.operators() {
+            let submissions = vec![routed.submission.clone()];
+            let results = self.send(&operator.name, SubmitRequest { forwarded: false, submissions }).await;
+            if let Some(accepted @ SubmitResult::Accepted(_)) = results.and_then(|mut results| results.pop()) {
+                return Some(accepted);
+            }
+        }
+        None
+    }
+}
+
+impl Submitted {
+    fn copy(&self) -> Self {
+        Self { event: self.event.clone(), note: self.note.clone() }
+    }
+}
+
+fn put(results: &mut [Option<SubmitResult>], at: usize, result: SubmitResult) {
+    if let Some(slot) = results.get_mut(at) {
+        *slot = Some(result);
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal { code: "busy".into(), message: "this node has as much to do as it can".into(), retry_after: Some(1) }
+}
+
+/// The note that came along, if it is the one that the event names and a well-formed one.
+fn checked_note(submission: &Submission) -> Result<Option<(fama_ledger::id::NoteHash, String)>, Refusal> {
+    let Some(text) = &submission.note else { return Ok(None) };
+    let hash = note_hash(text.as_bytes());
+    if submission.signed.event.action.note() != Some(hash) {
+        return Err(Refusal::new("wrong_note", "the event does not name this note"));
+    }
+    match Note::parse(text.as_bytes()) {
+        Ok(_) => Ok(Some((hash, text.clone()))),
+        Err(error) => Err(Refusal::new(error.fault.code(), format!("note: {error}"))),
+    }
+}

@@ -1,0 +1,103 @@
+//! What this node says of its logs to those who ask: read from one view of the store.
+use fama_ledger::log::{self, Head};
+use fama_ledger::manifest::{LogId, Manifest};
+
+use crate::clock;
+use crate::network::wire::{self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
+use crate::store::{StoreError, View};
+
+/// Entries read at a time while a batch's end is looked for.
+const READ_ENTRIES: usize = 1_024;
+
+/// What this node has.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16]) -> Result<Frontier, StoreError> {
+    let of = |log: LogId| -> Result<LogFrontier, StoreError> {
+        let size = view.log(&log)?.map_or(0, |record| record.state.size);
+        Ok(LogFrontier { size, newest: view.newest(&log)?, cosigned: view.cosigned(&log)?, log })
+    };
+    let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
+    Ok(Frontier { time: clock::now(), session, logs })
+}
+
+/// The answer to a request.
+///
+/// # Errors
+/// [`StoreError`]: not the asker's fault.
+pub fn answer(
+    view: &View<'_>,
+    manifest: &Manifest,
+    session: [u8; 16],
+    request: &SyncRequest,
+) -> Result<SyncResponse, StoreError> {
+    Ok(match request {
+        SyncRequest::Frontier(_) => SyncResponse::Frontier(frontier(view, manifest, session)?),
+        SyncRequest::Manifest => SyncResponse::Manifest(manifest.note().to_string()),
+        SyncRequest::Entries { log, from, head } => match range(view, manifest, log, *from, *head)? {
+            Ok(range) => SyncResponse::Entries(range),
+            Err(refusal) => SyncResponse::Refused(refusal),
+        },
+        SyncRequest::Notes(hashes) => {
+            let mut notes = Vec::new();
+            for hash in hashes.iter().take(wire::NOTES_MAX) {
+                notes.extend(
+                    view.note(hash)?.filter(|note| matches!(note, NoteAnswer::Text(_))).map(|note| (*hash, note)),
+                );
+            }
+            SyncResponse::Notes(notes)
+        }
+    })
+}
+
+/// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them.
+fn range(
+    view: &View<'_>,
+    manifest: &Manifest,
+    log: &LogId,
+    from: u64,
+    head: Head,
+) -> Result<Result<Range, Refusal>, StoreError> {
+    let known = manifest.operators().iter().any(|operator| operator.log() == *log);
+    let size = if known { view.log(log)?.map_or(0, |record| record.state.size) } else { 0 };
+    if from >= head.size || head.size > size {
+        return Ok(Err(Refusal::new("not_here", format!("this node has {size} entries of {log}"))));
+    }
+    let mut entries: Vec<Vec<u8>> = Vec::new();
+    let (mut bytes, mut whole) = (0, 0);
+    while bytes < wire::ENTRIES_BYTES_SOFT || whole == 0 {
+        let at = from + entries.len() as u64;
+        let count = READ_ENTRIES.min(usize::try_from(head.size - at).unwrap_or(usize::MAX));
+        if count == 0 {
+            break;
+        }
+        let read = view.entries(log, at, count, wire::ENTRIES_BYTES_SOFT)?;
+        if read.is_empty() {
+            break;
+        }
+        for entry in read {
+            bytes += entry.len();
+            let ends = is_state(&entry);
+            entries.push(entry);
+            if ends {
+                whole = entries.len();
+            }
+            if ends && bytes >= wire::ENTRIES_BYTES_SOFT {
+                break;
+            }
+        }
+    }
+    entries.truncate(whole);
+    let reached = from + entries.len() as u64;
+    match log::prove_consistency(reached, head.size, &view.tiles(log)) {
+        Ok(proof) => Ok(Ok(Range { first: from, entries, proof })),
+        Err(fama_ledger::log::LogError::Tiles(error)) => Err(error),
+        Err(_) => Ok(Err(Refusal::new("not_here", "no proof to that head"))),
+    }
+}
+
+/// Whether an encoded entry is a state entry: its body's variant, behind the time, says so.
+fn is_state(entry: &[u8]) -> bool {
+    entry.get(8..12) == Some(&[1, 0, 0, 0])
+}
