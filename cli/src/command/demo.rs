@@ -2,7 +2,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use fama_node::network::wire::{SubmitRequest, SubmitResult, Submission};
 use serde_json::{Value, json};
 
@@ -19,10 +18,9 @@ use cluster::Cluster;
 /// How long the nodes may take to find one another, and later to agree.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Run a federation on this machine: each operator a process with its own database
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLE)]
-pub struct Demo {
+#[expect(missing_docs, reason = "the help texts say it")]
+#[derive(Debug, clap::Args)]
+pub struct Args {
     /// How many operators
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=24))]
     operators: u16,
@@ -37,62 +35,60 @@ pub struct Demo {
     exit: bool,
 }
 
-const EXAMPLE: &str = "\
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
 Examples:
   fama demo                                   four operators, until Ctrl-C
   fama demo --operators 7 --exit              seven, and end after the story
   fama demo --ratings soc-sign-bitcoinotc.csv --data /tmp/otc --json";
 
-impl Demo {
-    /// Runs it.
-    ///
-    /// # Errors
-    /// [`Failure`] says which part did not work.
-    pub fn run(&self, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-        // Read before anything is started: a broken file should not cost a minute.
-        let ratings = self.ratings.as_deref().map(ratings::read).transpose()?;
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new("system", error))?;
-        let mut cluster = Cluster::start(usize::from(self.operators), self.data.as_deref())?;
-        let ended = runtime.block_on(async {
-            let stop = stop_signal()?;
-            tokio::pin!(stop);
+/// Runs it.
+///
+/// # Errors
+/// [`Failure`] says which part did not work.
+pub fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    // Read before anything is started: a broken file should not cost a minute.
+    let ratings = args.ratings.as_deref().map(ratings::read).transpose()?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new("system", error))?;
+    let mut cluster = Cluster::start(usize::from(args.operators), args.data.as_deref())?;
+    let ended = runtime.block_on(async {
+        let stop = stop_signal()?;
+        tokio::pin!(stop);
+        tokio::select! {
+            done = play(&mut cluster, ratings, terminal) => done?,
+            () = &mut stop => return Ok(()),
+        }
+        if !args.exit {
+            terminal.say("The federation runs until Ctrl-C.");
             tokio::select! {
-                done = self.play(&mut cluster, ratings, terminal) => done?,
-                () = &mut stop => return Ok(()),
+                () = &mut stop => {}
+                failed = cluster.watch() => return Err(failed),
             }
-            if !self.exit {
-                terminal.say("The federation runs until Ctrl-C.");
-                tokio::select! {
-                    () = &mut stop => {}
-                    failed = cluster.watch() => return Err(failed),
-                }
-            }
-            Ok(())
-        });
-        cluster.stop();
-        ended
-    }
+        }
+        Ok(())
+    });
+    cluster.stop();
+    ended
+}
 
-    async fn play(
-        &self,
-        cluster: &mut Cluster,
-        ratings: Option<Vec<ratings::Rating>>,
-        terminal: &mut Terminal<'_>,
-    ) -> Result<(), Failure> {
-        cluster.wait_until_up(READY_TIMEOUT).await?;
-        tell(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
-        let clients = cluster.connect().await?;
-        if cluster.is_new() {
-            story::tell(cluster, &clients, terminal).await?;
-        }
-        if let Some(ratings) = ratings {
-            load::load(cluster, &clients, &ratings, terminal).await?;
-        }
-        let table = cluster.wait_until_final(READY_TIMEOUT).await?;
-        tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
-        let ready = json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.json()});
-        tell(terminal, &ready, &cluster.addresses())
+async fn play(
+    cluster: &mut Cluster,
+    ratings: Option<Vec<ratings::Rating>>,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), Failure> {
+    cluster.wait_until_up(READY_TIMEOUT).await?;
+    tell(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
+    let clients = cluster.connect().await?;
+    if cluster.is_new() {
+        story::tell(cluster, &clients, terminal).await?;
     }
+    if let Some(ratings) = ratings {
+        load::load(cluster, &clients, &ratings, terminal).await?;
+    }
+    let table = cluster.wait_until_final(READY_TIMEOUT).await?;
+    tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
+    let ready = json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.json()});
+    tell(terminal, &ready, &cluster.addresses())
 }
 
 /// Completes on Ctrl-C or SIGTERM.

@@ -6,13 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fama_ledger::id::{Domain, FederationId};
-use fama_ledger::manifest::Manifest;
+use fama_ledger::manifest::{Manifest, Policy};
 use fama_node::network::client::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::failure::Failure;
-use crate::federation::{self, NewOperator};
+use crate::federation::{self, Plan, Seat};
 use crate::files;
 use crate::query::Query;
 
@@ -33,7 +33,8 @@ pub struct Node {
     /// Its folder with keys, configuration, data and log.
     pub dir: PathBuf,
     /// Where it answers questions.
-    pub query: Query,
+    pub url: String,
+    query: Query,
     /// Where peers reach it.
     pub p2p: String,
     child: Child,
@@ -62,11 +63,11 @@ impl Cluster {
             None => Some(tempfile::Builder::new().prefix("fama-demo-").tempdir().map_err(system)?),
         };
         let dir = data.or(temporary.as_ref().map(TempDir::path)).unwrap_or(Path::new(".")).to_path_buf();
-        let new = !dir.join(federation::MANIFEST).exists();
+        let new = !dir.join(federation::MANIFEST_FILE).exists();
         if new {
             create(&dir, operators)?;
         }
-        let manifest = files::read_manifest(&dir.join(federation::MANIFEST))?;
+        let manifest = files::read_manifest(&dir.join(federation::MANIFEST_FILE))?;
         let mut cluster = Self { nodes: Vec::new(), manifest, new, _temporary: temporary };
         let program = std::env::current_exe().map_err(system)?;
         let names: Vec<Domain> = cluster.manifest.operators().iter().map(|operator| operator.name.clone()).collect();
@@ -89,13 +90,13 @@ impl Cluster {
 
     /// The nodes' addresses for a machine.
     pub fn json(&self) -> Value {
-        let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.query.url(), "p2p": node.p2p, "data": node.dir});
+        let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p, "data": node.dir});
         self.nodes.iter().map(node).collect()
     }
 
     /// The nodes' addresses for a person.
     pub fn addresses(&self) -> String {
-        let lines = self.nodes.iter().map(|node| format!("  {:16} {:26} {}\n", node.operator.as_str(), node.query.url(), node.p2p));
+        let lines = self.nodes.iter().map(|node| format!("  {:16} {:26} {}\n", node.operator.as_str(), node.url, node.p2p));
         format!("Ask any of them:\n\n{}", lines.collect::<String>())
     }
 
@@ -151,14 +152,16 @@ impl Cluster {
 
     /// What a node says of itself.
     pub async fn status(&self, at: usize) -> Result<Value, Failure> {
-        self.get(at, "/api/status").await
+        self.get(at, &["status"], &[]).await
     }
 
     /// What a node answers.
-    pub async fn get(&self, at: usize, path: &str) -> Result<Value, Failure> {
+    pub async fn get(&self, at: usize, path: &[&str], parameters: &[(&'static str, String)]) -> Result<Value, Failure> {
         let Some(node) = self.nodes.get(at) else { return Err(Failure::new("internal", "no such node")) };
-        let (query, path) = (node.query.clone(), path.to_owned());
-        let got = tokio::task::spawn_blocking(move || query.get(&path)).await;
+        let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+        let (query, parameters) = (node.query.clone(), parameters.to_vec());
+        let get = move || query.get(&path.iter().map(String::as_str).collect::<Vec<_>>(), &parameters);
+        let got = tokio::task::spawn_blocking(get).await;
         got.map_err(|error| Failure::new("internal", error))?
     }
 
@@ -236,10 +239,12 @@ fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
     let mut ports = Ports::default();
     let mut new = Vec::new();
     for name in NAMES.iter().take(operators) {
-        let name = format!("{name}.example").parse().map_err(|error| Failure::new("internal", error))?;
-        new.push(NewOperator { name, p2p: ports.take()?, query: ports.take()?, admin: ports.take()? });
+        let domain = format!("{name}.example").parse().map_err(|error| Failure::new("internal", error))?;
+        let (p2p, query, admin) = (ports.take()?, ports.take()?, ports.take()?);
+        new.push(Seat { domain, host: p2p.ip().to_string(), bind: p2p.ip(), port: p2p.port(), query, admin });
     }
-    federation::create(dir, "demo", &new).map(|_| ())
+    let plan = Plan { name: "demo".to_owned(), policy: Policy::recommended(new.len()), seats: new };
+    federation::create(&plan, dir).map(|_| ())
 }
 
 fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<Node, Failure> {
@@ -256,8 +261,8 @@ fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<Node, Failure> 
         .spawn()
         .map_err(system)?;
     let p2p = read.network.listen.iter().map(ToString::to_string).find(|address| address.contains("/tcp/"));
-    let query = Query::new(&format!("http://{}", read.query.listen))?;
-    Ok(Node { operator, dir: dir.to_path_buf(), query, p2p: p2p.unwrap_or_default(), child })
+    let url = format!("http://{}", read.query.listen);
+    Ok(Node { operator, dir: dir.to_path_buf(), query: Query::new(&url), url, p2p: p2p.unwrap_or_default(), child })
 }
 
 /// Free loopback ports. Another process may take one before the node does: then the node says so.

@@ -103,7 +103,7 @@ fn admissions(
     let sponsors = usize::try_from(cluster.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
     let mut queues = queues(cluster);
     for (at, node) in cluster.nodes.iter().enumerate() {
-        let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY))?;
+        let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY_FILE))?;
         let count = cluster.nodes.len();
         let mine = people.iter().filter(|(id, person)| sources.contains(id) && (at + count - person.at) % count < sponsors);
         let mine: Vec<EventId> = mine.map(|(_, person)| person.id).collect();
@@ -192,7 +192,7 @@ fn report(terminal: &mut Terminal<'_>, phases: &[Phase], settling: f64, all: f64
 }
 
 async fn top_ten(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let board = cluster.get(0, "/api/leaderboard?limit=10").await?;
+    let board = cluster.get(0, &["leaderboard"], &[("limit", "10".to_owned())]).await?;
     let mut text = String::from("The ten with most karma:\n\n");
     for agent in board["agents"].as_array().into_iter().flatten() {
         let name = agent["dumbname"].as_str().unwrap_or_default();

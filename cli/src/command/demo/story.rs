@@ -95,7 +95,7 @@ impl Stage<'_> {
         let actor = self.register(home, home, name, files::draw_key(Curve::Secp256k1)?, None, Note::default()).await?;
         let sponsors = usize::try_from(self.cluster.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
         for (at, node) in self.cluster.nodes.iter().enumerate().take(sponsors) {
-            let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY))?;
+            let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY_FILE))?;
             let event = author::event(self.cluster.federation(), admit(&node.operator, actor.id, name)?)?;
             self.send(at, Draft::new(event, &key)).await?;
         }
@@ -135,7 +135,7 @@ impl Stage<'_> {
         let mut answers = Vec::new();
         for (at, node) in self.cluster.nodes.iter().enumerate() {
             loop {
-                let answer = self.cluster.get(at, &format!("/api/agent/{}", agent.handle)).await;
+                let answer = self.cluster.get(at, &["agent", &agent.handle], &[]).await;
                 match answer {
                     Ok(answer) if shown(&answer) && answer["ledger"]["final"] == true => {
                         answers.push(answer);
