@@ -74,10 +74,16 @@ pub(super) struct Status {
     operators: usize,
     operators_heard: usize,
     fresh: bool,
+    waiting: Option<&'static str>,
+    ranking_lag: usize,
 }
 
 pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
     let (now, moment) = (clock::now(), Moment::open(&app)?);
+    let (waiting, ranking_lag) = {
+        let health = app.health.read();
+        (health.waiting, health.ranking_lag)
+    };
     Ok(Json(Status {
         status: "ok",
         service: SERVICE,
@@ -98,5 +104,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, 
         operators: app.manifest.operators().len(),
         operators_heard: operators_heard(&app, now),
         fresh: moment.is_fresh(now)?,
+        waiting,
+        ranking_lag,
     }))
 }

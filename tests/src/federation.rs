@@ -1,0 +1,468 @@
+//! Whole federations over real sockets: every node in this process, each with its own database.
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fama_ledger::entry::SignedEvent;
+use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
+use fama_ledger::id::{Domain, EventId};
+use fama_ledger::manifest::{Genesis, Manifest, Operator, Policy};
+use fama_ledger::note::{Note, note_hash};
+use fama_ledger::proof::TlogProof;
+use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{SignedNote, sign};
+use fama_node::clock;
+use fama_node::config::{Admission, Config, Listener, Log, Network};
+use fama_node::network::client::Client;
+use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
+use fama_node::node::{self, NodeError};
+use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How long anything may take that is waited for.
+const DEADLINE: Duration = Duration::from_secs(45);
+
+/// A federation on loopback ports of its own.
+struct Net {
+    dir: tempfile::TempDir,
+    manifest: Arc<Manifest>,
+    ports: Vec<u16>,
+    nodes: Vec<Option<Running>>,
+}
+
+struct Running {
+    query: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), NodeError>>,
+}
+
+/// Ports free for TCP and UDP at this moment, all different.
+fn free_ports(count: usize) -> Vec<u16> {
+    let mut held = Vec::new();
+    while held.len() < count {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()) {
+            held.push((tcp, udp));
+        }
+    }
+    held.iter().map(|(tcp, _)| tcp.local_addr().unwrap().port()).collect()
+}
+
+fn loopback() -> Listener {
+    Listener { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+}
+
+impl Net {
+    /// `n` operators, none of them running yet.
+    fn new(n: u8) -> Self {
+        let ports = free_ports(n.into());
+        let operators = (0..n).map(|i| Operator {
+            name: domain(DOMAINS[usize::from(i)]),
+            node_key: node_key(i).ed25519().unwrap().verifying_key(),
+            governance_key: governance_key(i).ed25519().unwrap().verifying_key(),
+            generation: 1,
+            addresses: addresses(ports[usize::from(i)]),
+        });
+        let policy = Policy { batch_ms: 20, ..Policy::recommended(n.into()) };
+        let text = Genesis { name: "test".into(), policy, operators: operators.collect() }.text().unwrap();
+        let signatures = (0..n).map(|i| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap()));
+        let note = SignedNote { signatures: signatures.collect(), text };
+        let manifest = Arc::new(Manifest::parse(&note.to_string()).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, manifest, ports, nodes: (0..n).map(|_| None).collect() }
+    }
+
+    /// `n` operators, all running.
+    async fn running(n: u8) -> Self {
+        let mut net = Self::new(n);
+        for i in 0..usize::from(n) {
+            net.start(i).await;
+        }
+        net.wait("all nodes hear the others", |status| status["fresh"] == true && status["waiting"].is_null()).await;
+        net
+    }
+
+    fn data(&self, i: usize) -> PathBuf {
+        self.dir.path().join(DOMAINS[i])
+    }
+
+    fn config(&self, i: usize) -> Config {
+        let listen = addresses(self.ports[i]).iter().map(|address| address.parse().unwrap()).collect();
+        Config {
+            data_dir: self.data(i),
+            manifest: Arc::clone(&self.manifest),
+            operator: Some(domain(DOMAINS[i])),
+            node_key: Arc::new(node_key(u8::try_from(i).unwrap())),
+            namespace: Some(domain(DOMAINS[i])),
+            network: Network { listen },
+            query: loopback(),
+            admin: loopback(),
+            admission: Admission::default(),
+            log: Log::default(),
+        }
+    }
+
+    async fn start(&mut self, i: usize) {
+        let running = launch(self.config(i)).await.unwrap();
+        self.nodes[i] = Some(running);
+    }
+
+    async fn stop(&mut self, i: usize) {
+        let Running { stop, task, .. } = self.nodes[i].take().unwrap();
+        stop.send(()).unwrap();
+        task.await.unwrap().unwrap();
+    }
+
+    fn up(&self) -> impl Iterator<Item = (usize, SocketAddr)> + '_ {
+        self.nodes.iter().enumerate().filter_map(|(i, node)| node.as_ref().map(|node| (i, node.query)))
+    }
+
+    async fn client(&self, i: usize) -> Client {
+        let address = addresses(self.ports[i])[0].parse().unwrap();
+        Client::connect(self.manifest.federation(), address).await.unwrap()
+    }
+
+    async fn submit(&self, through: usize, submission: Submission) -> SubmitResult {
+        let client = self.client(through).await;
+        let request = SubmitRequest { forwarded: false, submissions: vec![submission] };
+        client.submit(request).await.unwrap().0.pop().unwrap()
+    }
+
+    /// Submits and checks the receipt against the manifest's keys.
+    async fn accepted(&self, through: usize, submission: Submission) -> Receipt {
+        match self.submit(through, submission).await {
+            SubmitResult::Accepted(receipt) => {
+                let proof: TlogProof = receipt.proof.parse().unwrap();
+                let owner = |origin: &fama_ledger::checkpoint::Origin| {
+                    let operator = self.manifest.operator(&origin.operator)?;
+                    (self.manifest.origin(&operator.log()) == *origin).then_some(operator.node_key)
+                };
+                let (signed, _) = proof.verify(&receipt.entry, owner, |_| None).unwrap();
+                assert_eq!(signed.checkpoint().origin, self.manifest.origin(&receipt.log));
+                assert_eq!(fama_ledger::entry::event_id(&receipt.entry), Some(receipt.event));
+                receipt
+            }
+            SubmitResult::Refused(refusal) => panic!("{}: {}", refusal.code, refusal.message),
+        }
+    }
+
+    async fn refused(&self, through: usize, submission: Submission) -> String {
+        match self.submit(through, submission).await {
+            SubmitResult::Accepted(receipt) => panic!("accepted: {receipt:?}"),
+            SubmitResult::Refused(refusal) => refusal.code,
+        }
+    }
+
+    /// Waits until the status of every running node fits.
+    async fn wait(&self, what: &str, fits: impl Fn(&Value) -> bool) {
+        for (i, query) in self.up() {
+            eventually(&format!("{what}, at {}", DOMAINS[i]), || async {
+                let status = get(query, "/api/status").await;
+                if fits(&status) { Ok(()) } else { Err(status.to_string()) }
+            })
+            .await;
+        }
+    }
+
+    /// Waits until all running nodes have one state, all of it final.
+    async fn settled(&self) -> String {
+        eventually("one final state everywhere", || async {
+            let mut states = Vec::new();
+            for (_, query) in self.up() {
+                let status = get(query, "/api/status").await;
+                if status["frontier"] != status["certified"] || status["ranking_lag"] != 0 {
+                    return Err(status.to_string());
+                }
+                states.push(status["state_id"].as_str().unwrap().to_owned());
+            }
+            states.dedup();
+            if states.len() == 1 { Ok(states.remove(0)) } else { Err(format!("{states:?}")) }
+        })
+        .await
+    }
+
+    /// Waits until every running node's answer about an agent fits.
+    async fn shows(&self, x: &str, fits: impl Fn(&Value) -> bool) {
+        for (i, query) in self.up() {
+            eventually(&format!("{x} at {}", DOMAINS[i]), || async {
+                let profile = get(query, &format!("/api/agent/{x}")).await;
+                if fits(&profile) { Ok(()) } else { Err(profile.to_string()) }
+            })
+            .await;
+        }
+    }
+
+    fn event(&self, action: Action) -> Event {
+        let mut nonce = [0; 8];
+        getrandom::fill(&mut nonce).unwrap();
+        Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) }
+    }
+
+    fn register(&self, home: usize, name: &str, key: &SecretKey) -> (EventId, Submission) {
+        let (home, name, key_of) = (domain(DOMAINS[home]), name.parse().unwrap(), key.public());
+        let event = self.event(Action::Register { home, name, key: key_of, next: None, note: None });
+        (event.id(), signed(event, key))
+    }
+
+    /// Registers a service and has the first two operators sponsor it.
+    async fn provider(&self, home: usize, name: &str, key: &SecretKey) -> EventId {
+        let (provider, registration) = self.register(home, name, key);
+        self.accepted(home, registration).await;
+        for i in 0..self.manifest.policy().min_sponsors as u8 {
+            self.accepted(usize::from(i), self.admit(i, provider)).await;
+        }
+        provider
+    }
+
+    fn admit(&self, i: u8, provider: EventId) -> Submission {
+        let (operator, service, domain) = (domain(DOMAINS[usize::from(i)]), "judge".parse().unwrap(), domain("judge.example"));
+        signed(self.event(Action::Admit { operator, provider, service, domain, method: Method::Manual, from: 0 }), &node_key(i))
+    }
+
+    fn attest(&self, home: usize, (issuer, key): (EventId, &SecretKey), subject: EventId, delta: i32) -> Submission {
+        let note = Note { salt: [7; 32], reason: Some("well done".into()), ..Note::default() }.text();
+        let named = Some(note_hash(note.as_bytes()));
+        let home = domain(DOMAINS[home]);
+        let event = self.event(Action::Attest { home, issuer, subject, delta, context: None, note: named });
+        Submission { note: Some(note), ..signed(event, key) }
+    }
+
+    fn revoke(&self, home: usize, identity: EventId, key: &SecretKey) -> Submission {
+        let (home, reason) = (domain(DOMAINS[home]), RevokeReason::KeyCompromised);
+        signed(self.event(Action::Revoke { home, identity, version: 1, key: key.public(), reason }), key)
+    }
+}
+
+/// Starts a node and waits until it has told its addresses.
+async fn launch(config: Config) -> Result<Running, NodeError> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (told, addresses) = oneshot::channel();
+    let mut task = tokio::spawn(node::run(
+        config,
+        async {
+            let _ = stopped.await;
+        },
+        |addresses| told.send(addresses.query.unwrap()).unwrap(),
+    ));
+    tokio::select! {
+        Ok(query) = addresses => Ok(Running { query, stop, task }),
+        ended = &mut task => Err(ended.unwrap().unwrap_err()),
+    }
+}
+
+fn addresses(port: u16) -> Vec<String> {
+    vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
+}
+
+fn signed(event: Event, key: &SecretKey) -> Submission {
+    let signature = key.sign(event.text().as_bytes());
+    let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
+    Submission { signed, note: None, invite: None }
+}
+
+/// What a node answers, whatever its status.
+pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
+    let url = format!("http://{query}{path}");
+    let get = move || {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
+        config.new_agent().get(&url).call().unwrap().body_mut().read_json().unwrap()
+    };
+    tokio::task::spawn_blocking(get).await.unwrap()
+}
+
+/// Tries until it succeeds; fails with what the last try said.
+async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(last) if Instant::now() > deadline => panic!("{what}: {last}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn multi(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn a_submission_at_the_wrong_node_reaches_its_home_and_all_agree() {
+    multi(async {
+        let net = Net::running(4).await;
+        let agent_key = secret(2);
+        let (agent, registration) = net.register(0, "swift-core-maps", &agent_key);
+        let receipt = net.accepted(2, registration.clone()).await;
+        assert_eq!((receipt.log.operator.as_str(), receipt.known), ("alpha.example", false));
+        let again = net.accepted(3, registration).await;
+        assert_eq!((again.index, again.known), (receipt.index, true), "a duplicate gets the original receipt");
+
+        let judge_key = secret(4);
+        let judge = net.provider(1, "judge", &judge_key).await;
+        net.accepted(3, net.attest(1, (judge, &judge_key), agent, 5)).await;
+        let state = net.settled().await;
+        net.shows("swift-core-maps@alpha.example", |profile| {
+            profile["reputation"]["global_score"] == 5
+                && profile["ledger"]["final"] == true
+                && profile["ledger"]["state_id"] == state
+                && profile["recent_attestations"][0]["reason"] == "well done"
+        })
+        .await;
+    });
+}
+
+#[test]
+fn one_of_four_nodes_down_and_the_others_still_certify() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        net.stop(3).await;
+        for name in ["one-of-three", "two-of-three"] {
+            let (_, registration) = net.register(0, name, &secret(name.len() as u8 + name.as_bytes()[0] % 7));
+            net.accepted(1, registration).await;
+        }
+        let before = net.settled().await;
+        net.start(3).await;
+        assert_eq!(net.settled().await, before, "who was away has the same state");
+        net.shows("one-of-three@alpha.example", |profile| profile["ledger"]["final"] == true).await;
+    });
+}
+
+#[test]
+fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let key = secret(6);
+        let (agent, registration) = net.register(0, "stolen-key", &key);
+        net.accepted(0, registration).await;
+        net.settled().await;
+        net.stop(0).await;
+        let revoked = |profile: &Value| profile["key_status"]["is_revoked"] == true;
+        let receipt = net.accepted(1, net.revoke(0, agent, &key)).await;
+        assert_eq!(receipt.log.operator.as_str(), "beta.example", "a claim in the log of who was asked");
+        net.shows("stolen-key@alpha.example", |p| revoked(p) && p["key_status"]["revocation_reason"] == "KEY_COMPROMISED").await;
+
+        net.start(0).await;
+        net.shows("stolen-key@alpha.example", revoked).await;
+        let event = format!("/api/event/{}", receipt.event);
+        let query = net.nodes[2].as_ref().unwrap().query;
+        eventually("the home takes the claim over", || async {
+            let event = get(query, &event).await;
+            let logs = event["positions"].as_array().map_or(0, Vec::len);
+            if logs == 2 { Ok(()) } else { Err(event.to_string()) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn bad_submissions_are_refused_with_their_code() {
+    multi(async {
+        let net = Net::running(1).await;
+        let key = secret(8);
+        let (agent, registration) = net.register(0, "careful", &key);
+        let change = |change: &dyn Fn(&mut Event)| {
+            let mut event = registration.signed.event.clone();
+            change(&mut event);
+            signed(event, &key)
+        };
+        let late = |event: &mut Event| event.created.0 -= 6 * 60 * 1_000;
+        assert_eq!(net.refused(0, change(&late)).await, "outside_window");
+        let early = |event: &mut Event| event.created.0 += 6 * 60 * 1_000;
+        assert_eq!(net.refused(0, change(&early)).await, "outside_window");
+        assert_eq!(net.refused(0, change(&|event| event.federation.0[0] ^= 1)).await, "wrong_federation");
+        let mut forged = registration.clone();
+        forged.signed.event.nonce.0[0] ^= 1;
+        assert_eq!(net.refused(0, forged).await, "signature_mismatch");
+        let mut noted = registration.clone();
+        noted.note = Some("fama.note/1\n".into());
+        assert_eq!(net.refused(0, noted).await, "wrong_note");
+        let elsewhere = signed(net.event(Action::Register { home: domain("no.example"), name: "careful".parse().unwrap(), key: key.public(), next: None, note: None }), &key);
+        assert_eq!(net.refused(0, elsewhere).await, "unknown_home");
+        assert_eq!(net.refused(0, net.attest(0, (agent, &key), agent, 1)).await, "not_sponsored");
+        net.accepted(0, registration).await;
+        let (_, twin) = net.register(0, "careful", &secret(10));
+        assert_eq!(net.refused(0, twin).await, "name_taken");
+        let (_, same_key) = net.register(0, "careless", &key);
+        assert_eq!(net.refused(0, same_key).await, "key_in_use");
+        assert_eq!(net.refused(0, net.revoke(0, EventId([9; 32]), &key)).await, "unknown_identity");
+    });
+}
+
+#[test]
+fn a_mirror_follows_answers_and_passes_on() {
+    multi(async {
+        let net = Net::running(1).await;
+        let config = Config {
+            data_dir: net.dir.path().join("mirror"),
+            operator: None,
+            namespace: None,
+            node_key: Arc::new(SecretKey::from_seed(fama_ledger::key::Curve::Ed25519, &[99; 32]).unwrap()),
+            network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+            ..net.config(0)
+        };
+        let mirror = launch(config).await.unwrap();
+        let (_, registration) = net.register(0, "seen-afar", &secret(12));
+        net.accepted(0, registration).await;
+        let state = net.settled().await;
+        eventually("the mirror has it", || async {
+            let profile = get(mirror.query, "/api/agent/seen-afar@alpha.example").await;
+            if profile["ledger"]["state_id"] == state { Ok(()) } else { Err(profile.to_string()) }
+        })
+        .await;
+        assert_eq!(get(mirror.query, "/api/agent/seen-afar").await["code"], "ambiguous_name");
+        mirror.stop.send(()).unwrap();
+        mirror.task.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_node_comes_back_with_what_it_had() {
+    multi(async {
+        let mut net = Net::running(1).await;
+        let (_, registration) = net.register(0, "still-here", &secret(14));
+        let receipt = net.accepted(0, registration.clone()).await;
+        let before = net.settled().await;
+        net.stop(0).await;
+        net.start(0).await;
+        net.wait("it writes again", |status| status["waiting"].is_null()).await;
+        assert_eq!(net.settled().await, before);
+        let again = net.accepted(0, registration).await;
+        assert_eq!((again.index, again.known), (receipt.index, true));
+    });
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_start_is_named() {
+    multi(async {
+        let net = Net::running(1).await;
+        let code = |config: Config| async move { launch(config).await.err().map(|error| error.code()) };
+        let free = |net: &Net| Config { network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] }, ..net.config(0) };
+        assert_eq!(code(free(&net)).await, Some("locked"), "a data folder belongs to one process");
+        let elsewhere = |dir: &Path| Config { data_dir: dir.join("other"), ..net.config(0) };
+        assert_eq!(code(elsewhere(net.dir.path())).await, Some("address_in_use"), "the p2p port is taken");
+        let query = Listener { enabled: true, listen: net.nodes[0].as_ref().unwrap().query };
+        assert_eq!(code(Config { query, ..free(&net) }).await, Some("address_in_use"), "the query port is taken");
+        let other = Net::new(2);
+        let foreign = Config { data_dir: net.data(0), ..free(&other) };
+        let mut net = net;
+        net.stop(0).await;
+        assert_eq!(code(foreign).await, Some("store_federation"), "the folder is another federation's");
+    });
+}
+
+#[test]
+fn a_client_of_another_federation_is_told_so() {
+    multi(async {
+        let net = Net::running(1).await;
+        let address = addresses(net.ports[0])[0].parse().unwrap();
+        let foreign = Client::connect(fama_ledger::id::FederationId([3; 32]), address).await;
+        assert_eq!(foreign.err().map(|error| error.code()), Some("other_federation"));
+        let _: Domain = domain("still.example");
+        let (_, registration) = net.register(0, "undisturbed", &secret(16));
+        net.accepted(0, registration).await;
+    });
+}
