@@ -24,7 +24,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use fama_ledger::id::FederationId;
 use libp2p::identity;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use dialer::Peer;
 pub use libp2p::gossipsub::MessageId;
@@ -200,7 +200,17 @@ impl RequestError {
     }
 }
 
-type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
+/// Where the result of a request goes. Keeps its turn until then, even if nobody waits for it any more.
+struct Answer<T> {
+    to: oneshot::Sender<Result<T, RequestError>>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl<T> Answer<T> {
+    fn send(self, result: Result<T, RequestError>) {
+        let _ = self.to.send(result);
+    }
+}
 
 /// What must arrive: senders wait for room.
 enum Command {
@@ -274,9 +284,9 @@ impl Network {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, RequestError> {
-        let _turn = self.in_flight.acquire().await.map_err(|_| RequestError::Stopped)?;
-        let (answer, answered) = oneshot::channel();
-        self.commands.send(command(answer)).await.map_err(|_| RequestError::Stopped)?;
+        let turn = Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| RequestError::Stopped)?;
+        let (to, answered) = oneshot::channel();
+        self.commands.send(command(Answer { to, _turn: turn })).await.map_err(|_| RequestError::Stopped)?;
         answered.await.map_err(|_| RequestError::Stopped)?
     }
 

@@ -137,6 +137,12 @@ fn gossip(topic: &IdentTopic) -> GossipBehaviour {
     behaviour
 }
 
+fn muxer() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(limits::STREAMS_MUXED_MAX as usize);
+    config
+}
+
 /// A swarm over TCP with Noise and Yamux, and over QUIC, on the current tokio runtime.
 pub(super) fn swarm(
     key: &ed25519_dalek::SigningKey,
@@ -148,9 +154,12 @@ pub(super) fn swarm(
     let key = Keypair::ed25519_from_bytes(key.to_bytes()).map_err(|error| setup(&error))?;
     let transport = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .with_tcp(tcp::Config::default(), noise::Config::new, muxer)
         .map_err(|error| setup(&error))?
-        .with_quic();
+        .with_quic_config(|mut config| {
+            config.max_concurrent_stream_limit = limits::STREAMS_MUXED_MAX;
+            config
+        });
     let with_behaviour = transport
         .with_behaviour(|key| Behaviour::new(key, names, role, operators))
         .map_err(|error| setup(&error))?

@@ -28,6 +28,8 @@ pub(super) const COMMANDS_MAX: usize = 64;
 pub(super) const HINTS_MAX: usize = 256;
 /// Streams of one protocol on one connection, both directions.
 pub(super) const STREAMS_PER_CONNECTION_MAX: usize = 2 * IN_FLIGHT_MAX;
+/// Streams of all protocols on one connection, and some for identify, ping and gossip.
+pub(super) const STREAMS_MUXED_MAX: u32 = 2 * 128 + 32;
 /// Requests of peers that wait for an answer, or whose answer is on its way.
 pub(super) const INBOUND_MAX: usize = 256;
 /// Of these, of peers that are not operators.

@@ -224,7 +224,7 @@ impl Task {
             let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
             self.asked_sync.insert(id, answer);
         } else {
-            let _ = answer.send(Err(RequestError::NotConnected));
+            answer.send(Err(RequestError::NotConnected));
         }
     }
 
@@ -233,7 +233,7 @@ impl Task {
             let id = self.swarm.behaviour_mut().submit.send_request(&peer, Ok(request));
             self.asked_submit.insert(id, answer);
         } else {
-            let _ = answer.send(Err(RequestError::NotConnected));
+            answer.send(Err(RequestError::NotConnected));
         }
     }
 
@@ -336,6 +336,7 @@ impl Task {
                 tracing::error!(?addresses, ?reason, "listener closed");
                 self.on_listeners(|all| all.retain(|address| !addresses.contains(address)));
             }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "connection not accepted"),
             _ => {}
         }
     }
@@ -397,9 +398,13 @@ impl Task {
 
     /// Libp2p itself leaves a connection open that no longer answers pings.
     fn on_ping(&mut self, event: ping::Event) {
-        if let Err(error) = event.result {
-            tracing::debug!(peer = %event.peer, %error, "ping failed, connection closed");
-            self.swarm.close_connection(event.connection);
+        match event.result {
+            // Whoever does not speak it at all is no node, and idles out.
+            Ok(_) | Err(ping::Failure::Unsupported) => {}
+            Err(error) => {
+                tracing::debug!(peer = %event.peer, %error, "ping failed, connection closed");
+                self.swarm.close_connection(event.connection);
+            }
         }
     }
 
@@ -543,7 +548,7 @@ fn settle<T>(
     result: Result<T, RequestError>,
 ) {
     if let Some(answer) = asked.remove(&id) {
-        let _ = answer.send(result);
+        answer.send(result);
     }
 }
 
