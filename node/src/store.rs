@@ -237,11 +237,11 @@ impl Store {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn database(&self, message: impl ToString) -> StoreError {
+    fn database(&self, message: &impl ToString) -> StoreError {
         StoreError::Database { dir: self.dir.clone(), message: message.to_string() }
     }
 
-    fn inconsistent(&self, log: &LogId, what: impl ToString) -> StoreError {
+    fn inconsistent(&self, log: &LogId, what: &impl ToString) -> StoreError {
         StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what: what.to_string() }
     }
 }

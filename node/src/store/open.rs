@@ -15,7 +15,7 @@ use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, IteratorMode, WriteBatch};
 use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
 use super::{FORMAT, LogRecord, Store, StoreError, View, options};
 
-/// Only the node's user may read keys' events and rates before they are public.
+/// Nobody but the node's own user reads or changes its files.
 const DIR_MODE: u32 = 0o700;
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
@@ -32,25 +32,25 @@ pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError>
     Ok(store)
 }
 
-fn database_error(dir: &Path, message: impl ToString) -> StoreError {
+fn database_error(dir: &Path, message: &impl ToString) -> StoreError {
     StoreError::Database { dir: dir.to_owned(), message: message.to_string() }
 }
 
 fn open_database(dir: &Path) -> Result<DB, StoreError> {
     let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
-    made.map_err(|error| database_error(dir, error))?;
+    made.map_err(|error| database_error(dir, &error))?;
     let new = is_new(dir)?;
     let options = options::database(new);
     let mut families = options::families();
     if !new {
-        let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, error))?;
+        let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, &error))?;
         let foreign = found.into_iter().filter(|name| !Family::ALL.iter().any(|family| family.name() == name));
         // Another format's families must be opened too before its number can be read.
         families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, options::database(false))));
     }
     DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
         let locked = error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ");
-        if locked { StoreError::Locked { dir: dir.to_owned() } } else { database_error(dir, error) }
+        if locked { StoreError::Locked { dir: dir.to_owned() } } else { database_error(dir, &error) }
     })
 }
 
@@ -59,12 +59,12 @@ fn is_new(dir: &Path) -> Result<bool, StoreError> {
     let names = fs::read_dir(dir).and_then(|files| {
         files.map(|file| Ok(file?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()
     });
-    let names = names.map_err(|error| database_error(dir, error))?;
+    let names = names.map_err(|error| database_error(dir, &error))?;
     if names.iter().any(|name| name == "CURRENT") {
         return Ok(false);
     }
     match names.iter().find(|name| name.ends_with(".sst") || name.ends_with(".log")) {
-        Some(name) => Err(database_error(dir, format!("{name} is there, but the file CURRENT is missing"))),
+        Some(name) => Err(database_error(dir, &format!("{name} is there, but the file CURRENT is missing"))),
         None => Ok(true),
     }
 }
@@ -93,11 +93,11 @@ impl Store {
             }
         }
         let foreign = self.db.iterator(IteratorMode::Start).next().transpose();
-        Ok(foreign.map_err(|error| self.database(error))?.is_none())
+        Ok(foreign.map_err(|error| self.database(&error))?.is_none())
     }
 
     fn lost_owner(&self) -> StoreError {
-        self.database("a database with data but without a federation: not a node's, or damaged")
+        self.database(&"a database with data but without a federation: not a node's, or damaged")
     }
 
     fn put_owner(&self, federation: &FederationId) -> Result<(), StoreError> {
@@ -106,7 +106,7 @@ impl Store {
         batch.put_cf(meta, META_FEDERATION, codec::encode(federation));
         self.write(batch, true)?;
         // In a file of its own the owner outlives a lost write-ahead log, which is then noticed.
-        self.db.flush_cf(meta).map_err(|error| self.database(error))
+        self.db.flush_cf(meta).map_err(|error| self.database(&error))
     }
 }
 
@@ -117,18 +117,18 @@ fn check_log(view: &View<'_>, log: &LogId) -> Result<(), StoreError> {
     let Some(LogRecord { state, .. }) = view.log(log)? else {
         return match last {
             None => Ok(()),
-            Some((index, _)) => Err(store.inconsistent(log, format!("entry {index} without a record of the log"))),
+            Some((index, _)) => Err(store.inconsistent(log, &format!("entry {index} without a record of the log"))),
         };
     };
     let Some((index, entry)) = last.filter(|(index, _)| index.checked_add(1) == Some(state.size)) else {
-        return Err(store.inconsistent(log, format!("the record says {} entries, the last is another", state.size)));
+        return Err(store.inconsistent(log, &format!("the record says {} entries, the last is another", state.size)));
     };
     let tiles = view.tiles(log);
     match root_at(state.size, &tiles) {
         Ok(root) if root == state.root => {}
-        Ok(root) => return Err(store.inconsistent(log, format!("tree root {root}, recorded {}", state.root))),
+        Ok(root) => return Err(store.inconsistent(log, &format!("tree root {root}, recorded {}", state.root))),
         Err(LogError::Tiles(error)) => return Err(error),
-        Err(error) => return Err(store.inconsistent(log, error)),
+        Err(error) => return Err(store.inconsistent(log, &error)),
     }
     let width = TILE_WIDTH as u64;
     let leaves = tiles.tile(0, index / width)?;
@@ -136,6 +136,6 @@ fn check_log(view: &View<'_>, log: &LogId) -> Result<(), StoreError> {
     if leaf == Some(&leaf_hash(&entry)) {
         Ok(())
     } else {
-        Err(store.inconsistent(log, format!("entry {index} is not the one in the tree")))
+        Err(store.inconsistent(log, &format!("entry {index} is not the one in the tree")))
     }
 }

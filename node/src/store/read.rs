@@ -63,7 +63,7 @@ impl<'a> View<'a> {
 
     fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, StoreError> {
         let found = self.snapshot.get_pinned_cf_opt(self.store.family(family), key, read_options());
-        found.map_err(|error| self.store.database(error))
+        found.map_err(|error| self.store.database(&error))
     }
 
     /// Whether `key` is there.
@@ -82,11 +82,11 @@ impl<'a> View<'a> {
     }
 
     fn decode<T: Decode<()> + Encode>(&self, family: Family, bytes: &[u8], max: usize) -> Result<T, StoreError> {
-        codec::decode(bytes, max).map_err(|error| self.broken(family, error))
+        codec::decode(bytes, max).map_err(|error| self.broken(family, &error))
     }
 
-    fn broken(&self, family: Family, what: impl std::fmt::Display) -> StoreError {
-        self.store.database(format!("a stored value of {} is broken: {what}", family.name()))
+    fn broken(&self, family: Family, what: &impl std::fmt::Display) -> StoreError {
+        self.store.database(&format!("a stored value of {} is broken: {what}", family.name()))
     }
 
     fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
@@ -100,9 +100,9 @@ impl<'a> View<'a> {
         }
         let mut iterator = self.snapshot.raw_iterator_cf_opt(self.store.family(family), options);
         if walk.backward {
-            iterator.seek_to_last()
+            iterator.seek_to_last();
         } else {
-            iterator.seek_to_first()
+            iterator.seek_to_first();
         }
         while let Some((key, value)) = iterator.item() {
             if each(key, value)?.is_break() {
@@ -111,7 +111,7 @@ impl<'a> View<'a> {
             if walk.backward { iterator.prev() } else { iterator.next() }
         }
         // An iterator ends silently where it cannot read on.
-        iterator.status().map_err(|error| self.store.database(error))
+        iterator.status().map_err(|error| self.store.database(&error))
     }
 
     /// Whether the family has a key.
@@ -126,7 +126,7 @@ impl<'a> View<'a> {
 
     fn log_of(&self, family: Family, key: &[u8]) -> Result<LogId, StoreError> {
         let log = key.last_chunk::<{ size_of::<Log8>() }>().and_then(|log| self.store.logs.get(log));
-        log.cloned().ok_or_else(|| self.broken(family, "a log that the manifest lacks"))
+        log.cloned().ok_or_else(|| self.broken(family, &"a log that the manifest lacks"))
     }
 
     /// Index and bytes of the last entry.
@@ -141,7 +141,7 @@ impl<'a> View<'a> {
 
     fn entry_index(&self, key: &[u8]) -> Result<u64, StoreError> {
         let index = key.last_chunk().copied().map(u64::from_be_bytes);
-        index.ok_or_else(|| self.broken(Family::Entries, "a key without an index"))
+        index.ok_or_else(|| self.broken(Family::Entries, &"a key without an index"))
     }
 
     /// How far the copy of `log` is; `None` if it is empty.
@@ -167,7 +167,7 @@ impl<'a> View<'a> {
                 return Ok(ControlFlow::Break(()));
             }
             if self.entry_index(key)? != next {
-                return Err(self.store.inconsistent(log, format!("entry {next} is missing")));
+                return Err(self.store.inconsistent(log, &format!("entry {next} is missing")));
             }
             next = next.saturating_add(1);
             total = total.saturating_add(entry.len());
@@ -224,7 +224,7 @@ impl<'a> View<'a> {
                 return Ok(ControlFlow::Break(()));
             }
             let item = key.get(prefix.len()..).and_then(keys::parse_history_item);
-            found.push(item.ok_or_else(|| self.broken(Family::History, "not a key of this family"))?);
+            found.push(item.ok_or_else(|| self.broken(Family::History, &"not a key of this family"))?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
@@ -268,7 +268,7 @@ impl<'a> View<'a> {
             if found.len() >= limit {
                 return Ok(ControlFlow::Break(()));
             }
-            found.push(*key.last_chunk().ok_or_else(|| self.broken(family, "a key without an id"))?);
+            found.push(*key.last_chunk().ok_or_else(|| self.broken(family, &"a key without an id"))?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
@@ -366,7 +366,7 @@ impl Tiles for LogTiles<'_> {
         let Some(bytes) = bytes else { return Ok(Vec::new()) };
         match bytes.as_chunks() {
             (hashes, []) if hashes.len() <= TILE_WIDTH => Ok(hashes.to_vec()),
-            _ => Err(self.view.broken(Family::Tiles, format!("{} bytes", bytes.len()))),
+            _ => Err(self.view.broken(Family::Tiles, &format!("{} bytes", bytes.len()))),
         }
     }
 }

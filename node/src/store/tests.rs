@@ -151,7 +151,7 @@ fn temp() -> (TempDir, Manifest, Store) {
     (dir, manifest, store)
 }
 
-fn all_rows(view: &View<'_>, map: MapName, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn all_rows(view: &View<'_>, map: &MapName, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut rows = Vec::new();
     view.scan(map.id(), prefix, &mut |key, value| {
         rows.push((key.to_vec(), value.to_vec()));
@@ -216,10 +216,10 @@ fn scans_stay_in_their_map_and_prefix() {
     let home = MapName::home(&domain("alpha.example"));
     let of_home = made.changes.iter().filter(|((map, _), _)| *map == home.id());
     let wanted: Vec<_> = of_home.map(|((_, key), value)| (key.clone(), value.clone().unwrap())).collect();
-    assert_eq!(all_rows(&view, home.clone(), &[]), wanted);
+    assert_eq!(all_rows(&view, &home, &[]), wanted);
     for tag in 0..=255 {
         let wanted: Vec<_> = wanted.iter().filter(|(key, _)| key.starts_with(&[tag])).cloned().collect();
-        assert_eq!(all_rows(&view, home.clone(), &[tag]), wanted, "tag {tag}");
+        assert_eq!(all_rows(&view, &home, &[tag]), wanted, "tag {tag}");
     }
     let mut seen = 0;
     let stop = &mut |_: &[u8], _: &[u8]| {
@@ -240,7 +240,7 @@ fn a_view_stays_as_it_was() {
     assert_eq!(before.log(&log.id).unwrap().unwrap().state.size, 2);
     assert_eq!(before.entries(&log.id, 0, 9, usize::MAX).unwrap().len(), 2);
     assert_eq!(before.positions(&register.id()).unwrap(), vec![]);
-    assert_eq!(all_rows(&before, MapName::home(&log.id.operator), &[]), vec![]);
+    assert_eq!(all_rows(&before, &MapName::home(&log.id.operator), &[]), vec![]);
     assert_eq!(store.view().log(&log.id).unwrap().unwrap().state.size, 4);
 }
 
@@ -327,7 +327,7 @@ fn an_applied_event_wins_over_a_void_one() {
     assert_eq!(store.view().history(&s.id(), History::Given, None, 9).unwrap(), vec![]);
     log.commit(&store, &late, &[]);
     assert_eq!(store.view().positions(&attest.id()).unwrap(), position(7, None));
-    log.commit(&store, &[attest.clone()], &[]);
+    log.commit(&store, std::slice::from_ref(&attest), &[]);
     assert_eq!(store.view().positions(&attest.id()).unwrap(), position(7, None));
     assert_eq!(store.view().history(&s.id(), History::Given, None, 9).unwrap().len(), 1);
 }
@@ -506,11 +506,12 @@ fn probe(dir: &Path, manifest: &Manifest, log: &LogId) -> Result<u64, StoreError
 
 #[test]
 fn damaged_files_are_an_error_or_no_loss() {
+    type Damage = fn(Vec<u8>) -> Option<Vec<u8>>;
     let whole = tempfile::tempdir().unwrap();
     let (manifest, log) = filled(whole.path());
     assert_eq!(probe(copy(whole.path()).path(), &manifest, &log).unwrap(), 6);
     let names: Vec<_> = fs::read_dir(whole.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    let damages: [(&str, fn(Vec<u8>) -> Option<Vec<u8>>); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("removed", |_| None),
         ("emptied", |_| Some(Vec::new())),
         ("cut in half", |bytes| Some(bytes[..bytes.len() / 2].to_vec())),

@@ -93,7 +93,7 @@ impl Store {
         self.put_note(&mut batch, hash, &NoteAnswer::Redacted);
         self.write(batch, true)?;
         let notes = self.family(Family::Notes);
-        self.db.flush_cf(notes).map_err(|error| self.database(error))?;
+        self.db.flush_cf(notes).map_err(|error| self.database(&error))?;
         self.db.compact_range_cf(notes, Some(hash.0), Some(hash.0));
         Ok(())
     }
@@ -111,7 +111,7 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        self.db.write_opt(batch, &options::write(sync)).map_err(|error| self.database(error))
+        self.db.write_opt(batch, &options::write(sync)).map_err(|error| self.database(&error))
     }
 }
 
@@ -156,7 +156,7 @@ impl<'a> Writer<'a> {
         for ((index, entry), outcome) in (commit.first..).zip(commit.entries).zip(outcomes) {
             self.batch.put_cf(self.store.family(Family::Entries), keys::entry(log, index), entry.bytes());
             if let (Some(event), Some(outcome)) = (entry.event(), outcome) {
-                self.add_event(HistoryItem { time: entry.time, log: log.clone(), index }, event, outcome)?;
+                self.add_event(&HistoryItem { time: entry.time, log: log.clone(), index }, event, outcome)?;
             }
         }
         for write in &commit.tiles {
@@ -191,11 +191,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn add_event(&mut self, at: HistoryItem, event: &VerifiedEvent, outcome: &Outcome) -> Result<(), StoreError> {
+    fn add_event(&mut self, at: &HistoryItem, event: &VerifiedEvent, outcome: &Outcome) -> Result<(), StoreError> {
         self.named.extend(event.event().action.note());
         self.index(keys::event(&event.id(), &at.log), at.index, outcome.as_ref().err().copied())?;
         if let Ok(effect) = outcome {
-            self.add_effect(&at, effect);
+            self.add_effect(at, effect);
         }
         Ok(())
     }
