@@ -32,6 +32,9 @@ mod view;
 pub use error::ApiError;
 pub use serve::serve;
 
+/// Most requests that a listener answers at the same time.
+pub const REQUESTS_MAX: usize = 512;
+
 /// What the listeners read. They write none of it but metrics.
 pub struct App {
     /// The database.
@@ -54,6 +57,7 @@ pub struct App {
 
 /// The query listener: read only, safe to put on the internet.
 pub fn query(app: Arc<App>) -> Router {
+    let metrics = Arc::clone(&app.metrics);
     let router = Router::new()
         .route("/api", get(status::index))
         .route("/api/status", get(status::status))
@@ -64,17 +68,18 @@ pub fn query(app: Arc<App>) -> Router {
         .route("/api/event/{id}", get(event::event))
         .route("/api/federation", get(federation::federation))
         .fallback(error::no_route)
-        .with_state(Arc::clone(&app));
-    shell::public(router, &app.metrics)
+        .with_state(app);
+    shell::public(router, &metrics, REQUESTS_MAX)
 }
 
 /// The operator's listener: metrics and whether the node lives and is ready. Never public.
 pub fn admin(app: Arc<App>) -> Router {
+    let metrics = Arc::clone(&app.metrics);
     let router = Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .fallback(error::no_route)
-        .with_state(Arc::clone(&app));
-    shell::private(router, &app.metrics)
+        .with_state(app);
+    shell::private(router, &metrics, REQUESTS_MAX)
 }

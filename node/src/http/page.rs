@@ -1,5 +1,5 @@
 //! Query strings and bodies, read strictly.
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 
 use super::ApiError;
@@ -51,6 +51,10 @@ impl Params {
 
 /// The whole body, if it is not too long.
 pub(super) async fn body(body: Body) -> Result<Bytes, ApiError> {
-    let too_large = |_| ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE);
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(too_large)
+    let too_large = || ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE);
+    // What a client announces is refused before it is read.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| too_large())
 }

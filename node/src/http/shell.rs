@@ -17,8 +17,6 @@ use super::ApiError;
 use super::error::PROBLEM;
 use crate::metrics::Metrics;
 
-/// Most requests that a listener answers at the same time.
-pub(super) const REQUESTS_MAX: usize = 512;
 /// How long a request may take, its body included.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Longest request id that is taken over from a client, in bytes.
@@ -26,48 +24,43 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Lets requests in, as many as may be.
-struct Gate {
-    places: Semaphore,
-    metrics: Arc<Metrics>,
-}
-
-/// Around a listener that strangers' browsers read.
-pub(super) fn public(router: Router, metrics: &Arc<Metrics>) -> Router {
+/// Around a listener that strangers' browsers read; `places` is how many requests it answers at a time.
+pub(super) fn public(router: Router, metrics: &Arc<Metrics>, places: usize) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, REQUEST_ID])
         .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID]);
-    let inner = router.layer(middleware::from_fn(finish)).layer(CompressionLayer::new()).layer(cors);
-    gated(inner, metrics)
+    inner(router, places).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
 /// Around a listener for the operator's own programs.
-pub(super) fn private(router: Router, metrics: &Arc<Metrics>) -> Router {
-    gated(router.layer(middleware::from_fn(finish)).layer(CompressionLayer::new()), metrics)
+pub(super) fn private(router: Router, metrics: &Arc<Metrics>, places: usize) -> Router {
+    inner(router, places).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
-fn gated(router: Router, metrics: &Arc<Metrics>) -> Router {
-    let gate = Arc::new(Gate { places: Semaphore::new(REQUESTS_MAX), metrics: Arc::clone(metrics) });
-    router.layer(middleware::from_fn_with_state(gate, enter))
+fn inner(router: Router, places: usize) -> Router {
+    let gate = middleware::from_fn_with_state(Arc::new(Semaphore::new(places)), limit);
+    router.layer(gate).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
 }
 
-/// Outermost: place, time limit, request id, metrics.
-async fn enter(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+/// Request id and metrics, whatever the answer.
+async fn outer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let id = request_id(request.headers());
-    let mut response = match gate.places.try_acquire() {
-        Err(_) => ApiError::overloaded().into_response(),
-        Ok(_place) => tokio::time::timeout(REQUEST_TIME, next.run(request))
-            .await
-            .unwrap_or_else(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT).into_response()),
-    };
+    let mut response = next.run(request).await;
     response.headers_mut().insert(REQUEST_ID, id);
-    gate.metrics.request(&route, response.status().as_u16(), begin.elapsed().as_secs_f64());
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    metrics.request(route, response.status().as_u16(), begin.elapsed().as_secs_f64());
     response
+}
+
+/// A place for the request, or none at once; and an end to its time.
+async fn limit(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = places.try_acquire() else { return ApiError::overloaded().into_response() };
+    let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
+    answer.unwrap_or_else(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT).into_response())
 }
 
 /// The client's id if it is a plain word, else a random one.
@@ -84,7 +77,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// Innermost: errors of the framework become ours, answers get their validators.
+/// Errors of the framework become ours, answers get their validators.
 async fn finish(request: Request, next: Next) -> Response {
     let none_match = request.headers().get(header::IF_NONE_MATCH).cloned();
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);

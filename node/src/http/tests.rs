@@ -131,7 +131,7 @@ impl World {
     }
 
     fn register(&mut self, home: &str, name: &str, by: &SecretKey, bio: Option<&str>) -> IdentityId {
-        let note = bio.map(|bio| note(Note { bio: Some(bio.to_owned()), ..Note::default() }));
+        let note = bio.map(|bio| note(&Note { bio: Some(bio.to_owned()), ..Note::default() }));
         let hash = note.as_ref().map(|(hash, _)| *hash);
         let (home_id, name) = (domain(home), name.parse().unwrap());
         let action = Action::Register { home: home_id, name, key: by.public(), next: None, note: hash };
@@ -238,7 +238,7 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
     app.store.commit(&[commit]).unwrap();
 }
 
-fn note(note: Note) -> (NoteHash, String) {
+fn note(note: &Note) -> (NoteHash, String) {
     let text = note.text();
     (note_hash(text.as_bytes()), text)
 }
@@ -295,7 +295,7 @@ async fn a_profile_has_the_shape_that_clients_of_mlauth_read() {
     let provider = world.register("alpha.example", "mloverflow", &service, None);
     world.admit(provider);
     let said =
-        note(Note { reason: Some("helped".into()), reference: Some("https://x.example/1".into()), ..Note::default() });
+        note(&Note { reason: Some("helped".into()), reference: Some("https://x.example/1".into()), ..Note::default() });
     let first = world.attest((&service, provider), id, 5, Some(said.0));
     world.app.store.put_notes(&[said]).unwrap();
     let taken_back = world.attest((&service, provider), id, 4, None);
@@ -591,6 +591,9 @@ async fn a_login_is_refused_for_one_reason() {
     }
     let long = world.verify(&says(&"x".repeat(64 << 10))).await;
     assert_eq!((long.status, problem(&long).as_str()), (413, "body_too_large"));
+    let announced = Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>("x".repeat(1 << 10))));
+    let endless = Request::post("/api/verify").body(announced).unwrap();
+    assert_eq!(world.query().oneshot(endless).await.unwrap().status(), 413);
 }
 
 #[tokio::test]
@@ -619,7 +622,7 @@ async fn an_event_comes_with_a_receipt_that_holds() {
     let (_, cosignatures) = proof.verify(&entry, |origin| node_key(&origin.operator), node_key).unwrap();
     assert_eq!((proof.index, cosignatures.len()), (2, 2));
 
-    world.app.store.redact_note(&note(Note { bio: Some("maps things".into()), ..Note::default() }).0).unwrap();
+    world.app.store.redact_note(&note(&Note { bio: Some("maps things".into()), ..Note::default() }).0).unwrap();
     let event = world.get(&path).await.json();
     assert_eq!((&event["note"]["text"], &event["note"]["redacted"]), (&Value::Null, &json!(true)));
     let profile = world.profile("swift-core-maps").await;
@@ -630,8 +633,11 @@ async fn an_event_comes_with_a_receipt_that_holds() {
     }
 }
 
+/// Parameters of a query.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// A query string of these pairs, everything but letters and digits escaped.
-fn form(pairs: &[(&str, &str)]) -> String {
+fn form(pairs: Pairs<'_>) -> String {
     let escape = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     pairs.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect::<Vec<_>>().join("&")
 }
@@ -645,8 +651,8 @@ async fn templates_are_canonical_texts() {
     let did = format!("did:agent:beta.example:{}", &there[..32]);
     let (pem, new) = (pem(&agent(3)), agent(3).public().to_string());
     let (day, zero) = ("2026-11-22", "0".repeat(64));
-    let template = async |pairs: &[(&str, &str)]| world.get(&format!("/api/event/template?{}", form(pairs))).await;
-    let table: [(&[(&str, &str)], Kind, &[String]); 7] = [
+    let template = async |pairs: Pairs<'_>| world.get(&format!("/api/event/template?{}", form(pairs))).await;
+    let table: [(Pairs<'_>, Kind, &[String]); 7] = [
         (
             &[("kind", "register"), ("name", "new-agent"), ("key", &pem)],
             Kind::Register,
@@ -715,7 +721,7 @@ async fn templates_are_canonical_texts() {
         }
     }
     let long = "x".repeat(64);
-    let bad: [(&[(&str, &str)], u16, &str, &str); 10] = [
+    let bad: [(Pairs<'_>, u16, &str, &str); 10] = [
         (&[], 400, "missing_field", "kind"),
         (&[("kind", "adopt")], 400, "bad_value", "kind"),
         (&[("kind", "register"), ("name", "new-agent")], 400, "missing_field", "key"),
@@ -843,6 +849,20 @@ async fn every_answer_has_the_headers_around_it() {
             (405, "method_not_allowed", allow)
         );
     }
+}
+
+#[tokio::test]
+async fn a_full_listener_says_so_at_once() {
+    let world = World::new(None);
+    let bare = Router::new().route("/slow", axum::routing::get(std::future::pending::<()>));
+    let full = super::shell::public(bare, &world.app.metrics, 1);
+    let waiting = tokio::spawn(ask(full.clone(), Method::GET, "/slow", &[], ""));
+    tokio::task::yield_now().await;
+    let answer = ask(full, Method::GET, "/slow", &[("origin", "https://x.example")], "").await;
+    assert_eq!((answer.status, problem(&answer).as_str()), (503, "overloaded"));
+    assert_eq!((answer.header("retry-after"), answer.header("cache-control")), ("1", "no-store"));
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    waiting.abort();
 }
 
 #[tokio::test]
