@@ -106,8 +106,15 @@ impl Net {
         }
     }
 
+    /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
     async fn start(&mut self, i: usize) {
-        let running = launch(self.config(i)).await.unwrap();
+        let running = eventually("the ports are free", || async {
+            match launch(self.config(i)).await {
+                Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
+                started => Ok(started.unwrap()),
+            }
+        })
+        .await;
         self.nodes[i] = Some(running);
     }
 
