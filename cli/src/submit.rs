@@ -1,0 +1,242 @@
+//! Handing events in at a node, and believing nothing that the node says without proof.
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fama_ledger::codec;
+use fama_ledger::entry::{Body, Entry, SignedEvent};
+use fama_ledger::event::{Action, Event};
+use fama_ledger::id::{Domain, TreeRoot};
+use fama_ledger::limits::ENTRY_BYTES_MAX;
+use fama_ledger::log::Head;
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::proof::TlogProof;
+use fama_ledger::time::Millis;
+use fama_node::clock;
+use fama_node::network::wire::{
+    Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
+};
+
+use crate::failure::Failure;
+use crate::stub::Client;
+
+/// How long a connection may take before the next address is tried.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a node is asked whether something is final by now.
+pub const POLL: Duration = Duration::from_millis(250);
+
+/// An event of which it is proven that a log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// What the node answered.
+    pub receipt: Receipt,
+    /// When the log took it in.
+    pub time: Millis,
+    /// The head that the proof leads to, signed by the log's owner.
+    pub head: Head,
+    /// Who cosigned that head.
+    pub cosigned_by: Vec<Domain>,
+}
+
+/// The operators whose cosignatures make a log's entries final, and how far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certified {
+    /// Entries below this index are final.
+    pub size: u64,
+    /// Each operator's newest cosigned size.
+    pub sizes: BTreeMap<Domain, u64>,
+}
+
+/// An open connection to a node.
+pub struct Door<'a> {
+    manifest: &'a Manifest,
+    client: Client,
+}
+
+/// The addresses at which an event is best handed in: of the operator that takes it, then of the others.
+#[must_use]
+pub fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
+    let home = home_log(manifest, event).map(|log| log.operator);
+    let (mut first, mut others) = (Vec::new(), Vec::new());
+    for operator in manifest.operators() {
+        let list = if Some(&operator.name) == home.as_ref() { &mut first } else { &mut others };
+        list.extend(operator.addresses.iter().cloned());
+    }
+    first.append(&mut others);
+    first
+}
+
+/// The log that should take an event.
+fn home_log(manifest: &Manifest, event: &Event) -> Option<LogId> {
+    let place = event.action.place();
+    match event.action {
+        Action::Admit { .. } | Action::Dismiss { .. } => manifest.operator(place).map(|operator| operator.log()),
+        _ => manifest.homes().get(place).cloned(),
+    }
+}
+
+impl<'a> Door<'a> {
+    /// Connects to the first of these multiaddresses that answers.
+    ///
+    /// # Errors
+    /// `unreachable` if none does.
+    pub async fn open(manifest: &'a Manifest, addresses: &[String]) -> Result<Self, Failure> {
+        let mut tried = Vec::new();
+        for address in addresses {
+            match connect(manifest, address).await {
+                Ok(client) => return Ok(Self { manifest, client }),
+                Err(failure) => tried.push(format!("{address}: {}", failure.message)),
+            }
+        }
+        let message = if tried.is_empty() { "no address to try".to_owned() } else { tried.join("; ") };
+        Err(Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another"))
+    }
+
+    /// Hands in a submission and checks the proof that comes back.
+    ///
+    /// # Errors
+    /// Why the log refused it; `receipt` if the proof does not hold.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, Failure> {
+        let signed = submission.signed.clone();
+        let request = SubmitRequest { forwarded: false, submissions: vec![submission] };
+        let response = within(ANSWER_TIMEOUT, self.client.submit(request)).await?;
+        match response.0.into_iter().next() {
+            Some(SubmitResult::Accepted(receipt)) => check_receipt(self.manifest, &signed, receipt),
+            Some(SubmitResult::Refused(refusal)) => Err(refusal.into()),
+            None => Err(Failure::new("receipt", "the node gave no answer to the submission")),
+        }
+    }
+
+    /// How far a log is final, by signatures that were checked here.
+    ///
+    /// # Errors
+    /// `equivocation`; what keeps the node from answering.
+    pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
+        // An asker that holds nothing.
+        let nothing = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
+        match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
+            SyncResponse::Frontier(frontier) => {
+                let found = frontier.logs.iter().find(|frontier| frontier.log == *log);
+                found.map_or(Ok(Certified::default()), |frontier| certified(self.manifest, frontier))
+            }
+            SyncResponse::Refused(refusal) => Err(refusal.into()),
+            _ => Err(Failure::new("wrong_answer", "the node answered something else than was asked")),
+        }
+    }
+
+    /// Waits until the entry at `index` of `log` is final, telling `progress` each time how far it is.
+    ///
+    /// # Errors
+    /// `not_final` after `timeout`.
+    pub async fn wait_final(
+        &self,
+        log: &LogId,
+        index: u64,
+        timeout: Duration,
+        mut progress: impl FnMut(&Certified),
+    ) -> Result<Certified, Failure> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let certified = self.certified(log).await?;
+            progress(&certified);
+            if certified.size > index {
+                return Ok(certified);
+            }
+            if Instant::now() + POLL > deadline {
+                let message = format!("in the log, but not final after {} s", timeout.as_secs());
+                return Err(Failure::new("not_final", message)
+                    .hint("fewer than a quorum of operators cosigned it so far; `fama event ID` tells later"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+async fn connect(manifest: &Manifest, address: &str) -> Result<Client, Failure> {
+    let address = address.parse().map_err(|error| Failure::new("bad_address", error).about(address))?;
+    within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), address)).await
+}
+
+/// Bounds the time of an exchange.
+async fn within<T, E: std::fmt::Display>(
+    timeout: Duration,
+    exchange: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(timeout, exchange).await {
+        Ok(result) => result.map_err(|error| Failure::new("connection", error)),
+        Err(_) => Err(Failure::new("timeout", format!("no answer within {} s", timeout.as_secs()))),
+    }
+}
+
+fn unproven(what: impl ToString) -> Failure {
+    Failure::new("receipt", what).hint("the node's answer proves nothing: ask another one with --node")
+}
+
+/// Checks that a receipt proves that a log of the manifest holds this event, and that it is the log
+/// that takes such events; a revocation counts in any.
+///
+/// # Errors
+/// `receipt`, or what is wrong with the proof.
+pub fn check_receipt(manifest: &Manifest, signed: &SignedEvent, receipt: Receipt) -> Result<Accepted, Failure> {
+    let home = home_log(manifest, &signed.event);
+    if home.as_ref() != Some(&receipt.log) && !matches!(signed.event.action, Action::Revoke { .. }) {
+        return Err(unproven(format!("it is in the log {}, where it has no effect", receipt.log)));
+    }
+    let entry: Entry = codec::decode(&receipt.entry, ENTRY_BYTES_MAX).map_err(unproven)?;
+    let same = matches!(&entry.body, Body::Event(held) if held.event == signed.event);
+    if !same || receipt.event != signed.event.id() {
+        return Err(unproven("it is about another event"));
+    }
+    let (head, cosigned_by) = check_proof(manifest, &receipt)?;
+    Ok(Accepted { time: entry.time, head, cosigned_by, receipt })
+}
+
+/// Checks a receipt's proof against the manifest's keys; gives the proven head and its cosigners.
+fn check_proof(manifest: &Manifest, receipt: &Receipt) -> Result<(Head, Vec<Domain>), Failure> {
+    let proof: TlogProof = receipt.proof.parse().map_err(unproven)?;
+    let origin = manifest.origin(&receipt.log);
+    let owner = manifest.operator(&receipt.log.operator).filter(|owner| owner.log() == receipt.log);
+    let (signed, cosignatures) = proof
+        .verify(
+            &receipt.entry,
+            |named| owner.filter(|_| *named == origin).map(|owner| owner.node_key),
+            |name| manifest.operator(name).map(|operator| operator.node_key),
+        )
+        .map_err(unproven)?;
+    if proof.index != receipt.index {
+        return Err(unproven("the proof is about another entry"));
+    }
+    let cosigned_by = cosignatures.into_iter().map(|cosignature| cosignature.operator).collect();
+    Ok((signed.checkpoint().head, cosigned_by))
+}
+
+/// How far a log is final by what a node knows of it: the size that a quorum cosigned. Signatures
+/// that don't hold count nothing.
+///
+/// Whether the cosigned heads extend one another is what their cosigners vouch for; seen here is only
+/// when two of one size differ.
+///
+/// # Errors
+/// `equivocation`
+pub fn certified(manifest: &Manifest, frontier: &LogFrontier) -> Result<Certified, Failure> {
+    let (mut sizes, mut roots): (BTreeMap<Domain, u64>, BTreeMap<u64, TreeRoot>) = Default::default();
+    for cosigned in &frontier.cosigned {
+        let Some(operator) = manifest.operator(&cosigned.cosignature.operator) else { continue };
+        let Ok(signed) = cosigned.signed.verify(manifest, &frontier.log) else { continue };
+        if cosigned.cosignature.verify(signed.checkpoint(), &operator.node_key).is_err() {
+            continue;
+        }
+        let head = signed.checkpoint().head;
+        if *roots.entry(head.size).or_insert(head.root) != head.root {
+            let message = format!("{} signed two heads of size {}", frontier.log, head.size);
+            return Err(Failure::new("equivocation", message).hint("tell the federation's operators"));
+        }
+        let size = sizes.entry(operator.name.clone()).or_default();
+        *size = head.size.max(*size);
+    }
+    let mut sorted: Vec<u64> = sizes.values().copied().collect();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let size = sorted.get(manifest.quorum().saturating_sub(1)).copied().unwrap_or_default();
+    Ok(Certified { size, sizes })
+}
