@@ -119,7 +119,7 @@ mod tests {
         let table = [
             ("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}", ""),
             (
-                "HTTP/1.1 404 N\r\ncontent-length: 39\r\n\r\n{\"code\":\"unknown_identity\",\"error\":\"no\"}",
+                "HTTP/1.1 404 N\r\ncontent-length: 40\r\n\r\n{\"code\":\"unknown_identity\",\"error\":\"no\"}",
                 "unknown_identity",
             ),
             ("HTTP/1.1 500 N\r\ncontent-length: 2\r\n\r\nno", "no_node"),

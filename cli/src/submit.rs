@@ -240,3 +240,131 @@ pub fn certified(manifest: &Manifest, frontier: &LogFrontier) -> Result<Certifie
     let size = sorted.get(manifest.quorum().saturating_sub(1)).copied().unwrap_or_default();
     Ok(Certified { size, sizes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::author::{self, Draft};
+    use crate::federation::{Plan, Ports, Seat, create};
+    use crate::files::{draw_key, read_key};
+    use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
+    use fama_ledger::key::Curve;
+    use fama_ledger::log::{MemoryTiles, Tree, leaf_hash, prove_inclusion};
+    use fama_ledger::manifest::Policy;
+    use fama_ledger::secret::SecretKey;
+    use fama_node::network::wire::{CosignedHead, SignedHead};
+
+    struct World {
+        manifest: Manifest,
+        keys: Vec<SecretKey>,
+    }
+
+    impl World {
+        fn new(n: usize) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let seat = |i| Seat::local(format!("op{i}.example").parse().unwrap(), i, Ports::default()).unwrap();
+            let plan = Plan { name: "T".to_owned(), seats: (0..n).map(seat).collect(), policy: Policy::recommended(n) };
+            let created = create(&plan, dir.path()).unwrap();
+            let keys = created.folders.iter().map(|(_, folder)| read_key(&folder.join("node.pem")).unwrap()).collect();
+            Self { manifest: created.manifest, keys }
+        }
+
+        fn log(&self, i: usize) -> LogId {
+            self.manifest.operators()[i].log()
+        }
+
+        fn submission(&self) -> SignedEvent {
+            let key = draw_key(Curve::Secp256k1).unwrap();
+            let (home, name) = (self.log(0).operator, "swift".parse().unwrap());
+            let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+            let event = author::event(self.manifest.federation(), action).unwrap();
+            Draft::new(event, &key).sign().unwrap().signed
+        }
+
+        fn head(&self, i: usize, size: u64, root: u8) -> SignedCheckpoint {
+            let head = Head { size, root: TreeRoot([root; 32]) };
+            let checkpoint = Checkpoint { origin: self.manifest.origin(&self.log(i)), head };
+            SignedCheckpoint::sign(checkpoint, self.keys[i].ed25519().unwrap())
+        }
+
+        /// The head of log 0 of this size, cosigned by operator `i`.
+        fn cosigned(&self, i: usize, size: u64, root: u8) -> CosignedHead {
+            let signed = self.head(0, size, root);
+            let key = self.keys[i].ed25519().unwrap();
+            let cosignature = Cosignature::sign(signed.checkpoint(), self.log(i).operator, key, 1);
+            CosignedHead { signed: SignedHead::of(&signed), cosignature }
+        }
+
+        /// A receipt of log `i`, whose second entry is the event.
+        fn receipt(&self, i: usize, signed: &SignedEvent) -> Receipt {
+            let entry = codec::encode(&Entry { time: Millis(5), body: Body::Event(signed.clone()) });
+            let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
+            tiles.write(tree.append([leaf_hash(b"first"), leaf_hash(&entry)]));
+            let checkpoint = Checkpoint { origin: self.manifest.origin(&self.log(i)), head: tree.head() };
+            let owner = SignedCheckpoint::sign(checkpoint, self.keys[i].ed25519().unwrap());
+            let note = checkpoint::note(&owner, &self.manifest.operators()[i].node_key, &[]);
+            let proof = TlogProof { index: 1, path: prove_inclusion(1, 2, &tiles).unwrap(), checkpoint: note };
+            let log = self.log(i);
+            Receipt { event: signed.event.id(), log, index: 1, known: false, entry, proof: proof.to_string() }
+        }
+    }
+
+    #[test]
+    fn a_receipt_proves_one_event_in_its_log() {
+        let (world, stranger) = (World::new(2), World::new(2));
+        let (signed, other) = (world.submission(), world.submission());
+        let good = world.receipt(0, &signed);
+        let accepted = check_receipt(&world.manifest, &signed, good.clone()).unwrap();
+        assert_eq!((accepted.time, accepted.head.size), (Millis(5), 2));
+        let bad = [
+            world.receipt(1, &signed),
+            world.receipt(0, &other),
+            stranger.receipt(0, &signed),
+            Receipt { entry: world.receipt(0, &other).entry, ..good.clone() },
+            Receipt { proof: world.receipt(0, &other).proof, ..good.clone() },
+            Receipt { proof: world.receipt(1, &signed).proof, ..good.clone() },
+            Receipt { index: 0, ..good.clone() },
+            Receipt { event: other.event.id(), ..good.clone() },
+            Receipt { entry: Vec::new(), ..good.clone() },
+            Receipt { proof: String::new(), ..good },
+        ];
+        for receipt in bad {
+            assert_eq!(check_receipt(&world.manifest, &signed, receipt).unwrap_err().code, "receipt");
+        }
+    }
+
+    #[test]
+    fn final_is_what_a_quorum_cosigned() {
+        let (world, stranger) = (World::new(4), World::new(4));
+        let size = |cosigned: Vec<CosignedHead>| {
+            let frontier = LogFrontier { log: world.log(0), size: 99, newest: None, cosigned };
+            certified(&world.manifest, &frontier).map(|certified| certified.size).map_err(|failure| failure.code)
+        };
+        let by = |i, n| world.cosigned(i, n, u8::try_from(n).unwrap());
+        assert_eq!(size(vec![]), Ok(0));
+        assert_eq!(size(vec![by(0, 9), by(1, 9)]), Ok(0));
+        assert_eq!(size(vec![by(0, 9), by(1, 9), by(1, 9)]), Ok(0), "an operator counts once");
+        assert_eq!(size(vec![by(0, 9), by(1, 7), by(2, 5)]), Ok(5));
+        assert_eq!(size(vec![by(0, 9), by(1, 7), by(2, 5), by(3, 8)]), Ok(7));
+        assert_eq!(size(vec![by(0, 9), by(1, 7), stranger.cosigned(2, 5, 5)]), Ok(0), "another federation's keys");
+        let mut forged = by(2, 9);
+        forged.cosignature.operator = world.log(3).operator;
+        assert_eq!(size(vec![by(0, 9), by(1, 7), forged]), Ok(0), "another operator's name");
+        assert_eq!(size(vec![by(0, 9), world.cosigned(1, 9, 8)]), Err("equivocation".to_owned()));
+    }
+
+    #[test]
+    fn the_home_is_asked_first() {
+        let world = World::new(3);
+        let event = world.submission().event;
+        let all = addresses(&world.manifest, &event);
+        assert_eq!((all.len(), all[0].as_str()), (6, "/ip4/127.0.0.1/tcp/4001"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there() {
+        let world = World::new(1);
+        let failure = Door::open(&world.manifest, &["nonsense".to_owned()]).await.err().unwrap();
+        assert_eq!(failure.code, "unreachable");
+    }
+}

@@ -1,4 +1,6 @@
 //! `fama status`
+use serde_json::Value;
+
 use super::agent::text;
 use crate::failure::Failure;
 use crate::query::{self, Query};
@@ -20,18 +22,26 @@ pub struct Args {
 /// Does it.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let status = Query::new(&args.query).get(&["status"], &[])?;
-    let names = [
-        "status",
-        "operator",
-        "federation",
-        "manifest_version",
-        "node_version",
-        "fresh",
-        "state_id",
-        "frontier",
-        "certified",
-    ];
-    let lines = names.into_iter().map(|name| (name, text(&status[name]))).filter(|(_, value)| !value.is_empty());
-    let people = Table(lines.collect());
+    let people = table(&status);
     terminal.answer(&status, people)
+}
+
+fn table(status: &Value) -> Table {
+    let federation = &status["federation"];
+    let operator = if status["operator"].is_string() { text(&status["operator"]) } else { "none: a mirror".to_owned() };
+    let freshness = if status["fresh"] == true { "up to date" } else { "behind, or out of touch with the others" };
+    let mut lines = vec![
+        ("status", format!("{}, {freshness}", text(&status["status"]))),
+        ("operator", operator),
+        ("federation", format!("{} {}", text(&federation["name"]), text(&federation["id"]))),
+        ("manifest", format!("version {}", text(&status["manifest_version"]))),
+        ("software", text(&status["node_version"])),
+        ("heard", format!("{} of {} operators", text(&status["operators_heard"]), text(&status["operators"]))),
+        ("state", text(&status["state_id"])),
+    ];
+    for (log, size) in status["frontier"].as_object().into_iter().flatten() {
+        let certified = text(&status["certified"][log]);
+        lines.push(("log", format!("{}: {} entries, {certified} final", text(&log.as_str().into()), text(size))));
+    }
+    Table(lines)
 }
