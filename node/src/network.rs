@@ -1,2 +1,337 @@
 //! libp2p: who is connected, what is asked and answered, what is gossiped.
+//!
+//! One task owns the swarm; [`Network`] is a handle that talks to it over bounded queues, and the task tells the node
+//! what happens over the bounded queue given to [`start`]. It never waits for the node: a request that finds that
+//! queue full is answered `busy`, gossip is forgotten.
+mod behaviour;
+pub mod client;
+mod codec;
+mod dialer;
+mod gate;
+mod inbound;
+mod limits;
+mod presence;
+mod score;
+mod swarm;
+#[cfg(test)]
+mod tests;
 pub mod wire;
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use fama_ledger::id::FederationId;
+use libp2p::identity;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+pub use dialer::Peer;
+pub use libp2p::gossipsub::MessageId;
+pub use libp2p::{Multiaddr, PeerId};
+use wire::{Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+
+/// Log filter directives that keep libp2p's own crates from logging above what strangers may cause.
+///
+/// They warn, for example, about each stream beyond a limit; what matters is logged here.
+pub const LOG_DIRECTIVES: &str = "libp2p=error,multistream_select=error,quinn=error,yamux=error";
+
+/// What a node's network needs to know.
+pub struct NetworkConfig {
+    /// The node key, or a mirror's own key: determines the peer id.
+    pub key: ed25519_dalek::SigningKey,
+    /// Topics and protocols carry it; peers of others are not talked to.
+    pub federation: FederationId,
+    /// Where to listen; port 0 takes any.
+    pub listen: Vec<Multiaddr>,
+    /// The operators: dialled for ever while not connected, let in beyond the limits for strangers.
+    pub dial: Vec<Peer>,
+}
+
+/// What the network tells the node.
+#[derive(Debug)]
+pub enum Event {
+    /// A node of this federation is connected. Its requests may come before this.
+    PeerUp {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Its last connection is gone.
+    PeerDown {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A sync request to answer.
+    Sync {
+        /// Who asks.
+        peer: PeerId,
+        /// What.
+        request: SyncRequest,
+        /// Where the answer goes.
+        reply: Reply<SyncResponse>,
+    },
+    /// Submissions to answer.
+    Submit {
+        /// Who asks.
+        peer: PeerId,
+        /// From where, if the connection shows an IP address.
+        address: Option<IpAddr>,
+        /// What.
+        request: SubmitRequest,
+        /// Where the answer goes.
+        reply: Reply<SubmitResponse>,
+    },
+    /// Gossip that decodes; it travels on only after [`Network::verdict`] accepts it, within some ten seconds.
+    Gossip {
+        /// The neighbour that sent it: at fault for its content, author or not.
+        peer: PeerId,
+        /// Names it for the verdict.
+        id: MessageId,
+        /// What.
+        gossip: Gossip,
+    },
+}
+
+/// Where the answer to one request goes. Dropped without one, it closes the stream.
+pub struct Reply<T>(oneshot::Sender<T>);
+
+impl<T> Reply<T> {
+    /// Answers. Does nothing if the asker is gone or its time is up.
+    pub fn send(self, answer: T) {
+        let _ = self.0.send(answer);
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// What the node thinks of a gossip message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Pass it on.
+    Accept,
+    /// Not new or not usable now; nobody's fault.
+    Ignore,
+    /// It can never be valid; costs its sender score.
+    Reject,
+}
+
+/// Why the network did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// An address to listen on cannot be taken.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Neither `/ip4|ip6/…/tcp/…` nor `/ip4|ip6/…/udp/…/quic-v1`.
+    #[error("cannot listen on {address}: want /ip4/…/tcp/… or /ip4/…/udp/…/quic-v1, or the same with ip6")]
+    Address {
+        /// The address.
+        address: Multiaddr,
+    },
+    /// The encryption layer could not be set up.
+    #[error("encryption layer: {0}")]
+    Setup(String),
+}
+
+impl NetworkError {
+    /// Stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Listen { cause, .. } => match cause.kind() {
+                io::ErrorKind::AddrInUse => "address_in_use",
+                io::ErrorKind::AddrNotAvailable => "address_not_available",
+                io::ErrorKind::PermissionDenied => "permission_denied",
+                _ => "listen",
+            },
+            Self::Address { .. } => "address_not_supported",
+            Self::Setup(_) => "setup",
+        }
+    }
+}
+
+/// Why a request got no answer. Whether the peer has seen it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No connection to the peer.
+    #[error("not connected")]
+    NotConnected,
+    /// No answer within the request timeout.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The peer does not speak this federation's protocol.
+    #[error("the peer does not speak this federation's protocol")]
+    Unsupported,
+    /// The connection or the stream ended without an answer.
+    #[error("closed without an answer: {0}")]
+    Closed(String),
+    /// The answer is too long or does not decode: the peer's fault.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+    /// The request is longer than the protocol allows: our fault.
+    #[error("request too long: {0}")]
+    TooLong(String),
+    /// The network was stopped.
+    #[error("the network is stopped")]
+    Stopped,
+}
+
+impl RequestError {
+    /// Stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotConnected => "not_connected",
+            Self::TimedOut => "timed_out",
+            Self::Unsupported => "unsupported",
+            Self::Closed(_) => "closed",
+            Self::Malformed(_) => "malformed_answer",
+            Self::TooLong(_) => "too_long",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Where the result of a request goes. Keeps its turn until then, even if nobody waits for it any more.
+struct Answer<T> {
+    to: oneshot::Sender<Result<T, RequestError>>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl<T> Answer<T> {
+    fn send(self, result: Result<T, RequestError>) {
+        let _ = self.to.send(result);
+    }
+}
+
+/// What must arrive: senders wait for room.
+enum Command {
+    Sync(PeerId, SyncRequest, Answer<SyncResponse>),
+    Submit(PeerId, SubmitRequest, Answer<SubmitResponse>),
+    Connect(Multiaddr, oneshot::Sender<Result<PeerId, client::ClientError>>),
+    Operators(Vec<Peer>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What may be lost when the queue is full.
+enum Hint {
+    Publish(Box<Gossip>),
+    Verdict(MessageId, PeerId, Verdict),
+    Penalize(PeerId, &'static str),
+}
+
+/// The handle. When the last one is dropped, the network stops.
+#[derive(Clone)]
+pub struct Network {
+    commands: mpsc::Sender<Command>,
+    hints: mpsc::Sender<Hint>,
+    in_flight: Arc<Semaphore>,
+    listeners: Arc<RwLock<Vec<Multiaddr>>>,
+}
+
+/// The two ends of a handle's queues, for the task.
+struct Queues {
+    commands: mpsc::Receiver<Command>,
+    hints: mpsc::Receiver<Hint>,
+    listeners: Arc<RwLock<Vec<Multiaddr>>>,
+}
+
+/// Binds every listener, starts the swarm's task on the current tokio runtime and begins to dial.
+///
+/// # Errors
+/// [`NetworkError`]; nothing runs or listens then.
+pub async fn start(config: NetworkConfig, events: mpsc::Sender<Event>) -> Result<Network, NetworkError> {
+    let (network, queues) = Network::with_queues();
+    let NetworkConfig { key, federation, listen, dial } = config;
+    let mut task = swarm::Task::node(&key, federation, dial, events, queues)?;
+    task.listen(listen).await?;
+    tokio::spawn(task.run());
+    Ok(network)
+}
+
+impl Network {
+    fn with_queues() -> (Self, Queues) {
+        let (commands, command_queue) = mpsc::channel(limits::COMMANDS_MAX);
+        let (hints, hint_queue) = mpsc::channel(limits::HINTS_MAX);
+        let listeners = Arc::default();
+        let queues = Queues { commands: command_queue, hints: hint_queue, listeners: Arc::clone(&listeners) };
+        let in_flight = Arc::new(Semaphore::new(limits::IN_FLIGHT_MAX));
+        (Self { commands, hints, in_flight, listeners }, queues)
+    }
+
+    /// Asks a connected peer. Waits for its turn while too many requests are under way.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn sync(&self, peer: PeerId, request: SyncRequest) -> Result<SyncResponse, RequestError> {
+        self.ask(|answer| Command::Sync(peer, request, answer)).await
+    }
+
+    /// Submits to a connected peer. Waits for its turn while too many requests are under way.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn submit(&self, peer: PeerId, request: SubmitRequest) -> Result<SubmitResponse, RequestError> {
+        self.ask(|answer| Command::Submit(peer, request, answer)).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, RequestError> {
+        let turn = Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| RequestError::Stopped)?;
+        let (to, answered) = oneshot::channel();
+        self.commands.send(command(Answer { to, _turn: turn })).await.map_err(|_| RequestError::Stopped)?;
+        answered.await.map_err(|_| RequestError::Stopped)?
+    }
+
+    /// Tells every subscribed peer. Lost when the queue is full: gossip is a hint.
+    pub fn publish(&self, gossip: Gossip) {
+        let _ = self.hints.try_send(Hint::Publish(Box::new(gossip)));
+    }
+
+    /// Says what becomes of a gossip message; once per message. A rejected one costs `peer` score.
+    pub fn verdict(&self, id: MessageId, peer: PeerId, verdict: Verdict) {
+        let _ = self.hints.try_send(Hint::Verdict(id, peer, verdict));
+    }
+
+    /// Takes score from a peer that sent rubbish. Too much within a few minutes, and it is disconnected and refused
+    /// for some minutes; operators for a shorter time.
+    pub fn penalize(&self, peer: PeerId, code: &'static str) {
+        let _ = self.hints.try_send(Hint::Penalize(peer, code));
+    }
+
+    /// Replaces the operators to dial and to let in, after a new manifest. Closes no connection.
+    pub async fn set_operators(&self, operators: Vec<Peer>) {
+        let _ = self.commands.send(Command::Operators(operators)).await;
+    }
+
+    /// The addresses listened on, without the peer id, port 0 and wildcard hosts resolved.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<Multiaddr> {
+        self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes every connection and listener and returns when they are closed.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(done)).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+}
+
+/// The peer id of a node key.
+///
+/// # Panics
+/// Never: a verifying key is a valid point.
+#[must_use]
+pub fn peer_id(key: &ed25519_dalek::VerifyingKey) -> PeerId {
+    let key = identity::ed25519::PublicKey::try_from_bytes(key.as_bytes()).expect("a verifying key is a valid point");
+    identity::PublicKey::from(key).to_peer_id()
+}

@@ -1,0 +1,172 @@
+//! The protocols of a node put together, and the swarm under them.
+use std::collections::HashSet;
+
+use fama_ledger::id::FederationId;
+use libp2p::gossipsub::{
+    self, ConfigBuilder, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, ValidationMode,
+    WhitelistSubscriptionFilter,
+};
+use libp2p::identity::Keypair;
+use libp2p::request_response::{self, ProtocolSupport};
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+
+use super::codec::{Budget, Frames};
+use super::gate::Gate;
+use super::wire::{GOSSIP_BYTES_MAX, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use super::{NetworkError, limits};
+
+pub(super) type SyncFrames = Frames<SyncRequest, SyncResponse>;
+pub(super) type SubmitFrames = Frames<SubmitRequest, SubmitResponse>;
+type GossipBehaviour = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
+
+/// What a node of a federation calls its protocols.
+#[derive(Clone)]
+pub(super) struct Names {
+    /// What identify tells: equal within a federation, also for peers that only ask.
+    pub(super) federation: String,
+    pub(super) sync: StreamProtocol,
+    pub(super) submit: StreamProtocol,
+    pub(super) topic: IdentTopic,
+}
+
+impl Names {
+    pub(super) fn of(federation: &FederationId) -> Self {
+        let protocol = |name| {
+            StreamProtocol::try_from_owned(format!("/fama/{federation}/{name}/1")).expect("it begins with a slash")
+        };
+        Self {
+            federation: format!("fama/{federation}"),
+            sync: protocol("sync"),
+            submit: protocol("submit"),
+            topic: IdentTopic::new(format!("fama/{federation}/1")),
+        }
+    }
+}
+
+/// Whether a peer answers, or only asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Node,
+    Client,
+}
+
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    // First, so that nothing is allotted for a connection that it refuses.
+    pub(super) gate: Gate,
+    pub(super) identify: identify::Behaviour,
+    pub(super) ping: ping::Behaviour,
+    pub(super) gossip: Toggle<GossipBehaviour>,
+    pub(super) sync: request_response::Behaviour<SyncFrames>,
+    pub(super) submit: request_response::Behaviour<SubmitFrames>,
+}
+
+impl Behaviour {
+    fn new(key: &Keypair, names: &Names, role: Role, operators: HashSet<PeerId>) -> Self {
+        let budget = Budget::new(limits::PARTIAL_REQUESTS_KIB_MAX);
+        let support = match role {
+            Role::Node => ProtocolSupport::Full,
+            Role::Client => ProtocolSupport::Outbound,
+        };
+        let requests = request_response::Config::default()
+            .with_request_timeout(limits::REQUEST_TIMEOUT)
+            .with_max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX);
+        let sync = [(names.sync.clone(), support.clone())];
+        let submit = [(names.submit.clone(), support)];
+        Self {
+            gate: Gate::new(operators),
+            identify: identify::Behaviour::new(identify(key, names)),
+            ping: ping::Behaviour::new(
+                ping::Config::new().with_interval(limits::PING_INTERVAL).with_timeout(limits::PING_INTERVAL),
+            ),
+            gossip: (role == Role::Node).then(|| gossip(&names.topic)).into(),
+            sync: request_response::Behaviour::with_codec(Frames::new(budget.clone()), sync, requests.clone()),
+            submit: request_response::Behaviour::with_codec(Frames::new(budget), submit, requests),
+        }
+    }
+}
+
+fn identify(key: &Keypair, names: &Names) -> identify::Config {
+    identify::Config::new(names.federation.clone(), key.public())
+        .with_agent_version(concat!("fama/", env!("CARGO_PKG_VERSION")).to_owned())
+        // Only the manifest's addresses are dialled.
+        .with_cache_size(0)
+}
+
+/// BLAKE3 of the content, so that one message sent by two peers is one message.
+fn message_id(message: &gossipsub::Message) -> MessageId {
+    MessageId::from(&blake3::hash(&message.data).as_bytes()[..20])
+}
+
+/// Anonymous messages: what is in them carries its author's signature, and whoever passes on what is not valid is at
+/// fault itself, so the envelope needs neither a second signature nor a source. `Anonymous` is as strict as `Strict`:
+/// it refuses messages that have them.
+///
+/// Gossipsub's own peer score is off: one score per peer, for gossip and requests alike, is kept in `score`, and a
+/// small federation has too little traffic for delivery statistics to mean anything.
+///
+/// Up to some twelve nodes the mesh is everybody; beyond, flood publishing still brings a node's own messages to all
+/// its neighbours in one step, so the mesh only matters to those who are not connected to the author.
+fn gossip(topic: &IdentTopic) -> GossipBehaviour {
+    let config = ConfigBuilder::default()
+        .validation_mode(ValidationMode::Anonymous)
+        .validate_messages()
+        .message_id_fn(message_id)
+        .max_transmit_size(GOSSIP_BYTES_MAX + limits::GOSSIP_ENVELOPE_BYTES)
+        .flood_publish(true)
+        .mesh_outbound_min(2)
+        .mesh_n_low(4)
+        .mesh_n(8)
+        .mesh_n_high(12)
+        .heartbeat_initial_delay(std::time::Duration::from_secs(1))
+        // In heartbeats of a second: how long a verdict may take, and how long a message is offered again.
+        .history_length(10)
+        .history_gossip(3)
+        .duplicate_cache_time(std::time::Duration::from_secs(120))
+        .connection_handler_queue_len(limits::GOSSIP_QUEUE_MAX)
+        .max_publish_messages(limits::GOSSIP_MESSAGES_PER_WRITE_MAX)
+        .max_control_messages_sent(limits::GOSSIP_IDS_PER_HEARTBEAT_MAX)
+        .build()
+        .expect("constant parameters that a test builds");
+    let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
+    let mut behaviour = GossipBehaviour::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)
+        .expect("anonymous goes with the anonymous validation mode");
+    behaviour.subscribe(topic).expect("the only topic that the filter lets through");
+    behaviour
+}
+
+fn muxer() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(limits::STREAMS_MUXED_MAX as usize);
+    config
+}
+
+/// A swarm over TCP with Noise and Yamux, and over QUIC, on the current tokio runtime.
+pub(super) fn swarm(
+    key: &ed25519_dalek::SigningKey,
+    names: &Names,
+    role: Role,
+    operators: HashSet<PeerId>,
+) -> Result<Swarm<Behaviour>, NetworkError> {
+    let setup = |error: &dyn std::fmt::Display| NetworkError::Setup(error.to_string());
+    let key = Keypair::ed25519_from_bytes(key.to_bytes()).map_err(|error| setup(&error))?;
+    let transport = SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, muxer)
+        .map_err(|error| setup(&error))?
+        .with_quic_config(|mut config| {
+            config.max_concurrent_stream_limit = limits::STREAMS_MUXED_MAX;
+            config
+        });
+    let with_behaviour = transport
+        .with_behaviour(|key| Behaviour::new(key, names, role, operators))
+        .map_err(|error| setup(&error))?
+        .with_swarm_config(|config| {
+            config
+                .with_idle_connection_timeout(limits::IDLE_TIMEOUT)
+                .with_max_negotiating_inbound_streams(limits::NEGOTIATING_STREAMS_MAX)
+        });
+    Ok(with_behaviour.with_connection_timeout(limits::HANDSHAKE_TIMEOUT).build())
+}

@@ -1,0 +1,176 @@
+//! When to dial which operator: for ever while not connected, with growing, jittered pauses.
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use super::limits;
+
+/// A peer and where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Who must answer there.
+    pub peer_id: PeerId,
+    /// TCP or QUIC addresses; hosts may be `/dns`, `/dns4` or `/dns6` names.
+    pub addresses: Vec<Multiaddr>,
+}
+
+enum State {
+    /// Dial at this moment.
+    Waiting(Instant),
+    /// An attempt is under way.
+    Dialling,
+    /// Since then.
+    Connected(Instant),
+}
+
+struct Target {
+    addresses: Vec<Multiaddr>,
+    /// Since the last connection that lasted.
+    attempts: u32,
+    state: State,
+}
+
+/// All operators but ourselves. Knows nothing of sockets; time comes in as an argument.
+pub(super) struct Dialer {
+    own: PeerId,
+    targets: HashMap<PeerId, Target>,
+}
+
+impl Dialer {
+    pub(super) fn new(own: PeerId, peers: Vec<Peer>, now: Instant) -> Self {
+        let mut dialer = Self { own, targets: HashMap::new() };
+        dialer.set(peers, now, |_| false);
+        dialer
+    }
+
+    /// Replaces the peers; what is known of those that stay is kept.
+    pub(super) fn set(&mut self, peers: Vec<Peer>, now: Instant, connected: impl Fn(&PeerId) -> bool) {
+        let mut known = std::mem::take(&mut self.targets);
+        for Peer { peer_id, addresses } in peers.into_iter().filter(|peer| peer.peer_id != self.own) {
+            let state = if connected(&peer_id) { State::Connected(now) } else { State::Waiting(now) };
+            let (attempts, state) = known.remove(&peer_id).map_or((0, state), |old| (old.attempts, old.state));
+            self.targets.insert(peer_id, Target { addresses, attempts, state });
+        }
+    }
+
+    /// Who is to be dialled now; they count as being dialled from here on.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Peer> {
+        let mut due = Vec::new();
+        for (peer_id, target) in &mut self.targets {
+            if matches!(target.state, State::Waiting(at) if at <= now) {
+                target.state = State::Dialling;
+                due.push(Peer { peer_id: *peer_id, addresses: target.addresses.clone() });
+            }
+        }
+        due
+    }
+
+    /// When somebody is due next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let waiting = |target: &Target| if let State::Waiting(at) = target.state { Some(at) } else { None };
+        self.targets.values().filter_map(waiting).min()
+    }
+
+    /// A first connection, whoever dialled.
+    pub(super) fn connected(&mut self, peer: &PeerId, now: Instant) {
+        if let Some(target) = self.targets.get_mut(peer) {
+            target.state = State::Connected(now);
+        }
+    }
+
+    /// An attempt failed, or the last connection is gone. `random` spreads the redials of many nodes.
+    pub(super) fn lost(&mut self, peer: &PeerId, now: Instant, random: u32) {
+        let Some(target) = self.targets.get_mut(peer) else { return };
+        match target.state {
+            State::Connected(since) if now.saturating_duration_since(since) >= limits::STABLE_AFTER => {
+                target.attempts = 0;
+            }
+            _ => {}
+        }
+        target.state = State::Waiting(now + pause(target.attempts, random));
+        target.attempts = target.attempts.saturating_add(1);
+    }
+
+    /// An attempt failed; does nothing if there is a connection by now.
+    pub(super) fn failed(&mut self, peer: &PeerId, now: Instant, random: u32) {
+        if self.targets.get(peer).is_some_and(|target| matches!(target.state, State::Dialling)) {
+            self.lost(peer, now, random);
+        }
+    }
+}
+
+/// Between half and all of a pause that doubles up to a limit.
+fn pause(attempts: u32, random: u32) -> Duration {
+    let full = limits::REDIAL_MIN.saturating_mul(1 << attempts.min(16)).min(limits::REDIAL_MAX);
+    let half = full / 2;
+    half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// Replaces a host name by what the system resolves it to, at most [`limits::RESOLVED_MAX`] addresses.
+///
+/// An address without a name stays; a name that does not resolve gives none.
+pub(super) async fn resolve(address: &Multiaddr) -> Vec<Multiaddr> {
+    let wanted: fn(&IpAddr) -> bool = match address.iter().next() {
+        Some(Protocol::Dns(_)) => |_| true,
+        Some(Protocol::Dns4(_)) => IpAddr::is_ipv4,
+        Some(Protocol::Dns6(_)) => IpAddr::is_ipv6,
+        _ => return vec![address.clone()],
+    };
+    let Some(Protocol::Dns(host) | Protocol::Dns4(host) | Protocol::Dns6(host)) = address.iter().next() else {
+        return Vec::new();
+    };
+    let lookup = tokio::net::lookup_host((host.as_ref(), 0));
+    let Ok(Ok(found)) = tokio::time::timeout(limits::RESOLVE_TIMEOUT, lookup).await else {
+        return Vec::new();
+    };
+    let ips = found.map(|socket| socket.ip()).filter(wanted).take(limits::RESOLVED_MAX);
+    ips.filter_map(|ip| address.replace(0, |_| Some(ip.into()))).collect()
+}
+
+/// [`resolve`] for all addresses of a peer.
+pub(super) async fn resolve_all(peer: Peer) -> Peer {
+    let resolved = futures::future::join_all(peer.addresses.iter().map(resolve)).await;
+    Peer { peer_id: peer.peer_id, addresses: resolved.into_iter().flatten().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_begin_anew() {
+        let (own, peer, now) = (PeerId::random(), PeerId::random(), Instant::now());
+        let peers = [own, peer].map(|peer_id| Peer { peer_id, addresses: Vec::new() });
+        let mut dialer = Dialer::new(own, peers.to_vec(), now);
+        assert_eq!(dialer.next(), Some(now));
+        assert_eq!(dialer.due(now), [peers[1].clone()], "not ourselves");
+        assert_eq!(dialer.next(), None, "an attempt is under way");
+        for want in [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
+            dialer.failed(&peer, now, u32::MAX);
+            assert_eq!(dialer.next(), Some(now + Duration::from_millis(want)));
+            dialer.failed(&peer, now, u32::MAX);
+            dialer.due(now + Duration::from_secs(60));
+        }
+        dialer.connected(&peer, now);
+        dialer.failed(&peer, now, 0);
+        assert_eq!(dialer.next(), None, "connected");
+        dialer.lost(&peer, now, 0);
+        assert_eq!(dialer.next(), Some(now + Duration::from_secs(15)), "it did not last");
+        dialer.connected(&peer, now);
+        let later = now + limits::STABLE_AFTER;
+        dialer.lost(&peer, later, 0);
+        assert_eq!(dialer.next(), Some(later + Duration::from_millis(125)));
+        dialer.set(Vec::new(), later, |_| false);
+        assert_eq!(dialer.next(), None);
+    }
+
+    #[tokio::test]
+    async fn names_resolve() {
+        let resolve = async |text: &str| resolve(&text.parse().unwrap()).await;
+        assert_eq!(resolve("/dns4/localhost/tcp/7").await, ["/ip4/127.0.0.1/tcp/7".parse().unwrap()]);
+        assert_eq!(resolve("/ip4/192.0.2.7/tcp/7").await, ["/ip4/192.0.2.7/tcp/7".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,302 @@
+//! Who may connect, and whose connections stay open while idle.
+//!
+//! In place of libp2p's own connection limits: those keep an entry for every peer id ever seen, and know neither
+//! addresses nor operators.
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use libp2p::core::transport::PortUse;
+use libp2p::core::upgrade::DeniedUpgrade;
+use libp2p::core::{ConnectedPoint, Endpoint};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::handler::ConnectionEvent;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+    NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId};
+
+use super::limits;
+use super::score::Bans;
+
+/// Why a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("banned for a while")]
+    Banned,
+    #[error("too many connections within their handshake")]
+    Pending,
+    #[error("too many connections of this address")]
+    Address,
+    #[error("too many connections of this peer")]
+    Peer,
+    #[error("too many connections of strangers")]
+    Strangers,
+}
+
+struct Connection {
+    peer: PeerId,
+    block: Option<IpAddr>,
+    kept: bool,
+}
+
+/// Counts connections and refuses those beyond a limit, and those of banned peers.
+pub(super) struct Gate {
+    operators: HashSet<PeerId>,
+    bans: Bans,
+    pending: HashMap<ConnectionId, Option<IpAddr>>,
+    open: HashMap<ConnectionId, Connection>,
+    to_keep: VecDeque<(PeerId, ConnectionId)>,
+}
+
+impl Gate {
+    pub(super) fn new(operators: HashSet<PeerId>) -> Self {
+        Self {
+            operators,
+            bans: Bans::default(),
+            pending: HashMap::new(),
+            open: HashMap::new(),
+            to_keep: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn set_operators(&mut self, operators: HashSet<PeerId>) {
+        self.operators = operators;
+    }
+
+    pub(super) fn is_operator(&self, peer: &PeerId) -> bool {
+        self.operators.contains(peer)
+    }
+
+    /// Refuses new connections of a peer for a while; closes none.
+    pub(super) fn ban(&mut self, peer: PeerId, length: Duration) {
+        self.bans.add(peer, length, Instant::now());
+    }
+
+    /// Keeps a connection open while it is idle, unless too many of strangers are.
+    pub(super) fn keep(&mut self, id: ConnectionId) {
+        let kept = |c: &Connection| c.kept && !self.operators.contains(&c.peer);
+        let full = self.open.values().filter(|c| kept(c)).count() >= limits::CONNECTIONS_STRANGERS_KEPT_MAX;
+        let Some(connection) = self.open.get_mut(&id) else { return };
+        if !connection.kept && (!full || self.operators.contains(&connection.peer)) {
+            connection.kept = true;
+            self.to_keep.push_back((connection.peer, id));
+        }
+    }
+
+    fn admit_pending(&self, block: Option<IpAddr>) -> Result<(), Refused> {
+        let blocks = self.pending.values().copied().chain(self.open.values().map(|c| c.block));
+        let same = blocks.filter(|other| block.is_some() && *other == block).count();
+        if self.pending.len() >= limits::CONNECTIONS_PENDING_MAX {
+            Err(Refused::Pending)
+        } else if same >= limits::CONNECTIONS_PER_ADDRESS_MAX {
+            Err(Refused::Address)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn admit(&self, peer: &PeerId) -> Result<(), Refused> {
+        let of_peer = self.open.values().filter(|c| c.peer == *peer).count();
+        let of_strangers = self.open.values().filter(|c| !self.operators.contains(&c.peer)).count();
+        if self.bans.has(peer, Instant::now()) {
+            Err(Refused::Banned)
+        } else if of_peer >= limits::CONNECTIONS_PER_PEER_MAX {
+            Err(Refused::Peer)
+        } else if of_strangers >= limits::CONNECTIONS_STRANGERS_MAX && !self.operators.contains(peer) {
+            Err(Refused::Strangers)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The IP address at the front of `address`.
+pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(IpAddr::from(ip).to_canonical()),
+        _ => None,
+    }
+}
+
+/// What one person is likely to have of addresses; none for those that are not counted.
+fn block(address: &Multiaddr) -> Option<IpAddr> {
+    match ip(address)? {
+        ip if ip.is_loopback() => None,
+        IpAddr::V4(ip) => Some(ip.into()),
+        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into()),
+    }
+}
+
+impl NetworkBehaviour for Gate {
+    type ConnectionHandler = KeepAlive;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        let block = block(remote);
+        self.admit_pending(block).map_err(ConnectionDenied::new)?;
+        self.pending.insert(id, block);
+        Ok(())
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.pending.remove(&id);
+        self.admit(&peer).map_err(ConnectionDenied::new)?;
+        Ok(KeepAlive(false))
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        match peer {
+            Some(peer) => self.admit(&peer).map_err(ConnectionDenied::new).map(|()| Vec::new()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.admit(&peer).map_err(ConnectionDenied::new)?;
+        Ok(KeepAlive(false))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(event) => {
+                let block = match event.endpoint {
+                    ConnectedPoint::Listener { send_back_addr, .. } => block(send_back_addr),
+                    ConnectedPoint::Dialer { .. } => None,
+                };
+                self.open.insert(event.connection_id, Connection { peer: event.peer_id, block, kept: false });
+            }
+            FromSwarm::ConnectionClosed(event) => {
+                self.open.remove(&event.connection_id);
+            }
+            FromSwarm::ListenFailure(event) => {
+                self.pending.remove(&event.connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        // Woken by nobody: `keep` is called from the task that polls the swarm right after.
+        match self.to_keep.pop_front() {
+            Some((peer_id, id)) => {
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(id), event: Keep })
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Tells a connection to stay open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keep;
+
+/// Speaks no protocol; only says whether the connection stays open while idle.
+pub(super) struct KeepAlive(bool);
+
+impl ConnectionHandler for KeepAlive {
+    type FromBehaviour = Keep;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = DeniedUpgrade;
+    type OutboundProtocol = DeniedUpgrade;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<DeniedUpgrade> {
+        SubstreamProtocol::new(DeniedUpgrade, ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.0
+    }
+
+    fn on_behaviour_event(&mut self, Keep: Keep) {
+        self.0 = true;
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<DeniedUpgrade, (), Infallible>> {
+        Poll::Pending
+    }
+
+    fn on_connection_event(&mut self, _: ConnectionEvent<'_, DeniedUpgrade, DeniedUpgrade>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks() {
+        let block = |text: &str| block(&text.parse().unwrap()).map(|ip| ip.to_string());
+        assert_eq!(block("/ip4/127.0.0.1/tcp/1"), None);
+        assert_eq!(block("/ip6/::1/tcp/1"), None);
+        assert_eq!(block("/ip4/192.0.2.7/tcp/1"), Some("192.0.2.7".to_owned()));
+        assert_eq!(block("/ip6/::ffff:192.0.2.7/tcp/1"), Some("192.0.2.7".to_owned()));
+        assert_eq!(block("/ip6/2001:db8:1:2:3::4/udp/1/quic-v1"), Some("2001:db8:1:2::".to_owned()));
+    }
+
+    fn connect(gate: &mut Gate, n: usize, peer: PeerId, block: Option<IpAddr>) {
+        gate.open.insert(ConnectionId::new_unchecked(n), Connection { peer, block, kept: false });
+    }
+
+    #[test]
+    fn limits_hold_and_operators_are_let_in() {
+        let operator = PeerId::random();
+        let mut gate = Gate::new(HashSet::from([operator]));
+        let here: IpAddr = "192.0.2.7".parse().unwrap();
+        for n in 0..limits::CONNECTIONS_PER_ADDRESS_MAX {
+            assert_eq!(gate.admit_pending(Some(here)), Ok(()));
+            connect(&mut gate, n, PeerId::random(), Some(here));
+        }
+        assert_eq!(gate.admit_pending(Some(here)), Err(Refused::Address));
+        assert_eq!(gate.admit_pending(None), Ok(()));
+        for n in limits::CONNECTIONS_PER_ADDRESS_MAX..limits::CONNECTIONS_STRANGERS_MAX {
+            assert_eq!(gate.admit(&PeerId::random()), Ok(()));
+            connect(&mut gate, n, PeerId::random(), None);
+        }
+        assert_eq!(gate.admit(&PeerId::random()), Err(Refused::Strangers));
+        for n in 0..limits::CONNECTIONS_PER_PEER_MAX {
+            assert_eq!(gate.admit(&operator), Ok(()));
+            connect(&mut gate, 1_000 + n, operator, None);
+        }
+        assert_eq!(gate.admit(&operator), Err(Refused::Peer));
+        for n in 0..limits::CONNECTIONS_STRANGERS_MAX {
+            gate.keep(ConnectionId::new_unchecked(n));
+        }
+        assert_eq!(gate.to_keep.len(), limits::CONNECTIONS_STRANGERS_KEPT_MAX);
+        gate.keep(ConnectionId::new_unchecked(1_000));
+        assert_eq!(gate.to_keep.len(), limits::CONNECTIONS_STRANGERS_KEPT_MAX + 1);
+    }
+}

@@ -1,0 +1,88 @@
+//! Every bound of the network that the wire format does not set, each with its unit in its name.
+use std::time::Duration;
+
+/// From a request's first byte to its answer's last, both ways.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Transport, encryption and multiplexer of a new connection together.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After which a connection without streams closes, unless to a node of this federation.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two pings of a connection, and how long one may take before the connection counts as dead.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a peer of another federation may stay: long enough to learn of whose federation we are.
+pub(super) const FOREIGN_GRACE: Duration = Duration::from_secs(2);
+/// How long the network waits for its connections to close when it stops.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a listener may take to report its address.
+pub(super) const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a host name may take to resolve.
+pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses used of one host name.
+pub(super) const RESOLVED_MAX: usize = 8;
+
+/// Requests of this node under way, to all peers together.
+pub(super) const IN_FLIGHT_MAX: usize = 64;
+/// Requests waiting to be handed to the swarm.
+pub(super) const COMMANDS_MAX: usize = 64;
+/// Gossip, verdicts and penalties waiting to be handed to the swarm.
+pub(super) const HINTS_MAX: usize = 256;
+/// Streams of one protocol on one connection, both directions.
+pub(super) const STREAMS_PER_CONNECTION_MAX: usize = 2 * IN_FLIGHT_MAX;
+/// Streams of all protocols on one connection, and some for identify, ping and gossip.
+pub(super) const STREAMS_MUXED_MAX: u32 = 2 * 128 + 32;
+/// Requests of peers that wait for an answer, or whose answer is on its way.
+pub(super) const INBOUND_MAX: usize = 256;
+/// Of these, of peers that are not operators.
+pub(super) const INBOUND_STRANGERS_MAX: usize = 128;
+/// Of these, of one operator.
+pub(super) const INBOUND_PER_OPERATOR_MAX: usize = 64;
+/// Of these, of one other peer.
+pub(super) const INBOUND_PER_STRANGER_MAX: usize = 32;
+/// Memory for requests that have not arrived whole, in KiB, beyond the first chunk of each.
+pub(super) const PARTIAL_REQUESTS_KIB_MAX: usize = 128 << 10;
+/// How many bytes of a frame memory is claimed for before they arrive.
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+
+/// Connections of one peer, both directions.
+pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 8;
+/// Connections of peers that are not operators.
+pub(super) const CONNECTIONS_STRANGERS_MAX: usize = 192;
+/// Of these, kept open while idle: other nodes of the federation. The rest is for short visits.
+pub(super) const CONNECTIONS_STRANGERS_KEPT_MAX: usize = 96;
+/// Incoming connections of one IPv4 address or one IPv6 /64 (loopback: no limit).
+pub(super) const CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
+/// Incoming connections within their handshake.
+pub(super) const CONNECTIONS_PENDING_MAX: usize = 128;
+/// Streams of one connection that negotiate their protocol.
+pub(super) const NEGOTIATING_STREAMS_MAX: usize = STREAMS_PER_CONNECTION_MAX;
+
+/// Penalties, less one per [`PENALTY_DECAY`], that end a peer's connections.
+pub(super) const PENALTIES_MAX: u32 = 8;
+/// After which one penalty is forgotten.
+pub(super) const PENALTY_DECAY: Duration = Duration::from_secs(30);
+/// How long a stranger is refused.
+pub(super) const BAN_STRANGER: Duration = Duration::from_secs(600);
+/// How long an operator is refused.
+pub(super) const BAN_OPERATOR: Duration = Duration::from_secs(60);
+/// How long a peer of another federation is refused.
+pub(super) const BAN_FOREIGN: Duration = Duration::from_secs(60);
+/// Peers whose penalties are remembered.
+pub(super) const SCORES_MAX: usize = 1_024;
+/// Peers that are refused; beyond, the one whose time is up soonest is let in.
+pub(super) const BANS_MAX: usize = 1_024;
+
+/// First pause before a redial.
+pub(super) const REDIAL_MIN: Duration = Duration::from_millis(250);
+/// Longest pause before a redial.
+pub(super) const REDIAL_MAX: Duration = Duration::from_secs(30);
+/// How long a connection must have lasted for the pauses to begin anew.
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(30);
+
+/// What gossipsub adds to a message: topic, field tags and lengths, other messages of the same write.
+pub(super) const GOSSIP_ENVELOPE_BYTES: usize = 1 << 10;
+/// Gossip messages waiting for one slow peer.
+pub(super) const GOSSIP_QUEUE_MAX: usize = 64;
+/// Gossip messages of one write of a peer.
+pub(super) const GOSSIP_MESSAGES_PER_WRITE_MAX: usize = 64;
+/// Message ids that one peer may ask for, or be told of, within a heartbeat.
+pub(super) const GOSSIP_IDS_PER_HEARTBEAT_MAX: usize = 256;

@@ -1,0 +1,117 @@
+//! Who sent rubbish, and who is refused for it.
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+
+use super::limits;
+
+struct Penalties {
+    count: u32,
+    since: Instant,
+}
+
+impl Penalties {
+    fn at(&self, now: Instant) -> u32 {
+        let forgotten = now.saturating_duration_since(self.since).as_secs() / limits::PENALTY_DECAY.as_secs();
+        self.count.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
+    }
+}
+
+/// Penalties by peer: a leaky bucket each. They outlive connections, so that reconnecting clears nothing.
+#[derive(Default)]
+pub(super) struct Scores(HashMap<PeerId, Penalties>);
+
+impl Scores {
+    /// Counts one more; true if that is too many, and forgets them then.
+    pub(super) fn penalize(&mut self, peer: PeerId, now: Instant) -> bool {
+        if !self.0.contains_key(&peer) {
+            self.make_room(now);
+        }
+        let penalties = self.0.entry(peer).or_insert(Penalties { count: 0, since: now });
+        *penalties = Penalties { count: penalties.at(now) + 1, since: now };
+        let too_many = penalties.count >= limits::PENALTIES_MAX;
+        if too_many {
+            self.0.remove(&peer);
+        }
+        too_many
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        if self.0.len() < limits::SCORES_MAX {
+            return;
+        }
+        self.0.retain(|_, penalties| penalties.at(now) > 0);
+        let least = self.0.iter().min_by_key(|(_, penalties)| penalties.at(now)).map(|(peer, _)| *peer);
+        if let Some(peer) = least.filter(|_| self.0.len() >= limits::SCORES_MAX) {
+            self.0.remove(&peer);
+        }
+    }
+}
+
+/// Peers that are refused until a moment.
+#[derive(Default)]
+pub(super) struct Bans(HashMap<PeerId, Instant>);
+
+impl Bans {
+    /// Refuses a peer for a while; an earlier, longer ban stays.
+    pub(super) fn add(&mut self, peer: PeerId, length: Duration, now: Instant) {
+        if self.0.len() >= limits::BANS_MAX && !self.0.contains_key(&peer) {
+            self.make_room(now);
+        }
+        let until = self.0.entry(peer).or_insert(now);
+        *until = (*until).max(now + length);
+    }
+
+    /// Whether it is refused now.
+    pub(super) fn has(&self, peer: &PeerId, now: Instant) -> bool {
+        self.0.get(peer).is_some_and(|until| *until > now)
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        self.0.retain(|_, until| *until > now);
+        let soonest = self.0.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer);
+        if let Some(peer) = soonest.filter(|_| self.0.len() >= limits::BANS_MAX) {
+            self.0.remove(&peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn penalties_add_up_and_are_forgotten() {
+        let (mut scores, peer, now) = (Scores::default(), PeerId::random(), Instant::now());
+        for _ in 1..limits::PENALTIES_MAX {
+            assert!(!scores.penalize(peer, now));
+        }
+        let later = now + limits::PENALTY_DECAY;
+        assert!(!scores.penalize(peer, later), "one was forgotten");
+        assert!(scores.penalize(peer, later));
+        assert!(!scores.penalize(peer, later), "the count begins anew");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut scores, mut bans, now) = (Scores::default(), Bans::default(), Instant::now());
+        let first = PeerId::random();
+        bans.add(first, Duration::from_secs(1), now);
+        for _ in 0..2 * limits::SCORES_MAX.max(limits::BANS_MAX) {
+            scores.penalize(PeerId::random(), now);
+            bans.add(PeerId::random(), Duration::from_secs(9), now);
+        }
+        assert_eq!((scores.0.len(), bans.0.len()), (limits::SCORES_MAX, limits::BANS_MAX));
+        assert!(!bans.has(&first, now), "the one whose time was up soonest made room");
+    }
+
+    #[test]
+    fn bans_end() {
+        let (mut bans, peer, now) = (Bans::default(), PeerId::random(), Instant::now());
+        bans.add(peer, Duration::from_secs(9), now);
+        bans.add(peer, Duration::from_secs(3), now);
+        assert!(bans.has(&peer, now + Duration::from_secs(8)));
+        assert!(!bans.has(&peer, now + Duration::from_secs(9)));
+    }
+}

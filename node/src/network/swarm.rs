@@ -1,0 +1,597 @@
+//! The task that owns the swarm: turns commands into libp2p's calls and libp2p's events into the node's.
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use fama_ledger::codec::{self, CodecError};
+use fama_ledger::id::FederationId;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use libp2p::core::transport::{ListenerId, TransportError};
+use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError};
+use libp2p::multiaddr::Protocol;
+use libp2p::request_response::{self, InboundRequestId, Message, OutboundFailure, OutboundRequestId, ResponseChannel};
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{ConnectionId, DialError, StreamUpgradeError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
+use tokio::sync::{mpsc, oneshot};
+
+use super::behaviour::{self, Behaviour, BehaviourEvent, Names, Role};
+use super::client::ClientError;
+use super::dialer::{self, Dialer, Peer};
+use super::inbound::{self, Slot, Slots};
+use super::presence::Peers;
+use super::score::Scores;
+use super::wire::{GOSSIP_BYTES_MAX, Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the node made of a request: where it goes, and the answer unless the node dropped it.
+enum Answered {
+    Sync(ResponseChannel<SyncResponse>, Option<SyncResponse>),
+    Submit(ResponseChannel<SubmitResponse>, Option<SubmitResponse>),
+}
+
+/// Owns the swarm and everything known about connections.
+pub(super) struct Task {
+    swarm: Swarm<Behaviour>,
+    names: Names,
+    events: mpsc::Sender<Event>,
+    commands: mpsc::Receiver<Command>,
+    hints: mpsc::Receiver<Hint>,
+    listeners: Arc<RwLock<Vec<Multiaddr>>>,
+    peers: Peers,
+    scores: Scores,
+    dialer: Dialer,
+    /// Operators whose host names are being looked up.
+    resolving: FuturesUnordered<Boxed<Peer>>,
+    /// Where the other side of each connection is.
+    addresses: HashMap<ConnectionId, Option<IpAddr>>,
+    /// Connections that a client waits for, until the peer has said who it is.
+    connecting: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, ClientError>>>,
+    /// Peers of other federations, and when to part.
+    foreign: VecDeque<(Instant, PeerId)>,
+    asked_sync: HashMap<OutboundRequestId, Answer<SyncResponse>>,
+    asked_submit: HashMap<OutboundRequestId, Answer<SubmitResponse>>,
+    slots: Slots,
+    /// Requests that the node has not answered yet; some may have lost their slot with their connection.
+    answers: FuturesUnordered<Boxed<Answered>>,
+}
+
+impl Task {
+    /// A node: answers, gossips, dials operators.
+    pub(super) fn node(
+        key: &ed25519_dalek::SigningKey,
+        federation: FederationId,
+        operators: Vec<Peer>,
+        events: mpsc::Sender<Event>,
+        queues: Queues,
+    ) -> Result<Self, NetworkError> {
+        Self::new(key, federation, Role::Node, operators, events, queues)
+    }
+
+    /// A client: asks the peer that it is told to connect to.
+    pub(super) fn client(
+        key: &ed25519_dalek::SigningKey,
+        federation: FederationId,
+        queues: Queues,
+    ) -> Result<Self, NetworkError> {
+        let (events, _) = mpsc::channel(1);
+        Self::new(key, federation, Role::Client, Vec::new(), events, queues)
+    }
+
+    fn new(
+        key: &ed25519_dalek::SigningKey,
+        federation: FederationId,
+        role: Role,
+        operators: Vec<Peer>,
+        events: mpsc::Sender<Event>,
+        queues: Queues,
+    ) -> Result<Self, NetworkError> {
+        let names = Names::of(&federation);
+        let ids = operators.iter().map(|operator| operator.peer_id).collect();
+        Ok(Self {
+            swarm: behaviour::swarm(key, &names, role, ids)?,
+            names,
+            events,
+            commands: queues.commands,
+            hints: queues.hints,
+            listeners: queues.listeners,
+            peers: Peers::new(role == Role::Node),
+            scores: Scores::default(),
+            dialer: Dialer::new(peer_id(&key.verifying_key()), operators, Instant::now()),
+            resolving: FuturesUnordered::new(),
+            addresses: HashMap::new(),
+            connecting: HashMap::new(),
+            foreign: VecDeque::new(),
+            asked_sync: HashMap::new(),
+            asked_submit: HashMap::new(),
+            slots: Slots::default(),
+            answers: FuturesUnordered::new(),
+        })
+    }
+
+    /// Binds every address and waits until each has told where it listens.
+    pub(super) async fn listen(&mut self, addresses: Vec<Multiaddr>) -> Result<(), NetworkError> {
+        for address in &addresses {
+            probe(address)?;
+        }
+        let mut silent = HashMap::new();
+        for address in addresses {
+            let id = self.swarm.listen_on(address.clone()).map_err(|error| listen_error(&address, error))?;
+            silent.insert(id, address);
+        }
+        let deadline = tokio::time::Instant::now() + limits::LISTEN_TIMEOUT;
+        while let Some(address) = silent.values().next() {
+            let Ok(event) = tokio::time::timeout_at(deadline, self.swarm.select_next_some()).await else {
+                return Err(NetworkError::Listen { address: address.clone(), cause: io::ErrorKind::TimedOut.into() });
+            };
+            heard(&mut silent, &event)?;
+            self.on_swarm(event);
+        }
+        Ok(())
+    }
+
+    /// Runs until it is stopped, or nobody is left to talk to.
+    pub(super) async fn run(mut self) {
+        let stopped = loop {
+            let deadline = self.deadline();
+            let timer = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now).into());
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                Some(answered) = self.answers.next() => self.on_answered(answered),
+                Some(peer) = self.resolving.next() => self.dial(peer),
+                command = self.commands.recv() => match command {
+                    Some(Command::Stop(done)) => break Some(done),
+                    Some(command) => self.on_command(command),
+                    None => break None,
+                },
+                Some(hint) = self.hints.recv() => self.on_hint(hint),
+                permit = self.events.clone().reserve_owned(), if self.peers.has_news() => {
+                    let Ok(permit) = permit else { break None };
+                    self.tell(permit);
+                }
+                () = timer, if deadline.is_some() => self.on_timer(),
+            }
+        };
+        self.close().await;
+        drop(self);
+        if let Some(done) = stopped {
+            let _ = done.send(());
+        }
+    }
+
+    fn tell(&mut self, permit: mpsc::OwnedPermit<Event>) {
+        if let Some(event) = self.peers.next_event() {
+            permit.send(event);
+        }
+    }
+
+    async fn close(&mut self) {
+        let connected: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in connected {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closed = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(limits::STOP_TIMEOUT, closed).await;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.dialer.next().into_iter().chain(self.foreign.front().map(|(at, _)| *at)).min()
+    }
+
+    fn on_timer(&mut self) {
+        let now = Instant::now();
+        for peer in self.dialer.due(now) {
+            self.resolving.push(dialer::resolve_all(peer).boxed());
+        }
+        while let Some((_, peer)) = self.foreign.front().copied().filter(|(at, _)| *at <= now) {
+            self.foreign.pop_front();
+            self.expel(peer, limits::BAN_FOREIGN);
+        }
+    }
+
+    fn dial(&mut self, peer: Peer) {
+        let Peer { peer_id, addresses } = peer;
+        // A new port: reusing the listener's helps only behind address translation, and collides after restarts.
+        let options = DialOpts::peer_id(peer_id).addresses(addresses).allocate_new_port().build();
+        if let Err(error) = self.swarm.dial(options) {
+            self.on_dial_failed(peer_id, &error);
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Sync(peer, request, answer) => self.ask_sync(peer, request, answer),
+            Command::Submit(peer, request, answer) => self.ask_submit(peer, request, answer),
+            Command::Connect(address, answer) => self.connect(address, answer),
+            Command::Operators(operators) => self.set_operators(operators),
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn ask_sync(&mut self, peer: PeerId, request: SyncRequest, answer: Answer<SyncResponse>) {
+        if self.swarm.is_connected(&peer) {
+            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
+            self.asked_sync.insert(id, answer);
+        } else {
+            answer.send(Err(RequestError::NotConnected));
+        }
+    }
+
+    fn ask_submit(&mut self, peer: PeerId, request: SubmitRequest, answer: Answer<SubmitResponse>) {
+        if self.swarm.is_connected(&peer) {
+            let id = self.swarm.behaviour_mut().submit.send_request(&peer, Ok(request));
+            self.asked_submit.insert(id, answer);
+        } else {
+            answer.send(Err(RequestError::NotConnected));
+        }
+    }
+
+    fn connect(&mut self, address: Multiaddr, answer: oneshot::Sender<Result<PeerId, ClientError>>) {
+        let options = DialOpts::unknown_peer_id().address(address).allocate_new_port().build();
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.connecting.insert(id, answer);
+            }
+            Err(error) => {
+                let _ = answer.send(Err(ClientError::of_dial(error)));
+            }
+        }
+    }
+
+    fn set_operators(&mut self, operators: Vec<Peer>) {
+        let ids: HashSet<_> = operators.iter().map(|operator| operator.peer_id).collect();
+        self.swarm.behaviour_mut().gate.set_operators(ids);
+        self.dialer.set(operators, Instant::now(), |peer| self.peers.is_connected(peer));
+    }
+
+    fn on_hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::Publish(gossip) => self.publish(&gossip),
+            Hint::Verdict(id, peer, verdict) => self.on_verdict(&id, peer, verdict),
+            Hint::Penalize(peer, code) => self.penalize(peer, code),
+        }
+    }
+
+    fn publish(&mut self, gossip: &Gossip) {
+        let bytes = codec::encode(gossip);
+        let len = bytes.len();
+        if len > GOSSIP_BYTES_MAX {
+            tracing::warn!(len, max = GOSSIP_BYTES_MAX, "gossip too long, not sent");
+            return;
+        }
+        let topic = self.names.topic.hash();
+        let Some(behaviour) = self.swarm.behaviour_mut().gossip.as_mut() else { return };
+        match behaviour.publish(topic, bytes) {
+            Ok(_) | Err(PublishError::Duplicate | PublishError::NoPeersSubscribedToTopic) => {}
+            Err(error) => tracing::debug!(%error, "gossip not sent"),
+        }
+    }
+
+    fn on_verdict(&mut self, id: &MessageId, peer: PeerId, verdict: Verdict) {
+        let acceptance = match verdict {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        };
+        if let Some(behaviour) = self.swarm.behaviour_mut().gossip.as_mut() {
+            behaviour.report_message_validation_result(id, &peer, acceptance);
+        }
+        if verdict == Verdict::Reject {
+            self.penalize(peer, "gossip_rejected");
+        }
+    }
+
+    fn penalize(&mut self, peer: PeerId, code: &'static str) {
+        tracing::debug!(%peer, code, "peer penalized");
+        if self.scores.penalize(peer, Instant::now()) {
+            let operator = self.swarm.behaviour().gate.is_operator(&peer);
+            self.expel(peer, if operator { limits::BAN_OPERATOR } else { limits::BAN_STRANGER });
+        }
+    }
+
+    fn expel(&mut self, peer: PeerId, length: Duration) {
+        tracing::debug!(%peer, seconds = length.as_secs(), "peer disconnected and refused for a while");
+        self.swarm.behaviour_mut().gate.ban(peer, length);
+        let _ = self.swarm.disconnect_peer_id(peer);
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.addresses.insert(connection_id, gate::ip(endpoint.get_remote_address()));
+                if self.peers.connected(peer_id) {
+                    self.dialer.connected(&peer_id, Instant::now());
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                self.addresses.remove(&connection_id);
+                self.on_connected(connection_id, Err(ClientError::Closed));
+                if self.peers.disconnected(peer_id) {
+                    self.foreign.retain(|(_, peer)| *peer != peer_id);
+                    self.dialer.lost(&peer_id, Instant::now(), random());
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
+                if let Some(peer) = peer_id {
+                    self.on_dial_failed(peer, &error);
+                }
+                self.on_connected(connection_id, Err(ClientError::of_dial(error)));
+            }
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listeners(|all| all.push(address)),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listeners(|all| all.retain(|a| *a != address)),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::error!(?addresses, ?reason, "listener closed");
+                self.on_listeners(|all| all.retain(|address| !addresses.contains(address)));
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "connection not accepted"),
+            _ => {}
+        }
+    }
+
+    fn on_listeners(&self, change: impl FnOnce(&mut Vec<Multiaddr>)) {
+        change(&mut self.listeners.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
+        tracing::debug!(%peer, %error, "dial failed");
+        self.dialer.failed(&peer, Instant::now(), random());
+    }
+
+    fn on_connected(&mut self, connection: ConnectionId, result: Result<PeerId, ClientError>) {
+        if let Some(answer) = self.connecting.remove(&connection) {
+            let _ = answer.send(result);
+        }
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Gate(event) => match event {},
+            BehaviourEvent::Identify(event) => self.on_identify(event),
+            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Gossip(event) => self.on_gossip(event),
+            BehaviourEvent::Sync(event) => self.on_sync(event),
+            BehaviourEvent::Submit(event) => self.on_submit(event),
+        }
+    }
+
+    fn on_identify(&mut self, event: identify::Event) {
+        match event {
+            identify::Event::Received { connection_id, peer_id, info } => {
+                let ours = info.protocol_version == self.names.federation;
+                let answers = info.protocols.contains(&self.names.sync);
+                self.on_identified(connection_id, peer_id, ours, answers);
+            }
+            identify::Event::Error { connection_id, error: StreamUpgradeError::NegotiationFailed, .. } => {
+                self.on_connected(connection_id, Err(ClientError::OtherFederation));
+            }
+            identify::Event::Error { connection_id, .. } => {
+                self.on_connected(connection_id, Err(ClientError::Closed));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_identified(&mut self, connection: ConnectionId, peer: PeerId, ours: bool, answers: bool) {
+        let result = if ours && answers { Ok(peer) } else { Err(ClientError::OtherFederation) };
+        self.on_connected(connection, result);
+        if ours && answers {
+            self.swarm.behaviour_mut().gate.keep(connection);
+            self.peers.federated(peer);
+        } else if !ours && !self.foreign.iter().any(|(_, other)| *other == peer) {
+            tracing::debug!(%peer, "peer belongs to another federation");
+            self.foreign.push_back((Instant::now() + limits::FOREIGN_GRACE, peer));
+        }
+    }
+
+    /// Libp2p itself leaves a connection open that no longer answers pings.
+    fn on_ping(&mut self, event: ping::Event) {
+        match event.result {
+            // Whoever does not speak it at all is no node, and idles out.
+            Ok(_) | Err(ping::Failure::Unsupported) => {}
+            Err(error) => {
+                tracing::debug!(peer = %event.peer, %error, "ping failed, connection closed");
+                self.swarm.close_connection(event.connection);
+            }
+        }
+    }
+
+    fn on_gossip(&mut self, event: gossipsub::Event) {
+        let gossipsub::Event::Message { propagation_source: peer, message_id: id, message } = event else { return };
+        match codec::decode(&message.data, GOSSIP_BYTES_MAX) {
+            Err(_) => self.on_verdict(&id, peer, Verdict::Reject),
+            Ok(gossip) => {
+                let event = Event::Gossip { peer, id: id.clone(), gossip };
+                if self.events.try_send(event).is_err() {
+                    self.on_verdict(&id, peer, Verdict::Ignore);
+                }
+            }
+        }
+    }
+
+    fn on_sync(&mut self, event: request_response::Event<Result<SyncRequest, CodecError>, SyncResponse>) {
+        match event {
+            request_response::Event::Message { peer, message, .. } => match message {
+                Message::Request { request_id, request, channel } => {
+                    self.take_sync(peer, request_id, request, channel);
+                }
+                Message::Response { request_id, response } => settle(&mut self.asked_sync, request_id, Ok(response)),
+            },
+            request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
+                let error = self.request_error(peer, error);
+                settle(&mut self.asked_sync, request_id, Err(error));
+            }
+            request_response::Event::InboundFailure { request_id, .. }
+            | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Sync(request_id)),
+        }
+    }
+
+    fn on_submit(&mut self, event: request_response::Event<Result<SubmitRequest, CodecError>, SubmitResponse>) {
+        match event {
+            request_response::Event::Message { peer, connection_id, message } => match message {
+                Message::Request { request_id, request, channel } => {
+                    let address = self.addresses.get(&connection_id).copied().flatten();
+                    self.take_submit(peer, address, request_id, request, channel);
+                }
+                Message::Response { request_id, response } => settle(&mut self.asked_submit, request_id, Ok(response)),
+            },
+            request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
+                let error = self.request_error(peer, error);
+                settle(&mut self.asked_submit, request_id, Err(error));
+            }
+            request_response::Event::InboundFailure { request_id, .. }
+            | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Submit(request_id)),
+        }
+    }
+
+    fn take_sync(
+        &mut self,
+        peer: PeerId,
+        id: InboundRequestId,
+        request: Result<SyncRequest, CodecError>,
+        channel: ResponseChannel<SyncResponse>,
+    ) {
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.penalize(peer, error.code()),
+        };
+        if !self.admit(Slot::Sync(id), peer) {
+            let _ = self.swarm.behaviour_mut().sync.send_response(channel, inbound::sync_busy());
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.answers.push(answer.map(|answer| Answered::Sync(channel, answer.ok())).boxed());
+        let event = Event::Sync { peer, request, reply: Reply(reply) };
+        if let Err(Event::Sync { reply, .. }) =
+            self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner)
+        {
+            reply.send(inbound::sync_busy());
+        }
+    }
+
+    fn take_submit(
+        &mut self,
+        peer: PeerId,
+        address: Option<IpAddr>,
+        id: InboundRequestId,
+        request: Result<SubmitRequest, CodecError>,
+        channel: ResponseChannel<SubmitResponse>,
+    ) {
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.penalize(peer, error.code()),
+        };
+        if !self.admit(Slot::Submit(id), peer) {
+            let _ = self.swarm.behaviour_mut().submit.send_response(channel, inbound::submit_busy(&request));
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.answers.push(answer.map(|answer| Answered::Submit(channel, answer.ok())).boxed());
+        let event = Event::Submit { peer, address, request, reply: Reply(reply) };
+        let rejected = self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner);
+        if let Err(Event::Submit { request, reply, .. }) = rejected {
+            reply.send(inbound::submit_busy(&request));
+        }
+    }
+
+    fn admit(&mut self, slot: Slot, peer: PeerId) -> bool {
+        let operator = self.swarm.behaviour().gate.is_operator(&peer);
+        self.answers.len() < limits::INBOUND_MAX && self.slots.take(slot, peer, operator)
+    }
+
+    /// Sends the answer, or closes the stream by dropping its channel.
+    fn on_answered(&mut self, answered: Answered) {
+        match answered {
+            Answered::Sync(channel, Some(answer)) => {
+                let _ = self.swarm.behaviour_mut().sync.send_response(channel, answer);
+            }
+            Answered::Submit(channel, Some(answer)) => {
+                let _ = self.swarm.behaviour_mut().submit.send_response(channel, answer);
+            }
+            Answered::Sync(_, None) | Answered::Submit(_, None) => {}
+        }
+    }
+
+    fn request_error(&mut self, peer: PeerId, failure: OutboundFailure) -> RequestError {
+        match failure {
+            OutboundFailure::DialFailure => RequestError::NotConnected,
+            OutboundFailure::Timeout => RequestError::TimedOut,
+            OutboundFailure::UnsupportedProtocols => RequestError::Unsupported,
+            OutboundFailure::ConnectionClosed => RequestError::Closed("connection lost".to_owned()),
+            OutboundFailure::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.penalize(peer, "malformed_answer");
+                RequestError::Malformed(error.to_string())
+            }
+            OutboundFailure::Io(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                RequestError::TooLong(error.to_string())
+            }
+            OutboundFailure::Io(error) => RequestError::Closed(error.to_string()),
+        }
+    }
+}
+
+fn settle<T>(
+    asked: &mut HashMap<OutboundRequestId, Answer<T>>,
+    id: OutboundRequestId,
+    result: Result<T, RequestError>,
+) {
+    if let Some(answer) = asked.remove(&id) {
+        answer.send(result);
+    }
+}
+
+/// Spreads redials; a node without randomness redials in step with others, no worse.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_default()
+}
+
+/// Binds an address for a moment, as libp2p's own TCP listeners let several processes share one port.
+fn probe(address: &Multiaddr) -> Result<(), NetworkError> {
+    let socket = |port| gate::ip(address).map(|ip| SocketAddr::new(ip, port));
+    let bound = match address.iter().nth(1) {
+        Some(Protocol::Tcp(port)) => socket(port).map(|socket| TcpListener::bind(socket).map(drop)),
+        Some(Protocol::Udp(port)) => socket(port).map(|socket| UdpSocket::bind(socket).map(drop)),
+        _ => None,
+    };
+    match bound {
+        None => Err(NetworkError::Address { address: address.clone() }),
+        Some(bound) => bound.map_err(|cause| NetworkError::Listen { address: address.clone(), cause }),
+    }
+}
+
+fn listen_error(address: &Multiaddr, error: TransportError<io::Error>) -> NetworkError {
+    let address = address.clone();
+    match error {
+        TransportError::MultiaddrNotSupported(_) => NetworkError::Address { address },
+        TransportError::Other(cause) => NetworkError::Listen { address, cause },
+    }
+}
+
+/// Strikes a listener that has told its address off the list.
+fn heard(silent: &mut HashMap<ListenerId, Multiaddr>, event: &SwarmEvent<BehaviourEvent>) -> Result<(), NetworkError> {
+    match event {
+        SwarmEvent::NewListenAddr { listener_id, .. } => {
+            silent.remove(listener_id);
+            Ok(())
+        }
+        SwarmEvent::ListenerClosed { listener_id, reason: Err(cause), .. } => match silent.remove(listener_id) {
+            Some(address) => {
+                Err(NetworkError::Listen { address, cause: io::Error::new(cause.kind(), cause.to_string()) })
+            }
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
