@@ -5,6 +5,8 @@ use fama_ledger::manifest::ManifestError;
 use fama_ledger::proof::TlogProofError;
 use fama_ledger::text::TextError;
 use fama_node::config::ConfigError;
+use fama_node::network::RequestError;
+use fama_node::network::client::ClientError;
 use fama_node::network::wire::Refusal;
 use serde_json::{Value, json};
 
@@ -95,4 +97,4 @@ macro_rules! coded {
         }
     )*};
 }
-coded!(EntryError, KeyError, SignatureError, ManifestError, TlogProofError);
+coded!(EntryError, KeyError, SignatureError, ManifestError, TlogProofError, ClientError, RequestError);

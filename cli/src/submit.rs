@@ -12,15 +12,15 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::time::Millis;
 use fama_node::clock;
+use fama_node::network::client::Client;
 use fama_node::network::wire::{
     Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
 
 use crate::failure::Failure;
-use crate::stub::Client;
 
 /// How long a connection may take before the next address is tried.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a node is asked whether something is final by now.
@@ -76,33 +76,63 @@ fn home_log(manifest: &Manifest, event: &Event) -> Option<LogId> {
     }
 }
 
+/// Hands a submission in at the first of these multiaddresses that answers, and checks the proof that
+/// comes back. A node that falls silent may have passed it on: the next one gets the very same event,
+/// which no log takes twice.
+///
+/// # Errors
+/// Why the log refused it; `receipt` if the proof does not hold; `unreachable` if no node answers.
+pub async fn hand_in<'a>(
+    manifest: &'a Manifest,
+    addresses: &[String],
+    submission: &Submission,
+) -> Result<(Door<'a>, Accepted), Failure> {
+    let mut tried = Vec::new();
+    for address in addresses {
+        match try_at(manifest, address, submission).await {
+            Ok((door, result)) => return door.judge(submission, result).map(|accepted| (door, accepted)),
+            Err(failure) => tried.push(format!("{address}: {}", failure.message)),
+        }
+    }
+    let message = if tried.is_empty() { "no address to try".to_owned() } else { tried.join("; ") };
+    Err(Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another"))
+}
+
+async fn try_at<'a>(
+    manifest: &'a Manifest,
+    address: &str,
+    submission: &Submission,
+) -> Result<(Door<'a>, Option<SubmitResult>), Failure> {
+    let door = Door::open(manifest, address).await?;
+    let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
+    let response = within(ANSWER_TIMEOUT, door.client.submit(request)).await?;
+    Ok((door, response.0.into_iter().next()))
+}
+
 impl<'a> Door<'a> {
-    /// Connects to the first of these multiaddresses that answers.
+    /// Connects to a node at a multiaddress.
     ///
     /// # Errors
-    /// `unreachable` if none does.
-    pub async fn open(manifest: &'a Manifest, addresses: &[String]) -> Result<Self, Failure> {
-        let mut tried = Vec::new();
-        for address in addresses {
-            match connect(manifest, address).await {
-                Ok(client) => return Ok(Self { manifest, client }),
-                Err(failure) => tried.push(format!("{address}: {}", failure.message)),
-            }
-        }
-        let message = if tried.is_empty() { "no address to try".to_owned() } else { tried.join("; ") };
-        Err(Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another"))
+    /// Why there is no connection.
+    pub async fn open(manifest: &'a Manifest, address: &str) -> Result<Self, Failure> {
+        let parsed = address.parse().map_err(|error| Failure::new("bad_address", error).about(address))?;
+        let client = within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), parsed)).await?;
+        Ok(Self { manifest, client })
     }
 
-    /// Hands in a submission and checks the proof that comes back.
+    /// Hands submissions in, at most `SUBMISSIONS_MAX`, and checks every proof that comes back.
     ///
     /// # Errors
-    /// Why the log refused it; `receipt` if the proof does not hold.
-    pub async fn submit(&self, submission: Submission) -> Result<Accepted, Failure> {
-        let signed = submission.signed.clone();
-        let request = SubmitRequest { forwarded: false, submissions: vec![submission] };
-        let response = within(ANSWER_TIMEOUT, self.client.submit(request)).await?;
-        match response.0.into_iter().next() {
-            Some(SubmitResult::Accepted(receipt)) => check_receipt(self.manifest, &signed, receipt),
+    /// Why there was no answer; within it, why one was refused.
+    pub async fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<Result<Accepted, Failure>>, Failure> {
+        let request = SubmitRequest { forwarded: false, submissions: submissions.clone() };
+        let mut results = within(ANSWER_TIMEOUT, self.client.submit(request)).await?.0.into_iter();
+        Ok(submissions.iter().map(|submission| self.judge(submission, results.next())).collect())
+    }
+
+    fn judge(&self, submission: &Submission, result: Option<SubmitResult>) -> Result<Accepted, Failure> {
+        match result {
+            Some(SubmitResult::Accepted(receipt)) => check_receipt(self.manifest, &submission.signed, receipt),
             Some(SubmitResult::Refused(refusal)) => Err(refusal.into()),
             None => Err(Failure::new("receipt", "the node gave no answer to the submission")),
         }
@@ -153,18 +183,13 @@ impl<'a> Door<'a> {
     }
 }
 
-async fn connect(manifest: &Manifest, address: &str) -> Result<Client, Failure> {
-    let address = address.parse().map_err(|error| Failure::new("bad_address", error).about(address))?;
-    within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), address)).await
-}
-
 /// Bounds the time of an exchange.
-async fn within<T, E: std::fmt::Display>(
+async fn within<T, E: Into<Failure>>(
     timeout: Duration,
     exchange: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
     match tokio::time::timeout(timeout, exchange).await {
-        Ok(result) => result.map_err(|error| Failure::new("connection", error)),
+        Ok(result) => result.map_err(Into::into),
         Err(_) => Err(Failure::new("timeout", format!("no answer within {} s", timeout.as_secs()))),
     }
 }
@@ -364,7 +389,11 @@ mod tests {
     #[tokio::test]
     async fn nobody_there() {
         let world = World::new(1);
-        let failure = Door::open(&world.manifest, &["nonsense".to_owned()]).await.err().unwrap();
-        assert_eq!(failure.code, "unreachable");
+        assert_eq!(Door::open(&world.manifest, "nonsense").await.err().unwrap().code, "bad_address");
+        let submission = Submission { signed: world.submission(), note: None, invite: None };
+        for addresses in [vec!["/ip4/127.0.0.1/tcp/1".to_owned()], vec![]] {
+            let failure = hand_in(&world.manifest, &addresses, &submission).await.err().unwrap();
+            assert_eq!(failure.code, "unreachable");
+        }
     }
 }

@@ -105,20 +105,19 @@ impl HandingIn {
         let submission = draft.sign()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
-        runtime.block_on(self.hand_in(terminal, manifest, submission)).map(Some)
+        runtime.block_on(self.hand_in(terminal, manifest, &submission)).map(Some)
     }
 
     async fn hand_in(
         &self,
         terminal: &mut Terminal<'_>,
         manifest: &Manifest,
-        submission: Submission,
+        submission: &Submission,
     ) -> Result<Accepted, Failure> {
-        let event = submission.signed.event.clone();
-        let addresses = if self.node.is_empty() { submit::addresses(manifest, &event) } else { self.node.clone() };
+        let event = &submission.signed.event;
+        let addresses = if self.node.is_empty() { submit::addresses(manifest, event) } else { self.node.clone() };
         let spinner = progress::spinner("handing in");
-        let door = Door::open(manifest, &addresses).await?;
-        let accepted = door.submit(submission).await?;
+        let (door, accepted) = submit::hand_in(manifest, &addresses, submission).await?;
         spinner.set_message("accepted; waiting for a quorum's cosignatures");
         let waited = self.wait(&door, manifest, &accepted).await;
         spinner.finish_and_clear();
