@@ -1,1 +1,89 @@
-//! Placeholder.
+//! The `fama` command: run a node, take part in a federation, ask any node.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod author;
+pub mod command;
+pub mod failure;
+pub mod federation;
+pub mod files;
+pub mod identity;
+pub mod login;
+pub mod progress;
+pub mod query;
+mod stub;
+pub mod submit;
+pub mod terminal;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use serde_json::json;
+
+use crate::command::Command;
+use crate::terminal::Terminal;
+
+/// Exit code of a command that was refused or did not succeed.
+pub const FAILED: u8 = 1;
+/// Exit code of a command line that is none.
+pub const USAGE: u8 = 2;
+
+/// Fama: a federated reputation ledger for agents
+///
+/// Operators run nodes, agents register keys, services attest karma; whoever reads can check it all.
+#[derive(Parser)]
+#[command(name = "fama", version, term_width = 100, max_term_width = 100, after_help = EXAMPLE)]
+pub struct Cli {
+    /// Print one JSON object on stdout, and everything meant for people on stderr
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLE: &str = "\
+Example: an agent's first steps
+  fama key new --out agent.pem
+  fama register swift-core-maps@alpha.example --manifest manifest.txt --key agent.pem --wait final
+  fama agent swift-core-maps@alpha.example --query http://127.0.0.1:8080
+
+Exit codes: 0 done, 1 refused or failed, 2 not a valid command line";
+
+/// Runs a command line, its first word being the program's name. Reads standard input only to ask
+/// for a confirmation.
+pub fn run<I>(args: I, stdout: &mut dyn Write, stderr: &mut dyn Write) -> ExitCode
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let json = args.iter().any(|arg| arg == "--json");
+    match Cli::try_parse_from(args) {
+        Ok(cli) => {
+            let mut terminal = Terminal { out: stdout, err: stderr, json: cli.json };
+            match cli.command.run(&mut terminal) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => terminal.fail(&failure),
+            }
+        }
+        Err(error) => usage(&error, json, stdout, stderr),
+    }
+}
+
+/// Shows help where it was asked for, and what is wrong with a command line otherwise.
+fn usage(error: &clap::Error, json: bool, stdout: &mut dyn Write, stderr: &mut dyn Write) -> ExitCode {
+    let text = error.render().to_string();
+    // A closed pipe is the reader's choice: there is nobody left to tell.
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = stdout.write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    if json {
+        let message = text.trim().trim_start_matches("error: ");
+        let _ = writeln!(stdout, "{}", json!({"error": message, "code": "usage"}));
+    } else {
+        let _ = stderr.write_all(text.as_bytes());
+    }
+    ExitCode::from(USAGE)
+}

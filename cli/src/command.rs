@@ -1,0 +1,83 @@
+//! The commands, one file each.
+pub mod admit;
+pub mod agent;
+pub mod attest;
+pub mod completions;
+pub mod dismiss;
+pub mod event;
+pub mod federation;
+pub mod handing_in;
+pub mod key;
+pub mod leaderboard;
+pub mod node;
+pub mod register;
+pub mod retract;
+pub mod revoke;
+pub mod rotate;
+pub mod sign;
+pub mod status;
+pub mod verify;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident($module:ident),)*) => {
+        /// What `fama` can do.
+        #[derive(Subcommand)]
+        pub enum Command {
+            $($(#[$doc])* #[command(after_help = $module::EXAMPLE)] $name($module::Args),)*
+        }
+
+        impl Command {
+            /// Does it.
+            ///
+            /// # Errors
+            /// Why it did not succeed.
+            pub fn run(&self, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(args) => $module::run(args, terminal),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Make or show a key
+    Key(key),
+    /// Found a federation, or show one
+    Federation(federation),
+    /// Run a node
+    Node(node),
+    /// Register an identity in a home
+    Register(register),
+    /// Give an identity its next key
+    Rotate(rotate),
+    /// End a key for good
+    Revoke(revoke),
+    /// Give karma, as a service
+    Attest(attest),
+    /// Take an attestation back
+    Retract(retract),
+    /// Sponsor a service as a provider of karma, as an operator
+    Admit(admit),
+    /// End a sponsorship, as an operator
+    Dismiss(dismiss),
+    /// Show an agent: identity, karma, keys
+    Agent(agent),
+    /// Show an event: where it is and what became of it
+    Event(event),
+    /// Show the agents with the most karma
+    Leaderboard(leaderboard),
+    /// Show how a node is doing
+    Status(status),
+    /// Sign an MLAuth-style request, to log in somewhere
+    Sign(sign),
+    /// Check an MLAuth-style request
+    Verify(verify),
+    /// Print a shell's completion script
+    Completions(completions),
+}

@@ -1,0 +1,59 @@
+//! `fama event`
+use fama_ledger::event::Event;
+use fama_ledger::id::EventId;
+use serde_json::Value;
+
+use super::agent::text;
+use crate::failure::Failure;
+use crate::query::{self, Query};
+use crate::terminal::{Table, Terminal};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
+Example:
+  fama event 5f2c…e844 --query http://127.0.0.1:8080";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The event's id
+    event: EventId,
+    /// The node to ask
+    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
+    query: String,
+}
+
+/// An event from a node, with the node's answer about it. The text's hash is the id, so the node
+/// can't pass another one off for it.
+pub(super) fn fetch(query: &Query, id: &EventId) -> Result<(Event, Value), Failure> {
+    let answer = query.get(&["event", &id.to_string()], &[])?;
+    let event = Event::parse(answer["text"].as_str().unwrap_or_default().as_bytes());
+    match event {
+        Ok(event) if event.id() == *id => Ok((event, answer)),
+        _ => Err(Failure::new("wrong_answer", format!("the node's answer is not the event {id}"))),
+    }
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let (event, answer) = fetch(&Query::new(&args.query), &args.event)?;
+    let people = table(&event, &answer);
+    terminal.answer(&answer, people)
+}
+
+fn table(event: &Event, answer: &Value) -> Table {
+    let mut lines = vec![("event", event.id().to_string())];
+    for position in answer["positions"].as_array().into_iter().flatten() {
+        let end = if position["final"] == true { "final" } else { "not final yet" };
+        let (log, index, time) = (text(&position["log"]), text(&position["index"]), text(&position["time"]));
+        lines.push(("where", format!("log {log}, entry {index}, {time}: {}, {end}", text(&position["outcome"]))));
+    }
+    lines.push(("text", event.text()));
+    match &answer["note"] {
+        Value::Null => (),
+        note if note["redacted"] == true => lines.push(("note", "redacted by this node".to_owned())),
+        note if note["text"].is_string() => lines.push(("note", text(&note["text"]))),
+        _ => lines.push(("note", "not here yet".to_owned())),
+    }
+    Table(lines)
+}

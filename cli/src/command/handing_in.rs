@@ -1,0 +1,208 @@
+//! What all commands share that hand an event in: show, sign, submit, check the receipt, wait.
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use fama_ledger::base64;
+use fama_ledger::event::Action;
+use fama_ledger::id::did;
+use fama_ledger::manifest::Manifest;
+use fama_ledger::secret::SecretKey;
+use fama_node::network::wire::Submission;
+use serde_json::{Value, json};
+
+use crate::author::{self, Draft};
+use crate::failure::Failure;
+use crate::files;
+use crate::progress;
+use crate::query::Query;
+use crate::submit::{self, Accepted, Certified, Door};
+use crate::terminal::{Table, Terminal};
+
+/// Options of every command that hands an event in.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Handing in")]
+pub struct HandingIn {
+    /// The federation's manifest: what receipts are checked against
+    #[arg(long, value_name = "FILE")]
+    pub manifest: PathBuf,
+    /// The key that signs (PKCS#8 PEM, mode 0600)
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Node to hand in at; by default the manifest's, the home's first [repeatable]
+    #[arg(long, value_name = "MULTIADDR")]
+    pub node: Vec<String>,
+    /// Node to ask about handles, DIDs, key versions
+    #[arg(long, value_name = "URL")]
+    pub query: Option<String>,
+    /// Wait until the event is in the log, or until it is final: cosigned by a quorum
+    #[arg(long, value_enum, default_value_t = Wait::Accepted, value_name = "UNTIL")]
+    pub wait: Wait,
+    /// How long to wait for that
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub timeout: u64,
+    /// Don't ask before signing
+    #[arg(long)]
+    pub yes: bool,
+    /// Print text and signature, send nothing
+    #[arg(long, visible_alias = "print-only")]
+    pub dry_run: bool,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wait {
+    /// In the log, durable.
+    Accepted,
+    /// Cosigned by a quorum, never undone.
+    Final,
+}
+
+impl HandingIn {
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn manifest(&self) -> Result<Manifest, Failure> {
+        files::read_manifest(&self.manifest)
+    }
+
+    /// Reads the signing key.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn key(&self) -> Result<SecretKey, Failure> {
+        files::read_key(&self.key)
+    }
+
+    /// The node to ask.
+    #[must_use]
+    pub fn query(&self) -> Option<Query> {
+        self.query.as_deref().map(Query::new)
+    }
+
+    /// Shows the draft, asks, signs, hands in, checks the receipt and answers with it. Gives `None`
+    /// when nothing was sent.
+    ///
+    /// # Errors
+    /// Why it was not accepted, or `not_final`.
+    pub fn finish(
+        &self,
+        terminal: &mut Terminal<'_>,
+        manifest: &Manifest,
+        draft: Draft<'_>,
+    ) -> Result<Option<Accepted>, Failure> {
+        let (text, signer) = (draft.event.text(), draft.signer.public());
+        terminal.say(format!("This will be signed by {signer}:\n\n{}", author::shown(&text)));
+        if let Some(note) = &draft.note {
+            terminal.say(format!("with this note beside it:\n\n{}", author::shown(note)));
+        }
+        if self.dry_run {
+            let submission = draft.sign()?;
+            return unsent(terminal, &submission).map(|()| None);
+        }
+        terminal.confirm("Sign and hand in?", self.yes)?;
+        let submission = draft.sign()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
+        runtime.block_on(self.hand_in(terminal, manifest, &submission)).map(Some)
+    }
+
+    async fn hand_in(
+        &self,
+        terminal: &mut Terminal<'_>,
+        manifest: &Manifest,
+        submission: &Submission,
+    ) -> Result<Accepted, Failure> {
+        let event = &submission.signed.event;
+        let addresses = if self.node.is_empty() { submit::addresses(manifest, event) } else { self.node.clone() };
+        let spinner = progress::spinner("handing in");
+        let (door, accepted) = submit::hand_in(manifest, &addresses, submission).await?;
+        spinner.set_message("accepted; waiting for a quorum's cosignatures");
+        let waited = self.wait(&door, manifest, &accepted).await;
+        spinner.finish_and_clear();
+        let (certified, failure) = match waited {
+            Ok(certified) => (certified, None),
+            Err(failure) => (Certified::default(), Some(failure)),
+        };
+        let receipt = receipt_json(&event.action, &accepted, manifest, &certified);
+        let people = receipt_table(&event.action, &accepted, manifest, &certified);
+        match failure {
+            None => terminal.answer(&receipt, people).map(|()| accepted),
+            Some(mut failure) => {
+                terminal.say(people);
+                failure.achieved = Some(("receipt", receipt));
+                Err(failure)
+            }
+        }
+    }
+
+    /// What is known of the entry's finality, after waiting for it if asked to.
+    async fn wait(&self, door: &Door<'_>, manifest: &Manifest, accepted: &Accepted) -> Result<Certified, Failure> {
+        if accepted.cosigned_by.len() >= manifest.quorum() {
+            let sizes = accepted.cosigned_by.iter().map(|operator| (operator.clone(), accepted.head.size)).collect();
+            return Ok(Certified { size: accepted.head.size, sizes });
+        }
+        let timeout = match self.wait {
+            Wait::Accepted => return Ok(Certified::default()),
+            Wait::Final => Duration::from_secs(self.timeout),
+        };
+        door.wait_final(&accepted.receipt.log, accepted.receipt.index, timeout, |_| ()).await
+    }
+}
+
+/// Answers with what was signed and not sent.
+fn unsent(terminal: &mut Terminal<'_>, submission: &Submission) -> Result<(), Failure> {
+    let signed = &submission.signed;
+    let signature = base64::encode(&author::edge_bytes(&signed.signature)?);
+    let second = signed.countersignature.as_ref().map(author::edge_bytes).transpose()?;
+    let second = second.map(|bytes| base64::encode(&bytes));
+    let json = json!({
+        "event": signed.event.id().to_string(), "text": signed.event.text(), "signer": signed.signer.to_string(),
+        "signature": signature, "countersignature": second, "note": submission.note, "invite": submission.invite,
+    });
+    let mut lines = vec![("event", signed.event.id().to_string()), ("signature", signature)];
+    lines.extend(second.map(|second| ("countersignature", second)));
+    let people = format!("{}\n{}", signed.event.text(), Table(lines));
+    terminal.answer(&json, people)
+}
+
+fn receipt_json(action: &Action, accepted: &Accepted, manifest: &Manifest, certified: &Certified) -> Value {
+    let Accepted { receipt, time, head, .. } = accepted;
+    let is_final = certified.size > receipt.index;
+    let cosigned: Vec<&str> =
+        certified.sizes.iter().filter(|(_, size)| **size > receipt.index).map(|(o, _)| o.as_str()).collect();
+    let mut json = json!({
+        "event": receipt.event.to_string(), "kind": action.kind().as_str(), "log": receipt.log.to_string(),
+        "index": receipt.index, "time": time.to_string(), "size": head.size, "known": receipt.known,
+        "final": is_final, "cosigned_by": cosigned, "quorum": manifest.quorum(), "proof": receipt.proof,
+    });
+    if let Action::Register { home, name, .. } = action {
+        json["identity"] = json!(receipt.event.to_string());
+        json["handle"] = json!(format!("{name}@{home}"));
+        json["did"] = json!(did(home, &receipt.event));
+    }
+    json
+}
+
+fn receipt_table(action: &Action, accepted: &Accepted, manifest: &Manifest, certified: &Certified) -> Table {
+    let Accepted { receipt, time, .. } = accepted;
+    let known = if receipt.known { " (it was there before)" } else { "" };
+    let mut lines = vec![
+        ("accepted", format!("{}{known}", receipt.event)),
+        ("where", format!("log {}, entry {}, {time}", receipt.log, receipt.index)),
+        ("proof", format!("checked: the owner of {} signed for it", receipt.log)),
+    ];
+    let cosigned = certified.sizes.values().filter(|size| **size > receipt.index).count();
+    lines.push(if certified.size > receipt.index {
+        ("final", format!("yes: {cosigned} of {} operators cosigned it", manifest.operators().len()))
+    } else {
+        ("final", format!("not yet: {} operators must cosign it", manifest.quorum()))
+    });
+    if let Action::Register { home, name, .. } = action {
+        lines.push(("identity", receipt.event.to_string()));
+        lines.push(("handle", format!("{name}@{home}")));
+        lines.push(("did", did(home, &receipt.event)));
+    }
+    Table(lines)
+}

@@ -1,0 +1,42 @@
+//! `fama leaderboard`
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::agent::text;
+use crate::failure::Failure;
+use crate::query::{self, Query};
+use crate::terminal::Terminal;
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
+Example:
+  fama leaderboard --limit 10 --query http://127.0.0.1:8080";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many agents, at most 500
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
+    limit: u16,
+    /// The node to ask
+    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
+    query: String,
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let answer = Query::new(&args.query).get(&["leaderboard"], &[("limit", args.limit.to_string())])?;
+    let people = table(&answer);
+    terminal.answer(&answer, people)
+}
+
+fn table(answer: &Value) -> String {
+    let mut lines = format!("{:>4} {:>8} {:>12}  agent", "", "karma", "attestations");
+    for (i, agent) in answer["agents"].as_array().into_iter().flatten().enumerate() {
+        let (karma, count) = (text(&agent["global_karma"]), text(&agent["attestation_count"]));
+        let name = text(&agent["dumbname"]);
+        let _ = write!(lines, "\n{:>4} {karma:>8} {count:>12}  {name}", i.saturating_add(1));
+    }
+    lines
+}

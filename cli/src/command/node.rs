@@ -1,0 +1,93 @@
+//! `fama node`: runs a node until it is told to stop.
+use std::path::PathBuf;
+
+use fama_node::config::{Config, Format, Log};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+use crate::stub as node;
+use crate::terminal::{Table, Terminal};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
+Example:
+  fama node --config demo/alpha.example/node.toml
+
+It stops in order on SIGTERM or Ctrl-C. Every setting: config/node.toml in the sources.";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration and the files that it names, and stop
+    #[arg(long)]
+    check: bool,
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let config = Config::load(&args.config)?;
+    if args.check {
+        return checked(&config, terminal);
+    }
+    start_logging(config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
+    runtime.block_on(async {
+        let stop = stop_signal()?;
+        node::run(config, stop).await.map_err(|error| Failure::new("node", error))
+    })
+}
+
+fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let operator = config.operator.as_ref().map(ToString::to_string);
+    let listen: Vec<String> = config.network.listen.iter().map(ToString::to_string).collect();
+    let json = json!({
+        "operator": operator, "federation": config.manifest.federation().to_string(),
+        "data_dir": config.data_dir.display().to_string(), "network": listen,
+        "query": config.query.enabled.then(|| config.query.listen.to_string()),
+        "admin": config.admin.enabled.then(|| config.admin.listen.to_string()),
+    });
+    let http = |listener: fama_node::config::Listener| {
+        if listener.enabled { format!("http://{}", listener.listen) } else { "off".to_owned() }
+    };
+    let lines = vec![
+        ("operator", operator.unwrap_or_else(|| "none: a mirror".to_owned())),
+        ("federation", format!("{} {}", config.manifest.name(), config.manifest.federation())),
+        ("data", config.data_dir.display().to_string()),
+        ("network", listen.join("\n")),
+        ("query", http(config.query)),
+        ("admin", http(config.admin)),
+    ];
+    terminal.answer(&json, Table(lines))
+}
+
+/// Sends what the node logs to stderr. In a process that logs already, nothing changes.
+pub fn start_logging(log: Log) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match log.format {
+        Format::Text => builder.try_init(),
+        Format::Json => builder.json().try_init(),
+    };
+}
+
+/// Done when the process is told to end.
+///
+/// # Errors
+/// `signal` if the system lets nobody listen to it.
+pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error| Failure::new("signal", error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    })
+}

@@ -1,0 +1,210 @@
+//! Files that people keep: keys, which nobody else may read and nothing overwrites, and manifests.
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use fama_ledger::key::{Curve, PublicKey};
+use fama_ledger::limits::MANIFEST_BYTES_MAX;
+use fama_ledger::manifest::Manifest;
+use fama_ledger::secret::SecretKey;
+use fama_node::config::KEY_BYTES_MAX;
+use k256::elliptic_curve::zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// The mode of secret files.
+pub const SECRET_MODE: u32 = 0o600;
+/// The mode of public files.
+pub const PUBLIC_MODE: u32 = 0o644;
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    let code = match error.kind() {
+        io::ErrorKind::AlreadyExists => "file_exists",
+        io::ErrorKind::NotFound => "file_not_found",
+        io::ErrorKind::PermissionDenied => "file_permission",
+        _ => "file",
+    };
+    let failure = Failure::new(code, format!("{}: {error}", path.display()));
+    match code {
+        "file_exists" => failure.hint("nothing is overwritten: choose another name, or move that file away"),
+        _ => failure,
+    }
+}
+
+/// Makes a file that did not exist, durable before this returns.
+///
+/// # Errors
+/// `file_exists`, or what the system says.
+pub fn create(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| failed(path, &error))
+}
+
+/// Makes a folder with those above it; one that exists is as good.
+///
+/// # Errors
+/// What the system says.
+pub fn create_folder(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|error| failed(path, &error))
+}
+
+/// Gives a file another name, which no file may have.
+///
+/// # Errors
+/// `file_exists`, or what the system says.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::hard_link(from, to).map_err(|error| failed(to, &error))?;
+    fs::remove_file(from).map_err(|error| failed(from, &error))
+}
+
+/// Reads a text of at most `max` bytes; wiped from memory when dropped, as it may be a secret.
+///
+/// # Errors
+/// `file_too_long`, or what the system says.
+pub fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure> {
+    // With room for all of it, so that growing leaves no copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(max.saturating_add(1)));
+    let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    let result = File::open(path).and_then(|file| file.take(bound).read_to_string(&mut text));
+    result.map_err(|error| failed(path, &error))?;
+    if text.len() > max {
+        return Err(Failure::new("file_too_long", format!("{}: longer than {max} bytes", path.display())));
+    }
+    Ok(text)
+}
+
+/// Reads a manifest.
+///
+/// # Errors
+/// What is wrong with the file or the manifest.
+pub fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
+    let hint = "get the federation's manifest from one of its operators";
+    let text = read(path, MANIFEST_BYTES_MAX).map_err(|failure| failure.hint(hint))?;
+    Manifest::parse(&text).map_err(|error| Failure::from(error).about(path.display()).hint(hint))
+}
+
+/// Draws a new key.
+///
+/// # Errors
+/// `randomness` if the system gives none.
+pub fn draw_key(curve: Curve) -> Result<SecretKey, Failure> {
+    let mut seed = Zeroizing::new([0; 32]);
+    loop {
+        fill(seed.as_mut())?;
+        // Fails once in 2^127 draws.
+        if let Ok(key) = SecretKey::from_seed(curve, &seed) {
+            return Ok(key);
+        }
+    }
+}
+
+/// Fills `bytes` with randomness from the system.
+///
+/// # Errors
+/// `randomness` if the system gives none.
+pub fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
+    getrandom::fill(bytes).map_err(|error| Failure::new("randomness", error))
+}
+
+/// Draws a key and keeps it in a new file that only its owner can read.
+///
+/// # Errors
+/// `file_exists` among others.
+pub fn create_key(path: &Path, curve: Curve) -> Result<SecretKey, Failure> {
+    let key = draw_key(curve)?;
+    create(path, &key.to_pem(), SECRET_MODE)?;
+    Ok(key)
+}
+
+/// Reads a secret key.
+///
+/// # Errors
+/// `key_permissions` if others can read it too; what is wrong with the file or the key.
+pub fn read_key(path: &Path) -> Result<SecretKey, Failure> {
+    let text = read(path, KEY_BYTES_MAX).map_err(|failure| failure.hint("`fama key new --out FILE` makes a key"))?;
+    let mode = fs::metadata(path).map_err(|error| failed(path, &error))?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let message = format!("{}: others can read this key (mode {mode:04o})", path.display());
+        return Err(Failure::new("key_permissions", message).hint(format!("chmod 600 {}", path.display())));
+    }
+    SecretKey::from_pem(&text).map_err(|error| Failure::from(error).about(path.display()))
+}
+
+/// The key of a file, which is made if it isn't there; says whether it was.
+///
+/// # Errors
+/// As [`read_key`] and [`create_key`].
+pub fn read_or_create_key(path: &Path, curve: Curve) -> Result<(SecretKey, bool), Failure> {
+    if path.exists() { Ok((read_key(path)?, true)) } else { Ok((create_key(path, curve)?, false)) }
+}
+
+/// Reads a public key from a PEM file, public or secret.
+///
+/// # Errors
+/// What is wrong with the file or the key.
+pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
+    let text = read(path, KEY_BYTES_MAX)?;
+    let key = if text.contains("PRIVATE KEY-----") {
+        SecretKey::from_pem(&text).map(|key| key.public())
+    } else {
+        PublicKey::from_pem(&text)
+    };
+    key.map_err(|error| Failure::from(error).about(path.display()))
+}
+
+/// The file beside `path` with a word before its ending: `agent.pem` and `next` give `agent.next.pem`.
+#[must_use]
+pub fn beside(path: &Path, word: &str) -> PathBuf {
+    let mut name = path.file_stem().map_or_else(OsString::new, OsString::from);
+    name.push(format!(".{word}"));
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beside() {
+        for (path, want) in [("a/agent.pem", "a/agent.next.pem"), ("agent", "agent.next"), ("a.b.pem", "a.b.next.pem")]
+        {
+            assert_eq!(beside(Path::new(path), "next"), Path::new(want));
+        }
+    }
+
+    #[test]
+    fn keys_are_private_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.pem");
+        let key = create_key(&path, Curve::Secp256k1).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, SECRET_MODE);
+        assert_eq!(create_key(&path, Curve::Ed25519).unwrap_err().code, "file_exists");
+        assert_eq!(read_key(&path).unwrap().public(), key.public());
+        assert_eq!(read_public(&path).unwrap(), key.public());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(read_key(&path).unwrap_err().code, "key_permissions");
+        let other = dir.path().join("other.pem");
+        fs::write(&other, "x").unwrap();
+        assert_eq!(rename(&path, &other).unwrap_err().code, "file_exists");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn reading_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("long");
+        fs::write(&path, "x".repeat(11)).unwrap();
+        assert_eq!(read(&path, 11).unwrap().len(), 11);
+        assert_eq!(read(&path, 10).unwrap_err().code, "file_too_long");
+    }
+}

@@ -1,0 +1,136 @@
+//! Reading over HTTP from any node.
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// Longest answer that is read, in bytes.
+pub const ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// How long an answer may take in all.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+/// Where a node of this machine answers by default.
+pub const DEFAULT: &str = "http://127.0.0.1:8080";
+
+/// A node's query listener.
+#[derive(Clone, Debug)]
+pub struct Query {
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl Query {
+    /// Connects to nothing yet. `base` is like `http://127.0.0.1:8080`.
+    #[must_use]
+    pub fn new(base: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .http_status_as_error(false)
+            .user_agent(concat!("fama/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.new_agent(), base: base.trim_end_matches('/').to_owned() }
+    }
+
+    /// Asks for `path`, whose parts are segments to be escaped.
+    ///
+    /// # Errors
+    /// What the node answered, or `unreachable`.
+    pub fn get(&self, path: &[&str], parameters: &[(&str, String)]) -> Result<Value, Failure> {
+        let mut url = self.url(path);
+        for (i, (name, value)) in parameters.iter().enumerate() {
+            url.push_str(&format!("{}{name}={}", if i == 0 { '?' } else { '&' }, escape(value)));
+        }
+        self.read(self.agent.get(&url).call())
+    }
+
+    /// Sends a JSON object.
+    ///
+    /// # Errors
+    /// What the node answered, or `unreachable`.
+    pub fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.read(self.agent.post(self.url(path)).send_json(body))
+    }
+
+    fn url(&self, path: &[&str]) -> String {
+        path.iter().fold(format!("{}/api", self.base), |url, segment| format!("{url}/{}", escape(segment)))
+    }
+
+    fn read(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
+        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        let value = serde_json::from_slice(&body);
+        if status.is_success() {
+            return value.map_err(|_| self.stranger(&format!("status {status}, but no JSON")));
+        }
+        let value = value.unwrap_or_default();
+        match (value["code"].as_str(), value["error"].as_str()) {
+            (Some(code), Some(error)) => Err(Failure::new(code, error)),
+            _ => Err(self.stranger(&format!("status {status}"))),
+        }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        Failure::new("unreachable", format!("{}: {error}", self.base))
+            .hint("is the node running? --query URL names another")
+    }
+
+    fn stranger(&self, what: &str) -> Failure {
+        Failure::new("no_node", format!("{}: {what}", self.base)).hint("is that the query address of a node?")
+    }
+}
+
+/// Percent-encodes what may not stand in a path segment or parameter.
+fn escape(text: &str) -> String {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~@:".contains(&c);
+    let one = |c: u8| if plain(c) { char::from(c).to_string() } else { format!("%{c:02X}") };
+    text.bytes().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    #[test]
+    fn segments_are_escaped() {
+        assert_eq!(escape("a@b.c/../d?x#y é"), "a@b.c%2F..%2Fd%3Fx%23y%20%C3%A9");
+    }
+
+    /// Answers one request and gives its first line.
+    fn serve(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut buffer = [0; 2_048];
+            let len = stream.read(&mut buffer).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&buffer[..len]).lines().next().unwrap().to_owned()
+        });
+        (base, thread)
+    }
+
+    #[test]
+    fn answers() {
+        let table = [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}", ""),
+            (
+                "HTTP/1.1 404 N\r\ncontent-length: 40\r\n\r\n{\"code\":\"unknown_identity\",\"error\":\"no\"}",
+                "unknown_identity",
+            ),
+            ("HTTP/1.1 500 N\r\ncontent-length: 2\r\n\r\nno", "no_node"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno", "no_node"),
+            ("nonsense\r\n\r\n", "unreachable"),
+        ];
+        for (answer, code) in table {
+            let (base, thread) = serve(answer);
+            let result = Query::new(&base).get(&["agent", "a b"], &[("limit", "5".into())]);
+            assert_eq!(result.err().map_or(String::new(), |failure| failure.code), code, "{answer}");
+            assert_eq!(thread.join().unwrap(), "GET /api/agent/a%20b?limit=5 HTTP/1.1");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Handing events in at a node, and believing nothing that the node says without proof.
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fama_ledger::codec;
+use fama_ledger::entry::{Body, Entry, SignedEvent};
+use fama_ledger::event::{Action, Event};
+use fama_ledger::id::{Domain, TreeRoot};
+use fama_ledger::limits::ENTRY_BYTES_MAX;
+use fama_ledger::log::Head;
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::proof::TlogProof;
+use fama_ledger::time::Millis;
+use fama_node::clock;
+use fama_node::network::client::Client;
+use fama_node::network::wire::{
+    Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
+};
+
+use crate::failure::Failure;
+
+/// How long a connection may take before the next address is tried.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a node is asked whether something is final by now.
+pub const POLL: Duration = Duration::from_millis(250);
+
+/// An event of which it is proven that a log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// What the node answered.
+    pub receipt: Receipt,
+    /// When the log took it in.
+    pub time: Millis,
+    /// The head that the proof leads to, signed by the log's owner.
+    pub head: Head,
+    /// Who cosigned that head.
+    pub cosigned_by: Vec<Domain>,
+}
+
+/// The operators whose cosignatures make a log's entries final, and how far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certified {
+    /// Entries below this index are final.
+    pub size: u64,
+    /// Each operator's newest cosigned size.
+    pub sizes: BTreeMap<Domain, u64>,
+}
+
+/// An open connection to a node.
+pub struct Door<'a> {
+    manifest: &'a Manifest,
+    client: Client,
+}
+
+/// The addresses at which an event is best handed in: of the operator that takes it, then of the others.
+#[must_use]
+pub fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
+    let home = home_log(manifest, event).map(|log| log.operator);
+    let (mut first, mut others) = (Vec::new(), Vec::new());
+    for operator in manifest.operators() {
+        let list = if Some(&operator.name) == home.as_ref() { &mut first } else { &mut others };
+        list.extend(operator.addresses.iter().cloned());
+    }
+    first.append(&mut others);
+    first
+}
+
+/// The log that should take an event.
+fn home_log(manifest: &Manifest, event: &Event) -> Option<LogId> {
+    let place = event.action.place();
+    match event.action {
+        Action::Admit { .. } | Action::Dismiss { .. } => manifest.operator(place).map(|operator| operator.log()),
+        _ => manifest.homes().get(place).cloned(),
+    }
+}
+
+/// Hands a submission in at the first of these multiaddresses that answers, and checks the proof that
+/// comes back. A node that falls silent may have passed it on: the next one gets the very same event,
+/// which no log takes twice.
+///
+/// # Errors
+/// Why the log refused it; `receipt` if the proof does not hold; `unreachable` if no node answers.
+pub async fn hand_in<'a>(
+    manifest: &'a Manifest,
+    addresses: &[String],
+    submission: &Submission,
+) -> Result<(Door<'a>, Accepted), Failure> {
+    let mut tried = Vec::new();
+    for address in addresses {
+        match try_at(manifest, address, submission).await {
+            Ok((door, result)) => return door.judge(submission, result).map(|accepted| (door, accepted)),
+            Err(failure) => tried.push(format!("{address}: {}", failure.message)),
+        }
+    }
+    let message = if tried.is_empty() { "no address to try".to_owned() } else { tried.join("; ") };
+    Err(Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another"))
+}
+
+async fn try_at<'a>(
+    manifest: &'a Manifest,
+    address: &str,
+    submission: &Submission,
+) -> Result<(Door<'a>, Option<SubmitResult>), Failure> {
+    let door = Door::open(manifest, address).await?;
+    let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
+    let response = within(ANSWER_TIMEOUT, door.client.submit(request)).await?;
+    Ok((door, response.0.into_iter().next()))
+}
+
+impl<'a> Door<'a> {
+    /// Connects to a node at a multiaddress.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn open(manifest: &'a Manifest, address: &str) -> Result<Self, Failure> {
+        let parsed = address.parse().map_err(|error| Failure::new("bad_address", error).about(address))?;
+        let client = within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), parsed)).await?;
+        Ok(Self { manifest, client })
+    }
+
+    /// Hands submissions in, at most `SUBMISSIONS_MAX`, and checks every proof that comes back.
+    ///
+    /// # Errors
+    /// Why there was no answer; within it, why one was refused.
+    pub async fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<Result<Accepted, Failure>>, Failure> {
+        let request = SubmitRequest { forwarded: false, submissions: submissions.clone() };
+        let mut results = within(ANSWER_TIMEOUT, self.client.submit(request)).await?.0.into_iter();
+        Ok(submissions.iter().map(|submission| self.judge(submission, results.next())).collect())
+    }
+
+    fn judge(&self, submission: &Submission, result: Option<SubmitResult>) -> Result<Accepted, Failure> {
+        match result {
+            Some(SubmitResult::Accepted(receipt)) => check_receipt(self.manifest, &submission.signed, receipt),
+            Some(SubmitResult::Refused(refusal)) => Err(refusal.into()),
+            None => Err(Failure::new("receipt", "the node gave no answer to the submission")),
+        }
+    }
+
+    /// How far a log is final, by signatures that were checked here.
+    ///
+    /// # Errors
+    /// `equivocation`; what keeps the node from answering.
+    pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
+        // An asker that holds nothing.
+        let nothing = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
+        match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
+            SyncResponse::Frontier(frontier) => {
+                let found = frontier.logs.iter().find(|frontier| frontier.log == *log);
+                found.map_or(Ok(Certified::default()), |frontier| certified(self.manifest, frontier))
+            }
+            SyncResponse::Refused(refusal) => Err(refusal.into()),
+            _ => Err(Failure::new("wrong_answer", "the node answered something else than was asked")),
+        }
+    }
+
+    /// Waits until the entry at `index` of `log` is final, telling `progress` each time how far it is.
+    ///
+    /// # Errors
+    /// `not_final` after `timeout`.
+    pub async fn wait_final(
+        &self,
+        log: &LogId,
+        index: u64,
+        timeout: Duration,
+        mut progress: impl FnMut(&Certified),
+    ) -> Result<Certified, Failure> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let certified = self.certified(log).await?;
+            progress(&certified);
+            if certified.size > index {
+                return Ok(certified);
+            }
+            if Instant::now() + POLL > deadline {
+                let message = format!("in the log, but not final after {} s", timeout.as_secs());
+                return Err(Failure::new("not_final", message)
+                    .hint("fewer than a quorum of operators cosigned it so far; `fama event ID` tells later"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Bounds the time of an exchange.
+async fn within<T, E: Into<Failure>>(
+    timeout: Duration,
+    exchange: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(timeout, exchange).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(Failure::new("timeout", format!("no answer within {} s", timeout.as_secs()))),
+    }
+}
+
+fn unproven(what: impl ToString) -> Failure {
+    Failure::new("receipt", what).hint("the node's answer proves nothing: ask another one with --node")
+}
+
+/// Checks that a receipt proves that a log of the manifest holds this event, and that it is the log
+/// that takes such events; a revocation counts in any.
+///
+/// # Errors
+/// `receipt`, or what is wrong with the proof.
+pub fn check_receipt(manifest: &Manifest, signed: &SignedEvent, receipt: Receipt) -> Result<Accepted, Failure> {
+    let home = home_log(manifest, &signed.event);
+    if home.as_ref() != Some(&receipt.log) && !matches!(signed.event.action, Action::Revoke { .. }) {
+        return Err(unproven(format!("it is in the log {}, where it has no effect", receipt.log)));
+    }
+    let entry: Entry = codec::decode(&receipt.entry, ENTRY_BYTES_MAX).map_err(unproven)?;
+    let same = matches!(&entry.body, Body::Event(held) if held.event == signed.event);
+    if !same || receipt.event != signed.event.id() {
+        return Err(unproven("it is about another event"));
+    }
+    let (head, cosigned_by) = check_proof(manifest, &receipt)?;
+    Ok(Accepted { time: entry.time, head, cosigned_by, receipt })
+}
+
+/// Checks a receipt's proof against the manifest's keys; gives the proven head and its cosigners.
+fn check_proof(manifest: &Manifest, receipt: &Receipt) -> Result<(Head, Vec<Domain>), Failure> {
+    let proof: TlogProof = receipt.proof.parse().map_err(unproven)?;
+    let origin = manifest.origin(&receipt.log);
+    let owner = manifest.operator(&receipt.log.operator).filter(|owner| owner.log() == receipt.log);
+    let (signed, cosignatures) = proof
+        .verify(
+            &receipt.entry,
+            |named| owner.filter(|_| *named == origin).map(|owner| owner.node_key),
+            |name| manifest.operator(name).map(|operator| operator.node_key),
+        )
+        .map_err(unproven)?;
+    if proof.index != receipt.index {
+        return Err(unproven("the proof is about another entry"));
+    }
+    let cosigned_by = cosignatures.into_iter().map(|cosignature| cosignature.operator).collect();
+    Ok((signed.checkpoint().head, cosigned_by))
+}
+
+/// How far a log is final by what a node knows of it: the size that a quorum cosigned. Signatures
+/// that don't hold count nothing.
+///
+/// Whether the cosigned heads extend one another is what their cosigners vouch for; seen here is only
+/// when two of one size differ.
+///
+/// # Errors
+/// `equivocation`
+pub fn certified(manifest: &Manifest, frontier: &LogFrontier) -> Result<Certified, Failure> {
+    let (mut sizes, mut roots): (BTreeMap<Domain, u64>, BTreeMap<u64, TreeRoot>) = Default::default();
+    for cosigned in &frontier.cosigned {
+        let Some(operator) = manifest.operator(&cosigned.cosignature.operator) else { continue };
+        let Ok(signed) = cosigned.signed.verify(manifest, &frontier.log) else { continue };
+        if cosigned.cosignature.verify(signed.checkpoint(), &operator.node_key).is_err() {
+            continue;
+        }
+        let head = signed.checkpoint().head;
+        if *roots.entry(head.size).or_insert(head.root) != head.root {
+            let message = format!("{} signed two heads of size {}", frontier.log, head.size);
+            return Err(Failure::new("equivocation", message).hint("tell the federation's operators"));
+        }
+        let size = sizes.entry(operator.name.clone()).or_default();
+        *size = head.size.max(*size);
+    }
+    let mut sorted: Vec<u64> = sizes.values().copied().collect();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let size = sorted.get(manifest.quorum().saturating_sub(1)).copied().unwrap_or_default();
+    Ok(Certified { size, sizes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::author::{self, Draft};
+    use crate::federation::{Plan, Ports, Seat, create};
+    use crate::files::{draw_key, read_key};
+    use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
+    use fama_ledger::key::Curve;
+    use fama_ledger::log::{MemoryTiles, Tree, leaf_hash, prove_inclusion};
+    use fama_ledger::manifest::Policy;
+    use fama_ledger::secret::SecretKey;
+    use fama_node::network::wire::{CosignedHead, SignedHead};
+
+    struct World {
+        manifest: Manifest,
+        keys: Vec<SecretKey>,
+    }
+
+    impl World {
+        fn new(n: usize) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let seat = |i| Seat::local(format!("op{i}.example").parse().unwrap(), i, Ports::default()).unwrap();
+            let plan = Plan { name: "T".to_owned(), seats: (0..n).map(seat).collect(), policy: Policy::recommended(n) };
+            let created = create(&plan, dir.path()).unwrap();
+            let keys = created.folders.iter().map(|(_, folder)| read_key(&folder.join("node.pem")).unwrap()).collect();
+            Self { manifest: created.manifest, keys }
+        }
+
+        fn log(&self, i: usize) -> LogId {
+            self.manifest.operators()[i].log()
+        }
+
+        fn submission(&self) -> SignedEvent {
+            let key = draw_key(Curve::Secp256k1).unwrap();
+            let (home, name) = (self.log(0).operator, "swift".parse().unwrap());
+            let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+            let event = author::event(self.manifest.federation(), action).unwrap();
+            Draft::new(event, &key).sign().unwrap().signed
+        }
+
+        fn head(&self, i: usize, size: u64, root: u8) -> SignedCheckpoint {
+            let head = Head { size, root: TreeRoot([root; 32]) };
+            let checkpoint = Checkpoint { origin: self.manifest.origin(&self.log(i)), head };
+            SignedCheckpoint::sign(checkpoint, self.keys[i].ed25519().unwrap())
+        }
+
+        /// The head of log 0 of this size, cosigned by operator `i`.
+        fn cosigned(&self, i: usize, size: u64, root: u8) -> CosignedHead {
+            let signed = self.head(0, size, root);
+            let key = self.keys[i].ed25519().unwrap();
+            let cosignature = Cosignature::sign(signed.checkpoint(), self.log(i).operator, key, 1);
+            CosignedHead { signed: SignedHead::of(&signed), cosignature }
+        }
+
+        /// A receipt of log `i`, whose second entry is the event.
+        fn receipt(&self, i: usize, signed: &SignedEvent) -> Receipt {
+            let entry = codec::encode(&Entry { time: Millis(5), body: Body::Event(signed.clone()) });
+            let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
+            tiles.write(tree.append([leaf_hash(b"first"), leaf_hash(&entry)]));
+            let checkpoint = Checkpoint { origin: self.manifest.origin(&self.log(i)), head: tree.head() };
+            let owner = SignedCheckpoint::sign(checkpoint, self.keys[i].ed25519().unwrap());
+            let note = checkpoint::note(&owner, &self.manifest.operators()[i].node_key, &[]);
+            let proof = TlogProof { index: 1, path: prove_inclusion(1, 2, &tiles).unwrap(), checkpoint: note };
+            let log = self.log(i);
+            Receipt { event: signed.event.id(), log, index: 1, known: false, entry, proof: proof.to_string() }
+        }
+    }
+
+    #[test]
+    fn a_receipt_proves_one_event_in_its_log() {
+        let (world, stranger) = (World::new(2), World::new(2));
+        let (signed, other) = (world.submission(), world.submission());
+        let good = world.receipt(0, &signed);
+        let accepted = check_receipt(&world.manifest, &signed, good.clone()).unwrap();
+        assert_eq!((accepted.time, accepted.head.size), (Millis(5), 2));
+        let bad = [
+            world.receipt(1, &signed),
+            world.receipt(0, &other),
+            stranger.receipt(0, &signed),
+            Receipt { entry: world.receipt(0, &other).entry, ..good.clone() },
+            Receipt { proof: world.receipt(0, &other).proof, ..good.clone() },
+            Receipt { proof: world.receipt(1, &signed).proof, ..good.clone() },
+            Receipt { index: 0, ..good.clone() },
+            Receipt { event: other.event.id(), ..good.clone() },
+            Receipt { entry: Vec::new(), ..good.clone() },
+            Receipt { proof: String::new(), ..good },
+        ];
+        for receipt in bad {
+            assert_eq!(check_receipt(&world.manifest, &signed, receipt).unwrap_err().code, "receipt");
+        }
+    }
+
+    #[test]
+    fn final_is_what_a_quorum_cosigned() {
+        let (world, stranger) = (World::new(4), World::new(4));
+        let size = |cosigned: Vec<CosignedHead>| {
+            let frontier = LogFrontier { log: world.log(0), size: 99, newest: None, cosigned };
+            certified(&world.manifest, &frontier).map(|certified| certified.size).map_err(|failure| failure.code)
+        };
+        let by = |i, n| world.cosigned(i, n, u8::try_from(n).unwrap());
+        assert_eq!(size(vec![]), Ok(0));
+        assert_eq!(size(vec![by(0, 9), by(1, 9)]), Ok(0));
+        assert_eq!(size(vec![by(0, 9), by(1, 9), by(1, 9)]), Ok(0), "an operator counts once");
+        assert_eq!(size(vec![by(0, 9), by(1, 7), by(2, 5)]), Ok(5));
+        assert_eq!(size(vec![by(0, 9), by(1, 7), by(2, 5), by(3, 8)]), Ok(7));
+        assert_eq!(size(vec![by(0, 9), by(1, 7), stranger.cosigned(2, 5, 5)]), Ok(0), "another federation's keys");
+        let mut forged = by(2, 9);
+        forged.cosignature.operator = world.log(3).operator;
+        assert_eq!(size(vec![by(0, 9), by(1, 7), forged]), Ok(0), "another operator's name");
+        assert_eq!(size(vec![by(0, 9), world.cosigned(1, 9, 8)]), Err("equivocation".to_owned()));
+    }
+
+    #[test]
+    fn the_home_is_asked_first() {
+        let world = World::new(3);
+        let event = world.submission().event;
+        let all = addresses(&world.manifest, &event);
+        assert_eq!((all.len(), all[0].as_str()), (6, "/ip4/127.0.0.1/tcp/4001"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there() {
+        let world = World::new(1);
+        assert_eq!(Door::open(&world.manifest, "nonsense").await.err().unwrap().code, "bad_address");
+        let submission = Submission { signed: world.submission(), note: None, invite: None };
+        for addresses in [vec!["/ip4/127.0.0.1/tcp/1".to_owned()], vec![]] {
+            let failure = hand_in(&world.manifest, &addresses, &submission).await.err().unwrap();
+            assert_eq!(failure.code, "unreachable");
+        }
+    }
+}
