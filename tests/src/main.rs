@@ -7,4 +7,7 @@
     reason = "tests"
 )]
 
+mod confusion;
 mod fold;
+mod signature;
+mod text;
