@@ -3,6 +3,7 @@ pub mod admit;
 pub mod agent;
 pub mod attest;
 pub mod completions;
+pub mod demo;
 pub mod dismiss;
 pub mod event;
 pub mod federation;
@@ -78,6 +79,8 @@ commands! {
     Sign(sign),
     /// Check an MLAuth-style request
     Verify(verify),
+    /// Run a whole federation on this machine, with a short story
+    Demo(demo),
     /// Print a shell's completion script
     Completions(completions),
 }

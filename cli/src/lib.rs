@@ -10,7 +10,6 @@ pub mod identity;
 pub mod login;
 pub mod progress;
 pub mod query;
-mod stub;
 pub mod submit;
 pub mod terminal;
 

@@ -7,5 +7,8 @@
     reason = "tests"
 )]
 
+mod confusion;
 mod federation;
 mod fold;
+mod signature;
+mod text;

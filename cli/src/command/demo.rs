@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fama_node::network::wire::{SubmitRequest, SubmitResult, Submission};
 use serde_json::{Value, json};
 
+use crate::command::node::stop_signal;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -89,20 +90,6 @@ async fn play(
     tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
     let ready = json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.json()});
     tell(terminal, &ready, &cluster.addresses())
-}
-
-/// Completes on Ctrl-C or SIGTERM.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |error: std::io::Error| Failure::new("system", error);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 /// One line of JSON for a machine, or text for a person.

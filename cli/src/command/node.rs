@@ -2,12 +2,13 @@
 use std::path::PathBuf;
 
 use fama_node::config::{Config, Format, Log};
+use fama_node::network::LOG_DIRECTIVES;
+use fama_node::node;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
-use crate::stub as node;
 use crate::terminal::{Table, Terminal};
 
 /// Shown below the help.
@@ -26,6 +27,9 @@ pub struct Args {
     /// Check the configuration and the files that it names, and stop
     #[arg(long)]
     check: bool,
+    /// Stop in order when standard input ends, as it does when the process that started this one is gone
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
 }
 
 /// Does it.
@@ -38,8 +42,14 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
     runtime.block_on(async {
-        let stop = stop_signal()?;
-        node::run(config, stop).await.map_err(|error| Failure::new("node", error))
+        let signal = stop_signal()?;
+        let stop = async {
+            tokio::select! {
+                () = signal => (),
+                () = stdin_end(), if args.stop_with_stdin => (),
+            }
+        };
+        node::run(config, stop, |_| ()).await.map_err(|error| Failure::new(error.code(), error))
     })
 }
 
@@ -66,9 +76,22 @@ fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> 
     terminal.answer(&json, Table(lines))
 }
 
+/// Done when standard input ends. Reads in a thread of its own, which nobody has to wait for.
+async fn stdin_end() {
+    let (end, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // A broken input has ended too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = end.send(());
+    });
+    let _ = ended.await;
+}
+
 /// Sends what the node logs to stderr. In a process that logs already, nothing changes.
 pub fn start_logging(log: Log) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!("{},{LOG_DIRECTIVES}", log.level.as_str()))
+    });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = match log.format {
         Format::Text => builder.try_init(),

@@ -89,7 +89,7 @@ fn person(cluster: &Cluster, id: u32) -> Result<(u32, Person, Submission), Failu
     let key = files::draw_key(Curve::Secp256k1)?;
     let name = format!("person-{id}").parse().map_err(|error| Failure::new("internal", error))?;
     let action = Action::Register { home: home.clone(), name, key: key.public(), next: None, note: None };
-    let submission = Draft::new(author::event(cluster.federation(), action)?, &key).sign_only();
+    let submission = Draft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked();
     let person = Person { at, home, id: submission.signed.event.id(), key };
     Ok((id, person, submission))
 }
@@ -118,7 +118,7 @@ fn admissions(
                     method: Method::Manual,
                     from: 0,
                 };
-                Ok(Draft::new(author::event(cluster.federation(), action)?, &key).sign_only())
+                Ok(Draft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked())
             })
             .collect::<Result<_, Failure>>()?;
         signed.into_iter().for_each(|submission| push(&mut queues, at, submission));
@@ -140,7 +140,7 @@ fn attestations(
             };
             let (home, issuer, subject) = (source.home.clone(), source.id, target.id);
             let action = Action::Attest { home, issuer, subject, delta: rating.delta(), context: None, note: None };
-            Ok((source.at, Draft::new(author::event(cluster.federation(), action)?, &source.key).sign_only()))
+            Ok((source.at, Draft::new(author::event(cluster.federation(), action)?, &source.key).sign_unchecked()))
         })
         .collect::<Result<_, Failure>>()?;
     let mut queues = queues(cluster);
