@@ -1,4 +1,6 @@
 //! Why a command did not succeed: one stable word, one sentence, the next step.
+use std::fmt::Display;
+
 use fama_ledger::entry::EntryError;
 use fama_ledger::key::{KeyError, SignatureError};
 use fama_ledger::manifest::ManifestError;
@@ -25,20 +27,20 @@ pub struct Failure {
 
 impl Failure {
     /// Without a hint.
-    pub fn new(code: impl Into<String>, message: impl ToString) -> Self {
+    pub fn new(code: impl Into<String>, message: impl Display) -> Self {
         Self { code: code.into(), message: message.to_string(), hint: None, achieved: None }
     }
 
     /// With the next step.
     #[must_use]
-    pub fn hint(mut self, hint: impl ToString) -> Self {
+    pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
         self
     }
 
     /// The message with what it is about before it.
     #[must_use]
-    pub fn about(mut self, what: impl std::fmt::Display) -> Self {
+    pub fn about(mut self, what: impl Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
     }
@@ -57,7 +59,7 @@ impl Failure {
     }
 }
 
-impl std::fmt::Display for Failure {
+impl Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "error: {} ({})", self.message, self.code)?;
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
