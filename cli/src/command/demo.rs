@@ -81,7 +81,7 @@ async fn play(
     tell(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
     let clients = cluster.connect().await?;
     if cluster.is_new() {
-        story::tell(cluster, &clients, terminal).await?;
+        story::play(cluster, &clients, terminal).await?;
     }
     if let Some(ratings) = ratings {
         load::load(cluster, &clients, &ratings, terminal).await?;

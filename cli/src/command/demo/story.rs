@@ -33,7 +33,7 @@ struct Actor {
 }
 
 /// Plays the story and shows the nodes' answers side by side after each step.
-pub async fn tell(cluster: &Cluster, clients: &[Client], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+pub async fn play(cluster: &Cluster, clients: &[Client], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let stage = Stage { cluster, clients };
     let agent = files::draw_key(Curve::Secp256k1)?;
     let next = files::draw_key(Curve::Secp256k1)?;
