@@ -94,7 +94,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(decode::<Vec<String>>(&bytes[..end], 64), Err(CodecError::Malformed), "cut at {end}");
         }
-        let mut longer = bytes.clone();
+        let mut longer = bytes;
         longer.push(0);
         assert_eq!(decode::<Vec<String>>(&longer, 64), Err(CodecError::NotCanonical));
         assert_eq!(decode::<Vec<u8>>(&u64::MAX.to_le_bytes(), 64), Err(CodecError::Malformed));

@@ -26,6 +26,7 @@ pub struct SignedEvent {
 
 /// What an entry holds.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are events")]
 pub enum Body {
     /// The owner takes up a manifest version.
     Adopt {

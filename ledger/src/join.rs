@@ -382,7 +382,7 @@ impl<'a, S: Rows> Join<'a, S> {
                 let id = key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok());
                 match (id, rows::decode_row::<Identity, S::Error>(value)) {
                     (Some(id), Ok(identity)) => {
-                        each(Found { id: crate::id::EventId(id), home: home.clone(), identity })
+                        each(Found { id: crate::id::EventId(id), home: home.clone(), identity });
                     }
                     (_, Err(error)) => broken = Err(error),
                     (None, _) => broken = Err(RowError::Broken(CodecError::Malformed)),

@@ -65,6 +65,7 @@ impl ManifestError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with literals and error values alike")]
 fn value<T>(field: &'static str, rule: impl ToString) -> Result<T, ManifestError> {
     Err(ManifestError::Value { field, rule: rule.to_string() })
 }

@@ -314,7 +314,7 @@ impl Inbox {
             }
             Output::Fetch { peer, log, from, head } => self.command(Command::Fetch { peer, log, from, head }),
             Output::KeepNewest { signed } => {
-                self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?
+                self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
             }
             Output::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);

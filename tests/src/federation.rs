@@ -226,8 +226,12 @@ impl Net {
     }
 
     fn admit(&self, i: u8, provider: EventId) -> Submission {
-        let (operator, service, domain) = (domain(DOMAINS[usize::from(i)]), "judge".parse().unwrap(), domain("judge.example"));
-        signed(self.event(Action::Admit { operator, provider, service, domain, method: Method::Manual, from: 0 }), &node_key(i))
+        let (operator, service, domain) =
+            (domain(DOMAINS[usize::from(i)]), "judge".parse().unwrap(), domain("judge.example"));
+        signed(
+            self.event(Action::Admit { operator, provider, service, domain, method: Method::Manual, from: 0 }),
+            &node_key(i),
+        )
     }
 
     fn attest(&self, home: usize, (issuer, key): (EventId, &SecretKey), subject: EventId, delta: i32) -> Submission {
@@ -350,7 +354,10 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
         let revoked = |profile: &Value| profile["key_status"]["is_revoked"] == true;
         let receipt = net.accepted(1, net.revoke(0, agent, &key)).await;
         assert_eq!(receipt.log.operator.as_str(), "beta.example", "a claim in the log of who was asked");
-        net.shows("stolen-key@alpha.example", |p| revoked(p) && p["key_status"]["revocation_reason"] == "KEY_COMPROMISED").await;
+        net.shows("stolen-key@alpha.example", |p| {
+            revoked(p) && p["key_status"]["revocation_reason"] == "KEY_COMPROMISED"
+        })
+        .await;
 
         net.start(0).await;
         net.shows("stolen-key@alpha.example", revoked).await;
@@ -387,7 +394,16 @@ fn bad_submissions_are_refused_with_their_code() {
         let mut noted = registration.clone();
         noted.note = Some("fama.note/1\n".into());
         assert_eq!(net.refused(0, noted).await, "wrong_note");
-        let elsewhere = signed(net.event(Action::Register { home: domain("no.example"), name: "careful".parse().unwrap(), key: key.public(), next: None, note: None }), &key);
+        let elsewhere = signed(
+            net.event(Action::Register {
+                home: domain("no.example"),
+                name: "careful".parse().unwrap(),
+                key: key.public(),
+                next: None,
+                note: None,
+            }),
+            &key,
+        );
         assert_eq!(net.refused(0, elsewhere).await, "unknown_home");
         assert_eq!(net.refused(0, net.attest(0, (agent, &key), agent, 1)).await, "not_sponsored");
         net.accepted(0, registration).await;
@@ -447,7 +463,10 @@ fn what_stands_in_the_way_of_a_start_is_named() {
     multi(async {
         let net = Net::running(1).await;
         let code = |config: Config| async move { launch(config).await.err().map(|error| error.code()) };
-        let free = |net: &Net| Config { network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] }, ..net.config(0) };
+        let free = |net: &Net| Config {
+            network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+            ..net.config(0)
+        };
         assert_eq!(code(free(&net)).await, Some("locked"), "a data folder belongs to one process");
         let elsewhere = |dir: &Path| Config { data_dir: dir.join("other"), ..net.config(0) };
         assert_eq!(code(elsewhere(net.dir.path())).await, Some("address_in_use"), "the p2p port is taken");

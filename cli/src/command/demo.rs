@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fama_node::network::wire::{SubmitRequest, SubmitResult, Submission};
+use fama_node::network::wire::{Submission, SubmitRequest, SubmitResult};
 use serde_json::{Value, json};
 
 use crate::command::node::stop_signal;
@@ -101,7 +101,10 @@ fn tell(terminal: &mut Terminal<'_>, json: &Value, people: &str) -> Result<(), F
 ///
 /// # Errors
 /// The first refusal that another try would not mend.
-async fn submit(client: &fama_node::network::client::Client, mut submissions: Vec<Submission>) -> Result<usize, Failure> {
+async fn submit(
+    client: &fama_node::network::client::Client,
+    mut submissions: Vec<Submission>,
+) -> Result<usize, Failure> {
     let count = submissions.len();
     let deadline = Instant::now() + READY_TIMEOUT;
     while !submissions.is_empty() {
@@ -111,7 +114,9 @@ async fn submit(client: &fama_node::network::client::Client, mut submissions: Ve
         for (submission, result) in submissions.into_iter().zip(response.0) {
             match result {
                 SubmitResult::Accepted(_) => {}
-                SubmitResult::Refused(refusal) if passing(&refusal.code) && Instant::now() < deadline => again.push(submission),
+                SubmitResult::Refused(refusal) if passing(&refusal.code) && Instant::now() < deadline => {
+                    again.push(submission)
+                }
                 SubmitResult::Refused(refusal) => return Err(Failure::from(refusal)),
             }
         }

@@ -89,9 +89,8 @@ async fn stdin_end() {
 
 /// Sends what the node logs to stderr. In a process that logs already, nothing changes.
 pub fn start_logging(log: Log) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new(format!("{},{LOG_DIRECTIVES}", log.level.as_str()))
-    });
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{},{LOG_DIRECTIVES}", log.level.as_str())));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = match log.format {
         Format::Text => builder.try_init(),

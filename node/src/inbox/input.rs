@@ -65,7 +65,6 @@ impl DecodedRange {
 
 /// What the inbox takes in. Every signature in it has been checked.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few hundred of them at most")]
 pub enum Input {
     /// A connection opened.
     PeerUp {
@@ -137,7 +136,6 @@ pub enum Input {
 
 /// What the inbox asks of the network.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "about a thousand of them at most")]
 pub enum Command {
     /// Ask for a frontier; [`Input::Frontier`] or [`Input::Unanswered`] follows.
     AskFrontier {

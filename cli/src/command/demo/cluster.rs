@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(150);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One operator's node.
-pub struct Node {
+pub(super) struct Node {
     /// The operator.
     pub operator: Domain,
     /// Its folder with keys, configuration, data and log.
@@ -41,7 +41,7 @@ pub struct Node {
 }
 
 /// All nodes. Dropping it kills what still runs.
-pub struct Cluster {
+pub(super) struct Cluster {
     /// In the manifest's order.
     pub nodes: Vec<Node>,
     /// The federation.
@@ -56,7 +56,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn start(operators: usize, data: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn start(operators: usize, data: Option<&Path>) -> Result<Self, Failure> {
         let system = |error: std::io::Error| Failure::new("system", error);
         let temporary = match data {
             Some(_) => None,
@@ -79,29 +79,30 @@ impl Cluster {
     }
 
     /// Whether the federation was made just now.
-    pub const fn is_new(&self) -> bool {
+    pub(super) const fn is_new(&self) -> bool {
         self.new
     }
 
     /// The federation.
-    pub const fn federation(&self) -> FederationId {
+    pub(super) const fn federation(&self) -> FederationId {
         self.manifest.federation()
     }
 
     /// The nodes' addresses for a machine.
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p, "data": node.dir});
         self.nodes.iter().map(node).collect()
     }
 
     /// The nodes' addresses for a person.
-    pub fn addresses(&self) -> String {
-        let lines = self.nodes.iter().map(|node| format!("  {:16} {:26} {}\n", node.operator.as_str(), node.url, node.p2p));
+    pub(super) fn addresses(&self) -> String {
+        let lines =
+            self.nodes.iter().map(|node| format!("  {:16} {:26} {}\n", node.operator.as_str(), node.url, node.p2p));
         format!("Ask any of them:\n\n{}", lines.collect::<String>())
     }
 
     /// What this is, for a person.
-    pub fn intro(&self) -> String {
+    pub(super) fn intro(&self) -> String {
         let count = self.nodes.len();
         let quorum = self.manifest.quorum();
         format!(
@@ -111,13 +112,15 @@ impl Cluster {
     }
 
     /// Waits until every node answers and hears enough of the others.
-    pub async fn wait_until_up(&mut self, timeout: Duration) -> Result<(), Failure> {
+    pub(super) async fn wait_until_up(&mut self, timeout: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + timeout;
         for at in 0..self.nodes.len() {
             loop {
                 self.check_alive()?;
                 let status = self.status(at).await;
-                if status.as_ref().is_ok_and(|status| status["fresh"] == true && final_sizes(status) && sizes(status).iter().all(|size| *size > 0)) {
+                if status.as_ref().is_ok_and(|status| {
+                    status["fresh"] == true && final_sizes(status) && sizes(status).iter().all(|size| *size > 0)
+                }) {
                     break;
                 }
                 if Instant::now() > deadline {
@@ -130,7 +133,7 @@ impl Cluster {
     }
 
     /// Waits until all nodes have the same state, all of it final, and their rankings have followed.
-    pub async fn wait_until_final(&mut self, timeout: Duration) -> Result<Value, Failure> {
+    pub(super) async fn wait_until_final(&mut self, timeout: Duration) -> Result<Value, Failure> {
         let deadline = Instant::now() + timeout;
         loop {
             self.check_alive()?;
@@ -144,19 +147,26 @@ impl Cluster {
                 return Ok(rows.map(|(node, status)| row(node, status)).collect());
             }
             if Instant::now() > deadline {
-                return Err(Failure::new("not_final", "the nodes did not agree in time").hint("look into the node.log files"));
+                return Err(
+                    Failure::new("not_final", "the nodes did not agree in time").hint("look into the node.log files")
+                );
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
     /// What a node says of itself.
-    pub async fn status(&self, at: usize) -> Result<Value, Failure> {
+    pub(super) async fn status(&self, at: usize) -> Result<Value, Failure> {
         self.get(at, &["status"], &[]).await
     }
 
     /// What a node answers.
-    pub async fn get(&self, at: usize, path: &[&str], parameters: &[(&'static str, String)]) -> Result<Value, Failure> {
+    pub(super) async fn get(
+        &self,
+        at: usize,
+        path: &[&str],
+        parameters: &[(&'static str, String)],
+    ) -> Result<Value, Failure> {
         let Some(node) = self.nodes.get(at) else { return Err(Failure::new("internal", "no such node")) };
         let path: Vec<String> = path.iter().map(ToString::to_string).collect();
         let (query, parameters) = (node.query.clone(), parameters.to_vec());
@@ -166,7 +176,7 @@ impl Cluster {
     }
 
     /// A connection to each node.
-    pub async fn connect(&self) -> Result<Vec<Client>, Failure> {
+    pub(super) async fn connect(&self) -> Result<Vec<Client>, Failure> {
         let mut clients = Vec::new();
         for node in &self.nodes {
             let address = node.p2p.parse().map_err(|error| Failure::new("internal", error))?;
@@ -177,7 +187,7 @@ impl Cluster {
     }
 
     /// Completes when a node ends by itself.
-    pub async fn watch(&mut self) -> Failure {
+    pub(super) async fn watch(&mut self) -> Failure {
         loop {
             if let Err(failure) = self.check_alive() {
                 return failure;
@@ -191,7 +201,10 @@ impl Cluster {
             if let Ok(Some(status)) = node.child.try_wait() {
                 let log = fs::read_to_string(node.dir.join("node.log")).unwrap_or_default();
                 let last = log.lines().last().unwrap_or("it said nothing").to_owned();
-                return Err(Failure::new("node_ended", format!("the node of {} ended ({status}): {last}", node.operator)));
+                return Err(Failure::new(
+                    "node_ended",
+                    format!("the node of {} ended ({status}): {last}", node.operator),
+                ));
             }
         }
         Ok(())
@@ -205,7 +218,7 @@ impl Cluster {
     }
 
     /// Stops every node in order: closing its input asks it to, and it writes what waits first.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         for node in &mut self.nodes {
             drop(node.child.stdin.take());
         }
@@ -304,13 +317,17 @@ fn row(node: &Node, status: &Value) -> Value {
 }
 
 /// The nodes side by side.
-pub fn table(rows: &Value) -> String {
+pub(super) fn table(rows: &Value) -> String {
     let mut text = format!("{:16} {:>9} {:>9}  state\n", "node", "entries", "final");
     for row in rows.as_array().into_iter().flatten() {
         let sum = |name: &str| row[name].as_object().map_or(0, |sizes| sizes.values().filter_map(Value::as_u64).sum());
         let state = row["state_id"].as_str().unwrap_or_default();
         let (entries, last): (u64, u64) = (sum("frontier"), sum("certified"));
-        text += &format!("{:16} {entries:>9} {last:>9}  {}…\n", row["operator"].as_str().unwrap_or_default(), &state[..16.min(state.len())]);
+        text += &format!(
+            "{:16} {entries:>9} {last:>9}  {}…\n",
+            row["operator"].as_str().unwrap_or_default(),
+            &state[..16.min(state.len())]
+        );
     }
     text
 }

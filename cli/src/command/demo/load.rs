@@ -46,7 +46,7 @@ struct Phase {
 }
 
 /// Loads all of it, in three phases: each needs what the one before it brought to every node.
-pub async fn load(
+pub(super) async fn load(
     cluster: &mut Cluster,
     clients: &[Client],
     ratings: &[Rating],
@@ -72,7 +72,8 @@ pub async fn load(
 fn people(cluster: &Cluster, ratings: &[Rating]) -> Result<(BTreeMap<u32, Person>, Vec<Vec<Submission>>), Failure> {
     let ids: BTreeSet<u32> = ratings.iter().flat_map(|rating| [rating.source, rating.target]).collect();
     let ids: Vec<u32> = ids.into_iter().collect();
-    let made: Vec<(u32, Person, Submission)> = ids.par_iter().map(|id| person(cluster, *id)).collect::<Result<_, _>>()?;
+    let made: Vec<(u32, Person, Submission)> =
+        ids.par_iter().map(|id| person(cluster, *id)).collect::<Result<_, _>>()?;
     let mut queues = queues(cluster);
     let mut people = BTreeMap::new();
     for (id, person, submission) in made {
@@ -105,7 +106,8 @@ fn admissions(
     for (at, node) in cluster.nodes.iter().enumerate() {
         let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY_FILE))?;
         let count = cluster.nodes.len();
-        let mine = people.iter().filter(|(id, person)| sources.contains(id) && (at + count - person.at) % count < sponsors);
+        let mine =
+            people.iter().filter(|(id, person)| sources.contains(id) && (at + count - person.at) % count < sponsors);
         let mine: Vec<EventId> = mine.map(|(_, person)| person.id).collect();
         let signed: Vec<Submission> = mine
             .par_iter()
@@ -187,7 +189,10 @@ fn report(terminal: &mut Terminal<'_>, phases: &[Phase], settling: f64, all: f64
         text += &format!("  {events:>7} {name:14} {seconds:6.1} s  {rate:7.0} a second\n");
     }
     text += &format!("\nAll final on all nodes {settling:.1} s later; {all:.1} s in all.\n");
-    let rows: Vec<Value> = phases.iter().map(|phase| json!({"what": phase.name, "events": phase.events, "seconds": phase.seconds})).collect();
+    let rows: Vec<Value> = phases
+        .iter()
+        .map(|phase| json!({"what": phase.name, "events": phase.events, "seconds": phase.seconds}))
+        .collect();
     tell(terminal, &json!({"phase": "loaded", "steps": rows, "settled_seconds": settling, "seconds": all}), &text)
 }
 

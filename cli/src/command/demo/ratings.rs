@@ -11,7 +11,7 @@ const LINE_BYTES_MAX: usize = 256;
 
 /// One rating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rating {
+pub(super) struct Rating {
     /// Who rates.
     pub source: u32,
     /// Who is rated.
@@ -23,7 +23,7 @@ pub struct Rating {
 impl Rating {
     /// Half of it, rounded away from zero: −5 to 5.
     #[must_use]
-    pub const fn delta(&self) -> i32 {
+    pub(super) const fn delta(&self) -> i32 {
         self.rating.signum() * (self.rating.abs() + 1) / 2
     }
 }
@@ -32,10 +32,11 @@ impl Rating {
 ///
 /// # Errors
 /// `ratings` with the file and the line that is wrong.
-pub fn read(path: &Path) -> Result<Vec<Rating>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<Rating>, Failure> {
     let at = |line: usize, what: &str| Failure::new("ratings", format!("{}:{line}: {what}", path.display()));
     let hint = "want lines of source,target,rating,time: whole numbers, the rating from -10 to 10 and not 0";
-    let file = std::fs::File::open(path).map_err(|error| Failure::new("ratings", format!("{}: {error}", path.display())))?;
+    let file =
+        std::fs::File::open(path).map_err(|error| Failure::new("ratings", format!("{}: {error}", path.display())))?;
     let mut ratings = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(|error| at(number + 1, &error.to_string()))?;
@@ -62,12 +63,14 @@ mod tests {
 
     #[test]
     fn lines() {
-        let check = |line: &str, delta: Option<i32>| assert_eq!(parse(line).map(|rating| rating.delta()), delta, "{line}");
+        let check =
+            |line: &str, delta: Option<i32>| assert_eq!(parse(line).map(|rating| rating.delta()), delta, "{line}");
         check("6,2,4,1289241911.72836", Some(2));
         for (rating, delta) in [(10, 5), (9, 5), (2, 1), (1, 1), (-1, -1), (-2, -1), (-9, -5), (-10, -5)] {
             check(&format!("1,15,{rating},1289243140"), Some(delta));
         }
-        for bad in ["", "1,2,3", "1,2,0,4", "1,2,11,4", "1,1,3,4", "a,2,3,4", "1,2,3,4,5", "source,target,rating,time"] {
+        for bad in ["", "1,2,3", "1,2,0,4", "1,2,11,4", "1,1,3,4", "a,2,3,4", "1,2,3,4,5", "source,target,rating,time"]
+        {
             check(bad, None);
         }
     }

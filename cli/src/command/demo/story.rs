@@ -33,25 +33,47 @@ struct Actor {
 }
 
 /// Plays the story and shows the nodes' answers side by side after each step.
-pub async fn play(cluster: &Cluster, clients: &[Client], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+pub(super) async fn play(cluster: &Cluster, clients: &[Client], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let stage = Stage { cluster, clients };
     let agent = files::draw_key(Curve::Secp256k1)?;
     let next = files::draw_key(Curve::Secp256k1)?;
     let bio = Note { bio: Some("maps cores, swiftly".into()), ..Note::default() };
     let agent = stage.register(0, 1, "swift-core-maps", agent, Some(&next), bio).await?;
-    stage.scene(terminal, &agent, "swift-core-maps registers in the home of the first operator, through the node of the second.", |shown| shown["key_status"]["key_version"] == 1).await?;
+    stage
+        .scene(
+            terminal,
+            &agent,
+            "swift-core-maps registers in the home of the first operator, through the node of the second.",
+            |shown| shown["key_status"]["key_version"] == 1,
+        )
+        .await?;
 
     let first = stage.service(1, "mloverflow").await?;
     let second = stage.service(2, "codejudge").await?;
     stage.attest(&first, &agent, 5, "code", "solved a hard one").await?;
     stage.attest(&second, &agent, 3, "review", "kind and thorough").await?;
-    stage.scene(terminal, &agent, "Two services, each sponsored by enough operators, attest karma: 5 and 3.", |shown| shown["reputation"]["global_score"] == 8).await?;
+    stage
+        .scene(terminal, &agent, "Two services, each sponsored by enough operators, attest karma: 5 and 3.", |shown| {
+            shown["reputation"]["global_score"] == 8
+        })
+        .await?;
 
     let agent = stage.rotate(agent, next).await?;
-    stage.scene(terminal, &agent, "It rotates to the key that it had committed to when it registered.", |shown| shown["key_status"]["key_version"] == 2).await?;
+    stage
+        .scene(terminal, &agent, "It rotates to the key that it had committed to when it registered.", |shown| {
+            shown["key_status"]["key_version"] == 2
+        })
+        .await?;
 
     stage.revoke(&agent, 3).await?;
-    stage.scene(terminal, &agent, "The key is stolen. The revocation is said at the last node, and shows everywhere.", |shown| shown["key_status"]["is_revoked"] == true).await
+    stage
+        .scene(
+            terminal,
+            &agent,
+            "The key is stolen. The revocation is said at the last node, and shows everywhere.",
+            |shown| shown["key_status"]["is_revoked"] == true,
+        )
+        .await
 }
 
 impl Stage<'_> {
@@ -64,7 +86,10 @@ impl Stage<'_> {
     async fn send(&self, through: usize, draft: Draft<'_>) -> Result<EventId, Failure> {
         let submission = draft.sign()?;
         let id = submission.signed.event.id();
-        let client = self.clients.get(through % self.clients.len().max(1)).ok_or_else(|| Failure::new("internal", "no nodes"))?;
+        let client = self
+            .clients
+            .get(through % self.clients.len().max(1))
+            .ok_or_else(|| Failure::new("internal", "no nodes"))?;
         submit(client, vec![submission]).await?;
         Ok(id)
     }
@@ -82,7 +107,8 @@ impl Stage<'_> {
         let (text, note) = author::note(note)?;
         let name = name.parse().map_err(|error| Failure::new("internal", error))?;
         let handle = format!("{name}@{home}");
-        let action = Action::Register { home: home.clone(), name, key: key.public(), next: author::commitment(next), note };
+        let action =
+            Action::Register { home: home.clone(), name, key: key.public(), next: author::commitment(next), note };
         let event = author::event(self.cluster.federation(), action)?;
         let mut draft = Draft::new(event, &key);
         draft.note = text;
@@ -102,17 +128,26 @@ impl Stage<'_> {
         Ok(actor)
     }
 
-    async fn attest(&self, issuer: &Actor, subject: &Actor, delta: i32, context: &str, reason: &str) -> Result<(), Failure> {
+    async fn attest(
+        &self,
+        issuer: &Actor,
+        subject: &Actor,
+        delta: i32,
+        context: &str,
+        reason: &str,
+    ) -> Result<(), Failure> {
         let (text, note) = author::note(Note { reason: Some(reason.into()), ..Note::default() })?;
         let context = Some(context.parse().map_err(|error| Failure::new("internal", error))?);
-        let action = Action::Attest { home: issuer.home.clone(), issuer: issuer.id, subject: subject.id, delta, context, note };
+        let action =
+            Action::Attest { home: issuer.home.clone(), issuer: issuer.id, subject: subject.id, delta, context, note };
         let mut draft = Draft::new(author::event(self.cluster.federation(), action)?, &issuer.key);
         draft.note = text;
         self.send(0, draft).await.map(|_| ())
     }
 
     async fn rotate(&self, actor: Actor, key: SecretKey) -> Result<Actor, Failure> {
-        let action = Action::Rotate { home: actor.home.clone(), identity: actor.id, version: 2, key: key.public(), next: None };
+        let action =
+            Action::Rotate { home: actor.home.clone(), identity: actor.id, version: 2, key: key.public(), next: None };
         self.send(1, Draft::new(author::event(self.cluster.federation(), action)?, &key)).await?;
         Ok(Actor { key, ..actor })
     }
@@ -142,13 +177,31 @@ impl Stage<'_> {
                         break;
                     }
                     _ if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
-                    _ => return Err(Failure::new("not_shown", format!("the node of {} does not show it", node.operator))),
+                    _ => {
+                        return Err(Failure::new(
+                            "not_shown",
+                            format!("the node of {} does not show it", node.operator),
+                        ));
+                    }
                 }
             }
         }
-        let lines: String = self.cluster.nodes.iter().zip(&answers).map(|(node, answer)| line(node.operator.as_str(), answer)).collect();
-        let nodes: Vec<Value> = answers.iter().map(|answer| json!({"karma": answer["reputation"]["global_score"], "key_status": answer["key_status"]})).collect();
-        tell(terminal, &json!({"phase": "story", "text": text, "agent": agent.handle, "nodes": nodes}), &format!("{text}\n\n{lines}"))
+        let lines: String = self
+            .cluster
+            .nodes
+            .iter()
+            .zip(&answers)
+            .map(|(node, answer)| line(node.operator.as_str(), answer))
+            .collect();
+        let nodes: Vec<Value> = answers
+            .iter()
+            .map(|answer| json!({"karma": answer["reputation"]["global_score"], "key_status": answer["key_status"]}))
+            .collect();
+        tell(
+            terminal,
+            &json!({"phase": "story", "text": text, "agent": agent.handle, "nodes": nodes}),
+            &format!("{text}\n\n{lines}"),
+        )
     }
 }
 
