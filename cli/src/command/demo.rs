@@ -115,7 +115,7 @@ async fn submit(
             match result {
                 SubmitResult::Accepted(_) => {}
                 SubmitResult::Refused(refusal) if passing(&refusal.code) && Instant::now() < deadline => {
-                    again.push(submission)
+                    again.push(submission);
                 }
                 SubmitResult::Refused(refusal) => return Err(Failure::from(refusal)),
             }
