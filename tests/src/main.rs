@@ -11,3 +11,4 @@ mod confusion;
 mod fold;
 mod signature;
 mod text;
+mod vectors;
