@@ -7,8 +7,11 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod confusion;
 mod fold;
+mod join;
+mod properties;
 mod signature;
 mod text;
 mod vectors;
