@@ -12,6 +12,7 @@ mod confusion;
 mod fold;
 mod join;
 mod properties;
+mod protocol;
 mod signature;
 mod text;
 mod vectors;
