@@ -279,7 +279,7 @@ fn subjects(replica: &Replica<'_>) -> BTreeSet<IdentityId> {
         .filter(|((_, key), _)| key.first() == Some(&Tally::TAG) && key.len() == 65)
         .map(|((_, key), _)| EventId(key[1..33].try_into().unwrap()))
         .collect();
-    replica.join().each_identity(|found| drop(all.insert(found.id))).unwrap();
+    replica.join().each_identity(|found| all.extend([found.id])).unwrap();
     all
 }
 
@@ -457,8 +457,8 @@ fn histories_are_rich() {
             for replayed in fresh.deliver(log, 0, &mirror.entries) {
                 for outcome in replayed.outcomes.into_iter().flatten() {
                     match outcome {
-                        Ok(effect) => drop(applied.insert(std::mem::discriminant(&effect))),
-                        Err(void) => drop(voids.insert(void.code())),
+                        Ok(effect) => applied.extend([std::mem::discriminant(&effect)]),
+                        Err(void) => voids.extend([void.code()]),
                     }
                 }
             }

@@ -358,14 +358,14 @@ fn invalid() -> Value {
             key: secret(2).public(),
             next: None,
         },
-        ..said.event.clone()
+        ..said.event
     };
     let stolen = story().remove(0).2;
     let unsigned = SignedEvent { countersignature: None, ..story().remove(6).2 };
     let high = {
         let mut bytes: [u8; 65] = said.signature.as_bytes().try_into().unwrap();
         bytes[32] |= 0x80;
-        SignedEvent { signature: fama_ledger::key::Signature::Secp256k1(bytes), ..said.clone() }
+        SignedEvent { signature: fama_ledger::key::Signature::Secp256k1(bytes), ..said }
     };
     for (why, input, code) in [
         ("nothing", String::new(), "malformed_encoding"),
@@ -441,7 +441,7 @@ fn invalid_notes(add: &mut Add<'_>) {
 fn invalid_batches(add: &mut Add<'_>) {
     let manifest = manifest();
     let (_, time, said) = story().remove(0);
-    let good = VerifiedEntry::of(time, said.clone().verify(&manifest.federation()).unwrap());
+    let good = VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap());
     let early = VerifiedEntry::of(Millis(START.0 - 1), good.event().unwrap().clone());
     let (state, zero) = (VerifiedEntry::state, StateRoot([0; 32]));
     let adopt = VerifiedEntry::adopt(time, 1, manifest.hash());
