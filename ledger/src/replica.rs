@@ -6,6 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::id::{Domain, TreeRoot};
@@ -14,6 +15,8 @@ use crate::manifest::{LogId, Manifest};
 
 mod announce;
 mod gate;
+#[cfg(test)]
+mod tests;
 
 pub use gate::Waiting;
 
@@ -21,6 +24,9 @@ pub use gate::Waiting;
 pub const FRONTIER_MILLIS: u64 = 2_000;
 /// After how long an unanswered request is given up, in milliseconds.
 pub const REQUEST_MILLIS_MAX: u64 = 15_000;
+/// For how long a peer that failed to give entries of a log is asked last, and one that gave wrong ones not at
+/// all, in milliseconds.
+const DISTRUST_MILLIS: u64 = 60_000;
 /// Roots of the newest heads of a copy that are kept at hand.
 const RECENT_HEADS_MAX: usize = 256;
 
@@ -42,6 +48,20 @@ impl Fault {
             Self::Equivocation => "equivocation",
         }
     }
+}
+
+/// Why a range did not bring the copy on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The copy grew on another way meanwhile: nobody's fault.
+    Late,
+    /// The peer gave none.
+    Unanswered,
+    /// The peer gave entries that do not lead from the copy to the head. Either the peer is wrong, or
+    /// copy and head are on two branches that the owner signed.
+    Wrong,
+    /// The owner signed what no log may hold.
+    Invalid,
 }
 
 /// A verified cosignature and the head that it is on.
@@ -148,6 +168,8 @@ struct Copy<P> {
     head: Head,
     recent: BTreeMap<u64, TreeRoot>,
     newest: Option<SignedCheckpoint>,
+    /// The owner's head that the copy is exactly at, if one is known.
+    here: Option<SignedCheckpoint>,
     /// Newest of each operator; `true` once its head is known to lie on this copy's branch.
     cosigned: BTreeMap<Domain, (Cosigned, bool)>,
     certified: u64,
@@ -161,6 +183,22 @@ struct Peer {
     asked: Option<u64>,
     next: u64,
     sizes: BTreeMap<LogId, u64>,
+    /// When it last failed to give entries, and whether it gave wrong ones.
+    failed: BTreeMap<LogId, (u64, bool)>,
+}
+
+impl Peer {
+    fn fail(&mut self, log: &LogId, wrong: bool, now: u64) {
+        self.sizes.remove(log);
+        let wrong = wrong || self.distrust(log, now).1;
+        self.failed.insert(log.clone(), (now, wrong));
+    }
+
+    /// Whether it failed lately, and whether so badly that it is not to be asked at all.
+    fn distrust(&self, log: &LogId, now: u64) -> (bool, bool) {
+        let lately = self.failed.get(log).filter(|(at, _)| now < at.saturating_add(DISTRUST_MILLIS));
+        lately.map_or((false, false), |(_, wrong)| (true, *wrong))
+    }
 }
 
 /// A node's knowledge of all logs and peers. `P` names a peer.
@@ -182,6 +220,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             head: Head::EMPTY,
             recent: BTreeMap::new(),
             newest: None,
+            here: None,
             cosigned: BTreeMap::new(),
             certified: 0,
             fetch: None,
@@ -203,12 +242,19 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         newest: Option<SignedCheckpoint>,
         cosigned: Vec<Cosigned>,
         roots: &R,
-    ) -> Result<(), R::Error> {
-        let Some(copy) = self.logs.get_mut(log) else { return Ok(()) };
+    ) -> Result<Vec<Output<P>>, R::Error> {
+        let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         copy.head = head;
         copy.newest = newest;
         copy.cosigned = cosigned.into_iter().map(|one| (one.cosignature.operator.clone(), (one, false))).collect();
-        self.certify(log, roots).map(|_| ())
+        let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
+        copy.here = here;
+        let mut out = Vec::new();
+        if self.conflicts_newest(log, roots)? {
+            out.extend(self.set_fault(log, Fault::Equivocation));
+        }
+        out.extend(self.certify(log, roots)?);
+        Ok(out)
     }
 
     /// The operator that this node is.
@@ -252,26 +298,34 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         self.logs.get(log).and_then(|copy| copy.fault)
     }
 
-    /// Whether a head would be news: so that its signature is checked only then.
+    /// Whether a head would be news, or may prove that the owner has two branches: so that its
+    /// signature is checked only then.
     #[must_use]
     pub fn wants_head(&self, log: &LogId, head: &Head) -> bool {
-        self.logs.get(log).is_some_and(|copy| {
-            let known = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
-            known.is_none_or(|known| head.size > known.size || (head.size == known.size && head.root != known.root))
+        let Some(copy) = self.logs.get(log).filter(|_| head.size > 0) else { return false };
+        let known = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
+        let comparable = head.size <= copy.head.size && copy.recent.get(&head.size) != Some(&head.root);
+        known.is_none_or(|known| match head.size.cmp(&known.size) {
+            Ordering::Greater => true,
+            Ordering::Equal => head.root != known.root,
+            Ordering::Less => comparable && copy.fault != Some(Fault::Equivocation),
         })
     }
 
     /// Whether an operator's cosignature of `head` would be news.
     #[must_use]
     pub fn wants_cosigned(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
-        let copy = self.logs.get(log).filter(|_| self.manifest.operator(operator).is_some());
-        copy.is_some_and(|copy| copy.cosigned.get(operator).is_none_or(|(known, _)| head.size > known.head().size))
+        let copy = self.logs.get(log).filter(|_| head.size > 0 && self.manifest.operator(operator).is_some());
+        let known = copy.map(|copy| copy.cosigned.get(operator).map(|(known, _)| known.head()));
+        known.is_some_and(|known| {
+            known.is_none_or(|known| head.size > known.size || (head.size == known.size && head.root != known.root))
+        })
     }
 
     /// A connection opened; `operator` if the peer's key is an operator's.
     pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<Output<P>> {
-        let sizes = BTreeMap::new();
-        self.peers.insert(peer, Peer { operator, asked: Some(now), next: now, sizes });
+        let (sizes, failed) = (BTreeMap::new(), BTreeMap::new());
+        self.peers.insert(peer, Peer { operator, asked: Some(now), next: now, sizes, failed });
         Vec::from([Output::AskFrontier { peer }])
     }
 
@@ -306,8 +360,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let mut out = Vec::new();
         let Some(known) = self.peers.get_mut(&peer) else { return Ok(out) };
         (known.asked, known.next) = (None, now.saturating_add(FRONTIER_MILLIS));
-        known.sizes = logs.iter().map(|log| (log.log.clone(), log.size)).collect();
-        let operator = known.operator.clone();
+        let carried = logs.iter().filter(|log| self.logs.contains_key(&log.log));
+        known.sizes = carried.map(|log| (log.log.clone(), log.size)).collect();
+        let operator = known.operator.clone().filter(|operator| self.me.as_ref() != Some(operator));
         for PeerLog { newest, cosigned, .. } in logs {
             if let Some(signed) = newest {
                 out.extend(self.checkpoint(signed, now, roots)?);
@@ -335,7 +390,8 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     ) -> Result<Vec<Output<P>>, R::Error> {
         let mut out = Vec::new();
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        if !self.logs.contains_key(&log) {
+        // A log without entries has no head.
+        if head.size == 0 || !self.logs.contains_key(&log) {
             return Ok(out);
         }
         if self.conflicts(&log, &head, roots)? {
@@ -344,6 +400,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         }
         self.has(&log, head.size);
         let Some(copy) = self.logs.get_mut(&log) else { return Ok(out) };
+        if copy.head == head {
+            copy.here = Some(signed.clone());
+        }
         if copy.newest.as_ref().is_none_or(|known| known.checkpoint().head.size < head.size) {
             copy.newest = Some(signed.clone());
             out.push(Output::KeepNewest { signed });
@@ -363,8 +422,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     /// Whether a head that the owner signed cannot be on the branch of this copy, as far as that reaches.
     fn conflicts<R: Roots>(&mut self, log: &LogId, head: &Head, roots: &R) -> Result<bool, R::Error> {
         let Some(copy) = self.logs.get(log) else { return Ok(false) };
-        let newest = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
-        if newest.is_some_and(|newest| newest.size == head.size && newest.root != head.root) {
+        let cosigned = copy.cosigned.values().map(|(cosigned, _)| cosigned.head());
+        let mut known = copy.newest.iter().map(|signed| signed.checkpoint().head).chain(cosigned);
+        if known.any(|known| known.size == head.size && known.root != head.root) {
             return Ok(true);
         }
         Ok(!self.on_branch(log, head, roots)?.unwrap_or(true))
@@ -381,7 +441,8 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     }
 
     fn set_fault(&mut self, log: &LogId, fault: Fault) -> Option<Output<P>> {
-        let copy = self.logs.get_mut(log).filter(|copy| copy.fault.is_none())?;
+        let worse = |known: Fault| known == Fault::Invalid && fault == Fault::Equivocation;
+        let copy = self.logs.get_mut(log).filter(|copy| copy.fault.is_none_or(worse))?;
         copy.fault = Some(fault);
         Some(Output::Faulted { log: log.clone(), fault })
     }
@@ -459,6 +520,8 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     ) -> Result<Vec<Output<P>>, R::Error> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         (copy.head, copy.fetch) = (head, None);
+        let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
+        copy.here = here;
         copy.recent.insert(head.size, head.root);
         if copy.recent.len() > RECENT_HEADS_MAX {
             copy.recent.pop_first();
@@ -498,16 +561,17 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         Ok(out)
     }
 
-    /// A range was not got; `invalid` if the owner signed what no log may hold.
-    pub fn fetch_failed(&mut self, peer: P, log: &LogId, invalid: bool, now: u64) -> Vec<Output<P>> {
+    /// A range that was asked for, or that came as gossip, did not bring the copy on.
+    pub fn fetch_failed(&mut self, peer: P, log: &LogId, failure: Failure, now: u64) -> Vec<Output<P>> {
         if let Some(copy) = self.logs.get_mut(log) {
-            copy.fetch = None;
-        }
-        if let Some(known) = self.peers.get_mut(&peer) {
-            known.sizes.remove(log);
+            copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
+            let blamed = matches!(failure, Failure::Unanswered | Failure::Wrong);
+            if let Some(known) = self.peers.get_mut(&peer).filter(|_| blamed) {
+                known.fail(log, failure == Failure::Wrong, now);
+            }
         }
         let mut out = Vec::new();
-        if invalid {
+        if failure == Failure::Invalid {
             out.extend(self.set_fault(log, Fault::Invalid));
         }
         out.extend(self.work(now));
@@ -535,8 +599,12 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
                 out.push(Output::AskFrontier { peer: *peer });
             }
         }
-        for copy in self.logs.values_mut() {
-            copy.fetch = copy.fetch.filter(|(_, since)| !late(*since));
+        for (log, copy) in &mut self.logs {
+            if let Some((peer, _)) = copy.fetch.take_if(|(_, since)| late(*since))
+                && let Some(known) = self.peers.get_mut(&peer)
+            {
+                known.fail(log, false, now);
+            }
         }
         out.extend(self.announcer.due(now).map(|signed| Output::Announce { signed }));
         out.extend(self.work(now));
@@ -556,31 +624,54 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     /// What can be fetched and cosigned as things stand.
     fn work(&mut self, now: u64) -> Vec<Output<P>> {
         let mut out = Vec::new();
-        let may_cosign = self.me.is_some() && self.gate.is_open();
-        for (log, copy) in &mut self.logs {
-            let Some(newest) = copy.newest.as_ref().filter(|_| copy.fault.is_none()) else { continue };
-            let head = newest.checkpoint().head;
-            if head.size > copy.head.size {
-                if let Some(peer) = source(&self.peers, log, copy.head.size).filter(|_| copy.fetch.is_none()) {
-                    copy.fetch = Some((peer, now));
-                    out.push(Output::Fetch { peer, log: log.clone(), from: copy.head.size, head });
-                }
-            } else if may_cosign && head == copy.head {
-                let mine = self.me.as_ref().and_then(|me| copy.cosigned.get(me));
-                if mine.is_none_or(|(mine, _)| mine.head().size < head.size) {
-                    out.push(Output::Cosign { signed: newest.clone() });
-                }
+        let me = self.me.as_ref().filter(|_| self.gate.is_open());
+        for (log, copy) in self.logs.iter_mut().filter(|(_, copy)| copy.fault.is_none()) {
+            if copy.fetch.is_none()
+                && let Some((peer, head)) = copy.within_reach(log, &self.peers, now)
+            {
+                copy.fetch = Some((peer, now));
+                out.push(Output::Fetch { peer, log: log.clone(), from: copy.head.size, head });
+            }
+            if let Some(signed) = me.and_then(|me| copy.to_cosign(me)) {
+                out.push(Output::Cosign { signed: signed.clone() });
             }
         }
         out
     }
 }
 
-/// A peer with more than `size` entries of `log`: its owner, else the one that has most.
-fn source<P: Ord + core::marker::Copy>(peers: &BTreeMap<P, Peer>, log: &LogId, size: u64) -> Option<P> {
-    let has = |peer: &Peer| peer.sizes.get(log).copied().unwrap_or_default();
-    let candidates = peers.iter().filter(|(_, peer)| has(peer) > size);
-    candidates.max_by_key(|(_, peer)| (peer.operator.as_ref() == Some(&log.operator), has(peer))).map(|(peer, _)| *peer)
+impl<P: Ord + core::marker::Copy> Copy<P> {
+    /// Every head that the owner is known to have signed, the newest first.
+    fn signed(&self) -> impl Iterator<Item = &SignedCheckpoint> {
+        self.newest.iter().chain(self.cosigned.values().map(|(cosigned, _)| &cosigned.signed))
+    }
+
+    /// The largest signed head beyond the copy that a peer can lead to. Nobody may have the newest: an
+    /// owner can fall silent behind a head that it told.
+    fn within_reach(&self, log: &LogId, peers: &BTreeMap<P, Peer>, now: u64) -> Option<(P, Head)> {
+        let mut beyond: Vec<Head> = self.signed().map(|signed| signed.checkpoint().head).collect();
+        beyond.retain(|head| head.size > self.head.size);
+        beyond.sort_unstable_by(|a, b| b.cmp(a));
+        beyond.into_iter().find_map(|head| Some((source(peers, log, head.size, now)?, head)))
+    }
+
+    /// The head to cosign, with the copy exactly there: the newest, or where that is out of reach, the one
+    /// before.
+    fn to_cosign(&self, me: &Domain) -> Option<&SignedCheckpoint> {
+        let behind = self.cosigned.get(me).is_none_or(|(mine, _)| mine.head().size < self.head.size);
+        self.here.as_ref().filter(|_| behind && self.fetch.is_none())
+    }
+}
+
+/// A peer with at least `size` entries of `log`: one that did not fail lately if there is one, the owner
+/// before others. Sizes are a peer's word, so a larger one attracts nothing.
+fn source<P: Ord + core::marker::Copy>(peers: &BTreeMap<P, Peer>, log: &LogId, size: u64, now: u64) -> Option<P> {
+    let has = |peer: &Peer| peer.sizes.get(log).is_some_and(|has| *has >= size);
+    let candidates = peers.iter().filter_map(|(id, peer)| {
+        let (failed, wrong) = peer.distrust(log, now);
+        (has(peer) && !wrong).then(|| ((!failed, peer.operator.as_ref() == Some(&log.operator)), *id))
+    });
+    candidates.max_by_key(|(rank, _)| *rank).map(|(_, id)| id)
 }
 
 /// The `quorum`-th largest of the operators' cosigned sizes; 0 if there are fewer.

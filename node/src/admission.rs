@@ -16,16 +16,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub const IDENTITY_EVENTS_PER_MINUTE: u32 = 60_000;
 /// Most registrations that one peer may pass on a minute: a flood through one operator leaves room for the others.
 pub const FORWARDED_REGISTRATIONS_PER_MINUTE: u32 = 6_000;
-/// Most sources remembered at once; when full, the oldest windows go.
+/// Most sources remembered at once of each kind; when full, ended windows go, and if there are none, the older half.
 const SOURCES_MAX: usize = 65_536;
 
-/// Who is counted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    /// The first three bytes of an IPv4 address or six of an IPv6 address: /24, /48.
-    Block([u8; 6]),
-    Forwarder(Vec<u8>),
-    Identity([u8; 32]),
+/// Events counted by source, each within a window of its own.
+#[derive(Debug)]
+struct Windows<K> {
+    length: Duration,
+    open: Mutex<BTreeMap<K, (Instant, u32)>>,
 }
 
 /// Rates within fixed windows.
@@ -33,7 +31,14 @@ enum Source {
 pub struct Admission {
     registrations_per_hour: u32,
     invites: BTreeSet<String>,
-    windows: Mutex<BTreeMap<Source, (Instant, u32)>>,
+    /// By the first three bytes of an IPv4 address or six of an IPv6 address: /24, /48.
+    blocks: Windows<[u8; 6]>,
+    /// Peers without an address.
+    strangers: Windows<PeerId>,
+    /// Operators that pass on.
+    forwarders: Windows<PeerId>,
+    /// Apart from the others: their ids cost nothing to invent.
+    identities: Windows<[u8; 32]>,
 }
 
 /// Where a submission came from.
@@ -52,7 +57,9 @@ impl Admission {
     #[must_use]
     pub fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
         let invites = invites.into_iter().collect();
-        Self { registrations_per_hour, invites, windows: Mutex::new(BTreeMap::new()) }
+        let (blocks, strangers) = (Windows::new(HOUR), Windows::new(HOUR));
+        let (forwarders, identities) = (Windows::new(MINUTE), Windows::new(MINUTE));
+        Self { registrations_per_hour, invites, blocks, strangers, forwarders, identities }
     }
 
     /// Whether a registration from there is taken now; counts it.
@@ -64,13 +71,12 @@ impl Admission {
             return Ok(());
         }
         if origin.forwarded {
-            let forwarder = Source::Forwarder(origin.peer.to_bytes());
-            return self.count(forwarder, MINUTE, FORWARDED_REGISTRATIONS_PER_MINUTE);
+            return self.forwarders.count(origin.peer, FORWARDED_REGISTRATIONS_PER_MINUTE);
         }
         match origin.address.map(block) {
-            Some(Some(block)) => self.count(Source::Block(block), HOUR, self.registrations_per_hour),
+            Some(Some(block)) => self.blocks.count(block, self.registrations_per_hour),
             Some(None) => Ok(()),
-            None => self.count(Source::Forwarder(origin.peer.to_bytes()), HOUR, self.registrations_per_hour),
+            None => self.strangers.count(origin.peer, self.registrations_per_hour),
         }
     }
 
@@ -79,32 +85,45 @@ impl Admission {
     /// # Errors
     /// `rate` with the seconds until the window ends.
     pub fn identity(&self, identity: [u8; 32]) -> Result<(), Refusal> {
-        self.count(Source::Identity(identity), MINUTE, IDENTITY_EVENTS_PER_MINUTE)
+        self.identities.count(identity, IDENTITY_EVENTS_PER_MINUTE)
+    }
+}
+
+impl<K: Ord> Windows<K> {
+    const fn new(length: Duration) -> Self {
+        Self { length, open: Mutex::new(BTreeMap::new()) }
     }
 
-    fn count(&self, source: Source, window: Duration, max: u32) -> Result<(), Refusal> {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+    fn count(&self, source: K, max: u32) -> Result<(), Refusal> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if windows.len() >= SOURCES_MAX && !windows.contains_key(&source) {
-            windows.retain(|_, (since, _)| now.duration_since(*since) < MINUTE);
-            if windows.len() >= SOURCES_MAX {
-                windows.pop_first();
-            }
+        if open.len() >= SOURCES_MAX && !open.contains_key(&source) {
+            make_room(&mut open, self.length, now);
         }
-        let (since, count) = windows.entry(source).or_insert((now, 0));
-        if now.duration_since(*since) >= window {
+        let (since, count) = open.entry(source).or_insert((now, 0));
+        if now.duration_since(*since) >= self.length {
             (*since, *count) = (now, 0);
         }
         if *count >= max {
-            let left = window.saturating_sub(now.duration_since(*since)).as_secs() + 1;
+            let left = self.length.saturating_sub(now.duration_since(*since)).as_secs() + 1;
             return Err(Refusal {
                 code: "rate".into(),
-                message: format!("more than {max} of these in {} minutes from there", window.as_secs() / 60),
+                message: format!("more than {max} of these in {} minutes from there", self.length.as_secs() / 60),
                 retry_after: u32::try_from(left).ok(),
             });
         }
         *count += 1;
         Ok(())
+    }
+}
+
+fn make_room<K: Ord>(open: &mut BTreeMap<K, (Instant, u32)>, length: Duration, now: Instant) {
+    open.retain(|_, (since, _)| now.duration_since(*since) < length);
+    if open.len() >= SOURCES_MAX {
+        let mut begun: Vec<Instant> = open.values().map(|(since, _)| *since).collect();
+        let (_, middle, _) = begun.select_nth_unstable(SOURCES_MAX / 2);
+        let middle = *middle;
+        open.retain(|_, (since, _)| *since > middle);
     }
 }
 
@@ -138,6 +157,13 @@ mod tests {
         assert!(admission.registration(&from("203.0.113.9"), Some("token")).is_ok());
         assert!(admission.registration(&from("203.0.113.9"), Some("guess")).is_err());
         assert!((0..100).all(|_| taken("127.0.0.1") && taken("::1")), "loopback is exempt");
+        for i in 0..=SOURCES_MAX {
+            let mut invented = [0; 32];
+            invented[..8].copy_from_slice(&i.to_be_bytes());
+            assert!(admission.identity(invented).is_ok());
+        }
+        assert!(!taken("203.0.113.9"), "invented identities clear nobody's count");
+        assert!(admission.identities.open.lock().unwrap().len() <= SOURCES_MAX, "memory is bounded");
         assert!(taken("2001:db8:1::1") && taken("2001:db8:1:ffff::1") && !taken("2001:db8:1::2"));
     }
 }

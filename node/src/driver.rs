@@ -68,7 +68,10 @@ impl Driver {
         match self.network.sync(peer, request).await {
             Ok(SyncResponse::Frontier(frontier)) => {
                 self.heard(peer);
-                self.input(Input::Frontier { peer, frontier }).await;
+                // Now, not when the inbox comes to it: a wait in its queue would look like a clock behind.
+                let ahead = i128::from(frontier.time.0) - i128::from(clock::now().0);
+                let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+                self.input(Input::Frontier { peer, frontier, ahead }).await;
             }
             Ok(_) => {
                 self.network.penalize(peer, "wrong_answer");
@@ -211,7 +214,7 @@ impl Driver {
                     true => None,
                     false => self.decode(Range { first, entries, proof: Vec::new() }).await,
                 };
-                if range.as_ref().is_some_and(|range| range.entries.is_err()) {
+                if range.as_ref().is_some_and(|range| range.fault.is_some()) {
                     return Verdict::Reject;
                 }
                 self.offer(Input::Head { peer, signed, range })

@@ -14,7 +14,7 @@ use fama_ledger::join::{Join, Ranking};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::{Cosigned, Output, Replica, Roots, log_of};
+use fama_ledger::replica::{Cosigned, Failure, Output, Replica, Roots, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
@@ -29,6 +29,8 @@ mod append;
 mod input;
 mod mirror;
 mod rank;
+#[cfg(test)]
+mod tests;
 
 pub use input::{Answer, Command, DecodedRange, Input, Submitted};
 
@@ -120,6 +122,8 @@ pub struct Inbox {
     waiting: append::Waiting,
     rerank: Option<(IdentityId, Option<IdentityId>)>,
     notes_due: Instant,
+    /// Claims in other logs may not have been taken over yet: they came while this node did not write.
+    claims_due: bool,
     started: Instant,
 }
 
@@ -151,8 +155,9 @@ impl Inbox {
         let replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()));
         let (waiting, now) = (append::Waiting::default(), Instant::now());
         let copies = BTreeMap::new();
+        let (rerank, notes_due, claims_due, started) = (None, now, true, now);
         let mut inbox =
-            Self { shared, own, copies, replica, commands, waiting, rerank: None, notes_due: now, started: now };
+            Self { shared, own, copies, replica, commands, waiting, rerank, notes_due, claims_due, started };
         let logs: Vec<LogId> = inbox.shared.manifest.operators().iter().map(|operator| operator.log()).collect();
         for log in &logs {
             inbox.restore(log)?;
@@ -184,10 +189,12 @@ impl Inbox {
         let cosigned = view.cosigned(log)?;
         let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
         self.copies.insert(log.clone(), Copy { tree, maps });
-        self.replica.restore(log, head, newest, cosigned, &StoredRoots(&store))
+        let outputs = self.replica.restore(log, head, newest, cosigned, &StoredRoots(&store))?;
+        self.perform(outputs)
     }
 
-    /// The owner's largest known head; of the own log, the durable head, which a crash may have left unsigned.
+    /// The owner's largest known head; of the own log, the durable head, which a crash may have left
+    /// unsigned: it is kept, so that peers that ask are told of it.
     fn stored_newest(
         &self,
         log: &LogId,
@@ -198,9 +205,13 @@ impl Inbox {
         let stored = stored.and_then(|signed| signed.verify(manifest, log).ok());
         match &self.own {
             Some(own) if own.log == *log && head.size > 0 => {
-                let larger = stored.filter(|signed| signed.checkpoint().head.size > head.size);
-                let sign = || SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(log), head }, &own.key);
-                Ok(Some(larger.unwrap_or_else(sign)))
+                let known = stored.filter(|signed| signed.checkpoint().head.size >= head.size);
+                if known.is_some() {
+                    return Ok(known);
+                }
+                let signed = SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(log), head }, &own.key);
+                self.shared.store.put_newest(log, &SignedHead::of(&signed))?;
+                Ok(Some(signed))
             }
             _ => Ok(stored),
         }
@@ -222,8 +233,11 @@ impl Inbox {
                 Err(_) => {}
             }
             if self.waiting.is_due() {
-                self.drain(&mut inputs)?;
+                let goes_on = self.drain(&mut inputs)?;
                 self.append()?;
+                if !goes_on {
+                    break;
+                }
             }
             if last_tick.elapsed() >= TICK {
                 last_tick = Instant::now();
@@ -233,15 +247,17 @@ impl Inbox {
         self.append()
     }
 
-    /// Takes in what already waits, so that one write serves many; stops at a full batch.
-    fn drain(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Result<(), Fatal> {
+    /// Takes in what already waits, so that one write serves many; stops at a full batch. `false` if the
+    /// node is to end.
+    fn drain(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Result<bool, Fatal> {
         while self.waiting.len() < limits::BATCH_ENTRIES_MAX {
             match inputs.try_recv() {
-                Ok(Input::Stop) | Err(_) => break,
+                Ok(Input::Stop) => return Ok(false),
                 Ok(input) => self.take(input)?,
+                Err(_) => break,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn millis(&self) -> u64 {
@@ -259,7 +275,7 @@ impl Inbox {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, frontier } => self.frontier(peer, frontier),
+            Input::Frontier { peer, frontier, ahead } => self.frontier(peer, frontier, ahead),
             Input::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())
@@ -271,7 +287,7 @@ impl Inbox {
             }
             Input::Range { peer, log, head, range } => self.range(peer, &log, head, range),
             Input::RangeFailed { peer, log } => {
-                let outputs = self.replica.fetch_failed(peer, &log, false, now);
+                let outputs = self.replica.fetch_failed(peer, &log, Failure::Unanswered, now);
                 self.perform(outputs)
             }
             Input::Submit { events, reply } => {
@@ -282,7 +298,11 @@ impl Inbox {
                 let outputs = self.replica.ask_all(now);
                 self.perform(outputs)
             }
-            Input::Notes(notes) => Ok(self.shared.store.put_notes(&notes)?),
+            Input::Notes(notes) => {
+                // Where these came from there may be more.
+                self.notes_due = Instant::now();
+                Ok(self.shared.store.put_notes(&notes)?)
+            }
             Input::Stop => Ok(()),
         }
     }
@@ -291,6 +311,7 @@ impl Inbox {
         let outputs = self.replica.tick(self.millis());
         self.perform(outputs)?;
         self.begin_log()?;
+        self.take_over_missed()?;
         self.follow_ranking()?;
         self.ask_for_notes()?;
         self.tell_health();
@@ -319,6 +340,9 @@ impl Inbox {
             Output::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);
                 self.shared.store.put_cosigned(&log, &wire_cosigned(&cosigned), certified, mine)?;
+                if mine {
+                    self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
+                }
             }
             Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
             Output::Cosign { signed } => return self.cosign(signed),
@@ -342,20 +366,20 @@ impl Inbox {
         Ok(crate::sync::frontier(&self.shared.store.view(), &self.shared.manifest, self.shared.session)?)
     }
 
-    /// Gives this operator's cosignature: durable before anybody sees it, never on a smaller head.
+    /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
+    /// makes it durable, and then tells of it.
     fn cosign(&mut self, signed: SignedCheckpoint) -> Result<Vec<Output<PeerId>>, Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         let Some(own) = &self.own else { return Ok(Vec::new()) };
         let now = clock::now();
         if !self.replica.wants_cosigned(&log, &own.name, &head)
+            || self.replica.fault(&log).is_some()
             || self.last_time(&log)? > now.0.saturating_add(limits::HEAD_SKEW_MILLIS_MAX)
         {
             return Ok(Vec::new());
         }
         let cosignature = Cosignature::sign(signed.checkpoint(), own.name.clone(), &own.key, now.0 / 1_000);
         let cosigned = Cosigned { signed, cosignature };
-        self.shared.store.put_cosigned(&log, &wire_cosigned(&cosigned), self.replica.certified(&log), true)?;
-        self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
         self.replica.cosigned(cosigned, self.millis(), &StoredRoots(&self.shared.store))
     }
 
@@ -405,7 +429,10 @@ impl Inbox {
             return Ok(());
         }
         self.notes_due = Instant::now() + Duration::from_secs(5);
-        let hashes = self.shared.store.view().wanted_notes(wire::NOTES_MAX)?;
+        let mut start = [0; 32];
+        // Without randomness only the order suffers.
+        let _ = getrandom::fill(&mut start);
+        let hashes = self.shared.store.view().wanted_notes_from(&NoteHash(start), wire::NOTES_MAX)?;
         if !hashes.is_empty() {
             self.command(Command::FetchNotes { peer: None, hashes });
         }

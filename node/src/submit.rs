@@ -14,6 +14,7 @@ use fama_ledger::proof::TlogProof;
 use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::admission::{Admission, Origin};
 use crate::inbox::{Answer, Input, Shared, Submitted};
@@ -25,6 +26,8 @@ use crate::store::StoreError;
 pub const REQUESTS_MAX: usize = 64;
 /// How long a home may take before a revocation is claimed elsewhere.
 const HOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long another operator may take to claim a revocation: it tries the home first.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often an attestation of an unsponsored issuer is looked at again while sponsors' logs are fetched.
 const SPONSOR_TRIES: usize = 4;
 /// How long between these looks.
@@ -233,7 +236,7 @@ impl Submitter {
     async fn forward(self: &Arc<Self>, log: &LogId, group: Vec<Routed>) -> Vec<SubmitResult> {
         let mut results = Vec::with_capacity(group.len());
         let submissions = group.iter().map(|routed| routed.submission.clone()).collect();
-        let answers = self.send(&log.operator, SubmitRequest { forwarded: true, submissions }).await;
+        let answers = self.send(&log.operator, SubmitRequest { forwarded: true, submissions }, HOME_TIMEOUT).await;
         let Some(answers) = answers.filter(|answers| answers.len() == group.len()) else {
             for routed in group {
                 let refusal = Refusal {
@@ -249,9 +252,9 @@ impl Submitter {
         answers
     }
 
-    async fn send(&self, operator: &Domain, request: SubmitRequest) -> Option<Vec<SubmitResult>> {
+    async fn send(&self, operator: &Domain, request: SubmitRequest, most: Duration) -> Option<Vec<SubmitResult>> {
         let peer = peer_id(&self.shared.manifest.operator(operator)?.node_key);
-        let sent = tokio::time::timeout(HOME_TIMEOUT, self.network.submit(peer, request)).await;
+        let sent = tokio::time::timeout(most, self.network.submit(peer, request)).await;
         match sent {
             Ok(Ok(SubmitResponse(results))) => Some(results),
             Ok(Err(error)) => {
@@ -280,10 +283,16 @@ impl Submitter {
         if self.own.is_some() {
             return self.take(vec![routed.submitted]).await.pop();
         }
+        let mut asked = JoinSet::new();
         for operator in self.shared.manifest.operators() {
-            let submissions = vec![routed.submission.clone()];
-            let results = self.send(&operator.name, SubmitRequest { forwarded: false, submissions }).await;
-            if let Some(accepted @ SubmitResult::Accepted(_)) = results.and_then(|mut results| results.pop()) {
+            let (this, name) = (Arc::clone(self), operator.name.clone());
+            let request = SubmitRequest { forwarded: false, submissions: vec![routed.submission.clone()] };
+            asked.spawn(async move { this.send(&name, request, CLAIM_TIMEOUT).await?.pop() });
+        }
+        while let Some(answer) = asked.join_next().await {
+            if let Ok(Some(accepted @ SubmitResult::Accepted(_))) = answer {
+                // The others are to have it too, whoever was first.
+                asked.detach_all();
                 return Some(accepted);
             }
         }

@@ -51,7 +51,8 @@ pub fn answer(
     })
 }
 
-/// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them.
+/// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them. Entries up to a
+/// head within a batch are given too: the asker sees that the owner signed what no log may hold.
 fn range(
     view: &View<'_>,
     manifest: &Manifest,
@@ -64,12 +65,18 @@ fn range(
     if from >= head.size || head.size > size {
         return Ok(Err(Refusal::new("not_here", format!("this node has {size} entries of {log}"))));
     }
+    match log::root_at(head.size, &view.tiles(log)) {
+        Ok(root) if root == head.root => {}
+        Err(fama_ledger::log::LogError::Tiles(error)) => return Err(error),
+        _ => return Ok(Err(Refusal::new("other_branch", "this node has other entries below that size"))),
+    }
     let mut entries: Vec<Vec<u8>> = Vec::new();
     let (mut bytes, mut whole) = (0, 0);
     while bytes < wire::ENTRIES_BYTES_SOFT || whole == 0 {
         let at = from + entries.len() as u64;
         let count = READ_ENTRIES.min(usize::try_from(head.size - at).unwrap_or(usize::MAX));
         if count == 0 {
+            whole = entries.len();
             break;
         }
         let read = view.entries(log, at, count, wire::ENTRIES_BYTES_SOFT)?;

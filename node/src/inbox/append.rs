@@ -103,6 +103,7 @@ impl Inbox {
         let mut answers = match self.replica.may_write(self.millis()) {
             Ok(()) => self.append_all(events)?,
             Err(waiting) => {
+                self.claims_due = true;
                 let refusal = Refusal {
                     code: "not_ready".into(),
                     message: format!("this node takes no events in yet: {}", waiting.code()),

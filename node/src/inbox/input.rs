@@ -47,8 +47,10 @@ pub struct DecodedRange {
     pub first: u64,
     /// Leaf hashes of the bytes as received.
     pub leaves: Vec<Hash>,
-    /// The entries, or what is wrong with the first that is wrong.
-    pub entries: Result<Vec<VerifiedEntry>, EntryError>,
+    /// The entries, up to the first that is wrong.
+    pub entries: Vec<VerifiedEntry>,
+    /// What is wrong with that one.
+    pub fault: Option<EntryError>,
     /// Consistency proof from behind the last entry to the head asked for.
     pub proof: Vec<Hash>,
 }
@@ -58,8 +60,19 @@ impl DecodedRange {
     #[must_use]
     pub fn new(range: Range, federation: &FederationId) -> Self {
         let leaves = range.entries.iter().map(|bytes| leaf_hash(bytes)).collect();
-        let entries = range.entries.into_par_iter().map(|bytes| VerifiedEntry::decode(bytes, federation)).collect();
-        Self { first: range.first, leaves, entries, proof: range.proof }
+        let decode = |bytes| VerifiedEntry::decode(bytes, federation);
+        let decoded: Vec<Result<VerifiedEntry, EntryError>> = range.entries.into_par_iter().map(decode).collect();
+        let (mut entries, mut fault) = (Vec::with_capacity(decoded.len()), None);
+        for entry in decoded {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(error) => {
+                    fault = Some(error);
+                    break;
+                }
+            }
+        }
+        Self { first: range.first, leaves, entries, fault, proof: range.proof }
     }
 }
 
@@ -84,6 +97,8 @@ pub enum Input {
         peer: PeerId,
         /// It.
         frontier: Frontier,
+        /// Its clock less this node's when it came, in milliseconds.
+        ahead: i64,
     },
     /// No frontier came.
     Unanswered {

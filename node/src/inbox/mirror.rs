@@ -1,22 +1,24 @@
 //! Foreign entries: authenticated against a signed head, replayed, made durable.
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use fama_ledger::batch;
 use fama_ledger::checkpoint::SignedCheckpoint;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
-use fama_ledger::fold::{Effect, Outcome};
-use fama_ledger::id::NoteHash;
-use fama_ledger::join::{Join, LogState};
+use fama_ledger::fold::Effect;
+use fama_ledger::id::{EventId, IdentityId, NoteHash};
+use fama_ledger::join::{Join, LogState, Revoked};
+use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::PeerLog;
-use fama_ledger::rows::Overlay;
+use fama_ledger::replica::{Failure, PeerLog, log_of};
+use fama_ledger::rows::{Claim, MapName, Overlay, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
 use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted, replay_fault, verify_cosigned};
-use crate::clock;
 use crate::metrics::Direction;
 use crate::network::wire::{self, Frontier};
 use crate::store::{Commit, View};
@@ -32,7 +34,7 @@ struct Done {
 
 impl Inbox {
     /// A peer's frontier: signatures that are news are checked, the rest is skipped.
-    pub(super) fn frontier(&mut self, peer: PeerId, frontier: Frontier) -> Result<(), Fatal> {
+    pub(super) fn frontier(&mut self, peer: PeerId, frontier: Frontier, ahead: i64) -> Result<(), Fatal> {
         let most = self.shared.manifest.operators().len();
         if frontier.logs.len() > most || frontier.logs.iter().any(|log| log.cosigned.len() > most) {
             self.command(Command::Penalize { peer, code: "frontier_too_long" });
@@ -49,8 +51,6 @@ impl Inbox {
                 }
             }
         }
-        let ahead = i128::from(frontier.time.0) - i128::from(clock::now().0);
-        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
         let outputs = self.replica.frontier(peer, ahead, logs, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)
     }
@@ -70,23 +70,20 @@ impl Inbox {
         Ok(PeerLog { log: log.log, size: log.size, newest, cosigned })
     }
 
-    /// A gossiped head: taken at once if its entries follow the copy, else fetched.
+    /// A gossiped head: taken at once if its entries follow the copy, else fetched. Who passed it on could
+    /// not know whether they do.
     pub(super) fn gossiped(
         &mut self,
         peer: PeerId,
         signed: SignedCheckpoint,
         range: Option<DecodedRange>,
     ) -> Result<(), Fatal> {
-        let (log, head) = (fama_ledger::replica::log_of(&signed), signed.checkpoint().head);
+        let (log, head) = (log_of(&signed), signed.checkpoint().head);
         let own = self.own.as_ref().is_some_and(|own| own.log == log);
-        let size = self.replica.head(&log).map(|head| head.size);
-        match range {
-            Some(range)
-                if !own && size == Some(range.first) && self.replica.fault(&log).is_none() && range.fits(head) =>
-            {
-                self.take_range(peer, &log, head, range)?;
-            }
-            _ => {}
+        let copy = self.copies.get(&log).filter(|_| !own && self.replica.fault(&log).is_none());
+        let range = range.filter(|range| copy.is_some_and(|copy| range.leads(copy.tree.clone(), head)));
+        if let Some(range) = range.filter(|range| range.ends_at(head)) {
+            self.take_range(peer, &log, true, range)?;
         }
         let outputs = self.replica.checkpoint(signed, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)
@@ -94,48 +91,57 @@ impl Inbox {
 
     /// Entries that were asked for.
     pub(super) fn range(&mut self, peer: PeerId, log: &LogId, head: Head, range: DecodedRange) -> Result<(), Fatal> {
-        if self.replica.head(log).is_none_or(|copy| copy.size != range.first) {
-            // Gossip was faster.
-            let outputs = self.replica.fetch_failed(peer, log, false, self.millis());
-            return self.perform(outputs);
+        let Some(copy) = self.copies.get(log) else { return Ok(()) };
+        if copy.tree.size() != range.first {
+            return self.failed(peer, log, Failure::Late);
         }
-        self.take_range(peer, log, head, range)
+        if !range.leads(copy.tree.clone(), head) {
+            return self.wrong(peer, log, "wrong_range");
+        }
+        self.take_range(peer, log, range.ends_at(head), range)
     }
 
-    fn take_range(&mut self, peer: PeerId, log: &LogId, head: Head, range: DecodedRange) -> Result<(), Fatal> {
-        let Some(copy) = self.copies.get(log) else { return Ok(()) };
-        if let Err(code) = authenticate(copy.tree.clone(), head, &range) {
-            tracing::debug!(%peer, %log, code, "range refused");
-            self.command(Command::Penalize { peer, code });
-            let outputs = self.replica.fetch_failed(peer, log, false, self.millis());
-            return self.perform(outputs);
+    fn failed(&mut self, peer: PeerId, log: &LogId, failure: Failure) -> Result<(), Fatal> {
+        let outputs = self.replica.fetch_failed(peer, log, failure, self.millis());
+        self.perform(outputs)
+    }
+
+    fn wrong(&mut self, peer: PeerId, log: &LogId, code: &'static str) -> Result<(), Fatal> {
+        tracing::debug!(%peer, %log, code, "range refused");
+        self.command(Command::Penalize { peer, code });
+        self.failed(peer, log, Failure::Wrong)
+    }
+
+    /// Takes entries that lead to a head of the owner's: for what they say the owner answers, for where
+    /// they end the peer, unless that is the head.
+    fn take_range(&mut self, peer: PeerId, log: &LogId, at_head: bool, range: DecodedRange) -> Result<(), Fatal> {
+        let bytes: usize = range.entries.iter().map(|entry| entry.bytes().len()).sum();
+        let (batches, rest) = batches(range.entries);
+        if let Some(error) = &range.fault {
+            tracing::error!(%log, code = error.code(), %error, "invalid entry");
         }
-        // From here on the owner answers for the entries, not the peer.
-        let Ok(entries) =
-            range.entries.map_err(|error| tracing::error!(%log, code = error.code(), %error, "invalid entry"))
-        else {
-            let outputs = self.replica.fetch_failed(peer, log, true, self.millis());
-            return self.perform(outputs);
-        };
-        let bytes: usize = entries.iter().map(|entry| entry.bytes().len()).sum();
-        let (done, valid) = self.replay(log, entries)?;
+        let endless = rest.len() > limits::BATCH_ENTRIES_MAX || (at_head && !rest.is_empty());
+        if endless {
+            tracing::error!(%log, "a batch without its state entry");
+        }
+        let invalid = range.fault.is_some() || endless;
+        if batches.is_empty() && !invalid {
+            return self.wrong(peer, log, "cut_range");
+        }
+        let (done, valid) = self.replay(log, batches)?;
         self.keep(peer, log, done)?;
         self.shared.metrics.range(Direction::In, bytes as u64);
-        if !valid {
-            let outputs = self.replica.fetch_failed(peer, log, true, self.millis());
-            self.perform(outputs)?;
-        }
-        Ok(())
+        if invalid || !valid { self.failed(peer, log, Failure::Invalid) } else { Ok(()) }
     }
 
     /// Replays whole batches; `false` if one of them can be in no valid log.
-    fn replay(&mut self, log: &LogId, entries: Vec<VerifiedEntry>) -> Result<(Vec<Done>, bool), Fatal> {
+    fn replay(&mut self, log: &LogId, batches: Vec<Vec<VerifiedEntry>>) -> Result<(Vec<Done>, bool), Fatal> {
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
         let view = store.view();
         let mut rows: Overlay<'_, View<'_>> = Overlay::new(&view);
         let Some(copy) = self.copies.get_mut(log) else { return Ok((Vec::new(), true)) };
         let mut done = Vec::new();
-        for entries in batches(entries) {
+        for entries in batches {
             let first = copy.tree.size();
             match batch::replay(&manifest, log, &rows, &mut copy.maps, first, &entries) {
                 Ok(replayed) => {
@@ -177,29 +183,39 @@ impl Inbox {
         let outputs = self.replica.advanced(log, head, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)?;
         self.want_notes(peer, named_notes(&done));
-        self.take_over(done)
+        self.take_over(&claimed(&done))
     }
 
-    /// Takes valid revocations that another log recorded over into the own log, where their home is.
-    fn take_over(&mut self, done: Vec<Done>) -> Result<(), Fatal> {
-        let Some(own) = self.own.as_ref().map(|own| own.log.clone()) else { return Ok(()) };
+    /// Takes over what other logs claimed while this node did not write.
+    pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
+        if !self.claims_due || self.replica.may_write(self.millis()).is_err() {
+            return Ok(());
+        }
+        self.claims_due = false;
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
-        let manifest = Arc::clone(&self.shared.manifest);
-        let join = Join::new(&manifest, &view);
+        let mut claimed = BTreeSet::new();
+        for operator in self.shared.manifest.operators() {
+            view.scan(MapName::claims(&operator.name).id(), &[Claim::TAG], &mut |key, _| {
+                claimed.extend(key.get(1..33).and_then(|id| id.try_into().ok()).map(EventId));
+                ControlFlow::Continue(())
+            })?;
+        }
+        self.take_over(&claimed)
+    }
+
+    /// Takes valid revocations that other logs recorded over into the own log, where their home is.
+    fn take_over(&mut self, claimed: &BTreeSet<IdentityId>) -> Result<(), Fatal> {
+        if self.own.is_none() || claimed.is_empty() {
+            return Ok(());
+        }
+        if self.replica.may_write(self.millis()).is_err() {
+            self.claims_due = true;
+            return Ok(());
+        }
         let mut events = Vec::new();
-        for (entry, outcome) in done.into_iter().flat_map(|done| done.entries.into_iter().zip(done.replayed.outcomes)) {
-            let Some(event) = entry.event().filter(|_| is_claim(outcome.as_ref())) else { continue };
-            let Action::Revoke { home, identity, version, key, .. } = &event.event().action else { continue };
-            if manifest.homes().get(home) != Some(&own) {
-                continue;
-            }
-            let found = join.identity(*identity).map_err(|error| self.join_fault(error))?;
-            let Some(found) = found.filter(|found| found.home == *home) else { continue };
-            let signer = event.signed().signer.hash();
-            if join.fits_chain(&found, *version, key.hash(), signer).map_err(|error| self.join_fault(error))? {
-                events.push(Submitted { event: event.clone(), note: None });
-            }
+        for identity in claimed {
+            events.extend(self.claim_of(*identity)?);
         }
         if !events.is_empty() {
             // Nobody waits for the answer: if the home refuses it, the claim stands where it is.
@@ -207,10 +223,35 @@ impl Inbox {
         }
         Ok(())
     }
+
+    /// The revocation that holds against the current key of an identity at home here, but not in its home yet.
+    fn claim_of(&self, identity: IdentityId) -> Result<Option<Submitted>, Fatal> {
+        let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
+        let join = Join::new(manifest, &view);
+        let found = join.identity(identity).map_err(|error| self.join_fault(error))?;
+        let own = self.own.as_ref().map(|own| &own.log);
+        let Some(found) = found.filter(|found| manifest.homes().get(&found.home) == own) else { return Ok(None) };
+        let status = join.key_status(&found).map_err(|error| self.join_fault(error))?;
+        let Some(Revoked { operator: Some(operator), place: Some((generation, index)), .. }) = status.revoked else {
+            return Ok(None);
+        };
+        let log = LogId { operator, generation };
+        let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
+        let entry = entry.and_then(|entry| VerifiedEntry::decode(entry, &manifest.federation()).ok());
+        let event = entry.and_then(|entry| entry.event().cloned());
+        let event = event.ok_or_else(|| Fatal::Damaged { log, what: format!("entry {index} is no claim") })?;
+        Ok(Some(Submitted { event, note: None }))
+    }
 }
 
-fn is_claim(outcome: Option<&Outcome>) -> bool {
-    matches!(outcome, Some(Ok(Effect::KeyChanged { .. })))
+/// Identities against whose keys these batches record claims.
+fn claimed(done: &[Done]) -> BTreeSet<IdentityId> {
+    let outcomes = done.iter().flat_map(|done| done.entries.iter().zip(&done.replayed.outcomes));
+    let claims = outcomes.filter_map(|(entry, outcome)| {
+        let Action::Revoke { identity, .. } = &entry.event()?.event().action else { return None };
+        matches!(outcome, Some(Ok(Effect::KeyChanged { .. }))).then_some(*identity)
+    });
+    claims.collect()
 }
 
 fn named_notes(done: &[Done]) -> Vec<NoteHash> {
@@ -219,8 +260,8 @@ fn named_notes(done: &[Done]) -> Vec<NoteHash> {
     named.take(wire::NOTES_MAX).collect()
 }
 
-/// Cuts entries behind each state entry.
-fn batches(entries: Vec<VerifiedEntry>) -> Vec<Vec<VerifiedEntry>> {
+/// Cuts entries behind each state entry; what follows the last one is left over.
+fn batches(entries: Vec<VerifiedEntry>) -> (Vec<Vec<VerifiedEntry>>, Vec<VerifiedEntry>) {
     let mut batches = Vec::new();
     let mut batch = Vec::new();
     for entry in entries {
@@ -230,25 +271,21 @@ fn batches(entries: Vec<VerifiedEntry>) -> Vec<Vec<VerifiedEntry>> {
             batches.push(std::mem::take(&mut batch));
         }
     }
-    if !batch.is_empty() {
-        batches.push(batch);
-    }
-    batches
-}
-
-/// Checks that the range leads from the copy to the signed head, or to a head below it.
-fn authenticate(mut tree: Tree, head: Head, range: &DecodedRange) -> Result<(), &'static str> {
-    if range.leaves.is_empty() || range.first != tree.size() {
-        return Err("empty_range");
-    }
-    tree.append(range.leaves.iter().copied());
-    let reached = tree.head();
-    log::verify_consistency(&reached, &head, &range.proof).map_err(|_| "wrong_range")
+    (batches, batch)
 }
 
 impl DecodedRange {
+    /// Whether the range leads from the copy to the signed head, or to a place below it.
+    fn leads(&self, mut tree: Tree, head: Head) -> bool {
+        if self.leaves.is_empty() || self.first != tree.size() {
+            return false;
+        }
+        tree.append(self.leaves.iter().copied());
+        log::verify_consistency(&tree.head(), &head, &self.proof).is_ok()
+    }
+
     /// Whether the range ends exactly at `head`.
-    fn fits(&self, head: Head) -> bool {
-        self.first.checked_add(self.leaves.len() as u64) == Some(head.size) && self.proof.is_empty()
+    fn ends_at(&self, head: Head) -> bool {
+        self.first.checked_add(self.leaves.len() as u64) == Some(head.size)
     }
 }

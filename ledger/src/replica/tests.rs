@@ -1,0 +1,673 @@
+//! A federation in memory: replicas exchange messages that a seeded scheduler loses, repeats and reorders.
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::{format, string::ToString};
+use core::cell::RefCell;
+use core::convert::Infallible;
+
+use ed25519_dalek::SigningKey;
+
+use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, root_at};
+use crate::manifest::{Genesis, Policy};
+use crate::signed_note::{self, SignedNote};
+
+type Id = usize;
+
+/// xorshift64*: the same run from the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
+    }
+}
+
+fn key(i: usize) -> SigningKey {
+    SigningKey::from_bytes(&[i as u8 + 1; 32])
+}
+
+fn name(i: usize) -> Domain {
+    format!("{}.example", char::from(b'a' + i as u8)).parse().unwrap()
+}
+
+fn log(i: usize) -> LogId {
+    LogId { operator: name(i), generation: 1 }
+}
+
+fn manifest(n: usize) -> Arc<Manifest> {
+    let operator = |i: usize| crate::manifest::Operator {
+        name: name(i),
+        node_key: key(i).verifying_key(),
+        governance_key: key(i + 100).verifying_key(),
+        generation: 1,
+        addresses: Vec::new(),
+    };
+    let operators = (0..n).map(operator).collect();
+    let text = Genesis { name: "test".into(), policy: Policy::recommended(n), operators }.text().unwrap();
+    let signatures = (0..n).map(|i| signed_note::sign(&text, name(i).as_str(), &key(i + 100))).collect();
+    Arc::new(Manifest::parse(&SignedNote { text, signatures }.to_string()).unwrap())
+}
+
+/// A log as someone has it.
+#[derive(Clone, Default)]
+struct Branch {
+    leaves: Vec<Hash>,
+    tree: Tree,
+    tiles: MemoryTiles,
+}
+
+impl Branch {
+    fn grow(&mut self, leaves: &[Hash]) -> Head {
+        self.leaves.extend_from_slice(leaves);
+        self.tiles.write(self.tree.append(leaves.iter().copied()));
+        self.tree.head()
+    }
+
+    fn head(&self) -> Head {
+        self.tree.head()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Disk(Rc<RefCell<BTreeMap<LogId, Branch>>>);
+
+impl Disk {
+    fn branch(&self, log: &LogId) -> Branch {
+        self.0.borrow().get(log).cloned().unwrap_or_default()
+    }
+}
+
+impl Roots for Disk {
+    type Error = Infallible;
+
+    fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Infallible> {
+        Ok(root_at(size, &self.branch(log).tiles).unwrap())
+    }
+}
+
+fn sign(manifest: &Manifest, i: usize, head: Head) -> SignedCheckpoint {
+    SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(&log(i)), head }, &key(i))
+}
+
+fn cosign(signed: SignedCheckpoint, i: usize) -> Cosigned {
+    let cosignature = Cosignature::sign(signed.checkpoint(), name(i), &key(i), 5);
+    Cosigned { signed, cosignature }
+}
+
+fn leaves(of: usize, from: u64, count: u64) -> Vec<Hash> {
+    (from..from + count).map(|at| leaf_hash(&[&[of as u8][..], &at.to_le_bytes()].concat())).collect()
+}
+
+/// A replica with its disk and what it told everybody.
+struct Node {
+    replica: Replica<Id>,
+    disk: Disk,
+    /// Every head that it ever cosigned, by log.
+    given: Vec<(LogId, Head)>,
+    certified: BTreeMap<LogId, u64>,
+    faults: Vec<(LogId, Fault)>,
+}
+
+#[derive(Clone)]
+enum Message {
+    Ask,
+    Frontier(i64, Vec<PeerLog>),
+    Head(SignedCheckpoint),
+    Cosigned(Cosigned),
+    Fetch(LogId, u64, Head),
+    /// Nothing: not there.
+    Range(LogId, u64, Head, Option<Vec<Hash>>),
+}
+
+struct Net {
+    manifest: Arc<Manifest>,
+    nodes: Vec<Node>,
+    /// From, to, what.
+    sent: Vec<(Id, Id, Message)>,
+    dice: Dice,
+    now: u64,
+    /// One of so many messages is lost, and one of so many comes twice.
+    loss: u64,
+    silent: Vec<Id>,
+}
+
+impl Net {
+    fn new(n: usize, seed: u64, loss: u64) -> Self {
+        let manifest = manifest(n);
+        let node = |i: usize| Node {
+            replica: Replica::new(Arc::clone(&manifest), Some(name(i))),
+            disk: Disk::default(),
+            given: Vec::new(),
+            certified: BTreeMap::new(),
+            faults: Vec::new(),
+        };
+        let nodes = (0..n).map(node).collect();
+        let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        Self { manifest, nodes, sent: Vec::new(), dice, now: 0, loss, silent: Vec::new() }
+    }
+
+    fn connect(&mut self) {
+        for at in 0..self.nodes.len() {
+            for peer in (0..self.nodes.len()).filter(|peer| *peer != at) {
+                let out = self.nodes[at].replica.peer_up(peer, Some(name(peer)), self.now);
+                self.perform(at, out);
+            }
+        }
+    }
+
+    fn send(&mut self, from: Id, to: Id, message: Message) {
+        let lost = self.loss > 0 && self.dice.roll(self.loss) == 0;
+        if lost || self.silent.contains(&from) || self.silent.contains(&to) {
+            return;
+        }
+        if self.loss > 0 && self.dice.roll(self.loss) == 0 {
+            self.sent.push((from, to, message.clone()));
+        }
+        self.sent.push((from, to, message));
+    }
+
+    fn tell(&mut self, from: Id, message: &Message) {
+        for to in (0..self.nodes.len()).filter(|to| *to != from) {
+            self.send(from, to, message.clone());
+        }
+    }
+
+    /// What the inbox does with outputs.
+    fn perform(&mut self, at: Id, out: Vec<Output<Id>>) {
+        for output in out {
+            match output {
+                Output::AskFrontier { peer } => self.send(at, peer, Message::Ask),
+                Output::Fetch { peer, log, from, head } => self.send(at, peer, Message::Fetch(log, from, head)),
+                Output::Announce { signed } => self.tell(at, &Message::Head(signed)),
+                Output::Certified { log, size } => {
+                    let before = self.nodes[at].certified.insert(log, size).unwrap_or(0);
+                    assert!(size > before, "certified sizes grow");
+                }
+                Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
+                Output::Cosign { signed } => self.cosign(at, signed),
+                Output::KeepNewest { .. } | Output::KeepCosigned { .. } => {}
+            }
+        }
+    }
+
+    fn cosign(&mut self, at: Id, signed: SignedCheckpoint) {
+        let (log, head) = (log_of(&signed), signed.checkpoint().head);
+        if !self.nodes[at].replica.wants_cosigned(&log, &name(at), &head) {
+            return;
+        }
+        let node = &mut self.nodes[at];
+        let branch = node.disk.branch(&log);
+        assert_eq!(branch.head(), head, "the copy is exactly there");
+        for (_, given) in node.given.iter().filter(|(of, _)| *of == log) {
+            assert!(given.size < head.size, "never a smaller head");
+            assert_eq!(root_at(given.size, &branch.tiles).unwrap(), given.root, "never a conflicting head");
+        }
+        node.given.push((log, head));
+        let cosigned = cosign(signed, at);
+        let out = node.replica.cosigned(cosigned.clone(), self.now, &node.disk).unwrap();
+        self.perform(at, out);
+        self.tell(at, &Message::Cosigned(cosigned));
+    }
+
+    fn append(&mut self, at: Id, count: u64) {
+        let (disk, own) = (self.nodes[at].disk.clone(), log(at));
+        let from = disk.branch(&own).head().size;
+        let head = disk.0.borrow_mut().entry(own).or_default().grow(&leaves(at, from, count));
+        self.appended(at, head);
+    }
+
+    fn appended(&mut self, at: Id, head: Head) {
+        let signed = sign(&self.manifest, at, head);
+        let node = &mut self.nodes[at];
+        let out = node.replica.appended(signed, self.now, &node.disk).unwrap();
+        self.perform(at, out);
+    }
+
+    fn frontier(&self, at: Id) -> Vec<PeerLog> {
+        let of = |i: usize| {
+            let (node, log) = (&self.nodes[at], log(i));
+            let size = node.disk.branch(&log).head().size;
+            let cosigned = node.replica.cosignatures(&log).cloned().collect();
+            PeerLog { size, newest: node.replica.newest(&log).cloned(), cosigned, log }
+        };
+        (0..self.nodes.len()).map(of).collect()
+    }
+
+    fn take(&mut self, from: Id, to: Id, message: Message) {
+        let now = self.now;
+        let node = &mut self.nodes[to];
+        let out = match message {
+            Message::Ask => {
+                let frontier = Message::Frontier(0, self.frontier(to));
+                return self.send(to, from, frontier);
+            }
+            Message::Fetch(log, at, head) => {
+                let branch = node.disk.branch(&log);
+                let there = branch.head().size >= head.size
+                    && at < head.size
+                    && root_at(head.size, &branch.tiles).unwrap() == head.root;
+                let found = there.then(|| branch.leaves[at as usize..head.size as usize].to_vec());
+                return self.send(to, from, Message::Range(log, at, head, found));
+            }
+            Message::Frontier(ahead, logs) => {
+                let wanted = logs.into_iter().map(|mut log| {
+                    let head = |signed: &SignedCheckpoint| signed.checkpoint().head;
+                    log.newest = log.newest.filter(|signed| node.replica.wants_head(&log.log, &head(signed)));
+                    let replica = &node.replica;
+                    log.cosigned.retain(|one| replica.wants_cosigned(&log.log, &one.cosignature.operator, &one.head()));
+                    log
+                });
+                let wanted = wanted.collect();
+                node.replica.frontier(from, ahead, wanted, now, &node.disk).unwrap()
+            }
+            Message::Head(signed) => node.replica.checkpoint(signed, now, &node.disk).unwrap(),
+            Message::Cosigned(cosigned) => node.replica.cosigned(cosigned, now, &node.disk).unwrap(),
+            Message::Range(log, _, _, None) => node.replica.fetch_failed(from, &log, Failure::Unanswered, now),
+            Message::Range(log, first, head, Some(found)) => {
+                let mut branch = node.disk.branch(&log);
+                if branch.head().size != first {
+                    node.replica.fetch_failed(from, &log, Failure::Late, now)
+                } else if branch.grow(&found) != head {
+                    node.replica.fetch_failed(from, &log, Failure::Wrong, now)
+                } else {
+                    node.disk.0.borrow_mut().insert(log.clone(), branch);
+                    node.replica.advanced(&log, head, now, &node.disk).unwrap()
+                }
+            }
+        };
+        self.perform(to, out);
+    }
+
+    /// One message, or a quarter of a second.
+    fn step(&mut self) {
+        if self.sent.is_empty() || self.dice.roll(8) == 0 {
+            self.now += 250;
+            for at in (0..self.nodes.len()).filter(|at| !self.silent.contains(at)).collect::<Vec<_>>() {
+                let out = self.nodes[at].replica.tick(self.now);
+                self.perform(at, out);
+            }
+            return;
+        }
+        let at = self.dice.roll(self.sent.len() as u64) as usize;
+        let (from, to, message) = self.sent.swap_remove(at);
+        self.take(from, to, message);
+    }
+
+    fn run(&mut self, millis: u64) {
+        let end = self.now + millis;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    /// No two certified heads of a log conflict, whoever certified them.
+    fn check_certified(&self) {
+        for i in 0..self.nodes.len() {
+            let of = |node: &Node| {
+                let size = node.replica.certified(&log(i));
+                (size, node.disk.branch(&log(i)))
+            };
+            for (size, branch) in self.nodes.iter().map(of) {
+                for (other_size, other) in self.nodes.iter().map(of) {
+                    let least = size.min(other_size) as usize;
+                    assert_eq!(branch.leaves[..least], other.leaves[..least], "log {i}");
+                }
+            }
+        }
+    }
+
+    fn assert_equal_and_certified(&self, seed: u64) {
+        let up: Vec<&Node> =
+            self.nodes.iter().enumerate().filter(|(i, _)| !self.silent.contains(i)).map(|(_, node)| node).collect();
+        for i in 0..self.nodes.len() {
+            let heads: Vec<_> = up.iter().map(|node| node.disk.branch(&log(i)).head()).collect();
+            assert!(heads.iter().all(|head| *head == heads[0]), "seed {seed} log {i}: {heads:?}");
+            let certified: Vec<_> = up.iter().map(|node| node.replica.certified(&log(i))).collect();
+            assert!(
+                certified.iter().all(|size| *size == heads[0].size),
+                "seed {seed} log {i}: {certified:?} {heads:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn replicas_converge_and_certify_whatever_is_lost_repeated_or_out_of_order() {
+    for seed in 0..40 {
+        let mut net = Net::new(4, seed, 5);
+        if seed % 2 == 1 {
+            net.silent = vec![3];
+        }
+        net.connect();
+        net.run(100_000);
+        for _ in 0..60 {
+            let at = net.dice.roll(3) as usize;
+            if net.nodes[at].replica.may_write(net.now).is_ok() {
+                let count = 1 + net.dice.roll(300);
+                net.append(at, count);
+            }
+            let pause = 50 + net.dice.roll(1_500);
+            net.run(pause);
+            net.check_certified();
+        }
+        net.run(400_000);
+        assert!((0..3).all(|i| net.nodes[i].disk.branch(&log(i)).head().size > 0), "seed {seed}: nothing was written");
+        net.assert_equal_and_certified(seed);
+        assert!(net.nodes.iter().all(|node| node.faults.is_empty()), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_owner_with_two_branches_is_noticed_and_never_certified_on_both() {
+    for seed in 0..40 {
+        let mut net = Net::new(4, seed, 6);
+        net.connect();
+        net.run(10_000);
+        let common = leaves(3, 0, 5);
+        let (mut left, mut right) = (Branch::default(), Branch::default());
+        left.grow(&common);
+        right.grow(&common);
+        left.grow(&leaves(3, 5, 4));
+        right.grow(&leaves(9, 5, 4 + seed % 3));
+        // Half of the others get the one, half the other, and what they ask for.
+        let heads = [left.head(), right.head()].map(|head| sign(&net.manifest, 3, head));
+        net.silent = vec![3];
+        for (i, side) in [(0, 0), (1, 1), (2, 1)] {
+            let branch = if side == 0 { &left } else { &right };
+            let node = &mut net.nodes[i];
+            node.disk.0.borrow_mut().insert(log(3), branch.clone());
+            let mut out = node.replica.checkpoint(heads[side].clone(), net.now, &node.disk).unwrap();
+            out.extend(node.replica.advanced(&log(3), branch.head(), net.now, &node.disk).unwrap());
+            net.perform(i, out);
+        }
+        net.run(300_000);
+        net.check_certified();
+        let noticed = net.nodes.iter().filter(|node| node.faults == [(log(3), Fault::Equivocation)]).count();
+        assert!(noticed >= 1, "seed {seed}");
+        let given: Vec<Head> =
+            net.nodes[..3].iter().flat_map(|node| node.given.iter().map(|(_, head)| *head)).collect();
+        for head in
+            given.iter().filter(|head| net.nodes.iter().any(|node| node.replica.certified(&log(3)) >= head.size))
+        {
+            assert_eq!(root_at(head.size, &right.tiles).unwrap(), head.root);
+        }
+        for node in &net.nodes[..3] {
+            assert!(node.given.iter().filter(|(of, _)| *of == log(3)).count() <= 1, "seed {seed}: cosigned both");
+        }
+    }
+}
+
+/// A replica of the first of `n` operators with an open gate, that a node of its own log would be.
+fn lone(n: usize) -> (Replica<Id>, Disk, Arc<Manifest>) {
+    let manifest = manifest(n);
+    let mut replica = Replica::new(Arc::clone(&manifest), Some(name(0)));
+    let disk = Disk::default();
+    for i in 1..n {
+        replica.peer_up(i, Some(name(i)), 0);
+        replica.frontier(i, 0, Vec::new(), 0, &disk).unwrap();
+    }
+    (replica, disk, manifest)
+}
+
+fn fetches(out: &[Output<Id>]) -> Vec<(Id, u64)> {
+    let fetch = |output: &Output<Id>| match output {
+        Output::Fetch { peer, head, .. } => Some((*peer, head.size)),
+        _ => None,
+    };
+    out.iter().filter_map(fetch).collect()
+}
+
+fn says(of: usize, size: u64) -> PeerLog {
+    PeerLog { log: log(of), size, newest: None, cosigned: Vec::new() }
+}
+
+#[test]
+fn a_head_that_nobody_can_serve_hides_no_smaller_one() {
+    let (mut replica, disk, manifest) = lone(4);
+    let mut owner = Branch::default();
+    let small = sign(&manifest, 3, owner.grow(&leaves(3, 0, 5)));
+    let large = sign(&manifest, 3, owner.grow(&leaves(3, 5, 5)));
+    replica.peer_down(3);
+    assert_eq!(fetches(&replica.checkpoint(large, 0, &disk).unwrap()), []);
+    let has = PeerLog { cosigned: vec![cosign(small.clone(), 1), cosign(small.clone(), 2)], ..says(3, 5) };
+    let out = replica.frontier(1, 0, vec![has], 0, &disk).unwrap();
+    assert_eq!(fetches(&out), [(1, 5)]);
+    let mut copy = Branch::default();
+    copy.grow(&leaves(3, 0, 5));
+    disk.0.borrow_mut().insert(log(3), copy);
+    let out = replica.advanced(&log(3), small.checkpoint().head, 0, &disk).unwrap();
+    assert!(out.contains(&Output::Cosign { signed: small.clone() }), "what is within reach is cosigned: {out:?}");
+    replica.cosigned(cosign(small, 0), 0, &disk).unwrap();
+    assert_eq!(replica.certified(&log(3)), 5);
+}
+
+#[test]
+fn peers_that_lie_about_sizes_cost_a_request_each() {
+    let (mut replica, disk, manifest) = lone(4);
+    let mut owner = Branch::default();
+    let head = sign(&manifest, 3, owner.grow(&leaves(3, 0, 5)));
+    replica.peer_down(3);
+    replica.frontier(1, 0, vec![says(3, u64::MAX)], 0, &disk).unwrap();
+    replica.frontier(2, 0, vec![says(3, u64::MAX)], 0, &disk).unwrap();
+    let asked = fetches(&replica.checkpoint(head, 0, &disk).unwrap())[0].0;
+    let other = 3 - asked;
+    assert_eq!(fetches(&replica.fetch_failed(asked, &log(3), Failure::Wrong, 1)), [(other, 5)]);
+    assert_eq!(
+        fetches(&replica.fetch_failed(asked, &log(3), Failure::Unanswered, 2)),
+        [],
+        "a late answer stops no other"
+    );
+    assert_eq!(fetches(&replica.frontier(asked, 0, vec![says(3, u64::MAX)], 3, &disk).unwrap()), []);
+    assert_eq!(fetches(&replica.fetch_failed(other, &log(3), Failure::Unanswered, 4)), [], "wrong: not for a minute");
+    let retried = replica.frontier(other, 0, vec![says(3, 5)], 5, &disk).unwrap();
+    assert_eq!(fetches(&retried), [(other, 5)]);
+    replica.fetch_failed(other, &log(3), Failure::Unanswered, 6);
+    replica.frontier(asked, 0, vec![says(3, 5)], 7, &disk).unwrap();
+    assert_eq!(fetches(&replica.tick(7 + DISTRUST_MILLIS)), [(asked, 5)]);
+}
+
+#[test]
+fn silence_behind_a_request_ends() {
+    let (mut replica, disk, manifest) = lone(4);
+    let head = sign(&manifest, 3, Branch::default().grow(&leaves(3, 0, 5)));
+    replica.frontier(1, 0, vec![says(3, 5)], 0, &disk).unwrap();
+    assert_eq!(fetches(&replica.checkpoint(head, 0, &disk).unwrap()), [(3, 5)], "the owner first");
+    assert_eq!(fetches(&replica.tick(REQUEST_MILLIS_MAX - 1)), []);
+    assert_eq!(fetches(&replica.tick(REQUEST_MILLIS_MAX)), [(1, 5)], "then whoever has it");
+}
+
+#[test]
+fn two_heads_of_one_size_are_noticed_wherever_they_come_from() {
+    let (mut replica, disk, manifest) = lone(4);
+    let heads = [3, 9].map(|of| sign(&manifest, 3, Branch::default().grow(&leaves(of, 0, 5))));
+    let larger = sign(&manifest, 3, Branch::default().grow(&leaves(3, 0, 9)));
+    replica.checkpoint(larger, 0, &disk).unwrap();
+    replica.cosigned(cosign(heads[0].clone(), 1), 0, &disk).unwrap();
+    assert!(replica.wants_cosigned(&log(3), &name(1), &heads[1].checkpoint().head));
+    let out = replica.cosigned(cosign(heads[1].clone(), 1), 0, &disk).unwrap();
+    assert!(out.contains(&Output::Faulted { log: log(3), fault: Fault::Equivocation }));
+}
+
+#[test]
+fn a_smaller_head_of_another_branch_is_noticed() {
+    let (mut replica, disk, manifest) = lone(4);
+    let mut copy = Branch::default();
+    copy.grow(&leaves(3, 0, 9));
+    disk.0.borrow_mut().insert(log(3), copy.clone());
+    replica.checkpoint(sign(&manifest, 3, copy.head()), 0, &disk).unwrap();
+    replica.advanced(&log(3), copy.head(), 0, &disk).unwrap();
+    let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
+    assert!(replica.wants_head(&log(3), &other.checkpoint().head));
+    replica.checkpoint(other, 0, &disk).unwrap();
+    assert_eq!(replica.fault(&log(3)), Some(Fault::Equivocation));
+    assert!(replica.tick(9_000).iter().all(|output| !matches!(output, Output::Cosign { .. })));
+}
+
+#[test]
+fn invalid_entries_end_cosigning_and_fetching() {
+    let (mut replica, disk, manifest) = lone(4);
+    let mut owner = Branch::default();
+    replica.checkpoint(sign(&manifest, 3, owner.grow(&leaves(3, 0, 5))), 0, &disk).unwrap();
+    let out = replica.fetch_failed(3, &log(3), Failure::Invalid, 1);
+    assert_eq!(out, [Output::Faulted { log: log(3), fault: Fault::Invalid }]);
+    let out = replica.checkpoint(sign(&manifest, 3, owner.grow(&leaves(3, 5, 5))), 2, &disk).unwrap();
+    assert_eq!(fetches(&out), []);
+    let out = replica.checkpoint(sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 10))), 2, &disk).unwrap();
+    assert_eq!(out, [Output::Faulted { log: log(3), fault: Fault::Equivocation }], "worse than invalid");
+}
+
+#[test]
+fn an_empty_log_has_no_head() {
+    let (mut replica, disk, manifest) = lone(4);
+    for head in [Head::EMPTY, Head { size: 0, root: TreeRoot([7; 32]) }] {
+        let signed = sign(&manifest, 3, head);
+        assert!(!replica.wants_head(&log(3), &head) && !replica.wants_cosigned(&log(3), &name(1), &head));
+        assert_eq!(replica.checkpoint(signed.clone(), 0, &disk).unwrap(), []);
+        assert_eq!(replica.cosigned(cosign(signed, 1), 0, &disk).unwrap(), []);
+    }
+}
+
+#[test]
+fn frontiers_with_unknown_or_repeated_logs_change_nothing() {
+    let (mut replica, disk, _) = lone(4);
+    let unknown = LogId { operator: name(3), generation: 9 };
+    let logs = vec![says(3, 5), PeerLog { log: unknown.clone(), ..says(3, 7) }, says(3, 6)];
+    replica.frontier(1, 0, logs, 0, &disk).unwrap();
+    assert_eq!(replica.peers[&1].sizes, BTreeMap::from([(log(3), 6)]));
+    assert_eq!(replica.frontier(77, 0, vec![says(3, 5)], 0, &disk).unwrap(), [], "an unknown peer");
+}
+
+#[test]
+fn nobody_appends_or_cosigns_before_enough_answered() {
+    for (n, others) in [(1, 0), (2, 1), (3, 1), (4, 2), (7, 4), (10, 6)] {
+        let manifest = manifest(n);
+        let (mut replica, disk) = (Replica::new(Arc::clone(&manifest), Some(name(0))), Disk::default());
+        for i in 1..n {
+            let heard = i - 1;
+            replica.peer_up(i, Some(name(i)), 0);
+            assert_eq!(replica.may_write(0).is_ok(), heard >= others, "{n}: {heard}");
+            replica.peer_up(90 + i, None, 0);
+            replica.frontier(90 + i, 0, Vec::new(), 0, &disk).unwrap();
+            assert_eq!(replica.may_write(0).is_ok(), heard >= others, "mirrors do not count");
+            replica.frontier(i, 0, Vec::new(), 0, &disk).unwrap();
+        }
+        assert_eq!(replica.may_write(0), Ok(()), "{n}");
+    }
+    let mirror: Replica<Id> = Replica::new(manifest(4), None);
+    assert_eq!(mirror.may_write(0), Err(Waiting::NoLog));
+}
+
+#[test]
+fn an_own_log_that_others_have_is_taken_back_first() {
+    let manifest = manifest(4);
+    let (mut replica, disk) = (Replica::new(Arc::clone(&manifest), Some(name(0))), Disk::default());
+    let mut own = Branch::default();
+    let signed = sign(&manifest, 0, own.grow(&leaves(0, 0, 7)));
+    let says_own =
+        |_| PeerLog { newest: Some(signed.clone()), cosigned: vec![cosign(signed.clone(), 0)], ..says(0, 7) };
+    let mut out = Vec::new();
+    for i in 1..4 {
+        replica.peer_up(i, Some(name(i)), 0);
+        out.extend(replica.frontier(i, 0, vec![says_own(i)], 0, &disk).unwrap());
+    }
+    assert_eq!(fetches(&out).len(), 1);
+    assert_eq!(replica.may_write(0), Err(Waiting::CatchingUp));
+    disk.0.borrow_mut().insert(log(0), own.clone());
+    let out = replica.advanced(&log(0), own.head(), 0, &disk).unwrap();
+    assert!(out.iter().all(|output| !matches!(output, Output::Cosign { .. })), "it did so before: {out:?}");
+    assert_eq!(replica.may_write(0), Ok(()));
+}
+
+#[test]
+fn an_own_cosignature_that_the_disk_lost_is_not_undercut() {
+    let (mut replica, disk, manifest) = lone(4);
+    let mut owner = Branch::default();
+    let heads = [5, 5].map(|count| {
+        let from = owner.head().size;
+        sign(&manifest, 3, owner.grow(&leaves(3, from, count)))
+    });
+    let lost = PeerLog { cosigned: vec![cosign(heads[1].clone(), 0)], ..says(3, 10) };
+    replica.frontier(1, 0, vec![lost], 0, &disk).unwrap();
+    let mut copy = Branch::default();
+    copy.grow(&leaves(3, 0, 5));
+    disk.0.borrow_mut().insert(log(3), copy);
+    replica.cosigned(cosign(heads[0].clone(), 1), 0, &disk).unwrap();
+    let out = replica.advanced(&log(3), heads[0].checkpoint().head, 0, &disk).unwrap();
+    assert!(out.iter().all(|output| !matches!(output, Output::Cosign { .. })), "{out:?}");
+}
+
+#[test]
+fn a_clock_ahead_of_most_stops_writing_while_it_is() {
+    let (mut replica, disk, _) = lone(4);
+    let hear = |replica: &mut Replica<Id>, clocks: [i64; 3], now: u64| {
+        for (i, ahead) in (1..).zip(clocks) {
+            replica.frontier(i, ahead, Vec::new(), now, &disk).unwrap();
+        }
+        replica.may_write(now)
+    };
+    assert_eq!(hear(&mut replica, [-31_000, -31_000, 0], 0), Err(Waiting::ClockAhead));
+    assert_eq!(hear(&mut replica, [-31_000, 0, 0], 0), Ok(()), "one liar moves no median");
+    assert_eq!(hear(&mut replica, [-30_000, -30_000, -30_000], 0), Ok(()));
+    assert_eq!(hear(&mut replica, [i64::MIN; 3], 0), Err(Waiting::ClockAhead));
+    assert_eq!(hear(&mut replica, [i64::MAX; 3], 0), Ok(()), "behind is no harm");
+    assert_eq!(hear(&mut replica, [-31_000; 3], 0), Err(Waiting::ClockAhead));
+    assert_eq!(replica.may_write(60_001), Ok(()), "clocks heard long ago do not count");
+}
+
+#[test]
+fn announcements_wait_while_none_finds_its_quorum_and_then_go_out() {
+    let (mut replica, disk, manifest) = lone(4);
+    let mut own = Branch::default();
+    let mut append = |replica: &mut Replica<Id>, now: u64| {
+        let from = own.head().size;
+        let head = own.grow(&leaves(0, from, 1));
+        disk.0.borrow_mut().insert(log(0), own.clone());
+        let out = replica.appended(sign(&manifest, 0, head), now, &disk).unwrap();
+        (sign(&manifest, 0, head), told(&out))
+    };
+    fn told(out: &[Output<Id>]) -> Vec<u64> {
+        let told = |output: &Output<Id>| match output {
+            Output::Announce { signed } => Some(signed.checkpoint().head.size),
+            _ => None,
+        };
+        out.iter().filter_map(told).collect()
+    }
+    for size in 1..=10 {
+        assert_eq!(append(&mut replica, 0).1, [size]);
+    }
+    assert_eq!(append(&mut replica, 1).1, [], "ten heads without a quorum");
+    assert_eq!(append(&mut replica, 2).1, []);
+    assert_eq!(told(&replica.tick(999)), []);
+    assert_eq!(told(&replica.tick(1_000)), [12], "the newest, after a second");
+    let (head, held) = append(&mut replica, 1_500);
+    assert_eq!(held, []);
+    let announced = told(&replica.tick(2_000));
+    assert_eq!(announced, [13]);
+    for i in 0..3 {
+        replica.cosigned(cosign(head.clone(), i), 2_001, &disk).unwrap();
+    }
+    assert_eq!(append(&mut replica, 2_002).1, [14], "one was found: no waiting any more");
+}
+
+#[test]
+fn a_restored_replica_knows_what_was_certified_and_notices_what_conflicts() {
+    let manifest = manifest(4);
+    let mut branch = Branch::default();
+    let signed = sign(&manifest, 3, branch.grow(&leaves(3, 0, 5)));
+    let disk = Disk::default();
+    disk.0.borrow_mut().insert(log(3), branch.clone());
+    let restore = |newest: &SignedCheckpoint| {
+        let mut replica: Replica<Id> = Replica::new(Arc::clone(&manifest), Some(name(0)));
+        let cosigned = (0..3).map(|i| cosign(signed.clone(), i)).collect();
+        let out = replica.restore(&log(3), branch.head(), Some(newest.clone()), cosigned, &disk).unwrap();
+        (replica.certified(&log(3)), out)
+    };
+    assert_eq!(restore(&signed), (5, vec![Output::Certified { log: log(3), size: 5 }]));
+    let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
+    assert_eq!(restore(&other).1[0], Output::Faulted { log: log(3), fault: Fault::Equivocation });
+}

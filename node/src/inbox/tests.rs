@@ -1,0 +1,347 @@
+//! The inbox without a network: inputs in, commands and the disk looked at.
+#![allow(clippy::unwrap_used)]
+use fama_ledger::entry::{SignedEvent, VerifiedEvent};
+use fama_ledger::event::{Action, Event, Nonce, RevokeReason};
+use fama_ledger::key::Curve;
+use fama_ledger::log::leaf_hash;
+use fama_ledger::manifest::{Genesis, Operator, Policy};
+use fama_ledger::replica::Fault;
+use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{self, SignedNote};
+use prometheus::Registry;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::network::peer_id;
+use crate::network::wire::{Frontier, Range, SyncRequest, SyncResponse};
+
+const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
+
+fn secret(seed: u8) -> SecretKey {
+    SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap()
+}
+
+fn signing(i: usize) -> SigningKey {
+    secret(i as u8 + 1).ed25519().unwrap().clone()
+}
+
+fn manifest() -> Arc<Manifest> {
+    let governance = |i: usize| secret(i as u8 + 101).ed25519().unwrap().clone();
+    let operator = |i: usize| Operator {
+        name: DOMAINS[i].parse().unwrap(),
+        node_key: signing(i).verifying_key(),
+        governance_key: governance(i).verifying_key(),
+        generation: 1,
+        addresses: Vec::new(),
+    };
+    let operators = (0..4).map(operator).collect();
+    let text = Genesis { name: "test".into(), policy: Policy::recommended(4), operators }.text().unwrap();
+    let signatures = (0..4).map(|i| signed_note::sign(&text, DOMAINS[i], &governance(i))).collect();
+    Arc::new(Manifest::parse(&SignedNote { text, signatures }.to_string()).unwrap())
+}
+
+struct Node {
+    inbox: Inbox,
+    commands: mpsc::Receiver<Command>,
+    dir: TempDir,
+    i: usize,
+}
+
+fn log_id(i: usize) -> LogId {
+    LogId { operator: DOMAINS[i].parse().unwrap(), generation: 1 }
+}
+
+fn peer(i: usize) -> PeerId {
+    peer_id(&signing(i).verifying_key())
+}
+
+impl Node {
+    fn new(i: usize) -> Self {
+        Self::load(i, tempfile::tempdir().unwrap())
+    }
+
+    fn load(i: usize, dir: TempDir) -> Self {
+        let manifest = manifest();
+        let shared = Shared {
+            health: Arc::new(Health::new(&manifest)),
+            ranking: Arc::new(RwLock::new(Ranking::default())),
+            metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
+            store: Arc::new(Store::open(dir.path(), &manifest).unwrap()),
+            session: [0; 16],
+            manifest,
+        };
+        let own = Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i) };
+        let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
+        let inbox = Inbox::load(shared, Some(own), commands_out).unwrap();
+        Self { inbox, commands, dir, i }
+    }
+
+    /// As after kill -9: what is in memory is gone.
+    fn restart(self) -> Self {
+        let Self { inbox, dir, i, .. } = self;
+        drop(inbox);
+        Self::load(i, dir)
+    }
+
+    /// Hears from all others, who have nothing.
+    fn open_gate(&mut self) {
+        for i in (0..4).filter(|i| *i != self.i) {
+            self.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
+            let frontier = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
+            self.inbox.take(Input::Frontier { peer: peer(i), frontier, ahead: 0 }).unwrap();
+        }
+        self.inbox.tick().unwrap();
+    }
+
+    fn submit(&mut self, event: &VerifiedEvent) -> Answer {
+        let (reply, mut answer) = oneshot::channel();
+        let events = vec![Submitted { event: event.clone(), note: None }];
+        self.inbox.take(Input::Submit { events, reply }).unwrap();
+        self.inbox.append().unwrap();
+        answer.try_recv().unwrap().pop().unwrap()
+    }
+
+    fn head(&self, i: usize) -> SignedCheckpoint {
+        self.inbox.replica.newest(&log_id(i)).unwrap().clone()
+    }
+
+    fn size(&self, i: usize) -> u64 {
+        self.inbox.replica.head(&log_id(i)).unwrap().size
+    }
+
+    fn serve(&self, i: usize, from: u64, head: Head) -> SyncResponse {
+        let shared = &self.inbox.shared;
+        let request = SyncRequest::Entries { log: log_id(i), from, head };
+        crate::sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request).unwrap()
+    }
+
+    fn range(&self, i: usize, from: u64, head: Head) -> Range {
+        match self.serve(i, from, head) {
+            SyncResponse::Entries(range) => range,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The answer of `from` to a fetch of log `i` below `head`.
+    fn give(&mut self, from: usize, i: usize, head: Head, range: Range) {
+        let range = DecodedRange::new(range, &self.inbox.shared.manifest.federation());
+        self.inbox.take(Input::Range { peer: peer(from), log: log_id(i), head, range }).unwrap();
+    }
+
+    fn told_of(&mut self, signed: SignedCheckpoint, range: Option<Range>) {
+        let federation = self.inbox.shared.manifest.federation();
+        let range = range.map(|range| DecodedRange::new(range, &federation));
+        self.inbox.take(Input::Head { peer: peer(3), signed, range }).unwrap();
+    }
+
+    fn penalties(&mut self) -> Vec<&'static str> {
+        let mut codes = Vec::new();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Penalize { code, .. } = command {
+                codes.push(code);
+            }
+        }
+        codes
+    }
+}
+
+fn event(action: Action, key: &SecretKey) -> VerifiedEvent {
+    let federation = manifest().federation();
+    let event = Event { federation, action, created: clock::now(), nonce: Nonce([1; 8]) };
+    let signature = key.sign(event.text().as_bytes());
+    SignedEvent { event, signer: key.public(), signature, countersignature: None }.verify(&federation).unwrap()
+}
+
+fn register(home: usize, name: &str, seed: u8) -> (VerifiedEvent, SecretKey) {
+    let key = secret(seed);
+    let home = DOMAINS[home].parse().unwrap();
+    let action = Action::Register { home, name: name.parse().unwrap(), key: key.public(), next: None, note: None };
+    (event(action, &key), key)
+}
+
+fn revoke(home: usize, identity: IdentityId, key: &SecretKey) -> VerifiedEvent {
+    let (home, reason) = (DOMAINS[home].parse().unwrap(), RevokeReason::KeyCompromised);
+    event(Action::Revoke { home, identity, version: 1, key: key.public(), reason }, key)
+}
+
+/// An owner with three batches, each of one entry and its state entry.
+fn owner() -> Node {
+    let mut owner = Node::new(0);
+    owner.open_gate();
+    for (name, seed) in [("first", 50), ("second", 51)] {
+        let answer = owner.submit(&register(0, name, seed).0);
+        assert!(matches!(answer, Answer::Taken { known: false, .. }), "{answer:?}");
+    }
+    assert_eq!(owner.size(0), 6);
+    owner
+}
+
+#[test]
+fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut node = Node::new(0);
+    node.open_gate();
+    let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
+    let (reply, answer) = oneshot::channel();
+    let events = vec![Submitted { event: register(0, "last", 50).0, note: None }];
+    inputs.try_send(Input::Submit { events, reply }).unwrap();
+    inputs.try_send(Input::Stop).unwrap();
+    let handle = runtime.handle().clone();
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(node.inbox.run(&handle, inputs_in).is_ok()));
+    assert!(end.recv_timeout(Duration::from_secs(20)).unwrap(), "while senders still live");
+    let answers = runtime.block_on(answer).unwrap();
+    assert!(matches!(answers[..], [Answer::Taken { .. }]), "what waited is written first");
+}
+
+#[test]
+fn a_range_that_a_peer_cuts_within_a_batch_is_not_the_owners_fault() {
+    let (owner, mut other) = (owner(), Node::new(1));
+    let head = owner.head(0).checkpoint().head;
+    other.told_of(owner.head(0), None);
+    for (keep, size) in [(1, 0), (3, 2), (1, 2), (2, 4)] {
+        let from = other.size(0);
+        let mut range = owner.range(0, from, head);
+        range.entries.truncate(keep);
+        let view = owner.inbox.shared.store.view();
+        range.proof = log::prove_consistency(from + keep as u64, 6, &view.tiles(&log_id(0))).unwrap();
+        drop(view);
+        other.give(3, 0, head, range);
+        assert_eq!((other.size(0), other.inbox.replica.fault(&log_id(0))), (size, None), "{keep} entries");
+    }
+    assert_eq!(other.penalties(), ["cut_range", "cut_range"]);
+    let rest = owner.range(0, 4, head);
+    other.give(0, 0, head, rest);
+    assert_eq!(other.size(0), 6);
+}
+
+#[test]
+fn an_owners_head_within_a_batch_is_the_owners_fault_alone() {
+    let (owner, mut other) = (owner(), Node::new(1));
+    let root = log::root_at(5, &owner.inbox.shared.store.view().tiles(&log_id(0))).unwrap();
+    let head = Head { size: 5, root };
+    let origin = manifest().origin(&log_id(0));
+    other.told_of(SignedCheckpoint::sign(Checkpoint { origin, head }, &signing(0)), None);
+    let range = owner.range(0, 0, head);
+    other.give(2, 0, head, range);
+    assert_eq!(other.inbox.replica.fault(&log_id(0)), Some(Fault::Invalid));
+    assert_eq!(other.size(0), 4, "whole batches before it are kept");
+    assert_eq!(other.penalties(), Vec::<&str>::new());
+}
+
+#[test]
+fn what_is_valid_before_an_invalid_entry_is_kept() {
+    let (owner, mut other) = (owner(), Node::new(1));
+    let mut range = owner.range(0, 0, owner.head(0).checkpoint().head);
+    range.entries[4] = vec![0xff; 40];
+    let mut tree = Tree::default();
+    tree.append(range.entries.iter().map(|entry| leaf_hash(entry)));
+    let checkpoint = Checkpoint { origin: manifest().origin(&log_id(0)), head: tree.head() };
+    other.told_of(SignedCheckpoint::sign(checkpoint, &signing(0)), None);
+    other.give(2, 0, tree.head(), range);
+    assert_eq!((other.size(0), other.inbox.replica.fault(&log_id(0))), (4, Some(Fault::Invalid)));
+    assert_eq!(other.penalties(), Vec::<&str>::new());
+}
+
+#[test]
+fn gossip_with_wrong_entries_costs_who_passed_it_on_nothing() {
+    let (owner, mut other) = (owner(), Node::new(1));
+    let head = owner.head(0).checkpoint().head;
+    let mut range = owner.range(0, 0, head);
+    range.entries.swap(0, 2);
+    other.told_of(owner.head(0), Some(range));
+    assert_eq!((other.size(0), other.inbox.replica.fault(&log_id(0))), (0, None));
+    assert_eq!(other.penalties(), Vec::<&str>::new());
+    other.told_of(owner.head(0), Some(owner.range(0, 0, head)));
+    assert_eq!(other.size(0), 6);
+}
+
+#[test]
+fn an_asked_peer_with_wrong_entries_is_at_fault() {
+    let (owner, mut other) = (owner(), Node::new(1));
+    let head = owner.head(0).checkpoint().head;
+    let mut range = owner.range(0, 0, head);
+    range.entries.swap(0, 2);
+    other.give(3, 0, head, range);
+    assert_eq!(other.penalties(), ["wrong_range"]);
+    let elsewhere = Head { root: TreeRoot([7; 32]), ..head };
+    assert!(matches!(owner.serve(0, 0, elsewhere), SyncResponse::Refused(refusal) if refusal.code == "other_branch"));
+}
+
+#[test]
+fn a_claim_recorded_while_the_home_did_not_write_is_taken_over_later() {
+    let (mut home, mut other) = (Node::new(0), Node::new(1));
+    home.open_gate();
+    let (registration, key) = register(0, "stolen", 50);
+    home.submit(&registration);
+    let head = home.head(0);
+    other.open_gate();
+    other.told_of(head.clone(), Some(home.range(0, 0, head.checkpoint().head)));
+    let claim = revoke(0, registration.id(), &key);
+    assert!(matches!(other.submit(&claim), Answer::Taken { .. }));
+    // The home mirrors the claim before its gate opens, and is killed before it could take it over.
+    let mut home = home.restart();
+    let head = other.head(1);
+    home.told_of(head.clone(), Some(other.range(1, 0, head.checkpoint().head)));
+    assert_eq!(home.size(1), other.size(1));
+    let mut home = home.restart();
+    let position = |home: &Node| home.inbox.shared.store.view().position(&claim.id(), &log_id(0)).unwrap();
+    home.open_gate();
+    home.inbox.append().unwrap();
+    assert!(position(&home).is_some_and(|position| position.void.is_none()));
+    let size = home.size(0);
+    home.inbox.claims_due = true;
+    home.inbox.tick().unwrap();
+    home.inbox.append().unwrap();
+    assert_eq!(home.size(0), size, "once");
+}
+
+#[test]
+fn a_batch_that_a_crash_left_unsigned_is_signed_at_the_start() {
+    let owner = owner();
+    let head = owner.head(0);
+    let stale = owner.inbox.shared.store.view().entries(&log_id(0), 0, 2, 4_096).unwrap();
+    let mut tree = Tree::default();
+    tree.append(stale.iter().map(|entry| leaf_hash(entry)));
+    let checkpoint = Checkpoint { origin: manifest().origin(&log_id(0)), head: tree.head() };
+    let old = SignedHead::of(&SignedCheckpoint::sign(checkpoint, &signing(0)));
+    owner.inbox.shared.store.put_newest(&log_id(0), &old).unwrap();
+    let owner = owner.restart();
+    assert_eq!(owner.head(0), head);
+    assert_eq!(owner.inbox.shared.store.view().newest(&log_id(0)).unwrap(), Some(SignedHead::of(&head)));
+}
+
+#[test]
+fn an_event_twice_in_one_batch_is_one_entry() {
+    let mut node = owner();
+    let (registration, _) = register(0, "twin", 60);
+    let (reply, mut answer) = oneshot::channel();
+    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None }).collect();
+    node.inbox.take(Input::Submit { events, reply }).unwrap();
+    let (other, mut dropped) = oneshot::channel();
+    dropped.close();
+    let events = vec![Submitted { event: registration.clone(), note: None }];
+    node.inbox.take(Input::Submit { events, reply: other }).unwrap();
+    node.inbox.append().unwrap();
+    let indexes: Vec<u64> = answer
+        .try_recv()
+        .unwrap()
+        .iter()
+        .map(|answer| match answer {
+            Answer::Taken { index, .. } => *index,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!((indexes, node.size(0)), (vec![6, 6], 8));
+    assert!(matches!(node.submit(&registration), Answer::Taken { index: 6, known: true, .. }));
+}
+
+#[test]
+fn nothing_is_taken_in_before_the_gate_opens() {
+    let mut node = Node::new(0);
+    let (registration, _) = register(0, "early", 60);
+    assert!(matches!(node.submit(&registration), Answer::Refused(refusal) if refusal.code == "not_ready"));
+    node.open_gate();
+    assert!(matches!(node.submit(&registration), Answer::Taken { known: false, .. }));
+}
