@@ -213,13 +213,15 @@ impl Submitter {
         match answer {
             Answer::Unsponsored => None,
             Answer::Refused(refusal) => Some(SubmitResult::Refused(refusal)),
-            Answer::Taken { index, entry, signed, known } => Some(match self.receipt(index, entry, &signed, known, prover) {
-                Ok(receipt) => SubmitResult::Accepted(receipt),
-                Err(error) => {
-                    tracing::error!(%error, index, "a receipt could not be made");
-                    SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"))
-                }
-            }),
+            Answer::Taken { index, entry, signed, known } => {
+                Some(match self.receipt(index, entry, &signed, known, prover) {
+                    Ok(receipt) => SubmitResult::Accepted(receipt),
+                    Err(error) => {
+                        tracing::error!(%error, index, "a receipt could not be made");
+                        SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"))
+                    }
+                })
+            }
         }
     }
 
