@@ -5,11 +5,12 @@ CARGO ?= cargo
 PROFILE := --release
 FAMA_ARGS ?=
 
-.PHONY: help run test build needs fmt lint docs unit demo-ratings clean
+.PHONY: help run test bench build needs fmt lint docs unit demo-ratings clean
 
 help:
 	@echo "make run    a federation of four nodes on this machine, until Ctrl-C"
 	@echo "make test   formatting, lints, documentation and all tests"
+	@echo "make bench  what each part costs, beside what it cannot do without"
 	@echo "make build  the program alone: target/release/fama"
 
 run: needs
@@ -17,6 +18,9 @@ run: needs
 
 build: needs
 	$(CARGO) build $(PROFILE) --locked -p fama-cli
+
+bench: needs
+	@$(CARGO) run $(PROFILE) --quiet --locked -p fama-benches
 
 test: needs fmt lint docs unit
 

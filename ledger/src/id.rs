@@ -39,9 +39,22 @@ pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
 /// Writes bytes as lower-case hex.
 pub struct Hex<'a>(pub &'a [u8]);
 
+/// The hex digit of a number below 16.
+const fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { nibble.wrapping_add(b'0') } else { nibble.wrapping_sub(10).wrapping_add(b'a') }
+}
+
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        for bytes in self.0.chunks(32) {
+            let mut digits = [[0; 2]; 32];
+            for (pair, byte) in digits.iter_mut().zip(bytes) {
+                *pair = [digit(byte >> 4), digit(byte & 15)];
+            }
+            let text = digits.get(..bytes.len()).unwrap_or_default().as_flattened();
+            f.write_str(core::str::from_utf8(text).expect("hex digits are ASCII"))?;
+        }
+        Ok(())
     }
 }
 
