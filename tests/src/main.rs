@@ -7,8 +7,13 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod confusion;
 mod federation;
 mod fold;
+mod join;
+mod properties;
+mod protocol;
 mod signature;
 mod text;
+mod vectors;

@@ -1,0 +1,127 @@
+//! PROTOCOL.md names every code and bound that the sources have, and none that they don't.
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use fama_ledger::fold::Void;
+use fama_ledger::{limits, log, map, proof, rows, signed_note};
+use fama_node::network::wire;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn document() -> String {
+    std::fs::read_to_string(root().join("ledger/PROTOCOL.md")).unwrap()
+}
+
+/// The rows of all tables below the heading that ends with `title`, up to the next heading.
+fn table(title: &str) -> Vec<Vec<String>> {
+    let text = document();
+    let below = text.split_once(&format!(" {title}\n")).unwrap_or_else(|| panic!("no heading {title}")).1;
+    let section = below.split("\n#").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| row.trim_end_matches(" |").split(" | ").map(|cell| cell.trim_matches('`').to_owned()).collect())
+        .collect()
+}
+
+fn folder(path: &Path, found: &mut Vec<String>) {
+    for file in std::fs::read_dir(path).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            folder(&path, found);
+        } else {
+            let text = std::fs::read_to_string(path).unwrap();
+            found.push(text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned());
+        }
+    }
+}
+
+/// The words that stand in the functions called `code` of the ledger.
+fn codes() -> BTreeSet<String> {
+    let mut texts = Vec::new();
+    folder(&root().join("ledger/src"), &mut texts);
+    let mut found = BTreeSet::new();
+    for text in texts {
+        for function in text.split("pub const fn code(").skip(1) {
+            let body = function.split("\n    }").next().unwrap();
+            let words = body.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+            found.extend(words);
+        }
+    }
+    found
+}
+
+#[test]
+fn codes_are_those_of_the_document() {
+    let voids: Vec<String> = table("Void reasons").into_iter().map(|row| row[0].clone()).collect();
+    let want: Vec<&str> = Void::ALL.iter().map(|void| void.code()).collect();
+    assert_eq!(voids, want, "in the order in which they are tried");
+    let mut named: BTreeSet<String> = table("12. Error codes").into_iter().map(|row| row[0].clone()).collect();
+    assert!(named.len() > 60);
+    named.extend(voids);
+    assert_eq!(named, codes());
+}
+
+/// Every bound of the protocol, by name.
+fn bounds() -> BTreeMap<&'static str, u64> {
+    macro_rules! of {
+        ($($module:ident { $($name:ident)* })*) => { BTreeMap::from([$($((stringify!($name), $module::$name as u64),)*)*]) };
+    }
+    of! {
+        limits {
+            DOMAIN_BYTES_MAX NAME_BYTES_MIN NAME_BYTES_MAX SERVICE_BYTES_MAX CONTEXT_BYTES_MAX TEXT_BYTES_MAX
+            NOTE_BYTES_MAX REASON_BYTES_MAX REF_BYTES_MAX ENTRY_BYTES_MAX BATCH_ENTRIES_MAX OPERATORS_MAX
+            ADDRESSES_MAX MANIFEST_BYTES_MAX CHECKPOINT_BYTES_MAX SUBMIT_SKEW_MILLIS_MAX FUTURE_MILLIS_MAX
+            HEAD_SKEW_MILLIS_MAX ROTATIONS_PER_DAY STATEMENTS_PER_DAY TRIPLES_PER_PROVIDER INTERVALS_PER_TRIPLE
+            NOTE_QUOTA_BYTES YEAR_MIN YEAR_MAX
+        }
+        wire {
+            REQUEST_BYTES_MAX RESPONSE_BYTES_MAX ENTRIES_BYTES_SOFT GOSSIP_BYTES_MAX GOSSIP_ENTRIES_BYTES_MAX
+            SUBMISSIONS_MAX NOTES_MAX
+        }
+        signed_note { SIGNATURES_MAX }
+        proof { PROOF_BYTES_MAX }
+        log { SIZE_MAX PROOF_HASHES_MAX }
+        map { KEY_BYTES_MAX }
+        rows { ROW_BYTES_MAX }
+    }
+}
+
+#[test]
+fn bounds_are_those_of_the_document() {
+    let named: BTreeMap<String, u64> =
+        table("11. Bounds").into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
+    let want: BTreeMap<String, u64> = bounds().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    assert_eq!(named, want);
+    for (file, count) in [("ledger/src/limits.rs", 25), ("node/src/network/wire.rs", 7)] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let consts: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
+        assert_eq!(consts.len(), count, "{file}");
+        assert!(consts.iter().all(|name| want.contains_key(*name)), "{file} has a bound that is not named");
+    }
+}
+
+/// Each example's lines, joined, are the entry of a vector.
+#[test]
+fn worked_examples_are_vectors() {
+    let text = std::fs::read_to_string(root().join("tests/vectors/events.json")).unwrap();
+    let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let entries: BTreeMap<&str, &str> = vectors
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|vector| (vector["entry"].as_str().unwrap(), vector["kind"].as_str().unwrap()))
+        .collect();
+    let document = document();
+    let kinds: BTreeSet<&str> = document
+        .split("```hex\n")
+        .skip(1)
+        .map(|block| {
+            let lines = block.split("```").next().unwrap().lines();
+            let joined: String = lines.map(|line| line.split("  ").next().unwrap()).collect();
+            *entries.get(joined.as_str()).unwrap_or_else(|| panic!("no vector has {joined}"))
+        })
+        .collect();
+    assert_eq!(kinds.len(), 7, "{kinds:?}");
+}
