@@ -1,46 +1,53 @@
 # Two commands: `make run` shows a federation, `make test` checks everything.
 # Both find out what this machine lacks, say so, and install it where they can.
 
-CARGO ?= cargo
-PROFILE := --release
+# Rust as rustup installs it is found in a shell that has not been started anew, too.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export CARGO ?= cargo
+# One profile for everything: RocksDB, most of a first build, is compiled once.
+BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench build needs fmt lint docs unit demo-ratings clean
+.PHONY: help run test bench build needs needs-test fmt lint docs unit
+.NOTPARALLEL:
 
 help:
 	@echo "make run    a federation of four nodes on this machine, until Ctrl-C"
+	@echo "            FAMA_ARGS='--ratings FILE' and others: see \`fama demo --help\`"
 	@echo "make test   formatting, lints, documentation and all tests"
 	@echo "make bench  what each part costs, beside what it cannot do without"
 	@echo "make build  the program alone: target/release/fama"
 
-run: needs
-	@$(CARGO) run $(PROFILE) --quiet --locked -p fama-cli --bin fama -- demo $(FAMA_ARGS)
+run: build
+	@$(CARGO) run $(BUILD) --quiet --package fama-cli --bin fama -- demo $(FAMA_ARGS)
 
 build: needs
-	$(CARGO) build $(PROFILE) --locked -p fama-cli
+	@$(CARGO) build $(BUILD) --package fama-cli --bin fama
 
 bench: needs
-	@$(CARGO) run $(PROFILE) --quiet --locked -p fama-benches
+	@$(CARGO) run $(BUILD) --quiet --package fama-benches
 
-test: needs fmt lint docs unit
+test: needs-test fmt lint docs unit
 
-# RocksDB is C++ and its bindings are made with libclang: nothing else is needed beside Rust.
 needs:
-	@.cargo/needs.sh
+	@.cargo/needs.sh build
+
+needs-test:
+	@.cargo/needs.sh test
 
 fmt:
 	$(CARGO) fmt --all --check
 
 lint:
-	$(CARGO) clippy $(PROFILE) --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(BUILD) --workspace --all-targets -- -D warnings
 
 docs:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --locked --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(BUILD) --workspace --no-deps --quiet
 
 # With cargo-nextest each test is a process of its own; without it, cargo's own runner does.
 unit:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --cargo-profile release --locked --workspace --no-fail-fast; \
 	else \
-		$(CARGO) test $(PROFILE) --locked --workspace --no-fail-fast; \
+		$(CARGO) test $(BUILD) --workspace --no-fail-fast; \
 	fi

@@ -1,41 +1,109 @@
 #!/bin/sh
-# Looks for what a build needs beside Rust, and installs what is missing on Debian and Ubuntu.
+# Looks for what a build needs beside Rust (with the word "test": what the tests need, too). On Debian
+# and Ubuntu it installs what is missing, as root or through sudo without a password; elsewhere, and
+# where it may not, it says what to do and ends with an error. Silent when nothing is missing.
 set -eu
+cd "$(dirname "$0")/.."
+what="${1:-build}"
+CARGO="${CARGO:-cargo}"
+# Where rustup puts it, for a shell that was not started anew.
+PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
 
-missing=""
-command -v cargo >/dev/null 2>&1 || {
-    echo "needs: cargo is missing: install Rust 1.88 or newer from https://rustup.rs" >&2
-    exit 1
-}
-command -v c++ >/dev/null 2>&1 || missing="$missing g++"
-command -v make >/dev/null 2>&1 || missing="$missing make"
-command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
-# bindgen loads libclang at build time.
-found=""
-for folder in ${LIBCLANG_PATH:-} /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu /usr/lib64 /usr/local/lib; do
-    for file in "$folder"/libclang.so "$folder"/libclang-[0-9]*.so "$folder"/libclang-[0-9]*.so.*; do
-        [ -e "$file" ] && found="$file"
+say() { echo "needs: $*" >&2; }
+
+# What rustc links with, and what RocksDB is written in: the compilers and their standard headers.
+compiles_c() { echo '#include <stdlib.h>' | ${CC:-cc} -x c -fsyntax-only - 2>/dev/null; }
+compiles_cpp() { echo '#include <string>' | ${CXX:-c++} -x c++ -fsyntax-only - 2>/dev/null; }
+
+# RocksDB's bindings are made with libclang, which is of no use without its own headers.
+has_libclang() {
+    [ -z "${LIBCLANG_PATH:-}" ] || return 0
+    library=""
+    for file in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*-linux-gnu/libclang*.so* /usr/lib64/libclang*.so* \
+        /usr/lib64/llvm*/lib64/libclang*.so* /usr/lib/libclang*.so* /usr/local/lib/libclang*.so*; do
+        case "$file" in *libclang-cpp*) continue ;; esac
+        [ ! -e "$file" ] || library="$file"
     done
-done
-[ -n "$found" ] || missing="$missing libclang-dev"
+    [ -n "$library" ] || return 1
+    for file in /usr/lib/llvm-*/lib/clang/*/include/stddef.h /usr/lib/clang/*/include/stddef.h \
+        /usr/lib64/clang/*/include/stddef.h /usr/local/lib/clang/*/include/stddef.h; do
+        [ ! -e "$file" ] || return 0
+    done
+    return 1
+}
 
-[ -n "$missing" ] || exit 0
+# Cargo fetches crates over HTTPS.
+has_certificates() {
+    [ -z "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] || return 0
+    [ -n "$(ls /etc/ssl/certs 2>/dev/null)" ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ]
+}
 
-echo "needs: missing on this machine:$missing" >&2
-command="apt-get install -y --no-install-recommends$missing"
-if ! command -v apt-get >/dev/null 2>&1; then
-    echo "needs: no apt-get here; install the equivalents of:$missing" >&2
-    exit 1
-fi
-if [ "$(id -u)" = 0 ]; then
-    run=""
-elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-    run="sudo"
-else
-    echo "needs: run this, then try again:  sudo $command" >&2
-    exit 1
-fi
-echo "needs: installing with: $run $command" >&2
-$run apt-get update -qq
-# shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive $run $command
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The missing Debian packages.
+missing() {
+    compiles_c && compiles_cpp || printf ' g++'
+    has_libclang || printf ' libclang-dev'
+    has make || printf ' make'
+    has_certificates || printf ' ca-certificates'
+    [ "$what" = test ] || return 0
+    has openssl || printf ' openssl'
+    has curl || printf ' curl'
+}
+
+rust() {
+    minor="$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)"
+    if ! has "${CARGO%% *}"; then
+        say "cargo is missing: install Rust 1.$minor or newer from https://rustup.rs"
+        exit 1
+    fi
+    version="$($CARGO --version)"
+    have="$(echo "$version" | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')"
+    if [ "${have:-0}" -lt "$minor" ]; then
+        say "$version is too old: Rust 1.$minor or newer is needed; \`rustup update stable\`, or https://rustup.rs"
+        exit 1
+    fi
+    [ "$what" = test ] || return 0
+    for part in fmt clippy; do
+        ! $CARGO "$part" --version >/dev/null 2>&1 || continue
+        if ! has rustup; then
+            say "cargo $part is missing: install it where your Rust comes from, then try again"
+            exit 1
+        fi
+        say "cargo $part is missing; adding it with rustup"
+        rustup component add rustfmt clippy >&2
+    done
+}
+
+install() {
+    command="apt-get install -y --no-install-recommends$1"
+    if ! has apt-get; then
+        say "no apt-get here: install what other systems call$1, then try again"
+        exit 1
+    fi
+    if [ "$(id -u)" = 0 ]; then
+        root=""
+    elif has sudo && sudo -n true 2>/dev/null; then
+        root="sudo"
+    else
+        say "run this, then try again:  sudo apt-get update && sudo $command"
+        exit 1
+    fi
+    say "installing:  ${root:+$root }$command"
+    # Another program may be installing something: wait for it. An update that fails in part may do.
+    wait="-o DPkg::Lock::Timeout=300"
+    # shellcheck disable=SC2086
+    {
+        $root env DEBIAN_FRONTEND=noninteractive apt-get $wait update -qq >&2 || say "apt-get update had errors"
+        $root env DEBIAN_FRONTEND=noninteractive apt-get $wait ${command#apt-get } -qq >&2
+    }
+}
+
+rust
+packages="$(missing)"
+[ -n "$packages" ] || exit 0
+say "missing on this machine:$packages"
+install "$packages"
+packages="$(missing)"
+[ -z "$packages" ] || { say "still missing after the installation:$packages"; exit 1; }
+say "all there"

@@ -14,6 +14,7 @@ mod fold;
 mod join;
 mod properties;
 mod protocol;
+mod readme;
 mod signature;
 mod text;
 mod vectors;
