@@ -32,7 +32,7 @@ pub fn note(mut note: Note) -> Result<(Option<String>, Option<NoteHash>), Failur
         return Ok((None, None));
     }
     files::fill(&mut note.salt)?;
-    note.check()?;
+    note.check().map_err(|error| Failure::from(error).about("the note"))?;
     let text = note.text();
     let hash = note_hash(text.as_bytes());
     Ok((Some(text), Some(hash)))

@@ -38,6 +38,13 @@ impl Failure {
         self
     }
 
+    /// With the usual next step of its code, if there is none yet.
+    #[must_use]
+    pub fn or_usual_hint(mut self) -> Self {
+        self.hint = self.hint.or_else(|| usual_hint(&self.code).map(str::to_owned));
+        self
+    }
+
     /// The message with what it is about before it.
     #[must_use]
     pub fn about(mut self, what: impl Display) -> Self {
@@ -57,6 +64,42 @@ impl Failure {
         }
         object
     }
+}
+
+/// The next step for what is refused with this code, whoever refused it.
+fn usual_hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "address_in_use" => "another process has that port: stop it, or change the address in the configuration",
+        "already_retracted" | "duplicate" => "nothing is left to do: `fama event ID` shows what is in the ledger",
+        "bad_name" => "want a name like swift-core-maps, or a handle like swift-core-maps@alpha.example",
+        "bad_signature" | "signature_mismatch" => {
+            "name, time and payload must be, byte for byte, what was signed, and the key the one that signed"
+        }
+        "bad_signature_form" | "signature_malformed" => "want the base64 of what openssl or `fama sign` gives",
+        "bad_value" | "empty_value" | "forbidden_character" | "too_long" => {
+            "bio, reason and ref are one line each; reason has at most 200 bytes, ref 512, all together 1 KiB"
+        }
+        "busy" | "catching_up" | "not_ready" | "starting" | "stopping" => "try again in a moment",
+        "cap" => "the provider's cap for this subject is used up until midnight UTC",
+        "expired" | "outside_window" => "is this machine's clock right? sign again, and send it at once",
+        "file" | "file_not_found" | "file_permission" => "is that the right path?",
+        "home_unreachable" => "its operator's node must run; a revocation is taken by any other operator too",
+        "key_in_use" => "a key belongs to one identity of a home: `fama key new` makes another",
+        "key_pem" | "key_der" | "key_algorithm" => "`fama key new --out FILE` makes a key; `fama key show FILE` shows one",
+        "manifest_value" | "ports" => "`fama federation new --help` has examples",
+        "name_taken" => "choose another name; if it is yours, `fama agent` shows its key",
+        "not_authorized" => "`fama key show FILE` shows the key that signed, `fama agent` the one in force",
+        "not_sponsored" => "operators sponsor a service: `fama admit`",
+        "other_federation" | "wrong_federation" => "get the manifest of that node's federation: `GET /api/federation` has it",
+        "quota" => "try again after midnight UTC",
+        "revoked" => "`fama rotate` puts the key committed to in the place of a revoked one",
+        "store_federation" | "locked" => "`data_dir` in the configuration names the folder",
+        "unknown_agent" | "unknown_identity" => "a bare name is looked up in the node's own home: try name@home",
+        "unknown_event" => "is the id whole? a node that is behind gets it later: `fama status`",
+        "unknown_home" => "`fama federation show MANIFEST` lists the homes",
+        "wrong_version" => "`fama agent` shows the version of the key in force",
+        _ => return None,
+    })
 }
 
 impl Display for Failure {

@@ -128,6 +128,11 @@ pub fn create_key(path: &Path, curve: Curve) -> Result<SecretKey, Failure> {
 /// `key_permissions` if others can read it too; what is wrong with the file or the key.
 pub fn read_key(path: &Path) -> Result<SecretKey, Failure> {
     let text = read(path, KEY_BYTES_MAX).map_err(|failure| failure.hint("`fama key new --out FILE` makes a key"))?;
+    // Said before anything about its mode: a public key may be read by all.
+    if !text.contains("PRIVATE KEY-----") {
+        let failure = Failure::new("key_pem", "no secret key in PEM").about(path.display());
+        return Err(failure.hint("`fama key new --out FILE` makes one"));
+    }
     let mode = fs::metadata(path).map_err(|error| failed(path, &error))?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         let message = format!("{}: others can read this key (mode {mode:04o})", path.display());

@@ -63,7 +63,7 @@ where
             let mut terminal = Terminal { out: stdout, err: stderr, json: cli.json };
             match cli.command.run(&mut terminal) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => terminal.fail(&failure),
+                Err(failure) => terminal.fail(&failure.or_usual_hint()),
             }
         }
         Err(error) => usage(&error, json, stdout, stderr),

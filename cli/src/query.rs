@@ -73,6 +73,9 @@ impl Query {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
+        if matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_)) {
+            return Failure::new("bad_url", format!("{}: {error}", self.base)).hint(format!("want one like {DEFAULT}"));
+        }
         Failure::new("unreachable", format!("{}: {error}", self.base))
             .hint("is the node running? --query URL names another")
     }

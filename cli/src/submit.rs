@@ -12,15 +12,19 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::time::Millis;
 use fama_node::clock;
+use fama_node::network::Multiaddr;
 use fama_node::network::client::Client;
 use fama_node::network::wire::{
     Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
+use futures::stream::{self, StreamExt};
 
 use crate::failure::Failure;
 
-/// How long a connection may take before the next address is tried.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long after one address the next is dialled too, if no answer came so far.
+pub const STAGGER: Duration = Duration::from_millis(200);
 /// How long an answer may take.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a node is asked whether something is final by now.
@@ -80,7 +84,7 @@ fn home_log(manifest: &Manifest, event: &Event) -> Option<LogId> {
 
 /// Hands a submission in at the first of these multiaddresses that answers, and checks the proof that
 /// comes back. A node that falls silent may have passed it on: the next one gets the very same event,
-/// which no log takes twice.
+/// which no log takes twice. The next address is dialled before the one before it has given up.
 ///
 /// # Errors
 /// Why the log refused it; `receipt` if the proof does not hold; `unreachable` if no node answers.
@@ -89,26 +93,55 @@ pub async fn hand_in<'a>(
     addresses: &[String],
     submission: &Submission,
 ) -> Result<(Door<'a>, Accepted), Failure> {
+    let addresses: Vec<Multiaddr> = addresses.iter().map(|address| parse(address)).collect::<Result<_, _>>()?;
+    let count = addresses.len().max(1);
+    let doors = addresses.into_iter().zip(0..).map(|(address, before)| async move {
+        tokio::time::sleep(STAGGER.saturating_mul(before)).await;
+        (Door::open(manifest, address.clone()).await, address)
+    });
+    let mut doors = std::pin::pin!(stream::iter(doors).buffered(count));
     let mut tried = Vec::new();
-    for address in addresses {
-        match try_at(manifest, address, submission).await {
+    while let Some((door, address)) = doors.next().await {
+        match ask(door, submission).await {
             Ok((door, result)) => return door.judge(submission, result).map(|accepted| (door, accepted)),
-            Err(failure) => tried.push(format!("{address}: {}", failure.message)),
+            Err(failure) => tried.push((address, failure)),
         }
     }
-    let message = if tried.is_empty() { "no address to try".to_owned() } else { tried.join("; ") };
-    Err(Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another"))
+    Err(nobody(&tried))
 }
 
-async fn try_at<'a>(
-    manifest: &'a Manifest,
-    address: &str,
+fn parse(address: &str) -> Result<Multiaddr, Failure> {
+    address.parse().map_err(|_| {
+        Failure::new("bad_address", format!("{address} is no multiaddr"))
+            .hint("want one like /ip4/127.0.0.1/tcp/4001 or /dns/fama.alpha.example/udp/4001/quic-v1")
+    })
+}
+
+async fn ask<'a>(
+    door: Result<Door<'a>, Failure>,
     submission: &Submission,
 ) -> Result<(Door<'a>, Option<SubmitResult>), Failure> {
-    let door = Door::open(manifest, address).await?;
+    let door = door?;
     let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
     let response = within(ANSWER_TIMEOUT, door.client.submit(request)).await?;
     Ok((door, response.0.into_iter().next()))
+}
+
+/// Why none of the addresses would do: their common reason, else that none is reachable.
+fn nobody(tried: &[(Multiaddr, Failure)]) -> Failure {
+    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (address, failure) in tried {
+        reasons.entry(&failure.message).or_default().push(address.to_string());
+    }
+    let reasons: Vec<String> =
+        reasons.iter().map(|(reason, addresses)| format!("{}: {reason}", addresses.join(", "))).collect();
+    let message = if reasons.is_empty() { "no address to try".to_owned() } else { reasons.join("; ") };
+    match tried.first() {
+        Some((_, first)) if first.code == "other_federation" && tried.iter().all(|(_, one)| one.code == first.code) => {
+            Failure::new(first.code.clone(), message)
+        }
+        _ => Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another"),
+    }
 }
 
 impl<'a> Door<'a> {
@@ -116,9 +149,8 @@ impl<'a> Door<'a> {
     ///
     /// # Errors
     /// Why there is no connection.
-    pub async fn open(manifest: &'a Manifest, address: &str) -> Result<Self, Failure> {
-        let parsed = address.parse().map_err(|error| Failure::new("bad_address", error).about(address))?;
-        let client = within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), parsed)).await?;
+    pub async fn open(manifest: &'a Manifest, address: Multiaddr) -> Result<Self, Failure> {
+        let client = within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), address)).await?;
         Ok(Self { manifest, client })
     }
 
@@ -393,7 +425,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_there() {
         let world = World::new(1);
-        assert_eq!(Door::open(&world.manifest, "nonsense").await.err().unwrap().code, "bad_address");
+        assert_eq!(parse("nonsense").err().unwrap().code, "bad_address");
         let submission = Submission { signed: world.submission(), note: None, invite: None };
         for addresses in [vec!["/ip4/127.0.0.1/tcp/1".to_owned()], vec![]] {
             let failure = hand_in(&world.manifest, &addresses, &submission).await.err().unwrap();

@@ -128,6 +128,9 @@ pub enum NameError {
     /// Not an agent's name.
     #[error("want 3 to 50 lower-case letters and digits, words joined by single hyphens")]
     Name,
+    /// Not a name and a domain with `@` between.
+    #[error("want name@home, like swift-core-maps@alpha.example")]
+    Handle,
 }
 
 /// Lower-case LDH A-labels with at least one dot: names an operator, a home or a service's domain.
@@ -197,7 +200,7 @@ impl fmt::Display for Handle {
 impl FromStr for Handle {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let (name, home) = text.split_once('@').ok_or(NameError::Name)?;
+        let (name, home) = text.split_once('@').ok_or(NameError::Handle)?;
         Ok(Self { name: name.parse()?, home: home.parse()? })
     }
 }

@@ -60,6 +60,7 @@ fn table(profile: &Value) -> Table {
         ("did", text(&identity["did"])),
         ("joined", text(&identity["joined_at"])),
         ("karma", karma),
+        ("final", if profile["ledger"]["final"] == true { "yes" } else { "not yet" }.to_owned()),
         ("key", format!("version {}, {revoked}\n{}", text(&identity["key_version"]), text(&identity["public_key"]))),
     ];
     if identity["bio"].is_string() {
@@ -68,7 +69,8 @@ fn table(profile: &Value) -> Table {
     for attestation in profile["recent_attestations"].as_array().into_iter().flatten().take(10) {
         let (date, provider) = (text(&attestation["date"]), text(&attestation["provider"]));
         let (points, reason) = (text(&attestation["points"]), text(&attestation["reason"]));
-        lines.push(("attested", format!("{date}  {points:>3}  {provider}  {reason}")));
+        let counts = if attestation["counts"] == false { "  (not sponsored: does not count)" } else { "" };
+        lines.push(("attested", format!("{date}  {points:>3}  {provider}  {reason}{counts}")));
     }
     Table(lines)
 }

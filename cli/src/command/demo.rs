@@ -22,9 +22,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 #[expect(missing_docs, reason = "the help texts say it")]
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many operators
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=24))]
-    operators: u16,
+    /// How many operators [default: 4, or as many as --data has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=24))]
+    operators: Option<u16>,
     /// Keep keys, configuration and data in this folder; run again with it to go on where it stopped
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -51,12 +51,12 @@ pub fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     // Read before anything is started: a broken file should not cost a minute.
     let ratings = args.ratings.as_deref().map(ratings::read).transpose()?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new("system", error))?;
-    let mut cluster = Cluster::start(usize::from(args.operators), args.data.as_deref())?;
+    let mut cluster = Cluster::start(args.operators.map(usize::from), args.data.as_deref())?;
     let ended = runtime.block_on(async {
         let stop = stop_signal()?;
         tokio::pin!(stop);
         tokio::select! {
-            done = play(&mut cluster, ratings, terminal) => done?,
+            done = play(&mut cluster, ratings, terminal) => done.map_err(|failure| cluster.cause(failure))?,
             () = &mut stop => return Ok(()),
         }
         if !args.exit {
@@ -88,7 +88,7 @@ async fn play(
     }
     let table = cluster.wait_until_final(READY_TIMEOUT).await?;
     tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
-    let ready = json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.json()});
+    let ready = json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.public_json()});
     tell(terminal, &ready, &cluster.addresses())
 }
 

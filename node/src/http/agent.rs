@@ -320,6 +320,7 @@ fn attestation(
         provider: moment.dumbname_of(*issuer)?,
         points: *delta,
         effective: row.effective,
+        counts: row.counted(numbers).count > 0,
         context: context.as_ref().map(ToString::to_string),
         reason,
         external_ref: reference,

@@ -97,7 +97,7 @@ fn operator(app: &App, operator: &manifest::Operator) -> Operator {
         generation: operator.generation,
         addresses: operator.addresses.clone(),
         last_heard: known.heard.map(|time| time.to_string()),
-        connected: known.connected,
+        connected: known.connected || app.operator.as_ref() == Some(&operator.name),
         homes: app.manifest.homes_of(&operator.log()).map(ToString::to_string).collect(),
     }
 }

@@ -61,7 +61,7 @@ fn checked(app: &App, lines: &[(&'static str, String)]) -> Result<String, ApiErr
     let body: String = lines.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let text = format!("{EVENT_FORMAT}\n{body}");
     match Event::parse(text.as_bytes()) {
-        Ok(event) if event.federation == app.manifest.federation() => Ok(text),
+        Ok(event) if event.federation == app.manifest.federation() => place(app, &event).map(|()| text),
         Ok(_) => Err(ApiError::bad("wrong_federation", "federation: this node belongs to another one")),
         Err(TextError { line, fault }) => {
             let name = match &fault {
@@ -70,6 +70,22 @@ fn checked(app: &App, lines: &[(&'static str, String)]) -> Result<String, ApiErr
                 _ => lines.get(line.saturating_sub(2)).map_or("", |(name, _)| *name),
             };
             Err(refused(name, &fault).with("line", line))
+        }
+    }
+}
+
+/// Refuses a home or operator that the federation does not have.
+fn place(app: &App, event: &Event) -> Result<(), ApiError> {
+    let place = event.action.place();
+    match event.action.kind() {
+        Kind::Admit | Kind::Dismiss if app.manifest.operator(place).is_none() => {
+            Err(bad("operator", &format!("{place} is no operator of this federation")))
+        }
+        Kind::Admit | Kind::Dismiss => Ok(()),
+        _ if app.manifest.homes().contains_key(place) => Ok(()),
+        _ => {
+            let message = format!("home: no log of this federation carries {place}");
+            Err(ApiError::bad("unknown_home", message).with("field", "home"))
         }
     }
 }
@@ -157,6 +173,10 @@ fn nonce() -> Result<String, ApiError> {
 fn key(given: &str) -> Result<String, ApiError> {
     if !given.trim_start().starts_with("-----BEGIN") {
         return Ok(given.to_owned());
+    }
+    if given.contains("PRIVATE KEY-----") {
+        let message = "key: this is a private key, which nobody else may see: make a new one, and send its public part";
+        return Err(ApiError::bad("private_key", message).with("field", "key"));
     }
     match PublicKey::from_pem(given) {
         Ok(key) => Ok(key.to_string()),

@@ -73,6 +73,9 @@ pub(super) struct Attestation {
     pub(super) provider: String,
     pub(super) points: i32,
     pub(super) effective: i32,
+    /// Too few operators sponsor the provider at this number: the score is without it.
+    #[serde(skip_serializing_if = "is_true")]
+    pub(super) counts: bool,
     pub(super) context: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) external_ref: Option<String>,
@@ -137,6 +140,11 @@ pub(super) struct Ranked {
 /// A reason as MLAuth spells it: `KEY_COMPROMISED`.
 pub(super) fn reason(reason: RevokeReason) -> String {
     reason.as_str().to_ascii_uppercase()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

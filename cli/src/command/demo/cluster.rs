@@ -21,6 +21,8 @@ const NAMES: [&str; 24] = [
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
     "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
 ];
+/// How many operators there are if nobody says.
+const OPERATORS_DEFAULT: usize = 4;
 /// How often nodes are asked while they are waited for.
 const POLL: Duration = Duration::from_millis(150);
 /// How long a node may take to stop before it is killed.
@@ -56,7 +58,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(super) fn start(operators: usize, data: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn start(operators: Option<usize>, data: Option<&Path>) -> Result<Self, Failure> {
         let system = |error: std::io::Error| Failure::new("system", error);
         let temporary = match data {
             Some(_) => None,
@@ -65,9 +67,14 @@ impl Cluster {
         let dir = data.or(temporary.as_ref().map(TempDir::path)).unwrap_or(Path::new(".")).to_path_buf();
         let new = !dir.join(federation::MANIFEST_FILE).exists();
         if new {
-            create(&dir, operators)?;
+            create(&dir, operators.unwrap_or(OPERATORS_DEFAULT))?;
         }
         let manifest = files::read_manifest(&dir.join(federation::MANIFEST_FILE))?;
+        let count = manifest.operators().len();
+        if operators.is_some_and(|wanted| wanted != count) {
+            let message = format!("{}: a federation of {count} operators is there", dir.display());
+            return Err(Failure::new("other_count", message).hint("leave --operators out, or name another folder"));
+        }
         let mut cluster = Self { nodes: Vec::new(), manifest, new, _temporary: temporary };
         let program = std::env::current_exe().map_err(system)?;
         let names: Vec<Domain> = cluster.manifest.operators().iter().map(|operator| operator.name.clone()).collect();
@@ -88,9 +95,15 @@ impl Cluster {
         self.manifest.federation()
     }
 
-    /// The nodes' addresses for a machine.
+    /// The nodes' addresses and folders for a machine.
     pub(super) fn json(&self) -> Value {
         let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p, "data": node.dir});
+        self.nodes.iter().map(node).collect()
+    }
+
+    /// The nodes' addresses for a machine.
+    pub(super) fn public_json(&self) -> Value {
+        let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p});
         self.nodes.iter().map(node).collect()
     }
 
@@ -196,15 +209,21 @@ impl Cluster {
         }
     }
 
+    /// Why it failed: a node's end, if one ended, and else what was noticed of it.
+    pub(super) fn cause(&mut self, noticed: Failure) -> Failure {
+        self.check_alive().err().unwrap_or(noticed)
+    }
+
     fn check_alive(&mut self) -> Result<(), Failure> {
         for node in &mut self.nodes {
             if let Ok(Some(status)) = node.child.try_wait() {
-                let log = fs::read_to_string(node.dir.join("node.log")).unwrap_or_default();
-                let last = log.lines().last().unwrap_or("it said nothing").to_owned();
-                return Err(Failure::new(
-                    "node_ended",
-                    format!("the node of {} ended ({status}): {last}", node.operator),
-                ));
+                let path = node.dir.join("node.log");
+                let log = fs::read_to_string(&path).unwrap_or_default();
+                // A node that gives up says why in its last two lines: the error and what to do.
+                let error = log.lines().rev().take(2).find(|line| line.starts_with("error: "));
+                let why = error.map_or_else(String::new, |error| format!(": {error}"));
+                let message = format!("the node of {} ended ({status}){why}", node.operator);
+                return Err(Failure::new("node_ended", message).hint(format!("look into {}", path.display())));
             }
         }
         Ok(())

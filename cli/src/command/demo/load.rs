@@ -56,7 +56,7 @@ pub(super) async fn load(
     let (mut people, registrations) = people(cluster, ratings)?;
     let sources: BTreeSet<u32> = ratings.iter().map(|rating| rating.source).collect();
     let mut phases = Vec::new();
-    phases.push(send("identities", clients, registrations).await?);
+    phases.push(send("identities", clients, registrations).await.map_err(loaded_before)?);
     let admissions = admissions(cluster, &people, &sources)?;
     phases.push(send("providers", clients, admissions).await?);
     cluster.wait_until_final(Duration::from_secs(60)).await?;
@@ -66,6 +66,15 @@ pub(super) async fn load(
     cluster.wait_until_final(Duration::from_secs(60)).await?;
     report(terminal, &phases, settled.elapsed().as_secs_f64(), begun.elapsed().as_secs_f64())?;
     top_ten(cluster, terminal).await
+}
+
+/// Explains what happens when ratings are loaded a second time: their keys are not kept.
+fn loaded_before(failure: Failure) -> Failure {
+    if failure.code != "name_taken" {
+        return failure;
+    }
+    Failure::new("loaded_before", "people of these ratings are in this federation already")
+        .hint("leave --ratings out to go on with them, or name another folder")
 }
 
 /// Every person's key and registration.
