@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
-use fama_ledger::batch::{LogMaps, ReplayError};
+use fama_ledger::batch::LogMaps;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::fold::{Effect, Outcome};
 use fama_ledger::id::{Domain, IdentityId, NoteHash, TreeRoot};
@@ -26,9 +26,11 @@ use crate::network::wire::{self, CosignedHead, Gossip, SignedHead};
 use crate::store::{Store, StoreError};
 
 mod append;
+pub mod check;
 mod input;
 mod mirror;
 mod rank;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -472,11 +474,4 @@ pub(crate) fn verify_cosigned(manifest: &Manifest, log: &LogId, one: &CosignedHe
     let signed = one.signed.verify(manifest, log).ok()?;
     one.cosignature.verify(signed.checkpoint(), &operator.node_key).ok()?;
     Some(Cosigned { signed, cosignature: one.cosignature.clone() })
-}
-
-fn replay_fault(log: &LogId, error: ReplayError<StoreError>) -> Result<fama_ledger::batch::BatchError, Fatal> {
-    match error {
-        ReplayError::Invalid(invalid) => Ok(invalid),
-        ReplayError::Rows(error) => Err(Fatal::rows(log, error)),
-    }
 }

@@ -38,6 +38,7 @@ use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
 use rocksdb::{ColumnFamily, DB};
 
+mod compare;
 mod keys;
 mod open;
 mod options;

@@ -3,34 +3,24 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fama_ledger::batch;
 use fama_ledger::checkpoint::SignedCheckpoint;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
 use fama_ledger::fold::Effect;
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
-use fama_ledger::join::{Join, LogState, Revoked};
+use fama_ledger::join::{Join, Revoked};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::{Failure, PeerLog, log_of};
-use fama_ledger::rows::{Claim, MapName, Overlay, Row as _, Rows as _};
+use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted, replay_fault, verify_cosigned};
+use super::replay::{self, Done, batches};
+use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted, verify_cosigned};
 use crate::metrics::Direction;
 use crate::network::wire::{self, Frontier};
-use crate::store::{Commit, View};
-
-/// A batch that was replayed and waits for the disk.
-struct Done {
-    state: LogState,
-    first: u64,
-    entries: Vec<VerifiedEntry>,
-    replayed: batch::Replayed,
-    tiles: Vec<log::TileWrite>,
-}
 
 impl Inbox {
     /// A peer's frontier: signatures that are news are checked, the rest is skipped.
@@ -138,47 +128,19 @@ impl Inbox {
     fn replay(&mut self, log: &LogId, batches: Vec<Vec<VerifiedEntry>>) -> Result<(Vec<Done>, bool), Fatal> {
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
         let view = store.view();
-        let mut rows: Overlay<'_, View<'_>> = Overlay::new(&view);
         let Some(copy) = self.copies.get_mut(log) else { return Ok((Vec::new(), true)) };
-        let mut done = Vec::new();
-        for entries in batches {
-            let first = copy.tree.size();
-            match batch::replay(&manifest, log, &rows, &mut copy.maps, first, &entries) {
-                Ok(replayed) => {
-                    rows.absorb(&replayed.folded.changes);
-                    let tiles = copy.tree.append(entries.iter().map(|entry| log::leaf_hash(entry.bytes())));
-                    let (head, state_root) = (copy.tree.head(), replayed.folded.state_root);
-                    let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
-                    done.push(Done { state, first, entries, replayed, tiles });
-                }
-                Err(error) => {
-                    let invalid = replay_fault(log, error)?;
-                    tracing::error!(%log, code = invalid.code(), error = %invalid, "invalid batch");
-                    return Ok((done, false));
-                }
-            }
+        let (done, invalid) = replay::replay(&manifest, log, &view, copy, batches)?;
+        if let Some(invalid) = &invalid {
+            tracing::error!(%log, code = invalid.code(), error = %invalid, "invalid batch");
         }
-        Ok((done, true))
+        Ok((done, invalid.is_none()))
     }
 
     /// Makes replayed batches durable in one write, then visible.
     fn keep(&mut self, peer: PeerId, log: &LogId, done: Vec<Done>) -> Result<(), Fatal> {
         let Some(last) = done.last() else { return Ok(()) };
         let head = last.state.head();
-        let commits: Vec<Commit<'_>> = done
-            .iter()
-            .map(|done| Commit {
-                state: done.state.clone(),
-                first: done.first,
-                entries: &done.entries,
-                outcomes: &done.replayed.outcomes,
-                tiles: done.tiles.clone(),
-                changes: &done.replayed.folded.changes,
-                notes: &[],
-            })
-            .collect();
-        self.shared.store.commit(&commits)?;
-        drop(commits);
+        self.shared.store.commit(&replay::commits(&done, &[]))?;
         self.effects(done.iter().flat_map(|done| &done.replayed.outcomes))?;
         let outputs = self.replica.advanced(log, head, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)?;
@@ -258,20 +220,6 @@ fn named_notes(done: &[Done]) -> Vec<NoteHash> {
     let entries = done.iter().flat_map(|done| &done.entries);
     let named = entries.filter_map(|entry| entry.event().and_then(|event| event.event().action.note()));
     named.take(wire::NOTES_MAX).collect()
-}
-
-/// Cuts entries behind each state entry; what follows the last one is left over.
-fn batches(entries: Vec<VerifiedEntry>) -> (Vec<Vec<VerifiedEntry>>, Vec<VerifiedEntry>) {
-    let mut batches = Vec::new();
-    let mut batch = Vec::new();
-    for entry in entries {
-        let ends = entry.is_state();
-        batch.push(entry);
-        if ends {
-            batches.push(std::mem::take(&mut batch));
-        }
-    }
-    (batches, batch)
 }
 
 impl DecodedRange {

@@ -1,0 +1,84 @@
+//! Two stores beside each other: what one holds and the other does not.
+use rocksdb::{DBRawIterator, ReadOptions};
+
+use super::keys::Family;
+use super::{Store, StoreError};
+
+/// How many differences of a family are told.
+const TOLD_MAX: usize = 5;
+
+/// Families that follow from the entries, and the entries themselves.
+const COMPARED: [Family; 8] = [
+    Family::Entries,
+    Family::Logs,
+    Family::Tiles,
+    Family::Rows,
+    Family::Events,
+    Family::History,
+    Family::Touched,
+    Family::Given,
+];
+
+impl Store {
+    /// What this store holds otherwise than `other`, in words; at most a few lines per family.
+    ///
+    /// # Errors
+    /// [`StoreError`] of `other`. What cannot be read here is a difference.
+    pub fn differences(&self, other: &Self) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        for family in COMPARED {
+            let before = found.len();
+            let (mut mine, mut theirs) = (self.walk(family), other.walk(family));
+            while found.len() < before + TOLD_MAX {
+                let (a, b) = (mine.item(), theirs.item());
+                let Some(order) = compare(a, b) else { break };
+                match order {
+                    std::cmp::Ordering::Equal if a == b => {}
+                    std::cmp::Ordering::Equal => {
+                        found.push(format!("{}: {} has another value", family.name(), shown(a)))
+                    }
+                    std::cmp::Ordering::Less => {
+                        found.push(format!("{}: {} should not be there", family.name(), shown(a)))
+                    }
+                    std::cmp::Ordering::Greater => found.push(format!("{}: {} is missing", family.name(), shown(b))),
+                }
+                if order.is_le() {
+                    mine.next();
+                }
+                if order.is_ge() {
+                    theirs.next();
+                }
+            }
+            if let Err(error) = mine.status() {
+                found.push(format!("{}: unreadable: {error}", family.name()));
+            }
+            theirs.status().map_err(|error| other.database(&error))?;
+        }
+        Ok(found)
+    }
+
+    fn walk(&self, family: Family) -> DBRawIterator<'_> {
+        let mut options = ReadOptions::default();
+        options.set_verify_checksums(true);
+        options.fill_cache(false);
+        let mut walk = self.db.raw_iterator_cf_opt(self.family(family), options);
+        walk.seek_to_first();
+        walk
+    }
+}
+
+type Item<'a> = Option<(&'a [u8], &'a [u8])>;
+
+/// Which key comes first; `None` at the end of both.
+fn compare(a: Item<'_>, b: Item<'_>) -> Option<std::cmp::Ordering> {
+    match (a, b) {
+        (None, None) => None,
+        (Some(_), None) => Some(std::cmp::Ordering::Less),
+        (None, Some(_)) => Some(std::cmp::Ordering::Greater),
+        (Some((a, _)), Some((b, _))) => Some(a.cmp(b)),
+    }
+}
+
+fn shown(item: Item<'_>) -> String {
+    item.map_or_else(String::new, |(key, _)| fama_ledger::id::Hex(key).to_string())
+}

@@ -1,0 +1,188 @@
+//! A real node, killed at random moments under load: nothing that it acknowledged is ever lost.
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fama_cli::federation::{self, Created, Plan, Seat};
+use fama_ledger::event::{Action, Event, Nonce};
+use fama_ledger::id::EventId;
+use fama_ledger::key::Curve;
+use fama_ledger::manifest::{Manifest, Policy};
+use fama_ledger::proof::TlogProof;
+use fama_ledger::secret::SecretKey;
+use fama_node::clock;
+use fama_node::network::client::Client;
+use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
+use fama_tests::domain;
+
+use crate::federation::{eventually, free_ports, get, multi, signed};
+use crate::ratings::fama;
+
+/// How often the node is killed, unless `FAMA_CRASHES` says otherwise.
+const CRASHES: u32 = 100;
+/// Registrations of one request: enough that a kill meets each part of a write.
+const REQUEST: u64 = 16;
+
+/// A small generator of numbers, so that a run can be told from another by its seed alone.
+struct Random(u64);
+
+impl Random {
+    /// xorshift64*, Vigna 2016.
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}
+
+struct Operator {
+    manifest: Manifest,
+    config: std::path::PathBuf,
+    address: String,
+    query: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+impl Operator {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ports = free_ports(3);
+        let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (query, admin, bind) = (http(ports[1]), http(ports[2]), Ipv4Addr::LOCALHOST.into());
+        let seat = Seat { domain: domain("alpha.example"), host: "127.0.0.1".into(), bind, port: ports[0], query, admin };
+        let policy = Policy { batch_ms: 5, ..Policy::recommended(1) };
+        let created = federation::create(&Plan { name: "crash".into(), seats: vec![seat], policy }, dir.path()).unwrap();
+        let config = Created::config(&created.folders[0].1);
+        let address = format!("/ip4/127.0.0.1/tcp/{}", ports[0]);
+        Self { manifest: created.manifest, config, address, query, dir }
+    }
+
+    fn spawn(&self) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new(fama());
+        command.args(["node", "--config"]).arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.spawn().unwrap()
+    }
+
+    async fn connect(&self, child: &mut Child) -> Client {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let connected = Client::connect(self.manifest.federation(), self.address.parse().unwrap()).await;
+            match connected {
+                Ok(client) => return client,
+                Err(error) if Instant::now() > deadline => panic!("{error}"),
+                Err(_) => {}
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the node ended with {status}: {}", tail(&self.dir.path().join("log")));
+            }
+        }
+    }
+
+    /// Registers on and on until the node is gone; keeps what was acknowledged.
+    async fn load(&self, client: Client, round: u64, acknowledged: &mut BTreeMap<EventId, Receipt>) {
+        let mut count = 0;
+        loop {
+            let submissions = (0..REQUEST).map(|i| self.registration(round, count + i)).collect();
+            count += REQUEST;
+            let Ok(response) = client.submit(SubmitRequest { forwarded: false, submissions }).await else { return };
+            for result in response.0 {
+                match result {
+                    SubmitResult::Accepted(receipt) => {
+                        self.check(&receipt);
+                        acknowledged.insert(receipt.event, receipt);
+                    }
+                    SubmitResult::Refused(refusal) => assert!(refusal.retry_after.is_some(), "{refusal:?}"),
+                }
+            }
+        }
+    }
+
+    fn registration(&self, round: u64, count: u64) -> Submission {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).unwrap();
+        let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
+        let (home, name) = (domain("alpha.example"), format!("agent-{round}-{count}").parse().unwrap());
+        let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+        let nonce = Nonce(count.to_be_bytes());
+        signed(Event { federation: self.manifest.federation(), action, created: clock::now(), nonce }, &key)
+    }
+
+    fn check(&self, receipt: &Receipt) {
+        let proof: TlogProof = receipt.proof.parse().unwrap();
+        let key = self.manifest.operators()[0].node_key;
+        proof.verify(&receipt.entry, |_| Some(key), |_| None).unwrap();
+    }
+
+    /// Every acknowledged entry must be where its receipt says, byte for byte.
+    async fn has(&self, client: &Client, acknowledged: &BTreeMap<EventId, Receipt>, from: u64) {
+        let log = self.manifest.operators()[0].log();
+        let frontier = client.sync(SyncRequest::Frontier(empty_frontier())).await.unwrap();
+        let SyncResponse::Frontier(frontier) = frontier else { panic!("{frontier:?}") };
+        let head = frontier.logs[0].newest.as_ref().expect("a signed head").head;
+        assert_eq!(head.size, frontier.logs[0].size, "a restarted node has signed what it has");
+        let (mut at, mut entries) = (from, Vec::new());
+        while at < head.size {
+            let answer = client.sync(SyncRequest::Entries { log: log.clone(), from: at, head }).await.unwrap();
+            let SyncResponse::Entries(range) = answer else { panic!("{answer:?}") };
+            at += range.entries.len() as u64;
+            entries.extend(range.entries);
+        }
+        for receipt in acknowledged.values().filter(|receipt| receipt.index >= from) {
+            let entry = entries.get(usize::try_from(receipt.index - from).unwrap());
+            assert_eq!(entry, Some(&receipt.entry), "entry {} was acknowledged", receipt.index);
+        }
+    }
+}
+
+fn empty_frontier() -> fama_node::network::wire::Frontier {
+    fama_node::network::wire::Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().rev().take(5).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9() {
+    let crashes = std::env::var("FAMA_CRASHES").map_or(CRASHES, |count| count.parse().unwrap());
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).unwrap();
+    let mut random = Random(u64::from_le_bytes(seed) | 1);
+    println!("seed {}", random.0);
+    multi(async {
+        let operator = Operator::new();
+        let mut acknowledged = BTreeMap::new();
+        let mut checked = 0;
+        for round in 0..crashes {
+            let mut child = operator.spawn();
+            let client = operator.connect(&mut child).await;
+            operator.has(&client, &acknowledged, checked).await;
+            checked = acknowledged.values().map(|receipt: &Receipt| receipt.index).max().unwrap_or_default();
+            let wait = Duration::from_micros(random.next() % 120_000);
+            let kill = async {
+                tokio::time::sleep(wait).await;
+                child.kill().unwrap();
+            };
+            tokio::join!(kill, operator.load(client, round.into(), &mut acknowledged));
+            child.wait().unwrap();
+        }
+        let mut child = operator.spawn();
+        let client = operator.connect(&mut child).await;
+        operator.has(&client, &acknowledged, 0).await;
+        assert!(acknowledged.len() as u32 > crashes, "the load was too light: {}", acknowledged.len());
+        let last = acknowledged.values().max_by_key(|receipt| receipt.index).unwrap();
+        eventually("the last one is answered for", || async {
+            let event = get(operator.query, &format!("/api/event/{}", last.event)).await;
+            if event["positions"][0]["index"] == last.index { Ok(()) } else { Err(event.to_string()) }
+        })
+        .await;
+        println!("{crashes} kills, {} acknowledged events", acknowledged.len());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+}
