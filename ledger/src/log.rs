@@ -186,15 +186,17 @@ fn split(leaves: u64) -> u64 {
     1u64.unbounded_shl(leaves.saturating_sub(1).checked_ilog2().unwrap_or(0))
 }
 
-/// Reads each tile once however many hashes are taken from it.
+/// Reads each tile once, and hashes each perfect tree once, however often they are asked for.
 struct Reader<'a, T> {
     tiles: &'a T,
     seen: BTreeMap<(u8, u64), Vec<Hash>>,
+    /// Roots of perfect trees by height and index, but for those that a tile has as they are.
+    roots: BTreeMap<(u32, u64), Hash>,
 }
 
 impl<'a, T: Tiles> Reader<'a, T> {
-    fn new(tiles: &'a T) -> Self {
-        Self { tiles, seen: BTreeMap::new() }
+    const fn new(tiles: &'a T) -> Self {
+        Self { tiles, seen: BTreeMap::new(), roots: BTreeMap::new() }
     }
 
     /// `count` hashes of a level from `first` on, all of one tile.
@@ -212,8 +214,15 @@ impl<'a, T: Tiles> Reader<'a, T> {
     fn perfect(&mut self, height: u32, index: u64) -> Result<Hash, LogError<T::Error>> {
         let within = height % TILE_HEIGHT;
         let level = u8::try_from(height / TILE_HEIGHT).map_err(|_| LogError::Range)?;
+        if let Some(root) = self.roots.get(&(height, index)) {
+            return Ok(*root);
+        }
         let hashes = self.hashes(level, index.unbounded_shl(within), 1usize.unbounded_shl(within))?;
-        Ok(root_of_perfect(hashes))
+        let root = root_of_perfect(hashes);
+        if within > 0 {
+            self.roots.insert((height, index), root);
+        }
+        Ok(root)
     }
 
     /// The roots of the perfect trees that the leaves of `start..end` split into. `start` is a
@@ -335,21 +344,39 @@ pub fn root_at<T: Tiles>(size: u64, tiles: &T) -> Result<TreeRoot, LogError<T::E
 /// # Errors
 /// When storage fails or lacks hashes, or `index` is not below `size`.
 pub fn prove_inclusion<T: Tiles>(index: u64, size: u64, tiles: &T) -> Result<Vec<Hash>, LogError<T::Error>> {
-    require(index < size && size <= SIZE_MAX, LogError::Range)?;
-    let mut reader = Reader::new(tiles);
-    let (mut start, mut end, mut path) = (0u64, size, Vec::new());
-    while end.saturating_sub(start) > 1 {
-        let middle = start.saturating_add(split(end.saturating_sub(start)));
-        if index < middle {
-            path.push(reader.root(middle, end)?);
-            end = middle;
-        } else {
-            path.push(reader.root(start, middle)?);
-            start = middle;
-        }
+    Prover::new(tiles).inclusion(index, size)
+}
+
+/// Proves the inclusion of many leaves with little more work than for one. Grows with what is asked: for one request.
+pub struct Prover<'a, T>(Reader<'a, T>);
+
+impl<'a, T: Tiles> Prover<'a, T> {
+    /// Over stored tiles.
+    #[must_use]
+    pub const fn new(tiles: &'a T) -> Self {
+        Self(Reader::new(tiles))
     }
-    path.reverse();
-    Ok(path)
+
+    /// As [`prove_inclusion`].
+    ///
+    /// # Errors
+    /// As [`prove_inclusion`].
+    pub fn inclusion(&mut self, index: u64, size: u64) -> Result<Vec<Hash>, LogError<T::Error>> {
+        require(index < size && size <= SIZE_MAX, LogError::Range)?;
+        let (mut start, mut end, mut path) = (0u64, size, Vec::new());
+        while end.saturating_sub(start) > 1 {
+            let middle = start.saturating_add(split(end.saturating_sub(start)));
+            if index < middle {
+                path.push(self.0.root(middle, end)?);
+                end = middle;
+            } else {
+                path.push(self.0.root(start, middle)?);
+                start = middle;
+            }
+        }
+        path.reverse();
+        Ok(path)
+    }
 }
 
 /// The hashes that show that the tree of `old` leaves is a prefix of that of `new` leaves; none if
@@ -675,6 +702,20 @@ mod tests {
                 assert_eq!(verify_consistency(&head(&all[..at(old)]), &b, &proof), Ok(()));
             }
         }
+    }
+
+    #[test]
+    fn one_prover_for_many() {
+        let (_, tiles) = stored(&leaves(1_500));
+        let mut prover = Prover::new(&tiles);
+        for size in [1_500, 1, 257, 1_024, 1_499] {
+            for index in (0..size).rev().step_by(7) {
+                assert_eq!(prover.inclusion(index, size), prove_inclusion(index, size, &tiles));
+            }
+        }
+        assert_eq!(prover.inclusion(1_500, 1_500), Err(LogError::Range));
+        assert_eq!(prover.inclusion(0, 1_501), Err(LogError::Missing { level: 0, index: 5 }));
+        assert_eq!(prover.inclusion(1_499, 1_500), prove_inclusion(1_499, 1_500, &tiles));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use fama_ledger::checkpoint;
 use fama_ledger::event::Action;
 use fama_ledger::id::Domain;
 use fama_ledger::join::Join;
-use fama_ledger::log;
+use fama_ledger::log::{self, Prover};
 use fama_ledger::manifest::{LogId, Operator};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
@@ -19,7 +19,7 @@ use crate::admission::{Admission, Origin};
 use crate::inbox::{Answer, Input, Shared, Submitted};
 use crate::network::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 use crate::network::{Network, peer_id};
-use crate::store::StoreError;
+use crate::store::{LogTiles, StoreError};
 
 /// How many requests are worked on at once; more are told to come back.
 pub const REQUESTS_MAX: usize = 64;
@@ -194,22 +194,34 @@ impl Submitter {
     /// Receipts of what was taken, made outside of the inbox; `None` for what nobody sponsors.
     async fn results(self: &Arc<Self>, answers: Vec<Answer>) -> Vec<Option<SubmitResult>> {
         let (this, count) = (Arc::clone(self), answers.len());
-        let work = move || answers.into_par_iter().map(|answer| this.result(answer)).collect();
+        let work = move || this.all_results(answers);
         let failed = SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec![Some(failed); count])
     }
 
-    fn result(&self, answer: Answer) -> Option<SubmitResult> {
+    /// One after the other: they share most of their paths, and several requests are answered at once
+    /// anyway. A node without a log of its own has taken nothing.
+    fn all_results(&self, answers: Vec<Answer>) -> Vec<Option<SubmitResult>> {
+        let Some(own) = &self.own else { return answers.into_iter().map(|_| None).collect() };
+        let view = self.shared.store.view();
+        let tiles = view.tiles(own);
+        let mut prover = Prover::new(&tiles);
+        answers.into_iter().map(|answer| self.result(answer, &mut prover)).collect()
+    }
+
+    fn result(&self, answer: Answer, prover: &mut Prover<'_, LogTiles<'_>>) -> Option<SubmitResult> {
         match answer {
             Answer::Unsponsored => None,
             Answer::Refused(refusal) => Some(SubmitResult::Refused(refusal)),
-            Answer::Taken { index, entry, signed, known } => Some(match self.receipt(index, entry, &signed, known) {
-                Ok(receipt) => SubmitResult::Accepted(receipt),
-                Err(error) => {
-                    tracing::error!(%error, index, "a receipt could not be made");
-                    SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"))
-                }
-            }),
+            Answer::Taken { index, entry, signed, known } => {
+                Some(match self.receipt(index, entry, &signed, known, prover) {
+                    Ok(receipt) => SubmitResult::Accepted(receipt),
+                    Err(error) => {
+                        tracing::error!(%error, index, "a receipt could not be made");
+                        SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"))
+                    }
+                })
+            }
         }
     }
 
@@ -219,10 +231,10 @@ impl Submitter {
         entry: Vec<u8>,
         signed: &checkpoint::SignedCheckpoint,
         known: bool,
+        prover: &mut Prover<'_, LogTiles<'_>>,
     ) -> Result<Receipt, log::LogError<StoreError>> {
         let log = fama_ledger::replica::log_of(signed);
-        let view = self.shared.store.view();
-        let path = log::prove_inclusion(index, signed.checkpoint().head.size, &view.tiles(&log))?;
+        let path = prover.inclusion(index, signed.checkpoint().head.size)?;
         let owner = self.shared.manifest.operator(&log.operator).ok_or(log::LogError::Range)?;
         let proof = TlogProof { index, path, checkpoint: checkpoint::note(signed, &owner.node_key, &[]) };
         let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;
