@@ -9,7 +9,7 @@ use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::fold::{Outcome, Void};
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
-use fama_ledger::join::{Join, LogState};
+use fama_ledger::join::{Join, LogState, Numbers};
 use fama_ledger::limits;
 use fama_ledger::log::leaf_hash;
 use fama_ledger::time::{DAY_MILLIS, Millis};
@@ -149,25 +149,35 @@ impl Inbox {
         }
         let built = desk.built;
         let taken = built.0.len();
+        let new: Vec<Vec<u8>> = built.0.iter().map(|entry| entry.bytes().to_vec()).collect();
         if taken > 0 {
             self.write(&store, batch, built, &notes)?;
             self.shared.metrics.batch(taken as u64, begun.elapsed().as_secs_f64());
             self.shared.metrics.accepted(taken as u64);
         }
-        verdicts.into_iter().map(|verdict| self.answer(log, size, verdict)).collect()
+        verdicts.into_iter().map(|verdict| self.answer(log, size, &new, verdict)).collect()
     }
 
-    fn answer(&self, log: &fama_ledger::manifest::LogId, size: u64, verdict: Verdict) -> Result<Answer, Fatal> {
-        let (index, known) = match verdict {
+    /// `new` are the batch's encoded entries; they are durable.
+    fn answer(
+        &self,
+        log: &fama_ledger::manifest::LogId,
+        size: u64,
+        new: &[Vec<u8>],
+        verdict: Verdict,
+    ) -> Result<Answer, Fatal> {
+        let (index, entry) = match verdict {
             Verdict::Refused(code, refusal) => {
                 self.shared.metrics.refused(code);
                 return Ok(Answer::Refused(refusal));
             }
             Verdict::Unsponsored => return Ok(Answer::Unsponsored),
-            Verdict::New(position) => (size + position as u64, false),
-            Verdict::Known(index) => (index, true),
+            Verdict::New(position) => (size + position as u64, new.get(position).cloned()),
+            Verdict::Known(index) => (index, None),
         };
-        let entry = self.shared.store.view().entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
+        let known = entry.is_none();
+        let stored = || Ok(self.shared.store.view().entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop());
+        let entry = entry.map_or_else(stored, |entry| Ok::<_, Fatal>(Some(entry)))?;
         let entry = entry.ok_or(Fatal::Internal("an appended entry is in the store"))?;
         let signed =
             self.replica.newest(log).cloned().ok_or(Fatal::Internal("a log with entries has a signed head"))?;
@@ -212,11 +222,14 @@ struct Desk<'a> {
     indexes: BTreeMap<EventId, usize>,
     /// How many of a provider's numbers this batch has given out.
     numbers: BTreeMap<IdentityId, u64>,
+    /// A provider's sponsored numbers in the view, once read.
+    sponsored: BTreeMap<IdentityId, Numbers>,
 }
 
 impl<'a> Desk<'a> {
     fn new(log: &'a fama_ledger::manifest::LogId, view: &'a View<'a>, join: Join<'a, View<'a>>, now: Millis) -> Self {
-        Self { log, view, join, now, built: Built::default(), indexes: BTreeMap::new(), numbers: BTreeMap::new() }
+        let (built, indexes, numbers) = (Built::default(), BTreeMap::new(), BTreeMap::new());
+        Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new() }
     }
 
     fn judge(&mut self, batch: &mut Batch<'a, View<'a>>, event: VerifiedEvent) -> Result<Verdict, Fatal> {
@@ -270,12 +283,18 @@ impl<'a> Desk<'a> {
         None
     }
 
-    fn sponsored(&self, event: &VerifiedEvent) -> Result<bool, Fatal> {
+    fn sponsored(&mut self, event: &VerifiedEvent) -> Result<bool, Fatal> {
         let Action::Attest { home, issuer, .. } = &event.event().action else { return Ok(true) };
         let fault = |error| Fatal::rows(self.log, error);
         let given = self.numbers.get(issuer).copied().unwrap_or_default();
         let next = self.join.next_number(home, *issuer).map_err(fault)?.saturating_add(given);
-        Ok(self.join.sponsored(*issuer).map_err(fault)?.contains(next))
+        if let Some(numbers) = self.sponsored.get(issuer) {
+            return Ok(numbers.contains(next));
+        }
+        let numbers = self.join.sponsored(*issuer).map_err(fault)?;
+        let sponsored = numbers.contains(next);
+        self.sponsored.insert(*issuer, numbers);
+        Ok(sponsored)
     }
 }
 
