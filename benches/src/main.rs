@@ -1,2 +1,280 @@
-//! B.
-fn main() {}
+//! What each part costs, beside what it cannot do without: bare signature checks, bare hashes, a bare
+//! synced write. Both are measured in turns in the same run, so that the ratio holds on a busy machine.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that fails should say where")]
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use fama_ledger::batch::{Batch, LogMaps, replay};
+use fama_ledger::codec;
+use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
+use fama_ledger::event::Action;
+use fama_ledger::id::IdentityId;
+use fama_ledger::join::LogState;
+use fama_ledger::key::{Curve, PublicKey, Signature};
+use fama_ledger::limits::ENTRY_BYTES_MAX;
+use fama_ledger::log::{MemoryTiles, Prover, Tree, leaf_hash, prove_inclusion, verify_inclusion};
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::map::StateMap;
+use fama_ledger::rows::MemoryRows;
+use fama_ledger::secret::SecretKey;
+use fama_node::store::{Commit, Store};
+use fama_tests::{DOMAINS, Replica, START, domain, event, federation, log, signed};
+use k256::ecdsa::signature::Verifier;
+use sha2::{Digest, Sha256};
+
+/// Attestations of one batch.
+const BATCH: u32 = 1_000;
+/// How often both sides are measured; the least of each counts.
+const ROUNDS: usize = 7;
+
+fn main() {
+    println!("{:38} {:>11} {:>11} {:>7}", "each", "ours", "limit", "ratio");
+    let world = World::new(Curve::Secp256k1);
+    text(&world);
+    encoding(&world);
+    verify("verify secp256k1 | bare ECDSA", &world);
+    verify("verify Ed25519 | bare Ed25519", &World::new(Curve::Ed25519));
+    fold(&world);
+    state_map();
+    tree();
+    receipts();
+    whole_replay(&world);
+    commit(&world);
+}
+
+/// A provider, many subjects, and a batch of attestations behind their registrations.
+struct World {
+    manifest: Manifest,
+    log: LogId,
+    rows: MemoryRows,
+    maps: LogMaps,
+    size: u64,
+    signed: Vec<SignedEvent>,
+    batch: Vec<VerifiedEntry>,
+    /// The state before the batch, batch by batch.
+    before: Vec<Vec<VerifiedEntry>>,
+}
+
+impl World {
+    fn new(curve: Curve) -> Self {
+        let manifest = federation(1, |policy| {
+            (policy.daily_registrations, policy.daily_attestations) = (BATCH * 2, BATCH * 2);
+        });
+        let log = log(0);
+        let mut replica = Replica::adopted(&manifest);
+        let key = |seed: u32| SecretKey::from_seed(curve, blake3::hash(&seed.to_le_bytes()).as_bytes()).unwrap();
+        let registration = |seed: u32| {
+            let (home, name) = (domain(DOMAINS[0]), format!("person-{seed}").parse().unwrap());
+            let action = Action::Register { home, name, key: key(seed).public(), next: None, note: None };
+            check(&manifest, signed(event(manifest.federation(), action, START, seed.into()), &key(seed)))
+        };
+        let people: Vec<VerifiedEvent> = (0..=BATCH).map(registration).collect();
+        let ids: Vec<IdentityId> = people.iter().map(VerifiedEvent::id).collect();
+        assert!(replica.admit(&log, START, people).iter().all(Result::is_ok));
+        let attestation = |subject: u32| {
+            let (home, issuer) = (domain(DOMAINS[0]), ids[0]);
+            let subject = ids[subject as usize];
+            let action = Action::Attest { home, issuer, subject, delta: 3, context: None, note: None };
+            signed(event(manifest.federation(), action, START, subject.0[0].into()), &key(0))
+        };
+        let signed: Vec<SignedEvent> = (1..=BATCH).map(attestation).collect();
+        let entries = signed.iter().map(|signed| VerifiedEntry::of(START, check(&manifest, signed.clone())));
+        let batch = replica.complete(&log, entries.collect());
+        let mirror = &replica.logs[&log];
+        let before = mirror.entries.split_inclusive(VerifiedEntry::is_state).map(<[_]>::to_vec).collect();
+        let (maps, size) = (mirror.maps.clone(), mirror.tree.size());
+        let rows = replica.rows.clone();
+        Self { log, rows, maps, size, signed, batch, before, manifest }
+    }
+}
+
+fn check(manifest: &Manifest, signed: SignedEvent) -> VerifiedEvent {
+    signed.verify(&manifest.federation()).unwrap()
+}
+
+/// Prints the least time of each side for one of `count` things.
+fn compare(name: &str, count: usize, mut ours: impl FnMut() -> Duration, mut limit: impl FnMut() -> Duration) {
+    let (mut best, mut least) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        best = best.min(ours());
+        least = least.min(limit());
+    }
+    let (best, least) = (best.as_secs_f64() / count as f64, least.as_secs_f64() / count as f64);
+    println!("{name:38} {:>8.2} µs {:>8.2} µs {:>7.2}", best * 1e6, least * 1e6, best / least);
+}
+
+fn sink<T>(value: T) {
+    black_box(value);
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> Duration {
+    let begun = Instant::now();
+    black_box(work());
+    begun.elapsed()
+}
+
+fn text(world: &World) {
+    let texts: Vec<String> = world.signed.iter().map(|signed| signed.event.text()).collect();
+    let ours = || timed(|| world.signed.iter().for_each(|signed| sink(signed.event.id())));
+    let limit = || timed(|| texts.iter().for_each(|text| sink(blake3::hash(text.as_bytes()))));
+    compare("event's text and id | BLAKE3 of it", texts.len(), ours, limit);
+}
+
+fn encoding(world: &World) {
+    let bytes: Vec<Vec<u8>> = world.signed.iter().map(codec::encode).collect();
+    let copies = || timed(|| bytes.iter().for_each(|bytes| sink(bytes.clone())));
+    let ours = || timed(|| world.signed.iter().for_each(|signed| sink(codec::encode(signed))));
+    compare("encode | copy of the bytes", bytes.len(), ours, copies);
+    let decode = |bytes: &Vec<u8>| codec::decode::<SignedEvent>(bytes, ENTRY_BYTES_MAX).unwrap();
+    let ours = || timed(|| bytes.iter().for_each(|bytes| sink(decode(bytes))));
+    compare("decode strictly | copy of the bytes", bytes.len(), ours, copies);
+}
+
+/// A check of a signature that has been read already.
+fn bare(signed: &SignedEvent) -> Box<dyn Fn() -> bool> {
+    let text = signed.event.text().into_bytes();
+    match (signed.signer, signed.signature) {
+        (PublicKey::Secp256k1(key), Signature::Secp256k1(bytes)) => {
+            let key = k256::ecdsa::VerifyingKey::from_sec1_bytes(&key).unwrap();
+            let signature = k256::ecdsa::Signature::from_slice(&bytes[..64]).unwrap();
+            Box::new(move || key.verify(&text, &signature).is_ok())
+        }
+        (PublicKey::Ed25519(key), Signature::Ed25519(bytes)) => {
+            let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
+            let signature = ed25519_dalek::Signature::from_bytes(&bytes);
+            Box::new(move || key.verify_strict(&text, &signature).is_ok())
+        }
+        _ => unreachable!("the key made the signature"),
+    }
+}
+
+fn verify(name: &str, world: &World) {
+    let checks: Vec<_> = world.signed.iter().map(bare).collect();
+    let ours = || {
+        let signed = world.signed.clone();
+        timed(|| signed.into_iter().for_each(|signed| sink(check(&world.manifest, signed))))
+    };
+    compare(name, checks.len(), ours, || timed(|| assert!(checks.iter().all(|check| check()))));
+}
+
+fn fold(world: &World) {
+    let body = &world.batch[..world.batch.len() - 1];
+    let ours = || {
+        let mut batch = Batch::begin(&world.manifest, &world.log, &world.rows, world.size).unwrap();
+        timed(|| body.iter().for_each(|entry| assert!(batch.replay(entry).unwrap().unwrap().is_ok())))
+    };
+    // Issuer, key, day, provider and tally are read; day, provider and tally are written.
+    let keys: Vec<_> = world.rows.iter().map(|(key, _)| key.clone()).collect();
+    let known: BTreeMap<_, _> = world.rows.iter().collect();
+    let limit = || {
+        let mut written = BTreeMap::new();
+        timed(|| {
+            for turn in 0..body.len() {
+                let keys = (0..5).map(|read| &keys[(turn * 7 + read * 401) % keys.len()]);
+                for (read, key) in keys.enumerate() {
+                    let value = black_box(known.get(key));
+                    if read > 1 {
+                        written.insert(key.clone(), value.map(|value| value.to_vec()));
+                    }
+                }
+            }
+            written
+        })
+    };
+    compare("fold an attestation | its rows' maps", body.len(), ours, limit);
+}
+
+fn state_map() {
+    let hash = |n: u32| *blake3::hash(&n.to_le_bytes()).as_bytes();
+    let row = |n: u32| ([hash(n), hash(!n)].concat(), hash(n ^ 1));
+    let all: BTreeMap<Vec<u8>, [u8; 32]> = (0..100_000).map(row).collect();
+    let map = StateMap::from_sorted(all).unwrap();
+    let changes: BTreeMap<Vec<u8>, Option<[u8; 32]>> = (200_000..201_000).map(row).map(|(k, v)| (k, Some(v))).collect();
+    let changes: Vec<_> = changes.into_iter().collect();
+    let ours = || {
+        let mut map = map.clone();
+        timed(|| map.update(&changes).unwrap())
+    };
+    // A leaf and the nodes above it: 2 log2(n) nodes' tops are shared, the rest is each change's own.
+    let own_nodes = 1 + (map.len() / changes.len()).ilog2() + 2;
+    let node = [7; 70];
+    let hashes = changes.len() * own_nodes as usize;
+    let limit = || timed(|| (0..hashes).for_each(|_| sink(blake3::hash(black_box(&node)))));
+    compare("state map, a key | its hashes", changes.len(), ours, limit);
+}
+
+fn tree() {
+    let leaves: Vec<_> = (0..10_000u32).map(|n| leaf_hash(&n.to_le_bytes())).collect();
+    let ours = || timed(|| Tree::default().append(leaves.iter().copied()));
+    let node = [1; 65];
+    let limit = || timed(|| leaves.iter().for_each(|_| sink(Sha256::digest(black_box(node)))));
+    compare("tree, a leaf | one SHA-256 of 65 bytes", leaves.len(), ours, limit);
+}
+
+fn receipts() {
+    let (mut tree, mut tiles, size) = (Tree::default(), MemoryTiles::default(), 50_000u32);
+    tiles.write(tree.append((0..size).map(|n| leaf_hash(&n.to_le_bytes()))));
+    let new = u64::from(size) - 256..size.into();
+    let ours = || {
+        let mut prover = Prover::new(&tiles);
+        timed(|| new.clone().for_each(|index| sink(prover.inclusion(index, size.into()).unwrap())))
+    };
+    let head = tree.head();
+    let paths: Vec<_> = new.clone().map(|index| prove_inclusion(index, head.size, &tiles).unwrap()).collect();
+    let check = |(index, path): (u64, &Vec<_>)| {
+        verify_inclusion(leaf_hash(&u32::try_from(index).unwrap().to_le_bytes()), index, &head, path).unwrap();
+    };
+    let limit = || timed(|| new.clone().zip(&paths).for_each(check));
+    compare("inclusion path, one of 256 | its check", 256, ours, limit);
+}
+
+fn whole_replay(world: &World) {
+    let bytes: Vec<Vec<u8>> = world.batch.iter().map(|entry| entry.bytes().to_vec()).collect();
+    let federation = world.manifest.federation();
+    let ours = || {
+        let (mut maps, bytes) = (world.maps.clone(), bytes.clone());
+        timed(|| {
+            let entries = bytes.into_iter().map(|bytes| VerifiedEntry::decode(bytes, &federation));
+            let entries: Vec<_> = entries.collect::<Result<_, _>>().unwrap();
+            replay(&world.manifest, &world.log, &world.rows, &mut maps, world.size, &entries).unwrap();
+        })
+    };
+    let checks: Vec<_> = world.signed.iter().map(bare).collect();
+    let limit = || timed(|| assert!(checks.iter().all(|check| check())));
+    compare("decode, verify, replay | bare ECDSA", checks.len(), ours, limit);
+}
+
+/// A durable batch; the limit is one file that gets the same entries, synced.
+fn commit(world: &World) {
+    let ours = || {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store"), &world.manifest).unwrap();
+        let (mut rows, mut tree) = (MemoryRows::default(), Tree::default());
+        let mut maps = LogMaps::load(&world.manifest, &world.log, &rows).unwrap();
+        let mut last = Duration::ZERO;
+        for entries in world.before.iter().chain([&world.batch]) {
+            let first = tree.size();
+            let replayed = replay(&world.manifest, &world.log, &rows, &mut maps, first, entries).unwrap();
+            rows.apply(&replayed.folded.changes);
+            let tiles = tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
+            let (head, state_root) = (tree.head(), replayed.folded.state_root);
+            let state = LogState { log: world.log.clone(), size: head.size, root: head.root, state_root };
+            let (outcomes, changes) = (&replayed.outcomes[..], &replayed.folded.changes);
+            let commit = Commit { state, first, entries, outcomes, tiles, changes, notes: &[] };
+            last = timed(|| store.commit(&[commit]).unwrap());
+        }
+        last
+    };
+    let bytes: Vec<u8> = world.batch.iter().flat_map(|entry| entry.bytes()).copied().collect();
+    let mut file = tempfile::tempfile().unwrap();
+    let limit = || timed(|| write_synced(&mut file, &bytes));
+    compare("RocksDB commit, an entry | synced write", world.batch.len(), ours, limit);
+}
+
+fn write_synced(file: &mut File, bytes: &[u8]) {
+    file.write_all(bytes).unwrap();
+    file.sync_data().unwrap();
+}
