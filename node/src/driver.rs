@@ -8,8 +8,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
+use crate::metrics::{Direction, GossipOutcome};
 use crate::network::wire::{Gossip, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
-use crate::network::{Event, Network, Reply, Verdict, peer_id};
+use crate::network::{Event, MessageId, Network, Reply, Verdict, peer_id};
 use crate::submit::Submitter;
 use crate::sync;
 
@@ -41,7 +42,10 @@ impl Driver {
     pub async fn commands(self, mut commands: mpsc::Receiver<Command>) {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Publish(gossip) => self.network.publish(gossip),
+                Command::Publish(gossip) => {
+                    self.shared.metrics.gossip(GossipOutcome::Published);
+                    self.network.publish(gossip);
+                }
                 Command::Penalize { peer, code } => self.network.penalize(peer, code),
                 Command::AskFrontier { peer, ours } => {
                     let this = self.clone();
@@ -158,18 +162,27 @@ impl Driver {
                     tokio::spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
                 }
                 Event::Gossip { peer, id, gossip } => match Arc::clone(&self.gossip).try_acquire_owned() {
-                    Err(_) => self.network.verdict(id, peer, Verdict::Ignore),
+                    Err(_) => self.judge(id, peer, Verdict::Ignore),
                     Ok(permit) => {
                         let this = self.clone();
                         tokio::spawn(async move {
                             let verdict = this.take_gossip(peer, gossip).await;
-                            this.network.verdict(id, peer, verdict);
+                            this.judge(id, peer, verdict);
                             drop(permit);
                         });
                     }
                 },
             }
         }
+    }
+
+    fn judge(&self, id: MessageId, peer: PeerId, verdict: Verdict) {
+        self.shared.metrics.gossip(match verdict {
+            Verdict::Accept => GossipOutcome::Accepted,
+            Verdict::Ignore => GossipOutcome::Ignored,
+            Verdict::Reject => GossipOutcome::Rejected,
+        });
+        self.network.verdict(id, peer, verdict);
     }
 
     async fn peer(&self, peer: PeerId, up: bool) {
@@ -192,6 +205,9 @@ impl Driver {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
             let answer = sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request);
+            if let Ok(SyncResponse::Entries(range)) = &answer {
+                shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
+            }
             reply.send(answer.unwrap_or_else(|error| {
                 tracing::error!(%peer, %error, "a request could not be answered");
                 SyncResponse::Refused(Refusal::new("internal", "this node's disk has a problem"))
@@ -210,6 +226,11 @@ impl Driver {
             },
             Gossip::Head { log, signed, first, entries } => {
                 let Ok(signed) = signed.verify(manifest, &log) else { return Verdict::Reject };
+                // Its entries are worth a check only where they are news.
+                let held = self.shared.health.read().logs.get(&log).map_or(0, |held| held.size);
+                if signed.checkpoint().head.size <= held {
+                    return self.offer(Input::Head { peer, signed, range: None });
+                }
                 let range = match entries.is_empty() {
                     true => None,
                     false => self.decode(Range { first, entries, proof: Vec::new() }).await,

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::health::Health;
-use crate::metrics::Metrics;
+use crate::metrics::{Direction, Metrics};
 use crate::network::wire::{self, CosignedHead, Gossip, SignedHead};
 use crate::store::{Store, StoreError};
 
@@ -341,6 +341,7 @@ impl Inbox {
             }
             Output::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);
+                self.shared.metrics.cosignatures(if mine { Direction::Out } else { Direction::In }, 1);
                 self.shared.store.put_cosigned(&log, &wire_cosigned(&cosigned), certified, mine)?;
                 if mine {
                     self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
@@ -350,6 +351,7 @@ impl Inbox {
             Output::Cosign { signed } => return self.cosign(signed),
             Output::Announce { signed } => self.announce(&signed)?,
             Output::Faulted { log, fault } => {
+                self.shared.metrics.fault(fault.code());
                 tracing::error!(%log, fault = fault.code(), "this log is not cosigned any more; only a manifest heals it");
             }
         }
@@ -454,6 +456,9 @@ impl Inbox {
             told.certified = self.replica.certified(log);
             told.newest = self.replica.newest(log).map_or(told.size, |newest| newest.checkpoint().head.size);
             told.fault = self.replica.fault(log).map(|fault| fault.code());
+        }
+        if let Some(own) = self.own.as_ref().and_then(|own| health.operators.get_mut(&own.name)) {
+            (own.heard, own.connected) = (Some(clock::now()), true);
         }
         health.waiting = match self.replica.may_write(self.millis()) {
             Err(waiting) if self.own.is_some() => Some(waiting.code()),

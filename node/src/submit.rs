@@ -76,7 +76,10 @@ impl Submitter {
         if count > wire::SUBMISSIONS_MAX {
             return all(&Refusal::new("too_many", format!("at most {} events at a time", wire::SUBMISSIONS_MAX)));
         }
-        let Ok(_slot) = self.slots.try_acquire() else { return all(&busy()) };
+        let Ok(_slot) = self.slots.try_acquire() else {
+            self.shared.metrics.refused("busy");
+            return all(&busy());
+        };
         let this = Arc::clone(self);
         let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await;
         let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
@@ -267,6 +270,7 @@ impl Submitter {
     async fn send(&self, operator: &Domain, request: SubmitRequest, most: Duration) -> Option<Vec<SubmitResult>> {
         let peer = peer_id(&self.shared.manifest.operator(operator)?.node_key);
         let sent = tokio::time::timeout(most, self.network.submit(peer, request)).await;
+        self.shared.metrics.forwarded(matches!(sent, Ok(Ok(_))));
         match sent {
             Ok(Ok(SubmitResponse(results))) => Some(results),
             Ok(Err(error)) => {

@@ -58,7 +58,7 @@ pub(super) async fn load(
     let mut phases = Vec::new();
     phases.push(send("identities", clients, registrations).await.map_err(loaded_before)?);
     let admissions = admissions(cluster, &people, &sources)?;
-    phases.push(send("providers", clients, admissions).await?);
+    phases.push(send("admissions", clients, admissions).await?);
     cluster.wait_until_final(Duration::from_secs(60)).await?;
     let attestations = attestations(cluster, &mut people, ratings)?;
     phases.push(send("attestations", clients, attestations).await?);
