@@ -85,12 +85,16 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         "file" | "file_not_found" | "file_permission" => "is that the right path?",
         "home_unreachable" => "its operator's node must run; a revocation is taken by any other operator too",
         "key_in_use" => "a key belongs to one identity of a home: `fama key new` makes another",
-        "key_pem" | "key_der" | "key_algorithm" => "`fama key new --out FILE` makes a key; `fama key show FILE` shows one",
+        "key_pem" | "key_der" | "key_algorithm" => {
+            "`fama key new --out FILE` makes a key; `fama key show FILE` shows one"
+        }
         "manifest_value" | "ports" => "`fama federation new --help` has examples",
         "name_taken" => "choose another name; if it is yours, `fama agent` shows its key",
         "not_authorized" => "`fama key show FILE` shows the key that signed, `fama agent` the one in force",
         "not_sponsored" => "operators sponsor a service: `fama admit`",
-        "other_federation" | "wrong_federation" => "get the manifest of that node's federation: `GET /api/federation` has it",
+        "other_federation" | "wrong_federation" => {
+            "get the manifest of that node's federation: `GET /api/federation` has it"
+        }
         "quota" => "try again after midnight UTC",
         "revoked" => "`fama rotate` puts the key committed to in the place of a revoked one",
         "store_federation" | "locked" => "`data_dir` in the configuration names the folder",

@@ -7,8 +7,10 @@
     reason = "tests"
 )]
 
+mod cli;
 mod confusion;
 mod federation;
 mod fold;
+mod ratings;
 mod signature;
 mod text;

@@ -88,7 +88,8 @@ async fn play(
     }
     let table = cluster.wait_until_final(READY_TIMEOUT).await?;
     tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
-    let ready = json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.public_json()});
+    let ready =
+        json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.public_json()});
     tell(terminal, &ready, &cluster.addresses())
 }
 
