@@ -27,15 +27,15 @@ use tokio::task::JoinHandle;
 const DEADLINE: Duration = Duration::from_secs(45);
 
 /// A federation on loopback ports of its own.
-struct Net {
-    dir: tempfile::TempDir,
-    manifest: Arc<Manifest>,
-    ports: Vec<u16>,
-    nodes: Vec<Option<Running>>,
+pub(crate) struct Net {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) nodes: Vec<Option<Running>>,
 }
 
-struct Running {
-    query: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) query: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
 }
@@ -77,7 +77,7 @@ impl Net {
     }
 
     /// `n` operators, all running.
-    async fn running(n: u8) -> Self {
+    pub(crate) async fn running(n: u8) -> Self {
         let mut net = Self::new(n);
         for i in 0..usize::from(n) {
             net.start(i).await;
@@ -118,13 +118,13 @@ impl Net {
         self.nodes[i] = Some(running);
     }
 
-    async fn stop(&mut self, i: usize) {
+    pub(crate) async fn stop(&mut self, i: usize) {
         let Running { stop, task, .. } = self.nodes[i].take().unwrap();
         stop.send(()).unwrap();
         task.await.unwrap().unwrap();
     }
 
-    fn up(&self) -> impl Iterator<Item = (usize, SocketAddr)> + '_ {
+    pub(crate) fn up(&self) -> impl Iterator<Item = (usize, SocketAddr)> + '_ {
         self.nodes.iter().enumerate().filter_map(|(i, node)| node.as_ref().map(|node| (i, node.query)))
     }
 
@@ -176,7 +176,7 @@ impl Net {
     }
 
     /// Waits until all running nodes have one state, all of it final.
-    async fn settled(&self) -> String {
+    pub(crate) async fn settled(&self) -> String {
         eventually("one final state everywhere", || async {
             let mut states = Vec::new();
             for (_, query) in self.up() {
@@ -193,7 +193,7 @@ impl Net {
     }
 
     /// Waits until every running node's answer about an agent fits.
-    async fn shows(&self, x: &str, fits: impl Fn(&Value) -> bool) {
+    pub(crate) async fn shows(&self, x: &str, fits: impl Fn(&Value) -> bool) {
         for (i, query) in self.up() {
             eventually(&format!("{x} at {}", DOMAINS[i]), || async {
                 let profile = get(query, &format!("/api/agent/{x}")).await;
@@ -265,7 +265,7 @@ async fn launch(config: Config) -> Result<Running, NodeError> {
     }
 }
 
-fn addresses(port: u16) -> Vec<String> {
+pub(crate) fn addresses(port: u16) -> Vec<String> {
     vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
 }
 
@@ -286,7 +286,10 @@ pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
 }
 
 /// Tries until it succeeds; fails with what the last try said.
-async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match attempt().await {
@@ -297,7 +300,7 @@ async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut at
     }
 }
 
-fn multi(test: impl Future<Output = ()>) {
+pub(crate) fn multi(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test);
 }
 

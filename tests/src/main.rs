@@ -8,12 +8,14 @@
 )]
 
 mod architecture;
+mod cli;
 mod confusion;
 mod federation;
 mod fold;
 mod join;
 mod properties;
 mod protocol;
+mod ratings;
 mod readme;
 mod signature;
 mod text;

@@ -1,0 +1,372 @@
+//! The `fama` command against running nodes, as agents, services, operators and integrators use it.
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use fama_ledger::id::EventId;
+use fama_tests::node_key;
+use serde_json::Value;
+
+use crate::federation::{Net, addresses, get, multi};
+
+/// How long a command may take when nobody answers.
+const GIVING_UP: Duration = Duration::from_secs(15);
+
+/// A person's folder with the manifest and the operators' node keys, beside a running federation.
+struct Desk<'a> {
+    net: &'a Net,
+    dir: PathBuf,
+}
+
+impl<'a> Desk<'a> {
+    fn new(net: &'a Net) -> Self {
+        let dir = net.dir.path().join("desk");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
+        for i in 0..u8::try_from(net.nodes.len()).unwrap() {
+            let path = dir.join(format!("node{i}.pem"));
+            fs::write(&path, node_key(i).to_pem().as_bytes()).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        Self { net, dir }
+    }
+
+    /// Runs a command line whose words `file:x` mean `x` in the folder, `query:i` and `p2p:i` a node's addresses.
+    async fn run(&self, line: &str) -> (ExitCode, Value) {
+        let word = |word: &str| match word.split_once(':') {
+            Some(("file", name)) => self.dir.join(name).display().to_string(),
+            Some(("query", i)) => {
+                format!("http://{}", self.net.nodes[i.parse::<usize>().unwrap()].as_ref().unwrap().query)
+            }
+            Some(("p2p", i)) => addresses(self.net.ports[i.parse::<usize>().unwrap()])[0].clone(),
+            _ => word.to_owned(),
+        };
+        let args: Vec<String> = ["fama", "--json"].into_iter().chain(line.split_whitespace()).map(word).collect();
+        let run = move || {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let code = fama_cli::run(args, &mut out, &mut err);
+            (code, String::from_utf8(out).unwrap())
+        };
+        let (code, out) = tokio::task::spawn_blocking(run).await.unwrap();
+        assert_eq!(out.lines().count(), 1, "one JSON object: {line}\n{out}");
+        (code, serde_json::from_str(&out).unwrap())
+    }
+
+    async fn done(&self, line: &str) -> Value {
+        let (code, answer) = self.run(line).await;
+        assert_eq!(code, ExitCode::SUCCESS, "{line}\n{answer}");
+        answer
+    }
+
+    /// Runs a command line that is refused; gives the code. Every refusal says what to do next, soon.
+    async fn refused(&self, line: &str) -> String {
+        let begun = Instant::now();
+        let (code, answer) = self.run(line).await;
+        assert!(begun.elapsed() < GIVING_UP, "{line} took {:?}", begun.elapsed());
+        assert_eq!(code, ExitCode::from(fama_cli::FAILED), "{line}\n{answer}");
+        assert!(!answer["error"].as_str().unwrap().is_empty() && answer["hint"].is_string(), "{line}\n{answer}");
+        answer["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Hands an event in and waits until it is final; gives the receipt.
+    async fn final_receipt(&self, line: &str) -> Value {
+        let receipt = self.done(&format!("{line} --manifest file:manifest.txt --yes --wait final")).await;
+        has(&receipt, &["event", "kind", "log", "index", "time", "size", "known", "quorum", "proof"]);
+        assert_eq!(receipt["final"], true, "{receipt}");
+        let cosigned = receipt["cosigned_by"].as_array().unwrap().len() as u64;
+        assert!(cosigned >= receipt["quorum"].as_u64().unwrap(), "{receipt}");
+        receipt
+    }
+
+    /// A sponsored service at home with the second operator.
+    async fn service(&self, name: &str) {
+        self.done(&format!("key new --out file:{name}.pem")).await;
+        self.final_receipt(&format!("register {name}@beta.example --key file:{name}.pem --no-next")).await;
+        for i in 0..2 {
+            let what = format!("{name}@beta.example --service {name} --domain {name}.example");
+            self.final_receipt(&format!("admit {what} --method dns --key file:node{i}.pem --query query:3")).await;
+        }
+    }
+
+    fn has_file(&self, name: &str) -> bool {
+        self.dir.join(name).exists()
+    }
+}
+
+/// Checks that an answer has these members.
+fn has(answer: &Value, members: &[&str]) {
+    for member in members {
+        assert!(!answer[*member].is_null(), "{member} is missing in {answer}");
+    }
+}
+
+const AGENT: &str = "swift-core-maps@alpha.example";
+
+#[test]
+fn an_agents_life_by_commands() {
+    multi(async {
+        let net = Net::running(4).await;
+        let desk = Desk::new(&net);
+        let karma = |sum: i64| move |profile: &Value| profile["reputation"]["global_score"] == sum;
+
+        has(&desk.done("key new --out file:agent.pem").await, &["curve", "key", "hash", "public_key"]);
+        let line = format!("register {AGENT} --bio swiftly --key file:agent.pem --node p2p:2");
+        let registered = desk.final_receipt(&line).await;
+        has(&registered, &["identity", "handle", "did"]);
+        assert_eq!((&registered["log"], &registered["handle"]), (&"alpha.example/1".into(), &AGENT.into()));
+        assert!(desk.has_file("agent.next.pem"), "a next key is committed to by default");
+
+        desk.service("judge").await;
+        let attest =
+            format!("attest {AGENT} --issuer judge@beta.example --key file:judge.pem --query query:0 --context code");
+        let attested =
+            desk.final_receipt(&format!("{attest} --delta 4 --reason neat --ref https://judge.example/1")).await;
+        desk.final_receipt(&format!("{attest} --delta -1")).await;
+        net.shows(AGENT, karma(3)).await;
+        let shown = get(net.nodes[3].as_ref().unwrap().query, &format!("/api/agent/{AGENT}")).await;
+        let reasons: Vec<&Value> =
+            shown["recent_attestations"].as_array().unwrap().iter().map(|one| &one["reason"]).collect();
+        assert_eq!(reasons, [&Value::Null, &"neat".into()]);
+
+        let attestation: EventId = attested["event"].as_str().unwrap().parse().unwrap();
+        desk.final_receipt(&format!("retract {attestation} --key file:judge.pem --query query:2")).await;
+        net.shows(AGENT, karma(-1)).await;
+        let dismiss = "dismiss judge@beta.example --service judge --domain judge.example --from 0 --reason expired";
+        desk.final_receipt(&format!("{dismiss} --key file:node1.pem --query query:0")).await;
+        net.shows(AGENT, karma(0)).await;
+        let shown = get(net.nodes[3].as_ref().unwrap().query, &format!("/api/agent/{AGENT}")).await;
+        assert_eq!(shown["recent_attestations"][0]["counts"], false, "what counts no longer says so: {shown}");
+
+        desk.final_receipt(&format!("rotate {AGENT} --key file:agent.pem --query query:1")).await;
+        assert!(["agent.v1.pem", "agent.pem", "agent.next.pem"].iter().all(|name| desk.has_file(name)));
+        net.shows(AGENT, |profile| profile["key_status"]["key_version"] == 2).await;
+        let login = desk.done(&format!("sign --key file:agent.pem --name {AGENT} --payload challenge")).await;
+        let of = |member: &str| login[member].as_str().unwrap().to_owned();
+        let (time, signature) = (of("timestamp"), of("signature"));
+        let check = format!(
+            "verify --name {AGENT} --timestamp {time} --payload challenge --signature {signature} --query query:3"
+        );
+        assert_eq!(desk.done(&check).await["verified"], true);
+        assert_eq!(desk.refused(&check.replace("challenge", "other")).await, "bad_signature");
+
+        let line = format!("revoke {AGENT} --reason key_compromised --key file:agent.pem --query query:1 --node p2p:3");
+        let revoked = desk.final_receipt(&line).await;
+        net.shows(AGENT, |profile| profile["key_status"]["is_revoked"] == true).await;
+        assert_eq!(desk.refused(&check).await, "revoked");
+        let event = desk.done(&format!("event {} --query query:2", revoked["event"].as_str().unwrap())).await;
+        has(&event, &["id", "kind", "text", "signer", "signature", "positions", "receipt"]);
+        desk.final_receipt(&format!("rotate {AGENT} --key file:agent.pem --query query:1")).await;
+        net.shows(AGENT, |profile| profile["key_status"]["is_revoked"] == false).await;
+
+        has(&desk.done(&format!("agent {AGENT} --final --query query:1")).await, &["identity", "reputation", "ledger"]);
+        let board = desk.done("leaderboard --limit 1 --query query:0").await;
+        has(&board, &["timestamp", "service", "agents", "cursor"]);
+        has(&desk.done("status --query query:3").await, &["status", "operator", "frontier", "certified", "state_id"]);
+        net.settled().await;
+    });
+}
+
+#[test]
+fn refusals_say_what_to_do_next() {
+    multi(async {
+        let mut net = Net::running(2).await;
+        let other = Net::running(1).await;
+        let refusals = async |desk: &Desk<'_>| {
+            desk.done("key new --out file:agent.pem").await;
+            desk.final_receipt("register first@alpha.example --key file:agent.pem --no-next").await;
+            desk.done("key new --out file:other.pem").await;
+            fs::copy(desk.dir.join("other.pem"), desk.dir.join("open.pem")).unwrap();
+            fs::set_permissions(desk.dir.join("open.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+            fs::write(desk.dir.join("half.txt"), &net.manifest.note().to_string()[..200]).unwrap();
+            fs::write(desk.dir.join("bad.pem"), "garbage").unwrap();
+            fs::write(desk.dir.join("foreign.txt"), other.manifest.note().to_string()).unwrap();
+
+            let register = "register second@alpha.example --yes --no-next";
+            let with = |manifest: &str, key: &str| format!("{register} --manifest file:{manifest} --key file:{key}");
+            let good = with("manifest.txt", "other.pem");
+            let table = [
+                (with("none.txt", "other.pem"), "file_not_found"),
+                (with("half.txt", "other.pem"), "manifest_note"),
+                (format!("{} --node p2p:0", with("foreign.txt", "other.pem")), "other_federation"),
+                (with("manifest.txt", "none.pem"), "file_not_found"),
+                (with("manifest.txt", "open.pem"), "key_permissions"),
+                (with("manifest.txt", "bad.pem"), "key_pem"),
+                (with("manifest.txt", "agent.pem"), "key_in_use"),
+                (good.replace("second", "first"), "name_taken"),
+                (good.replace("alpha", "nowhere"), "unknown_home"),
+                (format!("{good} --node nonsense"), "bad_address"),
+                (format!("{good} --node /ip4/127.0.0.1/tcp/1"), "unreachable"),
+                (good.replace("--yes", ""), "not_confirmed"),
+                ("agent nobody --query query:0".into(), "unknown_agent"),
+                ("agent nobody --query http://127.0.0.1:1".into(), "unreachable"),
+                ("agent nobody --query nonsense".into(), "bad_url"),
+                (format!("event {} --query query:0", EventId([7; 32])), "unknown_event"),
+                (
+                    "attest first@alpha.example --issuer first@alpha.example --delta 6 --manifest file:manifest.txt \
+                     --key file:agent.pem --query query:0 --yes"
+                        .into(),
+                    "delta",
+                ),
+                (
+                    "rotate first@alpha.example --manifest file:manifest.txt --key file:agent.pem --query query:0 --yes".into(),
+                    "file_not_found",
+                ),
+                ("key new --out file:agent.pem".into(), "file_exists"),
+                ("node --config file:none.toml".into(), "config_unreadable"),
+                ("demo --exit --ratings file:half.txt".into(), "ratings"),
+            ];
+            for (line, code) in table {
+                let got = desk.refused(&line).await;
+                assert_eq!(got, code, "{line}");
+            }
+        };
+        let desk = Desk::new(&net);
+        refusals(&desk).await;
+        let Desk { dir, .. } = desk;
+        net.stop(0).await;
+        net.stop(1).await;
+        let desk = Desk { net: &net, dir };
+        let late = "register late@alpha.example --yes --no-next --manifest file:manifest.txt --key file:other.pem";
+        assert_eq!(desk.refused(late).await, "unreachable", "with every node down");
+    });
+}
+
+/// The program itself: the demonstration starts its nodes as processes of their own.
+///
+/// Cargo builds it with the tests of the whole workspace, as the package of the command has some of its own.
+pub(crate) fn program() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().and_then(Path::parent).unwrap().join("fama");
+    assert!(program.is_file(), "{} is not there: cargo build --release -p fama-cli", program.display());
+    program
+}
+
+/// A demonstration as a child; killed when dropped, and its nodes with it.
+pub(crate) struct Demo {
+    child: Child,
+    lines: Receiver<String>,
+    /// Begins with its start.
+    pub(crate) begun: Instant,
+}
+
+impl Demo {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(program());
+        command.args(["demo", "--json"]).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        Self { child, lines, begun: Instant::now() }
+    }
+
+    /// The line of this phase, which comes within `timeout`.
+    pub(crate) fn phase(&self, phase: &str, timeout: Duration) -> Value {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line =
+                self.lines.recv_timeout(left).unwrap_or_else(|error| panic!("no line of phase {phase}: {error}"));
+            let line: Value = serde_json::from_str(&line).unwrap();
+            assert!(line["code"].is_null(), "{line}");
+            if line["phase"] == phase {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(&mut self, signal: &str) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+
+    /// What it says when it ends by itself.
+    fn last_words(&mut self) -> (ExitStatus, Value) {
+        let last = self.lines.iter().last().unwrap();
+        (self.child.wait().unwrap(), serde_json::from_str(&last).unwrap())
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    lines
+}
+
+const STORY: Duration = Duration::from_secs(90);
+
+#[test]
+fn the_demo_keeps_its_data_and_stops_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let mut demo = Demo::start(&["--operators", "3", "--data", &data]);
+    let ready = demo.phase("ready", STORY);
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&ready), ["federation", "nodes", "phase"]);
+    let nodes = ready["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3);
+    assert!(nodes.iter().all(|node| members(node) == ["operator", "p2p", "query"]), "{ready}");
+    assert!(demo.end("-TERM").success());
+    assert_eq!(demo.end_of_nodes(nodes), 0, "its nodes ended with it");
+
+    let mut again = Demo::start(&["--data", &data, "--exit"]);
+    let known = again.phase("ready", STORY);
+    assert_eq!((&known["federation"], &known["nodes"]), (&ready["federation"], &ready["nodes"]));
+    assert!(again.child.wait().unwrap().success());
+
+    let (status, error) = Demo::start(&["--data", &data, "--operators", "4"]).last_words();
+    assert_eq!((status.code(), &error["code"]), (Some(1), &"other_count".into()), "{error}");
+}
+
+#[test]
+fn the_demo_says_when_a_node_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let mut demo = Demo::start(&["--operators", "1", "--data", &data]);
+    let ready = demo.phase("ready", STORY);
+    // The port is this node's: a second demonstration on the same folder cannot have it.
+    let (status, error) = Demo::start(&["--data", &data]).last_words();
+    assert_eq!((status.code(), &error["code"]), (Some(1), &"node_ended".into()), "{error}");
+    assert!(error["error"].as_str().unwrap().contains("address_in_use"), "{error}");
+    assert!(demo.end("-INT").success());
+    assert_eq!(demo.end_of_nodes(ready["nodes"].as_array().unwrap()), 0);
+}
+
+#[test]
+fn nodes_end_with_a_demo_that_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let mut demo = Demo::start(&["--operators", "2", "--data", &data]);
+    let ready = demo.phase("ready", STORY);
+    assert!(!demo.end("-KILL").success());
+    let deadline = Instant::now() + GIVING_UP;
+    while demo.end_of_nodes(ready["nodes"].as_array().unwrap()) > 0 {
+        assert!(Instant::now() < deadline, "nodes outlive the demonstration");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+impl Demo {
+    /// How many of these nodes still answer.
+    fn end_of_nodes(&self, nodes: &[Value]) -> usize {
+        let answers = |node: &&Value| {
+            let address = node["query"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+            std::net::TcpStream::connect(address).is_ok()
+        };
+        nodes.iter().filter(answers).count()
+    }
+}

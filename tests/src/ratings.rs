@@ -1,0 +1,93 @@
+//! Real ratings: what every node answers about every rated person, against sums made without Fama.
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cli::Demo;
+
+/// How long loading, settling and ranking may take.
+const LOADED: Duration = Duration::from_secs(110);
+/// How many connections ask each node.
+const ASKERS: usize = 3;
+
+/// What the file says about each rated person: the sum of halves, rounded away from zero, and how many.
+fn sums(csv: &str) -> BTreeMap<u32, (i64, u64)> {
+    let mut sums: BTreeMap<u32, (i64, u64)> = BTreeMap::new();
+    for line in csv.lines() {
+        let fields: Vec<&str> = line.split(',').collect();
+        let (target, rating): (u32, f64) = (fields[1].parse().unwrap(), fields[2].parse().unwrap());
+        let sum = sums.entry(target).or_default();
+        sum.0 += (rating.signum() * (rating.abs() / 2.0).ceil()) as i64;
+        sum.1 += 1;
+    }
+    sums
+}
+
+fn ask(agent: &ureq::Agent, url: &str) -> Value {
+    agent.get(url).call().unwrap().body_mut().read_json().unwrap()
+}
+
+/// Asks a node about every rated person, over a few connections that are kept.
+fn compare(node: &str, names: &[&str], sums: &[(u32, (i64, u64))]) {
+    std::thread::scope(|scope| {
+        for part in sums.chunks(sums.len().div_ceil(ASKERS)) {
+            scope.spawn(move || {
+                let agent = ureq::Agent::config_builder().timeout_global(Some(LOADED)).build().new_agent();
+                for (id, (sum, count)) in part {
+                    let home = names[*id as usize % names.len()];
+                    let profile = ask(&agent, &format!("{node}/api/agent/person-{id}@{home}"));
+                    let shown = &profile["reputation"];
+                    assert_eq!(shown["global_score"], *sum, "person-{id}@{home} at {node}: {profile}");
+                    assert_eq!(shown["attestation_count"], *count, "person-{id}@{home} at {node}: {profile}");
+                    assert_eq!(profile["ledger"]["final"], true, "person-{id}@{home} at {node}: {profile}");
+                }
+            });
+        }
+    });
+}
+
+/// The file that `FAMA_RATINGS` names; CI sets it.
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
+fn every_node_answers_the_sum_that_the_ratings_give() {
+    let Some(path) = std::env::var_os("FAMA_RATINGS").filter(|path| !path.is_empty()) else {
+        eprintln!("skipped: FAMA_RATINGS names no file of ratings");
+        return;
+    };
+    let path = path.into_string().unwrap();
+    let csv = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("FAMA_RATINGS={path}: {error}"));
+    let sums: Vec<(u32, (i64, u64))> = sums(&csv).into_iter().collect();
+
+    let mut demo = Demo::start(&["--ratings", &path]);
+    let loaded = demo.phase("loaded", LOADED);
+    let ready = demo.phase("ready", LOADED);
+    let ready_after = demo.begun.elapsed();
+    let of = |member: &str| -> Vec<&str> {
+        ready["nodes"].as_array().unwrap().iter().map(|node| node[member].as_str().unwrap()).collect()
+    };
+    let (names, nodes) = (of("operator"), of("query"));
+    assert_eq!(names.len(), 4);
+
+    let asked = Instant::now();
+    std::thread::scope(|scope| {
+        for node in &nodes {
+            scope.spawn(|| compare(node, &names, &sums));
+        }
+    });
+    let agent = ureq::Agent::new_with_defaults();
+    let statuses: Vec<Value> = nodes.iter().map(|node| ask(&agent, &format!("{node}/api/status"))).collect();
+    for status in &statuses {
+        assert_eq!(status["state_id"], statuses[0]["state_id"]);
+        assert_eq!(status["frontier"], status["certified"], "all final");
+        assert_eq!(status["ranking_lag"], 0);
+    }
+    eprintln!(
+        "{} people on {} nodes: ready after {ready_after:.1?}, compared in {:.1?}; {}",
+        sums.len(),
+        nodes.len(),
+        asked.elapsed(),
+        loaded["steps"]
+    );
+    assert!(demo.end("-TERM").success());
+}
