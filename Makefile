@@ -5,11 +5,12 @@ CARGO ?= cargo
 PROFILE := --release
 FAMA_ARGS ?=
 
-.PHONY: help run test build needs fmt lint docs unit demo-ratings clean
+.PHONY: help run test build needs fmt lint docs unit fuzz demo-ratings clean
 
 help:
 	@echo "make run    a federation of four nodes on this machine, until Ctrl-C"
 	@echo "make test   formatting, lints, documentation and all tests"
+	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
 	@echo "make build  the program alone: target/release/fama"
 
 run: needs
@@ -40,3 +41,9 @@ unit:
 	else \
 		$(CARGO) test $(PROFILE) --locked --workspace --no-fail-fast; \
 	fi
+
+# The short form is part of `make test`. A failure names the decoder, the seed and the input.
+SECONDS ?= 60
+fuzz:
+	FAMA_FUZZ_SECONDS=$(SECONDS) FAMA_FUZZ_SEED=$(SEED) \
+		$(CARGO) test $(PROFILE) --locked -p fama-tests --test fama -- fuzz:: --nocapture

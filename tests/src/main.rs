@@ -9,11 +9,15 @@
 
 mod architecture;
 mod confusion;
+mod ed25519;
 mod federation;
 mod fold;
+mod fuzz;
+mod invalid_logs;
 mod join;
 mod properties;
 mod protocol;
 mod signature;
 mod text;
 mod vectors;
+mod wycheproof;
