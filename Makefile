@@ -8,14 +8,22 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
+<<<<<<< HEAD
 .PHONY: help run test bench build needs needs-test fmt lint docs unit
 .NOTPARALLEL:
+=======
+.PHONY: help run test build needs fmt lint docs unit fuzz demo-ratings clean
+>>>>>>> vectors
 
 help:
 	@echo "make run    a federation of four nodes on this machine, until Ctrl-C"
 	@echo "            FAMA_ARGS='--ratings FILE' and others: see \`fama demo --help\`"
 	@echo "make test   formatting, lints, documentation and all tests"
+<<<<<<< HEAD
 	@echo "make bench  what each part costs, beside what it cannot do without"
+=======
+	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
+>>>>>>> vectors
 	@echo "make build  the program alone: target/release/fama"
 
 run: build
@@ -51,3 +59,9 @@ unit:
 	else \
 		$(CARGO) test $(BUILD) --workspace --no-fail-fast; \
 	fi
+
+# The short form is part of `make test`. A failure names the decoder, the seed and the input.
+SECONDS ?= 60
+fuzz:
+	FAMA_FUZZ_SECONDS=$(SECONDS) FAMA_FUZZ_SEED=$(SEED) \
+		$(CARGO) test $(PROFILE) --locked -p fama-tests --test fama -- fuzz:: --nocapture

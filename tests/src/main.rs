@@ -10,8 +10,12 @@
 mod architecture;
 mod cli;
 mod confusion;
+mod crash;
+mod ed25519;
 mod federation;
 mod fold;
+mod fuzz;
+mod invalid_logs;
 mod join;
 mod properties;
 mod protocol;
@@ -20,3 +24,4 @@ mod readme;
 mod signature;
 mod text;
 mod vectors;
+mod wycheproof;

@@ -13,7 +13,7 @@ const ORDER: [u8; 32] = [
 ];
 
 /// The order less `s`.
-fn negated(s: &[u8]) -> [u8; 32] {
+pub(crate) fn negated(s: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let mut borrow = 0i16;
     for i in (0..32).rev() {
@@ -33,7 +33,7 @@ fn der_integer(bytes: &[u8]) -> Vec<u8> {
     [vec![2, value.len() as u8], value].concat()
 }
 
-fn der(r: &[u8], s: &[u8]) -> Vec<u8> {
+pub(crate) fn der(r: &[u8], s: &[u8]) -> Vec<u8> {
     let body = [der_integer(r), der_integer(s)].concat();
     [vec![0x30, body.len() as u8], body].concat()
 }

@@ -26,25 +26,28 @@ use fama_tests::{
 };
 use serde_json::{Map, Value, json};
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
 }
 
-fn hex(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     Hex(bytes.as_ref()).to_string()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 /// The federation of all vectors: two operators, the recommended policy but for small bounds of a day.
-fn manifest() -> Manifest {
+pub(crate) fn manifest() -> Manifest {
     federation(2, |p| {
         (p.min_sponsors, p.daily_registrations, p.daily_attestations, p.daily_retractions, p.daily_claims) =
             (1, 4, 4, 1, 1);
     })
 }
+
+/// What the folder holds beside them, each read whole by the test of its name.
+const ELSEWHERE: [&str; 3] = ["ed25519-matrix.json", "invalid-logs.json", "wycheproof"];
 
 // ---------------------------------------------------------------- made
 
@@ -68,7 +71,7 @@ fn key_vector(seed: u8, secret: &SecretKey) -> Value {
 }
 
 /// The events of the story that the vectors tell, each with the operator whose log takes it.
-fn story() -> Vec<(usize, Millis, SignedEvent)> {
+pub(crate) fn story() -> Vec<(usize, Millis, SignedEvent)> {
     let federation = manifest().federation();
     let (service, mapper, next, other, stranger) = (secret(2), secret(3), secret(5), secret(4), secret(6));
     let (alpha, beta) = (domain("alpha.example"), domain("beta.example"));
@@ -474,44 +477,71 @@ fn made() -> BTreeMap<&'static str, Value> {
 #[test]
 fn the_files_are_what_the_code_makes() {
     let made = made();
-    if std::env::var_os("FAMA_BLESS").is_some() {
+    if blessing() {
         std::fs::create_dir_all(folder()).unwrap();
         for (name, value) in &made {
-            std::fs::write(folder().join(name), serde_json::to_string_pretty(value).unwrap() + "\n").unwrap();
+            write(name, value);
         }
     }
     let names: BTreeSet<String> =
         std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(names, made.keys().map(ToString::to_string).collect(), "every file in the folder is read");
+    let all = made.keys().chain(&ELSEWHERE).map(ToString::to_string).collect();
+    assert_eq!(names, all, "every file in the folder is read");
     for (name, value) in made {
         assert!(read(name) == *value.as_array().unwrap(), "{name} differs; FAMA_BLESS=1 writes it anew");
     }
 }
 
+/// Whether the files are to be written anew.
+pub(crate) fn blessing() -> bool {
+    std::env::var_os("FAMA_BLESS").is_some()
+}
+
+pub(crate) fn write(name: &str, value: &Value) {
+    std::fs::write(folder().join(name), serde_json::to_string_pretty(value).unwrap() + "\n").unwrap();
+}
+
 // ---------------------------------------------------------------- read
 
-fn read(name: &str) -> Vec<Value> {
+pub(crate) fn read(name: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(folder().join(name)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
 /// A vector whose fields must all be taken.
-struct Vector(Map<String, Value>);
+pub(crate) struct Vector(Map<String, Value>);
 
 impl Vector {
-    fn take(&mut self, field: &str) -> Value {
+    pub(crate) fn of(vector: Value) -> Self {
+        let Value::Object(fields) = vector else { panic!("not an object: {vector}") };
+        Self(fields)
+    }
+
+    pub(crate) fn close(self) {
+        assert!(self.0.is_empty(), "unused fields {:?}", self.0);
+    }
+
+    pub(crate) fn optional(&mut self, field: &str) -> Option<Value> {
+        self.0.remove(field)
+    }
+
+    pub(crate) fn truth(&mut self, field: &str) -> bool {
+        self.take(field).as_bool().unwrap()
+    }
+
+    pub(crate) fn take(&mut self, field: &str) -> Value {
         self.0.remove(field).unwrap_or_else(|| panic!("no field {field} in {:?}", self.0))
     }
 
-    fn text(&mut self, field: &str) -> String {
+    pub(crate) fn text(&mut self, field: &str) -> String {
         self.take(field).as_str().unwrap().to_owned()
     }
 
-    fn number(&mut self, field: &str) -> u64 {
+    pub(crate) fn number(&mut self, field: &str) -> u64 {
         self.take(field).as_u64().unwrap()
     }
 
-    fn bytes(&mut self, field: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, field: &str) -> Vec<u8> {
         unhex(&self.text(field))
     }
 
@@ -707,13 +737,11 @@ fn every_vector_of_every_file_holds() {
     let manifest = manifest();
     let mut replica = Replica::new(&manifest);
     let (mut tags, mut used) = (BTreeSet::new(), 0);
-    let files: BTreeSet<PathBuf> = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path()).collect();
-    for file in &files {
+    for file in made().keys() {
         let rows_before = replica.rows.iter().count();
-        let (mut rows, vectors) = (0, read(file.file_name().unwrap().to_str().unwrap()));
+        let (mut rows, vectors) = (0, read(file));
         for vector in vectors {
-            let Value::Object(fields) = vector else { panic!("{file:?}: not an object") };
-            let mut v = Vector(fields);
+            let mut v = Vector::of(vector);
             match v.text("type").as_str() {
                 "key" => check_key(&mut v),
                 "event" => check_event(&mut v),
@@ -730,10 +758,10 @@ fn every_vector_of_every_file_holds() {
                 "state" => check_state(&mut v, &replica),
                 other => check_invalid(other.strip_prefix("invalid ").unwrap(), &mut v),
             }
-            assert!(v.0.is_empty(), "{file:?}: unused fields {:?}", v.0);
+            v.close();
             used += 1;
         }
-        assert!(rows == 0 || rows == replica.rows.iter().count() - rows_before, "{file:?}: a row is missing");
+        assert!(rows == 0 || rows == replica.rows.iter().count() - rows_before, "{file}: a row is missing");
     }
     assert_eq!(tags, (1..=12).collect(), "every tag has a row");
     assert!(used > 100, "{used} vectors");

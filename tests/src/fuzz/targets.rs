@@ -1,0 +1,351 @@
+//! One function per decoder: what must hold of any input at all. The code of a refusal, or nothing.
+use core::fmt::{Debug, Display};
+use core::str::FromStr;
+
+use fama_ledger::base64;
+use fama_ledger::checkpoint::{self, Checkpoint};
+use fama_ledger::codec;
+use fama_ledger::entry::{Body, Entry, VerifiedEntry, event_id};
+use fama_ledger::event::{Context, Event, Kind, Nonce, Service};
+use fama_ledger::id::{Domain, EventId, Handle, Name};
+use fama_ledger::key::{Curve, PublicKey, Signature};
+use fama_ledger::limits;
+use fama_ledger::log::{Hash, Head, verify_consistency, verify_inclusion};
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::map::{self, MapProof};
+use fama_ledger::note::Note;
+use fama_ledger::proof::{PROOF_BYTES_MAX, TlogProof};
+use fama_ledger::rows::{self, Row, RowError};
+use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{SignedNote, sign};
+use fama_ledger::time::{Day, Millis};
+use fama_node::network::wire;
+use fama_tests::{DOMAINS, federation, governance_key, secret, signed};
+
+use super::corpus;
+
+/// How many there are.
+pub(crate) const COUNT: usize = 20;
+/// What [`edge`] takes a signature of.
+pub(crate) const MESSAGE: &[u8] = b"fama";
+
+pub(crate) type Outcome = Result<(), &'static str>;
+pub(crate) type Target = fn(&[u8]) -> Outcome;
+
+/// The federation whose keys verify what is read.
+fn ours() -> &'static Manifest {
+    static OURS: std::sync::LazyLock<Manifest> = std::sync::LazyLock::new(|| federation(2, |_| ()));
+    &OURS
+}
+
+fn text(bytes: &[u8]) -> Result<&str, &'static str> {
+    std::str::from_utf8(bytes).map_err(|_| "not_utf8")
+}
+
+/// Strict codec: what is read is written back to the same bytes, and takes no more than its bound.
+macro_rules! decoded {
+    ($type:ty, $bytes:expr, $max:expr) => {{
+        let value: $type = codec::decode($bytes, $max).map_err(|error| error.code())?;
+        assert!($bytes.len() <= $max);
+        assert_eq!(codec::encode(&value), $bytes);
+        assert!(!format!("{value:?}").is_empty());
+        value
+    }};
+}
+
+fn decoded_entry(bytes: &[u8]) -> Result<Entry, &'static str> {
+    Ok(decoded!(Entry, bytes, limits::ENTRY_BYTES_MAX))
+}
+
+pub(crate) fn event(bytes: &[u8]) -> Outcome {
+    let event = Event::parse(bytes).map_err(|error| error.fault.code())?;
+    assert_eq!(event.text().as_bytes(), bytes);
+    let said = signed(event.clone(), &secret(2));
+    let full = fama_ledger::entry::SignedEvent { countersignature: Some(said.signature), ..said };
+    let entry = codec::encode(&Entry { time: Millis(u64::MAX), body: Body::Event(full) });
+    assert!(entry.len() <= limits::ENTRY_BYTES_MAX, "every event fits an entry");
+    assert_eq!(event_id(&entry), Some(event.id()));
+    Ok(())
+}
+
+pub(crate) fn note(bytes: &[u8]) -> Outcome {
+    let note = Note::parse(bytes).map_err(|error| error.fault.code())?;
+    assert_eq!(note.text().as_bytes(), bytes);
+    assert_eq!(note.check(), Ok(()));
+    Ok(())
+}
+
+pub(crate) fn entry(bytes: &[u8]) -> Outcome {
+    let raw = decoded_entry(bytes);
+    let verified = VerifiedEntry::decode(bytes.to_vec(), &ours().federation());
+    let Entry { body, .. } = raw.inspect_err(|code| assert_eq!(verified.as_ref().unwrap_err().code(), *code))?;
+    if let Ok(verified) = &verified {
+        assert_eq!(verified.bytes(), bytes);
+    }
+    if let Body::Event(said) = body {
+        assert_eq!(event_id(bytes), Some(said.event.id()));
+        // However it is signed, only what a text can say is an event.
+        let again = signed(said.event.clone(), &secret(2)).verify(&said.event.federation);
+        if again.is_ok() {
+            assert_eq!(Event::parse(said.event.text().as_bytes()), Ok(said.event));
+        }
+    }
+    verified.map(drop).map_err(|error| error.code())
+}
+
+/// The input is a manifest's text, which its operators then sign as it is.
+pub(crate) fn manifest(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let line = |i: u8| sign(text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap());
+    let note = SignedNote { text: text.to_owned(), signatures: (0..2).map(line).collect() }.to_string();
+    let manifest = Manifest::parse(&note).map_err(|error| error.code())?;
+    assert_eq!(manifest.note().to_string(), note);
+    assert!(manifest.quorum() > 2 * manifest.faults() && manifest.quorum() <= manifest.operators().len());
+    for operator in manifest.operators() {
+        assert_eq!(manifest.origin(&operator.log()).to_string().parse(), Ok(manifest.origin(&operator.log())));
+    }
+    Ok(())
+}
+
+fn read_signed(note: &SignedNote) -> Outcome {
+    let owner = |origin: &checkpoint::Origin| Some(ours().operator(&origin.operator)?.node_key);
+    let read = checkpoint::read_note(note, owner, |name| Some(ours().operator(name)?.node_key));
+    read.map(drop).map_err(|error| error.code())
+}
+
+pub(crate) fn signed_note(bytes: &[u8]) -> Outcome {
+    let note = SignedNote::parse(bytes, limits::CHECKPOINT_BYTES_MAX).map_err(|error| error.code())?;
+    assert_eq!(note.to_string().as_bytes(), bytes);
+    let _ = read_signed(&note);
+    Ok(())
+}
+
+pub(crate) fn checkpoint(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let checkpoint: Checkpoint = text.parse().map_err(|error: checkpoint::CheckpointError| error.code())?;
+    assert_eq!(checkpoint.text(), text);
+    Ok(())
+}
+
+pub(crate) fn tlog_proof(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let proof: TlogProof = text.parse().map_err(|error: fama_ledger::proof::TlogProofError| error.code())?;
+    assert!(bytes.len() <= PROOF_BYTES_MAX);
+    let written = proof.to_string();
+    assert!(written == text || text.contains("\nextra "), "every byte counts but an extra line's");
+    assert_eq!(written.parse(), Ok(proof.clone()));
+    let key = |_: &_| Some(ours().operators()[0].node_key);
+    let _ = proof.verify(b"entry", key, |_| None);
+    Ok(())
+}
+
+/// What a proof shows of the vectors' map, no other bytes show.
+pub(crate) fn map_proof(bytes: &[u8]) -> Outcome {
+    let proof = decoded!(MapProof, bytes, map::PROOF_BYTES_MAX);
+    for corpus::Proven { root, key, value, proof: golden } in corpus::proven() {
+        for value in [None, value.as_deref()] {
+            if proof.verify(root, key, value).is_ok() {
+                assert_eq!(golden, bytes, "another proof of the same");
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn tree_proof(bytes: &[u8]) -> Outcome {
+    let (old, new, proof) = decoded!((Head, Head, Vec<Hash>), bytes, 1 << 16);
+    let consistent = verify_consistency(&old, &new, &proof);
+    if consistent.is_ok() {
+        assert!(old.size <= new.size && (old.size < new.size || old.root == new.root));
+    }
+    let _ = verify_inclusion([7; 32], old.size, &new, &proof);
+    Ok(())
+}
+
+fn row_of<R: Row + Debug>(bytes: &[u8]) -> Outcome {
+    match rows::decode_row::<R, ()>(bytes) {
+        Ok(row) => {
+            assert_eq!(codec::encode(&row), bytes);
+            assert!(!format!("{row:?}").is_empty());
+            Ok(())
+        }
+        Err(RowError::Broken(error)) => Err(error.code()),
+        Err(RowError::Storage(())) => unreachable!("nothing is stored"),
+    }
+}
+
+/// A row's tag and value.
+pub(crate) fn row(bytes: &[u8]) -> Outcome {
+    let (tag, value) = bytes.split_first().ok_or("empty")?;
+    match tag {
+        1 => row_of::<rows::Identity>(value),
+        2 => row_of::<rows::KeyVersion>(value),
+        3 => row_of::<rows::NameOwner>(value),
+        4 => row_of::<rows::KeyOwner>(value),
+        5 => row_of::<rows::Provider>(value),
+        6 => row_of::<rows::Tally>(value),
+        7 => row_of::<rows::DayRow>(value),
+        8 => row_of::<rows::HomeRow>(value),
+        9 => row_of::<rows::Claim>(value),
+        10 => row_of::<rows::ClaimsRow>(value),
+        11 => row_of::<rows::Statement>(value),
+        12 => row_of::<rows::LogRow>(value),
+        _ => Err("unknown_tag"),
+    }
+}
+
+/// What a node does first with a head from a stranger.
+fn head_of(log: &LogId, signed: &wire::SignedHead) {
+    if let Ok(held) = signed.verify(ours(), log) {
+        assert_eq!(wire::SignedHead::of(&held), *signed);
+    }
+}
+
+fn cosigned_of(log: &LogId, cosigned: &wire::CosignedHead) {
+    head_of(log, &cosigned.signed);
+    let checkpoint = Checkpoint { origin: ours().origin(log), head: cosigned.signed.head };
+    let _ = cosigned.cosignature.verify(&checkpoint, &ours().operators()[0].node_key);
+}
+
+fn frontier_of(frontier: &wire::Frontier) {
+    for log in &frontier.logs {
+        log.newest.iter().for_each(|head| head_of(&log.log, head));
+        log.cosigned.iter().for_each(|head| cosigned_of(&log.log, head));
+    }
+}
+
+fn entries_of(entries: &[Vec<u8>]) {
+    for bytes in entries {
+        let _ = VerifiedEntry::decode(bytes.clone(), &ours().federation());
+    }
+}
+
+pub(crate) fn sync_request(bytes: &[u8]) -> Outcome {
+    if let wire::SyncRequest::Frontier(frontier) = decoded!(wire::SyncRequest, bytes, wire::REQUEST_BYTES_MAX) {
+        frontier_of(&frontier);
+    }
+    Ok(())
+}
+
+pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
+    match decoded!(wire::SyncResponse, bytes, wire::RESPONSE_BYTES_MAX) {
+        wire::SyncResponse::Frontier(frontier) => frontier_of(&frontier),
+        wire::SyncResponse::Entries(range) => {
+            entries_of(&range.entries);
+            let _ = verify_consistency(&Head::EMPTY, &Head { size: range.first, ..Head::EMPTY }, &range.proof);
+        }
+        wire::SyncResponse::Manifest(text) => drop(Manifest::parse(&text)),
+        wire::SyncResponse::Notes(notes) => notes.iter().for_each(|(_, answer)| {
+            if let wire::NoteAnswer::Text(text) = answer {
+                let _ = Note::parse(text.as_bytes());
+            }
+        }),
+        wire::SyncResponse::Refused(_) => {}
+    }
+    Ok(())
+}
+
+pub(crate) fn gossip(bytes: &[u8]) -> Outcome {
+    match decoded!(wire::Gossip, bytes, wire::GOSSIP_BYTES_MAX) {
+        wire::Gossip::Head { log, signed, entries, .. } => {
+            head_of(&log, &signed);
+            entries_of(&entries);
+        }
+        wire::Gossip::Cosignature { log, cosigned } => cosigned_of(&log, &cosigned),
+    }
+    Ok(())
+}
+
+pub(crate) fn submit_request(bytes: &[u8]) -> Outcome {
+    let request = decoded!(wire::SubmitRequest, bytes, wire::REQUEST_BYTES_MAX);
+    for wire::Submission { signed, note, .. } in request.submissions {
+        let _ = signed.verify(&ours().federation());
+        let _ = note.map(|note| Note::parse(note.as_bytes()));
+    }
+    Ok(())
+}
+
+pub(crate) fn submit_response(bytes: &[u8]) -> Outcome {
+    let wire::SubmitResponse(results) = decoded!(wire::SubmitResponse, bytes, wire::RESPONSE_BYTES_MAX);
+    for result in results {
+        if let wire::SubmitResult::Accepted(receipt) = result {
+            let _ = entry(&receipt.entry);
+            let _ = tlog_proof(receipt.proof.as_bytes());
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn base64(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let read = base64::decode_lenient(text).ok_or("no_base64")?;
+    assert!(text.len() <= base64::TEXT_BYTES_MAX && read.len() * 4 <= text.len() * 3);
+    assert_eq!(base64::decode_lenient(&base64::encode(&read)), Some(read));
+    Ok(())
+}
+
+/// A key as text, as PEM or as the codec's bytes.
+pub(crate) fn public_key(bytes: &[u8]) -> Outcome {
+    let decoded = codec::decode::<PublicKey>(bytes, 64).map_err(|error| error.code());
+    let checked = decoded.and_then(|key| key.check().map(|()| key).map_err(|error| error.code()));
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let key = match (checked, text.parse::<PublicKey>()) {
+        (Ok(key), _) => key,
+        (_, Ok(key)) => {
+            assert_eq!(key.to_string(), text);
+            key
+        }
+        _ => PublicKey::from_pem(text).map_err(|error| error.code())?,
+    };
+    assert_eq!(key.check(), Ok(()));
+    assert_eq!(key.to_string().parse(), Ok(key));
+    assert_eq!(PublicKey::from_pem(&key.to_pem().unwrap()), Ok(key));
+    Ok(())
+}
+
+pub(crate) fn secret_key(bytes: &[u8]) -> Outcome {
+    let key = SecretKey::from_pem(text(bytes)?).map_err(|error| error.code())?;
+    assert_eq!(key.public().check(), Ok(()));
+    let again = SecretKey::from_pem(&key.to_pem()).unwrap();
+    assert_eq!(again.public(), key.public());
+    assert_eq!(key.public().verify(MESSAGE, &key.sign(MESSAGE)), Ok(()));
+    Ok(())
+}
+
+/// What a text says, it says in no other text.
+fn one_text<T: FromStr + Display>(text: &str) -> bool {
+    text.parse::<T>().is_ok_and(|value| {
+        assert_eq!(value.to_string(), text);
+        true
+    })
+}
+
+pub(crate) fn short_text(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let types = [
+        one_text::<Domain>,
+        one_text::<Name>,
+        one_text::<Handle>,
+        one_text::<EventId>,
+        one_text::<checkpoint::Origin>,
+        one_text::<Millis>,
+        one_text::<Day>,
+        one_text::<Nonce>,
+        one_text::<Service>,
+        one_text::<Context>,
+        one_text::<Kind>,
+        one_text::<Curve>,
+    ];
+    if types.iter().fold(false, |read, one| one(text) | read) { Ok(()) } else { Err("nothing") }
+}
+
+/// Whose signature (even: secp256k1, odd: Ed25519), then the signature in any dress. The keys signed
+/// [`MESSAGE`] once, so whatever holds is that signature.
+pub(crate) fn edge(bytes: &[u8]) -> Outcome {
+    let (which, signature) = bytes.split_first().ok_or("empty")?;
+    let key = secret(2 + which % 2);
+    let read = Signature::from_edge(&key.public(), MESSAGE, signature).map_err(|error| error.code())?;
+    assert_eq!(read, key.sign(MESSAGE), "forged");
+    assert_eq!(key.public().verify(MESSAGE, &read), Ok(()));
+    Ok(())
+}
