@@ -8,22 +8,16 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-<<<<<<< HEAD
-.PHONY: help run test bench build needs needs-test fmt lint docs unit
+.PHONY: help run test bench fuzz crash build needs needs-test fmt lint docs unit
 .NOTPARALLEL:
-=======
-.PHONY: help run test build needs fmt lint docs unit fuzz demo-ratings clean
->>>>>>> vectors
 
 help:
 	@echo "make run    a federation of four nodes on this machine, until Ctrl-C"
 	@echo "            FAMA_ARGS='--ratings FILE' and others: see \`fama demo --help\`"
 	@echo "make test   formatting, lints, documentation and all tests"
-<<<<<<< HEAD
 	@echo "make bench  what each part costs, beside what it cannot do without"
-=======
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
->>>>>>> vectors
+	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make build  the program alone: target/release/fama"
 
 run: build
@@ -64,4 +58,9 @@ unit:
 SECONDS ?= 60
 fuzz:
 	FAMA_FUZZ_SECONDS=$(SECONDS) FAMA_FUZZ_SEED=$(SEED) \
-		$(CARGO) test $(PROFILE) --locked -p fama-tests --test fama -- fuzz:: --nocapture
+		$(CARGO) test $(BUILD) --package fama-tests --test fama -- fuzz:: --nocapture
+
+# The short form, 100 kills, is part of `make test`.
+CRASHES ?= 1000
+crash: needs
+	FAMA_CRASHES=$(CRASHES) $(CARGO) test $(BUILD) --workspace --test fama -- crash:: --nocapture

@@ -17,8 +17,8 @@ use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_tests::domain;
 
+use crate::cli::program;
 use crate::federation::{eventually, free_ports, get, multi, signed};
-use crate::ratings::fama;
 
 /// How often the node is killed, unless `FAMA_CRASHES` says otherwise.
 const CRASHES: u32 = 100;
@@ -52,9 +52,11 @@ impl Operator {
         let ports = free_ports(3);
         let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (query, admin, bind) = (http(ports[1]), http(ports[2]), Ipv4Addr::LOCALHOST.into());
-        let seat = Seat { domain: domain("alpha.example"), host: "127.0.0.1".into(), bind, port: ports[0], query, admin };
+        let seat =
+            Seat { domain: domain("alpha.example"), host: "127.0.0.1".into(), bind, port: ports[0], query, admin };
         let policy = Policy { batch_ms: 5, ..Policy::recommended(1) };
-        let created = federation::create(&Plan { name: "crash".into(), seats: vec![seat], policy }, dir.path()).unwrap();
+        let created =
+            federation::create(&Plan { name: "crash".into(), seats: vec![seat], policy }, dir.path()).unwrap();
         let config = Created::config(&created.folders[0].1);
         let address = format!("/ip4/127.0.0.1/tcp/{}", ports[0]);
         Self { manifest: created.manifest, config, address, query, dir }
@@ -62,7 +64,7 @@ impl Operator {
 
     fn spawn(&self) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = Command::new(fama());
+        let mut command = Command::new(program());
         command.args(["node", "--config"]).arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.spawn().unwrap()
     }

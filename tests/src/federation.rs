@@ -41,7 +41,7 @@ pub(crate) struct Running {
 }
 
 /// Ports free for TCP and UDP at this moment, all different.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     while held.len() < count {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -269,7 +269,7 @@ pub(crate) fn addresses(port: u16) -> Vec<String> {
     vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
 }
 
-fn signed(event: Event, key: &SecretKey) -> Submission {
+pub(crate) fn signed(event: Event, key: &SecretKey) -> Submission {
     let signature = key.sign(event.text().as_bytes());
     let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
     Submission { signed, note: None, invite: None }
