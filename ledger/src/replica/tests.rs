@@ -1,4 +1,5 @@
 //! A federation in memory: replicas exchange messages that a seeded scheduler loses, repeats and reorders.
+#![allow(clippy::cast_possible_truncation, reason = "a handful of operators and entries")]
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::{format, string::ToString};
