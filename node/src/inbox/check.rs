@@ -90,8 +90,8 @@ fn differences(original: &Store, rebuilt: &Store) -> Result<Vec<Finding>, Fatal>
 }
 
 impl Checker<'_> {
-    fn find(&mut self, code: &'static str, what: impl ToString) {
-        self.findings.push(Finding { log: Some(self.log.clone()), code, what: what.to_string() });
+    fn find(&mut self, code: &'static str, what: String) {
+        self.findings.push(Finding { log: Some(self.log.clone()), code, what });
     }
 
     /// Reads, verifies and replays until the end of the log or the first entry that is wrong.
@@ -151,7 +151,7 @@ impl Checker<'_> {
         for hash in events.filter_map(|event| event.event().action.note()) {
             match view.note(&hash) {
                 Ok(Some(NoteAnswer::Text(text))) if fama_ledger::note::note_hash(text.as_bytes()) == hash => {
-                    notes.push((hash, text))
+                    notes.push((hash, text));
                 }
                 Ok(Some(NoteAnswer::Text(_))) => self.findings.push(Finding {
                     log: Some(self.log.clone()),
@@ -216,7 +216,7 @@ impl Checker<'_> {
         if let Some(signed) = view.newest(&log)? {
             match signed.verify(self.manifest, &log) {
                 Ok(_) if self.on_branch(signed.head.size, signed.head.root)? => {
-                    self.rebuilt.put_newest(&log, &signed)?
+                    self.rebuilt.put_newest(&log, &signed)?;
                 }
                 Ok(_) => self.find("branch", format!("the owner signed another root at size {}", signed.head.size)),
                 Err(error) => self.find("signature", format!("the owner's head at {}: {error}", signed.head.size)),

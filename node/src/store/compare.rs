@@ -35,10 +35,10 @@ impl Store {
                 match order {
                     std::cmp::Ordering::Equal if a == b => {}
                     std::cmp::Ordering::Equal => {
-                        found.push(format!("{}: {} has another value", family.name(), shown(a)))
+                        found.push(format!("{}: {} has another value", family.name(), shown(a)));
                     }
                     std::cmp::Ordering::Less => {
-                        found.push(format!("{}: {} should not be there", family.name(), shown(a)))
+                        found.push(format!("{}: {} should not be there", family.name(), shown(a)));
                     }
                     std::cmp::Ordering::Greater => found.push(format!("{}: {} is missing", family.name(), shown(b))),
                 }
