@@ -27,10 +27,10 @@ use tokio::task::JoinHandle;
 const DEADLINE: Duration = Duration::from_secs(45);
 
 /// A federation on loopback ports of its own.
-struct Net {
-    dir: tempfile::TempDir,
-    manifest: Arc<Manifest>,
-    ports: Vec<u16>,
+pub(crate) struct Net {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) ports: Vec<u16>,
     nodes: Vec<Option<Running>>,
 }
 
@@ -58,8 +58,13 @@ fn loopback() -> Listener {
 
 impl Net {
     /// `n` operators, none of them running yet.
-    fn new(n: u8) -> Self {
-        let ports = free_ports(n.into());
+    pub(crate) fn new(n: u8) -> Self {
+        Self::at(free_ports(n.into()))
+    }
+
+    /// One operator for each port: equal ports, equal federation.
+    pub(crate) fn at(ports: Vec<u16>) -> Self {
+        let n = u8::try_from(ports.len()).unwrap();
         let operators = (0..n).map(|i| Operator {
             name: domain(DOMAINS[usize::from(i)]),
             node_key: node_key(i).ed25519().unwrap().verifying_key(),
@@ -86,11 +91,11 @@ impl Net {
         net
     }
 
-    fn data(&self, i: usize) -> PathBuf {
+    pub(crate) fn data(&self, i: usize) -> PathBuf {
         self.dir.path().join(DOMAINS[i])
     }
 
-    fn config(&self, i: usize) -> Config {
+    pub(crate) fn config(&self, i: usize) -> Config {
         let listen = addresses(self.ports[i]).iter().map(|address| address.parse().unwrap()).collect();
         Config {
             data_dir: self.data(i),
@@ -209,7 +214,7 @@ impl Net {
         Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) }
     }
 
-    fn register(&self, home: usize, name: &str, key: &SecretKey) -> (EventId, Submission) {
+    pub(crate) fn register(&self, home: usize, name: &str, key: &SecretKey) -> (EventId, Submission) {
         let (home, name, key_of) = (domain(DOMAINS[home]), name.parse().unwrap(), key.public());
         let event = self.event(Action::Register { home, name, key: key_of, next: None, note: None });
         (event.id(), signed(event, key))
@@ -265,7 +270,7 @@ async fn launch(config: Config) -> Result<Running, NodeError> {
     }
 }
 
-fn addresses(port: u16) -> Vec<String> {
+pub(crate) fn addresses(port: u16) -> Vec<String> {
     vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
 }
 
@@ -286,7 +291,10 @@ pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
 }
 
 /// Tries until it succeeds; fails with what the last try said.
-async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match attempt().await {
@@ -297,7 +305,7 @@ async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut at
     }
 }
 
-fn multi(test: impl Future<Output = ()>) {
+pub(crate) fn multi(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test);
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod confusion;
+mod crash;
 mod federation;
 mod fold;
 mod signature;
