@@ -1,4 +1,5 @@
 //! A federation in memory: replicas exchange messages that a seeded scheduler loses, repeats and reorders.
+#![allow(clippy::cast_possible_truncation, reason = "tests")]
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::{format, string::ToString};
@@ -536,7 +537,7 @@ fn an_empty_log_has_no_head() {
 fn frontiers_with_unknown_or_repeated_logs_change_nothing() {
     let (mut replica, disk, _) = lone(4);
     let unknown = LogId { operator: name(3), generation: 9 };
-    let logs = vec![says(3, 5), PeerLog { log: unknown.clone(), ..says(3, 7) }, says(3, 6)];
+    let logs = vec![says(3, 5), PeerLog { log: unknown, ..says(3, 7) }, says(3, 6)];
     replica.frontier(1, 0, logs, 0, &disk).unwrap();
     assert_eq!(replica.peers[&1].sizes, BTreeMap::from([(log(3), 6)]));
     assert_eq!(replica.frontier(77, 0, vec![says(3, 5)], 0, &disk).unwrap(), [], "an unknown peer");

@@ -129,7 +129,7 @@ impl Inbox {
             return self.wrong(peer, log, "cut_range");
         }
         let (done, valid) = self.replay(log, batches)?;
-        self.keep(peer, log, done)?;
+        self.keep(peer, log, &done)?;
         self.shared.metrics.range(Direction::In, bytes as u64);
         if invalid || !valid { self.failed(peer, log, Failure::Invalid) } else { Ok(()) }
     }
@@ -162,7 +162,7 @@ impl Inbox {
     }
 
     /// Makes replayed batches durable in one write, then visible.
-    fn keep(&mut self, peer: PeerId, log: &LogId, done: Vec<Done>) -> Result<(), Fatal> {
+    fn keep(&mut self, peer: PeerId, log: &LogId, done: &[Done]) -> Result<(), Fatal> {
         let Some(last) = done.last() else { return Ok(()) };
         let head = last.state.head();
         let commits: Vec<Commit<'_>> = done
@@ -182,8 +182,8 @@ impl Inbox {
         self.effects(done.iter().flat_map(|done| &done.replayed.outcomes))?;
         let outputs = self.replica.advanced(log, head, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)?;
-        self.want_notes(peer, named_notes(&done));
-        self.take_over(&claimed(&done))
+        self.want_notes(peer, named_notes(done));
+        self.take_over(&claimed(done))
     }
 
     /// Takes over what other logs claimed while this node did not write.

@@ -1,5 +1,5 @@
 //! The inbox without a network: inputs in, commands and the disk looked at.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
 use fama_ledger::event::{Action, Event, Nonce, RevokeReason};
 use fama_ledger::key::Curve;
