@@ -58,8 +58,13 @@ fn loopback() -> Listener {
 
 impl Net {
     /// `n` operators, none of them running yet.
-    fn new(n: u8) -> Self {
-        let ports = free_ports(n.into());
+    pub(crate) fn new(n: u8) -> Self {
+        Self::at(free_ports(n.into()))
+    }
+
+    /// One operator for each port: equal ports, equal federation.
+    pub(crate) fn at(ports: Vec<u16>) -> Self {
+        let n = u8::try_from(ports.len()).unwrap();
         let operators = (0..n).map(|i| Operator {
             name: domain(DOMAINS[usize::from(i)]),
             node_key: node_key(i).ed25519().unwrap().verifying_key(),
@@ -86,11 +91,11 @@ impl Net {
         net
     }
 
-    fn data(&self, i: usize) -> PathBuf {
+    pub(crate) fn data(&self, i: usize) -> PathBuf {
         self.dir.path().join(DOMAINS[i])
     }
 
-    fn config(&self, i: usize) -> Config {
+    pub(crate) fn config(&self, i: usize) -> Config {
         let listen = addresses(self.ports[i]).iter().map(|address| address.parse().unwrap()).collect();
         Config {
             data_dir: self.data(i),
@@ -209,7 +214,7 @@ impl Net {
         Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) }
     }
 
-    fn register(&self, home: usize, name: &str, key: &SecretKey) -> (EventId, Submission) {
+    pub(crate) fn register(&self, home: usize, name: &str, key: &SecretKey) -> (EventId, Submission) {
         let (home, name, key_of) = (domain(DOMAINS[home]), name.parse().unwrap(), key.public());
         let event = self.event(Action::Register { home, name, key: key_of, next: None, note: None });
         (event.id(), signed(event, key))

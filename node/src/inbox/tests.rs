@@ -1,5 +1,5 @@
 //! The inbox without a network: inputs in, commands and the disk looked at.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
 use fama_ledger::event::{Action, Event, Nonce, RevokeReason};
 use fama_ledger::key::Curve;
@@ -188,7 +188,7 @@ fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
     inputs.try_send(Input::Submit { events, reply }).unwrap();
     inputs.try_send(Input::Stop).unwrap();
     let handle = runtime.handle().clone();
-    let (ended, end) = std::sync::mpsc::channel();
+    let (ended, end) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || ended.send(node.inbox.run(&handle, inputs_in).is_ok()));
     assert!(end.recv_timeout(Duration::from_secs(20)).unwrap(), "while senders still live");
     let answers = runtime.block_on(answer).unwrap();
