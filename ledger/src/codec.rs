@@ -59,7 +59,7 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
 
 /// Decodes `bytes`, all of them, and refuses any encoding that [`encode`] would not have made.
 ///
-/// Memory claimed before the content is seen is bounded by a small multiple of the input's length.
+/// Memory claimed before the content is seen is at most 64 times the input's length, or 8 KiB.
 ///
 /// # Errors
 /// [`CodecError`]; the sender is at fault.
@@ -68,11 +68,14 @@ pub fn decode<T: Decode<()> + Encode>(bytes: &[u8], max: usize) -> Result<T, Cod
     if len > max {
         return Err(CodecError::TooLong { len, max });
     }
-    // A value takes at most some eight times its encoded length in memory (a Vec of short strings).
+    // A value takes at most some eight times its encoded length in memory (a Vec of short strings);
+    // each limit is eight times the longest input of its step.
     let (value, used) = match len {
         0..=0x400 => bincode::decode_from_slice(bytes, strict::<0x2000>()),
-        0x401..=0x4000 => bincode::decode_from_slice(bytes, strict::<0x2_0000>()),
-        0x4001..=0x4_0000 => bincode::decode_from_slice(bytes, strict::<0x20_0000>()),
+        0x401..=0x2000 => bincode::decode_from_slice(bytes, strict::<0x1_0000>()),
+        0x2001..=0x1_0000 => bincode::decode_from_slice(bytes, strict::<0x8_0000>()),
+        0x1_0001..=0x8_0000 => bincode::decode_from_slice(bytes, strict::<0x40_0000>()),
+        0x8_0001..=0x40_0000 => bincode::decode_from_slice(bytes, strict::<0x200_0000>()),
         _ => bincode::decode_from_slice(bytes, strict::<CLAIM_BYTES_MAX>()),
     }
     .map_err(|_| CodecError::Malformed)?;
@@ -98,5 +101,19 @@ mod tests {
         longer.push(0);
         assert_eq!(decode::<Vec<String>>(&longer, 64), Err(CodecError::NotCanonical));
         assert_eq!(decode::<Vec<u8>>(&u64::MAX.to_le_bytes(), 64), Err(CodecError::Malformed));
+    }
+
+    /// A quarter of a megabyte could claim 256 MiB by one length that is a lie: the steps were too far
+    /// apart. Nothing is seen of that but the limit, which values of large elements show.
+    #[test]
+    fn claims_are_bounded_by_the_input() {
+        for len in [1_025, 8_193, 65_537, 262_145, 524_289, 4_194_305] {
+            let elements = len - 8;
+            let greedy = encode(&vec![None::<[u8; 64]>; elements]);
+            assert_eq!(greedy.len(), len);
+            assert_eq!(decode::<Vec<Option<[u8; 64]>>>(&greedy, len), Err(CodecError::Malformed), "{len}");
+            let modest = vec![None::<[u8; 6]>; elements];
+            assert_eq!(decode(&encode(&modest), len), Ok(modest), "{len}");
+        }
     }
 }

@@ -256,3 +256,27 @@ fuzzed! {
     sync_request sync_response gossip submit_request submit_response
     base64 public_key secret_key short_text edge
 }
+
+/// Symptom to fear: an honest message that the bound on claimed memory refuses. So the emptiest parts,
+/// which take the most memory for their bytes, in every number up to the largest.
+#[test]
+fn the_emptiest_parts_in_any_number_are_read() {
+    use fama_ledger::codec;
+    use fama_node::network::wire;
+    for count in [0, 1, 2, 10, 30, 32, 33, 39, 40, 48, 49, 64, 100, 256, 257, 1_000, 4_097] {
+        let refused = wire::SubmitResult::Refused(wire::Refusal::new("", ""));
+        let response = wire::SubmitResponse(vec![refused; count]);
+        assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
+        let log = fama_ledger::manifest::LogId { operator: "a.b".parse().unwrap(), generation: 1 };
+        let log = wire::LogFrontier { log, size: 0, newest: None, cosigned: Vec::new() };
+        let frontier = wire::Frontier { time: fama_tests::START, session: [0; 16], logs: vec![log; count] };
+        let request = wire::SyncRequest::Frontier(frontier);
+        assert_eq!(codec::decode(&codec::encode(&request), wire::REQUEST_BYTES_MAX), Ok(request), "{count}");
+        let range = wire::Range { first: 0, entries: vec![Vec::new(); count], proof: Vec::new() };
+        let response = wire::SyncResponse::Entries(range);
+        assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
+        let notes = vec![(fama_ledger::id::NoteHash([0; 32]), wire::NoteAnswer::Redacted); count];
+        let response = wire::SyncResponse::Notes(notes);
+        assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
+    }
+}

@@ -234,7 +234,7 @@ fn signers(made: &mut Made) {
         ("a rotation without the new key's signature", signed(rotate.clone(), &old)),
         ("a rotation that the old key signed twice", countersigned(rotate.clone(), &old, &old)),
         ("a rotation that a third key countersigned", countersigned(rotate.clone(), &old, &third)),
-        ("a rotation that the new key signed twice", countersigned(rotate.clone(), &new, &new)),
+        ("a rotation that the new key signed twice", countersigned(rotate, &new, &new)),
     ] {
         made.entry(why, encoded(START, &said), "countersignature");
     }
@@ -259,7 +259,7 @@ fn batches(made: &mut Made) {
     let state = VerifiedEntry::state;
     let adopt = VerifiedEntry::adopt(time, 1, manifest.hash());
     let early = verified(Millis(begun.0 - 1), said.clone());
-    let later = verified(time.plus(1), said.clone());
+    let later = verified(time.plus(1), said);
     let other = verified(time, story().remove(4).2);
     let both = complete(&[good.clone(), other.clone()]);
     let turned = [other.clone(), good.clone(), state(time, root(&both))];
@@ -285,7 +285,7 @@ fn batches(made: &mut Made) {
         ("two entries turned round", turned.to_vec(), None, "state_root"),
         (
             "the state root from before the batch",
-            vec![good.clone(), state(time, replica.logs[&log(0)].state_root)],
+            vec![good, state(time, replica.logs[&log(0)].state_root)],
             None,
             "state_root",
         ),
