@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use fama_ledger::id::EventId;
@@ -15,6 +15,8 @@ use crate::federation::{Net, addresses, get, multi};
 
 /// How long a command may take when nobody answers.
 const GIVING_UP: Duration = Duration::from_secs(15);
+/// How many lines of a demonstration may wait to be read.
+const LINES_MAX: usize = 64;
 
 /// A person's folder with the manifest and the operators' node keys, beside a running federation.
 struct Desk<'a> {
@@ -300,7 +302,7 @@ impl Drop for Demo {
 }
 
 fn lines(stdout: ChildStdout) -> Receiver<String> {
-    let (sender, lines) = channel();
+    let (sender, lines) = sync_channel(LINES_MAX);
     std::thread::spawn(move || {
         BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
