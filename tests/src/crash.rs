@@ -150,6 +150,7 @@ fn tail(log: &Path) -> String {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "the seed of a run that failed, the figures of a long one")]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     let crashes = std::env::var("FAMA_CRASHES").map_or(CRASHES, |count| count.parse().unwrap());
     let mut seed = [0; 8];
