@@ -339,7 +339,14 @@ fn checked_note(submission: &Submission) -> Result<Option<(fama_ledger::id::Note
     if submission.signed.event.action.note() != Some(hash) {
         return Err(Refusal::new("wrong_note", "the event does not name this note"));
     }
+    let registration = matches!(submission.signed.event.action, Action::Register { .. });
     match Note::parse(text.as_bytes()) {
+        Ok(note) if note.bio.is_some() && !registration => {
+            Err(Refusal::new("wrong_note", "a bio belongs to a registration, a reason and a ref to an attestation"))
+        }
+        Ok(note) if (note.reason.is_some() || note.reference.is_some()) && registration => {
+            Err(Refusal::new("wrong_note", "a reason and a ref belong to an attestation, a bio to a registration"))
+        }
         Ok(_) => Ok(Some((hash, text.clone()))),
         Err(error) => Err(Refusal::new(error.fault.code(), format!("note: {error}"))),
     }

@@ -17,6 +17,7 @@ mod fold;
 mod fuzz;
 mod invalid_logs;
 mod join;
+mod model;
 mod properties;
 mod protocol;
 mod ratings;

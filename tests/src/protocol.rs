@@ -31,7 +31,7 @@ fn folder(path: &Path, found: &mut Vec<String>) {
             folder(&path, found);
         } else {
             let text = std::fs::read_to_string(path).unwrap();
-            found.push(text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned());
+            found.push(text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned());
         }
     }
 }
