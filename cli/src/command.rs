@@ -2,6 +2,7 @@
 pub mod admit;
 pub mod agent;
 pub mod attest;
+pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod dismiss;
@@ -53,6 +54,8 @@ commands! {
     Federation(federation),
     /// Run a node
     Node(node),
+    /// Check a node's data folder, and repair it
+    Check(check),
     /// Register an identity in a home
     Register(register),
     /// Give an identity its next key

@@ -224,6 +224,14 @@ impl Store {
         open::open(dir, manifest)
     }
 
+    /// Opens an existing database without the cheap check: to find out what is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Store::open`], but for what only that check finds.
+    pub fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+        open::open_unchecked(dir, manifest)
+    }
+
     /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.
     #[must_use]
     pub fn view(&self) -> View<'_> {

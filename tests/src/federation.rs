@@ -112,7 +112,7 @@ impl Net {
     }
 
     /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
-    async fn start(&mut self, i: usize) {
+    pub(crate) async fn start(&mut self, i: usize) {
         let running = eventually("the ports are free", || async {
             match launch(self.config(i)).await {
                 Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
@@ -145,7 +145,7 @@ impl Net {
     }
 
     /// Submits and checks the receipt against the manifest's keys.
-    async fn accepted(&self, through: usize, submission: Submission) -> Receipt {
+    pub(crate) async fn accepted(&self, through: usize, submission: Submission) -> Receipt {
         match self.submit(through, submission).await {
             SubmitResult::Accepted(receipt) => {
                 let proof: TlogProof = receipt.proof.parse().unwrap();
@@ -170,7 +170,7 @@ impl Net {
     }
 
     /// Waits until the status of every running node fits.
-    async fn wait(&self, what: &str, fits: impl Fn(&Value) -> bool) {
+    pub(crate) async fn wait(&self, what: &str, fits: impl Fn(&Value) -> bool) {
         for (i, query) in self.up() {
             eventually(&format!("{what}, at {}", DOMAINS[i]), || async {
                 let status = get(query, "/api/status").await;
@@ -221,7 +221,7 @@ impl Net {
     }
 
     /// Registers a service and has the first two operators sponsor it.
-    async fn provider(&self, home: usize, name: &str, key: &SecretKey) -> EventId {
+    pub(crate) async fn provider(&self, home: usize, name: &str, key: &SecretKey) -> EventId {
         let (provider, registration) = self.register(home, name, key);
         self.accepted(home, registration).await;
         for i in 0..self.manifest.policy().min_sponsors as u8 {
@@ -239,7 +239,13 @@ impl Net {
         )
     }
 
-    fn attest(&self, home: usize, (issuer, key): (EventId, &SecretKey), subject: EventId, delta: i32) -> Submission {
+    pub(crate) fn attest(
+        &self,
+        home: usize,
+        (issuer, key): (EventId, &SecretKey),
+        subject: EventId,
+        delta: i32,
+    ) -> Submission {
         let note = Note { salt: [7; 32], reason: Some("well done".into()), ..Note::default() }.text();
         let named = Some(note_hash(note.as_bytes()));
         let home = domain(DOMAINS[home]);
@@ -247,7 +253,7 @@ impl Net {
         Submission { note: Some(note), ..signed(event, key) }
     }
 
-    fn revoke(&self, home: usize, identity: EventId, key: &SecretKey) -> Submission {
+    pub(crate) fn revoke(&self, home: usize, identity: EventId, key: &SecretKey) -> Submission {
         let (home, reason) = (domain(DOMAINS[home]), RevokeReason::KeyCompromised);
         signed(self.event(Action::Revoke { home, identity, version: 1, key: key.public(), reason }), key)
     }
@@ -499,4 +505,58 @@ fn a_client_of_another_federation_is_told_so() {
         let (_, registration) = net.register(0, "undisturbed", &secret(16));
         net.accepted(0, registration).await;
     });
+}
+
+/// A node that comes back with less than it had signed asks the others before it signs anything new.
+#[test]
+fn a_lost_disk_and_an_old_backup_never_fork_the_log() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let backup = net.dir.path().join("backup");
+        let mut names = Vec::new();
+        for (round, name) in
+            ["before-the-backup", "after-the-backup", "after-its-return", "after-the-loss"].iter().enumerate()
+        {
+            match round {
+                1 => {
+                    net.stop(0).await;
+                    copy(&net.data(0), &backup);
+                    net.start(0).await;
+                }
+                2 => {
+                    net.stop(0).await;
+                    std::fs::remove_dir_all(net.data(0)).unwrap();
+                    std::fs::rename(&backup, net.data(0)).unwrap();
+                    net.start(0).await;
+                }
+                3 => {
+                    net.stop(0).await;
+                    std::fs::remove_dir_all(net.data(0)).unwrap();
+                    net.start(0).await;
+                }
+                _ => {}
+            }
+            net.wait("all write", |status| status["waiting"].is_null()).await;
+            let (_, registration) = net.register(0, name, &secret(20 + 2 * round as u8));
+            net.accepted(0, registration).await;
+            net.settled().await;
+            names.push(*name);
+        }
+        for name in names {
+            net.shows(&format!("{name}@alpha.example"), |profile| profile["ledger"]["final"] == true).await;
+        }
+        for (_, query) in net.up() {
+            let federation = get(query, "/api/federation").await;
+            let logs = federation["logs"].as_array().unwrap();
+            assert!(logs.len() == 4 && logs.iter().all(|log| log["fault"].is_null()), "{federation}");
+        }
+    });
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
 }

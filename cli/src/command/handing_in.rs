@@ -29,7 +29,7 @@ pub struct HandingIn {
     /// The key that signs (PKCS#8 PEM, mode 0600)
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Node to hand in at; by default the manifest's, the home's first [repeatable]
+    /// Node to hand in at; by default the manifest's, the home's first (repeatable)
     #[arg(long, value_name = "MULTIADDR")]
     pub node: Vec<String>,
     /// Node to ask about handles, DIDs, key versions

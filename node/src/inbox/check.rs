@@ -133,8 +133,9 @@ impl Checker<'_> {
         }
         let (whole, rest) = batches(good);
         let (done, invalid) = replay(self.manifest, &self.log, &self.rebuilt.view(), &mut self.copy, whole)?;
-        let notes = self.notes(&done);
+        let (notes, redacted) = self.notes(&done);
         self.rebuilt.commit(&commits(&done, &notes))?;
+        redacted.iter().try_for_each(|hash| self.rebuilt.redact_note(hash))?;
         self.rest = rest;
         let bad = bad
             .or_else(|| invalid.map(|error| (error.code(), format!("batch from {}: {error}", self.copy.tree.size()))));
@@ -143,11 +144,11 @@ impl Checker<'_> {
         Ok(false)
     }
 
-    /// The notes of these entries that the original has and that have their hash.
-    fn notes(&mut self, done: &[super::replay::Done]) -> Vec<(NoteHash, String)> {
+    /// The notes of these entries that the original has and that have their hash, and those it forgot.
+    fn notes(&mut self, done: &[super::replay::Done]) -> (Vec<(NoteHash, String)>, Vec<NoteHash>) {
         let view = self.original.view();
         let events = done.iter().flat_map(|done| &done.entries).filter_map(VerifiedEntry::event);
-        let mut notes = Vec::new();
+        let (mut notes, mut redacted) = (Vec::new(), Vec::new());
         for hash in events.filter_map(|event| event.event().action.note()) {
             match view.note(&hash) {
                 Ok(Some(NoteAnswer::Text(text))) if fama_ledger::note::note_hash(text.as_bytes()) == hash => {
@@ -158,8 +159,9 @@ impl Checker<'_> {
                     code: "note",
                     what: format!("the text kept for note {hash} is another"),
                 }),
-                // Redacted, or still to be fetched.
-                Ok(_) => {}
+                // Forgotten on purpose: it must not be fetched again.
+                Ok(Some(NoteAnswer::Redacted)) => redacted.push(hash),
+                Ok(None) => {}
                 Err(error) => self.findings.push(Finding {
                     log: Some(self.log.clone()),
                     code: "unreadable",
@@ -167,7 +169,7 @@ impl Checker<'_> {
                 }),
             }
         }
-        notes
+        (notes, redacted)
     }
 
     /// Nothing may be left behind the last state entry, and the record must agree.

@@ -21,14 +21,19 @@ const DIR_MODE: u32 = 0o700;
 const META_BYTES_MAX: usize = 64;
 
 pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+    let store = open_unchecked(dir, manifest)?;
+    let view = store.view();
+    store.logs.values().try_for_each(|log| check_log(&view, log))?;
+    drop(view);
+    Ok(store)
+}
+
+pub(super) fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
     let db = open_database(dir)?;
     let logs: BTreeMap<_, _> =
         manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
     let store = Store { db, dir: dir.to_owned(), logs, writing: Mutex::new(()) };
     store.check_owner(&manifest.federation())?;
-    let view = store.view();
-    store.logs.values().try_for_each(|log| check_log(&view, log))?;
-    drop(view);
     Ok(store)
 }
 

@@ -1,0 +1,132 @@
+//! `fama check`: is a data folder what its entries make?
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fama_node::config::Config;
+use fama_node::inbox::check::{Report, check};
+use fama_node::store::Store;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::progress;
+use crate::terminal::{Table, Terminal};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
+Example, with the node stopped:
+  fama check --config demo/alpha.example/node.toml
+  fama check --config demo/alpha.example/node.toml --repair
+
+Reads every entry, checks every signature, folds all of it anew into a folder beside the data, and
+compares: tree, state, indexes, signed heads, notes. That takes as much disk as the data once more.
+Exit codes: 0 all is as the entries make it (or was repaired), 1 it is not.";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The node's configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Put the rebuilt data in the place of the damaged, which is kept beside it; peers bring what is missing
+    #[arg(long)]
+    repair: bool,
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let config = Config::load(&args.config)?;
+    let data = &config.data_dir;
+    if !data.join("CURRENT").exists() {
+        return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
+    }
+    let beside = Beside::new(data, "rebuilt")?;
+    let report = rebuild(&config, &beside.0)?;
+    if report.findings.is_empty() {
+        return terminal.answer(&json!({"ok": true, "report": shown(&report)}), table(&report));
+    }
+    for finding in &report.findings {
+        let log = finding.log.as_ref().map_or_else(String::new, |log| format!("{log}: "));
+        terminal.say(format!("{log}{} ({})", finding.what, finding.code));
+    }
+    if args.repair {
+        let kept = replace(data, &beside)?;
+        let people = format!(
+            "repaired; the damaged data is kept in {}; start the node: peers bring what is missing",
+            kept.display()
+        );
+        return terminal.answer(&json!({"ok": true, "kept": kept, "report": shown(&report)}), people);
+    }
+    let message = format!("{} is not what its entries make: {} findings", data.display(), report.findings.len());
+    let mut failure = Failure::new("damaged", message).hint("the same with --repair; keep a copy of the folder");
+    failure.achieved = Some(("report", shown(&report)));
+    Err(failure)
+}
+
+fn rebuild(config: &Config, beside: &Path) -> Result<Report, Failure> {
+    let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
+    let original = Store::open_unchecked(&config.data_dir, &config.manifest).map_err(store)?;
+    let rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
+    let bar = progress::bar(0, "checking");
+    let report = check(&original, &rebuilt, &config.manifest, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    report.map_err(|error| Failure::new(error.code(), error))
+}
+
+/// A new folder beside the data, gone when dropped unless it took the data's place.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn new(data: &Path, word: &str) -> Result<Self, Failure> {
+        let path = sibling(data, word);
+        if path.exists() {
+            let failure = Failure::new("file_exists", format!("{} is there", path.display()));
+            return Err(failure.hint("an earlier check left it behind: remove it"));
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // What cannot be removed is named by the next check.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn sibling(data: &Path, word: &str) -> PathBuf {
+    let mut name = data.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(format!(".{word}"));
+    data.with_file_name(name)
+}
+
+/// Renames twice; a crash between leaves both folders under names that say what they are.
+fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
+    let system = |error: std::io::Error| Failure::new("file", format!("{}: {error}", data.display()));
+    let kept = (1..).map(|n| sibling(data, &format!("damaged-{n}"))).find(|path| !path.exists());
+    let kept = kept.ok_or_else(|| Failure::new("file_exists", "no name is left for the damaged data"))?;
+    fs::rename(data, &kept).map_err(system)?;
+    fs::rename(&beside.0, data).map_err(system)?;
+    if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(system)?;
+    }
+    Ok(kept)
+}
+
+fn shown(report: &Report) -> Value {
+    let logs: Vec<Value> =
+        report.logs.iter().map(|(log, size)| json!({"log": log.to_string(), "entries": size})).collect();
+    let finding = |finding: &fama_node::inbox::check::Finding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
+    let findings: Vec<Value> = report.findings.iter().map(finding).collect();
+    json!({"logs": logs, "findings": findings})
+}
+
+fn table(report: &Report) -> Table {
+    let mut lines =
+        vec![("checked", "every entry, signature, tree, state root, row and index: all as it should be".to_owned())];
+    lines.extend(report.logs.iter().map(|(log, size)| ("log", format!("{log}: {size} entries"))));
+    Table(lines)
+}
