@@ -40,6 +40,25 @@ pub(crate) struct Running {
     task: JoinHandle<Result<(), NodeError>>,
 }
 
+impl Drop for Net {
+    /// Stops what still runs: a database must be closed before the process ends.
+    fn drop(&mut self) {
+        let running: Vec<Running> = self.nodes.iter_mut().filter_map(Option::take).collect();
+        if running.is_empty() {
+            return;
+        }
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for Running { stop, task, .. } in running {
+                    // A node that ended by itself has told the test already.
+                    let _ = stop.send(());
+                    let _ = task.await;
+                }
+            });
+        });
+    }
+}
+
 /// Ports free for TCP and UDP at this moment, all different.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
