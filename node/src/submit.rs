@@ -152,11 +152,7 @@ impl Submitter {
         if self.own.as_ref() != Some(&routed.log) {
             return Ok(());
         }
-        match &routed.submission.signed.event.action {
-            Action::Register { .. } => self.admission.registration(origin, routed.submission.invite.as_deref()),
-            Action::Attest { issuer, .. } | Action::Retract { issuer, .. } => self.admission.identity(issuer.0),
-            _ => Ok(()),
-        }
+        self.admission.submission(origin, &routed.submission)
     }
 
     /// Appends to the own log; looks again where only the sponsors' logs are missing.
