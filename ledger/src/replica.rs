@@ -116,6 +116,12 @@ pub enum Output<P> {
         /// It.
         signed: SignedCheckpoint,
     },
+    /// Keep a head that its owner signed on another branch, durably: with the copy and the owner's other heads
+    /// it proves the equivocation, and [`Replica::equivocated`] tells of it after a restart.
+    KeepConflicting {
+        /// It.
+        signed: SignedCheckpoint,
+    },
     /// Keep an operator's newest cosignature and the log's certified size.
     KeepCosigned {
         /// The log.
@@ -249,12 +255,15 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         copy.cosigned = cosigned.into_iter().map(|one| (one.cosignature.operator.clone(), (one, false))).collect();
         let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
         copy.here = here;
-        let mut out = Vec::new();
-        if self.conflicts_newest(log, roots)? {
-            out.extend(self.set_fault(log, Fault::Equivocation));
-        }
+        let mut out: Vec<_> = self.conflicting_newest(log, roots)?.map(|one| self.equivocated(one)).unwrap_or_default();
         out.extend(self.certify(log, roots)?);
         Ok(out)
+    }
+
+    /// The owner signed this head and others of which none extends the other: from now on, for good.
+    pub fn equivocated(&mut self, signed: SignedCheckpoint) -> Vec<Output<P>> {
+        let fault = self.set_fault(&log_of(&signed), Fault::Equivocation);
+        fault.map_or_else(Vec::new, |fault| Vec::from([Output::KeepConflicting { signed }, fault]))
     }
 
     /// The operator that this node is.
@@ -395,8 +404,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             return Ok(out);
         }
         if self.conflicts(&log, &head, roots)? {
-            out.extend(self.set_fault(&log, Fault::Equivocation));
-            return Ok(out);
+            return Ok(self.equivocated(signed));
         }
         self.has(&log, head.size);
         let Some(copy) = self.logs.get_mut(&log) else { return Ok(out) };
@@ -484,12 +492,12 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     fn certify<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
         let Some(copy) = self.logs.get(log) else { return Ok(Vec::new()) };
         let open: Vec<_> =
-            copy.cosigned.iter().filter(|(_, (_, on))| !on).map(|(o, (c, _))| (o.clone(), c.head())).collect();
+            copy.cosigned.iter().filter(|(_, (_, on))| !on).map(|(o, (c, _))| (o.clone(), c.signed.clone())).collect();
         let mut out = Vec::new();
-        for (operator, head) in open {
-            match self.on_branch(log, &head, roots)? {
+        for (operator, signed) in open {
+            match self.on_branch(log, &signed.checkpoint().head, roots)? {
                 None => {}
-                Some(false) => out.extend(self.set_fault(log, Fault::Equivocation)),
+                Some(false) => out.extend(self.equivocated(signed)),
                 Some(true) => {
                     if let Some((_, on)) = self.logs.get_mut(log).and_then(|copy| copy.cosigned.get_mut(&operator)) {
                         *on = true;
@@ -526,19 +534,17 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         if copy.recent.len() > RECENT_HEADS_MAX {
             copy.recent.pop_first();
         }
-        let newest = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
-        let mut out = Vec::new();
-        if newest.is_some_and(|newest| newest.size <= head.size) && self.conflicts_newest(log, roots)? {
-            out.extend(self.set_fault(log, Fault::Equivocation));
-        }
+        let mut out: Vec<_> = self.conflicting_newest(log, roots)?.map(|one| self.equivocated(one)).unwrap_or_default();
         out.extend(self.certify(log, roots)?);
         out.extend(self.work(now));
         Ok(out)
     }
 
-    fn conflicts_newest<R: Roots>(&self, log: &LogId, roots: &R) -> Result<bool, R::Error> {
-        let Some(newest) = self.newest(log).map(|signed| signed.checkpoint().head) else { return Ok(false) };
-        Ok(!self.on_branch(log, &newest, roots)?.unwrap_or(true))
+    /// The owner's largest known head, if this copy reaches it and is on another branch.
+    fn conflicting_newest<R: Roots>(&self, log: &LogId, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
+        let Some(newest) = self.newest(log) else { return Ok(None) };
+        let on_branch = self.on_branch(log, &newest.checkpoint().head, roots)?.unwrap_or(true);
+        Ok((!on_branch).then(|| newest.clone()))
     }
 
     /// The own log grew to a head that is durable and signed.

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fama_ledger::event::Action;
 use libp2p::PeerId;
 
-use crate::network::wire::Refusal;
+use crate::network::wire::{Refusal, Submission};
 
 /// The window of registration rates.
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -37,7 +38,7 @@ pub struct Admission {
     strangers: Windows<PeerId>,
     /// Operators that pass on.
     forwarders: Windows<PeerId>,
-    /// Apart from the others: their ids cost nothing to invent.
+    /// Identities by the hash of the key that signs. Apart from the others: keys cost nothing to invent.
     identities: Windows<[u8; 32]>,
 }
 
@@ -62,11 +63,22 @@ impl Admission {
         Self { registrations_per_hour, invites, blocks, strangers, forwarders, identities }
     }
 
-    /// Whether a registration from there is taken now; counts it.
+    /// Whether a submission from there is taken now; counts it. Its signature was verified.
     ///
     /// # Errors
     /// `rate` with the seconds until the window ends.
-    pub fn registration(&self, origin: &Origin, invite: Option<&str>) -> Result<(), Refusal> {
+    pub fn submission(&self, origin: &Origin, submission: &Submission) -> Result<(), Refusal> {
+        match submission.signed.event.action {
+            Action::Register { .. } => self.registration(origin, submission.invite.as_deref()),
+            // By the key: else a stranger's events would use up the rate of the issuer that they name.
+            Action::Attest { .. } | Action::Retract { .. } => {
+                self.identities.count(submission.signed.signer.hash().0, IDENTITY_EVENTS_PER_MINUTE)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn registration(&self, origin: &Origin, invite: Option<&str>) -> Result<(), Refusal> {
         if invite.is_some_and(|invite| self.invites.contains(invite)) {
             return Ok(());
         }
@@ -78,14 +90,6 @@ impl Admission {
             Some(None) => Ok(()),
             None => self.strangers.count(origin.peer, self.registrations_per_hour),
         }
-    }
-
-    /// Whether another attestation or retraction of an identity is taken now; counts it.
-    ///
-    /// # Errors
-    /// `rate` with the seconds until the window ends.
-    pub fn identity(&self, identity: [u8; 32]) -> Result<(), Refusal> {
-        self.identities.count(identity, IDENTITY_EVENTS_PER_MINUTE)
     }
 }
 
@@ -145,6 +149,33 @@ fn block(address: IpAddr) -> Option<[u8; 6]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fama_ledger::entry::SignedEvent;
+    use fama_ledger::event::{Event, Nonce};
+    use fama_ledger::id::{EventId, FederationId};
+    use fama_ledger::key::Curve;
+    use fama_ledger::secret::SecretKey;
+    use fama_ledger::time::Millis;
+
+    fn attestation(issuer: u8, seed: u8) -> Submission {
+        let key = SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
+        let (home, issuer, subject) = ("alpha.example".parse().unwrap(), EventId([issuer; 32]), EventId([0; 32]));
+        let action = Action::Attest { home, issuer, subject, delta: 1, context: None, note: None };
+        let event = Event { federation: FederationId([1; 32]), action, created: Millis(0), nonce: Nonce([0; 8]) };
+        let signature = key.sign(event.text().as_bytes());
+        let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
+        Submission { signed, note: None, invite: None }
+    }
+
+    /// Events were counted by the issuer that they name, so that anybody could use up a service's rate.
+    #[test]
+    fn nobody_uses_up_the_rate_of_another() {
+        let admission = Admission::new(1, []);
+        let from = Origin { peer: PeerId::random(), address: None, forwarded: false };
+        let (stranger, service) = (attestation(7, 1), attestation(7, 2));
+        let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
+        assert_eq!(refused.unwrap().code, "rate");
+        assert!(admission.submission(&from, &service).is_ok());
+    }
 
     #[test]
     fn registrations_are_counted_per_block() {
@@ -160,7 +191,7 @@ mod tests {
         for i in 0..=SOURCES_MAX {
             let mut invented = [0; 32];
             invented[..8].copy_from_slice(&i.to_be_bytes());
-            assert!(admission.identity(invented).is_ok());
+            assert!(admission.identities.count(invented, IDENTITY_EVENTS_PER_MINUTE).is_ok());
         }
         assert!(!taken("203.0.113.9"), "invented identities clear nobody's count");
         assert!(admission.identities.open.lock().unwrap().len() <= SOURCES_MAX, "memory is bounded");

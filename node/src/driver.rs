@@ -226,10 +226,11 @@ impl Driver {
             },
             Gossip::Head { log, signed, first, entries } => {
                 let Ok(signed) = signed.verify(manifest, &log) else { return Verdict::Reject };
-                // Its entries are worth a check only where they are news.
+                // Its entries are worth a check only where they are news; what was not checked is not passed on.
                 let held = self.shared.health.read().logs.get(&log).map_or(0, |held| held.size);
                 if signed.checkpoint().head.size <= held {
-                    return self.offer(Input::Head { peer, signed, range: None });
+                    let verdict = self.offer(Input::Head { peer, signed, range: None });
+                    return if entries.is_empty() { verdict } else { Verdict::Ignore };
                 }
                 let range = match entries.is_empty() {
                     true => None,

@@ -191,7 +191,9 @@ impl Inbox {
         let cosigned = view.cosigned(log)?;
         let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
         self.copies.insert(log.clone(), Copy { tree, maps });
-        let outputs = self.replica.restore(log, head, newest, cosigned, &StoredRoots(&store))?;
+        let mut outputs = self.replica.restore(log, head, newest, cosigned, &StoredRoots(&store))?;
+        let conflicting = view.conflicting(log)?.and_then(|signed| signed.verify(&self.shared.manifest, log).ok());
+        outputs.extend(conflicting.map(|signed| self.replica.equivocated(signed)).unwrap_or_default());
         self.perform(outputs)
     }
 
@@ -338,6 +340,9 @@ impl Inbox {
             Output::Fetch { peer, log, from, head } => self.command(Command::Fetch { peer, log, from, head }),
             Output::KeepNewest { signed } => {
                 self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
+            }
+            Output::KeepConflicting { signed } => {
+                self.shared.store.put_conflicting(&log_of(&signed), &SignedHead::of(&signed))?;
             }
             Output::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);

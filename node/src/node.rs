@@ -1,6 +1,7 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use fama_ledger::join::Ranking;
 use fama_ledger::manifest::Manifest;
@@ -20,6 +21,8 @@ use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
 use crate::store::{Store, StoreError};
 use crate::submit::Submitter;
 
+/// How long a stopping node waits for requests that still read its database.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many network events may wait.
 const EVENTS_MAX: usize = 256;
 
@@ -124,9 +127,21 @@ pub async fn run(
     for server in servers {
         let _ = server.await;
     }
+    closed(shared).await;
     match ended {
         Ok(Ok(ended)) => Ok(ended?),
         _ => Err(NodeError::Fatal(Fatal::Internal("the inbox panicked"))),
+    }
+}
+
+/// Waits until nobody uses the database any more, so that its folder is free when the node has stopped.
+/// Requests on their way when the node was told to stop still hold it, none for long.
+async fn closed(shared: Shared) {
+    let store = Arc::downgrade(&shared.store);
+    drop(shared);
+    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+    while store.strong_count() > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

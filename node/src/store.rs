@@ -16,6 +16,7 @@
 //! notes    note hash                                          NoteAnswer
 //! wanted   note hash                                          empty: an entry names it, its text is not here
 //! heads    log8                                               SignedHead: the owner's largest
+//!          log8 0x00                                          SignedHead: one on another branch, if there is one
 //!          log8 operator                                      CosignedHead: that operator's newest
 //! ```
 //!

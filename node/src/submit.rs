@@ -11,6 +11,7 @@ use fama_ledger::log::{self, Prover};
 use fama_ledger::manifest::{LogId, Operator};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
+use fama_ledger::rows::Status;
 use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -152,11 +153,7 @@ impl Submitter {
         if self.own.as_ref() != Some(&routed.log) {
             return Ok(());
         }
-        match &routed.submission.signed.event.action {
-            Action::Register { .. } => self.admission.registration(origin, routed.submission.invite.as_deref()),
-            Action::Attest { issuer, .. } | Action::Retract { issuer, .. } => self.admission.identity(issuer.0),
-            _ => Ok(()),
-        }
+        self.admission.submission(origin, &routed.submission)
     }
 
     /// Appends to the own log; looks again where only the sponsors' logs are missing.
@@ -252,19 +249,22 @@ impl Submitter {
         let mut results = Vec::with_capacity(group.len());
         let submissions = group.iter().map(|routed| routed.submission.clone()).collect();
         let answers = self.send(&log.operator, SubmitRequest { forwarded: true, submissions }, HOME_TIMEOUT).await;
-        let Some(answers) = answers.filter(|answers| answers.len() == group.len()) else {
-            for routed in group {
-                let refusal = Refusal {
-                    code: "home_unreachable".into(),
-                    message: format!("the operator of {log} does not answer"),
-                    retry_after: Some(10),
-                };
-                let claimed = self.claim(routed).await;
-                results.push(claimed.unwrap_or(SubmitResult::Refused(refusal)));
-            }
-            return results;
-        };
-        answers
+        let unreachable = SubmitResult::Refused(Refusal {
+            code: "home_unreachable".into(),
+            message: format!("the operator of {log} does not answer"),
+            retry_after: Some(10),
+        });
+        let answers = answers.filter(|answers| answers.len() == group.len());
+        let silent = answers.is_none();
+        let answers = answers.unwrap_or_else(|| vec![unreachable; group.len()]);
+        for (routed, answer) in group.into_iter().zip(answers) {
+            let claimed = match answer {
+                SubmitResult::Refused(_) if silent || self.is_open(&routed) => self.claim(routed).await,
+                _ => None,
+            };
+            results.push(claimed.unwrap_or(answer));
+        }
+        results
     }
 
     async fn send(&self, operator: &Domain, request: SubmitRequest, most: Duration) -> Option<Vec<SubmitResult>> {
@@ -281,7 +281,16 @@ impl Submitter {
         }
     }
 
-    /// A revocation whose home is silent goes into another operator's log, if it fits the chain held here.
+    /// Whether the home's log, as far as it is held here, gives no reason to refuse a revocation: the key is
+    /// the current one and not revoked there.
+    fn is_open(&self, routed: &Routed) -> bool {
+        let Action::Revoke { identity, version, .. } = &routed.submission.signed.event.action else { return false };
+        let view = self.shared.store.view();
+        let found = Join::new(&self.shared.manifest, &view).identity(*identity).ok().flatten();
+        found.is_some_and(|found| found.identity.version == *version && found.identity.status == Status::Active)
+    }
+
+    /// A revocation that its home did not take goes into another operator's log, if it fits the chain held here.
     async fn claim(self: &Arc<Self>, routed: Routed) -> Option<SubmitResult> {
         let Action::Revoke { home, identity, version, key, .. } = &routed.submission.signed.event.action else {
             return None;

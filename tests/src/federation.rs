@@ -83,6 +83,11 @@ impl Net {
 
     /// One operator for each port: equal ports, equal federation.
     pub(crate) fn at(ports: Vec<u16>) -> Self {
+        let policy = Policy { batch_ms: 20, ..Policy::recommended(ports.len()) };
+        Self::with(ports, policy)
+    }
+
+    fn with(ports: Vec<u16>, policy: Policy) -> Self {
         let n = u8::try_from(ports.len()).unwrap();
         let operators = (0..n).map(|i| Operator {
             name: domain(DOMAINS[usize::from(i)]),
@@ -91,7 +96,6 @@ impl Net {
             generation: 1,
             addresses: addresses(ports[usize::from(i)]),
         });
-        let policy = Policy { batch_ms: 20, ..Policy::recommended(n.into()) };
         let text = Genesis { name: "test".into(), policy, operators: operators.collect() }.text().unwrap();
         let signatures = (0..n).map(|i| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap()));
         let note = SignedNote { signatures: signatures.collect(), text };
@@ -103,11 +107,15 @@ impl Net {
     /// `n` operators, all running.
     pub(crate) async fn running(n: u8) -> Self {
         let mut net = Self::new(n);
-        for i in 0..usize::from(n) {
-            net.start(i).await;
-        }
-        net.wait("all nodes hear the others", |status| status["fresh"] == true && status["waiting"].is_null()).await;
+        net.start_all().await;
         net
+    }
+
+    async fn start_all(&mut self) {
+        for i in 0..self.nodes.len() {
+            self.start(i).await;
+        }
+        self.wait("all nodes hear the others", |status| status["fresh"] == true && status["waiting"].is_null()).await;
     }
 
     pub(crate) fn data(&self, i: usize) -> PathBuf {
@@ -273,8 +281,22 @@ impl Net {
     }
 
     pub(crate) fn revoke(&self, home: usize, identity: EventId, key: &SecretKey) -> Submission {
+        self.revoke_version(home, (identity, 1), key)
+    }
+
+    fn revoke_version(&self, home: usize, (identity, version): (EventId, u32), key: &SecretKey) -> Submission {
         let (home, reason) = (domain(DOMAINS[home]), RevokeReason::KeyCompromised);
-        signed(self.event(Action::Revoke { home, identity, version: 1, key: key.public(), reason }), key)
+        signed(self.event(Action::Revoke { home, identity, version, key: key.public(), reason }), key)
+    }
+
+    /// To `version`, from the first key, which committed to none, to the second.
+    fn rotate(&self, home: usize, (identity, version): (EventId, u32), keys: &[SecretKey]) -> Submission {
+        let home = domain(DOMAINS[home]);
+        let event = self.event(Action::Rotate { home, identity, version, key: keys[1].public(), next: None });
+        let countersignature = Some(keys[1].sign(event.text().as_bytes()));
+        let mut submission = signed(event, &keys[0]);
+        submission.signed.countersignature = countersignature;
+        submission
     }
 }
 
@@ -402,6 +424,36 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
             if logs == 2 { Ok(()) } else { Err(event.to_string()) }
         })
         .await;
+    });
+}
+
+/// Only a home that did not answer was gone round: one that answered with a refusal, such as a full one,
+/// kept a stolen key in force.
+#[test]
+fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
+    multi(async {
+        let policy = Policy { batch_ms: 20, daily_bytes: 6_000, ..Policy::recommended(4) };
+        let mut net = Net::with(free_ports(4), policy);
+        net.start_all().await;
+        let keys: Vec<SecretKey> = (20..40).map(secret).collect();
+        let (agent, registration) = net.register(0, "full-home", &keys[0]);
+        net.accepted(0, registration).await;
+        let mut version = 1;
+        while let SubmitResult::Accepted(_) =
+            net.submit(0, net.rotate(0, (agent, version + 1), &keys[version as usize - 1..][..2])).await
+        {
+            version += 1;
+        }
+        net.settled().await;
+        let revocation = net.revoke_version(0, (agent, version), &keys[version as usize - 1]);
+        assert_eq!(net.refused(0, revocation.clone()).await, "daily_bytes");
+        let receipt = net.accepted(1, revocation.clone()).await;
+        assert_eq!(receipt.log.operator.as_str(), "beta.example");
+        net.shows("full-home@alpha.example", |profile| profile["key_status"]["is_revoked"] == true).await;
+        let receipt = net.accepted(2, revocation).await;
+        assert_eq!(receipt.log.operator.as_str(), "gamma.example", "a claim elsewhere does not count");
+        let moot = net.revoke_version(0, (agent, 1), &keys[0]);
+        assert_eq!(net.refused(1, moot).await, "daily_bytes", "the owner has rotated past it");
     });
 }
 

@@ -191,7 +191,7 @@ impl Net {
                 }
                 Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
                 Output::Cosign { signed } => self.cosign(at, signed),
-                Output::KeepNewest { .. } | Output::KeepCosigned { .. } => {}
+                Output::KeepNewest { .. } | Output::KeepConflicting { .. } | Output::KeepCosigned { .. } => {}
             }
         }
     }
@@ -518,8 +518,10 @@ fn invalid_entries_end_cosigning_and_fetching() {
     assert_eq!(out, [Output::Faulted { log: log(3), fault: Fault::Invalid }]);
     let out = replica.checkpoint(sign(&manifest, 3, owner.grow(&leaves(3, 5, 5))), 2, &disk).unwrap();
     assert_eq!(fetches(&out), []);
-    let out = replica.checkpoint(sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 10))), 2, &disk).unwrap();
-    assert_eq!(out, [Output::Faulted { log: log(3), fault: Fault::Equivocation }], "worse than invalid");
+    let signed = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 10)));
+    let out = replica.checkpoint(signed.clone(), 2, &disk).unwrap();
+    let faulted = Output::Faulted { log: log(3), fault: Fault::Equivocation };
+    assert_eq!(out, [Output::KeepConflicting { signed }, faulted], "worse than invalid");
 }
 
 #[test]
@@ -670,5 +672,6 @@ fn a_restored_replica_knows_what_was_certified_and_notices_what_conflicts() {
     };
     assert_eq!(restore(&signed), (5, vec![Output::Certified { log: log(3), size: 5 }]));
     let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
-    assert_eq!(restore(&other).1[0], Output::Faulted { log: log(3), fault: Fault::Equivocation });
+    let faulted = Output::Faulted { log: log(3), fault: Fault::Equivocation };
+    assert_eq!(restore(&other).1[..2], [Output::KeepConflicting { signed: other }, faulted]);
 }

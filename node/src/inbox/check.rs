@@ -224,6 +224,9 @@ impl Checker<'_> {
                 Err(error) => self.find("signature", format!("the owner's head at {}: {error}", signed.head.size)),
             }
         }
+        if let Some(signed) = view.conflicting(&log)?.filter(|signed| signed.verify(self.manifest, &log).is_ok()) {
+            self.rebuilt.put_conflicting(&log, &signed)?;
+        }
         let certified = view.log(&log)?.map_or(0, |record| record.certified).min(self.copy.tree.size());
         for one in view.cosigned(&log)? {
             let (operator, size) = (&one.cosignature.operator, one.signed.head.size);

@@ -312,6 +312,25 @@ fn a_batch_that_a_crash_left_unsigned_is_signed_at_the_start() {
     assert_eq!(owner.inbox.shared.store.view().newest(&log_id(0)).unwrap(), Some(SignedHead::of(&head)));
 }
 
+/// A node that had seen two branches forgot it at the next start and cosigned again: the second head was
+/// kept nowhere.
+#[test]
+fn an_equivocation_is_known_after_a_restart() {
+    let (owner, mut other) = (owner(), Node::new(1));
+    let head = owner.head(0);
+    other.open_gate();
+    other.told_of(head.clone(), Some(owner.range(0, 0, head.checkpoint().head)));
+    let elsewhere = Head { size: 4, root: TreeRoot([7; 32]) };
+    let checkpoint = Checkpoint { origin: manifest().origin(&log_id(0)), head: elsewhere };
+    other.told_of(SignedCheckpoint::sign(checkpoint, &signing(0)), None);
+    assert_eq!(other.inbox.replica.fault(&log_id(0)), Some(Fault::Equivocation));
+    let other = other.restart();
+    assert_eq!(other.inbox.replica.fault(&log_id(0)), Some(Fault::Equivocation));
+    let view = other.inbox.shared.store.view();
+    assert_eq!(view.conflicting(&log_id(0)).unwrap().map(|signed| signed.head), Some(elsewhere));
+    assert_eq!(view.cosigned(&log_id(0)).unwrap().len(), 1, "what it had cosigned before stands beside it");
+}
+
 #[test]
 fn an_event_twice_in_one_batch_is_one_entry() {
     let mut node = owner();

@@ -104,6 +104,11 @@ pub(super) fn touched(identity: &IdentityId, touch: Touch) -> Vec<u8> {
     [[kind].as_slice(), &identity.0].concat()
 }
 
+/// No domain begins with a zero byte.
+pub(super) fn conflicting(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[0]].concat()
+}
+
 pub(super) fn cosigned(log: &LogId, operator: &Domain) -> Vec<u8> {
     [log8(log).as_slice(), operator.as_str().as_bytes()].concat()
 }

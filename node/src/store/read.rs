@@ -311,14 +311,22 @@ impl<'a> View<'a> {
         self.value(Family::Heads, &log8(log), RECORD_BYTES_MAX)
     }
 
+    /// A head that the owner signed on another branch than this copy or its other heads.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn conflicting(&self, log: &LogId) -> Result<Option<SignedHead>, StoreError> {
+        self.value(Family::Heads, &keys::conflicting(log), RECORD_BYTES_MAX)
+    }
+
     /// Every operator's newest cosigned head of `log`, in the operators' order.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn cosigned(&self, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
         let (mut found, prefix) = (Vec::new(), log8(log));
-        // The log's own key holds the owner's head.
-        let from = Some([prefix.as_slice(), &[0]].concat());
+        // The log's own key and the one behind it hold heads of the owner's.
+        let from = Some([prefix.as_slice(), &[1]].concat());
         self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |_, value| {
             found.push(self.decode(Family::Heads, value, RECORD_BYTES_MAX)?);
             Ok(ControlFlow::Continue(()))

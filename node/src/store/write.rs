@@ -39,6 +39,16 @@ impl Store {
         self.write(batch, false)
     }
 
+    /// Keeps a head that proves that its owner signed two branches. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_conflicting(&self, log: &LogId, signed: &SignedHead) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        self.put(&mut batch, Family::Heads, &keys::conflicting(log), signed);
+        self.write(batch, true)
+    }
+
     /// Keeps an operator's newest cosigned head and the log's certified size; synced if `durable`,
     /// which one's own cosignature must be before it leaves.
     ///
