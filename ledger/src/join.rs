@@ -18,7 +18,7 @@ use crate::rows::{
 };
 use crate::time::{Day, Millis};
 
-/// Most rows of one kind that a single read collects; tallies of one subject, versions of one identity.
+/// Most rows of one kind that a single read collects: versions of one identity, days of one provider and subject.
 const COLLECT_MAX: usize = 1 << 20;
 
 /// Sorted, disjoint sets of a provider's numbers.
@@ -322,15 +322,29 @@ impl<'a, S: Rows> Join<'a, S> {
     /// [`RowError`].
     pub fn karma_by_provider(&self, subject: IdentityId) -> Read<S, Vec<(IdentityId, Karma)>> {
         let mut found = Vec::new();
-        for (_, map) in &self.homes {
-            for (rest, tally) in rows::collect::<Tally, S>(self.rows, *map, &prefix::<Tally>(&subject), COLLECT_MAX)? {
-                let provider = <[u8; 32]>::try_from(rest).map_err(|_| RowError::Broken(CodecError::Malformed))?;
-                let provider = crate::id::EventId(provider);
-                found.push((provider, self.counted(*map, subject, provider, &tally)?));
-            }
-        }
+        self.each_tally(subject, |provider, karma| found.push((provider, karma)))?;
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// Shows what of each provider's karma for a subject counts, home by home; keeps none of it.
+    fn each_tally(&self, subject: IdentityId, mut each: impl FnMut(IdentityId, Karma)) -> Read<S, ()> {
+        let start = prefix::<Tally>(&subject);
+        for (_, map) in &self.homes {
+            let mut result = Ok(());
+            let scanned = self.rows.scan(*map, &start, &mut |key, value| {
+                let provider = key.get(start.len()..).and_then(|rest| rest.try_into().ok()).map(crate::id::EventId);
+                result = provider.ok_or(RowError::Broken(CodecError::Malformed)).and_then(|provider| {
+                    let tally = rows::decode_row::<Tally, S::Error>(value)?;
+                    each(provider, self.counted(*map, subject, provider, &tally)?);
+                    Ok(())
+                });
+                if result.is_err() { core::ops::ControlFlow::Break(()) } else { core::ops::ControlFlow::Continue(()) }
+            });
+            scanned.map_err(RowError::Storage)?;
+            result?;
+        }
+        Ok(())
     }
 
     /// A subject's karma.
@@ -338,8 +352,9 @@ impl<'a, S: Rows> Join<'a, S> {
     /// # Errors
     /// [`RowError`].
     pub fn karma(&self, subject: IdentityId) -> Read<S, Karma> {
-        let each = self.karma_by_provider(subject)?;
-        Ok(each.into_iter().fold(Karma::default(), |all, (_, one)| all.plus(one)))
+        let mut all = Karma::default();
+        self.each_tally(subject, |_, one| all = all.plus(one))?;
+        Ok(all)
     }
 
     fn counted(&self, map: MapId, subject: IdentityId, provider: IdentityId, tally: &Tally) -> Read<S, Karma> {

@@ -34,11 +34,9 @@ pub(super) async fn profile(
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<view::Profile>, ApiError> {
-    if Params::new(query, &["final"])?.flag("final")? {
-        let read = move || read(&app, &x, true);
-        return Ok(Json(tokio::task::spawn_blocking(read).await??));
-    }
-    read(&app, &x, false).map(Json)
+    let only_final = Params::new(query, &["final"])?.flag("final")?;
+    // A popular subject has hundreds of providers, each with its sponsors: too much for a worker of the listener.
+    Ok(Json(tokio::task::spawn_blocking(move || read(&app, &x, only_final)).await??))
 }
 
 fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError> {
