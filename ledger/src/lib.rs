@@ -15,6 +15,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod codec;
 pub mod entry;
+pub mod equivocation;
 pub mod event;
 pub mod fold;
 pub mod id;
