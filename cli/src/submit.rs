@@ -426,7 +426,7 @@ mod tests {
     async fn nobody_there() {
         let world = World::new(1);
         assert_eq!(parse("nonsense").err().unwrap().code, "bad_address");
-        let submission = Submission { signed: world.submission(), note: None, invite: None };
+        let submission = Submission { signed: world.submission(), note: None, invite: None, recovered: None };
         for addresses in [vec!["/ip4/127.0.0.1/tcp/1".to_owned()], vec![]] {
             let failure = hand_in(&world.manifest, &addresses, &submission).await.err().unwrap();
             assert_eq!(failure.code, "unreachable");

@@ -22,6 +22,8 @@ pub const REF_BYTES_MAX: usize = 512;
 pub const ENTRY_BYTES_MAX: usize = 4_096;
 /// Most entries of a batch, its state entry not counted.
 pub const BATCH_ENTRIES_MAX: usize = 4_096;
+/// Most versions of a manifest, the genesis included.
+pub const VERSIONS_MAX: usize = 1_000;
 /// Most operators of a manifest.
 pub const OPERATORS_MAX: usize = 64;
 /// Most addresses of one operator.

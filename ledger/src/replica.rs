@@ -472,6 +472,44 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         })
     }
 
+    /// As [`Replica::wants_cosigned`], where it is not known yet with which of its node keys `operator` cosigned.
+    #[must_use]
+    pub fn wants_cosigned_of(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
+        let known = |by: &LogId| Some(self.logs.get(log)?.cosigned.get(by)?.0.head());
+        let mut generations = self.manifest.generations(operator).map(|(by, _)| by);
+        !self.manifest.generations(operator).any(|(by, _)| known(by) == Some(*head))
+            && generations.any(|by| self.wants_cosigned(log, by, head))
+    }
+
+    /// The owner's largest known head that this copy has.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn signed_on_branch<R: Roots>(&self, log: &LogId, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(None) };
+        let mut best: Option<&SignedCheckpoint> = None;
+        for signed in copy.here.iter().chain(copy.signed()) {
+            let head = signed.checkpoint().head;
+            let larger = best.is_none_or(|best| best.checkpoint().head.size < head.size);
+            if larger && self.on_branch(log, &head, roots)? == Some(true) {
+                best = Some(signed);
+            }
+        }
+        Ok(best.cloned())
+    }
+
+    /// Whether the log ends, by a manifest that is held.
+    #[must_use]
+    pub fn ends(&self, log: &LogId) -> bool {
+        self.logs.get(log).is_some_and(|copy| copy.end.is_some())
+    }
+
+    /// Whether enough operators answered since the start.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.gate.is_open()
+    }
+
     /// A connection opened; `operator` if the peer's key is an operator's.
     pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<Output<P>> {
         let (sizes, failed) = (BTreeMap::new(), BTreeMap::new());
@@ -636,6 +674,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         for (by, signed) in open {
             match self.on_branch(log, &signed.checkpoint().head, roots)? {
                 None => {}
+                Some(false) if self.logs.get(log).is_some_and(|copy| copy.end.is_some()) => {}
                 Some(false) => out.extend(self.equivocated(signed, roots)?),
                 Some(true) => {
                     if let Some((_, on)) = self.logs.get_mut(log).and_then(|copy| copy.cosigned.get_mut(&by)) {

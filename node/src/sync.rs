@@ -16,10 +16,12 @@ const READ_ENTRIES: usize = 1_024;
 pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16], now: Millis) -> Result<Frontier, StoreError> {
     let of = |log: LogId| -> Result<LogFrontier, StoreError> {
         let size = view.log(&log)?.map_or(0, |record| record.state.size);
-        Ok(LogFrontier { size, newest: view.newest(&log)?, cosigned: view.cosigned(&log)?, log })
+        let (newest, cosigned, equivocation) = (view.newest(&log)?, view.cosigned(&log)?, view.equivocation(&log)?);
+        Ok(LogFrontier { size, newest, cosigned, equivocation, log })
     };
-    let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
-    Ok(Frontier { time: now, session, logs })
+    let logs = manifest.logs().keys().map(|log| of(log.clone())).collect::<Result<_, _>>()?;
+    let held = view.store().pending().unwrap_or_else(|| view.store().manifest());
+    Ok(Frontier { time: now, session, manifest: held.version(), logs })
 }
 
 /// The answer to a request; `now` by this node's wall clock.
@@ -35,7 +37,7 @@ pub fn answer(
 ) -> Result<SyncResponse, StoreError> {
     Ok(match request {
         SyncRequest::Frontier(_) => SyncResponse::Frontier(frontier(view, manifest, session, now)?),
-        SyncRequest::Manifest => SyncResponse::Manifest(manifest.note().to_string()),
+        SyncRequest::Manifests { from } => SyncResponse::Manifests(manifests(view, *from)),
         SyncRequest::Entries { log, from, head } => match range(view, manifest, log, *from, *head)? {
             Ok(range) => SyncResponse::Entries(range),
             Err(refusal) => SyncResponse::Refused(refusal),
@@ -52,6 +54,18 @@ pub fn answer(
     })
 }
 
+fn manifests(view: &View<'_>, from: u32) -> Vec<String> {
+    let (store, mut found) = (view.store(), Vec::new());
+    let held = store.pending().unwrap_or_else(|| store.manifest());
+    for version in from..=held.version() {
+        found.extend(held.at(version).map(|manifest| manifest.note().to_string()));
+        if found.len() >= wire::MANIFESTS_MAX {
+            break;
+        }
+    }
+    found
+}
+
 /// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them. Entries up to a
 /// head within a batch are given too: the asker sees that the owner signed what no log may hold.
 fn range(
@@ -61,8 +75,7 @@ fn range(
     from: u64,
     head: Head,
 ) -> Result<Result<Range, Refusal>, StoreError> {
-    let known = manifest.operators().iter().any(|operator| operator.log() == *log);
-    let size = if known { view.log(log)?.map_or(0, |record| record.state.size) } else { 0 };
+    let size = if manifest.log(log).is_some() { view.log(log)?.map_or(0, |record| record.state.size) } else { 0 };
     if from >= head.size || head.size > size {
         return Ok(Err(Refusal::new("not_here", format!("this node has {size} entries of {log}"))));
     }

@@ -324,7 +324,7 @@ pub(crate) fn addresses(port: u16) -> Vec<String> {
 pub(crate) fn signed(event: Event, key: &SecretKey) -> Submission {
     let signature = key.sign(event.text().as_bytes());
     let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
-    Submission { signed, note: None, invite: None }
+    Submission { signed, note: None, invite: None, recovered: None }
 }
 
 /// What a node answers, whatever its status.

@@ -98,7 +98,7 @@ impl Node {
 
     fn submit(&mut self, event: &VerifiedEvent) -> Answer {
         let (reply, mut answer) = oneshot::channel();
-        let events = vec![Submitted { event: event.clone(), note: None }];
+        let events = vec![Submitted { event: event.clone(), note: None, recovered: false }];
         self.inbox.take(Input::Submit { events, reply }).unwrap();
         self.inbox.append().unwrap();
         answer.try_recv().unwrap().pop().unwrap()
@@ -158,7 +158,14 @@ fn event(action: Action, key: &SecretKey) -> VerifiedEvent {
 fn register(home: usize, name: &str, seed: u8) -> (VerifiedEvent, SecretKey) {
     let key = secret(seed);
     let home = DOMAINS[home].parse().unwrap();
-    let action = Action::Register { home, name: name.parse().unwrap(), key: key.public(), next: None, note: None };
+    let action = Action::Register {
+        home,
+        name: name.parse().unwrap(),
+        key: key.public(),
+        next: None,
+        note: None,
+        recovered: false,
+    };
     (event(action, &key), key)
 }
 
@@ -186,7 +193,7 @@ fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
     node.open_gate();
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (reply, answer) = oneshot::channel();
-    let events = vec![Submitted { event: register(0, "last", 50).0, note: None }];
+    let events = vec![Submitted { event: register(0, "last", 50).0, note: None, recovered: false }];
     inputs.try_send(Input::Submit { events, reply }).unwrap();
     inputs.try_send(Input::Stop).unwrap();
     let handle = runtime.handle().clone();
@@ -338,11 +345,11 @@ fn an_event_twice_in_one_batch_is_one_entry() {
     let mut node = owner();
     let (registration, _) = register(0, "twin", 60);
     let (reply, mut answer) = oneshot::channel();
-    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None }).collect();
+    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None, recovered: false }).collect();
     node.inbox.take(Input::Submit { events, reply }).unwrap();
     let (other, mut dropped) = oneshot::channel();
     dropped.close();
-    let events = vec![Submitted { event: registration.clone(), note: None }];
+    let events = vec![Submitted { event: registration.clone(), note: None, recovered: false }];
     node.inbox.take(Input::Submit { events, reply: other }).unwrap();
     node.inbox.append().unwrap();
     let indexes: Vec<u64> = answer

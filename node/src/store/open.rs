@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use fama_ledger::codec;
 use fama_ledger::id::FederationId;
@@ -13,7 +13,7 @@ use fama_ledger::manifest::{LogId, Manifest};
 use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind};
 
 use super::engine::Engine;
-use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
+use super::keys::{Family, META_FEDERATION, META_FORMAT};
 use super::simulated::Disk;
 use super::{FORMAT, LogRecord, Store, StoreError, View, options};
 
@@ -22,30 +22,34 @@ const DIR_MODE: u32 = 0o700;
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
 
-pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+pub(super) fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     checked(open_unchecked(dir, manifest)?)
 }
 
-pub(super) fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     owned(Engine::Rocks(open_database(dir)?), dir, manifest)
 }
 
-pub(super) fn open_simulated(disk: Disk, manifest: &Manifest) -> Result<Store, StoreError> {
+pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     checked(owned(Engine::Simulated(disk), Path::new("a simulated disk"), manifest)?)
 }
 
 fn checked(store: Store) -> Result<Store, StoreError> {
     let view = store.view();
+    if view.needs_rebuild()? {
+        drop(view);
+        return Ok(store);
+    }
     store.logs.values().try_for_each(|log| check_log(&view, log))?;
     drop(view);
     Ok(store)
 }
 
-fn owned(engine: Engine, dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    let logs: BTreeMap<_, _> =
-        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
-    let store = Store { engine, dir: dir.to_owned(), logs, writing: Mutex::new(()) };
+fn owned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    let (dir, logs, writing) = (dir.to_owned(), BTreeMap::new(), Mutex::new(()));
+    let mut store = Store { engine, dir, manifest: Arc::clone(manifest), pending: None, logs, writing };
     store.check_owner(&manifest.federation())?;
+    store.load_manifests(manifest)?;
     Ok(store)
 }
 
