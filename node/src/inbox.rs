@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::health::Health;
 use crate::metrics::{Direction, Metrics};
-use crate::network::wire::{self, CosignedHead, Gossip, SignedHead};
+use crate::network::wire::{self, CosignedHead, Gossip, Refusal, SignedHead};
 use crate::store::{Store, StoreError};
 
 mod append;
@@ -296,6 +296,16 @@ impl Inbox {
             }
             Input::Submit { events, reply } => {
                 self.waiting.push(events, reply);
+                Ok(())
+            }
+            Input::Stand { reply, .. } => {
+                // Whoever asked may have given up.
+                let _ = reply.send(Err(Refusal::new("not_ready", "this node does not take stands yet")));
+                Ok(())
+            }
+            Input::Manifest { reply, .. } => {
+                let refused = Refusal::new("not_ready", "this node does not take manifests up yet");
+                let _ = reply.map(|reply| reply.send(Err(refused)));
                 Ok(())
             }
             Input::AskAll => {

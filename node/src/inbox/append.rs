@@ -261,6 +261,7 @@ impl<'a> Desk<'a> {
             }
             Ok(Err(void)) => Ok(Verdict::Refused(void.code(), void_refusal(void, self.now))),
             Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
+            Err(ReplayError::Unheld(_)) => Err(Fatal::Internal("no log adopts a version that is not held yet")),
             Err(ReplayError::Invalid(_)) => Err(Fatal::Internal("the desk leaves room in batch and day")),
         }
     }

@@ -141,6 +141,20 @@ pub enum Input {
         /// Gets one answer each, in order.
         reply: oneshot::Sender<Vec<Answer>>,
     },
+    /// The operator's own word: cosign nothing more in this log until the next version of the manifest holds.
+    Stand {
+        /// The log; the node's own: take nothing more in.
+        log: LogId,
+        /// Gets the stand, a signed note.
+        reply: oneshot::Sender<Result<String, Refusal>>,
+    },
+    /// A version of the manifest, not checked yet.
+    Manifest {
+        /// The signed note.
+        text: String,
+        /// Gets whether it was taken up; `None` if nobody waits.
+        reply: Option<oneshot::Sender<Result<(), Refusal>>>,
+    },
     /// Ask everybody what they have, now.
     AskAll,
     /// Texts of notes, each with its hash.

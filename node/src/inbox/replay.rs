@@ -42,6 +42,7 @@ pub(super) fn replay(
             }
             Err(ReplayError::Invalid(invalid)) => return Ok((done, Some(invalid))),
             Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
+            Err(ReplayError::Unheld(_)) => return Err(Fatal::Internal("no log adopts a version that is not held yet")),
         }
     }
     Ok((done, None))
