@@ -4,9 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fama_ledger::key::{Curve, PublicKey};
-use fama_ledger::limits::MANIFEST_BYTES_MAX;
+use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
 use fama_node::config::KEY_BYTES_MAX;
@@ -79,14 +80,14 @@ pub fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// Reads a manifest.
+/// Reads the newest of a chain of manifests; the genesis alone is one too.
 ///
 /// # Errors
 /// What is wrong with the file or the manifest.
-pub fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
+pub fn read_manifest(path: &Path) -> Result<Arc<Manifest>, Failure> {
     let hint = "get the federation's manifest from one of its operators";
-    let text = read(path, MANIFEST_BYTES_MAX).map_err(|failure| failure.hint(hint))?;
-    Manifest::parse(&text).map_err(|error| Failure::from(error).about(path.display()).hint(hint))
+    let text = read(path, CHAIN_BYTES_MAX).map_err(|failure| failure.hint(hint))?;
+    Manifest::parse_chain(&text).map_err(|error| Failure::from(error).about(path.display()).hint(hint))
 }
 
 /// Draws a new key.

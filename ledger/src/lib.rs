@@ -31,5 +31,6 @@ pub mod replica;
 pub mod rows;
 pub mod secret;
 pub mod signed_note;
+pub mod stand;
 pub mod text;
 pub mod time;

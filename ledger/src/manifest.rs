@@ -1,4 +1,5 @@
 //! Who the operators are: the manifest, its policy and its quorums, and how one version follows another.
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -8,7 +9,7 @@ use bincode::{Decode, Encode};
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Origin;
+use crate::checkpoint::{Origin, decimal};
 use crate::id::{Domain, FederationId, ManifestHash, StateRoot};
 use crate::limits;
 use crate::log::Head;
@@ -75,6 +76,17 @@ pub enum ManifestError {
         /// How many must.
         wanted: usize,
     },
+    /// Wrong in a version of a chain behind its genesis.
+    #[error("version {version}: {error}")]
+    InChain {
+        /// Which version it should be.
+        version: u32,
+        /// What is wrong with it.
+        error: Box<Self>,
+    },
+    /// More versions than a chain may have.
+    #[error("more than {max} versions", max = limits::VERSIONS_MAX)]
+    ChainTooLong,
 }
 
 impl ManifestError {
@@ -92,6 +104,8 @@ impl ManifestError {
             Self::Succession(_) => "manifest_succession",
             Self::Quorum { .. } => "manifest_quorum",
             Self::Signature(_) => "manifest_signature",
+            Self::InChain { error, .. } => error.code(),
+            Self::ChainTooLong => "manifest_chain_too_long",
         }
     }
 }
@@ -176,6 +190,21 @@ pub struct LogId {
     pub operator: Domain,
     /// Counts from 1; a new one begins an empty log.
     pub generation: u32,
+}
+
+/// A text that names no log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("want an operator and a generation, like alpha.example/1")]
+pub struct LogIdError;
+
+impl core::str::FromStr for LogId {
+    type Err = LogIdError;
+    /// Reads exactly what it displays as.
+    fn from_str(text: &str) -> Result<Self, LogIdError> {
+        let (operator, generation) = text.split_once('/').ok_or(LogIdError)?;
+        let operator = operator.parse().map_err(|_| LogIdError)?;
+        Ok(Self { operator, generation: decimal(generation).ok_or(LogIdError)? })
+    }
 }
 
 impl core::fmt::Display for LogId {
@@ -276,6 +305,34 @@ impl Manifest {
             Some(operator) => Err(ManifestError::Signature(operator.name.clone())),
             None => Ok(manifest),
         }
+    }
+
+    /// Reads and verifies a chain of versions, each a signed note behind the one before it, the genesis first.
+    ///
+    /// # Errors
+    /// [`ManifestError`] says what is wrong, [`ManifestError::InChain`] in which version.
+    pub fn parse_chain(text: &str) -> Result<Arc<Self>, ManifestError> {
+        let mut notes = chain_notes(text);
+        let mut newest = Arc::new(Self::parse(notes.next().unwrap_or_default())?);
+        for note in notes {
+            if usize::try_from(newest.version).unwrap_or(usize::MAX) >= limits::VERSIONS_MAX {
+                return Err(ManifestError::ChainTooLong);
+            }
+            let next = newest.successor(note);
+            newest = Arc::new(next.map_err(|error| ManifestError::InChain {
+                version: newest.version.saturating_add(1),
+                error: Box::new(error),
+            })?);
+        }
+        Ok(newest)
+    }
+
+    /// All versions up to this one as signed notes, the genesis first: what [`Manifest::parse_chain`] reads.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut notes: Vec<String> = self.versions().map(|version| version.note.to_string()).collect();
+        notes.reverse();
+        notes.concat()
     }
 
     /// Reads and verifies the version behind this one: its rules, and the signatures of the quorums that
@@ -466,6 +523,19 @@ impl Manifest {
     pub fn origin(&self, log: &LogId) -> Origin {
         Origin { federation: self.federation, operator: log.operator.clone(), generation: log.generation }
     }
+}
+
+/// Splits a chain where a manifest's first line begins a line.
+fn chain_notes(text: &str) -> impl Iterator<Item = &str> {
+    let first = alloc::format!("\nformat = \"{MANIFEST_FORMAT}\"\n");
+    let mut rest = Some(text);
+    core::iter::from_fn(move || {
+        let text = rest?;
+        let Some(at) = text.find(&first) else { return rest.take() };
+        let (note, behind) = text.split_at(at.saturating_add(1));
+        rest = Some(behind);
+        Some(note)
+    })
 }
 
 fn read_note(text: &str) -> Result<SignedNote, ManifestError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fama_ledger::id::Domain;
 use fama_ledger::key::{KeyError, PublicKey};
-use fama_ledger::limits::MANIFEST_BYTES_MAX;
+use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
 use fama_ledger::secret::SecretKey;
 use libp2p::Multiaddr;
@@ -385,9 +385,10 @@ impl Source<'_> {
         read_bounded(&full, max).map_err(failed)
     }
 
-    fn manifest(&self, raw: &Raw) -> Result<Manifest, ConfigError> {
-        let text = self.read("manifest", &raw.manifest, MANIFEST_BYTES_MAX)?;
-        Manifest::parse(&text).map_err(|error| ConfigError::Manifest {
+    /// The genesis, or a chain of versions that begins with it.
+    fn manifest(&self, raw: &Raw) -> Result<Arc<Manifest>, ConfigError> {
+        let text = self.read("manifest", &raw.manifest, CHAIN_BYTES_MAX)?;
+        Manifest::parse_chain(&text).map_err(|error| ConfigError::Manifest {
             at: self.of(&raw.manifest),
             path: self.path(raw.manifest.get_ref()),
             error,
@@ -504,7 +505,7 @@ impl Source<'_> {
         let namespace = self.namespace(&raw, operator.as_ref(), &manifest)?;
         Ok(Config {
             data_dir: self.path(&raw.data_dir),
-            manifest: Arc::new(manifest),
+            manifest,
             operator,
             node_key: Arc::new(node_key),
             next_node_key: next_node_key.map(Arc::new),

@@ -273,7 +273,8 @@ impl Inbox {
         if rival {
             self.say_halted();
         }
-        self.follow_manifest()
+        self.follow_manifest()?;
+        self.tell_governance()
     }
 
     /// The owner's largest known head; of the own log, the durable head, which a crash may have left

@@ -132,7 +132,10 @@ async fn run_once(
     let (stopping, stopped) = watch::channel(false);
     let addresses = addresses(&query, &admin, &network);
     let app = Arc::new(app(&shared, config));
-    let servers = [serve(query, http::query(Arc::clone(&app)), &stopped), serve(admin, http::admin(app), &stopped)];
+    let servers = [
+        serve(query, http::query(Arc::clone(&app)), &stopped),
+        serve(admin, http::admin(app, inputs.clone()), &stopped),
+    ];
     tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
     if let Some(started) = started.take() {
         started(&addresses);

@@ -107,7 +107,8 @@ fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<Note, ApiError> {
 ///
 /// Leads to a head that a quorum cosigned if there is one, else to the newest.
 fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String>, ApiError> {
-    let mut heads = heads(moment, log)?;
+    let size = moment.record(log).map_or(0, |record| record.state.size);
+    let mut heads = heads(moment, log, size)?;
     heads.retain(|(signed, _)| signed.head.size > index);
     let quorum = moment.app.manifest.quorum();
     heads.sort_by_key(|(signed, cosigned)| Reverse((cosigned.len() >= quorum, signed.head.size)));
@@ -121,9 +122,12 @@ fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String
     Ok(None)
 }
 
-/// The signed heads of this node's copy, each with its cosignatures.
-fn heads(moment: &Moment<'_>, log: &LogId) -> Result<Vec<(SignedHead, Vec<Cosignature>)>, ApiError> {
-    let size = moment.record(log).map_or(0, |record| record.state.size);
+/// The signed heads of at most `size` entries that this node has, each with its cosignatures.
+pub(super) fn heads(
+    moment: &Moment<'_>,
+    log: &LogId,
+    size: u64,
+) -> Result<Vec<(SignedHead, Vec<Cosignature>)>, ApiError> {
     let mut heads: Vec<(SignedHead, Vec<Cosignature>)> = Vec::new();
     let known = moment.view.newest(log)?.into_iter().map(|signed| (signed, None));
     let cosigned = moment.view.cosigned(log)?.into_iter().map(|one| (one.signed, Some(one.cosignature)));

@@ -27,12 +27,14 @@ pub(super) struct Moment<'a> {
 impl<'a> Moment<'a> {
     pub(super) fn open(app: &'a App) -> Result<Self, ApiError> {
         let view = app.store.view();
-        let logs = app.manifest.operators().iter().map(|operator| {
-            let log = operator.log();
-            Ok(view.log(&log)?.unwrap_or_else(|| empty(log)))
-        });
+        let logs = app.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
         let logs = logs.collect::<Result<_, ApiError>>()?;
         Ok(Self { app, view, logs })
+    }
+
+    /// The state of any log, a cut one too.
+    pub(super) fn record_of(&self, log: &LogId) -> Result<LogRecord, ApiError> {
+        record(&self.view, log)
     }
 
     pub(super) fn join(&self) -> Join<'_, View<'a>> {
@@ -147,6 +149,10 @@ pub(super) fn operators_heard(app: &App, now: Millis) -> usize {
 
 pub(super) fn handle(found: &Found) -> String {
     Handle { name: found.identity.name.clone(), home: found.home.clone() }.to_string()
+}
+
+fn record(view: &View<'_>, log: &LogId) -> Result<LogRecord, ApiError> {
+    Ok(view.log(log)?.unwrap_or_else(|| empty(log.clone())))
 }
 
 fn empty(log: LogId) -> LogRecord {

@@ -51,10 +51,17 @@ impl Params {
 
 /// The whole body, if it is not too long.
 pub(super) async fn body(body: Body) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE);
+    body_within(body, BODY_BYTES_MAX).await
+}
+
+/// The whole body, if it has at most `max` bytes.
+pub(super) async fn body_within(body: Body, max: usize) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is longer than {max} bytes"))
+    };
     // What a client announces is refused before it is read.
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| too_large())
+    axum::body::to_bytes(body, max).await.map_err(|_| too_large())
 }

@@ -19,6 +19,7 @@ use libp2p::PeerId;
 use tokio::sync::oneshot;
 
 use super::{Command, Fatal, Inbox, StoredRoots, Submitted, tiles_fault};
+use crate::health::{Governance, Pending};
 use crate::network::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
 use crate::store::{Dropped, View};
 
@@ -124,11 +125,38 @@ impl Inbox {
         self.take_up(&pending)
     }
 
+    /// Shows what is said of the next version.
+    pub(super) fn tell_governance(&self) -> Result<(), Fatal> {
+        let store = &self.shared.store;
+        let view = store.view();
+        let mut equivocations = Vec::new();
+        for log in self.shared.manifest.logs().keys() {
+            equivocations.extend(view.equivocation(log)?);
+        }
+        let pending = store.pending().map(|pending| {
+            let short: Vec<String> = self.replica.short_of_end().map(ToString::to_string).collect();
+            Pending {
+                version: pending.version(),
+                hash: pending.hash(),
+                text: pending.note().to_string(),
+                waits_for: format!("entries up to the end of {}", short.join(", ")),
+            }
+        });
+        let governance = Governance {
+            stands: view.stands()?.into_iter().map(|stand| stand.note).collect(),
+            equivocations,
+            pending,
+            halted: view.rival_manifest()?.into_iter().collect(),
+        };
+        self.shared.health.write().governance = governance;
+        Ok(())
+    }
+
     /// Two texts of one version are valid: people must choose.
     fn halt(&mut self, text: &str) -> Result<(), Fatal> {
         self.shared.store.put_rival_manifest(text)?;
         self.say_halted();
-        Ok(())
+        self.tell_governance()
     }
 
     pub(super) fn say_halted(&mut self) {
@@ -187,6 +215,7 @@ impl Inbox {
         let note = stand.sign(key).to_string();
         self.shared.store.put_stand(&crate::store::Stand { version, log: log.clone(), note: note.clone() })?;
         self.replica.stand(log);
+        self.tell_governance()?;
         tracing::warn!(%log, version, "this node stands still in a log until the next version of the manifest holds");
         Ok(Ok(note))
     }
@@ -221,7 +250,7 @@ impl Inbox {
             self.shared.store.put_equivocation(&proof)?;
             self.command(Command::Publish(Gossip::Equivocation(proof)));
         }
-        Ok(())
+        self.tell_governance()
     }
 
     /// A verified proof that somebody showed.
@@ -229,6 +258,7 @@ impl Inbox {
         let log = proof.log.clone();
         if self.shared.store.view().equivocation(&log)?.is_none() {
             self.shared.store.put_equivocation(&proof)?;
+            self.tell_governance()?;
         }
         let outputs = self.replica.proven(&log);
         self.perform(outputs)
