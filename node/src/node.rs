@@ -121,7 +121,7 @@ async fn run_once(
     let own_log = own.as_ref().and_then(|own| own.log.clone());
     let network_config = network_config(config, &shared.manifest, own.as_ref())?;
     let inbox = Inbox::load(shared.clone(), own, commands)?;
-    let network = network::start(network_config, events).await?;
+    let network = start_network(network_config, events, started.is_none()).await?;
     let (inbox_done, mut inbox_end) = spawn_inbox(inbox, inputs_in)?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
@@ -157,6 +157,23 @@ async fn run_once(
     match ended {
         Ok(Ok(ended)) => Ok(ended?),
         _ => Err(NodeError::Fatal(Fatal::Internal("the inbox panicked"))),
+    }
+}
+
+/// A node that loads anew listens where it did before: its old sockets may take a moment to close.
+async fn start_network(
+    config: NetworkConfig,
+    events: mpsc::Sender<network::Event>,
+    reload: bool,
+) -> Result<Network, NodeError> {
+    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+    loop {
+        match network::start(config.clone(), events.clone()).await {
+            Err(error) if reload && error.code() == "address_in_use" && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            started => return Ok(started?),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What this node says of its logs to those who ask: read from one view of the store.
+use fama_ledger::id::ManifestHash;
+use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 
 use crate::network::wire::{self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
@@ -21,7 +24,8 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16], now: Mi
     };
     let logs = manifest.logs().keys().map(|log| of(log.clone())).collect::<Result<_, _>>()?;
     let held = view.store().pending().unwrap_or_else(|| view.store().manifest());
-    Ok(Frontier { time: now, session, manifest: held.version(), logs })
+    let manifest_hash = manifest_hash(held.hash(), view.rival_manifest()?.as_deref());
+    Ok(Frontier { time: now, session, manifest: held.version(), manifest_hash, logs })
 }
 
 /// The answer to a request; `now` by this node's wall clock.
@@ -37,7 +41,7 @@ pub fn answer(
 ) -> Result<SyncResponse, StoreError> {
     Ok(match request {
         SyncRequest::Frontier(_) => SyncResponse::Frontier(frontier(view, manifest, session, now)?),
-        SyncRequest::Manifests { from } => SyncResponse::Manifests(manifests(view, *from)),
+        SyncRequest::Manifests { from } => SyncResponse::Manifests(manifests(view, *from)?),
         SyncRequest::Entries { log, from, head } => match range(view, manifest, log, *from, *head)? {
             Ok(range) => SyncResponse::Entries(range),
             Err(refusal) => SyncResponse::Refused(refusal),
@@ -54,7 +58,16 @@ pub fn answer(
     })
 }
 
-fn manifests(view: &View<'_>, from: u32) -> Vec<String> {
+/// What tells two nodes apart that hold different texts of one version.
+pub fn manifest_hash(newest: ManifestHash, rival: Option<&str>) -> ManifestHash {
+    let note = rival.and_then(|note| SignedNote::parse(note.as_bytes(), limits::MANIFEST_BYTES_MAX).ok());
+    let Some(note) = note else { return newest };
+    let mut both = [newest.0, *blake3::hash(note.text.as_bytes()).as_bytes()];
+    both.sort_unstable();
+    ManifestHash(*blake3::hash(both.as_flattened()).as_bytes())
+}
+
+fn manifests(view: &View<'_>, from: u32) -> Result<Vec<String>, StoreError> {
     let (store, mut found) = (view.store(), Vec::new());
     let held = store.pending().unwrap_or_else(|| store.manifest());
     for version in from..=held.version() {
@@ -63,7 +76,8 @@ fn manifests(view: &View<'_>, from: u32) -> Vec<String> {
             break;
         }
     }
-    found
+    found.extend(view.rival_manifest()?.filter(|_| from <= held.version()));
+    Ok(found)
 }
 
 /// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them. Entries up to a

@@ -8,7 +8,7 @@ use fama_ledger::checkpoint::{self, SignedCheckpoint};
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::Action;
-use fama_ledger::id::EventId;
+use fama_ledger::id::{EventId, ManifestHash};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest, ManifestError};
@@ -75,13 +75,16 @@ impl Inbox {
         }
     }
 
-    /// Asks for versions that a peer has and this node lacks.
-    pub(super) fn ask_for_manifests(&self, peer: PeerId, theirs: u32) {
+    /// Asks for versions that a peer has and this node lacks, and for another text of the newest one.
+    pub(super) fn ask_for_manifests(&self, peer: PeerId, theirs: u32, hash: ManifestHash) -> Result<(), Fatal> {
         let store = &self.shared.store;
-        let held = store.pending().unwrap_or_else(|| store.manifest()).version();
-        if theirs > held && !self.reload {
-            self.command(Command::FetchManifests { peer, from: held.saturating_add(1) });
+        let held = store.pending().unwrap_or_else(|| store.manifest());
+        let ours = crate::sync::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
+        let from = held.version().saturating_add(u32::from(theirs != held.version()));
+        if !self.reload && (theirs > held.version() || (theirs == held.version() && hash != ours)) {
+            self.command(Command::FetchManifests { peer, from });
         }
+        Ok(())
     }
 
     fn hold(&mut self, next: Manifest) -> Result<(), Fatal> {

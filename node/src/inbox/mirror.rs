@@ -41,7 +41,7 @@ impl Inbox {
                 }
             }
         }
-        self.ask_for_manifests(peer, frontier.manifest);
+        self.ask_for_manifests(peer, frontier.manifest, frontier.manifest_hash)?;
         let outputs = self.replica.frontier(peer, ahead, logs, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)
     }

@@ -73,7 +73,7 @@ impl Node {
             session: [0; 16],
             manifest,
         };
-        let own = Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i) };
+        let own = Own { name: DOMAINS[i].parse().unwrap(), log: Some(log_id(i)), keys: vec![(log_id(i), signing(i))] };
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared, Some(own), commands_out).unwrap();
         Self { inbox, commands, dir, i }
@@ -90,7 +90,13 @@ impl Node {
     fn open_gate(&mut self) {
         for i in (0..4).filter(|i| *i != self.i) {
             self.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
-            let frontier = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
+            let frontier = Frontier {
+                time: clock::now(),
+                session: [0; 16],
+                manifest: 1,
+                manifest_hash: manifest().hash(),
+                logs: Vec::new(),
+            };
             self.inbox.take(Input::Frontier { peer: peer(i), frontier, ahead: 0 }).unwrap();
         }
         self.inbox.tick().unwrap();
@@ -158,14 +164,7 @@ fn event(action: Action, key: &SecretKey) -> VerifiedEvent {
 fn register(home: usize, name: &str, seed: u8) -> (VerifiedEvent, SecretKey) {
     let key = secret(seed);
     let home = DOMAINS[home].parse().unwrap();
-    let action = Action::Register {
-        home,
-        name: name.parse().unwrap(),
-        key: key.public(),
-        next: None,
-        note: None,
-        recovered: false,
-    };
+    let action = Action::Register { home, name: name.parse().unwrap(), key: key.public(), next: None, note: None };
     (event(action, &key), key)
 }
 

@@ -3,7 +3,7 @@ use bincode::{Decode, Encode};
 use fama_ledger::checkpoint::{Checkpoint, CheckpointError, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::equivocation::Equivocation;
-use fama_ledger::id::{EventId, NoteHash};
+use fama_ledger::id::{EventId, ManifestHash, NoteHash};
 use fama_ledger::log::{Hash, Head};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::time::Millis;
@@ -81,6 +81,8 @@ pub struct Frontier {
     pub session: [u8; 16],
     /// The newest version of the manifest that the sender holds.
     pub manifest: u32,
+    /// The hash of its text; where a rival of it is known, the BLAKE3 of both hashes, the smaller one first.
+    pub manifest_hash: ManifestHash,
     /// Every log of the versions that the sender uses, cut ones too.
     pub logs: Vec<LogFrontier>,
 }
