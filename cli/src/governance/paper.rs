@@ -33,6 +33,9 @@ impl Paper {
         let note = if signed {
             let note = SignedNote::parse(text.as_bytes(), MANIFEST_BYTES_MAX);
             note.map_err(|error| Failure::new("manifest_note", error).about(path.display()))?
+        } else if text.chars().any(|c| c.is_control() && c != '\n') {
+            let failure = Failure::new("manifest_note", "want text without control characters other than newline");
+            return Err(failure.about(path.display()));
         } else {
             SignedNote { text: text.to_string(), signatures: Vec::new() }
         };

@@ -171,10 +171,10 @@ impl RawOperator {
     }
 
     fn read(self) -> Result<Operator, ManifestError> {
-        if self.addresses.len() > limits::ADDRESSES_MAX
-            || self.addresses.iter().any(|a| a.len() > limits::DOMAIN_BYTES_MAX)
-        {
-            return value("addresses", "at most 8 of at most 253 bytes each");
+        let visible =
+            |a: &String| (1..=limits::DOMAIN_BYTES_MAX).contains(&a.len()) && a.chars().all(|c| c.is_ascii_graphic());
+        if self.addresses.len() > limits::ADDRESSES_MAX || !self.addresses.iter().all(visible) {
+            return value("addresses", "want at most 8, each of 1 to 253 visible ASCII characters");
         }
         if self.generation == 0 {
             return value("generation", "generations count from 1");
