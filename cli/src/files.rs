@@ -47,6 +47,49 @@ pub fn create(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     write().map_err(|error| failed(path, &error))
 }
 
+/// Puts a text in the place of a file's, whole or not at all, durable before this returns.
+///
+/// # Errors
+/// What the system says.
+pub fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let new = with_ending(path, ".new");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_folder(path)
+    };
+    write().map_err(|error| failed(path, &error))
+}
+
+/// Makes the names in a file's folder durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Makes a file that did not exist, with its whole content at once, durable before this returns: of two
+/// processes that do so at once one finds the other's.
+///
+/// # Errors
+/// `file_exists`, or what the system says.
+pub fn create_whole(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let new = with_ending(path, &format!(".{}.new", std::process::id()));
+    replace(&new, text, mode)?;
+    let linked = fs::hard_link(&new, path);
+    fs::remove_file(&new).map_err(|error| failed(&new, &error))?;
+    linked.and_then(|()| sync_folder(path)).map_err(|error| failed(path, &error))
+}
+
+/// The file of the same name with something behind it.
+#[must_use]
+pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(ending);
+    path.with_file_name(name)
+}
+
 /// Makes a folder with those above it; one that exists is as good.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ pub mod base64;
 pub mod batch;
 pub mod checkpoint;
 pub mod codec;
+pub mod cut;
 pub mod entry;
 pub mod equivocation;
 pub mod event;

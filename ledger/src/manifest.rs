@@ -15,6 +15,7 @@ use crate::limits;
 use crate::log::Head;
 use crate::signed_note::{NoteError, SignedNote};
 
+mod chain;
 mod succession;
 mod text;
 
@@ -307,34 +308,6 @@ impl Manifest {
         }
     }
 
-    /// Reads and verifies a chain of versions, each a signed note behind the one before it, the genesis first.
-    ///
-    /// # Errors
-    /// [`ManifestError`] says what is wrong, [`ManifestError::InChain`] in which version.
-    pub fn parse_chain(text: &str) -> Result<Arc<Self>, ManifestError> {
-        let mut notes = chain_notes(text);
-        let mut newest = Arc::new(Self::parse(notes.next().unwrap_or_default())?);
-        for note in notes {
-            if usize::try_from(newest.version).unwrap_or(usize::MAX) >= limits::VERSIONS_MAX {
-                return Err(ManifestError::ChainTooLong);
-            }
-            let next = newest.successor(note);
-            newest = Arc::new(next.map_err(|error| ManifestError::InChain {
-                version: newest.version.saturating_add(1),
-                error: Box::new(error),
-            })?);
-        }
-        Ok(newest)
-    }
-
-    /// All versions up to this one as signed notes, the genesis first: what [`Manifest::parse_chain`] reads.
-    #[must_use]
-    pub fn chain(&self) -> String {
-        let mut notes: Vec<String> = self.versions().map(|version| version.note.to_string()).collect();
-        notes.reverse();
-        notes.concat()
-    }
-
     /// Reads and verifies the version behind this one: its rules, and the signatures of the quorums that
     /// [`Manifest::signers`] names.
     ///
@@ -523,19 +496,6 @@ impl Manifest {
     pub fn origin(&self, log: &LogId) -> Origin {
         Origin { federation: self.federation, operator: log.operator.clone(), generation: log.generation }
     }
-}
-
-/// Splits a chain where a manifest's first line begins a line.
-fn chain_notes(text: &str) -> impl Iterator<Item = &str> {
-    let first = alloc::format!("\nformat = \"{MANIFEST_FORMAT}\"\n");
-    let mut rest = Some(text);
-    core::iter::from_fn(move || {
-        let text = rest?;
-        let Some(at) = text.find(&first) else { return rest.take() };
-        let (note, behind) = text.split_at(at.saturating_add(1));
-        rest = Some(behind);
-        Some(note)
-    })
 }
 
 fn read_note(text: &str) -> Result<SignedNote, ManifestError> {

@@ -164,11 +164,17 @@ impl RawOperator {
         }
     }
 
+    fn write(&self, out: &mut String) -> core::fmt::Result {
+        let Self { name, node_key, governance_key, generation, addresses } = self;
+        writeln!(out, "name = \"{name}\"\nnode_key = \"{node_key}\"\ngovernance_key = \"{governance_key}\"")?;
+        writeln!(out, "generation = {generation}\naddresses = {addresses:?}")
+    }
+
     fn read(self) -> Result<Operator, ManifestError> {
-        if self.addresses.len() > limits::ADDRESSES_MAX
-            || self.addresses.iter().any(|a| a.len() > limits::DOMAIN_BYTES_MAX)
-        {
-            return value("addresses", "at most 8 of at most 253 bytes each");
+        let visible =
+            |a: &String| (1..=limits::DOMAIN_BYTES_MAX).contains(&a.len()) && a.chars().all(|c| c.is_ascii_graphic());
+        if self.addresses.len() > limits::ADDRESSES_MAX || !self.addresses.iter().all(visible) {
+            return value("addresses", "want at most 8, each of 1 to 253 visible ASCII characters");
         }
         if self.generation == 0 {
             return value("generation", "generations count from 1");
@@ -180,6 +186,25 @@ impl RawOperator {
             generation: self.generation,
             addresses: self.addresses,
         })
+    }
+}
+
+impl Operator {
+    /// The operator alone as TOML, as it stands in a manifest: how a newcomer hands itself to those who are there.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        RawOperator::of(self).write(&mut text).expect("a String takes all that is written to it");
+        text
+    }
+
+    /// Reads what [`Operator::to_toml`] writes.
+    ///
+    /// # Errors
+    /// [`ManifestError`] says what is wrong.
+    pub fn from_toml(text: &str) -> Result<Self, ManifestError> {
+        let raw: RawOperator = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
+        raw.read()
     }
 }
 
@@ -286,12 +311,8 @@ impl Raw {
         )?;
         writeln!(out, "max_age_ms = {max_age_ms}\nbatch_ms = {batch_ms}")?;
         for operator in &self.operators {
-            let RawOperator { name, node_key, governance_key, generation, addresses } = operator;
-            writeln!(out, "\n[[operators]]\nname = \"{name}\"\nnode_key = \"{node_key}\"")?;
-            writeln!(
-                out,
-                "governance_key = \"{governance_key}\"\ngeneration = {generation}\naddresses = {addresses:?}"
-            )?;
+            writeln!(out, "\n[[operators]]")?;
+            operator.write(out)?;
         }
         self.homes.iter().try_for_each(|RawHome { name, operator, generation }| {
             writeln!(out, "\n[[homes]]\nname = \"{name}\"\noperator = \"{operator}\"\ngeneration = {generation}")

@@ -87,12 +87,12 @@ impl Cluster {
     }
 
     /// Whether the federation was made just now.
-    pub(super) const fn is_new(&self) -> bool {
+    pub(super) fn is_new(&self) -> bool {
         self.new
     }
 
     /// The federation.
-    pub(super) const fn federation(&self) -> FederationId {
+    pub(super) fn federation(&self) -> FederationId {
         self.manifest.federation()
     }
 
