@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::health::Health;
 use crate::metrics::{Direction, Metrics};
-use crate::network::wire::{self, CosignedHead, Gossip, SignedHead};
+use crate::network::wire::{self, CosignedHead, Gossip, Session, SignedHead};
 use crate::store::{Store, StoreError};
 
 mod append;
@@ -372,7 +372,8 @@ impl Inbox {
     }
 
     fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
-        Ok(crate::sync::frontier(&self.shared.store.view(), &self.shared.manifest, self.shared.session)?)
+        let session = Session { id: self.shared.session, writes: self.replica.has_started() };
+        Ok(crate::sync::frontier(&self.shared.store.view(), &self.shared.manifest, session)?)
     }
 
     /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows

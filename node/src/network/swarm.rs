@@ -26,7 +26,8 @@ use super::dialer::{self, Dialer, Peer};
 use super::inbound::{self, Slot, Slots};
 use super::presence::Peers;
 use super::score::Scores;
-use super::wire::{GOSSIP_BYTES_MAX, Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use super::session::Sessions;
+use super::wire::{Frontier, GOSSIP_BYTES_MAX, Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -52,6 +53,7 @@ pub(super) struct Task {
     resolving: FuturesUnordered<Boxed<Peer>>,
     /// Where the other side of each connection is.
     addresses: HashMap<ConnectionId, Option<IpAddr>>,
+    sessions: Sessions,
     /// Connections that a client waits for, until the peer has said who it is.
     connecting: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, ClientError>>>,
     /// Peers of other federations, and when to part.
@@ -107,6 +109,7 @@ impl Task {
             dialer: Dialer::new(peer_id(&key.verifying_key()), operators, Instant::now()),
             resolving: FuturesUnordered::new(),
             addresses: HashMap::new(),
+            sessions: Sessions::default(),
             connecting: HashMap::new(),
             foreign: VecDeque::new(),
             asked_sync: HashMap::new(),
@@ -318,6 +321,7 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 self.addresses.remove(&connection_id);
+                self.sessions.closed(connection_id);
                 self.on_connected(connection_id, Err(ClientError::Closed));
                 if self.peers.disconnected(peer_id) {
                     self.foreign.retain(|(_, peer)| *peer != peer_id);
@@ -423,9 +427,9 @@ impl Task {
 
     fn on_sync(&mut self, event: request_response::Event<Result<SyncRequest, CodecError>, SyncResponse>) {
         match event {
-            request_response::Event::Message { peer, message, .. } => match message {
+            request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request_id, request, channel } => {
-                    self.take_sync(peer, request_id, request, channel);
+                    self.take_sync(peer, connection_id, request_id, request, channel);
                 }
                 Message::Response { request_id, response } => settle(&mut self.asked_sync, request_id, Ok(response)),
             },
@@ -459,6 +463,7 @@ impl Task {
     fn take_sync(
         &mut self,
         peer: PeerId,
+        connection: ConnectionId,
         id: InboundRequestId,
         request: Result<SyncRequest, CodecError>,
         channel: ResponseChannel<SyncResponse>,
@@ -471,14 +476,26 @@ impl Task {
             let _ = self.swarm.behaviour_mut().sync.send_response(channel, inbound::sync_busy());
             return;
         }
+        let other = self.other_session(peer, connection, &request);
         let (reply, answer) = oneshot::channel();
         self.answers.push(answer.map(|answer| Answered::Sync(channel, answer.ok())).boxed());
-        let event = Event::Sync { peer, request, reply: Reply(reply) };
+        let event = Event::Sync { peer, request, other, reply: Reply(reply) };
         if let Err(Event::Sync { reply, .. }) =
             self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner)
         {
             reply.send(inbound::sync_busy());
         }
+    }
+
+    /// Remembers the session that asks for a frontier, and finds another one of the same key.
+    fn other_session(&mut self, peer: PeerId, connection: ConnectionId, request: &SyncRequest) -> Option<Session> {
+        let SyncRequest::Frontier(Frontier { session, .. }) = request else { return None };
+        let now = Instant::now();
+        // What a closed connection brought is told later than its end.
+        if self.addresses.contains_key(&connection) {
+            self.sessions.heard(connection, peer, *session, now);
+        }
+        self.sessions.other(peer, *session, now)
     }
 
     fn take_submit(

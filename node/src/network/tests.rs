@@ -104,7 +104,7 @@ async fn exchange(listen: &str) {
         async move { network.sync(b, notes).await }
     });
     match b.event().await {
-        Event::Sync { peer, request, reply } => {
+        Event::Sync { peer, request, reply, .. } => {
             assert_eq!((peer, request), (a.id(), notes));
             reply.send(answer.clone());
         }

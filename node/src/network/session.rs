@@ -1,0 +1,76 @@
+//! Which process of a peer speaks on each connection: two with one key look like one peer to libp2p.
+use std::collections::HashMap;
+use std::time::Instant;
+
+use libp2p::PeerId;
+use libp2p::swarm::ConnectionId;
+
+use super::limits;
+use super::wire::Session;
+
+struct Heard {
+    peer: PeerId,
+    session: Session,
+    at: Instant,
+}
+
+/// The session that was named last on each open connection.
+#[derive(Default)]
+pub(super) struct Sessions(HashMap<ConnectionId, Heard>);
+
+impl Sessions {
+    /// A request named its session.
+    pub(super) fn heard(&mut self, connection: ConnectionId, peer: PeerId, session: Session, now: Instant) {
+        self.0.insert(connection, Heard { peer, session, at: now });
+    }
+
+    /// A connection is gone.
+    pub(super) fn closed(&mut self, connection: ConnectionId) {
+        self.0.remove(&connection);
+    }
+
+    /// A session of `peer` other than `session` that spoke lately on a connection that is still open; one that
+    /// writes if there is one.
+    pub(super) fn other(&self, peer: PeerId, session: Session, now: Instant) -> Option<Session> {
+        let lives = |heard: &&Heard| now.saturating_duration_since(heard.at) <= limits::SESSION_LIVES;
+        let others = self.0.values().filter(|heard| heard.peer == peer && heard.session.id != session.id).filter(lives);
+        others.map(|heard| heard.session).max_by_key(|session| session.writes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn session(id: u8, writes: bool) -> Session {
+        Session { id: [id; 16], writes }
+    }
+
+    #[test]
+    fn others_live_as_long_as_they_speak_and_stay_connected() {
+        let (mut sessions, peer, now) = (Sessions::default(), PeerId::random(), Instant::now());
+        let connection = ConnectionId::new_unchecked;
+        let (old, new) = (session(1, true), session(2, false));
+        sessions.heard(connection(1), peer, old, now);
+        sessions.heard(connection(2), peer, old, now);
+        assert_eq!(sessions.other(peer, old, now), None, "two connections, one process");
+        assert_eq!(sessions.other(PeerId::random(), new, now), None, "another key");
+        sessions.heard(connection(3), peer, new, now);
+        sessions.heard(connection(4), peer, session(3, false), now);
+        assert_eq!(sessions.other(peer, new, now), Some(old), "who writes before who starts");
+        sessions.closed(connection(1));
+        assert_eq!(sessions.other(peer, new, now), Some(old));
+        sessions.closed(connection(2));
+        assert_eq!(sessions.other(peer, new, now), Some(session(3, false)));
+        let late = now + limits::SESSION_LIVES + Duration::from_millis(1);
+        assert_eq!(sessions.other(peer, new, late), None, "it fell silent");
+        sessions.heard(connection(4), peer, session(3, true), late);
+        assert_eq!(sessions.other(peer, new, late), Some(session(3, true)));
+        for n in 1..=4 {
+            sessions.closed(connection(n));
+        }
+        assert!(sessions.0.is_empty());
+    }
+}
