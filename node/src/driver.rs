@@ -205,7 +205,12 @@ impl Driver {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
             let session = Session { id: shared.session, writes: shared.health.read().writes };
-            let answer = sync::answer(&shared.store.view(), &shared.manifest, session, other, &request);
+            let (view, now) = (shared.store.view(), shared.clock.now());
+            let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);
+            drop(view);
+            if let Ok(SyncResponse::Frontier(frontier)) = &mut answer {
+                frontier.other = other;
+            }
             if let Ok(SyncResponse::Entries(range)) = &answer {
                 shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
             }

@@ -37,20 +37,23 @@ use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
-use rocksdb::{ColumnFamily, DB};
 
 mod compare;
+mod engine;
 mod keys;
 mod open;
 mod options;
 mod read;
+#[doc(hidden)]
+pub mod simulated;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use read::{LogTiles, View};
 
-use keys::{Family, Log8};
+use engine::{Batch, Engine};
+use keys::Log8;
 
 /// Version of the layout above. A node opens no other.
 pub const FORMAT: u32 = 1;
@@ -139,7 +142,7 @@ impl StoreError {
 
 /// The open database. One process at a time; any number of threads.
 pub struct Store {
-    db: DB,
+    engine: Engine,
     dir: PathBuf,
     logs: BTreeMap<Log8, LogId>,
     /// Held from the first read to the end of each write, so that none overtakes another.
@@ -233,14 +236,23 @@ impl Store {
         open::open_unchecked(dir, manifest)
     }
 
+    /// As [`Store::open`], on a simulated disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[doc(hidden)]
+    pub fn open_simulated(disk: &simulated::Disk, manifest: &Manifest) -> Result<Self, StoreError> {
+        open::open_simulated(disk.clone(), manifest)
+    }
+
     /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View::new(self)
     }
 
-    fn family(&self, family: Family) -> &ColumnFamily {
-        self.db.cf_handle(family.name()).expect("all families were opened and none is ever dropped")
+    fn batch(&self) -> Batch<'_> {
+        self.engine.batch()
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
