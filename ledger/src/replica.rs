@@ -657,8 +657,8 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     }
 
     /// The wall clock made a leap that time did not.
-    pub fn clock_jumped(&mut self) {
-        self.gate.clock_jumped();
+    pub fn clock_jumped(&mut self, now: u64) {
+        self.gate.clock_jumped(now);
     }
 
     /// What can be fetched and cosigned as things stand.

@@ -11,6 +11,7 @@ use fama_ledger::id::Domain;
 use fama_ledger::key::{KeyError, PublicKey};
 use fama_ledger::limits::MANIFEST_BYTES_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
+use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use libp2p::Multiaddr;
 use serde::Deserialize;
@@ -50,6 +51,8 @@ pub struct Config {
     pub admission: Admission,
     /// How the node logs.
     pub log: Log,
+    /// What the operator answers for this time; no setting: options of `fama node`.
+    pub overrides: Overrides,
 }
 
 /// libp2p.
@@ -509,6 +512,7 @@ impl Source<'_> {
             admin: raw.admin.or(ADMIN),
             admission: raw.admission.into_inner(),
             log: raw.log,
+            overrides: Overrides::default(),
         })
     }
 }

@@ -3,7 +3,9 @@ use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::time::Millis;
 
-use crate::network::wire::{self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse};
+use crate::network::wire::{
+    self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
+};
 use crate::store::{StoreError, View};
 
 /// Entries read at a time while a batch's end is looked for.

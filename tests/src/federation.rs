@@ -11,6 +11,7 @@ use fama_ledger::id::{Domain, EventId};
 use fama_ledger::manifest::{Genesis, Manifest, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
+use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
@@ -135,6 +136,7 @@ impl Net {
             admin: loopback(),
             admission: Admission::default(),
             log: Log::default(),
+            overrides: Overrides::default(),
         }
     }
 

@@ -10,6 +10,10 @@ use crate::id::Domain;
 const HEARD_MILLIS: u64 = 60_000;
 /// How far the own clock may be ahead of the lower median, in milliseconds.
 const AHEAD_MILLIS_MAX: i64 = 30_000;
+/// Where the lower median ends a wait for it after a jump, in milliseconds ahead of the own clock.
+const AGREES: core::ops::RangeInclusive<i64> = -AHEAD_MILLIS_MAX..=AHEAD_MILLIS_MAX;
+/// For how long after a jump what others' clocks say may have been measured before it, in milliseconds.
+const JUMP_SETTLES_MILLIS: u64 = 1_000;
 /// From how many clocks on the median decides; below it can only warn.
 const CLOCKS_MIN: usize = 3;
 /// How often an operator is asked while only another session, which may be a dead one's, holds the start up,
@@ -119,7 +123,8 @@ pub(super) struct Gate {
     faults: usize,
     heard: BTreeMap<Domain, Heard>,
     open: bool,
-    jumped: bool,
+    /// When the own clock jumped, until enough clocks agree with it.
+    jumped: Option<u64>,
     overrides: Overrides,
 }
 
@@ -128,7 +133,7 @@ impl Gate {
     pub(super) fn new(me: Option<Domain>, n: usize, faults: usize) -> Self {
         let want = if n == 3 { 2 } else { n.saturating_sub(faults) };
         let (heard, overrides) = (BTreeMap::new(), Overrides::default());
-        let mut gate = Self { me, want, faults, heard, open: false, jumped: false, overrides };
+        let mut gate = Self { me, want, faults, heard, open: false, jumped: None, overrides };
         gate.look(0);
         gate
     }
@@ -140,7 +145,9 @@ impl Gate {
 
     /// An operator answered; its clock is that much ahead of this node's, and it knows of another process.
     pub(super) fn heard(&mut self, operator: Domain, ahead: i64, other: Option<OtherSession>, now: u64) {
-        self.heard.insert(operator, Heard { ahead: Some(ahead), other, at: now });
+        // What came before the jump may still have been on its way.
+        let settled = self.jumped.is_none_or(|at| now >= at.saturating_add(JUMP_SETTLES_MILLIS));
+        self.heard.insert(operator, Heard { ahead: settled.then_some(ahead), other, at: now });
         self.look(now);
     }
 
@@ -151,12 +158,12 @@ impl Gate {
         let clear = self.lately(now).filter(|heard| heard.other.is_none()).count();
         self.open |= clear.saturating_add(self.myself()) >= self.want;
         let median = self.median(now).filter(|(clocks, _)| *clocks >= CLOCKS_MIN);
-        self.jumped &= median.is_none_or(|(_, ahead)| ahead.unsigned_abs() > AHEAD_MILLIS_MAX.unsigned_abs());
+        self.jumped = self.jumped.filter(|_| median.is_none_or(|(_, ahead)| !AGREES.contains(&ahead)));
     }
 
     /// The own clock jumped: what it was compared with before says nothing any more.
-    pub(super) fn clock_jumped(&mut self) {
-        self.jumped = true;
+    pub(super) fn clock_jumped(&mut self, now: u64) {
+        self.jumped = Some(now);
         for heard in self.heard.values_mut() {
             heard.ahead = None;
         }
@@ -193,7 +200,7 @@ impl Gate {
             Err(Waiting::OtherSession)
         } else if behind {
             Err(Waiting::CatchingUp)
-        } else if self.jumped && !self.overrides.accept_clock {
+        } else if self.jumped.is_some() && !self.overrides.accept_clock {
             Err(Waiting::ClockJumped)
         } else if self.is_ahead(now, CLOCKS_MIN) && !self.overrides.accept_clock {
             Err(Waiting::ClockAhead)
@@ -208,7 +215,7 @@ impl Gate {
         let holds = |warning: &Warning| match warning {
             Warning::OtherSession => self.lately(now).any(|heard| heard.other.is_some()),
             Warning::ClockAhead => self.is_ahead(now, 1),
-            Warning::ClockJumped => self.jumped,
+            Warning::ClockJumped => self.jumped.is_some(),
             Warning::AssumeDiskCurrent => self.overrides.assume_disk_current,
             Warning::AcceptClock => self.overrides.accept_clock,
         };

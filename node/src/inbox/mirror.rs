@@ -152,7 +152,7 @@ impl Inbox {
 
     /// Takes over what other logs claimed while this node did not write.
     pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
-        if !self.claims_due || self.replica.may_write(self.millis()).is_err() {
+        if !self.claims_due || self.may_write().is_err() {
             return Ok(());
         }
         self.claims_due = false;
@@ -173,7 +173,7 @@ impl Inbox {
         if self.own.is_none() || claimed.is_empty() {
             return Ok(());
         }
-        if self.replica.may_write(self.millis()).is_err() {
+        if self.may_write().is_err() {
             self.claims_due = true;
             return Ok(());
         }

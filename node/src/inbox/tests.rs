@@ -73,7 +73,8 @@ impl Node {
             session: [0; 16],
             manifest,
         };
-        let own = Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i) };
+        let own =
+            Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i), overrides: Overrides::default() };
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared, Some(own), commands_out).unwrap();
         Self { inbox, commands, dir, i }

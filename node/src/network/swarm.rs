@@ -27,7 +27,9 @@ use super::inbound::{self, Slot, Slots};
 use super::presence::Peers;
 use super::score::Scores;
 use super::session::Sessions;
-use super::wire::{Frontier, GOSSIP_BYTES_MAX, Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use super::wire::{
+    Frontier, GOSSIP_BYTES_MAX, Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse,
+};
 use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
