@@ -14,6 +14,8 @@ use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, root_at};
 use crate::manifest::{Genesis, Policy};
 use crate::signed_note::{self, SignedNote};
 
+mod gate;
+
 type Id = usize;
 
 /// xorshift64*: the same run from the same seed.

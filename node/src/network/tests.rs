@@ -6,6 +6,7 @@ use fama_ledger::codec;
 use fama_ledger::id::{FederationId, NoteHash, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
+use fama_ledger::time::Millis;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::SwarmEvent;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::behaviour::Names;
 use super::client::{Client, ClientError};
-use super::wire::{NoteAnswer, RESPONSE_BYTES_MAX, Range, Refusal, SignedHead, SubmitResult};
+use super::wire::{Frontier, NoteAnswer, RESPONSE_BYTES_MAX, Range, Refusal, SignedHead, SubmitResult};
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -510,4 +511,41 @@ async fn rubbish_is_refused_and_ends_in_a_ban() {
 
     let client = Client::connect(FEDERATION, to.addresses[0].clone()).await;
     assert!(client.is_ok(), "others are served");
+}
+
+/// Asks for a frontier as `session`, and lets `asked` answer: what it knows of other sessions.
+async fn asks(node: &Node, asked: &mut Node, session: Session) -> Option<Session> {
+    let frontier = Frontier { time: Millis(0), session, other: None, logs: Vec::new() };
+    let answer = SyncResponse::Frontier(frontier.clone());
+    let asking = tokio::spawn({
+        let (network, to) = (node.network.clone(), asked.id());
+        async move { network.sync(to, SyncRequest::Frontier(frontier)).await }
+    });
+    let Event::Sync { peer, other, reply, .. } = asked.event().await else { panic!("no other event") };
+    assert_eq!(peer, node.id());
+    reply.send(answer.clone());
+    assert_eq!(within(asking).await.unwrap(), Ok(answer), "the answer finds the process that asked");
+    other
+}
+
+#[tokio::test]
+async fn two_processes_of_one_key_are_told_of_one_another() {
+    for listen in [TCP, QUIC] {
+        let mut asked = Node::start(1, listen, vec![]).await;
+        let old = Node::start(2, listen, vec![asked.peer()]).await;
+        asked.up(old.id()).await;
+        let (first, second) = (Session { id: [1; 16], writes: true }, Session { id: [2; 16], writes: false });
+        assert_eq!(asks(&old, &mut asked, first).await, None);
+        assert_eq!(asks(&old, &mut asked, first).await, None, "it is no other");
+        let mut new = Node::start(2, listen, vec![asked.peer()]).await;
+        new.up(asked.id()).await;
+        assert_eq!(asks(&new, &mut asked, second).await, Some(first));
+        assert_eq!(asks(&old, &mut asked, first).await, Some(second));
+        let other_key = Node::start(3, listen, vec![asked.peer()]).await;
+        asked.up(other_key.id()).await;
+        assert_eq!(asks(&other_key, &mut asked, Session { id: [3; 16], writes: true }).await, None);
+        within(old.network.stop()).await;
+        while asks(&new, &mut asked, second).await.is_some() {}
+        assert!(asked.events.try_recv().is_err(), "the peer is still there: none was told to be down");
+    }
 }
