@@ -41,6 +41,24 @@ pub(crate) struct Running {
     task: JoinHandle<Result<(), NodeError>>,
 }
 
+impl Running {
+    pub(crate) async fn start(config: Config) -> Self {
+        eventually("the ports are free", || async {
+            match launch(config.clone()).await {
+                Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
+                started => Ok(started.unwrap()),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn stop(self) {
+        let Self { stop, task, .. } = self;
+        stop.send(()).unwrap();
+        task.await.unwrap().unwrap();
+    }
+}
+
 impl Drop for Net {
     /// Stops what still runs: a database must be closed before the process ends.
     fn drop(&mut self) {
@@ -112,7 +130,7 @@ impl Net {
         net
     }
 
-    async fn start_all(&mut self) {
+    pub(crate) async fn start_all(&mut self) {
         for i in 0..self.nodes.len() {
             self.start(i).await;
         }
@@ -142,27 +160,18 @@ impl Net {
 
     /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
     pub(crate) async fn start(&mut self, i: usize) {
-        let running = eventually("the ports are free", || async {
-            match launch(self.config(i)).await {
-                Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
-                started => Ok(started.unwrap()),
-            }
-        })
-        .await;
-        self.nodes[i] = Some(running);
+        self.nodes[i] = Some(Running::start(self.config(i)).await);
     }
 
     pub(crate) async fn stop(&mut self, i: usize) {
-        let Running { stop, task, .. } = self.nodes[i].take().unwrap();
-        stop.send(()).unwrap();
-        task.await.unwrap().unwrap();
+        self.nodes[i].take().unwrap().stop().await;
     }
 
     pub(crate) fn up(&self) -> impl Iterator<Item = (usize, SocketAddr)> + '_ {
         self.nodes.iter().enumerate().filter_map(|(i, node)| node.as_ref().map(|node| (i, node.query)))
     }
 
-    async fn client(&self, i: usize) -> Client {
+    pub(crate) async fn client(&self, i: usize) -> Client {
         let address = addresses(self.ports[i])[0].parse().unwrap();
         Client::connect(self.manifest.federation(), address).await.unwrap()
     }
@@ -191,7 +200,7 @@ impl Net {
         }
     }
 
-    async fn refused(&self, through: usize, submission: Submission) -> String {
+    pub(crate) async fn refused(&self, through: usize, submission: Submission) -> String {
         match self.submit(through, submission).await {
             SubmitResult::Accepted(receipt) => panic!("accepted: {receipt:?}"),
             SubmitResult::Refused(refusal) => refusal.code,

@@ -14,6 +14,7 @@ use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, root_at};
 use crate::manifest::{Genesis, Policy};
 use crate::signed_note::{self, SignedNote};
 
+mod backups;
 mod gate;
 
 type Id = usize;
@@ -110,6 +111,10 @@ fn leaves(of: usize, from: u64, count: u64) -> Vec<Hash> {
 struct Node {
     replica: Replica<Id>,
     disk: Disk,
+    /// What its disk holds beside the entries.
+    kept: BTreeMap<LogId, backups::Kept>,
+    /// Every head of its own log that it ever signed.
+    signed: Vec<Head>,
     /// Every head that it ever cosigned, by log.
     given: Vec<(LogId, Head)>,
     certified: BTreeMap<LogId, u64>,
@@ -145,6 +150,8 @@ impl Net {
         let node = |i: usize| Node {
             replica: Replica::new(Arc::clone(&manifest), Some(name(i))),
             disk: Disk::default(),
+            kept: BTreeMap::new(),
+            signed: Vec::new(),
             given: Vec::new(),
             certified: BTreeMap::new(),
             faults: Vec::new(),
@@ -193,7 +200,13 @@ impl Net {
                 }
                 Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
                 Output::Cosign { signed } => self.cosign(at, signed),
-                Output::KeepNewest { .. } | Output::KeepConflicting { .. } | Output::KeepCosigned { .. } => {}
+                Output::KeepNewest { signed } => {
+                    self.nodes[at].kept.entry(log_of(&signed)).or_default().newest = Some(signed.clone());
+                }
+                Output::KeepCosigned { log, cosigned, .. } => {
+                    self.nodes[at].kept.entry(log).or_default().cosigned(cosigned);
+                }
+                Output::KeepConflicting { .. } => {}
             }
         }
     }
@@ -227,6 +240,16 @@ impl Net {
     fn appended(&mut self, at: Id, head: Head) {
         let signed = sign(&self.manifest, at, head);
         let node = &mut self.nodes[at];
+        let branch = node.disk.branch(&log(at));
+        for before in &node.signed {
+            assert_eq!(
+                root_at(before.size, &branch.tiles).unwrap(),
+                before.root,
+                "never a conflicting head of its own"
+            );
+        }
+        node.signed.push(head);
+        node.kept.entry(log(at)).or_default().newest = Some(signed.clone());
         let out = node.replica.appended(signed, self.now, &node.disk).unwrap();
         self.perform(at, out);
     }
