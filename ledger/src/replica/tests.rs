@@ -1,5 +1,6 @@
 //! A federation in memory: replicas exchange messages that a seeded scheduler loses, repeats and reorders.
 #![allow(clippy::cast_possible_truncation, reason = "a handful of operators and entries")]
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::{format, string::ToString};
@@ -142,6 +143,8 @@ struct Net {
     /// One of so many messages is lost, and one of so many comes twice.
     loss: u64,
     silent: Vec<Id>,
+    /// Logs with two branches that nobody is bound by.
+    forked: BTreeSet<LogId>,
 }
 
 impl Net {
@@ -158,7 +161,7 @@ impl Net {
         };
         let nodes = (0..n).map(node).collect();
         let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        Self { manifest, nodes, sent: Vec::new(), dice, now: 0, loss, silent: Vec::new() }
+        Self { manifest, nodes, sent: Vec::new(), dice, now: 0, loss, silent: Vec::new(), forked: BTreeSet::new() }
     }
 
     fn connect(&mut self) {
@@ -189,7 +192,8 @@ impl Net {
 
     /// What the inbox does with outputs.
     fn perform(&mut self, at: Id, out: Vec<Output<Id>>) {
-        for output in out {
+        let mut queue = VecDeque::from(out);
+        while let Some(output) = queue.pop_front() {
             match output {
                 Output::AskFrontier { peer } => self.send(at, peer, Message::Ask),
                 Output::Fetch { peer, log, from, head } => self.send(at, peer, Message::Fetch(log, from, head)),
@@ -199,7 +203,7 @@ impl Net {
                     assert!(size > before, "certified sizes grow");
                 }
                 Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
-                Output::Cosign { signed } => self.cosign(at, signed),
+                Output::Cosign { signed } => queue.extend(self.cosign(at, signed)),
                 Output::KeepNewest { signed } => {
                     self.nodes[at].kept.entry(log_of(&signed)).or_default().newest = Some(signed.clone());
                 }
@@ -211,23 +215,23 @@ impl Net {
         }
     }
 
-    fn cosign(&mut self, at: Id, signed: SignedCheckpoint) {
+    fn cosign(&mut self, at: Id, signed: SignedCheckpoint) -> Vec<Output<Id>> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         if !self.nodes[at].replica.wants_cosigned(&log, &name(at), &head) {
-            return;
+            return Vec::new();
         }
         let node = &mut self.nodes[at];
         let branch = node.disk.branch(&log);
         assert_eq!(branch.head(), head, "the copy is exactly there");
-        for (_, given) in node.given.iter().filter(|(of, _)| *of == log) {
+        for (_, given) in node.given.iter().filter(|(of, _)| *of == log && !self.forked.contains(of)) {
             assert!(given.size < head.size, "never a smaller head");
             assert_eq!(root_at(given.size, &branch.tiles).unwrap(), given.root, "never a conflicting head");
         }
         node.given.push((log, head));
         let cosigned = cosign(signed, at);
         let out = node.replica.cosigned(cosigned.clone(), self.now, &node.disk).unwrap();
-        self.perform(at, out);
         self.tell(at, &Message::Cosigned(cosigned));
+        out
     }
 
     fn append(&mut self, at: Id, count: u64) {
@@ -241,7 +245,7 @@ impl Net {
         let signed = sign(&self.manifest, at, head);
         let node = &mut self.nodes[at];
         let branch = node.disk.branch(&log(at));
-        for before in &node.signed {
+        for before in node.signed.iter().filter(|_| !self.forked.contains(&log(at))) {
             assert_eq!(
                 root_at(before.size, &branch.tiles).unwrap(),
                 before.root,
