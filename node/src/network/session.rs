@@ -24,9 +24,13 @@ impl Sessions {
         self.0.insert(connection, Heard { peer, session, at: now });
     }
 
-    /// A connection is gone.
-    pub(super) fn closed(&mut self, connection: ConnectionId) {
-        self.0.remove(&connection);
+    /// A connection is gone. Its peer if only connections of another process are left, all opened later: gossip
+    /// greets a peer on its first connection only, so that process was never greeted.
+    pub(super) fn closed(&mut self, connection: ConnectionId) -> Option<PeerId> {
+        let gone = self.0.remove(&connection)?;
+        let mut left = self.0.iter().filter(|(_, heard)| heard.peer == gone.peer).peekable();
+        left.peek()?;
+        left.all(|(id, heard)| *id > connection && heard.session.id != gone.session.id).then_some(gone.peer)
     }
 
     /// A session of `peer` other than `session` that spoke lately on a connection that is still open; one that
@@ -60,16 +64,16 @@ mod tests {
         sessions.heard(connection(3), peer, new, now);
         sessions.heard(connection(4), peer, session(3, false), now);
         assert_eq!(sessions.other(peer, new, now), Some(old), "who writes before who starts");
-        sessions.closed(connection(1));
+        assert_eq!(sessions.closed(connection(1)), None, "its process has another one");
         assert_eq!(sessions.other(peer, new, now), Some(old));
-        sessions.closed(connection(2));
+        assert_eq!(sessions.closed(connection(2)), Some(peer), "only later processes are left");
         assert_eq!(sessions.other(peer, new, now), Some(session(3, false)));
         let late = now + limits::SESSION_LIVES + Duration::from_millis(1);
         assert_eq!(sessions.other(peer, new, late), None, "it fell silent");
         sessions.heard(connection(4), peer, session(3, true), late);
         assert_eq!(sessions.other(peer, new, late), Some(session(3, true)));
-        for n in 1..=4 {
-            sessions.closed(connection(n));
+        for n in [1, 2, 4, 3] {
+            assert_eq!(sessions.closed(connection(n)), None, "unknown, later than what is left, or the last");
         }
         assert!(sessions.0.is_empty());
     }

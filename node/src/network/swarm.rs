@@ -323,7 +323,10 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 self.addresses.remove(&connection_id);
-                self.sessions.closed(connection_id);
+                if let Some(peer) = self.sessions.closed(connection_id) {
+                    // They begin anew, with a greeting.
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
                 self.on_connected(connection_id, Err(ClientError::Closed));
                 if self.peers.disconnected(peer_id) {
                     self.foreign.retain(|(_, peer)| *peer != peer_id);
