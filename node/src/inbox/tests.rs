@@ -92,11 +92,15 @@ impl Node {
         Self::load(i, dir)
     }
 
-    /// Hears from all others, who have nothing.
-    fn open_gate(&mut self) {
+    fn connect(&mut self) {
         for i in (0..4).filter(|i| *i != self.i) {
             self.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
         }
+    }
+
+    /// Hears from all others, who have nothing.
+    fn open_gate(&mut self) {
+        self.connect();
         self.hear(None);
     }
 
@@ -430,9 +434,7 @@ fn another_session_stops_a_start_and_a_writer() {
     assert!(matches!(node.submit(&register(0, "second", 62).0), Answer::Taken { .. }));
 
     let mut copy = node.restart();
-    for i in 1..4 {
-        copy.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
-    }
+    copy.connect();
     copy.hear(session(false));
     assert!(held(&mut copy, "other_session"));
     assert!(!copy.inbox.own_frontier().unwrap().session.writes);
