@@ -25,6 +25,10 @@ pub(super) const RESOLVED_MAX: usize = 8;
 /// How long a session counts as live after its last frontier request, of which there is one every two seconds.
 pub(super) const SESSION_LIVES: Duration = Duration::from_millis(2 * FRONTIER_MILLIS + 1_000);
 
+/// How often a request is sent again that an idle process answered, while another one with its key writes. Each
+/// goes out on another connection, as far as no other request comes between.
+pub(super) const RESENDS_MAX: usize = CONNECTIONS_PER_PEER_MAX;
+
 /// Requests of this node under way, to all peers together.
 pub(super) const IN_FLIGHT_MAX: usize = 64;
 /// Requests waiting to be handed to the swarm.

@@ -33,6 +33,18 @@ impl Sessions {
         left.all(|(id, heard)| *id > connection && heard.session.id != gone.session.id).then_some(gone.peer)
     }
 
+    /// Whether a process of `peer` answers on this connection that only starts, while another one writes.
+    pub(super) fn is_idle(&self, connection: ConnectionId, now: Instant) -> bool {
+        let idle = self.0.get(&connection).filter(|heard| !heard.session.writes);
+        let other = idle.and_then(|heard| self.other(heard.peer, heard.session, now));
+        other.is_some_and(|other| other.writes)
+    }
+
+    /// Whether several processes of `peer` live.
+    pub(super) fn are_several(&self, peer: PeerId, now: Instant) -> bool {
+        self.0.values().any(|heard| heard.peer == peer && self.other(peer, heard.session, now).is_some())
+    }
+
     /// A session of `peer` other than `session` that spoke lately on a connection that is still open; one that
     /// writes if there is one.
     pub(super) fn other(&self, peer: PeerId, session: Session, now: Instant) -> Option<Session> {
@@ -64,10 +76,13 @@ mod tests {
         sessions.heard(connection(3), peer, new, now);
         sessions.heard(connection(4), peer, session(3, false), now);
         assert_eq!(sessions.other(peer, new, now), Some(old), "who writes before who starts");
+        assert_eq!([1, 2, 3, 4, 5].map(|n| sessions.is_idle(connection(n), now)), [false, false, true, true, false]);
+        assert!(sessions.are_several(peer, now) && !sessions.are_several(PeerId::random(), now));
         assert_eq!(sessions.closed(connection(1)), None, "its process has another one");
         assert_eq!(sessions.other(peer, new, now), Some(old));
         assert_eq!(sessions.closed(connection(2)), Some(peer), "only later processes are left");
         assert_eq!(sessions.other(peer, new, now), Some(session(3, false)));
+        assert!(!sessions.is_idle(connection(3), now), "nobody writes");
         let late = now + limits::SESSION_LIVES + Duration::from_millis(1);
         assert_eq!(sessions.other(peer, new, late), None, "it fell silent");
         sessions.heard(connection(4), peer, session(3, true), late);

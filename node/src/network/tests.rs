@@ -553,3 +553,45 @@ async fn two_processes_of_one_key_are_told_of_one_another() {
         spread(&new.network, &mut heard, 2).await;
     }
 }
+
+/// Answers every request with its name.
+fn answers(node: Node, name: &'static str) {
+    tokio::spawn(async move {
+        // Whole: without its handle the network stops.
+        let mut node = node;
+        while let Some(event) = node.events.recv().await {
+            match event {
+                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifest(name.to_owned())),
+                Event::Submit { reply, .. } => {
+                    reply.send(SubmitResponse(vec![SubmitResult::Refused(Refusal::new(name, ""))]));
+                }
+                _ => {}
+            }
+        }
+    });
+}
+
+/// Symptom: beside a copy of its node a log stood still for most of a minute. Cause: libp2p spreads requests over
+/// all connections of a key by their number, and the numbers kept step with the rounds, so that always the copy was
+/// asked, which had nothing new.
+#[tokio::test]
+async fn requests_find_the_process_that_writes() {
+    for listen in [TCP, QUIC] {
+        let mut asking = Node::start(1, listen, vec![]).await;
+        let writer = Node::start(2, listen, vec![asking.peer()]).await;
+        let starting = Node::start(2, listen, vec![asking.peer()]).await;
+        let id = writer.id();
+        asking.up(id).await;
+        asks(&writer, &mut asking, Session { id: [1; 16], writes: true }).await;
+        assert!(asks(&starting, &mut asking, Session { id: [2; 16], writes: false }).await.is_some());
+        answers(writer, "writer");
+        answers(starting, "starting");
+        for _ in 0..12 {
+            let answer = within(asking.network.sync(id, SyncRequest::Manifest)).await;
+            assert_eq!(answer, Ok(SyncResponse::Manifest("writer".to_owned())));
+            let answer = within(asking.network.submit(id, submission())).await;
+            let SubmitResult::Refused(refusal) = &answer.unwrap().0[0] else { panic!("it was refused") };
+            assert_eq!(refusal.code, "writer");
+        }
+    }
+}
