@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use fama_ledger::codec::{self, CodecError};
+use fama_ledger::codec;
 use fama_ledger::id::FederationId;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -21,11 +21,14 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
 use tokio::sync::{mpsc, oneshot};
 
 use super::behaviour::{self, Behaviour, BehaviourEvent, Names, Role};
+use super::bounds;
 use super::client::ClientError;
+use super::codec::{Asked, Claim};
 use super::dialer::{self, Dialer, Peer};
 use super::inbound::{self, Slot, Slots};
+use super::operators::Operators;
 use super::presence::Peers;
-use super::score::Scores;
+use super::score::{Rates, Scores};
 use super::wire::{GOSSIP_BYTES_MAX, Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
 
@@ -33,8 +36,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What the node made of a request: where it goes, and the answer unless the node dropped it.
 enum Answered {
-    Sync(ResponseChannel<SyncResponse>, Option<SyncResponse>),
-    Submit(ResponseChannel<SubmitResponse>, Option<SubmitResponse>),
+    Sync(InboundRequestId, ResponseChannel<SyncResponse>, Option<SyncResponse>),
+    Submit(InboundRequestId, ResponseChannel<SubmitResponse>, Option<SubmitResponse>),
 }
 
 /// Owns the swarm and everything known about connections.
@@ -46,7 +49,9 @@ pub(super) struct Task {
     hints: mpsc::Receiver<Hint>,
     listeners: Arc<RwLock<Vec<Multiaddr>>>,
     peers: Peers,
+    operators: Operators,
     scores: Scores,
+    rates: Rates,
     dialer: Dialer,
     /// Operators whose host names are being looked up.
     resolving: FuturesUnordered<Boxed<Peer>>,
@@ -94,9 +99,10 @@ impl Task {
         queues: Queues,
     ) -> Result<Self, NetworkError> {
         let names = Names::of(&federation);
-        let ids = operators.iter().map(|operator| operator.peer_id).collect();
+        let ids = Operators::new(operators.iter().map(|operator| operator.peer_id).collect());
         Ok(Self {
-            swarm: behaviour::swarm(key, &names, role, ids)?,
+            swarm: behaviour::swarm(key, &names, role, &ids)?,
+            operators: ids,
             names,
             events,
             commands: queues.commands,
@@ -104,6 +110,7 @@ impl Task {
             listeners: queues.listeners,
             peers: Peers::new(role == Role::Node),
             scores: Scores::default(),
+            rates: Rates::default(),
             dialer: Dialer::new(peer_id(&key.verifying_key()), operators, Instant::now()),
             resolving: FuturesUnordered::new(),
             addresses: HashMap::new(),
@@ -221,7 +228,7 @@ impl Task {
 
     fn ask_sync(&mut self, peer: PeerId, request: SyncRequest, answer: Answer<SyncResponse>) {
         if self.swarm.is_connected(&peer) {
-            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
+            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Asked::new(request));
             self.asked_sync.insert(id, answer);
         } else {
             answer.send(Err(RequestError::NotConnected));
@@ -230,7 +237,7 @@ impl Task {
 
     fn ask_submit(&mut self, peer: PeerId, request: SubmitRequest, answer: Answer<SubmitResponse>) {
         if self.swarm.is_connected(&peer) {
-            let id = self.swarm.behaviour_mut().submit.send_request(&peer, Ok(request));
+            let id = self.swarm.behaviour_mut().submit.send_request(&peer, Asked::new(request));
             self.asked_submit.insert(id, answer);
         } else {
             answer.send(Err(RequestError::NotConnected));
@@ -252,7 +259,7 @@ impl Task {
 
     fn set_operators(&mut self, operators: Vec<Peer>) {
         let ids: HashSet<_> = operators.iter().map(|operator| operator.peer_id).collect();
-        self.swarm.behaviour_mut().gate.set_operators(ids);
+        self.operators.set(ids);
         self.dialer.set(operators, Instant::now(), |peer| self.peers.is_connected(peer));
     }
 
@@ -296,7 +303,7 @@ impl Task {
     fn penalize(&mut self, peer: PeerId, code: &'static str) {
         tracing::debug!(%peer, code, "peer penalized");
         if self.scores.penalize(peer, Instant::now()) {
-            let operator = self.swarm.behaviour().gate.is_operator(&peer);
+            let operator = self.operators.has(&peer);
             self.expel(peer, if operator { limits::BAN_OPERATOR } else { limits::BAN_STRANGER });
         }
     }
@@ -321,6 +328,10 @@ impl Task {
                 self.on_connected(connection_id, Err(ClientError::Closed));
                 if self.peers.disconnected(peer_id) {
                     self.foreign.retain(|(_, peer)| *peer != peer_id);
+                    self.rates.forget(&peer_id);
+                    if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+                        gossip.remove_blacklisted_peer(&peer_id);
+                    }
                     self.dialer.lost(&peer_id, Instant::now(), random());
                 }
             }
@@ -410,6 +421,10 @@ impl Task {
 
     fn on_gossip(&mut self, event: gossipsub::Event) {
         let gossipsub::Event::Message { propagation_source: peer, message_id: id, message } = event else { return };
+        if !self.rates.count(peer, self.gossip_per_second(), Instant::now()) {
+            self.on_verdict(&id, peer, Verdict::Ignore);
+            return self.silence(peer);
+        }
         match codec::decode(&message.data, GOSSIP_BYTES_MAX) {
             Err(_) => self.on_verdict(&id, peer, Verdict::Reject),
             Ok(gossip) => {
@@ -421,7 +436,23 @@ impl Task {
         }
     }
 
-    fn on_sync(&mut self, event: request_response::Event<Result<SyncRequest, CodecError>, SyncResponse>) {
+    /// More than any honest peer has to say.
+    fn gossip_per_second(&self) -> usize {
+        let operators = self.operators.at_most();
+        limits::GOSSIP_PER_SECOND_BASE + limits::GOSSIP_PER_SECOND_PAIR * operators * operators
+    }
+
+    /// Ends the connections of a peer that floods; what it has sent already is not even remembered.
+    fn silence(&mut self, peer: PeerId) {
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            gossip.blacklist_peer(&peer);
+        }
+        let length = if self.operators.has(&peer) { limits::BAN_OPERATOR } else { limits::BAN_STRANGER };
+        tracing::debug!(%peer, code = "gossip_flood", "peer penalized");
+        self.expel(peer, length);
+    }
+
+    fn on_sync(&mut self, event: request_response::Event<Asked<SyncRequest>, SyncResponse>) {
         match event {
             request_response::Event::Message { peer, message, .. } => match message {
                 Message::Request { request_id, request, channel } => {
@@ -438,7 +469,7 @@ impl Task {
         }
     }
 
-    fn on_submit(&mut self, event: request_response::Event<Result<SubmitRequest, CodecError>, SubmitResponse>) {
+    fn on_submit(&mut self, event: request_response::Event<Asked<SubmitRequest>, SubmitResponse>) {
         match event {
             request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request_id, request, channel } => {
@@ -460,19 +491,20 @@ impl Task {
         &mut self,
         peer: PeerId,
         id: InboundRequestId,
-        request: Result<SyncRequest, CodecError>,
+        asked: Asked<SyncRequest>,
         channel: ResponseChannel<SyncResponse>,
     ) {
+        let Asked { request, claim } = asked;
         let request = match request {
             Ok(request) => request,
             Err(error) => return self.penalize(peer, error.code()),
         };
-        if !self.admit(Slot::Sync(id), peer) {
+        if !self.admit(Slot::Sync(id), peer, claim) {
             let _ = self.swarm.behaviour_mut().sync.send_response(channel, inbound::sync_busy());
             return;
         }
         let (reply, answer) = oneshot::channel();
-        self.answers.push(answer.map(|answer| Answered::Sync(channel, answer.ok())).boxed());
+        self.answers.push(answer.map(move |answer| Answered::Sync(id, channel, answer.ok())).boxed());
         let event = Event::Sync { peer, request, reply: Reply(reply) };
         if let Err(Event::Sync { reply, .. }) =
             self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner)
@@ -486,19 +518,20 @@ impl Task {
         peer: PeerId,
         address: Option<IpAddr>,
         id: InboundRequestId,
-        request: Result<SubmitRequest, CodecError>,
+        asked: Asked<SubmitRequest>,
         channel: ResponseChannel<SubmitResponse>,
     ) {
+        let Asked { request, claim } = asked;
         let request = match request {
             Ok(request) => request,
             Err(error) => return self.penalize(peer, error.code()),
         };
-        if !self.admit(Slot::Submit(id), peer) {
+        if !self.admit(Slot::Submit(id), peer, claim) {
             let _ = self.swarm.behaviour_mut().submit.send_response(channel, inbound::submit_busy(&request));
             return;
         }
         let (reply, answer) = oneshot::channel();
-        self.answers.push(answer.map(|answer| Answered::Submit(channel, answer.ok())).boxed());
+        self.answers.push(answer.map(move |answer| Answered::Submit(id, channel, answer.ok())).boxed());
         let event = Event::Submit { peer, address, request, reply: Reply(reply) };
         let rejected = self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner);
         if let Err(Event::Submit { request, reply, .. }) = rejected {
@@ -506,21 +539,25 @@ impl Task {
         }
     }
 
-    fn admit(&mut self, slot: Slot, peer: PeerId) -> bool {
-        let operator = self.swarm.behaviour().gate.is_operator(&peer);
-        self.answers.len() < limits::INBOUND_MAX && self.slots.take(slot, peer, operator)
+    fn admit(&mut self, slot: Slot, peer: PeerId, claim: Claim) -> bool {
+        let operator = self.operators.has(&peer);
+        self.answers.len() < limits::INBOUND_MAX && self.slots.take(slot, peer, operator, claim)
     }
 
     /// Sends the answer, or closes the stream by dropping its channel.
     fn on_answered(&mut self, answered: Answered) {
         match answered {
-            Answered::Sync(channel, Some(answer)) => {
+            Answered::Sync(id, channel, Some(answer)) => {
+                let fits = self.slots.charge(Slot::Sync(id), bounds::sync_answer_bytes(&answer));
+                let answer = if fits { answer } else { inbound::sync_busy() };
                 let _ = self.swarm.behaviour_mut().sync.send_response(channel, answer);
             }
-            Answered::Submit(channel, Some(answer)) => {
+            Answered::Submit(id, channel, Some(answer)) => {
+                // What was done is told, however long the tale.
+                self.slots.charge(Slot::Submit(id), bounds::submit_answer_bytes(&answer));
                 let _ = self.swarm.behaviour_mut().submit.send_response(channel, answer);
             }
-            Answered::Sync(_, None) | Answered::Submit(_, None) => {}
+            Answered::Sync(_, _, None) | Answered::Submit(_, _, None) => {}
         }
     }
 
