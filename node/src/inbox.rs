@@ -279,7 +279,7 @@ impl Inbox {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, frontier, ahead } => self.frontier(peer, frontier, ahead),
+            Input::Frontier { peer, logs, ahead } => self.frontier(peer, logs, ahead),
             Input::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())

@@ -4,7 +4,7 @@ use fama_ledger::entry::{EntryError, VerifiedEntry, VerifiedEvent};
 use fama_ledger::id::{Domain, FederationId, NoteHash};
 use fama_ledger::log::{Hash, Head, leaf_hash};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::Cosigned;
+use fama_ledger::replica::{Cosigned, PeerLog};
 use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
@@ -91,12 +91,12 @@ pub enum Input {
         /// With whom.
         peer: PeerId,
     },
-    /// What a peer has; its signatures are checked in the inbox, but only those that are news.
+    /// What a peer has.
     Frontier {
         /// Whose.
         peer: PeerId,
-        /// It.
-        frontier: Frontier,
+        /// It, without signatures that are no news.
+        logs: Vec<PeerLog>,
         /// Its clock less this node's when it came, in milliseconds.
         ahead: i64,
     },

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::network::peer_id;
-use crate::network::wire::{Frontier, Range, SyncRequest, SyncResponse};
+use crate::network::wire::{Range, SyncRequest, SyncResponse};
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 
@@ -88,8 +88,7 @@ impl Node {
     fn open_gate(&mut self) {
         for i in (0..4).filter(|i| *i != self.i) {
             self.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
-            let frontier = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
-            self.inbox.take(Input::Frontier { peer: peer(i), frontier, ahead: 0 }).unwrap();
+            self.inbox.take(Input::Frontier { peer: peer(i), logs: Vec::new(), ahead: 0 }).unwrap();
         }
         self.inbox.tick().unwrap();
     }
