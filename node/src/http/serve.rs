@@ -181,7 +181,11 @@ async fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(turn.clone());
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            // One request, then everybody else: hyper by itself takes many that were sent at once in one go.
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(HEAD_BYTES_MAX);
