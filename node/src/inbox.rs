@@ -301,7 +301,7 @@ impl Inbox {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, frontier, ahead } => self.frontier(peer, frontier, ahead),
+            Input::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
             Input::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())

@@ -17,6 +17,7 @@ mod ed25519;
 mod federation;
 mod fold;
 mod fuzz;
+mod hostile;
 mod invalid_logs;
 mod join;
 mod model;
