@@ -27,7 +27,7 @@
 //! A [`Store::commit`] is one write batch: after a crash all of it is there or nothing.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
@@ -37,7 +37,8 @@ use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
-use rocksdb::{ColumnFamily, DB};
+use rocksdb::properties::BACKGROUND_ERRORS;
+use rocksdb::{ColumnFamily, DB, WriteBatch};
 
 mod compare;
 mod keys;
@@ -51,6 +52,9 @@ mod write;
 pub use read::{LogTiles, View};
 
 use keys::{Family, Log8};
+
+/// What a repair adds to a folder's name for the one that it builds, and for those that it keeps.
+pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 
 /// Version of the layout above. A node opens no other.
 pub const FORMAT: u32 = 1;
@@ -75,6 +79,17 @@ pub enum StoreError {
         /// The manifest's.
         wanted: FederationId,
     },
+    /// The folder is gone, and what a repair works with lies beside it.
+    #[error(
+        "{dir} is missing, but {beside} is there: a repair was cut off; rename that to it, or make the folder to \
+             begin with an empty one"
+    )]
+    HalfRepaired {
+        /// The folder.
+        dir: PathBuf,
+        /// The rebuilt one, else the one kept.
+        beside: PathBuf,
+    },
     /// The folder was written by another version of this program.
     #[error(
         "{dir} has storage format {found}, this program knows {wanted} only; use the version that wrote it, \
@@ -91,7 +106,8 @@ pub enum StoreError {
     /// The disk, its file system or the database's files are not in order.
     #[error(
         "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
-             folder, then restore it or start with an empty one that is filled from peers"
+             folder, then `fama check --repair`; what cannot even be opened is restored from a backup, or begun \
+             anew with an empty folder that is filled from peers"
     )]
     Database {
         /// The folder.
@@ -101,8 +117,7 @@ pub enum StoreError {
     },
     /// Parts of a log contradict one another: something was lost or changed on disk.
     #[error(
-        "{dir}: log {log}: {what}; keep a copy of the folder, then restore it or start with an empty one that \
-             is filled from peers"
+        "{dir}: log {log}: {what}; keep a copy of the folder, then `fama check --repair`: peers bring what is missing"
     )]
     Inconsistent {
         /// The folder.
@@ -129,6 +144,7 @@ impl StoreError {
         match self {
             Self::Locked { .. } => "locked",
             Self::Federation { .. } => "store_federation",
+            Self::HalfRepaired { .. } => "store_half_repaired",
             Self::Format { .. } => "store_format",
             Self::Database { .. } => "database",
             Self::Inconsistent { .. } => "store_inconsistent",
@@ -144,6 +160,8 @@ pub struct Store {
     logs: BTreeMap<Log8, LogId>,
     /// Held from the first read to the end of each write, so that none overtakes another.
     writing: Mutex<()>,
+    /// What failed first, wherever it was noticed.
+    failed: OnceLock<StoreError>,
 }
 
 /// One batch of one log, to be written at once.
@@ -239,6 +257,30 @@ impl Store {
         View::new(self)
     }
 
+    /// What failed first since the store was opened, in whatever thread, or in the background of the
+    /// database. Once there is something the node must stop: no more of this folder is to be trusted.
+    #[must_use]
+    pub fn failure(&self) -> Option<StoreError> {
+        if self.failed.get().is_none() && self.background_errors() > 0 {
+            // An empty write gets the error of the background, if it bars writing.
+            let written = self.db.write(WriteBatch::default()).map_err(|error| error.to_string());
+            let unknown = "writing a table in the background failed; the file LOG there says more";
+            let _ = self.database(&written.err().unwrap_or_else(|| unknown.to_owned()));
+        }
+        self.failed.get().cloned()
+    }
+
+    /// How often flushes and compactions failed.
+    fn background_errors(&self) -> u64 {
+        self.db.property_int_value(BACKGROUND_ERRORS).ok().flatten().unwrap_or_default()
+    }
+
+    /// Keeps what failed, if nothing did before.
+    fn keep_failure(&self, error: StoreError) -> StoreError {
+        let _ = self.failed.set(error.clone());
+        error
+    }
+
     fn family(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("all families were opened and none is ever dropped")
     }
@@ -248,10 +290,11 @@ impl Store {
     }
 
     fn database(&self, message: &impl ToString) -> StoreError {
-        StoreError::Database { dir: self.dir.clone(), message: message.to_string() }
+        self.keep_failure(StoreError::Database { dir: self.dir.clone(), message: message.to_string() })
     }
 
     fn inconsistent(&self, log: &LogId, what: &impl ToString) -> StoreError {
-        StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what: what.to_string() }
+        let what = what.to_string();
+        self.keep_failure(StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what })
     }
 }

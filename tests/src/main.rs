@@ -13,6 +13,7 @@ mod cli;
 mod confusion;
 mod crash;
 mod ed25519;
+mod faults;
 mod federation;
 mod fold;
 mod fuzz;

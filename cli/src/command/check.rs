@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 
 use fama_node::config::Config;
 use fama_node::inbox::check::{Report, check};
-use fama_node::store::Store;
+use fama_node::store::{REPAIR_ENDINGS, Store};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::files;
 use crate::progress;
 use crate::terminal::{Table, Terminal};
+
+const REBUILT: &str = REPAIR_ENDINGS[0];
+const KEPT: &str = REPAIR_ENDINGS[1];
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "\
@@ -40,7 +44,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     if !data.join("CURRENT").exists() {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
-    let beside = Beside::new(data, "rebuilt")?;
+    let beside = Beside::new(data)?;
     let report = rebuild(&config, &beside.0)?;
     if report.findings.is_empty() {
         return terminal.answer(&json!({"ok": true, "report": shown(&report)}), table(&report));
@@ -80,8 +84,8 @@ fn rebuild(config: &Config, beside: &Path) -> Result<Report, Failure> {
 struct Beside(PathBuf);
 
 impl Beside {
-    fn new(data: &Path, word: &str) -> Result<Self, Failure> {
-        let path = sibling(data, word);
+    fn new(data: &Path) -> Result<Self, Failure> {
+        let path = sibling(data, REBUILT);
         if path.exists() {
             let failure = Failure::new("file_exists", format!("{} is there", path.display()));
             return Err(failure.hint("an earlier check left it behind: remove it"));
@@ -97,22 +101,26 @@ impl Drop for Beside {
     }
 }
 
-fn sibling(data: &Path, word: &str) -> PathBuf {
+fn sibling(data: &Path, ending: &str) -> PathBuf {
     let mut name = data.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(format!(".{word}"));
+    name.push(ending);
     data.with_file_name(name)
 }
 
-/// Renames twice; a crash between leaves both folders under names that say what they are.
+/// Renames twice. A node does not start on what a crash between leaves behind, and says what to rename.
 fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
     let system = |error: std::io::Error| Failure::new("file", format!("{}: {error}", data.display()));
-    let kept = (1..).map(|n| sibling(data, &format!("damaged-{n}"))).find(|path| !path.exists());
+    let kept = (1..).map(|n| sibling(data, &format!("{KEPT}{n}"))).find(|path| !path.exists());
     let kept = kept.ok_or_else(|| Failure::new("file_exists", "no name is left for the damaged data"))?;
     fs::rename(data, &kept).map_err(system)?;
-    fs::rename(&beside.0, data).map_err(system)?;
-    if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(system)?;
+    if let Err(error) = fs::rename(&beside.0, data) {
+        fs::rename(&kept, data).map_err(|_| {
+            let lost = Failure::new("file", format!("{}: {error}", data.display()));
+            lost.hint(format!("rename {} to it", kept.display()))
+        })?;
+        return Err(system(error));
     }
+    files::sync_folder(data).map_err(system)?;
     Ok(kept)
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use fama_ledger::codec;
 use fama_ledger::id::FederationId;
@@ -13,7 +13,7 @@ use fama_ledger::manifest::{LogId, Manifest};
 use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, IteratorMode, WriteBatch};
 
 use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
-use super::{FORMAT, LogRecord, Store, StoreError, View, options};
+use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options};
 
 /// Nobody but the node's own user reads or changes its files.
 const DIR_MODE: u32 = 0o700;
@@ -21,6 +21,7 @@ const DIR_MODE: u32 = 0o700;
 const META_BYTES_MAX: usize = 64;
 
 pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+    check_repaired(dir)?;
     let store = open_unchecked(dir, manifest)?;
     let view = store.view();
     store.logs.values().try_for_each(|log| check_log(&view, log))?;
@@ -32,9 +33,27 @@ pub(super) fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Store, S
     let db = open_database(dir)?;
     let logs: BTreeMap<_, _> =
         manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
-    let store = Store { db, dir: dir.to_owned(), logs, writing: Mutex::new(()) };
+    let store = Store { db, dir: dir.to_owned(), logs, writing: Mutex::new(()), failed: OnceLock::new() };
     store.check_owner(&manifest.federation())?;
     Ok(store)
+}
+
+/// An own log begun anew where a repair was cut off would be another branch of it.
+fn check_repaired(dir: &Path) -> Result<(), StoreError> {
+    let (Some(name), false) = (dir.file_name(), dir.exists()) else { return Ok(()) };
+    let name = name.to_string_lossy();
+    let beside = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(others) = fs::read_dir(beside) else { return Ok(()) };
+    let mut others: Vec<_> = others.filter_map(|other| other.ok().map(|other| other.path())).collect();
+    others.sort();
+    let of = |ending: &str| {
+        let begin = format!("{name}{ending}");
+        others.iter().rfind(|other| other.file_name().is_some_and(|other| other.to_string_lossy().starts_with(&begin)))
+    };
+    match REPAIR_ENDINGS.iter().find_map(|ending| of(ending)) {
+        Some(beside) => Err(StoreError::HalfRepaired { dir: dir.to_owned(), beside: beside.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn database_error(dir: &Path, message: &impl ToString) -> StoreError {

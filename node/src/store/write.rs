@@ -121,6 +121,10 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
+        // What failed once may work again, with a hole in what is on disk: only opening anew tells.
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
+        }
         self.db.write_opt(batch, &options::write(sync)).map_err(|error| self.database(&error))
     }
 }
