@@ -204,7 +204,9 @@ impl Driver {
         };
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
-            let answer = sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request);
+            let (view, now) = (shared.store.view(), shared.clock.now());
+            let answer = sync::answer(&view, &shared.manifest, shared.session, now, &request);
+            drop(view);
             if let Ok(SyncResponse::Entries(range)) = &answer {
                 shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
             }

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admission;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config::{Config, Listener};
 use crate::driver::Driver;
 use crate::health::Health;
@@ -162,6 +162,7 @@ fn shared(config: &Config) -> Result<Shared, NodeError> {
         ranking: Arc::new(RwLock::new(Ranking::default())),
         metrics: Arc::new(Metrics::new(Registry::new()).map_err(|error| NodeError::System(error.to_string()))?),
         store,
+        clock: Clock::machine(),
         session,
         manifest,
     })

@@ -37,21 +37,23 @@ use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
-use rocksdb::properties::BACKGROUND_ERRORS;
-use rocksdb::{ColumnFamily, DB, WriteBatch};
 
 mod compare;
+mod engine;
 mod keys;
 mod open;
 mod options;
 mod read;
+#[doc(hidden)]
+pub mod simulated;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use read::{LogTiles, View};
 
-use keys::{Family, Log8};
+use engine::{Batch, Engine};
+use keys::Log8;
 
 /// What a repair adds to a folder's name for the one that it builds, and for those that it keeps.
 pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
@@ -155,7 +157,7 @@ impl StoreError {
 
 /// The open database. One process at a time; any number of threads.
 pub struct Store {
-    db: DB,
+    engine: Engine,
     dir: PathBuf,
     logs: BTreeMap<Log8, LogId>,
     /// Held from the first read to the end of each write, so that none overtakes another.
@@ -251,6 +253,15 @@ impl Store {
         open::open_unchecked(dir, manifest)
     }
 
+    /// As [`Store::open`], on a simulated disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[doc(hidden)]
+    pub fn open_simulated(disk: &simulated::Disk, manifest: &Manifest) -> Result<Self, StoreError> {
+        open::open_simulated(disk.clone(), manifest)
+    }
+
     /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.
     #[must_use]
     pub fn view(&self) -> View<'_> {
@@ -261,18 +272,11 @@ impl Store {
     /// database. Once there is something the node must stop: no more of this folder is to be trusted.
     #[must_use]
     pub fn failure(&self) -> Option<StoreError> {
-        if self.failed.get().is_none() && self.background_errors() > 0 {
-            // An empty write gets the error of the background, if it bars writing.
-            let written = self.db.write(WriteBatch::default()).map_err(|error| error.to_string());
-            let unknown = "writing a table in the background failed; the file LOG there says more";
-            let _ = self.database(&written.err().unwrap_or_else(|| unknown.to_owned()));
+        if self.failed.get().is_none() {
+            let failed = self.engine.background_failure();
+            let _ = failed.map(|failure| self.database(&failure));
         }
         self.failed.get().cloned()
-    }
-
-    /// How often flushes and compactions failed.
-    fn background_errors(&self) -> u64 {
-        self.db.property_int_value(BACKGROUND_ERRORS).ok().flatten().unwrap_or_default()
     }
 
     /// Keeps what failed, if nothing did before.
@@ -281,8 +285,8 @@ impl Store {
         error
     }
 
-    fn family(&self, family: Family) -> &ColumnFamily {
-        self.db.cf_handle(family.name()).expect("all families were opened and none is ever dropped")
+    fn batch(&self) -> Batch<'_> {
+        self.engine.batch()
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

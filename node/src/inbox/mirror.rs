@@ -181,7 +181,7 @@ impl Inbox {
         }
         if !events.is_empty() {
             // Nobody waits for the answer: if the home refuses it, the claim stands where it is.
-            self.waiting.push(events, oneshot::channel().0);
+            self.waiting.push(events, oneshot::channel().0, self.shared.clock.monotonic());
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::clock;
 use crate::network::peer_id;
 use crate::network::wire::{Frontier, Range, SyncRequest, SyncResponse};
 
@@ -68,6 +69,7 @@ impl Node {
             ranking: Arc::new(RwLock::new(Ranking::default())),
             metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
             store: Arc::new(Store::open(dir.path(), &manifest).unwrap()),
+            clock: Clock::machine(),
             session: [0; 16],
             manifest,
         };
@@ -113,7 +115,7 @@ impl Node {
     fn serve(&self, i: usize, from: u64, head: Head) -> SyncResponse {
         let shared = &self.inbox.shared;
         let request = SyncRequest::Entries { log: log_id(i), from, head };
-        crate::sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request).unwrap()
+        crate::sync::answer(&shared.store.view(), &shared.manifest, shared.session, clock::now(), &request).unwrap()
     }
 
     fn range(&self, i: usize, from: u64, head: Head) -> Range {
