@@ -262,6 +262,15 @@ impl Store {
         open::open_simulated(disk.clone(), manifest)
     }
 
+    /// Opens what is left of a damaged database, to rebuild another from it: damaged tables and records of
+    /// its log are left out instead of refused, and may be gone from the folder afterwards.
+    ///
+    /// # Errors
+    /// As [`Store::open_unchecked`], where nothing can be opened at all.
+    pub fn open_damaged(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+        open::open_damaged(dir, manifest)
+    }
+
     /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.
     #[must_use]
     pub fn view(&self) -> View<'_> {

@@ -111,7 +111,7 @@ impl Net {
         net
     }
 
-    async fn start_all(&mut self) {
+    pub(crate) async fn start_all(&mut self) {
         for i in 0..self.nodes.len() {
             self.start(i).await;
         }
@@ -160,7 +160,7 @@ impl Net {
         self.nodes.iter().enumerate().filter_map(|(i, node)| node.as_ref().map(|node| (i, node.query)))
     }
 
-    async fn client(&self, i: usize) -> Client {
+    pub(crate) async fn client(&self, i: usize) -> Client {
         let address = addresses(self.ports[i])[0].parse().unwrap();
         Client::connect(self.manifest.federation(), address).await.unwrap()
     }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fama_node::config::Config;
-use fama_node::inbox::check::{Report, check};
-use fama_node::store::{REPAIR_ENDINGS, Store};
+use fama_node::inbox::check::{Finding, Report, check};
+use fama_node::store::{REPAIR_ENDINGS, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -45,7 +45,18 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
     let beside = Beside::new(data)?;
-    let report = rebuild(&config, &beside.0)?;
+    let mut report = Report::default();
+    let original = match Store::open_unchecked(data, &config.manifest) {
+        Err(error @ StoreError::Database { .. }) if args.repair => {
+            report.findings.push(Finding { log: None, code: error.code(), what: error.to_string() });
+            Store::open_damaged(data, &config.manifest)
+        }
+        opened => opened,
+    };
+    let original = original.map_err(|error| Failure::new(error.code(), error))?;
+    let rebuilt = rebuild(&config, original, &beside.0)?;
+    report.findings.extend(rebuilt.findings);
+    report.logs = rebuilt.logs;
     if report.findings.is_empty() {
         return terminal.answer(&json!({"ok": true, "report": shown(&report)}), table(&report));
     }
@@ -67,16 +78,16 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Err(failure)
 }
 
-fn rebuild(config: &Config, beside: &Path) -> Result<Report, Failure> {
-    let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
-    let original = Store::open_unchecked(&config.data_dir, &config.manifest).map_err(store)?;
-    let rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
+/// Both stores are closed when this returns.
+fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Failure> {
+    let rebuilt = Store::open(beside, &config.manifest).map_err(|error| Failure::new(error.code(), error))?;
     let bar = progress::bar(0, "checking");
     let report = check(&original, &rebuilt, &config.manifest, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
+    drop(original);
     report.map_err(|error| Failure::new(error.code(), error))
 }
 
@@ -127,7 +138,7 @@ fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
 fn shown(report: &Report) -> Value {
     let logs: Vec<Value> =
         report.logs.iter().map(|(log, size)| json!({"log": log.to_string(), "entries": size})).collect();
-    let finding = |finding: &fama_node::inbox::check::Finding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
+    let finding = |finding: &Finding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
     let findings: Vec<Value> = report.findings.iter().map(finding).collect();
     json!({"logs": logs, "findings": findings})
 }

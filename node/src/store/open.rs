@@ -10,7 +10,7 @@ use fama_ledger::codec;
 use fama_ledger::id::FederationId;
 use fama_ledger::log::{LogError, TILE_WIDTH, Tiles, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
-use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind};
+use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, Options};
 
 use super::engine::Engine;
 use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
@@ -28,7 +28,16 @@ pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError>
 }
 
 pub(super) fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    owned(Engine::Rocks(open_database(dir)?), dir, manifest)
+    owned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest)
+}
+
+pub(super) fn open_damaged(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+    let store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
+    match store.check_owner(&manifest.federation()) {
+        // Whose it was may be what is damaged.
+        Ok(()) | Err(StoreError::Database { .. }) => Ok(store),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn open_simulated(disk: Disk, manifest: &Manifest) -> Result<Store, StoreError> {
@@ -43,11 +52,15 @@ fn checked(store: Store) -> Result<Store, StoreError> {
 }
 
 fn owned(engine: Engine, dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    let logs: BTreeMap<_, _> =
-        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
-    let store = Store { engine, dir: dir.to_owned(), logs, writing: Mutex::new(()), failed: OnceLock::new() };
+    let store = unowned(engine, dir, manifest);
     store.check_owner(&manifest.federation())?;
     Ok(store)
+}
+
+fn unowned(engine: Engine, dir: &Path, manifest: &Manifest) -> Store {
+    let logs: BTreeMap<_, _> =
+        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
+    Store { engine, dir: dir.to_owned(), logs, writing: Mutex::new(()), failed: OnceLock::new() }
 }
 
 /// An own log begun anew where a repair was cut off would be another branch of it.
@@ -72,17 +85,17 @@ fn database_error(dir: &Path, message: &impl ToString) -> StoreError {
     StoreError::Database { dir: dir.to_owned(), message: message.to_string() }
 }
 
-fn open_database(dir: &Path) -> Result<DB, StoreError> {
+fn open_database(dir: &Path, with: fn(bool) -> Options) -> Result<DB, StoreError> {
     let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
     made.map_err(|error| database_error(dir, &error))?;
     let new = is_new(dir)?;
-    let options = options::database(new);
+    let options = with(new);
     let mut families = options::families();
     if !new {
         let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, &error))?;
         let foreign = found.into_iter().filter(|name| !Family::ALL.iter().any(|family| family.name() == name));
         // Another format's families must be opened too before its number can be read.
-        families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, options::database(false))));
+        families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, with(false))));
     }
     DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
         let locked = error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ");

@@ -11,8 +11,8 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 
 use super::engine::Batch;
-use super::keys::{self, Family, log8};
-use super::{Commit, History, HistoryItem, Store, StoreError, Touch, View};
+use super::keys::{self, Family, META_FORMAT, log8};
+use super::{Commit, FORMAT, History, HistoryItem, Store, StoreError, Touch, View};
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
@@ -105,6 +105,16 @@ impl Store {
         self.engine.flush(Family::Notes).map_err(|error| self.database(&error))?;
         self.engine.compact(Family::Notes, &hash.0);
         Ok(())
+    }
+
+    /// Makes durable all that was written before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, META_FORMAT, &FORMAT);
+        self.write(batch, true)
     }
 
     fn put_note(batch: &mut Batch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
