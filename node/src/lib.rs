@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod metrics;
 pub mod network;
 pub mod node;
+pub mod scrub;
 pub mod store;
 pub mod submit;
 pub mod sync;

@@ -44,6 +44,7 @@ mod keys;
 mod open;
 mod options;
 mod read;
+mod scrub;
 #[doc(hidden)]
 pub mod simulated;
 #[cfg(test)]
@@ -51,6 +52,7 @@ mod tests;
 mod write;
 
 pub use read::{LogTiles, View};
+pub use scrub::{Place, TreePlace};
 
 use engine::{Batch, Engine};
 use keys::Log8;
@@ -302,7 +304,7 @@ impl Store {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn database(&self, message: &impl ToString) -> StoreError {
+    pub(crate) fn database(&self, message: &impl ToString) -> StoreError {
         self.keep_failure(StoreError::Database { dir: self.dir.clone(), message: message.to_string() })
     }
 

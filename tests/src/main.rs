@@ -24,6 +24,7 @@ mod properties;
 mod protocol;
 mod ratings;
 mod readme;
+mod scrub;
 mod signature;
 mod text;
 mod vectors;

@@ -68,6 +68,13 @@ impl Engine {
         Some(barred.err().unwrap_or_else(|| "writing a table failed; the file LOG there says more".to_owned()))
     }
 
+    /// The names of the table files in use.
+    pub(super) fn tables(&self) -> Result<Vec<String>, Failure> {
+        let Self::Rocks(db) = self else { return Ok(Vec::new()) };
+        let files = db.live_files().map_err(failure)?;
+        Ok(files.into_iter().map(|file| file.name).collect())
+    }
+
     /// Whether there is something outside all families: somebody else's.
     pub(super) fn has_foreign(&self) -> Result<bool, Failure> {
         match self {

@@ -135,7 +135,7 @@ impl Store {
     }
 }
 
-fn is_note(hash: &NoteHash, text: &str) -> bool {
+pub(super) fn is_note(hash: &NoteHash, text: &str) -> bool {
     text.len() <= NOTE_BYTES_MAX && note_hash(text.as_bytes()) == *hash
 }
 
