@@ -9,7 +9,9 @@ use fama_ledger::id::EventId;
 use fama_ledger::log::Head;
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
+use fama_node::store::Store;
 
+use crate::cli::program;
 use crate::crash::{Operator, Random, empty_frontier};
 use crate::federation::multi;
 
@@ -34,7 +36,11 @@ const fn case(call: &'static str, how: &'static str, often: &'static str, file: 
 }
 
 /// Write-ahead log, tables, list of files, the name of the list, and the folder itself.
-const CASES: [Case; 26] = [
+const CASES: [Case; 30] = [
+    case("write", "power", "once", ".log", 120),
+    case("sync", "power", "once", ".log", 60),
+    case("write", "power", "once", ".sst", 60),
+    case("sync", "power", "once", "MANIFEST", 8),
     case("write", "eio", "once", ".log", 60),
     case("write", "eio", "on", ".log", 60),
     case("write", "short", "once", ".log", 60),
@@ -173,9 +179,12 @@ async fn failing(
     }
 }
 
-/// Ended by itself, and a person is told which folder it is and what to do.
+/// Ended by itself, and a person is told which folder it is and what to do; without power, just ended.
 fn stopped(operator: &Operator, from: u64, status: ExitStatus) {
     let text = said(operator, from);
+    if text.contains(" power ") {
+        return assert_eq!(status.code(), None, "{text}");
+    }
     assert_eq!(status.code(), Some(1), "{text}");
     let folder = operator.config.parent().unwrap().join("data");
     let told = text.lines().any(|line| {
@@ -214,7 +223,7 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let library = shim(dir.path());
     multi(async {
-        let (mut operator, mut known) = (Operator::new(), Known::default());
+        let (mut operator, mut known, mut events) = (Operator::new(), Known::default(), 0);
         let mut met = BTreeMap::<(&str, &str, &str), [u32; 3]>::new();
         for round in 0..faults {
             let case = &CASES[round % CASES.len()];
@@ -229,6 +238,7 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
             let environment = [("LD_PRELOAD", library.as_os_str()), ("FAMA_FAULT", OsStr::new(&fault))];
             let (from, quiet) = (length(&operator), random.next().is_multiple_of(2));
             let figures = met.entry((case.call, case.how, case.file)).or_default();
+            let acknowledged = known.acknowledged.len();
             match failing(&operator, &environment, (2 * round as u64, quiet), &mut known).await {
                 Met::Never => figures[2] += 1,
                 Met::AtStart(status) => {
@@ -241,6 +251,7 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
                 }
             }
             recovers(&operator, 2 * round as u64 + 1, &mut known).await;
+            events += known.acknowledged.len() - acknowledged;
         }
         for ((call, how, file), [start, running, never]) in &met {
             println!(
@@ -248,7 +259,51 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
             );
         }
         let stopped: u32 = met.values().map(|[start, running, _]| start + running).sum();
-        println!("{faults} faults, {stopped} met, {} acknowledged events", known.acknowledged.len());
+        println!("{faults} faults, {stopped} met, {events} acknowledged events");
         assert!(stopped as usize > faults / 2, "too few faults were met: {stopped} of {faults}");
+    });
+}
+
+/// Faults of a repair's own calls, with the folders' names as they are seen in the call.
+const REPAIR_CASES: [Case; 6] = [
+    case("rename", "eio", "once", "/data.damaged-1$", 1),
+    case("rename", "eio", "once", "/data$", 1),
+    case("sync", "eio", "once", "/alpha.example$", 1),
+    case("sync", "lost", "once", "/data.rebuilt/", 20),
+    case("write", "short", "on", "/data.rebuilt/", 20),
+    case("create", "nospace", "once", "/data.rebuilt/", 12),
+];
+
+/// Something that a check finds and a node can live with: a head with a wrong signature.
+fn spoil(operator: &Operator) {
+    let data = operator.config.parent().unwrap().join("data");
+    let (store, log) = (Store::open(&data, &operator.manifest).unwrap(), operator.manifest.operators()[0].log());
+    let mut signed = store.view().newest(&log).unwrap().unwrap();
+    signed.signature[0] ^= 1;
+    store.put_newest(&log, &signed).unwrap();
+}
+
+/// A repair that fails leaves a folder that the node starts on, with everything in it.
+#[test]
+fn a_repair_on_a_failing_disk_loses_nothing() {
+    let mut random = Random::begin();
+    let dir = tempfile::tempdir().unwrap();
+    let library = shim(dir.path());
+    multi(async {
+        for case in &REPAIR_CASES {
+            let (operator, mut known) = (Operator::new(), Known::default());
+            recovers(&operator, 0, &mut known).await;
+            spoil(&operator);
+            let nth = 1 + random.next() % case.nth_max;
+            let fault = format!("{} {} {nth} {} {}", case.call, case.how, case.often, case.file);
+            let mut command = Command::new(program());
+            command.args(["check", "--repair", "--config"]).arg(&operator.config);
+            command.envs([("LD_PRELOAD", library.as_os_str()), ("FAMA_FAULT", OsStr::new(&fault))]);
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("fault: ") && said.contains("error: "), "{fault}: {said}");
+            assert_eq!(output.status.code(), Some(1), "{fault}: {said}");
+            recovers(&operator, 1, &mut known).await;
+        }
     });
 }

@@ -9,11 +9,13 @@
 //           short               half of the bytes written, then nospace; write only
 //           lost                what was not synced is cut off, as a power cut would; sync only
 //           happened            done, and yet an error
+//           power               the process is killed, and from every file that it wrote goes what was not synced
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +31,7 @@ static char call_wanted[16], how[16], often[16], part[256];
 static long nth;
 static long seen;
 static off_t synced[FILES_MAX];
+static char written[FILES_MAX];
 
 __attribute__((constructor)) static void begin(void) {
     const char *fault = getenv("FAMA_FAULT");
@@ -57,7 +60,15 @@ static int fails(const char *call, const char *path) {
     long at = ++seen;
     pthread_mutex_unlock(&lock);
     if (at == nth) {
+        for (int fd = 0; is(how, "power") && fd < FILES_MAX; fd++) {
+            if (written[fd] && ftruncate(fd, synced[fd]) != 0) {
+                _exit(99);
+            }
+        }
         dprintf(STDERR_FILENO, "fault: %s %s %s\n", call, how, path);
+        if (is(how, "power")) {
+            kill(getpid(), SIGKILL);
+        }
     }
     return at == nth || (at > nth && is(often, "on"));
 }
@@ -105,6 +116,13 @@ ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) {
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t at) { return pwrite(fd, bytes, count, at); }
 
+int close(int fd) {
+    if (fd >= 0 && fd < FILES_MAX) {
+        written[fd] = 0;
+    }
+    return NEXT(close)(fd);
+}
+
 static int sync_with(int (*real)(int), int fd) {
     int known = fd >= 0 && fd < FILES_MAX;
     if (fd_fails("sync", fd)) {
@@ -136,9 +154,10 @@ int rename(const char *from, const char *to) {
     return error();
 }
 
-static int opened(int fd) {
+static int opened(int fd, int flags) {
     struct stat is_now;
     if (fd >= 0 && fd < FILES_MAX) {
+        written[fd] = (flags & O_ACCMODE) != O_RDONLY && fstat(fd, &is_now) == 0 && S_ISREG(is_now.st_mode);
         // Of a file that was here before, everything counts as safe.
         synced[fd] = fstat(fd, &is_now) == 0 ? is_now.st_size : 0;
     }
@@ -153,7 +172,7 @@ int open(const char *path, int flags, ...) {
     if ((flags & O_CREAT) != 0 && access(path, F_OK) != 0 && fails("create", path)) {
         return error();
     }
-    return opened(NEXT(open)(path, flags, mode));
+    return opened(NEXT(open)(path, flags, mode), flags);
 }
 
 int open64(const char *path, int flags, ...) {
