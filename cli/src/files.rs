@@ -62,7 +62,7 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn create_folder(path: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path).map_err(|error| failed(path, &error))
+    fs::create_dir_all(path).and_then(|()| sync_folder(path)).map_err(|error| failed(path, &error))
 }
 
 /// Gives a file another name, which no file may have.

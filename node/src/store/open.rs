@@ -67,8 +67,7 @@ fn unowned(engine: Engine, dir: &Path, manifest: &Manifest) -> Store {
 fn check_repaired(dir: &Path) -> Result<(), StoreError> {
     let (Some(name), false) = (dir.file_name(), dir.exists()) else { return Ok(()) };
     let name = name.to_string_lossy();
-    let beside = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(others) = fs::read_dir(beside) else { return Ok(()) };
+    let Ok(others) = fs::read_dir(folder_of(dir)) else { return Ok(()) };
     let mut others: Vec<_> = others.filter_map(|other| other.ok().map(|other| other.path())).collect();
     others.sort();
     let of = |ending: &str| {
@@ -81,13 +80,25 @@ fn check_repaired(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Makes the folder durably; RocksDB does so with what is in it.
+fn make(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+    fs::File::open(folder_of(dir))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn database_error(dir: &Path, message: &impl ToString) -> StoreError {
     StoreError::Database { dir: dir.to_owned(), message: message.to_string() }
 }
 
 fn open_database(dir: &Path, with: fn(bool) -> Options) -> Result<DB, StoreError> {
-    let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
-    made.map_err(|error| database_error(dir, &error))?;
+    make(dir).map_err(|error| database_error(dir, &error))?;
     let new = is_new(dir)?;
     let options = with(new);
     let mut families = options::families();
