@@ -15,7 +15,7 @@ use fama_node::clock;
 use fama_node::network::Multiaddr;
 use fama_node::network::client::Client;
 use fama_node::network::wire::{
-    Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
+    Frontier, LogFrontier, Receipt, Session, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
 use futures::stream::{self, StreamExt};
 
@@ -179,7 +179,8 @@ impl<'a> Door<'a> {
     pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
         // An asker that holds nothing.
         let (manifest, manifest_hash) = (self.manifest.version(), self.manifest.hash());
-        let nothing = Frontier { time: clock::now(), session: [0; 16], manifest, manifest_hash, logs: Vec::new() };
+        let (time, session, other, logs) = (clock::now(), Session::default(), None, Vec::new());
+        let nothing = Frontier { time, session, other, manifest, manifest_hash, logs };
         match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
             SyncResponse::Frontier(frontier) => {
                 let found = frontier.logs.iter().find(|frontier| frontier.log == *log);

@@ -25,9 +25,10 @@ use fama_node::network::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
+pub(crate) use super::http::{login, question};
 
 /// How many there are.
-pub(crate) const COUNT: usize = 23;
+pub(crate) const COUNT: usize = 25;
 /// What [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
