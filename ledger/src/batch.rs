@@ -8,7 +8,7 @@ use crate::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
 use crate::fold::{Effect, Fold, Outcome, Place, Void};
 use crate::id::{ManifestHash, StateRoot};
 use crate::limits;
-use crate::manifest::{LogId, Manifest};
+use crate::manifest::{LogId, Manifest, Policy};
 use crate::map::StateMap;
 use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
 use crate::time::Millis;
@@ -219,6 +219,12 @@ impl<'a, S: Rows> Batch<'a, S> {
     #[must_use]
     pub fn bytes_on(&self, time: Millis) -> u64 {
         self.log.filter(|log| log.day == time.day()).map_or(0, |log| log.bytes)
+    }
+
+    /// The policy that the entries are folded under.
+    #[must_use]
+    pub const fn policy(&self) -> &'a Policy {
+        self.under.policy()
     }
 
     /// How many entries the batch has.

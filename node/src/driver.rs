@@ -55,6 +55,14 @@ impl Driver {
                     let this = self.clone();
                     tokio::spawn(async move { this.fetch(peer, log, from, head).await });
                 }
+                Command::FetchManifests { peer, from } => {
+                    let this = self.clone();
+                    tokio::spawn(async move { this.fetch_manifests(peer, from).await });
+                }
+                Command::Resubmit(submissions) => {
+                    let submitter = Arc::clone(&self.submitter);
+                    tokio::spawn(async move { submitter.resubmit(submissions).await });
+                }
                 Command::FetchNotes { peer, hashes } => {
                     let this = self.clone();
                     tokio::spawn(async move { this.fetch_notes(peer, hashes).await });
@@ -124,6 +132,13 @@ impl Driver {
             }
         };
         self.input(input).await;
+    }
+
+    async fn fetch_manifests(self, peer: PeerId, from: u32) {
+        let answer = self.network.sync(peer, SyncRequest::Manifests { from }).await;
+        if let Ok(SyncResponse::Manifests(texts)) = answer {
+            self.input(Input::Manifests { peer, texts }).await;
+        }
     }
 
     async fn decode(&self, range: Range) -> Option<DecodedRange> {
@@ -204,7 +219,9 @@ impl Driver {
         };
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
-            let answer = sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request);
+            let (view, now) = (shared.store.view(), shared.clock.now());
+            let answer = sync::answer(&view, &shared.manifest, shared.session, now, &request);
+            drop(view);
             if let Ok(SyncResponse::Entries(range)) = &answer {
                 shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
             }
@@ -223,6 +240,14 @@ impl Driver {
             Gossip::Cosignature { log, cosigned } => match verify_cosigned(manifest, &log, &cosigned) {
                 Some(cosigned) => self.offer(Input::Cosigned(cosigned)),
                 None => Verdict::Reject,
+            },
+            Gossip::Equivocation(proof) => match proof.verify(manifest) {
+                // What is known is not passed on again.
+                Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
+                    Verdict::Ignore
+                }
+                Ok(()) => self.offer(Input::Equivocation(proof)),
+                Err(_) => Verdict::Reject,
             },
             Gossip::Head { log, signed, first, entries } => {
                 let Ok(signed) = signed.verify(manifest, &log) else { return Verdict::Reject };

@@ -81,7 +81,7 @@ impl Health {
     #[must_use]
     pub fn new(manifest: &Manifest) -> Self {
         let operators = manifest.operators().iter().map(|o| (o.name.clone(), OperatorHealth::default())).collect();
-        let logs = manifest.operators().iter().map(|o| (o.log(), LogHealth::default())).collect();
+        let logs = manifest.logs().keys().map(|log| (log.clone(), LogHealth::default())).collect();
         Self(RwLock::new(Snapshot { operators, logs, waiting: Some("starting"), ..Snapshot::default() }))
     }
 

@@ -1,21 +1,23 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use fama_ledger::join::Ranking;
-use fama_ledger::manifest::Manifest;
+use fama_ledger::manifest::{LogId, Manifest, Operator};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admission;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config::{Config, Listener};
 use crate::driver::Driver;
 use crate::health::Health;
 use crate::http::{self, App};
-use crate::inbox::{COMMANDS_MAX, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
+use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
 use crate::metrics::Metrics;
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
 use crate::store::{Store, StoreError};
@@ -81,6 +83,7 @@ pub struct Addresses {
 
 /// Runs a node until `stop` completes or something fails that only a restart can mend.
 ///
+/// When another version of the manifest is to be used, everything but the HTTP listeners is closed and begun anew.
 /// Listeners are bound before the data folder is opened, `started` is told when all answer. On a stop,
 /// no new event is taken in, what waits is written, then everything closes.
 ///
@@ -93,14 +96,32 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let query = bind("query", &config.query).await?;
     let admin = bind("admin", &config.admin).await?;
-    let own = own(&config);
-    let shared = shared(&config)?;
+    let (mut stop, mut started) = (pin!(stop), Some(started));
+    loop {
+        // The listeners stay: while the node loads anew, connections wait.
+        let listeners = (again(query.as_ref())?, again(admin.as_ref())?);
+        match run_once(&config, listeners, stop.as_mut(), &mut started).await? {
+            Ended::Stopped => return Ok(()),
+            Ended::Reload => tracing::info!("what is on disk is loaded anew"),
+        }
+    }
+}
+
+async fn run_once(
+    config: &Config,
+    (query, admin): (Option<TcpListener>, Option<TcpListener>),
+    stop: Pin<&mut impl Future<Output = ()>>,
+    started: &mut Option<impl FnOnce(&Addresses)>,
+) -> Result<Ended, NodeError> {
+    let shared = shared(config)?;
+    let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
     let (events, events_in) = mpsc::channel(EVENTS_MAX);
-    let own_log = own.as_ref().map(|own| own.log.clone());
+    let own_log = own.as_ref().and_then(|own| own.log.clone());
+    let network_config = network_config(config, &shared.manifest, own.as_ref())?;
     let inbox = Inbox::load(shared.clone(), own, commands)?;
-    let network = network::start(network_config(&config)?, events).await?;
+    let network = start_network(network_config, events, started.is_none()).await?;
     let (inbox_done, mut inbox_end) = spawn_inbox(inbox, inputs_in)?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
@@ -110,13 +131,15 @@ pub async fn run(
 
     let (stopping, stopped) = watch::channel(false);
     let addresses = addresses(&query, &admin, &network);
-    let app = Arc::new(app(&shared, &config));
+    let app = Arc::new(app(&shared, config));
     let servers = [
         serve(query, http::query(Arc::clone(&app)), &stopped),
         serve(admin, http::admin(app, inputs.clone()), &stopped),
     ];
-    tracing::info!(federation = %shared.manifest.federation(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
-    started(&addresses);
+    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
+    if let Some(started) = started.take() {
+        started(&addresses);
+    }
 
     tokio::select! {
         () = stop => tracing::info!("stopping"),
@@ -137,6 +160,23 @@ pub async fn run(
     }
 }
 
+/// A node that loads anew listens where it did before: its old sockets may take a moment to close.
+async fn start_network(
+    config: NetworkConfig,
+    events: mpsc::Sender<network::Event>,
+    reload: bool,
+) -> Result<Network, NodeError> {
+    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+    loop {
+        match network::start(config.clone(), events.clone()).await {
+            Err(error) if reload && error.code() == "address_in_use" && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            started => return Ok(started?),
+        }
+    }
+}
+
 /// Waits until nobody uses the database any more, so that its folder is free when the node has stopped.
 /// Requests on their way when the node was told to stop still hold it, none for long.
 async fn closed(shared: Shared) {
@@ -148,16 +188,28 @@ async fn closed(shared: Shared) {
     }
 }
 
-fn own(config: &Config) -> Option<Own> {
+/// What this node may sign with: its keys that some version gives its operator.
+fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
     let name = config.operator.clone()?;
-    let log = config.manifest.operator(&name)?.log();
-    let key = config.node_key.ed25519()?.clone();
-    Some(Own { name, log, key })
+    let held: Vec<&SigningKey> = [Some(&config.node_key), config.next_node_key.as_ref()]
+        .into_iter()
+        .flatten()
+        .filter_map(|key| key.ed25519())
+        .collect();
+    let key = |verifying: &VerifyingKey| held.iter().find(|key| key.verifying_key() == *verifying);
+    let mut keys: Vec<(LogId, SigningKey)> =
+        manifest.generations(&name).filter_map(|(log, node)| Some((log.clone(), (*key(node)?).clone()))).collect();
+    keys.reverse();
+    let log = manifest.operator(&name).map(Operator::log).filter(|log| keys.iter().any(|(held, _)| held == log));
+    if log.is_none() {
+        tracing::warn!(operator = %name, version = manifest.version(), "the manifest has no log with a key that this node holds: it takes nothing in");
+    }
+    Some(Own { name, log, keys })
 }
 
 fn shared(config: &Config) -> Result<Shared, NodeError> {
-    let manifest: Arc<Manifest> = Arc::clone(&config.manifest);
-    let store = Arc::new(Store::open(&config.data_dir, &manifest)?);
+    let store = Arc::new(Store::open(&config.data_dir, &config.manifest)?);
+    let manifest = Arc::clone(store.manifest());
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
     Ok(Shared {
@@ -165,6 +217,7 @@ fn shared(config: &Config) -> Result<Shared, NodeError> {
         ranking: Arc::new(RwLock::new(Ranking::default())),
         metrics: Arc::new(Metrics::new(Registry::new()).map_err(|error| NodeError::System(error.to_string()))?),
         store,
+        clock: Clock::machine(),
         session,
         manifest,
     })
@@ -183,22 +236,27 @@ fn app(shared: &Shared, config: &Config) -> App {
     }
 }
 
-fn network_config(config: &Config) -> Result<NetworkConfig, NodeError> {
-    let key = config.node_key.ed25519().ok_or_else(|| NodeError::System("the node key is not Ed25519".into()))?.clone();
-    let others = config.manifest.operators().iter().filter(|operator| config.operator.as_ref() != Some(&operator.name));
+fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Result<NetworkConfig, NodeError> {
+    let key = match own.and_then(|own| own.keys.last()) {
+        Some((_, key)) => key.clone(),
+        None => {
+            config.node_key.ed25519().ok_or_else(|| NodeError::System("the node key is not Ed25519".into()))?.clone()
+        }
+    };
+    let others = manifest.operators().iter().filter(|operator| config.operator.as_ref() != Some(&operator.name));
     let dial = others.map(|operator| Peer {
         peer_id: peer_id(&operator.node_key),
         addresses: operator.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
     });
     Ok(NetworkConfig {
         key,
-        federation: config.manifest.federation(),
+        federation: manifest.federation(),
         listen: config.network.listen.clone(),
         dial: dial.collect(),
     })
 }
 
-type InboxThread = std::thread::JoinHandle<Result<(), Fatal>>;
+type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
 
 fn spawn_inbox(inbox: Inbox, inputs: mpsc::Receiver<Input>) -> Result<(InboxThread, watch::Receiver<bool>), NodeError> {
     let runtime = tokio::runtime::Handle::current();
@@ -214,13 +272,19 @@ fn spawn_inbox(inbox: Inbox, inputs: mpsc::Receiver<Input>) -> Result<(InboxThre
     Ok((thread.map_err(|error| NodeError::System(error.to_string()))?, ended))
 }
 
-async fn bind(what: &'static str, listener: &Listener) -> Result<Option<TcpListener>, NodeError> {
+async fn bind(what: &'static str, listener: &Listener) -> Result<Option<std::net::TcpListener>, NodeError> {
     if !listener.enabled {
         return Ok(None);
     }
     let address = listener.listen;
-    let bound = TcpListener::bind(address).await;
+    let bound = TcpListener::bind(address).await.and_then(TcpListener::into_std);
     Ok(Some(bound.map_err(|cause| NodeError::Listen { what, address, cause })?))
+}
+
+/// Another handle on a listener that stays bound.
+fn again(listener: Option<&std::net::TcpListener>) -> Result<Option<TcpListener>, NodeError> {
+    let clone = |listener: &std::net::TcpListener| TcpListener::from_std(listener.try_clone()?);
+    listener.map(clone).transpose().map_err(|error| NodeError::System(error.to_string()))
 }
 
 fn addresses(query: &Option<TcpListener>, admin: &Option<TcpListener>, network: &Network) -> Addresses {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
 use fama_ledger::id::{Domain, EventId};
-use fama_ledger::manifest::{Genesis, Manifest, Operator, Policy};
+use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
@@ -36,6 +36,7 @@ pub(crate) struct Net {
 
 pub(crate) struct Running {
     pub(crate) query: SocketAddr,
+    pub(crate) admin: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
 }
@@ -111,7 +112,7 @@ impl Net {
         net
     }
 
-    async fn start_all(&mut self) {
+    pub(crate) async fn start_all(&mut self) {
         for i in 0..self.nodes.len() {
             self.start(i).await;
         }
@@ -129,6 +130,7 @@ impl Net {
             manifest: Arc::clone(&self.manifest),
             operator: Some(domain(DOMAINS[i])),
             node_key: Arc::new(node_key(u8::try_from(i).unwrap())),
+            next_node_key: None,
             namespace: Some(domain(DOMAINS[i])),
             network: Network { listen },
             query: loopback(),
@@ -140,8 +142,12 @@ impl Net {
 
     /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
     pub(crate) async fn start(&mut self, i: usize) {
+        self.start_with(i, self.config(i)).await;
+    }
+
+    pub(crate) async fn start_with(&mut self, i: usize, config: Config) {
         let running = eventually("the ports are free", || async {
-            match launch(self.config(i)).await {
+            match launch(config.clone()).await {
                 Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
                 started => Ok(started.unwrap()),
             }
@@ -177,8 +183,8 @@ impl Net {
             SubmitResult::Accepted(receipt) => {
                 let proof: TlogProof = receipt.proof.parse().unwrap();
                 let owner = |origin: &fama_ledger::checkpoint::Origin| {
-                    let operator = self.manifest.operator(&origin.operator)?;
-                    (self.manifest.origin(&operator.log()) == *origin).then_some(operator.node_key)
+                    let log = LogId { operator: origin.operator.clone(), generation: origin.generation };
+                    (self.manifest.origin(&log) == *origin).then(|| self.manifest.log(&log).unwrap().node_key)
                 };
                 let (signed, _) = proof.verify(&receipt.entry, owner, |_| None).unwrap();
                 assert_eq!(signed.checkpoint().origin, self.manifest.origin(&receipt.log));
@@ -189,7 +195,7 @@ impl Net {
         }
     }
 
-    async fn refused(&self, through: usize, submission: Submission) -> String {
+    pub(crate) async fn refused(&self, through: usize, submission: Submission) -> String {
         match self.submit(through, submission).await {
             SubmitResult::Accepted(receipt) => panic!("accepted: {receipt:?}"),
             SubmitResult::Refused(refusal) => refusal.code,
@@ -290,7 +296,7 @@ impl Net {
     }
 
     /// To `version`, from the first key, which committed to none, to the second.
-    fn rotate(&self, home: usize, (identity, version): (EventId, u32), keys: &[SecretKey]) -> Submission {
+    pub(crate) fn rotate(&self, home: usize, (identity, version): (EventId, u32), keys: &[SecretKey]) -> Submission {
         let home = domain(DOMAINS[home]);
         let event = self.event(Action::Rotate { home, identity, version, key: keys[1].public(), next: None });
         let countersignature = Some(keys[1].sign(event.text().as_bytes()));
@@ -309,10 +315,10 @@ async fn launch(config: Config) -> Result<Running, NodeError> {
         async {
             let _ = stopped.await;
         },
-        |addresses| told.send(addresses.query.unwrap()).unwrap(),
+        |addresses| told.send((addresses.query.unwrap(), addresses.admin.unwrap())).unwrap(),
     ));
     tokio::select! {
-        Ok(query) = addresses => Ok(Running { query, stop, task }),
+        Ok((query, admin)) = addresses => Ok(Running { query, admin, stop, task }),
         ended = &mut task => Err(ended.unwrap().unwrap_err()),
     }
 }
@@ -324,7 +330,7 @@ pub(crate) fn addresses(port: u16) -> Vec<String> {
 pub(crate) fn signed(event: Event, key: &SecretKey) -> Submission {
     let signature = key.sign(event.text().as_bytes());
     let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
-    Submission { signed, note: None, invite: None }
+    Submission { signed, note: None, invite: None, recovered: None }
 }
 
 /// What a node answers, whatever its status.

@@ -16,6 +16,7 @@ mod ed25519;
 mod federation;
 mod fold;
 mod fuzz;
+mod governance;
 mod invalid_logs;
 mod join;
 mod model;

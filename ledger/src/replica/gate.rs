@@ -24,6 +24,10 @@ pub enum Waiting {
     ClockAhead,
     /// The own log has a fault.
     OwnLogFault,
+    /// The own log is about to end.
+    Ending,
+    /// Two manifests of one version are valid.
+    Halted,
 }
 
 impl Waiting {
@@ -36,6 +40,8 @@ impl Waiting {
             Self::CatchingUp => "catching_up",
             Self::ClockAhead => "clock_ahead",
             Self::OwnLogFault => "own_log_fault",
+            Self::Ending => "ending",
+            Self::Halted => "manifests_conflict",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use ed25519_dalek::VerifyingKey;
 use fama_ledger::base64;
 use fama_ledger::checkpoint::{self, Cosignature};
 use fama_ledger::entry::Body;
@@ -147,8 +148,12 @@ fn prove(
 ) -> Result<Option<String>, ApiError> {
     let manifest = &moment.app.manifest;
     let signed = head.verify(manifest, log).map_err(ApiError::internal)?;
-    let Some(owner) = manifest.operator(&log.operator) else { return Ok(None) };
-    let key = |one: &Cosignature| Some((one.clone(), manifest.operator(&one.operator)?.node_key));
+    let Some(owner) = manifest.log(log) else { return Ok(None) };
+    let holds = |one: &Cosignature, key: &VerifyingKey| one.verify(signed.checkpoint(), key).is_ok();
+    let key = |one: &Cosignature| {
+        let by = manifest.generations(&one.operator).find(|(_, key)| holds(one, key))?;
+        Some((one.clone(), *by.1))
+    };
     let cosigned: Vec<_> = cosignatures.iter().filter_map(key).collect();
     let checkpoint = checkpoint::note(&signed, &owner.node_key, &cosigned);
     Ok(Some(TlogProof { index, path, checkpoint }.to_string()))

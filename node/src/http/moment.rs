@@ -157,7 +157,7 @@ fn record(view: &View<'_>, log: &LogId) -> Result<LogRecord, ApiError> {
 
 fn empty(log: LogId) -> LogRecord {
     let state = LogState { log, size: 0, root: Head::EMPTY.root, state_root: StateRoot([0; 32]) };
-    LogRecord { state, certified: 0 }
+    LogRecord { state, certified: 0, adopted: Vec::new() }
 }
 
 fn ambiguous() -> ApiError {

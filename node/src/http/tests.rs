@@ -52,7 +52,7 @@ fn operator_key(seed: u8) -> SecretKey {
     SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap()
 }
 
-fn manifest() -> Manifest {
+fn manifest() -> Arc<Manifest> {
     let operator = |name: &str, seed: u8| Operator {
         name: domain(name),
         node_key: operator_key(seed).ed25519().unwrap().verifying_key(),
@@ -64,7 +64,7 @@ fn manifest() -> Manifest {
     let text = Genesis { name: "test".to_owned(), policy: Policy::recommended(2), operators }.text().unwrap();
     let sign = |name, seed| signed_note::sign(&text, name, operator_key(seed).ed25519().unwrap());
     let signatures = vec![sign("alpha.example", 11), sign("beta.example", 21)];
-    Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap()
+    Arc::new(Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap())
 }
 
 /// The writer of one log, as the inbox is one.
@@ -87,7 +87,7 @@ struct World {
 
 impl World {
     fn new(namespace: Option<&str>) -> Self {
-        let (dir, manifest) = (tempfile::tempdir().unwrap(), Arc::new(manifest()));
+        let (dir, manifest) = (tempfile::tempdir().unwrap(), manifest());
         let store = Arc::new(Store::open(dir.path(), &manifest).unwrap());
         let log = |name: &str, seed| {
             let id = manifest.operator(&domain(name)).unwrap().log();
@@ -199,7 +199,8 @@ impl World {
             let key = operator_key(seed);
             let cosignature = Cosignature::sign(&checkpoint, domain(name), key.ed25519().unwrap(), NOW / 1_000);
             let cosigned = CosignedHead { signed: signed.clone(), cosignature };
-            self.app.store.put_cosigned(&log.id, &cosigned, checkpoint.head.size, true).unwrap();
+            let by = LogId { operator: domain(name), generation: 1 };
+            self.app.store.put_cosigned(&log.id, &by, &cosigned, checkpoint.head.size, true).unwrap();
         }
     }
 

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::clock;
 use crate::network::peer_id;
 use crate::network::wire::{Frontier, Range, SyncRequest, SyncResponse};
 
@@ -68,10 +69,11 @@ impl Node {
             ranking: Arc::new(RwLock::new(Ranking::default())),
             metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
             store: Arc::new(Store::open(dir.path(), &manifest).unwrap()),
+            clock: Clock::machine(),
             session: [0; 16],
             manifest,
         };
-        let own = Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i) };
+        let own = Own { name: DOMAINS[i].parse().unwrap(), log: Some(log_id(i)), keys: vec![(log_id(i), signing(i))] };
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared, Some(own), commands_out).unwrap();
         Self { inbox, commands, dir, i }
@@ -88,7 +90,13 @@ impl Node {
     fn open_gate(&mut self) {
         for i in (0..4).filter(|i| *i != self.i) {
             self.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
-            let frontier = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
+            let frontier = Frontier {
+                time: clock::now(),
+                session: [0; 16],
+                manifest: 1,
+                manifest_hash: manifest().hash(),
+                logs: Vec::new(),
+            };
             self.inbox.take(Input::Frontier { peer: peer(i), frontier, ahead: 0 }).unwrap();
         }
         self.inbox.tick().unwrap();
@@ -96,7 +104,7 @@ impl Node {
 
     fn submit(&mut self, event: &VerifiedEvent) -> Answer {
         let (reply, mut answer) = oneshot::channel();
-        let events = vec![Submitted { event: event.clone(), note: None }];
+        let events = vec![Submitted { event: event.clone(), note: None, recovered: false }];
         self.inbox.take(Input::Submit { events, reply }).unwrap();
         self.inbox.append().unwrap();
         answer.try_recv().unwrap().pop().unwrap()
@@ -113,7 +121,7 @@ impl Node {
     fn serve(&self, i: usize, from: u64, head: Head) -> SyncResponse {
         let shared = &self.inbox.shared;
         let request = SyncRequest::Entries { log: log_id(i), from, head };
-        crate::sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request).unwrap()
+        crate::sync::answer(&shared.store.view(), &shared.manifest, shared.session, clock::now(), &request).unwrap()
     }
 
     fn range(&self, i: usize, from: u64, head: Head) -> Range {
@@ -184,7 +192,7 @@ fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
     node.open_gate();
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (reply, answer) = oneshot::channel();
-    let events = vec![Submitted { event: register(0, "last", 50).0, note: None }];
+    let events = vec![Submitted { event: register(0, "last", 50).0, note: None, recovered: false }];
     inputs.try_send(Input::Submit { events, reply }).unwrap();
     inputs.try_send(Input::Stop).unwrap();
     let handle = runtime.handle().clone();
@@ -336,11 +344,11 @@ fn an_event_twice_in_one_batch_is_one_entry() {
     let mut node = owner();
     let (registration, _) = register(0, "twin", 60);
     let (reply, mut answer) = oneshot::channel();
-    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None }).collect();
+    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None, recovered: false }).collect();
     node.inbox.take(Input::Submit { events, reply }).unwrap();
     let (other, mut dropped) = oneshot::channel();
     dropped.close();
-    let events = vec![Submitted { event: registration.clone(), note: None }];
+    let events = vec![Submitted { event: registration.clone(), note: None, recovered: false }];
     node.inbox.take(Input::Submit { events, reply: other }).unwrap();
     node.inbox.append().unwrap();
     let indexes: Vec<u64> = answer

@@ -4,15 +4,17 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use fama_ledger::codec;
 use fama_ledger::id::FederationId;
 use fama_ledger::log::{LogError, TILE_WIDTH, Tiles, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
-use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, IteratorMode, WriteBatch};
+use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind};
 
-use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
+use super::engine::Engine;
+use super::keys::{Family, META_FEDERATION, META_FORMAT};
+use super::simulated::Disk;
 use super::{FORMAT, LogRecord, Store, StoreError, View, options};
 
 /// Nobody but the node's own user reads or changes its files.
@@ -20,20 +22,34 @@ const DIR_MODE: u32 = 0o700;
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
 
-pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    let store = open_unchecked(dir, manifest)?;
+pub(super) fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    checked(open_unchecked(dir, manifest)?)
+}
+
+pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    owned(Engine::Rocks(open_database(dir)?), dir, manifest)
+}
+
+pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    checked(owned(Engine::Simulated(disk), Path::new("a simulated disk"), manifest)?)
+}
+
+fn checked(store: Store) -> Result<Store, StoreError> {
     let view = store.view();
+    if view.needs_rebuild()? {
+        drop(view);
+        return Ok(store);
+    }
     store.logs.values().try_for_each(|log| check_log(&view, log))?;
     drop(view);
     Ok(store)
 }
 
-pub(super) fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    let db = open_database(dir)?;
-    let logs: BTreeMap<_, _> =
-        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
-    let store = Store { db, dir: dir.to_owned(), logs, writing: Mutex::new(()) };
+fn owned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    let (dir, logs, writing) = (dir.to_owned(), BTreeMap::new(), Mutex::new(()));
+    let mut store = Store { engine, dir, manifest: Arc::clone(manifest), pending: None, logs, writing };
     store.check_owner(&manifest.federation())?;
+    store.load_manifests(manifest)?;
     Ok(store)
 }
 
@@ -97,8 +113,8 @@ impl Store {
                 return Ok(false);
             }
         }
-        let foreign = self.db.iterator(IteratorMode::Start).next().transpose();
-        Ok(foreign.map_err(|error| self.database(&error))?.is_none())
+        let foreign = self.engine.has_foreign().map_err(|error| self.database(&error))?;
+        Ok(!foreign)
     }
 
     fn lost_owner(&self) -> StoreError {
@@ -106,12 +122,12 @@ impl Store {
     }
 
     fn put_owner(&self, federation: &FederationId) -> Result<(), StoreError> {
-        let (meta, mut batch) = (self.family(Family::Meta), WriteBatch::default());
-        batch.put_cf(meta, META_FORMAT, codec::encode(&FORMAT));
-        batch.put_cf(meta, META_FEDERATION, codec::encode(federation));
+        let mut batch = self.batch();
+        batch.put(Family::Meta, META_FORMAT, codec::encode(&FORMAT));
+        batch.put(Family::Meta, META_FEDERATION, codec::encode(federation));
         self.write(batch, true)?;
         // In a file of its own the owner outlives a lost write-ahead log, which is then noticed.
-        self.db.flush_cf(meta).map_err(|error| self.database(&error))
+        self.engine.flush(Family::Meta).map_err(|error| self.database(&error))
     }
 }
 

@@ -6,64 +6,47 @@ use fama_ledger::codec;
 use fama_ledger::fold::Void;
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::join::LogState;
-use fama_ledger::limits::NOTE_BYTES_MAX;
+use fama_ledger::limits::{self, NOTE_BYTES_MAX};
 use fama_ledger::log::{Hash, TILE_WIDTH, Tiles};
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{MapId, Rows};
-use rocksdb::{DBPinnableSlice, PrefixRange, ReadOptions, Snapshot};
 
+use super::engine::{Found, Moment, Walk};
 use super::keys::{self, Family, Log8, log8};
 use super::{History, HistoryItem, LogRecord, Position, Store, StoreError, Touch};
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
+/// Longest list of adopted versions, in bytes.
+const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
 const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 
 /// The database at one moment.
 pub struct View<'a> {
     store: &'a Store,
-    snapshot: Snapshot<'a>,
+    moment: Moment<'a>,
 }
 
 /// What a walk over keys does with each.
 type Each<'e> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'e;
 
-/// Which keys a walk sees, and in which direction.
-struct Walk {
-    prefix: Vec<u8>,
-    /// Not below this key.
-    from: Option<Vec<u8>>,
-    /// Below this key.
-    before: Option<Vec<u8>>,
-    backward: bool,
-}
-
-impl Walk {
-    fn of(prefix: impl Into<Vec<u8>>) -> Self {
-        Self { prefix: prefix.into(), from: None, before: None, backward: false }
-    }
-}
-
-fn read_options() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    options.set_verify_checksums(true);
-    options
-}
-
 impl<'a> View<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, snapshot: store.db.snapshot() }
+        Self { store, moment: store.engine.moment() }
     }
 
-    pub(super) const fn store(&self) -> &'a Store {
+    pub(crate) const fn store(&self) -> &'a Store {
         self.store
     }
 
-    fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, StoreError> {
-        let found = self.snapshot.get_pinned_cf_opt(self.store.family(family), key, read_options());
-        found.map_err(|error| self.store.database(&error))
+    pub(super) const fn moment(&self) -> &Moment<'a> {
+        &self.moment
+    }
+
+    fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<Found<'_>>, StoreError> {
+        self.moment.get(family, key).map_err(|error| self.store.database(&error))
     }
 
     /// Whether `key` is there.
@@ -81,7 +64,12 @@ impl<'a> View<'a> {
         self.get_raw(family, key)?.map(|bytes| self.decode(family, &bytes, max)).transpose()
     }
 
-    fn decode<T: Decode<()> + Encode>(&self, family: Family, bytes: &[u8], max: usize) -> Result<T, StoreError> {
+    pub(super) fn decode<T: Decode<()> + Encode>(
+        &self,
+        family: Family,
+        bytes: &[u8],
+        max: usize,
+    ) -> Result<T, StoreError> {
         codec::decode(bytes, max).map_err(|error| self.broken(family, &error))
     }
 
@@ -89,29 +77,16 @@ impl<'a> View<'a> {
         self.store.database(&format!("a stored value of {} is broken: {what}", family.name()))
     }
 
-    fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
-        let mut options = read_options();
-        options.set_iterate_range(PrefixRange(walk.prefix));
-        if let Some(from) = walk.from {
-            options.set_iterate_lower_bound(from);
-        }
-        if let Some(before) = walk.before {
-            options.set_iterate_upper_bound(before);
-        }
-        let mut iterator = self.snapshot.raw_iterator_cf_opt(self.store.family(family), options);
-        if walk.backward {
-            iterator.seek_to_last();
-        } else {
-            iterator.seek_to_first();
-        }
-        while let Some((key, value)) = iterator.item() {
+    pub(super) fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
+        let mut cursor = self.moment.walk(family, walk);
+        while let Some((key, value)) = cursor.item() {
             if each(key, value)?.is_break() {
                 return Ok(());
             }
-            if walk.backward { iterator.prev() } else { iterator.next() }
+            cursor.step();
         }
-        // An iterator ends silently where it cannot read on.
-        iterator.status().map_err(|error| self.store.database(&error))
+        // A cursor ends silently where it cannot read on.
+        cursor.status().map_err(|error| self.store.database(&error))
     }
 
     /// Whether the family has a key.
@@ -152,7 +127,8 @@ impl<'a> View<'a> {
         let state: Option<LogState> = self.value(Family::Logs, &keys::log_state(log), RECORD_BYTES_MAX)?;
         let Some(state) = state else { return Ok(None) };
         let certified = self.value(Family::Logs, &keys::log_certified(log), RECORD_BYTES_MAX)?.unwrap_or(0);
-        Ok(Some(LogRecord { state, certified }))
+        let adopted = self.value(Family::Logs, &keys::log_adopted(log), ADOPTED_BYTES_MAX)?.unwrap_or_default();
+        Ok(Some(LogRecord { state, certified, adopted }))
     }
 
     /// Encoded entries from `from` on: at least one if there is one, at most `count` and about `bytes`.
@@ -325,8 +301,8 @@ impl<'a> View<'a> {
     /// [`StoreError`].
     pub fn cosigned(&self, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
         let (mut found, prefix) = (Vec::new(), log8(log));
-        // The log's own key and the one behind it hold heads of the owner's.
-        let from = Some([prefix.as_slice(), &[1]].concat());
+        // The log's own key and the two behind it hold heads of the owner's and a proof.
+        let from = Some([prefix.as_slice(), &[2]].concat());
         self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |_, value| {
             found.push(self.decode(Family::Heads, value, RECORD_BYTES_MAX)?);
             Ok(ControlFlow::Continue(()))

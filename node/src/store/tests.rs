@@ -1,5 +1,7 @@
 //! The store over real files.
 #![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
 use std::fs;
 use std::ops::ControlFlow;
 
@@ -12,11 +14,15 @@ use fama_ledger::key::Curve;
 use fama_ledger::log::{Head, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
+use fama_ledger::replica::Adopted;
 use fama_ledger::rows::{MapName, Rows};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use tempfile::TempDir;
 
+use super::engine::{Moment, Walk};
+use super::keys::Family;
+use super::simulated::Disk;
 use super::*;
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
@@ -27,7 +33,7 @@ fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap()
 }
 
-fn federation(name: &str) -> Manifest {
+fn federation(name: &str) -> Arc<Manifest> {
     let operator = |name: &str, seed: u8| Operator {
         name: name.parse().unwrap(),
         node_key: key(seed).ed25519().unwrap().verifying_key(),
@@ -40,7 +46,7 @@ fn federation(name: &str) -> Manifest {
     let text = Genesis { name: name.to_owned(), policy: Policy::recommended(2), operators }.text().unwrap();
     let sign = |name, seed| signed_note::sign(&text, name, key(seed).ed25519().unwrap());
     let signatures = vec![sign("beta.example", 11), sign("alpha.example", 21)];
-    Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap()
+    Arc::new(Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap())
 }
 
 fn domain(name: &str) -> Domain {
@@ -145,7 +151,7 @@ fn note(salt: u8) -> (NoteHash, String) {
     (note_hash(text.as_bytes()), text)
 }
 
-fn temp() -> (TempDir, Manifest, Store) {
+fn temp() -> (TempDir, Arc<Manifest>, Store) {
     let (dir, manifest) = (tempfile::tempdir().unwrap(), federation("test"));
     let store = Store::open(dir.path(), &manifest).unwrap();
     (dir, manifest, store)
@@ -183,7 +189,10 @@ fn what_was_committed_is_there_after_reopening() {
     let store = Store::open(dir.path(), &manifest).unwrap();
     let view = store.view();
     let record = view.log(&log.id).unwrap().unwrap();
-    assert_eq!(record, LogRecord { state: made[4].state.clone(), certified: 102 });
+    assert_eq!(
+        record,
+        LogRecord { state: made[4].state.clone(), certified: 102, adopted: vec![Adopted { version: 1, size: 2 }] }
+    );
     let entries = view.entries(&log.id, 2, usize::MAX, usize::MAX).unwrap();
     let written: Vec<_> = made.iter().flat_map(|made| &made.entries).map(|entry| entry.bytes().to_vec()).collect();
     assert_eq!(entries, written);
@@ -372,10 +381,11 @@ fn heads_are_kept_per_operator() {
         signed: signed.clone(),
         cosignature: Cosignature { operator: domain(operator), seconds: 1, signature: [2; 64] },
     };
+    let generation = |operator: &str| LogId { operator: domain(operator), generation: 1 };
     assert_eq!(store.view().newest(&log.id).unwrap(), None);
     store.put_newest(&log.id, &signed).unwrap();
-    store.put_cosigned(&log.id, &by("beta.example"), 0, false).unwrap();
-    store.put_cosigned(&log.id, &by("alpha.example"), 2, true).unwrap();
+    store.put_cosigned(&log.id, &generation("beta.example"), &by("beta.example"), 0, false).unwrap();
+    store.put_cosigned(&log.id, &generation("alpha.example"), &by("alpha.example"), 2, true).unwrap();
     let view = store.view();
     assert_eq!(view.newest(&log.id).unwrap(), Some(signed.clone()));
     assert_eq!(view.cosigned(&log.id).unwrap(), [by("alpha.example"), by("beta.example")]);
@@ -397,8 +407,14 @@ fn a_batch_that_does_not_follow_is_not_written() {
     assert_eq!(store.view().log(&log.id).unwrap().unwrap().state.size, 4);
 }
 
-fn refused(dir: &Path, manifest: &Manifest) -> StoreError {
+fn refused(dir: &Path, manifest: &Arc<Manifest>) -> StoreError {
     Store::open(dir, manifest).err().expect("it was opened")
+}
+
+fn put(store: &Store, family: Family, key: &[u8], value: &[u8]) {
+    let mut batch = store.batch();
+    batch.put(family, key, value);
+    store.write(batch, true).unwrap();
 }
 
 #[test]
@@ -411,13 +427,12 @@ fn others_are_refused() {
     assert_eq!(refused(dir.path(), &federation("another")).code(), "store_federation");
 
     let store = Store::open(dir.path(), &manifest).unwrap();
-    let (meta, key) = (store.family(Family::Meta), keys::META_FORMAT);
-    store.db.put_cf(meta, key, fama_ledger::codec::encode(&2u32)).unwrap();
+    put(&store, Family::Meta, keys::META_FORMAT, &fama_ledger::codec::encode(&(FORMAT + 1)));
     drop(store);
     assert_eq!(refused(dir.path(), &manifest).code(), "store_format");
 
     let foreign = tempfile::tempdir().unwrap();
-    DB::open_default(foreign.path()).unwrap().put(b"key", b"value").unwrap();
+    rocksdb::DB::open_default(foreign.path()).unwrap().put(b"key", b"value").unwrap();
     assert_eq!(refused(foreign.path(), &manifest).code(), "database");
 
     let file = foreign.path().join("file");
@@ -430,17 +445,19 @@ fn a_log_that_contradicts_its_record_is_refused() {
     type Damage = fn(&Store, &LogId);
     let damages: [(&str, Damage); 4] = [
         ("an entry beyond the record", |store, log| {
-            store.db.put_cf(store.family(Family::Entries), keys::entry(log, 4), b"entry").unwrap();
+            put(store, Family::Entries, &keys::entry(log, 4), b"entry");
         }),
         ("the last entry is gone", |store, log| {
-            store.db.delete_cf(store.family(Family::Entries), keys::entry(log, 3)).unwrap();
+            let mut batch = store.batch();
+            batch.delete(Family::Entries, keys::entry(log, 3));
+            store.write(batch, true).unwrap();
         }),
         ("the last entry is another", |store, log| {
-            store.db.put_cf(store.family(Family::Entries), keys::entry(log, 3), b"entry").unwrap();
+            put(store, Family::Entries, &keys::entry(log, 3), b"entry");
         }),
         ("a hash is another", |store, log| {
             let tile = store.view().get_tile(log);
-            store.db.put_cf(store.family(Family::Tiles), keys::tile(log, 0, 0), tile).unwrap();
+            put(store, Family::Tiles, &keys::tile(log, 0, 0), &tile);
         }),
     ];
     for (name, damage) in damages {
@@ -465,13 +482,13 @@ impl View<'_> {
 }
 
 /// Builds a database with data in files and in the write-ahead log.
-fn filled(dir: &Path) -> (Manifest, LogId) {
+fn filled(dir: &Path) -> (Arc<Manifest>, LogId) {
     let manifest = federation("test");
     let store = Store::open(dir, &manifest).unwrap();
     let mut log = Log::begin(&store, &manifest, "alpha.example");
     log.commit(&store, &[log.register("one", &key(1), None)], &[]);
     for family in Family::ALL {
-        store.db.flush_cf(store.family(family)).unwrap();
+        store.engine.flush(family).unwrap();
     }
     log.commit(&store, &[log.register("two", &key(2), None)], &[]);
     (manifest, log.id)
@@ -487,7 +504,7 @@ fn copy(from: &Path) -> TempDir {
 }
 
 /// Opens and reads everything: a wrong answer fails the test, an error is an answer.
-fn probe(dir: &Path, manifest: &Manifest, log: &LogId) -> Result<u64, StoreError> {
+fn probe(dir: &Path, manifest: &Arc<Manifest>, log: &LogId) -> Result<u64, StoreError> {
     let store = Store::open(dir, manifest)?;
     let view = store.view();
     let Some(record) = view.log(log)? else { return Ok(0) };
@@ -561,4 +578,105 @@ fn a_torn_write_is_undone_whole() {
         sizes.push(probe(dir.path(), &manifest, &log).unwrap());
     }
     assert!(sizes.iter().all(|size| *size == 4), "{sizes:?}");
+}
+
+/// A few numbers from a fixed start, by Knuth's multiplier.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    /// Short, so that keys are often the same, and prefixes of one another.
+    fn key(&mut self) -> Vec<u8> {
+        (0..self.below(4)).map(|_| [0, 1, 7, 0xff][usize::try_from(self.below(4)).unwrap()]).collect()
+    }
+
+    fn walk(&mut self) -> Walk {
+        let prefix = if self.below(2) == 0 { self.key() } else { Vec::new() };
+        let mut bound = || (self.below(2) == 0).then(|| [prefix.clone(), self.key()].concat());
+        let (from, before) = (bound(), bound());
+        Walk { prefix, from, before, backward: self.below(2) == 0, once: false }
+    }
+}
+
+fn walked(moment: &Moment<'_>, walk: Walk) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let (mut found, mut cursor) = (Vec::new(), moment.walk(Family::Given, walk));
+    while let Some((key, value)) = cursor.item() {
+        found.push((key.to_vec(), value.to_vec()));
+        cursor.step();
+    }
+    cursor.status().unwrap();
+    found
+}
+
+#[test]
+fn a_simulated_disk_reads_as_rocksdb_does() {
+    let (_dir, manifest, store) = temp();
+    let simulated = Store::open_simulated(&Disk::default(), &manifest).unwrap();
+    let mut draws = Draws(1);
+    for round in 0..300u64 {
+        let before = (store.engine.moment(), simulated.engine.moment());
+        let rows = [draws.walk(), draws.walk()].map(|walk| walk.prefix);
+        let unchanged = walked(&before.1, Walk::default());
+        let (mut one, mut other) = (store.batch(), simulated.batch());
+        for _ in 0..draws.below(5) {
+            let (key, value) = (draws.key(), round.to_le_bytes());
+            if draws.below(3) == 0 {
+                one.delete(Family::Given, &key);
+                other.delete(Family::Given, &key);
+            } else {
+                one.put(Family::Given, &key, value);
+                other.put(Family::Given, &key, value);
+            }
+        }
+        store.write(one, false).unwrap();
+        simulated.write(other, false).unwrap();
+        assert_eq!(walked(&before.0, Walk::default()), unchanged);
+        assert_eq!(walked(&before.1, Walk::default()), unchanged);
+        let now = (store.engine.moment(), simulated.engine.moment());
+        for key in rows {
+            let get = |moment: &Moment<'_>| moment.get(Family::Given, &key).unwrap().map(|value| value.to_vec());
+            assert_eq!(get(&now.0), get(&now.1));
+        }
+        let Walk { prefix, from, before, backward, once } = draws.walk();
+        let again = Walk { prefix: prefix.clone(), from: from.clone(), before: before.clone(), backward, once };
+        let told = format!("{prefix:?} {from:?} {before:?} {backward}");
+        assert_eq!(walked(&now.0, Walk { prefix, from, before, backward, once }), walked(&now.1, again), "{told}");
+    }
+}
+
+#[test]
+fn a_simulated_crash_keeps_what_was_synced_and_a_first_part_of_the_rest() {
+    let manifest = federation("test");
+    let size = |disk: &Disk| Store::open_simulated(disk, &manifest).map(|store| store.view().any(Family::Given));
+    let held = |store: &Store| walked(&store.engine.moment(), Walk::default()).len();
+    for kept in 0..=3u8 {
+        let disk = Disk::default();
+        let store = Store::open_simulated(&disk, &manifest).unwrap();
+        for (write, sync) in [(0u8, true), (1, false), (2, false)] {
+            let mut batch = store.batch();
+            batch.put(Family::Given, [write], []);
+            batch.put(Family::Given, [write, write], []);
+            store.write(batch, sync).unwrap();
+        }
+        disk.power_off_after(0);
+        let mut batch = store.batch();
+        batch.put(Family::Given, [3], []);
+        batch.put(Family::Given, [3, 3], []);
+        assert_eq!(store.write(batch, true).unwrap_err().code(), "database");
+        assert!(store.put_certified(&manifest.operators()[0].log(), 1).is_err(), "the power stays off");
+        drop(store);
+        disk.crash(kept.into());
+        let store = Store::open_simulated(&disk, &manifest).unwrap();
+        assert_eq!(held(&store), 2 + 2 * usize::from(kept));
+    }
+    let disk = Disk::default();
+    drop(Store::open_simulated(&disk, &manifest).unwrap());
+    let backup = disk.copy();
+    assert!(disk.damage(0));
+    assert_eq!(size(&disk).unwrap_err().code(), "database");
+    assert!(!size(&backup).unwrap().unwrap());
 }

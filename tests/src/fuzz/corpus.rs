@@ -261,10 +261,14 @@ pub(crate) fn gossip() -> Corpus {
 
 pub(crate) fn submit_request() -> Corpus {
     let note = texts("notes.json", "note", "text").remove(0);
-    let submission =
-        |signed: SignedEvent| wire::Submission { signed, note: Some(note.clone()), invite: Some("token".to_owned()) };
+    let submission = |signed: SignedEvent| wire::Submission {
+        signed,
+        note: Some(note.clone()),
+        invite: Some("token".to_owned()),
+        proof: Some("proof".to_owned()),
+    };
     let whole: Vec<_> = story().into_iter().map(submission).collect();
-    let one = wire::Submission { note: None, invite: None, ..whole[0].clone() };
+    let one = wire::Submission { note: None, invite: None, recovered: None, ..whole[0].clone() };
     let requests = [(false, vec![]), (true, vec![one]), (false, whole)];
     requests.map(|(forwarded, submissions)| codec::encode(&wire::SubmitRequest { forwarded, submissions })).to_vec()
 }
