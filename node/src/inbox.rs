@@ -51,7 +51,7 @@ pub enum Fatal {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// A stored row or tile is not what was written.
-    #[error("log {log}: {what}; the data folder is damaged: restore it, or delete it to fetch everything anew")]
+    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then `fama check --repair`")]
     Damaged {
         /// Whose.
         log: LogId,
@@ -301,7 +301,7 @@ impl Inbox {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, frontier, ahead } => self.frontier(peer, frontier, ahead),
+            Input::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
             Input::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())
@@ -339,6 +339,9 @@ impl Inbox {
     /// [`Fatal`].
     #[doc(hidden)]
     pub fn tick(&mut self) -> Result<(), Fatal> {
+        if let Some(error) = self.shared.store.failure() {
+            return Err(error.into());
+        }
         let outputs = self.replica.tick(self.millis());
         self.perform(outputs)?;
         self.begin_log()?;

@@ -36,6 +36,8 @@ pub struct Metrics {
     ranking_lag: IntGauge,
     waiting: IntGauge,
     warnings: IntGaugeVec,
+    scrub_bytes: IntCounter,
+    scrub_last: IntGauge,
     faults: IntCounterVec,
 }
 
@@ -221,6 +223,14 @@ impl Metrics {
                 "1 while the node takes events in although its operator should look, by code: other_session (a copy of this node?), clock_ahead, clock_jumped, and the options assume_disk_current and accept_clock.",
                 "code",
             )?,
+            scrub_bytes: make.counter(
+                "fama_scrub_bytes_total",
+                "Bytes that the scrub has read and found whole. Standing still means that it is off, or in its pause.",
+            )?,
+            scrub_last: make.gauge(
+                "fama_scrub_last_pass_timestamp_seconds",
+                "When the scrub last came to its end, in seconds since 1970; 0 if never. Weeks ago means that scrub.bytes_per_second is too low for the data.",
+            )?,
             faults: make.counters(
                 "fama_node_faults_total",
                 "Rules broken by others or by this node's own disk, by code. Any at all: people must look.",
@@ -280,6 +290,16 @@ impl Metrics {
     /// Counts a broken rule by its code, which is one of this program's own words.
     pub fn fault(&self, code: &'static str) {
         self.faults.with_label_values(&[code]).inc();
+    }
+
+    /// Counts what the scrub has read.
+    pub fn scrubbing(&self, bytes: u64) {
+        self.scrub_bytes.inc_by(bytes);
+    }
+
+    /// Says that the scrub has read everything once more.
+    pub fn scrubbed(&self, now: Millis) {
+        self.scrub_last.set(gauge(now.0 / 1_000));
     }
 
     /// Counts an HTTP request; `route` is the pattern of the path, never the path.

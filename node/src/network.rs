@@ -4,15 +4,18 @@
 //! what happens over the bounded queue given to [`start`]. It never waits for the node: a request that finds that
 //! queue full is answered `busy`, gossip is forgotten.
 mod behaviour;
+mod bounds;
 pub mod client;
 mod codec;
 mod dialer;
 mod gate;
 mod inbound;
 mod limits;
+mod operators;
 mod presence;
 mod score;
 mod session;
+mod streams;
 mod swarm;
 #[cfg(test)]
 mod tests;

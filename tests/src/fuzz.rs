@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::vectors::hex;
 
 pub(crate) mod corpus;
+mod http;
 pub(crate) mod targets;
 
 use targets::Target;
@@ -255,6 +256,7 @@ fuzzed! {
     event note entry manifest signed_note checkpoint tlog_proof map_proof tree_proof row
     sync_request sync_response gossip submit_request submit_response
     base64 public_key secret_key short_text edge
+    login question
 }
 
 /// Symptom to fear: an honest message that the bound on claimed memory refuses. So the emptiest parts,

@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::clock;
 use crate::network::peer_id;
-use crate::network::wire::{Frontier, Range, Session, SyncRequest, SyncResponse};
+use crate::network::wire::{Range, Session, SyncRequest, SyncResponse};
+use crate::news::Said;
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 
@@ -107,8 +108,8 @@ impl Node {
     /// All others answer, with clocks like this node's.
     fn hear(&mut self, other: Option<Session>) {
         for i in (0..4).filter(|i| *i != self.i) {
-            let frontier = Frontier { time: clock::now(), session: Session::default(), other, logs: Vec::new() };
-            self.inbox.take(Input::Frontier { peer: peer(i), frontier, ahead: 0 }).unwrap();
+            let said = Said { logs: Vec::new(), other };
+            self.inbox.take(Input::Frontier { peer: peer(i), said, ahead: 0 }).unwrap();
         }
         self.inbox.tick().unwrap();
     }

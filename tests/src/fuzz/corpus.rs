@@ -13,6 +13,7 @@ use fama_node::network::wire;
 use fama_tests::{START, domain, federation, log, node_key, secret};
 use serde_json::Value;
 
+pub(crate) use super::http::{logins as login, questions as question};
 use super::targets::MESSAGE;
 use crate::vectors::{manifest as vectors_manifest, read, unhex};
 
