@@ -1,5 +1,7 @@
-//! The only place that reads the wall clock.
-use std::time::{SystemTime, UNIX_EPOCH};
+//! The only place that reads the clocks of this machine.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fama_ledger::time::Millis;
 
@@ -9,4 +11,81 @@ use fama_ledger::time::Millis;
 pub fn now() -> Millis {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What the inbox goes by: the machine's clocks, or simulated ones.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Machine { origin: Instant },
+    Simulated(Arc<Simulated>),
+}
+
+impl Clock {
+    /// The machine's. Its monotonic time begins now.
+    #[must_use]
+    pub fn machine() -> Self {
+        Self(Source::Machine { origin: Instant::now() })
+    }
+
+    /// A simulated one.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn simulated(clock: Arc<Simulated>) -> Self {
+        Self(Source::Simulated(clock))
+    }
+
+    /// Wall-clock time: it may jump, forwards and backwards.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        match &self.0 {
+            Source::Machine { .. } => now(),
+            Source::Simulated(clock) => Millis(clock.wall_millis.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Time since this clock was made; never goes back.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        match &self.0 {
+            Source::Machine { origin } => origin.elapsed(),
+            Source::Simulated(clock) => Duration::from_millis(clock.monotonic_millis.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Time since the machine started, sleep included: what the wall clock is held against.
+    #[must_use]
+    pub fn since_boot(&self) -> Duration {
+        match &self.0 {
+            Source::Machine { .. } => since_boot(),
+            Source::Simulated(_) => self.monotonic(),
+        }
+    }
+}
+
+/// `CLOCK_BOOTTIME`: it goes on while the machine sleeps. Where a system has none, monotonic time.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
+}
+
+/// Clocks that somebody else moves.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct Simulated {
+    wall_millis: AtomicU64,
+    monotonic_millis: AtomicU64,
+}
+
+impl Simulated {
+    /// Sets both: milliseconds since 1970, and since some moment of its own.
+    pub fn set(&self, wall: Millis, monotonic_millis: u64) {
+        self.wall_millis.store(wall.0, Ordering::Relaxed);
+        self.monotonic_millis.store(monotonic_millis, Ordering::Relaxed);
+    }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use fama_ledger::id::Domain;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
-use fama_ledger::replica::PeerLog;
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -13,10 +12,10 @@ use crate::clock;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
 use crate::metrics::{Direction, GossipOutcome};
 use crate::network::wire::{
-    CosignedHead, Frontier, Gossip, NoteAnswer, Range, Refusal, SignedHead, SyncRequest, SyncResponse,
+    CosignedHead, Frontier, Gossip, NoteAnswer, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
 };
 use crate::network::{Event, MessageId, Network, Reply, Verdict, peer_id};
-use crate::news::{self, FrontierError};
+use crate::news::{self, FrontierError, Said};
 use crate::shares::Shares;
 use crate::store::StoreError;
 use crate::submit::Submitter;
@@ -92,7 +91,7 @@ impl Driver {
                 let ahead = i128::from(frontier.time.0) - i128::from(clock::now().0);
                 let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
                 let input = match self.verify(frontier).await {
-                    Some(Ok(logs)) => Input::Frontier { peer, logs, ahead },
+                    Some(Ok(said)) => Input::Frontier { peer, said, ahead },
                     Some(Err(FrontierError::Sender(code))) => {
                         self.network.penalize(peer, code);
                         Input::Unanswered { peer }
@@ -117,7 +116,7 @@ impl Driver {
     }
 
     /// On a thread of its own: the inbox has better to do, and a long frontier has thousands of signatures.
-    async fn verify(&self, frontier: Frontier) -> Option<Result<Vec<PeerLog>, FrontierError>> {
+    async fn verify(&self, frontier: Frontier) -> Option<Result<Said, FrontierError>> {
         let shared = self.shared.clone();
         let work = move || news::frontier(&shared.store.view(), &shared.manifest, frontier);
         tokio::task::spawn_blocking(work).await.ok()
@@ -190,7 +189,7 @@ impl Driver {
             match event {
                 Event::PeerUp { peer } => self.peer(peer, true).await,
                 Event::PeerDown { peer } => self.peer(peer, false).await,
-                Event::Sync { peer, request, reply } => self.answer(peer, request, reply),
+                Event::Sync { peer, request, other, reply } => self.answer(peer, request, other, reply),
                 Event::Submit { peer, address, request, reply } => {
                     let submitter = Arc::clone(&self.submitter);
                     tokio::spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
@@ -231,14 +230,20 @@ impl Driver {
         self.input(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } }).await;
     }
 
-    fn answer(&self, peer: PeerId, request: SyncRequest, reply: Reply<SyncResponse>) {
+    fn answer(&self, peer: PeerId, request: SyncRequest, other: Option<Session>, reply: Reply<SyncResponse>) {
         let Some(share) = self.answers.take(peer, self.operators.contains_key(&peer)) else {
             reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
             return;
         };
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
-            let answer = sync::answer(&shared.store.view(), &shared.manifest, shared.session, &request);
+            let session = Session { id: shared.session, writes: shared.health.read().writes };
+            let (view, now) = (shared.store.view(), shared.clock.now());
+            let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);
+            drop(view);
+            if let Ok(SyncResponse::Frontier(frontier)) = &mut answer {
+                frontier.other = other;
+            }
             if let Ok(SyncResponse::Entries(range)) = &answer {
                 shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use fama_ledger::batch::LogMaps;
@@ -14,15 +14,15 @@ use fama_ledger::join::{Join, Ranking};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::{Cosigned, Failure, Output, Replica, Roots, log_of};
+use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::{Direction, Metrics};
-use crate::network::wire::{self, CosignedHead, Gossip, SignedHead};
+use crate::network::wire::{self, CosignedHead, Gossip, Session, SignedHead};
 use crate::store::{Store, StoreError};
 
 mod append;
@@ -33,6 +33,7 @@ mod rank;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use input::{Answer, Command, DecodedRange, Input, Submitted};
 
@@ -50,7 +51,7 @@ pub enum Fatal {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// A stored row or tile is not what was written.
-    #[error("log {log}: {what}; the data folder is damaged: restore it, or delete it to fetch everything anew")]
+    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then `fama check --repair`")]
     Damaged {
         /// Whose.
         log: LogId,
@@ -89,6 +90,8 @@ pub struct Own {
     pub log: LogId,
     /// Its node key.
     pub key: SigningKey,
+    /// What the operator answers for.
+    pub overrides: Overrides,
 }
 
 /// A log in memory, in step with the disk.
@@ -110,6 +113,8 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Clock,
     /// Drawn at random when this process started.
     pub session: [u8; 16],
 }
@@ -123,10 +128,10 @@ pub struct Inbox {
     commands: mpsc::Sender<Command>,
     waiting: append::Waiting,
     rerank: Option<(IdentityId, Option<IdentityId>)>,
-    notes_due: Instant,
+    notes_due: Duration,
     /// Claims in other logs may not have been taken over yet: they came while this node did not write.
     claims_due: bool,
-    started: Instant,
+    watch: watch::Watch,
 }
 
 /// Roots of this node's copies, read from its tiles.
@@ -154,12 +159,12 @@ impl Inbox {
     /// # Errors
     /// [`Fatal`] if the disk fails or does not hold what was written.
     pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<Command>) -> Result<Self, Fatal> {
-        let replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()));
-        let (waiting, now) = (append::Waiting::default(), Instant::now());
+        let mut replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()));
+        replica.set_overrides(own.as_ref().map(|own| own.overrides).unwrap_or_default());
+        let (waiting, now) = (append::Waiting::default(), shared.clock.monotonic());
         let copies = BTreeMap::new();
-        let (rerank, notes_due, claims_due, started) = (None, now, true, now);
-        let mut inbox =
-            Self { shared, own, copies, replica, commands, waiting, rerank, notes_due, claims_due, started };
+        let (rerank, notes_due, claims_due, watch) = (None, now, true, watch::Watch::default());
+        let mut inbox = Self { shared, own, copies, replica, commands, waiting, rerank, notes_due, claims_due, watch };
         let logs: Vec<LogId> = inbox.shared.manifest.operators().iter().map(|operator| operator.log()).collect();
         for log in &logs {
             inbox.restore(log)?;
@@ -226,25 +231,25 @@ impl Inbox {
     /// # Errors
     /// [`Fatal`].
     pub fn run(mut self, runtime: &tokio::runtime::Handle, mut inputs: mpsc::Receiver<Input>) -> Result<(), Fatal> {
-        let mut last_tick = Instant::now();
+        let mut last_tick = self.now();
         self.tell_health();
         loop {
-            let wait = self.waiting.due_in().unwrap_or(TICK).min(TICK);
+            let wait = self.append_due_in().unwrap_or(TICK).min(TICK);
             let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
             match input {
                 Ok(Some(Input::Stop) | None) => break,
                 Ok(Some(input)) => self.take(input)?,
                 Err(_) => {}
             }
-            if self.waiting.is_due() {
+            if self.waiting.is_due(self.now()) {
                 let goes_on = self.drain(&mut inputs)?;
                 self.append()?;
                 if !goes_on {
                     break;
                 }
             }
-            if last_tick.elapsed() >= TICK {
-                last_tick = Instant::now();
+            if self.now().saturating_sub(last_tick) >= TICK {
+                last_tick = self.now();
                 self.tick()?;
             }
         }
@@ -264,11 +269,28 @@ impl Inbox {
         Ok(true)
     }
 
-    fn millis(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Monotonic time.
+    fn now(&self) -> Duration {
+        self.shared.clock.monotonic()
     }
 
-    fn take(&mut self, input: Input) -> Result<(), Fatal> {
+    fn millis(&self) -> u64 {
+        u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When what waits for the own log is to be appended; `None` while nothing waits.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn append_due_in(&self) -> Option<Duration> {
+        self.waiting.due_in(self.now())
+    }
+
+    /// Takes one input in. Submissions wait for [`Inbox::append`].
+    ///
+    /// # Errors
+    /// [`Fatal`], as everywhere here: the inbox is not to be used any more.
+    #[doc(hidden)]
+    pub fn take(&mut self, input: Input) -> Result<(), Fatal> {
         let now = self.millis();
         match input {
             Input::PeerUp { peer, operator } => {
@@ -279,7 +301,7 @@ impl Inbox {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, logs, ahead } => self.frontier(peer, logs, ahead),
+            Input::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
             Input::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())
@@ -295,7 +317,7 @@ impl Inbox {
                 self.perform(outputs)
             }
             Input::Submit { events, reply } => {
-                self.waiting.push(events, reply);
+                self.waiting.push(events, reply, self.shared.clock.monotonic());
                 Ok(())
             }
             Input::AskAll => {
@@ -304,14 +326,22 @@ impl Inbox {
             }
             Input::Notes(notes) => {
                 // Where these came from there may be more.
-                self.notes_due = Instant::now();
+                self.notes_due = self.now();
                 Ok(self.shared.store.put_notes(&notes)?)
             }
             Input::Stop => Ok(()),
         }
     }
 
-    fn tick(&mut self) -> Result<(), Fatal> {
+    /// Does what is due as time passes.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    #[doc(hidden)]
+    pub fn tick(&mut self) -> Result<(), Fatal> {
+        if let Some(error) = self.shared.store.failure() {
+            return Err(error.into());
+        }
         let outputs = self.replica.tick(self.millis());
         self.perform(outputs)?;
         self.begin_log()?;
@@ -372,7 +402,9 @@ impl Inbox {
     }
 
     fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
-        Ok(crate::sync::frontier(&self.shared.store.view(), &self.shared.manifest, self.shared.session)?)
+        let session = Session { id: self.shared.session, writes: self.replica.has_started() };
+        let Shared { store, manifest, clock, .. } = &self.shared;
+        Ok(crate::sync::frontier(&store.view(), manifest, session, clock.now())?)
     }
 
     /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
@@ -380,7 +412,7 @@ impl Inbox {
     fn cosign(&mut self, signed: SignedCheckpoint) -> Result<Vec<Output<PeerId>>, Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         let Some(own) = &self.own else { return Ok(Vec::new()) };
-        let now = clock::now();
+        let now = self.shared.clock.now();
         if !self.replica.wants_cosigned(&log, &own.name, &head)
             || self.replica.fault(&log).is_some()
             || self.last_time(&log)? > now.0.saturating_add(limits::HEAD_SKEW_MILLIS_MAX)
@@ -434,14 +466,13 @@ impl Inbox {
     }
 
     fn ask_for_notes(&mut self) -> Result<(), Fatal> {
-        if self.notes_due > Instant::now() {
+        if self.notes_due > self.now() {
             return Ok(());
         }
-        self.notes_due = Instant::now() + Duration::from_secs(5);
-        let mut start = [0; 32];
-        // Without randomness only the order suffers.
-        let _ = getrandom::fill(&mut start);
-        let hashes = self.shared.store.view().wanted_notes_from(&NoteHash(start), wire::NOTES_MAX)?;
+        self.notes_due = self.now() + Duration::from_secs(5);
+        // Another place each time: notes that nobody has do not hide the others.
+        let start = blake3::hash(&[self.shared.session.as_slice(), &self.millis().to_le_bytes()].concat());
+        let hashes = self.shared.store.view().wanted_notes_from(&NoteHash(*start.as_bytes()), wire::NOTES_MAX)?;
         if !hashes.is_empty() {
             self.command(Command::FetchNotes { peer: None, hashes });
         }
@@ -454,7 +485,8 @@ impl Inbox {
         }
     }
 
-    fn tell_health(&self) {
+    fn tell_health(&mut self) {
+        self.tell_trouble();
         let mut health = self.shared.health.write();
         for (log, told) in &mut health.logs {
             told.size = self.replica.head(log).map_or(0, |head| head.size);
@@ -463,12 +495,8 @@ impl Inbox {
             told.fault = self.replica.fault(log).map(|fault| fault.code());
         }
         if let Some(own) = self.own.as_ref().and_then(|own| health.operators.get_mut(&own.name)) {
-            (own.heard, own.connected) = (Some(clock::now()), true);
+            (own.heard, own.connected) = (Some(self.shared.clock.now()), true);
         }
-        health.waiting = match self.replica.may_write(self.millis()) {
-            Err(waiting) if self.own.is_some() => Some(waiting.code()),
-            _ => None,
-        };
         let ranking = self.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
         health.ranking_lag = ranking.lag() + usize::from(self.rerank.is_some());
     }

@@ -14,6 +14,7 @@ mod limits;
 mod operators;
 mod presence;
 mod score;
+mod session;
 mod streams;
 mod swarm;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use dialer::Peer;
 pub use libp2p::gossipsub::MessageId;
 pub use libp2p::{Multiaddr, PeerId};
-use wire::{Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 /// Log filter directives that keep libp2p's own crates from logging above what strangers may cause.
 ///
@@ -70,6 +71,8 @@ pub enum Event {
         peer: PeerId,
         /// What.
         request: SyncRequest,
+        /// Another live process with the asker's key, if a frontier is asked for.
+        other: Option<Session>,
         /// Where the answer goes.
         reply: Reply<SyncResponse>,
     },

@@ -7,7 +7,7 @@ use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::replica::PeerLog;
 
 use crate::inbox::verify_cosigned;
-use crate::network::wire::{CosignedHead, Frontier, LogFrontier};
+use crate::network::wire::{CosignedHead, Frontier, LogFrontier, Session};
 use crate::store::{StoreError, View};
 
 /// Why nothing was made of a frontier.
@@ -19,6 +19,15 @@ pub enum FrontierError {
     /// The disk's.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What is news of a peer's frontier, its signatures checked.
+#[derive(Debug)]
+pub struct Said {
+    /// Of the logs.
+    pub logs: Vec<PeerLog>,
+    /// Another process with this node's key that the peer hears.
+    pub other: Option<Session>,
 }
 
 /// Whether a head would be the largest known of its log, or may prove that the owner has two branches.
@@ -70,12 +79,13 @@ pub fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, one: &Cosigne
 ///
 /// # Errors
 /// [`FrontierError`].
-pub fn frontier(view: &View<'_>, manifest: &Manifest, frontier: Frontier) -> Result<Vec<PeerLog>, FrontierError> {
+pub fn frontier(view: &View<'_>, manifest: &Manifest, frontier: Frontier) -> Result<Said, FrontierError> {
     let most = manifest.operators().len();
     if frontier.logs.len() > most || frontier.logs.iter().any(|log| log.cosigned.len() > most) {
         return Err(FrontierError::Sender("frontier_too_long"));
     }
-    frontier.logs.into_iter().map(|log| of_log(view, manifest, log)).collect()
+    let logs = frontier.logs.into_iter().map(|log| of_log(view, manifest, log)).collect::<Result<_, _>>()?;
+    Ok(Said { logs, other: frontier.other })
 }
 
 fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier) -> Result<PeerLog, FrontierError> {

@@ -1,39 +1,42 @@
 //! What this node says of its logs to those who ask: read from one view of the store.
 use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::time::Millis;
 
-use crate::clock;
-use crate::network::wire::{self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
+use crate::network::wire::{
+    self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
+};
 use crate::store::{StoreError, View};
 
 /// Entries read at a time while a batch's end is looked for.
 const READ_ENTRIES: usize = 1_024;
 
-/// What this node has.
+/// What this node has; `now` by its wall clock.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16]) -> Result<Frontier, StoreError> {
+pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Millis) -> Result<Frontier, StoreError> {
     let of = |log: LogId| -> Result<LogFrontier, StoreError> {
         let size = view.log(&log)?.map_or(0, |record| record.state.size);
         Ok(LogFrontier { size, newest: view.newest(&log)?, cosigned: view.cosigned(&log)?, log })
     };
     let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
-    Ok(Frontier { time: clock::now(), session, logs })
+    Ok(Frontier { time: now, session, other: None, logs })
 }
 
-/// The answer to a request.
+/// The answer to a request; `now` by this node's wall clock.
 ///
 /// # Errors
 /// [`StoreError`]: not the asker's fault.
 pub fn answer(
     view: &View<'_>,
     manifest: &Manifest,
-    session: [u8; 16],
+    session: Session,
+    now: Millis,
     request: &SyncRequest,
 ) -> Result<SyncResponse, StoreError> {
     Ok(match request {
-        SyncRequest::Frontier(_) => SyncResponse::Frontier(frontier(view, manifest, session)?),
+        SyncRequest::Frontier(_) => SyncResponse::Frontier(frontier(view, manifest, session, now)?),
         SyncRequest::Manifest => SyncResponse::Manifest(manifest.note().to_string()),
         SyncRequest::Entries { log, from, head } => match range(view, manifest, log, *from, *head)? {
             Ok(range) => SyncResponse::Entries(range),

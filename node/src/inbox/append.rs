@@ -1,7 +1,7 @@
 //! The own log: submissions are checked, appended in one durable write, signed, answered.
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fama_ledger::batch::{Batch, Folded, ReplayError};
 use fama_ledger::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -16,7 +16,6 @@ use fama_ledger::time::{DAY_MILLIS, Millis};
 use tokio::sync::oneshot;
 
 use super::{Answer, Fatal, Inbox, StoredRoots, Submitted};
-use crate::clock;
 use crate::network::wire::{Refusal, SignedHead};
 use crate::store::{Commit, Store, View};
 
@@ -30,8 +29,8 @@ type Replies = Vec<(usize, oneshot::Sender<Vec<Answer>>)>;
 pub(super) struct Waiting {
     events: Vec<Submitted>,
     replies: Replies,
-    due: Option<Instant>,
-    last: Option<Instant>,
+    due: Option<Duration>,
+    last: Option<Duration>,
     interval: Duration,
     /// Size of the own log at its last announcement.
     pub(super) announced: u64,
@@ -43,23 +42,23 @@ impl Waiting {
     }
 
     /// At once when idle, else when the interval since the last batch is over.
-    pub(super) fn push(&mut self, events: Vec<Submitted>, reply: oneshot::Sender<Vec<Answer>>) {
+    pub(super) fn push(&mut self, events: Vec<Submitted>, reply: oneshot::Sender<Vec<Answer>>, now: Duration) {
         self.replies.push((events.len(), reply));
         self.events.extend(events);
         let earliest = self.last.map(|last| last + self.interval);
-        self.due.get_or_insert_with(|| earliest.unwrap_or_else(Instant::now));
+        self.due.get_or_insert_with(|| earliest.unwrap_or(now));
     }
 
-    pub(super) fn due_in(&self) -> Option<Duration> {
-        self.due.map(|due| due.saturating_duration_since(Instant::now()))
+    pub(super) fn due_in(&self, now: Duration) -> Option<Duration> {
+        self.due.map(|due| due.saturating_sub(now))
     }
 
-    pub(super) fn is_due(&self) -> bool {
-        self.len() >= limits::BATCH_ENTRIES_MAX || self.due.is_some_and(|due| due <= Instant::now())
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.len() >= limits::BATCH_ENTRIES_MAX || self.due.is_some_and(|due| due <= now)
     }
 
-    fn take(&mut self, interval: Duration) -> (Vec<Submitted>, Replies) {
-        (self.due, self.last, self.interval) = (None, Some(Instant::now()), interval);
+    fn take(&mut self, interval: Duration, now: Duration) -> (Vec<Submitted>, Replies) {
+        (self.due, self.last, self.interval) = (None, Some(now), interval);
         (std::mem::take(&mut self.events), std::mem::take(&mut self.replies))
     }
 }
@@ -78,29 +77,34 @@ enum Verdict {
 impl Inbox {
     /// Begins the own log by adopting the genesis, once this node may write.
     pub(super) fn begin_log(&mut self) -> Result<(), Fatal> {
-        let Some(own) = &self.own else { return Ok(()) };
-        let empty = self.copies.get(&own.log).is_some_and(|copy| copy.tree.size() == 0);
-        if !empty || self.replica.may_write(self.millis()).is_err() {
+        let log = self.own.as_ref().map(|own| &own.log);
+        let empty = log.and_then(|log| self.copies.get(log)).is_some_and(|copy| copy.tree.size() == 0);
+        if !empty || self.may_write().is_err() {
             return Ok(());
         }
+        let Some(own) = &self.own else { return Ok(()) };
         let (store, log, manifest) =
             (Arc::clone(&self.shared.store), own.log.clone(), Arc::clone(&self.shared.manifest));
         let view = store.view();
         let mut batch = Batch::begin(&manifest, &log, &view, 0).map_err(|error| Fatal::rows(&log, error))?;
-        let adopted = batch.adopt(manifest.version(), manifest.hash(), clock::now());
+        let adopted = batch.adopt(manifest.version(), manifest.hash(), self.shared.clock.now());
         let entry = adopted.map_err(|_| Fatal::Internal("an empty log adopts the genesis"))?;
         self.write(&store, batch, (vec![entry], vec![None]), &[]).map(|_| ())
     }
 
     /// Appends all that waits in one durable write, signs the new head, answers.
-    pub(super) fn append(&mut self) -> Result<(), Fatal> {
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    #[doc(hidden)]
+    pub fn append(&mut self) -> Result<(), Fatal> {
         let interval = Duration::from_millis(self.shared.manifest.policy().batch_ms);
-        let (events, replies) = self.waiting.take(interval);
+        let (events, replies) = self.waiting.take(interval, self.shared.clock.monotonic());
         if events.is_empty() && replies.is_empty() {
             return Ok(());
         }
         self.begin_log()?;
-        let mut answers = match self.replica.may_write(self.millis()) {
+        let mut answers = match self.may_write() {
             Ok(()) => self.append_all(events)?,
             Err(waiting) => {
                 self.claims_due = true;
@@ -135,12 +139,12 @@ impl Inbox {
         log: &fama_ledger::manifest::LogId,
         events: Vec<Submitted>,
     ) -> Result<Vec<Answer>, Fatal> {
-        let begun = Instant::now();
+        let begun = self.shared.clock.monotonic();
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
         let view = store.view();
         let size = self.replica.head(log).map_or(0, |head| head.size);
         let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
-        let mut desk = Desk::new(log, &view, Join::new(&manifest, &view), clock::now());
+        let mut desk = Desk::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
         let mut notes = Vec::new();
         let mut verdicts = Vec::with_capacity(events.len());
         for Submitted { event, note } in events {
@@ -153,7 +157,7 @@ impl Inbox {
         let new: Vec<Vec<u8>> = built.0.iter().map(|entry| entry.bytes().to_vec()).collect();
         if taken > 0 {
             self.write(&store, batch, built, &notes)?;
-            self.shared.metrics.batch(taken as u64, begun.elapsed().as_secs_f64());
+            self.shared.metrics.batch(taken as u64, self.shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
             self.shared.metrics.accepted(taken as u64);
         }
         verdicts.into_iter().map(|verdict| self.answer(log, size, &new, verdict)).collect()

@@ -4,12 +4,13 @@ use fama_ledger::entry::{EntryError, VerifiedEntry, VerifiedEvent};
 use fama_ledger::id::{Domain, FederationId, NoteHash};
 use fama_ledger::log::{Hash, Head, leaf_hash};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::{Cosigned, PeerLog};
+use fama_ledger::replica::Cosigned;
 use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::network::wire::{Frontier, Gossip, Range, Refusal};
+use crate::news::Said;
 
 /// A verified event with the text of its note.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ pub enum Input {
         /// Whose.
         peer: PeerId,
         /// It, without signatures that are no news.
-        logs: Vec<PeerLog>,
+        said: Said,
         /// Its clock less this node's when it came, in milliseconds.
         ahead: i64,
     },

@@ -12,7 +12,7 @@ use fama_ledger::join::{Join, Revoked};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::{Failure, PeerLog, log_of};
+use fama_ledger::replica::{Failure, OtherSession, log_of};
 use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
@@ -20,11 +20,15 @@ use tokio::sync::oneshot;
 use super::replay::{self, Done, batches};
 use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted};
 use crate::metrics::Direction;
-use crate::network::wire;
+use crate::network::wire::{self, Session};
+use crate::news::Said;
 
 impl Inbox {
     /// A peer's frontier.
-    pub(super) fn frontier(&mut self, peer: PeerId, logs: Vec<PeerLog>, ahead: i64) -> Result<(), Fatal> {
+    pub(super) fn frontier(&mut self, peer: PeerId, said: Said, ahead: i64) -> Result<(), Fatal> {
+        let other = |session: Session| if session.writes { OtherSession::Writes } else { OtherSession::Starting };
+        self.replica.told_of_session(peer, said.other.map(other));
+        let logs = said.logs;
         let outputs = self.replica.frontier(peer, ahead, logs, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)
     }
@@ -119,7 +123,7 @@ impl Inbox {
 
     /// Takes over what other logs claimed while this node did not write.
     pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
-        if !self.claims_due || self.replica.may_write(self.millis()).is_err() {
+        if !self.claims_due || self.may_write().is_err() {
             return Ok(());
         }
         self.claims_due = false;
@@ -140,7 +144,7 @@ impl Inbox {
         if self.own.is_none() || claimed.is_empty() {
             return Ok(());
         }
-        if self.replica.may_write(self.millis()).is_err() {
+        if self.may_write().is_err() {
             self.claims_due = true;
             return Ok(());
         }
@@ -150,7 +154,7 @@ impl Inbox {
         }
         if !events.is_empty() {
             // Nobody waits for the answer: if the home refuses it, the claim stands where it is.
-            self.waiting.push(events, oneshot::channel().0);
+            self.waiting.push(events, oneshot::channel().0, self.shared.clock.monotonic());
         }
         Ok(())
     }

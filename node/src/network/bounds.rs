@@ -78,6 +78,7 @@ pub(super) fn submit_answer_bytes(answer: &SubmitResponse) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::wire::Session;
     use crate::network::wire::{CosignedHead, Frontier, LogFrontier, SignedHead};
     use fama_ledger::checkpoint::Cosignature;
     use fama_ledger::codec;
@@ -99,7 +100,7 @@ mod tests {
             let cosigned = vec![CosignedHead { signed: signed.clone(), cosignature: cosignature.clone() }; n];
             let log = LogId { operator: operator.clone(), generation: u32::MAX };
             let log = LogFrontier { log, size: u64::MAX, newest: Some(signed.clone()), cosigned };
-            let frontier = Frontier { time: Millis(0), session: [0; 16], logs: vec![log; n] };
+            let frontier = Frontier { time: Millis(0), session: Session::default(), other: None, logs: vec![log; n] };
             let request = SyncRequest::Frontier(frontier);
             let bytes = codec::encode(&request).len();
             assert!(bytes <= request.answer_bytes_max(n) && bytes <= SyncRequest::bytes_max(n), "{n}: {bytes}");

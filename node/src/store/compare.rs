@@ -1,8 +1,7 @@
 //! Two stores beside each other: what one holds and the other does not.
-use rocksdb::{DBRawIterator, ReadOptions};
-
+use super::engine::{Cursor, Walk};
 use super::keys::Family;
-use super::{Store, StoreError};
+use super::{Store, StoreError, View};
 
 /// How many differences of a family are told.
 const TOLD_MAX: usize = 5;
@@ -25,10 +24,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] of `other`. What cannot be read here is a difference.
     pub fn differences(&self, other: &Self) -> Result<Vec<String>, StoreError> {
-        let mut found = Vec::new();
+        let (mut found, mine_now, theirs_now) = (Vec::new(), self.view(), other.view());
         for family in COMPARED {
             let before = found.len();
-            let (mut mine, mut theirs) = (self.walk(family), other.walk(family));
+            let (mut mine, mut theirs) = (walk(&mine_now, family), walk(&theirs_now, family));
             while found.len() < before + TOLD_MAX {
                 let (a, b) = (mine.item(), theirs.item());
                 let Some(order) = compare(a, b) else { break };
@@ -43,10 +42,10 @@ impl Store {
                     std::cmp::Ordering::Greater => found.push(format!("{}: {} is missing", family.name(), shown(b))),
                 }
                 if order.is_le() {
-                    mine.next();
+                    mine.step();
                 }
                 if order.is_ge() {
-                    theirs.next();
+                    theirs.step();
                 }
             }
             if let Err(error) = mine.status() {
@@ -56,15 +55,10 @@ impl Store {
         }
         Ok(found)
     }
+}
 
-    fn walk(&self, family: Family) -> DBRawIterator<'_> {
-        let mut options = ReadOptions::default();
-        options.set_verify_checksums(true);
-        options.fill_cache(false);
-        let mut walk = self.db.raw_iterator_cf_opt(self.family(family), options);
-        walk.seek_to_first();
-        walk
-    }
+fn walk<'v>(view: &'v View<'_>, family: Family) -> Cursor<'v> {
+    view.moment().walk(family, Walk { once: true, ..Walk::default() })
 }
 
 type Item<'a> = Option<(&'a [u8], &'a [u8])>;

@@ -10,8 +10,8 @@ use fama_ledger::limits::NOTE_BYTES_MAX;
 use fama_ledger::log::{Hash, TILE_WIDTH, Tiles};
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{MapId, Rows};
-use rocksdb::{DBPinnableSlice, PrefixRange, ReadOptions, Snapshot};
 
+use super::engine::{Found, Moment, Walk};
 use super::keys::{self, Family, Log8, log8};
 use super::{History, HistoryItem, LogRecord, Position, Store, StoreError, Touch};
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
@@ -19,51 +19,32 @@ use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
-const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
+pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 
 /// The database at one moment.
 pub struct View<'a> {
     store: &'a Store,
-    snapshot: Snapshot<'a>,
+    moment: Moment<'a>,
 }
 
 /// What a walk over keys does with each.
 type Each<'e> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'e;
 
-/// Which keys a walk sees, and in which direction.
-struct Walk {
-    prefix: Vec<u8>,
-    /// Not below this key.
-    from: Option<Vec<u8>>,
-    /// Below this key.
-    before: Option<Vec<u8>>,
-    backward: bool,
-}
-
-impl Walk {
-    fn of(prefix: impl Into<Vec<u8>>) -> Self {
-        Self { prefix: prefix.into(), from: None, before: None, backward: false }
-    }
-}
-
-fn read_options() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    options.set_verify_checksums(true);
-    options
-}
-
 impl<'a> View<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, snapshot: store.db.snapshot() }
+        Self { store, moment: store.engine.moment() }
     }
 
     pub(super) const fn store(&self) -> &'a Store {
         self.store
     }
 
-    fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, StoreError> {
-        let found = self.snapshot.get_pinned_cf_opt(self.store.family(family), key, read_options());
-        found.map_err(|error| self.store.database(&error))
+    pub(super) const fn moment(&self) -> &Moment<'a> {
+        &self.moment
+    }
+
+    fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<Found<'_>>, StoreError> {
+        self.moment.get(family, key).map_err(|error| self.store.database(&error))
     }
 
     /// Whether `key` is there.
@@ -90,28 +71,15 @@ impl<'a> View<'a> {
     }
 
     fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
-        let mut options = read_options();
-        options.set_iterate_range(PrefixRange(walk.prefix));
-        if let Some(from) = walk.from {
-            options.set_iterate_lower_bound(from);
-        }
-        if let Some(before) = walk.before {
-            options.set_iterate_upper_bound(before);
-        }
-        let mut iterator = self.snapshot.raw_iterator_cf_opt(self.store.family(family), options);
-        if walk.backward {
-            iterator.seek_to_last();
-        } else {
-            iterator.seek_to_first();
-        }
-        while let Some((key, value)) = iterator.item() {
+        let mut cursor = self.moment.walk(family, walk);
+        while let Some((key, value)) = cursor.item() {
             if each(key, value)?.is_break() {
                 return Ok(());
             }
-            if walk.backward { iterator.prev() } else { iterator.next() }
+            cursor.step();
         }
-        // An iterator ends silently where it cannot read on.
-        iterator.status().map_err(|error| self.store.database(&error))
+        // A cursor ends silently where it cannot read on.
+        cursor.status().map_err(|error| self.store.database(&error))
     }
 
     /// Whether the family has a key.

@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 
 use fama_ledger::batch::{Batch, LogMaps};
 use fama_ledger::checkpoint::Cosignature;
+use fama_ledger::codec;
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
 use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
 use fama_ledger::id::{Domain, EventId, IdentityId};
 use fama_ledger::key::Curve;
-use fama_ledger::log::{Head, Tree, leaf_hash, root_at};
+use fama_ledger::log::{Head, Tiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::rows::{MapName, Rows};
@@ -17,6 +18,9 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use tempfile::TempDir;
 
+use super::engine::{Moment, Walk};
+use super::keys::Family;
+use super::simulated::Disk;
 use super::*;
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
@@ -203,6 +207,75 @@ fn what_was_committed_is_there_after_reopening() {
     assert_eq!(view.position(&register.id(), &log.id).unwrap(), Some(position));
     assert_eq!(view.positions(&EventId([7; 32])).unwrap(), vec![]);
     assert_eq!(view.log(&manifest.operators()[0].log()).unwrap(), None);
+}
+
+/// Reads everything once, as the scrub does.
+fn scrub(store: &Store, log: &LogId) -> Result<usize, StoreError> {
+    let (mut place, mut tree, mut bytes) = (Place::default(), TreePlace::default(), 0);
+    while let Some(read) = store.read_on(&mut place, 1_000)? {
+        bytes += read;
+    }
+    while let Some(read) = store.check_tree_on(log, &mut tree)? {
+        bytes += read;
+    }
+    Ok(bytes)
+}
+
+#[test]
+fn a_scrub_finds_what_contradicts_what() {
+    let (_dir, manifest, store) = temp();
+    let (hash, text) = note(1);
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    for batch in 0..3u8 {
+        let keys = (0..100u8).map(|i| [batch + 100, i].repeat(16).try_into().unwrap());
+        let keys: Vec<_> = keys.map(|seed| SecretKey::from_seed(Curve::Ed25519, &seed).unwrap()).collect();
+        let name = |i| format!("agent-{batch}-{i}");
+        let events: Vec<_> = keys.iter().zip(0..).map(|(key, i)| log.register(&name(i), key, Some(hash))).collect();
+        log.commit(&store, &events, &[(hash, text.clone())]);
+    }
+    let bytes = scrub(&store, &log.id).unwrap();
+    assert!(bytes > 300 * 200, "{bytes}");
+    let view = store.view();
+    let entry = view.entries(&log.id, 7, 1, 1).unwrap().remove(0);
+    let (leaves, last) = (view.tiles(&log.id).tile(0, 0).unwrap(), view.tiles(&log.id).tile(0, 1).unwrap());
+    assert!(last.len() > 1 && last.len() < 256 && view.tiles(&log.id).tile(1, 0).unwrap().len() == 1);
+    let record = view.log(&log.id).unwrap().unwrap();
+    drop(view);
+    let swapped = [leaves.as_flattened()[32..64].to_vec(), leaves.as_flattened()[..32].to_vec()].concat();
+    let shorter = LogState { root: fama_ledger::id::TreeRoot([1; 32]), ..record.state };
+    for (family, key, value, told) in [
+        (Family::Entries, keys::entry(&log.id, 8), Some(entry), "entry 8 is not the one in the tree"),
+        (Family::Entries, keys::entry(&log.id, 300), None, "entry 300 is missing"),
+        (Family::Tiles, keys::tile(&log.id, 0, 0), None, "tile 0 of level 0 has 0 hashes"),
+        (Family::Tiles, keys::tile(&log.id, 0, 0), Some(swapped), "tile 0 of level 0 has 2 hashes"),
+        (Family::Tiles, keys::tile(&log.id, 0, 1), Some(last.as_flattened()[..32].to_vec()), "tile 1 of level 0"),
+        (Family::Tiles, keys::tile(&log.id, 1, 0), Some(vec![7; 32]), "is not what the level above says"),
+        (Family::Logs, keys::log_state(&log.id), Some(codec::encode(&shorter)), "recorded 01010101"),
+        (
+            Family::Notes,
+            hash.0.to_vec(),
+            Some(codec::encode(&NoteAnswer::Text("else".into()))),
+            "the text kept for note",
+        ),
+    ] {
+        let good = store.view().moment().get(family, &key).unwrap().unwrap().to_vec();
+        let write = |value: Option<Vec<u8>>| {
+            let mut batch = store.batch();
+            match value {
+                Some(value) => batch.put(family, &key, value),
+                None => batch.delete(family, &key),
+            }
+            batch.write(false).unwrap();
+        };
+        write(value);
+        let error = scrub(&store, &log.id).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("fama check --repair"), "{error}\n{told}");
+        write(Some(good));
+        assert_eq!(scrub(&store, &log.id).unwrap(), bytes, "{told}");
+    }
+    assert!(store.failure().is_some_and(|error| error.to_string().contains("entry 8")), "the first stays");
+    let refused = store.put_certified(&log.id, 1).unwrap_err();
+    assert_eq!(Some(refused), store.failure(), "a store that failed writes no more");
 }
 
 #[test]
@@ -401,6 +474,12 @@ fn refused(dir: &Path, manifest: &Manifest) -> StoreError {
     Store::open(dir, manifest).err().expect("it was opened")
 }
 
+fn put(store: &Store, family: Family, key: &[u8], value: &[u8]) {
+    let mut batch = store.batch();
+    batch.put(family, key, value);
+    store.write(batch, true).unwrap();
+}
+
 #[test]
 fn others_are_refused() {
     let (dir, manifest, store) = temp();
@@ -411,13 +490,12 @@ fn others_are_refused() {
     assert_eq!(refused(dir.path(), &federation("another")).code(), "store_federation");
 
     let store = Store::open(dir.path(), &manifest).unwrap();
-    let (meta, key) = (store.family(Family::Meta), keys::META_FORMAT);
-    store.db.put_cf(meta, key, fama_ledger::codec::encode(&2u32)).unwrap();
+    put(&store, Family::Meta, keys::META_FORMAT, &fama_ledger::codec::encode(&2u32));
     drop(store);
     assert_eq!(refused(dir.path(), &manifest).code(), "store_format");
 
     let foreign = tempfile::tempdir().unwrap();
-    DB::open_default(foreign.path()).unwrap().put(b"key", b"value").unwrap();
+    rocksdb::DB::open_default(foreign.path()).unwrap().put(b"key", b"value").unwrap();
     assert_eq!(refused(foreign.path(), &manifest).code(), "database");
 
     let file = foreign.path().join("file");
@@ -430,17 +508,19 @@ fn a_log_that_contradicts_its_record_is_refused() {
     type Damage = fn(&Store, &LogId);
     let damages: [(&str, Damage); 4] = [
         ("an entry beyond the record", |store, log| {
-            store.db.put_cf(store.family(Family::Entries), keys::entry(log, 4), b"entry").unwrap();
+            put(store, Family::Entries, &keys::entry(log, 4), b"entry");
         }),
         ("the last entry is gone", |store, log| {
-            store.db.delete_cf(store.family(Family::Entries), keys::entry(log, 3)).unwrap();
+            let mut batch = store.batch();
+            batch.delete(Family::Entries, keys::entry(log, 3));
+            store.write(batch, true).unwrap();
         }),
         ("the last entry is another", |store, log| {
-            store.db.put_cf(store.family(Family::Entries), keys::entry(log, 3), b"entry").unwrap();
+            put(store, Family::Entries, &keys::entry(log, 3), b"entry");
         }),
         ("a hash is another", |store, log| {
             let tile = store.view().get_tile(log);
-            store.db.put_cf(store.family(Family::Tiles), keys::tile(log, 0, 0), tile).unwrap();
+            put(store, Family::Tiles, &keys::tile(log, 0, 0), &tile);
         }),
     ];
     for (name, damage) in damages {
@@ -471,7 +551,7 @@ fn filled(dir: &Path) -> (Manifest, LogId) {
     let mut log = Log::begin(&store, &manifest, "alpha.example");
     log.commit(&store, &[log.register("one", &key(1), None)], &[]);
     for family in Family::ALL {
-        store.db.flush_cf(store.family(family)).unwrap();
+        store.engine.flush(family).unwrap();
     }
     log.commit(&store, &[log.register("two", &key(2), None)], &[]);
     (manifest, log.id)
@@ -561,4 +641,105 @@ fn a_torn_write_is_undone_whole() {
         sizes.push(probe(dir.path(), &manifest, &log).unwrap());
     }
     assert!(sizes.iter().all(|size| *size == 4), "{sizes:?}");
+}
+
+/// A few numbers from a fixed start, by Knuth's multiplier.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    /// Short, so that keys are often the same, and prefixes of one another.
+    fn key(&mut self) -> Vec<u8> {
+        (0..self.below(4)).map(|_| [0, 1, 7, 0xff][usize::try_from(self.below(4)).unwrap()]).collect()
+    }
+
+    fn walk(&mut self) -> Walk {
+        let prefix = if self.below(2) == 0 { self.key() } else { Vec::new() };
+        let mut bound = || (self.below(2) == 0).then(|| [prefix.clone(), self.key()].concat());
+        let (from, before) = (bound(), bound());
+        Walk { prefix, from, before, backward: self.below(2) == 0, once: false }
+    }
+}
+
+fn walked(moment: &Moment<'_>, walk: Walk) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let (mut found, mut cursor) = (Vec::new(), moment.walk(Family::Given, walk));
+    while let Some((key, value)) = cursor.item() {
+        found.push((key.to_vec(), value.to_vec()));
+        cursor.step();
+    }
+    cursor.status().unwrap();
+    found
+}
+
+#[test]
+fn a_simulated_disk_reads_as_rocksdb_does() {
+    let (_dir, manifest, store) = temp();
+    let simulated = Store::open_simulated(&Disk::default(), &manifest).unwrap();
+    let mut draws = Draws(1);
+    for round in 0..300u64 {
+        let before = (store.engine.moment(), simulated.engine.moment());
+        let rows = [draws.walk(), draws.walk()].map(|walk| walk.prefix);
+        let unchanged = walked(&before.1, Walk::default());
+        let (mut one, mut other) = (store.batch(), simulated.batch());
+        for _ in 0..draws.below(5) {
+            let (key, value) = (draws.key(), round.to_le_bytes());
+            if draws.below(3) == 0 {
+                one.delete(Family::Given, &key);
+                other.delete(Family::Given, &key);
+            } else {
+                one.put(Family::Given, &key, value);
+                other.put(Family::Given, &key, value);
+            }
+        }
+        store.write(one, false).unwrap();
+        simulated.write(other, false).unwrap();
+        assert_eq!(walked(&before.0, Walk::default()), unchanged);
+        assert_eq!(walked(&before.1, Walk::default()), unchanged);
+        let now = (store.engine.moment(), simulated.engine.moment());
+        for key in rows {
+            let get = |moment: &Moment<'_>| moment.get(Family::Given, &key).unwrap().map(|value| value.to_vec());
+            assert_eq!(get(&now.0), get(&now.1));
+        }
+        let Walk { prefix, from, before, backward, once } = draws.walk();
+        let again = Walk { prefix: prefix.clone(), from: from.clone(), before: before.clone(), backward, once };
+        let told = format!("{prefix:?} {from:?} {before:?} {backward}");
+        assert_eq!(walked(&now.0, Walk { prefix, from, before, backward, once }), walked(&now.1, again), "{told}");
+    }
+}
+
+#[test]
+fn a_simulated_crash_keeps_what_was_synced_and_a_first_part_of_the_rest() {
+    let manifest = federation("test");
+    let size = |disk: &Disk| Store::open_simulated(disk, &manifest).map(|store| store.view().any(Family::Given));
+    let held = |store: &Store| walked(&store.engine.moment(), Walk::default()).len();
+    for kept in 0..=3u8 {
+        let disk = Disk::default();
+        let store = Store::open_simulated(&disk, &manifest).unwrap();
+        for (write, sync) in [(0u8, true), (1, false), (2, false)] {
+            let mut batch = store.batch();
+            batch.put(Family::Given, [write], []);
+            batch.put(Family::Given, [write, write], []);
+            store.write(batch, sync).unwrap();
+        }
+        disk.power_off_after(0);
+        let mut batch = store.batch();
+        batch.put(Family::Given, [3], []);
+        batch.put(Family::Given, [3, 3], []);
+        assert_eq!(store.write(batch, true).unwrap_err().code(), "database");
+        assert!(store.put_certified(&manifest.operators()[0].log(), 1).is_err(), "the power stays off");
+        drop(store);
+        disk.crash(kept.into());
+        let store = Store::open_simulated(&disk, &manifest).unwrap();
+        assert_eq!(held(&store), 2 + 2 * usize::from(kept));
+    }
+    let disk = Disk::default();
+    drop(Store::open_simulated(&disk, &manifest).unwrap());
+    let backup = disk.copy();
+    assert!(disk.damage(0));
+    assert_eq!(size(&disk).unwrap_err().code(), "database");
+    assert!(!size(&backup).unwrap().unwrap());
 }

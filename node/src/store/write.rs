@@ -9,10 +9,10 @@ use fama_ledger::id::{IdentityId, NoteHash};
 use fama_ledger::limits::NOTE_BYTES_MAX;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
-use rocksdb::WriteBatch;
 
-use super::keys::{self, Family, log8};
-use super::{Commit, History, HistoryItem, Store, StoreError, Touch, View, options};
+use super::engine::Batch;
+use super::keys::{self, Family, META_FORMAT, log8};
+use super::{Commit, FORMAT, History, HistoryItem, Store, StoreError, Touch, View};
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
@@ -34,8 +34,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; stop the node.
     pub fn put_newest(&self, log: &LogId, signed: &SignedHead) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        self.put(&mut batch, Family::Heads, &log8(log), signed);
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Heads, &log8(log), signed);
         self.write(batch, false)
     }
 
@@ -44,8 +44,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; stop the node.
     pub fn put_conflicting(&self, log: &LogId, signed: &SignedHead) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        self.put(&mut batch, Family::Heads, &keys::conflicting(log), signed);
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Heads, &keys::conflicting(log), signed);
         self.write(batch, true)
     }
 
@@ -61,9 +61,9 @@ impl Store {
         certified: u64,
         durable: bool,
     ) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        self.put(&mut batch, Family::Heads, &keys::cosigned(log, &cosigned.cosignature.operator), cosigned);
-        self.put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Heads, &keys::cosigned(log, &cosigned.cosignature.operator), cosigned);
+        Self::put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
         self.write(batch, durable)
     }
 
@@ -72,8 +72,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; stop the node.
     pub fn put_certified(&self, log: &LogId, certified: u64) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        self.put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
         self.write(batch, false)
     }
 
@@ -84,10 +84,10 @@ impl Store {
     /// [`StoreError`]; stop the node.
     pub fn put_notes(&self, notes: &[(NoteHash, String)]) -> Result<(), StoreError> {
         let _writing = self.lock();
-        let (view, mut batch) = (self.view(), WriteBatch::default());
+        let (view, mut batch) = (self.view(), self.batch());
         for (hash, text) in notes.iter().filter(|(hash, text)| is_note(hash, text)) {
             if view.has(Family::Wanted, &hash.0)? {
-                self.put_note(&mut batch, hash, &NoteAnswer::Text(text.clone()));
+                Self::put_note(&mut batch, hash, &NoteAnswer::Text(text.clone()));
             }
         }
         self.write(batch, false)
@@ -99,33 +99,43 @@ impl Store {
     /// [`StoreError`]; stop the node.
     pub fn redact_note(&self, hash: &NoteHash) -> Result<(), StoreError> {
         let _writing = self.lock();
-        let mut batch = WriteBatch::default();
-        self.put_note(&mut batch, hash, &NoteAnswer::Redacted);
+        let mut batch = self.batch();
+        Self::put_note(&mut batch, hash, &NoteAnswer::Redacted);
         self.write(batch, true)?;
-        let notes = self.family(Family::Notes);
-        self.db.flush_cf(notes).map_err(|error| self.database(&error))?;
-        self.db.compact_range_cf(notes, Some(hash.0), Some(hash.0));
+        self.engine.flush(Family::Notes).map_err(|error| self.database(&error))?;
+        self.engine.compact(Family::Notes, &hash.0);
         Ok(())
     }
 
-    fn put_note(&self, batch: &mut WriteBatch, hash: &NoteHash, answer: &NoteAnswer) {
-        self.put(batch, Family::Notes, &hash.0, answer);
-        batch.delete_cf(self.family(Family::Wanted), hash.0);
+    /// Makes durable all that was written before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, META_FORMAT, &FORMAT);
+        self.write(batch, true)
     }
 
-    fn put(&self, batch: &mut WriteBatch, family: Family, key: &[u8], value: &impl Encode) {
-        batch.put_cf(self.family(family), key, codec::encode(value));
+    fn put_note(batch: &mut Batch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
+        Self::put(batch, Family::Notes, &hash.0, answer);
+        batch.delete(Family::Wanted, hash.0);
     }
 
-    pub(super) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
-        if batch.is_empty() {
-            return Ok(());
+    fn put(batch: &mut Batch<'_>, family: Family, key: &[u8], value: &impl Encode) {
+        batch.put(family, key, codec::encode(value));
+    }
+
+    pub(super) fn write(&self, batch: Batch<'_>, sync: bool) -> Result<(), StoreError> {
+        // What failed once may work again, with a hole in what is on disk: only opening anew tells.
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
         }
-        self.db.write_opt(batch, &options::write(sync)).map_err(|error| self.database(&error))
+        batch.write(sync).map_err(|error| self.database(&error))
     }
 }
 
-fn is_note(hash: &NoteHash, text: &str) -> bool {
+pub(super) fn is_note(hash: &NoteHash, text: &str) -> bool {
     text.len() <= NOTE_BYTES_MAX && note_hash(text.as_bytes()) == *hash
 }
 
@@ -133,7 +143,7 @@ fn is_note(hash: &NoteHash, text: &str) -> bool {
 struct Writer<'a> {
     store: &'a Store,
     view: View<'a>,
-    batch: WriteBatch,
+    batch: Batch<'a>,
     sizes: BTreeMap<&'a LogId, u64>,
     events: BTreeMap<Vec<u8>, (u64, Option<Void>)>,
     touched: BTreeMap<Vec<u8>, u64>,
@@ -148,7 +158,7 @@ impl<'a> Writer<'a> {
         Self {
             store,
             view: store.view(),
-            batch: WriteBatch::default(),
+            batch: store.batch(),
             sizes: BTreeMap::new(),
             events: BTreeMap::new(),
             touched: BTreeMap::new(),
@@ -164,17 +174,17 @@ impl<'a> Writer<'a> {
         // Adoptions have no outcome, the state entry at the end neither.
         let outcomes = commit.outcomes.iter().map(Option::as_ref).chain([None]);
         for ((index, entry), outcome) in (commit.first..).zip(commit.entries).zip(outcomes) {
-            self.batch.put_cf(self.store.family(Family::Entries), keys::entry(log, index), entry.bytes());
+            self.batch.put(Family::Entries, keys::entry(log, index), entry.bytes());
             if let (Some(event), Some(outcome)) = (entry.event(), outcome) {
                 self.add_event(&HistoryItem { time: entry.time, log: log.clone(), index }, event, outcome)?;
             }
         }
         for write in &commit.tiles {
             let key = keys::tile(log, write.level, write.index);
-            self.batch.put_cf(self.store.family(Family::Tiles), key, write.hashes.as_flattened());
+            self.batch.put(Family::Tiles, key, write.hashes.as_flattened());
         }
         self.add_rows(commit);
-        self.store.put(&mut self.batch, Family::Logs, &keys::log_state(log), &commit.state);
+        Store::put(&mut self.batch, Family::Logs, &keys::log_state(log), &commit.state);
         Ok(())
     }
 
@@ -242,7 +252,7 @@ impl<'a> Writer<'a> {
 
     fn history(&mut self, at: &HistoryItem, identity: &IdentityId, history: History) {
         let key = [keys::history(identity, history), keys::history_item(at)].concat();
-        self.batch.put_cf(self.store.family(Family::History), key, []);
+        self.batch.put(Family::History, key, []);
     }
 
     /// Entries come in their order, so the last one said is the newest.
@@ -252,11 +262,10 @@ impl<'a> Writer<'a> {
     }
 
     fn add_rows(&mut self, commit: &Commit<'_>) {
-        let rows = self.store.family(Family::Rows);
         for ((map, key), value) in commit.changes {
             match value {
-                Some(value) => self.batch.put_cf(rows, keys::row(*map, key), value),
-                None => self.batch.delete_cf(rows, keys::row(*map, key)),
+                Some(value) => self.batch.put(Family::Rows, keys::row(*map, key), value),
+                None => self.batch.delete(Family::Rows, keys::row(*map, key)),
             }
         }
     }
@@ -266,21 +275,21 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         match self.texts.get(hash).filter(|text| is_note(hash, text)) {
-            Some(text) => self.store.put_note(&mut self.batch, hash, &NoteAnswer::Text((*text).to_owned())),
-            None => self.batch.put_cf(self.store.family(Family::Wanted), hash.0, []),
+            Some(text) => Store::put_note(&mut self.batch, hash, &NoteAnswer::Text((*text).to_owned())),
+            None => self.batch.put(Family::Wanted, hash.0, []),
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<WriteBatch, StoreError> {
+    fn finish(mut self) -> Result<Batch<'a>, StoreError> {
         for (key, place) in std::mem::take(&mut self.events) {
-            self.store.put(&mut self.batch, Family::Events, &key, &place);
+            Store::put(&mut self.batch, Family::Events, &key, &place);
         }
         for (key, index) in std::mem::take(&mut self.touched) {
-            self.store.put(&mut self.batch, Family::Touched, &key, &index);
+            Store::put(&mut self.batch, Family::Touched, &key, &index);
         }
         for key in std::mem::take(&mut self.given) {
-            self.batch.put_cf(self.store.family(Family::Given), key, []);
+            self.batch.put(Family::Given, key, []);
         }
         for hash in std::mem::take(&mut self.named) {
             self.add_note(&hash)?;

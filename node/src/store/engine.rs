@@ -1,0 +1,243 @@
+//! What the store asks of a disk: reads at one moment, atomic writes. RocksDB, or a simulated disk.
+use std::ops::Deref;
+use std::sync::Arc;
+
+use rocksdb::properties::BACKGROUND_ERRORS;
+use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, IteratorMode, PrefixRange, ReadOptions, Snapshot};
+use rocksdb::{Error, WriteBatch};
+
+use super::keys::Family;
+use super::options;
+use super::simulated::{self, Disk, Operation};
+
+/// Why a disk could not do it, in its own words.
+pub(super) type Failure = String;
+
+fn failure(error: Error) -> Failure {
+    error.into_string()
+}
+
+/// Where everything is kept.
+pub(super) enum Engine {
+    Rocks(DB),
+    Simulated(Disk),
+}
+
+fn column(db: &DB, family: Family) -> &ColumnFamily {
+    db.cf_handle(family.name()).expect("all families were opened and none is ever dropped")
+}
+
+impl Engine {
+    pub(super) fn moment(&self) -> Moment<'_> {
+        match self {
+            Self::Rocks(db) => Moment::Rocks(db, db.snapshot()),
+            Self::Simulated(disk) => Moment::Simulated(disk, disk.written()),
+        }
+    }
+
+    pub(super) fn batch(&self) -> Batch<'_> {
+        match self {
+            Self::Rocks(db) => Batch::Rocks(db, WriteBatch::default()),
+            Self::Simulated(disk) => Batch::Simulated(disk, Vec::new()),
+        }
+    }
+
+    /// Moves what was written of a family out of the write-ahead log.
+    pub(super) fn flush(&self, family: Family) -> Result<(), Failure> {
+        match self {
+            Self::Rocks(db) => db.flush_cf(column(db, family)).map_err(failure),
+            Self::Simulated(_) => Ok(()),
+        }
+    }
+
+    /// Rewrites the files around a key, so that what was overwritten there is gone.
+    pub(super) fn compact(&self, family: Family, key: &[u8]) {
+        if let Self::Rocks(db) = self {
+            db.compact_range_cf(column(db, family), Some(key), Some(key));
+        }
+    }
+
+    /// What failed where nobody waited for it: a flush, a compaction.
+    pub(super) fn background_failure(&self) -> Option<Failure> {
+        let Self::Rocks(db) = self else { return None };
+        if db.property_int_value(BACKGROUND_ERRORS).ok().flatten().unwrap_or_default() == 0 {
+            return None;
+        }
+        // An empty write gets that error, if it is one that bars writing.
+        let barred = db.write(WriteBatch::default()).map_err(failure);
+        Some(barred.err().unwrap_or_else(|| "writing a table failed; the file LOG there says more".to_owned()))
+    }
+
+    /// The names of the table files in use.
+    pub(super) fn tables(&self) -> Result<Vec<String>, Failure> {
+        let Self::Rocks(db) = self else { return Ok(Vec::new()) };
+        let files = db.live_files().map_err(failure)?;
+        Ok(files.into_iter().map(|file| file.name).collect())
+    }
+
+    /// Whether there is something outside all families: somebody else's.
+    pub(super) fn has_foreign(&self) -> Result<bool, Failure> {
+        match self {
+            Self::Rocks(db) => {
+                let first = db.iterator(IteratorMode::Start).next().transpose();
+                first.map(|found| found.is_some()).map_err(failure)
+            }
+            Self::Simulated(_) => Ok(false),
+        }
+    }
+}
+
+/// Changes that are written together or not at all.
+pub(super) enum Batch<'a> {
+    Rocks(&'a DB, WriteBatch),
+    Simulated(&'a Disk, Vec<Operation>),
+}
+
+impl Batch<'_> {
+    pub(super) fn put(&mut self, family: Family, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        match self {
+            Self::Rocks(db, batch) => batch.put_cf(column(db, family), key, value),
+            Self::Simulated(_, batch) => {
+                batch.push(Operation { family, key: key.as_ref().into(), value: Some(value.as_ref().into()) });
+            }
+        }
+    }
+
+    pub(super) fn delete(&mut self, family: Family, key: impl AsRef<[u8]>) {
+        match self {
+            Self::Rocks(db, batch) => batch.delete_cf(column(db, family), key),
+            Self::Simulated(_, batch) => batch.push(Operation { family, key: key.as_ref().into(), value: None }),
+        }
+    }
+
+    /// Writes all of it; an empty batch touches nothing.
+    pub(super) fn write(self, sync: bool) -> Result<(), Failure> {
+        match self {
+            Self::Rocks(_, batch) if batch.is_empty() => Ok(()),
+            Self::Rocks(db, batch) => db.write_opt(batch, &options::write(sync)).map_err(failure),
+            Self::Simulated(_, batch) if batch.is_empty() => Ok(()),
+            Self::Simulated(disk, batch) => disk.write(batch, sync),
+        }
+    }
+}
+
+/// Which keys a walk sees, and in which direction.
+#[derive(Default)]
+pub(super) struct Walk {
+    pub(super) prefix: Vec<u8>,
+    /// Not below this key, which begins with the prefix.
+    pub(super) from: Option<Vec<u8>>,
+    /// Below this key, which begins with the prefix.
+    pub(super) before: Option<Vec<u8>>,
+    pub(super) backward: bool,
+    /// Reads each block once: nothing is worth keeping in memory.
+    pub(super) once: bool,
+}
+
+impl Walk {
+    pub(super) fn of(prefix: impl Into<Vec<u8>>) -> Self {
+        Self { prefix: prefix.into(), ..Self::default() }
+    }
+
+    fn options(self) -> ReadOptions {
+        let mut options = read_options();
+        options.fill_cache(!self.once);
+        options.set_iterate_range(PrefixRange(self.prefix));
+        if let Some(from) = self.from {
+            options.set_iterate_lower_bound(from);
+        }
+        if let Some(before) = self.before {
+            options.set_iterate_upper_bound(before);
+        }
+        options
+    }
+}
+
+fn read_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}
+
+/// All that was written up to one moment.
+pub(super) enum Moment<'a> {
+    Rocks(&'a DB, Snapshot<'a>),
+    Simulated(&'a Disk, u64),
+}
+
+impl Moment<'_> {
+    pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Found<'_>>, Failure> {
+        match self {
+            Self::Rocks(db, snapshot) => {
+                let found = snapshot.get_pinned_cf_opt(column(db, family), key, read_options());
+                found.map(|found| found.map(Found::Rocks)).map_err(failure)
+            }
+            Self::Simulated(disk, at) => disk.get(*at, family, key).map(|found| found.map(Found::Simulated)),
+        }
+    }
+
+    /// A cursor at the first key of the walk.
+    pub(super) fn walk(&self, family: Family, walk: Walk) -> Cursor<'_> {
+        match self {
+            Self::Rocks(db, snapshot) => {
+                let backward = walk.backward;
+                let mut iterator = snapshot.raw_iterator_cf_opt(column(db, family), walk.options());
+                if backward {
+                    iterator.seek_to_last();
+                } else {
+                    iterator.seek_to_first();
+                }
+                Cursor::Rocks(iterator, backward)
+            }
+            Self::Simulated(disk, at) => Cursor::Simulated(simulated::Cursor::new(disk, *at, family, walk)),
+        }
+    }
+}
+
+/// A value that was read.
+pub(super) enum Found<'a> {
+    Rocks(DBPinnableSlice<'a>),
+    Simulated(Arc<[u8]>),
+}
+
+impl Deref for Found<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Rocks(bytes) => bytes,
+            Self::Simulated(bytes) => bytes,
+        }
+    }
+}
+
+/// A place in a walk.
+pub(super) enum Cursor<'a> {
+    Rocks(DBRawIterator<'a>, bool),
+    Simulated(simulated::Cursor<'a>),
+}
+
+impl Cursor<'_> {
+    /// Key and value; `None` at the end, and where nothing can be read: [`Cursor::status`] tells which.
+    pub(super) fn item(&self) -> Option<(&[u8], &[u8])> {
+        match self {
+            Self::Rocks(iterator, _) => iterator.item(),
+            Self::Simulated(cursor) => cursor.item(),
+        }
+    }
+
+    pub(super) fn step(&mut self) {
+        match self {
+            Self::Rocks(iterator, false) => iterator.next(),
+            Self::Rocks(iterator, true) => iterator.prev(),
+            Self::Simulated(cursor) => cursor.step(),
+        }
+    }
+
+    pub(super) fn status(&self) -> Result<(), Failure> {
+        match self {
+            Self::Rocks(iterator, _) => iterator.status().map_err(failure),
+            Self::Simulated(cursor) => cursor.status(),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A disk in memory that fails on demand, with RocksDB's promises: for deterministic simulation.
+//!
+//! A batch is there whole or not at all. A crash keeps some first part of what was written since the
+//! last synced write, and all before that. What was damaged is an error where it is read.
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::engine::{Failure, Walk};
+use super::keys::Family;
+
+/// One change.
+#[derive(Clone)]
+pub(super) struct Operation {
+    pub(super) family: Family,
+    pub(super) key: Box<[u8]>,
+    pub(super) value: Option<Arc<[u8]>>,
+}
+
+/// What a write left at a key.
+#[derive(Clone)]
+enum Value {
+    Put(Arc<[u8]>),
+    Deleted,
+    Damaged,
+}
+
+/// The values of one key, by the number of the write.
+type Versions = Vec<(u64, Value)>;
+
+#[derive(Clone, Default)]
+struct Platter {
+    families: [BTreeMap<Box<[u8]>, Versions>; Family::ALL.len()],
+    written: u64,
+    synced: u64,
+    power: Power,
+    lies: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Power {
+    #[default]
+    On,
+    /// Goes off during the write after that many.
+    Until(u64),
+    Off,
+}
+
+/// A simulated disk; clones are handles on the same one.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<Platter>>);
+
+fn visible(versions: &Versions, at: u64) -> Option<&Value> {
+    let found = versions.iter().rev().find(|(number, _)| *number <= at).map(|(_, value)| value);
+    found.filter(|value| !matches!(value, Value::Deleted))
+}
+
+fn damaged(family: Family) -> Failure {
+    format!("checksum mismatch in {}", family.name())
+}
+
+impl Disk {
+    fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of all that is on it now, as a backup takes it.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let mut copy = self.platter().clone();
+        (copy.synced, copy.power) = (copy.written, Power::On);
+        Self(Arc::new(Mutex::new(copy)))
+    }
+
+    /// Whether `other` is a handle on the same disk.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// From now on the power goes off during the write after `writes` others.
+    pub fn power_off_after(&self, writes: u64) {
+        self.platter().power = Power::Until(writes);
+    }
+
+    /// How many writes a crash could undo.
+    #[must_use]
+    pub fn unsynced(&self) -> u64 {
+        let platter = self.platter();
+        platter.written - platter.synced
+    }
+
+    /// The machine restarts: of the writes that were not synced the first `kept` survive.
+    pub fn crash(&self, kept: u64) {
+        let mut platter = self.platter();
+        let last = platter.written.min(platter.synced.saturating_add(kept));
+        for family in &mut platter.families {
+            family.retain(|_, versions| {
+                versions.retain(|(number, _)| *number <= last);
+                !versions.is_empty()
+            });
+        }
+        (platter.written, platter.synced, platter.power) = (last, last, Power::On);
+    }
+
+    /// From now on writes are reported as synced that are not: a broken disk, to test the tests.
+    pub fn lie_about_sync(&self) {
+        self.platter().lies = true;
+    }
+
+    /// Damages one stored value, the `choice`-th of all, counted round and round; `false` if there is none.
+    pub fn damage(&self, choice: u64) -> bool {
+        let mut platter = self.platter();
+        let written = platter.written;
+        let mut stored: Vec<&mut Versions> = platter.families.iter_mut().flat_map(BTreeMap::values_mut).collect();
+        stored.retain(|versions| visible(versions, written).is_some());
+        let count = stored.len() as u64;
+        let at = choice.checked_rem(count).and_then(|at| usize::try_from(at).ok());
+        let Some((_, value)) = at.and_then(|at| stored.get_mut(at)?.last_mut()) else { return false };
+        *value = Value::Damaged;
+        true
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.platter().written
+    }
+
+    pub(super) fn write(&self, batch: Vec<Operation>, sync: bool) -> Result<(), Failure> {
+        let mut platter = self.platter();
+        match platter.power {
+            Power::On => {}
+            Power::Off => return Err("the power is off".into()),
+            Power::Until(left) => platter.power = left.checked_sub(1).map_or(Power::Off, Power::Until),
+        }
+        platter.written += 1;
+        let number = platter.written;
+        for Operation { family, key, value } in batch {
+            let versions = platter.families.get_mut(family as usize).map(|rows| rows.entry(key).or_default());
+            if let Some(versions) = versions {
+                versions.retain(|(before, _)| *before != number);
+                versions.push((number, value.map_or(Value::Deleted, Value::Put)));
+            }
+        }
+        if matches!(platter.power, Power::Off) {
+            // Nobody knows whether it happened: the crash decides.
+            return Err("the power went off".into());
+        }
+        if sync && !platter.lies {
+            platter.synced = number;
+        }
+        Ok(())
+    }
+
+    pub(super) fn get(&self, at: u64, family: Family, key: &[u8]) -> Result<Option<Arc<[u8]>>, Failure> {
+        let platter = self.platter();
+        let found = platter.families.get(family as usize).and_then(|rows| rows.get(key));
+        match found.and_then(|versions| visible(versions, at)) {
+            Some(Value::Put(bytes)) => Ok(Some(Arc::clone(bytes))),
+            Some(Value::Damaged) => Err(damaged(family)),
+            Some(Value::Deleted) | None => Ok(None),
+        }
+    }
+}
+
+/// A place in a walk.
+pub(super) struct Cursor<'a> {
+    disk: &'a Disk,
+    at: u64,
+    family: Family,
+    backward: bool,
+    /// What is still ahead.
+    range: (Bound<Box<[u8]>>, Bound<Box<[u8]>>),
+    item: Option<(Box<[u8]>, Arc<[u8]>)>,
+    status: Result<(), Failure>,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(disk: &'a Disk, at: u64, family: Family, walk: Walk) -> Self {
+        let Walk { prefix, from, before, backward, .. } = walk;
+        let ends = [behind(&prefix), before].into_iter().flatten();
+        let end = ends.min().map_or(Bound::Unbounded, |end| Bound::Excluded(end.into()));
+        let first = Bound::Included(from.unwrap_or_default().max(prefix).into());
+        let mut cursor = Self { disk, at, family, backward, range: (first, end), item: None, status: Ok(()) };
+        cursor.step();
+        cursor
+    }
+
+    pub(super) fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.item.as_ref().map(|(key, value)| (&key[..], &value[..]))
+    }
+
+    pub(super) fn step(&mut self) {
+        let found = self.next();
+        match &found {
+            Some((key, _)) if self.backward => self.range.1 = Bound::Excluded(key.clone()),
+            Some((key, _)) => self.range.0 = Bound::Excluded(key.clone()),
+            None => {}
+        }
+        self.item = match found {
+            Some((key, Value::Put(bytes))) => Some((key, bytes)),
+            Some(_) => {
+                self.status = Err(damaged(self.family));
+                None
+            }
+            None => None,
+        };
+    }
+
+    fn next(&self) -> Option<(Box<[u8]>, Value)> {
+        let platter = self.disk.platter();
+        let range = (self.range.0.as_ref().map(|key| &**key), self.range.1.as_ref().map(|key| &**key));
+        if is_empty(range) {
+            return None;
+        }
+        let rows = platter.families.get(self.family as usize)?.range::<[u8], _>(range);
+        let mut seen = rows.filter_map(|(key, versions)| Some((key.clone(), visible(versions, self.at)?.clone())));
+        if self.backward { seen.next_back() } else { seen.next() }
+    }
+
+    pub(super) fn status(&self) -> Result<(), Failure> {
+        self.status.clone()
+    }
+}
+
+/// Whether no key can lie between.
+fn is_empty(range: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    match range {
+        (Bound::Excluded(first), Bound::Excluded(end)) => first >= end,
+        (Bound::Included(first), Bound::Excluded(end)) => first >= end,
+        _ => false,
+    }
+}
+
+/// The first key behind all that begin with `prefix`.
+fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    *end.last_mut()? += 1;
+    Some(end)
+}
