@@ -67,6 +67,8 @@ pub(super) const REQUESTS_KIB_MAX: usize = 24 << 10;
 pub(super) const ANSWERS_IN_KIB_MAX: usize = 40 << 10;
 /// Of a frame, what counts against no budget: streams are counted, and short requests always find room.
 pub(super) const FREE_BYTES: usize = 64 << 10;
+/// Longer frames of one kind, requests or answers, that are decoded at the same time.
+pub(super) const DECODED_AT_ONCE_MAX: usize = 2;
 /// How many bytes of a frame memory is first taken for; then as many again as have arrived.
 pub(super) const CHUNK_BYTES: usize = 1 << 10;
 /// How long a request may take to arrive.

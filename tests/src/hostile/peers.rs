@@ -33,6 +33,9 @@ use tokio::time::{sleep, timeout};
 use super::World;
 use crate::federation::signed;
 
+/// After how many strikes that pile up an attacker begins anew, with another key.
+const STRIKES_MAX: u64 = 300;
+
 /// How a peer misbehaves.
 #[derive(Clone)]
 pub(super) enum Duty {
@@ -58,6 +61,13 @@ pub(super) enum Duty {
     Registrations,
     /// Valid attestations of issuers whom nobody knows.
     Unsponsored,
+}
+
+impl Duty {
+    /// Whether what is sent is never done with, and so weighs on the attacker too.
+    fn piles_up(&self) -> bool {
+        matches!(self, Self::Stall | Self::Unread | Self::Streams)
+    }
 }
 
 /// A request as bytes, and what comes after them.
@@ -200,7 +210,7 @@ async fn connection(world: &World, duty: &Duty) -> u64 {
     let address: Multiaddr = format!("/ip4/{}/tcp/{}", world.p2p.ip(), world.p2p.port()).parse().unwrap();
     swarm.dial(address).unwrap();
     let (mut node, mut pulse) = (None, tokio::time::interval(Duration::from_millis(50)));
-    while world.on() {
+    while world.on() && (count < STRIKES_MAX || !duty.piles_up()) {
         tokio::select! {
             event = swarm.select_next_some() => match event {
                 SwarmEvent::ConnectionEstablished { peer_id, .. } => node = Some(peer_id),
