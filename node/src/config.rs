@@ -11,6 +11,7 @@ use fama_ledger::id::Domain;
 use fama_ledger::key::{KeyError, PublicKey};
 use fama_ledger::limits::MANIFEST_BYTES_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
+use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use libp2p::Multiaddr;
 use serde::Deserialize;
@@ -52,6 +53,8 @@ pub struct Config {
     pub scrub: Scrub,
     /// How the node logs.
     pub log: Log,
+    /// What the operator answers for this time; no setting: options of `fama node`.
+    pub overrides: Overrides,
 }
 
 /// libp2p.
@@ -533,6 +536,7 @@ impl Source<'_> {
             admission: raw.admission.into_inner(),
             scrub: raw.scrub.into_inner(),
             log: raw.log,
+            overrides: Overrides::default(),
         })
     }
 }

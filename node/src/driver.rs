@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::clock;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
 use crate::metrics::{Direction, GossipOutcome};
-use crate::network::wire::{Gossip, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
+use crate::network::wire::{Gossip, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse};
 use crate::network::{Event, MessageId, Network, Reply, Verdict, peer_id};
 use crate::submit::Submitter;
 use crate::sync;
@@ -156,7 +156,7 @@ impl Driver {
             match event {
                 Event::PeerUp { peer } => self.peer(peer, true).await,
                 Event::PeerDown { peer } => self.peer(peer, false).await,
-                Event::Sync { peer, request, reply } => self.answer(peer, request, reply),
+                Event::Sync { peer, request, other, reply } => self.answer(peer, request, other, reply),
                 Event::Submit { peer, address, request, reply } => {
                     let submitter = Arc::clone(&self.submitter);
                     tokio::spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
@@ -197,16 +197,20 @@ impl Driver {
         self.input(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } }).await;
     }
 
-    fn answer(&self, peer: PeerId, request: SyncRequest, reply: Reply<SyncResponse>) {
+    fn answer(&self, peer: PeerId, request: SyncRequest, other: Option<Session>, reply: Reply<SyncResponse>) {
         let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
             reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
             return;
         };
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
+            let session = Session { id: shared.session, writes: shared.health.read().writes };
             let (view, now) = (shared.store.view(), shared.clock.now());
-            let answer = sync::answer(&view, &shared.manifest, shared.session, now, &request);
+            let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);
             drop(view);
+            if let Ok(SyncResponse::Frontier(frontier)) = &mut answer {
+                frontier.other = other;
+            }
             if let Ok(SyncResponse::Entries(range)) = &answer {
                 shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
             }

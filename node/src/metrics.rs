@@ -1,5 +1,6 @@
 //! What the node counts, for Prometheus. Labels come from our own enums and the manifest only.
 use fama_ledger::manifest::LogId;
+use fama_ledger::replica::Warning;
 use fama_ledger::time::Millis;
 use prometheus::core::Collector;
 use prometheus::{
@@ -36,6 +37,7 @@ pub struct Metrics {
     waiting: IntGauge,
     scrub_bytes: IntCounter,
     scrub_last: IntGauge,
+    warnings: IntGaugeVec,
     faults: IntCounterVec,
 }
 
@@ -224,6 +226,11 @@ impl Metrics {
                 "fama_scrub_last_pass_timestamp_seconds",
                 "When the scrub last came to its end, in seconds since 1970; 0 if never. Weeks ago means that scrub.bytes_per_second is too low for the data.",
             )?,
+            warnings: make.gauges(
+                "fama_node_warning",
+                "1 while the node takes events in although its operator should look, by code: other_session (a copy of this node?), clock_ahead, clock_jumped, and the options assume_disk_current and accept_clock.",
+                "code",
+            )?,
             faults: make.counters(
                 "fama_node_faults_total",
                 "Rules broken by others or by this node's own disk, by code. Any at all: people must look.",
@@ -320,6 +327,9 @@ impl Metrics {
         self.peers.set(i64::try_from(health.peers).unwrap_or(i64::MAX));
         self.ranking_lag.set(i64::try_from(health.ranking_lag).unwrap_or(i64::MAX));
         self.waiting.set(i64::from(health.waiting.is_some()));
+        for code in Warning::ALL.map(Warning::code) {
+            self.warnings.with_label_values(&[code]).set(i64::from(health.warnings.contains(&code)));
+        }
     }
 
     /// Everything in Prometheus' text format.

@@ -12,6 +12,7 @@ mod inbound;
 mod limits;
 mod presence;
 mod score;
+mod session;
 mod swarm;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use dialer::Peer;
 pub use libp2p::gossipsub::MessageId;
 pub use libp2p::{Multiaddr, PeerId};
-use wire::{Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 /// Log filter directives that keep libp2p's own crates from logging above what strangers may cause.
 ///
@@ -67,6 +68,8 @@ pub enum Event {
         peer: PeerId,
         /// What.
         request: SyncRequest,
+        /// Another live process with the asker's key, if a frontier is asked for.
+        other: Option<Session>,
         /// Where the answer goes.
         reply: Reply<SyncResponse>,
     },

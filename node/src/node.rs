@@ -153,7 +153,7 @@ fn own(config: &Config) -> Option<Own> {
     let name = config.operator.clone()?;
     let log = config.manifest.operator(&name)?.log();
     let key = config.node_key.ed25519()?.clone();
-    Some(Own { name, log, key })
+    Some(Own { name, log, key, overrides: config.overrides })
 }
 
 fn shared(config: &Config) -> Result<Shared, NodeError> {

@@ -175,7 +175,12 @@ impl Operator {
 }
 
 pub(crate) fn empty_frontier() -> fama_node::network::wire::Frontier {
-    fama_node::network::wire::Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() }
+    fama_node::network::wire::Frontier {
+        time: clock::now(),
+        session: fama_node::network::wire::Session::default(),
+        other: None,
+        logs: Vec::new(),
+    }
 }
 
 fn tail(log: &Path) -> String {

@@ -11,6 +11,7 @@ mod architecture;
 mod check;
 mod cli;
 mod confusion;
+mod copies;
 mod crash;
 mod ed25519;
 mod faults;

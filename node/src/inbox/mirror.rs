@@ -12,7 +12,7 @@ use fama_ledger::join::{Join, Revoked};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::{Failure, PeerLog, log_of};
+use fama_ledger::replica::{Failure, OtherSession, PeerLog, log_of};
 use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::replay::{self, Done, batches};
 use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted, verify_cosigned};
 use crate::metrics::Direction;
-use crate::network::wire::{self, Frontier};
+use crate::network::wire::{self, Frontier, Session};
 
 impl Inbox {
     /// A peer's frontier: signatures that are news are checked, the rest is skipped.
@@ -30,6 +30,8 @@ impl Inbox {
             self.command(Command::Penalize { peer, code: "frontier_too_long" });
             return Ok(());
         }
+        let other = |session: Session| if session.writes { OtherSession::Writes } else { OtherSession::Starting };
+        self.replica.told_of_session(peer, frontier.other.map(other));
         let mut logs = Vec::with_capacity(frontier.logs.len());
         for log in frontier.logs {
             match self.news(log) {
@@ -150,7 +152,7 @@ impl Inbox {
 
     /// Takes over what other logs claimed while this node did not write.
     pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
-        if !self.claims_due || self.replica.may_write(self.millis()).is_err() {
+        if !self.claims_due || self.may_write().is_err() {
             return Ok(());
         }
         self.claims_due = false;
@@ -171,7 +173,7 @@ impl Inbox {
         if self.own.is_none() || claimed.is_empty() {
             return Ok(());
         }
-        if self.replica.may_write(self.millis()).is_err() {
+        if self.may_write().is_err() {
             self.claims_due = true;
             return Ok(());
         }

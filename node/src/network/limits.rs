@@ -1,6 +1,8 @@
 //! Every bound of the network that the wire format does not set, each with its unit in its name.
 use std::time::Duration;
 
+use fama_ledger::replica::FRONTIER_MILLIS;
+
 /// From a request's first byte to its answer's last, both ways.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Transport, encryption and multiplexer of a new connection together.
@@ -19,6 +21,13 @@ pub(super) const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses used of one host name.
 pub(super) const RESOLVED_MAX: usize = 8;
+
+/// How long a session counts as live after its last frontier request, of which there is one every two seconds.
+pub(super) const SESSION_LIVES: Duration = Duration::from_millis(2 * FRONTIER_MILLIS + 1_000);
+
+/// How often a request is sent again that an idle process answered, while another one with its key writes. Each
+/// goes out on another connection, as far as no other request comes between.
+pub(super) const RESENDS_MAX: usize = CONNECTIONS_PER_PEER_MAX;
 
 /// Requests of this node under way, to all peers together.
 pub(super) const IN_FLIGHT_MAX: usize = 64;

@@ -26,7 +26,10 @@ use super::dialer::{self, Dialer, Peer};
 use super::inbound::{self, Slot, Slots};
 use super::presence::Peers;
 use super::score::Scores;
-use super::wire::{GOSSIP_BYTES_MAX, Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use super::session::Sessions;
+use super::wire::{
+    Frontier, GOSSIP_BYTES_MAX, Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse,
+};
 use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -35,6 +38,13 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 enum Answered {
     Sync(ResponseChannel<SyncResponse>, Option<SyncResponse>),
     Submit(ResponseChannel<SubmitResponse>, Option<SubmitResponse>),
+}
+
+/// A request under way.
+struct Asked<Q, A> {
+    answer: Answer<A>,
+    /// To be sent again if the wrong one of several processes with the peer's key answers, and how often.
+    again: Option<(Q, usize)>,
 }
 
 /// Owns the swarm and everything known about connections.
@@ -52,12 +62,13 @@ pub(super) struct Task {
     resolving: FuturesUnordered<Boxed<Peer>>,
     /// Where the other side of each connection is.
     addresses: HashMap<ConnectionId, Option<IpAddr>>,
+    sessions: Sessions,
     /// Connections that a client waits for, until the peer has said who it is.
     connecting: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, ClientError>>>,
     /// Peers of other federations, and when to part.
     foreign: VecDeque<(Instant, PeerId)>,
-    asked_sync: HashMap<OutboundRequestId, Answer<SyncResponse>>,
-    asked_submit: HashMap<OutboundRequestId, Answer<SubmitResponse>>,
+    asked_sync: HashMap<OutboundRequestId, Asked<SyncRequest, SyncResponse>>,
+    asked_submit: HashMap<OutboundRequestId, Asked<SubmitRequest, SubmitResponse>>,
     slots: Slots,
     /// Requests that the node has not answered yet; some may have lost their slot with their connection.
     answers: FuturesUnordered<Boxed<Answered>>,
@@ -107,6 +118,7 @@ impl Task {
             dialer: Dialer::new(peer_id(&key.verifying_key()), operators, Instant::now()),
             resolving: FuturesUnordered::new(),
             addresses: HashMap::new(),
+            sessions: Sessions::default(),
             connecting: HashMap::new(),
             foreign: VecDeque::new(),
             asked_sync: HashMap::new(),
@@ -211,30 +223,67 @@ impl Task {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Sync(peer, request, answer) => self.ask_sync(peer, request, answer),
-            Command::Submit(peer, request, answer) => self.ask_submit(peer, request, answer),
+            Command::Sync(peer, request, answer) => {
+                let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
+                self.ask_sync(peer, request, Asked { answer, again });
+            }
+            Command::Submit(peer, request, answer) => {
+                let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
+                self.ask_submit(peer, request, Asked { answer, again });
+            }
             Command::Connect(address, answer) => self.connect(address, answer),
             Command::Operators(operators) => self.set_operators(operators),
             Command::Stop(_) => {}
         }
     }
 
-    fn ask_sync(&mut self, peer: PeerId, request: SyncRequest, answer: Answer<SyncResponse>) {
+    /// Whether a request to `peer` may reach the wrong one of several processes: libp2p takes any connection.
+    fn may_mistake(&self, peer: PeerId) -> bool {
+        self.sessions.are_several(peer, Instant::now())
+    }
+
+    fn ask_sync(&mut self, peer: PeerId, request: SyncRequest, asked: Asked<SyncRequest, SyncResponse>) {
         if self.swarm.is_connected(&peer) {
             let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
-            self.asked_sync.insert(id, answer);
+            self.asked_sync.insert(id, asked);
         } else {
-            answer.send(Err(RequestError::NotConnected));
+            asked.answer.send(Err(RequestError::NotConnected));
         }
     }
 
-    fn ask_submit(&mut self, peer: PeerId, request: SubmitRequest, answer: Answer<SubmitResponse>) {
+    fn ask_submit(&mut self, peer: PeerId, request: SubmitRequest, asked: Asked<SubmitRequest, SubmitResponse>) {
         if self.swarm.is_connected(&peer) {
             let id = self.swarm.behaviour_mut().submit.send_request(&peer, Ok(request));
-            self.asked_submit.insert(id, answer);
+            self.asked_submit.insert(id, asked);
         } else {
-            answer.send(Err(RequestError::NotConnected));
+            asked.answer.send(Err(RequestError::NotConnected));
         }
+    }
+
+    fn answered_sync(&mut self, peer: PeerId, by: ConnectionId, id: OutboundRequestId, response: SyncResponse) {
+        let Some(Asked { answer, again }) = self.asked_sync.remove(&id) else { return };
+        match self.again(by, again) {
+            Some((request, left)) => {
+                self.ask_sync(peer, request.clone(), Asked { answer, again: Some((request, left)) });
+            }
+            None => answer.send(Ok(response)),
+        }
+    }
+
+    fn answered_submit(&mut self, peer: PeerId, by: ConnectionId, id: OutboundRequestId, response: SubmitResponse) {
+        let Some(Asked { answer, again }) = self.asked_submit.remove(&id) else { return };
+        match self.again(by, again) {
+            Some((request, left)) => {
+                self.ask_submit(peer, request.clone(), Asked { answer, again: Some((request, left)) });
+            }
+            None => answer.send(Ok(response)),
+        }
+    }
+
+    /// The request to send again, if an idle process answered it, and how often yet.
+    fn again<Q>(&self, by: ConnectionId, again: Option<(Q, usize)>) -> Option<(Q, usize)> {
+        let (request, left) = again.filter(|_| self.sessions.is_idle(by, Instant::now()))?;
+        Some((request, left.checked_sub(1)?))
     }
 
     fn connect(&mut self, address: Multiaddr, answer: oneshot::Sender<Result<PeerId, ClientError>>) {
@@ -318,6 +367,10 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 self.addresses.remove(&connection_id);
+                if let Some(peer) = self.sessions.closed(connection_id) {
+                    // They begin anew, with a greeting.
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
                 self.on_connected(connection_id, Err(ClientError::Closed));
                 if self.peers.disconnected(peer_id) {
                     self.foreign.retain(|(_, peer)| *peer != peer_id);
@@ -423,15 +476,17 @@ impl Task {
 
     fn on_sync(&mut self, event: request_response::Event<Result<SyncRequest, CodecError>, SyncResponse>) {
         match event {
-            request_response::Event::Message { peer, message, .. } => match message {
+            request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request_id, request, channel } => {
-                    self.take_sync(peer, request_id, request, channel);
+                    self.take_sync(peer, connection_id, request_id, request, channel);
                 }
-                Message::Response { request_id, response } => settle(&mut self.asked_sync, request_id, Ok(response)),
+                Message::Response { request_id, response } => {
+                    self.answered_sync(peer, connection_id, request_id, response);
+                }
             },
             request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
                 let error = self.request_error(peer, error);
-                settle(&mut self.asked_sync, request_id, Err(error));
+                fail(&mut self.asked_sync, request_id, error);
             }
             request_response::Event::InboundFailure { request_id, .. }
             | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Sync(request_id)),
@@ -445,11 +500,13 @@ impl Task {
                     let address = self.addresses.get(&connection_id).copied().flatten();
                     self.take_submit(peer, address, request_id, request, channel);
                 }
-                Message::Response { request_id, response } => settle(&mut self.asked_submit, request_id, Ok(response)),
+                Message::Response { request_id, response } => {
+                    self.answered_submit(peer, connection_id, request_id, response);
+                }
             },
             request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
                 let error = self.request_error(peer, error);
-                settle(&mut self.asked_submit, request_id, Err(error));
+                fail(&mut self.asked_submit, request_id, error);
             }
             request_response::Event::InboundFailure { request_id, .. }
             | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Submit(request_id)),
@@ -459,6 +516,7 @@ impl Task {
     fn take_sync(
         &mut self,
         peer: PeerId,
+        connection: ConnectionId,
         id: InboundRequestId,
         request: Result<SyncRequest, CodecError>,
         channel: ResponseChannel<SyncResponse>,
@@ -471,14 +529,26 @@ impl Task {
             let _ = self.swarm.behaviour_mut().sync.send_response(channel, inbound::sync_busy());
             return;
         }
+        let other = self.other_session(peer, connection, &request);
         let (reply, answer) = oneshot::channel();
         self.answers.push(answer.map(|answer| Answered::Sync(channel, answer.ok())).boxed());
-        let event = Event::Sync { peer, request, reply: Reply(reply) };
+        let event = Event::Sync { peer, request, other, reply: Reply(reply) };
         if let Err(Event::Sync { reply, .. }) =
             self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner)
         {
             reply.send(inbound::sync_busy());
         }
+    }
+
+    /// Remembers the session that asks for a frontier, and finds another one of the same key.
+    fn other_session(&mut self, peer: PeerId, connection: ConnectionId, request: &SyncRequest) -> Option<Session> {
+        let SyncRequest::Frontier(Frontier { session, .. }) = request else { return None };
+        let now = Instant::now();
+        // What a closed connection brought is told later than its end.
+        if self.addresses.contains_key(&connection) {
+            self.sessions.heard(connection, peer, *session, now);
+        }
+        self.sessions.other(peer, *session, now)
     }
 
     fn take_submit(
@@ -542,13 +612,9 @@ impl Task {
     }
 }
 
-fn settle<T>(
-    asked: &mut HashMap<OutboundRequestId, Answer<T>>,
-    id: OutboundRequestId,
-    result: Result<T, RequestError>,
-) {
-    if let Some(answer) = asked.remove(&id) {
-        answer.send(result);
+fn fail<Q, A>(asked: &mut HashMap<OutboundRequestId, Asked<Q, A>>, id: OutboundRequestId, error: RequestError) {
+    if let Some(asked) = asked.remove(&id) {
+        asked.answer.send(Err(error));
     }
 }
 

@@ -166,7 +166,8 @@ fn frontier() -> wire::Frontier {
         cosigned: vec![cosigned_head(), cosigned_head()],
     };
     let other = wire::LogFrontier { log: log(1), size: 0, newest: None, cosigned: Vec::new() };
-    wire::Frontier { time: START, session: [7; 16], logs: vec![one, other] }
+    let session = |id, writes| wire::Session { id: [id; 16], writes };
+    wire::Frontier { time: START, session: session(7, false), other: Some(session(8, true)), logs: vec![one, other] }
 }
 
 fn refusal() -> wire::Refusal {
