@@ -177,16 +177,17 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
     });
 }
 
-/// A configuration file for a node of `net`, for the command.
-fn configured(net: &Net, i: usize) -> PathBuf {
+/// A configuration file for a node of `net` with its data in the folder `name`, for the command.
+fn configured(net: &Net, i: usize, name: &str) -> PathBuf {
     let dir = net.dir.path();
     fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
     let key = dir.join("node.pem");
     fs::write(&key, node_key(u8::try_from(i).unwrap()).to_pem().as_bytes()).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let (name, file) = (DOMAINS[i], dir.join("node.toml"));
-    let text =
-        format!("data_dir = \"{name}\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\noperator = \"{name}\"\n");
+    let (operator, file) = (DOMAINS[i], dir.join("node.toml"));
+    let text = format!(
+        "data_dir = \"{name}\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\noperator = \"{operator}\"\n"
+    );
     fs::write(&file, text).unwrap();
     file
 }
@@ -248,7 +249,7 @@ fn damaged_ranges_come_back_from_peers_the_own_logs_too() {
         let whole = checked(&data, &net.manifest).unwrap();
         damage_entries(&data, &net.manifest);
 
-        let config = configured(&net, 1);
+        let config = configured(&net, 1, DOMAINS[1]);
         let (sound, said) = command(&config, false);
         assert!(!sound && said.matches("entries from").count() == 2, "{said}");
         let (repaired, said) = command(&config, true);
@@ -268,6 +269,44 @@ fn damaged_ranges_come_back_from_peers_the_own_logs_too() {
         let again = checked(&data, &net.manifest).unwrap();
         assert_eq!(again.findings, []);
         assert!(again.logs.iter().zip(&whole.logs).all(|((_, again), (_, whole))| again >= whole), "{again:?}");
+    });
+}
+
+/// The last byte of a table and the middle of the write-ahead log: the database refuses to open at all.
+#[test]
+fn a_folder_that_does_not_open_is_repaired_as_far_as_it_can_be_read() {
+    multi(async {
+        let (mut net, data) = used().await;
+        net.start_all().await;
+        let (_, registration) = net.register(1, "second-run", &secret(8));
+        net.accepted(1, registration).await;
+        net.settled().await;
+        net.stop(0).await;
+        net.stop(1).await;
+        let mut refused = 0;
+        let files = fs::read_dir(&data).unwrap().map(|file| file.unwrap().path());
+        let files: Vec<PathBuf> = files.filter(|file| matches!(kind(file), "sst" | "log")).collect();
+        for (i, file) in files.iter().enumerate() {
+            let name = format!("damaged-{i}");
+            let damaged = net.dir.path().join(&name);
+            fs::create_dir(&damaged).unwrap();
+            copy(&data, &damaged);
+            let place = damaged.join(file.file_name().unwrap());
+            let mut bytes = fs::read(&place).unwrap();
+            let at = if kind(file) == "sst" { bytes.len() - 1 } else { bytes.len() / 2 };
+            let Some(byte) = bytes.get_mut(at) else { continue };
+            *byte ^= 1;
+            fs::write(&place, bytes).unwrap();
+            let config = configured(&net, 1, &name);
+            let (sound, said) = command(&config, false);
+            assert!(!sound, "{file:?}: {said}");
+            refused += usize::from(said.contains("(database)"));
+            let (repaired, said) = command(&config, true);
+            assert!(repaired, "{file:?}: {said}");
+            assert_eq!(checked(&damaged, &net.manifest).unwrap().findings, [], "{file:?}");
+            drop(Store::open(&damaged, &net.manifest).unwrap());
+        }
+        assert!(refused > 10, "{refused} of {} did not open", files.len());
     });
 }
 
