@@ -15,7 +15,7 @@ use fama_node::clock;
 use fama_node::network::Multiaddr;
 use fama_node::network::client::Client;
 use fama_node::network::wire::{
-    Frontier, LogFrontier, Receipt, Session, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
+    Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
 use futures::stream::{self, StreamExt};
 
@@ -178,9 +178,7 @@ impl<'a> Door<'a> {
     /// `equivocation`; what keeps the node from answering.
     pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
         // An asker that holds nothing.
-        let (manifest, manifest_hash) = (self.manifest.version(), self.manifest.hash());
-        let (time, session, other, logs) = (clock::now(), Session::default(), None, Vec::new());
-        let nothing = Frontier { time, session, other, manifest, manifest_hash, logs };
+        let nothing = Frontier::nothing(self.manifest, clock::now());
         match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
             SyncResponse::Frontier(frontier) => {
                 let found = frontier.logs.iter().find(|frontier| frontier.log == *log);

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use fama_ledger::key::Curve;
 use fama_ledger::manifest::Manifest;
@@ -19,7 +19,7 @@ use crate::federation::{Net, copy, eventually, multi};
 /// How many single bits are flipped, one at a time, unless `FAMA_FLIPS` says otherwise.
 const FLIPS: u64 = 150;
 
-fn checked(data: &Path, manifest: &Manifest) -> Result<Report, StoreError> {
+fn checked(data: &Path, manifest: &Arc<Manifest>) -> Result<Report, StoreError> {
     let rebuilt = scratch();
     let original = Store::open_unchecked(data, manifest)?;
     let rebuilt = Store::open(rebuilt.path(), manifest).unwrap();
@@ -73,7 +73,7 @@ enum Flip {
 }
 
 /// Copies the folder, with hard links where nothing changes, flips a bit of one file, and checks.
-fn flipped(data: &Path, manifest: &Manifest, whole: &Report, (file, at, bit): (&Path, usize, u8)) -> Flip {
+fn flipped(data: &Path, manifest: &Arc<Manifest>, whole: &Report, (file, at, bit): (&Path, usize, u8)) -> Flip {
     let folder = scratch();
     for other in fs::read_dir(data).unwrap().map(|file| file.unwrap().path()) {
         fs::hard_link(&other, folder.path().join(other.file_name().unwrap())).unwrap();
@@ -129,7 +129,7 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
         net.stop(1).await;
         let memory = scratch();
         copy(&data, memory.path());
-        let (data, manifest) = (memory.path(), &*net.manifest);
+        let (data, manifest) = (memory.path(), &net.manifest);
         let copied = scratch();
         copy(data, copied.path());
         let whole = checked(copied.path(), manifest).unwrap();
@@ -202,7 +202,7 @@ fn command(config: &Path, repair: bool) -> (bool, String) {
 }
 
 /// Flips a bit at a quarter and at three quarters of the table that holds the entries of both logs.
-fn damage_entries(data: &Path, manifest: &Manifest) {
+fn damage_entries(data: &Path, manifest: &Arc<Manifest>) {
     let tables: Vec<PathBuf> = fs::read_dir(data).unwrap().map(|file| file.unwrap().path()).collect();
     for table in tables.iter().filter(|file| kind(file) == "sst") {
         let good = fs::read(table).unwrap();

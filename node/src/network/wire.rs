@@ -100,6 +100,15 @@ pub struct Frontier {
     pub logs: Vec<LogFrontier>,
 }
 
+impl Frontier {
+    /// Of an asker that has no entries and the versions of `manifest`.
+    #[must_use]
+    pub fn nothing(manifest: &Manifest, time: Millis) -> Self {
+        let (session, other, manifest_hash) = (Session::default(), None, manifest.hash());
+        Self { time, session, other, manifest: manifest.version(), manifest_hash, logs: Vec::new() }
+    }
+}
+
 /// What a node has of one log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogFrontier {

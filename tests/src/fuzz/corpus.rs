@@ -216,10 +216,25 @@ fn frontier() -> wire::Frontier {
         size: 3,
         newest: Some(signed_head()),
         cosigned: vec![cosigned_head(), cosigned_head()],
+        equivocation: None,
     };
-    let other = wire::LogFrontier { log: log(1), size: 0, newest: None, cosigned: Vec::new() };
+    let other = wire::LogFrontier {
+        log: log(1),
+        size: 0,
+        newest: None,
+        cosigned: Vec::new(),
+        equivocation: Some(some_equivocation()),
+    };
     let session = |id, writes| wire::Session { id: [id; 16], writes };
-    wire::Frontier { time: START, session: session(7, false), other: Some(session(8, true)), logs: vec![one, other] }
+    let (session, other_session) = (session(7, false), Some(session(8, true)));
+    let manifest_hash = fama_ledger::id::ManifestHash([5; 32]);
+    wire::Frontier { time: START, session, other: other_session, manifest: 2, manifest_hash, logs: vec![one, other] }
+}
+
+fn some_equivocation() -> Equivocation {
+    let head = |size| (Head { size, root: fama_ledger::id::TreeRoot([3; 32]) }, [4; 64]);
+    let (root, proof) = (fama_ledger::id::TreeRoot([6; 32]), vec![[7; 32]]);
+    Equivocation { log: log(1), larger: head(9), smaller: head(4), root, proof }
 }
 
 fn refusal() -> wire::Refusal {
@@ -233,7 +248,7 @@ pub(crate) fn sync_request() -> Corpus {
         wire::SyncRequest::Frontier(frontier()),
         wire::SyncRequest::Entries { log: log(1), from: 7, head },
         wire::SyncRequest::Notes(notes),
-        wire::SyncRequest::Manifest,
+        wire::SyncRequest::Manifests { from: 2 },
     ];
     requests.iter().map(codec::encode).collect()
 }
@@ -247,7 +262,7 @@ pub(crate) fn sync_response() -> Corpus {
         wire::SyncResponse::Frontier(frontier()),
         wire::SyncResponse::Entries(range),
         wire::SyncResponse::Notes(notes),
-        wire::SyncResponse::Manifest(federation(2, |_| ()).note().to_string()),
+        wire::SyncResponse::Manifests(vec![federation(2, |_| ()).note().to_string()]),
         wire::SyncResponse::Refused(refusal()),
     ];
     responses.iter().map(codec::encode).collect()
@@ -267,7 +282,7 @@ pub(crate) fn submit_request() -> Corpus {
         signed,
         note: Some(note.clone()),
         invite: Some("token".to_owned()),
-        proof: Some("proof".to_owned()),
+        recovered: Some(wire::Recovered { entry: vec![1, 2], proof: "proof".to_owned() }),
     };
     let whole: Vec<_> = story().into_iter().map(submission).collect();
     let one = wire::Submission { note: None, invite: None, recovered: None, ..whole[0].clone() };

@@ -264,7 +264,7 @@ pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
             entries_of(&range.entries);
             let _ = verify_consistency(&Head::EMPTY, &Head { size: range.first, ..Head::EMPTY }, &range.proof);
         }
-        wire::SyncResponse::Manifest(text) => drop(Manifest::parse(&text)),
+        wire::SyncResponse::Manifests(texts) => texts.iter().for_each(|text| drop(Manifest::parse(text))),
         wire::SyncResponse::Notes(notes) => notes.iter().for_each(|(_, answer)| {
             if let wire::NoteAnswer::Text(text) = answer {
                 let _ = Note::parse(text.as_bytes());
@@ -282,6 +282,7 @@ pub(crate) fn gossip(bytes: &[u8]) -> Outcome {
             entries_of(&entries);
         }
         wire::Gossip::Cosignature { log, cosigned } => cosigned_of(&log, &cosigned),
+        wire::Gossip::Equivocation(proof) => drop(proof.verify(&crate::vectors::manifest())),
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_node::clock;
 use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, LogFrontier, Session, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
+    CosignedHead, Frontier, Gossip, LogFrontier, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
 };
 use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
@@ -262,7 +262,7 @@ fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, duty: &Duty) 
             2
         }
         Duty::Rubbish => {
-            let trailing = [&codec::encode(&SyncRequest::Manifest)[..], &[0]].concat();
+            let trailing = [&codec::encode(&SyncRequest::Manifests { from: 2 })[..], &[0]].concat();
             for bytes in [[0xff; 64].to_vec(), framed(&trailing), framed(&noise(300)), noise(100_000)] {
                 hostile.sync.send_request(&node, read(bytes));
             }
@@ -312,6 +312,7 @@ fn vary(gossip: Gossip) -> Vec<u8> {
     let number = u64::from_le_bytes(noise(8).try_into().unwrap());
     codec::encode(&match gossip {
         Gossip::Head { log, signed, entries, .. } => Gossip::Head { log, signed, first: number, entries },
+        Gossip::Equivocation(_) => unreachable!("nobody here signs two branches"),
         Gossip::Cosignature { log, mut cosigned } => {
             // Old, and of another second: what no longer is news is not even checked.
             cosigned.cosignature.seconds = number;
@@ -333,8 +334,9 @@ fn lies(world: &World) -> Frontier {
         size: u64::MAX,
         newest: None,
         cosigned: operators.iter().map(cosigned).collect(),
+        equivocation: None,
     };
-    Frontier { time: Millis(0), session: Session::default(), other: None, logs: operators.iter().map(log).collect() }
+    Frontier { logs: operators.iter().map(log).collect(), ..Frontier::nothing(&world.manifest, Millis(0)) }
 }
 
 pub(super) fn largest(world: &World) -> Arc<Vec<u8>> {
@@ -361,7 +363,7 @@ fn all_entries(world: &World) -> SyncRequest {
 /// What the node itself says of heads and cosignatures; it will not be news for long.
 pub(super) async fn old_gossip(world: &World) -> Arc<Vec<Gossip>> {
     let client = world.client().await.unwrap();
-    let ours = Frontier { time: clock::now(), session: Session::default(), other: None, logs: Vec::new() };
+    let ours = Frontier::nothing(&world.manifest, clock::now());
     let answer = client.sync(SyncRequest::Frontier(ours)).await.unwrap();
     let SyncResponse::Frontier(frontier) = answer else { panic!("{answer:?}") };
     let mut old = Vec::new();
