@@ -17,7 +17,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_node::clock;
 use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, LogFrontier, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
+    CosignedHead, Frontier, Gossip, LogFrontier, Session, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
 };
 use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
@@ -334,7 +334,7 @@ fn lies(world: &World) -> Frontier {
         newest: None,
         cosigned: operators.iter().map(cosigned).collect(),
     };
-    Frontier { time: Millis(0), session: [0; 16], logs: operators.iter().map(log).collect() }
+    Frontier { time: Millis(0), session: Session::default(), other: None, logs: operators.iter().map(log).collect() }
 }
 
 pub(super) fn largest(world: &World) -> Arc<Vec<u8>> {
@@ -361,7 +361,7 @@ fn all_entries(world: &World) -> SyncRequest {
 /// What the node itself says of heads and cosignatures; it will not be news for long.
 pub(super) async fn old_gossip(world: &World) -> Arc<Vec<Gossip>> {
     let client = world.client().await.unwrap();
-    let ours = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
+    let ours = Frontier { time: clock::now(), session: Session::default(), other: None, logs: Vec::new() };
     let answer = client.sync(SyncRequest::Frontier(ours)).await.unwrap();
     let SyncResponse::Frontier(frontier) = answer else { panic!("{answer:?}") };
     let mut old = Vec::new();
