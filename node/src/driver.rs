@@ -6,7 +6,7 @@ use fama_ledger::id::Domain;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 use libp2p::PeerId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::clock;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
@@ -199,8 +199,17 @@ impl Driver {
     }
 
     /// Takes in what the network brings, until it is gone.
-    pub async fn events(self, mut events: mpsc::Receiver<Event>) {
-        while let Some(event) = events.recv().await {
+    pub async fn events(
+        self,
+        mut events: mpsc::Receiver<Event>,
+        mut stopped: watch::Receiver<bool>,
+    ) -> mpsc::Receiver<Event> {
+        loop {
+            let event = tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return events,
+                event = events.recv() => event,
+            };
+            let Some(event) = event else { return events };
             match event {
                 Event::PeerUp { peer } => self.peer(peer, true).await,
                 Event::PeerDown { peer } => self.peer(peer, false).await,
