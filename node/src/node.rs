@@ -139,10 +139,10 @@ async fn run_once(
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
     let submitter = Submitter::new(shared.clone(), own_log, inputs.clone(), network.clone(), admission);
-    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter));
     let (stopping, stopped) = watch::channel(false);
+    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
     let commands = tokio::spawn(driver.clone().commands(commands_in));
-    let events = tokio::spawn(driver.events(events, stopped.clone()));
+    let events = tokio::spawn(driver.events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
     let addresses = addresses(&query, &admin, &network);

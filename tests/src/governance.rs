@@ -128,7 +128,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         config.operator = Some(domain("epsilon.example"));
         config.node_key = Arc::new(node_key(4));
         config.network.listen = addresses(ports[0]).iter().map(|address| address.parse().unwrap()).collect();
-        net.nodes[3] = None;
+        net.ports[3] = ports[0];
         net.start_with(3, config).await;
         net.adopted().await;
         net.settled().await;

@@ -17,7 +17,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_node::clock;
 use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, LogFrontier, Session, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
+    CosignedHead, Frontier, Gossip, LogFrontier, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
 };
 use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
