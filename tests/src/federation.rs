@@ -328,7 +328,7 @@ async fn launch(config: Config) -> Result<Running, NodeError> {
     let mut task = tokio::spawn(async move {
         let tell = |addresses: &Addresses| told.send((addresses.query.unwrap(), addresses.admin.unwrap())).unwrap();
         let ended = node::run(config, stop_told, tell).await;
-        if let Err(error) = &ended {
+        if let Some(error) = ended.as_ref().err().filter(|error| error.code() != "address_in_use") {
             eprintln!("a node stops: {error}");
         }
         ended

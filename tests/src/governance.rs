@@ -5,12 +5,14 @@ use std::sync::Arc;
 use fama_ledger::id::{StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
+use fama_node::config::Config;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 
-use crate::federation::{Net, addresses, eventually, free_ports, get, multi};
+use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
 
 fn log(i: usize, generation: u32) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation }
@@ -64,9 +66,13 @@ impl Net {
     }
 
     async fn stand(&self, i: usize, log: &LogId) -> String {
-        let (status, answer) = post(self.admin(i), "/federation/stand", log.to_string()).await;
-        assert_eq!(status, 200, "{answer}");
-        answer["stand"].as_str().unwrap().to_owned()
+        eventually("a stand", || async {
+            match post(self.admin(i), "/federation/stand", log.to_string()).await {
+                (200, answer) => Ok(answer["stand"].as_str().unwrap().to_owned()),
+                (_, answer) => Err(answer.to_string()),
+            }
+        })
+        .await
     }
 
     async fn publish(&mut self, i: usize, note: &str) {
@@ -259,5 +265,77 @@ fn another_policy_is_adopted_while_all_run() {
         net.adopted().await;
         net.settled().await;
         assert!(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).is_ok());
+    });
+}
+
+/// An owner signs two branches: it is proven and shown everywhere, who followed the branch that no quorum has
+/// leaves it, a manifest ends the log where it is final, and what only the other branch had is handed in again.
+#[test]
+fn an_owner_with_two_branches_is_proven_cut_and_succeeded() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let liar = |net: &Net, alone: bool| {
+            let overrides = Overrides { assume_disk_current: alone, ..Overrides::default() };
+            Config { next_node_key: Some(Arc::new(node_key(5))), overrides, ..net.config(3) }
+        };
+        let (_, registration) = net.register(3, "on-both-branches", &secret(2));
+        net.accepted(3, registration).await;
+        net.settled().await;
+        net.stop(3).await;
+        let before = net.dir.path().join("before");
+        copy(&net.data(3), &before);
+
+        net.stop(2).await;
+        net.start_with(3, liar(&net, false)).await;
+        net.wait("a quorum writes", |status| status["waiting"].is_null()).await;
+        let (kept, registration) = net.register(3, "on-the-certified-branch", &secret(4));
+        net.accepted(3, registration).await;
+        net.settled().await;
+        for i in [3, 0, 1] {
+            net.stop(i).await;
+        }
+
+        std::fs::remove_dir_all(net.data(3)).unwrap();
+        std::fs::rename(&before, net.data(3)).unwrap();
+        net.start_with(3, liar(&net, true)).await;
+        net.wait("it writes alone", |status| status["waiting"].is_null()).await;
+        let (_, registration) = net.register(3, "on-the-other-branch", &secret(6));
+        let acknowledged = net.accepted(3, registration).await;
+        net.start(2).await;
+        net.shows("on-the-other-branch@delta.example", |profile| profile["identity"].is_object()).await;
+
+        for i in [0, 1] {
+            net.start(i).await;
+        }
+        for (i, query) in net.up() {
+            eventually(&format!("the proof, at {}", DOMAINS[i]), || async {
+                let shown = get(query, "/api/federation").await;
+                let log = shown["logs"].as_array().and_then(|logs| logs.iter().find(|l| l["log"] == "delta.example/1"));
+                let faulty = log.is_some_and(|log| log["fault"] == "equivocation");
+                let proven = shown["equivocations"].as_array().is_some_and(|proofs| proofs.len() == 1);
+                if faulty && proven { Ok(()) } else { Err(shown.to_string()) }
+            })
+            .await;
+        }
+        net.shows("on-the-certified-branch@delta.example", |profile| profile["identity"].is_object()).await;
+
+        let (ended, next) = (log(3, 1), log(3, 2));
+        for i in 0..3 {
+            net.stand(i, &ended).await;
+        }
+        let mut draft = net.manifest.draft();
+        draft.operators[3] = operator(3, DOMAINS[3], &node_key(5), 2, net.ports[3]);
+        draft.homes.insert(domain(DOMAINS[3]), next.clone());
+        draft.cuts.push(net.cut(0, ended, next.clone()).await);
+        net.publish(0, &signed(&draft, &[0, 1, 2])).await;
+        net.adopted().await;
+        net.shows("on-the-other-branch@delta.example", |profile| profile["ledger"]["final"] == true).await;
+        net.settled().await;
+        for (_, query) in net.up() {
+            let event = get(query, &format!("/api/event/{kept}")).await;
+            assert_eq!(event["positions"][0]["log"], "delta.example/1", "{event}");
+            let event = get(query, &format!("/api/event/{}", acknowledged.event)).await;
+            assert_eq!(event["positions"][0]["log"], "delta.example/2", "{event}");
+        }
     });
 }
