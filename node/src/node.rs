@@ -25,6 +25,9 @@ use crate::submit::Submitter;
 
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a node that loads anew waits for its old sockets: QUIC keeps one until all that was said on it has
+/// timed out, dials that nobody answered too.
+const SOCKETS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many network events may wait.
 const EVENTS_MAX: usize = 256;
 
@@ -166,7 +169,7 @@ async fn start_network(
     events: mpsc::Sender<network::Event>,
     reload: bool,
 ) -> Result<Network, NodeError> {
-    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + SOCKETS_TIMEOUT;
     loop {
         match network::start(config.clone(), events.clone()).await {
             Err(error) if reload && error.code() == "address_in_use" && tokio::time::Instant::now() < deadline => {

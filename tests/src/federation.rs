@@ -1,5 +1,6 @@
 //! Whole federations over real sockets: every node in this process, each with its own database.
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -338,7 +339,16 @@ pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
     let url = format!("http://{query}{path}");
     let get = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
-        config.new_agent().get(&url).call().unwrap().body_mut().read_json().unwrap()
+        let agent = config.new_agent();
+        let begun = Instant::now();
+        loop {
+            match agent.get(&url).call() {
+                // A node that loads anew for another version closes connections that have not asked yet.
+                Err(ureq::Error::Io(error))
+                    if error.kind() == ErrorKind::ConnectionReset && begun.elapsed() < DEADLINE => {}
+                answer => return answer.unwrap().body_mut().read_json().unwrap(),
+            }
+        }
     };
     tokio::task::spawn_blocking(get).await.unwrap()
 }
