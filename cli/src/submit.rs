@@ -178,8 +178,7 @@ impl<'a> Door<'a> {
     /// `equivocation`; what keeps the node from answering.
     pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
         // An asker that holds nothing.
-        let (manifest, manifest_hash) = (self.manifest.version(), self.manifest.hash());
-        let nothing = Frontier { time: clock::now(), session: [0; 16], manifest, manifest_hash, logs: Vec::new() };
+        let nothing = Frontier::nothing(self.manifest, clock::now());
         match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
             SyncResponse::Frontier(frontier) => {
                 let found = frontier.logs.iter().find(|frontier| frontier.log == *log);

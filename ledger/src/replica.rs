@@ -20,7 +20,7 @@ mod gate;
 #[cfg(test)]
 mod tests;
 
-pub use gate::Waiting;
+pub use gate::{OtherSession, Overrides, Waiting, Warning};
 
 /// How often a peer is asked for its frontier, in milliseconds.
 pub const FRONTIER_MILLIS: u64 = 2_000;
@@ -244,6 +244,8 @@ impl<P> Copy<P> {
 #[derive(Debug)]
 struct Peer {
     operator: Option<Domain>,
+    /// What it said last of other processes with this node's key.
+    other: Option<OtherSession>,
     asked: Option<u64>,
     next: u64,
     sizes: BTreeMap<LogId, u64>,
@@ -513,7 +515,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     /// A connection opened; `operator` if the peer's key is an operator's.
     pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<Output<P>> {
         let (sizes, failed) = (BTreeMap::new(), BTreeMap::new());
-        self.peers.insert(peer, Peer { operator, asked: Some(now), next: now, sizes, failed });
+        self.peers.insert(peer, Peer { operator, other: None, asked: Some(now), next: now, sizes, failed });
         Vec::from([Output::AskFrontier { peer }])
     }
 
@@ -530,6 +532,13 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     pub fn unanswered(&mut self, peer: P, now: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             (peer.asked, peer.next) = (None, now.saturating_add(FRONTIER_MILLIS));
+        }
+    }
+
+    /// What a peer says of other live processes with this node's key; part of the frontier that follows.
+    pub fn told_of_session(&mut self, peer: P, other: Option<OtherSession>) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.other = other;
         }
     }
 
@@ -550,6 +559,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         (known.asked, known.next) = (None, now.saturating_add(FRONTIER_MILLIS));
         let carried = logs.iter().filter(|log| self.logs.contains_key(&log.log));
         known.sizes = carried.map(|log| (log.log.clone(), log.size)).collect();
+        let other = known.other;
         let operator = known.operator.clone().filter(|operator| self.me.as_ref() != Some(operator));
         for PeerLog { newest, cosigned, .. } in logs {
             if let Some(signed) = newest {
@@ -560,7 +570,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             }
         }
         if let Some(operator) = operator {
-            self.gate.heard(operator, clock_ahead, now);
+            self.gate.heard(operator, clock_ahead, other, now);
+            let next = now.saturating_add(self.gate.pause(now));
+            self.peers.entry(peer).and_modify(|known| known.next = next);
         }
         out.extend(self.work(now));
         Ok(out)
@@ -868,10 +880,32 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         copy.is_some_and(|copy| copy.uncertified_adoptions() == 0)
     }
 
+    /// What the own log grows in spite of; people should know.
+    #[must_use]
+    pub fn warnings(&self, now: u64) -> Vec<Warning> {
+        self.gate.warnings(now)
+    }
+
+    /// Whether the start is over: this process may have signed something.
+    #[must_use]
+    pub const fn has_started(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// What the operator answers for; to be said before anything else.
+    pub fn set_overrides(&mut self, overrides: Overrides) {
+        self.gate.set_overrides(overrides);
+    }
+
+    /// The wall clock made a leap that time did not.
+    pub fn clock_jumped(&mut self, now: u64) {
+        self.gate.clock_jumped(now);
+    }
+
     /// What can be fetched and cosigned as things stand.
     fn work(&mut self, now: u64) -> Vec<Output<P>> {
         let mut out = Vec::new();
-        let cosigns = self.gate.is_open() && !self.halted;
+        let cosigns = self.gate.may_cosign(now) && !self.halted;
         for (log, copy) in self.logs.iter_mut().filter(|(_, copy)| !copy.rewinding) {
             if copy.fetch.is_none()
                 && let Some((peer, head)) = copy.within_reach(log, &self.manifest, &self.peers, now)
@@ -907,7 +941,9 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
         };
         beyond.retain(|head| head.size > self.head.size);
         beyond.sort_unstable_by(|a, b| b.cmp(a));
-        beyond.into_iter().find_map(|head| Some((source(peers, log, head.size, now)?, head)))
+        // Who uses the version that ends a log has all of it, and does not speak of it any more.
+        let size = |head: Head| if self.end == Some(head) { 0 } else { head.size };
+        beyond.into_iter().find_map(|head| Some((source(peers, log, size(head), now)?, head)))
     }
 
     /// The head that the log surely has, where the owner's word is not enough: its end, or if it has a fault,
@@ -968,10 +1004,13 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
     }
 }
 
-/// A peer with at least `size` entries of `log`: one that did not fail lately if there is one, the owner
+/// A peer with at least `size` entries of `log`, or of size 0 any operator: one that did not fail lately if there is one, the owner
 /// before others. Sizes are a peer's word, so a larger one attracts nothing.
 fn source<P: Ord + core::marker::Copy>(peers: &BTreeMap<P, Peer>, log: &LogId, size: u64, now: u64) -> Option<P> {
-    let has = |peer: &Peer| peer.sizes.get(log).is_some_and(|has| *has >= size);
+    let has = |peer: &Peer| match size {
+        0 => peer.operator.is_some(),
+        _ => peer.sizes.get(log).is_some_and(|has| *has >= size),
+    };
     let candidates = peers.iter().filter_map(|(id, peer)| {
         let (failed, wrong) = peer.distrust(log, now);
         (has(peer) && !wrong).then(|| ((!failed, peer.operator.as_ref() == Some(&log.operator)), *id))

@@ -64,6 +64,10 @@ pub struct Snapshot {
     pub logs: BTreeMap<LogId, LogHealth>,
     /// Why this node takes no events in yet: a stable code; `None` when it does, or has no log.
     pub waiting: Option<&'static str>,
+    /// What the node writes in spite of and people should know: stable codes.
+    pub warnings: Vec<&'static str>,
+    /// Whether its start is over: it may have signed something.
+    pub writes: bool,
     /// Providers whose change of sponsorship the ranking has still to follow.
     pub ranking_lag: usize,
     /// Open connections.

@@ -1,6 +1,7 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admission;
 use crate::clock::{self, Clock};
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Scrub};
 use crate::driver::Driver;
 use crate::health::Health;
 use crate::http::{self, App};
 use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
 use crate::metrics::Metrics;
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
+use crate::scrub::Scrubber;
 use crate::store::{Store, StoreError};
 use crate::submit::Submitter;
 
@@ -132,6 +134,7 @@ async fn run_once(
     let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter));
     let tasks = [tokio::spawn(driver.clone().commands(commands_in)), tokio::spawn(driver.events(events_in))];
 
+    let scrub = spawn_scrub(&shared, config.scrub)?;
     let (stopping, stopped) = watch::channel(false);
     let addresses = addresses(&query, &admin, &network);
     let app = Arc::new(app(&shared, config));
@@ -149,6 +152,7 @@ async fn run_once(
         _ = inbox_end.changed() => {}
     }
     let _ = stopping.send(true);
+    drop(scrub);
     network.stop().await;
     let _ = inputs.send(Input::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
@@ -207,7 +211,7 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
     if log.is_none() {
         tracing::warn!(operator = %name, version = manifest.version(), "the manifest has no log with a key that this node holds: it takes nothing in");
     }
-    Some(Own { name, log, keys })
+    Some(Own { name, log, keys, overrides: config.overrides })
 }
 
 fn shared(config: &Config) -> Result<Shared, NodeError> {
@@ -273,6 +277,17 @@ fn spawn_inbox(inbox: Inbox, inputs: mpsc::Receiver<Input>) -> Result<(InboxThre
         result
     });
     Ok((thread.map_err(|error| NodeError::System(error.to_string()))?, ended))
+}
+
+/// Starts the scrub, which ends when what is returned is dropped.
+fn spawn_scrub(shared: &Shared, settings: Scrub) -> Result<Option<SyncSender<()>>, NodeError> {
+    if settings.bytes_per_second == 0 {
+        return Ok(None);
+    }
+    let (stop, stopped) = sync_channel(0);
+    let scrubber = Scrubber::new(shared.clone(), settings, stopped);
+    let thread = std::thread::Builder::new().name("scrub".into()).spawn(move || scrubber.run());
+    thread.map(|_| Some(stop)).map_err(|error| NodeError::System(error.to_string()))
 }
 
 async fn bind(what: &'static str, listener: &Listener) -> Result<Option<std::net::TcpListener>, NodeError> {

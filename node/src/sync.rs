@@ -6,7 +6,9 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 
-use crate::network::wire::{self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
+use crate::network::wire::{
+    self, CosignedHead, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
+};
 use crate::store::{StoreError, View};
 
 /// Entries read at a time while a batch's end is looked for.
@@ -16,16 +18,17 @@ const READ_ENTRIES: usize = 1_024;
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16], now: Millis) -> Result<Frontier, StoreError> {
+pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Millis) -> Result<Frontier, StoreError> {
     let of = |log: LogId| -> Result<LogFrontier, StoreError> {
         let size = view.log(&log)?.map_or(0, |record| record.state.size);
-        let (newest, cosigned, equivocation) = (view.newest(&log)?, view.cosigned(&log)?, view.equivocation(&log)?);
+        let (newest, equivocation) = (view.newest(&log)?, view.equivocation(&log)?);
+        let cosigned = cosigned(view, manifest, &log)?;
         Ok(LogFrontier { size, newest, cosigned, equivocation, log })
     };
-    let logs = manifest.logs().keys().map(|log| of(log.clone())).collect::<Result<_, _>>()?;
+    let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
     let held = view.store().pending().unwrap_or_else(|| view.store().manifest());
     let manifest_hash = manifest_hash(held.hash(), view.rival_manifest()?.as_deref());
-    Ok(Frontier { time: now, session, manifest: held.version(), manifest_hash, logs })
+    Ok(Frontier { time: now, session, other: None, manifest: held.version(), manifest_hash, logs })
 }
 
 /// The answer to a request; `now` by this node's wall clock.
@@ -35,7 +38,7 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16], now: Mi
 pub fn answer(
     view: &View<'_>,
     manifest: &Manifest,
-    session: [u8; 16],
+    session: Session,
     now: Millis,
     request: &SyncRequest,
 ) -> Result<SyncResponse, StoreError> {
@@ -56,6 +59,17 @@ pub fn answer(
             SyncResponse::Notes(notes)
         }
     })
+}
+
+/// The newest cosigned heads of a log: of its operators, and of former ones whose word it may still need.
+fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
+    let adopted = view.log(log)?.and_then(|record| record.adopted.last().map(|last| last.version)).unwrap_or(1);
+    let known = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map(|(version, _)| *version);
+    let mut found = view.cosigned_by(log)?;
+    found.retain(|(by, _)| known(by).is_none_or(|cut_in| cut_in >= adopted));
+    found.sort_by_key(|(by, _)| known(by).is_some());
+    found.truncate(manifest.operators().len() + wire::FORMER_COSIGNERS_MAX);
+    Ok(found.into_iter().map(|(_, cosigned)| cosigned).collect())
 }
 
 /// What tells two nodes apart that hold different texts of one version.

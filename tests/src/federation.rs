@@ -12,10 +12,11 @@ use fama_ledger::id::{Domain, EventId};
 use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
+use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
-use fama_node::config::{Admission, Config, Listener, Log, Network};
+use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub};
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_node::node::{self, NodeError};
@@ -40,6 +41,24 @@ pub(crate) struct Running {
     pub(crate) admin: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Running {
+    pub(crate) async fn start(config: Config) -> Self {
+        eventually("the ports are free", || async {
+            match launch(config.clone()).await {
+                Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
+                started => Ok(started.unwrap()),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn stop(self) {
+        let Self { stop, task, .. } = self;
+        stop.send(()).unwrap();
+        task.await.unwrap().unwrap();
+    }
 }
 
 impl Drop for Net {
@@ -137,7 +156,9 @@ impl Net {
             query: loopback(),
             admin: loopback(),
             admission: Admission::default(),
+            scrub: Scrub::default(),
             log: Log::default(),
+            overrides: Overrides::default(),
         }
     }
 
@@ -147,27 +168,18 @@ impl Net {
     }
 
     pub(crate) async fn start_with(&mut self, i: usize, config: Config) {
-        let running = eventually("the ports are free", || async {
-            match launch(config.clone()).await {
-                Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
-                started => Ok(started.unwrap()),
-            }
-        })
-        .await;
-        self.nodes[i] = Some(running);
+        self.nodes[i] = Some(Running::start(config).await);
     }
 
     pub(crate) async fn stop(&mut self, i: usize) {
-        let Running { stop, task, .. } = self.nodes[i].take().unwrap();
-        stop.send(()).unwrap();
-        task.await.unwrap().unwrap();
+        self.nodes[i].take().unwrap().stop().await;
     }
 
     pub(crate) fn up(&self) -> impl Iterator<Item = (usize, SocketAddr)> + '_ {
         self.nodes.iter().enumerate().filter_map(|(i, node)| node.as_ref().map(|node| (i, node.query)))
     }
 
-    async fn client(&self, i: usize) -> Client {
+    pub(crate) async fn client(&self, i: usize) -> Client {
         let address = addresses(self.ports[i])[0].parse().unwrap();
         Client::connect(self.manifest.federation(), address).await.unwrap()
     }

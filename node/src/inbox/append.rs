@@ -88,7 +88,7 @@ impl Inbox {
             return Ok(());
         }
         self.adopt()?;
-        let mut answers = match self.replica.may_write(self.millis()) {
+        let mut answers = match self.may_write() {
             Ok(()) => self.append_all(events)?,
             Err(waiting) => {
                 self.claims_due = true;

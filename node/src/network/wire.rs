@@ -24,6 +24,8 @@ pub const SUBMISSIONS_MAX: usize = 256;
 pub const NOTES_MAX: usize = 256;
 /// Most manifests of one response.
 pub const MANIFESTS_MAX: usize = 16;
+/// Most cosigned heads of a log in a frontier beyond one of each operator: of former ones and former node keys.
+pub const FORMER_COSIGNERS_MAX: usize = 8;
 
 /// What a node asks another.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -72,19 +74,39 @@ pub enum NoteAnswer {
     Redacted,
 }
 
+/// One process of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Session {
+    /// Drawn at random when the process started.
+    pub id: [u8; 16],
+    /// Whether its start is over: it may have signed something.
+    pub writes: bool,
+}
+
 /// What a node has, log by log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Frontier {
     /// The sender's clock.
     pub time: Millis,
-    /// Drawn at random when the sender's process started.
-    pub session: [u8; 16],
+    /// The sender's.
+    pub session: Session,
+    /// Another live session of the key that is asking, as the sender knows; in a request none.
+    pub other: Option<Session>,
     /// The newest version of the manifest that the sender holds.
     pub manifest: u32,
     /// The hash of its text; where a rival of it is known, the BLAKE3 of both hashes, the smaller one first.
     pub manifest_hash: ManifestHash,
-    /// Every log of the versions that the sender uses, cut ones too.
+    /// Every log of the version that the sender uses; who uses a version has those that it cut.
     pub logs: Vec<LogFrontier>,
+}
+
+impl Frontier {
+    /// Of an asker that has no entries and the versions of `manifest`.
+    #[must_use]
+    pub fn nothing(manifest: &Manifest, time: Millis) -> Self {
+        let (session, other, manifest_hash) = (Session::default(), None, manifest.hash());
+        Self { time, session, other, manifest: manifest.version(), manifest_hash, logs: Vec::new() }
+    }
 }
 
 /// What a node has of one log.

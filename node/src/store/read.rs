@@ -21,7 +21,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 1_024;
 /// Longest list of adopted versions, in bytes.
 const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
-const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
+pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 
 /// The database at one moment.
 pub struct View<'a> {
@@ -300,11 +300,21 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`StoreError`].
     pub fn cosigned(&self, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
+        Ok(self.cosigned_by(log)?.into_iter().map(|(_, cosigned)| cosigned).collect())
+    }
+
+    /// As [`View::cosigned`], each with the node key that cosigned: that of this generation.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cosigned_by(&self, log: &LogId) -> Result<Vec<(LogId, CosignedHead)>, StoreError> {
         let (mut found, prefix) = (Vec::new(), log8(log));
         // The log's own key and the two behind it hold heads of the owner's and a proof.
         let from = Some([prefix.as_slice(), &[2]].concat());
-        self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |_, value| {
-            found.push(self.decode(Family::Heads, value, RECORD_BYTES_MAX)?);
+        self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |key, value| {
+            let by = key.get(prefix.len()..).and_then(|by| std::str::from_utf8(by).ok()?.parse().ok());
+            let by = by.ok_or_else(|| self.broken(Family::Heads, &"a key without a log"))?;
+            found.push((by, self.decode(Family::Heads, value, RECORD_BYTES_MAX)?));
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)

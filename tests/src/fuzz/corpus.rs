@@ -16,6 +16,7 @@ use fama_node::network::wire;
 use fama_tests::{DOMAINS, START, domain, federation, governance_key, log, node_key, secret};
 use serde_json::Value;
 
+pub(crate) use super::http::{logins as login, questions as question};
 use super::targets::MESSAGE;
 use crate::vectors::{manifest as vectors_manifest, read, unhex};
 
@@ -215,9 +216,25 @@ fn frontier() -> wire::Frontier {
         size: 3,
         newest: Some(signed_head()),
         cosigned: vec![cosigned_head(), cosigned_head()],
+        equivocation: None,
     };
-    let other = wire::LogFrontier { log: log(1), size: 0, newest: None, cosigned: Vec::new() };
-    wire::Frontier { time: START, session: [7; 16], logs: vec![one, other] }
+    let other = wire::LogFrontier {
+        log: log(1),
+        size: 0,
+        newest: None,
+        cosigned: Vec::new(),
+        equivocation: Some(some_equivocation()),
+    };
+    let session = |id, writes| wire::Session { id: [id; 16], writes };
+    let (session, other_session) = (session(7, false), Some(session(8, true)));
+    let manifest_hash = fama_ledger::id::ManifestHash([5; 32]);
+    wire::Frontier { time: START, session, other: other_session, manifest: 2, manifest_hash, logs: vec![one, other] }
+}
+
+fn some_equivocation() -> Equivocation {
+    let head = |size| (Head { size, root: fama_ledger::id::TreeRoot([3; 32]) }, [4; 64]);
+    let (root, proof) = (fama_ledger::id::TreeRoot([6; 32]), vec![[7; 32]]);
+    Equivocation { log: log(1), larger: head(9), smaller: head(4), root, proof }
 }
 
 fn refusal() -> wire::Refusal {
@@ -231,7 +248,7 @@ pub(crate) fn sync_request() -> Corpus {
         wire::SyncRequest::Frontier(frontier()),
         wire::SyncRequest::Entries { log: log(1), from: 7, head },
         wire::SyncRequest::Notes(notes),
-        wire::SyncRequest::Manifest,
+        wire::SyncRequest::Manifests { from: 2 },
     ];
     requests.iter().map(codec::encode).collect()
 }
@@ -245,7 +262,7 @@ pub(crate) fn sync_response() -> Corpus {
         wire::SyncResponse::Frontier(frontier()),
         wire::SyncResponse::Entries(range),
         wire::SyncResponse::Notes(notes),
-        wire::SyncResponse::Manifest(federation(2, |_| ()).note().to_string()),
+        wire::SyncResponse::Manifests(vec![federation(2, |_| ()).note().to_string()]),
         wire::SyncResponse::Refused(refusal()),
     ];
     responses.iter().map(codec::encode).collect()
@@ -265,7 +282,7 @@ pub(crate) fn submit_request() -> Corpus {
         signed,
         note: Some(note.clone()),
         invite: Some("token".to_owned()),
-        proof: Some("proof".to_owned()),
+        recovered: Some(wire::Recovered { entry: vec![1, 2], proof: "proof".to_owned() }),
     };
     let whole: Vec<_> = story().into_iter().map(submission).collect();
     let one = wire::Submission { note: None, invite: None, recovered: None, ..whole[0].clone() };

@@ -25,9 +25,10 @@ use fama_node::network::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
+pub(crate) use super::http::{login, question};
 
 /// How many there are.
-pub(crate) const COUNT: usize = 23;
+pub(crate) const COUNT: usize = 25;
 /// What [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
@@ -263,7 +264,7 @@ pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
             entries_of(&range.entries);
             let _ = verify_consistency(&Head::EMPTY, &Head { size: range.first, ..Head::EMPTY }, &range.proof);
         }
-        wire::SyncResponse::Manifest(text) => drop(Manifest::parse(&text)),
+        wire::SyncResponse::Manifests(texts) => texts.iter().for_each(|text| drop(Manifest::parse(text))),
         wire::SyncResponse::Notes(notes) => notes.iter().for_each(|(_, answer)| {
             if let wire::NoteAnswer::Text(text) = answer {
                 let _ = Note::parse(text.as_bytes());
@@ -281,6 +282,7 @@ pub(crate) fn gossip(bytes: &[u8]) -> Outcome {
             entries_of(&entries);
         }
         wire::Gossip::Cosignature { log, cosigned } => cosigned_of(&log, &cosigned),
+        wire::Gossip::Equivocation(proof) => drop(proof.verify(&crate::vectors::manifest())),
     }
     Ok(())
 }
