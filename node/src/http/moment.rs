@@ -47,7 +47,11 @@ impl<'a> Moment<'a> {
 
     /// Whether entry `index` of `log` can no longer be undone.
     pub(super) fn is_final(&self, log: &LogId, index: u64) -> bool {
-        self.record(log).is_some_and(|record| index < record.certified)
+        match self.record(log) {
+            Some(record) => index < record.certified,
+            // What a cut keeps, it keeps for ever.
+            None => self.app.manifest.cut(log).is_some_and(|cut| index < cut.head.size),
+        }
     }
 
     /// Sizes of all logs.
