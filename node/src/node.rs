@@ -27,9 +27,8 @@ use crate::submit::Submitter;
 
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node that loads anew waits for its old sockets: QUIC keeps one until all that was said on it has
-/// timed out, dials that nobody answered too.
-const SOCKETS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node with another key waits for its old sockets to close: QUIC takes its time.
+const REBIND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many network events may wait.
 const EVENTS_MAX: usize = 256;
 
@@ -101,41 +100,51 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let query = bind("query", &config.query).await?;
     let admin = bind("admin", &config.admin).await?;
-    let (mut stop, mut started) = (pin!(stop), Some(started));
+    let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);
     loop {
         // The listeners stay: while the node loads anew, connections wait.
         let listeners = (again(query.as_ref())?, again(admin.as_ref())?);
-        match run_once(&config, listeners, stop.as_mut(), &mut started).await? {
+        let (ended, left) = run_once(&config, listeners, wires, stop.as_mut(), &mut started).await?;
+        match ended {
             Ended::Stopped => return Ok(()),
             Ended::Reload => tracing::info!("what is on disk is loaded anew"),
         }
+        wires = Some(left);
     }
+}
+
+/// The network and what it tells: it stays while the node loads anew, unless the node's key is another then.
+struct Wires {
+    key: VerifyingKey,
+    network: Network,
+    events: mpsc::Receiver<network::Event>,
 }
 
 async fn run_once(
     config: &Config,
     (query, admin): (Option<TcpListener>, Option<TcpListener>),
+    wires: Option<Wires>,
     stop: Pin<&mut impl Future<Output = ()>>,
     started: &mut Option<impl FnOnce(&Addresses)>,
-) -> Result<Ended, NodeError> {
+) -> Result<(Ended, Wires), NodeError> {
     let shared = shared(config)?;
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
-    let (events, events_in) = mpsc::channel(EVENTS_MAX);
     let own_log = own.as_ref().and_then(|own| own.log.clone());
     let network_config = network_config(config, &shared.manifest, own.as_ref())?;
     let inbox = Inbox::load(shared.clone(), own, commands)?;
-    let network = start_network(network_config, events, started.is_none()).await?;
+    let Wires { key, network, events } = wired(network_config, wires).await?;
     let (inbox_done, mut inbox_end) = spawn_inbox(inbox, inputs_in)?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
     let submitter = Submitter::new(shared.clone(), own_log, inputs.clone(), network.clone(), admission);
-    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter));
-    let tasks = [tokio::spawn(driver.clone().commands(commands_in)), tokio::spawn(driver.events(events_in))];
+    let (stopping, stopped) = watch::channel(false);
+    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
+    let commands = tokio::spawn(driver.clone().commands(commands_in));
+    let events = tokio::spawn(driver.events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
-    let (stopping, stopped) = watch::channel(false);
     let addresses = addresses(&query, &admin, &network);
     let app = Arc::new(app(&shared, config));
     let servers = [
@@ -153,33 +162,43 @@ async fn run_once(
     }
     let _ = stopping.send(true);
     drop(scrub);
-    network.stop().await;
     let _ = inputs.send(Input::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
-    tasks.into_iter().for_each(|task| task.abort());
+    let ended = ended.ok().and_then(Result::ok).ok_or(Fatal::Internal("the inbox panicked"))?;
+    if !matches!(ended, Ok(Ended::Reload)) {
+        network.stop().await;
+    }
+    commands.abort();
+    let events = events.await.map_err(|_| Fatal::Internal("the driver panicked"))?;
     for server in servers {
         let _ = server.await;
     }
     closed(shared).await;
-    match ended {
-        Ok(Ok(ended)) => Ok(ended?),
-        _ => Err(NodeError::Fatal(Fatal::Internal("the inbox panicked"))),
-    }
+    Ok((ended?, Wires { key, network, events }))
 }
 
-/// A node that loads anew listens where it did before: its old sockets may take a moment to close.
-async fn start_network(
-    config: NetworkConfig,
-    events: mpsc::Sender<network::Event>,
-    reload: bool,
-) -> Result<Network, NodeError> {
-    let deadline = tokio::time::Instant::now() + SOCKETS_TIMEOUT;
+/// The network with the operators that `config` names: the one that is there, if it has this node's key.
+async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, NodeError> {
+    let key = config.key.verifying_key();
+    let deadline = tokio::time::Instant::now() + wires.as_ref().map_or(Duration::ZERO, |_| REBIND_TIMEOUT);
+    match wires {
+        Some(mut wires) if wires.key == key => {
+            // What was told to nobody is told anew, or asked again.
+            while wires.events.try_recv().is_ok() {}
+            wires.network.set_operators(config.dial).await;
+            return Ok(wires);
+        }
+        Some(Wires { network, .. }) => network.stop().await,
+        None => {}
+    }
+    let (told, events) = mpsc::channel(EVENTS_MAX);
     loop {
-        match network::start(config.clone(), events.clone()).await {
-            Err(error) if reload && error.code() == "address_in_use" && tokio::time::Instant::now() < deadline => {
+        match network::start(config.clone(), told.clone()).await {
+            Err(error) if error.code() == "address_in_use" && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            started => return Ok(started?),
+            Err(error) => return Err(error.into()),
+            Ok(network) => return Ok(Wires { key, network, events }),
         }
     }
 }

@@ -204,7 +204,8 @@ impl Desk<'_> {
 
     /// Waits until all running nodes use that version.
     async fn uses(&self, version: u32) -> Value {
-        self.net.wait("the version is in use", |status| status["manifest_version"] == version).await;
+        let used = |status: &Value| status["manifest_version"] == version && status["waiting"].is_null();
+        self.net.wait("the version is in use", used).await;
         let shown = self.done("federation show query:0").await;
         assert_eq!(shown["version"], version);
         shown
@@ -218,12 +219,11 @@ fn operators_and_rules_change_by_commands() {
         let mut net = Net::running(4).await;
         let desk = Desk::new(&net);
         desk.done("key new --out file:agent.pem").await;
-        desk.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
+        let heir = desk.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
         let line = "federation draft --from query:0 --from query:2 --policy daily_cap=30 --out file:rule";
         assert_eq!(desk.done(line).await["changes"], serde_json::json!(["daily_cap is 30, before 25"]));
         desk.carry("rule", &[3, 1, 2]).await;
         desk.uses(2).await;
-        net.wait("adopted by all", |status| status["fresh"] == true && status["waiting"].is_null()).await;
         net.settled().await;
         let Desk { dir, .. } = desk;
         net.stop(3).await;
@@ -254,7 +254,16 @@ fn operators_and_rules_change_by_commands() {
         let receipt = desk.done(line).await;
         assert_eq!((&receipt["log"], &receipt["final"]), (&"beta.example/1".into(), &true.into()), "{receipt}");
         let agent = desk.done("agent heir@delta.example --query query:2").await;
-        assert_eq!(agent["identity"]["dumbname"], "heir@delta.example");
+        assert_eq!(
+            (&agent["identity"]["dumbname"], &agent["ledger"]["final"]),
+            (&"heir@delta.example".into(), &true.into())
+        );
+        let event = desk.done(&format!("event {} --query query:0", heir["event"].as_str().unwrap())).await;
+        assert_eq!(event["positions"][0]["final"], true, "{event}");
+        assert!(
+            event["receipt"].as_str().unwrap().contains("delta.example/1"),
+            "a log that ended still proves: {event}"
+        );
     });
 }
 

@@ -1,6 +1,5 @@
 //! Whole federations over real sockets: every node in this process, each with its own database.
 use std::future::Future;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use fama_node::clock;
 use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub};
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
-use fama_node::node::{self, NodeError};
+use fama_node::node::{self, Addresses, NodeError};
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -323,13 +322,17 @@ impl Net {
 async fn launch(config: Config) -> Result<Running, NodeError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (told, addresses) = oneshot::channel();
-    let mut task = tokio::spawn(node::run(
-        config,
-        async {
-            let _ = stopped.await;
-        },
-        |addresses| told.send((addresses.query.unwrap(), addresses.admin.unwrap())).unwrap(),
-    ));
+    let stop_told = async {
+        let _ = stopped.await;
+    };
+    let mut task = tokio::spawn(async move {
+        let tell = |addresses: &Addresses| told.send((addresses.query.unwrap(), addresses.admin.unwrap())).unwrap();
+        let ended = node::run(config, stop_told, tell).await;
+        if let Err(error) = &ended {
+            eprintln!("a node stops: {error}");
+        }
+        ended
+    });
     tokio::select! {
         Ok((query, admin)) = addresses => Ok(Running { query, admin, stop, task }),
         ended = &mut task => Err(ended.unwrap().unwrap_err()),
@@ -352,15 +355,14 @@ pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
     let get = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
         let agent = config.new_agent();
-        let begun = Instant::now();
-        loop {
-            match agent.get(&url).call() {
-                // A node that loads anew for another version closes connections that have not asked yet.
-                Err(ureq::Error::Io(error))
-                    if error.kind() == ErrorKind::ConnectionReset && begun.elapsed() < DEADLINE => {}
-                answer => return answer.unwrap().body_mut().read_json().unwrap(),
-            }
-        }
+        // A node that takes another version of the manifest up drops the connections that it has.
+        let mut answer = (0..50).find_map(|_| {
+            agent.get(&url).call().ok().or_else(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                None
+            })
+        });
+        answer.as_mut().unwrap_or_else(|| panic!("{url} answers")).body_mut().read_json().unwrap()
     };
     tokio::task::spawn_blocking(get).await.unwrap()
 }

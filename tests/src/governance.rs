@@ -120,7 +120,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         draft.cuts.push(net.cut(1, log(3, 1), log(0, 1)).await);
         let note = signed(&draft, &[0, 1, 2]);
         let (status, answer) = post(net.admin(0), "/federation/manifest", signed(&draft, &[0, 1])).await;
-        assert_eq!((status, &answer["code"]), (400, &Value::from("manifest_quorum")), "{answer}");
+        assert_eq!((status, &answer["code"]), (409, &Value::from("manifest_quorum")), "{answer}");
         net.publish(0, &note).await;
 
         let mut config = net.config(0);
@@ -128,7 +128,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         config.operator = Some(domain("epsilon.example"));
         config.node_key = Arc::new(node_key(4));
         config.network.listen = addresses(ports[0]).iter().map(|address| address.parse().unwrap()).collect();
-        net.nodes[3] = None;
+        net.ports[3] = ports[0];
         net.start_with(3, config).await;
         net.adopted().await;
         net.settled().await;

@@ -126,12 +126,10 @@ pub(super) async fn no_route() -> ApiError {
 }
 
 impl From<Refusal> for ApiError {
-    /// Refused by the inbox: not now, if it says when; never, if the manifest itself is wrong; else not by the rules.
+    /// Refused by the inbox: not now, if it says when, else not by the rules.
     fn from(refusal: Refusal) -> Self {
         let status = if refusal.retry_after.is_some() || refusal.code == "not_ready" {
             StatusCode::SERVICE_UNAVAILABLE
-        } else if refusal.code.starts_with("manifest_") {
-            StatusCode::BAD_REQUEST
         } else {
             StatusCode::CONFLICT
         };

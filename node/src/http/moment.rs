@@ -47,11 +47,8 @@ impl<'a> Moment<'a> {
 
     /// Whether entry `index` of `log` can no longer be undone.
     pub(super) fn is_final(&self, log: &LogId, index: u64) -> bool {
-        match self.record(log) {
-            Some(record) => index < record.certified,
-            // What a cut keeps, it keeps for ever.
-            None => self.app.manifest.cut(log).is_some_and(|cut| index < cut.head.size),
-        }
+        let end = self.app.manifest.cut(log).map(|cut| cut.head.size);
+        index < end.or_else(|| self.record(log).map(|record| record.certified)).unwrap_or_default()
     }
 
     /// Sizes of all logs.

@@ -1,4 +1,13 @@
 //! Every bound of the network that the wire format does not set, each with its unit in its name.
+//!
+//! What a stranger can make the node hold is bounded by numbers that multiply to little: connections, streams of all
+//! strangers, bytes of requests until they are answered and of answers until they have left, gossip within a second.
+//! Operators have bounds of their own, so that strangers use up none of theirs.
+//!
+//! Advisories looked at, and why they do no harm here. Gossipsub's CVE-2026-33040, CVE-2026-34219 and
+//! GHSA-g3g5-x568-qvqx, Yamux's CVE-2026-31814 and CVE-2026-32314, Quinn's CVE-2026-31812 and RUSTSEC-2026-0185:
+//! mended in the versions used, older ones are refused by `.cargo/deny.toml`. Hickory's GHSA-q2qq-hmj6-3wpp and
+//! rendezvous's GHSA-cqfx-gf56-8x59 and GHSA-v5hw-cv9c-rpg7: not built, names are resolved by the system.
 use std::time::Duration;
 
 use fama_ledger::replica::FRONTIER_MILLIS;

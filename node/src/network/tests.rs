@@ -519,7 +519,8 @@ async fn rubbish_is_refused_and_ends_in_a_ban() {
 
 /// Asks for a frontier as `session`, and lets `asked` answer: what it knows of other sessions.
 async fn asks(node: &Node, asked: &mut Node, session: Session) -> Option<Session> {
-    let frontier = Frontier { time: Millis(0), session, other: None, logs: Vec::new() };
+    let (manifest, manifest_hash) = (1, fama_ledger::id::ManifestHash([1; 32]));
+    let frontier = Frontier { time: Millis(0), session, other: None, manifest, manifest_hash, logs: Vec::new() };
     let answer = SyncResponse::Frontier(frontier.clone());
     let asking = tokio::spawn({
         let (network, to) = (node.network.clone(), asked.id());
@@ -565,7 +566,7 @@ fn answers(node: Node, name: &'static str) {
         let mut node = node;
         while let Some(event) = node.events.recv().await {
             match event {
-                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifest(name.to_owned())),
+                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec![name.to_owned()])),
                 Event::Submit { reply, .. } => {
                     reply.send(SubmitResponse(vec![SubmitResult::Refused(Refusal::new(name, ""))]));
                 }
@@ -591,8 +592,8 @@ async fn requests_find_the_process_that_writes() {
         answers(writer, "writer");
         answers(starting, "starting");
         for _ in 0..12 {
-            let answer = within(asking.network.sync(id, SyncRequest::Manifest)).await;
-            assert_eq!(answer, Ok(SyncResponse::Manifest("writer".to_owned())));
+            let answer = within(asking.network.sync(id, SyncRequest::Manifests { from: 2 })).await;
+            assert_eq!(answer, Ok(SyncResponse::Manifests(vec!["writer".to_owned()])));
             let answer = within(asking.network.submit(id, submission())).await;
             let SubmitResult::Refused(refusal) = &answer.unwrap().0[0] else { panic!("it was refused") };
             assert_eq!(refusal.code, "writer");
