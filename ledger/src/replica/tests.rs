@@ -203,7 +203,9 @@ impl Net {
                     assert!(size > before, "certified sizes grow");
                 }
                 Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
-                Output::Rewind { log, size } => panic!("nobody leaves a branch here: {log} to {size}"),
+                Output::Rewind { log, size } => {
+                    assert!(self.forked.contains(&log), "nobody leaves a branch here: {log} to {size}");
+                }
                 Output::Cosign { signed, by } => queue.extend(self.cosign(at, signed, by)),
                 Output::KeepNewest { signed } => {
                     self.nodes[at].kept.entry(log_of(&signed)).or_default().newest = Some(signed.clone());
