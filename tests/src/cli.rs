@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use fama_ledger::id::EventId;
-use fama_tests::node_key;
+use fama_tests::{governance_key, node_key};
 use serde_json::Value;
 
 use crate::federation::{Net, addresses, get, multi};
@@ -30,19 +30,24 @@ impl<'a> Desk<'a> {
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
         for i in 0..u8::try_from(net.nodes.len()).unwrap() {
-            let path = dir.join(format!("node{i}.pem"));
-            fs::write(&path, node_key(i).to_pem().as_bytes()).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            for (name, key) in [("node", node_key(i)), ("governance", governance_key(i)), ("next", node_key(10 + i))] {
+                let path = dir.join(format!("{name}{i}.pem"));
+                fs::write(&path, key.to_pem().as_bytes()).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            }
         }
         Self { net, dir }
     }
 
-    /// Runs a command line whose words `file:x` mean `x` in the folder, `query:i` and `p2p:i` a node's addresses.
+    /// Runs a command line whose words `file:x` mean `x` in the folder, `query:i`, `admin:i` and `p2p:i` a node's addresses.
     async fn run(&self, line: &str) -> (ExitCode, Value) {
         let word = |word: &str| match word.split_once(':') {
             Some(("file", name)) => self.dir.join(name).display().to_string(),
             Some(("query", i)) => {
                 format!("http://{}", self.net.nodes[i.parse::<usize>().unwrap()].as_ref().unwrap().query)
+            }
+            Some(("admin", i)) => {
+                format!("http://{}", self.net.nodes[i.parse::<usize>().unwrap()].as_ref().unwrap().admin)
             }
             Some(("p2p", i)) => addresses(self.net.ports[i.parse::<usize>().unwrap()])[0].clone(),
             _ => word.to_owned(),
@@ -171,6 +176,94 @@ fn an_agents_life_by_commands() {
         has(&board, &["timestamp", "service", "agents", "cursor"]);
         has(&desk.done("status --query query:3").await, &["status", "operator", "frontier", "certified", "state_id"]);
         net.settled().await;
+    });
+}
+
+impl Desk<'_> {
+    /// All of these operators stand still in a log, each at its own node.
+    async fn stand(&self, log: &str, operators: &[usize]) {
+        for i in operators {
+            self.done(&format!("federation stand --log {log} --admin admin:{i} --yes")).await;
+        }
+    }
+
+    /// These agree with a draft and sign it, each at its own node; then the first one's publishes it.
+    async fn carry(&self, draft: &str, operators: &[usize]) {
+        for i in operators {
+            let key = format!("--key file:node{i}.pem --query query:{i} --yes");
+            self.done(&format!("federation agree file:{draft}/draft.txt {key}")).await;
+        }
+        for i in operators {
+            self.done(&format!("federation sign file:{draft}/draft.txt --key file:governance{i}.pem --yes")).await;
+        }
+        let shown = self.done(&format!("federation show file:{draft}/draft.txt")).await;
+        assert_eq!(shown["progress"]["complete"], true, "{shown}");
+        let first = operators[0];
+        self.done(&format!("federation publish file:{draft}/draft.txt --admin admin:{first}")).await;
+    }
+
+    /// Waits until all running nodes use that version.
+    async fn uses(&self, version: u32) -> Value {
+        let used = |status: &Value| status["manifest_version"] == version && status["waiting"].is_null();
+        self.net.wait("the version is in use", used).await;
+        let shown = self.done("federation show query:0").await;
+        assert_eq!(shown["version"], version);
+        shown
+    }
+}
+
+/// From stands to the chain that every node holds: a rule changes, a dead operator leaves, and its home goes on.
+#[test]
+fn operators_and_rules_change_by_commands() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let desk = Desk::new(&net);
+        desk.done("key new --out file:agent.pem").await;
+        let heir = desk.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
+        let line = "federation draft --from query:0 --from query:2 --policy daily_cap=30 --out file:rule";
+        assert_eq!(desk.done(line).await["changes"], serde_json::json!(["daily_cap is 30, before 25"]));
+        desk.carry("rule", &[3, 1, 2]).await;
+        desk.uses(2).await;
+        net.settled().await;
+        let Desk { dir, .. } = desk;
+        net.stop(3).await;
+
+        let desk = Desk { net: &net, dir };
+        let remove = "federation draft --remove delta.example --successor beta.example --policy min_sponsors=1";
+        let from = "--from query:0 --from query:1 --from query:2";
+        desk.stand("delta.example/1", &[0, 1]).await;
+        assert_eq!(desk.refused(&format!("{remove} {from} --out file:few")).await, "stands_missing");
+        desk.stand("delta.example/1", &[2]).await;
+        let drafted = desk.done(&format!("{remove} {from} --out file:gone")).await;
+        let change = "the home delta.example passes from the log delta.example/1 to beta.example/1";
+        assert!(drafted["changes"].as_array().unwrap().contains(&change.into()), "{drafted}");
+        desk.carry("gone", &[0, 1, 2]).await;
+        let shown = desk.uses(3).await;
+        let cut = &shown["cuts"][0];
+        assert_eq!((&cut["log"], &cut["adopted"]), (&"delta.example/1".into(), &2.into()), "{cut}");
+        let chain = desk.dir.join("chain.txt");
+        let text = tokio::task::spawn_blocking({
+            let url = format!("http://{}/api/federation/manifests", net.nodes[1].as_ref().unwrap().query);
+            move || ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap()
+        });
+        fs::write(&chain, text.await.unwrap()).unwrap();
+        assert_eq!(desk.done("federation show file:chain.txt").await["hash"], shown["hash"]);
+        desk.done("key new --out file:late.pem").await;
+        let line =
+            "register late@delta.example --key file:late.pem --no-next --manifest file:chain.txt --yes --wait final";
+        let receipt = desk.done(line).await;
+        assert_eq!((&receipt["log"], &receipt["final"]), (&"beta.example/1".into(), &true.into()), "{receipt}");
+        let agent = desk.done("agent heir@delta.example --query query:2").await;
+        assert_eq!(
+            (&agent["identity"]["dumbname"], &agent["ledger"]["final"]),
+            (&"heir@delta.example".into(), &true.into())
+        );
+        let event = desk.done(&format!("event {} --query query:0", heir["event"].as_str().unwrap())).await;
+        assert_eq!(event["positions"][0]["final"], true, "{event}");
+        assert!(
+            event["receipt"].as_str().unwrap().contains("delta.example/1"),
+            "a log that ended still proves: {event}"
+        );
     });
 }
 

@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use fama_ledger::checkpoint;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::{Hex, StateRoot};
@@ -119,11 +118,7 @@ fn adopted(moment: &Moment<'_>, log: &LogId, size: u64, held: u64) -> Result<Opt
 }
 
 fn checkpoint(moment: &Moment<'_>, log: &LogId, head: Head) -> Result<Option<String>, ApiError> {
-    let manifest = &moment.app.manifest;
     let found = event::heads(moment, log, head.size)?.into_iter().find(|(signed, _)| signed.head == head);
-    let (Some((signed, cosignatures)), Some(known)) = (found, manifest.log(log)) else { return Ok(None) };
-    let signed = signed.verify(manifest, log).map_err(ApiError::internal)?;
-    let key = |one: &checkpoint::Cosignature| Some((one.clone(), manifest.operator(&one.operator)?.node_key));
-    let cosigned: Vec<_> = cosignatures.iter().filter_map(key).collect();
-    Ok(Some(checkpoint::note(&signed, &known.node_key, &cosigned).to_string()))
+    let Some((signed, cosignatures)) = found else { return Ok(None) };
+    Ok(event::checkpoint(moment, log, &signed, &cosignatures)?.map(|note| note.to_string()))
 }

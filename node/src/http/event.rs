@@ -12,6 +12,7 @@ use fama_ledger::id::{EventId, NoteHash};
 use fama_ledger::log::{prove_inclusion, root_at};
 use fama_ledger::manifest::LogId;
 use fama_ledger::proof::TlogProof;
+use fama_ledger::signed_note::SignedNote;
 use serde::Serialize;
 
 use super::moment::Moment;
@@ -107,8 +108,7 @@ fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<Note, ApiError> {
 ///
 /// Leads to a head that a quorum cosigned if there is one, else to the newest.
 fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String>, ApiError> {
-    let size = moment.record(log).map_or(0, |record| record.state.size);
-    let mut heads = heads(moment, log, size)?;
+    let mut heads = heads(moment, log, moment.record_of(log)?.state.size)?;
     heads.retain(|(signed, _)| signed.head.size > index);
     let quorum = moment.app.manifest.quorum();
     heads.sort_by_key(|(signed, cosigned)| Reverse((cosigned.len() >= quorum, signed.head.size)));
@@ -116,7 +116,8 @@ fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String
     for (signed, cosigned) in heads {
         if root_at(signed.head.size, &tiles)? == signed.head.root {
             let path = prove_inclusion(index, signed.head.size, &tiles)?;
-            return prove(moment, log, index, (path, &signed, &cosigned));
+            let checkpoint = checkpoint(moment, log, &signed, &cosigned)?;
+            return Ok(checkpoint.map(|checkpoint| TlogProof { index, path, checkpoint }.to_string()));
         }
     }
     Ok(None)
@@ -140,12 +141,13 @@ pub(super) fn heads(
     Ok(heads)
 }
 
-fn prove(
+/// The note of a head with these cosignatures, each with the node key that made it.
+pub(super) fn checkpoint(
     moment: &Moment<'_>,
     log: &LogId,
-    index: u64,
-    (path, head, cosignatures): (Vec<[u8; 32]>, &SignedHead, &[Cosignature]),
-) -> Result<Option<String>, ApiError> {
+    head: &SignedHead,
+    cosignatures: &[Cosignature],
+) -> Result<Option<SignedNote>, ApiError> {
     let manifest = &moment.app.manifest;
     let signed = head.verify(manifest, log).map_err(ApiError::internal)?;
     let Some(owner) = manifest.log(log) else { return Ok(None) };
@@ -155,6 +157,5 @@ fn prove(
         Some((one.clone(), *by.1))
     };
     let cosigned: Vec<_> = cosignatures.iter().filter_map(key).collect();
-    let checkpoint = checkpoint::note(&signed, &owner.node_key, &cosigned);
-    Ok(Some(TlogProof { index, path, checkpoint }.to_string()))
+    Ok(Some(checkpoint::note(&signed, &owner.node_key, &cosigned)))
 }

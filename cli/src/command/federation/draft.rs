@@ -24,7 +24,8 @@ Example: a rule, a newcomer, a new node key, and one who leaves
     --rotate beta.example=new-node.pem --out next
   fama federation draft --from http://127.0.0.1:8080 --remove delta.example \\
     --successor alpha.example --out next
-For the last two, all operators run `fama federation stand` first.";
+For the last two, all operators run `fama federation stand` first.
+The operator of a new node key names it as next_node_key in node.toml and starts its node anew.";
 
 /// Options.
 #[derive(Debug, clap::Args)]
