@@ -397,6 +397,16 @@ impl Manifest {
         self.previous.as_ref()
     }
 
+    /// The first version.
+    #[must_use]
+    pub fn genesis(self: &Arc<Self>) -> Arc<Self> {
+        let mut first = self;
+        while let Some(previous) = &first.previous {
+            first = previous;
+        }
+        Arc::clone(first)
+    }
+
     /// This version and those before it, newest first.
     pub fn versions(&self) -> impl Iterator<Item = &Self> {
         core::iter::successors(Some(self), |manifest| manifest.previous.as_deref())

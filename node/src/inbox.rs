@@ -153,6 +153,8 @@ pub struct Inbox {
     resubmit_due: Duration,
     /// Two texts of one version of the manifest are valid.
     halted: bool,
+    /// The pending version does not fit the entries that it names.
+    refused: bool,
     /// What is on disk has to be loaded anew.
     reload: bool,
     watch: watch::Watch,
@@ -190,7 +192,7 @@ impl Inbox {
         let (waiting, now) = (append::Waiting::default(), shared.clock.monotonic());
         let copies = BTreeMap::new();
         let (rerank, notes_due, claims_due, resubmit_due) = (None, now, true, now);
-        let (halted, reload, watch) = (false, false, watch::Watch::default());
+        let (halted, refused, reload, watch) = (false, false, false, watch::Watch::default());
         let mut inbox = Self {
             shared,
             own,
@@ -203,6 +205,7 @@ impl Inbox {
             claims_due,
             resubmit_due,
             halted,
+            refused,
             reload,
             watch,
         };

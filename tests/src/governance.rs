@@ -9,6 +9,8 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::config::Config;
+use fama_node::inbox::check::check;
+use fama_node::store::Store;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 
@@ -159,6 +161,14 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
             profile["reputation"]["global_score"] == 9 && profile["key_status"]["key_version"] == 2
         })
         .await;
+
+        net.stop(1).await;
+        let beside = net.dir.path().join("beside");
+        let original = Store::open_unchecked(&net.data(1), &net.manifest.genesis()).unwrap();
+        let mut rebuilt = Store::open(&beside, &net.manifest.genesis()).unwrap();
+        rebuilt.take_governance(&original).unwrap();
+        let report = check(&original, &rebuilt, original.manifest(), &mut |_, _| {}).unwrap();
+        assert_eq!((report.findings, report.logs.len()), (vec![], 5), "all of it follows from the entries");
     });
 }
 

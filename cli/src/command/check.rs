@@ -80,9 +80,11 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 
 /// Both stores are closed when this returns.
 fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Failure> {
-    let rebuilt = Store::open(beside, &config.manifest).map_err(|error| Failure::new(error.code(), error))?;
+    let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
+    let mut rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
+    rebuilt.take_governance(&original).map_err(store)?;
     let bar = progress::bar(0, "checking");
-    let report = check(&original, &rebuilt, &config.manifest, &mut |done, total| {
+    let report = check(&original, &rebuilt, original.manifest(), &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });

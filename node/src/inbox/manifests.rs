@@ -107,7 +107,7 @@ impl Inbox {
             if record.state.state_root != cut.state_root || adopted != cut.adopted {
                 drop(view);
                 tracing::error!(log = %cut.log, "the manifest names another state root or version at this log's end than its entries make: more operators lie than may, or this program is wrong");
-                self.halted = true;
+                self.refused = true;
                 self.replica.halt();
                 return Ok(());
             }
@@ -122,7 +122,7 @@ impl Inbox {
     /// Takes the pending version up as soon as all copies are where it wants them.
     pub(super) fn follow_manifest(&mut self) -> Result<(), Fatal> {
         let Some(pending) = self.shared.store.pending().cloned() else { return Ok(()) };
-        if self.reload || self.halted || !self.replica.at_ends() {
+        if self.reload || self.refused || !self.replica.at_ends() {
             return Ok(());
         }
         self.take_up(&pending)
@@ -170,7 +170,7 @@ impl Inbox {
         self.replica.halt();
         tracing::error!(
             "two valid texts of one manifest version were shown: this node cosigns and takes in nothing until \
-             its operators have chosen one; see /api/federation"
+             the next version follows the one that its operators choose; see /api/federation"
         );
     }
 

@@ -46,15 +46,6 @@ pub struct Dropped {
     pub proof: Option<String>,
 }
 
-/// The genesis of a chain of versions.
-fn genesis(manifest: &Arc<Manifest>) -> Arc<Manifest> {
-    let mut first = manifest;
-    while let Some(previous) = first.previous() {
-        first = previous;
-    }
-    Arc::clone(first)
-}
-
 impl View<'_> {
     fn manifest_text(&self, version: u32) -> Result<Option<String>, StoreError> {
         self.value(Family::Manifests, &keys::manifest(version), MANIFEST_VALUE_BYTES_MAX)
@@ -132,7 +123,7 @@ impl Store {
         let view = View::new(self);
         let used: u32 = view.value(Family::Meta, META_USED, 4)?.unwrap_or(1);
         let mut batch = self.batch();
-        let mut chain = genesis(configured);
+        let mut chain = configured.genesis();
         let mut pending = None;
         while pending.is_none() {
             let version = chain.version().saturating_add(1);
@@ -161,6 +152,30 @@ impl Store {
         Ok(())
     }
 
+    /// Takes over from another store what no entry gives: versions, stands, proofs, and events to be handed in
+    /// again. This store is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`], of either.
+    pub fn take_governance(&mut self, from: &Self) -> Result<(), StoreError> {
+        let (view, mut batch) = (from.view(), self.batch());
+        for family in [Family::Manifests, Family::Dropped] {
+            view.walk(family, Walk::of([]), &mut |key, value| {
+                batch.put(family, key, value);
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        for log in from.manifest.logs().keys() {
+            if let Some(proof) = view.equivocation(log)? {
+                Self::put(&mut batch, Family::Heads, &keys::equivocation(log), &proof);
+            }
+        }
+        Self::put(&mut batch, Family::Meta, META_USED, &from.manifest.version());
+        batch.write(true).map_err(|error| self.database(&error))?;
+        drop(view);
+        self.load_manifests(&Arc::clone(&from.manifest))
+    }
+
     /// Keeps a valid version behind the newest. Synced.
     ///
     /// # Errors
@@ -171,7 +186,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Uses the pending version from the next opening on. What stood until it held stands no longer. Synced.
+    /// Uses the pending version from the next opening on. What stood until it held stands no longer, and if two
+    /// texts of the version before it were valid, this one says which was chosen. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -181,6 +197,7 @@ impl Store {
         for stand in self.view().stands()?.iter().filter(|stand| stand.version <= version) {
             batch.delete(Family::Manifests, keys::stand(&stand.log));
         }
+        batch.delete(Family::Manifests, keys::rival_manifest());
         self.write(batch, true)
     }
 
