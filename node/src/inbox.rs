@@ -419,12 +419,15 @@ impl Inbox {
                 Ok(())
             }
             Input::Manifest { text, reply } => {
-                let answer = self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error));
+                let answer = match self.reload {
+                    true => Err(Refusal::new("not_ready", "this node takes another version up; try again soon")),
+                    false => self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error)),
+                };
                 let _ = reply.map(|reply| reply.send(answer));
                 Ok(())
             }
             Input::Manifests { peer, texts } => self.manifests(peer, &texts),
-            Input::Equivocation(proof) => self.proven(proof),
+            Input::Equivocation(proof) => self.proven(&proof),
             Input::AskAll => {
                 let outputs = self.replica.ask_all(now);
                 self.perform(outputs)

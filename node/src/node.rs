@@ -27,8 +27,9 @@ use crate::submit::Submitter;
 
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node with another key waits for its old sockets to close: QUIC takes its time.
-const REBIND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a node that loads anew waits for what it had open before: its database, and with another key its
+/// sockets, of which QUIC's take their time.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many network events may wait.
 const EVENTS_MAX: usize = 256;
 
@@ -101,10 +102,12 @@ pub async fn run(
     let query = bind("query", &config.query).await?;
     let admin = bind("admin", &config.admin).await?;
     let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);
+    let mut session = [0; 16];
+    getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
     loop {
         // The listeners stay: while the node loads anew, connections wait.
         let listeners = (again(query.as_ref())?, again(admin.as_ref())?);
-        let (ended, left) = run_once(&config, listeners, wires, stop.as_mut(), &mut started).await?;
+        let (ended, left) = run_once(&config, listeners, wires, session, stop.as_mut(), &mut started).await?;
         match ended {
             Ended::Stopped => return Ok(()),
             Ended::Reload => tracing::info!("what is on disk is loaded anew"),
@@ -124,10 +127,11 @@ async fn run_once(
     config: &Config,
     (query, admin): (Option<TcpListener>, Option<TcpListener>),
     wires: Option<Wires>,
+    session: [u8; 16],
     stop: Pin<&mut impl Future<Output = ()>>,
     started: &mut Option<impl FnOnce(&Addresses)>,
 ) -> Result<(Ended, Wires), NodeError> {
-    let shared = shared(config)?;
+    let shared = shared(open(config, wires.is_some()).await?, session)?;
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
@@ -180,7 +184,7 @@ async fn run_once(
 /// The network with the operators that `config` names: the one that is there, if it has this node's key.
 async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, NodeError> {
     let key = config.key.verifying_key();
-    let deadline = tokio::time::Instant::now() + wires.as_ref().map_or(Duration::ZERO, |_| REBIND_TIMEOUT);
+    let deadline = tokio::time::Instant::now() + wires.as_ref().map_or(Duration::ZERO, |_| RELOAD_TIMEOUT);
     match wires {
         Some(mut wires) if wires.key == key => {
             // What was told to nobody is told anew, or asked again.
@@ -233,11 +237,22 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
     Some(Own { name, log, keys, overrides: config.overrides })
 }
 
-fn shared(config: &Config) -> Result<Shared, NodeError> {
-    let store = Arc::new(Store::open(&config.data_dir, &config.manifest)?);
+/// Opens the database; what this process had open before it loads anew may take a moment to let go of it.
+async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
+    let deadline = tokio::time::Instant::now() + RELOAD_TIMEOUT;
+    loop {
+        match Store::open(&config.data_dir, &config.manifest) {
+            Err(StoreError::Locked { .. }) if reload && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn shared(store: Store, session: [u8; 16]) -> Result<Shared, NodeError> {
     let manifest = Arc::clone(store.manifest());
-    let mut session = [0; 16];
-    getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
+    let store = Arc::new(store);
     Ok(Shared {
         health: Arc::new(Health::new(&manifest)),
         ranking: Arc::new(RwLock::new(Ranking::default())),

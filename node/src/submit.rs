@@ -132,10 +132,10 @@ impl Submitter {
         for result in self.route(verified, &origin, false, true).await {
             match result {
                 SubmitResult::Accepted(receipt) => {
-                    tracing::info!(event = %receipt.event, "an event of a left branch is in its home's log again")
+                    tracing::info!(event = %receipt.event, "an event of a left branch is in its home's log again");
                 }
                 SubmitResult::Refused(refusal) => {
-                    tracing::info!(code = refusal.code, "an event of a left branch is refused")
+                    tracing::info!(code = refusal.code, "an event of a left branch is refused");
                 }
             }
         }

@@ -319,6 +319,7 @@ impl Net {
 }
 
 /// Starts a node and waits until it has told its addresses.
+#[expect(clippy::print_stderr, reason = "a node that stops by itself explains what its test will miss")]
 async fn launch(config: Config) -> Result<Running, NodeError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (told, addresses) = oneshot::channel();

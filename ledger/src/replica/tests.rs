@@ -206,7 +206,7 @@ impl Net {
                 Output::Rewind { log, size } => {
                     assert!(self.forked.contains(&log), "nobody leaves a branch here: {log} to {size}");
                 }
-                Output::Cosign { signed, by } => queue.extend(self.cosign(at, signed, by)),
+                Output::Cosign { signed, by } => queue.extend(self.cosign(at, signed, &by)),
                 Output::KeepNewest { signed } => {
                     self.nodes[at].kept.entry(log_of(&signed)).or_default().newest = Some(signed.clone());
                 }
@@ -218,9 +218,9 @@ impl Net {
         }
     }
 
-    fn cosign(&mut self, at: Id, signed: SignedCheckpoint, by: LogId) -> Vec<Output<Id>> {
+    fn cosign(&mut self, at: Id, signed: SignedCheckpoint, by: &LogId) -> Vec<Output<Id>> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        if !self.nodes[at].replica.wants_cosigned(&log, &by, &head) {
+        if !self.nodes[at].replica.wants_cosigned(&log, by, &head) {
             return Vec::new();
         }
         let node = &mut self.nodes[at];

@@ -58,7 +58,7 @@ impl Inbox {
         };
         match self.shared.store.pending() {
             None if self.reload => Ok(Ok(())),
-            None => self.hold(next).map(Ok),
+            None => self.hold(&next).map(Ok),
             Some(pending) if pending.hash() == next.hash() => Ok(Ok(())),
             Some(_) => self.halt(text).map(Ok),
         }
@@ -87,12 +87,12 @@ impl Inbox {
         Ok(())
     }
 
-    fn hold(&mut self, next: Manifest) -> Result<(), Fatal> {
+    fn hold(&mut self, next: &Manifest) -> Result<(), Fatal> {
         tracing::info!(version = next.version(), hash = %next.hash(), "a new version of the manifest holds");
-        self.shared.store.put_manifest(&next)?;
+        self.shared.store.put_manifest(next)?;
         self.replica.end(next.cuts().cloned());
         if self.replica.at_ends() {
-            return self.take_up(&next);
+            return self.take_up(next);
         }
         self.reload = true;
         Ok(())
@@ -257,10 +257,10 @@ impl Inbox {
     }
 
     /// A verified proof that somebody showed.
-    pub(super) fn proven(&mut self, proof: Equivocation) -> Result<(), Fatal> {
+    pub(super) fn proven(&mut self, proof: &Equivocation) -> Result<(), Fatal> {
         let log = proof.log.clone();
         if self.shared.store.view().equivocation(&log)?.is_none() {
-            self.shared.store.put_equivocation(&proof)?;
+            self.shared.store.put_equivocation(proof)?;
             self.tell_governance()?;
         }
         let outputs = self.replica.proven(&log);

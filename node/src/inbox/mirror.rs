@@ -30,7 +30,7 @@ impl Inbox {
         self.replica.told_of_session(peer, said.other.map(other));
         self.ask_for_manifests(peer, said.manifest, said.manifest_hash)?;
         for proof in said.equivocations {
-            self.proven(proof)?;
+            self.proven(&proof)?;
         }
         let logs = said.logs;
         let outputs = self.replica.frontier(peer, ahead, logs, self.millis(), &StoredRoots(&self.shared.store))?;
