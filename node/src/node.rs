@@ -1,11 +1,9 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fama_ledger::join::Ranking;
 use fama_ledger::manifest::Manifest;
-use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -13,10 +11,8 @@ use crate::admission::Admission;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Listener};
 use crate::driver::Driver;
-use crate::health::Health;
 use crate::http::{self, App};
 use crate::inbox::{COMMANDS_MAX, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
-use crate::metrics::Metrics;
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
 use crate::store::{Store, StoreError};
 use crate::submit::Submitter;
@@ -154,18 +150,10 @@ fn own(config: &Config) -> Option<Own> {
 
 fn shared(config: &Config) -> Result<Shared, NodeError> {
     let manifest: Arc<Manifest> = Arc::clone(&config.manifest);
-    let store = Arc::new(Store::open(&config.data_dir, &manifest)?);
+    let store = Store::open(&config.data_dir, &manifest)?;
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
-    Ok(Shared {
-        health: Arc::new(Health::new(&manifest)),
-        ranking: Arc::new(RwLock::new(Ranking::default())),
-        metrics: Arc::new(Metrics::new(Registry::new()).map_err(|error| NodeError::System(error.to_string()))?),
-        store,
-        clock: Clock::machine(),
-        session,
-        manifest,
-    })
+    Ok(Shared::new(manifest, store, Clock::machine(), session))
 }
 
 fn app(shared: &Shared, config: &Config) -> App {

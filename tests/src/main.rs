@@ -24,6 +24,7 @@ mod protocol;
 mod ratings;
 mod readme;
 mod signature;
+mod simulation;
 mod text;
 mod vectors;
 mod wycheproof;

@@ -8,7 +8,6 @@ use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::replica::Fault;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
-use prometheus::Registry;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -64,15 +63,8 @@ impl Node {
 
     fn load(i: usize, dir: TempDir) -> Self {
         let manifest = manifest();
-        let shared = Shared {
-            health: Arc::new(Health::new(&manifest)),
-            ranking: Arc::new(RwLock::new(Ranking::default())),
-            metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
-            store: Arc::new(Store::open(dir.path(), &manifest).unwrap()),
-            clock: Clock::machine(),
-            session: [0; 16],
-            manifest,
-        };
+        let store = Store::open(dir.path(), &manifest).unwrap();
+        let shared = Shared::new(manifest, store, Clock::machine(), [0; 16]);
         let own = Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i) };
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared, Some(own), commands_out).unwrap();

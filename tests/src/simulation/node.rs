@@ -1,0 +1,190 @@
+//! An honest node: the real inbox on a simulated disk, by a simulated clock.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fama_ledger::id::NoteHash;
+use fama_ledger::log::Head;
+use fama_ledger::manifest::LogId;
+use fama_ledger::note::note_hash;
+use fama_ledger::time::Millis;
+use fama_node::clock::{Clock, Simulated};
+use fama_node::inbox::{
+    Answer, COMMANDS_MAX, Command, DecodedRange, Fatal, Inbox, Input, Own, Shared, verify_cosigned,
+};
+use fama_node::network::wire::{Gossip, NoteAnswer, Range, SyncResponse};
+use fama_node::store::Store;
+use fama_node::store::simulated::Disk;
+use fama_tests::{START, node_key};
+use tokio::sync::{mpsc, oneshot};
+
+use super::checker::Boot;
+use super::federation::Federation;
+use super::plan::Disk as Loss;
+
+/// What a request was about, so that its answer or its end can be told to the inbox.
+pub(super) enum Ask {
+    Frontier,
+    Entries { log: LogId, head: Head },
+    Notes(Vec<NoteHash>),
+}
+
+/// A node that runs.
+pub(super) struct Running {
+    pub(super) inbox: Inbox,
+    pub(super) shared: Shared,
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// Requests under way, each to one peer.
+    pub(super) asks: BTreeMap<u64, (usize, Ask)>,
+    /// Who waits for the answer to a submission: the deed's number.
+    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
+    /// Open connections, as far as this node knows.
+    pub(super) peers: BTreeSet<usize>,
+    /// When it is to append.
+    pub(super) append_at: Option<u64>,
+    pub(super) boot: Boot,
+    started: u64,
+}
+
+/// One machine.
+pub(super) struct Node {
+    pub(super) number: usize,
+    federation: &'static Federation,
+    clock: Arc<Simulated>,
+    /// Its wall clock less the true time, in milliseconds.
+    pub(super) skew: i64,
+    pub(super) disk: Disk,
+    pub(super) backup: Option<Disk>,
+    /// What happens when the power, which is about to go, is gone: the disk after it, and for how long.
+    pub(super) fallen: Option<(Loss, u64)>,
+    /// A bit flipped, and nobody noticed.
+    pub(super) damaged: bool,
+    pub(super) running: Option<Running>,
+    /// How often it was started: tells what is meant for a former process.
+    pub(super) boots: u64,
+}
+
+impl Node {
+    pub(super) fn new(number: usize, federation: &'static Federation) -> Self {
+        Self {
+            number,
+            federation,
+            clock: Arc::default(),
+            skew: 0,
+            disk: Disk::default(),
+            backup: None,
+            fallen: None,
+            damaged: false,
+            running: None,
+            boots: 0,
+        }
+    }
+
+    fn set_clock(&self, now: u64, started: u64) {
+        self.clock.set(Millis((START.0 + now).saturating_add_signed(self.skew)), now - started);
+    }
+
+    /// Its wall clock.
+    pub(super) fn wall(&self, now: u64) -> Millis {
+        Millis((START.0 + now).saturating_add_signed(self.skew))
+    }
+
+    /// Starts the node on what its disk holds; `boot` reads what that is.
+    pub(super) fn start(&mut self, now: u64, boot: impl FnOnce(&Store) -> Boot) -> Result<(), Fatal> {
+        self.boots += 1;
+        self.set_clock(now, now);
+        let store = Store::open_simulated(&self.disk, &self.federation.manifest)?;
+        let mut session = [self.number as u8; 16];
+        session[..8].copy_from_slice(&self.boots.to_le_bytes());
+        let clock = Clock::simulated(Arc::clone(&self.clock));
+        let shared = Shared::new(Arc::clone(&self.federation.manifest), store, clock, session);
+        let own = self.federation.names.get(self.number).map(|name| Own {
+            name: name.clone(),
+            log: self.federation.logs[self.number].clone(),
+            key: node_key(self.number as u8).ed25519().unwrap().clone(),
+        });
+        let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
+        let inbox = Inbox::load(shared.clone(), own, commands_out)?;
+        let boot = boot(&shared.store);
+        self.running = Some(Running {
+            inbox,
+            shared,
+            commands,
+            asks: BTreeMap::new(),
+            replies: Vec::new(),
+            peers: BTreeSet::new(),
+            append_at: None,
+            boot,
+            started: now,
+        });
+        Ok(())
+    }
+
+    /// The running node, with its clock at `now`.
+    pub(super) fn at(&mut self, now: u64) -> Option<&mut Running> {
+        let started = self.running.as_ref()?.started;
+        self.set_clock(now, started);
+        self.running.as_mut()
+    }
+}
+
+impl Running {
+    /// What the driver makes of an answer; `None` where it tells the inbox nothing.
+    pub(super) fn answered(
+        &self,
+        federation: &Federation,
+        peer: usize,
+        ask: Ask,
+        answer: Option<SyncResponse>,
+    ) -> Option<Input> {
+        let from = federation.peers[peer];
+        match (ask, answer) {
+            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => {
+                let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
+                Some(Input::Frontier { peer: from, frontier, ahead: i64::try_from(ahead).unwrap_or(i64::MAX) })
+            }
+            (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
+            (Ask::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
+                let range = self.decode(range);
+                Some(Input::Range { peer: from, log, head, range })
+            }
+            (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
+            (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
+            (Ask::Notes(_), _) => None,
+        }
+    }
+
+    fn decode(&self, range: Range) -> DecodedRange {
+        DecodedRange::new(range, &self.shared.manifest.federation())
+    }
+
+    /// What the driver makes of gossip; `None` where it refuses it.
+    pub(super) fn heard(&self, federation: &Federation, peer: usize, gossip: Gossip) -> Option<Input> {
+        let (manifest, peer) = (&self.shared.manifest, federation.peers[peer]);
+        match gossip {
+            Gossip::Cosignature { log, cosigned } => verify_cosigned(manifest, &log, &cosigned).map(Input::Cosigned),
+            Gossip::Head { log, signed, first, entries } => {
+                let signed = signed.verify(manifest, &log).ok()?;
+                let held = self.shared.health.read().logs.get(&log).map_or(0, |held| held.size);
+                let news = signed.checkpoint().head.size > held && !entries.is_empty();
+                let range = news.then(|| self.decode(Range { first, entries, proof: Vec::new() }));
+                if range.as_ref().is_some_and(|range| range.fault.is_some()) {
+                    return None;
+                }
+                Some(Input::Head { peer, signed, range })
+            }
+        }
+    }
+}
+
+/// The texts of notes that were asked for, if all are what their hashes say.
+fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Input> {
+    let texts: Vec<_> = notes
+        .into_iter()
+        .filter_map(|(hash, note)| match note {
+            NoteAnswer::Text(text) => Some((hash, text)),
+            NoteAnswer::Redacted => None,
+        })
+        .collect();
+    let right = texts.iter().all(|(hash, text)| hashes.contains(hash) && note_hash(text.as_bytes()) == *hash);
+    (right && !texts.is_empty()).then_some(Input::Notes(texts))
+}
