@@ -52,6 +52,7 @@ fn run(seed: u64, planted: Option<Planted>) -> Run {
         Ok(Ok(())) => Ended::Kept,
         Ok(Err(Stop::Beyond)) => Ended::Beyond,
         Ok(Err(Stop::Broken { promise, what })) => Ended::Broken(page(seed, &world, promise, &what)),
+        Ok(Err(Stop::Unreadable(what))) => Ended::Broken(page(seed, &world, "disks can be read", &what)),
         Err(_) => Ended::Broken(page(seed, &world, "nothing panics", "see above")),
     };
     Run { ended, trace: world.trace.hash(), steps: world.steps }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use fama_ledger::event::Action;
 use fama_ledger::id::{EventId, IdentityId, TreeRoot};
 use fama_ledger::join::{Join, LogState, state_id};
-use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, root_at};
+use fama_ledger::log::{Head, LogError, MemoryTiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::LogId;
 use fama_ledger::time::Millis;
 use fama_node::network::wire::{CosignedHead, Frontier, Gossip, NoteAnswer};
 use fama_node::store::simulated::Disk;
-use fama_node::store::{LogRecord, Store, View};
+use fama_node::store::{LogRecord, Store, StoreError, View};
 
 use super::federation::Federation;
 
@@ -18,11 +18,28 @@ use super::federation::Federation;
 pub(super) enum Stop {
     /// A promise is broken.
     Broken { promise: &'static str, what: String },
+    /// A disk gave an error: right if it is damaged.
+    Unreadable(String),
     /// More went wrong than any promise covers: a disk was lost, and nobody who answered knew what was on it.
     Beyond,
 }
 
 pub(super) type Kept = Result<(), Stop>;
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+impl From<LogError<StoreError>> for Stop {
+    fn from(error: LogError<StoreError>) -> Self {
+        match error {
+            LogError::Tiles(error) => error.into(),
+            error => Self::Unreadable(error.to_string()),
+        }
+    }
+}
 
 pub(super) fn broken(promise: &'static str, what: impl ToString) -> Kept {
     Err(Stop::Broken { promise, what: what.to_string() })
@@ -42,11 +59,12 @@ pub(super) struct Acknowledged {
     pub(super) claim: Option<(IdentityId, u32)>,
 }
 
-/// What a started node knew and heard.
+/// What a node had when it started, and what it heard since.
 #[derive(Default)]
 pub(super) struct Boot {
-    /// The own head and what it had cosigned of each log when it started.
+    /// The size of its own log: a head that a crash left unsigned is signed at once.
     own: u64,
+    /// The size that it had cosigned, by log.
     cosigned: BTreeMap<usize, u64>,
     /// Operators whose frontier it took in.
     pub(super) heard: BTreeSet<usize>,
@@ -125,27 +143,25 @@ impl Checker {
         (0..self.federation.len()).filter(|log| self.honest[*log])
     }
 
-    /// What a node has when it starts.
-    pub(super) fn boot(&mut self, node: usize, view: &View<'_>) -> Boot {
-        let mut boot = Boot::default();
+    /// A node starts on what is on its disk.
+    pub(super) fn boot(&mut self, node: usize, view: &View<'_>) -> Result<Boot, StoreError> {
         self.seen.retain(|(seen, _), _| *seen != node);
+        let mut boot = Boot::default();
         for (i, log) in self.federation.logs.iter().enumerate() {
             if i == node {
-                boot.own = size_of(view.log(log).unwrap().as_ref());
+                boot.own = size_of(view.log(log)?.as_ref());
             }
-            for one in view.cosigned(log).unwrap() {
-                if Some(&one.cosignature.operator) == self.federation.names.get(node) {
-                    boot.cosigned.insert(i, one.signed.head.size);
-                }
-            }
+            let cosigned = view.cosigned(log)?.into_iter();
+            let own = cosigned.filter(|one| Some(&one.cosignature.operator) == self.federation.names.get(node));
+            boot.cosigned.extend(own.map(|one| (i, one.signed.head.size)));
         }
-        boot
+        Ok(boot)
     }
 
     /// After each step: what is on a node's disk now.
     pub(super) fn observe(&mut self, watched: &Watched<'_>) -> Kept {
         for (i, log) in self.federation.logs.iter().enumerate() {
-            let record = watched.view.log(log).unwrap();
+            let record = watched.view.log(log)?;
             if i == watched.node {
                 self.one_branch_is_signed(watched)?;
             }
@@ -165,14 +181,14 @@ impl Checker {
     /// enough others told it what it had signed.
     fn one_branch_is_signed(&mut self, watched: &Watched<'_>) -> Kept {
         let log = &self.federation.logs[watched.node];
-        let Some(newest) = watched.view.newest(log).unwrap() else { return Ok(()) };
+        let Some(newest) = watched.view.newest(log)? else { return Ok(()) };
         let (head, truth) = (newest.head, &mut self.truths[watched.node]);
         let known = truth.tree.size();
         if head.size > known {
-            let held = watched.view.entries(log, known, (head.size - known) as usize, usize::MAX).unwrap();
+            let held = watched.view.entries(log, known, (head.size - known) as usize, usize::MAX)?;
             truth.grow(&held);
         }
-        if head.size > watched.boot.own {
+        if head.size > known && head.size > watched.boot.own {
             self.enough_were_heard(watched)?;
         }
         if self.truths[watched.node].root_at(head.size) == Some(head.root) {
@@ -202,15 +218,15 @@ impl Checker {
     /// Certified heads of one log always extend one another.
     fn what_is_certified_is_one_branch(&mut self, watched: &Watched<'_>, log: usize, certified: u64) -> Kept {
         let (id, truth) = (&self.federation.logs[log], &mut self.truths[log]);
-        let root = root_at(certified, &watched.view.tiles(id)).unwrap();
+        let root = root_at(certified, &watched.view.tiles(id))?;
         let known = truth.tree.size();
         if certified > known {
-            let below = root_at(known, &watched.view.tiles(id)).unwrap();
+            let below = root_at(known, &watched.view.tiles(id))?;
             must(known == 0 || truth.root_at(known) == Some(below), "certified heads extend one another", || {
                 format!("n{}: {id} at {certified}, known to {known}", watched.node)
             })?;
             let count = (certified - known) as usize;
-            truth.grow(&watched.view.entries(id, known, count, usize::MAX).unwrap());
+            truth.grow(&watched.view.entries(id, known, count, usize::MAX)?);
         }
         must(truth.root_at(certified) == Some(root), "certified heads extend one another", || {
             format!("n{}: {id} at {certified}", watched.node)
@@ -244,9 +260,7 @@ impl Checker {
             return Ok(());
         }
         if log == watched.node {
-            self.what_is_told_is_durable(watched, log, |view, id| {
-                size_of(view.log(id).unwrap().as_ref()) >= head.size
-            })?;
+            self.what_is_told_is_durable(watched, log, |view, id| Ok(size_of(view.log(id)?.as_ref()) >= head.size))?;
         }
         must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is signed", || {
             format!("n{} tells of another root of {} at {}", watched.node, self.federation.logs[log], head.size)
@@ -266,12 +280,12 @@ impl Checker {
             must(!smaller, "no smaller head is cosigned", || {
                 format!("n{operator}: {id} {newest}, then {}", head.size)
             })?;
-            if head.size > watched.boot.cosigned.get(&log).copied().unwrap_or_default() {
-                self.enough_were_heard(watched)?;
-            }
         }
         if !self.cosigned.entry((operator, log)).or_default().insert((head.size, head.root)) {
             return Ok(());
+        }
+        if operator == watched.node && head.size > watched.boot.cosigned.get(&log).copied().unwrap_or_default() {
+            self.enough_were_heard(watched)?;
         }
         if self.honest[log] {
             return must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is cosigned", || {
@@ -283,14 +297,16 @@ impl Checker {
         }
         let name = &self.federation.names[operator];
         self.what_is_told_is_durable(watched, log, |view, id| {
-            let mine = view.cosigned(id).unwrap().into_iter().find(|one| one.cosignature.operator == *name);
-            mine.is_some_and(|mine| mine.signed.head.size >= head.size)
+            let mine = view.cosigned(id)?.into_iter().find(|one| one.cosignature.operator == *name);
+            Ok(mine.is_some_and(|mine| mine.signed.head.size >= head.size))
         })?;
         let tiles = watched.view.tiles(id);
-        let on_copy = |(size, root): &(u64, TreeRoot)| root_at(*size, &tiles).is_ok_and(|found| found == *root);
-        must(self.cosigned[&(operator, log)].iter().all(on_copy), "one branch is cosigned", || {
-            format!("n{operator}: {id} at {}", head.size)
-        })
+        for (size, root) in &self.cosigned[&(operator, log)] {
+            must(root_at(*size, &tiles)? == *root, "one branch is cosigned", || {
+                format!("n{operator}: {id} at {size}")
+            })?;
+        }
+        Ok(())
     }
 
     /// Durable first, told then: the worst crash now would not take it back. Tried on one in four.
@@ -298,15 +314,16 @@ impl Checker {
         &mut self,
         watched: &Watched<'_>,
         log: usize,
-        is_there: impl Fn(&View<'_>, &LogId) -> bool,
+        is_there: impl Fn(&View<'_>, &LogId) -> Result<bool, StoreError>,
     ) -> Kept {
         self.tellings += 1;
         if !self.tellings.is_multiple_of(4) {
             return Ok(());
         }
-        let left = Store::open_simulated(&watched.disk.synced(), &self.federation.manifest);
-        let found = left.is_ok_and(|store| is_there(&store.view(), &self.federation.logs[log]));
-        must(found, "what is told is durable", || format!("n{}", watched.node))
+        let (left, id) = (watched.disk.synced(), &self.federation.logs[log]);
+        let left = Store::open_simulated(&left, &self.federation.manifest)?;
+        let found = is_there(&left.view(), id)?;
+        must(found, "what is told is durable", || format!("n{}: {id}", watched.node))
     }
 
     /// A client got a receipt.
@@ -318,13 +335,13 @@ impl Checker {
     pub(super) fn lose(&mut self, node: usize, others: &[View<'_>]) {
         self.forgetful.insert(node);
         let log = &self.federation.logs[node];
-        let held = others.iter().map(|view| size_of(view.log(log).unwrap().as_ref())).max().unwrap_or_default();
+        let held = others.iter().map(|view| size_of(view.log(log).ok().flatten().as_ref())).max().unwrap_or_default();
         self.acknowledged.retain(|one| one.log != node || one.index < held);
     }
 
     /// An acknowledged event is never lost: the owner has it after each start.
     pub(super) fn receipts_hold(&self, node: usize, view: &View<'_>) -> Kept {
-        let size = size_of(view.log(&self.federation.logs[node]).unwrap().as_ref());
+        let size = size_of(view.log(&self.federation.logs[node])?.as_ref());
         let lost = self.acknowledged.iter().find(|one| one.log == node && one.index >= size);
         match lost.filter(|_| !self.forgetful.contains(&node)) {
             None => Ok(()),

@@ -12,8 +12,8 @@ use fama_node::inbox::{
     Answer, COMMANDS_MAX, Command, DecodedRange, Fatal, Inbox, Input, Own, Shared, verify_cosigned,
 };
 use fama_node::network::wire::{Gossip, NoteAnswer, Range, SyncResponse};
-use fama_node::store::Store;
 use fama_node::store::simulated::Disk;
+use fama_node::store::{Store, StoreError};
 use fama_tests::{START, node_key};
 use tokio::sync::{mpsc, oneshot};
 
@@ -89,7 +89,11 @@ impl Node {
     }
 
     /// Starts the node on what its disk holds; `boot` reads what that is.
-    pub(super) fn start(&mut self, now: u64, boot: impl FnOnce(&Store) -> Boot) -> Result<(), Fatal> {
+    pub(super) fn start(
+        &mut self,
+        now: u64,
+        boot: impl FnOnce(&Store) -> Result<Boot, StoreError>,
+    ) -> Result<(), Fatal> {
         self.boots += 1;
         self.set_clock(now, now);
         let store = Store::open_simulated(&self.disk, &self.federation.manifest)?;
@@ -104,7 +108,7 @@ impl Node {
         });
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared.clone(), own, commands_out)?;
-        let boot = boot(&shared.store);
+        let boot = boot(&shared.store)?;
         self.running = Some(Running {
             inbox,
             shared,

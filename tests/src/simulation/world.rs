@@ -291,7 +291,17 @@ impl World {
     fn observe(&mut self, node: usize) -> Kept {
         let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
         let view = running.shared.store.view();
-        self.checker.observe(&Watched { node, view: &view, disk, boot: &running.boot })
+        let seen = self.checker.observe(&Watched { node, view: &view, disk, boot: &running.boot });
+        self.judge(node, seen)
+    }
+
+    /// A damaged disk may be unreadable, no other.
+    fn judge(&self, node: usize, kept: Kept) -> Kept {
+        match kept {
+            Err(Stop::Unreadable(_)) if self.nodes[node].damaged => Ok(()),
+            Err(Stop::Unreadable(what)) => broken("a disk that is not damaged can be read", format!("n{node}: {what}")),
+            kept => kept,
+        }
     }
 
     /// A node stopped by itself: its disk had better be the reason.
@@ -370,7 +380,7 @@ impl World {
         if let Some(Running { shared, .. }) = &self.nodes[node].running
             && node < self.federation.len()
         {
-            self.checker.receipts_hold(node, &shared.store.view())?;
+            self.judge(node, self.checker.receipts_hold(node, &shared.store.view()))?;
         }
         let boot = self.nodes[node].boots;
         self.after(TICK_MILLIS, Happening::Tick { node, boot });
@@ -543,7 +553,8 @@ impl World {
             let answer = sync::answer(&view, &shared.manifest, shared.session, now, request);
             if let Ok(SyncResponse::Frontier(frontier)) = &answer {
                 let watched = Watched { node: to, view: &view, disk, boot: &running.boot };
-                self.checker.told(&watched, frontier)?;
+                let told = self.checker.told(&watched, frontier);
+                self.judge(to, told)?;
             }
             answer.ok()
         };
@@ -583,7 +594,8 @@ impl World {
             Command::AskFrontier { peer, ours } => {
                 let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
                 let view = running.shared.store.view();
-                self.checker.told(&Watched { node, view: &view, disk, boot: &running.boot }, &ours)?;
+                let told = self.checker.told(&Watched { node, view: &view, disk, boot: &running.boot }, &ours);
+                self.judge(node, told)?;
                 drop(view);
                 self.ask(node, federation.peer(&peer), Ask::Frontier, SyncRequest::Frontier(ours))
             }
@@ -635,7 +647,8 @@ impl World {
         if let Node { running: Some(running), disk, .. } = &self.nodes[node] {
             let view = running.shared.store.view();
             let watched = Watched { node, view: &view, disk, boot: &running.boot };
-            self.checker.gossiped(&watched, &gossip)?;
+            let told = self.checker.gossiped(&watched, &gossip);
+            self.judge(node, told)?;
         }
         for peer in 0..self.nodes.len() {
             if peer != node {
@@ -758,7 +771,8 @@ impl World {
         let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
         let view = running.shared.store.view();
         let watched = Watched { node, view: &view, disk, boot: &running.boot };
-        self.checker.told_head(&watched, node, head)?;
+        let told = self.checker.told_head(&watched, node, head);
+        self.judge(node, told)?;
         if !known {
             self.the_clock_was_right(running, node, time)?;
         }
@@ -875,7 +889,11 @@ impl World {
     fn look(&mut self) -> Result<bool, Stop> {
         let calm = self.calm.unwrap_or_default();
         let honest: BTreeSet<usize> = (0..self.nodes.len()).filter(|node| self.is_honest(*node)).collect();
-        let running = self.nodes.iter().filter_map(|node| node.running.as_ref().map(|running| (node.number, running)));
+        let running = self
+            .nodes
+            .iter()
+            .filter(|node| !node.damaged)
+            .filter_map(|node| node.running.as_ref().map(|running| (node.number, running)));
         let stores: Vec<(usize, &Store)> = running
             .filter(|(node, _)| honest.contains(node))
             .map(|(node, running)| (node, &*running.shared.store))
@@ -901,7 +919,11 @@ impl World {
 
 /// What the honest who run have: all that a liar knows.
 fn honest_views(nodes: &[Node]) -> Vec<View<'_>> {
-    nodes.iter().filter_map(|node| node.running.as_ref().map(|running| running.shared.store.view())).collect()
+    nodes
+        .iter()
+        .filter(|node| !node.damaged)
+        .filter_map(|node| node.running.as_ref().map(|running| running.shared.store.view()))
+        .collect()
 }
 
 const fn name(input: &Input) -> &'static str {
