@@ -357,8 +357,10 @@ impl Checker {
                 let record = view.log(id).unwrap();
                 let size = size_of(record.as_ref());
                 let certified = record.map_or(0, |record| record.certified);
-                if size == 0 || certified != size {
-                    return Some(format!("n{node} has {size} of {id}, {certified} final"));
+                let newest = view.newest(id).unwrap().map_or(0, |newest| newest.head.size);
+                if size == 0 || certified != size || newest != size {
+                    let all = views.iter().map(|(node, view)| held(*node, view, id)).collect::<Vec<_>>().join("; ");
+                    return Some(format!("n{node}: {id} is not final: {all}"));
                 }
                 sizes.insert(size);
             }
@@ -371,6 +373,17 @@ impl Checker {
         }
         let wants = views.iter().find(|(_, view)| !self.wanted(view).is_empty());
         wants.map(|(node, _)| format!("n{node} lacks notes"))
+    }
+
+    /// Whether entries below a head that others know were on a lost disk only: their log stands still until
+    /// a manifest gives it a new generation.
+    pub(super) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> bool {
+        self.forgetful.iter().any(|log| {
+            let id = &self.federation.logs[*log];
+            let held = views.iter().map(|(_, view)| size_of(view.log(id).ok().flatten().as_ref())).max();
+            let newest = views.iter().filter_map(|(_, view)| view.newest(id).ok().flatten());
+            newest.map(|newest| newest.head.size).max() > held
+        })
     }
 
     /// Notes that honest logs name and a node lacks.
@@ -441,6 +454,18 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// What a node has of a log, in words.
+fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
+    let size = size_of(view.log(log).ok().flatten().as_ref());
+    let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());
+    let time = last.map_or(Millis(0), |entry| entry_time(&entry));
+    let newest = view.newest(log).ok().flatten().map_or(0, |newest| newest.head.size);
+    let cosigned = view.cosigned(log).unwrap_or_default();
+    let cosigned: Vec<_> =
+        cosigned.iter().map(|one| (one.cosignature.operator.as_str(), one.signed.head.size)).collect();
+    format!("n{node} has {size} to {time}, newest {newest}, {cosigned:?}")
 }
 
 /// Whose key an event revokes, if it does.

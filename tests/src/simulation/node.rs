@@ -52,6 +52,8 @@ pub(super) struct Node {
     clock: Arc<Simulated>,
     /// Its wall clock less the true time, in milliseconds.
     pub(super) skew: i64,
+    /// Since when, by the clock of all.
+    pub(super) skewed: u64,
     pub(super) disk: Disk,
     pub(super) backup: Option<Disk>,
     /// What happens when the power, which is about to go, is gone: the disk after it, and for how long.
@@ -70,6 +72,7 @@ impl Node {
             federation,
             clock: Arc::default(),
             skew: 0,
+            skewed: 0,
             disk: Disk::default(),
             backup: None,
             fallen: None,

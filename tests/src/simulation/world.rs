@@ -36,8 +36,6 @@ const TRIES_MAX: u32 = 12;
 /// Within that time after the last trouble everything honest is final, in milliseconds: a peer that failed is
 /// asked again after a minute, a request is given up after half of one.
 const CALM_MILLIS_MAX: u64 = 180_000;
-/// Of the last happenings, how many a failure shows.
-const SHOWN: usize = 40;
 
 /// A message on its way.
 enum Message {
@@ -64,9 +62,10 @@ enum Happening {
 }
 
 /// What happened, in words: the last of them for people, all of them as a number.
-#[derive(Default)]
 pub(super) struct Trace {
     hasher: DefaultHasher,
+    /// How many are kept.
+    shown: usize,
     pub(super) last: VecDeque<String>,
 }
 
@@ -74,7 +73,7 @@ impl Trace {
     fn say(&mut self, now: u64, what: &str) {
         let line = format!("{:>7}.{:03}  {what}", now / 1_000, now % 1_000);
         line.hash(&mut self.hasher);
-        if self.last.len() == SHOWN {
+        if self.last.len() == self.shown {
             self.last.pop_front();
         }
         self.last.push_back(line);
@@ -113,7 +112,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, planted: Option<Planted>) -> Self {
+    pub(super) fn new(seed: u64, planted: Option<Planted>, shown: usize) -> Self {
         let mut plan = Plan::draw(seed);
         let federation = Federation::of(plan.operators);
         if let Some(planted) = planted {
@@ -143,7 +142,7 @@ impl World {
             numbered: 0,
             calm: None,
             steps: 0,
-            trace: Trace::default(),
+            trace: Trace { hasher: DefaultHasher::new(), shown, last: VecDeque::new() },
             plan,
         };
         world.begin();
@@ -370,6 +369,11 @@ impl World {
         let Self { nodes, checker, .. } = self;
         if let Err(fatal) = nodes[node].start(clock, |store| checker.boot(node, &store.view())) {
             self.say(&format!("n{node} does not start: {}", fatal.code()));
+            if fatal.to_string().contains("the power") {
+                self.nodes[node].disk.crash(0);
+                self.after(1_000, Happening::Start { node });
+                return Ok(());
+            }
             if self.nodes[node].damaged {
                 self.replace_damaged(node);
                 return Ok(());
@@ -789,7 +793,7 @@ impl World {
     fn the_clock_was_right(&self, running: &Running, node: usize, time: Millis) -> Kept {
         let clock = self.clock();
         let fresh = running.boot.clocks.iter().filter(|(peer, at)| {
-            clock - **at < 55_000 && self.is_honest(**peer) && self.nodes[**peer].skew.abs() < 1_000
+            clock - **at < 55_000 && **at > self.nodes[node].skewed && self.is_honest(**peer) && self.nodes[**peer].skew.abs() < 1_000
         });
         let ahead = self.nodes[node].skew > 60_000 && time.0 > START.0 + clock + 60_000;
         if ahead && self.liars.is_empty() && fresh.count() >= 2 && self.wrong_clocks() == 1 {
@@ -831,6 +835,7 @@ impl World {
             }
             Trouble::Clock { node, skew, millis } => {
                 self.nodes[node].skew = skew;
+                self.nodes[node].skewed = self.clock();
                 self.after(millis, Happening::ClockRight { node });
             }
         }
@@ -864,7 +869,6 @@ impl World {
                 self.after(node as u64, Happening::Start { node });
             }
         }
-        self.leap();
         self.after(1_000, Happening::Look);
         Ok(())
     }
@@ -887,6 +891,7 @@ impl World {
 
     /// Whether everything honest is final; then what remains is checked.
     fn look(&mut self) -> Result<bool, Stop> {
+        self.leap();
         let calm = self.calm.unwrap_or_default();
         let honest: BTreeSet<usize> = (0..self.nodes.len()).filter(|node| self.is_honest(*node)).collect();
         let running = self
@@ -909,6 +914,7 @@ impl World {
                 self.checker.end(&views, &stores)?;
                 Ok(true)
             }
+            Some(_) if self.now > calm + CALM_MILLIS_MAX && self.checker.lost_for_ever(&views) => Err(Stop::Beyond),
             Some(missing) if self.now > calm + CALM_MILLIS_MAX => {
                 broken("when the troubles end, everything honest becomes final", missing).map(|()| false)
             }
