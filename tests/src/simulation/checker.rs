@@ -107,7 +107,11 @@ pub(super) struct Checker {
     honest: Vec<bool>,
     /// Whose disk was lost.
     pub(super) forgetful: BTreeSet<usize>,
+    /// Whose disk is damaged, or was: what it signed is seen on others only.
+    pub(super) hidden: BTreeSet<usize>,
     truths: Vec<Truth>,
+    /// The largest head of each log that was told to anybody.
+    told: Vec<u64>,
     /// What was seen of each log on each disk: size and certified size.
     seen: BTreeMap<(usize, usize), (u64, u64)>,
     heads: BTreeSet<(usize, u64, TreeRoot)>,
@@ -129,6 +133,8 @@ impl Checker {
             federation,
             honest: (0..=federation.len()).map(|node| !liars.contains(&node)).collect(),
             forgetful: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            told: vec![0; federation.len()],
             truths: (0..federation.len()).map(|_| Truth::default()).collect(),
             seen: BTreeMap::new(),
             heads: BTreeSet::new(),
@@ -183,18 +189,22 @@ impl Checker {
         let log = &self.federation.logs[watched.node];
         let Some(newest) = watched.view.newest(log)? else { return Ok(()) };
         let (head, truth) = (newest.head, &mut self.truths[watched.node]);
-        let known = truth.tree.size();
+        let (known, told) = (truth.tree.size(), self.told[watched.node]);
+        let forgot = self.forgetful.contains(&watched.node) && watched.boot.told < told.max(known);
         if head.size > known {
             let held = watched.view.entries(log, known, (head.size - known) as usize, usize::MAX)?;
             truth.grow(&held);
         }
         if head.size > known && head.size > watched.boot.own {
             self.enough_were_heard(watched)?;
+            if forgot && head.size != told {
+                return Err(Stop::Beyond);
+            }
         }
         if self.truths[watched.node].root_at(head.size) == Some(head.root) {
             return Ok(());
         }
-        if self.forgetful.contains(&watched.node) && watched.boot.told < known {
+        if forgot {
             return Err(Stop::Beyond);
         }
         broken("one branch is signed", format!("{log}: two roots at {}", head.size))
@@ -208,7 +218,13 @@ impl Checker {
     }
 
     /// What a node has of an honest log is what its owner signed.
-    fn a_copy_is_the_owners(&self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+    fn a_copy_is_the_owners(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+        let known = self.truths[log].tree.size();
+        if self.hidden.contains(&log) && head.size > known {
+            let count = (head.size - known) as usize;
+            let held = watched.view.entries(&self.federation.logs[log], known, count, usize::MAX)?;
+            self.truths[log].grow(&held);
+        }
         let same = self.truths[log].root_at(head.size) == Some(head.root);
         must(same, "an honest log is the same everywhere", || {
             format!("n{}: {} at {}", watched.node, self.federation.logs[log], head.size)
@@ -259,6 +275,10 @@ impl Checker {
         if !self.honest[log] || !self.heads.insert((log, head.size, head.root)) {
             return Ok(());
         }
+        self.told[log] = self.told[log].max(head.size);
+        if self.hidden.contains(&log) && head.size > self.truths[log].tree.size() {
+            return Ok(());
+        }
         if log == watched.node {
             self.what_is_told_is_durable(watched, log, |view, id| Ok(size_of(view.log(id)?.as_ref()) >= head.size))?;
         }
@@ -286,6 +306,9 @@ impl Checker {
         }
         if operator == watched.node && head.size > watched.boot.cosigned.get(&log).copied().unwrap_or_default() {
             self.enough_were_heard(watched)?;
+        }
+        if self.hidden.contains(&log) && head.size > self.truths[log].tree.size() {
+            return Ok(());
         }
         if self.honest[log] {
             return must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is cosigned", || {
@@ -368,6 +391,9 @@ impl Checker {
                 return Some(format!("{id} has several sizes: {sizes:?}"));
             }
         }
+        if let Some(identity) = views.first().and_then(|(_, view)| self.unclaimed(view)) {
+            return Some(format!("a claim against {identity} is not taken over by its home"));
+        }
         if !self.forgetful.is_empty() {
             return None;
         }
@@ -400,7 +426,6 @@ impl Checker {
     /// When all is quiet again.
     pub(super) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
         self.receipts_are_kept_everywhere(views)?;
-        self.claims_reached_their_homes(views)?;
         self.equal_frontiers_are_equal_states(views, stores)
     }
 
@@ -419,19 +444,15 @@ impl Checker {
         Ok(())
     }
 
-    /// A home takes over what other logs recorded against its identities' current keys.
-    fn claims_reached_their_homes(&self, views: &[(usize, View<'_>)]) -> Kept {
-        let Some((_, view)) = views.first() else { return Ok(()) };
+    /// An identity whose home has not taken over what another log recorded against its current key.
+    fn unclaimed(&self, view: &View<'_>) -> Option<IdentityId> {
         let join = Join::new(&self.federation.manifest, view);
-        for (identity, version) in self.acknowledged.iter().filter_map(|one| one.claim) {
-            let found = join.identity(identity).unwrap();
-            let Some(found) = found.filter(|found| found.identity.version == version) else { continue };
-            let revoked = join.key_status(&found).unwrap().revoked;
-            must(revoked.is_some_and(|revoked| revoked.operator.is_none()), "a home takes claims over", || {
-                format!("{identity} of {}", found.home)
-            })?;
-        }
-        Ok(())
+        let mut claims = self.acknowledged.iter().filter_map(|one| one.claim);
+        let open = claims.find(|(identity, version)| {
+            let found = join.identity(*identity).unwrap().filter(|found| found.identity.version == *version);
+            found.is_some_and(|found| join.key_status(&found).unwrap().revoked.is_none_or(|one| one.operator.is_some()))
+        });
+        open.map(|(identity, _)| identity)
     }
 
     fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {

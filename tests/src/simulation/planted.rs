@@ -13,6 +13,10 @@ pub(super) enum Planted {
     GateOpensUnasked,
     /// An operator cosigns each head that it hears of, whatever it has.
     CosignsBlindly,
+    /// An operator cosigns a smaller head than it did before.
+    CosignsSmaller,
+    /// A receipt is given before its entry is written.
+    AnswersFirst,
     /// Entries with a revocation get lost on their way to the inbox.
     DropsRevocations,
     /// A node takes everybody's clock for its own.
@@ -22,10 +26,12 @@ pub(super) enum Planted {
 }
 
 impl Planted {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::SyncIsALie,
         Self::GateOpensUnasked,
         Self::CosignsBlindly,
+        Self::CosignsSmaller,
+        Self::AnswersFirst,
         Self::DropsRevocations,
         Self::BelievesAnyClock,
         Self::FlipsUnnoticed,

@@ -2,14 +2,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
+use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
 use fama_ledger::join::Join;
+use fama_ledger::log::{Head, root_at};
 use fama_ledger::time::Millis;
 use fama_node::inbox::{Answer, COMMANDS_MAX, Command, Fatal, Input};
 use fama_node::network::wire::{CosignedHead, Frontier, Gossip, SignedHead, SyncRequest, SyncResponse};
 use fama_node::store::{Store, View};
 use fama_node::sync;
-use fama_tests::START;
+use fama_tests::{START, node_key};
 use tokio::sync::oneshot;
 
 use super::chance::Chance;
@@ -520,24 +523,32 @@ impl World {
                 let heard = running.heard(federation, from, gossip);
                 let Some(input) = heard else { return Ok(()) };
                 self.say(&format!("n{to} hears {} from n{from}", name(&input)));
-                if self.planted == Some(Planted::CosignsBlindly)
-                    && let Input::Head { signed, .. } = &input
-                {
-                    let signed = signed.clone();
-                    self.cosign_blindly(to, &signed)?;
-                }
+                self.planted_at_head(to, &input)?;
                 self.give(to, input)
             }
         }
     }
 
-    fn cosign_blindly(&mut self, node: usize, signed: &fama_ledger::checkpoint::SignedCheckpoint) -> Kept {
-        let Some(name) = self.federation.names.get(node).cloned() else { return Ok(()) };
+    /// The faults planted: the node cosigns what it hears of, or once more something smaller.
+    fn planted_at_head(&mut self, node: usize, input: &Input) -> Kept {
+        let Some(name) = self.federation.names.get(node) else { return Ok(()) };
+        let Some(running) = &self.nodes[node].running else { return Ok(()) };
+        let Input::Head { signed, .. } = input else { return Ok(()) };
         let log = fama_ledger::replica::log_of(signed);
-        let (key, seconds) = (fama_tests::node_key(node as u8), (START.0 + self.clock()) / 1_000);
-        let cosignature =
-            fama_ledger::checkpoint::Cosignature::sign(signed.checkpoint(), name, key.ed25519().unwrap(), seconds);
-        let cosigned = CosignedHead { signed: SignedHead::of(signed), cosignature };
+        let mut head = signed.checkpoint().head;
+        match self.planted {
+            Some(Planted::CosignsBlindly) if running.boot.heard.len() >= self.federation.gate() => {}
+            Some(Planted::CosignsSmaller) if head.size > 2 => {
+                let Ok(root) = root_at(2, &running.shared.store.view().tiles(&log)) else { return Ok(()) };
+                head = Head { size: 2, root };
+            }
+            _ => return Ok(()),
+        }
+        let checkpoint = Checkpoint { origin: self.federation.manifest.origin(&log), head };
+        let (key, seconds) = (node_key(node as u8), (START.0 + self.clock()) / 1_000);
+        let cosignature = Cosignature::sign(&checkpoint, name.clone(), key.ed25519().unwrap(), seconds);
+        let signed = SignedHead { head, ..SignedHead::of(signed) };
+        let cosigned = CosignedHead { signed, cosignature };
         self.command(node, Command::Publish(Gossip::Cosignature { log, cosigned }))
     }
 
@@ -716,8 +727,8 @@ impl World {
         let Action::Revoke { identity, version, key, .. } = &event.event().action else { return false };
         let (view, signer) = (running.shared.store.view(), event.signed().signer.hash());
         let join = Join::new(&self.federation.manifest, &view);
-        let found = join.identity(*identity).unwrap();
-        found.is_some_and(|found| join.fits_chain(&found, *version, key.hash(), signer).unwrap())
+        let found = join.identity(*identity).ok().flatten();
+        found.is_some_and(|found| join.fits_chain(&found, *version, key.hash(), signer).unwrap_or(false))
     }
 
     fn hand_in(&mut self, node: usize, number: usize) -> Kept {
@@ -726,7 +737,21 @@ impl World {
         running.replies.push((number, answer));
         self.say(&format!("n{node} is handed {}", self.deeds[number].event.event().action.kind()));
         let events = vec![self.deeds[number].submitted()];
+        if self.planted == Some(Planted::AnswersFirst) {
+            self.answer_first(node, number);
+        }
         self.give(node, Input::Submit { events, reply })
+    }
+
+    /// The fault planted: the receipt comes before the entry is durable.
+    fn answer_first(&mut self, node: usize, number: usize) {
+        let Node { running: Some(running), .. } = &self.nodes[node] else { return };
+        let record = running.shared.store.view().log(&self.federation.logs[node]);
+        let Ok(Some(record)) = record else { return };
+        let (event, index) = (self.deeds[number].event.clone(), record.state.size);
+        let entry = VerifiedEntry::of(self.nodes[node].wall(self.clock()), event.clone()).into_bytes();
+        let event = event.id();
+        self.checker.acknowledge(Acknowledged { event, log: node, index, entry, claim: None });
     }
 
     fn answer_clients(&mut self, node: usize) -> Kept {
@@ -767,7 +792,7 @@ impl World {
         number: usize,
         index: u64,
         entry: Vec<u8>,
-        signed: &fama_ledger::checkpoint::SignedCheckpoint,
+        signed: &SignedCheckpoint,
         known: bool,
     ) -> Kept {
         let (head, time) = (signed.checkpoint().head, entry_time(&entry));
@@ -825,6 +850,7 @@ impl World {
             }
             Trouble::Damage { node, choice } => {
                 self.nodes[node].damaged |= self.nodes[node].disk.damage(choice);
+                self.checker.hidden.insert(node);
             }
             Trouble::Cut { side, millis, silent } => self.cut(side, millis, silent),
             Trouble::Slow { node, by, millis } => {
