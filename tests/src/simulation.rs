@@ -130,11 +130,12 @@ fn a_seed_repeats_its_run() {
 #[test]
 fn planted_bugs_are_caught() {
     for planted in Planted::ALL {
-        let caught = (0..PLANTED_RUNS_MAX).find_map(|seed| match run(seed, Some(planted), SHOWN).ended {
-            Ended::Broken(page) => Some((seed + 1, page.lines().next().unwrap_or_default().to_owned())),
-            _ => None,
-        });
-        let (runs, promise) = caught.unwrap_or_else(|| panic!("{planted:?} was not caught in {PLANTED_RUNS_MAX} runs"));
-        println!("{planted:?}: caught after {runs} runs, {promise}");
+        let breaks = |seed: &u64| match run(*seed, Some(planted), SHOWN).ended {
+            Ended::Broken(page) => page.starts_with(&format!("broken: {}\n", planted.breaks())),
+            Ended::Kept | Ended::Beyond => false,
+        };
+        let caught = (0..PLANTED_RUNS_MAX).find(breaks);
+        let seed = caught.unwrap_or_else(|| panic!("{planted:?} was not caught in {PLANTED_RUNS_MAX} runs"));
+        println!("{planted:?}: \"{}\" broken after {} runs", planted.breaks(), seed + 1);
     }
 }

@@ -307,6 +307,14 @@ impl Checker {
         if operator == watched.node && head.size > watched.boot.cosigned.get(&log).copied().unwrap_or_default() {
             self.enough_were_heard(watched)?;
         }
+        if operator == watched.node {
+            let name = &self.federation.names[operator];
+            self.what_is_told_is_durable(watched, log, |view, id| {
+                let mine = view.cosigned(id)?.into_iter().find(|one| one.cosignature.operator == *name);
+                let said = mine.is_some_and(|mine| mine.signed.head.size >= head.size);
+                Ok(said && size_of(view.log(id)?.as_ref()) >= head.size)
+            })?;
+        }
         if self.hidden.contains(&log) && head.size > self.truths[log].tree.size() {
             return Ok(());
         }
@@ -318,11 +326,6 @@ impl Checker {
         if operator != watched.node || self.forgetful.contains(&operator) {
             return Ok(());
         }
-        let name = &self.federation.names[operator];
-        self.what_is_told_is_durable(watched, log, |view, id| {
-            let mine = view.cosigned(id)?.into_iter().find(|one| one.cosignature.operator == *name);
-            Ok(mine.is_some_and(|mine| mine.signed.head.size >= head.size))
-        })?;
         let tiles = watched.view.tiles(id);
         for (size, root) in &self.cosigned[&(operator, log)] {
             must(root_at(*size, &tiles)? == *root, "one branch is cosigned", || {

@@ -1,5 +1,7 @@
 //! An operator that lies: it holds its keys, knows what all others know, and says what it likes.
-use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
+use std::collections::BTreeMap;
+
+use fama_ledger::checkpoint::{Checkpoint, Cosignature, Origin, SignedCheckpoint};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
 use fama_ledger::id::StateRoot;
@@ -37,7 +39,7 @@ struct Branch {
     entries: Vec<Vec<u8>>,
     tree: Tree,
     tiles: MemoryTiles,
-    heads: Vec<Head>,
+    heads: Vec<SignedCheckpoint>,
     /// All that the branch says, as long as it is valid.
     replica: Option<Replica<'static>>,
 }
@@ -53,16 +55,19 @@ pub(super) struct Liar {
     /// Frontiers of others as they once were.
     former: Vec<Vec<LogFrontier>>,
     made: u64,
+    /// Who else lies.
+    all: Vec<usize>,
+    cosigned: BTreeMap<(usize, Head), Vec<Cosignature>>,
 }
 
 /// Of former frontiers that are kept.
 const FORMER_MAX: usize = 20;
 
 impl Branch {
-    fn push(&mut self, entries: Vec<Vec<u8>>) {
+    fn push(&mut self, entries: Vec<Vec<u8>>, origin: Origin, key: &SecretKey) {
         self.tiles.write(self.tree.append(entries.iter().map(|entry| leaf_hash(entry))));
         self.entries.extend(entries);
-        self.heads.push(self.tree.head());
+        self.heads.push(SignedCheckpoint::sign(Checkpoint { origin, head: self.tree.head() }, key.ed25519().unwrap()));
     }
 
     fn has(&self, head: Head) -> bool {
@@ -76,7 +81,7 @@ impl Branch {
 }
 
 impl Liar {
-    pub(super) fn new(seed: u64, number: usize, federation: &'static Federation) -> Self {
+    pub(super) fn new(seed: u64, number: usize, all: &[usize], federation: &'static Federation) -> Self {
         let mut chance = Chance::new(seed, 100 + number as u64);
         let mut way = || chance.percent(40);
         let ways = Ways {
@@ -94,7 +99,9 @@ impl Liar {
         let (tree, tiles) = (Tree::default(), MemoryTiles::default());
         let branch = Branch { entries: Vec::new(), tree, tiles, heads: Vec::new(), replica: Some(replica) };
         let shown = vec![0; federation.len() + 1];
-        Self { number, federation, chance, ways, branches: vec![branch], shown, former: Vec::new(), made: 0 }
+        let (former, cosigned) = (Vec::new(), BTreeMap::new());
+        let branches = vec![branch];
+        Self { number, federation, chance, ways, branches, shown, former, made: 0, all: all.to_vec(), cosigned }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -103,11 +110,6 @@ impl Liar {
 
     fn log(&self) -> &'static fama_ledger::manifest::LogId {
         &self.federation.logs[self.number]
-    }
-
-    fn sign(&self, log: usize, head: Head) -> SignedCheckpoint {
-        let origin = self.federation.manifest.origin(&self.federation.logs[log]);
-        SignedCheckpoint::sign(Checkpoint { origin, head }, node_key(log as u8).ed25519().unwrap())
     }
 
     /// Does something with its own log.
@@ -151,7 +153,8 @@ impl Liar {
             let replica = self.branches[at].replica.as_mut().unwrap();
             replica.take(log, std::mem::take(&mut batch)).unwrap();
         }
-        self.branches[at].push(bytes);
+        let origin = self.federation.manifest.origin(log);
+        self.branches[at].push(bytes, origin, &node_key(self.number as u8));
     }
 
     fn said(&mut self, at: usize, now: Millis) -> Vec<VerifiedEntry> {
@@ -177,15 +180,16 @@ impl Liar {
     pub(super) fn gossip(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<Gossip> {
         let mut out = Vec::new();
         let branch = &self.branches[self.shown[to]];
-        if let Some(head) = branch.heads.last().filter(|_| !self.ways.withholds) {
-            let first = branch.heads.iter().rev().nth(1).map_or(0, |before| before.size);
-            let entries = branch.range(first, *head).entries;
-            let signed = SignedHead::of(&self.sign(self.number, *head));
-            out.push(Gossip::Head { log: self.log().clone(), signed, first, entries });
+        if let Some(signed) = branch.heads.last().filter(|_| !self.ways.withholds) {
+            let first = branch.heads.iter().rev().nth(1).map_or(0, |before| before.checkpoint().head.size);
+            let entries = branch.range(first, signed.checkpoint().head).entries;
+            let (log, signed) = (self.log().clone(), SignedHead::of(signed));
+            out.push(Gossip::Head { log, signed: signed.clone(), first, entries });
+            let cosigned = self.cosigned_by_all(self.number, &signed, now);
+            out.extend(cosigned.into_iter().map(|one| Gossip::Cosignature { log: self.log().clone(), cosigned: one }));
         }
-        if self.ways.cosigns || self.ways.stale || self.ways.forges {
-            let logs = self.logs(to, views, now);
-            for log in logs {
+        if (self.ways.stale || self.ways.forges) && self.chance.percent(30) {
+            for log in self.logs(to, views, now) {
                 let cosigned = log.cosigned.into_iter().filter(|_| self.chance.percent(20));
                 out.extend(cosigned.map(|cosigned| Gossip::Cosignature { log: log.log.clone(), cosigned }));
             }
@@ -213,16 +217,16 @@ impl Liar {
         let i = self.federation.log(&log.log);
         if i == self.number {
             let branch = &self.branches[self.shown[to]];
-            let head = branch.heads.last().copied();
+            let head = branch.heads.last();
             let all = views.iter().flat_map(|view| view.cosigned(&log.log).unwrap());
             log.cosigned = all.filter(|one| branch.has(one.signed.head)).collect();
-            (log.size, log.newest) = (branch.tree.size(), head.map(|head| SignedHead::of(&self.sign(i, head))));
+            (log.size, log.newest) = (branch.tree.size(), head.map(SignedHead::of));
         }
-        if self.ways.cosigns
-            && let Some(newest) = &log.newest
-        {
+        if let Some(newest) = log.newest.clone() {
             // Whatever branch it is on, its own or another liar's.
-            log.cosigned.push(self.cosign(i, newest.clone(), now));
+            let cosigned = self.cosigned_by_all(i, &newest, now);
+            log.cosigned.retain(|one| cosigned.iter().all(|own| own.cosignature.operator != one.cosignature.operator));
+            log.cosigned.extend(cosigned);
         }
         if self.ways.withholds && self.chance.percent(50) {
             log.cosigned.clear();
@@ -236,13 +240,21 @@ impl Liar {
         }
     }
 
-    fn cosign(&self, log: usize, signed: SignedHead, now: Millis) -> CosignedHead {
-        let origin = self.federation.manifest.origin(&self.federation.logs[log]);
-        let checkpoint = Checkpoint { origin, head: signed.head };
-        let name = self.federation.names[self.number].clone();
-        let key = node_key(self.number as u8);
-        let cosignature = Cosignature::sign(&checkpoint, name, key.ed25519().unwrap(), now.0 / 1_000);
-        CosignedHead { signed, cosignature }
+    /// All liars' cosignatures of a head: they share their keys.
+    fn cosigned_by_all(&mut self, log: usize, signed: &SignedHead, now: Millis) -> Vec<CosignedHead> {
+        if !self.ways.cosigns {
+            return Vec::new();
+        }
+        let made = self.cosigned.entry((log, signed.head)).or_insert_with(|| {
+            let origin = self.federation.manifest.origin(&self.federation.logs[log]);
+            let checkpoint = Checkpoint { origin, head: signed.head };
+            let cosign = |liar: &usize| {
+                let (name, key) = (self.federation.names[*liar].clone(), node_key(*liar as u8));
+                Cosignature::sign(&checkpoint, name, key.ed25519().unwrap(), now.0 / 1_000)
+            };
+            self.all.iter().map(cosign).collect()
+        });
+        made.iter().map(|one| CosignedHead { signed: signed.clone(), cosignature: one.clone() }).collect()
     }
 
     /// Signatures that do not hold, or are another's.

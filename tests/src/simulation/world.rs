@@ -123,7 +123,7 @@ impl World {
         }
         let honest: Vec<usize> = (0..plan.operators).filter(|node| !plan.liars.contains(node)).collect();
         let count = plan.operators + usize::from(plan.mirror);
-        let liars = plan.liars.iter().map(|liar| (*liar, Liar::new(seed, *liar, federation))).collect();
+        let liars = plan.liars.iter().map(|liar| (*liar, Liar::new(seed, *liar, &plan.liars, federation))).collect();
         let mut world = Self {
             federation,
             planted,
@@ -415,8 +415,10 @@ impl World {
 
     // The network.
 
+    /// Liars are everywhere: nothing cuts them off.
     fn is_cut(&self, a: usize, b: usize) -> bool {
-        self.cuts.iter().any(|(side, until)| self.now < *until && (side >> a) & 1 != (side >> b) & 1)
+        let honest = self.is_honest(a) && self.is_honest(b);
+        honest && self.cuts.iter().any(|(side, until)| self.now < *until && (side >> a) & 1 != (side >> b) & 1)
     }
 
     fn link(&self, a: usize, b: usize) -> Option<u64> {
@@ -537,7 +539,7 @@ impl World {
         let log = fama_ledger::replica::log_of(signed);
         let mut head = signed.checkpoint().head;
         match self.planted {
-            Some(Planted::CosignsBlindly) if running.boot.heard.len() >= self.federation.gate() => {}
+            Some(Planted::CosignsBlindly) if running.boot.heard.len() + 1 >= self.federation.gate() => {}
             Some(Planted::CosignsSmaller) if head.size > 2 => {
                 let Ok(root) = root_at(2, &running.shared.store.view().tiles(&log)) else { return Ok(()) };
                 head = Head { size: 2, root };
@@ -874,8 +876,10 @@ impl World {
             return;
         }
         for b in 0..self.nodes.len() {
-            for a in (0..b).filter(|a| (side >> a) & 1 != (side >> b) & 1) {
-                self.unlink(a, b);
+            for a in 0..b {
+                if self.is_cut(a, b) {
+                    self.unlink(a, b);
+                }
             }
         }
     }
