@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench fuzz crash build needs needs-test fmt lint docs unit
+.PHONY: help run test bench fuzz crash simulate build needs needs-test fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make bench  what each part costs, beside what it cannot do without"
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
 	@echo "make crash  kills a node under load: CRASHES=1000"
+	@echo "make simulate  whole federations on simulated time, network and disks: RUNS=10000, SEED=…"
 	@echo "make build  the program alone: target/release/fama"
 
 run: build
@@ -64,3 +65,9 @@ fuzz:
 CRASHES ?= 1000
 crash: needs
 	FAMA_CRASHES=$(CRASHES) $(CARGO) test $(BUILD) --workspace --test fama -- crash:: --nocapture
+
+# The short form, 300 runs, is part of `make test`. A failure names the promise, the seed and what happened.
+RUNS ?= 10000
+simulate: needs
+	FAMA_SIMULATE_RUNS=$(RUNS) FAMA_SIMULATE_SEED=$(SEED) \
+		$(CARGO) test $(BUILD) --package fama-tests --test fama -- simulation::federations --nocapture

@@ -820,7 +820,10 @@ impl World {
     fn the_clock_was_right(&self, running: &Running, node: usize, time: Millis) -> Kept {
         let clock = self.clock();
         let fresh = running.boot.clocks.iter().filter(|(peer, at)| {
-            clock - **at < 55_000 && **at > self.nodes[node].skewed && self.is_honest(**peer) && self.nodes[**peer].skew.abs() < 1_000
+            clock - **at < 55_000
+                && **at > self.nodes[node].skewed
+                && self.is_honest(**peer)
+                && self.nodes[**peer].skew.abs() < 1_000
         });
         let ahead = self.nodes[node].skew > 60_000 && time.0 > START.0 + clock + 60_000;
         if ahead && self.liars.is_empty() && fresh.count() >= 2 && self.wrong_clocks() == 1 {
