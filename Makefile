@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench fuzz crash simulate build needs needs-test fmt lint docs unit
+.PHONY: help run test bench fuzz crash faults hostile simulate build needs needs-test fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -18,7 +18,9 @@ help:
 	@echo "make bench  what each part costs, beside what it cannot do without"
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
 	@echo "make crash  kills a node under load: CRASHES=1000"
-	@echo "make simulate  whole federations on simulated time, network and disks: RUNS=10000, SEED=…"
+	@echo "make hostile a federation under attack: SECONDS=60"
+	@echo "make faults fails a node's disk, call by call: FAULTS=1000"
+	@echo "make simulate whole federations on simulated time, network and disks: RUNS=10000, SEED=…"
 	@echo "make build  the program alone: target/release/fama"
 
 run: build
@@ -65,6 +67,15 @@ fuzz:
 CRASHES ?= 1000
 crash: needs
 	FAMA_CRASHES=$(CRASHES) $(CARGO) test $(BUILD) --workspace --test fama -- crash:: --nocapture
+
+# The short form, of some ten seconds, is part of `make test`.
+hostile: needs
+	FAMA_HOSTILE_SECONDS=$(SECONDS) $(CARGO) test $(BUILD) --workspace --test fama -- hostile:: --nocapture
+
+# The short form, each kind of fault once, is part of `make test`.
+FAULTS ?= 1000
+faults: needs
+	FAMA_FAULTS=$(FAULTS) $(CARGO) test $(BUILD) --workspace --test fama -- faults:: --nocapture
 
 # The short form, 300 runs, is part of `make test`. A failure names the promise, the seed and what happened.
 RUNS ?= 10000

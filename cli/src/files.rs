@@ -33,17 +33,28 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     }
 }
 
-/// Makes a file that did not exist, durable before this returns.
+/// Makes a file that did not exist, durable before this returns; on an error there is none.
 ///
 /// # Errors
 /// `file_exists`, or what the system says.
 pub fn create(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|error| failed(path, &error))
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file = opened.map_err(|error| failed(path, &error))?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_folder(path));
+    written.map_err(|error| {
+        // Half a file would be in the way of the next try. What cannot be removed is named by it.
+        let _ = fs::remove_file(path);
+        failed(path, &error)
+    })
+}
+
+/// Makes the names in the folder that `path` lies in durable.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 /// Makes a folder with those above it; one that exists is as good.
@@ -51,7 +62,7 @@ pub fn create(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
 /// # Errors
 /// What the system says.
 pub fn create_folder(path: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path).map_err(|error| failed(path, &error))
+    fs::create_dir_all(path).and_then(|()| sync_folder(path)).map_err(|error| failed(path, &error))
 }
 
 /// Gives a file another name, which no file may have.
@@ -60,6 +71,8 @@ pub fn create_folder(path: &Path) -> Result<(), Failure> {
 /// `file_exists`, or what the system says.
 pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::hard_link(from, to).map_err(|error| failed(to, &error))?;
+    // The new name is safe before the old one goes.
+    sync_folder(to).map_err(|error| failed(to, &error))?;
     fs::remove_file(from).map_err(|error| failed(from, &error))
 }
 

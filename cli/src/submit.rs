@@ -15,7 +15,7 @@ use fama_node::clock;
 use fama_node::network::Multiaddr;
 use fama_node::network::client::Client;
 use fama_node::network::wire::{
-    Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
+    Frontier, LogFrontier, Receipt, Session, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
 use futures::stream::{self, StreamExt};
 
@@ -178,7 +178,7 @@ impl<'a> Door<'a> {
     /// `equivocation`; what keeps the node from answering.
     pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
         // An asker that holds nothing.
-        let nothing = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
+        let nothing = Frontier { time: clock::now(), session: Session::default(), other: None, logs: Vec::new() };
         match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
             SyncResponse::Frontier(frontier) => {
                 let found = frontier.logs.iter().find(|frontier| frontier.log == *log);

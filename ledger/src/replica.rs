@@ -18,7 +18,7 @@ mod gate;
 #[cfg(test)]
 mod tests;
 
-pub use gate::Waiting;
+pub use gate::{OtherSession, Overrides, Waiting, Warning};
 
 /// How often a peer is asked for its frontier, in milliseconds.
 pub const FRONTIER_MILLIS: u64 = 2_000;
@@ -186,6 +186,8 @@ struct Copy<P> {
 #[derive(Debug)]
 struct Peer {
     operator: Option<Domain>,
+    /// What it said last of other processes with this node's key.
+    other: Option<OtherSession>,
     asked: Option<u64>,
     next: u64,
     sizes: BTreeMap<LogId, u64>,
@@ -334,7 +336,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     /// A connection opened; `operator` if the peer's key is an operator's.
     pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<Output<P>> {
         let (sizes, failed) = (BTreeMap::new(), BTreeMap::new());
-        self.peers.insert(peer, Peer { operator, asked: Some(now), next: now, sizes, failed });
+        self.peers.insert(peer, Peer { operator, other: None, asked: Some(now), next: now, sizes, failed });
         Vec::from([Output::AskFrontier { peer }])
     }
 
@@ -351,6 +353,13 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     pub fn unanswered(&mut self, peer: P, now: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             (peer.asked, peer.next) = (None, now.saturating_add(FRONTIER_MILLIS));
+        }
+    }
+
+    /// What a peer says of other live processes with this node's key; part of the frontier that follows.
+    pub fn told_of_session(&mut self, peer: P, other: Option<OtherSession>) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.other = other;
         }
     }
 
@@ -371,6 +380,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         (known.asked, known.next) = (None, now.saturating_add(FRONTIER_MILLIS));
         let carried = logs.iter().filter(|log| self.logs.contains_key(&log.log));
         known.sizes = carried.map(|log| (log.log.clone(), log.size)).collect();
+        let other = known.other;
         let operator = known.operator.clone().filter(|operator| self.me.as_ref() != Some(operator));
         for PeerLog { newest, cosigned, .. } in logs {
             if let Some(signed) = newest {
@@ -381,7 +391,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             }
         }
         if let Some(operator) = operator {
-            self.gate.heard(operator, clock_ahead, now);
+            self.gate.heard(operator, clock_ahead, other, now);
+            let next = now.saturating_add(self.gate.pause(now));
+            self.peers.entry(peer).and_modify(|known| known.next = next);
         }
         out.extend(self.work(now));
         Ok(out)
@@ -627,10 +639,32 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         if self.fault(&own).is_some() { Err(Waiting::OwnLogFault) } else { self.gate.check(behind, now) }
     }
 
+    /// What the own log grows in spite of; people should know.
+    #[must_use]
+    pub fn warnings(&self, now: u64) -> Vec<Warning> {
+        self.gate.warnings(now)
+    }
+
+    /// Whether the start is over: this process may have signed something.
+    #[must_use]
+    pub const fn has_started(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// What the operator answers for; to be said before anything else.
+    pub fn set_overrides(&mut self, overrides: Overrides) {
+        self.gate.set_overrides(overrides);
+    }
+
+    /// The wall clock made a leap that time did not.
+    pub fn clock_jumped(&mut self, now: u64) {
+        self.gate.clock_jumped(now);
+    }
+
     /// What can be fetched and cosigned as things stand.
     fn work(&mut self, now: u64) -> Vec<Output<P>> {
         let mut out = Vec::new();
-        let me = self.me.as_ref().filter(|_| self.gate.is_open());
+        let me = self.me.as_ref().filter(|_| self.gate.may_cosign(now));
         for (log, copy) in self.logs.iter_mut().filter(|(_, copy)| copy.fault.is_none()) {
             if copy.fetch.is_none()
                 && let Some((peer, head)) = copy.within_reach(log, &self.peers, now)

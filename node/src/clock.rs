@@ -54,6 +54,24 @@ impl Clock {
             Source::Simulated(clock) => Duration::from_millis(clock.monotonic_millis.load(Ordering::Relaxed)),
         }
     }
+
+    /// Time since the machine started, sleep included: what the wall clock is held against.
+    #[must_use]
+    pub fn since_boot(&self) -> Duration {
+        match &self.0 {
+            Source::Machine { .. } => since_boot(),
+            Source::Simulated(_) => self.monotonic(),
+        }
+    }
+}
+
+/// `CLOCK_BOOTTIME`: it goes on while the machine sleeps. Where a system has none, monotonic time.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
 }
 
 /// Clocks that somebody else moves.

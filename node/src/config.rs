@@ -11,6 +11,7 @@ use fama_ledger::id::Domain;
 use fama_ledger::key::{KeyError, PublicKey};
 use fama_ledger::limits::MANIFEST_BYTES_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
+use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use libp2p::Multiaddr;
 use serde::Deserialize;
@@ -48,8 +49,12 @@ pub struct Config {
     pub admin: Listener,
     /// Whom the node's log takes in.
     pub admission: Admission,
+    /// How what is stored is read again.
+    pub scrub: Scrub,
     /// How the node logs.
     pub log: Log,
+    /// What the operator answers for this time; no setting: options of `fama node`.
+    pub overrides: Overrides,
 }
 
 /// libp2p.
@@ -77,6 +82,16 @@ pub struct Admission {
     pub registrations_per_hour: u32,
     /// Tokens that lift the rate, at most [`INVITES_MAX`].
     pub invites: Vec<String>,
+}
+
+/// The scrub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scrub {
+    /// How fast it reads; 0: it does not.
+    pub bytes_per_second: u64,
+    /// From the end of one pass to the next, at least 1.
+    pub pause_seconds: u64,
 }
 
 /// Logging.
@@ -140,6 +155,12 @@ impl Default for Network {
     fn default() -> Self {
         let listen = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
         Self { listen: listen.map(|address| address.parse().expect("a literal address parses")).to_vec() }
+    }
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { bytes_per_second: 4 << 20, pause_seconds: 3_600 }
     }
 }
 
@@ -313,6 +334,8 @@ struct Raw {
     admin: RawListener,
     #[serde(default = "spanned_default")]
     admission: Spanned<Admission>,
+    #[serde(default = "spanned_default")]
+    scrub: Spanned<Scrub>,
     #[serde(default)]
     log: Log,
 }
@@ -456,6 +479,9 @@ impl Source<'_> {
         if !(1..=LISTEN_MAX).contains(&raw.network.get_ref().listen.len()) {
             return self.refuse(&raw.network, "network.listen", format!("want 1 to {LISTEN_MAX} addresses"));
         }
+        if raw.scrub.get_ref().pause_seconds == 0 {
+            return self.refuse(&raw.scrub, "scrub.pause_seconds", "at least 1");
+        }
         if raw.admission.get_ref().invites.len() > INVITES_MAX {
             return self.refuse(&raw.admission, "admission.invites", format!("at most {INVITES_MAX}"));
         }
@@ -508,7 +534,9 @@ impl Source<'_> {
             query: raw.query.or(QUERY),
             admin: raw.admin.or(ADMIN),
             admission: raw.admission.into_inner(),
+            scrub: raw.scrub.into_inner(),
             log: raw.log,
+            overrides: Overrides::default(),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fama_ledger::id::Domain;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 use libp2p::PeerId;
@@ -9,13 +11,22 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::clock;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
 use crate::metrics::{Direction, GossipOutcome};
-use crate::network::wire::{Gossip, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
+use crate::network::wire::{
+    CosignedHead, Frontier, Gossip, NoteAnswer, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+};
 use crate::network::{Event, MessageId, Network, Reply, Verdict, peer_id};
+use crate::news::{self, FrontierError, Said};
+use crate::shares::Shares;
+use crate::store::StoreError;
 use crate::submit::Submitter;
 use crate::sync;
 
 /// How many sync requests of others are answered at once; more are refused as busy.
 const ANSWERS_MAX: usize = 32;
+/// Of these, of peers that are not operators.
+const ANSWERS_STRANGERS_MAX: usize = 16;
+/// Of these, of one of them.
+const ANSWERS_PER_STRANGER_MAX: usize = 8;
 /// How many gossip messages are verified at once; more are ignored.
 const GOSSIP_MAX: usize = 16;
 
@@ -26,7 +37,8 @@ pub struct Driver {
     network: Network,
     inputs: mpsc::Sender<Input>,
     submitter: Arc<Submitter>,
-    answers: Arc<Semaphore>,
+    operators: Arc<BTreeMap<PeerId, Domain>>,
+    answers: Arc<Shares>,
     gossip: Arc<Semaphore>,
 }
 
@@ -34,8 +46,11 @@ impl Driver {
     /// Puts the parts together.
     #[must_use]
     pub fn new(shared: Shared, network: Network, inputs: mpsc::Sender<Input>, submitter: Arc<Submitter>) -> Self {
-        let (answers, gossip) = (Arc::new(Semaphore::new(ANSWERS_MAX)), Arc::new(Semaphore::new(GOSSIP_MAX)));
-        Self { shared, network, inputs, submitter, answers, gossip }
+        let operators = shared.manifest.operators().iter();
+        let operators = Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect());
+        let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
+        let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
+        Self { shared, network, inputs, submitter, operators, answers, gossip }
     }
 
     /// Does what the inbox asks for until it is gone. Never waits for the inbox itself.
@@ -75,7 +90,19 @@ impl Driver {
                 // Now, not when the inbox comes to it: a wait in its queue would look like a clock behind.
                 let ahead = i128::from(frontier.time.0) - i128::from(clock::now().0);
                 let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-                self.input(Input::Frontier { peer, frontier, ahead }).await;
+                let input = match self.verify(frontier).await {
+                    Some(Ok(said)) => Input::Frontier { peer, said, ahead },
+                    Some(Err(FrontierError::Sender(code))) => {
+                        self.network.penalize(peer, code);
+                        Input::Unanswered { peer }
+                    }
+                    Some(Err(error @ FrontierError::Store(_))) => {
+                        tracing::error!(%error, "a frontier could not be compared");
+                        Input::Unanswered { peer }
+                    }
+                    None => Input::Unanswered { peer },
+                };
+                self.input(input).await;
             }
             Ok(_) => {
                 self.network.penalize(peer, "wrong_answer");
@@ -88,6 +115,13 @@ impl Driver {
         }
     }
 
+    /// On a thread of its own: the inbox has better to do, and a long frontier has thousands of signatures.
+    async fn verify(&self, frontier: Frontier) -> Option<Result<Said, FrontierError>> {
+        let shared = self.shared.clone();
+        let work = move || news::frontier(&shared.store.view(), &shared.manifest, frontier);
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+
     fn heard(&self, peer: PeerId) {
         let Some(operator) = self.operator(peer) else { return };
         if let Some(known) = self.shared.health.write().operators.get_mut(&operator) {
@@ -95,9 +129,8 @@ impl Driver {
         }
     }
 
-    fn operator(&self, peer: PeerId) -> Option<fama_ledger::id::Domain> {
-        let found = self.shared.manifest.operators().iter().find(|operator| peer_id(&operator.node_key) == peer);
-        found.map(|operator| operator.name.clone())
+    fn operator(&self, peer: PeerId) -> Option<Domain> {
+        self.operators.get(&peer).cloned()
     }
 
     /// A connected operator, by this moment's luck: each asks on after a while.
@@ -156,7 +189,7 @@ impl Driver {
             match event {
                 Event::PeerUp { peer } => self.peer(peer, true).await,
                 Event::PeerDown { peer } => self.peer(peer, false).await,
-                Event::Sync { peer, request, reply } => self.answer(peer, request, reply),
+                Event::Sync { peer, request, other, reply } => self.answer(peer, request, other, reply),
                 Event::Submit { peer, address, request, reply } => {
                     let submitter = Arc::clone(&self.submitter);
                     tokio::spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
@@ -197,16 +230,20 @@ impl Driver {
         self.input(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } }).await;
     }
 
-    fn answer(&self, peer: PeerId, request: SyncRequest, reply: Reply<SyncResponse>) {
-        let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
+    fn answer(&self, peer: PeerId, request: SyncRequest, other: Option<Session>, reply: Reply<SyncResponse>) {
+        let Some(share) = self.answers.take(peer, self.operators.contains_key(&peer)) else {
             reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
             return;
         };
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
+            let session = Session { id: shared.session, writes: shared.health.read().writes };
             let (view, now) = (shared.store.view(), shared.clock.now());
-            let answer = sync::answer(&view, &shared.manifest, shared.session, now, &request);
+            let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);
             drop(view);
+            if let Ok(SyncResponse::Frontier(frontier)) = &mut answer {
+                frontier.other = other;
+            }
             if let Ok(SyncResponse::Entries(range)) = &answer {
                 shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
             }
@@ -214,36 +251,61 @@ impl Driver {
                 tracing::error!(%peer, %error, "a request could not be answered");
                 SyncResponse::Refused(Refusal::new("internal", "this node's disk has a problem"))
             }));
-            drop(permit);
+            drop(share);
         });
     }
 
-    /// Gossip is checked before it is passed on: its signature, and its entries' too.
+    /// Gossip is checked before it is passed on: that it is news, its signature, and its entries' too.
     async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> Verdict {
-        let manifest = &self.shared.manifest;
         match gossip {
-            Gossip::Cosignature { log, cosigned } => match verify_cosigned(manifest, &log, &cosigned) {
+            Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
+            Gossip::Head { log, signed, first, entries } => self.take_head(peer, &log, &signed, (first, entries)).await,
+        }
+    }
+
+    fn take_cosigned(&self, log: &LogId, cosigned: &CosignedHead) -> Verdict {
+        let manifest = &self.shared.manifest;
+        match news::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
+            Ok(true) => match verify_cosigned(manifest, log, cosigned) {
                 Some(cosigned) => self.offer(Input::Cosigned(cosigned)),
                 None => Verdict::Reject,
             },
-            Gossip::Head { log, signed, first, entries } => {
-                let Ok(signed) = signed.verify(manifest, &log) else { return Verdict::Reject };
-                // Its entries are worth a check only where they are news; what was not checked is not passed on.
-                let held = self.shared.health.read().logs.get(&log).map_or(0, |held| held.size);
-                if signed.checkpoint().head.size <= held {
-                    let verdict = self.offer(Input::Head { peer, signed, range: None });
-                    return if entries.is_empty() { verdict } else { Verdict::Ignore };
-                }
-                let range = match entries.is_empty() {
-                    true => None,
-                    false => self.decode(Range { first, entries, proof: Vec::new() }).await,
-                };
-                if range.as_ref().is_some_and(|range| range.fault.is_some()) {
-                    return Verdict::Reject;
-                }
-                self.offer(Input::Head { peer, signed, range })
-            }
+            Ok(false) => Verdict::Ignore,
+            Err(error) => unreadable(&error),
         }
+    }
+
+    /// A head that is no news is not passed on; its entries may still be.
+    async fn take_head(
+        &self,
+        peer: PeerId,
+        log: &LogId,
+        signed: &SignedHead,
+        (first, entries): (u64, Vec<Vec<u8>>),
+    ) -> Verdict {
+        let manifest = &self.shared.manifest;
+        let news = match news::head(&self.shared.store.view(), manifest, log, &signed.head) {
+            Ok(news) => news,
+            Err(error) => return unreadable(&error),
+        };
+        let held = self.shared.health.read().logs.get(log).map(|held| held.size);
+        let bare = entries.is_empty();
+        let beyond = held.is_some_and(|held| signed.head.size > held && !bare);
+        if !news && !beyond {
+            return Verdict::Ignore;
+        }
+        let Ok(signed) = signed.verify(manifest, log) else { return Verdict::Reject };
+        let range = match beyond {
+            false => None,
+            true => self.decode(Range { first, entries, proof: Vec::new() }).await,
+        };
+        if range.as_ref().is_some_and(|range| range.fault.is_some()) {
+            return Verdict::Reject;
+        }
+        // What was not checked is not passed on.
+        let whole = bare || range.is_some();
+        let verdict = self.offer(Input::Head { peer, signed, range });
+        if news && whole { verdict } else { Verdict::Ignore }
     }
 
     /// Gossip is a hint: when the inbox is busy it is left out, and sync brings it later.
@@ -253,4 +315,10 @@ impl Driver {
             Err(_) => Verdict::Ignore,
         }
     }
+}
+
+/// Not the sender's fault.
+fn unreadable(error: &StoreError) -> Verdict {
+    tracing::error!(%error, "gossip could not be compared");
+    Verdict::Ignore
 }

@@ -37,6 +37,10 @@ pub struct Snapshot {
     pub logs: BTreeMap<LogId, LogHealth>,
     /// Why this node takes no events in yet: a stable code; `None` when it does, or has no log.
     pub waiting: Option<&'static str>,
+    /// What the node writes in spite of and people should know: stable codes.
+    pub warnings: Vec<&'static str>,
+    /// Whether its start is over: it may have signed something.
+    pub writes: bool,
     /// Providers whose change of sponsorship the ranking has still to follow.
     pub ranking_lag: usize,
     /// Open connections.
@@ -53,7 +57,7 @@ impl Health {
     pub fn new(manifest: &Manifest) -> Self {
         let operators = manifest.operators().iter().map(|o| (o.name.clone(), OperatorHealth::default())).collect();
         let logs = manifest.operators().iter().map(|o| (o.log(), LogHealth::default())).collect();
-        Self(RwLock::new(Snapshot { operators, logs, waiting: Some("starting"), ranking_lag: 0, peers: 0 }))
+        Self(RwLock::new(Snapshot { operators, logs, waiting: Some("starting"), ..Snapshot::default() }))
     }
 
     /// For reading. A writer that panicked left plain values behind: they are as good as before.

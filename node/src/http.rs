@@ -33,7 +33,7 @@ pub use error::ApiError;
 pub use serve::serve;
 
 /// Most requests that a listener answers at the same time.
-pub const REQUESTS_MAX: usize = 512;
+pub const REQUESTS_MAX: usize = 256;
 
 /// What the listeners read. They write none of it but metrics.
 pub struct App {

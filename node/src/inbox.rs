@@ -14,7 +14,7 @@ use fama_ledger::join::{Join, Ranking};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::{Cosigned, Failure, Output, Replica, Roots, log_of};
+use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
 use prometheus::Registry;
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::{Direction, Metrics};
-use crate::network::wire::{self, CosignedHead, Gossip, SignedHead};
+use crate::network::wire::{self, CosignedHead, Gossip, Session, SignedHead};
 use crate::store::{Store, StoreError};
 
 mod append;
@@ -34,6 +34,7 @@ mod rank;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use input::{Answer, Command, DecodedRange, Input, Submitted};
 
@@ -51,7 +52,7 @@ pub enum Fatal {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// A stored row or tile is not what was written.
-    #[error("log {log}: {what}; the data folder is damaged: restore it, or delete it to fetch everything anew")]
+    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then `fama check --repair`")]
     Damaged {
         /// Whose.
         log: LogId,
@@ -90,6 +91,8 @@ pub struct Own {
     pub log: LogId,
     /// Its node key.
     pub key: SigningKey,
+    /// What the operator answers for.
+    pub overrides: Overrides,
 }
 
 /// A log in memory, in step with the disk.
@@ -148,6 +151,7 @@ pub struct Inbox {
     notes_due: Duration,
     /// Claims in other logs may not have been taken over yet: they came while this node did not write.
     claims_due: bool,
+    watch: watch::Watch,
 }
 
 /// Roots of this node's copies, read from its tiles.
@@ -175,11 +179,12 @@ impl Inbox {
     /// # Errors
     /// [`Fatal`] if the disk fails or does not hold what was written.
     pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<Command>) -> Result<Self, Fatal> {
-        let replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()));
+        let mut replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()));
+        replica.set_overrides(own.as_ref().map(|own| own.overrides).unwrap_or_default());
         let (waiting, now) = (append::Waiting::default(), shared.clock.monotonic());
         let copies = BTreeMap::new();
-        let (rerank, notes_due, claims_due) = (None, now, true);
-        let mut inbox = Self { shared, own, copies, replica, commands, waiting, rerank, notes_due, claims_due };
+        let (rerank, notes_due, claims_due, watch) = (None, now, true, watch::Watch::default());
+        let mut inbox = Self { shared, own, copies, replica, commands, waiting, rerank, notes_due, claims_due, watch };
         let logs: Vec<LogId> = inbox.shared.manifest.operators().iter().map(|operator| operator.log()).collect();
         for log in &logs {
             inbox.restore(log)?;
@@ -316,7 +321,7 @@ impl Inbox {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, frontier, ahead } => self.frontier(peer, frontier, ahead),
+            Input::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
             Input::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())
@@ -354,6 +359,9 @@ impl Inbox {
     /// [`Fatal`].
     #[doc(hidden)]
     pub fn tick(&mut self) -> Result<(), Fatal> {
+        if let Some(error) = self.shared.store.failure() {
+            return Err(error.into());
+        }
         let outputs = self.replica.tick(self.millis());
         self.perform(outputs)?;
         self.begin_log()?;
@@ -414,8 +422,9 @@ impl Inbox {
     }
 
     fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
-        let Shared { store, manifest, session, clock, .. } = &self.shared;
-        Ok(crate::sync::frontier(&store.view(), manifest, *session, clock.now())?)
+        let session = Session { id: self.shared.session, writes: self.replica.has_started() };
+        let Shared { store, manifest, clock, .. } = &self.shared;
+        Ok(crate::sync::frontier(&store.view(), manifest, session, clock.now())?)
     }
 
     /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
@@ -496,7 +505,8 @@ impl Inbox {
         }
     }
 
-    fn tell_health(&self) {
+    fn tell_health(&mut self) {
+        self.tell_trouble();
         let mut health = self.shared.health.write();
         for (log, told) in &mut health.logs {
             told.size = self.replica.head(log).map_or(0, |head| head.size);
@@ -507,10 +517,6 @@ impl Inbox {
         if let Some(own) = self.own.as_ref().and_then(|own| health.operators.get_mut(&own.name)) {
             (own.heard, own.connected) = (Some(self.shared.clock.now()), true);
         }
-        health.waiting = match self.replica.may_write(self.millis()) {
-            Err(waiting) if self.own.is_some() => Some(waiting.code()),
-            _ => None,
-        };
         let ranking = self.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
         health.ranking_lag = ranking.lag() + usize::from(self.rerank.is_some());
     }

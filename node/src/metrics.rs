@@ -1,5 +1,6 @@
 //! What the node counts, for Prometheus. Labels come from our own enums and the manifest only.
 use fama_ledger::manifest::LogId;
+use fama_ledger::replica::Warning;
 use fama_ledger::time::Millis;
 use prometheus::core::Collector;
 use prometheus::{
@@ -34,6 +35,9 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     ranking_lag: IntGauge,
     waiting: IntGauge,
+    warnings: IntGaugeVec,
+    scrub_bytes: IntCounter,
+    scrub_last: IntGauge,
     faults: IntCounterVec,
 }
 
@@ -214,6 +218,19 @@ impl Metrics {
                 "fama_node_waiting",
                 "1 while this node takes no events in (see /readyz for why). For more than a minute after the start people must look.",
             )?,
+            warnings: make.gauges(
+                "fama_node_warning",
+                "1 while the node takes events in although its operator should look, by code: other_session (a copy of this node?), clock_ahead, clock_jumped, and the options assume_disk_current and accept_clock.",
+                "code",
+            )?,
+            scrub_bytes: make.counter(
+                "fama_scrub_bytes_total",
+                "Bytes that the scrub has read and found whole. Standing still means that it is off, or in its pause.",
+            )?,
+            scrub_last: make.gauge(
+                "fama_scrub_last_pass_timestamp_seconds",
+                "When the scrub last came to its end, in seconds since 1970; 0 if never. Weeks ago means that scrub.bytes_per_second is too low for the data.",
+            )?,
             faults: make.counters(
                 "fama_node_faults_total",
                 "Rules broken by others or by this node's own disk, by code. Any at all: people must look.",
@@ -275,6 +292,16 @@ impl Metrics {
         self.faults.with_label_values(&[code]).inc();
     }
 
+    /// Counts what the scrub has read.
+    pub fn scrubbing(&self, bytes: u64) {
+        self.scrub_bytes.inc_by(bytes);
+    }
+
+    /// Says that the scrub has read everything once more.
+    pub fn scrubbed(&self, now: Millis) {
+        self.scrub_last.set(gauge(now.0 / 1_000));
+    }
+
     /// Counts an HTTP request; `route` is the pattern of the path, never the path.
     pub fn request(&self, route: &str, status: u16, seconds: f64) {
         let class = match status {
@@ -300,6 +327,9 @@ impl Metrics {
         self.peers.set(i64::try_from(health.peers).unwrap_or(i64::MAX));
         self.ranking_lag.set(i64::try_from(health.ranking_lag).unwrap_or(i64::MAX));
         self.waiting.set(i64::from(health.waiting.is_some()));
+        for code in Warning::ALL.map(Warning::code) {
+            self.warnings.with_label_values(&[code]).set(i64::from(health.warnings.contains(&code)));
+        }
     }
 
     /// Everything in Prometheus' text format.

@@ -4,14 +4,18 @@
 //! what happens over the bounded queue given to [`start`]. It never waits for the node: a request that finds that
 //! queue full is answered `busy`, gossip is forgotten.
 mod behaviour;
+mod bounds;
 pub mod client;
 mod codec;
 mod dialer;
 mod gate;
 mod inbound;
 mod limits;
+mod operators;
 mod presence;
 mod score;
+mod session;
+mod streams;
 mod swarm;
 #[cfg(test)]
 mod tests;
@@ -29,7 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use dialer::Peer;
 pub use libp2p::gossipsub::MessageId;
 pub use libp2p::{Multiaddr, PeerId};
-use wire::{Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 /// Log filter directives that keep libp2p's own crates from logging above what strangers may cause.
 ///
@@ -67,6 +71,8 @@ pub enum Event {
         peer: PeerId,
         /// What.
         request: SyncRequest,
+        /// Another live process with the asker's key, if a frontier is asked for.
+        other: Option<Session>,
         /// Where the answer goes.
         reply: Reply<SyncResponse>,
     },

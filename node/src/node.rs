@@ -1,6 +1,7 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use fama_ledger::manifest::Manifest;
@@ -9,11 +10,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admission;
 use crate::clock::{self, Clock};
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Scrub};
 use crate::driver::Driver;
 use crate::http::{self, App};
 use crate::inbox::{COMMANDS_MAX, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
+use crate::scrub::Scrubber;
 use crate::store::{Store, StoreError};
 use crate::submit::Submitter;
 
@@ -104,6 +106,7 @@ pub async fn run(
     let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter));
     let tasks = [tokio::spawn(driver.clone().commands(commands_in)), tokio::spawn(driver.events(events_in))];
 
+    let scrub = spawn_scrub(&shared, config.scrub)?;
     let (stopping, stopped) = watch::channel(false);
     let addresses = addresses(&query, &admin, &network);
     let app = Arc::new(app(&shared, &config));
@@ -116,6 +119,7 @@ pub async fn run(
         _ = inbox_end.changed() => {}
     }
     let _ = stopping.send(true);
+    drop(scrub);
     network.stop().await;
     let _ = inputs.send(Input::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
@@ -145,7 +149,7 @@ fn own(config: &Config) -> Option<Own> {
     let name = config.operator.clone()?;
     let log = config.manifest.operator(&name)?.log();
     let key = config.node_key.ed25519()?.clone();
-    Some(Own { name, log, key })
+    Some(Own { name, log, key, overrides: config.overrides })
 }
 
 fn shared(config: &Config) -> Result<Shared, NodeError> {
@@ -198,6 +202,17 @@ fn spawn_inbox(inbox: Inbox, inputs: mpsc::Receiver<Input>) -> Result<(InboxThre
         result
     });
     Ok((thread.map_err(|error| NodeError::System(error.to_string()))?, ended))
+}
+
+/// Starts the scrub, which ends when what is returned is dropped.
+fn spawn_scrub(shared: &Shared, settings: Scrub) -> Result<Option<SyncSender<()>>, NodeError> {
+    if settings.bytes_per_second == 0 {
+        return Ok(None);
+    }
+    let (stop, stopped) = sync_channel(0);
+    let scrubber = Scrubber::new(shared.clone(), settings, stopped);
+    let thread = std::thread::Builder::new().name("scrub".into()).spawn(move || scrubber.run());
+    thread.map(|_| Some(stop)).map_err(|error| NodeError::System(error.to_string()))
 }
 
 async fn bind(what: &'static str, listener: &Listener) -> Result<Option<TcpListener>, NodeError> {

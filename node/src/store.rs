@@ -27,7 +27,7 @@
 //! A [`Store::commit`] is one write batch: after a crash all of it is there or nothing.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
@@ -44,6 +44,7 @@ mod keys;
 mod open;
 mod options;
 mod read;
+mod scrub;
 #[doc(hidden)]
 pub mod simulated;
 #[cfg(test)]
@@ -51,9 +52,13 @@ mod tests;
 mod write;
 
 pub use read::{LogTiles, View};
+pub use scrub::{Place, TreePlace};
 
 use engine::{Batch, Engine};
 use keys::Log8;
+
+/// What a repair adds to a folder's name for the one that it builds, and for those that it keeps.
+pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 
 /// Version of the layout above. A node opens no other.
 pub const FORMAT: u32 = 1;
@@ -78,6 +83,17 @@ pub enum StoreError {
         /// The manifest's.
         wanted: FederationId,
     },
+    /// The folder is gone, and what a repair works with lies beside it.
+    #[error(
+        "{dir} is missing, but {beside} is there: a repair was cut off; rename that to it, or make the folder to \
+             begin with an empty one"
+    )]
+    HalfRepaired {
+        /// The folder.
+        dir: PathBuf,
+        /// The rebuilt one, else the one kept.
+        beside: PathBuf,
+    },
     /// The folder was written by another version of this program.
     #[error(
         "{dir} has storage format {found}, this program knows {wanted} only; use the version that wrote it, \
@@ -94,7 +110,8 @@ pub enum StoreError {
     /// The disk, its file system or the database's files are not in order.
     #[error(
         "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
-             folder, then restore it or start with an empty one that is filled from peers"
+             folder, then `fama check --repair`; what cannot even be opened is restored from a backup, or begun \
+             anew with an empty folder that is filled from peers"
     )]
     Database {
         /// The folder.
@@ -104,8 +121,7 @@ pub enum StoreError {
     },
     /// Parts of a log contradict one another: something was lost or changed on disk.
     #[error(
-        "{dir}: log {log}: {what}; keep a copy of the folder, then restore it or start with an empty one that \
-             is filled from peers"
+        "{dir}: log {log}: {what}; keep a copy of the folder, then `fama check --repair`: peers bring what is missing"
     )]
     Inconsistent {
         /// The folder.
@@ -132,6 +148,7 @@ impl StoreError {
         match self {
             Self::Locked { .. } => "locked",
             Self::Federation { .. } => "store_federation",
+            Self::HalfRepaired { .. } => "store_half_repaired",
             Self::Format { .. } => "store_format",
             Self::Database { .. } => "database",
             Self::Inconsistent { .. } => "store_inconsistent",
@@ -147,6 +164,8 @@ pub struct Store {
     logs: BTreeMap<Log8, LogId>,
     /// Held from the first read to the end of each write, so that none overtakes another.
     writing: Mutex<()>,
+    /// What failed first, wherever it was noticed.
+    failed: OnceLock<StoreError>,
 }
 
 /// One batch of one log, to be written at once.
@@ -245,10 +264,36 @@ impl Store {
         open::open_simulated(disk.clone(), manifest)
     }
 
+    /// Opens what is left of a damaged database, to rebuild another from it: damaged tables and records of
+    /// its log are left out instead of refused, and may be gone from the folder afterwards.
+    ///
+    /// # Errors
+    /// As [`Store::open_unchecked`], where nothing can be opened at all.
+    pub fn open_damaged(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+        open::open_damaged(dir, manifest)
+    }
+
     /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View::new(self)
+    }
+
+    /// What failed first since the store was opened, in whatever thread, or in the background of the
+    /// database. Once there is something the node must stop: no more of this folder is to be trusted.
+    #[must_use]
+    pub fn failure(&self) -> Option<StoreError> {
+        if self.failed.get().is_none() {
+            let failed = self.engine.background_failure();
+            let _ = failed.map(|failure| self.database(&failure));
+        }
+        self.failed.get().cloned()
+    }
+
+    /// Keeps what failed, if nothing did before.
+    fn keep_failure(&self, error: StoreError) -> StoreError {
+        let _ = self.failed.set(error.clone());
+        error
     }
 
     fn batch(&self) -> Batch<'_> {
@@ -259,11 +304,12 @@ impl Store {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn database(&self, message: &impl ToString) -> StoreError {
-        StoreError::Database { dir: self.dir.clone(), message: message.to_string() }
+    pub(crate) fn database(&self, message: &impl ToString) -> StoreError {
+        self.keep_failure(StoreError::Database { dir: self.dir.clone(), message: message.to_string() })
     }
 
     fn inconsistent(&self, log: &LogId, what: &impl ToString) -> StoreError {
-        StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what: what.to_string() }
+        let what = what.to_string();
+        self.keep_failure(StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what })
     }
 }

@@ -1,7 +1,7 @@
 //! The way of a submission: verified, sent to the log that takes it, answered with a receipt.
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use fama_ledger::checkpoint;
 use fama_ledger::event::Action;
@@ -14,17 +14,36 @@ use fama_ledger::proof::TlogProof;
 use fama_ledger::rows::Status;
 use libp2p::PeerId;
 use rayon::prelude::*;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::admission::{Admission, Origin};
 use crate::inbox::{Answer, Input, Shared, Submitted};
 use crate::network::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 use crate::network::{Network, peer_id};
+use crate::shares::{Share, Shares};
 use crate::store::{LogTiles, StoreError};
 
 /// How many requests are worked on at once; more are told to come back.
 pub const REQUESTS_MAX: usize = 64;
+/// Of these, of peers that are not operators.
+const REQUESTS_STRANGERS_MAX: usize = 48;
+/// Of these, of one of them.
+const REQUESTS_PER_STRANGER_MAX: usize = 16;
+/// How many requests wait at once for another operator's answer: it may never come.
+const FORWARDS_MAX: usize = 32;
+/// Of these, of peers that are not operators.
+const FORWARDS_STRANGERS_MAX: usize = 24;
+/// Of these, of one of them.
+const FORWARDS_PER_STRANGER_MAX: usize = 8;
+/// How many requests wait at once for sponsors' logs; others hear at once what this node knows.
+const WAITS_MAX: usize = 12;
+/// Of these, of peers that are not operators.
+const WAITS_STRANGERS_MAX: usize = 8;
+/// Of these, of one of them.
+const WAITS_PER_STRANGER_MAX: usize = 2;
+/// How often everybody is asked for new entries because somebody waits, at most.
+const ASK_PAUSE: Duration = Duration::from_millis(250);
 /// How long a home may take before a revocation is claimed elsewhere.
 const HOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long another operator may take to claim a revocation: it tries the home first.
@@ -41,7 +60,10 @@ pub struct Submitter {
     inputs: mpsc::Sender<Input>,
     network: Network,
     admission: Admission,
-    slots: Semaphore,
+    slots: Arc<Shares>,
+    forwards: Arc<Shares>,
+    waits: Arc<Shares>,
+    asked: Mutex<Option<Instant>>,
 }
 
 /// A submission on its way: where it goes, what it is.
@@ -54,14 +76,24 @@ struct Routed {
 impl Submitter {
     /// `own` is the log that this node writes, if it does.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         shared: Shared,
         own: Option<LogId>,
         inputs: mpsc::Sender<Input>,
         network: Network,
         admission: Admission,
     ) -> Self {
-        Self { shared, own, inputs, network, admission, slots: Semaphore::const_new(REQUESTS_MAX) }
+        Self {
+            shared,
+            own,
+            inputs,
+            network,
+            admission,
+            slots: Shares::new(REQUESTS_MAX, REQUESTS_STRANGERS_MAX, REQUESTS_PER_STRANGER_MAX),
+            forwards: Shares::new(FORWARDS_MAX, FORWARDS_STRANGERS_MAX, FORWARDS_PER_STRANGER_MAX),
+            waits: Shares::new(WAITS_MAX, WAITS_STRANGERS_MAX, WAITS_PER_STRANGER_MAX),
+            asked: Mutex::default(),
+        }
     }
 
     /// One result per submission, in order.
@@ -77,15 +109,16 @@ impl Submitter {
         if count > wire::SUBMISSIONS_MAX {
             return all(&Refusal::new("too_many", format!("at most {} events at a time", wire::SUBMISSIONS_MAX)));
         }
-        let Ok(_slot) = self.slots.try_acquire() else {
+        let operator = self.operator_of(peer).is_some();
+        let Some(_slot) = self.slots.take(peer, operator) else {
             self.shared.metrics.refused("busy");
             return all(&busy());
         };
         let this = Arc::clone(self);
         let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await;
         let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
-        let origin = Origin { peer, address, forwarded: forwarded && self.operator_of(peer).is_some() };
-        let results = self.route(verified, &origin, forwarded).await;
+        let origin = Origin { peer, address, forwarded: forwarded && operator };
+        let results = self.route(verified, &origin, forwarded, operator).await;
         SubmitResponse(results)
     }
 
@@ -119,6 +152,7 @@ impl Submitter {
         verified: Vec<Result<Routed, Refusal>>,
         origin: &Origin,
         forwarded: bool,
+        operator: bool,
     ) -> Vec<SubmitResult> {
         let mut results: Vec<Option<SubmitResult>> = verified.iter().map(|_| None).collect();
         let mut groups: Vec<(LogId, Vec<(usize, Routed)>)> = Vec::new();
@@ -135,12 +169,17 @@ impl Submitter {
         for (log, group) in groups {
             let (places, group): (Vec<usize>, Vec<Routed>) = group.into_iter().unzip();
             let done = if self.own.as_ref() == Some(&log) {
-                self.take(group.into_iter().map(|routed| routed.submitted).collect()).await
+                self.take(group.into_iter().map(|routed| routed.submitted).collect(), || {
+                    self.waits.take(origin.peer, operator)
+                })
+                .await
             } else if forwarded {
                 let refusal = Refusal::new("not_home", format!("this node does not carry {log}"));
                 vec![SubmitResult::Refused(refusal); group.len()]
-            } else {
+            } else if let Some(_wait) = self.forwards.take(origin.peer, operator) {
                 self.forward(&log, group).await
+            } else {
+                vec![SubmitResult::Refused(busy()); group.len()]
             };
             places.into_iter().zip(done).for_each(|(at, result)| put(&mut results, at, result));
         }
@@ -157,7 +196,12 @@ impl Submitter {
     }
 
     /// Appends to the own log; looks again where only the sponsors' logs are missing.
-    async fn take(self: &Arc<Self>, mut events: Vec<Submitted>) -> Vec<SubmitResult> {
+    async fn take(
+        self: &Arc<Self>,
+        mut events: Vec<Submitted>,
+        may_wait: impl Fn() -> Option<Share>,
+    ) -> Vec<SubmitResult> {
+        let mut wait = None;
         let mut results: Vec<Option<SubmitResult>> = events.iter().map(|_| None).collect();
         let mut places: Vec<usize> = (0..events.len()).collect();
         for left in (0..SPONSOR_TRIES).rev() {
@@ -175,14 +219,30 @@ impl Submitter {
                 break;
             }
             (places, events) = unsponsored.into_iter().unzip();
-            if self.inputs.send(Input::AskAll).await.is_err() {
+            wait = wait.or_else(&may_wait);
+            if wait.is_none() || !self.ask_all().await {
                 break;
             }
             tokio::time::sleep(SPONSOR_WAIT).await;
         }
         let message = "the issuer is not sponsored by enough operators for one service at its next number";
-        let unsponsored = || SubmitResult::Refused(Refusal::new("not_sponsored", message));
+        let retry_after = wait.is_none().then_some(1);
+        let refusal = Refusal { retry_after, ..Refusal::new("not_sponsored", message) };
+        let unsponsored = || SubmitResult::Refused(refusal.clone());
         results.into_iter().map(|result| result.unwrap_or_else(unsponsored)).collect()
+    }
+
+    /// Has everybody asked for new entries, unless that was just done; `false` if the node stops.
+    async fn ask_all(&self) -> bool {
+        let due = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = asked.is_none_or(|at| at.elapsed() >= ASK_PAUSE);
+            if due {
+                *asked = Some(Instant::now());
+            }
+            due
+        };
+        !due || self.inputs.send(Input::AskAll).await.is_ok()
     }
 
     async fn ask_inbox(&self, events: Vec<Submitted>) -> Vec<Answer> {
@@ -306,7 +366,7 @@ impl Submitter {
             return None;
         }
         if self.own.is_some() {
-            return self.take(vec![routed.submitted]).await.pop();
+            return self.take(vec![routed.submitted], || None).await.pop();
         }
         let mut asked = JoinSet::new();
         for operator in self.shared.manifest.operators() {

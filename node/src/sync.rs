@@ -3,7 +3,9 @@ use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::time::Millis;
 
-use crate::network::wire::{self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, SyncRequest, SyncResponse};
+use crate::network::wire::{
+    self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
+};
 use crate::store::{StoreError, View};
 
 /// Entries read at a time while a batch's end is looked for.
@@ -13,13 +15,13 @@ const READ_ENTRIES: usize = 1_024;
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16], now: Millis) -> Result<Frontier, StoreError> {
+pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Millis) -> Result<Frontier, StoreError> {
     let of = |log: LogId| -> Result<LogFrontier, StoreError> {
         let size = view.log(&log)?.map_or(0, |record| record.state.size);
         Ok(LogFrontier { size, newest: view.newest(&log)?, cosigned: view.cosigned(&log)?, log })
     };
     let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
-    Ok(Frontier { time: now, session, logs })
+    Ok(Frontier { time: now, session, other: None, logs })
 }
 
 /// The answer to a request; `now` by this node's wall clock.
@@ -29,7 +31,7 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, session: [u8; 16], now: Mi
 pub fn answer(
     view: &View<'_>,
     manifest: &Manifest,
-    session: [u8; 16],
+    session: Session,
     now: Millis,
     request: &SyncRequest,
 ) -> Result<SyncResponse, StoreError> {

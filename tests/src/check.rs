@@ -1,11 +1,18 @@
 //! A data folder, changed behind the node's back: the check says so, and repairs it.
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use fama_ledger::key::Curve;
 use fama_ledger::manifest::Manifest;
+use fama_ledger::secret::SecretKey;
 use fama_node::inbox::check::{Report, check};
+use fama_node::network::wire::{SubmitRequest, SubmitResult};
 use fama_node::store::{Store, StoreError};
-use fama_tests::secret;
+use fama_tests::{DOMAINS, node_key, secret};
 
 use crate::federation::{Net, copy, eventually, multi};
 
@@ -13,7 +20,7 @@ use crate::federation::{Net, copy, eventually, multi};
 const FLIPS: u64 = 150;
 
 fn checked(data: &Path, manifest: &Manifest) -> Result<Report, StoreError> {
-    let rebuilt = tempfile::tempdir().unwrap();
+    let rebuilt = scratch();
     let original = Store::open_unchecked(data, manifest)?;
     let rebuilt = Store::open(rebuilt.path(), manifest).unwrap();
     Ok(check(&original, &rebuilt, manifest, &mut |_, _| {}).unwrap())
@@ -41,12 +48,6 @@ async fn used() -> (Net, PathBuf) {
     (net, data)
 }
 
-/// Everything that is compared, as one node holds it.
-fn same(data: &Path, manifest: &Manifest) -> bool {
-    checked(data, manifest)
-        .is_ok_and(|report| report.findings.is_empty() && report.logs.iter().all(|(_, size)| *size > 2))
-}
-
 #[test]
 fn a_folder_is_what_its_entries_make() {
     multi(async {
@@ -57,42 +58,233 @@ fn a_folder_is_what_its_entries_make() {
     });
 }
 
+/// What a flipped bit did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Flip {
+    /// The database does not open.
+    Refused,
+    /// The check says so.
+    Found,
+    /// The end of the write-ahead log is taken for a write that a crash cut off. A node learns from its
+    /// peers what it had.
+    Cut,
+    /// Nothing of what is kept is another.
+    Harmless,
+}
+
+/// Copies the folder, with hard links where nothing changes, flips a bit of one file, and checks.
+fn flipped(data: &Path, manifest: &Manifest, whole: &Report, (file, at, bit): (&Path, usize, u8)) -> Flip {
+    let folder = scratch();
+    for other in fs::read_dir(data).unwrap().map(|file| file.unwrap().path()) {
+        fs::hard_link(&other, folder.path().join(other.file_name().unwrap())).unwrap();
+    }
+    let place = folder.path().join(file.file_name().unwrap());
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 1 << bit;
+    fs::remove_file(&place).unwrap();
+    fs::write(&place, bytes).unwrap();
+    let checked = checked(folder.path(), manifest);
+    match checked {
+        Err(_) => Flip::Refused,
+        Ok(report) if !report.findings.is_empty() => Flip::Found,
+        Ok(report) if report == *whole => Flip::Harmless,
+        Ok(report) => {
+            assert_eq!(kind(file), "log", "{file:?}, bit {bit} of byte {at}: entries lost unnoticed: {report:?}");
+            Flip::Cut
+        }
+    }
+}
+
+/// A folder in memory, where there is one: nothing here has to outlive anything.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+/// What kind of file of the database that is.
+fn kind(file: &Path) -> &'static str {
+    let name = file.file_name().unwrap().to_str().unwrap();
+    match name {
+        _ if name.ends_with(".sst") => "sst",
+        _ if name.ends_with(".log") => "log",
+        _ if name.starts_with("MANIFEST") => "MANIFEST",
+        "CURRENT" => "CURRENT",
+        _ => "other",
+    }
+}
+
 /// A flipped bit is either refused by the database or found by the check, or changes nothing that is
-/// kept (the logs of the database itself, and bytes that no file's reader looks at).
+/// kept: the check says which.
 #[test]
 #[allow(clippy::print_stdout, reason = "the figures of a long run")]
 fn every_flipped_bit_is_refused_found_or_without_effect() {
     multi(async {
-        let (net, data) = used().await;
+        let (mut net, data) = used().await;
+        // Tables from the first run, a write-ahead log from the second.
+        net.start_all().await;
+        let (_, registration) = net.register(1, "second-run", &secret(8));
+        net.accepted(1, registration).await;
+        net.settled().await;
+        net.stop(0).await;
+        net.stop(1).await;
+        let memory = scratch();
+        copy(&data, memory.path());
+        let (data, manifest) = (memory.path(), &*net.manifest);
+        let copied = scratch();
+        copy(data, copied.path());
+        let whole = checked(copied.path(), manifest).unwrap();
+        assert_eq!(whole.findings, []);
+        let flips = std::env::var("FAMA_FLIPS").map_or(FLIPS, |flips| flips.parse().unwrap());
+        let mut files: Vec<PathBuf> = fs::read_dir(data).unwrap().map(|file| file.unwrap().path()).collect();
+        files.retain(|file| fs::metadata(file).unwrap().len() > 0 && !file.file_name().unwrap().eq("LOG"));
+        files.sort();
+        for wanted in ["sst", "log", "MANIFEST", "CURRENT"] {
+            assert!(files.iter().any(|file| kind(file) == wanted), "{wanted}: {files:?}");
+        }
+        let done = Mutex::new(BTreeMap::<(&str, Flip), Vec<String>>::new());
+        let next = AtomicU64::new(0);
+        let work = || {
+            loop {
+                let flip = next.fetch_add(1, Ordering::Relaxed);
+                if flip >= flips {
+                    return;
+                }
+                let file = &files[flip as usize % files.len()];
+                let length = fs::metadata(file).unwrap().len();
+                // Spread over the file by the golden ratio: no two flips are near.
+                let at = (flip.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % length;
+                let effect = flipped(data, manifest, &whole, (file, at as usize, (flip % 8) as u8));
+                let place = format!("{} byte {at} of {length}", file.file_name().unwrap().display());
+                done.lock().unwrap().entry((kind(file), effect)).or_default().push(place);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        let done = done.into_inner().unwrap();
+        for ((kind, effect), places) in &done {
+            println!("{kind} {effect:?}: {}", places.len());
+            let telling = matches!(effect, Flip::Harmless | Flip::Cut) && *kind != "other";
+            places.iter().filter(|_| telling).for_each(|place| println!("    {place}"));
+        }
+        let count = |effect| {
+            done.iter()
+                .filter(|((kind, one), _)| *one == effect && *kind == "sst")
+                .map(|(_, places)| places.len())
+                .sum()
+        };
+        let (noticed, harmless): (usize, usize) = (count(Flip::Refused) + count(Flip::Found), count(Flip::Harmless));
+        assert!(noticed > 10 * harmless, "of flips in tables {noticed} were noticed, {harmless} had no effect");
+    });
+}
+
+/// A configuration file for a node of `net`, for the command.
+fn configured(net: &Net, i: usize) -> PathBuf {
+    let dir = net.dir.path();
+    fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
+    let key = dir.join("node.pem");
+    fs::write(&key, node_key(u8::try_from(i).unwrap()).to_pem().as_bytes()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let (name, file) = (DOMAINS[i], dir.join("node.toml"));
+    let text =
+        format!("data_dir = \"{name}\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\noperator = \"{name}\"\n");
+    fs::write(&file, text).unwrap();
+    file
+}
+
+/// `fama check` with these arguments: whether it succeeded, and all it said.
+fn command(config: &Path, repair: bool) -> (bool, String) {
+    let mut args = vec!["fama".into(), "check".into(), "--config".into(), config.as_os_str().to_owned()];
+    args.extend(repair.then(|| "--repair".into()));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = fama_cli::run(args, &mut out, &mut err);
+    (code == std::process::ExitCode::SUCCESS, String::from_utf8_lossy(&[out, err].concat()).into_owned())
+}
+
+/// Flips a bit at a quarter and at three quarters of the table that holds the entries of both logs.
+fn damage_entries(data: &Path, manifest: &Manifest) {
+    let tables: Vec<PathBuf> = fs::read_dir(data).unwrap().map(|file| file.unwrap().path()).collect();
+    for table in tables.iter().filter(|file| kind(file) == "sst") {
+        let good = fs::read(table).unwrap();
+        let mut bytes = good.clone();
+        for at in [good.len() / 4, good.len() / 4 * 3] {
+            bytes[at] ^= 1;
+        }
+        fs::write(table, bytes).unwrap();
+        let copied = scratch();
+        copy(data, copied.path());
+        let cut = |report: &Report| report.findings.iter().filter(|one| one.what.starts_with("entries from")).count();
+        if checked(copied.path(), manifest).is_ok_and(|report| cut(&report) == 2) {
+            return;
+        }
+        fs::write(table, good).unwrap();
+    }
+    panic!("no table holds the entries of both logs: {tables:?}");
+}
+
+/// Two nodes with some hundred entries in each log.
+async fn filled() -> Net {
+    let net = Net::running(2).await;
+    for home in 0..2 {
+        let submissions = (0..200).map(|i| {
+            let key = SecretKey::from_seed(Curve::Ed25519, &[10 + home as u8, i, 1, 2].repeat(8).try_into().unwrap());
+            net.register(home, &format!("agent-{i}"), &key.unwrap()).1
+        });
+        let request = SubmitRequest { forwarded: false, submissions: submissions.collect() };
+        let answers = net.client(home).await.submit(request).await.unwrap().0;
+        assert!(answers.iter().all(|answer| matches!(answer, SubmitResult::Accepted(_))), "{answers:?}");
+    }
+    net
+}
+
+#[test]
+fn damaged_ranges_come_back_from_peers_the_own_logs_too() {
+    multi(async {
+        let mut net = filled().await;
+        let state = net.settled().await;
+        net.stop(1).await;
+        let data = net.data(1);
         // Once more through the database, so that its files hold tables and not only a write-ahead log.
         drop(Store::open(&data, &net.manifest).unwrap());
-        assert!(same(&data, &net.manifest));
         let whole = checked(&data, &net.manifest).unwrap();
-        let flips = std::env::var("FAMA_FLIPS").map_or(FLIPS, |flips| flips.parse().unwrap());
-        let files: Vec<PathBuf> = fs::read_dir(&data).unwrap().map(|file| file.unwrap().path()).collect();
-        let tables: Vec<&PathBuf> = files.iter().filter(|file| file.extension().is_some_and(|e| e == "sst")).collect();
-        assert!(!tables.is_empty(), "{files:?}");
-        let (mut refused, mut found, mut harmless) = (0, 0, 0);
-        for flip in 0..flips {
-            let broken = tempfile::tempdir().unwrap();
-            copy(&data, broken.path());
-            let file = broken.path().join(tables[flip as usize % tables.len()].file_name().unwrap());
-            let mut bytes = fs::read(&file).unwrap();
-            // Spread over the file by the golden ratio: no two flips are near.
-            let at = (flip.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) as usize % bytes.len();
-            bytes[at] ^= 1 << (flip % 8);
-            fs::write(&file, bytes).unwrap();
-            match checked(broken.path(), &net.manifest) {
-                Err(_) => refused += 1,
-                Ok(report) if !report.findings.is_empty() => found += 1,
-                Ok(report) => {
-                    assert_eq!(report, whole, "flip {flip} lost entries and nobody noticed");
-                    harmless += 1;
-                }
-            }
+        damage_entries(&data, &net.manifest);
+
+        let config = configured(&net, 1);
+        let (sound, said) = command(&config, false);
+        assert!(!sound && said.matches("entries from").count() == 2, "{said}");
+        let (repaired, said) = command(&config, true);
+        assert!(repaired && said.contains("beta.example.damaged-1"), "{said}");
+        let short = checked(&data, &net.manifest).unwrap();
+        assert_eq!(short.findings, []);
+        let cut = short.logs.iter().zip(&whole.logs).filter(|((_, short), (_, whole))| short < whole).count();
+        assert_eq!(cut, 2, "{short:?} {whole:?}");
+
+        net.start(1).await;
+        net.wait("both write again", |status| status["waiting"].is_null()).await;
+        assert_eq!(net.settled().await, state, "all that was there is there again");
+        let (_, registration) = net.register(1, "after-repair", &secret(6));
+        net.accepted(1, registration).await;
+        net.settled().await;
+        net.stop(1).await;
+        let again = checked(&data, &net.manifest).unwrap();
+        assert_eq!(again.findings, []);
+        assert!(again.logs.iter().zip(&whole.logs).all(|((_, again), (_, whole))| again >= whole), "{again:?}");
+    });
+}
+
+/// A crash between the two renames of a repair, or a second one that fails, must not let a node begin anew.
+#[test]
+fn a_repair_cut_off_is_noticed() {
+    multi(async {
+        let (net, data) = used().await;
+        for beside in ["beta.example.rebuilt", "beta.example.damaged-1"] {
+            let beside = data.with_file_name(beside);
+            fs::rename(&data, &beside).unwrap();
+            let error = Store::open(&data, &net.manifest).err().unwrap();
+            assert_eq!(error.code(), "store_half_repaired", "{error}");
+            assert!(error.to_string().contains(beside.to_str().unwrap()) && !data.exists(), "{error}");
+            fs::rename(&beside, &data).unwrap();
+            drop(Store::open(&data, &net.manifest).unwrap());
         }
-        println!("{flips} flips: {refused} refused, {found} found, {harmless} without effect");
-        assert!(refused + found > harmless, "{refused} refused, {found} found, {harmless} without effect");
     });
 }
 

@@ -1,14 +1,16 @@
 //! A real node, killed at random moments under load: nothing that it acknowledged is ever lost.
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use fama_cli::federation::{self, Created, Plan, Seat};
 use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Curve;
+use fama_ledger::log::Head;
 use fama_ledger::manifest::{Manifest, Policy};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
@@ -26,11 +28,21 @@ const CRASHES: u32 = 100;
 const REQUEST: u64 = 16;
 
 /// A small generator of numbers, so that a run can be told from another by its seed alone.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
+    /// Begun at random; the seed is what a test tells.
+    #[allow(clippy::print_stdout, reason = "the seed of a run that failed")]
+    pub(crate) fn begin() -> Self {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).unwrap();
+        let seed = u64::from_le_bytes(seed) | 1;
+        println!("seed {seed}");
+        Self(seed)
+    }
+
     /// xorshift64*, Vigna 2016.
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -38,16 +50,17 @@ impl Random {
     }
 }
 
-struct Operator {
-    manifest: Manifest,
-    config: std::path::PathBuf,
+/// One operator alone, whose node is a process of its own.
+pub(crate) struct Operator {
+    pub(crate) manifest: Manifest,
+    pub(crate) config: std::path::PathBuf,
     address: String,
     query: SocketAddr,
     dir: tempfile::TempDir,
 }
 
 impl Operator {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ports = free_ports(3);
         let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -62,30 +75,45 @@ impl Operator {
         Self { manifest: created.manifest, config, address, query, dir }
     }
 
-    fn spawn(&self) -> Child {
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = Command::new(program());
-        command.args(["node", "--config"]).arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.spawn().unwrap()
+    /// Where the node's log goes.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
     }
 
-    async fn connect(&self, child: &mut Child) -> Client {
+    pub(crate) fn spawn(&self) -> Child {
+        self.spawn_with(&[])
+    }
+
+    pub(crate) fn spawn_with(&self, environment: &[(&str, &OsStr)]) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = Command::new(program());
+        command.args(["node", "--config"]).arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.envs(environment.iter().copied()).spawn().unwrap()
+    }
+
+    pub(crate) async fn connect(&self, child: &mut Child) -> Client {
+        let connected = self.connect_or_end(child).await;
+        connected.unwrap_or_else(|status| panic!("the node ended with {status}: {}", tail(&self.log())))
+    }
+
+    /// A connection, or how the node ended before there was one.
+    pub(crate) async fn connect_or_end(&self, child: &mut Child) -> Result<Client, ExitStatus> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let connected = Client::connect(self.manifest.federation(), self.address.parse().unwrap()).await;
             match connected {
-                Ok(client) => return client,
+                Ok(client) => return Ok(client),
                 Err(error) if Instant::now() > deadline => panic!("{error}"),
                 Err(_) => {}
             }
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("the node ended with {status}: {}", tail(&self.dir.path().join("log")));
+                return Err(status);
             }
         }
     }
 
     /// Registers on and on until the node is gone; keeps what was acknowledged.
-    async fn load(&self, client: Client, round: u64, acknowledged: &mut BTreeMap<EventId, Receipt>) {
+    pub(crate) async fn load(&self, client: Client, round: u64, acknowledged: &mut BTreeMap<EventId, Receipt>) {
         let mut count = 0;
         loop {
             let submissions = (0..REQUEST).map(|i| self.registration(round, count + i)).collect();
@@ -97,13 +125,15 @@ impl Operator {
                         self.check(&receipt);
                         acknowledged.insert(receipt.event, receipt);
                     }
-                    SubmitResult::Refused(refusal) => assert!(refusal.retry_after.is_some(), "{refusal:?}"),
+                    SubmitResult::Refused(refusal) => {
+                        assert!(refusal.retry_after.is_some() || refusal.code == "stopping", "{refusal:?}");
+                    }
                 }
             }
         }
     }
 
-    fn registration(&self, round: u64, count: u64) -> Submission {
+    pub(crate) fn registration(&self, round: u64, count: u64) -> Submission {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
         let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
@@ -113,14 +143,15 @@ impl Operator {
         signed(Event { federation: self.manifest.federation(), action, created: clock::now(), nonce }, &key)
     }
 
-    fn check(&self, receipt: &Receipt) {
+    /// The head that a receipt's proof leads to.
+    pub(crate) fn check(&self, receipt: &Receipt) -> Head {
         let proof: TlogProof = receipt.proof.parse().unwrap();
         let key = self.manifest.operators()[0].node_key;
-        proof.verify(&receipt.entry, |_| Some(key), |_| None).unwrap();
+        proof.verify(&receipt.entry, |_| Some(key), |_| None).unwrap().0.checkpoint().head
     }
 
     /// Every acknowledged entry must be where its receipt says, byte for byte.
-    async fn has(&self, client: &Client, acknowledged: &BTreeMap<EventId, Receipt>, from: u64) {
+    pub(crate) async fn has(&self, client: &Client, acknowledged: &BTreeMap<EventId, Receipt>, from: u64) {
         let log = self.manifest.operators()[0].log();
         let frontier = client.sync(SyncRequest::Frontier(empty_frontier())).await.unwrap();
         let SyncResponse::Frontier(frontier) = frontier else { panic!("{frontier:?}") };
@@ -143,8 +174,13 @@ impl Operator {
     }
 }
 
-fn empty_frontier() -> fama_node::network::wire::Frontier {
-    fama_node::network::wire::Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() }
+pub(crate) fn empty_frontier() -> fama_node::network::wire::Frontier {
+    fama_node::network::wire::Frontier {
+        time: clock::now(),
+        session: fama_node::network::wire::Session::default(),
+        other: None,
+        logs: Vec::new(),
+    }
 }
 
 fn tail(log: &Path) -> String {
@@ -153,13 +189,10 @@ fn tail(log: &Path) -> String {
 }
 
 #[test]
-#[allow(clippy::print_stdout, reason = "the seed of a run that failed, the figures of a long one")]
+#[allow(clippy::print_stdout, reason = "the figures of a long run")]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     let crashes = std::env::var("FAMA_CRASHES").map_or(CRASHES, |count| count.parse().unwrap());
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).unwrap();
-    let mut random = Random(u64::from_le_bytes(seed) | 1);
-    println!("seed {}", random.0);
+    let mut random = Random::begin();
     multi(async {
         let operator = Operator::new();
         let mut acknowledged = BTreeMap::new();

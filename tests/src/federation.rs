@@ -11,10 +11,11 @@ use fama_ledger::id::{Domain, EventId};
 use fama_ledger::manifest::{Genesis, Manifest, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
+use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
-use fama_node::config::{Admission, Config, Listener, Log, Network};
+use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub};
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_node::node::{self, NodeError};
@@ -38,6 +39,24 @@ pub(crate) struct Running {
     pub(crate) query: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Running {
+    pub(crate) async fn start(config: Config) -> Self {
+        eventually("the ports are free", || async {
+            match launch(config.clone()).await {
+                Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
+                started => Ok(started.unwrap()),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn stop(self) {
+        let Self { stop, task, .. } = self;
+        stop.send(()).unwrap();
+        task.await.unwrap().unwrap();
+    }
 }
 
 impl Drop for Net {
@@ -111,7 +130,7 @@ impl Net {
         net
     }
 
-    async fn start_all(&mut self) {
+    pub(crate) async fn start_all(&mut self) {
         for i in 0..self.nodes.len() {
             self.start(i).await;
         }
@@ -134,33 +153,26 @@ impl Net {
             query: loopback(),
             admin: loopback(),
             admission: Admission::default(),
+            scrub: Scrub::default(),
             log: Log::default(),
+            overrides: Overrides::default(),
         }
     }
 
     /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
     pub(crate) async fn start(&mut self, i: usize) {
-        let running = eventually("the ports are free", || async {
-            match launch(self.config(i)).await {
-                Err(error) if error.code() == "address_in_use" => Err(error.to_string()),
-                started => Ok(started.unwrap()),
-            }
-        })
-        .await;
-        self.nodes[i] = Some(running);
+        self.nodes[i] = Some(Running::start(self.config(i)).await);
     }
 
     pub(crate) async fn stop(&mut self, i: usize) {
-        let Running { stop, task, .. } = self.nodes[i].take().unwrap();
-        stop.send(()).unwrap();
-        task.await.unwrap().unwrap();
+        self.nodes[i].take().unwrap().stop().await;
     }
 
     pub(crate) fn up(&self) -> impl Iterator<Item = (usize, SocketAddr)> + '_ {
         self.nodes.iter().enumerate().filter_map(|(i, node)| node.as_ref().map(|node| (i, node.query)))
     }
 
-    async fn client(&self, i: usize) -> Client {
+    pub(crate) async fn client(&self, i: usize) -> Client {
         let address = addresses(self.ports[i])[0].parse().unwrap();
         Client::connect(self.manifest.federation(), address).await.unwrap()
     }
@@ -189,7 +201,7 @@ impl Net {
         }
     }
 
-    async fn refused(&self, through: usize, submission: Submission) -> String {
+    pub(crate) async fn refused(&self, through: usize, submission: Submission) -> String {
         match self.submit(through, submission).await {
             SubmitResult::Accepted(receipt) => panic!("accepted: {receipt:?}"),
             SubmitResult::Refused(refusal) => refusal.code,

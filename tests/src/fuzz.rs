@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::vectors::hex;
 
 pub(crate) mod corpus;
+mod http;
 pub(crate) mod targets;
 
 use targets::Target;
@@ -255,6 +256,7 @@ fuzzed! {
     event note entry manifest signed_note checkpoint tlog_proof map_proof tree_proof row
     sync_request sync_response gossip submit_request submit_response
     base64 public_key secret_key short_text edge
+    login question
 }
 
 /// Symptom to fear: an honest message that the bound on claimed memory refuses. So the emptiest parts,
@@ -269,7 +271,12 @@ fn the_emptiest_parts_in_any_number_are_read() {
         assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
         let log = fama_ledger::manifest::LogId { operator: "a.b".parse().unwrap(), generation: 1 };
         let log = wire::LogFrontier { log, size: 0, newest: None, cosigned: Vec::new() };
-        let frontier = wire::Frontier { time: fama_tests::START, session: [0; 16], logs: vec![log; count] };
+        let frontier = wire::Frontier {
+            time: fama_tests::START,
+            session: wire::Session::default(),
+            other: None,
+            logs: vec![log; count],
+        };
         let request = wire::SyncRequest::Frontier(frontier);
         assert_eq!(codec::decode(&codec::encode(&request), wire::REQUEST_BYTES_MAX), Ok(request), "{count}");
         let range = wire::Range { first: 0, entries: vec![Vec::new(); count], proof: Vec::new() };

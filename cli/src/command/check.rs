@@ -4,13 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fama_node::config::Config;
-use fama_node::inbox::check::{Report, check};
-use fama_node::store::Store;
+use fama_node::inbox::check::{Finding, Report, check};
+use fama_node::store::{REPAIR_ENDINGS, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::files;
 use crate::progress;
 use crate::terminal::{Table, Terminal};
+
+const REBUILT: &str = REPAIR_ENDINGS[0];
+const KEPT: &str = REPAIR_ENDINGS[1];
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "\
@@ -40,8 +44,19 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     if !data.join("CURRENT").exists() {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
-    let beside = Beside::new(data, "rebuilt")?;
-    let report = rebuild(&config, &beside.0)?;
+    let beside = Beside::new(data)?;
+    let mut report = Report::default();
+    let original = match Store::open_unchecked(data, &config.manifest) {
+        Err(error @ StoreError::Database { .. }) if args.repair => {
+            report.findings.push(Finding { log: None, code: error.code(), what: error.to_string() });
+            Store::open_damaged(data, &config.manifest)
+        }
+        opened => opened,
+    };
+    let original = original.map_err(|error| Failure::new(error.code(), error))?;
+    let rebuilt = rebuild(&config, original, &beside.0)?;
+    report.findings.extend(rebuilt.findings);
+    report.logs = rebuilt.logs;
     if report.findings.is_empty() {
         return terminal.answer(&json!({"ok": true, "report": shown(&report)}), table(&report));
     }
@@ -63,16 +78,16 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Err(failure)
 }
 
-fn rebuild(config: &Config, beside: &Path) -> Result<Report, Failure> {
-    let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
-    let original = Store::open_unchecked(&config.data_dir, &config.manifest).map_err(store)?;
-    let rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
+/// Both stores are closed when this returns.
+fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Failure> {
+    let rebuilt = Store::open(beside, &config.manifest).map_err(|error| Failure::new(error.code(), error))?;
     let bar = progress::bar(0, "checking");
     let report = check(&original, &rebuilt, &config.manifest, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
+    drop(original);
     report.map_err(|error| Failure::new(error.code(), error))
 }
 
@@ -80,8 +95,8 @@ fn rebuild(config: &Config, beside: &Path) -> Result<Report, Failure> {
 struct Beside(PathBuf);
 
 impl Beside {
-    fn new(data: &Path, word: &str) -> Result<Self, Failure> {
-        let path = sibling(data, word);
+    fn new(data: &Path) -> Result<Self, Failure> {
+        let path = sibling(data, REBUILT);
         if path.exists() {
             let failure = Failure::new("file_exists", format!("{} is there", path.display()));
             return Err(failure.hint("an earlier check left it behind: remove it"));
@@ -97,29 +112,33 @@ impl Drop for Beside {
     }
 }
 
-fn sibling(data: &Path, word: &str) -> PathBuf {
+fn sibling(data: &Path, ending: &str) -> PathBuf {
     let mut name = data.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(format!(".{word}"));
+    name.push(ending);
     data.with_file_name(name)
 }
 
-/// Renames twice; a crash between leaves both folders under names that say what they are.
+/// Renames twice. A node does not start on what a crash between leaves behind, and says what to rename.
 fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
     let system = |error: std::io::Error| Failure::new("file", format!("{}: {error}", data.display()));
-    let kept = (1..).map(|n| sibling(data, &format!("damaged-{n}"))).find(|path| !path.exists());
+    let kept = (1..).map(|n| sibling(data, &format!("{KEPT}{n}"))).find(|path| !path.exists());
     let kept = kept.ok_or_else(|| Failure::new("file_exists", "no name is left for the damaged data"))?;
     fs::rename(data, &kept).map_err(system)?;
-    fs::rename(&beside.0, data).map_err(system)?;
-    if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(system)?;
+    if let Err(error) = fs::rename(&beside.0, data) {
+        fs::rename(&kept, data).map_err(|_| {
+            let lost = Failure::new("file", format!("{}: {error}", data.display()));
+            lost.hint(format!("rename {} to it", kept.display()))
+        })?;
+        return Err(system(error));
     }
+    files::sync_folder(data).map_err(system)?;
     Ok(kept)
 }
 
 fn shown(report: &Report) -> Value {
     let logs: Vec<Value> =
         report.logs.iter().map(|(log, size)| json!({"log": log.to_string(), "entries": size})).collect();
-    let finding = |finding: &fama_node::inbox::check::Finding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
+    let finding = |finding: &Finding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
     let findings: Vec<Value> = report.findings.iter().map(finding).collect();
     json!({"logs": logs, "findings": findings})
 }

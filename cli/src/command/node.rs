@@ -2,6 +2,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use fama_ledger::replica::Overrides;
 use fama_node::config::{Config, Format, Log};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
@@ -28,6 +29,13 @@ pub struct Args {
     /// Check the configuration and the files that it names, and stop
     #[arg(long)]
     check: bool,
+    /// Write without asking the other operators first what this node signed before: only where they can't
+    /// answer and the data folder is certainly no old copy
+    #[arg(long)]
+    assume_disk_current: bool,
+    /// Take events in although the clock jumped or is ahead of the other operators' clocks: it is right
+    #[arg(long)]
+    accept_clock: bool,
     /// Stop in order when standard input ends, as it does when the process that started this one is gone
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -35,7 +43,8 @@ pub struct Args {
 
 /// Does it.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let config = Config::load(&args.config)?;
+    let mut config = Config::load(&args.config)?;
+    config.overrides = Overrides { assume_disk_current: args.assume_disk_current, accept_clock: args.accept_clock };
     if args.check {
         return checked(&config, terminal);
     }

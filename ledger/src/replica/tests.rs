@@ -1,5 +1,6 @@
 //! A federation in memory: replicas exchange messages that a seeded scheduler loses, repeats and reorders.
 #![allow(clippy::cast_possible_truncation, reason = "a handful of operators and entries")]
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::{format, string::ToString};
@@ -13,6 +14,9 @@ use crate::checkpoint::Checkpoint;
 use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, root_at};
 use crate::manifest::{Genesis, Policy};
 use crate::signed_note::{self, SignedNote};
+
+mod backups;
+mod gate;
 
 type Id = usize;
 
@@ -108,6 +112,10 @@ fn leaves(of: usize, from: u64, count: u64) -> Vec<Hash> {
 struct Node {
     replica: Replica<Id>,
     disk: Disk,
+    /// What its disk holds beside the entries.
+    kept: BTreeMap<LogId, backups::Kept>,
+    /// Every head of its own log that it ever signed.
+    signed: Vec<Head>,
     /// Every head that it ever cosigned, by log.
     given: Vec<(LogId, Head)>,
     certified: BTreeMap<LogId, u64>,
@@ -135,6 +143,8 @@ struct Net {
     /// One of so many messages is lost, and one of so many comes twice.
     loss: u64,
     silent: Vec<Id>,
+    /// Logs with two branches that nobody is bound by.
+    forked: BTreeSet<LogId>,
 }
 
 impl Net {
@@ -143,13 +153,15 @@ impl Net {
         let node = |i: usize| Node {
             replica: Replica::new(Arc::clone(&manifest), Some(name(i))),
             disk: Disk::default(),
+            kept: BTreeMap::new(),
+            signed: Vec::new(),
             given: Vec::new(),
             certified: BTreeMap::new(),
             faults: Vec::new(),
         };
         let nodes = (0..n).map(node).collect();
         let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        Self { manifest, nodes, sent: Vec::new(), dice, now: 0, loss, silent: Vec::new() }
+        Self { manifest, nodes, sent: Vec::new(), dice, now: 0, loss, silent: Vec::new(), forked: BTreeSet::new() }
     }
 
     fn connect(&mut self) {
@@ -180,7 +192,8 @@ impl Net {
 
     /// What the inbox does with outputs.
     fn perform(&mut self, at: Id, out: Vec<Output<Id>>) {
-        for output in out {
+        let mut queue = VecDeque::from(out);
+        while let Some(output) = queue.pop_front() {
             match output {
                 Output::AskFrontier { peer } => self.send(at, peer, Message::Ask),
                 Output::Fetch { peer, log, from, head } => self.send(at, peer, Message::Fetch(log, from, head)),
@@ -190,29 +203,35 @@ impl Net {
                     assert!(size > before, "certified sizes grow");
                 }
                 Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
-                Output::Cosign { signed } => self.cosign(at, signed),
-                Output::KeepNewest { .. } | Output::KeepConflicting { .. } | Output::KeepCosigned { .. } => {}
+                Output::Cosign { signed } => queue.extend(self.cosign(at, signed)),
+                Output::KeepNewest { signed } => {
+                    self.nodes[at].kept.entry(log_of(&signed)).or_default().newest = Some(signed.clone());
+                }
+                Output::KeepCosigned { log, cosigned, .. } => {
+                    self.nodes[at].kept.entry(log).or_default().cosigned(cosigned);
+                }
+                Output::KeepConflicting { .. } => {}
             }
         }
     }
 
-    fn cosign(&mut self, at: Id, signed: SignedCheckpoint) {
+    fn cosign(&mut self, at: Id, signed: SignedCheckpoint) -> Vec<Output<Id>> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         if !self.nodes[at].replica.wants_cosigned(&log, &name(at), &head) {
-            return;
+            return Vec::new();
         }
         let node = &mut self.nodes[at];
         let branch = node.disk.branch(&log);
         assert_eq!(branch.head(), head, "the copy is exactly there");
-        for (_, given) in node.given.iter().filter(|(of, _)| *of == log) {
+        for (_, given) in node.given.iter().filter(|(of, _)| *of == log && !self.forked.contains(of)) {
             assert!(given.size < head.size, "never a smaller head");
             assert_eq!(root_at(given.size, &branch.tiles).unwrap(), given.root, "never a conflicting head");
         }
         node.given.push((log, head));
         let cosigned = cosign(signed, at);
         let out = node.replica.cosigned(cosigned.clone(), self.now, &node.disk).unwrap();
-        self.perform(at, out);
         self.tell(at, &Message::Cosigned(cosigned));
+        out
     }
 
     fn append(&mut self, at: Id, count: u64) {
@@ -225,6 +244,16 @@ impl Net {
     fn appended(&mut self, at: Id, head: Head) {
         let signed = sign(&self.manifest, at, head);
         let node = &mut self.nodes[at];
+        let branch = node.disk.branch(&log(at));
+        for before in node.signed.iter().filter(|_| !self.forked.contains(&log(at))) {
+            assert_eq!(
+                root_at(before.size, &branch.tiles).unwrap(),
+                before.root,
+                "never a conflicting head of its own"
+            );
+        }
+        node.signed.push(head);
+        node.kept.entry(log(at)).or_default().newest = Some(signed.clone());
         let out = node.replica.appended(signed, self.now, &node.disk).unwrap();
         self.perform(at, out);
     }

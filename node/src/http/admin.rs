@@ -24,12 +24,14 @@ pub(super) async fn healthz() -> impl IntoResponse {
 
 /// Whether to send readers here: the store reads, nothing is at fault, nothing is missing.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let reasons = reasons(&app);
+    let (reasons, warnings) = (reasons(&app), app.health.read().warnings.clone());
     if reasons.is_empty() {
-        return ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "ready"}))).into_response();
+        let ready = json!({"status": "ready", "warnings": warnings});
+        return ([(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response();
     }
     let message = format!("not ready: {}", reasons.join(", "));
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).with("reasons", reasons).into_response()
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message);
+    error.with("reasons", reasons).with("warnings", warnings).into_response()
 }
 
 /// Why the node is not ready, each as a stable word, with what it is about behind a colon.

@@ -1,6 +1,10 @@
 //! Query strings and bodies, read strictly.
+use std::time::Duration;
+
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
+use futures::StreamExt;
+use tokio::sync::Semaphore;
 
 use super::ApiError;
 
@@ -49,12 +53,35 @@ impl Params {
     }
 }
 
-/// The whole body, if it is not too long.
-pub(super) async fn body(body: Body) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE);
+/// Memory for bodies that arrive, in bytes, beyond [`FREE_BYTES`] of each.
+pub(super) const BODIES_BYTES_MAX: usize = 8 << 20;
+/// Of each body, what always finds room.
+const FREE_BYTES: usize = 4 << 10;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The whole body, if it is not too long, too slow, or one of too many. `memory` counts bytes.
+pub(super) async fn body(body: Body, memory: &Semaphore) -> Result<Bytes, ApiError> {
     // What a client announces is refused before it is read.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_large());
+        return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| too_large())
+    let read = tokio::time::timeout(BODY_TIME, read(body, memory)).await;
+    read.unwrap_or_else(|_| Err(ApiError::of_status(StatusCode::REQUEST_TIMEOUT)))
+}
+
+async fn read(body: Body, memory: &Semaphore) -> Result<Bytes, ApiError> {
+    let (mut bytes, mut claims, mut chunks) = (Vec::new(), Vec::new(), body.into_data_stream());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::of_status(StatusCode::BAD_REQUEST))?;
+        let len = bytes.len() + chunk.len();
+        if len > BODY_BYTES_MAX {
+            return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        let beyond = len.saturating_sub(bytes.len().max(FREE_BYTES));
+        let beyond = u32::try_from(beyond).map_err(|_| ApiError::overloaded())?;
+        claims.push(memory.try_acquire_many(beyond).map_err(|_| ApiError::overloaded())?);
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
 }

@@ -1,9 +1,10 @@
 //! Connections: how many, how long, and how slow they may be.
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,12 +14,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-/// Most open connections of a listener; more wait in the system's queue.
-pub(super) const CONNECTIONS_MAX: u32 = 4_096;
+/// Most open connections of a listener, if the process may open enough files. For one more, that one is closed which
+/// has waited longest for its client.
+const CONNECTIONS_MAX: u32 = 1_024;
+/// Connections of a listener however few files the process may open.
+const CONNECTIONS_MIN: u32 = 48;
+/// Files that the database and the peers may have open: a database without files stops the node.
+const FILES_ELSEWHERE: u32 = 900;
+/// How many files a process may open where nobody says otherwise.
+const FILES_DEFAULT: u32 = 1_024;
 /// How long a client may take for a request's head, and stay silent between requests.
 const HEADER_READ: Duration = Duration::from_secs(15);
 /// After this a connection ends with its current answer, so that slow readers don't stay for ever.
@@ -30,49 +38,154 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Serves until `stop`, then lets current answers end, but not for long.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
-    let (ending, ended) = watch::channel(false);
+    let most = connections_max(std::fs::read_to_string("/proc/self/limits").ok().as_deref());
+    let places = Arc::new(Semaphore::new(most as usize));
+    let (waiting, (ending, ended)) = (Arc::new(Waiting::default()), watch::channel(false));
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, &waiting) => accepted,
         };
         let (stream, peer, place) = accepted;
-        let (router, ended) = (router.clone(), ended.clone());
+        let (router, ended, turn) = (router.clone(), ended.clone(), Turn::new(&waiting));
         tokio::spawn(async move {
-            connection(stream, peer, router, ended).await;
+            connection(stream, peer, (router, turn), ended).await;
             drop(place);
         });
     }
     drop(listener);
     ending.send_replace(true);
-    let _ = timeout(CONNECTION_END, places.acquire_many(CONNECTIONS_MAX)).await;
+    let _ = timeout(CONNECTION_END, places.acquire_many(most)).await;
 }
 
-/// Takes the next connection once there is a place for it.
+/// What two listeners may share of the files that the process may open, by the system's table of its limits.
+fn connections_max(table: Option<&str>) -> u32 {
+    let line = table.and_then(|table| table.lines().find_map(|line| line.strip_prefix("Max open files")));
+    let files = match line.and_then(|line| line.split_whitespace().next()) {
+        Some("unlimited") => u32::MAX,
+        files => files.and_then(|files| files.parse().ok()).unwrap_or(FILES_DEFAULT),
+    };
+    (files.saturating_sub(FILES_ELSEWHERE) / 2).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
+}
+
+/// Takes the next connection; when there is no place for it, makes one.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit) {
-    let place = Arc::clone(places).acquire_owned().await.expect("nobody closes the semaphore");
-    loop {
+    waiting: &Waiting,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let (stream, peer) = loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, place),
+            Ok(accepted) => break accepted,
             // Out of files, or the client has gone: neither is better at once.
             Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    };
+    if places.available_permits() == 0 {
+        waiting.end_longest();
+    }
+    // At worst until one of the requests being answered is done.
+    let place = Arc::clone(places).acquire_owned().await.expect("nobody closes the semaphore");
+    (stream, peer, place)
+}
+
+/// Connections whose client is slow, or has nothing to say: by when that began, oldest first.
+#[derive(Default)]
+struct Waiting(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    next: u64,
+    connections: BTreeMap<u64, Arc<Notify>>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_longest(&self) {
+        if let Some((_, end)) = self.lock().connections.pop_first() {
+            end.notify_one();
         }
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut ended: watch::Receiver<bool>) {
+/// Whose turn it is on a connection: the client's, unless [`Turn::ours`] is held.
+#[derive(Clone)]
+pub(super) struct Turn(Arc<Seat>);
+
+struct Seat {
+    waiting: Arc<Waiting>,
+    end: Arc<Notify>,
+    since: Mutex<Option<u64>>,
+}
+
+impl Turn {
+    fn new(waiting: &Arc<Waiting>) -> Self {
+        let seat = Seat { waiting: Arc::clone(waiting), end: Arc::default(), since: Mutex::default() };
+        seat.wait();
+        Self(Arc::new(seat))
+    }
+
+    /// The node is at work: the connection stays.
+    pub(super) fn ours(&self) -> Ours {
+        self.0.stay();
+        Ours(Arc::clone(&self.0))
+    }
+}
+
+impl Seat {
+    fn wait(&self) {
+        let mut queue = self.waiting.lock();
+        let since = queue.next;
+        queue.next += 1;
+        queue.connections.insert(since, Arc::clone(&self.end));
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
+    }
+
+    fn stay(&self) {
+        if let Some(since) = self.since.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.waiting.lock().connections.remove(&since);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.stay();
+    }
+}
+
+/// Gives the turn back to the client when dropped.
+pub(super) struct Ours(Arc<Seat>);
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.0.wait();
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    (router, turn): (Router, Turn),
+    mut ended: watch::Receiver<bool>,
+) {
     // Answers are small and written whole: waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
+    let end = Arc::clone(&turn.0.end);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(turn.clone());
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            // One request, then everybody else: hyper by itself takes many that were sent at once in one go.
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(HEAD_BYTES_MAX);
@@ -80,9 +193,28 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut end
     tokio::select! {
         // An error is the client's: it left, was too slow, or does not speak HTTP.
         _ = connection.as_mut() => return,
+        // Others are waiting for its place.
+        () = end.notified() => return,
         () = sleep(CONNECTION_LIFE) => {}
         _ = ended.wait_for(|ended| *ended) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(CONNECTION_END, connection).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_keeps_its_files() {
+        let table = |soft: &str| {
+            format!("Limit  Soft Limit  Hard Limit  Units\nMax open files            {soft}  524288  files\n")
+        };
+        assert_eq!(connections_max(Some(&table("1024"))), 62);
+        assert_eq!(connections_max(Some(&table("256"))), CONNECTIONS_MIN);
+        assert_eq!(connections_max(Some(&table("20000"))), CONNECTIONS_MAX);
+        assert_eq!(connections_max(Some(&table("unlimited"))), CONNECTIONS_MAX);
+        assert_eq!(connections_max(None), 62);
+    }
 }

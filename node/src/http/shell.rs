@@ -13,11 +13,12 @@ use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{Any, CorsLayer};
 
-use super::ApiError;
 use super::error::PROBLEM;
+use super::serve::Turn;
+use super::{ApiError, page};
 use crate::metrics::Metrics;
 
-/// How long a request may take, its body included.
+/// How long the answer to a request may take.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -41,7 +42,8 @@ pub(super) fn private(router: Router, metrics: &Arc<Metrics>, places: usize) -> 
 
 fn inner(router: Router, places: usize) -> Router {
     let gate = middleware::from_fn_with_state(Arc::new(Semaphore::new(places)), limit);
-    router.layer(gate).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
+    let memory = middleware::from_fn_with_state(Arc::new(Semaphore::new(page::BODIES_BYTES_MAX)), gather);
+    router.layer(gate).layer(memory).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
 }
 
 /// Request id and metrics, whatever the answer.
@@ -59,8 +61,22 @@ async fn outer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next
 /// A place for the request, or none at once; and an end to its time.
 async fn limit(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let Ok(_place) = places.try_acquire() else { return ApiError::overloaded().into_response() };
+    let _ours = request.extensions().get::<Turn>().map(Turn::ours);
     let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
     answer.unwrap_or_else(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT).into_response())
+}
+
+/// Reads a body before the request takes a place: who sends slowly holds up nobody. Bodies of other methods mean
+/// nothing here and are not read.
+async fn gather(State(memory): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match page::body(body, &memory).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(error) => error.into_response(),
+    }
 }
 
 /// The client's id if it is a plain word, else a random one.

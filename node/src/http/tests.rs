@@ -800,10 +800,15 @@ async fn the_admin_listener_says_why_the_node_is_not_ready() {
     }
     assert_eq!(admin("/readyz").await.json()["reasons"], json!(["fault: equivocation in beta.example/1"]));
     world.app.health.write().logs.get_mut(&world.beta.id).unwrap().fault = None;
-    assert_eq!(admin("/readyz").await.status, 200);
+    world.app.health.write().warnings = vec!["assume_disk_current"];
+    let ready = admin("/readyz").await;
+    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready", "warnings": ["assume_disk_current"]})));
     let metrics = admin("/metrics").await;
     assert!(metrics.text.contains("fama_log_fault{log=\"beta.example/1\"} 0"), "{}", metrics.text);
     assert!(metrics.text.contains("fama_http_requests_total{route=\"/readyz\",status=\"5xx\"} 2"), "{}", metrics.text);
+    for line in ["fama_node_warning{code=\"assume_disk_current\"} 1", "fama_node_warning{code=\"other_session\"} 0"] {
+        assert!(metrics.text.contains(line), "{line}: {}", metrics.text);
+    }
 }
 
 #[tokio::test]

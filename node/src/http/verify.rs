@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fama_ledger::base64;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::moment::{Moment, handle};
 use super::view::Verified;
-use super::{ApiError, App, page};
+use super::{ApiError, App};
 use crate::clock;
 
 /// How far a signed time may lie from the node's clock, either way, in milliseconds.
@@ -62,8 +62,8 @@ fn unauthorized(code: &'static str, message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code, message)
 }
 
-pub(super) async fn verify(State(app): State<Arc<App>>, body: Body) -> Result<Json<Verified>, ApiError> {
-    let login = Login::read(&page::body(body).await?)?;
+pub(super) async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Verified>, ApiError> {
+    let login = Login::read(&body)?;
     check(&app, &login, clock::now()).map(Json)
 }
 

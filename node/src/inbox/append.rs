@@ -77,11 +77,12 @@ enum Verdict {
 impl Inbox {
     /// Begins the own log by adopting the genesis, once this node may write.
     pub(super) fn begin_log(&mut self) -> Result<(), Fatal> {
-        let Some(own) = &self.own else { return Ok(()) };
-        let empty = self.copies.get(&own.log).is_some_and(|copy| copy.tree.size() == 0);
-        if !empty || self.replica.may_write(self.millis()).is_err() {
+        let log = self.own.as_ref().map(|own| &own.log);
+        let empty = log.and_then(|log| self.copies.get(log)).is_some_and(|copy| copy.tree.size() == 0);
+        if !empty || self.may_write().is_err() {
             return Ok(());
         }
+        let Some(own) = &self.own else { return Ok(()) };
         let (store, log, manifest) =
             (Arc::clone(&self.shared.store), own.log.clone(), Arc::clone(&self.shared.manifest));
         let view = store.view();
@@ -103,7 +104,7 @@ impl Inbox {
             return Ok(());
         }
         self.begin_log()?;
-        let mut answers = match self.replica.may_write(self.millis()) {
+        let mut answers = match self.may_write() {
             Ok(()) => self.append_all(events)?,
             Err(waiting) => {
                 self.claims_due = true;

@@ -80,6 +80,7 @@ pub fn check(
     if report.findings.is_empty() {
         report.findings.extend(differences(original, rebuilt)?);
     }
+    rebuilt.sync()?;
     Ok(report)
 }
 
@@ -96,10 +97,13 @@ impl Checker<'_> {
 
     /// Reads, verifies and replays until the end of the log or the first entry that is wrong.
     fn run(&mut self, progress: &mut dyn FnMut(u64)) -> Result<(), Fatal> {
+        let mut count = CHUNK_ENTRIES;
         loop {
             let at = self.copy.tree.size() + self.rest.len() as u64;
-            let read = self.original.view().entries(&self.log, at, CHUNK_ENTRIES, CHUNK_BYTES);
+            let read = self.original.view().entries(&self.log, at, count, CHUNK_BYTES);
             match read {
+                // Up to the damage all is good: nearer to it in smaller steps.
+                Err(_) if count > 1 => count /= 2,
                 Err(error) => {
                     self.find("unreadable", format!("entries from {at} on: {error}"));
                     return Ok(());

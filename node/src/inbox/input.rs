@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::network::wire::{Frontier, Gossip, Range, Refusal};
+use crate::news::Said;
 
 /// From how many entries on other cores are worth waking.
 const PARALLEL_MIN: usize = 8;
@@ -97,12 +98,12 @@ pub enum Input {
         /// With whom.
         peer: PeerId,
     },
-    /// What a peer has; its signatures are checked in the inbox, but only those that are news.
+    /// What a peer has.
     Frontier {
         /// Whose.
         peer: PeerId,
-        /// It.
-        frontier: Frontier,
+        /// It, without signatures that are no news.
+        said: Said,
         /// Its clock less this node's when it came, in milliseconds.
         ahead: i64,
     },

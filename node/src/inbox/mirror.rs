@@ -12,52 +12,25 @@ use fama_ledger::join::{Join, Revoked};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::{Failure, PeerLog, log_of};
+use fama_ledger::replica::{Failure, OtherSession, log_of};
 use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
 use super::replay::{self, Done, batches};
-use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted, verify_cosigned};
+use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted};
 use crate::metrics::Direction;
-use crate::network::wire::{self, Frontier};
+use crate::network::wire::{self, Session};
+use crate::news::Said;
 
 impl Inbox {
-    /// A peer's frontier: signatures that are news are checked, the rest is skipped.
-    pub(super) fn frontier(&mut self, peer: PeerId, frontier: Frontier, ahead: i64) -> Result<(), Fatal> {
-        let most = self.shared.manifest.operators().len();
-        if frontier.logs.len() > most || frontier.logs.iter().any(|log| log.cosigned.len() > most) {
-            self.command(Command::Penalize { peer, code: "frontier_too_long" });
-            return Ok(());
-        }
-        let mut logs = Vec::with_capacity(frontier.logs.len());
-        for log in frontier.logs {
-            match self.news(log) {
-                Ok(log) => logs.push(log),
-                Err(code) => {
-                    self.command(Command::Penalize { peer, code });
-                    self.replica.unanswered(peer, self.millis());
-                    return Ok(());
-                }
-            }
-        }
+    /// A peer's frontier.
+    pub(super) fn frontier(&mut self, peer: PeerId, said: Said, ahead: i64) -> Result<(), Fatal> {
+        let other = |session: Session| if session.writes { OtherSession::Writes } else { OtherSession::Starting };
+        self.replica.told_of_session(peer, said.other.map(other));
+        let logs = said.logs;
         let outputs = self.replica.frontier(peer, ahead, logs, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)
-    }
-
-    /// The verified part of a peer's word about one log that is news.
-    fn news(&self, log: wire::LogFrontier) -> Result<PeerLog, &'static str> {
-        let manifest = &self.shared.manifest;
-        let newest = log.newest.filter(|signed| self.replica.wants_head(&log.log, &signed.head));
-        let newest =
-            newest.map(|signed| signed.verify(manifest, &log.log)).transpose().map_err(|error| error.code())?;
-        let wanted = log
-            .cosigned
-            .iter()
-            .filter(|one| self.replica.wants_cosigned(&log.log, &one.cosignature.operator, &one.signed.head));
-        let cosigned: Option<Vec<_>> = wanted.map(|one| verify_cosigned(manifest, &log.log, one)).collect();
-        let cosigned = cosigned.ok_or("checkpoint_cosignature")?;
-        Ok(PeerLog { log: log.log, size: log.size, newest, cosigned })
     }
 
     /// A gossiped head: taken at once if its entries follow the copy, else fetched. Who passed it on could
@@ -150,7 +123,7 @@ impl Inbox {
 
     /// Takes over what other logs claimed while this node did not write.
     pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
-        if !self.claims_due || self.replica.may_write(self.millis()).is_err() {
+        if !self.claims_due || self.may_write().is_err() {
             return Ok(());
         }
         self.claims_due = false;
@@ -171,7 +144,7 @@ impl Inbox {
         if self.own.is_none() || claimed.is_empty() {
             return Ok(());
         }
-        if self.replica.may_write(self.millis()).is_err() {
+        if self.may_write().is_err() {
             self.claims_due = true;
             return Ok(());
         }

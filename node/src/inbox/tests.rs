@@ -8,13 +8,15 @@ use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::replica::Fault;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
+use fama_ledger::time::Millis;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
 use crate::clock;
 use crate::network::peer_id;
-use crate::network::wire::{Frontier, Range, SyncRequest, SyncResponse};
+use crate::network::wire::{Range, Session, SyncRequest, SyncResponse};
+use crate::news::Said;
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 
@@ -62,10 +64,15 @@ impl Node {
     }
 
     fn load(i: usize, dir: TempDir) -> Self {
+        Self::load_with(i, dir, Clock::machine())
+    }
+
+    fn load_with(i: usize, dir: TempDir, clock: Clock) -> Self {
         let manifest = manifest();
         let store = Store::open(dir.path(), &manifest).unwrap();
-        let shared = Shared::new(manifest, store, Clock::machine(), [0; 16]);
-        let own = Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i) };
+        let shared = Shared::new(manifest, store, clock, [0; 16]);
+        let own =
+            Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i), overrides: Overrides::default() };
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared, Some(own), commands_out).unwrap();
         Self { inbox, commands, dir, i }
@@ -78,14 +85,29 @@ impl Node {
         Self::load(i, dir)
     }
 
-    /// Hears from all others, who have nothing.
-    fn open_gate(&mut self) {
+    fn connect(&mut self) {
         for i in (0..4).filter(|i| *i != self.i) {
             self.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
-            let frontier = Frontier { time: clock::now(), session: [0; 16], logs: Vec::new() };
-            self.inbox.take(Input::Frontier { peer: peer(i), frontier, ahead: 0 }).unwrap();
+        }
+    }
+
+    /// Hears from all others, who have nothing.
+    fn open_gate(&mut self) {
+        self.connect();
+        self.hear(None);
+    }
+
+    /// All others answer, with clocks like this node's.
+    fn hear(&mut self, other: Option<Session>) {
+        for i in (0..4).filter(|i| *i != self.i) {
+            let said = Said { logs: Vec::new(), other };
+            self.inbox.take(Input::Frontier { peer: peer(i), said, ahead: 0 }).unwrap();
         }
         self.inbox.tick().unwrap();
+    }
+
+    fn waiting(&self) -> Option<&'static str> {
+        self.inbox.shared.health.read().waiting
     }
 
     fn submit(&mut self, event: &VerifiedEvent) -> Answer {
@@ -107,7 +129,7 @@ impl Node {
     fn serve(&self, i: usize, from: u64, head: Head) -> SyncResponse {
         let shared = &self.inbox.shared;
         let request = SyncRequest::Entries { log: log_id(i), from, head };
-        crate::sync::answer(&shared.store.view(), &shared.manifest, shared.session, clock::now(), &request).unwrap()
+        crate::sync::answer(&shared.store.view(), &shared.manifest, Session::default(), clock::now(), &request).unwrap()
     }
 
     fn range(&self, i: usize, from: u64, head: Head) -> Range {
@@ -357,4 +379,56 @@ fn nothing_is_taken_in_before_the_gate_opens() {
     assert!(matches!(node.submit(&registration), Answer::Refused(refusal) if refusal.code == "not_ready"));
     node.open_gate();
     assert!(matches!(node.submit(&registration), Answer::Taken { known: false, .. }));
+}
+
+/// Refused because the node takes nothing in, for the reason that it also shows.
+fn held(node: &mut Node, code: &str) -> bool {
+    let (event, _) = register(0, "held-up", 60);
+    let refused = matches!(node.submit(&event), Answer::Refused(refusal)
+        if refusal.code == "not_ready" && refusal.message.ends_with(&format!(": {code}")));
+    node.inbox.tick().unwrap();
+    refused && node.waiting() == Some(code)
+}
+
+#[test]
+fn a_clock_that_jumps_stops_writing_until_others_agree() {
+    let simulated = Arc::new(clock::Simulated::default());
+    let wall = clock::now();
+    simulated.set(wall, 1_000);
+    let mut node = Node::load_with(0, tempfile::tempdir().unwrap(), Clock::simulated(Arc::clone(&simulated)));
+    node.open_gate();
+    assert!(matches!(node.submit(&register(0, "before", 61).0), Answer::Taken { .. }));
+    simulated.set(Millis(wall.0 + 2 * 3_600_000), 1_250);
+    assert!(held(&mut node, "clock_jumped"), "before the next tick");
+    simulated.set(wall, 1_500);
+    assert!(held(&mut node, "clock_jumped"), "set right, and not yet compared");
+    simulated.set(wall, 2_500);
+    node.hear(None);
+    assert_eq!(node.waiting(), None);
+    assert!(matches!(node.submit(&register(0, "after", 62).0), Answer::Taken { .. }));
+}
+
+#[test]
+fn another_session_stops_a_start_and_a_writer() {
+    let session = |writes| Some(Session { id: [9; 16], writes });
+    let mut node = Node::new(0);
+    assert!(!node.inbox.own_frontier().unwrap().session.writes);
+    node.open_gate();
+    assert!(node.inbox.own_frontier().unwrap().session.writes, "others are told");
+    node.hear(session(false));
+    assert!(
+        matches!(node.submit(&register(0, "first", 61).0), Answer::Taken { .. }),
+        "for one that starts nobody stops"
+    );
+    assert_eq!(node.inbox.shared.health.read().warnings, ["other_session"]);
+    node.hear(session(true));
+    assert!(held(&mut node, "other_session"));
+    node.hear(None);
+    assert!(matches!(node.submit(&register(0, "second", 62).0), Answer::Taken { .. }));
+
+    let mut copy = node.restart();
+    copy.connect();
+    copy.hear(session(false));
+    assert!(held(&mut copy, "other_session"));
+    assert!(!copy.inbox.own_frontier().unwrap().session.writes);
 }

@@ -2,18 +2,24 @@
 use std::collections::HashSet;
 
 use fama_ledger::id::FederationId;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::upgrade;
 use libp2p::gossipsub::{
     self, ConfigBuilder, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, ValidationMode,
     WhitelistSubscriptionFilter,
 };
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, ProtocolSupport};
-use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+use libp2p::swarm::{self, NetworkBehaviour};
+use libp2p::{PeerId, StreamProtocol, Swarm, Transport, identify, noise, ping, quic, tcp, yamux};
 
 use super::codec::{Budget, Frames};
 use super::gate::Gate;
+use super::operators::Operators;
+use super::streams::Pool;
 use super::wire::{GOSSIP_BYTES_MAX, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 use super::{NetworkError, limits};
 
@@ -64,8 +70,8 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    fn new(key: &Keypair, names: &Names, role: Role, operators: HashSet<PeerId>) -> Self {
-        let budget = Budget::new(limits::PARTIAL_REQUESTS_KIB_MAX);
+    fn new(key: &Keypair, names: &Names, role: Role, operators: &Operators) -> Self {
+        let budgets = [limits::REQUESTS_KIB_MAX, limits::ANSWERS_IN_KIB_MAX].map(Budget::new);
         let support = match role {
             Role::Node => ProtocolSupport::Full,
             Role::Client => ProtocolSupport::Outbound,
@@ -76,14 +82,18 @@ impl Behaviour {
         let sync = [(names.sync.clone(), support.clone())];
         let submit = [(names.submit.clone(), support)];
         Self {
-            gate: Gate::new(operators),
+            gate: Gate::new(operators.clone()),
             identify: identify::Behaviour::new(identify(key, names)),
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(limits::PING_INTERVAL).with_timeout(limits::PING_INTERVAL),
             ),
             gossip: (role == Role::Node).then(|| gossip(&names.topic)).into(),
-            sync: request_response::Behaviour::with_codec(Frames::new(budget.clone()), sync, requests.clone()),
-            submit: request_response::Behaviour::with_codec(Frames::new(budget), submit, requests),
+            sync: request_response::Behaviour::with_codec(
+                Frames::new(&budgets, operators.clone()),
+                sync,
+                requests.clone(),
+            ),
+            submit: request_response::Behaviour::with_codec(Frames::new(&budgets, operators.clone()), submit, requests),
         }
     }
 }
@@ -124,7 +134,7 @@ fn gossip(topic: &IdentTopic) -> GossipBehaviour {
         // In heartbeats of a second: how long a verdict may take, and how long a message is offered again.
         .history_length(10)
         .history_gossip(3)
-        .duplicate_cache_time(std::time::Duration::from_secs(120))
+        .duplicate_cache_time(limits::GOSSIP_KNOWN)
         .connection_handler_queue_len(limits::GOSSIP_QUEUE_MAX)
         .max_publish_messages(limits::GOSSIP_MESSAGES_PER_WRITE_MAX)
         .max_control_messages_sent(limits::GOSSIP_IDS_PER_HEARTBEAT_MAX)
@@ -143,30 +153,46 @@ fn muxer() -> yamux::Config {
     config
 }
 
+fn quic_config(key: &Keypair) -> quic::Config {
+    let mut config = quic::Config::new(key);
+    config.max_concurrent_stream_limit = limits::STREAMS_MUXED_MAX;
+    config.max_connection_data = limits::QUIC_CONNECTION_BYTES;
+    config.max_stream_data = limits::QUIC_STREAM_BYTES;
+    config.handshake_timeout = limits::HANDSHAKE_TIMEOUT;
+    config
+}
+
+/// TCP with Noise and Yamux, and QUIC; the streams of each connection bounded.
+fn transport(key: &Keypair, operators: &Operators) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+    let pool = Pool::new(operators.clone());
+    let other = pool.clone();
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default())
+        .upgrade(upgrade::Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(muxer())
+        .map(move |(peer, muxer), _| (peer, pool.bound(&peer, StreamMuxerBox::new(muxer))));
+    let quic = quic::tokio::Transport::new(quic_config(key))
+        .map(move |(peer, muxer), _| (peer, other.bound(&peer, StreamMuxerBox::new(muxer))));
+    let either = tcp.or_transport(quic).map(|either, _| {
+        let (peer, muxer) = either.into_inner();
+        (peer, StreamMuxerBox::new(muxer))
+    });
+    Ok(TransportTimeout::new(either, limits::HANDSHAKE_TIMEOUT).boxed())
+}
+
 /// A swarm over TCP with Noise and Yamux, and over QUIC, on the current tokio runtime.
 pub(super) fn swarm(
     key: &ed25519_dalek::SigningKey,
     names: &Names,
     role: Role,
-    operators: HashSet<PeerId>,
+    operators: &Operators,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
     let setup = |error: &dyn std::fmt::Display| NetworkError::Setup(error.to_string());
     let key = Keypair::ed25519_from_bytes(key.to_bytes()).map_err(|error| setup(&error))?;
-    let transport = SwarmBuilder::with_existing_identity(key)
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, muxer)
-        .map_err(|error| setup(&error))?
-        .with_quic_config(|mut config| {
-            config.max_concurrent_stream_limit = limits::STREAMS_MUXED_MAX;
-            config
-        });
-    let with_behaviour = transport
-        .with_behaviour(|key| Behaviour::new(key, names, role, operators))
-        .map_err(|error| setup(&error))?
-        .with_swarm_config(|config| {
-            config
-                .with_idle_connection_timeout(limits::IDLE_TIMEOUT)
-                .with_max_negotiating_inbound_streams(limits::NEGOTIATING_STREAMS_MAX)
-        });
-    Ok(with_behaviour.with_connection_timeout(limits::HANDSHAKE_TIMEOUT).build())
+    let config = swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(limits::IDLE_TIMEOUT)
+        .with_max_negotiating_inbound_streams(limits::NEGOTIATING_STREAMS_MAX);
+    let transport = transport(&key, operators).map_err(|error| setup(&error))?;
+    let behaviour = Behaviour::new(&key, names, role, operators);
+    Ok(Swarm::new(transport, behaviour, key.public().to_peer_id(), config))
 }

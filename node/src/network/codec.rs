@@ -1,4 +1,5 @@
 //! One frame per direction of a stream: its length (u32, little-endian), then a value in the ledger's strict codec.
+use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,9 +9,12 @@ use fama_ledger::codec::{self, CodecError};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
+use super::bounds::Ask;
 use super::limits;
+use super::operators::Operators;
 use super::wire::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 
 /// Why a frame was refused.
@@ -22,9 +26,12 @@ pub(super) enum FrameError {
     /// The stream broke.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// No memory is left for half-received requests.
-    #[error("too many requests half received")]
+    /// No memory is left for long frames.
+    #[error("too many long messages at once")]
     Busy,
+    /// It did not arrive in time.
+    #[error("a request took too long to arrive")]
+    Late,
 }
 
 impl From<FrameError> for io::Error {
@@ -33,11 +40,12 @@ impl From<FrameError> for io::Error {
             FrameError::Codec(error) => Self::new(io::ErrorKind::InvalidData, error),
             FrameError::Io(error) => error,
             FrameError::Busy => Self::other(error),
+            FrameError::Late => Self::new(io::ErrorKind::TimedOut, error),
         }
     }
 }
 
-/// Memory for half-received requests of all connections together, in KiB.
+/// Memory for long frames of all connections together, in KiB.
 #[derive(Clone)]
 pub(super) struct Budget(Arc<Semaphore>);
 
@@ -46,9 +54,41 @@ impl Budget {
         Self(Arc::new(Semaphore::new(kib)))
     }
 
-    fn take(&self, bytes: usize) -> Result<SemaphorePermit<'_>, FrameError> {
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, FrameError> {
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).map_err(|_| FrameError::Busy)?;
-        self.0.try_acquire_many(kib).map_err(|_| FrameError::Busy)
+        Arc::clone(&self.0).try_acquire_many_owned(kib).map_err(|_| FrameError::Busy)
+    }
+}
+
+/// What a long frame holds of a budget; given back when it is dropped.
+#[derive(Default)]
+pub(super) struct Claim(Option<OwnedSemaphorePermit>);
+
+impl Claim {
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.0 {
+            Some(held) => held.merge(more),
+            None => self.0 = Some(more),
+        }
+    }
+}
+
+/// A request: its value or what is wrong with it, and the memory that it claims until it is answered.
+pub(super) struct Asked<Q> {
+    pub(super) request: Result<Q, CodecError>,
+    pub(super) claim: Claim,
+}
+
+impl<Q> Asked<Q> {
+    /// One of ours.
+    pub(super) fn new(request: Q) -> Self {
+        Self { request: Ok(request), claim: Claim::default() }
+    }
+}
+
+impl<Q> fmt::Debug for Asked<Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asked")
     }
 }
 
@@ -56,39 +96,49 @@ impl Budget {
 ///
 /// A request that breaks the format is handed up as an error instead of failing the stream silently, so that its
 /// sender, whom a codec does not know, pays for it.
+///
+/// Each request has a codec of its own, which remembers between question and answer how long that may be.
 pub(super) struct Frames<Q, A> {
-    budget: Budget,
+    requests: Budget,
+    answers: Budget,
+    operators: Operators,
+    answer_bytes_max: usize,
     values: PhantomData<fn() -> (Q, A)>,
 }
 
 impl<Q, A> Frames<Q, A> {
-    pub(super) const fn new(budget: Budget) -> Self {
-        Self { budget, values: PhantomData }
+    /// `requests` and `answers` are the budgets for those that come in.
+    pub(super) fn new([requests, answers]: &[Budget; 2], operators: Operators) -> Self {
+        let (requests, answers) = (requests.clone(), answers.clone());
+        Self { requests, answers, operators, answer_bytes_max: 0, values: PhantomData }
     }
 }
 
 impl<Q, A> Clone for Frames<Q, A> {
     fn clone(&self) -> Self {
-        Self::new(self.budget.clone())
+        Self::new(&[self.requests.clone(), self.answers.clone()], self.operators.clone())
     }
 }
 
 impl<Q, A> Codec for Frames<Q, A>
 where
-    Q: Encode + Decode<()> + Send + 'static,
+    Q: Ask + Encode + Decode<()> + Send + 'static,
     A: Encode + Decode<()> + Send + 'static,
 {
     type Protocol = StreamProtocol;
-    type Request = Result<Q, CodecError>;
+    type Request = Asked<Q>;
     type Response = A;
 
     async fn read_request<T>(&mut self, _: &Self::Protocol, io: &mut T) -> io::Result<Self::Request>
     where
         T: AsyncRead + Unpin + Send,
     {
-        match read(io, REQUEST_BYTES_MAX, Some(&self.budget)).await {
-            Err(FrameError::Codec(error)) => Ok(Err(error)),
-            other => Ok(Ok(other?)),
+        let max = Q::bytes_max(self.operators.at_most());
+        let read = timeout(limits::ARRIVAL_TIMEOUT, read(io, max, &self.requests));
+        match read.await.unwrap_or(Err(FrameError::Late)) {
+            Ok((request, claim)) => Ok(Asked { request: Ok(request), claim }),
+            Err(FrameError::Codec(error)) => Ok(Asked { request: Err(error), claim: Claim::default() }),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -96,14 +146,17 @@ where
     where
         T: AsyncRead + Unpin + Send,
     {
-        Ok(read(io, RESPONSE_BYTES_MAX, None).await?)
+        Ok(read(io, self.answer_bytes_max, &self.answers).await?.0)
     }
 
     async fn write_request<T>(&mut self, _: &Self::Protocol, io: &mut T, request: Self::Request) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let bytes = codec::encode(&request.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?);
+        let request = request.request.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        self.answer_bytes_max = request.answer_bytes_max(self.operators.at_most());
+        let bytes = codec::encode(&request);
+        drop(request);
         write(io, &bytes, REQUEST_BYTES_MAX).await
     }
 
@@ -111,21 +164,24 @@ where
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, &codec::encode(&response), RESPONSE_BYTES_MAX).await
+        let bytes = codec::encode(&response);
+        // It may take long to leave: once is enough in memory.
+        drop(response);
+        write(io, &bytes, RESPONSE_BYTES_MAX).await
     }
 }
 
-async fn read<V, T>(io: &mut T, max: usize, budget: Option<&Budget>) -> Result<V, FrameError>
+async fn read<V, T>(io: &mut T, max: usize, budget: &Budget) -> Result<(V, Claim), FrameError>
 where
     V: Encode + Decode<()>,
     T: AsyncRead + Unpin,
 {
-    let bytes = read_frame(io, max, budget).await?;
-    Ok(codec::decode(&bytes, max)?)
+    let (bytes, claim) = read_frame(io, max, budget).await?;
+    Ok((codec::decode(&bytes, max)?, claim))
 }
 
-/// Claims memory chunk by chunk as bytes arrive, so that a length alone costs nothing.
-async fn read_frame<T>(io: &mut T, max: usize, budget: Option<&Budget>) -> Result<Vec<u8>, FrameError>
+/// Takes memory as bytes arrive, at most twice as much, so that a length alone costs nothing.
+async fn read_frame<T>(io: &mut T, max: usize, budget: &Budget) -> Result<(Vec<u8>, Claim), FrameError>
 where
     T: AsyncRead + Unpin,
 {
@@ -136,17 +192,19 @@ where
         return Err(CodecError::TooLong { len, max }.into());
     }
     let mut bytes = Vec::new();
-    let mut claims = Vec::new();
+    let mut claim = Claim::default();
     while bytes.len() < len {
         let start = bytes.len();
-        let end = len.min(start + limits::CHUNK_BYTES);
-        if let (Some(budget), true) = (budget, start > 0) {
-            claims.push(budget.take(end - start)?);
+        let end = len.min((2 * start).max(limits::CHUNK_BYTES));
+        let beyond = end.saturating_sub(start.max(limits::FREE_BYTES));
+        if beyond > 0 {
+            claim.add(budget.take(beyond)?);
         }
+        bytes.reserve_exact(end - start);
         bytes.resize(end, 0);
         io.read_exact(&mut bytes[start..]).await?;
     }
-    Ok(bytes)
+    Ok((bytes, claim))
 }
 
 async fn write<T: AsyncWrite + Unpin>(io: &mut T, bytes: &[u8], max: usize) -> io::Result<()> {
@@ -171,20 +229,23 @@ mod tests {
 
     #[test]
     fn frames() {
-        let read = |len, bytes| block_on(read_frame(&mut frame(len, bytes), 1 << 20, None));
-        assert!(read(0, 0).unwrap().is_empty());
-        assert_eq!(read(200_000, 200_000).unwrap().len(), 200_000);
+        let budget = Budget::new(1 << 10);
+        let read = |len, bytes| block_on(read_frame(&mut frame(len, bytes), 1 << 20, &budget));
+        assert!(read(0, 0).unwrap().0.is_empty());
+        assert_eq!(read(200_000, 200_000).unwrap().0, [7; 200_000]);
         assert!(matches!(read(200_000, 199_999), Err(FrameError::Io(_))), "cut short");
         assert!(matches!(read(u32::MAX, 9), Err(FrameError::Codec(CodecError::TooLong { .. }))));
         assert!(matches!(read((1 << 20) + 1, 9), Err(FrameError::Codec(CodecError::TooLong { .. }))));
     }
 
     #[test]
-    fn half_received_requests_share_a_budget() {
+    fn long_frames_share_a_budget() {
         let budget = Budget::new(100);
-        let read = |len: u32| block_on(read_frame(&mut frame(len, len as usize), 1 << 20, Some(&budget)));
-        assert!(read(60 << 10).is_ok(), "the first chunk is free");
-        assert!(read(160 << 10).is_ok());
+        let read = |len: u32| block_on(read_frame(&mut frame(len, len as usize), 1 << 20, &budget));
+        let held = read(160 << 10).unwrap().1;
+        assert!(read(64 << 10).is_ok(), "short ones are free");
+        assert!(matches!(read(80 << 10), Err(FrameError::Busy)));
+        drop(held);
         assert!(read(160 << 10).is_ok(), "given back");
         assert!(matches!(read(300 << 10), Err(FrameError::Busy)));
     }

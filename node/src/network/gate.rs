@@ -2,7 +2,7 @@
 //!
 //! In place of libp2p's own connection limits: those keep an entry for every peer id ever seen, and know neither
 //! addresses nor operators.
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::task::{Context, Poll};
@@ -20,6 +20,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 
 use super::limits;
+use super::operators::Operators;
 use super::score::Bans;
 
 /// Why a connection was refused.
@@ -40,12 +41,13 @@ pub(super) enum Refused {
 struct Connection {
     peer: PeerId,
     block: Option<IpAddr>,
+    quic: bool,
     kept: bool,
 }
 
 /// Counts connections and refuses those beyond a limit, and those of banned peers.
 pub(super) struct Gate {
-    operators: HashSet<PeerId>,
+    operators: Operators,
     bans: Bans,
     pending: HashMap<ConnectionId, Option<IpAddr>>,
     open: HashMap<ConnectionId, Connection>,
@@ -53,7 +55,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(operators: HashSet<PeerId>) -> Self {
+    pub(super) fn new(operators: Operators) -> Self {
         Self {
             operators,
             bans: Bans::default(),
@@ -63,14 +65,6 @@ impl Gate {
         }
     }
 
-    pub(super) fn set_operators(&mut self, operators: HashSet<PeerId>) {
-        self.operators = operators;
-    }
-
-    pub(super) fn is_operator(&self, peer: &PeerId) -> bool {
-        self.operators.contains(peer)
-    }
-
     /// Refuses new connections of a peer for a while; closes none.
     pub(super) fn ban(&mut self, peer: PeerId, length: Duration) {
         self.bans.add(peer, length, Instant::now());
@@ -78,35 +72,41 @@ impl Gate {
 
     /// Keeps a connection open while it is idle, unless too many of strangers are.
     pub(super) fn keep(&mut self, id: ConnectionId) {
-        let kept = |c: &Connection| c.kept && !self.operators.contains(&c.peer);
+        let kept = |c: &Connection| c.kept && !self.operators.has(&c.peer);
         let full = self.open.values().filter(|c| kept(c)).count() >= limits::CONNECTIONS_STRANGERS_KEPT_MAX;
         let Some(connection) = self.open.get_mut(&id) else { return };
-        if !connection.kept && (!full || self.operators.contains(&connection.peer)) {
+        if !connection.kept && (!full || self.operators.has(&connection.peer)) {
             connection.kept = true;
             self.to_keep.push_back((connection.peer, id));
         }
     }
 
     fn admit_pending(&self, block: Option<IpAddr>) -> Result<(), Refused> {
-        let blocks = self.pending.values().copied().chain(self.open.values().map(|c| c.block));
-        let same = blocks.filter(|other| block.is_some() && *other == block).count();
+        let same = |other: &Option<IpAddr>| block.is_some() && *other == block;
+        let pending = self.pending.values().filter(|other| same(other)).count();
+        let open = self.open.values().filter(|c| same(&c.block)).count();
+        let loopback = block.is_some_and(|ip| ip.is_loopback());
+        let most = if loopback { limits::CONNECTIONS_PER_LOOPBACK_MAX } else { limits::CONNECTIONS_PER_ADDRESS_MAX };
         if self.pending.len() >= limits::CONNECTIONS_PENDING_MAX {
             Err(Refused::Pending)
-        } else if same >= limits::CONNECTIONS_PER_ADDRESS_MAX {
+        } else if pending >= limits::CONNECTIONS_PENDING_PER_ADDRESS_MAX || pending + open >= most {
             Err(Refused::Address)
         } else {
             Ok(())
         }
     }
 
-    fn admit(&self, peer: &PeerId) -> Result<(), Refused> {
+    fn admit(&self, peer: &PeerId, quic: bool) -> Result<(), Refused> {
         let of_peer = self.open.values().filter(|c| c.peer == *peer).count();
-        let of_strangers = self.open.values().filter(|c| !self.operators.contains(&c.peer)).count();
+        let strangers = || self.open.values().filter(|c| !self.operators.has(&c.peer));
+        let (of_strangers, over_quic) = (strangers().count(), strangers().filter(|c| c.quic).count());
+        let full = of_strangers >= limits::CONNECTIONS_STRANGERS_MAX
+            || (quic && over_quic >= limits::CONNECTIONS_STRANGERS_QUIC_MAX);
         if self.bans.has(peer, Instant::now()) {
             Err(Refused::Banned)
         } else if of_peer >= limits::CONNECTIONS_PER_PEER_MAX {
             Err(Refused::Peer)
-        } else if of_strangers >= limits::CONNECTIONS_STRANGERS_MAX && !self.operators.contains(peer) {
+        } else if full && !self.operators.has(peer) {
             Err(Refused::Strangers)
         } else {
             Ok(())
@@ -123,10 +123,14 @@ pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// What one person is likely to have of addresses; none for those that are not counted.
+fn is_quic(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::QuicV1)
+}
+
+/// What one person is likely to have of addresses.
 fn block(address: &Multiaddr) -> Option<IpAddr> {
     match ip(address)? {
-        ip if ip.is_loopback() => None,
+        ip if ip.is_loopback() => Some(ip),
         IpAddr::V4(ip) => Some(ip.into()),
         IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into()),
     }
@@ -153,10 +157,10 @@ impl NetworkBehaviour for Gate {
         id: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.pending.remove(&id);
-        self.admit(&peer).map_err(ConnectionDenied::new)?;
+        self.admit(&peer, is_quic(remote)).map_err(ConnectionDenied::new)?;
         Ok(KeepAlive(false))
     }
 
@@ -168,7 +172,7 @@ impl NetworkBehaviour for Gate {
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         match peer {
-            Some(peer) => self.admit(&peer).map_err(ConnectionDenied::new).map(|()| Vec::new()),
+            Some(peer) => self.admit(&peer, false).map_err(ConnectionDenied::new).map(|()| Vec::new()),
             None => Ok(Vec::new()),
         }
     }
@@ -177,11 +181,11 @@ impl NetworkBehaviour for Gate {
         &mut self,
         _: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        address: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(&peer).map_err(ConnectionDenied::new)?;
+        self.admit(&peer, is_quic(address)).map_err(ConnectionDenied::new)?;
         Ok(KeepAlive(false))
     }
 
@@ -192,7 +196,8 @@ impl NetworkBehaviour for Gate {
                     ConnectedPoint::Listener { send_back_addr, .. } => block(send_back_addr),
                     ConnectedPoint::Dialer { .. } => None,
                 };
-                self.open.insert(event.connection_id, Connection { peer: event.peer_id, block, kept: false });
+                let (peer, quic) = (event.peer_id, is_quic(event.endpoint.get_remote_address()));
+                self.open.insert(event.connection_id, Connection { peer, block, quic, kept: false });
             }
             FromSwarm::ConnectionClosed(event) => {
                 self.open.remove(&event.connection_id);
@@ -256,25 +261,26 @@ impl ConnectionHandler for KeepAlive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn blocks() {
         let block = |text: &str| block(&text.parse().unwrap()).map(|ip| ip.to_string());
-        assert_eq!(block("/ip4/127.0.0.1/tcp/1"), None);
-        assert_eq!(block("/ip6/::1/tcp/1"), None);
+        assert_eq!(block("/ip4/127.0.0.2/tcp/1"), Some("127.0.0.2".to_owned()));
+        assert_eq!(block("/ip6/::1/tcp/1"), Some("::1".to_owned()));
         assert_eq!(block("/ip4/192.0.2.7/tcp/1"), Some("192.0.2.7".to_owned()));
         assert_eq!(block("/ip6/::ffff:192.0.2.7/tcp/1"), Some("192.0.2.7".to_owned()));
         assert_eq!(block("/ip6/2001:db8:1:2:3::4/udp/1/quic-v1"), Some("2001:db8:1:2::".to_owned()));
     }
 
     fn connect(gate: &mut Gate, n: usize, peer: PeerId, block: Option<IpAddr>) {
-        gate.open.insert(ConnectionId::new_unchecked(n), Connection { peer, block, kept: false });
+        gate.open.insert(ConnectionId::new_unchecked(n), Connection { peer, block, quic: false, kept: false });
     }
 
     #[test]
     fn limits_hold_and_operators_are_let_in() {
         let operator = PeerId::random();
-        let mut gate = Gate::new(HashSet::from([operator]));
+        let mut gate = Gate::new(Operators::new(HashSet::from([operator])));
         let here: IpAddr = "192.0.2.7".parse().unwrap();
         for n in 0..limits::CONNECTIONS_PER_ADDRESS_MAX {
             assert_eq!(gate.admit_pending(Some(here)), Ok(()));
@@ -283,15 +289,15 @@ mod tests {
         assert_eq!(gate.admit_pending(Some(here)), Err(Refused::Address));
         assert_eq!(gate.admit_pending(None), Ok(()));
         for n in limits::CONNECTIONS_PER_ADDRESS_MAX..limits::CONNECTIONS_STRANGERS_MAX {
-            assert_eq!(gate.admit(&PeerId::random()), Ok(()));
+            assert_eq!(gate.admit(&PeerId::random(), false), Ok(()));
             connect(&mut gate, n, PeerId::random(), None);
         }
-        assert_eq!(gate.admit(&PeerId::random()), Err(Refused::Strangers));
+        assert_eq!(gate.admit(&PeerId::random(), false), Err(Refused::Strangers));
         for n in 0..limits::CONNECTIONS_PER_PEER_MAX {
-            assert_eq!(gate.admit(&operator), Ok(()));
+            assert_eq!(gate.admit(&operator, true), Ok(()));
             connect(&mut gate, 1_000 + n, operator, None);
         }
-        assert_eq!(gate.admit(&operator), Err(Refused::Peer));
+        assert_eq!(gate.admit(&operator, false), Err(Refused::Peer));
         for n in 0..limits::CONNECTIONS_STRANGERS_MAX {
             gate.keep(ConnectionId::new_unchecked(n));
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use libp2p::PeerId;
 use libp2p::request_response::InboundRequestId;
 
+use super::codec::Claim;
 use super::limits;
 use super::wire::{Refusal, SubmitRequest, SubmitResponse, SubmitResult, SyncResponse};
 
@@ -14,21 +15,48 @@ pub(super) enum Slot {
     Submit(InboundRequestId),
 }
 
+struct Taken {
+    peer: PeerId,
+    operator: bool,
+    /// Of its answer, once there is one.
+    bytes: usize,
+    _claim: Claim,
+}
+
 /// Requests from when they have arrived until their answer has left or their stream is gone.
 #[derive(Default)]
-pub(super) struct Slots(HashMap<Slot, (PeerId, bool)>);
+pub(super) struct Slots(HashMap<Slot, Taken>);
 
 impl Slots {
-    /// Takes a slot; false if this peer, strangers or all together have too many.
-    pub(super) fn take(&mut self, slot: Slot, peer: PeerId, operator: bool) -> bool {
-        let strangers = || self.0.values().filter(|(_, operator)| !operator).count();
-        let of_peer = self.0.values().filter(|(other, _)| *other == peer).count();
+    /// Takes a slot and keeps the request's claim with it; false if this peer, strangers or all together have too
+    /// many.
+    pub(super) fn take(&mut self, slot: Slot, peer: PeerId, operator: bool, claim: Claim) -> bool {
+        let strangers = || self.0.values().filter(|taken| !taken.operator).count();
+        let of_peer = self.0.values().filter(|taken| taken.peer == peer).count();
         let per_peer = if operator { limits::INBOUND_PER_OPERATOR_MAX } else { limits::INBOUND_PER_STRANGER_MAX };
         let free = of_peer < per_peer
             && self.0.len() < limits::INBOUND_MAX
             && (operator || strangers() < limits::INBOUND_STRANGERS_MAX);
         if free {
-            self.0.insert(slot, (peer, operator));
+            self.0.insert(slot, Taken { peer, operator, bytes: 0, _claim: claim });
+        }
+        free
+    }
+
+    /// Counts the bytes of an answer until the slot is given back; false if that is too much at once, or nobody
+    /// waits for it any more.
+    pub(super) fn charge(&mut self, slot: Slot, bytes: usize) -> bool {
+        let Some(Taken { peer, operator, .. }) = self.0.get(&slot) else { return false };
+        let sum =
+            |counts: &dyn Fn(&Taken) -> bool| self.0.values().filter(|t| counts(t)).map(|t| t.bytes).sum::<usize>();
+        let (of_peer, of_strangers, all) = (sum(&|t| t.peer == *peer), sum(&|t| !t.operator), sum(&|_| true));
+        let per_peer =
+            if *operator { limits::ANSWERS_PER_OPERATOR_BYTES_MAX } else { limits::ANSWERS_PER_STRANGER_BYTES_MAX };
+        let free = (of_peer == 0 || of_peer + bytes <= per_peer)
+            && all + bytes <= limits::ANSWERS_BYTES_MAX
+            && (*operator || of_strangers + bytes <= limits::ANSWERS_STRANGERS_BYTES_MAX);
+        if let Some(taken) = self.0.get_mut(&slot).filter(|_| free) {
+            taken.bytes = bytes;
         }
         free
     }

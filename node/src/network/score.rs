@@ -49,6 +49,27 @@ impl Scores {
     }
 }
 
+/// Gossip of the running second, by peer.
+#[derive(Default)]
+pub(super) struct Rates(HashMap<PeerId, (Instant, usize)>);
+
+impl Rates {
+    /// Counts a message; false if that is more than `max` within a second.
+    pub(super) fn count(&mut self, peer: PeerId, max: usize, now: Instant) -> bool {
+        let (since, count) = self.0.entry(peer).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= max
+    }
+
+    /// Its last connection is gone.
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        self.0.remove(peer);
+    }
+}
+
 /// Peers that are refused until a moment.
 #[derive(Default)]
 pub(super) struct Bans(HashMap<PeerId, Instant>);

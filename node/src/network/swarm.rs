@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use fama_ledger::codec::{self, CodecError};
+use fama_ledger::codec;
 use fama_ledger::id::FederationId;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -21,20 +21,33 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
 use tokio::sync::{mpsc, oneshot};
 
 use super::behaviour::{self, Behaviour, BehaviourEvent, Names, Role};
+use super::bounds;
 use super::client::ClientError;
+use super::codec::{Asked, Claim};
 use super::dialer::{self, Dialer, Peer};
 use super::inbound::{self, Slot, Slots};
+use super::operators::Operators;
 use super::presence::Peers;
-use super::score::Scores;
-use super::wire::{GOSSIP_BYTES_MAX, Gossip, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use super::score::{Rates, Scores};
+use super::session::Sessions;
+use super::wire::{
+    Frontier, GOSSIP_BYTES_MAX, Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse,
+};
 use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What the node made of a request: where it goes, and the answer unless the node dropped it.
 enum Answered {
-    Sync(ResponseChannel<SyncResponse>, Option<SyncResponse>),
-    Submit(ResponseChannel<SubmitResponse>, Option<SubmitResponse>),
+    Sync(InboundRequestId, ResponseChannel<SyncResponse>, Option<SyncResponse>),
+    Submit(InboundRequestId, ResponseChannel<SubmitResponse>, Option<SubmitResponse>),
+}
+
+/// A request under way.
+struct Outbound<Q, A> {
+    answer: Answer<A>,
+    /// To be sent again if the wrong one of several processes with the peer's key answers, and how often.
+    again: Option<(Q, usize)>,
 }
 
 /// Owns the swarm and everything known about connections.
@@ -46,18 +59,21 @@ pub(super) struct Task {
     hints: mpsc::Receiver<Hint>,
     listeners: Arc<RwLock<Vec<Multiaddr>>>,
     peers: Peers,
+    operators: Operators,
     scores: Scores,
+    rates: Rates,
     dialer: Dialer,
     /// Operators whose host names are being looked up.
     resolving: FuturesUnordered<Boxed<Peer>>,
     /// Where the other side of each connection is.
     addresses: HashMap<ConnectionId, Option<IpAddr>>,
+    sessions: Sessions,
     /// Connections that a client waits for, until the peer has said who it is.
     connecting: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, ClientError>>>,
     /// Peers of other federations, and when to part.
     foreign: VecDeque<(Instant, PeerId)>,
-    asked_sync: HashMap<OutboundRequestId, Answer<SyncResponse>>,
-    asked_submit: HashMap<OutboundRequestId, Answer<SubmitResponse>>,
+    asked_sync: HashMap<OutboundRequestId, Outbound<SyncRequest, SyncResponse>>,
+    asked_submit: HashMap<OutboundRequestId, Outbound<SubmitRequest, SubmitResponse>>,
     slots: Slots,
     /// Requests that the node has not answered yet; some may have lost their slot with their connection.
     answers: FuturesUnordered<Boxed<Answered>>,
@@ -94,9 +110,10 @@ impl Task {
         queues: Queues,
     ) -> Result<Self, NetworkError> {
         let names = Names::of(&federation);
-        let ids = operators.iter().map(|operator| operator.peer_id).collect();
+        let ids = Operators::new(operators.iter().map(|operator| operator.peer_id).collect());
         Ok(Self {
-            swarm: behaviour::swarm(key, &names, role, ids)?,
+            swarm: behaviour::swarm(key, &names, role, &ids)?,
+            operators: ids,
             names,
             events,
             commands: queues.commands,
@@ -104,9 +121,11 @@ impl Task {
             listeners: queues.listeners,
             peers: Peers::new(role == Role::Node),
             scores: Scores::default(),
+            rates: Rates::default(),
             dialer: Dialer::new(peer_id(&key.verifying_key()), operators, Instant::now()),
             resolving: FuturesUnordered::new(),
             addresses: HashMap::new(),
+            sessions: Sessions::default(),
             connecting: HashMap::new(),
             foreign: VecDeque::new(),
             asked_sync: HashMap::new(),
@@ -211,30 +230,67 @@ impl Task {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Sync(peer, request, answer) => self.ask_sync(peer, request, answer),
-            Command::Submit(peer, request, answer) => self.ask_submit(peer, request, answer),
+            Command::Sync(peer, request, answer) => {
+                let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
+                self.ask_sync(peer, request, Outbound { answer, again });
+            }
+            Command::Submit(peer, request, answer) => {
+                let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
+                self.ask_submit(peer, request, Outbound { answer, again });
+            }
             Command::Connect(address, answer) => self.connect(address, answer),
             Command::Operators(operators) => self.set_operators(operators),
             Command::Stop(_) => {}
         }
     }
 
-    fn ask_sync(&mut self, peer: PeerId, request: SyncRequest, answer: Answer<SyncResponse>) {
+    /// Whether a request to `peer` may reach the wrong one of several processes: libp2p takes any connection.
+    fn may_mistake(&self, peer: PeerId) -> bool {
+        self.sessions.are_several(peer, Instant::now())
+    }
+
+    fn ask_sync(&mut self, peer: PeerId, request: SyncRequest, asked: Outbound<SyncRequest, SyncResponse>) {
         if self.swarm.is_connected(&peer) {
-            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
-            self.asked_sync.insert(id, answer);
+            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Asked::new(request));
+            self.asked_sync.insert(id, asked);
         } else {
-            answer.send(Err(RequestError::NotConnected));
+            asked.answer.send(Err(RequestError::NotConnected));
         }
     }
 
-    fn ask_submit(&mut self, peer: PeerId, request: SubmitRequest, answer: Answer<SubmitResponse>) {
+    fn ask_submit(&mut self, peer: PeerId, request: SubmitRequest, asked: Outbound<SubmitRequest, SubmitResponse>) {
         if self.swarm.is_connected(&peer) {
-            let id = self.swarm.behaviour_mut().submit.send_request(&peer, Ok(request));
-            self.asked_submit.insert(id, answer);
+            let id = self.swarm.behaviour_mut().submit.send_request(&peer, Asked::new(request));
+            self.asked_submit.insert(id, asked);
         } else {
-            answer.send(Err(RequestError::NotConnected));
+            asked.answer.send(Err(RequestError::NotConnected));
         }
+    }
+
+    fn answered_sync(&mut self, peer: PeerId, by: ConnectionId, id: OutboundRequestId, response: SyncResponse) {
+        let Some(Outbound { answer, again }) = self.asked_sync.remove(&id) else { return };
+        match self.again(by, again) {
+            Some((request, left)) => {
+                self.ask_sync(peer, request.clone(), Outbound { answer, again: Some((request, left)) });
+            }
+            None => answer.send(Ok(response)),
+        }
+    }
+
+    fn answered_submit(&mut self, peer: PeerId, by: ConnectionId, id: OutboundRequestId, response: SubmitResponse) {
+        let Some(Outbound { answer, again }) = self.asked_submit.remove(&id) else { return };
+        match self.again(by, again) {
+            Some((request, left)) => {
+                self.ask_submit(peer, request.clone(), Outbound { answer, again: Some((request, left)) });
+            }
+            None => answer.send(Ok(response)),
+        }
+    }
+
+    /// The request to send again, if an idle process answered it, and how often yet.
+    fn again<Q>(&self, by: ConnectionId, again: Option<(Q, usize)>) -> Option<(Q, usize)> {
+        let (request, left) = again.filter(|_| self.sessions.is_idle(by, Instant::now()))?;
+        Some((request, left.checked_sub(1)?))
     }
 
     fn connect(&mut self, address: Multiaddr, answer: oneshot::Sender<Result<PeerId, ClientError>>) {
@@ -252,7 +308,7 @@ impl Task {
 
     fn set_operators(&mut self, operators: Vec<Peer>) {
         let ids: HashSet<_> = operators.iter().map(|operator| operator.peer_id).collect();
-        self.swarm.behaviour_mut().gate.set_operators(ids);
+        self.operators.set(ids);
         self.dialer.set(operators, Instant::now(), |peer| self.peers.is_connected(peer));
     }
 
@@ -296,7 +352,7 @@ impl Task {
     fn penalize(&mut self, peer: PeerId, code: &'static str) {
         tracing::debug!(%peer, code, "peer penalized");
         if self.scores.penalize(peer, Instant::now()) {
-            let operator = self.swarm.behaviour().gate.is_operator(&peer);
+            let operator = self.operators.has(&peer);
             self.expel(peer, if operator { limits::BAN_OPERATOR } else { limits::BAN_STRANGER });
         }
     }
@@ -318,9 +374,17 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 self.addresses.remove(&connection_id);
+                if let Some(peer) = self.sessions.closed(connection_id) {
+                    // They begin anew, with a greeting.
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
                 self.on_connected(connection_id, Err(ClientError::Closed));
                 if self.peers.disconnected(peer_id) {
                     self.foreign.retain(|(_, peer)| *peer != peer_id);
+                    self.rates.forget(&peer_id);
+                    if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+                        gossip.remove_blacklisted_peer(&peer_id);
+                    }
                     self.dialer.lost(&peer_id, Instant::now(), random());
                 }
             }
@@ -410,6 +474,10 @@ impl Task {
 
     fn on_gossip(&mut self, event: gossipsub::Event) {
         let gossipsub::Event::Message { propagation_source: peer, message_id: id, message } = event else { return };
+        if !self.rates.count(peer, self.gossip_per_second(), Instant::now()) {
+            self.on_verdict(&id, peer, Verdict::Ignore);
+            return self.silence(peer);
+        }
         match codec::decode(&message.data, GOSSIP_BYTES_MAX) {
             Err(_) => self.on_verdict(&id, peer, Verdict::Reject),
             Ok(gossip) => {
@@ -421,35 +489,55 @@ impl Task {
         }
     }
 
-    fn on_sync(&mut self, event: request_response::Event<Result<SyncRequest, CodecError>, SyncResponse>) {
+    /// More than any honest peer has to say.
+    fn gossip_per_second(&self) -> usize {
+        let operators = self.operators.at_most();
+        limits::GOSSIP_PER_SECOND_BASE + limits::GOSSIP_PER_SECOND_PAIR * operators * operators
+    }
+
+    /// Ends the connections of a peer that floods; what it has sent already is not even remembered.
+    fn silence(&mut self, peer: PeerId) {
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            gossip.blacklist_peer(&peer);
+        }
+        let length = if self.operators.has(&peer) { limits::BAN_OPERATOR } else { limits::BAN_STRANGER };
+        tracing::debug!(%peer, code = "gossip_flood", "peer penalized");
+        self.expel(peer, length);
+    }
+
+    fn on_sync(&mut self, event: request_response::Event<Asked<SyncRequest>, SyncResponse>) {
         match event {
-            request_response::Event::Message { peer, message, .. } => match message {
+            request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request_id, request, channel } => {
-                    self.take_sync(peer, request_id, request, channel);
+                    self.take_sync(peer, connection_id, request_id, request, channel);
                 }
-                Message::Response { request_id, response } => settle(&mut self.asked_sync, request_id, Ok(response)),
+                Message::Response { request_id, response } => {
+                    self.answered_sync(peer, connection_id, request_id, response);
+                }
             },
             request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
                 let error = self.request_error(peer, error);
-                settle(&mut self.asked_sync, request_id, Err(error));
+                fail(&mut self.asked_sync, request_id, error);
             }
             request_response::Event::InboundFailure { request_id, .. }
             | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Sync(request_id)),
         }
     }
 
-    fn on_submit(&mut self, event: request_response::Event<Result<SubmitRequest, CodecError>, SubmitResponse>) {
+    fn on_submit(&mut self, event: request_response::Event<Asked<SubmitRequest>, SubmitResponse>) {
         match event {
             request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request_id, request, channel } => {
                     let address = self.addresses.get(&connection_id).copied().flatten();
                     self.take_submit(peer, address, request_id, request, channel);
                 }
-                Message::Response { request_id, response } => settle(&mut self.asked_submit, request_id, Ok(response)),
+                Message::Response { request_id, response } => {
+                    self.answered_submit(peer, connection_id, request_id, response);
+                }
             },
             request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
                 let error = self.request_error(peer, error);
-                settle(&mut self.asked_submit, request_id, Err(error));
+                fail(&mut self.asked_submit, request_id, error);
             }
             request_response::Event::InboundFailure { request_id, .. }
             | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Submit(request_id)),
@@ -459,21 +547,24 @@ impl Task {
     fn take_sync(
         &mut self,
         peer: PeerId,
+        connection: ConnectionId,
         id: InboundRequestId,
-        request: Result<SyncRequest, CodecError>,
+        asked: Asked<SyncRequest>,
         channel: ResponseChannel<SyncResponse>,
     ) {
+        let Asked { request, claim } = asked;
         let request = match request {
             Ok(request) => request,
             Err(error) => return self.penalize(peer, error.code()),
         };
-        if !self.admit(Slot::Sync(id), peer) {
+        if !self.admit(Slot::Sync(id), peer, claim) {
             let _ = self.swarm.behaviour_mut().sync.send_response(channel, inbound::sync_busy());
             return;
         }
+        let other = self.other_session(peer, connection, &request);
         let (reply, answer) = oneshot::channel();
-        self.answers.push(answer.map(|answer| Answered::Sync(channel, answer.ok())).boxed());
-        let event = Event::Sync { peer, request, reply: Reply(reply) };
+        self.answers.push(answer.map(move |answer| Answered::Sync(id, channel, answer.ok())).boxed());
+        let event = Event::Sync { peer, request, other, reply: Reply(reply) };
         if let Err(Event::Sync { reply, .. }) =
             self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner)
         {
@@ -481,24 +572,36 @@ impl Task {
         }
     }
 
+    /// Remembers the session that asks for a frontier, and finds another one of the same key.
+    fn other_session(&mut self, peer: PeerId, connection: ConnectionId, request: &SyncRequest) -> Option<Session> {
+        let SyncRequest::Frontier(Frontier { session, .. }) = request else { return None };
+        let now = Instant::now();
+        // What a closed connection brought is told later than its end.
+        if self.addresses.contains_key(&connection) {
+            self.sessions.heard(connection, peer, *session, now);
+        }
+        self.sessions.other(peer, *session, now)
+    }
+
     fn take_submit(
         &mut self,
         peer: PeerId,
         address: Option<IpAddr>,
         id: InboundRequestId,
-        request: Result<SubmitRequest, CodecError>,
+        asked: Asked<SubmitRequest>,
         channel: ResponseChannel<SubmitResponse>,
     ) {
+        let Asked { request, claim } = asked;
         let request = match request {
             Ok(request) => request,
             Err(error) => return self.penalize(peer, error.code()),
         };
-        if !self.admit(Slot::Submit(id), peer) {
+        if !self.admit(Slot::Submit(id), peer, claim) {
             let _ = self.swarm.behaviour_mut().submit.send_response(channel, inbound::submit_busy(&request));
             return;
         }
         let (reply, answer) = oneshot::channel();
-        self.answers.push(answer.map(|answer| Answered::Submit(channel, answer.ok())).boxed());
+        self.answers.push(answer.map(move |answer| Answered::Submit(id, channel, answer.ok())).boxed());
         let event = Event::Submit { peer, address, request, reply: Reply(reply) };
         let rejected = self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner);
         if let Err(Event::Submit { request, reply, .. }) = rejected {
@@ -506,21 +609,25 @@ impl Task {
         }
     }
 
-    fn admit(&mut self, slot: Slot, peer: PeerId) -> bool {
-        let operator = self.swarm.behaviour().gate.is_operator(&peer);
-        self.answers.len() < limits::INBOUND_MAX && self.slots.take(slot, peer, operator)
+    fn admit(&mut self, slot: Slot, peer: PeerId, claim: Claim) -> bool {
+        let operator = self.operators.has(&peer);
+        self.answers.len() < limits::INBOUND_MAX && self.slots.take(slot, peer, operator, claim)
     }
 
     /// Sends the answer, or closes the stream by dropping its channel.
     fn on_answered(&mut self, answered: Answered) {
         match answered {
-            Answered::Sync(channel, Some(answer)) => {
+            Answered::Sync(id, channel, Some(answer)) => {
+                let fits = self.slots.charge(Slot::Sync(id), bounds::sync_answer_bytes(&answer));
+                let answer = if fits { answer } else { inbound::sync_busy() };
                 let _ = self.swarm.behaviour_mut().sync.send_response(channel, answer);
             }
-            Answered::Submit(channel, Some(answer)) => {
+            Answered::Submit(id, channel, Some(answer)) => {
+                // What was done is told, however long the tale.
+                self.slots.charge(Slot::Submit(id), bounds::submit_answer_bytes(&answer));
                 let _ = self.swarm.behaviour_mut().submit.send_response(channel, answer);
             }
-            Answered::Sync(_, None) | Answered::Submit(_, None) => {}
+            Answered::Sync(_, _, None) | Answered::Submit(_, _, None) => {}
         }
     }
 
@@ -542,13 +649,9 @@ impl Task {
     }
 }
 
-fn settle<T>(
-    asked: &mut HashMap<OutboundRequestId, Answer<T>>,
-    id: OutboundRequestId,
-    result: Result<T, RequestError>,
-) {
-    if let Some(answer) = asked.remove(&id) {
-        answer.send(result);
+fn fail<Q, A>(asked: &mut HashMap<OutboundRequestId, Outbound<Q, A>>, id: OutboundRequestId, error: RequestError) {
+    if let Some(asked) = asked.remove(&id) {
+        asked.answer.send(Err(error));
     }
 }
 

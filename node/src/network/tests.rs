@@ -6,6 +6,7 @@ use fama_ledger::codec;
 use fama_ledger::id::{FederationId, NoteHash, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
+use fama_ledger::time::Millis;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::SwarmEvent;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::behaviour::Names;
 use super::client::{Client, ClientError};
-use super::wire::{NoteAnswer, RESPONSE_BYTES_MAX, Range, Refusal, SignedHead, SubmitResult};
+use super::wire::{Frontier, NoteAnswer, RESPONSE_BYTES_MAX, Range, Refusal, SignedHead, SubmitResult};
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -104,7 +105,7 @@ async fn exchange(listen: &str) {
         async move { network.sync(b, notes).await }
     });
     match b.event().await {
-        Event::Sync { peer, request, reply } => {
+        Event::Sync { peer, request, reply, .. } => {
             assert_eq!((peer, request), (a.id(), notes));
             reply.send(answer.clone());
         }
@@ -510,4 +511,87 @@ async fn rubbish_is_refused_and_ends_in_a_ban() {
 
     let client = Client::connect(FEDERATION, to.addresses[0].clone()).await;
     assert!(client.is_ok(), "others are served");
+}
+
+/// Asks for a frontier as `session`, and lets `asked` answer: what it knows of other sessions.
+async fn asks(node: &Node, asked: &mut Node, session: Session) -> Option<Session> {
+    let frontier = Frontier { time: Millis(0), session, other: None, logs: Vec::new() };
+    let answer = SyncResponse::Frontier(frontier.clone());
+    let asking = tokio::spawn({
+        let (network, to) = (node.network.clone(), asked.id());
+        async move { network.sync(to, SyncRequest::Frontier(frontier)).await }
+    });
+    let Event::Sync { peer, other, reply, .. } = asked.event().await else { panic!("no other event") };
+    assert_eq!(peer, node.id());
+    reply.send(answer.clone());
+    assert_eq!(within(asking).await.unwrap(), Ok(answer), "the answer finds the process that asked");
+    other
+}
+
+#[tokio::test]
+async fn two_processes_of_one_key_are_told_of_one_another() {
+    for listen in [TCP, QUIC] {
+        let mut asked = Node::start(1, listen, vec![]).await;
+        let old = Node::start(2, listen, vec![asked.peer()]).await;
+        asked.up(old.id()).await;
+        let (first, second) = (Session { id: [1; 16], writes: true }, Session { id: [2; 16], writes: false });
+        assert_eq!(asks(&old, &mut asked, first).await, None);
+        assert_eq!(asks(&old, &mut asked, first).await, None, "it is no other");
+        let mut new = Node::start(2, listen, vec![asked.peer()]).await;
+        new.up(asked.id()).await;
+        assert_eq!(asks(&new, &mut asked, second).await, Some(first));
+        assert_eq!(asks(&old, &mut asked, first).await, Some(second));
+        let other_key = Node::start(3, listen, vec![asked.peer()]).await;
+        asked.up(other_key.id()).await;
+        assert_eq!(asks(&other_key, &mut asked, Session { id: [3; 16], writes: true }).await, None);
+        within(old.network.stop()).await;
+        asked.down(new.id()).await;
+        asked.up(new.id()).await;
+        assert_eq!(asks(&new, &mut asked, second).await, None);
+        // Gossip greets a peer once: that of a process that came second reaches nobody before it begins anew.
+        let mut heard = judge(asked, |_| Verdict::Accept);
+        spread(&new.network, &mut heard, 2).await;
+    }
+}
+
+/// Answers every request with its name.
+fn answers(node: Node, name: &'static str) {
+    tokio::spawn(async move {
+        // Whole: without its handle the network stops.
+        let mut node = node;
+        while let Some(event) = node.events.recv().await {
+            match event {
+                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifest(name.to_owned())),
+                Event::Submit { reply, .. } => {
+                    reply.send(SubmitResponse(vec![SubmitResult::Refused(Refusal::new(name, ""))]));
+                }
+                _ => {}
+            }
+        }
+    });
+}
+
+/// Symptom: beside a copy of its node a log stood still for most of a minute. Cause: libp2p spreads requests over
+/// all connections of a key by their number, and the numbers kept step with the rounds, so that always the copy was
+/// asked, which had nothing new.
+#[tokio::test]
+async fn requests_find_the_process_that_writes() {
+    for listen in [TCP, QUIC] {
+        let mut asking = Node::start(1, listen, vec![]).await;
+        let writer = Node::start(2, listen, vec![asking.peer()]).await;
+        let starting = Node::start(2, listen, vec![asking.peer()]).await;
+        let id = writer.id();
+        asking.up(id).await;
+        asks(&writer, &mut asking, Session { id: [1; 16], writes: true }).await;
+        assert!(asks(&starting, &mut asking, Session { id: [2; 16], writes: false }).await.is_some());
+        answers(writer, "writer");
+        answers(starting, "starting");
+        for _ in 0..12 {
+            let answer = within(asking.network.sync(id, SyncRequest::Manifest)).await;
+            assert_eq!(answer, Ok(SyncResponse::Manifest("writer".to_owned())));
+            let answer = within(asking.network.submit(id, submission())).await;
+            let SubmitResult::Refused(refusal) = &answer.unwrap().0[0] else { panic!("it was refused") };
+            assert_eq!(refusal.code, "writer");
+        }
+    }
 }

@@ -66,13 +66,24 @@ pub enum NoteAnswer {
     Redacted,
 }
 
+/// One process of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Session {
+    /// Drawn at random when the process started.
+    pub id: [u8; 16],
+    /// Whether its start is over: it may have signed something.
+    pub writes: bool,
+}
+
 /// What a node has, log by log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Frontier {
     /// The sender's clock.
     pub time: Millis,
-    /// Drawn at random when the sender's process started.
-    pub session: [u8; 16],
+    /// The sender's.
+    pub session: Session,
+    /// Another live session of the key that is asking, as the sender knows; in a request none.
+    pub other: Option<Session>,
     /// Every log of the manifest.
     pub logs: Vec<LogFrontier>,
 }

@@ -2,6 +2,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use rocksdb::properties::BACKGROUND_ERRORS;
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, IteratorMode, PrefixRange, ReadOptions, Snapshot};
 use rocksdb::{Error, WriteBatch};
 
@@ -54,6 +55,24 @@ impl Engine {
         if let Self::Rocks(db) = self {
             db.compact_range_cf(column(db, family), Some(key), Some(key));
         }
+    }
+
+    /// What failed where nobody waited for it: a flush, a compaction.
+    pub(super) fn background_failure(&self) -> Option<Failure> {
+        let Self::Rocks(db) = self else { return None };
+        if db.property_int_value(BACKGROUND_ERRORS).ok().flatten().unwrap_or_default() == 0 {
+            return None;
+        }
+        // An empty write gets that error, if it is one that bars writing.
+        let barred = db.write(WriteBatch::default()).map_err(failure);
+        Some(barred.err().unwrap_or_else(|| "writing a table failed; the file LOG there says more".to_owned()))
+    }
+
+    /// The names of the table files in use.
+    pub(super) fn tables(&self) -> Result<Vec<String>, Failure> {
+        let Self::Rocks(db) = self else { return Ok(Vec::new()) };
+        let files = db.live_files().map_err(failure)?;
+        Ok(files.into_iter().map(|file| file.name).collect())
     }
 
     /// Whether there is something outside all families: somebody else's.

@@ -4,18 +4,18 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use fama_ledger::codec;
 use fama_ledger::id::FederationId;
 use fama_ledger::log::{LogError, TILE_WIDTH, Tiles, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
-use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind};
+use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, Options};
 
 use super::engine::Engine;
 use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
 use super::simulated::Disk;
-use super::{FORMAT, LogRecord, Store, StoreError, View, options};
+use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options};
 
 /// Nobody but the node's own user reads or changes its files.
 const DIR_MODE: u32 = 0o700;
@@ -23,11 +23,21 @@ const DIR_MODE: u32 = 0o700;
 const META_BYTES_MAX: usize = 64;
 
 pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+    check_repaired(dir)?;
     checked(open_unchecked(dir, manifest)?)
 }
 
 pub(super) fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    owned(Engine::Rocks(open_database(dir)?), dir, manifest)
+    owned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest)
+}
+
+pub(super) fn open_damaged(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+    let store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
+    match store.check_owner(&manifest.federation()) {
+        // Whose it was may be what is damaged.
+        Ok(()) | Err(StoreError::Database { .. }) => Ok(store),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn open_simulated(disk: Disk, manifest: &Manifest) -> Result<Store, StoreError> {
@@ -42,28 +52,61 @@ fn checked(store: Store) -> Result<Store, StoreError> {
 }
 
 fn owned(engine: Engine, dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    let logs: BTreeMap<_, _> =
-        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
-    let store = Store { engine, dir: dir.to_owned(), logs, writing: Mutex::new(()) };
+    let store = unowned(engine, dir, manifest);
     store.check_owner(&manifest.federation())?;
     Ok(store)
+}
+
+fn unowned(engine: Engine, dir: &Path, manifest: &Manifest) -> Store {
+    let logs: BTreeMap<_, _> =
+        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
+    Store { engine, dir: dir.to_owned(), logs, writing: Mutex::new(()), failed: OnceLock::new() }
+}
+
+/// An own log begun anew where a repair was cut off would be another branch of it.
+fn check_repaired(dir: &Path) -> Result<(), StoreError> {
+    let (Some(name), false) = (dir.file_name(), dir.exists()) else { return Ok(()) };
+    let name = name.to_string_lossy();
+    let Ok(others) = fs::read_dir(folder_of(dir)) else { return Ok(()) };
+    let mut others: Vec<_> = others.filter_map(|other| other.ok().map(|other| other.path())).collect();
+    others.sort();
+    let of = |ending: &str| {
+        let begin = format!("{name}{ending}");
+        others.iter().rfind(|other| other.file_name().is_some_and(|other| other.to_string_lossy().starts_with(&begin)))
+    };
+    match REPAIR_ENDINGS.iter().find_map(|ending| of(ending)) {
+        Some(beside) => Err(StoreError::HalfRepaired { dir: dir.to_owned(), beside: beside.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Makes the folder durably; RocksDB does so with what is in it.
+fn make(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+    fs::File::open(folder_of(dir))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn database_error(dir: &Path, message: &impl ToString) -> StoreError {
     StoreError::Database { dir: dir.to_owned(), message: message.to_string() }
 }
 
-fn open_database(dir: &Path) -> Result<DB, StoreError> {
-    let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
-    made.map_err(|error| database_error(dir, &error))?;
+fn open_database(dir: &Path, with: fn(bool) -> Options) -> Result<DB, StoreError> {
+    make(dir).map_err(|error| database_error(dir, &error))?;
     let new = is_new(dir)?;
-    let options = options::database(new);
+    let options = with(new);
     let mut families = options::families();
     if !new {
         let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, &error))?;
         let foreign = found.into_iter().filter(|name| !Family::ALL.iter().any(|family| family.name() == name));
         // Another format's families must be opened too before its number can be read.
-        families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, options::database(false))));
+        families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, with(false))));
     }
     DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
         let locked = error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ");

@@ -61,6 +61,14 @@ pub(super) fn database(create: bool) -> Options {
     options
 }
 
+/// The same for a database that is read for the last time, as far as it can be read.
+pub(super) fn damaged(create: bool) -> Options {
+    let mut options = database(create);
+    options.set_paranoid_checks(false);
+    options.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
+    options
+}
+
 /// The families, all reading through one cache.
 pub(super) fn families() -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(CACHE_BYTES);

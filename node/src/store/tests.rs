@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 
 use fama_ledger::batch::{Batch, LogMaps};
 use fama_ledger::checkpoint::Cosignature;
+use fama_ledger::codec;
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
 use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
 use fama_ledger::id::{Domain, EventId, IdentityId};
 use fama_ledger::key::Curve;
-use fama_ledger::log::{Head, Tree, leaf_hash, root_at};
+use fama_ledger::log::{Head, Tiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::rows::{MapName, Rows};
@@ -206,6 +207,75 @@ fn what_was_committed_is_there_after_reopening() {
     assert_eq!(view.position(&register.id(), &log.id).unwrap(), Some(position));
     assert_eq!(view.positions(&EventId([7; 32])).unwrap(), vec![]);
     assert_eq!(view.log(&manifest.operators()[0].log()).unwrap(), None);
+}
+
+/// Reads everything once, as the scrub does.
+fn scrub(store: &Store, log: &LogId) -> Result<usize, StoreError> {
+    let (mut place, mut tree, mut bytes) = (Place::default(), TreePlace::default(), 0);
+    while let Some(read) = store.read_on(&mut place, 1_000)? {
+        bytes += read;
+    }
+    while let Some(read) = store.check_tree_on(log, &mut tree)? {
+        bytes += read;
+    }
+    Ok(bytes)
+}
+
+#[test]
+fn a_scrub_finds_what_contradicts_what() {
+    let (_dir, manifest, store) = temp();
+    let (hash, text) = note(1);
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    for batch in 0..3u8 {
+        let keys = (0..100u8).map(|i| [batch + 100, i].repeat(16).try_into().unwrap());
+        let keys: Vec<_> = keys.map(|seed| SecretKey::from_seed(Curve::Ed25519, &seed).unwrap()).collect();
+        let name = |i| format!("agent-{batch}-{i}");
+        let events: Vec<_> = keys.iter().zip(0..).map(|(key, i)| log.register(&name(i), key, Some(hash))).collect();
+        log.commit(&store, &events, &[(hash, text.clone())]);
+    }
+    let bytes = scrub(&store, &log.id).unwrap();
+    assert!(bytes > 300 * 200, "{bytes}");
+    let view = store.view();
+    let entry = view.entries(&log.id, 7, 1, 1).unwrap().remove(0);
+    let (leaves, last) = (view.tiles(&log.id).tile(0, 0).unwrap(), view.tiles(&log.id).tile(0, 1).unwrap());
+    assert!(last.len() > 1 && last.len() < 256 && view.tiles(&log.id).tile(1, 0).unwrap().len() == 1);
+    let record = view.log(&log.id).unwrap().unwrap();
+    drop(view);
+    let swapped = [leaves.as_flattened()[32..64].to_vec(), leaves.as_flattened()[..32].to_vec()].concat();
+    let shorter = LogState { root: fama_ledger::id::TreeRoot([1; 32]), ..record.state };
+    for (family, key, value, told) in [
+        (Family::Entries, keys::entry(&log.id, 8), Some(entry), "entry 8 is not the one in the tree"),
+        (Family::Entries, keys::entry(&log.id, 300), None, "entry 300 is missing"),
+        (Family::Tiles, keys::tile(&log.id, 0, 0), None, "tile 0 of level 0 has 0 hashes"),
+        (Family::Tiles, keys::tile(&log.id, 0, 0), Some(swapped), "tile 0 of level 0 has 2 hashes"),
+        (Family::Tiles, keys::tile(&log.id, 0, 1), Some(last.as_flattened()[..32].to_vec()), "tile 1 of level 0"),
+        (Family::Tiles, keys::tile(&log.id, 1, 0), Some(vec![7; 32]), "is not what the level above says"),
+        (Family::Logs, keys::log_state(&log.id), Some(codec::encode(&shorter)), "recorded 01010101"),
+        (
+            Family::Notes,
+            hash.0.to_vec(),
+            Some(codec::encode(&NoteAnswer::Text("else".into()))),
+            "the text kept for note",
+        ),
+    ] {
+        let good = store.view().moment().get(family, &key).unwrap().unwrap().to_vec();
+        let write = |value: Option<Vec<u8>>| {
+            let mut batch = store.batch();
+            match value {
+                Some(value) => batch.put(family, &key, value),
+                None => batch.delete(family, &key),
+            }
+            batch.write(false).unwrap();
+        };
+        write(value);
+        let error = scrub(&store, &log.id).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("fama check --repair"), "{error}\n{told}");
+        write(Some(good));
+        assert_eq!(scrub(&store, &log.id).unwrap(), bytes, "{told}");
+    }
+    assert!(store.failure().is_some_and(|error| error.to_string().contains("entry 8")), "the first stays");
+    let refused = store.put_certified(&log.id, 1).unwrap_err();
+    assert_eq!(Some(refused), store.failure(), "a store that failed writes no more");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 
 use super::engine::Batch;
-use super::keys::{self, Family, log8};
-use super::{Commit, History, HistoryItem, Store, StoreError, Touch, View};
+use super::keys::{self, Family, META_FORMAT, log8};
+use super::{Commit, FORMAT, History, HistoryItem, Store, StoreError, Touch, View};
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
@@ -107,6 +107,16 @@ impl Store {
         Ok(())
     }
 
+    /// Makes durable all that was written before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, META_FORMAT, &FORMAT);
+        self.write(batch, true)
+    }
+
     fn put_note(batch: &mut Batch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
         Self::put(batch, Family::Notes, &hash.0, answer);
         batch.delete(Family::Wanted, hash.0);
@@ -117,11 +127,15 @@ impl Store {
     }
 
     pub(super) fn write(&self, batch: Batch<'_>, sync: bool) -> Result<(), StoreError> {
+        // What failed once may work again, with a hole in what is on disk: only opening anew tells.
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
+        }
         batch.write(sync).map_err(|error| self.database(&error))
     }
 }
 
-fn is_note(hash: &NoteHash, text: &str) -> bool {
+pub(super) fn is_note(hash: &NoteHash, text: &str) -> bool {
     text.len() <= NOTE_BYTES_MAX && note_hash(text.as_bytes()) == *hash
 }
 

@@ -13,6 +13,7 @@ use fama_node::network::wire;
 use fama_tests::{START, domain, federation, log, node_key, secret};
 use serde_json::Value;
 
+pub(crate) use super::http::{logins as login, questions as question};
 use super::targets::MESSAGE;
 use crate::vectors::{manifest as vectors_manifest, read, unhex};
 
@@ -166,7 +167,8 @@ fn frontier() -> wire::Frontier {
         cosigned: vec![cosigned_head(), cosigned_head()],
     };
     let other = wire::LogFrontier { log: log(1), size: 0, newest: None, cosigned: Vec::new() };
-    wire::Frontier { time: START, session: [7; 16], logs: vec![one, other] }
+    let session = |id, writes| wire::Session { id: [id; 16], writes };
+    wire::Frontier { time: START, session: session(7, false), other: Some(session(8, true)), logs: vec![one, other] }
 }
 
 fn refusal() -> wire::Refusal {

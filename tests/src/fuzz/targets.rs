@@ -23,9 +23,10 @@ use fama_node::network::wire;
 use fama_tests::{DOMAINS, federation, governance_key, secret, signed};
 
 use super::corpus;
+pub(crate) use super::http::{login, question};
 
 /// How many there are.
-pub(crate) const COUNT: usize = 20;
+pub(crate) const COUNT: usize = 22;
 /// What [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 

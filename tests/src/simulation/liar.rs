@@ -10,7 +10,7 @@ use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, prove_consistency, ro
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, LogFrontier, Range, Refusal, SignedHead, SyncRequest, SyncResponse,
+    CosignedHead, Frontier, Gossip, LogFrontier, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
 };
 use fama_node::store::View;
 use fama_node::sync;
@@ -201,7 +201,7 @@ impl Liar {
     fn logs(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<LogFrontier> {
         let knows = (!views.is_empty()).then(|| &views[self.chance.index(views.len())]);
         let manifest = &self.federation.manifest;
-        let known = knows.map(|view| sync::frontier(view, manifest, [0; 16], now).unwrap().logs);
+        let known = knows.map(|view| sync::frontier(view, manifest, Session::default(), now).unwrap().logs);
         let mut logs = known.unwrap_or_default();
         if self.former.len() < FORMER_MAX {
             self.former.push(logs.clone());
@@ -281,7 +281,10 @@ impl Liar {
                 let wrong = self.ways.wrong_time && self.chance.percent(50);
                 let time = if wrong { Millis(self.chance.next() >> self.chance.below(64)) } else { now };
                 let logs = self.logs(to, views, now);
-                Some(SyncResponse::Frontier(Frontier { time, session: [0xff; 16], logs }))
+                // As if somebody else had the asker's key.
+                let other = wrong.then(|| Session { id: [0xee; 16], writes: self.chance.percent(50) });
+                let session = Session { id: [0xff; 16], writes: true };
+                Some(SyncResponse::Frontier(Frontier { time, session, other, logs }))
             }
             SyncRequest::Entries { log, from, head } if log == self.log() => {
                 let branch = self.branches.iter().find(|branch| branch.has(*head) && *from < head.size)?;
@@ -292,7 +295,7 @@ impl Liar {
             _ if views.is_empty() => Some(SyncResponse::Refused(Refusal::new("not_here", "no"))),
             request => {
                 let view = &views[self.chance.index(views.len())];
-                let answer = sync::answer(view, &self.federation.manifest, [0; 16], now, request).unwrap();
+                let answer = sync::answer(view, &self.federation.manifest, Session::default(), now, request).unwrap();
                 match (answer, request) {
                     (SyncResponse::Entries(range), SyncRequest::Entries { head, .. }) => Some(self.spoil(range, *head)),
                     (answer, _) => Some(answer),

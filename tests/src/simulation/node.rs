@@ -6,15 +6,18 @@ use fama_ledger::id::NoteHash;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
+use fama_ledger::replica::Overrides;
 use fama_ledger::time::Millis;
 use fama_node::clock::{Clock, Simulated};
 use fama_node::inbox::{
     Answer, COMMANDS_MAX, Command, DecodedRange, Fatal, Inbox, Input, Own, Shared, verify_cosigned,
 };
-use fama_node::network::wire::{Gossip, NoteAnswer, Range, SyncResponse};
+use fama_node::network::wire::{Frontier, Gossip, NoteAnswer, Range, Session, SyncResponse};
+use fama_node::news::{self, FrontierError};
 use fama_node::store::simulated::Disk;
 use fama_node::store::{Store, StoreError};
 use fama_tests::{START, node_key};
+use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checker::Boot;
@@ -108,6 +111,7 @@ impl Node {
             name: name.clone(),
             log: self.federation.logs[self.number].clone(),
             key: node_key(self.number as u8).ed25519().unwrap().clone(),
+            overrides: Overrides::default(),
         });
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared.clone(), own, commands_out)?;
@@ -136,19 +140,19 @@ impl Node {
 
 impl Running {
     /// What the driver makes of an answer; `None` where it tells the inbox nothing.
+    ///
+    /// # Errors
+    /// For what it blames the peer; the inbox is told that nothing came.
     pub(super) fn answered(
         &self,
         federation: &Federation,
         peer: usize,
         ask: Ask,
         answer: Option<SyncResponse>,
-    ) -> Option<Input> {
+    ) -> Result<Option<Input>, (&'static str, Input)> {
         let from = federation.peers[peer];
-        match (ask, answer) {
-            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => {
-                let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
-                Some(Input::Frontier { peer: from, frontier, ahead: i64::try_from(ahead).unwrap_or(i64::MAX) })
-            }
+        Ok(match (ask, answer) {
+            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => Some(self.frontier(from, frontier)?),
             (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
             (Ask::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
                 let range = self.decode(range);
@@ -157,27 +161,45 @@ impl Running {
             (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
             (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
             (Ask::Notes(_), _) => None,
+        })
+    }
+
+    fn frontier(&self, peer: PeerId, frontier: Frontier) -> Result<Input, (&'static str, Input)> {
+        let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
+        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+        match news::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
+            Ok(said) => Ok(Input::Frontier { peer, said, ahead }),
+            Err(FrontierError::Sender(code)) => Err((code, Input::Unanswered { peer })),
+            Err(FrontierError::Store(_)) => Ok(Input::Unanswered { peer }),
         }
+    }
+
+    /// Which process this is.
+    pub(super) fn session(&self) -> Session {
+        Session { id: self.shared.session, writes: self.shared.health.read().writes }
     }
 
     fn decode(&self, range: Range) -> DecodedRange {
         DecodedRange::new(range, &self.shared.manifest.federation())
     }
 
-    /// What the driver makes of gossip; `None` where it refuses it.
+    /// What the driver makes of gossip; `None` where it refuses it, or it is no news.
     pub(super) fn heard(&self, federation: &Federation, peer: usize, gossip: Gossip) -> Option<Input> {
-        let (manifest, peer) = (&self.shared.manifest, federation.peers[peer]);
+        let (manifest, peer, view) = (&self.shared.manifest, federation.peers[peer], self.shared.store.view());
         match gossip {
-            Gossip::Cosignature { log, cosigned } => verify_cosigned(manifest, &log, &cosigned).map(Input::Cosigned),
+            Gossip::Cosignature { log, cosigned } => {
+                let news = news::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
+                let verified = news.then(|| verify_cosigned(manifest, &log, &cosigned)).flatten();
+                verified.map(Input::Cosigned)
+            }
             Gossip::Head { log, signed, first, entries } => {
-                let signed = signed.verify(manifest, &log).ok()?;
-                let held = self.shared.health.read().logs.get(&log).map_or(0, |held| held.size);
-                let news = signed.checkpoint().head.size > held && !entries.is_empty();
-                let range = news.then(|| self.decode(Range { first, entries, proof: Vec::new() }));
-                if range.as_ref().is_some_and(|range| range.fault.is_some()) {
-                    return None;
-                }
-                Some(Input::Head { peer, signed, range })
+                let news = news::head(&view, manifest, &log, &signed.head).unwrap_or(false);
+                let held = self.shared.health.read().logs.get(&log).map(|held| held.size);
+                let beyond = held.is_some_and(|held| signed.head.size > held && !entries.is_empty());
+                let signed = (news || beyond).then(|| signed.verify(manifest, &log).ok()).flatten()?;
+                let range = beyond.then(|| self.decode(Range { first, entries, proof: Vec::new() }));
+                let faulty = range.as_ref().is_some_and(|range| range.fault.is_some());
+                (!faulty).then_some(Input::Head { peer, signed, range })
             }
         }
     }

@@ -10,6 +10,7 @@ use fama_ledger::log::{Head, root_at};
 use fama_ledger::time::Millis;
 use fama_node::inbox::{Answer, COMMANDS_MAX, Command, Fatal, Input};
 use fama_node::network::wire::{CosignedHead, Frontier, Gossip, SignedHead, SyncRequest, SyncResponse};
+use fama_node::news::Said;
 use fama_node::store::{Store, View};
 use fama_node::sync;
 use fama_tests::{START, node_key};
@@ -402,11 +403,10 @@ impl World {
         }
         for other in (0..self.federation.len()).filter(|other| *other != node) {
             let (peer, operator) = (self.federation.peers[other], Some(self.federation.names[other].clone()));
-            let time = self.nodes[node].wall(self.clock());
-            let frontier = Frontier { time, session: [1; 16], logs: Vec::new() };
+            let said = Said { logs: Vec::new(), other: None };
             self.with(node, |inbox| {
                 inbox.take(Input::PeerUp { peer, operator })?;
-                inbox.take(Input::Frontier { peer, frontier, ahead: 0 })?;
+                inbox.take(Input::Frontier { peer, said, ahead: 0 })?;
                 inbox.take(Input::PeerDown { peer })
             })?;
         }
@@ -567,7 +567,7 @@ impl World {
             let now = self.nodes[to].wall(clock);
             let Node { running: Some(running), disk, .. } = &self.nodes[to] else { return Ok(()) };
             let (view, shared) = (running.shared.store.view(), &running.shared);
-            let answer = sync::answer(&view, &shared.manifest, shared.session, now, request);
+            let answer = sync::answer(&view, &shared.manifest, running.session(), now, request);
             if let Ok(SyncResponse::Frontier(frontier)) = &answer {
                 let watched = Watched { node: to, view: &view, disk, boot: &running.boot };
                 let told = self.checker.told(&watched, frontier);
@@ -584,9 +584,18 @@ impl World {
         let (clock, federation) = (self.clock(), self.federation);
         let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
         let Some((peer, about)) = running.asks.remove(&ask) else { return Ok(()) };
-        let answered = running.answered(federation, peer, about, answer.flatten());
+        let answer = answer.flatten();
+        let told = match &answer {
+            Some(SyncResponse::Frontier(frontier)) => own_head(federation, node, frontier),
+            _ => 0,
+        };
+        let mut blamed = None;
+        let answered = running.answered(federation, peer, about, answer).unwrap_or_else(|(code, input)| {
+            blamed = Some(code);
+            Some(input)
+        });
         let Some(mut input) = answered else { return Ok(()) };
-        if let Input::Frontier { frontier, ahead, .. } = &mut input {
+        if let Input::Frontier { ahead, .. } = &mut input {
             if self.planted == Some(Planted::BelievesAnyClock) {
                 *ahead = 0;
             }
@@ -594,9 +603,10 @@ impl World {
                 running.boot.heard.insert(peer);
                 running.boot.clocks.insert(peer, clock);
             }
-            let own = frontier.logs.iter().find(|log| federation.logs.get(node) == Some(&log.log));
-            let told = own.and_then(|own| own.newest.as_ref()).map_or(0, |newest| newest.head.size);
             running.boot.told = running.boot.told.max(told);
+        }
+        if let Some(code) = blamed {
+            self.command(node, Command::Penalize { peer: federation.peers[peer], code })?;
         }
         if self.planted == Some(Planted::DropsRevocations) && Planted::is_dropped(&input) {
             return Ok(());
@@ -898,12 +908,20 @@ impl World {
             self.nodes[node].disk.power_on();
             if self.nodes[node].damaged {
                 self.replace_damaged(node);
+            } else if self.waits_for_a_person(node) {
+                self.crash(node, 500, Disk::Same);
             } else if self.is_honest(node) {
                 self.after(node as u64, Happening::Start { node });
             }
         }
         self.after(1_000, Happening::Look);
         Ok(())
+    }
+
+    /// With fewer than three clocks, only a person can say that the own one, which jumped, is right.
+    fn waits_for_a_person(&self, node: usize) -> bool {
+        let Some(running) = &self.nodes[node].running else { return false };
+        self.federation.len() < 3 && running.shared.health.read().waiting == Some("clock_jumped")
     }
 
     /// Entries that were made by a clock ahead are waited for: for everybody, the time passes in one leap.
@@ -954,6 +972,12 @@ impl World {
             Some(_) => Ok(false),
         }
     }
+}
+
+/// The size of a node's own head in a frontier.
+fn own_head(federation: &Federation, node: usize, frontier: &Frontier) -> u64 {
+    let own = frontier.logs.iter().find(|log| federation.logs.get(node) == Some(&log.log));
+    own.and_then(|own| own.newest.as_ref()).map_or(0, |newest| newest.head.size)
 }
 
 /// What the honest who run have: all that a liar knows.

@@ -1,0 +1,110 @@
+//! How long requests may be, and the answers to each: what was asked for bounds what is read.
+use fama_ledger::limits::{DOMAIN_BYTES_MAX, ENTRY_BYTES_MAX, MANIFEST_BYTES_MAX, NOTE_BYTES_MAX};
+use fama_ledger::proof::PROOF_BYTES_MAX;
+
+use super::wire::{
+    GOSSIP_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, SubmitRequest, SubmitResponse, SubmitResult, SyncRequest,
+    SyncResponse,
+};
+
+/// What a message has beside its lists: variants, lengths, a refusal's two sentences.
+const REST_BYTES: usize = 8 << 10;
+
+/// A signed head: its size, root and signature.
+const HEAD_BYTES: usize = 8 + 32 + 64;
+
+/// A frontier of as many operators: of each log a head, and of each operator a cosigned one.
+fn frontier_bytes_max(operators: usize) -> usize {
+    let operator = 8 + DOMAIN_BYTES_MAX;
+    let cosigned = HEAD_BYTES + operator + 8 + 64;
+    let log = operator + 4 + 8 + 1 + HEAD_BYTES + 8;
+    REST_BYTES + operators * (log + operators * cosigned)
+}
+
+/// A request.
+pub(super) trait Ask {
+    /// The longest one, in bytes, among so many operators.
+    fn bytes_max(operators: usize) -> usize;
+    /// The longest honest answer to this one, in bytes, among so many operators.
+    fn answer_bytes_max(&self, operators: usize) -> usize;
+}
+
+impl Ask for SyncRequest {
+    fn bytes_max(operators: usize) -> usize {
+        frontier_bytes_max(operators).clamp(GOSSIP_BYTES_MAX, REQUEST_BYTES_MAX)
+    }
+
+    fn answer_bytes_max(&self, operators: usize) -> usize {
+        match self {
+            Self::Frontier(_) => frontier_bytes_max(operators),
+            Self::Entries { .. } => RESPONSE_BYTES_MAX,
+            Self::Notes(hashes) => REST_BYTES + hashes.len() * (32 + 4 + 8 + NOTE_BYTES_MAX),
+            Self::Manifest => REST_BYTES + MANIFEST_BYTES_MAX,
+        }
+    }
+}
+
+impl Ask for SubmitRequest {
+    fn bytes_max(_: usize) -> usize {
+        REQUEST_BYTES_MAX
+    }
+
+    fn answer_bytes_max(&self, _: usize) -> usize {
+        let each = ENTRY_BYTES_MAX + PROOF_BYTES_MAX + REST_BYTES;
+        (REST_BYTES + self.submissions.len() * each).min(RESPONSE_BYTES_MAX)
+    }
+}
+
+/// About how many bytes of memory an answer takes until it has left.
+pub(super) fn sync_answer_bytes(answer: &SyncResponse) -> usize {
+    let long = match answer {
+        SyncResponse::Entries(range) => range.entries.iter().map(Vec::len).sum(),
+        SyncResponse::Notes(notes) => notes.len() * NOTE_BYTES_MAX,
+        SyncResponse::Manifest(text) => text.len(),
+        SyncResponse::Frontier(_) | SyncResponse::Refused(_) => 0,
+    };
+    REST_BYTES + long
+}
+
+/// As [`sync_answer_bytes`].
+pub(super) fn submit_answer_bytes(answer: &SubmitResponse) -> usize {
+    let of = |result: &SubmitResult| match result {
+        SubmitResult::Accepted(receipt) => receipt.entry.len() + receipt.proof.len(),
+        SubmitResult::Refused(refusal) => refusal.message.len(),
+    };
+    REST_BYTES + answer.0.iter().map(of).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::wire::Session;
+    use crate::network::wire::{CosignedHead, Frontier, LogFrontier, SignedHead};
+    use fama_ledger::checkpoint::Cosignature;
+    use fama_ledger::codec;
+    use fama_ledger::id::{Domain, TreeRoot};
+    use fama_ledger::limits::OPERATORS_MAX;
+    use fama_ledger::log::Head;
+    use fama_ledger::manifest::LogId;
+    use fama_ledger::time::Millis;
+
+    /// The longest frontier that operators can have is read, and fits a request.
+    #[test]
+    fn honest_frontiers_fit() {
+        let label = "a".repeat(63);
+        let operator: Domain = format!("{label}.{label}.{label}.{}", "a".repeat(61)).parse().unwrap();
+        assert_eq!(operator.to_string().len(), DOMAIN_BYTES_MAX);
+        let signed = SignedHead { head: Head { size: u64::MAX, root: TreeRoot([1; 32]) }, signature: [2; 64] };
+        let cosignature = Cosignature { operator: operator.clone(), seconds: u64::MAX, signature: [3; 64] };
+        for n in [1, 4, 10, OPERATORS_MAX] {
+            let cosigned = vec![CosignedHead { signed: signed.clone(), cosignature: cosignature.clone() }; n];
+            let log = LogId { operator: operator.clone(), generation: u32::MAX };
+            let log = LogFrontier { log, size: u64::MAX, newest: Some(signed.clone()), cosigned };
+            let frontier = Frontier { time: Millis(0), session: Session::default(), other: None, logs: vec![log; n] };
+            let request = SyncRequest::Frontier(frontier);
+            let bytes = codec::encode(&request).len();
+            assert!(bytes <= request.answer_bytes_max(n) && bytes <= SyncRequest::bytes_max(n), "{n}: {bytes}");
+        }
+        assert!(SyncRequest::bytes_max(4) == GOSSIP_BYTES_MAX, "few operators, short requests");
+    }
+}

@@ -1,0 +1,95 @@
+//! Which process of a peer speaks on each connection: two with one key look like one peer to libp2p.
+use std::collections::HashMap;
+use std::time::Instant;
+
+use libp2p::PeerId;
+use libp2p::swarm::ConnectionId;
+
+use super::limits;
+use super::wire::Session;
+
+struct Heard {
+    peer: PeerId,
+    session: Session,
+    at: Instant,
+}
+
+/// The session that was named last on each open connection.
+#[derive(Default)]
+pub(super) struct Sessions(HashMap<ConnectionId, Heard>);
+
+impl Sessions {
+    /// A request named its session.
+    pub(super) fn heard(&mut self, connection: ConnectionId, peer: PeerId, session: Session, now: Instant) {
+        self.0.insert(connection, Heard { peer, session, at: now });
+    }
+
+    /// A connection is gone. Its peer if only connections of another process are left, all opened later: gossip
+    /// greets a peer on its first connection only, so that process was never greeted.
+    pub(super) fn closed(&mut self, connection: ConnectionId) -> Option<PeerId> {
+        let gone = self.0.remove(&connection)?;
+        let mut left = self.0.iter().filter(|(_, heard)| heard.peer == gone.peer).peekable();
+        left.peek()?;
+        left.all(|(id, heard)| *id > connection && heard.session.id != gone.session.id).then_some(gone.peer)
+    }
+
+    /// Whether a process of `peer` answers on this connection that only starts, while another one writes.
+    pub(super) fn is_idle(&self, connection: ConnectionId, now: Instant) -> bool {
+        let idle = self.0.get(&connection).filter(|heard| !heard.session.writes);
+        let other = idle.and_then(|heard| self.other(heard.peer, heard.session, now));
+        other.is_some_and(|other| other.writes)
+    }
+
+    /// Whether several processes of `peer` live.
+    pub(super) fn are_several(&self, peer: PeerId, now: Instant) -> bool {
+        self.0.values().any(|heard| heard.peer == peer && self.other(peer, heard.session, now).is_some())
+    }
+
+    /// A session of `peer` other than `session` that spoke lately on a connection that is still open; one that
+    /// writes if there is one.
+    pub(super) fn other(&self, peer: PeerId, session: Session, now: Instant) -> Option<Session> {
+        let lives = |heard: &&Heard| now.saturating_duration_since(heard.at) <= limits::SESSION_LIVES;
+        let others = self.0.values().filter(|heard| heard.peer == peer && heard.session.id != session.id).filter(lives);
+        others.map(|heard| heard.session).max_by_key(|session| session.writes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn session(id: u8, writes: bool) -> Session {
+        Session { id: [id; 16], writes }
+    }
+
+    #[test]
+    fn others_live_as_long_as_they_speak_and_stay_connected() {
+        let (mut sessions, peer, now) = (Sessions::default(), PeerId::random(), Instant::now());
+        let connection = ConnectionId::new_unchecked;
+        let (old, new) = (session(1, true), session(2, false));
+        sessions.heard(connection(1), peer, old, now);
+        sessions.heard(connection(2), peer, old, now);
+        assert_eq!(sessions.other(peer, old, now), None, "two connections, one process");
+        assert_eq!(sessions.other(PeerId::random(), new, now), None, "another key");
+        sessions.heard(connection(3), peer, new, now);
+        sessions.heard(connection(4), peer, session(3, false), now);
+        assert_eq!(sessions.other(peer, new, now), Some(old), "who writes before who starts");
+        assert_eq!([1, 2, 3, 4, 5].map(|n| sessions.is_idle(connection(n), now)), [false, false, true, true, false]);
+        assert!(sessions.are_several(peer, now) && !sessions.are_several(PeerId::random(), now));
+        assert_eq!(sessions.closed(connection(1)), None, "its process has another one");
+        assert_eq!(sessions.other(peer, new, now), Some(old));
+        assert_eq!(sessions.closed(connection(2)), Some(peer), "only later processes are left");
+        assert_eq!(sessions.other(peer, new, now), Some(session(3, false)));
+        assert!(!sessions.is_idle(connection(3), now), "nobody writes");
+        let late = now + limits::SESSION_LIVES + Duration::from_millis(1);
+        assert_eq!(sessions.other(peer, new, late), None, "it fell silent");
+        sessions.heard(connection(4), peer, session(3, true), late);
+        assert_eq!(sessions.other(peer, new, late), Some(session(3, true)));
+        for n in [1, 2, 4, 3] {
+            assert_eq!(sessions.closed(connection(n)), None, "unknown, later than what is left, or the last");
+        }
+        assert!(sessions.0.is_empty());
+    }
+}

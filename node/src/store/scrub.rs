@@ -1,0 +1,147 @@
+//! Reading everything again, whether or not anybody asks for it.
+use std::path::PathBuf;
+
+use fama_ledger::id::NoteHash;
+use fama_ledger::log::{Hash, LogError, TILE_WIDTH, Tiles, leaf_hash, node_hash, root_at};
+use fama_ledger::manifest::LogId;
+
+use super::engine::Walk;
+use super::keys::Family;
+use super::read::NOTE_VALUE_BYTES_MAX;
+use super::write::is_note;
+use super::{LogRecord, Store, StoreError, View};
+use crate::network::wire::NoteAnswer;
+
+const WIDTH: u64 = TILE_WIDTH as u64;
+
+/// How far a reading of all families is; begins at the first key of the first one.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    family: usize,
+    from: Vec<u8>,
+}
+
+/// How far a check of a log's tree is; begins at the first tile of leaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TreePlace {
+    level: u8,
+    index: u64,
+}
+
+impl Store {
+    /// Reads about `bytes` bytes on from `place`, every block with its checksum and every note with its
+    /// hash, past the cache. Gives how many bytes there were; `None` where no family is left.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was read is damaged.
+    pub fn read_on(&self, place: &mut Place, bytes: usize) -> Result<Option<usize>, StoreError> {
+        let Some(family) = Family::ALL.get(place.family).copied() else { return Ok(None) };
+        let view = self.view();
+        let from = Some(std::mem::take(&mut place.from));
+        let mut cursor = view.moment().walk(family, Walk { from, once: true, ..Walk::default() });
+        let mut read = 0;
+        while let Some((key, value)) = cursor.item() {
+            if read >= bytes {
+                place.from = key.to_vec();
+                return Ok(Some(read));
+            }
+            if family == Family::Notes {
+                self.check_note(key, value)?;
+            }
+            read += key.len() + value.len();
+            cursor.step();
+        }
+        cursor.status().map_err(|error| self.database(&error))?;
+        place.family += 1;
+        Ok(Some(read))
+    }
+
+    fn check_note(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let hash = key.try_into().map(NoteHash).ok();
+        let note = fama_ledger::codec::decode(value, NOTE_VALUE_BYTES_MAX);
+        match (hash, note) {
+            (Some(_), Ok(NoteAnswer::Redacted)) => Ok(()),
+            (Some(hash), Ok(NoteAnswer::Text(text))) if is_note(&hash, &text) => Ok(()),
+            _ => Err(self.database(&format!("the text kept for note {} is another", fama_ledger::id::Hex(key)))),
+        }
+    }
+
+    /// The files with everything but the newest writes. None of them ever changes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tables(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let names = self.engine.tables().map_err(|error| self.database(&error))?;
+        Ok(names.iter().map(|name| self.dir.join(name.trim_start_matches('/'))).collect())
+    }
+
+    /// Checks one tile of a log's tree: of leaves against the entries below, of any level against the tile
+    /// above, at last the root. Gives how many bytes were read; `None` where no tile is left.
+    ///
+    /// # Errors
+    /// [`StoreError::Inconsistent`] says what contradicts what.
+    pub fn check_tree_on(&self, log: &LogId, place: &mut TreePlace) -> Result<Option<usize>, StoreError> {
+        let view = self.view();
+        let Some(record) = view.log(log)? else { return Ok(None) };
+        let TreePlace { level, index } = *place;
+        let count = record.state.size.checked_div(WIDTH.saturating_pow(level.into())).unwrap_or_default();
+        let Some(left) = count.checked_sub(index * WIDTH).filter(|left| *left > 0) else {
+            *place = TreePlace { level: level + 1, index: 0 };
+            return if count > 0 { Ok(Some(0)) } else { top(&view, log, &record).map(|()| None) };
+        };
+        let hashes = view.tiles(log).tile(level, index)?;
+        if hashes.len() as u64 != left.min(WIDTH) {
+            return Err(self.inconsistent(log, &format!("tile {index} of level {level} has {} hashes", hashes.len())));
+        }
+        let below = if level == 0 { leaves(&view, log, index, &hashes)? } else { 0 };
+        above(&view, log, (level, index), &hashes)?;
+        place.index += 1;
+        Ok(Some(below + hashes.as_flattened().len()))
+    }
+}
+
+/// Entries are those that were hashed into the tile; gives their bytes.
+fn leaves(view: &View<'_>, log: &LogId, index: u64, hashes: &[Hash]) -> Result<usize, StoreError> {
+    let first = index * WIDTH;
+    let entries = view.entries(log, first, hashes.len(), usize::MAX)?;
+    if entries.len() != hashes.len() {
+        return Err(view.store().inconsistent(log, &format!("{} entries from {first} on", entries.len())));
+    }
+    for (at, (entry, hash)) in (first..).zip(entries.iter().zip(hashes)) {
+        if leaf_hash(entry) != *hash {
+            return Err(view.store().inconsistent(log, &format!("entry {at} is not the one in the tree")));
+        }
+    }
+    Ok(entries.iter().map(Vec::len).sum())
+}
+
+/// A full tile gives its hash in the tile above.
+fn above(view: &View<'_>, log: &LogId, (level, index): (u8, u64), hashes: &[Hash]) -> Result<(), StoreError> {
+    if hashes.len() < TILE_WIDTH {
+        return Ok(());
+    }
+    let upper = view.tiles(log).tile(level + 1, index / WIDTH)?;
+    let at = usize::try_from(index % WIDTH).ok().and_then(|at| upper.get(at));
+    if at.is_some() && at.copied() == root_of(hashes) {
+        return Ok(());
+    }
+    Err(view.store().inconsistent(log, &format!("tile {index} of level {level} is not what the level above says")))
+}
+
+/// The hash over a full tile.
+fn root_of(hashes: &[Hash]) -> Option<Hash> {
+    let mut row = hashes.to_vec();
+    while row.len() > 1 {
+        row = row.as_chunks().0.iter().map(|[left, right]| node_hash(left, right)).collect();
+    }
+    row.pop()
+}
+
+fn top(view: &View<'_>, log: &LogId, record: &LogRecord) -> Result<(), StoreError> {
+    match root_at(record.state.size, &view.tiles(log)) {
+        Ok(root) if root == record.state.root => Ok(()),
+        Ok(root) => Err(view.store().inconsistent(log, &format!("tree root {root}, recorded {}", record.state.root))),
+        Err(LogError::Tiles(error)) => Err(error),
+        Err(error) => Err(view.store().inconsistent(log, &error)),
+    }
+}

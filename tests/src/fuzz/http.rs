@@ -1,0 +1,167 @@
+//! What clients send to the query listener: bodies, paths, query strings. Whatever it is, the answer is in order.
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock, Mutex, RwLock};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, Response, header};
+use fama_ledger::base64;
+use fama_ledger::batch::{Batch, LogMaps};
+use fama_ledger::entry::VerifiedEntry;
+use fama_ledger::event::Action;
+use fama_ledger::id::EventId;
+use fama_ledger::join::{LogState, Ranking};
+use fama_ledger::log::{Head, Tree, leaf_hash};
+use fama_ledger::manifest::Manifest;
+use fama_ledger::secret::SecretKey;
+use fama_node::clock;
+use fama_node::health::Health;
+use fama_node::http::{App, query};
+use fama_node::metrics::Metrics;
+use fama_node::store::{Commit, Store};
+use fama_tests::{DOMAINS, START, domain, event, federation, log, secret, signed};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tower::ServiceExt as _;
+
+use super::targets::Outcome;
+
+const NAME: &str = "swift-core-maps";
+/// Longest answer that is looked at, in bytes: longer than any.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// A listener over one agent, and what runs it.
+struct Asked {
+    router: Router,
+    runtime: Runtime,
+    agent: EventId,
+}
+
+static ASKED: LazyLock<Asked> = LazyLock::new(|| {
+    let manifest = Arc::new(federation(1, |_| ()));
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), &manifest).unwrap());
+    let agent = register(&store, &manifest);
+    let app = App {
+        health: Arc::new(Health::new(&manifest)),
+        ranking: Arc::new(RwLock::new(Ranking::default())),
+        metrics: Arc::new(Metrics::new(prometheus::Registry::new()).unwrap()),
+        operator: Some(domain(DOMAINS[0])),
+        namespace: Some(domain(DOMAINS[0])),
+        started: START,
+        store,
+        manifest,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // The folder goes now; the open database reads on from memory until the process ends.
+    drop(dir);
+    Asked { router: query(Arc::new(app)), runtime, agent }
+});
+
+fn key() -> SecretKey {
+    secret(2)
+}
+
+/// A log of two batches: the owner's first entry, and the agent.
+fn register(store: &Store, manifest: &Manifest) -> EventId {
+    let (home, name) = (domain(DOMAINS[0]), NAME.parse().unwrap());
+    let action = Action::Register { home, name, key: key().public(), next: None, note: None };
+    let event = event(manifest.federation(), action, START, 1);
+    let id = event.id();
+    let said = signed(event, &key()).verify(&manifest.federation()).unwrap();
+    let (mut tree, log) = (Tree::default(), log(0));
+    let mut maps = LogMaps::load(manifest, &log, &store.view()).unwrap();
+    let adopt = VerifiedEntry::adopt(START, manifest.version(), manifest.hash());
+    for entry in [adopt, VerifiedEntry::of(START, said)] {
+        let (view, first) = (store.view(), tree.size());
+        let mut batch = Batch::begin(manifest, &log, &view, first).unwrap();
+        let outcomes = [batch.replay(&entry).unwrap()];
+        let folded = batch.finish(&mut maps).unwrap();
+        let entries = [entry, VerifiedEntry::state(folded.time, folded.state_root)];
+        let tiles = tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
+        let Head { size, root } = tree.head();
+        let state = LogState { log: log.clone(), size, root, state_root: folded.state_root };
+        let (changes, notes) = (&folded.changes, &[]);
+        let commit = Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes, notes };
+        store.commit(&[commit]).unwrap();
+    }
+    id
+}
+
+fn ask(method: Method, uri: &[u8], body: &[u8]) -> Outcome {
+    let request = Request::builder().method(method).uri(uri).body(Body::from(body.to_vec()));
+    let request = request.map_err(|_| "no_uri")?;
+    ASKED.runtime.block_on(async { check(ASKED.router.clone().oneshot(request).await.unwrap()).await })
+}
+
+/// Every answer is JSON, but for the texts that agents sign; every error has a code, and none is the node's.
+async fn check(response: Response<Body>) -> Outcome {
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.unwrap();
+    assert!(!parts.status.is_server_error(), "{}", String::from_utf8_lossy(&bytes));
+    let kind = parts.headers[header::CONTENT_TYPE].to_str().unwrap();
+    if parts.status.is_success() && kind.starts_with("text/plain") {
+        assert!(bytes.starts_with(b"fama.event/1\n"));
+        return Ok(());
+    }
+    let answer: Value = serde_json::from_slice(&bytes).unwrap();
+    if parts.status.is_success() {
+        assert!(kind == "application/json" && answer.is_object());
+        return Ok(());
+    }
+    assert_eq!(kind, "application/problem+json");
+    assert_eq!(answer["status"], parts.status.as_u16());
+    assert!(answer["error"].as_str().is_some_and(|text| !text.is_empty()));
+    Err(known(answer["code"].as_str().unwrap()))
+}
+
+/// The same word for ever; there are not many.
+fn known(code: &str) -> &'static str {
+    static CODES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut codes = CODES.lock().unwrap();
+    if let Some(known) = codes.get(code) {
+        return known;
+    }
+    let leaked = Box::leak(code.to_owned().into_boxed_str());
+    codes.insert(leaked);
+    leaked
+}
+
+/// A body of `POST /api/verify`.
+pub(crate) fn login(bytes: &[u8]) -> Outcome {
+    ask(Method::POST, b"/api/verify", bytes)
+}
+
+/// A path and a query string.
+pub(crate) fn question(bytes: &[u8]) -> Outcome {
+    ask(Method::GET, bytes, b"")
+}
+
+pub(crate) fn logins() -> Vec<Vec<u8>> {
+    let (timestamp, message) = (clock::now().to_string(), "GET /me é");
+    let signature = key().sign(format!("{NAME}{timestamp}{message}").as_bytes());
+    let signature = base64::encode(signature.as_bytes());
+    let body = json!({"dumbname": NAME, "timestamp": timestamp, "signature": signature, "message": message});
+    vec![body.to_string().into_bytes(), format!("{body:#}").into_bytes()]
+}
+
+pub(crate) fn questions() -> Vec<Vec<u8>> {
+    let agent = ASKED.agent;
+    let did = fama_ledger::id::did(&domain(DOMAINS[0]), &agent);
+    let questions = [
+        "/api".to_owned(),
+        "/api/status".to_owned(),
+        "/api/federation".to_owned(),
+        format!("/api/agent/{NAME}"),
+        format!("/api/agent/{NAME}@alpha.example?final=1"),
+        format!("/api/agent/{agent}"),
+        format!("/api/agent/{did}"),
+        format!("/api/event/{agent}"),
+        "/api/leaderboard".to_owned(),
+        format!("/api/leaderboard?limit=3&cursor=-7.{agent}"),
+        format!("/api/event/template?kind=register&home=alpha.example&name=other&key={}", secret(3).public()),
+        format!("/api/event/template?kind=revoke&identity={NAME}&key={}&reason=retired", key().public()),
+        format!("/api/event/template?kind=attest&issuer={NAME}&subject={agent}&delta=%2D5&context=code"),
+    ];
+    questions.map(String::into_bytes).into()
+}

@@ -1,0 +1,335 @@
+//! A federation under attack: peers that flood, stall, lie and never read, clients that never finish. Its memory
+//! stays bounded, honest events still become final, honest questions are still answered.
+//!
+//! A short run is part of the tests; `FAMA_HOSTILE_SECONDS` makes a longer one. All attacks run at once, against one
+//! node of four, each a process of its own.
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use fama_cli::federation::{self, Created, Plan, Seat};
+use fama_ledger::event::{Action, Event, Nonce};
+use fama_ledger::id::EventId;
+use fama_ledger::key::Curve;
+use fama_ledger::log::Head;
+use fama_ledger::manifest::{Manifest, Policy};
+use fama_ledger::secret::SecretKey;
+use fama_node::clock;
+use fama_node::network::client::Client;
+use fama_node::network::wire::{Submission, SubmitRequest, SubmitResult};
+use fama_tests::{DOMAINS, domain};
+
+use crate::cli::program;
+use crate::federation::{eventually, free_ports, get, multi, signed};
+
+mod clients;
+mod peers;
+
+use peers::Duty;
+
+/// How long the attack lasts at least when nothing else is asked for.
+const SECONDS: u64 = 8;
+/// Most resident memory of a node at any time, in KiB.
+const RESIDENT_KIB_MAX: u64 = 512 << 10;
+/// Honest events and questions at least: the attack goes on until they are done.
+const HONEST_MIN: usize = 3;
+/// How long an honest event may take to a receipt, and then to be final, under attack and on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an honest question may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Entries of the attacked log before the attack: something to ask for without end.
+const ENTRIES: u64 = 2_048;
+
+/// One process.
+struct Node {
+    child: Child,
+    query: SocketAddr,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // One that has ended by itself has failed the test already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Node {
+    /// A line of the kernel's account of the process, in KiB.
+    fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+/// What attackers and honest ones know.
+pub(crate) struct World {
+    manifest: Manifest,
+    /// The attacked node: peers, clients.
+    p2p: SocketAddr,
+    query: SocketAddr,
+    ends: Instant,
+    over: AtomicBool,
+    /// The attacked log's before the attack.
+    head: OnceLock<Head>,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// Whether the attack goes on.
+    fn on(&self) -> bool {
+        !self.over.load(Ordering::Relaxed)
+    }
+
+    fn registration(&self, name: &str) -> (EventId, Submission) {
+        let (mut seed, mut nonce) = ([0; 32], [0; 8]);
+        getrandom::fill(&mut seed).unwrap();
+        getrandom::fill(&mut nonce).unwrap();
+        let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
+        let (home, name) = (domain(DOMAINS[0]), name.parse().unwrap());
+        let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+        let event =
+            Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) };
+        (event.id(), signed(event, &key))
+    }
+
+    async fn client(&self) -> Option<Client> {
+        let address = format!("/ip4/{}/tcp/{}", self.p2p.ip(), self.p2p.port()).parse().unwrap();
+        Client::connect(self.manifest.federation(), address).await.ok()
+    }
+
+    /// Submits until it has a receipt.
+    async fn accepted(&self, client: &mut Option<Client>, submission: &Submission) -> Duration {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "no receipt in {PATIENCE:?}");
+            let Some(connected) = &client else {
+                *client = self.client().await;
+                continue;
+            };
+            let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
+            match connected.submit(request).await.map(|mut response| response.0.pop()) {
+                Ok(Some(SubmitResult::Accepted(_))) => return begun.elapsed(),
+                Ok(Some(SubmitResult::Refused(refusal))) => {
+                    assert_eq!(refusal.code, "busy", "{refusal:?}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                _ => *client = None,
+            }
+        }
+    }
+
+    async fn is_final(&self, event: EventId) -> Duration {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "not final in {PATIENCE:?}");
+            let answer = clients::get(self.query, &format!("/api/event/{event}")).await;
+            if answer.is_ok_and(|answer| answer["positions"][0]["final"] == true) {
+                return begun.elapsed();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn seconds() -> u64 {
+    std::env::var("FAMA_HOSTILE_SECONDS").map_or(SECONDS, |text| text.parse().unwrap())
+}
+
+/// Four operators in a folder, and where they are.
+fn seats() -> (tempfile::TempDir, Manifest, Vec<(Seat, PathBuf)>) {
+    let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports(12));
+    let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let seat = |(i, ports): (usize, &[u16])| Seat {
+        domain: domain(DOMAINS[i]),
+        host: "127.0.0.1".into(),
+        bind: Ipv4Addr::LOCALHOST.into(),
+        port: ports[0],
+        query: http(ports[1]),
+        admin: http(ports[2]),
+    };
+    let seats = ports.chunks(3).enumerate().map(seat).collect();
+    let plan = Plan { name: "hostile".into(), seats, policy: Policy::recommended(4) };
+    let Created { manifest, folders, .. } = federation::create(&plan, dir.path()).unwrap();
+    (dir, manifest, folders)
+}
+
+fn spawn(folders: &[(Seat, PathBuf)]) -> Vec<Node> {
+    let start = |(seat, folder): &(Seat, PathBuf)| {
+        let log = std::fs::File::create(folder.join("log")).unwrap();
+        let mut command = Command::new(program());
+        command.args(["node", "--config"]).arg(Created::config(folder));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        Node { child, query: seat.query }
+    };
+    folders.iter().map(start).collect()
+}
+
+async fn ready(query: SocketAddr) {
+    eventually("the node writes", || async {
+        match clients::get(query, "/api/status").await {
+            Ok(status) if status["fresh"] == true && status["waiting"].is_null() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// Gives the attacked log its first entries.
+async fn fill(world: &World) {
+    let (client, begun) = (world.client().await.unwrap(), Instant::now());
+    for part in 0..ENTRIES / 256 {
+        let submissions: Vec<_> = (0..256).map(|i| world.registration(&format!("first-{part}-{i}")).1).collect();
+        let response = client.submit(SubmitRequest { forwarded: false, submissions }).await.unwrap();
+        assert!(response.0.iter().all(|result| matches!(result, SubmitResult::Accepted(_))));
+    }
+    client.close().await;
+    say(format!("{ENTRIES} entries in {:?}", begun.elapsed()));
+}
+
+/// What honest ones met with.
+#[derive(Default)]
+struct Honest {
+    receipts: Vec<Duration>,
+    finals: Vec<Duration>,
+    answers: Vec<Duration>,
+}
+
+fn worst(all: &[Duration]) -> Duration {
+    all.iter().max().copied().unwrap_or_default()
+}
+
+/// Registers again and again; from time to time over a new connection.
+async fn agent(world: Arc<World>) -> Honest {
+    let (mut honest, mut client) = (Honest::default(), None);
+    while Instant::now() < world.ends || honest.receipts.len() < HONEST_MIN {
+        if honest.receipts.len() % 8 == 7 {
+            client = None;
+        }
+        let (id, submission) = world.registration(&format!("honest-{}", honest.receipts.len()));
+        honest.receipts.push(world.accepted(&mut client, &submission).await);
+        honest.finals.push(world.is_final(id).await);
+    }
+    honest
+}
+
+async fn reader(world: Arc<World>) -> Honest {
+    let mut honest = Honest::default();
+    while Instant::now() < world.ends || honest.answers.len() < HONEST_MIN {
+        let begun = Instant::now();
+        // A connection that had to make room for another is tried again, as any client does.
+        while let Err(error) = clients::get(world.query, "/api/status").await {
+            assert!(begun.elapsed() < ANSWER, "no answer in {ANSWER:?}: {error}");
+        }
+        honest.answers.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    honest
+}
+
+#[allow(clippy::print_stdout, reason = "the figures")]
+fn say(text: impl std::fmt::Display) {
+    println!("hostile: {text}");
+}
+
+#[test]
+fn a_federation_under_attack_stays_small_and_serves_the_honest() {
+    multi(async {
+        let (dir, manifest, folders) = seats();
+        let nodes = spawn(&folders);
+        for node in &nodes {
+            ready(node.query).await;
+        }
+        let p2p = SocketAddr::from((Ipv4Addr::LOCALHOST, folders[0].0.port));
+        let (query, over) = (nodes[0].query, AtomicBool::new(false));
+        let mut world = World { manifest, p2p, query, ends: Instant::now(), over, head: OnceLock::new(), dir };
+        fill(&world).await;
+        let before = nodes[0].memory("VmHWM");
+        world.ends = Instant::now() + Duration::from_secs(seconds());
+        let world = Arc::new(world);
+
+        let deeds = attack(&world).await;
+        let (agent, reader) = (tokio::spawn(agent(Arc::clone(&world))), tokio::spawn(reader(Arc::clone(&world))));
+        let (agent, reader) = (agent.await.unwrap(), reader.await.unwrap());
+        world.over.store(true, Ordering::Relaxed);
+        let during = nodes.iter().map(|node| node.memory("VmHWM")).collect::<Vec<_>>();
+        let mut idle = Vec::new();
+        for (what, deed) in deeds {
+            let count = deed.await.unwrap();
+            say(format!("{what}: {count}"));
+            idle.extend((count == 0).then_some(what));
+        }
+
+        say(format!("peak before {before} KiB, during {during:?} KiB"));
+        say(format!(
+            "{} honest events, receipt within {:?}, final {:?} later; {} answers within {:?}",
+            agent.receipts.len(),
+            worst(&agent.receipts),
+            worst(&agent.finals),
+            reader.answers.len(),
+            worst(&reader.answers)
+        ));
+        assert!(idle.is_empty(), "no attack by {idle:?}");
+        assert!(during.iter().all(|peak| *peak < RESIDENT_KIB_MAX), "{during:?} KiB");
+        afterwards(&world, &nodes).await;
+    });
+}
+
+/// Begins all attacks; each tells in the end how often it struck.
+async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandle<u64>)> {
+    let old = peers::old_gossip(world).await;
+    let mut deeds = Vec::new();
+    for (what, duty, peers) in [
+        ("requests that stall", Duty::Stall, 10),
+        ("largest requests", Duty::Largest(peers::largest(world)), 3),
+        ("answers never read", Duty::Unread, 8),
+        ("rubbish", Duty::Rubbish, 3),
+        ("giant frontiers", Duty::Frontiers, 6),
+        ("false frontiers", Duty::LyingFrontiers, 6),
+        ("old gossip", Duty::Gossip(old), 3),
+        ("false gossip", Duty::FalseGossip, 3),
+        ("streams that say nothing", Duty::Streams, 6),
+        ("valid registrations", Duty::Registrations, 2),
+        ("attestations of nobody", Duty::Unsponsored, 3),
+    ] {
+        deeds.push((what, tokio::spawn(peers::attack(Arc::clone(world), duty, peers))));
+    }
+    deeds.push(("half-open connections", tokio::spawn(peers::half_open(Arc::clone(world)))));
+    deeds.push(("slow heads", tokio::spawn(clients::slow_heads(Arc::clone(world)))));
+    deeds.push(("slow bodies", tokio::spawn(clients::slow_bodies(Arc::clone(world)))));
+    deeds.push(("answers to clients never read", tokio::spawn(clients::unread(Arc::clone(world)))));
+    deeds.push(("malformed HTTP", tokio::spawn(clients::malformed(Arc::clone(world)))));
+    deeds
+}
+
+/// All is as before: nobody waits, nothing is lost, all agree.
+async fn afterwards(world: &World, nodes: &[Node]) {
+    for node in nodes {
+        ready(node.query).await;
+    }
+    let mut client = None;
+    let (id, submission) = world.registration("honest-at-last");
+    let receipt = world.accepted(&mut client, &submission).await;
+    let last = world.is_final(id).await;
+    eventually("one state everywhere", || async {
+        let mut states = Vec::new();
+        for node in nodes {
+            let status = get(node.query, "/api/status").await;
+            if status["frontier"] != status["certified"] {
+                return Err(status.to_string());
+            }
+            states.push(status["state_id"].to_string());
+        }
+        states.dedup();
+        if states.len() == 1 { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+    let log = std::fs::read_to_string(world.dir.path().join(DOMAINS[0]).join("log")).unwrap();
+    assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+    let resident: Vec<u64> = nodes.iter().map(|node| node.memory("VmRSS")).collect();
+    say(format!("afterwards: receipt in {receipt:?}, final {last:?} later, resident {resident:?} KiB"));
+}
