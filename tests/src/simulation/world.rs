@@ -908,8 +908,6 @@ impl World {
             self.nodes[node].disk.power_on();
             if self.nodes[node].damaged {
                 self.replace_damaged(node);
-            } else if self.waits_for_a_person(node) {
-                self.crash(node, 500, Disk::Same);
             } else if self.is_honest(node) {
                 self.after(node as u64, Happening::Start { node });
             }
@@ -943,6 +941,11 @@ impl World {
     /// Whether everything honest is final; then what remains is checked.
     fn look(&mut self) -> Result<bool, Stop> {
         self.leap();
+        for node in 0..self.nodes.len() {
+            if self.waits_for_a_person(node) {
+                self.crash(node, 500, Disk::Same);
+            }
+        }
         let calm = self.calm.unwrap_or_default();
         let honest: BTreeSet<usize> = (0..self.nodes.len()).filter(|node| self.is_honest(*node)).collect();
         let running = self
