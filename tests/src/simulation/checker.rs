@@ -41,8 +41,8 @@ impl From<LogError<StoreError>> for Stop {
     }
 }
 
-pub(super) fn broken(promise: &'static str, what: impl ToString) -> Kept {
-    Err(Stop::Broken { promise, what: what.to_string() })
+pub(super) fn broken(promise: &'static str, what: impl Into<String>) -> Kept {
+    Err(Stop::Broken { promise, what: what.into() })
 }
 
 fn must(holds: bool, promise: &'static str, what: impl FnOnce() -> String) -> Kept {

@@ -139,20 +139,17 @@ impl Node {
 }
 
 impl Running {
-    /// What the driver makes of an answer; `None` where it tells the inbox nothing.
-    ///
-    /// # Errors
-    /// For what it blames the peer; the inbox is told that nothing came.
+    /// What the driver makes of an answer: what it tells the inbox, if it does, and for what it blames the peer.
     pub(super) fn answered(
         &self,
         federation: &Federation,
         peer: usize,
         ask: Ask,
         answer: Option<SyncResponse>,
-    ) -> Result<Option<Input>, (&'static str, Input)> {
+    ) -> (Option<Input>, Option<&'static str>) {
         let from = federation.peers[peer];
-        Ok(match (ask, answer) {
-            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => Some(self.frontier(from, frontier)?),
+        let input = match (ask, answer) {
+            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
             (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
             (Ask::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
                 let range = self.decode(range);
@@ -161,16 +158,17 @@ impl Running {
             (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
             (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
             (Ask::Notes(_), _) => None,
-        })
+        };
+        (input, None)
     }
 
-    fn frontier(&self, peer: PeerId, frontier: Frontier) -> Result<Input, (&'static str, Input)> {
+    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<Input>, Option<&'static str>) {
         let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
         match news::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
-            Ok(said) => Ok(Input::Frontier { peer, said, ahead }),
-            Err(FrontierError::Sender(code)) => Err((code, Input::Unanswered { peer })),
-            Err(FrontierError::Store(_)) => Ok(Input::Unanswered { peer }),
+            Ok(said) => (Some(Input::Frontier { peer, said, ahead }), None),
+            Err(FrontierError::Sender(code)) => (Some(Input::Unanswered { peer }), Some(code)),
+            Err(FrontierError::Store(_)) => (Some(Input::Unanswered { peer }), None),
         }
     }
 
