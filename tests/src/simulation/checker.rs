@@ -173,6 +173,10 @@ impl Checker {
             }
             let Some(LogRecord { state, certified }) = record else { continue };
             let known = self.seen.insert((watched.node, i), (state.size, certified)).unwrap_or_default();
+            let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
+            must(signed >= state.size, "entries are kept with a head above them", || {
+                format!("n{}: {} of {log}, the largest head is {signed}", watched.node, state.size)
+            })?;
             if known.0 != state.size && self.honest[i] {
                 self.a_copy_is_the_owners(watched, i, state.head())?;
             }
