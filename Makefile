@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench fuzz crash faults hostile build needs needs-test fmt lint docs unit
+.PHONY: help run test bench fuzz crash faults hostile simulate build needs needs-test fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make hostile a federation under attack: SECONDS=60"
 	@echo "make faults fails a node's disk, call by call: FAULTS=1000"
+	@echo "make simulate whole federations on simulated time, network and disks: RUNS=10000, SEED=…"
 	@echo "make build  the program alone: target/release/fama"
 
 run: build
@@ -75,3 +76,9 @@ hostile: needs
 FAULTS ?= 1000
 faults: needs
 	FAMA_FAULTS=$(FAULTS) $(CARGO) test $(BUILD) --workspace --test fama -- faults:: --nocapture
+
+# The short form, 300 runs, is part of `make test`. A failure names the promise, the seed and what happened.
+RUNS ?= 10000
+simulate: needs
+	FAMA_SIMULATE_RUNS=$(RUNS) FAMA_SIMULATE_SEED=$(SEED) \
+		$(CARGO) test $(BUILD) --package fama-tests --test fama -- simulation::federations --nocapture

@@ -17,6 +17,7 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
+use prometheus::Registry;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -136,6 +137,26 @@ pub struct Shared {
     pub clock: Clock,
     /// Drawn at random when this process started.
     pub session: [u8; 16],
+}
+
+impl Shared {
+    /// Of a node that has heard nothing yet.
+    ///
+    /// # Panics
+    /// Never: the metrics are the first in a registry of their own.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, session: [u8; 16]) -> Self {
+        let manifest = Arc::clone(store.manifest());
+        Self {
+            health: Arc::new(Health::new(&manifest)),
+            ranking: Arc::new(RwLock::new(Ranking::default())),
+            metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
+            store: Arc::new(store),
+            clock,
+            session,
+            manifest,
+        }
+    }
 }
 
 /// The door's keeper. [`Inbox::run`] is its thread.
@@ -617,7 +638,8 @@ fn wire_cosigned(cosigned: &Cosigned) -> CosignedHead {
 }
 
 /// Checks both signatures of a cosigned head; `None` if one does not hold or nobody has that name.
-pub(crate) fn verify_cosigned(manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Option<Cosigned> {
+#[must_use]
+pub fn verify_cosigned(manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Option<Cosigned> {
     let signed = one.signed.verify(manifest, log).ok()?;
     let mut generations = manifest.generations(&one.cosignature.operator);
     let (by, _) = generations.find(|(_, key)| one.cosignature.verify(signed.checkpoint(), key).is_ok())?;

@@ -1,14 +1,12 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use fama_ledger::join::Ranking;
 use fama_ledger::manifest::{LogId, Manifest, Operator};
-use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -16,10 +14,8 @@ use crate::admission::Admission;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Listener, Scrub};
 use crate::driver::Driver;
-use crate::health::Health;
 use crate::http::{self, App};
 use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
-use crate::metrics::Metrics;
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
 use crate::scrub::Scrubber;
 use crate::store::{Store, StoreError};
@@ -131,7 +127,7 @@ async fn run_once(
     stop: Pin<&mut impl Future<Output = ()>>,
     started: &mut Option<impl FnOnce(&Addresses)>,
 ) -> Result<(Ended, Wires), NodeError> {
-    let shared = shared(open(config, wires.is_some()).await?, session)?;
+    let shared = Shared::new(open(config, wires.is_some()).await?, Clock::machine(), session);
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
@@ -248,20 +244,6 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
             opened => return opened,
         }
     }
-}
-
-fn shared(store: Store, session: [u8; 16]) -> Result<Shared, NodeError> {
-    let manifest = Arc::clone(store.manifest());
-    let store = Arc::new(store);
-    Ok(Shared {
-        health: Arc::new(Health::new(&manifest)),
-        ranking: Arc::new(RwLock::new(Ranking::default())),
-        metrics: Arc::new(Metrics::new(Registry::new()).map_err(|error| NodeError::System(error.to_string()))?),
-        store,
-        clock: Clock::machine(),
-        session,
-        manifest,
-    })
 }
 
 fn app(shared: &Shared, config: &Config) -> App {

@@ -29,6 +29,7 @@ mod ratings;
 mod readme;
 mod scrub;
 mod signature;
+mod simulation;
 mod text;
 mod vectors;
 mod wycheproof;

@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 use crate::network::wire::{Frontier, Gossip, Range, Refusal, Submission};
 use crate::news::Said;
 
+/// From how many entries on other cores are worth waking.
+const PARALLEL_MIN: usize = 8;
+
 /// A verified event with the text of its note.
 #[derive(Debug)]
 pub struct Submitted {
@@ -60,12 +63,15 @@ pub struct DecodedRange {
 }
 
 impl DecodedRange {
-    /// Decodes and verifies all entries, on all cores.
+    /// Decodes and verifies all entries, many of them on all cores.
     #[must_use]
     pub fn new(range: Range, federation: &FederationId) -> Self {
         let leaves = range.entries.iter().map(|bytes| leaf_hash(bytes)).collect();
         let decode = |bytes| VerifiedEntry::decode(bytes, federation);
-        let decoded: Vec<Result<VerifiedEntry, EntryError>> = range.entries.into_par_iter().map(decode).collect();
+        let decoded: Vec<Result<VerifiedEntry, EntryError>> = match range.entries.len() {
+            0..PARALLEL_MIN => range.entries.into_iter().map(decode).collect(),
+            _ => range.entries.into_par_iter().map(decode).collect(),
+        };
         let (mut entries, mut fault) = (Vec::with_capacity(decoded.len()), None);
         for entry in decoded {
             match entry {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::replay::{self, Done, Stop, adopted, batches};
 use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted};
 use crate::metrics::Direction;
-use crate::network::wire::{self, Session};
+use crate::network::wire::{self, Session, SignedHead};
 use crate::news::Said;
 
 impl Inbox {
@@ -51,10 +51,21 @@ impl Inbox {
         let copy = self.copies.get(&log).filter(|_| !own && follows);
         let range = range.filter(|range| copy.is_some_and(|copy| range.leads(copy.tree.clone(), head)));
         if let Some(range) = range.filter(|range| range.ends_at(head)) {
+            self.keep_first(&log, &signed)?;
             self.take_range(peer, &log, true, range)?;
         }
         let outputs = self.replica.checkpoint(signed, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)
+    }
+
+    /// Keeps a head before the entries below it: a crash between the two must not leave entries that no
+    /// head of the owner's vouches for, which could be given to nobody, not even to an owner that lost them.
+    fn keep_first(&self, log: &LogId, signed: &SignedCheckpoint) -> Result<(), Fatal> {
+        let known = self.replica.newest(log).map_or(0, |newest| newest.checkpoint().head.size);
+        if signed.checkpoint().head.size > known {
+            self.shared.store.put_newest(log, &SignedHead::of(signed))?;
+        }
+        Ok(())
     }
 
     /// Entries that were asked for.

@@ -9,7 +9,6 @@ use fama_ledger::replica::Fault;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use fama_ledger::time::Millis;
-use prometheus::Registry;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -18,6 +17,7 @@ use crate::clock;
 use crate::network::peer_id;
 use crate::network::wire::{Range, Session, SyncRequest, SyncResponse};
 use crate::news::Said;
+use crate::store::simulated::Disk;
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 
@@ -70,15 +70,7 @@ impl Node {
 
     fn load_with(i: usize, dir: TempDir, clock: Clock) -> Self {
         let manifest = manifest();
-        let shared = Shared {
-            health: Arc::new(Health::new(&manifest)),
-            ranking: Arc::new(RwLock::new(Ranking::default())),
-            metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
-            store: Arc::new(Store::open(dir.path(), &manifest).unwrap()),
-            clock,
-            session: [0; 16],
-            manifest,
-        };
+        let shared = Shared::new(Store::open(dir.path(), &manifest).unwrap(), clock, [0; 16]);
         let (log, keys) = (Some(log_id(i)), vec![(log_id(i), signing(i))]);
         let own = Own { name: DOMAINS[i].parse().unwrap(), log, keys, overrides: Overrides::default() };
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
@@ -440,4 +432,32 @@ fn another_session_stops_a_start_and_a_writer() {
     copy.hear(session(false));
     assert!(held(&mut copy, "other_session"));
     assert!(!copy.inbox.own_frontier().unwrap().session.writes);
+}
+
+/// Entries that came with gossip were made durable before the head above them: a crash between the two left
+/// entries that could be given to nobody, and the owner, its disk lost too, began another branch.
+#[test]
+fn entries_are_never_kept_without_a_head_above_them() {
+    let owner = owner();
+    let head = owner.head(0);
+    for writes in 0..6 {
+        let (disk, manifest) = (Disk::default(), manifest());
+        let load = || {
+            let store = Store::open_simulated(&disk, &manifest).unwrap();
+            let shared = Shared::new(store, Clock::machine(), [0; 16]);
+            Inbox::load(shared, None, mpsc::channel(COMMANDS_MAX).0)
+        };
+        let mut mirror = load().unwrap();
+        disk.power_off_after(writes);
+        let range = DecodedRange::new(owner.range(0, 0, head.checkpoint().head), &manifest.federation());
+        let told = mirror.take(Input::Head { peer: peer(0), signed: head.clone(), range: Some(range) });
+        assert!(told.is_err() || writes > 1, "{writes} writes");
+        drop(mirror);
+        for kept in (0..=disk.unsynced()).rev() {
+            disk.crash(kept);
+            let mirror = load().unwrap();
+            let (size, newest) = (mirror.replica.head(&log_id(0)).unwrap().size, mirror.replica.newest(&log_id(0)));
+            assert!(newest.map_or(0, |newest| newest.checkpoint().head.size) >= size, "{writes} writes, {kept} kept");
+        }
+    }
 }

@@ -72,15 +72,22 @@ impl Disk {
         Self(Arc::new(Mutex::new(copy)))
     }
 
-    /// Whether `other` is a handle on the same disk.
+    /// A copy of what the worst crash now would leave.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    pub fn synced(&self) -> Self {
+        let copy = Self(Arc::new(Mutex::new(self.platter().clone())));
+        copy.crash(0);
+        copy
     }
 
     /// From now on the power goes off during the write after `writes` others.
     pub fn power_off_after(&self, writes: u64) {
         self.platter().power = Power::Until(writes);
+    }
+
+    /// The power stays on after all.
+    pub fn power_on(&self) {
+        self.platter().power = Power::On;
     }
 
     /// How many writes a crash could undo.
@@ -110,14 +117,30 @@ impl Disk {
 
     /// Damages one stored value, the `choice`-th of all, counted round and round; `false` if there is none.
     pub fn damage(&self, choice: u64) -> bool {
+        self.change(choice, |_| Value::Damaged)
+    }
+
+    /// Flips a bit of one stored value, and no checksum tells: a broken disk, to test the tests.
+    pub fn flip_unnoticed(&self, choice: u64) -> bool {
+        self.change(choice, |value| match value {
+            Value::Put(bytes) => {
+                let mut bytes = bytes.to_vec();
+                let middle = bytes.len() / 2;
+                bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+                Value::Put(bytes.into())
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn change(&self, choice: u64, change: impl FnOnce(&Value) -> Value) -> bool {
         let mut platter = self.platter();
         let written = platter.written;
         let mut stored: Vec<&mut Versions> = platter.families.iter_mut().flat_map(BTreeMap::values_mut).collect();
         stored.retain(|versions| visible(versions, written).is_some());
-        let count = stored.len() as u64;
-        let at = choice.checked_rem(count).and_then(|at| usize::try_from(at).ok());
+        let at = choice.checked_rem(stored.len() as u64).and_then(|at| usize::try_from(at).ok());
         let Some((_, value)) = at.and_then(|at| stored.get_mut(at)?.last_mut()) else { return false };
-        *value = Value::Damaged;
+        *value = change(value);
         true
     }
 

@@ -1,0 +1,141 @@
+//! Whole federations in one thread: the real inbox and store, on simulated time, network and disks.
+//!
+//! One seed decides everything: who takes part, who lies and how, what breaks when, what agents want. A
+//! failure prints it. `FAMA_SIMULATE_SEED` and `FAMA_SIMULATE_RUNS` make other runs, or more of them.
+#![allow(clippy::print_stdout, reason = "progress and figures of long runs")]
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+mod chance;
+mod checker;
+mod federation;
+mod liar;
+mod load;
+mod node;
+mod plan;
+mod planted;
+mod world;
+
+use checker::Stop;
+use planted::Planted;
+use world::World;
+
+/// Runs of the short form, which is part of the tests.
+const RUNS: u64 = 300;
+/// How many runs a planted bug may take to be caught.
+const PLANTED_RUNS_MAX: u64 = 200;
+/// Of the last happenings, how many a failure shows; that of a single run shows all.
+const SHOWN: usize = 30;
+/// How often a long run tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+/// How a run ended.
+#[derive(Debug)]
+enum Ended {
+    /// Every promise was kept.
+    Kept,
+    /// More went wrong than any promise covers.
+    Beyond,
+    /// A promise is broken: a page about it.
+    Broken(String),
+}
+
+struct Run {
+    ended: Ended,
+    trace: u64,
+    steps: u64,
+}
+
+fn run(seed: u64, planted: Option<Planted>, shown: usize) -> Run {
+    let mut world = World::new(seed, planted, shown);
+    let ended = match catch_unwind(AssertUnwindSafe(|| world.run())) {
+        Ok(Ok(())) => Ended::Kept,
+        Ok(Err(Stop::Beyond)) => Ended::Beyond,
+        Ok(Err(Stop::Broken { promise, what })) => Ended::Broken(page(seed, &world, promise, &what)),
+        Ok(Err(Stop::Unreadable(what))) => Ended::Broken(page(seed, &world, "disks can be read", &what)),
+        Err(_) => Ended::Broken(page(seed, &world, "nothing panics", "see above")),
+    };
+    Run { ended, trace: world.trace.hash(), steps: world.steps }
+}
+
+fn page(seed: u64, world: &World, promise: &str, what: &str) -> String {
+    let last: Vec<&str> = world.trace.last.iter().map(String::as_str).collect();
+    let (steps, time) = (world.steps, world.time());
+    format!(
+        "broken: {promise}\n{what}\nseed {seed}, step {steps}, {time} ms\n{}\n\nagain: make simulate SEED={seed} RUNS=1\n",
+        last.join("\n")
+    )
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())
+}
+
+/// Seeds of a run from `first` on, on all cores; the broken ones' pages, and how many of each end.
+fn simulate(first: u64, runs: u64) -> (Vec<String>, u64) {
+    let (next, begun, beyond) = (AtomicU64::new(0), Instant::now(), AtomicU64::new(0));
+    let (pages, steps) = (Mutex::new(Vec::new()), AtomicU64::new(0));
+    let (told, shown) = (Mutex::new(Instant::now()), if runs == 1 { usize::MAX } else { SHOWN });
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= runs || !pages.lock().unwrap().is_empty() {
+                return;
+            }
+            let run = run(first.wrapping_add(at), None, shown);
+            steps.fetch_add(run.steps, Ordering::Relaxed);
+            match run.ended {
+                Ended::Kept => {}
+                Ended::Beyond => _ = beyond.fetch_add(1, Ordering::Relaxed),
+                Ended::Broken(page) => pages.lock().unwrap().push(page),
+            }
+            let mut told = told.lock().unwrap();
+            if told.elapsed() > PROGRESS {
+                *told = Instant::now();
+                let rate = (at + 1) as f64 / begun.elapsed().as_secs_f64();
+                println!("{} of {runs} runs, {rate:.1} a second, {} steps", at + 1, steps.load(Ordering::Relaxed));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    (pages.into_inner().unwrap(), beyond.into_inner())
+}
+
+#[test]
+fn federations_keep_their_promises() {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).unwrap();
+    let first = number("FAMA_SIMULATE_SEED").unwrap_or(u64::from_le_bytes(seed) >> 20);
+    let runs = number("FAMA_SIMULATE_RUNS").unwrap_or(RUNS);
+    let (pages, beyond) = simulate(first, runs);
+    assert!(pages.is_empty(), "{}", pages.join("\n\n"));
+    println!("{runs} runs from seed {first}, {beyond} of them beyond what is promised");
+    assert!(beyond <= 2 + runs / 10, "{beyond} of {runs} runs went beyond what is promised");
+}
+
+#[test]
+fn a_seed_repeats_its_run() {
+    for seed in 0..10 {
+        let (one, other) = (run(seed, None, SHOWN), run(seed, None, SHOWN));
+        assert_eq!((one.trace, one.steps), (other.trace, other.steps), "seed {seed}");
+    }
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    for planted in Planted::ALL {
+        let breaks = |seed: &u64| match run(*seed, Some(planted), SHOWN).ended {
+            Ended::Broken(page) => page.starts_with(&format!("broken: {}\n", planted.breaks())),
+            Ended::Kept | Ended::Beyond => false,
+        };
+        let caught = (0..PLANTED_RUNS_MAX).find(breaks);
+        let seed = caught.unwrap_or_else(|| panic!("{planted:?} was not caught in {PLANTED_RUNS_MAX} runs"));
+        println!("{planted:?}: \"{}\" broken after {} runs", planted.breaks(), seed + 1);
+    }
+}

@@ -1,0 +1,510 @@
+//! What must hold, watched from outside: every message of an honest node, and its disk after each step.
+use std::collections::{BTreeMap, BTreeSet};
+
+use fama_ledger::event::Action;
+use fama_ledger::id::{EventId, IdentityId, TreeRoot};
+use fama_ledger::join::{Join, LogState, state_id};
+use fama_ledger::log::{Head, LogError, MemoryTiles, Tree, leaf_hash, root_at};
+use fama_ledger::manifest::LogId;
+use fama_ledger::time::Millis;
+use fama_node::network::wire::{CosignedHead, Frontier, Gossip, NoteAnswer};
+use fama_node::store::simulated::Disk;
+use fama_node::store::{LogRecord, Store, StoreError, View};
+
+use super::federation::Federation;
+
+/// Why a run ends early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A promise is broken.
+    Broken { promise: &'static str, what: String },
+    /// A disk gave an error: right if it is damaged.
+    Unreadable(String),
+    /// More went wrong than any promise covers: a disk was lost, and nobody who answered knew what was on it.
+    Beyond,
+}
+
+pub(super) type Kept = Result<(), Stop>;
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+impl From<LogError<StoreError>> for Stop {
+    fn from(error: LogError<StoreError>) -> Self {
+        match error {
+            LogError::Tiles(error) => error.into(),
+            error => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+pub(super) fn broken(promise: &'static str, what: impl Into<String>) -> Kept {
+    Err(Stop::Broken { promise, what: what.into() })
+}
+
+fn must(holds: bool, promise: &'static str, what: impl FnOnce() -> String) -> Kept {
+    if holds { Ok(()) } else { broken(promise, what()) }
+}
+
+/// An event that a client holds a receipt of.
+pub(super) struct Acknowledged {
+    pub(super) event: EventId,
+    pub(super) log: usize,
+    pub(super) index: u64,
+    pub(super) entry: Vec<u8>,
+    /// Whose key it revoked, and in which version, if it is a claim.
+    pub(super) claim: Option<(IdentityId, u32)>,
+}
+
+/// What a node had when it started, and what it heard since.
+#[derive(Default)]
+pub(super) struct Boot {
+    /// The size of its own log: a head that a crash left unsigned is signed at once.
+    own: u64,
+    /// The size that it had cosigned, by log.
+    cosigned: BTreeMap<usize, u64>,
+    /// Operators whose frontier it took in.
+    pub(super) heard: BTreeSet<usize>,
+    /// When it took the last one in of each.
+    pub(super) clocks: BTreeMap<usize, u64>,
+    /// The largest head of its own log that it was told of.
+    pub(super) told: u64,
+}
+
+/// A log as it was first seen: an honest owner's, as signed; a liar's, as certified.
+#[derive(Default)]
+struct Truth {
+    tree: Tree,
+    tiles: MemoryTiles,
+}
+
+impl Truth {
+    fn root_at(&self, size: u64) -> Option<TreeRoot> {
+        root_at(size, &self.tiles).ok().filter(|_| size <= self.tree.size())
+    }
+
+    /// Grows by what `entries` lie behind it.
+    fn grow(&mut self, entries: &[Vec<u8>]) {
+        let writes = self.tree.append(entries.iter().map(|entry| leaf_hash(entry)));
+        self.tiles.write(writes);
+    }
+}
+
+/// An honest node, as far as checks need to know it.
+pub(super) struct Watched<'a> {
+    pub(super) node: usize,
+    pub(super) view: &'a View<'a>,
+    pub(super) disk: &'a Disk,
+    pub(super) boot: &'a Boot,
+}
+
+pub(super) struct Checker {
+    federation: &'static Federation,
+    /// By node; a mirror is honest.
+    honest: Vec<bool>,
+    /// Whose disk was lost.
+    pub(super) forgetful: BTreeSet<usize>,
+    /// Whose disk is damaged, or was: what it signed is seen on others only.
+    pub(super) hidden: BTreeSet<usize>,
+    truths: Vec<Truth>,
+    /// The largest head of each log that was told to anybody.
+    told: Vec<u64>,
+    /// What was seen of each log on each disk: size and certified size.
+    seen: BTreeMap<(usize, usize), (u64, u64)>,
+    heads: BTreeSet<(usize, u64, TreeRoot)>,
+    /// By operator and log.
+    cosigned: BTreeMap<(usize, usize), BTreeSet<(u64, TreeRoot)>>,
+    /// The newest cosigned size that an operator itself told.
+    newest: BTreeMap<(usize, usize), u64>,
+    pub(super) acknowledged: Vec<Acknowledged>,
+    tellings: u64,
+}
+
+fn size_of(record: Option<&LogRecord>) -> u64 {
+    record.map_or(0, |record| record.state.size)
+}
+
+impl Checker {
+    pub(super) fn new(federation: &'static Federation, liars: &[usize]) -> Self {
+        Self {
+            federation,
+            honest: (0..=federation.len()).map(|node| !liars.contains(&node)).collect(),
+            forgetful: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            told: vec![0; federation.len()],
+            truths: (0..federation.len()).map(|_| Truth::default()).collect(),
+            seen: BTreeMap::new(),
+            heads: BTreeSet::new(),
+            cosigned: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            tellings: 0,
+        }
+    }
+
+    pub(super) fn honest_logs(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.federation.len()).filter(|log| self.honest[*log])
+    }
+
+    /// A node starts on what is on its disk.
+    pub(super) fn boot(&mut self, node: usize, view: &View<'_>) -> Result<Boot, StoreError> {
+        self.seen.retain(|(seen, _), _| *seen != node);
+        let mut boot = Boot::default();
+        for (i, log) in self.federation.logs.iter().enumerate() {
+            if i == node {
+                boot.own = size_of(view.log(log)?.as_ref());
+            }
+            let cosigned = view.cosigned(log)?.into_iter();
+            let own = cosigned.filter(|one| Some(&one.cosignature.operator) == self.federation.names.get(node));
+            boot.cosigned.extend(own.map(|one| (i, one.signed.head.size)));
+        }
+        Ok(boot)
+    }
+
+    /// After each step: what is on a node's disk now.
+    pub(super) fn observe(&mut self, watched: &Watched<'_>) -> Kept {
+        for (i, log) in self.federation.logs.iter().enumerate() {
+            let record = watched.view.log(log)?;
+            if i == watched.node {
+                self.one_branch_is_signed(watched)?;
+            }
+            let Some(LogRecord { state, certified }) = record else { continue };
+            let known = self.seen.insert((watched.node, i), (state.size, certified)).unwrap_or_default();
+            let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
+            must(signed >= state.size, "entries are kept with a head above them", || {
+                format!("n{}: {} of {log}, the largest head is {signed}", watched.node, state.size)
+            })?;
+            if known.0 != state.size && self.honest[i] {
+                self.a_copy_is_the_owners(watched, i, state.head())?;
+            }
+            if known.1 != certified {
+                self.what_is_certified_is_one_branch(watched, i, certified)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An honest operator never signs two heads of which neither extends the other, and none before
+    /// enough others told it what it had signed.
+    fn one_branch_is_signed(&mut self, watched: &Watched<'_>) -> Kept {
+        let log = &self.federation.logs[watched.node];
+        let Some(newest) = watched.view.newest(log)? else { return Ok(()) };
+        let (head, truth) = (newest.head, &mut self.truths[watched.node]);
+        let (known, told) = (truth.tree.size(), self.told[watched.node]);
+        let forgot = self.forgetful.contains(&watched.node) && watched.boot.told < told.max(known);
+        if head.size > known {
+            let held = watched.view.entries(log, known, (head.size - known) as usize, usize::MAX)?;
+            truth.grow(&held);
+        }
+        if head.size > known && head.size > watched.boot.own {
+            self.enough_were_heard(watched)?;
+            if forgot && head.size != told {
+                return Err(Stop::Beyond);
+            }
+        }
+        if self.truths[watched.node].root_at(head.size) == Some(head.root) {
+            return Ok(());
+        }
+        if forgot {
+            return Err(Stop::Beyond);
+        }
+        broken("one branch is signed", format!("{log}: two roots at {}", head.size))
+    }
+
+    fn enough_were_heard(&self, watched: &Watched<'_>) -> Kept {
+        let heard = watched.boot.heard.iter().filter(|heard| **heard != watched.node).count() + 1;
+        must(heard >= self.federation.gate(), "nothing is signed before enough operators answered", || {
+            format!("n{}: {heard} of {}", watched.node, self.federation.gate())
+        })
+    }
+
+    /// What a node has of an honest log is what its owner signed.
+    fn a_copy_is_the_owners(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+        let known = self.truths[log].tree.size();
+        if self.hidden.contains(&log) && head.size > known {
+            let count = (head.size - known) as usize;
+            let held = watched.view.entries(&self.federation.logs[log], known, count, usize::MAX)?;
+            self.truths[log].grow(&held);
+        }
+        let same = self.truths[log].root_at(head.size) == Some(head.root);
+        must(same, "an honest log is the same everywhere", || {
+            format!("n{}: {} at {}", watched.node, self.federation.logs[log], head.size)
+        })
+    }
+
+    /// Certified heads of one log always extend one another.
+    fn what_is_certified_is_one_branch(&mut self, watched: &Watched<'_>, log: usize, certified: u64) -> Kept {
+        let (id, truth) = (&self.federation.logs[log], &mut self.truths[log]);
+        let root = root_at(certified, &watched.view.tiles(id))?;
+        let known = truth.tree.size();
+        if certified > known {
+            let below = root_at(known, &watched.view.tiles(id))?;
+            must(known == 0 || truth.root_at(known) == Some(below), "certified heads extend one another", || {
+                format!("n{}: {id} at {certified}, known to {known}", watched.node)
+            })?;
+            let count = (certified - known) as usize;
+            truth.grow(&watched.view.entries(id, known, count, usize::MAX)?);
+        }
+        must(truth.root_at(certified) == Some(root), "certified heads extend one another", || {
+            format!("n{}: {id} at {certified}", watched.node)
+        })
+    }
+
+    /// An honest node says what it has.
+    pub(super) fn told(&mut self, watched: &Watched<'_>, frontier: &Frontier) -> Kept {
+        for log in &frontier.logs {
+            let i = self.federation.log(&log.log);
+            if let Some(newest) = &log.newest {
+                self.told_head(watched, i, newest.head)?;
+            }
+            for cosigned in &log.cosigned {
+                self.told_cosigned(watched, i, cosigned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An honest node gossips.
+    pub(super) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> Kept {
+        match gossip {
+            Gossip::Head { log, signed, .. } => self.told_head(watched, self.federation.log(log), signed.head),
+            Gossip::Cosignature { log, cosigned } => self.told_cosigned(watched, self.federation.log(log), cosigned),
+        }
+    }
+
+    pub(super) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+        if !self.honest[log] || !self.heads.insert((log, head.size, head.root)) {
+            return Ok(());
+        }
+        self.told[log] = self.told[log].max(head.size);
+        if self.hidden.contains(&log) && head.size > self.truths[log].tree.size() {
+            return Ok(());
+        }
+        if log == watched.node {
+            self.what_is_told_is_durable(watched, log, |view, id| Ok(size_of(view.log(id)?.as_ref()) >= head.size))?;
+        }
+        must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is signed", || {
+            format!("n{} tells of another root of {} at {}", watched.node, self.federation.logs[log], head.size)
+        })
+    }
+
+    /// An honest operator cosigns one branch only, never a smaller head, and only what it has durably.
+    pub(super) fn told_cosigned(&mut self, watched: &Watched<'_>, log: usize, cosigned: &CosignedHead) -> Kept {
+        let operator = self.federation.names.iter().position(|name| *name == cosigned.cosignature.operator).unwrap();
+        let (head, id) = (cosigned.signed.head, &self.federation.logs[log]);
+        if !self.honest[operator] {
+            return Ok(());
+        }
+        if operator == watched.node {
+            let newest = self.newest.insert((operator, log), head.size).unwrap_or_default();
+            let smaller = head.size < newest && !self.forgetful.contains(&operator);
+            must(!smaller, "no smaller head is cosigned", || {
+                format!("n{operator}: {id} {newest}, then {}", head.size)
+            })?;
+        }
+        if !self.cosigned.entry((operator, log)).or_default().insert((head.size, head.root)) {
+            return Ok(());
+        }
+        if operator == watched.node && head.size > watched.boot.cosigned.get(&log).copied().unwrap_or_default() {
+            self.enough_were_heard(watched)?;
+        }
+        if operator == watched.node {
+            let name = &self.federation.names[operator];
+            self.what_is_told_is_durable(watched, log, |view, id| {
+                let mine = view.cosigned(id)?.into_iter().find(|one| one.cosignature.operator == *name);
+                let said = mine.is_some_and(|mine| mine.signed.head.size >= head.size);
+                Ok(said && size_of(view.log(id)?.as_ref()) >= head.size)
+            })?;
+        }
+        if self.hidden.contains(&log) && head.size > self.truths[log].tree.size() {
+            return Ok(());
+        }
+        if self.honest[log] {
+            return must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is cosigned", || {
+                format!("n{operator}: {id} at {}", head.size)
+            });
+        }
+        if operator != watched.node || self.forgetful.contains(&operator) {
+            return Ok(());
+        }
+        let tiles = watched.view.tiles(id);
+        for (size, root) in &self.cosigned[&(operator, log)] {
+            must(root_at(*size, &tiles)? == *root, "one branch is cosigned", || {
+                format!("n{operator}: {id} at {size}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Durable first, told then: the worst crash now would not take it back. Tried on one in four.
+    fn what_is_told_is_durable(
+        &mut self,
+        watched: &Watched<'_>,
+        log: usize,
+        is_there: impl Fn(&View<'_>, &LogId) -> Result<bool, StoreError>,
+    ) -> Kept {
+        self.tellings += 1;
+        if !self.tellings.is_multiple_of(4) {
+            return Ok(());
+        }
+        let (left, id) = (watched.disk.synced(), &self.federation.logs[log]);
+        let left = Store::open_simulated(&left, &self.federation.manifest)?;
+        let found = is_there(&left.view(), id)?;
+        must(found, "what is told is durable", || format!("n{}: {id}", watched.node))
+    }
+
+    /// A client got a receipt.
+    pub(super) fn acknowledge(&mut self, acknowledged: Acknowledged) {
+        self.acknowledged.push(acknowledged);
+    }
+
+    /// A disk is lost: what nobody else has of its log, and no backup, is lost with it.
+    pub(super) fn lose(&mut self, node: usize, others: &[View<'_>]) {
+        self.forgetful.insert(node);
+        let log = &self.federation.logs[node];
+        let held = others.iter().map(|view| size_of(view.log(log).ok().flatten().as_ref())).max().unwrap_or_default();
+        self.acknowledged.retain(|one| one.log != node || one.index < held);
+    }
+
+    /// An acknowledged event is never lost: the owner has it after each start.
+    pub(super) fn receipts_hold(&self, node: usize, view: &View<'_>) -> Kept {
+        let size = size_of(view.log(&self.federation.logs[node])?.as_ref());
+        let lost = self.acknowledged.iter().find(|one| one.log == node && one.index >= size);
+        match lost.filter(|_| !self.forgetful.contains(&node)) {
+            None => Ok(()),
+            Some(lost) => broken("an acknowledged event is never lost", format!("{} at {}", lost.event, lost.index)),
+        }
+    }
+
+    /// Whether all honest logs are final everywhere; else what is missing.
+    pub(super) fn missing(&self, views: &[(usize, View<'_>)]) -> Option<String> {
+        for log in self.honest_logs() {
+            let (id, mut sizes) = (&self.federation.logs[log], BTreeSet::new());
+            for (node, view) in views {
+                let record = view.log(id).unwrap();
+                let size = size_of(record.as_ref());
+                let certified = record.map_or(0, |record| record.certified);
+                let newest = view.newest(id).unwrap().map_or(0, |newest| newest.head.size);
+                if size == 0 || certified != size || newest != size {
+                    let all = views.iter().map(|(node, view)| held(*node, view, id)).collect::<Vec<_>>().join("; ");
+                    return Some(format!("n{node}: {id} is not final: {all}"));
+                }
+                sizes.insert(size);
+            }
+            if sizes.len() > 1 {
+                return Some(format!("{id} has several sizes: {sizes:?}"));
+            }
+        }
+        if let Some(identity) = views.first().and_then(|(_, view)| self.unclaimed(view)) {
+            return Some(format!("a claim against {identity} is not taken over by its home"));
+        }
+        if !self.forgetful.is_empty() {
+            return None;
+        }
+        let wants = views.iter().find(|(_, view)| !self.wanted(view).is_empty());
+        wants.map(|(node, _)| format!("n{node} lacks notes"))
+    }
+
+    /// Whether entries below a head that others know were on a lost disk only: their log stands still until
+    /// a manifest gives it a new generation.
+    pub(super) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> bool {
+        self.forgetful.iter().any(|log| {
+            let id = &self.federation.logs[*log];
+            let held = views.iter().map(|(_, view)| size_of(view.log(id).ok().flatten().as_ref())).max();
+            let newest = views.iter().filter_map(|(_, view)| view.newest(id).ok().flatten());
+            newest.map(|newest| newest.head.size).max() > held
+        })
+    }
+
+    /// Notes that honest logs name and a node lacks.
+    fn wanted(&self, view: &View<'_>) -> Vec<String> {
+        let named = self.acknowledged.iter().filter_map(|one| {
+            let entry =
+                fama_ledger::entry::VerifiedEntry::decode(one.entry.clone(), &self.federation.manifest.federation());
+            entry.ok()?.event()?.event().action.note()
+        });
+        let lacks = named.filter(|hash| !matches!(view.note(hash), Ok(Some(NoteAnswer::Text(_)))));
+        lacks.map(|hash| format!("{hash:?}")).collect()
+    }
+
+    /// When all is quiet again.
+    pub(super) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+        self.receipts_are_kept_everywhere(views)?;
+        self.equal_frontiers_are_equal_states(views, stores)
+    }
+
+    fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> Kept {
+        for one in &self.acknowledged {
+            let log = &self.federation.logs[one.log];
+            for (node, view) in views {
+                let entry = view.entries(log, one.index, 1, usize::MAX).unwrap().pop();
+                let position = view.position(&one.event, log).unwrap();
+                let applied = position.is_some_and(|position| position.index == one.index && position.void.is_none());
+                must(entry.as_ref() == Some(&one.entry) && applied, "an acknowledged event is never lost", || {
+                    format!("n{node}: {} at {} of {log}", one.event, one.index)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An identity whose home has not taken over what another log recorded against its current key.
+    fn unclaimed(&self, view: &View<'_>) -> Option<IdentityId> {
+        let join = Join::new(&self.federation.manifest, view);
+        let mut claims = self.acknowledged.iter().filter_map(|one| one.claim);
+        let open = claims.find(|(identity, version)| {
+            let found = join.identity(*identity).unwrap().filter(|found| found.identity.version == *version);
+            found.is_some_and(|found| join.key_status(&found).unwrap().revoked.is_none_or(|one| one.operator.is_some()))
+        });
+        open.map(|(identity, _)| identity)
+    }
+
+    fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+        let states = |view: &View<'_>| -> Vec<LogState> {
+            let records = self.federation.logs.iter().map(|log| view.log(log).unwrap());
+            records.flatten().map(|record| record.state).collect()
+        };
+        let mut known: BTreeMap<Vec<(u64, TreeRoot)>, (usize, _, &Store)> = BTreeMap::new();
+        for ((node, view), store) in views.iter().zip(stores) {
+            let states = states(view);
+            let frontier = states.iter().map(|state| (state.size, state.root)).collect();
+            let id = state_id(self.federation.manifest.hash(), &states);
+            let (first, first_id, first_store) = *known.entry(frontier).or_insert((*node, id, store));
+            must(first_id == id, "equal frontiers, equal states", || format!("n{first} and n{node}"))?;
+            let differences = store.differences(first_store).unwrap();
+            let differences: Vec<_> = differences.iter().filter(|line| !line.starts_with("logs:")).collect();
+            must(differences.is_empty(), "equal frontiers, equal states", || {
+                format!("n{first} and n{node}: {differences:?}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a node has of a log, in words.
+fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
+    let size = size_of(view.log(log).ok().flatten().as_ref());
+    let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());
+    let time = last.map_or(Millis(0), |entry| entry_time(&entry));
+    let newest = view.newest(log).ok().flatten().map_or(0, |newest| newest.head.size);
+    let cosigned = view.cosigned(log).unwrap_or_default();
+    let cosigned: Vec<_> =
+        cosigned.iter().map(|one| (one.cosignature.operator.as_str(), one.signed.head.size)).collect();
+    format!("n{node} has {size} to {time}, newest {newest}, {cosigned:?}")
+}
+
+/// Whose key an event revokes, if it does.
+pub(super) fn claim_of(action: &Action) -> Option<(IdentityId, u32)> {
+    match action {
+        Action::Revoke { identity, version, .. } => Some((*identity, *version)),
+        _ => None,
+    }
+}
+
+/// The time of an encoded entry.
+pub(super) fn entry_time(entry: &[u8]) -> Millis {
+    Millis(u64::from_le_bytes(entry[..8].try_into().unwrap()))
+}

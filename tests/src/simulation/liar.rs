@@ -1,0 +1,332 @@
+//! An operator that lies: it holds its keys, knows what all others know, and says what it likes.
+use std::collections::BTreeMap;
+
+use fama_ledger::checkpoint::{Checkpoint, Cosignature, Origin, SignedCheckpoint};
+use fama_ledger::entry::VerifiedEntry;
+use fama_ledger::event::Action;
+use fama_ledger::id::StateRoot;
+use fama_ledger::key::Curve;
+use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
+use fama_ledger::secret::SecretKey;
+use fama_ledger::time::Millis;
+use fama_node::network::wire::{
+    CosignedHead, Frontier, Gossip, LogFrontier, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+};
+use fama_node::store::View;
+use fama_node::sync;
+use fama_tests::{Replica, event, node_key, signed};
+
+use super::chance::Chance;
+use super::federation::Federation;
+
+/// What a liar does; several at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ways {
+    forks: bool,
+    invalid: bool,
+    withholds: bool,
+    wrong_sizes: bool,
+    forges: bool,
+    stale: bool,
+    spoils: bool,
+    wrong_time: bool,
+    cosigns: bool,
+}
+
+/// One branch of the liar's log.
+#[derive(Clone)]
+struct Branch {
+    entries: Vec<Vec<u8>>,
+    tree: Tree,
+    tiles: MemoryTiles,
+    heads: Vec<SignedCheckpoint>,
+    /// All that the branch says, as long as it is valid.
+    replica: Option<Replica<'static>>,
+}
+
+pub(super) struct Liar {
+    number: usize,
+    federation: &'static Federation,
+    chance: Chance,
+    ways: Ways,
+    branches: Vec<Branch>,
+    /// Which branch each node is shown.
+    shown: Vec<usize>,
+    /// Frontiers of others as they once were.
+    former: Vec<Vec<LogFrontier>>,
+    made: u64,
+    /// Who else lies.
+    all: Vec<usize>,
+    cosigned: BTreeMap<(usize, Head), Vec<Cosignature>>,
+}
+
+/// Of former frontiers that are kept.
+const FORMER_MAX: usize = 20;
+
+impl Branch {
+    fn push(&mut self, entries: Vec<Vec<u8>>, origin: Origin, key: &SecretKey) {
+        self.tiles.write(self.tree.append(entries.iter().map(|entry| leaf_hash(entry))));
+        self.entries.extend(entries);
+        self.heads.push(SignedCheckpoint::sign(Checkpoint { origin, head: self.tree.head() }, key.ed25519().unwrap()));
+    }
+
+    fn has(&self, head: Head) -> bool {
+        head.size <= self.tree.size() && root_at(head.size, &self.tiles).is_ok_and(|root| root == head.root)
+    }
+
+    fn range(&self, from: u64, head: Head) -> Range {
+        let entries = self.entries[from as usize..head.size as usize].to_vec();
+        Range { first: from, entries, proof: Vec::new() }
+    }
+}
+
+impl Liar {
+    pub(super) fn new(seed: u64, number: usize, all: &[usize], federation: &'static Federation) -> Self {
+        let mut chance = Chance::new(seed, 100 + number as u64);
+        let mut way = || chance.percent(40);
+        let ways = Ways {
+            forks: way(),
+            invalid: way(),
+            withholds: way(),
+            wrong_sizes: way(),
+            forges: way(),
+            stale: way(),
+            spoils: way(),
+            wrong_time: way(),
+            cosigns: way(),
+        };
+        let replica = Replica::new(&federation.manifest);
+        let (tree, tiles) = (Tree::default(), MemoryTiles::default());
+        let branch = Branch { entries: Vec::new(), tree, tiles, heads: Vec::new(), replica: Some(replica) };
+        let shown = vec![0; federation.len() + 1];
+        let (former, cosigned) = (Vec::new(), BTreeMap::new());
+        let branches = vec![branch];
+        Self { number, federation, chance, ways, branches, shown, former, made: 0, all: all.to_vec(), cosigned }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("n{} lies: {:?}", self.number, self.ways)
+    }
+
+    fn log(&self) -> &'static fama_ledger::manifest::LogId {
+        &self.federation.logs[self.number]
+    }
+
+    /// Does something with its own log.
+    pub(super) fn turn(&mut self, now: Millis) {
+        let at = self.chance.index(self.branches.len());
+        if self.ways.forks && self.branches.len() < 3 && self.chance.percent(25) {
+            self.branches.push(self.branches[at].clone());
+            for node in 0..self.shown.len() {
+                self.shown[node] = self.chance.index(self.branches.len());
+            }
+        }
+        if self.ways.forks && self.chance.percent(10) {
+            let node = self.chance.index(self.shown.len());
+            self.shown[node] = self.chance.index(self.branches.len());
+        }
+        if self.branches[at].replica.is_some() && self.branches[at].entries.len() < 60 {
+            self.grow(at, now);
+        }
+    }
+
+    /// A batch: void events are valid, other things are not.
+    fn grow(&mut self, at: usize, now: Millis) {
+        let log = self.log();
+        let said = self.said(at, now);
+        let replica = self.branches[at].replica.as_ref().unwrap();
+        let mut batch = replica.complete(log, said);
+        let mut bytes: Vec<Vec<u8>> = batch.iter().map(|entry| entry.bytes().to_vec()).collect();
+        if self.ways.invalid && !self.branches[at].entries.is_empty() && self.chance.percent(15) {
+            self.branches[at].replica = None;
+            let count = bytes.len();
+            match self.chance.below(4) {
+                0 => bytes[count - 1] = VerifiedEntry::state(now, StateRoot([7; 32])).into_bytes(),
+                1 => bytes.truncate(count - 1),
+                2 => bytes[0].truncate(40),
+                _ => {
+                    let middle = bytes[0].len() - 20;
+                    bytes[0][middle] ^= 1;
+                }
+            }
+        } else {
+            let replica = self.branches[at].replica.as_mut().unwrap();
+            replica.take(log, std::mem::take(&mut batch)).unwrap();
+        }
+        let origin = self.federation.manifest.origin(log);
+        self.branches[at].push(bytes, origin, &node_key(self.number as u8));
+    }
+
+    fn said(&mut self, at: usize, now: Millis) -> Vec<VerifiedEntry> {
+        let manifest = &self.federation.manifest;
+        let branch = &self.branches[at];
+        let Some(last) = branch.entries.last() else {
+            return vec![VerifiedEntry::adopt(now, manifest.version(), manifest.hash())];
+        };
+        let time = now.max(super::checker::entry_time(last));
+        self.made += 1;
+        let mut seed = [9; 32];
+        seed[..8].copy_from_slice(&(self.made * 8 + self.number as u64).to_le_bytes());
+        let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
+        // Twice the same name: the second is void.
+        let name = format!("liar-{}", self.made / 2).parse().unwrap();
+        let home = self.federation.names[self.number].clone();
+        let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+        let said = signed(event(manifest.federation(), action, now, self.made), &key);
+        vec![VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap())]
+    }
+
+    /// What it tells of its own log, and of the others' cosignatures.
+    pub(super) fn gossip(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<Gossip> {
+        let mut out = Vec::new();
+        let branch = &self.branches[self.shown[to]];
+        if let Some(signed) = branch.heads.last().filter(|_| !self.ways.withholds) {
+            let first = branch.heads.iter().rev().nth(1).map_or(0, |before| before.checkpoint().head.size);
+            let entries = branch.range(first, signed.checkpoint().head).entries;
+            let (log, signed) = (self.log().clone(), SignedHead::of(signed));
+            out.push(Gossip::Head { log, signed: signed.clone(), first, entries });
+            let cosigned = self.cosigned_by_all(self.number, &signed, now);
+            out.extend(cosigned.into_iter().map(|one| Gossip::Cosignature { log: self.log().clone(), cosigned: one }));
+        }
+        if (self.ways.stale || self.ways.forges) && self.chance.percent(30) {
+            for log in self.logs(to, views, now) {
+                let cosigned = log.cosigned.into_iter().filter(|_| self.chance.percent(20));
+                out.extend(cosigned.map(|cosigned| Gossip::Cosignature { log: log.log.clone(), cosigned }));
+            }
+        }
+        out
+    }
+
+    /// What it says it has.
+    fn logs(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<LogFrontier> {
+        let knows = (!views.is_empty()).then(|| &views[self.chance.index(views.len())]);
+        let manifest = &self.federation.manifest;
+        let known = knows.map(|view| sync::frontier(view, manifest, Session::default(), now).unwrap().logs);
+        let mut logs = known.unwrap_or_default();
+        if self.former.len() < FORMER_MAX {
+            self.former.push(logs.clone());
+        }
+        if self.ways.stale && self.chance.percent(50) {
+            logs.clone_from(&self.former[self.chance.index(self.former.len())]);
+        }
+        logs.iter_mut().for_each(|log| self.bend(to, log, views, now));
+        logs
+    }
+
+    fn bend(&mut self, to: usize, log: &mut LogFrontier, views: &[View<'_>], now: Millis) {
+        let i = self.federation.log(&log.log);
+        if i == self.number {
+            let branch = &self.branches[self.shown[to]];
+            let head = branch.heads.last();
+            let all = views.iter().flat_map(|view| view.cosigned(&log.log).unwrap());
+            log.cosigned = all.filter(|one| branch.has(one.signed.head)).collect();
+            (log.size, log.newest) = (branch.tree.size(), head.map(SignedHead::of));
+        }
+        if let Some(newest) = log.newest.clone() {
+            // Whatever branch it is on, its own or another liar's.
+            let cosigned = self.cosigned_by_all(i, &newest, now);
+            log.cosigned.retain(|one| cosigned.iter().all(|own| own.cosignature.operator != one.cosignature.operator));
+            log.cosigned.extend(cosigned);
+        }
+        if self.ways.withholds && self.chance.percent(50) {
+            log.cosigned.clear();
+            log.newest = None;
+        }
+        if self.ways.wrong_sizes && self.chance.percent(50) {
+            log.size = *self.chance.pick(&[0, 1, log.size + 1, log.size + 100, u64::MAX]);
+        }
+        if self.ways.forges && self.chance.percent(20) {
+            self.forge(log);
+        }
+    }
+
+    /// All liars' cosignatures of a head: they share their keys.
+    fn cosigned_by_all(&mut self, log: usize, signed: &SignedHead, now: Millis) -> Vec<CosignedHead> {
+        if !self.ways.cosigns {
+            return Vec::new();
+        }
+        let made = self.cosigned.entry((log, signed.head)).or_insert_with(|| {
+            let origin = self.federation.manifest.origin(&self.federation.logs[log]);
+            let checkpoint = Checkpoint { origin, head: signed.head };
+            let cosign = |liar: &usize| {
+                let (name, key) = (self.federation.names[*liar].clone(), node_key(*liar as u8));
+                Cosignature::sign(&checkpoint, name, key.ed25519().unwrap(), now.0 / 1_000)
+            };
+            self.all.iter().map(cosign).collect()
+        });
+        made.iter().map(|one| CosignedHead { signed: signed.clone(), cosignature: one.clone() }).collect()
+    }
+
+    /// Signatures that do not hold, or are another's.
+    fn forge(&mut self, log: &mut LogFrontier) {
+        if let Some(one) = log.cosigned.first_mut() {
+            one.cosignature.operator = self.chance.pick(&self.federation.names).clone();
+            one.cosignature.seconds += 1;
+        }
+        if let Some(newest) = log.newest.as_mut().filter(|_| self.chance.percent(50)) {
+            newest.head.size += 2;
+        }
+    }
+
+    /// The answer to a node's request; `views` are those of honest nodes.
+    pub(super) fn answer(
+        &mut self,
+        to: usize,
+        request: &SyncRequest,
+        views: &[View<'_>],
+        now: Millis,
+    ) -> Option<SyncResponse> {
+        match request {
+            SyncRequest::Frontier(_) => {
+                let wrong = self.ways.wrong_time && self.chance.percent(50);
+                let time = if wrong { Millis(self.chance.next() >> self.chance.below(64)) } else { now };
+                let logs = self.logs(to, views, now);
+                // As if somebody else had the asker's key.
+                let other = wrong.then(|| Session { id: [0xee; 16], writes: self.chance.percent(50) });
+                let session = Session { id: [0xff; 16], writes: true };
+                Some(SyncResponse::Frontier(Frontier { time, session, other, logs }))
+            }
+            SyncRequest::Entries { log, from, head } if log == self.log() => {
+                let branch = self.branches.iter().find(|branch| branch.has(*head) && *from < head.size)?;
+                let range = branch.range(*from, *head);
+                Some(self.spoil(range, *head))
+            }
+            SyncRequest::Notes(_) if self.ways.withholds => Some(SyncResponse::Notes(Vec::new())),
+            _ if views.is_empty() => Some(SyncResponse::Refused(Refusal::new("not_here", "no"))),
+            request => {
+                let view = &views[self.chance.index(views.len())];
+                let answer = sync::answer(view, &self.federation.manifest, Session::default(), now, request).unwrap();
+                match (answer, request) {
+                    (SyncResponse::Entries(range), SyncRequest::Entries { head, .. }) => Some(self.spoil(range, *head)),
+                    (answer, _) => Some(answer),
+                }
+            }
+        }
+    }
+
+    fn spoil(&mut self, mut range: Range, head: Head) -> SyncResponse {
+        if !self.ways.spoils || self.chance.percent(30) || range.entries.is_empty() {
+            return SyncResponse::Entries(range);
+        }
+        match self.chance.below(5) {
+            0 => range.entries.clear(),
+            1 => range.first += 1,
+            2 => range.proof.push([3; 32]),
+            3 => {
+                let entry = self.chance.index(range.entries.len());
+                let byte = self.chance.index(range.entries[entry].len());
+                range.entries[entry][byte] ^= 4;
+            }
+            _ => {
+                // Cut where no batch ends, with a proof that holds.
+                let keep = self.chance.index(range.entries.len()) as u64;
+                range.entries.truncate(keep as usize);
+                let branch = self.branches.iter().find(|branch| branch.has(head));
+                let proof =
+                    branch.and_then(|branch| prove_consistency(range.first + keep, head.size, &branch.tiles).ok());
+                range.proof = proof.unwrap_or_default();
+            }
+        }
+        SyncResponse::Entries(range)
+    }
+}

@@ -1,0 +1,253 @@
+//! Agents and what they want: registrations, keys, sponsors, karma.
+use std::collections::BTreeSet;
+
+use fama_ledger::entry::{SignedEvent, VerifiedEvent};
+use fama_ledger::event::{Action, DismissReason, Event, Method, Nonce, RevokeReason};
+use fama_ledger::id::{EventId, IdentityId, KeyHash, NoteHash};
+use fama_ledger::key::Curve;
+use fama_ledger::note::{Note, note_hash};
+use fama_ledger::secret::SecretKey;
+use fama_ledger::time::Millis;
+use fama_node::inbox::Submitted;
+use fama_tests::node_key;
+
+use super::chance::Chance;
+use super::federation::Federation;
+
+/// What a deed does once it is acknowledged.
+#[derive(Clone, Copy, Debug)]
+enum Done {
+    Registered,
+    Rotated,
+    Revoked,
+    Admitted(usize),
+    Dismissed(usize),
+    Attested { subject: IdentityId, day: Millis },
+    Retracted,
+}
+
+/// An event that somebody wants in a log.
+pub(super) struct Deed {
+    pub(super) event: VerifiedEvent,
+    note: Option<(NoteHash, String)>,
+    /// Whose log takes it.
+    pub(super) home: usize,
+    /// Who is asked to claim a revocation that its home does not take.
+    pub(super) elsewhere: Option<usize>,
+    pub(super) tries: u32,
+    /// Acknowledged, or given up.
+    pub(super) over: bool,
+    agent: usize,
+    done: Done,
+}
+
+impl Deed {
+    pub(super) fn submitted(&self) -> Submitted {
+        Submitted { event: self.event.clone(), note: self.note.clone() }
+    }
+}
+
+struct Agent {
+    home: usize,
+    identity: IdentityId,
+    version: u32,
+    /// Whether the current key committed to the next.
+    committed: bool,
+    registered: bool,
+    /// A change of key is under way, or its outcome unknown; or the key is dead.
+    settled: bool,
+    sponsors: BTreeSet<usize>,
+    attested: Vec<(EventId, IdentityId, Millis)>,
+}
+
+/// All agents of a run.
+pub(super) struct Load {
+    federation: &'static Federation,
+    chance: Chance,
+    /// Operators that don't lie: nobody promises anything about the others' homes.
+    homes: Vec<usize>,
+    agents: Vec<Agent>,
+    nonce: u64,
+}
+
+fn key(agent: usize, version: u32) -> SecretKey {
+    let curve = if agent.is_multiple_of(4) { Curve::Secp256k1 } else { Curve::Ed25519 };
+    let seed: Vec<u8> = [agent as u64 + 1, version.into()].iter().flat_map(|n| n.to_le_bytes()).collect();
+    SecretKey::from_seed(curve, &seed.repeat(2).try_into().unwrap()).unwrap()
+}
+
+fn commitment(agent: usize, version: u32, committed: bool) -> Option<KeyHash> {
+    committed.then(|| key(agent, version + 1).public().hash())
+}
+
+impl Load {
+    pub(super) fn new(seed: u64, federation: &'static Federation, homes: Vec<usize>) -> Self {
+        Self { federation, chance: Chance::new(seed, 2), homes, agents: Vec::new(), nonce: 0 }
+    }
+
+    /// Somebody's next wish, if there is one that makes sense.
+    pub(super) fn next(&mut self, now: Millis) -> Option<Deed> {
+        let registered: Vec<usize> = (0..self.agents.len()).filter(|at| self.agents[*at].registered).collect();
+        if registered.len() < 2 || self.chance.percent(15) {
+            return Some(self.register(now));
+        }
+        let agent = *self.chance.pick(&registered);
+        match self.chance.below(10) {
+            0 | 1 if self.agents[agent].settled => Some(self.rotate(agent, now)),
+            2 | 3 if self.agents[agent].settled => Some(self.revoke(agent, now)),
+            4 | 5 => self.admit(registered[0], now),
+            6 => self.dismiss(registered[0], now),
+            7 | 8 => self.attest(registered[0], agent, now),
+            _ => self.retract(registered[0], now),
+        }
+    }
+
+    fn deed(
+        &mut self,
+        agent: usize,
+        home: usize,
+        done: Done,
+        now: Millis,
+        action: Action,
+        keys: &[&SecretKey],
+    ) -> Deed {
+        self.nonce += 1;
+        let federation = self.federation.manifest.federation();
+        let event = Event { federation, action, created: now, nonce: Nonce(self.nonce.to_be_bytes()) };
+        let text = event.text();
+        let sign = |key: &&SecretKey| key.sign(text.as_bytes());
+        let (signature, countersignature) = (sign(&keys[0]), keys.get(1).map(sign));
+        let signed = SignedEvent { event, signer: keys[0].public(), signature, countersignature };
+        let event = signed.verify(&federation).unwrap();
+        Deed { event, note: None, home, elsewhere: None, tries: 0, over: false, agent, done }
+    }
+
+    fn register(&mut self, now: Millis) -> Deed {
+        let (agent, home) = (self.agents.len(), *self.chance.pick(&self.homes));
+        let (key, committed) = (key(agent, 1), self.chance.percent(50));
+        let text = Note { salt: [agent as u8; 32], bio: Some(format!("agent {agent}")), ..Note::default() }.text();
+        let note = self.chance.percent(40).then(|| (note_hash(text.as_bytes()), text));
+        let action = Action::Register {
+            home: self.federation.names[home].clone(),
+            name: format!("agent-{agent}").parse().unwrap(),
+            key: key.public(),
+            next: commitment(agent, 1, committed),
+            note: note.as_ref().map(|(hash, _)| *hash),
+        };
+        let deed = Deed { note, ..self.deed(agent, home, Done::Registered, now, action, &[&key]) };
+        let (sponsors, attested) = (BTreeSet::new(), Vec::new());
+        let identity = deed.event.id();
+        self.agents.push(Agent {
+            home,
+            identity,
+            version: 1,
+            committed,
+            registered: false,
+            settled: true,
+            sponsors,
+            attested,
+        });
+        deed
+    }
+
+    fn rotate(&mut self, agent: usize, now: Millis) -> Deed {
+        let &Agent { home, identity, version, committed, .. } = &self.agents[agent];
+        self.agents[agent].settled = false;
+        let (old, new) = (key(agent, version), key(agent, version + 1));
+        let action = Action::Rotate {
+            home: self.federation.names[home].clone(),
+            identity,
+            version: version + 1,
+            key: new.public(),
+            next: commitment(agent, version + 1, committed),
+        };
+        let alone: &[&SecretKey] = &[&new];
+        let keys = if committed { alone } else { &[&old, &new] };
+        self.deed(agent, home, Done::Rotated, now, action, keys)
+    }
+
+    fn revoke(&mut self, agent: usize, now: Millis) -> Deed {
+        let &Agent { home, identity, version, .. } = &self.agents[agent];
+        self.agents[agent].settled = false;
+        let key = key(agent, version);
+        let reason = RevokeReason::KeyCompromised;
+        let action =
+            Action::Revoke { home: self.federation.names[home].clone(), identity, version, key: key.public(), reason };
+        let others: Vec<usize> = self.homes.iter().copied().filter(|other| *other != home).collect();
+        let elsewhere = (!others.is_empty() && self.chance.percent(70)).then(|| *self.chance.pick(&others));
+        Deed { elsewhere, ..self.deed(agent, home, Done::Revoked, now, action, &[&key]) }
+    }
+
+    fn admit(&mut self, agent: usize, now: Millis) -> Option<Deed> {
+        let new: Vec<usize> =
+            self.homes.iter().copied().filter(|home| !self.agents[agent].sponsors.contains(home)).collect();
+        let operator = *new.get(self.chance.index(new.len().max(1)))?;
+        let action = Action::Admit {
+            operator: self.federation.names[operator].clone(),
+            provider: self.agents[agent].identity,
+            service: "service".parse().unwrap(),
+            domain: "service.example".parse().unwrap(),
+            method: Method::Manual,
+            from: 0,
+        };
+        Some(self.deed(agent, operator, Done::Admitted(operator), now, action, &[&node_key(operator as u8)]))
+    }
+
+    fn dismiss(&mut self, agent: usize, now: Millis) -> Option<Deed> {
+        let sponsors: Vec<usize> = self.agents[agent].sponsors.iter().copied().collect();
+        let operator = *sponsors.get(self.chance.index(sponsors.len().max(1)))?;
+        let action = Action::Dismiss {
+            operator: self.federation.names[operator].clone(),
+            provider: self.agents[agent].identity,
+            service: "service".parse().unwrap(),
+            domain: "service.example".parse().unwrap(),
+            from: self.chance.below(3),
+            reason: DismissReason::Unspecified,
+        };
+        Some(self.deed(agent, operator, Done::Dismissed(operator), now, action, &[&node_key(operator as u8)]))
+    }
+
+    fn attest(&mut self, agent: usize, subject: usize, now: Millis) -> Option<Deed> {
+        let (provider, subject) = (&self.agents[agent], self.agents[subject].identity);
+        let enough = provider.sponsors.len() >= self.federation.manifest.policy().min_sponsors as usize;
+        if !enough || !provider.settled || provider.identity == subject {
+            return None;
+        }
+        let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
+        let (domain, delta) = (self.federation.names[home].clone(), self.chance.between(1, 5) as i32);
+        let action = Action::Attest { home: domain, issuer, subject, delta, context: None, note: None };
+        Some(self.deed(agent, home, Done::Attested { subject, day: now }, now, action, &[&key]))
+    }
+
+    fn retract(&mut self, agent: usize, now: Millis) -> Option<Deed> {
+        let provider = &mut self.agents[agent];
+        if !provider.settled {
+            return None;
+        }
+        let (attestation, subject, day) = provider.attested.pop()?;
+        let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
+        let domain = self.federation.names[home].clone();
+        let action = Action::Retract { home: domain, issuer, subject, day: day.day(), attestation };
+        Some(self.deed(agent, home, Done::Retracted, now, action, &[&key]))
+    }
+
+    /// The deed is in its log.
+    pub(super) fn acknowledged(&mut self, deed: &Deed) {
+        let agent = &mut self.agents[deed.agent];
+        match deed.done {
+            Done::Registered => agent.registered = true,
+            Done::Rotated => {
+                agent.version += 1;
+                agent.settled = true;
+            }
+            Done::Admitted(operator) => {
+                agent.sponsors.insert(operator);
+            }
+            Done::Dismissed(operator) => {
+                agent.sponsors.remove(&operator);
+            }
+            Done::Attested { subject, day } => agent.attested.push((deed.event.id(), subject, day)),
+            Done::Revoked | Done::Retracted => {}
+        }
+    }
+}

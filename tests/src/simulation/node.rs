@@ -1,0 +1,216 @@
+//! An honest node: the real inbox on a simulated disk, by a simulated clock.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fama_ledger::id::NoteHash;
+use fama_ledger::log::Head;
+use fama_ledger::manifest::LogId;
+use fama_ledger::note::note_hash;
+use fama_ledger::replica::Overrides;
+use fama_ledger::time::Millis;
+use fama_node::clock::{Clock, Simulated};
+use fama_node::inbox::{
+    Answer, COMMANDS_MAX, Command, DecodedRange, Fatal, Inbox, Input, Own, Shared, verify_cosigned,
+};
+use fama_node::network::wire::{Frontier, Gossip, NoteAnswer, Range, Session, SyncResponse};
+use fama_node::news::{self, FrontierError};
+use fama_node::store::simulated::Disk;
+use fama_node::store::{Store, StoreError};
+use fama_tests::{START, node_key};
+use libp2p::PeerId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::checker::Boot;
+use super::federation::Federation;
+use super::plan::Disk as Loss;
+
+/// What a request was about, so that its answer or its end can be told to the inbox.
+pub(super) enum Ask {
+    Frontier,
+    Entries { log: LogId, head: Head },
+    Notes(Vec<NoteHash>),
+}
+
+/// A node that runs.
+pub(super) struct Running {
+    pub(super) inbox: Inbox,
+    pub(super) shared: Shared,
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// Requests under way, each to one peer.
+    pub(super) asks: BTreeMap<u64, (usize, Ask)>,
+    /// Who waits for the answer to a submission: the deed's number.
+    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
+    /// Open connections, as far as this node knows.
+    pub(super) peers: BTreeSet<usize>,
+    /// When it is to append.
+    pub(super) append_at: Option<u64>,
+    pub(super) boot: Boot,
+    started: u64,
+}
+
+/// One machine.
+pub(super) struct Node {
+    pub(super) number: usize,
+    federation: &'static Federation,
+    clock: Arc<Simulated>,
+    /// Its wall clock less the true time, in milliseconds.
+    pub(super) skew: i64,
+    /// Since when, by the clock of all.
+    pub(super) skewed: u64,
+    pub(super) disk: Disk,
+    pub(super) backup: Option<Disk>,
+    /// What happens when the power, which is about to go, is gone: the disk after it, and for how long.
+    pub(super) fallen: Option<(Loss, u64)>,
+    /// A bit flipped, and nobody noticed.
+    pub(super) damaged: bool,
+    pub(super) running: Option<Running>,
+    /// How often it was started: tells what is meant for a former process.
+    pub(super) boots: u64,
+}
+
+impl Node {
+    pub(super) fn new(number: usize, federation: &'static Federation) -> Self {
+        Self {
+            number,
+            federation,
+            clock: Arc::default(),
+            skew: 0,
+            skewed: 0,
+            disk: Disk::default(),
+            backup: None,
+            fallen: None,
+            damaged: false,
+            running: None,
+            boots: 0,
+        }
+    }
+
+    fn set_clock(&self, now: u64, started: u64) {
+        self.clock.set(Millis((START.0 + now).saturating_add_signed(self.skew)), now - started);
+    }
+
+    /// Its wall clock.
+    pub(super) fn wall(&self, now: u64) -> Millis {
+        Millis((START.0 + now).saturating_add_signed(self.skew))
+    }
+
+    /// Starts the node on what its disk holds; `boot` reads what that is.
+    pub(super) fn start(
+        &mut self,
+        now: u64,
+        boot: impl FnOnce(&Store) -> Result<Boot, StoreError>,
+    ) -> Result<(), Fatal> {
+        self.boots += 1;
+        self.set_clock(now, now);
+        let store = Store::open_simulated(&self.disk, &self.federation.manifest)?;
+        let mut session = [self.number as u8; 16];
+        session[..8].copy_from_slice(&self.boots.to_le_bytes());
+        let clock = Clock::simulated(Arc::clone(&self.clock));
+        let shared = Shared::new(store, clock, session);
+        let own = self.federation.names.get(self.number).map(|name| {
+            let log = self.federation.logs[self.number].clone();
+            let key = node_key(self.number as u8).ed25519().unwrap().clone();
+            Own { name: name.clone(), log: Some(log.clone()), keys: vec![(log, key)], overrides: Overrides::default() }
+        });
+        let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
+        let inbox = Inbox::load(shared.clone(), own, commands_out)?;
+        let boot = boot(&shared.store)?;
+        self.running = Some(Running {
+            inbox,
+            shared,
+            commands,
+            asks: BTreeMap::new(),
+            replies: Vec::new(),
+            peers: BTreeSet::new(),
+            append_at: None,
+            boot,
+            started: now,
+        });
+        Ok(())
+    }
+
+    /// The running node, with its clock at `now`.
+    pub(super) fn at(&mut self, now: u64) -> Option<&mut Running> {
+        let started = self.running.as_ref()?.started;
+        self.set_clock(now, started);
+        self.running.as_mut()
+    }
+}
+
+impl Running {
+    /// What the driver makes of an answer: what it tells the inbox, if it does, and for what it blames the peer.
+    pub(super) fn answered(
+        &self,
+        federation: &Federation,
+        peer: usize,
+        ask: Ask,
+        answer: Option<SyncResponse>,
+    ) -> (Option<Input>, Option<&'static str>) {
+        let from = federation.peers[peer];
+        let input = match (ask, answer) {
+            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
+            (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
+            (Ask::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
+                let range = self.decode(range);
+                Some(Input::Range { peer: from, log, head, range })
+            }
+            (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
+            (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
+            (Ask::Notes(_), _) => None,
+        };
+        (input, None)
+    }
+
+    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<Input>, Option<&'static str>) {
+        let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
+        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+        match news::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
+            Ok(said) => (Some(Input::Frontier { peer, said, ahead }), None),
+            Err(FrontierError::Sender(code)) => (Some(Input::Unanswered { peer }), Some(code)),
+            Err(FrontierError::Store(_)) => (Some(Input::Unanswered { peer }), None),
+        }
+    }
+
+    /// Which process this is.
+    pub(super) fn session(&self) -> Session {
+        Session { id: self.shared.session, writes: self.shared.health.read().writes }
+    }
+
+    fn decode(&self, range: Range) -> DecodedRange {
+        DecodedRange::new(range, &self.shared.manifest.federation())
+    }
+
+    /// What the driver makes of gossip; `None` where it refuses it, or it is no news.
+    pub(super) fn heard(&self, federation: &Federation, peer: usize, gossip: Gossip) -> Option<Input> {
+        let (manifest, peer, view) = (&self.shared.manifest, federation.peers[peer], self.shared.store.view());
+        match gossip {
+            Gossip::Cosignature { log, cosigned } => {
+                let news = news::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
+                let verified = news.then(|| verify_cosigned(manifest, &log, &cosigned)).flatten();
+                verified.map(Input::Cosigned)
+            }
+            Gossip::Head { log, signed, first, entries } => {
+                let news = news::head(&view, manifest, &log, &signed.head).unwrap_or(false);
+                let held = self.shared.health.read().logs.get(&log).map(|held| held.size);
+                let beyond = held.is_some_and(|held| signed.head.size > held && !entries.is_empty());
+                let signed = (news || beyond).then(|| signed.verify(manifest, &log).ok()).flatten()?;
+                let range = beyond.then(|| self.decode(Range { first, entries, proof: Vec::new() }));
+                let faulty = range.as_ref().is_some_and(|range| range.fault.is_some());
+                (!faulty).then_some(Input::Head { peer, signed, range })
+            }
+        }
+    }
+}
+
+/// The texts of notes that were asked for, if all are what their hashes say.
+fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Input> {
+    let texts: Vec<_> = notes
+        .into_iter()
+        .filter_map(|(hash, note)| match note {
+            NoteAnswer::Text(text) => Some((hash, text)),
+            NoteAnswer::Redacted => None,
+        })
+        .collect();
+    let right = texts.iter().all(|(hash, text)| hashes.contains(hash) && note_hash(text.as_bytes()) == *hash);
+    (right && !texts.is_empty()).then_some(Input::Notes(texts))
+}

@@ -1,0 +1,124 @@
+//! What happens to a federation: drawn from the seed before anything runs.
+use fama_ledger::manifest::faults;
+
+use super::chance::Chance;
+
+/// Longest time for which a machine is down, in milliseconds.
+const DOWN_MILLIS_MAX: u64 = 15_000;
+/// How far a clock goes wrong, in milliseconds: from a moment to hours.
+const SKEWS: [i64; 7] = [-7_200_000, -40_000, -2_000, 5_000, 45_000, 600_000, 10_800_000];
+
+/// What a lost disk is replaced with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Disk {
+    /// The same: a mere restart.
+    Same,
+    /// The last backup, or an empty one.
+    Backup,
+    Empty,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// Power off, at once or during the write after `writes` others; `down` milliseconds later back on.
+    Crash { node: usize, writes: Option<u64>, down: u64, disk: Disk },
+    /// A copy of the disk is put aside.
+    Backup { node: usize },
+    /// A bit flips on disk. Once it is noticed the disk is replaced.
+    Damage { node: usize, choice: u64 },
+    /// Nodes within `side`, one bit each, and those outside do not reach one another; `silent`: their
+    /// connections stay open.
+    Cut { side: u64, millis: u64, silent: bool },
+    /// What a node sends comes `by` milliseconds later.
+    Slow { node: usize, by: u64, millis: u64 },
+    /// A node answers nothing.
+    Mute { node: usize, millis: u64 },
+    /// Its clock is wrong.
+    Clock { node: usize, skew: i64, millis: u64 },
+}
+
+/// The course of a run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) operators: usize,
+    pub(super) mirror: bool,
+    pub(super) liars: Vec<usize>,
+    /// Lost messages, of a thousand.
+    pub(super) loss: u64,
+    /// Doubled gossip, of a hundred.
+    pub(super) doubled: u64,
+    /// Longest delay of a message of which ten in a thousand are struck, in milliseconds.
+    pub(super) delay_max: u64,
+    /// When, in milliseconds, and what.
+    pub(super) troubles: Vec<(u64, Trouble)>,
+    /// How often agents want something.
+    pub(super) deeds: u64,
+    /// When all troubles end, in milliseconds.
+    pub(super) busy: u64,
+}
+
+impl Plan {
+    pub(super) fn draw(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 1);
+        let operators = *chance.pick(&[4, 4, 4, 4, 4, 4, 1, 2, 3, 5, 7]);
+        let f = faults(operators);
+        let mut all: Vec<usize> = (0..operators).collect();
+        let mut liars = Vec::new();
+        for _ in 0..f {
+            if chance.percent(50) {
+                liars.push(all.remove(chance.index(all.len())));
+            }
+        }
+        let mut plan = Self {
+            operators,
+            mirror: chance.percent(25),
+            loss: *chance.pick(&[0, 0, 10, 50, 150]),
+            doubled: *chance.pick(&[0, 5, 30]),
+            delay_max: *chance.pick(&[50, 1_000, 25_000]),
+            troubles: Vec::new(),
+            deeds: chance.between(8, 20),
+            busy: chance.between(8_000, 30_000),
+            liars,
+        };
+        // An operator that lost its disk may forget what it signed: it counts as one that lies.
+        let losses = match operators {
+            1 => 0,
+            2 | 3 => 1,
+            _ => f - plan.liars.len(),
+        };
+        plan.draw_troubles(&mut chance, &all, losses);
+        plan
+    }
+
+    fn draw_troubles(&mut self, chance: &mut Chance, honest: &[usize], mut losses: usize) {
+        for _ in 0..chance.below(7) {
+            let (at, node, millis) = (chance.below(self.busy), *chance.pick(honest), chance.between(500, 20_000));
+            let down = chance.between(100, DOWN_MILLIS_MAX);
+            let trouble = match chance.below(8) {
+                0..=2 => {
+                    let writes = chance.percent(70).then(|| chance.below(30));
+                    let disk = match losses {
+                        1.. if chance.percent(30) => *chance.pick(&[Disk::Backup, Disk::Empty]),
+                        _ => Disk::Same,
+                    };
+                    if !matches!(disk, Disk::Same) {
+                        losses -= 1;
+                        self.troubles.push((chance.below(at + 1), Trouble::Backup { node }));
+                    }
+                    Trouble::Crash { node, writes, down, disk }
+                }
+                3 if losses > 0 => {
+                    losses -= 1;
+                    Trouble::Damage { node, choice: chance.next() }
+                }
+                3 | 4 => Trouble::Cut { side: chance.next(), millis, silent: chance.percent(50) },
+                5 => Trouble::Slow { node, by: chance.between(100, 20_000), millis },
+                6 => Trouble::Mute { node, millis },
+                _ => Trouble::Clock { node, skew: *chance.pick(&SKEWS), millis },
+            };
+            self.troubles.push((at, trouble));
+        }
+        self.troubles.sort_by_key(|(at, _)| *at);
+    }
+}

@@ -1,0 +1,148 @@
+//! Those who hand events in, and what they are told.
+use super::*;
+
+impl World {
+    pub(super) fn wish(&mut self) -> Kept {
+        let now = Millis(START.0 + self.clock());
+        if let Some(deed) = self.load.next(now) {
+            self.deeds.push(deed);
+            let late = self.fate.below(50);
+            self.after(late, Happening::Submit(self.deeds.len() - 1));
+        }
+        Ok(())
+    }
+
+    /// Hands an event in at its home; a revocation, after two tries, elsewhere.
+    pub(super) fn submit(&mut self, number: usize) -> Kept {
+        let deed = &mut self.deeds[number];
+        if deed.over {
+            return Ok(());
+        }
+        deed.tries += 1;
+        let (home, elsewhere, tries) = (deed.home, deed.elsewhere, deed.tries);
+        let again = self.fate.between(500, 3_000);
+        if tries < TRIES_MAX {
+            self.after(again, Happening::Submit(number));
+        }
+        let unreachable = self.calm.is_none() && (self.fate.percent(10) || elsewhere.is_some() && tries <= 4);
+        match elsewhere.filter(|_| tries > 2 && unreachable) {
+            Some(other) if self.fits(other, number) => self.hand_in(other, number),
+            None if !unreachable => self.hand_in(home, number),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an operator's copy of the home says that a revocation fits.
+    pub(super) fn fits(&self, node: usize, number: usize) -> bool {
+        let Some(running) = &self.nodes[node].running else { return false };
+        let event = &self.deeds[number].event;
+        let Action::Revoke { identity, version, key, .. } = &event.event().action else { return false };
+        let (view, signer) = (running.shared.store.view(), event.signed().signer.hash());
+        let join = Join::new(&self.federation.manifest, &view);
+        let found = join.identity(*identity).ok().flatten();
+        found.is_some_and(|found| join.fits_chain(&found, *version, key.hash(), signer).unwrap_or(false))
+    }
+
+    pub(super) fn hand_in(&mut self, node: usize, number: usize) -> Kept {
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let (reply, answer) = oneshot::channel();
+        running.replies.push((number, answer));
+        self.say(&format!("n{node} is handed {}", self.deeds[number].event.event().action.kind()));
+        let events = vec![self.deeds[number].submitted()];
+        if self.planted == Some(Planted::AnswersFirst) {
+            self.answer_first(node, number);
+        }
+        self.give(node, Input::Submit { events, reply })
+    }
+
+    /// The fault planted: the receipt comes before the entry is durable.
+    pub(super) fn answer_first(&mut self, node: usize, number: usize) {
+        let Node { running: Some(running), .. } = &self.nodes[node] else { return };
+        let record = running.shared.store.view().log(&self.federation.logs[node]);
+        let Ok(Some(record)) = record else { return };
+        let (event, index) = (self.deeds[number].event.clone(), record.state.size);
+        let entry = VerifiedEntry::of(self.nodes[node].wall(self.clock()), event.clone()).into_bytes();
+        let event = event.id();
+        self.checker.acknowledge(Acknowledged { event, log: node, index, entry, claim: None });
+    }
+
+    pub(super) fn answer_clients(&mut self, node: usize) -> Kept {
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let mut answered = Vec::new();
+        running.replies.retain_mut(|(deed, reply)| match reply.try_recv() {
+            Ok(mut answers) => {
+                answered.push((*deed, answers.pop().unwrap()));
+                false
+            }
+            Err(oneshot::error::TryRecvError::Empty) => true,
+            Err(oneshot::error::TryRecvError::Closed) => false,
+        });
+        answered.into_iter().try_for_each(|(deed, answer)| self.client_hears(node, deed, answer))
+    }
+
+    pub(super) fn client_hears(&mut self, node: usize, number: usize, answer: Answer) -> Kept {
+        let lost = self.calm.is_none() && self.fate.percent(5);
+        match answer {
+            _ if self.deeds[number].over || lost => Ok(()),
+            Answer::Taken { index, entry, signed, known } => self.receipt(node, number, index, entry, &signed, known),
+            Answer::Unsponsored => {
+                self.say(&format!("n{node} knows no sponsor"));
+                self.give(node, Input::AskAll)
+            }
+            Answer::Refused(refusal) => {
+                self.say(&format!("n{node} refuses: {}", refusal.code));
+                let passing = matches!(refusal.code.as_str(), "not_ready" | "outside_window");
+                self.deeds[number].over = !passing && self.deeds[number].elsewhere.is_none();
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn receipt(
+        &mut self,
+        node: usize,
+        number: usize,
+        index: u64,
+        entry: Vec<u8>,
+        signed: &SignedCheckpoint,
+        known: bool,
+    ) -> Kept {
+        let (head, time) = (signed.checkpoint().head, entry_time(&entry));
+        self.say(&format!("n{node} took entry {index}, known {known}"));
+        let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
+        let view = running.shared.store.view();
+        let watched = Watched { node, view: &view, disk, boot: &running.boot };
+        let told = self.checker.told_head(&watched, node, head);
+        self.judge(node, told)?;
+        if !known {
+            self.the_clock_was_right(running, node, time)?;
+        }
+        let deed = &mut self.deeds[number];
+        deed.over = true;
+        let claim = claim_of(&deed.event.event().action).filter(|_| deed.home != node);
+        let event = deed.event.id();
+        self.checker.acknowledge(Acknowledged { event, log: node, index, entry, claim });
+        self.load.acknowledged(&self.deeds[number]);
+        Ok(())
+    }
+
+    /// Nothing is taken in by a clock that is far ahead of those heard lately, if there are enough.
+    pub(super) fn the_clock_was_right(&self, running: &Running, node: usize, time: Millis) -> Kept {
+        let clock = self.clock();
+        let fresh = running.boot.clocks.iter().filter(|(peer, at)| {
+            clock - **at < 55_000
+                && **at > self.nodes[node].skewed
+                && self.is_honest(**peer)
+                && self.nodes[**peer].skew.abs() < 1_000
+        });
+        let ahead = self.nodes[node].skew > 60_000 && time.0 > START.0 + clock + 60_000;
+        if ahead && self.liars.is_empty() && fresh.count() >= 2 && self.wrong_clocks() == 1 {
+            return broken("a clock that is ahead takes nothing in", format!("n{node}: {time}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn wrong_clocks(&self) -> usize {
+        self.nodes.iter().filter(|node| node.skew != 0).count()
+    }
+}

@@ -1,0 +1,167 @@
+//! Machines: they run, stop, start, and lose their disks.
+use super::*;
+
+impl World {
+    /// Lets a node's inbox work, then does what follows from it, and looks at what it did.
+    pub(super) fn with(&mut self, node: usize, work: impl FnOnce(&mut Inbox) -> Result<(), Fatal>) -> Kept {
+        let clock = self.clock();
+        let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
+        let done = work(&mut running.inbox).and_then(|()| match running.inbox.append_due_in() {
+            Some(due) if due.is_zero() => running.inbox.append(),
+            _ => Ok(()),
+        });
+        if let Err(fatal) = done {
+            return self.stopped(node, &fatal);
+        }
+        self.schedule_append(node);
+        self.observe(node)?;
+        self.answer_clients(node)?;
+        let mut commands = Vec::new();
+        if let Some(running) = &mut self.nodes[node].running {
+            while let Ok(command) = running.commands.try_recv() {
+                commands.push(command);
+            }
+        }
+        if commands.len() >= COMMANDS_MAX {
+            return broken("queues stay within their bounds", format!("n{node}: {} commands", commands.len()));
+        }
+        commands.into_iter().try_for_each(|command| self.command(node, command))
+    }
+
+    pub(super) fn give(&mut self, node: usize, input: Input) -> Kept {
+        self.with(node, |inbox| inbox.take(input))
+    }
+
+    pub(super) fn schedule_append(&mut self, node: usize) {
+        let (now, boot) = (self.now, self.nodes[node].boots);
+        let Some(running) = &mut self.nodes[node].running else { return };
+        let Some(due) = running.inbox.append_due_in() else { return };
+        if running.append_at.is_none_or(|at| at <= now) {
+            let millis = u64::try_from(due.as_millis()).unwrap() + 1;
+            running.append_at = Some(now + millis);
+            self.after(millis, Happening::Append { node, boot });
+        }
+    }
+
+    pub(super) fn observe(&mut self, node: usize) -> Kept {
+        let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
+        let view = running.shared.store.view();
+        let seen = self.checker.observe(&Watched { node, view: &view, disk, boot: &running.boot });
+        self.judge(node, seen)
+    }
+
+    /// A damaged disk may be unreadable, no other.
+    pub(super) fn judge(&self, node: usize, kept: Kept) -> Kept {
+        match kept {
+            Err(Stop::Unreadable(_)) if self.nodes[node].damaged => Ok(()),
+            Err(Stop::Unreadable(what)) => broken("a disk that is not damaged can be read", format!("n{node}: {what}")),
+            kept => kept,
+        }
+    }
+
+    /// A node stopped by itself: its disk had better be the reason.
+    pub(super) fn stopped(&mut self, node: usize, fatal: &Fatal) -> Kept {
+        self.say(&format!("n{node} stops: {}", fatal.code()));
+        let off = fatal.to_string().contains("the power");
+        if self.nodes[node].damaged && !off {
+            self.replace_damaged(node);
+            return Ok(());
+        }
+        if !off {
+            return broken("a node stops only for its disk", format!("n{node}: {fatal}"));
+        }
+        let (disk, down) = self.nodes[node].fallen.take().unwrap_or((Disk::Same, 1_000));
+        self.crash(node, down, disk);
+        Ok(())
+    }
+
+    pub(super) fn crash(&mut self, node: usize, down: u64, disk: Disk) {
+        let Some(running) = self.nodes[node].running.take() else { return };
+        drop(running);
+        let kept = self.fate.below(self.nodes[node].disk.unsynced() + 1);
+        self.nodes[node].disk.crash(kept);
+        self.say(&format!("n{node} is down, {kept} unsynced writes kept"));
+        for peer in 0..self.nodes.len() {
+            self.unlink(node, peer);
+        }
+        if !matches!(disk, Disk::Same) {
+            self.lose_disk(node, disk);
+        }
+        let down = if self.calm.is_some() { 10 } else { down };
+        self.after(down, Happening::Start { node });
+    }
+
+    pub(super) fn replace_damaged(&mut self, node: usize) {
+        self.nodes[node].damaged = false;
+        if self.nodes[node].running.is_some() {
+            self.crash(node, 500, Disk::Empty);
+        } else {
+            self.lose_disk(node, Disk::Empty);
+            self.after(500, Happening::Start { node });
+        }
+    }
+
+    pub(super) fn lose_disk(&mut self, node: usize, disk: Disk) {
+        let backup = self.nodes[node].backup.take().filter(|_| matches!(disk, Disk::Backup));
+        self.say(&format!("n{node} loses its disk, backup {}", backup.is_some()));
+        self.nodes[node].disk = backup.unwrap_or_default();
+        let running = |other: &Node| other.number != node;
+        let mut stores: Vec<Store> = Vec::new();
+        for other in self.nodes.iter().filter(|other| running(other) && self.is_honest(other.number)) {
+            stores.extend(Store::open_simulated(&other.disk.synced(), &self.federation.manifest));
+        }
+        stores.extend(Store::open_simulated(&self.nodes[node].disk, &self.federation.manifest));
+        let views: Vec<View<'_>> = stores.iter().map(Store::view).collect();
+        if node < self.federation.len() {
+            self.checker.lose(node, &views);
+        }
+    }
+
+    pub(super) fn start(&mut self, node: usize) -> Kept {
+        if self.nodes[node].running.is_some() {
+            return Ok(());
+        }
+        let clock = self.clock();
+        let Self { nodes, checker, .. } = self;
+        if let Err(fatal) = nodes[node].start(clock, |store| checker.boot(node, &store.view())) {
+            self.say(&format!("n{node} does not start: {}", fatal.code()));
+            if fatal.to_string().contains("the power") {
+                self.nodes[node].disk.crash(0);
+                self.after(1_000, Happening::Start { node });
+                return Ok(());
+            }
+            if self.nodes[node].damaged {
+                self.replace_damaged(node);
+                return Ok(());
+            }
+            return broken("a node starts on what a crash left", format!("n{node}: {fatal}"));
+        }
+        self.say(&format!("n{node} starts"));
+        if let Some(Running { shared, .. }) = &self.nodes[node].running
+            && node < self.federation.len()
+        {
+            self.judge(node, self.checker.receipts_hold(node, &shared.store.view()))?;
+        }
+        let boot = self.nodes[node].boots;
+        self.after(TICK_MILLIS, Happening::Tick { node, boot });
+        self.planted_at_start(node)?;
+        self.with(node, |_| Ok(()))
+    }
+
+    /// The fault planted: the node believes that it asked everybody, and that they have nothing.
+    pub(super) fn planted_at_start(&mut self, node: usize) -> Kept {
+        if self.planted != Some(Planted::GateOpensUnasked) || self.nodes[node].boots == 1 {
+            return Ok(());
+        }
+        for other in (0..self.federation.len()).filter(|other| *other != node) {
+            let (peer, operator) = (self.federation.peers[other], Some(self.federation.names[other].clone()));
+            let said = Said { logs: Vec::new(), other: None };
+            self.with(node, |inbox| {
+                inbox.take(Input::PeerUp { peer, operator })?;
+                inbox.take(Input::Frontier { peer, said, ahead: 0 })?;
+                inbox.take(Input::PeerDown { peer })
+            })?;
+        }
+        Ok(())
+    }
+}

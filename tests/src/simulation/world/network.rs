@@ -1,0 +1,308 @@
+//! Between machines: connections, delays, losses, requests and their answers.
+use super::*;
+
+impl World {
+    /// Liars are everywhere: nothing cuts them off.
+    pub(super) fn is_cut(&self, a: usize, b: usize) -> bool {
+        let honest = self.is_honest(a) && self.is_honest(b);
+        honest && self.cuts.iter().any(|(side, until)| self.now < *until && (side >> a) & 1 != (side >> b) & 1)
+    }
+
+    pub(super) fn link(&self, a: usize, b: usize) -> Option<u64> {
+        self.links.get(&(a.min(b), a.max(b))).copied()
+    }
+
+    pub(super) fn unlink(&mut self, a: usize, b: usize) {
+        if self.links.remove(&(a.min(b), a.max(b))).is_none() {
+            return;
+        }
+        for (node, peer) in [(a, b), (b, a)] {
+            if self.nodes[node].running.is_some() {
+                let (late, boot) = (self.network.below(2_000), self.nodes[node].boots);
+                self.after(late, Happening::Down { node, boot, peer });
+            }
+        }
+    }
+
+    pub(super) fn is_there(&self, node: usize) -> bool {
+        !self.is_honest(node) || self.nodes[node].running.is_some()
+    }
+
+    pub(super) fn sees(&self, node: usize, peer: usize) -> bool {
+        self.nodes[node].running.as_ref().is_some_and(|running| running.peers.contains(&peer))
+    }
+
+    /// Whoever is not connected and can be, may be now.
+    pub(super) fn dial(&mut self) -> Kept {
+        self.after(DIAL_MILLIS, Happening::Dial);
+        for b in 0..self.nodes.len() {
+            for a in 0..b {
+                let possible = self.is_there(a) && self.is_there(b) && !self.is_cut(a, b) && self.link(a, b).is_none();
+                let over = !self.sees(a, b) && !self.sees(b, a);
+                if possible && over && (self.calm.is_some() || self.network.percent(60)) {
+                    self.numbered += 1;
+                    self.links.insert((a, b), self.numbered);
+                    self.meet(a, b)?;
+                    self.meet(b, a)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn meet(&mut self, node: usize, peer: usize) -> Kept {
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        running.peers.insert(peer);
+        let operator = self.federation.names.get(peer).cloned();
+        self.give(node, Input::PeerUp { peer: self.federation.peers[peer], operator })
+    }
+
+    pub(super) fn lose_peer(&mut self, node: usize, peer: usize) -> Kept {
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        if !running.peers.remove(&peer) {
+            return Ok(());
+        }
+        let asks: Vec<u64> = running.asks.iter().filter(|(_, (to, _))| *to == peer).map(|(ask, _)| *ask).collect();
+        self.give(node, Input::PeerDown { peer: self.federation.peers[peer] })?;
+        asks.into_iter().try_for_each(|ask| self.close_ask(node, ask, None))
+    }
+
+    pub(super) fn delay(&mut self, from: usize) -> u64 {
+        if self.calm.is_some() {
+            return self.network.between(1, 40);
+        }
+        let slow = self.slow.get(&from).filter(|(until, _)| self.now < *until).map_or(0, |(_, by)| *by);
+        let usual = match self.network.below(100) {
+            0 => self.network.below(self.plan.delay_max),
+            1..=10 => self.network.below(1_000.min(self.plan.delay_max)),
+            _ => self.network.between(1, 40),
+        };
+        slow + usual
+    }
+
+    pub(super) fn send(&mut self, from: usize, to: usize, message: Message) {
+        let Some(link) = self.link(from, to) else { return };
+        let lost = self.calm.is_none() && self.network.below(1_000) < self.plan.loss;
+        if self.is_cut(from, to) || lost {
+            return;
+        }
+        let delay = self.delay(from);
+        if let Message::Gossip(gossip) = &message
+            && self.calm.is_none()
+            && self.network.percent(self.plan.doubled)
+        {
+            let again = self.network.below(30_000);
+            let message = Box::new(Message::Gossip(gossip.clone()));
+            self.after(again, Happening::Arrive { from, to, link, message });
+        }
+        self.after(delay, Happening::Arrive { from, to, link, message: Box::new(message) });
+    }
+
+    pub(super) fn arrive(&mut self, from: usize, to: usize, link: u64, message: Message) -> Kept {
+        if self.link(from, to) != Some(link) || self.is_cut(from, to) || !self.is_there(to) {
+            return Ok(());
+        }
+        match message {
+            Message::Request(ask, request) => self.asked(from, to, ask, &request),
+            Message::Answer(ask, answer) => self.close_ask(to, ask, Some(answer)),
+            Message::Gossip(gossip) => {
+                let clock = self.clock();
+                let federation = self.federation;
+                let Some(running) = self.nodes[to].at(clock) else { return Ok(()) };
+                let heard = running.heard(federation, from, gossip);
+                let Some(input) = heard else { return Ok(()) };
+                self.say(&format!("n{to} hears {} from n{from}", name(&input)));
+                self.planted_at_head(to, &input)?;
+                self.give(to, input)
+            }
+        }
+    }
+
+    /// The faults planted: the node cosigns what it hears of, or once more something smaller.
+    pub(super) fn planted_at_head(&mut self, node: usize, input: &Input) -> Kept {
+        let Some(name) = self.federation.names.get(node) else { return Ok(()) };
+        let Some(running) = &self.nodes[node].running else { return Ok(()) };
+        let Input::Head { signed, .. } = input else { return Ok(()) };
+        let log = fama_ledger::replica::log_of(signed);
+        let mut head = signed.checkpoint().head;
+        match self.planted {
+            Some(Planted::CosignsBlindly) if running.boot.heard.len() + 1 >= self.federation.gate() => {}
+            Some(Planted::CosignsSmaller) if head.size > 2 => {
+                let Ok(root) = root_at(2, &running.shared.store.view().tiles(&log)) else { return Ok(()) };
+                head = Head { size: 2, root };
+            }
+            _ => return Ok(()),
+        }
+        let checkpoint = Checkpoint { origin: self.federation.manifest.origin(&log), head };
+        let (key, seconds) = (node_key(node as u8), (START.0 + self.clock()) / 1_000);
+        let cosignature = Cosignature::sign(&checkpoint, name.clone(), key.ed25519().unwrap(), seconds);
+        let signed = SignedHead { head, ..SignedHead::of(signed) };
+        let cosigned = CosignedHead { signed, cosignature };
+        self.command(node, Command::Publish(Gossip::Cosignature { log, cosigned }))
+    }
+
+    pub(super) fn asked(&mut self, from: usize, to: usize, ask: u64, request: &SyncRequest) -> Kept {
+        if self.mute.get(&to).is_some_and(|until| self.now < *until) {
+            return Ok(());
+        }
+        let wall = Millis(START.0 + self.clock());
+        let answer = if let Some(liar) = self.liars.get_mut(&to) {
+            let views = honest_views(&self.nodes);
+            liar.answer(from, request, &views, wall)
+        } else {
+            let clock = self.clock();
+            let now = self.nodes[to].wall(clock);
+            let Node { running: Some(running), disk, .. } = &self.nodes[to] else { return Ok(()) };
+            let (view, shared) = (running.shared.store.view(), &running.shared);
+            let answer = sync::answer(&view, &shared.manifest, running.session(), now, request);
+            if let Ok(SyncResponse::Frontier(frontier)) = &answer {
+                let watched = Watched { node: to, view: &view, disk, boot: &running.boot };
+                let told = self.checker.told(&watched, frontier);
+                self.judge(to, told)?;
+            }
+            answer.ok()
+        };
+        self.send(to, from, Message::Answer(ask, answer));
+        Ok(())
+    }
+
+    /// A request is answered, or not.
+    pub(super) fn close_ask(&mut self, node: usize, ask: u64, answer: Option<Option<SyncResponse>>) -> Kept {
+        let (clock, federation) = (self.clock(), self.federation);
+        let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
+        let Some((peer, about)) = running.asks.remove(&ask) else { return Ok(()) };
+        let answer = answer.flatten();
+        let told = match &answer {
+            Some(SyncResponse::Frontier(frontier)) => own_head(federation, node, frontier),
+            _ => 0,
+        };
+        let (answered, blamed) = running.answered(federation, peer, about, answer);
+        let Some(mut input) = answered else { return Ok(()) };
+        if let Input::Frontier { ahead, .. } = &mut input {
+            if self.planted == Some(Planted::BelievesAnyClock) {
+                *ahead = 0;
+            }
+            if peer < federation.len() {
+                running.boot.heard.insert(peer);
+                running.boot.clocks.insert(peer, clock);
+            }
+            running.boot.told = running.boot.told.max(told);
+        }
+        if let Some(code) = blamed {
+            self.command(node, Command::Penalize { peer: federation.peers[peer], code })?;
+        }
+        if self.planted == Some(Planted::DropsRevocations) && Planted::is_dropped(&input) {
+            return Ok(());
+        }
+        self.say(&format!("n{node} gets {} from n{peer}", name(&input)));
+        self.give(node, input)
+    }
+
+    pub(super) fn command(&mut self, node: usize, command: Command) -> Kept {
+        let federation = self.federation;
+        match command {
+            Command::AskFrontier { peer, ours } => {
+                let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
+                let view = running.shared.store.view();
+                let told = self.checker.told(&Watched { node, view: &view, disk, boot: &running.boot }, &ours);
+                self.judge(node, told)?;
+                drop(view);
+                self.ask(node, federation.peer(&peer), Ask::Frontier, SyncRequest::Frontier(ours))
+            }
+            Command::Fetch { peer, log, from, head } => {
+                self.say(&format!("n{node} asks n{} for {log} from {from} to {}", federation.peer(&peer), head.size));
+                let request = SyncRequest::Entries { log: log.clone(), from, head };
+                self.ask(node, federation.peer(&peer), Ask::Entries { log, head }, request)
+            }
+            Command::FetchNotes { peer, hashes } => {
+                let known = peer.map(|peer| federation.peer(&peer)).or_else(|| self.somebody(node));
+                let Some(peer) = known else { return Ok(()) };
+                self.ask(node, peer, Ask::Notes(hashes.clone()), SyncRequest::Notes(hashes))
+            }
+            Command::Publish(gossip) => self.publish(node, &gossip),
+            Command::Penalize { peer, code } => {
+                let peer = federation.peer(&peer);
+                self.say(&format!("n{node} blames n{peer}: {code}"));
+                if self.is_honest(peer) && self.liars.is_empty() && self.checker.forgetful.is_empty() {
+                    return broken("nobody honest is blamed", format!("n{node} blames n{peer}: {code}"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn somebody(&mut self, node: usize) -> Option<usize> {
+        let peers = &self.nodes[node].running.as_ref()?.peers;
+        let operators: Vec<usize> = peers.iter().copied().filter(|peer| *peer < self.federation.len()).collect();
+        (!operators.is_empty()).then(|| *self.network.pick(&operators))
+    }
+
+    pub(super) fn ask(&mut self, node: usize, peer: usize, about: Ask, request: SyncRequest) -> Kept {
+        self.numbered += 1;
+        let (ask, boot) = (self.numbered, self.nodes[node].boots);
+        let most = 2 * (self.nodes.len() + self.federation.len()) + 8;
+        let connected = self.sees(node, peer);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        running.asks.insert(ask, (peer, about));
+        if running.asks.len() > most {
+            return broken("queues stay within their bounds", format!("n{node}: {} requests", running.asks.len()));
+        }
+        let patience = if connected { REQUEST_MILLIS } else { 1 };
+        self.after(patience, Happening::GiveUp { node, boot, ask });
+        self.send(node, peer, Message::Request(ask, request));
+        Ok(())
+    }
+
+    pub(super) fn publish(&mut self, node: usize, gossip: &Gossip) -> Kept {
+        if let Node { running: Some(running), disk, .. } = &self.nodes[node] {
+            let view = running.shared.store.view();
+            let watched = Watched { node, view: &view, disk, boot: &running.boot };
+            let told = self.checker.gossiped(&watched, gossip);
+            self.judge(node, told)?;
+        }
+        for peer in 0..self.nodes.len() {
+            if peer != node {
+                self.send(node, peer, Message::Gossip(gossip.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn turn(&mut self, number: usize) -> Kept {
+        self.after(LIAR_MILLIS, Happening::Turn { liar: number });
+        let now = Millis(START.0 + self.clock());
+        let mut said = Vec::new();
+        if let Some(liar) = self.liars.get_mut(&number) {
+            liar.turn(now);
+            let views = honest_views(&self.nodes);
+            for to in (0..self.nodes.len()).filter(|to| *to != number) {
+                said.extend(liar.gossip(to, &views, now).into_iter().map(|gossip| (to, gossip)));
+            }
+        }
+        said.into_iter().for_each(|(to, gossip)| self.send(number, to, Message::Gossip(gossip)));
+        Ok(())
+    }
+}
+
+/// The size of a node's own head in a frontier.
+fn own_head(federation: &Federation, node: usize, frontier: &Frontier) -> u64 {
+    let own = frontier.logs.iter().find(|log| federation.logs.get(node) == Some(&log.log));
+    own.and_then(|own| own.newest.as_ref()).map_or(0, |newest| newest.head.size)
+}
+
+const fn name(input: &Input) -> &'static str {
+    match input {
+        Input::PeerUp { .. } => "a peer",
+        Input::PeerDown { .. } => "the end of a peer",
+        Input::Frontier { .. } => "a frontier",
+        Input::Unanswered { .. } => "no frontier",
+        Input::Head { .. } => "a head",
+        Input::Cosigned(_) => "a cosignature",
+        Input::Range { .. } => "entries",
+        Input::RangeFailed { .. } => "no entries",
+        Input::Submit { .. } => "a submission",
+        Input::AskAll => "a wish to ask",
+        Input::Notes(_) => "notes",
+        Input::Stop => "the end",
+    }
+}
