@@ -134,6 +134,9 @@ impl World {
             self.lose_disk(node, disk);
         }
         let down = if self.calm.is_some() { 10 } else { down };
+        if self.governance.dead.contains(&node) {
+            return;
+        }
         self.after(down, Happening::Start { node });
     }
 
@@ -164,7 +167,7 @@ impl World {
     }
 
     pub(super) fn start(&mut self, node: usize) -> Kept {
-        if self.nodes[node].running.is_some() {
+        if self.nodes[node].running.is_some() || self.governance.dead.contains(&node) {
             return Ok(());
         }
         let clock = self.clock();
