@@ -228,8 +228,18 @@ impl World {
     fn hear_stands(&mut self) -> Kept {
         let next = self.governance.manifest.version() + 1;
         for (node, mut reply) in std::mem::take(&mut self.governance.asked) {
-            let Ok(Ok(note)) = reply.try_recv() else { continue };
-            let Ok(stand) = VerifiedStand::read(&note, &self.governance.manifest) else { continue };
+            let note = match reply.try_recv() {
+                Ok(Ok(note)) => note,
+                Ok(Err(refusal)) => {
+                    self.say(&format!("n{node} does not stand: {}", refusal.code));
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            let stand = match VerifiedStand::read(&note, &self.governance.manifest) {
+                Ok(stand) => stand,
+                Err(error) => return broken("an honest stand holds", format!("n{node}: {error}")),
+            };
             let said = stand.stand();
             if said.version == next {
                 let text = format!("n{node} stands in {} at {}", said.log, said.head.size);

@@ -54,7 +54,8 @@ impl World {
         if self.network.percent(50) {
             commands.into_iter().try_for_each(|command| self.command(node, command))?;
         }
-        peers.into_iter().try_for_each(|peer| self.meet(node, peer))
+        let open: Vec<usize> = peers.into_iter().filter(|peer| self.link(node, *peer).is_some()).collect();
+        open.into_iter().try_for_each(|peer| self.meet(node, peer))
     }
 
     /// The power went while a node loaded anew, or its disk is damaged.
