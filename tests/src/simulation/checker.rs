@@ -243,7 +243,8 @@ impl Checker {
             let Some(LogRecord { state, certified, .. }) = record else { continue };
             self.seen.insert((watched.node, i), (state.size, certified));
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
-            let left = end.is_some() || !self.honest[i] && state.size <= certified;
+            let back = state.size <= certified || watched.view.needs_rebuild()?;
+            let left = end.is_some() || !self.honest[i] && back;
             self.finals[i] = self.finals[i].max(certified);
             must(signed >= state.size || left, "entries are kept with a head above them", || {
                 format!("n{}: {} of {log}, the largest head is {signed}", watched.node, state.size)
