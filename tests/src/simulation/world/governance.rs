@@ -178,7 +178,11 @@ impl World {
     /// Two valid texts of the next version, to two nodes.
     fn show_two(&mut self) -> Kept {
         let version = self.governance.manifest.version();
-        let ready: Vec<usize> = self.able().into_iter().filter(|node| self.held(*node) == version).collect();
+        let uses = |node: &usize| {
+            let store = self.nodes[*node].running.as_ref().map(|running| &running.shared.store);
+            store.is_some_and(|store| store.pending().is_none() && store.manifest().version() == version)
+        };
+        let ready: Vec<usize> = self.able().into_iter().filter(uses).collect();
         let [one, other, ..] = ready[..] else { return Ok(()) };
         let mut draft = self.governance.manifest.draft();
         for (node, cap) in [(one, 1), (other, 2)] {
