@@ -47,6 +47,31 @@ struct Run {
     ended: Ended,
     trace: u64,
     steps: u64,
+    /// Versions of the manifest that were published, the first left out, and logs that these ended.
+    governed: (u64, u64),
+}
+
+/// What many runs came to.
+#[derive(Debug, Default)]
+struct Sum {
+    pages: Vec<String>,
+    steps: u64,
+    beyond: u64,
+    versions: u64,
+    ended: u64,
+}
+
+impl Sum {
+    fn add(&mut self, run: Run) {
+        self.steps += run.steps;
+        self.versions += run.governed.0;
+        self.ended += run.governed.1;
+        match run.ended {
+            Ended::Kept => {}
+            Ended::Beyond => self.beyond += 1,
+            Ended::Broken(page) => self.pages.push(page),
+        }
+    }
 }
 
 fn run(seed: u64, planted: Option<Planted>, shown: usize) -> Run {
@@ -58,7 +83,7 @@ fn run(seed: u64, planted: Option<Planted>, shown: usize) -> Run {
         Ok(Err(Stop::Unreadable(what))) => Ended::Broken(page(seed, &world, "disks can be read", &what)),
         Err(_) => Ended::Broken(page(seed, &world, "nothing panics", "see above")),
     };
-    Run { ended, trace: world.trace.hash(), steps: world.steps }
+    Run { ended, trace: world.trace.hash(), steps: world.steps, governed: world.governed() }
 }
 
 fn page(seed: u64, world: &World, promise: &str, what: &str) -> String {
@@ -74,29 +99,24 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())
 }
 
-/// Seeds of a run from `first` on, on all cores; the broken ones' pages, and how many of each end.
-fn simulate(first: u64, runs: u64) -> (Vec<String>, u64) {
-    let (next, begun, beyond) = (AtomicU64::new(0), Instant::now(), AtomicU64::new(0));
-    let (pages, steps) = (Mutex::new(Vec::new()), AtomicU64::new(0));
-    let (told, shown) = (Mutex::new(Instant::now()), if runs == 1 { usize::MAX } else { SHOWN });
+/// Seeds of a run from `first` on, on all cores, until one breaks a promise.
+fn simulate(first: u64, runs: u64) -> Sum {
+    let (next, begun) = (AtomicU64::new(0), Instant::now());
+    let (sum, told) = (Mutex::new(Sum::default()), Mutex::new(Instant::now()));
+    let shown = if runs == 1 { usize::MAX } else { SHOWN };
     let work = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            if at >= runs || !pages.lock().unwrap().is_empty() {
+            if at >= runs || !sum.lock().unwrap().pages.is_empty() {
                 return;
             }
             let run = run(first.wrapping_add(at), None, shown);
-            steps.fetch_add(run.steps, Ordering::Relaxed);
-            match run.ended {
-                Ended::Kept => {}
-                Ended::Beyond => _ = beyond.fetch_add(1, Ordering::Relaxed),
-                Ended::Broken(page) => pages.lock().unwrap().push(page),
-            }
+            sum.lock().unwrap().add(run);
             let mut told = told.lock().unwrap();
             if told.elapsed() > PROGRESS {
                 *told = Instant::now();
                 let rate = (at + 1) as f64 / begun.elapsed().as_secs_f64();
-                println!("{} of {runs} runs, {rate:.1} a second, {} steps", at + 1, steps.load(Ordering::Relaxed));
+                println!("{} of {runs} runs, {rate:.1} a second, {} steps", at + 1, sum.lock().unwrap().steps);
             }
         }
     };
@@ -105,7 +125,7 @@ fn simulate(first: u64, runs: u64) -> (Vec<String>, u64) {
             scope.spawn(work);
         }
     });
-    (pages.into_inner().unwrap(), beyond.into_inner())
+    sum.into_inner().unwrap()
 }
 
 #[test]
@@ -114,9 +134,11 @@ fn federations_keep_their_promises() {
     getrandom::fill(&mut seed).unwrap();
     let first = number("FAMA_SIMULATE_SEED").unwrap_or(u64::from_le_bytes(seed) >> 20);
     let runs = number("FAMA_SIMULATE_RUNS").unwrap_or(RUNS);
-    let (pages, beyond) = simulate(first, runs);
+    let Sum { pages, beyond, versions, ended, .. } = simulate(first, runs);
     assert!(pages.is_empty(), "{}", pages.join("\n\n"));
     println!("{runs} runs from seed {first}, {beyond} of them beyond what is promised");
+    println!("{versions} later versions of manifests, {ended} logs ended");
+    assert!(runs < RUNS || (versions > 0 && ended > 0), "no manifest changed in {runs} runs");
     assert!(beyond <= 2 + runs / 10, "{beyond} of {runs} runs went beyond what is promised");
 }
 

@@ -214,6 +214,11 @@ impl World {
         self.trace.say(self.now, what);
     }
 
+    /// Later versions that were published, and logs that these ended.
+    pub(super) fn governed(&self) -> (u64, u64) {
+        (u64::from(self.governance.manifest.version()) - 1, self.checker.ended().count() as u64)
+    }
+
     pub(super) const fn time(&self) -> u64 {
         self.now
     }
