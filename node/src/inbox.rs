@@ -174,7 +174,7 @@ pub struct Inbox {
     resubmit_due: Duration,
     /// Two texts of one version of the manifest are valid.
     halted: bool,
-    /// The pending version does not fit the entries that it names.
+    /// The pending version is not to be used: it does not fit the entries that it names, or has a rival.
     refused: bool,
     /// What is on disk has to be loaded anew.
     reload: bool,
@@ -298,9 +298,11 @@ impl Inbox {
         for stand in view.stands()?.iter().filter(|stand| stand.version == preparing) {
             self.replica.stand(&stand.log);
         }
-        let rival = view.rival_manifest()?.is_some();
+        let rival = view.rival_manifest()?;
         drop(view);
-        if rival {
+        if let Some(rival) = rival {
+            // A rival of the version in use is settled by the next one; one of the next is not.
+            self.refused = self.shared.manifest.successor(&rival).is_ok();
             self.say_halted();
         }
         self.follow_manifest()?;

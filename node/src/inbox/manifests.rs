@@ -60,7 +60,10 @@ impl Inbox {
             None if self.reload => Ok(Ok(())),
             None => self.hold(&next).map(Ok),
             Some(pending) if pending.hash() == next.hash() => Ok(Ok(())),
-            Some(_) => self.halt(text).map(Ok),
+            Some(_) => {
+                self.refused = true;
+                self.halt(text).map(Ok)
+            }
         }
     }
 
