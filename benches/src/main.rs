@@ -7,6 +7,8 @@ use std::hint::black_box;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use fama_ledger::batch::{Batch, LogMaps, replay};
 use fama_ledger::codec;
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
@@ -47,7 +49,7 @@ fn main() {
 
 /// A provider, many subjects, and a batch of attestations behind their registrations.
 struct World {
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     log: LogId,
     rows: MemoryRows,
     maps: LogMaps,
@@ -60,9 +62,9 @@ struct World {
 
 impl World {
     fn new(curve: Curve) -> Self {
-        let manifest = federation(1, |policy| {
+        let manifest = Arc::new(federation(1, |policy| {
             (policy.daily_registrations, policy.daily_attestations) = (BATCH * 2, BATCH * 2);
-        });
+        }));
         let log = log(0);
         let mut replica = Replica::adopted(&manifest);
         let key = |seed: u32| SecretKey::from_seed(curve, blake3::hash(&seed.to_le_bytes()).as_bytes()).unwrap();

@@ -86,7 +86,7 @@ impl<'a> Draft<'a> {
             countersignature: self.countersigner.map(|key| key.sign(text.as_bytes())),
             event: self.event,
         };
-        Submission { signed, note: self.note, invite: self.invite }
+        Submission { signed, note: self.note, invite: self.invite, recovered: None }
     }
 }
 

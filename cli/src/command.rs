@@ -50,7 +50,7 @@ macro_rules! commands {
 commands! {
     /// Make or show a key
     Key(key),
-    /// Found a federation, or show one
+    /// Found a federation, show one, change its operators and rules
     Federation(federation),
     /// Run a node
     Node(node),

@@ -1,10 +1,12 @@
 //! Why a command did not succeed: one stable word, one sentence, the next step.
 use std::fmt::Display;
 
+use fama_ledger::cut::CutError;
 use fama_ledger::entry::EntryError;
 use fama_ledger::key::{KeyError, SignatureError};
 use fama_ledger::manifest::ManifestError;
 use fama_ledger::proof::TlogProofError;
+use fama_ledger::stand::StandError;
 use fama_ledger::text::TextError;
 use fama_node::config::ConfigError;
 use fama_node::network::RequestError;
@@ -45,6 +47,12 @@ impl Failure {
         self
     }
 
+    /// With this next step, in the place of any other.
+    #[must_use]
+    pub fn or_hint(self, hint: &str) -> Self {
+        if self.code == "unreachable" { self.hint(hint) } else { self }
+    }
+
     /// The message with what it is about before it.
     #[must_use]
     pub fn about(mut self, what: impl Display) -> Self {
@@ -81,6 +89,10 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         }
         "busy" | "catching_up" | "not_ready" | "starting" | "stopping" => "try again in a moment",
         "cap" => "the provider's cap for this subject is used up until midnight UTC",
+        "cut_no_stand" => "`fama federation stand --log LOG` makes the node stand still; then draft anew",
+        "cut_conflict" | "cut_too_few_stands" => {
+            "draft anew with the stands of more operators; what was cosigned is given up only if it is final nowhere"
+        }
         "expired" | "outside_window" => "is this machine's clock right? sign again, and send it at once",
         "file" | "file_not_found" | "file_permission" => "is that the right path?",
         "home_unreachable" => "its operator's node must run; a revocation is taken by any other operator too",
@@ -146,4 +158,14 @@ macro_rules! coded {
         }
     )*};
 }
-coded!(EntryError, KeyError, SignatureError, ManifestError, TlogProofError, ClientError, RequestError);
+coded!(
+    EntryError,
+    KeyError,
+    SignatureError,
+    ManifestError,
+    StandError,
+    CutError,
+    TlogProofError,
+    ClientError,
+    RequestError
+);

@@ -20,6 +20,9 @@ pub const NODE_KEY_FILE: &str = "node.pem";
 /// File name of an operator's governance key.
 pub const GOVERNANCE_KEY_FILE: &str = "governance.pem";
 
+/// File name of what a newcomer hands to those who draft the next version.
+pub const OPERATOR_FILE: &str = "operator.toml";
+
 /// Where an operator's node listens, and where others find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seat {
@@ -174,16 +177,8 @@ fn draw() -> Result<Keys, Failure> {
 const ED25519: &str = "operators' keys are drawn as Ed25519";
 
 fn genesis(plan: &Plan, keys: &[Keys]) -> Result<String, Failure> {
-    let (mut operators, mut signatures) = (Vec::new(), Vec::new());
-    for (seat, keys) in plan.seats.iter().zip(keys) {
-        operators.push(Operator {
-            name: seat.domain.clone(),
-            node_key: keys.node.ed25519().expect(ED25519).verifying_key(),
-            governance_key: keys.governance.ed25519().expect(ED25519).verifying_key(),
-            generation: 1,
-            addresses: seat.addresses(),
-        });
-    }
+    let operators = plan.seats.iter().zip(keys).map(|(seat, keys)| operator(seat, keys)).collect();
+    let mut signatures = Vec::new();
     let text = Genesis { name: plan.name.clone(), policy: plan.policy, operators }.text()?;
     for (seat, keys) in plan.seats.iter().zip(keys) {
         let governance = keys.governance.ed25519().expect(ED25519);
@@ -194,12 +189,38 @@ fn genesis(plan: &Plan, keys: &[Keys]) -> Result<String, Failure> {
 
 fn write(seat: &Seat, keys: &Keys, manifest: &str, dir: &Path) -> Result<(Seat, PathBuf), Failure> {
     let folder = dir.join(seat.domain.as_str());
-    files::create_folder(&folder)?;
+    write_seat(seat, keys, &folder)?;
+    files::create(&folder.join(MANIFEST_FILE), manifest, PUBLIC_MODE)?;
+    Ok((seat.clone(), folder))
+}
+
+fn write_seat(seat: &Seat, keys: &Keys, folder: &Path) -> Result<(), Failure> {
+    files::create_folder(folder)?;
     files::create(&folder.join(NODE_KEY_FILE), &keys.node.to_pem(), SECRET_MODE)?;
     files::create(&folder.join(GOVERNANCE_KEY_FILE), &keys.governance.to_pem(), SECRET_MODE)?;
-    files::create(&folder.join(MANIFEST_FILE), manifest, PUBLIC_MODE)?;
-    files::create(&folder.join(CONFIG_FILE), &seat.config(), PUBLIC_MODE)?;
-    Ok((seat.clone(), folder))
+    files::create(&folder.join(CONFIG_FILE), &seat.config(), PUBLIC_MODE)
+}
+
+/// Draws the keys of an operator that is to join a federation, and writes its folder: all but the manifest.
+///
+/// # Errors
+/// `file_exists`: nothing is ever overwritten.
+pub fn join(seat: &Seat, folder: &Path) -> Result<Operator, Failure> {
+    let keys = draw()?;
+    write_seat(seat, &keys, folder)?;
+    let operator = operator(seat, &keys);
+    files::create(&folder.join(OPERATOR_FILE), &operator.to_toml(), PUBLIC_MODE)?;
+    Ok(operator)
+}
+
+fn operator(seat: &Seat, keys: &Keys) -> Operator {
+    Operator {
+        name: seat.domain.clone(),
+        node_key: keys.node.ed25519().expect(ED25519).verifying_key(),
+        governance_key: keys.governance.ed25519().expect(ED25519).verifying_key(),
+        generation: 1,
+        addresses: seat.addresses(),
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fama_ledger::key::{Curve, PublicKey};
-use fama_ledger::limits::MANIFEST_BYTES_MAX;
+use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
 use fama_node::config::KEY_BYTES_MAX;
@@ -57,6 +58,43 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Puts a text in the place of a file's, whole or not at all, durable before this returns.
+///
+/// # Errors
+/// What the system says.
+pub fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let new = with_ending(path, ".new");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_folder(path)
+    };
+    write().map_err(|error| failed(path, &error))
+}
+
+/// Makes a file that did not exist, with its whole content at once, durable before this returns: of two
+/// processes that do so at once one finds the other's.
+///
+/// # Errors
+/// `file_exists`, or what the system says.
+pub fn create_whole(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let new = with_ending(path, &format!(".{}.new", std::process::id()));
+    replace(&new, text, mode)?;
+    let linked = fs::hard_link(&new, path);
+    fs::remove_file(&new).map_err(|error| failed(&new, &error))?;
+    linked.and_then(|()| sync_folder(path)).map_err(|error| failed(path, &error))
+}
+
+/// The file of the same name with something behind it.
+#[must_use]
+pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(ending);
+    path.with_file_name(name)
+}
+
 /// Makes a folder with those above it; one that exists is as good.
 ///
 /// # Errors
@@ -92,14 +130,14 @@ pub fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// Reads a manifest.
+/// Reads the newest of a chain of manifests; the genesis alone is one too.
 ///
 /// # Errors
 /// What is wrong with the file or the manifest.
-pub fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
+pub fn read_manifest(path: &Path) -> Result<Arc<Manifest>, Failure> {
     let hint = "get the federation's manifest from one of its operators";
-    let text = read(path, MANIFEST_BYTES_MAX).map_err(|failure| failure.hint(hint))?;
-    Manifest::parse(&text).map_err(|error| Failure::from(error).about(path.display()).hint(hint))
+    let text = read(path, CHAIN_BYTES_MAX).map_err(|failure| failure.hint(hint))?;
+    Manifest::parse_chain(&text).map_err(|error| Failure::from(error).about(path.display()).hint(hint))
 }
 
 /// Draws a new key.

@@ -6,6 +6,7 @@ pub mod command;
 pub mod failure;
 pub mod federation;
 pub mod files;
+pub mod governance;
 pub mod identity;
 pub mod login;
 pub mod progress;

@@ -12,11 +12,18 @@ pub const TIMEOUT: Duration = Duration::from_secs(20);
 /// Where a node of this machine answers by default.
 pub const DEFAULT: &str = "http://127.0.0.1:8080";
 
-/// A node's query listener.
+/// Where a node of this machine listens to its operator by default.
+pub const ADMIN: &str = "http://127.0.0.1:9090";
+/// The content type of what the admin listener takes.
+const BYTES: &str = "application/octet-stream";
+
+/// A node's query listener, or its admin listener.
 #[derive(Clone, Debug)]
 pub struct Query {
     agent: ureq::Agent,
     base: String,
+    /// What all its paths begin with.
+    root: &'static str,
 }
 
 impl Query {
@@ -29,7 +36,19 @@ impl Query {
             .http_status_as_error(false)
             .user_agent(concat!("fama/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.new_agent(), base: base.trim_end_matches('/').to_owned() }
+        Self { agent: config.new_agent(), base: base.trim_end_matches('/').to_owned(), root: "/api" }
+    }
+
+    /// The admin listener at `base`, which is like `http://127.0.0.1:9090`.
+    #[must_use]
+    pub fn admin(base: &str) -> Self {
+        Self { root: "", ..Self::new(base) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Asks for `path`, whose parts are segments to be escaped.
@@ -52,8 +71,31 @@ impl Query {
         self.read(self.agent.post(self.url(path)).send_json(body))
     }
 
+    /// Sends a text as it is.
+    ///
+    /// # Errors
+    /// What the node answered, or `unreachable`.
+    pub fn post_text(&self, path: &[&str], body: &str) -> Result<Value, Failure> {
+        self.read(self.agent.post(self.url(path)).header("content-type", BYTES).send(body))
+    }
+
+    /// Asks for a text of at most `max` bytes.
+    ///
+    /// # Errors
+    /// What the node answered, or `unreachable`.
+    pub fn get_text(&self, path: &[&str], max: usize) -> Result<String, Failure> {
+        let mut response = self.agent.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
+        if !response.status().is_success() {
+            return self.read(Ok(response)).and(Err(self.stranger("an error that is none")));
+        }
+        let limit = u64::try_from(max).unwrap_or(u64::MAX);
+        let body = response.body_mut().with_config().limit(limit).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        String::from_utf8(body).map_err(|_| self.stranger("not UTF-8"))
+    }
+
     fn url(&self, path: &[&str]) -> String {
-        path.iter().fold(format!("{}/api", self.base), |url, segment| format!("{url}/{}", escape(segment)))
+        path.iter().fold(format!("{}{}", self.base, self.root), |url, segment| format!("{url}/{}", escape(segment)))
     }
 
     fn read(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {

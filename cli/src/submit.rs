@@ -15,7 +15,7 @@ use fama_node::clock;
 use fama_node::network::Multiaddr;
 use fama_node::network::client::Client;
 use fama_node::network::wire::{
-    Frontier, LogFrontier, Receipt, Session, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
+    Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
 use futures::stream::{self, StreamExt};
 
@@ -178,7 +178,7 @@ impl<'a> Door<'a> {
     /// `equivocation`; what keeps the node from answering.
     pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
         // An asker that holds nothing.
-        let nothing = Frontier { time: clock::now(), session: Session::default(), other: None, logs: Vec::new() };
+        let nothing = Frontier::nothing(self.manifest, clock::now());
         match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
             SyncResponse::Frontier(frontier) => {
                 let found = frontier.logs.iter().find(|frontier| frontier.log == *log);
@@ -396,7 +396,7 @@ mod tests {
     fn final_is_what_a_quorum_cosigned() {
         let (world, stranger) = (World::new(4), World::new(4));
         let size = |cosigned: Vec<CosignedHead>| {
-            let frontier = LogFrontier { log: world.log(0), size: 99, newest: None, cosigned };
+            let frontier = LogFrontier { log: world.log(0), size: 99, newest: None, cosigned, equivocation: None };
             certified(&world.manifest, &frontier).map(|certified| certified.size).map_err(|failure| failure.code)
         };
         let by = |i, n| world.cosigned(i, n, u8::try_from(n).unwrap());
@@ -426,7 +426,7 @@ mod tests {
     async fn nobody_there() {
         let world = World::new(1);
         assert_eq!(parse("nonsense").err().unwrap().code, "bad_address");
-        let submission = Submission { signed: world.submission(), note: None, invite: None };
+        let submission = Submission { signed: world.submission(), note: None, invite: None, recovered: None };
         for addresses in [vec!["/ip4/127.0.0.1/tcp/1".to_owned()], vec![]] {
             let failure = hand_in(&world.manifest, &addresses, &submission).await.err().unwrap();
             assert_eq!(failure.code, "unreachable");

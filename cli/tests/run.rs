@@ -1,5 +1,8 @@
 //! The command line as a person and a program meet it.
 #![allow(clippy::unwrap_used)]
+#[path = "run/governance.rs"]
+mod governance;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

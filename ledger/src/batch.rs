@@ -1,5 +1,5 @@
 //! Batches: the unit in which a log grows, ended by the root of all that it says.
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -8,7 +8,7 @@ use crate::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
 use crate::fold::{Effect, Fold, Outcome, Place, Void};
 use crate::id::{ManifestHash, StateRoot};
 use crate::limits;
-use crate::manifest::{LogId, Manifest};
+use crate::manifest::{LogId, Manifest, Policy};
 use crate::map::StateMap;
 use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
 use crate::time::Millis;
@@ -20,22 +20,34 @@ pub struct LogMaps {
 }
 
 impl LogMaps {
-    /// The names of the maps that `log` carries under `manifest`, sorted.
+    /// The names of the maps that `log` carries under `manifest`, a version that it adopted, sorted.
     #[must_use]
     pub fn names(manifest: &Manifest, log: &LogId) -> Vec<MapName> {
         let mut names: Vec<_> = manifest.homes_of(log).map(MapName::home).collect();
-        names.extend([MapName::statements(&log.operator), MapName::claims(&log.operator), MapName::log(log)]);
+        names.extend(manifest.records_of(log).flat_map(|name| [MapName::statements(name), MapName::claims(name)]));
+        names.push(MapName::log(log));
         names.sort();
         names
     }
 
-    /// Rebuilds the maps by one scan of their rows.
+    /// Rebuilds the maps by one scan of their rows. They are those of the version that the log has adopted, or
+    /// will adopt first.
     ///
     /// # Errors
-    /// [`RowError`]: the storage failed or is broken.
+    /// [`RowError`]: the storage failed or is broken, or `manifest` does not know the adopted version.
     pub fn load<S: Rows>(manifest: &Manifest, log: &LogId, rows: &S) -> Result<Self, RowError<S::Error>> {
-        let mut maps = BTreeMap::new();
+        let row = rows::read::<LogRow, S>(rows, MapName::log(log).id(), &())?;
+        let mut maps = Self { maps: BTreeMap::new() };
+        maps.carry(under(manifest, log, row)?, log, rows)?;
+        Ok(maps)
+    }
+
+    /// Takes the maps over that `log` carries under `manifest` and does not have yet.
+    fn carry<S: Rows>(&mut self, manifest: &Manifest, log: &LogId, rows: &S) -> Result<(), RowError<S::Error>> {
         for name in Self::names(manifest, log) {
+            if self.maps.contains_key(name.as_str()) {
+                continue;
+            }
             let mut leaves = Vec::new();
             rows.scan(name.id(), &[], &mut |key, value| {
                 leaves.push((key.to_vec(), crate::map::value_hash(value)));
@@ -43,9 +55,9 @@ impl LogMaps {
             })
             .map_err(RowError::Storage)?;
             let map = StateMap::from_sorted(leaves).map_err(|_| RowError::Broken(codec::CodecError::Malformed))?;
-            maps.insert(name.as_str().to_string(), (name.id(), map));
+            self.maps.insert(name.as_str().to_string(), (name.id(), map));
         }
-        Ok(Self { maps })
+        Ok(())
     }
 
     /// BLAKE3 of the strict codec of the sorted list of (name, root).
@@ -69,6 +81,12 @@ impl LogMaps {
             map.update(&hashed).expect("row keys are sorted, prefix-free and of bounded length");
         }
     }
+}
+
+/// The version that governs a log with this row: the adopted one, or the one that it adopts first.
+fn under<'a, E>(manifest: &'a Manifest, log: &LogId, row: Option<LogRow>) -> Result<&'a Manifest, RowError<E>> {
+    let version = row.map(|row| row.version).or_else(|| manifest.log(log).map(|known| known.since));
+    version.and_then(|version| manifest.at(version)).ok_or(RowError::Broken(codec::CodecError::Malformed))
 }
 
 /// Why a batch can be in no valid log. Its log's owner is at fault.
@@ -133,6 +151,9 @@ pub enum ReplayError<E> {
     /// The owner's fault.
     #[error("{0}")]
     Invalid(#[from] BatchError),
+    /// Nobody's fault: the log adopts a version that this node does not hold yet.
+    #[error("the log adopts version {0}, which is not held yet")]
+    Unheld(u32),
     /// Our storage's.
     #[error("{0}")]
     Rows(#[from] RowError<E>),
@@ -141,12 +162,17 @@ pub enum ReplayError<E> {
 /// Builds or replays one batch: entries in, changed rows out.
 pub struct Batch<'a, S> {
     manifest: &'a Manifest,
+    /// The version that the entries are folded under.
+    under: &'a Manifest,
+    id: &'a LogId,
+    rows: &'a S,
     map: MapId,
     fold: Fold<'a, S>,
     log: Option<LogRow>,
     size: u64,
     entries: u64,
-    adopting: bool,
+    /// The version that the batch adopts.
+    adopting: Option<&'a Manifest>,
 }
 
 /// What a finished batch did.
@@ -168,7 +194,19 @@ impl<'a, S: Rows> Batch<'a, S> {
     pub fn begin(manifest: &'a Manifest, log: &'a LogId, rows: &'a S, size: u64) -> Result<Self, RowError<S::Error>> {
         let map = MapName::log(log).id();
         let row = rows::read::<LogRow, S>(rows, map, &())?;
-        Ok(Self { manifest, map, fold: Fold::new(manifest, log, rows), log: row, size, entries: 0, adopting: false })
+        let under = under(manifest, log, row)?;
+        let (fold, entries, adopting) = (Fold::new(under, log, rows), 0, None);
+        Ok(Self { manifest, under, id: log, rows, map, fold, log: row, size, entries, adopting })
+    }
+
+    /// The version that the log adopts next, if the manifest has it and the log goes on there.
+    #[must_use]
+    pub fn next_version(&self) -> Option<&'a Manifest> {
+        let next = match self.log {
+            Some(row) => self.manifest.at(row.version.checked_add(1)?)?,
+            None => self.under,
+        };
+        Some(next).filter(|next| next.operator(&self.id.operator).is_some_and(|owner| owner.log() == *self.id))
     }
 
     /// The time that an entry taken in at `now` gets.
@@ -181,6 +219,12 @@ impl<'a, S: Rows> Batch<'a, S> {
     #[must_use]
     pub fn bytes_on(&self, time: Millis) -> u64 {
         self.log.filter(|log| log.day == time.day()).map_or(0, |log| log.bytes)
+    }
+
+    /// The policy that the entries are folded under.
+    #[must_use]
+    pub const fn policy(&self) -> &'a Policy {
+        self.under.policy()
     }
 
     /// How many entries the batch has.
@@ -210,7 +254,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         now: Millis,
     ) -> Result<Result<(VerifiedEntry, Effect), Void>, ReplayError<S::Error>> {
         let index = self.index();
-        if self.log.is_none() || self.adopting {
+        if self.log.is_none() || self.adopting.is_some() {
             return Err(BatchError::Adopt { index }.into());
         }
         let time = self.entry_time(now);
@@ -227,11 +271,16 @@ impl<'a, S: Rows> Batch<'a, S> {
         }
     }
 
-    /// The adoption that an empty log begins with.
+    /// The adoption of the version that comes next, which an empty log begins with.
     ///
     /// # Errors
-    /// [`BatchError::Adopt`] if the log is not empty.
-    pub fn adopt(&mut self, version: u32, manifest: ManifestHash, now: Millis) -> Result<VerifiedEntry, BatchError> {
+    /// [`BatchError::Adopt`] if another version comes next or the batch is not empty; [`ReplayError::Unheld`].
+    pub fn adopt(
+        &mut self,
+        version: u32,
+        manifest: ManifestHash,
+        now: Millis,
+    ) -> Result<VerifiedEntry, ReplayError<S::Error>> {
         let entry = VerifiedEntry::adopt(self.entry_time(now), version, manifest);
         self.take_adopt(version, manifest)?;
         let row = self.counted(&entry)?;
@@ -252,7 +301,7 @@ impl<'a, S: Rows> Batch<'a, S> {
                 self.take_adopt(*version, *manifest)?;
                 None
             }
-            VerifiedBody::Event(_) if self.log.is_none() || self.adopting => {
+            VerifiedBody::Event(_) if self.log.is_none() || self.adopting.is_some() => {
                 return Err(BatchError::Adopt { index }.into());
             }
             VerifiedBody::Event(event) => Some(self.fold.apply(event, Place { time: entry.time, index })?),
@@ -262,13 +311,17 @@ impl<'a, S: Rows> Batch<'a, S> {
         Ok(outcome)
     }
 
-    fn take_adopt(&mut self, version: u32, manifest: ManifestHash) -> Result<(), BatchError> {
-        let index = self.index();
-        let genesis = version == self.manifest.version() && manifest == self.manifest.hash();
-        if index != 0 || self.log.is_some() || !genesis {
-            return Err(BatchError::Adopt { index });
+    fn take_adopt(&mut self, version: u32, hash: ManifestHash) -> Result<(), ReplayError<S::Error>> {
+        let refused = BatchError::Adopt { index: self.index() };
+        let wanted = self.log.map_or(self.under.version(), |row| row.version.saturating_add(1));
+        if version != wanted || self.entries > 0 {
+            return Err(refused.into());
         }
-        self.adopting = true;
+        if version > self.manifest.version() {
+            return Err(ReplayError::Unheld(version));
+        }
+        let next = self.next_version().filter(|next| next.hash() == hash).ok_or(refused)?;
+        self.adopting = Some(next);
         Ok(())
     }
 
@@ -290,7 +343,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         let note = entry.event().and_then(|event| event.event().action.note());
         let weight = u64::try_from(entry.bytes().len()).unwrap_or(u64::MAX);
         let weight = weight.saturating_add(note.map_or(0, |_| limits::NOTE_QUOTA_BYTES));
-        let (day, max) = (entry.time.day(), self.manifest.policy().daily_bytes);
+        let (day, max) = (entry.time.day(), self.under.policy().daily_bytes);
         let bytes = self.bytes_on(entry.time).saturating_add(weight);
         if bytes > max {
             return Err(BatchError::Bytes { index: self.index(), max });
@@ -308,12 +361,16 @@ impl<'a, S: Rows> Batch<'a, S> {
         self.entries = self.entries.saturating_add(1);
     }
 
-    /// Ends the batch: takes its changes into `maps` and gives the root for its state entry.
+    /// Ends the batch: takes its changes into `maps`, with the maps that an adoption passes on to the log, and
+    /// gives the root for its state entry. What passes on must be in the rows as it was where its log was cut.
     ///
     /// # Errors
-    /// [`BatchError::Shape`] if it has no entry.
-    pub fn finish(mut self, maps: &mut LogMaps) -> Result<Folded, BatchError> {
-        let Some(row) = self.log.filter(|_| self.entries > 0) else { return Err(BatchError::Shape) };
+    /// [`BatchError::Shape`] if it has no entry; [`RowError`].
+    pub fn finish(mut self, maps: &mut LogMaps) -> Result<Folded, ReplayError<S::Error>> {
+        let Some(row) = self.log.filter(|_| self.entries > 0) else { return Err(BatchError::Shape.into()) };
+        if let Some(adopted) = self.adopting {
+            maps.carry(adopted, self.id, self.rows)?;
+        }
         self.fold.rows().put(self.map, &(), &row);
         let changes = self.fold.into_changes();
         maps.update(&changes);
@@ -330,10 +387,11 @@ pub struct Replayed {
     pub outcomes: Vec<Option<Outcome>>,
 }
 
-/// Replays one whole batch and compares its state root. On an error `maps` is as before.
+/// Replays one whole batch and compares its state root. On an error of the owner's `maps` is as before.
 ///
 /// # Errors
-/// [`ReplayError::Invalid`]: the log is invalid from here. [`ReplayError::Rows`]: our storage failed.
+/// [`ReplayError::Invalid`]: the log is invalid from here. [`ReplayError::Unheld`]: the log goes on once that
+/// version is held. [`ReplayError::Rows`]: our storage failed.
 pub fn replay<S: Rows>(
     manifest: &Manifest,
     log: &LogId,
@@ -344,12 +402,14 @@ pub fn replay<S: Rows>(
 ) -> Result<Replayed, ReplayError<S::Error>> {
     let Some((last, body)) = entries.split_last() else { return Err(BatchError::Shape.into()) };
     let VerifiedBody::State { root: given } = last.body else { return Err(BatchError::Shape.into()) };
+    let carried: BTreeSet<String> = maps.maps.keys().cloned().collect();
     let mut batch = Batch::begin(manifest, log, rows, size)?;
     let outcomes = body.iter().map(|entry| batch.replay(entry)).collect::<Result<Vec<_>, _>>()?;
     batch.check_time(last.time, true)?;
     let folded = batch.finish(maps)?;
     if folded.state_root != given {
         undo(maps, rows, &folded.changes)?;
+        maps.maps.retain(|name, _| carried.contains(name));
         return Err(BatchError::StateRoot { given, computed: folded.state_root }.into());
     }
     Ok(Replayed { folded, outcomes })

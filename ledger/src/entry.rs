@@ -205,6 +205,15 @@ impl VerifiedEntry {
         matches!(self.body, VerifiedBody::State { .. })
     }
 
+    /// The manifest version that this adopts, if it does.
+    #[must_use]
+    pub const fn adopts(&self) -> Option<u32> {
+        match self.body {
+            VerifiedBody::Adopt { version, .. } => Some(version),
+            _ => None,
+        }
+    }
+
     /// The event, if it holds one.
     #[must_use]
     pub const fn event(&self) -> Option<&VerifiedEvent> {

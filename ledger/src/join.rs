@@ -160,14 +160,15 @@ pub struct Join<'a, S> {
 }
 
 impl<'a, S: Rows> Join<'a, S> {
-    /// Over all homes and operators of `manifest`.
+    /// Over all homes and operators of `manifest`, and over the claims of those that are gone.
     #[must_use]
     pub fn new(manifest: &'a Manifest, rows: &'a S) -> Self {
         let homes = manifest.homes().keys().map(|home| (home.clone(), MapName::home(home).id())).collect();
         let mut operators: Vec<_> = manifest.operators().iter().map(|operator| operator.name.clone()).collect();
         operators.sort();
         let statements = operators.iter().map(|name| (name.clone(), MapName::statements(name).id())).collect();
-        let claims = operators.iter().map(|name| (name.clone(), MapName::claims(name).id())).collect();
+        // A revocation counts whoever said it, and whether or not that operator is still there.
+        let claims = manifest.records().keys().map(|name| (name.clone(), MapName::claims(name).id())).collect();
         Self { manifest, rows, homes, statements, claims }
     }
 

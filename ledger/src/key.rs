@@ -163,6 +163,15 @@ impl PublicKey {
         }
     }
 
+    /// The key for checking, if it is an Ed25519 key that holds the rules.
+    #[must_use]
+    pub fn ed25519(&self) -> Option<VerifyingKey> {
+        match self {
+            Self::Secp256k1(_) => None,
+            Self::Ed25519(bytes) => ed25519_key(bytes).ok(),
+        }
+    }
+
     /// The 33 or 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {

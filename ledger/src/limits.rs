@@ -28,6 +28,10 @@ pub const OPERATORS_MAX: usize = 64;
 pub const ADDRESSES_MAX: usize = 8;
 /// Longest manifest with its signatures, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 131_072;
+/// Most versions of a chain of manifests.
+pub const VERSIONS_MAX: usize = 1_000;
+/// Longest chain of manifests, in bytes.
+pub const CHAIN_BYTES_MAX: usize = 16 << 20;
 /// Longest signed note (checkpoint with cosignatures), in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 16_384;
 /// How far `created` may lie behind or ahead of the home's clock at submission, in milliseconds.

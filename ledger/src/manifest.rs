@@ -1,19 +1,25 @@
-//! Who the operators are: the manifest, its policy and its quorums.
-use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet};
+//! Who the operators are: the manifest, its policy and its quorums, and how one version follows another.
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt::Write;
 
 use bincode::{Decode, Encode};
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Origin;
-use crate::id::{Domain, FederationId, ManifestHash};
-use crate::key::PublicKey;
+use crate::checkpoint::{Origin, decimal};
+use crate::id::{Domain, FederationId, ManifestHash, StateRoot};
 use crate::limits;
-use crate::signed_note::SignedNote;
+use crate::log::Head;
+use crate::signed_note::{NoteError, SignedNote};
+
+mod chain;
+mod succession;
+mod text;
+
+pub use text::{Draft, Genesis};
 
 /// First line of a manifest's text.
 pub const MANIFEST_FORMAT: &str = "fama.manifest/1";
@@ -41,12 +47,47 @@ pub enum ManifestError {
         /// The rule or the value.
         rule: String,
     },
-    /// Later versions are not taken up yet.
-    #[error("version {0}: only the genesis, version 1, can be used")]
-    Version(u32),
-    /// An operator's governance key did not sign.
-    #[error("the governance key of {0} did not sign; the genesis is signed by all of them")]
+    /// Not the version that is wanted here: the genesis, or the one behind the newest that is held.
+    #[error("version {found}, want version {wanted}")]
+    Version {
+        /// The manifest's.
+        found: u32,
+        /// The one that would fit.
+        wanted: u32,
+    },
+    /// Not a successor of the version before it: another federation, or another text before it.
+    #[error("{field} is not that of the version before it")]
+    Previous {
+        /// What differs.
+        field: &'static str,
+    },
+    /// A rule about what may change from one version to the next.
+    #[error("{0}")]
+    Succession(String),
+    /// An operator's governance key did not sign, or signed something else.
+    #[error("the governance key of {0} did not sign this text")]
     Signature(Domain),
+    /// Too few governance keys of a version signed.
+    #[error("{signed} operators of version {version} signed, {wanted} must")]
+    Quorum {
+        /// Whose operators.
+        version: u32,
+        /// How many of them signed.
+        signed: usize,
+        /// How many must.
+        wanted: usize,
+    },
+    /// Wrong in a version of a chain behind its genesis.
+    #[error("version {version}: {error}")]
+    InChain {
+        /// Which version it should be.
+        version: u32,
+        /// What is wrong with it.
+        error: Box<Self>,
+    },
+    /// More versions than a chain may have.
+    #[error("more than {max} versions", max = limits::VERSIONS_MAX)]
+    ChainTooLong,
 }
 
 impl ManifestError {
@@ -59,8 +100,13 @@ impl ManifestError {
             Self::Format => "manifest_format",
             Self::Toml(_) => "manifest_toml",
             Self::Value { .. } => "manifest_value",
-            Self::Version(_) => "manifest_version",
+            Self::Version { .. } => "manifest_version",
+            Self::Previous { .. } => "manifest_previous",
+            Self::Succession(_) => "manifest_succession",
+            Self::Quorum { .. } => "manifest_quorum",
             Self::Signature(_) => "manifest_signature",
+            Self::InChain { error, .. } => error.code(),
+            Self::ChainTooLong => "manifest_chain_too_long",
         }
     }
 }
@@ -147,6 +193,21 @@ pub struct LogId {
     pub generation: u32,
 }
 
+/// A text that names no log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("want an operator and a generation, like alpha.example/1")]
+pub struct LogIdError;
+
+impl core::str::FromStr for LogId {
+    type Err = LogIdError;
+    /// Reads exactly what it displays as.
+    fn from_str(text: &str) -> Result<Self, LogIdError> {
+        let (operator, generation) = text.split_once('/').ok_or(LogIdError)?;
+        let operator = operator.parse().map_err(|_| LogIdError)?;
+        Ok(Self { operator, generation: decimal(generation).ok_or(LogIdError)? })
+    }
+}
+
 impl core::fmt::Display for LogId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}/{}", self.operator, self.generation)
@@ -176,7 +237,34 @@ impl Operator {
     }
 }
 
-/// A manifest whose rules and signatures were checked.
+/// Where a log ends for ever. Beyond it nothing counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The log.
+    pub log: LogId,
+    /// Its last head; [`Head::EMPTY`] of a log that never began.
+    pub head: Head,
+    /// The state root there; zeros of a log that never began.
+    pub state_root: StateRoot,
+    /// The version that the log had adopted there; 0 if it never began.
+    pub adopted: u32,
+    /// The log that carries its statements and claims on.
+    pub successor: LogId,
+}
+
+/// What all versions together say of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownLog {
+    /// Signs its heads, and cosigns the others' for its operator.
+    pub node_key: VerifyingKey,
+    /// The version that brought it, and that its first entry adopts.
+    pub since: u32,
+    /// Where it ends, if it does, and the version that says so.
+    pub cut: Option<(u32, Cut)>,
+}
+
+/// The newest of a chain of versions, from the genesis on, each of which follows from the one before. Its rules
+/// and signatures were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     note: SignedNote,
@@ -187,157 +275,22 @@ pub struct Manifest {
     policy: Policy,
     operators: Vec<Operator>,
     homes: BTreeMap<Domain, LogId>,
+    /// Which log carries an operator's statements and claims; also of operators that are gone.
+    records: BTreeMap<Domain, LogId>,
+    /// Every log of this version and of those before it.
+    logs: BTreeMap<LogId, KnownLog>,
+    previous: Option<Arc<Self>>,
 }
 
-/// What a new federation is made from.
-#[derive(Clone, Debug)]
-pub struct Genesis {
-    /// A name for people.
-    pub name: String,
-    /// The rules.
-    pub policy: Policy,
-    /// The operators; each carries the home of its name.
-    pub operators: Vec<Operator>,
-}
-
-impl Genesis {
-    /// The manifest's text, to be signed by all governance keys.
-    ///
-    /// # Errors
-    /// [`ManifestError`] if it breaks a rule.
-    pub fn text(&self) -> Result<String, ManifestError> {
-        let raw = Raw {
-            format: MANIFEST_FORMAT.to_owned(),
-            name: self.name.clone(),
-            version: 1,
-            policy: self.policy,
-            operators: self.operators.iter().map(RawOperator::of).collect(),
-            homes: self.operators.iter().map(RawHome::of).collect(),
-        };
-        raw.check()?;
-        let mut text = String::new();
-        raw.write(&mut text).expect("a String takes all that is written to it");
-        Ok(text)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
-    format: String,
-    name: String,
-    version: u32,
-    policy: Policy,
-    operators: Vec<RawOperator>,
-    homes: Vec<RawHome>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOperator {
-    name: String,
-    node_key: String,
-    governance_key: String,
-    generation: u32,
-    addresses: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHome {
-    name: String,
-    operator: String,
-    generation: u32,
-}
-
-impl RawOperator {
-    fn of(operator: &Operator) -> Self {
-        Self {
-            name: operator.name.to_string(),
-            node_key: PublicKey::Ed25519(operator.node_key.to_bytes()).to_string(),
-            governance_key: PublicKey::Ed25519(operator.governance_key.to_bytes()).to_string(),
-            generation: operator.generation,
-            addresses: operator.addresses.clone(),
-        }
-    }
-
-    fn read(self) -> Result<Operator, ManifestError> {
-        if self.addresses.len() > limits::ADDRESSES_MAX
-            || self.addresses.iter().any(|a| a.len() > limits::DOMAIN_BYTES_MAX)
-        {
-            return value("addresses", "at most 8 of at most 253 bytes each");
-        }
-        if self.generation == 0 {
-            return value("generation", "generations count from 1");
-        }
-        Ok(Operator {
-            name: self.name.parse().or_else(|rule| value("operators.name", rule))?,
-            node_key: ed25519("node_key", &self.node_key)?,
-            governance_key: ed25519("governance_key", &self.governance_key)?,
-            generation: self.generation,
-            addresses: self.addresses,
-        })
-    }
-}
-
-impl RawHome {
-    fn of(operator: &Operator) -> Self {
-        Self { name: operator.name.to_string(), operator: operator.name.to_string(), generation: operator.generation }
-    }
-}
-
-fn ed25519(field: &'static str, text: &str) -> Result<VerifyingKey, ManifestError> {
-    let key = match text.parse() {
-        Ok(PublicKey::Ed25519(bytes)) => VerifyingKey::from_bytes(&bytes).ok(),
-        _ => None,
-    };
-    key.map_or_else(|| value(field, "want ed25519: and the 64 hex digits of a key"), Ok)
-}
-
-impl Raw {
-    fn check(&self) -> Result<(), ManifestError> {
-        if self.format != MANIFEST_FORMAT {
-            return Err(ManifestError::Format);
-        }
-        if self.version != 1 {
-            return Err(ManifestError::Version(self.version));
-        }
-        if self.name.is_empty()
-            || self.name.len() > 64
-            || !self.name.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\')
-        {
-            return value("name", "want 1 to 64 visible ASCII characters without quote and backslash");
-        }
-        if self.operators.is_empty() || self.operators.len() > limits::OPERATORS_MAX {
-            return value("operators", "want 1 to 64");
-        }
-        self.policy.check(self.operators.len())
-    }
-
-    fn write(&self, out: &mut String) -> core::fmt::Result {
-        let Policy { max_delta, daily_cap, min_sponsors, .. } = self.policy;
-        let Policy { daily_registrations, daily_attestations, daily_retractions, .. } = self.policy;
-        let Policy { daily_claims, daily_bytes, max_age_ms, batch_ms, .. } = self.policy;
-        writeln!(out, "format = \"{}\"\nname = \"{}\"\nversion = {}\n", self.format, self.name, self.version)?;
-        writeln!(out, "[policy]\nmax_delta = {max_delta}\ndaily_cap = {daily_cap}\nmin_sponsors = {min_sponsors}")?;
-        writeln!(out, "daily_registrations = {daily_registrations}\ndaily_attestations = {daily_attestations}")?;
-        writeln!(
-            out,
-            "daily_retractions = {daily_retractions}\ndaily_claims = {daily_claims}\ndaily_bytes = {daily_bytes}"
-        )?;
-        writeln!(out, "max_age_ms = {max_age_ms}\nbatch_ms = {batch_ms}")?;
-        for operator in &self.operators {
-            let RawOperator { name, node_key, governance_key, generation, addresses } = operator;
-            writeln!(out, "\n[[operators]]\nname = \"{name}\"\nnode_key = \"{node_key}\"")?;
-            writeln!(
-                out,
-                "governance_key = \"{governance_key}\"\ngeneration = {generation}\naddresses = {addresses:?}"
-            )?;
-        }
-        self.homes.iter().try_for_each(|RawHome { name, operator, generation }| {
-            writeln!(out, "\n[[homes]]\nname = \"{name}\"\noperator = \"{operator}\"\ngeneration = {generation}")
-        })
-    }
+/// Whose signatures a version wants, and has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signers {
+    /// The version whose operators sign.
+    pub version: u32,
+    /// How many must.
+    pub wanted: usize,
+    /// Who did.
+    pub signed: Vec<Domain>,
 }
 
 impl Manifest {
@@ -348,32 +301,64 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] says what is wrong.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        if text.len() > limits::MANIFEST_BYTES_MAX {
-            return Err(ManifestError::TooLong(text.len()));
+        let manifest = text::genesis(read_note(text)?)?;
+        match manifest.operators.iter().find(|operator| !matches!(manifest.signed_by(operator), Ok(true))) {
+            Some(operator) => Err(ManifestError::Signature(operator.name.clone())),
+            None => Ok(manifest),
         }
-        let note = SignedNote::parse(text.as_bytes(), limits::MANIFEST_BYTES_MAX)
-            .map_err(|error| ManifestError::Note(error.to_string()))?;
-        let manifest = Self::read(note)?;
-        for operator in &manifest.operators {
-            let signed = manifest.note.verify(operator.name.as_str(), &operator.governance_key);
-            signed.map_err(|_| ManifestError::Signature(operator.name.clone()))?;
-        }
-        Ok(manifest)
     }
 
-    fn read(note: SignedNote) -> Result<Self, ManifestError> {
-        let text = &note.text;
-        if !text.starts_with(&alloc::format!("format = \"{MANIFEST_FORMAT}\"\n")) {
-            return Err(ManifestError::Format);
+    /// Reads and verifies the version behind this one: its rules, and the signatures of the quorums that
+    /// [`Manifest::signers`] names.
+    ///
+    /// # Errors
+    /// [`ManifestError`] says what is wrong.
+    pub fn successor(self: &Arc<Self>, text: &str) -> Result<Self, ManifestError> {
+        let next = self.unsigned_successor(read_note(text)?)?;
+        for Signers { version, wanted, signed } in next.signers()? {
+            if signed.len() < wanted {
+                return Err(ManifestError::Quorum { version, signed: signed.len(), wanted });
+            }
         }
-        let raw: Raw = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
-        raw.check()?;
-        let hash = *blake3::hash(text.as_bytes()).as_bytes();
-        let operators = raw.operators.into_iter().map(RawOperator::read).collect::<Result<Vec<_>, _>>()?;
-        let homes = read_homes(raw.homes, &operators)?;
-        check_distinct(&operators)?;
-        let (hash, federation) = (ManifestHash(hash), FederationId(hash));
-        Ok(Self { hash, federation, name: raw.name, version: raw.version, policy: raw.policy, operators, homes, note })
+        Ok(next)
+    }
+
+    /// Reads the version behind this one and checks its rules, but not who signed it.
+    ///
+    /// # Errors
+    /// [`ManifestError`] says what is wrong.
+    pub fn unsigned_successor(self: &Arc<Self>, note: SignedNote) -> Result<Self, ManifestError> {
+        succession::follow(self, note)
+    }
+
+    /// Whose signatures this version wants and has: a quorum of the version before it and, for each log that
+    /// it cuts, of the version that the log had adopted there and of the one adopted before that. The adoption
+    /// there may not be certified yet; all before it are, as operators cosign no second uncertified one.
+    /// Empty for the genesis, which all its operators sign.
+    ///
+    /// # Errors
+    /// [`ManifestError::Signature`]: a line of a known governance key does not hold.
+    pub fn signers(&self) -> Result<Vec<Signers>, ManifestError> {
+        let mut found = Vec::new();
+        for version in succession::signing_versions(self) {
+            let Some(signing) = self.at(version) else { continue };
+            let mut signed = Vec::new();
+            for operator in &signing.operators {
+                if self.signed_by(operator)? {
+                    signed.push(operator.name.clone());
+                }
+            }
+            found.push(Signers { version, wanted: signing.quorum(), signed });
+        }
+        Ok(found)
+    }
+
+    fn signed_by(&self, operator: &Operator) -> Result<bool, ManifestError> {
+        match self.note.verify(operator.name.as_str(), &operator.governance_key) {
+            Ok(()) => Ok(true),
+            Err(NoteError::Unsigned { .. }) => Ok(false),
+            Err(_) => Err(ManifestError::Signature(operator.name.clone())),
+        }
     }
 
     /// The text with its signatures.
@@ -406,22 +391,70 @@ impl Manifest {
         self.version
     }
 
+    /// The version before this one; `None` of the genesis.
+    #[must_use]
+    pub const fn previous(&self) -> Option<&Arc<Self>> {
+        self.previous.as_ref()
+    }
+
+    /// This version and those before it, newest first.
+    pub fn versions(&self) -> impl Iterator<Item = &Self> {
+        core::iter::successors(Some(self), |manifest| manifest.previous.as_deref())
+    }
+
+    /// That version, if it is this or an earlier one.
+    #[must_use]
+    pub fn at(&self, version: u32) -> Option<&Self> {
+        self.versions().find(|manifest| manifest.version == version)
+    }
+
     /// The rules.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// The operators in the manifest's order.
+    /// The operators of this version in its order.
     #[must_use]
     pub fn operators(&self) -> &[Operator] {
         &self.operators
     }
 
-    /// The operator of that name.
+    /// The operator of that name in this version.
     #[must_use]
     pub fn operator(&self, name: &Domain) -> Option<&Operator> {
         self.operators.iter().find(|operator| operator.name == *name)
+    }
+
+    /// Every log of this version and of those before it, cut ones too.
+    #[must_use]
+    pub const fn logs(&self) -> &BTreeMap<LogId, KnownLog> {
+        &self.logs
+    }
+
+    /// What is known of a log; `None` if no version has it.
+    #[must_use]
+    pub fn log(&self, log: &LogId) -> Option<&KnownLog> {
+        self.logs.get(log)
+    }
+
+    /// Where a log ends, if it does.
+    #[must_use]
+    pub fn cut(&self, log: &LogId) -> Option<&Cut> {
+        self.log(log)?.cut.as_ref().map(|(_, cut)| cut)
+    }
+
+    /// The cuts that this version makes.
+    pub fn cuts(&self) -> impl Iterator<Item = &Cut> {
+        let made = self.logs.values().filter_map(|known| known.cut.as_ref());
+        made.filter(|(version, _)| *version == self.version).map(|(_, cut)| cut)
+    }
+
+    /// The generations of an operator, each with its node key, newest first.
+    pub fn generations<'a>(&'a self, operator: &'a Domain) -> impl Iterator<Item = (&'a LogId, &'a VerifyingKey)> {
+        let from = LogId { operator: operator.clone(), generation: 0 };
+        let to = LogId { operator: operator.clone(), generation: u32::MAX };
+        self.logs.range(from..=to).rev().map(|(log, known)| (log, &known.node_key))
     }
 
     /// Which log carries which home.
@@ -433,6 +466,17 @@ impl Manifest {
     /// The homes that `log` carries, in their names' order.
     pub fn homes_of<'a>(&'a self, log: &'a LogId) -> impl Iterator<Item = &'a Domain> + 'a {
         self.homes.iter().filter(move |(_, carrier)| *carrier == log).map(|(home, _)| home)
+    }
+
+    /// Which log carries whose statements and claims, operators that are gone included.
+    #[must_use]
+    pub const fn records(&self) -> &BTreeMap<Domain, LogId> {
+        &self.records
+    }
+
+    /// The operators whose statements and claims `log` carries, in their names' order.
+    pub fn records_of<'a>(&'a self, log: &'a LogId) -> impl Iterator<Item = &'a Domain> + 'a {
+        self.records.iter().filter(move |(_, carrier)| *carrier == log).map(|(operator, _)| operator)
     }
 
     /// How many operators certify a head.
@@ -454,31 +498,10 @@ impl Manifest {
     }
 }
 
-fn read_homes(raw: Vec<RawHome>, operators: &[Operator]) -> Result<BTreeMap<Domain, LogId>, ManifestError> {
-    let mut homes = BTreeMap::new();
-    for home in raw {
-        let name: Domain = home.name.parse().or_else(|rule| value("homes.name", rule))?;
-        let operator: Domain = home.operator.parse().or_else(|rule| value("homes.operator", rule))?;
-        let log = LogId { operator, generation: home.generation };
-        if !operators.iter().any(|operator| operator.log() == log) {
-            return value("homes", alloc::format!("{name}: no operator has the log {log}"));
-        }
-        if homes.insert(name.clone(), log).is_some() {
-            return value("homes", alloc::format!("{name} stands twice"));
-        }
+fn read_note(text: &str) -> Result<SignedNote, ManifestError> {
+    if text.len() > limits::MANIFEST_BYTES_MAX {
+        return Err(ManifestError::TooLong(text.len()));
     }
-    match operators.iter().find(|operator| !homes.contains_key(&operator.name)) {
-        Some(operator) => value("homes", alloc::format!("the home {} is carried by no log", operator.name)),
-        None => Ok(homes),
-    }
-}
-
-fn check_distinct(operators: &[Operator]) -> Result<(), ManifestError> {
-    let names: BTreeSet<_> = operators.iter().map(|operator| &operator.name).collect();
-    let keys = operators.iter().flat_map(|operator| [operator.node_key.to_bytes(), operator.governance_key.to_bytes()]);
-    let keys: BTreeSet<_> = keys.collect();
-    if names.len() != operators.len() || keys.len() != operators.len().saturating_mul(2) {
-        return value("operators", "names and keys must all differ, node and governance keys too");
-    }
-    Ok(())
+    SignedNote::parse(text.as_bytes(), limits::MANIFEST_BYTES_MAX)
+        .map_err(|error| ManifestError::Note(error.to_string()))
 }

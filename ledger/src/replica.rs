@@ -3,15 +3,17 @@
 //! The caller moves the bytes: it verifies signatures before it calls in, does what each [`Output`]
 //! says, and calls back when that is done. Nothing here reads a clock: `now` is the caller's
 //! monotonic time in milliseconds.
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use bincode::{Decode, Encode};
+
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::id::{Domain, TreeRoot};
 use crate::log::Head;
-use crate::manifest::{LogId, Manifest};
+use crate::manifest::{Cut, LogId, Manifest};
 
 mod announce;
 mod gate;
@@ -62,6 +64,8 @@ pub enum Failure {
     Wrong,
     /// The owner signed what no log may hold.
     Invalid,
+    /// The log adopts a manifest version that is not held yet: it goes on once that is.
+    Unheld,
 }
 
 /// A verified cosignature and the head that it is on.
@@ -69,6 +73,8 @@ pub enum Failure {
 pub struct Cosigned {
     /// The head, signed by the log's owner.
     pub signed: SignedCheckpoint,
+    /// Whose node key made the cosignature: that of this generation of the operator's log.
+    pub by: LogId,
     /// One operator's cosignature of it.
     pub cosignature: Cosignature,
 }
@@ -116,11 +122,20 @@ pub enum Output<P> {
         /// It.
         signed: SignedCheckpoint,
     },
-    /// Keep a head that its owner signed on another branch, durably: with the copy and the owner's other heads
-    /// it proves the equivocation, and [`Replica::equivocated`] tells of it after a restart.
+    /// Keep a head that its owner signed on another branch, durably: [`Replica::equivocated`] tells of it after
+    /// a restart. With a head of this copy's branch that is at least as large it proves the equivocation.
     KeepConflicting {
         /// It.
         signed: SignedCheckpoint,
+        /// The owner's smallest known head on this copy's branch that is as large, or larger.
+        beside: Option<SignedCheckpoint>,
+    },
+    /// This copy is on a branch that others have left for good: drop what lies behind this size, fetch anew.
+    Rewind {
+        /// The log.
+        log: LogId,
+        /// What stays.
+        size: u64,
     },
     /// Keep an operator's newest cosignature and the log's certified size.
     KeepCosigned {
@@ -142,6 +157,8 @@ pub enum Output<P> {
     Cosign {
         /// The head; the copy is exactly there.
         signed: SignedCheckpoint,
+        /// With the node key of this generation of the own log.
+        by: LogId,
     },
     /// Tell everybody of this head of the own log.
     Announce {
@@ -169,6 +186,15 @@ pub trait Roots {
     fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Self::Error>;
 }
 
+/// A version that a log adopted, and the size behind the batch that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Adopted {
+    /// The version.
+    pub version: u32,
+    /// Entries up to the state entry behind the adoption.
+    pub size: u64,
+}
+
 #[derive(Debug)]
 struct Copy<P> {
     head: Head,
@@ -176,11 +202,43 @@ struct Copy<P> {
     newest: Option<SignedCheckpoint>,
     /// The owner's head that the copy is exactly at, if one is known.
     here: Option<SignedCheckpoint>,
-    /// Newest of each operator; `true` once its head is known to lie on this copy's branch.
-    cosigned: BTreeMap<Domain, (Cosigned, bool)>,
+    /// Newest by each node key; `true` once its head is known to lie on this copy's branch.
+    cosigned: BTreeMap<LogId, (Cosigned, bool)>,
+    /// The versions that the log adopted, each with the size behind its batch.
+    adopted: Vec<Adopted>,
     certified: u64,
     fetch: Option<(P, u64)>,
     fault: Option<Fault>,
+    /// Where the log ends, by a manifest that is held or about to be.
+    end: Option<Head>,
+    /// This operator cosigns nothing more here until the next version holds.
+    standing: bool,
+    /// The log goes on under a version that is not held.
+    unheld: bool,
+    /// Operators that gave entries which do not lead from this copy to a head that the log surely has.
+    contrary: BTreeSet<Domain>,
+    rewinding: bool,
+}
+
+impl<P> Copy<P> {
+    const fn new(end: Option<Head>) -> Self {
+        Self {
+            head: Head::EMPTY,
+            recent: BTreeMap::new(),
+            newest: None,
+            here: None,
+            cosigned: BTreeMap::new(),
+            adopted: Vec::new(),
+            certified: 0,
+            fetch: None,
+            fault: None,
+            end,
+            standing: false,
+            unheld: false,
+            contrary: BTreeSet::new(),
+            rewinding: false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -209,63 +267,145 @@ impl Peer {
     }
 }
 
+/// What the disk has of one log.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The head of the copy.
+    pub head: Head,
+    /// The versions adopted up to there.
+    pub adopted: Vec<Adopted>,
+    /// How much of it is final.
+    pub certified: u64,
+    /// The owner's largest known head.
+    pub newest: Option<SignedCheckpoint>,
+    /// Newest cosignature by each node key.
+    pub cosigned: Vec<Cosigned>,
+}
+
 /// A node's knowledge of all logs and peers. `P` names a peer.
 #[derive(Debug)]
 pub struct Replica<P> {
     manifest: Arc<Manifest>,
     me: Option<Domain>,
+    keys: Vec<LogId>,
     logs: BTreeMap<LogId, Copy<P>>,
     peers: BTreeMap<P, Peer>,
     gate: gate::Gate,
     announcer: announce::Announcer,
+    halted: bool,
 }
 
 impl<P: Ord + core::marker::Copy> Replica<P> {
-    /// Knows nothing yet; `me` is the operator that this node is, if it is one.
+    /// Knows nothing yet; `me` is the operator that this node is, if it is one, and `keys` the generations
+    /// whose node keys it cosigns with.
     #[must_use]
-    pub fn new(manifest: Arc<Manifest>, me: Option<Domain>) -> Self {
-        let copy = || Copy {
-            head: Head::EMPTY,
-            recent: BTreeMap::new(),
-            newest: None,
-            here: None,
-            cosigned: BTreeMap::new(),
-            certified: 0,
-            fetch: None,
-            fault: None,
-        };
-        let logs = manifest.operators().iter().map(|operator| (operator.log(), copy())).collect();
+    pub fn new(manifest: Arc<Manifest>, me: Option<Domain>, keys: Vec<LogId>) -> Self {
+        let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.head);
+        let logs = manifest.logs().keys().map(|log| (log.clone(), Copy::new(cut(log)))).collect();
         let gate = gate::Gate::new(me.clone(), manifest.operators().len(), manifest.faults());
-        Self { manifest, me, logs, peers: BTreeMap::new(), gate, announcer: announce::Announcer::default() }
+        let (peers, announcer) = (BTreeMap::new(), announce::Announcer::default());
+        Self { manifest, me, keys, logs, peers, gate, announcer, halted: false }
+    }
+
+    /// Logs end where the next version cuts them: each copy is brought there, and cosigned no more.
+    pub fn end(&mut self, cuts: impl IntoIterator<Item = Cut>) {
+        for cut in cuts {
+            if let Some(copy) = self.logs.get_mut(&cut.log) {
+                copy.end = Some(cut.head);
+            }
+        }
+    }
+
+    /// Whether every copy of a log that ends is exactly at its end.
+    #[must_use]
+    pub fn at_ends(&self) -> bool {
+        self.logs.values().all(|copy| copy.end.is_none_or(|end| copy.head == end))
+    }
+
+    /// The logs that end, whose copies are not there yet.
+    pub fn short_of_end(&self) -> impl Iterator<Item = &LogId> {
+        let short = |copy: &Copy<P>| copy.end.is_some_and(|end| copy.head != end);
+        self.logs.iter().filter(move |(_, copy)| short(copy)).map(|(log, _)| log)
+    }
+
+    /// This operator said what it cosigned in `log`, and says no more there until the next version holds.
+    pub fn stand(&mut self, log: &LogId) {
+        if let Some(copy) = self.logs.get_mut(log) {
+            copy.standing = true;
+        }
+    }
+
+    /// Whether it stands still there.
+    #[must_use]
+    pub fn stands(&self, log: &LogId) -> bool {
+        self.logs.get(log).is_some_and(|copy| copy.standing)
+    }
+
+    /// Two manifests of one version are valid: nothing is cosigned any more.
+    pub const fn halt(&mut self) {
+        self.halted = true;
+    }
+
+    /// The largest head that this operator cosigned in `log`, with any of its node keys.
+    #[must_use]
+    pub fn own_cosigned(&self, log: &LogId) -> Option<Head> {
+        let copy = self.logs.get(log)?;
+        self.keys.iter().filter_map(|key| Some(copy.cosigned.get(key)?.0.head())).max()
     }
 
     /// Puts back what the disk has of one log, before anything else is said of it.
     ///
     /// # Errors
     /// What reading a root fails with.
-    pub fn restore<R: Roots>(
-        &mut self,
-        log: &LogId,
-        head: Head,
-        newest: Option<SignedCheckpoint>,
-        cosigned: Vec<Cosigned>,
-        roots: &R,
-    ) -> Result<Vec<Output<P>>, R::Error> {
+    pub fn restore<R: Roots>(&mut self, log: &LogId, stored: Stored, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
-        copy.head = head;
-        copy.newest = newest;
-        copy.cosigned = cosigned.into_iter().map(|one| (one.cosignature.operator.clone(), (one, false))).collect();
+        let head = stored.head;
+        (copy.head, copy.newest, copy.adopted) = (head, stored.newest, stored.adopted);
+        copy.certified = stored.certified.min(head.size);
+        copy.cosigned = stored.cosigned.into_iter().map(|one| (one.by.clone(), (one, false))).collect();
         let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
         copy.here = here;
-        let mut out: Vec<_> = self.conflicting_newest(log, roots)?.map(|one| self.equivocated(one)).unwrap_or_default();
+        let mut out = Vec::new();
+        if let Some(conflicting) = self.conflicting_newest(log, roots)? {
+            out.extend(self.equivocated(conflicting, roots)?);
+        }
         out.extend(self.certify(log, roots)?);
         Ok(out)
     }
 
     /// The owner signed this head and others of which none extends the other: from now on, for good.
-    pub fn equivocated(&mut self, signed: SignedCheckpoint) -> Vec<Output<P>> {
-        let fault = self.set_fault(&log_of(&signed), Fault::Equivocation);
-        fault.map_or_else(Vec::new, |fault| Vec::from([Output::KeepConflicting { signed }, fault]))
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn equivocated<R: Roots>(&mut self, signed: SignedCheckpoint, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+        let log = log_of(&signed);
+        let Some(fault) = self.set_fault(&log, Fault::Equivocation) else { return Ok(Vec::new()) };
+        let beside = self.beside(&log, signed.checkpoint().head, roots)?;
+        Ok(Vec::from([Output::KeepConflicting { signed, beside }, fault]))
+    }
+
+    /// A proof was shown that the owner of `log` signed two heads of which none extends the other.
+    pub fn proven(&mut self, log: &LogId) -> Vec<Output<P>> {
+        Vec::from_iter(self.set_fault(log, Fault::Equivocation))
+    }
+
+    /// The owner's smallest known head of at least `head`'s size that is its rival: of the same size with
+    /// another root, or on this copy's branch.
+    fn beside<R: Roots>(&self, log: &LogId, head: Head, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(None) };
+        let mut best: Option<&SignedCheckpoint> = None;
+        for signed in copy.here.iter().chain(copy.signed()) {
+            let other = signed.checkpoint().head;
+            let rival = match other.size.cmp(&head.size) {
+                Ordering::Less => false,
+                Ordering::Equal => other.root != head.root,
+                Ordering::Greater => self.on_branch(log, &other, roots)? == Some(true),
+            };
+            if rival && best.is_none_or(|best| other.size < best.checkpoint().head.size) {
+                best = Some(signed);
+            }
+        }
+        Ok(best.cloned())
     }
 
     /// The operator that this node is.
@@ -323,14 +463,53 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         })
     }
 
-    /// Whether an operator's cosignature of `head` would be news.
+    /// Whether a cosignature of `head` by this node key would be news.
     #[must_use]
-    pub fn wants_cosigned(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
-        let copy = self.logs.get(log).filter(|_| head.size > 0 && self.manifest.operator(operator).is_some());
-        let known = copy.map(|copy| copy.cosigned.get(operator).map(|(known, _)| known.head()));
+    pub fn wants_cosigned(&self, log: &LogId, by: &LogId, head: &Head) -> bool {
+        let wanted = head.size > 0 && self.manifest.log(by).is_some();
+        let copy = self.logs.get(log).filter(|copy| wanted && copy.end.is_none());
+        let known = copy.map(|copy| copy.cosigned.get(by).map(|(known, _)| known.head()));
         known.is_some_and(|known| {
             known.is_none_or(|known| head.size > known.size || (head.size == known.size && head.root != known.root))
         })
+    }
+
+    /// As [`Replica::wants_cosigned`], where it is not known yet with which of its node keys `operator` cosigned.
+    #[must_use]
+    pub fn wants_cosigned_of(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
+        let known = |by: &LogId| Some(self.logs.get(log)?.cosigned.get(by)?.0.head());
+        let mut generations = self.manifest.generations(operator).map(|(by, _)| by);
+        !self.manifest.generations(operator).any(|(by, _)| known(by) == Some(*head))
+            && generations.any(|by| self.wants_cosigned(log, by, head))
+    }
+
+    /// The owner's largest known head that this copy has.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn signed_on_branch<R: Roots>(&self, log: &LogId, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(None) };
+        let mut best: Option<&SignedCheckpoint> = None;
+        for signed in copy.here.iter().chain(copy.signed()) {
+            let head = signed.checkpoint().head;
+            let larger = best.is_none_or(|best| best.checkpoint().head.size < head.size);
+            if larger && self.on_branch(log, &head, roots)? == Some(true) {
+                best = Some(signed);
+            }
+        }
+        Ok(best.cloned())
+    }
+
+    /// Whether the log ends, by a manifest that is held.
+    #[must_use]
+    pub fn ends(&self, log: &LogId) -> bool {
+        self.logs.get(log).is_some_and(|copy| copy.end.is_some())
+    }
+
+    /// Whether enough operators answered since the start.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.gate.is_open()
     }
 
     /// A connection opened; `operator` if the peer's key is an operator's.
@@ -411,12 +590,12 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     ) -> Result<Vec<Output<P>>, R::Error> {
         let mut out = Vec::new();
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        // A log without entries has no head.
-        if head.size == 0 || !self.logs.contains_key(&log) {
+        // A log without entries has no head, and one that ends no other than its last.
+        if head.size == 0 || self.logs.get(&log).is_none_or(|copy| copy.end.is_some()) {
             return Ok(out);
         }
         if self.conflicts(&log, &head, roots)? {
-            return Ok(self.equivocated(signed));
+            return self.equivocated(signed, roots);
         }
         self.has(&log, head.size);
         let Some(copy) = self.logs.get_mut(&log) else { return Ok(out) };
@@ -473,15 +652,12 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     /// What reading a root fails with.
     pub fn cosigned<R: Roots>(&mut self, cosigned: Cosigned, now: u64, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
         let log = log_of(&cosigned.signed);
-        if !self.wants_cosigned(&log, &cosigned.cosignature.operator, &cosigned.head()) {
+        if !self.wants_cosigned(&log, &cosigned.by, &cosigned.head()) {
             return Ok(Vec::new());
         }
         let mut out = self.checkpoint(cosigned.signed.clone(), now, roots)?;
-        if self.fault(&log) == Some(Fault::Equivocation) {
-            return Ok(out);
-        }
         if let Some(copy) = self.logs.get_mut(&log) {
-            copy.cosigned.insert(cosigned.cosignature.operator.clone(), (cosigned.clone(), false));
+            copy.cosigned.insert(cosigned.by.clone(), (cosigned.clone(), false));
         }
         out.extend(self.certify(&log, roots)?);
         self.found(&log, &cosigned.head());
@@ -494,8 +670,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         if self.own_log().as_ref() != Some(log) {
             return;
         }
-        let on_it = self.cosignatures(log).filter(|one| one.head() == *head).count();
-        if on_it >= self.manifest.quorum() {
+        let on = |by: &LogId| self.logs.get(log).and_then(|copy| copy.cosigned.get(by)).map(|(one, _)| one.head());
+        let operators = self.manifest.operators().iter();
+        if operators.filter(|operator| on(&operator.log()) == Some(*head)).count() >= self.manifest.quorum() {
             self.announcer.found(head.size);
         }
     }
@@ -506,28 +683,50 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let open: Vec<_> =
             copy.cosigned.iter().filter(|(_, (_, on))| !on).map(|(o, (c, _))| (o.clone(), c.signed.clone())).collect();
         let mut out = Vec::new();
-        for (operator, signed) in open {
+        for (by, signed) in open {
             match self.on_branch(log, &signed.checkpoint().head, roots)? {
                 None => {}
-                Some(false) => out.extend(self.equivocated(signed)),
+                Some(false) if self.logs.get(log).is_some_and(|copy| copy.end.is_some()) => {}
+                Some(false) => out.extend(self.equivocated(signed, roots)?),
                 Some(true) => {
-                    if let Some((_, on)) = self.logs.get_mut(log).and_then(|copy| copy.cosigned.get_mut(&operator)) {
+                    if let Some((_, on)) = self.logs.get_mut(log).and_then(|copy| copy.cosigned.get_mut(&by)) {
                         *on = true;
                     }
                 }
             }
         }
-        let quorum = self.manifest.quorum();
+        let since = self.manifest.log(log).map_or(1, |known| known.since);
         let Some(copy) = self.logs.get_mut(log) else { return Ok(out) };
-        let size = certified_size(copy.cosigned.values().filter(|(_, on)| *on).map(|(c, _)| c.head().size), quorum);
+        let size = copy.certified_size(&self.manifest, since);
         if size > copy.certified {
             copy.certified = size;
             out.push(Output::Certified { log: log.clone(), size });
         }
+        out.extend(self.leave_branch(log, roots)?);
         Ok(out)
     }
 
-    /// This copy is durable up to `head` now.
+    /// Whether this copy has to go back: it is beyond the log's end or beside it, or others certified a head
+    /// that it does not have.
+    fn leave_branch<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Option<Output<P>>, R::Error> {
+        let Some(copy) = self.logs.get(log).filter(|copy| !copy.rewinding) else { return Ok(None) };
+        let certain = copy.end.or_else(|| copy.certified_beside(&self.manifest));
+        let Some(certain) = certain else { return Ok(None) };
+        let size = match self.on_branch(log, &certain, roots)? {
+            Some(true) if copy.end.is_some() && copy.head.size > certain.size => certain.size,
+            Some(false) => copy.certified.min(certain.size),
+            _ => return Ok(None),
+        };
+        Ok(self.rewind(log, size))
+    }
+
+    fn rewind(&mut self, log: &LogId, size: u64) -> Option<Output<P>> {
+        let copy = self.logs.get_mut(log).filter(|copy| !copy.rewinding && size < copy.head.size)?;
+        copy.rewinding = true;
+        Some(Output::Rewind { log: log.clone(), size })
+    }
+
+    /// This copy is durable up to `head` now; `adopted` is what the new entries adopt.
     ///
     /// # Errors
     /// What reading a root fails with.
@@ -535,18 +734,24 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         &mut self,
         log: &LogId,
         head: Head,
+        adopted: Vec<Adopted>,
         now: u64,
         roots: &R,
     ) -> Result<Vec<Output<P>>, R::Error> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         (copy.head, copy.fetch) = (head, None);
+        copy.contrary.clear();
+        copy.adopted.extend(adopted);
         let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
         copy.here = here;
         copy.recent.insert(head.size, head.root);
         if copy.recent.len() > RECENT_HEADS_MAX {
             copy.recent.pop_first();
         }
-        let mut out: Vec<_> = self.conflicting_newest(log, roots)?.map(|one| self.equivocated(one)).unwrap_or_default();
+        let mut out = Vec::new();
+        if let Some(conflicting) = self.conflicting_newest(log, roots)? {
+            out.extend(self.equivocated(conflicting, roots)?);
+        }
         out.extend(self.certify(log, roots)?);
         out.extend(self.work(now));
         Ok(out)
@@ -554,7 +759,8 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
 
     /// The owner's largest known head, if this copy reaches it and is on another branch.
     fn conflicting_newest<R: Roots>(&self, log: &LogId, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
-        let Some(newest) = self.newest(log) else { return Ok(None) };
+        let ends = self.logs.get(log).is_some_and(|copy| copy.end.is_some());
+        let Some(newest) = self.newest(log).filter(|_| !ends) else { return Ok(None) };
         let on_branch = self.on_branch(log, &newest.checkpoint().head, roots)?.unwrap_or(true);
         Ok((!on_branch).then(|| newest.clone()))
     }
@@ -566,6 +772,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     pub fn appended<R: Roots>(
         &mut self,
         signed: SignedCheckpoint,
+        adopted: Vec<Adopted>,
         now: u64,
         roots: &R,
     ) -> Result<Vec<Output<P>>, R::Error> {
@@ -575,7 +782,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         }
         self.announcer.appended(signed);
         let mut out = Vec::from_iter(self.announcer.due(now).map(|signed| Output::Announce { signed }));
-        out.extend(self.advanced(&log, head, now, roots)?);
+        out.extend(self.advanced(&log, head, adopted, now, roots)?);
         Ok(out)
     }
 
@@ -589,11 +796,28 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             }
         }
         let mut out = Vec::new();
-        if failure == Failure::Invalid {
-            out.extend(self.set_fault(log, Fault::Invalid));
+        match failure {
+            Failure::Invalid => out.extend(self.set_fault(log, Fault::Invalid)),
+            Failure::Unheld => {
+                if let Some(copy) = self.logs.get_mut(log) {
+                    copy.unheld = true;
+                }
+            }
+            Failure::Wrong => out.extend(self.contrary(peer, log)),
+            Failure::Late | Failure::Unanswered => {}
         }
         out.extend(self.work(now));
         out
+    }
+
+    /// A peer's entries lead to what the log surely has, but not from this copy: if more operators than may lie
+    /// say so, the copy is on another branch. Nothing that is final lies behind its certified part.
+    fn contrary(&mut self, peer: P, log: &LogId) -> Option<Output<P>> {
+        let operator = self.peers.get(&peer)?.operator.clone()?;
+        let copy = self.logs.get_mut(log).filter(|copy| copy.certain(&self.manifest).is_some())?;
+        copy.contrary.insert(operator);
+        let (said, certified) = (copy.contrary.len(), copy.certified);
+        if said > self.manifest.faults() { self.rewind(log, certified) } else { None }
     }
 
     /// Asks every peer for its frontier at once.
@@ -636,7 +860,24 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     pub fn may_write(&self, now: u64) -> Result<(), Waiting> {
         let Some(own) = self.own_log() else { return Err(Waiting::NoLog) };
         let behind = self.newest(&own).is_some_and(|newest| self.head(&own) != Some(newest.checkpoint().head));
-        if self.fault(&own).is_some() { Err(Waiting::OwnLogFault) } else { self.gate.check(behind, now) }
+        let copy = self.logs.get(&own);
+        if self.fault(&own).is_some() {
+            Err(Waiting::OwnLogFault)
+        } else if copy.is_some_and(|copy| copy.standing || copy.end.is_some()) {
+            Err(Waiting::Ending)
+        } else if self.halted {
+            Err(Waiting::Halted)
+        } else {
+            self.gate.check(behind, now)
+        }
+    }
+
+    /// Whether the own log may adopt another version: all that it adopted before is certified, so that at most
+    /// one adoption never is.
+    #[must_use]
+    pub fn may_adopt(&self) -> bool {
+        let copy = self.own_log().and_then(|own| self.logs.get(&own));
+        copy.is_some_and(|copy| copy.uncertified_adoptions() == 0)
     }
 
     /// What the own log grows in spite of; people should know.
@@ -664,16 +905,17 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     /// What can be fetched and cosigned as things stand.
     fn work(&mut self, now: u64) -> Vec<Output<P>> {
         let mut out = Vec::new();
-        let me = self.me.as_ref().filter(|_| self.gate.may_cosign(now));
-        for (log, copy) in self.logs.iter_mut().filter(|(_, copy)| copy.fault.is_none()) {
+        let cosigns = self.gate.may_cosign(now) && !self.halted;
+        for (log, copy) in self.logs.iter_mut().filter(|(_, copy)| !copy.rewinding) {
             if copy.fetch.is_none()
-                && let Some((peer, head)) = copy.within_reach(log, &self.peers, now)
+                && let Some((peer, head)) = copy.within_reach(log, &self.manifest, &self.peers, now)
             {
                 copy.fetch = Some((peer, now));
                 out.push(Output::Fetch { peer, log: log.clone(), from: copy.head.size, head });
             }
-            if let Some(signed) = me.and_then(|me| copy.to_cosign(me)) {
-                out.push(Output::Cosign { signed: signed.clone() });
+            for by in self.keys.iter().filter(|_| cosigns) {
+                let signed = copy.to_cosign(by, &self.keys).cloned();
+                out.extend(signed.map(|signed| Output::Cosign { signed, by: by.clone() }));
             }
         }
         out
@@ -686,27 +928,89 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
         self.newest.iter().chain(self.cosigned.values().map(|(cosigned, _)| &cosigned.signed))
     }
 
-    /// The largest signed head beyond the copy that a peer can lead to. Nobody may have the newest: an
-    /// owner can fall silent behind a head that it told.
-    fn within_reach(&self, log: &LogId, peers: &BTreeMap<P, Peer>, now: u64) -> Option<(P, Head)> {
-        let mut beyond: Vec<Head> = self.signed().map(|signed| signed.checkpoint().head).collect();
+    /// The largest head beyond the copy that a peer can lead to. Nobody may have the newest: an owner can fall
+    /// silent behind a head that it told. A log that ends, or has a fault, is followed to what is certain only.
+    fn within_reach(&self, log: &LogId, manifest: &Manifest, peers: &BTreeMap<P, Peer>, now: u64) -> Option<(P, Head)> {
+        if self.unheld || (self.fault == Some(Fault::Invalid) && self.end.is_none()) {
+            return None;
+        }
+        let mut beyond: Vec<Head> = match self.certain(manifest) {
+            Some(head) => Vec::from([head]),
+            None if self.fault.is_some() => Vec::new(),
+            None => self.signed().map(|signed| signed.checkpoint().head).collect(),
+        };
         beyond.retain(|head| head.size > self.head.size);
         beyond.sort_unstable_by(|a, b| b.cmp(a));
-        beyond.into_iter().find_map(|head| Some((source(peers, log, head.size, now)?, head)))
+        // Who uses the version that ends a log has all of it, and does not speak of it any more.
+        let size = |head: Head| if self.end == Some(head) { 0 } else { head.size };
+        beyond.into_iter().find_map(|head| Some((source(peers, log, size(head), now)?, head)))
     }
 
-    /// The head to cosign, with the copy exactly there: the newest, or where that is out of reach, the one
-    /// before.
-    fn to_cosign(&self, me: &Domain) -> Option<&SignedCheckpoint> {
-        let behind = self.cosigned.get(me).is_none_or(|(mine, _)| mine.head().size < self.head.size);
-        self.here.as_ref().filter(|_| behind && self.fetch.is_none())
+    /// The head that the log surely has, where the owner's word is not enough: its end, or if it has a fault,
+    /// the largest head that a quorum cosigned.
+    fn certain(&self, manifest: &Manifest) -> Option<Head> {
+        self.end.or_else(|| self.certified_beside(manifest))
+    }
+
+    /// The largest head that a quorum cosigned, of a log with a fault.
+    fn certified_beside(&self, manifest: &Manifest) -> Option<Head> {
+        self.fault?;
+        let version = self.adopted.last().map_or(Some(manifest), |last| manifest.at(last.version))?;
+        let mut heads: Vec<Head> = self.cosigned.values().map(|(cosigned, _)| cosigned.head()).collect();
+        heads.sort_unstable_by(|a, b| b.cmp(a));
+        heads.dedup();
+        heads.into_iter().find(|head| {
+            let on = |log: &LogId| self.cosigned.get(log).is_some_and(|(cosigned, _)| cosigned.head() == *head);
+            version.operators().iter().filter(|operator| on(&operator.log())).count() >= version.quorum()
+        })
+    }
+
+    /// The head to cosign with the key `by`, with the copy exactly there: the newest, or where that is out of
+    /// reach, the one before. Never one with two adoptions that are not certified.
+    fn to_cosign(&self, by: &LogId, keys: &[LogId]) -> Option<&SignedCheckpoint> {
+        let rests = self.fault.is_some() || self.end.is_some() || self.standing || self.fetch.is_some();
+        if rests || self.uncertified_adoptions() > 1 {
+            return None;
+        }
+        let cosigned = |key: &LogId| self.cosigned.get(key).map_or(0, |(mine, _)| mine.head().size);
+        let smaller = keys.iter().any(|key| cosigned(key) > self.head.size);
+        self.here.as_ref().filter(|_| !smaller && cosigned(by) < self.head.size)
+    }
+
+    fn uncertified_adoptions(&self) -> usize {
+        self.adopted.iter().filter(|adopted| adopted.size > self.certified).count()
+    }
+
+    /// How far quorums certify this copy: up to the end of the batch that adopts a version, one of the version
+    /// before it; beyond, one of that version. All of a log that ends is certain at its end.
+    fn certified_size(&self, manifest: &Manifest, since: u32) -> u64 {
+        if self.end == Some(self.head) {
+            return self.head.size;
+        }
+        let mut later = self.adopted.iter().skip(1);
+        let (mut version, mut certified) = (since, 0);
+        loop {
+            let Some(under) = manifest.at(version) else { return certified };
+            let on =
+                |log: &LogId| self.cosigned.get(log).filter(|(_, on)| *on).map(|(cosigned, _)| cosigned.head().size);
+            let sizes = under.operators().iter().filter_map(|operator| on(&operator.log()));
+            let size = certified_size(sizes, under.quorum());
+            match later.next() {
+                Some(next) if size >= next.size => (version, certified) = (next.version, next.size),
+                Some(next) => return size.min(next.size).max(certified),
+                None => return size.max(certified),
+            }
+        }
     }
 }
 
-/// A peer with at least `size` entries of `log`: one that did not fail lately if there is one, the owner
+/// A peer with at least `size` entries of `log`, or of size 0 any operator: one that did not fail lately if there is one, the owner
 /// before others. Sizes are a peer's word, so a larger one attracts nothing.
 fn source<P: Ord + core::marker::Copy>(peers: &BTreeMap<P, Peer>, log: &LogId, size: u64, now: u64) -> Option<P> {
-    let has = |peer: &Peer| peer.sizes.get(log).is_some_and(|has| *has >= size);
+    let has = |peer: &Peer| match size {
+        0 => peer.operator.is_some(),
+        _ => peer.sizes.get(log).is_some_and(|has| *has >= size),
+    };
     let candidates = peers.iter().filter_map(|(id, peer)| {
         let (failed, wrong) = peer.distrust(log, now);
         (has(peer) && !wrong).then(|| ((!failed, peer.operator.as_ref() == Some(&log.operator)), *id))

@@ -163,7 +163,7 @@ mod tests {
         let event = Event { federation: FederationId([1; 32]), action, created: Millis(0), nonce: Nonce([0; 8]) };
         let signature = key.sign(event.text().as_bytes());
         let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
-        Submission { signed, note: None, invite: None }
+        Submission { signed, note: None, invite: None, recovered: None }
     }
 
     /// Events were counted by the issuer that they name, so that anybody could use up a service's rate.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fama_ledger::id::Domain;
 use fama_ledger::key::{KeyError, PublicKey};
-use fama_ledger::limits::MANIFEST_BYTES_MAX;
+use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
@@ -39,6 +39,8 @@ pub struct Config {
     pub operator: Option<Domain>,
     /// Ed25519; an operator's is the manifest's.
     pub node_key: Arc<SecretKey>,
+    /// The key that takes its place with a manifest that says so; both cosign as long as both are here.
+    pub next_node_key: Option<Arc<SecretKey>>,
     /// The home of names without `@home`, if there is one.
     pub namespace: Option<Domain>,
     /// Where libp2p listens.
@@ -324,6 +326,7 @@ struct Raw {
     data_dir: PathBuf,
     manifest: Spanned<PathBuf>,
     node_key: Spanned<PathBuf>,
+    next_node_key: Option<Spanned<PathBuf>>,
     operator: Option<Spanned<String>>,
     namespace: Option<Spanned<String>>,
     #[serde(default = "spanned_default")]
@@ -405,18 +408,19 @@ impl Source<'_> {
         read_bounded(&full, max).map_err(failed)
     }
 
-    fn manifest(&self, raw: &Raw) -> Result<Manifest, ConfigError> {
-        let text = self.read("manifest", &raw.manifest, MANIFEST_BYTES_MAX)?;
-        Manifest::parse(&text).map_err(|error| ConfigError::Manifest {
+    /// The genesis, or a chain of versions that begins with it.
+    fn manifest(&self, raw: &Raw) -> Result<Arc<Manifest>, ConfigError> {
+        let text = self.read("manifest", &raw.manifest, CHAIN_BYTES_MAX)?;
+        Manifest::parse_chain(&text).map_err(|error| ConfigError::Manifest {
             at: self.of(&raw.manifest),
             path: self.path(raw.manifest.get_ref()),
             error,
         })
     }
 
-    fn key(&self, raw: &Raw) -> Result<SecretKey, ConfigError> {
-        let (at, path) = (self.of(&raw.node_key), self.path(raw.node_key.get_ref()));
-        let text = self.read("node_key", &raw.node_key, KEY_BYTES_MAX)?;
+    fn key(&self, field: &'static str, file: &Spanned<PathBuf>) -> Result<SecretKey, ConfigError> {
+        let (at, path) = (self.of(file), self.path(file.get_ref()));
+        let text = self.read(field, file, KEY_BYTES_MAX)?;
         if let Some(mode) = shared_mode(&path) {
             return Err(ConfigError::Permissions { at, path, mode });
         }
@@ -437,14 +441,14 @@ impl Source<'_> {
         manifest: &Manifest,
         found: PublicKey,
     ) -> Result<(), ConfigError> {
-        let operators = manifest.operators();
-        let owner = operators.iter().find(|operator| operator.node_key.as_bytes() == found.as_bytes());
+        let mut logs = manifest.logs().iter();
+        let owner = logs.find(|(_, known)| known.node_key.as_bytes() == found.as_bytes()).map(|(log, _)| &log.operator);
         let wanted = match (operator, owner) {
             (None, None) => return Ok(()),
-            (None, Some(owner)) => format!("that is the operator {}, and `operator` is not set", owner.name),
-            (Some(name), owner) => match manifest.operator(name) {
+            (None, Some(owner)) => format!("that is the operator {owner}, and `operator` is not set"),
+            (Some(name), Some(owner)) if owner == name => return Ok(()),
+            (Some(name), _) => match manifest.operator(name) {
                 None => return Err(self.unknown(raw, name, manifest)),
-                Some(_) if owner.is_some_and(|owner| owner.name == *name) => return Ok(()),
                 Some(wanted) => {
                     format!("the manifest says {} for {name}", PublicKey::Ed25519(wanted.node_key.to_bytes()))
                 }
@@ -521,14 +525,16 @@ impl Source<'_> {
         self.check_bounds(&raw)?;
         let operator = self.domain("operator", raw.operator.as_ref())?;
         let manifest = self.manifest(&raw)?;
-        let node_key = self.key(&raw)?;
+        let node_key = self.key("node_key", &raw.node_key)?;
+        let next_node_key = raw.next_node_key.as_ref().map(|path| self.key("next_node_key", path)).transpose()?;
         self.check_key(&raw, operator.as_ref(), &manifest, node_key.public())?;
         let namespace = self.namespace(&raw, operator.as_ref(), &manifest)?;
         Ok(Config {
             data_dir: self.path(&raw.data_dir),
-            manifest: Arc::new(manifest),
+            manifest,
             operator,
             node_key: Arc::new(node_key),
+            next_node_key: next_node_key.map(Arc::new),
             namespace,
             network: raw.network.into_inner(),
             query: raw.query.or(QUERY),
@@ -610,7 +616,7 @@ mod tests {
     #[test]
     fn the_reference_names_every_setting() {
         let text = reference();
-        let tables = ["", "[network]\n", "[query]\n", "[admin]\n", "[admission]\n", "[log]\n"];
+        let tables = ["", "[network]\n", "[query]\n", "[admin]\n", "[admission]\n", "[scrub]\n", "[log]\n"];
         for table in tables {
             let unknown =
                 if table.is_empty() { format!("zzz = 1\n{SHORT}") } else { format!("{SHORT}{table}zzz = 1\n") };
@@ -619,6 +625,8 @@ mod tests {
             assert!(!known.is_empty(), "{message}");
             let section = text.split_once(table).unwrap().1;
             let section = if table.is_empty() { section } else { section.split("\n[").next().unwrap() };
+            // The key that comes next is a file that few have.
+            let section = &section.replace("# next_node_key =", "next_node_key =");
             for setting in known {
                 let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
                     || section.contains(&format!("\n[{setting}]\n"));

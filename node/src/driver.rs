@@ -1,12 +1,13 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use fama_ledger::id::Domain;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 use libp2p::PeerId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::clock;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
@@ -40,17 +41,35 @@ pub struct Driver {
     operators: Arc<BTreeMap<PeerId, Domain>>,
     answers: Arc<Shares>,
     gossip: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Driver {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(shared: Shared, network: Network, inputs: mpsc::Sender<Input>, submitter: Arc<Submitter>) -> Self {
+    pub fn new(
+        shared: Shared,
+        network: Network,
+        inputs: mpsc::Sender<Input>,
+        submitter: Arc<Submitter>,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
         let operators = shared.manifest.operators().iter();
         let operators = Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect());
         let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
         let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
-        Self { shared, network, inputs, submitter, operators, answers, gossip }
+        Self { shared, network, inputs, submitter, operators, answers, gossip, stopped }
+    }
+
+    /// Work that ends when the node stops or loads anew: nobody is left to want its result.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut stopped = self.stopped.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = work => {}
+            }
+        });
     }
 
     /// Does what the inbox asks for until it is gone. Never waits for the inbox itself.
@@ -64,15 +83,23 @@ impl Driver {
                 Command::Penalize { peer, code } => self.network.penalize(peer, code),
                 Command::AskFrontier { peer, ours } => {
                     let this = self.clone();
-                    tokio::spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
+                    self.spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
                 }
                 Command::Fetch { peer, log, from, head } => {
                     let this = self.clone();
-                    tokio::spawn(async move { this.fetch(peer, log, from, head).await });
+                    self.spawn(async move { this.fetch(peer, log, from, head).await });
+                }
+                Command::FetchManifests { peer, from } => {
+                    let this = self.clone();
+                    self.spawn(async move { this.fetch_manifests(peer, from).await });
+                }
+                Command::Resubmit(submissions) => {
+                    let submitter = Arc::clone(&self.submitter);
+                    self.spawn(async move { submitter.resubmit(submissions).await });
                 }
                 Command::FetchNotes { peer, hashes } => {
                     let this = self.clone();
-                    tokio::spawn(async move { this.fetch_notes(peer, hashes).await });
+                    self.spawn(async move { this.fetch_notes(peer, hashes).await });
                 }
             }
         }
@@ -159,6 +186,13 @@ impl Driver {
         self.input(input).await;
     }
 
+    async fn fetch_manifests(self, peer: PeerId, from: u32) {
+        let answer = self.network.sync(peer, SyncRequest::Manifests { from }).await;
+        if let Ok(SyncResponse::Manifests(texts)) = answer {
+            self.input(Input::Manifests { peer, texts }).await;
+        }
+    }
+
     async fn decode(&self, range: Range) -> Option<DecodedRange> {
         let federation = self.shared.manifest.federation();
         tokio::task::spawn_blocking(move || DecodedRange::new(range, &federation)).await.ok()
@@ -184,21 +218,27 @@ impl Driver {
     }
 
     /// Takes in what the network brings, until it is gone.
-    pub async fn events(self, mut events: mpsc::Receiver<Event>) {
-        while let Some(event) = events.recv().await {
+    pub async fn events(self, mut events: mpsc::Receiver<Event>) -> mpsc::Receiver<Event> {
+        let mut stopped = self.stopped.clone();
+        loop {
+            let event = tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return events,
+                event = events.recv() => event,
+            };
+            let Some(event) = event else { return events };
             match event {
                 Event::PeerUp { peer } => self.peer(peer, true).await,
                 Event::PeerDown { peer } => self.peer(peer, false).await,
                 Event::Sync { peer, request, other, reply } => self.answer(peer, request, other, reply),
                 Event::Submit { peer, address, request, reply } => {
                     let submitter = Arc::clone(&self.submitter);
-                    tokio::spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
+                    self.spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
                 }
                 Event::Gossip { peer, id, gossip } => match Arc::clone(&self.gossip).try_acquire_owned() {
                     Err(_) => self.judge(id, peer, Verdict::Ignore),
                     Ok(permit) => {
                         let this = self.clone();
-                        tokio::spawn(async move {
+                        self.spawn(async move {
                             let verdict = this.take_gossip(peer, gossip).await;
                             this.judge(id, peer, verdict);
                             drop(permit);
@@ -259,6 +299,14 @@ impl Driver {
     async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> Verdict {
         match gossip {
             Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
+            Gossip::Equivocation(proof) => match proof.verify(&self.shared.manifest) {
+                // What is known is not passed on again.
+                Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
+                    Verdict::Ignore
+                }
+                Ok(()) => self.offer(Input::Equivocation(proof)),
+                Err(_) => Verdict::Reject,
+            },
             Gossip::Head { log, signed, first, entries } => self.take_head(peer, &log, &signed, (first, entries)).await,
         }
     }

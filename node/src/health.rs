@@ -2,7 +2,8 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use fama_ledger::id::Domain;
+use fama_ledger::equivocation::Equivocation;
+use fama_ledger::id::{Domain, ManifestHash};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::time::Millis;
 
@@ -28,6 +29,32 @@ pub struct LogHealth {
     pub fault: Option<&'static str>,
 }
 
+/// A version of the manifest that a node has but does not use yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Its version.
+    pub version: u32,
+    /// Its hash.
+    pub hash: ManifestHash,
+    /// The signed note.
+    pub text: String,
+    /// What it waits for, for people.
+    pub waits_for: String,
+}
+
+/// What a node says of the federation's next version. The inbox writes it, the listeners show it.
+#[derive(Clone, Debug, Default)]
+pub struct Governance {
+    /// This node's own stands for the next version, as signed notes.
+    pub stands: Vec<String>,
+    /// At most one per log.
+    pub equivocations: Vec<Equivocation>,
+    /// The next version, if the node has it.
+    pub pending: Option<Pending>,
+    /// Valid texts of one version, as signed notes, for which this node cosigns no more: at most two.
+    pub halted: Vec<String>,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -45,6 +72,8 @@ pub struct Snapshot {
     pub ranking_lag: usize,
     /// Open connections.
     pub peers: usize,
+    /// What it says of the federation's next version.
+    pub governance: Governance,
 }
 
 /// Shared by the inbox, which writes it, and the listeners, which read it.
@@ -56,7 +85,7 @@ impl Health {
     #[must_use]
     pub fn new(manifest: &Manifest) -> Self {
         let operators = manifest.operators().iter().map(|o| (o.name.clone(), OperatorHealth::default())).collect();
-        let logs = manifest.operators().iter().map(|o| (o.log(), LogHealth::default())).collect();
+        let logs = manifest.logs().keys().map(|log| (log.clone(), LogHealth::default())).collect();
         Self(RwLock::new(Snapshot { operators, logs, waiting: Some("starting"), ..Snapshot::default() }))
     }
 

@@ -1,22 +1,26 @@
 //! The listeners of a node: the query listener, which nothing can change the ledger through, and the operator's own.
 use std::sync::{Arc, RwLock};
 
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use fama_ledger::id::Domain;
 use fama_ledger::join::Ranking;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::time::Millis;
+use tokio::sync::mpsc;
 
 use crate::health::Health;
+use crate::inbox::Input;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
 mod admin;
 mod agent;
+mod consistency;
 mod error;
 mod event;
 mod federation;
+mod governance;
 mod leaderboard;
 mod moment;
 mod page;
@@ -67,19 +71,28 @@ pub fn query(app: Arc<App>) -> Router {
         .route("/api/event/template", get(template::template))
         .route("/api/event/{id}", get(event::event))
         .route("/api/federation", get(federation::federation))
+        .route("/api/federation/manifests", get(federation::manifests))
+        .route("/api/federation/consistency", get(consistency::consistency))
         .fallback(error::no_route)
         .with_state(app);
     shell::public(router, &metrics, REQUESTS_MAX)
 }
 
-/// The operator's listener: metrics and whether the node lives and is ready. Never public.
-pub fn admin(app: Arc<App>) -> Router {
+/// The operator's listener: metrics, whether the node lives and is ready, and what changes the federation.
+/// Never public. It alone has the way into the inbox.
+pub fn admin(app: Arc<App>, inputs: mpsc::Sender<Input>) -> Router {
     let metrics = Arc::clone(&app.metrics);
+    let governance = Router::new()
+        .route("/federation/stand", post(governance::stand))
+        .route("/federation/manifest", post(governance::manifest))
+        .layer(middleware::from_fn(governance::own_programs_only))
+        .with_state(inputs);
     let router = Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .fallback(error::no_route)
-        .with_state(app);
+        .with_state(app)
+        .merge(governance);
     shell::private(router, &metrics, REQUESTS_MAX)
 }

@@ -14,7 +14,7 @@ use fama_ledger::join::{Join, Ranking};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, log_of};
+use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
 use prometheus::Registry;
@@ -23,12 +23,13 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::{Direction, Metrics};
-use crate::network::wire::{self, CosignedHead, Gossip, Session, SignedHead};
+use crate::network::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
 use crate::store::{Store, StoreError};
 
 mod append;
 pub mod check;
 mod input;
+mod manifests;
 mod mirror;
 mod rank;
 mod replay;
@@ -87,18 +88,36 @@ impl Fatal {
 pub struct Own {
     /// Its name.
     pub name: Domain,
-    /// Its log.
-    pub log: LogId,
-    /// Its node key.
-    pub key: SigningKey,
+    /// The log that it writes; `None` while the manifest gives it none, or none that it has the key of.
+    pub log: Option<LogId>,
+    /// The generations whose node keys it has, oldest first: it cosigns with all of them.
+    pub keys: Vec<(LogId, SigningKey)>,
     /// What the operator answers for.
     pub overrides: Overrides,
+}
+
+impl Own {
+    /// The log that it writes, and the key that signs it.
+    fn writes(&self) -> Option<(&LogId, &SigningKey)> {
+        let log = self.log.as_ref()?;
+        self.keys.iter().find(|(generation, _)| generation == log).map(|(log, key)| (log, key))
+    }
+}
+
+/// Why the inbox ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// What is on disk has to be loaded anew: under another manifest, or without what was dropped.
+    Reload,
 }
 
 /// A log in memory, in step with the disk.
 struct Copy {
     tree: Tree,
-    maps: LogMaps,
+    /// `None` of a log that was cut: another carries its maps on.
+    maps: Option<LogMaps>,
 }
 
 /// What the inbox shares with the rest of the node.
@@ -151,6 +170,11 @@ pub struct Inbox {
     notes_due: Duration,
     /// Claims in other logs may not have been taken over yet: they came while this node did not write.
     claims_due: bool,
+    resubmit_due: Duration,
+    /// Two texts of one version of the manifest are valid.
+    halted: bool,
+    /// What is on disk has to be loaded anew.
+    reload: bool,
     watch: watch::Watch,
 }
 
@@ -179,16 +203,37 @@ impl Inbox {
     /// # Errors
     /// [`Fatal`] if the disk fails or does not hold what was written.
     pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<Command>) -> Result<Self, Fatal> {
-        let mut replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()));
+        let keys = own.as_ref().map_or_else(Vec::new, |own| own.keys.iter().map(|(log, _)| log.clone()).collect());
+        let mut replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()), keys);
         replica.set_overrides(own.as_ref().map(|own| own.overrides).unwrap_or_default());
+        replica.end(shared.store.pending().iter().flat_map(|pending| pending.cuts().cloned()));
         let (waiting, now) = (append::Waiting::default(), shared.clock.monotonic());
         let copies = BTreeMap::new();
-        let (rerank, notes_due, claims_due, watch) = (None, now, true, watch::Watch::default());
-        let mut inbox = Self { shared, own, copies, replica, commands, waiting, rerank, notes_due, claims_due, watch };
-        let logs: Vec<LogId> = inbox.shared.manifest.operators().iter().map(|operator| operator.log()).collect();
-        for log in &logs {
+        let (rerank, notes_due, claims_due, resubmit_due) = (None, now, true, now);
+        let (halted, reload, watch) = (false, false, watch::Watch::default());
+        let mut inbox = Self {
+            shared,
+            own,
+            copies,
+            replica,
+            commands,
+            waiting,
+            rerank,
+            notes_due,
+            claims_due,
+            resubmit_due,
+            halted,
+            reload,
+            watch,
+        };
+        if inbox.shared.store.view().needs_rebuild()? {
+            check::rebuild(&inbox.shared.store)?;
+        }
+        let manifest = Arc::clone(&inbox.shared.manifest);
+        for log in manifest.logs().keys() {
             inbox.restore(log)?;
         }
+        inbox.restore_manifests()?;
         inbox.rebuild_ranking()?;
         Ok(inbox)
     }
@@ -196,15 +241,20 @@ impl Inbox {
     fn restore(&mut self, log: &LogId) -> Result<(), Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
-        let state = view.log(log)?.map(|record| record.state);
+        let record = view.log(log)?;
+        let (adopted, certified) = record.as_ref().map_or((Vec::new(), 0), |one| (one.adopted.clone(), one.certified));
+        let state = record.map(|record| record.state);
         let size = state.as_ref().map_or(0, |state| state.size);
         let tree = Tree::load(size, &view.tiles(log)).map_err(|error| tiles_fault(log, error))?;
-        let maps = LogMaps::load(&self.shared.manifest, log, &view).map_err(|error| Fatal::rows(log, error))?;
+        // Another log carries the maps of a log that was cut on, and may have changed them.
+        let goes_on = self.shared.manifest.cut(log).is_none();
+        let load = || LogMaps::load(&self.shared.manifest, log, &view).map_err(|error| Fatal::rows(log, error));
+        let maps = goes_on.then(load).transpose()?;
         if let Some(state) = state {
             if tree.head().root != state.root {
                 return Err(Fatal::Damaged { log: log.clone(), what: "its tree does not give the stored root".into() });
             }
-            if maps.state_root() != state.state_root {
+            if maps.as_ref().is_some_and(|maps| maps.state_root() != state.state_root) {
                 return Err(Fatal::Damaged {
                     log: log.clone(),
                     what: "its rows do not give the stored state root".into(),
@@ -216,10 +266,41 @@ impl Inbox {
         let cosigned = view.cosigned(log)?;
         let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
         self.copies.insert(log.clone(), Copy { tree, maps });
-        let mut outputs = self.replica.restore(log, head, newest, cosigned, &StoredRoots(&store))?;
-        let conflicting = view.conflicting(log)?.and_then(|signed| signed.verify(&self.shared.manifest, log).ok());
-        outputs.extend(conflicting.map(|signed| self.replica.equivocated(signed)).unwrap_or_default());
+        let stored = Stored { head, adopted, certified, newest, cosigned };
+        let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
+        if goes_on {
+            outputs.extend(self.restore_fault(log)?);
+        }
         self.perform(outputs)
+    }
+
+    fn restore_fault(&mut self, log: &LogId) -> Result<Vec<Output<PeerId>>, Fatal> {
+        let store = Arc::clone(&self.shared.store);
+        let view = store.view();
+        let mut outputs = Vec::new();
+        if view.equivocation(log)?.is_some_and(|proof| proof.verify(&self.shared.manifest).is_ok()) {
+            outputs.extend(self.replica.proven(log));
+        }
+        let conflicting = view.conflicting(log)?.and_then(|signed| signed.verify(&self.shared.manifest, log).ok());
+        if let Some(signed) = conflicting {
+            outputs.extend(self.replica.equivocated(signed, &StoredRoots(&store))?);
+        }
+        Ok(outputs)
+    }
+
+    fn restore_manifests(&mut self) -> Result<(), Fatal> {
+        let view = self.shared.store.view();
+        let preparing = self.shared.manifest.version().saturating_add(1);
+        for stand in view.stands()?.iter().filter(|stand| stand.version == preparing) {
+            self.replica.stand(&stand.log);
+        }
+        let rival = view.rival_manifest()?.is_some();
+        drop(view);
+        if rival {
+            self.say_halted();
+        }
+        self.follow_manifest()?;
+        self.tell_governance()
     }
 
     /// The owner's largest known head; of the own log, the durable head, which a crash may have left
@@ -232,13 +313,13 @@ impl Inbox {
     ) -> Result<Option<SignedCheckpoint>, Fatal> {
         let manifest = &self.shared.manifest;
         let stored = stored.and_then(|signed| signed.verify(manifest, log).ok());
-        match &self.own {
-            Some(own) if own.log == *log && head.size > 0 => {
+        match self.own.as_ref().and_then(Own::writes) {
+            Some((own, key)) if own == log && head.size > 0 => {
                 let known = stored.filter(|signed| signed.checkpoint().head.size >= head.size);
                 if known.is_some() {
                     return Ok(known);
                 }
-                let signed = SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(log), head }, &own.key);
+                let signed = SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(log), head }, key);
                 self.shared.store.put_newest(log, &SignedHead::of(&signed))?;
                 Ok(Some(signed))
             }
@@ -250,14 +331,14 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Fatal`].
-    pub fn run(mut self, runtime: &tokio::runtime::Handle, mut inputs: mpsc::Receiver<Input>) -> Result<(), Fatal> {
+    pub fn run(mut self, runtime: &tokio::runtime::Handle, mut inputs: mpsc::Receiver<Input>) -> Result<Ended, Fatal> {
         let mut last_tick = self.now();
         self.tell_health();
-        loop {
+        while !self.reload {
             let wait = self.append_due_in().unwrap_or(TICK).min(TICK);
             let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
             match input {
-                Ok(Some(Input::Stop) | None) => break,
+                Ok(Some(Input::Stop) | None) => return self.append().map(|()| Ended::Stopped),
                 Ok(Some(input)) => self.take(input)?,
                 Err(_) => {}
             }
@@ -265,7 +346,7 @@ impl Inbox {
                 let goes_on = self.drain(&mut inputs)?;
                 self.append()?;
                 if !goes_on {
-                    break;
+                    return Ok(Ended::Stopped);
                 }
             }
             if self.now().saturating_sub(last_tick) >= TICK {
@@ -273,7 +354,15 @@ impl Inbox {
                 self.tick()?;
             }
         }
-        self.append()
+        self.refuse_all();
+        Ok(Ended::Reload)
+    }
+
+    /// Whether what is on disk has to be loaded anew; nothing more may be taken in.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn wants_reload(&self) -> bool {
+        self.reload
     }
 
     /// Takes in what already waits, so that one write serves many; stops at a full batch. `false` if the
@@ -340,6 +429,19 @@ impl Inbox {
                 self.waiting.push(events, reply, self.shared.clock.monotonic());
                 Ok(())
             }
+            Input::Stand { log, reply } => {
+                let answer = self.stand(&log)?;
+                // Whoever asked may have given up.
+                let _ = reply.send(answer);
+                Ok(())
+            }
+            Input::Manifest { text, reply } => {
+                let answer = self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error));
+                let _ = reply.map(|reply| reply.send(answer));
+                Ok(())
+            }
+            Input::Manifests { peer, texts } => self.manifests(peer, &texts),
+            Input::Equivocation(proof) => self.proven(proof),
             Input::AskAll => {
                 let outputs = self.replica.ask_all(now);
                 self.perform(outputs)
@@ -364,8 +466,10 @@ impl Inbox {
         }
         let outputs = self.replica.tick(self.millis());
         self.perform(outputs)?;
-        self.begin_log()?;
+        self.follow_manifest()?;
+        self.adopt()?;
         self.take_over_missed()?;
+        self.resubmit()?;
         self.follow_ranking()?;
         self.ask_for_notes()?;
         self.tell_health();
@@ -391,19 +495,18 @@ impl Inbox {
             Output::KeepNewest { signed } => {
                 self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
             }
-            Output::KeepConflicting { signed } => {
-                self.shared.store.put_conflicting(&log_of(&signed), &SignedHead::of(&signed))?;
-            }
+            Output::KeepConflicting { signed, beside } => self.keep_conflicting(&signed, beside.as_ref())?,
+            Output::Rewind { log, size } => self.rewind(&log, size)?,
             Output::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);
                 self.shared.metrics.cosignatures(if mine { Direction::Out } else { Direction::In }, 1);
-                self.shared.store.put_cosigned(&log, &wire_cosigned(&cosigned), certified, mine)?;
+                self.shared.store.put_cosigned(&log, &cosigned.by, &wire_cosigned(&cosigned), certified, mine)?;
                 if mine {
                     self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
                 }
             }
             Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
-            Output::Cosign { signed } => return self.cosign(signed),
+            Output::Cosign { signed, by } => return self.cosign(signed, by),
             Output::Announce { signed } => self.announce(&signed)?,
             Output::Faulted { log, fault } => {
                 self.shared.metrics.fault(fault.code());
@@ -429,18 +532,19 @@ impl Inbox {
 
     /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
     /// makes it durable, and then tells of it.
-    fn cosign(&mut self, signed: SignedCheckpoint) -> Result<Vec<Output<PeerId>>, Fatal> {
+    fn cosign(&mut self, signed: SignedCheckpoint, by: LogId) -> Result<Vec<Output<PeerId>>, Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        let Some(own) = &self.own else { return Ok(Vec::new()) };
+        let keys = self.own.iter().flat_map(|own| &own.keys);
+        let Some((_, key)) = keys.into_iter().find(|(generation, _)| *generation == by) else { return Ok(Vec::new()) };
         let now = self.shared.clock.now();
-        if !self.replica.wants_cosigned(&log, &own.name, &head)
+        if !self.replica.wants_cosigned(&log, &by, &head)
             || self.replica.fault(&log).is_some()
             || self.last_time(&log)? > now.0.saturating_add(limits::HEAD_SKEW_MILLIS_MAX)
         {
             return Ok(Vec::new());
         }
-        let cosignature = Cosignature::sign(signed.checkpoint(), own.name.clone(), &own.key, now.0 / 1_000);
-        let cosigned = Cosigned { signed, cosignature };
+        let cosignature = Cosignature::sign(signed.checkpoint(), by.operator.clone(), key, now.0 / 1_000);
+        let cosigned = Cosigned { signed, by, cosignature };
         self.replica.cosigned(cosigned, self.millis(), &StoredRoots(&self.shared.store))
     }
 
@@ -529,8 +633,8 @@ fn wire_cosigned(cosigned: &Cosigned) -> CosignedHead {
 /// Checks both signatures of a cosigned head; `None` if one does not hold or nobody has that name.
 #[must_use]
 pub fn verify_cosigned(manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Option<Cosigned> {
-    let operator = manifest.operator(&one.cosignature.operator)?;
     let signed = one.signed.verify(manifest, log).ok()?;
-    one.cosignature.verify(signed.checkpoint(), &operator.node_key).ok()?;
-    Some(Cosigned { signed, cosignature: one.cosignature.clone() })
+    let mut generations = manifest.generations(&one.cosignature.operator);
+    let (by, _) = generations.find(|(_, key)| one.cosignature.verify(signed.checkpoint(), key).is_ok())?;
+    Some(Cosigned { by: by.clone(), cosignature: one.cosignature.clone(), signed })
 }

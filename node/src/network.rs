@@ -41,6 +41,7 @@ use wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResp
 pub const LOG_DIRECTIVES: &str = "libp2p=error,multistream_select=error,quinn=error,yamux=error";
 
 /// What a node's network needs to know.
+#[derive(Clone)]
 pub struct NetworkConfig {
     /// The node key, or a mirror's own key: determines the peer id.
     pub key: ed25519_dalek::SigningKey,

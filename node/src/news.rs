@@ -1,13 +1,15 @@
 //! What is news of what others say: only that is worth the check of a signature.
 use std::cmp::Ordering;
 
-use fama_ledger::id::Domain;
+use fama_ledger::equivocation::Equivocation;
+use fama_ledger::id::{Domain, ManifestHash};
+use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError};
-use fama_ledger::manifest::{LogId, Manifest, Operator};
+use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica::PeerLog;
 
 use crate::inbox::verify_cosigned;
-use crate::network::wire::{CosignedHead, Frontier, LogFrontier, Session};
+use crate::network::wire::{self, CosignedHead, Frontier, LogFrontier, Session};
 use crate::store::{StoreError, View};
 
 /// Why nothing was made of a frontier.
@@ -28,6 +30,12 @@ pub struct Said {
     pub logs: Vec<PeerLog>,
     /// Another process with this node's key that the peer hears.
     pub other: Option<Session>,
+    /// The newest version that the peer holds.
+    pub manifest: u32,
+    /// What its text is told by.
+    pub manifest_hash: ManifestHash,
+    /// Proofs that owners signed two branches.
+    pub equivocations: Vec<Equivocation>,
 }
 
 /// Whether a head would be the largest known of its log, or may prove that the owner has two branches.
@@ -35,15 +43,23 @@ pub struct Said {
 /// # Errors
 /// [`StoreError`].
 pub fn head(view: &View<'_>, manifest: &Manifest, log: &LogId, head: &Head) -> Result<bool, StoreError> {
-    if head.size == 0 || manifest.operator(&log.operator).map(Operator::log).as_ref() != Some(log) {
+    if head.size == 0 || !goes_on(manifest, log) {
         return Ok(false);
     }
     let Some(known) = view.newest(log)?.map(|signed| signed.head) else { return Ok(true) };
     match head.size.cmp(&known.size) {
         Ordering::Greater => Ok(true),
         Ordering::Equal => Ok(head.root != known.root),
-        Ordering::Less => Ok(view.conflicting(log)?.is_none() && on_other_branch(view, log, head)?),
+        Ordering::Less => Ok(!is_proven(view, log)? && on_other_branch(view, log, head)?),
     }
+}
+
+fn goes_on(manifest: &Manifest, log: &LogId) -> bool {
+    manifest.log(log).is_some_and(|known| known.cut.is_none())
+}
+
+fn is_proven(view: &View<'_>, log: &LogId) -> Result<bool, StoreError> {
+    Ok(view.conflicting(log)?.is_some() || view.equivocation(log)?.is_some())
 }
 
 /// Whether this node's copy reaches a head and has another root there.
@@ -59,10 +75,14 @@ fn on_other_branch(view: &View<'_>, log: &LogId, head: &Head) -> Result<bool, St
 }
 
 /// Whether an operator's cosignature of `head` is beyond the one known of it, or of another head of that size.
-fn beyond(known: &[CosignedHead], operator: &Domain, head: &Head) -> bool {
-    let known = known.iter().find(|one| one.cosignature.operator == *operator).map(|one| one.signed.head);
+/// With which of the operator's node keys it was made is not known yet.
+fn beyond(known: &[CosignedHead], manifest: &Manifest, operator: &Domain, head: &Head) -> bool {
+    let heads = || known.iter().filter(|one| one.cosignature.operator == *operator).map(|one| one.signed.head);
+    let keys = manifest.generations(operator).count();
     head.size > 0
-        && known.is_none_or(|known| head.size > known.size || (head.size == known.size && head.root != known.root))
+        && keys > 0
+        && heads().all(|known| known != *head)
+        && (heads().count() < keys || heads().any(|known| head.size >= known.size))
 }
 
 /// Whether a cosignature is news.
@@ -71,25 +91,37 @@ fn beyond(known: &[CosignedHead], operator: &Domain, head: &Head) -> bool {
 /// [`StoreError`].
 pub fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Result<bool, StoreError> {
     let operator = &one.cosignature.operator;
-    let known = manifest.operator(operator).is_some() && manifest.operator(&log.operator).is_some();
-    Ok(known && beyond(&view.cosigned(log)?, operator, &one.signed.head))
+    Ok(goes_on(manifest, log) && beyond(&view.cosigned(log)?, manifest, operator, &one.signed.head))
 }
 
 /// A peer's frontier with signatures checked, but only of what is news; the rest is left out.
 ///
 /// # Errors
 /// [`FrontierError`].
-pub fn frontier(view: &View<'_>, manifest: &Manifest, frontier: Frontier) -> Result<Said, FrontierError> {
-    let most = manifest.operators().len();
-    if frontier.logs.len() > most || frontier.logs.iter().any(|log| log.cosigned.len() > most) {
+pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) -> Result<Said, FrontierError> {
+    // The sender may use another version than this node.
+    let cosigned_max = limits::OPERATORS_MAX + wire::FORMER_COSIGNERS_MAX;
+    if frontier.logs.len() > limits::OPERATORS_MAX || frontier.logs.iter().any(|log| log.cosigned.len() > cosigned_max)
+    {
         return Err(FrontierError::Sender("frontier_too_long"));
     }
-    let logs = frontier.logs.into_iter().map(|log| of_log(view, manifest, log)).collect::<Result<_, _>>()?;
-    Ok(Said { logs, other: frontier.other })
+    let mut equivocations = Vec::new();
+    for proof in frontier.logs.iter().filter_map(|log| log.equivocation.as_ref()) {
+        if goes_on(manifest, &proof.log) && view.equivocation(&proof.log)?.is_none() {
+            proof.verify(manifest).map_err(|error| FrontierError::Sender(error.code()))?;
+            equivocations.push(proof.clone());
+        }
+    }
+    let logs = std::mem::take(&mut frontier.logs)
+        .into_iter()
+        .map(|log| of_log(view, manifest, log))
+        .collect::<Result<_, _>>()?;
+    let Frontier { other, manifest, manifest_hash, .. } = frontier;
+    Ok(Said { logs, other, manifest, manifest_hash, equivocations })
 }
 
 fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier) -> Result<PeerLog, FrontierError> {
-    let LogFrontier { log, size, newest, cosigned } = said;
+    let LogFrontier { log, size, newest, cosigned, .. } = said;
     let newest = match newest {
         Some(signed) if head(view, manifest, &log, &signed.head)? => {
             Some(signed.verify(manifest, &log).map_err(|error| FrontierError::Sender(error.code()))?)
@@ -97,9 +129,8 @@ fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier) -> Result<Pee
         _ => None,
     };
     let known = view.cosigned(&log)?;
-    let operators = |one: &&CosignedHead| manifest.operator(&one.cosignature.operator).is_some();
-    let news = cosigned.iter().filter(operators);
-    let news = news.filter(|one| beyond(&known, &one.cosignature.operator, &one.signed.head));
+    let news = cosigned.iter().filter(|_| goes_on(manifest, &log));
+    let news = news.filter(|one| beyond(&known, manifest, &one.cosignature.operator, &one.signed.head));
     let verified: Option<Vec<_>> = news.map(|one| verify_cosigned(manifest, &log, one)).collect();
     let cosigned = verified.ok_or(FrontierError::Sender("checkpoint_cosignature"))?;
     Ok(PeerLog { log, size, newest, cosigned })

@@ -1,10 +1,12 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use fama_ledger::manifest::Manifest;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use fama_ledger::manifest::{LogId, Manifest, Operator};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -13,7 +15,7 @@ use crate::clock::{self, Clock};
 use crate::config::{Config, Listener, Scrub};
 use crate::driver::Driver;
 use crate::http::{self, App};
-use crate::inbox::{COMMANDS_MAX, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
+use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
 use crate::scrub::Scrubber;
 use crate::store::{Store, StoreError};
@@ -21,6 +23,8 @@ use crate::submit::Submitter;
 
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a node with another key waits for its old sockets to close: QUIC takes its time.
+const REBIND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many network events may wait.
 const EVENTS_MAX: usize = 256;
 
@@ -79,6 +83,7 @@ pub struct Addresses {
 
 /// Runs a node until `stop` completes or something fails that only a restart can mend.
 ///
+/// When another version of the manifest is to be used, everything but the HTTP listeners is closed and begun anew.
 /// Listeners are bound before the data folder is opened, `started` is told when all answer. On a stop,
 /// no new event is taken in, what waits is written, then everything closes.
 ///
@@ -91,28 +96,61 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let query = bind("query", &config.query).await?;
     let admin = bind("admin", &config.admin).await?;
-    let own = own(&config);
-    let shared = shared(&config)?;
+    let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);
+    loop {
+        // The listeners stay: while the node loads anew, connections wait.
+        let listeners = (again(query.as_ref())?, again(admin.as_ref())?);
+        let (ended, left) = run_once(&config, listeners, wires, stop.as_mut(), &mut started).await?;
+        match ended {
+            Ended::Stopped => return Ok(()),
+            Ended::Reload => tracing::info!("what is on disk is loaded anew"),
+        }
+        wires = Some(left);
+    }
+}
+
+/// The network and what it tells: it stays while the node loads anew, unless the node's key is another then.
+struct Wires {
+    key: VerifyingKey,
+    network: Network,
+    events: mpsc::Receiver<network::Event>,
+}
+
+async fn run_once(
+    config: &Config,
+    (query, admin): (Option<TcpListener>, Option<TcpListener>),
+    wires: Option<Wires>,
+    stop: Pin<&mut impl Future<Output = ()>>,
+    started: &mut Option<impl FnOnce(&Addresses)>,
+) -> Result<(Ended, Wires), NodeError> {
+    let shared = shared(config)?;
+    let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
-    let (events, events_in) = mpsc::channel(EVENTS_MAX);
-    let own_log = own.as_ref().map(|own| own.log.clone());
+    let own_log = own.as_ref().and_then(|own| own.log.clone());
+    let network_config = network_config(config, &shared.manifest, own.as_ref())?;
     let inbox = Inbox::load(shared.clone(), own, commands)?;
-    let network = network::start(network_config(&config)?, events).await?;
+    let Wires { key, network, events } = wired(network_config, wires).await?;
     let (inbox_done, mut inbox_end) = spawn_inbox(inbox, inputs_in)?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
     let submitter = Submitter::new(shared.clone(), own_log, inputs.clone(), network.clone(), admission);
-    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter));
-    let tasks = [tokio::spawn(driver.clone().commands(commands_in)), tokio::spawn(driver.events(events_in))];
+    let (stopping, stopped) = watch::channel(false);
+    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
+    let commands = tokio::spawn(driver.clone().commands(commands_in));
+    let events = tokio::spawn(driver.events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
-    let (stopping, stopped) = watch::channel(false);
     let addresses = addresses(&query, &admin, &network);
-    let app = Arc::new(app(&shared, &config));
-    let servers = [serve(query, http::query(Arc::clone(&app)), &stopped), serve(admin, http::admin(app), &stopped)];
-    tracing::info!(federation = %shared.manifest.federation(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
-    started(&addresses);
+    let app = Arc::new(app(&shared, config));
+    let servers = [
+        serve(query, http::query(Arc::clone(&app)), &stopped),
+        serve(admin, http::admin(app, inputs.clone()), &stopped),
+    ];
+    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
+    if let Some(started) = started.take() {
+        started(&addresses);
+    }
 
     tokio::select! {
         () = stop => tracing::info!("stopping"),
@@ -120,17 +158,44 @@ pub async fn run(
     }
     let _ = stopping.send(true);
     drop(scrub);
-    network.stop().await;
     let _ = inputs.send(Input::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
-    tasks.into_iter().for_each(|task| task.abort());
+    let ended = ended.ok().and_then(Result::ok).ok_or(Fatal::Internal("the inbox panicked"))?;
+    if !matches!(ended, Ok(Ended::Reload)) {
+        network.stop().await;
+    }
+    commands.abort();
+    let events = events.await.map_err(|_| Fatal::Internal("the driver panicked"))?;
     for server in servers {
         let _ = server.await;
     }
     closed(shared).await;
-    match ended {
-        Ok(Ok(ended)) => Ok(ended?),
-        _ => Err(NodeError::Fatal(Fatal::Internal("the inbox panicked"))),
+    Ok((ended?, Wires { key, network, events }))
+}
+
+/// The network with the operators that `config` names: the one that is there, if it has this node's key.
+async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, NodeError> {
+    let key = config.key.verifying_key();
+    let deadline = tokio::time::Instant::now() + wires.as_ref().map_or(Duration::ZERO, |_| REBIND_TIMEOUT);
+    match wires {
+        Some(mut wires) if wires.key == key => {
+            // What was told to nobody is told anew, or asked again.
+            while wires.events.try_recv().is_ok() {}
+            wires.network.set_operators(config.dial).await;
+            return Ok(wires);
+        }
+        Some(Wires { network, .. }) => network.stop().await,
+        None => {}
+    }
+    let (told, events) = mpsc::channel(EVENTS_MAX);
+    loop {
+        match network::start(config.clone(), told.clone()).await {
+            Err(error) if error.code() == "address_in_use" && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error.into()),
+            Ok(network) => return Ok(Wires { key, network, events }),
+        }
     }
 }
 
@@ -145,16 +210,28 @@ async fn closed(shared: Shared) {
     }
 }
 
-fn own(config: &Config) -> Option<Own> {
+/// What this node may sign with: its keys that some version gives its operator.
+fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
     let name = config.operator.clone()?;
-    let log = config.manifest.operator(&name)?.log();
-    let key = config.node_key.ed25519()?.clone();
-    Some(Own { name, log, key, overrides: config.overrides })
+    let held: Vec<&SigningKey> = [Some(&config.node_key), config.next_node_key.as_ref()]
+        .into_iter()
+        .flatten()
+        .filter_map(|key| key.ed25519())
+        .collect();
+    let key = |verifying: &VerifyingKey| held.iter().find(|key| key.verifying_key() == *verifying);
+    let mut keys: Vec<(LogId, SigningKey)> =
+        manifest.generations(&name).filter_map(|(log, node)| Some((log.clone(), (*key(node)?).clone()))).collect();
+    keys.reverse();
+    let log = manifest.operator(&name).map(Operator::log).filter(|log| keys.iter().any(|(held, _)| held == log));
+    if log.is_none() {
+        tracing::warn!(operator = %name, version = manifest.version(), "the manifest has no log with a key that this node holds: it takes nothing in");
+    }
+    Some(Own { name, log, keys, overrides: config.overrides })
 }
 
 fn shared(config: &Config) -> Result<Shared, NodeError> {
-    let manifest: Arc<Manifest> = Arc::clone(&config.manifest);
-    let store = Store::open(&config.data_dir, &manifest)?;
+    let store = Store::open(&config.data_dir, &config.manifest)?;
+    let manifest = Arc::clone(store.manifest());
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
     Ok(Shared::new(manifest, store, Clock::machine(), session))
@@ -173,22 +250,27 @@ fn app(shared: &Shared, config: &Config) -> App {
     }
 }
 
-fn network_config(config: &Config) -> Result<NetworkConfig, NodeError> {
-    let key = config.node_key.ed25519().ok_or_else(|| NodeError::System("the node key is not Ed25519".into()))?.clone();
-    let others = config.manifest.operators().iter().filter(|operator| config.operator.as_ref() != Some(&operator.name));
+fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Result<NetworkConfig, NodeError> {
+    let key = match own.and_then(|own| own.keys.last()) {
+        Some((_, key)) => key.clone(),
+        None => {
+            config.node_key.ed25519().ok_or_else(|| NodeError::System("the node key is not Ed25519".into()))?.clone()
+        }
+    };
+    let others = manifest.operators().iter().filter(|operator| config.operator.as_ref() != Some(&operator.name));
     let dial = others.map(|operator| Peer {
         peer_id: peer_id(&operator.node_key),
         addresses: operator.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
     });
     Ok(NetworkConfig {
         key,
-        federation: config.manifest.federation(),
+        federation: manifest.federation(),
         listen: config.network.listen.clone(),
         dial: dial.collect(),
     })
 }
 
-type InboxThread = std::thread::JoinHandle<Result<(), Fatal>>;
+type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
 
 fn spawn_inbox(inbox: Inbox, inputs: mpsc::Receiver<Input>) -> Result<(InboxThread, watch::Receiver<bool>), NodeError> {
     let runtime = tokio::runtime::Handle::current();
@@ -215,13 +297,19 @@ fn spawn_scrub(shared: &Shared, settings: Scrub) -> Result<Option<SyncSender<()>
     thread.map(|_| Some(stop)).map_err(|error| NodeError::System(error.to_string()))
 }
 
-async fn bind(what: &'static str, listener: &Listener) -> Result<Option<TcpListener>, NodeError> {
+async fn bind(what: &'static str, listener: &Listener) -> Result<Option<std::net::TcpListener>, NodeError> {
     if !listener.enabled {
         return Ok(None);
     }
     let address = listener.listen;
-    let bound = TcpListener::bind(address).await;
+    let bound = TcpListener::bind(address).await.and_then(TcpListener::into_std);
     Ok(Some(bound.map_err(|cause| NodeError::Listen { what, address, cause })?))
+}
+
+/// Another handle on a listener that stays bound.
+fn again(listener: Option<&std::net::TcpListener>) -> Result<Option<TcpListener>, NodeError> {
+    let clone = |listener: &std::net::TcpListener| TcpListener::from_std(listener.try_clone()?);
+    listener.map(clone).transpose().map_err(|error| NodeError::System(error.to_string()))
 }
 
 fn addresses(query: &Option<TcpListener>, admin: &Option<TcpListener>, network: &Network) -> Addresses {

@@ -4,8 +4,11 @@
 //! family   key                                                value
 //! meta     "format"                                           u32, FORMAT
 //!          "federation"                                       federation id
+//!          "used"                                             u32, newest manifest version in use; absent: 1
+//!          "rebuild"                                          what follows from entries has to be made anew
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
 //!          log8 0x01                                          u64, entries below a certified head
+//!          log8 0x02                                          list of Adopted: versions and where
 //! entries  log8 index                                         encoded entry
 //! tiles    log8 level:u8 index                                1 to 256 hashes, 32 bytes each
 //! rows     map id:8 row key                                   row: the state maps, in the maps' order
@@ -17,17 +20,23 @@
 //! wanted   note hash                                          empty: an entry names it, its text is not here
 //! heads    log8                                               SignedHead: the owner's largest
 //!          log8 0x00                                          SignedHead: one on another branch, if there is one
-//!          log8 operator                                      CosignedHead: that operator's newest
+//!          log8 0x01                                          Equivocation: proof that its owner signed two branches
+//!          log8 operator "/" generation                       CosignedHead: the newest by that node key
+//! manifests 0x00 version:u32                                  text of a valid version
+//!          0x01 log8                                          Stand
+//!          0x02                                               another valid text of a version that is held
+//! dropped  event id                                           encoded entry of a branch that was left
 //! ```
 //!
 //! `log8`: the first 8 bytes of the BLAKE3 of `<operator>/<generation>`. Integers in keys are
 //! big-endian, u64 where nothing is said; ids and hashes are 32 bytes. Values are in the ledger's
-//! strict codec. All families but `meta`, `logs`, `entries`, `notes` and `heads` follow from `entries`.
+//! strict codec. All families but `meta`, `logs`, `entries`, `notes`, `heads`, `manifests`
+//! and `dropped` follow from `entries`.
 //!
 //! A [`Store::commit`] is one write batch: after a crash all of it is there or nothing.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
@@ -35,12 +44,14 @@ use fama_ledger::id::{FederationId, NoteHash};
 use fama_ledger::join::LogState;
 use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::replica::Adopted;
 use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
 
 mod compare;
 mod engine;
 mod keys;
+mod manifests;
 mod open;
 mod options;
 mod read;
@@ -51,6 +62,7 @@ pub mod simulated;
 mod tests;
 mod write;
 
+pub use manifests::{Dropped, Stand};
 pub use read::{LogTiles, View};
 pub use scrub::{Place, TreePlace};
 
@@ -61,7 +73,7 @@ use keys::Log8;
 pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 
 /// Version of the layout above. A node opens no other.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why the store could not do it. After any failed write the node stops: what was written is known
 /// again only when the store is opened anew.
@@ -107,6 +119,16 @@ pub enum StoreError {
         /// [`FORMAT`].
         wanted: u32,
     },
+    /// The folder holds another text of a manifest's version than the configuration.
+    #[error(
+        "{dir} holds another version {version} of the manifest than the configuration; find out which one is yours"
+    )]
+    Manifest {
+        /// The folder.
+        dir: PathBuf,
+        /// The version.
+        version: u32,
+    },
     /// The disk, its file system or the database's files are not in order.
     #[error(
         "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
@@ -150,6 +172,7 @@ impl StoreError {
             Self::Federation { .. } => "store_federation",
             Self::HalfRepaired { .. } => "store_half_repaired",
             Self::Format { .. } => "store_format",
+            Self::Manifest { .. } => "store_manifest",
             Self::Database { .. } => "database",
             Self::Inconsistent { .. } => "store_inconsistent",
             Self::Misfit { .. } => "store_misfit",
@@ -161,6 +184,8 @@ impl StoreError {
 pub struct Store {
     engine: Engine,
     dir: PathBuf,
+    manifest: Arc<Manifest>,
+    pending: Option<Arc<Manifest>>,
     logs: BTreeMap<Log8, LogId>,
     /// Held from the first read to the end of each write, so that none overtakes another.
     writing: Mutex<()>,
@@ -193,6 +218,8 @@ pub struct LogRecord {
     pub state: LogState,
     /// Entries below a certified head.
     pub certified: u64,
+    /// The versions that it adopted, in order.
+    pub adopted: Vec<Adopted>,
 }
 
 /// Where an event stands.
@@ -239,11 +266,12 @@ pub enum Touch {
 
 impl Store {
     /// Opens or creates the database in `dir`, which is the store's alone, and checks cheaply that
-    /// each log's record, last entry and tree agree.
+    /// each log's record, last entry and tree agree. `manifest` is the genesis, or more of the chain; what is
+    /// used is [`Store::manifest`].
     ///
     /// # Errors
     /// [`StoreError`]; none changes the data.
-    pub fn open(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open(dir, manifest)
     }
 
@@ -251,7 +279,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`], but for what only that check finds.
-    pub fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+    pub fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open_unchecked(dir, manifest)
     }
 
@@ -260,7 +288,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     #[doc(hidden)]
-    pub fn open_simulated(disk: &simulated::Disk, manifest: &Manifest) -> Result<Self, StoreError> {
+    pub fn open_simulated(disk: &simulated::Disk, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open_simulated(disk.clone(), manifest)
     }
 
@@ -269,7 +297,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open_unchecked`], where nothing can be opened at all.
-    pub fn open_damaged(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open_damaged(dir, manifest)
     }
 

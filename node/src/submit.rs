@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fama_ledger::checkpoint;
+use fama_ledger::entry::{SignedEvent, VerifiedEntry};
 use fama_ledger::event::Action;
 use fama_ledger::id::Domain;
 use fama_ledger::join::Join;
 use fama_ledger::log::{self, Prover};
-use fama_ledger::manifest::{LogId, Operator};
+use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::rows::Status;
@@ -122,6 +123,24 @@ impl Submitter {
         SubmitResponse(results)
     }
 
+    /// Hands events in again that a branch had which was left.
+    pub async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
+        let this = Arc::clone(self);
+        let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await else { return };
+        let Some(own) = self.own.as_ref().and_then(|own| self.shared.manifest.log(own)) else { return };
+        let origin = Origin { peer: peer_id(&own.node_key), address: None, forwarded: true };
+        for result in self.route(verified, &origin, false, true).await {
+            match result {
+                SubmitResult::Accepted(receipt) => {
+                    tracing::info!(event = %receipt.event, "an event of a left branch is in its home's log again")
+                }
+                SubmitResult::Refused(refusal) => {
+                    tracing::info!(code = refusal.code, "an event of a left branch is refused")
+                }
+            }
+        }
+    }
+
     fn operator_of(&self, peer: PeerId) -> Option<&Operator> {
         self.shared.manifest.operators().iter().find(|operator| peer_id(&operator.node_key) == peer)
     }
@@ -143,7 +162,8 @@ impl Submitter {
         let note = checked_note(&submission)?;
         let event = submission.signed.clone().verify(&manifest.federation());
         let event = event.map_err(|error| Refusal::new(error.code(), error))?;
-        Ok(Routed { log, submission, submitted: Submitted { event, note } })
+        let recovered = submission.recovered.as_ref().is_some_and(|shown| was_cut(manifest, &submission.signed, shown));
+        Ok(Routed { log, submission, submitted: Submitted { event, note, recovered } })
     }
 
     /// Sends each submission to its log and puts the results back in order.
@@ -298,7 +318,7 @@ impl Submitter {
     ) -> Result<Receipt, log::LogError<StoreError>> {
         let log = fama_ledger::replica::log_of(signed);
         let path = prover.inclusion(index, signed.checkpoint().head.size)?;
-        let owner = self.shared.manifest.operator(&log.operator).ok_or(log::LogError::Range)?;
+        let owner = self.shared.manifest.log(&log).ok_or(log::LogError::Range)?;
         let proof = TlogProof { index, path, checkpoint: checkpoint::note(signed, &owner.node_key, &[]) };
         let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;
         Ok(Receipt { event, log, index, known, entry, proof: proof.to_string() })
@@ -387,7 +407,7 @@ impl Submitter {
 
 impl Submitted {
     fn copy(&self) -> Self {
-        Self { event: self.event.clone(), note: self.note.clone() }
+        Self { event: self.event.clone(), note: self.note.clone(), recovered: self.recovered }
     }
 }
 
@@ -395,6 +415,19 @@ fn put(results: &mut [Option<SubmitResult>], at: usize, result: SubmitResult) {
     if let Some(slot) = results.get_mut(at) {
         *slot = Some(result);
     }
+}
+
+/// Whether an event was in a log that was cut below it: its entry is proven by a head of that log's owner.
+fn was_cut(manifest: &Manifest, signed: &SignedEvent, shown: &wire::Recovered) -> bool {
+    let entry = VerifiedEntry::decode(shown.entry.clone(), &manifest.federation()).ok();
+    let same = entry.as_ref().and_then(VerifiedEntry::event).is_some_and(|event| event.signed() == signed);
+    let Some(proof) = shown.proof.parse::<TlogProof>().ok().filter(|_| same) else { return false };
+    let owner = |origin: &checkpoint::Origin| {
+        let log = LogId { operator: origin.operator.clone(), generation: origin.generation };
+        let known = manifest.log(&log).filter(|_| manifest.origin(&log) == *origin)?;
+        known.cut.as_ref().filter(|(_, cut)| cut.head.size <= proof.index).map(|_| known.node_key)
+    };
+    proof.verify(&shown.entry, owner, |_| None).is_ok()
 }
 
 fn busy() -> Refusal {

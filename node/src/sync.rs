@@ -1,10 +1,13 @@
 //! What this node says of its logs to those who ask: read from one view of the store.
+use fama_ledger::id::ManifestHash;
+use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 
 use crate::network::wire::{
-    self, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
+    self, CosignedHead, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
 };
 use crate::store::{StoreError, View};
 
@@ -18,10 +21,14 @@ const READ_ENTRIES: usize = 1_024;
 pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Millis) -> Result<Frontier, StoreError> {
     let of = |log: LogId| -> Result<LogFrontier, StoreError> {
         let size = view.log(&log)?.map_or(0, |record| record.state.size);
-        Ok(LogFrontier { size, newest: view.newest(&log)?, cosigned: view.cosigned(&log)?, log })
+        let (newest, equivocation) = (view.newest(&log)?, view.equivocation(&log)?);
+        let cosigned = cosigned(view, manifest, &log)?;
+        Ok(LogFrontier { size, newest, cosigned, equivocation, log })
     };
     let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
-    Ok(Frontier { time: now, session, other: None, logs })
+    let held = view.store().pending().unwrap_or_else(|| view.store().manifest());
+    let manifest_hash = manifest_hash(held.hash(), view.rival_manifest()?.as_deref());
+    Ok(Frontier { time: now, session, other: None, manifest: held.version(), manifest_hash, logs })
 }
 
 /// The answer to a request; `now` by this node's wall clock.
@@ -37,7 +44,7 @@ pub fn answer(
 ) -> Result<SyncResponse, StoreError> {
     Ok(match request {
         SyncRequest::Frontier(_) => SyncResponse::Frontier(frontier(view, manifest, session, now)?),
-        SyncRequest::Manifest => SyncResponse::Manifest(manifest.note().to_string()),
+        SyncRequest::Manifests { from } => SyncResponse::Manifests(manifests(view, *from)?),
         SyncRequest::Entries { log, from, head } => match range(view, manifest, log, *from, *head)? {
             Ok(range) => SyncResponse::Entries(range),
             Err(refusal) => SyncResponse::Refused(refusal),
@@ -54,6 +61,39 @@ pub fn answer(
     })
 }
 
+/// The newest cosigned heads of a log: of its operators, and of former ones whose word it may still need.
+fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
+    let adopted = view.log(log)?.and_then(|record| record.adopted.last().map(|last| last.version)).unwrap_or(1);
+    let known = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map(|(version, _)| *version);
+    let mut found = view.cosigned_by(log)?;
+    found.retain(|(by, _)| known(by).is_none_or(|cut_in| cut_in >= adopted));
+    found.sort_by_key(|(by, _)| known(by).is_some());
+    found.truncate(manifest.operators().len() + wire::FORMER_COSIGNERS_MAX);
+    Ok(found.into_iter().map(|(_, cosigned)| cosigned).collect())
+}
+
+/// What tells two nodes apart that hold different texts of one version.
+pub fn manifest_hash(newest: ManifestHash, rival: Option<&str>) -> ManifestHash {
+    let note = rival.and_then(|note| SignedNote::parse(note.as_bytes(), limits::MANIFEST_BYTES_MAX).ok());
+    let Some(note) = note else { return newest };
+    let mut both = [newest.0, *blake3::hash(note.text.as_bytes()).as_bytes()];
+    both.sort_unstable();
+    ManifestHash(*blake3::hash(both.as_flattened()).as_bytes())
+}
+
+fn manifests(view: &View<'_>, from: u32) -> Result<Vec<String>, StoreError> {
+    let (store, mut found) = (view.store(), Vec::new());
+    let held = store.pending().unwrap_or_else(|| store.manifest());
+    for version in from..=held.version() {
+        found.extend(held.at(version).map(|manifest| manifest.note().to_string()));
+        if found.len() >= wire::MANIFESTS_MAX {
+            break;
+        }
+    }
+    found.extend(view.rival_manifest()?.filter(|_| from <= held.version()));
+    Ok(found)
+}
+
 /// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them. Entries up to a
 /// head within a batch are given too: the asker sees that the owner signed what no log may hold.
 fn range(
@@ -63,8 +103,7 @@ fn range(
     from: u64,
     head: Head,
 ) -> Result<Result<Range, Refusal>, StoreError> {
-    let known = manifest.operators().iter().any(|operator| operator.log() == *log);
-    let size = if known { view.log(log)?.map_or(0, |record| record.state.size) } else { 0 };
+    let size = if manifest.log(log).is_some() { view.log(log)?.map_or(0, |record| record.state.size) } else { 0 };
     if from >= head.size || head.size > size {
         return Ok(Err(Refusal::new("not_here", format!("this node has {size} entries of {log}"))));
     }

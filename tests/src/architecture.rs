@@ -19,12 +19,16 @@ fn dependencies(package: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Every Rust source below `folder` without its tests, with its path from the repository's root.
+fn children(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
+}
+
+/// Every Rust source below `folder`, or the one of that name, without its tests, with its path from the repository's root.
 fn sources(folder: &str) -> Vec<(String, String)> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {
-        for file in std::fs::read_dir(folder).unwrap() {
-            let path = file.unwrap().path();
+        let files = if folder.is_file() { vec![folder] } else { children(&folder) };
+        for path in files {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
@@ -93,6 +97,18 @@ fn only_the_inbox_folds() {
         naming(&["node/src"], &["Batch::begin", "fama_ledger::batch", "batch::replay", "fold::Fold", "Fold::new"]);
     let elsewhere: Vec<_> = folding.iter().filter(|name| !name.starts_with("node/src/inbox")).collect();
     assert_eq!(elsewhere, [] as [&String; 0]);
+}
+
+/// The query listener is safe on the internet: what it is made of cannot reach the inbox.
+#[test]
+fn only_the_operators_listener_reaches_the_inbox() {
+    let reaching = naming(&["node/src/http", "node/src/http.rs"], &["inbox::", "Input"]);
+    assert_eq!(reaching, BTreeSet::from(["node/src/http.rs".to_owned(), "node/src/http/governance.rs".to_owned()]));
+    let http = std::fs::read_to_string(root().join("node/src/http.rs")).unwrap();
+    let admin = http.find("pub fn admin(").unwrap();
+    let app = http.split_once("pub struct App {").unwrap().1.split_once("\n}").unwrap().0;
+    assert!(!app.contains("Input") && !app.contains("Sender"), "the state that the query listener has");
+    assert!(http.find("governance::").unwrap() > admin, "its routes are the admin listener's");
 }
 
 #[test]

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use fama_ledger::key::Curve;
 use fama_ledger::manifest::Manifest;
@@ -19,7 +19,7 @@ use crate::federation::{Net, copy, eventually, multi};
 /// How many single bits are flipped, one at a time, unless `FAMA_FLIPS` says otherwise.
 const FLIPS: u64 = 150;
 
-fn checked(data: &Path, manifest: &Manifest) -> Result<Report, StoreError> {
+fn checked(data: &Path, manifest: &Arc<Manifest>) -> Result<Report, StoreError> {
     let rebuilt = scratch();
     let original = Store::open_unchecked(data, manifest)?;
     let rebuilt = Store::open(rebuilt.path(), manifest).unwrap();
@@ -73,7 +73,7 @@ enum Flip {
 }
 
 /// Copies the folder, with hard links where nothing changes, flips a bit of one file, and checks.
-fn flipped(data: &Path, manifest: &Manifest, whole: &Report, (file, at, bit): (&Path, usize, u8)) -> Flip {
+fn flipped(data: &Path, manifest: &Arc<Manifest>, whole: &Report, (file, at, bit): (&Path, usize, u8)) -> Flip {
     let folder = scratch();
     for other in fs::read_dir(data).unwrap().map(|file| file.unwrap().path()) {
         fs::hard_link(&other, folder.path().join(other.file_name().unwrap())).unwrap();
@@ -129,7 +129,7 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
         net.stop(1).await;
         let memory = scratch();
         copy(&data, memory.path());
-        let (data, manifest) = (memory.path(), &*net.manifest);
+        let (data, manifest) = (memory.path(), &net.manifest);
         let copied = scratch();
         copy(data, copied.path());
         let whole = checked(copied.path(), manifest).unwrap();
@@ -177,16 +177,17 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
     });
 }
 
-/// A configuration file for a node of `net`, for the command.
-fn configured(net: &Net, i: usize) -> PathBuf {
+/// A configuration file for a node of `net` with its data in the folder `name`, for the command.
+fn configured(net: &Net, i: usize, name: &str) -> PathBuf {
     let dir = net.dir.path();
     fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
     let key = dir.join("node.pem");
     fs::write(&key, node_key(u8::try_from(i).unwrap()).to_pem().as_bytes()).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let (name, file) = (DOMAINS[i], dir.join("node.toml"));
-    let text =
-        format!("data_dir = \"{name}\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\noperator = \"{name}\"\n");
+    let (operator, file) = (DOMAINS[i], dir.join("node.toml"));
+    let text = format!(
+        "data_dir = \"{name}\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\noperator = \"{operator}\"\n"
+    );
     fs::write(&file, text).unwrap();
     file
 }
@@ -201,7 +202,7 @@ fn command(config: &Path, repair: bool) -> (bool, String) {
 }
 
 /// Flips a bit at a quarter and at three quarters of the table that holds the entries of both logs.
-fn damage_entries(data: &Path, manifest: &Manifest) {
+fn damage_entries(data: &Path, manifest: &Arc<Manifest>) {
     let tables: Vec<PathBuf> = fs::read_dir(data).unwrap().map(|file| file.unwrap().path()).collect();
     for table in tables.iter().filter(|file| kind(file) == "sst") {
         let good = fs::read(table).unwrap();
@@ -248,7 +249,7 @@ fn damaged_ranges_come_back_from_peers_the_own_logs_too() {
         let whole = checked(&data, &net.manifest).unwrap();
         damage_entries(&data, &net.manifest);
 
-        let config = configured(&net, 1);
+        let config = configured(&net, 1, DOMAINS[1]);
         let (sound, said) = command(&config, false);
         assert!(!sound && said.matches("entries from").count() == 2, "{said}");
         let (repaired, said) = command(&config, true);
@@ -268,6 +269,44 @@ fn damaged_ranges_come_back_from_peers_the_own_logs_too() {
         let again = checked(&data, &net.manifest).unwrap();
         assert_eq!(again.findings, []);
         assert!(again.logs.iter().zip(&whole.logs).all(|((_, again), (_, whole))| again >= whole), "{again:?}");
+    });
+}
+
+/// The last byte of a table and the middle of the write-ahead log: the database refuses to open at all.
+#[test]
+fn a_folder_that_does_not_open_is_repaired_as_far_as_it_can_be_read() {
+    multi(async {
+        let (mut net, data) = used().await;
+        net.start_all().await;
+        let (_, registration) = net.register(1, "second-run", &secret(8));
+        net.accepted(1, registration).await;
+        net.settled().await;
+        net.stop(0).await;
+        net.stop(1).await;
+        let mut refused = 0;
+        let files = fs::read_dir(&data).unwrap().map(|file| file.unwrap().path());
+        let files: Vec<PathBuf> = files.filter(|file| matches!(kind(file), "sst" | "log")).collect();
+        for (i, file) in files.iter().enumerate() {
+            let name = format!("damaged-{i}");
+            let damaged = net.dir.path().join(&name);
+            fs::create_dir(&damaged).unwrap();
+            copy(&data, &damaged);
+            let place = damaged.join(file.file_name().unwrap());
+            let mut bytes = fs::read(&place).unwrap();
+            let at = if kind(file) == "sst" { bytes.len() - 1 } else { bytes.len() / 2 };
+            let Some(byte) = bytes.get_mut(at) else { continue };
+            *byte ^= 1;
+            fs::write(&place, bytes).unwrap();
+            let config = configured(&net, 1, &name);
+            let (sound, said) = command(&config, false);
+            assert!(!sound, "{file:?}: {said}");
+            refused += usize::from(said.contains("(database)"));
+            let (repaired, said) = command(&config, true);
+            assert!(repaired, "{file:?}: {said}");
+            assert_eq!(checked(&damaged, &net.manifest).unwrap().findings, [], "{file:?}");
+            drop(Store::open(&damaged, &net.manifest).unwrap());
+        }
+        assert!(refused > 10, "{refused} of {} did not open", files.len());
     });
 }
 

@@ -7,6 +7,7 @@ use fama_ledger::manifest::Policy;
 use fama_ledger::manifest::{MANIFEST_FORMAT, Manifest};
 use fama_ledger::note::{NOTE_FORMAT, Note};
 use fama_ledger::signed_note::{SignedNote, sign};
+use fama_ledger::stand::{STAND_FORMAT, Stand};
 use fama_tests::{START, domain, event, federation, governance_key, log, node_key, secret, signed, signed_genesis};
 use proptest::prelude::*;
 
@@ -31,6 +32,13 @@ fn signed_texts() -> Vec<(&'static str, String)> {
     };
     let note = Note { bio: Some("I map.".to_owned()), ..Note::default() };
     let checkpoint = Checkpoint { origin: manifest.origin(&log(0)), head: Head::EMPTY };
+    let stand = Stand {
+        federation: manifest.federation(),
+        version: 2,
+        log: log(0),
+        operator: domain("alpha.example"),
+        head: Head::EMPTY,
+    };
     vec![
         ("event", event(manifest.federation(), register, START, 1).text()),
         ("event", event(manifest.federation(), admit, START, 1).text()),
@@ -38,6 +46,7 @@ fn signed_texts() -> Vec<(&'static str, String)> {
         ("manifest", manifest.note().text.clone()),
         ("checkpoint", checkpoint.text()),
         ("cosignature", format!("cosignature/v1\ntime 1795323600\n{}", checkpoint.text())),
+        ("stand", stand.text()),
     ]
 }
 
@@ -61,6 +70,7 @@ fn readings(text: &str) -> Vec<&'static str> {
         ("manifest", is_manifest(text)),
         ("checkpoint", text.parse::<Checkpoint>().is_ok()),
         ("cosignature", is_cosigned(text)),
+        ("stand", Stand::parse(text).is_ok()),
     ];
     readings.into_iter().filter(|(_, read)| *read).map(|(what, _)| what).collect()
 }
@@ -75,8 +85,8 @@ fn every_text_has_one_reading() {
 #[test]
 fn first_lines_differ() {
     let origin: Origin = federation(1, |_| ()).origin(&log(0));
-    let formats =
-        [EVENT_FORMAT, NOTE_FORMAT, &format!("format = \"{MANIFEST_FORMAT}\""), &format!("{origin}"), "cosignature/v1"];
+    let manifest = format!("format = \"{MANIFEST_FORMAT}\"");
+    let formats = [EVENT_FORMAT, NOTE_FORMAT, STAND_FORMAT, &manifest, &format!("{origin}"), "cosignature/v1"];
     for (i, one) in formats.iter().enumerate() {
         assert!(formats[i + 1..].iter().all(|other| !other.starts_with(*one) && !one.starts_with(other)), "{one}");
     }
@@ -103,7 +113,20 @@ fn no_text_of_ours_is_a_login() {
 
 /// In MLAuth a service chooses the message that an agent signs with its name and a time before it.
 fn logins(payload: &str) -> Vec<String> {
-    let names = ["fama", "fama-event", "f", "0", "-", "cosignature", "format", "e", "1", "salt", "swift-core-maps"];
+    let names = [
+        "fama",
+        "fama-event",
+        "f",
+        "0",
+        "-",
+        "fama-stand",
+        "cosignature",
+        "format",
+        "e",
+        "1",
+        "salt",
+        "swift-core-maps",
+    ];
     let times = [
         "2026-11-22T05:00:00.000Z",
         "2026-11-22T05:00:00Z",
@@ -166,7 +189,7 @@ proptest! {
     fn random_logins(
         name in "[a-z0-9-]{1,40}",
         year in 0u32..10_000, month in 1u32..13, day in 1u32..29, millis in proptest::bool::ANY,
-        which in 0usize..6, skip in 0usize..40, junk in "\\PC{0,40}",
+        which in 0usize..7, skip in 0usize..40, junk in "\\PC{0,40}",
     ) {
         let time = format!("{year:04}-{month:02}-{day:02}T05:00:00{}Z", if millis { ".000" } else { "" });
         let (_, text) = signed_texts().remove(which);
@@ -182,7 +205,7 @@ proptest! {
 
     /// Whatever is read as an event or note is read as nothing else.
     #[test]
-    fn splices_have_at_most_one_reading(a in 0usize..6, b in 0usize..6, cut in 0usize..600, from in 0usize..600) {
+    fn splices_have_at_most_one_reading(a in 0usize..7, b in 0usize..7, cut in 0usize..600, from in 0usize..600) {
         let texts = signed_texts();
         let (head, tail) = (&texts[a].1, &texts[b].1);
         let spliced = format!("{}{}", head.get(..cut).unwrap_or(head), tail.get(from..).unwrap_or_default());

@@ -9,7 +9,7 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::replica::Overrides;
 use fama_node::clock;
 use fama_node::config::{Config, Network};
-use fama_node::network::wire::{Frontier, Session, SyncRequest, SyncResponse};
+use fama_node::network::wire::{Frontier, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, secret};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ impl Net {
 
     /// The largest head that each operator cosigned in each log, as the `i`-th node knows.
     async fn cosigned(&self, i: usize) -> BTreeMap<(LogId, Domain), Head> {
-        let asked = Frontier { time: clock::now(), session: Session::default(), other: None, logs: Vec::new() };
+        let asked = Frontier::nothing(&self.manifest, clock::now());
         let answer = self.client(i).await.sync(SyncRequest::Frontier(asked)).await.unwrap();
         let SyncResponse::Frontier(frontier) = answer else { panic!("{answer:?}") };
         let of = |log: fama_node::network::wire::LogFrontier| {

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fama_cli::federation::{self, Created, Plan, Seat};
@@ -52,7 +53,7 @@ impl Random {
 
 /// One operator alone, whose node is a process of its own.
 pub(crate) struct Operator {
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) config: std::path::PathBuf,
     address: String,
     query: SocketAddr,
@@ -72,7 +73,7 @@ impl Operator {
             federation::create(&Plan { name: "crash".into(), seats: vec![seat], policy }, dir.path()).unwrap();
         let config = Created::config(&created.folders[0].1);
         let address = format!("/ip4/127.0.0.1/tcp/{}", ports[0]);
-        Self { manifest: created.manifest, config, address, query, dir }
+        Self { manifest: Arc::new(created.manifest), config, address, query, dir }
     }
 
     /// Where the node's log goes.
@@ -153,7 +154,7 @@ impl Operator {
     /// Every acknowledged entry must be where its receipt says, byte for byte.
     pub(crate) async fn has(&self, client: &Client, acknowledged: &BTreeMap<EventId, Receipt>, from: u64) {
         let log = self.manifest.operators()[0].log();
-        let frontier = client.sync(SyncRequest::Frontier(empty_frontier())).await.unwrap();
+        let frontier = client.sync(SyncRequest::Frontier(empty_frontier(&self.manifest))).await.unwrap();
         let SyncResponse::Frontier(frontier) = frontier else { panic!("{frontier:?}") };
         let Some(newest) = &frontier.logs[0].newest else {
             return assert!(acknowledged.is_empty(), "a log without a signed head");
@@ -174,13 +175,8 @@ impl Operator {
     }
 }
 
-pub(crate) fn empty_frontier() -> fama_node::network::wire::Frontier {
-    fama_node::network::wire::Frontier {
-        time: clock::now(),
-        session: fama_node::network::wire::Session::default(),
-        other: None,
-        logs: Vec::new(),
-    }
+pub(crate) fn empty_frontier(manifest: &Manifest) -> fama_node::network::wire::Frontier {
+    fama_node::network::wire::Frontier::nothing(manifest, clock::now())
 }
 
 fn tail(log: &Path) -> String {

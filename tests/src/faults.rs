@@ -126,7 +126,9 @@ async fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
 async fn watch(operator: &Operator, client: &Client, from: u64, quiet: bool, heads: &mut Vec<Head>) {
     let (begun, deadline) = (Instant::now(), Instant::now() + STOPPED);
     while Instant::now() < deadline {
-        let Ok(SyncResponse::Frontier(frontier)) = client.sync(SyncRequest::Frontier(empty_frontier())).await else {
+        let Ok(SyncResponse::Frontier(frontier)) =
+            client.sync(SyncRequest::Frontier(empty_frontier(&operator.manifest))).await
+        else {
             return;
         };
         heads.extend(frontier.logs[0].newest.as_ref().map(|signed| signed.head));

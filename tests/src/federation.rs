@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
 use fama_ledger::id::{Domain, EventId};
-use fama_ledger::manifest::{Genesis, Manifest, Operator, Policy};
+use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::replica::Overrides;
@@ -18,7 +18,7 @@ use fama_node::clock;
 use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub};
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
-use fama_node::node::{self, NodeError};
+use fama_node::node::{self, Addresses, NodeError};
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -37,6 +37,7 @@ pub(crate) struct Net {
 
 pub(crate) struct Running {
     pub(crate) query: SocketAddr,
+    pub(crate) admin: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
 }
@@ -148,6 +149,7 @@ impl Net {
             manifest: Arc::clone(&self.manifest),
             operator: Some(domain(DOMAINS[i])),
             node_key: Arc::new(node_key(u8::try_from(i).unwrap())),
+            next_node_key: None,
             namespace: Some(domain(DOMAINS[i])),
             network: Network { listen },
             query: loopback(),
@@ -161,7 +163,11 @@ impl Net {
 
     /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
     pub(crate) async fn start(&mut self, i: usize) {
-        self.nodes[i] = Some(Running::start(self.config(i)).await);
+        self.start_with(i, self.config(i)).await;
+    }
+
+    pub(crate) async fn start_with(&mut self, i: usize, config: Config) {
+        self.nodes[i] = Some(Running::start(config).await);
     }
 
     pub(crate) async fn stop(&mut self, i: usize) {
@@ -189,8 +195,8 @@ impl Net {
             SubmitResult::Accepted(receipt) => {
                 let proof: TlogProof = receipt.proof.parse().unwrap();
                 let owner = |origin: &fama_ledger::checkpoint::Origin| {
-                    let operator = self.manifest.operator(&origin.operator)?;
-                    (self.manifest.origin(&operator.log()) == *origin).then_some(operator.node_key)
+                    let log = LogId { operator: origin.operator.clone(), generation: origin.generation };
+                    (self.manifest.origin(&log) == *origin).then(|| self.manifest.log(&log).unwrap().node_key)
                 };
                 let (signed, _) = proof.verify(&receipt.entry, owner, |_| None).unwrap();
                 assert_eq!(signed.checkpoint().origin, self.manifest.origin(&receipt.log));
@@ -302,7 +308,7 @@ impl Net {
     }
 
     /// To `version`, from the first key, which committed to none, to the second.
-    fn rotate(&self, home: usize, (identity, version): (EventId, u32), keys: &[SecretKey]) -> Submission {
+    pub(crate) fn rotate(&self, home: usize, (identity, version): (EventId, u32), keys: &[SecretKey]) -> Submission {
         let home = domain(DOMAINS[home]);
         let event = self.event(Action::Rotate { home, identity, version, key: keys[1].public(), next: None });
         let countersignature = Some(keys[1].sign(event.text().as_bytes()));
@@ -316,15 +322,19 @@ impl Net {
 async fn launch(config: Config) -> Result<Running, NodeError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (told, addresses) = oneshot::channel();
-    let mut task = tokio::spawn(node::run(
-        config,
-        async {
-            let _ = stopped.await;
-        },
-        |addresses| told.send(addresses.query.unwrap()).unwrap(),
-    ));
+    let stop_told = async {
+        let _ = stopped.await;
+    };
+    let mut task = tokio::spawn(async move {
+        let tell = |addresses: &Addresses| told.send((addresses.query.unwrap(), addresses.admin.unwrap())).unwrap();
+        let ended = node::run(config, stop_told, tell).await;
+        if let Some(error) = ended.as_ref().err().filter(|error| error.code() != "address_in_use") {
+            eprintln!("a node stops: {error}");
+        }
+        ended
+    });
     tokio::select! {
-        Ok(query) = addresses => Ok(Running { query, stop, task }),
+        Ok((query, admin)) = addresses => Ok(Running { query, admin, stop, task }),
         ended = &mut task => Err(ended.unwrap().unwrap_err()),
     }
 }
@@ -336,7 +346,7 @@ pub(crate) fn addresses(port: u16) -> Vec<String> {
 pub(crate) fn signed(event: Event, key: &SecretKey) -> Submission {
     let signature = key.sign(event.text().as_bytes());
     let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
-    Submission { signed, note: None, invite: None }
+    Submission { signed, note: None, invite: None, recovered: None }
 }
 
 /// What a node answers, whatever its status.
@@ -344,7 +354,15 @@ pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
     let url = format!("http://{query}{path}");
     let get = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
-        config.new_agent().get(&url).call().unwrap().body_mut().read_json().unwrap()
+        let agent = config.new_agent();
+        // A node that takes another version of the manifest up drops the connections that it has.
+        let mut answer = (0..50).find_map(|_| {
+            agent.get(&url).call().ok().or_else(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                None
+            })
+        });
+        answer.as_mut().unwrap_or_else(|| panic!("{url} answers")).body_mut().read_json().unwrap()
     };
     tokio::task::spawn_blocking(get).await.unwrap()
 }

@@ -253,7 +253,7 @@ macro_rules! fuzzed {
 }
 
 fuzzed! {
-    event note entry manifest signed_note checkpoint tlog_proof map_proof tree_proof row
+    event note entry manifest chain stand equivocation signed_note checkpoint tlog_proof map_proof tree_proof row
     sync_request sync_response gossip submit_request submit_response
     base64 public_key secret_key short_text edge
     login question
@@ -270,11 +270,13 @@ fn the_emptiest_parts_in_any_number_are_read() {
         let response = wire::SubmitResponse(vec![refused; count]);
         assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
         let log = fama_ledger::manifest::LogId { operator: "a.b".parse().unwrap(), generation: 1 };
-        let log = wire::LogFrontier { log, size: 0, newest: None, cosigned: Vec::new() };
+        let log = wire::LogFrontier { log, size: 0, newest: None, cosigned: Vec::new(), equivocation: None };
         let frontier = wire::Frontier {
             time: fama_tests::START,
             session: wire::Session::default(),
             other: None,
+            manifest: 1,
+            manifest_hash: fama_ledger::id::ManifestHash([5; 32]),
             logs: vec![log; count],
         };
         let request = wire::SyncRequest::Frontier(frontier);

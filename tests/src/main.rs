@@ -18,6 +18,7 @@ mod faults;
 mod federation;
 mod fold;
 mod fuzz;
+mod governance;
 mod hostile;
 mod invalid_logs;
 mod join;

@@ -38,7 +38,7 @@ pub struct Args {
 }
 
 /// The operator that a node key belongs to.
-pub(super) fn operator_of(manifest: &Manifest, key: &PublicKey) -> Result<Domain, Failure> {
+pub(crate) fn operator_of(manifest: &Manifest, key: &PublicKey) -> Result<Domain, Failure> {
     let owner = manifest.operators().iter().find(|operator| operator.node_key.as_bytes() == key.as_bytes());
     owner.map(|operator| operator.name.clone()).ok_or_else(|| {
         Failure::new("not_an_operator", format!("{key} is no operator's node key"))

@@ -1,21 +1,37 @@
-//! `fama federation`: found one, or show one.
+//! `fama federation`: found one, show one, and go on to its next version.
+mod agree;
+mod desk;
+mod draft;
+mod merge;
+mod operator;
+mod publish;
+mod show;
+mod sign;
+mod stand;
+
 use std::path::{Path, PathBuf};
 
 use fama_ledger::id::Domain;
-use fama_ledger::key::PublicKey;
-use fama_ledger::manifest::{Manifest, Operator, Policy};
-use serde_json::{Value, json};
+use fama_ledger::manifest::Policy;
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::federation::{self, Created, Plan, Ports, Seat};
-use crate::files;
 use crate::terminal::{Table, Terminal};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "\
 Example:
   fama federation new Demo alpha.example beta.example gamma.example delta.example --out demo
-  fama federation show demo/manifest.txt";
+  fama federation show demo/manifest.txt
+
+The next version, agreed on first, then signed with governance keys that are kept offline:
+  fama federation draft --from http://127.0.0.1:8080 --policy daily_cap=30 --out next
+  fama federation agree next/draft.txt --key node.pem      each operator, on its node's machine
+  fama federation sign next/draft.txt --key governance.pem each operator, offline
+  fama federation publish next/draft.txt
+Where a log is to end, all run `fama federation stand` before. A version whose signatures have split
+between two texts cannot be saved: agree first.";
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -36,12 +52,44 @@ Example: four operators on this machine, then on four
   fama federation new Real alpha.example beta.example gamma.example delta.example --out real \\
     --host fama.alpha.example --host fama.beta.example --host 203.0.113.7 --host 203.0.113.8")]
     New(New),
-    /// Show a manifest, its rules and signatures checked
-    #[command(after_help = "Example:\n  fama federation show demo/manifest.txt")]
-    Show {
-        /// The manifest
-        file: PathBuf,
-    },
+    /// Show a manifest or a draft: what it says, what it changes, who signed, who is missing
+    #[command(after_help = show::EXAMPLE)]
+    Show(show::Args),
+    /// Make the folder of an operator that is to join
+    ///
+    /// It has the keys and node.toml of its node, and operator.toml for those who draft the next version.
+    #[command(after_help = operator::EXAMPLE)]
+    Operator(operator::Args),
+    /// Tell one's own node to cosign nothing more in a log until the next version holds
+    ///
+    /// Durable and binding: there is no way back. Only for a log that is to be cut; in one's own log, nothing
+    /// more is taken in.
+    #[command(after_help = stand::EXAMPLE)]
+    Stand(stand::Args),
+    /// Draft the next version
+    ///
+    /// Writes draft.txt, chain.txt (the versions before) and, if a log is cut, evidence.json, which shows signers
+    /// that nothing final is lost. Whoever leaves, or has a new node key, has its log cut; its home passes on.
+    #[command(after_help = draft::EXAMPLE)]
+    Draft(draft::Args),
+    /// Give an operator's word for a draft, with its node key
+    ///
+    /// Nobody signs with a governance key before a quorum agreed on one text: a version whose signatures have
+    /// split between two texts cannot be saved. Cuts are compared with the node's own copy.
+    #[command(after_help = agree::EXAMPLE)]
+    Agree(agree::Args),
+    /// Sign a draft with a governance key; needs no node and no network
+    ///
+    /// Checks the text, the words of a quorum and the evidence for every cut, and notes the text beside the key
+    /// before it signs: no key signs two texts of one version on this machine.
+    #[command(after_help = sign::EXAMPLE)]
+    Sign(sign::Args),
+    /// Join the signatures of copies of one draft
+    #[command(after_help = merge::EXAMPLE)]
+    Merge(merge::Args),
+    /// Hand a signed version to one's own node, which passes it on
+    #[command(after_help = publish::EXAMPLE)]
+    Publish(publish::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,10 +142,14 @@ impl New {
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     match &args.command {
         Command::New(new) => found(new, terminal),
-        Command::Show { file } => {
-            let manifest = files::read_manifest(file)?;
-            terminal.answer(&manifest_json(&manifest), manifest_table(&manifest))
-        }
+        Command::Show(args) => show::run(args, terminal),
+        Command::Operator(args) => operator::run(args, terminal),
+        Command::Stand(args) => stand::run(args, terminal),
+        Command::Draft(args) => draft::run(args, terminal),
+        Command::Agree(args) => agree::run(args, terminal),
+        Command::Sign(args) => sign::run(args, terminal),
+        Command::Merge(args) => merge::run(args, terminal),
+        Command::Publish(args) => publish::run(args, terminal),
     }
 }
 
@@ -108,7 +160,7 @@ fn found(new: &New, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     }
     terminal.say("Each governance.pem signs manifests only: take it off the nodes' machines, to a safe place.");
     let path = |path: &Path| path.display().to_string();
-    let mut json = manifest_json(&created.manifest);
+    let mut json = show::manifest_json(&created.manifest);
     json["manifest"] = json!(path(&created.manifest_path));
     json["nodes"] = created.folders.iter().map(|(_, folder)| json!(path(&Created::config(folder)))).collect();
     let mut lines =
@@ -117,41 +169,4 @@ fn found(new: &New, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         lines.push(("start", format!("fama node --config {}", path(&Created::config(folder)))));
     }
     terminal.answer(&json, Table(lines))
-}
-
-fn key(bytes: &[u8; 32]) -> String {
-    PublicKey::Ed25519(*bytes).to_string()
-}
-
-fn manifest_json(manifest: &Manifest) -> Value {
-    let operator = |operator: &Operator| {
-        json!({
-            "name": operator.name.as_str(), "generation": operator.generation, "addresses": operator.addresses,
-            "node_key": key(operator.node_key.as_bytes()), "governance_key": key(operator.governance_key.as_bytes()),
-        })
-    };
-    let homes: Vec<Value> =
-        manifest.homes().iter().map(|(home, log)| json!({"name": home.as_str(), "log": log.to_string()})).collect();
-    json!({
-        "federation": manifest.federation().to_string(), "name": manifest.name(), "version": manifest.version(),
-        "hash": manifest.hash().to_string(), "quorum": manifest.quorum(), "faults": manifest.faults(),
-        "policy": serde_json::to_value(manifest.policy()).unwrap_or_default(),
-        "operators": manifest.operators().iter().map(operator).collect::<Vec<_>>(), "homes": homes,
-    })
-}
-
-fn manifest_table(manifest: &Manifest) -> Table {
-    let n = manifest.operators().len();
-    let mut lines = vec![
-        ("name", manifest.name().to_owned()),
-        ("federation", manifest.federation().to_string()),
-        ("version", format!("{}, signed by all {n} operators", manifest.version())),
-        ("quorum", format!("{} of {n}; {} may lie", manifest.quorum(), manifest.faults())),
-        ("sponsors", format!("{} make a provider's karma count", manifest.policy().min_sponsors)),
-    ];
-    for operator in manifest.operators() {
-        let key = key(operator.node_key.as_bytes());
-        lines.push(("operator", format!("{}\n{key}\n{}", operator.log(), operator.addresses.join("\n"))));
-    }
-    Table(lines)
 }

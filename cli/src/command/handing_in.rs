@@ -1,5 +1,6 @@
 //! What all commands share that hand an event in: show, sign, submit, check the receipt, wait.
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -63,7 +64,7 @@ impl HandingIn {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn manifest(&self) -> Result<Manifest, Failure> {
+    pub fn manifest(&self) -> Result<Arc<Manifest>, Failure> {
         files::read_manifest(&self.manifest)
     }
 

@@ -37,6 +37,10 @@ pub enum Waiting {
     ClockJumped,
     /// The own log has a fault.
     OwnLogFault,
+    /// The own log is about to end.
+    Ending,
+    /// Two manifests of one version are valid.
+    Halted,
 }
 
 impl Waiting {
@@ -51,6 +55,8 @@ impl Waiting {
             Self::ClockAhead => "clock_ahead",
             Self::ClockJumped => "clock_jumped",
             Self::OwnLogFault => "own_log_fault",
+            Self::Ending => "ending",
+            Self::Halted => "manifests_conflict",
         }
     }
 }

@@ -101,7 +101,7 @@ fn sign(manifest: &Manifest, i: usize, head: Head) -> SignedCheckpoint {
 
 fn cosign(signed: SignedCheckpoint, i: usize) -> Cosigned {
     let cosignature = Cosignature::sign(signed.checkpoint(), name(i), &key(i), 5);
-    Cosigned { signed, cosignature }
+    Cosigned { signed, by: LogId { operator: cosignature.operator.clone(), generation: 1 }, cosignature }
 }
 
 fn leaves(of: usize, from: u64, count: u64) -> Vec<Hash> {
@@ -151,7 +151,7 @@ impl Net {
     fn new(n: usize, seed: u64, loss: u64) -> Self {
         let manifest = manifest(n);
         let node = |i: usize| Node {
-            replica: Replica::new(Arc::clone(&manifest), Some(name(i))),
+            replica: Replica::new(Arc::clone(&manifest), Some(name(i)), Vec::from([log(i)])),
             disk: Disk::default(),
             kept: BTreeMap::new(),
             signed: Vec::new(),
@@ -203,7 +203,10 @@ impl Net {
                     assert!(size > before, "certified sizes grow");
                 }
                 Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
-                Output::Cosign { signed } => queue.extend(self.cosign(at, signed)),
+                Output::Rewind { log, size } => {
+                    assert!(self.forked.contains(&log), "nobody leaves a branch here: {log} to {size}");
+                }
+                Output::Cosign { signed, by } => queue.extend(self.cosign(at, signed, by)),
                 Output::KeepNewest { signed } => {
                     self.nodes[at].kept.entry(log_of(&signed)).or_default().newest = Some(signed.clone());
                 }
@@ -215,9 +218,9 @@ impl Net {
         }
     }
 
-    fn cosign(&mut self, at: Id, signed: SignedCheckpoint) -> Vec<Output<Id>> {
+    fn cosign(&mut self, at: Id, signed: SignedCheckpoint, by: LogId) -> Vec<Output<Id>> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        if !self.nodes[at].replica.wants_cosigned(&log, &name(at), &head) {
+        if !self.nodes[at].replica.wants_cosigned(&log, &by, &head) {
             return Vec::new();
         }
         let node = &mut self.nodes[at];
@@ -254,7 +257,7 @@ impl Net {
         }
         node.signed.push(head);
         node.kept.entry(log(at)).or_default().newest = Some(signed.clone());
-        let out = node.replica.appended(signed, self.now, &node.disk).unwrap();
+        let out = node.replica.appended(signed, Vec::new(), self.now, &node.disk).unwrap();
         self.perform(at, out);
     }
 
@@ -289,7 +292,7 @@ impl Net {
                     let head = |signed: &SignedCheckpoint| signed.checkpoint().head;
                     log.newest = log.newest.filter(|signed| node.replica.wants_head(&log.log, &head(signed)));
                     let replica = &node.replica;
-                    log.cosigned.retain(|one| replica.wants_cosigned(&log.log, &one.cosignature.operator, &one.head()));
+                    log.cosigned.retain(|one| replica.wants_cosigned(&log.log, &one.by, &one.head()));
                     log
                 });
                 let wanted = wanted.collect();
@@ -306,7 +309,7 @@ impl Net {
                     node.replica.fetch_failed(from, &log, Failure::Wrong, now)
                 } else {
                     node.disk.0.borrow_mut().insert(log.clone(), branch);
-                    node.replica.advanced(&log, head, now, &node.disk).unwrap()
+                    node.replica.advanced(&log, head, Vec::new(), now, &node.disk).unwrap()
                 }
             }
         };
@@ -412,7 +415,7 @@ fn an_owner_with_two_branches_is_noticed_and_never_certified_on_both() {
             let node = &mut net.nodes[i];
             node.disk.0.borrow_mut().insert(log(3), branch.clone());
             let mut out = node.replica.checkpoint(heads[side].clone(), net.now, &node.disk).unwrap();
-            out.extend(node.replica.advanced(&log(3), branch.head(), net.now, &node.disk).unwrap());
+            out.extend(node.replica.advanced(&log(3), branch.head(), Vec::new(), net.now, &node.disk).unwrap());
             net.perform(i, out);
         }
         net.run(300_000);
@@ -435,7 +438,7 @@ fn an_owner_with_two_branches_is_noticed_and_never_certified_on_both() {
 /// A replica of the first of `n` operators with an open gate, that a node of its own log would be.
 fn lone(n: usize) -> (Replica<Id>, Disk, Arc<Manifest>) {
     let manifest = manifest(n);
-    let mut replica = Replica::new(Arc::clone(&manifest), Some(name(0)));
+    let mut replica = Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)]));
     let disk = Disk::default();
     for i in 1..n {
         replica.peer_up(i, Some(name(i)), 0);
@@ -470,8 +473,11 @@ fn a_head_that_nobody_can_serve_hides_no_smaller_one() {
     let mut copy = Branch::default();
     copy.grow(&leaves(3, 0, 5));
     disk.0.borrow_mut().insert(log(3), copy);
-    let out = replica.advanced(&log(3), small.checkpoint().head, 0, &disk).unwrap();
-    assert!(out.contains(&Output::Cosign { signed: small.clone() }), "what is within reach is cosigned: {out:?}");
+    let out = replica.advanced(&log(3), small.checkpoint().head, Vec::new(), 0, &disk).unwrap();
+    assert!(
+        out.contains(&Output::Cosign { signed: small.clone(), by: log(0) }),
+        "what is within reach is cosigned: {out:?}"
+    );
     replica.cosigned(cosign(small, 0), 0, &disk).unwrap();
     assert_eq!(replica.certified(&log(3)), 5);
 }
@@ -518,7 +524,7 @@ fn two_heads_of_one_size_are_noticed_wherever_they_come_from() {
     let larger = sign(&manifest, 3, Branch::default().grow(&leaves(3, 0, 9)));
     replica.checkpoint(larger, 0, &disk).unwrap();
     replica.cosigned(cosign(heads[0].clone(), 1), 0, &disk).unwrap();
-    assert!(replica.wants_cosigned(&log(3), &name(1), &heads[1].checkpoint().head));
+    assert!(replica.wants_cosigned(&log(3), &log(1), &heads[1].checkpoint().head));
     let out = replica.cosigned(cosign(heads[1].clone(), 1), 0, &disk).unwrap();
     assert!(out.contains(&Output::Faulted { log: log(3), fault: Fault::Equivocation }));
 }
@@ -530,7 +536,7 @@ fn a_smaller_head_of_another_branch_is_noticed() {
     copy.grow(&leaves(3, 0, 9));
     disk.0.borrow_mut().insert(log(3), copy.clone());
     replica.checkpoint(sign(&manifest, 3, copy.head()), 0, &disk).unwrap();
-    replica.advanced(&log(3), copy.head(), 0, &disk).unwrap();
+    replica.advanced(&log(3), copy.head(), Vec::new(), 0, &disk).unwrap();
     let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
     assert!(replica.wants_head(&log(3), &other.checkpoint().head));
     replica.checkpoint(other, 0, &disk).unwrap();
@@ -545,12 +551,13 @@ fn invalid_entries_end_cosigning_and_fetching() {
     replica.checkpoint(sign(&manifest, 3, owner.grow(&leaves(3, 0, 5))), 0, &disk).unwrap();
     let out = replica.fetch_failed(3, &log(3), Failure::Invalid, 1);
     assert_eq!(out, [Output::Faulted { log: log(3), fault: Fault::Invalid }]);
-    let out = replica.checkpoint(sign(&manifest, 3, owner.grow(&leaves(3, 5, 5))), 2, &disk).unwrap();
+    let newest = sign(&manifest, 3, owner.grow(&leaves(3, 5, 5)));
+    let out = replica.checkpoint(newest.clone(), 2, &disk).unwrap();
     assert_eq!(fetches(&out), []);
     let signed = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 10)));
     let out = replica.checkpoint(signed.clone(), 2, &disk).unwrap();
     let faulted = Output::Faulted { log: log(3), fault: Fault::Equivocation };
-    assert_eq!(out, [Output::KeepConflicting { signed }, faulted], "worse than invalid");
+    assert_eq!(out, [Output::KeepConflicting { signed, beside: Some(newest) }, faulted], "worse than invalid");
 }
 
 #[test]
@@ -558,7 +565,7 @@ fn an_empty_log_has_no_head() {
     let (mut replica, disk, manifest) = lone(4);
     for head in [Head::EMPTY, Head { size: 0, root: TreeRoot([7; 32]) }] {
         let signed = sign(&manifest, 3, head);
-        assert!(!replica.wants_head(&log(3), &head) && !replica.wants_cosigned(&log(3), &name(1), &head));
+        assert!(!replica.wants_head(&log(3), &head) && !replica.wants_cosigned(&log(3), &log(1), &head));
         assert_eq!(replica.checkpoint(signed.clone(), 0, &disk).unwrap(), []);
         assert_eq!(replica.cosigned(cosign(signed, 1), 0, &disk).unwrap(), []);
     }
@@ -578,7 +585,8 @@ fn frontiers_with_unknown_or_repeated_logs_change_nothing() {
 fn nobody_appends_or_cosigns_before_enough_answered() {
     for (n, others) in [(1, 0), (2, 1), (3, 1), (4, 2), (7, 4), (10, 6)] {
         let manifest = manifest(n);
-        let (mut replica, disk) = (Replica::new(Arc::clone(&manifest), Some(name(0))), Disk::default());
+        let (mut replica, disk) =
+            (Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)])), Disk::default());
         for i in 1..n {
             let heard = i - 1;
             replica.peer_up(i, Some(name(i)), 0);
@@ -590,14 +598,15 @@ fn nobody_appends_or_cosigns_before_enough_answered() {
         }
         assert_eq!(replica.may_write(0), Ok(()), "{n}");
     }
-    let mirror: Replica<Id> = Replica::new(manifest(4), None);
+    let mirror: Replica<Id> = Replica::new(manifest(4), None, Vec::new());
     assert_eq!(mirror.may_write(0), Err(Waiting::NoLog));
 }
 
 #[test]
 fn an_own_log_that_others_have_is_taken_back_first() {
     let manifest = manifest(4);
-    let (mut replica, disk) = (Replica::new(Arc::clone(&manifest), Some(name(0))), Disk::default());
+    let (mut replica, disk) =
+        (Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)])), Disk::default());
     let mut own = Branch::default();
     let signed = sign(&manifest, 0, own.grow(&leaves(0, 0, 7)));
     let says_own =
@@ -610,7 +619,7 @@ fn an_own_log_that_others_have_is_taken_back_first() {
     assert_eq!(fetches(&out).len(), 1);
     assert_eq!(replica.may_write(0), Err(Waiting::CatchingUp));
     disk.0.borrow_mut().insert(log(0), own.clone());
-    let out = replica.advanced(&log(0), own.head(), 0, &disk).unwrap();
+    let out = replica.advanced(&log(0), own.head(), Vec::new(), 0, &disk).unwrap();
     assert!(out.iter().all(|output| !matches!(output, Output::Cosign { .. })), "it did so before: {out:?}");
     assert_eq!(replica.may_write(0), Ok(()));
 }
@@ -629,7 +638,7 @@ fn an_own_cosignature_that_the_disk_lost_is_not_undercut() {
     copy.grow(&leaves(3, 0, 5));
     disk.0.borrow_mut().insert(log(3), copy);
     replica.cosigned(cosign(heads[0].clone(), 1), 0, &disk).unwrap();
-    let out = replica.advanced(&log(3), heads[0].checkpoint().head, 0, &disk).unwrap();
+    let out = replica.advanced(&log(3), heads[0].checkpoint().head, Vec::new(), 0, &disk).unwrap();
     assert!(out.iter().all(|output| !matches!(output, Output::Cosign { .. })), "{out:?}");
 }
 
@@ -659,7 +668,7 @@ fn announcements_wait_while_none_finds_its_quorum_and_then_go_out() {
         let from = own.head().size;
         let head = own.grow(&leaves(0, from, 1));
         disk.0.borrow_mut().insert(log(0), own.clone());
-        let out = replica.appended(sign(&manifest, 0, head), now, &disk).unwrap();
+        let out = replica.appended(sign(&manifest, 0, head), Vec::new(), now, &disk).unwrap();
         (sign(&manifest, 0, head), told(&out))
     };
     fn told(out: &[Output<Id>]) -> Vec<u64> {
@@ -694,13 +703,17 @@ fn a_restored_replica_knows_what_was_certified_and_notices_what_conflicts() {
     let disk = Disk::default();
     disk.0.borrow_mut().insert(log(3), branch.clone());
     let restore = |newest: &SignedCheckpoint| {
-        let mut replica: Replica<Id> = Replica::new(Arc::clone(&manifest), Some(name(0)));
+        let mut replica: Replica<Id> = Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)]));
         let cosigned = (0..3).map(|i| cosign(signed.clone(), i)).collect();
-        let out = replica.restore(&log(3), branch.head(), Some(newest.clone()), cosigned, &disk).unwrap();
+        let out = {
+            let newest = Some(newest.clone());
+            let stored = Stored { head: branch.head(), adopted: Vec::new(), certified: 0, newest, cosigned };
+            replica.restore(&log(3), stored, &disk).unwrap()
+        };
         (replica.certified(&log(3)), out)
     };
     assert_eq!(restore(&signed), (5, vec![Output::Certified { log: log(3), size: 5 }]));
     let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
     let faulted = Output::Faulted { log: log(3), fault: Fault::Equivocation };
-    assert_eq!(restore(&other).1[..2], [Output::KeepConflicting { signed: other }, faulted]);
+    assert_eq!(restore(&other).1[..2], [Output::KeepConflicting { signed: other, beside: Some(signed) }, faulted]);
 }

@@ -1,4 +1,6 @@
 //! Errors as clients see them: one JSON form, whatever went wrong.
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,13 +10,14 @@ use fama_ledger::rows::RowError;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::network::wire::Refusal;
 use crate::store::StoreError;
 
 /// An answer that is none: a status, a stable code and a sentence for a person.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     retry_after: Option<u32>,
     more: Map<String, Value>,
@@ -22,8 +25,8 @@ pub struct ApiError {
 
 impl ApiError {
     /// An error with nothing beside status, code and message.
-    pub fn new(status: StatusCode, code: &'static str, message: impl std::fmt::Display) -> Self {
-        Self { status, code, message: message.to_string(), retry_after: None, more: Map::new() }
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl std::fmt::Display) -> Self {
+        Self { status, code: code.into(), message: message.to_string(), retry_after: None, more: Map::new() }
     }
 
     /// The client sent what has no meaning.
@@ -77,8 +80,8 @@ impl ApiError {
 
     /// The stable code.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        self.code
+    pub fn code(&self) -> &str {
+        &self.code
     }
 }
 
@@ -98,7 +101,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = Problem {
             error: &self.message,
-            code: self.code,
+            code: &self.code,
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -120,6 +123,18 @@ pub(super) const PROBLEM: &str = "application/problem+json";
 /// The answer to paths that don't exist.
 pub(super) async fn no_route() -> ApiError {
     ApiError::of_status(StatusCode::NOT_FOUND)
+}
+
+impl From<Refusal> for ApiError {
+    /// Refused by the inbox: not now, if it says when, else not by the rules.
+    fn from(refusal: Refusal) -> Self {
+        let status = if refusal.retry_after.is_some() || refusal.code == "not_ready" {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::CONFLICT
+        };
+        Self { retry_after: refusal.retry_after, ..Self::new(status, refusal.code, refusal.message) }
+    }
 }
 
 impl From<StoreError> for ApiError {

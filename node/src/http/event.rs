@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use ed25519_dalek::VerifyingKey;
 use fama_ledger::base64;
 use fama_ledger::checkpoint::{self, Cosignature};
 use fama_ledger::entry::Body;
@@ -106,7 +107,8 @@ fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<Note, ApiError> {
 ///
 /// Leads to a head that a quorum cosigned if there is one, else to the newest.
 fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String>, ApiError> {
-    let mut heads = heads(moment, log)?;
+    let size = moment.record(log).map_or(0, |record| record.state.size);
+    let mut heads = heads(moment, log, size)?;
     heads.retain(|(signed, _)| signed.head.size > index);
     let quorum = moment.app.manifest.quorum();
     heads.sort_by_key(|(signed, cosigned)| Reverse((cosigned.len() >= quorum, signed.head.size)));
@@ -120,9 +122,12 @@ fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String
     Ok(None)
 }
 
-/// The signed heads of this node's copy, each with its cosignatures.
-fn heads(moment: &Moment<'_>, log: &LogId) -> Result<Vec<(SignedHead, Vec<Cosignature>)>, ApiError> {
-    let size = moment.record(log).map_or(0, |record| record.state.size);
+/// The signed heads of at most `size` entries that this node has, each with its cosignatures.
+pub(super) fn heads(
+    moment: &Moment<'_>,
+    log: &LogId,
+    size: u64,
+) -> Result<Vec<(SignedHead, Vec<Cosignature>)>, ApiError> {
     let mut heads: Vec<(SignedHead, Vec<Cosignature>)> = Vec::new();
     let known = moment.view.newest(log)?.into_iter().map(|signed| (signed, None));
     let cosigned = moment.view.cosigned(log)?.into_iter().map(|one| (one.signed, Some(one.cosignature)));
@@ -143,8 +148,12 @@ fn prove(
 ) -> Result<Option<String>, ApiError> {
     let manifest = &moment.app.manifest;
     let signed = head.verify(manifest, log).map_err(ApiError::internal)?;
-    let Some(owner) = manifest.operator(&log.operator) else { return Ok(None) };
-    let key = |one: &Cosignature| Some((one.clone(), manifest.operator(&one.operator)?.node_key));
+    let Some(owner) = manifest.log(log) else { return Ok(None) };
+    let holds = |one: &Cosignature, key: &VerifyingKey| one.verify(signed.checkpoint(), key).is_ok();
+    let key = |one: &Cosignature| {
+        let by = manifest.generations(&one.operator).find(|(_, key)| holds(one, key))?;
+        Some((one.clone(), *by.1))
+    };
     let cosigned: Vec<_> = cosignatures.iter().filter_map(key).collect();
     let checkpoint = checkpoint::note(&signed, &owner.node_key, &cosigned);
     Ok(Some(TlogProof { index, path, checkpoint }.to_string()))

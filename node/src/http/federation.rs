@@ -3,13 +3,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use fama_ledger::id::Hex;
 use fama_ledger::key::PublicKey;
-use fama_ledger::manifest;
+use fama_ledger::rows::{self, LogRow, MapName};
 use fama_ledger::time::Millis;
+use fama_ledger::{codec, equivocation, manifest};
 use serde::Serialize;
 
 use super::moment::Moment;
 use super::{ApiError, App};
+use crate::health;
 use crate::store::LogRecord;
 
 #[derive(Serialize)]
@@ -21,7 +24,57 @@ pub(super) struct Federation {
     faults: usize,
     operators: Vec<Operator>,
     logs: Vec<Log>,
+    /// All versions, oldest first; `GET /api/federation/manifests` has their texts.
+    versions: Vec<Version>,
+    /// This node's own stands, as signed notes.
+    stands: Vec<String>,
+    equivocations: Vec<Equivocation>,
+    pending: Option<Pending>,
+    /// Conflicting texts of one version, as signed notes: this node cosigns no more.
+    halted: Vec<String>,
     state_id: String,
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: u32,
+    hash: String,
+}
+
+/// A version that this node has but does not use yet.
+#[derive(Serialize)]
+struct Pending {
+    version: u32,
+    hash: String,
+    text: String,
+    waits_for: String,
+}
+
+/// Two heads of one log of which neither extends the other.
+#[derive(Serialize)]
+struct Equivocation {
+    log: String,
+    larger: Head,
+    smaller: Head,
+    /// The whole proof in the ledger's encoding, in hex.
+    encoded: String,
+}
+
+#[derive(Serialize)]
+struct Head {
+    size: u64,
+    root: String,
+}
+
+/// Where a log ends for ever.
+#[derive(Serialize)]
+struct Cut {
+    version: u32,
+    size: u64,
+    root: String,
+    state_root: String,
+    adopted: u32,
+    successor: String,
 }
 
 #[derive(Serialize)]
@@ -57,6 +110,11 @@ struct Log {
     newest_known: u64,
     lag: u64,
     fault: Option<&'static str>,
+    /// The version that brought the log.
+    since: u32,
+    /// The version that it has adopted; 0 before its first entry.
+    adopted: u32,
+    cut: Option<Cut>,
     cosignatures: Vec<Cosignature>,
 }
 
@@ -70,6 +128,7 @@ struct Cosignature {
 pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Federation>, ApiError> {
     let moment = Moment::open(&app)?;
     let manifest = &app.manifest;
+    let governance = app.health.read().governance.clone();
     Ok(Json(Federation {
         id: manifest.federation().to_string(),
         name: manifest.name().to_owned(),
@@ -82,9 +141,61 @@ pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Feder
         quorum: manifest.quorum(),
         faults: manifest.faults(),
         operators: manifest.operators().iter().map(|one| operator(&app, one)).collect(),
-        logs: moment.logs.iter().map(|record| log(&moment, record)).collect::<Result<_, _>>()?,
+        logs: logs(&moment)?,
+        versions: versions(manifest),
+        stands: governance.stands,
+        equivocations: governance.equivocations.iter().map(equivocation).collect(),
+        pending: governance.pending.map(pending),
+        halted: governance.halted,
         state_id: moment.state_id().to_string(),
     }))
+}
+
+/// The chain of versions from the genesis on, as signed notes one behind the other.
+pub(super) async fn manifests(State(app): State<Arc<App>>) -> String {
+    app.manifest.chain()
+}
+
+fn versions(manifest: &manifest::Manifest) -> Vec<Version> {
+    let one = |one: &manifest::Manifest| Version { version: one.version(), hash: one.hash().to_string() };
+    let mut versions: Vec<Version> = manifest.versions().map(one).collect();
+    versions.reverse();
+    versions
+}
+
+fn pending(pending: health::Pending) -> Pending {
+    let health::Pending { version, hash, text, waits_for } = pending;
+    Pending { version, hash: hash.to_string(), text, waits_for }
+}
+
+fn equivocation(proof: &equivocation::Equivocation) -> Equivocation {
+    let head = |head: &fama_ledger::log::Head| Head { size: head.size, root: head.root.to_string() };
+    Equivocation {
+        log: proof.log.to_string(),
+        larger: head(&proof.larger.0),
+        smaller: head(&proof.smaller.0),
+        encoded: Hex(&codec::encode(proof)).to_string(),
+    }
+}
+
+/// The operators' logs in their order, then those that are cut.
+fn logs(moment: &Moment<'_>) -> Result<Vec<Log>, ApiError> {
+    let mut logs = moment.logs.iter().map(|record| log(moment, record)).collect::<Result<Vec<_>, _>>()?;
+    for name in moment.app.manifest.logs().keys().filter(|name| moment.record(name).is_none()) {
+        logs.push(log(moment, &moment.record_of(name)?)?);
+    }
+    Ok(logs)
+}
+
+fn cut((version, cut): &(u32, manifest::Cut)) -> Cut {
+    Cut {
+        version: *version,
+        size: cut.head.size,
+        root: cut.head.root.to_string(),
+        state_root: cut.state_root.to_string(),
+        adopted: cut.adopted,
+        successor: cut.successor.to_string(),
+    }
 }
 
 fn operator(app: &App, operator: &manifest::Operator) -> Operator {
@@ -110,7 +221,12 @@ fn log(moment: &Moment<'_>, record: &LogRecord) -> Result<Log, ApiError> {
         size: one.signed.head.size,
         time: Millis(one.cosignature.seconds.saturating_mul(1_000)).to_string(),
     });
+    let known = moment.app.manifest.log(&state.log);
+    let row = rows::read::<LogRow, _>(&moment.view, MapName::log(&state.log).id(), &())?;
     Ok(Log {
+        since: known.map_or(0, |known| known.since),
+        adopted: row.map_or(0, |row| row.version),
+        cut: known.and_then(|known| known.cut.as_ref()).map(cut),
         log: state.log.to_string(),
         operator: state.log.operator.to_string(),
         generation: state.log.generation,

@@ -27,12 +27,14 @@ pub(super) struct Moment<'a> {
 impl<'a> Moment<'a> {
     pub(super) fn open(app: &'a App) -> Result<Self, ApiError> {
         let view = app.store.view();
-        let logs = app.manifest.operators().iter().map(|operator| {
-            let log = operator.log();
-            Ok(view.log(&log)?.unwrap_or_else(|| empty(log)))
-        });
+        let logs = app.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
         let logs = logs.collect::<Result<_, ApiError>>()?;
         Ok(Self { app, view, logs })
+    }
+
+    /// The state of any log, a cut one too.
+    pub(super) fn record_of(&self, log: &LogId) -> Result<LogRecord, ApiError> {
+        record(&self.view, log)
     }
 
     pub(super) fn join(&self) -> Join<'_, View<'a>> {
@@ -45,7 +47,8 @@ impl<'a> Moment<'a> {
 
     /// Whether entry `index` of `log` can no longer be undone.
     pub(super) fn is_final(&self, log: &LogId, index: u64) -> bool {
-        self.record(log).is_some_and(|record| index < record.certified)
+        let end = self.app.manifest.cut(log).map(|cut| cut.head.size);
+        index < end.or_else(|| self.record(log).map(|record| record.certified)).unwrap_or_default()
     }
 
     /// Sizes of all logs.
@@ -149,9 +152,13 @@ pub(super) fn handle(found: &Found) -> String {
     Handle { name: found.identity.name.clone(), home: found.home.clone() }.to_string()
 }
 
+fn record(view: &View<'_>, log: &LogId) -> Result<LogRecord, ApiError> {
+    Ok(view.log(log)?.unwrap_or_else(|| empty(log.clone())))
+}
+
 fn empty(log: LogId) -> LogRecord {
     let state = LogState { log, size: 0, root: Head::EMPTY.root, state_root: StateRoot([0; 32]) };
-    LogRecord { state, certified: 0 }
+    LogRecord { state, certified: 0, adopted: Vec::new() }
 }
 
 fn ambiguous() -> ApiError {

@@ -61,21 +61,21 @@ const FREE_BYTES: usize = 4 << 10;
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The whole body, if it is not too long, too slow, or one of too many. `memory` counts bytes.
-pub(super) async fn body(body: Body, memory: &Semaphore) -> Result<Bytes, ApiError> {
+pub(super) async fn body(body: Body, max: usize, memory: &Semaphore) -> Result<Bytes, ApiError> {
     // What a client announces is refused before it is read.
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > max as u64 {
         return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    let read = tokio::time::timeout(BODY_TIME, read(body, memory)).await;
+    let read = tokio::time::timeout(BODY_TIME, read(body, max, memory)).await;
     read.unwrap_or_else(|_| Err(ApiError::of_status(StatusCode::REQUEST_TIMEOUT)))
 }
 
-async fn read(body: Body, memory: &Semaphore) -> Result<Bytes, ApiError> {
+async fn read(body: Body, max: usize, memory: &Semaphore) -> Result<Bytes, ApiError> {
     let (mut bytes, mut claims, mut chunks) = (Vec::new(), Vec::new(), body.into_data_stream());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| ApiError::of_status(StatusCode::BAD_REQUEST))?;
         let len = bytes.len() + chunk.len();
-        if len > BODY_BYTES_MAX {
+        if len > max {
             return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
         }
         let beyond = len.saturating_sub(bytes.len().max(FREE_BYTES));

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +21,9 @@ use tower::ServiceExt;
 /// Most open connections of a listener, if the process may open enough files. For one more, that one is closed which
 /// has waited longest for its client.
 const CONNECTIONS_MAX: u32 = 1_024;
+/// How long a connection stays before it may have to make room: on a busy machine a request that has arrived is not
+/// yet read.
+const GRACE: Duration = Duration::from_secs(1);
 /// Connections of a listener however few files the process may open.
 const CONNECTIONS_MIN: u32 = 48;
 /// Files that the database and the peers may have open: a database without files stops the node.
@@ -82,12 +85,18 @@ async fn accept(
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     };
-    if places.available_permits() == 0 {
-        waiting.end_longest();
+    (stream, peer, place(places, waiting).await)
+}
+
+/// A place; if need be, that of the connection that has waited longest, or of a request that is done.
+async fn place(places: &Arc<Semaphore>, waiting: &Waiting) -> OwnedSemaphorePermit {
+    loop {
+        let free = Arc::clone(places).acquire_owned();
+        let pause = if places.available_permits() == 0 { waiting.end_longest() } else { Duration::ZERO };
+        if let Ok(place) = timeout(pause.max(Duration::from_millis(1)), free).await {
+            return place.expect("nobody closes the semaphore");
+        }
     }
-    // At worst until one of the requests being answered is done.
-    let place = Arc::clone(places).acquire_owned().await.expect("nobody closes the semaphore");
-    (stream, peer, place)
 }
 
 /// Connections whose client is slow, or has nothing to say: by when that began, oldest first.
@@ -97,7 +106,7 @@ struct Waiting(Mutex<Queue>);
 #[derive(Default)]
 struct Queue {
     next: u64,
-    connections: BTreeMap<u64, Arc<Notify>>,
+    connections: BTreeMap<u64, (Instant, Arc<Notify>)>,
 }
 
 impl Waiting {
@@ -105,10 +114,16 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end_longest(&self) {
-        if let Some((_, end)) = self.lock().connections.pop_first() {
-            end.notify_one();
+    /// Ends one, unless none has waited for [`GRACE`]; says when to look again.
+    fn end_longest(&self) -> Duration {
+        let mut queue = self.lock();
+        let Some(longest) = queue.connections.first_entry() else { return GRACE };
+        let left = GRACE.saturating_sub(longest.get().0.elapsed());
+        if !left.is_zero() {
+            return left;
         }
+        longest.remove().1.notify_one();
+        GRACE
     }
 }
 
@@ -141,7 +156,7 @@ impl Seat {
         let mut queue = self.waiting.lock();
         let since = queue.next;
         queue.next += 1;
-        queue.connections.insert(since, Arc::clone(&self.end));
+        queue.connections.insert(since, (Instant::now(), Arc::clone(&self.end)));
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
     }
 

@@ -73,7 +73,7 @@ async fn gather(State(memory): State<Arc<Semaphore>>, request: Request, next: Ne
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    match page::body(body, &memory).await {
+    match page::body(body, page::BODY_BYTES_MAX, &memory).await {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(error) => error.into_response(),
     }

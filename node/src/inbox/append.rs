@@ -15,7 +15,8 @@ use fama_ledger::log::leaf_hash;
 use fama_ledger::time::{DAY_MILLIS, Millis};
 use tokio::sync::oneshot;
 
-use super::{Answer, Fatal, Inbox, StoredRoots, Submitted};
+use super::replay::adopted;
+use super::{Answer, Copy, Fatal, Inbox, Own, StoredRoots, Submitted};
 use crate::network::wire::{Refusal, SignedHead};
 use crate::store::{Commit, Store, View};
 
@@ -75,23 +76,6 @@ enum Verdict {
 }
 
 impl Inbox {
-    /// Begins the own log by adopting the genesis, once this node may write.
-    pub(super) fn begin_log(&mut self) -> Result<(), Fatal> {
-        let log = self.own.as_ref().map(|own| &own.log);
-        let empty = log.and_then(|log| self.copies.get(log)).is_some_and(|copy| copy.tree.size() == 0);
-        if !empty || self.may_write().is_err() {
-            return Ok(());
-        }
-        let Some(own) = &self.own else { return Ok(()) };
-        let (store, log, manifest) =
-            (Arc::clone(&self.shared.store), own.log.clone(), Arc::clone(&self.shared.manifest));
-        let view = store.view();
-        let mut batch = Batch::begin(&manifest, &log, &view, 0).map_err(|error| Fatal::rows(&log, error))?;
-        let adopted = batch.adopt(manifest.version(), manifest.hash(), self.shared.clock.now());
-        let entry = adopted.map_err(|_| Fatal::Internal("an empty log adopts the genesis"))?;
-        self.write(&store, batch, (vec![entry], vec![None]), &[]).map(|_| ())
-    }
-
     /// Appends all that waits in one durable write, signs the new head, answers.
     ///
     /// # Errors
@@ -103,7 +87,7 @@ impl Inbox {
         if events.is_empty() && replies.is_empty() {
             return Ok(());
         }
-        self.begin_log()?;
+        self.adopt()?;
         let mut answers = match self.may_write() {
             Ok(()) => self.append_all(events)?,
             Err(waiting) => {
@@ -124,8 +108,22 @@ impl Inbox {
         Ok(())
     }
 
+    /// What waits when the node loads anew is to be handed in again.
+    pub(super) fn refuse_all(&mut self) {
+        let (events, replies) = self.waiting.take(Duration::ZERO, self.now());
+        let refusal = Refusal {
+            code: "not_ready".into(),
+            message: "this node takes another version of the manifest up".into(),
+            retry_after: Some(2),
+        };
+        let mut answers = events.iter().map(|_| Answer::Refused(refusal.clone()));
+        for (count, reply) in replies {
+            let _ = reply.send(answers.by_ref().take(count).collect());
+        }
+    }
+
     fn append_all(&mut self, mut events: Vec<Submitted>) -> Result<Vec<Answer>, Fatal> {
-        let Some(log) = self.own.as_ref().map(|own| own.log.clone()) else { return Ok(Vec::new()) };
+        let Some(log) = self.own.as_ref().and_then(|own| own.log.clone()) else { return Ok(Vec::new()) };
         let mut answers = Vec::with_capacity(events.len());
         while !events.is_empty() {
             let rest = events.split_off(events.len().min(limits::BATCH_ENTRIES_MAX));
@@ -147,8 +145,8 @@ impl Inbox {
         let mut desk = Desk::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
         let mut notes = Vec::new();
         let mut verdicts = Vec::with_capacity(events.len());
-        for Submitted { event, note } in events {
-            let verdict = desk.judge(&mut batch, event)?;
+        for Submitted { event, note, recovered } in events {
+            let verdict = desk.judge(&mut batch, event, recovered)?;
             notes.extend(note.filter(|_| matches!(verdict, Verdict::New(_))));
             verdicts.push(verdict);
         }
@@ -190,29 +188,36 @@ impl Inbox {
     }
 
     /// Ends a batch of the own log: durable first, then signed, then told.
-    fn write(
+    pub(super) fn write(
         &mut self,
         store: &Store,
         batch: Batch<'_, View<'_>>,
         (mut entries, outcomes): Built,
         notes: &[(NoteHash, String)],
     ) -> Result<(), Fatal> {
-        let Some(own) = &self.own else { return Err(Fatal::Internal("a mirror writes no log")) };
-        let Some(copy) = self.copies.get_mut(&own.log) else { return Err(Fatal::Internal("the own log is loaded")) };
-        let finished = batch.finish(&mut copy.maps);
-        let Folded { changes, state_root, time } = finished.map_err(|_| Fatal::Internal("the batch has entries"))?;
+        let Some((log, key)) = self.own.as_ref().and_then(Own::writes) else {
+            return Err(Fatal::Internal("a mirror writes no log"));
+        };
+        let Some(Copy { tree, maps: Some(maps) }) = self.copies.get_mut(log) else {
+            return Err(Fatal::Internal("the own log is loaded"));
+        };
+        let Folded { changes, state_root, time } = match batch.finish(maps) {
+            Ok(folded) => folded,
+            Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
+            Err(_) => return Err(Fatal::Internal("the batch has entries")),
+        };
         entries.push(VerifiedEntry::state(time, state_root));
-        let first = copy.tree.size();
-        let tiles = copy.tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
-        let head = copy.tree.head();
-        let state = LogState { log: own.log.clone(), size: head.size, root: head.root, state_root };
+        let first = tree.size();
+        let tiles = tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
+        let head = tree.head();
+        let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
+        let adopted = adopted(&entries, head.size);
         let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &changes);
         store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, notes }])?;
-        let signed =
-            SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(&own.log), head }, &own.key);
-        store.put_newest(&own.log, &SignedHead::of(&signed))?;
+        let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);
+        store.put_newest(log, &SignedHead::of(&signed))?;
         self.effects(outcomes.iter())?;
-        let outputs = self.replica.appended(signed, self.millis(), &StoredRoots(store))?;
+        let outputs = self.replica.appended(signed, adopted, self.millis(), &StoredRoots(store))?;
         self.perform(outputs)
     }
 }
@@ -237,7 +242,12 @@ impl<'a> Desk<'a> {
         Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new() }
     }
 
-    fn judge(&mut self, batch: &mut Batch<'a, View<'a>>, event: VerifiedEvent) -> Result<Verdict, Fatal> {
+    fn judge(
+        &mut self,
+        batch: &mut Batch<'a, View<'a>>,
+        event: VerifiedEvent,
+        recovered: bool,
+    ) -> Result<Verdict, Fatal> {
         let id = event.id();
         if let Some(position) = self.indexes.get(&id) {
             return Ok(Verdict::New(*position));
@@ -245,10 +255,11 @@ impl<'a> Desk<'a> {
         if let Some(known) = self.view.position(&id, self.log)?.filter(|position| position.void.is_none()) {
             return Ok(Verdict::Known(known.index));
         }
-        if let Some(refusal) = self.refusal(batch, &event) {
+        if let Some(refusal) = self.refusal(batch, &event, recovered) {
             return Ok(refusal);
         }
         let issuer = issuer(&event);
+        let ours = self.join.manifest().homes().get(event.event().action.place()) == Some(self.log);
         if !self.sponsored(&event)? {
             return Ok(Verdict::Unsponsored);
         }
@@ -263,21 +274,24 @@ impl<'a> Desk<'a> {
                 self.built.1.push(Some(Ok(effect)));
                 Ok(Verdict::New(position))
             }
+            // The manifest in use gives this log the home, which it has not adopted yet.
+            Ok(Err(Void::NotHome)) if ours => Ok(Verdict::Refused("not_ready", not_adopted())),
             Ok(Err(void)) => Ok(Verdict::Refused(void.code(), void_refusal(void, self.now))),
+            Err(ReplayError::Unheld(_)) => Err(Fatal::Internal("an event adopts nothing")),
             Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
             Err(ReplayError::Invalid(_)) => Err(Fatal::Internal("the desk leaves room in batch and day")),
         }
     }
 
     /// What the home's own clock and bounds say, before the fold is asked.
-    fn refusal(&self, batch: &Batch<'a, View<'a>>, event: &VerifiedEvent) -> Option<Verdict> {
+    fn refusal(&self, batch: &Batch<'a, View<'a>>, event: &VerifiedEvent, recovered: bool) -> Option<Verdict> {
         let (created, action) = (event.event().created.0, &event.event().action);
         let revocation = matches!(action, Action::Revoke { .. });
-        if !revocation && created.abs_diff(self.now.0) > limits::SUBMIT_SKEW_MILLIS_MAX {
+        if !revocation && !recovered && created.abs_diff(self.now.0) > limits::SUBMIT_SKEW_MILLIS_MAX {
             let message = format!("created is {}, more than 5 minutes from this node's clock", event.event().created);
             return Some(Verdict::Refused("outside_window", Refusal::new("outside_window", message)));
         }
-        let max = self.join.manifest().policy().daily_bytes;
+        let max = batch.policy().daily_bytes;
         let kept = if revocation || matches!(action, Action::Rotate { .. }) { max } else { max / 10 * 9 };
         let most = limits::ENTRY_BYTES_MAX as u64 + limits::NOTE_QUOTA_BYTES;
         if batch.bytes_on(batch.entry_time(self.now)).saturating_add(most) > kept {
@@ -301,6 +315,11 @@ impl<'a> Desk<'a> {
         self.sponsored.insert(*issuer, numbers);
         Ok(sponsored)
     }
+}
+
+fn not_adopted() -> Refusal {
+    let message = "this log takes that home on as soon as it has adopted the new version of the manifest".into();
+    Refusal { code: "not_ready".into(), message, retry_after: Some(2) }
 }
 
 const fn issuer(event: &VerifiedEvent) -> Option<IdentityId> {

@@ -3,10 +3,10 @@ use fama_ledger::batch::LogMaps;
 use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::NoteHash;
 use fama_ledger::log::{Tree, root_at};
-use fama_ledger::manifest::{LogId, Manifest, Operator};
+use fama_ledger::manifest::{LogId, Manifest};
 use rayon::prelude::*;
 
-use super::replay::{batches, commits, replay};
+use super::replay::{Stop, batches, commits, replay};
 use super::{Copy, Fatal, verify_cosigned};
 use crate::network::wire::NoteAnswer;
 use crate::store::{Store, StoreError, View};
@@ -61,13 +61,13 @@ pub fn check(
     manifest: &Manifest,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, Fatal> {
-    let logs: Vec<LogId> = manifest.operators().iter().map(Operator::log).collect();
+    let logs = replay_order(manifest);
     let recorded = |log: &LogId| original.view().log(log).ok().flatten().map_or(0, |record| record.state.size);
     let total = logs.iter().map(recorded).sum();
     let (mut report, mut before) = (Report::default(), 0);
     for log in logs {
         let maps = LogMaps::load(manifest, &log, &rebuilt.view()).map_err(|error| Fatal::rows(&log, error))?;
-        let copy = Copy { tree: Tree::default(), maps };
+        let copy = Copy { tree: Tree::default(), maps: Some(maps) };
         let (rest, findings) = (Vec::new(), Vec::new());
         let mut checker = Checker { manifest, original, rebuilt, log, copy, rest, findings };
         checker.run(&mut |done| progress(before + done, total))?;
@@ -82,6 +82,36 @@ pub fn check(
     }
     rebuilt.sync()?;
     Ok(report)
+}
+
+/// All logs, those that were cut first, in the order of the versions that cut them: what one carries on is then
+/// there.
+fn replay_order(manifest: &Manifest) -> Vec<LogId> {
+    let cut_in = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map_or(u32::MAX, |(in_, _)| *in_);
+    let mut logs: Vec<LogId> = manifest.logs().keys().cloned().collect();
+    logs.sort_by_key(cut_in);
+    logs
+}
+
+/// Makes everything anew that follows from the entries, in place.
+///
+/// # Errors
+/// [`Fatal`]; what was begun is begun again at the next start.
+pub(super) fn rebuild(store: &Store) -> Result<(), Fatal> {
+    let manifest = store.manifest();
+    tracing::info!("what follows from the entries is made anew");
+    store.wipe()?;
+    for log in replay_order(manifest) {
+        let maps = LogMaps::load(manifest, &log, &store.view()).map_err(|error| Fatal::rows(&log, error))?;
+        let copy = Copy { tree: Tree::default(), maps: Some(maps) };
+        let (rest, findings) = (Vec::new(), Vec::new());
+        let mut checker = Checker { manifest, original: store, rebuilt: store, log, copy, rest, findings };
+        checker.run(&mut |_| {})?;
+        if let Some(finding) = checker.findings.first() {
+            return Err(Fatal::Damaged { log: checker.log, what: finding.what.clone() });
+        }
+    }
+    Ok(store.rebuilt()?)
 }
 
 /// Derived data that is not what the entries give.
@@ -136,13 +166,17 @@ impl Checker<'_> {
             }
         }
         let (whole, rest) = batches(good);
-        let (done, invalid) = replay(self.manifest, &self.log, &self.rebuilt.view(), &mut self.copy, whole)?;
-        let (notes, redacted) = self.notes(&done);
+        let (done, stop) = replay(self.manifest, &self.log, &self.rebuilt.view(), &mut self.copy, whole)?;
+        let in_place = std::ptr::eq(self.original, self.rebuilt);
+        let (notes, redacted) = if in_place { Default::default() } else { self.notes(&done) };
         self.rebuilt.commit(&commits(&done, &notes))?;
         redacted.iter().try_for_each(|hash| self.rebuilt.redact_note(hash))?;
         self.rest = rest;
-        let bad = bad
-            .or_else(|| invalid.map(|error| (error.code(), format!("batch from {}: {error}", self.copy.tree.size()))));
+        let at = self.copy.tree.size();
+        let bad = bad.or_else(|| match stop? {
+            Stop::Invalid(error) => Some((error.code(), format!("batch from {at}: {error}"))),
+            Stop::Unheld(version) => Some(("unheld", format!("batch from {at} adopts version {version}, not held"))),
+        });
         let Some((code, what)) = bad else { return Ok(true) };
         self.find(code, what);
         Ok(false)
@@ -234,10 +268,12 @@ impl Checker<'_> {
         let certified = view.log(&log)?.map_or(0, |record| record.certified).min(self.copy.tree.size());
         for one in view.cosigned(&log)? {
             let (operator, size) = (&one.cosignature.operator, one.signed.head.size);
-            if verify_cosigned(self.manifest, &log, &one).is_none() {
+            let Some(by) = verify_cosigned(self.manifest, &log, &one).map(|cosigned| cosigned.by) else {
                 self.find("signature", format!("the cosignature of {operator} at {size} does not hold"));
-            } else if self.on_branch(size, one.signed.head.root)? {
-                self.rebuilt.put_cosigned(&log, &one, certified, false)?;
+                continue;
+            };
+            if self.on_branch(size, one.signed.head.root)? {
+                self.rebuilt.put_cosigned(&log, &by, &one, certified, false)?;
             } else {
                 self.find("branch", format!("{operator} cosigned another root at size {size}"));
             }

@@ -1,6 +1,7 @@
 //! What goes into the inbox and what it asks of the network.
 use fama_ledger::checkpoint::SignedCheckpoint;
 use fama_ledger::entry::{EntryError, VerifiedEntry, VerifiedEvent};
+use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, FederationId, NoteHash};
 use fama_ledger::log::{Hash, Head, leaf_hash};
 use fama_ledger::manifest::LogId;
@@ -9,7 +10,7 @@ use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::network::wire::{Frontier, Gossip, Range, Refusal};
+use crate::network::wire::{Frontier, Gossip, Range, Refusal, Submission};
 use crate::news::Said;
 
 /// From how many entries on other cores are worth waking.
@@ -22,6 +23,8 @@ pub struct Submitted {
     pub event: VerifiedEvent,
     /// The note that it names, if it came along; it has the event's hash.
     pub note: Option<(NoteHash, String)>,
+    /// It was in a log that was cut below it: the time at which it was created is no matter.
+    pub recovered: bool,
 }
 
 /// What became of a submitted event.
@@ -148,6 +151,29 @@ pub enum Input {
         /// Gets one answer each, in order.
         reply: oneshot::Sender<Vec<Answer>>,
     },
+    /// The operator's own word: cosign nothing more in this log until the next version of the manifest holds.
+    Stand {
+        /// The log; the node's own: take nothing more in.
+        log: LogId,
+        /// Gets the stand, a signed note.
+        reply: oneshot::Sender<Result<String, Refusal>>,
+    },
+    /// A version of the manifest, not checked yet.
+    Manifest {
+        /// The signed note.
+        text: String,
+        /// Gets whether it was taken up; `None` if nobody waits.
+        reply: Option<oneshot::Sender<Result<(), Refusal>>>,
+    },
+    /// Versions of the manifest that a peer holds, not checked yet.
+    Manifests {
+        /// Who.
+        peer: PeerId,
+        /// They, oldest first.
+        texts: Vec<String>,
+    },
+    /// A proof that an owner signed two branches.
+    Equivocation(Equivocation),
     /// Ask everybody what they have, now.
     AskAll,
     /// Texts of notes, each with its hash.
@@ -184,6 +210,15 @@ pub enum Command {
         /// Which.
         hashes: Vec<NoteHash>,
     },
+    /// Ask for versions of the manifest; [`Input::Manifests`] may follow.
+    FetchManifests {
+        /// Whom.
+        peer: PeerId,
+        /// The first wanted.
+        from: u32,
+    },
+    /// Hand in again what a branch had that was left.
+    Resubmit(Vec<Submission>),
     /// Gossip this.
     Publish(Gossip),
     /// A peer sent what no honest peer sends.

@@ -17,7 +17,7 @@ use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::replay::{self, Done, batches};
+use super::replay::{self, Done, Stop, adopted, batches};
 use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted};
 use crate::metrics::Direction;
 use crate::network::wire::{self, Session, SignedHead};
@@ -28,6 +28,10 @@ impl Inbox {
     pub(super) fn frontier(&mut self, peer: PeerId, said: Said, ahead: i64) -> Result<(), Fatal> {
         let other = |session: Session| if session.writes { OtherSession::Writes } else { OtherSession::Starting };
         self.replica.told_of_session(peer, said.other.map(other));
+        self.ask_for_manifests(peer, said.manifest, said.manifest_hash)?;
+        for proof in said.equivocations {
+            self.proven(proof)?;
+        }
         let logs = said.logs;
         let outputs = self.replica.frontier(peer, ahead, logs, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)
@@ -42,8 +46,9 @@ impl Inbox {
         range: Option<DecodedRange>,
     ) -> Result<(), Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        let own = self.own.as_ref().is_some_and(|own| own.log == log);
-        let copy = self.copies.get(&log).filter(|_| !own && self.replica.fault(&log).is_none());
+        let own = self.own.as_ref().is_some_and(|own| own.log.as_ref() == Some(&log));
+        let follows = self.replica.fault(&log).is_none() && !self.replica.ends(&log);
+        let copy = self.copies.get(&log).filter(|_| !own && follows);
         let range = range.filter(|range| copy.is_some_and(|copy| range.leads(copy.tree.clone(), head)));
         if let Some(range) = range.filter(|range| range.ends_at(head)) {
             self.keep_first(&log, &signed)?;
@@ -102,22 +107,31 @@ impl Inbox {
         if batches.is_empty() && !invalid {
             return self.wrong(peer, log, "cut_range");
         }
-        let (done, valid) = self.replay(log, batches)?;
+        let (done, stop) = self.replay(log, batches)?;
         self.keep(peer, log, &done)?;
         self.shared.metrics.range(Direction::In, bytes as u64);
-        if invalid || !valid { self.failed(peer, log, Failure::Invalid) } else { Ok(()) }
+        match stop {
+            Some(Stop::Unheld(_)) => self.failed(peer, log, Failure::Unheld),
+            Some(Stop::Invalid(_)) => self.failed(peer, log, Failure::Invalid),
+            None if invalid => self.failed(peer, log, Failure::Invalid),
+            None => Ok(()),
+        }
     }
 
-    /// Replays whole batches; `false` if one of them can be in no valid log.
-    fn replay(&mut self, log: &LogId, batches: Vec<Vec<VerifiedEntry>>) -> Result<(Vec<Done>, bool), Fatal> {
+    /// Replays whole batches, up to the first that cannot be taken.
+    fn replay(&mut self, log: &LogId, batches: Vec<Vec<VerifiedEntry>>) -> Result<(Vec<Done>, Option<Stop>), Fatal> {
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
         let view = store.view();
-        let Some(copy) = self.copies.get_mut(log) else { return Ok((Vec::new(), true)) };
-        let (done, invalid) = replay::replay(&manifest, log, &view, copy, batches)?;
-        if let Some(invalid) = &invalid {
-            tracing::error!(%log, code = invalid.code(), error = %invalid, "invalid batch");
+        let Some(copy) = self.copies.get_mut(log) else { return Ok((Vec::new(), None)) };
+        let (done, stop) = replay::replay(&manifest, log, &view, copy, batches)?;
+        match &stop {
+            Some(Stop::Invalid(error)) => tracing::error!(%log, code = error.code(), %error, "invalid batch"),
+            Some(Stop::Unheld(version)) => {
+                tracing::info!(%log, version, "a log adopts a version of the manifest that is not in use here yet");
+            }
+            None => {}
         }
-        Ok((done, invalid.is_none()))
+        Ok((done, stop))
     }
 
     /// Makes replayed batches durable in one write, then visible.
@@ -126,7 +140,8 @@ impl Inbox {
         let head = last.state.head();
         self.shared.store.commit(&replay::commits(done, &[]))?;
         self.effects(done.iter().flat_map(|done| &done.replayed.outcomes))?;
-        let outputs = self.replica.advanced(log, head, self.millis(), &StoredRoots(&self.shared.store))?;
+        let adopted = done.iter().flat_map(|done| adopted(&done.entries, done.state.size)).collect();
+        let outputs = self.replica.advanced(log, head, adopted, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)?;
         self.want_notes(peer, named_notes(done));
         self.take_over(&claimed(done))
@@ -141,8 +156,8 @@ impl Inbox {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
         let mut claimed = BTreeSet::new();
-        for operator in self.shared.manifest.operators() {
-            view.scan(MapName::claims(&operator.name).id(), &[Claim::TAG], &mut |key, _| {
+        for operator in self.shared.manifest.records().keys() {
+            view.scan(MapName::claims(operator).id(), &[Claim::TAG], &mut |key, _| {
                 claimed.extend(key.get(1..33).and_then(|id| id.try_into().ok()).map(EventId));
                 ControlFlow::Continue(())
             })?;
@@ -175,7 +190,7 @@ impl Inbox {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         let join = Join::new(manifest, &view);
         let found = join.identity(identity).map_err(|error| self.join_fault(error))?;
-        let own = self.own.as_ref().map(|own| &own.log);
+        let own = self.own.as_ref().and_then(|own| own.log.as_ref());
         let Some(found) = found.filter(|found| manifest.homes().get(&found.home) == own) else { return Ok(None) };
         let status = join.key_status(&found).map_err(|error| self.join_fault(error))?;
         let Some(Revoked { operator: Some(operator), place: Some((generation, index)), .. }) = status.revoked else {
@@ -186,7 +201,7 @@ impl Inbox {
         let entry = entry.and_then(|entry| VerifiedEntry::decode(entry, &manifest.federation()).ok());
         let event = entry.and_then(|entry| entry.event().cloned());
         let event = event.ok_or_else(|| Fatal::Damaged { log, what: format!("entry {index} is no claim") })?;
-        Ok(Some(Submitted { event, note: None }))
+        Ok(Some(Submitted { event, note: None, recovered: false }))
     }
 }
 

@@ -5,6 +5,7 @@ use fama_ledger::id::NoteHash;
 use fama_ledger::join::LogState;
 use fama_ledger::log;
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::replica::Adopted;
 use fama_ledger::rows::Overlay;
 
 use super::{Copy, Fatal};
@@ -19,20 +20,34 @@ pub(super) struct Done {
     tiles: Vec<log::TileWrite>,
 }
 
-/// Replays batches one after the other, up to the first that can be in no valid log; `copy` grows by
-/// those before it, and the disk has to follow.
+/// Why a batch was not taken.
+pub(super) enum Stop {
+    /// No valid log has it.
+    Invalid(BatchError),
+    /// It adopts a version that is not in use here.
+    Unheld(u32),
+}
+
+/// What a batch adopts that ends at `size`.
+pub(super) fn adopted(entries: &[VerifiedEntry], size: u64) -> Vec<Adopted> {
+    entries.first().and_then(VerifiedEntry::adopts).map(|version| Adopted { version, size }).into_iter().collect()
+}
+
+/// Replays batches one after the other, up to the first that cannot be taken; `copy` grows by those before it,
+/// and the disk has to follow. A log that was cut has no maps in a running node, and takes nothing.
 pub(super) fn replay(
     manifest: &Manifest,
     log: &LogId,
     view: &View<'_>,
     copy: &mut Copy,
     batches: Vec<Vec<VerifiedEntry>>,
-) -> Result<(Vec<Done>, Option<BatchError>), Fatal> {
+) -> Result<(Vec<Done>, Option<Stop>), Fatal> {
+    let Some(maps) = &mut copy.maps else { return Ok((Vec::new(), None)) };
     let mut rows: Overlay<'_, View<'_>> = Overlay::new(view);
     let mut done = Vec::new();
     for entries in batches {
         let first = copy.tree.size();
-        match batch::replay(manifest, log, &rows, &mut copy.maps, first, &entries) {
+        match batch::replay(manifest, log, &rows, maps, first, &entries) {
             Ok(replayed) => {
                 rows.absorb(&replayed.folded.changes);
                 let tiles = copy.tree.append(entries.iter().map(|entry| log::leaf_hash(entry.bytes())));
@@ -40,7 +55,8 @@ pub(super) fn replay(
                 let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
                 done.push(Done { state, first, entries, replayed, tiles });
             }
-            Err(ReplayError::Invalid(invalid)) => return Ok((done, Some(invalid))),
+            Err(ReplayError::Invalid(invalid)) => return Ok((done, Some(Stop::Invalid(invalid)))),
+            Err(ReplayError::Unheld(version)) => return Ok((done, Some(Stop::Unheld(version)))),
             Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
         }
     }

@@ -72,8 +72,8 @@ impl Node {
         let manifest = manifest();
         let store = Store::open(dir.path(), &manifest).unwrap();
         let shared = Shared::new(manifest, store, clock, [0; 16]);
-        let own =
-            Own { name: DOMAINS[i].parse().unwrap(), log: log_id(i), key: signing(i), overrides: Overrides::default() };
+        let (log, keys) = (Some(log_id(i)), vec![(log_id(i), signing(i))]);
+        let own = Own { name: DOMAINS[i].parse().unwrap(), log, keys, overrides: Overrides::default() };
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared, Some(own), commands_out).unwrap();
         Self { inbox, commands, dir, i }
@@ -101,7 +101,8 @@ impl Node {
     /// All others answer, with clocks like this node's.
     fn hear(&mut self, other: Option<Session>) {
         for i in (0..4).filter(|i| *i != self.i) {
-            let said = Said { logs: Vec::new(), other };
+            let (manifest, manifest_hash) = (1, manifest().hash());
+            let said = Said { logs: Vec::new(), other, manifest, manifest_hash, equivocations: Vec::new() };
             self.inbox.take(Input::Frontier { peer: peer(i), said, ahead: 0 }).unwrap();
         }
         self.inbox.tick().unwrap();
@@ -113,7 +114,7 @@ impl Node {
 
     fn submit(&mut self, event: &VerifiedEvent) -> Answer {
         let (reply, mut answer) = oneshot::channel();
-        let events = vec![Submitted { event: event.clone(), note: None }];
+        let events = vec![Submitted { event: event.clone(), note: None, recovered: false }];
         self.inbox.take(Input::Submit { events, reply }).unwrap();
         self.inbox.append().unwrap();
         answer.try_recv().unwrap().pop().unwrap()
@@ -201,7 +202,7 @@ fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
     node.open_gate();
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (reply, answer) = oneshot::channel();
-    let events = vec![Submitted { event: register(0, "last", 50).0, note: None }];
+    let events = vec![Submitted { event: register(0, "last", 50).0, note: None, recovered: false }];
     inputs.try_send(Input::Submit { events, reply }).unwrap();
     inputs.try_send(Input::Stop).unwrap();
     let handle = runtime.handle().clone();
@@ -353,11 +354,11 @@ fn an_event_twice_in_one_batch_is_one_entry() {
     let mut node = owner();
     let (registration, _) = register(0, "twin", 60);
     let (reply, mut answer) = oneshot::channel();
-    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None }).collect();
+    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None, recovered: false }).collect();
     node.inbox.take(Input::Submit { events, reply }).unwrap();
     let (other, mut dropped) = oneshot::channel();
     dropped.close();
-    let events = vec![Submitted { event: registration.clone(), note: None }];
+    let events = vec![Submitted { event: registration.clone(), note: None, recovered: false }];
     node.inbox.take(Input::Submit { events, reply: other }).unwrap();
     node.inbox.append().unwrap();
     let indexes: Vec<u64> = answer

@@ -56,7 +56,7 @@ impl Inbox {
         let warnings = if self.own.is_some() { self.replica.warnings(self.millis()) } else { Vec::new() };
         let now = self.now();
         if let Some(waiting) = waiting.filter(|waiting| self.watch.is_due(waiting.code(), now)) {
-            log_waiting(waiting);
+            log_waiting(waiting, self.replica.has_started());
         }
         for warning in warnings.iter().filter(|warning| self.watch.is_due(warning.code(), now)) {
             log_warning(*warning);
@@ -68,12 +68,16 @@ impl Inbox {
     }
 }
 
-fn log_waiting(waiting: Waiting) {
+fn log_waiting(waiting: Waiting, started: bool) {
     let code = waiting.code();
     match waiting {
-        Waiting::OtherSession => tracing::error!(
+        Waiting::OtherSession if started => tracing::error!(
             code,
-            "other operators are connected to another process with this node's key: one that has not written waits until it ends, one that has stops"
+            "another process writes with this node's key: nothing is taken in or cosigned until it ends; find it"
+        ),
+        Waiting::OtherSession => tracing::warn!(
+            code,
+            "other operators are connected to another process with this node's key: this one waits until it ends, some seconds if it was this node, killed a moment ago"
         ),
         Waiting::ClockJumped => tracing::error!(
             code,

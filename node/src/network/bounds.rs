@@ -1,10 +1,11 @@
 //! How long requests may be, and the answers to each: what was asked for bounds what is read.
+use fama_ledger::equivocation::Equivocation;
 use fama_ledger::limits::{DOMAIN_BYTES_MAX, ENTRY_BYTES_MAX, MANIFEST_BYTES_MAX, NOTE_BYTES_MAX};
 use fama_ledger::proof::PROOF_BYTES_MAX;
 
 use super::wire::{
-    GOSSIP_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, SubmitRequest, SubmitResponse, SubmitResult, SyncRequest,
-    SyncResponse,
+    FORMER_COSIGNERS_MAX, GOSSIP_BYTES_MAX, MANIFESTS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, SubmitRequest,
+    SubmitResponse, SubmitResult, SyncRequest, SyncResponse,
 };
 
 /// What a message has beside its lists: variants, lengths, a refusal's two sentences.
@@ -13,12 +14,13 @@ const REST_BYTES: usize = 8 << 10;
 /// A signed head: its size, root and signature.
 const HEAD_BYTES: usize = 8 + 32 + 64;
 
-/// A frontier of as many operators: of each log a head, and of each operator a cosigned one.
+/// A frontier of as many operators: of each log a head, a proof of equivocation, and of each operator, and of
+/// some former ones, a cosigned head.
 fn frontier_bytes_max(operators: usize) -> usize {
     let operator = 8 + DOMAIN_BYTES_MAX;
     let cosigned = HEAD_BYTES + operator + 8 + 64;
-    let log = operator + 4 + 8 + 1 + HEAD_BYTES + 8;
-    REST_BYTES + operators * (log + operators * cosigned)
+    let log = operator + 4 + 8 + 1 + HEAD_BYTES + 8 + 1 + Equivocation::BYTES_MAX;
+    REST_BYTES + operators * (log + (operators + FORMER_COSIGNERS_MAX) * cosigned)
 }
 
 /// A request.
@@ -31,7 +33,7 @@ pub(super) trait Ask {
 
 impl Ask for SyncRequest {
     fn bytes_max(operators: usize) -> usize {
-        frontier_bytes_max(operators).clamp(GOSSIP_BYTES_MAX, REQUEST_BYTES_MAX)
+        frontier_bytes_max(operators).max(GOSSIP_BYTES_MAX)
     }
 
     fn answer_bytes_max(&self, operators: usize) -> usize {
@@ -39,7 +41,7 @@ impl Ask for SyncRequest {
             Self::Frontier(_) => frontier_bytes_max(operators),
             Self::Entries { .. } => RESPONSE_BYTES_MAX,
             Self::Notes(hashes) => REST_BYTES + hashes.len() * (32 + 4 + 8 + NOTE_BYTES_MAX),
-            Self::Manifest => REST_BYTES + MANIFEST_BYTES_MAX,
+            Self::Manifests { .. } => REST_BYTES + (MANIFESTS_MAX + 1) * MANIFEST_BYTES_MAX,
         }
     }
 }
@@ -60,7 +62,7 @@ pub(super) fn sync_answer_bytes(answer: &SyncResponse) -> usize {
     let long = match answer {
         SyncResponse::Entries(range) => range.entries.iter().map(Vec::len).sum(),
         SyncResponse::Notes(notes) => notes.len() * NOTE_BYTES_MAX,
-        SyncResponse::Manifest(text) => text.len(),
+        SyncResponse::Manifests(texts) => texts.iter().map(String::len).sum(),
         SyncResponse::Frontier(_) | SyncResponse::Refused(_) => 0,
     };
     REST_BYTES + long
@@ -78,11 +80,10 @@ pub(super) fn submit_answer_bytes(answer: &SubmitResponse) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::wire::Session;
-    use crate::network::wire::{CosignedHead, Frontier, LogFrontier, SignedHead};
+    use crate::network::wire::{CosignedHead, Frontier, LogFrontier, Session, SignedHead};
     use fama_ledger::checkpoint::Cosignature;
     use fama_ledger::codec;
-    use fama_ledger::id::{Domain, TreeRoot};
+    use fama_ledger::id::{Domain, ManifestHash, TreeRoot};
     use fama_ledger::limits::OPERATORS_MAX;
     use fama_ledger::log::Head;
     use fama_ledger::manifest::LogId;
@@ -99,8 +100,10 @@ mod tests {
         for n in [1, 4, 10, OPERATORS_MAX] {
             let cosigned = vec![CosignedHead { signed: signed.clone(), cosignature: cosignature.clone() }; n];
             let log = LogId { operator: operator.clone(), generation: u32::MAX };
-            let log = LogFrontier { log, size: u64::MAX, newest: Some(signed.clone()), cosigned };
-            let frontier = Frontier { time: Millis(0), session: Session::default(), other: None, logs: vec![log; n] };
+            let log = LogFrontier { log, size: u64::MAX, newest: Some(signed.clone()), cosigned, equivocation: None };
+            let (manifest_hash, logs) = (ManifestHash([4; 32]), vec![log; n]);
+            let session = Session::default();
+            let frontier = Frontier { time: Millis(0), session, other: None, manifest: 9, manifest_hash, logs };
             let request = SyncRequest::Frontier(frontier);
             let bytes = codec::encode(&request).len();
             assert!(bytes <= request.answer_bytes_max(n) && bytes <= SyncRequest::bytes_max(n), "{n}: {bytes}");

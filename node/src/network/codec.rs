@@ -10,6 +10,7 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::bounds::Ask;
@@ -45,18 +46,21 @@ impl From<FrameError> for io::Error {
     }
 }
 
-/// Memory for long frames of all connections together, in KiB.
+/// What long frames of all connections together may take: memory, in KiB, and turns to be decoded.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<Semaphore>);
+pub(super) struct Budget {
+    kib: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+}
 
 impl Budget {
     pub(super) fn new(kib: usize) -> Self {
-        Self(Arc::new(Semaphore::new(kib)))
+        Self { kib: Arc::new(Semaphore::new(kib)), long: Arc::new(Semaphore::new(limits::DECODED_AT_ONCE_MAX)) }
     }
 
     fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, FrameError> {
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).map_err(|_| FrameError::Busy)?;
-        Arc::clone(&self.0).try_acquire_many_owned(kib).map_err(|_| FrameError::Busy)
+        Arc::clone(&self.kib).try_acquire_many_owned(kib).map_err(|_| FrameError::Busy)
     }
 }
 
@@ -164,20 +168,25 @@ where
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let bytes = codec::encode(&response);
-        // It may take long to leave: once is enough in memory.
-        drop(response);
+        // Beside the threads that serve everybody; and once is enough in memory, as it may take long to leave.
+        let bytes = spawn_blocking(move || codec::encode(&response)).await?;
         write(io, &bytes, RESPONSE_BYTES_MAX).await
     }
 }
 
 async fn read<V, T>(io: &mut T, max: usize, budget: &Budget) -> Result<(V, Claim), FrameError>
 where
-    V: Encode + Decode<()>,
+    V: Encode + Decode<()> + Send + 'static,
     T: AsyncRead + Unpin,
 {
     let (bytes, claim) = read_frame(io, max, budget).await?;
-    Ok((codec::decode(&bytes, max)?, claim))
+    if bytes.len() <= limits::FREE_BYTES {
+        return Ok((codec::decode(&bytes, max)?, claim));
+    }
+    // Few at a time, and beside the threads that serve everybody: megabytes of rubbish take long to read.
+    let _turn = budget.long.acquire().await.map_err(|_| FrameError::Busy)?;
+    let decoded = spawn_blocking(move || codec::decode(&bytes, max)).await.map_err(io::Error::from)?;
+    Ok((decoded?, claim))
 }
 
 /// Takes memory as bytes arrive, at most twice as much, so that a length alone costs nothing.

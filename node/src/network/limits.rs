@@ -1,4 +1,13 @@
 //! Every bound of the network that the wire format does not set, each with its unit in its name.
+//!
+//! What a stranger can make the node hold is bounded by numbers that multiply to little: connections, streams of all
+//! strangers, bytes of requests until they are answered and of answers until they have left, gossip within a second.
+//! Operators have bounds of their own, so that strangers use up none of theirs.
+//!
+//! Advisories looked at, and why they do no harm here. Gossipsub's CVE-2026-33040, CVE-2026-34219 and
+//! GHSA-g3g5-x568-qvqx, Yamux's CVE-2026-31814 and CVE-2026-32314, Quinn's CVE-2026-31812 and RUSTSEC-2026-0185:
+//! mended in the versions used, older ones are refused by `.cargo/deny.toml`. Hickory's GHSA-q2qq-hmj6-3wpp and
+//! rendezvous's GHSA-cqfx-gf56-8x59 and GHSA-v5hw-cv9c-rpg7: not built, names are resolved by the system.
 use std::time::Duration;
 
 use fama_ledger::replica::FRONTIER_MILLIS;
@@ -67,6 +76,8 @@ pub(super) const REQUESTS_KIB_MAX: usize = 24 << 10;
 pub(super) const ANSWERS_IN_KIB_MAX: usize = 40 << 10;
 /// Of a frame, what counts against no budget: streams are counted, and short requests always find room.
 pub(super) const FREE_BYTES: usize = 64 << 10;
+/// Longer frames of one kind, requests or answers, that are decoded at the same time.
+pub(super) const DECODED_AT_ONCE_MAX: usize = 2;
 /// How many bytes of a frame memory is first taken for; then as many again as have arrived.
 pub(super) const CHUNK_BYTES: usize = 1 << 10;
 /// How long a request may take to arrive.

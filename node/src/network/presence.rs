@@ -87,6 +87,14 @@ impl Peers {
         Some(if up { Event::PeerUp { peer } } else { Event::PeerDown { peer } })
     }
 
+    /// Somebody new listens, who has been told nothing.
+    pub(super) fn tell_again(&mut self) {
+        self.peers.retain(|_, presence| {
+            (presence.announced, presence.bounced) = (false, false);
+            presence.connections > 0
+        });
+    }
+
     fn tidy(&mut self, peer: PeerId) {
         if self.peers.get(&peer).is_some_and(|presence| presence.connections == 0 && !presence.announced) {
             self.peers.remove(&peer);
@@ -124,5 +132,13 @@ mod tests {
         assert!(peers.disconnected(peer));
         assert!(told(&mut peers).is_empty(), "never announced");
         assert!(peers.peers.is_empty());
+        assert!(peers.connected(peer));
+        peers.federated(peer);
+        assert_eq!(told(&mut peers), [true]);
+        peers.tell_again();
+        assert_eq!(told(&mut peers), [true], "to who listens now");
+        assert!(peers.disconnected(peer));
+        peers.tell_again();
+        assert!(told(&mut peers).is_empty() && peers.peers.is_empty());
     }
 }

@@ -310,6 +310,7 @@ impl Task {
         let ids: HashSet<_> = operators.iter().map(|operator| operator.peer_id).collect();
         self.operators.set(ids);
         self.dialer.set(operators, Instant::now(), |peer| self.peers.is_connected(peer));
+        self.peers.tell_again();
     }
 
     fn on_hint(&mut self, hint: Hint) {

@@ -128,8 +128,8 @@ async fn exchange(listen: &str) {
     assert_eq!(within(submitting).await.unwrap(), Ok(result));
     within(a.network.stop()).await;
     b.down(a.id()).await;
-    assert_eq!(a.network.sync(b.id(), SyncRequest::Manifest).await, Err(RequestError::Stopped));
-    assert_eq!(b.network.sync(a.id(), SyncRequest::Manifest).await, Err(RequestError::NotConnected));
+    assert_eq!(a.network.sync(b.id(), SyncRequest::Manifests { from: 2 }).await, Err(RequestError::Stopped));
+    assert_eq!(b.network.sync(a.id(), SyncRequest::Manifests { from: 2 }).await, Err(RequestError::NotConnected));
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_dropped_reply_closes_the_stream_and_too_many_requests_are_busy() {
     let to = a.id();
     let ask = || {
         let network = b.network.clone();
-        tokio::spawn(async move { network.sync(to, SyncRequest::Manifest).await })
+        tokio::spawn(async move { network.sync(to, SyncRequest::Manifests { from: 2 }).await })
     };
     let asking = ask();
     drop(a.event().await);
@@ -185,10 +185,10 @@ async fn a_dropped_reply_closes_the_stream_and_too_many_requests_are_busy() {
     }
     for _ in 0..limits::INBOUND_PER_STRANGER_MAX {
         let Event::Sync { reply, .. } = a.event().await else { panic!() };
-        reply.send(SyncResponse::Manifest(String::new()));
+        reply.send(SyncResponse::Manifests(Vec::new()));
     }
     for answer in within(asking.collect::<Vec<_>>()).await {
-        assert_eq!(answer.unwrap(), Ok(SyncResponse::Manifest(String::new())));
+        assert_eq!(answer.unwrap(), Ok(SyncResponse::Manifests(Vec::new())));
     }
 }
 
@@ -351,19 +351,21 @@ async fn a_client_asks_several_things_at_once() {
         let asking = tokio::spawn({
             let client = client.clone();
             async move {
-                tokio::join!(client.sync(SyncRequest::Manifest), client.sync(SyncRequest::Manifest), async {
-                    client.submit(submission()).await
-                })
+                tokio::join!(
+                    client.sync(SyncRequest::Manifests { from: 2 }),
+                    client.sync(SyncRequest::Manifests { from: 2 }),
+                    async { client.submit(submission()).await }
+                )
             }
         });
         for _ in 0..3 {
             match node.event().await {
-                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifest("text".to_owned())),
+                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec!["text".to_owned()])),
                 Event::Submit { reply, .. } => reply.send(SubmitResponse(Vec::new())),
                 other => panic!("a client is no peer to tell of: {other:?}"),
             }
         }
-        let text = Ok(SyncResponse::Manifest("text".to_owned()));
+        let text = Ok(SyncResponse::Manifests(vec!["text".to_owned()]));
         assert_eq!(within(asking).await.unwrap(), (text.clone(), text, Ok(SubmitResponse(Vec::new()))));
         within(client.close()).await;
     }
@@ -401,7 +403,9 @@ async fn nodes_of_other_federations_part() {
     let same = Node::start(3, TCP, vec![ours.peer()]).await;
     ours.up(same.id()).await;
     within(async {
-        while ours.network.sync(other.id(), SyncRequest::Manifest).await != Err(RequestError::NotConnected) {}
+        while ours.network.sync(other.id(), SyncRequest::Manifests { from: 2 }).await != Err(RequestError::NotConnected)
+        {
+        }
     })
     .await;
     assert!(ours.events.try_recv().is_err(), "nothing was told of it");
@@ -490,17 +494,17 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
 async fn rubbish_is_refused_and_ends_in_a_ban() {
     let mut node = Node::start(1, TCP, vec![]).await;
     let (to, mut swarm) = (node.peer(), raw());
-    let good = framed(&codec::encode(&SyncRequest::Manifest));
+    let good = framed(&codec::encode(&SyncRequest::Manifests { from: 2 }));
     let asking = async {
         let Event::Sync { reply, .. } = node.event().await else { panic!() };
-        reply.send(SyncResponse::Manifest(String::new()));
+        reply.send(SyncResponse::Manifests(Vec::new()));
         node
     };
     let (answer, mut node) = tokio::join!(send_raw(&mut swarm, &to, good.clone()), asking);
-    assert_eq!(answer, Some(framed(&codec::encode(&SyncResponse::Manifest(String::new())))));
+    assert_eq!(answer, Some(framed(&codec::encode(&SyncResponse::Manifests(Vec::new())))));
 
     let oversized = [&u32::MAX.to_le_bytes()[..], &[0; 64]].concat();
-    let trailing = framed(&[&codec::encode(&SyncRequest::Manifest)[..], &[0]].concat());
+    let trailing = framed(&[&codec::encode(&SyncRequest::Manifests { from: 2 })[..], &[0]].concat());
     let huge_vector = framed(&[&2_u32.to_le_bytes()[..], &u64::MAX.to_le_bytes()].concat());
     let rubbish = [oversized, trailing, huge_vector, framed(&[0xff; 300])];
     for bytes in rubbish.iter().cycle().take(limits::PENALTIES_MAX as usize) {
@@ -515,7 +519,8 @@ async fn rubbish_is_refused_and_ends_in_a_ban() {
 
 /// Asks for a frontier as `session`, and lets `asked` answer: what it knows of other sessions.
 async fn asks(node: &Node, asked: &mut Node, session: Session) -> Option<Session> {
-    let frontier = Frontier { time: Millis(0), session, other: None, logs: Vec::new() };
+    let (manifest, manifest_hash) = (1, fama_ledger::id::ManifestHash([1; 32]));
+    let frontier = Frontier { time: Millis(0), session, other: None, manifest, manifest_hash, logs: Vec::new() };
     let answer = SyncResponse::Frontier(frontier.clone());
     let asking = tokio::spawn({
         let (network, to) = (node.network.clone(), asked.id());
@@ -561,7 +566,7 @@ fn answers(node: Node, name: &'static str) {
         let mut node = node;
         while let Some(event) = node.events.recv().await {
             match event {
-                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifest(name.to_owned())),
+                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec![name.to_owned()])),
                 Event::Submit { reply, .. } => {
                     reply.send(SubmitResponse(vec![SubmitResult::Refused(Refusal::new(name, ""))]));
                 }
@@ -587,8 +592,8 @@ async fn requests_find_the_process_that_writes() {
         answers(writer, "writer");
         answers(starting, "starting");
         for _ in 0..12 {
-            let answer = within(asking.network.sync(id, SyncRequest::Manifest)).await;
-            assert_eq!(answer, Ok(SyncResponse::Manifest("writer".to_owned())));
+            let answer = within(asking.network.sync(id, SyncRequest::Manifests { from: 2 })).await;
+            assert_eq!(answer, Ok(SyncResponse::Manifests(vec!["writer".to_owned()])));
             let answer = within(asking.network.submit(id, submission())).await;
             let SubmitResult::Refused(refusal) = &answer.unwrap().0[0] else { panic!("it was refused") };
             assert_eq!(refusal.code, "writer");

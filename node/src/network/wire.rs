@@ -2,7 +2,8 @@
 use bincode::{Decode, Encode};
 use fama_ledger::checkpoint::{Checkpoint, CheckpointError, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::SignedEvent;
-use fama_ledger::id::{EventId, NoteHash};
+use fama_ledger::equivocation::Equivocation;
+use fama_ledger::id::{EventId, ManifestHash, NoteHash};
 use fama_ledger::log::{Hash, Head};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::time::Millis;
@@ -21,6 +22,10 @@ pub const GOSSIP_ENTRIES_BYTES_MAX: usize = 48 << 10;
 pub const SUBMISSIONS_MAX: usize = 256;
 /// Most notes of one request.
 pub const NOTES_MAX: usize = 256;
+/// Most manifests of one response.
+pub const MANIFESTS_MAX: usize = 16;
+/// Most cosigned heads of a log in a frontier beyond one of each operator: of former ones and former node keys.
+pub const FORMER_COSIGNERS_MAX: usize = 8;
 
 /// What a node asks another.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -38,8 +43,11 @@ pub enum SyncRequest {
     },
     /// Texts of notes, at most [`NOTES_MAX`].
     Notes(Vec<NoteHash>),
-    /// The newest manifest, as a signed note.
-    Manifest,
+    /// Versions of the manifest from this one on, oldest first, as signed notes.
+    Manifests {
+        /// The first version wanted, at least 2.
+        from: u32,
+    },
 }
 
 /// The answer.
@@ -51,8 +59,8 @@ pub enum SyncResponse {
     Entries(Range),
     /// To [`SyncRequest::Notes`]: those it has.
     Notes(Vec<(NoteHash, NoteAnswer)>),
-    /// To [`SyncRequest::Manifest`].
-    Manifest(String),
+    /// To [`SyncRequest::Manifests`], at most [`MANIFESTS_MAX`].
+    Manifests(Vec<String>),
     /// Not now, or not here.
     Refused(Refusal),
 }
@@ -84,8 +92,21 @@ pub struct Frontier {
     pub session: Session,
     /// Another live session of the key that is asking, as the sender knows; in a request none.
     pub other: Option<Session>,
-    /// Every log of the manifest.
+    /// The newest version of the manifest that the sender holds.
+    pub manifest: u32,
+    /// The hash of its text; where a rival of it is known, the BLAKE3 of both hashes, the smaller one first.
+    pub manifest_hash: ManifestHash,
+    /// Every log of the version that the sender uses; who uses a version has those that it cut.
     pub logs: Vec<LogFrontier>,
+}
+
+impl Frontier {
+    /// Of an asker that has no entries and the versions of `manifest`.
+    #[must_use]
+    pub fn nothing(manifest: &Manifest, time: Millis) -> Self {
+        let (session, other, manifest_hash) = (Session::default(), None, manifest.hash());
+        Self { time, session, other, manifest: manifest.version(), manifest_hash, logs: Vec::new() }
+    }
 }
 
 /// What a node has of one log.
@@ -99,6 +120,8 @@ pub struct LogFrontier {
     pub newest: Option<SignedHead>,
     /// Every operator's newest cosigned head.
     pub cosigned: Vec<CosignedHead>,
+    /// Proof that its owner signed two branches, if there is one.
+    pub equivocation: Option<Equivocation>,
 }
 
 /// A head with its owner's signature, not verified yet.
@@ -122,12 +145,11 @@ impl SignedHead {
     /// # Errors
     /// [`CheckpointError`]; a log that the manifest doesn't know is one too.
     pub fn verify(&self, manifest: &Manifest, log: &LogId) -> Result<SignedCheckpoint, CheckpointError> {
-        let owner = manifest.operator(&log.operator).filter(|operator| operator.log() == *log);
-        let owner = owner.ok_or_else(|| CheckpointError::UnknownOrigin(manifest.origin(log)))?;
+        let known = manifest.log(log).ok_or_else(|| CheckpointError::UnknownOrigin(manifest.origin(log)))?;
         SignedCheckpoint::verify(
             Checkpoint { origin: manifest.origin(log), head: self.head },
             self.signature,
-            &owner.node_key,
+            &known.node_key,
         )
     }
 }
@@ -173,6 +195,8 @@ pub enum Gossip {
         /// Its head and the cosignature.
         cosigned: CosignedHead,
     },
+    /// Proof that an owner signed two branches of its log.
+    Equivocation(Equivocation),
 }
 
 /// Signed events for their homes' logs, at most [`SUBMISSIONS_MAX`].
@@ -193,6 +217,17 @@ pub struct Submission {
     pub note: Option<String>,
     /// An invitation token of the home, for registrations beyond the rate.
     pub invite: Option<String>,
+    /// Proof that it was in a log that was cut below it: then it is let in whenever it was created.
+    pub recovered: Option<Recovered>,
+}
+
+/// An entry of a branch that was left, and the proof that its owner's head has it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Recovered {
+    /// The encoded entry.
+    pub entry: Vec<u8>,
+    /// C2SP tlog-proof.
+    pub proof: String,
 }
 
 /// One result per submission, in order.

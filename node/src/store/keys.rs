@@ -1,5 +1,5 @@
 //! Keys of every column family.
-use fama_ledger::id::{Domain, EventId, IdentityId};
+use fama_ledger::id::{EventId, IdentityId};
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{MapId, text_key};
 use fama_ledger::time::Millis;
@@ -24,10 +24,12 @@ pub(super) enum Family {
     Notes,
     Wanted,
     Heads,
+    Manifests,
+    Dropped,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Meta,
         Self::Logs,
         Self::Entries,
@@ -40,6 +42,8 @@ impl Family {
         Self::Notes,
         Self::Wanted,
         Self::Heads,
+        Self::Manifests,
+        Self::Dropped,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -56,12 +60,17 @@ impl Family {
             Self::Notes => "notes",
             Self::Wanted => "wanted",
             Self::Heads => "heads",
+            Self::Manifests => "manifests",
+            Self::Dropped => "dropped",
         }
     }
 }
 
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_FEDERATION: &[u8] = b"federation";
+
+pub(super) const META_USED: &[u8] = b"used";
+pub(super) const META_REBUILD: &[u8] = b"rebuild";
 
 pub(super) fn log8(log: &LogId) -> Log8 {
     let [a, b, c, d, e, f, g, h, ..] = text_key(&log.to_string());
@@ -74,6 +83,31 @@ pub(super) fn log_state(log: &LogId) -> Vec<u8> {
 
 pub(super) fn log_certified(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[1]].concat()
+}
+
+/// Whether a key of `logs` is one of [`log_certified`].
+pub(super) fn is_certified(key: &[u8]) -> bool {
+    key.get(8..) == Some(&[1])
+}
+
+pub(super) fn log_adopted(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[2]].concat()
+}
+
+pub(super) fn manifest(version: u32) -> Vec<u8> {
+    [[0].as_slice(), &version.to_be_bytes()].concat()
+}
+
+pub(super) fn stands() -> Vec<u8> {
+    vec![1]
+}
+
+pub(super) fn stand(log: &LogId) -> Vec<u8> {
+    [[1].as_slice(), &log8(log)].concat()
+}
+
+pub(super) fn rival_manifest() -> Vec<u8> {
+    vec![2]
 }
 
 pub(super) fn entry(log: &LogId, index: u64) -> Vec<u8> {
@@ -109,8 +143,13 @@ pub(super) fn conflicting(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[0]].concat()
 }
 
-pub(super) fn cosigned(log: &LogId, operator: &Domain) -> Vec<u8> {
-    [log8(log).as_slice(), operator.as_str().as_bytes()].concat()
+/// Nor with a one.
+pub(super) fn equivocation(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[1]].concat()
+}
+
+pub(super) fn cosigned(log: &LogId, by: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), by.to_string().as_bytes()].concat()
 }
 
 pub(super) fn history(identity: &IdentityId, history: History) -> Vec<u8> {

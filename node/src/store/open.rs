@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use fama_ledger::codec;
 use fama_ledger::id::FederationId;
@@ -22,45 +22,57 @@ const DIR_MODE: u32 = 0o700;
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
 
-pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+pub(super) fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     check_repaired(dir)?;
     checked(open_unchecked(dir, manifest)?)
 }
 
-pub(super) fn open_unchecked(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
+pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     owned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest)
 }
 
-pub(super) fn open_damaged(dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    let store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
+pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    let mut store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
     match store.check_owner(&manifest.federation()) {
         // Whose it was may be what is damaged.
-        Ok(()) | Err(StoreError::Database { .. }) => Ok(store),
+        Ok(()) | Err(StoreError::Database { .. }) => {
+            // Without the later versions that it held, what can be read is checked by the configured ones.
+            if let Err(error) = store.load_manifests(manifest) {
+                tracing::warn!(%error, "the stored versions of the manifest cannot be read");
+            }
+            Ok(store)
+        }
         Err(error) => Err(error),
     }
 }
 
-pub(super) fn open_simulated(disk: Disk, manifest: &Manifest) -> Result<Store, StoreError> {
+pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     checked(owned(Engine::Simulated(disk), Path::new("a simulated disk"), manifest)?)
 }
 
 fn checked(store: Store) -> Result<Store, StoreError> {
     let view = store.view();
+    if view.needs_rebuild()? {
+        drop(view);
+        return Ok(store);
+    }
     store.logs.values().try_for_each(|log| check_log(&view, log))?;
     drop(view);
     Ok(store)
 }
 
-fn owned(engine: Engine, dir: &Path, manifest: &Manifest) -> Result<Store, StoreError> {
-    let store = unowned(engine, dir, manifest);
+fn owned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    let mut store = unowned(engine, dir, manifest);
     store.check_owner(&manifest.federation())?;
+    store.load_manifests(manifest)?;
     Ok(store)
 }
 
-fn unowned(engine: Engine, dir: &Path, manifest: &Manifest) -> Store {
-    let logs: BTreeMap<_, _> =
-        manifest.operators().iter().map(|operator| (log8(&operator.log()), operator.log())).collect();
-    Store { engine, dir: dir.to_owned(), logs, writing: Mutex::new(()), failed: OnceLock::new() }
+/// With the logs of the configured versions; which are in use is read later.
+fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
+    let logs: BTreeMap<_, _> = manifest.logs().keys().map(|log| (log8(log), log.clone())).collect();
+    let (manifest, pending, writing, failed) = (Arc::clone(manifest), None, Mutex::new(()), OnceLock::new());
+    Store { engine, dir: dir.to_owned(), manifest, pending, logs, writing, failed }
 }
 
 /// An own log begun anew where a repair was cut off would be another branch of it.

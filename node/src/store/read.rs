@@ -6,7 +6,7 @@ use fama_ledger::codec;
 use fama_ledger::fold::Void;
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::join::LogState;
-use fama_ledger::limits::NOTE_BYTES_MAX;
+use fama_ledger::limits::{self, NOTE_BYTES_MAX};
 use fama_ledger::log::{Hash, TILE_WIDTH, Tiles};
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{MapId, Rows};
@@ -18,6 +18,8 @@ use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
+/// Longest list of adopted versions, in bytes.
+const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
 pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 
@@ -35,7 +37,7 @@ impl<'a> View<'a> {
         Self { store, moment: store.engine.moment() }
     }
 
-    pub(super) const fn store(&self) -> &'a Store {
+    pub(crate) const fn store(&self) -> &'a Store {
         self.store
     }
 
@@ -62,7 +64,12 @@ impl<'a> View<'a> {
         self.get_raw(family, key)?.map(|bytes| self.decode(family, &bytes, max)).transpose()
     }
 
-    fn decode<T: Decode<()> + Encode>(&self, family: Family, bytes: &[u8], max: usize) -> Result<T, StoreError> {
+    pub(super) fn decode<T: Decode<()> + Encode>(
+        &self,
+        family: Family,
+        bytes: &[u8],
+        max: usize,
+    ) -> Result<T, StoreError> {
         codec::decode(bytes, max).map_err(|error| self.broken(family, &error))
     }
 
@@ -70,7 +77,7 @@ impl<'a> View<'a> {
         self.store.database(&format!("a stored value of {} is broken: {what}", family.name()))
     }
 
-    fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
+    pub(super) fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
         let mut cursor = self.moment.walk(family, walk);
         while let Some((key, value)) = cursor.item() {
             if each(key, value)?.is_break() {
@@ -120,7 +127,8 @@ impl<'a> View<'a> {
         let state: Option<LogState> = self.value(Family::Logs, &keys::log_state(log), RECORD_BYTES_MAX)?;
         let Some(state) = state else { return Ok(None) };
         let certified = self.value(Family::Logs, &keys::log_certified(log), RECORD_BYTES_MAX)?.unwrap_or(0);
-        Ok(Some(LogRecord { state, certified }))
+        let adopted = self.value(Family::Logs, &keys::log_adopted(log), ADOPTED_BYTES_MAX)?.unwrap_or_default();
+        Ok(Some(LogRecord { state, certified, adopted }))
     }
 
     /// Encoded entries from `from` on: at least one if there is one, at most `count` and about `bytes`.
@@ -292,11 +300,21 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`StoreError`].
     pub fn cosigned(&self, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
+        Ok(self.cosigned_by(log)?.into_iter().map(|(_, cosigned)| cosigned).collect())
+    }
+
+    /// As [`View::cosigned`], each with the node key that cosigned: that of this generation.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cosigned_by(&self, log: &LogId) -> Result<Vec<(LogId, CosignedHead)>, StoreError> {
         let (mut found, prefix) = (Vec::new(), log8(log));
-        // The log's own key and the one behind it hold heads of the owner's.
-        let from = Some([prefix.as_slice(), &[1]].concat());
-        self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |_, value| {
-            found.push(self.decode(Family::Heads, value, RECORD_BYTES_MAX)?);
+        // The log's own key and the two behind it hold heads of the owner's and a proof.
+        let from = Some([prefix.as_slice(), &[2]].concat());
+        self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |key, value| {
+            let by = key.get(prefix.len()..).and_then(|by| std::str::from_utf8(by).ok()?.parse().ok());
+            let by = by.ok_or_else(|| self.broken(Family::Heads, &"a key without a log"))?;
+            found.push((by, self.decode(Family::Heads, value, RECORD_BYTES_MAX)?));
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)

@@ -1,5 +1,7 @@
 //! The store over real files.
 #![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
 use std::fs;
 use std::ops::ControlFlow;
 
@@ -13,6 +15,7 @@ use fama_ledger::key::Curve;
 use fama_ledger::log::{Head, Tiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
+use fama_ledger::replica::Adopted;
 use fama_ledger::rows::{MapName, Rows};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
@@ -31,7 +34,7 @@ fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap()
 }
 
-fn federation(name: &str) -> Manifest {
+fn federation(name: &str) -> Arc<Manifest> {
     let operator = |name: &str, seed: u8| Operator {
         name: name.parse().unwrap(),
         node_key: key(seed).ed25519().unwrap().verifying_key(),
@@ -44,7 +47,7 @@ fn federation(name: &str) -> Manifest {
     let text = Genesis { name: name.to_owned(), policy: Policy::recommended(2), operators }.text().unwrap();
     let sign = |name, seed| signed_note::sign(&text, name, key(seed).ed25519().unwrap());
     let signatures = vec![sign("beta.example", 11), sign("alpha.example", 21)];
-    Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap()
+    Arc::new(Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap())
 }
 
 fn domain(name: &str) -> Domain {
@@ -149,7 +152,7 @@ fn note(salt: u8) -> (NoteHash, String) {
     (note_hash(text.as_bytes()), text)
 }
 
-fn temp() -> (TempDir, Manifest, Store) {
+fn temp() -> (TempDir, Arc<Manifest>, Store) {
     let (dir, manifest) = (tempfile::tempdir().unwrap(), federation("test"));
     let store = Store::open(dir.path(), &manifest).unwrap();
     (dir, manifest, store)
@@ -187,7 +190,10 @@ fn what_was_committed_is_there_after_reopening() {
     let store = Store::open(dir.path(), &manifest).unwrap();
     let view = store.view();
     let record = view.log(&log.id).unwrap().unwrap();
-    assert_eq!(record, LogRecord { state: made[4].state.clone(), certified: 102 });
+    assert_eq!(
+        record,
+        LogRecord { state: made[4].state.clone(), certified: 102, adopted: vec![Adopted { version: 1, size: 2 }] }
+    );
     let entries = view.entries(&log.id, 2, usize::MAX, usize::MAX).unwrap();
     let written: Vec<_> = made.iter().flat_map(|made| &made.entries).map(|entry| entry.bytes().to_vec()).collect();
     assert_eq!(entries, written);
@@ -445,10 +451,11 @@ fn heads_are_kept_per_operator() {
         signed: signed.clone(),
         cosignature: Cosignature { operator: domain(operator), seconds: 1, signature: [2; 64] },
     };
+    let generation = |operator: &str| LogId { operator: domain(operator), generation: 1 };
     assert_eq!(store.view().newest(&log.id).unwrap(), None);
     store.put_newest(&log.id, &signed).unwrap();
-    store.put_cosigned(&log.id, &by("beta.example"), 0, false).unwrap();
-    store.put_cosigned(&log.id, &by("alpha.example"), 2, true).unwrap();
+    store.put_cosigned(&log.id, &generation("beta.example"), &by("beta.example"), 0, false).unwrap();
+    store.put_cosigned(&log.id, &generation("alpha.example"), &by("alpha.example"), 2, true).unwrap();
     let view = store.view();
     assert_eq!(view.newest(&log.id).unwrap(), Some(signed.clone()));
     assert_eq!(view.cosigned(&log.id).unwrap(), [by("alpha.example"), by("beta.example")]);
@@ -470,7 +477,7 @@ fn a_batch_that_does_not_follow_is_not_written() {
     assert_eq!(store.view().log(&log.id).unwrap().unwrap().state.size, 4);
 }
 
-fn refused(dir: &Path, manifest: &Manifest) -> StoreError {
+fn refused(dir: &Path, manifest: &Arc<Manifest>) -> StoreError {
     Store::open(dir, manifest).err().expect("it was opened")
 }
 
@@ -490,7 +497,7 @@ fn others_are_refused() {
     assert_eq!(refused(dir.path(), &federation("another")).code(), "store_federation");
 
     let store = Store::open(dir.path(), &manifest).unwrap();
-    put(&store, Family::Meta, keys::META_FORMAT, &fama_ledger::codec::encode(&2u32));
+    put(&store, Family::Meta, keys::META_FORMAT, &fama_ledger::codec::encode(&(FORMAT + 1)));
     drop(store);
     assert_eq!(refused(dir.path(), &manifest).code(), "store_format");
 
@@ -545,7 +552,7 @@ impl View<'_> {
 }
 
 /// Builds a database with data in files and in the write-ahead log.
-fn filled(dir: &Path) -> (Manifest, LogId) {
+fn filled(dir: &Path) -> (Arc<Manifest>, LogId) {
     let manifest = federation("test");
     let store = Store::open(dir, &manifest).unwrap();
     let mut log = Log::begin(&store, &manifest, "alpha.example");
@@ -567,7 +574,7 @@ fn copy(from: &Path) -> TempDir {
 }
 
 /// Opens and reads everything: a wrong answer fails the test, an error is an answer.
-fn probe(dir: &Path, manifest: &Manifest, log: &LogId) -> Result<u64, StoreError> {
+fn probe(dir: &Path, manifest: &Arc<Manifest>, log: &LogId) -> Result<u64, StoreError> {
     let store = Store::open(dir, manifest)?;
     let view = store.view();
     let Some(record) = view.log(log)? else { return Ok(0) };

@@ -9,6 +9,7 @@ use fama_ledger::id::{IdentityId, NoteHash};
 use fama_ledger::limits::NOTE_BYTES_MAX;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
+use fama_ledger::replica::Adopted;
 
 use super::engine::Batch;
 use super::keys::{self, Family, META_FORMAT, log8};
@@ -49,7 +50,7 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Keeps an operator's newest cosigned head and the log's certified size; synced if `durable`,
+    /// Keeps the newest cosigned head by a node key and the log's certified size; synced if `durable`,
     /// which one's own cosignature must be before it leaves.
     ///
     /// # Errors
@@ -57,12 +58,13 @@ impl Store {
     pub fn put_cosigned(
         &self,
         log: &LogId,
+        by: &LogId,
         cosigned: &CosignedHead,
         certified: u64,
         durable: bool,
     ) -> Result<(), StoreError> {
         let mut batch = self.batch();
-        Self::put(&mut batch, Family::Heads, &keys::cosigned(log, &cosigned.cosignature.operator), cosigned);
+        Self::put(&mut batch, Family::Heads, &keys::cosigned(log, by), cosigned);
         Self::put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
         self.write(batch, durable)
     }
@@ -122,7 +124,7 @@ impl Store {
         batch.delete(Family::Wanted, hash.0);
     }
 
-    fn put(batch: &mut Batch<'_>, family: Family, key: &[u8], value: &impl Encode) {
+    pub(super) fn put(batch: &mut Batch<'_>, family: Family, key: &[u8], value: &impl Encode) {
         batch.put(family, key, codec::encode(value));
     }
 
@@ -145,6 +147,7 @@ struct Writer<'a> {
     view: View<'a>,
     batch: Batch<'a>,
     sizes: BTreeMap<&'a LogId, u64>,
+    adopted: BTreeMap<&'a LogId, Vec<Adopted>>,
     events: BTreeMap<Vec<u8>, (u64, Option<Void>)>,
     touched: BTreeMap<Vec<u8>, u64>,
     given: BTreeSet<Vec<u8>>,
@@ -160,6 +163,7 @@ impl<'a> Writer<'a> {
             view: store.view(),
             batch: store.batch(),
             sizes: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             events: BTreeMap::new(),
             touched: BTreeMap::new(),
             given: BTreeSet::new(),
@@ -184,6 +188,7 @@ impl<'a> Writer<'a> {
             self.batch.put(Family::Tiles, key, write.hashes.as_flattened());
         }
         self.add_rows(commit);
+        self.add_adopted(commit)?;
         Store::put(&mut self.batch, Family::Logs, &keys::log_state(log), &commit.state);
         Ok(())
     }
@@ -259,6 +264,19 @@ impl<'a> Writer<'a> {
     fn touch(&mut self, at: &HistoryItem, identity: &IdentityId, touch: Touch) {
         let key = [keys::touched(identity, touch).as_slice(), &log8(&at.log)].concat();
         self.touched.insert(key, at.index);
+    }
+
+    /// An adoption is alone in its batch.
+    fn add_adopted(&mut self, commit: &'a Commit<'a>) -> Result<(), StoreError> {
+        let Some(version) = commit.entries.first().and_then(VerifiedEntry::adopts) else { return Ok(()) };
+        let log = &commit.state.log;
+        if !self.adopted.contains_key(log) {
+            self.adopted.insert(log, self.view.log(log)?.map_or_else(Vec::new, |record| record.adopted));
+        }
+        let adopted = self.adopted.entry(log).or_default();
+        adopted.push(Adopted { version, size: commit.state.size });
+        Store::put(&mut self.batch, Family::Logs, &keys::log_adopted(log), &*adopted);
+        Ok(())
     }
 
     fn add_rows(&mut self, commit: &Commit<'_>) {

@@ -1,16 +1,19 @@
 //! What each decoder's inputs begin as: valid ones, from the golden vectors or made of them.
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::codec;
 use fama_ledger::entry::SignedEvent;
+use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::StateRoot;
-use fama_ledger::log::{Hash, Head, MemoryTiles, Tree, leaf_hash, prove_consistency};
+use fama_ledger::log::{Hash, Head, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
 use fama_ledger::map::{StateMap, value_hash};
 use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{SignedNote, sign};
+use fama_ledger::stand::Stand;
 use fama_ledger::time::Millis;
 use fama_node::network::wire;
-use fama_tests::{START, domain, federation, log, node_key, secret};
+use fama_tests::{DOMAINS, START, domain, federation, governance_key, log, node_key, secret};
 use serde_json::Value;
 
 pub(crate) use super::http::{logins as login, questions as question};
@@ -66,6 +69,54 @@ pub(crate) fn entry() -> Corpus {
 pub(crate) fn manifest() -> Corpus {
     let text = |manifest: fama_ledger::manifest::Manifest| manifest.note().text.clone().into_bytes();
     vec![text(vectors_manifest()), text(federation(2, |_| ()))]
+}
+
+pub(crate) fn chain() -> Corpus {
+    let genesis = Arc::new(federation(2, |_| ()));
+    let mut draft = genesis.draft();
+    draft.policy.daily_cap = 30;
+    let text = draft.text().unwrap();
+    let line = |i: u8| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap());
+    let note = SignedNote { signatures: (0..2).map(line).collect(), text: text.clone() };
+    let newest = genesis.successor(&note.to_string()).unwrap();
+    vec![genesis.chain().into_bytes(), newest.chain().into_bytes()]
+}
+
+pub(crate) fn stand() -> Corpus {
+    let head = Head { size: 3, root: fama_ledger::id::TreeRoot([3; 32]) };
+    let stand = |head| Stand {
+        federation: federation(2, |_| ()).federation(),
+        version: 2,
+        log: log(1),
+        operator: domain(DOMAINS[0]),
+        head,
+    };
+    [head, Head::EMPTY].map(|head| stand(head).text().into_bytes()).to_vec()
+}
+
+pub(crate) fn equivocation() -> Corpus {
+    let tree = |seed: u8| {
+        let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
+        tiles.write(tree.append((0..9).map(|i| leaf_hash(&[seed, i]))));
+        (tree.head(), tiles)
+    };
+    let ((larger, tiles), (other, others)) = (tree(1), tree(2));
+    let proof = |smaller: Head| Equivocation {
+        log: log(0),
+        larger: owned(larger),
+        smaller: owned(smaller),
+        root: root_at(smaller.size, &tiles).unwrap(),
+        proof: prove_consistency(smaller.size, larger.size, &tiles).unwrap(),
+    };
+    let smaller = Head { size: 5, root: root_at(5, &others).unwrap() };
+    [smaller, other].map(|head| codec::encode(&proof(head))).to_vec()
+}
+
+/// A head with its owner's signature.
+fn owned(head: Head) -> (Head, [u8; 64]) {
+    let checkpoint = fama_ledger::checkpoint::Checkpoint { origin: federation(2, |_| ()).origin(&log(0)), head };
+    let signed = fama_ledger::checkpoint::SignedCheckpoint::sign(checkpoint, node_key(0).ed25519().unwrap());
+    (head, *signed.signature())
 }
 
 pub(crate) fn signed_note() -> Corpus {
@@ -165,10 +216,25 @@ fn frontier() -> wire::Frontier {
         size: 3,
         newest: Some(signed_head()),
         cosigned: vec![cosigned_head(), cosigned_head()],
+        equivocation: None,
     };
-    let other = wire::LogFrontier { log: log(1), size: 0, newest: None, cosigned: Vec::new() };
+    let other = wire::LogFrontier {
+        log: log(1),
+        size: 0,
+        newest: None,
+        cosigned: Vec::new(),
+        equivocation: Some(some_equivocation()),
+    };
     let session = |id, writes| wire::Session { id: [id; 16], writes };
-    wire::Frontier { time: START, session: session(7, false), other: Some(session(8, true)), logs: vec![one, other] }
+    let (session, other_session) = (session(7, false), Some(session(8, true)));
+    let manifest_hash = fama_ledger::id::ManifestHash([5; 32]);
+    wire::Frontier { time: START, session, other: other_session, manifest: 2, manifest_hash, logs: vec![one, other] }
+}
+
+fn some_equivocation() -> Equivocation {
+    let head = |size| (Head { size, root: fama_ledger::id::TreeRoot([3; 32]) }, [4; 64]);
+    let (root, proof) = (fama_ledger::id::TreeRoot([6; 32]), vec![[7; 32]]);
+    Equivocation { log: log(1), larger: head(9), smaller: head(4), root, proof }
 }
 
 fn refusal() -> wire::Refusal {
@@ -182,7 +248,7 @@ pub(crate) fn sync_request() -> Corpus {
         wire::SyncRequest::Frontier(frontier()),
         wire::SyncRequest::Entries { log: log(1), from: 7, head },
         wire::SyncRequest::Notes(notes),
-        wire::SyncRequest::Manifest,
+        wire::SyncRequest::Manifests { from: 2 },
     ];
     requests.iter().map(codec::encode).collect()
 }
@@ -196,7 +262,7 @@ pub(crate) fn sync_response() -> Corpus {
         wire::SyncResponse::Frontier(frontier()),
         wire::SyncResponse::Entries(range),
         wire::SyncResponse::Notes(notes),
-        wire::SyncResponse::Manifest(federation(2, |_| ()).note().to_string()),
+        wire::SyncResponse::Manifests(vec![federation(2, |_| ()).note().to_string()]),
         wire::SyncResponse::Refused(refusal()),
     ];
     responses.iter().map(codec::encode).collect()
@@ -212,10 +278,14 @@ pub(crate) fn gossip() -> Corpus {
 
 pub(crate) fn submit_request() -> Corpus {
     let note = texts("notes.json", "note", "text").remove(0);
-    let submission =
-        |signed: SignedEvent| wire::Submission { signed, note: Some(note.clone()), invite: Some("token".to_owned()) };
+    let submission = |signed: SignedEvent| wire::Submission {
+        signed,
+        note: Some(note.clone()),
+        invite: Some("token".to_owned()),
+        recovered: Some(wire::Recovered { entry: vec![1, 2], proof: "proof".to_owned() }),
+    };
     let whole: Vec<_> = story().into_iter().map(submission).collect();
-    let one = wire::Submission { note: None, invite: None, ..whole[0].clone() };
+    let one = wire::Submission { note: None, invite: None, recovered: None, ..whole[0].clone() };
     let requests = [(false, vec![]), (true, vec![one]), (false, whole)];
     requests.map(|(forwarded, submissions)| codec::encode(&wire::SubmitRequest { forwarded, submissions })).to_vec()
 }

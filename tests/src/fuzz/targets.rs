@@ -6,6 +6,7 @@ use fama_ledger::base64;
 use fama_ledger::checkpoint::{self, Checkpoint};
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry, VerifiedEntry, event_id};
+use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::{Context, Event, Kind, Nonce, Service};
 use fama_ledger::id::{Domain, EventId, Handle, Name};
 use fama_ledger::key::{Curve, PublicKey, Signature};
@@ -18,15 +19,16 @@ use fama_ledger::proof::{PROOF_BYTES_MAX, TlogProof};
 use fama_ledger::rows::{self, Row, RowError};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
+use fama_ledger::stand::{Stand, VerifiedStand};
 use fama_ledger::time::{Day, Millis};
 use fama_node::network::wire;
-use fama_tests::{DOMAINS, federation, governance_key, secret, signed};
+use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
 pub(crate) use super::http::{login, question};
 
 /// How many there are.
-pub(crate) const COUNT: usize = 22;
+pub(crate) const COUNT: usize = 25;
 /// What [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
@@ -105,6 +107,33 @@ pub(crate) fn manifest(bytes: &[u8]) -> Outcome {
     for operator in manifest.operators() {
         assert_eq!(manifest.origin(&operator.log()).to_string().parse(), Ok(manifest.origin(&operator.log())));
     }
+    Ok(())
+}
+
+/// Notes of versions one behind the other.
+pub(crate) fn chain(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let newest = Manifest::parse_chain(text).map_err(|error| error.code())?;
+    assert_eq!(newest.chain(), text);
+    assert_eq!(newest.versions().count(), usize::try_from(newest.version()).unwrap());
+    Ok(())
+}
+
+/// The input is a stand's text, which an operator then signs as it is.
+pub(crate) fn stand(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let stand = Stand::parse(text).map_err(|error| error.fault.code())?;
+    assert_eq!(stand.text(), text);
+    let note = stand.sign(node_key(0).ed25519().unwrap()).to_string();
+    let verified = VerifiedStand::read(&note, ours()).map_err(|error| error.code())?;
+    assert_eq!((verified.stand(), stand.operator.as_str()), (&stand, DOMAINS[0]));
+    Ok(())
+}
+
+pub(crate) fn equivocation(bytes: &[u8]) -> Outcome {
+    let found = decoded!(Equivocation, bytes, Equivocation::BYTES_MAX);
+    found.verify(ours()).map_err(|error| error.code())?;
+    assert!(found.larger.0.size >= found.smaller.0.size && found.larger.0 != found.smaller.0);
     Ok(())
 }
 
@@ -235,7 +264,7 @@ pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
             entries_of(&range.entries);
             let _ = verify_consistency(&Head::EMPTY, &Head { size: range.first, ..Head::EMPTY }, &range.proof);
         }
-        wire::SyncResponse::Manifest(text) => drop(Manifest::parse(&text)),
+        wire::SyncResponse::Manifests(texts) => texts.iter().for_each(|text| drop(Manifest::parse(text))),
         wire::SyncResponse::Notes(notes) => notes.iter().for_each(|(_, answer)| {
             if let wire::NoteAnswer::Text(text) = answer {
                 let _ = Note::parse(text.as_bytes());
@@ -253,6 +282,7 @@ pub(crate) fn gossip(bytes: &[u8]) -> Outcome {
             entries_of(&entries);
         }
         wire::Gossip::Cosignature { log, cosigned } => cosigned_of(&log, &cosigned),
+        wire::Gossip::Equivocation(proof) => drop(proof.verify(&crate::vectors::manifest())),
     }
     Ok(())
 }

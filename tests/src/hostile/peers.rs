@@ -33,6 +33,9 @@ use tokio::time::{sleep, timeout};
 use super::World;
 use crate::federation::signed;
 
+/// After how many strikes that pile up an attacker begins anew, with another key.
+const STRIKES_MAX: u64 = 300;
+
 /// How a peer misbehaves.
 #[derive(Clone)]
 pub(super) enum Duty {
@@ -58,6 +61,13 @@ pub(super) enum Duty {
     Registrations,
     /// Valid attestations of issuers whom nobody knows.
     Unsponsored,
+}
+
+impl Duty {
+    /// Whether what is sent is never done with, and so weighs on the attacker too.
+    fn piles_up(&self) -> bool {
+        matches!(self, Self::Stall | Self::Unread | Self::Streams)
+    }
 }
 
 /// A request as bytes, and what comes after them.
@@ -200,7 +210,7 @@ async fn connection(world: &World, duty: &Duty) -> u64 {
     let address: Multiaddr = format!("/ip4/{}/tcp/{}", world.p2p.ip(), world.p2p.port()).parse().unwrap();
     swarm.dial(address).unwrap();
     let (mut node, mut pulse) = (None, tokio::time::interval(Duration::from_millis(50)));
-    while world.on() {
+    while world.on() && (count < STRIKES_MAX || !duty.piles_up()) {
         tokio::select! {
             event = swarm.select_next_some() => match event {
                 SwarmEvent::ConnectionEstablished { peer_id, .. } => node = Some(peer_id),
@@ -252,7 +262,7 @@ fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, duty: &Duty) 
             2
         }
         Duty::Rubbish => {
-            let trailing = [&codec::encode(&SyncRequest::Manifest)[..], &[0]].concat();
+            let trailing = [&codec::encode(&SyncRequest::Manifests { from: 2 })[..], &[0]].concat();
             for bytes in [[0xff; 64].to_vec(), framed(&trailing), framed(&noise(300)), noise(100_000)] {
                 hostile.sync.send_request(&node, read(bytes));
             }
@@ -302,6 +312,7 @@ fn vary(gossip: Gossip) -> Vec<u8> {
     let number = u64::from_le_bytes(noise(8).try_into().unwrap());
     codec::encode(&match gossip {
         Gossip::Head { log, signed, entries, .. } => Gossip::Head { log, signed, first: number, entries },
+        Gossip::Equivocation(_) => unreachable!("nobody here signs two branches"),
         Gossip::Cosignature { log, mut cosigned } => {
             // Old, and of another second: what no longer is news is not even checked.
             cosigned.cosignature.seconds = number;
@@ -323,13 +334,9 @@ fn lies(world: &World) -> Frontier {
         size: u64::MAX,
         newest: None,
         cosigned: operators.iter().map(cosigned).collect(),
+        equivocation: None,
     };
-    Frontier {
-        time: Millis(0),
-        session: fama_node::network::wire::Session::default(),
-        other: None,
-        logs: operators.iter().map(log).collect(),
-    }
+    Frontier { logs: operators.iter().map(log).collect(), ..Frontier::nothing(&world.manifest, Millis(0)) }
 }
 
 pub(super) fn largest(world: &World) -> Arc<Vec<u8>> {
@@ -356,12 +363,7 @@ fn all_entries(world: &World) -> SyncRequest {
 /// What the node itself says of heads and cosignatures; it will not be news for long.
 pub(super) async fn old_gossip(world: &World) -> Arc<Vec<Gossip>> {
     let client = world.client().await.unwrap();
-    let ours = Frontier {
-        time: clock::now(),
-        session: fama_node::network::wire::Session::default(),
-        other: None,
-        logs: Vec::new(),
-    };
+    let ours = Frontier::nothing(&world.manifest, clock::now());
     let answer = client.sync(SyncRequest::Frontier(ours)).await.unwrap();
     let SyncResponse::Frontier(frontier) = answer else { panic!("{answer:?}") };
     let mut old = Vec::new();

@@ -107,11 +107,10 @@ impl Node {
         session[..8].copy_from_slice(&self.boots.to_le_bytes());
         let clock = Clock::simulated(Arc::clone(&self.clock));
         let shared = Shared::new(Arc::clone(&self.federation.manifest), store, clock, session);
-        let own = self.federation.names.get(self.number).map(|name| Own {
-            name: name.clone(),
-            log: self.federation.logs[self.number].clone(),
-            key: node_key(self.number as u8).ed25519().unwrap().clone(),
-            overrides: Overrides::default(),
+        let own = self.federation.names.get(self.number).map(|name| {
+            let (log, key) = (self.federation.logs[self.number].clone(), node_key(self.number as u8));
+            let keys = vec![(log.clone(), key.ed25519().unwrap().clone())];
+            Own { name: name.clone(), log: Some(log), keys, overrides: Overrides::default() }
         });
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared.clone(), own, commands_out)?;
@@ -189,6 +188,10 @@ impl Running {
                 let news = news::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
                 let verified = news.then(|| verify_cosigned(manifest, &log, &cosigned)).flatten();
                 verified.map(Input::Cosigned)
+            }
+            Gossip::Equivocation(proof) => {
+                let known = self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some());
+                (!known && proof.verify(manifest).is_ok()).then_some(Input::Equivocation(proof))
             }
             Gossip::Head { log, signed, first, entries } => {
                 let news = news::head(&view, manifest, &log, &signed.head).unwrap_or(false);

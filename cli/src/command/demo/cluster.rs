@@ -3,6 +3,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fama_ledger::id::{Domain, FederationId};
@@ -47,7 +48,7 @@ pub(super) struct Cluster {
     /// In the manifest's order.
     pub nodes: Vec<Node>,
     /// The federation.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     new: bool,
     /// Deleted in the end, unless a folder was given.
     _temporary: Option<TempDir>,
@@ -86,12 +87,12 @@ impl Cluster {
     }
 
     /// Whether the federation was made just now.
-    pub(super) const fn is_new(&self) -> bool {
+    pub(super) fn is_new(&self) -> bool {
         self.new
     }
 
     /// The federation.
-    pub(super) const fn federation(&self) -> FederationId {
+    pub(super) fn federation(&self) -> FederationId {
         self.manifest.federation()
     }
 

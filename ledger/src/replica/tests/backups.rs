@@ -173,14 +173,21 @@ impl World {
         self.net.sent.retain(|(_, to, _)| *to != at);
         let manifest = Arc::clone(&self.net.manifest);
         let node = &mut self.net.nodes[at];
-        node.replica = Replica::new(Arc::clone(&manifest), Some(name(at)));
+        node.replica = Replica::new(Arc::clone(&manifest), Some(name(at)), Vec::from([log(at)]));
         (node.disk, node.kept) = (Disk(Rc::new(RefCell::new(backup.branches))), backup.kept);
         node.certified.clear();
         for of in (0..self.net.nodes.len()).map(log) {
             let node = &mut self.net.nodes[at];
             let (head, kept) = (node.disk.branch(&of).head(), node.kept.get(&of).cloned().unwrap_or_default());
             let cosigned = kept.cosigned.into_values().collect();
-            let out = node.replica.restore(&of, head, kept.newest, cosigned, &node.disk).unwrap();
+            let out = node
+                .replica
+                .restore(
+                    &of,
+                    Stored { head, adopted: Vec::new(), certified: 0, newest: kept.newest, cosigned },
+                    &node.disk,
+                )
+                .unwrap();
             self.net.perform(at, out);
         }
     }

@@ -6,7 +6,7 @@ const WRITES: Option<OtherSession> = Some(OtherSession::Writes);
 
 /// A replica that has heard from nobody.
 fn silent(n: usize) -> Replica<Id> {
-    let mut replica = Replica::new(manifest(n), Some(name(0)));
+    let mut replica = Replica::new(manifest(n), Some(name(0)), Vec::from([log(0)]));
     for i in 1..n {
         replica.peer_up(i, Some(name(i)), 0);
     }
@@ -109,8 +109,8 @@ fn who_stops_for_another_process_cosigns_nothing() {
     hear(&mut replica, 1, 0, WRITES, 0);
     hear(&mut replica, 2, 0, WRITES, 0);
     let mut out = replica.checkpoint(signed.clone(), 0, &disk).unwrap();
-    out.extend(replica.advanced(&log(3), owner.head(), 0, &disk).unwrap());
-    let cosigns = |out: &[Output<Id>]| out.contains(&Output::Cosign { signed: signed.clone() });
+    out.extend(replica.advanced(&log(3), owner.head(), Vec::new(), 0, &disk).unwrap());
+    let cosigns = |out: &[Output<Id>]| out.contains(&Output::Cosign { signed: signed.clone(), by: log(0) });
     assert!(!cosigns(&out));
     replica.told_of_session(2, None);
     assert!(cosigns(&replica.frontier(2, 0, Vec::new(), 1, &disk).unwrap()), "it does when the other is gone");

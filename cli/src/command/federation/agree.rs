@@ -1,0 +1,77 @@
+//! `fama federation agree`
+use std::path::PathBuf;
+
+use fama_ledger::id::Domain;
+use fama_ledger::log::Head;
+use fama_ledger::manifest::Cut;
+use fama_ledger::signed_note;
+
+use super::desk::{self, Desk, grounds, grounds_line, progress_json, progress_lines};
+use crate::command::admit::operator_of;
+use crate::failure::Failure;
+use crate::files;
+use crate::governance::Place;
+use crate::query::{self, Query};
+use crate::terminal::{Table, Terminal};
+
+/// Shown below the help.
+pub(super) const EXAMPLE: &str = "\
+Example: on the machine of alpha.example's node
+  fama federation agree next/draft.txt --key alpha.example/node.pem --query http://127.0.0.1:8080";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    desk: desk::Options,
+    /// The operator's node key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The own node, whose copy is compared with every cut
+    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
+    query: String,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let key = files::read_key(&args.key)?;
+    let mut desk = args.desk.read()?;
+    let operator = operator_of(&desk.previous, &key.public())?;
+    let node = Query::new(&args.query);
+    desk.next.cuts().try_for_each(|cut| check_copy(cut, &node))?;
+    terminal.say(desk.summary());
+    grounds_line(&grounds(&desk, &operator)?).into_iter().for_each(|line| terminal.say(line));
+    terminal.confirm(&format!("Does {operator} agree?"), args.yes)?;
+    give_word(&mut desk, &operator, &key)?;
+    terminal.answer(&progress_json(&desk.previous, &desk.next)?, Table(progress_lines(&desk.previous, &desk.next)?))
+}
+
+fn give_word(desk: &mut Desk, operator: &Domain, key: &fama_ledger::secret::SecretKey) -> Result<(), Failure> {
+    let key = key.ed25519().ok_or_else(|| Failure::new("key_algorithm", "a node key is an Ed25519 key"))?;
+    desk.paper.add(signed_note::sign(&desk.paper.note.text, operator.as_str(), key))?;
+    desk.next = desk.previous.unsigned_successor(desk.paper.note.clone())?;
+    Ok(())
+}
+
+/// Whether the own node's copy is what the draft says where it cuts. The draft's signers can't see it: they go
+/// by the words.
+fn check_copy(cut: &Cut, node: &Query) -> Result<(), Failure> {
+    if cut.head == Head::EMPTY {
+        return Ok(());
+    }
+    let log = &cut.log;
+    let Some(place) = Place::ask(node, log, &cut.head)? else {
+        let message = format!("{}: its copy of {log} has another head at {} entries", node.base(), cut.head.size);
+        return Err(
+            Failure::new("cut_unheld", message).hint("has the node fetched that log? --query URL names the node")
+        );
+    };
+    if (place.state_root, place.adopted) != (cut.state_root, cut.adopted) {
+        let message = format!("the state of {log} at {} entries is not what the draft says", cut.head.size);
+        return Err(Failure::new("cut_state", message).hint("the draft is wrong: don't sign it, draft anew"));
+    }
+    Ok(())
+}

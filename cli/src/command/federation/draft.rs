@@ -1,0 +1,173 @@
+//! `fama federation draft`
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fama_ledger::id::Domain;
+use fama_ledger::limits::MANIFEST_BYTES_MAX;
+use fama_ledger::manifest::{Manifest, ManifestError, Operator};
+use fama_ledger::signed_note::SignedNote;
+use serde_json::json;
+
+use super::desk::progress_json;
+use crate::failure::Failure;
+use crate::files::{self, PUBLIC_MODE};
+use crate::governance::{CHAIN_FILE, DRAFT_FILE, EVIDENCE_FILE, Evidence, Gathered, Plan, changes, list};
+use crate::query;
+use crate::terminal::{Table, Terminal};
+
+/// Shown below the help.
+pub(super) const EXAMPLE: &str = "\
+Example: a rule, a newcomer, a new node key, and one who leaves
+  fama federation draft --from http://127.0.0.1:8080 --policy daily_cap=30 --out next
+  fama federation draft --from http://127.0.0.1:8080 --add epsilon/operator.toml --out next
+  fama federation draft --from http://127.0.0.1:8080 --from https://fama.gamma.example \\
+    --rotate beta.example=new-node.pem --out next
+  fama federation draft --from http://127.0.0.1:8080 --remove delta.example \\
+    --successor alpha.example --out next
+For the last two, all operators run `fama federation stand` first.";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Nodes to ask for the versions so far and for stands
+    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
+    from: Vec<String>,
+    /// An operator that joins: its operator.toml
+    #[arg(long, value_name = "FILE")]
+    add: Vec<PathBuf>,
+    /// An operator that leaves for ever; its log is cut
+    #[arg(long, value_name = "NAME")]
+    remove: Vec<Domain>,
+    /// Who carries on the homes of those that leave
+    #[arg(long, value_name = "NAME")]
+    successor: Option<Domain>,
+    /// A new node key of an operator: its log is cut, and goes on as a new generation
+    #[arg(long, value_name = "NAME=FILE", value_parser = pair::<Domain, PathBuf>)]
+    rotate: Vec<(Domain, PathBuf)>,
+    /// An address of an operator, in the place of all that it has
+    #[arg(long, value_name = "NAME=MULTIADDR", value_parser = pair::<Domain, String>)]
+    address: Vec<(Domain, String)>,
+    /// A rule: max_delta, daily_cap, min_sponsors, …
+    #[arg(long, value_name = "RULE=NUMBER", value_parser = pair::<String, String>)]
+    policy: Vec<(String, String)>,
+    /// The folder to make draft.txt, chain.txt and evidence.json in
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+fn pair<A, B>(text: &str) -> Result<(A, B), String>
+where
+    A: std::str::FromStr<Err: std::fmt::Display>,
+    B: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let (name, value) = text.split_once('=').ok_or("want a name, = and a value")?;
+    Ok((
+        name.parse().map_err(|error: A::Err| error.to_string())?,
+        value.parse().map_err(|error: B::Err| error.to_string())?,
+    ))
+}
+
+impl Args {
+    fn plan(&self) -> Result<Plan, Failure> {
+        let operator = |path: &PathBuf| -> Result<Operator, Failure> {
+            let text = files::read(path, MANIFEST_BYTES_MAX)?;
+            Operator::from_toml(&text).map_err(|error: ManifestError| Failure::from(error).about(path.display()))
+        };
+        let rotated = |(name, path): &(Domain, PathBuf)| Ok((name.clone(), files::read_public(path)?));
+        let mut addresses: BTreeMap<Domain, Vec<String>> = BTreeMap::new();
+        for (name, address) in &self.address {
+            addresses.entry(name.clone()).or_default().push(address.clone());
+        }
+        Ok(Plan {
+            add: self.add.iter().map(operator).collect::<Result<_, _>>()?,
+            remove: self.remove.clone(),
+            rotate: self.rotate.iter().map(rotated).collect::<Result<_, Failure>>()?,
+            addresses,
+            policy: self.policy.clone(),
+            successor: self.successor.clone(),
+        })
+    }
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let plan = args.plan()?;
+    let mut gathered = Gathered::ask(&args.from, |failure| terminal.say(failure))?;
+    let (mut cuts, mut shown) = (Vec::new(), Vec::new());
+    for (log, successor) in plan.ends(&gathered.newest)? {
+        let (cut, evidence) = gathered.cut(&log, &successor)?;
+        shown.push((log, evidence));
+        cuts.push(cut);
+    }
+    let mut evidence = Evidence::new(std::mem::take(&mut gathered.stands));
+    shown.into_iter().for_each(|(log, cut)| evidence.add(log, cut));
+    let note = SignedNote { text: plan.draft(&gathered.newest, cuts)?.text()?, signatures: Vec::new() };
+    let next = gathered.newest.unsigned_successor(note)?;
+    if changes(&gathered.newest, &next).is_empty() {
+        return Err(Failure::new("no_change", "this would change nothing").hint("--help shows what can change"));
+    }
+    check_signable(&gathered.newest, &next, &evidence)?;
+    recommend(&next, terminal);
+    keep(args, &gathered.newest, &next, &evidence, terminal)
+}
+
+/// Every quorum that signs must have enough who may: else the draft is no use.
+fn check_signable(newest: &Manifest, next: &Manifest, evidence: &Evidence) -> Result<(), Failure> {
+    for signers in next.signers()? {
+        let operators = newest.at(signers.version).map_or(&[][..], Manifest::operators);
+        let (mut able, mut reasons) = (0_usize, Vec::new());
+        for operator in operators {
+            match crate::governance::grounds(newest, next, evidence, &operator.name) {
+                Ok(_) => able = able.saturating_add(1),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        if able < signers.wanted {
+            let (wanted, version) = (signers.wanted, signers.version);
+            let message = format!(
+                "only {able} operators of version {version} may sign this, {wanted} must: {}",
+                reasons.join("; ")
+            );
+            return Err(Failure::new("cut_unsignable", message)
+                .hint("more stands help, or nodes with more evidence: --from URL"));
+        }
+    }
+    Ok(())
+}
+
+fn recommend(next: &Manifest, terminal: &mut Terminal<'_>) {
+    let (has, wanted) = (next.policy().min_sponsors, next.faults().saturating_add(1));
+    if usize::try_from(has).is_ok_and(|has| has < wanted) {
+        terminal.say(format!(
+            "{} operators may lie, but {has} make a provider's karma count; recommended: --policy min_sponsors={wanted}",
+            next.faults()
+        ));
+    }
+}
+
+fn keep(
+    args: &Args,
+    newest: &Manifest,
+    next: &Manifest,
+    evidence: &Evidence,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), Failure> {
+    let path = |name: &str| args.out.join(name);
+    files::create_folder(&args.out)?;
+    files::create(&path(DRAFT_FILE), &next.note().text, PUBLIC_MODE)?;
+    files::create(&path(CHAIN_FILE), &newest.chain(), PUBLIC_MODE)?;
+    let cuts = next.cuts().next().is_some();
+    if cuts {
+        files::create(&path(EVIDENCE_FILE), &evidence.json(), PUBLIC_MODE)?;
+    }
+    let shown = |path: &Path| path.display().to_string();
+    let mut json = progress_json(newest, next)?;
+    json["draft"] = json!(shown(&path(DRAFT_FILE)));
+    json["chain"] = json!(shown(&path(CHAIN_FILE)));
+    json["evidence"] = if cuts { json!(shown(&path(EVIDENCE_FILE))) } else { json!(null) };
+    let names: Vec<Domain> = newest.operators().iter().map(|operator| operator.name.clone()).collect();
+    let mut lines = vec![("draft", shown(&path(DRAFT_FILE))), ("hash", next.hash().to_string())];
+    lines.extend(changes(newest, next).into_iter().map(|change| ("change", change)));
+    lines.push(("agree", format!("{} of {}", newest.quorum(), list(&names))));
+    terminal.answer(&json, Table(lines))
+}

@@ -1,0 +1,186 @@
+//! The evidence file beside a draft: what shows its signers that they may sign its cuts.
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fama_ledger::codec;
+use fama_ledger::cut::Shown;
+use fama_ledger::equivocation::Equivocation;
+use fama_ledger::id::{Hex, from_hex};
+use fama_ledger::limits::CHECKPOINT_BYTES_MAX;
+use fama_ledger::log::{Hash, Head};
+use fama_ledger::manifest::{Cut, LogId, Manifest};
+use fama_ledger::signed_note::SignedNote;
+use fama_ledger::stand::VerifiedStand;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::files;
+
+/// What the file calls itself.
+const FORMAT: &str = "fama.evidence/1";
+/// Longest evidence file, in bytes.
+const EVIDENCE_BYTES_MAX: usize = 16 << 20;
+
+/// What is shown for one cut beside the stands.
+#[derive(Clone, Debug, Default)]
+pub struct CutEvidence {
+    /// For heads that the cut extends, the consistency proof to the cut.
+    pub proofs: Vec<(Head, Vec<Hash>)>,
+    /// That the owner signed two branches.
+    pub equivocation: Option<Equivocation>,
+    /// The cut's head with its cosignatures.
+    pub checkpoint: Option<SignedNote>,
+}
+
+/// What is shown for all cuts of a draft.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    stands: Vec<VerifiedStand>,
+    texts: Vec<String>,
+    cuts: BTreeMap<LogId, CutEvidence>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEvidence {
+    format: String,
+    /// Signed notes.
+    stands: Vec<String>,
+    cuts: Vec<RawCut>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCut {
+    log: String,
+    proofs: Vec<RawProof>,
+    /// In hex, as a node shows it.
+    equivocation: Option<String>,
+    /// A signed note.
+    checkpoint: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProof {
+    size: u64,
+    root: String,
+    hashes: Vec<String>,
+}
+
+impl Evidence {
+    /// Without any cut.
+    #[must_use]
+    pub fn new(stands: Vec<(String, VerifiedStand)>) -> Self {
+        let (texts, stands) = stands.into_iter().unzip();
+        Self { stands, texts, cuts: BTreeMap::new() }
+    }
+
+    /// Adds what is shown for a cut.
+    pub fn add(&mut self, log: LogId, evidence: CutEvidence) {
+        self.cuts.insert(log, evidence);
+    }
+
+    /// What is shown for `cut`, for the ledger's rule.
+    #[must_use]
+    pub fn shown<'a>(&'a self, previous: &'a Manifest, cut: &'a Cut) -> Shown<'a> {
+        let found = self.cuts.get(&cut.log);
+        Shown {
+            previous,
+            cut,
+            stands: &self.stands,
+            proofs: found.map_or(&[][..], |found| &found.proofs),
+            equivocation: found.and_then(|found| found.equivocation.as_ref()),
+            checkpoint: found.and_then(|found| found.checkpoint.as_ref()),
+        }
+    }
+
+    /// The file's content.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let hash = |hash: &Hash| Hex(hash).to_string();
+        let proof = |(head, hashes): &(Head, Vec<Hash>)| RawProof {
+            size: head.size,
+            root: head.root.to_string(),
+            hashes: hashes.iter().map(hash).collect(),
+        };
+        let cuts = self.cuts.iter().map(|(log, cut)| RawCut {
+            log: log.to_string(),
+            proofs: cut.proofs.iter().map(proof).collect(),
+            equivocation: cut.equivocation.as_ref().map(|proof| Hex(&codec::encode(proof)).to_string()),
+            checkpoint: cut.checkpoint.as_ref().map(ToString::to_string),
+        });
+        let raw = RawEvidence { format: FORMAT.to_owned(), stands: self.texts.clone(), cuts: cuts.collect() };
+        let mut text = serde_json::to_string_pretty(&raw).expect("texts and numbers can be written");
+        text.push('\n');
+        text
+    }
+
+    /// Reads a file; the signatures of its stands are checked against the version before the draft.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or with anything in it.
+    pub fn read(path: &Path, previous: &Manifest) -> Result<Self, Failure> {
+        let text = files::read(path, EVIDENCE_BYTES_MAX)
+            .map_err(|failure| failure.hint("a draft that cuts a log comes with its evidence: --evidence FILE"))?;
+        Self::parse(&text, previous).map_err(|failure| failure.about(path.display()))
+    }
+
+    fn parse(text: &str, previous: &Manifest) -> Result<Self, Failure> {
+        let raw: RawEvidence = serde_json::from_str(text).map_err(bad)?;
+        if raw.format != FORMAT {
+            return Err(bad(format!("the format is not {FORMAT}")));
+        }
+        let stand = |text: String| VerifiedStand::read(&text, previous).map(|stand| (text, stand));
+        let mut evidence = Self::new(raw.stands.into_iter().map(stand).collect::<Result<_, _>>()?);
+        for cut in raw.cuts {
+            let log: LogId = cut.log.parse().map_err(bad)?;
+            evidence.add(log, cut.read()?);
+        }
+        Ok(evidence)
+    }
+}
+
+impl RawCut {
+    fn read(self) -> Result<CutEvidence, Failure> {
+        let checkpoint = |text: String| SignedNote::parse(text.as_bytes(), CHECKPOINT_BYTES_MAX);
+        Ok(CutEvidence {
+            proofs: self.proofs.into_iter().map(RawProof::read).collect::<Result<_, _>>()?,
+            equivocation: self.equivocation.map(|hex| equivocation(&hex)).transpose()?,
+            checkpoint: self.checkpoint.map(checkpoint).transpose().map_err(bad)?,
+        })
+    }
+}
+
+impl RawProof {
+    fn read(self) -> Result<(Head, Vec<Hash>), Failure> {
+        Ok((Head { size: self.size, root: self.root.parse().map_err(bad)? }, hashes(&self.hashes)?))
+    }
+}
+
+/// Reads hashes in hex.
+///
+/// # Errors
+/// `bad_evidence`.
+pub(super) fn hashes(texts: &[String]) -> Result<Vec<Hash>, Failure> {
+    texts.iter().map(|text| from_hex(text).map_err(bad)).collect()
+}
+
+/// Reads an equivocation as a node shows it; nothing about it is verified.
+///
+/// # Errors
+/// `bad_evidence`.
+pub(super) fn equivocation(hex: &str) -> Result<Equivocation, Failure> {
+    if hex.len() > 2 * Equivocation::BYTES_MAX {
+        return Err(bad("an equivocation that is too long"));
+    }
+    let pairs: Vec<&[u8]> = hex.as_bytes().chunks(2).collect();
+    let byte = |pair: &&[u8]| std::str::from_utf8(pair).ok().and_then(|pair| from_hex::<1>(pair).ok());
+    let bytes: Option<Vec<u8>> = pairs.iter().map(|pair| byte(pair).map(|[byte]| byte)).collect();
+    let bytes = bytes.ok_or_else(|| bad("an equivocation that is not hex"))?;
+    codec::decode(&bytes, Equivocation::BYTES_MAX).map_err(bad)
+}
+
+pub(super) fn bad(what: impl std::fmt::Display) -> Failure {
+    Failure::new("bad_evidence", what)
+}

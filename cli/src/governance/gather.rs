@@ -1,0 +1,222 @@
+//! What a draft needs of nodes: the chain of versions, stands, and what shows that a cut extends what was cosigned.
+use std::sync::Arc;
+
+use fama_ledger::cut::{Shown, choose};
+use fama_ledger::equivocation::Equivocation;
+use fama_ledger::id::{Domain, StateRoot};
+use fama_ledger::limits::{CHAIN_BYTES_MAX, CHECKPOINT_BYTES_MAX};
+use fama_ledger::log::{Hash, Head, verify_consistency};
+use fama_ledger::manifest::{Cut, LogId, Manifest};
+use fama_ledger::signed_note::SignedNote;
+use fama_ledger::stand::VerifiedStand;
+use serde_json::Value;
+
+use super::evidence::{equivocation, hashes};
+use super::{CutEvidence, list};
+use crate::failure::Failure;
+use crate::query::Query;
+
+/// Most stands of one log that are looked at: one of each operator, and those of liars who gave two.
+const STANDS_MAX: usize = 128;
+
+/// What nodes answered.
+pub struct Gathered {
+    /// The newest version that any of them has, with all before it.
+    pub newest: Arc<Manifest>,
+    /// Stands for the next version, as texts too.
+    pub stands: Vec<(String, VerifiedStand)>,
+    equivocations: Vec<Equivocation>,
+    nodes: Vec<Query>,
+}
+
+impl Gathered {
+    /// Asks all nodes; `unreachable` is told of those that do not answer.
+    ///
+    /// # Errors
+    /// If none answers, or two follow different versions.
+    pub fn ask(urls: &[String], mut unreachable: impl FnMut(&Failure)) -> Result<Self, Failure> {
+        let (mut nodes, mut answers, mut last) = (Vec::new(), Vec::new(), None);
+        let mut newest: Option<Arc<Manifest>> = None;
+        for node in urls.iter().map(|url| Query::new(url)) {
+            match ask_one(&node) {
+                Ok((chain, answer)) => {
+                    newest = Some(longer(newest, chain, node.base())?);
+                    answers.push(answer);
+                    nodes.push(node);
+                }
+                Err(failure) => {
+                    unreachable(&failure);
+                    last = Some(failure);
+                }
+            }
+        }
+        let Some(newest) = newest else {
+            return Err(last.unwrap_or_else(|| Failure::new("no_node", "no node was named")));
+        };
+        let mut gathered = Self { newest, stands: Vec::new(), equivocations: Vec::new(), nodes };
+        answers.iter().for_each(|answer| gathered.take(answer));
+        Ok(gathered)
+    }
+
+    /// Keeps what of a node's answer holds for the next version; the rest is no use, whosever fault it is.
+    fn take(&mut self, answer: &Value) {
+        let next = self.newest.version().saturating_add(1);
+        for text in answer["stands"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let Ok(stand) = VerifiedStand::read(text, &self.newest) else { continue };
+            let known = self.stands.iter().any(|(_, other)| *other == stand);
+            if stand.stand().version == next && !known && self.stands.len() < STANDS_MAX {
+                self.stands.push((text.to_owned(), stand));
+            }
+        }
+        for proof in answer["equivocations"].as_array().into_iter().flatten() {
+            let Ok(proof) = equivocation(proof["encoded"].as_str().unwrap_or_default()) else { continue };
+            if proof.verify(&self.newest).is_ok() {
+                self.equivocations.push(proof);
+            }
+        }
+    }
+
+    /// The cut of `log` to propose, and what shows it.
+    ///
+    /// # Errors
+    /// `stands_missing`, `cut_unheld`.
+    pub fn cut(&self, log: &LogId, successor: &LogId) -> Result<(Cut, CutEvidence), Failure> {
+        let heads = self.heads(log)?;
+        let mut found = Vec::new();
+        for head in &heads {
+            if let Some((state_root, adopted, evidence)) = self.candidate(log, head, &heads)? {
+                let (log, successor) = (log.clone(), successor.clone());
+                found.push((Cut { log, head: *head, state_root, adopted, successor }, evidence));
+            }
+        }
+        let stands: Vec<VerifiedStand> = self.stands.iter().map(|(_, stand)| stand.clone()).collect();
+        let shown: Vec<Shown<'_>> = found.iter().map(|(cut, evidence)| self.shown(cut, evidence, &stands)).collect();
+        let best = choose(&shown).map(|shown| shown.cut.clone());
+        let best = best.and_then(|best| found.into_iter().find(|(cut, _)| *cut == best));
+        best.ok_or_else(|| {
+            Failure::new("cut_unheld", format!("none of the nodes asked holds the log {log} as far as it was cosigned"))
+                .hint("name more nodes with --from")
+        })
+    }
+
+    fn shown<'a>(&'a self, cut: &'a Cut, evidence: &'a CutEvidence, stands: &'a [VerifiedStand]) -> Shown<'a> {
+        let CutEvidence { proofs, equivocation, checkpoint } = evidence;
+        let (equivocation, checkpoint) = (equivocation.as_ref(), checkpoint.as_ref());
+        Shown { previous: &self.newest, cut, stands, proofs, equivocation, checkpoint }
+    }
+
+    /// The heads of the stands in `log`, each once.
+    fn heads(&self, log: &LogId) -> Result<Vec<Head>, Failure> {
+        let stands = || self.stands.iter().map(|(_, stand)| stand.stand()).filter(|stand| stand.log == *log);
+        let operators = self.newest.operators().iter().map(|operator| operator.name.clone());
+        let (there, missing): (Vec<Domain>, Vec<Domain>) =
+            operators.partition(|name| stands().any(|stand| stand.operator == *name));
+        let wanted = stands_wanted(&self.newest);
+        if there.len() < wanted {
+            let message =
+                format!("{} stands in the log {log}, {wanted} wanted; missing: {}", there.len(), list(&missing));
+            return Err(Failure::new("stands_missing", message)
+                .hint(format!("each of them runs `fama federation stand --log {log}`; --from names their nodes")));
+        }
+        let mut heads: Vec<Head> = stands().map(|stand| stand.head).collect();
+        heads.sort_unstable();
+        heads.dedup();
+        Ok(heads)
+    }
+
+    /// What nodes say of a cut at `head`; `None` if none of them holds the log that far.
+    fn candidate(
+        &self,
+        log: &LogId,
+        head: &Head,
+        others: &[Head],
+    ) -> Result<Option<(StateRoot, u32, CutEvidence)>, Failure> {
+        let equivocation = self.equivocations.iter().find(|proof| proof.log == *log).cloned();
+        let mut evidence = CutEvidence { equivocation, ..CutEvidence::default() };
+        if *head == Head::EMPTY {
+            return Ok(Some((StateRoot([0; 32]), 0, evidence)));
+        }
+        let mut there = None;
+        for other in others.iter().filter(|other| other.size <= head.size && other.size > 0) {
+            for node in &self.nodes {
+                let Ok(answer) = node.get(&["federation", "consistency"], &parameters(log, other, head)) else {
+                    continue;
+                };
+                let Some(place) = Place::read(&answer, head) else { continue };
+                evidence.checkpoint = evidence.checkpoint.or(place.checkpoint);
+                there = there.or(Some((place.state_root, place.adopted)));
+                if verify_consistency(other, head, &place.proof).is_ok() {
+                    evidence.proofs.push((*other, place.proof));
+                    break;
+                }
+            }
+        }
+        Ok(there.map(|(state_root, adopted)| (state_root, adopted, evidence)))
+    }
+}
+
+/// How many operators of the newest version must stand still in a log before its cut is drafted: all but those
+/// that may be silent. With three, one may.
+fn stands_wanted(newest: &Manifest) -> usize {
+    let n = newest.operators().len();
+    n.saturating_sub(newest.faults().max(usize::from(n == 3)))
+}
+
+fn ask_one(node: &Query) -> Result<(Arc<Manifest>, Value), Failure> {
+    let chain = node.get_text(&["federation", "manifests"], CHAIN_BYTES_MAX)?;
+    let chain = Manifest::parse_chain(&chain).map_err(|error| Failure::from(error).about(node.base()))?;
+    Ok((chain, node.get(&["federation"], &[])?))
+}
+
+/// The longer of two chains of which one begins with the other.
+fn longer(one: Option<Arc<Manifest>>, other: Arc<Manifest>, node: &str) -> Result<Arc<Manifest>, Failure> {
+    let Some(one) = one else { return Ok(other) };
+    let (long, short) = if one.version() >= other.version() { (one, other) } else { (other, one) };
+    if long.at(short.version()).is_none_or(|same| same.hash() != short.hash()) {
+        let message = format!("{node} and the nodes before it hold different texts of version {}", short.version());
+        return Err(Failure::new("chains_conflict", message)
+            .hint("are they of one federation? if so, its operators signed two texts, and people must choose"));
+    }
+    Ok(long)
+}
+
+fn parameters(log: &LogId, from: &Head, to: &Head) -> [(&'static str, String); 3] {
+    [("log", log.to_string()), ("from", from.size.to_string()), ("to", to.size.to_string())]
+}
+
+/// What a node says of its copy at a head.
+pub struct Place {
+    /// The state root there.
+    pub state_root: StateRoot,
+    /// The version adopted there.
+    pub adopted: u32,
+    proof: Vec<Hash>,
+    checkpoint: Option<SignedNote>,
+}
+
+impl Place {
+    /// Reads an answer about `head`; `None` if the node's copy is another one there, or has no state there.
+    fn read(answer: &Value, head: &Head) -> Option<Self> {
+        let to = &answer["to"];
+        if to["size"] != head.size || to["root"] != head.root.to_string() {
+            return None;
+        }
+        let proof: Vec<String> = serde_json::from_value(answer["proof"].clone()).ok()?;
+        let checkpoint = answer["checkpoint"].as_str();
+        Some(Self {
+            state_root: to["state_root"].as_str()?.parse().ok()?,
+            adopted: u32::try_from(to["adopted"].as_u64()?).ok()?,
+            proof: hashes(&proof).ok()?,
+            checkpoint: checkpoint.and_then(|note| SignedNote::parse(note.as_bytes(), CHECKPOINT_BYTES_MAX).ok()),
+        })
+    }
+
+    /// Asks a node about a head of a log.
+    ///
+    /// # Errors
+    /// What the node answered.
+    pub fn ask(node: &Query, log: &LogId, head: &Head) -> Result<Option<Self>, Failure> {
+        let answer = node.get(&["federation", "consistency"], &parameters(log, head, head))?;
+        Ok(Self::read(&answer, head))
+    }
+}

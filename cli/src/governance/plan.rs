@@ -1,0 +1,121 @@
+//! What a draft is to change, and the text that changes it.
+use std::collections::BTreeMap;
+
+use fama_ledger::id::Domain;
+use fama_ledger::key::PublicKey;
+use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// What the next version is to change.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Operators that join.
+    pub add: Vec<Operator>,
+    /// Operators that leave; their logs are cut.
+    pub remove: Vec<Domain>,
+    /// New node keys; the old log is cut, a new generation carries on.
+    pub rotate: Vec<(Domain, PublicKey)>,
+    /// New addresses, all of an operator's.
+    pub addresses: BTreeMap<Domain, Vec<String>>,
+    /// New values of rules.
+    pub policy: Vec<(String, String)>,
+    /// Who carries on the homes of logs whose operators leave.
+    pub successor: Option<Domain>,
+}
+
+impl Plan {
+    /// The logs that it ends, each with the log that carries on.
+    ///
+    /// # Errors
+    /// `unknown_operator`, `no_successor`.
+    pub fn ends(&self, newest: &Manifest) -> Result<Vec<(LogId, LogId)>, Failure> {
+        let mut ends = Vec::new();
+        for (name, _) in &self.rotate {
+            ends.push((operator(newest, name)?.log(), next_log(newest, name)));
+        }
+        for name in &self.remove {
+            ends.push((operator(newest, name)?.log(), self.successor(newest)?));
+        }
+        Ok(ends)
+    }
+
+    /// The log of the operator that carries on for those that leave.
+    fn successor(&self, newest: &Manifest) -> Result<LogId, Failure> {
+        let name = self.successor.as_ref().ok_or_else(|| {
+            Failure::new("no_successor", "who leaves has a home that another operator must carry on")
+                .hint("--successor NAME says who")
+        })?;
+        let joins = self.add.iter().find(|operator| operator.name == *name).map(Operator::log);
+        match joins {
+            Some(log) => Ok(log),
+            None if self.remove.contains(name) => {
+                Err(Failure::new("no_successor", format!("{name} leaves, too, and can carry nothing on")))
+            }
+            None if self.rotate.iter().any(|(rotated, _)| rotated == name) => Ok(next_log(newest, name)),
+            None => Ok(operator(newest, name)?.log()),
+        }
+    }
+
+    /// The version behind `newest` with all this in it.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn draft(&self, newest: &Manifest, cuts: Vec<Cut>) -> Result<Draft, Failure> {
+        let mut draft = newest.draft();
+        for (name, key) in &self.rotate {
+            let node_key = key.ed25519().ok_or_else(|| {
+                Failure::new("key_algorithm", format!("{name}: a node key is an Ed25519 key"))
+                    .hint("`fama key new --ed25519 --out FILE` makes one")
+            })?;
+            let operator = seat(&mut draft, name)?;
+            (operator.node_key, operator.generation) = (node_key, next_log(newest, name).generation);
+        }
+        for (name, addresses) in &self.addresses {
+            seat(&mut draft, name)?.addresses.clone_from(addresses);
+        }
+        draft.operators.retain(|operator| !self.remove.contains(&operator.name));
+        for operator in &self.add {
+            draft.homes.insert(operator.name.clone(), operator.log());
+            draft.operators.push(operator.clone());
+        }
+        for cut in &cuts {
+            draft.homes.values_mut().filter(|log| **log == cut.log).for_each(|log| *log = cut.successor.clone());
+        }
+        self.set_policy(&mut draft)?;
+        draft.cuts = cuts;
+        Ok(draft)
+    }
+
+    fn set_policy(&self, draft: &mut Draft) -> Result<(), Failure> {
+        let mut rules = serde_json::to_value(draft.policy).map_err(|error| Failure::new("bad_policy", error))?;
+        for (name, value) in &self.policy {
+            let known = rules.get_mut(name);
+            let rule = known.ok_or_else(|| Failure::new("bad_policy", format!("no rule is called {name}")))?;
+            let number: u64 =
+                value.parse().map_err(|_| Failure::new("bad_policy", format!("{name}: want a number")))?;
+            *rule = Value::from(number);
+        }
+        draft.policy = serde_json::from_value(rules).map_err(|error| Failure::new("bad_policy", error))?;
+        Ok(())
+    }
+}
+
+fn unknown(name: &Domain) -> Failure {
+    Failure::new("unknown_operator", format!("{name} is no operator of the newest version"))
+}
+
+fn operator<'a>(newest: &'a Manifest, name: &Domain) -> Result<&'a Operator, Failure> {
+    newest.operator(name).ok_or_else(|| unknown(name))
+}
+
+fn seat<'a>(draft: &'a mut Draft, name: &Domain) -> Result<&'a mut Operator, Failure> {
+    draft.operators.iter_mut().find(|operator| operator.name == *name).ok_or_else(|| unknown(name))
+}
+
+/// The log behind an operator's last one.
+fn next_log(newest: &Manifest, name: &Domain) -> LogId {
+    let last = newest.generations(name).next().map_or(0, |(log, _)| log.generation);
+    LogId { operator: name.clone(), generation: last.saturating_add(1) }
+}

@@ -1,0 +1,345 @@
+//! Who may sign a cut, case by case: operators a, b, c, d, and e that version 2 brings; a owns the log.
+#![allow(clippy::cast_possible_truncation, reason = "a handful of operators")]
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::{format, vec};
+
+use ed25519_dalek::SigningKey;
+
+use super::*;
+use crate::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
+use crate::id::StateRoot;
+use crate::log::{MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
+use crate::manifest::{Genesis, Operator, Policy};
+use crate::signed_note;
+use crate::stand::StandError;
+
+fn key(seed: usize) -> SigningKey {
+    SigningKey::from_bytes(&[seed as u8 + 1; 32])
+}
+
+fn name(i: usize) -> Domain {
+    format!("{}.example", char::from(b'a' + i as u8)).parse().unwrap()
+}
+
+fn log() -> LogId {
+    LogId { operator: name(0), generation: 1 }
+}
+
+fn operator(i: usize) -> Operator {
+    Operator {
+        name: name(i),
+        node_key: key(i).verifying_key(),
+        governance_key: key(i + 100).verifying_key(),
+        generation: 1,
+        addresses: Vec::new(),
+    }
+}
+
+fn note(text: &str, n: usize) -> alloc::string::String {
+    let signatures = (0..n).map(|i| signed_note::sign(text, name(i).as_str(), &key(i + 100))).collect();
+    SignedNote { text: text.to_string(), signatures }.to_string()
+}
+
+/// Version 1 of operators 0 to `n`.
+fn genesis(n: usize) -> Arc<Manifest> {
+    let operators = (0..n).map(operator).collect();
+    let text = Genesis { name: "test".into(), policy: Policy::recommended(n), operators }.text().unwrap();
+    Arc::new(Manifest::parse(&note(&text, n)).unwrap())
+}
+
+/// Version 2, which brings operators `n` to `more` beside the `n` that there were.
+fn grown(n: usize, more: usize) -> Arc<Manifest> {
+    let first = genesis(n);
+    let mut draft = first.draft();
+    draft.operators.extend((n..more).map(operator));
+    draft.homes.extend((n..more).map(|i| (name(i), operator(i).log())));
+    let next = first.successor(&note(&draft.text().unwrap(), n)).unwrap();
+    Arc::new(next)
+}
+
+/// A branch of the log: 4 entries as all have them, then its own.
+struct Branch(MemoryTiles);
+
+impl Branch {
+    fn new(seed: u8) -> Self {
+        let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
+        let own = |i: u64| if i < 4 { 0 } else { seed };
+        tiles.write(tree.append((0..12).map(|i| leaf_hash(&[&[own(i)][..], &i.to_le_bytes()].concat()))));
+        Self(tiles)
+    }
+
+    fn at(&self, size: u64) -> Head {
+        Head { size, root: root_at(size, &self.0).unwrap() }
+    }
+
+    /// What shows that the head at `size` extends all smaller ones.
+    fn proofs(&self, size: u64) -> Vec<(Head, Vec<Hash>)> {
+        (1..=size).map(|old| (self.at(old), prove_consistency(old, size, &self.0).unwrap())).collect()
+    }
+}
+
+/// A case: what is shown for a cut of the log of the first operator at a head of the first branch.
+struct Case {
+    previous: Arc<Manifest>,
+    cut: Cut,
+    stands: Vec<VerifiedStand>,
+    proofs: Vec<(Head, Vec<Hash>)>,
+    equivocation: Option<Equivocation>,
+    checkpoint: Option<SignedNote>,
+}
+
+fn stand(previous: &Manifest, i: usize, head: Head) -> VerifiedStand {
+    let (federation, version) = (previous.federation(), previous.version() + 1);
+    let stand = Stand { federation, version, log: log(), operator: name(i), head };
+    VerifiedStand::read(&stand.sign(&key(i)).to_string(), previous).unwrap()
+}
+
+fn signed(previous: &Manifest, head: Head) -> SignedCheckpoint {
+    SignedCheckpoint::sign(Checkpoint { origin: previous.origin(&log()), head }, &key(0))
+}
+
+fn equivocation(previous: &Manifest) -> Equivocation {
+    let (one, other) = (Branch::new(1), Branch::new(2));
+    let signature = |head| (head, *signed(previous, head).signature());
+    Equivocation {
+        log: log(),
+        larger: signature(one.at(8)),
+        smaller: signature(other.at(6)),
+        root: one.at(6).root,
+        proof: prove_consistency(6, 8, &one.0).unwrap(),
+    }
+}
+
+/// The cut is at 8 entries of the first branch; an operator's head is (branch, size), or none if it is silent.
+fn case(previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> Case {
+    let branch = Branch::new(1);
+    let head = |(seed, size)| if size == 0 { Head::EMPTY } else { Branch::new(seed).at(size) };
+    let stands = heads.iter().enumerate().filter_map(|(i, at)| Some(stand(&previous, i, head((*at)?)))).collect();
+    let successor = LogId { operator: name(1), generation: 1 };
+    let cut = Cut { log: log(), head: branch.at(8), state_root: StateRoot([1; 32]), adopted, successor };
+    Case { previous, cut, stands, proofs: branch.proofs(8), equivocation: None, checkpoint: None }
+}
+
+impl Case {
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            previous: &self.previous,
+            cut: &self.cut,
+            stands: &self.stands,
+            proofs: &self.proofs,
+            equivocation: self.equivocation.as_ref(),
+            checkpoint: self.checkpoint.as_ref(),
+        }
+    }
+
+    fn check(&self, i: usize) -> Result<Ground, CutError> {
+        self.shown().check(&name(i))
+    }
+
+    fn code(&self, i: usize) -> &'static str {
+        self.check(i).unwrap_err().code()
+    }
+
+    fn proven(mut self) -> Self {
+        self.equivocation = Some(equivocation(&self.previous));
+        self
+    }
+
+    /// With cosignatures of the cut by these operators.
+    fn cosigned(mut self, by: &[usize]) -> Self {
+        let signed = signed(&self.previous, self.cut.head);
+        let cosignatures: Vec<_> = by
+            .iter()
+            .map(|i| (Cosignature::sign(signed.checkpoint(), name(*i), &key(*i), 1), key(*i).verifying_key()))
+            .collect();
+        self.checkpoint = Some(checkpoint::note(&signed, &key(0).verifying_key(), &cosignatures));
+        self
+    }
+}
+
+const A: Option<(u8, u64)> = None;
+
+#[test]
+fn a_cut_that_extends_what_one_cosigned_may_be_signed() {
+    for size in 0..=8 {
+        let case = case(genesis(4), 1, &[A, Some((1, size)), A, A]);
+        assert_eq!(case.check(1), Ok(Ground::Extends), "{size}");
+        assert_eq!(case.code(2), "cut_no_stand");
+    }
+    for (branch, size) in [(1, 9), (1, 12), (2, 5), (2, 8), (2, 9)] {
+        let case = case(genesis(4), 1, &[A, Some((branch, size)), Some((1, 8)), Some((1, 8))]);
+        assert_eq!(case.code(1), "cut_conflict", "{branch} {size}");
+    }
+    let mut unproved = case(genesis(4), 1, &[A, Some((1, 5)), Some((1, 8))]);
+    unproved.proofs.retain(|(head, _)| head.size != 5);
+    assert_eq!((unproved.code(1), unproved.check(2)), ("cut_conflict", Ok(Ground::Extends)));
+    let mut wrong = case(genesis(4), 1, &[A, Some((1, 5))]);
+    wrong.proofs.iter_mut().for_each(|(_, proof)| proof.iter_mut().for_each(|hash| hash[0] ^= 1));
+    assert_eq!(wrong.code(1), "cut_conflict");
+}
+
+#[test]
+fn only_stands_for_this_log_and_version_count() {
+    let previous = genesis(4);
+    let mut case = case(Arc::clone(&previous), 1, &[]);
+    let head = Branch::new(1).at(3);
+    let good = Stand { federation: previous.federation(), version: 2, log: log(), operator: name(1), head };
+    let other = LogId { operator: name(2), generation: 1 };
+    for wrong in
+        [Stand { version: 3, ..good.clone() }, Stand { version: 1, ..good.clone() }, Stand { log: other, ..good }]
+    {
+        case.stands = vec![VerifiedStand::read(&wrong.sign(&key(1)).to_string(), &previous).unwrap()];
+        assert_eq!(case.code(1), "cut_no_stand", "{wrong:?}");
+    }
+    case.stands = vec![stand(&previous, 1, head), stand(&previous, 1, head)];
+    assert_eq!(case.check(1), Ok(Ground::Extends), "the same one twice");
+    case.stands.push(stand(&previous, 1, Branch::new(1).at(2)));
+    assert_eq!(case.code(1), "cut_two_stands");
+}
+
+/// a lies; b, c and d are honest.
+#[test]
+fn a_branch_is_given_up_on_enough_stands_beside_it_and_a_proof() {
+    let stands = |c, d| case(genesis(4), 1, &[A, Some((2, 6)), c, d]);
+    let beside = Some((1, 8));
+    assert_eq!(stands(beside, beside).proven().check(1), Ok(Ground::GivenUp));
+    assert_eq!(stands(beside, Some((1, 0))).proven().check(1), Ok(Ground::GivenUp), "none on the branch");
+    assert_eq!(stands(beside, beside).code(1), "cut_conflict", "no proof");
+    let too_few = Err(CutError::TooFewStands { log: log(), version: 1, found: 1, wanted: 2 });
+    for other in [A, Some((2, 6)), Some((2, 5)), Some((1, 9))] {
+        assert_eq!(stands(beside, other).proven().check(1), too_few, "{other:?}");
+    }
+    let owner = case(genesis(4), 1, &[beside, Some((2, 6)), beside, A]).proven();
+    assert_eq!(owner.check(1), too_few, "the owner's own word does not count");
+    let mut other_log = stands(beside, beside).proven();
+    other_log.equivocation.as_mut().unwrap().log = LogId { operator: name(2), generation: 1 };
+    assert_eq!(other_log.code(1), "cut_conflict");
+    let mut unsigned = stands(beside, beside).proven();
+    unsigned.equivocation.as_mut().unwrap().larger.1[0] ^= 1;
+    assert_eq!(unsigned.code(1), "cut_equivocation");
+    let mut twice = stands(beside, beside).proven();
+    twice.stands.push(stand(&twice.previous, 3, Branch::new(1).at(2)));
+    assert_eq!(twice.check(1), too_few, "who says two things says nothing");
+}
+
+#[test]
+fn how_many_stands_are_wanted() {
+    for (n, others) in [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2), (6, 3), (7, 4), (10, 6)] {
+        let previous = genesis(n);
+        assert_eq!(wanted(&previous, &name(0)), others, "{n}");
+        assert_eq!(wanted(&previous, &"x.example".parse().unwrap()), others + 1, "{n}");
+    }
+}
+
+#[test]
+fn a_certified_cut_may_be_signed_by_all() {
+    let stands = || case(genesis(4), 1, &[A, Some((2, 6)), Some((1, 8)), A]);
+    assert_eq!(stands().cosigned(&[0, 2, 3]).check(1), Ok(Ground::Certified));
+    assert_eq!(stands().cosigned(&[0, 2]).code(1), "cut_conflict");
+    assert_eq!(stands().cosigned(&[0, 2, 7]).code(1), "cut_conflict", "a stranger");
+    let mut other_head = stands().cosigned(&[0, 2, 3]);
+    other_head.cut.head = Branch::new(1).at(9);
+    assert_eq!(other_head.code(1), "cut_conflict");
+    let mut spoiled = stands().cosigned(&[0, 2, 3]);
+    spoiled.checkpoint.as_mut().unwrap().signatures[2].bytes[20] ^= 1;
+    assert_eq!(spoiled.code(1), "cut_conflict");
+    let mut no_stand = stands().cosigned(&[0, 2, 3]);
+    no_stand.stands.remove(0);
+    assert_eq!(no_stand.code(1), "cut_no_stand");
+}
+
+/// Version 2 brings e, f and g. Where the log has adopted it, the branch may have begun under version 1 too.
+#[test]
+fn a_branch_may_begin_under_either_of_two_versions() {
+    let on = Some((1, 8));
+    let lagging = |heads: &[_]| case(grown(4, 7), 1, heads).proven();
+    let heads = [A, Some((2, 6)), on, on];
+    assert_eq!(lagging(&heads).check(1), Ok(Ground::GivenUp), "version 1 alone governs");
+    let newer = |heads: &[_]| case(grown(4, 7), 2, heads).proven();
+    assert_eq!(newer(&heads).check(1), Err(CutError::TooFewStands { log: log(), version: 2, found: 2, wanted: 4 }));
+    assert_eq!(newer(&[A, Some((2, 6)), on, on, on, on]).check(1), Ok(Ground::GivenUp));
+    let one_old = newer(&[A, Some((2, 6)), on, A, on, on, on]).check(1);
+    assert_eq!(one_old, Err(CutError::TooFewStands { log: log(), version: 1, found: 1, wanted: 2 }));
+    let certified = |by: &[usize]| case(grown(4, 7), 2, &[A, Some((2, 6))]).cosigned(by);
+    assert_eq!(certified(&[0, 2, 3, 4, 5]).check(1), Ok(Ground::Certified));
+    assert_eq!(certified(&[0, 2, 4, 5, 6]).code(1), "cut_conflict", "no quorum of version 1");
+    assert_eq!(certified(&[0, 2, 3, 4]).code(1), "cut_conflict", "no quorum of version 2");
+}
+
+#[test]
+fn the_proposed_cut_is_one_that_most_may_sign() {
+    let heads = [A, Some((1, 8)), Some((1, 5)), Some((2, 6))];
+    let all = case(genesis(4), 1, &heads).proven();
+    assert_eq!(all.shown().signers(), [&name(1), &name(2), &name(3)]);
+    let mut smaller = case(genesis(4), 1, &heads).proven();
+    (smaller.cut.head, smaller.proofs) = (Branch::new(1).at(5), Branch::new(1).proofs(5));
+    let mut other = case(genesis(4), 1, &heads).proven();
+    (other.cut.head, other.proofs) = (Branch::new(2).at(6), Branch::new(2).proofs(6));
+    assert_eq!((smaller.shown().signers().len(), other.shown().signers().len()), (1, 1));
+    let candidates = [smaller.shown(), all.shown(), other.shown()];
+    assert_eq!(choose(&candidates).unwrap().cut, &all.cut);
+    assert!(choose(&[]).is_none());
+}
+
+#[test]
+fn stands_are_read_strictly() {
+    let previous = genesis(4);
+    let head = Branch::new(1).at(3);
+    let good = Stand { federation: previous.federation(), version: 2, log: log(), operator: name(1), head };
+    let read = |stand: &Stand, by: usize| VerifiedStand::read(&stand.sign(&key(by)).to_string(), &previous);
+    assert_eq!(read(&good, 1).unwrap().stand(), &good);
+    assert_eq!(Stand::parse(&good.text()), Ok(good.clone()));
+    let lines: Vec<_> = good.text().lines().map(ToString::to_string).collect();
+    assert_eq!(lines[3..6], ["log: a.example/1", "operator: b.example", "size: 3"].map(ToString::to_string));
+    let unsigned = |i| Err(StandError::Unsigned(name(i)));
+    assert_eq!(read(&good, 2), unsigned(1));
+    assert_eq!(read(&good, 101), unsigned(1), "a governance key is no node key");
+    assert_eq!(read(&Stand { operator: name(8), ..good.clone() }, 8), unsigned(8));
+    let federation = genesis(1).federation();
+    assert_eq!(read(&Stand { federation, ..good.clone() }, 1), Err(StandError::Federation(federation)));
+    let unknown = LogId { operator: name(0), generation: 2 };
+    assert_eq!(read(&Stand { log: unknown.clone(), ..good.clone() }, 1), Err(StandError::Log(unknown)));
+    assert_eq!(VerifiedStand::read("x", &previous).unwrap_err().code(), "stand_note");
+    let bytes = good.sign(&key(1)).to_string().into_bytes();
+    for at in 0..bytes.len() * 8 {
+        let mut bad = bytes.clone();
+        bad[at / 8] ^= 1 << (at % 8);
+        let text = alloc::string::String::from_utf8(bad);
+        assert!(!text.is_ok_and(|text| VerifiedStand::read(&text, &previous).is_ok()), "bit {at}");
+    }
+    for (from, to, code) in [
+        ("size: 3", "size: 03", "bad_value"),
+        ("size: 3", "size: 0", "bad_value"),
+        ("version: 2", "version: +2", "bad_value"),
+        ("log: a.example/1", "log: a.example", "bad_value"),
+        ("operator: b.example", "operator: B.example", "bad_value"),
+        ("fama.stand/1", "fama.stand/2", "first_line"),
+        ("root: ", "roof: ", "wrong_field"),
+    ] {
+        assert_eq!(Stand::parse(&good.text().replace(from, to)).unwrap_err().fault.code(), code, "{to}");
+    }
+    assert_eq!(Stand::parse(&[&good.text(), "more: 1\n"].concat()).unwrap_err().fault.code(), "extra_line");
+}
+
+/// A key that an operator has no longer speaks for it no longer; one that is gone speaks with its last.
+#[test]
+fn a_stand_is_signed_with_the_newest_key() {
+    let first = genesis(4);
+    let mut draft = first.draft();
+    let old = LogId { operator: name(1), generation: 1 };
+    let new = LogId { operator: name(1), generation: 2 };
+    let rotated = Operator { node_key: key(50).verifying_key(), generation: 2, ..operator(1) };
+    draft.operators = vec![operator(0), rotated, operator(2)];
+    draft.homes.insert(name(1), new.clone());
+    draft.homes.insert(name(3), new.clone());
+    draft.policy = Policy::recommended(3);
+    let empty =
+        |log| Cut { log, head: Head::EMPTY, state_root: StateRoot([0; 32]), adopted: 0, successor: new.clone() };
+    draft.cuts = vec![empty(old), empty(operator(3).log())];
+    let second = Arc::new(first.successor(&note(&draft.text().unwrap(), 4)).unwrap());
+    let stand =
+        |i| Stand { federation: first.federation(), version: 3, log: log(), operator: name(i), head: Head::EMPTY };
+    let read = |i, by| VerifiedStand::read(&stand(i).sign(&key(by)).to_string(), &second).is_ok();
+    assert_eq!((read(1, 50), read(1, 1), read(3, 3)), (true, false, true));
+}

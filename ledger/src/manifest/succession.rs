@@ -1,0 +1,157 @@
+//! What may change from one version to the next.
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{KnownLog, LogId, Manifest, ManifestError, text};
+use crate::log::Head;
+use crate::signed_note::SignedNote;
+
+/// The version behind `previous`, its rules checked, its signatures not.
+pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote) -> Result<Manifest, ManifestError> {
+    let text::Content { hash, version, federation, previous: before, name, policy, operators, homes, cuts } =
+        text::read(&note.text)?;
+    let wanted = previous.version.saturating_add(1);
+    if version != wanted {
+        return Err(ManifestError::Version { found: version, wanted });
+    }
+    let same = [
+        ("federation", federation == Some(previous.federation)),
+        ("previous", before == Some(previous.hash)),
+        ("name", name == previous.name),
+    ];
+    if let Some((field, _)) = same.iter().find(|(_, same)| !same) {
+        return Err(ManifestError::Previous { field });
+    }
+    let (records, logs) = (previous.records.clone(), previous.logs.clone());
+    let (federation, previous_version) = (previous.federation, Some(Arc::clone(previous)));
+    let mut next = Manifest {
+        note,
+        hash,
+        federation,
+        name,
+        version,
+        policy,
+        operators,
+        homes,
+        records,
+        logs,
+        previous: previous_version,
+    };
+    for cut in cuts {
+        end(&mut next, cut)?;
+    }
+    begin(&mut next)?;
+    check_gone(&next, previous)?;
+    check_homes(&next, previous)?;
+    check_records(&next)?;
+    Ok(next)
+}
+
+fn broken<T>(rule: alloc::string::String) -> Result<T, ManifestError> {
+    Err(ManifestError::Succession(rule))
+}
+
+/// Notes a cut. A log is cut once, for ever.
+fn end(next: &mut Manifest, cut: super::Cut) -> Result<(), ManifestError> {
+    let version = next.version;
+    let Some(known) = next.logs.get_mut(&cut.log) else { return broken(format!("no version has the log {}", cut.log)) };
+    if known.cut.is_some() {
+        return broken(format!("the log {} was cut before, and a cut stands for ever", cut.log));
+    }
+    if cut.adopted != 0 && !(known.since..version).contains(&cut.adopted) {
+        return broken(format!("the log {} cannot have adopted version {}", cut.log, cut.adopted));
+    }
+    for carrier in next.records.values_mut().filter(|carrier| **carrier == cut.log) {
+        *carrier = cut.successor.clone();
+    }
+    known.cut = Some((version, cut));
+    Ok(())
+}
+
+/// Notes the logs that this version brings: of new operators, and new generations of known ones.
+fn begin(next: &mut Manifest) -> Result<(), ManifestError> {
+    let used: BTreeSet<[u8; 32]> = next.logs.values().map(|known| known.node_key.to_bytes()).collect();
+    for operator in &next.operators {
+        let (log, node_key) = (operator.log(), operator.node_key);
+        match next.logs.get(&log) {
+            Some(known) if known.cut.is_some() => {
+                return broken(format!("the log {log} is cut; {} needs a new generation", operator.name));
+            }
+            Some(known) if known.node_key == node_key => {}
+            Some(_) => {
+                return broken(format!("another node key of {} needs a new generation of its log", operator.name));
+            }
+            None if used.contains(node_key.as_bytes()) => {
+                return broken(format!("the log {log} needs a node key that no other log has or had"));
+            }
+            None => {
+                next.records.entry(operator.name.clone()).or_insert_with(|| log.clone());
+                next.logs.insert(log, KnownLog { node_key, since: next.version, cut: None });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A log whose operator is gone, or has another generation, is cut by the same version; and who is gone stays so.
+fn check_gone(next: &Manifest, previous: &Manifest) -> Result<(), ManifestError> {
+    let current: BTreeSet<LogId> = next.operators.iter().map(super::Operator::log).collect();
+    let lost = next.logs.iter().find(|(log, known)| known.cut.is_none() && !current.contains(*log));
+    if let Some((log, _)) = lost {
+        return broken(format!("no operator has the log {log} any more: cut it"));
+    }
+    let known = |name| previous.records.contains_key(name);
+    let back =
+        next.operators.iter().find(|operator| known(&operator.name) && previous.operator(&operator.name).is_none());
+    match back {
+        Some(operator) => {
+            broken(format!("{} was an operator once; it cannot come back under this name", operator.name))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A home stays for ever and changes its carrier only with a cut; a new one comes with the operator of its name.
+fn check_homes(next: &Manifest, previous: &Manifest) -> Result<(), ManifestError> {
+    for (home, carrier) in &previous.homes {
+        match next.homes.get(home) {
+            None => return broken(format!("the home {home} is gone; a home stays for ever")),
+            Some(now) if now != carrier && next.cut(carrier).is_none() => {
+                return broken(format!("the home {home} leaves the log {carrier}, which is not cut"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (home, carrier) in next.homes.iter().filter(|(home, _)| !previous.homes.contains_key(*home)) {
+        if next.log(carrier).is_none_or(|log| log.since != next.version) || carrier.operator != *home {
+            return broken(format!("the new home {home} must be carried by the new log of its own operator"));
+        }
+    }
+    Ok(())
+}
+
+/// Statements and claims are carried by a log that goes on, an operator's own by its own.
+fn check_records(next: &Manifest) -> Result<(), ManifestError> {
+    for (operator, carrier) in &next.records {
+        if next.log(carrier).is_none_or(|log| log.cut.is_some()) {
+            return broken(format!("{carrier} cannot succeed to the statements of {operator}: it does not go on"));
+        }
+        if next.operator(operator).is_some_and(|current| current.log() != *carrier) {
+            return broken(format!("the statements of {operator} must pass to its own new log"));
+        }
+    }
+    Ok(())
+}
+
+/// The versions of which a quorum signs `manifest`, ascending.
+pub(super) fn signing_versions(manifest: &Manifest) -> Vec<u32> {
+    let Some(previous) = &manifest.previous else { return Vec::new() };
+    let mut versions = BTreeSet::from([previous.version]);
+    for cut in manifest.cuts().filter(|cut| cut.head != Head::EMPTY) {
+        let since = manifest.log(&cut.log).map_or(1, |log| log.since);
+        versions.extend([cut.adopted, cut.adopted.saturating_sub(1).max(since)]);
+    }
+    versions.into_iter().collect()
+}

@@ -1,0 +1,129 @@
+//! `GET /api/federation/consistency`: that a log's head extends an earlier one, and what the log says there.
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use fama_ledger::checkpoint;
+use fama_ledger::codec;
+use fama_ledger::entry::{Body, Entry};
+use fama_ledger::id::{Hex, StateRoot};
+use fama_ledger::limits;
+use fama_ledger::log::{Head, prove_consistency, root_at};
+use fama_ledger::manifest::LogId;
+use fama_ledger::rows::{self, LogRow, MapName};
+use serde::Serialize;
+
+use super::moment::Moment;
+use super::page::Params;
+use super::{ApiError, App, event};
+
+/// How many entries above a head are looked through for later adoptions.
+const ENTRIES_ABOVE_MAX: u64 = 16_384;
+/// How many bytes of entries are read at once.
+const ENTRIES_BYTES: usize = 1 << 20;
+
+#[derive(Serialize)]
+pub(super) struct Consistency {
+    log: String,
+    from: From,
+    to: To,
+    /// RFC 6962 consistency proof, in hex.
+    proof: Vec<String>,
+    /// The note of the head at `to` with the cosignatures of it that this node has, if its owner signed it.
+    checkpoint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct From {
+    size: u64,
+    root: String,
+}
+
+#[derive(Serialize)]
+struct To {
+    size: u64,
+    root: String,
+    /// `None` where no batch ends.
+    state_root: Option<String>,
+    /// The version adopted there; `None` where no batch ends, or too far below the copy's end.
+    adopted: Option<u32>,
+}
+
+pub(super) async fn consistency(
+    State(app): State<Arc<App>>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Consistency>, ApiError> {
+    let params = Params::new(pairs, &["log", "from", "to"])?;
+    let log = params.get("log").unwrap_or_default().parse();
+    let log: LogId = log.map_err(|error| ApiError::bad("bad_log", error).with("field", "log"))?;
+    let (from, to) = (size(&params, "from")?.unwrap_or(0), size(&params, "to")?);
+    tokio::task::spawn_blocking(move || read(&app, &log, from, to)).await?.map(Json)
+}
+
+fn size(params: &Params, name: &'static str) -> Result<Option<u64>, ApiError> {
+    let number = |text: &str| text.parse().map_err(|_| ApiError::bad("bad_size", "want a size").with("field", name));
+    params.get(name).map(number).transpose()
+}
+
+fn read(app: &App, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistency, ApiError> {
+    let moment = Moment::open(app)?;
+    if app.manifest.log(log).is_none() {
+        return Err(ApiError::not_found("unknown_log", format!("no version of the manifest has the log {log}")));
+    }
+    let held = moment.view.log(log)?.map_or(0, |record| record.state.size);
+    let to = to.unwrap_or(held);
+    if from > to || to > held {
+        let message = format!("this node's copy has {held} entries; want from ≤ to ≤ that");
+        return Err(ApiError::bad("bad_size", message).with("size", held));
+    }
+    let tiles = moment.view.tiles(log);
+    let (old, new) = (root_at(from, &tiles)?, root_at(to, &tiles)?);
+    let state_root = state_root(&moment, log, to)?;
+    let adopted = if state_root.is_some() { adopted(&moment, log, to, held)? } else { None };
+    Ok(Consistency {
+        log: log.to_string(),
+        from: From { size: from, root: old.to_string() },
+        to: To { size: to, root: new.to_string(), state_root: state_root.map(|root| root.to_string()), adopted },
+        proof: prove_consistency(from, to, &tiles)?.iter().map(|hash| Hex(hash).to_string()).collect(),
+        checkpoint: checkpoint(&moment, log, Head { size: to, root: new })?,
+    })
+}
+
+/// The state root in the last entry below `size`, if a batch ends there.
+fn state_root(moment: &Moment<'_>, log: &LogId, size: u64) -> Result<Option<StateRoot>, ApiError> {
+    let Some(last) = size.checked_sub(1) else { return Ok(None) };
+    Ok(match moment.entry(log, last)?.1.body {
+        Body::State { root } => Some(root),
+        _ => None,
+    })
+}
+
+/// The version adopted at `size`: what the copy has adopted by now, less the adoptions from there on, as
+/// none is ever skipped.
+fn adopted(moment: &Moment<'_>, log: &LogId, size: u64, held: u64) -> Result<Option<u32>, ApiError> {
+    if held.saturating_sub(size) > ENTRIES_ABOVE_MAX {
+        return Ok(None);
+    }
+    let row = rows::read::<LogRow, _>(&moment.view, MapName::log(log).id(), &())?;
+    let mut version = row.map_or(0, |row| row.version);
+    let mut next = size;
+    while next < held {
+        let entries = moment.view.entries(log, next, limits::BATCH_ENTRIES_MAX, ENTRIES_BYTES)?;
+        for bytes in &entries {
+            let entry: Entry = codec::decode(bytes, limits::ENTRY_BYTES_MAX)?;
+            version = version.saturating_sub(u32::from(matches!(entry.body, Body::Adopt { .. })));
+        }
+        next = next.saturating_add(entries.len().max(1) as u64);
+    }
+    Ok(Some(version))
+}
+
+fn checkpoint(moment: &Moment<'_>, log: &LogId, head: Head) -> Result<Option<String>, ApiError> {
+    let manifest = &moment.app.manifest;
+    let found = event::heads(moment, log, head.size)?.into_iter().find(|(signed, _)| signed.head == head);
+    let (Some((signed, cosignatures)), Some(known)) = (found, manifest.log(log)) else { return Ok(None) };
+    let signed = signed.verify(manifest, log).map_err(ApiError::internal)?;
+    let key = |one: &checkpoint::Cosignature| Some((one.clone(), manifest.operator(&one.operator)?.node_key));
+    let cosigned: Vec<_> = cosignatures.iter().filter_map(key).collect();
+    Ok(Some(checkpoint::note(&signed, &known.node_key, &cosigned).to_string()))
+}

@@ -1,0 +1,67 @@
+//! `POST /federation/stand` and `/federation/manifest` of the operator's listener: what its people decided.
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use fama_ledger::limits;
+use fama_ledger::manifest::LogId;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{ApiError, page};
+use crate::inbox::Input;
+use crate::network::wire::Refusal;
+
+/// The content type of what is posted here: none that a web page may send elsewhere without asking first.
+const CONTENT_TYPE: &str = "application/octet-stream";
+
+/// Memory for what is posted here, in bytes.
+static MEMORY: Semaphore = Semaphore::const_new(page::BODIES_BYTES_MAX);
+
+/// Refuses what a web page in the operator's browser could send: browsers name the page's origin.
+pub(super) async fn own_programs_only(request: Request, next: Next) -> Response {
+    match check_sender(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn check_sender(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(header::ORIGIN) {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "from_a_web_page", "web pages may not post here"));
+    }
+    if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes() != CONTENT_TYPE.as_bytes()) {
+        let message = format!("want the content type {CONTENT_TYPE}");
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message));
+    }
+    Ok(())
+}
+
+/// Body: a log. Answers with this node's stand in it, a signed note.
+pub(super) async fn stand(State(inputs): State<mpsc::Sender<Input>>, body: Body) -> Result<Json<Value>, ApiError> {
+    let body = page::body(body, limits::DOMAIN_BYTES_MAX + 16, &MEMORY).await?;
+    let text = std::str::from_utf8(&body).map_err(|_| ApiError::bad("bad_log", "not UTF-8"))?;
+    let log: LogId = text.trim().parse().map_err(|error| ApiError::bad("bad_log", error))?;
+    let stand = ask(&inputs, |reply| Input::Stand { log, reply }).await?;
+    Ok(Json(json!({"stand": stand})))
+}
+
+/// Body: a version of the manifest, a signed note.
+pub(super) async fn manifest(State(inputs): State<mpsc::Sender<Input>>, body: Body) -> Result<Json<Value>, ApiError> {
+    let body = page::body(body, limits::MANIFEST_BYTES_MAX, &MEMORY).await?;
+    let text = String::from_utf8(body.into()).map_err(|_| ApiError::bad("bad_manifest", "not UTF-8"))?;
+    ask(&inputs, |reply| Input::Manifest { text, reply: Some(reply) }).await?;
+    Ok(Json(json!({"taken": true})))
+}
+
+async fn ask<T>(
+    inputs: &mpsc::Sender<Input>,
+    input: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Input,
+) -> Result<T, ApiError> {
+    let (reply, answer) = oneshot::channel();
+    inputs.try_send(input(reply)).map_err(|_| ApiError::overloaded())?;
+    let stopping = |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the node is stopping");
+    Ok(answer.await.map_err(stopping)??)
+}

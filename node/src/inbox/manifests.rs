@@ -1,0 +1,358 @@
+//! Versions of the manifest: taken up, adopted, and what they end.
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use fama_ledger::batch::Batch;
+use fama_ledger::checkpoint::{self, SignedCheckpoint};
+use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
+use fama_ledger::equivocation::Equivocation;
+use fama_ledger::event::Action;
+use fama_ledger::id::{EventId, ManifestHash};
+use fama_ledger::limits;
+use fama_ledger::log::{self, Head};
+use fama_ledger::manifest::{LogId, Manifest, ManifestError};
+use fama_ledger::proof::TlogProof;
+use fama_ledger::replica::log_of;
+use fama_ledger::time::Millis;
+use libp2p::PeerId;
+use tokio::sync::oneshot;
+
+use super::{Command, Fatal, Inbox, StoredRoots, Submitted, tiles_fault};
+use crate::health::{Governance, Pending};
+use crate::network::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
+use crate::store::{Dropped, View};
+
+/// How many events of a branch that was left are handed in again at a time.
+const RESUBMITTED_MAX: usize = SUBMISSIONS_MAX;
+/// How long between two looks at them.
+const RESUBMIT: Duration = Duration::from_secs(10);
+
+impl Inbox {
+    /// Versions that a peer holds.
+    pub(super) fn manifests(&mut self, peer: PeerId, texts: &[String]) -> Result<(), Fatal> {
+        for text in texts {
+            match self.manifest(text)? {
+                Ok(()) => {}
+                Err(error @ ManifestError::Version { .. }) => tracing::debug!(%peer, %error, "manifest left out"),
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "a peer's manifest does not hold");
+                    self.command(Command::Penalize { peer, code: "wrong_manifest" });
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A text that may be the version behind the newest: kept if it holds, and taken up as soon as every log
+    /// that it cuts is at its end. Another valid text of a version that is held stops all cosigning.
+    pub(super) fn manifest(&mut self, text: &str) -> Result<Result<(), ManifestError>, Fatal> {
+        let used = Arc::clone(&self.shared.manifest);
+        let next = match used.successor(text) {
+            Ok(next) => next,
+            Err(ManifestError::Version { found, wanted }) if found == used.version() && found > 1 => {
+                return self.rival(text, ManifestError::Version { found, wanted });
+            }
+            Err(error) => return Ok(Err(error)),
+        };
+        match self.shared.store.pending() {
+            None if self.reload => Ok(Ok(())),
+            None => self.hold(next).map(Ok),
+            Some(pending) if pending.hash() == next.hash() => Ok(Ok(())),
+            Some(_) => self.halt(text).map(Ok),
+        }
+    }
+
+    /// A text of the version in use: known, invalid, or a rival.
+    fn rival(&mut self, text: &str, error: ManifestError) -> Result<Result<(), ManifestError>, Fatal> {
+        let used = Arc::clone(&self.shared.manifest);
+        match used.previous().map(|previous| previous.successor(text)) {
+            Some(Ok(other)) if other.hash() != used.hash() => self.halt(text).map(Ok),
+            Some(Ok(_)) => Ok(Ok(())),
+            Some(Err(error)) => Ok(Err(error)),
+            None => Ok(Err(error)),
+        }
+    }
+
+    /// Asks for versions that a peer has and this node lacks, and for another text of the newest one.
+    pub(super) fn ask_for_manifests(&self, peer: PeerId, theirs: u32, hash: ManifestHash) -> Result<(), Fatal> {
+        let store = &self.shared.store;
+        let held = store.pending().unwrap_or_else(|| store.manifest());
+        let ours = crate::sync::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
+        let from = held.version().saturating_add(u32::from(theirs != held.version()));
+        if !self.reload && (theirs > held.version() || (theirs == held.version() && hash != ours)) {
+            self.command(Command::FetchManifests { peer, from });
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, next: Manifest) -> Result<(), Fatal> {
+        tracing::info!(version = next.version(), hash = %next.hash(), "a new version of the manifest holds");
+        self.shared.store.put_manifest(&next)?;
+        self.replica.end(next.cuts().cloned());
+        if self.replica.at_ends() {
+            return self.take_up(&next);
+        }
+        self.reload = true;
+        Ok(())
+    }
+
+    /// Uses a version whose cut logs are all at their ends, if these ends are what it says.
+    fn take_up(&mut self, next: &Manifest) -> Result<(), Fatal> {
+        let view = self.shared.store.view();
+        for cut in next.cuts().filter(|cut| cut.head != Head::EMPTY) {
+            let record = view.log(&cut.log)?.ok_or(Fatal::Internal("a log at its end has a record"))?;
+            let adopted = record.adopted.last().map_or(0, |adopted| adopted.version);
+            if record.state.state_root != cut.state_root || adopted != cut.adopted {
+                drop(view);
+                tracing::error!(log = %cut.log, "the manifest names another state root or version at this log's end than its entries make: more operators lie than may, or this program is wrong");
+                self.halted = true;
+                self.replica.halt();
+                return Ok(());
+            }
+        }
+        drop(view);
+        self.shared.store.use_manifest(next.version())?;
+        tracing::info!(version = next.version(), "the new version of the manifest is in use");
+        self.reload = true;
+        Ok(())
+    }
+
+    /// Takes the pending version up as soon as all copies are where it wants them.
+    pub(super) fn follow_manifest(&mut self) -> Result<(), Fatal> {
+        let Some(pending) = self.shared.store.pending().cloned() else { return Ok(()) };
+        if self.reload || self.halted || !self.replica.at_ends() {
+            return Ok(());
+        }
+        self.take_up(&pending)
+    }
+
+    /// Shows what is said of the next version.
+    pub(super) fn tell_governance(&self) -> Result<(), Fatal> {
+        let store = &self.shared.store;
+        let view = store.view();
+        let mut equivocations = Vec::new();
+        for log in self.shared.manifest.logs().keys() {
+            equivocations.extend(view.equivocation(log)?);
+        }
+        let pending = store.pending().map(|pending| {
+            let short: Vec<String> = self.replica.short_of_end().map(ToString::to_string).collect();
+            Pending {
+                version: pending.version(),
+                hash: pending.hash(),
+                text: pending.note().to_string(),
+                waits_for: format!("entries up to the end of {}", short.join(", ")),
+            }
+        });
+        let governance = Governance {
+            stands: view.stands()?.into_iter().map(|stand| stand.note).collect(),
+            equivocations,
+            pending,
+            halted: view.rival_manifest()?.into_iter().collect(),
+        };
+        self.shared.health.write().governance = governance;
+        Ok(())
+    }
+
+    /// Two texts of one version are valid: people must choose.
+    fn halt(&mut self, text: &str) -> Result<(), Fatal> {
+        self.shared.store.put_rival_manifest(text)?;
+        self.say_halted();
+        self.tell_governance()
+    }
+
+    pub(super) fn say_halted(&mut self) {
+        if !self.halted {
+            self.shared.metrics.fault("manifests_conflict");
+        }
+        self.halted = true;
+        self.replica.halt();
+        tracing::error!(
+            "two valid texts of one manifest version were shown: this node cosigns and takes in nothing until \
+             its operators have chosen one; see /api/federation"
+        );
+    }
+
+    /// Adopts the version that comes next in the own log, once this node may write.
+    pub(super) fn adopt(&mut self) -> Result<(), Fatal> {
+        let Some(log) = self.own.as_ref().and_then(|own| own.log.clone()) else { return Ok(()) };
+        let Some(size) = self.copies.get(&log).map(|copy| copy.tree.size()) else { return Ok(()) };
+        if !self.replica.may_adopt() || self.reload || self.replica.may_write(self.millis()).is_err() {
+            return Ok(());
+        }
+        let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
+        let view = store.view();
+        let mut batch = Batch::begin(&manifest, &log, &view, size).map_err(|error| Fatal::rows(&log, error))?;
+        let Some(next) = batch.next_version() else { return Ok(()) };
+        let adopted = batch.adopt(next.version(), next.hash(), self.shared.clock.now());
+        let entry = adopted.map_err(|_| Fatal::Internal("a log adopts the version that comes next"))?;
+        self.write(&store, batch, (vec![entry], vec![None]), &[])
+    }
+
+    /// Says what this operator cosigned in a log that is to be cut, for good: it cosigns nothing more there, and
+    /// takes nothing more in if the log is its own, until the next version holds.
+    pub(super) fn stand(&mut self, log: &LogId) -> Result<Result<String, Refusal>, Fatal> {
+        let Some((by, key)) = self.own.as_ref().and_then(|own| own.keys.last()) else {
+            return Ok(Err(Refusal::new("no_log", "this node is no operator's")));
+        };
+        let version = self.shared.manifest.version().saturating_add(1);
+        let known = self.shared.store.view().stands()?.into_iter();
+        if let Some(stand) = known.into_iter().find(|stand| stand.log == *log && stand.version == version) {
+            return Ok(Ok(stand.note));
+        }
+        if self.shared.manifest.log(log).is_none_or(|known| known.cut.is_some()) {
+            return Ok(Err(Refusal::new("unknown_log", format!("no log {log} goes on"))));
+        }
+        if !self.replica.is_open() {
+            return Ok(Err(Refusal::new("not_ready", "this node has not heard yet what it cosigned: try again soon")));
+        }
+        let head = self.replica.own_cosigned(log).unwrap_or(Head::EMPTY);
+        let stand = fama_ledger::stand::Stand {
+            federation: self.shared.manifest.federation(),
+            version,
+            log: log.clone(),
+            operator: by.operator.clone(),
+            head,
+        };
+        let note = stand.sign(key).to_string();
+        self.shared.store.put_stand(&crate::store::Stand { version, log: log.clone(), note: note.clone() })?;
+        self.replica.stand(log);
+        self.tell_governance()?;
+        tracing::warn!(%log, version, "this node stands still in a log until the next version of the manifest holds");
+        Ok(Ok(note))
+    }
+
+    /// An owner's second branch: kept, proven if it can be, told.
+    pub(super) fn keep_conflicting(
+        &mut self,
+        signed: &SignedCheckpoint,
+        beside: Option<&SignedCheckpoint>,
+    ) -> Result<(), Fatal> {
+        let log = log_of(signed);
+        self.shared.store.put_conflicting(&log, &SignedHead::of(signed))?;
+        let Some(beside) = beside else { return Ok(()) };
+        let (smaller, larger) = (signed.checkpoint().head, beside.checkpoint().head);
+        let (mut root, mut proof) = (larger.root, Vec::new());
+        if larger.size > smaller.size {
+            let store = Arc::clone(&self.shared.store);
+            let view = store.view();
+            let tiles = view.tiles(&log);
+            root = log::root_at(smaller.size, &tiles).map_err(|error| tiles_fault(&log, error))?;
+            proof =
+                log::prove_consistency(smaller.size, larger.size, &tiles).map_err(|error| tiles_fault(&log, error))?;
+        }
+        let proof = Equivocation {
+            log,
+            larger: (larger, *beside.signature()),
+            smaller: (smaller, *signed.signature()),
+            root,
+            proof,
+        };
+        if proof.verify(&self.shared.manifest).is_ok() {
+            self.shared.store.put_equivocation(&proof)?;
+            self.command(Command::Publish(Gossip::Equivocation(proof)));
+        }
+        self.tell_governance()
+    }
+
+    /// A verified proof that somebody showed.
+    pub(super) fn proven(&mut self, proof: Equivocation) -> Result<(), Fatal> {
+        let log = proof.log.clone();
+        if self.shared.store.view().equivocation(&log)?.is_none() {
+            self.shared.store.put_equivocation(&proof)?;
+            self.tell_governance()?;
+        }
+        let outputs = self.replica.proven(&log);
+        self.perform(outputs)
+    }
+
+    /// Leaves a branch: what lies behind `size` is dropped when this node has loaded anew.
+    pub(super) fn rewind(&mut self, log: &LogId, size: u64) -> Result<(), Fatal> {
+        tracing::error!(%log, size, "this copy is on a branch that others have left: it goes back and fetches anew");
+        let dropped = self.suffix(log, size)?;
+        self.shared.store.rewind(log, size, &dropped)?;
+        self.reload = true;
+        Ok(())
+    }
+
+    /// The events of a log's entries from `from` on, each proven by a head that the owner signed where one is known.
+    fn suffix(&self, log: &LogId, from: u64) -> Result<Vec<(EventId, Dropped)>, Fatal> {
+        let store = &self.shared.store;
+        let view = store.view();
+        let size = view.log(log)?.map_or(0, |record| record.state.size);
+        let signed = self.replica.signed_on_branch(log, &StoredRoots(store))?;
+        let owner = self.shared.manifest.log(log).ok_or(Fatal::Internal("a log of the manifest is known"))?.node_key;
+        let tiles = view.tiles(log);
+        let mut found = Vec::new();
+        for index in from..size {
+            let Some(entry) = view.entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop() else { break };
+            let Some(id) = fama_ledger::entry::event_id(&entry) else { continue };
+            let proof = match signed.as_ref().filter(|signed| index < signed.checkpoint().head.size) {
+                None => None,
+                Some(signed) => {
+                    let path = log::prove_inclusion(index, signed.checkpoint().head.size, &tiles)
+                        .map_err(|error| tiles_fault(log, error))?;
+                    Some(TlogProof { index, path, checkpoint: checkpoint::note(signed, &owner, &[]) }.to_string())
+                }
+            };
+            found.push((id, Dropped { log: log.clone(), entry, proof }));
+        }
+        Ok(found)
+    }
+
+    /// Hands the events of branches that were left in again: revocations into the own log at once, others to
+    /// their homes as soon as their log is cut.
+    pub(super) fn resubmit(&mut self) -> Result<(), Fatal> {
+        let writes = self.own.as_ref().is_some_and(|own| own.log.is_some());
+        if !writes || self.resubmit_due > self.now() || self.replica.may_write(self.millis()).is_err() {
+            return Ok(());
+        }
+        self.resubmit_due = self.now() + RESUBMIT;
+        let store = Arc::clone(&self.shared.store);
+        let view = store.view();
+        let (mut gone, mut claims, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, dropped) in view.dropped(RESUBMITTED_MAX)? {
+            let applied = view.positions(&id)?.iter().any(|position| position.void.is_none());
+            let verified = VerifiedEntry::decode(dropped.entry.clone(), &self.shared.manifest.federation()).ok();
+            let event = verified.as_ref().and_then(VerifiedEntry::event).filter(|_| !applied);
+            match event {
+                None => gone.push(id),
+                Some(event) if self.is_too_old(event.event().created) => gone.push(id),
+                Some(event) if matches!(event.event().action, Action::Revoke { .. }) => {
+                    claims.push(Submitted { event: event.clone(), note: None, recovered: true });
+                }
+                Some(event) if self.shared.manifest.cut(&dropped.log).is_some() => {
+                    others.push(self.submission(&view, event, dropped)?);
+                }
+                Some(_) => {}
+            }
+        }
+        drop(view);
+        if !claims.is_empty() {
+            let now = self.now();
+            self.waiting.push(claims, oneshot::channel().0, now);
+        }
+        if !others.is_empty() {
+            self.command(Command::Resubmit(others));
+        }
+        if gone.is_empty() { Ok(()) } else { Ok(store.forget_dropped(&gone)?) }
+    }
+
+    fn is_too_old(&self, created: Millis) -> bool {
+        created.plus(self.shared.manifest.policy().max_age_ms) < self.shared.clock.now()
+    }
+
+    fn submission(&self, view: &View<'_>, event: &VerifiedEvent, dropped: Dropped) -> Result<Submission, Fatal> {
+        let note = match event.event().action.note() {
+            Some(hash) => view.note(&hash)?,
+            None => None,
+        };
+        let note = note.and_then(|note| match note {
+            NoteAnswer::Text(text) => Some(text),
+            NoteAnswer::Redacted => None,
+        });
+        let recovered = dropped.proof.map(|proof| Recovered { entry: dropped.entry, proof });
+        Ok(Submission { signed: event.signed().clone(), note, invite: None, recovered })
+    }
+}

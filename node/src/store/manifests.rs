@@ -1,0 +1,295 @@
+//! Versions of the manifest, stands, proofs of equivocation, and the way back to a smaller copy.
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use fama_ledger::equivocation::Equivocation;
+use fama_ledger::id::EventId;
+use fama_ledger::limits;
+use fama_ledger::manifest::{LogId, Manifest};
+
+use super::engine::{Batch, Walk};
+use super::keys::{self, Family, META_REBUILD, META_USED, log8};
+use super::{Store, StoreError, View};
+
+/// Longest value of `manifests`, in bytes: a manifest and its length.
+const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 16;
+/// Longest encoded stand, in bytes.
+const STAND_BYTES_MAX: usize = 4_096;
+/// Longest value of `dropped`, in bytes: a log, an entry and a proof.
+const DROPPED_BYTES_MAX: usize = 512 + limits::ENTRY_BYTES_MAX + fama_ledger::proof::PROOF_BYTES_MAX;
+/// How many keys are deleted in one write.
+const WIPE_KEYS: usize = 10_000;
+
+/// Families that follow from the entries.
+const DERIVED: [Family; 7] =
+    [Family::Logs, Family::Tiles, Family::Rows, Family::Events, Family::History, Family::Touched, Family::Given];
+
+/// A signed statement of what this operator cosigned in a log that is about to be cut; it binds.
+#[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Stand {
+    /// The version that is being prepared: it binds until that one holds.
+    pub version: u32,
+    /// The log.
+    pub log: LogId,
+    /// The signed note.
+    pub note: String,
+}
+
+/// An entry of a branch that was left.
+#[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Dropped {
+    /// The log.
+    pub log: LogId,
+    /// The encoded entry, with an event.
+    pub entry: Vec<u8>,
+    /// C2SP tlog-proof to a head that the log's owner signed, if one was known.
+    pub proof: Option<String>,
+}
+
+/// The genesis of a chain of versions.
+fn genesis(manifest: &Arc<Manifest>) -> Arc<Manifest> {
+    let mut first = manifest;
+    while let Some(previous) = first.previous() {
+        first = previous;
+    }
+    Arc::clone(first)
+}
+
+impl View<'_> {
+    fn manifest_text(&self, version: u32) -> Result<Option<String>, StoreError> {
+        self.value(Family::Manifests, &keys::manifest(version), MANIFEST_VALUE_BYTES_MAX)
+    }
+
+    /// Another valid text of the newest version or of the one behind it, if one was ever shown.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rival_manifest(&self) -> Result<Option<String>, StoreError> {
+        self.value(Family::Manifests, &keys::rival_manifest(), MANIFEST_VALUE_BYTES_MAX)
+    }
+
+    /// What this operator said of logs that are about to be cut.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn stands(&self) -> Result<Vec<Stand>, StoreError> {
+        let mut found = Vec::new();
+        self.walk(Family::Manifests, Walk::of(keys::stands()), &mut |_, value| {
+            found.push(self.decode(Family::Manifests, value, STAND_BYTES_MAX)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// The proof that the owner of `log` signed two branches, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StoreError> {
+        self.value(Family::Heads, &keys::equivocation(log), Equivocation::BYTES_MAX)
+    }
+
+    /// Entries of branches that were left, each with its event to be handed in again; at most `count`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn dropped(&self, count: usize) -> Result<Vec<(EventId, Dropped)>, StoreError> {
+        let mut found = Vec::new();
+        self.walk(Family::Dropped, Walk::of([]), &mut |key, value| {
+            let id =
+                key.try_into().map(EventId).map_err(|_| self.store().database(&"a dropped event without its id"))?;
+            found.push((id, self.decode(Family::Dropped, value, DROPPED_BYTES_MAX)?));
+            Ok(if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+
+    /// Whether a way back was begun and not ended: what follows from the entries has to be made anew.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn needs_rebuild(&self) -> Result<bool, StoreError> {
+        self.has(Family::Meta, META_REBUILD)
+    }
+}
+
+impl Store {
+    /// The newest version in use, and those before it.
+    #[must_use]
+    pub const fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The version behind it, if it is held; it is used once every log that it cuts is at its end.
+    #[must_use]
+    pub const fn pending(&self) -> Option<&Arc<Manifest>> {
+        self.pending.as_ref()
+    }
+
+    /// Reads the versions that are held. `configured` begins with the same genesis; what it has beyond the
+    /// stored ones is kept.
+    pub(super) fn load_manifests(&mut self, configured: &Arc<Manifest>) -> Result<(), StoreError> {
+        let view = View::new(self);
+        let used: u32 = view.value(Family::Meta, META_USED, 4)?.unwrap_or(1);
+        let mut batch = self.batch();
+        let mut chain = genesis(configured);
+        let mut pending = None;
+        while pending.is_none() {
+            let version = chain.version().saturating_add(1);
+            let stored = view.manifest_text(version)?;
+            let ours = configured.at(version);
+            let text = match (&stored, ours) {
+                (Some(text), _) => text.clone(),
+                (None, Some(ours)) => ours.note().to_string(),
+                (None, None) => break,
+            };
+            let next =
+                chain.successor(&text).map_err(|error| self.database(&format!("manifest {version}: {error}")))?;
+            if ours.is_some_and(|ours| ours.hash() != next.hash()) {
+                return Err(StoreError::Manifest { dir: self.dir.clone(), version });
+            }
+            if stored.is_none() {
+                Self::put(&mut batch, Family::Manifests, &keys::manifest(version), &text);
+            }
+            let next = Arc::new(next);
+            if version <= used { chain = next } else { pending = Some(next) }
+        }
+        batch.write(true).map_err(|error| self.database(&error))?;
+        drop(view);
+        self.logs = chain.logs().keys().map(|log| (log8(log), log.clone())).collect();
+        (self.manifest, self.pending) = (chain, pending);
+        Ok(())
+    }
+
+    /// Keeps a valid version behind the newest. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Manifests, &keys::manifest(manifest.version()), &manifest.note().to_string());
+        self.write(batch, true)
+    }
+
+    /// Uses the pending version from the next opening on. What stood until it held stands no longer. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn use_manifest(&self, version: u32) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, META_USED, &version);
+        for stand in self.view().stands()?.iter().filter(|stand| stand.version <= version) {
+            batch.delete(Family::Manifests, keys::stand(&stand.log));
+        }
+        self.write(batch, true)
+    }
+
+    /// Keeps another valid text of a version that is held: people must choose. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_rival_manifest(&self, text: &str) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Manifests, &keys::rival_manifest(), &text.to_owned());
+        self.write(batch, true)
+    }
+
+    /// Keeps a stand. Synced, as it binds once it leaves.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_stand(&self, stand: &Stand) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Manifests, &keys::stand(&stand.log), stand);
+        self.write(batch, true)
+    }
+
+    /// Keeps a proof of equivocation. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_equivocation(&self, proof: &Equivocation) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Heads, &keys::equivocation(&proof.log), proof);
+        self.write(batch, true)
+    }
+
+    /// Drops the entries of `log` from `size` on, keeps events of them aside, and has everything that follows from
+    /// entries made anew when the database is opened next. Synced; the store is not to be used any more.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn rewind(&self, log: &LogId, size: u64, dropped: &[(EventId, Dropped)]) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        let mut batch = self.batch();
+        self.drop_entries(&mut batch, log, size)?;
+        for (event, dropped) in dropped {
+            Self::put(&mut batch, Family::Dropped, &event.0, dropped);
+        }
+        for key in [log8(log).to_vec(), keys::conflicting(log)] {
+            batch.delete(Family::Heads, key);
+        }
+        Self::put(&mut batch, Family::Meta, META_REBUILD, &true);
+        self.write(batch, true)
+    }
+
+    fn drop_entries(&self, batch: &mut Batch<'_>, log: &LogId, size: u64) -> Result<(), StoreError> {
+        let view = self.view();
+        let walk = Walk { from: Some(keys::entry(log, size)), ..Walk::of(log8(log)) };
+        view.walk(Family::Entries, walk, &mut |key, _| {
+            batch.delete(Family::Entries, key);
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Begins to make anew what follows from the entries: all of it is gone. What is final is remembered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wipe(&self) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        for family in DERIVED {
+            while self.wipe_some(family)? {}
+        }
+        Ok(())
+    }
+
+    fn wipe_some(&self, family: Family) -> Result<bool, StoreError> {
+        let (view, mut batch, mut count) = (self.view(), self.batch(), 0);
+        view.walk(family, Walk { once: true, ..Walk::of([]) }, &mut |key, _| {
+            if family == Family::Logs && keys::is_certified(key) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            batch.delete(family, key);
+            count += 1;
+            Ok(if count < WIPE_KEYS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        self.write(batch, false)?;
+        Ok(count == WIPE_KEYS)
+    }
+
+    /// Everything was made anew: entries that gave nothing are dropped. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn rebuilt(&self) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        let mut batch = self.batch();
+        for log in self.manifest.logs().keys() {
+            let size = self.view().log(log)?.map_or(0, |record| record.state.size);
+            self.drop_entries(&mut batch, log, size)?;
+        }
+        batch.delete(Family::Meta, META_REBUILD);
+        self.write(batch, true)
+    }
+
+    /// A dropped event was handed in again, or nobody will take it any more.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn forget_dropped(&self, events: &[EventId]) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        events.iter().for_each(|event| batch.delete(Family::Dropped, event.0));
+        self.write(batch, true)
+    }
+}

@@ -1,0 +1,341 @@
+//! Versions of the manifest in running federations: operators go and come, keys change, logs end.
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fama_ledger::id::{StateRoot, TreeRoot};
+use fama_ledger::log::Head;
+use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::replica::Overrides;
+use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{SignedNote, sign};
+use fama_node::config::Config;
+use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
+use serde_json::Value;
+
+use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
+
+fn log(i: usize, generation: u32) -> LogId {
+    LogId { operator: domain(DOMAINS[i]), generation }
+}
+
+/// What the operator of this node says on its own listener.
+async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
+    let url = format!("http://{admin}{path}");
+    let post = move || {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let sent = agent.post(&url).header("Content-Type", "application/octet-stream").send(body);
+        let mut answer = sent.unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
+    };
+    tokio::task::spawn_blocking(post).await.unwrap()
+}
+
+/// Signed by the governance keys of these operators.
+fn signed(draft: &Draft, signers: &[u8]) -> String {
+    let text = draft.text().unwrap();
+    let line = |i: &u8| sign(&text, DOMAINS[usize::from(*i)], governance_key(*i).ed25519().unwrap());
+    SignedNote { signatures: signers.iter().map(line).collect(), text }.to_string()
+}
+
+fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u32, port: u16) -> Operator {
+    Operator {
+        name: domain(name),
+        node_key: node_key.ed25519().unwrap().verifying_key(),
+        governance_key: governance_key(u8::try_from(i).unwrap()).ed25519().unwrap().verifying_key(),
+        generation,
+        addresses: addresses(port),
+    }
+}
+
+impl Net {
+    fn admin(&self, i: usize) -> SocketAddr {
+        self.nodes[i].as_ref().unwrap().admin
+    }
+
+    /// Where a log stands at a node, as a cut.
+    async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
+        let query = self.nodes[i].as_ref().unwrap().query;
+        let path = format!("/api/federation/consistency?log={}%2F{}&from=0", log.operator, log.generation);
+        let there = &get(query, &path).await["to"];
+        let text = |name: &str| there[name].as_str().unwrap_or_else(|| panic!("{there}")).to_owned();
+        let root: TreeRoot = text("root").parse().unwrap();
+        let state_root: StateRoot = text("state_root").parse().unwrap();
+        let head = Head { size: there["size"].as_u64().unwrap(), root };
+        let adopted = u32::try_from(there["adopted"].as_u64().unwrap()).unwrap();
+        Cut { log, head, state_root, adopted, successor }
+    }
+
+    async fn stand(&self, i: usize, log: &LogId) -> String {
+        eventually("a stand", || async {
+            match post(self.admin(i), "/federation/stand", log.to_string()).await {
+                (200, answer) => Ok(answer["stand"].as_str().unwrap().to_owned()),
+                (_, answer) => Err(answer.to_string()),
+            }
+        })
+        .await
+    }
+
+    async fn publish(&mut self, i: usize, note: &str) {
+        let (status, answer) = post(self.admin(i), "/federation/manifest", note.to_owned()).await;
+        assert_eq!(status, 200, "{answer}");
+        self.manifest = Arc::new(self.manifest.successor(note).unwrap());
+    }
+
+    /// Waits until every running node uses the newest version and every log that goes on has adopted it.
+    async fn adopted(&self) {
+        let version = self.manifest.version();
+        self.wait("the new version is in use", |status| status["manifest_version"] == version).await;
+        for (i, query) in self.up() {
+            eventually(&format!("all logs adopted version {version}, at {}", DOMAINS[i.min(3)]), || async {
+                let federation = get(query, "/api/federation").await;
+                let logs = federation["logs"].as_array().cloned().unwrap_or_default();
+                let live = logs.iter().filter(|log| log["cut"].is_null());
+                let behind: Vec<String> =
+                    live.filter(|log| log["adopted"] != version).map(ToString::to_string).collect();
+                if behind.is_empty() && !logs.is_empty() { Ok(()) } else { Err(behind.join("\n")) }
+            })
+            .await;
+        }
+    }
+}
+
+/// One of four is gone for good: the others end its log, its home passes on with all that it holds, and another
+/// operator takes its place.
+#[test]
+fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let (agent_key, judge_key) = (secret(2), secret(4));
+        let (agent, registration) = net.register(3, "passed-on", &agent_key);
+        net.accepted(0, registration).await;
+        let judge = net.provider(3, "judge", &judge_key).await;
+        let attested = net.accepted(1, net.attest(3, (judge, &judge_key), agent, 5)).await;
+        net.settled().await;
+        net.stop(3).await;
+
+        for i in 0..3 {
+            assert!(net.stand(i, &log(3, 1)).await.starts_with("fama.stand/1\n"));
+        }
+        let mut draft = net.manifest.draft();
+        let ports = free_ports(1);
+        draft.operators.remove(3);
+        draft.operators.push(operator(4, "epsilon.example", &node_key(4), 1, ports[0]));
+        draft.homes.insert(domain(DOMAINS[3]), log(0, 1));
+        let epsilon = LogId { operator: domain("epsilon.example"), generation: 1 };
+        draft.homes.insert(domain("epsilon.example"), epsilon);
+        draft.cuts.push(net.cut(1, log(3, 1), log(0, 1)).await);
+        let note = signed(&draft, &[0, 1, 2]);
+        let (status, answer) = post(net.admin(0), "/federation/manifest", signed(&draft, &[0, 1])).await;
+        assert_eq!((status, &answer["code"]), (409, &Value::from("manifest_quorum")), "{answer}");
+        net.publish(0, &note).await;
+
+        let mut config = net.config(0);
+        config.data_dir = net.dir.path().join("epsilon.example");
+        config.operator = Some(domain("epsilon.example"));
+        config.node_key = Arc::new(node_key(4));
+        config.network.listen = addresses(ports[0]).iter().map(|address| address.parse().unwrap()).collect();
+        net.ports[3] = ports[0];
+        net.start_with(3, config).await;
+        net.adopted().await;
+        net.settled().await;
+
+        let shown = |profile: &Value| profile["reputation"]["global_score"] == 5 && profile["ledger"]["final"] == true;
+        net.shows("passed-on@delta.example", shown).await;
+        let query = net.nodes[2].as_ref().unwrap().query;
+        let event = get(query, &format!("/api/event/{}", attested.event)).await;
+        assert_eq!(event["positions"][0]["log"], "delta.example/1", "{event}");
+
+        let again = net.register(3, "passed-on", &secret(9)).1;
+        assert_eq!(net.refused(1, again).await, "name_taken", "a name stays taken");
+        let keys = [secret(2), secret(8)];
+        let rotated = net.accepted(1, net.rotate(3, (agent, 2), &keys)).await;
+        assert_eq!(rotated.log, log(0, 1), "the successor writes for the home");
+        let more = net.accepted(2, net.attest(3, (judge, &judge_key), agent, 4)).await;
+        assert_eq!(more.log, log(0, 1), "a provider goes on under its number and its sponsors");
+        let (_, newcomer) = net.register(3, "newcomer", &secret(11));
+        net.accepted(3, newcomer).await;
+        net.settled().await;
+        net.shows("passed-on@delta.example", |profile| {
+            profile["reputation"]["global_score"] == 9 && profile["key_status"]["key_version"] == 2
+        })
+        .await;
+    });
+}
+
+/// A node changes over to its next key by itself; its old log ends where it stood still, and goes on in a new one.
+#[test]
+fn a_node_key_is_rotated_while_all_run() {
+    multi(async {
+        let mut net = Net::new(4);
+        let next = node_key(5);
+        for i in 0..4 {
+            let mut config = net.config(i);
+            config.next_node_key = (i == 1).then(|| Arc::new(node_key(5)));
+            net.start_with(i, config).await;
+        }
+        net.wait("all may write", |status| status["fresh"] == true && status["waiting"].is_null()).await;
+        let key = secret(2);
+        let (agent, registration) = net.register(1, "stays-here", &key);
+        net.accepted(0, registration).await;
+        net.settled().await;
+        for i in 0..4 {
+            net.stand(i, &log(1, 1)).await;
+        }
+        let (_, late) = net.register(1, "too-late", &secret(3));
+        assert_eq!(net.refused(1, late.clone()).await, "not_ready", "who stands still takes nothing in");
+
+        let mut draft = net.manifest.draft();
+        draft.operators[1] = operator(1, DOMAINS[1], &next, 2, net.ports[1]);
+        draft.homes.insert(domain(DOMAINS[1]), log(1, 2));
+        draft.cuts.push(net.cut(0, log(1, 1), log(1, 2)).await);
+        net.publish(2, &signed(&draft, &[0, 2, 3])).await;
+        net.adopted().await;
+        net.wait("all may write", |status| status["fresh"] == true && status["waiting"].is_null()).await;
+        let receipt = net.accepted(3, late).await;
+        assert_eq!(receipt.log, log(1, 2));
+        net.accepted(0, net.rotate(1, (agent, 2), &[key, secret(8)])).await;
+        net.settled().await;
+
+        for i in 0..4 {
+            net.stop(i).await;
+        }
+        for i in 0..4 {
+            let mut config = net.config(i);
+            config.next_node_key = (i == 1).then(|| Arc::new(node_key(5)));
+            net.start_with(i, config).await;
+        }
+        net.settled().await;
+        net.shows("too-late@beta.example", |profile| profile["ledger"]["final"] == true).await;
+    });
+}
+
+/// Two valid texts of one version: nobody goes on until people have chosen.
+#[test]
+fn conflicting_manifests_stop_all_cosigning() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let mut draft = net.manifest.draft();
+        draft.policy.max_delta = 4;
+        let one = signed(&draft, &[0, 1, 2, 3]);
+        draft.policy.max_delta = 3;
+        let other = signed(&draft, &[0, 1, 2, 3]);
+        net.publish(0, &one).await;
+        net.adopted().await;
+        let (status, answer) = post(net.admin(3), "/federation/manifest", other).await;
+        assert_eq!(status, 200, "{answer}");
+        net.wait("all stop", |status| status["waiting"] == "manifests_conflict").await;
+        let (_, registration) = net.register(0, "nobody", &secret(5));
+        assert_eq!(net.refused(0, registration).await, "not_ready");
+        let shown = get(net.nodes[1].as_ref().unwrap().query, "/api/federation").await;
+        assert_eq!(shown["halted"].as_array().map(Vec::len), Some(1), "{shown}");
+    });
+}
+
+/// A version that only changes the policy governs each log from its adoption on.
+#[test]
+fn another_policy_is_adopted_while_all_run() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let (agent_key, judge_key) = (secret(2), secret(4));
+        let (agent, registration) = net.register(0, "rated", &agent_key);
+        net.accepted(0, registration).await;
+        let judge = net.provider(1, "judge", &judge_key).await;
+        net.accepted(3, net.attest(1, (judge, &judge_key), agent, 5)).await;
+        let mut draft = net.manifest.draft();
+        draft.policy.max_delta = 3;
+        net.publish(0, &signed(&draft, &[1, 2, 3])).await;
+        net.adopted().await;
+        net.settled().await;
+        assert_eq!(net.refused(2, net.attest(1, (judge, &judge_key), agent, 5)).await, "delta");
+        net.accepted(2, net.attest(1, (judge, &judge_key), agent, -3)).await;
+        net.settled().await;
+        net.shows("rated@alpha.example", |profile| profile["reputation"]["global_score"] == 2).await;
+
+        // Who was away while two versions came takes them up one after the other.
+        net.stop(3).await;
+        let mut draft = net.manifest.draft();
+        draft.policy.daily_cap = 30;
+        net.publish(1, &signed(&draft, &[0, 1, 2])).await;
+        net.wait("in use", |status| status["manifest_version"] == 3).await;
+        let mut draft = net.manifest.draft();
+        draft.policy.daily_cap = 40;
+        net.publish(1, &signed(&draft, &[0, 1, 2])).await;
+        net.wait("in use", |status| status["manifest_version"] == 4).await;
+        net.start(3).await;
+        net.adopted().await;
+        net.settled().await;
+        assert!(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).is_ok());
+    });
+}
+
+/// An owner signs two branches: it is proven and shown everywhere, who followed the branch that no quorum has
+/// leaves it, a manifest ends the log where it is final, and what only the other branch had is handed in again.
+#[test]
+fn an_owner_with_two_branches_is_proven_cut_and_succeeded() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let liar = |net: &Net, alone: bool| {
+            let overrides = Overrides { assume_disk_current: alone, ..Overrides::default() };
+            Config { next_node_key: Some(Arc::new(node_key(5))), overrides, ..net.config(3) }
+        };
+        let (_, registration) = net.register(3, "on-both-branches", &secret(2));
+        net.accepted(3, registration).await;
+        net.settled().await;
+        net.stop(3).await;
+        let before = net.dir.path().join("before");
+        copy(&net.data(3), &before);
+
+        net.stop(2).await;
+        net.start_with(3, liar(&net, false)).await;
+        net.wait("a quorum writes", |status| status["waiting"].is_null()).await;
+        let (kept, registration) = net.register(3, "on-the-certified-branch", &secret(4));
+        net.accepted(3, registration).await;
+        net.settled().await;
+        for i in [3, 0, 1] {
+            net.stop(i).await;
+        }
+
+        std::fs::remove_dir_all(net.data(3)).unwrap();
+        std::fs::rename(&before, net.data(3)).unwrap();
+        net.start_with(3, liar(&net, true)).await;
+        net.wait("it writes alone", |status| status["waiting"].is_null()).await;
+        let (_, registration) = net.register(3, "on-the-other-branch", &secret(6));
+        let acknowledged = net.accepted(3, registration).await;
+        net.start(2).await;
+        net.shows("on-the-other-branch@delta.example", |profile| profile["identity"].is_object()).await;
+
+        for i in [0, 1] {
+            net.start(i).await;
+        }
+        for (i, query) in net.up() {
+            eventually(&format!("the proof, at {}", DOMAINS[i]), || async {
+                let shown = get(query, "/api/federation").await;
+                let log = shown["logs"].as_array().and_then(|logs| logs.iter().find(|l| l["log"] == "delta.example/1"));
+                let faulty = log.is_some_and(|log| log["fault"] == "equivocation");
+                let proven = shown["equivocations"].as_array().is_some_and(|proofs| proofs.len() == 1);
+                if faulty && proven { Ok(()) } else { Err(shown.to_string()) }
+            })
+            .await;
+        }
+        net.shows("on-the-certified-branch@delta.example", |profile| profile["identity"].is_object()).await;
+
+        let (ended, next) = (log(3, 1), log(3, 2));
+        for i in 0..3 {
+            net.stand(i, &ended).await;
+        }
+        let mut draft = net.manifest.draft();
+        draft.operators[3] = operator(3, DOMAINS[3], &node_key(5), 2, net.ports[3]);
+        draft.homes.insert(domain(DOMAINS[3]), next.clone());
+        draft.cuts.push(net.cut(0, ended, next.clone()).await);
+        net.publish(0, &signed(&draft, &[0, 1, 2])).await;
+        net.adopted().await;
+        net.shows("on-the-other-branch@delta.example", |profile| profile["ledger"]["final"] == true).await;
+        net.settled().await;
+        for (_, query) in net.up() {
+            let event = get(query, &format!("/api/event/{kept}")).await;
+            assert_eq!(event["positions"][0]["log"], "delta.example/1", "{event}");
+            let event = get(query, &format!("/api/event/{}", acknowledged.event)).await;
+            assert_eq!(event["positions"][0]["log"], "delta.example/2", "{event}");
+        }
+    });
+}
