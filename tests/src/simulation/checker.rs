@@ -171,7 +171,7 @@ impl Checker {
             if i == watched.node {
                 self.one_branch_is_signed(watched)?;
             }
-            let Some(LogRecord { state, certified }) = record else { continue };
+            let Some(LogRecord { state, certified, .. }) = record else { continue };
             let known = self.seen.insert((watched.node, i), (state.size, certified)).unwrap_or_default();
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
             must(signed >= state.size, "entries are kept with a head above them", || {
@@ -271,6 +271,7 @@ impl Checker {
     pub(super) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> Kept {
         match gossip {
             Gossip::Head { log, signed, .. } => self.told_head(watched, self.federation.log(log), signed.head),
+            Gossip::Equivocation(_) => Ok(()),
             Gossip::Cosignature { log, cosigned } => self.told_cosigned(watched, self.federation.log(log), cosigned),
         }
     }

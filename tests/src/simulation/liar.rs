@@ -284,7 +284,8 @@ impl Liar {
                 // As if somebody else had the asker's key.
                 let other = wrong.then(|| Session { id: [0xee; 16], writes: self.chance.percent(50) });
                 let session = Session { id: [0xff; 16], writes: true };
-                Some(SyncResponse::Frontier(Frontier { time, session, other, logs }))
+                let (manifest, manifest_hash) = (self.federation.manifest.version(), self.federation.manifest.hash());
+                Some(SyncResponse::Frontier(Frontier { time, session, other, manifest, manifest_hash, logs }))
             }
             SyncRequest::Entries { log, from, head } if log == self.log() => {
                 let branch = self.branches.iter().find(|branch| branch.has(*head) && *from < head.size)?;

@@ -189,6 +189,10 @@ impl Running {
                 let verified = news.then(|| verify_cosigned(manifest, &log, &cosigned)).flatten();
                 verified.map(Input::Cosigned)
             }
+            Gossip::Equivocation(proof) => {
+                let known = self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some());
+                (!known && proof.verify(manifest).is_ok()).then_some(Input::Equivocation(proof))
+            }
             Gossip::Head { log, signed, first, entries } => {
                 let news = news::head(&view, manifest, &log, &signed.head).unwrap_or(false);
                 let held = self.shared.health.read().logs.get(&log).map(|held| held.size);

@@ -155,7 +155,8 @@ impl World {
         }
         for other in (0..self.federation.len()).filter(|other| *other != node) {
             let (peer, operator) = (self.federation.peers[other], Some(self.federation.names[other].clone()));
-            let said = Said { logs: Vec::new(), other: None };
+            let (manifest, manifest_hash) = (self.federation.manifest.version(), self.federation.manifest.hash());
+            let said = Said { logs: Vec::new(), other: None, equivocations: Vec::new(), manifest, manifest_hash };
             self.with(node, |inbox| {
                 inbox.take(Input::PeerUp { peer, operator })?;
                 inbox.take(Input::Frontier { peer, said, ahead: 0 })?;

@@ -219,6 +219,8 @@ impl World {
                 let Some(peer) = known else { return Ok(()) };
                 self.ask(node, peer, Ask::Notes(hashes.clone()), SyncRequest::Notes(hashes))
             }
+            // The manifest stays as it is.
+            Command::FetchManifests { .. } | Command::Resubmit(_) => Ok(()),
             Command::Publish(gossip) => self.publish(node, &gossip),
             Command::Penalize { peer, code } => {
                 let peer = federation.peer(&peer);
@@ -303,6 +305,8 @@ const fn name(input: &Input) -> &'static str {
         Input::Submit { .. } => "a submission",
         Input::AskAll => "a wish to ask",
         Input::Notes(_) => "notes",
+        Input::Stand { .. } | Input::Manifest { .. } | Input::Manifests { .. } => "a manifest",
+        Input::Equivocation(_) => "an equivocation",
         Input::Stop => "the end",
     }
 }
