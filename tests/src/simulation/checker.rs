@@ -1,6 +1,7 @@
 //! What must hold, watched from outside: every message of an honest node, and its disk after each step.
 use std::collections::{BTreeMap, BTreeSet};
 
+use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::Action;
 use fama_ledger::id::{EventId, IdentityId, TreeRoot};
 use fama_ledger::join::{Join, LogState, state_id};
@@ -152,6 +153,11 @@ impl Checker {
     /// A node starts on what is on its disk.
     pub(super) fn boot(&mut self, node: usize, view: &View<'_>) -> Result<Boot, StoreError> {
         self.seen.retain(|(seen, _), _| *seen != node);
+        self.reload(node, view)
+    }
+
+    /// A node loads anew what is on its disk: nothing of it is gone.
+    pub(super) fn reload(&self, node: usize, view: &View<'_>) -> Result<Boot, StoreError> {
         let mut boot = Boot::default();
         for (i, log) in self.federation.logs.iter().enumerate() {
             if i == node {
@@ -171,10 +177,17 @@ impl Checker {
             if i == watched.node {
                 self.one_branch_is_signed(watched)?;
             }
+            let known = self.seen.get(&(watched.node, i)).copied().unwrap_or_default();
+            let (size, now_certified) = record.as_ref().map_or((0, 0), |record| (record.state.size, record.certified));
+            let stays = if self.honest[i] { known.0 } else { known.1 };
+            must(size >= stays && now_certified >= known.1, "a copy goes back to what is certified at most", || {
+                format!("n{}: {log} had {known:?}, has {size}, certified {now_certified}", watched.node)
+            })?;
             let Some(LogRecord { state, certified, .. }) = record else { continue };
-            let known = self.seen.insert((watched.node, i), (state.size, certified)).unwrap_or_default();
+            self.seen.insert((watched.node, i), (state.size, certified));
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
-            must(signed >= state.size, "entries are kept with a head above them", || {
+            let left = !self.honest[i] && state.size <= certified;
+            must(signed >= state.size || left, "entries are kept with a head above them", || {
                 format!("n{}: {} of {log}, the largest head is {signed}", watched.node, state.size)
             })?;
             if known.0 != state.size && self.honest[i] {
@@ -271,9 +284,16 @@ impl Checker {
     pub(super) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> Kept {
         match gossip {
             Gossip::Head { log, signed, .. } => self.told_head(watched, self.federation.log(log), signed.head),
-            Gossip::Equivocation(_) => Ok(()),
             Gossip::Cosignature { log, cosigned } => self.told_cosigned(watched, self.federation.log(log), cosigned),
+            Gossip::Equivocation(proof) => self.told_proof(watched, proof),
         }
+    }
+
+    /// Nobody honest is proven to have two branches; who lost a disk may be.
+    fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> Kept {
+        let log = self.federation.log(&proof.log);
+        let may = !self.honest[log] || self.forgetful.contains(&log);
+        must(may, "nobody honest is proven to lie", || format!("n{}: {}", watched.node, proof.log))
     }
 
     pub(super) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {

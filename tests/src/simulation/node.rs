@@ -29,6 +29,7 @@ pub(super) enum Ask {
     Frontier,
     Entries { log: LogId, head: Head },
     Notes(Vec<NoteHash>),
+    Manifests,
 }
 
 /// A node that runs.
@@ -64,8 +65,10 @@ pub(super) struct Node {
     /// A bit flipped, and nobody noticed.
     pub(super) damaged: bool,
     pub(super) running: Option<Running>,
-    /// How often it was started: tells what is meant for a former process.
+    /// How often it was started or loaded anew: tells what is meant for a former inbox.
     pub(super) boots: u64,
+    /// How often it was started.
+    session: u64,
 }
 
 impl Node {
@@ -82,6 +85,7 @@ impl Node {
             damaged: false,
             running: None,
             boots: 0,
+            session: 0,
         }
     }
 
@@ -100,11 +104,22 @@ impl Node {
         now: u64,
         boot: impl FnOnce(&Store) -> Result<Boot, StoreError>,
     ) -> Result<(), Fatal> {
+        self.session += 1;
+        self.load(now, now, boot)
+    }
+
+    /// Loads what the disk holds, within the process that was started at `began`.
+    pub(super) fn load(
+        &mut self,
+        now: u64,
+        began: u64,
+        boot: impl FnOnce(&Store) -> Result<Boot, StoreError>,
+    ) -> Result<(), Fatal> {
         self.boots += 1;
-        self.set_clock(now, now);
+        self.set_clock(now, began);
         let store = Store::open_simulated(&self.disk, &self.federation.manifest)?;
         let mut session = [self.number as u8; 16];
-        session[..8].copy_from_slice(&self.boots.to_le_bytes());
+        session[..8].copy_from_slice(&self.session.to_le_bytes());
         let clock = Clock::simulated(Arc::clone(&self.clock));
         let shared = Shared::new(store, clock, session);
         let own = self.federation.names.get(self.number).map(|name| {
@@ -124,7 +139,7 @@ impl Node {
             peers: BTreeSet::new(),
             append_at: None,
             boot,
-            started: now,
+            started: began,
         });
         Ok(())
     }
@@ -138,6 +153,11 @@ impl Node {
 }
 
 impl Running {
+    /// When its process was started.
+    pub(super) const fn began(&self) -> u64 {
+        self.started
+    }
+
     /// What the driver makes of an answer: what it tells the inbox, if it does, and for what it blames the peer.
     pub(super) fn answered(
         &self,
@@ -156,7 +176,8 @@ impl Running {
             }
             (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
             (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
-            (Ask::Notes(_), _) => None,
+            (Ask::Manifests, Some(SyncResponse::Manifests(texts))) => Some(Input::Manifests { peer: from, texts }),
+            (Ask::Notes(_) | Ask::Manifests, _) => None,
         };
         (input, None)
     }

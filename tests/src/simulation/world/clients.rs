@@ -55,6 +55,22 @@ impl World {
         self.give(node, Input::Submit { events, reply })
     }
 
+    /// An event of a branch that was left is handed in at the log that carries its home now.
+    pub(super) fn resubmit(&mut self, node: usize, submission: Submission) -> Kept {
+        let Some(running) = &self.nodes[node].running else { return Ok(()) };
+        let manifest = &running.shared.manifest;
+        let place = submission.signed.event.action.place();
+        let Some(home) = manifest.homes().get(place).map(|log| self.federation.log(log)) else { return Ok(()) };
+        let Ok(event) = submission.signed.verify(&manifest.federation()) else { return Ok(()) };
+        if !self.is_honest(home) || (home != node && self.link(node, home).is_none()) {
+            return Ok(());
+        }
+        self.say(&format!("n{node} hands n{home} what a branch had: {}", event.event().action.kind()));
+        let note = submission.note.map(|text| (note_hash(text.as_bytes()), text));
+        let events = vec![Submitted { event, note, recovered: submission.recovered.is_some() }];
+        self.give(home, Input::Submit { events, reply: oneshot::channel().0 })
+    }
+
     /// The fault planted: the receipt comes before the entry is durable.
     pub(super) fn answer_first(&mut self, node: usize, number: usize) {
         let Node { running: Some(running), .. } = &self.nodes[node] else { return };

@@ -16,6 +16,9 @@ impl World {
         self.schedule_append(node);
         self.observe(node)?;
         self.answer_clients(node)?;
+        if self.nodes[node].running.as_ref().is_some_and(|running| running.inbox.wants_reload()) {
+            return self.reload(node);
+        }
         let mut commands = Vec::new();
         if let Some(running) = &mut self.nodes[node].running {
             while let Ok(command) = running.commands.try_recv() {
@@ -26,6 +29,49 @@ impl World {
             return broken("queues stay within their bounds", format!("n{node}: {} commands", commands.len()));
         }
         commands.into_iter().try_for_each(|command| self.command(node, command))
+    }
+
+    /// Loads what is on disk anew, as a node does within its process; what waited for the inbox is lost, and
+    /// of its last commands some.
+    fn reload(&mut self, node: usize) -> Kept {
+        let Some(mut former) = self.nodes[node].running.take() else { return Ok(()) };
+        let mut commands = Vec::new();
+        while let Ok(command) = former.commands.try_recv() {
+            commands.extend((!matches!(command, Command::AskFrontier { .. })).then_some(command));
+        }
+        let (peers, began) = (std::mem::take(&mut former.peers), former.began());
+        drop(former);
+        let clock = self.clock();
+        let Self { nodes, checker, .. } = self;
+        if let Err(fatal) = nodes[node].load(clock, began, |store| checker.reload(node, &store.view())) {
+            self.say(&format!("n{node} does not load anew: {}", fatal.code()));
+            return self.not_loaded(node, &fatal);
+        }
+        self.say(&format!("n{node} loads anew"));
+        let boot = self.nodes[node].boots;
+        self.after(TICK_MILLIS, Happening::Tick { node, boot });
+        self.observe(node)?;
+        if self.network.percent(50) {
+            commands.into_iter().try_for_each(|command| self.command(node, command))?;
+        }
+        peers.into_iter().try_for_each(|peer| self.meet(node, peer))
+    }
+
+    /// The power went while a node loaded anew, or its disk is damaged.
+    fn not_loaded(&mut self, node: usize, fatal: &Fatal) -> Kept {
+        (0..self.nodes.len()).for_each(|peer| self.unlink(node, peer));
+        if fatal.to_string().contains("the power") {
+            let kept = self.fate.below(self.nodes[node].disk.unsynced() + 1);
+            self.nodes[node].disk.crash(kept);
+            self.nodes[node].fallen = None;
+            self.after(1_000, Happening::Start { node });
+            return Ok(());
+        }
+        if self.nodes[node].damaged {
+            self.replace_damaged(node);
+            return Ok(());
+        }
+        broken("a node loads anew what it has", format!("n{node}: {fatal}"))
     }
 
     pub(super) fn give(&mut self, node: usize, input: Input) -> Kept {
@@ -155,8 +201,9 @@ impl World {
         }
         for other in (0..self.federation.len()).filter(|other| *other != node) {
             let (peer, operator) = (self.federation.peers[other], Some(self.federation.names[other].clone()));
-            let (manifest, manifest_hash) = (self.federation.manifest.version(), self.federation.manifest.hash());
-            let said = Said { logs: Vec::new(), other: None, equivocations: Vec::new(), manifest, manifest_hash };
+            let manifest = &self.federation.manifest;
+            let (manifest, manifest_hash) = (manifest.version(), manifest.hash());
+            let said = Said { logs: Vec::new(), other: None, manifest, manifest_hash, equivocations: Vec::new() };
             self.with(node, |inbox| {
                 inbox.take(Input::PeerUp { peer, operator })?;
                 inbox.take(Input::Frontier { peer, said, ahead: 0 })?;

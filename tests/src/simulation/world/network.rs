@@ -219,8 +219,13 @@ impl World {
                 let Some(peer) = known else { return Ok(()) };
                 self.ask(node, peer, Ask::Notes(hashes.clone()), SyncRequest::Notes(hashes))
             }
-            // The manifest stays as it is.
-            Command::FetchManifests { .. } | Command::Resubmit(_) => Ok(()),
+            Command::FetchManifests { peer, from } => {
+                self.say(&format!("n{node} asks n{} for manifests from {from}", federation.peer(&peer)));
+                self.ask(node, federation.peer(&peer), Ask::Manifests, SyncRequest::Manifests { from })
+            }
+            Command::Resubmit(submissions) => {
+                submissions.into_iter().try_for_each(|submission| self.resubmit(node, submission))
+            }
             Command::Publish(gossip) => self.publish(node, &gossip),
             Command::Penalize { peer, code } => {
                 let peer = federation.peer(&peer);
@@ -303,10 +308,12 @@ const fn name(input: &Input) -> &'static str {
         Input::Range { .. } => "entries",
         Input::RangeFailed { .. } => "no entries",
         Input::Submit { .. } => "a submission",
+        Input::Stand { .. } => "a wish to stand",
+        Input::Manifest { .. } => "a manifest",
+        Input::Manifests { .. } => "manifests",
+        Input::Equivocation(_) => "a proof of two branches",
         Input::AskAll => "a wish to ask",
         Input::Notes(_) => "notes",
-        Input::Stand { .. } | Input::Manifest { .. } | Input::Manifests { .. } => "a manifest",
-        Input::Equivocation(_) => "an equivocation",
         Input::Stop => "the end",
     }
 }
