@@ -406,6 +406,10 @@ impl Inbox {
     /// [`Fatal`], as everywhere here: the inbox is not to be used any more.
     #[doc(hidden)]
     pub fn take(&mut self, input: Input) -> Result<(), Fatal> {
+        if self.reload {
+            refuse(input);
+            return Ok(());
+        }
         let now = self.millis();
         match input {
             Input::PeerUp { peer, operator } => {
@@ -442,10 +446,7 @@ impl Inbox {
                 Ok(())
             }
             Input::Manifest { text, reply } => {
-                let answer = match self.reload {
-                    true => Err(Refusal::new("not_ready", "this node takes another version up; try again soon")),
-                    false => self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error)),
-                };
+                let answer = self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error));
                 let _ = reply.map(|reply| reply.send(answer));
                 Ok(())
             }
@@ -632,6 +633,27 @@ impl Inbox {
         }
         let ranking = self.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
         health.ranking_lag = ranking.lag() + usize::from(self.rerank.is_some());
+    }
+}
+
+/// What comes while the node is to load anew: the disk is as it shall be found then. Who waits is told.
+fn refuse(input: Input) {
+    let refusal = || Refusal {
+        retry_after: Some(2),
+        ..Refusal::new("not_ready", "this node takes another version of the manifest up")
+    };
+    // Whoever asked may have given up.
+    match input {
+        Input::Submit { events, reply } => {
+            let _ = reply.send(events.iter().map(|_| Answer::Refused(refusal())).collect());
+        }
+        Input::Stand { reply, .. } => {
+            let _ = reply.send(Err(refusal()));
+        }
+        Input::Manifest { reply, .. } => {
+            let _ = reply.map(|reply| reply.send(Err(refusal())));
+        }
+        _ => {}
     }
 }
 
