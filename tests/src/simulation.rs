@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 mod chance;
 mod checker;
+mod cuts;
 mod federation;
 mod liar;
 mod load;

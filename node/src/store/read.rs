@@ -37,7 +37,9 @@ impl<'a> View<'a> {
         Self { store, moment: store.engine.moment() }
     }
 
-    pub(crate) const fn store(&self) -> &'a Store {
+    /// The database that it is of.
+    #[must_use]
+    pub const fn store(&self) -> &'a Store {
         self.store
     }
 

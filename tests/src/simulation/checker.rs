@@ -1,12 +1,14 @@
 //! What must hold, watched from outside: every message of an honest node, and its disk after each step.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use fama_ledger::equivocation::Equivocation;
-use fama_ledger::event::Action;
+use fama_ledger::event::{Action, Kind};
 use fama_ledger::id::{EventId, IdentityId, TreeRoot};
 use fama_ledger::join::{Join, LogState, state_id};
 use fama_ledger::log::{Head, LogError, MemoryTiles, Tree, leaf_hash, root_at};
-use fama_ledger::manifest::LogId;
+use fama_ledger::manifest::{Cut, LogId, Manifest};
+use fama_ledger::stand::Stand;
 use fama_ledger::time::Millis;
 use fama_node::network::wire::{CosignedHead, Frontier, Gossip, NoteAnswer};
 use fama_node::store::simulated::Disk;
@@ -122,6 +124,12 @@ pub(super) struct Checker {
     newest: BTreeMap<(usize, usize), u64>,
     pub(super) acknowledged: Vec<Acknowledged>,
     tellings: u64,
+    /// The newest version that was published.
+    newest_version: Arc<Manifest>,
+    /// The largest certified size of each log.
+    finals: Vec<u64>,
+    /// By operator and log: for which version it stands still, and at which size.
+    stands: BTreeMap<(usize, usize), (u32, u64)>,
 }
 
 fn size_of(record: Option<&LogRecord>) -> u64 {
@@ -143,11 +151,58 @@ impl Checker {
             newest: BTreeMap::new(),
             acknowledged: Vec::new(),
             tellings: 0,
+            newest_version: Arc::clone(&federation.manifest),
+            finals: vec![0; federation.len()],
+            stands: BTreeMap::new(),
         }
     }
 
     pub(super) fn honest_logs(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.federation.len()).filter(|log| self.honest[*log])
+    }
+
+    /// Logs that were cut, and where.
+    pub(super) fn ended(&self) -> impl Iterator<Item = (usize, &Cut)> + '_ {
+        let logs = self.federation.logs.iter().enumerate();
+        logs.filter_map(|(i, log)| Some((i, self.newest_version.cut(log)?)))
+    }
+
+    /// A version is published: no cut takes back what is final. What lies behind it and was not, is lost.
+    pub(super) fn version(&mut self, manifest: &Arc<Manifest>) -> Kept {
+        for cut in manifest.cuts() {
+            let log = self.federation.log(&cut.log);
+            let (known, truth) = (self.finals[log], &self.truths[log]);
+            let kept = known <= cut.head.size && (known == 0 || truth.root_at(known).is_some());
+            must(kept, "no cut takes back what is final", || format!("{} at {}: {known}", cut.log, cut.head.size))?;
+            self.acknowledged.retain(|one| one.log != log || one.index < cut.head.size);
+        }
+        self.newest_version = Arc::clone(manifest);
+        Ok(())
+    }
+
+    /// An honest operator stands still.
+    pub(super) fn stood(&mut self, node: usize, stand: &Stand) {
+        let log = self.federation.log(&stand.log);
+        self.stands.insert((node, log), (stand.version, stand.head.size));
+    }
+
+    pub(super) fn stands(&self, node: usize, log: &LogId) -> bool {
+        self.stands.contains_key(&(node, self.federation.log(log)))
+    }
+
+    pub(super) fn is_acknowledged(&self, event: &EventId) -> bool {
+        self.acknowledged.iter().any(|one| one.event == *event)
+    }
+
+    /// Who stands still in a log cosigns nothing more there, until the version holds that it stands for.
+    fn stands_still(&self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+        let Some((version, size)) = self.stands.get(&(watched.node, log)) else { return Ok(()) };
+        let over = watched.view.store().manifest().version() >= *version
+            && self.newest_version.cut(&self.federation.logs[log]).is_none();
+        let still = over || head.size <= *size || self.forgetful.contains(&watched.node);
+        must(still, "who stands still cosigns nothing more", || {
+            format!("n{}: {} at {}, stood at {size}", watched.node, self.federation.logs[log], head.size)
+        })
     }
 
     /// A node starts on what is on its disk.
@@ -179,14 +234,18 @@ impl Checker {
             }
             let known = self.seen.get(&(watched.node, i)).copied().unwrap_or_default();
             let (size, now_certified) = record.as_ref().map_or((0, 0), |record| (record.state.size, record.certified));
-            let stays = if self.honest[i] { known.0 } else { known.1 };
+            let store = watched.view.store();
+            let end = store.pending().unwrap_or_else(|| store.manifest()).cut(log).map(|cut| cut.head.size);
+            let stays = if self.honest[i] { known.0.min(end.unwrap_or(known.0)) } else { known.1 };
             must(size >= stays && now_certified >= known.1, "a copy goes back to what is certified at most", || {
                 format!("n{}: {log} had {known:?}, has {size}, certified {now_certified}", watched.node)
             })?;
             let Some(LogRecord { state, certified, .. }) = record else { continue };
             self.seen.insert((watched.node, i), (state.size, certified));
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
-            let left = !self.honest[i] && state.size <= certified;
+            let back = state.size <= certified || watched.view.needs_rebuild()?;
+            let left = end.is_some() || !self.honest[i] && back;
+            self.finals[i] = self.finals[i].max(certified);
             must(signed >= state.size || left, "entries are kept with a head above them", || {
                 format!("n{}: {} of {log}, the largest head is {signed}", watched.node, state.size)
             })?;
@@ -229,8 +288,9 @@ impl Checker {
 
     fn enough_were_heard(&self, watched: &Watched<'_>) -> Kept {
         let heard = watched.boot.heard.iter().filter(|heard| **heard != watched.node).count() + 1;
-        must(heard >= self.federation.gate(), "nothing is signed before enough operators answered", || {
-            format!("n{}: {heard} of {}", watched.node, self.federation.gate())
+        let gate = Federation::gate(watched.view.store().manifest());
+        must(heard >= gate, "nothing is signed before enough operators answered", || {
+            format!("n{}: {heard} of {gate}", watched.node)
         })
     }
 
@@ -329,6 +389,9 @@ impl Checker {
         if !self.cosigned.entry((operator, log)).or_default().insert((head.size, head.root)) {
             return Ok(());
         }
+        if operator == watched.node {
+            self.stands_still(watched, log, head)?;
+        }
         if operator == watched.node && head.size > watched.boot.cosigned.get(&log).copied().unwrap_or_default() {
             self.enough_were_heard(watched)?;
         }
@@ -402,7 +465,10 @@ impl Checker {
 
     /// Whether all honest logs are final everywhere; else what is missing.
     pub(super) fn missing(&self, views: &[(usize, View<'_>)]) -> Option<String> {
-        for log in self.honest_logs() {
+        if let Some(behind) = self.behind(views) {
+            return Some(behind);
+        }
+        for log in self.honest_logs().filter(|log| self.newest_version.cut(&self.federation.logs[*log]).is_none()) {
             let (id, mut sizes) = (&self.federation.logs[log], BTreeSet::new());
             for (node, view) in views {
                 let record = view.log(id).unwrap();
@@ -422,11 +488,41 @@ impl Checker {
         if let Some(identity) = views.first().and_then(|(_, view)| self.unclaimed(view)) {
             return Some(format!("a claim against {identity} is not taken over by its home"));
         }
-        if !self.forgetful.is_empty() {
+        // Texts of notes are told best they can: some are lost with the only disk that has them.
+        if !self.forgetful.is_empty() || self.ended().any(|(log, _)| self.honest[log]) {
             return None;
         }
         let wants = views.iter().find(|(_, view)| !self.wanted(view).is_empty());
         wants.map(|(node, _)| format!("n{node} lacks notes"))
+    }
+
+    /// Who does not use the newest version yet, or has not all of a log that ended; a log that has not adopted it.
+    fn behind(&self, views: &[(usize, View<'_>)]) -> Option<String> {
+        let wanted = self.newest_version.version();
+        for (node, view) in views {
+            let version = view.store().manifest().version();
+            if version != wanted {
+                return Some(format!("n{node} uses version {version} of {wanted}"));
+            }
+            for (log, cut) in self.ended() {
+                let record = view.log(&self.federation.logs[log]).unwrap();
+                let whole = match &record {
+                    None => cut.head.size == 0,
+                    Some(record) => record.state.head() == cut.head && record.certified == cut.head.size,
+                };
+                if !whole {
+                    return Some(format!("n{node} has {} of {}, not whole", size_of(record.as_ref()), cut.log));
+                }
+            }
+            let going = self.honest_logs().map(|log| &self.federation.logs[log]);
+            for log in going.filter(|log| self.newest_version.cut(log).is_none()) {
+                let adopted = view.log(log).unwrap().and_then(|record| Some(record.adopted.last()?.version));
+                if adopted != Some(wanted) {
+                    return Some(format!("at n{node} {log} has adopted {adopted:?} of {wanted}"));
+                }
+            }
+        }
+        None
     }
 
     /// Whether entries below a head that others know were on a lost disk only: their log stands still until
@@ -454,6 +550,7 @@ impl Checker {
     /// When all is quiet again.
     pub(super) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
         self.receipts_are_kept_everywhere(views)?;
+        self.identities_are_intact(views)?;
         self.equal_frontiers_are_equal_states(views, stores)
     }
 
@@ -474,13 +571,32 @@ impl Checker {
 
     /// An identity whose home has not taken over what another log recorded against its current key.
     fn unclaimed(&self, view: &View<'_>) -> Option<IdentityId> {
-        let join = Join::new(&self.federation.manifest, view);
+        let join = Join::new(&self.newest_version, view);
         let mut claims = self.acknowledged.iter().filter_map(|one| one.claim);
         let open = claims.find(|(identity, version)| {
             let found = join.identity(*identity).unwrap().filter(|found| found.identity.version == *version);
             found.is_some_and(|found| join.key_status(&found).unwrap().revoked.is_none_or(|one| one.operator.is_some()))
         });
         open.map(|(identity, _)| identity)
+    }
+
+    /// Who was registered in a log that ended is known under the home that passed on.
+    fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> Kept {
+        let ended: BTreeSet<usize> = self.ended().map(|(log, _)| log).collect();
+        let registered = self.acknowledged.iter().filter(|one| ended.contains(&one.log));
+        let identities = registered.filter_map(|one| {
+            let federation = self.federation.manifest.federation();
+            let entry = fama_ledger::entry::VerifiedEntry::decode(one.entry.clone(), &federation).ok()?;
+            let register = entry.event()?.event().action.kind() == Kind::Register;
+            register.then_some(one.event)
+        });
+        for identity in identities {
+            for (node, view) in views {
+                let found = Join::new(view.store().manifest(), view).identity(identity).unwrap();
+                must(found.is_some(), "identities survive their log's end", || format!("n{node}: {identity}"))?;
+            }
+        }
+        Ok(())
     }
 
     fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
@@ -491,8 +607,8 @@ impl Checker {
         let mut known: BTreeMap<Vec<(u64, TreeRoot)>, (usize, _, &Store)> = BTreeMap::new();
         for ((node, view), store) in views.iter().zip(stores) {
             let states = states(view);
-            let frontier = states.iter().map(|state| (state.size, state.root)).collect();
-            let id = state_id(self.federation.manifest.hash(), &states);
+            let frontier = states.iter().map(|state| (state.size, state.root)).collect::<Vec<_>>();
+            let id = state_id(view.store().manifest().hash(), &states);
             let (first, first_id, first_store) = *known.entry(frontier).or_insert((*node, id, store));
             must(first_id == id, "equal frontiers, equal states", || format!("n{first} and n{node}"))?;
             let differences = store.differences(first_store).unwrap();

@@ -66,7 +66,8 @@ impl Federation {
     }
 
     /// How many operators must have answered a starting one, itself counted.
-    pub(super) fn gate(&self) -> usize {
-        if self.len() == 3 { 2 } else { self.len() - self.manifest.faults() }
+    pub(super) fn gate(manifest: &Manifest) -> usize {
+        let n = manifest.operators().len();
+        if n == 3 { 2 } else { n - manifest.faults() }
     }
 }

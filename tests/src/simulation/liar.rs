@@ -104,6 +104,11 @@ impl Liar {
         Self { number, federation, chance, ways, branches, shown, former, made: 0, all: all.to_vec(), cosigned }
     }
 
+    /// It signs two branches, so that its log is to be ended.
+    pub(super) const fn must_fork(&mut self) {
+        (self.ways.forks, self.ways.withholds) = (true, false);
+    }
+
     pub(super) fn describe(&self) -> String {
         format!("n{} lies: {:?}", self.number, self.ways)
     }
@@ -200,8 +205,8 @@ impl Liar {
     /// What it says it has.
     fn logs(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<LogFrontier> {
         let knows = (!views.is_empty()).then(|| &views[self.chance.index(views.len())]);
-        let manifest = &self.federation.manifest;
-        let known = knows.map(|view| sync::frontier(view, manifest, Session::default(), now).unwrap().logs);
+        let known =
+            knows.map(|view| sync::frontier(view, view.store().manifest(), Session::default(), now).unwrap().logs);
         let mut logs = known.unwrap_or_default();
         if self.former.len() < FORMER_MAX {
             self.former.push(logs.clone());
@@ -284,7 +289,8 @@ impl Liar {
                 // As if somebody else had the asker's key.
                 let other = wrong.then(|| Session { id: [0xee; 16], writes: self.chance.percent(50) });
                 let session = Session { id: [0xff; 16], writes: true };
-                let (manifest, manifest_hash) = (self.federation.manifest.version(), self.federation.manifest.hash());
+                let held = views.first().map_or(&self.federation.manifest, |view| view.store().manifest());
+                let (manifest, manifest_hash) = (held.version(), held.hash());
                 Some(SyncResponse::Frontier(Frontier { time, session, other, manifest, manifest_hash, logs }))
             }
             SyncRequest::Entries { log, from, head } if log == self.log() => {
@@ -296,7 +302,7 @@ impl Liar {
             _ if views.is_empty() => Some(SyncResponse::Refused(Refusal::new("not_here", "no"))),
             request => {
                 let view = &views[self.chance.index(views.len())];
-                let answer = sync::answer(view, &self.federation.manifest, Session::default(), now, request).unwrap();
+                let answer = sync::answer(view, view.store().manifest(), Session::default(), now, request).unwrap();
                 match (answer, request) {
                     (SyncResponse::Entries(range), SyncRequest::Entries { head, .. }) => Some(self.spoil(range, *head)),
                     (answer, _) => Some(answer),

@@ -5,6 +5,7 @@ use fama_ledger::entry::{SignedEvent, VerifiedEvent};
 use fama_ledger::event::{Action, DismissReason, Event, Method, Nonce, RevokeReason};
 use fama_ledger::id::{EventId, IdentityId, KeyHash, NoteHash};
 use fama_ledger::key::Curve;
+use fama_ledger::manifest::Manifest;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
@@ -30,8 +31,6 @@ enum Done {
 pub(super) struct Deed {
     pub(super) event: VerifiedEvent,
     note: Option<(NoteHash, String)>,
-    /// Whose log takes it.
-    pub(super) home: usize,
     /// Who is asked to claim a revocation that its home does not take.
     pub(super) elsewhere: Option<usize>,
     pub(super) tries: u32,
@@ -68,6 +67,8 @@ pub(super) struct Load {
     homes: Vec<usize>,
     agents: Vec<Agent>,
     nonce: u64,
+    /// Operators of the newest version.
+    operators: Vec<usize>,
 }
 
 fn key(agent: usize, version: u32) -> SecretKey {
@@ -82,7 +83,13 @@ fn commitment(agent: usize, version: u32, committed: bool) -> Option<KeyHash> {
 
 impl Load {
     pub(super) fn new(seed: u64, federation: &'static Federation, homes: Vec<usize>) -> Self {
-        Self { federation, chance: Chance::new(seed, 2), homes, agents: Vec::new(), nonce: 0 }
+        let (operators, chance) = (homes.clone(), Chance::new(seed, 2));
+        Self { federation, chance, homes, agents: Vec::new(), nonce: 0, operators }
+    }
+
+    /// A new version: who is no operator any more sponsors nobody.
+    pub(super) fn follow(&mut self, manifest: &Manifest) {
+        self.operators.retain(|node| manifest.operator(&self.federation.names[*node]).is_some());
     }
 
     /// Somebody's next wish, if there is one that makes sense.
@@ -102,15 +109,7 @@ impl Load {
         }
     }
 
-    fn deed(
-        &mut self,
-        agent: usize,
-        home: usize,
-        done: Done,
-        now: Millis,
-        action: Action,
-        keys: &[&SecretKey],
-    ) -> Deed {
+    fn deed(&mut self, agent: usize, done: Done, now: Millis, action: Action, keys: &[&SecretKey]) -> Deed {
         self.nonce += 1;
         let federation = self.federation.manifest.federation();
         let event = Event { federation, action, created: now, nonce: Nonce(self.nonce.to_be_bytes()) };
@@ -119,11 +118,16 @@ impl Load {
         let (signature, countersignature) = (sign(&keys[0]), keys.get(1).map(sign));
         let signed = SignedEvent { event, signer: keys[0].public(), signature, countersignature };
         let event = signed.verify(&federation).unwrap();
-        Deed { event, note: None, home, elsewhere: None, tries: 0, over: false, agent, done }
+        Deed { event, note: None, elsewhere: None, tries: 0, over: false, agent, done }
     }
 
     fn register(&mut self, now: Millis) -> Deed {
-        let (agent, home) = (self.agents.len(), *self.chance.pick(&self.homes));
+        let home = *self.chance.pick(&self.homes);
+        self.register_at(home, now)
+    }
+
+    pub(super) fn register_at(&mut self, home: usize, now: Millis) -> Deed {
+        let agent = self.agents.len();
         let (key, committed) = (key(agent, 1), self.chance.percent(50));
         let text = Note { salt: [agent as u8; 32], bio: Some(format!("agent {agent}")), ..Note::default() }.text();
         let note = self.chance.percent(40).then(|| (note_hash(text.as_bytes()), text));
@@ -134,7 +138,7 @@ impl Load {
             next: commitment(agent, 1, committed),
             note: note.as_ref().map(|(hash, _)| *hash),
         };
-        let deed = Deed { note, ..self.deed(agent, home, Done::Registered, now, action, &[&key]) };
+        let deed = Deed { note, ..self.deed(agent, Done::Registered, now, action, &[&key]) };
         let (sponsors, attested) = (BTreeSet::new(), Vec::new());
         let identity = deed.event.id();
         self.agents.push(Agent {
@@ -163,7 +167,7 @@ impl Load {
         };
         let alone: &[&SecretKey] = &[&new];
         let keys = if committed { alone } else { &[&old, &new] };
-        self.deed(agent, home, Done::Rotated, now, action, keys)
+        self.deed(agent, Done::Rotated, now, action, keys)
     }
 
     fn revoke(&mut self, agent: usize, now: Millis) -> Deed {
@@ -175,12 +179,12 @@ impl Load {
             Action::Revoke { home: self.federation.names[home].clone(), identity, version, key: key.public(), reason };
         let others: Vec<usize> = self.homes.iter().copied().filter(|other| *other != home).collect();
         let elsewhere = (!others.is_empty() && self.chance.percent(70)).then(|| *self.chance.pick(&others));
-        Deed { elsewhere, ..self.deed(agent, home, Done::Revoked, now, action, &[&key]) }
+        Deed { elsewhere, ..self.deed(agent, Done::Revoked, now, action, &[&key]) }
     }
 
     fn admit(&mut self, agent: usize, now: Millis) -> Option<Deed> {
         let new: Vec<usize> =
-            self.homes.iter().copied().filter(|home| !self.agents[agent].sponsors.contains(home)).collect();
+            self.operators.iter().copied().filter(|one| !self.agents[agent].sponsors.contains(one)).collect();
         let operator = *new.get(self.chance.index(new.len().max(1)))?;
         let action = Action::Admit {
             operator: self.federation.names[operator].clone(),
@@ -190,11 +194,12 @@ impl Load {
             method: Method::Manual,
             from: 0,
         };
-        Some(self.deed(agent, operator, Done::Admitted(operator), now, action, &[&node_key(operator as u8)]))
+        Some(self.deed(agent, Done::Admitted(operator), now, action, &[&node_key(operator as u8)]))
     }
 
     fn dismiss(&mut self, agent: usize, now: Millis) -> Option<Deed> {
         let sponsors: Vec<usize> = self.agents[agent].sponsors.iter().copied().collect();
+        let sponsors: Vec<usize> = sponsors.into_iter().filter(|one| self.operators.contains(one)).collect();
         let operator = *sponsors.get(self.chance.index(sponsors.len().max(1)))?;
         let action = Action::Dismiss {
             operator: self.federation.names[operator].clone(),
@@ -204,7 +209,7 @@ impl Load {
             from: self.chance.below(3),
             reason: DismissReason::Unspecified,
         };
-        Some(self.deed(agent, operator, Done::Dismissed(operator), now, action, &[&node_key(operator as u8)]))
+        Some(self.deed(agent, Done::Dismissed(operator), now, action, &[&node_key(operator as u8)]))
     }
 
     fn attest(&mut self, agent: usize, subject: usize, now: Millis) -> Option<Deed> {
@@ -216,7 +221,7 @@ impl Load {
         let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
         let (domain, delta) = (self.federation.names[home].clone(), self.chance.between(1, 5) as i32);
         let action = Action::Attest { home: domain, issuer, subject, delta, context: None, note: None };
-        Some(self.deed(agent, home, Done::Attested { subject, day: now }, now, action, &[&key]))
+        Some(self.deed(agent, Done::Attested { subject, day: now }, now, action, &[&key]))
     }
 
     fn retract(&mut self, agent: usize, now: Millis) -> Option<Deed> {
@@ -228,7 +233,7 @@ impl Load {
         let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
         let domain = self.federation.names[home].clone();
         let action = Action::Retract { home: domain, issuer, subject, day: day.day(), attestation };
-        Some(self.deed(agent, home, Done::Retracted, now, action, &[&key]))
+        Some(self.deed(agent, Done::Retracted, now, action, &[&key]))
     }
 
     /// The deed is in its log.

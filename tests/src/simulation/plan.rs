@@ -38,6 +38,21 @@ pub(super) enum Trouble {
     Clock { node: usize, skew: i64, millis: u64 },
 }
 
+/// A version of the manifest, or what tries to be one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// Other rules.
+    Policy,
+    /// An operator's machine is gone for good, its log ends.
+    EndDead { node: usize },
+    /// The log of an operator that is proven to lie ends.
+    EndLiar { node: usize },
+    /// A former version is shown again.
+    Replay,
+    /// Two valid texts of one version: the end of the run.
+    Rival,
+}
+
 /// The course of a run.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -52,6 +67,8 @@ pub(super) struct Plan {
     pub(super) delay_max: u64,
     /// When, in milliseconds, and what.
     pub(super) troubles: Vec<(u64, Trouble)>,
+    /// When the next version is prepared at the earliest, in milliseconds, and what it changes.
+    pub(super) changes: Vec<(u64, Change)>,
     /// How often agents want something.
     pub(super) deeds: u64,
     /// When all troubles end, in milliseconds.
@@ -77,6 +94,7 @@ impl Plan {
             doubled: *chance.pick(&[0, 5, 30]),
             delay_max: *chance.pick(&[50, 1_000, 25_000]),
             troubles: Vec::new(),
+            changes: Vec::new(),
             deeds: chance.between(8, 20),
             busy: chance.between(8_000, 30_000),
             liars,
@@ -87,8 +105,30 @@ impl Plan {
             2 | 3 => 1,
             _ => f - plan.liars.len(),
         };
+        let losses = plan.draw_changes(&mut Chance::new(seed, 5), &all, losses);
         plan.draw_troubles(&mut chance, &all, losses);
         plan
+    }
+
+    /// Versions to come; how many disks may be lost beside them. Who is gone for good counts as one that lies.
+    fn draw_changes(&mut self, chance: &mut Chance, honest: &[usize], losses: usize) -> usize {
+        if self.operators < 4 || !chance.percent(40) {
+            return losses;
+        }
+        let mut changes: Vec<Change> = (0..chance.below(3)).map(|_| Change::Policy).collect();
+        changes.extend(chance.percent(30).then_some(Change::Replay));
+        let dead = losses > 0 && chance.percent(70);
+        if dead {
+            changes.push(Change::EndDead { node: *chance.pick(honest) });
+        }
+        if let Some(node) = self.liars.first().filter(|_| chance.percent(80)) {
+            changes.push(Change::EndLiar { node: *node });
+        }
+        let rival = chance.percent(6);
+        self.changes = changes.into_iter().map(|change| (chance.below(self.busy), change)).collect();
+        self.changes.sort_by_key(|(at, _)| *at);
+        self.changes.extend(rival.then_some((self.busy, Change::Rival)));
+        losses - usize::from(dead)
     }
 
     fn draw_troubles(&mut self, chance: &mut Chance, honest: &[usize], mut losses: usize) {

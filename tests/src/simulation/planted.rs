@@ -26,10 +26,14 @@ pub(super) enum Planted {
     FlipsUnnoticed,
     /// One operator more lies than the federation withstands.
     TooManyLiars,
+    /// Who stands still in a log cosigns it all the same.
+    CosignsStanding,
+    /// A log is cut without a look at what was cosigned.
+    CutsBlindly,
 }
 
 impl Planted {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::SyncIsALie,
         Self::GateOpensUnasked,
         Self::CosignsBlindly,
@@ -39,6 +43,8 @@ impl Planted {
         Self::BelievesAnyClock,
         Self::FlipsUnnoticed,
         Self::TooManyLiars,
+        Self::CosignsStanding,
+        Self::CutsBlindly,
     ];
 
     /// The promise that it breaks.
@@ -51,6 +57,8 @@ impl Planted {
             Self::DropsRevocations => "when the troubles end, everything honest becomes final",
             Self::BelievesAnyClock => "a clock that is ahead takes nothing in",
             Self::FlipsUnnoticed => "equal frontiers, equal states",
+            Self::CosignsStanding => "who stands still cosigns nothing more",
+            Self::CutsBlindly => "no cut takes back what is final",
             Self::TooManyLiars => "certified heads extend one another",
         }
     }

@@ -1,32 +1,42 @@
 //! One run: a queue of happenings by simulated time, the nodes, the network between them.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
-use fama_ledger::entry::VerifiedEntry;
+use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::join::Join;
 use fama_ledger::log::{Head, root_at};
+use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
 use fama_ledger::note::note_hash;
+use fama_ledger::signed_note::{SignedNote, sign};
+use fama_ledger::stand::VerifiedStand;
 use fama_ledger::time::Millis;
 use fama_node::inbox::{Answer, COMMANDS_MAX, Command, Fatal, Inbox, Input, Submitted};
-use fama_node::network::wire::{CosignedHead, Frontier, Gossip, SignedHead, Submission, SyncRequest, SyncResponse};
+use fama_node::network::peer_id;
+use fama_node::network::wire::{
+    CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse,
+};
 use fama_node::news::Said;
 use fama_node::store::{Store, View};
 use fama_node::sync;
-use fama_tests::{START, node_key};
+use fama_tests::{START, governance_key, node_key};
 use tokio::sync::oneshot;
 
+use self::governance::Governance;
 use super::chance::Chance;
 use super::checker::{Acknowledged, Checker, Kept, Stop, Watched, broken, claim_of, entry_time};
+use super::cuts::Ending;
 use super::federation::Federation;
 use super::liar::Liar;
 use super::load::{Deed, Load};
 use super::node::{Ask, Node, Running};
-use super::plan::{Disk, Plan, Trouble};
+use super::plan::{Change, Disk, Plan, Trouble};
 use super::planted::Planted;
 
 mod clients;
+mod governance;
 mod machines;
 mod network;
 mod troubles;
@@ -69,6 +79,7 @@ enum Happening {
     Turn { liar: usize },
     Calm,
     Look,
+    Govern,
 }
 
 /// What happened, in words: the last of them for people, all of them as a number.
@@ -114,6 +125,7 @@ pub(super) struct World {
     fate: Chance,
     checker: Checker,
     load: Load,
+    governance: Governance,
     deeds: Vec<Deed>,
     numbered: u64,
     calm: Option<u64>,
@@ -148,6 +160,7 @@ impl World {
             fate: Chance::new(seed, 4),
             checker: Checker::new(federation, &plan.liars),
             load: Load::new(seed, federation, honest),
+            governance: Governance::new(federation, &plan.changes),
             deeds: Vec::new(),
             numbered: 0,
             calm: None,
@@ -161,8 +174,15 @@ impl World {
 
     fn begin(&mut self) {
         let told: Vec<String> = self.liars.values().map(Liar::describe).collect();
-        let course =
-            format!("{} operators, mirror {}, {:?}", self.plan.operators, self.plan.mirror, self.plan.troubles);
+        for (_, change) in &self.plan.changes {
+            if let Change::EndLiar { node } = change
+                && let Some(liar) = self.liars.get_mut(node)
+            {
+                liar.must_fork();
+            }
+        }
+        let Plan { operators, mirror, troubles, changes, .. } = &self.plan;
+        let course = format!("{operators} operators, mirror {mirror}, {troubles:?}, {changes:?}");
         self.say(&course);
         told.iter().for_each(|told| self.say(told));
         for node in 0..self.nodes.len() {
@@ -182,6 +202,9 @@ impl World {
         for _ in 0..self.plan.deeds {
             let at = self.fate.below(self.plan.busy);
             self.after(at, Happening::Deed);
+        }
+        if !self.plan.changes.is_empty() {
+            self.after(0, Happening::Govern);
         }
         self.after(0, Happening::Dial);
         self.after(self.plan.busy, Happening::Calm);
@@ -247,6 +270,7 @@ impl World {
             Happening::Submit(deed) => self.submit(deed),
             Happening::Turn { liar } => self.turn(liar),
             Happening::Calm => self.calm(),
+            Happening::Govern => self.govern(),
             _ => Ok(()),
         }
     }

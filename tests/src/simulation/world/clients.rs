@@ -19,7 +19,9 @@ impl World {
             return Ok(());
         }
         deed.tries += 1;
-        let (home, elsewhere, tries) = (deed.home, deed.elsewhere, deed.tries);
+        let (elsewhere, tries) = (deed.elsewhere, deed.tries);
+        let event = deed.event.clone();
+        let Some(home) = self.carrier(&event) else { return Ok(()) };
         let again = self.fate.between(500, 3_000);
         if tries < TRIES_MAX {
             self.after(again, Happening::Submit(number));
@@ -38,7 +40,7 @@ impl World {
         let event = &self.deeds[number].event;
         let Action::Revoke { identity, version, key, .. } = &event.event().action else { return false };
         let (view, signer) = (running.shared.store.view(), event.signed().signer.hash());
-        let join = Join::new(&self.federation.manifest, &view);
+        let join = Join::new(&running.shared.manifest, &view);
         let found = join.identity(*identity).ok().flatten();
         found.is_some_and(|found| join.fits_chain(&found, *version, key.hash(), signer).unwrap_or(false))
     }
@@ -107,7 +109,7 @@ impl World {
             }
             Answer::Refused(refusal) => {
                 self.say(&format!("n{node} refuses: {}", refusal.code));
-                let passing = matches!(refusal.code.as_str(), "not_ready" | "outside_window");
+                let passing = matches!(refusal.code.as_str(), "not_ready" | "outside_window" | "not_home");
                 self.deeds[number].over = !passing && self.deeds[number].elsewhere.is_none();
                 Ok(())
             }
@@ -133,9 +135,10 @@ impl World {
         if !known {
             self.the_clock_was_right(running, node, time)?;
         }
+        let elsewhere = self.carrier(&self.deeds[number].event) != Some(node);
         let deed = &mut self.deeds[number];
         deed.over = true;
-        let claim = claim_of(&deed.event.event().action).filter(|_| deed.home != node);
+        let claim = claim_of(&deed.event.event().action).filter(|_| elsewhere);
         let event = deed.event.id();
         self.checker.acknowledge(Acknowledged { event, log: node, index, entry, claim });
         self.load.acknowledged(&self.deeds[number]);

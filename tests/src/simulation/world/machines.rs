@@ -54,7 +54,8 @@ impl World {
         if self.network.percent(50) {
             commands.into_iter().try_for_each(|command| self.command(node, command))?;
         }
-        peers.into_iter().try_for_each(|peer| self.meet(node, peer))
+        let open: Vec<usize> = peers.into_iter().filter(|peer| self.link(node, *peer).is_some()).collect();
+        open.into_iter().try_for_each(|peer| self.meet(node, peer))
     }
 
     /// The power went while a node loaded anew, or its disk is damaged.
@@ -134,6 +135,9 @@ impl World {
             self.lose_disk(node, disk);
         }
         let down = if self.calm.is_some() { 10 } else { down };
+        if self.governance.dead.contains(&node) {
+            return;
+        }
         self.after(down, Happening::Start { node });
     }
 
@@ -164,7 +168,7 @@ impl World {
     }
 
     pub(super) fn start(&mut self, node: usize) -> Kept {
-        if self.nodes[node].running.is_some() {
+        if self.nodes[node].running.is_some() || self.governance.dead.contains(&node) {
             return Ok(());
         }
         let clock = self.clock();

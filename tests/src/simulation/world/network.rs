@@ -53,7 +53,9 @@ impl World {
     pub(super) fn meet(&mut self, node: usize, peer: usize) -> Kept {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         running.peers.insert(peer);
-        let operator = self.federation.names.get(peer).cloned();
+        let mut operators = running.shared.manifest.operators().iter();
+        let known = operators.find(|operator| peer_id(&operator.node_key) == self.federation.peers[peer]);
+        let operator = known.map(|operator| operator.name.clone());
         self.give(node, Input::PeerUp { peer: self.federation.peers[peer], operator })
     }
 
@@ -126,7 +128,9 @@ impl World {
         let log = fama_ledger::replica::log_of(signed);
         let mut head = signed.checkpoint().head;
         match self.planted {
-            Some(Planted::CosignsBlindly) if running.boot.heard.len() + 1 >= self.federation.gate() => {}
+            Some(Planted::CosignsBlindly)
+                if running.boot.heard.len() + 1 >= Federation::gate(&running.shared.manifest) => {}
+            Some(Planted::CosignsStanding) if self.checker.stands(node, &log) => {}
             Some(Planted::CosignsSmaller) if head.size > 2 => {
                 let Ok(root) = root_at(2, &running.shared.store.view().tiles(&log)) else { return Ok(()) };
                 head = Head { size: 2, root };
@@ -182,7 +186,7 @@ impl World {
             if self.planted == Some(Planted::BelievesAnyClock) {
                 *ahead = 0;
             }
-            if peer < federation.len() {
+            if federation.names.get(peer).is_some_and(|name| running.shared.manifest.operator(name).is_some()) {
                 running.boot.heard.insert(peer);
                 running.boot.clocks.insert(peer, clock);
             }

@@ -101,7 +101,12 @@ impl World {
             }
         }
         let calm = self.calm.unwrap_or_default();
-        let honest: BTreeSet<usize> = (0..self.nodes.len()).filter(|node| self.is_honest(*node)).collect();
+        if self.governance.rival && self.all_halted() {
+            return Ok(true);
+        }
+        let there = |node: &usize| self.is_honest(*node) && !self.governance.dead.contains(node);
+        let honest: BTreeSet<usize> = (0..self.nodes.len()).filter(there).collect();
+        let begun = calm.max(self.governance.published);
         let running = self
             .nodes
             .iter()
@@ -113,6 +118,8 @@ impl World {
             .collect();
         let views: Vec<(usize, View<'_>)> = stores.iter().map(|(node, store)| (*node, store.view())).collect();
         let missing = match views.len() == honest.len() {
+            _ if self.governance.is_busy() => Some("a version is being prepared".to_owned()),
+            _ if self.governance.rival => Some("not all know that two texts are valid".to_owned()),
             true => self.checker.missing(&views),
             false => Some("a node is down".to_owned()),
         };
@@ -120,10 +127,15 @@ impl World {
             None => {
                 let stores: Vec<&Store> = stores.iter().map(|(_, store)| *store).collect();
                 self.checker.end(&views, &stores)?;
-                Ok(true)
+                drop(views);
+                let probed = self.probe();
+                if !probed && self.now > begun + CALM_MILLIS_MAX {
+                    return broken("a home that passed on takes events in", "").map(|()| false);
+                }
+                Ok(probed)
             }
-            Some(_) if self.now > calm + CALM_MILLIS_MAX && self.checker.lost_for_ever(&views) => Err(Stop::Beyond),
-            Some(missing) if self.now > calm + CALM_MILLIS_MAX => {
+            Some(_) if self.now > begun + CALM_MILLIS_MAX && self.checker.lost_for_ever(&views) => Err(Stop::Beyond),
+            Some(missing) if self.now > begun + CALM_MILLIS_MAX => {
                 broken("when the troubles end, everything honest becomes final", missing).map(|()| false)
             }
             Some(_) => Ok(false),
