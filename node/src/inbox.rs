@@ -174,7 +174,7 @@ pub struct Inbox {
     resubmit_due: Duration,
     /// Two texts of one version of the manifest are valid.
     halted: bool,
-    /// The pending version does not fit the entries that it names.
+    /// The pending version is not to be used: it does not fit the entries that it names, or has a rival.
     refused: bool,
     /// What is on disk has to be loaded anew.
     reload: bool,
@@ -298,9 +298,11 @@ impl Inbox {
         for stand in view.stands()?.iter().filter(|stand| stand.version == preparing) {
             self.replica.stand(&stand.log);
         }
-        let rival = view.rival_manifest()?.is_some();
+        let rival = view.rival_manifest()?;
         drop(view);
-        if rival {
+        if let Some(rival) = rival {
+            // A rival of the version in use is settled by the next one; one of the next is not.
+            self.refused = self.shared.manifest.successor(&rival).is_ok();
             self.say_halted();
         }
         self.follow_manifest()?;
@@ -404,6 +406,10 @@ impl Inbox {
     /// [`Fatal`], as everywhere here: the inbox is not to be used any more.
     #[doc(hidden)]
     pub fn take(&mut self, input: Input) -> Result<(), Fatal> {
+        if self.reload {
+            refuse(input);
+            return Ok(());
+        }
         let now = self.millis();
         match input {
             Input::PeerUp { peer, operator } => {
@@ -440,10 +446,7 @@ impl Inbox {
                 Ok(())
             }
             Input::Manifest { text, reply } => {
-                let answer = match self.reload {
-                    true => Err(Refusal::new("not_ready", "this node takes another version up; try again soon")),
-                    false => self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error)),
-                };
+                let answer = self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error));
                 let _ = reply.map(|reply| reply.send(answer));
                 Ok(())
             }
@@ -630,6 +633,27 @@ impl Inbox {
         }
         let ranking = self.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
         health.ranking_lag = ranking.lag() + usize::from(self.rerank.is_some());
+    }
+}
+
+/// What comes while the node is to load anew: the disk is as it shall be found then. Who waits is told.
+fn refuse(input: Input) {
+    let refusal = || Refusal {
+        retry_after: Some(2),
+        ..Refusal::new("not_ready", "this node takes another version of the manifest up")
+    };
+    // Whoever asked may have given up.
+    match input {
+        Input::Submit { events, reply } => {
+            let _ = reply.send(events.iter().map(|_| Answer::Refused(refusal())).collect());
+        }
+        Input::Stand { reply, .. } => {
+            let _ = reply.send(Err(refusal()));
+        }
+        Input::Manifest { reply, .. } => {
+            let _ = reply.map(|reply| reply.send(Err(refusal())));
+        }
+        _ => {}
     }
 }
 

@@ -79,12 +79,16 @@ impl Drop for Net {
     }
 }
 
-/// Ports free for TCP and UDP at this moment, all different.
+/// Ports free for TCP and UDP at this moment, all different. None that the system gives to who connects: a node
+/// that starts again must find its own.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     while held.len() < count {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()) {
+        let mut drawn = [0; 2];
+        getrandom::fill(&mut drawn).unwrap();
+        let port = 10_000 + u16::from_le_bytes(drawn) % 20_000;
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        if let (Ok(tcp), Ok(udp)) = (tcp, UdpSocket::bind((Ipv4Addr::LOCALHOST, port))) {
             held.push((tcp, udp));
         }
     }

@@ -26,7 +26,7 @@ use world::World;
 /// Runs of the short form, which is part of the tests.
 const RUNS: u64 = 300;
 /// How many runs a planted bug may take to be caught.
-const PLANTED_RUNS_MAX: u64 = 200;
+const PLANTED_RUNS_MAX: u64 = 500;
 /// Of the last happenings, how many a failure shows; that of a single run shows all.
 const SHOWN: usize = 30;
 /// How often a long run tells how far it is.

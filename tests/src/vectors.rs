@@ -403,7 +403,7 @@ fn invalid_notes(add: &mut Add<'_>) {
         ("an unknown key", good.replacen("[policy]", "colour = \"blue\"\n[policy]", 1), "manifest_toml"),
         ("a cap above 1000", good.replacen("daily_cap = 25", "daily_cap = 1001", 1), "manifest_value"),
         ("no sponsors", good.replacen("min_sponsors = 1", "min_sponsors = 0", 1), "manifest_value"),
-        ("a later version", good.replacen("version = 1", "version = 2", 1), "manifest_version"),
+        ("a later version without the one before it", good.replacen("version = 1", "version = 2", 1), "manifest_value"),
     ] {
         add("manifest", why, input, code);
     }

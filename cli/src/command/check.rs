@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Failure> {
     let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
     let mut rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
-    rebuilt.take_governance(&original).map_err(store)?;
+    let unreadable = rebuilt.take_governance(&original).map_err(store)?;
     let bar = progress::bar(0, "checking");
     let report = check(&original, &rebuilt, original.manifest(), &mut |done, total| {
         bar.set_length(total);
@@ -90,7 +90,10 @@ fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Fa
     });
     bar.finish_and_clear();
     drop(original);
-    report.map_err(|error| Failure::new(error.code(), error))
+    let mut report = report.map_err(|error| Failure::new(error.code(), error))?;
+    let finding = |what| Finding { log: None, code: "unreadable", what };
+    report.findings.extend(unreadable.into_iter().map(finding));
+    Ok(report)
 }
 
 /// A new folder beside the data, gone when dropped unless it took the data's place.

@@ -16,7 +16,7 @@ use fama_ledger::time::{DAY_MILLIS, Millis};
 use tokio::sync::oneshot;
 
 use super::replay::adopted;
-use super::{Answer, Copy, Fatal, Inbox, Own, StoredRoots, Submitted};
+use super::{Answer, Copy, Fatal, Inbox, Input, Own, StoredRoots, Submitted};
 use crate::network::wire::{Refusal, SignedHead};
 use crate::store::{Commit, Store, View};
 
@@ -82,6 +82,10 @@ impl Inbox {
     /// [`Fatal`].
     #[doc(hidden)]
     pub fn append(&mut self) -> Result<(), Fatal> {
+        if self.reload {
+            self.refuse_all();
+            return Ok(());
+        }
         let interval = Duration::from_millis(self.shared.manifest.policy().batch_ms);
         let (events, replies) = self.waiting.take(interval, self.shared.clock.monotonic());
         if events.is_empty() && replies.is_empty() {
@@ -111,14 +115,9 @@ impl Inbox {
     /// What waits when the node loads anew is to be handed in again.
     pub(super) fn refuse_all(&mut self) {
         let (events, replies) = self.waiting.take(Duration::ZERO, self.now());
-        let refusal = Refusal {
-            code: "not_ready".into(),
-            message: "this node takes another version of the manifest up".into(),
-            retry_after: Some(2),
-        };
-        let mut answers = events.iter().map(|_| Answer::Refused(refusal.clone()));
+        let mut events = events.into_iter();
         for (count, reply) in replies {
-            let _ = reply.send(answers.by_ref().take(count).collect());
+            super::refuse(Input::Submit { events: events.by_ref().take(count).collect(), reply });
         }
     }
 

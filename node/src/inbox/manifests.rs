@@ -1,6 +1,5 @@
 //! Versions of the manifest: taken up, adopted, and what they end.
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use fama_ledger::batch::Batch;
@@ -57,10 +56,12 @@ impl Inbox {
             Err(error) => return Ok(Err(error)),
         };
         match self.shared.store.pending() {
-            None if self.reload => Ok(Ok(())),
             None => self.hold(&next).map(Ok),
             Some(pending) if pending.hash() == next.hash() => Ok(Ok(())),
-            Some(_) => self.halt(text).map(Ok),
+            Some(_) => {
+                self.refused = true;
+                self.halt(text).map(Ok)
+            }
         }
     }
 

@@ -153,27 +153,31 @@ impl Store {
     }
 
     /// Takes over from another store what no entry gives: versions, stands, proofs, and events to be handed in
-    /// again. This store is empty.
+    /// again. This store is empty. Gives what could not be read, in words.
     ///
     /// # Errors
-    /// [`StoreError`], of either.
-    pub fn take_governance(&mut self, from: &Self) -> Result<(), StoreError> {
-        let (view, mut batch) = (from.view(), self.batch());
+    /// [`StoreError`] of this store.
+    pub fn take_governance(&mut self, from: &Self) -> Result<Vec<String>, StoreError> {
+        let (view, mut batch, mut unreadable) = (from.view(), self.batch(), Vec::new());
         for family in [Family::Manifests, Family::Dropped] {
-            view.walk(family, Walk::of([]), &mut |key, value| {
+            let walked = view.walk(family, Walk::of([]), &mut |key, value| {
                 batch.put(family, key, value);
                 Ok(ControlFlow::Continue(()))
-            })?;
+            });
+            unreadable.extend(walked.err().map(|error| format!("{}: {error}", family.name())));
         }
         for log in from.manifest.logs().keys() {
-            if let Some(proof) = view.equivocation(log)? {
-                Self::put(&mut batch, Family::Heads, &keys::equivocation(log), &proof);
+            match view.equivocation(log) {
+                Ok(Some(proof)) => Self::put(&mut batch, Family::Heads, &keys::equivocation(log), &proof),
+                Ok(None) => {}
+                Err(error) => unreadable.push(format!("proofs against the owner of {log}: {error}")),
             }
         }
         Self::put(&mut batch, Family::Meta, META_USED, &from.manifest.version());
         batch.write(true).map_err(|error| self.database(&error))?;
         drop(view);
-        self.load_manifests(&Arc::clone(&from.manifest))
+        self.load_manifests(&Arc::clone(&from.manifest))?;
+        Ok(unreadable)
     }
 
     /// Keeps a valid version behind the newest. Synced.
