@@ -897,6 +897,11 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         self.gate.set_overrides(overrides);
     }
 
+    /// The wall clock made a step of so many milliseconds that time did not: too little to distrust it.
+    pub fn clock_stepped(&mut self, millis: i64) {
+        self.gate.clock_stepped(millis);
+    }
+
     /// The wall clock made a leap that time did not.
     pub fn clock_jumped(&mut self, now: u64) {
         self.gate.clock_jumped(now);

@@ -175,6 +175,13 @@ impl Gate {
         }
     }
 
+    /// The own clock made a step of so many milliseconds: the others' are that much less ahead of it.
+    pub(super) fn clock_stepped(&mut self, millis: i64) {
+        for heard in self.heard.values_mut() {
+            heard.ahead = heard.ahead.map(|ahead| ahead.saturating_sub(millis));
+        }
+    }
+
     fn myself(&self) -> usize {
         usize::from(self.me.is_some())
     }

@@ -9,6 +9,8 @@ use super::Inbox;
 
 /// By how much the wall clock may leave the time since boot between two looks, in milliseconds.
 const JUMP_MILLIS_MAX: u64 = 3_600_000;
+/// From how much on that is a step that others' clocks are to be compared with anew, in milliseconds.
+const STEP_MILLIS_MIN: u64 = 1_000;
 /// How often one and the same trouble is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -22,12 +24,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// By how many milliseconds the wall clock leapt since the last look, if far.
-    fn leap(&mut self, wall: Millis, since_boot: Duration) -> Option<i64> {
+    /// By how many milliseconds the wall clock stepped since the last look, if it did.
+    fn step(&mut self, wall: Millis, since_boot: Duration) -> Option<i64> {
         let (last_wall, last_boot) = self.clocks.replace((wall, since_boot))?;
         let passed = i128::try_from(since_boot.saturating_sub(last_boot).as_millis()).unwrap_or(i128::MAX);
-        let leap = i128::from(wall.0) - i128::from(last_wall.0) - passed;
-        (leap.unsigned_abs() > JUMP_MILLIS_MAX.into()).then(|| i64::try_from(leap).unwrap_or(i64::MAX))
+        let step = i128::from(wall.0) - i128::from(last_wall.0) - passed;
+        (step.unsigned_abs() >= STEP_MILLIS_MIN.into()).then(|| i64::try_from(step).unwrap_or(i64::MAX))
     }
 
     fn is_due(&mut self, code: &'static str, now: Duration) -> bool {
@@ -43,9 +45,16 @@ impl Inbox {
     /// Whether the own log may grow now, by a clock that was looked at now.
     pub(super) fn may_write(&mut self) -> Result<(), Waiting> {
         let clock = &self.shared.clock;
-        if let Some(millis) = self.watch.leap(clock.now(), clock.since_boot()) {
-            tracing::error!(millis, "the wall clock jumped");
-            self.replica.clock_jumped(self.millis());
+        match self.watch.step(clock.now(), clock.since_boot()) {
+            Some(millis) if millis.unsigned_abs() > JUMP_MILLIS_MAX => {
+                tracing::error!(millis, "the wall clock jumped");
+                self.replica.clock_jumped(self.millis());
+            }
+            Some(millis) => {
+                tracing::warn!(millis, "the wall clock stepped");
+                self.replica.clock_stepped(millis);
+            }
+            None => {}
         }
         self.replica.may_write(self.millis())
     }
@@ -112,13 +121,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leap_is_what_the_wall_clock_does_and_time_does_not() {
+    fn a_step_is_what_the_wall_clock_does_and_time_does_not() {
         const HOUR: u64 = 3_600_000;
         let mut watch = Watch::default();
-        let mut look = |wall: u64, boot: u64| watch.leap(Millis(wall), Duration::from_millis(boot));
+        let mut look = |wall: u64, boot: u64| watch.step(Millis(wall), Duration::from_millis(boot));
         assert_eq!(look(50 * HOUR, HOUR), None, "the first look");
         assert_eq!(look(59 * HOUR, 10 * HOUR), None, "nine hours asleep");
-        assert_eq!(look(60 * HOUR, 10 * HOUR), None, "one hour is not more than one");
+        assert_eq!(look(59 * HOUR + 999, 10 * HOUR), None, "a second is not much");
+        assert_eq!(look(60 * HOUR, 10 * HOUR), Some(3_599_001));
         assert_eq!(look(61 * HOUR + 1, 10 * HOUR), Some(3_600_001));
         assert_eq!(look(61 * HOUR + 251, 10 * HOUR + 250), None, "once");
         assert_eq!(look(0, 10 * HOUR + 250), Some(-(61 * 3_600_000 + 251)), "back");
