@@ -872,6 +872,13 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         }
     }
 
+    /// Whether the own log has adopted the version in use, and so carries the homes that it gives it.
+    #[must_use]
+    pub fn has_adopted(&self) -> bool {
+        let copy = self.own_log().and_then(|own| self.logs.get(&own));
+        copy.and_then(|copy| copy.adopted.last()).is_some_and(|last| last.version == self.manifest.version())
+    }
+
     /// Whether the own log may adopt another version: all that it adopted before is certified, so that at most
     /// one adoption never is.
     #[must_use]

@@ -149,7 +149,7 @@ impl Inbox {
 
     /// Takes over what other logs claimed while this node did not write.
     pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
-        if !self.claims_due || self.may_write().is_err() {
+        if !self.claims_due || !self.replica.has_adopted() || self.may_write().is_err() {
             return Ok(());
         }
         self.claims_due = false;
@@ -170,7 +170,7 @@ impl Inbox {
         if self.own.is_none() || claimed.is_empty() {
             return Ok(());
         }
-        if self.may_write().is_err() {
+        if !self.replica.has_adopted() || self.may_write().is_err() {
             self.claims_due = true;
             return Ok(());
         }
