@@ -7,7 +7,7 @@ use fama_ledger::batch::{Batch, Folded, ReplayError};
 use fama_ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
-use fama_ledger::fold::{Outcome, Void};
+use fama_ledger::fold::{Effect, Outcome, Void};
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::join::{Join, LogState, Numbers};
 use fama_ledger::limits;
@@ -251,14 +251,20 @@ impl<'a> Desk<'a> {
         if let Some(position) = self.indexes.get(&id) {
             return Ok(Verdict::New(*position));
         }
-        if let Some(known) = self.view.position(&id, self.log)?.filter(|position| position.void.is_none()) {
-            return Ok(Verdict::Known(known.index));
+        let known = self.view.position(&id, self.log)?.filter(|position| position.void.is_none());
+        let known = known.map(|known| Verdict::Known(known.index));
+        let ours = self.join.manifest().homes().get(event.event().action.place()) == Some(self.log);
+        let revocation = matches!(event.event().action, Action::Revoke { .. });
+        match known {
+            // A claim of this log against a home that has passed to it since: the home itself has yet to judge.
+            Some(known) if ours && revocation => return self.judge_claim(batch, event, known),
+            Some(known) => return Ok(known),
+            None => {}
         }
         if let Some(refusal) = self.refusal(batch, &event, recovered) {
             return Ok(refusal);
         }
         let issuer = issuer(&event);
-        let ours = self.join.manifest().homes().get(event.event().action.place()) == Some(self.log);
         if !self.sponsored(&event)? {
             return Ok(Verdict::Unsponsored);
         }
@@ -267,11 +273,7 @@ impl<'a> Desk<'a> {
                 if let Some(issuer) = issuer {
                     *self.numbers.entry(issuer).or_default() += 1;
                 }
-                let position = self.built.0.len();
-                self.indexes.insert(id, position);
-                self.built.0.push(entry);
-                self.built.1.push(Some(Ok(effect)));
-                Ok(Verdict::New(position))
+                Ok(self.take(id, entry, effect))
             }
             // The manifest in use gives this log the home, which it has not adopted yet.
             Ok(Err(Void::NotHome)) if ours => Ok(Verdict::Refused("not_ready", not_adopted())),
@@ -279,6 +281,33 @@ impl<'a> Desk<'a> {
             Err(ReplayError::Unheld(_)) => Err(Fatal::Internal("an event adopts nothing")),
             Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
             Err(ReplayError::Invalid(_)) => Err(Fatal::Internal("the desk leaves room in batch and day")),
+        }
+    }
+
+    fn take(&mut self, id: EventId, entry: VerifiedEntry, effect: Effect) -> Verdict {
+        let position = self.built.0.len();
+        self.indexes.insert(id, position);
+        self.built.0.push(entry);
+        self.built.1.push(Some(Ok(effect)));
+        Verdict::New(position)
+    }
+
+    /// A revocation that this log has already: applied again if the home has not judged it, else known.
+    fn judge_claim(
+        &mut self,
+        batch: &mut Batch<'a, View<'a>>,
+        event: VerifiedEvent,
+        known: Verdict,
+    ) -> Result<Verdict, Fatal> {
+        let id = event.id();
+        if self.refusal(batch, &event, true).is_some() {
+            return Ok(known);
+        }
+        match batch.admit(event, self.now) {
+            Ok(Ok((entry, effect))) => Ok(self.take(id, entry, effect)),
+            Ok(Err(_)) => Ok(known),
+            Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
+            Err(_) => Err(Fatal::Internal("the desk leaves room in batch and day")),
         }
     }
 
