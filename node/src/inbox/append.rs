@@ -92,7 +92,7 @@ impl Inbox {
             return Ok(());
         }
         self.adopt()?;
-        let mut answers = match self.may_write() {
+        let mut answers = match self.may_write().and_then(|()| self.has_begun()) {
             Ok(()) => self.append_all(events)?,
             Err(waiting) => {
                 self.claims_due = true;
@@ -110,6 +110,13 @@ impl Inbox {
             let _ = reply.send(answers.by_ref().take(count).collect());
         }
         Ok(())
+    }
+
+    /// Whether the own log has its first adoption, without which it takes no event.
+    fn has_begun(&self) -> Result<(), fama_ledger::replica::Waiting> {
+        let copy = self.own.as_ref().and_then(|own| self.copies.get(own.log.as_ref()?));
+        let begun = copy.is_some_and(|copy| copy.tree.size() > 0);
+        if begun { Ok(()) } else { Err(fama_ledger::replica::Waiting::Starting) }
     }
 
     /// What waits when the node loads anew is to be handed in again.

@@ -179,7 +179,7 @@ impl Inbox {
     pub(super) fn adopt(&mut self) -> Result<(), Fatal> {
         let Some(log) = self.own.as_ref().and_then(|own| own.log.clone()) else { return Ok(()) };
         let Some(size) = self.copies.get(&log).map(|copy| copy.tree.size()) else { return Ok(()) };
-        if !self.replica.may_adopt() || self.reload || self.replica.may_write(self.millis()).is_err() {
+        if !self.replica.may_adopt() || self.reload || self.may_write().is_err() {
             return Ok(());
         }
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
