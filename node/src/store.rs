@@ -129,6 +129,17 @@ pub enum StoreError {
         /// The version.
         version: u32,
     },
+    /// The folder has a version of the manifest in use whose text it has lost.
+    #[error(
+        "{dir}: version {version} of the manifest is in use, but cannot be read; put a chain of versions that has it \
+             in the place of the configured `manifest`: `GET /api/federation/manifests` of any node gives one"
+    )]
+    ManifestLost {
+        /// The folder.
+        dir: PathBuf,
+        /// The version.
+        version: u32,
+    },
     /// The disk, its file system or the database's files are not in order.
     #[error(
         "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
@@ -173,6 +184,7 @@ impl StoreError {
             Self::HalfRepaired { .. } => "store_half_repaired",
             Self::Format { .. } => "store_format",
             Self::Manifest { .. } => "store_manifest",
+            Self::ManifestLost { .. } => "store_manifest_lost",
             Self::Database { .. } => "database",
             Self::Inconsistent { .. } => "store_inconsistent",
             Self::Misfit { .. } => "store_misfit",
@@ -293,11 +305,12 @@ impl Store {
     }
 
     /// Opens what is left of a damaged database, to rebuild another from it: damaged tables and records of
-    /// its log are left out instead of refused, and may be gone from the folder afterwards.
+    /// its log are left out instead of refused, and may be gone from the folder afterwards. Gives also what could
+    /// not be read of the versions of the manifest, in words; `manifest` may have them.
     ///
     /// # Errors
     /// As [`Store::open_unchecked`], where nothing can be opened at all.
-    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
+    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Self, Vec<String>), StoreError> {
         open::open_damaged(dir, manifest)
     }
 

@@ -19,7 +19,7 @@ use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
 /// Longest list of adopted versions, in bytes.
-const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
+pub(super) const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
 pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 
