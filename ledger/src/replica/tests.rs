@@ -9,8 +9,10 @@ use core::convert::Infallible;
 
 use ed25519_dalek::SigningKey;
 
+use super::peer::DISTRUST_MILLIS;
 use super::*;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Cosignature};
+use crate::id::TreeRoot;
 use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, root_at};
 use crate::manifest::{Genesis, Policy};
 use crate::signed_note::{self, SignedNote};
