@@ -136,8 +136,7 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
             let size = certified_size(sizes, under.quorum());
             match later.next() {
                 Some(next) if size >= next.size => (version, certified) = (next.version, next.size),
-                Some(next) => return size.min(next.size).max(certified),
-                None => return size.max(certified),
+                _ => return size.max(certified),
             }
         }
     }

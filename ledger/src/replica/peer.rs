@@ -35,8 +35,8 @@ impl Peer {
     }
 }
 
-/// A peer with at least `size` entries of `log`, or of size 0 any operator: one that did not fail lately if there is one, the owner
-/// before others. Sizes are a peer's word, so a larger one attracts nothing.
+/// A peer with at least `size` entries of `log`, or of size 0 any operator: one that did not fail lately if
+/// there is one, the owner before others. Sizes are a peer's word, so a larger one attracts nothing.
 pub(super) fn source<P: Ord + core::marker::Copy>(
     peers: &BTreeMap<P, Peer>,
     log: &LogId,
