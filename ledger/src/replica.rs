@@ -13,6 +13,7 @@ use crate::log::Head;
 use crate::manifest::{Cut, LogId, Manifest};
 
 mod announce;
+mod certificate;
 mod copy;
 mod exchange;
 mod gate;
@@ -25,6 +26,7 @@ mod tests;
 use copy::Copy;
 use peer::Peer;
 
+pub use certificate::Certificate;
 pub use exchange::{Adopted, Cosigned, Failure, Fault, Output, PeerLog, Roots, Stored};
 pub use gate::{OtherSession, Overrides, Waiting, Warning};
 
@@ -90,6 +92,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let head = stored.head;
         (copy.head, copy.newest, copy.adopted) = (head, stored.newest, stored.adopted);
         copy.certified = stored.certified.min(head.size);
+        copy.certificates = certificate::Certificates::restored(stored.certificate, &stored.cosigned);
         copy.cosigned = stored.cosigned.into_iter().map(|one| (one.by.clone(), (one, false))).collect();
         let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
         copy.here = here;

@@ -2,6 +2,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use super::certificate::Certificates;
 use super::peer::{Peer, source};
 use super::{Adopted, Cosigned, Fault};
 use crate::checkpoint::SignedCheckpoint;
@@ -21,6 +22,7 @@ pub(super) struct Copy<P> {
     /// The versions that the log adopted, each with the size behind its batch.
     pub(super) adopted: Vec<Adopted>,
     pub(super) certified: u64,
+    pub(super) certificates: Certificates,
     pub(super) fetch: Option<(P, u64)>,
     pub(super) fault: Option<Fault>,
     /// Where the log ends, by a manifest that is held or about to be.
@@ -44,6 +46,7 @@ impl<P> Copy<P> {
             cosigned: BTreeMap::new(),
             adopted: Vec::new(),
             certified: 0,
+            certificates: Certificates::new(),
             fetch: None,
             fault: None,
             end,

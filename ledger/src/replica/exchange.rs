@@ -3,6 +3,7 @@ use alloc::vec::Vec;
 
 use bincode::{Decode, Encode};
 
+use super::Certificate;
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::id::TreeRoot;
 use crate::log::Head;
@@ -122,6 +123,11 @@ pub enum Output<P> {
         /// Entries below a certified head.
         certified: u64,
     },
+    /// Keep the log's certificate: a new one, or one with more cosignatures.
+    KeepCertificate {
+        /// It.
+        certificate: Certificate,
+    },
     /// Entries below this are final now.
     Certified {
         /// The log.
@@ -184,4 +190,6 @@ pub struct Stored {
     pub newest: Option<SignedCheckpoint>,
     /// Newest cosignature by each node key.
     pub cosigned: Vec<Cosigned>,
+    /// The largest head that a quorum cosigned on one note.
+    pub certificate: Option<Certificate>,
 }

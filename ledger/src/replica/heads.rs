@@ -52,6 +52,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let mut out = self.checkpoint(cosigned.signed.clone(), now, roots)?;
         if let Some(copy) = self.logs.get_mut(&log) {
             copy.cosigned.insert(cosigned.by.clone(), (cosigned.clone(), false));
+            copy.certificates.add(&cosigned);
         }
         out.extend(self.certify(&log, roots)?);
         self.found(&log, &cosigned.head());
@@ -179,6 +180,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             copy.certified = size;
             out.push(Output::Certified { log: log.clone(), size });
         }
+        out.extend(self.certificates(log, roots)?);
         out.extend(self.leave_branch(log, roots)?);
         Ok(out)
     }

@@ -61,7 +61,8 @@ impl Forked {
         let (head, certified) = (self.replica.head(&log).unwrap(), self.replica.certified(&log));
         let cosigned = self.replica.cosignatures(&log).cloned().collect();
         let newest = self.replica.newest(&log).cloned();
-        let stored = Stored { head, adopted: Vec::new(), certified, newest, cosigned };
+        let (adopted, certificate) = (Vec::new(), None);
+        let stored = Stored { head, adopted, certified, newest, cosigned, certificate };
         self.replica.restore(&log, stored, &self.disk).unwrap()
     }
 
