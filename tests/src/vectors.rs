@@ -2,6 +2,7 @@
 //!
 //! `FAMA_BLESS=1` writes them anew. Each is checked by an interpreter that starts from the file, and
 //! fails if a file, a vector or a field of one was not used.
+mod governance;
 mod maps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +50,7 @@ pub(crate) fn manifest() -> Manifest {
 }
 
 /// What the folder holds beside them, each read whole by the test of its name.
-const ELSEWHERE: [&str; 3] = ["ed25519-matrix.json", "invalid-logs.json", "wycheproof"];
+const ELSEWHERE: [&str; 4] = ["ed25519-matrix.json", "governance.json", "invalid-logs.json", "wycheproof"];
 
 // ---------------------------------------------------------------- made
 
@@ -220,11 +221,21 @@ fn told(manifest: &Manifest) -> Replica<'_> {
 }
 
 fn map_name(manifest: &Manifest, id: fama_ledger::rows::MapId) -> String {
-    let logs = manifest.operators().iter().map(fama_ledger::manifest::Operator::log);
-    let mut names = logs
-        .flat_map(|log| fama_ledger::batch::LogMaps::names(manifest, &log).into_iter().map(move |n| (n, log.clone())));
+    let mut names = manifest
+        .logs()
+        .keys()
+        .flat_map(|log| fama_ledger::batch::LogMaps::names(manifest, log).into_iter().map(move |name| (name, log)));
     let (name, log) = names.find(|(name, _)| name.id() == id).unwrap();
     if name.as_str() == "log" { format!("log/{log}") } else { name.as_str().to_owned() }
+}
+
+/// What became of an entry, in a word.
+fn outcome(outcome: &Option<fama_ledger::fold::Outcome>) -> &'static str {
+    match outcome {
+        None => "adopted",
+        Some(Ok(_)) => "applied",
+        Some(Err(void)) => void.code(),
+    }
 }
 
 fn logs() -> Value {
@@ -234,12 +245,8 @@ fn logs() -> Value {
     let mut fresh = Replica::new(&manifest);
     for (log, mirror) in &replica.logs {
         let replayed = fresh.deliver(log, 0, &mirror.entries);
-        let word = |outcome: &Option<fama_ledger::fold::Outcome>| match outcome {
-            None => "adopted",
-            Some(Ok(_)) => "applied",
-            Some(Err(void)) => void.code(),
-        };
-        let outcomes: Vec<Vec<&str>> = replayed.iter().map(|batch| batch.outcomes.iter().map(word).collect()).collect();
+        let outcomes: Vec<Vec<&str>> =
+            replayed.iter().map(|batch| batch.outcomes.iter().map(outcome).collect()).collect();
         let entries: Vec<String> = mirror.entries.iter().map(|entry| hex(entry.bytes())).collect();
         vectors.push(json!({
             "type": "log", "operator": log.operator.as_str(), "generation": log.generation, "entries": entries,
@@ -628,12 +635,7 @@ fn check_log(v: &mut Vector, replica: &mut Replica<'_>) {
     let replayed = replica.deliver(&log, 0, &entries);
     let outcomes = v.take("outcomes");
     let want: Vec<Vec<&str>> = outcomes.as_array().unwrap().iter().map(strings).collect();
-    let word = |outcome: &Option<fama_ledger::fold::Outcome>| match outcome {
-        None => "adopted",
-        Some(Ok(_)) => "applied",
-        Some(Err(void)) => void.code(),
-    };
-    let got: Vec<Vec<&str>> = replayed.iter().map(|batch| batch.outcomes.iter().map(word).collect()).collect();
+    let got: Vec<Vec<&str>> = replayed.iter().map(|batch| batch.outcomes.iter().map(outcome).collect()).collect();
     assert_eq!(got, want);
     let mirror = &replica.logs[&log];
     assert_eq!((mirror.tree.size(), mirror.tree.head().root.to_string()), (v.number("size"), v.text("root")));
