@@ -150,6 +150,17 @@ pub enum StoreError {
         /// The version.
         version: u32,
     },
+    /// The folder has a version of the manifest in use whose text it has lost.
+    #[error(
+        "{dir}: version {version} of the manifest is in use, but cannot be read; put a chain of versions that has it \
+             in the place of the configured `manifest`: `GET /api/federation/manifests` of any node gives one"
+    )]
+    ManifestLost {
+        /// The folder.
+        dir: PathBuf,
+        /// The version.
+        version: u32,
+    },
     /// The disk, its file system or the database's files are not in order.
     #[error(
         "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
@@ -197,6 +208,7 @@ impl StoreError {
             Self::NoManifest { .. } => "store_no_manifest",
             Self::NeedsRebuild { .. } => "store_rebuild",
             Self::Manifest { .. } => "store_manifest",
+            Self::ManifestLost { .. } => "store_manifest_lost",
             Self::Database { .. } => "database",
             Self::Inconsistent { .. } => "store_inconsistent",
             Self::Misfit { .. } => "store_misfit",
@@ -334,11 +346,12 @@ impl Store {
     }
 
     /// Opens what is left of a damaged database, to rebuild another from it: damaged tables and records of
-    /// its log are left out instead of refused, and may be gone from the folder afterwards.
+    /// its log are left out instead of refused, and may be gone from the folder afterwards. Gives also what could
+    /// not be read of the versions of the manifest, in words; `manifest` may have them.
     ///
     /// # Errors
     /// As [`Store::open_unchecked`], where nothing can be opened at all.
-    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
+    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Self, Vec<String>), StoreError> {
         open::open_damaged(dir, manifest)
     }
 

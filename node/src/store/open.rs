@@ -52,19 +52,15 @@ pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Sto
     owned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest)
 }
 
-pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Store, Vec<String>), StoreError> {
     let mut store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
     match store.check_owner(&manifest.federation()) {
         // Whose it was may be what is damaged.
-        Ok(()) | Err(StoreError::Database { .. }) => {
-            // Without the later versions that it held, what can be read is checked by the configured ones.
-            if let Err(error) = store.load_manifests(manifest) {
-                tracing::warn!(%error, "the stored versions of the manifest cannot be read");
-            }
-            Ok(store)
-        }
-        Err(error) => Err(error),
+        Ok(()) | Err(StoreError::Database { .. }) => {}
+        Err(error) => return Err(error),
     }
+    let unreadable = store.load_damaged_manifests(manifest)?;
+    Ok((store, unreadable))
 }
 
 pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
