@@ -14,7 +14,7 @@ use super::read::ADOPTED_BYTES_MAX;
 use super::{Store, StoreError, View};
 
 /// Longest value of `manifests`, in bytes: a manifest and its length.
-const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 16;
+pub(super) const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 16;
 /// Longest encoded stand, in bytes.
 const STAND_BYTES_MAX: usize = 4_096;
 /// Longest value of `dropped`, in bytes: a log, an entry and a proof.
@@ -189,6 +189,10 @@ impl Store {
         let mut batch = self.batch();
         let mut chain = configured.genesis();
         let mut pending = None;
+        // Read by who has the folder alone: a node goes by its configuration.
+        if !view.has(Family::Manifests, &keys::manifest(1))? {
+            Self::put(&mut batch, Family::Manifests, &keys::manifest(1), &chain.note().to_string());
+        }
         while pending.is_none() {
             let version = chain.version().saturating_add(1);
             let stored = match view.version_behind(&chain) {
