@@ -1,0 +1,27 @@
+"""Checks the entries of a log by themselves, on all processors."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+from .event import check_entries
+
+_CHUNK = 512
+
+
+class Verifier:
+    """A pool of processes; each takes some hundred entries at a time."""
+
+    def __init__(self, processes=None):
+        self.pool = ProcessPoolExecutor(processes or os.cpu_count())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.pool.shutdown()
+
+    def faults(self, entries, federation):
+        """For each entry a `Fault`, or None."""
+        chunks = [entries[at : at + _CHUNK] for at in range(0, len(entries), _CHUNK)]
+        checked = self.pool.map(check_entries, chunks, [federation] * len(chunks))
+        return [fault for chunk in checked for fault in chunk]
