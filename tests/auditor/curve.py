@@ -83,7 +83,7 @@ def _is_nothing(terms):
     """Whether the sum of k·A over all (k, A) is nothing; by Pippenger's buckets."""
     terms = [(k, point) for k, point in terms if k]
     bits = max((k.bit_length() for k, _ in terms), default=0)
-    width = max(1, len(terms).bit_length() - 2)
+    width = max(1, len(terms).bit_length() - 4)
     total = _NOTHING
     for shift in range((bits + width - 1) // width * width - width, -1, -width):
         for _ in range(width):

@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from .event import check_entries
 
-_CHUNK = 512
+_CHUNK = 1024
 
 
 class Verifier:
