@@ -10,7 +10,7 @@ from .manifest import Chain, parse_manifest, split_chain
 from .note import note_hash, parse_note
 from .source import get_all
 from .succession import Succession
-from .tree import Tree
+from .tree import Tree, leaf_hash
 
 
 class Finding(NamedTuple):
@@ -85,40 +85,45 @@ class Audit:
             require(ours.hash == theirs.hash, "manifest_untrusted", f"another version {ours.version}")
 
     def _log(self, log):
-        """Reads, checks and folds one log."""
+        """Reads, checks and folds one log; a cut one ends where the cut says, whatever is signed."""
         cut = self.chain.cuts[log][1] if log in self.chain.cuts else None
         folder = f"log/{log.operator}/{log.generation}"
-        raw = self.source.get(f"{folder}/checkpoint")
-        if raw is None:
-            begun = cut is not None and cut.size > 0
-            require(not begun, "file_missing", f"{folder}/checkpoint")
-            return
-        note = signed.parse_signed(raw, bounds.CHECKPOINT_BYTES_MAX)
-        head = signed.open_checkpoint(note, self.chain.origin(log), self.chain.node_keys[log])
+        note, head = self._checkpoint(log, folder)
         end = head if cut is None else signed.Head(cut.size, cut.root)
-        entries = tiles.read_entries(self.source, folder, end.size, head.size)
-        tree = self.trees[log] = Tree([tiles.leaf_hash(entry) for entry in entries])
+        if end is None or end.size == 0:
+            return
+        entries = tiles.read_entries(self.source, folder, end.size)
+        tree = self.trees[log] = Tree([leaf_hash(entry) for entry in entries])
         self.heads[log] = end
-        self._check_tree(folder, log, entries, tree, end, head)
+        self._check_tree(folder, log, entries, end)
+        if head is not None and head.size <= end.size:
+            same = tree.root(head.size) == head.root
+            require(same, "fork", f"the checkpoint of size {head.size} is of another tree")
         replay = self._replay(log, entries)
         replay.tree_root = tree.root(replay.size)
         self._check_end(log, replay, end, cut, note)
 
-    def _check_tree(self, folder, log, entries, tree, end, head):
+    def _checkpoint(self, log, folder):
+        """The note and the head that the owner signed; neither, where there is no checkpoint."""
+        raw = self.source.get(f"{folder}/checkpoint")
+        if raw is None:
+            return None, None
+        note = signed.parse_signed(raw, bounds.CHECKPOINT_BYTES_MAX)
+        owner = self.chain.node_keys[log]
+        return note, signed.open_checkpoint(note, self.chain.origin(log), owner)
+
+    def _check_tree(self, folder, log, entries, end):
         """The entries make the root that was signed, and the tiles are those of its tree."""
-        published = tiles.read_tiles(self.source, folder, head.size)
+        tree, published = self.trees[log], tiles.read_tiles(self.source, folder, end.size)
         if len(entries) != end.size or tree.root(end.size) != end.root:
-            self._find_difference(log, entries, published[0] if published else [], end)
+            self._find_difference(log, entries, published[0])
             raise Fault("tree_root", f"the entries do not make the root of size {end.size}")
-        if end.size < head.size:
-            return
         for level, hashes in enumerate(published):
-            wanted = tree.levels[8 * level]
-            same = hashes == wanted[: len(hashes)]
+            same = hashes == tree.levels[8 * level][: len(hashes)]
             require(same, "tile", f"{folder}/tile/{level}: other hashes than the entries make")
 
-    def _find_difference(self, log, entries, published, end):
-        difference = tiles.first_difference(entries, published[: end.size])
+    def _find_difference(self, log, entries, published):
+        difference = tiles.first_difference(entries, published)
         if difference:
             index, code = difference
             self._find(code, "not the entry that the tree has here", log, index)

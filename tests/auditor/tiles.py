@@ -28,26 +28,18 @@ def _widths(count):
     return [(index, TILE_WIDTH) for index in range(full)] + ([(full, rest)] if rest else [])
 
 
-def read_entries(source, folder, size, published):
-    """The first `size` entries; fewer if a bundle holds fewer.
-
-    `published` is the size of the checkpoint, by which the last bundle may be named.
-    """
-    paths = [f"{folder}/{tile_path('entries', *tile)}" for tile in _widths(size)]
+def read_entries(source, folder, size):
+    """The first `size` entries; fewer if a bundle holds fewer."""
+    names = _widths(size)
+    paths = [f"{folder}/{tile_path('entries', *name)}" for name in names]
     entries = []
-    for (index, width), path, bundle in zip(_widths(size), paths, get_all(source, paths), strict=True):
+    for (index, width), path, bundle in zip(names, paths, get_all(source, paths), strict=True):
         if bundle is None:
-            bundle = _wider(source, folder, index, published)
+            path = f"{folder}/{tile_path('entries', index, TILE_WIDTH)}"
+            bundle = source.get(path)
         require(bundle is not None, "file_missing", path)
         entries += _split_bundle(bundle, path)[:width]
     return entries
-
-
-def _wider(source, folder, index, published):
-    """The bundle under another of its names: full, or as wide as at the checkpoint."""
-    left = min(TILE_WIDTH, published - index * TILE_WIDTH)
-    names = [tile_path("entries", index, width) for width in (TILE_WIDTH, left) if width > 0]
-    return next(filter(None, (source.get(f"{folder}/{name}") for name in names)), None)
 
 
 def _split_bundle(bundle, path):
