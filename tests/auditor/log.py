@@ -82,10 +82,11 @@ class Replay:
             begins = row.adopted == 0 and not is_adopt
             if begins or adopts or is_adopt and position:
                 raise LogFault("adopt", "an adoption stands alone, and first in a log", index)
+            under = row.adopted
             if is_adopt:
                 row = row._replace(adopted=self._adopt(index, entry.body))
                 adopts = True
-            row = self._count_bytes(row, raw, entry, index)
+            row = self._count_bytes(row, raw, entry, index, self.chain[under or row.adopted])
             outcomes.append("adopted" if is_adopt else self._apply(index, entry))
         if last.time != row.time:
             raise LogFault("time_back", "a state entry of another time", at)
@@ -122,7 +123,7 @@ class Replay:
         key = self.chain.node_keys[self.log]
         self.fold = Fold(self.log, key, manifest.policy, self.maps)
 
-    def _count_bytes(self, row, raw, entry, index):
+    def _count_bytes(self, row, raw, entry, index, version):
         day, count = day_of(entry.time), len(raw)
         if isinstance(entry.body, events.SignedEvent):
             note = entry.body.event.fields.get("note")
@@ -130,7 +131,7 @@ class Replay:
             if note:
                 self.notes.append((index, note))
         count += row.bytes if row.day == day else 0
-        if count > self.chain[row.adopted].policy["daily_bytes"]:
+        if count > version.policy["daily_bytes"]:
             raise LogFault("daily_bytes", f"{count} bytes", index)
         return rows.LogRow(row.adopted, entry.time, day, count)
 

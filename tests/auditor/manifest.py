@@ -258,7 +258,7 @@ class Chain:
         require(manifest.version == len(self) + 1, "manifest_version", str(manifest.version))
         previous = (manifest.federation, manifest.previous) == (self.federation, newest.hash)
         require(previous, "manifest_previous")
-        require(manifest.name == newest.name, "manifest_succession", "the name stays")
+        require(manifest.name == newest.name, "manifest_previous", "the name stays")
         self._check_cuts(manifest)
         self._check_operators(manifest)
         self._check_homes(manifest)
@@ -277,7 +277,9 @@ class Chain:
         for cut in manifest.cuts:
             known = cut.log in self.born and cut.log not in self.cuts
             require(known, "manifest_succession", f"{cut.log} cannot be cut")
-            require(cut.successor in kept, "manifest_succession", f"{cut.log}: no such successor")
+            heir = manifest.operators.get(cut.log.operator)
+            fits = cut.successor in kept and (heir is None or heir.log() == cut.successor)
+            require(fits, "manifest_succession", f"{cut.log}: no such successor")
             begun = self.born[cut.log] <= cut.adopted < manifest.version and cut.size > 0
             never = (cut.size, cut.root, cut.state_root, cut.adopted) == (0, EMPTY, NO_STATE, 0)
             require(begun or never, "manifest_succession", f"{cut.log}: no such end")

@@ -77,11 +77,11 @@ def first_difference(entries, published):
         if index >= len(leaves):
             return index, "entry_dropped"
         if leaves[index] != published_leaf:
-            return index, _kind_of_difference(index, leaves[index], published)
+            return index, _kind_of_difference(index, leaves, published)
     return None
 
 
-def _kind_of_difference(index, leaf, published):
-    if leaf in published[index + 1 : index + 2]:
+def _kind_of_difference(index, leaves, published):
+    if leaves[index : index + 2] == published[index + 1 : index + 3]:
         return "entry_dropped"
-    return "entry_reordered" if leaf in published else "entry_changed"
+    return "entry_reordered" if leaves[index] in published else "entry_changed"
