@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use fama_ledger::limits::VERSIONS_MAX;
-use fama_ledger::manifest::Manifest;
+use fama_ledger::manifest::{Manifest, ManifestError};
 use fama_ledger::public::Path;
 use fama_node::config::Config;
 use fama_node::public;
@@ -99,27 +99,9 @@ impl Source {
     /// # Errors
     /// `no_manifest` if there is none; what is wrong with one; as [`Source::get`].
     pub fn manifest(&self) -> Result<Arc<Manifest>, Failure> {
-        let genesis = self.version(1)?.ok_or_else(|| {
+        chain(&self.name, &|path| self.get(path))?.ok_or_else(|| {
             Failure::new("no_manifest", format!("{} has no manifest/1", self.name)).hint("is that the right place?")
-        })?;
-        let mut newest = Arc::new(Manifest::parse(&genesis).map_err(|error| self.about(error))?);
-        while let Some(next) = self.version(newest.version().saturating_add(1))? {
-            if usize::try_from(newest.version()).is_ok_and(|version| version >= VERSIONS_MAX) {
-                return Err(self.about(fama_ledger::manifest::ManifestError::ChainTooLong));
-            }
-            newest = Arc::new(newest.successor(&next).map_err(|error| self.about(error))?);
-        }
-        Ok(newest)
-    }
-
-    fn version(&self, version: u32) -> Result<Option<String>, Failure> {
-        let Some(bytes) = self.get(&Path::Manifest(version))? else { return Ok(None) };
-        let text = String::from_utf8(bytes);
-        text.map(Some).map_err(|_| Failure::new("manifest_note", "not UTF-8").about(format!("{}/manifest", self.name)))
-    }
-
-    fn about(&self, failure: impl Into<Failure>) -> Failure {
-        failure.into().about(format!("{}/manifest", self.name))
+        })
     }
 
     fn get_http(&self, agent: &ureq::Agent, path: &Path) -> Result<Option<Vec<u8>>, Failure> {
@@ -157,6 +139,28 @@ impl Source {
         reader.take(max as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreachable(&error))?;
         if bytes.len() > max { Err(too_large(&self.name, path)) } else { Ok(Some(bytes)) }
     }
+}
+
+/// The verified chain of versions at a place, if there is one.
+pub(crate) fn chain(
+    name: &str,
+    get: &dyn Fn(&Path) -> Result<Option<Vec<u8>>, Failure>,
+) -> Result<Option<Arc<Manifest>>, Failure> {
+    let about = |version: u32, error: ManifestError| Failure::from(error).about(format!("{name}/manifest/{version}"));
+    let read = |version: u32| {
+        let text = get(&Path::Manifest(version))?.map(String::from_utf8).transpose();
+        text.map_err(|_| about(version, ManifestError::Note("not UTF-8".into())))
+    };
+    let Some(genesis) = read(1)? else { return Ok(None) };
+    let mut newest = Arc::new(Manifest::parse(&genesis).map_err(|error| about(1, error))?);
+    while let Some(next) = read(newest.version().saturating_add(1))? {
+        let version = newest.version().saturating_add(1);
+        if usize::try_from(version).is_ok_and(|version| version > VERSIONS_MAX) {
+            return Err(about(version, ManifestError::ChainTooLong));
+        }
+        newest = Arc::new(newest.successor(&next).map_err(|error| about(version, error))?);
+    }
+    Ok(Some(newest))
 }
 
 fn agent() -> ureq::Agent {

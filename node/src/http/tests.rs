@@ -29,6 +29,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
+mod public;
+
 use super::App;
 use crate::clock;
 use crate::health::{Governance, Health, Pending};
