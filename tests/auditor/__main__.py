@@ -14,7 +14,15 @@ from .verify import Verifier
 
 
 def main():
-    options = _options()
+    """0 if all holds, 1 if not, 2 if a source or a file could not be read."""
+    try:
+        return _run(_options())
+    except OSError as error:
+        print(f"auditor: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options):
     former = json.loads(Path(options.since).read_bytes()) if options.since else None
     trusted = Path(options.manifest).read_bytes() if options.manifest else None
     began = time.monotonic_ns()

@@ -8,6 +8,7 @@ from .join import Join
 from .log import LogFault, Replay, Waits
 from .manifest import Chain, parse_manifest, split_chain
 from .note import note_hash, parse_note
+from .policy import check_policy
 from .source import get_all
 from .succession import Succession
 from .tree import Tree, leaf_hash
@@ -50,6 +51,10 @@ class Audit:
                 self._log(log)
             except Fault as fault:
                 self._find(fault.code, fault.what, log)
+        try:
+            self._check_policy()
+        except Fault as fault:
+            self._find(fault.code, fault.what)
         self._check_notes()
         if not self.findings:
             self.join = Join(self.succession)
@@ -161,6 +166,11 @@ class Audit:
         if not self.certified[log]:
             missing = f"{len(cosigners)} of {version.quorum()} cosigned size {end.size}"
             self._find("quorum", missing, log)
+
+    def _check_policy(self):
+        raw = self.source.get("log/policy")
+        require(raw is not None, "file_missing", "log/policy")
+        check_policy(raw, self.chain)
 
     def _check_notes(self):
         """Every note that is there is one that an entry names; it may be missing."""

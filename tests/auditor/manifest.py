@@ -16,8 +16,9 @@ FIRST_LINE = b'format = "fama.manifest/1"\n'
 NO_STATE = bytes(32)
 _NAME = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}")
 _ADDRESS = re.compile(r"[\x21-\x7e]{1,253}")
-POLICY = ("max_delta", "daily_cap", "min_sponsors", "daily_registrations", "daily_attestations",
-          "daily_retractions", "daily_claims", "daily_bytes", "max_age_ms", "batch_ms")
+SHORT = ("max_delta", "daily_cap", "min_sponsors", "daily_registrations", "daily_attestations",
+         "daily_retractions", "daily_claims")
+LONG = ("daily_bytes", "max_age_ms", "batch_ms")
 
 
 class Log(NamedTuple):
@@ -121,7 +122,7 @@ def parse_manifest(raw):
     require(note.text.startswith(FIRST_LINE), "manifest_format")
     try:
         whole = _Table(tomllib.loads(note.text.decode()), "the manifest")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise Fault("manifest_toml", str(error)) from None
     whole.take("format", str)
     manifest = _parse_whole(whole, note)
@@ -158,7 +159,8 @@ def _parse_whole(whole, note):
 
 
 def _parse_policy(table):
-    policy = {name: table.integer(name, 0) for name in POLICY}
+    policy = {name: table.integer(name, 0, bounds.U32_MAX) for name in SHORT}
+    policy |= {name: table.integer(name, 0) for name in LONG}
     table.end()
     return policy
 

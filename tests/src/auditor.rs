@@ -1,6 +1,7 @@
 //! The second implementation, in Python and from `ledger/PROTOCOL.md` alone, against this one: see `tests/auditor`.
 mod folder;
 mod lies;
+mod story;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -113,6 +113,12 @@ fn what_a_source_changes_is_found() {
         told.expect("tile", None);
     });
     within(&manifest, |told, _| {
+        let policy = told.dir.path().join("log/policy");
+        let fewer = std::fs::read_to_string(&policy).unwrap().replace("group operators 3", "group operators 1");
+        std::fs::write(policy, fewer).unwrap();
+        assert_eq!(told.found(&[])["findings"][0]["code"], "policy");
+    });
+    within(&manifest, |told, _| {
         let checkpoint = told.dir.path().join("log/alpha.example/1/checkpoint");
         let note = std::fs::read_to_string(&checkpoint).unwrap();
         let lines: Vec<&str> = note.lines().collect();
