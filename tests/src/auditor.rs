@@ -1,4 +1,5 @@
 //! The second implementation, in Python and from `ledger/PROTOCOL.md` alone, against this one: see `tests/auditor`.
+mod corners;
 mod folder;
 mod lies;
 mod story;
@@ -21,9 +22,9 @@ fn histories() -> usize {
 
 /// The interpreter that `.cargo/needs.sh` prepared, else the one on the path.
 fn python() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tests.join("../target"), PathBuf::from);
-    let prepared = target.join("auditor/bin/python3");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let prepared = root.join(target).join("auditor/bin/python3");
     if prepared.exists() { prepared } else { "python3".into() }
 }
 
