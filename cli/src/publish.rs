@@ -17,8 +17,6 @@ use crate::failure::Failure;
 use crate::source::Source;
 
 mod log;
-#[cfg(test)]
-mod tests;
 mod tree;
 
 /// How many files are read at the same time.

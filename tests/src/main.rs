@@ -26,6 +26,7 @@ mod join;
 mod model;
 mod properties;
 mod protocol;
+mod publish;
 mod ratings;
 mod readme;
 mod scrub;
