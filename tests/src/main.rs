@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod auditor;
 mod check;
 mod cli;
 mod confusion;
