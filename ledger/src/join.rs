@@ -104,7 +104,7 @@ pub struct Karma {
 }
 
 impl Karma {
-    const fn plus(self, other: Self) -> Self {
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self { sum: self.sum.saturating_add(other.sum), count: self.count.saturating_add(other.count) }
     }
 
