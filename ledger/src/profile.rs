@@ -56,6 +56,8 @@ mod make;
 mod tests;
 mod verify;
 
+pub use crate::batch::LogMaps;
+pub use carriers::carriers;
 pub use file::{Certificate, LogEvidence, MapEvidence, ProfileProof};
 pub use make::{MakeError, Source};
 

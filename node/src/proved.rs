@@ -21,8 +21,6 @@ use crate::store::{StoreError, View};
 pub const STATES_MAX: usize = 32;
 /// Most former values kept of one log's rows; beyond it there is no front until the next certificate.
 pub const FORMER_ROWS_MAX: usize = 1 << 18;
-/// How often a reader looks again when the front has overtaken what it reads.
-const ATTEMPTS: usize = 8;
 
 /// Rows as they were before a write.
 type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
@@ -100,14 +98,14 @@ impl Proved {
     pub(crate) fn before<'c>(
         &self,
         log: &LogId,
-        changes: impl Iterator<Item = &'c Changes>,
+        changes: impl IntoIterator<Item = &'c Changes>,
         view: &View<'_>,
     ) -> Result<(), StoreError> {
         let newest = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(maps) = newest.going.get(log).and_then(|log| Some(log.kept.back()?.maps.clone())) else { return Ok(()) };
         drop(newest);
         let mut former = Former::new();
-        for (map, key) in changes.flat_map(Changes::keys) {
+        for (map, key) in changes.into_iter().flat_map(Changes::keys) {
             let row = (*map, key.clone());
             if former.contains_key(&row) {
                 continue;

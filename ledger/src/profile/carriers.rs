@@ -11,7 +11,8 @@ type Carried = fn(&Manifest) -> &BTreeMap<Domain, LogId>;
 /// The log whose state has each map that the newest version reads, when every log is where it has adopted the
 /// version that `adopted` says (0: it has not begun): a map stays with the log that was cut until the one that it
 /// passes to has adopted that. A map that no log has yet is missing here, and empty.
-pub(super) fn carriers(manifest: &Manifest, adopted: &impl Fn(&LogId) -> u32) -> BTreeMap<MapId, LogId> {
+#[must_use]
+pub fn carriers(manifest: &Manifest, adopted: &impl Fn(&LogId) -> u32) -> BTreeMap<MapId, LogId> {
     let mut found = BTreeMap::new();
     let mut add = |map: MapName, name: &Domain, carried: Carried| {
         found.extend(carrier(manifest, name, carried, adopted).map(|log| (map.id(), log.clone())));

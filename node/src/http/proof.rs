@@ -4,21 +4,20 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fama_ledger::checkpoint;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::profile::{self, MakeError, ProfileProof, Question, Source};
 use fama_ledger::proof::TlogProof;
+use fama_ledger::public;
 use fama_ledger::rows::{self, LogRow, MapName};
-use fama_ledger::signed_note::SignedNote;
 use tokio::sync::Semaphore;
 
 use super::moment::question;
 use super::{ApiError, App};
 use crate::proved::{Front, State as Proved};
-use crate::store::{StoreError, View};
+use crate::store::{Position, View};
 
 /// Most proofs that are made at the same time.
 const PROOFS_MAX: usize = 4;
@@ -117,19 +116,34 @@ fn certificate(
     let entry = view.entries(log, last, 1, limits::ENTRY_BYTES_MAX)?.pop();
     let entry = entry.ok_or_else(|| ApiError::internal("a certified entry is not stored"))?;
     let path = prove_inclusion(last, last.saturating_add(1), &view.tiles(log))?;
-    let of_adopted = |by: &LogId| adopted.operator(&by.operator).is_some_and(|operator| operator.log() == *by);
-    let note = note(manifest, &front.certificate, of_adopted);
+    let current = |by: &LogId| adopted.operator(&by.operator).is_some_and(|operator| operator.log() == *by);
+    let cosigned = front.certificate.cosignatures.iter().filter(|(by, _)| current(by));
+    let note = public::checkpoint(manifest, log, &front.certificate.signed, cosigned);
     Ok(profile::Certificate { note: note.ok_or_else(|| ApiError::internal("an unknown log"))?, entry, path })
 }
 
-/// The head of a certificate with the cosignatures by these node keys; `None` if the manifest lacks the log.
-fn note(
-    manifest: &Manifest,
-    certificate: &fama_ledger::replica::Certificate,
-    by: impl Fn(&LogId) -> bool,
-) -> Option<SignedNote> {
-    let owner = manifest.log(&certificate.log())?.node_key;
-    let cosigned = certificate.cosignatures.iter().filter(|(key, _)| by(key));
-    let cosigned = cosigned.filter_map(|(key, one)| Some((one.clone(), manifest.log(key)?.node_key)));
-    Some(checkpoint::note(&certificate.signed, &owner, &cosigned.collect::<Vec<_>>()))
+/// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data.
+pub(super) async fn event(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
+    let proof = desk.run(move |app| inclusion(app, id)).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
+}
+
+fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
+    let view = app.store.view();
+    let mut positions = view.positions(&id)?;
+    // Where it had its effect comes first; a foreign log may have it too, without effect.
+    positions.sort_by_key(|position| position.void.is_some());
+    let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
+    let Position { log, index, .. } = positions.into_iter().next().ok_or_else(unknown)?;
+    let certificate = view.certificate(&log)?.filter(|certificate| index < certificate.signed.head.size);
+    let certificate = certificate.ok_or_else(|| pending(&log))?;
+    let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
+    let entry = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
+    let path = prove_inclusion(index, certificate.signed.head.size, &view.tiles(&log))?;
+    let signed = certificate.signed.verify(&app.manifest, &log).map_err(ApiError::internal)?;
+    let cosigned = certificate.cosignatures.iter().map(|(by, cosignature)| (by, cosignature));
+    let checkpoint = public::checkpoint(&app.manifest, &log, &signed, cosigned);
+    let checkpoint = checkpoint.ok_or_else(|| ApiError::internal("an unknown log"))?;
+    Ok(TlogProof { index, path, checkpoint, extra: Some(entry) }.to_string())
 }
