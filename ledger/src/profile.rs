@@ -32,7 +32,8 @@
 //! **What this does not do.** A proof says what held at the heads that it names, not what holds now: see
 //! [`Proven::as_of`] and the times of each log. A node can show an old proof; it cannot show a wrong one, unless
 //! more operators lie together than the federation withstands.
-use alloc::string::{String, ToString};
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -52,8 +53,6 @@ mod asked;
 mod carriers;
 mod file;
 mod make;
-#[cfg(test)]
-mod tests;
 mod verify;
 
 pub use crate::batch::LogMaps;
@@ -110,7 +109,7 @@ impl fmt::Display for Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// There is such an agent.
-    Found(Profile),
+    Found(Box<Profile>),
     /// There is none: nobody in the home has the name, or no home the id.
     Absent,
 }
@@ -299,7 +298,7 @@ fn read<S: Rows>(manifest: &Manifest, rows: &S, question: &Question) -> Result<A
     let (status, keys) = (join.key_status(&found)?, join.keys(&found)?);
     let providers = join.karma_by_provider(found.id)?;
     let karma = providers.iter().fold(Karma::default(), |all, (_, one)| all.plus(*one));
-    Ok(Answer::Found(Profile { found, status, keys, karma, providers }))
+    Ok(Answer::Found(Box::new(Profile { found, status, keys, karma, providers })))
 }
 
 fn find<S: Rows>(join: &Join<'_, S>, question: &Question) -> Result<Option<Found>, RowError<S::Error>> {

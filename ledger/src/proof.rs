@@ -111,7 +111,8 @@ fn parse_lines(lines: &str) -> Option<(Option<Vec<u8>>, u64, Vec<Hash>)> {
     let mut lines = lines.split('\n').peekable();
     lines.next().filter(|line| *line == FIRST_LINE)?;
     let extra = lines.next_if(|line| line.starts_with("extra "));
-    let extra = extra.map(|line| from_base64(line.strip_prefix("extra ")?)).map_or(Some(None), |read| read.map(Some))?;
+    let extra =
+        extra.map(|line| from_base64(line.strip_prefix("extra ")?)).map_or(Some(None), |read| read.map(Some))?;
     let index = checkpoint::decimal(lines.next()?.strip_prefix("index ")?)?;
     // One more than is allowed is enough to see that there are too many.
     let path: Vec<Hash> = lines

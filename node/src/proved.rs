@@ -102,7 +102,9 @@ impl Proved {
         view: &View<'_>,
     ) -> Result<(), StoreError> {
         let newest = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(maps) = newest.going.get(log).and_then(|log| Some(log.kept.back()?.maps.clone())) else { return Ok(()) };
+        let Some(maps) = newest.going.get(log).and_then(|log| Some(log.kept.back()?.maps.clone())) else {
+            return Ok(());
+        };
         drop(newest);
         let mut former = Former::new();
         for (map, key) in changes.into_iter().flat_map(Changes::keys) {

@@ -136,7 +136,9 @@ fn unpack(packed: &Packed) -> Option<Vec<Row>> {
         let (fresh, behind) = rest.split_at_checked(usize::from(*fresh))?;
         let (value, behind) = behind.split_at_checked(usize::try_from(*value).ok()?)?;
         let key = [previous.get(..usize::from(*shared))?, fresh].concat();
-        if key.as_slice() <= previous || key.len() > KEY_BYTES_MAX || shared_bytes(previous, &key) != usize::from(*shared)
+        if key.as_slice() <= previous
+            || key.len() > KEY_BYTES_MAX
+            || shared_bytes(previous, &key) != usize::from(*shared)
         {
             return None;
         }

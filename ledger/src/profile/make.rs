@@ -9,7 +9,7 @@ use super::{Certificate, LogEvidence, MapEvidence, ProfileProof, Question, read}
 use crate::batch::LogMaps;
 use crate::codec::CodecError;
 use crate::manifest::{LogId, Manifest};
-use crate::map::StateMap;
+use crate::map::{MapError, StateMap};
 use crate::rows::{self, LogRow, MapId, MapName, RowError, Rows};
 
 /// One log's state at a head, as far as it goes beyond rows.
@@ -28,6 +28,9 @@ pub enum MakeError<E> {
     /// No source has this log, or not with a map that the answer is read from.
     #[error("nothing shows the state of log {0}")]
     Missing(LogId),
+    /// The answer is read from more rows than one proof is about.
+    #[error("the answer is read from more rows than one proof can be about")]
+    TooMany,
     /// The rows and the maps are not those of one state.
     #[error("rows and maps do not belong together")]
     Torn,
@@ -113,7 +116,10 @@ fn map_evidence<S: Rows>(
         })
         .map_err(RowError::Storage)?;
     }
-    let proof = map.prove(prefixes).map_err(|_| RowError::Broken(CodecError::Malformed))?;
+    let proof = map.prove(prefixes).map_err(|error| match error {
+        MapError::Prefixes(_) => MakeError::TooMany,
+        _ => RowError::Broken(CodecError::Malformed).into(),
+    })?;
     let evidence = MapEvidence { name: name.into(), proof, rows: found };
     evidence.check(&map.root(), prefixes).map_err(|_| MakeError::Torn)?;
     Ok(evidence)

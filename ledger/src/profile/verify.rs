@@ -1,5 +1,4 @@
 //! Checking a proof: the reader's side.
-use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -36,7 +35,7 @@ impl ProfileProof {
         for (log, _) in manifest.logs().iter().filter(|(_, known)| known.cut.is_none()) {
             log_row(&asked, log)?;
         }
-        let answer = read(&manifest, &asked, &self.question).map_err(broken)?;
+        let answer = read(&manifest, &asked, &self.question).map_err(|error| broken(&error))?;
         check_asked(&manifest, &logs, asked.prefixes())?;
         let logs = logs.into_iter().map(|shown| shown.log).collect();
         Ok(Proven { question: self.question.clone(), answer, manifest, logs })
@@ -64,7 +63,8 @@ impl ProfileProof {
 
     /// The rows of the file, believed by nobody yet.
     fn claimed(&self, manifest: &Manifest) -> Result<MemoryRows, ProfileError> {
-        if let Some([_, second]) = self.logs.array_windows().find(|[first, second]| first.log >= second.log) {
+        let mut pairs = self.logs.iter().zip(self.logs.iter().skip(1));
+        if let Some((_, second)) = pairs.find(|(first, second)| first.log >= second.log) {
             return Err(ProfileError::log(&second.log, "the logs are not in their order, or one stands there twice"));
         }
         let has = |log: &LogId| self.logs.binary_search_by(|one| one.log.cmp(log)).is_ok();
@@ -114,15 +114,15 @@ fn check_asked(manifest: &Manifest, logs: &[Shown<'_>], asked: Prefixes) -> Resu
     }
 }
 
-fn broken(error: RowError<Infallible>) -> ProfileError {
+fn broken(error: &RowError<Infallible>) -> ProfileError {
     match error {
-        RowError::Broken(error) => ProfileError::Row(error),
-        RowError::Storage(never) => match never {},
+        RowError::Broken(error) => ProfileError::Row(*error),
+        RowError::Storage(never) => match *never {},
     }
 }
 
 fn log_row<S: rows::Rows<Error = Infallible>>(rows: &S, log: &LogId) -> Result<LogRow, ProfileError> {
-    let row = rows::read::<LogRow, S>(rows, MapName::log(log).id(), &()).map_err(broken)?;
+    let row = rows::read::<LogRow, S>(rows, MapName::log(log).id(), &()).map_err(|error| broken(&error))?;
     row.ok_or_else(|| ProfileError::log(log, "its own row is missing"))
 }
 
@@ -171,12 +171,7 @@ fn at_cut(cut: &Cut) -> ProvenLog {
 impl Certificate {
     /// Checks that a quorum of the version that the log had adopted, as its `row` says, cosigned the head, and that
     /// the last entry below it is a state entry, whose root it gives.
-    fn check(
-        &self,
-        manifest: &Manifest,
-        log: &LogId,
-        row: LogRow,
-    ) -> Result<(ProvenLog, StateRoot), ProfileError> {
+    fn check(&self, manifest: &Manifest, log: &LogId, row: LogRow) -> Result<(ProvenLog, StateRoot), ProfileError> {
         let adopted = manifest.at(row.version).ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;
         let checkpoint = |error| ProfileError::Checkpoint { log: log.clone(), error };
         let origin = manifest.origin(log);

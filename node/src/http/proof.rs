@@ -59,6 +59,11 @@ fn pending(log: &LogId) -> ApiError {
         .retry_after(PENDING_SECONDS)
 }
 
+fn too_long() -> ApiError {
+    let message = "this agent has more providers than one proof can show";
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "profile_too_long", message)
+}
+
 /// A profile, or that there is none.
 pub(super) async fn agent(State(desk): State<Arc<Desk>>, Path(x): Path<String>) -> Result<Response, ApiError> {
     let proof = desk.run(move |app| profile(app, &question(app, &x)?)).await?;
@@ -89,13 +94,13 @@ fn make(
     sources.extend(state.cut.iter().map(|(log, maps)| Source { log: log.clone(), certificate: None, maps }));
     let proof = ProfileProof::make(manifest, question.clone(), state, &sources).map_err(|error| match error {
         MakeError::Missing(log) => pending(&log),
+        MakeError::TooMany => too_long(),
         MakeError::Rows(error) => ApiError::from(error),
         MakeError::Torn => ApiError::internal(error),
     })?;
     let text = proof.to_string();
     if text.len() > profile::PROFILE_BYTES_MAX {
-        let message = "this agent has more providers than one proof can show";
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "profile_too_long", message));
+        return Err(too_long());
     }
     // Nobody else is to find out first that something is wrong here.
     proof.verify(manifest).map_err(ApiError::internal)?;
