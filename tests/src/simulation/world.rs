@@ -214,9 +214,10 @@ impl World {
         self.trace.say(self.now, what);
     }
 
-    /// Later versions that were published, and logs that these ended.
-    pub(super) fn governed(&self) -> (u64, u64) {
-        (u64::from(self.governance.manifest.version()) - 1, self.checker.ended().count() as u64)
+    /// Later versions that were published, logs that these ended, and logs that nobody may ever cut.
+    pub(super) fn governed(&self) -> [u64; 3] {
+        let versions = u64::from(self.governance.manifest.version()) - 1;
+        [versions, self.checker.ended().count() as u64, self.governance.split]
     }
 
     pub(super) const fn time(&self) -> u64 {

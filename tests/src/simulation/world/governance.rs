@@ -23,6 +23,8 @@ pub(super) struct Governance {
     pub(super) published: u64,
     /// Wishes at homes that passed on, once all are final.
     probes: Option<Vec<usize>>,
+    /// Logs that nobody may ever cut.
+    pub(super) split: u64,
 }
 
 impl Governance {
@@ -36,6 +38,7 @@ impl Governance {
             rival: false,
             published: 0,
             probes: None,
+            split: 0,
         }
     }
 
@@ -215,6 +218,7 @@ impl World {
         let Some((cut, signers)) = self.cut_of(&log) else { return Ok(()) };
         self.say(&format!("{} of {signers} may sign a cut of {log} at {}", manifest.quorum(), cut.head.size));
         if signers < manifest.quorum() && self.planted != Some(Planted::CutsBlindly) {
+            self.give_up(&cut, signers);
             return Ok(());
         }
         let mut draft = manifest.draft();
@@ -227,6 +231,29 @@ impl World {
         draft.policy.min_sponsors = draft.policy.min_sponsors.min(draft.operators.len() as u32);
         draft.cuts.push(cut);
         self.publish_version(&draft)
+    }
+
+    /// From seven operators on, an owner that splits the honest evenly cannot be cut, for ever: people give up
+    /// once all of them have said what they cosigned and too few stand on any branch.
+    fn give_up(&mut self, cut: &Cut, standing: usize) {
+        let manifest = &self.governance.manifest;
+        let speaks = |node: &usize| self.is_honest(*node) && !self.governance.dead.contains(node);
+        let operators = manifest.operators().iter().map(|operator| &operator.name);
+        let numbers = operators.map(|name| self.federation.names.iter().position(|known| known == name).unwrap());
+        let all_said = numbers.filter(speaks).all(|node| self.governance.stands.contains_key(&node));
+        let too_few = |version: u32| {
+            let Some(version) = manifest.at(version).filter(|version| version.operators().len() >= 7) else {
+                return false;
+            };
+            let outside = usize::from(version.operator(&cut.log.operator).is_none());
+            standing < version.operators().len() - version.quorum() + version.faults() + outside
+        };
+        if all_said && (too_few(cut.adopted) || too_few(cut.adopted.saturating_sub(1))) {
+            self.say(&format!("nobody may ever cut {}", cut.log));
+            self.governance.stands.clear();
+            self.governance.changes.pop_front();
+            self.governance.split += 1;
+        }
     }
 
     fn hear_stands(&mut self) -> Kept {
