@@ -7,10 +7,16 @@ use base64ct::{Base64, Encoding};
 use ed25519_dalek::VerifyingKey;
 
 use crate::checkpoint::{self, CheckpointError, Cosignature, Origin, SignedCheckpoint};
+use crate::entry::EntryError;
 use crate::id::Domain;
 use crate::limits;
 use crate::log::{self, Hash, PROOF_HASHES_MAX};
+use crate::manifest::LogId;
 use crate::signed_note::{NoteError, SignedNote, from_base64};
+
+mod included;
+
+pub use included::{Certified, Included};
 
 /// Longest proof that is read, in bytes.
 pub const PROOF_BYTES_MAX: usize = 2 * limits::CHECKPOINT_BYTES_MAX;
@@ -35,6 +41,12 @@ pub enum TlogProofError {
     /// The path does not lead from the entry to the checkpoint's root.
     #[error(transparent)]
     Path(#[from] log::ProofError),
+    /// What is proven is no entry, or its author did not sign it.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The head is not on the way to where a manifest ends the log.
+    #[error("the log {0} was cut, and this head is not its end, nor before it")]
+    Cut(LogId),
 }
 
 impl TlogProofError {
@@ -47,6 +59,8 @@ impl TlogProofError {
             Self::Note(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
             Self::Path(error) => error.code(),
+            Self::Entry(error) => error.code(),
+            Self::Cut(_) => "proof_cut",
         }
     }
 }
