@@ -26,6 +26,7 @@ mod model;
 mod profile;
 mod properties;
 mod protocol;
+mod publish;
 mod ratings;
 mod readme;
 mod scrub;

@@ -12,7 +12,7 @@ use super::{ApiError, App};
 use crate::clock;
 
 /// What clients of MLAuth ask for, by its names for it, and what there is beside it.
-const ENDPOINTS: [(&str, &str); 7] = [
+const ENDPOINTS: [(&str, &str); 11] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
@@ -20,6 +20,10 @@ const ENDPOINTS: [(&str, &str); 7] = [
     ("event", "/api/event/{id}"),
     ("event_template", "/api/event/template"),
     ("federation", "/api/federation"),
+    ("checkpoint", "/log/{operator}/{generation}/checkpoint"),
+    ("policy", "/log/policy"),
+    ("manifest", "/manifest/{version}"),
+    ("note", "/note/{hash}"),
 ];
 
 const SERVICE: &str = "fama";

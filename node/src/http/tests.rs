@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 mod proof;
+mod public;
 
 use super::App;
 use crate::clock;

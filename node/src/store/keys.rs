@@ -94,6 +94,11 @@ pub(super) fn log_adopted(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[2]].concat()
 }
 
+/// Whether a key of `logs` is one of [`log_adopted`].
+pub(super) fn is_adopted(key: &[u8]) -> bool {
+    key.get(8..) == Some(&[2])
+}
+
 pub(super) fn manifest(version: u32) -> Vec<u8> {
     [[0].as_slice(), &version.to_be_bytes()].concat()
 }

@@ -1,4 +1,5 @@
 //! Proofs: what they show is how the logs stood where they were certified, however far they have gone on since.
+#![allow(clippy::cast_possible_truncation, reason = "tests")]
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
