@@ -3,6 +3,7 @@
 //! `FAMA_BLESS=1` writes them anew. Each is checked by an interpreter that starts from the file, and
 //! fails if a file, a vector or a field of one was not used.
 mod maps;
+mod profiles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -457,6 +458,7 @@ fn made() -> BTreeMap<&'static str, Value> {
         ("manifests.json", manifests()),
         ("maps.json", maps::made()),
         ("notes.json", notes()),
+        ("profiles.json", profiles::made()),
     ])
 }
 
@@ -723,6 +725,8 @@ fn every_vector_of_every_file_holds() {
                 "map proof" => maps::check_proof(&mut v),
                 "range proof" => maps::check_range(&mut v),
                 "invalid map proof" => maps::check_invalid(&mut v),
+                "profile" => profiles::check(&mut v),
+                "invalid profile" => profiles::check_invalid(&mut v),
                 "log" => check_log(&mut v, &mut replica),
                 "row" => {
                     rows += 1;

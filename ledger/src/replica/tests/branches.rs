@@ -173,11 +173,19 @@ fn a_copy_goes_back_when_more_operators_than_may_lie_lead_elsewhere() {
 
     let mut sound = Forked::new(10);
     sound.cosigned(&[1, 2, 3], sound.left(15));
-    assert_eq!(rewinds(&[1, 2, 3].map(|peer| sound.wrong(peer)).concat()), [0; 0], "a log without fault has no such head");
+    assert_eq!(
+        rewinds(&[1, 2, 3].map(|peer| sound.wrong(peer)).concat()),
+        [0; 0],
+        "a log without fault has no such head"
+    );
     let mut faulty = Forked::new(10);
     faulty.replica.proven(&log(3));
     faulty.cosigned(&[1, 2], faulty.right(15));
-    assert_eq!(rewinds(&[1, 2, 3].map(|peer| faulty.wrong(peer)).concat()), [0; 0], "nor has one that no quorum cosigned");
+    assert_eq!(
+        rewinds(&[1, 2, 3].map(|peer| faulty.wrong(peer)).concat()),
+        [0; 0],
+        "nor has one that no quorum cosigned"
+    );
 }
 
 #[test]
