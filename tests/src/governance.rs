@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fama_ledger::id::{StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::profile::{Answer, ProfileProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -161,6 +162,13 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
             profile["reputation"]["global_score"] == 9 && profile["key_status"]["key_version"] == 2
         })
         .await;
+        for i in [0, 2] {
+            let path = "/api/agent/passed-on@delta.example/proof";
+            let proof = get(net.nodes[i].as_ref().unwrap().query, path).await.to_string();
+            let proven = proof.parse::<ProfileProof>().unwrap().verify(&net.manifest.genesis()).unwrap();
+            let Answer::Found(profile) = proven.answer else { panic!("{proof}") };
+            assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
+        }
 
         net.stop(1).await;
         let beside = net.dir.path().join("beside");

@@ -24,6 +24,7 @@ mod hostile;
 mod invalid_logs;
 mod join;
 mod model;
+mod profile;
 mod properties;
 mod protocol;
 mod publish;
