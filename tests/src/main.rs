@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod auditor;
 mod check;
 mod cli;
