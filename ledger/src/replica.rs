@@ -198,6 +198,8 @@ pub struct Adopted {
 #[derive(Debug)]
 struct Copy<P> {
     head: Head,
+    /// Nothing is known of the roots at smaller sizes, but of the empty log's.
+    base: u64,
     recent: BTreeMap<u64, TreeRoot>,
     newest: Option<SignedCheckpoint>,
     /// The owner's head that the copy is exactly at, if one is known.
@@ -224,6 +226,7 @@ impl<P> Copy<P> {
     const fn new(end: Option<Head>) -> Self {
         Self {
             head: Head::EMPTY,
+            base: 0,
             recent: BTreeMap::new(),
             newest: None,
             here: None,
@@ -272,6 +275,8 @@ impl Peer {
 pub struct Stored {
     /// The head of the copy.
     pub head: Head,
+    /// The size from which on entries are here; what lies below is known to be certified.
+    pub base: u64,
     /// The versions adopted up to there.
     pub adopted: Vec<Adopted>,
     /// How much of it is final.
@@ -361,6 +366,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         let head = stored.head;
         (copy.head, copy.newest, copy.adopted) = (head, stored.newest, stored.adopted);
+        copy.base = stored.base;
         copy.certified = stored.certified.min(head.size);
         copy.cosigned = stored.cosigned.into_iter().map(|one| (one.by.clone(), (one, false))).collect();
         let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
@@ -629,9 +635,10 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         Ok(!self.on_branch(log, head, roots)?.unwrap_or(true))
     }
 
-    /// Whether `head` is a head of this copy; `None` if the copy is shorter.
+    /// Whether `head` is a head of this copy; `None` if the copy is shorter, or begins behind it.
     fn on_branch<R: Roots>(&self, log: &LogId, head: &Head, roots: &R) -> Result<Option<bool>, R::Error> {
-        let Some(copy) = self.logs.get(log).filter(|copy| head.size <= copy.head.size) else { return Ok(None) };
+        let known = |copy: &&Copy<P>| (copy.base..=copy.head.size).contains(&head.size);
+        let Some(copy) = self.logs.get(log).filter(known) else { return Ok(None) };
         let root = match copy.recent.get(&head.size) {
             Some(root) => *root,
             None => roots.root_at(log, head.size)?,
