@@ -28,6 +28,7 @@ pub mod manifest;
 pub mod map;
 pub mod note;
 pub mod proof;
+pub mod public;
 pub mod replica;
 pub mod rows;
 pub mod secret;

@@ -16,10 +16,12 @@ use crate::log::Head;
 use crate::manifest::{Cut, LogId, Manifest};
 
 mod announce;
+mod certificate;
 mod gate;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::Certificate;
 pub use gate::{OtherSession, Overrides, Waiting, Warning};
 
 /// How often a peer is asked for its frontier, in milliseconds.
@@ -146,6 +148,11 @@ pub enum Output<P> {
         /// Entries below a certified head.
         certified: u64,
     },
+    /// Keep the log's certificate: a new one, or one with more cosignatures.
+    KeepCertificate {
+        /// It.
+        certificate: Certificate,
+    },
     /// Entries below this are final now.
     Certified {
         /// The log.
@@ -209,6 +216,7 @@ struct Copy<P> {
     /// The versions that the log adopted, each with the size behind its batch.
     adopted: Vec<Adopted>,
     certified: u64,
+    certificates: certificate::Certificates,
     fetch: Option<(P, u64)>,
     fault: Option<Fault>,
     /// Where the log ends, by a manifest that is held or about to be.
@@ -233,6 +241,7 @@ impl<P> Copy<P> {
             cosigned: BTreeMap::new(),
             adopted: Vec::new(),
             certified: 0,
+            certificates: certificate::Certificates::new(),
             fetch: None,
             fault: None,
             end,
@@ -285,6 +294,8 @@ pub struct Stored {
     pub newest: Option<SignedCheckpoint>,
     /// Newest cosignature by each node key.
     pub cosigned: Vec<Cosigned>,
+    /// The largest head that a quorum cosigned on one note.
+    pub certificate: Option<Certificate>,
 }
 
 /// A node's knowledge of all logs and peers. `P` names a peer.
@@ -368,6 +379,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         (copy.head, copy.newest, copy.adopted) = (head, stored.newest, stored.adopted);
         copy.base = stored.base;
         copy.certified = stored.certified.min(head.size);
+        copy.certificates = certificate::Certificates::restored(stored.certificate, &stored.cosigned);
         copy.cosigned = stored.cosigned.into_iter().map(|one| (one.by.clone(), (one, false))).collect();
         let here = copy.signed().find(|signed| signed.checkpoint().head == head).cloned();
         copy.here = here;
@@ -665,6 +677,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let mut out = self.checkpoint(cosigned.signed.clone(), now, roots)?;
         if let Some(copy) = self.logs.get_mut(&log) {
             copy.cosigned.insert(cosigned.by.clone(), (cosigned.clone(), false));
+            copy.certificates.add(&cosigned);
         }
         out.extend(self.certify(&log, roots)?);
         self.found(&log, &cosigned.head());
@@ -709,6 +722,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             copy.certified = size;
             out.push(Output::Certified { log: log.clone(), size });
         }
+        out.extend(self.certificates(log, roots)?);
         out.extend(self.leave_branch(log, roots)?);
         Ok(out)
     }

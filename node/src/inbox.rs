@@ -14,7 +14,7 @@ use fama_ledger::join::{Join, Ranking};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
+use fama_ledger::replica::{self, Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
 use prometheus::Registry;
@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::{Direction, Metrics};
 use crate::network::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
-use crate::store::{Store, StoreError};
+use crate::store::{Certificate, Store, StoreError};
 
 mod append;
 pub mod check;
@@ -270,7 +270,9 @@ impl Inbox {
         let cosigned = view.cosigned(log)?;
         let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
         self.copies.insert(log.clone(), Copy { tree, maps });
-        let stored = Stored { head, adopted, certified, newest, cosigned };
+        let certificate = view.certificate(log)?;
+        let certificate = certificate.and_then(|stored| verify_certificate(&self.shared.manifest, log, stored));
+        let stored = Stored { head, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
         if goes_on {
             outputs.extend(self.restore_fault(log)?);
@@ -515,6 +517,10 @@ impl Inbox {
                     self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
                 }
             }
+            Output::KeepCertificate { certificate } => {
+                let log = log_of(&certificate.signed);
+                self.shared.store.put_certificate(&log, &stored_certificate(certificate))?;
+            }
             Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
             Output::Cosign { signed, by } => return self.cosign(signed, by),
             Output::Announce { signed } => self.announce(&signed)?,
@@ -655,6 +661,26 @@ fn refuse(input: Input) {
         }
         _ => {}
     }
+}
+
+fn stored_certificate(certificate: replica::Certificate) -> Certificate {
+    let signed = SignedHead::of(&certificate.signed);
+    Certificate { signed, cosignatures: certificate.cosignatures.into_iter().collect() }
+}
+
+/// Checks all signatures of a certificate; `None` if one does not hold. Whether they are enough, the replica says.
+#[must_use]
+pub fn verify_certificate(manifest: &Manifest, log: &LogId, stored: Certificate) -> Option<replica::Certificate> {
+    let signed = stored.signed.verify(manifest, log).ok()?;
+    let holds = |by: &LogId, cosignature: &Cosignature| {
+        let known = manifest.log(by).filter(|_| cosignature.operator == by.operator)?;
+        cosignature.verify(signed.checkpoint(), &known.node_key).ok()
+    };
+    let hold = stored.cosignatures.iter().all(|(by, cosignature)| holds(by, cosignature).is_some());
+    hold.then(|| replica::Certificate {
+        signed: signed.clone(),
+        cosignatures: stored.cosignatures.into_iter().collect(),
+    })
 }
 
 fn wire_cosigned(cosigned: &Cosigned) -> CosignedHead {

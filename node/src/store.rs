@@ -21,6 +21,7 @@
 //! heads    log8                                               SignedHead: the owner's largest
 //!          log8 0x00                                          SignedHead: one on another branch, if there is one
 //!          log8 0x01                                          Equivocation: proof that its owner signed two branches
+//!          log8 0x02                                          Certificate: the largest that a quorum cosigned on one note
 //!          log8 operator "/" generation                       CosignedHead: the newest by that node key
 //! manifests 0x00 version:u32                                  text of a valid version
 //!          0x01 log8                                          Stand
@@ -38,6 +39,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
 use fama_ledger::id::{FederationId, NoteHash};
@@ -66,6 +68,7 @@ pub use manifests::{Dropped, Stand};
 pub use read::{LogTiles, View};
 pub use scrub::{Place, TreePlace};
 
+use crate::network::wire::SignedHead;
 use engine::{Batch, Engine};
 use keys::Log8;
 
@@ -211,6 +214,15 @@ pub struct Commit<'a> {
     pub notes: &'a [(NoteHash, String)],
 }
 
+/// A head that a quorum cosigned, with all cosignatures of it that are known.
+#[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Certificate {
+    /// The head, signed by the log's owner.
+    pub signed: SignedHead,
+    /// Its cosignatures, each by the node key of that generation of an operator's log.
+    pub cosignatures: Vec<(LogId, Cosignature)>,
+}
+
 /// How far a log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRecord {
@@ -336,7 +348,7 @@ impl Store {
         self.keep_failure(StoreError::Database { dir: self.dir.clone(), message: message.to_string() })
     }
 
-    fn inconsistent(&self, log: &LogId, what: &impl ToString) -> StoreError {
+    pub(crate) fn inconsistent(&self, log: &LogId, what: &impl ToString) -> StoreError {
         let what = what.to_string();
         self.keep_failure(StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what })
     }

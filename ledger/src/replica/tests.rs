@@ -16,6 +16,7 @@ use crate::manifest::{Genesis, Policy};
 use crate::signed_note::{self, SignedNote};
 
 mod backups;
+mod certificate;
 mod gate;
 
 type Id = usize;
@@ -102,6 +103,11 @@ fn sign(manifest: &Manifest, i: usize, head: Head) -> SignedCheckpoint {
 fn cosign(signed: SignedCheckpoint, i: usize) -> Cosigned {
     let cosignature = Cosignature::sign(signed.checkpoint(), name(i), &key(i), 5);
     Cosigned { signed, by: LogId { operator: cosignature.operator.clone(), generation: 1 }, cosignature }
+}
+
+fn certificate(signed: &SignedCheckpoint, by: &[usize]) -> Certificate {
+    let cosignatures = by.iter().map(|i| (log(*i), cosign(signed.clone(), *i).cosignature)).collect();
+    Certificate { signed: signed.clone(), cosignatures }
 }
 
 fn leaves(of: usize, from: u64, count: u64) -> Vec<Hash> {
@@ -213,8 +219,24 @@ impl Net {
                 Output::KeepCosigned { log, cosigned, .. } => {
                     self.nodes[at].kept.entry(log).or_default().cosigned(cosigned);
                 }
+                Output::KeepCertificate { certificate } => self.keep_certificate(at, &certificate),
                 Output::KeepConflicting { .. } => {}
             }
+        }
+    }
+
+    /// A certificate never goes back, a quorum cosigned it, and it is final.
+    fn keep_certificate(&mut self, at: Id, certificate: &Certificate) {
+        let (log, head) = (log_of(&certificate.signed), certificate.head());
+        assert!(certificate.cosignatures.len() >= self.manifest.quorum());
+        assert!(head.size <= self.nodes[at].replica.certified(&log));
+        let branch = self.nodes[at].disk.branch(&log);
+        assert_eq!(root_at(head.size, &branch.tiles).unwrap(), head.root, "of this copy");
+        let kept = self.nodes[at].kept.entry(log).or_default();
+        if let Some(before) = kept.certificate.replace(certificate.clone()) {
+            let more =
+                before.head() == head && before.cosignatures.keys().all(|by| certificate.cosignatures.contains_key(by));
+            assert!(more || before.head().size < head.size, "{before:?}, then {certificate:?}");
         }
     }
 
@@ -365,6 +387,12 @@ impl Net {
                 certified.iter().all(|size| *size == heads[0].size),
                 "seed {seed} log {i}: {certified:?} {heads:?}"
             );
+            for node in up.iter().filter(|_| heads[0].size > 0) {
+                let certificate = node.replica.certificate(&log(i)).unwrap();
+                assert_eq!(certificate.head(), heads[0], "seed {seed} log {i}");
+                let kept = node.kept.get(&log(i)).and_then(|kept| kept.certificate.as_ref());
+                assert_eq!(kept, Some(certificate), "seed {seed} log {i}: what is known is kept");
+            }
         }
     }
 }
@@ -707,12 +735,15 @@ fn a_restored_replica_knows_what_was_certified_and_notices_what_conflicts() {
         let cosigned = (0..3).map(|i| cosign(signed.clone(), i)).collect();
         let out = {
             let newest = Some(newest.clone());
-            let stored = Stored { head: branch.head(), adopted: Vec::new(), certified: 0, newest, cosigned };
+            let (adopted, certificate) = (Vec::new(), None);
+            let stored = Stored { head: branch.head(), adopted, certified: 0, newest, cosigned, certificate };
             replica.restore(&log(3), stored, &disk).unwrap()
         };
         (replica.certified(&log(3)), out)
     };
-    assert_eq!(restore(&signed), (5, vec![Output::Certified { log: log(3), size: 5 }]));
+    let certificate = certificate(&signed, &[0, 1, 2]);
+    let certified = vec![Output::Certified { log: log(3), size: 5 }, Output::KeepCertificate { certificate }];
+    assert_eq!(restore(&signed), (5, certified));
     let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
     let faulted = Output::Faulted { log: log(3), fault: Fault::Equivocation };
     assert_eq!(restore(&other).1[..2], [Output::KeepConflicting { signed: other, beside: Some(signed) }, faulted]);

@@ -7,9 +7,9 @@ use fama_ledger::manifest::{LogId, Manifest};
 use rayon::prelude::*;
 
 use super::replay::{Stop, batches, commits, replay};
-use super::{Copy, Fatal, verify_cosigned};
+use super::{Copy, Fatal, verify_certificate, verify_cosigned};
 use crate::network::wire::NoteAnswer;
-use crate::store::{Store, StoreError, View};
+use crate::store::{Certificate, Store, StoreError, View};
 
 /// How many entries are read and verified at a time.
 const CHUNK_ENTRIES: usize = 4_096;
@@ -278,9 +278,24 @@ impl Checker<'_> {
                 self.find("branch", format!("{operator} cosigned another root at size {size}"));
             }
         }
+        if let Some(stored) = view.certificate(&log)? {
+            self.kept_certificate(&log, &stored)?;
+        }
         // What is not there counts as 0.
         if certified > 0 {
             self.rebuilt.put_certified(&log, certified)?;
+        }
+        Ok(())
+    }
+
+    fn kept_certificate(&mut self, log: &LogId, stored: &Certificate) -> Result<(), Fatal> {
+        let head = stored.signed.head;
+        if verify_certificate(self.manifest, log, stored.clone()).is_none() {
+            self.find("signature", format!("a signature of the certificate at {} does not hold", head.size));
+        } else if self.on_branch(head.size, head.root)? {
+            self.rebuilt.put_certificate(log, stored)?;
+        } else {
+            self.find("branch", format!("another root is certified at size {}", head.size));
         }
         Ok(())
     }

@@ -148,6 +148,11 @@ pub(super) fn equivocation(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[1]].concat()
 }
 
+/// Nor with a two.
+pub(super) fn certificate(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[2]].concat()
+}
+
 pub(super) fn cosigned(log: &LogId, by: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), by.to_string().as_bytes()].concat()
 }

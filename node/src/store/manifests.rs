@@ -250,6 +250,9 @@ impl Store {
         for key in [log8(log).to_vec(), keys::conflicting(log)] {
             batch.delete(Family::Heads, key);
         }
+        if self.view().certificate(log)?.is_some_and(|certificate| certificate.signed.head.size > size) {
+            batch.delete(Family::Heads, keys::certificate(log));
+        }
         Self::put(&mut batch, Family::Meta, META_REBUILD, &true);
         self.write(batch, true)
     }

@@ -10,14 +10,17 @@ use fama_ledger::limits::{self, NOTE_BYTES_MAX};
 use fama_ledger::log::{Hash, TILE_WIDTH, Tiles};
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{MapId, Rows};
+use fama_ledger::signed_note::SIGNATURES_MAX;
 
 use super::engine::{Found, Moment, Walk};
 use super::keys::{self, Family, Log8, log8};
-use super::{History, HistoryItem, LogRecord, Position, Store, StoreError, Touch};
+use super::{Certificate, History, HistoryItem, LogRecord, Position, Store, StoreError, Touch};
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
+/// Longest certificate, in bytes: as many cosignatures as a note may have, each with two domains.
+const CERTIFICATE_BYTES_MAX: usize = SIGNATURES_MAX * 640;
 /// Longest list of adopted versions, in bytes.
 const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
@@ -297,6 +300,14 @@ impl<'a> View<'a> {
         self.value(Family::Heads, &keys::conflicting(log), RECORD_BYTES_MAX)
     }
 
+    /// The largest head of this copy that a quorum cosigned on one note.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn certificate(&self, log: &LogId) -> Result<Option<Certificate>, StoreError> {
+        self.value(Family::Heads, &keys::certificate(log), CERTIFICATE_BYTES_MAX)
+    }
+
     /// Every operator's newest cosigned head of `log`, in the operators' order.
     ///
     /// # Errors
@@ -311,8 +322,8 @@ impl<'a> View<'a> {
     /// [`StoreError`].
     pub fn cosigned_by(&self, log: &LogId) -> Result<Vec<(LogId, CosignedHead)>, StoreError> {
         let (mut found, prefix) = (Vec::new(), log8(log));
-        // The log's own key and the two behind it hold heads of the owner's and a proof.
-        let from = Some([prefix.as_slice(), &[2]].concat());
+        // The log's own key and the three behind it hold heads of the owner's, a proof and the certificate.
+        let from = Some([prefix.as_slice(), &[3]].concat());
         self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |key, value| {
             let by = key.get(prefix.len()..).and_then(|by| std::str::from_utf8(by).ok()?.parse().ok());
             let by = by.ok_or_else(|| self.broken(Family::Heads, &"a key without a log"))?;

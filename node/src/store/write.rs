@@ -13,7 +13,7 @@ use fama_ledger::replica::Adopted;
 
 use super::engine::Batch;
 use super::keys::{self, Family, META_FORMAT, log8};
-use super::{Commit, FORMAT, History, HistoryItem, Store, StoreError, Touch, View};
+use super::{Certificate, Commit, FORMAT, History, HistoryItem, Store, StoreError, Touch, View};
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
@@ -67,6 +67,16 @@ impl Store {
         Self::put(&mut batch, Family::Heads, &keys::cosigned(log, by), cosigned);
         Self::put(&mut batch, Family::Logs, &keys::log_certified(log), &certified);
         self.write(batch, durable)
+    }
+
+    /// Keeps the largest head that a quorum cosigned on one note. Not synced: a lost one is replaced by the next.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_certificate(&self, log: &LogId, certificate: &Certificate) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Heads, &keys::certificate(log), certificate);
+        self.write(batch, false)
     }
 
     /// Keeps a certified size that grew without a new cosignature. Not synced.

@@ -7,6 +7,7 @@ use super::*;
 pub(super) struct Kept {
     pub(super) newest: Option<SignedCheckpoint>,
     pub(super) cosigned: BTreeMap<Domain, Cosigned>,
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Kept {
@@ -179,12 +180,12 @@ impl World {
         for of in (0..self.net.nodes.len()).map(log) {
             let node = &mut self.net.nodes[at];
             let (head, kept) = (node.disk.branch(&of).head(), node.kept.get(&of).cloned().unwrap_or_default());
-            let cosigned = kept.cosigned.into_values().collect();
+            let (cosigned, certificate) = (kept.cosigned.into_values().collect(), kept.certificate);
             let out = node
                 .replica
                 .restore(
                     &of,
-                    Stored { head, adopted: Vec::new(), certified: 0, newest: kept.newest, cosigned },
+                    Stored { head, adopted: Vec::new(), certified: 0, newest: kept.newest, cosigned, certificate },
                     &node.disk,
                 )
                 .unwrap();

@@ -1,0 +1,73 @@
+//! The signed head at the path `checkpoint`: written with all cosignatures that fit, read by who holds manifests.
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use ed25519_dalek::VerifyingKey;
+
+use crate::checkpoint::{self, CheckpointError, Cosignature, SignedCheckpoint};
+use crate::limits::CHECKPOINT_BYTES_MAX;
+use crate::manifest::{LogId, Manifest};
+use crate::signed_note::SignedNote;
+
+/// The note of a head of `log` with its cosignatures, each by the node key of that generation; those of logs that
+/// go on come first, and what does not fit into [`CHECKPOINT_BYTES_MAX`] is left out. `None` if the manifest does
+/// not know the log.
+#[must_use]
+pub fn checkpoint<'a>(
+    manifest: &Manifest,
+    log: &LogId,
+    signed: &SignedCheckpoint,
+    cosignatures: impl IntoIterator<Item = (&'a LogId, &'a Cosignature)>,
+) -> Option<SignedNote> {
+    let owner = manifest.log(log)?.node_key;
+    let mut found: Vec<(bool, Cosignature, VerifyingKey)> = Vec::new();
+    for (by, cosignature) in cosignatures {
+        let known = manifest.log(by).filter(|_| by.operator == cosignature.operator);
+        found.extend(known.map(|known| (known.cut.is_some(), cosignature.clone(), known.node_key)));
+    }
+    found.sort_by_key(|(cut, ..)| *cut);
+    let mut found: Vec<_> = found.into_iter().map(|(_, cosignature, key)| (cosignature, key)).collect();
+    loop {
+        let note = checkpoint::note(signed, &owner, &found);
+        if note.to_string().len() <= CHECKPOINT_BYTES_MAX || found.pop().is_none() {
+            return Some(note);
+        }
+    }
+}
+
+/// A head that its owner signed, and how many operators of one version cosigned it on the same note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigners {
+    /// The head.
+    pub signed: SignedCheckpoint,
+    /// How many operators of the version cosigned it.
+    pub found: usize,
+    /// How many must: the version's quorum.
+    pub wanted: usize,
+}
+
+impl Cosigners {
+    /// Reads the note of a head of `log` and verifies the owner's signature and the cosignatures of the operators
+    /// of `version`, which is `manifest` or one before it. Lines of other keys are ignored.
+    ///
+    /// # Errors
+    /// [`CheckpointError`], also for a head of another log.
+    pub fn read(
+        note: &SignedNote,
+        log: &LogId,
+        manifest: &Manifest,
+        version: &Manifest,
+    ) -> Result<Self, CheckpointError> {
+        let origin = manifest.origin(log);
+        let owner = |found: &checkpoint::Origin| manifest.log(log).filter(|_| *found == origin).map(|log| log.node_key);
+        let cosigner = |name: &crate::id::Domain| version.operator(name).map(|operator| operator.node_key);
+        let (signed, cosignatures) = checkpoint::read_note(note, owner, cosigner)?;
+        Ok(Self { signed, found: cosignatures.len(), wanted: version.quorum() })
+    }
+
+    /// Whether the head is certified, if the version is the one that the log had adopted there.
+    #[must_use]
+    pub const fn are_enough(&self) -> bool {
+        self.found >= self.wanted
+    }
+}
