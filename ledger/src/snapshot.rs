@@ -146,9 +146,13 @@ impl Offer {
         adopted: &Manifest,
     ) -> Result<(SignedCheckpoint, Vec<Cosignature>), SnapshotError> {
         let note = SignedNote::parse(self.checkpoint.as_bytes(), limits::CHECKPOINT_BYTES_MAX)?;
-        let log = |origin: &checkpoint::Origin| LogId { operator: origin.operator.clone(), generation: origin.generation };
+        let log =
+            |origin: &checkpoint::Origin| LogId { operator: origin.operator.clone(), generation: origin.generation };
         let owner = |origin: &checkpoint::Origin| {
-            manifest.log(&log(origin)).filter(|_| origin.federation == manifest.federation()).map(|known| known.node_key)
+            manifest
+                .log(&log(origin))
+                .filter(|_| origin.federation == manifest.federation())
+                .map(|known| known.node_key)
         };
         let cosigner = |operator: &_| adopted.operator(operator).map(|operator| operator.node_key);
         let (signed, cosignatures) = checkpoint::read_note(&note, owner, cosigner)?;

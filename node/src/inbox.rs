@@ -272,7 +272,7 @@ impl Inbox {
         self.copies.insert(log.clone(), Copy { tree, maps });
         let certificate = view.certificate(log)?;
         let certificate = certificate.and_then(|stored| verify_certificate(&self.shared.manifest, log, stored));
-        let stored = Stored { head, adopted, certified, newest, cosigned, certificate };
+        let stored = Stored { head, base: 0, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
         if goes_on {
             outputs.extend(self.restore_fault(log)?);
