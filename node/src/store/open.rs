@@ -31,6 +31,21 @@ pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Sto
     owned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest)
 }
 
+pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    let mut store = unowned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest);
+    let view = store.view();
+    let blank = store.is_blank(&view)?;
+    drop(view);
+    store.check_owner(&manifest.federation())?;
+    if blank {
+        store.put_quick(manifest)?;
+    } else if store.view().quick()?.is_none() {
+        return Err(StoreError::Quick { dir: dir.to_owned() });
+    }
+    store.load_manifests(manifest)?;
+    Ok(store)
+}
+
 pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     let mut store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
     match store.check_owner(&manifest.federation()) {
@@ -52,6 +67,9 @@ pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Sto
 
 fn checked(store: Store) -> Result<Store, StoreError> {
     let view = store.view();
+    if view.quick()?.is_some() {
+        return Err(StoreError::Quick { dir: store.dir.clone() });
+    }
     if view.needs_rebuild()? {
         drop(view);
         return Ok(store);
