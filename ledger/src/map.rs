@@ -5,16 +5,18 @@
 mod build;
 mod hash;
 mod proof;
+mod range;
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{fmt, mem};
 
 pub use self::hash::value_hash;
-pub use self::proof::{MapProof, PROOF_BYTES_MAX, ProofError};
+pub use self::proof::{MAP_PROOF_BYTES_MAX, MapProof, PREFIXES_MAX, ProofError};
+pub use self::range::{RANGE_PROOF_BYTES_MAX, RangeProof};
 
-use self::build::Builder;
-use self::hash::{Hash, bit, common_bits, inner_hash, leaf_hash};
+use self::build::{Builder, Subtree};
+use self::hash::{Hash, bit, bits, common_bits, inner_hash, leaf_hash};
 use crate::id::StateRoot;
 
 /// Longest key of a row, in bytes. It bounds the depth of the tree, and so of every recursion, to 1,024.
@@ -32,9 +34,17 @@ pub enum MapError {
     /// A key is a prefix of another.
     #[error("a key is a prefix of another")]
     Prefix,
+    /// A proof about no prefix or more than [`PREFIXES_MAX`].
+    #[error("{0} prefixes, want 1 to {PREFIXES_MAX}")]
+    Prefixes(usize),
+    /// The map has no row where a range should end, or one where no row should be.
+    #[error("the range does not end on a row of the map")]
+    Range,
 }
 
-/// The rows of one map as a tree in memory: some 220 bytes a row with 65-byte keys.
+/// The rows of one map as a tree in memory: some 260 bytes a row with 65-byte keys.
+///
+/// A clone costs nothing but a count: it shares all nodes, and an update copies only the paths that it changes.
 #[derive(Clone, Default)]
 pub struct StateMap {
     top: Branch,
@@ -54,8 +64,8 @@ struct Branch {
 #[derive(Clone)]
 enum Node {
     /// key ‖ value hash, in one allocation.
-    Leaf(Box<[u8]>),
-    Inner(Box<Inner>),
+    Leaf(Arc<[u8]>),
+    Inner(Arc<Inner>),
 }
 
 /// The keys of both sides agree in the bits before `depth` and differ in that bit: 0 = left.
@@ -79,20 +89,13 @@ const PRESENT: u16 = u16::MAX;
 
 impl Default for Node {
     fn default() -> Self {
-        Self::Leaf(Box::default())
+        Self::Leaf(Arc::default())
     }
 }
 
 impl Branch {
     fn leaf(key: &[u8], value: &Hash) -> Self {
-        Self { hash: leaf_hash(key, value), node: Node::Leaf([key, value.as_slice()].concat().into_boxed_slice()) }
-    }
-
-    /// `key` is any key with the bits before `depth` that both sides share. Empty sides vanish.
-    fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self {
-        let mut branch = Self { hash: Hash::default(), node: Node::Inner(Box::new(Inner { depth, left, right })) };
-        branch.settle(key);
-        branch
+        Self { hash: leaf_hash(key, value), node: Node::Leaf([key, value.as_slice()].concat().into()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -108,11 +111,11 @@ impl Branch {
 
     /// Makes this right again after its sides changed: hashes it, or puts the only side left in its place.
     fn settle(&mut self, key: &[u8]) {
-        let Node::Inner(inner) = &mut self.node else { return };
+        let Node::Inner(inner) = &self.node else { return };
         if inner.left.is_empty() {
-            *self = mem::take(&mut inner.right);
+            *self = inner.right.clone();
         } else if inner.right.is_empty() {
-            *self = mem::take(&mut inner.left);
+            *self = inner.left.clone();
         } else {
             self.hash = inner_hash(inner.depth, key, &inner.left.hash, &inner.right.hash);
         }
@@ -128,6 +131,7 @@ impl Branch {
         match &mut self.node {
             Node::Leaf(_) => *self = first.value.map(|value| Self::leaf(first.key, value)).unwrap_or_default(),
             Node::Inner(inner) => {
+                let inner = Arc::make_mut(inner);
                 let (left, right) = split(changes, inner.depth);
                 inner.left.apply(left);
                 inner.right.apply(right);
@@ -154,11 +158,35 @@ impl Branch {
         let mut builder = Builder::default();
         for change in changes {
             if let Some(value) = change.value {
-                builder.push(change.key, value).expect("the changes were checked to ascend without prefixes");
+                push_row(&mut builder, change.key, value).expect("the changes were checked to ascend without prefixes");
             }
         }
-        builder.finish().0
+        finish(builder)
     }
+}
+
+impl Subtree for Branch {
+    /// An empty side vanishes.
+    fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self {
+        let mut branch = Self { hash: Hash::default(), node: Node::Inner(Arc::new(Inner { depth, left, right })) };
+        branch.settle(key);
+        branch
+    }
+}
+
+fn push_row<K: AsRef<[u8]>>(builder: &mut Builder<K, Branch>, key: K, value: &Hash) -> Result<(), MapError> {
+    check_key(key.as_ref())?;
+    if let Some(previous) = builder.last_key() {
+        check_order(previous.as_ref(), key.as_ref())?;
+    }
+    let (bits, leaf) = (bits(key.as_ref()), Branch::leaf(key.as_ref(), value));
+    builder.push(key, bits, leaf).expect("keys that ascend without prefixes have their places");
+    Ok(())
+}
+
+/// The tree of rows alone.
+fn finish<K: AsRef<[u8]>>(builder: Builder<K, Branch>) -> Branch {
+    builder.finish().expect("nothing was hidden").unwrap_or_default()
 }
 
 /// The changes on the left and on the right of a node at `depth`.
@@ -190,12 +218,12 @@ impl StateMap {
     /// # Errors
     /// Any [`MapError`]: the rows must ascend strictly, with no key a prefix of another.
     pub fn from_sorted<K: AsRef<[u8]>>(rows: impl IntoIterator<Item = (K, [u8; 32])>) -> Result<Self, MapError> {
-        let mut builder = Builder::default();
+        let (mut builder, mut count) = (Builder::default(), 0usize);
         for (key, value) in rows {
-            builder.push(key, &value)?;
+            push_row(&mut builder, key, &value)?;
+            count = count.saturating_add(1);
         }
-        let (top, rows) = builder.finish();
-        Ok(Self { top, rows })
+        Ok(Self { top: finish(builder), rows: count })
     }
 
     /// Sets (`Some` value hash) and removes (`None`) rows; to remove an absent one does nothing.

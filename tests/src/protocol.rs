@@ -83,7 +83,7 @@ fn bounds() -> BTreeMap<&'static str, u64> {
         signed_note { SIGNATURES_MAX }
         proof { PROOF_BYTES_MAX }
         log { SIZE_MAX PROOF_HASHES_MAX }
-        map { KEY_BYTES_MAX }
+        map { KEY_BYTES_MAX PREFIXES_MAX MAP_PROOF_BYTES_MAX RANGE_PROOF_BYTES_MAX }
         rows { ROW_BYTES_MAX }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `FAMA_BLESS=1` writes them anew. Each is checked by an interpreter that starts from the file, and
 //! fails if a file, a vector or a field of one was not used.
+mod maps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use fama_ledger::id::{EventId, FederationId, Hex, StateRoot};
 use fama_ledger::key::{Curve, PublicKey};
 use fama_ledger::log::{leaf_hash, prove_inclusion};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::map::{StateMap, value_hash};
+use fama_ledger::map::value_hash;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::rows::MapName;
@@ -282,22 +284,6 @@ fn checkpoints() -> Value {
     ])
 }
 
-fn maps() -> Value {
-    let tables: [&[(&[u8], &[u8])]; 5] = [
-        &[],
-        &[(b"\x01a", b"one")],
-        &[(b"\x01a", b"one"), (b"\x01b", b"two")],
-        &[(&[0, 0], b""), (&[0, 1], b"1"), (&[0x7f, 0xff], b"2"), (&[0x80, 0], b"3"), (&[0xff, 0xff], b"4")],
-        &[(&[1, 0, 0, 0, 1], b"a"), (&[1, 0, 0, 0, 2], b"b"), (&[2, 0, 0], b"c"), (&[2, 0, 0x10], b"d"), (&[12], b"e")],
-    ];
-    let vector = |rows: &&[(&[u8], &[u8])]| {
-        let list: Vec<[String; 2]> = rows.iter().map(|(key, value)| [hex(key), hex(value)]).collect();
-        let map = StateMap::from_sorted(rows.iter().map(|(key, value)| (key, value_hash(value)))).unwrap();
-        json!({"type": "map", "rows": list, "root": map.root().to_string()})
-    };
-    tables.iter().map(vector).collect()
-}
-
 /// Wrong on purpose: how to make the input from a good one, and the code.
 fn invalid() -> Value {
     let mut all = Vec::new();
@@ -469,7 +455,7 @@ fn made() -> BTreeMap<&'static str, Value> {
         ("keys.json", keys()),
         ("logs.json", logs()),
         ("manifests.json", manifests()),
-        ("maps.json", maps()),
+        ("maps.json", maps::made()),
         ("notes.json", notes()),
     ])
 }
@@ -628,22 +614,6 @@ fn check_proof(v: &mut Vector) {
     assert_eq!(cosigned.len(), 2);
 }
 
-fn check_map(v: &mut Vector) {
-    let rows = v.take("rows");
-    let rows = rows
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| (unhex(row[0].as_str().unwrap()), value_hash(&unhex(row[1].as_str().unwrap()))));
-    let rows: Vec<_> = rows.collect();
-    assert_eq!(StateMap::from_sorted(rows.clone()).unwrap().root().to_string(), v.text("root"));
-    let mut grown = StateMap::default();
-    for (key, value) in rows.iter().rev() {
-        grown.update(&[(key, Some(*value))]).unwrap();
-    }
-    assert_eq!(grown.root(), StateMap::from_sorted(rows).unwrap().root());
-}
-
 fn strings(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
@@ -749,7 +719,10 @@ fn every_vector_of_every_file_holds() {
                 "manifest" => check_manifest(&mut v),
                 "checkpoint" => check_checkpoint(&mut v),
                 "proof" => check_proof(&mut v),
-                "map" => check_map(&mut v),
+                "map" => maps::check_map(&mut v),
+                "map proof" => maps::check_proof(&mut v),
+                "range proof" => maps::check_range(&mut v),
+                "invalid map proof" => maps::check_invalid(&mut v),
                 "log" => check_log(&mut v, &mut replica),
                 "row" => {
                     rows += 1;

@@ -1,54 +1,120 @@
-//! A tree from sorted rows, each node hashed once.
+//! A tree, or its root alone, from what stands in it, taken from left to right; each node is hashed once.
 use alloc::vec::Vec;
+use core::mem;
 
-use super::hash::{Hash, common_bits};
-use super::{Branch, MapError, check_key, check_order};
+use super::hash::{Hash, bit, common_bits, inner_hash};
 
-/// Takes rows one by one.
-pub(super) struct Builder<K> {
-    /// Left sides that wait for their right ones, and the depths at which they will meet, ascending.
-    waiting: Vec<(u16, Branch)>,
-    /// The subtree of the last row, as far as it is complete.
-    current: Branch,
-    previous: Option<K>,
-    rows: usize,
+/// What a node is made of.
+pub(super) trait Subtree: Sized {
+    /// The node at `depth`; `key` is any key with the bits before `depth` that both sides share.
+    fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self;
 }
 
-impl<K> Default for Builder<K> {
-    fn default() -> Self {
-        Self { waiting: Vec::new(), current: Branch::default(), previous: None, rows: 0 }
+impl Subtree for Hash {
+    fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self {
+        inner_hash(depth, key, &left, &right)
     }
 }
 
-impl<K: AsRef<[u8]>> Builder<K> {
-    /// # Errors
-    /// Any [`MapError`]; the builder is then good for nothing.
-    pub(super) fn push(&mut self, key: K, value: &Hash) -> Result<(), MapError> {
-        check_key(key.as_ref())?;
-        let leaf = Branch::leaf(key.as_ref(), value);
-        if let Some(previous) = self.previous.take() {
-            check_order(previous.as_ref(), key.as_ref())?;
-            let fork = common_bits(previous.as_ref(), key.as_ref());
-            let left = self.close(fork, previous.as_ref());
-            self.waiting.push((fork, left));
+/// This stands nowhere in a tree to the right of what came before it.
+#[derive(Debug)]
+pub(super) struct Misplaced;
+
+/// Takes *items*, subtrees whose keys are known, and between them *hidden* subtrees, which have no keys here:
+/// only the depth of the node above them, where they are the other side than an item.
+pub(super) struct Builder<K, T> {
+    /// Left sides that wait for their right ones, and the depths at which they will meet, ascending.
+    waiting: Vec<(u16, T)>,
+    /// Hidden left sides above the next item.
+    hidden: Vec<(u16, T)>,
+    last: Option<Item<K, T>>,
+}
+
+/// The last item, and what is above it as far as it is complete.
+struct Item<K, T> {
+    /// A key of the item, of at least the bits that all its keys share.
+    key: K,
+    /// The depth of the subtree's topmost node, or how many bits the item's keys share.
+    top: u16,
+    subtree: T,
+}
+
+impl<K, T> Default for Builder<K, T> {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), hidden: Vec::new(), last: None }
+    }
+}
+
+impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
+    /// The key of the last item.
+    pub(super) fn last_key(&self) -> Option<&K> {
+        self.last.as_ref().map(|last| &last.key)
+    }
+
+    /// The depth of the deepest node known so far to have the last item on its right.
+    pub(super) fn above(&self) -> Option<u16> {
+        self.waiting.last().map(|(depth, _)| *depth)
+    }
+
+    /// The depths of the hidden left sides above the next item.
+    pub(super) fn hidden(&self) -> impl Iterator<Item = u16> {
+        self.hidden.iter().map(|(depth, _)| *depth)
+    }
+
+    /// Hides the left side of the node at `depth` above the next item.
+    pub(super) fn hide_left(&mut self, depth: u16, subtree: T) {
+        self.hidden.push((depth, subtree));
+    }
+
+    /// Hides the right side of the node at `depth` above the last item.
+    pub(super) fn hide_right(&mut self, depth: u16, subtree: T) -> Result<(), Misplaced> {
+        let mut last = self.last.take().filter(|_| self.hidden.is_empty()).ok_or(Misplaced)?;
+        if depth >= last.top || bit(last.key.as_ref(), depth) {
+            return Err(Misplaced);
         }
-        self.current = leaf;
-        self.previous = Some(key);
-        self.rows = self.rows.saturating_add(1);
+        let left = self.close(Some(depth), last.subtree, last.key.as_ref());
+        last.subtree = T::join(depth, left, subtree, last.key.as_ref());
+        last.top = depth;
+        self.last = Some(last);
         Ok(())
     }
 
-    /// The tree and the number of its rows.
-    pub(super) fn finish(mut self) -> (Branch, usize) {
-        let Some(previous) = self.previous.take() else { return Default::default() };
-        (self.close(0, previous.as_ref()), self.rows)
+    /// Takes an item whose keys share `bits` first bits with `key`.
+    pub(super) fn push(&mut self, key: K, bits: u16, subtree: T) -> Result<(), Misplaced> {
+        let mut above = None;
+        if let Some(last) = self.last.take() {
+            let fork = common_bits(last.key.as_ref(), key.as_ref());
+            if fork >= bits || fork >= last.top || !bit(key.as_ref(), fork) {
+                return Err(Misplaced);
+            }
+            let left = self.close(Some(fork), last.subtree, last.key.as_ref());
+            self.waiting.push((fork, left));
+            above = Some(fork);
+        }
+        for (depth, hidden) in mem::take(&mut self.hidden) {
+            if above >= Some(depth) || depth >= bits || !bit(key.as_ref(), depth) {
+                return Err(Misplaced);
+            }
+            self.waiting.push((depth, hidden));
+            above = Some(depth);
+        }
+        self.last = Some(Item { key, top: bits, subtree });
+        Ok(())
     }
 
-    /// Completes every node at `depth` or deeper: no later row falls below them.
-    fn close(&mut self, depth: u16, key: &[u8]) -> Branch {
-        let mut right = core::mem::take(&mut self.current);
-        while let Some((at, left)) = self.waiting.pop_if(|(at, _)| *at >= depth) {
-            right = Branch::join(at, left, right, key);
+    /// The whole tree, if there is anything in it.
+    pub(super) fn finish(mut self) -> Result<Option<T>, Misplaced> {
+        if !self.hidden.is_empty() {
+            return Err(Misplaced);
+        }
+        let last = self.last.take();
+        Ok(last.map(|last| self.close(None, last.subtree, last.key.as_ref())))
+    }
+
+    /// Completes every node deeper than `depth`: nothing that comes falls below them.
+    fn close(&mut self, depth: Option<u16>, mut right: T, key: &[u8]) -> T {
+        while let Some((at, left)) = self.waiting.pop_if(|(at, _)| Some(*at) > depth) {
+            right = T::join(at, left, right, key);
         }
         right
     }

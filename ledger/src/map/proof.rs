@@ -1,53 +1,87 @@
-//! Proofs that a row is in a map, or is not.
+//! Proofs of all rows whose keys begin with given prefixes, or that there are none.
+//!
+//! A proof is the tree cut down to *items*: the rows asked for, which the verifier has, and *others*, rows and
+//! nodes that stand where rows asked for would be. All else is a hash. What a hash hides shares no bits with a
+//! prefix beyond where they part, so that nothing asked for can be in it.
 use alloc::vec::Vec;
+use core::{iter, slice};
 
 use bincode::{Decode, Encode};
 
+use super::build::{Builder, Misplaced};
 use super::hash::{Hash, bit, bits, common_bits, inner_hash, leaf_hash, prefix, value_hash};
-use super::{MapError, Node, StateMap, check_key, row_parts};
+use super::{Branch, MapError, Node, StateMap, check_key, check_order, row_parts};
 use crate::id::StateRoot;
 
-/// Longest encoded proof, in bytes: the limit to decode one with.
-pub const PROOF_BYTES_MAX: usize = 36_864;
+/// Most prefixes that one proof is about.
+pub const PREFIXES_MAX: usize = 1_024;
 
-/// Shows a stranger who has the root what the map says about one key.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+/// Longest encoded map proof, in bytes: 1,024 steps and an other for each prefix.
+pub const MAP_PROOF_BYTES_MAX: usize = PREFIXES_MAX * 36_864;
+
+/// Shows a stranger who has the root all rows of the map whose keys begin with certain prefixes.
+///
+/// A map, its prefixes and their rows have one proof only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct MapProof {
-    /// From the top down: the nodes on the key's way, their depths ascending.
-    path: Vec<Step>,
-    end: End,
+    /// [`Step`]s, from left to right.
+    steps: Vec<u16>,
+    /// Of the others, in their order: a row's key, or the bits that the keys below a node share, zero-padded.
+    keys: Vec<Vec<u8>>,
+    /// What the steps take, in their order.
+    hashes: Vec<Hash>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-struct Step {
-    depth: u16,
-    sibling: Hash,
-}
-
-/// What stands where the key's way ends.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-enum End {
-    /// The row itself, which the verifier has.
+/// What stands next in a tree, the depths below 1,024.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The left side of the node at this depth above the next item: its hash.
+    Left(u16),
+    /// The right side of the node at this depth above the last item: its hash.
+    Right(u16),
+    /// A node of this depth: its keys' shared bits, the hashes of its sides.
+    Node(u16),
+    /// Another row: its key, the hash of its value.
     Row,
-    /// Nothing: the map is empty.
-    Empty,
-    /// Another row.
-    Leaf { key: Vec<u8>, value: Hash },
-    /// A node whose common prefix (`depth` bits, zero-padded) the key does not have.
-    Inner { depth: u16, prefix: Vec<u8>, left: Hash, right: Hash },
+    /// All rows of the next prefix that has any.
+    Found,
 }
 
-/// Why a proof shows nothing. All are its sender's fault, unless root or key are not the ones it was made for.
+impl Step {
+    const fn encode(self) -> u16 {
+        match self {
+            Self::Left(depth) => depth,
+            Self::Right(depth) => 0x4000 | depth,
+            Self::Node(depth) => 0x8000 | depth,
+            Self::Row => 0xc000,
+            Self::Found => 0xc001,
+        }
+    }
+
+    const fn decode(step: u16) -> Option<Self> {
+        let depth = step & 0x3fff;
+        match (step & 0xc000, depth) {
+            (0, _) => Some(Self::Left(depth)),
+            (0x4000, _) => Some(Self::Right(depth)),
+            (0x8000, _) => Some(Self::Node(depth)),
+            (_, 0) => Some(Self::Row),
+            (_, 1) => Some(Self::Found),
+            _ => None,
+        }
+    }
+}
+
+/// Why a proof shows nothing. All are its sender's fault, unless the root is not the one it was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// No map has such a key.
+    /// No map has such keys, or no proof is about such prefixes.
     #[error(transparent)]
     Key(#[from] MapError),
-    /// The proof has a form that `prove` never makes.
+    /// The proof has a form that none is made in.
     #[error("the proof is malformed")]
     Malformed,
-    /// The proof is about presence, the claim about absence, or the other way round.
-    #[error("the proof does not answer whether the row exists as claimed")]
+    /// The proof leaves open whether the rows are those claimed, and no others.
+    #[error("the proof does not show that these are the rows")]
     Claim,
     /// The proof leads to another root.
     #[error("the proof leads to another root")]
@@ -67,80 +101,252 @@ impl ProofError {
     }
 }
 
+impl From<Misplaced> for ProofError {
+    fn from(_: Misplaced) -> Self {
+        Self::Malformed
+    }
+}
+
+/// A prefix, with a key that shares as many first bits with it as any key does.
+struct Asked<'a> {
+    prefix: &'a [u8],
+    near: &'a [u8],
+    shared: u16,
+}
+
+impl Asked<'_> {
+    /// Whether the rows of the prefix are all that is below a node of this depth on its way.
+    fn is_found(&self, depth: u16) -> bool {
+        self.shared == bits(self.prefix) && self.shared <= depth
+    }
+
+    /// Whether the way of the prefix goes on below a node of this depth on it.
+    fn goes_on(&self, depth: u16) -> bool {
+        self.shared >= depth && bits(self.prefix) > depth
+    }
+}
+
+fn check_prefixes<P: AsRef<[u8]>>(prefixes: impl ExactSizeIterator<Item = P>) -> Result<(), MapError> {
+    if !(1..=PREFIXES_MAX).contains(&prefixes.len()) {
+        return Err(MapError::Prefixes(prefixes.len()));
+    }
+    let mut previous: Option<P> = None;
+    for prefix in prefixes {
+        check_key(prefix.as_ref())?;
+        previous.map_or(Ok(()), |previous| check_order(previous.as_ref(), prefix.as_ref()))?;
+        previous = Some(prefix);
+    }
+    Ok(())
+}
+
 impl StateMap {
-    /// Proves what the map says about `key`: the hash of its value, or that it has no row.
+    /// Proves which rows have keys that begin with one of `prefixes`; a whole key is the prefix of its row alone.
     ///
     /// # Errors
-    /// [`MapError::KeyLength`].
-    pub fn prove(&self, key: &[u8]) -> Result<MapProof, MapError> {
-        check_key(key)?;
-        let Some((near, value)) = row_parts(self.nearest(key)) else {
-            return Ok(MapProof { path: Vec::new(), end: End::Empty });
-        };
-        let shared = common_bits(near, key);
-        let (mut path, mut branch) = (Vec::new(), &self.top);
-        while let Node::Inner(inner) = &branch.node {
-            let (depth, left, right) = (inner.depth, &inner.left, &inner.right);
-            if shared < depth || bits(key) <= depth {
-                let end = End::Inner { depth, prefix: padded(near, depth), left: left.hash, right: right.hash };
-                return Ok(MapProof { path, end });
-            }
-            let (next, sibling) = if bit(key, depth) { (right, left.hash) } else { (left, right.hash) };
-            path.push(Step { depth, sibling });
-            branch = next;
+    /// [`MapError`]: the prefixes, 1 to [`PREFIXES_MAX`], must ascend strictly, with none a prefix of another.
+    pub fn prove<P: AsRef<[u8]>>(&self, prefixes: &[P]) -> Result<MapProof, MapError> {
+        check_prefixes(prefixes.iter())?;
+        let mut proof = MapProof::default();
+        if !self.is_empty() {
+            let asked: Vec<_> = prefixes.iter().filter_map(|prefix| self.asked(prefix.as_ref())).collect();
+            proof.walk(&self.top, &asked);
         }
-        let end = if near == key { End::Row } else { End::Leaf { key: near.to_vec(), value: *value } };
-        Ok(MapProof { path, end })
+        Ok(proof)
+    }
+
+    fn asked<'a>(&'a self, prefix: &'a [u8]) -> Option<Asked<'a>> {
+        let (near, _) = row_parts(self.nearest(prefix))?;
+        Some(Asked { prefix, near, shared: common_bits(near, prefix) })
     }
 }
 
 impl MapProof {
-    /// Checks that in the map with this root `key` has this value, or with `None` that it has no row.
+    /// Shows what is below `branch`, on the way of all that is `asked`, which is not nothing.
+    fn walk(&mut self, branch: &Branch, asked: &[Asked<'_>]) {
+        let depth = branch.depth();
+        if asked.iter().any(|asked| asked.is_found(depth)) {
+            return self.steps.push(Step::Found.encode());
+        }
+        let inner = match &branch.node {
+            Node::Inner(inner) => inner,
+            Node::Leaf(row) => {
+                return self.show(Step::Row, row_parts(row).map(|(key, value)| (key.to_vec(), [*value])));
+            }
+        };
+        let sides = [(&inner.left, Step::Left(depth)), (&inner.right, Step::Right(depth))];
+        // All that go on share bits that the rest don't, so that they stand side by side.
+        let Some(on) = asked.split(|asked| !asked.goes_on(depth)).find(|run| !run.is_empty()) else {
+            let [(left, _), (right, _)] = sides;
+            return self
+                .show(Step::Node(depth), asked.first().map(|a| (padded(a.near, depth), [left.hash, right.hash])));
+        };
+        let (left, right) = on.split_at(on.partition_point(|asked| !bit(asked.prefix, depth)));
+        for ((side, hidden), asked) in iter::zip(sides, [left, right]) {
+            if asked.is_empty() {
+                self.steps.push(hidden.encode());
+                self.hashes.push(side.hash);
+            } else {
+                self.walk(side, asked);
+            }
+        }
+    }
+
+    fn show<const N: usize>(&mut self, step: Step, other: Option<(Vec<u8>, [Hash; N])>) {
+        if let Some((key, hashes)) = other {
+            self.steps.push(step.encode());
+            self.keys.push(key);
+            self.hashes.extend(hashes);
+        }
+    }
+
+    /// Checks that in the map with this root the rows whose keys begin with a prefix are exactly those that
+    /// stand beside it, as whole keys and values, ascending; none, if there are none. The prefixes are those
+    /// that the proof was made for.
     ///
     /// # Errors
-    /// A [`ProofError`]: then nothing is known about the key.
-    pub fn verify(&self, root: &StateRoot, key: &[u8], value: Option<&[u8]>) -> Result<(), ProofError> {
-        check_key(key)?;
-        let end = match (&self.end, value) {
-            (End::Row, Some(value)) => leaf_hash(key, &value_hash(value)),
-            (End::Row, None) | (_, Some(_)) => return Err(ProofError::Claim),
-            (absent, None) => self.absent_hash(absent, key)?,
-        };
-        if self.climb(key, end)? == root.0 { Ok(()) } else { Err(ProofError::Root) }
+    /// A [`ProofError`]: then nothing is known about any of the prefixes.
+    pub fn verify<P, K, V>(&self, root: &StateRoot, answers: &[(P, &[(K, V)])]) -> Result<(), ProofError>
+    where
+        P: AsRef<[u8]>,
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
+        check_prefixes(answers.iter().map(|(prefix, _)| prefix))?;
+        let mut found = answers.iter().filter(|(_, rows)| !rows.is_empty());
+        let mut reader = Reader::new(self, answers.iter().map(|(prefix, _)| prefix.as_ref()).collect());
+        for step in &self.steps {
+            match Step::decode(*step).ok_or(ProofError::Malformed)? {
+                Step::Found => {
+                    let (prefix, rows) = found.next().ok_or(ProofError::Claim)?;
+                    reader.rows(prefix.as_ref(), rows)?;
+                }
+                step => reader.step(step)?,
+            }
+        }
+        if found.next().is_some() { Err(ProofError::Claim) } else { reader.finish(root) }
+    }
+}
+
+/// A proof half read.
+struct Reader<'a> {
+    prefixes: Vec<&'a [u8]>,
+    keys: slice::Iter<'a, Vec<u8>>,
+    hashes: slice::Iter<'a, Hash>,
+    builder: Builder<&'a [u8], Hash>,
+    /// The last item, if it is an other and it isn't known yet how deep it stands.
+    other: Option<&'a [u8]>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(proof: &'a MapProof, prefixes: Vec<&'a [u8]>) -> Self {
+        let (keys, hashes) = (proof.keys.iter(), proof.hashes.iter());
+        Self { prefixes, keys, hashes, builder: Builder::default(), other: None }
     }
 
-    /// The hash of an end that shows that `key` has no row, checked to show that.
-    fn absent_hash(&self, end: &End, key: &[u8]) -> Result<Hash, ProofError> {
-        match end {
-            End::Empty if self.path.is_empty() => Ok(Hash::default()),
-            End::Leaf { key: other, value } if check_key(other).is_ok() && other != key => Ok(leaf_hash(other, value)),
-            End::Inner { depth, prefix, left, right } => {
-                let (well_formed, deeper) = (is_padded(prefix, *depth), self.below(*depth));
-                let leaves = common_bits(prefix, key) < *depth || bits(key) <= *depth;
-                if well_formed && deeper && leaves {
-                    Ok(inner_hash(*depth, prefix, left, right))
-                } else {
-                    Err(ProofError::Malformed)
-                }
+    fn key(&mut self) -> Result<&'a [u8], ProofError> {
+        self.keys.next().map(Vec::as_slice).ok_or(ProofError::Malformed)
+    }
+
+    fn hash(&mut self) -> Result<Hash, ProofError> {
+        self.hashes.next().copied().ok_or(ProofError::Malformed)
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), ProofError> {
+        match step {
+            Step::Found => Err(ProofError::Malformed),
+            Step::Left(depth) => {
+                let hidden = self.hash()?;
+                self.builder.hide_left(depth, hidden);
+                Ok(())
             }
-            _ => Err(ProofError::Malformed),
+            Step::Right(depth) => self.right(depth),
+            Step::Node(depth) => self.node(depth),
+            Step::Row => self.row(),
         }
     }
 
-    /// Whether `depth` lies below the whole path.
-    fn below(&self, depth: u16) -> bool {
-        self.path.last().is_none_or(|step| step.depth < depth)
+    fn right(&mut self, depth: u16) -> Result<(), ProofError> {
+        self.settle(Some(depth))?;
+        let hidden = self.hash()?;
+        self.builder.hide_right(depth, hidden)?;
+        self.builder.last_key().map_or(Ok(()), |key| self.pass(key, depth))
     }
 
-    /// The root above `end`, the path being the key's own.
-    fn climb(&self, key: &[u8], end: Hash) -> Result<Hash, ProofError> {
-        if !self.path.is_sorted_by(|upper, lower| upper.depth < lower.depth) || !self.below(bits(key)) {
+    fn node(&mut self, depth: u16) -> Result<(), ProofError> {
+        let (key, left, right) = (self.key()?, self.hash()?, self.hash()?);
+        if !is_padded(key, depth) {
             return Err(ProofError::Malformed);
         }
-        Ok(self.path.iter().rev().fold(end, |hash, Step { depth, sibling }| {
-            let (left, right) = if bit(key, *depth) { (sibling, &hash) } else { (&hash, sibling) };
-            inner_hash(*depth, key, left, right)
-        }))
+        if self.meets(key, depth) {
+            return Err(ProofError::Claim);
+        }
+        self.push(key, depth, inner_hash(depth, key, &left, &right))?;
+        self.other = Some(key);
+        Ok(())
+    }
+
+    fn row(&mut self) -> Result<(), ProofError> {
+        let (key, value) = (self.key()?, self.hash()?);
+        check_key(key).map_err(|_| ProofError::Malformed)?;
+        if self.near(key).any(|prefix| key.starts_with(prefix)) {
+            return Err(ProofError::Claim);
+        }
+        self.push(key, bits(key), leaf_hash(key, &value))?;
+        self.other = Some(key);
+        Ok(())
+    }
+
+    fn rows<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, prefix: &[u8], rows: &'a [(K, V)]) -> Result<(), ProofError> {
+        for (key, value) in rows {
+            let (key, value) = (key.as_ref(), value.as_ref());
+            check_key(key)?;
+            if !key.starts_with(prefix) {
+                return Err(ProofError::Claim);
+            }
+            self.push(key, bits(key), leaf_hash(key, &value_hash(value)))?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, key: &'a [u8], bits: u16, hash: Hash) -> Result<(), ProofError> {
+        self.settle(self.builder.last_key().map(|last| common_bits(last, key)))?;
+        let hidden: Vec<_> = self.builder.hidden().collect();
+        self.builder.push(key, bits, hash)?;
+        hidden.into_iter().try_for_each(|depth| self.pass(key, depth))
+    }
+
+    /// Checks that nothing asked for can be on the other side of the node at `depth` above `key`.
+    fn pass(&self, key: &[u8], depth: u16) -> Result<(), ProofError> {
+        if self.meets(&turned(key, depth), depth.saturating_add(1)) { Err(ProofError::Claim) } else { Ok(()) }
+    }
+
+    /// Checks that the last item, if it is an other, had to be shown: that something asked for goes on beyond
+    /// the deepest node above it. `right`: the deepest that has it on its left.
+    fn settle(&mut self, right: Option<u16>) -> Result<(), ProofError> {
+        let Some(key) = self.other.take() else { return Ok(()) };
+        let below = self.builder.above().max(right).map_or(0, |depth| depth.saturating_add(1));
+        if self.meets(key, below) { Ok(()) } else { Err(ProofError::Malformed) }
+    }
+
+    /// Whether keys can begin both with the first `depth` bits of `key` and with a prefix.
+    fn meets(&self, key: &[u8], depth: u16) -> bool {
+        let begin = padded(key, depth);
+        self.near(&begin).any(|prefix| common_bits(prefix, &begin) >= depth.min(bits(prefix)))
+    }
+
+    /// The prefixes beside `key` in their order: the one it may begin with, and the first that may begin with it.
+    fn near(&self, key: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        let at = self.prefixes.partition_point(|prefix| *prefix <= key);
+        let before = at.checked_sub(1).and_then(|before| self.prefixes.get(before));
+        [before, self.prefixes.get(at)].into_iter().flatten().copied()
+    }
+
+    fn finish(mut self, root: &StateRoot) -> Result<(), ProofError> {
+        self.settle(None)?;
+        if self.keys.next().is_some() || self.hashes.next().is_some() {
+            return Err(ProofError::Malformed);
+        }
+        if self.builder.finish()?.unwrap_or_default() == root.0 { Ok(()) } else { Err(ProofError::Root) }
     }
 }
 
@@ -155,3 +361,15 @@ fn is_padded(prefix: &[u8], depth: u16) -> bool {
     let fits = prefix.len() == usize::from(depth).div_ceil(8) && prefix.len() <= super::KEY_BYTES_MAX;
     fits && padded(prefix, depth) == prefix
 }
+
+/// The bits of `key` before `depth`, and the other bit there.
+fn turned(key: &[u8], depth: u16) -> Vec<u8> {
+    let mut turned = padded(key, depth.saturating_add(1));
+    if let Some(byte) = turned.get_mut(usize::from(depth / 8)) {
+        *byte ^= 0x80u8.wrapping_shr(u32::from(depth % 8));
+    }
+    turned
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,4 +1,4 @@
-//! The map against a naive reading of its definition, golden roots, extremes and proofs.
+//! The map against a naive reading of its definition, golden roots and extremes.
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::{format, vec};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 type Batch = Vec<(Vec<u8>, Option<[u8; 32]>)>;
 
 /// The root, straight from the definition: bits as a list of booleans, no code of the map.
@@ -31,11 +31,11 @@ fn naive(rows: &[(&Vec<u8>, &Vec<u8>)]) -> [u8; 32] {
     }
 }
 
-fn naive_root(rows: &Rows) -> StateRoot {
+pub(super) fn naive_root(rows: &Rows) -> StateRoot {
     StateRoot(naive(&rows.iter().collect::<Vec<_>>()))
 }
 
-fn built(rows: &Rows) -> StateMap {
+pub(super) fn built(rows: &Rows) -> StateMap {
     StateMap::from_sorted(rows.iter().map(|(key, value)| (key, value_hash(value)))).unwrap()
 }
 
@@ -44,7 +44,7 @@ fn changes(batch: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Batch {
 }
 
 /// Keys of four tags, each tag with its length, that share prefixes and collide often.
-fn keys() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn keys() -> impl Strategy<Value = Vec<u8>> {
     let body = |length| {
         many(prop_oneof![4 => Just(0u8), 2 => Just(0xff), 1 => Just(0x80), 1 => Just(1), 1 => Just(0x10)], length)
     };
@@ -52,30 +52,14 @@ fn keys() -> impl Strategy<Value = Vec<u8>> {
         .prop_flat_map(move |(tag, length)| body(length).prop_map(move |body| [vec![tag], body].concat()))
 }
 
-fn batches() -> impl Strategy<Value = Vec<BTreeMap<Vec<u8>, Option<Vec<u8>>>>> {
+pub(super) fn batches() -> impl Strategy<Value = Vec<BTreeMap<Vec<u8>, Option<Vec<u8>>>>> {
     let value = prop::option::weighted(0.6, many(0u8..3, 0..3));
     many(prop::collection::btree_map(keys(), value, 0..24), 1..12)
 }
 
-fn encode(proof: &MapProof) -> Vec<u8> {
-    bincode::encode_to_vec(proof, bincode::config::standard().with_fixed_int_encoding()).unwrap()
-}
-
-fn decode(bytes: &[u8]) -> Option<MapProof> {
-    let config = bincode::config::standard().with_fixed_int_encoding().with_limit::<PROOF_BYTES_MAX>();
-    bincode::decode_from_slice(bytes, config).ok().filter(|(_, read)| *read == bytes.len()).map(|(proof, _)| proof)
-}
-
-/// Proves `key` and checks that only the truth about it can be read from the proof.
-fn check_proof(map: &StateMap, rows: &Rows, key: &[u8]) -> MapProof {
-    let (proof, value) = (map.prove(key).unwrap(), rows.get(key).map(Vec::as_slice));
-    assert_eq!(proof.verify(&map.root(), key, value), Ok(()), "{key:02x?}");
-    let lie = if value.is_some() { None } else { Some(&b"lie"[..]) };
-    assert_eq!(proof.verify(&map.root(), key, lie), Err(ProofError::Claim));
-    assert!(proof.verify(&map.root(), key, Some(b"another")).is_err());
-    assert!(proof.verify(&StateRoot([7; 32]), key, value).is_err());
-    assert!(encode(&proof).len() <= PROOF_BYTES_MAX);
-    proof
+/// The rows of a map, from the last change of each key.
+pub(super) fn rows() -> impl Strategy<Value = Rows> {
+    batches().prop_map(|batch| batch.into_iter().flatten().filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
 proptest! {
@@ -100,6 +84,24 @@ proptest! {
     }
 
     #[test]
+    fn a_clone_keeps_what_it_was(batches in batches()) {
+        let mut map = StateMap::default();
+        let mut kept = vec![(map.clone(), Rows::new())];
+        for batch in &batches {
+            map.update(&changes(batch)).unwrap();
+            let mut rows = kept[kept.len() - 1].1.clone();
+            rows.retain(|key, _| !batch.contains_key(key));
+            rows.extend(batch.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+            kept.push((map.clone(), rows));
+        }
+        for (map, rows) in &kept {
+            prop_assert_eq!(map.root(), naive_root(rows));
+            prop_assert_eq!(map.len(), rows.len());
+            prop_assert!(rows.iter().all(|(key, value)| map.get(key) == Some(value_hash(value))));
+        }
+    }
+
+    #[test]
     fn an_update_is_refused_whole_or_done_whole(batch in batches(), keys in many(many(0u8..2, 0..5), 1..6)) {
         let mut map = StateMap::default();
         for batch in &batch {
@@ -116,40 +118,6 @@ proptest! {
             prop_assert!(update.iter().all(|(key, value)| map.get(key) == *value));
         } else {
             prop_assert_eq!((map.root(), map.len()), (root, rows));
-        }
-    }
-
-    #[test]
-    fn proofs_show_the_truth(batch in batches(), strangers in many(prop_oneof![keys(), many(any::<u8>(), 1..5)], 8)) {
-        let rows: Rows = batch.into_iter().flatten().filter_map(|(key, value)| Some((key, value?))).collect();
-        let map = built(&rows);
-        for key in rows.keys().chain(&strangers) {
-            check_proof(&map, &rows, key);
-        }
-    }
-
-    #[test]
-    fn a_proof_with_a_flipped_byte_is_refused(batch in batches(), key in keys(), flip in 1u8..) {
-        let rows: Rows = batch.into_iter().flatten().filter_map(|(key, value)| Some((key, value?))).collect();
-        let map = built(&rows);
-        for key in rows.keys().take(2).chain([&key]) {
-            let (value, bytes) = (rows.get(key).map(Vec::as_slice), encode(&check_proof(&map, &rows, key)));
-            for at in 0..bytes.len() {
-                let mut bytes = bytes.clone();
-                bytes[at] ^= flip;
-                let verified = decode(&bytes).is_some_and(|proof| proof.verify(&map.root(), key, value).is_ok());
-                prop_assert!(!verified, "byte {} of {:?}", at, bytes);
-            }
-        }
-    }
-
-    #[test]
-    fn rubbish_is_no_proof(bytes in many(any::<u8>(), 0..200), key in many(any::<u8>(), 0..140), n in 0u8..8) {
-        let padded = [&[n, 0, 0, 0, 0, 0, 0, 0], bytes.as_slice()].concat();
-        for bytes in [&bytes, &padded] {
-            if let Some(proof) = decode(bytes) {
-                prop_assert!(proof.verify(&StateRoot([3; 32]), &key, None).is_err());
-            }
         }
     }
 }
@@ -200,9 +168,15 @@ fn the_deepest_tree_grows_proves_and_collapses() {
         map.update(&[(key, *value)]).unwrap();
     }
     assert_eq!((map.root(), map.len()), (expect, 1_025));
-    check_proof(&map, &rows, &all[0].0);
-    check_proof(&map, &rows, &[0; KEY_BYTES_MAX - 1]);
-    check_proof(&map, &rows, &[vec![0; KEY_BYTES_MAX - 1], vec![3]].concat());
+    let keys: Vec<_> = rows.keys().cloned().collect();
+    super::proof::tests::check(&map, &rows, &keys[..PREFIXES_MAX]);
+    for prefix in [&keys[0][..], &keys[1_024], &[0; KEY_BYTES_MAX - 1], &[vec![0; KEY_BYTES_MAX - 1], vec![3]].concat()]
+    {
+        super::proof::tests::check(&map, &rows, &[prefix.to_vec()]);
+    }
+    for start in [&keys[0][..], &keys[1], &keys[500], &[0; KEY_BYTES_MAX - 1], &[]] {
+        super::range::tests::check(&map, &rows, start, 3);
+    }
     let removed: Batch = all.iter().skip(1).map(|(key, _)| (key.clone(), None)).collect();
     map.update(&removed).unwrap();
     assert_eq!((map.root(), map.len()), (naive_root(&rows.into_iter().take(1).collect()), 1));
@@ -240,6 +214,5 @@ fn refused_keys() {
         assert_eq!(map.update(&[(key, None)]), Err(MapError::Prefix));
         assert_eq!(map.get(key), None);
     }
-    assert_eq!(map.prove(&[]).unwrap_err(), MapError::KeyLength(0));
     assert_eq!(format!("{:?}", StateMap::default()), "StateMap(0 rows, StateRoot(00000000…))");
 }

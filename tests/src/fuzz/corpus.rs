@@ -7,7 +7,6 @@ use fama_ledger::entry::SignedEvent;
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::StateRoot;
 use fama_ledger::log::{Hash, Head, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
-use fama_ledger::map::{StateMap, value_hash};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::Stand;
@@ -134,38 +133,66 @@ pub(crate) fn tlog_proof() -> Corpus {
     proofs.into_iter().chain([extra]).map(String::into_bytes).collect()
 }
 
-/// What a proof shows: the row of a key, or that there is none.
+/// What a proof shows: all rows of each prefix.
 pub(crate) struct Proven {
     pub(crate) root: StateRoot,
-    pub(crate) key: Vec<u8>,
-    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) answers: Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
     pub(crate) proof: Vec<u8>,
 }
 
-/// Proofs of the vectors' maps, for their rows and for keys that they have not.
+/// What a range proof shows: the rows from a key on.
+pub(crate) struct Ranged {
+    pub(crate) root: StateRoot,
+    pub(crate) start: Vec<u8>,
+    pub(crate) rows: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) proof: Vec<u8>,
+}
+
+fn pairs(rows: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let pair = |row: &Value| (unhex(row[0].as_str().unwrap()), unhex(row[1].as_str().unwrap()));
+    rows.as_array().unwrap().iter().map(pair).collect()
+}
+
+fn map_vectors(kind: &str) -> Vec<Value> {
+    read("maps.json").into_iter().filter(|vector| vector["type"] == kind).collect()
+}
+
+fn hexed(value: &Value) -> Vec<u8> {
+    unhex(value.as_str().unwrap())
+}
+
 pub(crate) fn proven() -> &'static [Proven] {
     static PROVEN: LazyLock<Vec<Proven>> = LazyLock::new(|| {
-        let pair = |row: &Value| (unhex(row[0].as_str().unwrap()), unhex(row[1].as_str().unwrap()));
-        let maps = read("maps.json");
-        let maps = maps.iter().map(|map| map["rows"].as_array().unwrap().iter().map(pair).collect::<Vec<_>>());
-        maps.flat_map(|rows| prove_all(&rows)).collect()
+        let answer = |answer: &Value| (hexed(&answer[0]), pairs(&answer[1]));
+        let proven = |vector: Value| Proven {
+            root: vector["root"].as_str().unwrap().parse().unwrap(),
+            answers: vector["answers"].as_array().unwrap().iter().map(answer).collect(),
+            proof: hexed(&vector["proof"]),
+        };
+        map_vectors("map proof").into_iter().map(proven).collect()
     });
     &PROVEN
 }
 
-fn prove_all(rows: &[(Vec<u8>, Vec<u8>)]) -> Vec<Proven> {
-    let map = StateMap::from_sorted(rows.iter().map(|(key, value)| (key, value_hash(value)))).unwrap();
-    let absent = [vec![0x55; 4], vec![0xff, 0xfe]].map(|key| (key, None));
-    let present = rows.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
-    let prove = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
-        let proof = codec::encode(&map.prove(&key).unwrap());
-        Proven { root: map.root(), key, value, proof }
-    };
-    present.chain(absent).map(prove).collect()
+pub(crate) fn ranged() -> &'static [Ranged] {
+    static RANGED: LazyLock<Vec<Ranged>> = LazyLock::new(|| {
+        let ranged = |vector: Value| Ranged {
+            root: vector["root"].as_str().unwrap().parse().unwrap(),
+            start: hexed(&vector["start"]),
+            rows: pairs(&vector["rows"]),
+            proof: hexed(&vector["proof"]),
+        };
+        map_vectors("range proof").into_iter().map(ranged).collect()
+    });
+    &RANGED
 }
 
 pub(crate) fn map_proof() -> Corpus {
     proven().iter().map(|proven| proven.proof.clone()).collect()
+}
+
+pub(crate) fn range_proof() -> Corpus {
+    ranged().iter().map(|ranged| ranged.proof.clone()).collect()
 }
 
 pub(crate) fn tree_proof() -> Corpus {

@@ -13,7 +13,7 @@ use fama_ledger::key::{Curve, PublicKey, Signature};
 use fama_ledger::limits;
 use fama_ledger::log::{Hash, Head, verify_consistency, verify_inclusion};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::map::{self, MapProof};
+use fama_ledger::map::{self, MapProof, RangeProof};
 use fama_ledger::note::Note;
 use fama_ledger::proof::{PROOF_BYTES_MAX, TlogProof};
 use fama_ledger::rows::{self, Row, RowError};
@@ -28,7 +28,7 @@ use super::corpus;
 pub(crate) use super::http::{login, question};
 
 /// How many there are.
-pub(crate) const COUNT: usize = 25;
+pub(crate) const COUNT: usize = 26;
 /// What [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
@@ -169,15 +169,25 @@ pub(crate) fn tlog_proof(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// What a proof shows of the vectors' map, no other bytes show.
+/// What a proof shows of the vectors' maps, no other bytes show, and nothing but the truth.
 pub(crate) fn map_proof(bytes: &[u8]) -> Outcome {
-    let proof = decoded!(MapProof, bytes, map::PROOF_BYTES_MAX);
-    for corpus::Proven { root, key, value, proof: golden } in corpus::proven() {
-        for value in [None, value.as_deref()] {
-            if proof.verify(root, key, value).is_ok() {
-                assert_eq!(golden, bytes, "another proof of the same");
-            }
-        }
+    let proof = decoded!(MapProof, bytes, map::MAP_PROOF_BYTES_MAX);
+    for corpus::Proven { root, answers, proof: golden } in corpus::proven() {
+        let told: Vec<_> = answers.iter().map(|(prefix, rows)| (prefix, rows.as_slice())).collect();
+        assert!(proof.verify(root, &told).is_err() || golden == bytes, "another proof of the same");
+        let lie: Vec<_> =
+            answers.iter().map(|(prefix, rows)| (prefix, rows.split_first().map_or(&[][..], |r| r.1))).collect();
+        assert!(proof.verify(root, &lie).is_err() || lie == told, "a row is hidden");
+    }
+    Ok(())
+}
+
+pub(crate) fn range_proof(bytes: &[u8]) -> Outcome {
+    let proof = decoded!(RangeProof, bytes, map::RANGE_PROOF_BYTES_MAX);
+    for corpus::Ranged { root, start, rows, proof: golden } in corpus::ranged() {
+        assert!(proof.verify(root, start, rows).is_err() || golden == bytes, "another proof of the same");
+        let lie = rows.split_first().map_or(&[][..], |rows| rows.1);
+        assert!(proof.verify(root, start, lie).is_err() || lie == rows, "a row is hidden");
     }
     Ok(())
 }
