@@ -18,6 +18,7 @@ use crate::network::wire::{
 use crate::network::{Event, MessageId, Network, Reply, Verdict, peer_id};
 use crate::news::{self, FrontierError, Said};
 use crate::shares::Shares;
+use crate::snapshot::Snapshots;
 use crate::store::StoreError;
 use crate::submit::Submitter;
 use crate::sync;
@@ -40,6 +41,7 @@ pub struct Driver {
     submitter: Arc<Submitter>,
     operators: Arc<BTreeMap<PeerId, Domain>>,
     answers: Arc<Shares>,
+    snapshots: Arc<Snapshots>,
     gossip: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
@@ -57,8 +59,9 @@ impl Driver {
         let operators = shared.manifest.operators().iter();
         let operators = Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect());
         let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
+        let snapshots = Arc::new(Snapshots::new(shared.clone()));
         let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
-        Self { shared, network, inputs, submitter, operators, answers, gossip, stopped }
+        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, stopped }
     }
 
     /// Work that ends when the node stops or loads anew: nobody is left to want its result.
@@ -275,8 +278,12 @@ impl Driver {
             reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
             return;
         };
-        let shared = self.shared.clone();
+        let (shared, snapshots) = (self.shared.clone(), Arc::clone(&self.snapshots));
         tokio::task::spawn_blocking(move || {
+            if matches!(request, SyncRequest::Offers | SyncRequest::Rows { .. }) {
+                reply.send(snapshots.answer(&request));
+                return drop(share);
+            }
             let session = Session { id: shared.session, writes: shared.health.read().writes };
             let (view, now) = (shared.store.view(), shared.clock.now());
             let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);

@@ -35,9 +35,11 @@ mod rank;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod watch;
 
 pub use input::{Answer, Command, DecodedRange, Input, Submitted};
+pub use versions::{Version, versions};
 
 /// How many inputs may wait for the inbox.
 pub const INPUTS_MAX: usize = 256;

@@ -13,6 +13,7 @@ pub mod node;
 pub mod public;
 pub mod scrub;
 pub mod shares;
+pub mod snapshot;
 pub mod store;
 pub mod submit;
 pub mod sync;

@@ -22,7 +22,8 @@ const ROW_BYTES: usize = 16;
 const OFFERED_MAP_BYTES: usize = 8 + 16 + DOMAIN_BYTES_MAX + 32 + 8;
 /// Longest offer, in bytes: a checkpoint, the tree's edge, and the maps of a log that carries what a quarter of the
 /// longest list of operators left behind.
-const OFFER_BYTES_MAX: usize = REST_BYTES + CHECKPOINT_BYTES_MAX + 8 * 256 * 32 + 3 * OPERATORS_MAX / 4 * OFFERED_MAP_BYTES;
+const OFFER_BYTES_MAX: usize =
+    REST_BYTES + CHECKPOINT_BYTES_MAX + 8 * 256 * 32 + 3 * OPERATORS_MAX / 4 * OFFERED_MAP_BYTES;
 
 /// A signed head: its size, root and signature.
 const HEAD_BYTES: usize = 8 + 32 + 64;
@@ -56,7 +57,9 @@ impl Ask for SyncRequest {
             Self::Notes(hashes) => REST_BYTES + hashes.len() * (32 + 4 + 8 + NOTE_BYTES_MAX),
             Self::Manifests { .. } => REST_BYTES + (MANIFESTS_MAX + 1) * MANIFEST_BYTES_MAX,
             Self::Offers => (REST_BYTES + operators * OFFER_BYTES_MAX).min(RESPONSE_BYTES_MAX),
-            Self::Rows { .. } => REST_BYTES + ROWS_BYTES_SOFT + ROWS_MAX * ROW_BYTES + ROW_BYTES_MAX + RANGE_PROOF_BYTES_MAX,
+            Self::Rows { .. } => {
+                REST_BYTES + ROWS_BYTES_SOFT + ROWS_MAX * ROW_BYTES + ROW_BYTES_MAX + RANGE_PROOF_BYTES_MAX
+            }
         }
     }
 }

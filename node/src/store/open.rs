@@ -33,13 +33,11 @@ pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Sto
 
 pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     let mut store = unowned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest);
-    let view = store.view();
-    let blank = store.is_blank(&view)?;
-    drop(view);
-    store.check_owner(&manifest.federation())?;
-    if blank {
+    if store.is_blank(&store.view())? {
         store.put_quick(manifest)?;
-    } else if store.view().quick()?.is_none() {
+    }
+    store.check_owner(&manifest.federation())?;
+    if store.view().quick()?.is_none() {
         return Err(StoreError::Quick { dir: dir.to_owned() });
     }
     store.load_manifests(manifest)?;

@@ -19,8 +19,8 @@ use fama_ledger::rows::{MapId, Row as _, Tally};
 use fama_ledger::snapshot::{Offer, Offered};
 
 use super::engine::{Batch, Walk};
-use super::keys::{self, Family, META_QUICK, META_USED, log8};
-use super::{LogState, Store, StoreError, View, open};
+use super::keys::{self, Family, META_FEDERATION, META_FORMAT, META_QUICK, META_USED, log8};
+use super::{FORMAT, LogState, Store, StoreError, View, open};
 use crate::network::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
 
 /// Most rows that are deleted in one write.
@@ -74,9 +74,11 @@ impl Store {
         open::open_quick(dir, manifest)
     }
 
-    /// What a new quick state begins with.
+    /// What a new quick state begins with: that it is one, and whose, at once.
     pub(super) fn put_quick(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, META_FORMAT, &FORMAT);
+        Self::put(&mut batch, Family::Meta, META_FEDERATION, &manifest.federation());
         Self::put(&mut batch, Family::Meta, META_QUICK, &false);
         Self::put(&mut batch, Family::Meta, META_USED, &manifest.version());
         self.write(batch, true)
