@@ -52,9 +52,12 @@ pub enum SnapshotError {
     /// The log was cut: nobody goes on from there.
     #[error("{0} is no log that goes on")]
     Log(LogId),
-    /// The log's own row is none, or names a version of the manifest that is not held.
-    #[error("the log's own row is none, or its version is not held")]
+    /// The log's own row is none, or not the one in its map.
+    #[error("the log's own row is none, or not the one in its map")]
     Row,
+    /// The log had adopted a version of the manifest that the reader does not hold: nobody's fault.
+    #[error("the log had adopted version {0}, which is not held")]
+    Unheld(u32),
     /// Too few operators of the adopted version cosigned the head.
     #[error("{found} operators cosigned the head, want {wanted}")]
     Quorum {
@@ -83,6 +86,7 @@ impl SnapshotError {
             Self::Checkpoint(error) => error.code(),
             Self::Log(_) => "snapshot_log",
             Self::Row => "snapshot_row",
+            Self::Unheld(_) => "snapshot_unheld",
             Self::Quorum { .. } => "snapshot_quorum",
             Self::State => "snapshot_state",
             Self::Maps => "snapshot_maps",
@@ -129,10 +133,11 @@ impl Offer {
     /// last entry; the maps give that entry's root; the log's own row, which names the version, is in its map.
     ///
     /// # Errors
-    /// [`SnapshotError`]: whoever offers this is at fault, unless it goes by a version that `manifest` lacks.
+    /// [`SnapshotError`]: whoever offers this is at fault, but for [`SnapshotError::Unheld`], and for
+    /// [`SnapshotError::Log`] where it does not hold the version yet that cuts the log.
     pub fn verify(&self, manifest: &Manifest) -> Result<Offered, SnapshotError> {
         let row: LogRow = codec::decode(&self.row, ROW_BYTES_MAX).map_err(|_| SnapshotError::Row)?;
-        let adopted = manifest.at(row.version).ok_or(SnapshotError::Row)?;
+        let adopted = manifest.at(row.version).ok_or(SnapshotError::Unheld(row.version))?;
         let (signed, cosignatures) = self.certificate(manifest, adopted)?;
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         let state_root = self.state_root(&head)?;

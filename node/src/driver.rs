@@ -1,15 +1,16 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fama_ledger::id::Domain;
-use fama_ledger::manifest::LogId;
+use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::note::note_hash;
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::clock;
+use crate::health::Health;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
 use crate::metrics::{Direction, GossipOutcome};
 use crate::network::wire::{
@@ -43,7 +44,31 @@ pub struct Driver {
     answers: Arc<Shares>,
     snapshots: Arc<Snapshots>,
     gossip: Arc<Semaphore>,
+    peers: Arc<Mutex<Peers>>,
+    /// What the node says of itself, where this carries messages for an inbox beside its own.
+    node: Option<Arc<Health>>,
     stopped: watch::Receiver<bool>,
+}
+
+/// Who is connected, and who else is to know.
+#[derive(Default)]
+struct Peers {
+    connected: BTreeSet<PeerId>,
+    follower: Option<(mpsc::Sender<Input>, Arc<BTreeMap<PeerId, Domain>>)>,
+}
+
+impl Peers {
+    /// What is lost in a full queue the follower goes without.
+    fn tell(&self, peer: PeerId, up: bool) {
+        let Some((inputs, operators)) = &self.follower else { return };
+        let operator = operators.get(&peer).cloned();
+        let _ = inputs.try_send(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } });
+    }
+}
+
+fn operators(manifest: &Manifest) -> Arc<BTreeMap<PeerId, Domain>> {
+    let operators = manifest.operators().iter();
+    Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect())
 }
 
 impl Driver {
@@ -56,12 +81,42 @@ impl Driver {
         submitter: Arc<Submitter>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let operators = shared.manifest.operators().iter();
-        let operators = Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect());
+        let operators = operators(&shared.manifest);
         let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
         let snapshots = Arc::new(Snapshots::new(shared.clone()));
         let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
-        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, stopped }
+        let (peers, node) = (Arc::default(), None);
+        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, peers, node, stopped }
+    }
+
+    /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
+    #[must_use]
+    pub fn following(&self, shared: Shared, inputs: mpsc::Sender<Input>) -> Self {
+        let (operators, node) = (operators(&shared.manifest), Some(Arc::clone(&self.shared.health)));
+        Self { shared, inputs, operators, node, ..self.clone() }
+    }
+
+    /// From now on the inbox of `follower` knows who is connected; nobody's any more without one.
+    pub fn follow(&self, follower: Option<&Self>) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.follower = follower.map(|follower| (follower.inputs.clone(), Arc::clone(&follower.operators)));
+        peers.connected.iter().for_each(|peer| peers.tell(*peer, true));
+    }
+
+    /// Who is connected, operators first.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerId> {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut all, others): (Vec<_>, Vec<_>) =
+            peers.connected.iter().partition(|peer| self.operators.contains_key(peer));
+        all.extend(others);
+        all
+    }
+
+    /// The network.
+    #[must_use]
+    pub const fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Work that ends when the node stops or loads anew: nobody is left to want its result.
@@ -84,8 +139,12 @@ impl Driver {
                     self.network.publish(gossip);
                 }
                 Command::Penalize { peer, code } => self.network.penalize(peer, code),
-                Command::AskFrontier { peer, ours } => {
+                Command::AskFrontier { peer, mut ours } => {
                     let this = self.clone();
+                    if let Some(node) = &self.node {
+                        // Others take both inboxes for one process, whose start must not seem to begin anew.
+                        ours.session.writes = node.read().writes;
+                    }
                     self.spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
                 }
                 Command::Fetch { peer, log, from, head } => {
@@ -263,6 +322,15 @@ impl Driver {
 
     async fn peer(&self, peer: PeerId, up: bool) {
         let operator = self.operator(peer);
+        {
+            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            if up {
+                peers.connected.insert(peer)
+            } else {
+                peers.connected.remove(&peer)
+            };
+            peers.tell(peer, up);
+        }
         {
             let mut health = self.shared.health.write();
             health.peers = if up { health.peers + 1 } else { health.peers.saturating_sub(1) };
