@@ -25,6 +25,7 @@ mod join;
 mod model;
 mod properties;
 mod protocol;
+mod quick;
 mod ratings;
 mod readme;
 mod scrub;

@@ -104,6 +104,8 @@ impl World {
             operator: Some(domain("alpha.example")),
             namespace: namespace.map(domain),
             started: Millis(NOW),
+            partial: false,
+            slot: Arc::default(),
         });
         let mut world = Self { _dir: dir, app, alpha, beta, nonce: 0 };
         let adopt = || vec![VerifiedEntry::adopt(Millis(NOW), 1, world.app.manifest.hash())];
