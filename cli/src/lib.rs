@@ -10,6 +10,7 @@ pub mod governance;
 pub mod identity;
 pub mod login;
 pub mod progress;
+pub mod proven;
 pub mod query;
 pub mod submit;
 pub mod terminal;

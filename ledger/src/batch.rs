@@ -71,6 +71,12 @@ impl LogMaps {
         self.maps.iter().map(|(name, (id, map))| (name.as_str(), *id, map))
     }
 
+    /// The map with this id, if the log carries it.
+    #[must_use]
+    pub fn get(&self, map: MapId) -> Option<&StateMap> {
+        self.iter().find(|(_, id, _)| *id == map).map(|(_, _, map)| map)
+    }
+
     /// Takes changed rows over.
     ///
     /// # Panics

@@ -11,6 +11,7 @@ pub mod network;
 pub mod news;
 pub mod node;
 pub mod pace;
+pub mod proved;
 pub mod public;
 pub mod quick;
 pub mod scrub;

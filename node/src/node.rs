@@ -269,6 +269,7 @@ fn app(shared: &Shared, config: &Config, slot: &Arc<Slot>) -> App {
         manifest: Arc::clone(&shared.manifest),
         ranking: Arc::clone(&shared.ranking),
         health: Arc::clone(&shared.health),
+        proved: Arc::clone(&shared.proved),
         metrics: Arc::clone(&shared.metrics),
         operator: config.operator.clone(),
         namespace: config.namespace.clone(),

@@ -3,7 +3,8 @@
 //! Who asks for offers has a moment pinned: a thread that keeps a view of the database, and of each log the version
 //! at its certificate. While requests for its rows keep coming it stays, but not for ever.
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,11 +12,14 @@ use std::time::{Duration, Instant};
 use fama_ledger::log::{Head, LogError, Tiles as _, prove_inclusion};
 use fama_ledger::manifest::LogId;
 use fama_ledger::map::{KEY_BYTES_MAX, value_hash};
-use fama_ledger::rows::{LogRow, row_key};
+use fama_ledger::public;
+use fama_ledger::replica::Certificate;
+use fama_ledger::rows::{LogRow, MapName, Rows as _, row_key};
 use fama_ledger::snapshot::{self, Offer, edge_widths};
 
-use crate::inbox::{Shared, Version, versions};
+use crate::inbox::Shared;
 use crate::network::wire::{ROWS_BYTES_SOFT, ROWS_MAX, Refusal, Rows, SyncRequest, SyncResponse};
+use crate::proved::{Front, State};
 use crate::store::{StoreError, View};
 
 /// Moments that are pinned at once.
@@ -136,45 +140,52 @@ impl Snapshots {
 /// Holds this moment still until nobody asks any more.
 fn keep(shared: &Shared, begin: &SyncSender<Begun>, asked: &Receiver<Ask>) {
     let view = shared.store.view();
-    let versions = versions(shared, &view);
-    let offers = versions.and_then(|versions| {
-        let offers = versions.values().map(|version| offer(shared, &view, version)).collect::<Result<Vec<_>, _>>()?;
-        Ok((offers, versions))
+    let made = shared.proved.state(&view).and_then(|state| {
+        let Some(state) = state else { return Ok(None) };
+        let offers = state.fronts.iter().map(|(log, front)| offer(shared, &view, (log, front), &state));
+        Ok(Some((offers.collect::<Result<Vec<_>, _>>()?, state)))
     });
-    let (offers, versions) = match offers {
-        Ok(ready) => ready,
+    let (offers, state) = match made {
+        Ok(Some(made)) => made,
+        // A write came between: who asks again finds it done.
+        Ok(None) => return,
         Err(error) => {
             tracing::error!(%error, "no snapshot can be made");
             return;
         }
     };
-    let heads = versions.iter().map(|(log, version)| (log.clone(), version.head)).collect();
-    if offers.is_empty() || begin.send((offers, heads)).is_err() {
-        return;
-    }
-    let begun = Instant::now();
-    loop {
-        let left = LIFE.saturating_sub(begun.elapsed()).min(IDLE);
-        match asked.recv_timeout(left) {
-            Ok(ask) => {
-                let version = versions.get(&ask.log);
-                let rows = version.map_or_else(|| Err(gone()), |version| rows(&view, version, &ask));
-                // Who asked may have given up.
-                let _ = ask.answer.try_send(rows);
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
-        }
-        if begun.elapsed() >= LIFE {
-            return;
-        }
+    let heads = state.fronts.iter().map(|(log, front)| (log.clone(), front.certificate.head())).collect();
+    if begin.send((offers, heads)).is_ok() {
+        serve(&state, asked);
     }
 }
 
-fn offer(shared: &Shared, view: &View<'_>, version: &Version) -> Result<Offer, StoreError> {
-    let (log, size) = (&version.log, version.head.size);
+fn serve(state: &State<'_>, asked: &Receiver<Ask>) {
+    let begun = Instant::now();
+    while begun.elapsed() < LIFE {
+        let left = LIFE.saturating_sub(begun.elapsed()).min(IDLE);
+        // Nobody asks any more, or nobody can.
+        let Ok(ask) = asked.recv_timeout(left) else { return };
+        let front = state.fronts.get(&ask.log);
+        let rows = front.map_or_else(|| Err(gone()), |front| rows(state, front, &ask));
+        // Who asked may have given up.
+        let _ = ask.answer.try_send(rows);
+    }
+}
+
+fn offer(
+    shared: &Shared,
+    view: &View<'_>,
+    (log, front): (&LogId, &Front),
+    state: &State<'_>,
+) -> Result<Offer, StoreError> {
+    let size = front.certificate.head().size;
     let broken = |what: &str| shared.store.database(&format!("log {log}: {what}"));
+    let Certificate { signed, cosignatures } = &*front.certificate;
+    let checkpoint = public::checkpoint(&shared.manifest, log, signed, cosignatures);
+    let checkpoint = checkpoint.ok_or_else(|| broken("its certificate has no note"))?.to_string();
     let last = size.saturating_sub(1);
-    let state = view.entries(log, last, 1, 1)?.pop().ok_or_else(|| broken("the last entry is missing"))?;
+    let entry = view.entries(log, last, 1, 1)?.pop().ok_or_else(|| broken("the last entry is missing"))?;
     let tiles = view.tiles(log);
     let path = prove_inclusion(last, size, &tiles).map_err(|error| match error {
         LogError::Tiles(error) => error,
@@ -186,34 +197,33 @@ fn offer(shared: &Shared, view: &View<'_>, version: &Version) -> Result<Offer, S
         let hashes = if width == 0 { Vec::new() } else { tiles.tile(level, index)? };
         edge.push(hashes.get(..width).ok_or_else(|| broken("a tile is too short"))?.to_vec());
     }
-    let row = version.get(view, &row_key::<LogRow>(&()))?.ok_or_else(|| broken("its own row is missing"))?;
-    let checkpoint = version.checkpoint.clone();
-    let (maps, rows) = (snapshot::list(&version.maps), version.maps.iter().map(|(_, _, map)| map.len() as u64));
-    Ok(Offer { checkpoint, state, path, maps, row, edge, rows: rows.collect() })
+    let row = state.get(MapName::log(log).id(), &row_key::<LogRow>(&()))?;
+    let row = row.ok_or_else(|| broken("its own row is missing"))?;
+    let (maps, rows) = (snapshot::list(&front.maps), front.maps.iter().map(|(_, _, map)| map.len() as u64));
+    Ok(Offer { checkpoint, state: entry, path, maps, row, edge, rows: rows.collect() })
 }
 
-/// Some rows of a map as they were at that version, with the proof that there are no others between them.
-fn rows(view: &View<'_>, version: &Version, ask: &Ask) -> Result<Rows, Refusal> {
-    let (_, id, map) = version.maps.iter().nth(ask.map.into()).ok_or_else(gone)?;
+/// Some rows of a map as they were at that head, with the proof that there are no others between them.
+fn rows(state: &State<'_>, front: &Front, ask: &Ask) -> Result<Rows, Refusal> {
+    let (name, id, map) = front.maps.iter().nth(ask.map.into()).ok_or_else(gone)?;
     let internal = || Refusal::new("internal", "this node's disk has a problem");
     let (mut rows, mut bytes, mut wrong) = (Vec::new(), 0usize, false);
-    let read = version.rows_from(view, id, &ask.from, &mut |key, value| {
+    let read = state.rows_from(id, &ask.from, &mut |key, value| {
         wrong |= map.get(key) != Some(value_hash(value));
         bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
         rows.push((key.to_vec(), value.to_vec()));
         let ends = ask.to.as_deref().is_some_and(|to| key >= to);
         let full = ends || wrong || rows.len() >= ROWS_MAX || bytes >= ROWS_BYTES_SOFT;
-        if full { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+        if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if let Err(error) = read {
         tracing::error!(%error, "rows of a snapshot could not be read");
         return Err(internal());
     }
-    let proof = map.prove_range(&ask.from, rows.last().map(|(key, _)| key.as_slice()));
-    match proof {
+    match map.prove_range(&ask.from, rows.last().map(|(key, _)| key.as_slice())) {
         Ok(proof) if !wrong => Ok(Rows { rows, proof }),
         _ => {
-            tracing::error!(log = %version.log, "rows of a snapshot do not fit their map");
+            tracing::error!(log = %ask.log, map = name, "rows of a snapshot do not fit their map");
             Err(internal())
         }
     }

@@ -157,7 +157,7 @@ fn an_agents_life_by_commands() {
         let of = |member: &str| login[member].as_str().unwrap().to_owned();
         let (time, signature) = (of("timestamp"), of("signature"));
         let check = format!(
-            "verify --name {AGENT} --timestamp {time} --payload challenge --signature {signature} --query query:3"
+            "check-login --name {AGENT} --timestamp {time} --payload challenge --signature {signature} --query query:3"
         );
         assert_eq!(desk.done(&check).await["verified"], true);
         assert_eq!(desk.refused(&check.replace("challenge", "other")).await, "bad_signature");

@@ -23,6 +23,7 @@ mod hostile;
 mod invalid_logs;
 mod join;
 mod model;
+mod profile;
 mod properties;
 mod protocol;
 mod quick;

@@ -4,9 +4,12 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{KnownLog, LogId, Manifest, ManifestError, text};
+use super::{Cut, KnownLog, LogId, Manifest, ManifestError, text};
 use crate::log::Head;
 use crate::signed_note::SignedNote;
+
+#[cfg(test)]
+mod tests;
 
 /// The version behind `previous`, its rules checked, its signatures not.
 pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote) -> Result<Manifest, ManifestError> {
@@ -54,7 +57,7 @@ fn broken<T>(rule: alloc::string::String) -> Result<T, ManifestError> {
 }
 
 /// Notes a cut. A log is cut once, for ever.
-fn end(next: &mut Manifest, cut: super::Cut) -> Result<(), ManifestError> {
+fn end(next: &mut Manifest, cut: Cut) -> Result<(), ManifestError> {
     let version = next.version;
     let Some(known) = next.logs.get_mut(&cut.log) else { return broken(format!("no version has the log {}", cut.log)) };
     if known.cut.is_some() {
@@ -124,20 +127,21 @@ fn check_homes(next: &Manifest, previous: &Manifest) -> Result<(), ManifestError
             Some(_) => {}
         }
     }
-    for (home, carrier) in next.homes.iter().filter(|(home, _)| !previous.homes.contains_key(*home)) {
-        if next.log(carrier).is_none_or(|log| log.since != next.version) || carrier.operator != *home {
-            return broken(format!("the new home {home} must be carried by the new log of its own operator"));
-        }
+    // Whose name was no home before is a new operator, and its log a new one.
+    match next.homes.iter().find(|(home, carrier)| !previous.homes.contains_key(*home) && carrier.operator != **home) {
+        Some((home, _)) => broken(format!("the new home {home} must be carried by the new log of its own operator")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Statements and claims are carried by a log that goes on, an operator's own by its own.
 fn check_records(next: &Manifest) -> Result<(), ManifestError> {
-    for (operator, carrier) in &next.records {
-        if next.log(carrier).is_none_or(|log| log.cut.is_some()) {
-            return broken(format!("{carrier} cannot succeed to the statements of {operator}: it does not go on"));
+    for Cut { log, successor, .. } in next.cuts() {
+        if next.log(successor).is_none_or(|known| known.cut.is_some()) {
+            return broken(format!("{successor} cannot succeed to {log}: it does not go on"));
         }
+    }
+    for (operator, carrier) in &next.records {
         if next.operator(operator).is_some_and(|current| current.log() != *carrier) {
             return broken(format!("the statements of {operator} must pass to its own new log"));
         }

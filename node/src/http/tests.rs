@@ -100,6 +100,7 @@ impl World {
             store,
             manifest,
             ranking: Arc::new(RwLock::new(Ranking::default())),
+            proved: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
             operator: Some(domain("alpha.example")),
             namespace: namespace.map(domain),

@@ -69,6 +69,7 @@ impl Quick {
             manifest: Arc::clone(&shared.manifest),
             ranking: Arc::clone(&shared.ranking),
             health: Arc::clone(&shared.health),
+            proved: Arc::clone(&shared.proved),
             metrics: Arc::clone(&self.app.metrics),
             operator: self.app.operator.clone(),
             namespace: self.app.namespace.clone(),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fama_node::clock::{self, Clock};
-use fama_node::inbox::Shared;
+use fama_node::inbox::{Inbox, Shared};
 use fama_node::network::wire::{Session, SyncRequest, SyncResponse};
 use fama_node::network::{self, Event, Network, NetworkConfig};
 use fama_node::snapshot::Snapshots;
@@ -75,6 +75,8 @@ impl StandIn {
 }
 
 async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Way>, asked: Arc<Asked>) {
+    // What was certified is at hand once an inbox has looked what the disk has.
+    let inbox = Inbox::load(shared.clone(), None, mpsc::channel(1_024).0).unwrap();
     let snapshots = Arc::new(Snapshots::new(shared.clone()));
     let mut held = Vec::new();
     while let Some(event) = events.recv().await {
@@ -101,4 +103,5 @@ async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Way>
             None => held.push(reply),
         }
     }
+    drop(inbox);
 }

@@ -84,7 +84,7 @@ fn invalid() -> Vec<Value> {
         vector("a row of the prefix is not among its rows", &[0, 0], &[], proof(&[&[0, 0]]), "proof_claim"),
         vector("another value", &[0, 0], &[(&[0, 0], b"1")], proof(&[&[0, 0]]), "proof_root"),
         vector("no proof", &[0, 0], &one, hex(codec::encode(&MapProof::default())), "proof_claim"),
-        vector("a row shown that need not be", &[0x40], &[], proof(&[&[0x7f, 0]]), "proof_malformed"),
+        vector("a row shown that need not be", &[0x20], &[], proof(&[&[0, 0, 0]]), "proof_malformed"),
     ]
 }
 

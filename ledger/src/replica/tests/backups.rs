@@ -186,8 +186,8 @@ impl World {
                 .restore(
                     &of,
                     Stored {
-                        head,
                         base: 0,
+                        head,
                         adopted: Vec::new(),
                         certified: 0,
                         newest: kept.newest,

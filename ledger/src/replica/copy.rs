@@ -1,0 +1,156 @@
+//! This node's copy of one log: how far it is certified, what can be fetched for it and cosigned in it.
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::certificate::Certificates;
+use super::peer::{Peer, source};
+use super::{Adopted, Cosigned, Fault};
+use crate::checkpoint::SignedCheckpoint;
+use crate::id::{Domain, TreeRoot};
+use crate::log::Head;
+use crate::manifest::{LogId, Manifest};
+
+#[derive(Debug)]
+pub(super) struct Copy<P> {
+    pub(super) head: Head,
+    /// Nothing is known of the roots at smaller sizes.
+    pub(super) base: u64,
+    pub(super) recent: BTreeMap<u64, TreeRoot>,
+    pub(super) newest: Option<SignedCheckpoint>,
+    /// The owner's head that the copy is exactly at, if one is known.
+    pub(super) here: Option<SignedCheckpoint>,
+    /// Newest by each node key; `true` once its head is known to lie on this copy's branch.
+    pub(super) cosigned: BTreeMap<LogId, (Cosigned, bool)>,
+    /// The versions that the log adopted, each with the size behind its batch.
+    pub(super) adopted: Vec<Adopted>,
+    pub(super) certified: u64,
+    pub(super) certificates: Certificates,
+    pub(super) fetch: Option<(P, u64)>,
+    pub(super) fault: Option<Fault>,
+    /// Where the log ends, by a manifest that is held or about to be.
+    pub(super) end: Option<Head>,
+    /// This operator cosigns nothing more here until the next version holds.
+    pub(super) standing: bool,
+    /// The log goes on under a version that is not held.
+    pub(super) unheld: bool,
+    /// Operators that gave entries which do not lead from this copy to a head that the log surely has.
+    pub(super) contrary: BTreeSet<Domain>,
+    pub(super) rewinding: bool,
+}
+
+impl<P> Copy<P> {
+    pub(super) const fn new(end: Option<Head>) -> Self {
+        Self {
+            head: Head::EMPTY,
+            base: 0,
+            recent: BTreeMap::new(),
+            newest: None,
+            here: None,
+            cosigned: BTreeMap::new(),
+            adopted: Vec::new(),
+            certified: 0,
+            certificates: Certificates::new(),
+            fetch: None,
+            fault: None,
+            end,
+            standing: false,
+            unheld: false,
+            contrary: BTreeSet::new(),
+            rewinding: false,
+        }
+    }
+}
+
+impl<P: Ord + core::marker::Copy> Copy<P> {
+    /// Every head that the owner is known to have signed, the newest first.
+    pub(super) fn signed(&self) -> impl Iterator<Item = &SignedCheckpoint> {
+        self.newest.iter().chain(self.cosigned.values().map(|(cosigned, _)| &cosigned.signed))
+    }
+
+    /// The largest head beyond the copy that a peer can lead to. Nobody may have the newest: an owner can fall
+    /// silent behind a head that it told. A log that ends, or has a fault, is followed to what is certain only.
+    pub(super) fn within_reach(
+        &self,
+        log: &LogId,
+        manifest: &Manifest,
+        peers: &BTreeMap<P, Peer>,
+        now: u64,
+    ) -> Option<(P, Head)> {
+        if self.unheld || (self.fault == Some(Fault::Invalid) && self.end.is_none()) {
+            return None;
+        }
+        let mut beyond: Vec<Head> = match self.certain(manifest) {
+            Some(head) => Vec::from([head]),
+            None if self.fault.is_some() => Vec::new(),
+            None => self.signed().map(|signed| signed.checkpoint().head).collect(),
+        };
+        beyond.retain(|head| head.size > self.head.size);
+        beyond.sort_unstable_by(|a, b| b.cmp(a));
+        // Who uses the version that ends a log has all of it, and does not speak of it any more.
+        let size = |head: Head| if self.end == Some(head) { 0 } else { head.size };
+        beyond.into_iter().find_map(|head| Some((source(peers, log, size(head), now)?, head)))
+    }
+
+    /// The head that the log surely has, where the owner's word is not enough: its end, or if it has a fault,
+    /// the largest head that a quorum cosigned.
+    pub(super) fn certain(&self, manifest: &Manifest) -> Option<Head> {
+        self.end.or_else(|| self.certified_beside(manifest))
+    }
+
+    /// The largest head that a quorum cosigned, of a log with a fault.
+    pub(super) fn certified_beside(&self, manifest: &Manifest) -> Option<Head> {
+        self.fault?;
+        let version = self.adopted.last().map_or(Some(manifest), |last| manifest.at(last.version))?;
+        let mut heads: Vec<Head> = self.cosigned.values().map(|(cosigned, _)| cosigned.head()).collect();
+        heads.sort_unstable_by(|a, b| b.cmp(a));
+        heads.dedup();
+        heads.into_iter().find(|head| {
+            let on = |log: &LogId| self.cosigned.get(log).is_some_and(|(cosigned, _)| cosigned.head() == *head);
+            version.operators().iter().filter(|operator| on(&operator.log())).count() >= version.quorum()
+        })
+    }
+
+    /// The head to cosign with the key `by`, with the copy exactly there: the newest, or where that is out of
+    /// reach, the one before. Never one with two adoptions that are not certified.
+    pub(super) fn to_cosign(&self, by: &LogId, keys: &[LogId]) -> Option<&SignedCheckpoint> {
+        let rests = self.fault.is_some() || self.end.is_some() || self.standing || self.fetch.is_some();
+        if rests || self.uncertified_adoptions() > 1 {
+            return None;
+        }
+        let cosigned = |key: &LogId| self.cosigned.get(key).map_or(0, |(mine, _)| mine.head().size);
+        let smaller = keys.iter().any(|key| cosigned(key) > self.head.size);
+        self.here.as_ref().filter(|_| !smaller && cosigned(by) < self.head.size)
+    }
+
+    pub(super) fn uncertified_adoptions(&self) -> usize {
+        self.adopted.iter().filter(|adopted| adopted.size > self.certified).count()
+    }
+
+    /// How far quorums certify this copy: up to the end of the batch that adopts a version, one of the version
+    /// before it; beyond, one of that version. All of a log that ends is certain at its end.
+    pub(super) fn certified_size(&self, manifest: &Manifest, since: u32) -> u64 {
+        if self.end == Some(self.head) {
+            return self.head.size;
+        }
+        let mut later = self.adopted.iter().skip(1);
+        let (mut version, mut certified) = (since, 0);
+        loop {
+            let Some(under) = manifest.at(version) else { return certified };
+            let on =
+                |log: &LogId| self.cosigned.get(log).filter(|(_, on)| *on).map(|(cosigned, _)| cosigned.head().size);
+            let sizes = under.operators().iter().filter_map(|operator| on(&operator.log()));
+            let size = certified_size(sizes, under.quorum());
+            match later.next() {
+                Some(next) if size >= next.size => (version, certified) = (next.version, next.size),
+                _ => return size.max(certified),
+            }
+        }
+    }
+}
+
+/// The `quorum`-th largest of the operators' cosigned sizes; 0 if there are fewer.
+fn certified_size(sizes: impl Iterator<Item = u64>, quorum: usize) -> u64 {
+    let mut sizes: Vec<u64> = sizes.collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    quorum.checked_sub(1).and_then(|at| sizes.get(at)).copied().unwrap_or_default()
+}

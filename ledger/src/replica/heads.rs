@@ -1,0 +1,219 @@
+//! Heads and cosignatures: what they certify, what they prove of their owner, and when a copy leaves its branch.
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use super::copy::Copy;
+use super::{Cosigned, Fault, Output, Replica, Roots, log_of};
+use crate::checkpoint::SignedCheckpoint;
+use crate::log::Head;
+use crate::manifest::LogId;
+
+impl<P: Ord + core::marker::Copy> Replica<P> {
+    /// A head that its owner signed.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn checkpoint<R: Roots>(
+        &mut self,
+        signed: SignedCheckpoint,
+        now: u64,
+        roots: &R,
+    ) -> Result<Vec<Output<P>>, R::Error> {
+        let mut out = Vec::new();
+        let (log, head) = (log_of(&signed), signed.checkpoint().head);
+        // A log without entries has no head, and one that ends no other than its last.
+        if head.size == 0 || self.logs.get(&log).is_none_or(|copy| copy.end.is_some()) {
+            return Ok(out);
+        }
+        if self.conflicts(&log, &head, roots)? {
+            return self.equivocated(signed, roots);
+        }
+        self.has(&log, head.size);
+        let Some(copy) = self.logs.get_mut(&log) else { return Ok(out) };
+        if copy.head == head {
+            copy.here = Some(signed.clone());
+        }
+        if copy.newest.as_ref().is_none_or(|known| known.checkpoint().head.size < head.size) {
+            copy.newest = Some(signed.clone());
+            out.push(Output::KeepNewest { signed });
+        }
+        out.extend(self.work(now));
+        Ok(out)
+    }
+
+    /// An operator's cosignature, this node's own included.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn cosigned<R: Roots>(&mut self, cosigned: Cosigned, now: u64, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+        let log = log_of(&cosigned.signed);
+        if !self.wants_cosigned(&log, &cosigned.by, &cosigned.head()) {
+            return Ok(Vec::new());
+        }
+        let mut out = self.checkpoint(cosigned.signed.clone(), now, roots)?;
+        if let Some(copy) = self.logs.get_mut(&log) {
+            copy.cosigned.insert(cosigned.by.clone(), (cosigned.clone(), false));
+            copy.certificates.add(&cosigned);
+        }
+        out.extend(self.certify(&log, roots)?);
+        self.found(&log, &cosigned.head());
+        out.push(Output::KeepCosigned { certified: self.certified(&log), log, cosigned });
+        Ok(out)
+    }
+
+    /// The owner signed this head and others of which none extends the other: from now on, for good.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn equivocated<R: Roots>(&mut self, signed: SignedCheckpoint, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+        let log = log_of(&signed);
+        let Some(fault) = self.set_fault(&log, Fault::Equivocation) else { return Ok(Vec::new()) };
+        let beside = self.beside(&log, signed.checkpoint().head, roots)?;
+        Ok(Vec::from([Output::KeepConflicting { signed, beside }, fault]))
+    }
+
+    /// A proof was shown that the owner of `log` signed two heads of which none extends the other.
+    pub fn proven(&mut self, log: &LogId) -> Vec<Output<P>> {
+        Vec::from_iter(self.set_fault(log, Fault::Equivocation))
+    }
+
+    pub(super) fn set_fault(&mut self, log: &LogId, fault: Fault) -> Option<Output<P>> {
+        let worse = |known: Fault| known == Fault::Invalid && fault == Fault::Equivocation;
+        let copy = self.logs.get_mut(log).filter(|copy| copy.fault.is_none_or(worse))?;
+        copy.fault = Some(fault);
+        Some(Output::Faulted { log: log.clone(), fault })
+    }
+
+    /// The owner's smallest known head of at least `head`'s size that is its rival: of the same size with
+    /// another root, or on this copy's branch.
+    fn beside<R: Roots>(&self, log: &LogId, head: Head, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(None) };
+        let mut best: Option<&SignedCheckpoint> = None;
+        for signed in copy.here.iter().chain(copy.signed()) {
+            let other = signed.checkpoint().head;
+            let rival = match other.size.cmp(&head.size) {
+                Ordering::Less => false,
+                Ordering::Equal => other.root != head.root,
+                Ordering::Greater => self.on_branch(log, &other, roots)? == Some(true),
+            };
+            if rival && best.is_none_or(|best| other.size < best.checkpoint().head.size) {
+                best = Some(signed);
+            }
+        }
+        Ok(best.cloned())
+    }
+
+    /// The owner of `log` has at least `size` entries.
+    fn has(&mut self, log: &LogId, size: u64) {
+        for peer in self.peers.values_mut().filter(|peer| peer.operator.as_ref() == Some(&log.operator)) {
+            let known = peer.sizes.entry(log.clone()).or_default();
+            *known = size.max(*known);
+        }
+    }
+
+    /// Whether a head that the owner signed cannot be on the branch of this copy, as far as that reaches.
+    pub(super) fn conflicts<R: Roots>(&mut self, log: &LogId, head: &Head, roots: &R) -> Result<bool, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(false) };
+        let cosigned = copy.cosigned.values().map(|(cosigned, _)| cosigned.head());
+        let mut known = copy.newest.iter().map(|signed| signed.checkpoint().head).chain(cosigned);
+        if known.any(|known| known.size == head.size && known.root != head.root) {
+            return Ok(true);
+        }
+        Ok(!self.on_branch(log, head, roots)?.unwrap_or(true))
+    }
+
+    /// The owner's largest known head, if this copy reaches it and is on another branch.
+    pub(super) fn conflicting_newest<R: Roots>(
+        &self,
+        log: &LogId,
+        roots: &R,
+    ) -> Result<Option<SignedCheckpoint>, R::Error> {
+        let ends = self.logs.get(log).is_some_and(|copy| copy.end.is_some());
+        let Some(newest) = self.newest(log).filter(|_| !ends) else { return Ok(None) };
+        let on_branch = self.on_branch(log, &newest.checkpoint().head, roots)?.unwrap_or(true);
+        Ok((!on_branch).then(|| newest.clone()))
+    }
+
+    /// Whether `head` is a head of this copy; `None` if the copy is shorter, or begins behind it.
+    pub(super) fn on_branch<R: Roots>(&self, log: &LogId, head: &Head, roots: &R) -> Result<Option<bool>, R::Error> {
+        let known = |copy: &&Copy<P>| (copy.base..=copy.head.size).contains(&head.size);
+        let Some(copy) = self.logs.get(log).filter(known) else { return Ok(None) };
+        let root = match copy.recent.get(&head.size) {
+            Some(root) => *root,
+            None => roots.root_at(log, head.size)?,
+        };
+        Ok(Some(root == head.root))
+    }
+
+    /// Tells the announcer when a head of the own log has its quorum of cosignatures.
+    fn found(&mut self, log: &LogId, head: &Head) {
+        if self.own_log().as_ref() != Some(log) {
+            return;
+        }
+        let on = |by: &LogId| self.logs.get(log).and_then(|copy| copy.cosigned.get(by)).map(|(one, _)| one.head());
+        let operators = self.manifest.operators().iter();
+        if operators.filter(|operator| on(&operator.log()) == Some(*head)).count() >= self.manifest.quorum() {
+            self.announcer.found(head.size);
+        }
+    }
+
+    /// Looks which cosigned heads lie on this copy's branch, and how far that certifies it.
+    pub(super) fn certify<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(Vec::new()) };
+        let open: Vec<_> =
+            copy.cosigned.iter().filter(|(_, (_, on))| !on).map(|(o, (c, _))| (o.clone(), c.signed.clone())).collect();
+        let mut out = Vec::new();
+        for (by, signed) in open {
+            match self.on_branch(log, &signed.checkpoint().head, roots)? {
+                None => {}
+                Some(false) if self.logs.get(log).is_some_and(|copy| copy.end.is_some()) => {}
+                Some(false) => out.extend(self.equivocated(signed, roots)?),
+                Some(true) => {
+                    if let Some((_, on)) = self.logs.get_mut(log).and_then(|copy| copy.cosigned.get_mut(&by)) {
+                        *on = true;
+                    }
+                }
+            }
+        }
+        let since = self.manifest.log(log).map_or(1, |known| known.since);
+        let Some(copy) = self.logs.get_mut(log) else { return Ok(out) };
+        let size = copy.certified_size(&self.manifest, since);
+        if size > copy.certified {
+            copy.certified = size;
+            out.push(Output::Certified { log: log.clone(), size });
+        }
+        out.extend(self.certificates(log, roots)?);
+        out.extend(self.leave_branch(log, roots)?);
+        Ok(out)
+    }
+
+    /// Whether this copy has to go back: it is beyond the log's end or beside it, or others certified a head
+    /// that it does not have.
+    fn leave_branch<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Option<Output<P>>, R::Error> {
+        let Some(copy) = self.logs.get(log).filter(|copy| !copy.rewinding) else { return Ok(None) };
+        let certain = copy.end.or_else(|| copy.certified_beside(&self.manifest));
+        let Some(certain) = certain else { return Ok(None) };
+        let size = match self.on_branch(log, &certain, roots)? {
+            Some(true) if copy.end.is_some() && copy.head.size > certain.size => certain.size,
+            Some(false) => copy.certified.min(certain.size),
+            _ => return Ok(None),
+        };
+        Ok(self.rewind(log, size))
+    }
+
+    /// A peer's entries lead to what the log surely has, but not from this copy: if more operators than may lie
+    /// say so, the copy is on another branch. Nothing that is final lies behind its certified part.
+    pub(super) fn contrary(&mut self, peer: P, log: &LogId) -> Option<Output<P>> {
+        let operator = self.peers.get(&peer)?.operator.clone()?;
+        let copy = self.logs.get_mut(log).filter(|copy| copy.certain(&self.manifest).is_some())?;
+        copy.contrary.insert(operator);
+        let (said, certified) = (copy.contrary.len(), copy.certified);
+        if said > self.manifest.faults() { self.rewind(log, certified) } else { None }
+    }
+
+    fn rewind(&mut self, log: &LogId, size: u64) -> Option<Output<P>> {
+        let copy = self.logs.get_mut(log).filter(|copy| !copy.rewinding && size < copy.head.size)?;
+        copy.rewinding = true;
+        Some(Output::Rewind { log: log.clone(), size })
+    }
+}

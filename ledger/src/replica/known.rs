@@ -1,0 +1,187 @@
+//! What a replica answers when asked. Nothing here changes it.
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use super::copy::Copy;
+use super::{Cosigned, Fault, Replica, Roots, Waiting, Warning};
+use crate::checkpoint::SignedCheckpoint;
+use crate::id::Domain;
+use crate::log::Head;
+use crate::manifest::LogId;
+
+impl<P: Ord + core::marker::Copy> Replica<P> {
+    /// Whether every copy of a log that ends is exactly at its end.
+    #[must_use]
+    pub fn at_ends(&self) -> bool {
+        self.logs.values().all(|copy| copy.end.is_none_or(|end| copy.head == end))
+    }
+
+    /// The logs that end, whose copies are not there yet.
+    pub fn short_of_end(&self) -> impl Iterator<Item = &LogId> {
+        let short = |copy: &Copy<P>| copy.end.is_some_and(|end| copy.head != end);
+        self.logs.iter().filter(move |(_, copy)| short(copy)).map(|(log, _)| log)
+    }
+
+    /// Whether the log ends, by a manifest that is held.
+    #[must_use]
+    pub fn ends(&self, log: &LogId) -> bool {
+        self.logs.get(log).is_some_and(|copy| copy.end.is_some())
+    }
+
+    /// Whether it stands still there.
+    #[must_use]
+    pub fn stands(&self, log: &LogId) -> bool {
+        self.logs.get(log).is_some_and(|copy| copy.standing)
+    }
+
+    /// The largest head that this operator cosigned in `log`, with any of its node keys.
+    #[must_use]
+    pub fn own_cosigned(&self, log: &LogId) -> Option<Head> {
+        let copy = self.logs.get(log)?;
+        self.keys.iter().filter_map(|key| Some(copy.cosigned.get(key)?.0.head())).max()
+    }
+
+    /// The operator that this node is.
+    #[must_use]
+    pub const fn me(&self) -> Option<&Domain> {
+        self.me.as_ref()
+    }
+
+    /// The own log.
+    #[must_use]
+    pub fn own_log(&self) -> Option<LogId> {
+        self.me.as_ref().and_then(|me| self.manifest.operator(me)).map(crate::manifest::Operator::log)
+    }
+
+    /// The head of this node's copy.
+    #[must_use]
+    pub fn head(&self, log: &LogId) -> Option<Head> {
+        self.logs.get(log).map(|copy| copy.head)
+    }
+
+    /// The owner's largest known head.
+    #[must_use]
+    pub fn newest(&self, log: &LogId) -> Option<&SignedCheckpoint> {
+        self.logs.get(log).and_then(|copy| copy.newest.as_ref())
+    }
+
+    /// Every operator's newest cosigned head.
+    pub fn cosignatures(&self, log: &LogId) -> impl Iterator<Item = &Cosigned> + '_ {
+        self.logs.get(log).into_iter().flat_map(|copy| copy.cosigned.values().map(|(cosigned, _)| cosigned))
+    }
+
+    /// Entries below a certified head.
+    #[must_use]
+    pub fn certified(&self, log: &LogId) -> u64 {
+        self.logs.get(log).map_or(0, |copy| copy.certified)
+    }
+
+    /// Why the log is not cosigned any more.
+    #[must_use]
+    pub fn fault(&self, log: &LogId) -> Option<Fault> {
+        self.logs.get(log).and_then(|copy| copy.fault)
+    }
+
+    /// Whether a head would be news, or may prove that the owner has two branches: so that its
+    /// signature is checked only then.
+    #[must_use]
+    pub fn wants_head(&self, log: &LogId, head: &Head) -> bool {
+        let Some(copy) = self.logs.get(log).filter(|_| head.size > 0) else { return false };
+        let known = copy.newest.as_ref().map(|signed| signed.checkpoint().head);
+        let comparable = head.size <= copy.head.size && copy.recent.get(&head.size) != Some(&head.root);
+        known.is_none_or(|known| match head.size.cmp(&known.size) {
+            Ordering::Greater => true,
+            Ordering::Equal => head.root != known.root,
+            Ordering::Less => comparable && copy.fault != Some(Fault::Equivocation),
+        })
+    }
+
+    /// Whether a cosignature of `head` by this node key would be news.
+    #[must_use]
+    pub fn wants_cosigned(&self, log: &LogId, by: &LogId, head: &Head) -> bool {
+        let wanted = head.size > 0 && self.manifest.log(by).is_some();
+        let copy = self.logs.get(log).filter(|copy| wanted && copy.end.is_none());
+        let known = copy.map(|copy| copy.cosigned.get(by).map(|(known, _)| known.head()));
+        known.is_some_and(|known| {
+            known.is_none_or(|known| head.size > known.size || (head.size == known.size && head.root != known.root))
+        })
+    }
+
+    /// As [`Replica::wants_cosigned`], where it is not known yet with which of its node keys `operator` cosigned.
+    #[must_use]
+    pub fn wants_cosigned_of(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
+        let known = |by: &LogId| Some(self.logs.get(log)?.cosigned.get(by)?.0.head());
+        let mut generations = self.manifest.generations(operator).map(|(by, _)| by);
+        !self.manifest.generations(operator).any(|(by, _)| known(by) == Some(*head))
+            && generations.any(|by| self.wants_cosigned(log, by, head))
+    }
+
+    /// The owner's largest known head that this copy has.
+    ///
+    /// # Errors
+    /// What reading a root fails with.
+    pub fn signed_on_branch<R: Roots>(&self, log: &LogId, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
+        let Some(copy) = self.logs.get(log) else { return Ok(None) };
+        let mut best: Option<&SignedCheckpoint> = None;
+        for signed in copy.here.iter().chain(copy.signed()) {
+            let head = signed.checkpoint().head;
+            let larger = best.is_none_or(|best| best.checkpoint().head.size < head.size);
+            if larger && self.on_branch(log, &head, roots)? == Some(true) {
+                best = Some(signed);
+            }
+        }
+        Ok(best.cloned())
+    }
+
+    /// Whether enough operators answered since the start.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// Whether the own log may grow now.
+    ///
+    /// # Errors
+    /// [`Waiting`] says what for.
+    pub fn may_write(&self, now: u64) -> Result<(), Waiting> {
+        let Some(own) = self.own_log() else { return Err(Waiting::NoLog) };
+        let behind = self.newest(&own).is_some_and(|newest| self.head(&own) != Some(newest.checkpoint().head));
+        let copy = self.logs.get(&own);
+        if self.fault(&own).is_some() {
+            Err(Waiting::OwnLogFault)
+        } else if copy.is_some_and(|copy| copy.standing || copy.end.is_some()) {
+            Err(Waiting::Ending)
+        } else if self.halted {
+            Err(Waiting::Halted)
+        } else {
+            self.gate.check(behind, now)
+        }
+    }
+
+    /// Whether the own log has adopted the version in use, and so carries the homes that it gives it.
+    #[must_use]
+    pub fn has_adopted(&self) -> bool {
+        let copy = self.own_log().and_then(|own| self.logs.get(&own));
+        copy.and_then(|copy| copy.adopted.last()).is_some_and(|last| last.version == self.manifest.version())
+    }
+
+    /// Whether the own log may adopt another version: all that it adopted before is certified, so that at most
+    /// one adoption never is.
+    #[must_use]
+    pub fn may_adopt(&self) -> bool {
+        let copy = self.own_log().and_then(|own| self.logs.get(&own));
+        copy.is_some_and(|copy| copy.uncertified_adoptions() == 0)
+    }
+
+    /// What the own log grows in spite of; people should know.
+    #[must_use]
+    pub fn warnings(&self, now: u64) -> Vec<Warning> {
+        self.gate.warnings(now)
+    }
+
+    /// Whether the start is over: this process may have signed something.
+    #[must_use]
+    pub const fn has_started(&self) -> bool {
+        self.gate.is_open()
+    }
+}

@@ -1,0 +1,162 @@
+//! Logs that adopt later versions: whose cosignatures certify which part, and who waits for that.
+use super::*;
+
+/// The versions 1, 2 and 3 with 4, 7 and 10 operators, whose quorums are 3, 5 and 7.
+pub(super) fn growing() -> Arc<Manifest> {
+    [7, 10].into_iter().fold(manifest(4), |previous, n| {
+        let mut draft = previous.draft();
+        draft.operators.extend((draft.operators.len()..n).map(operator));
+        draft.homes = draft.operators.iter().map(|operator| (operator.name.clone(), operator.log())).collect();
+        Arc::new(previous.unsigned_successor(SignedNote { text: draft.text().unwrap(), signatures: vec![] }).unwrap())
+    })
+}
+
+/// A copy of the log of operator `of` with that many entries and adoptions, as the first operator has it.
+struct Mirror {
+    replica: Replica<Id>,
+    disk: Disk,
+    manifest: Arc<Manifest>,
+    of: usize,
+}
+
+impl Mirror {
+    fn new(of: usize, adopted: &[(u32, u64)], size: u64) -> (Self, Vec<Output<Id>>) {
+        let (mut replica, disk, manifest) = lone_of(growing());
+        let mut branch = Branch::default();
+        let head = branch.grow(&leaves(of, 0, size));
+        disk.0.borrow_mut().insert(log(of), branch);
+        replica.checkpoint(sign(&manifest, of, head), 0, &disk).unwrap();
+        let adopted = adopted.iter().map(|(version, size)| Adopted { version: *version, size: *size }).collect();
+        let out = replica.advanced(&log(of), head, adopted, 0, &disk).unwrap();
+        (Self { replica, disk, manifest, of }, out)
+    }
+
+    /// The operator cosigns the first `size` entries; 0 is nothing.
+    fn cosign(&mut self, by: usize, size: u64) -> Vec<Output<Id>> {
+        if size == 0 {
+            return Vec::new();
+        }
+        let root = self.disk.root_at(&log(self.of), size).unwrap();
+        let signed = sign(&self.manifest, self.of, Head { size, root });
+        self.replica.cosigned(cosign(signed, by), 0, &self.disk).unwrap()
+    }
+
+    fn certified(&self) -> u64 {
+        self.replica.certified(&log(self.of))
+    }
+}
+
+fn cosigns(out: &[Output<Id>]) -> bool {
+    out.iter().any(|output| matches!(output, Output::Cosign { .. }))
+}
+
+const ONCE: &[(u32, u64)] = &[(1, 2)];
+const TWICE: &[(u32, u64)] = &[(1, 2), (2, 10)];
+const THRICE: &[(u32, u64)] = &[(1, 2), (2, 10), (3, 20)];
+
+#[test]
+fn each_version_certifies_up_to_the_end_of_the_batch_that_leaves_it() {
+    /// The log, its adoptions, the sizes that its operators cosigned, and what that certifies of 30 entries.
+    type Case = (usize, &'static [(u32, u64)], &'static [u64], u64);
+    let cases: &[Case] = &[
+        (3, ONCE, &[30, 30], 0),
+        (3, ONCE, &[3, 5, 4], 3),
+        (3, ONCE, &[3, 5, 4, 30], 4),
+        (3, ONCE, &[30, 30, 30], 30),
+        (3, ONCE, &[0, 30, 30, 0, 30, 30, 30, 30, 30, 30], 0),
+        (3, TWICE, &[5, 5, 5], 5),
+        (3, TWICE, &[9, 30, 30], 9),
+        (3, TWICE, &[10, 30, 30], 10),
+        (3, TWICE, &[30, 30, 30], 10),
+        (3, TWICE, &[30, 30, 30, 30], 10),
+        (3, TWICE, &[30, 30, 10, 0, 30, 30, 30], 30),
+        (3, TWICE, &[30, 30, 30, 15, 30], 15),
+        (3, TWICE, &[0, 30, 30, 0, 30, 30, 30], 0),
+        (3, TWICE, &[9, 30, 30, 0, 30, 30, 30], 9),
+        (3, TWICE, &[10, 10, 10, 30, 30, 30, 30], 10),
+        (3, TWICE, &[11, 11, 11, 30, 30, 30, 30], 11),
+        (3, TWICE, &[30, 30, 30, 30, 0, 0, 0, 30, 30, 30], 10),
+        (3, THRICE, &[30, 30, 30, 30], 10),
+        (3, THRICE, &[30, 30, 30, 30, 19], 19),
+        (3, THRICE, &[30, 30, 30, 30, 30], 20),
+        (3, THRICE, &[30, 30, 30, 30, 30, 30], 20),
+        (3, THRICE, &[30, 30, 30, 30, 30, 25, 30], 25),
+        (3, THRICE, &[30, 30, 30, 0, 0, 0, 0, 30, 30, 30], 10),
+        (3, THRICE, &[0, 0, 30, 30, 30, 30, 30, 30, 30, 30], 0),
+        (3, THRICE, &[20, 20, 20, 20, 20, 30, 30, 30, 30, 30], 20),
+        (4, &[(2, 2)], &[30, 30, 30, 30], 0),
+        (4, &[(2, 2)], &[30, 30, 30, 30, 7], 7),
+        (4, &[(2, 2), (3, 10)], &[30, 30, 30, 30, 30], 10),
+        (4, &[(2, 2), (3, 10)], &[30, 30, 30, 30, 30, 12, 12], 12),
+    ];
+    for (at, (of, adopted, sizes, wanted)) in cases.iter().enumerate() {
+        for backwards in [false, true] {
+            let (mut mirror, _) = Mirror::new(*of, adopted, 30);
+            let mut order: Vec<_> = sizes.iter().copied().enumerate().collect();
+            if backwards {
+                order.reverse();
+            }
+            order.into_iter().for_each(|(by, size)| drop(mirror.cosign(by, size)));
+            assert_eq!(mirror.certified(), *wanted, "case {at}: {sizes:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cosignature_beyond_the_copy_certifies_nothing_until_the_copy_is_there() {
+    let (mut mirror, _) = Mirror::new(3, ONCE, 30);
+    let mut longer = mirror.disk.branch(&log(3));
+    let head = longer.grow(&leaves(3, 30, 10));
+    let signed = sign(&mirror.manifest, 3, head);
+    for by in 1..4 {
+        mirror.replica.cosigned(cosign(signed.clone(), by), 0, &mirror.disk).unwrap();
+    }
+    assert_eq!(mirror.certified(), 0);
+    mirror.disk.0.borrow_mut().insert(log(3), longer);
+    let out = mirror.replica.advanced(&log(3), head, Vec::new(), 0, &mirror.disk).unwrap();
+    assert!(out.contains(&Output::Certified { log: log(3), size: 40 }), "{out:?}");
+}
+
+#[test]
+fn nobody_cosigns_a_head_with_two_adoptions_that_are_not_certified() {
+    for (adopted, certified, wanted) in [
+        (&[][..], 0, true),
+        (ONCE, 0, true),
+        (TWICE, 0, false),
+        (TWICE, 1, false),
+        (TWICE, 2, true),
+        (TWICE, 10, true),
+        (THRICE, 2, false),
+        (THRICE, 9, false),
+        (THRICE, 10, true),
+    ] {
+        let (mut mirror, mut out) = Mirror::new(3, adopted, 30);
+        (1..4).for_each(|by| out.extend(mirror.cosign(by, certified)));
+        assert_eq!(mirror.certified(), certified);
+        assert!(wanted || !cosigns(&out), "{adopted:?}: {certified}");
+        assert_eq!(cosigns(&mirror.replica.tick(1)), wanted, "{adopted:?}: {certified}");
+    }
+}
+
+#[test]
+fn an_owner_adopts_nothing_before_its_last_adoption_is_certified() {
+    for (adopted, certified, wanted) in [
+        (&[][..], 0, true),
+        (ONCE, 0, false),
+        (ONCE, 1, false),
+        (ONCE, 2, true),
+        (TWICE, 2, false),
+        (TWICE, 9, false),
+        (TWICE, 10, true),
+    ] {
+        let (mut own, _) = Mirror::new(0, adopted, 30);
+        (1..4).for_each(|by| drop(own.cosign(by, certified)));
+        assert_eq!(own.certified(), certified);
+        assert_eq!(own.replica.may_adopt(), wanted, "{adopted:?}: {certified}");
+        assert!(!own.replica.has_adopted(), "version 3 is in use");
+    }
+    let (own, _) = Mirror::new(0, THRICE, 30);
+    assert!(own.replica.has_adopted());
+    let mirror: Replica<Id> = Replica::new(growing(), None, Vec::new());
+    assert!(!mirror.may_adopt() && !mirror.has_adopted());
+}

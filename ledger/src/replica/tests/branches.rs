@@ -1,0 +1,244 @@
+//! When a copy leaves its branch: a quorum certified another, or more operators than may lie lead elsewhere, or
+//! the log was cut.
+use super::*;
+use crate::id::StateRoot;
+
+/// The log of the fourth of four operators with two branches, which share 5 of their 20 entries.
+struct Forked {
+    replica: Replica<Id>,
+    disk: Disk,
+    manifest: Arc<Manifest>,
+    left: Branch,
+    right: Branch,
+}
+
+impl Forked {
+    /// The first operator's copy is on the left branch, with that many entries.
+    fn new(size: u64) -> Self {
+        let (replica, disk, manifest) = lone(4);
+        let (mut left, mut right) = (Branch::default(), Branch::default());
+        left.grow(&leaves(3, 0, 20));
+        right.grow(&[leaves(3, 0, 5), leaves(9, 5, 15)].concat());
+        let mut forked = Self { replica, disk, manifest, left, right };
+        forked.grow(size);
+        forked
+    }
+
+    fn grow(&mut self, size: u64) -> Vec<Output<Id>> {
+        let mut copy = Branch::default();
+        let head = copy.grow(&self.left.leaves[..size as usize]);
+        self.disk.0.borrow_mut().insert(log(3), copy);
+        self.replica.checkpoint(sign(&self.manifest, 3, head), 0, &self.disk).unwrap();
+        self.replica.advanced(&log(3), head, Vec::new(), 0, &self.disk).unwrap()
+    }
+
+    fn head(branch: &Branch, size: u64) -> Head {
+        Head { size, root: root_at(size, &branch.tiles).unwrap() }
+    }
+
+    /// These operators cosign one head; what the last of them brought about.
+    fn cosigned(&mut self, by: &[usize], head: Head) -> Vec<Output<Id>> {
+        let signed = sign(&self.manifest, 3, head);
+        let cosign = |i: &usize| cosign(signed.clone(), *i);
+        let all: Vec<_> = by.iter().map(cosign).collect();
+        let out = all.into_iter().map(|one| self.replica.cosigned(one, 0, &self.disk).unwrap());
+        out.last().unwrap_or_default()
+    }
+
+    fn left(&self, size: u64) -> Head {
+        Self::head(&self.left, size)
+    }
+
+    fn right(&self, size: u64) -> Head {
+        Self::head(&self.right, size)
+    }
+
+    /// What the log's end, by a manifest that is held, makes of what the disk has.
+    fn ended(&mut self, end: Head) -> Vec<Output<Id>> {
+        let (log, successor) = (log(3), log(0));
+        let cut = Cut { log: log.clone(), head: end, state_root: StateRoot([1; 32]), adopted: 1, successor };
+        self.replica.end([cut]);
+        let (head, certified) = (self.replica.head(&log).unwrap(), self.replica.certified(&log));
+        let cosigned = self.replica.cosignatures(&log).cloned().collect();
+        let newest = self.replica.newest(&log).cloned();
+        let (adopted, certificate) = (Vec::new(), None);
+        let stored = Stored { head, base: 0, adopted, certified, newest, cosigned, certificate };
+        self.replica.restore(&log, stored, &self.disk).unwrap()
+    }
+
+    /// What is fetched when all that was asked before was given up.
+    fn fetches_later(&mut self) -> Vec<(Id, u64)> {
+        self.replica.peer_up(90, None, 0);
+        let mut out = self.replica.tick(REQUEST_MILLIS_MAX);
+        out.extend(self.replica.frontier(90, 0, vec![says(3, 20)], REQUEST_MILLIS_MAX, &self.disk).unwrap());
+        fetches(&out)
+    }
+
+    fn wrong(&mut self, peer: Id) -> Vec<Output<Id>> {
+        self.replica.fetch_failed(peer, &log(3), Failure::Wrong, 0)
+    }
+}
+
+fn rewinds(out: &[Output<Id>]) -> Vec<u64> {
+    let size = |output: &Output<Id>| match output {
+        Output::Rewind { log: of, size } => {
+            assert_eq!(*of, log(3));
+            Some(*size)
+        }
+        _ => None,
+    };
+    out.iter().filter_map(size).collect()
+}
+
+#[test]
+fn a_copy_leaves_its_branch_for_one_that_a_quorum_certified() {
+    let mut forked = Forked::new(10);
+    forked.cosigned(&[0, 1, 2], forked.left(4));
+    assert_eq!(forked.replica.certified(&log(3)), 4);
+    assert_eq!(rewinds(&forked.cosigned(&[1, 2], forked.right(9))), [0_u64; 0], "two of four");
+    assert_eq!(forked.replica.fault(&log(3)), Some(Fault::Equivocation));
+    let right = forked.right(9);
+    assert_eq!(rewinds(&forked.cosigned(&[3], right)), [4], "to what is certified");
+    assert_eq!(rewinds(&forked.cosigned(&[0], right)), [0_u64; 0], "once");
+    assert_eq!(rewinds(&forked.wrong(1)), [0_u64; 0]);
+    assert_eq!(rewinds(&forked.wrong(2)), [0_u64; 0]);
+    let out = forked.replica.tick(1);
+    assert!(fetches(&out).is_empty() && !out.iter().any(|one| matches!(one, Output::Cosign { .. })), "{out:?}");
+}
+
+#[test]
+fn a_quorum_is_on_one_head() {
+    let mut forked = Forked::new(10);
+    for (by, size) in [(1, 7), (2, 8), (3, 9)] {
+        assert_eq!(rewinds(&forked.cosigned(&[by], forked.right(size))), [0_u64; 0], "three heads of one branch");
+    }
+    let mut forked = Forked::new(10);
+    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.right(8))), [0], "nothing was certified");
+    let mut forked = Forked::new(10);
+    forked.replica.proven(&log(3));
+    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.left(9))), [0_u64; 0], "the copy's own branch");
+    assert_eq!(
+        rewinds(&forked.cosigned(&[1, 2, 3], forked.right(19))),
+        [0_u64; 0],
+        "beyond the copy: nobody knows yet"
+    );
+}
+
+#[test]
+fn a_quorum_is_of_the_version_adopted_last() {
+    let manifest = adoptions::growing();
+    for (version, enough) in [(1, 3), (2, 5), (3, 7)] {
+        let (mut replica, disk, _) = lone_of(Arc::clone(&manifest));
+        let mut copy = Branch::default();
+        let head = copy.grow(&leaves(3, 0, 10));
+        disk.0.borrow_mut().insert(log(3), copy);
+        let adopted = (1..=version).map(|version| Adopted { version, size: u64::from(version) }).collect();
+        replica.advanced(&log(3), head, adopted, 0, &disk).unwrap();
+        let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 9)));
+        for (count, by) in (1..).zip(0..10) {
+            let out = replica.cosigned(cosign(other.clone(), by), 0, &disk).unwrap();
+            let wanted = if count == enough { &[0][..] } else { &[] };
+            assert_eq!(rewinds(&out), wanted, "version {version}: {count} cosigned");
+        }
+    }
+}
+
+#[test]
+fn a_copy_goes_back_when_more_operators_than_may_lie_lead_elsewhere() {
+    let certain = |size| {
+        let mut forked = Forked::new(size);
+        forked.cosigned(&[0, 1, 2], forked.left(4));
+        forked.replica.proven(&log(3));
+        forked.replica.peer_up(77, None, 0);
+        forked.cosigned(&[1, 2, 3], forked.right(15));
+        forked
+    };
+    let mut forked = certain(10);
+    for (peer, why) in [(77, "a mirror is nobody's word"), (1, "one may lie"), (1, "and say it twice"), (55, "unknown")]
+    {
+        assert_eq!(rewinds(&forked.wrong(peer)), [0_u64; 0], "{why}");
+    }
+    assert_eq!(rewinds(&forked.wrong(2)), [4], "to what is certified");
+    assert_eq!(rewinds(&forked.wrong(3)), [0_u64; 0], "once");
+    assert_eq!(forked.fetches_later(), [], "not before it is there");
+    assert_eq!(certain(10).fetches_later(), [(3, 15)]);
+
+    let mut forked = certain(10);
+    forked.wrong(1);
+    forked.grow(11);
+    assert_eq!(rewinds(&forked.wrong(2)), [0_u64; 0], "the copy grew: begun anew");
+    assert_eq!(rewinds(&forked.wrong(1)), [4]);
+
+    for failure in [Failure::Late, Failure::Unanswered, Failure::Unheld, Failure::Invalid] {
+        let mut forked = certain(10);
+        let out = [1, 2, 3].map(|peer| forked.replica.fetch_failed(peer, &log(3), failure, 0));
+        assert_eq!(rewinds(&out.concat()), [0_u64; 0], "{failure:?}");
+    }
+
+    let mut sound = Forked::new(10);
+    sound.cosigned(&[1, 2, 3], sound.left(15));
+    assert_eq!(
+        rewinds(&[1, 2, 3].map(|peer| sound.wrong(peer)).concat()),
+        [0_u64; 0],
+        "a log without fault has no such head"
+    );
+    let mut faulty = Forked::new(10);
+    faulty.replica.proven(&log(3));
+    faulty.cosigned(&[1, 2], faulty.right(15));
+    assert_eq!(
+        rewinds(&[1, 2, 3].map(|peer| faulty.wrong(peer)).concat()),
+        [0_u64; 0],
+        "nor has one that no quorum cosigned"
+    );
+}
+
+#[test]
+fn a_copy_is_brought_to_the_end_of_its_log() {
+    let right = |size| move |forked: &Forked| forked.right(size);
+    let left = |size| move |forked: &Forked| forked.left(size);
+    type End = alloc::boxed::Box<dyn Fn(&Forked) -> Head>;
+    let cases: [(u64, u64, End, &[u64]); 8] = [
+        (10, 4, alloc::boxed::Box::new(left(10)), &[]),
+        (10, 4, alloc::boxed::Box::new(left(12)), &[]),
+        (10, 4, alloc::boxed::Box::new(left(8)), &[8]),
+        (10, 0, alloc::boxed::Box::new(left(8)), &[8]),
+        (10, 4, alloc::boxed::Box::new(right(8)), &[4]),
+        (10, 4, alloc::boxed::Box::new(right(10)), &[4]),
+        (10, 0, alloc::boxed::Box::new(right(8)), &[0]),
+        (10, 4, alloc::boxed::Box::new(right(12)), &[]),
+    ];
+    for (at, (size, certified, end, wanted)) in cases.into_iter().enumerate() {
+        let mut forked = Forked::new(size);
+        if certified > 0 {
+            forked.cosigned(&[0, 1, 2], forked.left(certified));
+        }
+        let end = end(&forked);
+        let out = forked.ended(end);
+        assert_eq!(rewinds(&out), wanted, "case {at}");
+        let there = end == forked.left(size);
+        assert_eq!(forked.replica.at_ends(), there, "case {at}");
+        assert_eq!(forked.replica.certified(&log(3)), if there { size } else { certified }, "case {at}");
+        assert_eq!(forked.replica.fault(&log(3)), None, "an end is no fault");
+        let out = forked.replica.tick(1);
+        assert!(!out.iter().any(|one| matches!(one, Output::Cosign { .. })), "a log that ends is not cosigned");
+    }
+}
+
+#[test]
+fn a_copy_beside_the_end_goes_back_when_more_than_may_lie_lead_elsewhere() {
+    let mut forked = Forked::new(10);
+    forked.cosigned(&[0, 1, 2], forked.left(4));
+    assert_eq!(rewinds(&forked.ended(forked.right(15))), [0_u64; 0]);
+    assert_eq!(rewinds(&forked.wrong(1)), [0_u64; 0]);
+    assert_eq!(rewinds(&forked.wrong(2)), [4]);
+}
+
+#[test]
+fn cosignatures_beside_the_end_are_no_fault() {
+    let mut forked = Forked::new(10);
+    forked.cosigned(&[1, 2], forked.right(12));
+    forked.ended(forked.left(15));
+    assert_eq!(rewinds(&forked.grow(15)), [0_u64; 0]);
+    assert_eq!(forked.replica.fault(&log(3)), None);
+    assert_eq!(forked.replica.certified(&log(3)), 15);
+}
