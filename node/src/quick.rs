@@ -166,10 +166,19 @@ impl Quick {
         if *self.stopped.borrow() { Done::Stopped } else { Done::Complete }
     }
 
+    /// Opens the database; what this process had open before may take a moment to let go of it.
     async fn open(&self, manifest: Arc<Manifest>) -> Result<Arc<Store>, QuickError> {
-        let dir = self.dir.clone();
-        let opened = tokio::task::spawn_blocking(move || Store::open_quick(&dir, &manifest)).await;
-        Ok(Arc::new(opened.map_err(|_| QuickError::Internal("the database did not open"))??))
+        let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+        loop {
+            let (dir, manifest) = (self.dir.clone(), Arc::clone(&manifest));
+            let opened = tokio::task::spawn_blocking(move || Store::open_quick(&dir, &manifest)).await;
+            match opened.map_err(|_| QuickError::Internal("the database did not open"))? {
+                Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                opened => return Ok(Arc::new(opened?)),
+            }
+        }
     }
 
     /// Deletes the folder, if it is a quick state's: nobody reads it any more, or not for long.
@@ -177,17 +186,14 @@ impl Quick {
         if !self.dir.exists() {
             return;
         }
-        let dir = self.dir.clone();
-        let manifest = Arc::clone(&self.shared.manifest);
-        let deleted = tokio::task::spawn_blocking(move || {
-            drop(Store::open_quick(&dir, &manifest)?);
-            let removed = std::fs::remove_dir_all(&dir);
-            removed.map_err(|error| StoreError::Database { dir, message: error.to_string() })
-        });
-        match deleted.await {
-            Ok(Ok(())) => tracing::info!("the quick state is deleted"),
-            Ok(Err(error)) => tracing::warn!(%error, "the quick state stays on disk; remove its folder"),
-            Err(_) => tracing::warn!("the quick state stays on disk; remove its folder"),
+        let store = match self.open(Arc::clone(&self.shared.manifest)).await {
+            Ok(store) => store,
+            Err(error) => return tracing::warn!(%error, "what may be a quick state stays on disk; remove its folder"),
+        };
+        closed(store).await;
+        match tokio::fs::remove_dir_all(&self.dir).await {
+            Ok(()) => tracing::info!("the quick state is deleted"),
+            Err(error) => tracing::warn!(%error, "the quick state stays on disk; remove its folder"),
         }
     }
 

@@ -32,6 +32,7 @@ mod readme;
 mod scrub;
 mod signature;
 mod simulation;
+mod snapshot;
 mod text;
 mod vectors;
 mod wycheproof;

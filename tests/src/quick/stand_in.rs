@@ -16,7 +16,7 @@ use fama_tests::node_key;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::federation::{Net, addresses};
+use crate::federation::{Net, addresses, eventually};
 
 /// What becomes of an honest answer; nothing: the request is never answered.
 pub(super) type Way = dyn Fn(&SyncRequest, SyncResponse) -> Option<SyncResponse> + Send + Sync;
@@ -56,7 +56,11 @@ pub(super) struct StandIn {
 impl StandIn {
     /// In the place of the `i`-th node, which is stopped.
     pub(super) async fn start(net: &Net, i: usize, way: Arc<Way>) -> Self {
-        let store = Store::open(&net.data(i), &net.manifest).unwrap();
+        // The node's database closes as the last of its threads ends.
+        let store = eventually("the node's folder is free", || async {
+            Store::open(&net.data(i), &net.manifest).map_err(|error| error.to_string())
+        });
+        let store = store.await;
         let key = node_key(i as u8).ed25519().unwrap().clone();
         let listen = addresses(net.ports[i])[..1].iter().map(|address| address.parse().unwrap()).collect();
         let config = NetworkConfig { key, federation: net.manifest.federation(), listen, dial: Vec::new() };
