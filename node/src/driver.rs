@@ -1,7 +1,7 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use fama_ledger::id::Domain;
 use fama_ledger::manifest::{LogId, Manifest};
@@ -24,6 +24,12 @@ use crate::store::StoreError;
 use crate::submit::Submitter;
 use crate::sync;
 
+mod fetch;
+mod peers;
+
+use fetch::Ahead;
+use peers::Peers;
+
 /// How many sync requests of others are answered at once; more are refused as busy.
 const ANSWERS_MAX: usize = 32;
 /// Of these, of peers that are not operators.
@@ -44,26 +50,11 @@ pub struct Driver {
     answers: Arc<Shares>,
     snapshots: Arc<Snapshots>,
     gossip: Arc<Semaphore>,
+    ahead: Ahead,
     peers: Arc<Mutex<Peers>>,
     /// What the node says of itself, where this carries messages for an inbox beside its own.
     node: Option<Arc<Health>>,
     stopped: watch::Receiver<bool>,
-}
-
-/// Who is connected, and who else is to know.
-#[derive(Default)]
-struct Peers {
-    connected: BTreeSet<PeerId>,
-    follower: Option<(mpsc::Sender<Input>, Arc<BTreeMap<PeerId, Domain>>)>,
-}
-
-impl Peers {
-    /// What is lost in a full queue the follower goes without.
-    fn tell(&self, peer: PeerId, up: bool) {
-        let Some((inputs, operators)) = &self.follower else { return };
-        let operator = operators.get(&peer).cloned();
-        let _ = inputs.try_send(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } });
-    }
 }
 
 fn operators(manifest: &Manifest) -> Arc<BTreeMap<PeerId, Domain>> {
@@ -85,32 +76,15 @@ impl Driver {
         let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
         let snapshots = Arc::new(Snapshots::new(shared.clone()));
         let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
-        let (peers, node) = (Arc::default(), None);
-        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, peers, node, stopped }
+        let (ahead, peers, node) = (Ahead::default(), Arc::default(), None);
+        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, ahead, peers, node, stopped }
     }
 
     /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
     #[must_use]
     pub fn following(&self, shared: Shared, inputs: mpsc::Sender<Input>) -> Self {
         let (operators, node) = (operators(&shared.manifest), Some(Arc::clone(&self.shared.health)));
-        Self { shared, inputs, operators, node, ..self.clone() }
-    }
-
-    /// From now on the inbox of `follower` knows who is connected; nobody's any more without one.
-    pub fn follow(&self, follower: Option<&Self>) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.follower = follower.map(|follower| (follower.inputs.clone(), Arc::clone(&follower.operators)));
-        peers.connected.iter().for_each(|peer| peers.tell(*peer, true));
-    }
-
-    /// Who is connected, operators first.
-    #[must_use]
-    pub fn peers(&self) -> Vec<PeerId> {
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut all, others): (Vec<_>, Vec<_>) =
-            peers.connected.iter().partition(|peer| self.operators.contains_key(peer));
-        all.extend(others);
-        all
+        Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
     }
 
     /// The network.
@@ -232,22 +206,6 @@ impl Driver {
         connected.nth(turn).map(|operator| peer_id(&operator.node_key))
     }
 
-    async fn fetch(self, peer: PeerId, log: LogId, from: u64, head: fama_ledger::log::Head) {
-        let answer = self.network.sync(peer, SyncRequest::Entries { log: log.clone(), from, head }).await;
-        let input = match answer {
-            Ok(SyncResponse::Entries(range)) => match self.decode(range).await {
-                Some(range) => Input::Range { peer, log, head, range },
-                None => Input::RangeFailed { peer, log },
-            },
-            Ok(_) => Input::RangeFailed { peer, log },
-            Err(error) => {
-                tracing::debug!(%peer, %log, %error, "no entries");
-                Input::RangeFailed { peer, log }
-            }
-        };
-        self.input(input).await;
-    }
-
     async fn fetch_manifests(self, peer: PeerId, from: u32) {
         let answer = self.network.sync(peer, SyncRequest::Manifests { from }).await;
         if let Ok(SyncResponse::Manifests(texts)) = answer {
@@ -322,15 +280,7 @@ impl Driver {
 
     async fn peer(&self, peer: PeerId, up: bool) {
         let operator = self.operator(peer);
-        {
-            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-            if up {
-                peers.connected.insert(peer)
-            } else {
-                peers.connected.remove(&peer)
-            };
-            peers.tell(peer, up);
-        }
+        self.note(peer, up);
         {
             let mut health = self.shared.health.write();
             health.peers = if up { health.peers + 1 } else { health.peers.saturating_sub(1) };

@@ -302,7 +302,8 @@ fn rows_of_a_lying_peer_come_from_elsewhere() {
         let truth = answers(net.nodes[3].as_ref().unwrap().query).await;
         let open = Arc::new(AtomicBool::new(false));
         let changed = lies(&open, |rows| {
-            let last = rows.rows.pop().map_or((b"made up".to_vec(), vec![0]), |(key, value)| (key, [value, vec![0]].concat()));
+            let last =
+                rows.rows.pop().map_or((b"made up".to_vec(), vec![0]), |(key, value)| (key, [value, vec![0]].concat()));
             rows.rows.push(last);
         });
         let dropped = lies(&open, |rows| {
