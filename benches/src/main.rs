@@ -40,7 +40,7 @@ fn main() {
     verify("verify secp256k1 | bare ECDSA", &world);
     verify("verify Ed25519 | bare Ed25519", &World::new(Curve::Ed25519));
     fold(&world);
-    state_map();
+    state_map(&world);
     tree();
     receipts();
     whole_replay(&world);
@@ -189,23 +189,43 @@ fn fold(world: &World) {
     compare("fold an attestation | its rows' maps", body.len(), ours, limit);
 }
 
-fn state_map() {
+/// A map of 100,000 rows takes new ones in, in batches of different sizes: alone, and while the version before
+/// each batch is kept, so that no path of it may be written over.
+fn state_map(world: &World) {
     let hash = |n: u32| *blake3::hash(&n.to_le_bytes()).as_bytes();
     let row = |n: u32| ([hash(n), hash(!n)].concat(), hash(n ^ 1));
     let all: BTreeMap<Vec<u8>, [u8; 32]> = (0..100_000).map(row).collect();
-    let map = StateMap::from_sorted(all).unwrap();
-    let changes: BTreeMap<Vec<u8>, Option<[u8; 32]>> = (200_000..201_000).map(row).map(|(k, v)| (k, Some(v))).collect();
-    let changes: Vec<_> = changes.into_iter().collect();
-    let ours = || {
-        let mut map = map.clone();
-        timed(|| map.update(&changes).unwrap())
+    let batch = |first: u32, count: u32| {
+        let changes: BTreeMap<_, _> = (first..first + count).map(row).collect();
+        changes.into_iter().map(|(key, value)| (key, Some(value))).collect::<Vec<_>>()
+    };
+    let batches = |size: u32| (0..BATCH / size).map(|n| batch(200_000 + n * size, size)).collect::<Vec<_>>();
+    let update = |batches: &[Vec<_>], keep: bool| {
+        let mut map = StateMap::from_sorted(all.clone()).unwrap();
+        let mut kept = Vec::new();
+        timed(|| {
+            for batch in batches {
+                kept.extend(keep.then(|| map.clone()));
+                map.update(batch).unwrap();
+            }
+        })
     };
     // A leaf and the nodes above it: 2 log2(n) nodes' tops are shared, the rest is each change's own.
-    let own_nodes = 1 + (map.len() / changes.len()).ilog2() + 2;
-    let node = [7; 70];
-    let hashes = changes.len() * own_nodes as usize;
+    let own_nodes = 1 + (all.len() / BATCH as usize).ilog2() + 2;
+    let (node, hashes) = ([7; 70], BATCH * own_nodes);
     let limit = || timed(|| (0..hashes).for_each(|_| sink(blake3::hash(black_box(&node)))));
-    compare("state map, a key | its hashes", changes.len(), ours, limit);
+    compare("state map, a key | its hashes", BATCH as usize, || update(&batches(BATCH), false), limit);
+    let checks: Vec<_> = world.signed.iter().map(bare).collect();
+    let limit = || timed(|| assert!(checks.iter().all(|check| check())));
+    for (name, size, keep) in [
+        ("a key of 1,000 | bare ECDSA", BATCH, false),
+        ("a key of 1,000, all kept | bare ECDSA", BATCH, true),
+        ("a key of 10 | bare ECDSA", 10, false),
+        ("a key of 10, all kept | bare ECDSA", 10, true),
+    ] {
+        let batches = batches(size);
+        compare(name, BATCH as usize, || update(&batches, keep), limit);
+    }
 }
 
 fn tree() {

@@ -14,6 +14,7 @@ pub mod key;
 pub mod leaderboard;
 pub mod node;
 pub mod prove;
+pub mod publish;
 pub mod register;
 pub mod retract;
 pub mod revoke;
@@ -58,6 +59,8 @@ commands! {
     Node(node),
     /// Check a node's data folder, and repair it
     Check(check),
+    /// Copy a federation's public files to a folder or bucket, and keep them current
+    Publish(publish),
     /// Register an identity in a home
     Register(register),
     /// Give an identity its next key

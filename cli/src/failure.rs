@@ -118,6 +118,11 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         "quota" => "try again after midnight UTC",
         "revoked" => "`fama rotate` puts the key committed to in the place of a revoked one",
         "store_federation" | "locked" => "`data_dir` in the configuration names the folder",
+        "unreachable" => "is it running, and is that its address?",
+        "missing_file" | "tile_length" | "tile_entry" | "too_large" => "that source is broken: take another",
+        "checkpoint_cosignature" | "checkpoint_signature" | "checkpoint_unsigned" => {
+            "that source is broken or lies: take another"
+        }
         "unknown_agent" | "unknown_identity" => "a bare name is looked up in the node's own home: try name@home",
         "unknown_event" => "is the id whole? a node that is behind gets it later: `fama status`",
         "unknown_home" => "`fama federation show MANIFEST` lists the homes",

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod author;
+pub mod bucket;
 pub mod command;
 pub mod failure;
 pub mod federation;
@@ -11,7 +12,9 @@ pub mod identity;
 pub mod login;
 pub mod progress;
 pub mod proven;
+pub mod publish;
 pub mod query;
+pub mod source;
 pub mod submit;
 pub mod terminal;
 

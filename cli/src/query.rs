@@ -1,4 +1,5 @@
 //! Reading over HTTP from any node.
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -88,9 +89,7 @@ impl Query {
         if !response.status().is_success() {
             return self.read(Ok(response)).and(Err(self.stranger("an error that is none")));
         }
-        let limit = u64::try_from(max).unwrap_or(u64::MAX);
-        let body = response.body_mut().with_config().limit(limit).read_to_vec();
-        let body = body.map_err(|error| self.unreachable(&error))?;
+        let body = self.body(&mut response, u64::try_from(max).unwrap_or(u64::MAX))?;
         String::from_utf8(body).map_err(|_| self.stranger("not UTF-8"))
     }
 
@@ -101,8 +100,7 @@ impl Query {
     fn read(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
         let mut response = response.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-        let body = body.map_err(|error| self.unreachable(&error))?;
+        let body = self.body(&mut response, ANSWER_BYTES_MAX)?;
         let value = serde_json::from_slice(&body);
         if status.is_success() {
             return value.map_err(|_| self.stranger(&format!("status {status}, but no JSON")));
@@ -112,6 +110,15 @@ impl Query {
             (Some(code), Some(error)) => Err(Failure::new(code, error)),
             _ => Err(self.stranger(&format!("status {status}"))),
         }
+    }
+
+    /// The whole body, if it is not longer than `max` bytes when unpacked.
+    fn body(&self, response: &mut ureq::http::Response<ureq::Body>, max: u64) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        let reader = response.body_mut().as_reader();
+        let read = reader.take(max.saturating_add(1)).read_to_end(&mut body);
+        read.map_err(|error| self.unreachable(&ureq::Error::Io(error)))?;
+        if body.len() as u64 > max { Err(self.stranger(&format!("more than {max} bytes"))) } else { Ok(body) }
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {

@@ -14,7 +14,7 @@ use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
 use crate::time::Millis;
 
 /// The state maps that one log carries, in memory, in step with its rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LogMaps {
     maps: BTreeMap<String, (MapId, StateMap)>,
 }

@@ -312,10 +312,15 @@ impl<'a, S: Rows> Join<'a, S> {
     }
 
     /// What the operators sponsor of a provider, in their names' order, up to the one with whom `enough` of them
-    /// sponsor every number of a service.
+    /// sponsor every number of a service. In whichever order they are asked, those numbers are all.
     fn sponsors(&self, provider: IdentityId, enough: usize) -> Read<S, Sponsors> {
         let (mut found, start) = (Sponsors::new(), prefix::<Statement>(&provider));
-        for (operator, map) in &self.statements {
+        let (mut first, mut then) = (Vec::new(), Vec::new());
+        for statements in &self.statements {
+            let likely = self.rows.is_likely(statements.1, &start).map_err(RowError::Storage)?;
+            if likely { first.push(statements) } else { then.push(statements) }
+        }
+        for (operator, map) in first.into_iter().chain(then) {
             for (_, said) in rows::collect::<Statement, S>(self.rows, *map, &start, limits::TRIPLES_PER_PROVIDER)? {
                 found.entry((said.service, said.domain)).or_default().push((operator.clone(), said.intervals));
             }

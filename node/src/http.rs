@@ -26,6 +26,7 @@ mod leaderboard;
 mod moment;
 mod page;
 mod proof;
+mod public;
 mod serve;
 mod shell;
 mod status;
@@ -109,6 +110,9 @@ pub fn query(app: Arc<App>) -> Router {
         .route("/api/federation", get(federation::federation))
         .route("/api/federation/manifests", get(federation::manifests))
         .route("/api/federation/consistency", get(consistency::consistency))
+        .route("/log/{*file}", get(public::file))
+        .route("/manifest/{version}", get(public::file))
+        .route("/note/{hash}", get(public::file))
         .fallback(error::no_route)
         .with_state(app)
         .merge(proofs);

@@ -142,6 +142,12 @@ impl Proved {
         logs.drop_taken();
     }
 
+    /// How many states of a log are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self, log: &LogId) -> usize {
+        self.write().going.get(log).map_or(0, |log| log.kept.len())
+    }
+
     /// The fronts, with the rows at them, which are read from `view`.
     ///
     /// # Errors
@@ -327,5 +333,27 @@ impl Rows for State<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn too_many_former_rows_leave_the_newest_state_only() {
+        let former = |from: usize, count| -> Arc<Former> {
+            Arc::new((from..from + count).map(|i| ((MapId([0; 8]), i.to_be_bytes().to_vec()), None)).collect())
+        };
+        let kept = |size, former| Kept { size, maps: LogMaps::default(), former };
+        let half = FORMER_ROWS_MAX / 2;
+        let mut log = Log { kept: [kept(1, former(0, half)), kept(2, former(half, half))].into(), certificate: None };
+        log.bound();
+        assert_eq!(log.kept.len(), 2);
+        log.kept.push_back(kept(3, former(0, 1)));
+        log.kept.push_back(kept(4, Arc::default()));
+        log.bound();
+        assert_eq!(log.kept.iter().map(|kept| kept.size).collect::<Vec<_>>(), [4]);
     }
 }

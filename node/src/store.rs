@@ -25,7 +25,7 @@
 //!          log8 0x01                                          Equivocation: proof that its owner signed two branches
 //!          log8 0x02                                          Certificate: the largest that a quorum cosigned on one note
 //!          log8 operator "/" generation                       CosignedHead: the newest by that node key
-//! manifests 0x00 version:u32                                  text of a valid version
+//! manifests 0x00 version:u32                                  text of a valid version, the genesis too
 //!          0x01 log8                                          Stand
 //!          0x02                                               another valid text of a version that is held
 //! dropped  event id                                           encoded entry of a branch that was left
@@ -135,11 +135,40 @@ pub enum StoreError {
         /// The folder.
         dir: PathBuf,
     },
+    /// There is no database in the folder.
+    #[error("{dir} holds no data of a node")]
+    NoData {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder does not say which federation's it is.
+    #[error("{dir} holds no manifest; start its node once, or name its configuration instead of the folder")]
+    NoManifest {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// What follows from the entries is not there at the moment.
+    #[error("{dir} was left while it was made anew; start its node once")]
+    NeedsRebuild {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The folder holds another text of a manifest's version than the configuration.
     #[error(
         "{dir} holds another version {version} of the manifest than the configuration; find out which one is yours"
     )]
     Manifest {
+        /// The folder.
+        dir: PathBuf,
+        /// The version.
+        version: u32,
+    },
+    /// The folder has a version of the manifest in use whose text it has lost.
+    #[error(
+        "{dir}: version {version} of the manifest is in use, but cannot be read; put a chain of versions that has it \
+             in the place of the configured `manifest`: `GET /api/federation/manifests` of any node gives one"
+    )]
+    ManifestLost {
         /// The folder.
         dir: PathBuf,
         /// The version.
@@ -189,7 +218,11 @@ impl StoreError {
             Self::HalfRepaired { .. } => "store_half_repaired",
             Self::Format { .. } => "store_format",
             Self::Quick { .. } => "store_quick",
+            Self::NoData { .. } => "no_data",
+            Self::NoManifest { .. } => "store_no_manifest",
+            Self::NeedsRebuild { .. } => "store_rebuild",
             Self::Manifest { .. } => "store_manifest",
+            Self::ManifestLost { .. } => "store_manifest_lost",
             Self::Database { .. } => "database",
             Self::Inconsistent { .. } => "store_inconsistent",
             Self::Misfit { .. } => "store_misfit",
@@ -301,6 +334,14 @@ impl Store {
         open::open(dir, manifest)
     }
 
+    /// Opens an existing database by the manifest that it holds itself: to read it without its configuration.
+    ///
+    /// # Errors
+    /// As [`Store::open`], or that it holds no manifest.
+    pub fn open_alone(dir: &Path) -> Result<Self, StoreError> {
+        open::open_alone(dir)
+    }
+
     /// Opens an existing database without the cheap check: to find out what is wrong with it.
     ///
     /// # Errors
@@ -319,11 +360,12 @@ impl Store {
     }
 
     /// Opens what is left of a damaged database, to rebuild another from it: damaged tables and records of
-    /// its log are left out instead of refused, and may be gone from the folder afterwards.
+    /// its log are left out instead of refused, and may be gone from the folder afterwards. Gives also what could
+    /// not be read of the versions of the manifest, in words; `manifest` may have them.
     ///
     /// # Errors
     /// As [`Store::open_unchecked`], where nothing can be opened at all.
-    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
+    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Self, Vec<String>), StoreError> {
         open::open_damaged(dir, manifest)
     }
 

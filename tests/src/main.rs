@@ -26,6 +26,7 @@ mod model;
 mod profile;
 mod properties;
 mod protocol;
+mod publish;
 mod quick;
 mod ratings;
 mod readme;

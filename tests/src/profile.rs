@@ -280,7 +280,7 @@ fn every_lie_has_its_code() {
         proof.logs[0].certificate = proof.logs[1].certificate.clone();
     });
     check("an older head", "profile_state_root", &|proof| {
-        proof.logs[3].certificate = before.logs[3].certificate.clone()
+        proof.logs[3].certificate = before.logs[3].certificate.clone();
     });
     check("an older entry", "proof_root", &|proof| {
         proof.logs[3].certificate.as_mut().unwrap().entry = before.logs[3].certificate.clone().unwrap().entry;

@@ -49,7 +49,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let original = match Store::open_unchecked(data, &config.manifest) {
         Err(error @ StoreError::Database { .. }) if args.repair => {
             report.findings.push(Finding { log: None, code: error.code(), what: error.to_string() });
-            Store::open_damaged(data, &config.manifest)
+            Store::open_damaged(data, &config.manifest).map(|(store, unreadable)| {
+                report.findings.extend(unreadable.into_iter().map(not_read));
+                store
+            })
         }
         opened => opened,
     };
@@ -91,9 +94,12 @@ fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Fa
     bar.finish_and_clear();
     drop(original);
     let mut report = report.map_err(|error| Failure::new(error.code(), error))?;
-    let finding = |what| Finding { log: None, code: "unreadable", what };
-    report.findings.extend(unreadable.into_iter().map(finding));
+    report.findings.extend(unreadable.into_iter().map(not_read));
     Ok(report)
+}
+
+const fn not_read(what: String) -> Finding {
+    Finding { log: None, code: "unreadable", what }
 }
 
 /// A new folder beside the data, gone when dropped unless it took the data's place.

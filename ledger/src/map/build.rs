@@ -119,3 +119,60 @@ impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
         right
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    enum Step {
+        Left(u16),
+        Right(u16),
+        Item(&'static [u8], u16),
+        End,
+    }
+    use Step::{End, Item, Left, Right};
+
+    /// Without these rules hashes would refuse the same, if the root is that of a map.
+    #[test]
+    fn the_last_step_is_misplaced() {
+        const TOP: Step = Item(&[0b1010_0000], 8);
+        let check = |steps: &[Step]| {
+            let mut builder = Builder::default();
+            for (at, step) in steps.iter().enumerate() {
+                let done = match step {
+                    Left(depth) => {
+                        builder.hide_left(*depth, [1; 32]);
+                        Ok(())
+                    }
+                    Right(depth) => builder.hide_right(*depth, [2; 32]),
+                    Item(key, bits) => builder.push(*key, *bits, [3; 32]),
+                    End => mem::take(&mut builder).finish().map(drop),
+                };
+                assert_eq!(done.is_err(), at + 1 == steps.len(), "step {at} of {}", steps.len());
+            }
+        };
+        check(&[Left(0), End]);
+        check(&[TOP, Left(0), End]);
+        check(&[Right(1)]);
+        check(&[TOP, Left(0), Right(1)]);
+        check(&[TOP, Right(0)]);
+        check(&[TOP, Right(8)]);
+        check(&[TOP, Right(3), Right(3)]);
+        check(&[TOP, Right(3), Right(4)]);
+        check(&[Left(1), TOP]);
+        check(&[Left(8), TOP]);
+        check(&[Left(2), Left(2), TOP]);
+        check(&[Left(2), Left(0), TOP]);
+        check(&[Left(2), Item(&[0b1010_0000], 2)]);
+        check(&[TOP, TOP]);
+        check(&[TOP, Item(&[0b1000_0000], 8)]);
+        check(&[TOP, Item(&[0b1010_0000, 0], 16)]);
+        check(&[Item(&[0b1010_0000, 0x80], 16), TOP]);
+        check(&[TOP, Item(&[0b1010_1000], 4)]);
+        check(&[Item(&[0b1010_0000], 4), Item(&[0b1010_1000], 8)]);
+        check(&[TOP, Right(3), Item(&[0b1010_1000], 8)]);
+        check(&[TOP, Right(1), Item(&[0b1011_0000], 8)]);
+        check(&[TOP, Left(3), Item(&[0b1011_0000], 8)]);
+        check(&[TOP, Left(2), Item(&[0b1011_0000], 8)]);
+    }
+}

@@ -16,6 +16,7 @@ use crate::limits;
 use crate::log::{Hash, PROOF_HASHES_MAX};
 use crate::manifest::LogId;
 use crate::map::{KEY_BYTES_MAX, MapProof};
+use crate::rows::{ROW_BYTES_MAX, Row as _, Statement, text_key};
 use crate::signed_note::{SignedNote, from_base64};
 
 /// A key and its value.
@@ -101,48 +102,81 @@ struct MapText {
     rows: String,
 }
 
-/// Rows one behind the other: of each key only what differs from the one before it.
+/// Rows one behind the other, each without what follows from its value and from the row before it.
 #[derive(Encode, Decode)]
 struct Packed {
-    /// Of each row, how many bytes its key shares with the one before it, how many follow, and the value's length.
-    lengths: Vec<(u8, u8, u32)>,
-    /// Of each row, the rest of its key and its value.
+    lengths: Vec<Lengths>,
+    /// Of each row, the rest of its key and the rest of its value.
     bytes: Vec<u8>,
 }
 
+/// How long the parts of a packed row are. What is shared is short, so that no short file unfolds to a long one.
+#[derive(Encode, Decode)]
+struct Lengths {
+    /// What the key begins with that the key before it does too, at most 255 bytes.
+    key_shared: u8,
+    /// What the key goes on with.
+    key: u8,
+    /// What the value begins with that the value before it does too, at most 255 bytes.
+    value_shared: u8,
+    /// What the value goes on with.
+    value: u32,
+}
+
+/// What the key of a statement ends with: hashes of texts that its value has.
+fn key_end(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    if key.first() != Some(&Statement::TAG) {
+        return Some(Vec::new());
+    }
+    let Statement { service, domain, .. } = codec::decode(value, ROW_BYTES_MAX).ok()?;
+    Some([text_key(service.as_str()), text_key(domain.as_str())].concat())
+}
+
 fn pack(rows: &[Row]) -> Packed {
-    let (mut lengths, mut bytes, mut previous) = (Vec::new(), Vec::new(), [].as_slice());
+    let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
+    let mut before: (&[u8], &[u8]) = (&[], &[]);
     for (key, value) in rows {
-        let shared = shared_bytes(previous, key);
-        let fresh = key.get(shared..).unwrap_or_default();
-        let byte = |len: usize| u8::try_from(len).unwrap_or(u8::MAX);
-        lengths.push((byte(shared), byte(fresh.len()), u32::try_from(value.len()).unwrap_or(u32::MAX)));
-        bytes.extend_from_slice(fresh);
-        bytes.extend_from_slice(value);
-        previous = key;
+        let begin = key_end(key, value).and_then(|end| key.strip_suffix(end.as_slice())).unwrap_or(key);
+        let (key_shared, value_shared) = shared((begin, value), before);
+        let key_rest = begin.get(usize::from(key_shared)..).unwrap_or_default();
+        let value_rest = value.get(usize::from(value_shared)..).unwrap_or_default();
+        bytes.extend_from_slice(key_rest);
+        bytes.extend_from_slice(value_rest);
+        lengths.push(Lengths {
+            key_shared,
+            key: u8::try_from(key_rest.len()).unwrap_or(u8::MAX),
+            value_shared,
+            value: u32::try_from(value_rest.len()).unwrap_or(u32::MAX),
+        });
+        before = (key, value);
     }
     Packed { lengths, bytes }
 }
 
-fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+/// How many first bytes a key and a value have in common with those before them.
+fn shared((key, value): (&[u8], &[u8]), before: (&[u8], &[u8])) -> (u8, u8) {
+    let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (key, value) = (common(key, before.0), common(value, before.1));
+    (u8::try_from(key).unwrap_or(u8::MAX), u8::try_from(value).unwrap_or(u8::MAX))
 }
 
 /// The rows; `None` unless [`pack`] makes these bytes of them, and they ascend.
 fn unpack(packed: &Packed) -> Option<Vec<Row>> {
     let (mut rows, mut rest): (Vec<Row>, _) = (Vec::new(), packed.bytes.as_slice());
-    for (shared, fresh, value) in &packed.lengths {
-        let previous = rows.last().map(|(key, _)| key.as_slice()).unwrap_or_default();
-        let (fresh, behind) = rest.split_at_checked(usize::from(*fresh))?;
-        let (value, behind) = behind.split_at_checked(usize::try_from(*value).ok()?)?;
-        let key = [previous.get(..usize::from(*shared))?, fresh].concat();
-        if key.as_slice() <= previous
-            || key.len() > KEY_BYTES_MAX
-            || shared_bytes(previous, &key) != usize::from(*shared)
-        {
+    for Lengths { key_shared, key, value_shared, value } in &packed.lengths {
+        let before = rows.last().map(|(key, value)| (key.as_slice(), value.as_slice())).unwrap_or_default();
+        let (key_rest, behind) = rest.split_at_checked(usize::from(*key))?;
+        let (value_rest, behind) = behind.split_at_checked(usize::try_from(*value).ok()?)?;
+        let mut key = [before.0.get(..usize::from(*key_shared))?, key_rest].concat();
+        let value = [before.1.get(..usize::from(*value_shared))?, value_rest].concat();
+        if shared((&key, &value), before) != (*key_shared, *value_shared) {
             return None;
         }
-        rows.push((key, value.to_vec()));
+        key.extend(key_end(&key, &value)?);
+        if key.as_slice() <= before.0 || key.len() > KEY_BYTES_MAX {
+            return None;
+        }
+        rows.push((key, value));
         rest = behind;
     }
     rest.is_empty().then_some(rows)

@@ -14,7 +14,7 @@ use crate::health::{LogHealth, Quick, Snapshot};
 use crate::quick::BEHIND_MIN;
 
 /// What clients of MLAuth ask for, by its names for it, and what there is beside it.
-const ENDPOINTS: [(&str, &str); 7] = [
+const ENDPOINTS: [(&str, &str); 11] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
@@ -22,6 +22,10 @@ const ENDPOINTS: [(&str, &str); 7] = [
     ("event", "/api/event/{id}"),
     ("event_template", "/api/event/template"),
     ("federation", "/api/federation"),
+    ("checkpoint", "/log/{operator}/{generation}/checkpoint"),
+    ("policy", "/log/policy"),
+    ("manifest", "/manifest/{version}"),
+    ("note", "/note/{hash}"),
 ];
 
 const SERVICE: &str = "fama";

@@ -348,6 +348,38 @@ fn an_equivocation_is_known_after_a_restart() {
     assert_eq!(view.cosigned(&log_id(0)).unwrap().len(), 1, "what it had cosigned before stands beside it");
 }
 
+/// What was known of a head with three cosignatures was gone as soon as two operators had cosigned the next.
+#[test]
+fn a_certificate_outlives_newer_cosignatures_and_restarts_and_goes_with_its_entries() {
+    let mut owner = owner();
+    let cosigned = |owner: &Node, i: usize| {
+        let (signed, operator) = (owner.head(0), DOMAINS[i].parse().unwrap());
+        let cosignature = Cosignature::sign(signed.checkpoint(), operator, &signing(i), 1_795_000_000);
+        Cosigned { signed, by: log_id(i), cosignature }
+    };
+    let stored = |owner: &Node| {
+        let found = owner.inbox.shared.store.view().certificate(&log_id(0)).unwrap();
+        found.map(|found| (found.signed.head.size, found.cosignatures.len()))
+    };
+    for i in 1..3 {
+        assert_eq!(stored(&owner), None);
+        let cosigned = cosigned(&owner, i);
+        owner.inbox.take(Input::Cosigned(cosigned)).unwrap();
+    }
+    assert_eq!(stored(&owner), Some((6, 3)), "the owner's own one is the third");
+    assert!(matches!(owner.submit(&register(0, "third", 52).0), Answer::Taken { .. }));
+    let next = cosigned(&owner, 1);
+    owner.inbox.take(Input::Cosigned(next)).unwrap();
+    assert_eq!(owner.inbox.shared.store.view().cosigned(&log_id(0)).unwrap().len(), 3);
+    let owner = owner.restart();
+    assert_eq!(stored(&owner), Some((6, 3)));
+    assert_eq!(owner.inbox.replica.certificate(&log_id(0)).map(|one| one.head().size), Some(6));
+    owner.inbox.shared.store.rewind(&log_id(0), 6, &[]).unwrap();
+    assert_eq!(stored(&owner), Some((6, 3)));
+    owner.inbox.shared.store.rewind(&log_id(0), 4, &[]).unwrap();
+    assert_eq!(stored(&owner), None);
+}
+
 #[test]
 fn an_event_twice_in_one_batch_is_one_entry() {
     let mut node = owner();

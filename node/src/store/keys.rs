@@ -107,6 +107,11 @@ pub(super) fn quick_parts(log: &LogId) -> Vec<u8> {
     [b"parts".as_slice(), &log8(log)].concat()
 }
 
+/// Whether a key of `logs` is one of [`log_adopted`].
+pub(super) fn is_adopted(key: &[u8]) -> bool {
+    key.get(8..) == Some(&[2])
+}
+
 pub(super) fn manifest(version: u32) -> Vec<u8> {
     [[0].as_slice(), &version.to_be_bytes()].concat()
 }

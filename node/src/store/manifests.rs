@@ -6,13 +6,15 @@ use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::replica::Adopted;
 
 use super::engine::{Batch, Walk};
 use super::keys::{self, Family, META_REBUILD, META_USED, log8};
+use super::read::ADOPTED_BYTES_MAX;
 use super::{Store, StoreError, View};
 
 /// Longest value of `manifests`, in bytes: a manifest and its length.
-const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 16;
+pub(super) const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 16;
 /// Longest encoded stand, in bytes.
 const STAND_BYTES_MAX: usize = 4_096;
 /// Longest value of `dropped`, in bytes: a log, an entry and a proof.
@@ -49,6 +51,32 @@ pub struct Dropped {
 impl View<'_> {
     fn manifest_text(&self, version: u32) -> Result<Option<String>, StoreError> {
         self.value(Family::Manifests, &keys::manifest(version), MANIFEST_VALUE_BYTES_MAX)
+    }
+
+    /// The version in use, once it is not the genesis.
+    fn used(&self) -> Result<Option<u32>, StoreError> {
+        self.value(Family::Meta, META_USED, 4)
+    }
+
+    /// The newest version that a log adopted here: it was in use then.
+    fn newest_adopted(&self) -> Result<Option<u32>, StoreError> {
+        let mut newest = None;
+        self.walk(Family::Logs, Walk::of([]), &mut |key, value| {
+            if keys::is_adopted(key) {
+                let adopted: Vec<Adopted> = self.decode(Family::Logs, value, ADOPTED_BYTES_MAX)?;
+                newest = newest.max(adopted.last().map(|last| last.version));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(newest)
+    }
+
+    /// The version behind `chain`, if it is stored.
+    fn version_behind(&self, chain: &Arc<Manifest>) -> Result<Option<Manifest>, StoreError> {
+        let version = chain.version().saturating_add(1);
+        let wrong = |error| self.store().database(&format!("manifest {version}: {error}"));
+        let text = self.manifest_text(version)?;
+        text.map(|text| chain.successor(&text).map_err(wrong)).transpose()
     }
 
     /// Another valid text of the newest version or of the one behind it, if one was ever shown.
@@ -120,28 +148,71 @@ impl Store {
     /// Reads the versions that are held. `configured` begins with the same genesis; what it has beyond the
     /// stored ones is kept.
     pub(super) fn load_manifests(&mut self, configured: &Arc<Manifest>) -> Result<(), StoreError> {
+        let used = self.view().used()?.unwrap_or(1);
+        self.load_versions(configured, used, &mut Err)
+    }
+
+    /// As [`Store::load_manifests`] of a damaged database. Texts that cannot be read are those of the
+    /// configuration, and the version in use is at least the newest that a log adopted. Gives what could not be
+    /// read, in words.
+    pub(super) fn load_damaged_manifests(&mut self, configured: &Arc<Manifest>) -> Result<Vec<String>, StoreError> {
+        let mut unreadable = Vec::new();
+        let used = {
+            let mut read = |found: Result<Option<u32>, StoreError>| {
+                found.unwrap_or_else(|error| {
+                    unreadable.push(format!("the version of the manifest in use: {error}"));
+                    None
+                })
+            };
+            let view = self.view();
+            let (noted, adopted) = (read(view.used()).unwrap_or(1), read(view.newest_adopted()).unwrap_or(1));
+            if noted < adopted {
+                unreadable.push(format!("which version of the manifest is in use: {adopted}, as a log adopted it"));
+            }
+            noted.max(adopted)
+        };
+        self.load_versions(configured, used, &mut |error| {
+            unreadable.push(error.to_string());
+            Ok(())
+        })?;
+        Ok(unreadable)
+    }
+
+    /// `unreadable` says whether a stored text that is none ends it.
+    fn load_versions(
+        &mut self,
+        configured: &Arc<Manifest>,
+        used: u32,
+        unreadable: &mut dyn FnMut(StoreError) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let view = View::new(self);
-        let used: u32 = view.value(Family::Meta, META_USED, 4)?.unwrap_or(1);
         let mut batch = self.batch();
         let mut chain = configured.genesis();
         let mut pending = None;
+        // Read by who has the folder alone: a node goes by its configuration.
+        if !view.has(Family::Manifests, &keys::manifest(1))? {
+            Self::put(&mut batch, Family::Manifests, &keys::manifest(1), &chain.note().to_string());
+        }
         while pending.is_none() {
             let version = chain.version().saturating_add(1);
-            let stored = view.manifest_text(version)?;
-            let ours = configured.at(version);
-            let text = match (&stored, ours) {
-                (Some(text), _) => text.clone(),
-                (None, Some(ours)) => ours.note().to_string(),
+            let stored = match view.version_behind(&chain) {
+                Err(error) => unreadable(error).map(|()| None)?,
+                Ok(stored) => stored,
+            };
+            let next = match (stored, configured.at(version)) {
+                (Some(stored), Some(ours)) if stored.hash() != ours.hash() => {
+                    return Err(StoreError::Manifest { dir: self.dir.clone(), version });
+                }
+                (Some(stored), _) => stored,
+                (None, Some(ours)) => {
+                    Self::put(&mut batch, Family::Manifests, &keys::manifest(version), &ours.note().to_string());
+                    ours.clone()
+                }
+                (None, None) if version <= used => {
+                    return Err(StoreError::ManifestLost { dir: self.dir.clone(), version });
+                }
                 (None, None) => break,
             };
-            let next =
-                chain.successor(&text).map_err(|error| self.database(&format!("manifest {version}: {error}")))?;
-            if ours.is_some_and(|ours| ours.hash() != next.hash()) {
-                return Err(StoreError::Manifest { dir: self.dir.clone(), version });
-            }
-            if stored.is_none() {
-                Self::put(&mut batch, Family::Manifests, &keys::manifest(version), &text);
-            }
             let next = Arc::new(next);
             if version <= used { chain = next } else { pending = Some(next) }
         }
@@ -159,8 +230,10 @@ impl Store {
     /// [`StoreError`] of this store.
     pub fn take_governance(&mut self, from: &Self) -> Result<Vec<String>, StoreError> {
         let (view, mut batch, mut unreadable) = (from.view(), self.batch(), Vec::new());
-        for family in [Family::Manifests, Family::Dropped] {
-            let walked = view.walk(family, Walk::of([]), &mut |key, value| {
+        let stands = (Family::Manifests, keys::stands());
+        let rival = (Family::Manifests, keys::rival_manifest());
+        for (family, below) in [stands, rival, (Family::Dropped, Vec::new())] {
+            let walked = view.walk(family, Walk::of(below), &mut |key, value| {
                 batch.put(family, key, value);
                 Ok(ControlFlow::Continue(()))
             });
@@ -172,6 +245,10 @@ impl Store {
                 Ok(None) => {}
                 Err(error) => unreadable.push(format!("proofs against the owner of {log}: {error}")),
             }
+        }
+        // As they were read, so that what was no version is not passed on.
+        for version in from.manifest.versions().chain(from.pending.as_deref()).filter(|one| one.version() > 1) {
+            Self::put(&mut batch, Family::Manifests, &keys::manifest(version.version()), &version.note().to_string());
         }
         Self::put(&mut batch, Family::Meta, META_USED, &from.manifest.version());
         batch.write(true).map_err(|error| self.database(&error))?;

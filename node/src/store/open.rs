@@ -13,7 +13,8 @@ use fama_ledger::manifest::{LogId, Manifest};
 use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, Options};
 
 use super::engine::Engine;
-use super::keys::{Family, META_FEDERATION, META_FORMAT, log8};
+use super::keys::{self, Family, META_FEDERATION, META_FORMAT, log8};
+use super::manifests::MANIFEST_VALUE_BYTES_MAX;
 use super::simulated::Disk;
 use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options};
 
@@ -25,6 +26,26 @@ const META_BYTES_MAX: usize = 64;
 pub(super) fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     check_repaired(dir)?;
     checked(open_unchecked(dir, manifest)?)
+}
+
+pub(super) fn open_alone(dir: &Path) -> Result<Store, StoreError> {
+    if !dir.join("CURRENT").exists() {
+        return Err(StoreError::NoData { dir: dir.to_owned() });
+    }
+    let engine = Engine::Rocks(open_database(dir, options::database)?);
+    let text = stored_genesis(&engine).map_err(|error| database_error(dir, &error))?;
+    let text = text.ok_or_else(|| StoreError::NoManifest { dir: dir.to_owned() })?;
+    let genesis = Manifest::parse(&text).map_err(|error| database_error(dir, &format!("manifest 1: {error}")))?;
+    let store = owned(engine, dir, &Arc::new(genesis))?;
+    let rebuilds = store.view().needs_rebuild()?;
+    if rebuilds { Err(StoreError::NeedsRebuild { dir: dir.to_owned() }) } else { checked(store) }
+}
+
+fn stored_genesis(engine: &Engine) -> Result<Option<String>, String> {
+    let moment = engine.moment();
+    let text = moment.get(Family::Manifests, &keys::manifest(1))?;
+    let text = text.map(|text| codec::decode(&text, MANIFEST_VALUE_BYTES_MAX)).transpose();
+    text.map_err(|error| error.to_string())
 }
 
 pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
@@ -44,19 +65,15 @@ pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, 
     Ok(store)
 }
 
-pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Store, Vec<String>), StoreError> {
     let mut store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
     match store.check_owner(&manifest.federation()) {
         // Whose it was may be what is damaged.
-        Ok(()) | Err(StoreError::Database { .. }) => {
-            // Without the later versions that it held, what can be read is checked by the configured ones.
-            if let Err(error) = store.load_manifests(manifest) {
-                tracing::warn!(%error, "the stored versions of the manifest cannot be read");
-            }
-            Ok(store)
-        }
-        Err(error) => Err(error),
+        Ok(()) | Err(StoreError::Database { .. }) => {}
+        Err(error) => return Err(error),
     }
+    let unreadable = store.load_damaged_manifests(manifest)?;
+    Ok((store, unreadable))
 }
 
 pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {

@@ -81,6 +81,9 @@ impl Store {
         Self::put(&mut batch, Family::Meta, META_FEDERATION, &manifest.federation());
         Self::put(&mut batch, Family::Meta, META_QUICK, &false);
         Self::put(&mut batch, Family::Meta, META_USED, &manifest.version());
+        for version in manifest.versions() {
+            Self::put(&mut batch, Family::Manifests, &keys::manifest(version.version()), &version.note().to_string());
+        }
         self.write(batch, true)
     }
 

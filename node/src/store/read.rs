@@ -22,7 +22,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 1_024;
 /// Longest certificate, in bytes: as many cosignatures as a note may have, each with two domains.
 const CERTIFICATE_BYTES_MAX: usize = SIGNATURES_MAX * 640;
 /// Longest list of adopted versions, in bytes.
-const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
+pub(super) const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
 pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 

@@ -27,6 +27,8 @@ use super::simulated::Disk;
 use super::*;
 use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
 
+mod manifests;
+
 /// 2026-11-22T05:00:00.000Z.
 const NOW: u64 = 1_795_323_600_000;
 

@@ -128,6 +128,8 @@ pub(super) struct Checker {
     newest_version: Arc<Manifest>,
     /// The largest certified size of each log.
     finals: Vec<u64>,
+    /// What was seen of each log's certificate on each disk: its size, and how many cosigned it.
+    certificates: BTreeMap<(usize, usize), (u64, usize)>,
     /// By operator and log: for which version it stands still, and at which size.
     stands: BTreeMap<(usize, usize), (u32, u64)>,
 }
@@ -153,6 +155,7 @@ impl Checker {
             tellings: 0,
             newest_version: Arc::clone(&federation.manifest),
             finals: vec![0; federation.len()],
+            certificates: BTreeMap::new(),
             stands: BTreeMap::new(),
         }
     }
@@ -208,6 +211,7 @@ impl Checker {
     /// A node starts on what is on its disk.
     pub(super) fn boot(&mut self, node: usize, view: &View<'_>) -> Result<Boot, StoreError> {
         self.seen.retain(|(seen, _), _| *seen != node);
+        self.certificates.retain(|(seen, _), _| *seen != node);
         self.reload(node, view)
     }
 
@@ -255,8 +259,30 @@ impl Checker {
             if known.1 != certified {
                 self.what_is_certified_is_one_branch(watched, i, certified)?;
             }
+            self.a_certificate_is_a_quorums(watched, i)?;
         }
         Ok(())
+    }
+
+    /// A certificate was cosigned by a quorum of the version adopted there, is final, and never goes back.
+    fn a_certificate_is_a_quorums(&mut self, watched: &Watched<'_>, log: usize) -> Kept {
+        let (id, view) = (&self.federation.logs[log], watched.view);
+        let (Some(found), Some(record)) = (view.certificate(id)?, view.log(id)?) else { return Ok(()) };
+        let (head, now) = (found.signed.head, (found.signed.head.size, found.cosignatures.len()));
+        let known = self.certificates.insert((watched.node, log), now).unwrap_or_default();
+        if known == now || view.needs_rebuild()? {
+            return Ok(());
+        }
+        let there = record.adopted.iter().rev().find(|adopted| adopted.size <= head.size);
+        let version = there.and_then(|adopted| self.newest_version.at(adopted.version));
+        let quorum = version.is_some_and(|version| {
+            let signed = |log: &LogId| found.cosignatures.iter().any(|(by, _)| by == log);
+            version.operators().iter().filter(|operator| signed(&operator.log())).count() >= version.quorum()
+        });
+        let last = head.size <= record.certified && self.truths[log].root_at(head.size) == Some(head.root);
+        must(quorum && last && now >= known, "a certificate is a quorum's, of what is final", || {
+            format!("n{}: {id} {known:?}, then {now:?}, certified {}", watched.node, record.certified)
+        })
     }
 
     /// An honest operator never signs two heads of which neither extends the other, and none before

@@ -1,0 +1,121 @@
+//! `fama publish`: what everybody may check, where a web server or a CDN can give it.
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bucket::Bucket;
+use crate::failure::Failure;
+use crate::files;
+use crate::progress;
+use crate::publish::{Pass, Publisher};
+use crate::source::Source;
+use crate::terminal::{Table, Terminal};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
+Examples:
+  fama publish --from http://127.0.0.1:8080 --to public --once
+  AWS_REGION=eu-central-1 fama publish --from https://node.alpha.example --to s3://my-bucket/fama
+
+What is written: manifests, each log's entries, tree and checkpoint (c2sp.org/tlog-tiles), notes, and the
+policy (c2sp.org/tlog-policy), as PROTOCOL.md, section 17, says. Everything is checked first: the tree
+against the checkpoint, the checkpoint against the quorum. Nothing is deleted, and nobody's later or
+other history is overwritten. Run it again to go on where it stopped.
+For s3://, from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION; for another store
+than Amazon's AWS_ENDPOINT, and AWS_ALLOW_HTTP=true if that is http.";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A node's query URL, a published folder or s3://bucket/prefix, or a stopped node's data folder
+    #[arg(long, value_name = "SOURCE")]
+    from: String,
+    /// A folder, or s3://bucket/prefix
+    #[arg(long, value_name = "PLACE")]
+    to: String,
+    /// End after one pass
+    #[arg(long)]
+    once: bool,
+    /// How long to rest between two passes, like 500ms, 10s or 5m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
+    interval: Duration,
+    /// The federation to publish; without it the source's own is taken
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return Err("want a time like 500ms, 10s or 5m".to_owned()),
+    };
+    let number = digits.parse::<u32>().map_err(|_| "want a time like 500ms, 10s or 5m".to_owned())?;
+    Ok(Duration::from_millis(u64::from(number).saturating_mul(unit)))
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let genesis = args.manifest.as_deref().map(files::read_manifest).transpose()?;
+    let (source, target) = (Source::open(&args.from)?, Bucket::create(&args.to)?);
+    let mut publisher = Publisher::new(source, target, genesis)?;
+    if args.once {
+        let pass = pass(&mut publisher)?;
+        return terminal.answer(&shown(&pass), table(&pass));
+    }
+    let mut last = None;
+    loop {
+        match pass(&mut publisher) {
+            // What may pass by itself is only told.
+            Err(failure) if matches!(failure.code.as_str(), "unreachable" | "behind") => terminal.say(failure),
+            Err(failure) => return Err(failure),
+            Ok(pass) if last.is_some() && pass.files == 0 => {}
+            Ok(pass) => {
+                terminal.answer(&shown(&pass), line(&pass))?;
+                last = Some(pass);
+            }
+        }
+        thread::sleep(args.interval);
+    }
+}
+
+fn pass(publisher: &mut Publisher) -> Result<Pass, Failure> {
+    let bar = progress::bar(0, "copying entries");
+    let pass = publisher.pass(&mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    pass
+}
+
+fn shown(pass: &Pass) -> Value {
+    let logs: Vec<Value> =
+        pass.logs.iter().map(|(log, size)| json!({"log": log.to_string(), "entries": size})).collect();
+    json!({
+        "version": pass.version, "logs": logs, "entries": pass.entries, "files": pass.files, "bytes": pass.bytes,
+        "notes_missing": pass.notes_missing,
+    })
+}
+
+fn line(pass: &Pass) -> String {
+    let logs: Vec<String> = pass.logs.iter().map(|(log, size)| format!("{log} {size}")).collect();
+    format!("{} entries, {} files, {} bytes; now {}", pass.entries, pass.files, pass.bytes, logs.join(", "))
+}
+
+fn table(pass: &Pass) -> Table {
+    let logs: Vec<String> = pass.logs.iter().map(|(log, size)| format!("{log}: {size} entries")).collect();
+    let mut lines = vec![
+        ("copied", format!("{} entries in {} files, {} bytes", pass.entries, pass.files, pass.bytes)),
+        ("manifest", format!("version {}", pass.version)),
+        ("logs", logs.join("\n")),
+    ];
+    if pass.notes_missing > 0 {
+        lines.push(("missing", format!("{} notes that the source does not have", pass.notes_missing)));
+    }
+    Table(lines)
+}

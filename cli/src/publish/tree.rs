@@ -1,0 +1,110 @@
+//! The tree of one log, grown from its tiles and compared with a signed head, before any of it is published.
+use std::collections::BTreeMap;
+
+use fama_ledger::log::{Hash, Head, TILE_WIDTH, Tiles, Tree};
+use fama_ledger::manifest::LogId;
+use fama_ledger::public::{self, LogFile, Path, Place};
+use rayon::prelude::*;
+
+use crate::failure::Failure;
+use crate::source::Source;
+
+/// How many tiles or bundles are held in memory at the same time.
+pub(super) const TILES_AT_ONCE: usize = 64;
+
+/// The tiles of a tree of a known size, wherever they are.
+pub(super) struct PlacedTiles<'a, G> {
+    pub(super) log: &'a LogId,
+    pub(super) size: u64,
+    pub(super) get: G,
+}
+
+impl<G: Fn(&Path) -> Result<Option<Vec<u8>>, Failure>> Tiles for PlacedTiles<'_, G> {
+    type Error = Failure;
+
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Failure> {
+        let hashes = self.size.unbounded_shr(8 * u32::from(level)).saturating_sub(index.saturating_mul(256));
+        let width = usize::try_from(hashes).map_or(TILE_WIDTH, |hashes| hashes.min(TILE_WIDTH));
+        let Some(place) = Place::new(index, width) else { return Ok(Vec::new()) };
+        let path = Path::Log(self.log.clone(), LogFile::Tile(level, place));
+        let bytes = (self.get)(&path)?;
+        bytes.map_or(Ok(Vec::new()), |bytes| hashes_of(&bytes, place, &path))
+    }
+}
+
+fn hashes_of(bytes: &[u8], place: Place, path: &Path) -> Result<Vec<Hash>, Failure> {
+    public::hashes(bytes, place).map_err(|error| Failure::new(error.code(), format!("{path}: {error}")))
+}
+
+/// Which kind of file a place is of.
+pub(super) type Kind = fn(Place) -> LogFile;
+
+/// Reads a tile or bundle that a source must have. The full one may have taken the place of a partial one.
+pub(super) fn read(source: &Source, log: &LogId, kind: Kind, place: Place) -> Result<(Place, Vec<u8>), Failure> {
+    let path = Path::Log(log.clone(), kind(place));
+    let full = Place::new(place.index(), TILE_WIDTH).filter(|_| !place.is_full());
+    let mut found = source.get(&path)?.map(|bytes| (place, bytes));
+    if let Some(full) = full.filter(|_| found.is_none()) {
+        found = source.get(&Path::Log(log.clone(), kind(full)))?.map(|bytes| (full, bytes));
+    }
+    found.ok_or_else(|| Failure::new("missing_file", format!("{}/{path} is missing", source.name())))
+}
+
+/// The places of the bundles that a tree of `before` leaves lacks.
+pub(super) fn places(before: u64, size: u64) -> Vec<Place> {
+    let bundle = |file: LogFile| if let LogFile::Entries(place) = file { Some(place) } else { None };
+    LogFile::grown(before, size).map_while(bundle).collect()
+}
+
+/// What the tiles of a source add to a tree.
+pub(super) struct Grown {
+    /// The tree at the head.
+    pub(super) tree: Tree,
+    /// Of each level-0 tile that is new or longer, the place and the hash of its content.
+    pub(super) leaves: Vec<(Place, blake3::Hash)>,
+    /// The new or longer tiles of the levels above.
+    pub(super) above: Vec<(LogFile, Vec<Hash>)>,
+}
+
+/// Reads the source's leaf hashes behind `tree` and finds out whether they lead to `head`.
+///
+/// # Errors
+/// `wrong_tree` if not.
+pub(super) fn grow(
+    source: &Source,
+    log: &LogId,
+    mut tree: Tree,
+    head: Head,
+    threads: &rayon::ThreadPool,
+) -> Result<Grown, Failure> {
+    let (mut leaves, mut above) = (Vec::new(), BTreeMap::new());
+    for some in places(tree.size(), head.size).chunks(TILES_AT_ONCE) {
+        let read = |place: &Place| {
+            let (found, bytes) = read(source, log, |place| LogFile::Tile(0, place), *place)?;
+            let mut hashes = hashes_of(&bytes, found, &Path::Log(log.clone(), LogFile::Tile(0, found)))?;
+            hashes.truncate(place.width());
+            Ok((*place, hashes))
+        };
+        let tiles: Vec<_> = threads.install(|| some.par_iter().map(read).collect::<Result<_, Failure>>())?;
+        for (place, hashes) in tiles {
+            leaves.push((place, blake3::hash(hashes.as_flattened())));
+            let known = usize::try_from(tree.size().saturating_sub(place.first())).unwrap_or(TILE_WIDTH);
+            let fresh = hashes.get(known..).unwrap_or_default();
+            for write in tree.append(fresh.iter().copied()).into_iter().filter(|write| write.level > 0) {
+                above.insert((write.level, write.index), write.hashes);
+            }
+        }
+    }
+    if tree.head() != head {
+        return Err(wrong_tree(source, log, head.size));
+    }
+    let file = |(level, index), hashes: &Vec<Hash>| Some(LogFile::Tile(level, Place::new(index, hashes.len())?));
+    let above = above.into_iter().filter_map(|(at, hashes)| Some((file(at, &hashes)?, hashes))).collect();
+    Ok(Grown { tree, leaves, above })
+}
+
+pub(super) fn wrong_tree(source: &Source, log: &LogId, size: u64) -> Failure {
+    let message = format!("{}: the files of {log} are not the tree of its head at {size}", source.name());
+    Failure::new("wrong_tree", message)
+        .hint("that source is broken or lies: nothing of this was published; take another")
+}

@@ -1,0 +1,131 @@
+//! Versions of the manifest in a damaged folder: the one in use is neither raised nor lowered.
+use super::*;
+use crate::store::keys::META_USED;
+
+/// Versions 1 to `version`, each with another policy.
+fn chain(version: u32) -> Arc<Manifest> {
+    (2..=version).fold(federation("test"), |previous, _| {
+        let mut draft = previous.draft();
+        draft.policy.daily_bytes += 1;
+        let text = draft.text().unwrap();
+        let sign = |name, seed| signed_note::sign(&text, name, key(seed).ed25519().unwrap());
+        let signatures = vec![sign("beta.example", 11), sign("alpha.example", 21)];
+        let note = SignedNote { text: text.clone(), signatures }.to_string();
+        Arc::new(previous.successor(&note).unwrap())
+    })
+}
+
+/// A folder that uses version 2 and holds version 3, changed behind the store's back.
+fn folder(damage: impl FnOnce(&Store)) -> TempDir {
+    let (dir, versions) = (tempfile::tempdir().unwrap(), chain(3));
+    let store = Store::open(dir.path(), &chain(1)).unwrap();
+    store.put_manifest(versions.at(2).unwrap()).unwrap();
+    store.use_manifest(2).unwrap();
+    store.put_manifest(&versions).unwrap();
+    damage(&store);
+    dir
+}
+
+fn delete(store: &Store, family: Family, key: &[u8]) {
+    let mut batch = store.batch();
+    batch.delete(family, key);
+    store.write(batch, true).unwrap();
+}
+
+/// An operator's log here adopted these versions.
+fn adopted(store: &Store, versions: &[u32]) {
+    let log = store.manifest().operators()[0].log();
+    let adopted: Vec<_> =
+        versions.iter().map(|version| Adopted { version: *version, size: u64::from(*version) * 2 }).collect();
+    put(store, Family::Logs, &keys::log_adopted(&log), &codec::encode(&adopted));
+}
+
+fn text(store: &Store, version: u32, text: &str) {
+    put(store, Family::Manifests, &keys::manifest(version), &codec::encode(&text.to_owned()));
+}
+
+fn held(store: &Store) -> (u32, Option<u32>) {
+    (store.manifest().version(), store.pending().map(|pending| pending.version()))
+}
+
+/// What a repair makes of a folder: the versions used and held, how much could not be read, or why none is made.
+fn repaired(dir: &TempDir, configured: u32) -> Result<((u32, Option<u32>), usize), &'static str> {
+    let configured = chain(configured);
+    let (original, unreadable) = Store::open_damaged(dir.path(), &configured).map_err(|error| error.code())?;
+    let beside = tempfile::tempdir().unwrap();
+    let mut rebuilt = Store::open(beside.path(), &configured).unwrap();
+    assert_eq!(rebuilt.take_governance(&original).unwrap(), Vec::<String>::new());
+    assert_eq!(held(&rebuilt), held(&original));
+    drop(rebuilt);
+    for later in [&configured, &chain(1)] {
+        let reopened = Store::open(beside.path(), later).unwrap();
+        assert_eq!(held(&reopened), held(&original), "it keeps what it took over");
+    }
+    Ok((held(&original), unreadable.len()))
+}
+
+/// `fama check --repair` used the newest configured version where a stored one could not be read, whatever was in
+/// use, and said so in a line of the log only; a text that was gone lowered the version in use without a word.
+#[test]
+fn a_repair_neither_raises_nor_lowers_the_version_in_use() {
+    type Damage = fn(&Store);
+    type Repaired = Result<((u32, Option<u32>), usize), &'static str>;
+    /// What befell the folder, the newest version of the configuration, the answer without a repair, and with one.
+    type Case = (&'static str, Damage, u32, Result<(), &'static str>, Repaired);
+    let cases: [Case; 15] = [
+        ("whole", |_| {}, 1, Ok(()), Ok(((2, Some(3)), 0))),
+        ("whole", |_| {}, 4, Ok(()), Ok(((2, Some(3)), 0))),
+        ("2 is none", |store| text(store, 2, "x"), 1, Err("database"), Err("store_manifest_lost")),
+        ("2 is none", |store| text(store, 2, "x"), 2, Err("database"), Ok(((2, Some(3)), 1))),
+        ("2 is none", |store| text(store, 2, "x"), 4, Err("database"), Ok(((2, Some(3)), 1))),
+        ("2 is gone", lose_second, 1, Err("store_manifest_lost"), Err("store_manifest_lost")),
+        ("2 is gone", lose_second, 2, Ok(()), Ok(((2, Some(3)), 0))),
+        ("3 is none", |store| text(store, 3, "x"), 1, Err("database"), Ok(((2, None), 1))),
+        ("3 is none", |store| text(store, 3, "x"), 4, Err("database"), Ok(((2, Some(3)), 1))),
+        ("used is none", |store| put(store, Family::Meta, META_USED, b"x"), 4, Err("database"), Ok(((1, Some(2)), 1))),
+        (
+            "used is none, but was adopted",
+            |store| {
+                adopted(store, &[1, 2]);
+                put(store, Family::Meta, META_USED, b"x");
+            },
+            4,
+            Err("database"),
+            Ok(((2, Some(3)), 2)),
+        ),
+        (
+            "used is gone, but was adopted",
+            |store| {
+                adopted(store, &[1, 2]);
+                delete(store, Family::Meta, META_USED);
+            },
+            1,
+            Ok(()),
+            Ok(((2, Some(3)), 1)),
+        ),
+        ("what is used was adopted", |store| adopted(store, &[1, 2]), 4, Ok(()), Ok(((2, Some(3)), 0))),
+        ("an older one was adopted", |store| adopted(store, &[1]), 4, Ok(()), Ok(((2, Some(3)), 0))),
+        ("another than the configured", other_second, 2, Err("store_manifest"), Err("store_manifest")),
+    ];
+    for (name, damage, configured, opened, wanted) in cases {
+        let dir = folder(damage);
+        let found = Store::open_unchecked(dir.path(), &chain(configured)).map(drop).map_err(|error| error.code());
+        assert_eq!(found, opened, "{name}, {configured} configured");
+        let dir = folder(damage);
+        assert_eq!(repaired(&dir, configured), wanted, "{name}, {configured} configured");
+    }
+}
+
+fn lose_second(store: &Store) {
+    delete(store, Family::Manifests, &keys::manifest(2));
+}
+
+/// A valid version 2 with other rules.
+fn other_second(store: &Store) {
+    let mut draft = chain(1).draft();
+    draft.policy.max_delta = 4;
+    let changed = draft.text().unwrap();
+    let sign = |name, seed| signed_note::sign(&changed, name, key(seed).ed25519().unwrap());
+    let signatures = vec![sign("beta.example", 11), sign("alpha.example", 21)];
+    text(store, 2, &SignedNote { text: changed.clone(), signatures }.to_string());
+}
