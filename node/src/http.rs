@@ -1,5 +1,5 @@
 //! The listeners of a node: the query listener, which nothing can change the ledger through, and the operator's own.
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::health::Health;
 use crate::inbox::Input;
 use crate::metrics::Metrics;
+use crate::proved::Proved;
 use crate::store::Store;
 
 mod admin;
@@ -24,6 +25,7 @@ mod governance;
 mod leaderboard;
 mod moment;
 mod page;
+mod proof;
 mod public;
 mod serve;
 mod shell;
@@ -50,6 +52,8 @@ pub struct App {
     pub ranking: Arc<RwLock<Ranking>>,
     /// What the node knows of itself and of the others right now.
     pub health: Arc<Health>,
+    /// The states of logs that strangers can be shown.
+    pub proved: Arc<Proved>,
     /// What the node counts.
     pub metrics: Arc<Metrics>,
     /// The operator whose node this is; a mirror has none.
@@ -58,11 +62,43 @@ pub struct App {
     pub namespace: Option<Domain>,
     /// When the process started.
     pub started: Millis,
+    /// The database is a quick state: what came before it began is not known.
+    pub partial: bool,
+    /// What answers in this one's place while the node makes its own copies.
+    pub slot: Arc<Slot>,
+}
+
+/// A place for what shows a quick state.
+#[derive(Default)]
+pub struct Slot(RwLock<Option<Arc<App>>>);
+
+impl Slot {
+    /// From now on this answers.
+    pub fn show(&self, app: Arc<App>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(app);
+    }
+
+    /// The node's own copies answer again.
+    pub fn clear(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl App {
+    /// What answers questions about agents now: this, or the quick state in its place.
+    fn serving(self: Arc<Self>) -> Arc<Self> {
+        let shown = self.slot.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        shown.unwrap_or(self)
+    }
 }
 
 /// The query listener: read only, safe to put on the internet.
 pub fn query(app: Arc<App>) -> Router {
     let metrics = Arc::clone(&app.metrics);
+    let proofs = Router::new()
+        .route("/api/agent/{x}/proof", get(proof::agent))
+        .route("/api/event/{id}/proof", get(proof::event))
+        .with_state(proof::Desk::new(Arc::clone(&app)));
     let router = Router::new()
         .route("/api", get(status::index))
         .route("/api/status", get(status::status))
@@ -78,7 +114,8 @@ pub fn query(app: Arc<App>) -> Router {
         .route("/manifest/{version}", get(public::file))
         .route("/note/{hash}", get(public::file))
         .fallback(error::no_route)
-        .with_state(app);
+        .with_state(app)
+        .merge(proofs);
     shell::public(router, &metrics, REQUESTS_MAX)
 }
 

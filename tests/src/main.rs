@@ -8,6 +8,8 @@
 )]
 
 mod architecture;
+mod audit;
+mod auditor;
 mod check;
 mod cli;
 mod confusion;
@@ -23,14 +25,17 @@ mod hostile;
 mod invalid_logs;
 mod join;
 mod model;
+mod profile;
 mod properties;
 mod protocol;
 mod publish;
+mod quick;
 mod ratings;
 mod readme;
 mod scrub;
 mod signature;
 mod simulation;
+mod snapshot;
 mod text;
 mod vectors;
 mod wycheproof;

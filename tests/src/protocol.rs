@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fama_ledger::fold::Void;
-use fama_ledger::{limits, log, map, proof, rows, signed_note};
+use fama_ledger::{limits, log, map, profile, proof, rows, signed_note};
 use fama_node::network::wire;
 
 fn root() -> PathBuf {
@@ -78,10 +78,11 @@ fn bounds() -> BTreeMap<&'static str, u64> {
         }
         wire {
             REQUEST_BYTES_MAX RESPONSE_BYTES_MAX ENTRIES_BYTES_SOFT GOSSIP_BYTES_MAX GOSSIP_ENTRIES_BYTES_MAX
-            SUBMISSIONS_MAX NOTES_MAX MANIFESTS_MAX FORMER_COSIGNERS_MAX
+            SUBMISSIONS_MAX NOTES_MAX MANIFESTS_MAX FORMER_COSIGNERS_MAX ROWS_MAX ROWS_BYTES_SOFT
         }
         signed_note { SIGNATURES_MAX }
         proof { PROOF_BYTES_MAX }
+        profile { PROFILE_BYTES_MAX }
         log { SIZE_MAX PROOF_HASHES_MAX }
         map { KEY_BYTES_MAX PREFIXES_MAX MAP_PROOF_BYTES_MAX RANGE_PROOF_BYTES_MAX }
         rows { ROW_BYTES_MAX }
@@ -94,7 +95,7 @@ fn bounds_are_those_of_the_document() {
         table("11. Bounds").into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
     let want: BTreeMap<String, u64> = bounds().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     assert_eq!(named, want);
-    for (file, count) in [("ledger/src/limits.rs", 27), ("node/src/network/wire.rs", 9)] {
+    for (file, count) in [("ledger/src/limits.rs", 27), ("node/src/network/wire.rs", 11)] {
         let text = std::fs::read_to_string(root().join(file)).unwrap();
         let consts: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();

@@ -7,6 +7,7 @@ mod examples;
 mod governance;
 mod invalid;
 mod maps;
+mod profiles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -74,6 +75,7 @@ fn made() -> BTreeMap<&'static str, Value> {
         ("manifests.json", manifests()),
         ("maps.json", maps::made()),
         ("notes.json", notes()),
+        ("profiles.json", profiles::made()),
     ])
 }
 
@@ -172,6 +174,8 @@ fn every_vector_of_every_file_holds() {
                 "map proof" => maps::check_proof(&mut v),
                 "range proof" => maps::check_range(&mut v),
                 "invalid map proof" => maps::check_invalid(&mut v),
+                "profile" => profiles::check(&mut v),
+                "invalid profile" => profiles::check_invalid(&mut v),
                 "log" => check_log(&mut v, &mut replica),
                 "row" => {
                     rows += 1;

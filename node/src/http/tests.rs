@@ -29,6 +29,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
+mod proof;
 mod public;
 
 use super::App;
@@ -108,11 +109,17 @@ impl World {
             store,
             manifest,
             ranking: Arc::new(RwLock::new(Ranking::default())),
+            proved: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
             operator: Some(domain("alpha.example")),
             namespace: namespace.map(domain),
             started: Millis(NOW),
+            partial: false,
+            slot: Arc::default(),
         });
+        for log in [&alpha, &beta] {
+            app.proved.begin(&log.id, 0, &log.maps);
+        }
         let mut world = Self { _dir: dir, app, alpha, beta, nonce: 0 };
         let adopt = || vec![VerifiedEntry::adopt(Millis(NOW), 1, world.app.manifest.hash())];
         append(&world.app, &mut world.alpha, adopt(), &[]);
@@ -248,7 +255,9 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
     let state = LogState { log: log.id.clone(), size, root, state_root: folded.state_root };
     let commit =
         Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes: &folded.changes, notes };
+    app.proved.before(&log.id, [&folded.changes], &view).unwrap();
     app.store.commit(&[commit]).unwrap();
+    app.proved.after(&log.id, size, &log.maps);
 }
 
 fn note(note: &Note) -> (NoteHash, String) {

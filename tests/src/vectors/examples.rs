@@ -230,7 +230,7 @@ pub(super) fn checkpoints() -> Value {
     let owner = node_key(0).ed25519().unwrap().verifying_key();
     let note = checkpoint::note(&signed, &owner, &[cosign(0, 1_795_323_611), cosign(1, 1_795_323_612)]);
     let path = prove_inclusion(index, head.size, &mirror.tiles).unwrap();
-    let proof = TlogProof { index, path, checkpoint: note.clone() };
+    let proof = TlogProof { extra: None, index, path, checkpoint: note.clone() };
     let entry = hex(mirror.entries[index as usize].bytes());
     json!([
         {"type": "checkpoint", "note": note.to_string(), "text": note.text, "size": head.size, "cosigners": ["alpha.example", "beta.example"]},
