@@ -15,7 +15,7 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
-use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub};
+use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub, Verify};
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_node::node::{self, Addresses, NodeError};
@@ -159,6 +159,7 @@ impl Net {
             query: loopback(),
             admin: loopback(),
             admission: Admission::default(),
+            verify: Verify::default(),
             scrub: Scrub::default(),
             log: Log::default(),
             overrides: Overrides::default(),
@@ -257,7 +258,7 @@ impl Net {
         }
     }
 
-    fn event(&self, action: Action) -> Event {
+    pub(crate) fn event(&self, action: Action) -> Event {
         let mut nonce = [0; 8];
         getrandom::fill(&mut nonce).unwrap();
         Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) }

@@ -15,9 +15,10 @@ use fama_node::store::Store;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 
+use crate::audit::comes_to;
 use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
 
-fn log(i: usize, generation: u32) -> LogId {
+pub(crate) fn log(i: usize, generation: u32) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation }
 }
 
@@ -34,13 +35,13 @@ async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
 }
 
 /// Signed by the governance keys of these operators.
-fn signed(draft: &Draft, signers: &[u8]) -> String {
+pub(crate) fn signed(draft: &Draft, signers: &[u8]) -> String {
     let text = draft.text().unwrap();
     let line = |i: &u8| sign(&text, DOMAINS[usize::from(*i)], governance_key(*i).ed25519().unwrap());
     SignedNote { signatures: signers.iter().map(line).collect(), text }.to_string()
 }
 
-fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u32, port: u16) -> Operator {
+pub(crate) fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u32, port: u16) -> Operator {
     Operator {
         name: domain(name),
         node_key: node_key.ed25519().unwrap().verifying_key(),
@@ -56,7 +57,7 @@ impl Net {
     }
 
     /// Where a log stands at a node, as a cut.
-    async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
+    pub(crate) async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
         let query = self.nodes[i].as_ref().unwrap().query;
         let path = format!("/api/federation/consistency?log={}%2F{}&from=0", log.operator, log.generation);
         let there = &get(query, &path).await["to"];
@@ -68,7 +69,7 @@ impl Net {
         Cut { log, head, state_root, adopted, successor }
     }
 
-    async fn stand(&self, i: usize, log: &LogId) -> String {
+    pub(crate) async fn stand(&self, i: usize, log: &LogId) -> String {
         eventually("a stand", || async {
             match post(self.admin(i), "/federation/stand", log.to_string()).await {
                 (200, answer) => Ok(answer["stand"].as_str().unwrap().to_owned()),
@@ -78,14 +79,14 @@ impl Net {
         .await
     }
 
-    async fn publish(&mut self, i: usize, note: &str) {
+    pub(crate) async fn publish(&mut self, i: usize, note: &str) {
         let (status, answer) = post(self.admin(i), "/federation/manifest", note.to_owned()).await;
         assert_eq!(status, 200, "{answer}");
         self.manifest = Arc::new(self.manifest.successor(note).unwrap());
     }
 
     /// Waits until every running node uses the newest version and every log that goes on has adopted it.
-    async fn adopted(&self) {
+    pub(crate) async fn adopted(&self) {
         let version = self.manifest.version();
         self.wait("the new version is in use", |status| status["manifest_version"] == version).await;
         for (i, query) in self.up() {
@@ -113,7 +114,10 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         net.accepted(0, registration).await;
         let judge = net.provider(3, "judge", &judge_key).await;
         let attested = net.accepted(1, net.attest(3, (judge, &judge_key), agent, 5)).await;
-        net.settled().await;
+        let state = net.settled().await;
+        let url = |net: &Net, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
+        let kept = net.dir.path().join("kept").display().to_string();
+        comes_to(&[&url(&net, 0), "--keep", &kept], &state).await;
         net.stop(3).await;
 
         for i in 0..3 {
@@ -157,7 +161,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         assert_eq!(more.log, log(0, 1), "a provider goes on under its number and its sponsors");
         let (_, newcomer) = net.register(3, "newcomer", &secret(11));
         net.accepted(3, newcomer).await;
-        net.settled().await;
+        let state = net.settled().await;
         net.shows("passed-on@delta.example", |profile| {
             profile["reputation"]["global_score"] == 9 && profile["key_status"]["key_version"] == 2
         })
@@ -171,6 +175,10 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
             assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
         }
 
+        let audited = comes_to(&[&url(&net, 0), "--since", &kept], &state).await;
+        assert_eq!((&audited["karma"], &audited["manifest_version"]), (&9.into(), &2.into()), "over the succession");
+        let fresh = comes_to(&[&url(&net, 2), &url(&net, 3)], &state).await;
+        assert_eq!(fresh["logs"].as_array().unwrap().iter().filter(|log| log["cut"] == true).count(), 1);
         net.stop(1).await;
         let beside = net.dir.path().join("beside");
         let original = Store::open_unchecked(&net.data(1), &net.manifest.genesis()).unwrap();
