@@ -169,7 +169,8 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         for i in [0, 2] {
             let path = "/api/agent/passed-on@delta.example/proof";
             let proof = get(net.nodes[i].as_ref().unwrap().query, path).await.to_string();
-            let proven = proof.parse::<ProfileProof>().unwrap().verify(&net.manifest.genesis()).unwrap();
+            let parsed = proof.parse::<ProfileProof>().unwrap_or_else(|error| panic!("{error}: {proof}"));
+            let proven = parsed.verify(&net.manifest.genesis()).unwrap();
             let Answer::Found(profile) = proven.answer else { panic!("{proof}") };
             assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
         }
