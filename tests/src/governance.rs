@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
 
-fn log(i: usize, generation: u32) -> LogId {
+pub(crate) fn log(i: usize, generation: u32) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation }
 }
 
@@ -33,7 +33,7 @@ async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
 }
 
 /// Signed by the governance keys of these operators.
-fn signed(draft: &Draft, signers: &[u8]) -> String {
+pub(crate) fn signed(draft: &Draft, signers: &[u8]) -> String {
     let text = draft.text().unwrap();
     let line = |i: &u8| sign(&text, DOMAINS[usize::from(*i)], governance_key(*i).ed25519().unwrap());
     SignedNote { signatures: signers.iter().map(line).collect(), text }.to_string()
@@ -55,7 +55,7 @@ impl Net {
     }
 
     /// Where a log stands at a node, as a cut.
-    async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
+    pub(crate) async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
         let query = self.nodes[i].as_ref().unwrap().query;
         let path = format!("/api/federation/consistency?log={}%2F{}&from=0", log.operator, log.generation);
         let there = &get(query, &path).await["to"];
@@ -67,7 +67,7 @@ impl Net {
         Cut { log, head, state_root, adopted, successor }
     }
 
-    async fn stand(&self, i: usize, log: &LogId) -> String {
+    pub(crate) async fn stand(&self, i: usize, log: &LogId) -> String {
         eventually("a stand", || async {
             match post(self.admin(i), "/federation/stand", log.to_string()).await {
                 (200, answer) => Ok(answer["stand"].as_str().unwrap().to_owned()),
@@ -77,14 +77,14 @@ impl Net {
         .await
     }
 
-    async fn publish(&mut self, i: usize, note: &str) {
+    pub(crate) async fn publish(&mut self, i: usize, note: &str) {
         let (status, answer) = post(self.admin(i), "/federation/manifest", note.to_owned()).await;
         assert_eq!(status, 200, "{answer}");
         self.manifest = Arc::new(self.manifest.successor(note).unwrap());
     }
 
     /// Waits until every running node uses the newest version and every log that goes on has adopted it.
-    async fn adopted(&self) {
+    pub(crate) async fn adopted(&self) {
         let version = self.manifest.version();
         self.wait("the new version is in use", |status| status["manifest_version"] == version).await;
         for (i, query) in self.up() {
