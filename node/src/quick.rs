@@ -26,6 +26,8 @@ pub const BEHIND_MIN: u64 = 1_000;
 pub const ENDING: &str = ".quick";
 /// How long to wait after something failed.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How many quick states may be of no use until no other is tried.
+const SPOILED_MAX: u32 = 3;
 /// How long requests that still read a quick state may take until it is deleted all the same.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -123,6 +125,7 @@ impl Quick {
 
     /// Works until the node's own copies are as far as the quick state, or the node stops.
     pub async fn run(mut self) {
+        let mut spoiled = 0;
         loop {
             let done = self.attempt().await;
             self.slot.clear();
@@ -141,6 +144,10 @@ impl Quick {
                     tracing::warn!(code = error.code(), %error, "no quick state for now; the node makes its own copies meanwhile");
                     if error.spoils() {
                         self.delete().await;
+                        spoiled += 1;
+                    }
+                    if spoiled >= SPOILED_MAX {
+                        return tracing::warn!("no quick state any more until the node starts again");
                     }
                     if self.rest(PAUSE).await {
                         return;

@@ -15,12 +15,13 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::SignedNote;
 use fama_node::config::{Config, Network, Verify};
 use fama_node::network::wire::{Refusal, Rows, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
-use fama_tests::{DOMAINS, secret};
+use fama_tests::{DOMAINS, domain, secret};
 use serde_json::Value;
 
 use crate::cli::program;
 use crate::crash::Random;
 use crate::federation::{Net, Running, eventually, free_ports, get, multi};
+use crate::governance;
 
 mod stand_in;
 
@@ -321,6 +322,56 @@ fn rows_of_a_lying_peer_come_from_elsewhere() {
         assert!(asked[..2].iter().all(|asked| *asked <= 4) && asked[2] == 0 && asked[3] > 4, "{asked:?}");
         open.store(true, Ordering::Relaxed);
         reaches(&node, &state).await;
+        node.stop().await;
+        stopped(standing).await;
+    });
+}
+
+/// A node that holds the genesis only, in a federation that has lost an operator since.
+#[test]
+fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
+    multi(async {
+        let (mut net, _) = loaded().await;
+        let (_, registration) = net.register(3, "passed-on", &secret(20));
+        net.accepted(3, registration).await;
+        net.settled().await;
+        let genesis = Arc::clone(&net.manifest);
+        net.stop(3).await;
+        for i in 0..3 {
+            net.stand(i, &governance::log(3, 1)).await;
+        }
+        let mut draft = net.manifest.draft();
+        draft.operators.remove(3);
+        draft.homes.insert(domain(DOMAINS[3]), governance::log(0, 1));
+        draft.cuts.push(net.cut(1, governance::log(3, 1), governance::log(0, 1)).await);
+        let note = governance::signed(&draft, &[0, 1, 2]);
+        net.publish(0, &note).await;
+        net.adopted().await;
+        let state = net.settled().await;
+        let query = net.nodes[2].as_ref().unwrap().query;
+        let truth = (answers(query).await, core_of(get(query, "/api/agent/passed-on@delta.example").await));
+
+        let open = Arc::new(AtomicBool::new(false));
+        let mut standing = Vec::new();
+        for i in 0..3 {
+            net.stop(i).await;
+            standing.push(StandIn::start(&net, i, holds_entries(&open)).await);
+        }
+        let config = Config { manifest: genesis, ..mirror(&net, Verify::Certified) };
+        let node = Running::start(config.clone()).await;
+        answers_by_now(&node, &state).await;
+        let status = get(node.query, "/api/status").await;
+        assert_eq!((&status["manifest_version"], &status["start"]["entries"]), (&2.into(), &0.into()), "{status}");
+        same(&answers(node.query).await, &truth.0);
+        assert_eq!(core_of(get(node.query, "/api/agent/passed-on@delta.example").await), truth.1);
+
+        open.store(true, Ordering::Relaxed);
+        reaches(&node, &state).await;
+        same(&answers(node.query).await, &truth.0);
+        eventually("the quick state is gone", || async {
+            if quick_folder(&config).exists() { Err("it is there".to_owned()) } else { Ok(()) }
+        })
+        .await;
         node.stop().await;
         stopped(standing).await;
     });

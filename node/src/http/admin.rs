@@ -33,8 +33,8 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     match quick {
         Some("answering") => warnings.push("quick"),
         Some("disagrees") => warnings.push("quick_disagrees"),
-        Some(_) => reasons.push("loading".to_owned()),
-        None => {}
+        Some("loading") => reasons.push("loading".to_owned()),
+        _ => {}
     }
     if reasons.is_empty() {
         let ready = json!({"status": "ready", "warnings": warnings});

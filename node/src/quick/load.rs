@@ -31,6 +31,8 @@ const SPLIT_TAG_MAX: u8 = 12;
 const SILENCES_MAX: u32 = 3;
 /// How long to wait before somebody is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The longest such wait, where not all is offered.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// For how long nothing may come before it is given up.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -119,7 +121,7 @@ fn parts(offered: &Offered) -> Vec<Part> {
 impl Quick {
     /// Loads all logs, or goes on where an earlier attempt ended; nothing if the node is not far behind, or stops.
     pub(super) async fn load(&mut self, held: Option<Arc<Store>>) -> Result<Option<Arc<Store>>, QuickError> {
-        let Some((manifest, chosen)) = self.chosen(held.is_some()).await? else { return Ok(None) };
+        let Some((manifest, chosen)) = self.chosen().await? else { return Ok(None) };
         let store = match held {
             Some(store) if store.manifest().hash() == manifest.hash() => store,
             Some(store) => {
@@ -174,25 +176,29 @@ impl Quick {
     }
 
     /// What to load, once somebody offers it and it is worth it.
-    async fn chosen(&mut self, begun: bool) -> Result<Option<(Arc<Manifest>, BTreeMap<LogId, Choice>)>, QuickError> {
+    async fn chosen(&mut self) -> Result<Option<(Arc<Manifest>, BTreeMap<LogId, Choice>)>, QuickError> {
         self.tell(|quick| *quick = Some(Progress { phase: "asking", ..Progress::default() }));
+        let (asked, mut pause) = (Instant::now(), PAUSE);
         loop {
             let manifest = self.manifest().await?;
             let chosen = choose(self.offers(&manifest).await);
             let held = |log: &LogId| self.shared.health.read().logs.get(log).map_or(0, |log| log.size);
             let behind: u64 =
                 chosen.iter().map(|(log, choice)| choice.offered.head().size.saturating_sub(held(log))).sum();
-            if !chosen.is_empty() && behind < BEHIND_MIN && self.behind() < BEHIND_MIN {
+            let heard = !chosen.is_empty() || asked.elapsed() > STALLED;
+            if heard && behind < BEHIND_MIN && self.behind() < BEHIND_MIN {
                 return Ok(None);
             }
             match covers(&manifest, chosen.values().map(|choice| &*choice.offered)) {
                 Ok(()) => return Ok(Some((manifest, chosen))),
-                // Peers come up one by one.
-                Err(_) if chosen.is_empty() || begun => {}
                 Err(error) => tracing::debug!(%error, "not all is offered yet"),
             }
-            if self.rest(PAUSE).await {
+            if self.rest(pause).await {
                 return Ok(None);
+            }
+            // Peers come up one by one; after that, what is not offered will not be soon.
+            if !chosen.is_empty() {
+                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }
