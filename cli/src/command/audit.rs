@@ -22,7 +22,8 @@ Examples:
 
 Reads every manifest, head, tile, entry and note that the sources show; checks each head's quorum, each log's tree,
 every author's signature and every state root; folds and joins it all. Two sources, or an earlier audit, show
-whether everybody is told the same. Exit codes: 0 all holds, 1 it does not.";
+whether everybody is told the same. It needs about twice as much disk as it reads, in the system's temporary folder
+(TMPDIR) without --keep. Exit codes: 0 all holds, 1 it does not.";
 
 /// Options.
 #[derive(Debug, clap::Args)]
