@@ -103,6 +103,8 @@ class Replay:
         wanted = self.adopted + 1 if self.adopted else self.chain.born[self.log]
         if body.version != wanted:
             raise LogFault("adopt", f"version {body.version} instead of {wanted}", index)
+        if self.chain.cuts.get(self.log, (wanted + 1,))[0] <= wanted:
+            raise LogFault("adopt", f"version {wanted} cuts this log", index)
         if wanted > len(self.chain):
             raise Waits(f"adopts version {wanted}, which is not here")
         if body.hash != self.chain[wanted].hash:

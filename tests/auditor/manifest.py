@@ -207,6 +207,9 @@ def _parse_cut(table):
         _parse_log(table, "successor", "successor_generation"),
     )
     table.end()
+    begun = cut.size > 0 and cut.adopted > 0
+    never = (cut.size, cut.root, cut.state_root, cut.adopted) == (0, EMPTY, NO_STATE, 0)
+    require(begun or never, "manifest_value", f"the end of {cut.log}")
     return cut
 
 
@@ -282,9 +285,8 @@ class Chain:
             heir = manifest.operators.get(cut.log.operator)
             fits = cut.successor in kept and (heir is None or heir.log() == cut.successor)
             require(fits, "manifest_succession", f"{cut.log}: no such successor")
-            begun = self.born[cut.log] <= cut.adopted < manifest.version and cut.size > 0
-            never = (cut.size, cut.root, cut.state_root, cut.adopted) == (0, EMPTY, NO_STATE, 0)
-            require(begun or never, "manifest_succession", f"{cut.log}: no such end")
+            could = self.born[cut.log] <= cut.adopted < manifest.version
+            require(could or cut.size == 0, "manifest_succession", f"{cut.log}: its version")
         for log in self.versions[-1].logs():
             require(log in kept or log in newly, "manifest_succession", f"{log} must be cut")
 
