@@ -140,6 +140,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let Some(copy) = self.logs.get(log).filter(known) else { return Ok(None) };
         let root = match copy.recent.get(&head.size) {
             Some(root) => *root,
+            None if head.size == copy.head.size => copy.head.root,
             None => roots.root_at(log, head.size)?,
         };
         Ok(Some(root == head.root))
