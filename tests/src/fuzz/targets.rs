@@ -16,6 +16,7 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::map::{self, MapProof, RangeProof};
 use fama_ledger::note::Note;
 use fama_ledger::proof::{PROOF_BYTES_MAX, TlogProof};
+use fama_ledger::public;
 use fama_ledger::rows::{self, Row, RowError};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -28,7 +29,7 @@ use super::corpus;
 pub(crate) use super::http::{login, question};
 
 /// How many there are.
-pub(crate) const COUNT: usize = 26;
+pub(crate) const COUNT: usize = 28;
 /// What [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
@@ -154,6 +155,26 @@ pub(crate) fn checkpoint(bytes: &[u8]) -> Outcome {
     let text = text(bytes)?;
     let checkpoint: Checkpoint = text.parse().map_err(|error: checkpoint::CheckpointError| error.code())?;
     assert_eq!(checkpoint.text(), text);
+    Ok(())
+}
+
+pub(crate) fn public_path(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let path: public::Path = text.parse().map_err(|_| "no_path")?;
+    assert_eq!(path.to_string(), text, "one file, one path");
+    if let public::Path::Log(_, file @ (public::LogFile::Entries(place) | public::LogFile::Tile(_, place))) = path {
+        assert!((1..=256).contains(&place.width()) && place.end() > place.first() && !file.is_within(0));
+    }
+    Ok(())
+}
+
+/// An entry bundle, of as many entries as its first byte says.
+pub(crate) fn entry_bundle(bytes: &[u8]) -> Outcome {
+    let (count, bytes) = bytes.split_first().ok_or("empty")?;
+    let place = public::Place::new(0, usize::from(*count) + 1).unwrap();
+    let entries = public::entries(bytes, place).map_err(|error| error.code())?;
+    assert!(bytes.len() <= public::BUNDLE_BYTES_MAX);
+    assert_eq!((public::bundle(&entries).unwrap(), entries.len()), (bytes.to_vec(), place.width()));
     Ok(())
 }
 
