@@ -251,6 +251,31 @@ fn refused_prefixes() {
     check(&[&[1], &[1, 1]], MapError::Prefix);
 }
 
+#[test]
+fn nothing_superfluous_and_no_longer_keys() {
+    let rows = Rows::from([(vec![1], vec![]), (vec![2, 0], vec![])]);
+    let (map, prefixes) = (built(&rows), [vec![1]]);
+    let (truth, proof) = (answers(&rows, &prefixes), check(&map, &rows, &prefixes));
+    let refused = |changed: MapProof, answers: &Answers, expect: ProofError| {
+        assert_eq!(verify(&changed, &map.root(), answers), Err(expect), "{changed:?}");
+    };
+    refused(MapProof { keys: vec![vec![]], ..proof.clone() }, &truth, ProofError::Malformed);
+    let hashes = [&proof.hashes[..], &[[0; 32]]].concat();
+    refused(MapProof { hashes, ..proof.clone() }, &truth, ProofError::Malformed);
+    refused(MapProof { hashes: vec![], ..proof.clone() }, &truth, ProofError::Malformed);
+    for step in [0xc002, 0xffff] {
+        let steps = [&proof.steps[..], &[step]].concat();
+        refused(MapProof { steps, ..proof.clone() }, &truth, ProofError::Malformed);
+    }
+    let steps = vec![Step::Row.encode()];
+    for key in [vec![], vec![3; KEY_BYTES_MAX + 1]] {
+        let row = MapProof { steps: steps.clone(), keys: vec![key], hashes: vec![[0; 32]] };
+        refused(row, &vec![(vec![1], vec![])], ProofError::Malformed);
+    }
+    let long = vec![(vec![1], vec![(vec![1; KEY_BYTES_MAX + 1], vec![])])];
+    refused(proof, &long, ProofError::Key(MapError::KeyLength(KEY_BYTES_MAX + 1)));
+}
+
 /// One proof in bytes, as the format describes it: a row, a row in the way, a node in the way, hidden sides.
 #[test]
 fn golden_bytes() {

@@ -4,6 +4,7 @@ use alloc::vec;
 use proptest::collection::vec as many;
 use proptest::prelude::*;
 
+use super::super::KEY_BYTES_MAX;
 use super::super::tests::{Rows, built, keys, rows};
 use super::*;
 use crate::codec;
@@ -135,6 +136,18 @@ proptest! {
             let verified = proof.is_ok_and(|proof| proof.verify(&map.root(), &start, &list).is_ok());
             prop_assert!(!verified, "byte {} of {:?}", at, bytes);
         }
+    }
+}
+
+#[test]
+fn no_longer_keys() {
+    let long = vec![7; KEY_BYTES_MAX + 1];
+    let proof = RangeProof { before: None, left: vec![], right: vec![] };
+    let told = proof.verify(&StateRoot([0; 32]), &[], &[(&long, [])]);
+    assert_eq!(told, Err(ProofError::Key(MapError::KeyLength(KEY_BYTES_MAX + 1))));
+    for key in [vec![], long] {
+        let proof = RangeProof { before: Some((key, [0; 32])), ..proof.clone() };
+        assert_eq!(proof.verify(&StateRoot([0; 32]), &[9], &[] as &[(&[u8], &[u8])]), Err(ProofError::Malformed));
     }
 }
 
