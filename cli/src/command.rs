@@ -3,6 +3,7 @@ pub mod admit;
 pub mod agent;
 pub mod attest;
 pub mod check;
+pub mod check_login;
 pub mod completions;
 pub mod demo;
 pub mod dismiss;
@@ -12,6 +13,7 @@ pub mod handing_in;
 pub mod key;
 pub mod leaderboard;
 pub mod node;
+pub mod prove;
 pub mod publish;
 pub mod register;
 pub mod retract;
@@ -79,12 +81,16 @@ commands! {
     Event(event),
     /// Show the agents with the most karma
     Leaderboard(leaderboard),
+    /// Get a proof of an agent's profile, or of an event, from any node
+    Prove(prove),
+    /// Check a proof, asking nobody
+    Verify(verify),
     /// Show how a node is doing
     Status(status),
     /// Sign an MLAuth-style request, to log in somewhere
     Sign(sign),
     /// Check an MLAuth-style request
-    Verify(verify),
+    CheckLogin(check_login),
     /// Run a whole federation on this machine, with a short story
     Demo(demo),
     /// Print a shell's completion script

@@ -5,6 +5,7 @@ use fama_ledger::cut::CutError;
 use fama_ledger::entry::EntryError;
 use fama_ledger::key::{KeyError, SignatureError};
 use fama_ledger::manifest::ManifestError;
+use fama_ledger::profile::ProfileError;
 use fama_ledger::proof::TlogProofError;
 use fama_ledger::stand::StandError;
 use fama_ledger::text::TextError;
@@ -107,6 +108,13 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         "other_federation" | "wrong_federation" => {
             "get the manifest of that node's federation: `GET /api/federation` has it"
         }
+        "profile_federation" => "is that the manifest of the federation that you mean?",
+        "profile_form" | "proof_form" => "want a file that `fama prove` wrote",
+        "profile_old_manifest" => "ask a node that uses the newest version: `fama status` shows it",
+        "proof_pending" => "a quorum must cosign first: `fama status` shows who does",
+        code if code.starts_with("profile_") || code.starts_with("proof_") || code.starts_with("checkpoint_") => {
+            "nothing in the file is to be believed: ask another node, and tell the operators of this one"
+        }
         "quota" => "try again after midnight UTC",
         "revoked" => "`fama rotate` puts the key committed to in the place of a revoked one",
         "store_federation" | "locked" => "`data_dir` in the configuration names the folder",
@@ -170,6 +178,7 @@ coded!(
     ManifestError,
     StandError,
     CutError,
+    ProfileError,
     TlogProofError,
     ClientError,
     RequestError

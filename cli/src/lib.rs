@@ -11,6 +11,7 @@ pub mod governance;
 pub mod identity;
 pub mod login;
 pub mod progress;
+pub mod proven;
 pub mod publish;
 pub mod query;
 pub mod source;

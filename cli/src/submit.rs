@@ -362,7 +362,8 @@ mod tests {
             let checkpoint = Checkpoint { origin: self.manifest.origin(&self.log(i)), head: tree.head() };
             let owner = SignedCheckpoint::sign(checkpoint, self.keys[i].ed25519().unwrap());
             let note = checkpoint::note(&owner, &self.manifest.operators()[i].node_key, &[]);
-            let proof = TlogProof { index: 1, path: prove_inclusion(1, 2, &tiles).unwrap(), checkpoint: note };
+            let proof =
+                TlogProof { extra: None, index: 1, path: prove_inclusion(1, 2, &tiles).unwrap(), checkpoint: note };
             let log = self.log(i);
             Receipt { event: signed.event.id(), log, index: 1, known: false, entry, proof: proof.to_string() }
         }

@@ -136,7 +136,8 @@ fn openssl_checks_our_logins_and_we_check_its_own() {
 
     openssl(&["dgst", "-sha256", "-sign", &file("agent.pem"), "-out", &signature, &text]);
     let theirs = base64::encode(&fs::read(&signature).unwrap());
-    let verify = format!("verify --name swift-core-maps --timestamp {} --public {{}}/public.pem", member("timestamp"));
+    let verify =
+        format!("check-login --name swift-core-maps --timestamp {} --public {{}}/public.pem", member("timestamp"));
     assert_eq!(json(dir.path(), &format!("{verify} --payload hello --signature {theirs}"))["verified"], true);
     assert_eq!(failure(dir.path(), &format!("{verify} --payload hullo --signature {theirs}")), "signature_mismatch");
     assert_eq!(failure(dir.path(), &format!("{verify} --payload hello --signature ?")), "signature_malformed");

@@ -14,7 +14,7 @@ use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
 use crate::time::Millis;
 
 /// The state maps that one log carries, in memory, in step with its rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LogMaps {
     maps: BTreeMap<String, (MapId, StateMap)>,
 }
@@ -60,12 +60,21 @@ impl LogMaps {
         Ok(())
     }
 
-    /// BLAKE3 of the strict codec of the sorted list of (name, root).
+    /// The root of all maps.
     #[must_use]
     pub fn state_root(&self) -> StateRoot {
-        let list: Vec<(String, StateRoot)> =
-            self.maps.iter().map(|(name, (_, map))| (name.clone(), map.root())).collect();
-        StateRoot(*blake3::hash(&codec::encode(&list)).as_bytes())
+        state_root(self.iter().map(|(name, _, map)| (name, map.root())))
+    }
+
+    /// Each map with its name in the state root and its id for storage, in the names' order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, MapId, &StateMap)> {
+        self.maps.iter().map(|(name, (id, map))| (name.as_str(), *id, map))
+    }
+
+    /// The map with this id, if the log carries it.
+    #[must_use]
+    pub fn get(&self, map: MapId) -> Option<&StateMap> {
+        self.iter().find(|(_, id, _)| *id == map).map(|(_, _, map)| map)
     }
 
     /// Takes changed rows over.
@@ -81,6 +90,13 @@ impl LogMaps {
             map.update(&hashed).expect("row keys are sorted, prefix-free and of bounded length");
         }
     }
+}
+
+/// BLAKE3 of the strict codec of the list of (name, root), which is sorted by name.
+#[must_use]
+pub fn state_root<'a>(maps: impl Iterator<Item = (&'a str, StateRoot)>) -> StateRoot {
+    let list: Vec<(String, StateRoot)> = maps.map(|(name, root)| (name.to_string(), root)).collect();
+    StateRoot(*blake3::hash(&codec::encode(&list)).as_bytes())
 }
 
 /// The version that governs a log with this row: the adopted one, or the one that it adopts first.

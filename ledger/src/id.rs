@@ -229,3 +229,9 @@ macro_rules! text_type {
     )*};
 }
 text_type! { Domain Name }
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({self})")
+    }
+}

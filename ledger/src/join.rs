@@ -29,7 +29,7 @@ impl Numbers {
     /// Whether every number is in.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.0 == [Interval { start: 0, end: None }]
+        is_all(&self.0)
     }
 
     /// Whether no number is in.
@@ -104,7 +104,7 @@ pub struct Karma {
 }
 
 impl Karma {
-    const fn plus(self, other: Self) -> Self {
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self { sum: self.sum.saturating_add(other.sum), count: self.count.saturating_add(other.count) }
     }
 
@@ -149,6 +149,18 @@ pub struct KeyStatus {
 }
 
 type Read<S, T> = Result<T, RowError<<S as Rows>::Error>>;
+/// By service and domain, each operator's sponsored numbers.
+type Sponsors = BTreeMap<(Service, Domain), Vec<(Domain, Vec<Interval>)>>;
+
+fn is_all(intervals: &[Interval]) -> bool {
+    intervals == [Interval { start: 0, end: None }]
+}
+
+/// The numbers that at least `want` of the sponsors sponsor.
+fn counted_by(sponsors: &[(Domain, Vec<Interval>)], want: usize) -> Numbers {
+    let sets: Vec<&[Interval]> = sponsors.iter().map(|(_, intervals)| intervals.as_slice()).collect();
+    Numbers::shared(&sets, want)
+}
 
 /// The join of all logs whose rows are `rows`.
 pub struct Join<'a, S> {
@@ -189,6 +201,15 @@ impl<'a, S: Rows> Join<'a, S> {
             }
         }
         Ok(None)
+    }
+
+    /// The identity with this id in `home`, as [`Join::identity`] finds it there.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn identity_in(&self, home: &Domain, id: IdentityId) -> Read<S, Option<Found>> {
+        let identity = rows::read::<Identity, S>(self.rows, MapName::home(home).id(), &id)?;
+        Ok(identity.map(|identity| Found { id, home: home.clone(), identity }))
     }
 
     /// The identity of that name in `home`.
@@ -286,15 +307,29 @@ impl<'a, S: Rows> Join<'a, S> {
     /// # Errors
     /// [`RowError`].
     pub fn sponsorships(&self, provider: IdentityId) -> Read<S, Vec<Sponsorship>> {
-        let mut by_service: BTreeMap<(Service, Domain), Vec<(Domain, Vec<Interval>)>> = BTreeMap::new();
-        let start = prefix::<Statement>(&provider);
-        for (operator, map) in &self.statements {
+        let all = self.sponsors(provider, usize::MAX)?.into_iter();
+        Ok(all.map(|((service, domain), sponsors)| Sponsorship { service, domain, sponsors }).collect())
+    }
+
+    /// What the operators sponsor of a provider, in their names' order, up to the one with whom `enough` of them
+    /// sponsor every number of a service. In whichever order they are asked, those numbers are all.
+    fn sponsors(&self, provider: IdentityId, enough: usize) -> Read<S, Sponsors> {
+        let (mut found, start) = (Sponsors::new(), prefix::<Statement>(&provider));
+        let (mut first, mut then) = (Vec::new(), Vec::new());
+        for statements in &self.statements {
+            let likely = self.rows.is_likely(statements.1, &start).map_err(RowError::Storage)?;
+            if likely { first.push(statements) } else { then.push(statements) }
+        }
+        for (operator, map) in first.into_iter().chain(then) {
             for (_, said) in rows::collect::<Statement, S>(self.rows, *map, &start, limits::TRIPLES_PER_PROVIDER)? {
-                by_service.entry((said.service, said.domain)).or_default().push((operator.clone(), said.intervals));
+                found.entry((said.service, said.domain)).or_default().push((operator.clone(), said.intervals));
+            }
+            let whole = |sponsors: &Vec<(Domain, Vec<Interval>)>| sponsors.iter().filter(|(_, of)| is_all(of)).count();
+            if found.values().any(|sponsors| whole(sponsors) >= enough) {
+                break;
             }
         }
-        let all = by_service.into_iter();
-        Ok(all.map(|((service, domain), sponsors)| Sponsorship { service, domain, sponsors }).collect())
+        Ok(found)
     }
 
     /// The provider's numbers that count: `min_sponsors` operators sponsor them for one service and domain.
@@ -303,7 +338,9 @@ impl<'a, S: Rows> Join<'a, S> {
     /// [`RowError`].
     pub fn sponsored(&self, provider: IdentityId) -> Read<S, Numbers> {
         let want = usize::try_from(self.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
-        let services: Vec<Numbers> = self.sponsorships(provider)?.iter().map(|service| service.numbers(want)).collect();
+        // Once all numbers count, what is left to read changes nothing, and need not be proven to a stranger.
+        let services: Vec<Numbers> =
+            self.sponsors(provider, want)?.values().map(|sponsors| counted_by(sponsors, want)).collect();
         let sets: Vec<&[Interval]> = services.iter().map(Numbers::intervals).collect();
         Ok(Numbers::shared(&sets, 1))
     }
@@ -434,8 +471,7 @@ impl Sponsorship {
     /// The numbers that at least `want` operators sponsor for this service and domain.
     #[must_use]
     pub fn numbers(&self, want: usize) -> Numbers {
-        let sets: Vec<&[Interval]> = self.sponsors.iter().map(|(_, intervals)| intervals.as_slice()).collect();
-        Numbers::shared(&sets, want)
+        counted_by(&self.sponsors, want)
     }
 }
 

@@ -27,6 +27,7 @@ pub mod log;
 pub mod manifest;
 pub mod map;
 pub mod note;
+pub mod profile;
 pub mod proof;
 pub mod public;
 pub mod replica;

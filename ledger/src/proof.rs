@@ -7,10 +7,16 @@ use base64ct::{Base64, Encoding};
 use ed25519_dalek::VerifyingKey;
 
 use crate::checkpoint::{self, CheckpointError, Cosignature, Origin, SignedCheckpoint};
+use crate::entry::EntryError;
 use crate::id::Domain;
 use crate::limits;
 use crate::log::{self, Hash, PROOF_HASHES_MAX};
+use crate::manifest::LogId;
 use crate::signed_note::{NoteError, SignedNote, from_base64};
+
+mod included;
+
+pub use included::{Certified, Included};
 
 /// Longest proof that is read, in bytes.
 pub const PROOF_BYTES_MAX: usize = 2 * limits::CHECKPOINT_BYTES_MAX;
@@ -35,6 +41,12 @@ pub enum TlogProofError {
     /// The path does not lead from the entry to the checkpoint's root.
     #[error(transparent)]
     Path(#[from] log::ProofError),
+    /// What is proven is no entry, or its author did not sign it.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The head is not on the way to where a manifest ends the log.
+    #[error("the log {0} was cut, and this head is not its end, nor before it")]
+    Cut(LogId),
 }
 
 impl TlogProofError {
@@ -47,6 +59,8 @@ impl TlogProofError {
             Self::Note(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
             Self::Path(error) => error.code(),
+            Self::Entry(error) => error.code(),
+            Self::Cut(_) => "proof_cut",
         }
     }
 }
@@ -54,6 +68,8 @@ impl TlogProofError {
 /// The claim that some entry is in a log. Displays as the text of the format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlogProof {
+    /// Nobody signed it. In proofs that travel alone: the entry, encoded.
+    pub extra: Option<Vec<u8>>,
     /// The entry's position in its log, from 0.
     pub index: u64,
     /// From the leaf's sibling up, at most 64 hashes.
@@ -83,7 +99,9 @@ impl TlogProof {
 
 impl fmt::Display for TlogProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{FIRST_LINE}\nindex {}", self.index)?;
+        writeln!(f, "{FIRST_LINE}")?;
+        self.extra.iter().try_for_each(|extra| writeln!(f, "extra {}", Base64::encode_string(extra)))?;
+        writeln!(f, "index {}", self.index)?;
         self.path.iter().try_for_each(|hash| writeln!(f, "{}", Base64::encode_string(hash)))?;
         write!(f, "\n{}", self.checkpoint)
     }
@@ -91,31 +109,31 @@ impl fmt::Display for TlogProof {
 
 impl FromStr for TlogProof {
     type Err = TlogProofError;
-    /// Reads a proof. An `extra` line, which nobody signed, is dropped.
+    /// Reads exactly what it displays as.
     fn from_str(text: &str) -> Result<Self, TlogProofError> {
         if text.len() > PROOF_BYTES_MAX {
             return Err(TlogProofError::TooLong);
         }
         let (lines, note) = text.split_once("\n\n").ok_or(TlogProofError::Form)?;
-        let (index, path) = parse_lines(lines).ok_or(TlogProofError::Form)?;
+        let (extra, index, path) = parse_lines(lines).ok_or(TlogProofError::Form)?;
         let checkpoint = SignedNote::parse(note.as_bytes(), limits::CHECKPOINT_BYTES_MAX)?;
-        Ok(Self { index, path, checkpoint })
+        Ok(Self { extra, index, path, checkpoint })
     }
 }
 
-fn parse_lines(lines: &str) -> Option<(u64, Vec<Hash>)> {
+fn parse_lines(lines: &str) -> Option<(Option<Vec<u8>>, u64, Vec<Hash>)> {
     let mut lines = lines.split('\n').peekable();
     lines.next().filter(|line| *line == FIRST_LINE)?;
-    if let Some(line) = lines.next_if(|line| line.starts_with("extra ")) {
-        from_base64(line.strip_prefix("extra ")?)?;
-    }
+    let extra = lines.next_if(|line| line.starts_with("extra "));
+    let extra =
+        extra.map(|line| from_base64(line.strip_prefix("extra ")?)).map_or(Some(None), |read| read.map(Some))?;
     let index = checkpoint::decimal(lines.next()?.strip_prefix("index ")?)?;
     // One more than is allowed is enough to see that there are too many.
     let path: Vec<Hash> = lines
         .take(PROOF_HASHES_MAX.saturating_add(1))
         .map(|line| from_base64(line)?.try_into().ok())
         .collect::<Option<_>>()?;
-    (path.len() <= PROOF_HASHES_MAX).then_some((index, path))
+    (path.len() <= PROOF_HASHES_MAX).then_some((extra, index, path))
 }
 
 #[cfg(test)]
@@ -168,9 +186,11 @@ Lq0Jj5QhWYONs38TgAPEG6LNxsBNQjZsUwAnsdtrf3U=
     }
 
     #[test]
-    fn the_extra_line_is_dropped() {
-        let proof = PROOF.replacen("index", "extra aGk=\nindex", 1).parse::<TlogProof>().unwrap();
-        assert_eq!(proof.to_string(), PROOF);
+    fn the_extra_line_is_kept() {
+        let text = PROOF.replacen("index", "extra aGk=\nindex", 1);
+        let proof = text.parse::<TlogProof>().unwrap();
+        assert_eq!((proof.extra.as_deref(), proof.to_string()), (Some(b"hi".as_slice()), text));
+        assert_eq!(verify(&proof, 997), Ok(1), "nobody signed it, and it changes nothing");
     }
 
     #[test]

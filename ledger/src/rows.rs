@@ -94,6 +94,15 @@ pub trait Rows {
         prefix: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
+
+    /// Whether to look below `prefix` first where any of several places may settle a question. Every answer is right;
+    /// where what is read has to be proven, a good one makes the proof short.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn is_likely(&self, _map: MapId, _prefix: &[u8]) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
 }
 
 /// Why rows could not be used.

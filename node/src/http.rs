@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::health::Health;
 use crate::inbox::Input;
 use crate::metrics::Metrics;
+use crate::proved::Proved;
 use crate::store::Store;
 
 mod admin;
@@ -24,6 +25,7 @@ mod governance;
 mod leaderboard;
 mod moment;
 mod page;
+mod proof;
 mod public;
 mod serve;
 mod shell;
@@ -50,6 +52,8 @@ pub struct App {
     pub ranking: Arc<RwLock<Ranking>>,
     /// What the node knows of itself and of the others right now.
     pub health: Arc<Health>,
+    /// The states of logs that strangers can be shown.
+    pub proved: Arc<Proved>,
     /// What the node counts.
     pub metrics: Arc<Metrics>,
     /// The operator whose node this is; a mirror has none.
@@ -63,6 +67,10 @@ pub struct App {
 /// The query listener: read only, safe to put on the internet.
 pub fn query(app: Arc<App>) -> Router {
     let metrics = Arc::clone(&app.metrics);
+    let proofs = Router::new()
+        .route("/api/agent/{x}/proof", get(proof::agent))
+        .route("/api/event/{id}/proof", get(proof::event))
+        .with_state(proof::Desk::new(Arc::clone(&app)));
     let router = Router::new()
         .route("/api", get(status::index))
         .route("/api/status", get(status::status))
@@ -78,7 +86,8 @@ pub fn query(app: Arc<App>) -> Router {
         .route("/manifest/{version}", get(public::file))
         .route("/note/{hash}", get(public::file))
         .fallback(error::no_route)
-        .with_state(app);
+        .with_state(app)
+        .merge(proofs);
     shell::public(router, &metrics, REQUESTS_MAX)
 }
 

@@ -1,7 +1,6 @@
 //! The door: every event and every foreign entry enters here. One thread appends, folds and decides;
 //! nothing else does. Order within: durable, then visible, then signed, then announced.
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use fama_ledger::join::{Join, Ranking};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::profile;
 use fama_ledger::replica::{self, Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::{Direction, Metrics};
 use crate::network::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
+use crate::proved::Proved;
 use crate::store::{Certificate, Store, StoreError};
 
 mod append;
@@ -131,6 +132,8 @@ pub struct Shared {
     pub ranking: Arc<RwLock<Ranking>>,
     /// What the node knows of itself and of others.
     pub health: Arc<Health>,
+    /// The states of logs that strangers can be shown.
+    pub proved: Arc<Proved>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -150,6 +153,7 @@ impl Shared {
         Self {
             health: Arc::new(Health::new(&manifest)),
             ranking: Arc::new(RwLock::new(Ranking::default())),
+            proved: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
             store: Arc::new(store),
             clock,
@@ -237,6 +241,7 @@ impl Inbox {
         for log in manifest.logs().keys() {
             inbox.restore(log)?;
         }
+        inbox.restore_cut()?;
         inbox.restore_manifests()?;
         inbox.rebuild_ranking()?;
         Ok(inbox)
@@ -269,6 +274,9 @@ impl Inbox {
         let newest = self.stored_newest(log, head, view.newest(log)?)?;
         let cosigned = view.cosigned(log)?;
         let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
+        if let Some(maps) = &maps {
+            self.shared.proved.begin(log, head.size, maps);
+        }
         self.copies.insert(log.clone(), Copy { tree, maps });
         let certificate = view.certificate(log)?;
         let certificate = certificate.and_then(|stored| verify_certificate(&self.shared.manifest, log, stored));
@@ -278,6 +286,26 @@ impl Inbox {
             outputs.extend(self.restore_fault(log)?);
         }
         self.perform(outputs)
+    }
+
+    /// Keeps the maps of logs that were cut as long as those that they pass to have not adopted that.
+    fn restore_cut(&self) -> Result<(), Fatal> {
+        let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
+        let mut adopted = BTreeMap::new();
+        for log in manifest.logs().keys() {
+            let last = view.log(log)?.and_then(|record| record.adopted.last().map(|adopted| adopted.version));
+            adopted.insert(log, manifest.cut(log).map_or(last.unwrap_or(0), |cut| cut.adopted));
+        }
+        let carriers = profile::carriers(manifest, &|log| adopted.get(log).copied().unwrap_or(0));
+        let left: BTreeSet<&LogId> = carriers.values().filter(|log| manifest.cut(log).is_some()).collect();
+        for cut in left.into_iter().filter_map(|log| manifest.cut(log)) {
+            let maps = LogMaps::load(manifest, &cut.log, &view).map_err(|error| Fatal::rows(&cut.log, error))?;
+            // Another state root: some of its maps are with another log already, and not as they were at the cut.
+            if maps.state_root() == cut.state_root {
+                self.shared.proved.begin_cut(&cut.log, maps);
+            }
+        }
+        Ok(())
     }
 
     fn restore_fault(&mut self, log: &LogId) -> Result<Vec<Output<PeerId>>, Fatal> {
@@ -519,6 +547,7 @@ impl Inbox {
             }
             Output::KeepCertificate { certificate } => {
                 let log = log_of(&certificate.signed);
+                self.shared.proved.certified(&log, &certificate);
                 self.shared.store.put_certificate(&log, &stored_certificate(certificate))?;
             }
             Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,

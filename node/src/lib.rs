@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod network;
 pub mod news;
 pub mod node;
+pub mod proved;
 pub mod public;
 pub mod scrub;
 pub mod shares;

@@ -252,6 +252,7 @@ fn app(shared: &Shared, config: &Config) -> App {
         manifest: Arc::clone(&shared.manifest),
         ranking: Arc::clone(&shared.ranking),
         health: Arc::clone(&shared.health),
+        proved: Arc::clone(&shared.proved),
         metrics: Arc::clone(&shared.metrics),
         operator: config.operator.clone(),
         namespace: config.namespace.clone(),

@@ -319,7 +319,7 @@ impl Submitter {
         let log = fama_ledger::replica::log_of(signed);
         let path = prover.inclusion(index, signed.checkpoint().head.size)?;
         let owner = self.shared.manifest.log(&log).ok_or(log::LogError::Range)?;
-        let proof = TlogProof { index, path, checkpoint: checkpoint::note(signed, &owner.node_key, &[]) };
+        let proof = TlogProof { extra: None, index, path, checkpoint: checkpoint::note(signed, &owner.node_key, &[]) };
         let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;
         Ok(Receipt { event, log, index, known, entry, proof: proof.to_string() })
     }

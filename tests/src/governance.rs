@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fama_ledger::id::{StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::profile::{Answer, ProfileProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
 use crate::publish::publishes;
 
-fn log(i: usize, generation: u32) -> LogId {
+pub(crate) fn log(i: usize, generation: u32) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation }
 }
 
@@ -34,13 +35,13 @@ async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
 }
 
 /// Signed by the governance keys of these operators.
-fn signed(draft: &Draft, signers: &[u8]) -> String {
+pub(crate) fn signed(draft: &Draft, signers: &[u8]) -> String {
     let text = draft.text().unwrap();
     let line = |i: &u8| sign(&text, DOMAINS[usize::from(*i)], governance_key(*i).ed25519().unwrap());
     SignedNote { signatures: signers.iter().map(line).collect(), text }.to_string()
 }
 
-fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u32, port: u16) -> Operator {
+pub(crate) fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u32, port: u16) -> Operator {
     Operator {
         name: domain(name),
         node_key: node_key.ed25519().unwrap().verifying_key(),
@@ -56,7 +57,7 @@ impl Net {
     }
 
     /// Where a log stands at a node, as a cut.
-    async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
+    pub(crate) async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
         let query = self.nodes[i].as_ref().unwrap().query;
         let path = format!("/api/federation/consistency?log={}%2F{}&from=0", log.operator, log.generation);
         let there = &get(query, &path).await["to"];
@@ -68,7 +69,7 @@ impl Net {
         Cut { log, head, state_root, adopted, successor }
     }
 
-    async fn stand(&self, i: usize, log: &LogId) -> String {
+    pub(crate) async fn stand(&self, i: usize, log: &LogId) -> String {
         eventually("a stand", || async {
             match post(self.admin(i), "/federation/stand", log.to_string()).await {
                 (200, answer) => Ok(answer["stand"].as_str().unwrap().to_owned()),
@@ -78,14 +79,14 @@ impl Net {
         .await
     }
 
-    async fn publish(&mut self, i: usize, note: &str) {
+    pub(crate) async fn publish(&mut self, i: usize, note: &str) {
         let (status, answer) = post(self.admin(i), "/federation/manifest", note.to_owned()).await;
         assert_eq!(status, 200, "{answer}");
         self.manifest = Arc::new(self.manifest.successor(note).unwrap());
     }
 
     /// Waits until every running node uses the newest version and every log that goes on has adopted it.
-    async fn adopted(&self) {
+    pub(crate) async fn adopted(&self) {
         let version = self.manifest.version();
         self.wait("the new version is in use", |status| status["manifest_version"] == version).await;
         for (i, query) in self.up() {
@@ -163,6 +164,13 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
             profile["reputation"]["global_score"] == 9 && profile["key_status"]["key_version"] == 2
         })
         .await;
+        for i in [0, 2] {
+            let path = "/api/agent/passed-on@delta.example/proof";
+            let proof = get(net.nodes[i].as_ref().unwrap().query, path).await.to_string();
+            let proven = proof.parse::<ProfileProof>().unwrap().verify(&net.manifest.genesis()).unwrap();
+            let Answer::Found(profile) = proven.answer else { panic!("{proof}") };
+            assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
+        }
 
         net.stop(1).await;
         let beside = net.dir.path().join("beside");

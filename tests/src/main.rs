@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod auditor;
 mod check;
 mod cli;
 mod confusion;
@@ -23,6 +24,7 @@ mod hostile;
 mod invalid_logs;
 mod join;
 mod model;
+mod profile;
 mod properties;
 mod protocol;
 mod publish;

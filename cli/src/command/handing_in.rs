@@ -8,8 +8,9 @@ use fama_ledger::base64;
 use fama_ledger::event::Action;
 use fama_ledger::id::did;
 use fama_ledger::manifest::Manifest;
+use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
-use fama_node::network::wire::Submission;
+use fama_node::network::wire::{Receipt, Submission};
 use serde_json::{Value, json};
 
 use crate::author::{self, Draft};
@@ -176,7 +177,7 @@ fn receipt_json(action: &Action, accepted: &Accepted, manifest: &Manifest, certi
     let mut json = json!({
         "event": receipt.event.to_string(), "kind": action.kind().as_str(), "log": receipt.log.to_string(),
         "index": receipt.index, "time": time.to_string(), "size": head.size, "known": receipt.known,
-        "final": is_final, "cosigned_by": cosigned, "quorum": manifest.quorum(), "proof": receipt.proof,
+        "final": is_final, "cosigned_by": cosigned, "quorum": manifest.quorum(), "proof": carrying(receipt),
     });
     if let Action::Register { home, name, .. } = action {
         json["identity"] = json!(receipt.event.to_string());
@@ -184,6 +185,12 @@ fn receipt_json(action: &Action, accepted: &Accepted, manifest: &Manifest, certi
         json["did"] = json!(did(home, &receipt.event));
     }
     json
+}
+
+/// The proof with the entry that it is about: what `fama verify` reads.
+fn carrying(receipt: &Receipt) -> String {
+    let carry = |proof: TlogProof| TlogProof { extra: Some(receipt.entry.clone()), ..proof }.to_string();
+    receipt.proof.parse().map_or_else(|_| receipt.proof.clone(), carry)
 }
 
 fn receipt_table(action: &Action, accepted: &Accepted, manifest: &Manifest, certified: &Certified) -> Table {

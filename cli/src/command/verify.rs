@@ -1,65 +1,48 @@
 //! `fama verify`
 use std::path::PathBuf;
 
-use fama_node::clock;
-use serde_json::json;
+use fama_ledger::profile::PROFILE_BYTES_MAX;
 
-use super::agent::text;
 use crate::failure::Failure;
 use crate::files;
-use crate::login::Request;
-use crate::query::{self, Query};
+use crate::proven::Shown;
 use crate::terminal::Terminal;
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "\
-Example: against a public key, or asking a node, which knows about revocations
-  fama verify --name swift-core-maps --timestamp 2026-11-22T05:00:00Z --payload challenge-4711 \\
-    --signature MEUCIQ… --public agent-public.pem
-  fama verify --name swift-core-maps --timestamp 2026-11-22T05:00:00Z --payload challenge-4711 \\
-    --signature MEUCIQ… --query http://127.0.0.1:8080";
+Example: what a node says of an agent, checked without believing it
+  fama prove swift-core-maps@alpha.example --query https://any.example --out swift.proof
+  fama verify swift.proof --manifest genesis.txt --about swift-core-maps@alpha.example";
 
 /// Options.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The agent's name or handle, as it was signed
+    /// A proof that `fama prove` got, or the JSON answer of a command that handed an event in
+    file: PathBuf,
+    /// The federation's manifest: its genesis is enough
+    #[arg(long, value_name = "FILE")]
+    manifest: PathBuf,
+    /// Refuse a proof about anything but this agent or event, as it was asked for
+    #[arg(long, value_name = "WHAT")]
+    about: Option<String>,
+    /// Take the word of the log's owner where no quorum has cosigned: a receipt that is not final yet
     #[arg(long)]
-    name: String,
-    /// The time, as it was signed
-    #[arg(long, value_name = "TIME")]
-    timestamp: String,
-    /// What was signed
-    #[arg(long, value_name = "TEXT")]
-    payload: String,
-    /// Base64 of any kind
-    #[arg(long, value_name = "BASE64")]
-    signature: String,
-    /// Check against this key (PEM), asking nobody: a revocation stays unseen
-    #[arg(long, value_name = "FILE", conflicts_with = "query")]
-    public: Option<PathBuf>,
-    /// With --public, don't mind how old the request is
-    #[arg(long, requires = "public")]
-    any_time: bool,
-    /// The node to ask
-    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
-    query: String,
+    owner_only: bool,
 }
 
 /// Does it.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let Args { name, timestamp, payload, signature, .. } = args;
-    let request = Request { dumbname: name.clone(), timestamp: timestamp.clone(), payload: payload.clone() };
-    if let Some(public) = &args.public {
-        let now = (!args.any_time).then(clock::now);
-        request.verify(&files::read_public(public)?, signature, now)?;
-        return terminal.answer(&json!({"verified": true, "dumbname": name}), format!("verified  {name}"));
+    let manifest = files::read_manifest(&args.manifest)?;
+    let text = files::read(&args.file, PROFILE_BYTES_MAX)?;
+    let shown = Shown::read(&text, &manifest)?;
+    let about = shown.about();
+    if let Some(wanted) = args.about.as_ref().filter(|wanted| **wanted != about) {
+        return Err(Failure::new("other_proof", format!("this proof is about {about}, not about {wanted}"))
+            .hint("`fama prove` gets the one that you want"));
     }
-    request.message()?;
-    let body = json!({"dumbname": name, "timestamp": timestamp, "signature": signature, "message": payload});
-    let answer = Query::new(&args.query).post(&["verify"], &body)?;
-    if answer["verified"] != true {
-        return Err(Failure::new("not_verified", "the node did not say that the request is verified"));
+    if !shown.is_certified() && !args.owner_only {
+        return Err(Failure::new("not_final", "the log's owner signed for this event, but no quorum cosigned it")
+            .hint(format!("`fama prove {about}` gets a proof once it is final; --owner-only takes the owner's word")));
     }
-    let people = format!("verified  {} {}", text(&answer["handle"]), text(&answer["agent_id"]));
-    terminal.answer(&answer, people)
+    terminal.answer(&shown.json(), shown.table())
 }

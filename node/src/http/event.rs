@@ -117,7 +117,7 @@ fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String
         if root_at(signed.head.size, &tiles)? == signed.head.root {
             let path = prove_inclusion(index, signed.head.size, &tiles)?;
             let checkpoint = checkpoint(moment, log, &signed, &cosigned)?;
-            return Ok(checkpoint.map(|checkpoint| TlogProof { index, path, checkpoint }.to_string()));
+            return Ok(checkpoint.map(|checkpoint| TlogProof { extra: None, index, path, checkpoint }.to_string()));
         }
     }
     Ok(None)

@@ -8,6 +8,7 @@ use fama_ledger::join::{Found, Join, LogState, state_id};
 use fama_ledger::limits;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
+use fama_ledger::profile::Question;
 use fama_ledger::time::Millis;
 
 use super::{ApiError, App};
@@ -134,6 +135,20 @@ impl<'a> Moment<'a> {
     /// Where an event had its effect.
     pub(super) fn applied(&self, event: &EventId) -> Result<Option<Position>, ApiError> {
         Ok(self.view.positions(event)?.into_iter().find(|position| position.void.is_none()))
+    }
+}
+
+/// The question that `x` asks: `name@home`, an id, a DID, or a name of the node's namespace.
+pub(super) fn question(app: &App, x: &str) -> Result<Question, ApiError> {
+    let rule = "want name@home, an id of 64 hex digits or a did:agent:…";
+    match Named::parse(x).ok_or_else(|| ApiError::bad("bad_agent", rule))? {
+        Named::Id(id) => Ok(Question::Id(id)),
+        Named::Did(home, digits) => Ok(Question::Did(home, digits)),
+        Named::Handle(handle) => Ok(Question::Handle(handle)),
+        Named::Name(name) => {
+            let home = app.namespace.clone().ok_or_else(ambiguous)?;
+            Ok(Question::Handle(Handle { name, home }))
+        }
     }
 }
 

@@ -12,12 +12,14 @@ use super::{ApiError, App};
 use crate::clock;
 
 /// What clients of MLAuth ask for, by its names for it, and what there is beside it.
-const ENDPOINTS: [(&str, &str); 11] = [
+const ENDPOINTS: [(&str, &str); 13] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
     ("leaderboard", "/api/leaderboard"),
+    ("agent_proof", "/api/agent/{name@home | id | did}/proof"),
     ("event", "/api/event/{id}"),
+    ("event_proof", "/api/event/{id}/proof"),
     ("event_template", "/api/event/template"),
     ("federation", "/api/federation"),
     ("checkpoint", "/log/{operator}/{generation}/checkpoint"),

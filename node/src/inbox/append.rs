@@ -219,7 +219,9 @@ impl Inbox {
         let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
         let adopted = adopted(&entries, head.size);
         let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &changes);
+        self.shared.proved.before(log, [changes], &store.view())?;
         store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, notes }])?;
+        self.shared.proved.after(log, head.size, maps);
         let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);
         store.put_newest(log, &SignedHead::of(&signed))?;
         self.effects(outcomes.iter())?;

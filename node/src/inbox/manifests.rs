@@ -294,7 +294,10 @@ impl Inbox {
                 Some(signed) => {
                     let path = log::prove_inclusion(index, signed.checkpoint().head.size, &tiles)
                         .map_err(|error| tiles_fault(log, error))?;
-                    Some(TlogProof { index, path, checkpoint: checkpoint::note(signed, &owner, &[]) }.to_string())
+                    Some(
+                        TlogProof { extra: None, index, path, checkpoint: checkpoint::note(signed, &owner, &[]) }
+                            .to_string(),
+                    )
                 }
             };
             found.push((id, Dropped { log: log.clone(), entry, proof }));

@@ -18,7 +18,7 @@ use libp2p::PeerId;
 use tokio::sync::oneshot;
 
 use super::replay::{self, Done, Stop, adopted, batches};
-use super::{Command, DecodedRange, Fatal, Inbox, StoredRoots, Submitted};
+use super::{Command, DecodedRange, Fatal, Inbox, Shared, StoredRoots, Submitted};
 use crate::metrics::Direction;
 use crate::network::wire::{self, Session, SignedHead};
 use crate::news::Said;
@@ -137,8 +137,12 @@ impl Inbox {
     /// Makes replayed batches durable in one write, then visible.
     fn keep(&mut self, peer: PeerId, log: &LogId, done: &[Done]) -> Result<(), Fatal> {
         let Some(last) = done.last() else { return Ok(()) };
-        let head = last.state.head();
-        self.shared.store.commit(&replay::commits(done, &[]))?;
+        let (head, Shared { proved, store, .. }) = (last.state.head(), &self.shared);
+        proved.before(log, done.iter().map(|done| &done.replayed.folded.changes), &store.view())?;
+        store.commit(&replay::commits(done, &[]))?;
+        if let Some(maps) = self.copies.get(log).and_then(|copy| copy.maps.as_ref()) {
+            proved.after(log, head.size, maps);
+        }
         self.effects(done.iter().flat_map(|done| &done.replayed.outcomes))?;
         let adopted = done.iter().flat_map(|done| adopted(&done.entries, done.state.size)).collect();
         let outputs = self.replica.advanced(log, head, adopted, self.millis(), &StoredRoots(&self.shared.store))?;

@@ -45,6 +45,7 @@ static ASKED: LazyLock<Asked> = LazyLock::new(|| {
     let app = App {
         health: Arc::new(Health::new(&manifest)),
         ranking: Arc::new(RwLock::new(Ranking::default())),
+        proved: Arc::default(),
         metrics: Arc::new(Metrics::new(prometheus::Registry::new()).unwrap()),
         operator: Some(domain(DOMAINS[0])),
         namespace: Some(domain(DOMAINS[0])),

@@ -95,13 +95,13 @@ fn a_copy_leaves_its_branch_for_one_that_a_quorum_certified() {
     let mut forked = Forked::new(10);
     forked.cosigned(&[0, 1, 2], forked.left(4));
     assert_eq!(forked.replica.certified(&log(3)), 4);
-    assert_eq!(rewinds(&forked.cosigned(&[1, 2], forked.right(9))), [], "two of four");
+    assert_eq!(rewinds(&forked.cosigned(&[1, 2], forked.right(9))), [0; 0], "two of four");
     assert_eq!(forked.replica.fault(&log(3)), Some(Fault::Equivocation));
     let right = forked.right(9);
     assert_eq!(rewinds(&forked.cosigned(&[3], right)), [4], "to what is certified");
-    assert_eq!(rewinds(&forked.cosigned(&[0], right)), [], "once");
-    assert_eq!(rewinds(&forked.wrong(1)), []);
-    assert_eq!(rewinds(&forked.wrong(2)), []);
+    assert_eq!(rewinds(&forked.cosigned(&[0], right)), [0; 0], "once");
+    assert_eq!(rewinds(&forked.wrong(1)), [0; 0]);
+    assert_eq!(rewinds(&forked.wrong(2)), [0; 0]);
     let out = forked.replica.tick(1);
     assert!(fetches(&out).is_empty() && !out.iter().any(|one| matches!(one, Output::Cosign { .. })), "{out:?}");
 }
@@ -110,14 +110,14 @@ fn a_copy_leaves_its_branch_for_one_that_a_quorum_certified() {
 fn a_quorum_is_on_one_head() {
     let mut forked = Forked::new(10);
     for (by, size) in [(1, 7), (2, 8), (3, 9)] {
-        assert_eq!(rewinds(&forked.cosigned(&[by], forked.right(size))), [], "three heads of one branch");
+        assert_eq!(rewinds(&forked.cosigned(&[by], forked.right(size))), [0; 0], "three heads of one branch");
     }
     let mut forked = Forked::new(10);
     assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.right(8))), [0], "nothing was certified");
     let mut forked = Forked::new(10);
     forked.replica.proven(&log(3));
-    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.left(9))), [], "the copy's own branch");
-    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.right(19))), [], "beyond the copy: nobody knows yet");
+    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.left(9))), [0; 0], "the copy's own branch");
+    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.right(19))), [0; 0], "beyond the copy: nobody knows yet");
 }
 
 #[test]
@@ -152,32 +152,40 @@ fn a_copy_goes_back_when_more_operators_than_may_lie_lead_elsewhere() {
     let mut forked = certain(10);
     for (peer, why) in [(77, "a mirror is nobody's word"), (1, "one may lie"), (1, "and say it twice"), (55, "unknown")]
     {
-        assert_eq!(rewinds(&forked.wrong(peer)), [], "{why}");
+        assert_eq!(rewinds(&forked.wrong(peer)), [0; 0], "{why}");
     }
     assert_eq!(rewinds(&forked.wrong(2)), [4], "to what is certified");
-    assert_eq!(rewinds(&forked.wrong(3)), [], "once");
+    assert_eq!(rewinds(&forked.wrong(3)), [0; 0], "once");
     assert_eq!(forked.fetches_later(), [], "not before it is there");
     assert_eq!(certain(10).fetches_later(), [(3, 15)]);
 
     let mut forked = certain(10);
     forked.wrong(1);
     forked.grow(11);
-    assert_eq!(rewinds(&forked.wrong(2)), [], "the copy grew: begun anew");
+    assert_eq!(rewinds(&forked.wrong(2)), [0; 0], "the copy grew: begun anew");
     assert_eq!(rewinds(&forked.wrong(1)), [4]);
 
     for failure in [Failure::Late, Failure::Unanswered, Failure::Unheld, Failure::Invalid] {
         let mut forked = certain(10);
         let out = [1, 2, 3].map(|peer| forked.replica.fetch_failed(peer, &log(3), failure, 0));
-        assert_eq!(rewinds(&out.concat()), [], "{failure:?}");
+        assert_eq!(rewinds(&out.concat()), [0; 0], "{failure:?}");
     }
 
     let mut sound = Forked::new(10);
     sound.cosigned(&[1, 2, 3], sound.left(15));
-    assert_eq!(rewinds(&[1, 2, 3].map(|peer| sound.wrong(peer)).concat()), [], "a log without fault has no such head");
+    assert_eq!(
+        rewinds(&[1, 2, 3].map(|peer| sound.wrong(peer)).concat()),
+        [0; 0],
+        "a log without fault has no such head"
+    );
     let mut faulty = Forked::new(10);
     faulty.replica.proven(&log(3));
     faulty.cosigned(&[1, 2], faulty.right(15));
-    assert_eq!(rewinds(&[1, 2, 3].map(|peer| faulty.wrong(peer)).concat()), [], "nor has one that no quorum cosigned");
+    assert_eq!(
+        rewinds(&[1, 2, 3].map(|peer| faulty.wrong(peer)).concat()),
+        [0; 0],
+        "nor has one that no quorum cosigned"
+    );
 }
 
 #[test]
@@ -216,8 +224,8 @@ fn a_copy_is_brought_to_the_end_of_its_log() {
 fn a_copy_beside_the_end_goes_back_when_more_than_may_lie_lead_elsewhere() {
     let mut forked = Forked::new(10);
     forked.cosigned(&[0, 1, 2], forked.left(4));
-    assert_eq!(rewinds(&forked.ended(forked.right(15))), []);
-    assert_eq!(rewinds(&forked.wrong(1)), []);
+    assert_eq!(rewinds(&forked.ended(forked.right(15))), [0; 0]);
+    assert_eq!(rewinds(&forked.wrong(1)), [0; 0]);
     assert_eq!(rewinds(&forked.wrong(2)), [4]);
 }
 
@@ -226,7 +234,7 @@ fn cosignatures_beside_the_end_are_no_fault() {
     let mut forked = Forked::new(10);
     forked.cosigned(&[1, 2], forked.right(12));
     forked.ended(forked.left(15));
-    assert_eq!(rewinds(&forked.grow(15)), []);
+    assert_eq!(rewinds(&forked.grow(15)), [0; 0]);
     assert_eq!(forked.replica.fault(&log(3)), None);
     assert_eq!(forked.replica.certified(&log(3)), 15);
 }

@@ -1,0 +1,105 @@
+//! `fama prove`
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fama_ledger::id::EventId;
+use fama_ledger::profile::PROFILE_BYTES_MAX;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::files::{self, PUBLIC_MODE};
+use crate::progress;
+use crate::proven::Shown;
+use crate::query::{self, Query};
+use crate::terminal::{Table, Terminal};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
+Example: from any node, checked before it is kept
+  fama prove swift-core-maps@alpha.example --query https://any.example --out swift.proof
+  fama prove 5f2c…e844 --event --manifest genesis.txt --out receipt.proof";
+
+/// How often a node is asked again for what cannot be proven yet.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// An agent: `name@home`, id or DID; or an event's id
+    what: String,
+    /// Of an id, prove the event and not the agent whose registration it is
+    #[arg(long)]
+    event: bool,
+    /// Write the proof to this file instead of printing it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Check the proof against this manifest before it is given or kept
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The node to ask; none need be trusted
+    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
+    query: String,
+    /// How long to wait for a quorum's cosignatures
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    timeout: u64,
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let manifest = args.manifest.as_deref().map(files::read_manifest).transpose()?;
+    let query = Query::new(&args.query);
+    let kind = kind(args, &query)?;
+    let proof = fetch(&query, &[kind, &args.what, "proof"], Duration::from_secs(args.timeout))?;
+    let shown = manifest.map(|manifest| Shown::read(&proof, &manifest)).transpose()?;
+    if let Some(path) = &args.out {
+        files::create(path, &proof, PUBLIC_MODE)?;
+    }
+    let mut json = json!({"kind": if kind == "event" { "event" } else { "profile" }, "bytes": proof.len()});
+    if let Some(shown) = &shown {
+        json["shows"] = shown.json();
+    }
+    let Some(path) = &args.out else {
+        json["proof"] = json!(proof);
+        return terminal.answer(&json, proof.trim_end());
+    };
+    json["file"] = json!(path.display().to_string());
+    let written = format!("{}, {} bytes", path.display(), proof.len());
+    let checked = match &shown {
+        Some(_) => "it holds".to_owned(),
+        None => format!("not yet: fama verify {} --manifest GENESIS", path.display()),
+    };
+    let mut lines = vec![("written", written), ("checked", checked)];
+    lines.extend(shown.map(|shown| shown.table().0).unwrap_or_default());
+    terminal.answer(&json, Table(lines))
+}
+
+/// Which of a node's routes has the proof. An agent's id is that of its registration: then the agent is meant.
+fn kind(args: &Args, query: &Query) -> Result<&'static str, Failure> {
+    if args.event {
+        return Ok("event");
+    }
+    if args.what.parse::<EventId>().is_err() {
+        return Ok("agent");
+    }
+    match query.get(&["agent", &args.what], &[]) {
+        Err(failure) if failure.code == "unknown_agent" => Ok("event"),
+        found => found.map(|_| "agent"),
+    }
+}
+
+/// Asks until there is a proof.
+fn fetch(query: &Query, path: &[&str], timeout: Duration) -> Result<String, Failure> {
+    let (begun, spinner) = (Instant::now(), progress::spinner("waiting for a proof"));
+    let proof = loop {
+        match query.get_text(path, PROFILE_BYTES_MAX) {
+            Err(failure)
+                if matches!(failure.code.as_str(), "proof_pending" | "overloaded") && begun.elapsed() < timeout =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            answer => break answer,
+        }
+    };
+    spinner.finish_and_clear();
+    proof
+}

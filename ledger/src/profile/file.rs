@@ -1,0 +1,293 @@
+//! The file: JSON around texts, and base64 around what the codec encodes.
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Display};
+use core::str::FromStr;
+
+use base64ct::{Base64, Encoding};
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use super::{PROFILE_BYTES_MAX, PROFILE_FORMAT, ProfileError, Question};
+use crate::codec;
+use crate::id::{FederationId, StateRoot};
+use crate::limits;
+use crate::log::{Hash, PROOF_HASHES_MAX};
+use crate::manifest::LogId;
+use crate::map::{KEY_BYTES_MAX, MapProof};
+use crate::rows::{ROW_BYTES_MAX, Row as _, Statement, text_key};
+use crate::signed_note::{SignedNote, from_base64};
+
+/// A key and its value.
+type Row = (Vec<u8>, Vec<u8>);
+
+/// An answer with all that shows it. Nothing in it is verified. Displays as the text of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileProof {
+    /// The federation.
+    pub federation: FederationId,
+    /// What it answers.
+    pub question: Question,
+    /// The manifest's versions from the second on.
+    pub manifests: Vec<SignedNote>,
+    /// The logs that the answer is read from, in their order.
+    pub logs: Vec<LogEvidence>,
+}
+
+/// What one log says, and what shows that it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEvidence {
+    /// The log.
+    pub log: LogId,
+    /// Its head; `None` of a log that was cut, whose head the manifest names.
+    pub certificate: Option<Certificate>,
+    /// The roots of all its maps, in the names' order.
+    pub roots: Vec<StateRoot>,
+    /// The maps that the answer is read from, in the names' order.
+    pub maps: Vec<MapEvidence>,
+}
+
+/// What shows the state root of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// A head with its cosignatures.
+    pub note: SignedNote,
+    /// The last entry below it, encoded: a state entry.
+    pub entry: Vec<u8>,
+    /// From that entry to the head, at most 64 hashes.
+    pub path: Vec<Hash>,
+}
+
+/// Rows of one map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapEvidence {
+    /// The map's name in the state root.
+    pub name: String,
+    /// Shows that these are the rows below what is asked.
+    pub proof: MapProof,
+    /// Keys with values, in the keys' order.
+    pub rows: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProofText {
+    format: String,
+    federation: String,
+    question: String,
+    manifests: Vec<String>,
+    logs: Vec<LogText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogText {
+    log: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    roots: String,
+    maps: Vec<MapText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MapText {
+    name: String,
+    proof: String,
+    rows: String,
+}
+
+/// Rows one behind the other, each without what follows from its value and from the row before it.
+#[derive(Encode, Decode)]
+struct Packed {
+    lengths: Vec<Lengths>,
+    /// Of each row, the rest of its key and the rest of its value.
+    bytes: Vec<u8>,
+}
+
+/// How long the parts of a packed row are. What is shared is short, so that no short file unfolds to a long one.
+#[derive(Encode, Decode)]
+struct Lengths {
+    /// What the key begins with that the key before it does too, at most 255 bytes.
+    key_shared: u8,
+    /// What the key goes on with.
+    key: u8,
+    /// What the value begins with that the value before it does too, at most 255 bytes.
+    value_shared: u8,
+    /// What the value goes on with.
+    value: u32,
+}
+
+/// What the key of a statement ends with: hashes of texts that its value has.
+fn key_end(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    if key.first() != Some(&Statement::TAG) {
+        return Some(Vec::new());
+    }
+    let Statement { service, domain, .. } = codec::decode(value, ROW_BYTES_MAX).ok()?;
+    Some([text_key(service.as_str()), text_key(domain.as_str())].concat())
+}
+
+fn pack(rows: &[Row]) -> Packed {
+    let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
+    let mut before: (&[u8], &[u8]) = (&[], &[]);
+    for (key, value) in rows {
+        let begin = key_end(key, value).and_then(|end| key.strip_suffix(end.as_slice())).unwrap_or(key);
+        let (key_shared, value_shared) = shared((begin, value), before);
+        let key_rest = begin.get(usize::from(key_shared)..).unwrap_or_default();
+        let value_rest = value.get(usize::from(value_shared)..).unwrap_or_default();
+        bytes.extend_from_slice(key_rest);
+        bytes.extend_from_slice(value_rest);
+        lengths.push(Lengths {
+            key_shared,
+            key: u8::try_from(key_rest.len()).unwrap_or(u8::MAX),
+            value_shared,
+            value: u32::try_from(value_rest.len()).unwrap_or(u32::MAX),
+        });
+        before = (key, value);
+    }
+    Packed { lengths, bytes }
+}
+
+/// How many first bytes a key and a value have in common with those before them.
+fn shared((key, value): (&[u8], &[u8]), before: (&[u8], &[u8])) -> (u8, u8) {
+    let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (key, value) = (common(key, before.0), common(value, before.1));
+    (u8::try_from(key).unwrap_or(u8::MAX), u8::try_from(value).unwrap_or(u8::MAX))
+}
+
+/// The rows; `None` unless [`pack`] makes these bytes of them, and they ascend.
+fn unpack(packed: &Packed) -> Option<Vec<Row>> {
+    let (mut rows, mut rest): (Vec<Row>, _) = (Vec::new(), packed.bytes.as_slice());
+    for Lengths { key_shared, key, value_shared, value } in &packed.lengths {
+        let before = rows.last().map(|(key, value)| (key.as_slice(), value.as_slice())).unwrap_or_default();
+        let (key_rest, behind) = rest.split_at_checked(usize::from(*key))?;
+        let (value_rest, behind) = behind.split_at_checked(usize::try_from(*value).ok()?)?;
+        let mut key = [before.0.get(..usize::from(*key_shared))?, key_rest].concat();
+        let value = [before.1.get(..usize::from(*value_shared))?, value_rest].concat();
+        if shared((&key, &value), before) != (*key_shared, *value_shared) {
+            return None;
+        }
+        key.extend(key_end(&key, &value)?);
+        if key.as_slice() <= before.0 || key.len() > KEY_BYTES_MAX {
+            return None;
+        }
+        rows.push((key, value));
+        rest = behind;
+    }
+    rest.is_empty().then_some(rows)
+}
+
+impl Display for ProfileProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = ProofText {
+            format: PROFILE_FORMAT.to_owned(),
+            federation: self.federation.to_string(),
+            question: self.question.to_string(),
+            manifests: self.manifests.iter().map(ToString::to_string).collect(),
+            logs: self.logs.iter().map(LogText::of).collect(),
+        };
+        let text = serde_json::to_string_pretty(&text).map_err(|_| fmt::Error)?;
+        writeln!(f, "{text}")
+    }
+}
+
+impl LogText {
+    fn of(log: &LogEvidence) -> Self {
+        let certificate = log.certificate.as_ref();
+        let roots: Vec<[u8; 32]> = log.roots.iter().map(|root| root.0).collect();
+        Self {
+            log: log.log.to_string(),
+            checkpoint: certificate.map(|one| one.note.to_string()),
+            entry: certificate.map(|one| Base64::encode_string(&one.entry)),
+            path: certificate.map(|one| Base64::encode_string(one.path.as_flattened())),
+            roots: Base64::encode_string(roots.as_flattened()),
+            maps: log.maps.iter().map(MapText::of).collect(),
+        }
+    }
+}
+
+impl MapText {
+    fn of(map: &MapEvidence) -> Self {
+        let encode = |bytes: Vec<u8>| Base64::encode_string(&bytes);
+        let (proof, rows) = (encode(codec::encode(&map.proof)), encode(codec::encode(&pack(&map.rows))));
+        Self { name: map.name.clone(), proof, rows }
+    }
+}
+
+fn form(what: impl Display) -> ProfileError {
+    ProfileError::Form(what.to_string())
+}
+
+impl FromStr for ProfileProof {
+    type Err = ProfileError;
+    /// Reads a file. White space between the parts of the JSON and the order of its members do not count.
+    fn from_str(text: &str) -> Result<Self, ProfileError> {
+        if text.len() > PROFILE_BYTES_MAX {
+            return Err(ProfileError::TooLong(text.len()));
+        }
+        let text: ProofText = serde_json::from_str(text).map_err(form)?;
+        if text.format != PROFILE_FORMAT {
+            return Err(form(format_args!("want the format {PROFILE_FORMAT}")));
+        }
+        if text.manifests.len() >= limits::VERSIONS_MAX {
+            return Err(form("too many versions of the manifest"));
+        }
+        let note = |text: &String| SignedNote::parse(text.as_bytes(), limits::MANIFEST_BYTES_MAX).map_err(form);
+        Ok(Self {
+            federation: text.federation.parse().map_err(form)?,
+            question: text.question.parse().map_err(form)?,
+            manifests: text.manifests.iter().map(note).collect::<Result<_, _>>()?,
+            logs: text.logs.into_iter().map(LogText::read).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl LogText {
+    fn read(self) -> Result<LogEvidence, ProfileError> {
+        let roots = hashes("roots", &self.roots)?.into_iter().map(StateRoot).collect();
+        let certificate = match (self.checkpoint, self.entry, self.path) {
+            (Some(note), Some(entry), Some(path)) => Some(certificate(&note, &entry, &path)?),
+            (None, None, None) => None,
+            _ => return Err(form("a log with half of a certificate")),
+        };
+        let maps = self.maps.into_iter().map(MapText::read).collect::<Result<_, _>>()?;
+        Ok(LogEvidence { log: self.log.parse().map_err(form)?, certificate, roots, maps })
+    }
+}
+
+fn certificate(note: &str, entry: &str, path: &str) -> Result<Certificate, ProfileError> {
+    let note = SignedNote::parse(note.as_bytes(), limits::CHECKPOINT_BYTES_MAX).map_err(form)?;
+    let path = hashes("path", path)?;
+    if path.len() > PROOF_HASHES_MAX {
+        return Err(form("path: too many hashes"));
+    }
+    Ok(Certificate { note, entry: bytes("entry", entry)?, path })
+}
+
+impl MapText {
+    fn read(self) -> Result<MapEvidence, ProfileError> {
+        let proof = bytes("proof", &self.proof)?;
+        let rows = bytes("rows", &self.rows)?;
+        let proof = codec::decode(&proof, proof.len()).map_err(form)?;
+        let packed: Packed = codec::decode(&rows, rows.len()).map_err(form)?;
+        let rows = unpack(&packed).ok_or_else(|| form("rows: not in their order, or not as short as can be"))?;
+        Ok(MapEvidence { name: self.name, proof, rows })
+    }
+}
+
+fn bytes(name: &str, text: &str) -> Result<Vec<u8>, ProfileError> {
+    from_base64(text).ok_or_else(|| form(format_args!("{name}: want base64")))
+}
+
+fn hashes(name: &str, text: &str) -> Result<Vec<Hash>, ProfileError> {
+    let bytes = bytes(name, text)?;
+    match bytes.as_chunks() {
+        (hashes, []) => Ok(hashes.to_vec()),
+        _ => Err(form(format_args!("{name}: want hashes of 32 bytes"))),
+    }
+}

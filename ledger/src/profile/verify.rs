@@ -1,0 +1,242 @@
+//! Checking a proof: the reader's side.
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::convert::Infallible;
+
+use super::asked::{Asked, Prefixes};
+use super::carriers::carriers;
+use super::make::by_log;
+use super::{Certificate, LogEvidence, MapEvidence, ProfileError, ProfileProof, Proven, ProvenLog, read};
+use crate::batch::{self, LogMaps};
+use crate::checkpoint::{self, Origin};
+use crate::codec;
+use crate::entry::{Body, Entry};
+use crate::id::{Domain, StateRoot};
+use crate::limits;
+use crate::log;
+use crate::manifest::{Cut, LogId, Manifest};
+use crate::map;
+use crate::rows::{self, Changes, LogRow, MapName, MemoryRows, RowError};
+
+impl ProfileProof {
+    /// Checks everything, holding nothing but a genesis or a longer chain of manifests.
+    ///
+    /// # Errors
+    /// [`ProfileError`]: then nothing in the file is to be believed. The sender is at fault, but for
+    /// [`ProfileError::OldManifest`], which a node can give that has not heard of the newest version.
+    pub fn verify(&self, held: &Arc<Manifest>) -> Result<Proven, ProfileError> {
+        let manifest = self.newest(held)?;
+        let rows = self.claimed(&manifest)?;
+        let logs = self.logs.iter().map(|evidence| evidence.check(&manifest, &rows));
+        let logs = logs.collect::<Result<Vec<Shown<'_>>, _>>()?;
+        let asked = Asked::new(&rows);
+        for (log, _) in manifest.logs().iter().filter(|(_, known)| known.cut.is_none()) {
+            log_row(&asked, log)?;
+        }
+        let answer = read(&manifest, &asked, &self.question).map_err(|error| broken(&error))?;
+        check_asked(&manifest, &logs, asked.prefixes())?;
+        let logs = logs.into_iter().map(|shown| shown.log).collect();
+        Ok(Proven { question: self.question.clone(), answer, manifest, logs })
+    }
+
+    /// The newest version that the proof carries, if it follows from the one that is held.
+    fn newest(&self, held: &Arc<Manifest>) -> Result<Arc<Manifest>, ProfileError> {
+        if self.federation != held.federation() {
+            return Err(ProfileError::Federation { found: self.federation, wanted: held.federation() });
+        }
+        let found = u32::try_from(self.manifests.len()).unwrap_or(u32::MAX).saturating_add(1);
+        if found < held.version() {
+            return Err(ProfileError::OldManifest { found, held: held.version() });
+        }
+        let mut newest = Arc::clone(held);
+        for (version, note) in (2..).zip(&self.manifests) {
+            if version > newest.version() {
+                newest = Arc::new(newest.successor(&note.to_string()).map_err(ProfileError::Manifest)?);
+            } else if held.at(version).is_none_or(|known| known.note().text != note.text) {
+                return Err(ProfileError::OtherManifest(version));
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The rows of the file, believed by nobody yet.
+    fn claimed(&self, manifest: &Manifest) -> Result<MemoryRows, ProfileError> {
+        let mut pairs = self.logs.iter().zip(self.logs.iter().skip(1));
+        if let Some((_, second)) = pairs.find(|(first, second)| first.log >= second.log) {
+            return Err(ProfileError::log(&second.log, "the logs are not in their order, or one stands there twice"));
+        }
+        let has = |log: &LogId| self.logs.binary_search_by(|one| one.log.cmp(log)).is_ok();
+        match manifest.logs().iter().find(|(log, known)| known.cut.is_none() && !has(log)) {
+            Some((log, _)) => Err(ProfileError::log(log, "nothing shows its state")),
+            None => self.rows(),
+        }
+    }
+
+    fn rows(&self) -> Result<MemoryRows, ProfileError> {
+        let (mut rows, mut changes) = (MemoryRows::default(), Changes::new());
+        let maps = self.logs.iter().flat_map(|evidence| evidence.maps.iter().map(|map| (&evidence.log, map)));
+        for (log, map) in maps {
+            let strange = || ProfileError::Rows(map.name.clone());
+            let id = map_name(log, &map.name).ok_or_else(strange)?.id();
+            for (key, value) in &map.rows {
+                if changes.insert((id, key.clone()), Some(value.clone())).is_some() {
+                    return Err(strange());
+                }
+            }
+        }
+        rows.apply(&changes);
+        Ok(rows)
+    }
+}
+
+/// A log's evidence, its head and roots checked.
+struct Shown<'a> {
+    evidence: &'a LogEvidence,
+    log: ProvenLog,
+    roots: Vec<(MapName, StateRoot)>,
+}
+
+/// Checks that the maps prove what was asked of them, and that nothing else is in the file.
+fn check_asked(manifest: &Manifest, logs: &[Shown<'_>], asked: Prefixes) -> Result<(), ProfileError> {
+    let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.adopted);
+    let shown = |log: &LogId| logs.iter().find(|one| one.log.log == *log);
+    let adopted = |log: &LogId| cut(log).or_else(|| Some(shown(log)?.log.adopted)).unwrap_or_default();
+    let carriers = carriers(manifest, &adopted);
+    let asked = by_log(&carriers, asked);
+    for (log, maps) in &asked {
+        shown(log).ok_or_else(|| ProfileError::log(log, "nothing shows its state"))?.check_maps(maps)?;
+    }
+    match logs.iter().find(|one| !asked.contains_key(&one.log.log)) {
+        Some(one) => Err(ProfileError::log(&one.log.log, "the answer does not depend on it")),
+        None => Ok(()),
+    }
+}
+
+fn broken(error: &RowError<Infallible>) -> ProfileError {
+    match error {
+        RowError::Broken(error) => ProfileError::Row(*error),
+        RowError::Storage(never) => match *never {},
+    }
+}
+
+fn log_row<S: rows::Rows<Error = Infallible>>(rows: &S, log: &LogId) -> Result<LogRow, ProfileError> {
+    let row = rows::read::<LogRow, S>(rows, MapName::log(log).id(), &()).map_err(|error| broken(&error))?;
+    row.ok_or_else(|| ProfileError::log(log, "its own row is missing"))
+}
+
+/// The map of that name in the state root of `log`.
+fn map_name(log: &LogId, name: &str) -> Option<MapName> {
+    let domain = |text: &str| text.parse::<Domain>().ok();
+    match name.split_once('/') {
+        None if name == "log" => Some(MapName::log(log)),
+        Some(("home", home)) => Some(MapName::home(&domain(home)?)),
+        Some(("statements", operator)) => Some(MapName::statements(&domain(operator)?)),
+        Some(("claims", operator)) => Some(MapName::claims(&domain(operator)?)),
+        _ => None,
+    }
+}
+
+impl LogEvidence {
+    /// Checks the head, by the version that the log's own row names, and that the roots make the state root there.
+    /// That row is proven like all others, later.
+    fn check(&self, manifest: &Manifest, rows: &MemoryRows) -> Result<Shown<'_>, ProfileError> {
+        let wrong = |what| ProfileError::log(&self.log, what);
+        let known = manifest.log(&self.log).ok_or_else(|| wrong("no version of the manifest has it"))?;
+        let (log, state_root) = match (&known.cut, &self.certificate) {
+            (Some((_, cut)), None) => (at_cut(cut), cut.state_root),
+            (None, Some(certificate)) => certificate.check(manifest, &self.log, log_row(rows, &self.log)?)?,
+            (Some(_), Some(_)) => return Err(wrong("it was cut, and has no other head")),
+            (None, None) => return Err(wrong("nothing shows its head")),
+        };
+        let under = manifest.at(log.adopted).filter(|_| log.adopted >= known.since);
+        let names = LogMaps::names(under.ok_or_else(|| wrong(NEVER_ADOPTED))?, &self.log);
+        let right = names.len() == self.roots.len();
+        let roots: Vec<(MapName, StateRoot)> = names.into_iter().zip(self.roots.iter().copied()).collect();
+        if !right || batch::state_root(roots.iter().map(|(name, root)| (name.as_str(), *root))) != state_root {
+            return Err(ProfileError::StateRoot(self.log.clone()));
+        }
+        Ok(Shown { evidence: self, log, roots })
+    }
+}
+
+const NEVER_ADOPTED: &str = "it cannot have adopted the version that it says";
+
+fn at_cut(cut: &Cut) -> ProvenLog {
+    let (log, size, adopted) = (cut.log.clone(), cut.head.size, cut.adopted);
+    ProvenLog { log, size, adopted, time: None, cosigned: Vec::new(), as_of: None }
+}
+
+impl Certificate {
+    /// Checks that a quorum of the version that the log had adopted, as its `row` says, cosigned the head, and that
+    /// the last entry below it is a state entry, whose root it gives.
+    fn check(&self, manifest: &Manifest, log: &LogId, row: LogRow) -> Result<(ProvenLog, StateRoot), ProfileError> {
+        let adopted = manifest.at(row.version).ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;
+        let checkpoint = |error| ProfileError::Checkpoint { log: log.clone(), error };
+        let origin = manifest.origin(log);
+        let owner = |of: &Origin| manifest.log(log).filter(|_| *of == origin).map(|known| known.node_key);
+        let cosigner = |name: &Domain| adopted.operator(name).map(|operator| operator.node_key);
+        let (signed, cosignatures) = checkpoint::read_note(&self.note, owner, cosigner).map_err(checkpoint)?;
+        let (cosigned, wanted) = (cosignatures.len(), adopted.quorum());
+        if cosigned < wanted {
+            let (log, version) = (log.clone(), adopted.version());
+            return Err(ProfileError::Quorum { log, version, cosigned, wanted });
+        }
+        let head = signed.checkpoint().head;
+        let root = match codec::decode(&self.entry, limits::ENTRY_BYTES_MAX) {
+            Ok(Entry { body: Body::State { root }, .. }) => root,
+            _ => return Err(ProfileError::Entry(log.clone())),
+        };
+        log::verify_inclusion(log::leaf_hash(&self.entry), head.size.saturating_sub(1), &head, &self.path)
+            .map_err(|error| ProfileError::Path { log: log.clone(), error })?;
+        let cosigned: Vec<(Domain, u64)> = cosignatures.into_iter().map(|one| (one.operator, one.seconds)).collect();
+        let as_of = quorum_time(&cosigned, wanted);
+        let (log, size, adopted, time) = (log.clone(), head.size, row.version, Some(row.time));
+        Ok((ProvenLog { log, size, adopted, time, cosigned, as_of }, root))
+    }
+}
+
+/// The newest time that `quorum` cosigners reached.
+fn quorum_time(cosigned: &[(Domain, u64)], quorum: usize) -> Option<u64> {
+    let mut times: Vec<u64> = cosigned.iter().map(|(_, seconds)| *seconds).collect();
+    times.sort_unstable_by_key(|seconds| Reverse(*seconds));
+    times.get(quorum.saturating_sub(1)).copied()
+}
+
+impl Shown<'_> {
+    /// Checks that exactly these maps prove exactly what was asked of them.
+    fn check_maps(&self, asked: &Prefixes) -> Result<(), ProfileError> {
+        let mut maps = self.evidence.maps.iter();
+        for (name, root) in &self.roots {
+            let Some(prefixes) = asked.get(&name.id()) else { continue };
+            let strange = || ProfileError::Rows(name.as_str().to_string());
+            let map = maps.next().filter(|map| map.name == name.as_str()).ok_or_else(strange)?;
+            map.check(root, prefixes).map_err(|error| {
+                let (log, map) = (self.log.log.clone(), map.name.clone());
+                ProfileError::Map { log, map, error }
+            })?;
+        }
+        match maps.next() {
+            Some(more) => Err(ProfileError::Rows(more.name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl MapEvidence {
+    /// Checks that the map with this root has these rows, and no others, below the prefixes.
+    pub(super) fn check(&self, root: &StateRoot, prefixes: &[Vec<u8>]) -> Result<(), map::ProofError> {
+        let (mut answers, mut rest) = (Vec::new(), self.rows.as_slice());
+        for prefix in prefixes {
+            let below = rest.iter().take_while(|(key, _)| key.starts_with(prefix)).count();
+            let (rows, behind) = rest.split_at(below);
+            answers.push((prefix.as_slice(), rows));
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            return Err(map::ProofError::Claim);
+        }
+        self.proof.verify(root, &answers)
+    }
+}

@@ -1,0 +1,154 @@
+//! `GET /api/agent/{x}/proof` and `GET /api/event/{id}/proof`: answers that need not be believed.
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fama_ledger::id::EventId;
+use fama_ledger::limits;
+use fama_ledger::log::prove_inclusion;
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::profile::{self, MakeError, ProfileProof, Question, Source};
+use fama_ledger::proof::TlogProof;
+use fama_ledger::public;
+use fama_ledger::rows::{self, LogRow, MapName};
+use tokio::sync::Semaphore;
+
+use super::moment::question;
+use super::{ApiError, App};
+use crate::proved::{Front, State as Proved};
+use crate::store::{Position, View};
+
+/// Most proofs that are made at the same time.
+const PROOFS_MAX: usize = 4;
+/// How often the database is opened anew where a head was certified while it was.
+const ATTEMPTS: usize = 8;
+/// After how many seconds a proof that cannot be made yet may be asked for again.
+const PENDING_SECONDS: u32 = 2;
+
+/// What makes proofs.
+pub(super) struct Desk {
+    app: Arc<App>,
+    places: Arc<Semaphore>,
+}
+
+impl Desk {
+    pub(super) fn new(app: Arc<App>) -> Arc<Self> {
+        Arc::new(Self { app, places: Arc::new(Semaphore::new(PROOFS_MAX)) })
+    }
+
+    /// Runs `make` off the listener's threads, if there is room.
+    async fn run<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ApiError::overloaded())?;
+        let app = Arc::clone(&self.app);
+        tokio::task::spawn_blocking(move || {
+            let _place = place;
+            make(&app)
+        })
+        .await?
+    }
+}
+
+fn pending(log: &LogId) -> ApiError {
+    let message = format!("no quorum has cosigned a head of {log} yet that this can be proven under; ask again soon");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "proof_pending", message)
+        .with("log", log.to_string())
+        .retry_after(PENDING_SECONDS)
+}
+
+fn too_long() -> ApiError {
+    let message = "this agent has more providers than one proof can show";
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "profile_too_long", message)
+}
+
+/// A profile, or that there is none.
+pub(super) async fn agent(State(desk): State<Arc<Desk>>, Path(x): Path<String>) -> Result<Response, ApiError> {
+    let proof = desk.run(move |app| profile(app, &question(app, &x)?)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], proof).into_response())
+}
+
+fn profile(app: &App, question: &Question) -> Result<String, ApiError> {
+    for _ in 0..ATTEMPTS {
+        let view = app.store.view();
+        if let Some(state) = app.proved.state(&view)? {
+            return make(&app.manifest, &view, &state, question);
+        }
+    }
+    Err(ApiError::overloaded())
+}
+
+fn make(
+    manifest: &Arc<Manifest>,
+    view: &View<'_>,
+    state: &Proved<'_>,
+    question: &Question,
+) -> Result<String, ApiError> {
+    let mut sources = Vec::new();
+    for (log, front) in &state.fronts {
+        let certificate = Some(certificate(manifest, view, state, (log, front))?);
+        sources.push(Source { log: log.clone(), certificate, maps: &front.maps });
+    }
+    sources.extend(state.cut.iter().map(|(log, maps)| Source { log: log.clone(), certificate: None, maps }));
+    let proof = ProfileProof::make(manifest, question.clone(), state, &sources).map_err(|error| match error {
+        MakeError::Missing(log) => pending(&log),
+        MakeError::TooMany => too_long(),
+        MakeError::Rows(error) => ApiError::from(error),
+        MakeError::Torn => ApiError::internal(error),
+    })?;
+    let text = proof.to_string();
+    if text.len() > profile::PROFILE_BYTES_MAX {
+        return Err(too_long());
+    }
+    // Nobody else is to find out first that something is wrong here.
+    proof.verify(manifest).map_err(ApiError::internal)?;
+    Ok(text)
+}
+
+/// What shows strangers the head of a front: cosigned by operators of the version that the log had adopted there.
+fn certificate(
+    manifest: &Manifest,
+    view: &View<'_>,
+    state: &Proved<'_>,
+    (log, front): (&LogId, &Front),
+) -> Result<profile::Certificate, ApiError> {
+    let row = rows::read::<LogRow, _>(state, MapName::log(log).id(), &())?;
+    let adopted = row.and_then(|row| manifest.at(row.version));
+    let adopted = adopted.ok_or_else(|| ApiError::internal("a log with a front has adopted a version"))?;
+    let last = front.certificate.head().size.saturating_sub(1);
+    let entry = view.entries(log, last, 1, limits::ENTRY_BYTES_MAX)?.pop();
+    let entry = entry.ok_or_else(|| ApiError::internal("a certified entry is not stored"))?;
+    let path = prove_inclusion(last, last.saturating_add(1), &view.tiles(log))?;
+    let current = |by: &LogId| adopted.operator(&by.operator).is_some_and(|operator| operator.log() == *by);
+    let cosigned = front.certificate.cosignatures.iter().filter(|(by, _)| current(by));
+    let note = public::checkpoint(manifest, log, &front.certificate.signed, cosigned);
+    Ok(profile::Certificate { note: note.ok_or_else(|| ApiError::internal("an unknown log"))?, entry, path })
+}
+
+/// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data.
+pub(super) async fn event(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
+    let proof = desk.run(move |app| inclusion(app, id)).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
+}
+
+fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
+    let view = app.store.view();
+    let mut positions = view.positions(&id)?;
+    // Where it had its effect comes first; a foreign log may have it too, without effect.
+    positions.sort_by_key(|position| position.void.is_some());
+    let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
+    let Position { log, index, .. } = positions.into_iter().next().ok_or_else(unknown)?;
+    let certificate = view.certificate(&log)?.filter(|certificate| index < certificate.signed.head.size);
+    let certificate = certificate.ok_or_else(|| pending(&log))?;
+    let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
+    let entry = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
+    let path = prove_inclusion(index, certificate.signed.head.size, &view.tiles(&log))?;
+    let signed = certificate.signed.verify(&app.manifest, &log).map_err(ApiError::internal)?;
+    let cosigned = certificate.cosignatures.iter().map(|(by, cosignature)| (by, cosignature));
+    let checkpoint = public::checkpoint(&app.manifest, &log, &signed, cosigned);
+    let checkpoint = checkpoint.ok_or_else(|| ApiError::internal("an unknown log"))?;
+    Ok(TlogProof { index, path, checkpoint, extra: Some(entry) }.to_string())
+}

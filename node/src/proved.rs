@@ -1,0 +1,285 @@
+//! The states of logs that can be proven to strangers: each as it was at a head that a quorum cosigned.
+//!
+//! The copy of a log goes on while its newest heads are cosigned one by one. Its state maps are kept as they were at
+//! the ends of the newest writes, and beside each the former values of the rows that the next write changed. Once one
+//! of these states is certified it is the *front*, and what is older is dropped. Only the inbox writes here; the
+//! listeners take a [`State`].
+//!
+//! Nothing here is on disk. After a start, a log whose copy is beyond its certificate has no front until the next.
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use fama_ledger::manifest::LogId;
+use fama_ledger::profile::LogMaps;
+use fama_ledger::replica::Certificate;
+use fama_ledger::rows::{Changes, MapId, Rows};
+
+use crate::store::{StoreError, View};
+
+/// Most states kept of one log, the front and the newest included.
+pub const STATES_MAX: usize = 32;
+/// Most former values kept of one log's rows; beyond it there is no front until the next certificate.
+pub const FORMER_ROWS_MAX: usize = 1 << 18;
+
+/// Rows as they were before a write.
+type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
+
+/// A log after a write.
+struct Kept {
+    size: u64,
+    maps: LogMaps,
+    /// Of the rows that the next write changed, or is about to change.
+    former: Arc<Former>,
+}
+
+/// One log.
+struct Log {
+    /// Oldest first, at least one; the last is the newest write's.
+    kept: VecDeque<Kept>,
+    /// Of the oldest.
+    certificate: Option<Arc<Certificate>>,
+}
+
+#[derive(Default)]
+struct Logs {
+    going: BTreeMap<LogId, Log>,
+    /// Logs that were cut, as they were there, as long as another has not taken all of their maps on.
+    cut: BTreeMap<LogId, Arc<LogMaps>>,
+}
+
+/// All logs. Dropped with the inbox: what is loaded anew begins anew.
+#[derive(Default)]
+pub struct Proved(RwLock<Logs>);
+
+/// A log at its front.
+pub struct Front {
+    /// The head, and who cosigned it.
+    pub certificate: Arc<Certificate>,
+    /// Its maps there.
+    pub maps: LogMaps,
+    /// Of each write since then the rows' former values, oldest first.
+    since: Vec<Arc<Former>>,
+    /// The maps that the log carries now.
+    carried: Vec<MapId>,
+}
+
+/// All fronts, and the rows at them.
+pub struct State<'a> {
+    view: &'a View<'a>,
+    /// The logs that go on and have a front.
+    pub fronts: BTreeMap<LogId, Front>,
+    /// Maps that are still those of a log that was cut.
+    pub cut: BTreeMap<LogId, Arc<LogMaps>>,
+    /// By map, whose front has its former rows.
+    carriers: BTreeMap<MapId, LogId>,
+}
+
+impl Proved {
+    fn write(&self) -> RwLockWriteGuard<'_, Logs> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins with the state that the disk holds.
+    pub(crate) fn begin(&self, log: &LogId, size: u64, maps: &LogMaps) {
+        let kept = VecDeque::from([Kept { size, maps: maps.clone(), former: Arc::default() }]);
+        self.write().going.insert(log.clone(), Log { kept, certificate: None });
+    }
+
+    /// Keeps a cut log's maps, as they were there, for the log that has not taken them on yet.
+    pub(crate) fn begin_cut(&self, log: &LogId, maps: LogMaps) {
+        self.write().cut.insert(log.clone(), Arc::new(maps));
+    }
+
+    /// Keeps rows as they are before they change. To be called before a write can be seen.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the write must not be made.
+    pub(crate) fn before<'c>(
+        &self,
+        log: &LogId,
+        changes: impl IntoIterator<Item = &'c Changes>,
+        view: &View<'_>,
+    ) -> Result<(), StoreError> {
+        let newest = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(maps) = newest.going.get(log).and_then(|log| Some(log.kept.back()?.maps.clone())) else {
+            return Ok(());
+        };
+        drop(newest);
+        let mut former = Former::new();
+        for (map, key) in changes.into_iter().flat_map(Changes::keys) {
+            let row = (*map, key.clone());
+            if former.contains_key(&row) {
+                continue;
+            }
+            // Most rows that a write makes are new: the map knows that without the disk. A map that is not there yet
+            // passes to the log by this write.
+            let absent = maps.get(*map).is_some_and(|map| map.get(key).is_none());
+            former.insert(row, if absent { None } else { view.get(*map, key)? });
+        }
+        if let Some(newest) = self.write().going.get_mut(log).and_then(|log| log.kept.back_mut()) {
+            newest.former = Arc::new(former);
+        }
+        Ok(())
+    }
+
+    /// Keeps the state after a write.
+    pub(crate) fn after(&self, log: &LogId, size: u64, maps: &LogMaps) {
+        if let Some(log) = self.write().going.get_mut(log) {
+            log.kept.push_back(Kept { size, maps: maps.clone(), former: Arc::default() });
+            log.bound();
+        }
+    }
+
+    /// Makes the state at this head the front, if it is kept.
+    pub(crate) fn certified(&self, log: &LogId, certificate: &Certificate) {
+        let (mut logs, size) = (self.write(), certificate.head().size);
+        let Some(log) = logs.going.get_mut(log) else { return };
+        let Some(at) = log.kept.iter().position(|kept| kept.size == size) else { return };
+        log.kept.drain(..at);
+        log.certificate = Some(Arc::new(certificate.clone()));
+        logs.drop_taken();
+    }
+
+    /// How many states of a log are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self, log: &LogId) -> usize {
+        self.write().going.get(log).map_or(0, |log| log.kept.len())
+    }
+
+    /// The fronts, with the rows at them, which are read from `view`.
+    ///
+    /// # Errors
+    /// [`StoreError`]. `None` if the fronts have overtaken the view: open another.
+    pub fn state<'a>(&self, view: &'a View<'a>) -> Result<Option<State<'a>>, StoreError> {
+        let logs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let fronts = logs.going.iter().filter_map(|(id, log)| Some((id.clone(), log.front()?)));
+        let fronts: BTreeMap<LogId, Front> = fronts.collect();
+        let cut = logs.cut.clone();
+        drop(logs);
+        let mut carriers = BTreeMap::new();
+        for (log, front) in &fronts {
+            let held = view.log(log)?.map_or(0, |record| record.state.size);
+            if held < front.certificate.head().size {
+                return Ok(None);
+            }
+            carriers.extend(front.carried.iter().map(|map| (*map, log.clone())));
+        }
+        Ok(Some(State { view, fronts, cut, carriers }))
+    }
+}
+
+impl Log {
+    fn front(&self) -> Option<Front> {
+        let (certificate, oldest, newest) = (self.certificate.clone()?, self.kept.front()?, self.kept.back()?);
+        let since = self.kept.iter().map(|kept| Arc::clone(&kept.former)).collect();
+        let carried = newest.maps.iter().map(|(_, id, _)| id).collect();
+        Some(Front { certificate, maps: oldest.maps.clone(), since, carried })
+    }
+
+    /// Leaves out every other state between the oldest and the newest when there are too many, and all but the newest
+    /// when their rows are too many.
+    fn bound(&mut self) {
+        if self.kept.len() > STATES_MAX {
+            for at in (1..self.kept.len() - 1).rev().step_by(2) {
+                self.leave_out(at);
+            }
+        }
+        let rows: usize = self.kept.iter().map(|kept| kept.former.len()).sum();
+        if rows > FORMER_ROWS_MAX {
+            let older = self.kept.len() - 1;
+            self.kept.drain(..older);
+            self.certificate = None;
+        }
+    }
+
+    /// What changed behind a state that is left out changed behind the one before it.
+    fn leave_out(&mut self, at: usize) {
+        let Some(gone) = self.kept.remove(at) else { return };
+        if let Some(before) = at.checked_sub(1).and_then(|at| self.kept.get_mut(at)) {
+            let former = Arc::make_mut(&mut before.former);
+            for (row, value) in gone.former.iter() {
+                former.entry(row.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+}
+
+impl Logs {
+    /// Forgets cut logs all of whose maps, but that of itself, are at the front of another.
+    fn drop_taken(&mut self) {
+        let Self { going, cut } = self;
+        let taken = |map: MapId| {
+            let mut fronts = going.values().filter(|log| log.certificate.is_some()).filter_map(|log| log.kept.front());
+            fronts.any(|front| front.maps.get(map).is_some())
+        };
+        cut.retain(|_, maps| maps.iter().any(|(name, id, _)| name != "log" && !taken(id)));
+    }
+}
+
+impl State<'_> {
+    fn since(&self, map: MapId) -> &[Arc<Former>] {
+        let front = self.carriers.get(&map).and_then(|log| self.fronts.get(log));
+        front.map_or(&[], |front| &front.since)
+    }
+}
+
+impl Rows for State<'_> {
+    type Error = StoreError;
+
+    fn get(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = (map, key.to_vec());
+        match self.since(map).iter().find_map(|former| former.get(&row)) {
+            Some(value) => Ok(value.clone()),
+            None => self.view.get(map, key),
+        }
+    }
+
+    fn scan(
+        &self,
+        map: MapId,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut rows = BTreeMap::new();
+        self.view.scan(map, prefix, &mut |key, value| {
+            rows.insert(key.to_vec(), Some(value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        // The oldest of a row's former values is the one at the front.
+        for former in self.since(map).iter().rev() {
+            let below = former.range((map, prefix.to_vec())..);
+            let below = below.take_while(|((id, key), _)| *id == map && key.starts_with(prefix));
+            rows.extend(below.map(|((_, key), value)| (key.clone(), value.clone())));
+        }
+        for (key, value) in &rows {
+            let Some(value) = value else { continue };
+            if each(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn too_many_former_rows_leave_the_newest_state_only() {
+        let former = |from: usize, count| -> Arc<Former> {
+            Arc::new((from..from + count).map(|i| ((MapId([0; 8]), i.to_be_bytes().to_vec()), None)).collect())
+        };
+        let kept = |size, former| Kept { size, maps: LogMaps::default(), former };
+        let half = FORMER_ROWS_MAX / 2;
+        let mut log = Log { kept: [kept(1, former(0, half)), kept(2, former(half, half))].into(), certificate: None };
+        log.bound();
+        assert_eq!(log.kept.len(), 2);
+        log.kept.push_back(kept(3, former(0, 1)));
+        log.kept.push_back(kept(4, Arc::default()));
+        log.bound();
+        assert_eq!(log.kept.iter().map(|kept| kept.size).collect::<Vec<_>>(), [4]);
+    }
+}
