@@ -34,6 +34,7 @@ pub mod replica;
 pub mod rows;
 pub mod secret;
 pub mod signed_note;
+pub mod snapshot;
 pub mod stand;
 pub mod text;
 pub mod time;

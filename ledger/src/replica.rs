@@ -91,6 +91,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         let head = stored.head;
         (copy.head, copy.newest, copy.adopted) = (head, stored.newest, stored.adopted);
+        copy.base = stored.base;
         copy.certified = stored.certified.min(head.size);
         copy.certificates = certificate::Certificates::restored(stored.certificate, &stored.cosigned);
         copy.cosigned = stored.cosigned.into_iter().map(|one| (one.by.clone(), (one, false))).collect();

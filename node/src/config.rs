@@ -51,6 +51,8 @@ pub struct Config {
     pub admin: Listener,
     /// Whom the node's log takes in.
     pub admission: Admission,
+    /// What a node that is far behind answers from.
+    pub verify: Verify,
     /// How what is stored is read again.
     pub scrub: Scrub,
     /// How the node logs.
@@ -94,6 +96,28 @@ pub struct Scrub {
     pub bytes_per_second: u64,
     /// From the end of one pass to the next, at least 1.
     pub pause_seconds: u64,
+}
+
+/// What a node that is far behind answers from until its own copies are made, every signature verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// From what it has verified itself.
+    #[default]
+    Full,
+    /// From states that a quorum of operators certified.
+    Certified,
+}
+
+impl Verify {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Certified => "certified",
+        }
+    }
 }
 
 /// Logging.
@@ -337,6 +361,8 @@ struct Raw {
     admin: RawListener,
     #[serde(default = "spanned_default")]
     admission: Spanned<Admission>,
+    #[serde(default)]
+    verify: Verify,
     #[serde(default = "spanned_default")]
     scrub: Spanned<Scrub>,
     #[serde(default)]
@@ -540,6 +566,7 @@ impl Source<'_> {
             query: raw.query.or(QUERY),
             admin: raw.admin.or(ADMIN),
             admission: raw.admission.into_inner(),
+            verify: raw.verify,
             scrub: raw.scrub.into_inner(),
             log: raw.log,
             overrides: Overrides::default(),

@@ -1,15 +1,16 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use fama_ledger::id::Domain;
-use fama_ledger::manifest::LogId;
+use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::note::note_hash;
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::clock;
+use crate::health::Health;
 use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
 use crate::metrics::{Direction, GossipOutcome};
 use crate::network::wire::{
@@ -18,9 +19,16 @@ use crate::network::wire::{
 use crate::network::{Event, MessageId, Network, Reply, Verdict, peer_id};
 use crate::news::{self, FrontierError, Said};
 use crate::shares::Shares;
+use crate::snapshot::Snapshots;
 use crate::store::StoreError;
 use crate::submit::Submitter;
 use crate::sync;
+
+mod fetch;
+mod peers;
+
+use fetch::Ahead;
+use peers::Peers;
 
 /// How many sync requests of others are answered at once; more are refused as busy.
 const ANSWERS_MAX: usize = 32;
@@ -40,8 +48,18 @@ pub struct Driver {
     submitter: Arc<Submitter>,
     operators: Arc<BTreeMap<PeerId, Domain>>,
     answers: Arc<Shares>,
+    snapshots: Arc<Snapshots>,
     gossip: Arc<Semaphore>,
+    ahead: Ahead,
+    peers: Arc<Mutex<Peers>>,
+    /// What the node says of itself, where this carries messages for an inbox beside its own.
+    node: Option<Arc<Health>>,
     stopped: watch::Receiver<bool>,
+}
+
+fn operators(manifest: &Manifest) -> Arc<BTreeMap<PeerId, Domain>> {
+    let operators = manifest.operators().iter();
+    Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect())
 }
 
 impl Driver {
@@ -54,11 +72,25 @@ impl Driver {
         submitter: Arc<Submitter>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let operators = shared.manifest.operators().iter();
-        let operators = Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect());
+        let operators = operators(&shared.manifest);
         let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
+        let snapshots = Arc::new(Snapshots::new(shared.clone()));
         let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
-        Self { shared, network, inputs, submitter, operators, answers, gossip, stopped }
+        let (ahead, peers, node) = (Ahead::default(), Arc::default(), None);
+        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, ahead, peers, node, stopped }
+    }
+
+    /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
+    #[must_use]
+    pub fn following(&self, shared: Shared, inputs: mpsc::Sender<Input>) -> Self {
+        let (operators, node) = (operators(&shared.manifest), Some(Arc::clone(&self.shared.health)));
+        Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
+    }
+
+    /// The network.
+    #[must_use]
+    pub const fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Work that ends when the node stops or loads anew: nobody is left to want its result.
@@ -81,8 +113,12 @@ impl Driver {
                     self.network.publish(gossip);
                 }
                 Command::Penalize { peer, code } => self.network.penalize(peer, code),
-                Command::AskFrontier { peer, ours } => {
+                Command::AskFrontier { peer, mut ours } => {
                     let this = self.clone();
+                    if let Some(node) = &self.node {
+                        // Others take both inboxes for one process, whose start must not seem to begin anew.
+                        ours.session.writes = node.read().writes;
+                    }
                     self.spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
                 }
                 Command::Fetch { peer, log, from, head } => {
@@ -170,22 +206,6 @@ impl Driver {
         connected.nth(turn).map(|operator| peer_id(&operator.node_key))
     }
 
-    async fn fetch(self, peer: PeerId, log: LogId, from: u64, head: fama_ledger::log::Head) {
-        let answer = self.network.sync(peer, SyncRequest::Entries { log: log.clone(), from, head }).await;
-        let input = match answer {
-            Ok(SyncResponse::Entries(range)) => match self.decode(range).await {
-                Some(range) => Input::Range { peer, log, head, range },
-                None => Input::RangeFailed { peer, log },
-            },
-            Ok(_) => Input::RangeFailed { peer, log },
-            Err(error) => {
-                tracing::debug!(%peer, %log, %error, "no entries");
-                Input::RangeFailed { peer, log }
-            }
-        };
-        self.input(input).await;
-    }
-
     async fn fetch_manifests(self, peer: PeerId, from: u32) {
         let answer = self.network.sync(peer, SyncRequest::Manifests { from }).await;
         if let Ok(SyncResponse::Manifests(texts)) = answer {
@@ -260,6 +280,7 @@ impl Driver {
 
     async fn peer(&self, peer: PeerId, up: bool) {
         let operator = self.operator(peer);
+        self.note(peer, up);
         {
             let mut health = self.shared.health.write();
             health.peers = if up { health.peers + 1 } else { health.peers.saturating_sub(1) };
@@ -275,8 +296,12 @@ impl Driver {
             reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
             return;
         };
-        let shared = self.shared.clone();
+        let (shared, snapshots) = (self.shared.clone(), Arc::clone(&self.snapshots));
         tokio::task::spawn_blocking(move || {
+            if matches!(request, SyncRequest::Offers | SyncRequest::Rows { .. }) {
+                reply.send(snapshots.answer(&request));
+                return drop(share);
+            }
             let session = Session { id: shared.session, writes: shared.health.read().writes };
             let (view, now) = (shared.store.view(), shared.clock.now());
             let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);

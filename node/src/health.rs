@@ -74,6 +74,23 @@ pub struct Snapshot {
     pub peers: usize,
     /// What it says of the federation's next version.
     pub governance: Governance,
+    /// How far its quick state is, if it has or makes one.
+    pub quick: Option<Quick>,
+    /// Entries that its own copies grew by within a second, of late.
+    pub entries_per_second: u64,
+}
+
+/// How far a quick state is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quick {
+    /// `asking` for offers, `loading`, `answering`; or `disagrees`: what was certified is not what the entries give.
+    pub phase: &'static str,
+    /// Rows loaded since the process started.
+    pub rows: u64,
+    /// How many there are, by what peers say.
+    pub rows_about: u64,
+    /// Bytes of the rows loaded.
+    pub bytes: u64,
 }
 
 /// Shared by the inbox, which writes it, and the listeners, which read it.

@@ -1,5 +1,5 @@
 //! The listeners of a node: the query listener, which nothing can change the ledger through, and the operator's own.
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -62,6 +62,34 @@ pub struct App {
     pub namespace: Option<Domain>,
     /// When the process started.
     pub started: Millis,
+    /// The database is a quick state: what came before it began is not known.
+    pub partial: bool,
+    /// What answers in this one's place while the node makes its own copies.
+    pub slot: Arc<Slot>,
+}
+
+/// A place for what shows a quick state.
+#[derive(Default)]
+pub struct Slot(RwLock<Option<Arc<App>>>);
+
+impl Slot {
+    /// From now on this answers.
+    pub fn show(&self, app: Arc<App>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(app);
+    }
+
+    /// The node's own copies answer again.
+    pub fn clear(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl App {
+    /// What answers questions about agents now: this, or the quick state in its place.
+    fn serving(self: Arc<Self>) -> Arc<Self> {
+        let shown = self.slot.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        shown.unwrap_or(self)
+    }
 }
 
 /// The query listener: read only, safe to put on the internet.

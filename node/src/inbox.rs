@@ -28,6 +28,7 @@ use crate::proved::Proved;
 use crate::store::{Certificate, Store, StoreError};
 
 mod append;
+pub mod audit;
 pub mod check;
 mod input;
 mod manifests;
@@ -149,13 +150,22 @@ impl Shared {
     /// Never: the metrics are the first in a registry of their own.
     #[must_use]
     pub fn new(store: Store, clock: Clock, session: [u8; 16]) -> Self {
+        Self::with(Arc::new(store), clock, session)
+    }
+
+    /// As [`Shared::new`], of a store that others hold too.
+    ///
+    /// # Panics
+    /// Never, as [`Shared::new`].
+    #[must_use]
+    pub fn with(store: Arc<Store>, clock: Clock, session: [u8; 16]) -> Self {
         let manifest = Arc::clone(store.manifest());
         Self {
             health: Arc::new(Health::new(&manifest)),
             ranking: Arc::new(RwLock::new(Ranking::default())),
             proved: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
-            store: Arc::new(store),
+            store,
             clock,
             session,
             manifest,
@@ -250,6 +260,9 @@ impl Inbox {
     fn restore(&mut self, log: &LogId) -> Result<(), Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
+        if let Some(cut) = self.shared.manifest.cut(log).filter(|_| view.quick().is_ok_and(|quick| quick.is_some())) {
+            return self.restore_end(log, cut.head);
+        }
         let record = view.log(log)?;
         let (adopted, certified) = record.as_ref().map_or((Vec::new(), 0), |one| (one.adopted.clone(), one.certified));
         let state = record.map(|record| record.state);
@@ -280,11 +293,20 @@ impl Inbox {
         self.copies.insert(log.clone(), Copy { tree, maps });
         let certificate = view.certificate(log)?;
         let certificate = certificate.and_then(|stored| verify_certificate(&self.shared.manifest, log, stored));
-        let stored = Stored { head, adopted, certified, newest, cosigned, certificate };
+        let base = view.base(log)?.map_or(0, |base| base.size);
+        let stored = Stored { head, base, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
         if goes_on {
             outputs.extend(self.restore_fault(log)?);
         }
+        self.perform(outputs)
+    }
+
+    /// A log that was cut, in a quick state: what it left behind is carried on elsewhere, its entries are not here.
+    fn restore_end(&mut self, log: &LogId, head: Head) -> Result<(), Fatal> {
+        let (base, certified, adopted, newest) = (head.size, head.size, Vec::new(), None);
+        let stored = Stored { head, base, adopted, certified, newest, cosigned: Vec::new(), certificate: None };
+        let outputs = self.replica.restore(log, stored, &StoredRoots(&Arc::clone(&self.shared.store)))?;
         self.perform(outputs)
     }
 

@@ -36,6 +36,9 @@ pub struct Metrics {
     ranking_lag: IntGauge,
     waiting: IntGauge,
     warnings: IntGaugeVec,
+    quick: IntGauge,
+    quick_rows: IntGauge,
+    quick_bytes: IntGauge,
     scrub_bytes: IntCounter,
     scrub_last: IntGauge,
     faults: IntCounterVec,
@@ -223,6 +226,18 @@ impl Metrics {
                 "1 while the node takes events in although its operator should look, by code: other_session (a copy of this node?), clock_ahead, clock_jumped, and the options assume_disk_current and accept_clock.",
                 "code",
             )?,
+            quick: make.gauge(
+                "fama_quick_answering",
+                "1 while questions are answered from certified states that this node has not verified entry by entry yet. Days at 1 mean that its own copies do not come along.",
+            )?,
+            quick_rows: make.gauge(
+                "fama_quick_rows",
+                "Rows of certified states loaded since the start, until the node's own copies are as far. Standing still below the whole means that nobody gives them.",
+            )?,
+            quick_bytes: make.gauge(
+                "fama_quick_bytes",
+                "Bytes of these rows. Rising slowly means slow peers or a slow line.",
+            )?,
             scrub_bytes: make.counter(
                 "fama_scrub_bytes_total",
                 "Bytes that the scrub has read and found whole. Standing still means that it is off, or in its pause.",
@@ -327,6 +342,10 @@ impl Metrics {
         self.peers.set(i64::try_from(health.peers).unwrap_or(i64::MAX));
         self.ranking_lag.set(i64::try_from(health.ranking_lag).unwrap_or(i64::MAX));
         self.waiting.set(i64::from(health.waiting.is_some()));
+        let quick = health.quick.as_ref();
+        self.quick.set(i64::from(quick.is_some_and(|quick| quick.phase == "answering")));
+        self.quick_rows.set(quick.map_or(0, |quick| gauge(quick.rows)));
+        self.quick_bytes.set(quick.map_or(0, |quick| gauge(quick.bytes)));
         for code in Warning::ALL.map(Warning::code) {
             self.warnings.with_label_values(&[code]).set(i64::from(health.warnings.contains(&code)));
         }

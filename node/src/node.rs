@@ -12,11 +12,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admission;
 use crate::clock::{self, Clock};
-use crate::config::{Config, Listener, Scrub};
+use crate::config::{Config, Listener, Scrub, Verify};
 use crate::driver::Driver;
-use crate::http::{self, App};
+use crate::http::{self, App, Slot};
 use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
+use crate::pace;
+use crate::quick::Quick;
 use crate::scrub::Scrubber;
 use crate::store::{Store, StoreError};
 use crate::submit::Submitter;
@@ -135,18 +137,25 @@ async fn run_once(
     let network_config = network_config(config, &shared.manifest, own.as_ref())?;
     let inbox = Inbox::load(shared.clone(), own, commands)?;
     let Wires { key, network, events } = wired(network_config, wires).await?;
-    let (inbox_done, mut inbox_end) = spawn_inbox(inbox, inputs_in)?;
+    let (inbox_done, mut inbox_end) = spawn_inbox("inbox", inbox, inputs_in)?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
     let submitter = Submitter::new(shared.clone(), own_log, inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);
     let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
     let commands = tokio::spawn(driver.clone().commands(commands_in));
-    let events = tokio::spawn(driver.events(events));
+    let events = tokio::spawn(driver.clone().events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
     let addresses = addresses(&query, &admin, &network);
-    let app = Arc::new(app(&shared, config));
+    let slot = Arc::default();
+    let app = Arc::new(app(&shared, config, &slot));
+    let quick = (config.verify == Verify::Certified).then(|| {
+        let shown = (Arc::clone(&app), slot);
+        tokio::spawn(Quick::new(shared.clone(), driver.clone(), &config.data_dir, shown, stopped.clone()).run())
+    });
+    drop(driver);
+    tokio::spawn(pace::watch(Arc::clone(&shared.health), stopped.clone()));
     let servers = [
         serve(query, http::query(Arc::clone(&app)), &stopped),
         serve(admin, http::admin(app, inputs.clone()), &stopped),
@@ -165,6 +174,12 @@ async fn run_once(
     let _ = inputs.send(Input::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
     let ended = ended.ok().and_then(Result::ok).ok_or(Fatal::Internal("the inbox panicked"))?;
+    if let Err(error) = &ended {
+        tracing::error!(code = error.code(), %error, "the node stops");
+    }
+    if let Some(quick) = quick {
+        quick.await.map_err(|_| Fatal::Internal("the quick state's task panicked"))?;
+    }
     if !matches!(ended, Ok(Ended::Reload)) {
         network.stop().await;
     }
@@ -246,8 +261,10 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     }
 }
 
-fn app(shared: &Shared, config: &Config) -> App {
+fn app(shared: &Shared, config: &Config, slot: &Arc<Slot>) -> App {
     App {
+        partial: false,
+        slot: Arc::clone(slot),
         store: Arc::clone(&shared.store),
         manifest: Arc::clone(&shared.manifest),
         ranking: Arc::clone(&shared.ranking),
@@ -280,16 +297,18 @@ fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Re
     })
 }
 
-type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
+pub(crate) type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
 
-fn spawn_inbox(inbox: Inbox, inputs: mpsc::Receiver<Input>) -> Result<(InboxThread, watch::Receiver<bool>), NodeError> {
+/// Starts an inbox on a thread of its own; what is watched tells that it ended.
+pub(crate) fn spawn_inbox(
+    name: &str,
+    inbox: Inbox,
+    inputs: mpsc::Receiver<Input>,
+) -> Result<(InboxThread, watch::Receiver<bool>), NodeError> {
     let runtime = tokio::runtime::Handle::current();
     let (end, ended) = watch::channel(false);
-    let thread = std::thread::Builder::new().name("inbox".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let result = inbox.run(&runtime, inputs);
-        if let Err(error) = &result {
-            tracing::error!(code = error.code(), %error, "the node stops");
-        }
         let _ = end.send(true);
         result
     });

@@ -6,7 +6,8 @@
 //! listeners take a [`State`].
 //!
 //! Nothing here is on disk. After a start, a log whose copy is beyond its certificate has no front until the next.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map};
+use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
@@ -218,9 +219,82 @@ impl Logs {
 }
 
 impl State<'_> {
+    /// Shows each row of a map as it was at its front, with a key not before `from`, to `each`, in order, until it
+    /// breaks. Reads no more than it shows.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rows_from(
+        &self,
+        map: MapId,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut former: Vec<_> = self.since(map).iter().map(|former| Later::new(former, map, from)).collect();
+        let mut ended = false;
+        self.view.rows_from(map, from, &mut |key, value| {
+            let mut step = shown(&mut former, Some(key), each);
+            if step.is_continue() {
+                step = match former_at(&mut former, key) {
+                    None => each(key, value),
+                    Some(Some(value)) => each(key, value),
+                    Some(None) => ControlFlow::Continue(()),
+                };
+            }
+            ended = step.is_break();
+            step
+        })?;
+        if !ended {
+            let _ = shown(&mut former, None, each);
+        }
+        Ok(())
+    }
+
     fn since(&self, map: MapId) -> &[Arc<Former>] {
         let front = self.carriers.get(&map).and_then(|log| self.fronts.get(log));
         front.map_or(&[], |front| &front.since)
+    }
+}
+
+/// Former values of one write that are still to come in a walk.
+struct Later<'f>(Peekable<btree_map::Range<'f, (MapId, Vec<u8>), Option<Vec<u8>>>>, MapId);
+
+impl<'f> Later<'f> {
+    fn new(former: &'f Former, map: MapId, from: &[u8]) -> Self {
+        Self(former.range((map, from.to_vec())..).peekable(), map)
+    }
+
+    fn key(&mut self) -> Option<&'f [u8]> {
+        self.0.peek().filter(|((map, _), _)| *map == self.1).map(|((_, key), _)| key.as_slice())
+    }
+}
+
+/// The former value of a row, if it has one: that of the oldest write that changed it. No write has it to come then.
+fn former_at<'f>(former: &mut [Later<'f>], key: &[u8]) -> Option<Option<&'f [u8]>> {
+    let mut oldest = None;
+    for later in former {
+        if later.key() == Some(key) {
+            let value = later.0.next().map(|(_, value)| value.as_deref());
+            oldest = oldest.or(value);
+        }
+    }
+    oldest
+}
+
+/// Shows the rows that are there no more and come before `key`.
+fn shown(
+    former: &mut [Later<'_>],
+    before: Option<&[u8]>,
+    each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    loop {
+        let next = former.iter_mut().filter_map(Later::key).min();
+        let Some(key) = next.filter(|key| before.is_none_or(|before| *key < before)) else {
+            return ControlFlow::Continue(());
+        };
+        if let Some(Some(value)) = former_at(former, key) {
+            each(key, value)?;
+        }
     }
 }
 

@@ -6,9 +6,11 @@
 //!          "federation"                                       federation id
 //!          "used"                                             u32, newest manifest version in use; absent: 1
 //!          "rebuild"                                          what follows from entries has to be made anew
+//!          "quick", "offer" log8, "parts" log8                only of a quick state
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
 //!          log8 0x01                                          u64, entries below a certified head
 //!          log8 0x02                                          list of Adopted: versions and where
+//!          log8 0x03                                          LogState: where the copy begins, only of a quick state
 //! entries  log8 index                                         encoded entry
 //! tiles    log8 level:u8 index                                1 to 256 hashes, 32 bytes each
 //! rows     map id:8 row key                                   row: the state maps, in the maps' order
@@ -56,6 +58,7 @@ mod keys;
 mod manifests;
 mod open;
 mod options;
+mod quick;
 mod read;
 mod scrub;
 #[doc(hidden)]
@@ -65,6 +68,7 @@ mod tests;
 mod write;
 
 pub use manifests::{Dropped, Stand};
+pub use quick::Part;
 pub use read::{LogTiles, View};
 pub use scrub::{Place, TreePlace};
 
@@ -121,6 +125,15 @@ pub enum StoreError {
         found: u32,
         /// [`FORMAT`].
         wanted: u32,
+    },
+    /// A folder with a quick state where a node's own copies belong, or the other way round.
+    #[error(
+        "{dir} was meant for something else: a node's own copies and its quick state don't stand in for one another; \
+             name the folder that belongs here, or remove this one if it is a quick state"
+    )]
+    Quick {
+        /// The folder.
+        dir: PathBuf,
     },
     /// There is no database in the folder.
     #[error("{dir} holds no data of a node")]
@@ -204,6 +217,7 @@ impl StoreError {
             Self::Federation { .. } => "store_federation",
             Self::HalfRepaired { .. } => "store_half_repaired",
             Self::Format { .. } => "store_format",
+            Self::Quick { .. } => "store_quick",
             Self::NoData { .. } => "no_data",
             Self::NoManifest { .. } => "store_no_manifest",
             Self::NeedsRebuild { .. } => "store_rebuild",

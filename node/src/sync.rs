@@ -9,6 +9,7 @@ use fama_ledger::time::Millis;
 use crate::network::wire::{
     self, CosignedHead, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
 };
+use crate::snapshot;
 use crate::store::{StoreError, View};
 
 /// Entries read at a time while a batch's end is looked for.
@@ -49,6 +50,8 @@ pub fn answer(
             Ok(range) => SyncResponse::Entries(range),
             Err(refusal) => SyncResponse::Refused(refusal),
         },
+        // Kept in memory, not in the database.
+        SyncRequest::Offers | SyncRequest::Rows { .. } => SyncResponse::Refused(snapshot::gone()),
         SyncRequest::Notes(hashes) => {
             let mut notes = Vec::new();
             for hash in hashes.iter().take(wire::NOTES_MAX) {

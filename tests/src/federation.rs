@@ -15,7 +15,7 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
-use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub};
+use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub, Verify};
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_node::node::{self, Addresses, NodeError};
@@ -159,6 +159,7 @@ impl Net {
             query: loopback(),
             admin: loopback(),
             admission: Admission::default(),
+            verify: Verify::default(),
             scrub: Scrub::default(),
             log: Log::default(),
             overrides: Overrides::default(),

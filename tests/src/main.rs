@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod auditor;
 mod check;
 mod cli;
@@ -28,11 +29,13 @@ mod profile;
 mod properties;
 mod protocol;
 mod publish;
+mod quick;
 mod ratings;
 mod readme;
 mod scrub;
 mod signature;
 mod simulation;
+mod snapshot;
 mod text;
 mod vectors;
 mod wycheproof;

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::terminal::Terminal;
 
 mod cluster;
+mod join;
 mod load;
 mod ratings;
 mod story;
@@ -31,6 +32,9 @@ pub struct Args {
     /// Load a CSV file of `source,target,rating,time` lines, without a header
     #[arg(long, value_name = "FILE")]
     ratings: Option<PathBuf>,
+    /// In the end have a fresh node join by its entries alone, and one from certified states, and say how long it took
+    #[arg(long)]
+    join: bool,
     /// End after the story instead of staying until Ctrl-C
     #[arg(long)]
     exit: bool,
@@ -56,7 +60,7 @@ pub fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         let stop = stop_signal()?;
         tokio::pin!(stop);
         tokio::select! {
-            done = play(&mut cluster, ratings, terminal) => done.map_err(|failure| cluster.cause(failure))?,
+            done = play(&mut cluster, ratings, args.join, terminal) => done.map_err(|failure| cluster.cause(failure))?,
             () = &mut stop => return Ok(()),
         }
         if !args.exit {
@@ -75,6 +79,7 @@ pub fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
 async fn play(
     cluster: &mut Cluster,
     ratings: Option<Vec<ratings::Rating>>,
+    join: bool,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
     cluster.wait_until_up(READY_TIMEOUT).await?;
@@ -88,6 +93,9 @@ async fn play(
     }
     let table = cluster.wait_until_final(READY_TIMEOUT).await?;
     tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
+    if join {
+        join::join(cluster, terminal).await?;
+    }
     let ready =
         json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.public_json()});
     tell(terminal, &ready, &cluster.addresses())

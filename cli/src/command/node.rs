@@ -3,7 +3,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, Format, Log};
+use fama_node::config::{Config, Format, Log, Verify};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
 use serde_json::json;
@@ -29,6 +29,10 @@ pub struct Args {
     /// Check the configuration and the files that it names, and stop
     #[arg(long)]
     check: bool,
+    /// What to answer from while this node is far behind: `full`, what it has verified itself, or `certified`, states
+    /// that a quorum of operators certified, within seconds; instead of what the configuration says
+    #[arg(long, value_name = "HOW", value_parser = ["full", "certified"])]
+    verify: Option<String>,
     /// Write without asking the other operators first what this node signed before: only where they can't
     /// answer and the data folder is certainly no old copy
     #[arg(long)]
@@ -45,6 +49,11 @@ pub struct Args {
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let mut config = Config::load(&args.config)?;
     config.overrides = Overrides { assume_disk_current: args.assume_disk_current, accept_clock: args.accept_clock };
+    match args.verify.as_deref() {
+        Some("certified") => config.verify = Verify::Certified,
+        Some(_) => config.verify = Verify::Full,
+        None => {}
+    }
     if args.check {
         return checked(&config, terminal);
     }
@@ -68,7 +77,7 @@ fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> 
     let listen: Vec<String> = config.network.listen.iter().map(ToString::to_string).collect();
     let json = json!({
         "operator": operator, "federation": config.manifest.federation().to_string(),
-        "data_dir": config.data_dir.display().to_string(), "network": listen,
+        "data_dir": config.data_dir.display().to_string(), "verify": config.verify.as_str(), "network": listen,
         "query": config.query.enabled.then(|| config.query.listen.to_string()),
         "admin": config.admin.enabled.then(|| config.admin.listen.to_string()),
     });

@@ -13,6 +13,8 @@ use crate::manifest::{LogId, Manifest};
 #[derive(Debug)]
 pub(super) struct Copy<P> {
     pub(super) head: Head,
+    /// Nothing is known of the roots at smaller sizes.
+    pub(super) base: u64,
     pub(super) recent: BTreeMap<u64, TreeRoot>,
     pub(super) newest: Option<SignedCheckpoint>,
     /// The owner's head that the copy is exactly at, if one is known.
@@ -40,6 +42,7 @@ impl<P> Copy<P> {
     pub(super) const fn new(end: Option<Head>) -> Self {
         Self {
             head: Head::EMPTY,
+            base: 0,
             recent: BTreeMap::new(),
             newest: None,
             here: None,

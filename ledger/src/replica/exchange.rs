@@ -184,6 +184,8 @@ pub struct Adopted {
 pub struct Stored {
     /// The head of the copy.
     pub head: Head,
+    /// The size from which on entries are here; what lies below is known to be certified.
+    pub base: u64,
     /// The versions adopted up to there.
     pub adopted: Vec<Adopted>,
     /// How much of it is final.

@@ -2,6 +2,7 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use super::copy::Copy;
 use super::{Cosigned, Fault, Output, Replica, Roots, log_of};
 use crate::checkpoint::SignedCheckpoint;
 use crate::log::Head;
@@ -133,9 +134,10 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         Ok((!on_branch).then(|| newest.clone()))
     }
 
-    /// Whether `head` is a head of this copy; `None` if the copy is shorter.
+    /// Whether `head` is a head of this copy; `None` if the copy is shorter, or begins behind it.
     pub(super) fn on_branch<R: Roots>(&self, log: &LogId, head: &Head, roots: &R) -> Result<Option<bool>, R::Error> {
-        let Some(copy) = self.logs.get(log).filter(|copy| head.size <= copy.head.size) else { return Ok(None) };
+        let known = |copy: &&Copy<P>| (copy.base..=copy.head.size).contains(&head.size);
+        let Some(copy) = self.logs.get(log).filter(known) else { return Ok(None) };
         let root = match copy.recent.get(&head.size) {
             Some(root) => *root,
             None => roots.root_at(log, head.size)?,

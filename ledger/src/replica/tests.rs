@@ -746,7 +746,7 @@ fn a_restored_replica_knows_what_was_certified_and_notices_what_conflicts() {
         let out = {
             let newest = Some(newest.clone());
             let (adopted, certificate) = (Vec::new(), None);
-            let stored = Stored { head: branch.head(), adopted, certified: 0, newest, cosigned, certificate };
+            let stored = Stored { head: branch.head(), base: 0, adopted, certified: 0, newest, cosigned, certificate };
             replica.restore(&log(3), stored, &disk).unwrap()
         };
         (replica.certified(&log(3)), out)

@@ -24,7 +24,18 @@ pub(super) async fn healthz() -> impl IntoResponse {
 
 /// Whether to send readers here: the store reads, nothing is at fault, nothing is missing.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let (reasons, warnings) = (reasons(&app), app.health.read().warnings.clone());
+    let (mut warnings, quick) = {
+        let health = app.health.read();
+        (health.warnings.clone(), health.quick.as_ref().map(|quick| quick.phase))
+    };
+    let shown = Arc::clone(&app).serving();
+    let mut reasons = reasons(&app, &shown);
+    match quick {
+        Some("answering") => warnings.push("quick"),
+        Some("disagrees") => warnings.push("quick_disagrees"),
+        Some("loading") => reasons.push("loading".to_owned()),
+        _ => {}
+    }
     if reasons.is_empty() {
         let ready = json!({"status": "ready", "warnings": warnings});
         return ([(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response();
@@ -34,11 +45,11 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     error.with("reasons", reasons).with("warnings", warnings).into_response()
 }
 
-/// Why the node is not ready, each as a stable word, with what it is about behind a colon.
-fn reasons(app: &App) -> Vec<String> {
+/// Why the node, which answers from `shown`, is not ready, each as a stable word, with what it is about behind a colon.
+fn reasons(app: &App, shown: &App) -> Vec<String> {
     let now = clock::now();
     let mut reasons = Vec::new();
-    match Moment::open(app).and_then(|moment| moment.lags()) {
+    match Moment::open(shown).and_then(|moment| moment.lags()) {
         Err(_) => reasons.push("store".to_owned()),
         Ok(true) => reasons.push("lagging".to_owned()),
         Ok(false) => {}

@@ -35,6 +35,7 @@ pub(super) async fn profile(
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<view::Profile>, ApiError> {
     let only_final = Params::new(query, &["final"])?.flag("final")?;
+    let app = app.serving();
     // A popular subject has hundreds of providers, each with its sponsors: too much for a worker of the listener.
     Ok(Json(tokio::task::spawn_blocking(move || read(&app, &x, only_final)).await??))
 }
@@ -60,6 +61,7 @@ fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError>
             home: found.home.to_string(),
             frontier: moment.frontier(),
             state_id: moment.state_id().to_string(),
+            history: app.partial.then_some("loading"),
         },
     })
 }
@@ -70,7 +72,10 @@ fn identity(
     status: &KeyStatus,
     public_key: String,
 ) -> Result<view::Identity, ApiError> {
-    let (joined, note) = registration(moment, found)?;
+    let (joined, note) = match registration(moment, found)? {
+        Some(registration) => registration,
+        None => (first_key(moment, found)?, None),
+    };
     let note = read_note(moment, note)?;
     Ok(view::Identity {
         agent_id: found.id.to_string(),
@@ -86,16 +91,25 @@ fn identity(
     })
 }
 
-/// When the identity was registered, and its bio's hash.
-fn registration(moment: &Moment<'_>, found: &Found) -> Result<(Millis, Option<NoteHash>), ApiError> {
-    let position = moment.applied(&found.id)?;
-    let position = position.ok_or_else(|| ApiError::internal("an identity's registration is not indexed"))?;
+/// When the identity was registered, and its bio's hash; `None` where that was before what is known began.
+fn registration(moment: &Moment<'_>, found: &Found) -> Result<Option<(Millis, Option<NoteHash>)>, ApiError> {
+    let position = match moment.applied(&found.id)? {
+        Some(position) => position,
+        None if moment.app.partial => return Ok(None),
+        None => return Err(ApiError::internal("an identity's registration is not indexed")),
+    };
     let (_, entry) = moment.entry(&position.log, position.index)?;
     let note = match entry.body {
         fama_ledger::entry::Body::Event(signed) => signed.event.action.note(),
         _ => None,
     };
-    Ok((entry.time, note))
+    Ok(Some((entry.time, note)))
+}
+
+/// The time of the entry that brought the first key: the registration's.
+fn first_key(moment: &Moment<'_>, found: &Found) -> Result<Millis, ApiError> {
+    let first = moment.join().keys(found)?.into_iter().next();
+    first.map(|version| version.time).ok_or_else(|| ApiError::internal("an identity without a key"))
 }
 
 /// What can be shown of a note.
@@ -145,7 +159,8 @@ fn revocation_final(
             return Ok(moment.is_final(log, item.index));
         }
     }
-    Ok(false)
+    // Where a quick state began, all was certified.
+    Ok(moment.app.partial)
 }
 
 fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
@@ -271,7 +286,8 @@ fn undone(
         }
         Action::Retract { home, issuer, subject, day, attestation } => {
             let given = moment.applied(attestation)?;
-            if !given.is_some_and(|position| moment.is_final(&position.log, position.index)) {
+            let unknown = moment.app.partial;
+            if !given.map_or(unknown, |position| moment.is_final(&position.log, position.index)) {
                 return Ok(karma);
             }
             let row = attested(moment, *attestation, (home, *issuer, *subject, *day))?;

@@ -19,6 +19,7 @@ pub(super) async fn leaderboard(
     State(app): State<Arc<App>>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<Leaderboard>, ApiError> {
+    let app = app.serving();
     let params = Params::new(query, &["limit", "cursor"])?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.get("cursor").map(read_cursor).transpose()?;

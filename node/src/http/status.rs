@@ -10,6 +10,8 @@ use super::moment::{Moment, operators_heard};
 use super::verify::WINDOW_MILLIS;
 use super::{ApiError, App};
 use crate::clock;
+use crate::health::{LogHealth, Quick, Snapshot};
+use crate::quick::BEHIND_MIN;
 
 /// What clients of MLAuth ask for, by its names for it, and what there is beside it.
 const ENDPOINTS: [(&str, &str); 13] = [
@@ -82,14 +84,47 @@ pub(super) struct Status {
     fresh: bool,
     waiting: Option<&'static str>,
     ranking_lag: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Start>,
+}
+
+/// How far a node is that makes its own copies.
+#[derive(Serialize)]
+struct Start {
+    /// Entries that it fetched and verified itself, and how many there are.
+    entries: u64,
+    entries_of: u64,
+    entries_per_second: u64,
+    /// `asking`, `loading` or `answering` from a certified state; `disagrees`: that state is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quick: Option<&'static str>,
+    rows: u64,
+    rows_about: u64,
+    bytes: u64,
+}
+
+impl Start {
+    /// Nothing of a node that has all that it knows of.
+    fn of(health: &Snapshot) -> Option<Self> {
+        let sum = |of: fn(&LogHealth) -> u64| health.logs.values().map(of).sum::<u64>();
+        let (entries, entries_of) = (sum(|log| log.size), sum(|log| log.newest.max(log.size)));
+        let quick = health.quick.clone();
+        (quick.is_some() || entries_of.saturating_sub(entries) >= BEHIND_MIN).then(|| {
+            let Quick { rows, rows_about, bytes, .. } = quick.clone().unwrap_or_default();
+            let (entries_per_second, quick) = (health.entries_per_second, quick.map(|quick| quick.phase));
+            Self { entries, entries_of, entries_per_second, quick, rows, rows_about, bytes }
+        })
+    }
 }
 
 pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
-    let (now, moment) = (clock::now(), Moment::open(&app)?);
-    let (waiting, ranking_lag) = {
+    let (waiting, start) = {
         let health = app.health.read();
-        (health.waiting, health.ranking_lag)
+        (health.waiting, Start::of(&health))
     };
+    let app = app.serving();
+    let (now, moment) = (clock::now(), Moment::open(&app)?);
+    let ranking_lag = app.health.read().ranking_lag;
     Ok(Json(Status {
         status: "ok",
         service: SERVICE,
@@ -112,5 +147,6 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, 
         fresh: moment.is_fresh(now)?,
         waiting,
         ranking_lag,
+        start,
     }))
 }

@@ -114,6 +114,8 @@ impl World {
             operator: Some(domain("alpha.example")),
             namespace: namespace.map(domain),
             started: Millis(NOW),
+            partial: false,
+            slot: Arc::default(),
         });
         for log in [&alpha, &beta] {
             app.proved.begin(&log.id, 0, &log.maps);

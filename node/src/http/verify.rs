@@ -64,7 +64,7 @@ fn unauthorized(code: &'static str, message: &str) -> ApiError {
 
 pub(super) async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Verified>, ApiError> {
     let login = Login::read(&body)?;
-    check(&app, &login, clock::now()).map(Json)
+    check(&app.serving(), &login, clock::now()).map(Json)
 }
 
 fn check(app: &App, login: &Login, now: Millis) -> Result<Verified, ApiError> {

@@ -107,6 +107,9 @@ pub(super) struct Ledger {
     pub(super) home: String,
     pub(super) frontier: BTreeMap<String, u64>,
     pub(super) state_id: String,
+    /// `loading`: what happened before the certified state that this answer is from is not here yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) history: Option<&'static str>,
 }
 
 /// The answer to a signature that holds.

@@ -7,6 +7,10 @@ use super::{Fatal, Inbox};
 
 /// How many scores are recomputed, and how many providers looked at, between two looks at the queue.
 const SLICE: usize = 1_000;
+/// The same while the node is far behind: what is ranked now is ranked again with the next sponsor's log.
+const SLICE_BEHIND: usize = 50;
+/// From how many missing entries on a node is far behind.
+const BEHIND_MIN: u64 = 1_000;
 
 impl Inbox {
     pub(super) fn rebuild_ranking(&mut self) -> Result<(), Fatal> {
@@ -18,6 +22,13 @@ impl Inbox {
         Ok(())
     }
 
+    /// How many entries others have that this node's copies lack.
+    fn behind(&self) -> u64 {
+        let newest = |log| self.replica.newest(log).map_or(0, |newest| newest.checkpoint().head.size);
+        let missing = |log| newest(log).saturating_sub(self.replica.head(log).map_or(0, |head| head.size));
+        self.copies.keys().map(missing).sum()
+    }
+
     pub(super) fn follow_ranking(&mut self) -> Result<(), Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
@@ -25,7 +36,7 @@ impl Inbox {
         let join = Join::new(&manifest, &view);
         let shared = Arc::clone(&self.shared.ranking);
         let mut ranking = shared.write().unwrap_or_else(PoisonError::into_inner);
-        let mut left = SLICE;
+        let mut left = if self.behind() >= BEHIND_MIN { SLICE_BEHIND } else { SLICE };
         while left > 0 {
             let (provider, after) = match self.rerank.take() {
                 Some(progress) => progress,

@@ -1,15 +1,29 @@
 //! How long requests may be, and the answers to each: what was asked for bounds what is read.
 use fama_ledger::equivocation::Equivocation;
-use fama_ledger::limits::{DOMAIN_BYTES_MAX, ENTRY_BYTES_MAX, MANIFEST_BYTES_MAX, NOTE_BYTES_MAX};
+use fama_ledger::limits::{
+    CHECKPOINT_BYTES_MAX, DOMAIN_BYTES_MAX, ENTRY_BYTES_MAX, MANIFEST_BYTES_MAX, NOTE_BYTES_MAX, OPERATORS_MAX,
+};
+use fama_ledger::map::RANGE_PROOF_BYTES_MAX;
 use fama_ledger::proof::PROOF_BYTES_MAX;
+use fama_ledger::rows::ROW_BYTES_MAX;
+use fama_ledger::snapshot::Offer;
 
 use super::wire::{
-    FORMER_COSIGNERS_MAX, GOSSIP_BYTES_MAX, MANIFESTS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, SubmitRequest,
-    SubmitResponse, SubmitResult, SyncRequest, SyncResponse,
+    FORMER_COSIGNERS_MAX, GOSSIP_BYTES_MAX, MANIFESTS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, ROWS_BYTES_SOFT,
+    ROWS_MAX, SubmitRequest, SubmitResponse, SubmitResult, SyncRequest, SyncResponse,
 };
 
 /// What a message has beside its lists: variants, lengths, a refusal's two sentences.
 const REST_BYTES: usize = 8 << 10;
+
+/// Of a row, what is neither key nor value: two lengths.
+const ROW_BYTES: usize = 16;
+/// A map in an offer: its name's length, `statements/` and a domain, its root, its rows.
+const OFFERED_MAP_BYTES: usize = 8 + 16 + DOMAIN_BYTES_MAX + 32 + 8;
+/// Longest offer, in bytes: a checkpoint, the tree's edge, and the maps of a log that carries what a quarter of the
+/// longest list of operators left behind.
+const OFFER_BYTES_MAX: usize =
+    REST_BYTES + CHECKPOINT_BYTES_MAX + 8 * 256 * 32 + 3 * OPERATORS_MAX / 4 * OFFERED_MAP_BYTES;
 
 /// A signed head: its size, root and signature.
 const HEAD_BYTES: usize = 8 + 32 + 64;
@@ -42,6 +56,10 @@ impl Ask for SyncRequest {
             Self::Entries { .. } => RESPONSE_BYTES_MAX,
             Self::Notes(hashes) => REST_BYTES + hashes.len() * (32 + 4 + 8 + NOTE_BYTES_MAX),
             Self::Manifests { .. } => REST_BYTES + (MANIFESTS_MAX + 1) * MANIFEST_BYTES_MAX,
+            Self::Offers => (REST_BYTES + operators * OFFER_BYTES_MAX).min(RESPONSE_BYTES_MAX),
+            Self::Rows { .. } => {
+                REST_BYTES + ROWS_BYTES_SOFT + ROWS_MAX * ROW_BYTES + ROW_BYTES_MAX + RANGE_PROOF_BYTES_MAX
+            }
         }
     }
 }
@@ -63,9 +81,16 @@ pub(super) fn sync_answer_bytes(answer: &SyncResponse) -> usize {
         SyncResponse::Entries(range) => range.entries.iter().map(Vec::len).sum(),
         SyncResponse::Notes(notes) => notes.len() * NOTE_BYTES_MAX,
         SyncResponse::Manifests(texts) => texts.iter().map(String::len).sum(),
+        SyncResponse::Rows(answer) => answer.rows.iter().map(|(key, value)| key.len() + value.len() + ROW_BYTES).sum(),
+        SyncResponse::Offers(offers) => offers.iter().map(offer_bytes).sum(),
         SyncResponse::Frontier(_) | SyncResponse::Refused(_) => 0,
     };
     REST_BYTES + long
+}
+
+fn offer_bytes(offer: &Offer) -> usize {
+    let edge: usize = offer.edge.iter().map(|hashes| hashes.len() * 32).sum();
+    offer.checkpoint.len() + edge + offer.maps.len() * OFFERED_MAP_BYTES
 }
 
 /// As [`sync_answer_bytes`].

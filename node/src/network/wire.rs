@@ -6,6 +6,8 @@ use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{EventId, ManifestHash, NoteHash};
 use fama_ledger::log::{Hash, Head};
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::map::RangeProof;
+use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
 
 /// Longest sync or submit request, in bytes: 256 submissions of the largest size with notes.
@@ -26,6 +28,11 @@ pub const NOTES_MAX: usize = 256;
 pub const MANIFESTS_MAX: usize = 16;
 /// Most cosigned heads of a log in a frontier beyond one of each operator: of former ones and former node keys.
 pub const FORMER_COSIGNERS_MAX: usize = 8;
+
+/// Most rows of one response.
+pub const ROWS_MAX: usize = 8_192;
+/// How many bytes of rows a responder stops at; the row that goes beyond is the last.
+pub const ROWS_BYTES_SOFT: usize = 1 << 20;
 
 /// What a node asks another.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -48,6 +55,22 @@ pub enum SyncRequest {
         /// The first version wanted, at least 2.
         from: u32,
     },
+    /// The state of each log at a certified head, without its rows, which [`SyncRequest::Rows`] brings.
+    Offers,
+    /// Rows of one map of a log, as they were at a head that was offered.
+    Rows {
+        /// The log.
+        log: LogId,
+        /// The head that was offered.
+        head: Head,
+        /// Which of the offered maps, counted from 0.
+        map: u16,
+        /// The first key wanted, or what it begins with; nothing for the map's first row. At most
+        /// [`fama_ledger::map::KEY_BYTES_MAX`].
+        from: Vec<u8>,
+        /// Up to the first row with a key not before this one, which comes along; none: to the map's end.
+        to: Option<Vec<u8>>,
+    },
 }
 
 /// The answer.
@@ -63,6 +86,19 @@ pub enum SyncResponse {
     Manifests(Vec<String>),
     /// Not now, or not here.
     Refused(Refusal),
+    /// To [`SyncRequest::Offers`]: of the logs of the version in use, those that have a certified head at hand.
+    Offers(Vec<Offer>),
+    /// To [`SyncRequest::Rows`].
+    Rows(Rows),
+}
+
+/// Rows of a map that follow one another, at most [`ROWS_MAX`] and about [`ROWS_BYTES_SOFT`] of them.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Rows {
+    /// Whole keys and encoded values, ascending.
+    pub rows: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Shows that none is missing between the key asked for and the last one.
+    pub proof: RangeProof,
 }
 
 /// What a node knows of a note.

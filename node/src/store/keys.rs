@@ -71,6 +71,7 @@ pub(super) const META_FEDERATION: &[u8] = b"federation";
 
 pub(super) const META_USED: &[u8] = b"used";
 pub(super) const META_REBUILD: &[u8] = b"rebuild";
+pub(super) const META_QUICK: &[u8] = b"quick";
 
 pub(super) fn log8(log: &LogId) -> Log8 {
     let [a, b, c, d, e, f, g, h, ..] = text_key(&log.to_string());
@@ -92,6 +93,18 @@ pub(super) fn is_certified(key: &[u8]) -> bool {
 
 pub(super) fn log_adopted(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[2]].concat()
+}
+
+pub(super) fn log_base(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[3]].concat()
+}
+
+pub(super) fn quick_offer(log: &LogId) -> Vec<u8> {
+    [b"offer".as_slice(), &log8(log)].concat()
+}
+
+pub(super) fn quick_parts(log: &LogId) -> Vec<u8> {
+    [b"parts".as_slice(), &log8(log)].concat()
 }
 
 /// Whether a key of `logs` is one of [`log_adopted`].

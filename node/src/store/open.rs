@@ -52,6 +52,19 @@ pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Sto
     owned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest)
 }
 
+pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    let mut store = unowned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest);
+    if store.is_blank(&store.view())? {
+        store.put_quick(manifest)?;
+    }
+    store.check_owner(&manifest.federation())?;
+    if store.view().quick()?.is_none() {
+        return Err(StoreError::Quick { dir: dir.to_owned() });
+    }
+    store.load_manifests(manifest)?;
+    Ok(store)
+}
+
 pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Store, Vec<String>), StoreError> {
     let mut store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
     match store.check_owner(&manifest.federation()) {
@@ -69,6 +82,9 @@ pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Sto
 
 fn checked(store: Store) -> Result<Store, StoreError> {
     let view = store.view();
+    if view.quick()?.is_some() {
+        return Err(StoreError::Quick { dir: store.dir.clone() });
+    }
     if view.needs_rebuild()? {
         drop(view);
         return Ok(store);

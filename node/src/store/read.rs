@@ -333,6 +333,21 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
+    /// Shows each row of a map with a key not before `from` to `each`, in order, until it breaks. Leaves no trace in
+    /// the cache.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rows_from(
+        &self,
+        map: MapId,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let walk = Walk { from: Some(keys::row(map, from)), once: true, ..Walk::of(map.0) };
+        self.walk(Family::Rows, walk, &mut |key, value| Ok(each(key.get(map.0.len()..).unwrap_or_default(), value)))
+    }
+
     /// The tiles of `log`.
     #[must_use]
     pub fn tiles<'v>(&'v self, log: &LogId) -> LogTiles<'v> {

@@ -50,6 +50,8 @@ static ASKED: LazyLock<Asked> = LazyLock::new(|| {
         operator: Some(domain(DOMAINS[0])),
         namespace: Some(domain(DOMAINS[0])),
         started: START,
+        partial: false,
+        slot: Arc::default(),
         store,
         manifest,
     };

@@ -324,6 +324,10 @@ pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
                 let _ = Note::parse(text.as_bytes());
             }
         }),
+        wire::SyncResponse::Offers(offers) => offers.iter().for_each(|offer| drop(offer.verify(ours()))),
+        wire::SyncResponse::Rows(wire::Rows { rows, proof }) => {
+            let _ = proof.verify(&fama_ledger::id::StateRoot([1; 32]), &[], &rows);
+        }
         wire::SyncResponse::Refused(_) => {}
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fama_ledger::id::{Domain, FederationId};
+use fama_ledger::key::Curve;
 use fama_ledger::manifest::{Manifest, Policy};
 use fama_node::network::client::Client;
 use serde_json::{Value, json};
@@ -187,6 +188,65 @@ impl Cluster {
         let get = move || query.get(&path.iter().map(String::as_str).collect::<Vec<_>>(), &parameters);
         let got = tokio::task::spawn_blocking(get).await;
         got.map_err(|error| Failure::new("internal", error))?
+    }
+
+    /// Starts a mirror with an empty folder, which verifies as `how` says; it is the last of the nodes until
+    /// [`Cluster::leave`].
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) fn join(&mut self, how: &str) -> Result<usize, Failure> {
+        let system = |error: std::io::Error| Failure::new("system", error);
+        let folder = self.nodes.first().and_then(|node| node.dir.parent());
+        let dir = folder.unwrap_or(Path::new(".")).join(format!("mirror-{how}"));
+        if dir.exists() {
+            fs::remove_dir_all(&dir).map_err(system)?;
+        }
+        fs::create_dir_all(&dir).map_err(system)?;
+        files::create_key(&dir.join("node.pem"), Curve::Ed25519)?;
+        let mut ports = Ports::default();
+        let (p2p, query, admin) = (ports.take()?, ports.take()?, ports.take()?);
+        let manifest = federation::MANIFEST_FILE;
+        let config = format!(
+            "data_dir = \"data\"\nmanifest = \"../{manifest}\"\nnode_key = \"node.pem\"\nverify = \"{how}\"\n\
+             [network]\nlisten = [\"/ip4/{}/tcp/{}\"]\n[query]\nlisten = \"{query}\"\n[admin]\nlisten = \"{admin}\"\n",
+            p2p.ip(),
+            p2p.port()
+        );
+        fs::write(dir.join("node.toml"), config).map_err(system)?;
+        drop(ports);
+        let program = std::env::current_exe().map_err(system)?;
+        let name = format!("{how}.mirror.example").parse().map_err(|error| Failure::new("internal", error))?;
+        self.nodes.push(spawn(&program, &dir, name)?);
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// Ends the mirror that joined.
+    pub(super) fn leave(&mut self) {
+        let Some(mut node) = self.nodes.pop() else { return };
+        drop(node.child.stdin.take());
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while matches!(node.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // It has ended, or does now.
+        let _ = node.child.kill();
+        let _ = node.child.wait();
+    }
+
+    /// Bytes of entries that a node has fetched since it started.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn entry_bytes(&self, at: usize) -> Result<u64, Failure> {
+        let Some(node) = self.nodes.get(at) else { return Err(Failure::new("internal", "no such node")) };
+        let config = fama_node::config::Config::load(&node.dir.join("node.toml"))?;
+        let url = format!("http://{}/metrics", config.admin.listen);
+        let read = move || ureq::get(&url).call()?.body_mut().read_to_string();
+        let text = tokio::task::spawn_blocking(read).await.map_err(|error| Failure::new("internal", error))?;
+        let text = text.map_err(|error| Failure::new("unreachable", error))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("fama_sync_bytes_total{direction=\"in\"} "));
+        Ok(line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default())
     }
 
     /// A connection to each node.

@@ -185,7 +185,15 @@ impl World {
                 .replica
                 .restore(
                     &of,
-                    Stored { head, adopted: Vec::new(), certified: 0, newest: kept.newest, cosigned, certificate },
+                    Stored {
+                        base: 0,
+                        head,
+                        adopted: Vec::new(),
+                        certified: 0,
+                        newest: kept.newest,
+                        cosigned,
+                        certificate,
+                    },
                     &node.disk,
                 )
                 .unwrap();

@@ -62,7 +62,7 @@ impl Forked {
         let cosigned = self.replica.cosignatures(&log).cloned().collect();
         let newest = self.replica.newest(&log).cloned();
         let (adopted, certificate) = (Vec::new(), None);
-        let stored = Stored { head, adopted, certified, newest, cosigned, certificate };
+        let stored = Stored { head, base: 0, adopted, certified, newest, cosigned, certificate };
         self.replica.restore(&log, stored, &self.disk).unwrap()
     }
 

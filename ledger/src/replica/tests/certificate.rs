@@ -82,7 +82,7 @@ fn a_restart_keeps_the_certificate_unless_the_copy_became_smaller() {
         let mut replica: Replica<Id> = Replica::new(manifest(4), None, Vec::new());
         let cosigned = (0..3).map(|i| cosign(heads[1].clone(), i)).collect();
         let certificate = Some(certificate(&heads[0], &[1, 2, 3]));
-        let stored = Stored { head, adopted: Vec::new(), certified: 2, newest: None, cosigned, certificate };
+        let stored = Stored { head, base: 0, adopted: Vec::new(), certified: 2, newest: None, cosigned, certificate };
         replica.restore(&log(3), stored, disk).unwrap();
         replica.certificate(&log(3)).map(|one| (one.head().size, one.cosignatures.len()))
     };

@@ -1,0 +1,237 @@
+//! What a log says of its state at a certified head, for a node that has none of its entries: what is offered is
+//! proved by the head alone, and the rows that follow in ranges are proved by what is offered.
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use bincode::{Decode, Encode};
+
+use crate::batch::{self, LogMaps};
+use crate::checkpoint::{self, CheckpointError, Cosignature, SignedCheckpoint};
+use crate::codec;
+use crate::entry::{Body, Entry};
+use crate::id::StateRoot;
+use crate::limits;
+use crate::log::{self, Hash, Head, MemoryTiles, TILE_WIDTH, TileWrite, Tree};
+use crate::manifest::{LogId, Manifest};
+use crate::map::{StateMap, value_hash};
+use crate::replica::log_of;
+use crate::rows::{LogRow, MapName, ROW_BYTES_MAX, row_key};
+use crate::signed_note::{NoteError, SignedNote};
+
+/// Levels of tiles of the largest tree.
+const EDGE_LEVELS_MAX: usize = 8;
+
+/// The state of a log at a head that a quorum cosigned on one note, without its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Offer {
+    /// The certified checkpoint: a signed note with the owner's signature and the cosignatures.
+    pub checkpoint: String,
+    /// The last entry below that head, encoded: the state entry with the state root.
+    pub state: Vec<u8>,
+    /// Leads from it to the head, as an inclusion proof does.
+    pub path: Vec<Hash>,
+    /// Name and root of each map, in the names' order.
+    pub maps: Vec<(String, StateRoot)>,
+    /// The encoded value of the log's own row, the only one of the map `log`.
+    pub row: Vec<u8>,
+    /// The unfinished tiles at the tree's right edge, level by level, so that entries can be appended.
+    pub edge: Vec<Vec<Hash>>,
+    /// About how many rows each map has, in the same order. Nothing vouches for it.
+    pub rows: Vec<u64>,
+}
+
+/// Why an offer shows nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The checkpoint is no signed note.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// It is none of a known log, or a signature does not hold.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The log was cut: nobody goes on from there.
+    #[error("{0} is no log that goes on")]
+    Log(LogId),
+    /// The log's own row is none, or not the one in its map.
+    #[error("the log's own row is none, or not the one in its map")]
+    Row,
+    /// The log had adopted a version of the manifest that the reader does not hold: nobody's fault.
+    #[error("the log had adopted version {0}, which is not held")]
+    Unheld(u32),
+    /// Too few operators of the adopted version cosigned the head.
+    #[error("{found} operators cosigned the head, want {wanted}")]
+    Quorum {
+        /// How many did.
+        found: usize,
+        /// The version's quorum.
+        wanted: usize,
+    },
+    /// The state entry is none, or not the last one below the head.
+    #[error("the state entry is not the last one below the head")]
+    State,
+    /// The maps are not those that the log carries, or do not give the state root.
+    #[error("the maps do not give the state root")]
+    Maps,
+    /// The tree's edge does not give the head.
+    #[error("the edge of the tree does not give the head")]
+    Edge,
+}
+
+impl SnapshotError {
+    /// The stable name of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Note(error) => error.code(),
+            Self::Checkpoint(error) => error.code(),
+            Self::Log(_) => "snapshot_log",
+            Self::Row => "snapshot_row",
+            Self::Unheld(_) => "snapshot_unheld",
+            Self::Quorum { .. } => "snapshot_quorum",
+            Self::State => "snapshot_state",
+            Self::Maps => "snapshot_maps",
+            Self::Edge => "snapshot_edge",
+        }
+    }
+}
+
+/// An offer whose every part was proved; made by [`Offer::verify`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The head, signed by the log's owner.
+    pub signed: SignedCheckpoint,
+    /// The cosignatures of it by operators of the adopted version, a quorum or more.
+    pub cosignatures: Vec<Cosignature>,
+    /// The state root there.
+    pub state_root: StateRoot,
+    /// What the log says of itself there.
+    pub row: LogRow,
+    /// The maps with their roots, in their names' order.
+    pub maps: Vec<(MapName, StateRoot)>,
+    /// The unfinished tiles of the tree.
+    pub tiles: Vec<TileWrite>,
+    /// About how many rows each map has: the sender's word.
+    pub rows: Vec<u64>,
+}
+
+impl Offered {
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> LogId {
+        log_of(&self.signed)
+    }
+
+    /// The head.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.signed.checkpoint().head
+    }
+}
+
+impl Offer {
+    /// Proves every part: a quorum of the version that the log had adopted cosigned the head; the state entry is its
+    /// last entry; the maps give that entry's root; the log's own row, which names the version, is in its map.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]: whoever offers this is at fault, but for [`SnapshotError::Unheld`], and for
+    /// [`SnapshotError::Log`] where it does not hold the version yet that cuts the log.
+    pub fn verify(&self, manifest: &Manifest) -> Result<Offered, SnapshotError> {
+        let row: LogRow = codec::decode(&self.row, ROW_BYTES_MAX).map_err(|_| SnapshotError::Row)?;
+        let adopted = manifest.at(row.version).ok_or(SnapshotError::Unheld(row.version))?;
+        let (signed, cosignatures) = self.certificate(manifest, adopted)?;
+        let (log, head) = (log_of(&signed), signed.checkpoint().head);
+        let state_root = self.state_root(&head)?;
+        let maps = self.proved_maps(adopted, &log, state_root)?;
+        Ok(Offered { tiles: self.tiles(&head)?, rows: self.rows.clone(), signed, cosignatures, state_root, row, maps })
+    }
+
+    fn certificate(
+        &self,
+        manifest: &Manifest,
+        adopted: &Manifest,
+    ) -> Result<(SignedCheckpoint, Vec<Cosignature>), SnapshotError> {
+        let note = SignedNote::parse(self.checkpoint.as_bytes(), limits::CHECKPOINT_BYTES_MAX)?;
+        let log =
+            |origin: &checkpoint::Origin| LogId { operator: origin.operator.clone(), generation: origin.generation };
+        let owner = |origin: &checkpoint::Origin| {
+            manifest
+                .log(&log(origin))
+                .filter(|_| origin.federation == manifest.federation())
+                .map(|known| known.node_key)
+        };
+        let cosigner = |operator: &_| adopted.operator(operator).map(|operator| operator.node_key);
+        let (signed, cosignatures) = checkpoint::read_note(&note, owner, cosigner)?;
+        let log = log_of(&signed);
+        if manifest.cut(&log).is_some() {
+            return Err(SnapshotError::Log(log));
+        }
+        let (found, wanted) = (cosignatures.len(), adopted.quorum());
+        if found < wanted { Err(SnapshotError::Quorum { found, wanted }) } else { Ok((signed, cosignatures)) }
+    }
+
+    fn state_root(&self, head: &Head) -> Result<StateRoot, SnapshotError> {
+        let entry = codec::decode(&self.state, limits::ENTRY_BYTES_MAX).map_err(|_| SnapshotError::State)?;
+        let Entry { body: Body::State { root }, .. } = entry else { return Err(SnapshotError::State) };
+        let index = head.size.checked_sub(1).ok_or(SnapshotError::State)?;
+        let included = log::verify_inclusion(log::leaf_hash(&self.state), index, head, &self.path);
+        included.map(|()| root).map_err(|_| SnapshotError::State)
+    }
+
+    fn proved_maps(
+        &self,
+        adopted: &Manifest,
+        log: &LogId,
+        state_root: StateRoot,
+    ) -> Result<Vec<(MapName, StateRoot)>, SnapshotError> {
+        let names = LogMaps::names(adopted, log);
+        let given = self.maps.iter().map(|(name, root)| (name.as_str(), *root));
+        let same = names.iter().map(MapName::as_str).eq(given.clone().map(|(name, _)| name));
+        if !same || self.rows.len() != names.len() || batch::state_root(given) != state_root {
+            return Err(SnapshotError::Maps);
+        }
+        let own = StateMap::from_sorted([(row_key::<LogRow>(&()), value_hash(&self.row))]);
+        let own = own.map_err(|_| SnapshotError::Row)?.root();
+        let maps: Vec<_> = names.into_iter().zip(self.maps.iter().map(|(_, root)| *root)).collect();
+        let itself = MapName::log(log);
+        match maps.iter().find(|(name, _)| *name == itself) {
+            Some((_, root)) if *root == own => Ok(maps),
+            _ => Err(SnapshotError::Row),
+        }
+    }
+
+    /// Every level has exactly the hashes that belong there, so that all of them are under the head's root.
+    fn tiles(&self, head: &Head) -> Result<Vec<TileWrite>, SnapshotError> {
+        let widths = edge_widths(head.size);
+        if !widths.iter().copied().eq(self.edge.iter().map(Vec::len)) {
+            return Err(SnapshotError::Edge);
+        }
+        let mut tiles = Vec::new();
+        for (level, hashes) in (0u8..).zip(&self.edge).filter(|(_, hashes)| !hashes.is_empty()) {
+            let height = u32::from(level).saturating_add(1).saturating_mul(8);
+            tiles.push(TileWrite { level, index: head.size.unbounded_shr(height), hashes: hashes.clone() });
+        }
+        let mut stored = MemoryTiles::default();
+        stored.write(tiles.clone());
+        let tree = Tree::load(head.size, &stored).map_err(|_| SnapshotError::Edge)?;
+        if tree.head() == *head { Ok(tiles) } else { Err(SnapshotError::Edge) }
+    }
+}
+
+/// How many hashes the unfinished tile of each level has, in a tree of so many leaves.
+#[must_use]
+pub fn edge_widths(size: u64) -> Vec<usize> {
+    let mut widths = Vec::new();
+    let mut hashes = size;
+    while hashes > 0 && widths.len() < EDGE_LEVELS_MAX {
+        let [width, ..] = hashes.to_le_bytes();
+        widths.push(usize::from(width));
+        hashes = hashes.unbounded_shr(TILE_WIDTH.trailing_zeros());
+    }
+    widths
+}
+
+/// The names as an offer lists them.
+#[must_use]
+pub fn list(maps: &LogMaps) -> Vec<(String, StateRoot)> {
+    maps.iter().map(|(name, _, map)| (name.to_string(), map.root())).collect()
+}

@@ -1,0 +1,111 @@
+//! Peers that answer in the place of a stopped node: with its key, at its address, from its database, and as a test
+//! wants them to.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fama_node::clock::{self, Clock};
+use fama_node::inbox::{Inbox, Shared};
+use fama_node::network::wire::{Session, SyncRequest, SyncResponse};
+use fama_node::network::{self, Event, Network, NetworkConfig};
+use fama_node::snapshot::Snapshots;
+use fama_node::store::Store;
+use fama_node::sync;
+use fama_tests::node_key;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::federation::{Net, addresses, eventually};
+
+/// What becomes of an honest answer; nothing: the request is never answered.
+pub(super) type Way = dyn Fn(&SyncRequest, SyncResponse) -> Option<SyncResponse> + Send + Sync;
+
+/// What a stand-in was asked.
+#[derive(Default)]
+pub(super) struct Asked {
+    kinds: Mutex<BTreeMap<&'static str, u64>>,
+    pub(super) row_bytes: AtomicU64,
+}
+
+impl Asked {
+    fn note(&self, request: &SyncRequest) {
+        let kind = match request {
+            SyncRequest::Frontier(_) => "frontier",
+            SyncRequest::Entries { .. } => "entries",
+            SyncRequest::Notes(_) => "notes",
+            SyncRequest::Manifests { .. } => "manifests",
+            SyncRequest::Offers => "offers",
+            SyncRequest::Rows { .. } => "rows",
+        };
+        *self.kinds.lock().unwrap().entry(kind).or_default() += 1;
+    }
+
+    pub(super) fn count(&self, kind: &str) -> u64 {
+        self.kinds.lock().unwrap().get(kind).copied().unwrap_or_default()
+    }
+}
+
+/// A running stand-in.
+pub(super) struct StandIn {
+    pub(super) asked: Arc<Asked>,
+    network: Network,
+    task: JoinHandle<()>,
+}
+
+impl StandIn {
+    /// In the place of the `i`-th node, which is stopped.
+    pub(super) async fn start(net: &Net, i: usize, way: Arc<Way>) -> Self {
+        // The node's database closes as the last of its threads ends.
+        let store = eventually("the node's folder is free", || async {
+            Store::open(&net.data(i), &net.manifest).map_err(|error| error.to_string())
+        });
+        let store = store.await;
+        let key = node_key(i as u8).ed25519().unwrap().clone();
+        let listen = addresses(net.ports[i])[..1].iter().map(|address| address.parse().unwrap()).collect();
+        let config = NetworkConfig { key, federation: net.manifest.federation(), listen, dial: Vec::new() };
+        let (events, told) = mpsc::channel(256);
+        let network = network::start(config, events).await.unwrap();
+        let asked = Arc::<Asked>::default();
+        let shared = Shared::new(store, Clock::machine(), [i as u8; 16]);
+        let task = tokio::spawn(answer(shared, told, way, Arc::clone(&asked)));
+        Self { asked, network, task }
+    }
+
+    pub(super) async fn stop(self) {
+        self.network.stop().await;
+        self.task.await.unwrap();
+    }
+}
+
+async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Way>, asked: Arc<Asked>) {
+    // What was certified is at hand once an inbox has looked what the disk has.
+    let inbox = Inbox::load(shared.clone(), None, mpsc::channel(1_024).0).unwrap();
+    let snapshots = Arc::new(Snapshots::new(shared.clone()));
+    let mut held = Vec::new();
+    while let Some(event) = events.recv().await {
+        let Event::Sync { request, reply, .. } = event else { continue };
+        asked.note(&request);
+        let (shared, snapshots, way, asked) =
+            (shared.clone(), Arc::clone(&snapshots), Arc::clone(&way), Arc::clone(&asked));
+        let answered = tokio::task::spawn_blocking(move || {
+            let honest = match &request {
+                SyncRequest::Offers | SyncRequest::Rows { .. } => snapshots.answer(&request),
+                _ => {
+                    let session = Session { id: shared.session, writes: true };
+                    sync::answer(&shared.store.view(), &shared.manifest, session, clock::now(), &request).unwrap()
+                }
+            };
+            if let SyncResponse::Rows(rows) = &honest {
+                let bytes: usize = rows.rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+                asked.row_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
+            way(&request, honest)
+        });
+        match answered.await.unwrap() {
+            Some(answer) => reply.send(answer),
+            None => held.push(reply),
+        }
+    }
+    drop(inbox);
+}
