@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::audit::comes_to;
 use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
+use crate::publish::publishes;
 
 pub(crate) fn log(i: usize, generation: u32) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation }
@@ -118,6 +119,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         let url = |net: &Net, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
         let kept = net.dir.path().join("kept").display().to_string();
         comes_to(&[&url(&net, 0), "--keep", &kept], &state).await;
+        publishes(&net).await;
         net.stop(3).await;
 
         for i in 0..3 {
@@ -186,6 +188,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         assert_eq!(rebuilt.take_governance(&original).unwrap(), Vec::<String>::new());
         let report = check(&original, &rebuilt, original.manifest(), &mut |_, _| {}).unwrap();
         assert_eq!((report.findings, report.logs.len()), (vec![], 5), "all of it follows from the entries");
+        publishes(&net).await;
     });
 }
 
@@ -205,6 +208,7 @@ fn a_node_key_is_rotated_while_all_run() {
         let (agent, registration) = net.register(1, "stays-here", &key);
         net.accepted(0, registration).await;
         net.settled().await;
+        publishes(&net).await;
         for i in 0..4 {
             net.stand(i, &log(1, 1)).await;
         }
@@ -233,6 +237,7 @@ fn a_node_key_is_rotated_while_all_run() {
         }
         net.settled().await;
         net.shows("too-late@beta.example", |profile| profile["ledger"]["final"] == true).await;
+        publishes(&net).await;
     });
 }
 
@@ -308,6 +313,7 @@ fn an_owner_with_two_branches_is_proven_cut_and_succeeded() {
         let (_, registration) = net.register(3, "on-both-branches", &secret(2));
         net.accepted(3, registration).await;
         net.settled().await;
+        publishes(&net).await;
         net.stop(3).await;
         let before = net.dir.path().join("before");
         copy(&net.data(3), &before);
@@ -364,5 +370,6 @@ fn an_owner_with_two_branches_is_proven_cut_and_succeeded() {
             let event = get(query, &format!("/api/event/{}", acknowledged.event)).await;
             assert_eq!(event["positions"][0]["log"], "delta.example/2", "{event}");
         }
+        publishes(&net).await;
     });
 }

@@ -357,6 +357,22 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
     });
 }
 
+/// Every running node's files go to one folder, one node after the other: all of each log that goes on, and each log
+/// that a manifest cuts to its end.
+pub(crate) async fn publishes(net: &Net) {
+    let folder = net.dir.path().join("public");
+    for query in net.up().map(|(_, query)| format!("http://{query}")).collect::<Vec<_>>() {
+        let target = folder.to_str().unwrap().to_owned();
+        let done = tokio::task::spawn_blocking(move || pass(&query, &target)).await.unwrap().unwrap();
+        assert_eq!((done.version, done.logs.len()), (net.manifest.version(), net.manifest.logs().len()));
+        for (log, size) in &done.logs {
+            let end = net.manifest.cut(log).map(|cut| cut.head.size);
+            assert!(*size > 0 && end.is_none_or(|end| end == *size), "{log} {size}");
+        }
+    }
+    check_independently(&folder).unwrap();
+}
+
 /// All but the checkpoints, of which one may have more cosignatures.
 fn same_files(source: &Source, folder: &File) {
     for (file, bytes) in files(folder) {

@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 
 use super::Certificate;
+#[cfg(doc)]
+use super::Replica;
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::id::TreeRoot;
 use crate::log::Head;
