@@ -49,6 +49,26 @@ missing() {
     [ "$what" = test ] || return 0
     has openssl || printf ' openssl'
     has curl || printf ' curl'
+    has python3 || printf ' python3'
+    python3 -c 'import ensurepip, venv' 2>/dev/null || printf ' python3-venv'
+}
+
+# The Python of tests/auditor, with the packages that it names, in a folder beside what cargo builds.
+auditor() {
+    place="${CARGO_TARGET_DIR:-target}/auditor"
+    list=tests/auditor/requirements.txt
+    ! cmp -s "$list" "$place/requirements.txt" || return 0
+    if ! python3 -c 'import tomllib' 2>/dev/null; then
+        say "$(python3 --version) is too old for tests/auditor: install 3.11 or newer, then try again"
+        exit 1
+    fi
+    say "installing into $place:$(sed -n 's/^\([a-z].*\)/ \1/p' "$list" | tr -d '\n')"
+    if ! { python3 -m venv --clear "$place" && "$place/bin/python3" -m pip install --quiet --disable-pip-version-check \
+        --requirement "$list"; } >&2; then
+        say "that failed: the packages come from https://pypi.org, or from where pip's PIP_INDEX_URL says"
+        exit 1
+    fi
+    cp "$list" "$place/requirements.txt"
 }
 
 rust() {
@@ -101,9 +121,11 @@ install() {
 
 rust
 packages="$(missing)"
-[ -n "$packages" ] || exit 0
-say "missing on this machine:$packages"
-install "$packages"
-packages="$(missing)"
-[ -z "$packages" ] || { say "still missing after the installation:$packages"; exit 1; }
-say "all there"
+if [ -n "$packages" ]; then
+    say "missing on this machine:$packages"
+    install "$packages"
+    packages="$(missing)"
+    [ -z "$packages" ] || { say "still missing after the installation:$packages"; exit 1; }
+    say "all there"
+fi
+[ "$what" != test ] || auditor

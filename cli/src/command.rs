@@ -2,12 +2,14 @@
 pub mod admit;
 pub mod agent;
 pub mod attest;
+pub mod audit;
 pub mod check;
 pub mod check_login;
 pub mod completions;
 pub mod demo;
 pub mod dismiss;
 pub mod event;
+pub mod export;
 pub mod federation;
 pub mod handing_in;
 pub mod key;
@@ -81,6 +83,10 @@ commands! {
     Event(event),
     /// Show the agents with the most karma
     Leaderboard(leaderboard),
+    /// Redo everything that sources show, and find out who lies
+    Audit(audit),
+    /// Write a federation's history as tables, verified
+    Export(export),
     /// Get a proof of an agent's profile, or of an event, from any node
     Prove(prove),
     /// Check a proof, asking nobody

@@ -1,9 +1,11 @@
 //! The `fama` command: run a node, take part in a federation, ask any node.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod audit;
 pub mod author;
 pub mod bucket;
 pub mod command;
+pub mod export;
 pub mod failure;
 pub mod federation;
 pub mod files;

@@ -104,7 +104,8 @@ fn names<'a>(cosigned: impl IntoIterator<Item = &'a (Domain, u64)>) -> String {
 }
 
 fn karma_text(karma: Karma) -> String {
-    format!("{} from {} attestations", karma.sum, karma.count)
+    let plural = if karma.count == 1 { "" } else { "s" };
+    format!("{} from {} attestation{plural}", karma.sum, karma.count)
 }
 
 fn karma_json(karma: Karma) -> Value {

@@ -62,7 +62,7 @@ pub struct Door<'a> {
 /// QUIC last, as nobody says that nobody is there.
 #[must_use]
 pub fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
-    let home = home_log(manifest, event).map(|log| log.operator);
+    let home = manifest.log_for(&event.action).map(|log| log.operator);
     let (mut first, mut others) = (Vec::new(), Vec::new());
     for operator in manifest.operators() {
         let list = if Some(&operator.name) == home.as_ref() { &mut first } else { &mut others };
@@ -71,15 +71,6 @@ pub fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
     first.append(&mut others);
     first.sort_by_key(|address| address.contains("/quic"));
     first
-}
-
-/// The log that should take an event.
-fn home_log(manifest: &Manifest, event: &Event) -> Option<LogId> {
-    let place = event.action.place();
-    match event.action {
-        Action::Admit { .. } | Action::Dismiss { .. } => manifest.operator(place).map(|operator| operator.log()),
-        _ => manifest.homes().get(place).cloned(),
-    }
 }
 
 /// Hands a submission in at the first of these multiaddresses that answers, and checks the proof that
@@ -238,7 +229,7 @@ fn unproven(what: impl std::fmt::Display) -> Failure {
 /// # Errors
 /// `receipt`, or what is wrong with the proof.
 pub fn check_receipt(manifest: &Manifest, signed: &SignedEvent, receipt: Receipt) -> Result<Accepted, Failure> {
-    let home = home_log(manifest, &signed.event);
+    let home = manifest.log_for(&signed.event.action);
     if home.as_ref() != Some(&receipt.log) && !matches!(signed.event.action, Action::Revoke { .. }) {
         return Err(unproven(format!("it is in the log {}, where it has no effect", receipt.log)));
     }

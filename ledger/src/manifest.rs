@@ -10,6 +10,7 @@ use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Origin, decimal};
+use crate::event::Action;
 use crate::id::{Domain, FederationId, ManifestHash, StateRoot};
 use crate::limits;
 use crate::log::Head;
@@ -487,6 +488,16 @@ impl Manifest {
     /// The operators whose statements and claims `log` carries, in their names' order.
     pub fn records_of<'a>(&'a self, log: &'a LogId) -> impl Iterator<Item = &'a Domain> + 'a {
         self.records.iter().filter(move |(_, carrier)| *carrier == log).map(|(operator, _)| operator)
+    }
+
+    /// The log that takes such an action in: an operator's own, or the one that carries the home.
+    #[must_use]
+    pub fn log_for(&self, action: &Action) -> Option<LogId> {
+        let place = action.place();
+        match action {
+            Action::Admit { .. } | Action::Dismiss { .. } => self.operator(place).map(Operator::log),
+            _ => self.homes.get(place).cloned(),
+        }
     }
 
     /// How many operators certify a head.

@@ -28,6 +28,7 @@ use crate::proved::Proved;
 use crate::store::{Certificate, Store, StoreError};
 
 mod append;
+pub mod audit;
 pub mod check;
 mod input;
 mod manifests;

@@ -152,13 +152,9 @@ impl Submitter {
     fn verify(&self, submission: Submission) -> Result<Routed, Refusal> {
         let manifest = &self.shared.manifest;
         let action = &submission.signed.event.action;
-        let place = action.place();
-        let log = match action {
-            Action::Admit { .. } | Action::Dismiss { .. } => manifest.operator(place).map(Operator::log),
-            _ => manifest.homes().get(place).cloned(),
-        };
-        let log =
-            log.ok_or_else(|| Refusal::new("unknown_home", format!("no log of this federation carries {place}")))?;
+        let log = manifest.log_for(action).ok_or_else(|| {
+            Refusal::new("unknown_home", format!("no log of this federation carries {}", action.place()))
+        })?;
         let note = checked_note(&submission)?;
         let event = submission.signed.clone().verify(&manifest.federation());
         let event = event.map_err(|error| Refusal::new(error.code(), error))?;

@@ -30,11 +30,11 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         let files = if folder.is_file() { vec![folder] } else { children(&folder) };
         for path in files {
             if path.is_dir() {
-                folders.push(path);
+                folders.extend(Some(path).filter(|path| !path.ends_with("tests")));
             } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
                 let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
                 let text = std::fs::read_to_string(&path).unwrap();
-                let (code, _) = text.split_once("#[cfg(test)]\nmod tests").unwrap_or((&text, ""));
+                let (code, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&text, ""));
                 found.push((name, code.to_owned()));
             }
         }

@@ -48,6 +48,18 @@ async fn used() -> (Net, PathBuf) {
     (net, data)
 }
 
+/// As [`used`], and run once more: tables from the first run, a write-ahead log from the second.
+async fn used_twice() -> (Net, PathBuf) {
+    let (mut net, data) = used().await;
+    net.start_all().await;
+    let (_, registration) = net.register(1, "second-run", &secret(8));
+    net.accepted(1, registration).await;
+    net.settled().await;
+    net.stop(0).await;
+    net.stop(1).await;
+    (net, data)
+}
+
 #[test]
 fn a_folder_is_what_its_entries_make() {
     multi(async {
@@ -119,14 +131,7 @@ fn kind(file: &Path) -> &'static str {
 #[allow(clippy::print_stdout, reason = "the figures of a long run")]
 fn every_flipped_bit_is_refused_found_or_without_effect() {
     multi(async {
-        let (mut net, data) = used().await;
-        // Tables from the first run, a write-ahead log from the second.
-        net.start_all().await;
-        let (_, registration) = net.register(1, "second-run", &secret(8));
-        net.accepted(1, registration).await;
-        net.settled().await;
-        net.stop(0).await;
-        net.stop(1).await;
+        let (net, data) = used_twice().await;
         let memory = scratch();
         copy(&data, memory.path());
         let (data, manifest) = (memory.path(), &net.manifest);
@@ -166,6 +171,9 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
             let telling = matches!(effect, Flip::Harmless | Flip::Cut) && *kind != "other";
             places.iter().filter(|_| telling).for_each(|place| println!("    {place}"));
         }
+        let all: usize = done.values().map(Vec::len).sum();
+        println!("all: {all}");
+        assert_eq!(all as u64, flips, "each flip has one effect");
         let count = |effect| {
             done.iter()
                 .filter(|((kind, one), _)| *one == effect && *kind == "sst")
@@ -276,13 +284,7 @@ fn damaged_ranges_come_back_from_peers_the_own_logs_too() {
 #[test]
 fn a_folder_that_does_not_open_is_repaired_as_far_as_it_can_be_read() {
     multi(async {
-        let (mut net, data) = used().await;
-        net.start_all().await;
-        let (_, registration) = net.register(1, "second-run", &secret(8));
-        net.accepted(1, registration).await;
-        net.settled().await;
-        net.stop(0).await;
-        net.stop(1).await;
+        let (net, data) = used_twice().await;
         let mut refused = 0;
         let files = fs::read_dir(&data).unwrap().map(|file| file.unwrap().path());
         let files: Vec<PathBuf> = files.filter(|file| matches!(kind(file), "sst" | "log")).collect();

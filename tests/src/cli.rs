@@ -179,6 +179,64 @@ fn an_agents_life_by_commands() {
     });
 }
 
+/// What one node proves holds for everybody who has the genesis, and every changed file is refused with a reason.
+#[test]
+fn any_nodes_proof_is_checked_with_the_genesis_alone() {
+    multi(async {
+        let net = Net::running(4).await;
+        let desk = Desk::new(&net);
+        desk.done("key new --out file:agent.pem").await;
+        let registered = desk.final_receipt(&format!("register {AGENT} --key file:agent.pem")).await;
+        desk.service("judge").await;
+        let attest =
+            format!("attest {AGENT} --issuer judge@beta.example --key file:judge.pem --query query:0 --delta 4");
+        let attested = desk.final_receipt(&attest).await;
+        net.settled().await;
+        let event = attested["event"].as_str().unwrap();
+        let verify = |file: &str| format!("verify file:{file} --manifest file:manifest.txt");
+
+        // The certificate of every log moves to its newest head; until then a proof may be a batch old.
+        let proven = crate::federation::eventually("the karma is proven", || async {
+            let _ = fs::remove_file(desk.dir.join("agent.proof"));
+            desk.done(&format!("prove {AGENT} --query query:2 --out file:agent.proof")).await;
+            let proven = desk.done(&format!("{} --about {AGENT}", verify("agent.proof"))).await;
+            if proven["agent"]["karma"]["sum"] == 4 { Ok(proven) } else { Err(proven.to_string()) }
+        })
+        .await;
+        has(&proven, &["question", "as_of", "federation", "manifest_version", "logs"]);
+        assert_eq!((&proven["found"], &proven["agent"]["revoked"]), (&Value::Bool(true), &Value::Null), "{proven}");
+        assert_eq!(desk.refused(&format!("{} --about judge@beta.example", verify("agent.proof"))).await, "other_proof");
+        let nobody = desk.done("prove nobody@alpha.example --query query:3 --manifest file:manifest.txt").await;
+        assert_eq!(nobody["shows"]["found"], false, "{nobody}");
+
+        let checked =
+            desk.done(&format!("prove {event} --query query:1 --manifest file:manifest.txt --out file:e.proof")).await;
+        assert_eq!((&checked["kind"], &checked["shows"]["final"]), (&"event".into(), &Value::Bool(true)), "{checked}");
+        assert_eq!(desk.done(&verify("e.proof")).await["event"], event);
+        fs::write(desk.dir.join("receipt.json"), registered.to_string()).unwrap();
+        let receipt = desk.done(&format!("{} --owner-only", verify("receipt.json"))).await;
+        assert_eq!(receipt["event"], registered["event"]);
+        let id = registered["identity"].as_str().unwrap();
+        assert_eq!(desk.done(&format!("prove {id} --query query:0")).await["kind"], "profile");
+        assert_eq!(desk.done(&format!("prove {id} --event --query query:0")).await["kind"], "event");
+
+        let text = fs::read_to_string(desk.dir.join("agent.proof")).unwrap();
+        fs::write(desk.dir.join("bad.proof"), text.replace("\"question\": \"swift", "\"question\": \"shift")).unwrap();
+        let code = desk.refused(&verify("bad.proof")).await;
+        assert!(code.starts_with("proof_") || code == "profile_rows", "{code}");
+        fs::write(desk.dir.join("bad.proof"), &text[1..]).unwrap();
+        assert_eq!(desk.refused(&verify("bad.proof")).await, "profile_form");
+        let text = fs::read_to_string(desk.dir.join("e.proof")).unwrap();
+        fs::write(desk.dir.join("bad.proof"), text.replace("\nindex ", "\nindex 1")).unwrap();
+        assert!(desk.refused(&verify("bad.proof")).await.starts_with("proof_"));
+        let owner_only: String =
+            text.split_inclusive('\n').filter(|line| !line.contains("— beta") && !line.contains("— gamma")).collect();
+        fs::write(desk.dir.join("owner.proof"), owner_only).unwrap();
+        assert_eq!(desk.refused(&verify("owner.proof")).await, "not_final");
+        assert_eq!(desk.done(&format!("{} --owner-only", verify("owner.proof"))).await["final"], false);
+    });
+}
+
 impl Desk<'_> {
     /// All of these operators stand still in a log, each at its own node.
     async fn stand(&self, log: &str, operators: &[usize]) {

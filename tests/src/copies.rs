@@ -94,15 +94,21 @@ fn second(net: &mut Net) -> Config {
     Config { data_dir: net.backup(0), network: Network { listen }, ..net.config(0) }
 }
 
+/// A federation that runs, of whose first node there is a backup.
+async fn backed_up() -> Net {
+    let mut net = Net::running(4).await;
+    net.register_in(&[0], "first").await;
+    net.stop(0).await;
+    net.back_up(&[0]);
+    net.start(0).await;
+    net.all_write().await;
+    net
+}
+
 #[test]
 fn a_copy_beside_its_node_waits_until_that_ends_and_takes_over_what_it_wrote() {
     multi(async {
-        let mut net = Net::running(4).await;
-        net.register_in(&[0], "first").await;
-        net.stop(0).await;
-        net.back_up(&[0]);
-        net.start(0).await;
-        net.all_write().await;
+        let mut net = backed_up().await;
         let copy = Running::start(second(&mut net)).await;
         waits(copy.query, json!("other_session")).await;
         net.register_in(&[0], "second-name").await;
@@ -130,12 +136,7 @@ fn a_copy_beside_its_node_waits_until_that_ends_and_takes_over_what_it_wrote() {
 #[test]
 fn two_processes_that_both_write_both_stop() {
     multi(async {
-        let mut net = Net::running(4).await;
-        net.register_in(&[0], "first").await;
-        net.stop(0).await;
-        net.back_up(&[0]);
-        net.start(0).await;
-        net.all_write().await;
+        let mut net = backed_up().await;
         let overrides = Overrides { assume_disk_current: true, ..Overrides::default() };
         let copy = Running::start(Config { overrides, ..second(&mut net) }).await;
         let node = net.nodes[0].as_ref().unwrap().query;

@@ -258,7 +258,7 @@ impl Net {
         }
     }
 
-    fn event(&self, action: Action) -> Event {
+    pub(crate) fn event(&self, action: Action) -> Event {
         let mut nonce = [0; 8];
         getrandom::fill(&mut nonce).unwrap();
         Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) }

@@ -253,7 +253,7 @@ macro_rules! fuzzed {
 }
 
 fuzzed! {
-    event note entry manifest chain stand equivocation signed_note checkpoint tlog_proof map_proof range_proof tree_proof row
+    event note entry manifest chain stand equivocation signed_note checkpoint public_path entry_bundle tlog_proof profile_proof map_proof range_proof tree_proof row
     sync_request sync_response gossip submit_request submit_response
     base64 public_key secret_key short_text edge
     login question

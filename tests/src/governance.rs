@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fama_ledger::id::{StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::profile::{Answer, ProfileProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -14,6 +15,7 @@ use fama_node::store::Store;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 
+use crate::audit::comes_to;
 use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
 
 pub(crate) fn log(i: usize, generation: u32) -> LogId {
@@ -39,7 +41,7 @@ pub(crate) fn signed(draft: &Draft, signers: &[u8]) -> String {
     SignedNote { signatures: signers.iter().map(line).collect(), text }.to_string()
 }
 
-fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u32, port: u16) -> Operator {
+pub(crate) fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u32, port: u16) -> Operator {
     Operator {
         name: domain(name),
         node_key: node_key.ed25519().unwrap().verifying_key(),
@@ -112,7 +114,10 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         net.accepted(0, registration).await;
         let judge = net.provider(3, "judge", &judge_key).await;
         let attested = net.accepted(1, net.attest(3, (judge, &judge_key), agent, 5)).await;
-        net.settled().await;
+        let state = net.settled().await;
+        let url = |net: &Net, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
+        let kept = net.dir.path().join("kept").display().to_string();
+        comes_to(&[&url(&net, 0), "--keep", &kept], &state).await;
         net.stop(3).await;
 
         for i in 0..3 {
@@ -156,12 +161,24 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         assert_eq!(more.log, log(0, 1), "a provider goes on under its number and its sponsors");
         let (_, newcomer) = net.register(3, "newcomer", &secret(11));
         net.accepted(3, newcomer).await;
-        net.settled().await;
+        let state = net.settled().await;
         net.shows("passed-on@delta.example", |profile| {
             profile["reputation"]["global_score"] == 9 && profile["key_status"]["key_version"] == 2
         })
         .await;
+        for i in [0, 2] {
+            let path = "/api/agent/passed-on@delta.example/proof";
+            let proof = get(net.nodes[i].as_ref().unwrap().query, path).await.to_string();
+            let parsed = proof.parse::<ProfileProof>().unwrap_or_else(|error| panic!("{error}: {proof}"));
+            let proven = parsed.verify(&net.manifest.genesis()).unwrap();
+            let Answer::Found(profile) = proven.answer else { panic!("{proof}") };
+            assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
+        }
 
+        let audited = comes_to(&[&url(&net, 0), "--since", &kept], &state).await;
+        assert_eq!((&audited["karma"], &audited["manifest_version"]), (&9.into(), &2.into()), "over the succession");
+        let fresh = comes_to(&[&url(&net, 2), &url(&net, 3)], &state).await;
+        assert_eq!(fresh["logs"].as_array().unwrap().iter().filter(|log| log["cut"] == true).count(), 1);
         net.stop(1).await;
         let beside = net.dir.path().join("beside");
         let original = Store::open_unchecked(&net.data(1), &net.manifest.genesis()).unwrap();

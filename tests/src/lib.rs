@@ -140,16 +140,21 @@ impl<'a> Replica<'a> {
     /// Without any entry.
     #[must_use]
     pub fn new(manifest: &'a Manifest) -> Self {
-        let rows = MemoryRows::default();
-        let mirror = |log: &LogId| Mirror {
-            maps: LogMaps::load(manifest, log, &rows).unwrap(),
+        let mut replica = Self { manifest, rows: MemoryRows::default(), logs: BTreeMap::new() };
+        manifest.operators().iter().for_each(|operator| replica.begin(&operator.log()));
+        replica
+    }
+
+    /// Holds a log too, or begins it anew, with the maps that pass to it as they are now.
+    pub fn begin(&mut self, log: &LogId) {
+        let mirror = Mirror {
+            maps: LogMaps::load(self.manifest, log, &self.rows).unwrap(),
             tree: Tree::default(),
             tiles: MemoryTiles::default(),
             state_root: StateRoot([0; 32]),
             entries: Vec::new(),
         };
-        let logs = manifest.operators().iter().map(|o| (o.log(), mirror(&o.log()))).collect();
-        Self { manifest, rows, logs }
+        self.logs.insert(log.clone(), mirror);
     }
 
     /// With every log begun at [`START`].
@@ -238,10 +243,11 @@ impl<'a> Replica<'a> {
         self.logs[log].tree.head()
     }
 
-    /// The state id.
+    /// The state id, of the logs that are not cut.
     #[must_use]
     pub fn state_id(&self) -> StateId {
-        let logs = self.logs.iter().map(|(log, mirror)| {
+        let uncut = self.logs.iter().filter(|(log, _)| self.manifest.cut(log).is_none());
+        let logs = uncut.map(|(log, mirror)| {
             let Head { size, root } = mirror.tree.head();
             LogState { log: log.clone(), size, root, state_root: mirror.state_root }
         });

@@ -8,6 +8,8 @@
 )]
 
 mod architecture;
+mod audit;
+mod auditor;
 mod check;
 mod cli;
 mod confusion;

@@ -40,7 +40,7 @@ fn certificate(manifest: &Manifest, of: usize, mirror: &Mirror, by: &[usize]) ->
 }
 
 /// The proof that a node with this replica makes; every operator has cosigned every head.
-fn prove(manifest: &Arc<Manifest>, replica: &Replica<'_>, question: &str) -> Result<ProfileProof, String> {
+pub(crate) fn prove(manifest: &Arc<Manifest>, replica: &Replica<'_>, question: &str) -> Result<ProfileProof, String> {
     let all: Vec<usize> = (0..manifest.operators().len()).collect();
     fn named(id: &LogId) -> usize {
         DOMAINS.iter().position(|name| *name == id.operator.as_str()).unwrap()
@@ -53,8 +53,8 @@ fn prove(manifest: &Arc<Manifest>, replica: &Replica<'_>, question: &str) -> Res
     ProfileProof::make(manifest, question.parse().unwrap(), &replica.rows, &sources).map_err(|error| error.to_string())
 }
 
-struct World<'a> {
-    replica: Replica<'a>,
+pub(crate) struct World<'a> {
+    pub(crate) replica: Replica<'a>,
     nonce: u64,
 }
 
@@ -92,7 +92,7 @@ impl<'a> World<'a> {
     }
 
     /// Into the log of `i`, wherever the identity is at home.
-    fn revoke(&mut self, i: usize, identity: IdentityId, (version, seed): (u32, u8)) {
+    pub(crate) fn revoke(&mut self, i: usize, identity: IdentityId, (version, seed): (u32, u8)) {
         let (home, key, reason) = (domain(DOMAINS[0]), secret(seed).public(), RevokeReason::KeyCompromised);
         self.say(i, Action::Revoke { home, identity, version, key, reason }, seed);
     }
@@ -100,7 +100,7 @@ impl<'a> World<'a> {
 
 /// An agent of the first home with two keys, and two providers of the second: of one everything counts, of the other
 /// what it said from its second attestation on.
-fn story(manifest: &Manifest) -> (World<'_>, IdentityId, [IdentityId; 2]) {
+pub(crate) fn story(manifest: &Manifest) -> (World<'_>, IdentityId, [IdentityId; 2]) {
     let mut world = World::new(manifest);
     let agent = world.replica.register(0, "swift-core-maps", 2);
     let (whole, part) = (world.replica.register(1, "whole", 4), world.replica.register(1, "part", 6));
@@ -119,7 +119,7 @@ fn story(manifest: &Manifest) -> (World<'_>, IdentityId, [IdentityId; 2]) {
     (world, agent, [whole, part])
 }
 
-fn four() -> Arc<Manifest> {
+pub(crate) fn four() -> Arc<Manifest> {
     Arc::new(federation(4, |_| ()))
 }
 
@@ -192,17 +192,36 @@ fn a_revocation_in_a_foreign_log_is_part_of_the_proof() {
     assert_eq!((revoked.operator, revoked.reason), (Some(domain(DOMAINS[2])), RevokeReason::KeyCompromised));
 }
 
-/// No byte of a file can change without the file proving nothing, or just the same.
-#[test]
-fn every_flipped_byte_is_refused() {
+/// A federation of two with one agent and one provider.
+pub(crate) fn small_story() -> (Arc<Manifest>, ProfileProof) {
     let manifest = Arc::new(federation(2, |_| ()));
     let mut world = World::new(&manifest);
     let agent = world.replica.register(0, "swift-core-maps", 2);
     let judge = world.replica.register(1, "judge", 4);
     world.attest((1, judge, 4), agent, 3);
     world.admit(0, judge, 0);
-    for question in ["swift-core-maps@alpha.example", "nobody@alpha.example"] {
-        let proof = prove(&manifest, &world.replica, question).unwrap();
+    let proof = prove(&manifest, &world.replica, "swift-core-maps@alpha.example").unwrap();
+    (Arc::clone(&manifest), proof)
+}
+
+/// The genesis of a federation, and a proof of its second version: of an agent whose home passed on from a log that
+/// was cut to one that has not adopted that.
+pub(crate) fn passed_on() -> (Arc<Manifest>, ProfileProof) {
+    let first = four();
+    let mut world = World::new(&first);
+    world.replica.register(3, "passed-on", 10);
+    let second = succession(&first, &world.replica);
+    let replica = Replica { manifest: &second, ..world.replica };
+    let proof = prove(&second, &replica, "passed-on@delta.example").unwrap();
+    (Arc::clone(&first), proof)
+}
+
+/// No byte of a file can change without the file proving nothing, or just the same.
+#[test]
+fn every_flipped_byte_is_refused() {
+    let (manifest, found) = small_story();
+    let nobody = prove(&manifest, &Replica::adopted(&manifest), "nobody@alpha.example").unwrap();
+    for proof in [found, nobody] {
         let text = proof.to_string();
         assert_eq!(text.parse(), Ok(proof.clone()));
         let mut refused = 0;

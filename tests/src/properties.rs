@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 /// One step of a history; what each number means depends on the kind.
 #[derive(Clone, Debug)]
-struct Op {
+pub(crate) struct Op {
     kind: u8,
     place: usize,
     who: usize,
@@ -46,7 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
     )
 }
 
-fn history() -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn history() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op(), 30..120)
 }
 
@@ -59,8 +59,8 @@ struct Agent {
 }
 
 /// Tells histories to a federation of four.
-struct Teller<'a> {
-    live: Replica<'a>,
+pub(crate) struct Teller<'a> {
+    pub(crate) live: Replica<'a>,
     agents: Vec<Agent>,
     given: Vec<(usize, IdentityId, IdentityId, Millis, EventId)>,
     /// Batches in the order in which they were made: log, and number of entries before.
@@ -244,12 +244,12 @@ impl<'a> Teller<'a> {
     }
 }
 
-fn policy(p: &mut fama_ledger::manifest::Policy) {
+pub(crate) fn policy(p: &mut fama_ledger::manifest::Policy) {
     (p.daily_attestations, p.daily_retractions, p.daily_claims, p.daily_registrations) = (4, 1, 3, 4);
     p.daily_cap = 6;
 }
 
-fn told<'a>(manifest: &'a Manifest, ops: &[Op]) -> Teller<'a> {
+pub(crate) fn told<'a>(manifest: &'a Manifest, ops: &[Op]) -> Teller<'a> {
     let mut teller = Teller::new(manifest);
     ops.iter().for_each(|op| teller.tell(op));
     teller

@@ -5,7 +5,7 @@ use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::NoteHash;
 use fama_ledger::limits::{CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX};
-use fama_ledger::log::{Head, Tree, leaf_hash, root_at};
+use fama_ledger::log::{Head, LogError, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::public::{self, Cosigners, LogFile, Path, Place};
 use fama_ledger::signed_note::SignedNote;
@@ -73,7 +73,8 @@ impl Publisher {
                 return Err(conflict(format!("a head of {log} at {} is not below its end", head.size)));
             }
         }
-        let Some(known) = known else { return Ok(()) };
+        // How far a log that was cut goes is not the source's to say.
+        let Some(known) = known.filter(|_| end.is_none()) else { return Ok(()) };
         let offered = offer.map_or(0, |offer| offer.size);
         if offered < known.size {
             let message = format!("{target} has {} entries of {log}, {} has {offered}", known.size, self.source.name());
@@ -86,20 +87,27 @@ impl Publisher {
     }
 
     /// The tree that is published: at the log's end, else at the published head.
-    fn published_tree(&mut self, log: &LogId, known: Option<Head>, end: Option<Head>) -> Result<Tree, Failure> {
-        let load = |head: Head| {
-            let tiles = PlacedTiles { log, size: head.size, get: |path: &Path| self.target.get(path) };
-            Tree::load(head.size, &tiles).ok().filter(|tree| tree.head() == head)
-        };
-        if let Some(tree) = end.and_then(load) {
-            return Ok(tree);
+    fn published_tree(&self, log: &LogId, known: Option<Head>, end: Option<Head>) -> Result<Tree, Failure> {
+        let at_end = end.map(|end| self.load_published(log, end)).transpose()?.flatten();
+        match (at_end, known) {
+            (Some(tree), _) => Ok(tree),
+            (None, None) => Ok(Tree::default()),
+            (None, Some(head)) => self.load_published(log, head)?.ok_or_else(|| {
+                let message = format!("{}: the tiles of {log} are not those of its checkpoint", self.target.name());
+                Failure::new("published_damaged", message)
+                    .hint("remove what is published of this log: all of it is copied anew")
+            }),
         }
-        let Some(head) = known else { return Ok(Tree::default()) };
-        load(head).ok_or_else(|| {
-            let message = format!("{}: the tiles of {log} are not those of its checkpoint", self.target.name());
-            Failure::new("published_damaged", message)
-                .hint("remove what is published of this log: all of it is copied anew")
-        })
+    }
+
+    /// The published tree of this head; `None` if its tiles are missing or others.
+    fn load_published(&self, log: &LogId, head: Head) -> Result<Option<Tree>, Failure> {
+        let tiles = PlacedTiles { log, size: head.size, get: |path: &Path| self.target.get(path) };
+        match Tree::load(head.size, &tiles) {
+            Ok(tree) => Ok(Some(tree).filter(|tree| tree.head() == head)),
+            Err(LogError::Tiles(failure)) if failure.code == "unreachable" => Err(failure),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Publishes what was planned, and gives the size that is published then.
@@ -111,12 +119,12 @@ impl Publisher {
         progress: &mut dyn FnMut(u64),
     ) -> Result<u64, Failure> {
         let Plan { log, mut tree, heads, note } = plan;
-        let (mut named, begin) = (BTreeSet::new(), tree.size());
+        let (mut new, begin) = (New::default(), tree.size());
         for head in heads {
             let grown = grow(&self.source, &log, tree.clone(), head, &self.threads);
             let Grown { tree: grown, leaves, above } = grown.map_err(|failure| self.why(&log, &tree, head, failure))?;
             for some in leaves.chunks(TILES_AT_ONCE) {
-                let (bundles, tiles) = self.read_bundles(&log, tree.size(), some, &mut named)?;
+                let (bundles, tiles) = self.read_bundles(&log, tree.size(), some, &mut new)?;
                 self.put(bundles, pass)?;
                 self.put(tiles, pass)?;
                 let done = some.last().map_or(begin, |(place, _)| place.end());
@@ -127,11 +135,14 @@ impl Publisher {
             tree = grown;
         }
         pass.entries = pass.entries.saturating_add(tree.size().saturating_sub(begin));
-        self.notes(named, pass)?;
+        self.notes(new.notes, pass)?;
         if let Some((note, head)) = note {
             // Of a log that was cut the end counts, which the manifest names, whatever is signed.
             if manifest.cut(&log).is_none() {
-                self.require_quorum(manifest, &log, &note, head)?;
+                let adopted = new.adopted.map(|version| vec![version]).or_else(|| self.adopted.get(&log).cloned());
+                let adopted = adopted.unwrap_or_default();
+                require_quorum(manifest, &log, &note, head, &adopted)?;
+                self.adopted.insert(log.clone(), adopted);
             }
             self.put(vec![(Path::Log(log, LogFile::Checkpoint), note.to_string().into_bytes())], pass)?;
         }
@@ -151,13 +162,13 @@ impl Publisher {
     }
 
     /// Reads the bundles of these tiles, which are known by the hash of their content, and gives what to write of
-    /// both. Entries from `from` on are new: what they adopt is remembered, what notes they name is added.
+    /// both. Entries from `from` on are new: what they adopt and the notes that they name are added.
     fn read_bundles(
-        &mut self,
+        &self,
         log: &LogId,
         from: u64,
         leaves: &[(Place, blake3::Hash)],
-        named: &mut BTreeSet<NoteHash>,
+        new: &mut New,
     ) -> Result<(Files, Files), Failure> {
         let read = |(place, content): &(Place, blake3::Hash)| self.read_bundle(log, from, *place, *content);
         let read: Vec<_> = self.threads.install(|| leaves.par_iter().map(read).collect::<Result<_, Failure>>())?;
@@ -165,10 +176,8 @@ impl Publisher {
         for Read { bundle, tile, adopts, notes } in read {
             bundles.push(bundle);
             tiles.push(tile);
-            named.extend(notes);
-            if let Some(version) = adopts {
-                self.adopted.insert(log.clone(), vec![version]);
-            }
+            new.notes.extend(notes);
+            new.adopted = adopts.or(new.adopted);
         }
         Ok((bundles, tiles))
     }
@@ -196,21 +205,14 @@ impl Publisher {
         let (bundle, tile) = ((path(LogFile::Entries(place)), bundle), public::tile(&hashes));
         Ok(Read { bundle, tile: (path(LogFile::Tile(0, place)), tile), adopts, notes })
     }
+}
 
-    /// The head was cosigned by a quorum of each version that the log may have adopted there.
-    fn require_quorum(&self, manifest: &Manifest, log: &LogId, note: &SignedNote, head: Head) -> Result<(), Failure> {
-        let certifying = certifying(note, manifest, log)?;
-        let adopted = self.adopted.get(log).map_or(&[][..], Vec::as_slice);
-        match adopted.iter().find(|version| !certifying.contains(version)) {
-            None if !adopted.is_empty() => Ok(()),
-            missing => {
-                let version = missing.map_or_else(|| "none".to_owned(), ToString::to_string);
-                let message =
-                    format!("the head of {log} at {}, which adopted version {version}, has no quorum of it", head.size);
-                Err(Failure::new("uncertified", message).hint("that source is broken or lies: take another"))
-            }
-        }
-    }
+/// What new entries say.
+#[derive(Default)]
+struct New {
+    /// The version adopted last.
+    adopted: Option<u32>,
+    notes: BTreeSet<NoteHash>,
 }
 
 type Files = Vec<(Path, Vec<u8>)>;
@@ -243,4 +245,24 @@ fn certifying(note: &SignedNote, manifest: &Manifest, log: &LogId) -> Result<Vec
         found.extend(read.are_enough().then(|| version.version()));
     }
     Ok(found)
+}
+
+/// The head was cosigned by a quorum of each version that the log may have adopted there.
+fn require_quorum(
+    manifest: &Manifest,
+    log: &LogId,
+    note: &SignedNote,
+    head: Head,
+    adopted: &[u32],
+) -> Result<(), Failure> {
+    let certifying = certifying(note, manifest, log)?;
+    match adopted.iter().find(|version| !certifying.contains(version)) {
+        None if !adopted.is_empty() => Ok(()),
+        missing => {
+            let version = missing.map_or_else(|| "none".to_owned(), ToString::to_string);
+            let message =
+                format!("the head of {log} at {}, which adopted version {version}, has no quorum of it", head.size);
+            Err(Failure::new("uncertified", message).hint("that source is broken or lies: take another"))
+        }
+    }
 }

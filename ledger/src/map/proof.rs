@@ -14,7 +14,7 @@ use super::{Branch, MapError, Node, StateMap, check_key, check_order, row_parts}
 use crate::id::StateRoot;
 
 /// Most prefixes that one proof is about.
-pub const PREFIXES_MAX: usize = 1_024;
+pub const PREFIXES_MAX: usize = 4_096;
 
 /// Longest encoded map proof, in bytes: 1,024 steps and an other for each prefix.
 pub const MAP_PROOF_BYTES_MAX: usize = PREFIXES_MAX * 36_864;

@@ -14,12 +14,14 @@ use crate::health::{LogHealth, Quick, Snapshot};
 use crate::quick::BEHIND_MIN;
 
 /// What clients of MLAuth ask for, by its names for it, and what there is beside it.
-const ENDPOINTS: [(&str, &str); 11] = [
+const ENDPOINTS: [(&str, &str); 13] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
     ("leaderboard", "/api/leaderboard"),
+    ("agent_proof", "/api/agent/{name@home | id | did}/proof"),
     ("event", "/api/event/{id}"),
+    ("event_proof", "/api/event/{id}/proof"),
     ("event_template", "/api/event/template"),
     ("federation", "/api/federation"),
     ("checkpoint", "/log/{operator}/{generation}/checkpoint"),

@@ -86,7 +86,7 @@ pub fn check(
 
 /// All logs, those that were cut first, in the order of the versions that cut them: what one carries on is then
 /// there.
-fn replay_order(manifest: &Manifest) -> Vec<LogId> {
+pub(super) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
     let cut_in = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map_or(u32::MAX, |(in_, _)| *in_);
     let mut logs: Vec<LogId> = manifest.logs().keys().cloned().collect();
     logs.sort_by_key(cut_in);

@@ -190,7 +190,9 @@ impl Store {
         let mut chain = configured.genesis();
         let mut pending = None;
         // Read by who has the folder alone: a node goes by its configuration.
-        if !view.has(Family::Manifests, &keys::manifest(1))? {
+        let first =
+            view.has(Family::Manifests, &keys::manifest(1)).or_else(|error| unreadable(error).map(|()| false))?;
+        if !first {
             Self::put(&mut batch, Family::Manifests, &keys::manifest(1), &chain.note().to_string());
         }
         while pending.is_none() {

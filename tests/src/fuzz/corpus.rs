@@ -127,10 +127,34 @@ pub(crate) fn checkpoint() -> Corpus {
     bytes("checkpoints.json", "checkpoint", "text")
 }
 
+pub(crate) fn public_path() -> Corpus {
+    let note = "note/0000000000000000000000000000000000000000000000000000000000000000";
+    let log = "log/alpha.example/1/checkpoint";
+    let tiles = ["log/alpha.example/1/tile/0/x001/x234/067.p/112", "log/alpha.example/1/tile/entries/000"];
+    [&["manifest/1", "log/policy", note, log][..], &tiles]
+        .concat()
+        .iter()
+        .map(|path| path.as_bytes().to_vec())
+        .collect()
+}
+
+pub(crate) fn entry_bundle() -> Corpus {
+    let of = |count: u8| {
+        let entries: Vec<Vec<u8>> = (0..=count).map(|i| vec![i; usize::from(i % 7)]).collect();
+        [&[count][..], &fama_ledger::public::bundle(&entries).unwrap()].concat()
+    };
+    [0, 1, 30, 255].map(of).to_vec()
+}
+
 pub(crate) fn tlog_proof() -> Corpus {
     let proofs = texts("checkpoints.json", "proof", "proof");
     let extra = proofs[0].replacen('\n', "\nextra AAAA\n", 1);
     proofs.into_iter().chain([extra]).map(String::into_bytes).collect()
+}
+
+/// The small one; the others are longer than what can be changed often enough.
+pub(crate) fn profile_proof() -> Corpus {
+    vec![crate::profile::small_story().1.to_string().into_bytes()]
 }
 
 /// What a proof shows: all rows of each prefix.

@@ -1,6 +1,7 @@
 //! One function per decoder: what must hold of any input at all. The code of a refusal, or nothing.
 use core::fmt::{Debug, Display};
 use core::str::FromStr;
+use std::sync::Arc;
 
 use fama_ledger::base64;
 use fama_ledger::checkpoint::{self, Checkpoint};
@@ -15,7 +16,9 @@ use fama_ledger::log::{Hash, Head, verify_consistency, verify_inclusion};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::map::{self, MapProof, RangeProof};
 use fama_ledger::note::Note;
+use fama_ledger::profile::{ProfileError, ProfileProof};
 use fama_ledger::proof::{PROOF_BYTES_MAX, TlogProof};
+use fama_ledger::public;
 use fama_ledger::rows::{self, Row, RowError};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -26,9 +29,10 @@ use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
 pub(crate) use super::http::{login, question};
+use crate::profile::small_story;
 
 /// How many there are.
-pub(crate) const COUNT: usize = 26;
+pub(crate) const COUNT: usize = 29;
 /// What [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
@@ -157,16 +161,56 @@ pub(crate) fn checkpoint(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
+pub(crate) fn public_path(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let path: public::Path = text.parse().map_err(|_| "no_path")?;
+    assert_eq!(path.to_string(), text, "one file, one path");
+    if let public::Path::Log(_, file @ (public::LogFile::Entries(place) | public::LogFile::Tile(_, place))) = path {
+        assert!((1..=256).contains(&place.width()) && place.end() > place.first() && !file.is_within(0));
+    }
+    Ok(())
+}
+
+/// An entry bundle, of as many entries as its first byte says.
+pub(crate) fn entry_bundle(bytes: &[u8]) -> Outcome {
+    let (count, bytes) = bytes.split_first().ok_or("empty")?;
+    let place = public::Place::new(0, usize::from(*count) + 1).unwrap();
+    let entries = public::entries(bytes, place).map_err(|error| error.code())?;
+    assert!(bytes.len() <= public::BUNDLE_BYTES_MAX);
+    assert_eq!((public::bundle(&entries).unwrap(), entries.len()), (bytes.to_vec(), place.width()));
+    Ok(())
+}
+
 pub(crate) fn tlog_proof(bytes: &[u8]) -> Outcome {
     let text = text(bytes)?;
     let proof: TlogProof = text.parse().map_err(|error: fama_ledger::proof::TlogProofError| error.code())?;
     assert!(bytes.len() <= PROOF_BYTES_MAX);
-    let written = proof.to_string();
-    assert!(written == text || text.contains("\nextra "), "every byte counts but an extra line's");
-    assert_eq!(written.parse(), Ok(proof.clone()));
+    assert_eq!(proof.to_string(), text);
+    let _ = proof.included(proof.extra.as_deref().unwrap_or_default(), ours());
     let key = |_: &_| Some(ours().operators()[0].node_key);
     let _ = proof.verify(b"entry", key, |_| None);
     Ok(())
+}
+
+/// What is no proof shows nothing; what is one shows what it showed.
+pub(crate) fn profile_proof(bytes: &[u8]) -> Outcome {
+    let text = text(bytes)?;
+    let proof: ProfileProof = text.parse().map_err(|error: ProfileError| error.code())?;
+    assert_eq!(proof.to_string().parse(), Ok(proof.clone()));
+    let (manifest, golden) = small();
+    let shows = |proof: &ProfileProof| proof.verify(manifest).map(|proven| (proven.question, proven.answer));
+    match shows(&proof) {
+        Ok(shown) => {
+            assert!(proof.question != golden.question || Ok(shown) == shows(golden), "another answer");
+            Ok(())
+        }
+        Err(error) => Err(error.code()),
+    }
+}
+
+fn small() -> &'static (Arc<Manifest>, ProfileProof) {
+    static SMALL: std::sync::LazyLock<(Arc<Manifest>, ProfileProof)> = std::sync::LazyLock::new(small_story);
+    &SMALL
 }
 
 /// What a proof shows of the vectors' maps, no other bytes show, and nothing but the truth.

@@ -50,12 +50,8 @@ impl Governance {
 impl World {
     /// The node that carries a home now, or the log of an operator.
     pub(super) fn carrier(&self, event: &VerifiedEvent) -> Option<usize> {
-        let (manifest, place) = (&self.governance.manifest, event.event().action.place());
-        let log = match event.event().action {
-            Action::Admit { .. } | Action::Dismiss { .. } => manifest.operator(place).map(Operator::log),
-            _ => manifest.homes().get(place).cloned(),
-        };
-        log.map(|log| self.federation.log(&log))
+        let log = self.governance.manifest.log_for(&event.event().action)?;
+        Some(self.federation.log(&log))
     }
 
     pub(super) fn govern(&mut self) -> Kept {

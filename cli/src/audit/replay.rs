@@ -1,0 +1,172 @@
+//! Entries on their way: fetched, compared with the tree, signatures checked, folded; each step while the others work.
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use fama_ledger::entry::{EntryError, VerifiedEntry};
+use fama_ledger::id::FederationId;
+use fama_ledger::log::TILE_WIDTH;
+use fama_ledger::manifest::LogId;
+use fama_node::inbox::Fatal;
+use fama_node::inbox::audit::{Auditor, Each, Refused};
+use rayon::prelude::*;
+
+use super::finding::{Finding, Lie};
+use super::ordered::in_order;
+use super::tiles::{Bundle, LogFiles};
+
+/// How many bundles are verified, folded and written at a time.
+const CHUNK_BUNDLES: usize = 16;
+/// How many such chunks may wait to be folded.
+const CHUNKS_MAX: usize = 2;
+
+/// Verified entries, one behind the other.
+struct Chunk {
+    entries: Vec<VerifiedEntry>,
+    /// How many entries were compared with the tree, those that were known already included.
+    compared: u64,
+    findings: Vec<Finding>,
+}
+
+/// How a pass over a log's files ended.
+#[derive(Default)]
+pub(super) struct Passed {
+    /// What was wrong.
+    pub(super) findings: Vec<Finding>,
+    /// The log itself is wrong from there on, whoever shows it: nothing more of it can be folded.
+    pub(super) invalid: bool,
+}
+
+/// Reads all bundles that have entries from `from` on, compares each with the tree, and gives `auditor` what it does
+/// not have yet. `progress` is told how many entries were compared.
+///
+/// # Errors
+/// [`Fatal`] of the auditor's own store.
+pub(super) fn pass(
+    files: &LogFiles<'_>,
+    from: u64,
+    log: &LogId,
+    federation: &FederationId,
+    auditor: &mut Auditor<'_>,
+    each: &mut Each<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Passed, Fatal> {
+    let known = auditor.head().size.saturating_add(auditor.waiting() as u64);
+    let stage = Stage { files, from, known, log, federation };
+    thread::scope(|scope| {
+        let (send, chunks) = sync_channel(CHUNKS_MAX);
+        scope.spawn(|| stage.verify(send));
+        stage.fold(&chunks, auditor, each, progress)
+    })
+}
+
+struct Stage<'a> {
+    files: &'a LogFiles<'a>,
+    from: u64,
+    known: u64,
+    log: &'a LogId,
+    federation: &'a FederationId,
+}
+
+impl Stage<'_> {
+    /// Ends when everything was read, something was wrong, or nobody takes chunks any more.
+    #[expect(clippy::needless_pass_by_value, reason = "dropped at the end, which ends the other side")]
+    fn verify(&self, send: SyncSender<Chunk>) {
+        let mut bundles: Vec<(u64, Bundle)> = Vec::new();
+        let width = TILE_WIDTH as u64;
+        let range = self.from / width..self.files.bundles();
+        let last = range.end;
+        in_order(
+            range,
+            |index| (index, self.files.bundle(index)),
+            |(index, bundle)| {
+                let ends = bundle.fault.is_some();
+                bundles.push((index.saturating_mul(width), bundle));
+                if !ends && bundles.len() < CHUNK_BUNDLES && index.saturating_add(1) < last {
+                    return ControlFlow::Continue(());
+                }
+                let chunk = self.chunk(std::mem::take(&mut bundles));
+                let ends = !chunk.findings.is_empty();
+                if send.send(chunk).is_err() || ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        );
+    }
+
+    /// Checks every signature; keeps entries up to the first that is wrong.
+    fn chunk(&self, bundles: Vec<(u64, Bundle)>) -> Chunk {
+        let mut chunk = Chunk { entries: Vec::new(), compared: 0, findings: Vec::new() };
+        let mut raw = Vec::new();
+        for (first, bundle) in bundles {
+            chunk.findings.extend(bundle.fault.map(|fault| *fault));
+            for (index, entry) in (first..).zip(bundle.entries).filter(|(index, _)| *index >= self.from) {
+                chunk.compared = chunk.compared.saturating_add(1);
+                if index >= self.known {
+                    raw.push((index, entry));
+                }
+            }
+        }
+        let decode = |(index, bytes)| (index, VerifiedEntry::decode(bytes, self.federation));
+        let decoded: Vec<(u64, Result<VerifiedEntry, EntryError>)> = raw.into_par_iter().map(decode).collect();
+        for (index, entry) in decoded {
+            match entry {
+                Ok(entry) => chunk.entries.push(entry),
+                Err(error) => {
+                    chunk.findings.push(*invalid_entry(&error).within(self.log).at(index));
+                    break;
+                }
+            }
+        }
+        chunk
+    }
+
+    fn fold(
+        &self,
+        chunks: &Receiver<Chunk>,
+        auditor: &mut Auditor<'_>,
+        each: &mut Each<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Passed, Fatal> {
+        let mut passed = Passed::default();
+        for chunk in chunks {
+            let taken = auditor.take(chunk.entries, each)?;
+            progress(chunk.compared);
+            passed.invalid = taken.is_err() || chunk.findings.iter().any(|finding| finding.source.is_none());
+            passed.findings.extend(taken.err().map(|refused| *invalid_log(&refused).within(self.log)));
+            passed.findings.extend(chunk.findings);
+            if !passed.findings.is_empty() {
+                return Ok(passed);
+            }
+        }
+        let (found, wanted) = (auditor.head(), self.files.head());
+        if found != wanted && self.known < wanted.size {
+            let what = format!("the head of {} entries does not end with a state entry", wanted.size);
+            let finding = Finding::new(Lie::InvalidBatch, what).code("batch_shape");
+            passed.findings.push(*finding.within(self.log).at(found.size));
+            passed.invalid = true;
+        }
+        Ok(passed)
+    }
+}
+
+/// In the tree, so the owner's fault.
+fn invalid_entry(error: &EntryError) -> Box<Finding> {
+    let lie = match error {
+        EntryError::Signature(_) | EntryError::Countersignature(_) | EntryError::Possession => Lie::Signature,
+        EntryError::Codec(_) | EntryError::Federation(_) => Lie::InvalidEntry,
+    };
+    Finding::new(lie, error.to_string()).code(error.code())
+}
+
+fn invalid_log(refused: &Refused) -> Box<Finding> {
+    match refused {
+        Refused::Invalid { index, error } => {
+            let wrong_root = matches!(error, fama_ledger::batch::BatchError::StateRoot { .. });
+            let lie = if wrong_root { Lie::StateRoot } else { Lie::InvalidBatch };
+            Finding::new(lie, error.to_string()).code(error.code()).at(*index)
+        }
+        Refused::Unheld { index, version } => {
+            let what = format!("the log adopts version {version} of the manifest, which no source shows");
+            Finding::new(Lie::Manifest, what).code("unheld").at(*index)
+        }
+    }
+}

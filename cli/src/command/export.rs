@@ -1,0 +1,75 @@
+//! `fama export`: a whole federation's history as tables.
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::audit::{Genesis, Place, failure, people, shown};
+use crate::audit::{Files, Hooks};
+use crate::export::{Entries, Format, Unfinished, join};
+use crate::failure::Failure;
+use crate::source::Source;
+use crate::terminal::Terminal;
+use crate::{audit, files, progress};
+
+/// Shown below the help.
+pub const EXAMPLE: &str = "\
+Examples:
+  fama export --from http://127.0.0.1:8080 --manifest manifest.txt --format parquet --to tables
+  fama export --from published --format csv --to tables
+
+Writes entries, identities and attestations, each a file. Everything is audited while it is written, as `fama audit`
+does; if anything does not hold, no table is left. Text formats have equal bytes for equal histories.";
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A node's query address, a folder or bucket (s3://…) of published files, or a stopped node's data folder
+    #[arg(long, value_name = "SOURCE")]
+    from: String,
+    /// The genesis to trust, or a chain of versions; without it the source's own is taken
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// How the tables are written
+    #[arg(long)]
+    format: Format,
+    /// The folder for them
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+}
+
+/// Does it.
+pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let trusted = args.manifest.as_deref().map(files::read_manifest).transpose()?;
+    let source: Vec<Box<dyn Files>> = vec![Box::new(Source::open(&args.from)?)];
+    files::create_folder(&args.to)?;
+    let mut entries = Entries::create(&args.to, args.format)?;
+    let place = Place::new(None, None)?;
+    let bar = progress::bar(0, "auditing");
+    let mut hooks = Hooks {
+        progress: &mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        },
+        watch: &mut |log, index, entry, outcome| entries.take(log, index, entry, outcome),
+    };
+    let audited = audit::run(&source, trusted.as_ref(), &place.store(), &mut hooks);
+    bar.finish_and_clear();
+    let (report, store) = audited?;
+    if !report.findings.is_empty() {
+        return Err(failure(&report, shown(&report)));
+    }
+    let genesis = if trusted.is_some() { Genesis::Trusted } else { Genesis::Shown };
+    let spinner = progress::spinner("writing identities and attestations");
+    let joined = join(&store, &args.to, args.format);
+    spinner.finish_and_clear();
+    let tables: Vec<(Unfinished, u64)> =
+        std::iter::once(entries.finish()).chain(joined?.into_iter().map(Ok)).collect::<Result<_, _>>()?;
+    let mut written = Vec::new();
+    for (table, rows) in tables {
+        written.push((table.finish()?, rows));
+    }
+    let lines = written.iter().map(|(path, rows)| format!("table       {}: {rows} rows\n", path.display()));
+    let people = format!("{}{}", lines.collect::<String>(), people(&report, genesis));
+    let tables: Vec<_> = written.iter().map(|(path, rows)| json!({"file": path, "rows": rows})).collect();
+    terminal.answer(&json!({"tables": tables, "audit": shown(&report)}), people)
+}

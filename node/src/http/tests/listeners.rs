@@ -1,0 +1,114 @@
+//! Readiness, headers, bounds, real connections.
+use super::*;
+
+#[tokio::test]
+async fn the_admin_listener_says_why_the_node_is_not_ready() {
+    let world = World::new(Some("alpha.example"));
+    let admin = async |path: &str| {
+        ask(crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0), Method::GET, path, &[], "").await
+    };
+    assert_eq!(admin("/healthz").await.status, 200);
+    let answer = admin("/readyz").await;
+    assert_eq!((answer.status, problem(&answer).as_str()), (503, "not_ready"));
+    assert_eq!(answer.json()["reasons"], json!(["too_few_operators_heard", "waiting: starting"]));
+    {
+        let mut health = world.app.health.write();
+        health.waiting = None;
+        health.operators.get_mut(&domain("beta.example")).unwrap().heard = Some(clock::now());
+        health.logs.get_mut(&world.beta.id).unwrap().fault = Some("equivocation");
+    }
+    assert_eq!(admin("/readyz").await.json()["reasons"], json!(["fault: equivocation in beta.example/1"]));
+    world.app.health.write().logs.get_mut(&world.beta.id).unwrap().fault = None;
+    world.app.health.write().warnings = vec!["assume_disk_current"];
+    let ready = admin("/readyz").await;
+    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready", "warnings": ["assume_disk_current"]})));
+    let metrics = admin("/metrics").await;
+    assert!(metrics.text.contains("fama_log_fault{log=\"beta.example/1\"} 0"), "{}", metrics.text);
+    assert!(metrics.text.contains("fama_http_requests_total{route=\"/readyz\",status=\"5xx\"} 2"), "{}", metrics.text);
+    for line in ["fama_node_warning{code=\"assume_disk_current\"} 1", "fama_node_warning{code=\"other_session\"} 0"] {
+        assert!(metrics.text.contains(line), "{line}: {}", metrics.text);
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_the_headers_around_it() {
+    let mut world = World::new(Some("alpha.example"));
+    world.register("alpha.example", "swift-core-maps", &agent(1), None);
+    let path = "/api/agent/swift-core-maps";
+    let answer =
+        ask(world.query(), Method::GET, path, &[("origin", "https://x.example"), ("x-request-id", "abc-1")], "").await;
+    let tag = answer.header("etag").to_owned();
+    assert!(tag.starts_with("W/\"") && tag.len() == 68, "{tag}");
+    assert_eq!(answer.header("cache-control"), "public, max-age=1");
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert_eq!(answer.header("x-request-id"), "abc-1");
+    assert_eq!(world.get(path).await.header("x-request-id").len(), 16);
+    let known = ask(world.query(), Method::GET, path, &[("if-none-match", &format!("\"x\", {tag}"))], "").await;
+    assert_eq!((known.status, known.text.as_str(), known.header("etag")), (304, "", tag.as_str()));
+    let head = ask(world.query(), Method::HEAD, path, &[], "").await;
+    assert_eq!((head.status, head.text.as_str(), head.header("etag")), (200, "", tag.as_str()));
+    assert_eq!(head.header("content-length"), answer.text.len().to_string());
+    for coding in ["gzip", "zstd"] {
+        let small = ask(world.query(), Method::GET, path, &[("accept-encoding", coding)], "").await;
+        assert_eq!((small.header("content-encoding"), small.header("etag")), (coding, tag.as_str()));
+    }
+    let preflight = [
+        ("origin", "https://x.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "content-type"),
+    ];
+    let preflight = ask(world.query(), Method::OPTIONS, "/api/verify", &preflight, "").await;
+    assert!(preflight.status == 200 && preflight.header("access-control-allow-methods").contains("POST"));
+
+    let missing = world.get("/api/nothing").await;
+    assert_eq!((missing.status, problem(&missing).as_str()), (404, "no_such_route"));
+    for (method, path, allow) in [
+        (Method::POST, "/api/status", "GET,HEAD"),
+        (Method::GET, "/api/verify", "POST"),
+        (Method::DELETE, "/api/agent/x", "GET,HEAD"),
+    ] {
+        let answer = ask(world.query(), method, path, &[], "").await;
+        assert_eq!(
+            (answer.status, problem(&answer).as_str(), answer.header("allow")),
+            (405, "method_not_allowed", allow)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_listener_says_so_at_once() {
+    let world = World::new(None);
+    let bare = Router::new().route("/slow", axum::routing::get(std::future::pending::<()>));
+    let full = crate::http::shell::public(bare, &world.app.metrics, 1);
+    let waiting = tokio::spawn(ask(full.clone(), Method::GET, "/slow", &[], ""));
+    tokio::task::yield_now().await;
+    let answer = ask(full, Method::GET, "/slow", &[("origin", "https://x.example")], "").await;
+    assert_eq!((answer.status, problem(&answer).as_str()), (503, "overloaded"));
+    assert_eq!((answer.header("retry-after"), answer.header("cache-control")), ("1", "no-store"));
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn real_connections_are_served_until_the_end() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new(Some("alpha.example"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(crate::http::serve(listener, world.query(), async move { drop(stopped.await) }));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(b"GET /api HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 64];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&answer));
+        while !answer.ends_with(b"}}") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+    }
+    stop.send(()).unwrap();
+    served.await.unwrap();
+    assert_eq!(stream.read(&mut [0; 9]).await.unwrap(), 0);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,1 @@
+"""An auditor of Fama federations, written from ledger/PROTOCOL.md alone."""

@@ -1,0 +1,139 @@
+"""What all logs say together, section 9: key status, karma, and the state id of section 7."""
+
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from . import codec, rows
+from .days import show_time
+from .tree import EMPTY
+
+
+class Join:
+    def __init__(self, succession):
+        self.succession = succession
+        self.version = succession.version_in_use()
+        self.manifest = succession.chain[self.version]
+        held = {home: self._held(f"home/{home}") for home in self.manifest.homes}
+        self.homes = {home: rows_ for home, rows_ in sorted(held.items()) if rows_ is not None}
+        everybody = {log.operator for log, born in succession.chain.born.items()
+                     if born <= self.version}
+        claims = {name: self._held(f"claims/{name}") for name in sorted(everybody)}
+        self.claims = _claims_by_version(claims)
+
+    def _held(self, name):
+        return self.succession.held(name, self.version)
+
+    def state_id(self):
+        logs = []
+        for log in self.manifest.logs():
+            replay = self.succession.replays.get(log)
+            size, tree, state = (0, EMPTY, bytes(32)) if replay is None else replay.head()
+            name = codec.string(log.operator) + codec.u32(log.generation)
+            logs.append(name + codec.u64(size) + tree + state)
+        return blake3(self.manifest.hash + codec.sequence(sorted(logs), bytes)).digest()
+
+    def identities(self):
+        """Everybody's key status and karma, by id."""
+        karma = self.karma()
+        found = []
+        for home, held in self.homes.items():
+            for key, row in held.rows.items():
+                if key[0] == rows.IDENTITY:
+                    found.append(self._identity(home, held, key[1:], row, karma))
+        return sorted(found, key=lambda one: one["id"])
+
+    def _identity(self, home, held, identity, row, karma):
+        version = held.rows[rows.version_key(identity, row.version)]
+        revocation = version.revocation or self._claimed(identity, row.version, version)
+        return {
+            "id": identity.hex(),
+            "home": home,
+            "name": row.name,
+            "key": version.key.text(),
+            "key_version": row.version,
+            "revoked": revocation is not None,
+            "revoked_at": revocation and show_time(revocation.time),
+            "revocation_reason": revocation and revocation.reason,
+            "karma": karma.get(identity, 0),
+        }
+
+    def _claimed(self, identity, number, version):
+        """The claim that is shown: of the first operator by name, the least (generation, index)."""
+        owners = {version.key.hash(), version.next}
+        counting = [
+            (operator, claim.generation, claim.index, claim)
+            for operator, key, claim in self.claims.get((identity, number), [])
+            if key[:32] == version.key.hash() and key[32:] in owners
+        ]
+        return min(counting, key=lambda found: found[:3])[3] if counting else None
+
+    def karma(self):
+        """Each subject's karma: effective deltas at sponsored numbers, less what was retracted so."""
+        sponsored = self._sponsored()
+        karma = {}
+        for held in self.homes.values():
+            for key, given in held.rows.items():
+                if key[0] == rows.DAY:
+                    subject, covered = key[1:33], sponsored.get(key[33:65], ())
+                    karma[subject] = karma.get(subject, 0) + sum(_counts(covered, given))
+        return karma
+
+    def _sponsored(self):
+        """For each provider the intervals of its numbers that enough operators sponsor."""
+        triples = {}
+        for operator in self.manifest.operators:
+            statements = self._held(f"statements/{operator}")
+            for row in [] if statements is None else statements.rows.items():
+                triples.setdefault(row[0][1:], []).append(row[1].intervals)
+        least, sponsored = self.manifest.policy["min_sponsors"], {}
+        for triple, intervals in triples.items():
+            sponsored.setdefault(triple[:32], []).extend(covered_by(intervals, least))
+        return sponsored
+
+
+class Counted(NamedTuple):
+    operator: str
+    owners: bytes
+    claim: rows.Claim
+
+
+def _claims_by_version(claims):
+    by_version = {}
+    for operator, held in claims.items():
+        for key, claim in [] if held is None else held.rows.items():
+            if key[0] == rows.CLAIM:
+                version = (key[1:33], int.from_bytes(key[33:37], "big"))
+                by_version.setdefault(version, []).append(Counted(operator, key[37:], claim))
+    return by_version
+
+
+def _counts(covered, given):
+    """The effective deltas of a day that count, and those that count no more with the other sign."""
+    for one in given:
+        if _is_in(covered, one.number):
+            yield one.effective
+            if one.retraction is not None and _is_in(covered, one.retraction):
+                yield -one.effective
+
+
+def _is_in(intervals, number):
+    return any(begin <= number and (end is None or number < end) for begin, end in intervals)
+
+
+def covered_by(sets, least):
+    """The intervals that at least so many of these sets of intervals have."""
+    edges = sorted(
+        [(begin, 1) for intervals in sets for begin, _ in intervals]
+        + [(end, -1) for intervals in sets for _, end in intervals if end is not None]
+    )
+    covered, depth, start = [], 0, None
+    for at, step in edges:
+        depth += step
+        if start is None and depth >= least:
+            start = at
+        elif start is not None and depth < least:
+            if start < at:
+                covered.append((start, at))
+            start = None
+    return covered + ([] if start is None else [(start, None)])

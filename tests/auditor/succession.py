@@ -1,0 +1,63 @@
+"""Which log carries a map, and whose rows it goes on with: sections 5, 6 and 9."""
+
+
+class Succession:
+    """The logs of a chain of manifests, those that were cut replayed before their heirs."""
+
+    def __init__(self, chain):
+        self.chain = chain
+        self.replays = {}
+
+    def order(self):
+        """All logs; whatever a log may inherit from stands before it."""
+        last = len(self.chain) + 1
+        return sorted(self.chain.born, key=lambda log: (self.chain.cuts.get(log, (last,))[0], log))
+
+    def is_in_use(self, version):
+        """Whether every log that this version or one before it cuts is here, to its end."""
+        cuts = [cut for cut_by, cut in self.chain.cuts.values() if cut_by <= version]
+        return all(self._is_whole(cut) for cut in cuts)
+
+    def _is_whole(self, cut):
+        if cut.size == 0:
+            return True
+        replay = self.replays.get(cut.log)
+        return replay is not None and replay.size == cut.size
+
+    def version_in_use(self):
+        versions = range(len(self.chain), 0, -1)
+        return next(version for version in versions if self.is_in_use(version))
+
+    def carrier(self, name, version):
+        """The log that carries the map by this version's word, or None before there was one."""
+        what, _, owner = name.partition("/")
+        manifest = self.chain[version]
+        if what == "home":
+            return manifest.homes.get(owner)
+        if owner in manifest.operators:
+            return manifest.operators[owner].log()
+        log = max((log for log in self.chain.born if log.operator == owner), default=None,
+                  key=lambda log: self.chain.born[log])
+        while log in self.chain.cuts and self.chain.cuts[log][0] <= version:
+            log = self.chain.cuts[log][1].successor
+        return log
+
+    def inherited(self, log, version):
+        """The statements and claims of operators that are gone which this log carries."""
+        gone = {one.operator for one in self.chain.born} - set(self.chain[version].operators)
+        names = {f"{what}/{owner}" for owner in gone for what in ("statements", "claims")}
+        return {name for name in names if self._has_begun(name, version, log)}
+
+    def _has_begun(self, name, version, log):
+        owner = name.partition("/")[2]
+        born = any(at <= version for one, at in self.chain.born.items() if one.operator == owner)
+        return born and self.carrier(name, version) == log
+
+    def held(self, name, version):
+        """The map as the newest of its carriers has it that has adopted it; None if none has."""
+        for before in range(version, 0, -1):
+            log = self.carrier(name, before)
+            replay = self.replays.get(log)
+            if replay is not None and name in replay.maps:
+                return replay.maps[name]
+        return None

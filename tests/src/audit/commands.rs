@@ -1,0 +1,100 @@
+//! `fama audit` and `fama export` as people call them, against folders and running nodes.
+
+use fama_ledger::codec;
+use fama_ledger::equivocation::Equivocation;
+use fama_tests::{federation, log, secret};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::served::{branches, story};
+use crate::federation::{Net, eventually, multi};
+use crate::vectors::unhex;
+
+/// Runs a command line with `--json`; whether it succeeded, and what it said.
+pub(crate) async fn command(args: Vec<String>) -> (bool, Value) {
+    let run = move || {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let args = ["fama".to_owned(), "--json".to_owned()].into_iter().chain(args);
+        let code = fama_cli::run(args, &mut out, &mut err);
+        (code == std::process::ExitCode::SUCCESS, serde_json::from_slice(&out).unwrap())
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+/// Audits until a head that a quorum cosigned shows all that the nodes have: the state is `state`.
+pub(crate) async fn comes_to(args: &[&str], state: &str) -> Value {
+    eventually("an audit comes to the nodes' state", || async {
+        let args = ["audit"].iter().chain(args).map(ToString::to_string).collect();
+        match command(args).await {
+            (true, report) if report["state_id"] == state => Ok(report),
+            (_, report) => Err(report.to_string()),
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_proof_against_an_owner_is_kept_and_no_table_of_a_lie() {
+    multi(async {
+        let manifest = federation(4, |_| {});
+        let story = story(&manifest);
+        let (one, two) = branches(&story, story.logs()[&log(0)].len() - 51);
+        let dir = TempDir::new().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let sources = [("one", &one), ("two", &two)].map(|(name, logs)| story.folder_of(name, logs).write(&path(name)));
+        let kept = path("kept").display().to_string();
+        let args = ["audit", &sources[0], &sources[1], "--keep", &kept].map(str::to_owned);
+        let (done, said) = command(args.to_vec()).await;
+        assert_eq!((done, &said["code"]), (false, &"audit_failed".into()), "{said}");
+        assert_eq!(said["report"]["findings"][0]["lie"], "split_view", "{said}");
+        let proof = std::fs::read_to_string(path("kept/equivocation-alpha.example-1.hex")).unwrap();
+        assert_eq!(said["report"]["findings"][0]["equivocation"], proof.trim());
+        let bytes = unhex(proof.trim());
+        let proof: Equivocation = codec::decode(&bytes, Equivocation::BYTES_MAX).unwrap();
+        assert_eq!(proof.verify(&manifest), Ok(()));
+
+        let mut changed = story.folder("changed");
+        changed.rewrite("log/alpha.example/1/tile/entries/001", |entries| entries[3][70] ^= 1);
+        let (changed, tables) = (changed.write(&path("changed")), path("tables").display().to_string());
+        let args = ["export", "--from", &changed, "--format", "csv", "--to", &tables].map(str::to_owned);
+        let (done, said) = command(args.to_vec()).await;
+        assert_eq!((done, &said["code"]), (false, &"audit_failed".into()), "{said}");
+        assert_eq!(std::fs::read_dir(&tables).unwrap().count(), 0, "nothing is left");
+        let args = ["export", "--from", &sources[0], "--format", "csv", "--to", &tables].map(str::to_owned);
+        let (done, said) = command(args.to_vec()).await;
+        assert_eq!((done, said["tables"].as_array().map(Vec::len)), (true, Some(3)), "{said}");
+        let (done, said) = command(args.to_vec()).await;
+        assert_eq!((done, &said["code"]), (false, &"file_exists".into()), "{said}");
+    });
+}
+
+#[test]
+fn running_nodes_and_stopped_ones_are_audited() {
+    multi(async {
+        let mut net = Net::running(4).await;
+        let (agent_key, judge_key) = (secret(2), secret(4));
+        let (agent, registration) = net.register(0, "audited", &agent_key);
+        net.accepted(0, registration).await;
+        let judge = net.provider(1, "judge", &judge_key).await;
+        net.accepted(3, net.attest(1, (judge, &judge_key), agent, 5)).await;
+        let state = net.settled().await;
+        let path = |name: &str| net.dir.path().join(name).display().to_string();
+        let (manifest, kept) = (path("manifest.txt"), path("kept"));
+        std::fs::write(&manifest, net.manifest.note().to_string()).unwrap();
+        let urls: Vec<String> = net.up().map(|(_, query)| format!("http://{query}")).collect();
+        let report = comes_to(&[&urls[0], &urls[3], "--manifest", &manifest, "--keep", &kept], &state).await;
+        assert_eq!(
+            (&report["karma"], &report["identities"], &report["genesis"]),
+            (&5.into(), &2.into(), &"trusted".into())
+        );
+        let again = comes_to(&[&urls[1], "--since", &kept], &state).await;
+        assert_eq!((&again["entries"], &again["genesis"]), (&0.into(), &"earlier_audit".into()));
+        let data = net.data(2).display().to_string();
+        net.stop(2).await;
+        comes_to(&[&data], &state).await;
+        let (done, refused) = command(vec!["audit".into(), urls[0].clone(), "--keep".into(), data]).await;
+        assert_eq!((done, &refused["code"]), (false, &"node_data".into()));
+        let (done, refused) = command(vec!["audit".into(), urls[0].clone(), "--since".into(), manifest]).await;
+        assert_eq!((done, &refused["code"]), (false, &"no_audit".into()));
+    });
+}

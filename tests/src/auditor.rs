@@ -1,0 +1,105 @@
+//! The second implementation, in Python and from `ledger/PROTOCOL.md` alone, against this one: see `tests/auditor`.
+mod corners;
+mod folder;
+mod lies;
+mod story;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use fama_tests::{Replica, federation};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Value, json};
+
+use crate::properties::{Op, history, policy, told};
+
+/// How many random histories are audited.
+fn histories() -> usize {
+    std::env::var("FAMA_AUDITOR_HISTORIES").map_or(6, |count| count.parse().unwrap())
+}
+
+/// The interpreter that `.cargo/needs.sh` prepared, else the one on the path.
+fn python() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let prepared = root.join(target).join("auditor/bin/python3");
+    if prepared.exists() { prepared } else { "python3".into() }
+}
+
+fn run(arguments: &[&OsStr]) -> Output {
+    let tests = env!("CARGO_MANIFEST_DIR");
+    let mut command = Command::new(python());
+    command
+        .current_dir(tests)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}; `.cargo/needs.sh test` prepares it", python().display()))
+}
+
+/// What the auditor says of these sources, with `more` of its options.
+fn audit(sources: &[&Path], more: &[&OsStr]) -> Value {
+    let fixed = ["-m", "auditor", "--json"].map(OsStr::new);
+    let sources: Vec<&OsStr> = sources.iter().map(|source| source.as_os_str()).collect();
+    let output = run(&[&fixed[..], more, &sources].concat());
+    let said = serde_json::from_slice(&output.stdout);
+    said.unwrap_or_else(|_| panic!("no verdict:\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn one_process() -> [&'static OsStr; 2] {
+    ["--processes", "1"].map(OsStr::new)
+}
+
+/// What this implementation says of everybody, in the auditor's words.
+fn identities(replica: &Replica<'_>) -> Value {
+    let (join, mut found) = (replica.join(), Vec::new());
+    join.each_identity(|one| found.push(one)).unwrap();
+    found.sort_by_key(|one| one.id);
+    let said = |one: &fama_ledger::join::Found| {
+        let status = join.key_status(one).unwrap();
+        let revoked = status.revoked.as_ref();
+        json!({
+            "id": one.id.to_string(),
+            "home": one.home.as_str(),
+            "name": one.identity.name.as_str(),
+            "key": status.current.key.to_string(),
+            "key_version": status.version,
+            "revoked": revoked.is_some(),
+            "revoked_at": revoked.map(|revoked| revoked.time.to_string()),
+            "revocation_reason": revoked.map(|revoked| revoked.reason.to_string()),
+            "karma": join.karma(one.id).unwrap().sum,
+        })
+    };
+    found.iter().map(said).collect()
+}
+
+/// So many random histories, the same every time.
+fn recorded(count: usize) -> Vec<Vec<Op>> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    (0..count).map(|_| history().new_tree(&mut runner).unwrap().current()).collect()
+}
+
+#[test]
+fn the_auditor_reads_every_golden_vector() {
+    let output = run(&["-m", "unittest", "auditor.test_vectors"].map(OsStr::new));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Void events and claims are among them. Each batch's state root is recomputed, so that one rule read otherwise
+/// shows.
+#[test]
+fn any_history_is_the_same_to_the_auditor() {
+    for ops in recorded(histories()) {
+        let manifest = federation(4, policy);
+        let live = told(&manifest, &ops).live;
+        let dir = tempfile::tempdir().unwrap();
+        folder::publish(&live, dir.path());
+        let said = audit(&[dir.path()], &one_process());
+        assert_eq!(said["findings"], json!([]), "{ops:?}");
+        assert_eq!(said["state_id"], live.state_id().to_string());
+        assert_eq!(said["identities"], identities(&live));
+    }
+}

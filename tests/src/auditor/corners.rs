@@ -1,0 +1,249 @@
+//! Where a rule of the fold begins and ends: said in logs, void or not, and folded anew by the auditor.
+use fama_ledger::event::{Action, DismissReason, Event, Method, RevokeReason};
+use fama_ledger::id::{EventId, IdentityId, NoteHash};
+use fama_ledger::secret::SecretKey;
+use fama_ledger::time::Millis;
+use fama_tests::{
+    DAY, DOMAINS, Replica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
+};
+use serde_json::json;
+
+use super::{audit, folder, identities, one_process};
+
+/// Says events one after the other and expects their outcomes.
+struct Teller<'a> {
+    replica: Replica<'a>,
+    time: Millis,
+    nonce: u64,
+}
+
+/// What became of an event.
+const APPLIED: &str = "applied";
+
+impl Teller<'_> {
+    fn event(&mut self, action: Action, created: Millis) -> Event {
+        self.nonce += 1;
+        event(self.replica.manifest.federation(), action, created, self.nonce)
+    }
+
+    fn expect(&mut self, i: usize, said: fama_ledger::entry::SignedEvent, outcome: &str) {
+        let kind = format!("{:?}", said.event.action);
+        let found = self.replica.say(&log(i), self.time, said);
+        assert_eq!(found.map_or_else(|void| void.code(), |_| APPLIED), outcome, "{kind}");
+    }
+
+    /// A second later, an event created then.
+    fn say(&mut self, i: usize, action: Action, key: &SecretKey, outcome: &str) -> EventId {
+        self.time = self.time.plus(SECOND);
+        let said = self.event(action, self.time);
+        let id = said.id();
+        self.expect(i, signed(said, key), outcome);
+        id
+    }
+
+    fn attest(&mut self, issuer: (IdentityId, u8), subject: IdentityId, delta: i32, outcome: &str) -> EventId {
+        let note = (delta == 4).then_some(NoteHash([4; 32]));
+        let home = domain(DOMAINS[0]);
+        let action = Action::Attest { home, issuer: issuer.0, subject, delta, context: None, note };
+        self.say(0, action, &secret(issuer.1), outcome)
+    }
+
+    fn retract(&mut self, issuer: (IdentityId, u8), subject: IdentityId, attestation: EventId, outcome: &str) {
+        let (home, day) = (domain(DOMAINS[0]), self.time.day());
+        let action = Action::Retract { home, issuer: issuer.0, subject, day, attestation };
+        self.say(0, action, &secret(issuer.1), outcome);
+    }
+
+    fn admit(&mut self, provider: IdentityId, service: &str, from: u64, outcome: &str) {
+        let (operator, service, domain) = (domain(DOMAINS[0]), service.parse().unwrap(), domain("s.example"));
+        let action = Action::Admit { operator, provider, service, domain, method: Method::Dns, from };
+        self.say(0, action, &node_key(0), outcome);
+    }
+
+    fn dismiss(&mut self, provider: IdentityId, service: &str, from: u64, outcome: &str) {
+        let (operator, service, domain) = (domain(DOMAINS[0]), service.parse().unwrap(), domain("s.example"));
+        let reason = DismissReason::Expired;
+        let action = Action::Dismiss { operator, provider, service, domain, from, reason };
+        self.say(0, action, &node_key(0), outcome);
+    }
+
+    fn rotate(&mut self, identity: IdentityId, version: u32, (old, new): (u8, u8), outcome: &str) {
+        self.time = self.time.plus(SECOND);
+        let (home, key) = (domain(DOMAINS[0]), secret(new).public());
+        let said = self.event(Action::Rotate { home, identity, version, key, next: None }, self.time);
+        self.expect(0, countersigned(said, &secret(old), &secret(new)), outcome);
+    }
+
+    fn revoke(&mut self, i: usize, identity: IdentityId, version: u32, seed: u8, outcome: &str) {
+        let (home, key) = (domain(DOMAINS[0]), secret(seed).public());
+        let action = Action::Revoke { home, identity, version, key, reason: RevokeReason::Retired };
+        self.say(i, action, &secret(seed), outcome);
+    }
+
+    fn next_day(&mut self) {
+        self.time = Millis((self.time.0 / DAY + 1) * DAY);
+    }
+}
+
+fn told(tell: impl FnOnce(&mut Teller<'_>, IdentityId, IdentityId)) {
+    let manifest = federation(2, |policy| policy.min_sponsors = 1);
+    let mut replica = Replica::adopted(&manifest);
+    let (issuer, subject) = (replica.register(0, "issuer", 2), replica.register(0, "subject", 4));
+    let mut teller = Teller { replica, time: START, nonce: 100 };
+    tell(&mut teller, issuer, subject);
+    let dir = tempfile::tempdir().unwrap();
+    folder::publish(&teller.replica, dir.path());
+    let said = audit(&[dir.path()], &one_process());
+    assert_eq!(said["findings"], json!([]));
+    assert_eq!(said["state_id"], teller.replica.state_id().to_string());
+    assert_eq!(said["identities"], identities(&teller.replica));
+}
+
+#[test]
+fn caps_and_retractions_end_where_the_auditor_ends_them() {
+    told(|teller, issuer, subject| {
+        let by = (issuer, 2);
+        teller.admit(issuer, "s", 0, APPLIED);
+        let first = teller.attest(by, subject, 5, APPLIED);
+        for delta in [-5, 5, 4, 5] {
+            teller.attest(by, subject, delta, APPLIED);
+        }
+        teller.attest(by, subject, -5, APPLIED);
+        teller.retract(by, subject, first, APPLIED);
+        teller.attest(by, subject, 1, "cap");
+        teller.retract(by, subject, first, "already_retracted");
+        teller.retract(by, subject, EventId([9; 32]), "not_found");
+        teller.retract(by, issuer, first, "not_found");
+        teller.attest(by, issuer, 1, "self");
+        teller.attest(by, subject, 6, "delta");
+        teller.attest(by, subject, 0, "delta");
+        teller.dismiss(issuer, "s", 6, APPLIED);
+        teller.next_day();
+        teller.attest(by, subject, 3, APPLIED);
+    });
+}
+
+#[test]
+fn times_end_where_the_auditor_ends_them() {
+    told(|teller, issuer, subject| {
+        teller.time = teller.time.plus(4 * DAY);
+        let ahead = fama_ledger::limits::FUTURE_MILLIS_MAX;
+        let behind = teller.replica.manifest.policy().max_age_ms;
+        let at = teller.time.0;
+        let cases =
+            [(at + ahead, APPLIED), (at + ahead + 1, "future"), (at - behind, APPLIED), (at - behind - 1, "stale")];
+        for (created, outcome) in cases {
+            let (home, context) = (domain(DOMAINS[0]), "code".parse().ok());
+            let action = Action::Attest { home, issuer, subject, delta: 1, context, note: None };
+            let said = teller.event(action, Millis(created));
+            teller.expect(0, signed(said, &secret(2)), outcome);
+        }
+    });
+}
+
+#[test]
+fn statements_end_where_the_auditor_ends_them() {
+    told(|teller, issuer, subject| {
+        teller.admit(issuer, "s", 0, APPLIED);
+        teller.dismiss(issuer, "s", 5, APPLIED);
+        teller.admit(issuer, "s", 5, APPLIED);
+        teller.dismiss(issuer, "s", 3, APPLIED);
+        teller.admit(issuer, "s", 7, APPLIED);
+        teller.dismiss(issuer, "s", 1, APPLIED);
+        for _ in 6..15 {
+            teller.admit(issuer, "s", 4, APPLIED);
+        }
+        teller.admit(issuer, "s", 2, "quota");
+        teller.dismiss(issuer, "s", 6, APPLIED);
+        teller.dismiss(issuer, "s", 0, "quota");
+        teller.time = Millis(teller.time.0 - SECOND);
+        teller.admit(issuer, "twice", 0, APPLIED);
+        teller.time = Millis(teller.time.0 - SECOND);
+        teller.dismiss(issuer, "twice", 1, "superseded");
+        for i in 2..64 {
+            teller.admit(issuer, &format!("s{i}"), i, APPLIED);
+        }
+        teller.dismiss(issuer, "beyond", 0, "quota");
+        teller.dismiss(subject, "beyond", 0, APPLIED);
+        teller.say(
+            1,
+            Action::Admit {
+                operator: domain(DOMAINS[0]),
+                provider: issuer,
+                service: "s".parse().unwrap(),
+                domain: domain("s.example"),
+                method: Method::Https,
+                from: 0,
+            },
+            &node_key(0),
+            "not_home",
+        );
+    });
+}
+
+#[test]
+fn intervals_end_where_the_auditor_ends_them() {
+    told(|teller, issuer, _| {
+        for number in 0..256 {
+            if number % 7 == 0 {
+                teller.next_day();
+            }
+            teller.admit(issuer, "s", 3 * number, APPLIED);
+            teller.dismiss(issuer, "s", 3 * number + 1, APPLIED);
+        }
+        teller.next_day();
+        teller.admit(issuer, "s", 3 * 256, "quota");
+        teller.admit(issuer, "s", 3 * 255 + 1, APPLIED);
+        teller.dismiss(issuer, "s", 10, APPLIED);
+    });
+}
+
+#[test]
+fn keys_end_where_the_auditor_ends_them() {
+    told(|teller, _, subject| {
+        for i in 0..10 {
+            teller.rotate(subject, 2 + u32::from(i), (if i == 0 { 4 } else { 20 + i - 1 }, 20 + i), APPLIED);
+        }
+        teller.rotate(subject, 12, (29, 30), "quota");
+        teller.rotate(subject, 11, (28, 31), "wrong_version");
+        teller.next_day();
+        teller.rotate(subject, 12, (29, 4), "key_in_use");
+        teller.rotate(subject, 12, (29, 30), APPLIED);
+        teller.revoke(1, subject, 11, 29, APPLIED);
+        teller.revoke(1, subject, 12, 30, APPLIED);
+        teller.revoke(1, subject, 12, 30, "duplicate");
+        teller.revoke(0, subject, 11, 29, "wrong_version");
+        teller.revoke(0, subject, 12, 29, "not_authorized");
+        teller.revoke(0, subject, 12, 30, APPLIED);
+        teller.revoke(0, subject, 12, 30, "revoked");
+        teller.rotate(subject, 13, (30, 40), "revoked");
+        teller.attest((subject, 30), EventId([1; 32]), 1, "revoked");
+    });
+}
+
+/// A claim counts if the key that it names is the current one and its signer is that or the one committed to.
+#[test]
+fn claims_count_where_the_auditor_counts_them() {
+    told(|teller, issuer, _| {
+        let mut ids = Vec::new();
+        for (name, seed) in [("by-next", 50), ("by-third", 53), ("moot", 56)] {
+            let next = Some(secret(seed + 1).public().hash());
+            let (home, name) = (domain(DOMAINS[0]), name.parse().unwrap());
+            let action = Action::Register { home, name, key: secret(seed).public(), next, note: None };
+            ids.push((teller.say(0, action, &secret(seed), APPLIED), seed));
+        }
+        for ((identity, seed), signer) in ids.iter().zip([51, 55, 57]) {
+            let (home, key) = (domain("elsewhere.example"), secret(*seed).public());
+            let reason = RevokeReason::KeyCompromised;
+            let action = Action::Revoke { home, identity: *identity, version: 1, key, reason };
+            teller.say(1, action, &secret(signer), APPLIED);
+        }
+        teller.revoke(1, issuer, 1, 4, APPLIED);
+        let (home, key) = (domain(DOMAINS[0]), secret(57).public());
+        let action = Action::Rotate { home, identity: ids[2].0, version: 2, key, next: None };
+        teller.say(0, action, &secret(57), APPLIED);
+        let found = identities(&teller.replica);
+        let revoked = found.as_array().unwrap().iter().filter(|one| one["revoked"] == true);
+        assert_eq!(revoked.map(|one| &one["name"]).collect::<Vec<_>>(), [&json!("by-next")]);
+    });
+}

@@ -1,0 +1,291 @@
+//! Scenarios, and what holds in them or breaks without a rule.
+use super::*;
+
+const R: Head = 0;
+const A1: Head = 1;
+/// In [`TWIG`].
+const B1: Head = 2;
+/// R – A1 – A2.
+const LINE: Shape = (&[0, 0, 1], &["R", "A1", "A2"]);
+/// R – A1 and R – B1.
+const TWIG: Shape = (&[0, 0, 0], &["R", "A1", "B1"]);
+/// R – A1 – A2 and R – B1.
+const FORK: Shape = (&[0, 0, 1, 0], &["R", "A1", "A2", "B1"]);
+
+/// R – T, T – A1 and T – B1.
+const LATE: Shape = (&[0, 0, 1, 1], &["R", "T", "A1", "B1"]);
+/// R – A1 – A2 – A3, A1 – C2 and R – B1 – B2 – B3.
+const DEEP: Shape = (&[0, 0, 1, 2, 1, 0, 5, 6], &["R", "A1", "A2", "A3", "C2", "B1", "B2", "B3"]);
+
+/// The first rules and the one gap of theirs that breaks safety at once closed.
+const GUARDED: Rules = FIRST.with(&[Rule::StatementsBind]);
+
+/// Operator 0 owns the log; all of `sets` hold already, and the next version may cut anywhere.
+fn scenario(sets: &[&[usize]], liars: &[usize], shape: Shape, adopts: &[Head]) -> Scenario {
+    Scenario {
+        tree: Tree::new(shape, adopts),
+        sets: sets.iter().map(|operators| set(operators)).collect(),
+        valid: sets.len(),
+        owner: 0,
+        liars: set(liars),
+        dead: 0,
+        texts: (bit(shape.0.len()) - 1) << 1,
+        cut_before: None,
+    }
+}
+
+fn one_version(n: usize, liars: &[usize], shape: Shape) -> Scenario {
+    let all: Vec<usize> = (0..n).collect();
+    scenario(&[&all], liars, shape, &[])
+}
+
+/// The last of `sets` is the operators of the contested version, which the log may adopt when it holds.
+fn contested(mut scenario: Scenario, texts: Set) -> Scenario {
+    scenario.valid -= 1;
+    scenario.texts = texts;
+    scenario
+}
+
+fn with_cuts(mut scenario: Scenario, cuts: &[Head]) -> Scenario {
+    scenario.texts = cuts.iter().map(|cut| bit(cut + 1)).sum();
+    scenario
+}
+
+/// Asserts that every reachable state keeps the watched properties; gives the number of states.
+fn holds(scenario: &Scenario, rules: Rules, watched: &[Property]) -> usize {
+    let found = explore(scenario, rules, watched, false);
+    assert_eq!(found.first, None, "of sets {:?}", scenario.sets);
+    assert!(found.whole, "too large to explore whole: {:?}", scenario.sets);
+    found.states
+}
+
+/// Asserts that a shortest way to a broken state is `story`.
+fn breaks(scenario: &Scenario, rules: Rules, watched: &[Property], property: Property, story: &str) {
+    let found = explore(scenario, rules, watched, false);
+    assert_eq!(found.first, Some((property, story.to_owned())));
+}
+
+/// The log is at version 1 or, on branch A, 2; operator 1 is replaced by 4 in version 2; version 3 may cut at A1.
+fn lagging() -> Scenario {
+    with_cuts(scenario(&[&[0, 1, 2, 3], &[0, 2, 3, 4]], &[0], FORK, &[A1]), &[A1])
+}
+
+/// On branch A two versions have passed that the log did not adopt, or only one of them; version 4 may cut at A1.
+fn lagging_twice() -> Scenario {
+    let sets: &[&[usize]] = &[&[0, 1, 2, 3], &[0, 2, 3, 4], &[0, 3, 4, 5]];
+    with_cuts(scenario(sets, &[0], LINE, &[A1]), &[A1])
+}
+
+/// Version 2, adopted at T, has the owner no more but leaves its log uncut; 4 is version 2's liar.
+fn owner_removed() -> Scenario {
+    scenario(&[&[0, 1, 2, 3], &[1, 2, 3, 4]], &[0, 4], LATE, &[A1])
+}
+
+fn cut_before() -> Scenario {
+    Scenario { cut_before: Some(A1), ..one_version(4, &[0], TWIG) }
+}
+
+/// Version 2 replaces operator 1 by 4; 2 owns the log, is honest, and adopts it at A1.
+fn replaced() -> Scenario {
+    let sets = scenario(&[&[0, 1, 2, 3], &[0, 2, 3, 4]], &[0], LINE, &[A1]);
+    Scenario { owner: 2, ..contested(sets, bit(UNCUT)) }
+}
+
+/// The owner is honest and dead; another lies.
+fn owner_dead() -> Scenario {
+    Scenario { dead: bit(0), ..one_version(4, &[1], LINE) }
+}
+
+/// Half of version 1 is replaced in version 2; the fork lies under version 1.
+fn half_replaced() -> Scenario {
+    with_cuts(scenario(&[&[0, 1, 2, 3], &[0, 1, 4, 5]], &[0], TWIG, &[]), &[R])
+}
+
+/// A certificate was lost when who had stated "I cosigned none" cosigned afterwards: the statement had freed
+/// operator 2 of its head, and the head was certified a moment later.
+#[test]
+fn a_statement_must_bind() {
+    let story = "1 signs a cut at R; 2 cosigns A1; 3 states; 1 states; 3 cosigns A1; 2 signs a cut at R";
+    breaks(&one_version(4, &[0], FORK), FIRST, SAFE, NothingLost, story);
+    holds(&one_version(4, &[0], FORK), GUARDED, SAFE);
+}
+
+/// Two honest operators signed different texts of a version; with the fourth silent none can get a quorum, ever.
+/// No lie is needed: the owner may just be dead, and the two have heard of different heads of its log.
+#[test]
+fn signing_before_agreeing_ends_the_manifest() {
+    let story = "1 signs a cut at R; 2 signs a cut at A1";
+    let dead = Scenario { dead: bit(0), ..one_version(4, &[], LINE) };
+    for scenario in [&dead, &one_version(4, &[0], FORK)] {
+        breaks(scenario, GUARDED, &[CanCut], CanCut, story);
+        breaks(scenario, MENDED.without(Rule::AgreeFirst), ALL, CanCut, story);
+        holds(scenario, ONE_STEP, ALL);
+        holds(scenario, MENDED, ALL);
+    }
+}
+
+/// "The version the log is at" was read off the branch that the signers saw, or off what they knew certified:
+/// either loses a certificate that another version's quorum gave.
+#[test]
+fn a_lagging_log_is_cut_by_every_version_it_may_be_at() {
+    let whole = GUARDED.without(Rule::LagAtCut).with(&[Rule::LagWhole]);
+    let known = GUARDED.without(Rule::LagAtCut).with(&[Rule::LagAtKnown]);
+    let story = "1 cosigns B1; 2 signs a cut at A1; 3 cosigns B1; 4 signs a cut at A1";
+    breaks(&lagging(), GUARDED, SAFE, NothingLost, story);
+    assert_eq!(explore(&lagging_twice(), known, SAFE, false).property(), Some(NothingLost));
+    holds(&lagging(), whole, SAFE);
+    holds(&lagging_twice(), whole, SAFE);
+}
+
+/// An owner that is no operator of the branch's version is not one of that version's f liars.
+#[test]
+fn a_removed_owner_must_be_cut() {
+    assert_eq!(explore(&owner_removed(), GUARDED, SAFE, false).property(), Some(NothingLost));
+    holds(&owner_removed(), ONE_STEP, SAFE);
+    holds(&owner_removed(), MENDED, ALL);
+}
+
+/// Who never cosigned in a log could sign another cut of it in a later version.
+#[test]
+fn a_cut_must_stand() {
+    breaks(&cut_before(), GUARDED, SAFE, NothingLost, "1 signs a cut at R; 2 signs a cut at R");
+    holds(&cut_before(), ONE_STEP, SAFE);
+}
+
+/// A liar's signature made the quorum for version 2, operator 1 had not signed and went: the old quorum was gone.
+#[test]
+fn all_old_operators_must_go_on() {
+    let story = "2 signs no cut; 3 signs no cut; 1 leaves";
+    breaks(&replaced(), FIRST, ALL, CertifiedAgain, story);
+    holds(&replaced(), ONE_STEP, ALL);
+    holds(&replaced(), MENDED, ALL);
+}
+
+/// With one round of cosignatures an owner that splits the honest of seven in equal parts stops its log for ever
+/// (one round needs n ≥ 5f − 1 and q = n − f at least). Asking for fewer statements frees the log, and loses
+/// certificates to a second liar.
+#[test]
+fn one_step_stops_seven() {
+    let stuck = |liars, story: &str| {
+        let found = explore(&one_version(7, liars, FORK), ONE_STEP, &[CanCut], true);
+        assert_eq!(found.first, Some((CanCut, story.to_owned())));
+        holds(&one_version(7, liars, FORK), ONE_STEP, SAFE);
+        (found.states, found.broken)
+    };
+    let thrice = "1 cosigns A1; 2 cosigns A1; 3 cosigns A1; 4 cosigns B1; 5 cosigns B1; 6 cosigns B1";
+    assert_eq!(stuck(&[0], thrice), (59_093, 80));
+    assert_eq!(stuck(&[0, 1], "2 cosigns A1; 3 cosigns A1; 4 cosigns B1; 5 cosigns B1"), (32_266, 400));
+    let fifth = ONE_STEP.with(&[Rule::Fifth]);
+    holds(&one_version(7, &[0], FORK), fifth, ALL);
+    assert_eq!(explore(&one_version(7, &[0, 1], FORK), fifth, ALL, false).property(), Some(NothingLost));
+}
+
+/// The model can fail: without any one rule, some property breaks.
+#[test]
+fn every_rule_is_needed() {
+    let whole = GUARDED.without(Rule::LagAtCut).with(&[Rule::LagWhole]);
+    let four = one_version(4, &[0], FORK);
+    let seven = one_version(7, &[0], TWIG);
+    let table: &[(Rule, Rules, &Scenario, Property)] = &[
+        (Rule::QuorumWhole, GUARDED, &four, Property::OneText),
+        (Rule::CosignExtends, GUARDED, &four, OneBranch),
+        (Rule::OneText, GUARDED, &four, Property::OneText),
+        (Rule::CutExtends, GUARDED, &four, NothingLost),
+        (Rule::StopAtCut, GUARDED, &four, NothingLost),
+        (Rule::StatementsWhole, GUARDED, &four, NothingLost),
+        (Rule::OthersOnly, GUARDED, &four, NothingLost),
+        (Rule::StatementsBind, GUARDED, &four, NothingLost),
+        (Rule::LagAtCut, GUARDED, &lagging(), NothingLost),
+        (Rule::ProofToGiveUp, whole, &owner_dead(), NothingLost),
+        (Rule::VersionOfBranch, whole, &half_replaced(), NothingLost),
+        (Rule::OldQuorumForAdopt, whole, &lagging(), OneBranch),
+        (Rule::NewQuorumBeyond, whole, &lagging(), NothingLost),
+        (Rule::LagWhole, whole, &lagging(), NothingLost),
+        (Rule::CutStands, ONE_STEP, &cut_before(), NothingLost),
+        (Rule::AgreeFirst, ONE_STEP, &four, CanCut),
+        (Rule::AllGoOn, ONE_STEP, &replaced(), CertifiedAgain),
+        (Rule::QuorumWhole, MENDED, &four, OneBranch),
+        (Rule::CosignExtends, MENDED, &four, OneBranch),
+        (Rule::CutExtends, MENDED, &four, NothingLost),
+        (Rule::StatementsBind, MENDED, &four, OneBranch),
+        (Rule::CutStands, MENDED, &cut_before(), NothingLost),
+        (Rule::AgreeFirst, MENDED, &four, CanCut),
+        (Rule::AllGoOn, MENDED, &replaced(), CertifiedAgain),
+        (Rule::TwoSteps, MENDED, &seven, CanCut),
+    ];
+    for (rule, rules, scenario, property) in table {
+        let found = explore(scenario, rules.without(*rule), ALL_BUT_CUT, false).property();
+        let found = found.or_else(|| explore(scenario, rules.without(*rule), ALL, false).property());
+        assert_eq!(found, Some(*property), "without {rule:?}");
+    }
+    for (rules, scenario) in [(whole, &owner_dead()), (whole, &half_replaced())] {
+        holds(scenario, rules, SAFE);
+    }
+}
+
+/// All that f liars can do to a fork of few heads.
+#[test]
+fn mended_rules_hold_for_every_fork() {
+    for n in [4, 5, 6, 7] {
+        holds(&one_version(n, &[0], TWIG), MENDED, ALL);
+    }
+    holds(&one_version(7, &[0, 1], TWIG), MENDED, ALL);
+    holds(&one_version(4, &[0], FORK), MENDED, ALL);
+    for n in [4, 5, 6] {
+        holds(&one_version(n, &[0], FORK), ONE_STEP, ALL);
+    }
+    holds(&one_version(4, &[0], DEEP), ONE_STEP, ALL);
+}
+
+/// One operator more, one less, one for another: while the log lags behind, and while it adopts.
+#[test]
+fn mended_rules_hold_while_operators_change() {
+    let changes: [[&[usize]; 2]; 3] =
+        [[&[0, 1, 2, 3], &[0, 1, 2, 3, 4]], [&[0, 1, 2, 3, 4], &[0, 1, 2, 3]], [&[0, 1, 2, 3], &[0, 2, 3, 4]]];
+    for sets in &changes {
+        let lagging = scenario(sets, &[0], TWIG, &[A1]);
+        let adopting = contested(scenario(sets, &[0], FORK, &[A1]), bit(UNCUT));
+        let honest_owner = Scenario { owner: 2, ..contested(scenario(sets, &[0], LINE, &[A1]), bit(UNCUT)) };
+        for rules in [ONE_STEP, MENDED] {
+            holds(&lagging, rules, ALL);
+            holds(&adopting, rules, ALL);
+            holds(&honest_owner, rules, ALL);
+        }
+    }
+    let cut_or_not = contested(scenario(&changes[1], &[0], TWIG, &[A1]), bit(UNCUT) | bit(A1 + 1) | bit(B1 + 1));
+    holds(&cut_or_not, ONE_STEP, ALL);
+    holds(&cut_or_not, MENDED, ALL);
+}
+
+/// Seven operators, deep forks and changing operators: random ways, which also find what the first rules lose.
+#[test]
+fn mended_rules_hold_on_random_ways() {
+    let first: &[usize] = &[0, 1, 2, 3, 4, 5, 6];
+    let second: [&[usize]; 3] = [&[0, 1, 2, 3, 4, 5, 6, 7], &[0, 1, 3, 4, 5, 6], &[0, 1, 3, 4, 5, 6, 7]];
+    let mut scenarios = vec![one_version(7, &[0, 1], DEEP), one_version(4, &[0], DEEP)];
+    for sets in second {
+        let liars: &[usize] = if sets.len() < 7 { &[0] } else { &[0, 1] };
+        scenarios.push(scenario(&[first, sets], liars, DEEP, &[A1]));
+        scenarios.push(contested(scenario(&[first, sets], liars, DEEP, &[A1]), bit(DEEP.0.len() + 1) - 1));
+    }
+    for (seed, scenario) in (1..).zip(&scenarios) {
+        assert_eq!(wander(scenario, MENDED, ALL, 1_000, seed).first, None, "seed {seed}");
+        assert_eq!(wander(scenario, ONE_STEP, SAFE, 1_000, seed).first, None, "seed {seed}");
+    }
+    assert_eq!(wander(&scenarios[0], FIRST, SAFE, 20_000, 7).property(), Some(NothingLost));
+}
+
+/// Operators always come to one text, and not without any of the agreement's rules.
+#[test]
+fn agreement_settles() {
+    use agreement::{MENDED, Rules, settles};
+    assert!(settles(4, MENDED).1);
+    for broken in [
+        Rules { pledges_first: false, ..MENDED },
+        Rules { words_first: false, ..MENDED },
+        Rules { pledge_binds: false, ..MENDED },
+        Rules { words_loose: false, ..MENDED },
+    ] {
+        assert!(!settles(4, broken).1);
+    }
+}

@@ -1,0 +1,322 @@
+//! The federation's story: what each log takes in under each version.
+use std::sync::Arc;
+
+use fama_ledger::entry::{SignedEvent, VerifiedBody, VerifiedEntry};
+use fama_ledger::event::{Action, Method, RevokeReason};
+use fama_ledger::id::{EventId, ManifestHash, StateRoot};
+use fama_ledger::log::Head;
+use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{SignedNote, sign};
+use fama_tests::{
+    Replica, SECOND, START, countersigned, domain, event, federation, governance_key, log, node_key, secret, signed,
+};
+use serde_json::{Value, json};
+
+use super::super::map_name;
+use super::{hexes, outcomes};
+
+pub(super) const NAMES: [&str; 5] =
+    ["alpha.example", "beta.example", "gamma.example", "delta.example", "epsilon.example"];
+
+/// The text of a draft with governance lines of these operators.
+pub(super) fn note(draft: &Draft, by: &[usize]) -> SignedNote {
+    let text = draft.text().unwrap();
+    let line = |i: &usize| sign(&text, NAMES[*i], governance_key(*i as u8).ed25519().unwrap());
+    SignedNote { signatures: by.iter().map(line).collect(), text }
+}
+
+pub(super) fn behind(previous: &Arc<Manifest>, draft: &Draft) -> Arc<Manifest> {
+    Arc::new(previous.successor(&note(draft, &[0, 1, 2, 4]).to_string()).unwrap())
+}
+
+pub(super) fn operator(i: u8, node: u8, generation: u32) -> Operator {
+    Operator {
+        name: domain(NAMES[usize::from(i)]),
+        node_key: node_key(node).ed25519().unwrap().verifying_key(),
+        governance_key: governance_key(i).ed25519().unwrap().verifying_key(),
+        generation,
+        addresses: Vec::new(),
+    }
+}
+
+pub(super) fn own_log(i: usize, generation: u32) -> LogId {
+    LogId { operator: domain(NAMES[i]), generation }
+}
+
+pub(super) fn first() -> Arc<Manifest> {
+    Arc::new(federation(4, |policy| policy.daily_claims = 4))
+}
+
+/// The draft of version 2.
+pub(super) fn second_draft() -> Draft {
+    let mut draft = first().draft();
+    draft.policy.max_delta = 3;
+    draft.operators.push(operator(4, 4, 1));
+    draft.homes.insert(domain(NAMES[4]), own_log(4, 1));
+    draft
+}
+
+pub(super) fn second() -> Arc<Manifest> {
+    behind(&first(), &second_draft())
+}
+
+/// The draft of version 3, which cuts the logs of beta and delta as they are after their part of the story.
+pub(super) fn third_draft() -> Draft {
+    let second = second();
+    let mut replica = Replica::new(&second);
+    tell(&mut replica, &[log(3), log(1), log(0)]);
+    let mut draft = second.draft();
+    draft.operators[1] = operator(1, 5, 2);
+    draft.operators.remove(3);
+    draft.homes.insert(domain(NAMES[1]), own_log(1, 2));
+    draft.homes.insert(domain(NAMES[3]), own_log(0, 1));
+    for (at, successor) in [(1, own_log(1, 2)), (3, own_log(0, 1))] {
+        let (log, mirror) = (log(at), &replica.logs[&log(at)]);
+        let (head, state_root) = (mirror.tree.head(), mirror.state_root);
+        draft.cuts.push(Cut { log, head, state_root, adopted: 2, successor });
+    }
+    draft
+}
+
+/// All three versions.
+pub(super) fn versions() -> Arc<Manifest> {
+    behind(&second(), &third_draft())
+}
+
+/// The logs in an order in which what one carries on is there: those that are cut first.
+fn order() -> [LogId; 6] {
+    [log(1), log(3), own_log(0, 1), own_log(1, 2), own_log(2, 1), own_log(4, 1)]
+}
+
+/// What somebody says in a log at a second of the story.
+enum Step {
+    Adopt(u32),
+    Say(Box<SignedEvent>),
+}
+
+/// Tells the story of some logs as far as the replica's manifest goes. What they carry on must be there.
+fn tell(replica: &mut Replica<'_>, logs: &[LogId]) {
+    let manifest = replica.manifest;
+    for log in logs {
+        replica.begin(log);
+        for (seconds, step) in steps(manifest, log) {
+            let time = START.plus(seconds * SECOND);
+            match step {
+                Step::Adopt(version) => {
+                    let Some(adopted) = manifest.at(version) else { break };
+                    let entry = VerifiedEntry::adopt(time, version, adopted.hash());
+                    replica.append(log, vec![entry]);
+                }
+                Step::Say(said) => drop(replica.say(log, time, *said)),
+            }
+        }
+    }
+}
+
+/// Everybody of the story, and what they sign.
+struct Cast {
+    manifest: Manifest,
+    judge: (EventId, SecretKey),
+    mapper: (EventId, SecretKey),
+}
+
+impl Cast {
+    fn new(manifest: &Manifest) -> Self {
+        let mut cast = Self {
+            manifest: manifest.clone(),
+            judge: (EventId([0; 32]), secret(2)),
+            mapper: (EventId([0; 32]), secret(3)),
+        };
+        cast.judge.0 = cast.registers(1, 0, "ml-overflow", 2).event.id();
+        cast.mapper.0 = cast.registers(2, 3, "swift-core-maps", 3).event.id();
+        cast
+    }
+
+    fn said(&self, second: u64, action: Action, by: &SecretKey) -> SignedEvent {
+        signed(event(self.manifest.federation(), action, START.plus(second * SECOND), second), by)
+    }
+
+    fn registers(&self, second: u64, home: usize, name: &str, seed: u8) -> SignedEvent {
+        let (home, name, key) = (domain(NAMES[home]), name.parse().unwrap(), secret(seed));
+        self.said(second, Action::Register { home, name, key: key.public(), next: None, note: None }, &key)
+    }
+
+    fn admits(&self, second: u64, by: usize, node: u8) -> SignedEvent {
+        let (service, place) = ("ml_overflow".parse().unwrap(), domain("service.example"));
+        let (operator, provider) = (domain(NAMES[by]), self.judge.0);
+        let action = Action::Admit { operator, provider, service, domain: place, method: Method::Dns, from: 0 };
+        self.said(second, action, &node_key(node))
+    }
+
+    fn attests(&self, second: u64, delta: i32) -> SignedEvent {
+        let (home, issuer, subject) = (domain(NAMES[0]), self.judge.0, self.mapper.0);
+        let action = Action::Attest { home, issuer, subject, delta, context: None, note: None };
+        self.said(second, action, &self.judge.1)
+    }
+
+    fn rotates(&self, second: u64) -> SignedEvent {
+        let (home, identity, new) = (domain(NAMES[3]), self.mapper.0, secret(5));
+        let action = Action::Rotate { home, identity, version: 2, key: new.public(), next: None };
+        let said = self.said(second, action, &self.mapper.1);
+        countersigned(said.event, &self.mapper.1, &new)
+    }
+
+    fn revokes(&self, second: u64, home: usize, (identity, key): (EventId, &SecretKey), version: u32) -> SignedEvent {
+        let (home, reason) = (domain(NAMES[home]), RevokeReason::KeyCompromised);
+        self.said(second, Action::Revoke { home, identity, version, key: key.public(), reason }, key)
+    }
+}
+
+/// A log's part, with the second of each entry.
+fn steps(manifest: &Manifest, log: &LogId) -> Vec<(u64, Step)> {
+    let cast = Cast::new(manifest);
+    let say = |second: u64, said| (second, Step::Say(Box::new(said)));
+    let adopt = |second: u64, version| (second, Step::Adopt(version));
+    match (log.operator.as_str(), log.generation) {
+        ("alpha.example", _) => vec![
+            adopt(0, 1),
+            say(1, cast.registers(1, 0, "ml-overflow", 2)),
+            say(4, cast.attests(4, 5)),
+            adopt(5, 2),
+            // The new rule holds from here on.
+            say(6, cast.attests(6, 5)),
+            say(7, cast.attests(7, 3)),
+            // Delta's home is not here yet.
+            say(8, cast.rotates(8)),
+            adopt(20, 3),
+            say(21, cast.rotates(21)),
+            say(22, cast.registers(22, 3, "newcomer", 7)),
+            say(23, cast.registers(23, 3, "swift-core-maps", 9)),
+            say(24, cast.attests(24, -2)),
+            // Delta's statements are carried on, but nobody makes new ones.
+            say(25, cast.admits(25, 3, 3)),
+        ],
+        ("beta.example", 1) => vec![
+            adopt(0, 1),
+            say(2, cast.admits(2, 1, 1)),
+            say(3, cast.registers(3, 1, "stays-here", 4)),
+            adopt(5, 2),
+            say(9, cast.revokes(9, 3, (cast.mapper.0, &cast.mapper.1), 1)),
+        ],
+        ("beta.example", _) => vec![
+            adopt(20, 3),
+            say(26, cast.registers(26, 1, "stays-here", 6)),
+            say(27, cast.registers(27, 1, "begins-here", 8)),
+            // The old node key says nothing any more.
+            say(28, cast.admits(28, 1, 1)),
+            say(29, cast.admits(29, 1, 5)),
+        ],
+        ("delta.example", _) => vec![
+            adopt(0, 1),
+            say(2, cast.registers(2, 3, "swift-core-maps", 3)),
+            say(3, cast.admits(3, 3, 3)),
+            say(4, cast.revokes(4, 0, (cast.judge.0, &secret(11)), 1)),
+            adopt(5, 2),
+        ],
+        ("gamma.example", _) => vec![adopt(0, 1), adopt(5, 2), adopt(20, 3)],
+        _ => vec![
+            adopt(5, 2),
+            say(10, cast.registers(10, 4, "first-here", 13)),
+            adopt(20, 3),
+            say(30, cast.revokes(30, 3, (cast.mapper.0, &secret(5)), 2)),
+        ],
+    }
+}
+
+/// The adoptions among a log's entries, each with the size behind its batch.
+pub(super) fn adopted(entries: &[VerifiedEntry]) -> Value {
+    let version = |(at, entry): (usize, &VerifiedEntry)| match entry.body {
+        VerifiedBody::Adopt { version, .. } => Some(json!([version, at + 2])),
+        _ => None,
+    };
+    entries.iter().enumerate().filter_map(version).collect()
+}
+
+/// The whole story under all three versions.
+fn told(manifest: &Manifest) -> Replica<'_> {
+    let mut replica = Replica::new(manifest);
+    replica.logs.clear();
+    tell(&mut replica, &order());
+    replica
+}
+
+pub(super) fn logs(manifest: &Manifest) -> Vec<Value> {
+    let replica = told(manifest);
+    let mut fresh = Replica::new(manifest);
+    fresh.logs.clear();
+    let mut vectors = Vec::new();
+    for log in order() {
+        let mirror = &replica.logs[&log];
+        fresh.begin(&log);
+        let replayed = fresh.deliver(&log, 0, &mirror.entries);
+        vectors.push(json!({
+            "type": "log", "operator": log.operator.as_str(), "generation": log.generation,
+            "entries": hexes(&mirror.entries), "outcomes": outcomes(&replayed), "adopted": adopted(&mirror.entries),
+            "size": mirror.tree.size(), "root": mirror.tree.head().root.to_string(),
+            "state_root": mirror.state_root.to_string(),
+        }));
+    }
+    for ((map, key), value) in replica.rows.iter() {
+        let name = map_name(manifest, *map);
+        vectors.push(
+            json!({"type": "row", "map": name, "tag": key[0], "key": super::hex(key), "value": super::hex(value)}),
+        );
+    }
+    let dump = super::hex(replica.join().dump().unwrap());
+    vectors.push(json!({"type": "state", "state_id": replica.state_id().to_string(), "dump": dump}));
+    vectors
+}
+
+/// The replica as it was before anything of a log came. Logs that carry on what this one left are not there.
+pub(super) fn without<'a>(replica: &Replica<'a>, log: &LogId) -> Replica<'a> {
+    let mut fresh = Replica::new(replica.manifest);
+    fresh.logs.clear();
+    for other in order().into_iter().take_while(|other| other != log) {
+        fresh.begin(&other);
+        fresh.deliver(&other, 0, &replica.logs[&other].entries);
+    }
+    fresh
+}
+
+pub(super) fn head(manifest: &Manifest, log: &LogId) -> Head {
+    told(manifest).head(log)
+}
+
+/// Batches that no log may have, behind the first entries of one that it does.
+pub(super) fn invalid_batches(manifest: &Manifest) -> Vec<Value> {
+    let cast = Cast::new(manifest);
+    let time = START.plus(40 * SECOND);
+    let hash = |version: u32| manifest.at(version).map_or(ManifestHash([9; 32]), Manifest::hash);
+    let adopt = |version| VerifiedEntry::adopt(time, version, hash(version));
+    let other = |version| VerifiedEntry::adopt(time, version, ManifestHash([7; 32]));
+    let state = VerifiedEntry::state(time, StateRoot([7; 32]));
+    let said = VerifiedEntry::of(time, cast.registers(40, 0, "late", 15).verify(&manifest.federation()).unwrap());
+    let [alpha, gamma, beta, next] = [own_log(0, 1), own_log(2, 1), log(1), own_log(1, 2)];
+    let beyond = told(manifest).head(&beta).size;
+    let mut alone = Replica::new(manifest);
+    alone.begin(&next);
+    let empty = alone.complete(&next, vec![adopt(3)]);
+    let cases = [
+        ("an event before the first adoption", &alpha, 0, vec![said.clone(), state.clone()], "adopt"),
+        ("a new log that begins with version 1", &next, 0, vec![adopt(1), state.clone()], "adopt"),
+        ("a log of version 1 that begins with version 2", &gamma, 0, vec![adopt(2), state.clone()], "adopt"),
+        ("a version left out", &gamma, 2, vec![adopt(3), state.clone()], "adopt"),
+        ("a version again", &gamma, 4, vec![adopt(2), state.clone()], "adopt"),
+        ("the version before", &gamma, 4, vec![adopt(1), state.clone()], "adopt"),
+        ("another text of the version", &gamma, 2, vec![other(2), state.clone()], "adopt"),
+        ("an event behind an adoption", &alpha, 14, vec![adopt(3), said.clone(), state.clone()], "adopt"),
+        ("an adoption behind an event", &alpha, 14, vec![said, adopt(3), state.clone()], "adopt"),
+        ("a version that cuts the log", &beta, beyond, vec![adopt(3), state.clone()], "adopt"),
+        ("a version that nobody holds", &gamma, 6, vec![adopt(4), state.clone()], "unheld"),
+        ("maps that were not passed on", &next, 0, empty, "state_root"),
+        ("another state root than that of an adoption", &gamma, 2, vec![adopt(2), state], "state_root"),
+    ];
+    let vector = |(why, log, behind, entries, code): (&str, &LogId, u64, Vec<VerifiedEntry>, &str)| {
+        json!({
+            "type": "invalid batch", "why": why, "operator": log.operator.as_str(), "generation": log.generation,
+            "behind": behind, "entries": hexes(&entries), "code": code,
+        })
+    };
+    cases.map(vector).to_vec()
+}
