@@ -188,7 +188,9 @@ async fn run_once(
     for server in servers {
         let _ = server.await;
     }
-    closed(shared).await;
+    let store = Arc::clone(&shared.store);
+    drop(shared);
+    close(store).await;
     Ok((ended?, Wires { key, network, events }))
 }
 
@@ -219,12 +221,18 @@ async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, Nod
 }
 
 /// Waits until nobody uses the database any more, so that its folder is free when the node has stopped.
-/// Requests on their way when the node was told to stop still hold it, none for long.
-async fn closed(shared: Shared) {
-    let store = Arc::downgrade(&shared.store);
-    drop(shared);
+/// Requests on their way when the node was told to stop still hold it, none for long. It is closed here and not by
+/// whoever is last to let go of it: closing takes a moment in which nobody holds it any more.
+pub async fn close(mut store: Arc<Store>) {
     let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
-    while store.strong_count() > 0 && tokio::time::Instant::now() < deadline {
+    while tokio::time::Instant::now() < deadline {
+        match Arc::try_unwrap(store) {
+            Ok(store) => {
+                let _ = tokio::task::spawn_blocking(move || drop(store)).await;
+                return;
+            }
+            Err(held) => store = held,
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -11,12 +11,12 @@ use fama_node::network::wire::{Session, SyncRequest, SyncResponse};
 use fama_node::network::{self, Event, Network, NetworkConfig};
 use fama_node::snapshot::Snapshots;
 use fama_node::store::Store;
-use fama_node::sync;
+use fama_node::{node, sync};
 use fama_tests::node_key;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::federation::{Net, addresses, eventually};
+use crate::federation::{Net, addresses};
 
 /// What becomes of an honest answer; nothing: the request is never answered.
 pub(super) type Way = dyn Fn(&SyncRequest, SyncResponse) -> Option<SyncResponse> + Send + Sync;
@@ -56,11 +56,7 @@ pub(super) struct StandIn {
 impl StandIn {
     /// In the place of the `i`-th node, which is stopped.
     pub(super) async fn start(net: &Net, i: usize, way: Arc<Way>) -> Self {
-        // The node's database closes as the last of its threads ends.
-        let store = eventually("the node's folder is free", || async {
-            Store::open(&net.data(i), &net.manifest).map_err(|error| error.to_string())
-        });
-        let store = store.await;
+        let store = Store::open(&net.data(i), &net.manifest).unwrap();
         let key = node_key(i as u8).ed25519().unwrap().clone();
         let listen = addresses(net.ports[i])[..1].iter().map(|address| address.parse().unwrap()).collect();
         let config = NetworkConfig { key, federation: net.manifest.federation(), listen, dial: Vec::new() };
@@ -107,5 +103,8 @@ async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Way>
             None => held.push(reply),
         }
     }
-    drop(inbox);
+    drop((inbox, snapshots));
+    let store = Arc::clone(&shared.store);
+    drop(shared);
+    node::close(store).await;
 }
