@@ -235,6 +235,7 @@ pub async fn close(mut store: Arc<Store>) {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    tracing::warn!("the database is still in use");
 }
 
 /// What this node may sign with: its keys that some version gives its operator.

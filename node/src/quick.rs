@@ -197,7 +197,7 @@ impl Quick {
             Ok(store) => store,
             Err(error) => return tracing::warn!(%error, "what may be a quick state stays on disk; remove its folder"),
         };
-        closed(store).await;
+        crate::node::close(store).await;
         match tokio::fs::remove_dir_all(&self.dir).await {
             Ok(()) => tracing::info!("the quick state is deleted"),
             Err(error) => tracing::warn!(%error, "the quick state stays on disk; remove its folder"),
@@ -220,18 +220,5 @@ impl Quick {
             _ = self.stopped.wait_for(|stopped| *stopped) => true,
             () = tokio::time::sleep(pause) => false,
         }
-    }
-}
-
-/// Waits until nobody uses the database any more.
-async fn closed(store: Arc<Store>) {
-    let store = {
-        let weak = Arc::downgrade(&store);
-        drop(store);
-        weak
-    };
-    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
-    while store.strong_count() > 0 && tokio::time::Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

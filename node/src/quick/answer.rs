@@ -9,7 +9,7 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::replica::Fault;
 use tokio::sync::mpsc;
 
-use super::{Done, Quick, QuickError, closed};
+use super::{Done, Quick, QuickError};
 use crate::clock;
 use crate::http::App;
 use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Shared};
@@ -54,7 +54,7 @@ impl Quick {
         drop(driver);
         let store = Arc::clone(&shared.store);
         drop(shared);
-        closed(store).await;
+        crate::node::close(store).await;
         match (done, ended.ok_or(Fatal::Internal("the inbox panicked"))?) {
             (Some(done), _) => done,
             (None, Ok(Ended::Reload)) => Ok(Done::Again),

@@ -125,7 +125,7 @@ impl Quick {
         let store = match held {
             Some(store) if store.manifest().hash() == manifest.hash() => store,
             Some(store) => {
-                super::closed(store).await;
+                crate::node::close(store).await;
                 self.delete().await;
                 self.open(Arc::clone(&manifest)).await?
             }
