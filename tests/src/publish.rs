@@ -18,7 +18,7 @@ use fama_tests::{DOMAINS, START, domain, federation, log, node_key, secret};
 use tempfile::TempDir;
 
 use crate::cli::program;
-use crate::federation::{Net, multi};
+use crate::federation::{Net, eventually, multi};
 
 mod s3;
 
@@ -343,6 +343,8 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
         assert_eq!(more.logs[&log(2)], done.logs[&log(2)] + 2);
         check_independently(&folder).unwrap();
 
+        // Notes follow their entries.
+        has_notes(&queries[1], &folder).await;
         let store = s3::Store::start();
         store.publishes(&queries[1], &folder);
         let data = net.data(1).display().to_string();
@@ -371,6 +373,23 @@ pub(crate) async fn publishes(net: &Net) {
         }
     }
     check_independently(&folder).unwrap();
+}
+
+/// Waits until the node has the notes that lie in the folder.
+async fn has_notes(query: &str, folder: &File) {
+    let notes: Vec<Path> = fs::read_dir(folder.join("note"))
+        .unwrap()
+        .map(|file| format!("note/{}", file.unwrap().file_name().to_str().unwrap()).parse().unwrap())
+        .collect();
+    eventually("the notes are there", || async {
+        let (query, notes) = (query.to_owned(), notes.clone());
+        let missing = tokio::task::spawn_blocking(move || {
+            let source = Source::open(&query).unwrap();
+            notes.into_iter().find(|note| source.get(note).unwrap().is_none())
+        });
+        missing.await.unwrap().map_or(Ok(()), |note| Err(note.to_string()))
+    })
+    .await;
 }
 
 /// All but the checkpoints, of which one may have more cosignatures.
