@@ -324,6 +324,8 @@ impl Driver {
     async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> Verdict {
         match gossip {
             Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
+            // A log that this node does not know may be one of a later version.
+            Gossip::Equivocation(proof) if self.shared.manifest.log(&proof.log).is_none() => Verdict::Ignore,
             Gossip::Equivocation(proof) => match proof.verify(&self.shared.manifest) {
                 // What is known is not passed on again.
                 Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
@@ -341,7 +343,9 @@ impl Driver {
         match news::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
             Ok(true) => match verify_cosigned(manifest, log, cosigned) {
                 Some(cosigned) => self.offer(Input::Cosigned(cosigned)),
-                None => Verdict::Reject,
+                None if cosigned.signed.verify(manifest, log).is_err() => Verdict::Reject,
+                // A later version may give the operator another key.
+                None => Verdict::Ignore,
             },
             Ok(false) => Verdict::Ignore,
             Err(error) => unreadable(&error),

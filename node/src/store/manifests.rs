@@ -108,13 +108,14 @@ impl View<'_> {
         self.value(Family::Heads, &keys::equivocation(log), Equivocation::BYTES_MAX)
     }
 
-    /// Entries of branches that were left, each with its event to be handed in again; at most `count`.
+    /// Entries of branches that were left, each with its event to be handed in again; at most `count`, in the order
+    /// of the events' ids, none before `from`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn dropped(&self, count: usize) -> Result<Vec<(EventId, Dropped)>, StoreError> {
-        let mut found = Vec::new();
-        self.walk(Family::Dropped, Walk::of([]), &mut |key, value| {
+    pub fn dropped(&self, from: EventId, count: usize) -> Result<Vec<(EventId, Dropped)>, StoreError> {
+        let (mut found, from) = (Vec::new(), Some(from.0.to_vec()));
+        self.walk(Family::Dropped, Walk { from, ..Walk::of([]) }, &mut |key, value| {
             let id =
                 key.try_into().map(EventId).map_err(|_| self.store().database(&"a dropped event without its id"))?;
             found.push((id, self.decode(Family::Dropped, value, DROPPED_BYTES_MAX)?));
