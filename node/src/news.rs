@@ -143,3 +143,6 @@ fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool)
     }
     Ok(PeerLog { log, size, newest, cosigned })
 }
+
+#[cfg(test)]
+mod tests;

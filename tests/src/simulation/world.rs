@@ -15,7 +15,7 @@ use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::VerifiedStand;
 use fama_ledger::time::Millis;
 use fama_node::inbox::{Answer, COMMANDS_MAX, Command, Fatal, Inbox, Input, Submitted};
-use fama_node::network::peer_id;
+use fama_node::network::operators;
 use fama_node::network::wire::{
     CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse,
 };

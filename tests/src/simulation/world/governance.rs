@@ -313,7 +313,8 @@ impl World {
     /// Collects stands; where the log ends, as soon as enough may sign it.
     fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, Stop> {
         for stander in self.able() {
-            let counts = self.governance.manifest.operator(&self.federation.names[stander]).is_some();
+            // Also who left: a log that is behind is cut by the operators of its version.
+            let counts = self.governance.manifest.generations(&self.federation.names[stander]).next().is_some();
             if counts && !self.governance.stands.contains_key(&stander) {
                 let (reply, stand) = oneshot::channel();
                 self.give(stander, Input::Stand { log: log.clone(), reply })?;

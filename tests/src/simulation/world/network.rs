@@ -59,9 +59,8 @@ impl World {
         let peer = self.peer_id(machine);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         running.peers.insert(machine, peer);
-        let mut operators = running.shared.manifest.operators().iter();
-        let known = operators.find(|operator| peer_id(&operator.node_key) == peer);
-        let operator = known.map(|operator| operator.name.clone());
+        let pending = running.shared.store.pending().map(|pending| &**pending);
+        let operator = operators(&running.shared.manifest, pending).remove(&peer);
         self.give(node, Input::PeerUp { peer, operator })
     }
 
