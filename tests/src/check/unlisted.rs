@@ -135,8 +135,9 @@ fn a_repaired_folder_signs_nothing_before_its_peers_say_what_it_signed() {
         assert!((2..size(&whole)).contains(&size(&short)), "{short:?}");
 
         net.start(1).await;
-        let status = || crate::federation::get(net.nodes[1].as_ref().unwrap().query, "/api/status");
-        assert_eq!(status().await["waiting"], "starting", "alone it signs nothing");
+        let early = SubmitRequest { forwarded: false, submissions: vec![net.register(1, "early", &secret(10)).1] };
+        let answers = net.client(1).await.submit(early).await.unwrap().0;
+        assert!(matches!(&answers[..], [SubmitResult::Refused(_)]), "alone it takes nothing in: {answers:?}");
         net.start(0).await;
         net.wait("both write again", |status| status["waiting"].is_null()).await;
         let (_, registration) = net.register(1, "after-repair", &secret(6));
