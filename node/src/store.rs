@@ -189,6 +189,17 @@ pub enum StoreError {
         /// What RocksDB or the operating system says.
         message: String,
     },
+    /// The database could not be copied, to look at the copy: nothing is known of it.
+    #[error(
+        "{dir} could not be copied beside itself: {message}; check disk, free space and permissions; a file that cannot \
+             be read is a failing disk: move the folder to another one, without that file, then `fama check --repair`"
+    )]
+    Copy {
+        /// The folder.
+        dir: PathBuf,
+        /// What the operating system says.
+        message: String,
+    },
     /// Parts of a log contradict one another: something was lost or changed on disk.
     #[error(
         "{dir}: log {log}: {what}; keep a copy of the folder, then `fama check --repair`: peers bring what is missing"
@@ -227,6 +238,7 @@ impl StoreError {
             Self::Manifest { .. } => "store_manifest",
             Self::ManifestLost { .. } => "store_manifest_lost",
             Self::Database { .. } => "database",
+            Self::Copy { .. } => "store_copy",
             Self::Inconsistent { .. } => "store_inconsistent",
             Self::Misfit { .. } => "store_misfit",
         }

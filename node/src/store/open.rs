@@ -20,7 +20,7 @@ use super::simulated::Disk;
 use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options};
 
 /// Nobody but the node's own user reads or changes its files.
-const DIR_MODE: u32 = 0o700;
+pub(super) const DIR_MODE: u32 = 0o700;
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
 
@@ -155,7 +155,7 @@ fn check_repaired(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes the folder durably; RocksDB does so with what is in it.
-pub(super) fn make(dir: &Path) -> io::Result<()> {
+fn make(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }

@@ -1,12 +1,14 @@
 //! A copy of a database, to look at it without changing it, and what can be read of one that does not open.
 use std::ffi::OsStr;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use rocksdb::DB;
 
 use super::keys::Family;
-use super::open::{check_unused, database_error, make, open_database};
+use super::open::{DIR_MODE, check_unused, database_error, open_database};
 use super::{StoreError, options};
 
 /// Where the tables are made that name the families.
@@ -68,15 +70,14 @@ pub(super) fn open_listed(dir: &Path, copy: &Path) -> Result<Salvaged, StoreErro
 /// Makes `copy` anew: links the tables, which never change, and copies the rest that is wanted.
 fn copy_files(dir: &Path, copy: &Path, wanted: fn(&Path) -> bool) -> Result<(), StoreError> {
     check_unused(dir)?;
-    if copy.exists() {
-        fs::remove_dir_all(copy).map_err(|error| database_error(copy, &error))?;
-    }
-    make(copy).map_err(|error| database_error(copy, &error))?;
-    files(dir)
-        .and_then(|files| {
-            files.iter().filter(|file| !is_scratch(file) && wanted(file)).try_for_each(|file| copy_file(file, copy))
-        })
-        .map_err(|error| database_error(dir, &error))
+    let copied = || {
+        if copy.exists() {
+            fs::remove_dir_all(copy)?;
+        }
+        DirBuilder::new().mode(DIR_MODE).create(copy)?;
+        files(dir)?.iter().filter(|file| !is_scratch(file) && wanted(file)).try_for_each(|file| copy_file(file, copy))
+    };
+    copied().map_err(|error: io::Error| StoreError::Copy { dir: dir.to_owned(), message: error.to_string() })
 }
 
 fn copy_file(file: &Path, folder: &Path) -> io::Result<()> {
