@@ -9,6 +9,7 @@ pub mod client;
 mod codec;
 mod dialer;
 mod gate;
+mod handshakes;
 mod inbound;
 mod limits;
 mod operators;

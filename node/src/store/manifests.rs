@@ -9,7 +9,7 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica::Adopted;
 
 use super::engine::{Batch, Walk};
-use super::keys::{self, Family, META_REBUILD, META_USED, log8};
+use super::keys::{self, Family, Log8, META_REBUILD, META_STANDS, META_USED, log8};
 use super::read::ADOPTED_BYTES_MAX;
 use super::{Store, StoreError, View};
 
@@ -19,6 +19,9 @@ pub(super) const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 
 const STAND_BYTES_MAX: usize = 4_096;
 /// Longest value of `dropped`, in bytes: a log, an entry and a proof.
 const DROPPED_BYTES_MAX: usize = 512 + limits::ENTRY_BYTES_MAX + fama_ledger::proof::PROOF_BYTES_MAX;
+/// What people have to see to where no copy of the stands may be left.
+pub(super) const STANDS_LOST: &str = "stands may be lost: if this operator stands still in a log for the next version of the \
+    manifest (`fama federation stand`), start its node only once that version holds";
 /// How many keys are deleted in one write.
 const WIPE_KEYS: usize = 10_000;
 
@@ -133,6 +136,25 @@ impl View<'_> {
     }
 }
 
+/// From wherever one of their two copies can be read. Gives what could not be read, in words.
+fn take_stands(view: &View<'_>, batch: &mut Batch<'_>) -> Vec<String> {
+    let mut unreadable = Vec::new();
+    for (family, below) in [(Family::Meta, META_STANDS.to_vec()), (Family::Manifests, keys::stands())] {
+        let walked = view.walk(family, Walk::of(below), &mut |key, value| {
+            if let Some(log) = key.last_chunk::<{ size_of::<Log8>() }>() {
+                batch.put(Family::Manifests, keys::stand(*log), value);
+                batch.put(Family::Meta, keys::stand_copy(*log), value);
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        unreadable.extend(walked.err().map(|error| format!("stands in {}: {error}", family.name())));
+    }
+    if unreadable.len() == 2 {
+        unreadable.push(STANDS_LOST.to_owned());
+    }
+    unreadable
+}
+
 impl Store {
     /// The newest version in use, and those before it.
     #[must_use]
@@ -233,9 +255,8 @@ impl Store {
     /// [`StoreError`] of this store.
     pub fn take_governance(&mut self, from: &Self) -> Result<Vec<String>, StoreError> {
         let (view, mut batch, mut unreadable) = (from.view(), self.batch(), Vec::new());
-        let stands = (Family::Manifests, keys::stands());
-        let rival = (Family::Manifests, keys::rival_manifest());
-        for (family, below) in [stands, rival, (Family::Dropped, Vec::new())] {
+        unreadable.extend(take_stands(&view, &mut batch));
+        for (family, below) in [(Family::Manifests, keys::rival_manifest()), (Family::Dropped, Vec::new())] {
             let walked = view.walk(family, Walk::of(below), &mut |key, value| {
                 batch.put(family, key, value);
                 Ok(ControlFlow::Continue(()))
@@ -279,7 +300,8 @@ impl Store {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Meta, META_USED, &version);
         for stand in self.view().stands()?.iter().filter(|stand| stand.version <= version) {
-            batch.delete(Family::Manifests, keys::stand(&stand.log));
+            batch.delete(Family::Manifests, keys::stand(log8(&stand.log)));
+            batch.delete(Family::Meta, keys::stand_copy(log8(&stand.log)));
         }
         batch.delete(Family::Manifests, keys::rival_manifest());
         self.write(batch, true)
@@ -295,14 +317,17 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Keeps a stand. Synced, as it binds once it leaves.
+    /// Keeps a stand, twice and in files apart, as no peer could give it back. Synced, as it binds once it leaves.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
     pub fn put_stand(&self, stand: &Stand) -> Result<(), StoreError> {
-        let mut batch = self.batch();
-        Self::put(&mut batch, Family::Manifests, &keys::stand(&stand.log), stand);
-        self.write(batch, true)
+        let (mut batch, log) = (self.batch(), log8(&stand.log));
+        Self::put(&mut batch, Family::Manifests, &keys::stand(log), stand);
+        Self::put(&mut batch, Family::Meta, &keys::stand_copy(log), stand);
+        self.write(batch, true)?;
+        let flushed = [Family::Manifests, Family::Meta].iter().try_for_each(|family| self.engine.flush(*family));
+        flushed.map_err(|error| self.database(&error))
     }
 
     /// Keeps a proof of equivocation. Synced.
