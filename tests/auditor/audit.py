@@ -14,6 +14,13 @@ from .succession import Succession
 from .tree import Tree, leaf_hash
 
 
+def certifying(chain, log, adoptions, size):
+    """The versions of which a quorum each must have cosigned the head of a log: section 17."""
+    version, end = adoptions[-1]
+    at_its_end = end == size and version != chain.born[log]
+    return [version, version - 1] if at_its_end else [version]
+
+
 class Finding(NamedTuple):
     """What is wrong: in which log and at which entry, where it is in one."""
 
@@ -159,13 +166,14 @@ class Audit:
             require(same, "cut", "the state or the adopted version at the cut is another")
             self.certified[log] = True
             return
-        version = self.chain[replay.adopted]
-        operators = {one.name: one.node_key for one in version.operators.values()}
-        cosigners = signed.cosigners(note, operators)
-        self.certified[log] = len(cosigners) >= version.quorum()
-        if not self.certified[log]:
-            missing = f"{len(cosigners)} of {version.quorum()} cosigned size {end.size}"
-            self._find("quorum", missing, log)
+        self.certified[log] = True
+        for number in certifying(self.chain, log, replay.adoptions, end.size):
+            version = self.chain[number]
+            cosigners = signed.cosigners(note, version.node_keys())
+            if len(cosigners) < version.quorum():
+                self.certified[log] = False
+                missing = f"{len(cosigners)} of {version.quorum()} of version {number} cosigned size {end.size}"
+                self._find("quorum", missing, log)
 
     def _check_policy(self):
         raw = self.source.get("log/policy")

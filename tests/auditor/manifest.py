@@ -66,6 +66,9 @@ class Manifest(NamedTuple):
         count = len(self.operators)
         return (count + (count - 1) // 3) // 2 + 1
 
+    def node_keys(self):
+        return {operator.name: operator.node_key for operator in self.operators.values()}
+
     def logs(self):
         return [operator.log() for operator in self.operators.values()]
 
