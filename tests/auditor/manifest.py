@@ -339,3 +339,12 @@ def split_chain(raw):
     parts = raw.split(FIRST_LINE)
     require(parts.pop(0) == b"" and parts, "manifest_format")
     return [FIRST_LINE + part for part in parts]
+
+
+def read_chain(raw):
+    """The chain of a chain file."""
+    notes = split_chain(raw)
+    chain = Chain(parse_manifest(notes[0]))
+    for note in notes[1:]:
+        chain.append(parse_manifest(note))
+    return chain

@@ -60,7 +60,7 @@ fn vector(manifest: &Arc<Manifest>, proof: &ProfileProof) -> Value {
     json!({"type": "profile", "manifest": manifest.chain(), "proof": proof.to_string(), "shows": shows})
 }
 
-fn shown(proven: &Proven) -> Value {
+pub(crate) fn shown(proven: &Proven) -> Value {
     let logs: Vec<_> = proven.logs.iter().map(|log| json!([log.log.to_string(), log.size, log.adopted])).collect();
     let mut shows = json!({
         "question": proven.question.to_string(), "manifest_version": proven.manifest.version(), "logs": logs,
