@@ -1,7 +1,7 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use fama_ledger::id::Domain;
 use fama_ledger::manifest::LogId;
@@ -51,7 +51,7 @@ pub struct Driver {
     snapshots: Arc<Snapshots>,
     gossip: Arc<Semaphore>,
     ahead: Ahead,
-    peers: Arc<Mutex<Peers>>,
+    peers: Arc<Peers>,
     /// What the node says of itself, where this carries messages for an inbox beside its own.
     node: Option<Arc<Health>>,
     stopped: watch::Receiver<bool>,
