@@ -1,5 +1,5 @@
 //! What is news of cosignatures where an operator has more than one key.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
@@ -28,7 +28,7 @@ fn log(i: usize, generation: u32) -> LogId {
 
 fn note(text: String) -> String {
     let sign = |i: usize| signed_note::sign(&text, DOMAINS[i], &key(GOVERNANCE + i as u8));
-    SignedNote { signatures: (0..4).map(sign).collect(), text: text.clone() }.to_string()
+    SignedNote { signatures: (0..4).map(sign).collect(), text }.to_string()
 }
 
 fn genesis() -> Arc<Manifest> {
