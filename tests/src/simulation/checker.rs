@@ -2,20 +2,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fama_ledger::checkpoint::Checkpoint;
-use fama_ledger::equivocation::Equivocation;
-use fama_ledger::event::{Action, Kind};
+use fama_ledger::event::Action;
 use fama_ledger::id::{EventId, IdentityId, TreeRoot};
-use fama_ledger::join::{Join, LogState, state_id};
 use fama_ledger::log::{Head, LogError, MemoryTiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::stand::Stand;
 use fama_ledger::time::Millis;
-use fama_node::network::wire::{CosignedHead, Frontier, Gossip, NoteAnswer};
 use fama_node::store::simulated::Disk;
 use fama_node::store::{LogRecord, Store, StoreError, View};
 
 use super::federation::Federation;
+
+mod rest;
+mod telling;
 
 /// Why a run ends early.
 #[derive(Debug)]
@@ -373,130 +372,6 @@ impl Checker {
         })
     }
 
-    /// An honest node says what it has.
-    pub(super) fn told(&mut self, watched: &Watched<'_>, frontier: &Frontier) -> Kept {
-        for log in &frontier.logs {
-            let i = self.federation.log(&log.log);
-            if let Some(newest) = &log.newest {
-                self.told_head(watched, i, newest.head)?;
-            }
-            for cosigned in &log.cosigned {
-                self.told_cosigned(watched, i, cosigned)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// An honest node gossips.
-    pub(super) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> Kept {
-        match gossip {
-            Gossip::Head { log, signed, .. } => self.told_head(watched, self.federation.log(log), signed.head),
-            Gossip::Cosignature { log, cosigned } => self.told_cosigned(watched, self.federation.log(log), cosigned),
-            Gossip::Equivocation(proof) => self.told_proof(watched, proof),
-        }
-    }
-
-    /// Nobody honest is proven to have two branches; who lost a disk may be.
-    fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> Kept {
-        let log = self.federation.log(&proof.log);
-        let may = !self.honest(log) || self.forgotten.contains(&log);
-        must(may, "nobody honest is proven to lie", || format!("n{}: {}", watched.node, proof.log))
-    }
-
-    pub(super) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
-        if !self.honest(log) || !self.heads.insert((log, head.size, head.root)) {
-            return Ok(());
-        }
-        self.told[log] = self.told[log].max(head.size);
-        if self.hidden(log) && head.size > self.truths[log].tree.size() {
-            return Ok(());
-        }
-        if self.federation.owner(log) == watched.node {
-            self.what_is_told_is_durable(watched, log, |view, id| Ok(size_of(view.log(id)?.as_ref()) >= head.size))?;
-        }
-        must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is signed", || {
-            format!("n{} tells of another root of {} at {}", watched.node, self.federation.logs[log], head.size)
-        })
-    }
-
-    /// An honest operator cosigns one branch only, never a smaller head, and only what it has durably.
-    pub(super) fn told_cosigned(&mut self, watched: &Watched<'_>, log: usize, cosigned: &CosignedHead) -> Kept {
-        let operator = self.federation.machine(&cosigned.cosignature.operator);
-        let (head, id) = (cosigned.signed.head, &self.federation.logs[log]);
-        if self.liars.contains(&operator) {
-            return Ok(());
-        }
-        if operator == watched.node {
-            let by = self.cosigner(id, cosigned);
-            let newest = self.newest.insert((by, log), head.size).unwrap_or_default();
-            let smaller = head.size < newest && !self.forgetful.contains(&operator);
-            must(!smaller, "no smaller head is cosigned", || {
-                format!("n{operator}: {id} {newest}, then {}", head.size)
-            })?;
-        }
-        if !self.cosigned.entry((operator, log)).or_default().insert((head.size, head.root)) {
-            return Ok(());
-        }
-        if operator == watched.node {
-            self.stands_still(watched, log, head)?;
-        }
-        if operator == watched.node && head.size > watched.boot.cosigned.get(&log).copied().unwrap_or_default() {
-            self.enough_were_heard(watched)?;
-        }
-        if operator == watched.node {
-            let name = &self.federation.names[operator];
-            self.what_is_told_is_durable(watched, log, |view, id| {
-                let mine = view.cosigned(id)?.into_iter().filter(|one| one.cosignature.operator == *name);
-                let said = mine.into_iter().any(|mine| mine.signed.head.size >= head.size);
-                Ok(said && size_of(view.log(id)?.as_ref()) >= head.size)
-            })?;
-        }
-        if self.hidden(log) && head.size > self.truths[log].tree.size() {
-            return Ok(());
-        }
-        if self.honest(log) {
-            return must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is cosigned", || {
-                format!("n{operator}: {id} at {}", head.size)
-            });
-        }
-        if operator != watched.node || self.forgetful.contains(&operator) {
-            return Ok(());
-        }
-        let tiles = watched.view.tiles(id);
-        for (size, root) in &self.cosigned[&(operator, log)] {
-            must(root_at(*size, &tiles)? == *root, "one branch is cosigned", || {
-                format!("n{operator}: {id} at {size}")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The log whose key cosigned: an operator's cosignature does not say which of its keys it is by.
-    fn cosigner(&self, log: &LogId, cosigned: &CosignedHead) -> usize {
-        let (manifest, operator) = (&self.newest_version, &cosigned.cosignature.operator);
-        let checkpoint = Checkpoint { origin: manifest.origin(log), head: cosigned.signed.head };
-        let mut keys = manifest.generations(operator);
-        let by = keys.find(|(_, key)| cosigned.cosignature.verify(&checkpoint, key).is_ok());
-        by.map_or_else(|| self.federation.machine(operator), |(by, _)| self.federation.log(by))
-    }
-
-    /// Durable first, told then: the worst crash now would not take it back. Tried on one in four.
-    fn what_is_told_is_durable(
-        &mut self,
-        watched: &Watched<'_>,
-        log: usize,
-        is_there: impl Fn(&View<'_>, &LogId) -> Result<bool, StoreError>,
-    ) -> Kept {
-        self.tellings += 1;
-        if !self.tellings.is_multiple_of(4) {
-            return Ok(());
-        }
-        let (left, id) = (watched.disk.synced(), &self.federation.logs[log]);
-        let left = Store::open_simulated(&left, &self.federation.manifest)?;
-        let found = is_there(&left.view(), id)?;
-        must(found, "what is told is durable", || format!("n{}: {id}", watched.node))
-    }
-
     /// A client got a receipt.
     pub(super) fn acknowledge(&mut self, one: Acknowledged) {
         let cut = self.newest_version.cut(&self.federation.logs[one.log]);
@@ -545,176 +420,6 @@ impl Checker {
         }
         Ok(())
     }
-
-    /// Whether all honest logs are final everywhere; else what is missing.
-    pub(super) fn missing(&self, views: &[(usize, View<'_>)]) -> Option<String> {
-        if let Some(behind) = self.behind(views) {
-            return Some(behind);
-        }
-        for log in self.honest_logs().filter(|log| self.newest_version.cut(&self.federation.logs[*log]).is_none()) {
-            let (id, mut sizes) = (&self.federation.logs[log], BTreeSet::new());
-            for (node, view) in views {
-                let record = view.log(id).unwrap();
-                let size = size_of(record.as_ref());
-                let certified = record.map_or(0, |record| record.certified);
-                let newest = view.newest(id).unwrap().map_or(0, |newest| newest.head.size);
-                if size == 0 || certified != size || newest != size {
-                    let all = views.iter().map(|(node, view)| held(*node, view, id)).collect::<Vec<_>>().join("; ");
-                    return Some(format!("n{node}: {id} is not final: {all}"));
-                }
-                sizes.insert(size);
-            }
-            if sizes.len() > 1 {
-                return Some(format!("{id} has several sizes: {sizes:?}"));
-            }
-        }
-        if let Some(identity) = views.first().and_then(|(_, view)| self.unclaimed(view)) {
-            return Some(format!("a claim against {identity} is not taken over by its home"));
-        }
-        // Texts of notes are told best they can: some are lost with the only disk that has them.
-        if !self.forgetful.is_empty() || self.ended().any(|(log, _)| self.honest(log)) {
-            return None;
-        }
-        let wants = views.iter().find(|(_, view)| !self.wanted(view).is_empty());
-        wants.map(|(node, _)| format!("n{node} lacks notes"))
-    }
-
-    /// Who does not use the newest version yet, or has not all of a log that ended; a log that has not adopted it.
-    fn behind(&self, views: &[(usize, View<'_>)]) -> Option<String> {
-        let wanted = self.newest_version.version();
-        for (node, view) in views {
-            let version = view.store().manifest().version();
-            if version != wanted {
-                return Some(format!("n{node} uses version {version} of {wanted}"));
-            }
-            for (log, cut) in self.ended() {
-                let record = view.log(&self.federation.logs[log]).unwrap();
-                let whole = match &record {
-                    None => cut.head.size == 0,
-                    Some(record) => record.state.head() == cut.head && record.certified == cut.head.size,
-                };
-                if !whole {
-                    return Some(format!("n{node} has {} of {}, not whole", size_of(record.as_ref()), cut.log));
-                }
-            }
-            let going = self.honest_logs().map(|log| &self.federation.logs[log]);
-            for log in going.filter(|log| self.newest_version.cut(log).is_none()) {
-                let adopted = view.log(log).unwrap().and_then(|record| Some(record.adopted.last()?.version));
-                if adopted != Some(wanted) {
-                    let all = views.iter().map(|(node, view)| held(*node, view, log)).collect::<Vec<_>>().join("; ");
-                    return Some(format!("at n{node} {log} has adopted {adopted:?} of {wanted}: {all}"));
-                }
-            }
-        }
-        None
-    }
-
-    /// A log of which entries below a head that others know were on a lost disk only: it stands still until a
-    /// manifest gives it a new generation.
-    pub(super) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> Option<usize> {
-        let open = self.forgotten.iter().filter(|log| self.newest_version.cut(&self.federation.logs[**log]).is_none());
-        open.copied().find(|log| {
-            let id = &self.federation.logs[*log];
-            let held = views.iter().map(|(_, view)| size_of(view.log(id).ok().flatten().as_ref())).max();
-            let newest = views.iter().filter_map(|(_, view)| view.newest(id).ok().flatten());
-            newest.map(|newest| newest.head.size).max() > held
-        })
-    }
-
-    /// Notes that honest logs name and a node lacks.
-    fn wanted(&self, view: &View<'_>) -> Vec<String> {
-        let named = self.acknowledged.iter().filter_map(|one| {
-            let entry =
-                fama_ledger::entry::VerifiedEntry::decode(one.entry.clone(), &self.federation.manifest.federation());
-            entry.ok()?.event()?.event().action.note()
-        });
-        let lacks = named.filter(|hash| !matches!(view.note(hash), Ok(Some(NoteAnswer::Text(_)))));
-        lacks.map(|hash| format!("{hash:?}")).collect()
-    }
-
-    /// When all is quiet again.
-    pub(super) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
-        self.receipts_are_kept_everywhere(views)?;
-        self.identities_are_intact(views)?;
-        self.equal_frontiers_are_equal_states(views, stores)
-    }
-
-    fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> Kept {
-        for one in &self.acknowledged {
-            let log = &self.federation.logs[one.log];
-            for (node, view) in views {
-                let entry = view.entries(log, one.index, 1, usize::MAX).unwrap().pop();
-                let position = view.position(&one.event, log).unwrap();
-                let applied = position.is_some_and(|position| position.index == one.index && position.void.is_none());
-                must(entry.as_ref() == Some(&one.entry) && applied, "an acknowledged event is never lost", || {
-                    format!("n{node}: {} at {} of {log}", one.event, one.index)
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// An identity whose home has not taken over what another log recorded against its current key.
-    fn unclaimed(&self, view: &View<'_>) -> Option<IdentityId> {
-        let join = Join::new(&self.newest_version, view);
-        let mut claims = self.acknowledged.iter().filter_map(|one| one.claim);
-        let open = claims.find(|(identity, version)| {
-            let found = join.identity(*identity).unwrap().filter(|found| found.identity.version == *version);
-            found.is_some_and(|found| join.key_status(&found).unwrap().revoked.is_none_or(|one| one.operator.is_some()))
-        });
-        open.map(|(identity, _)| identity)
-    }
-
-    /// Who was registered in a log that ended is known under the home that passed on.
-    fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> Kept {
-        let ended: BTreeSet<usize> = self.ended().map(|(log, _)| log).collect();
-        let registered = self.acknowledged.iter().filter(|one| ended.contains(&one.log));
-        let identities = registered.filter_map(|one| {
-            let federation = self.federation.manifest.federation();
-            let entry = fama_ledger::entry::VerifiedEntry::decode(one.entry.clone(), &federation).ok()?;
-            let register = entry.event()?.event().action.kind() == Kind::Register;
-            register.then_some(one.event)
-        });
-        for identity in identities {
-            for (node, view) in views {
-                let found = Join::new(view.store().manifest(), view).identity(identity).unwrap();
-                must(found.is_some(), "identities survive their log's end", || format!("n{node}: {identity}"))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
-        let states = |view: &View<'_>| -> Vec<LogState> {
-            let records = self.federation.logs.iter().map(|log| view.log(log).unwrap());
-            records.flatten().map(|record| record.state).collect()
-        };
-        let mut known: BTreeMap<Vec<(u64, TreeRoot)>, (usize, _, &Store)> = BTreeMap::new();
-        for ((node, view), store) in views.iter().zip(stores) {
-            let states = states(view);
-            let frontier = states.iter().map(|state| (state.size, state.root)).collect::<Vec<_>>();
-            let id = state_id(view.store().manifest().hash(), &states);
-            let (first, first_id, first_store) = *known.entry(frontier).or_insert((*node, id, store));
-            must(first_id == id, "equal frontiers, equal states", || format!("n{first} and n{node}"))?;
-            let differences = store.differences(first_store).unwrap();
-            let differences: Vec<_> = differences.iter().filter(|line| !line.starts_with("logs:")).collect();
-            must(differences.is_empty(), "equal frontiers, equal states", || {
-                format!("n{first} and n{node}: {differences:?}")
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// What a node has of a log, in words.
-fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
-    let size = size_of(view.log(log).ok().flatten().as_ref());
-    let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());
-    let time = last.map_or(Millis(0), |entry| entry_time(&entry));
-    let newest = view.newest(log).ok().flatten().map_or(0, |newest| newest.head.size);
-    let cosigned = view.cosigned_by(log).unwrap_or_default();
-    let cosigned: Vec<_> = cosigned.iter().map(|(by, one)| format!("{by} {}", one.signed.head.size)).collect();
-    format!("n{node} has {size} to {time}, newest {newest}, {cosigned:?}")
 }
 
 /// Whose key an event revokes, if it does.

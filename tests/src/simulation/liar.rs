@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, Origin, SignedCheckpoint};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
-use fama_ledger::id::StateRoot;
+use fama_ledger::id::{ManifestHash, StateRoot};
 use fama_ledger::key::Curve;
 use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
+use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
 use fama_node::network::wire::{
     CosignedHead, Frontier, Gossip, LogFrontier, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
 };
 use fama_node::store::View;
 use fama_node::sync;
-use fama_tests::{Replica, event, node_key, signed};
+use fama_tests::{Replica, event, governance_key, node_key, signed};
 
 use super::chance::Chance;
 use super::federation::Federation;
@@ -31,6 +33,7 @@ struct Ways {
     spoils: bool,
     wrong_time: bool,
     cosigns: bool,
+    replays: bool,
 }
 
 /// One branch of the liar's log.
@@ -94,6 +97,7 @@ impl Liar {
             spoils: way(),
             wrong_time: way(),
             cosigns: way(),
+            replays: way(),
         };
         let replica = Replica::new(&federation.manifest);
         let (tree, tiles) = (Tree::default(), MemoryTiles::default());
@@ -289,8 +293,7 @@ impl Liar {
                 // As if somebody else had the asker's key.
                 let other = wrong.then(|| Session { id: [0xee; 16], writes: self.chance.percent(50) });
                 let session = Session { id: [0xff; 16], writes: true };
-                let held = views.first().map_or(&self.federation.manifest, |view| view.store().manifest());
-                let (manifest, manifest_hash) = (held.version(), held.hash());
+                let (manifest, manifest_hash) = self.version(views);
                 Some(SyncResponse::Frontier(Frontier { time, session, other, manifest, manifest_hash, logs }))
             }
             SyncRequest::Entries { log, from, head } if log == self.log() => {
@@ -298,6 +301,7 @@ impl Liar {
                 let range = branch.range(*from, *head);
                 Some(self.spoil(range, *head))
             }
+            SyncRequest::Manifests { .. } if self.ways.replays => Some(SyncResponse::Manifests(self.manifests(views))),
             SyncRequest::Notes(_) if self.ways.withholds => Some(SyncResponse::Notes(Vec::new())),
             _ if views.is_empty() => Some(SyncResponse::Refused(Refusal::new("not_here", "no"))),
             request => {
@@ -308,6 +312,37 @@ impl Liar {
                     (answer, _) => Some(answer),
                 }
             }
+        }
+    }
+
+    /// The version that it says it holds.
+    fn version(&mut self, views: &[View<'_>]) -> (u32, ManifestHash) {
+        let held = newest(self.federation, views);
+        match self.chance.below(3) {
+            0 if self.ways.replays => (held.version() + 1, ManifestHash([8; 32])),
+            1 if self.ways.replays => (held.version(), ManifestHash([8; 32])),
+            _ => (held.version(), held.hash()),
+        }
+    }
+
+    /// Versions that are old, in the wrong order, its own, or none at all.
+    fn manifests(&mut self, views: &[View<'_>]) -> Vec<String> {
+        let held = newest(self.federation, views);
+        let text = |version: u32| held.at(version).map(|manifest| manifest.note().to_string());
+        match self.chance.below(4) {
+            0 => Vec::from_iter(text(1)),
+            1 => (1..=held.version()).rev().filter_map(text).collect(),
+            2 => {
+                let mut draft = held.draft();
+                draft.policy.daily_cap += 7;
+                let text = draft.text().unwrap();
+                let line = |liar: &usize| {
+                    let key = governance_key(*liar as u8);
+                    sign(&text, self.federation.names[*liar].as_str(), key.ed25519().unwrap())
+                };
+                vec![SignedNote { signatures: self.all.iter().map(line).collect(), text: text.clone() }.to_string()]
+            }
+            _ => vec!["format = \"fama.manifest/1\"\n".into(); 3],
         }
     }
 
@@ -336,4 +371,9 @@ impl Liar {
         }
         SyncResponse::Entries(range)
     }
+}
+
+/// What an honest node uses.
+fn newest<'a>(federation: &'a Federation, views: &'a [View<'_>]) -> &'a Manifest {
+    views.first().map_or(&federation.manifest, |view| view.store().manifest())
 }

@@ -118,15 +118,21 @@ impl Plan {
         plan
     }
 
-    /// Versions to come; how many disks may be lost beside them. Who is gone for good counts as one that lies.
+    /// Versions to come; how many disks may be lost beside them. Who is gone for good counts as one that lies. A
+    /// federation of fewer than four grows.
     fn draw_changes(&mut self, chance: &mut Chance, honest: &[usize], losses: usize) -> usize {
-        if self.operators < 4 || !chance.percent(50) {
+        if !chance.percent(50) {
             return losses;
         }
         let mut changes: Vec<Change> = (0..chance.below(3)).map(|_| Change::Policy).collect();
         changes.extend(chance.percent(40).then_some(Change::Join));
-        changes.extend(chance.percent(25).then(|| Change::Leave { node: *chance.pick(honest) }));
         changes.extend(chance.percent(40).then(|| Change::Renew { node: *chance.pick(honest) }));
+        if self.operators < 4 {
+            self.changes = changes.into_iter().map(|change| (chance.below(self.busy), change)).collect();
+            self.changes.sort_by_key(|(at, _)| *at);
+            return 0;
+        }
+        changes.extend(chance.percent(25).then(|| Change::Leave { node: *chance.pick(honest) }));
         changes.extend(chance.percent(30).then_some(Change::Replay));
         let dead = losses > 0 && chance.percent(70);
         if dead {

@@ -3,7 +3,7 @@ use fama_ledger::event::Kind;
 use fama_ledger::manifest::faults;
 use fama_node::inbox::Input;
 
-use super::plan::{Disk, Plan, Trouble};
+use super::plan::{Change, Disk, Plan, Trouble};
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +30,12 @@ pub(super) enum Planted {
     CosignsStanding,
     /// A log is cut without a look at what was cosigned.
     CutsBlindly,
+    /// Nobody hands in again what a cut dropped.
+    DropsForGood,
 }
 
 impl Planted {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::SyncIsALie,
         Self::GateOpensUnasked,
         Self::CosignsBlindly,
@@ -45,6 +47,7 @@ impl Planted {
         Self::TooManyLiars,
         Self::CosignsStanding,
         Self::CutsBlindly,
+        Self::DropsForGood,
     ];
 
     /// The promise that it breaks.
@@ -59,6 +62,7 @@ impl Planted {
             Self::FlipsUnnoticed => "equal frontiers, equal states",
             Self::CosignsStanding => "who stands still cosigns nothing more",
             Self::CutsBlindly => "no cut takes back what is final",
+            Self::DropsForGood => "what a cut drops is handed in again",
             Self::TooManyLiars => "certified heads extend one another",
         }
     }
@@ -74,6 +78,11 @@ impl Planted {
                 plan.liars = (0..=faults(plan.operators)).collect();
                 plan.troubles.clear();
                 Trouble::Cut { side: 1 << (plan.operators - 1), millis: plan.busy, silent: false }
+            }
+            Self::DropsForGood if plan.operators >= 4 => {
+                plan.liars.clear();
+                plan.changes = vec![(middle, Change::Renew { node: 0 })];
+                Trouble::Cut { side: 1, millis: plan.busy, silent: false }
             }
             _ => return,
         };

@@ -237,6 +237,7 @@ impl World {
                 self.say(&format!("n{node} asks n{} for manifests from {from}", federation.peer(&peer)));
                 self.ask(node, peer, Ask::Manifests, SyncRequest::Manifests { from })
             }
+            Command::Resubmit(_) if self.planted == Some(Planted::DropsForGood) => Ok(()),
             Command::Resubmit(submissions) => {
                 submissions.into_iter().try_for_each(|submission| self.resubmit(node, submission))
             }

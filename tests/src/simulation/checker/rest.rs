@@ -1,0 +1,178 @@
+//! When all is quiet: what is missing still, and what must hold then.
+use fama_ledger::event::Kind;
+use fama_ledger::join::{Join, LogState, state_id};
+use fama_node::network::wire::NoteAnswer;
+
+use super::*;
+
+impl Checker {
+    /// Whether all honest logs are final everywhere; else what is missing.
+    pub(in crate::simulation) fn missing(&self, views: &[(usize, View<'_>)]) -> Option<String> {
+        if let Some(behind) = self.behind(views) {
+            return Some(behind);
+        }
+        for log in self.honest_logs().filter(|log| self.newest_version.cut(&self.federation.logs[*log]).is_none()) {
+            let (id, mut sizes) = (&self.federation.logs[log], BTreeSet::new());
+            for (node, view) in views {
+                let record = view.log(id).unwrap();
+                let size = size_of(record.as_ref());
+                let certified = record.map_or(0, |record| record.certified);
+                let newest = view.newest(id).unwrap().map_or(0, |newest| newest.head.size);
+                if size == 0 || certified != size || newest != size {
+                    let all = views.iter().map(|(node, view)| held(*node, view, id)).collect::<Vec<_>>().join("; ");
+                    return Some(format!("n{node}: {id} is not final: {all}"));
+                }
+                sizes.insert(size);
+            }
+            if sizes.len() > 1 {
+                return Some(format!("{id} has several sizes: {sizes:?}"));
+            }
+        }
+        if let Some(identity) = views.first().and_then(|(_, view)| self.unclaimed(view)) {
+            return Some(format!("a claim against {identity} is not taken over by its home"));
+        }
+        // Texts of notes are told best they can: some are lost with the only disk that has them.
+        if !self.forgetful.is_empty() || self.ended().any(|(log, _)| self.honest(log)) {
+            return None;
+        }
+        let wants = views.iter().find(|(_, view)| !self.wanted(view).is_empty());
+        wants.map(|(node, _)| format!("n{node} lacks notes"))
+    }
+
+    /// Who does not use the newest version yet, or has not all of a log that ended; a log that has not adopted it.
+    fn behind(&self, views: &[(usize, View<'_>)]) -> Option<String> {
+        let wanted = self.newest_version.version();
+        for (node, view) in views {
+            let version = view.store().manifest().version();
+            if version != wanted {
+                return Some(format!("n{node} uses version {version} of {wanted}"));
+            }
+            for (log, cut) in self.ended() {
+                let record = view.log(&self.federation.logs[log]).unwrap();
+                let whole = match &record {
+                    None => cut.head.size == 0,
+                    Some(record) => record.state.head() == cut.head && record.certified == cut.head.size,
+                };
+                if !whole {
+                    return Some(format!("n{node} has {} of {}, not whole", size_of(record.as_ref()), cut.log));
+                }
+            }
+            let going = self.honest_logs().map(|log| &self.federation.logs[log]);
+            for log in going.filter(|log| self.newest_version.cut(log).is_none()) {
+                let adopted = view.log(log).unwrap().and_then(|record| Some(record.adopted.last()?.version));
+                if adopted != Some(wanted) {
+                    let all = views.iter().map(|(node, view)| held(*node, view, log)).collect::<Vec<_>>().join("; ");
+                    return Some(format!("at n{node} {log} has adopted {adopted:?} of {wanted}: {all}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// A log of which entries below a head that others know were on a lost disk only: it stands still until a
+    /// manifest gives it a new generation.
+    pub(in crate::simulation) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> Option<usize> {
+        let open = self.forgotten.iter().filter(|log| self.newest_version.cut(&self.federation.logs[**log]).is_none());
+        open.copied().find(|log| {
+            let id = &self.federation.logs[*log];
+            let held = views.iter().map(|(_, view)| size_of(view.log(id).ok().flatten().as_ref())).max();
+            let newest = views.iter().filter_map(|(_, view)| view.newest(id).ok().flatten());
+            newest.map(|newest| newest.head.size).max() > held
+        })
+    }
+
+    /// Notes that honest logs name and a node lacks.
+    fn wanted(&self, view: &View<'_>) -> Vec<String> {
+        let named = self.acknowledged.iter().filter_map(|one| {
+            let entry =
+                fama_ledger::entry::VerifiedEntry::decode(one.entry.clone(), &self.federation.manifest.federation());
+            entry.ok()?.event()?.event().action.note()
+        });
+        let lacks = named.filter(|hash| !matches!(view.note(hash), Ok(Some(NoteAnswer::Text(_)))));
+        lacks.map(|hash| format!("{hash:?}")).collect()
+    }
+
+    /// When all is quiet again.
+    pub(in crate::simulation) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+        self.receipts_are_kept_everywhere(views)?;
+        self.identities_are_intact(views)?;
+        self.equal_frontiers_are_equal_states(views, stores)
+    }
+
+    fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> Kept {
+        for one in &self.acknowledged {
+            let log = &self.federation.logs[one.log];
+            for (node, view) in views {
+                let entry = view.entries(log, one.index, 1, usize::MAX).unwrap().pop();
+                let position = view.position(&one.event, log).unwrap();
+                let applied = position.is_some_and(|position| position.index == one.index && position.void.is_none());
+                must(entry.as_ref() == Some(&one.entry) && applied, "an acknowledged event is never lost", || {
+                    format!("n{node}: {} at {} of {log}", one.event, one.index)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An identity whose home has not taken over what another log recorded against its current key.
+    fn unclaimed(&self, view: &View<'_>) -> Option<IdentityId> {
+        let join = Join::new(&self.newest_version, view);
+        let mut claims = self.acknowledged.iter().filter_map(|one| one.claim);
+        let open = claims.find(|(identity, version)| {
+            let found = join.identity(*identity).unwrap().filter(|found| found.identity.version == *version);
+            found.is_some_and(|found| join.key_status(&found).unwrap().revoked.is_none_or(|one| one.operator.is_some()))
+        });
+        open.map(|(identity, _)| identity)
+    }
+
+    /// Who was registered in a log that ended is known under the home that passed on.
+    fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> Kept {
+        let ended: BTreeSet<usize> = self.ended().map(|(log, _)| log).collect();
+        let registered = self.acknowledged.iter().filter(|one| ended.contains(&one.log));
+        let identities = registered.filter_map(|one| {
+            let federation = self.federation.manifest.federation();
+            let entry = fama_ledger::entry::VerifiedEntry::decode(one.entry.clone(), &federation).ok()?;
+            let register = entry.event()?.event().action.kind() == Kind::Register;
+            register.then_some(one.event)
+        });
+        for identity in identities {
+            for (node, view) in views {
+                let found = Join::new(view.store().manifest(), view).identity(identity).unwrap();
+                must(found.is_some(), "identities survive their log's end", || format!("n{node}: {identity}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+        let states = |view: &View<'_>| -> Vec<LogState> {
+            let records = self.federation.logs.iter().map(|log| view.log(log).unwrap());
+            records.flatten().map(|record| record.state).collect()
+        };
+        let mut known: BTreeMap<Vec<(u64, TreeRoot)>, (usize, _, &Store)> = BTreeMap::new();
+        for ((node, view), store) in views.iter().zip(stores) {
+            let states = states(view);
+            let frontier = states.iter().map(|state| (state.size, state.root)).collect::<Vec<_>>();
+            let id = state_id(view.store().manifest().hash(), &states);
+            let (first, first_id, first_store) = *known.entry(frontier).or_insert((*node, id, store));
+            must(first_id == id, "equal frontiers, equal states", || format!("n{first} and n{node}"))?;
+            let differences = store.differences(first_store).unwrap();
+            let differences: Vec<_> = differences.iter().filter(|line| !line.starts_with("logs:")).collect();
+            must(differences.is_empty(), "equal frontiers, equal states", || {
+                format!("n{first} and n{node}: {differences:?}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a node has of a log, in words.
+fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
+    let size = size_of(view.log(log).ok().flatten().as_ref());
+    let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());
+    let time = last.map_or(Millis(0), |entry| entry_time(&entry));
+    let newest = view.newest(log).ok().flatten().map_or(0, |newest| newest.head.size);
+    let cosigned = view.cosigned_by(log).unwrap_or_default();
+    let cosigned: Vec<_> = cosigned.iter().map(|(by, one)| format!("{by} {}", one.signed.head.size)).collect();
+    format!("n{node} has {size} to {time}, newest {newest}, {cosigned:?}")
+}
