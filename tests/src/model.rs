@@ -42,6 +42,8 @@ enum Rule {
     NewQuorumBeyond,
     /// A cosigned head is given up only to n − q + f statements and not one less.
     StatementsWhole,
+    /// A statement counts whatever branch its operator is on, not on the cut's alone.
+    AnyBranch,
     /// The equivocator's own statement does not count.
     OthersOnly,
     /// Statements free nobody unless the owner is proven an equivocator.
@@ -107,6 +109,7 @@ const FIRST: Rules = Rules::of(&[
     Rule::OldQuorumForAdopt,
     Rule::NewQuorumBeyond,
     Rule::StatementsWhole,
+    Rule::AnyBranch,
     Rule::OthersOnly,
     Rule::ProofToGiveUp,
     Rule::VersionOfBranch,

@@ -100,7 +100,9 @@ impl<'a> Model<'a> {
         let newest = self.scenario.valid - 1;
         let version =
             if self.rules.has(Rule::VersionOfBranch) { self.tree().governing(branch).min(newest) } else { newest };
-        let mut who = self.who(state, |op| op.said & bit(branch) != 0) | if liars { self.scenario.liars } else { 0 };
+        let counts = |op: &Op| self.rules.has(Rule::AnyBranch) || self.tree().extends(cut, usize::from(op.lock));
+        let mut who = self.who(state, |op| op.said & bit(branch) != 0 && counts(op));
+        who |= if liars { self.scenario.liars } else { 0 };
         if self.rules.has(Rule::OthersOnly) {
             who &= !bit(self.scenario.owner);
         }
