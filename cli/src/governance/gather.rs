@@ -141,7 +141,7 @@ impl Gathered {
             (StateRoot([0; 32]), 0, None)
         } else {
             let places = self.nodes.iter().filter_map(|node| Place::ask(node, log, head).ok().flatten());
-            let places: Vec<Place> = places.collect();
+            let places: Vec<Place> = places.filter(Place::may_end).collect();
             let first = places.first()?;
             (first.state_root, first.adopted, places.iter().find_map(|place| place.checkpoint.clone()))
         };
@@ -224,6 +224,8 @@ pub struct Place {
     pub state_root: StateRoot,
     /// The version adopted there.
     pub adopted: u32,
+    /// How many adoptions up to there this node does not know to be certified.
+    uncertified_adoptions: u64,
     checkpoint: Option<SignedNote>,
 }
 
@@ -238,8 +240,16 @@ impl Place {
         Some(Self {
             state_root: to["state_root"].as_str()?.parse().ok()?,
             adopted: u32::try_from(to["adopted"].as_u64()?).ok()?,
+            uncertified_adoptions: to["uncertified_adoptions"].as_u64()?,
             checkpoint: checkpoint.and_then(|note| SignedNote::parse(note.as_bytes(), CHECKPOINT_BYTES_MAX).ok()),
         })
+    }
+
+    /// Whether a cut may be here: a branch that conflicts with it then begins under one of the two versions that were
+    /// adopted last. No honest operator cosigns what is more than one adoption ahead of its certificates.
+    #[must_use]
+    pub const fn may_end(&self) -> bool {
+        self.uncertified_adoptions <= 1
     }
 
     /// Asks a node about a head of a log.

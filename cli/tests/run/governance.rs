@@ -48,6 +48,8 @@ struct Node {
     /// Its copy of every log.
     branch: u8,
     state: StateRoot,
+    /// How many adoptions it knows no certificate of.
+    uncertified: u64,
 }
 
 impl Node {
@@ -77,7 +79,8 @@ impl Node {
             prove_consistency(from, to, &branch.0).unwrap().iter().map(|hash| Hex(hash).to_string()).collect();
         json!({
             "from": {"size": from, "root": head(from)}, "proof": proof, "checkpoint": null,
-            "to": {"size": to, "root": head(to), "state_root": self.state.to_string(), "adopted": 1},
+            "to": {"size": to, "root": head(to), "state_root": self.state.to_string(), "adopted": 1,
+                   "uncertified_adoptions": self.uncertified},
         })
     }
 
@@ -125,7 +128,7 @@ impl World {
 
     fn node(&self) -> Node {
         let chain = self.genesis.chain();
-        Node { chain, stands: Vec::new(), equivocations: Vec::new(), branch: 1, state: STATE }
+        Node { chain, stands: Vec::new(), equivocations: Vec::new(), branch: 1, state: STATE, uncertified: 1 }
     }
 
     fn node_key(&self, operator: &str) -> SecretKey {
@@ -326,8 +329,10 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     let stands: Vec<String> = all.iter().map(|(name, size)| stand(name, *size)).collect();
     let few = Node { stands: stands[..2].to_vec(), ..world.node() }.serve();
     assert_eq!(world.refused(&remove(&few, "x")), "stands_missing");
-    let from = Node { stands, ..world.node() }.serve();
+    let from = Node { stands: stands.clone(), ..world.node() }.serve();
     let elsewhere = Node { stands: vec![stand("gamma.example", 7)], branch: 2, ..world.node() }.serve();
+    let ahead = Node { stands, uncertified: 2, ..world.node() }.serve();
+    assert_eq!(world.refused(&remove(&ahead, "x")), "cut_unheld", "no honest operator cosigns that");
     // What one node lacks another has.
     world.json(&remove(&format!("{few} --from {elsewhere}"), "both"));
     let drafted = world.json(&remove(&from, "next"));
@@ -346,6 +351,8 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     assert_eq!(world.refused(&agree(&elsewhere)), "cut_unheld");
     let wrong = Node { state: StateRoot([6; 32]), ..world.node() }.serve();
     assert_eq!(world.refused(&agree(&wrong)), "cut_state");
+    let ahead = Node { uncertified: 2, ..world.node() }.serve();
+    assert_eq!(world.refused(&agree(&ahead)), "cut_uncertified");
     world.agree("next/draft.txt", &OPERATORS[..3], &format!("--query {from}"));
     world.sign("next/draft.txt", &OPERATORS[..3]);
     let newest = world.chain_with("next/draft.txt");

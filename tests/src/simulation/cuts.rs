@@ -73,10 +73,14 @@ impl Ending<'_> {
             return Some(Candidate { cut, extensions, checkpoint: None });
         }
         let view = self.views.iter().find(|view| self.holds(view, head))?;
-        let adopted = view.log(self.log).unwrap()?.adopted;
-        let adopted = adopted.iter().rev().find(|adopted| adopted.size <= head.size)?.version;
+        let record = view.log(self.log).unwrap()?;
+        let mut adopted = record.adopted.iter().rev().filter(|adopted| adopted.size <= head.size).peekable();
+        let last = adopted.peek()?.version;
+        if adopted.filter(|adopted| adopted.size > record.certified).count() > 1 {
+            return None;
+        }
         let state_root = self.state_root(view, head)?;
-        let cut = Cut { log, head: *head, state_root, adopted, successor };
+        let cut = Cut { log, head: *head, state_root, adopted: last, successor };
         Some(Candidate { cut, extensions, checkpoint: self.checkpoint(head) })
     }
 

@@ -68,11 +68,7 @@ fn check_copy(cut: &Cut, ground: Ground, node: &Query, terminal: &mut Terminal<'
     }
     let log = &cut.log;
     match Place::ask(node, log, &cut.head) {
-        Ok(Some(place)) if (place.state_root, place.adopted) == (cut.state_root, cut.adopted) => Ok(()),
-        Ok(Some(_)) => {
-            let message = format!("the state of {log} at {} entries is not what the draft says", cut.head.size);
-            Err(Failure::new("cut_state", message).hint("the draft is wrong: don't sign it, draft anew"))
-        }
+        Ok(Some(place)) => check_place(cut, &place),
         Ok(None) if ground == Ground::GivenUp => unheld(log, terminal),
         Err(failure) if ground == Ground::GivenUp && failure.code == "bad_size" => unheld(log, terminal),
         Ok(None) => {
@@ -81,6 +77,20 @@ fn check_copy(cut: &Cut, ground: Ground, node: &Query, terminal: &mut Terminal<'
         }
         Err(failure) => Err(failure),
     }
+}
+
+fn check_place(cut: &Cut, place: &Place) -> Result<(), Failure> {
+    let (log, size) = (&cut.log, cut.head.size);
+    if (place.state_root, place.adopted) != (cut.state_root, cut.adopted) {
+        let message = format!("the state of {log} at {size} entries is not what the draft says");
+        return Err(Failure::new("cut_state", message).hint("the draft is wrong: don't sign it, draft anew"));
+    }
+    if !place.may_end() {
+        let message = format!("{log} adopts more than one version below {size} entries that no quorum certified");
+        return Err(Failure::new("cut_uncertified", message)
+            .hint("another branch may be final: don't sign it, draft anew without the stand of who cosigned this"));
+    }
+    Ok(())
 }
 
 /// The own copy of a branch that is given up shows nothing of the cut.
