@@ -3,6 +3,7 @@ use super::*;
 
 const R: Head = 0;
 const A1: Head = 1;
+const A2: Head = 2;
 /// In [`TWIG`].
 const B1: Head = 2;
 /// R – A1 – A2.
@@ -139,6 +140,19 @@ fn a_lagging_log_is_cut_by_every_version_it_may_be_at() {
     assert_eq!(explore(&lagging_twice(), known, SAFE, false).property(), Some(NothingLost));
     holds(&lagging(), whole, SAFE);
     holds(&lagging_twice(), whole, SAFE);
+}
+
+/// A liar stood at a head that adopts two versions, neither of them certified: quorums of the two signed its cut, and
+/// a certificate that the version before them gave on another branch was lost.
+#[test]
+fn a_cut_is_at_most_one_adoption_ahead() {
+    let two = GUARDED.without(Rule::LagAtCut).with(&[Rule::LagTwo]);
+    let sets: &[&[usize]] = &[&[0, 1, 2, 3], &[0, 2, 3, 4], &[0, 2, 3, 4]];
+    let twice = with_cuts(scenario(sets, &[0], FORK, &[A1, A2]), &[A2]);
+    assert_eq!(explore(&twice, two, SAFE, false).property(), Some(NothingLost));
+    for scenario in [&twice, &lagging(), &lagging_twice()] {
+        holds(scenario, two.with(&[Rule::OneAhead]), SAFE);
+    }
 }
 
 /// An owner that is no operator of the branch's version is not one of that version's f liars.

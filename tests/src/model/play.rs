@@ -75,10 +75,16 @@ impl<'a> Model<'a> {
             let (known, at) = (self.certified_version(state, cut, liars), self.tree().adopted(cut));
             let quorum = |version| self.has_quorum(version, signers);
             let whole = !self.rules.has(Rule::LagWhole) || (known..=at).all(quorum);
-            let at_cut = !self.rules.has(Rule::LagAtCut) || quorum(at);
+            let two = !self.rules.has(Rule::LagTwo) || (at.saturating_sub(1)..=at).all(quorum);
+            let at_cut = two && (!self.rules.has(Rule::LagAtCut) || quorum(at));
             whole && at_cut && (!self.rules.has(Rule::LagAtKnown) || (0..=known).any(quorum))
         });
         lag && self.has_quorum(self.scenario.valid - 1, signers)
+    }
+
+    /// True if all versions adopted at `head`, or all but the last, are known to be.
+    pub(super) fn one_ahead(&self, state: &State, head: Head, liars: bool) -> bool {
+        !self.rules.has(Rule::OneAhead) || self.tree().adopted(head) <= self.certified_version(state, head, liars) + 1
     }
 
     pub(super) fn holds(&self, state: &State, text: Text) -> bool {
@@ -115,6 +121,9 @@ impl<'a> Model<'a> {
         if self.rules.has(Rule::CutStands) && self.scenario.cut_before.is_some_and(|before| before != cut) {
             return false;
         }
+        if !self.one_ahead(state, cut, liars) {
+            return false;
+        }
         if !self.rules.has(Rule::CutExtends) {
             return true;
         }
@@ -149,7 +158,7 @@ impl<'a> Model<'a> {
         } else {
             me.voted & bit(head) == 0
         };
-        next && self.within_cuts(me, head) && self.adoptable(state, head)
+        next && self.within_cuts(me, head) && self.adoptable(state, head) && self.one_ahead(state, head, true)
     }
 
     pub(super) fn may_hold(&self, state: &State, op: usize, head: Head) -> bool {
