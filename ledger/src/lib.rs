@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod adoption;
 pub mod base64;
 pub mod batch;
 pub mod checkpoint;

@@ -39,6 +39,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::adoption::AdoptionError;
 use crate::checkpoint::CheckpointError;
 use crate::codec::CodecError;
 use crate::id::{Domain, FederationId, Handle, Hex, IdentityId, from_hex};
@@ -219,12 +220,20 @@ pub enum ProfileError {
         /// What is wrong.
         error: CheckpointError,
     },
-    /// Too few operators of the version that the log had adopted cosigned.
+    /// It stays open which version's quorum counts.
+    #[error("log {log}: {error}")]
+    Adoption {
+        /// The log.
+        log: LogId,
+        /// Why.
+        error: AdoptionError,
+    },
+    /// Too few operators of the version that the log had adopted, or of one before it that counts too, cosigned.
     #[error("log {log}: {cosigned} operators of version {version} cosigned its head, {wanted} must")]
     Quorum {
         /// The log.
         log: LogId,
-        /// The version that it had adopted.
+        /// The version.
         version: u32,
         /// How many of its operators cosigned.
         cosigned: usize,
@@ -276,6 +285,7 @@ impl ProfileError {
             Self::OldManifest { .. } => "profile_old_manifest",
             Self::Log { .. } => "profile_log",
             Self::Checkpoint { error, .. } => error.code(),
+            Self::Adoption { error, .. } => error.code(),
             Self::Quorum { .. } => "profile_quorum",
             Self::Entry(_) => "profile_entry",
             Self::Path { error, .. } => error.code(),

@@ -6,6 +6,7 @@ use core::str::FromStr;
 use base64ct::{Base64, Encoding};
 use ed25519_dalek::VerifyingKey;
 
+use crate::adoption::AdoptionError;
 use crate::checkpoint::{self, CheckpointError, Cosignature, Origin, SignedCheckpoint};
 use crate::entry::EntryError;
 use crate::id::Domain;
@@ -44,6 +45,9 @@ pub enum TlogProofError {
     /// What is proven is no entry, or its author did not sign it.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// The adoption behind the entry is none of this log.
+    #[error(transparent)]
+    Adoption(#[from] AdoptionError),
     /// The head is not on the way to where a manifest ends the log.
     #[error("the log {0} was cut, and this head is not its end, nor before it")]
     Cut(LogId),
@@ -60,6 +64,7 @@ impl TlogProofError {
             Self::Checkpoint(error) => error.code(),
             Self::Path(error) => error.code(),
             Self::Entry(error) => error.code(),
+            Self::Adoption(error) => error.code(),
             Self::Cut(_) => "proof_cut",
         }
     }
@@ -68,7 +73,8 @@ impl TlogProofError {
 /// The claim that some entry is in a log. Displays as the text of the format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlogProof {
-    /// Nobody signed it. In proofs that travel alone: the entry, encoded.
+    /// Nobody signed it. In proofs that travel alone: the entry, encoded, and behind it, where the log had adopted
+    /// another version than brought it, that [`Adoption`](crate::adoption::Adoption).
     pub extra: Option<Vec<u8>>,
     /// The entry's position in its log, from 0.
     pub index: u64,

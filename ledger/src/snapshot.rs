@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bincode::{Decode, Encode};
 
+use crate::adoption::{self, Adoption, AdoptionError};
 use crate::batch::{self, LogMaps};
 use crate::checkpoint::{self, CheckpointError, Cosignature, SignedCheckpoint};
 use crate::codec;
@@ -14,6 +15,7 @@ use crate::limits;
 use crate::log::{self, Hash, Head, MemoryTiles, TILE_WIDTH, TileWrite, Tree};
 use crate::manifest::{LogId, Manifest};
 use crate::map::{StateMap, value_hash};
+use crate::public::Cosigners;
 use crate::replica::log_of;
 use crate::rows::{LogRow, MapName, ROW_BYTES_MAX, row_key};
 use crate::signed_note::{NoteError, SignedNote};
@@ -36,6 +38,8 @@ pub struct Offer {
     pub row: Vec<u8>,
     /// The unfinished tiles at the tree's right edge, level by level, so that entries can be appended.
     pub edge: Vec<Vec<Hash>>,
+    /// Where the log adopted the version that its row names, unless that version brought it.
+    pub adopted: Option<Adoption>,
     /// About how many rows each map has, in the same order. Nothing vouches for it.
     pub rows: Vec<u64>,
 }
@@ -55,10 +59,13 @@ pub enum SnapshotError {
     /// The log's own row is none, or not the one in its map.
     #[error("the log's own row is none, or not the one in its map")]
     Row,
+    /// It stays open which version's quorum counts.
+    #[error(transparent)]
+    Adoption(#[from] AdoptionError),
     /// The log had adopted a version of the manifest that the reader does not hold: nobody's fault.
     #[error("the log had adopted version {0}, which is not held")]
     Unheld(u32),
-    /// Too few operators of the adopted version cosigned the head.
+    /// Too few operators of the adopted version, or of one before it that counts too, cosigned the head.
     #[error("{found} operators cosigned the head, want {wanted}")]
     Quorum {
         /// How many did.
@@ -84,6 +91,7 @@ impl SnapshotError {
         match self {
             Self::Note(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
+            Self::Adoption(error) => error.code(),
             Self::Log(_) => "snapshot_log",
             Self::Row => "snapshot_row",
             Self::Unheld(_) => "snapshot_unheld",
@@ -162,11 +170,20 @@ impl Offer {
         let cosigner = |operator: &_| adopted.operator(operator).map(|operator| operator.node_key);
         let (signed, cosignatures) = checkpoint::read_note(&note, owner, cosigner)?;
         let log = log_of(&signed);
-        if manifest.cut(&log).is_some() {
+        let Some(known) = manifest.log(&log).filter(|known| known.cut.is_none()) else {
             return Err(SnapshotError::Log(log));
+        };
+        let head = &signed.checkpoint().head;
+        let versions = adoption::certifying_at(manifest, known.since, adopted, head, self.adopted.as_ref())?;
+        for version in versions {
+            let read = || Cosigners::read(&note, &log, manifest, version);
+            let same = version.version() == adopted.version();
+            let (found, wanted) = (if same { cosignatures.len() } else { read()?.found }, version.quorum());
+            if found < wanted {
+                return Err(SnapshotError::Quorum { found, wanted });
+            }
         }
-        let (found, wanted) = (cosignatures.len(), adopted.quorum());
-        if found < wanted { Err(SnapshotError::Quorum { found, wanted }) } else { Ok((signed, cosignatures)) }
+        Ok((signed, cosignatures))
     }
 
     fn state_root(&self, head: &Head) -> Result<StateRoot, SnapshotError> {

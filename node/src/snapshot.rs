@@ -187,10 +187,12 @@ fn offer(
     let last = size.saturating_sub(1);
     let entry = view.entries(log, last, 1, 1)?.pop().ok_or_else(|| broken("the last entry is missing"))?;
     let tiles = view.tiles(log);
-    let path = prove_inclusion(last, size, &tiles).map_err(|error| match error {
+    let unproved = |error| match error {
         LogError::Tiles(error) => error,
         other => broken(&other.to_string()),
-    })?;
+    };
+    let path = prove_inclusion(last, size, &tiles).map_err(unproved)?;
+    let adopted = view.adoption(log, size).map_err(unproved)?;
     let mut edge = Vec::new();
     for (level, width) in (0u8..).zip(edge_widths(size)) {
         let index = size.unbounded_shr(8 * (u32::from(level) + 1));
@@ -200,7 +202,7 @@ fn offer(
     let row = state.get(MapName::log(log).id(), &row_key::<LogRow>(&()))?;
     let row = row.ok_or_else(|| broken("its own row is missing"))?;
     let (maps, rows) = (snapshot::list(&front.maps), front.maps.iter().map(|(_, _, map)| map.len() as u64));
-    Ok(Offer { checkpoint, state: entry, path, maps, row, edge, rows: rows.collect() })
+    Ok(Offer { checkpoint, state: entry, path, maps, row, edge, rows: rows.collect(), adopted })
 }
 
 /// Some rows of a map as they were at that head, with the proof that there are no others between them.

@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 from . import bounds, signed, tiles
+from .adoption import certifying
 from .fault import Fault, require
 from .join import Join
 from .log import LogFault, Replay, Waits
-from .manifest import Chain, parse_manifest, split_chain
+from .manifest import Chain, parse_manifest, read_chain
 from .note import note_hash, parse_note
 from .policy import check_policy
 from .source import get_all
@@ -80,10 +81,7 @@ class Audit:
         return self.source.get(f"manifest/{version}")
 
     def _check_trusted(self):
-        notes = split_chain(self.trusted)
-        trusted = Chain(parse_manifest(notes[0]))
-        for note in notes[1:]:
-            trusted.append(parse_manifest(note))
+        trusted = read_chain(self.trusted)
         require(len(trusted) <= len(self.chain), "manifest_rollback",
                 f"version {len(trusted)} is trusted, the newest here is {len(self.chain)}")
         for ours, theirs in zip(trusted.versions, self.chain.versions, strict=False):
@@ -159,13 +157,14 @@ class Audit:
             require(same, "cut", "the state or the adopted version at the cut is another")
             self.certified[log] = True
             return
-        version = self.chain[replay.adopted]
-        operators = {one.name: one.node_key for one in version.operators.values()}
-        cosigners = signed.cosigners(note, operators)
-        self.certified[log] = len(cosigners) >= version.quorum()
-        if not self.certified[log]:
-            missing = f"{len(cosigners)} of {version.quorum()} cosigned size {end.size}"
-            self._find("quorum", missing, log)
+        self.certified[log] = True
+        for number in certifying(self.chain, log, *replay.adoptions[-1], end.size):
+            version = self.chain[number]
+            cosigners = signed.cosigners(note, version.node_keys())
+            if len(cosigners) < version.quorum():
+                self.certified[log] = False
+                missing = f"{len(cosigners)} of {version.quorum()} of version {number}"
+                self._find("quorum", f"{missing} cosigned size {end.size}", log)
 
     def _check_policy(self):
         raw = self.source.get("log/policy")

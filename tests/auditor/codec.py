@@ -20,6 +20,12 @@ class Reader:
     def _integer(self, count, signed=False):
         return int.from_bytes(self.take(count), "little", signed=signed)
 
+    def u8(self):
+        return self._integer(1)
+
+    def u16(self):
+        return self._integer(2)
+
     def u32(self):
         return self._integer(4)
 
@@ -28,6 +34,19 @@ class Reader:
 
     def i32(self):
         return self._integer(4, signed=True)
+
+    def i64(self):
+        return self._integer(8, signed=True)
+
+    def blob(self):
+        """A byte string."""
+        return self.take(self.u64())
+
+    def sequence(self, read):
+        """A list; each of its values has at least a byte."""
+        count = self.u64()
+        require(count <= len(self.data) - self.at, "malformed_encoding", "a length beyond the input")
+        return [read(self) for _ in range(count)]
 
     def hash(self):
         return self.take(32)

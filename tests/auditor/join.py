@@ -123,12 +123,13 @@ def _is_in(intervals, number):
 
 def covered_by(sets, least):
     """The intervals that at least so many of these sets of intervals have."""
+    # Where one ends and another begins nothing comes between.
     edges = sorted(
-        [(begin, 1) for intervals in sets for begin, _ in intervals]
-        + [(end, -1) for intervals in sets for _, end in intervals if end is not None]
+        [(begin, 0, 1) for intervals in sets for begin, _ in intervals]
+        + [(end, 1, -1) for intervals in sets for _, end in intervals if end is not None]
     )
     covered, depth, start = [], 0, None
-    for at, step in edges:
+    for at, _, step in edges:
         depth += step
         if start is None and depth >= least:
             start = at

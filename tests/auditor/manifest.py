@@ -66,6 +66,9 @@ class Manifest(NamedTuple):
         count = len(self.operators)
         return (count + (count - 1) // 3) // 2 + 1
 
+    def node_keys(self):
+        return {operator.name: operator.node_key for operator in self.operators.values()}
+
     def logs(self):
         return [operator.log() for operator in self.operators.values()]
 
@@ -336,3 +339,12 @@ def split_chain(raw):
     parts = raw.split(FIRST_LINE)
     require(parts.pop(0) == b"" and parts, "manifest_format")
     return [FIRST_LINE + part for part in parts]
+
+
+def read_chain(raw):
+    """The chain of a chain file."""
+    notes = split_chain(raw)
+    chain = Chain(parse_manifest(notes[0]))
+    for note in notes[1:]:
+        chain.append(parse_manifest(note))
+    return chain

@@ -39,11 +39,16 @@ def _bit(path, depth):
     return path >> _KEY_BITS - 1 - depth & 1
 
 
-def _hash_leaf(key, value):
-    return blake3(b"\0" + u16(len(key)) + key + blake3(value).digest()).digest()
+def hash_leaf(key, value_hash):
+    return blake3(b"\0" + u16(len(key)) + key + value_hash).digest()
 
 
-def _prefix(key, depth):
+def hash_node(depth, key, left, right):
+    """The inner node above keys that share this one's first `depth` bits."""
+    return blake3(b"\1" + u16(depth) + prefix(key, depth) + left + right).digest()
+
+
+def prefix(key, depth):
     whole, rest = divmod(depth, 8)
     return key[:whole] + bytes([key[whole] & 0xFF00 >> rest & 0xFF] if rest else [])
 
@@ -52,9 +57,7 @@ def _hash(node):
     """The node's hash; computes those below that changed."""
     if node.hash is None:
         left, right = node.sides
-        prefix = _prefix(node.key, node.depth)
-        begin = b"\1" + u16(node.depth) + prefix
-        node.hash = blake3(begin + _hash(left) + _hash(right)).digest()
+        node.hash = hash_node(node.depth, node.key, _hash(left), _hash(right))
     return node.hash
 
 
@@ -89,7 +92,7 @@ class Map:
     def _insert(self, key, value):
         path = _path(key)
         leaf = self._leaf(path, key)
-        leaf.hash = _hash_leaf(key, value)
+        leaf.hash = hash_leaf(key, blake3(value).digest())
         node = self._top
         while node is not leaf:
             node.hash = None
@@ -123,5 +126,9 @@ class Map:
 
 def state_root(maps):
     """The root over the maps that a log carries, by name."""
-    rows = sorted(maps.items())
-    return blake3(sequence(rows, lambda row: string(row[0]) + row[1].root())).digest()
+    return root_of_roots({name: held.root() for name, held in maps.items()})
+
+
+def root_of_roots(roots):
+    """The state root over maps with these roots, by name."""
+    return blake3(sequence(sorted(roots.items()), lambda one: string(one[0]) + one[1])).digest()

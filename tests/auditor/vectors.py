@@ -6,7 +6,7 @@ from pathlib import Path
 from . import event
 from .fault import Fault
 from .log import LogFault, Replay, Waits
-from .manifest import Chain, parse_manifest, split_chain
+from .manifest import read_chain
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 READ = set()
@@ -34,11 +34,7 @@ def raw(digits):
 
 def chain_of(text):
     """The chain of a chain file."""
-    notes = split_chain(text.encode())
-    chain = Chain(parse_manifest(notes[0]))
-    for note in notes[1:]:
-        chain.append(parse_manifest(note))
-    return chain
+    return read_chain(text.encode())
 
 
 def faults_of(entries, chain):

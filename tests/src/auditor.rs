@@ -7,13 +7,16 @@ mod story;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use fama_tests::{Replica, federation};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
+use crate::profile::prove;
 use crate::properties::{Op, history, policy, told};
+use crate::vectors::profiles::shown;
 
 /// How many random histories are audited.
 fn histories() -> usize {
@@ -80,6 +83,38 @@ fn recorded(count: usize) -> Vec<Vec<Op>> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     (0..count).map(|_| history().new_tree(&mut runner).unwrap().current()).collect()
+}
+
+/// Of each identity of random histories, and of nobody, what a proof shows is the same to both.
+#[test]
+fn any_profile_is_proven_to_the_auditor() {
+    let (mut proven, mut rated) = (0, 0);
+    for ops in recorded(histories()) {
+        let manifest = Arc::new(federation(4, policy));
+        let live = told(&manifest, &ops).live;
+        let (dir, mut questions) = (tempfile::tempdir().unwrap(), vec!["nobody@alpha.example".to_owned()]);
+        live.join().each_identity(|one| questions.push(one.id.to_string())).unwrap();
+        let genesis = dir.path().join("genesis.txt");
+        std::fs::write(&genesis, manifest.chain()).unwrap();
+        let (mut files, mut wanted) = (Vec::new(), Vec::new());
+        for (i, question) in questions.iter().enumerate() {
+            let proof = prove(&manifest, &live, question).unwrap();
+            let mut shows = shown(&proof.verify(&manifest).unwrap());
+            rated += usize::from(shows["providers"].as_array().is_some_and(|all| !all.is_empty()));
+            shows["proven"] = json!(true);
+            wanted.push(shows);
+            files.push(dir.path().join(format!("{i}.json")));
+            std::fs::write(&files[i], proof.to_string()).unwrap();
+        }
+        let mut arguments = ["-m", "auditor.profile", "--manifest"].map(OsStr::new).to_vec();
+        arguments.extend([genesis.as_os_str()].into_iter().chain(files.iter().map(|file| file.as_os_str())));
+        let output = run(&arguments);
+        let said = String::from_utf8(output.stdout).unwrap();
+        let said: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(said, wanted, "{}", String::from_utf8_lossy(&output.stderr));
+        proven += said.len();
+    }
+    assert!(proven > 12 && rated > 0, "{rated} of {proven} have karma to show");
 }
 
 #[test]

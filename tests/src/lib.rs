@@ -1,7 +1,9 @@
 //! Builders that tests share: federations with fixed keys, signed events, logs and replicas in memory.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "for tests only")]
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use fama_ledger::adoption::Adoption;
 use fama_ledger::batch::{Batch, LogMaps, ReplayError, Replayed, replay};
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::{Action, Event, Nonce};
@@ -9,8 +11,8 @@ use fama_ledger::fold::{Effect, Outcome, Void};
 use fama_ledger::id::{Domain, FederationId, IdentityId, StateId, StateRoot};
 use fama_ledger::join::{Join, LogState, state_id};
 use fama_ledger::key::{Curve, Signature};
-use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash};
-use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
+use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, prove_inclusion};
+use fama_ledger::manifest::{Draft, Genesis, LogId, Manifest, Operator, Policy};
 use fama_ledger::rows::MemoryRows;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -120,6 +122,28 @@ pub struct Mirror {
     pub state_root: StateRoot,
     /// Every entry.
     pub entries: Vec<VerifiedEntry>,
+}
+
+/// Where a log adopted the version that it is at, unless that brought it, with the path to its head.
+#[must_use]
+pub fn adoption(mirror: &Mirror) -> Option<Adoption> {
+    let adoptions = (0..).zip(&mirror.entries).filter(|(_, entry)| entry.adopts().is_some());
+    adoptions.skip(1).last().map(|(index, entry)| Adoption {
+        index,
+        entry: entry.bytes().to_vec(),
+        path: prove_inclusion(index, mirror.tree.size(), &mirror.tiles).unwrap(),
+    })
+}
+
+/// The version behind `previous` as `change` drafts it, signed by its first three governance keys.
+#[must_use]
+pub fn later_version(previous: &Manifest, change: impl FnOnce(&mut Draft)) -> Manifest {
+    let mut draft = previous.draft();
+    change(&mut draft);
+    let text = draft.text().unwrap();
+    let line = |i: u8| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap());
+    let note = SignedNote { signatures: (0..3).map(line).collect(), text }.to_string();
+    Arc::new(previous.clone()).successor(&note).unwrap()
 }
 
 /// All logs of a federation in memory: what a node holds, without the node.

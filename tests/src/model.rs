@@ -74,6 +74,10 @@ enum Rule {
     Fifth,
     /// All operators of the old version go on cosigning, not only those that signed the new one.
     AllGoOn,
+    /// Nobody cosigns beyond an adopt batch that is not certified.
+    WaitAtAdopt,
+    /// Who goes by one note of the end of an adopt batch wants a quorum of the version before it too.
+    ReadBoth,
 }
 
 #[derive(Clone, Copy)]
@@ -128,6 +132,8 @@ const ONE_STEP: Rules = FIRST.without(Rule::LagAtCut).with(&[
     Rule::CutStands,
     Rule::AgreeFirst,
     Rule::AllGoOn,
+    Rule::WaitAtAdopt,
+    Rule::ReadBoth,
 ]);
 
 /// The rules that keep every promise with f liars.
@@ -243,13 +249,17 @@ enum Property {
     NothingLost,
     /// S3: one valid text per version.
     OneText,
+    /// S4: what a reader takes, who goes by one note of a head, is certified.
+    ReadCertified,
+    /// Every valid cut has all that such a reader takes; follows from S2 and S4.
+    ReadKept,
     /// L1: the honest who are there can sign a manifest that cuts the log.
     CanCut,
     /// L2: once a version holds, all that an honest owner signs can be certified.
     CertifiedAgain,
 }
 
-use Property::{CanCut, CertifiedAgain, NothingLost, OneBranch};
+use Property::{CanCut, CertifiedAgain, NothingLost, OneBranch, ReadCertified, ReadKept};
 const SAFE: &[Property] = &[OneBranch, NothingLost, Property::OneText];
 const ALL_BUT_CUT: &[Property] = &[OneBranch, NothingLost, Property::OneText, CertifiedAgain];
 const ALL: &[Property] = &[OneBranch, NothingLost, Property::OneText, CanCut, CertifiedAgain];

@@ -1,7 +1,9 @@
 //! Profile proofs: they say what the join says, and no lie passes for one.
 use std::sync::Arc;
 
+use fama_ledger::adoption::Adoption;
 use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
+use fama_ledger::codec;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::{Action, Method, RevokeReason};
 use fama_ledger::id::{EventId, IdentityId};
@@ -9,11 +11,11 @@ use fama_ledger::join::Karma;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::profile::{Answer, Certificate, MakeError, Profile, ProfileError, ProfileProof, Proven, Source};
+use fama_ledger::proof::{Certified, TlogProof};
 use fama_ledger::signed_note::{SignedNote, sign};
-use fama_ledger::time::Millis;
 use fama_tests::{
-    DOMAINS, Mirror, Replica, SECOND, START, countersigned, domain, event, federation, governance_key, log, node_key,
-    secret, signed,
+    DOMAINS, Mirror, Replica, SECOND, START, adoption, countersigned, domain, event, federation, governance_key, log,
+    node_key, secret, signed,
 };
 
 /// What operators' clocks say when they cosign, in seconds since 1970: each a minute after the one before.
@@ -36,6 +38,7 @@ fn certificate(manifest: &Manifest, of: usize, mirror: &Mirror, by: &[usize]) ->
         note: checkpoint::note(&signed, &key(of).verifying_key(), &cosigned),
         entry: mirror.entries.last().unwrap().bytes().to_vec(),
         path: prove_inclusion(head.size - 1, head.size, &mirror.tiles).unwrap(),
+        adopted: adoption(mirror),
     }
 }
 
@@ -212,6 +215,21 @@ pub(crate) fn passed_on() -> (Arc<Manifest>, ProfileProof) {
     world.replica.register(3, "passed-on", 10);
     let second = succession(&first, &world.replica);
     let replica = Replica { manifest: &second, ..world.replica };
+    let proof = prove(&second, &replica, "passed-on@delta.example").unwrap();
+    (Arc::clone(&first), proof)
+}
+
+/// The same when the first log has just adopted version 2, and the second has gone on since.
+pub(crate) fn adopted_since() -> (Arc<Manifest>, ProfileProof) {
+    let first = four();
+    let mut world = World::new(&first);
+    world.replica.register(3, "passed-on", 10);
+    let second = succession(&first, &world.replica);
+    let mut replica = Replica { manifest: &second, ..world.replica };
+    for i in 0..2 {
+        replica.append(&log(i), vec![VerifiedEntry::adopt(START, 2, second.hash())]);
+    }
+    replica.register(1, "beyond", 12);
     let proof = prove(&second, &replica, "passed-on@delta.example").unwrap();
     (Arc::clone(&first), proof)
 }
@@ -395,7 +413,7 @@ fn a_home_that_passes_on_stays_provable() {
     assert!(told(&first, &old, |_| ()).is_ok(), "who does not know of version 2 cannot tell");
 
     for i in 0..3 {
-        let adopt = VerifiedEntry::adopt(Millis(START.0 + SECOND), 2, second.hash());
+        let adopt = VerifiedEntry::adopt(START, 2, second.hash());
         replica.append(&log(i), vec![adopt]);
         let proof = prove(&second, &replica, question).unwrap();
         assert_eq!(logs(&proof), "alpha.example/1 beta.example/1 gamma.example/1", "alpha adopted first");
@@ -403,15 +421,39 @@ fn a_home_that_passes_on_stays_provable() {
         assert_eq!(proven.logs.iter().filter(|log| log.adopted == 2).count(), i + 1);
         assert!(revoked(proven));
     }
-    // Who cosigned under version 1 has no say in a log that has adopted version 2: there the quorum is 2 of 3.
     let proof = prove(&second, &replica, question).unwrap();
-    let certify = |by: &[usize]| {
+    let certify = |proof: &ProfileProof, replica: &Replica<'_>, by: &[usize]| {
         let certificate = certificate(&second, 0, &replica.logs[&log(0)], by);
-        told(&second, &proof, |proof| proof.logs[0].certificate = Some(certificate)).map(|_| ())
+        told(&second, proof, |proof| proof.logs[0].certificate = Some(certificate)).map(|_| ())
     };
-    assert_eq!(second.quorum(), 2);
-    assert_eq!(certify(&[0, 2]), Ok(()));
-    assert_eq!(certify(&[0, 3]), Err("profile_quorum".to_owned()));
+    let too_few = || Err("profile_quorum".to_owned());
+    assert_eq!((first.quorum(), second.quorum()), (3, 2));
+    // Where the log adopts version 2, quorums of both versions' operators must have cosigned.
+    assert_eq!(certify(&proof, &replica, &[0, 2]), too_few());
+    assert_eq!(certify(&proof, &replica, &[0, 2, 3]), Ok(()));
+    assert_eq!(certify(&proof, &replica, &[0, 3]), too_few());
+    // Beyond, who cosigned under version 1 has no say.
+    replica.register(0, "beyond", 12);
+    let beyond = prove(&second, &replica, question).unwrap();
+    assert_eq!(certify(&beyond, &replica, &[0, 2]), Ok(()));
+    assert_eq!(certify(&beyond, &replica, &[0, 3]), too_few());
+    let shows = |change: &dyn Fn(&mut Adoption)| {
+        told(&second, &beyond, |proof| change(proof.logs[0].certificate.as_mut().unwrap().adopted.as_mut().unwrap()))
+    };
+    let earlier = &replica.logs[&log(0)];
+    assert_eq!(shows(&|shown| shown.index -= 1), Err("proof_root".to_owned()));
+    assert_eq!(shows(&|shown| shown.entry[12] ^= 3), Err("proof_root".to_owned()), "another version");
+    let at = |shown: &mut Adoption, index: usize| {
+        let path = prove_inclusion(index as u64, earlier.tree.size(), &earlier.tiles).unwrap();
+        *shown = Adoption { index: index as u64, entry: earlier.entries[index].bytes().to_vec(), path };
+    };
+    assert_eq!(shows(&|shown| at(shown, 0)), Err("adoption_entry".to_owned()), "of version 1");
+    assert_eq!(shows(&|shown| at(shown, 2)), Err("adoption_entry".to_owned()), "of none");
+    let hides = |proof: &mut ProfileProof| proof.logs[0].certificate.as_mut().unwrap().adopted = None;
+    assert_eq!(told(&second, &beyond, hides), Err("adoption_missing".to_owned()));
+    let shown = beyond.logs[0].certificate.as_ref().unwrap().adopted.clone();
+    let adds = |proof: &mut ProfileProof| proof.logs[0].certificate.as_mut().unwrap().adopted.clone_from(&shown);
+    assert_eq!(told(&first, &old, adds), Err("adoption_superfluous".to_owned()));
     // Another text of version 2 than the reader's.
     let mut draft = first.draft();
     draft.policy.daily_bytes += 1;
@@ -421,6 +463,44 @@ fn a_home_that_passes_on_stays_provable() {
     assert_eq!(told(&second, &proof, |proof| proof.manifests[0] = other), Err("profile_other_manifest".to_owned()));
     let unsigned = |proof: &mut ProfileProof| proof.manifests[0].signatures.truncate(2);
     assert_eq!(told(&first, &proof, unsigned), Err("manifest_quorum".to_owned()));
+}
+
+/// Symptom: the quorum of any version was enough. Cause: a proof of inclusion does not say which version the log had
+/// adopted, so that a small later version could stand for the one that counts.
+#[test]
+fn an_events_proof_shows_which_version_counts() {
+    let first = four();
+    let (world, ..) = story(&first);
+    let second = succession(&first, &world.replica);
+    let mut replica = Replica { manifest: &second, ..world.replica };
+    let told = |replica: &Replica<'_>, by: &[usize], with: Option<&Adoption>| {
+        let mirror = &replica.logs[&log(0)];
+        let certificate = certificate(&second, 0, mirror, by);
+        let path = prove_inclusion(2, mirror.tree.size(), &mirror.tiles).unwrap();
+        let extra = [mirror.entries[2].bytes().to_vec(), with.map(codec::encode).unwrap_or_default()].concat();
+        let proof = TlogProof { extra: Some(extra.clone()), index: 2, path, checkpoint: certificate.note };
+        let read: TlogProof = proof.to_string().parse().unwrap();
+        let included = read.included(&extra, &second).map_err(|error| error.code())?;
+        Ok(included.certified.map(|certified| match certified {
+            Certified::Cosigned { version, by } => (version, by.len()),
+            Certified::Cut => (0, 0),
+        }))
+    };
+    assert_eq!(told(&replica, &[0, 1], None), Ok(None), "a quorum of version 2, which it had not adopted");
+    assert_eq!(told(&replica, &[0, 1, 2], None), Ok(Some((2, 3))), "of both versions");
+    replica.append(&log(0), vec![VerifiedEntry::adopt(START, 2, second.hash())]);
+    let shown = adoption(&replica.logs[&log(0)]);
+    assert_eq!(told(&replica, &[0, 1], shown.as_ref()), Ok(None), "where it adopts, version 1 counts too");
+    assert_eq!(told(&replica, &[0, 1, 2], shown.as_ref()), Ok(Some((2, 3))));
+    replica.register(0, "beyond", 12);
+    let shown = adoption(&replica.logs[&log(0)]).unwrap();
+    assert_eq!(told(&replica, &[0, 1], None), Ok(None));
+    assert_eq!(told(&replica, &[0, 1], Some(&shown)), Ok(Some((2, 2))));
+    assert_eq!(told(&replica, &[0, 3], Some(&shown)), Ok(None));
+    let moved = Adoption { index: shown.index + 1, ..shown.clone() };
+    assert_eq!(told(&replica, &[0, 1], Some(&moved)), Err("proof_root"));
+    let none = Adoption { entry: replica.logs[&log(0)].entries[2].bytes().to_vec(), ..shown };
+    assert_eq!(told(&replica, &[0, 1], Some(&none)), Err("adoption_entry"));
 }
 
 #[test]

@@ -23,8 +23,10 @@ use crate::crash::Random;
 use crate::federation::{Net, Running, eventually, free_ports, get, multi};
 use crate::governance;
 
+mod forged;
 mod stand_in;
 
+use forged::{Forged, GHOST, Lie};
 use stand_in::{StandIn, Way};
 
 /// How many identities the federations here have beside a few with a story: enough for a quick state.
@@ -378,7 +380,7 @@ fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
 }
 
 /// As a configuration file says it, for a process.
-fn written(net: &Net, config: &Config, query: SocketAddr) -> PathBuf {
+fn written(net: &Net, config: &Config, query: SocketAddr, admin: SocketAddr) -> PathBuf {
     let file = |name: &str, text: String| {
         let path = net.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -390,10 +392,15 @@ fn written(net: &Net, config: &Config, query: SocketAddr) -> PathBuf {
     let data = config.data_dir.display();
     let text = format!(
         "data_dir = \"{data}\"\nmanifest = \"manifest.txt\"\nnode_key = \"mirror.pem\"\nverify = \"{}\"\n\
-         [network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n[query]\nlisten = \"{query}\"\n[admin]\nenabled = false\n",
+         [network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n[query]\nlisten = \"{query}\"\n[admin]\nlisten = \"{admin}\"\n",
         config.verify.as_str()
     );
     file(&format!("{}.toml", config.verify.as_str()), text)
+}
+
+fn listeners() -> [SocketAddr; 2] {
+    let ports = free_ports(2);
+    [0, 1].map(|i| SocketAddr::from((Ipv4Addr::LOCALHOST, ports[i])))
 }
 
 fn spawn(config: &Path) -> Child {
@@ -401,6 +408,85 @@ fn spawn(config: &Path) -> Child {
     let mut command = Command::new(program());
     command.args(["node", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().unwrap()
+}
+
+/// A quorum certified what the entries do not say: the node shows it until its own copies are as far, then never again,
+/// and says so in every way that it has.
+#[test]
+fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
+    multi(async {
+        let (mut net, _) = loaded().await;
+        let query = net.nodes[3].as_ref().unwrap().query;
+        let truth = answers(query).await;
+        for i in 0..4 {
+            net.stop(i).await;
+        }
+        for lie in [Lie::State, Lie::Tree] {
+            let (forged, open) = (Forged::of(&net, lie).await, Arc::new(AtomicBool::new(false)));
+            let mut standing = Vec::new();
+            for i in 0..4 {
+                standing.push(StandIn::start(&net, i, forged.way(&open)).await);
+            }
+            let [query, admin] = listeners();
+            let config = mirror(&net, Verify::Certified);
+            let config = Config { data_dir: config.data_dir.with_extension(format!("{lie:?}")), ..config };
+            let file = written(&net, &config, query, admin);
+            let mut child = spawn(&file);
+            eventually("it answers from the forged state", || async {
+                let status = try_get(query, "/api/status").await;
+                if status["start"]["quick"] == "answering" { Ok(()) } else { Err(status.to_string()) }
+            })
+            .await;
+            let ghost = format!("/api/agent/{GHOST}@{}", DOMAINS[3]);
+            let seen = get(query, &ghost).await["identity"]["dumbname"].is_string();
+            assert_eq!(seen, lie == Lie::State, "{lie:?}");
+            assert_eq!(faults(admin).await, 0, "nothing is known yet");
+
+            open.store(true, Ordering::Relaxed);
+            eventually("it disagrees", || async {
+                let status = get(query, "/api/status").await;
+                if status["start"]["quick"] == "disagrees" { Ok(()) } else { Err(status.to_string()) }
+            })
+            .await;
+            let ready = get(admin, "/readyz").await;
+            assert!(ready["warnings"].as_array().unwrap().contains(&"quick_disagrees".into()), "{ready}");
+            assert_eq!(faults(admin).await, 1);
+            let said = std::fs::read_to_string(file.with_extension("log")).unwrap();
+            assert_eq!(said.matches("a quorum certified a wrong state").count(), 1, "{said}");
+            assert_eq!(get(query, &ghost).await["code"], "unknown_agent", "of its own copies nobody is called so");
+            eventually("the quick state is gone", || async {
+                if quick_folder(&config).exists() { Err("it is there".to_owned()) } else { Ok(()) }
+            })
+            .await;
+            eventually("its own copies are what is shown", || async {
+                let profile = get(query, &format!("/api/agent/praised@{}", DOMAINS[0])).await;
+                if core_of(profile.clone())["reputation"] == truth[0]["reputation"] {
+                    Ok(())
+                } else {
+                    Err(profile.to_string())
+                }
+            })
+            .await;
+            let federation = get(query, "/api/federation").await;
+            let logs = federation["logs"].as_array().unwrap();
+            let fault = logs.iter().find(|log| log["operator"] == DOMAINS[3]).map(|log| log["fault"].clone());
+            let wanted = if lie == Lie::State { "invalid_log".into() } else { Value::Null };
+            assert_eq!(fault, Some(wanted), "{federation}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            std::fs::remove_file(file.with_extension("log")).unwrap();
+            stopped(standing).await;
+        }
+    });
+}
+
+/// How often the node counted that a quorum certified a wrong state.
+async fn faults(admin: SocketAddr) -> u64 {
+    let read = move || ureq::get(format!("http://{admin}/metrics")).call().unwrap().body_mut().read_to_string();
+    let metrics = tokio::task::spawn_blocking(read).await.unwrap().unwrap();
+    let line =
+        metrics.lines().find(|line| line.starts_with("fama_node_faults_total") && line.contains("quick_disagrees"));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
 /// Slow enough that a kill meets every stage.
@@ -420,12 +506,12 @@ fn a_node_killed_at_any_moment_of_its_start_goes_on() {
         let (mut net, state) = loaded().await;
         let open = Arc::new(AtomicBool::new(false));
         let standing = stand_ins(&mut net, [(); 4].map(|()| slow(&open))).await;
-        let query = SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)[0]));
+        let [query, admin] = listeners();
         let mut random = Random::begin();
         for verify in [Verify::Certified, Verify::Full] {
             open.store(verify == Verify::Full, Ordering::Relaxed);
             let config = mirror(&net, verify);
-            let file = written(&net, &config, query);
+            let file = written(&net, &config, query, admin);
             for round in 0..10 {
                 let mut child = spawn(&file);
                 tokio::time::sleep(Duration::from_millis(50 + random.next() % 1_500)).await;

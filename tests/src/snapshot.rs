@@ -1,11 +1,13 @@
 //! Offers of a certified state: what holds is taken, and no lie passes for it.
+use fama_ledger::adoption::Adoption;
 use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::codec;
+use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::log::{Tiles as _, prove_inclusion};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::rows::{LogRow, MapName, Rows as _, row_key};
 use fama_ledger::snapshot::{self, Offer, edge_widths};
-use fama_tests::{DOMAINS, Replica, SECOND, START, domain, federation, log, node_key};
+use fama_tests::{DOMAINS, Replica, SECOND, START, adoption, domain, federation, later_version, log, node_key};
 
 /// What the first operator's mirror offers, its head cosigned by the operators `by`.
 fn offer(manifest: &Manifest, replica: &Replica<'_>, by: &[usize]) -> Offer {
@@ -30,6 +32,7 @@ fn offer(manifest: &Manifest, replica: &Replica<'_>, by: &[usize]) -> Offer {
         maps: snapshot::list(&mirror.maps),
         row: replica.rows.get(MapName::log(&of).id(), &row_key::<LogRow>(&())).unwrap().unwrap(),
         edge: edge.collect(),
+        adopted: adoption(mirror),
         rows: mirror.maps.iter().map(|(_, _, map)| map.len() as u64).collect(),
     }
 }
@@ -83,6 +86,30 @@ fn an_offer_that_lies_is_refused_with_the_reason() {
     check("a longer edge", "snapshot_edge", &|o| o.edge.push(Vec::new()));
     check("a shorter edge", "snapshot_edge", &|o| o.edge[0].truncate(3));
     check("hints for maps that are not there", "snapshot_maps", &|o| o.rows.push(0));
+}
+
+/// At the end of the batch that adopts a version both versions' operators count, beyond it the later one's.
+#[test]
+fn an_offer_under_a_later_version_shows_its_adoption() {
+    let first = federation(4, |_| ());
+    let second = later_version(&first, |_| ());
+    let mut replica = Replica { manifest: &second, ..Replica::adopted(&first) };
+    replica.append(&log(0), vec![VerifiedEntry::adopt(START, 2, second.hash())]);
+    let told = |offer: Offer| offer.verify(&second).map(|offered| offered.row.version).map_err(|error| error.code());
+    assert_eq!(told(offer(&second, &replica, &[0, 1, 2])), Ok(2));
+    replica.register(0, "beyond", 2);
+    let good = || offer(&second, &replica, &[0, 1, 2]);
+    assert_eq!(told(good()), Ok(2));
+    assert_eq!(told(Offer { adopted: None, ..good() }), Err("adoption_missing"));
+    let earlier = |index: usize| {
+        let mirror = &replica.logs[&log(0)];
+        let path = prove_inclusion(index as u64, mirror.tree.size(), &mirror.tiles).unwrap();
+        Some(Adoption { index: index as u64, entry: mirror.entries[index].bytes().to_vec(), path })
+    };
+    assert_eq!(told(Offer { adopted: earlier(0), ..good() }), Err("adoption_entry"));
+    let fresh = Replica::adopted(&first);
+    let superfluous = Offer { adopted: good().adopted, ..offer(&first, &fresh, &[0, 1, 2]) };
+    assert_eq!(superfluous.verify(&first).map_err(|error| error.code()), Err("adoption_superfluous"));
 }
 
 #[test]

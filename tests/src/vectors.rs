@@ -7,7 +7,7 @@ mod examples;
 mod governance;
 mod invalid;
 mod maps;
-mod profiles;
+pub(crate) mod profiles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

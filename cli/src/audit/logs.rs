@@ -2,17 +2,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fama_ledger::adoption::certifying;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::Outcome;
 use fama_ledger::id::StateRoot;
 use fama_ledger::join::LogState;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::replica::Adopted;
 use fama_node::inbox::audit::{self, Auditor};
 use fama_node::store::{LogRecord, Store};
 
 use super::finding::{Finding, Found, Lie};
-use super::heads::{self, Seen};
+use super::heads::{self, Certificate, Seen};
 use super::tiles::LogFiles;
 use super::{Figures, Files, Hooks, LogReport, fatal, replay, store_failure};
 use crate::failure::Failure;
@@ -219,41 +221,43 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    /// Whether a quorum of the version that the log had adopted there cosigned each head; when the largest was certified.
+    /// Whether quorums of the versions that count there cosigned each head; when the largest was certified.
     fn certified(&mut self, planned: &Planned<'_>) -> Result<Option<u64>, Failure> {
         let log = planned.log;
         let (adopted, size) = self.record(log)?.map_or((Vec::new(), 0), |record| (record.adopted, record.state.size));
         let mut certified_at = None;
-        for (i, (seen, _)) in planned.heads.iter().enumerate().filter(|(_, (seen, _))| seen.signed.is_some()) {
-            let version =
-                adopted.iter().rev().find(|adopted| adopted.size <= seen.head.size).map(|adopted| adopted.version);
-            let Some(version) = version.and_then(|version| self.manifest.at(version)) else { continue };
-            if seen.head.size > size {
-                // Something else is wrong with it: what the log had adopted there was not read.
-                continue;
-            }
-            let by = self.name(seen.source);
-            match seen.certificate(self.manifest, version, log) {
-                Ok(found) if found.signed >= found.wanted => {
-                    if i == 0 && seen.head.size == size {
-                        certified_at = found.seconds;
-                        self.store.put_certified(log, size).map_err(store_failure)?;
-                    }
+        // Of a larger one, something else is wrong: what the log had adopted there was not read.
+        let read = |seen: &Seen| seen.signed.is_some() && seen.head.size <= size;
+        for (i, (seen, _)) in planned.heads.iter().enumerate().filter(|(_, (seen, _))| read(seen)) {
+            match self.quorums(log, seen, &adopted) {
+                Ok(seconds) if i == 0 && seen.head.size == size => {
+                    certified_at = seconds;
+                    self.store.put_certified(log, size).map_err(store_failure)?;
                 }
-                Ok(found) => {
-                    let what = format!(
-                        "{} operators of version {} cosigned the head of {} entries, {} must",
-                        found.signed,
-                        version.version(),
-                        seen.head.size,
-                        found.wanted
-                    );
-                    self.keep(Err(Finding::new(Lie::Quorum, what).within(log).by(&by)));
-                }
-                Err(what) => self.keep(Err(Finding::new(Lie::Checkpoint, what).within(log).by(&by))),
+                Ok(_) => {}
+                Err(finding) => self.keep(Err(finding.within(log).by(&self.name(seen.source)))),
             }
         }
         Ok(certified_at)
+    }
+
+    /// When the last quorum that a head needs had cosigned it.
+    fn quorums(&self, log: &LogId, seen: &Seen, adopted: &[Adopted]) -> Found<Option<u64>> {
+        let since = self.manifest.log(log).map_or(1, |known| known.since);
+        let mut last = None;
+        for version in certifying(adopted, since, seen.head.size).filter_map(|version| self.manifest.at(version)) {
+            let found = seen.certificate(self.manifest, version, log);
+            let Certificate { signed, wanted, seconds } = found.map_err(|what| Finding::new(Lie::Checkpoint, what))?;
+            if signed < wanted {
+                let (version, size) = (version.version(), seen.head.size);
+                let what = format!(
+                    "{signed} operators of version {version} cosigned the head of {size} entries, {wanted} must"
+                );
+                return Err(Finding::new(Lie::Quorum, what));
+            }
+            last = last.max(seconds);
+        }
+        Ok(last)
     }
 
     /// Whether a log that was cut is what the cut names.

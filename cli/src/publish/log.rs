@@ -1,6 +1,7 @@
 //! One log: how far it may be published, what that takes, and the quorum that has to vouch for it.
 use std::collections::BTreeSet;
 
+use fama_ledger::adoption;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::NoteHash;
@@ -8,6 +9,7 @@ use fama_ledger::limits::{CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX};
 use fama_ledger::log::{Head, LogError, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::public::{self, Cosigners, LogFile, Path, Place};
+use fama_ledger::replica::Adopted;
 use fama_ledger::signed_note::SignedNote;
 use rayon::prelude::*;
 
@@ -139,9 +141,17 @@ impl Publisher {
         if let Some((note, head)) = note {
             // Of a log that was cut the end counts, which the manifest names, whatever is signed.
             if manifest.cut(&log).is_none() {
-                let adopted = new.adopted.map(|version| vec![version]).or_else(|| self.adopted.get(&log).cloned());
-                let adopted = adopted.unwrap_or_default();
-                require_quorum(manifest, &log, &note, head, &adopted)?;
+                let newest = new.adopted.as_ref().map(|adopted| vec![adopted.version]);
+                let adopted = newest.or_else(|| self.adopted.get(&log).cloned()).unwrap_or_default();
+                let since = manifest.log(&log).map_or(1, |known| known.since);
+                let count: Vec<u32> = match new.adopted {
+                    Some(adopted) => {
+                        let before = Adopted { version: adopted.version.saturating_sub(1).max(since), size: 0 };
+                        adoption::certifying(&[before, adopted], since, head.size).collect()
+                    }
+                    None => adopted.clone(),
+                };
+                require_quorum(manifest, &log, &note, head, &count)?;
                 self.adopted.insert(log.clone(), adopted);
             }
             self.put(vec![(Path::Log(log, LogFile::Checkpoint), note.to_string().into_bytes())], pass)?;
@@ -192,10 +202,10 @@ impl Publisher {
             return Err(wrong());
         }
         let (mut adopts, mut notes) = (None, Vec::new());
-        for entry in (place.first()..).zip(&entries).filter(|(index, _)| *index >= from).map(|(_, entry)| entry) {
+        for (index, entry) in (place.first()..).zip(&entries).filter(|(index, _)| *index >= from) {
             // What cannot be read names nothing; whether a log may hold it is for auditors to say.
             match codec::decode::<Entry>(entry, ENTRY_BYTES_MAX).map(|entry| entry.body) {
-                Ok(Body::Adopt { version, .. }) => adopts = Some(version),
+                Ok(Body::Adopt { version, .. }) => adopts = Some(Adopted { version, size: index.saturating_add(2) }),
                 Ok(Body::Event(event)) => notes.extend(event.event.action.note()),
                 Ok(Body::State { .. }) | Err(_) => {}
             }
@@ -211,7 +221,7 @@ impl Publisher {
 #[derive(Default)]
 struct New {
     /// The version adopted last.
-    adopted: Option<u32>,
+    adopted: Option<Adopted>,
     notes: BTreeSet<NoteHash>,
 }
 
@@ -221,8 +231,8 @@ type Files = Vec<(Path, Vec<u8>)>;
 struct Read {
     bundle: (Path, Vec<u8>),
     tile: (Path, Vec<u8>),
-    /// The version that its last new adoption takes up.
-    adopts: Option<u32>,
+    /// Its last new adoption.
+    adopts: Option<Adopted>,
     notes: Vec<NoteHash>,
 }
 
@@ -247,7 +257,7 @@ fn certifying(note: &SignedNote, manifest: &Manifest, log: &LogId) -> Result<Vec
     Ok(found)
 }
 
-/// The head was cosigned by a quorum of each version that the log may have adopted there.
+/// The head was cosigned by a quorum of each of these versions.
 fn require_quorum(
     manifest: &Manifest,
     log: &LogId,

@@ -10,6 +10,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::{PROFILE_BYTES_MAX, PROFILE_FORMAT, ProfileError, Question};
+use crate::adoption::{ADOPTION_BYTES_MAX, Adoption};
 use crate::codec;
 use crate::id::{FederationId, StateRoot};
 use crate::limits;
@@ -57,6 +58,8 @@ pub struct Certificate {
     pub entry: Vec<u8>,
     /// From that entry to the head, at most 64 hashes.
     pub path: Vec<Hash>,
+    /// Where the log adopted the version that its row names, unless that version brought it.
+    pub adopted: Option<Adoption>,
 }
 
 /// Rows of one map.
@@ -90,6 +93,8 @@ struct LogText {
     entry: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adopted: Option<String>,
     roots: String,
     maps: Vec<MapText>,
 }
@@ -205,6 +210,7 @@ impl LogText {
             checkpoint: certificate.map(|one| one.note.to_string()),
             entry: certificate.map(|one| Base64::encode_string(&one.entry)),
             path: certificate.map(|one| Base64::encode_string(one.path.as_flattened())),
+            adopted: certificate.and_then(|one| Some(Base64::encode_string(&codec::encode(one.adopted.as_ref()?)))),
             roots: Base64::encode_string(roots.as_flattened()),
             maps: log.maps.iter().map(MapText::of).collect(),
         }
@@ -250,9 +256,11 @@ impl FromStr for ProfileProof {
 impl LogText {
     fn read(self) -> Result<LogEvidence, ProfileError> {
         let roots = hashes("roots", &self.roots)?.into_iter().map(StateRoot).collect();
-        let certificate = match (self.checkpoint, self.entry, self.path) {
-            (Some(note), Some(entry), Some(path)) => Some(certificate(&note, &entry, &path)?),
-            (None, None, None) => None,
+        let certificate = match (self.checkpoint, self.entry, self.path, self.adopted) {
+            (Some(note), Some(entry), Some(path), adopted) => {
+                Some(certificate(&note, &entry, &path, adopted.as_deref())?)
+            }
+            (None, None, None, None) => None,
             _ => return Err(form("a log with half of a certificate")),
         };
         let maps = self.maps.into_iter().map(MapText::read).collect::<Result<_, _>>()?;
@@ -260,13 +268,17 @@ impl LogText {
     }
 }
 
-fn certificate(note: &str, entry: &str, path: &str) -> Result<Certificate, ProfileError> {
+fn certificate(note: &str, entry: &str, path: &str, adopted: Option<&str>) -> Result<Certificate, ProfileError> {
     let note = SignedNote::parse(note.as_bytes(), limits::CHECKPOINT_BYTES_MAX).map_err(form)?;
     let path = hashes("path", path)?;
     if path.len() > PROOF_HASHES_MAX {
         return Err(form("path: too many hashes"));
     }
-    Ok(Certificate { note, entry: bytes("entry", entry)?, path })
+    let adopted = adopted.map(|adopted| {
+        let bytes = bytes("adopted", adopted)?;
+        codec::decode(&bytes, ADOPTION_BYTES_MAX).map_err(form)
+    });
+    Ok(Certificate { note, entry: bytes("entry", entry)?, path, adopted: adopted.transpose()? })
 }
 
 impl MapText {

@@ -9,6 +9,7 @@ use super::asked::{Asked, Prefixes};
 use super::carriers::carriers;
 use super::make::by_log;
 use super::{Certificate, LogEvidence, MapEvidence, ProfileError, ProfileProof, Proven, ProvenLog, read};
+use crate::adoption;
 use crate::batch::{self, LogMaps};
 use crate::checkpoint::{self, Origin};
 use crate::codec;
@@ -18,6 +19,7 @@ use crate::limits;
 use crate::log;
 use crate::manifest::{Cut, LogId, Manifest};
 use crate::map;
+use crate::public::Cosigners;
 use crate::rows::{self, Changes, LogRow, MapName, MemoryRows, RowError};
 
 impl ProfileProof {
@@ -169,8 +171,9 @@ fn at_cut(cut: &Cut) -> ProvenLog {
 }
 
 impl Certificate {
-    /// Checks that a quorum of the version that the log had adopted, as its `row` says, cosigned the head, and that
-    /// the last entry below it is a state entry, whose root it gives.
+    /// Checks that a quorum of the version that the log had adopted, as its `row` says, cosigned the head, at the end
+    /// of the adopting batch also one of the version before, and that the last entry below the head is a state entry,
+    /// whose root it gives.
     fn check(&self, manifest: &Manifest, log: &LogId, row: LogRow) -> Result<(ProvenLog, StateRoot), ProfileError> {
         let adopted = manifest.at(row.version).ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;
         let checkpoint = |error| ProfileError::Checkpoint { log: log.clone(), error };
@@ -178,12 +181,18 @@ impl Certificate {
         let owner = |of: &Origin| manifest.log(log).filter(|_| *of == origin).map(|known| known.node_key);
         let cosigner = |name: &Domain| adopted.operator(name).map(|operator| operator.node_key);
         let (signed, cosignatures) = checkpoint::read_note(&self.note, owner, cosigner).map_err(checkpoint)?;
-        let (cosigned, wanted) = (cosignatures.len(), adopted.quorum());
-        if cosigned < wanted {
-            let (log, version) = (log.clone(), adopted.version());
-            return Err(ProfileError::Quorum { log, version, cosigned, wanted });
-        }
         let head = signed.checkpoint().head;
+        let since = manifest.log(log).map_or(1, |known| known.since);
+        let versions = adoption::certifying_at(manifest, since, adopted, &head, self.adopted.as_ref());
+        for version in versions.map_err(|error| ProfileError::Adoption { log: log.clone(), error })? {
+            let read = || Cosigners::read(&self.note, log, manifest, version).map_err(checkpoint);
+            let same = version.version() == adopted.version();
+            let (cosigned, wanted) = (if same { cosignatures.len() } else { read()?.found }, version.quorum());
+            if cosigned < wanted {
+                let (log, version) = (log.clone(), version.version());
+                return Err(ProfileError::Quorum { log, version, cosigned, wanted });
+            }
+        }
         let root = match codec::decode(&self.entry, limits::ENTRY_BYTES_MAX) {
             Ok(Entry { body: Body::State { root }, .. }) => root,
             _ => return Err(ProfileError::Entry(log.clone())),
@@ -191,7 +200,7 @@ impl Certificate {
         log::verify_inclusion(log::leaf_hash(&self.entry), head.size.saturating_sub(1), &head, &self.path)
             .map_err(|error| ProfileError::Path { log: log.clone(), error })?;
         let cosigned: Vec<(Domain, u64)> = cosignatures.into_iter().map(|one| (one.operator, one.seconds)).collect();
-        let as_of = quorum_time(&cosigned, wanted);
+        let as_of = quorum_time(&cosigned, adopted.quorum());
         let (log, size, adopted, time) = (log.clone(), head.size, row.version, Some(row.time));
         Ok((ProvenLog { log, size, adopted, time, cosigned, as_of }, root))
     }

@@ -1,9 +1,12 @@
 //! What a proof of inclusion shows to whoever holds the manifests.
 use alloc::vec::Vec;
 
+use crate::adoption::{ADOPTION_BYTES_MAX, Adoption};
 use crate::checkpoint::{self, Origin};
-use crate::entry::VerifiedEntry;
+use crate::codec;
+use crate::entry::{Entry, VerifiedEntry};
 use crate::id::Domain;
+use crate::limits::ENTRY_BYTES_MAX;
 use crate::log::{self, Head};
 use crate::manifest::{LogId, Manifest};
 
@@ -28,12 +31,11 @@ pub struct Included {
 /// Why a head can never be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Certified {
-    /// A quorum of the operators of this version cosigned it, each at the time that it says, in seconds since 1970.
+    /// Quorums of all versions cosigned it that the log may have adopted there.
     Cosigned {
-        /// The newest version that the log may have adopted there and of which a quorum cosigned. A proof of
-        /// inclusion does not show which version the log had adopted; a profile proof does.
+        /// The newest of them.
         version: u32,
-        /// Who, and when.
+        /// Which of its operators did, each at the time that it says, in seconds since 1970.
         by: Vec<(Domain, u64)>,
     },
     /// It is where the log ends by a manifest.
@@ -41,41 +43,63 @@ pub enum Certified {
 }
 
 impl TlogProof {
-    /// Checks that `entry`, in its encoded form, is in a log of the federation at this index, as the log's owner
-    /// signed, and says whether that is final.
+    /// Checks that an entry is in a log of the federation at this index, as the log's owner signed, and says whether
+    /// that is final. `extra` is the entry, encoded, and maybe the adoption of a version behind it.
     ///
     /// # Errors
     /// [`TlogProofError`]: then nothing is known of the entry.
-    pub fn included(&self, entry: &[u8], manifest: &Manifest) -> Result<Included, TlogProofError> {
+    pub fn included(&self, extra: &[u8], manifest: &Manifest) -> Result<Included, TlogProofError> {
+        let (entry, adopted) = carried(extra);
         let owner = |origin: &Origin| Some(manifest.log(&log_of(manifest, origin)?)?.node_key);
         let (signed, _) = checkpoint::read_note(&self.checkpoint, owner, |_| None)?;
         let (origin, head) = (&signed.checkpoint().origin, signed.checkpoint().head);
         let log = LogId { operator: origin.operator.clone(), generation: origin.generation };
-        log::verify_inclusion(log::leaf_hash(entry), self.index, &head, &self.path)?;
+        log::verify_inclusion(log::leaf_hash(&entry), self.index, &head, &self.path)?;
         let certified = match manifest.cut(&log) {
             Some(cut) if head == cut.head => Some(Certified::Cut),
             Some(cut) if head.size >= cut.head.size => return Err(TlogProofError::Cut(log)),
-            _ => self.cosigned(&log, manifest)?,
+            _ => self.cosigned((&log, &head), manifest, adopted.as_ref())?,
         };
-        let entry = VerifiedEntry::decode(entry.to_vec(), &manifest.federation())?;
+        let entry = VerifiedEntry::decode(entry, &manifest.federation())?;
         Ok(Included { log, index: self.index, entry, head, certified })
     }
 
-    /// The newest version that the log may have adopted of which a quorum cosigned.
-    fn cosigned(&self, log: &LogId, manifest: &Manifest) -> Result<Option<Certified>, TlogProofError> {
+    /// Who certifies the head, if quorums of all versions cosigned it that may count: those from the one on that the
+    /// log is shown to have adopted, or that brought it, and where the adoption's batch is the last, the one before.
+    fn cosigned(
+        &self,
+        (log, head): (&LogId, &Head),
+        manifest: &Manifest,
+        adopted: Option<&Adoption>,
+    ) -> Result<Option<Certified>, TlogProofError> {
         let since = manifest.log(log).map_or(1, |known| known.since);
+        let first = match adopted {
+            None => since,
+            Some(shown) => {
+                let version = shown.version(head, manifest)?.version();
+                version.saturating_sub(u32::from(shown.end() == head.size)).max(since)
+            }
+        };
         let last = manifest.cut(log).map_or(manifest.version(), |cut| cut.adopted);
         let owner = |_: &Origin| manifest.log(log).map(|known| known.node_key);
-        for version in manifest.versions().filter(|version| (since..=last).contains(&version.version())) {
+        let mut found = None;
+        for version in manifest.versions().filter(|version| (first..=last).contains(&version.version())) {
             let key = |name: &Domain| version.operator(name).map(|operator| operator.node_key);
             let (_, cosignatures) = checkpoint::read_note(&self.checkpoint, owner, key)?;
-            if cosignatures.len() >= version.quorum() {
-                let by = cosignatures.into_iter().map(|one| (one.operator, one.seconds)).collect();
-                return Ok(Some(Certified::Cosigned { version: version.version(), by }));
+            if cosignatures.len() < version.quorum() {
+                return Ok(None);
             }
+            let by = cosignatures.into_iter().map(|one| (one.operator, one.seconds)).collect();
+            found = found.or(Some(Certified::Cosigned { version: version.version(), by }));
         }
-        Ok(None)
+        Ok(found)
     }
+}
+
+/// The entry that a proof carries, encoded, and the adoption behind it.
+fn carried(extra: &[u8]) -> (Vec<u8>, Option<Adoption>) {
+    let both = codec::decode::<(Entry, Adoption)>(extra, ENTRY_BYTES_MAX.saturating_add(ADOPTION_BYTES_MAX));
+    both.map_or_else(|_| (extra.to_vec(), None), |(entry, adopted)| (codec::encode(&entry), Some(adopted)))
 }
 
 fn log_of(manifest: &Manifest, origin: &Origin) -> Option<LogId> {

@@ -3,9 +3,10 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::{Adopted, Cosigned, Output, Replica, Roots};
+use crate::adoption;
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::log::Head;
-use crate::manifest::{LogId, Manifest};
+use crate::manifest::{LogId, Manifest, Operator};
 use crate::signed_note::SIGNATURES_MAX;
 
 /// Heads beyond the certificate whose cosignatures are kept, of each log; the smallest go first.
@@ -13,8 +14,8 @@ const OPEN_MAX: usize = 64;
 /// Cosignatures of a head that are kept: as many as its note has room for.
 const COSIGNATURES_MAX: usize = SIGNATURES_MAX - 1;
 
-/// A head that a quorum of the version that the log had adopted there cosigned, with all cosignatures of it
-/// that are known, each by the node key that made it.
+/// A head that quorums of the versions that count there cosigned ([`adoption::certifying`]), with all cosignatures
+/// of it that are known, each by the node key that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The head, signed by the log's owner.
@@ -95,12 +96,13 @@ impl Certificates {
     }
 }
 
-/// Whether a quorum of the version adopted at that head cosigned it.
+/// Whether quorums of all versions that count at that head cosigned it.
 fn has_quorum(one: &Certificate, adopted: &[Adopted], since: u32, manifest: &Manifest) -> bool {
-    let there = adopted.iter().rev().find(|adopted| adopted.size <= one.head().size);
-    let Some(version) = manifest.at(there.map_or(since, |adopted| adopted.version)) else { return false };
-    let signed = version.operators().iter().filter(|operator| one.cosignatures.contains_key(&operator.log()));
-    signed.count() >= version.quorum()
+    let signed = |operator: &&Operator| one.cosignatures.contains_key(&operator.log());
+    adoption::certifying(adopted, since, one.head().size).all(|version| {
+        let version = manifest.at(version);
+        version.is_some_and(|version| version.operators().iter().filter(signed).count() >= version.quorum())
+    })
 }
 
 impl<P: Ord + core::marker::Copy> Replica<P> {

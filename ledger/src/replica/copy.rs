@@ -111,10 +111,11 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
     }
 
     /// The head to cosign with the key `by`, with the copy exactly there: the newest, or where that is out of
-    /// reach, the one before. Never one with two adoptions that are not certified.
+    /// reach, the one before. Never one beyond an adoption that is not certified: who sees only a later note goes
+    /// by that.
     pub(super) fn to_cosign(&self, by: &LogId, keys: &[LogId]) -> Option<&SignedCheckpoint> {
         let rests = self.fault.is_some() || self.end.is_some() || self.standing || self.fetch.is_some();
-        if rests || self.uncertified_adoptions() > 1 {
+        if rests || self.uncertified_adoption().is_some_and(|size| size < self.head.size) {
             return None;
         }
         let cosigned = |key: &LogId| self.cosigned.get(key).map_or(0, |(mine, _)| mine.head().size);
@@ -122,8 +123,10 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
         self.here.as_ref().filter(|_| !smaller && cosigned(by) < self.head.size)
     }
 
-    pub(super) fn uncertified_adoptions(&self) -> usize {
-        self.adopted.iter().filter(|adopted| adopted.size > self.certified).count()
+    /// The size behind the first later version's adoption that is not certified. The first version's is certified
+    /// with what follows it, by the same quorum.
+    pub(super) fn uncertified_adoption(&self) -> Option<u64> {
+        self.adopted.iter().skip(1).map(|adopted| adopted.size).find(|size| *size > self.certified)
     }
 
     /// How far quorums certify this copy: up to the end of the batch that adopts a version, one of the version

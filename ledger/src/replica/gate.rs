@@ -41,6 +41,8 @@ pub enum Waiting {
     Ending,
     /// Two manifests of one version are valid.
     Halted,
+    /// A quorum of the version before has not cosigned the own log's last adoption yet.
+    Adopting,
 }
 
 impl Waiting {
@@ -57,6 +59,7 @@ impl Waiting {
             Self::OwnLogFault => "own_log_fault",
             Self::Ending => "ending",
             Self::Halted => "manifests_conflict",
+            Self::Adopting => "adopting",
         }
     }
 }

@@ -107,15 +107,6 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         })
     }
 
-    /// As [`Replica::wants_cosigned`], where it is not known yet with which of its node keys `operator` cosigned.
-    #[must_use]
-    pub fn wants_cosigned_of(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
-        let known = |by: &LogId| Some(self.logs.get(log)?.cosigned.get(by)?.0.head());
-        let mut generations = self.manifest.generations(operator).map(|(by, _)| by);
-        !self.manifest.generations(operator).any(|(by, _)| known(by) == Some(*head))
-            && generations.any(|by| self.wants_cosigned(log, by, head))
-    }
-
     /// The owner's largest known head that this copy has.
     ///
     /// # Errors
@@ -154,7 +145,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         } else if self.halted {
             Err(Waiting::Halted)
         } else {
-            self.gate.check(behind, now)
+            self.gate.check(behind, now)?;
+            let adopting = copy.is_some_and(|copy| copy.uncertified_adoption().is_some());
+            if adopting { Err(Waiting::Adopting) } else { Ok(()) }
         }
     }
 
@@ -165,12 +158,11 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         copy.and_then(|copy| copy.adopted.last()).is_some_and(|last| last.version == self.manifest.version())
     }
 
-    /// Whether the own log may adopt another version: all that it adopted before is certified, so that at most
-    /// one adoption never is.
+    /// Whether the own log may adopt another version: its last adoption is certified, the first one included.
     #[must_use]
     pub fn may_adopt(&self) -> bool {
         let copy = self.own_log().and_then(|own| self.logs.get(&own));
-        copy.is_some_and(|copy| copy.uncertified_adoptions() == 0)
+        copy.is_some_and(|copy| copy.adopted.last().is_none_or(|last| last.size <= copy.certified))
     }
 
     /// What the own log grows in spite of; people should know.

@@ -1,55 +1,96 @@
 //! Who is connected: told to the node's inbox, and to one that follows beside it.
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
 
 use fama_ledger::id::Domain;
 use libp2p::PeerId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Driver;
 use crate::inbox::Input;
 
-/// Who is connected, and who else is to know.
-#[derive(Default)]
-pub(super) struct Peers {
-    connected: BTreeSet<PeerId>,
-    follower: Option<(mpsc::Sender<Input>, Arc<BTreeMap<PeerId, Domain>>)>,
-}
-
-impl Peers {
-    /// What is lost in a full queue the follower goes without.
-    fn tell(&self, peer: PeerId, up: bool) {
-        let Some((inputs, operators)) = &self.follower else { return };
-        let operator = operators.get(&peer).cloned();
-        let _ = inputs.try_send(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } });
-    }
-}
+/// Who is connected, for whoever looks: nothing that was not looked at in time is lost.
+pub(super) type Peers = watch::Sender<BTreeSet<PeerId>>;
 
 impl Driver {
     pub(super) fn note(&self, peer: PeerId, up: bool) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if up {
-            peers.connected.insert(peer)
-        } else {
-            peers.connected.remove(&peer)
-        };
-        peers.tell(peer, up);
+        self.peers.send_if_modified(|connected| if up { connected.insert(peer) } else { connected.remove(&peer) });
     }
 
-    /// From now on the inbox of `follower` knows who is connected; nobody's any more without one.
-    pub fn follow(&self, follower: Option<&Self>) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.follower = follower.map(|follower| (follower.inputs.clone(), Arc::clone(&follower.operators)));
-        peers.connected.iter().for_each(|peer| peers.tell(*peer, true));
+    /// Tells the inbox of this driver, which gets none of the network's events, who is connected, for as long as
+    /// there is an inbox.
+    pub async fn follow(self) {
+        tell(self.peers.subscribe(), &self.operators, &self.inputs).await;
     }
 
     /// Who is connected, operators first.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerId> {
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut all, others): (Vec<_>, Vec<_>) =
-            peers.connected.iter().partition(|peer| self.operators.contains_key(peer));
+        let peers = self.peers.borrow();
+        let (mut all, others): (Vec<_>, Vec<_>) = peers.iter().partition(|peer| self.operators.contains_key(peer));
         all.extend(others);
         all
+    }
+}
+
+/// Brings what an inbox knows of peers up to what is so, again and again; waits while its queue is full.
+async fn tell(
+    mut peers: watch::Receiver<BTreeSet<PeerId>>,
+    operators: &BTreeMap<PeerId, Domain>,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let mut told = BTreeSet::new();
+    loop {
+        let connected = peers.borrow_and_update().clone();
+        let gone = told.difference(&connected).map(|peer| Input::PeerDown { peer: *peer });
+        let come = connected.difference(&told);
+        let come = come.map(|peer| Input::PeerUp { peer: *peer, operator: operators.get(peer).cloned() });
+        for input in gone.chain(come) {
+            if inputs.send(input).await.is_err() {
+                return;
+            }
+        }
+        told = connected;
+        if peers.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the inbox believes once it has taken in all that is told.
+    async fn believed(inputs: &mut mpsc::Receiver<Input>, want: &BTreeSet<PeerId>, believes: &mut BTreeSet<PeerId>) {
+        while believes != want {
+            match inputs.recv().await.unwrap() {
+                Input::PeerUp { peer, .. } => assert!(believes.insert(peer), "told twice"),
+                Input::PeerDown { peer } => assert!(believes.remove(&peer), "never told of"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Symptom: a quick state's inbox asked peers that were gone, or never others that had come. Cause: what did not
+    /// fit into its queue was dropped.
+    #[tokio::test]
+    async fn an_inbox_that_is_busy_learns_of_every_peer() {
+        let all = watch::Sender::new(BTreeSet::new());
+        let peers: Vec<PeerId> = (0..5).map(|_| PeerId::random()).collect();
+        let operators = BTreeMap::from([(peers[1], "beta.example".parse().unwrap())]);
+        let (inputs, mut taken) = mpsc::channel(1);
+        inputs.send(Input::Stop).await.unwrap();
+        all.send_replace(peers[..3].iter().copied().collect());
+        let receiver = all.subscribe();
+        let telling = tokio::spawn(async move { tell(receiver, &operators, &inputs).await });
+        tokio::task::yield_now().await;
+        let mut believes = BTreeSet::new();
+        let deadline = std::time::Duration::from_secs(5);
+        for want in [peers[1..].iter().copied().collect(), BTreeSet::new()] {
+            all.send_replace(want.clone());
+            tokio::time::timeout(deadline, believed(&mut taken, &want, &mut believes)).await.unwrap();
+        }
+        drop(all);
+        tokio::time::timeout(deadline, telling).await.unwrap().unwrap();
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fama_ledger::codec;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
@@ -107,7 +108,7 @@ fn make(
     Ok(text)
 }
 
-/// What shows strangers the head of a front: cosigned by operators of the version that the log had adopted there.
+/// What shows strangers the head of a front: cosigned by operators of the versions that count there.
 fn certificate(
     manifest: &Manifest,
     view: &View<'_>,
@@ -117,17 +118,23 @@ fn certificate(
     let row = rows::read::<LogRow, _>(state, MapName::log(log).id(), &())?;
     let adopted = row.and_then(|row| manifest.at(row.version));
     let adopted = adopted.ok_or_else(|| ApiError::internal("a log with a front has adopted a version"))?;
-    let last = front.certificate.head().size.saturating_sub(1);
+    let (size, before) = (front.certificate.head().size, manifest.at(adopted.version().saturating_sub(1)));
+    let last = size.saturating_sub(1);
     let entry = view.entries(log, last, 1, limits::ENTRY_BYTES_MAX)?.pop();
     let entry = entry.ok_or_else(|| ApiError::internal("a certified entry is not stored"))?;
-    let path = prove_inclusion(last, last.saturating_add(1), &view.tiles(log))?;
-    let current = |by: &LogId| adopted.operator(&by.operator).is_some_and(|operator| operator.log() == *by);
-    let cosigned = front.certificate.cosignatures.iter().filter(|(by, _)| current(by));
+    let (path, shown) = (prove_inclusion(last, size, &view.tiles(log))?, view.adoption(log, size)?);
+    // Right behind its adoption the operators of the version before count too.
+    let before = before.filter(|_| shown.as_ref().is_some_and(|shown| shown.end() == size));
+    let is_of = |version: &Manifest, by: &LogId| version.operator(&by.operator).is_some_and(|one| one.log() == *by);
+    let counts = |by: &LogId| is_of(adopted, by) || before.is_some_and(|before| is_of(before, by));
+    let cosigned = front.certificate.cosignatures.iter().filter(|(by, _)| counts(by));
     let note = public::checkpoint(manifest, log, &front.certificate.signed, cosigned);
-    Ok(profile::Certificate { note: note.ok_or_else(|| ApiError::internal("an unknown log"))?, entry, path })
+    let note = note.ok_or_else(|| ApiError::internal("an unknown log"))?;
+    Ok(profile::Certificate { note, entry, path, adopted: shown })
 }
 
-/// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data.
+/// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data, and behind it where the log
+/// adopted the version that counts.
 pub(super) async fn event(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
     let proof = desk.run(move |app| inclusion(app, id)).await?;
@@ -144,11 +151,13 @@ fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
     let certificate = view.certificate(&log)?.filter(|certificate| index < certificate.signed.head.size);
     let certificate = certificate.ok_or_else(|| pending(&log))?;
     let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
-    let entry = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
+    let mut extra = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
+    let adopted = view.adoption(&log, certificate.signed.head.size)?;
+    extra.extend(adopted.iter().flat_map(codec::encode));
     let path = prove_inclusion(index, certificate.signed.head.size, &view.tiles(&log))?;
     let signed = certificate.signed.verify(&app.manifest, &log).map_err(ApiError::internal)?;
     let cosigned = certificate.cosignatures.iter().map(|(by, cosignature)| (by, cosignature));
     let checkpoint = public::checkpoint(&app.manifest, &log, &signed, cosigned);
     let checkpoint = checkpoint.ok_or_else(|| ApiError::internal("an unknown log"))?;
-    Ok(TlogProof { index, path, checkpoint, extra: Some(entry) }.to_string())
+    Ok(TlogProof { index, path, checkpoint, extra: Some(extra) }.to_string())
 }

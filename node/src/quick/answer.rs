@@ -37,7 +37,7 @@ impl Quick {
             spawn_inbox("quick", inbox, inputs_in).map_err(|_| QuickError::Internal("no thread for the inbox"))?;
         let driver = self.driver.following(shared.clone(), inputs.clone());
         let commands = tokio::spawn(driver.clone().commands(commands_in));
-        self.driver.follow(Some(&driver));
+        let following = tokio::spawn(driver.clone().follow());
         self.slot.show(self.app_of(&shared));
         self.tell(|quick| quick.get_or_insert_default().phase = "answering");
         tracing::info!("queries are answered from a certified state; the node verifies its own copies meanwhile");
@@ -47,7 +47,7 @@ impl Quick {
             compared = self.compare(&shared, begins) => Some(compared),
         };
         self.slot.clear();
-        self.driver.follow(None);
+        following.abort();
         let _ = inputs.send(Input::Stop).await;
         let ended = tokio::task::spawn_blocking(move || thread.join()).await.ok().and_then(Result::ok);
         commands.abort();

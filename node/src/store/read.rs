@@ -2,12 +2,13 @@
 use std::ops::ControlFlow;
 
 use bincode::{Decode, Encode};
+use fama_ledger::adoption::{self, Adoption};
 use fama_ledger::codec;
 use fama_ledger::fold::Void;
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::join::LogState;
-use fama_ledger::limits::{self, NOTE_BYTES_MAX};
-use fama_ledger::log::{Hash, TILE_WIDTH, Tiles};
+use fama_ledger::limits::{self, ENTRY_BYTES_MAX, NOTE_BYTES_MAX};
+use fama_ledger::log::{Hash, LogError, TILE_WIDTH, Tiles, prove_inclusion};
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{MapId, Rows};
 use fama_ledger::signed_note::SIGNATURES_MAX;
@@ -134,6 +135,20 @@ impl<'a> View<'a> {
         let certified = self.value(Family::Logs, &keys::log_certified(log), RECORD_BYTES_MAX)?.unwrap_or(0);
         let adopted = self.value(Family::Logs, &keys::log_adopted(log), ADOPTED_BYTES_MAX)?.unwrap_or_default();
         Ok(Some(LogRecord { state, certified, adopted }))
+    }
+
+    /// Where the log adopted the version that it had at a head of `size`, for who has no entries of it; `None` if that
+    /// version brought it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn adoption(&self, log: &LogId, size: u64) -> Result<Option<Adoption>, LogError<StoreError>> {
+        let adopted = self.log(log).map_err(LogError::Tiles)?.map(|record| record.adopted).unwrap_or_default();
+        let last = adopted.iter().skip(1).rev().find(|adopted| adopted.size <= size);
+        let Some(index) = last.and_then(adoption::index_of) else { return Ok(None) };
+        let entry = self.entries(log, index, 1, ENTRY_BYTES_MAX).map_err(LogError::Tiles)?.pop();
+        let Some(entry) = entry else { return Ok(None) };
+        Ok(Some(Adoption { index, entry, path: prove_inclusion(index, size, &self.tiles(log))? }))
     }
 
     /// Encoded entries from `from` on: at least one if there is one, at most `count` and about `bytes`.

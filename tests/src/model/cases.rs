@@ -179,6 +179,26 @@ fn all_old_operators_must_go_on() {
     holds(&replaced(), MENDED, ALL);
 }
 
+/// A reader took A2 by a quorum of the version adopted there, and a cut undid it: operators 1 and 2 of the version
+/// before had not been shown the adoption. Four operators, of whom the owner lies, and three others in their place.
+#[test]
+fn one_note_is_enough_because_cosigners_wait_at_an_adoption() {
+    let fork = 3;
+    let exchanged = || scenario(&[&[0, 1, 2, 3], &[0, 4, 5, 6]], &[0], FORK, &[A1]);
+    let cut = with_cuts(exchanged(), &[fork]);
+    let story = "1 states; 2 states; 4 cosigns A1; 5 cosigns A1; 6 states; 5 cosigns A2; 4 cosigns A2; 4 states; \
+                 agreed: a cut at B1; 3 signs a cut at B1; 2 signs a cut at B1; 6 signs a cut at B1; \
+                 5 signs a cut at B1";
+    let hasty = ONE_STEP.without(Rule::WaitAtAdopt);
+    breaks(&cut, hasty, &[ReadKept], ReadKept, story);
+    assert_eq!(explore(&cut, ONE_STEP.without(Rule::ReadBoth), &[ReadKept], false).property(), Some(ReadKept));
+    holds(&cut, ONE_STEP, &[OneBranch, NothingLost, ReadCertified, ReadKept]);
+    // The new version's operators are among the old one's: enough for its quorum, too few for the old one's.
+    let shrunk = with_cuts(scenario(&[&[0, 1, 2, 3, 4, 5, 6], &[0, 1, 2, 3]], &[0], FORK, &[A1]), &[fork]);
+    assert_eq!(explore(&shrunk, hasty, &[ReadKept], false).property(), Some(ReadKept));
+    holds(&shrunk, ONE_STEP, &[OneBranch, NothingLost, ReadCertified, ReadKept]);
+}
+
 /// With one round of cosignatures an owner that splits the honest of seven in equal parts stops its log for ever
 /// (one round needs n ≥ 5f − 1 and q = n − f at least). Asking for fewer statements frees the log, and loses
 /// certificates to a second liar.

@@ -158,7 +158,10 @@ impl<'a> Model<'a> {
         } else {
             me.voted & bit(head) == 0
         };
-        next && self.within_cuts(me, head) && self.adoptable(state, head) && self.one_ahead(state, head, true)
+        let waits = self.rules.has(Rule::WaitAtAdopt)
+            && !self.tree().adopts_before(head).all(|adopt| self.certified(state, adopt, true));
+        let next = next && !waits && self.one_ahead(state, head, true);
+        next && self.within_cuts(me, head) && self.adoptable(state, head)
     }
 
     pub(super) fn may_hold(&self, state: &State, op: usize, head: Head) -> bool {
@@ -321,6 +324,8 @@ impl<'a> Model<'a> {
             Property::OneText => members(self.scenario.texts).filter(|text| self.holds(state, *text)).count() > 1,
             CanCut => !self.can_cut(state),
             CertifiedAgain => !self.certified_again(state),
+            ReadCertified => self.read(state).any(|head| !self.certified(state, head, true)),
+            ReadKept => self.read_lost(state),
         })
     }
 
@@ -334,6 +339,23 @@ impl<'a> Model<'a> {
         let kept: Vec<Head> = self.tree().heads().filter(|head| self.is_final(state, *head)).collect();
         cuts.into_iter()
             .any(|cut| kept.iter().chain(&self.scenario.cut_before).any(|head| !self.tree().extends(cut, *head)))
+    }
+
+    /// The heads that a reader takes who goes by one note: of the log's adopted version a quorum cosigned, and at the
+    /// end of the adopt batch (with [`Rule::ReadBoth`]) one of the version before.
+    pub(super) fn read(&self, state: &State) -> impl Iterator<Item = Head> {
+        let both = self.rules.has(Rule::ReadBoth);
+        self.tree().heads().filter(move |head| {
+            let who = self.scenario.liars | self.who(state, |op| op.voted & bit(*head) != 0);
+            let (adopted, before) = (self.tree().adopted(*head), self.tree().governing(*head));
+            self.has_quorum(adopted, who) && (!both || self.has_quorum(before, who))
+        })
+    }
+
+    pub(super) fn read_lost(&self, state: &State) -> bool {
+        let cuts = members(self.scenario.texts & !1).filter(|text| self.holds(state, *text)).filter_map(cut_of);
+        let read: Vec<Head> = self.read(state).collect();
+        cuts.into_iter().any(|cut| read.iter().any(|head| !self.tree().extends(cut, *head)))
     }
 
     /// The honest who answer: neither dead nor gone.

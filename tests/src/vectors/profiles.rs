@@ -6,7 +6,7 @@ use fama_ledger::profile::{Answer, ProfileProof, Proven};
 use serde_json::{Value, json};
 
 use super::Vector;
-use crate::profile::{four, passed_on, prove, small_story, story};
+use crate::profile::{adopted_since, four, passed_on, prove, small_story, story};
 
 pub(super) fn made() -> Value {
     let manifest = four();
@@ -18,22 +18,33 @@ pub(super) fn made() -> Value {
     let revoked = prove(&manifest, &world.replica, &agent.to_string()).unwrap();
     let (first, passed) = passed_on();
     let (small, little) = small_story();
+    let (genesis, adopted) = adopted_since();
     let mut vectors = vec![
         vector(&manifest, &before),
         vector(&manifest, &nobody),
         vector(&manifest, &revoked),
         vector(&first, &passed),
         vector(&small, &little),
+        vector(&genesis, &adopted),
     ];
-    let mut lie = |why: &str, lie: &dyn Fn(&mut ProfileProof)| {
-        let mut proof = little.clone();
-        lie(&mut proof);
-        let code = proof.verify(&small).unwrap_err().code();
-        let proof = proof.to_string();
-        vectors.push(
-            json!({"type": "invalid profile", "why": why, "manifest": small.chain(), "proof": proof, "code": code}),
+    let mut lie_of =
+        |(manifest, proof): (&Arc<Manifest>, &ProfileProof), why: &str, lie: &dyn Fn(&mut ProfileProof)| {
+            let mut proof = proof.clone();
+            lie(&mut proof);
+            let code = proof.verify(manifest).unwrap_err().code();
+            let proof = proof.to_string();
+            vectors.push(
+            json!({"type": "invalid profile", "why": why, "manifest": manifest.chain(), "proof": proof, "code": code}),
         );
-    };
+        };
+    let adopting = (&genesis, &adopted);
+    lie_of(adopting, "where the log adopted its version is left out", &|proof| {
+        proof.logs[0].certificate.as_mut().unwrap().adopted = None;
+    });
+    lie_of(adopting, "the adopting batch is the last, and too few of the version before cosigned", &|proof| {
+        proof.logs[0].certificate.as_mut().unwrap().note.signatures.truncate(3);
+    });
+    let mut lie = |why: &str, lie: &dyn Fn(&mut ProfileProof)| lie_of((&small, &little), why, lie);
     lie("a log is left out", &|proof| drop(proof.logs.pop()));
     lie("a row is left out", &|proof| drop(proof.logs[0].maps[1].rows.remove(0)));
     lie("a value is another", &|proof| proof.logs[0].maps[1].rows[0].1[8] ^= 1);
@@ -49,7 +60,7 @@ fn vector(manifest: &Arc<Manifest>, proof: &ProfileProof) -> Value {
     json!({"type": "profile", "manifest": manifest.chain(), "proof": proof.to_string(), "shows": shows})
 }
 
-fn shown(proven: &Proven) -> Value {
+pub(crate) fn shown(proven: &Proven) -> Value {
     let logs: Vec<_> = proven.logs.iter().map(|log| json!([log.log.to_string(), log.size, log.adopted])).collect();
     let mut shows = json!({
         "question": proven.question.to_string(), "manifest_version": proven.manifest.version(), "logs": logs,

@@ -1,0 +1,330 @@
+"""Profile proofs: an answer from rows of the state maps, each shown to be all there is; section 18."""
+
+import argparse
+import json
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from . import rows, signed
+from .adoption import certifying_shown
+from .event import State, decode_entry
+from .fault import Fault, require
+from .fields import NAME, domain, hexadecimal
+from .join import covered_by
+from .manifest import Log, parse_manifest, read_chain
+from .mapproof import check_map_proof
+from .maps import root_of_roots
+from .packed import read_file
+from .rowread import read_row
+from .succession import Succession
+from .tree import leaf_hash, root_of_proof
+
+_EVERYTHING = [(0, None)]
+_DID = re.compile(r"did:agent:([^:]*):([0-9a-f]{32})")
+
+
+class Shown(NamedTuple):
+    """How far a log is read, by which version of the manifest, and how new that is."""
+
+    log: Log
+    size: int
+    adopted: int
+    as_of: int | None
+    state_root: bytes
+
+
+class Rows:
+    """The rows of the file, by map; notes everything that is asked for."""
+
+    def __init__(self, evidence):
+        self.maps, self.asked = {}, {}
+        for log, one in evidence.items():
+            for found in one.maps:
+                name = full_name(log, found.name)
+                require(name not in self.maps, "profile_rows", f"{found.name} twice")
+                self.maps[name] = dict(found.rows)
+
+    def get(self, name, key):
+        self.asked.setdefault(name, set()).add(key)
+        value = self.maps.get(name, {}).get(key)
+        return None if value is None else read_row(key, value)
+
+    def scan(self, name, prefix):
+        self.asked.setdefault(name, set()).add(prefix)
+        held = sorted(self.maps.get(name, {}).items())
+        return [(key, read_row(key, value)) for key, value in held if key.startswith(prefix)]
+
+    def has(self, name, prefix):
+        """Whether the file has such a row; asks for nothing."""
+        return any(key.startswith(prefix) for key in self.maps.get(name, {}))
+
+    def prefixes(self, name):
+        """What was asked of a map, without what begins with another."""
+        found = []
+        for prefix in sorted(self.asked[name]):
+            if not found or not prefix.startswith(found[-1]):
+                found.append(prefix)
+        return found
+
+
+def full_name(log, name):
+    """One name for every map of the federation: `log` is each log's own."""
+    return f"log/{log}" if name == "log" else name
+
+
+def verify(text, chain):
+    """What the proof shows to who holds this chain, which grows by the versions that the proof brings."""
+    file = read_file(text)
+    _take_versions(file, chain)
+    evidence, order = dict(file.logs), [log for log, _ in file.logs]
+    require(all(a < b for a, b in pairwise(order)), "profile_log", "the logs' order")
+    uncut = sorted(log for log in chain.born if log not in chain.cuts)
+    for log in uncut:
+        require(log in evidence, "profile_log", f"{log} is missing")
+    held = Rows(evidence)
+    shown = {log: _check_log(chain, log, one, held) for log, one in evidence.items()}
+    for log in uncut:
+        held.get(f"log/{log}", rows.LOG_KEY)
+    answer = Reader(chain, held).answer(file.question)
+    _check_asked(chain, evidence, shown, held)
+    times = [one.as_of for one in shown.values() if one.as_of is not None]
+    logs = [[str(log), one.size, one.adopted] for log, one in shown.items()]
+    return answer | {"question": file.question, "manifest_version": len(chain), "logs": logs,
+                     "as_of": min(times, default=None)}
+
+
+def _take_versions(file, chain):
+    require(file.federation == chain.federation, "profile_federation")
+    require(len(file.manifests) + 1 >= len(chain), "profile_old_manifest")
+    for version, note in enumerate(file.manifests, 2):
+        if version > len(chain):
+            chain.append(parse_manifest(note))
+        else:
+            text = parse_manifest(note).note.text
+            require(text == chain[version].note.text, "profile_other_manifest", str(version))
+
+
+def names_of(chain, log, version):
+    """The names of the maps that a log carries by a version that it adopted, in order."""
+    names = {f"home/{home}" for home, by in chain[version].homes.items() if by == log}
+    names |= {f"{what}/{log.operator}" for what in ("statements", "claims")} | {"log"}
+    return sorted(names | Succession(chain).inherited(log, version))
+
+
+def _check_log(chain, log, evidence, held):
+    require(log in chain.born, "profile_log", f"{log} is unknown")
+    if log in chain.cuts:
+        cut = chain.cuts[log][1]
+        require(evidence.checkpoint is None, "profile_log", f"{log} was cut")
+        shown = Shown(log, cut.size, cut.adopted, None, cut.state_root)
+    else:
+        require(evidence.checkpoint is not None, "profile_log", f"{log}: no head")
+        shown = _check_head(chain, log, evidence, held)
+    could = chain.born[log] <= shown.adopted <= len(chain)
+    require(could, "profile_log", f"{log} cannot have adopted version {shown.adopted}")
+    names = names_of(chain, log, shown.adopted)
+    same = len(names) == len(evidence.roots)
+    same = same and root_of_roots(dict(zip(names, evidence.roots, strict=True))) == shown.state_root
+    require(same, "profile_state_root", str(log))
+    return shown
+
+
+def _check_head(chain, log, evidence, held):
+    """The head of a log that goes on, certified by the version that its row names; which is proven later."""
+    row = held.get(f"log/{log}", rows.LOG_KEY)
+    require(row is not None, "profile_log", f"{log}: its own row is missing")
+    could = chain.born[log] <= row.adopted <= len(chain)
+    require(could, "profile_log", f"{log} cannot have adopted version {row.adopted}")
+    head = signed.open_checkpoint(evidence.checkpoint, chain.origin(log), chain.node_keys[log])
+    seconds = []
+    for number in certifying_shown(chain, log, row.adopted, head, evidence.adopted):
+        version = chain[number]
+        found, quorum = signed.cosigners(evidence.checkpoint, version.node_keys()), version.quorum()
+        require(len(found) >= quorum, "profile_quorum", f"{log}: {len(found)} of version {number}")
+        seconds.append(sorted(found.values(), reverse=True)[quorum - 1])
+    body = _last_entry(evidence.entry)
+    require(isinstance(body, State), "profile_entry", str(log))
+    root = root_of_proof(max(head.size - 1, 0), head.size, leaf_hash(evidence.entry), evidence.path)
+    require(root == head.root, "proof_root", f"{log}: its last entry")
+    return Shown(log, head.size, row.adopted, seconds[0], body.root)
+
+
+def _last_entry(encoded):
+    try:
+        return decode_entry(encoded).body
+    except Fault:
+        return None
+
+
+def _check_asked(chain, evidence, shown, held):
+    """Every map that was asked shows exactly that, and the file has nothing else."""
+    adopted = {log: cut.adopted for log, (_, cut) in chain.cuts.items()}
+    adopted |= {log: one.adopted for log, one in shown.items()}
+    asked = {}
+    for name in held.asked:
+        log, short = _carrier(chain, name, adopted)
+        if log is not None:
+            asked.setdefault(log, {})[short] = held.prefixes(name)
+    for log in asked:
+        require(log in evidence, "profile_log", f"nothing shows {log}")
+    for log, one in evidence.items():
+        require(log in asked, "profile_log", f"{log} was not asked")
+        given = [found.name for found in one.maps]
+        require(given == sorted(asked[log]), "profile_rows", f"the maps of {log}")
+        roots = dict(zip(names_of(chain, log, shown[log].adopted), one.roots, strict=True))
+        for found in one.maps:
+            _check_map(roots[found.name], found, asked[log][found.name])
+
+
+def _carrier(chain, name, adopted):
+    """The log in which a map is read, and its name there; None where no log has it."""
+    if name.startswith("log/"):
+        operator, generation = name.split("/")[1:]
+        return Log(operator, int(generation)), "log"
+    succession = Succession(chain)
+    for version in range(len(chain), 0, -1):
+        log = succession.carrier(name, version)
+        if adopted.get(log) and name in names_of(chain, log, adopted[log]):
+            return log, name
+    return None, name
+
+
+def _check_map(root, found, prefixes):
+    answers = [(one, [row for row in found.rows if row[0].startswith(one)]) for one in prefixes]
+    told = sum(len(below) for _, below in answers)
+    require(told == len(found.rows), "profile_rows", f"{found.name}: rows that were not asked for")
+    check_map_proof(root, found.proof, answers)
+
+
+class Reader:
+    """Reads an answer from rows, step by step as section 18 says."""
+
+    def __init__(self, chain, held):
+        self.chain, self.rows = chain, held
+        self.manifest = chain[len(chain)]
+
+    def answer(self, question):
+        found = self._identity(question)
+        if found is None:
+            return {}
+        home, identity, row = found
+        version = self._row(home, rows.version_key(identity, row.version))
+        revoked = version.revocation is not None or self._is_claimed(identity, row.version, version)
+        keys = [one.key.text() for _, one in self.rows.scan(home, bytes([rows.VERSION]) + identity)]
+        providers = self._providers(identity)
+        karma = [sum(one[at] for one in providers) for at in (1, 2)]
+        return {"id": identity.hex(), "home": home.removeprefix("home/"), "keys": keys, "revoked": revoked,
+                "karma": karma, "providers": providers}
+
+    def _row(self, name, key):
+        row = self.rows.get(name, key)
+        require(row is not None, "profile_row", f"{name} has no row {key.hex()}")
+        return row
+
+    def _identity(self, question):
+        did = _DID.fullmatch(question)
+        try:
+            if did:
+                return self._by_did(domain(did[1]), bytes.fromhex(did[2]))
+            name, at, home = question.partition("@")
+            if at:
+                return self._by_name(NAME.parse(name), domain(home))
+            return self._by_id(hexadecimal(question, 32))
+        except Fault as fault:
+            raise fault if fault.code != "bad_value" else Fault("profile_form", "the question") from None
+
+    def _by_name(self, name, home):
+        owner = self.rows.get(f"home/{home}", rows.name_key(name)) if home in self.manifest.homes else None
+        return None if owner is None else self._in_home(f"home/{home}", bytes(owner))
+
+    def _by_did(self, home, begin):
+        found = []
+        if home in self.manifest.homes:
+            found = self.rows.scan(f"home/{home}", bytes([rows.IDENTITY]) + begin)
+        return self._in_home(f"home/{home}", found[0][0][1:]) if found else None
+
+    def _in_home(self, home, identity):
+        return home, identity, self._row(home, rows.identity_key(identity))
+
+    def _by_id(self, identity):
+        for home in sorted(self.manifest.homes):
+            row = self.rows.get(f"home/{home}", rows.identity_key(identity))
+            if row is not None:
+                return f"home/{home}", identity, row
+        return None
+
+    def _is_claimed(self, identity, number, version):
+        key = version.key.hash()
+        signers = [key] + ([] if version.next is None else [version.next])
+        begin = bytes([rows.CLAIM]) + identity + number.to_bytes(4, "big") + key
+        for operator in sorted({log.operator for log in self.chain.born}):
+            claims = [self.rows.get(f"claims/{operator}", begin + signer) for signer in signers]
+            if any(claim is not None for claim in claims):
+                return True
+        return False
+
+    def _providers(self, subject):
+        """Of each provider with a tally of the subject: what counts, and of how many attestations."""
+        found = {}
+        for home in sorted(self.manifest.homes):
+            for key, tally in self.rows.scan(f"home/{home}", bytes([rows.TALLY]) + subject):
+                karma = self._karma(f"home/{home}", key[1:], tally)
+                before = found.get(key[33:], (0, 0))
+                found[key[33:]] = [a + b for a, b in zip(before, karma, strict=True)]
+        return [[provider.hex(), *karma] for provider, karma in sorted(found.items())]
+
+    def _karma(self, home, pair, tally):
+        covered = self._sponsored(pair[32:])
+        if not covered:
+            return 0, 0
+        if covered == _EVERYTHING:
+            return tally.sum - tally.retracted_sum, tally.count - tally.retracted_count
+        total = count = 0
+        for _, day in self.rows.scan(home, bytes([rows.DAY]) + pair):
+            for one in day:
+                if _is_in(covered, one.number):
+                    counts = one.retraction is None or not _is_in(covered, one.retraction)
+                    total, count = total + counts * one.effective, count + counts
+        return total, count
+
+    def _sponsored(self, provider):
+        """The intervals of the provider's numbers that enough operators sponsor."""
+        begin, least, triples = bytes([rows.STATEMENT]) + provider, self.manifest.policy["min_sponsors"], {}
+        silent = {one: not self.rows.has(f"statements/{one}", begin) for one in self.manifest.operators}
+        for operator in sorted(silent, key=lambda one: (silent[one], one)):
+            for key, statement in self.rows.scan(f"statements/{operator}", begin):
+                triples.setdefault(key, []).append(list(statement.intervals))
+            if any(sets.count(_EVERYTHING) >= least for sets in triples.values()):
+                return _EVERYTHING
+        intervals = [one for sets in triples.values() for one in covered_by(sets, least)]
+        return covered_by([[one] for one in intervals], 1)
+
+
+def main():
+    """One line of JSON for each proof."""
+    parser = argparse.ArgumentParser(prog="auditor.profile", description=__doc__)
+    parser.add_argument("proofs", type=Path, nargs="+")
+    parser.add_argument("--manifest", type=Path, required=True, help="the genesis, or any chain of versions")
+    options = parser.parse_args()
+    said = [_say(proof, options.manifest) for proof in options.proofs]
+    for one in said:
+        print(json.dumps(one, sort_keys=True))
+    return 0 if all(one["proven"] for one in said) else 1
+
+
+def _say(proof, manifest):
+    try:
+        return {"proven": True} | verify(proof.read_bytes(), read_chain(manifest.read_bytes()))
+    except Fault as fault:
+        return {"proven": False, "code": fault.code, "what": fault.what}
+
+
+def _is_in(intervals, number):
+    return any(begin <= number and (end is None or number < end) for begin, end in intervals)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
