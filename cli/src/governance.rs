@@ -13,9 +13,10 @@ pub use paper::{Paper, render};
 pub use plan::Plan;
 pub use record::record;
 
-use fama_ledger::cut::{CutError, Ground};
+use fama_ledger::cut::{CutError, Ground, honest};
 use fama_ledger::id::Domain;
-use fama_ledger::manifest::{LogId, Manifest, Signers};
+use fama_ledger::log::Head;
+use fama_ledger::manifest::{Cut, LogId, Manifest, Signers};
 use fama_ledger::signed_note::NoteError;
 
 use crate::failure::Failure;
@@ -54,6 +55,39 @@ pub fn grounds<'a>(
     operator: &Domain,
 ) -> Result<Vec<(&'a LogId, Ground)>, CutError> {
     next.cuts().map(|cut| Ok((&cut.log, evidence.shown(previous, cut).check(operator)?))).collect()
+}
+
+/// Whether one of those who gave their words surely holds each log that the version cuts up to there, and has
+/// compared it: who gives up its own branch has another.
+///
+/// # Errors
+/// `words_missing`, and of which log.
+pub fn check_holders(
+    previous: &Manifest,
+    next: &Manifest,
+    evidence: &Evidence,
+    words: &[Domain],
+) -> Result<(), Failure> {
+    for cut in next.cuts().filter(|cut| cut.head != Head::EMPTY) {
+        let holds = |name: &&Domain| {
+            let ground = evidence.shown(previous, cut).check(name);
+            **name != cut.log.operator && matches!(ground, Ok(Ground::Extends | Ground::Certified))
+        };
+        let (found, wanted) = (words.iter().filter(holds).count(), honest(previous, &cut.log.operator));
+        if found < wanted {
+            return Err(unheld(cut, found, wanted));
+        }
+    }
+    Ok(())
+}
+
+fn unheld(cut: &Cut, found: usize, wanted: usize) -> Failure {
+    let message = format!(
+        "{found} of those who agreed have the branch of {} that goes on, {wanted} must: one of them is honest and \
+         has compared it",
+        cut.log
+    );
+    Failure::new("words_missing", message).hint("those who hold that branch run `fama federation agree`, too")
 }
 
 /// The operators of a version that `signers` lacks.

@@ -1,10 +1,14 @@
 //! Who may sign the cut of a log: the rule that keeps what is final, whatever a draft's author wants.
 use alloc::vec::Vec;
 
+mod extensions;
+
+pub use extensions::{Ask, EXTENSIONS_MAX, ExtensionError, Extensions, find};
+
 use crate::checkpoint;
 use crate::equivocation::{Equivocation, EquivocationError};
 use crate::id::Domain;
-use crate::log::{Hash, Head, verify_consistency};
+use crate::log::Head;
 use crate::manifest::{Cut, LogId, Manifest};
 use crate::signed_note::SignedNote;
 use crate::stand::{Stand, VerifiedStand};
@@ -18,8 +22,8 @@ pub struct Shown<'a> {
     pub cut: &'a Cut,
     /// Stands; those of other logs and versions count for nothing.
     pub stands: &'a [VerifiedStand],
-    /// For heads that the cut extends, the RFC 6962 consistency proof to the cut.
-    pub proofs: &'a [(Head, Vec<Hash>)],
+    /// Which of the heads in the stands the cut extends, and where the others part from it and from one another.
+    pub extensions: &'a Extensions,
     /// That the log's owner signed two branches.
     pub equivocation: Option<&'a Equivocation>,
     /// The cut's head as a signed note, with cosignatures.
@@ -77,13 +81,15 @@ pub enum CutError {
         error: EquivocationError,
     },
     /// Too few operators show that they cosigned nothing on the branch to be given up.
-    #[error("{found} operators of version {version} stand on the branch of the cut of {log}, {wanted} must")]
+    #[error(
+        "{found} operators of version {version} are shown to have cosigned nothing on the branch of {log} that is given up, {wanted} must"
+    )]
     TooFewStands {
         /// The log.
         log: LogId,
         /// Whose operators count.
         version: u32,
-        /// How many others than the owner stand there.
+        /// How many others than the owner cosigned nothing there.
         found: usize,
         /// How many must.
         wanted: usize,
@@ -124,7 +130,7 @@ impl Shown<'_> {
             return Err(CutError::Conflict { operator: operator.clone(), log, cosigned: own.head.size, cut });
         };
         equivocation.verify(self.previous).map_err(|error| CutError::Equivocation { log, error })?;
-        self.versions().into_iter().try_for_each(|version| self.check_stands(version))?;
+        self.versions().into_iter().try_for_each(|version| self.check_stands(version, &own.head))?;
         Ok(Ground::GivenUp)
     }
 
@@ -150,11 +156,7 @@ impl Shown<'_> {
 
     /// Whether the cut is shown to equal or extend `head`.
     fn extends(&self, head: &Head) -> bool {
-        let cut = &self.cut.head;
-        let shown = self.proofs.iter().filter(|(from, _)| from == head);
-        *head == Head::EMPTY
-            || head == cut
-            || shown.into_iter().any(|(_, proof)| verify_consistency(head, cut, proof).is_ok())
+        self.extensions.extends(&self.cut.head, head)
     }
 
     /// The versions under which a branch may begin that conflicts with the cut: the one adopted there and, as
@@ -166,19 +168,30 @@ impl Shown<'_> {
         versions
     }
 
-    /// Whether so many others than the owner stand on the cut's branch that a quorum of `version` cosigned
-    /// nothing beside it, at most f of them lying, the owner being one.
-    fn check_stands(&self, version: u32) -> Result<(), CutError> {
-        let owner = &self.cut.log.operator;
-        let operators = self.previous.at(version).map_or(&[][..], Manifest::operators);
-        let others = operators.iter().filter(|operator| operator.name != *owner);
-        let stands = |name| matches!(self.stand_of(name), Ok(Some(stand)) if self.extends(&stand.head));
-        let found = others.filter(|operator| stands(&operator.name)).count();
-        let wanted = self.previous.at(version).map_or(usize::MAX, |version| wanted(version, owner));
+    /// Whether so many others than the owner are beside the branch of `own` that a quorum of `version` cosigned
+    /// nothing there that the cut lacks, at most f of them lying, the owner being one.
+    fn check_stands(&self, version: u32, own: &Head) -> Result<(), CutError> {
+        let beside = |head: &Head| self.extensions.is_beside(head, own, &self.cut.head);
+        let found = self.others(version, beside).count();
+        let wanted = self.previous.at(version).map_or(usize::MAX, |version| wanted(version, &self.cut.log.operator));
         if found < wanted {
             return Err(CutError::TooFewStands { log: self.cut.log.clone(), version, found, wanted });
         }
         Ok(())
+    }
+
+    /// The operators of `version` other than the owner of whose stands `is` holds.
+    fn others(&self, version: u32, is: impl Fn(&Head) -> bool) -> impl Iterator<Item = &Domain> {
+        let operators = self.previous.at(version).map_or(&[][..], Manifest::operators);
+        let names = operators.iter().map(|operator| &operator.name).filter(|name| **name != self.cut.log.operator);
+        names.filter(move |name| matches!(self.stand_of(name), Ok(Some(stand)) if is(&stand.head)))
+    }
+
+    /// Whether an honest operator cosigned the cut, or more of its branch: else perhaps nobody can show its entries.
+    fn is_held(&self) -> bool {
+        let cut = &self.cut.head;
+        let holders = self.others(self.previous.version(), |head| self.extensions.extends(head, cut)).count();
+        holders >= honest(self.previous, &self.cut.log.operator)
     }
 
     /// Whether quorums of all versions that count cosigned the cut's head.
@@ -197,18 +210,24 @@ impl Shown<'_> {
     }
 }
 
-/// How many others than `owner` must stand on another branch before one that `version` governs is given up:
+/// Of how many operators other than `owner`, who lies, one is honest.
+#[must_use]
+pub fn honest(version: &Manifest, owner: &Domain) -> usize {
+    version.faults().saturating_add(usize::from(version.operator(owner).is_none()))
+}
+
+/// How many others than `owner` must have cosigned nothing on a branch before it is given up, if `version` governs it:
 /// n − q + f, and one more if the owner, who lies, is not among its operators.
 fn wanted(version: &Manifest, owner: &Domain) -> usize {
     let n = version.operators().len();
-    let outside = usize::from(version.operator(owner).is_none());
-    n.saturating_sub(version.quorum()).saturating_add(version.faults()).saturating_add(outside)
+    n.saturating_sub(version.quorum()).saturating_add(honest(version, owner))
 }
 
-/// The cut to propose: the one that most operators may sign, of those the largest.
+/// The cut to propose: the one that most operators may sign; of those, one that an honest operator surely holds; of
+/// those the largest.
 #[must_use]
 pub fn choose<'s, 'a>(candidates: &'s [Shown<'a>]) -> Option<&'s Shown<'a>> {
-    candidates.iter().max_by_key(|shown| (shown.signers().len(), shown.cut.head))
+    candidates.iter().max_by_key(|shown| (shown.signers().len(), shown.is_held(), shown.cut.head))
 }
 
 #[cfg(test)]

@@ -19,13 +19,13 @@ const GIVING_UP: Duration = Duration::from_secs(15);
 const LINES_MAX: usize = 64;
 
 /// A person's folder with the manifest and the operators' node keys, beside a running federation.
-struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     net: &'a Net,
     dir: PathBuf,
 }
 
 impl<'a> Desk<'a> {
-    fn new(net: &'a Net) -> Self {
+    pub(crate) fn new(net: &'a Net) -> Self {
         let dir = net.dir.path().join("desk");
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
@@ -63,7 +63,7 @@ impl<'a> Desk<'a> {
         (code, serde_json::from_str(&out).unwrap())
     }
 
-    async fn done(&self, line: &str) -> Value {
+    pub(crate) async fn done(&self, line: &str) -> Value {
         let (code, answer) = self.run(line).await;
         assert_eq!(code, ExitCode::SUCCESS, "{line}\n{answer}");
         answer
@@ -239,14 +239,14 @@ fn any_nodes_proof_is_checked_with_the_genesis_alone() {
 
 impl Desk<'_> {
     /// All of these operators stand still in a log, each at its own node.
-    async fn stand(&self, log: &str, operators: &[usize]) {
+    pub(crate) async fn stand(&self, log: &str, operators: &[usize]) {
         for i in operators {
             self.done(&format!("federation stand --log {log} --admin admin:{i} --yes")).await;
         }
     }
 
     /// These agree with a draft and sign it, each at its own node; then the first one's publishes it.
-    async fn carry(&self, draft: &str, operators: &[usize]) {
+    pub(crate) async fn carry(&self, draft: &str, operators: &[usize]) {
         for i in operators {
             let key = format!("--key file:node{i}.pem --query query:{i} --yes");
             self.done(&format!("federation agree file:{draft}/draft.txt {key}")).await;
@@ -261,7 +261,7 @@ impl Desk<'_> {
     }
 
     /// Waits until all running nodes use that version.
-    async fn uses(&self, version: u32) -> Value {
+    pub(crate) async fn uses(&self, version: u32) -> Value {
         let used = |status: &Value| status["manifest_version"] == version && status["waiting"].is_null();
         self.net.wait("the version is in use", used).await;
         let shown = self.done("federation show query:0").await;

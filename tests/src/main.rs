@@ -10,6 +10,7 @@
 mod architecture;
 mod audit;
 mod auditor;
+mod branches;
 mod check;
 mod cli;
 mod confusion;

@@ -42,6 +42,8 @@ enum Rule {
     NewQuorumBeyond,
     /// A cosigned head is given up only to n − q + f statements and not one less.
     StatementsWhole,
+    /// A statement counts whatever branch its operator is on, not on the cut's alone.
+    AnyBranch,
     /// The equivocator's own statement does not count.
     OthersOnly,
     /// Statements free nobody unless the owner is proven an equivocator.
@@ -54,6 +56,10 @@ enum Rule {
     LagAtKnown,
     /// It is signed by a quorum of every version from the last one certified adopted, up to the one adopted at the cut.
     LagWhole,
+    /// It is signed by quorums of the version adopted at the cut and of the one before, which a manifest alone shows.
+    LagTwo,
+    /// Nobody cosigns, nor signs a cut at, what is more than one adoption ahead of its certificates.
+    OneAhead,
     /// Who states that it cosigned none on a branch cosigns no more until a manifest holds.
     StatementsBind,
     /// One statement more is needed from a version of which the equivocator is no operator.
@@ -111,6 +117,7 @@ const FIRST: Rules = Rules::of(&[
     Rule::OldQuorumForAdopt,
     Rule::NewQuorumBeyond,
     Rule::StatementsWhole,
+    Rule::AnyBranch,
     Rule::OthersOnly,
     Rule::ProofToGiveUp,
     Rule::VersionOfBranch,

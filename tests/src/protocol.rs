@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fama_ledger::fold::Void;
-use fama_ledger::{limits, log, map, profile, proof, rows, signed_note};
+use fama_ledger::{cut, limits, log, map, profile, proof, rows, signed_note};
 use fama_node::network::wire;
 
 fn root() -> PathBuf {
@@ -84,6 +84,7 @@ fn bounds() -> BTreeMap<&'static str, u64> {
         proof { PROOF_BYTES_MAX }
         profile { PROFILE_BYTES_MAX }
         log { SIZE_MAX PROOF_HASHES_MAX }
+        cut { EXTENSIONS_MAX }
         map { KEY_BYTES_MAX PREFIXES_MAX MAP_PROOF_BYTES_MAX RANGE_PROOF_BYTES_MAX }
         rows { ROW_BYTES_MAX }
     }

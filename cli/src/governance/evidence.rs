@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fama_ledger::codec;
-use fama_ledger::cut::Shown;
+use fama_ledger::cut::{Extensions, Shown};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Hex, from_hex};
 use fama_ledger::limits::CHECKPOINT_BYTES_MAX;
-use fama_ledger::log::{Hash, Head};
+use fama_ledger::log::{Hash, Head, PROOF_HASHES_MAX};
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::signed_note::SignedNote;
 use fama_ledger::stand::VerifiedStand;
@@ -24,8 +24,8 @@ const EVIDENCE_BYTES_MAX: usize = 16 << 20;
 /// What is shown for one cut beside the stands.
 #[derive(Clone, Debug, Default)]
 pub struct CutEvidence {
-    /// For heads that the cut extends, the consistency proof to the cut.
-    pub proofs: Vec<(Head, Vec<Hash>)>,
+    /// Which heads extend which.
+    pub extensions: Extensions,
     /// That the owner signed two branches.
     pub equivocation: Option<Equivocation>,
     /// The cut's head with its cosignatures.
@@ -38,6 +38,8 @@ pub struct Evidence {
     stands: Vec<VerifiedStand>,
     texts: Vec<String>,
     cuts: BTreeMap<LogId, CutEvidence>,
+    /// What is shown where nothing is.
+    nothing: Extensions,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,19 +55,28 @@ struct RawEvidence {
 #[serde(deny_unknown_fields)]
 struct RawCut {
     log: String,
-    proofs: Vec<RawProof>,
+    extensions: Vec<RawExtension>,
     /// In hex, as a node shows it.
     equivocation: Option<String>,
     /// A signed note.
     checkpoint: Option<String>,
 }
 
+/// That one head extends another.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawProof {
+struct RawExtension {
+    head: RawHead,
+    smaller: RawHead,
+    /// RFC 6962 consistency proof, in hex.
+    proof: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHead {
     size: u64,
     root: String,
-    hashes: Vec<String>,
 }
 
 impl Evidence {
@@ -73,7 +84,7 @@ impl Evidence {
     #[must_use]
     pub fn new(stands: Vec<(String, VerifiedStand)>) -> Self {
         let (texts, stands) = stands.into_iter().unzip();
-        Self { stands, texts, cuts: BTreeMap::new() }
+        Self { stands, texts, ..Self::default() }
     }
 
     /// Adds what is shown for a cut.
@@ -89,7 +100,7 @@ impl Evidence {
             previous,
             cut,
             stands: &self.stands,
-            proofs: found.map_or(&[][..], |found| &found.proofs),
+            extensions: found.map_or(&self.nothing, |found| &found.extensions),
             equivocation: found.and_then(|found| found.equivocation.as_ref()),
             checkpoint: found.and_then(|found| found.checkpoint.as_ref()),
         }
@@ -98,15 +109,15 @@ impl Evidence {
     /// The file's content.
     #[must_use]
     pub fn json(&self) -> String {
-        let hash = |hash: &Hash| Hex(hash).to_string();
-        let proof = |(head, hashes): &(Head, Vec<Hash>)| RawProof {
-            size: head.size,
-            root: head.root.to_string(),
-            hashes: hashes.iter().map(hash).collect(),
+        let head = |head: &Head| RawHead { size: head.size, root: head.root.to_string() };
+        let extension = |(larger, smaller, proof): (&Head, Head, &[Hash])| RawExtension {
+            head: head(larger),
+            smaller: head(&smaller),
+            proof: proof.iter().map(|hash| Hex(hash).to_string()).collect(),
         };
         let cuts = self.cuts.iter().map(|(log, cut)| RawCut {
             log: log.to_string(),
-            proofs: cut.proofs.iter().map(proof).collect(),
+            extensions: cut.extensions.iter().map(extension).collect(),
             equivocation: cut.equivocation.as_ref().map(|proof| Hex(&codec::encode(proof)).to_string()),
             checkpoint: cut.checkpoint.as_ref().map(ToString::to_string),
         });
@@ -144,17 +155,28 @@ impl Evidence {
 impl RawCut {
     fn read(self) -> Result<CutEvidence, Failure> {
         let checkpoint = |text: String| SignedNote::parse(text.as_bytes(), CHECKPOINT_BYTES_MAX);
+        let mut extensions = Extensions::default();
+        self.extensions.into_iter().try_for_each(|one| one.read_into(&mut extensions))?;
         Ok(CutEvidence {
-            proofs: self.proofs.into_iter().map(RawProof::read).collect::<Result<_, _>>()?,
+            extensions,
             equivocation: self.equivocation.map(|hex| equivocation(&hex)).transpose()?,
             checkpoint: self.checkpoint.map(checkpoint).transpose().map_err(bad)?,
         })
     }
 }
 
-impl RawProof {
-    fn read(self) -> Result<(Head, Vec<Hash>), Failure> {
-        Ok((Head { size: self.size, root: self.root.parse().map_err(bad)? }, hashes(&self.hashes)?))
+impl RawExtension {
+    fn read_into(self, extensions: &mut Extensions) -> Result<(), Failure> {
+        let Self { head, smaller, proof } = self;
+        let (size, from) = (head.size, smaller.size);
+        let about = |error| bad(format!("that {size} entries extend {from}: {error}"));
+        extensions.add(&head.read()?, &smaller.read()?, hashes(&proof)?).map_err(about)
+    }
+}
+
+impl RawHead {
+    fn read(self) -> Result<Head, Failure> {
+        Ok(Head { size: self.size, root: self.root.parse().map_err(bad)? })
     }
 }
 
@@ -163,6 +185,9 @@ impl RawProof {
 /// # Errors
 /// `bad_evidence`.
 pub(super) fn hashes(texts: &[String]) -> Result<Vec<Hash>, Failure> {
+    if texts.len() > PROOF_HASHES_MAX {
+        return Err(bad(format!("a proof of {} hashes", texts.len())));
+    }
     texts.iter().map(|text| from_hex(text).map_err(bad)).collect()
 }
 

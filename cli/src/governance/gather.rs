@@ -1,9 +1,11 @@
 //! What a draft needs of nodes: the chain of versions, stands, and what shows that a cut extends what was cosigned.
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use fama_ledger::cut::{Shown, choose};
+use fama_ledger::cut::{Shown, choose, find};
 use fama_ledger::equivocation::Equivocation;
-use fama_ledger::id::{Domain, StateRoot};
+use fama_ledger::id::{Domain, StateRoot, TreeRoot};
 use fama_ledger::limits::{CHAIN_BYTES_MAX, CHECKPOINT_BYTES_MAX};
 use fama_ledger::log::{Hash, Head, verify_consistency};
 use fama_ledger::manifest::{Cut, LogId, Manifest};
@@ -82,13 +84,16 @@ impl Gathered {
     /// `stands_missing`, `cut_unheld`.
     pub fn cut(&self, log: &LogId, successor: &LogId) -> Result<(Cut, CutEvidence), Failure> {
         let heads = self.heads(log)?;
-        let mut found = Vec::new();
-        for head in &heads {
-            if let Some((state_root, adopted, evidence)) = self.candidate(log, head, &heads)? {
-                let (log, successor) = (log.clone(), successor.clone());
-                found.push((Cut { log, head: *head, state_root, adopted, successor }, evidence));
-            }
-        }
+        let mut branches = Branches { nodes: &self.nodes, log, holders: BTreeMap::new(), answers: BTreeMap::new() };
+        let mut found: Vec<(Cut, CutEvidence)> = Vec::new();
+        let mut candidate = |head: &Head| {
+            let (state_root, adopted, evidence) = self.candidate(head, &heads, &mut branches)?;
+            let (log, successor) = (log.clone(), successor.clone());
+            Some((Cut { log, head: *head, state_root, adopted, successor }, evidence))
+        };
+        found.extend(heads.iter().filter_map(&mut candidate));
+        let forks: BTreeSet<Head> = found.iter().flat_map(|(_, evidence)| evidence.extensions.forks()).collect();
+        found.extend(forks.iter().filter(|fork| !heads.contains(fork)).filter_map(&mut candidate));
         let stands: Vec<VerifiedStand> = self.stands.iter().map(|(_, stand)| stand.clone()).collect();
         let shown: Vec<Shown<'_>> = found.iter().map(|(cut, evidence)| self.shown(cut, evidence, &stands)).collect();
         let best = choose(&shown).map(|shown| shown.cut.clone());
@@ -100,9 +105,9 @@ impl Gathered {
     }
 
     fn shown<'a>(&'a self, cut: &'a Cut, evidence: &'a CutEvidence, stands: &'a [VerifiedStand]) -> Shown<'a> {
-        let CutEvidence { proofs, equivocation, checkpoint } = evidence;
+        let CutEvidence { extensions, equivocation, checkpoint } = evidence;
         let (equivocation, checkpoint) = (equivocation.as_ref(), checkpoint.as_ref());
-        Shown { previous: &self.newest, cut, stands, proofs, equivocation, checkpoint }
+        Shown { previous: &self.newest, cut, stands, extensions, equivocation, checkpoint }
     }
 
     /// The heads of the stands in `log`, each once.
@@ -127,32 +132,61 @@ impl Gathered {
     /// What nodes say of a cut at `head`; `None` if none of them holds the log that far.
     fn candidate(
         &self,
-        log: &LogId,
         head: &Head,
-        others: &[Head],
-    ) -> Result<Option<(StateRoot, u32, CutEvidence)>, Failure> {
+        heads: &[Head],
+        branches: &mut Branches<'_>,
+    ) -> Option<(StateRoot, u32, CutEvidence)> {
+        let log = branches.log;
+        let (state_root, adopted, checkpoint) = if *head == Head::EMPTY {
+            (StateRoot([0; 32]), 0, None)
+        } else {
+            let places = self.nodes.iter().filter_map(|node| Place::ask(node, log, head).ok().flatten());
+            let places: Vec<Place> = places.filter(Place::may_end).collect();
+            let first = places.first()?;
+            (first.state_root, first.adopted, places.iter().find_map(|place| place.checkpoint.clone()))
+        };
         let equivocation = self.equivocations.iter().find(|proof| proof.log == *log).cloned();
-        let mut evidence = CutEvidence { equivocation, ..CutEvidence::default() };
-        if *head == Head::EMPTY {
-            return Ok(Some((StateRoot([0; 32]), 0, evidence)));
-        }
-        let mut there = None;
-        for other in others.iter().filter(|other| other.size <= head.size && other.size > 0) {
-            for node in &self.nodes {
-                let Ok(answer) = node.get(&["federation", "consistency"], &parameters(log, other, head)) else {
-                    continue;
-                };
-                let Some(place) = Place::read(&answer, head) else { continue };
-                evidence.checkpoint = evidence.checkpoint.or(place.checkpoint);
-                there = there.or(Some((place.state_root, place.adopted)));
-                if verify_consistency(other, head, &place.proof).is_ok() {
-                    evidence.proofs.push((*other, place.proof));
-                    break;
-                }
-            }
-        }
-        Ok(there.map(|(state_root, adopted)| (state_root, adopted, evidence)))
+        let Ok(extensions) = find(head, heads, &mut |head, size| Ok::<_, Infallible>(branches.ask(head, size)));
+        Some((state_root, adopted, CutEvidence { extensions, equivocation, checkpoint }))
     }
+}
+
+/// The root of a head's tree at a smaller size, and the consistency proof.
+type Prefix = (TreeRoot, Vec<Hash>);
+
+/// The branches of a log, as nodes show them; each is asked once for the same.
+struct Branches<'a> {
+    nodes: &'a [Query],
+    log: &'a LogId,
+    /// A node that holds a head.
+    holders: BTreeMap<Head, &'a Query>,
+    answers: BTreeMap<(Head, u64), Option<Prefix>>,
+}
+
+impl Branches<'_> {
+    fn ask(&mut self, head: &Head, size: u64) -> Option<Prefix> {
+        if let Some(known) = self.answers.get(&(*head, size)) {
+            return known.clone();
+        }
+        let mut nodes = self.holders.get(head).copied().into_iter().chain(self.nodes);
+        let found = nodes.find_map(|node| Some((node, prefix(node, self.log, head, size)?)));
+        if let Some((node, _)) = &found {
+            self.holders.insert(*head, *node);
+        }
+        let found = found.map(|(_, prefix)| prefix);
+        self.answers.insert((*head, size), found.clone());
+        found
+    }
+}
+
+/// What a node shows of a head that it holds; `None` if it holds another branch, or proves nothing.
+fn prefix(node: &Query, log: &LogId, head: &Head, size: u64) -> Option<Prefix> {
+    let answer = node.get(&["federation", "consistency"], &parameters(log, size, head.size)).ok()?;
+    let root: TreeRoot = answer["from"]["root"].as_str()?.parse().ok()?;
+    let proof: Vec<String> = serde_json::from_value(answer["proof"].clone()).ok()?;
+    let proof = hashes(&proof).ok()?;
+    verify_consistency(&Head { size, root }, head, &proof).ok()?;
+    Some((root, proof))
 }
 
 /// How many operators of the newest version must stand still in a log before its cut is drafted: all but those
@@ -180,8 +214,8 @@ fn longer(one: Option<Arc<Manifest>>, other: Arc<Manifest>, node: &str) -> Resul
     Ok(long)
 }
 
-fn parameters(log: &LogId, from: &Head, to: &Head) -> [(&'static str, String); 3] {
-    [("log", log.to_string()), ("from", from.size.to_string()), ("to", to.size.to_string())]
+fn parameters(log: &LogId, from: u64, to: u64) -> [(&'static str, String); 3] {
+    [("log", log.to_string()), ("from", from.to_string()), ("to", to.to_string())]
 }
 
 /// What a node says of its copy at a head.
@@ -190,7 +224,8 @@ pub struct Place {
     pub state_root: StateRoot,
     /// The version adopted there.
     pub adopted: u32,
-    proof: Vec<Hash>,
+    /// How many adoptions up to there this node does not know to be certified.
+    uncertified_adoptions: u64,
     checkpoint: Option<SignedNote>,
 }
 
@@ -201,14 +236,20 @@ impl Place {
         if to["size"] != head.size || to["root"] != head.root.to_string() {
             return None;
         }
-        let proof: Vec<String> = serde_json::from_value(answer["proof"].clone()).ok()?;
         let checkpoint = answer["checkpoint"].as_str();
         Some(Self {
             state_root: to["state_root"].as_str()?.parse().ok()?,
             adopted: u32::try_from(to["adopted"].as_u64()?).ok()?,
-            proof: hashes(&proof).ok()?,
+            uncertified_adoptions: to["uncertified_adoptions"].as_u64()?,
             checkpoint: checkpoint.and_then(|note| SignedNote::parse(note.as_bytes(), CHECKPOINT_BYTES_MAX).ok()),
         })
+    }
+
+    /// Whether a cut may be here: a branch that conflicts with it then begins under one of the two versions that were
+    /// adopted last. No honest operator cosigns what is more than one adoption ahead of its certificates.
+    #[must_use]
+    pub const fn may_end(&self) -> bool {
+        self.uncertified_adoptions <= 1
     }
 
     /// Asks a node about a head of a log.
@@ -216,7 +257,7 @@ impl Place {
     /// # Errors
     /// What the node answered.
     pub fn ask(node: &Query, log: &LogId, head: &Head) -> Result<Option<Self>, Failure> {
-        let answer = node.get(&["federation", "consistency"], &parameters(log, head, head))?;
+        let answer = node.get(&["federation", "consistency"], &parameters(log, head.size, head.size))?;
         Ok(Self::read(&answer, head))
     }
 }

@@ -10,9 +10,11 @@ use fama_ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use fama_ledger::codec;
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Hex, StateRoot};
+use fama_ledger::limits::MANIFEST_BYTES_MAX;
 use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::secret::SecretKey;
+use fama_ledger::signed_note::{self, SignedNote};
 use fama_ledger::stand::Stand;
 use serde_json::{Value, json};
 
@@ -46,6 +48,8 @@ struct Node {
     /// Its copy of every log.
     branch: u8,
     state: StateRoot,
+    /// How many adoptions it knows no certificate of.
+    uncertified: u64,
 }
 
 impl Node {
@@ -75,7 +79,8 @@ impl Node {
             prove_consistency(from, to, &branch.0).unwrap().iter().map(|hash| Hex(hash).to_string()).collect();
         json!({
             "from": {"size": from, "root": head(from)}, "proof": proof, "checkpoint": null,
-            "to": {"size": to, "root": head(to), "state_root": self.state.to_string(), "adopted": 1},
+            "to": {"size": to, "root": head(to), "state_root": self.state.to_string(), "adopted": 1,
+                   "uncertified_adoptions": self.uncertified},
         })
     }
 
@@ -123,7 +128,7 @@ impl World {
 
     fn node(&self) -> Node {
         let chain = self.genesis.chain();
-        Node { chain, stands: Vec::new(), equivocations: Vec::new(), branch: 1, state: STATE }
+        Node { chain, stands: Vec::new(), equivocations: Vec::new(), branch: 1, state: STATE, uncertified: 1 }
     }
 
     fn node_key(&self, operator: &str) -> SecretKey {
@@ -324,8 +329,10 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     let stands: Vec<String> = all.iter().map(|(name, size)| stand(name, *size)).collect();
     let few = Node { stands: stands[..2].to_vec(), ..world.node() }.serve();
     assert_eq!(world.refused(&remove(&few, "x")), "stands_missing");
-    let from = Node { stands, ..world.node() }.serve();
+    let from = Node { stands: stands.clone(), ..world.node() }.serve();
     let elsewhere = Node { stands: vec![stand("gamma.example", 7)], branch: 2, ..world.node() }.serve();
+    let ahead = Node { stands, uncertified: 2, ..world.node() }.serve();
+    assert_eq!(world.refused(&remove(&ahead, "x")), "cut_unheld", "no honest operator cosigns that");
     // What one node lacks another has.
     world.json(&remove(&format!("{few} --from {elsewhere}"), "both"));
     let drafted = world.json(&remove(&from, "next"));
@@ -344,6 +351,8 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     assert_eq!(world.refused(&agree(&elsewhere)), "cut_unheld");
     let wrong = Node { state: StateRoot([6; 32]), ..world.node() }.serve();
     assert_eq!(world.refused(&agree(&wrong)), "cut_state");
+    let ahead = Node { uncertified: 2, ..world.node() }.serve();
+    assert_eq!(world.refused(&agree(&ahead)), "cut_uncertified");
     world.agree("next/draft.txt", &OPERATORS[..3], &format!("--query {from}"));
     world.sign("next/draft.txt", &OPERATORS[..3]);
     let newest = world.chain_with("next/draft.txt");
@@ -400,6 +409,65 @@ fn an_equivocators_other_branch_is_given_up_with_proof() {
     assert_eq!(code, ExitCode::SUCCESS, "{remarks}");
     assert!(remarks.contains("your node cosigned entries of delta.example/1 that the cut does not have"), "{remarks}");
     world.agree("next/draft.txt", &OPERATORS[2..3], &format!("--query {from}"));
+    world.sign("next/draft.txt", &OPERATORS[..3]);
+    assert_eq!(world.chain_with("next/draft.txt").cuts().next().unwrap().head, Branch::new(1).at(8));
+}
+
+/// Each of three nodes holds the branch that its own operator cosigned, and none of the others.
+#[test]
+fn a_log_of_many_branches_ends_on_one() {
+    let world = World::new();
+    let stands = [("alpha.example", 1, 8), ("beta.example", 2, 6), ("gamma.example", 3, 7)];
+    let nodes = stands.map(|(name, branch, size)| {
+        let stands = vec![world.stand(name, "delta.example/1", Branch::new(branch).at(size))];
+        Node { stands, branch, equivocations: vec![world.equivocation()], ..world.node() }.serve()
+    });
+    let [alpha, beta, gamma] = &nodes;
+    // Delta, the liar, stands where gamma does, but nobody has to believe that.
+    let liar = vec![world.stand("delta.example", "delta.example/1", Branch::new(3).at(7))];
+    let liar = Node { stands: liar, branch: 3, ..world.node() }.serve();
+    assert_eq!(world.refused(&remove(&format!("{alpha} --from {beta}"), "x")), "stands_missing");
+    assert_eq!(world.refused(&remove(&format!("{alpha} --from {beta} --from {liar}"), "x")), "cut_unsignable");
+    world.json(&remove(&format!("{alpha} --from {beta} --from {gamma}"), "next"));
+
+    let agree = |operator: &str, node: &str| {
+        format!("federation agree {{}}/next/draft.txt --key {{}}/f/{operator}/node.pem --yes --query {node}")
+    };
+    for (operator, node) in [("beta.example", beta), ("gamma.example", gamma)] {
+        let (code, _, remarks) = run(world.dir(), &agree(operator, node));
+        assert_eq!(code, ExitCode::SUCCESS, "{remarks}");
+        assert!(remarks.contains("has not the branch of delta.example/1 that goes on"), "{remarks}");
+    }
+    let wrong = Node { state: StateRoot([6; 32]), ..world.node() }.serve();
+    assert_eq!(world.refused(&agree("beta.example", &wrong)), "cut_state", "who can compare does");
+    assert_eq!(world.refused(&agree("alpha.example", beta)), "cut_unheld", "alpha's own branch is the one");
+    // A third word makes a quorum, but none of the three has seen that branch.
+    let path = path(world.dir(), "next/draft.txt");
+    let agreed = fs::read_to_string(&path).unwrap();
+    let mut note = SignedNote::parse(agreed.as_bytes(), MANIFEST_BYTES_MAX).unwrap();
+    let key = world.node_key("delta.example");
+    note.signatures.push(signed_note::sign(&note.text, "delta.example", key.ed25519().unwrap()));
+    fs::write(&path, note.to_string()).unwrap();
+    assert_eq!(world.refused(&sign("next/draft.txt", "beta.example")), "words_missing");
+    fs::write(&path, agreed).unwrap();
+    world.agree("next/draft.txt", &OPERATORS[..1], &format!("--query {alpha}"));
+
+    let evidence = world.read("next/evidence.json");
+    for (from, to, code) in [
+        ("\"extensions\"", "\"proofs\"", "bad_evidence"),
+        ("\"size\": 4,", "\"size\": 3,", "bad_evidence"),
+        ("\"proof\": [", "\"proof\": [\"00\",", "bad_evidence"),
+        ("\"smaller\": {", "\"smaller\": {\"more\": 1,", "bad_evidence"),
+    ] {
+        assert!(evidence.contains(from), "{from} in {evidence}");
+        fs::write(world.dir().join("next/evidence.json"), evidence.replacen(from, to, 1)).unwrap();
+        assert_eq!(world.refused(&sign("next/draft.txt", "beta.example")), code, "{to}");
+    }
+    let mut less: Value = serde_json::from_str(&evidence).unwrap();
+    less["cuts"][0]["extensions"] = json!([]);
+    fs::write(world.dir().join("next/evidence.json"), less.to_string()).unwrap();
+    assert_eq!(world.refused(&sign("next/draft.txt", "beta.example")), "cut_too_few_stands");
+    fs::write(world.dir().join("next/evidence.json"), evidence).unwrap();
     world.sign("next/draft.txt", &OPERATORS[..3]);
     assert_eq!(world.chain_with("next/draft.txt").cuts().next().unwrap().head, Branch::new(1).at(8));
 }

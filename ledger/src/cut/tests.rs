@@ -1,5 +1,7 @@
 //! Who may sign a cut, case by case: operators a, b, c, d, and e that version 2 brings; a owns the log.
 #![allow(clippy::cast_possible_truncation, reason = "a handful of operators")]
+mod branches;
+
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::{format, vec};
@@ -8,8 +10,8 @@ use ed25519_dalek::SigningKey;
 
 use super::*;
 use crate::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
-use crate::id::StateRoot;
-use crate::log::{MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
+use crate::id::{StateRoot, TreeRoot};
+use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
 use crate::manifest::{Genesis, Operator, Policy};
 use crate::signed_note;
 use crate::stand::StandError;
@@ -58,14 +60,24 @@ fn grown(n: usize, more: usize) -> Arc<Manifest> {
     Arc::new(next)
 }
 
-/// A branch of the log: 4 entries as all have them, then its own.
+/// A branch of the log: 4 entries as all have them, then its own; the fourth has one more of the second's, and the
+/// fifth shares none.
 struct Branch(MemoryTiles);
+
+/// Whose an entry of a branch is.
+fn whose(seed: u8, i: u64) -> u8 {
+    match (seed, i) {
+        (5, _) => 5,
+        (_, 0..4) => 0,
+        (4, 4) => 2,
+        (seed, _) => seed,
+    }
+}
 
 impl Branch {
     fn new(seed: u8) -> Self {
         let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
-        let own = |i: u64| if i < 4 { 0 } else { seed };
-        tiles.write(tree.append((0..12).map(|i| leaf_hash(&[&[own(i)][..], &i.to_le_bytes()].concat()))));
+        tiles.write(tree.append((0..12).map(|i| leaf_hash(&[&[whose(seed, i)][..], &i.to_le_bytes()].concat()))));
         Self(tiles)
     }
 
@@ -73,10 +85,33 @@ impl Branch {
         Head { size, root: root_at(size, &self.0).unwrap() }
     }
 
-    /// What shows that the head at `size` extends all smaller ones.
-    fn proofs(&self, size: u64) -> Vec<(Head, Vec<Hash>)> {
-        (1..=size).map(|old| (self.at(old), prove_consistency(old, size, &self.0).unwrap())).collect()
+    /// What shows that the head at `size` extends a smaller one.
+    fn proof(&self, size: u64, smaller: u64) -> (TreeRoot, Vec<Hash>) {
+        (self.at(smaller).root, prove_consistency(smaller, size, &self.0).unwrap())
     }
+}
+
+fn head((seed, size): (u8, u64)) -> Head {
+    if size == 0 { Head::EMPTY } else { Branch::new(seed).at(size) }
+}
+
+/// All that can be shown of these heads.
+fn shown(cut: (u8, u64), heads: &[(u8, u64)]) -> Extensions {
+    let known: Vec<(Head, Branch)> = heads.iter().chain([&cut]).map(|at| (head(*at), Branch::new(at.0))).collect();
+    let mut ask = |head: &Head, size: u64| -> Result<_, ()> {
+        Ok(known.iter().find(|(known, _)| known == head).map(|(_, branch)| branch.proof(head.size, size)))
+    };
+    find(&head(cut), &heads.iter().copied().map(head).collect::<Vec<_>>(), &mut ask).unwrap()
+}
+
+/// The same but for what was shown of a head at a smaller size.
+fn without(extensions: &Extensions, of: &Head, size: u64) -> Extensions {
+    let mut rest = Extensions::default();
+    for (head, smaller, proof) in extensions.iter().filter(|(head, smaller, _)| *head != of || smaller.size != size) {
+        rest.add(head, &smaller, proof.to_vec()).unwrap();
+    }
+    assert_ne!(&rest, extensions, "{of:?} at {size} was not shown");
+    rest
 }
 
 /// A case: what is shown for a cut of the log of the first operator at a head of the first branch.
@@ -84,7 +119,7 @@ struct Case {
     previous: Arc<Manifest>,
     cut: Cut,
     stands: Vec<VerifiedStand>,
-    proofs: Vec<(Head, Vec<Hash>)>,
+    extensions: Extensions,
     equivocation: Option<Equivocation>,
     checkpoint: Option<SignedNote>,
 }
@@ -113,12 +148,15 @@ fn equivocation(previous: &Manifest) -> Equivocation {
 
 /// The cut is at 8 entries of the first branch; an operator's head is (branch, size), or none if it is silent.
 fn case(previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> Case {
-    let branch = Branch::new(1);
-    let head = |(seed, size)| if size == 0 { Head::EMPTY } else { Branch::new(seed).at(size) };
+    case_at((1, 8), previous, adopted, heads)
+}
+
+fn case_at(at: (u8, u64), previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> Case {
     let stands = heads.iter().enumerate().filter_map(|(i, at)| Some(stand(&previous, i, head((*at)?)))).collect();
     let successor = LogId { operator: name(1), generation: 1 };
-    let cut = Cut { log: log(), head: branch.at(8), state_root: StateRoot([1; 32]), adopted, successor };
-    Case { previous, cut, stands, proofs: branch.proofs(8), equivocation: None, checkpoint: None }
+    let cut = Cut { log: log(), head: head(at), state_root: StateRoot([1; 32]), adopted, successor };
+    let extensions = shown(at, &heads.iter().copied().flatten().collect::<Vec<_>>());
+    Case { previous, cut, stands, extensions, equivocation: None, checkpoint: None }
 }
 
 impl Case {
@@ -127,7 +165,7 @@ impl Case {
             previous: &self.previous,
             cut: &self.cut,
             stands: &self.stands,
-            proofs: &self.proofs,
+            extensions: &self.extensions,
             equivocation: self.equivocation.as_ref(),
             checkpoint: self.checkpoint.as_ref(),
         }
@@ -172,17 +210,14 @@ fn a_cut_that_extends_what_one_cosigned_may_be_signed() {
         assert_eq!(case.code(1), "cut_conflict", "{branch} {size}");
     }
     let mut unproved = case(genesis(4), 1, &[A, Some((1, 5)), Some((1, 8))]);
-    unproved.proofs.retain(|(head, _)| head.size != 5);
+    unproved.extensions = without(&unproved.extensions, &head((1, 8)), 5);
     assert_eq!((unproved.code(1), unproved.check(2)), ("cut_conflict", Ok(Ground::Extends)));
-    let mut wrong = case(genesis(4), 1, &[A, Some((1, 5))]);
-    wrong.proofs.iter_mut().for_each(|(_, proof)| proof.iter_mut().for_each(|hash| hash[0] ^= 1));
-    assert_eq!(wrong.code(1), "cut_conflict");
 }
 
 #[test]
 fn only_stands_for_this_log_and_version_count() {
     let previous = genesis(4);
-    let mut case = case(Arc::clone(&previous), 1, &[]);
+    let mut case = case(Arc::clone(&previous), 1, &[Some((1, 3))]);
     let head = Branch::new(1).at(3);
     let good = Stand { federation: previous.federation(), version: 2, log: log(), operator: name(1), head };
     let other = LogId { operator: name(2), generation: 1 };
@@ -202,23 +237,26 @@ fn only_stands_for_this_log_and_version_count() {
 #[test]
 fn a_branch_is_given_up_on_enough_stands_beside_it_and_a_proof() {
     let stands = |c, d| case(genesis(4), 1, &[A, Some((2, 6)), c, d]);
-    let beside = Some((1, 8));
-    assert_eq!(stands(beside, beside).proven().check(1), Ok(Ground::GivenUp));
-    assert_eq!(stands(beside, Some((1, 0))).proven().check(1), Ok(Ground::GivenUp), "none on the branch");
-    assert_eq!(stands(beside, beside).code(1), "cut_conflict", "no proof");
-    let too_few = Err(CutError::TooFewStands { log: log(), version: 1, found: 1, wanted: 2 });
-    for other in [A, Some((2, 6)), Some((2, 5)), Some((1, 9))] {
-        assert_eq!(stands(beside, other).proven().check(1), too_few, "{other:?}");
+    let on = Some((1, 8));
+    let beside =
+        [(1, 8), (1, 5), (1, 4), (1, 3), (1, 0), (1, 9), (1, 12), (3, 5), (3, 12), (4, 4), (5, 1), (5, 9), (2, 4)];
+    for other in beside {
+        assert_eq!(stands(on, Some(other)).proven().check(1), Ok(Ground::GivenUp), "none on the branch: {other:?}");
     }
-    let owner = case(genesis(4), 1, &[beside, Some((2, 6)), beside, A]).proven();
+    assert_eq!(stands(on, on).code(1), "cut_conflict", "no proof");
+    let too_few = Err(CutError::TooFewStands { log: log(), version: 1, found: 1, wanted: 2 });
+    for other in [A, Some((2, 5)), Some((2, 6)), Some((2, 12)), Some((4, 5)), Some((4, 6)), Some((4, 12))] {
+        assert_eq!(stands(on, other).proven().check(1), too_few, "{other:?}");
+    }
+    let owner = case(genesis(4), 1, &[on, Some((2, 6)), on, A]).proven();
     assert_eq!(owner.check(1), too_few, "the owner's own word does not count");
-    let mut other_log = stands(beside, beside).proven();
+    let mut other_log = stands(on, on).proven();
     other_log.equivocation.as_mut().unwrap().log = LogId { operator: name(2), generation: 1 };
     assert_eq!(other_log.code(1), "cut_conflict");
-    let mut unsigned = stands(beside, beside).proven();
+    let mut unsigned = stands(on, on).proven();
     unsigned.equivocation.as_mut().unwrap().larger.1[0] ^= 1;
     assert_eq!(unsigned.code(1), "cut_equivocation");
-    let mut twice = stands(beside, beside).proven();
+    let mut twice = stands(on, on).proven();
     twice.stands.push(stand(&twice.previous, 3, Branch::new(1).at(2)));
     assert_eq!(twice.check(1), too_few, "who says two things says nothing");
 }
@@ -272,11 +310,9 @@ fn the_proposed_cut_is_one_that_most_may_sign() {
     let heads = [A, Some((1, 8)), Some((1, 5)), Some((2, 6))];
     let all = case(genesis(4), 1, &heads).proven();
     assert_eq!(all.shown().signers(), [&name(1), &name(2), &name(3)]);
-    let mut smaller = case(genesis(4), 1, &heads).proven();
-    (smaller.cut.head, smaller.proofs) = (Branch::new(1).at(5), Branch::new(1).proofs(5));
-    let mut other = case(genesis(4), 1, &heads).proven();
-    (other.cut.head, other.proofs) = (Branch::new(2).at(6), Branch::new(2).proofs(6));
-    assert_eq!((smaller.shown().signers().len(), other.shown().signers().len()), (1, 1));
+    let smaller = case_at((1, 5), genesis(4), 1, &heads).proven();
+    let other = case_at((2, 6), genesis(4), 1, &heads).proven();
+    assert_eq!((smaller.shown().signers().len(), other.shown().signers().len()), (3, 1));
     let candidates = [smaller.shown(), all.shown(), other.shown()];
     assert_eq!(choose(&candidates).unwrap().cut, &all.cut);
     assert!(choose(&[]).is_none());

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::moment::Moment;
 use super::page::Params;
 use super::{ApiError, App, event};
+use crate::store::LogRecord;
 
 /// How many entries above a head are looked through for later adoptions.
 const ENTRIES_ABOVE_MAX: u64 = 16_384;
@@ -46,6 +47,8 @@ struct To {
     state_root: Option<String>,
     /// The version adopted there; `None` where no batch ends, or too far below the copy's end.
     adopted: Option<u32>,
+    /// How many of the versions adopted up to there no quorum is known here to have certified.
+    uncertified_adoptions: usize,
 }
 
 pub(super) async fn consistency(
@@ -69,7 +72,8 @@ fn read(app: &App, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistenc
     if app.manifest.log(log).is_none() {
         return Err(ApiError::not_found("unknown_log", format!("no version of the manifest has the log {log}")));
     }
-    let held = moment.view.log(log)?.map_or(0, |record| record.state.size);
+    let record = moment.view.log(log)?;
+    let held = record.as_ref().map_or(0, |record| record.state.size);
     let to = to.unwrap_or(held);
     if from > to || to > held {
         let message = format!("this node's copy has {held} entries; want from ≤ to ≤ that");
@@ -79,10 +83,17 @@ fn read(app: &App, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistenc
     let (old, new) = (root_at(from, &tiles)?, root_at(to, &tiles)?);
     let state_root = state_root(&moment, log, to)?;
     let adopted = if state_root.is_some() { adopted(&moment, log, to, held)? } else { None };
+    let uncertified_adoptions = record.map_or(0, |record| uncertified(&record, to));
     Ok(Consistency {
         log: log.to_string(),
         from: From { size: from, root: old.to_string() },
-        to: To { size: to, root: new.to_string(), state_root: state_root.map(|root| root.to_string()), adopted },
+        to: To {
+            size: to,
+            root: new.to_string(),
+            state_root: state_root.map(|root| root.to_string()),
+            adopted,
+            uncertified_adoptions,
+        },
         proof: prove_consistency(from, to, &tiles)?.iter().map(|hash| Hex(hash).to_string()).collect(),
         checkpoint: checkpoint(&moment, log, Head { size: to, root: new })?,
     })
@@ -115,6 +126,10 @@ fn adopted(moment: &Moment<'_>, log: &LogId, size: u64, held: u64) -> Result<Opt
         next = next.saturating_add(entries.len().max(1) as u64);
     }
     Ok(Some(version))
+}
+
+fn uncertified(record: &LogRecord, size: u64) -> usize {
+    record.adopted.iter().filter(|adopted| record.certified < adopted.size && adopted.size <= size).count()
 }
 
 fn checkpoint(moment: &Moment<'_>, log: &LogId, head: Head) -> Result<Option<String>, ApiError> {

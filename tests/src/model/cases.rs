@@ -3,6 +3,7 @@ use super::*;
 
 const R: Head = 0;
 const A1: Head = 1;
+const A2: Head = 2;
 /// In [`TWIG`].
 const B1: Head = 2;
 /// R – A1 – A2.
@@ -12,6 +13,10 @@ const TWIG: Shape = (&[0, 0, 0], &["R", "A1", "B1"]);
 /// R – A1 – A2 and R – B1.
 const FORK: Shape = (&[0, 0, 1, 0], &["R", "A1", "A2", "B1"]);
 
+/// R – A1, R – B1 and R – C1.
+const FAN: Shape = (&[0, 0, 0, 0], &["R", "A1", "B1", "C1"]);
+/// R – A1 and R – T, T – B1 and T – C1.
+const LATE_FAN: Shape = (&[0, 0, 0, 2, 2], &["R", "A1", "T", "B1", "C1"]);
 /// R – T, T – A1 and T – B1.
 const LATE: Shape = (&[0, 0, 1, 1], &["R", "T", "A1", "B1"]);
 /// R – A1 – A2 – A3, A1 – C2 and R – B1 – B2 – B3.
@@ -137,6 +142,19 @@ fn a_lagging_log_is_cut_by_every_version_it_may_be_at() {
     holds(&lagging_twice(), whole, SAFE);
 }
 
+/// A liar stood at a head that adopts two versions, neither of them certified: quorums of the two signed its cut, and
+/// a certificate that the version before them gave on another branch was lost.
+#[test]
+fn a_cut_is_at_most_one_adoption_ahead() {
+    let two = GUARDED.without(Rule::LagAtCut).with(&[Rule::LagTwo]);
+    let sets: &[&[usize]] = &[&[0, 1, 2, 3], &[0, 2, 3, 4], &[0, 2, 3, 4]];
+    let twice = with_cuts(scenario(sets, &[0], FORK, &[A1, A2]), &[A2]);
+    assert_eq!(explore(&twice, two, SAFE, false).property(), Some(NothingLost));
+    for scenario in [&twice, &lagging(), &lagging_twice()] {
+        holds(scenario, two.with(&[Rule::OneAhead]), SAFE);
+    }
+}
+
 /// An owner that is no operator of the branch's version is not one of that version's f liars.
 #[test]
 fn a_removed_owner_must_be_cut() {
@@ -200,6 +218,51 @@ fn one_step_stops_seven() {
     assert_eq!(explore(&one_version(7, &[0, 1], FORK), fifth, ALL, false).property(), Some(NothingLost));
 }
 
+/// An owner may show each honest operator a branch of its own.
+#[test]
+fn a_branch_of_its_own_for_each_of_four_is_cut() {
+    for n in [4, 5, 6] {
+        holds(&one_version(n, &[0], FAN), ONE_STEP, ALL);
+    }
+    holds(&one_version(4, &[0], LATE_FAN), ONE_STEP, ALL);
+    let story = "1 cosigns A1; 2 cosigns B1; 3 cosigns C1";
+    breaks(&one_version(4, &[0], FAN), ONE_STEP.without(Rule::AnyBranch), ALL, CanCut, story);
+}
+
+/// In how many ways the honest of `n` can stand on three branches, or before these, so that the log can't be cut once
+/// all of them say so: those where two branches have `group` of them each.
+fn ways_to_stop(n: usize, liars: &[usize], group: usize) -> usize {
+    let scenario = one_version(n, liars, FAN);
+    let model = Model::new(&scenario, ONE_STEP);
+    let honest: Vec<usize> = model.honest().collect();
+    let heads = |ways: usize| (0..honest.len() as u32).map(move |at| ways / 4_usize.pow(at) % 4);
+    let stops = |ways: &usize| {
+        let (mut state, mut groups) = (model.start(), [0; 4]);
+        for (op, head) in honest.iter().zip(heads(*ways)) {
+            groups[head] += 1;
+            if head != R {
+                assert!(model.may_cosign(&state, *op, head));
+                state = model.apply(&state, Step::Cosign(*op, head));
+            }
+        }
+        let even = groups[1..].iter().filter(|size| **size >= group).count() > 1;
+        assert_eq!(model.can_cut(&state), !even, "{groups:?} of {n}");
+        even
+    };
+    (0..4_usize.pow(honest.len() as u32)).filter(stops).count()
+}
+
+/// An owner that lies alone stops seven by three of them on each of two branches, and nobody below; beside a silent
+/// liar, by two on each of two.
+#[test]
+fn only_even_splits_of_seven_stop_a_log() {
+    const NEVER: usize = 7;
+    for n in [4, 5, 6] {
+        assert_eq!(ways_to_stop(n, &[0], NEVER), 0);
+    }
+    assert_eq!((ways_to_stop(7, &[0], 3), ways_to_stop(7, &[0, 1], 2)), (60, 240));
+}
+
 /// The model can fail: without any one rule, some property breaks.
 #[test]
 fn every_rule_is_needed() {
@@ -223,6 +286,7 @@ fn every_rule_is_needed() {
         (Rule::LagWhole, whole, &lagging(), NothingLost),
         (Rule::CutStands, ONE_STEP, &cut_before(), NothingLost),
         (Rule::AgreeFirst, ONE_STEP, &four, CanCut),
+        (Rule::AnyBranch, ONE_STEP, &one_version(4, &[0], FAN), CanCut),
         (Rule::AllGoOn, ONE_STEP, &replaced(), CertifiedAgain),
         (Rule::QuorumWhole, MENDED, &four, OneBranch),
         (Rule::CosignExtends, MENDED, &four, OneBranch),

@@ -75,10 +75,16 @@ impl<'a> Model<'a> {
             let (known, at) = (self.certified_version(state, cut, liars), self.tree().adopted(cut));
             let quorum = |version| self.has_quorum(version, signers);
             let whole = !self.rules.has(Rule::LagWhole) || (known..=at).all(quorum);
-            let at_cut = !self.rules.has(Rule::LagAtCut) || quorum(at);
+            let two = !self.rules.has(Rule::LagTwo) || (at.saturating_sub(1)..=at).all(quorum);
+            let at_cut = two && (!self.rules.has(Rule::LagAtCut) || quorum(at));
             whole && at_cut && (!self.rules.has(Rule::LagAtKnown) || (0..=known).any(quorum))
         });
         lag && self.has_quorum(self.scenario.valid - 1, signers)
+    }
+
+    /// True if all versions adopted at `head`, or all but the last, are known to be.
+    pub(super) fn one_ahead(&self, state: &State, head: Head, liars: bool) -> bool {
+        !self.rules.has(Rule::OneAhead) || self.tree().adopted(head) <= self.certified_version(state, head, liars) + 1
     }
 
     pub(super) fn holds(&self, state: &State, text: Text) -> bool {
@@ -100,7 +106,9 @@ impl<'a> Model<'a> {
         let newest = self.scenario.valid - 1;
         let version =
             if self.rules.has(Rule::VersionOfBranch) { self.tree().governing(branch).min(newest) } else { newest };
-        let mut who = self.who(state, |op| op.said & bit(branch) != 0) | if liars { self.scenario.liars } else { 0 };
+        let counts = |op: &Op| self.rules.has(Rule::AnyBranch) || self.tree().extends(cut, usize::from(op.lock));
+        let mut who = self.who(state, |op| op.said & bit(branch) != 0 && counts(op));
+        who |= if liars { self.scenario.liars } else { 0 };
         if self.rules.has(Rule::OthersOnly) {
             who &= !bit(self.scenario.owner);
         }
@@ -111,6 +119,9 @@ impl<'a> Model<'a> {
     /// True if the operator may sign a cut at `cut`; `liars` as in [`Self::certified`], and for their statements.
     pub(super) fn accepts(&self, state: &State, op: usize, cut: Head, liars: bool) -> bool {
         if self.rules.has(Rule::CutStands) && self.scenario.cut_before.is_some_and(|before| before != cut) {
+            return false;
+        }
+        if !self.one_ahead(state, cut, liars) {
             return false;
         }
         if !self.rules.has(Rule::CutExtends) {
@@ -149,7 +160,8 @@ impl<'a> Model<'a> {
         };
         let waits = self.rules.has(Rule::WaitAtAdopt)
             && !self.tree().adopts_before(head).all(|adopt| self.certified(state, adopt, true));
-        next && !waits && self.within_cuts(me, head) && self.adoptable(state, head)
+        let next = next && !waits && self.one_ahead(state, head, true);
+        next && self.within_cuts(me, head) && self.adoptable(state, head)
     }
 
     pub(super) fn may_hold(&self, state: &State, op: usize, head: Head) -> bool {

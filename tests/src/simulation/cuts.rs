@@ -1,12 +1,14 @@
 //! Where a log is to end: what nodes that stand still show, and who may sign it.
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use fama_ledger::checkpoint;
-use fama_ledger::cut::{Shown, choose};
+use fama_ledger::cut::{Extensions, Shown, choose, find};
 use fama_ledger::entry::{VerifiedBody, VerifiedEntry};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, StateRoot};
-use fama_ledger::log::{Hash, Head, prove_consistency, root_at};
+use fama_ledger::log::{Head, prove_consistency, root_at};
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::signed_note::SignedNote;
 use fama_ledger::stand::VerifiedStand;
@@ -15,7 +17,7 @@ use fama_node::store::View;
 /// What nodes hold for a cut at one head.
 struct Candidate {
     cut: Cut,
-    proofs: Vec<(Head, Vec<Hash>)>,
+    extensions: Extensions,
     checkpoint: Option<SignedNote>,
 }
 
@@ -44,9 +46,9 @@ impl Ending<'_> {
     }
 
     fn shown<'a>(&'a self, candidate: &'a Candidate, equivocation: Option<&'a Equivocation>) -> Shown<'a> {
-        let Candidate { cut, proofs, checkpoint } = candidate;
+        let Candidate { cut, extensions, checkpoint } = candidate;
         let checkpoint = checkpoint.as_ref();
-        Shown { previous: self.previous, cut, stands: self.stands, proofs, equivocation, checkpoint }
+        Shown { previous: self.previous, cut, stands: self.stands, extensions, equivocation, checkpoint }
     }
 
     pub(super) fn equivocation(&self) -> Option<Equivocation> {
@@ -57,26 +59,41 @@ impl Ending<'_> {
         let mut heads: Vec<Head> = self.stands.iter().map(|stand| stand.stand().head).collect();
         heads.sort_unstable();
         heads.dedup();
-        heads.iter().filter_map(|head| self.candidate(head, &heads)).collect()
+        let mut found: Vec<Candidate> = heads.iter().filter_map(|head| self.candidate(head, &heads)).collect();
+        let forks: BTreeSet<Head> = found.iter().flat_map(|one| one.extensions.forks()).collect();
+        found.extend(forks.iter().filter(|fork| !heads.contains(fork)).filter_map(|fork| self.candidate(fork, &heads)));
+        found
     }
 
-    fn candidate(&self, head: &Head, others: &[Head]) -> Option<Candidate> {
+    fn candidate(&self, head: &Head, heads: &[Head]) -> Option<Candidate> {
         let (log, successor) = (self.log.clone(), self.successor.clone());
+        let extensions = self.extensions(head, heads);
         if *head == Head::EMPTY {
             let cut = Cut { log, head: *head, state_root: StateRoot([0; 32]), adopted: 0, successor };
-            return Some(Candidate { cut, proofs: Vec::new(), checkpoint: None });
+            return Some(Candidate { cut, extensions, checkpoint: None });
         }
         let view = self.views.iter().find(|view| self.holds(view, head))?;
-        let tiles = view.tiles(self.log);
-        let below = others.iter().filter(|other| other.size > 0 && other.size < head.size);
-        let proofs = below
-            .filter(|other| self.holds(view, other))
-            .map(|other| (*other, prove_consistency(other.size, head.size, &tiles).unwrap()));
-        let adopted = view.log(self.log).unwrap()?.adopted;
-        let adopted = adopted.iter().rev().find(|adopted| adopted.size <= head.size)?.version;
+        let record = view.log(self.log).unwrap()?;
+        let mut adopted = record.adopted.iter().rev().filter(|adopted| adopted.size <= head.size).peekable();
+        let last = adopted.peek()?.version;
+        if adopted.filter(|adopted| adopted.size > record.certified).count() > 1 {
+            return None;
+        }
         let state_root = self.state_root(view, head)?;
-        let cut = Cut { log, head: *head, state_root, adopted, successor };
-        Some(Candidate { cut, proofs: proofs.collect(), checkpoint: self.checkpoint(head) })
+        let cut = Cut { log, head: *head, state_root, adopted: last, successor };
+        Some(Candidate { cut, extensions, checkpoint: self.checkpoint(head) })
+    }
+
+    fn extensions(&self, cut: &Head, heads: &[Head]) -> Extensions {
+        let mut ask = |head: &Head, size: u64| {
+            let view = self.views.iter().find(|view| self.holds(view, head));
+            let tiles = view.map(|view| view.tiles(self.log));
+            let shown = tiles
+                .map(|tiles| (root_at(size, &tiles).unwrap(), prove_consistency(size, head.size, &tiles).unwrap()));
+            Ok::<_, Infallible>(shown)
+        };
+        let Ok(found) = find(cut, heads, &mut ask);
+        found
     }
 
     fn holds(&self, view: &View<'_>, head: &Head) -> bool {

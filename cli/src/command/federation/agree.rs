@@ -1,9 +1,10 @@
 //! `fama federation agree`
 use std::path::PathBuf;
 
+use fama_ledger::cut::Ground;
 use fama_ledger::id::Domain;
 use fama_ledger::log::Head;
-use fama_ledger::manifest::Cut;
+use fama_ledger::manifest::{Cut, LogId};
 use fama_ledger::signed_note;
 
 use super::desk::{self, Desk, grounds, grounds_line, progress_json, progress_lines};
@@ -41,9 +42,12 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let mut desk = args.desk.read()?;
     let operator = operator_of(&desk.previous, &key.public())?;
     let node = Query::new(&args.query);
-    desk.next.cuts().try_for_each(|cut| check_copy(cut, &node))?;
+    let grounds = grounds(&desk, &operator)?;
+    for (cut, (_, ground)) in desk.next.cuts().zip(&grounds) {
+        check_copy(cut, *ground, &node, terminal)?;
+    }
     terminal.say(desk.summary());
-    grounds_line(&grounds(&desk, &operator)?).into_iter().for_each(|line| terminal.say(line));
+    grounds_line(&grounds).into_iter().for_each(|line| terminal.say(line));
     terminal.confirm(&format!("Does {operator} agree?"), args.yes)?;
     give_word(&mut desk, &operator, &key)?;
     terminal.answer(&progress_json(&desk.previous, &desk.next)?, Table(progress_lines(&desk.previous, &desk.next)?))
@@ -57,21 +61,43 @@ fn give_word(desk: &mut Desk, operator: &Domain, key: &fama_ledger::secret::Secr
 }
 
 /// Whether the own node's copy is what the draft says where it cuts. The draft's signers can't see it: they go
-/// by the words.
-fn check_copy(cut: &Cut, node: &Query) -> Result<(), Failure> {
+/// by the words of those whose nodes have that branch.
+fn check_copy(cut: &Cut, ground: Ground, node: &Query, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     if cut.head == Head::EMPTY {
         return Ok(());
     }
     let log = &cut.log;
-    let Some(place) = Place::ask(node, log, &cut.head)? else {
-        let message = format!("{}: its copy of {log} has another head at {} entries", node.base(), cut.head.size);
-        return Err(
-            Failure::new("cut_unheld", message).hint("has the node fetched that log? --query URL names the node")
-        );
-    };
+    match Place::ask(node, log, &cut.head) {
+        Ok(Some(place)) => check_place(cut, &place),
+        Ok(None) if ground == Ground::GivenUp => unheld(log, terminal),
+        Err(failure) if ground == Ground::GivenUp && failure.code == "bad_size" => unheld(log, terminal),
+        Ok(None) => {
+            let message = format!("{}: its copy of {log} has another head at {} entries", node.base(), cut.head.size);
+            Err(Failure::new("cut_unheld", message).hint("has the node fetched that log? --query URL names the node"))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn check_place(cut: &Cut, place: &Place) -> Result<(), Failure> {
+    let (log, size) = (&cut.log, cut.head.size);
     if (place.state_root, place.adopted) != (cut.state_root, cut.adopted) {
-        let message = format!("the state of {log} at {} entries is not what the draft says", cut.head.size);
+        let message = format!("the state of {log} at {size} entries is not what the draft says");
         return Err(Failure::new("cut_state", message).hint("the draft is wrong: don't sign it, draft anew"));
     }
+    if !place.may_end() {
+        let message = format!("{log} adopts more than one version below {size} entries that no quorum certified");
+        return Err(Failure::new("cut_uncertified", message)
+            .hint("another branch may be final: don't sign it, draft anew without the stand of who cosigned this"));
+    }
+    Ok(())
+}
+
+/// The own copy of a branch that is given up shows nothing of the cut.
+fn unheld(log: &LogId, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    terminal.say(format!(
+        "Your node has not the branch of {log} that goes on: its state was not compared. Nobody can sign before \
+         operators agree whose nodes have."
+    ));
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::desk::progress_json;
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE};
 use crate::governance::{CHAIN_FILE, DRAFT_FILE, EVIDENCE_FILE, Evidence, Gathered, Plan, changes, list};
+use crate::progress;
 use crate::query;
 use crate::terminal::{Table, Terminal};
 
@@ -96,7 +97,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let mut gathered = Gathered::ask(&args.from, |failure| terminal.say(failure))?;
     let (mut cuts, mut shown) = (Vec::new(), Vec::new());
     for (log, successor) in plan.ends(&gathered.newest)? {
-        let (cut, evidence) = gathered.cut(&log, &successor)?;
+        let spinner = progress::spinner(format!("comparing the nodes' copies of {log}"));
+        let found = gathered.cut(&log, &successor);
+        spinner.finish_and_clear();
+        let (cut, evidence) = found?;
         shown.push((log, evidence));
         cuts.push(cut);
     }

@@ -8,7 +8,7 @@ use fama_ledger::signed_note;
 use super::desk::{self, Desk, grounds, grounds_line, progress_json, progress_lines};
 use crate::failure::Failure;
 use crate::files;
-use crate::governance::{list, record, words};
+use crate::governance::{check_holders, list, record, words};
 use crate::terminal::{Table, Terminal};
 
 /// Shown below the help.
@@ -57,11 +57,11 @@ fn signer(desk: &Desk, key: &PublicKey) -> Result<Domain, Failure> {
     })
 }
 
-/// A quorum must have agreed on this text before anybody signs it.
+/// A quorum must have agreed on this text before anybody signs it, and among it who compared its cuts.
 fn check_words(desk: &Desk) -> Result<(), Failure> {
     let (given, wanted) = (words(&desk.previous, &desk.next)?, desk.previous.quorum());
     if given.len() >= wanted {
-        return Ok(());
+        return check_holders(&desk.previous, &desk.next, &desk.evidence, &given);
     }
     let message = format!("{} of {wanted} operators needed agreed on this text: {}", given.len(), list(&given));
     Err(Failure::new("words_missing", message).hint(

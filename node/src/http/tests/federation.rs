@@ -100,7 +100,14 @@ async fn one_head_extends_another() {
     let answer = world.get("/api/federation/consistency?log=alpha.example/1&from=2").await.json();
     assert_eq!(answer["from"], json!({"size": 2, "root": small.root.to_string()}));
     let state_root = world.alpha.maps.state_root().to_string();
-    assert_eq!(answer["to"], json!({"size": 6, "root": head.root.to_string(), "state_root": state_root, "adopted": 1}));
+    let to = json!({
+        "size": 6, "root": head.root.to_string(), "state_root": state_root, "adopted": 1, "uncertified_adoptions": 0,
+    });
+    assert_eq!(answer["to"], to);
+    let uncosigned = world.get("/api/federation/consistency?log=beta.example/1").await.json();
+    assert_eq!((&uncosigned["to"]["size"], &uncosigned["to"]["uncertified_adoptions"]), (&json!(2), &json!(1)));
+    let below = world.get("/api/federation/consistency?log=beta.example/1&to=1").await.json();
+    assert_eq!(below["to"]["uncertified_adoptions"], json!(0));
     let proof: Vec<[u8; 32]> =
         answer["proof"].as_array().unwrap().iter().map(|one| hex(one.as_str().unwrap()).try_into().unwrap()).collect();
     assert_eq!(verify_consistency(&small, &head, &proof), Ok(()));

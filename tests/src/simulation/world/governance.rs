@@ -336,7 +336,7 @@ impl World {
     }
 
     /// From seven operators on, an owner that splits the honest evenly cannot be cut, for ever: people give up
-    /// once all of them have said what they cosigned and too few stand on any branch.
+    /// once all of them have said what they cosigned and too few may sign wherever it ends.
     fn give_up(&mut self, cut: &Cut, standing: usize) {
         let manifest = &self.governance.manifest;
         let speaks = |node: &usize| self.is_honest(*node) && !self.governance.dead.contains(node);
