@@ -2,10 +2,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fama_ledger::id::{StateRoot, TreeRoot};
+use fama_ledger::id::{EventId, StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
 use fama_ledger::profile::{Answer, ProfileProof};
+use fama_ledger::proof::{Certified, TlogProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -282,6 +283,7 @@ fn another_policy_is_adopted_while_all_run() {
         net.accepted(2, net.attest(1, (judge, &judge_key), agent, -3)).await;
         net.settled().await;
         net.shows("rated@alpha.example", |profile| profile["reputation"]["global_score"] == 2).await;
+        proves(&net, agent).await;
 
         // Who was away while two versions came takes them up one after the other.
         net.stop(3).await;
@@ -298,6 +300,38 @@ fn another_policy_is_adopted_while_all_run() {
         net.settled().await;
         assert!(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).is_ok());
     });
+}
+
+/// Every node's proofs show what counts under version 2: to who holds the genesis, or for an event that version.
+async fn proves(net: &Net, agent: EventId) {
+    let genesis = Arc::new(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).unwrap());
+    for (_, query) in net.up() {
+        let profile = text(query, &format!("/api/agent/{agent}/proof")).await;
+        let proven = profile.parse::<ProfileProof>().unwrap().verify(&genesis).unwrap();
+        assert!(proven.logs.iter().all(|log| log.adopted == 2), "{:?}", proven.logs);
+        let proof: TlogProof = text(query, &format!("/api/event/{agent}/proof")).await.parse().unwrap();
+        let extra = proof.extra.clone().unwrap();
+        let included = proof.included(&extra, &net.manifest).unwrap();
+        assert!(matches!(included.certified, Some(Certified::Cosigned { version: 2, .. })), "{included:?}");
+        assert!(extra.len() > included.entry.bytes().len(), "the adoption comes along");
+    }
+}
+
+async fn text(query: SocketAddr, path: &str) -> String {
+    let url = format!("http://{query}{path}");
+    eventually("a proof", || async {
+        let url = url.clone();
+        let read = move || {
+            ureq::get(&url)
+                .call()
+                .map_err(|error| error.to_string())?
+                .body_mut()
+                .read_to_string()
+                .map_err(|error| error.to_string())
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    })
+    .await
 }
 
 /// An owner signs two branches: it is proven and shown everywhere, who followed the branch that no quorum has
