@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench fuzz crash faults hostile simulate build needs needs-test fmt lint docs unit
+.PHONY: help run test bench fuzz crash faults flips hostile simulate build needs needs-test fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make hostile a federation under attack: SECONDS=60"
 	@echo "make faults fails a node's disk, call by call: FAULTS=1000"
+	@echo "make flips  flips bits of a data folder, one by one: FLIPS=10000"
 	@echo "make simulate whole federations on simulated time, network and disks: RUNS=10000, SEED=…"
 	@echo "make build  the program alone: target/release/fama"
 
@@ -62,6 +63,11 @@ SECONDS ?= 60
 fuzz:
 	FAMA_FUZZ_SECONDS=$(SECONDS) FAMA_FUZZ_SEED=$(SEED) \
 		$(CARGO) test $(BUILD) --package fama-tests --test fama -- fuzz:: --nocapture
+
+# The short form, 150 flips, is part of `make test`.
+FLIPS ?= 10000
+flips: needs
+	FAMA_FLIPS=$(FLIPS) $(CARGO) test $(BUILD) --package fama-tests --test fama -- every_flipped_bit --nocapture
 
 # The short form, 100 kills, is part of `make test`.
 CRASHES ?= 1000

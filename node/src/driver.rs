@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use fama_ledger::id::Domain;
-use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -16,7 +16,7 @@ use crate::metrics::{Direction, GossipOutcome};
 use crate::network::wire::{
     CosignedHead, Frontier, Gossip, NoteAnswer, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
 };
-use crate::network::{Event, MessageId, Network, Reply, Verdict, peer_id};
+use crate::network::{self, Event, MessageId, Network, Reply, Verdict, peer_id};
 use crate::news::{self, FrontierError, Said};
 use crate::shares::Shares;
 use crate::snapshot::Snapshots;
@@ -57,9 +57,8 @@ pub struct Driver {
     stopped: watch::Receiver<bool>,
 }
 
-fn operators(manifest: &Manifest) -> Arc<BTreeMap<PeerId, Domain>> {
-    let operators = manifest.operators().iter();
-    Arc::new(operators.map(|one| (peer_id(&one.node_key), one.name.clone())).collect())
+fn operators(shared: &Shared) -> Arc<BTreeMap<PeerId, Domain>> {
+    Arc::new(network::operators(&shared.manifest, shared.store.pending().map(|pending| &**pending)))
 }
 
 impl Driver {
@@ -72,7 +71,7 @@ impl Driver {
         submitter: Arc<Submitter>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let operators = operators(&shared.manifest);
+        let operators = operators(&shared);
         let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
         let snapshots = Arc::new(Snapshots::new(shared.clone()));
         let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
@@ -83,7 +82,7 @@ impl Driver {
     /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
     #[must_use]
     pub fn following(&self, shared: Shared, inputs: mpsc::Sender<Input>) -> Self {
-        let (operators, node) = (operators(&shared.manifest), Some(Arc::clone(&self.shared.health)));
+        let (operators, node) = (operators(&shared), Some(Arc::clone(&self.shared.health)));
         Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
     }
 
@@ -324,6 +323,8 @@ impl Driver {
     async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> Verdict {
         match gossip {
             Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
+            // A log that this node does not know may be one of a later version.
+            Gossip::Equivocation(proof) if self.shared.manifest.log(&proof.log).is_none() => Verdict::Ignore,
             Gossip::Equivocation(proof) => match proof.verify(&self.shared.manifest) {
                 // What is known is not passed on again.
                 Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
@@ -341,7 +342,9 @@ impl Driver {
         match news::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
             Ok(true) => match verify_cosigned(manifest, log, cosigned) {
                 Some(cosigned) => self.offer(Input::Cosigned(cosigned)),
-                None => Verdict::Reject,
+                None if cosigned.signed.verify(manifest, log).is_err() => Verdict::Reject,
+                // A later version may give the operator another key.
+                None => Verdict::Ignore,
             },
             Ok(false) => Verdict::Ignore,
             Err(error) => unreadable(&error),

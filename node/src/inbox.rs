@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use fama_ledger::batch::LogMaps;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::fold::{Effect, Outcome};
-use fama_ledger::id::{Domain, IdentityId, NoteHash, TreeRoot};
+use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, TreeRoot};
 use fama_ledger::join::{Join, Ranking};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError, Tree};
-use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::profile;
 use fama_ledger::replica::{self, Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
@@ -99,6 +99,18 @@ pub struct Own {
 }
 
 impl Own {
+    /// What an operator's node writes with under `manifest`: those of its node keys, `held`, that some version gives
+    /// its operator.
+    #[must_use]
+    pub fn of(manifest: &Manifest, name: Domain, held: &[&SigningKey], overrides: Overrides) -> Self {
+        let key = |verifying: &VerifyingKey| held.iter().find(|key| key.verifying_key() == *verifying);
+        let mut keys: Vec<(LogId, SigningKey)> =
+            manifest.generations(&name).filter_map(|(log, node)| Some((log.clone(), (*key(node)?).clone()))).collect();
+        keys.reverse();
+        let log = manifest.operator(&name).map(Operator::log).filter(|log| keys.iter().any(|(held, _)| held == log));
+        Self { name, log, keys, overrides }
+    }
+
     /// The log that it writes, and the key that signs it.
     fn writes(&self) -> Option<(&LogId, &SigningKey)> {
         let log = self.log.as_ref()?;
@@ -186,6 +198,8 @@ pub struct Inbox {
     /// Claims in other logs may not have been taken over yet: they came while this node did not write.
     claims_due: bool,
     resubmit_due: Duration,
+    /// Where the next turn begins.
+    resubmit_from: EventId,
     /// Two texts of one version of the manifest are valid.
     halted: bool,
     /// The pending version is not to be used: it does not fit the entries that it names, or has a rival.
@@ -239,6 +253,7 @@ impl Inbox {
             notes_due,
             claims_due,
             resubmit_due,
+            resubmit_from: EventId([0; 32]),
             halted,
             refused,
             reload,

@@ -9,6 +9,7 @@ pub mod client;
 mod codec;
 mod dialer;
 mod gate;
+mod handshakes;
 mod inbound;
 mod limits;
 mod operators;
@@ -21,12 +22,14 @@ mod swarm;
 mod tests;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use fama_ledger::id::FederationId;
+use fama_ledger::id::{Domain, FederationId};
+use fama_ledger::manifest::Manifest;
 use libp2p::identity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -341,4 +344,14 @@ impl Network {
 pub fn peer_id(key: &ed25519_dalek::VerifyingKey) -> PeerId {
     let key = identity::ed25519::PublicKey::try_from_bytes(key.as_bytes()).expect("a verifying key is a valid point");
     identity::PublicKey::from(key).to_peer_id()
+}
+
+/// The operators of the version in use by the peer ids of their nodes, also of the node keys that the version to come
+/// gives them: an operator with a new key may be the only one that has the end of its former log, without which that
+/// version cannot be used.
+#[must_use]
+pub fn operators(used: &Manifest, pending: Option<&Manifest>) -> BTreeMap<PeerId, Domain> {
+    let later = pending.into_iter().flat_map(Manifest::operators);
+    let known = later.filter(|operator| used.operator(&operator.name).is_some()).chain(used.operators());
+    known.map(|operator| (peer_id(&operator.node_key), operator.name.clone())).collect()
 }

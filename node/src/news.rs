@@ -2,7 +2,7 @@
 use std::cmp::Ordering;
 
 use fama_ledger::equivocation::Equivocation;
-use fama_ledger::id::{Domain, ManifestHash};
+use fama_ledger::id::ManifestHash;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, LogError};
 use fama_ledger::manifest::{LogId, Manifest};
@@ -74,15 +74,16 @@ fn on_other_branch(view: &View<'_>, log: &LogId, head: &Head) -> Result<bool, St
     }
 }
 
-/// Whether an operator's cosignature of `head` is beyond the one known of it, or of another head of that size.
-/// With which of the operator's node keys it was made is not known yet.
-fn beyond(known: &[CosignedHead], manifest: &Manifest, operator: &Domain, head: &Head) -> bool {
-    let heads = || known.iter().filter(|one| one.cosignature.operator == *operator).map(|one| one.signed.head);
+/// Whether a cosignature is of a larger head than the one known of its operator, or of another of that size. With
+/// which of the operator's node keys it was made is not known yet: each of them may cosign the same head.
+fn beyond(known: &[CosignedHead], manifest: &Manifest, one: &CosignedHead) -> bool {
+    let (operator, head) = (&one.cosignature.operator, one.signed.head);
+    let others = || known.iter().filter(|known| known.cosignature.operator == *operator);
     let keys = manifest.generations(operator).count();
     head.size > 0
-        && keys > 0
-        && heads().all(|known| known != *head)
-        && (heads().count() < keys || heads().any(|known| head.size >= known.size))
+        && others().all(|known| known.cosignature != one.cosignature)
+        && others().filter(|known| known.signed.head == head).count() < keys
+        && (others().count() < keys || others().any(|known| head.size >= known.signed.head.size))
 }
 
 /// Whether a cosignature is news.
@@ -90,11 +91,11 @@ fn beyond(known: &[CosignedHead], manifest: &Manifest, operator: &Domain, head: 
 /// # Errors
 /// [`StoreError`].
 pub fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Result<bool, StoreError> {
-    let operator = &one.cosignature.operator;
-    Ok(goes_on(manifest, log) && beyond(&view.cosigned(log)?, manifest, operator, &one.signed.head))
+    Ok(goes_on(manifest, log) && beyond(&view.cosigned(log)?, manifest, one))
 }
 
-/// A peer's frontier with signatures checked, but only of what is news; the rest is left out.
+/// A peer's frontier with signatures checked, but only of what is news; the rest is left out, and so are
+/// cosignatures by keys that only a later version knows, if the sender has one.
 ///
 /// # Errors
 /// [`FrontierError`].
@@ -112,15 +113,16 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) ->
             equivocations.push(proof.clone());
         }
     }
+    let behind = frontier.manifest > manifest.version();
     let logs = std::mem::take(&mut frontier.logs)
         .into_iter()
-        .map(|log| of_log(view, manifest, log))
+        .map(|log| of_log(view, manifest, log, behind))
         .collect::<Result<_, _>>()?;
     let Frontier { other, manifest, manifest_hash, .. } = frontier;
     Ok(Said { logs, other, manifest, manifest_hash, equivocations })
 }
 
-fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier) -> Result<PeerLog, FrontierError> {
+fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool) -> Result<PeerLog, FrontierError> {
     let LogFrontier { log, size, newest, cosigned, .. } = said;
     let newest = match newest {
         Some(signed) if head(view, manifest, &log, &signed.head)? => {
@@ -130,8 +132,17 @@ fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier) -> Result<Pee
     };
     let known = view.cosigned(&log)?;
     let news = cosigned.iter().filter(|_| goes_on(manifest, &log));
-    let news = news.filter(|one| beyond(&known, manifest, &one.cosignature.operator, &one.signed.head));
-    let verified: Option<Vec<_>> = news.map(|one| verify_cosigned(manifest, &log, one)).collect();
-    let cosigned = verified.ok_or(FrontierError::Sender("checkpoint_cosignature"))?;
+    let news = news.filter(|one| beyond(&known, manifest, one));
+    let mut cosigned = Vec::new();
+    for one in news {
+        match verify_cosigned(manifest, &log, one) {
+            Some(verified) => cosigned.push(verified),
+            None if behind && one.signed.verify(manifest, &log).is_ok() => {}
+            None => return Err(FrontierError::Sender("checkpoint_cosignature")),
+        }
+    }
     Ok(PeerLog { log, size, newest, cosigned })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use fama_ledger::manifest::{LogId, Manifest, Operator};
+use fama_ledger::manifest::Manifest;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -140,7 +140,8 @@ async fn run_once(
     let (inbox_done, mut inbox_end) = spawn_inbox("inbox", inbox, inputs_in)?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
-    let submitter = Submitter::new(shared.clone(), own_log, inputs.clone(), network.clone(), admission);
+    let submitter =
+        Submitter::new(shared.clone(), (own_log, peer_id(&key)), inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);
     let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
     let commands = tokio::spawn(driver.clone().commands(commands_in));
@@ -246,15 +247,11 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
         .flatten()
         .filter_map(|key| key.ed25519())
         .collect();
-    let key = |verifying: &VerifyingKey| held.iter().find(|key| key.verifying_key() == *verifying);
-    let mut keys: Vec<(LogId, SigningKey)> =
-        manifest.generations(&name).filter_map(|(log, node)| Some((log.clone(), (*key(node)?).clone()))).collect();
-    keys.reverse();
-    let log = manifest.operator(&name).map(Operator::log).filter(|log| keys.iter().any(|(held, _)| held == log));
-    if log.is_none() {
-        tracing::warn!(operator = %name, version = manifest.version(), "the manifest has no log with a key that this node holds: it takes nothing in");
+    let own = Own::of(manifest, name, &held, config.overrides);
+    if own.log.is_none() {
+        tracing::warn!(operator = %own.name, version = manifest.version(), "the manifest has no log with a key that this node holds: it takes nothing in");
     }
-    Some(Own { name, log, keys, overrides: config.overrides })
+    Some(own)
 }
 
 /// Opens the database; what this process had open before it loads anew may take a moment to let go of it.

@@ -6,6 +6,7 @@
 //!          "federation"                                       federation id
 //!          "used"                                             u32, newest manifest version in use; absent: 1
 //!          "rebuild"                                          what follows from entries has to be made anew
+//!          "stand" log8                                       Stand: a second copy
 //!          "quick", "offer" log8, "parts" log8                only of a quick state
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
 //!          log8 0x01                                          u64, entries below a certified head
@@ -34,7 +35,8 @@
 //! `log8`: the first 8 bytes of the BLAKE3 of `<operator>/<generation>`. Integers in keys are
 //! big-endian, u64 where nothing is said; ids and hashes are 32 bytes. Values are in the ledger's
 //! strict codec. All families but `meta`, `logs`, `entries`, `notes`, `heads`, `manifests`
-//! and `dropped` follow from `entries`.
+//! and `dropped` follow from `entries`. RocksDB numbers the families in this order, in every
+//! database: a new one comes last.
 //!
 //! A [`Store::commit`] is one write batch: after a crash all of it is there or nothing.
 use std::collections::BTreeMap;
@@ -60,6 +62,7 @@ mod open;
 mod options;
 mod quick;
 mod read;
+mod salvage;
 mod scrub;
 #[doc(hidden)]
 pub mod simulated;
@@ -177,13 +180,24 @@ pub enum StoreError {
     /// The disk, its file system or the database's files are not in order.
     #[error(
         "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
-             folder, then `fama check --repair`; what cannot even be opened is restored from a backup, or begun \
-             anew with an empty folder that is filled from peers"
+             folder, then `fama check --repair`; what that cannot read is restored from a backup, or begun anew with \
+             an empty folder that is filled from peers"
     )]
     Database {
         /// The folder.
         dir: PathBuf,
         /// What RocksDB or the operating system says.
+        message: String,
+    },
+    /// The database could not be copied, to look at the copy: nothing is known of it.
+    #[error(
+        "{dir} could not be copied beside itself: {message}; check disk, free space and permissions; a file that cannot \
+             be read is a failing disk: move the folder to another one, without that file, then `fama check --repair`"
+    )]
+    Copy {
+        /// The folder.
+        dir: PathBuf,
+        /// What the operating system says.
         message: String,
     },
     /// Parts of a log contradict one another: something was lost or changed on disk.
@@ -224,6 +238,7 @@ impl StoreError {
             Self::Manifest { .. } => "store_manifest",
             Self::ManifestLost { .. } => "store_manifest_lost",
             Self::Database { .. } => "database",
+            Self::Copy { .. } => "store_copy",
             Self::Inconsistent { .. } => "store_inconsistent",
             Self::Misfit { .. } => "store_misfit",
         }
@@ -359,14 +374,37 @@ impl Store {
         open::open_simulated(disk.clone(), manifest)
     }
 
-    /// Opens what is left of a damaged database, to rebuild another from it: damaged tables and records of
-    /// its log are left out instead of refused, and may be gone from the folder afterwards. Gives also what could
+    /// As [`Store::open_unchecked`], but opens a copy made at `copy`, in the place of whatever is there, and leaves
+    /// `dir` as it is. The copy is not needed any more once the store is closed.
+    ///
+    /// # Errors
+    /// As [`Store::open_unchecked`].
+    pub fn open_copy(dir: &Path, copy: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
+        open::open_copy(dir, copy, manifest)
+    }
+
+    /// As [`Store::open_copy`], of what is left of a damaged database, to rebuild another from it: damaged tables and
+    /// records of its write-ahead log are left out instead of refused. Gives also what was left out and what could
     /// not be read of the versions of the manifest, in words; `manifest` may have them.
     ///
     /// # Errors
-    /// As [`Store::open_unchecked`], where nothing can be opened at all.
-    pub fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Self, Vec<String>), StoreError> {
-        open::open_damaged(dir, manifest)
+    /// As [`Store::open_unchecked`], where nothing can be read at all.
+    pub fn open_damaged(dir: &Path, copy: &Path, manifest: &Arc<Manifest>) -> Result<(Self, Vec<String>), StoreError> {
+        open::open_damaged(dir, copy, manifest)
+    }
+
+    /// Refuses a database that another process has open at this moment, whatever its state.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`].
+    pub fn check_unused(dir: &Path) -> Result<(), StoreError> {
+        open::check_unused(dir)
+    }
+
+    /// Whether `dir` has something of a database, damaged or not.
+    #[must_use]
+    pub fn is_there(dir: &Path) -> bool {
+        open::is_there(dir)
     }
 
     /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.

@@ -58,6 +58,8 @@ const SPONSOR_WAIT: Duration = Duration::from_millis(500);
 pub struct Submitter {
     shared: Shared,
     own: Option<LogId>,
+    /// What peers call this node.
+    peer: PeerId,
     inputs: mpsc::Sender<Input>,
     network: Network,
     admission: Admission,
@@ -75,11 +77,11 @@ struct Routed {
 }
 
 impl Submitter {
-    /// `own` is the log that this node writes, if it does.
+    /// `own` is the log that this node writes, if it does; `peer` what others call it.
     #[must_use]
     pub fn new(
         shared: Shared,
-        own: Option<LogId>,
+        (own, peer): (Option<LogId>, PeerId),
         inputs: mpsc::Sender<Input>,
         network: Network,
         admission: Admission,
@@ -87,6 +89,7 @@ impl Submitter {
         Self {
             shared,
             own,
+            peer,
             inputs,
             network,
             admission,
@@ -127,8 +130,7 @@ impl Submitter {
     pub async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
         let this = Arc::clone(self);
         let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await else { return };
-        let Some(own) = self.own.as_ref().and_then(|own| self.shared.manifest.log(own)) else { return };
-        let origin = Origin { peer: peer_id(&own.node_key), address: None, forwarded: true };
+        let origin = Origin { peer: self.peer, address: None, forwarded: true };
         for result in self.route(verified, &origin, false, true).await {
             match result {
                 SubmitResult::Accepted(receipt) => {

@@ -3,6 +3,7 @@ use fama_ledger::id::ManifestHash;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::replica::Adopted;
 use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 
@@ -12,6 +13,8 @@ use crate::network::wire::{
 use crate::snapshot;
 use crate::store::{StoreError, View};
 
+/// For how long frontiers tell the same of many former cosigners, in milliseconds.
+const FORMER_TURN_MILLIS: u64 = 1_000;
 /// Entries read at a time while a batch's end is looked for.
 const READ_ENTRIES: usize = 1_024;
 
@@ -23,7 +26,7 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Mil
     let of = |log: LogId| -> Result<LogFrontier, StoreError> {
         let size = view.log(&log)?.map_or(0, |record| record.state.size);
         let (newest, equivocation) = (view.newest(&log)?, view.equivocation(&log)?);
-        let cosigned = cosigned(view, manifest, &log)?;
+        let cosigned = cosigned(view, manifest, &log, now)?;
         Ok(LogFrontier { size, newest, cosigned, equivocation, log })
     };
     let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
@@ -64,15 +67,49 @@ pub fn answer(
     })
 }
 
-/// The newest cosigned heads of a log: of its operators, and of former ones whose word it may still need.
-fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId) -> Result<Vec<CosignedHead>, StoreError> {
-    let adopted = view.log(log)?.and_then(|record| record.adopted.last().map(|last| last.version)).unwrap_or(1);
-    let known = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map(|(version, _)| *version);
-    let mut found = view.cosigned_by(log)?;
-    found.retain(|(by, _)| known(by).is_none_or(|cut_in| cut_in >= adopted));
-    found.sort_by_key(|(by, _)| known(by).is_some());
-    found.truncate(manifest.operators().len() + wire::FORMER_COSIGNERS_MAX);
+/// The newest cosigned heads of a log: by the operators' keys, and by former ones whose word somebody may need who
+/// has nothing yet. Where these are many, others each time.
+fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, now: Millis) -> Result<Vec<CosignedHead>, StoreError> {
+    let is_former = |by: &LogId| manifest.log(by).is_none_or(|known| known.cut.is_some());
+    let (mut former, mut found): (Vec<_>, Vec<_>) =
+        view.cosigned_by(log)?.into_iter().partition(|(by, _)| is_former(by));
+    if !former.is_empty() {
+        let periods = periods(manifest, log, view.log(log)?.map_or(Vec::new(), |record| record.adopted));
+        former.retain(|(by, _)| periods.iter().any(|period| period.needs(by, &found)));
+    }
+    if former.len() > wire::FORMER_COSIGNERS_MAX {
+        let turn = usize::try_from(now.0 / FORMER_TURN_MILLIS).unwrap_or_default();
+        let first = turn.wrapping_mul(wire::FORMER_COSIGNERS_MAX) % former.len();
+        former.rotate_left(first);
+        former.truncate(wire::FORMER_COSIGNERS_MAX);
+    }
+    found.extend(former);
     Ok(found.into_iter().map(|(_, cosigned)| cosigned).collect())
+}
+
+/// Whose quorum certifies a part of a log: that of one version, up to the end of the batch that adopts the next.
+struct Period<'a> {
+    version: &'a Manifest,
+    /// `None` of the last one.
+    end: Option<u64>,
+}
+
+fn periods<'a>(manifest: &'a Manifest, log: &LogId, adopted: Vec<Adopted>) -> Vec<Period<'a>> {
+    let since = manifest.log(log).map(|known| known.since);
+    let later = adopted.into_iter().skip(1).collect::<Vec<_>>();
+    let versions = since.into_iter().chain(later.iter().map(|one| one.version));
+    let ends = later.iter().map(|one| Some(one.size)).chain([None]);
+    versions.zip(ends).filter_map(|(version, end)| Some(Period { version: manifest.at(version)?, end })).collect()
+}
+
+impl Period<'_> {
+    /// Whether the word of a former key may be needed: it counts, and those of today's keys are too few.
+    fn needs(&self, by: &LogId, current: &[(LogId, CosignedHead)]) -> bool {
+        let counts = |by: &LogId| self.version.operator(&by.operator).is_some_and(|operator| operator.log() == *by);
+        let reaches = |head: &CosignedHead| self.end.is_some_and(|end| head.signed.head.size >= end);
+        let reached = current.iter().filter(|(by, cosigned)| counts(by) && reaches(cosigned)).count();
+        counts(by) && reached < self.version.quorum()
+    }
 }
 
 /// What tells two nodes apart that hold different texts of one version.

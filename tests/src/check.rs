@@ -16,6 +16,8 @@ use fama_tests::{DOMAINS, node_key, secret};
 
 use crate::federation::{Net, copy, eventually, multi};
 
+mod unlisted;
+
 /// How many single bits are flipped, one at a time, unless `FAMA_FLIPS` says otherwise.
 const FLIPS: u64 = 150;
 

@@ -267,7 +267,9 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
 }
 
 /// Faults of a repair's own calls, with the folders' names as they are seen in the call.
-const REPAIR_CASES: [Case; 6] = [
+const REPAIR_CASES: [Case; 8] = [
+    case("write", "nospace", "on", "/data.copied/", 4),
+    case("create", "nospace", "once", "/data.copied/", 2),
     case("rename", "eio", "once", "/data.damaged-1$", 1),
     case("rename", "eio", "once", "/data$", 1),
     case("sync", "eio", "once", "/alpha.example$", 1),

@@ -21,14 +21,16 @@ use fama_node::clock;
 use fama_node::network::client::Client;
 use fama_node::network::wire::{Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain};
+use libp2p::Multiaddr;
 
 use crate::cli::program;
 use crate::federation::{eventually, free_ports, get, multi, signed};
 
 mod clients;
+mod datagrams;
 mod peers;
 
-use peers::Duty;
+use peers::{Duty, Over};
 
 /// How long the attack lasts at least when nothing else is asked for.
 const SECONDS: u64 = 8;
@@ -98,9 +100,17 @@ impl World {
         (event.id(), signed(event, &key))
     }
 
+    fn address(&self, over: Over) -> Multiaddr {
+        let (ip, port) = (self.p2p.ip(), self.p2p.port());
+        let text = match over {
+            Over::Tcp => format!("/ip4/{ip}/tcp/{port}"),
+            Over::Quic => format!("/ip4/{ip}/udp/{port}/quic-v1"),
+        };
+        text.parse().unwrap()
+    }
+
     async fn client(&self) -> Option<Client> {
-        let address = format!("/ip4/{}/tcp/{}", self.p2p.ip(), self.p2p.port()).parse().unwrap();
-        Client::connect(self.manifest.federation(), address).await.ok()
+        Client::connect(self.manifest.federation(), self.address(Over::Tcp)).await.ok()
     }
 
     /// Submits until it has a receipt.
@@ -288,23 +298,33 @@ fn a_federation_under_attack_stays_small_and_serves_the_honest() {
 
 /// Begins all attacks; each tells in the end how often it struck.
 async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandle<u64>)> {
-    let old = peers::old_gossip(world).await;
+    let first = datagrams::first().await;
+    let (old, largest) = (peers::old_gossip(world).await, peers::largest(world));
     let mut deeds = Vec::new();
-    for (what, duty, peers) in [
-        ("requests that stall", Duty::Stall, 10),
-        ("largest requests", Duty::Largest(peers::largest(world)), 3),
-        ("answers never read", Duty::Unread, 8),
-        ("rubbish", Duty::Rubbish, 3),
-        ("giant frontiers", Duty::Frontiers, 6),
-        ("false frontiers", Duty::LyingFrontiers, 6),
-        ("old gossip", Duty::Gossip(old), 3),
-        ("false gossip", Duty::FalseGossip, 3),
-        ("streams that say nothing", Duty::Streams, 6),
-        ("valid registrations", Duty::Registrations, 2),
-        ("attestations of nobody", Duty::Unsponsored, 3),
+    for (what, over, duty, peers) in [
+        ("requests that stall", Over::Tcp, Duty::Stall, 10),
+        ("largest requests", Over::Tcp, Duty::Largest(Arc::clone(&largest)), 3),
+        ("answers never read", Over::Tcp, Duty::Unread, 8),
+        ("rubbish", Over::Tcp, Duty::Rubbish, 3),
+        ("giant frontiers", Over::Tcp, Duty::Frontiers, 6),
+        ("false frontiers", Over::Tcp, Duty::LyingFrontiers, 6),
+        ("old gossip", Over::Tcp, Duty::Gossip(old), 3),
+        ("false gossip", Over::Tcp, Duty::FalseGossip, 3),
+        ("streams that say nothing", Over::Tcp, Duty::Streams, 6),
+        ("valid registrations", Over::Tcp, Duty::Registrations, 2),
+        ("attestations of nobody", Over::Tcp, Duty::Unsponsored, 3),
+        ("requests that stall, over QUIC", Over::Quic, Duty::Stall, 5),
+        ("largest requests, over QUIC", Over::Quic, Duty::Largest(largest), 3),
+        ("answers never read, over QUIC", Over::Quic, Duty::Unread, 5),
+        ("rubbish, over QUIC", Over::Quic, Duty::Rubbish, 2),
+        ("false gossip, over QUIC", Over::Quic, Duty::FalseGossip, 2),
+        ("streams that say nothing, over QUIC", Over::Quic, Duty::Streams, 5),
     ] {
-        deeds.push((what, tokio::spawn(peers::attack(Arc::clone(world), duty, peers))));
+        deeds.push((what, tokio::spawn(peers::attack(Arc::clone(world), over, duty, peers))));
     }
+    deeds.push(("connections left, over QUIC", tokio::spawn(datagrams::visits(Arc::clone(world)))));
+    deeds.push(("half-open handshakes, over QUIC", tokio::spawn(datagrams::half_open(Arc::clone(world), first))));
+    deeds.push(("datagrams that are none of QUIC's", tokio::spawn(datagrams::noise(Arc::clone(world)))));
     deeds.push(("half-open connections", tokio::spawn(peers::half_open(Arc::clone(world)))));
     deeds.push(("slow heads", tokio::spawn(clients::slow_heads(Arc::clone(world)))));
     deeds.push(("slow bodies", tokio::spawn(clients::slow_bodies(Arc::clone(world)))));

@@ -15,6 +15,8 @@ use crate::terminal::{Table, Terminal};
 
 const REBUILT: &str = REPAIR_ENDINGS[0];
 const KEPT: &str = REPAIR_ENDINGS[1];
+/// Of a folder with a copy of the data: what is checked is not changed.
+const COPIED: &str = ".copied";
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "\
@@ -24,6 +26,7 @@ Example, with the node stopped:
 
 Reads every entry, checks every signature, folds all of it anew into a folder beside the data, and
 compares: tree, state, indexes, signed heads, notes. That takes as much disk as the data once more.
+The data itself stays as it is; --repair keeps it too, beside what takes its place.
 Exit codes: 0 all is as the entries make it (or was repaired), 1 it is not.";
 
 /// Options.
@@ -41,15 +44,15 @@ pub struct Args {
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let config = Config::load(&args.config)?;
     let data = &config.data_dir;
-    if !data.join("CURRENT").exists() {
+    if !Store::is_there(data) {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
-    let beside = Beside::new(data)?;
+    let (beside, copy) = (Beside::new(data, REBUILT)?, Beside::new(data, COPIED)?);
     let mut report = Report::default();
-    let original = match Store::open_unchecked(data, &config.manifest) {
-        Err(error @ StoreError::Database { .. }) if args.repair => {
-            report.findings.push(Finding { log: None, code: error.code(), what: error.to_string() });
-            Store::open_damaged(data, &config.manifest).map(|(store, unreadable)| {
+    let original = match Store::open_copy(data, &copy.0, &config.manifest) {
+        Err(StoreError::Database { message, .. }) if args.repair => {
+            report.findings.push(Finding { log: None, code: "database", what: message });
+            Store::open_damaged(data, &copy.0, &config.manifest).map(|(store, unreadable)| {
                 report.findings.extend(unreadable.into_iter().map(not_read));
                 store
             })
@@ -106,8 +109,8 @@ const fn not_read(what: String) -> Finding {
 struct Beside(PathBuf);
 
 impl Beside {
-    fn new(data: &Path) -> Result<Self, Failure> {
-        let path = sibling(data, REBUILT);
+    fn new(data: &Path, ending: &str) -> Result<Self, Failure> {
+        let path = sibling(data, ending);
         if path.exists() {
             let failure = Failure::new("file_exists", format!("{} is there", path.display()));
             return Err(failure.hint("an earlier check left it behind: remove it"));
@@ -131,6 +134,7 @@ fn sibling(data: &Path, ending: &str) -> PathBuf {
 
 /// Renames twice. A node does not start on what a crash between leaves behind, and says what to rename.
 fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
+    Store::check_unused(data).map_err(|error| Failure::new(error.code(), error))?;
     let system = |error: std::io::Error| Failure::new("file", format!("{}: {error}", data.display()));
     let kept = (1..).map(|n| sibling(data, &format!("{KEPT}{n}"))).find(|path| !path.exists());
     let kept = kept.ok_or_else(|| Failure::new("file_exists", "no name is left for the damaged data"))?;

@@ -107,15 +107,6 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         })
     }
 
-    /// As [`Replica::wants_cosigned`], where it is not known yet with which of its node keys `operator` cosigned.
-    #[must_use]
-    pub fn wants_cosigned_of(&self, log: &LogId, operator: &Domain, head: &Head) -> bool {
-        let known = |by: &LogId| Some(self.logs.get(log)?.cosigned.get(by)?.0.head());
-        let mut generations = self.manifest.generations(operator).map(|(by, _)| by);
-        !self.manifest.generations(operator).any(|(by, _)| known(by) == Some(*head))
-            && generations.any(|by| self.wants_cosigned(log, by, head))
-    }
-
     /// The owner's largest known head that this copy has.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! A peer: what it has, and how far it is trusted with requests.
 use alloc::collections::BTreeMap;
+use core::cmp::Reverse;
 
 use super::OtherSession;
 use crate::id::Domain;
@@ -8,6 +9,9 @@ use crate::manifest::LogId;
 /// For how long a peer that failed to give entries of a log is asked last, and one that gave wrong ones not at
 /// all, in milliseconds.
 pub(super) const DISTRUST_MILLIS: u64 = 60_000;
+/// How soon a peer that failed to give entries up to the end of a log, of which nobody says how much it has, is asked
+/// again, in milliseconds.
+pub(super) const AGAIN_MILLIS: u64 = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -28,15 +32,16 @@ impl Peer {
         self.failed.insert(log.clone(), (now, wrong));
     }
 
-    /// Whether it failed lately, and whether so badly that it is not to be asked at all.
-    fn distrust(&self, log: &LogId, now: u64) -> (bool, bool) {
+    /// When it failed, if that is lately, and whether so badly that it is not to be asked at all.
+    fn distrust(&self, log: &LogId, now: u64) -> (Option<u64>, bool) {
         let lately = self.failed.get(log).filter(|(at, _)| now < at.saturating_add(DISTRUST_MILLIS));
-        lately.map_or((false, false), |(_, wrong)| (true, *wrong))
+        lately.map_or((None, false), |(at, wrong)| (Some(*at), *wrong))
     }
 }
 
 /// A peer with at least `size` entries of `log`, or of size 0 any operator: one that did not fail lately if
-/// there is one, the owner before others. Sizes are a peer's word, so a larger one attracts nothing.
+/// there is one, or whose failure was longest ago; the owner before others. Sizes are a peer's word, so a larger one
+/// attracts nothing.
 pub(super) fn source<P: Ord + core::marker::Copy>(
     peers: &BTreeMap<P, Peer>,
     log: &LogId,
@@ -49,7 +54,9 @@ pub(super) fn source<P: Ord + core::marker::Copy>(
     };
     let candidates = peers.iter().filter_map(|(id, peer)| {
         let (failed, wrong) = peer.distrust(log, now);
-        (has(peer) && !wrong).then(|| ((!failed, peer.operator.as_ref() == Some(&log.operator)), *id))
+        let rests = wrong || size == 0 && failed.is_some_and(|at| now < at.saturating_add(AGAIN_MILLIS));
+        let owner = peer.operator.as_ref() == Some(&log.operator);
+        (has(peer) && !rests).then(|| ((failed.is_none(), failed.map(Reverse), owner), *id))
     });
     candidates.max_by_key(|(rank, _)| *rank).map(|(_, id)| id)
 }

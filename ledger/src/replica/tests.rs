@@ -9,12 +9,12 @@ use core::convert::Infallible;
 
 use ed25519_dalek::SigningKey;
 
-use super::peer::DISTRUST_MILLIS;
+use super::peer::{AGAIN_MILLIS, DISTRUST_MILLIS};
 use super::*;
 use crate::checkpoint::{Checkpoint, Cosignature};
-use crate::id::TreeRoot;
+use crate::id::{StateRoot, TreeRoot};
 use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, root_at};
-use crate::manifest::{Genesis, Policy};
+use crate::manifest::{Cut, Genesis, Policy};
 use crate::signed_note::{self, SignedNote};
 
 mod adoptions;
@@ -543,6 +543,20 @@ fn peers_that_lie_about_sizes_cost_a_request_each() {
     replica.fetch_failed(other, &log(3), Failure::Unanswered, 6);
     replica.frontier(asked, 0, vec![says(3, 5)], 7, &disk).unwrap();
     assert_eq!(fetches(&replica.tick(7 + DISTRUST_MILLIS)), [(asked, 5)]);
+}
+
+#[test]
+fn the_end_of_a_log_is_asked_for_in_turn_and_not_at_once_again() {
+    let (mut replica, _, _) = lone(4);
+    let head = Branch::default().grow(&leaves(3, 0, 5));
+    replica.peer_down(3);
+    replica.end([Cut { log: log(3), head, state_root: StateRoot([0; 32]), adopted: 1, successor: log(0) }]);
+    assert_eq!(fetches(&replica.tick(0)), [(2, 5)], "operators may have it, whatever they say");
+    assert_eq!(fetches(&replica.fetch_failed(2, &log(3), Failure::Unanswered, 1)), [(1, 5)]);
+    assert_eq!(fetches(&replica.fetch_failed(1, &log(3), Failure::Unanswered, 2)), [], "all failed a moment ago");
+    assert_eq!(fetches(&replica.tick(AGAIN_MILLIS)), []);
+    assert_eq!(fetches(&replica.tick(AGAIN_MILLIS + 2)), [(2, 5)], "whose failure is the older");
+    assert_eq!(fetches(&replica.fetch_failed(2, &log(3), Failure::Unanswered, AGAIN_MILLIS + 3)), [(1, 5)]);
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod event;
 mod federation;
 mod listeners;
 mod login;
+mod malformed;
 
 /// 2026-11-22T05:00:00.000Z.
 const NOW: u64 = 1_795_323_600_000;

@@ -305,25 +305,29 @@ impl Inbox {
         Ok(found)
     }
 
-    /// Hands the events of branches that were left in again: revocations into the own log at once, others to
-    /// their homes as soon as their log is cut.
+    /// Hands the events of branches that were left in again, some at a time: revocations into the own log at once,
+    /// others, and those of a node without a log, to their homes as soon as their log is cut.
     pub(super) fn resubmit(&mut self) -> Result<(), Fatal> {
         let writes = self.own.as_ref().is_some_and(|own| own.log.is_some());
-        if !writes || self.resubmit_due > self.now() || self.replica.may_write(self.millis()).is_err() {
+        let waits = writes && self.replica.may_write(self.millis()).is_err();
+        if waits || self.resubmit_due > self.now() {
             return Ok(());
         }
         self.resubmit_due = self.now() + RESUBMIT;
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
         let (mut gone, mut claims, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, dropped) in view.dropped(RESUBMITTED_MAX)? {
+        let found = view.dropped(self.resubmit_from, RESUBMITTED_MAX)?;
+        let more = found.last().filter(|_| found.len() == RESUBMITTED_MAX);
+        self.resubmit_from = more.map_or(EventId([0; 32]), |(last, _)| *last);
+        for (id, dropped) in found {
             let applied = view.positions(&id)?.iter().any(|position| position.void.is_none());
             let verified = VerifiedEntry::decode(dropped.entry.clone(), &self.shared.manifest.federation()).ok();
             let event = verified.as_ref().and_then(VerifiedEntry::event).filter(|_| !applied);
             match event {
                 None => gone.push(id),
                 Some(event) if self.is_too_old(event.event().created) => gone.push(id),
-                Some(event) if matches!(event.event().action, Action::Revoke { .. }) => {
+                Some(event) if writes && matches!(event.event().action, Action::Revoke { .. }) => {
                     claims.push(Submitted { event: event.clone(), note: None, recovered: true });
                 }
                 Some(event) if self.shared.manifest.cut(&dropped.log).is_some() => {

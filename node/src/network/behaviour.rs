@@ -18,6 +18,7 @@ use libp2p::{PeerId, StreamProtocol, Swarm, Transport, identify, noise, ping, qu
 
 use super::codec::{Budget, Frames};
 use super::gate::Gate;
+use super::handshakes::Paced;
 use super::operators::Operators;
 use super::streams::Pool;
 use super::wire::{GOSSIP_BYTES_MAX, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
@@ -171,7 +172,7 @@ fn transport(key: &Keypair, operators: &Operators) -> Result<Boxed<(PeerId, Stre
         .authenticate(noise::Config::new(key)?)
         .multiplex(muxer())
         .map(move |(peer, muxer), _| (peer, pool.bound(&peer, StreamMuxerBox::new(muxer))));
-    let quic = quic::tokio::Transport::new(quic_config(key))
+    let quic = Paced::new(quic::tokio::Transport::new(quic_config(key)))
         .map(move |(peer, muxer), _| (peer, other.bound(&peer, StreamMuxerBox::new(muxer))));
     let either = tcp.or_transport(quic).map(|either, _| {
         let (peer, muxer) = either.into_inner();

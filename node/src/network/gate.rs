@@ -45,11 +45,17 @@ struct Connection {
     kept: bool,
 }
 
+/// A connection within its handshake.
+struct Pending {
+    block: Option<IpAddr>,
+    quic: bool,
+}
+
 /// Counts connections and refuses those beyond a limit, and those of banned peers.
 pub(super) struct Gate {
     operators: Operators,
     bans: Bans,
-    pending: HashMap<ConnectionId, Option<IpAddr>>,
+    pending: HashMap<ConnectionId, Pending>,
     open: HashMap<ConnectionId, Connection>,
     to_keep: VecDeque<(PeerId, ConnectionId)>,
 }
@@ -81,13 +87,14 @@ impl Gate {
         }
     }
 
-    fn admit_pending(&self, block: Option<IpAddr>) -> Result<(), Refused> {
+    fn admit_pending(&self, block: Option<IpAddr>, quic: bool) -> Result<(), Refused> {
         let same = |other: &Option<IpAddr>| block.is_some() && *other == block;
-        let pending = self.pending.values().filter(|other| same(other)).count();
+        let alike = || self.pending.values().filter(|other| other.quic == quic);
+        let (all, pending) = (alike().count(), alike().filter(|other| same(&other.block)).count());
         let open = self.open.values().filter(|c| same(&c.block)).count();
         let loopback = block.is_some_and(|ip| ip.is_loopback());
         let most = if loopback { limits::CONNECTIONS_PER_LOOPBACK_MAX } else { limits::CONNECTIONS_PER_ADDRESS_MAX };
-        if self.pending.len() >= limits::CONNECTIONS_PENDING_MAX {
+        if all >= if quic { limits::CONNECTIONS_PENDING_QUIC_MAX } else { limits::CONNECTIONS_PENDING_MAX } {
             Err(Refused::Pending)
         } else if pending >= limits::CONNECTIONS_PENDING_PER_ADDRESS_MAX || pending + open >= most {
             Err(Refused::Address)
@@ -146,9 +153,9 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let block = block(remote);
-        self.admit_pending(block).map_err(ConnectionDenied::new)?;
-        self.pending.insert(id, block);
+        let (block, quic) = (block(remote), is_quic(remote));
+        self.admit_pending(block, quic).map_err(ConnectionDenied::new)?;
+        self.pending.insert(id, Pending { block, quic });
         Ok(())
     }
 
@@ -283,11 +290,11 @@ mod tests {
         let mut gate = Gate::new(Operators::new(HashSet::from([operator])));
         let here: IpAddr = "192.0.2.7".parse().unwrap();
         for n in 0..limits::CONNECTIONS_PER_ADDRESS_MAX {
-            assert_eq!(gate.admit_pending(Some(here)), Ok(()));
+            assert_eq!(gate.admit_pending(Some(here), false), Ok(()));
             connect(&mut gate, n, PeerId::random(), Some(here));
         }
-        assert_eq!(gate.admit_pending(Some(here)), Err(Refused::Address));
-        assert_eq!(gate.admit_pending(None), Ok(()));
+        assert_eq!(gate.admit_pending(Some(here), false), Err(Refused::Address));
+        assert_eq!(gate.admit_pending(None, false), Ok(()));
         for n in limits::CONNECTIONS_PER_ADDRESS_MAX..limits::CONNECTIONS_STRANGERS_MAX {
             assert_eq!(gate.admit(&PeerId::random(), false), Ok(()));
             connect(&mut gate, n, PeerId::random(), None);
@@ -304,5 +311,23 @@ mod tests {
         assert_eq!(gate.to_keep.len(), limits::CONNECTIONS_STRANGERS_KEPT_MAX);
         gate.keep(ConnectionId::new_unchecked(1_000));
         assert_eq!(gate.to_keep.len(), limits::CONNECTIONS_STRANGERS_KEPT_MAX + 1);
+    }
+
+    /// Whoever begins handshakes over QUIC in others' names kept those others from connecting over TCP.
+    #[test]
+    fn handshakes_over_quic_take_no_place_of_others() {
+        let mut gate = Gate::new(Operators::new(HashSet::new()));
+        let victim: IpAddr = "192.0.2.7".parse().unwrap();
+        let fill = |gate: &mut Gate, block| {
+            while gate.admit_pending(block, true).is_ok() {
+                let id = ConnectionId::new_unchecked(gate.pending.len());
+                gate.pending.insert(id, Pending { block, quic: true });
+            }
+            gate.pending.len()
+        };
+        assert_eq!(fill(&mut gate, Some(victim)), limits::CONNECTIONS_PER_ADDRESS_MAX);
+        assert_eq!(fill(&mut gate, None), limits::CONNECTIONS_PENDING_QUIC_MAX);
+        assert_eq!(gate.admit_pending(None, true), Err(Refused::Pending));
+        assert_eq!(gate.admit_pending(Some(victim), false), Ok(()));
     }
 }

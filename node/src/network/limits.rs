@@ -91,6 +91,10 @@ pub(super) const ANSWERS_STRANGERS_BYTES_MAX: usize = 48 << 20;
 /// Answers to all on their way, in bytes.
 pub(super) const ANSWERS_BYTES_MAX: usize = 96 << 20;
 
+/// Handshakes over QUIC that peers begin within a second: each is remembered for three, with up to 40 KiB. What comes
+/// beyond waits in QUIC's own queue, which no setting here bounds: of 65,536, with a few KiB each.
+pub(super) const QUIC_HANDSHAKES_PER_SECOND_MAX: u32 = 256;
+
 /// Connections of one peer, both directions.
 pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 8;
 /// Connections of peers that are not operators.
@@ -103,9 +107,11 @@ pub(super) const CONNECTIONS_STRANGERS_QUIC_MAX: usize = 24;
 pub(super) const CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
 /// Incoming connections of one loopback address: whole federations run there.
 pub(super) const CONNECTIONS_PER_LOOPBACK_MAX: usize = 160;
-/// Incoming connections within their handshake.
+/// Incoming connections within their handshake over TCP.
 pub(super) const CONNECTIONS_PENDING_MAX: usize = 128;
-/// Of these, of one address, loopback too.
+/// The same over QUIC, where senders' addresses may be made up: they take nobody's place who comes over TCP.
+pub(super) const CONNECTIONS_PENDING_QUIC_MAX: usize = 64;
+/// Of each of both, of one address, loopback too.
 pub(super) const CONNECTIONS_PENDING_PER_ADDRESS_MAX: usize = 64;
 /// Streams of one connection that negotiate their protocol.
 pub(super) const NEGOTIATING_STREAMS_MAX: usize = STREAMS_PER_CONNECTION_MAX;

@@ -72,6 +72,8 @@ pub(super) const META_FEDERATION: &[u8] = b"federation";
 pub(super) const META_USED: &[u8] = b"used";
 pub(super) const META_REBUILD: &[u8] = b"rebuild";
 pub(super) const META_QUICK: &[u8] = b"quick";
+/// What [`stand_copy`] begins with.
+pub(super) const META_STANDS: &[u8] = b"stand";
 
 pub(super) fn log8(log: &LogId) -> Log8 {
     let [a, b, c, d, e, f, g, h, ..] = text_key(&log.to_string());
@@ -120,8 +122,13 @@ pub(super) fn stands() -> Vec<u8> {
     vec![1]
 }
 
-pub(super) fn stand(log: &LogId) -> Vec<u8> {
-    [[1].as_slice(), &log8(log)].concat()
+pub(super) fn stand(log: Log8) -> Vec<u8> {
+    [[1].as_slice(), &log].concat()
+}
+
+/// Where a copy of [`stand`]'s value is.
+pub(super) fn stand_copy(log: Log8) -> Vec<u8> {
+    [META_STANDS, &log].concat()
 }
 
 pub(super) fn rival_manifest() -> Vec<u8> {

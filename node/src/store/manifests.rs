@@ -9,7 +9,7 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica::Adopted;
 
 use super::engine::{Batch, Walk};
-use super::keys::{self, Family, META_REBUILD, META_USED, log8};
+use super::keys::{self, Family, Log8, META_REBUILD, META_STANDS, META_USED, log8};
 use super::read::ADOPTED_BYTES_MAX;
 use super::{Store, StoreError, View};
 
@@ -19,6 +19,9 @@ pub(super) const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 
 const STAND_BYTES_MAX: usize = 4_096;
 /// Longest value of `dropped`, in bytes: a log, an entry and a proof.
 const DROPPED_BYTES_MAX: usize = 512 + limits::ENTRY_BYTES_MAX + fama_ledger::proof::PROOF_BYTES_MAX;
+/// What people have to see to where no copy of the stands may be left.
+pub(super) const STANDS_LOST: &str = "stands may be lost: if this operator stands still in a log for the next version of the \
+    manifest (`fama federation stand`), start its node only once that version holds";
 /// How many keys are deleted in one write.
 const WIPE_KEYS: usize = 10_000;
 
@@ -108,13 +111,14 @@ impl View<'_> {
         self.value(Family::Heads, &keys::equivocation(log), Equivocation::BYTES_MAX)
     }
 
-    /// Entries of branches that were left, each with its event to be handed in again; at most `count`.
+    /// Entries of branches that were left, each with its event to be handed in again; at most `count`, in the order
+    /// of the events' ids, none before `from`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn dropped(&self, count: usize) -> Result<Vec<(EventId, Dropped)>, StoreError> {
-        let mut found = Vec::new();
-        self.walk(Family::Dropped, Walk::of([]), &mut |key, value| {
+    pub fn dropped(&self, from: EventId, count: usize) -> Result<Vec<(EventId, Dropped)>, StoreError> {
+        let (mut found, from) = (Vec::new(), Some(from.0.to_vec()));
+        self.walk(Family::Dropped, Walk { from, ..Walk::of([]) }, &mut |key, value| {
             let id =
                 key.try_into().map(EventId).map_err(|_| self.store().database(&"a dropped event without its id"))?;
             found.push((id, self.decode(Family::Dropped, value, DROPPED_BYTES_MAX)?));
@@ -130,6 +134,25 @@ impl View<'_> {
     pub fn needs_rebuild(&self) -> Result<bool, StoreError> {
         self.has(Family::Meta, META_REBUILD)
     }
+}
+
+/// From wherever one of their two copies can be read. Gives what could not be read, in words.
+fn take_stands(view: &View<'_>, batch: &mut Batch<'_>) -> Vec<String> {
+    let mut unreadable = Vec::new();
+    for (family, below) in [(Family::Meta, META_STANDS.to_vec()), (Family::Manifests, keys::stands())] {
+        let walked = view.walk(family, Walk::of(below), &mut |key, value| {
+            if let Some(log) = key.last_chunk::<{ size_of::<Log8>() }>() {
+                batch.put(Family::Manifests, keys::stand(*log), value);
+                batch.put(Family::Meta, keys::stand_copy(*log), value);
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        unreadable.extend(walked.err().map(|error| format!("stands in {}: {error}", family.name())));
+    }
+    if unreadable.len() == 2 {
+        unreadable.push(STANDS_LOST.to_owned());
+    }
+    unreadable
 }
 
 impl Store {
@@ -232,9 +255,8 @@ impl Store {
     /// [`StoreError`] of this store.
     pub fn take_governance(&mut self, from: &Self) -> Result<Vec<String>, StoreError> {
         let (view, mut batch, mut unreadable) = (from.view(), self.batch(), Vec::new());
-        let stands = (Family::Manifests, keys::stands());
-        let rival = (Family::Manifests, keys::rival_manifest());
-        for (family, below) in [stands, rival, (Family::Dropped, Vec::new())] {
+        unreadable.extend(take_stands(&view, &mut batch));
+        for (family, below) in [(Family::Manifests, keys::rival_manifest()), (Family::Dropped, Vec::new())] {
             let walked = view.walk(family, Walk::of(below), &mut |key, value| {
                 batch.put(family, key, value);
                 Ok(ControlFlow::Continue(()))
@@ -278,7 +300,8 @@ impl Store {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Meta, META_USED, &version);
         for stand in self.view().stands()?.iter().filter(|stand| stand.version <= version) {
-            batch.delete(Family::Manifests, keys::stand(&stand.log));
+            batch.delete(Family::Manifests, keys::stand(log8(&stand.log)));
+            batch.delete(Family::Meta, keys::stand_copy(log8(&stand.log)));
         }
         batch.delete(Family::Manifests, keys::rival_manifest());
         self.write(batch, true)
@@ -294,14 +317,17 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Keeps a stand. Synced, as it binds once it leaves.
+    /// Keeps a stand, twice and in files apart, as no peer could give it back. Synced, as it binds once it leaves.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
     pub fn put_stand(&self, stand: &Stand) -> Result<(), StoreError> {
-        let mut batch = self.batch();
-        Self::put(&mut batch, Family::Manifests, &keys::stand(&stand.log), stand);
-        self.write(batch, true)
+        let (mut batch, log) = (self.batch(), log8(&stand.log));
+        Self::put(&mut batch, Family::Manifests, &keys::stand(log), stand);
+        Self::put(&mut batch, Family::Meta, &keys::stand_copy(log), stand);
+        self.write(batch, true)?;
+        let flushed = [Family::Manifests, Family::Meta].iter().try_for_each(|family| self.engine.flush(*family));
+        flushed.map_err(|error| self.database(&error))
     }
 
     /// Keeps a proof of equivocation. Synced.

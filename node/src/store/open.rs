@@ -10,16 +10,17 @@ use fama_ledger::codec;
 use fama_ledger::id::FederationId;
 use fama_ledger::log::{LogError, TILE_WIDTH, Tiles, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
-use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, Options};
+use rocksdb::{ColumnFamilyDescriptor, DB, Error, ErrorKind, Options};
 
 use super::engine::Engine;
 use super::keys::{self, Family, META_FEDERATION, META_FORMAT, log8};
-use super::manifests::MANIFEST_VALUE_BYTES_MAX;
+use super::manifests::{MANIFEST_VALUE_BYTES_MAX, STANDS_LOST};
+use super::salvage::{self, Salvaged};
 use super::simulated::Disk;
 use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options};
 
 /// Nobody but the node's own user reads or changes its files.
-const DIR_MODE: u32 = 0o700;
+pub(super) const DIR_MODE: u32 = 0o700;
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
 
@@ -29,7 +30,7 @@ pub(super) fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreE
 }
 
 pub(super) fn open_alone(dir: &Path) -> Result<Store, StoreError> {
-    if !dir.join("CURRENT").exists() {
+    if !is_there(dir) {
         return Err(StoreError::NoData { dir: dir.to_owned() });
     }
     let engine = Engine::Rocks(open_database(dir, options::database)?);
@@ -52,6 +53,10 @@ pub(super) fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Sto
     owned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest)
 }
 
+pub(super) fn open_copy(dir: &Path, copy: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+    owned(Engine::Rocks(salvage::open_copy(dir, copy)?), dir, manifest)
+}
+
 pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
     let mut store = unowned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest);
     if store.is_blank(&store.view())? {
@@ -65,15 +70,39 @@ pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, 
     Ok(store)
 }
 
-pub(super) fn open_damaged(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Store, Vec<String>), StoreError> {
-    let mut store = unowned(Engine::Rocks(open_database(dir, options::damaged)?), dir, manifest);
+pub(super) fn open_damaged(
+    dir: &Path,
+    copy: &Path,
+    manifest: &Arc<Manifest>,
+) -> Result<(Store, Vec<String>), StoreError> {
+    let all = salvage::open_all(dir, copy)?;
+    if !all.lacks_a_table() {
+        return salvaged(all, dir, manifest);
+    }
+    drop(all);
+    // The list, if it is whole, has the good parts of that table too.
+    match salvage::open_listed(dir, copy).and_then(|listed| salvaged(listed, dir, manifest)) {
+        Err(StoreError::Database { .. }) => {}
+        opened => return opened,
+    }
+    let (store, mut left_out) = salvaged(salvage::open_all(dir, copy)?, dir, manifest)?;
+    left_out.push(STANDS_LOST.to_owned());
+    Ok((store, left_out))
+}
+
+fn salvaged(found: Salvaged, dir: &Path, manifest: &Arc<Manifest>) -> Result<(Store, Vec<String>), StoreError> {
+    let Salvaged { db, mut left_out } = found;
+    let mut store = unowned(Engine::Rocks(db), dir, manifest);
+    if store.is_blank(&store.view())? {
+        return Err(database_error(dir, &"nothing in its files can be read"));
+    }
     match store.check_owner(&manifest.federation()) {
         // Whose it was may be what is damaged.
         Ok(()) | Err(StoreError::Database { .. }) => {}
         Err(error) => return Err(error),
     }
-    let unreadable = store.load_damaged_manifests(manifest)?;
-    Ok((store, unreadable))
+    left_out.extend(store.load_damaged_manifests(manifest)?);
+    Ok((store, left_out))
 }
 
 pub(super) fn open_simulated(disk: Disk, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
@@ -138,40 +167,57 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn database_error(dir: &Path, message: &impl ToString) -> StoreError {
+pub(super) fn database_error(dir: &Path, message: &impl ToString) -> StoreError {
     StoreError::Database { dir: dir.to_owned(), message: message.to_string() }
 }
 
-fn open_database(dir: &Path, with: fn(bool) -> Options) -> Result<DB, StoreError> {
+pub(super) fn open_database(dir: &Path, with: fn(bool) -> Options) -> Result<DB, StoreError> {
     make(dir).map_err(|error| database_error(dir, &error))?;
-    let new = is_new(dir)?;
-    let options = with(new);
+    let (has_list, data) = content(dir).map_err(|error| database_error(dir, &error))?;
+    // RocksDB itself would begin anew wherever CURRENT is gone.
+    let options = with(!has_list && data.is_none());
     let mut families = options::families();
-    if !new {
+    if has_list {
         let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, &error))?;
         let foreign = found.into_iter().filter(|name| !Family::ALL.iter().any(|family| family.name() == name));
         // Another format's families must be opened too before its number can be read.
         families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, with(false))));
+    } else if let Some(name) = data {
+        return Err(database_error(dir, &format!("{name} is there, but the file CURRENT is missing")));
     }
     DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
-        let locked = error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ");
-        if locked { StoreError::Locked { dir: dir.to_owned() } } else { database_error(dir, &error) }
+        if is_lock(&error) { StoreError::Locked { dir: dir.to_owned() } } else { database_error(dir, &error) }
     })
 }
 
-/// Whether nothing was ever written here. RocksDB itself would begin anew wherever CURRENT is gone.
-fn is_new(dir: &Path) -> Result<bool, StoreError> {
-    let names = fs::read_dir(dir).and_then(|files| {
-        files.map(|file| Ok(file?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()
-    });
-    let names = names.map_err(|error| database_error(dir, &error))?;
-    if names.iter().any(|name| name == "CURRENT") {
-        return Ok(false);
+fn is_lock(error: &Error) -> bool {
+    error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ")
+}
+
+/// Refuses a folder that is open elsewhere, whatever its state.
+pub(super) fn check_unused(dir: &Path) -> Result<(), StoreError> {
+    let mut options = Options::default();
+    // Locks it first, and then opens nothing.
+    options.set_error_if_exists(true);
+    match DB::open(&options, dir) {
+        Err(error) if is_lock(&error) => Err(StoreError::Locked { dir: dir.to_owned() }),
+        // What else is wrong with it, its opening will say.
+        _ => Ok(()),
     }
-    match names.iter().find(|name| name.ends_with(".sst") || name.ends_with(".log")) {
-        Some(name) => Err(database_error(dir, &format!("{name} is there, but the file CURRENT is missing"))),
-        None => Ok(true),
-    }
+}
+
+/// Whether the folder has the file CURRENT, and the name of a file with data.
+fn content(dir: &Path) -> io::Result<(bool, Option<String>)> {
+    let names = fs::read_dir(dir)?
+        .map(|file| Ok(file?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<_>>>()?;
+    let data = names.iter().find(|name| name.ends_with(".sst") || name.ends_with(".log"));
+    Ok((names.iter().any(|name| name == "CURRENT"), data.cloned()))
+}
+
+/// Whether something of a database is there, damaged or not.
+pub(super) fn is_there(dir: &Path) -> bool {
+    content(dir).is_ok_and(|(has_list, data)| has_list || data.is_some())
 }
 
 impl Store {

@@ -24,7 +24,7 @@ use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, Message, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, tcp, yamux};
+use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, tcp, yamux};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
@@ -171,6 +171,7 @@ fn swarm(world: &World) -> Swarm<Hostile> {
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
         .unwrap()
+        .with_quic()
         .with_behaviour(|key| behaviour(key, &federation))
         .unwrap()
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
@@ -187,15 +188,22 @@ fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
+/// What carries a peer's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Tcp,
+    Quic,
+}
+
 /// So many peers with one duty; gives how often they struck.
-pub(super) async fn attack(world: Arc<World>, duty: Duty, peers: usize) -> u64 {
+pub(super) async fn attack(world: Arc<World>, over: Over, duty: Duty, peers: usize) -> u64 {
     let mut all = JoinSet::new();
     for _ in 0..peers {
         let (world, duty) = (Arc::clone(&world), duty.clone());
         all.spawn(async move {
             let mut count = 0;
             while world.on() {
-                count += connection(&world, &duty).await;
+                count += connection(&world, over, &duty).await;
                 sleep(Duration::from_millis(50)).await;
             }
             count
@@ -205,10 +213,9 @@ pub(super) async fn attack(world: Arc<World>, duty: Duty, peers: usize) -> u64 {
 }
 
 /// One peer's connection, until the node ends it or the attack is over.
-async fn connection(world: &World, duty: &Duty) -> u64 {
+async fn connection(world: &World, over: Over, duty: &Duty) -> u64 {
     let (mut swarm, mut count) = (swarm(world), 0);
-    let address: Multiaddr = format!("/ip4/{}/tcp/{}", world.p2p.ip(), world.p2p.port()).parse().unwrap();
-    swarm.dial(address).unwrap();
+    swarm.dial(world.address(over)).unwrap();
     let (mut node, mut pulse) = (None, tokio::time::interval(Duration::from_millis(50)));
     while world.on() && (count < STRIKES_MAX || !duty.piles_up()) {
         tokio::select! {

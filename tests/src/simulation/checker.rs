@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use fama_ledger::checkpoint::Checkpoint;
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::{Action, Kind};
 use fama_ledger::id::{EventId, IdentityId, TreeRoot};
@@ -65,16 +66,16 @@ pub(super) struct Acknowledged {
 /// What a node had when it started, and what it heard since.
 #[derive(Default)]
 pub(super) struct Boot {
-    /// The size of its own log: a head that a crash left unsigned is signed at once.
-    own: u64,
+    /// The sizes of its own logs: a head that a crash left unsigned is signed at once.
+    own: BTreeMap<usize, u64>,
     /// The size that it had cosigned, by log.
     cosigned: BTreeMap<usize, u64>,
     /// Operators whose frontier it took in.
     pub(super) heard: BTreeSet<usize>,
     /// When it took the last one in of each.
     pub(super) clocks: BTreeMap<usize, u64>,
-    /// The largest head of its own log that it was told of.
-    pub(super) told: u64,
+    /// The largest heads of its own logs that it was told of.
+    pub(super) told: BTreeMap<usize, u64>,
 }
 
 /// A log as it was first seen: an honest owner's, as signed; a liar's, as certified.
@@ -106,10 +107,12 @@ pub(super) struct Watched<'a> {
 
 pub(super) struct Checker {
     federation: &'static Federation,
-    /// By node; a mirror is honest.
-    honest: Vec<bool>,
-    /// Whose disk was lost.
+    /// Who lies.
+    liars: BTreeSet<usize>,
+    /// Operators whose disk was lost.
     pub(super) forgetful: BTreeSet<usize>,
+    /// Logs whose owner's disk was lost.
+    forgotten: BTreeSet<usize>,
     /// Whose disk is damaged, or was: what it signed is seen on others only.
     pub(super) hidden: BTreeSet<usize>,
     truths: Vec<Truth>,
@@ -120,9 +123,11 @@ pub(super) struct Checker {
     heads: BTreeSet<(usize, u64, TreeRoot)>,
     /// By operator and log.
     cosigned: BTreeMap<(usize, usize), BTreeSet<(u64, TreeRoot)>>,
-    /// The newest cosigned size that an operator itself told.
+    /// The newest cosigned size that an operator itself told, by the key's log and the log.
     newest: BTreeMap<(usize, usize), u64>,
     pub(super) acknowledged: Vec<Acknowledged>,
+    /// Acknowledged events behind the end of their log, and which honest nodes had them.
+    dropped: BTreeMap<EventId, BTreeSet<usize>>,
     tellings: u64,
     /// The newest version that was published.
     newest_version: Arc<Manifest>,
@@ -142,26 +147,40 @@ impl Checker {
     pub(super) fn new(federation: &'static Federation, liars: &[usize]) -> Self {
         Self {
             federation,
-            honest: (0..=federation.len()).map(|node| !liars.contains(&node)).collect(),
+            liars: liars.iter().copied().collect(),
             forgetful: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             hidden: BTreeSet::new(),
-            told: vec![0; federation.len()],
-            truths: (0..federation.len()).map(|_| Truth::default()).collect(),
+            told: vec![0; federation.logs.len()],
+            truths: federation.logs.iter().map(|_| Truth::default()).collect(),
             seen: BTreeMap::new(),
             heads: BTreeSet::new(),
             cosigned: BTreeMap::new(),
             newest: BTreeMap::new(),
             acknowledged: Vec::new(),
+            dropped: BTreeMap::new(),
             tellings: 0,
             newest_version: Arc::clone(&federation.manifest),
-            finals: vec![0; federation.len()],
+            finals: vec![0; federation.logs.len()],
             certificates: BTreeMap::new(),
             stands: BTreeMap::new(),
         }
     }
 
+    /// Whether a log's owner is.
+    fn honest(&self, log: usize) -> bool {
+        !self.liars.contains(&self.federation.owner(log))
+    }
+
+    /// Whether a log's owner has, or had, a damaged disk.
+    fn hidden(&self, log: usize) -> bool {
+        self.hidden.contains(&self.federation.owner(log))
+    }
+
+    /// Those that the newest version knows.
     pub(super) fn honest_logs(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.federation.len()).filter(|log| self.honest[*log])
+        let logs = self.federation.logs.iter().enumerate();
+        logs.filter(|(log, id)| self.honest(*log) && self.newest_version.log(id).is_some()).map(|(log, _)| log)
     }
 
     /// Logs that were cut, and where.
@@ -170,16 +189,16 @@ impl Checker {
         logs.filter_map(|(i, log)| Some((i, self.newest_version.cut(log)?)))
     }
 
-    /// A version is published: no cut takes back what is final. What lies behind it and was not, is lost.
+    /// A version is published: no cut takes back what is final. What lies behind it and was not, is dropped.
     pub(super) fn version(&mut self, manifest: &Arc<Manifest>) -> Kept {
         for cut in manifest.cuts() {
             let log = self.federation.log(&cut.log);
             let (known, truth) = (self.finals[log], &self.truths[log]);
             let kept = known <= cut.head.size && (known == 0 || truth.root_at(known).is_some());
             must(kept, "no cut takes back what is final", || format!("{} at {}: {known}", cut.log, cut.head.size))?;
-            self.acknowledged.retain(|one| one.log != log || one.index < cut.head.size);
         }
         self.newest_version = Arc::clone(manifest);
+        std::mem::take(&mut self.acknowledged).into_iter().for_each(|one| self.acknowledge(one));
         Ok(())
     }
 
@@ -219,12 +238,13 @@ impl Checker {
     pub(super) fn reload(&self, node: usize, view: &View<'_>) -> Result<Boot, StoreError> {
         let mut boot = Boot::default();
         for (i, log) in self.federation.logs.iter().enumerate() {
-            if i == node {
-                boot.own = size_of(view.log(log)?.as_ref());
+            if self.federation.owner(i) == node {
+                boot.own.insert(i, size_of(view.log(log)?.as_ref()));
             }
             let cosigned = view.cosigned(log)?.into_iter();
-            let own = cosigned.filter(|one| Some(&one.cosignature.operator) == self.federation.names.get(node));
-            boot.cosigned.extend(own.map(|one| (i, one.signed.head.size)));
+            let own = cosigned.filter(|one| one.cosignature.operator == self.federation.names[node]);
+            let largest = own.map(|one| one.signed.head.size).max();
+            boot.cosigned.extend(largest.map(|size| (i, size)));
         }
         Ok(boot)
     }
@@ -233,14 +253,14 @@ impl Checker {
     pub(super) fn observe(&mut self, watched: &Watched<'_>) -> Kept {
         for (i, log) in self.federation.logs.iter().enumerate() {
             let record = watched.view.log(log)?;
-            if i == watched.node {
-                self.one_branch_is_signed(watched)?;
+            if self.federation.owner(i) == watched.node {
+                self.one_branch_is_signed(watched, i)?;
             }
             let known = self.seen.get(&(watched.node, i)).copied().unwrap_or_default();
             let (size, now_certified) = record.as_ref().map_or((0, 0), |record| (record.state.size, record.certified));
             let store = watched.view.store();
             let end = store.pending().unwrap_or_else(|| store.manifest()).cut(log).map(|cut| cut.head.size);
-            let stays = if self.honest[i] { known.0.min(end.unwrap_or(known.0)) } else { known.1 };
+            let stays = if self.honest(i) { known.0.min(end.unwrap_or(known.0)) } else { known.1 };
             must(size >= stays && now_certified >= known.1, "a copy goes back to what is certified at most", || {
                 format!("n{}: {log} had {known:?}, has {size}, certified {now_certified}", watched.node)
             })?;
@@ -248,12 +268,12 @@ impl Checker {
             self.seen.insert((watched.node, i), (state.size, certified));
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
             let back = state.size <= certified || watched.view.needs_rebuild()?;
-            let left = end.is_some() || !self.honest[i] && back;
+            let left = end.is_some() || !self.honest(i) && back;
             self.finals[i] = self.finals[i].max(certified);
             must(signed >= state.size || left, "entries are kept with a head above them", || {
                 format!("n{}: {} of {log}, the largest head is {signed}", watched.node, state.size)
             })?;
-            if known.0 != state.size && self.honest[i] {
+            if known.0 != state.size && self.honest(i) {
                 self.a_copy_is_the_owners(watched, i, state.head())?;
             }
             if known.1 != certified {
@@ -287,23 +307,24 @@ impl Checker {
 
     /// An honest operator never signs two heads of which neither extends the other, and none before
     /// enough others told it what it had signed.
-    fn one_branch_is_signed(&mut self, watched: &Watched<'_>) -> Kept {
-        let log = &self.federation.logs[watched.node];
+    fn one_branch_is_signed(&mut self, watched: &Watched<'_>, own: usize) -> Kept {
+        let log = &self.federation.logs[own];
         let Some(newest) = watched.view.newest(log)? else { return Ok(()) };
-        let (head, truth) = (newest.head, &mut self.truths[watched.node]);
-        let (known, told) = (truth.tree.size(), self.told[watched.node]);
-        let forgot = self.forgetful.contains(&watched.node) && watched.boot.told < told.max(known);
+        let (head, truth) = (newest.head, &mut self.truths[own]);
+        let (known, told) = (truth.tree.size(), self.told[own]);
+        let heard = watched.boot.told.get(&own).copied().unwrap_or_default();
+        let forgot = self.forgotten.contains(&own) && heard < told.max(known);
         if head.size > known {
             let held = watched.view.entries(log, known, (head.size - known) as usize, usize::MAX)?;
             truth.grow(&held);
         }
-        if head.size > known && head.size > watched.boot.own {
+        if head.size > known && head.size > watched.boot.own.get(&own).copied().unwrap_or_default() {
             self.enough_were_heard(watched)?;
             if forgot && head.size != told {
                 return Err(Stop::Beyond);
             }
         }
-        if self.truths[watched.node].root_at(head.size) == Some(head.root) {
+        if self.truths[own].root_at(head.size) == Some(head.root) {
             return Ok(());
         }
         if forgot {
@@ -323,7 +344,7 @@ impl Checker {
     /// What a node has of an honest log is what its owner signed.
     fn a_copy_is_the_owners(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
         let known = self.truths[log].tree.size();
-        if self.hidden.contains(&log) && head.size > known {
+        if self.hidden(log) && head.size > known {
             let count = (head.size - known) as usize;
             let held = watched.view.entries(&self.federation.logs[log], known, count, usize::MAX)?;
             self.truths[log].grow(&held);
@@ -378,19 +399,19 @@ impl Checker {
     /// Nobody honest is proven to have two branches; who lost a disk may be.
     fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> Kept {
         let log = self.federation.log(&proof.log);
-        let may = !self.honest[log] || self.forgetful.contains(&log);
+        let may = !self.honest(log) || self.forgotten.contains(&log);
         must(may, "nobody honest is proven to lie", || format!("n{}: {}", watched.node, proof.log))
     }
 
     pub(super) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
-        if !self.honest[log] || !self.heads.insert((log, head.size, head.root)) {
+        if !self.honest(log) || !self.heads.insert((log, head.size, head.root)) {
             return Ok(());
         }
         self.told[log] = self.told[log].max(head.size);
-        if self.hidden.contains(&log) && head.size > self.truths[log].tree.size() {
+        if self.hidden(log) && head.size > self.truths[log].tree.size() {
             return Ok(());
         }
-        if log == watched.node {
+        if self.federation.owner(log) == watched.node {
             self.what_is_told_is_durable(watched, log, |view, id| Ok(size_of(view.log(id)?.as_ref()) >= head.size))?;
         }
         must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is signed", || {
@@ -400,13 +421,14 @@ impl Checker {
 
     /// An honest operator cosigns one branch only, never a smaller head, and only what it has durably.
     pub(super) fn told_cosigned(&mut self, watched: &Watched<'_>, log: usize, cosigned: &CosignedHead) -> Kept {
-        let operator = self.federation.names.iter().position(|name| *name == cosigned.cosignature.operator).unwrap();
+        let operator = self.federation.machine(&cosigned.cosignature.operator);
         let (head, id) = (cosigned.signed.head, &self.federation.logs[log]);
-        if !self.honest[operator] {
+        if self.liars.contains(&operator) {
             return Ok(());
         }
         if operator == watched.node {
-            let newest = self.newest.insert((operator, log), head.size).unwrap_or_default();
+            let by = self.cosigner(id, cosigned);
+            let newest = self.newest.insert((by, log), head.size).unwrap_or_default();
             let smaller = head.size < newest && !self.forgetful.contains(&operator);
             must(!smaller, "no smaller head is cosigned", || {
                 format!("n{operator}: {id} {newest}, then {}", head.size)
@@ -424,15 +446,15 @@ impl Checker {
         if operator == watched.node {
             let name = &self.federation.names[operator];
             self.what_is_told_is_durable(watched, log, |view, id| {
-                let mine = view.cosigned(id)?.into_iter().find(|one| one.cosignature.operator == *name);
-                let said = mine.is_some_and(|mine| mine.signed.head.size >= head.size);
+                let mine = view.cosigned(id)?.into_iter().filter(|one| one.cosignature.operator == *name);
+                let said = mine.into_iter().any(|mine| mine.signed.head.size >= head.size);
                 Ok(said && size_of(view.log(id)?.as_ref()) >= head.size)
             })?;
         }
-        if self.hidden.contains(&log) && head.size > self.truths[log].tree.size() {
+        if self.hidden(log) && head.size > self.truths[log].tree.size() {
             return Ok(());
         }
-        if self.honest[log] {
+        if self.honest(log) {
             return must(self.truths[log].root_at(head.size) == Some(head.root), "one branch is cosigned", || {
                 format!("n{operator}: {id} at {}", head.size)
             });
@@ -447,6 +469,15 @@ impl Checker {
             })?;
         }
         Ok(())
+    }
+
+    /// The log whose key cosigned: an operator's cosignature does not say which of its keys it is by.
+    fn cosigner(&self, log: &LogId, cosigned: &CosignedHead) -> usize {
+        let (manifest, operator) = (&self.newest_version, &cosigned.cosignature.operator);
+        let checkpoint = Checkpoint { origin: manifest.origin(log), head: cosigned.signed.head };
+        let mut keys = manifest.generations(operator);
+        let by = keys.find(|(_, key)| cosigned.cosignature.verify(&checkpoint, key).is_ok());
+        by.map_or_else(|| self.federation.machine(operator), |(by, _)| self.federation.log(by))
     }
 
     /// Durable first, told then: the worst crash now would not take it back. Tried on one in four.
@@ -467,26 +498,52 @@ impl Checker {
     }
 
     /// A client got a receipt.
-    pub(super) fn acknowledge(&mut self, acknowledged: Acknowledged) {
-        self.acknowledged.push(acknowledged);
+    pub(super) fn acknowledge(&mut self, one: Acknowledged) {
+        let cut = self.newest_version.cut(&self.federation.logs[one.log]);
+        if cut.is_none_or(|cut| one.index < cut.head.size) {
+            self.acknowledged.push(one);
+            return;
+        }
+        let copies = self.seen.iter().filter(|((_, log), (size, _))| *log == one.log && *size > one.index);
+        let held = copies.map(|((node, _), _)| *node).chain([self.federation.owner(one.log)]);
+        self.dropped.insert(one.event, held.collect());
+    }
+
+    /// Dropped events of which somebody has a copy, none of them `gone`, and which no log applied again.
+    pub(super) fn not_back(&self, view: &View<'_>, gone: &BTreeSet<usize>) -> Result<Vec<EventId>, StoreError> {
+        let has = |node: &usize| !gone.contains(node) && !self.forgetful.contains(node) && !self.hidden.contains(node);
+        let mut open = Vec::new();
+        for (event, _) in self.dropped.iter().filter(|(_, held)| held.iter().any(has)) {
+            let applied = view.positions(event)?.iter().any(|position| position.void.is_none());
+            open.extend((!applied).then_some(*event));
+        }
+        Ok(open)
     }
 
     /// A disk is lost: what nobody else has of its log, and no backup, is lost with it.
     pub(super) fn lose(&mut self, node: usize, others: &[View<'_>]) {
-        self.forgetful.insert(node);
-        let log = &self.federation.logs[node];
-        let held = others.iter().map(|view| size_of(view.log(log).ok().flatten().as_ref())).max().unwrap_or_default();
-        self.acknowledged.retain(|one| one.log != node || one.index < held);
+        let known = |log: &usize| self.newest_version.log(&self.federation.logs[*log]).is_some();
+        let logs: Vec<usize> = self.federation.logs_of(node).into_iter().filter(known).collect();
+        for log in logs {
+            let id = &self.federation.logs[log];
+            let held = others.iter().map(|view| size_of(view.log(id).ok().flatten().as_ref())).max();
+            self.acknowledged.retain(|one| one.log != log || one.index < held.unwrap_or_default());
+            self.forgotten.insert(log);
+            self.forgetful.insert(node);
+        }
     }
 
     /// An acknowledged event is never lost: the owner has it after each start.
     pub(super) fn receipts_hold(&self, node: usize, view: &View<'_>) -> Kept {
-        let size = size_of(view.log(&self.federation.logs[node])?.as_ref());
-        let lost = self.acknowledged.iter().find(|one| one.log == node && one.index >= size);
-        match lost.filter(|_| !self.forgetful.contains(&node)) {
-            None => Ok(()),
-            Some(lost) => broken("an acknowledged event is never lost", format!("{} at {}", lost.event, lost.index)),
+        for log in self.federation.logs_of(node).into_iter().filter(|log| !self.forgotten.contains(log)) {
+            let size = size_of(view.log(&self.federation.logs[log])?.as_ref());
+            let lost = self.acknowledged.iter().find(|one| one.log == log && one.index >= size);
+            if let Some(lost) = lost {
+                let what = format!("{} at {}", lost.event, lost.index);
+                return broken("an acknowledged event is never lost", what);
+            }
         }
+        Ok(())
     }
 
     /// Whether all honest logs are final everywhere; else what is missing.
@@ -515,7 +572,7 @@ impl Checker {
             return Some(format!("a claim against {identity} is not taken over by its home"));
         }
         // Texts of notes are told best they can: some are lost with the only disk that has them.
-        if !self.forgetful.is_empty() || self.ended().any(|(log, _)| self.honest[log]) {
+        if !self.forgetful.is_empty() || self.ended().any(|(log, _)| self.honest(log)) {
             return None;
         }
         let wants = views.iter().find(|(_, view)| !self.wanted(view).is_empty());
@@ -544,17 +601,19 @@ impl Checker {
             for log in going.filter(|log| self.newest_version.cut(log).is_none()) {
                 let adopted = view.log(log).unwrap().and_then(|record| Some(record.adopted.last()?.version));
                 if adopted != Some(wanted) {
-                    return Some(format!("at n{node} {log} has adopted {adopted:?} of {wanted}"));
+                    let all = views.iter().map(|(node, view)| held(*node, view, log)).collect::<Vec<_>>().join("; ");
+                    return Some(format!("at n{node} {log} has adopted {adopted:?} of {wanted}: {all}"));
                 }
             }
         }
         None
     }
 
-    /// Whether entries below a head that others know were on a lost disk only: their log stands still until
-    /// a manifest gives it a new generation.
-    pub(super) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> bool {
-        self.forgetful.iter().any(|log| {
+    /// A log of which entries below a head that others know were on a lost disk only: it stands still until a
+    /// manifest gives it a new generation.
+    pub(super) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> Option<usize> {
+        let open = self.forgotten.iter().filter(|log| self.newest_version.cut(&self.federation.logs[**log]).is_none());
+        open.copied().find(|log| {
             let id = &self.federation.logs[*log];
             let held = views.iter().map(|(_, view)| size_of(view.log(id).ok().flatten().as_ref())).max();
             let newest = views.iter().filter_map(|(_, view)| view.newest(id).ok().flatten());
@@ -653,9 +712,8 @@ fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
     let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());
     let time = last.map_or(Millis(0), |entry| entry_time(&entry));
     let newest = view.newest(log).ok().flatten().map_or(0, |newest| newest.head.size);
-    let cosigned = view.cosigned(log).unwrap_or_default();
-    let cosigned: Vec<_> =
-        cosigned.iter().map(|one| (one.cosignature.operator.as_str(), one.signed.head.size)).collect();
+    let cosigned = view.cosigned_by(log).unwrap_or_default();
+    let cosigned: Vec<_> = cosigned.iter().map(|(by, one)| format!("{by} {}", one.signed.head.size)).collect();
     format!("n{node} has {size} to {time}, newest {newest}, {cosigned:?}")
 }
 

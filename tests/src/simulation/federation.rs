@@ -3,14 +3,15 @@ use std::sync::{Arc, OnceLock};
 
 use fama_ledger::id::Domain;
 use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
+use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::network::peer_id;
 use fama_tests::{domain, governance_key, node_key};
 use libp2p::PeerId;
 
-/// The largest federation.
+/// The largest federation at its beginning.
 pub(super) const OPERATORS_MAX: usize = 7;
-const NAMES: [&str; OPERATORS_MAX] = [
+const NAMES: [&str; OPERATORS_MAX + 1] = [
     "alpha.example",
     "beta.example",
     "gamma.example",
@@ -18,14 +19,20 @@ const NAMES: [&str; OPERATORS_MAX] = [
     "epsilon.example",
     "zeta.example",
     "eta.example",
+    "theta.example",
 ];
+/// Behind the first node keys of all machines, their second ones.
+const SECOND_KEYS: usize = 10;
 
-/// A federation; operators, logs and peers by number, a mirror's behind the operators'.
+/// Who may take part. Machines by number: those of the first operators, then one that is a mirror or becomes an
+/// operator later. Logs by number: the first generations of all machines, then their second ones.
 pub(super) struct Federation {
     pub(super) manifest: Arc<Manifest>,
+    /// By machine.
     pub(super) names: Vec<Domain>,
     pub(super) logs: Vec<LogId>,
-    pub(super) peers: Vec<PeerId>,
+    /// By log: a machine's second node key comes with its second generation.
+    peers: Vec<PeerId>,
 }
 
 impl Federation {
@@ -35,34 +42,69 @@ impl Federation {
     }
 
     fn new(n: usize) -> Self {
-        let operator = |i: usize| Operator {
-            name: domain(NAMES[i]),
-            node_key: node_key(i as u8).ed25519().unwrap().verifying_key(),
-            governance_key: governance_key(i as u8).ed25519().unwrap().verifying_key(),
-            generation: 1,
-            addresses: Vec::new(),
-        };
-        let operators: Vec<_> = (0..n).map(operator).collect();
-        let names = operators.iter().map(|operator| operator.name.clone()).collect();
-        let logs = operators.iter().map(Operator::log).collect();
-        let key = |i: usize| peer_id(&node_key(i as u8).ed25519().unwrap().verifying_key());
+        let operators: Vec<_> = (0..n).map(Self::operator).collect();
+        let names: Vec<Domain> = (0..=n).map(|i| domain(NAMES[i])).collect();
+        let generation = |generation| names.iter().map(move |name| LogId { operator: name.clone(), generation });
+        let logs: Vec<LogId> = generation(1).chain(generation(2)).collect();
         let text = Genesis { name: "simulated".into(), policy: Policy::recommended(n), operators }.text().unwrap();
         let line = |i: usize| sign(&text, NAMES[i], governance_key(i as u8).ed25519().unwrap());
         let signatures = (0..n).map(line).collect();
         let manifest = Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap();
-        Self { manifest: Arc::new(manifest), names, logs, peers: (0..=n).map(key).collect() }
+        let mut federation = Self { manifest: Arc::new(manifest), names, logs, peers: Vec::new() };
+        let key = |log: usize| peer_id(&federation.key(log).ed25519().unwrap().verifying_key());
+        federation.peers = (0..federation.logs.len()).map(key).collect();
+        federation
     }
 
+    /// A machine's operator, as it begins.
+    pub(super) fn operator(machine: usize) -> Operator {
+        Operator {
+            name: domain(NAMES[machine]),
+            node_key: node_key(machine as u8).ed25519().unwrap().verifying_key(),
+            governance_key: governance_key(machine as u8).ed25519().unwrap().verifying_key(),
+            generation: 1,
+            addresses: Vec::new(),
+        }
+    }
+
+    /// How many operators there are at the beginning; the number of the machine behind them.
     pub(super) fn len(&self) -> usize {
-        self.logs.len()
+        self.names.len() - 1
     }
 
+    /// The machine of a peer, under whichever of its keys.
     pub(super) fn peer(&self, peer: &PeerId) -> usize {
-        self.peers.iter().position(|known| known == peer).unwrap()
+        self.owner(self.peers.iter().position(|known| known == peer).unwrap())
+    }
+
+    /// What a machine is called that has the key of a log.
+    pub(super) fn peer_id(&self, log: usize) -> PeerId {
+        self.peers[log]
+    }
+
+    /// The machine of an operator.
+    pub(super) fn machine(&self, name: &Domain) -> usize {
+        self.names.iter().position(|known| known == name).unwrap()
     }
 
     pub(super) fn log(&self, log: &LogId) -> usize {
         self.logs.iter().position(|known| known == log).unwrap()
+    }
+
+    /// The machine that has the key of a log.
+    pub(super) fn owner(&self, log: usize) -> usize {
+        log % self.names.len()
+    }
+
+    /// Both logs that a machine may have.
+    pub(super) fn logs_of(&self, machine: usize) -> [usize; 2] {
+        [machine, machine + self.names.len()]
+    }
+
+    /// The node key of a log.
+    pub(super) fn key(&self, log: usize) -> SecretKey {
+        let second = if log < self.names.len() { 0 } else { SECOND_KEYS };
+        node_key((self.owner(log) + second) as u8)
     }
 
     /// How many operators must have answered a starting one, itself counted.

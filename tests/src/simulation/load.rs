@@ -1,5 +1,5 @@
 //! Agents and what they want: registrations, keys, sponsors, karma.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
 use fama_ledger::event::{Action, DismissReason, Event, Method, Nonce, RevokeReason};
@@ -10,7 +10,6 @@ use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_node::inbox::Submitted;
-use fama_tests::node_key;
 
 use super::chance::Chance;
 use super::federation::Federation;
@@ -67,8 +66,8 @@ pub(super) struct Load {
     homes: Vec<usize>,
     agents: Vec<Agent>,
     nonce: u64,
-    /// Operators of the newest version.
-    operators: Vec<usize>,
+    /// Operators of the newest version that don't lie, and their logs.
+    operators: BTreeMap<usize, usize>,
 }
 
 fn key(agent: usize, version: u32) -> SecretKey {
@@ -83,13 +82,20 @@ fn commitment(agent: usize, version: u32, committed: bool) -> Option<KeyHash> {
 
 impl Load {
     pub(super) fn new(seed: u64, federation: &'static Federation, homes: Vec<usize>) -> Self {
-        let (operators, chance) = (homes.clone(), Chance::new(seed, 2));
+        let (operators, chance) = (homes.iter().map(|home| (*home, *home)).collect(), Chance::new(seed, 2));
         Self { federation, chance, homes, agents: Vec::new(), nonce: 0, operators }
     }
 
-    /// A new version: who is no operator any more sponsors nobody.
+    /// A new version: who is no operator any more sponsors nobody, and who comes has a home.
     pub(super) fn follow(&mut self, manifest: &Manifest) {
-        self.operators.retain(|node| manifest.operator(&self.federation.names[*node]).is_some());
+        let newcomer = self.federation.len();
+        let comes = manifest.operator(&self.federation.names[newcomer]).is_some();
+        if comes && !self.homes.contains(&newcomer) {
+            self.homes.push(newcomer);
+        }
+        let operator = |home: &usize| manifest.operator(&self.federation.names[*home]);
+        let logs = self.homes.iter().filter_map(|home| Some((*home, self.federation.log(&operator(home)?.log()))));
+        self.operators = logs.collect();
     }
 
     /// Somebody's next wish, if there is one that makes sense.
@@ -184,7 +190,7 @@ impl Load {
 
     fn admit(&mut self, agent: usize, now: Millis) -> Option<Deed> {
         let new: Vec<usize> =
-            self.operators.iter().copied().filter(|one| !self.agents[agent].sponsors.contains(one)).collect();
+            self.operators.keys().copied().filter(|one| !self.agents[agent].sponsors.contains(one)).collect();
         let operator = *new.get(self.chance.index(new.len().max(1)))?;
         let action = Action::Admit {
             operator: self.federation.names[operator].clone(),
@@ -194,12 +200,13 @@ impl Load {
             method: Method::Manual,
             from: 0,
         };
-        Some(self.deed(agent, Done::Admitted(operator), now, action, &[&node_key(operator as u8)]))
+        let key = self.federation.key(self.operators[&operator]);
+        Some(self.deed(agent, Done::Admitted(operator), now, action, &[&key]))
     }
 
     fn dismiss(&mut self, agent: usize, now: Millis) -> Option<Deed> {
         let sponsors: Vec<usize> = self.agents[agent].sponsors.iter().copied().collect();
-        let sponsors: Vec<usize> = sponsors.into_iter().filter(|one| self.operators.contains(one)).collect();
+        let sponsors: Vec<usize> = sponsors.into_iter().filter(|one| self.operators.contains_key(one)).collect();
         let operator = *sponsors.get(self.chance.index(sponsors.len().max(1)))?;
         let action = Action::Dismiss {
             operator: self.federation.names[operator].clone(),
@@ -209,7 +216,8 @@ impl Load {
             from: self.chance.below(3),
             reason: DismissReason::Unspecified,
         };
-        Some(self.deed(agent, Done::Dismissed(operator), now, action, &[&node_key(operator as u8)]))
+        let key = self.federation.key(self.operators[&operator]);
+        Some(self.deed(agent, Done::Dismissed(operator), now, action, &[&key]))
     }
 
     fn attest(&mut self, agent: usize, subject: usize, now: Millis) -> Option<Deed> {

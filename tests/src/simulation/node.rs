@@ -1,5 +1,5 @@
 //! An honest node: the real inbox on a simulated disk, by a simulated clock.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fama_ledger::id::NoteHash;
@@ -16,7 +16,7 @@ use fama_node::network::wire::{Frontier, Gossip, NoteAnswer, Range, Session, Syn
 use fama_node::news::{self, FrontierError};
 use fama_node::store::simulated::Disk;
 use fama_node::store::{Store, StoreError};
-use fama_tests::{START, node_key};
+use fama_tests::START;
 use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,11 +38,11 @@ pub(super) struct Running {
     pub(super) shared: Shared,
     pub(super) commands: mpsc::Receiver<Command>,
     /// Requests under way, each to one peer.
-    pub(super) asks: BTreeMap<u64, (usize, Ask)>,
+    pub(super) asks: BTreeMap<u64, (PeerId, Ask)>,
     /// Who waits for the answer to a submission: the deed's number.
     pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
-    /// Open connections, as far as this node knows.
-    pub(super) peers: BTreeSet<usize>,
+    /// Open connections, as far as this node knows: machines, and what they were called.
+    pub(super) peers: BTreeMap<usize, PeerId>,
     /// When it is to append.
     pub(super) append_at: Option<u64>,
     pub(super) boot: Boot,
@@ -53,6 +53,10 @@ pub(super) struct Running {
 pub(super) struct Node {
     pub(super) number: usize,
     federation: &'static Federation,
+    /// Whether it is configured as an operator's.
+    pub(super) operates: bool,
+    /// The log whose key its network goes by.
+    pub(super) key: usize,
     clock: Arc<Simulated>,
     /// Its wall clock less the true time, in milliseconds.
     pub(super) skew: i64,
@@ -76,6 +80,8 @@ impl Node {
         Self {
             number,
             federation,
+            operates: number < federation.len(),
+            key: number,
             clock: Arc::default(),
             skew: 0,
             skewed: 0,
@@ -122,11 +128,13 @@ impl Node {
         session[..8].copy_from_slice(&self.session.to_le_bytes());
         let clock = Clock::simulated(Arc::clone(&self.clock));
         let shared = Shared::new(store, clock, session);
-        let own = self.federation.names.get(self.number).map(|name| {
-            let log = self.federation.logs[self.number].clone();
-            let key = node_key(self.number as u8).ed25519().unwrap().clone();
-            Own { name: name.clone(), log: Some(log.clone()), keys: vec![(log, key)], overrides: Overrides::default() }
+        let keys = self.federation.logs_of(self.number).map(|log| self.federation.key(log));
+        let held = keys.each_ref().map(|key| key.ed25519().unwrap());
+        let own = self.operates.then(|| {
+            Own::of(&shared.manifest, self.federation.names[self.number].clone(), &held, Overrides::default())
         });
+        let newest = own.as_ref().and_then(|own| own.keys.last());
+        self.key = newest.map_or(self.number, |(log, _)| self.federation.log(log));
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared.clone(), own, commands_out)?;
         let boot = boot(&shared.store)?;
@@ -136,7 +144,7 @@ impl Node {
             commands,
             asks: BTreeMap::new(),
             replies: Vec::new(),
-            peers: BTreeSet::new(),
+            peers: BTreeMap::new(),
             append_at: None,
             boot,
             started: began,
@@ -161,12 +169,10 @@ impl Running {
     /// What the driver makes of an answer: what it tells the inbox, if it does, and for what it blames the peer.
     pub(super) fn answered(
         &self,
-        federation: &Federation,
-        peer: usize,
+        from: PeerId,
         ask: Ask,
         answer: Option<SyncResponse>,
     ) -> (Option<Input>, Option<&'static str>) {
-        let from = federation.peers[peer];
         let input = match (ask, answer) {
             (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
             (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
@@ -202,8 +208,8 @@ impl Running {
     }
 
     /// What the driver makes of gossip; `None` where it refuses it, or it is no news.
-    pub(super) fn heard(&self, federation: &Federation, peer: usize, gossip: Gossip) -> Option<Input> {
-        let (manifest, peer, view) = (&self.shared.manifest, federation.peers[peer], self.shared.store.view());
+    pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<Input> {
+        let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         match gossip {
             Gossip::Cosignature { log, cosigned } => {
                 let news = news::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);

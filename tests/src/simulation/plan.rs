@@ -43,6 +43,12 @@ pub(super) enum Trouble {
 pub(super) enum Change {
     /// Other rules.
     Policy,
+    /// The machine behind those of the operators becomes one: a mirror's, or a new one.
+    Join,
+    /// An operator whose machine runs leaves, its log ends.
+    Leave { node: usize },
+    /// An operator's log goes on in a new generation, with another key.
+    Renew { node: usize },
     /// An operator's machine is gone for good, its log ends.
     EndDead { node: usize },
     /// The log of an operator that is proven to lie ends.
@@ -57,6 +63,7 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) operators: usize,
+    /// Whether the machine behind those of the operators is there from the beginning.
     pub(super) mirror: bool,
     pub(super) liars: Vec<usize>,
     /// Lost messages, of a thousand.
@@ -106,16 +113,20 @@ impl Plan {
             _ => f - plan.liars.len(),
         };
         let losses = plan.draw_changes(&mut Chance::new(seed, 5), &all, losses);
+        all.extend(plan.joins().then_some(operators));
         plan.draw_troubles(&mut chance, &all, losses);
         plan
     }
 
     /// Versions to come; how many disks may be lost beside them. Who is gone for good counts as one that lies.
     fn draw_changes(&mut self, chance: &mut Chance, honest: &[usize], losses: usize) -> usize {
-        if self.operators < 4 || !chance.percent(40) {
+        if self.operators < 4 || !chance.percent(50) {
             return losses;
         }
         let mut changes: Vec<Change> = (0..chance.below(3)).map(|_| Change::Policy).collect();
+        changes.extend(chance.percent(40).then_some(Change::Join));
+        changes.extend(chance.percent(25).then(|| Change::Leave { node: *chance.pick(honest) }));
+        changes.extend(chance.percent(40).then(|| Change::Renew { node: *chance.pick(honest) }));
         changes.extend(chance.percent(30).then_some(Change::Replay));
         let dead = losses > 0 && chance.percent(70);
         if dead {
@@ -129,6 +140,11 @@ impl Plan {
         self.changes.sort_by_key(|(at, _)| *at);
         self.changes.extend(rival.then_some((self.busy, Change::Rival)));
         losses - usize::from(dead)
+    }
+
+    /// Whether an operator joins.
+    pub(super) fn joins(&self) -> bool {
+        self.changes.iter().any(|(_, change)| matches!(change, Change::Join))
     }
 
     fn draw_troubles(&mut self, chance: &mut Chance, honest: &[usize], mut losses: usize) {

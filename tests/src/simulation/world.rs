@@ -6,22 +6,24 @@ use std::sync::Arc;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
+use fama_ledger::id::EventId;
 use fama_ledger::join::Join;
 use fama_ledger::log::{Head, root_at};
-use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator, faults};
 use fama_ledger::note::note_hash;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::VerifiedStand;
 use fama_ledger::time::Millis;
 use fama_node::inbox::{Answer, COMMANDS_MAX, Command, Fatal, Inbox, Input, Submitted};
-use fama_node::network::peer_id;
+use fama_node::network::operators;
 use fama_node::network::wire::{
     CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse,
 };
 use fama_node::news::Said;
 use fama_node::store::{Store, View};
 use fama_node::sync;
-use fama_tests::{START, governance_key, node_key};
+use fama_tests::{START, governance_key};
+use libp2p::PeerId;
 use tokio::sync::oneshot;
 
 use self::governance::Governance;
@@ -141,7 +143,7 @@ impl World {
             planted.bend(&mut plan);
         }
         let honest: Vec<usize> = (0..plan.operators).filter(|node| !plan.liars.contains(node)).collect();
-        let count = plan.operators + usize::from(plan.mirror);
+        let count = plan.operators + usize::from(plan.mirror || plan.joins());
         let liars = plan.liars.iter().map(|liar| (*liar, Liar::new(seed, *liar, &plan.liars, federation))).collect();
         let mut world = Self {
             federation,
@@ -160,7 +162,7 @@ impl World {
             fate: Chance::new(seed, 4),
             checker: Checker::new(federation, &plan.liars),
             load: Load::new(seed, federation, honest),
-            governance: Governance::new(federation, &plan.changes),
+            governance: Governance::new(federation, &plan),
             deeds: Vec::new(),
             numbered: 0,
             calm: None,
@@ -185,6 +187,9 @@ impl World {
         let course = format!("{operators} operators, mirror {mirror}, {troubles:?}, {changes:?}");
         self.say(&course);
         told.iter().for_each(|told| self.say(told));
+        if self.plan.joins() {
+            self.nodes[self.federation.len()].operates = true;
+        }
         for node in 0..self.nodes.len() {
             if self.liars.contains_key(&node) {
                 self.after(node as u64, Happening::Turn { liar: node });

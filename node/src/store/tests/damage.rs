@@ -78,7 +78,7 @@ fn filled(dir: &Path) -> (Arc<Manifest>, LogId) {
     (manifest, log.id)
 }
 
-fn copy(from: &Path) -> TempDir {
+pub(super) fn copy(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();

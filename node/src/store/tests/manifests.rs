@@ -48,11 +48,13 @@ fn held(store: &Store) -> (u32, Option<u32>) {
     (store.manifest().version(), store.pending().map(|pending| pending.version()))
 }
 
-/// What a repair makes of a folder: the versions used and held, how much could not be read, or why none is made.
+/// What a repair makes of a folder: the versions used and held, how much could not be read (beside that the list of
+/// files is made anew), or why none is made.
 fn repaired(dir: &TempDir, configured: u32) -> Result<((u32, Option<u32>), usize), &'static str> {
     let configured = chain(configured);
-    let (original, unreadable) = Store::open_damaged(dir.path(), &configured).map_err(|error| error.code())?;
-    let beside = tempfile::tempdir().unwrap();
+    let (beside, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let opened = Store::open_damaged(dir.path(), &copies.path().join("copy"), &configured);
+    let (original, unreadable) = opened.map_err(|error| error.code())?;
     let mut rebuilt = Store::open(beside.path(), &configured).unwrap();
     assert_eq!(rebuilt.take_governance(&original).unwrap(), Vec::<String>::new());
     assert_eq!(held(&rebuilt), held(&original));
@@ -61,7 +63,7 @@ fn repaired(dir: &TempDir, configured: u32) -> Result<((u32, Option<u32>), usize
         let reopened = Store::open(beside.path(), later).unwrap();
         assert_eq!(held(&reopened), held(&original), "it keeps what it took over");
     }
-    Ok((held(&original), unreadable.len()))
+    Ok((held(&original), unreadable.len() - 1))
 }
 
 /// `fama check --repair` used the newest configured version where a stored one could not be read, whatever was in
@@ -128,4 +130,51 @@ fn other_second(store: &Store) {
     let sign = |name, seed| signed_note::sign(&changed, name, key(seed).ed25519().unwrap());
     let signatures = vec![sign("beta.example", 11), sign("alpha.example", 21)];
     text(store, 2, &SignedNote { text: changed.clone(), signatures }.to_string());
+}
+
+/// A stand binds and no peer could give it back: a repair lost it where its one copy could not be read.
+#[test]
+fn a_stand_outlives_damage_to_one_of_its_copies() {
+    let whole = tempfile::tempdir().unwrap();
+    let store = Store::open(whole.path(), &chain(1)).unwrap();
+    let log = store.manifest().operators()[0].log();
+    let stand = Stand { version: 2, log, note: "a stand, as it was signed".repeat(8) };
+    store.put_stand(&stand).unwrap();
+    drop(store);
+    let with = |dir: &Path| {
+        let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
+        files.retain(|file| {
+            file.extension() == Some("sst".as_ref()) && at(&fs::read(file).unwrap(), b"as it was signed").is_some()
+        });
+        files.sort();
+        files
+    };
+    let tables = with(whole.path());
+    assert_eq!(tables.len(), 2);
+    for (damaged, listed) in [(0b01, true), (0b10, true), (0b11, true), (0b01, false), (0b10, false), (0b11, false)] {
+        let dir = super::damage::copy(whole.path());
+        let here = |file: &Path| dir.path().join(file.file_name().unwrap());
+        if !listed {
+            fs::remove_file(dir.path().join("CURRENT")).unwrap();
+        }
+        for (_, table) in tables.iter().enumerate().filter(|(i, _)| damaged >> i & 1 == 1) {
+            let mut bytes = fs::read(table).unwrap();
+            let place = at(&bytes, b"as it was signed").unwrap();
+            bytes[place] ^= 1;
+            fs::write(here(table), bytes).unwrap();
+        }
+        let beside = tempfile::tempdir().unwrap();
+        let (original, mut unreadable) =
+            Store::open_damaged(dir.path(), &beside.path().join("copy"), &chain(1)).unwrap();
+        let mut rebuilt = Store::open(&beside.path().join("rebuilt"), &chain(1)).unwrap();
+        unreadable.extend(rebuilt.take_governance(&original).unwrap());
+        let kept = if damaged == 0b11 { vec![] } else { vec![stand.clone()] };
+        assert_eq!(rebuilt.view().stands().unwrap(), kept, "{damaged:b}, {listed}: {unreadable:?}");
+        let told = unreadable.iter().any(|line| line.starts_with("stands may be lost"));
+        assert!(told || damaged != 0b11, "{damaged:b}, {listed}: {unreadable:?}");
+    }
+}
+
+fn at(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

@@ -62,7 +62,8 @@ impl World {
         let Some(running) = &self.nodes[node].running else { return Ok(()) };
         let manifest = &running.shared.manifest;
         let place = submission.signed.event.action.place();
-        let Some(home) = manifest.homes().get(place).map(|log| self.federation.log(log)) else { return Ok(()) };
+        let Some(log) = manifest.homes().get(place) else { return Ok(()) };
+        let home = self.federation.owner(self.federation.log(log));
         let Ok(event) = submission.signed.verify(&manifest.federation()) else { return Ok(()) };
         if !self.is_honest(home) || (home != node && self.link(node, home).is_none()) {
             return Ok(());
@@ -76,12 +77,13 @@ impl World {
     /// The fault planted: the receipt comes before the entry is durable.
     pub(super) fn answer_first(&mut self, node: usize, number: usize) {
         let Node { running: Some(running), .. } = &self.nodes[node] else { return };
-        let record = running.shared.store.view().log(&self.federation.logs[node]);
+        let log = self.nodes[node].key;
+        let record = running.shared.store.view().log(&self.federation.logs[log]);
         let Ok(Some(record)) = record else { return };
         let (event, index) = (self.deeds[number].event.clone(), record.state.size);
         let entry = VerifiedEntry::of(self.nodes[node].wall(self.clock()), event.clone()).into_bytes();
         let event = event.id();
-        self.checker.acknowledge(Acknowledged { event, log: node, index, entry, claim: None });
+        self.checker.acknowledge(Acknowledged { event, log, index, entry, claim: None });
     }
 
     pub(super) fn answer_clients(&mut self, node: usize) -> Kept {
@@ -126,11 +128,12 @@ impl World {
         known: bool,
     ) -> Kept {
         let (head, time) = (signed.checkpoint().head, entry_time(&entry));
+        let log = self.federation.log(&fama_ledger::replica::log_of(signed));
         self.say(&format!("n{node} took entry {index}, known {known}"));
         let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
         let view = running.shared.store.view();
         let watched = Watched { node, view: &view, disk, boot: &running.boot };
-        let told = self.checker.told_head(&watched, node, head);
+        let told = self.checker.told_head(&watched, log, head);
         self.judge(node, told)?;
         if !known {
             self.the_clock_was_right(running, node, time)?;
@@ -140,7 +143,7 @@ impl World {
         deed.over = true;
         let claim = claim_of(&deed.event.event().action).filter(|_| elsewhere);
         let event = deed.event.id();
-        self.checker.acknowledge(Acknowledged { event, log: node, index, entry, claim });
+        self.checker.acknowledge(Acknowledged { event, log, index, entry, claim });
         self.load.acknowledged(&self.deeds[number]);
         Ok(())
     }

@@ -6,6 +6,16 @@ const GOVERN_MILLIS: u64 = 1_000;
 /// How long after the last trouble they still wait for a proof that an operator lies, in milliseconds.
 const PROOF_MILLIS_MAX: u64 = 20_000;
 
+/// Within that time nodes hand in once more what a cut dropped, in milliseconds.
+const AGAIN_MILLIS: u64 = 25_000;
+
+/// What became of an event that was handed in once more.
+enum Again {
+    Asked(oneshot::Receiver<Vec<Answer>>),
+    /// Its home knows why it does not take it.
+    Refused,
+}
+
 /// What people know and do.
 pub(super) struct Governance {
     /// The newest version that was published.
@@ -15,29 +25,38 @@ pub(super) struct Governance {
     /// Stands in the log that is to end, by node.
     stands: BTreeMap<usize, VerifiedStand>,
     asked: Vec<(usize, oneshot::Receiver<Result<String, Refusal>>)>,
-    /// Operators whose machines are gone for good.
+    /// Machines that are not there: gone for good, or not yet.
     pub(super) dead: BTreeSet<usize>,
     /// Two texts of the newest version were shown.
     pub(super) rival: bool,
-    /// When the last version was published.
+    /// When the last version was published, or people began with one that was not planned.
     pub(super) published: u64,
+    /// Logs that are renewed as what was on a lost disk is lost.
+    pub(super) mended: BTreeSet<usize>,
     /// Wishes at homes that passed on, once all are final.
     probes: Option<Vec<usize>>,
+    /// Since when all is final.
+    quiet: Option<u64>,
+    /// Dropped events that were handed in once more, and what became of that.
+    again: BTreeMap<EventId, Again>,
     /// Logs that nobody may ever cut.
     pub(super) split: u64,
 }
 
 impl Governance {
-    pub(super) fn new(federation: &Federation, changes: &[(u64, Change)]) -> Self {
+    pub(super) fn new(federation: &Federation, plan: &Plan) -> Self {
         Self {
             manifest: Arc::clone(&federation.manifest),
-            changes: changes.iter().copied().collect(),
+            changes: plan.changes.iter().copied().collect(),
             stands: BTreeMap::new(),
             asked: Vec::new(),
-            dead: BTreeSet::new(),
+            dead: BTreeSet::from_iter((!plan.mirror).then_some(federation.len())),
             rival: false,
             published: 0,
+            mended: BTreeSet::new(),
             probes: None,
+            quiet: None,
+            again: BTreeMap::new(),
             split: 0,
         }
     }
@@ -51,7 +70,7 @@ impl World {
     /// The node that carries a home now, or the log of an operator.
     pub(super) fn carrier(&self, event: &VerifiedEvent) -> Option<usize> {
         let log = self.governance.manifest.log_for(&event.event().action)?;
-        Some(self.federation.log(&log))
+        Some(self.federation.owner(self.federation.log(&log)))
     }
 
     pub(super) fn govern(&mut self) -> Kept {
@@ -69,6 +88,13 @@ impl World {
                 let mut draft = self.governance.manifest.draft();
                 draft.policy.daily_cap += 1;
                 self.publish_version(&draft)
+            }
+            Change::Join => self.join(),
+            Change::Leave { node } if self.may_leave(node) => self.end_log(node),
+            Change::Renew { node } if self.may_renew(node) => self.renew(node),
+            Change::Leave { .. } | Change::Renew { .. } => {
+                self.governance.changes.pop_front();
+                Ok(())
             }
             Change::Replay => self.replay(),
             Change::Rival => self.show_two(),
@@ -131,13 +157,16 @@ impl World {
         self.give(node, Input::Manifest { text, reply: None })
     }
 
-    /// The note of a draft, signed by those who are honest.
+    /// The note of a draft, signed by those who are honest: also by who left, as a log that is behind is cut by
+    /// the operators of its version.
     fn signed(&self, draft: &Draft) -> String {
         let text = draft.text().unwrap();
-        let operators = self.governance.manifest.operators().iter();
-        let names = operators.map(|operator| &operator.name);
-        let numbers = names.map(|name| self.federation.names.iter().position(|known| known == name).unwrap());
-        let signers = numbers.filter(|node| self.is_honest(*node) && !self.governance.dead.contains(node));
+        let newest = &self.governance.manifest;
+        let versions = (1..=newest.version()).filter_map(|version| newest.at(version));
+        let names = versions.flat_map(|version| version.operators().iter().map(|operator| &operator.name));
+        let numbers: BTreeSet<usize> = names.map(|name| self.federation.machine(name)).collect();
+        let signs = |node: &usize| self.is_honest(*node) && !self.governance.dead.contains(node);
+        let signers = numbers.into_iter().filter(signs);
         let line = |node: usize| {
             sign(&text, self.federation.names[node].as_str(), governance_key(node as u8).ed25519().unwrap())
         };
@@ -194,12 +223,98 @@ impl World {
         Ok(())
     }
 
-    /// Collects stands, and cuts the log as soon as enough may sign where it ends.
+    /// A new operator comes, with a home of its own.
+    fn join(&mut self) -> Kept {
+        let newcomer = self.federation.len();
+        let operator = Federation::operator(newcomer);
+        let mut draft = self.governance.manifest.draft();
+        draft.homes.insert(operator.name.clone(), operator.log());
+        draft.operators.push(operator);
+        self.publish_version(&draft)?;
+        if self.governance.dead.remove(&newcomer) {
+            self.after(0, Happening::Start { node: newcomer });
+        }
+        Ok(())
+    }
+
+    /// Whether an operator is one still, and those without it withstand as many liars as the first ones did.
+    fn may_leave(&self, node: usize) -> bool {
+        let manifest = &self.governance.manifest;
+        let (first, left) = (self.federation.manifest.faults(), faults(manifest.operators().len() - 1));
+        !self.governance.dead.contains(&node)
+            && manifest.operator(&self.federation.names[node]).is_some()
+            && left >= first
+    }
+
+    fn may_renew(&self, node: usize) -> bool {
+        let operator = self.governance.manifest.operator(&self.federation.names[node]);
+        !self.governance.dead.contains(&node) && operator.is_some_and(|operator| operator.generation == 1)
+    }
+
+    /// What was on a lost disk only is lost: its log goes on in a new generation. Whether people can do that.
+    pub(super) fn mend(&mut self, log: usize) -> bool {
+        let node = self.federation.owner(log);
+        let may = self.governance.manifest.operators().len() >= 4 && self.may_renew(node);
+        if !may || !self.governance.mended.insert(log) {
+            return false;
+        }
+        self.say(&format!("people renew the log of n{node}"));
+        self.governance.published = self.now;
+        self.governance.changes.push_back((self.now, Change::Renew { node }));
+        if self.plan.changes.is_empty() {
+            self.after(0, Happening::Govern);
+        }
+        true
+    }
+
+    /// Ends an operator's log; another one's carries its homes on.
     fn end_log(&mut self, node: usize) -> Kept {
-        let log = self.federation.logs[node].clone();
+        let Some(operator) = self.governance.manifest.operator(&self.federation.names[node]) else {
+            self.governance.changes.pop_front();
+            return Ok(());
+        };
+        let (log, Some(heir)) = (operator.log(), self.heir(node)) else { return Ok(()) };
+        let Some(cut) = self.cut_log(&log, &heir)? else { return Ok(()) };
+        let mut draft = self.governance.manifest.draft();
+        draft.operators.retain(|operator| operator.name != log.operator);
+        draft.policy.min_sponsors = draft.policy.min_sponsors.min(draft.operators.len() as u32);
+        self.publish_cut(draft, cut)
+    }
+
+    /// Another operator that is honest and there.
+    fn heir(&self, node: usize) -> Option<LogId> {
+        let goes_on = |operator: &&Operator| {
+            let other = self.federation.machine(&operator.name);
+            other != node && self.is_honest(other) && !self.governance.dead.contains(&other)
+        };
+        self.governance.manifest.operators().iter().find(goes_on).map(Operator::log)
+    }
+
+    /// Ends an operator's log; its next generation, under its next key, carries its homes on.
+    fn renew(&mut self, node: usize) -> Kept {
+        let [first, second] = self.federation.logs_of(node);
+        let (log, successor) = (self.federation.logs[first].clone(), self.federation.logs[second].clone());
+        let Some(cut) = self.cut_log(&log, &successor)? else { return Ok(()) };
+        let mut draft = self.governance.manifest.draft();
+        for operator in draft.operators.iter_mut().filter(|operator| operator.name == log.operator) {
+            operator.generation = 2;
+            operator.node_key = self.federation.key(second).ed25519().unwrap().verifying_key();
+        }
+        self.publish_cut(draft, cut)
+    }
+
+    fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> Kept {
+        let carriers = draft.homes.values_mut().filter(|carrier| **carrier == cut.log);
+        carriers.for_each(|carrier| *carrier = cut.successor.clone());
+        draft.cuts.push(cut);
+        self.publish_version(&draft)
+    }
+
+    /// Collects stands; where the log ends, as soon as enough may sign it.
+    fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, Stop> {
         for stander in self.able() {
-            let operator = self.federation.names.get(stander);
-            let counts = operator.is_some_and(|name| self.governance.manifest.operator(name).is_some());
+            // Also who left: a log that is behind is cut by the operators of its version.
+            let counts = self.governance.manifest.generations(&self.federation.names[stander]).next().is_some();
             if counts && !self.governance.stands.contains_key(&stander) {
                 let (reply, stand) = oneshot::channel();
                 self.give(stander, Input::Stand { log: log.clone(), reply })?;
@@ -209,24 +324,15 @@ impl World {
         self.hear_stands()?;
         let manifest = Arc::clone(&self.governance.manifest);
         if self.governance.stands.len() < Federation::gate(&manifest) {
-            return Ok(());
+            return Ok(None);
         }
-        let Some((cut, signers)) = self.cut_of(&log) else { return Ok(()) };
+        let Some((cut, signers)) = self.cut_of(log, successor) else { return Ok(None) };
         self.say(&format!("{} of {signers} may sign a cut of {log} at {}", manifest.quorum(), cut.head.size));
         if signers < manifest.quorum() && self.planted != Some(Planted::CutsBlindly) {
             self.give_up(&cut, signers);
-            return Ok(());
+            return Ok(None);
         }
-        let mut draft = manifest.draft();
-        draft.operators.retain(|operator| operator.name != log.operator);
-        draft
-            .homes
-            .values_mut()
-            .filter(|carrier| **carrier == log)
-            .for_each(|carrier| *carrier = cut.successor.clone());
-        draft.policy.min_sponsors = draft.policy.min_sponsors.min(draft.operators.len() as u32);
-        draft.cuts.push(cut);
-        self.publish_version(&draft)
+        Ok(Some(cut))
     }
 
     /// From seven operators on, an owner that splits the honest evenly cannot be cut, for ever: people give up
@@ -263,8 +369,12 @@ impl World {
                 }
                 Err(_) => continue,
             };
-            let stand = match VerifiedStand::read(&note, &self.governance.manifest) {
+            let manifest = &self.governance.manifest;
+            let mut former = (1..manifest.version()).filter_map(|version| manifest.at(version));
+            let stand = match VerifiedStand::read(&note, manifest) {
                 Ok(stand) => stand,
+                // By the key that an operator had before: it is behind.
+                Err(_) if former.any(|old| VerifiedStand::read(&note, old).is_ok()) => continue,
                 Err(error) => return broken("an honest stand holds", format!("n{node}: {error}")),
             };
             let said = stand.stand();
@@ -279,16 +389,11 @@ impl World {
     }
 
     /// Where the log ends by what was shown, and how many of the honest may sign it.
-    fn cut_of(&self, log: &LogId) -> Option<(Cut, usize)> {
+    fn cut_of(&self, log: &LogId, successor: &LogId) -> Option<(Cut, usize)> {
         let manifest = &self.governance.manifest;
         let stands: Vec<VerifiedStand> = self.governance.stands.values().cloned().collect();
-        let goes_on = |operator: &&Operator| {
-            let node = self.federation.names.iter().position(|name| *name == operator.name).unwrap();
-            operator.log() != *log && self.is_honest(node) && !self.governance.dead.contains(&node)
-        };
-        let successor = manifest.operators().iter().find(goes_on)?.log();
         let views = honest_views(&self.nodes);
-        let ending = Ending { previous: manifest, log, successor: &successor, stands: &stands, views: &views };
+        let ending = Ending { previous: manifest, log, successor, stands: &stands, views: &views };
         if self.planted == Some(Planted::CutsBlindly) {
             return ending.smallest().map(|cut| (cut, 0));
         }
@@ -299,7 +404,7 @@ impl World {
     pub(super) fn probe(&mut self) -> bool {
         if self.governance.probes.is_none() {
             let now = Millis(START.0 + self.clock());
-            let ended: Vec<usize> = self.checker.ended().map(|(log, _)| log).collect();
+            let ended: BTreeSet<usize> = self.checker.ended().map(|(log, _)| self.federation.owner(log)).collect();
             let mut probes = Vec::new();
             for home in ended {
                 self.deeds.push(self.load.register_at(home, now));
@@ -312,13 +417,55 @@ impl World {
         probes.into_iter().all(|probe| self.checker.is_acknowledged(&self.deeds[*probe].event.id()))
     }
 
+    /// Whether what cuts dropped is in a log again, or does not fit any more: nodes hand it in by themselves.
+    pub(super) fn dropped_are_back(&mut self) -> Result<bool, Stop> {
+        let Some(node) = self.able().first().copied() else { return Ok(false) };
+        let Some(running) = &self.nodes[node].running else { return Ok(false) };
+        let open = self.checker.not_back(&running.shared.store.view(), &self.governance.dead)?;
+        if self.now < *self.governance.quiet.get_or_insert(self.now) + AGAIN_MILLIS && !open.is_empty() {
+            return Ok(false);
+        }
+        let mut over = true;
+        for event in open {
+            over &= match self.governance.again.remove(&event) {
+                Some(Again::Refused) => self.refused(event),
+                Some(Again::Asked(mut reply)) => match reply.try_recv().ok().and_then(|mut answers| answers.pop()) {
+                    Some(Answer::Taken { known: false, .. }) => {
+                        return broken("what a cut drops is handed in again", event.to_string()).map(|()| false);
+                    }
+                    Some(Answer::Refused(refusal)) if refusal.code != "not_ready" => self.refused(event),
+                    Some(Answer::Unsponsored) => self.refused(event),
+                    _ => self.hand_in_again(event)?,
+                },
+                None => self.hand_in_again(event)?,
+            };
+        }
+        Ok(over)
+    }
+
+    fn refused(&mut self, event: EventId) -> bool {
+        self.governance.again.insert(event, Again::Refused);
+        true
+    }
+
+    fn hand_in_again(&mut self, event: EventId) -> Result<bool, Stop> {
+        let deed = self.deeds.iter().find(|deed| deed.event.id() == event).unwrap();
+        let (submitted, Some(home)) = (deed.submitted(), self.carrier(&deed.event)) else { return Ok(true) };
+        let (reply, answer) = oneshot::channel();
+        self.say(&format!("n{home} is handed {event} once more"));
+        self.governance.again.insert(event, Again::Asked(answer));
+        self.give(home, Input::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })?;
+        Ok(false)
+    }
+
     /// Whether all who run saw that two texts are valid.
     pub(super) fn all_halted(&self) -> bool {
         let halted = |node: &Node| {
             let running = node.running.as_ref();
             running.is_some_and(|running| running.shared.health.read().waiting == Some("manifests_conflict"))
         };
-        let operators = self.nodes.iter().filter(|node| node.number < self.federation.len());
-        operators.filter(|node| self.is_honest(node.number) && !self.governance.dead.contains(&node.number)).all(halted)
+        let operates = |node: &usize| self.governance.manifest.operator(&self.federation.names[*node]).is_some();
+        let there = |node: &usize| operates(node) && self.is_honest(*node) && !self.governance.dead.contains(node);
+        (0..self.nodes.len()).filter(there).all(|node| halted(&self.nodes[node]))
     }
 }

@@ -39,7 +39,7 @@ impl World {
         while let Ok(command) = former.commands.try_recv() {
             commands.extend((!matches!(command, Command::AskFrontier { .. })).then_some(command));
         }
-        let (peers, began) = (std::mem::take(&mut former.peers), former.began());
+        let (peers, began, key) = (std::mem::take(&mut former.peers), former.began(), self.nodes[node].key);
         drop(former);
         let clock = self.clock();
         let Self { nodes, checker, .. } = self;
@@ -48,13 +48,17 @@ impl World {
             return self.not_loaded(node, &fatal);
         }
         self.say(&format!("n{node} loads anew"));
+        if self.nodes[node].key != key {
+            self.say(&format!("n{node} has another key"));
+            (0..self.nodes.len()).for_each(|peer| self.unlink(node, peer));
+        }
         let boot = self.nodes[node].boots;
         self.after(TICK_MILLIS, Happening::Tick { node, boot });
         self.observe(node)?;
         if self.network.percent(50) {
             commands.into_iter().try_for_each(|command| self.command(node, command))?;
         }
-        let open: Vec<usize> = peers.into_iter().filter(|peer| self.link(node, *peer).is_some()).collect();
+        let open: Vec<usize> = peers.into_keys().filter(|peer| self.link(node, *peer).is_some()).collect();
         open.into_iter().try_for_each(|peer| self.meet(node, peer))
     }
 
@@ -162,9 +166,7 @@ impl World {
         }
         stores.extend(Store::open_simulated(&self.nodes[node].disk, &self.federation.manifest));
         let views: Vec<View<'_>> = stores.iter().map(Store::view).collect();
-        if node < self.federation.len() {
-            self.checker.lose(node, &views);
-        }
+        self.checker.lose(node, &views);
     }
 
     pub(super) fn start(&mut self, node: usize) -> Kept {
@@ -187,9 +189,7 @@ impl World {
             return broken("a node starts on what a crash left", format!("n{node}: {fatal}"));
         }
         self.say(&format!("n{node} starts"));
-        if let Some(Running { shared, .. }) = &self.nodes[node].running
-            && node < self.federation.len()
-        {
+        if let Some(Running { shared, .. }) = &self.nodes[node].running {
             self.judge(node, self.checker.receipts_hold(node, &shared.store.view()))?;
         }
         let boot = self.nodes[node].boots;
@@ -204,7 +204,7 @@ impl World {
             return Ok(());
         }
         for other in (0..self.federation.len()).filter(|other| *other != node) {
-            let (peer, operator) = (self.federation.peers[other], Some(self.federation.names[other].clone()));
+            let (peer, operator) = (self.peer_id(other), Some(self.federation.names[other].clone()));
             let manifest = &self.federation.manifest;
             let (manifest, manifest_hash) = (manifest.version(), manifest.hash());
             let said = Said { logs: Vec::new(), other: None, manifest, manifest_hash, equivocations: Vec::new() };

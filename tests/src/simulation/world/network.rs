@@ -29,7 +29,7 @@ impl World {
     }
 
     pub(super) fn sees(&self, node: usize, peer: usize) -> bool {
-        self.nodes[node].running.as_ref().is_some_and(|running| running.peers.contains(&peer))
+        self.nodes[node].running.as_ref().is_some_and(|running| running.peers.contains_key(&peer))
     }
 
     /// Whoever is not connected and can be, may be now.
@@ -50,22 +50,28 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn meet(&mut self, node: usize, peer: usize) -> Kept {
-        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        running.peers.insert(peer);
-        let mut operators = running.shared.manifest.operators().iter();
-        let known = operators.find(|operator| peer_id(&operator.node_key) == self.federation.peers[peer]);
-        let operator = known.map(|operator| operator.name.clone());
-        self.give(node, Input::PeerUp { peer: self.federation.peers[peer], operator })
+    /// What a machine is called now.
+    pub(super) fn peer_id(&self, machine: usize) -> PeerId {
+        self.federation.peer_id(self.nodes[machine].key)
     }
 
-    pub(super) fn lose_peer(&mut self, node: usize, peer: usize) -> Kept {
+    pub(super) fn meet(&mut self, node: usize, machine: usize) -> Kept {
+        let peer = self.peer_id(machine);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        if !running.peers.remove(&peer) {
-            return Ok(());
+        running.peers.insert(machine, peer);
+        let pending = running.shared.store.pending().map(|pending| &**pending);
+        let operator = operators(&running.shared.manifest, pending).remove(&peer);
+        self.give(node, Input::PeerUp { peer, operator })
+    }
+
+    pub(super) fn lose_peer(&mut self, node: usize, machine: usize) -> Kept {
+        if self.link(node, machine).is_some() {
+            return Ok(()); // Under its new key it is back already.
         }
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let Some(peer) = running.peers.remove(&machine) else { return Ok(()) };
         let asks: Vec<u64> = running.asks.iter().filter(|(_, (to, _))| *to == peer).map(|(ask, _)| *ask).collect();
-        self.give(node, Input::PeerDown { peer: self.federation.peers[peer] })?;
+        self.give(node, Input::PeerDown { peer })?;
         asks.into_iter().try_for_each(|ask| self.close_ask(node, ask, None))
     }
 
@@ -108,10 +114,9 @@ impl World {
             Message::Request(ask, request) => self.asked(from, to, ask, &request),
             Message::Answer(ask, answer) => self.close_ask(to, ask, Some(answer)),
             Message::Gossip(gossip) => {
-                let clock = self.clock();
-                let federation = self.federation;
+                let (clock, peer) = (self.clock(), self.peer_id(from));
                 let Some(running) = self.nodes[to].at(clock) else { return Ok(()) };
-                let heard = running.heard(federation, from, gossip);
+                let heard = running.heard(peer, gossip);
                 let Some(input) = heard else { return Ok(()) };
                 self.say(&format!("n{to} hears {} from n{from}", name(&input)));
                 self.planted_at_head(to, &input)?;
@@ -122,8 +127,10 @@ impl World {
 
     /// The faults planted: the node cosigns what it hears of, or once more something smaller.
     pub(super) fn planted_at_head(&mut self, node: usize, input: &Input) -> Kept {
-        let Some(name) = self.federation.names.get(node) else { return Ok(()) };
-        let Some(running) = &self.nodes[node].running else { return Ok(()) };
+        let name = &self.federation.names[node];
+        let Some(running) = self.nodes[node].running.as_ref().filter(|_| self.nodes[node].operates) else {
+            return Ok(());
+        };
         let Input::Head { signed, .. } = input else { return Ok(()) };
         let log = fama_ledger::replica::log_of(signed);
         let mut head = signed.checkpoint().head;
@@ -138,7 +145,7 @@ impl World {
             _ => return Ok(()),
         }
         let checkpoint = Checkpoint { origin: self.federation.manifest.origin(&log), head };
-        let (key, seconds) = (node_key(node as u8), (START.0 + self.clock()) / 1_000);
+        let (key, seconds) = (self.federation.key(self.nodes[node].key), (START.0 + self.clock()) / 1_000);
         let cosignature = Cosignature::sign(&checkpoint, name.clone(), key.ed25519().unwrap(), seconds);
         let signed = SignedHead { head, ..SignedHead::of(signed) };
         let cosigned = CosignedHead { signed, cosignature };
@@ -174,26 +181,30 @@ impl World {
     pub(super) fn close_ask(&mut self, node: usize, ask: u64, answer: Option<Option<SyncResponse>>) -> Kept {
         let (clock, federation) = (self.clock(), self.federation);
         let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
-        let Some((peer, about)) = running.asks.remove(&ask) else { return Ok(()) };
+        let Some((from, about)) = running.asks.remove(&ask) else { return Ok(()) };
+        let peer = federation.peer(&from);
         let answer = answer.flatten();
         let told = match &answer {
-            Some(SyncResponse::Frontier(frontier)) => own_head(federation, node, frontier),
-            _ => 0,
+            Some(SyncResponse::Frontier(frontier)) => own_heads(federation, node, frontier),
+            _ => Vec::new(),
         };
-        let (answered, blamed) = running.answered(federation, peer, about, answer);
+        let (answered, blamed) = running.answered(from, about, answer);
         let Some(mut input) = answered else { return Ok(()) };
         if let Input::Frontier { ahead, .. } = &mut input {
             if self.planted == Some(Planted::BelievesAnyClock) {
                 *ahead = 0;
             }
-            if federation.names.get(peer).is_some_and(|name| running.shared.manifest.operator(name).is_some()) {
+            if running.shared.manifest.operator(&federation.names[peer]).is_some() {
                 running.boot.heard.insert(peer);
                 running.boot.clocks.insert(peer, clock);
             }
-            running.boot.told = running.boot.told.max(told);
+            for (log, size) in told {
+                let known = running.boot.told.entry(log).or_default();
+                *known = size.max(*known);
+            }
         }
         if let Some(code) = blamed {
-            self.command(node, Command::Penalize { peer: federation.peers[peer], code })?;
+            self.command(node, Command::Penalize { peer: from, code })?;
         }
         if self.planted == Some(Planted::DropsRevocations) && Planted::is_dropped(&input) {
             return Ok(());
@@ -211,21 +222,20 @@ impl World {
                 let told = self.checker.told(&Watched { node, view: &view, disk, boot: &running.boot }, &ours);
                 self.judge(node, told)?;
                 drop(view);
-                self.ask(node, federation.peer(&peer), Ask::Frontier, SyncRequest::Frontier(ours))
+                self.ask(node, peer, Ask::Frontier, SyncRequest::Frontier(ours))
             }
             Command::Fetch { peer, log, from, head } => {
                 self.say(&format!("n{node} asks n{} for {log} from {from} to {}", federation.peer(&peer), head.size));
                 let request = SyncRequest::Entries { log: log.clone(), from, head };
-                self.ask(node, federation.peer(&peer), Ask::Entries { log, head }, request)
+                self.ask(node, peer, Ask::Entries { log, head }, request)
             }
             Command::FetchNotes { peer, hashes } => {
-                let known = peer.map(|peer| federation.peer(&peer)).or_else(|| self.somebody(node));
-                let Some(peer) = known else { return Ok(()) };
+                let Some(peer) = peer.or_else(|| self.somebody(node)) else { return Ok(()) };
                 self.ask(node, peer, Ask::Notes(hashes.clone()), SyncRequest::Notes(hashes))
             }
             Command::FetchManifests { peer, from } => {
                 self.say(&format!("n{node} asks n{} for manifests from {from}", federation.peer(&peer)));
-                self.ask(node, federation.peer(&peer), Ask::Manifests, SyncRequest::Manifests { from })
+                self.ask(node, peer, Ask::Manifests, SyncRequest::Manifests { from })
             }
             Command::Resubmit(submissions) => {
                 submissions.into_iter().try_for_each(|submission| self.resubmit(node, submission))
@@ -242,25 +252,30 @@ impl World {
         }
     }
 
-    pub(super) fn somebody(&mut self, node: usize) -> Option<usize> {
-        let peers = &self.nodes[node].running.as_ref()?.peers;
-        let operators: Vec<usize> = peers.iter().copied().filter(|peer| *peer < self.federation.len()).collect();
+    pub(super) fn somebody(&mut self, node: usize) -> Option<PeerId> {
+        let running = self.nodes[node].running.as_ref()?;
+        let operates = |machine: &usize| running.shared.manifest.operator(&self.federation.names[*machine]).is_some();
+        let operators = running.peers.iter().filter(|(machine, _)| operates(machine));
+        let operators: Vec<PeerId> = operators.map(|(_, peer)| *peer).collect();
         (!operators.is_empty()).then(|| *self.network.pick(&operators))
     }
 
-    pub(super) fn ask(&mut self, node: usize, peer: usize, about: Ask, request: SyncRequest) -> Kept {
+    pub(super) fn ask(&mut self, node: usize, peer: PeerId, about: Ask, request: SyncRequest) -> Kept {
         self.numbered += 1;
         let (ask, boot) = (self.numbered, self.nodes[node].boots);
-        let most = 2 * (self.nodes.len() + self.federation.len()) + 8;
-        let connected = self.sees(node, peer);
+        let logs = self.federation.logs.iter().filter(|log| self.governance.manifest.log(log).is_some()).count();
+        let (most, machine) = (2 * (self.nodes.len() + logs) + 8, self.federation.peer(&peer));
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let connected = running.peers.get(&machine) == Some(&peer);
         running.asks.insert(ask, (peer, about));
         if running.asks.len() > most {
             return broken("queues stay within their bounds", format!("n{node}: {} requests", running.asks.len()));
         }
         let patience = if connected { REQUEST_MILLIS } else { 1 };
         self.after(patience, Happening::GiveUp { node, boot, ask });
-        self.send(node, peer, Message::Request(ask, request));
+        if connected {
+            self.send(node, machine, Message::Request(ask, request));
+        }
         Ok(())
     }
 
@@ -295,10 +310,11 @@ impl World {
     }
 }
 
-/// The size of a node's own head in a frontier.
-fn own_head(federation: &Federation, node: usize, frontier: &Frontier) -> u64 {
-    let own = frontier.logs.iter().find(|log| federation.logs.get(node) == Some(&log.log));
-    own.and_then(|own| own.newest.as_ref()).map_or(0, |newest| newest.head.size)
+/// The sizes of a node's own logs in a frontier.
+fn own_heads(federation: &Federation, node: usize, frontier: &Frontier) -> Vec<(usize, u64)> {
+    let logs = frontier.logs.iter().map(|log| (federation.log(&log.log), log.newest.as_ref()));
+    let own = logs.filter(|(log, _)| federation.owner(*log) == node);
+    own.map(|(log, newest)| (log, newest.map_or(0, |newest| newest.head.size))).collect()
 }
 
 const fn name(input: &Input) -> &'static str {

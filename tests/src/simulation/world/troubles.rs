@@ -128,15 +128,20 @@ impl World {
                 let stores: Vec<&Store> = stores.iter().map(|(_, store)| *store).collect();
                 self.checker.end(&views, &stores)?;
                 drop(views);
-                let probed = self.probe();
+                let probed = self.probe() && self.dropped_are_back()?;
                 if !probed && self.now > begun + CALM_MILLIS_MAX {
                     return broken("a home that passed on takes events in", "").map(|()| false);
                 }
                 Ok(probed)
             }
-            Some(_) if self.now > begun + CALM_MILLIS_MAX && self.checker.lost_for_ever(&views) => Err(Stop::Beyond),
             Some(missing) if self.now > begun + CALM_MILLIS_MAX => {
-                broken("when the troubles end, everything honest becomes final", missing).map(|()| false)
+                let lost = self.checker.lost_for_ever(&views);
+                drop(views);
+                match lost {
+                    Some(log) if self.mend(log) => Ok(false),
+                    Some(log) if !self.governance.mended.contains(&log) => Err(Stop::Beyond),
+                    _ => broken("when the troubles end, everything honest becomes final", missing).map(|()| false),
+                }
             }
             Some(_) => Ok(false),
         }
