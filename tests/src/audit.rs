@@ -10,19 +10,26 @@ use fama_cli::export::{Entries, Format, Unfinished};
 use fama_cli::failure::Failure;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry, VerifiedEntry};
+use fama_ledger::event::Action;
 use fama_ledger::fold::Outcome;
 use fama_ledger::id::{StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::signed_note::{SignedNote, sign};
-use fama_tests::{DOMAINS, SECOND, START, domain, federation, governance_key, log};
+use fama_ledger::time::Millis;
+use fama_tests::{
+    DOMAINS, Mirror, Replica, SECOND, START, domain, event, federation, governance_key, later_version, log, secret,
+    signed,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
 mod commands;
 mod served;
 
+use crate::publish::pass;
 pub(crate) use commands::comes_to;
+
 use served::{AGENTS, Folder, branches, story};
 
 fn audit_into(dir: &Path, folders: &[Folder], trusted: Option<&Arc<Manifest>>) -> Result<Report, Failure> {
@@ -279,20 +286,67 @@ fn two_valid_texts_of_a_version_are_found() {
     assert_eq!(back.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "manifest_rollback", None, Some("one"))]);
 }
 
-#[test]
-fn a_cut_is_held_against_the_entries() {
-    let manifest = Arc::new(federation(4, |_| {}));
-    let story = story(&manifest);
-    let delta = &story.replica.logs[&log(3)];
-    let with = |state_root: StateRoot| {
-        let mut draft = manifest.draft();
+/// Version 2, in which the last operator is gone; its log ends with this state root.
+fn without_the_last(manifest: &Manifest, delta: &Mirror, state_root: StateRoot) -> Manifest {
+    later_version(manifest, |draft| {
         draft.operators.remove(3);
         draft.homes.insert(domain(DOMAINS[3]), log(0));
         draft.cuts.push(Cut { log: log(3), head: delta.tree.head(), state_root, adopted: 1, successor: log(0) });
-        let text = draft.text().unwrap();
-        let line = |i: u8| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap());
+    })
+}
+
+/// Where a log adopts version 2, quorums of both versions count, beyond it 2 of 3 operators: to who audits and to who
+/// publishes.
+#[test]
+fn the_end_of_an_adoption_needs_both_quorums() {
+    let manifest = federation(4, |_| {});
+    let story = story(&manifest);
+    let delta = &story.replica.logs[&log(3)];
+    let second = without_the_last(&manifest, delta, delta.state_root);
+    let last = story.replica.logs[&log(1)].entries.last().unwrap().time;
+    let (mut at_end, other) = (Replica { manifest: &second, ..story.replica.clone() }, log(1));
+    at_end.append(&other, vec![VerifiedEntry::adopt(last, 2, second.hash())]);
+    let mut beyond = at_end.clone();
+    beyond.append(&other, vec![beyond_event(&second, last)]);
+    for (replica, cosigners, fine) in [(&at_end, 2, false), (&at_end, 3, true), (&beyond, 2, true), (&beyond, 1, false)]
+    {
         let mut folder = story.folder("a mirror");
-        folder.put("manifest/2".into(), SignedNote { signatures: (0..3).map(line).collect(), text }.to_string().into());
+        folder.put("manifest/2".into(), second.note().to_string().into());
+        let entries: Vec<_> = replica.logs[&other].entries.iter().map(|entry| entry.bytes().to_vec()).collect();
+        folder.log(&second, &other, &entries, cosigners);
+        let found = audit(&[folder.clone()]).findings;
+        let found: Vec<_> = found.iter().map(|finding| finding.lie).collect();
+        assert_eq!(found, if fine { vec![] } else { vec![Lie::Quorum] }, "{cosigners} of {}", entries.len());
+        let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let published = pass(&folder.write(from.path()), to.path().to_str().unwrap());
+        let published = published.map(|status| status.logs[&other]).map_err(|failure| failure.code);
+        let wanted = match (fine, cosigners) {
+            (true, _) => Ok(entries.len() as u64),
+            // No version's quorum is there: it waits.
+            (false, 1) => Ok(0),
+            (false, _) => Err("uncertified".to_owned()),
+        };
+        assert_eq!(published, wanted, "{cosigners} of {}", entries.len());
+    }
+}
+
+/// A registration at the second operator.
+fn beyond_event(manifest: &Manifest, time: Millis) -> VerifiedEntry {
+    let (home, name, key) = (domain(DOMAINS[1]), "beyond".parse().unwrap(), secret(60));
+    let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+    let said = signed(event(manifest.federation(), action, time, 60), &key);
+    VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap())
+}
+
+#[test]
+fn a_cut_is_held_against_the_entries() {
+    let manifest = federation(4, |_| {});
+    let story = story(&manifest);
+    let delta = &story.replica.logs[&log(3)];
+    let with = |state_root: StateRoot| {
+        let mut folder = story.folder("a mirror");
+        let second = without_the_last(&manifest, delta, state_root);
+        folder.put("manifest/2".into(), second.note().to_string().into());
         // Nobody's signature matters where a manifest names the end.
         folder.files.remove("log/delta.example/1/checkpoint");
         folder

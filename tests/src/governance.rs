@@ -2,10 +2,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fama_ledger::id::{StateRoot, TreeRoot};
+use fama_ledger::id::{EventId, StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
 use fama_ledger::profile::{Answer, ProfileProof};
+use fama_ledger::proof::{Certified, TlogProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -86,7 +87,8 @@ impl Net {
         self.manifest = Arc::new(self.manifest.successor(note).unwrap());
     }
 
-    /// Waits until every running node uses the newest version and every log that goes on has adopted it.
+    /// Waits until every running node uses the newest version and every log that goes on, and whose node is not
+    /// stopped, has adopted it.
     pub(crate) async fn adopted(&self) {
         let version = self.manifest.version();
         self.wait("the new version is in use", |status| status["manifest_version"] == version).await;
@@ -94,7 +96,8 @@ impl Net {
             eventually(&format!("all logs adopted version {version}, at {}", DOMAINS[i.min(3)]), || async {
                 let federation = get(query, "/api/federation").await;
                 let logs = federation["logs"].as_array().cloned().unwrap_or_default();
-                let live = logs.iter().filter(|log| log["cut"].is_null());
+                let away = |log: &&Value| (0..4).any(|i| log["operator"] == DOMAINS[i] && self.nodes[i].is_none());
+                let live = logs.iter().filter(|log| log["cut"].is_null() && !away(log));
                 let behind: Vec<String> =
                     live.filter(|log| log["adopted"] != version).map(ToString::to_string).collect();
                 if behind.is_empty() && !logs.is_empty() { Ok(()) } else { Err(behind.join("\n")) }
@@ -222,6 +225,7 @@ fn a_node_key_is_rotated_while_all_run() {
         draft.cuts.push(net.cut(0, log(1, 1), log(1, 2)).await);
         net.publish(3, &signed(&draft, &[0, 2, 3])).await;
         net.adopted().await;
+        net.settled().await;
         net.accepted(0, net.register(0, "meanwhile", &secret(5)).1).await;
         // Who was away knows neither the version nor the key that cosigned what it missed.
         net.start(2).await;
@@ -287,6 +291,7 @@ fn another_policy_is_adopted_while_all_run() {
         net.accepted(2, net.attest(1, (judge, &judge_key), agent, -3)).await;
         net.settled().await;
         net.shows("rated@alpha.example", |profile| profile["reputation"]["global_score"] == 2).await;
+        proves(&net, agent).await;
 
         // Who was away while two versions came takes them up one after the other.
         net.stop(3).await;
@@ -303,6 +308,38 @@ fn another_policy_is_adopted_while_all_run() {
         net.settled().await;
         assert!(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).is_ok());
     });
+}
+
+/// Every node's proofs show what counts under version 2: to who holds the genesis, or for an event that version.
+async fn proves(net: &Net, agent: EventId) {
+    let genesis = Arc::new(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).unwrap());
+    for (_, query) in net.up() {
+        let profile = text(query, &format!("/api/agent/{agent}/proof")).await;
+        let proven = profile.parse::<ProfileProof>().unwrap().verify(&genesis).unwrap();
+        assert!(proven.logs.iter().all(|log| log.adopted == 2), "{:?}", proven.logs);
+        let proof: TlogProof = text(query, &format!("/api/event/{agent}/proof")).await.parse().unwrap();
+        let extra = proof.extra.clone().unwrap();
+        let included = proof.included(&extra, &net.manifest).unwrap();
+        assert!(matches!(included.certified, Some(Certified::Cosigned { version: 2, .. })), "{included:?}");
+        assert!(extra.len() > included.entry.bytes().len(), "the adoption comes along");
+    }
+}
+
+async fn text(query: SocketAddr, path: &str) -> String {
+    let url = format!("http://{query}{path}");
+    eventually("a proof", || async {
+        let url = url.clone();
+        let read = move || {
+            ureq::get(&url)
+                .call()
+                .map_err(|error| error.to_string())?
+                .body_mut()
+                .read_to_string()
+                .map_err(|error| error.to_string())
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    })
+    .await
 }
 
 /// An owner signs two branches: it is proven and shown everywhere, who followed the branch that no quorum has

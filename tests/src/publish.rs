@@ -103,7 +103,7 @@ fn publisher(from: &str, to: &str) -> Publisher {
     Publisher::new(Source::open(from).unwrap(), Bucket::create(to).unwrap(), None).unwrap()
 }
 
-fn pass(from: &str, to: &str) -> Result<Pass, Failure> {
+pub(crate) fn pass(from: &str, to: &str) -> Result<Pass, Failure> {
     publisher(from, to).pass(&mut |_, _| ())
 }
 
