@@ -123,7 +123,7 @@ impl Shown<'_> {
         if self.extends(&own.head) {
             return Ok(Ground::Extends);
         }
-        if self.is_certified() {
+        if self.is_certified() && self.extensions.part(&own.head, &self.cut.head) {
             return Ok(Ground::Certified);
         }
         let Some(equivocation) = self.equivocation.filter(|proof| proof.log == log) else {

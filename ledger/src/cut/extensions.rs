@@ -81,6 +81,17 @@ impl Extensions {
         self.extends(cut, other) || self.shared(cut, own).any(clear)
     }
 
+    /// Whether it is shown that neither head extends the other: at some size both had, they have two roots.
+    #[must_use]
+    pub fn part(&self, one: &Head, other: &Head) -> bool {
+        let sizes = [one, other].into_iter().flat_map(|head| self.0.get(head)).flat_map(|roots| roots.keys().copied());
+        let mut sizes = sizes.chain([one.size, other.size]);
+        sizes.any(|size| match (self.root(one, size), self.root(other, size)) {
+            (Some(one), Some(other)) => one != other,
+            _ => false,
+        })
+    }
+
     /// The sizes at which both are shown to have had one root.
     fn shared(&self, one: &Head, other: &Head) -> impl Iterator<Item = u64> {
         let sizes = self.0.get(one).into_iter().flat_map(|roots| roots.keys().copied());
@@ -94,7 +105,7 @@ impl Extensions {
 pub type Ask<'a, E> = dyn FnMut(&Head, u64) -> Result<Option<(TreeRoot, Vec<Hash>)>, E> + 'a;
 
 /// Finds out what shows who may sign a cut at `cut`, given the heads of the stands in its log: for those on its branch
-/// that it extends them, for others where they leave it, and who goes on with them there.
+/// that it extends them, for others where they leave it, how it goes on there, and who goes on with them.
 ///
 /// # Errors
 /// Those of `ask`.
@@ -108,7 +119,7 @@ pub fn find<E>(cut: &Head, heads: &[Head], ask: &mut Ask<'_, E>) -> Result<Exten
         let shared = finder.shared(cut, own)?;
         finder.keep(cut, shared)?;
         finder.keep(own, shared)?;
-        for other in heads {
+        for other in heads.iter().chain([cut]) {
             finder.keep(other, shared.saturating_add(1))?;
         }
     }

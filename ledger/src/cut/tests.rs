@@ -271,9 +271,19 @@ fn how_many_stands_are_wanted() {
 }
 
 #[test]
-fn a_certified_cut_may_be_signed_by_all() {
+fn a_certified_cut_may_be_signed_by_all_who_stand_on_another_branch() {
     let stands = || case(genesis(4), 1, &[A, Some((2, 6)), Some((1, 8)), A]);
     assert_eq!(stands().cosigned(&[0, 2, 3]).check(1), Ok(Ground::Certified));
+    // What lies behind it on its own branch may be final too.
+    for own in [(1, 9), (1, 12)] {
+        let below = case(genesis(4), 1, &[A, Some(own), Some((1, 8)), Some((1, 8))]).cosigned(&[0, 2, 3]);
+        assert_eq!(below.code(1), "cut_conflict", "{own:?}");
+    }
+    let beyond = case(genesis(4), 1, &[A, Some((2, 12)), Some((1, 8)), A]).cosigned(&[0, 2, 3]);
+    assert_eq!(beyond.check(1), Ok(Ground::Certified));
+    let mut unproved = stands().cosigned(&[0, 2, 3]);
+    unproved.extensions = Extensions::default();
+    assert_eq!(unproved.code(1), "cut_conflict", "nothing shows that the branches part");
     assert_eq!(stands().cosigned(&[0, 2]).code(1), "cut_conflict");
     assert_eq!(stands().cosigned(&[0, 2, 7]).code(1), "cut_conflict", "a stranger");
     let mut other_head = stands().cosigned(&[0, 2, 3]);
