@@ -1,20 +1,15 @@
 //! People who agree on versions of the manifest while everything else goes on.
 use super::*;
 
+mod again;
+mod members;
+
+use again::Again;
+
 /// How often they look, in milliseconds.
 const GOVERN_MILLIS: u64 = 1_000;
 /// How long after the last trouble they still wait for a proof that an operator lies, in milliseconds.
 const PROOF_MILLIS_MAX: u64 = 20_000;
-
-/// Within that time nodes hand in once more what a cut dropped, in milliseconds.
-const AGAIN_MILLIS: u64 = 25_000;
-
-/// What became of an event that was handed in once more.
-enum Again {
-    Asked(oneshot::Receiver<Vec<Answer>>),
-    /// Its home knows why it does not take it.
-    Refused,
-}
 
 /// What people know and do.
 pub(super) struct Governance {
@@ -223,141 +218,6 @@ impl World {
         Ok(())
     }
 
-    /// A new operator comes, with a home of its own.
-    fn join(&mut self) -> Kept {
-        let newcomer = self.federation.len();
-        let operator = Federation::operator(newcomer);
-        let mut draft = self.governance.manifest.draft();
-        draft.homes.insert(operator.name.clone(), operator.log());
-        draft.operators.push(operator);
-        self.publish_version(&draft)?;
-        if self.governance.dead.remove(&newcomer) {
-            self.after(0, Happening::Start { node: newcomer });
-        }
-        Ok(())
-    }
-
-    /// Whether an operator is one still, and those without it withstand as many liars as the first ones did.
-    fn may_leave(&self, node: usize) -> bool {
-        let manifest = &self.governance.manifest;
-        let (first, left) = (self.federation.manifest.faults(), faults(manifest.operators().len() - 1));
-        !self.governance.dead.contains(&node)
-            && manifest.operator(&self.federation.names[node]).is_some()
-            && left >= first
-    }
-
-    fn may_renew(&self, node: usize) -> bool {
-        let operator = self.governance.manifest.operator(&self.federation.names[node]);
-        !self.governance.dead.contains(&node) && operator.is_some_and(|operator| operator.generation == 1)
-    }
-
-    /// What was on a lost disk only is lost: its log goes on in a new generation. Whether people can do that.
-    pub(super) fn mend(&mut self, log: usize) -> bool {
-        let node = self.federation.owner(log);
-        let may = self.governance.manifest.operators().len() >= 4 && self.may_renew(node);
-        if !may || !self.governance.mended.insert(log) {
-            return false;
-        }
-        self.say(&format!("people renew the log of n{node}"));
-        self.governance.published = self.now;
-        self.governance.changes.push_back((self.now, Change::Renew { node }));
-        if self.plan.changes.is_empty() {
-            self.after(0, Happening::Govern);
-        }
-        true
-    }
-
-    /// Ends an operator's log; another one's carries its homes on.
-    fn end_log(&mut self, node: usize) -> Kept {
-        let Some(operator) = self.governance.manifest.operator(&self.federation.names[node]) else {
-            self.governance.changes.pop_front();
-            return Ok(());
-        };
-        let (log, Some(heir)) = (operator.log(), self.heir(node)) else { return Ok(()) };
-        let Some(cut) = self.cut_log(&log, &heir)? else { return Ok(()) };
-        let mut draft = self.governance.manifest.draft();
-        draft.operators.retain(|operator| operator.name != log.operator);
-        draft.policy.min_sponsors = draft.policy.min_sponsors.min(draft.operators.len() as u32);
-        self.publish_cut(draft, cut)
-    }
-
-    /// Another operator that is honest and there.
-    fn heir(&self, node: usize) -> Option<LogId> {
-        let goes_on = |operator: &&Operator| {
-            let other = self.federation.machine(&operator.name);
-            other != node && self.is_honest(other) && !self.governance.dead.contains(&other)
-        };
-        self.governance.manifest.operators().iter().find(goes_on).map(Operator::log)
-    }
-
-    /// Ends an operator's log; its next generation, under its next key, carries its homes on.
-    fn renew(&mut self, node: usize) -> Kept {
-        let [first, second] = self.federation.logs_of(node);
-        let (log, successor) = (self.federation.logs[first].clone(), self.federation.logs[second].clone());
-        let Some(cut) = self.cut_log(&log, &successor)? else { return Ok(()) };
-        let mut draft = self.governance.manifest.draft();
-        for operator in draft.operators.iter_mut().filter(|operator| operator.name == log.operator) {
-            operator.generation = 2;
-            operator.node_key = self.federation.key(second).ed25519().unwrap().verifying_key();
-        }
-        self.publish_cut(draft, cut)
-    }
-
-    fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> Kept {
-        let carriers = draft.homes.values_mut().filter(|carrier| **carrier == cut.log);
-        carriers.for_each(|carrier| *carrier = cut.successor.clone());
-        draft.cuts.push(cut);
-        self.publish_version(&draft)
-    }
-
-    /// Collects stands; where the log ends, as soon as enough may sign it.
-    fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, Stop> {
-        for stander in self.able() {
-            // Also who left: a log that is behind is cut by the operators of its version.
-            let counts = self.governance.manifest.generations(&self.federation.names[stander]).next().is_some();
-            if counts && !self.governance.stands.contains_key(&stander) {
-                let (reply, stand) = oneshot::channel();
-                self.give(stander, Input::Stand { log: log.clone(), reply })?;
-                self.governance.asked.push((stander, stand));
-            }
-        }
-        self.hear_stands()?;
-        let manifest = Arc::clone(&self.governance.manifest);
-        if self.governance.stands.len() < Federation::gate(&manifest) {
-            return Ok(None);
-        }
-        let Some((cut, signers)) = self.cut_of(log, successor) else { return Ok(None) };
-        self.say(&format!("{} of {signers} may sign a cut of {log} at {}", manifest.quorum(), cut.head.size));
-        if signers < manifest.quorum() && self.planted != Some(Planted::CutsBlindly) {
-            self.give_up(&cut, signers);
-            return Ok(None);
-        }
-        Ok(Some(cut))
-    }
-
-    /// From seven operators on, an owner that splits the honest evenly cannot be cut, for ever: people give up
-    /// once all of them have said what they cosigned and too few may sign wherever it ends.
-    fn give_up(&mut self, cut: &Cut, standing: usize) {
-        let manifest = &self.governance.manifest;
-        let speaks = |node: &usize| self.is_honest(*node) && !self.governance.dead.contains(node);
-        let operators = manifest.operators().iter().map(|operator| &operator.name);
-        let numbers = operators.map(|name| self.federation.names.iter().position(|known| known == name).unwrap());
-        let all_said = numbers.filter(speaks).all(|node| self.governance.stands.contains_key(&node));
-        let too_few = |version: u32| {
-            let Some(version) = manifest.at(version).filter(|version| version.operators().len() >= 7) else {
-                return false;
-            };
-            let outside = usize::from(version.operator(&cut.log.operator).is_none());
-            standing < version.operators().len() - version.quorum() + version.faults() + outside
-        };
-        if all_said && (too_few(cut.adopted) || too_few(cut.adopted.saturating_sub(1))) {
-            self.say(&format!("nobody may ever cut {}", cut.log));
-            self.governance.stands.clear();
-            self.governance.changes.pop_front();
-            self.governance.split += 1;
-        }
-    }
-
     fn hear_stands(&mut self) -> Kept {
         let next = self.governance.manifest.version() + 1;
         for (node, mut reply) in std::mem::take(&mut self.governance.asked) {
@@ -388,18 +248,6 @@ impl World {
         Ok(())
     }
 
-    /// Where the log ends by what was shown, and how many of the honest may sign it.
-    fn cut_of(&self, log: &LogId, successor: &LogId) -> Option<(Cut, usize)> {
-        let manifest = &self.governance.manifest;
-        let stands: Vec<VerifiedStand> = self.governance.stands.values().cloned().collect();
-        let views = honest_views(&self.nodes);
-        let ending = Ending { previous: manifest, log, successor, stands: &stands, views: &views };
-        if self.planted == Some(Planted::CutsBlindly) {
-            return ending.smallest().map(|cut| (cut, 0));
-        }
-        ending.choose().map(|(cut, signers)| (cut, signers.len()))
-    }
-
     /// Homes that passed on take events in: asked for once, when all else is final.
     pub(super) fn probe(&mut self) -> bool {
         if self.governance.probes.is_none() {
@@ -415,47 +263,6 @@ impl World {
         }
         let probes = self.governance.probes.iter().flatten();
         probes.into_iter().all(|probe| self.checker.is_acknowledged(&self.deeds[*probe].event.id()))
-    }
-
-    /// Whether what cuts dropped is in a log again, or does not fit any more: nodes hand it in by themselves.
-    pub(super) fn dropped_are_back(&mut self) -> Result<bool, Stop> {
-        let Some(node) = self.able().first().copied() else { return Ok(false) };
-        let Some(running) = &self.nodes[node].running else { return Ok(false) };
-        let open = self.checker.not_back(&running.shared.store.view(), &self.governance.dead)?;
-        if self.now < *self.governance.quiet.get_or_insert(self.now) + AGAIN_MILLIS && !open.is_empty() {
-            return Ok(false);
-        }
-        let mut over = true;
-        for event in open {
-            over &= match self.governance.again.remove(&event) {
-                Some(Again::Refused) => self.refused(event),
-                Some(Again::Asked(mut reply)) => match reply.try_recv().ok().and_then(|mut answers| answers.pop()) {
-                    Some(Answer::Taken { known: false, .. }) => {
-                        return broken("what a cut drops is handed in again", event.to_string()).map(|()| false);
-                    }
-                    Some(Answer::Refused(refusal)) if refusal.code != "not_ready" => self.refused(event),
-                    Some(Answer::Unsponsored) => self.refused(event),
-                    _ => self.hand_in_again(event)?,
-                },
-                None => self.hand_in_again(event)?,
-            };
-        }
-        Ok(over)
-    }
-
-    fn refused(&mut self, event: EventId) -> bool {
-        self.governance.again.insert(event, Again::Refused);
-        true
-    }
-
-    fn hand_in_again(&mut self, event: EventId) -> Result<bool, Stop> {
-        let deed = self.deeds.iter().find(|deed| deed.event.id() == event).unwrap();
-        let (submitted, Some(home)) = (deed.submitted(), self.carrier(&deed.event)) else { return Ok(true) };
-        let (reply, answer) = oneshot::channel();
-        self.say(&format!("n{home} is handed {event} once more"));
-        self.governance.again.insert(event, Again::Asked(answer));
-        self.give(home, Input::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })?;
-        Ok(false)
     }
 
     /// Whether all who run saw that two texts are valid.

@@ -1,0 +1,151 @@
+//! Operators come, leave and change their keys; logs end and go on elsewhere.
+use super::*;
+
+impl World {
+    /// A new operator comes, with a home of its own.
+    pub(super) fn join(&mut self) -> Kept {
+        let newcomer = self.federation.len();
+        let operator = Federation::operator(newcomer);
+        let mut draft = self.governance.manifest.draft();
+        draft.homes.insert(operator.name.clone(), operator.log());
+        draft.operators.push(operator);
+        self.publish_version(&draft)?;
+        if self.governance.dead.remove(&newcomer) {
+            self.after(0, Happening::Start { node: newcomer });
+        }
+        Ok(())
+    }
+
+    /// Whether an operator is one still, and those without it withstand as many liars as the first ones did.
+    pub(super) fn may_leave(&self, node: usize) -> bool {
+        let manifest = &self.governance.manifest;
+        let (first, left) = (self.federation.manifest.faults(), faults(manifest.operators().len() - 1));
+        !self.governance.dead.contains(&node)
+            && manifest.operator(&self.federation.names[node]).is_some()
+            && left >= first
+    }
+
+    pub(super) fn may_renew(&self, node: usize) -> bool {
+        let operator = self.governance.manifest.operator(&self.federation.names[node]);
+        !self.governance.dead.contains(&node) && operator.is_some_and(|operator| operator.generation == 1)
+    }
+
+    /// What was on a lost disk only is lost: its log goes on in a new generation. Whether people can do that.
+    pub(in crate::simulation::world) fn mend(&mut self, log: usize) -> bool {
+        let node = self.federation.owner(log);
+        let may = self.governance.manifest.operators().len() >= 4 && self.may_renew(node);
+        if !may || !self.governance.mended.insert(log) {
+            return false;
+        }
+        self.say(&format!("people renew the log of n{node}"));
+        self.governance.published = self.now;
+        self.governance.changes.push_back((self.now, Change::Renew { node }));
+        if self.plan.changes.is_empty() {
+            self.after(0, Happening::Govern);
+        }
+        true
+    }
+
+    /// Ends an operator's log; another one's carries its homes on.
+    pub(super) fn end_log(&mut self, node: usize) -> Kept {
+        let Some(operator) = self.governance.manifest.operator(&self.federation.names[node]) else {
+            self.governance.changes.pop_front();
+            return Ok(());
+        };
+        let (log, Some(heir)) = (operator.log(), self.heir(node)) else { return Ok(()) };
+        let Some(cut) = self.cut_log(&log, &heir)? else { return Ok(()) };
+        let mut draft = self.governance.manifest.draft();
+        draft.operators.retain(|operator| operator.name != log.operator);
+        draft.policy.min_sponsors = draft.policy.min_sponsors.min(draft.operators.len() as u32);
+        self.publish_cut(draft, cut)
+    }
+
+    /// Another operator that is honest and there.
+    fn heir(&self, node: usize) -> Option<LogId> {
+        let goes_on = |operator: &&Operator| {
+            let other = self.federation.machine(&operator.name);
+            other != node && self.is_honest(other) && !self.governance.dead.contains(&other)
+        };
+        self.governance.manifest.operators().iter().find(goes_on).map(Operator::log)
+    }
+
+    /// Ends an operator's log; its next generation, under its next key, carries its homes on.
+    pub(super) fn renew(&mut self, node: usize) -> Kept {
+        let [first, second] = self.federation.logs_of(node);
+        let (log, successor) = (self.federation.logs[first].clone(), self.federation.logs[second].clone());
+        let Some(cut) = self.cut_log(&log, &successor)? else { return Ok(()) };
+        let mut draft = self.governance.manifest.draft();
+        for operator in draft.operators.iter_mut().filter(|operator| operator.name == log.operator) {
+            operator.generation = 2;
+            operator.node_key = self.federation.key(second).ed25519().unwrap().verifying_key();
+        }
+        self.publish_cut(draft, cut)
+    }
+
+    fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> Kept {
+        let carriers = draft.homes.values_mut().filter(|carrier| **carrier == cut.log);
+        carriers.for_each(|carrier| *carrier = cut.successor.clone());
+        draft.cuts.push(cut);
+        self.publish_version(&draft)
+    }
+
+    /// Collects stands; where the log ends, as soon as enough may sign it.
+    fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, Stop> {
+        for stander in self.able() {
+            // Also who left: a log that is behind is cut by the operators of its version.
+            let counts = self.governance.manifest.generations(&self.federation.names[stander]).next().is_some();
+            if counts && !self.governance.stands.contains_key(&stander) {
+                let (reply, stand) = oneshot::channel();
+                self.give(stander, Input::Stand { log: log.clone(), reply })?;
+                self.governance.asked.push((stander, stand));
+            }
+        }
+        self.hear_stands()?;
+        let manifest = Arc::clone(&self.governance.manifest);
+        if self.governance.stands.len() < Federation::gate(&manifest) {
+            return Ok(None);
+        }
+        let Some((cut, signers)) = self.cut_of(log, successor) else { return Ok(None) };
+        self.say(&format!("{} of {signers} may sign a cut of {log} at {}", manifest.quorum(), cut.head.size));
+        if signers < manifest.quorum() && self.planted != Some(Planted::CutsBlindly) {
+            self.give_up(&cut, signers);
+            return Ok(None);
+        }
+        Ok(Some(cut))
+    }
+
+    /// From seven operators on, an owner that splits the honest evenly cannot be cut, for ever: people give up
+    /// once all of them have said what they cosigned and too few may sign wherever it ends.
+    fn give_up(&mut self, cut: &Cut, standing: usize) {
+        let manifest = &self.governance.manifest;
+        let speaks = |node: &usize| self.is_honest(*node) && !self.governance.dead.contains(node);
+        let operators = manifest.operators().iter().map(|operator| &operator.name);
+        let numbers = operators.map(|name| self.federation.names.iter().position(|known| known == name).unwrap());
+        let all_said = numbers.filter(speaks).all(|node| self.governance.stands.contains_key(&node));
+        let too_few = |version: u32| {
+            let Some(version) = manifest.at(version).filter(|version| version.operators().len() >= 7) else {
+                return false;
+            };
+            let outside = usize::from(version.operator(&cut.log.operator).is_none());
+            standing < version.operators().len() - version.quorum() + version.faults() + outside
+        };
+        if all_said && (too_few(cut.adopted) || too_few(cut.adopted.saturating_sub(1))) {
+            self.say(&format!("nobody may ever cut {}", cut.log));
+            self.governance.stands.clear();
+            self.governance.changes.pop_front();
+            self.governance.split += 1;
+        }
+    }
+
+    /// Where the log ends by what was shown, and how many of the honest may sign it.
+    fn cut_of(&self, log: &LogId, successor: &LogId) -> Option<(Cut, usize)> {
+        let manifest = &self.governance.manifest;
+        let stands: Vec<VerifiedStand> = self.governance.stands.values().cloned().collect();
+        let views = honest_views(&self.nodes);
+        let ending = Ending { previous: manifest, log, successor, stands: &stands, views: &views };
+        if self.planted == Some(Planted::CutsBlindly) {
+            return ending.smallest().map(|cut| (cut, 0));
+        }
+        ending.choose().map(|(cut, signers)| (cut, signers.len()))
+    }
+}
