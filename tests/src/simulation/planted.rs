@@ -81,6 +81,7 @@ impl Planted {
             }
             Self::DropsForGood if plan.operators >= 4 => {
                 plan.liars.clear();
+                plan.troubles.clear();
                 plan.changes = vec![(middle, Change::Renew { node: 0 })];
                 Trouble::Cut { side: 1, millis: plan.busy, silent: false }
             }

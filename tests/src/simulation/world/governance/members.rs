@@ -94,7 +94,10 @@ impl World {
         for stander in self.able() {
             // Also who left: a log that is behind is cut by the operators of its version.
             let counts = self.governance.manifest.generations(&self.federation.names[stander]).next().is_some();
-            if counts && !self.governance.stands.contains_key(&stander) {
+            let owner = self.federation.machine(&log.operator) == stander;
+            // Not everybody is at the desk at once.
+            let away = self.fate.percent(30) || owner && self.planted == Some(Planted::DropsForGood);
+            if counts && !away && !self.governance.stands.contains_key(&stander) {
                 let (reply, stand) = oneshot::channel();
                 self.give(stander, Input::Stand { log: log.clone(), reply })?;
                 self.governance.asked.push((stander, stand));
