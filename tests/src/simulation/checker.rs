@@ -265,7 +265,9 @@ impl Checker {
             })?;
             let Some(LogRecord { state, certified, .. }) = record else { continue };
             self.seen.insert((watched.node, i), (state.size, certified));
-            let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size);
+            // After a way back the owner's head may be known by cosignatures only.
+            let cosigned = watched.view.cosigned(log)?.into_iter().map(|one| one.signed.head.size).max();
+            let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size).max(cosigned.unwrap_or(0));
             let back = state.size <= certified || watched.view.needs_rebuild()?;
             let left = end.is_some() || !self.honest(i) && back;
             self.finals[i] = self.finals[i].max(certified);
