@@ -187,8 +187,10 @@ impl Shown<'_> {
         names.filter(move |name| matches!(self.stand_of(name), Ok(Some(stand)) if is(&stand.head)))
     }
 
-    /// Whether an honest operator cosigned the cut, or more of its branch: else perhaps nobody can show its entries.
-    fn is_held(&self) -> bool {
+    /// Whether an honest operator surely cosigned the cut, or more of its branch: else perhaps nobody can show its
+    /// entries. It knew that all adoptions up to there are certified, or all but the last.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         let cut = &self.cut.head;
         let holders = self.others(self.previous.version(), |head| self.extensions.extends(head, cut)).count();
         holders >= honest(self.previous, &self.cut.log.operator)

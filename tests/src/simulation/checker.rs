@@ -13,7 +13,7 @@ use fama_node::store::{LogRecord, Store, StoreError, View};
 
 use super::federation::Federation;
 
-mod rest;
+pub(super) mod rest;
 mod telling;
 
 /// Why a run ends early.

@@ -72,13 +72,9 @@ impl Ending<'_> {
             let cut = Cut { log, head: *head, state_root: StateRoot([0; 32]), adopted: 0, successor };
             return Some(Candidate { cut, extensions, checkpoint: None });
         }
-        let view = self.views.iter().find(|view| self.holds(view, head))?;
+        let view = self.views.iter().find(|view| self.holds(view, head) && self.may_end(view, head))?;
         let record = view.log(self.log).unwrap()?;
-        let mut adopted = record.adopted.iter().rev().filter(|adopted| adopted.size <= head.size).peekable();
-        let last = adopted.peek()?.version;
-        if adopted.filter(|adopted| adopted.size > record.certified).count() > 1 {
-            return None;
-        }
+        let last = record.adopted.iter().rev().find(|adopted| adopted.size <= head.size)?.version;
         let state_root = self.state_root(view, head)?;
         let cut = Cut { log, head: *head, state_root, adopted: last, successor };
         Some(Candidate { cut, extensions, checkpoint: self.checkpoint(head) })
@@ -94,6 +90,15 @@ impl Ending<'_> {
         };
         let Ok(found) = find(cut, heads, &mut ask);
         found
+    }
+
+    /// Whether a node knows all adoptions up to `head` to be certified, or all but one.
+    fn may_end(&self, view: &View<'_>, head: &Head) -> bool {
+        let record = view.log(self.log).unwrap();
+        record.is_some_and(|record| {
+            let there = record.adopted.iter().filter(|adopted| adopted.size <= head.size);
+            there.filter(|adopted| adopted.size > record.certified).count() <= 1
+        })
     }
 
     fn holds(&self, view: &View<'_>, head: &Head) -> bool {

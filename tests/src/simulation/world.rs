@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use self::governance::Governance;
 use super::chance::Chance;
-use super::checker::{Acknowledged, Checker, Kept, Stop, Watched, broken, claim_of, entry_time};
+use super::checker::{Acknowledged, Checker, Kept, Stop, Watched, broken, claim_of, entry_time, rest};
 use super::cuts::Ending;
 use super::federation::Federation;
 use super::liar::Liar;

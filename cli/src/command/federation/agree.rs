@@ -44,7 +44,8 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let node = Query::new(&args.query);
     let grounds = grounds(&desk, &operator)?;
     for (cut, (_, ground)) in desk.next.cuts().zip(&grounds) {
-        check_copy(cut, *ground, &node, terminal)?;
+        let held = desk.evidence.shown(&desk.previous, cut).is_held();
+        check_copy(cut, (*ground, held), &node, terminal)?;
     }
     terminal.say(desk.summary());
     grounds_line(&grounds).into_iter().for_each(|line| terminal.say(line));
@@ -62,13 +63,18 @@ fn give_word(desk: &mut Desk, operator: &Domain, key: &fama_ledger::secret::Secr
 
 /// Whether the own node's copy is what the draft says where it cuts. The draft's signers can't see it: they go
 /// by the words of those whose nodes have that branch.
-fn check_copy(cut: &Cut, ground: Ground, node: &Query, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+fn check_copy(
+    cut: &Cut,
+    (ground, held): (Ground, bool),
+    node: &Query,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), Failure> {
     if cut.head == Head::EMPTY {
         return Ok(());
     }
     let log = &cut.log;
     match Place::ask(node, log, &cut.head) {
-        Ok(Some(place)) => check_place(cut, &place),
+        Ok(Some(place)) => check_place(cut, &place, held),
         Ok(None) if ground == Ground::GivenUp => unheld(log, terminal),
         Err(failure) if ground == Ground::GivenUp && failure.code == "bad_size" => unheld(log, terminal),
         Ok(None) => {
@@ -79,13 +85,14 @@ fn check_copy(cut: &Cut, ground: Ground, node: &Query, terminal: &mut Terminal<'
     }
 }
 
-fn check_place(cut: &Cut, place: &Place) -> Result<(), Failure> {
+fn check_place(cut: &Cut, place: &Place, held: bool) -> Result<(), Failure> {
     let (log, size) = (&cut.log, cut.head.size);
     if (place.state_root, place.adopted) != (cut.state_root, cut.adopted) {
         let message = format!("the state of {log} at {size} entries is not what the draft says");
         return Err(Failure::new("cut_state", message).hint("the draft is wrong: don't sign it, draft anew"));
     }
-    if !place.may_end() {
+    // A node that was away may not know what is certified; an honest one that cosigned the cut did.
+    if !place.may_end() && !held {
         let message = format!("{log} adopts more than one version below {size} entries that no quorum certified");
         return Err(Failure::new("cut_uncertified", message)
             .hint("another branch may be final: don't sign it, draft anew without the stand of who cosigned this"));

@@ -167,12 +167,15 @@ impl Checker {
 }
 
 /// What a node has of a log, in words.
-fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
+pub(in crate::simulation) fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
     let size = size_of(view.log(log).ok().flatten().as_ref());
     let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());
     let time = last.map_or(Millis(0), |entry| entry_time(&entry));
     let newest = view.newest(log).ok().flatten().map_or(0, |newest| newest.head.size);
     let cosigned = view.cosigned_by(log).unwrap_or_default();
     let cosigned: Vec<_> = cosigned.iter().map(|(by, one)| format!("{by} {}", one.signed.head.size)).collect();
-    format!("n{node} has {size} to {time}, newest {newest}, {cosigned:?}")
+    let record = view.log(log).ok().flatten();
+    let (certified, adopted) = record.map_or((0, Vec::new()), |record| (record.certified, record.adopted));
+    let adopted: Vec<_> = adopted.iter().map(|one| format!("{} at {}", one.version, one.size)).collect();
+    format!("n{node} has {size} to {time}, newest {newest}, certified {certified}, adopted {adopted:?}, {cosigned:?}")
 }

@@ -265,6 +265,19 @@ impl World {
         probes.into_iter().all(|probe| self.checker.is_acknowledged(&self.deeds[*probe].event.id()))
     }
 
+    /// What people wait for, and what nodes have of the log in question.
+    pub(super) fn waits_for(&self, views: &[(usize, View<'_>)]) -> String {
+        let (Change::EndDead { node } | Change::EndLiar { node } | Change::Leave { node } | Change::Renew { node }) =
+            self.governance.changes[0].1
+        else {
+            return "a version is being prepared".into();
+        };
+        let operator = self.governance.manifest.operator(&self.federation.names[node]);
+        let log = operator.map_or_else(|| self.federation.logs[node].clone(), Operator::log);
+        let copies: Vec<String> = views.iter().map(|(node, view)| rest::held(*node, view, &log)).collect();
+        format!("the end of {log} is being prepared: {}", copies.join("; "))
+    }
+
     /// Whether all who run saw that two texts are valid.
     pub(super) fn all_halted(&self) -> bool {
         let halted = |node: &Node| {

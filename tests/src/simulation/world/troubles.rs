@@ -118,7 +118,7 @@ impl World {
             .collect();
         let views: Vec<(usize, View<'_>)> = stores.iter().map(|(node, store)| (*node, store.view())).collect();
         let missing = match views.len() == honest.len() {
-            _ if self.governance.is_busy() => Some("a version is being prepared".to_owned()),
+            _ if self.governance.is_busy() => Some(self.waits_for(&views)),
             _ if self.governance.rival => Some("not all know that two texts are valid".to_owned()),
             true => self.checker.missing(&views),
             false => Some("a node is down".to_owned()),
