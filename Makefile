@@ -37,9 +37,11 @@ test: needs-test fmt lint docs unit
 
 needs:
 	@.cargo/needs.sh build
+	@.cargo/rocksdb.sh
 
 needs-test:
 	@.cargo/needs.sh test
+	@.cargo/rocksdb.sh
 
 fmt:
 	$(CARGO) fmt --all --check
