@@ -30,8 +30,8 @@ flags="-O3 -fPIC -ffunction-sections -fdata-sections -std=c++20 -march=x86-64-v2
 -DNDEBUG -DLZ4=1 -DHAVE_ALIGNED_NEW -DHAVE_UINT128_EXTENSION -DOS_LINUX -DROCKSDB_PLATFORM_POSIX -DROCKSDB_LIB_IO_POSIX
 -DROCKSDB_SCHED_GETCPU_PRESENT -DROCKSDB_AUXV_GETAUXVAL_PRESENT -DROCKSDB_FALLOCATE_PRESENT -DROCKSDB_RANGESYNC_PRESENT"
 
-# One archive for each version of RocksDB, compiler and set of flags; a rebuilt one never replaces another's.
-key="$( { echo "$flags"; $CXX --version; cat .cargo/rocksdb.sh "$crate/rocksdb_lib_sources.txt"; } | sha256sum | cut -c 1-16)"
+# One archive for each version of RocksDB, compiler and set of flags.
+key="$( { echo "$flags"; $CXX --version; cat "$crate/rocksdb_lib_sources.txt"; } | sha256sum | cut -c 1-16)"
 version="${crate##*/librocksdb-sys-}"
 cache="${FAMA_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/fama}"
 place="$cache/rocksdb-${version%%/*}-$key"
@@ -46,7 +46,7 @@ if [ ! -e "$place/librocksdb.a" ]; then
     { grep -v '^util/build_version.cc' "$crate/rocksdb_lib_sources.txt" | sed "s|.*|#include \"$crate/rocksdb/&\"|"
       echo "#include \"$crate/build_version.cc\""; } |
         awk -v folder="$work" '{ print > sprintf("%s/unit%02d.cc", folder, (NR - 1) / 15) }'
-    compile="$CXX $(echo "$flags" | tr '\n' ' ') -I$crate/rocksdb/include -I$crate/rocksdb -I$crate -I$lz4/liblz4"
+    compile="$CXX $(echo "$flags" | tr '\n' ' ') -I$crate/rocksdb/include -I$crate/rocksdb -I$crate -I$lz4/liblz4/lib"
     # shellcheck disable=SC2016
     printf '%s\n' "$work"/unit*.cc |
         xargs -P "$(nproc)" -I UNIT sh -c "$compile -c UNIT -o UNIT.o && echo 'rocksdb: '\"\$(ls '$work' | grep -c 'o\$')\"' of '\"\$(ls '$work' | grep -c 'cc\$')\" >&2" ||
