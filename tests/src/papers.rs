@@ -207,8 +207,8 @@ fn every_type_that_the_map_names_exists() {
     assert!(types.len() > 10, "{types:?}");
     for name in types {
         let there = ["enum", "struct"].iter().any(|kind| {
-            let begins = sources.split(&format!("{kind} {name}")).skip(1);
-            begins.into_iter().any(|rest| rest.starts_with([' ', '<', '(', ';']))
+            let declared = format!("{kind} {name}");
+            sources.split(&declared).skip(1).any(|rest| rest.starts_with([' ', '<', '(', ';']))
         });
         assert!(there, "there is no {name}");
     }
