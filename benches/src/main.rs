@@ -23,7 +23,7 @@ use fama_ledger::map::StateMap;
 use fama_ledger::rows::MemoryRows;
 use fama_ledger::secret::SecretKey;
 use fama_node::store::{Commit, Store};
-use fama_tests::{DOMAINS, Replica, START, domain, event, federation, log, signed};
+use fama_tests::{DOMAINS, MemoryReplica, START, domain, event, federation, log, signed};
 use k256::ecdsa::signature::Verifier;
 use sha2::{Digest, Sha256};
 
@@ -66,7 +66,7 @@ impl World {
             (policy.daily_registrations, policy.daily_attestations) = (BATCH * 2, BATCH * 2);
         }));
         let log = log(0);
-        let mut replica = Replica::adopted(&manifest);
+        let mut replica = MemoryReplica::adopted(&manifest);
         let key = |seed: u32| SecretKey::from_seed(curve, blake3::hash(&seed.to_le_bytes()).as_bytes()).unwrap();
         let registration = |seed: u32| {
             let (home, name) = (domain(DOMAINS[0]), format!("person-{seed}").parse().unwrap());

@@ -18,8 +18,8 @@ use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
 use fama_tests::{
-    DOMAINS, Mirror, Replica, SECOND, START, domain, event, federation, governance_key, later_version, log, secret,
-    signed,
+    DOMAINS, MemoryReplica, MirroredLog, SECOND, START, domain, event, federation, governance_key, later_version, log,
+    secret, signed,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -287,7 +287,7 @@ fn two_valid_texts_of_a_version_are_found() {
 }
 
 /// Version 2, in which the last operator is gone; its log ends with this state root.
-fn without_the_last(manifest: &Manifest, delta: &Mirror, state_root: StateRoot) -> Manifest {
+fn without_the_last(manifest: &Manifest, delta: &MirroredLog, state_root: StateRoot) -> Manifest {
     later_version(manifest, |draft| {
         draft.operators.remove(3);
         draft.homes.insert(domain(DOMAINS[3]), log(0));
@@ -304,7 +304,7 @@ fn the_end_of_an_adoption_needs_both_quorums() {
     let delta = &story.replica.logs[&log(3)];
     let second = without_the_last(&manifest, delta, delta.state_root);
     let last = story.replica.logs[&log(1)].entries.last().unwrap().time;
-    let (mut at_end, other) = (Replica { manifest: &second, ..story.replica.clone() }, log(1));
+    let (mut at_end, other) = (MemoryReplica { manifest: &second, ..story.replica.clone() }, log(1));
     at_end.append(&other, vec![VerifiedEntry::adopt(last, 2, second.hash())]);
     let mut beyond = at_end.clone();
     beyond.append(&other, vec![beyond_event(&second, last)]);

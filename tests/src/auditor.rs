@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use fama_tests::{Replica, federation};
+use fama_tests::{MemoryReplica, federation};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use crate::profile::prove;
-use crate::properties::{Op, history, policy, told};
+use crate::properties::{HistoryOp, history, policy, told};
 use crate::vectors::profiles::shown;
 
 /// How many random histories are audited.
@@ -56,7 +56,7 @@ fn one_process() -> [&'static OsStr; 2] {
 }
 
 /// What this implementation says of everybody, in the auditor's words.
-fn identities(replica: &Replica<'_>) -> Value {
+fn identities(replica: &MemoryReplica<'_>) -> Value {
     let (join, mut found) = (replica.join(), Vec::new());
     join.each_identity(|one| found.push(one)).unwrap();
     found.sort_by_key(|one| one.id);
@@ -79,7 +79,7 @@ fn identities(replica: &Replica<'_>) -> Value {
 }
 
 /// So many random histories, the same every time.
-fn recorded(count: usize) -> Vec<Vec<Op>> {
+fn recorded(count: usize) -> Vec<Vec<HistoryOp>> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     (0..count).map(|_| history().new_tree(&mut runner).unwrap().current()).collect()

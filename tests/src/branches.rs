@@ -5,15 +5,15 @@ use fama_node::config::Config;
 use fama_tests::{DOMAINS, secret};
 use serde_json::Value;
 
-use crate::cli::Desk;
-use crate::federation::{Net, copy, eventually, get, multi};
+use crate::cli::UserFolder;
+use crate::federation::{LocalFederation, copy, eventually, get, multi};
 
 /// The equivocator.
 const OWNER: usize = 3;
 /// Its log.
 const LOG: &str = "delta.example/1";
 
-impl Net {
+impl LocalFederation {
     /// Its disk holds all that it signed, its operator says.
     fn alone(&self, i: usize) -> Config {
         Config { overrides: Overrides { assume_disk_current: true, ..Overrides::default() }, ..self.config(i) }
@@ -56,7 +56,7 @@ impl Net {
 #[test]
 fn an_owner_with_a_branch_for_each_operator_is_cut_and_succeeded() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (_, registration) = net.register(OWNER, "on-all-branches", &secret(2));
         net.accepted(OWNER, registration).await;
         net.settled().await;
@@ -83,7 +83,7 @@ fn an_owner_with_a_branch_for_each_operator_is_cut_and_succeeded() {
             })
             .await;
         }
-        let desk = Desk::new(&net);
+        let desk = UserFolder::new(&net);
         desk.stand(LOG, &[0, 1, 2]).await;
         let from = "--from query:0 --from query:1 --from query:2";
         let line = format!("federation draft {from} --remove delta.example --successor alpha.example");

@@ -14,7 +14,7 @@ use fama_node::network::wire::{SubmitRequest, SubmitResult};
 use fama_node::store::{Store, StoreError};
 use fama_tests::{DOMAINS, node_key, secret};
 
-use crate::federation::{Net, copy, eventually, multi};
+use crate::federation::{LocalFederation, copy, eventually, multi};
 
 mod unlisted;
 
@@ -29,8 +29,8 @@ fn checked(data: &Path, manifest: &Arc<Manifest>) -> Result<Report, StoreError> 
 }
 
 /// A federation that has done a little of everything, stopped; its second node's folder.
-async fn used() -> (Net, PathBuf) {
-    let mut net = Net::running(2).await;
+async fn used() -> (LocalFederation, PathBuf) {
+    let mut net = LocalFederation::running(2).await;
     let (agent_key, judge_key) = (secret(2), secret(4));
     let (agent, registration) = net.register(0, "checked", &agent_key);
     net.accepted(0, registration).await;
@@ -51,7 +51,7 @@ async fn used() -> (Net, PathBuf) {
 }
 
 /// As [`used`], and run once more: tables from the first run, a write-ahead log from the second.
-async fn used_twice() -> (Net, PathBuf) {
+async fn used_twice() -> (LocalFederation, PathBuf) {
     let (mut net, data) = used().await;
     net.start_all().await;
     let (_, registration) = net.register(1, "second-run", &secret(8));
@@ -188,7 +188,7 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
 }
 
 /// A configuration file for a node of `net` with its data in the folder `name`, for the command.
-fn configured(net: &Net, i: usize, name: &str) -> PathBuf {
+fn configured(net: &LocalFederation, i: usize, name: &str) -> PathBuf {
     let dir = net.dir.path();
     fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
     let key = dir.join("node.pem");
@@ -233,8 +233,8 @@ fn damage_entries(data: &Path, manifest: &Arc<Manifest>) {
 }
 
 /// Two nodes with some hundred entries in each log.
-async fn filled() -> Net {
-    let net = Net::running(2).await;
+async fn filled() -> LocalFederation {
+    let net = LocalFederation::running(2).await;
     for home in 0..2 {
         let submissions = (0..200).map(|i| {
             let key = SecretKey::from_seed(Curve::Ed25519, &[10 + home as u8, i, 1, 2].repeat(8).try_into().unwrap());

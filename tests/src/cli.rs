@@ -11,7 +11,7 @@ use fama_ledger::id::EventId;
 use fama_tests::{governance_key, node_key};
 use serde_json::Value;
 
-use crate::federation::{Net, addresses, get, multi};
+use crate::federation::{LocalFederation, addresses, get, multi};
 
 /// How long a command may take when nobody answers.
 const GIVING_UP: Duration = Duration::from_secs(15);
@@ -19,13 +19,13 @@ const GIVING_UP: Duration = Duration::from_secs(15);
 const LINES_MAX: usize = 64;
 
 /// A person's folder with the manifest and the operators' node keys, beside a running federation.
-pub(crate) struct Desk<'a> {
-    net: &'a Net,
+pub(crate) struct UserFolder<'a> {
+    net: &'a LocalFederation,
     dir: PathBuf,
 }
 
-impl<'a> Desk<'a> {
-    pub(crate) fn new(net: &'a Net) -> Self {
+impl<'a> UserFolder<'a> {
+    pub(crate) fn new(net: &'a LocalFederation) -> Self {
         let dir = net.dir.path().join("desk");
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
@@ -116,8 +116,8 @@ const AGENT: &str = "swift-core-maps@alpha.example";
 #[test]
 fn an_agents_life_by_commands() {
     multi(async {
-        let net = Net::running(4).await;
-        let desk = Desk::new(&net);
+        let net = LocalFederation::running(4).await;
+        let desk = UserFolder::new(&net);
         let karma = |sum: i64| move |profile: &Value| profile["reputation"]["global_score"] == sum;
 
         has(&desk.done("key new --out file:agent.pem").await, &["curve", "key", "hash", "public_key"]);
@@ -183,8 +183,8 @@ fn an_agents_life_by_commands() {
 #[test]
 fn any_nodes_proof_is_checked_with_the_genesis_alone() {
     multi(async {
-        let net = Net::running(4).await;
-        let desk = Desk::new(&net);
+        let net = LocalFederation::running(4).await;
+        let desk = UserFolder::new(&net);
         desk.done("key new --out file:agent.pem").await;
         let registered = desk.final_receipt(&format!("register {AGENT} --key file:agent.pem")).await;
         desk.service("judge").await;
@@ -237,7 +237,7 @@ fn any_nodes_proof_is_checked_with_the_genesis_alone() {
     });
 }
 
-impl Desk<'_> {
+impl UserFolder<'_> {
     /// All of these operators stand still in a log, each at its own node.
     pub(crate) async fn stand(&self, log: &str, operators: &[usize]) {
         for i in operators {
@@ -274,8 +274,8 @@ impl Desk<'_> {
 #[test]
 fn operators_and_rules_change_by_commands() {
     multi(async {
-        let mut net = Net::running(4).await;
-        let desk = Desk::new(&net);
+        let mut net = LocalFederation::running(4).await;
+        let desk = UserFolder::new(&net);
         desk.done("key new --out file:agent.pem").await;
         let heir = desk.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
         let line = "federation draft --from query:0 --from query:2 --policy daily_cap=30 --out file:rule";
@@ -283,10 +283,10 @@ fn operators_and_rules_change_by_commands() {
         desk.carry("rule", &[3, 1, 2]).await;
         desk.uses(2).await;
         net.settled().await;
-        let Desk { dir, .. } = desk;
+        let UserFolder { dir, .. } = desk;
         net.stop(3).await;
 
-        let desk = Desk { net: &net, dir };
+        let desk = UserFolder { net: &net, dir };
         let remove = "federation draft --remove delta.example --successor beta.example --policy min_sponsors=1";
         let from = "--from query:0 --from query:1 --from query:2";
         desk.stand("delta.example/1", &[0, 1]).await;
@@ -328,9 +328,9 @@ fn operators_and_rules_change_by_commands() {
 #[test]
 fn refusals_say_what_to_do_next() {
     multi(async {
-        let mut net = Net::running(2).await;
-        let other = Net::running(1).await;
-        let refusals = async |desk: &Desk<'_>| {
+        let mut net = LocalFederation::running(2).await;
+        let other = LocalFederation::running(1).await;
+        let refusals = async |desk: &UserFolder<'_>| {
             desk.done("key new --out file:agent.pem").await;
             desk.final_receipt("register first@alpha.example --key file:agent.pem --no-next").await;
             desk.done("key new --out file:other.pem").await;
@@ -379,12 +379,12 @@ fn refusals_say_what_to_do_next() {
                 assert_eq!(got, code, "{line}");
             }
         };
-        let desk = Desk::new(&net);
+        let desk = UserFolder::new(&net);
         refusals(&desk).await;
-        let Desk { dir, .. } = desk;
+        let UserFolder { dir, .. } = desk;
         net.stop(0).await;
         net.stop(1).await;
-        let desk = Desk { net: &net, dir };
+        let desk = UserFolder { net: &net, dir };
         let late = "register late@alpha.example --yes --no-next --manifest file:manifest.txt --key file:other.pem";
         assert_eq!(desk.refused(late).await, "unreachable", "with every node down");
     });

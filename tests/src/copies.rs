@@ -13,12 +13,12 @@ use fama_node::network::wire::{Frontier, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, secret};
 use serde_json::{Value, json};
 
-use crate::federation::{Net, Running, addresses, copy, eventually, free_ports, get, multi};
+use crate::federation::{LocalFederation, LocalNode, addresses, copy, eventually, free_ports, get, multi};
 
-/// Where the second process of a key listens, among [`Net::ports`].
+/// Where the second process of a key listens, among [`LocalFederation::ports`].
 const SECOND: usize = 4;
 
-impl Net {
+impl LocalFederation {
     fn backup(&self, i: usize) -> PathBuf {
         self.dir.path().join(format!("{}.backup", DOMAINS[i]))
     }
@@ -88,15 +88,15 @@ async fn waits(query: SocketAddr, code: Value) {
 }
 
 /// The first operator's node once more, on its backup and on ports of its own.
-fn second(net: &mut Net) -> Config {
+fn second(net: &mut LocalFederation) -> Config {
     net.ports.extend(free_ports(1));
     let listen = addresses(net.ports[SECOND]).iter().map(|address| address.parse().unwrap()).collect();
     Config { data_dir: net.backup(0), network: Network { listen }, ..net.config(0) }
 }
 
 /// A federation that runs, of whose first node there is a backup.
-async fn backed_up() -> Net {
-    let mut net = Net::running(4).await;
+async fn backed_up() -> LocalFederation {
+    let mut net = LocalFederation::running(4).await;
     net.register_in(&[0], "first").await;
     net.stop(0).await;
     net.back_up(&[0]);
@@ -109,7 +109,7 @@ async fn backed_up() -> Net {
 fn a_copy_beside_its_node_waits_until_that_ends_and_takes_over_what_it_wrote() {
     multi(async {
         let mut net = backed_up().await;
-        let copy = Running::start(second(&mut net)).await;
+        let copy = LocalNode::start(second(&mut net)).await;
         waits(copy.query, json!("other_session")).await;
         net.register_in(&[0], "second-name").await;
         assert_eq!(net.refused(SECOND, net.register(0, "third-by-copy", &secret(90)).1).await, "not_ready");
@@ -138,7 +138,7 @@ fn two_processes_that_both_write_both_stop() {
     multi(async {
         let mut net = backed_up().await;
         let overrides = Overrides { assume_disk_current: true, ..Overrides::default() };
-        let copy = Running::start(Config { overrides, ..second(&mut net) }).await;
+        let copy = LocalNode::start(Config { overrides, ..second(&mut net) }).await;
         let node = net.nodes[0].as_ref().unwrap().query;
         waits(copy.query, json!("other_session")).await;
         waits(node, json!("other_session")).await;
@@ -153,7 +153,7 @@ fn two_processes_that_both_write_both_stop() {
 #[test]
 fn an_old_backup_waits_for_the_only_other_operator_unless_told_otherwise() {
     multi(async {
-        let mut net = Net::running(2).await;
+        let mut net = LocalFederation::running(2).await;
         net.register_in(&[0, 1], "first").await;
         net.stop_all().await;
         net.back_up(&[0]);
@@ -174,7 +174,7 @@ fn an_old_backup_waits_for_the_only_other_operator_unless_told_otherwise() {
 
         net.stop_all().await;
         let overrides = Overrides { assume_disk_current: true, ..Overrides::default() };
-        let alone = Running::start(Config { overrides, ..net.config(0) }).await;
+        let alone = LocalNode::start(Config { overrides, ..net.config(0) }).await;
         waits(alone.query, json!(null)).await;
         let (_, registration) = net.register(0, "alone", &secret(92));
         net.accepted(0, registration).await;
@@ -189,7 +189,7 @@ fn an_old_backup_waits_for_the_only_other_operator_unless_told_otherwise() {
 #[test]
 fn old_backups_of_all_but_one_lose_nothing() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         net.register_in(&[0, 1, 2, 3], "first").await;
         net.stop_all().await;
         net.back_up(&[0, 1, 2]);
@@ -223,7 +223,7 @@ fn old_backups_of_all_but_one_lose_nothing() {
 #[test]
 fn old_backups_of_all_forget_together() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         net.register_in(&[0, 1, 2, 3], "first").await;
         let state = net.settled().await;
         net.stop_all().await;

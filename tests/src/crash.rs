@@ -29,9 +29,9 @@ const CRASHES: u32 = 100;
 const REQUEST: u64 = 16;
 
 /// A small generator of numbers, so that a run can be told from another by its seed alone.
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct SeededRandom(pub(crate) u64);
 
-impl Random {
+impl SeededRandom {
     /// Begun at random; the seed is what a test tells.
     #[allow(clippy::print_stdout, reason = "the seed of a run that failed")]
     pub(crate) fn begin() -> Self {
@@ -52,7 +52,7 @@ impl Random {
 }
 
 /// One operator alone, whose node is a process of its own.
-pub(crate) struct Operator {
+pub(crate) struct SoleOperator {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) config: std::path::PathBuf,
     address: String,
@@ -60,7 +60,7 @@ pub(crate) struct Operator {
     dir: tempfile::TempDir,
 }
 
-impl Operator {
+impl SoleOperator {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ports = free_ports(3);
@@ -188,9 +188,9 @@ fn tail(log: &Path) -> String {
 #[allow(clippy::print_stdout, reason = "the figures of a long run")]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     let crashes = std::env::var("FAMA_CRASHES").map_or(CRASHES, |count| count.parse().unwrap());
-    let mut random = Random::begin();
+    let mut random = SeededRandom::begin();
     multi(async {
-        let operator = Operator::new();
+        let operator = SoleOperator::new();
         let mut acknowledged = BTreeMap::new();
         let mut checked = 0;
         for round in 0..crashes {

@@ -28,21 +28,21 @@ use tokio::task::JoinHandle;
 const DEADLINE: Duration = Duration::from_secs(45);
 
 /// A federation on loopback ports of its own.
-pub(crate) struct Net {
+pub(crate) struct LocalFederation {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) ports: Vec<u16>,
-    pub(crate) nodes: Vec<Option<Running>>,
+    pub(crate) nodes: Vec<Option<LocalNode>>,
 }
 
-pub(crate) struct Running {
+pub(crate) struct LocalNode {
     pub(crate) query: SocketAddr,
     pub(crate) admin: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
 }
 
-impl Running {
+impl LocalNode {
     pub(crate) async fn start(config: Config) -> Self {
         eventually("the ports are free", || async {
             match launch(config.clone()).await {
@@ -60,16 +60,16 @@ impl Running {
     }
 }
 
-impl Drop for Net {
+impl Drop for LocalFederation {
     /// Stops what still runs: a database must be closed before the process ends.
     fn drop(&mut self) {
-        let running: Vec<Running> = self.nodes.iter_mut().filter_map(Option::take).collect();
+        let running: Vec<LocalNode> = self.nodes.iter_mut().filter_map(Option::take).collect();
         if running.is_empty() {
             return;
         }
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
-                for Running { stop, task, .. } in running {
+                for LocalNode { stop, task, .. } in running {
                     // A node that ended by itself has told the test already.
                     let _ = stop.send(());
                     let _ = task.await;
@@ -99,7 +99,7 @@ fn loopback() -> Listener {
     Listener { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
 }
 
-impl Net {
+impl LocalFederation {
     /// `n` operators, none of them running yet.
     pub(crate) fn new(n: u8) -> Self {
         Self::at(free_ports(n.into()))
@@ -172,7 +172,7 @@ impl Net {
     }
 
     pub(crate) async fn start_with(&mut self, i: usize, config: Config) {
-        self.nodes[i] = Some(Running::start(config).await);
+        self.nodes[i] = Some(LocalNode::start(config).await);
     }
 
     pub(crate) async fn stop(&mut self, i: usize) {
@@ -325,7 +325,7 @@ impl Net {
 
 /// Starts a node and waits until it has told its addresses.
 #[expect(clippy::print_stderr, reason = "a node that stops by itself explains what its test will miss")]
-async fn launch(config: Config) -> Result<Running, NodeError> {
+async fn launch(config: Config) -> Result<LocalNode, NodeError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (told, addresses) = oneshot::channel();
     let stop_told = async {
@@ -340,7 +340,7 @@ async fn launch(config: Config) -> Result<Running, NodeError> {
         ended
     });
     tokio::select! {
-        Ok((query, admin)) = addresses => Ok(Running { query, admin, stop, task }),
+        Ok((query, admin)) = addresses => Ok(LocalNode { query, admin, stop, task }),
         ended = &mut task => Err(ended.unwrap().unwrap_err()),
     }
 }
@@ -395,7 +395,7 @@ pub(crate) fn multi(test: impl Future<Output = ()>) {
 #[test]
 fn a_submission_at_the_wrong_node_reaches_its_home_and_all_agree() {
     multi(async {
-        let net = Net::running(4).await;
+        let net = LocalFederation::running(4).await;
         let agent_key = secret(2);
         let (agent, registration) = net.register(0, "swift-core-maps", &agent_key);
         let receipt = net.accepted(2, registration.clone()).await;
@@ -420,7 +420,7 @@ fn a_submission_at_the_wrong_node_reaches_its_home_and_all_agree() {
 #[test]
 fn one_of_four_nodes_down_and_the_others_still_certify() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         net.stop(3).await;
         for name in ["one-of-three", "two-of-three"] {
             let (_, registration) = net.register(0, name, &secret(name.len() as u8 + name.as_bytes()[0] % 7));
@@ -436,7 +436,7 @@ fn one_of_four_nodes_down_and_the_others_still_certify() {
 #[test]
 fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let key = secret(6);
         let (agent, registration) = net.register(0, "stolen-key", &key);
         net.accepted(0, registration).await;
@@ -469,7 +469,7 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
 fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
     multi(async {
         let policy = Policy { batch_ms: 20, daily_bytes: 6_000, ..Policy::recommended(4) };
-        let mut net = Net::with(free_ports(4), policy);
+        let mut net = LocalFederation::with(free_ports(4), policy);
         net.start_all().await;
         let keys: Vec<SecretKey> = (20..40).map(secret).collect();
         let (agent, registration) = net.register(0, "full-home", &keys[0]);
@@ -496,7 +496,7 @@ fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
 #[test]
 fn bad_submissions_are_refused_with_their_code() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let key = secret(8);
         let (agent, registration) = net.register(0, "careful", &key);
         let change = |change: &dyn Fn(&mut Event)| {
@@ -539,7 +539,7 @@ fn bad_submissions_are_refused_with_their_code() {
 #[test]
 fn a_mirror_follows_answers_and_passes_on() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let config = Config {
             data_dir: net.dir.path().join("mirror"),
             operator: None,
@@ -566,7 +566,7 @@ fn a_mirror_follows_answers_and_passes_on() {
 #[test]
 fn a_node_comes_back_with_what_it_had() {
     multi(async {
-        let mut net = Net::running(1).await;
+        let mut net = LocalFederation::running(1).await;
         let (_, registration) = net.register(0, "still-here", &secret(14));
         let receipt = net.accepted(0, registration.clone()).await;
         let before = net.settled().await;
@@ -582,9 +582,9 @@ fn a_node_comes_back_with_what_it_had() {
 #[test]
 fn what_stands_in_the_way_of_a_start_is_named() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let code = |config: Config| async move { launch(config).await.err().map(|error| error.code()) };
-        let free = |net: &Net| Config {
+        let free = |net: &LocalFederation| Config {
             network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
             ..net.config(0)
         };
@@ -593,7 +593,7 @@ fn what_stands_in_the_way_of_a_start_is_named() {
         assert_eq!(code(elsewhere(net.dir.path())).await, Some("address_in_use"), "the p2p port is taken");
         let query = Listener { enabled: true, listen: net.nodes[0].as_ref().unwrap().query };
         assert_eq!(code(Config { query, ..free(&net) }).await, Some("address_in_use"), "the query port is taken");
-        let other = Net::new(2);
+        let other = LocalFederation::new(2);
         let foreign = Config { data_dir: net.data(0), ..free(&other) };
         let mut net = net;
         net.stop(0).await;
@@ -604,7 +604,7 @@ fn what_stands_in_the_way_of_a_start_is_named() {
 #[test]
 fn a_client_of_another_federation_is_told_so() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let address = addresses(net.ports[0])[0].parse().unwrap();
         let foreign = Client::connect(fama_ledger::id::FederationId([3; 32]), address).await;
         assert_eq!(foreign.err().map(|error| error.code()), Some("other_federation"));
@@ -618,7 +618,7 @@ fn a_client_of_another_federation_is_told_so() {
 #[test]
 fn a_lost_disk_and_an_old_backup_never_fork_the_log() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let backup = net.dir.path().join("backup");
         let mut names = Vec::new();
         for (round, name) in

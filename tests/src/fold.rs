@@ -18,18 +18,18 @@ use fama_ledger::rows::{
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::{Day, Millis};
 use fama_tests::{
-    DAY, DOMAINS, Replica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
+    DAY, DOMAINS, MemoryReplica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
 };
 
 /// A federation in memory, told one event after another.
 struct World<'a> {
-    replica: Replica<'a>,
+    replica: MemoryReplica<'a>,
     nonce: u64,
 }
 
 impl<'a> World<'a> {
     fn new(manifest: &'a Manifest) -> Self {
-        Self { replica: Replica::adopted(manifest), nonce: 1_000 }
+        Self { replica: MemoryReplica::adopted(manifest), nonce: 1_000 }
     }
 
     fn event(&mut self, action: Action, created: Millis) -> Event {

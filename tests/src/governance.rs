@@ -17,7 +17,7 @@ use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 
 use crate::audit::comes_to;
-use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
+use crate::federation::{LocalFederation, addresses, copy, eventually, free_ports, get, multi};
 use crate::publish::publishes;
 
 pub(crate) fn log(i: usize, generation: u32) -> LogId {
@@ -53,7 +53,7 @@ pub(crate) fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u
     }
 }
 
-impl Net {
+impl LocalFederation {
     fn admin(&self, i: usize) -> SocketAddr {
         self.nodes[i].as_ref().unwrap().admin
     }
@@ -112,14 +112,14 @@ impl Net {
 #[test]
 fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (agent_key, judge_key) = (secret(2), secret(4));
         let (agent, registration) = net.register(3, "passed-on", &agent_key);
         net.accepted(0, registration).await;
         let judge = net.provider(3, "judge", &judge_key).await;
         let attested = net.accepted(1, net.attest(3, (judge, &judge_key), agent, 5)).await;
         let state = net.settled().await;
-        let url = |net: &Net, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
+        let url = |net: &LocalFederation, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
         let kept = net.dir.path().join("kept").display().to_string();
         comes_to(&[&url(&net, 0), "--keep", &kept], &state).await;
         publishes(&net).await;
@@ -199,7 +199,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
 #[test]
 fn a_node_key_is_rotated_while_all_run() {
     multi(async {
-        let mut net = Net::new(4);
+        let mut net = LocalFederation::new(4);
         let next = node_key(5);
         for i in 0..4 {
             let mut config = net.config(i);
@@ -254,7 +254,7 @@ fn a_node_key_is_rotated_while_all_run() {
 #[test]
 fn conflicting_manifests_stop_all_cosigning() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let mut draft = net.manifest.draft();
         draft.policy.max_delta = 4;
         let one = signed(&draft, &[0, 1, 2, 3]);
@@ -276,7 +276,7 @@ fn conflicting_manifests_stop_all_cosigning() {
 #[test]
 fn another_policy_is_adopted_while_all_run() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (agent_key, judge_key) = (secret(2), secret(4));
         let (agent, registration) = net.register(0, "rated", &agent_key);
         net.accepted(0, registration).await;
@@ -311,7 +311,7 @@ fn another_policy_is_adopted_while_all_run() {
 }
 
 /// Every node's proofs show what counts under version 2: to who holds the genesis, or for an event that version.
-async fn proves(net: &Net, agent: EventId) {
+async fn proves(net: &LocalFederation, agent: EventId) {
     let genesis = Arc::new(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).unwrap());
     for (_, query) in net.up() {
         let profile = text(query, &format!("/api/agent/{agent}/proof")).await;
@@ -347,8 +347,8 @@ async fn text(query: SocketAddr, path: &str) -> String {
 #[test]
 fn an_owner_with_two_branches_is_proven_cut_and_succeeded() {
     multi(async {
-        let mut net = Net::running(4).await;
-        let liar = |net: &Net, alone: bool| {
+        let mut net = LocalFederation::running(4).await;
+        let liar = |net: &LocalFederation, alone: bool| {
             let overrides = Overrides { assume_disk_current: alone, ..Overrides::default() };
             Config { next_node_key: Some(Arc::new(node_key(5))), overrides, ..net.config(3) }
         };

@@ -30,7 +30,7 @@ mod clients;
 mod datagrams;
 mod peers;
 
-use peers::{Duty, Over};
+use peers::{AttackKind, TransportKind};
 
 /// How long the attack lasts at least when nothing else is asked for.
 const SECONDS: u64 = 8;
@@ -47,12 +47,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 const ENTRIES: u64 = 2_048;
 
 /// One process.
-struct Node {
+struct NodeProcess {
     child: Child,
     query: SocketAddr,
 }
 
-impl Drop for Node {
+impl Drop for NodeProcess {
     fn drop(&mut self) {
         // One that has ended by itself has failed the test already.
         let _ = self.child.kill();
@@ -60,7 +60,7 @@ impl Drop for Node {
     }
 }
 
-impl Node {
+impl NodeProcess {
     /// A line of the kernel's account of the process, in KiB.
     fn memory(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -100,17 +100,17 @@ impl World {
         (event.id(), signed(event, &key))
     }
 
-    fn address(&self, over: Over) -> Multiaddr {
+    fn address(&self, over: TransportKind) -> Multiaddr {
         let (ip, port) = (self.p2p.ip(), self.p2p.port());
         let text = match over {
-            Over::Tcp => format!("/ip4/{ip}/tcp/{port}"),
-            Over::Quic => format!("/ip4/{ip}/udp/{port}/quic-v1"),
+            TransportKind::Tcp => format!("/ip4/{ip}/tcp/{port}"),
+            TransportKind::Quic => format!("/ip4/{ip}/udp/{port}/quic-v1"),
         };
         text.parse().unwrap()
     }
 
     async fn client(&self) -> Option<Client> {
-        Client::connect(self.manifest.federation(), self.address(Over::Tcp)).await.ok()
+        Client::connect(self.manifest.federation(), self.address(TransportKind::Tcp)).await.ok()
     }
 
     /// Submits until it has a receipt.
@@ -169,13 +169,13 @@ fn seats() -> (tempfile::TempDir, Manifest, Vec<(Seat, PathBuf)>) {
     (dir, manifest, folders)
 }
 
-fn spawn(folders: &[(Seat, PathBuf)]) -> Vec<Node> {
+fn spawn(folders: &[(Seat, PathBuf)]) -> Vec<NodeProcess> {
     let start = |(seat, folder): &(Seat, PathBuf)| {
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let mut command = Command::new(program());
         command.args(["node", "--config"]).arg(Created::config(folder));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Node { child, query: seat.query }
+        NodeProcess { child, query: seat.query }
     };
     folders.iter().map(start).collect()
 }
@@ -204,7 +204,7 @@ async fn fill(world: &World) {
 
 /// What honest ones met with.
 #[derive(Default)]
-struct Honest {
+struct HonestTraffic {
     receipts: Vec<Duration>,
     finals: Vec<Duration>,
     answers: Vec<Duration>,
@@ -215,8 +215,8 @@ fn worst(all: &[Duration]) -> Duration {
 }
 
 /// Registers again and again; from time to time over a new connection.
-async fn agent(world: Arc<World>) -> Honest {
-    let (mut honest, mut client) = (Honest::default(), None);
+async fn agent(world: Arc<World>) -> HonestTraffic {
+    let (mut honest, mut client) = (HonestTraffic::default(), None);
     while Instant::now() < world.ends || honest.receipts.len() < HONEST_MIN {
         if honest.receipts.len() % 8 == 7 {
             client = None;
@@ -228,8 +228,8 @@ async fn agent(world: Arc<World>) -> Honest {
     honest
 }
 
-async fn reader(world: Arc<World>) -> Honest {
-    let mut honest = Honest::default();
+async fn reader(world: Arc<World>) -> HonestTraffic {
+    let mut honest = HonestTraffic::default();
     while Instant::now() < world.ends || honest.answers.len() < HONEST_MIN {
         let begun = Instant::now();
         // A connection that had to make room for another is tried again, as any client does.
@@ -302,23 +302,23 @@ async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandl
     let (old, largest) = (peers::old_gossip(world).await, peers::largest(world));
     let mut deeds = Vec::new();
     for (what, over, duty, peers) in [
-        ("requests that stall", Over::Tcp, Duty::Stall, 10),
-        ("largest requests", Over::Tcp, Duty::Largest(Arc::clone(&largest)), 3),
-        ("answers never read", Over::Tcp, Duty::Unread, 8),
-        ("rubbish", Over::Tcp, Duty::Rubbish, 3),
-        ("giant frontiers", Over::Tcp, Duty::Frontiers, 6),
-        ("false frontiers", Over::Tcp, Duty::LyingFrontiers, 6),
-        ("old gossip", Over::Tcp, Duty::Gossip(old), 3),
-        ("false gossip", Over::Tcp, Duty::FalseGossip, 3),
-        ("streams that say nothing", Over::Tcp, Duty::Streams, 6),
-        ("valid registrations", Over::Tcp, Duty::Registrations, 2),
-        ("attestations of nobody", Over::Tcp, Duty::Unsponsored, 3),
-        ("requests that stall, over QUIC", Over::Quic, Duty::Stall, 5),
-        ("largest requests, over QUIC", Over::Quic, Duty::Largest(largest), 3),
-        ("answers never read, over QUIC", Over::Quic, Duty::Unread, 5),
-        ("rubbish, over QUIC", Over::Quic, Duty::Rubbish, 2),
-        ("false gossip, over QUIC", Over::Quic, Duty::FalseGossip, 2),
-        ("streams that say nothing, over QUIC", Over::Quic, Duty::Streams, 5),
+        ("requests that stall", TransportKind::Tcp, AttackKind::Stall, 10),
+        ("largest requests", TransportKind::Tcp, AttackKind::Largest(Arc::clone(&largest)), 3),
+        ("answers never read", TransportKind::Tcp, AttackKind::Unread, 8),
+        ("rubbish", TransportKind::Tcp, AttackKind::Rubbish, 3),
+        ("giant frontiers", TransportKind::Tcp, AttackKind::Frontiers, 6),
+        ("false frontiers", TransportKind::Tcp, AttackKind::LyingFrontiers, 6),
+        ("old gossip", TransportKind::Tcp, AttackKind::Gossip(old), 3),
+        ("false gossip", TransportKind::Tcp, AttackKind::FalseGossip, 3),
+        ("streams that say nothing", TransportKind::Tcp, AttackKind::Streams, 6),
+        ("valid registrations", TransportKind::Tcp, AttackKind::Registrations, 2),
+        ("attestations of nobody", TransportKind::Tcp, AttackKind::Unsponsored, 3),
+        ("requests that stall, over QUIC", TransportKind::Quic, AttackKind::Stall, 5),
+        ("largest requests, over QUIC", TransportKind::Quic, AttackKind::Largest(largest), 3),
+        ("answers never read, over QUIC", TransportKind::Quic, AttackKind::Unread, 5),
+        ("rubbish, over QUIC", TransportKind::Quic, AttackKind::Rubbish, 2),
+        ("false gossip, over QUIC", TransportKind::Quic, AttackKind::FalseGossip, 2),
+        ("streams that say nothing, over QUIC", TransportKind::Quic, AttackKind::Streams, 5),
     ] {
         deeds.push((what, tokio::spawn(peers::attack(Arc::clone(world), over, duty, peers))));
     }
@@ -334,7 +334,7 @@ async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandl
 }
 
 /// All is as before: nobody waits, nothing is lost, all agree.
-async fn afterwards(world: &World, nodes: &[Node]) {
+async fn afterwards(world: &World, nodes: &[NodeProcess]) {
     for node in nodes {
         ready(node.query).await;
     }

@@ -14,7 +14,7 @@ use fama_ledger::key::{KeyError, PublicKey, Signature, SignatureError};
 use fama_ledger::limits;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::time::Millis;
-use fama_tests::{DAY, Replica, START, countersigned, domain, event, federation, log, secret, signed};
+use fama_tests::{DAY, MemoryReplica, START, countersigned, domain, event, federation, log, secret, signed};
 use serde_json::{Value, json};
 
 use crate::vectors::{Vector, blessing, hex, manifest, read, story, unhex, write};
@@ -22,7 +22,7 @@ use crate::vectors::{Vector, blessing, hex, manifest, read, story, unhex, write}
 const FILE: &str = "invalid-logs.json";
 
 /// What a replica says of a log: how much it keeps, the entry that is named, and the code.
-type Verdict = (u64, Option<u64>, &'static str);
+type ReplayResult = (u64, Option<u64>, &'static str);
 
 fn index_of(error: &BatchError) -> Option<u64> {
     match error {
@@ -32,8 +32,8 @@ fn index_of(error: &BatchError) -> Option<u64> {
 }
 
 /// Takes the batches of the first operator's log one after the other, as a mirror does.
-fn replayed(manifest: &Manifest, entries: &[Vec<u8>]) -> Verdict {
-    let mut replica = Replica::new(manifest);
+fn replayed(manifest: &Manifest, entries: &[Vec<u8>]) -> ReplayResult {
+    let mut replica = MemoryReplica::new(manifest);
     let (mut batch, log) = (Vec::new(), log(0));
     for (index, bytes) in entries.iter().enumerate() {
         let before = replica.logs[&log].maps.state_root();
@@ -63,14 +63,14 @@ fn replayed(manifest: &Manifest, entries: &[Vec<u8>]) -> Verdict {
 // ---------------------------------------------------------------- made
 
 /// The logs made so far, with what all of them begin with.
-struct Made {
+struct InvalidLogs {
     all: Vec<Value>,
     /// Adoption, state, a registration, state.
     begin: Vec<Vec<u8>>,
 }
 
-impl Made {
-    fn add(&mut self, federation: &str, why: &str, entries: &[Vec<u8>], verdict: Verdict) {
+impl InvalidLogs {
+    fn add(&mut self, federation: &str, why: &str, entries: &[Vec<u8>], verdict: ReplayResult) {
         let (taken, index, code) = verdict;
         let mut list: Vec<(usize, &Vec<u8>)> = Vec::new();
         for entry in entries {
@@ -115,7 +115,7 @@ fn bytes_of(entries: &[VerifiedEntry]) -> Vec<Vec<u8>> {
 }
 
 /// Bytes that are no entry.
-fn encodings(made: &mut Made) {
+fn encodings(made: &mut InvalidLogs) {
     let (_, time, said) = story().remove(3);
     let good = encoded(time, &said);
     let with = |at: usize, bytes: &[u8]| [&good[..at], bytes, &good[at + bytes.len()..]].concat();
@@ -147,7 +147,7 @@ fn encodings(made: &mut Made) {
 }
 
 /// Events whose fields no text can have, all properly signed.
-fn fields(made: &mut Made) {
+fn fields(made: &mut InvalidLogs) {
     let federation = manifest().federation();
     let (service, home, id) = (secret(2), domain("alpha.example"), EventId([1; 32]));
     let attest =
@@ -168,7 +168,7 @@ fn fields(made: &mut Made) {
 }
 
 /// Events whose signatures do not hold.
-fn signatures(made: &mut Made) {
+fn signatures(made: &mut InvalidLogs) {
     let (_, time, said) = story().remove(3);
     let ecdsa: [u8; 65] = said.signature.as_bytes().try_into().unwrap();
     let with = |signature| encoded(time, &SignedEvent { signature, ..said.clone() });
@@ -210,7 +210,7 @@ fn signatures(made: &mut Made) {
 }
 
 /// Events that the wrong ones signed.
-fn signers(made: &mut Made) {
+fn signers(made: &mut InvalidLogs) {
     let federation = manifest().federation();
     let (old, new, third) = (secret(2), secret(4), secret(3));
     let foreign = Event { federation: FederationId([1; 32]), ..story().remove(3).2.event };
@@ -243,12 +243,12 @@ fn signers(made: &mut Made) {
 }
 
 /// Batches that are wrong as a whole.
-fn batches(made: &mut Made) {
+fn batches(made: &mut InvalidLogs) {
     let manifest = manifest();
     let verified = |time, said: SignedEvent| VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap());
     let (_, time, said) = story().remove(3);
     let good = verified(time, said.clone());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (_, begun, first) = story().remove(0);
     replica.append(&log(0), vec![verified(begun, first.clone())]);
     let complete = |entries: &[VerifiedEntry]| replica.complete(&log(0), entries.to_vec());
@@ -311,9 +311,9 @@ fn batches(made: &mut Made) {
 }
 
 /// Logs that do not begin as a log begins.
-fn begins(made: &mut Made) {
+fn begins(made: &mut InvalidLogs) {
     let manifest = manifest();
-    let fresh = Replica::new(&manifest);
+    let fresh = MemoryReplica::new(&manifest);
     let genesis = |hash| VerifiedEntry::adopt(START, 1, hash);
     let (_, time, said) = story().remove(0);
     let good = VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap());
@@ -347,10 +347,10 @@ fn narrow() -> Manifest {
     })
 }
 
-fn bytes_of_a_day(made: &mut Made) {
+fn bytes_of_a_day(made: &mut InvalidLogs) {
     let narrow = narrow();
     let max = narrow.policy().daily_bytes;
-    let mut replica = Replica::adopted(&narrow);
+    let mut replica = MemoryReplica::adopted(&narrow);
     let register = |time, note| {
         let action = Action::Register {
             home: domain("alpha.example"),
@@ -382,10 +382,10 @@ fn bytes_of_a_day(made: &mut Made) {
 
 fn made() -> Value {
     let manifest = manifest();
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (_, time, said) = story().remove(0);
     replica.append(&log(0), vec![VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap())]);
-    let mut made = Made { all: Vec::new(), begin: bytes_of(&replica.logs[&log(0)].entries) };
+    let mut made = InvalidLogs { all: Vec::new(), begin: bytes_of(&replica.logs[&log(0)].entries) };
     for (name, manifest) in [("usual", &manifest), ("narrow", &narrow())] {
         made.all.push(json!({"type": "manifest", "name": name, "note": manifest.note().to_string()}));
     }

@@ -111,7 +111,7 @@ pub fn countersigned(event: Event, old: &SecretKey, new: &SecretKey) -> SignedEv
 
 /// One log as a replica holds it.
 #[derive(Clone, Debug)]
-pub struct Mirror {
+pub struct MirroredLog {
     /// Its state maps.
     pub maps: LogMaps,
     /// Its tree.
@@ -126,7 +126,7 @@ pub struct Mirror {
 
 /// Where a log adopted the version that it is at, unless that brought it, with the path to its head.
 #[must_use]
-pub fn adoption(mirror: &Mirror) -> Option<Adoption> {
+pub fn adoption(mirror: &MirroredLog) -> Option<Adoption> {
     let adoptions = (0..).zip(&mirror.entries).filter(|(_, entry)| entry.adopts().is_some());
     adoptions.skip(1).last().map(|(index, entry)| Adoption {
         index,
@@ -148,19 +148,19 @@ pub fn later_version(previous: &Manifest, change: impl FnOnce(&mut Draft)) -> Ma
 
 /// All logs of a federation in memory: what a node holds, without the node.
 #[derive(Clone, Debug)]
-pub struct Replica<'a> {
+pub struct MemoryReplica<'a> {
     /// The federation.
     pub manifest: &'a Manifest,
     /// All rows.
     pub rows: MemoryRows,
     /// By log.
-    pub logs: BTreeMap<LogId, Mirror>,
+    pub logs: BTreeMap<LogId, MirroredLog>,
 }
 
 /// What a replica says of a batch that it could not take.
 pub type Invalid = ReplayError<core::convert::Infallible>;
 
-impl<'a> Replica<'a> {
+impl<'a> MemoryReplica<'a> {
     /// Without any entry.
     #[must_use]
     pub fn new(manifest: &'a Manifest) -> Self {
@@ -171,7 +171,7 @@ impl<'a> Replica<'a> {
 
     /// Holds a log too, or begins it anew, with the maps that pass to it as they are now.
     pub fn begin(&mut self, log: &LogId) {
-        let mirror = Mirror {
+        let mirror = MirroredLog {
             maps: LogMaps::load(self.manifest, log, &self.rows).unwrap(),
             tree: Tree::default(),
             tiles: MemoryTiles::default(),

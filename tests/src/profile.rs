@@ -14,8 +14,8 @@ use fama_ledger::profile::{Answer, Certificate, MakeError, Profile, ProfileError
 use fama_ledger::proof::{Certified, TlogProof};
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_tests::{
-    DOMAINS, Mirror, Replica, SECOND, START, adoption, countersigned, domain, event, federation, governance_key, log,
-    node_key, secret, signed,
+    DOMAINS, MemoryReplica, MirroredLog, SECOND, START, adoption, countersigned, domain, event, federation,
+    governance_key, log, node_key, secret, signed,
 };
 
 /// What operators' clocks say when they cosign, in seconds since 1970: each a minute after the one before.
@@ -24,7 +24,7 @@ fn cosigned_at(i: usize) -> u64 {
 }
 
 /// The head of a mirror's log, signed by its owner and cosigned by the operators `by`.
-fn certificate(manifest: &Manifest, of: usize, mirror: &Mirror, by: &[usize]) -> Certificate {
+fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize]) -> Certificate {
     let key = |i: usize| node_key(i as u8).ed25519().unwrap().clone();
     let head = mirror.tree.head();
     let checkpoint = Checkpoint { origin: manifest.origin(&log(of)), head };
@@ -43,7 +43,11 @@ fn certificate(manifest: &Manifest, of: usize, mirror: &Mirror, by: &[usize]) ->
 }
 
 /// The proof that a node with this replica makes; every operator has cosigned every head.
-pub(crate) fn prove(manifest: &Arc<Manifest>, replica: &Replica<'_>, question: &str) -> Result<ProfileProof, String> {
+pub(crate) fn prove(
+    manifest: &Arc<Manifest>,
+    replica: &MemoryReplica<'_>,
+    question: &str,
+) -> Result<ProfileProof, String> {
     let all: Vec<usize> = (0..manifest.operators().len()).collect();
     fn named(id: &LogId) -> usize {
         DOMAINS.iter().position(|name| *name == id.operator.as_str()).unwrap()
@@ -57,13 +61,13 @@ pub(crate) fn prove(manifest: &Arc<Manifest>, replica: &Replica<'_>, question: &
 }
 
 pub(crate) struct World<'a> {
-    pub(crate) replica: Replica<'a>,
+    pub(crate) replica: MemoryReplica<'a>,
     nonce: u64,
 }
 
 impl<'a> World<'a> {
     fn new(manifest: &'a Manifest) -> Self {
-        Self { replica: Replica::adopted(manifest), nonce: 1_000 }
+        Self { replica: MemoryReplica::adopted(manifest), nonce: 1_000 }
     }
 
     fn say(&mut self, i: usize, action: Action, seed: u8) -> EventId {
@@ -214,7 +218,7 @@ pub(crate) fn passed_on() -> (Arc<Manifest>, ProfileProof) {
     let mut world = World::new(&first);
     world.replica.register(3, "passed-on", 10);
     let second = succession(&first, &world.replica);
-    let replica = Replica { manifest: &second, ..world.replica };
+    let replica = MemoryReplica { manifest: &second, ..world.replica };
     let proof = prove(&second, &replica, "passed-on@delta.example").unwrap();
     (Arc::clone(&first), proof)
 }
@@ -225,7 +229,7 @@ pub(crate) fn adopted_since() -> (Arc<Manifest>, ProfileProof) {
     let mut world = World::new(&first);
     world.replica.register(3, "passed-on", 10);
     let second = succession(&first, &world.replica);
-    let mut replica = Replica { manifest: &second, ..world.replica };
+    let mut replica = MemoryReplica { manifest: &second, ..world.replica };
     for i in 0..2 {
         replica.append(&log(i), vec![VerifiedEntry::adopt(START, 2, second.hash())]);
     }
@@ -238,7 +242,7 @@ pub(crate) fn adopted_since() -> (Arc<Manifest>, ProfileProof) {
 #[test]
 fn every_flipped_byte_is_refused() {
     let (manifest, found) = small_story();
-    let nobody = prove(&manifest, &Replica::adopted(&manifest), "nobody@alpha.example").unwrap();
+    let nobody = prove(&manifest, &MemoryReplica::adopted(&manifest), "nobody@alpha.example").unwrap();
     for proof in [found, nobody] {
         let text = proof.to_string();
         assert_eq!(text.parse(), Ok(proof.clone()));
@@ -368,7 +372,7 @@ fn files_that_are_none_are_refused() {
 }
 
 /// Version 2 of a federation of four: the last operator is gone, its home and what it said pass to the first.
-fn succession(first: &Arc<Manifest>, replica: &Replica<'_>) -> Arc<Manifest> {
+fn succession(first: &Arc<Manifest>, replica: &MemoryReplica<'_>) -> Arc<Manifest> {
     let mut draft = first.draft();
     draft.operators.remove(3);
     draft.homes.insert(domain(DOMAINS[3]), log(0));
@@ -391,7 +395,7 @@ fn a_home_that_passes_on_stays_provable() {
     let question = "passed-on@delta.example";
     let old = prove(&first, &world.replica, question).unwrap();
     let second = succession(&first, &world.replica);
-    let mut replica = Replica { manifest: &second, ..world.replica };
+    let mut replica = MemoryReplica { manifest: &second, ..world.replica };
     let revoked = |proven: Proven| found(proven).status.is_revoked();
     let logs = |proof: &ProfileProof| proof.logs.iter().map(|log| log.log.to_string()).collect::<Vec<_>>().join(" ");
 
@@ -422,7 +426,7 @@ fn a_home_that_passes_on_stays_provable() {
         assert!(revoked(proven));
     }
     let proof = prove(&second, &replica, question).unwrap();
-    let certify = |proof: &ProfileProof, replica: &Replica<'_>, by: &[usize]| {
+    let certify = |proof: &ProfileProof, replica: &MemoryReplica<'_>, by: &[usize]| {
         let certificate = certificate(&second, 0, &replica.logs[&log(0)], by);
         told(&second, proof, |proof| proof.logs[0].certificate = Some(certificate)).map(|_| ())
     };
@@ -472,8 +476,8 @@ fn an_events_proof_shows_which_version_counts() {
     let first = four();
     let (world, ..) = story(&first);
     let second = succession(&first, &world.replica);
-    let mut replica = Replica { manifest: &second, ..world.replica };
-    let told = |replica: &Replica<'_>, by: &[usize], with: Option<&Adoption>| {
+    let mut replica = MemoryReplica { manifest: &second, ..world.replica };
+    let told = |replica: &MemoryReplica<'_>, by: &[usize], with: Option<&Adoption>| {
         let mirror = &replica.logs[&log(0)];
         let certificate = certificate(&second, 0, mirror, by);
         let path = prove_inclusion(2, mirror.tree.size(), &mirror.tiles).unwrap();
@@ -506,8 +510,8 @@ fn an_events_proof_shows_which_version_counts() {
 #[test]
 fn a_log_that_has_not_begun_hides_what_it_might_say() {
     let manifest = four();
-    let mut replica = Replica::new(&manifest);
-    let adopt = |replica: &mut Replica<'_>, i| {
+    let mut replica = MemoryReplica::new(&manifest);
+    let adopt = |replica: &mut MemoryReplica<'_>, i| {
         replica.append(&log(i), vec![VerifiedEntry::adopt(START, 1, manifest.hash())]);
     };
     (0..3).for_each(|i| adopt(&mut replica, i));

@@ -11,12 +11,14 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::{Row, Rows, Tally};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
-use fama_tests::{DOMAINS, Replica, START, countersigned, domain, event, federation, log, node_key, secret, signed};
+use fama_tests::{
+    DOMAINS, MemoryReplica, START, countersigned, domain, event, federation, log, node_key, secret, signed,
+};
 use proptest::prelude::*;
 
 /// One step of a history; what each number means depends on the kind.
 #[derive(Clone, Debug)]
-pub(crate) struct Op {
+pub(crate) struct HistoryOp {
     kind: u8,
     place: usize,
     who: usize,
@@ -30,10 +32,10 @@ pub(crate) struct Op {
     astray: bool,
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op() -> impl Strategy<Value = HistoryOp> {
     let fields = (0u8..16, 0usize..4, 0usize..6, 0usize..6, -6i32..7, prop_oneof![0u64..3, 0u64..2_000]);
     (fields, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
-        |((kind, place, who, whom, value, minutes), raw, astray)| Op {
+        |((kind, place, who, whom, value, minutes), raw, astray)| HistoryOp {
             kind,
             place,
             who,
@@ -46,12 +48,12 @@ fn op() -> impl Strategy<Value = Op> {
     )
 }
 
-pub(crate) fn history() -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn history() -> impl Strategy<Value = Vec<HistoryOp>> {
     prop::collection::vec(op(), 30..120)
 }
 
 /// An agent as its owner knows it: where it lives, its keys' seeds by version, and whether it commits to the next.
-struct Agent {
+struct HistoryAgent {
     home: usize,
     id: IdentityId,
     seeds: Vec<u8>,
@@ -59,9 +61,9 @@ struct Agent {
 }
 
 /// Tells histories to a federation of four.
-pub(crate) struct Teller<'a> {
-    pub(crate) live: Replica<'a>,
-    agents: Vec<Agent>,
+pub(crate) struct HistoryWriter<'a> {
+    pub(crate) live: MemoryReplica<'a>,
+    agents: Vec<HistoryAgent>,
     given: Vec<(usize, IdentityId, IdentityId, Millis, EventId)>,
     /// Batches in the order in which they were made: log, and number of entries before.
     order: Vec<(LogId, usize)>,
@@ -71,10 +73,10 @@ pub(crate) struct Teller<'a> {
     nonce: u64,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> HistoryWriter<'a> {
     fn new(manifest: &'a Manifest) -> Self {
         let mut teller = Self {
-            live: Replica::adopted(manifest),
+            live: MemoryReplica::adopted(manifest),
             agents: Vec::new(),
             given: Vec::new(),
             order: Vec::new(),
@@ -111,7 +113,7 @@ impl<'a> Teller<'a> {
         let said = self.make(action, time);
         let id = said.id();
         if self.say(home, time, signed(said, &key), raw) {
-            self.agents.push(Agent { home, id, seeds: vec![seed], commits });
+            self.agents.push(HistoryAgent { home, id, seeds: vec![seed], commits });
         }
     }
 
@@ -132,7 +134,7 @@ impl<'a> Teller<'a> {
         effect.is_ok()
     }
 
-    fn tell(&mut self, op: &Op) {
+    fn tell(&mut self, op: &HistoryOp) {
         self.time = self.time.plus(op.minutes * 60_000);
         let astray = |home: usize| if op.astray { (home + 1) % 4 } else { home };
         let (who, whom) = (op.who % self.agents.len(), op.whom % self.agents.len());
@@ -175,7 +177,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn rotate(&mut self, who: usize, place: usize, created: Millis, op: &Op) {
+    fn rotate(&mut self, who: usize, place: usize, created: Millis, op: &HistoryOp) {
         let agent = &self.agents[who];
         let (home, id, version, commits) = (agent.home, agent.id, agent.seeds.len() as u32 + 1, agent.commits);
         let old = *agent.seeds.last().unwrap();
@@ -195,7 +197,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn revoke(&mut self, who: usize, place: usize, created: Millis, op: &Op) {
+    fn revoke(&mut self, who: usize, place: usize, created: Millis, op: &HistoryOp) {
         let agent = &self.agents[who];
         let (home, id) = (agent.home, agent.id);
         let version = if op.value == 0 { 1 } else { agent.seeds.len() };
@@ -212,7 +214,7 @@ impl<'a> Teller<'a> {
         self.say(place, self.time, signed(said, &signer), op.raw);
     }
 
-    fn retract(&mut self, op: &Op) {
+    fn retract(&mut self, op: &HistoryOp) {
         let Some((home, issuer, subject, created, attestation)) =
             self.given.get(op.who * 6 % self.given.len().max(1)).copied()
         else {
@@ -231,7 +233,7 @@ impl<'a> Teller<'a> {
         self.say(home, self.time, signed(said, &key), op.raw);
     }
 
-    fn sponsor(&mut self, provider: IdentityId, created: Millis, op: &Op) {
+    fn sponsor(&mut self, provider: IdentityId, created: Millis, op: &HistoryOp) {
         let (operator, domain): (Domain, Domain) = (domain(DOMAINS[op.place]), domain("s.example"));
         let (service, from) = (["a", "b"][op.whom % 2].parse().unwrap(), u64::from(op.value.unsigned_abs()) / 2);
         let action = if op.kind == 4 || op.value > 0 {
@@ -249,15 +251,15 @@ pub(crate) fn policy(p: &mut fama_ledger::manifest::Policy) {
     p.daily_cap = 6;
 }
 
-pub(crate) fn told<'a>(manifest: &'a Manifest, ops: &[Op]) -> Teller<'a> {
-    let mut teller = Teller::new(manifest);
+pub(crate) fn told<'a>(manifest: &'a Manifest, ops: &[HistoryOp]) -> HistoryWriter<'a> {
+    let mut teller = HistoryWriter::new(manifest);
     ops.iter().for_each(|op| teller.tell(op));
     teller
 }
 
 /// Delivers all logs to a fresh replica: any log first, any range at once, again and again.
-fn delivered<'a>(live: &Replica<'a>, choices: &[(usize, usize, usize)]) -> Replica<'a> {
-    let mut replica = Replica::new(live.manifest);
+fn delivered<'a>(live: &MemoryReplica<'a>, choices: &[(usize, usize, usize)]) -> MemoryReplica<'a> {
+    let mut replica = MemoryReplica::new(live.manifest);
     for (which, start, length) in choices {
         let log = log(which % 4);
         let entries = &live.logs[&log].entries;
@@ -272,7 +274,7 @@ fn delivered<'a>(live: &Replica<'a>, choices: &[(usize, usize, usize)]) -> Repli
     replica
 }
 
-fn subjects(replica: &Replica<'_>) -> BTreeSet<IdentityId> {
+fn subjects(replica: &MemoryReplica<'_>) -> BTreeSet<IdentityId> {
     let mut all: BTreeSet<IdentityId> = replica
         .rows
         .iter()
@@ -288,7 +290,7 @@ fn list(ranking: &Ranking) -> Vec<(IdentityId, Karma)> {
 }
 
 /// Recomputes the subjects of marked providers, as a node does in the background.
-fn settle(ranking: &mut Ranking, replica: &Replica<'_>) {
+fn settle(ranking: &mut Ranking, replica: &MemoryReplica<'_>) {
     let join = replica.join();
     while let Some(provider) = ranking.marked() {
         ranking.unmark(provider, &join).unwrap();
@@ -330,7 +332,7 @@ proptest! {
     fn equal_frontiers_only(ops in history()) {
         let manifest = federation(4, policy);
         let live = told(&manifest, &ops).live;
-        let mut short = Replica::new(&manifest);
+        let mut short = MemoryReplica::new(&manifest);
         let mut ids = BTreeSet::from([short.state_id()]);
         for (log, mirror) in &live.logs {
             for batch in mirror.entries.split_inclusive(VerifiedEntry::is_state) {
@@ -344,7 +346,7 @@ proptest! {
     #[test]
     fn rankings_keep_up(ops in history(), settles in prop::collection::vec(prop::bool::weighted(0.1), 120)) {
         let manifest = federation(4, policy);
-        let mut teller = Teller::new(&manifest);
+        let mut teller = HistoryWriter::new(&manifest);
         let mut ranking = Ranking::rebuild(&teller.live.join()).unwrap();
         let mut from_nothing = Ranking::default();
         let mut seen = 0;
@@ -452,7 +454,7 @@ fn histories_are_rich() {
     for _ in 0..40 {
         let ops = proptest::strategy::ValueTree::current(&history().new_tree(&mut runner).unwrap());
         let teller = told(&manifest, &ops);
-        let mut fresh = Replica::new(&manifest);
+        let mut fresh = MemoryReplica::new(&manifest);
         for (log, mirror) in &teller.live.logs {
             for replayed in fresh.deliver(log, 0, &mirror.entries) {
                 for outcome in replayed.outcomes.into_iter().flatten() {

@@ -18,7 +18,7 @@ use fama_tests::{DOMAINS, START, domain, federation, log, node_key, secret};
 use tempfile::TempDir;
 
 use crate::cli::program;
-use crate::federation::{Net, eventually, multi};
+use crate::federation::{LocalFederation, eventually, multi};
 
 mod s3;
 
@@ -199,7 +199,7 @@ fn the_independent_program_refuses_what_is_wrong() {
 /// Each lie, and what is said of it; what was published stays as it is.
 #[test]
 fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
-    type Lie = fn(&mut Published);
+    type Tampering = fn(&mut Published);
     let flip = |from: &Published, file: &str| {
         let path = from.file(&Path::Log(log(0), file.parse().unwrap()));
         let mut bytes = fs::read(&path).unwrap();
@@ -210,31 +210,31 @@ fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
     fn tampered(file: &str, flip: impl Fn(&Published, &str)) -> impl Fn(&mut Published) {
         move |from| flip(from, file)
     }
-    let other_history: Lie = |from| {
+    let other_history: Tampering = |from| {
         from.entries[0][3] = b"another one".to_vec();
         from.grow(0, 600, &[0, 1, 2]);
     };
-    let smaller: Lie = |from| {
+    let smaller: Tampering = |from| {
         from.entries[0].truncate(200);
         from.grow(0, 200, &[0, 1, 2]);
     };
-    let same_size: Lie = |from| {
+    let same_size: Tampering = |from| {
         from.entries[0].truncate(300);
         from.entries[0][299] = b"another one".to_vec();
         from.grow(0, 300, &[0, 1, 2]);
     };
-    let other_federation: Lie = |from| {
+    let other_federation: Tampering = |from| {
         from.manifest = Arc::new(federation(4, |policy| policy.daily_cap += 1));
         from.write(&Path::Manifest(1), from.manifest.note().to_string().as_bytes());
     };
-    let unsigned: Lie = |from| {
+    let unsigned: Tampering = |from| {
         let text = fs::read_to_string(from.file(&checkpoint(0))).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("— fama/")).collect();
         from.write(&checkpoint(0), (lines.join("\n") + "\n").as_bytes());
     };
-    let gone: Lie = |from| fs::remove_file(from.file(&checkpoint(0))).unwrap();
-    let no_manifest: Lie = |from| fs::remove_file(from.file(&Path::Manifest(1))).unwrap();
-    let missing: Lie =
+    let gone: Tampering = |from| fs::remove_file(from.file(&checkpoint(0))).unwrap();
+    let no_manifest: Tampering = |from| fs::remove_file(from.file(&Path::Manifest(1))).unwrap();
+    let missing: Tampering =
         |from| fs::remove_file(from.file(&Path::Log(log(0), "tile/entries/001".parse().unwrap()))).unwrap();
     let table: [(&str, Box<dyn Fn(&mut Published)>); 13] = [
         ("wrong_tree", Box::new(tampered("tile/entries/001", flip))),
@@ -315,7 +315,7 @@ fn damage_at_the_place_itself_is_told_from_a_lying_source() {
 #[test]
 fn a_federation_is_published_from_any_node_and_read_anywhere() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (judge, agent) = (secret(10), secret(12));
         let provider = net.provider(0, "judge-service", &judge).await;
         let (subject, registration) = net.register(1, "swift-core-maps", &agent);
@@ -345,7 +345,7 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
 
         // Notes follow their entries.
         has_notes(&queries[1], &folder).await;
-        let store = s3::Store::start();
+        let store = s3::S3Server::start();
         store.publishes(&queries[1], &folder);
         let data = net.data(1).display().to_string();
         let locked = Source::open(&data).err().unwrap();
@@ -361,7 +361,7 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
 
 /// Every running node's files go to one folder, one node after the other: all of each log that goes on, and each log
 /// that a manifest cuts to its end.
-pub(crate) async fn publishes(net: &Net) {
+pub(crate) async fn publishes(net: &LocalFederation) {
     let folder = net.dir.path().join("public");
     for query in net.up().map(|(_, query)| format!("http://{query}")).collect::<Vec<_>>() {
         let target = folder.to_str().unwrap().to_owned();

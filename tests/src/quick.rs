@@ -19,15 +19,15 @@ use fama_tests::{DOMAINS, domain, secret};
 use serde_json::Value;
 
 use crate::cli::program;
-use crate::crash::Random;
-use crate::federation::{Net, Running, eventually, free_ports, get, multi};
+use crate::crash::SeededRandom;
+use crate::federation::{LocalFederation, LocalNode, eventually, free_ports, get, multi};
 use crate::governance;
 
 mod forged;
 mod stand_in;
 
-use forged::{Forged, GHOST, Lie};
-use stand_in::{StandIn, Way};
+use forged::{Forged, ForgeryKind, GHOST};
+use stand_in::{AnswerFilter, StandIn};
 
 /// How many identities the federations here have beside a few with a story: enough for a quick state.
 const IDENTITIES: usize = 1_200;
@@ -35,8 +35,8 @@ const IDENTITIES: usize = 1_200;
 const AGENTS: [&str; 5] = ["praised", "rotated", "revoked", "retired", "judge"];
 
 /// Four operators with some history, settled; gives the state id.
-async fn loaded() -> (Net, String) {
-    let net = Net::running(4).await;
+async fn loaded() -> (LocalFederation, String) {
+    let net = LocalFederation::running(4).await;
     let judge_key = secret(4);
     let judge = net.provider(1, "judge", &judge_key).await;
     let mut agents = Vec::new();
@@ -62,7 +62,7 @@ async fn loaded() -> (Net, String) {
     (net, state)
 }
 
-async fn submit(net: &Net, through: usize, submissions: Vec<Submission>) {
+async fn submit(net: &LocalFederation, through: usize, submissions: Vec<Submission>) {
     let client = net.client(through).await;
     for some in submissions.chunks(200) {
         let request = SubmitRequest { forwarded: false, submissions: some.to_vec() };
@@ -73,7 +73,7 @@ async fn submit(net: &Net, through: usize, submissions: Vec<Submission>) {
 }
 
 /// A node without a log, in a folder of its own.
-fn mirror(net: &Net, verify: Verify) -> Config {
+fn mirror(net: &LocalFederation, verify: Verify) -> Config {
     let name = format!("mirror-{}", verify.as_str());
     let seed = if verify == Verify::Full { [98; 32] } else { [99; 32] };
     Config {
@@ -93,7 +93,7 @@ fn quick_folder(config: &Config) -> PathBuf {
     folder.into()
 }
 
-async fn reaches(node: &Running, state: &str) {
+async fn reaches(node: &LocalNode, state: &str) {
     eventually("the mirror has all", || async {
         let status = get(node.query, "/api/status").await;
         let there = status["state_id"] == state && status["start"].is_null() && status["ranking_lag"] == 0;
@@ -136,7 +136,7 @@ fn same(answers: &[Value], truth: &[Value]) {
 }
 
 /// Stand-ins for all nodes of a federation, which are stopped; one way each.
-async fn stand_ins(net: &mut Net, ways: [Arc<Way>; 4]) -> Vec<StandIn> {
+async fn stand_ins(net: &mut LocalFederation, ways: [Arc<AnswerFilter>; 4]) -> Vec<StandIn> {
     let mut all = Vec::new();
     for (i, way) in ways.into_iter().enumerate() {
         net.stop(i).await;
@@ -146,7 +146,7 @@ async fn stand_ins(net: &mut Net, ways: [Arc<Way>; 4]) -> Vec<StandIn> {
 }
 
 /// Gives no entries before `open`.
-fn holds_entries(open: &Arc<AtomicBool>) -> Arc<Way> {
+fn holds_entries(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let open = Arc::clone(open);
     Arc::new(move |request, answer| match request {
         SyncRequest::Entries { .. } if !open.load(Ordering::Relaxed) => {
@@ -164,7 +164,7 @@ fn a_node_without_entries_answers_as_all_others_from_certified_states() {
         let open = Arc::new(AtomicBool::new(false));
         let standing = stand_ins(&mut net, [(); 4].map(|()| holds_entries(&open))).await;
         let config = mirror(&net, Verify::Certified);
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         let profile = eventually("it answers", || async {
             let profile = get(node.query, "/api/agent/praised@alpha.example").await;
             if profile["ledger"]["history"] == "loading" { Ok(profile) } else { Err(profile.to_string()) }
@@ -195,7 +195,7 @@ fn a_node_without_entries_answers_as_all_others_from_certified_states() {
 }
 
 /// Gives no entries from before the certified states, so that a node's own copies stay empty.
-fn only_news(bases: &Arc<Mutex<BTreeMap<LogId, u64>>>, open: &Arc<AtomicBool>) -> Arc<Way> {
+fn only_news(bases: &Arc<Mutex<BTreeMap<LogId, u64>>>, open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let (bases, open) = (Arc::clone(bases), Arc::clone(open));
     Arc::new(move |request, answer| match (request, &answer) {
         (_, SyncResponse::Offers(offers)) => {
@@ -225,7 +225,7 @@ fn what_is_said_after_the_certified_states_shows_too_also_after_a_restart() {
         let way = || only_news(&bases, &open);
         let standing = stand_ins(&mut net, [way(), way(), way(), way()]).await;
         let config = mirror(&net, Verify::Certified);
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         answers_by_now(&node, &old).await;
         node.stop().await;
         stopped(standing).await;
@@ -240,7 +240,7 @@ fn what_is_said_after_the_certified_states_shows_too_also_after_a_restart() {
         let truth = answers(net.nodes[3].as_ref().unwrap().query).await;
 
         let standing = stand_ins(&mut net, [way(), way(), way(), way()]).await;
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         answers_by_now(&node, &state).await;
         same(&answers(node.query).await, &truth);
         let revoked = get(node.query, "/api/agent/retired@alpha.example").await;
@@ -258,7 +258,7 @@ fn what_is_said_after_the_certified_states_shows_too_also_after_a_restart() {
 }
 
 /// Waits until the node answers this state from certified states.
-async fn answers_by_now(node: &Running, state: &str) {
+async fn answers_by_now(node: &LocalNode, state: &str) {
     eventually("it answers", || async {
         let status = get(node.query, "/api/status").await;
         let answering = status["start"]["quick"] == "answering" && status["ranking_lag"] == 0;
@@ -275,7 +275,7 @@ async fn stopped(standing: Vec<StandIn>) {
 }
 
 /// Holds entries back, and changes the rows that it gives.
-fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<Way> {
+fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
         Some(SyncResponse::Rows(mut rows)) => {
@@ -287,7 +287,7 @@ fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<Way> {
 }
 
 /// Holds entries back, and offers a state with a map that is another.
-fn offers_another(open: &Arc<AtomicBool>) -> Arc<Way> {
+fn offers_another(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
         Some(SyncResponse::Offers(mut offers)) => {
@@ -316,7 +316,7 @@ fn rows_of_a_lying_peer_come_from_elsewhere() {
         });
         let ways = [changed, dropped, offers_another(&open), holds_entries(&open)];
         let standing = stand_ins(&mut net, ways).await;
-        let node = Running::start(mirror(&net, Verify::Certified)).await;
+        let node = LocalNode::start(mirror(&net, Verify::Certified)).await;
         answers_by_now(&node, &state).await;
         same(&answers(node.query).await, &truth);
         let asked: Vec<u64> = standing.iter().map(|one| one.asked.count("rows")).collect();
@@ -360,7 +360,7 @@ fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
             standing.push(StandIn::start(&net, i, holds_entries(&open)).await);
         }
         let config = Config { manifest: genesis, ..mirror(&net, Verify::Certified) };
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         answers_by_now(&node, &state).await;
         let status = get(node.query, "/api/status").await;
         assert_eq!((&status["manifest_version"], &status["start"]["entries"]), (&2.into(), &0.into()), "{status}");
@@ -380,7 +380,7 @@ fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
 }
 
 /// As a configuration file says it, for a process.
-fn written(net: &Net, config: &Config, query: SocketAddr, admin: SocketAddr) -> PathBuf {
+fn written(net: &LocalFederation, config: &Config, query: SocketAddr, admin: SocketAddr) -> PathBuf {
     let file = |name: &str, text: String| {
         let path = net.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -421,7 +421,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
         for i in 0..4 {
             net.stop(i).await;
         }
-        for lie in [Lie::State, Lie::Tree] {
+        for lie in [ForgeryKind::State, ForgeryKind::Tree] {
             let (forged, open) = (Forged::of(&net, lie).await, Arc::new(AtomicBool::new(false)));
             let mut standing = Vec::new();
             for i in 0..4 {
@@ -439,7 +439,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
             .await;
             let ghost = format!("/api/agent/{GHOST}@{}", DOMAINS[3]);
             let seen = get(query, &ghost).await["identity"]["dumbname"].is_string();
-            assert_eq!(seen, lie == Lie::State, "{lie:?}");
+            assert_eq!(seen, lie == ForgeryKind::State, "{lie:?}");
             assert_eq!(faults(admin).await, 0, "nothing is known yet");
 
             open.store(true, Ordering::Relaxed);
@@ -470,7 +470,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
             let federation = get(query, "/api/federation").await;
             let logs = federation["logs"].as_array().unwrap();
             let fault = logs.iter().find(|log| log["operator"] == DOMAINS[3]).map(|log| log["fault"].clone());
-            let wanted = if lie == Lie::State { "invalid_log".into() } else { Value::Null };
+            let wanted = if lie == ForgeryKind::State { "invalid_log".into() } else { Value::Null };
             assert_eq!(fault, Some(wanted), "{federation}");
             child.kill().unwrap();
             child.wait().unwrap();
@@ -490,7 +490,7 @@ async fn faults(admin: SocketAddr) -> u64 {
 }
 
 /// Slow enough that a kill meets every stage.
-fn slow(open: &Arc<AtomicBool>) -> Arc<Way> {
+fn slow(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| {
         if matches!(request, SyncRequest::Rows { .. } | SyncRequest::Entries { .. }) {
@@ -507,7 +507,7 @@ fn a_node_killed_at_any_moment_of_its_start_goes_on() {
         let open = Arc::new(AtomicBool::new(false));
         let standing = stand_ins(&mut net, [(); 4].map(|()| slow(&open))).await;
         let [query, admin] = listeners();
-        let mut random = Random::begin();
+        let mut random = SeededRandom::begin();
         for verify in [Verify::Certified, Verify::Full] {
             open.store(verify == Verify::Full, Ordering::Relaxed);
             let config = mirror(&net, verify);
@@ -546,8 +546,8 @@ async fn try_get(query: SocketAddr, path: &str) -> Value {
 fn fresh_nodes_join_a_loaded_federation_by_entries_and_from_certified_states() {
     multi(async {
         let (net, state) = loaded().await;
-        let full = Running::start(mirror(&net, Verify::Full)).await;
-        let certified = Running::start(mirror(&net, Verify::Certified)).await;
+        let full = LocalNode::start(mirror(&net, Verify::Full)).await;
+        let certified = LocalNode::start(mirror(&net, Verify::Certified)).await;
         reaches(&full, &state).await;
         reaches(&certified, &state).await;
         let truth = answers(net.nodes[3].as_ref().unwrap().query).await;

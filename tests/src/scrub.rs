@@ -9,7 +9,7 @@ use fama_node::node;
 use fama_tests::secret;
 use tokio::sync::oneshot;
 
-use crate::federation::{Net, eventually, multi};
+use crate::federation::{LocalFederation, eventually, multi};
 
 /// How long damage may go unnoticed here: a pass, its pause, and what a busy machine adds.
 const NOTICED: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ fn largest(tables: Vec<PathBuf>) -> PathBuf {
 #[test]
 fn a_flipped_bit_in_a_table_stops_a_running_node() {
     multi(async {
-        let mut net = Net::running(1).await;
+        let mut net = LocalFederation::running(1).await;
         let (_, registration) = net.register(0, "kept", &secret(2));
         net.accepted(0, registration).await;
         net.stop(0).await;

@@ -29,7 +29,7 @@ use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 use fama_ledger::{codec, limits};
 use fama_tests::{
-    DAY, Replica, START, countersigned, domain, event, federation, governance_key, log, node_key, secret, signed,
+    DAY, MemoryReplica, START, countersigned, domain, event, federation, governance_key, log, node_key, secret, signed,
 };
 use serde_json::{Map, Value, json};
 
@@ -156,7 +156,7 @@ impl Vector {
 #[test]
 fn every_vector_of_every_file_holds() {
     let manifest = manifest();
-    let mut replica = Replica::new(&manifest);
+    let mut replica = MemoryReplica::new(&manifest);
     let (mut tags, mut used) = (BTreeSet::new(), 0);
     for file in made().keys() {
         let rows_before = replica.rows.iter().count();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::served::{branches, story};
-use crate::federation::{Net, eventually, multi};
+use crate::federation::{LocalFederation, eventually, multi};
 use crate::vectors::unhex;
 
 /// Runs a command line with `--json`; whether it succeeded, and what it said.
@@ -71,7 +71,7 @@ fn a_proof_against_an_owner_is_kept_and_no_table_of_a_lie() {
 #[test]
 fn running_nodes_and_stopped_ones_are_audited() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (agent_key, judge_key) = (secret(2), secret(4));
         let (agent, registration) = net.register(0, "audited", &agent_key);
         net.accepted(0, registration).await;

@@ -16,10 +16,10 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::public::{self, LogFile};
 use fama_ledger::secret::SecretKey;
-use fama_tests::{DOMAINS, Replica, SECOND, START, domain, event, log, node_key, secret, signed};
+use fama_tests::{DOMAINS, MemoryReplica, SECOND, START, domain, event, log, node_key, secret, signed};
 
 /// Encoded entries of each log.
-pub(super) type Logs = BTreeMap<LogId, Vec<Vec<u8>>>;
+pub(super) type EncodedLogs = BTreeMap<LogId, Vec<Vec<u8>>>;
 
 /// Public files, as somebody serves them.
 #[derive(Clone, Default)]
@@ -115,14 +115,14 @@ pub(super) fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 
 /// A federation whose first log is longer than two tiles; the second one's service gives karma.
 pub(super) struct Story<'a> {
-    pub(super) replica: Replica<'a>,
+    pub(super) replica: MemoryReplica<'a>,
     pub(super) notes: BTreeMap<String, Vec<u8>>,
 }
 
 pub(super) const AGENTS: u64 = 560;
 
 pub(super) fn story(manifest: &Manifest) -> Story<'_> {
-    let mut replica = Replica::adopted(manifest);
+    let mut replica = MemoryReplica::adopted(manifest);
     let federation = manifest.federation();
     let agent = |i: u64| {
         let seed: [u8; 32] = std::array::from_fn(|at| if at % 2 == 0 { 1 + (i % 150) as u8 } else { (i / 150) as u8 });
@@ -164,7 +164,7 @@ pub(super) fn story(manifest: &Manifest) -> Story<'_> {
 }
 
 impl Story<'_> {
-    pub(super) fn logs(&self) -> Logs {
+    pub(super) fn logs(&self) -> EncodedLogs {
         let bytes = |entries: &[VerifiedEntry]| entries.iter().map(|entry| entry.bytes().to_vec()).collect();
         self.replica.logs.iter().map(|(log, mirror)| (log.clone(), bytes(&mirror.entries))).collect()
     }
@@ -173,7 +173,7 @@ impl Story<'_> {
         self.folder_of(name, &self.logs())
     }
 
-    pub(super) fn folder_of(&self, name: &'static str, logs: &Logs) -> Folder {
+    pub(super) fn folder_of(&self, name: &'static str, logs: &EncodedLogs) -> Folder {
         let manifest = self.replica.manifest;
         let mut folder = Folder { name, files: self.notes.clone(), patience: None };
         folder.put("manifest/1".to_owned(), manifest.note().to_string().into_bytes());
@@ -182,7 +182,7 @@ impl Story<'_> {
     }
 
     /// The logs without what came behind the first `size` entries of the first.
-    pub(super) fn earlier(&self, size: usize) -> Logs {
+    pub(super) fn earlier(&self, size: usize) -> EncodedLogs {
         let mut logs = self.logs();
         let entries = logs.get_mut(&log(0)).unwrap();
         entries.truncate(size);
@@ -204,9 +204,9 @@ impl Folder {
 }
 
 /// Two branches of the first log behind its first `common` entries.
-pub(super) fn branches(story: &Story<'_>, common: usize) -> (Logs, Logs) {
+pub(super) fn branches(story: &Story<'_>, common: usize) -> (EncodedLogs, EncodedLogs) {
     let manifest = story.replica.manifest;
-    let mut other = Replica::new(manifest);
+    let mut other = MemoryReplica::new(manifest);
     for (log, mirror) in &story.replica.logs {
         let keep = if *log == fama_tests::log(0) { common } else { mirror.entries.len() };
         other.deliver(log, 0, &mirror.entries[..keep]);

@@ -1,26 +1,27 @@
-//! Where a rule of the fold begins and ends: said in logs, void or not, and folded anew by the auditor.
+//! Edges of the fold's rules: events on both sides of each bound, logged whether void or not, and folded again by the
+//! auditor.
 use fama_ledger::event::{Action, DismissReason, Event, Method, RevokeReason};
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_tests::{
-    DAY, DOMAINS, Replica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
+    DAY, DOMAINS, MemoryReplica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
 };
 use serde_json::json;
 
 use super::{audit, folder, identities, one_process};
 
-/// Says events one after the other and expects their outcomes.
-struct Teller<'a> {
-    replica: Replica<'a>,
+/// Submits events one after the other and checks the outcome of each.
+struct ExpectedHistory<'a> {
+    replica: MemoryReplica<'a>,
     time: Millis,
     nonce: u64,
 }
 
-/// What became of an event.
+/// The outcome of an event that took effect; a void event's outcome is its code.
 const APPLIED: &str = "applied";
 
-impl Teller<'_> {
+impl ExpectedHistory<'_> {
     fn event(&mut self, action: Action, created: Millis) -> Event {
         self.nonce += 1;
         event(self.replica.manifest.federation(), action, created, self.nonce)
@@ -32,7 +33,7 @@ impl Teller<'_> {
         assert_eq!(found.map_or_else(|void| void.code(), |_| APPLIED), outcome, "{kind}");
     }
 
-    /// A second later, an event created then.
+    /// Moves the clock on by a second and submits an event created at that time.
     fn say(&mut self, i: usize, action: Action, key: &SecretKey, outcome: &str) -> EventId {
         self.time = self.time.plus(SECOND);
         let said = self.event(action, self.time);
@@ -85,11 +86,11 @@ impl Teller<'_> {
     }
 }
 
-fn told(tell: impl FnOnce(&mut Teller<'_>, IdentityId, IdentityId)) {
+fn told(tell: impl FnOnce(&mut ExpectedHistory<'_>, IdentityId, IdentityId)) {
     let manifest = federation(2, |policy| policy.min_sponsors = 1);
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (issuer, subject) = (replica.register(0, "issuer", 2), replica.register(0, "subject", 4));
-    let mut teller = Teller { replica, time: START, nonce: 100 };
+    let mut teller = ExpectedHistory { replica, time: START, nonce: 100 };
     tell(&mut teller, issuer, subject);
     let dir = tempfile::tempdir().unwrap();
     folder::publish(&teller.replica, dir.path());
@@ -221,7 +222,7 @@ fn keys_end_where_the_auditor_ends_them() {
     });
 }
 
-/// A claim counts if the key that it names is the current one and its signer is that or the one committed to.
+/// A claim counts if it names the current key and is signed by that key or by the one that it committed to.
 #[test]
 fn claims_count_where_the_auditor_counts_them() {
     told(|teller, issuer, _| {

@@ -1,30 +1,31 @@
-//! Lies of a source, of a log's owner, and of owner and cosigners together: the auditor names each, and its place.
+//! Lies of a source, of a log's owner, and of owner and cosigners together: the auditor names each lie and where it
+//! is.
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::manifest::Manifest;
-use fama_tests::{Replica, federation, log};
+use fama_tests::{MemoryReplica, federation, log};
 use serde_json::{Value, json};
 
 use super::folder::{publish, publish_log};
 use super::{audit, one_process, recorded};
 use crate::properties::{policy, told};
 
-/// The log that is lied about has at least so many entries.
+/// Fewest entries of the log that is lied about.
 const ENTRIES: usize = 12;
 
-/// A folder of public files, and what an honest audit of it says.
-struct Told<'a> {
-    replica: Replica<'a>,
+/// Honest public files in a folder, with the replica that they show; tests plant lies in the first log.
+struct AuditedFolder<'a> {
+    replica: MemoryReplica<'a>,
     dir: tempfile::TempDir,
 }
 
-impl<'a> Told<'a> {
-    /// The first recorded history, from `skip` on, that gives the first log enough to lie about.
+impl<'a> AuditedFolder<'a> {
+    /// The first recorded history, from `skip` on, whose first log is long enough to lie about.
     fn new(manifest: &'a Manifest, skip: usize) -> Self {
         let histories = recorded(skip + 20).into_iter().skip(skip);
-        let long = |replica: &Replica<'_>| replica.logs[&log(0)].entries.len() >= ENTRIES;
+        let long = |replica: &MemoryReplica<'_>| replica.logs[&log(0)].entries.len() >= ENTRIES;
         let replica = histories.map(|ops| told(manifest, &ops).live).find(long).unwrap();
         let dir = tempfile::tempdir().unwrap();
         publish(&replica, dir.path());
@@ -35,7 +36,7 @@ impl<'a> Told<'a> {
         self.replica.logs[&log(0)].entries.iter().map(|entry| entry.bytes().to_vec()).collect()
     }
 
-    /// Where the first log has an event behind its first batch.
+    /// The index of the first log's first event after its first batch.
     fn event(&self) -> usize {
         let entries = &self.replica.logs[&log(0)].entries;
         (2..entries.len()).find(|i| !entries[*i].is_state()).unwrap()
@@ -45,12 +46,12 @@ impl<'a> Told<'a> {
         self.dir.path().join(format!("log/alpha.example/1/tile/entries/000.p/{}", self.entries().len()))
     }
 
-    /// Changes the bundle only: what somebody between the node and its reader can do.
+    /// Changes only the bundle: what anybody between the node and its reader could do.
     fn serve(&self, entries: &[Vec<u8>]) {
         std::fs::write(self.bundle(), fama_ledger::public::bundle(entries).unwrap()).unwrap();
     }
 
-    /// Publishes the first log anew under heads that its owner and all operators signed.
+    /// Publishes the first log again, under heads that its owner and all operators signed.
     fn sign(&self, entries: &[Vec<u8>]) {
         let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
         publish_log(self.replica.manifest, &log(0), &entries, self.dir.path());
@@ -60,7 +61,7 @@ impl<'a> Told<'a> {
         audit(&[self.dir.path()], &[&one_process(), more].concat())
     }
 
-    /// Expects a finding of this code at this entry of the first log.
+    /// Expects a finding with this code at this entry of the first log.
     fn expect(&self, code: &str, index: Option<usize>) {
         expect(&self.found(&[]), code, index);
     }
@@ -74,8 +75,8 @@ fn expect(said: &Value, code: &str, index: Option<usize>) {
     assert_eq!(found["index"], json!(index), "{code}");
 }
 
-fn within(manifest: &Manifest, lie: impl FnOnce(&Told<'_>, Vec<Vec<u8>>)) {
-    let told = Told::new(manifest, 0);
+fn within(manifest: &Manifest, lie: impl FnOnce(&AuditedFolder<'_>, Vec<Vec<u8>>)) {
+    let told = AuditedFolder::new(manifest, 0);
     let entries = told.entries();
     lie(&told, entries);
 }
@@ -164,7 +165,7 @@ fn what_all_operators_sign_must_still_follow_from_the_authors() {
 #[test]
 fn what_was_seen_before_or_elsewhere_binds() {
     let manifest = federation(4, policy);
-    let (told, other) = (Told::new(&manifest, 0), Told::new(&manifest, 4));
+    let (told, other) = (AuditedFolder::new(&manifest, 0), AuditedFolder::new(&manifest, 4));
     assert_ne!(told.replica.state_id(), other.replica.state_id());
     let (kept, entries) = (told.dir.path().join("verdict"), told.entries());
     let honest = told.found(&[]);
@@ -187,7 +188,7 @@ fn what_was_seen_before_or_elsewhere_binds() {
 #[test]
 fn another_genesis_than_the_trusted_one_is_refused() {
     let manifest = federation(4, policy);
-    let told = Told::new(&manifest, 0);
+    let told = AuditedFolder::new(&manifest, 0);
     let trusted = told.dir.path().join("genesis.toml");
     std::fs::write(&trusted, federation(3, policy).at(1).unwrap().note().to_string()).unwrap();
     let said = told.found(&[OsStr::new("--manifest"), trusted.as_os_str()]);

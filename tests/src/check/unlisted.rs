@@ -70,7 +70,7 @@ fn damages() -> Vec<(String, Damage)> {
 }
 
 /// Damages copies of a folder, and repairs each; gives how many did not open.
-fn repaired(net: &Net, data: &Path) -> usize {
+fn repaired(net: &LocalFederation, data: &Path) -> usize {
     let (whole, mut refused) = (held(data, &net.manifest), 0);
     for (name, damage) in damages() {
         let folder = scratch();

@@ -14,13 +14,13 @@ fn invalid_batches_change_nothing() {
     let manifest = federation(1, |_| ());
     let (adopt, agent) = bodies(&manifest);
     let (state, zero) = (VerifiedEntry::state, StateRoot([0; 32]));
-    let fresh = Replica::new(&manifest);
-    let begun = Replica::adopted(&manifest);
+    let fresh = MemoryReplica::new(&manifest);
+    let begun = MemoryReplica::adopted(&manifest);
     let before = VerifiedEntry::of(Millis(START.0 - 1), agent.event().unwrap().clone());
     let after = VerifiedEntry::of(later(1), agent.event().unwrap().clone());
     let other = |version, hash| VerifiedEntry::adopt(START, version, hash);
     let good = begun.complete(&log(0), vec![agent.clone()]);
-    let table: Vec<(&str, &Replica<'_>, Vec<VerifiedEntry>, &str)> = vec![
+    let table: Vec<(&str, &MemoryReplica<'_>, Vec<VerifiedEntry>, &str)> = vec![
         ("nothing", &begun, vec![], "batch_shape"),
         ("no state entry", &begun, vec![agent.clone()], "batch_shape"),
         ("a state entry alone", &begun, vec![state(START, zero)], "batch_shape"),
@@ -58,7 +58,7 @@ fn bytes_of_a_day_are_bounded() {
     let sum = (adopt.bytes().len() + agent.bytes().len()) as u64;
     let fits = |daily_bytes: u64| {
         let manifest = federation(1, |p: &mut Policy| p.daily_bytes = daily_bytes);
-        let replica = Replica::adopted(&manifest);
+        let replica = MemoryReplica::adopted(&manifest);
         let (log, (_, agent)) = (log(0), bodies(&manifest));
         let mut batch = Batch::begin(&manifest, &log, &replica.rows, 2).unwrap();
         batch.replay(&agent).map(|_| ())
@@ -96,7 +96,7 @@ fn an_event_without_room_leaves_no_effect() {
     let (adopt, agent) = bodies(&federation(1, |_| ()));
     let room = (adopt.bytes().len() + agent.bytes().len()) as u64;
     let manifest = federation(1, |p| p.daily_bytes = room);
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (_, agent) = bodies(&manifest);
     let key = secret(4);
     let second = signed(event(manifest.federation(), register(0, "second", &key), START, 2), &key);
@@ -127,7 +127,7 @@ fn a_log_that_has_not_adopted_admits_nothing() {
 #[test]
 fn a_batch_holds_4096_entries() {
     let manifest = federation(1, |_| ());
-    let replica = Replica::adopted(&manifest);
+    let replica = MemoryReplica::adopted(&manifest);
     let (_, agent) = bodies(&manifest);
     let log = log(0);
     let mut batch = Batch::begin(&manifest, &log, &replica.rows, 2).unwrap();
@@ -140,7 +140,7 @@ fn a_batch_holds_4096_entries() {
 #[test]
 fn entries_of_a_batch_see_one_another() {
     let manifest = federation(1, |_| ());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let key = secret(2);
     let said = signed(event(manifest.federation(), register(0, "agent", &key), START, 1), &key);
     let agent = said.event.id();

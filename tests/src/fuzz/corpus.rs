@@ -158,14 +158,14 @@ pub(crate) fn profile_proof() -> Corpus {
 }
 
 /// What a proof shows: all rows of each prefix.
-pub(crate) struct Proven {
+pub(crate) struct ProvenRows {
     pub(crate) root: StateRoot,
     pub(crate) answers: Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
     pub(crate) proof: Vec<u8>,
 }
 
 /// What a range proof shows: the rows from a key on.
-pub(crate) struct Ranged {
+pub(crate) struct ProvenRange {
     pub(crate) root: StateRoot,
     pub(crate) start: Vec<u8>,
     pub(crate) rows: Vec<(Vec<u8>, Vec<u8>)>,
@@ -185,10 +185,10 @@ fn hexed(value: &Value) -> Vec<u8> {
     unhex(value.as_str().unwrap())
 }
 
-pub(crate) fn proven() -> &'static [Proven] {
-    static PROVEN: LazyLock<Vec<Proven>> = LazyLock::new(|| {
+pub(crate) fn proven() -> &'static [ProvenRows] {
+    static PROVEN: LazyLock<Vec<ProvenRows>> = LazyLock::new(|| {
         let answer = |answer: &Value| (hexed(&answer[0]), pairs(&answer[1]));
-        let proven = |vector: Value| Proven {
+        let proven = |vector: Value| ProvenRows {
             root: vector["root"].as_str().unwrap().parse().unwrap(),
             answers: vector["answers"].as_array().unwrap().iter().map(answer).collect(),
             proof: hexed(&vector["proof"]),
@@ -198,9 +198,9 @@ pub(crate) fn proven() -> &'static [Proven] {
     &PROVEN
 }
 
-pub(crate) fn ranged() -> &'static [Ranged] {
-    static RANGED: LazyLock<Vec<Ranged>> = LazyLock::new(|| {
-        let ranged = |vector: Value| Ranged {
+pub(crate) fn ranged() -> &'static [ProvenRange] {
+    static RANGED: LazyLock<Vec<ProvenRange>> = LazyLock::new(|| {
+        let ranged = |vector: Value| ProvenRange {
             root: vector["root"].as_str().unwrap().parse().unwrap(),
             start: hexed(&vector["start"]),
             rows: pairs(&vector["rows"]),

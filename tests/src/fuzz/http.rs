@@ -24,20 +24,20 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-use super::targets::Outcome;
+use super::targets::DecodeResult;
 
 const NAME: &str = "swift-core-maps";
 /// Longest answer that is looked at, in bytes: longer than any.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// A listener over one agent, and what runs it.
-struct Asked {
+struct FuzzedListener {
     router: Router,
     runtime: Runtime,
     agent: EventId,
 }
 
-static ASKED: LazyLock<Asked> = LazyLock::new(|| {
+static ASKED: LazyLock<FuzzedListener> = LazyLock::new(|| {
     let manifest = Arc::new(federation(1, |_| ()));
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(dir.path(), &manifest).unwrap());
@@ -58,7 +58,7 @@ static ASKED: LazyLock<Asked> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     // The folder goes now; the open database reads on from memory until the process ends.
     drop(dir);
-    Asked { router: query(Arc::new(app)), runtime, agent }
+    FuzzedListener { router: query(Arc::new(app)), runtime, agent }
 });
 
 fn key() -> SecretKey {
@@ -91,14 +91,14 @@ fn register(store: &Store, manifest: &Manifest) -> EventId {
     id
 }
 
-fn ask(method: Method, uri: &[u8], body: &[u8]) -> Outcome {
+fn ask(method: Method, uri: &[u8], body: &[u8]) -> DecodeResult {
     let request = Request::builder().method(method).uri(uri).body(Body::from(body.to_vec()));
     let request = request.map_err(|_| "no_uri")?;
     ASKED.runtime.block_on(async { check(ASKED.router.clone().oneshot(request).await.unwrap()).await })
 }
 
 /// Every answer is JSON, but for the texts that agents sign; every error has a code, and none is the node's.
-async fn check(response: Response<Body>) -> Outcome {
+async fn check(response: Response<Body>) -> DecodeResult {
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.unwrap();
     assert!(!parts.status.is_server_error(), "{}", String::from_utf8_lossy(&bytes));
@@ -131,12 +131,12 @@ fn known(code: &str) -> &'static str {
 }
 
 /// A body of `POST /api/verify`.
-pub(crate) fn login(bytes: &[u8]) -> Outcome {
+pub(crate) fn login(bytes: &[u8]) -> DecodeResult {
     ask(Method::POST, b"/api/verify", bytes)
 }
 
 /// A path and a query string.
-pub(crate) fn question(bytes: &[u8]) -> Outcome {
+pub(crate) fn question(bytes: &[u8]) -> DecodeResult {
     ask(Method::GET, bytes, b"")
 }
 

@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::peers::Over;
+use super::peers::TransportKind;
 use super::{PATIENCE, World};
 
 /// Handshakes begun, each many times: the node remembers each for seconds.
@@ -85,7 +85,7 @@ pub(super) async fn visits(world: Arc<World>) -> u64 {
             let mut count = 0;
             while world.on() {
                 let mut swarm = swarm();
-                swarm.dial(world.address(Over::Quic)).unwrap();
+                swarm.dial(world.address(TransportKind::Quic)).unwrap();
                 let ended = async {
                     loop {
                         use SwarmEvent::{ConnectionEstablished, OutgoingConnectionError};

@@ -38,7 +38,7 @@ const STRIKES_MAX: u64 = 300;
 
 /// How a peer misbehaves.
 #[derive(Clone)]
-pub(super) enum Duty {
+pub(super) enum AttackKind {
     /// Submissions of which only the first bytes ever come.
     Stall,
     /// Requests of the largest size, full of bad signatures: the frame.
@@ -63,7 +63,7 @@ pub(super) enum Duty {
     Unsponsored,
 }
 
-impl Duty {
+impl AttackKind {
     /// Whether what is sent is never done with, and so weighs on the attacker too.
     fn piles_up(&self) -> bool {
         matches!(self, Self::Stall | Self::Unread | Self::Streams)
@@ -72,24 +72,24 @@ impl Duty {
 
 /// A request as bytes, and what comes after them.
 #[derive(Clone, Debug)]
-struct Raw {
+struct RawRequest {
     bytes: Vec<u8>,
-    then: Then,
+    then: StreamEnding,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum StreamEnding {
     Read,
     /// Neither ends nor reads.
     Stall,
 }
 
-impl request_response::Codec for Raw {
+impl request_response::Codec for RawRequest {
     type Protocol = StreamProtocol;
-    type Request = Raw;
+    type Request = RawRequest;
     type Response = Vec<u8>;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Raw>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<RawRequest>
     where
         T: AsyncRead + Unpin + Send,
     {
@@ -102,7 +102,7 @@ impl request_response::Codec for Raw {
     where
         T: AsyncRead + Unpin + Send,
     {
-        if self.then == Then::Stall {
+        if self.then == StreamEnding::Stall {
             return pending().await;
         }
         let mut bytes = Vec::new();
@@ -110,7 +110,7 @@ impl request_response::Codec for Raw {
         Ok(bytes)
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: Raw) -> io::Result<()>
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: RawRequest) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
@@ -131,8 +131,8 @@ impl request_response::Codec for Raw {
 #[derive(NetworkBehaviour)]
 struct Hostile {
     identify: identify::Behaviour,
-    sync: request_response::Behaviour<Raw>,
-    submit: request_response::Behaviour<Raw>,
+    sync: request_response::Behaviour<RawRequest>,
+    submit: request_response::Behaviour<RawRequest>,
     gossip: gossipsub::Behaviour,
 }
 
@@ -140,7 +140,7 @@ fn behaviour(key: &Keypair, federation: &str) -> Hostile {
     let requests = |name: &str| {
         let protocol = StreamProtocol::try_from_owned(format!("/fama/{federation}/{name}/1")).unwrap();
         let config = request_response::Config::default().with_request_timeout(Duration::from_secs(600));
-        let raw = Raw { bytes: Vec::new(), then: Then::Read };
+        let raw = RawRequest { bytes: Vec::new(), then: StreamEnding::Read };
         request_response::Behaviour::with_codec(
             raw,
             [(protocol, ProtocolSupport::Full)],
@@ -190,13 +190,13 @@ fn noise(len: usize) -> Vec<u8> {
 
 /// What carries a peer's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum TransportKind {
     Tcp,
     Quic,
 }
 
 /// So many peers with one duty; gives how often they struck.
-pub(super) async fn attack(world: Arc<World>, over: Over, duty: Duty, peers: usize) -> u64 {
+pub(super) async fn attack(world: Arc<World>, over: TransportKind, duty: AttackKind, peers: usize) -> u64 {
     let mut all = JoinSet::new();
     for _ in 0..peers {
         let (world, duty) = (Arc::clone(&world), duty.clone());
@@ -213,7 +213,7 @@ pub(super) async fn attack(world: Arc<World>, over: Over, duty: Duty, peers: usi
 }
 
 /// One peer's connection, until the node ends it or the attack is over.
-async fn connection(world: &World, over: Over, duty: &Duty) -> u64 {
+async fn connection(world: &World, over: TransportKind, duty: &AttackKind) -> u64 {
     let (mut swarm, mut count) = (swarm(world), 0);
     swarm.dial(world.address(over)).unwrap();
     let (mut node, mut pulse) = (None, tokio::time::interval(Duration::from_millis(50)));
@@ -233,75 +233,75 @@ async fn connection(world: &World, over: Over, duty: &Duty) -> u64 {
     count
 }
 
-fn on_event(swarm: &mut Swarm<Hostile>, event: HostileEvent, world: &World, duty: &Duty) -> u64 {
+fn on_event(swarm: &mut Swarm<Hostile>, event: HostileEvent, world: &World, duty: &AttackKind) -> u64 {
     let HostileEvent::Sync(request_response::Event::Message { message, .. }) = event else { return 0 };
     let Message::Request { channel, .. } = message else { return 0 };
     let answer = match duty {
-        Duty::Frontiers => [&(20_u32 << 20).to_le_bytes()[..], &noise(1 << 20)].concat(),
-        Duty::LyingFrontiers => framed(&codec::encode(&SyncResponse::Frontier(lies(world)))),
+        AttackKind::Frontiers => [&(20_u32 << 20).to_le_bytes()[..], &noise(1 << 20)].concat(),
+        AttackKind::LyingFrontiers => framed(&codec::encode(&SyncResponse::Frontier(lies(world)))),
         _ => Vec::new(),
     };
     swarm.behaviour_mut().sync.send_response(channel, answer).map_or(0, |()| 1)
 }
 
 /// What a peer does twenty times a second.
-fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, duty: &Duty) -> u64 {
+fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, duty: &AttackKind) -> u64 {
     let hostile = swarm.behaviour_mut();
-    let read = |bytes: Vec<u8>| Raw { bytes, then: Then::Read };
+    let read = |bytes: Vec<u8>| RawRequest { bytes, then: StreamEnding::Read };
     match duty {
-        Duty::Stall => {
+        AttackKind::Stall => {
             let bytes = [&(2_u32 << 20).to_le_bytes()[..], &noise(60_000)].concat();
             for _ in 0..2 {
-                hostile.submit.send_request(&node, Raw { bytes: bytes.clone(), then: Then::Stall });
+                hostile.submit.send_request(&node, RawRequest { bytes: bytes.clone(), then: StreamEnding::Stall });
             }
             2
         }
-        Duty::Largest(frame) => {
+        AttackKind::Largest(frame) => {
             hostile.submit.send_request(&node, read(frame.to_vec()));
             hostile.sync.send_request(&node, read(framed(&codec::encode(&SyncRequest::Frontier(lies(world))))));
             2
         }
-        Duty::Unread => {
+        AttackKind::Unread => {
             let bytes = framed(&codec::encode(&all_entries(world)));
             for _ in 0..2 {
-                hostile.sync.send_request(&node, Raw { bytes: bytes.clone(), then: Then::Stall });
+                hostile.sync.send_request(&node, RawRequest { bytes: bytes.clone(), then: StreamEnding::Stall });
             }
             2
         }
-        Duty::Rubbish => {
+        AttackKind::Rubbish => {
             let trailing = [&codec::encode(&SyncRequest::Manifests { from: 2 })[..], &[0]].concat();
             for bytes in [[0xff; 64].to_vec(), framed(&trailing), framed(&noise(300)), noise(100_000)] {
                 hostile.sync.send_request(&node, read(bytes));
             }
             4
         }
-        Duty::Frontiers | Duty::LyingFrontiers => 0,
-        Duty::Gossip(old) => {
+        AttackKind::Frontiers | AttackKind::LyingFrontiers => 0,
+        AttackKind::Gossip(old) => {
             let sent = old.iter().cycle().take(100).filter(|gossip| publish(hostile, world, vary((*gossip).clone())));
             sent.count() as u64
         }
-        Duty::FalseGossip => {
+        AttackKind::FalseGossip => {
             let head = || SignedHead { head: Head { size: 1 << 40, root: TreeRoot([1; 32]) }, signature: [2; 64] };
             let log = world.manifest.operators()[1].log();
             let gossip = Gossip::Head { log, signed: head(), first: 0, entries: vec![noise(4_000); 10] };
             let sent = u64::from(publish(hostile, world, codec::encode(&gossip)));
             sent + u64::from(publish(hostile, world, noise(60_000)))
         }
-        Duty::Streams => {
-            let nothing = Raw { bytes: Vec::new(), then: Then::Stall };
+        AttackKind::Streams => {
+            let nothing = RawRequest { bytes: Vec::new(), then: StreamEnding::Stall };
             for _ in 0..20 {
                 hostile.sync.send_request(&node, nothing.clone());
             }
             20
         }
-        Duty::Registrations => {
+        AttackKind::Registrations => {
             let name = |i: usize| format!("flood-{i}-{}", u64::from_le_bytes(noise(8).try_into().unwrap()));
             let submissions = (0..16).map(|i| world.registration(&name(i)).1).collect();
             let request = SubmitRequest { forwarded: false, submissions };
             hostile.submit.send_request(&node, read(framed(&codec::encode(&request))));
             1
         }
-        Duty::Unsponsored => {
+        AttackKind::Unsponsored => {
             let submissions = vec![unsponsored(world)];
             let request = SubmitRequest { forwarded: false, submissions };
             hostile.submit.send_request(&node, read(framed(&codec::encode(&request))));

@@ -27,12 +27,12 @@ struct Objects {
 }
 
 /// It, on a port of its own, for as long as the test's runtime runs.
-pub(super) struct Store {
+pub(super) struct S3Server {
     objects: Arc<Mutex<Objects>>,
     address: SocketAddr,
 }
 
-impl Store {
+impl S3Server {
     pub(super) fn start() -> Self {
         let objects = Arc::new(Mutex::new(Objects::default()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -11,14 +11,14 @@ use fama_ledger::time::Millis;
 use fama_node::store::simulated::Disk;
 use fama_node::store::{LogRecord, Store, StoreError, View};
 
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 
 pub(super) mod rest;
 mod telling;
 
 /// Why a run ends early.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum StopReason {
     /// A promise is broken.
     Broken { promise: &'static str, what: String },
     /// A disk gave an error: right if it is damaged.
@@ -27,15 +27,15 @@ pub(super) enum Stop {
     Beyond,
 }
 
-pub(super) type Kept = Result<(), Stop>;
+pub(super) type CheckResult = Result<(), StopReason>;
 
-impl From<StoreError> for Stop {
+impl From<StoreError> for StopReason {
     fn from(error: StoreError) -> Self {
         Self::Unreadable(error.to_string())
     }
 }
 
-impl From<LogError<StoreError>> for Stop {
+impl From<LogError<StoreError>> for StopReason {
     fn from(error: LogError<StoreError>) -> Self {
         match error {
             LogError::Tiles(error) => error.into(),
@@ -44,11 +44,11 @@ impl From<LogError<StoreError>> for Stop {
     }
 }
 
-pub(super) fn broken(promise: &'static str, what: impl Into<String>) -> Kept {
-    Err(Stop::Broken { promise, what: what.into() })
+pub(super) fn broken(promise: &'static str, what: impl Into<String>) -> CheckResult {
+    Err(StopReason::Broken { promise, what: what.into() })
 }
 
-fn must(holds: bool, promise: &'static str, what: impl FnOnce() -> String) -> Kept {
+fn must(holds: bool, promise: &'static str, what: impl FnOnce() -> String) -> CheckResult {
     if holds { Ok(()) } else { broken(promise, what()) }
 }
 
@@ -104,8 +104,8 @@ pub(super) struct Watched<'a> {
     pub(super) boot: &'a Boot,
 }
 
-pub(super) struct Checker {
-    federation: &'static Federation,
+pub(super) struct PromiseChecker {
+    federation: &'static SimulatedFederation,
     /// Who lies.
     liars: BTreeSet<usize>,
     /// Operators whose disk was lost.
@@ -142,8 +142,8 @@ fn size_of(record: Option<&LogRecord>) -> u64 {
     record.map_or(0, |record| record.state.size)
 }
 
-impl Checker {
-    pub(super) fn new(federation: &'static Federation, liars: &[usize]) -> Self {
+impl PromiseChecker {
+    pub(super) fn new(federation: &'static SimulatedFederation, liars: &[usize]) -> Self {
         Self {
             federation,
             liars: liars.iter().copied().collect(),
@@ -189,7 +189,7 @@ impl Checker {
     }
 
     /// A version is published: no cut takes back what is final. What lies behind it and was not, is dropped.
-    pub(super) fn version(&mut self, manifest: &Arc<Manifest>) -> Kept {
+    pub(super) fn version(&mut self, manifest: &Arc<Manifest>) -> CheckResult {
         for cut in manifest.cuts() {
             let log = self.federation.log(&cut.log);
             let (known, truth) = (self.finals[log], &self.truths[log]);
@@ -216,7 +216,7 @@ impl Checker {
     }
 
     /// Who stands still in a log cosigns nothing more there, until the version holds that it stands for.
-    fn stands_still(&self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+    fn stands_still(&self, watched: &Watched<'_>, log: usize, head: Head) -> CheckResult {
         let Some((version, size)) = self.stands.get(&(watched.node, log)) else { return Ok(()) };
         let over = watched.view.store().manifest().version() >= *version
             && self.newest_version.cut(&self.federation.logs[log]).is_none();
@@ -249,7 +249,7 @@ impl Checker {
     }
 
     /// After each step: what is on a node's disk now.
-    pub(super) fn observe(&mut self, watched: &Watched<'_>) -> Kept {
+    pub(super) fn observe(&mut self, watched: &Watched<'_>) -> CheckResult {
         for (i, log) in self.federation.logs.iter().enumerate() {
             let record = watched.view.log(log)?;
             if self.federation.owner(i) == watched.node {
@@ -286,7 +286,7 @@ impl Checker {
     }
 
     /// A certificate was cosigned by a quorum of the version adopted there, is final, and never goes back.
-    fn a_certificate_is_a_quorums(&mut self, watched: &Watched<'_>, log: usize) -> Kept {
+    fn a_certificate_is_a_quorums(&mut self, watched: &Watched<'_>, log: usize) -> CheckResult {
         let (id, view) = (&self.federation.logs[log], watched.view);
         let (Some(found), Some(record)) = (view.certificate(id)?, view.log(id)?) else { return Ok(()) };
         let (head, now) = (found.signed.head, (found.signed.head.size, found.cosignatures.len()));
@@ -309,7 +309,7 @@ impl Checker {
 
     /// An honest operator never signs two heads of which neither extends the other, and none before
     /// enough others told it what it had signed.
-    fn one_branch_is_signed(&mut self, watched: &Watched<'_>, own: usize) -> Kept {
+    fn one_branch_is_signed(&mut self, watched: &Watched<'_>, own: usize) -> CheckResult {
         let log = &self.federation.logs[own];
         let Some(newest) = watched.view.newest(log)? else { return Ok(()) };
         let (head, truth) = (newest.head, &mut self.truths[own]);
@@ -323,28 +323,28 @@ impl Checker {
         if head.size > known && head.size > watched.boot.own.get(&own).copied().unwrap_or_default() {
             self.enough_were_heard(watched)?;
             if forgot && head.size != told {
-                return Err(Stop::Beyond);
+                return Err(StopReason::Beyond);
             }
         }
         if self.truths[own].root_at(head.size) == Some(head.root) {
             return Ok(());
         }
         if forgot {
-            return Err(Stop::Beyond);
+            return Err(StopReason::Beyond);
         }
         broken("one branch is signed", format!("{log}: two roots at {}", head.size))
     }
 
-    fn enough_were_heard(&self, watched: &Watched<'_>) -> Kept {
+    fn enough_were_heard(&self, watched: &Watched<'_>) -> CheckResult {
         let heard = watched.boot.heard.iter().filter(|heard| **heard != watched.node).count() + 1;
-        let gate = Federation::gate(watched.view.store().manifest());
+        let gate = SimulatedFederation::gate(watched.view.store().manifest());
         must(heard >= gate, "nothing is signed before enough operators answered", || {
             format!("n{}: {heard} of {gate}", watched.node)
         })
     }
 
     /// What a node has of an honest log is what its owner signed.
-    fn a_copy_is_the_owners(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+    fn a_copy_is_the_owners(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> CheckResult {
         let known = self.truths[log].tree.size();
         if self.hidden(log) && head.size > known {
             let count = (head.size - known) as usize;
@@ -358,7 +358,7 @@ impl Checker {
     }
 
     /// Certified heads of one log always extend one another.
-    fn what_is_certified_is_one_branch(&mut self, watched: &Watched<'_>, log: usize, certified: u64) -> Kept {
+    fn what_is_certified_is_one_branch(&mut self, watched: &Watched<'_>, log: usize, certified: u64) -> CheckResult {
         let (id, truth) = (&self.federation.logs[log], &mut self.truths[log]);
         let root = root_at(certified, &watched.view.tiles(id))?;
         let known = truth.tree.size();
@@ -412,7 +412,7 @@ impl Checker {
     }
 
     /// An acknowledged event is never lost: the owner has it after each start.
-    pub(super) fn receipts_hold(&self, node: usize, view: &View<'_>) -> Kept {
+    pub(super) fn receipts_hold(&self, node: usize, view: &View<'_>) -> CheckResult {
         for log in self.federation.logs_of(node).into_iter().filter(|log| !self.forgotten.contains(log)) {
             let size = size_of(view.log(&self.federation.logs[log])?.as_ref());
             let lost = self.acknowledged.iter().find(|one| one.log == log && one.index >= size);

@@ -26,7 +26,7 @@ const SECOND_KEYS: usize = 10;
 
 /// Who may take part. Machines by number: those of the first operators, then one that is a mirror or becomes an
 /// operator later. Logs by number: the first generations of all machines, then their second ones.
-pub(super) struct Federation {
+pub(super) struct SimulatedFederation {
     pub(super) manifest: Arc<Manifest>,
     /// By machine.
     pub(super) names: Vec<Domain>,
@@ -35,9 +35,9 @@ pub(super) struct Federation {
     peers: Vec<PeerId>,
 }
 
-impl Federation {
+impl SimulatedFederation {
     pub(super) fn of(n: usize) -> &'static Self {
-        static ALL: [OnceLock<Federation>; OPERATORS_MAX + 1] = [const { OnceLock::new() }; OPERATORS_MAX + 1];
+        static ALL: [OnceLock<SimulatedFederation>; OPERATORS_MAX + 1] = [const { OnceLock::new() }; OPERATORS_MAX + 1];
         ALL[n].get_or_init(|| Self::new(n))
     }
 

@@ -16,14 +16,14 @@ use fama_node::network::wire::{
 };
 use fama_node::store::View;
 use fama_node::sync;
-use fama_tests::{Replica, event, governance_key, node_key, signed};
+use fama_tests::{MemoryReplica, event, governance_key, node_key, signed};
 
 use super::chance::Chance;
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 
 /// What a liar does; several at once.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ways {
+struct LiarTactics {
     forks: bool,
     invalid: bool,
     withholds: bool,
@@ -38,21 +38,21 @@ struct Ways {
 
 /// One branch of the liar's log.
 #[derive(Clone)]
-struct Branch {
+struct LiarBranch {
     entries: Vec<Vec<u8>>,
     tree: Tree,
     tiles: MemoryTiles,
     heads: Vec<SignedCheckpoint>,
     /// All that the branch says, as long as it is valid.
-    replica: Option<Replica<'static>>,
+    replica: Option<MemoryReplica<'static>>,
 }
 
 pub(super) struct Liar {
     number: usize,
-    federation: &'static Federation,
+    federation: &'static SimulatedFederation,
     chance: Chance,
-    ways: Ways,
-    branches: Vec<Branch>,
+    ways: LiarTactics,
+    branches: Vec<LiarBranch>,
     /// Which branch each node is shown.
     shown: Vec<usize>,
     /// Frontiers of others as they once were.
@@ -66,7 +66,7 @@ pub(super) struct Liar {
 /// Of former frontiers that are kept.
 const FORMER_MAX: usize = 20;
 
-impl Branch {
+impl LiarBranch {
     fn push(&mut self, entries: Vec<Vec<u8>>, origin: Origin, key: &SecretKey) {
         self.tiles.write(self.tree.append(entries.iter().map(|entry| leaf_hash(entry))));
         self.entries.extend(entries);
@@ -84,10 +84,10 @@ impl Branch {
 }
 
 impl Liar {
-    pub(super) fn new(seed: u64, number: usize, all: &[usize], federation: &'static Federation) -> Self {
+    pub(super) fn new(seed: u64, number: usize, all: &[usize], federation: &'static SimulatedFederation) -> Self {
         let mut chance = Chance::new(seed, 100 + number as u64);
         let mut way = || chance.percent(40);
-        let ways = Ways {
+        let ways = LiarTactics {
             forks: way(),
             invalid: way(),
             withholds: way(),
@@ -99,9 +99,9 @@ impl Liar {
             cosigns: way(),
             replays: way(),
         };
-        let replica = Replica::new(&federation.manifest);
+        let replica = MemoryReplica::new(&federation.manifest);
         let (tree, tiles) = (Tree::default(), MemoryTiles::default());
-        let branch = Branch { entries: Vec::new(), tree, tiles, heads: Vec::new(), replica: Some(replica) };
+        let branch = LiarBranch { entries: Vec::new(), tree, tiles, heads: Vec::new(), replica: Some(replica) };
         let shown = vec![0; federation.len() + 1];
         let (former, cosigned) = (Vec::new(), BTreeMap::new());
         let branches = vec![branch];
@@ -374,6 +374,6 @@ impl Liar {
 }
 
 /// What an honest node uses.
-fn newest<'a>(federation: &'a Federation, views: &'a [View<'_>]) -> &'a Manifest {
+fn newest<'a>(federation: &'a SimulatedFederation, views: &'a [View<'_>]) -> &'a Manifest {
     views.first().map_or(&federation.manifest, |view| view.store().manifest())
 }

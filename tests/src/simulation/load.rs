@@ -12,11 +12,11 @@ use fama_ledger::time::Millis;
 use fama_node::inbox::Submitted;
 
 use super::chance::Chance;
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 
 /// What a deed does once it is acknowledged.
 #[derive(Clone, Copy, Debug)]
-enum Done {
+enum DeedEffect {
     Registered,
     Rotated,
     Revoked,
@@ -36,7 +36,7 @@ pub(super) struct Deed {
     /// Acknowledged, or given up.
     pub(super) over: bool,
     agent: usize,
-    done: Done,
+    done: DeedEffect,
 }
 
 impl Deed {
@@ -45,7 +45,7 @@ impl Deed {
     }
 }
 
-struct Agent {
+struct LoadAgent {
     home: usize,
     identity: IdentityId,
     version: u32,
@@ -60,11 +60,11 @@ struct Agent {
 
 /// All agents of a run.
 pub(super) struct Load {
-    federation: &'static Federation,
+    federation: &'static SimulatedFederation,
     chance: Chance,
     /// Operators that don't lie: nobody promises anything about the others' homes.
     homes: Vec<usize>,
-    agents: Vec<Agent>,
+    agents: Vec<LoadAgent>,
     nonce: u64,
     /// Operators of the newest version that don't lie, and their logs.
     operators: BTreeMap<usize, usize>,
@@ -81,7 +81,7 @@ fn commitment(agent: usize, version: u32, committed: bool) -> Option<KeyHash> {
 }
 
 impl Load {
-    pub(super) fn new(seed: u64, federation: &'static Federation, homes: Vec<usize>) -> Self {
+    pub(super) fn new(seed: u64, federation: &'static SimulatedFederation, homes: Vec<usize>) -> Self {
         let (operators, chance) = (homes.iter().map(|home| (*home, *home)).collect(), Chance::new(seed, 2));
         Self { federation, chance, homes, agents: Vec::new(), nonce: 0, operators }
     }
@@ -115,7 +115,7 @@ impl Load {
         }
     }
 
-    fn deed(&mut self, agent: usize, done: Done, now: Millis, action: Action, keys: &[&SecretKey]) -> Deed {
+    fn deed(&mut self, agent: usize, done: DeedEffect, now: Millis, action: Action, keys: &[&SecretKey]) -> Deed {
         self.nonce += 1;
         let federation = self.federation.manifest.federation();
         let event = Event { federation, action, created: now, nonce: Nonce(self.nonce.to_be_bytes()) };
@@ -144,10 +144,10 @@ impl Load {
             next: commitment(agent, 1, committed),
             note: note.as_ref().map(|(hash, _)| *hash),
         };
-        let deed = Deed { note, ..self.deed(agent, Done::Registered, now, action, &[&key]) };
+        let deed = Deed { note, ..self.deed(agent, DeedEffect::Registered, now, action, &[&key]) };
         let (sponsors, attested) = (BTreeSet::new(), Vec::new());
         let identity = deed.event.id();
-        self.agents.push(Agent {
+        self.agents.push(LoadAgent {
             home,
             identity,
             version: 1,
@@ -161,7 +161,7 @@ impl Load {
     }
 
     fn rotate(&mut self, agent: usize, now: Millis) -> Deed {
-        let &Agent { home, identity, version, committed, .. } = &self.agents[agent];
+        let &LoadAgent { home, identity, version, committed, .. } = &self.agents[agent];
         self.agents[agent].settled = false;
         let (old, new) = (key(agent, version), key(agent, version + 1));
         let action = Action::Rotate {
@@ -173,11 +173,11 @@ impl Load {
         };
         let alone: &[&SecretKey] = &[&new];
         let keys = if committed { alone } else { &[&old, &new] };
-        self.deed(agent, Done::Rotated, now, action, keys)
+        self.deed(agent, DeedEffect::Rotated, now, action, keys)
     }
 
     fn revoke(&mut self, agent: usize, now: Millis) -> Deed {
-        let &Agent { home, identity, version, .. } = &self.agents[agent];
+        let &LoadAgent { home, identity, version, .. } = &self.agents[agent];
         self.agents[agent].settled = false;
         let key = key(agent, version);
         let reason = RevokeReason::KeyCompromised;
@@ -185,7 +185,7 @@ impl Load {
             Action::Revoke { home: self.federation.names[home].clone(), identity, version, key: key.public(), reason };
         let others: Vec<usize> = self.homes.iter().copied().filter(|other| *other != home).collect();
         let elsewhere = (!others.is_empty() && self.chance.percent(70)).then(|| *self.chance.pick(&others));
-        Deed { elsewhere, ..self.deed(agent, Done::Revoked, now, action, &[&key]) }
+        Deed { elsewhere, ..self.deed(agent, DeedEffect::Revoked, now, action, &[&key]) }
     }
 
     fn admit(&mut self, agent: usize, now: Millis) -> Option<Deed> {
@@ -201,7 +201,7 @@ impl Load {
             from: 0,
         };
         let key = self.federation.key(self.operators[&operator]);
-        Some(self.deed(agent, Done::Admitted(operator), now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Admitted(operator), now, action, &[&key]))
     }
 
     fn dismiss(&mut self, agent: usize, now: Millis) -> Option<Deed> {
@@ -217,7 +217,7 @@ impl Load {
             reason: DismissReason::Unspecified,
         };
         let key = self.federation.key(self.operators[&operator]);
-        Some(self.deed(agent, Done::Dismissed(operator), now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Dismissed(operator), now, action, &[&key]))
     }
 
     fn attest(&mut self, agent: usize, subject: usize, now: Millis) -> Option<Deed> {
@@ -229,7 +229,7 @@ impl Load {
         let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
         let (domain, delta) = (self.federation.names[home].clone(), self.chance.between(1, 5) as i32);
         let action = Action::Attest { home: domain, issuer, subject, delta, context: None, note: None };
-        Some(self.deed(agent, Done::Attested { subject, day: now }, now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Attested { subject, day: now }, now, action, &[&key]))
     }
 
     fn retract(&mut self, agent: usize, now: Millis) -> Option<Deed> {
@@ -241,26 +241,26 @@ impl Load {
         let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
         let domain = self.federation.names[home].clone();
         let action = Action::Retract { home: domain, issuer, subject, day: day.day(), attestation };
-        Some(self.deed(agent, Done::Retracted, now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Retracted, now, action, &[&key]))
     }
 
     /// The deed is in its log.
     pub(super) fn acknowledged(&mut self, deed: &Deed) {
         let agent = &mut self.agents[deed.agent];
         match deed.done {
-            Done::Registered => agent.registered = true,
-            Done::Rotated => {
+            DeedEffect::Registered => agent.registered = true,
+            DeedEffect::Rotated => {
                 agent.version += 1;
                 agent.settled = true;
             }
-            Done::Admitted(operator) => {
+            DeedEffect::Admitted(operator) => {
                 agent.sponsors.insert(operator);
             }
-            Done::Dismissed(operator) => {
+            DeedEffect::Dismissed(operator) => {
                 agent.sponsors.remove(&operator);
             }
-            Done::Attested { subject, day } => agent.attested.push((deed.event.id(), subject, day)),
-            Done::Revoked | Done::Retracted => {}
+            DeedEffect::Attested { subject, day } => agent.attested.push((deed.event.id(), subject, day)),
+            DeedEffect::Revoked | DeedEffect::Retracted => {}
         }
     }
 }

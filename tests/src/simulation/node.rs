@@ -21,11 +21,11 @@ use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checker::Boot;
-use super::federation::Federation;
-use super::plan::Disk as Loss;
+use super::federation::SimulatedFederation;
+use super::plan::ReplacementDisk;
 
 /// What a request was about, so that its answer or its end can be told to the inbox.
-pub(super) enum Ask {
+pub(super) enum PendingRequest {
     Frontier,
     Entries { log: LogId, head: Head },
     Notes(Vec<NoteHash>),
@@ -33,12 +33,12 @@ pub(super) enum Ask {
 }
 
 /// A node that runs.
-pub(super) struct Running {
+pub(super) struct RunningNode {
     pub(super) inbox: Inbox,
     pub(super) shared: Shared,
     pub(super) commands: mpsc::Receiver<Command>,
     /// Requests under way, each to one peer.
-    pub(super) asks: BTreeMap<u64, (PeerId, Ask)>,
+    pub(super) asks: BTreeMap<u64, (PeerId, PendingRequest)>,
     /// Who waits for the answer to a submission: the deed's number.
     pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
     /// Open connections, as far as this node knows: machines, and what they were called.
@@ -50,9 +50,9 @@ pub(super) struct Running {
 }
 
 /// One machine.
-pub(super) struct Node {
+pub(super) struct SimulatedMachine {
     pub(super) number: usize,
-    federation: &'static Federation,
+    federation: &'static SimulatedFederation,
     /// Whether it is configured as an operator's.
     pub(super) operates: bool,
     /// The log whose key its network goes by.
@@ -65,18 +65,18 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     pub(super) backup: Option<Disk>,
     /// What happens when the power, which is about to go, is gone: the disk after it, and for how long.
-    pub(super) fallen: Option<(Loss, u64)>,
+    pub(super) fallen: Option<(ReplacementDisk, u64)>,
     /// A bit flipped, and nobody noticed.
     pub(super) damaged: bool,
-    pub(super) running: Option<Running>,
+    pub(super) running: Option<RunningNode>,
     /// How often it was started or loaded anew: tells what is meant for a former inbox.
     pub(super) boots: u64,
     /// How often it was started.
     session: u64,
 }
 
-impl Node {
-    pub(super) fn new(number: usize, federation: &'static Federation) -> Self {
+impl SimulatedMachine {
+    pub(super) fn new(number: usize, federation: &'static SimulatedFederation) -> Self {
         Self {
             number,
             federation,
@@ -138,7 +138,7 @@ impl Node {
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared.clone(), own, commands_out)?;
         let boot = boot(&shared.store)?;
-        self.running = Some(Running {
+        self.running = Some(RunningNode {
             inbox,
             shared,
             commands,
@@ -153,14 +153,14 @@ impl Node {
     }
 
     /// The running node, with its clock at `now`.
-    pub(super) fn at(&mut self, now: u64) -> Option<&mut Running> {
+    pub(super) fn at(&mut self, now: u64) -> Option<&mut RunningNode> {
         let started = self.running.as_ref()?.started;
         self.set_clock(now, started);
         self.running.as_mut()
     }
 }
 
-impl Running {
+impl RunningNode {
     /// When its process was started.
     pub(super) const fn began(&self) -> u64 {
         self.started
@@ -170,20 +170,22 @@ impl Running {
     pub(super) fn answered(
         &self,
         from: PeerId,
-        ask: Ask,
+        ask: PendingRequest,
         answer: Option<SyncResponse>,
     ) -> (Option<Input>, Option<&'static str>) {
         let input = match (ask, answer) {
-            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
-            (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
-            (Ask::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
+            (PendingRequest::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
+            (PendingRequest::Frontier, _) => Some(Input::Unanswered { peer: from }),
+            (PendingRequest::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
                 let range = self.decode(range);
                 Some(Input::Range { peer: from, log, head, range })
             }
-            (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
-            (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
-            (Ask::Manifests, Some(SyncResponse::Manifests(texts))) => Some(Input::Manifests { peer: from, texts }),
-            (Ask::Notes(_) | Ask::Manifests, _) => None,
+            (PendingRequest::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
+            (PendingRequest::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
+            (PendingRequest::Manifests, Some(SyncResponse::Manifests(texts))) => {
+                Some(Input::Manifests { peer: from, texts })
+            }
+            (PendingRequest::Notes(_) | PendingRequest::Manifests, _) => None,
         };
         (input, None)
     }

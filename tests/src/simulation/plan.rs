@@ -10,7 +10,7 @@ const SKEWS: [i64; 7] = [-7_200_000, -40_000, -2_000, 5_000, 45_000, 600_000, 10
 
 /// What a lost disk is replaced with.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Disk {
+pub(super) enum ReplacementDisk {
     /// The same: a mere restart.
     Same,
     /// The last backup, or an empty one.
@@ -22,7 +22,7 @@ pub(super) enum Disk {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Trouble {
     /// Power off, at once or during the write after `writes` others; `down` milliseconds later back on.
-    Crash { node: usize, writes: Option<u64>, down: u64, disk: Disk },
+    Crash { node: usize, writes: Option<u64>, down: u64, disk: ReplacementDisk },
     /// A copy of the disk is put aside.
     Backup { node: usize },
     /// A bit flips on disk. Once it is noticed the disk is replaced.
@@ -40,7 +40,7 @@ pub(super) enum Trouble {
 
 /// A version of the manifest, or what tries to be one.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Change {
+pub(super) enum ManifestChange {
     /// Other rules.
     Policy,
     /// The machine behind those of the operators becomes one: a mirror's, or a new one.
@@ -61,7 +61,7 @@ pub(super) enum Change {
 
 /// The course of a run.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct RunPlan {
     pub(super) operators: usize,
     /// Whether the machine behind those of the operators is there from the beginning.
     pub(super) mirror: bool,
@@ -75,14 +75,14 @@ pub(super) struct Plan {
     /// When, in milliseconds, and what.
     pub(super) troubles: Vec<(u64, Trouble)>,
     /// When the next version is prepared at the earliest, in milliseconds, and what it changes.
-    pub(super) changes: Vec<(u64, Change)>,
+    pub(super) changes: Vec<(u64, ManifestChange)>,
     /// How often agents want something.
     pub(super) deeds: u64,
     /// When all troubles end, in milliseconds.
     pub(super) busy: u64,
 }
 
-impl Plan {
+impl RunPlan {
     pub(super) fn draw(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 1);
         let operators = *chance.pick(&[4, 4, 4, 4, 4, 4, 1, 2, 3, 5, 7]);
@@ -124,33 +124,33 @@ impl Plan {
         if !chance.percent(50) {
             return losses;
         }
-        let mut changes: Vec<Change> = (0..chance.below(3)).map(|_| Change::Policy).collect();
-        changes.extend(chance.percent(40).then_some(Change::Join));
-        changes.extend(chance.percent(40).then(|| Change::Renew { node: *chance.pick(honest) }));
+        let mut changes: Vec<ManifestChange> = (0..chance.below(3)).map(|_| ManifestChange::Policy).collect();
+        changes.extend(chance.percent(40).then_some(ManifestChange::Join));
+        changes.extend(chance.percent(40).then(|| ManifestChange::Renew { node: *chance.pick(honest) }));
         if self.operators < 4 {
             self.changes = changes.into_iter().map(|change| (chance.below(self.busy), change)).collect();
             self.changes.sort_by_key(|(at, _)| *at);
             return 0;
         }
-        changes.extend(chance.percent(25).then(|| Change::Leave { node: *chance.pick(honest) }));
-        changes.extend(chance.percent(30).then_some(Change::Replay));
+        changes.extend(chance.percent(25).then(|| ManifestChange::Leave { node: *chance.pick(honest) }));
+        changes.extend(chance.percent(30).then_some(ManifestChange::Replay));
         let dead = losses > 0 && chance.percent(70);
         if dead {
-            changes.push(Change::EndDead { node: *chance.pick(honest) });
+            changes.push(ManifestChange::EndDead { node: *chance.pick(honest) });
         }
         if let Some(node) = self.liars.first().filter(|_| chance.percent(80)) {
-            changes.push(Change::EndLiar { node: *node });
+            changes.push(ManifestChange::EndLiar { node: *node });
         }
         let rival = chance.percent(6);
         self.changes = changes.into_iter().map(|change| (chance.below(self.busy), change)).collect();
         self.changes.sort_by_key(|(at, _)| *at);
-        self.changes.extend(rival.then_some((self.busy, Change::Rival)));
+        self.changes.extend(rival.then_some((self.busy, ManifestChange::Rival)));
         losses - usize::from(dead)
     }
 
     /// Whether an operator joins.
     pub(super) fn joins(&self) -> bool {
-        self.changes.iter().any(|(_, change)| matches!(change, Change::Join))
+        self.changes.iter().any(|(_, change)| matches!(change, ManifestChange::Join))
     }
 
     fn draw_troubles(&mut self, chance: &mut Chance, honest: &[usize], mut losses: usize) {
@@ -161,10 +161,10 @@ impl Plan {
                 0..=2 => {
                     let writes = chance.percent(70).then(|| chance.below(30));
                     let disk = match losses {
-                        1.. if chance.percent(30) => *chance.pick(&[Disk::Backup, Disk::Empty]),
-                        _ => Disk::Same,
+                        1.. if chance.percent(30) => *chance.pick(&[ReplacementDisk::Backup, ReplacementDisk::Empty]),
+                        _ => ReplacementDisk::Same,
                     };
-                    if !matches!(disk, Disk::Same) {
+                    if !matches!(disk, ReplacementDisk::Same) {
                         losses -= 1;
                         self.troubles.push((chance.below(at + 1), Trouble::Backup { node }));
                     }

@@ -3,7 +3,7 @@ use fama_ledger::event::Kind;
 use fama_ledger::manifest::faults;
 use fama_node::inbox::Input;
 
-use super::plan::{Change, Disk, Plan, Trouble};
+use super::plan::{ManifestChange, ReplacementDisk, RunPlan, Trouble};
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +68,10 @@ impl Planted {
     }
 
     /// Makes sure that there is an occasion to be wrong.
-    pub(super) fn bend(self, plan: &mut Plan) {
+    pub(super) fn bend(self, plan: &mut RunPlan) {
         let middle = plan.busy / 2;
         let trouble = match self {
-            Self::GateOpensUnasked => Trouble::Crash { node: 0, writes: None, down: 500, disk: Disk::Same },
+            Self::GateOpensUnasked => Trouble::Crash { node: 0, writes: None, down: 500, disk: ReplacementDisk::Same },
             Self::FlipsUnnoticed => Trouble::Damage { node: 0, choice: plan.busy },
             Self::BelievesAnyClock => Trouble::Clock { node: 0, skew: 7_200_000, millis: plan.busy },
             Self::TooManyLiars if plan.operators >= 4 => {
@@ -82,7 +82,7 @@ impl Planted {
             Self::DropsForGood if plan.operators >= 4 => {
                 plan.liars.clear();
                 plan.troubles.clear();
-                plan.changes = vec![(middle, Change::Renew { node: 0 })];
+                plan.changes = vec![(middle, ManifestChange::Renew { node: 0 })];
                 Trouble::Cut { side: 1, millis: plan.busy, silent: false }
             }
             _ => return,

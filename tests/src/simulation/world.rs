@@ -26,15 +26,17 @@ use fama_tests::{START, governance_key};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use self::governance::Governance;
+use self::governance::GovernanceState;
 use super::chance::Chance;
-use super::checker::{Acknowledged, Checker, Kept, Stop, Watched, broken, claim_of, entry_time, rest};
+use super::checker::{
+    Acknowledged, CheckResult, PromiseChecker, StopReason, Watched, broken, claim_of, entry_time, rest,
+};
 use super::cuts::Ending;
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 use super::liar::Liar;
 use super::load::{Deed, Load};
-use super::node::{Ask, Node, Running};
-use super::plan::{Change, Disk, Plan, Trouble};
+use super::node::{PendingRequest, RunningNode, SimulatedMachine};
+use super::plan::{ManifestChange, ReplacementDisk, RunPlan, Trouble};
 use super::planted::Planted;
 
 mod clients;
@@ -60,7 +62,7 @@ const TRIES_MAX: u32 = 12;
 const CALM_MILLIS_MAX: u64 = 180_000;
 
 /// A message on its way.
-enum Message {
+enum InFlight {
     Request(u64, SyncRequest),
     Answer(u64, Option<SyncResponse>),
     Gossip(Gossip),
@@ -69,7 +71,7 @@ enum Message {
 enum Happening {
     Tick { node: usize, boot: u64 },
     Append { node: usize, boot: u64 },
-    Arrive { from: usize, to: usize, link: u64, message: Box<Message> },
+    Arrive { from: usize, to: usize, link: u64, message: Box<InFlight> },
     GiveUp { node: usize, boot: u64, ask: u64 },
     Down { node: usize, boot: u64, peer: usize },
     Dial,
@@ -108,15 +110,15 @@ impl Trace {
 }
 
 pub(super) struct World {
-    federation: &'static Federation,
-    plan: Plan,
+    federation: &'static SimulatedFederation,
+    plan: RunPlan,
     planted: Option<Planted>,
     now: u64,
     /// By how much all clocks leapt, in milliseconds.
     leapt: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     queued: u64,
-    nodes: Vec<Node>,
+    nodes: Vec<SimulatedMachine>,
     liars: BTreeMap<usize, Liar>,
     /// Open connections: lower and higher number, and which one it is.
     links: BTreeMap<(usize, usize), u64>,
@@ -125,9 +127,9 @@ pub(super) struct World {
     mute: BTreeMap<usize, u64>,
     network: Chance,
     fate: Chance,
-    checker: Checker,
+    checker: PromiseChecker,
     load: Load,
-    governance: Governance,
+    governance: GovernanceState,
     deeds: Vec<Deed>,
     numbered: u64,
     calm: Option<u64>,
@@ -137,8 +139,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, planted: Option<Planted>, shown: usize) -> Self {
-        let mut plan = Plan::draw(seed);
-        let federation = Federation::of(plan.operators);
+        let mut plan = RunPlan::draw(seed);
+        let federation = SimulatedFederation::of(plan.operators);
         if let Some(planted) = planted {
             planted.bend(&mut plan);
         }
@@ -152,7 +154,7 @@ impl World {
             leapt: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            nodes: (0..count).map(|number| Node::new(number, federation)).collect(),
+            nodes: (0..count).map(|number| SimulatedMachine::new(number, federation)).collect(),
             liars,
             links: BTreeMap::new(),
             cuts: Vec::new(),
@@ -160,9 +162,9 @@ impl World {
             mute: BTreeMap::new(),
             network: Chance::new(seed, 3),
             fate: Chance::new(seed, 4),
-            checker: Checker::new(federation, &plan.liars),
+            checker: PromiseChecker::new(federation, &plan.liars),
             load: Load::new(seed, federation, honest),
-            governance: Governance::new(federation, &plan),
+            governance: GovernanceState::new(federation, &plan),
             deeds: Vec::new(),
             numbered: 0,
             calm: None,
@@ -177,13 +179,13 @@ impl World {
     fn begin(&mut self) {
         let told: Vec<String> = self.liars.values().map(Liar::describe).collect();
         for (_, change) in &self.plan.changes {
-            if let Change::EndLiar { node } = change
+            if let ManifestChange::EndLiar { node } = change
                 && let Some(liar) = self.liars.get_mut(node)
             {
                 liar.must_fork();
             }
         }
-        let Plan { operators, mirror, troubles, changes, .. } = &self.plan;
+        let RunPlan { operators, mirror, troubles, changes, .. } = &self.plan;
         let course = format!("{operators} operators, mirror {mirror}, {troubles:?}, {changes:?}");
         self.say(&course);
         told.iter().for_each(|told| self.say(told));
@@ -244,7 +246,7 @@ impl World {
     }
 
     /// Runs until all is final after the last trouble, or a promise is broken.
-    pub(super) fn run(&mut self) -> Kept {
+    pub(super) fn run(&mut self) -> CheckResult {
         loop {
             let Some(((at, _), happening)) = self.queue.pop_first() else { return Ok(()) };
             self.now = at;
@@ -260,7 +262,7 @@ impl World {
         }
     }
 
-    fn happen(&mut self, happening: Happening) -> Kept {
+    fn happen(&mut self, happening: Happening) -> CheckResult {
         match happening {
             Happening::Tick { node, boot } if self.is_up(node, boot) => {
                 self.after(TICK_MILLIS, Happening::Tick { node, boot });
@@ -292,7 +294,7 @@ impl World {
 }
 
 /// What the honest who run have: all that a liar knows.
-fn honest_views(nodes: &[Node]) -> Vec<View<'_>> {
+fn honest_views(nodes: &[SimulatedMachine]) -> Vec<View<'_>> {
     nodes
         .iter()
         .filter(|node| !node.damaged)

@@ -5,7 +5,7 @@ use fama_node::network::wire::NoteAnswer;
 
 use super::*;
 
-impl Checker {
+impl PromiseChecker {
     /// Whether all honest logs are final everywhere; else what is missing.
     pub(in crate::simulation) fn missing(&self, views: &[(usize, View<'_>)]) -> Option<String> {
         if let Some(behind) = self.behind(views) {
@@ -93,13 +93,13 @@ impl Checker {
     }
 
     /// When all is quiet again.
-    pub(in crate::simulation) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+    pub(in crate::simulation) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> CheckResult {
         self.receipts_are_kept_everywhere(views)?;
         self.identities_are_intact(views)?;
         self.equal_frontiers_are_equal_states(views, stores)
     }
 
-    fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> Kept {
+    fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> CheckResult {
         for one in &self.acknowledged {
             let log = &self.federation.logs[one.log];
             for (node, view) in views {
@@ -126,7 +126,7 @@ impl Checker {
     }
 
     /// Who was registered in a log that ended is known under the home that passed on.
-    fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> Kept {
+    fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> CheckResult {
         let ended: BTreeSet<usize> = self.ended().map(|(log, _)| log).collect();
         let registered = self.acknowledged.iter().filter(|one| ended.contains(&one.log));
         let identities = registered.filter_map(|one| {
@@ -144,7 +144,7 @@ impl Checker {
         Ok(())
     }
 
-    fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+    fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> CheckResult {
         let states = |view: &View<'_>| -> Vec<LogState> {
             let records = self.federation.logs.iter().map(|log| view.log(log).unwrap());
             records.flatten().map(|record| record.state).collect()

@@ -5,9 +5,9 @@ use fama_node::network::wire::{CosignedHead, Frontier, Gossip};
 
 use super::*;
 
-impl Checker {
+impl PromiseChecker {
     /// An honest node says what it has.
-    pub(in crate::simulation) fn told(&mut self, watched: &Watched<'_>, frontier: &Frontier) -> Kept {
+    pub(in crate::simulation) fn told(&mut self, watched: &Watched<'_>, frontier: &Frontier) -> CheckResult {
         for log in &frontier.logs {
             let i = self.federation.log(&log.log);
             if let Some(newest) = &log.newest {
@@ -21,7 +21,7 @@ impl Checker {
     }
 
     /// An honest node gossips.
-    pub(in crate::simulation) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> Kept {
+    pub(in crate::simulation) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> CheckResult {
         match gossip {
             Gossip::Head { log, signed, .. } => self.told_head(watched, self.federation.log(log), signed.head),
             Gossip::Cosignature { log, cosigned } => self.told_cosigned(watched, self.federation.log(log), cosigned),
@@ -30,13 +30,13 @@ impl Checker {
     }
 
     /// Nobody honest is proven to have two branches; who lost a disk may be.
-    fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> Kept {
+    fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> CheckResult {
         let log = self.federation.log(&proof.log);
         let may = !self.honest(log) || self.forgotten.contains(&log);
         must(may, "nobody honest is proven to lie", || format!("n{}: {}", watched.node, proof.log))
     }
 
-    pub(in crate::simulation) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+    pub(in crate::simulation) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> CheckResult {
         if !self.honest(log) || !self.heads.insert((log, head.size, head.root)) {
             return Ok(());
         }
@@ -58,7 +58,7 @@ impl Checker {
         watched: &Watched<'_>,
         log: usize,
         cosigned: &CosignedHead,
-    ) -> Kept {
+    ) -> CheckResult {
         let operator = self.federation.machine(&cosigned.cosignature.operator);
         let (head, id) = (cosigned.signed.head, &self.federation.logs[log]);
         if self.liars.contains(&operator) {
@@ -124,7 +124,7 @@ impl Checker {
         watched: &Watched<'_>,
         log: usize,
         is_there: impl Fn(&View<'_>, &LogId) -> Result<bool, StoreError>,
-    ) -> Kept {
+    ) -> CheckResult {
         self.tellings += 1;
         if !self.tellings.is_multiple_of(4) {
             return Ok(());

@@ -2,7 +2,7 @@
 use super::*;
 
 impl World {
-    pub(super) fn wish(&mut self) -> Kept {
+    pub(super) fn wish(&mut self) -> CheckResult {
         let now = Millis(START.0 + self.clock());
         if let Some(deed) = self.load.next(now) {
             self.deeds.push(deed);
@@ -13,7 +13,7 @@ impl World {
     }
 
     /// Hands an event in at its home; a revocation, after two tries, elsewhere.
-    pub(super) fn submit(&mut self, number: usize) -> Kept {
+    pub(super) fn submit(&mut self, number: usize) -> CheckResult {
         let deed = &mut self.deeds[number];
         if deed.over {
             return Ok(());
@@ -45,7 +45,7 @@ impl World {
         found.is_some_and(|found| join.fits_chain(&found, *version, key.hash(), signer).unwrap_or(false))
     }
 
-    pub(super) fn hand_in(&mut self, node: usize, number: usize) -> Kept {
+    pub(super) fn hand_in(&mut self, node: usize, number: usize) -> CheckResult {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
         running.replies.push((number, answer));
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// An event of a branch that was left is handed in at the log that carries its home now.
-    pub(super) fn resubmit(&mut self, node: usize, submission: Submission) -> Kept {
+    pub(super) fn resubmit(&mut self, node: usize, submission: Submission) -> CheckResult {
         let Some(running) = &self.nodes[node].running else { return Ok(()) };
         let manifest = &running.shared.manifest;
         let place = submission.signed.event.action.place();
@@ -76,7 +76,7 @@ impl World {
 
     /// The fault planted: the receipt comes before the entry is durable.
     pub(super) fn answer_first(&mut self, node: usize, number: usize) {
-        let Node { running: Some(running), .. } = &self.nodes[node] else { return };
+        let SimulatedMachine { running: Some(running), .. } = &self.nodes[node] else { return };
         let log = self.nodes[node].key;
         let record = running.shared.store.view().log(&self.federation.logs[log]);
         let Ok(Some(record)) = record else { return };
@@ -86,7 +86,7 @@ impl World {
         self.checker.acknowledge(Acknowledged { event, log, index, entry, claim: None });
     }
 
-    pub(super) fn answer_clients(&mut self, node: usize) -> Kept {
+    pub(super) fn answer_clients(&mut self, node: usize) -> CheckResult {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let mut answered = Vec::new();
         running.replies.retain_mut(|(deed, reply)| match reply.try_recv() {
@@ -100,7 +100,7 @@ impl World {
         answered.into_iter().try_for_each(|(deed, answer)| self.client_hears(node, deed, answer))
     }
 
-    pub(super) fn client_hears(&mut self, node: usize, number: usize, answer: Answer) -> Kept {
+    pub(super) fn client_hears(&mut self, node: usize, number: usize, answer: Answer) -> CheckResult {
         let lost = self.calm.is_none() && self.fate.percent(5);
         match answer {
             _ if self.deeds[number].over || lost => Ok(()),
@@ -126,11 +126,11 @@ impl World {
         entry: Vec<u8>,
         signed: &SignedCheckpoint,
         known: bool,
-    ) -> Kept {
+    ) -> CheckResult {
         let (head, time) = (signed.checkpoint().head, entry_time(&entry));
         let log = self.federation.log(&fama_ledger::replica::log_of(signed));
         self.say(&format!("n{node} took entry {index}, known {known}"));
-        let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
+        let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
         let view = running.shared.store.view();
         let watched = Watched { node, view: &view, disk, boot: &running.boot };
         let told = self.checker.told_head(&watched, log, head);
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Nothing is taken in by a clock that is far ahead of those heard lately, if there are enough.
-    pub(super) fn the_clock_was_right(&self, running: &Running, node: usize, time: Millis) -> Kept {
+    pub(super) fn the_clock_was_right(&self, running: &RunningNode, node: usize, time: Millis) -> CheckResult {
         let clock = self.clock();
         let fresh = running.boot.clocks.iter().filter(|(peer, at)| {
             clock - **at < 55_000

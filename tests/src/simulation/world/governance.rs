@@ -4,7 +4,7 @@ use super::*;
 mod again;
 mod members;
 
-use again::Again;
+use again::Resubmission;
 
 /// How often they look, in milliseconds.
 const GOVERN_MILLIS: u64 = 1_000;
@@ -12,11 +12,11 @@ const GOVERN_MILLIS: u64 = 1_000;
 const PROOF_MILLIS_MAX: u64 = 20_000;
 
 /// What people know and do.
-pub(super) struct Governance {
+pub(super) struct GovernanceState {
     /// The newest version that was published.
     pub(super) manifest: Arc<Manifest>,
     /// When, and what is still to come.
-    changes: VecDeque<(u64, Change)>,
+    changes: VecDeque<(u64, ManifestChange)>,
     /// Stands in the log that is to end, by node.
     stands: BTreeMap<usize, VerifiedStand>,
     asked: Vec<(usize, oneshot::Receiver<Result<String, Refusal>>)>,
@@ -33,13 +33,13 @@ pub(super) struct Governance {
     /// Since when all is final.
     quiet: Option<u64>,
     /// Dropped events that were handed in once more, and what became of that.
-    again: BTreeMap<EventId, Again>,
+    again: BTreeMap<EventId, Resubmission>,
     /// Logs that nobody may ever cut.
     pub(super) split: u64,
 }
 
-impl Governance {
-    pub(super) fn new(federation: &Federation, plan: &Plan) -> Self {
+impl GovernanceState {
+    pub(super) fn new(federation: &SimulatedFederation, plan: &RunPlan) -> Self {
         Self {
             manifest: Arc::clone(&federation.manifest),
             changes: plan.changes.iter().copied().collect(),
@@ -68,7 +68,7 @@ impl World {
         Some(self.federation.owner(self.federation.log(&log)))
     }
 
-    pub(super) fn govern(&mut self) -> Kept {
+    pub(super) fn govern(&mut self) -> CheckResult {
         self.after(GOVERN_MILLIS, Happening::Govern);
         self.hear_stands()?;
         if self.governance.rival || self.spread()? {
@@ -79,25 +79,25 @@ impl World {
             return Ok(());
         }
         match change {
-            Change::Policy => {
+            ManifestChange::Policy => {
                 let mut draft = self.governance.manifest.draft();
                 draft.policy.daily_cap += 1;
                 self.publish_version(&draft)
             }
-            Change::Join => self.join(),
-            Change::Leave { node } if self.may_leave(node) => self.end_log(node),
-            Change::Renew { node } if self.may_renew(node) => self.renew(node),
-            Change::Leave { .. } | Change::Renew { .. } => {
+            ManifestChange::Join => self.join(),
+            ManifestChange::Leave { node } if self.may_leave(node) => self.end_log(node),
+            ManifestChange::Renew { node } if self.may_renew(node) => self.renew(node),
+            ManifestChange::Leave { .. } | ManifestChange::Renew { .. } => {
                 self.governance.changes.pop_front();
                 Ok(())
             }
-            Change::Replay => self.replay(),
-            Change::Rival => self.show_two(),
-            Change::EndDead { node } => {
+            ManifestChange::Replay => self.replay(),
+            ManifestChange::Rival => self.show_two(),
+            ManifestChange::EndDead { node } => {
                 self.kill(node);
                 self.end_log(node)
             }
-            Change::EndLiar { node } => {
+            ManifestChange::EndLiar { node } => {
                 let proven = honest_views(&self.nodes)
                     .iter()
                     .any(|view| view.equivocation(&self.federation.logs[node]).is_ok_and(|proof| proof.is_some()));
@@ -117,13 +117,13 @@ impl World {
     fn kill(&mut self, node: usize) {
         if self.governance.dead.insert(node) {
             self.say(&format!("n{node} is gone for good"));
-            self.crash(node, 0, Disk::Same);
+            self.crash(node, 0, ReplacementDisk::Same);
         }
     }
 
     /// Nodes that run and can be trusted to hold what they were given.
     fn able(&self) -> Vec<usize> {
-        let able = |node: &&Node| node.running.is_some() && !node.damaged;
+        let able = |node: &&SimulatedMachine| node.running.is_some() && !node.damaged;
         self.nodes.iter().filter(able).map(|node| node.number).collect()
     }
 
@@ -133,7 +133,7 @@ impl World {
     }
 
     /// Hands the newest version to somebody, if nobody has it; whether it had to.
-    fn spread(&mut self) -> Result<bool, Stop> {
+    fn spread(&mut self) -> Result<bool, StopReason> {
         let (able, manifest) = (self.able(), Arc::clone(&self.governance.manifest));
         if able.iter().any(|node| self.held(*node) >= manifest.version()) {
             return Ok(false);
@@ -147,7 +147,7 @@ impl World {
         Ok(true)
     }
 
-    fn show(&mut self, node: usize, text: String) -> Kept {
+    fn show(&mut self, node: usize, text: String) -> CheckResult {
         self.say(&format!("n{node} is shown a manifest"));
         self.give(node, Input::Manifest { text, reply: None })
     }
@@ -168,7 +168,7 @@ impl World {
         SignedNote { signatures: signers.map(line).collect(), text: text.clone() }.to_string()
     }
 
-    fn publish_version(&mut self, draft: &Draft) -> Kept {
+    fn publish_version(&mut self, draft: &Draft) -> CheckResult {
         let note = self.signed(draft);
         let next = match self.governance.manifest.successor(&note) {
             Ok(next) => Arc::new(next),
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// An old version is shown again.
-    fn replay(&mut self) -> Kept {
+    fn replay(&mut self) -> CheckResult {
         self.governance.changes.pop_front();
         let able = self.able();
         if able.is_empty() {
@@ -199,7 +199,7 @@ impl World {
     }
 
     /// Two valid texts of the next version, to two nodes.
-    fn show_two(&mut self) -> Kept {
+    fn show_two(&mut self) -> CheckResult {
         let version = self.governance.manifest.version();
         let uses = |node: &usize| {
             let store = self.nodes[*node].running.as_ref().map(|running| &running.shared.store);
@@ -218,7 +218,7 @@ impl World {
         Ok(())
     }
 
-    fn hear_stands(&mut self) -> Kept {
+    fn hear_stands(&mut self) -> CheckResult {
         let next = self.governance.manifest.version() + 1;
         for (node, mut reply) in std::mem::take(&mut self.governance.asked) {
             let note = match reply.try_recv() {
@@ -267,8 +267,10 @@ impl World {
 
     /// What people wait for, and what nodes have of the log in question.
     pub(super) fn waits_for(&self, views: &[(usize, View<'_>)]) -> String {
-        let (Change::EndDead { node } | Change::EndLiar { node } | Change::Leave { node } | Change::Renew { node }) =
-            self.governance.changes[0].1
+        let (ManifestChange::EndDead { node }
+        | ManifestChange::EndLiar { node }
+        | ManifestChange::Leave { node }
+        | ManifestChange::Renew { node }) = self.governance.changes[0].1
         else {
             return "a version is being prepared".into();
         };
@@ -280,7 +282,7 @@ impl World {
 
     /// Whether all who run saw that two texts are valid.
     pub(super) fn all_halted(&self) -> bool {
-        let halted = |node: &Node| {
+        let halted = |node: &SimulatedMachine| {
             let running = node.running.as_ref();
             running.is_some_and(|running| running.shared.health.read().waiting == Some("manifests_conflict"))
         };

@@ -2,7 +2,7 @@
 use super::*;
 
 impl World {
-    pub(super) fn trouble(&mut self, trouble: Trouble) -> Kept {
+    pub(super) fn trouble(&mut self, trouble: Trouble) -> CheckResult {
         if self.calm.is_some() {
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// All troubles end: the network delivers, machines run, clocks are right.
-    pub(super) fn calm(&mut self) -> Kept {
+    pub(super) fn calm(&mut self) -> CheckResult {
         self.say("all troubles end");
         self.calm = Some(self.now);
         self.cuts.clear();
@@ -93,11 +93,11 @@ impl World {
     }
 
     /// Whether everything honest is final; then what remains is checked.
-    pub(super) fn look(&mut self) -> Result<bool, Stop> {
+    pub(super) fn look(&mut self) -> Result<bool, StopReason> {
         self.leap();
         for node in 0..self.nodes.len() {
             if self.waits_for_a_person(node) {
-                self.crash(node, 500, Disk::Same);
+                self.crash(node, 500, ReplacementDisk::Same);
             }
         }
         let calm = self.calm.unwrap_or_default();
@@ -139,7 +139,7 @@ impl World {
                 drop(views);
                 match lost {
                     Some(log) if self.mend(log) => Ok(false),
-                    Some(log) if !self.governance.mended.contains(&log) => Err(Stop::Beyond),
+                    Some(log) if !self.governance.mended.contains(&log) => Err(StopReason::Beyond),
                     _ => broken("when the troubles end, everything honest becomes final", missing).map(|()| false),
                 }
             }

@@ -5,7 +5,7 @@ use super::*;
 const AGAIN_MILLIS: u64 = 25_000;
 
 /// What became of an event that was handed in once more.
-pub(super) enum Again {
+pub(super) enum Resubmission {
     Asked(oneshot::Receiver<Vec<Answer>>),
     /// Its home was not ready.
     Later,
@@ -15,15 +15,15 @@ pub(super) enum Again {
 
 impl World {
     /// Whether what cuts dropped is in a log again, or does not fit any more: nodes hand it in by themselves.
-    pub(in crate::simulation::world) fn dropped_are_back(&mut self) -> Result<bool, Stop> {
+    pub(in crate::simulation::world) fn dropped_are_back(&mut self) -> Result<bool, StopReason> {
         for (event, again) in &mut self.governance.again {
-            let Again::Asked(reply) = again else { continue };
+            let Resubmission::Asked(reply) = again else { continue };
             match reply.try_recv().ok().and_then(|mut answers| answers.pop()) {
                 Some(Answer::Taken { known: false, .. }) => {
                     return broken("what a cut drops is handed in again", event.to_string()).map(|()| false);
                 }
-                Some(Answer::Refused(refusal)) if refusal.code == "not_ready" => *again = Again::Later,
-                Some(_) => *again = Again::Answered,
+                Some(Answer::Refused(refusal)) if refusal.code == "not_ready" => *again = Resubmission::Later,
+                Some(_) => *again = Resubmission::Answered,
                 None => {}
             }
         }
@@ -33,24 +33,24 @@ impl World {
         if self.now < *self.governance.quiet.get_or_insert(self.now) + AGAIN_MILLIS && !open.is_empty() {
             return Ok(false);
         }
-        let answered = |event: &EventId| matches!(self.governance.again.get(event), Some(Again::Answered));
+        let answered = |event: &EventId| matches!(self.governance.again.get(event), Some(Resubmission::Answered));
         let missing: Vec<EventId> = open.into_iter().filter(|event| !answered(event)).collect();
         let over = missing.is_empty();
-        let idle = |event: &EventId| !matches!(self.governance.again.get(event), Some(Again::Asked(_)));
+        let idle = |event: &EventId| !matches!(self.governance.again.get(event), Some(Resubmission::Asked(_)));
         let to_ask: Vec<EventId> = missing.into_iter().filter(idle).collect();
         to_ask.into_iter().try_for_each(|event| self.hand_in_again(event))?;
         Ok(over)
     }
 
-    fn hand_in_again(&mut self, event: EventId) -> Kept {
+    fn hand_in_again(&mut self, event: EventId) -> CheckResult {
         let deed = self.deeds.iter().find(|deed| deed.event.id() == event).unwrap();
         let (submitted, Some(home)) = (deed.submitted(), self.carrier(&deed.event)) else {
-            self.governance.again.insert(event, Again::Answered);
+            self.governance.again.insert(event, Resubmission::Answered);
             return Ok(());
         };
         let (reply, answer) = oneshot::channel();
         self.say(&format!("n{home} is handed {event} once more"));
-        self.governance.again.insert(event, Again::Asked(answer));
+        self.governance.again.insert(event, Resubmission::Asked(answer));
         self.give(home, Input::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })
     }
 }

@@ -3,9 +3,9 @@ use super::*;
 
 impl World {
     /// A new operator comes, with a home of its own.
-    pub(super) fn join(&mut self) -> Kept {
+    pub(super) fn join(&mut self) -> CheckResult {
         let newcomer = self.federation.len();
-        let operator = Federation::operator(newcomer);
+        let operator = SimulatedFederation::operator(newcomer);
         let mut draft = self.governance.manifest.draft();
         draft.homes.insert(operator.name.clone(), operator.log());
         draft.operators.push(operator);
@@ -39,7 +39,7 @@ impl World {
         }
         self.say(&format!("people renew the log of n{node}"));
         self.governance.published = self.now;
-        self.governance.changes.push_back((self.now, Change::Renew { node }));
+        self.governance.changes.push_back((self.now, ManifestChange::Renew { node }));
         if self.plan.changes.is_empty() {
             self.after(0, Happening::Govern);
         }
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// Ends an operator's log; another one's carries its homes on.
-    pub(super) fn end_log(&mut self, node: usize) -> Kept {
+    pub(super) fn end_log(&mut self, node: usize) -> CheckResult {
         let Some(operator) = self.governance.manifest.operator(&self.federation.names[node]) else {
             self.governance.changes.pop_front();
             return Ok(());
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// Ends an operator's log; its next generation, under its next key, carries its homes on.
-    pub(super) fn renew(&mut self, node: usize) -> Kept {
+    pub(super) fn renew(&mut self, node: usize) -> CheckResult {
         let [first, second] = self.federation.logs_of(node);
         let (log, successor) = (self.federation.logs[first].clone(), self.federation.logs[second].clone());
         let Some(cut) = self.cut_log(&log, &successor)? else { return Ok(()) };
@@ -82,7 +82,7 @@ impl World {
         self.publish_cut(draft, cut)
     }
 
-    fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> Kept {
+    fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> CheckResult {
         let carriers = draft.homes.values_mut().filter(|carrier| **carrier == cut.log);
         carriers.for_each(|carrier| *carrier = cut.successor.clone());
         draft.cuts.push(cut);
@@ -90,7 +90,7 @@ impl World {
     }
 
     /// Collects stands; where the log ends, as soon as enough may sign it.
-    fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, Stop> {
+    fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, StopReason> {
         for stander in self.able() {
             // Also who left: a log that is behind is cut by the operators of its version.
             let counts = self.governance.manifest.generations(&self.federation.names[stander]).next().is_some();
@@ -105,7 +105,7 @@ impl World {
         }
         self.hear_stands()?;
         let manifest = Arc::clone(&self.governance.manifest);
-        if self.governance.stands.len() < Federation::gate(&manifest) {
+        if self.governance.stands.len() < SimulatedFederation::gate(&manifest) {
             return Ok(None);
         }
         let Some((cut, signers)) = self.cut_of(log, successor) else { return Ok(None) };
