@@ -1,4 +1,4 @@
-//! An auditor who trusts nobody: honest files pass, and each planted lie is found and told apart.
+//! An auditor who trusts nobody: honest files pass, and each planted lie is found and identified.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn audit(folders: &[Folder]) -> Report {
     audit_into(TempDir::new().unwrap().path(), folders, None).unwrap()
 }
 
-/// What a finding says, without the words for people.
+/// A finding without its text for people.
 fn said(finding: &Finding) -> (Lie, &str, Option<u64>, Option<&str>) {
     (finding.lie, finding.code.as_str(), finding.index, finding.source.as_deref())
 }
@@ -63,7 +63,7 @@ fn honest_files_pass_and_give_the_state_that_every_node_has() {
     assert!(report.logs.iter().all(|log| log.certified_at == Some(1_795_323_602)), "by the third of four");
 }
 
-/// Whoever serves changes what is served; the owner is honest.
+/// The source changes what it serves; the log's owner is honest.
 #[test]
 fn lies_of_who_serves_are_told_apart() {
     let manifest = federation(4, |_| {});
@@ -113,7 +113,7 @@ fn lies_of_who_serves_are_told_apart() {
     check(&wrong_note, (Lie::Note, "note", None));
 }
 
-/// The owner, and the operators who cosigned, signed what no log may have; the files are as they signed them.
+/// The owner and the cosigning operators signed what no log may have; the files are as they signed them.
 #[test]
 fn lies_of_owners_are_told_apart() {
     let manifest = federation(4, |_| {});
@@ -149,7 +149,7 @@ fn lies_of_owners_are_told_apart() {
     };
     check(&late, (Lie::InvalidBatch, "time_back", Some(301)));
     check(&|e| e[300].push(0), (Lie::InvalidEntry, "not_canonical", Some(300)));
-    // What the log lost, or took out of its place, shows in the state root behind it.
+    // An entry that was removed from the log or moved shows in the next state root.
     let batch_end = |from: usize| (from..).find(|at| alpha[*at].is_state()).unwrap() as u64;
     check(&|e| drop(e.remove(300)), (Lie::StateRoot, "state_root", Some(batch_end(300) - 1)));
     check(&|e| drop(e.pop()), (Lie::InvalidBatch, "batch_shape", Some(size - 2)));
@@ -204,7 +204,7 @@ fn two_sources_show_a_split_view() {
     let story = story(&manifest);
     let end = (400..).find(|at| story.replica.logs[&log(0)].entries[*at].is_state()).unwrap() + 1;
     let one = story.folder("one");
-    // A mirror that is behind is no liar.
+    // A mirror that lags behind is not a liar.
     let behind = story.folder_of("two", &story.earlier(end));
     for folders in [[one.clone(), behind.clone()], [behind, one.clone()]] {
         let report = audit(&folders);
@@ -221,7 +221,7 @@ fn two_sources_show_a_split_view() {
     }
 }
 
-/// What one source spoils another has.
+/// A file that one source spoils is read from another.
 #[test]
 fn an_honest_source_makes_good_what_a_liar_left_out() {
     let manifest = federation(4, |_| {});
@@ -247,7 +247,7 @@ fn an_honest_source_makes_good_what_a_liar_left_out() {
     check(&lose, (Lie::Unavailable, None));
 }
 
-/// Whatever size operators sign, a reader stops where the files end.
+/// Operators may sign a head of any size: a reader stops where the files end.
 #[test]
 fn a_head_of_absurd_size_ends_at_once() {
     let manifest = federation(4, |_| {});
@@ -278,7 +278,7 @@ fn two_valid_texts_of_a_version_are_found() {
     let report = audit(&[one.clone(), two]);
     let found: Vec<_> = report.findings.iter().map(said).collect();
     assert_eq!(found, [(Lie::SplitView, "manifests_conflict", None, Some("two"))]);
-    // Who has heard of no second version yet is behind; who had, and hides it, is not.
+    // A source that does not have the second version yet only lags; one that had it and hides it does not.
     assert_eq!(audit(&[one.clone(), story.folder("two")]).findings, []);
     let dir = TempDir::new().unwrap();
     assert_eq!(audit_into(dir.path(), &[one], None).unwrap().findings, []);
@@ -286,7 +286,7 @@ fn two_valid_texts_of_a_version_are_found() {
     assert_eq!(back.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "manifest_rollback", None, Some("one"))]);
 }
 
-/// Version 2, in which the last operator is gone; its log ends with this state root.
+/// Version 2 without the last operator; its log ends with this state root.
 fn without_the_last(manifest: &Manifest, delta: &MirroredLog, state_root: StateRoot) -> Manifest {
     later_version(manifest, |draft| {
         draft.operators.remove(3);
@@ -295,8 +295,8 @@ fn without_the_last(manifest: &Manifest, delta: &MirroredLog, state_root: StateR
     })
 }
 
-/// Where a log adopts version 2, quorums of both versions count, beyond it 2 of 3 operators: to who audits and to who
-/// publishes.
+/// Where a log adopts version 2, quorums of both versions count; beyond that, 2 of 3 operators do. This holds for
+/// auditing and for publishing.
 #[test]
 fn the_end_of_an_adoption_needs_both_quorums() {
     let manifest = federation(4, |_| {});
@@ -322,7 +322,7 @@ fn the_end_of_an_adoption_needs_both_quorums() {
         let published = published.map(|status| status.logs[&other]).map_err(|failure| failure.code);
         let wanted = match (fine, cosigners) {
             (true, _) => Ok(entries.len() as u64),
-            // No version's quorum is there: it waits.
+            // No version's quorum is there, so publishing waits.
             (false, 1) => Ok(0),
             (false, _) => Err("uncertified".to_owned()),
         };
@@ -330,7 +330,7 @@ fn the_end_of_an_adoption_needs_both_quorums() {
     }
 }
 
-/// A registration at the second operator.
+/// A registration in the second operator's home.
 fn beyond_event(manifest: &Manifest, time: Millis) -> VerifiedEntry {
     let (home, name, key) = (domain(DOMAINS[1]), "beyond".parse().unwrap(), secret(60));
     let action = Action::Register { home, name, key: key.public(), next: None, note: None };
@@ -347,7 +347,7 @@ fn a_cut_is_held_against_the_entries() {
         let mut folder = story.folder("a mirror");
         let second = without_the_last(&manifest, delta, state_root);
         folder.put("manifest/2".into(), second.note().to_string().into());
-        // Nobody's signature matters where a manifest names the end.
+        // Where a manifest names the end, signatures do not matter.
         folder.files.remove("log/delta.example/1/checkpoint");
         folder
     };
@@ -357,7 +357,7 @@ fn a_cut_is_held_against_the_entries() {
     assert_eq!(report.findings.iter().map(said).collect::<Vec<_>>(), [(Lie::Cut, "cut", None, None)]);
 }
 
-/// What a former audit saw is neither read again nor forgotten.
+/// What an earlier audit saw is neither read again nor forgotten.
 #[test]
 fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
     let manifest = federation(4, |_| {});
@@ -393,7 +393,7 @@ fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
     assert_eq!((last.findings.as_slice(), last.figures.entries), (&[][..], 0));
 }
 
-/// Wherever a source stops answering, the same command goes on there.
+/// Wherever a source stops answering, the same command continues there next time.
 #[test]
 fn an_interrupted_audit_goes_on_where_it_was() {
     let manifest = federation(4, |_| {});
@@ -415,7 +415,7 @@ fn an_interrupted_audit_goes_on_where_it_was() {
     assert_eq!((report.state_id, report.karma), (story.replica.state_id(), 60));
 }
 
-/// The tables of an export, and whether they are the same once more.
+/// The tables of an export, and whether a second export gives the same bytes.
 #[test]
 fn tables_hold_what_was_audited_and_are_the_same_each_time() {
     let manifest = federation(4, |_| {});

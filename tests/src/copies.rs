@@ -1,4 +1,4 @@
-//! Real nodes on copied data folders: two processes of one key, and old backups of one, most and all nodes.
+//! Real nodes on copied data folders: two processes with one key, and old backups of one node, of most and of all.
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::federation::{LocalFederation, LocalNode, addresses, copy, eventually, free_ports, get, multi};
 
-/// Where the second process of a key listens, among [`LocalFederation::ports`].
+/// The index in [`Net::ports`] of the port where the second process with the same key listens.
 const SECOND: usize = 4;
 
 impl LocalFederation {
@@ -23,14 +23,14 @@ impl LocalFederation {
         self.dir.path().join(format!("{}.backup", DOMAINS[i]))
     }
 
-    /// The nodes' folders as they are, put aside. The nodes are stopped.
+    /// Copies the nodes' folders aside. The nodes must be stopped.
     fn back_up(&self, nodes: &[usize]) {
         for i in nodes {
             copy(&self.data(*i), &self.backup(*i));
         }
     }
 
-    /// The backups in place of the folders.
+    /// Puts the backups in place of the folders.
     fn put_back(&self, nodes: &[usize]) {
         for i in nodes {
             std::fs::remove_dir_all(self.data(*i)).unwrap();
@@ -66,7 +66,7 @@ impl LocalFederation {
         }
     }
 
-    /// The largest head that each operator cosigned in each log, as the `i`-th node knows.
+    /// The size of the largest head that each operator cosigned in each log, as the `i`-th node knows it.
     async fn cosigned(&self, i: usize) -> BTreeMap<(LogId, Domain), Head> {
         let asked = Frontier::nothing(&self.manifest, clock::now());
         let answer = self.client(i).await.sync(SyncRequest::Frontier(asked)).await.unwrap();
@@ -78,7 +78,7 @@ impl LocalFederation {
     }
 }
 
-/// Waits until a node's status says what it waits for.
+/// Waits until a node's status gives this code as the reason why it waits.
 async fn waits(query: SocketAddr, code: Value) {
     eventually(&format!("it waits for {code}"), || async {
         let status = get(query, "/api/status").await;
@@ -87,14 +87,14 @@ async fn waits(query: SocketAddr, code: Value) {
     .await;
 }
 
-/// The first operator's node once more, on its backup and on ports of its own.
+/// The first operator's node a second time, on its backup and on ports of its own.
 fn second(net: &mut LocalFederation) -> Config {
     net.ports.extend(free_ports(1));
     let listen = addresses(net.ports[SECOND]).iter().map(|address| address.parse().unwrap()).collect();
     Config { data_dir: net.backup(0), network: Network { listen }, ..net.config(0) }
 }
 
-/// A federation that runs, of whose first node there is a backup.
+/// A running federation with a backup of its first node.
 async fn backed_up() -> LocalFederation {
     let mut net = LocalFederation::running(4).await;
     net.register_in(&[0], "first").await;
@@ -185,7 +185,7 @@ fn an_old_backup_waits_for_the_only_other_operator_unless_told_otherwise() {
     });
 }
 
-/// Three of four go back in time at once: the fourth has all that they signed.
+/// Three of four go back in time at once: the fourth has everything that they signed.
 #[test]
 fn old_backups_of_all_but_one_lose_nothing() {
     multi(async {
@@ -218,8 +218,8 @@ fn old_backups_of_all_but_one_lose_nothing() {
     });
 }
 
-/// All go back in time at once: what came after is gone everywhere, so nothing can conflict with it. They
-/// agree, go on, and take in again what they forgot.
+/// All go back in time at once: what came after is gone everywhere, so nothing can conflict with it. They agree,
+/// continue, and accept again what they forgot.
 #[test]
 fn old_backups_of_all_forget_together() {
     multi(async {

@@ -1,7 +1,7 @@
-//! Ed25519 where implementations part ways: every edge case, its properties, and our one verdict.
+//! Ed25519 where implementations differ: every edge case, its properties, and our one verdict.
 //!
-//! The cases called published are the twelve of "Taming the many EdDSAs" (Chalkias, Garillot,
-//! Nikolaenko, 2020); the others were made, and all properties computed, by an independent script.
+//! The cases called published are the twelve of "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020); an
+//! independent script made the others and computed the properties of all of them.
 use std::collections::BTreeSet;
 
 use fama_ledger::key::{PublicKey, Signature, SignatureError};
@@ -10,7 +10,7 @@ use fama_ledger::manifest::Manifest;
 use crate::vectors::{Vector, read};
 use fama_tests::{node_key, signed_genesis};
 
-/// What is known of one signature.
+/// The known properties of one signature.
 struct Facts {
     key_order: String,
     key_canonical: bool,
@@ -34,7 +34,7 @@ impl Facts {
         }
     }
 
-    /// The ledger's rule, as PROTOCOL.md words it.
+    /// The ledger's rule, as PROTOCOL.md states it.
     fn holds(&self) -> bool {
         assert!(self.cofactored || !self.cofactorless);
         let key = self.key_canonical && self.key_order != "small";
@@ -62,7 +62,7 @@ fn key(v: &mut Vector) -> PublicKey {
 fn is_operator(key: &PublicKey) -> bool {
     let mut note = signed_genesis(1, fama_ledger::manifest::Policy::recommended(1));
     note.text = note.text.replace(&node_key(0).public().to_string(), &key.to_string());
-    // The signatures no longer fit; whether it gets so far is the question.
+    // The signatures no longer match; the question is only whether parsing gets that far.
     Manifest::parse(&note.to_string()).unwrap_err().code() == "manifest_signature"
 }
 

@@ -1,4 +1,4 @@
-//! A real node on a disk that fails it, call by call: it stops and says why, and lost nothing.
+//! A real node on a disk whose calls fail, one kind after the other: it stops, says why, and has lost nothing.
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use crate::federation::multi;
 
 /// How many faults are injected, unless `FAMA_FAULTS` says otherwise.
 const FAULTS: usize = CASES.len();
-/// How long a node runs under load until it is given up that the fault's place is reached.
+/// How long a node runs under load before the test gives up reaching the call that fails.
 const REACHED: Duration = Duration::from_secs(1);
 /// How long a node may run on after its disk failed.
 const STOPPED: Duration = Duration::from_secs(20);
 
-/// A disk that fails: what is said in `faults/disk.c`, with the most calls until the one that fails.
+/// A disk that fails, in the terms of `faults/disk.c`; the failing call is drawn from the first `nth_max`.
 struct FaultCase {
     call: &'static str,
     how: &'static str,
@@ -75,7 +75,7 @@ const CASES: [FaultCase; 30] = [
     case("sync", "eio", "once", "/data$", 4),
 ];
 
-/// What the world knows of a log, which must stay true.
+/// What was seen of a log from outside, and must stay true.
 #[derive(Default)]
 struct Known {
     acknowledged: BTreeMap<EventId, Receipt>,
@@ -91,7 +91,7 @@ impl Known {
     }
 }
 
-/// The library that fails, compiled from its source here.
+/// Compiles the library that injects the faults.
 fn shim(dir: &Path) -> PathBuf {
     let (source, library) = (dir.join("disk.c"), dir.join("disk.so"));
     std::fs::write(&source, include_str!("faults/disk.c")).unwrap();
@@ -102,7 +102,7 @@ fn shim(dir: &Path) -> PathBuf {
     library
 }
 
-/// What a node wrote to its log since `from`, in bytes.
+/// What a node wrote to its log file after the first `from` bytes.
 fn said(operator: &SoleOperator, from: u64) -> String {
     let bytes = std::fs::read(operator.log()).unwrap_or_default();
     String::from_utf8_lossy(&bytes[usize::try_from(from).unwrap().min(bytes.len())..]).into_owned()
@@ -116,7 +116,7 @@ fn fired(operator: &SoleOperator, from: u64) -> bool {
     said(operator, from).contains("fault: ")
 }
 
-/// Waits until the process has ended.
+/// Waits until the process has ended; `None` if it has not within this time.
 async fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + within;
     loop {
@@ -127,8 +127,8 @@ async fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Looks at the heads that the node shows, until the fault was met, or was not for long enough. Then, if
-/// the node is to stop without anybody who writes, the load ends.
+/// Collects the heads that the node shows until the load may end: the fault was not met for long enough, or was met
+/// and the node must stop without any further writes (`quiet`).
 async fn watch(operator: &SoleOperator, client: &Client, from: u64, quiet: bool, heads: &mut Vec<Head>) {
     let (begun, deadline) = (Instant::now(), Instant::now() + STOPPED);
     while Instant::now() < deadline {
@@ -146,7 +146,7 @@ async fn watch(operator: &SoleOperator, client: &Client, from: u64, quiet: bool,
     }
 }
 
-/// When a disk failed its node, and how the node ended.
+/// Whether and when a failing disk stopped its node, and how the node ended.
 enum FaultOutcome {
     AtStart(ExitStatus),
     Running(ExitStatus),
@@ -178,7 +178,7 @@ async fn failing(
     if status.is_none() {
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!met, "the node ran on after its disk had failed: {}", said(operator, from));
+        assert!(!met, "the node kept running after its disk had failed: {}", said(operator, from));
     }
     match status {
         Some(status) if up => FaultOutcome::Running(status),
@@ -187,7 +187,7 @@ async fn failing(
     }
 }
 
-/// Ended by itself, and a person is told which folder it is and what to do; without power, just ended.
+/// The node ended by itself and named the folder and what to do; without power it just ended.
 fn stopped(operator: &SoleOperator, from: u64, status: ExitStatus) {
     let text = said(operator, from);
     if text.contains(" power ") {
@@ -201,7 +201,7 @@ fn stopped(operator: &SoleOperator, from: u64, status: ExitStatus) {
     assert!(told, "no clear message: {text}");
 }
 
-/// Starts the node on a sound disk: everything is there, and it takes new events.
+/// Starts the node on a sound disk: everything is there, and it accepts new events.
 async fn recovers(operator: &SoleOperator, round: u64, known: &mut Known) {
     let mut child = operator.spawn();
     let client = operator.connect(&mut child).await;
@@ -235,7 +235,7 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
         let mut met = BTreeMap::<(&str, &str, &str), [u32; 3]>::new();
         for round in 0..faults {
             let case = &CASES[round % CASES.len()];
-            // Now and then a new folder, else one with much in it.
+            // Sometimes a new folder, otherwise one that already holds a lot.
             let new = random.next().is_multiple_of(3);
             if new {
                 (operator, known) = (SoleOperator::new(), Known::default());
@@ -272,7 +272,7 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
     });
 }
 
-/// Faults of a repair's own calls, with the folders' names as they are seen in the call.
+/// Faults of the calls that a repair makes, with folder names as those calls have them.
 const REPAIR_CASES: [FaultCase; 8] = [
     case("write", "nospace", "on", "/data.copied/", 4),
     case("create", "nospace", "once", "/data.copied/", 2),
@@ -284,7 +284,7 @@ const REPAIR_CASES: [FaultCase; 8] = [
     case("create", "nospace", "once", "/data.rebuilt/", 12),
 ];
 
-/// Something that a check finds and a node can live with: a head with a wrong signature.
+/// Damage that a check finds and a node can live with: a head with a wrong signature.
 fn spoil(operator: &SoleOperator) {
     let data = operator.config.parent().unwrap().join("data");
     let (store, log) = (Store::open(&data, &operator.manifest).unwrap(), operator.manifest.operators()[0].log());
@@ -293,8 +293,8 @@ fn spoil(operator: &SoleOperator) {
     store.put_newest(&log, &signed).unwrap();
 }
 
-/// A repair that fails leaves a folder that the node starts on, with everything in it; one that a fault met behind its
-/// last sync has not failed.
+/// A failed repair leaves a folder on which the node starts with everything in it. A repair whose fault came after
+/// its last sync has not failed.
 #[test]
 fn a_repair_on_a_failing_disk_loses_nothing() {
     let mut random = SeededRandom::begin();

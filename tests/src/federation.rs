@@ -1,4 +1,4 @@
-//! Whole federations over real sockets: every node in this process, each with its own database.
+//! Whole federations over real sockets: all nodes in this process, each with its own database.
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long anything may take that is waited for.
+/// How long the tests wait for anything.
 const DEADLINE: Duration = Duration::from_secs(45);
 
 /// A federation on loopback ports of its own.
@@ -61,7 +61,7 @@ impl LocalNode {
 }
 
 impl Drop for LocalFederation {
-    /// Stops what still runs: a database must be closed before the process ends.
+    /// Stops the nodes that still run: a database must be closed before the process ends.
     fn drop(&mut self) {
         let running: Vec<LocalNode> = self.nodes.iter_mut().filter_map(Option::take).collect();
         if running.is_empty() {
@@ -70,7 +70,7 @@ impl Drop for LocalFederation {
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
                 for LocalNode { stop, task, .. } in running {
-                    // A node that ended by itself has told the test already.
+                    // The error of a node that ended by itself has already reached the test.
                     let _ = stop.send(());
                     let _ = task.await;
                 }
@@ -79,8 +79,8 @@ impl Drop for LocalFederation {
     }
 }
 
-/// Ports free for TCP and UDP at this moment, all different. None that the system gives to who connects: a node
-/// that starts again must find its own.
+/// Different ports that are free for TCP and UDP at this moment, outside the range that the system gives to outgoing
+/// connections: a node that restarts must find its ports free.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     while held.len() < count {
@@ -105,7 +105,7 @@ impl LocalFederation {
         Self::at(free_ports(n.into()))
     }
 
-    /// One operator for each port: equal ports, equal federation.
+    /// One operator per port: the same ports give the same federation.
     pub(crate) fn at(ports: Vec<u16>) -> Self {
         let policy = Policy { batch_ms: 20, ..Policy::recommended(ports.len()) };
         Self::with(ports, policy)
@@ -166,7 +166,7 @@ impl LocalFederation {
         }
     }
 
-    /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
+    /// Starts a node; an earlier one in this process may still be closing its QUIC socket.
     pub(crate) async fn start(&mut self, i: usize) {
         self.start_with(i, self.config(i)).await;
     }
@@ -194,7 +194,7 @@ impl LocalFederation {
         client.submit(request).await.unwrap().0.pop().unwrap()
     }
 
-    /// Submits and checks the receipt against the manifest's keys.
+    /// Submits an event and checks the receipt against the manifest's keys.
     pub(crate) async fn accepted(&self, through: usize, submission: Submission) -> Receipt {
         match self.submit(through, submission).await {
             SubmitResult::Accepted(receipt) => {
@@ -219,7 +219,7 @@ impl LocalFederation {
         }
     }
 
-    /// Waits until the status of every running node fits.
+    /// Waits until the status of every running node passes.
     pub(crate) async fn wait(&self, what: &str, fits: impl Fn(&Value) -> bool) {
         for (i, query) in self.up() {
             eventually(&format!("{what}, at {}", DOMAINS[i]), || async {
@@ -230,7 +230,7 @@ impl LocalFederation {
         }
     }
 
-    /// Waits until all running nodes have one state, all of it final.
+    /// Waits until all running nodes have the same state, all of it final; returns the state id.
     pub(crate) async fn settled(&self) -> String {
         eventually("one final state everywhere", || async {
             let mut states = Vec::new();
@@ -247,7 +247,7 @@ impl LocalFederation {
         .await
     }
 
-    /// Waits until every running node's answer about an agent fits.
+    /// Waits until every running node's answer about an agent passes.
     pub(crate) async fn shows(&self, x: &str, fits: impl Fn(&Value) -> bool) {
         for (i, query) in self.up() {
             eventually(&format!("{x} at {}", DOMAINS[i]), || async {
@@ -270,7 +270,7 @@ impl LocalFederation {
         (event.id(), signed(event, key))
     }
 
-    /// Registers a service and has the first two operators sponsor it.
+    /// Registers a service and lets the first two operators sponsor it.
     pub(crate) async fn provider(&self, home: usize, name: &str, key: &SecretKey) -> EventId {
         let (provider, registration) = self.register(home, name, key);
         self.accepted(home, registration).await;
@@ -312,7 +312,7 @@ impl LocalFederation {
         signed(self.event(Action::Revoke { home, identity, version, key: key.public(), reason }), key)
     }
 
-    /// To `version`, from the first key, which committed to none, to the second.
+    /// Rotates to `version`, from the first key, which committed to none, to the second.
     pub(crate) fn rotate(&self, home: usize, (identity, version): (EventId, u32), keys: &[SecretKey]) -> Submission {
         let home = domain(DOMAINS[home]);
         let event = self.event(Action::Rotate { home, identity, version, key: keys[1].public(), next: None });
@@ -323,7 +323,7 @@ impl LocalFederation {
     }
 }
 
-/// Starts a node and waits until it has told its addresses.
+/// Starts a node and waits until it reports its addresses.
 #[expect(clippy::print_stderr, reason = "a node that stops by itself explains what its test will miss")]
 async fn launch(config: Config) -> Result<LocalNode, NodeError> {
     let (stop, stopped) = oneshot::channel::<()>();
@@ -355,13 +355,13 @@ pub(crate) fn signed(event: Event, key: &SecretKey) -> Submission {
     Submission { signed, note: None, invite: None, recovered: None }
 }
 
-/// What a node answers, whatever its status.
+/// The body of a node's answer, whatever its status.
 pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
     let url = format!("http://{query}{path}");
     let get = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
         let agent = config.new_agent();
-        // A node that takes another version of the manifest up drops the connections that it has.
+        // A node that adopts another version of the manifest drops its connections.
         let mut answer = (0..50).find_map(|_| {
             agent.get(&url).call().ok().or_else(|| {
                 std::thread::sleep(Duration::from_millis(100));
@@ -373,7 +373,7 @@ pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
     tokio::task::spawn_blocking(get).await.unwrap()
 }
 
-/// Tries until it succeeds; fails with what the last try said.
+/// Tries until it succeeds; fails with the last error.
 pub(crate) async fn eventually<T, F: Future<Output = Result<T, String>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,
@@ -428,7 +428,7 @@ fn one_of_four_nodes_down_and_the_others_still_certify() {
         }
         let before = net.settled().await;
         net.start(3).await;
-        assert_eq!(net.settled().await, before, "who was away has the same state");
+        assert_eq!(net.settled().await, before, "a node that was offline has the same state");
         net.shows("one-of-three@alpha.example", |profile| profile["ledger"]["final"] == true).await;
     });
 }
@@ -444,7 +444,7 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
         net.stop(0).await;
         let revoked = |profile: &Value| profile["key_status"]["is_revoked"] == true;
         let receipt = net.accepted(1, net.revoke(0, agent, &key)).await;
-        assert_eq!(receipt.log.operator.as_str(), "beta.example", "a claim in the log of who was asked");
+        assert_eq!(receipt.log.operator.as_str(), "beta.example", "a claim in the log of the operator that was asked");
         net.shows("stolen-key@alpha.example", |p| {
             revoked(p) && p["key_status"]["revocation_reason"] == "KEY_COMPROMISED"
         })
@@ -463,8 +463,8 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
     });
 }
 
-/// Only a home that did not answer was gone round: one that answered with a refusal, such as a full one,
-/// kept a stolen key in force.
+/// Symptom: a stolen key stayed in force. Cause: only a home that did not answer was bypassed; one that answered with
+/// a refusal, for example because it was full, was not. The home here is full and refuses the revocation.
 #[test]
 fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
     multi(async {
@@ -614,7 +614,7 @@ fn a_client_of_another_federation_is_told_so() {
     });
 }
 
-/// A node that comes back with less than it had signed asks the others before it signs anything new.
+/// A node that comes back with less than it had signed asks the others before it signs anything.
 #[test]
 fn a_lost_disk_and_an_old_backup_never_fork_the_log() {
     multi(async {

@@ -1,4 +1,4 @@
-//! What each event does in each state: every void reason, in the protocol's order, and every bound.
+//! The outcome of each event in each state: every void reason, in the protocol's order, and every bound.
 mod attestations;
 mod batches;
 mod identities;
@@ -21,7 +21,7 @@ use fama_tests::{
     DAY, DOMAINS, MemoryReplica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
 };
 
-/// A federation in memory, told one event after another.
+/// A federation in memory that logs one event after another.
 struct World<'a> {
     replica: MemoryReplica<'a>,
     nonce: u64,
@@ -42,7 +42,7 @@ impl<'a> World<'a> {
         signed(event, signer)
     }
 
-    /// Says an event in the log of operator `i`, an entry of the same time as its `created`.
+    /// Logs an event for operator `i`, in an entry with the same time as its `created`.
     fn say(&mut self, i: usize, action: Action, time: Millis, signer: &SecretKey) -> Outcome {
         let event = self.signed(action, time, signer);
         self.replica.say(&log(i), time, event)
@@ -117,7 +117,7 @@ fn stale(manifest: &Manifest) -> Millis {
     Millis(START.0 - manifest.policy().max_age_ms - 1)
 }
 
-/// Every reason is tried above for each kind that can have it; this holds the order and the words.
+/// The tables above try every reason for each kind that can have it; this holds their order and codes.
 #[test]
 fn void_reasons_stand_in_the_protocols_order() {
     let words: Vec<_> = Void::ALL.iter().map(|void| void.code()).collect();

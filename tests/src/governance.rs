@@ -1,4 +1,4 @@
-//! Versions of the manifest in running federations: operators go and come, keys change, logs end.
+//! Versions of the manifest in running federations: operators leave and join, keys change, logs end.
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) fn log(i: usize, generation: u32) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation }
 }
 
-/// What the operator of this node says on its own listener.
+/// Sends a request to this node's admin listener, as its operator would.
 async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
     let url = format!("http://{admin}{path}");
     let post = move || {
@@ -36,7 +36,7 @@ async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
     tokio::task::spawn_blocking(post).await.unwrap()
 }
 
-/// Signed by the governance keys of these operators.
+/// The draft's note, signed by the governance keys of these operators.
 pub(crate) fn signed(draft: &Draft, signers: &[u8]) -> String {
     let text = draft.text().unwrap();
     let line = |i: &u8| sign(&text, DOMAINS[usize::from(*i)], governance_key(*i).ed25519().unwrap());
@@ -58,7 +58,7 @@ impl LocalFederation {
         self.nodes[i].as_ref().unwrap().admin
     }
 
-    /// Where a log stands at a node, as a cut.
+    /// A cut of a log at the head that a node has.
     pub(crate) async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
         let query = self.nodes[i].as_ref().unwrap().query;
         let path = format!("/api/federation/consistency?log={}%2F{}&from=0", log.operator, log.generation);
@@ -87,8 +87,8 @@ impl LocalFederation {
         self.manifest = Arc::new(self.manifest.successor(note).unwrap());
     }
 
-    /// Waits until every running node uses the newest version and every log that goes on, and whose node is not
-    /// stopped, has adopted it.
+    /// Waits until every running node uses the newest version and every log that continues, and whose node runs, has
+    /// adopted it.
     pub(crate) async fn adopted(&self) {
         let version = self.manifest.version();
         self.wait("the new version is in use", |status| status["manifest_version"] == version).await;
@@ -107,7 +107,7 @@ impl LocalFederation {
     }
 }
 
-/// One of four is gone for good: the others end its log, its home passes on with all that it holds, and another
+/// One of four is gone for good: the others end its log, its home passes on with everything in it, and another
 /// operator takes its place.
 #[test]
 fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
@@ -163,7 +163,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         let rotated = net.accepted(1, net.rotate(3, (agent, 2), &keys)).await;
         assert_eq!(rotated.log, log(0, 1), "the successor writes for the home");
         let more = net.accepted(2, net.attest(3, (judge, &judge_key), agent, 4)).await;
-        assert_eq!(more.log, log(0, 1), "a provider goes on under its number and its sponsors");
+        assert_eq!(more.log, log(0, 1), "a provider keeps its number and its sponsors");
         let (_, newcomer) = net.register(3, "newcomer", &secret(11));
         net.accepted(3, newcomer).await;
         let state = net.settled().await;
@@ -181,7 +181,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         }
 
         let audited = comes_to(&[&url(&net, 0), "--since", &kept], &state).await;
-        assert_eq!((&audited["karma"], &audited["manifest_version"]), (&9.into(), &2.into()), "over the succession");
+        assert_eq!((&audited["karma"], &audited["manifest_version"]), (&9.into(), &2.into()), "across the succession");
         let fresh = comes_to(&[&url(&net, 2), &url(&net, 3)], &state).await;
         assert_eq!(fresh["logs"].as_array().unwrap().iter().filter(|log| log["cut"] == true).count(), 1);
         net.stop(1).await;
@@ -195,7 +195,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
     });
 }
 
-/// A node changes over to its next key by itself; its old log ends where it stood still, and goes on in a new one.
+/// A node changes to its next key by itself; its old log ends where it stood still and continues in a new one.
 #[test]
 fn a_node_key_is_rotated_while_all_run() {
     multi(async {
@@ -217,7 +217,7 @@ fn a_node_key_is_rotated_while_all_run() {
             net.stand(i, &log(1, 1)).await;
         }
         let (_, late) = net.register(1, "too-late", &secret(3));
-        assert_eq!(net.refused(1, late.clone()).await, "not_ready", "who stands still takes nothing in");
+        assert_eq!(net.refused(1, late.clone()).await, "not_ready", "a node that stands still accepts nothing");
 
         let mut draft = net.manifest.draft();
         draft.operators[1] = operator(1, DOMAINS[1], &next, 2, net.ports[1]);
@@ -227,7 +227,7 @@ fn a_node_key_is_rotated_while_all_run() {
         net.adopted().await;
         net.settled().await;
         net.accepted(0, net.register(0, "meanwhile", &secret(5)).1).await;
-        // Who was away knows neither the version nor the key that cosigned what it missed.
+        // A node that was offline knows neither the version nor the key that cosigned what it missed.
         net.start(2).await;
         net.adopted().await;
         net.wait("all may write", |status| status["fresh"] == true && status["waiting"].is_null()).await;
@@ -250,7 +250,7 @@ fn a_node_key_is_rotated_while_all_run() {
     });
 }
 
-/// Two valid texts of one version: nobody goes on until people have chosen.
+/// Two valid texts of one version: no node continues until people have chosen.
 #[test]
 fn conflicting_manifests_stop_all_cosigning() {
     multi(async {
@@ -272,7 +272,7 @@ fn conflicting_manifests_stop_all_cosigning() {
     });
 }
 
-/// A version that only changes the policy governs each log from its adoption on.
+/// A version that only changes the policy applies to each log from its adoption on.
 #[test]
 fn another_policy_is_adopted_while_all_run() {
     multi(async {
@@ -293,7 +293,7 @@ fn another_policy_is_adopted_while_all_run() {
         net.shows("rated@alpha.example", |profile| profile["reputation"]["global_score"] == 2).await;
         proves(&net, agent).await;
 
-        // Who was away while two versions came takes them up one after the other.
+        // A node that was offline while two versions came adopts them one after the other.
         net.stop(3).await;
         let mut draft = net.manifest.draft();
         draft.policy.daily_cap = 30;
@@ -310,7 +310,8 @@ fn another_policy_is_adopted_while_all_run() {
     });
 }
 
-/// Every node's proofs show what counts under version 2: to who holds the genesis, or for an event that version.
+/// Every node's proofs show what counts under version 2, to a reader of the genesis or, for an event, of that
+/// version.
 async fn proves(net: &LocalFederation, agent: EventId) {
     let genesis = Arc::new(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).unwrap());
     for (_, query) in net.up() {
@@ -321,7 +322,7 @@ async fn proves(net: &LocalFederation, agent: EventId) {
         let extra = proof.extra.clone().unwrap();
         let included = proof.included(&extra, &net.manifest).unwrap();
         assert!(matches!(included.certified, Some(Certified::Cosigned { version: 2, .. })), "{included:?}");
-        assert!(extra.len() > included.entry.bytes().len(), "the adoption comes along");
+        assert!(extra.len() > included.entry.bytes().len(), "the adoption is part of the proof");
     }
 }
 
@@ -342,8 +343,8 @@ async fn text(query: SocketAddr, path: &str) -> String {
     .await
 }
 
-/// An owner signs two branches: it is proven and shown everywhere, who followed the branch that no quorum has
-/// leaves it, a manifest ends the log where it is final, and what only the other branch had is handed in again.
+/// An owner signs two branches. It is proven and shown everywhere, nodes on the branch that no quorum has leave it, a
+/// manifest ends the log where it is final, and events of the other branch are submitted again.
 #[test]
 fn an_owner_with_two_branches_is_proven_cut_and_succeeded() {
     multi(async {

@@ -1,4 +1,4 @@
-//! What all logs say together, where the order of logs, operators and claims could show.
+//! What all logs mean together, in cases where the order of logs, operators or claims could matter.
 use fama_ledger::event::{Action, Method, RevokeReason};
 use fama_ledger::id::{EventId, ManifestHash, StateRoot, TreeRoot};
 use fama_ledger::join::{LogState, Ranking, state_id};
@@ -105,7 +105,7 @@ fn sponsors_stand_in_their_names_order_whatever_came_first() {
     assert_eq!(dumps[0], dumps[1]);
 }
 
-/// A revocation that names a home it does not belong to is still its owner's word.
+/// A revocation that names the wrong home is still a valid statement of the key's owner.
 #[test]
 fn a_claim_counts_whatever_home_it_names() {
     let manifest = federation(2, |_| ());

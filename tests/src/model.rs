@@ -74,7 +74,7 @@ enum Rule {
     /// The number of statements has g = ⌊(n+1)/5⌋ in place of f.
     Fifth,
     /// All operators of the old version keep cosigning, not only those that signed the new one.
-    AllGoOn,
+    AllKeepCosigning,
     /// Nobody cosigns beyond an adopt batch that is not yet certified.
     WaitAtAdopt,
     /// A reader of one note of the end of an adopt batch also needs a quorum of the version before it.
@@ -132,7 +132,7 @@ const ONE_STEP: RuleSet = FIRST.without(Rule::LagAtCut).with(&[
     Rule::OwnerAmongLiars,
     Rule::CutStands,
     Rule::AgreeFirst,
-    Rule::AllGoOn,
+    Rule::AllKeepCosigning,
     Rule::WaitAtAdopt,
     Rule::ReadBoth,
 ]);

@@ -1,4 +1,4 @@
-//! What must hold for any history: order, duplication and split of delivery never matter.
+//! What must hold for any history: the order, duplication and splitting of deliveries never matter.
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
@@ -16,7 +16,7 @@ use fama_tests::{
 };
 use proptest::prelude::*;
 
-/// One step of a history; what each number means depends on the kind.
+/// One step of a history; the meaning of each number depends on `kind`.
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryOp {
     kind: u8,
@@ -24,11 +24,11 @@ pub(crate) struct HistoryOp {
     who: usize,
     whom: usize,
     value: i32,
-    /// Minutes from the last entry's time.
+    /// Minutes since the last entry.
     minutes: u64,
-    /// Kept in the log although void, and not by the honest way.
+    /// The event is logged even if it is void, which an honest owner would not do.
     raw: bool,
-    /// Goes to another log than it should.
+    /// The event goes to a different log than it should.
     astray: bool,
 }
 
@@ -52,7 +52,8 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<HistoryOp>> {
     prop::collection::vec(op(), 30..120)
 }
 
-/// An agent as its owner knows it: where it lives, its keys' seeds by version, and whether it commits to the next.
+/// An agent as its owner knows it: its home, the seeds of its keys by version, and whether it commits to the next
+/// key.
 struct HistoryAgent {
     home: usize,
     id: IdentityId,
@@ -60,7 +61,7 @@ struct HistoryAgent {
     commits: bool,
 }
 
-/// Tells histories to a federation of four.
+/// Turns histories into the logs of a federation of four.
 pub(crate) struct HistoryWriter<'a> {
     pub(crate) live: MemoryReplica<'a>,
     agents: Vec<HistoryAgent>,
@@ -117,7 +118,7 @@ impl<'a> HistoryWriter<'a> {
         }
     }
 
-    /// Says an event in a log; whether it was applied.
+    /// Logs an event; returns whether it was applied.
     fn say(&mut self, place: usize, time: Millis, said: SignedEvent, raw: bool) -> bool {
         let event: VerifiedEvent = said.verify(&self.live.manifest.federation()).unwrap();
         let (log, before) = (log(place), self.live.logs[&log(place)].entries.len());
@@ -257,7 +258,7 @@ pub(crate) fn told<'a>(manifest: &'a Manifest, ops: &[HistoryOp]) -> HistoryWrit
     teller
 }
 
-/// Delivers all logs to a fresh replica: any log first, any range at once, again and again.
+/// Delivers all logs to a fresh replica: the logs in any order, any range at a time, with repetitions.
 fn delivered<'a>(live: &MemoryReplica<'a>, choices: &[(usize, usize, usize)]) -> MemoryReplica<'a> {
     let mut replica = MemoryReplica::new(live.manifest);
     for (which, start, length) in choices {
@@ -317,7 +318,7 @@ proptest! {
             prop_assert_eq!(replica.state_id(), live.state_id());
             prop_assert!(replica.join().dump() == live.join().dump());
         }
-        // From bytes and from a scan of the rows too.
+        // Also when read from bytes and from a scan of the rows.
         for (log, mirror) in &live.logs {
             let rebuilt = fama_ledger::batch::LogMaps::load(&manifest, log, &live.rows).unwrap();
             prop_assert_eq!(rebuilt.state_root(), mirror.state_root);
@@ -375,7 +376,7 @@ proptest! {
         }
     }
 
-    /// Karma from nothing but the entries, by the words of the protocol.
+    /// Karma computed from the entries alone, by PROTOCOL.md's definition.
     #[test]
     fn karma_is_what_the_protocol_says(ops in history()) {
         let manifest = federation(4, policy);
@@ -428,7 +429,7 @@ proptest! {
                 bytes[at] ^= 1 << bit;
                 prop_assert_ne!(leaf_hash(&bytes), leaf_hash(entry.bytes()));
                 let read = VerifiedEntry::decode(bytes, &manifest.federation());
-                // Only the owner's own words, time, version, hash and root, are held by nothing but the head.
+                // Only the owner's own entries (time, version, hash and root) have no other protection than the head.
                 let owners = at < 8 || (entry.event().is_none() && at >= 12);
                 prop_assert!(read.is_err() || owners, "byte {}", at);
                 prop_assert_ne!(read.as_ref(), Ok(entry));
@@ -445,7 +446,7 @@ proptest! {
     }
 }
 
-/// Whether the histories above reach what they are meant to reach.
+/// Checks that the histories above reach every effect that they are meant to reach.
 #[test]
 fn histories_are_rich() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

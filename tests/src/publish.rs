@@ -1,4 +1,4 @@
-//! Public files: copied from place to place, refused where they lie, and checked by programs that nobody here wrote.
+//! Public files: copied from place to place, refused where a source lies, and checked by independent programs.
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path as File, PathBuf};
@@ -22,11 +22,11 @@ use crate::federation::{LocalFederation, eventually, multi};
 
 mod s3;
 
-/// A folder as an honest node would serve it: four operators, two logs of them begun.
+/// A folder as an honest node would serve it: four operators, of whose logs two have begun.
 struct Published {
     dir: TempDir,
     manifest: Arc<Manifest>,
-    /// Of each log its entries.
+    /// The entries of the two logs that have begun.
     entries: [Vec<Vec<u8>>; 2],
 }
 
@@ -61,7 +61,7 @@ impl Published {
         (tree.head(), tiles)
     }
 
-    /// Log `i` grows to so many entries, and these operators cosign its head.
+    /// Grows log `i` to this size; these operators cosign its head.
     fn grow(&mut self, i: usize, size: usize, by: &[u8]) {
         while self.entries[i].len() < size {
             self.entries[i].push(format!("entry {} of log {i}", self.entries[i].len()).into_bytes());
@@ -107,7 +107,7 @@ pub(crate) fn pass(from: &str, to: &str) -> Result<Pass, Failure> {
     publisher(from, to).pass(&mut |_, _| ())
 }
 
-/// Every file below a folder.
+/// Every file in a folder and below it, by its relative path.
 fn files(dir: &File) -> BTreeMap<PathBuf, Vec<u8>> {
     fn add(dir: &File, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &File) {
         for file in fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
@@ -123,7 +123,7 @@ fn files(dir: &File) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The program that shares no code with ours; gives what it prints.
+/// Runs a checker that shares no code with ours; returns its output.
 fn check_independently(folder: &File) -> Result<String, String> {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tiles-check");
     let manifest = File::new(env!("CARGO_MANIFEST_DIR")).join("tiles/Cargo.toml");
@@ -148,7 +148,7 @@ fn a_folder_is_copied_file_by_file_and_then_what_is_new() {
     assert_eq!(done.files as usize, files(from.dir.path()).len());
     assert_eq!(pass(from.name(), target).unwrap(), Pass { entries: 0, files: 0, bytes: 0, ..done }, "nothing new");
 
-    // More cosignatures are told, fewer never.
+    // More cosignatures are copied, fewer never.
     let head = from.head(0, &from.entries[0]).0;
     from.sign(0, head, &[0, 1, 2, 3]);
     assert_eq!(pass(from.name(), target).unwrap().files, 1);
@@ -162,14 +162,14 @@ fn a_folder_is_copied_file_by_file_and_then_what_is_new() {
         let done = publisher.pass(&mut |_, _| ()).unwrap();
         let after = files(File::new(target));
         assert!(before.iter().all(|(file, bytes)| after[file] == *bytes || file.ends_with("checkpoint")), "{size}");
-        assert_eq!(after.len() - before.len() + 1, done.files as usize, "the checkpoint alone is replaced");
+        assert_eq!(after.len() - before.len() + 1, done.files as usize, "only the checkpoint is replaced");
         assert_eq!(after, files(from.dir.path()), "{size}");
     }
     let independently = check_independently_of_begun(&from, File::new(target));
     assert!(independently.is_ok_and(|told| told.contains("alpha.example/1 1500 3")));
 }
 
-/// The independent program reads every log of the policy: the two that did not begin are left out of it.
+/// The independent program reads every log in the policy, so the two that have not begun are left out of it.
 fn check_independently_of_begun(from: &Published, folder: &File) -> Result<String, String> {
     let policy = public::policy(&from.manifest);
     let begun = |line: &&str| !line.starts_with("log ") || line.contains(DOMAINS[0]) || line.contains(DOMAINS[1]);
@@ -196,7 +196,7 @@ fn the_independent_program_refuses_what_is_wrong() {
     }
 }
 
-/// Each lie, and what is said of it; what was published stays as it is.
+/// Each lie, and the code that it is refused with; what was published before stays as it is.
 #[test]
 fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
     type Tampering = fn(&mut Published);
@@ -268,7 +268,7 @@ fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
     }
 }
 
-/// One cosignature is changed in its last bytes.
+/// Changes one cosignature in its last bytes.
 fn resigned(from: &Published) {
     let text = fs::read_to_string(from.file(&checkpoint(0))).unwrap();
     let end = text.len() - 12;
@@ -311,7 +311,7 @@ fn damage_at_the_place_itself_is_told_from_a_lying_source() {
     assert_eq!(pass(from.name(), target).map_err(|failure| failure.code), Err("published_damaged".to_owned()));
 }
 
-/// Nodes, folders, a bucket and data folders give the same files, whoever is asked.
+/// Nodes, folders, a bucket and data folders give the same files, whichever is the source.
 #[test]
 fn a_federation_is_published_from_any_node_and_read_anywhere() {
     multi(async {
@@ -334,7 +334,7 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
         let told = check_independently(&folder).unwrap();
         assert_eq!(told.lines().count(), 4, "{told}");
 
-        // Another node goes on where the first one stopped.
+        // Another node continues where the first one stopped.
         let (_, registration) = net.register(2, "late-comer", &secret(14));
         net.accepted(2, registration).await;
         net.settled().await;
@@ -343,7 +343,7 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
         assert_eq!(more.logs[&log(2)], done.logs[&log(2)] + 2);
         check_independently(&folder).unwrap();
 
-        // Notes follow their entries.
+        // Notes arrive after their entries.
         has_notes(&queries[1], &folder).await;
         let store = s3::S3Server::start();
         store.publishes(&queries[1], &folder);
@@ -359,8 +359,8 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
     });
 }
 
-/// Every running node's files go to one folder, one node after the other: all of each log that goes on, and each log
-/// that a manifest cuts to its end.
+/// Every running node's files go to one folder, one node after the other. The folder then has each current log
+/// completely, and each log that a manifest cuts up to its end.
 pub(crate) async fn publishes(net: &LocalFederation) {
     let folder = net.dir.path().join("public");
     for query in net.up().map(|(_, query)| format!("http://{query}")).collect::<Vec<_>>() {
@@ -375,7 +375,7 @@ pub(crate) async fn publishes(net: &LocalFederation) {
     check_independently(&folder).unwrap();
 }
 
-/// Waits until the node has the notes that lie in the folder.
+/// Waits until the node has all notes that the folder has.
 async fn has_notes(query: &str, folder: &File) {
     let notes: Vec<Path> = fs::read_dir(folder.join("note"))
         .unwrap()
@@ -392,7 +392,7 @@ async fn has_notes(query: &str, folder: &File) {
     .await;
 }
 
-/// All but the checkpoints, of which one may have more cosignatures.
+/// Compares all files except the checkpoints, of which one side's may have more cosignatures.
 fn same_files(source: &Source, folder: &File) {
     for (file, bytes) in files(folder) {
         let path: Path = file.to_str().unwrap().parse().unwrap();

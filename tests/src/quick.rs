@@ -1,4 +1,4 @@
-//! Fresh nodes: by entries alone, and from certified states while they fetch them.
+//! Fresh nodes: from entries alone, and from certified states while they still fetch the entries.
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,12 +29,12 @@ mod stand_in;
 use forged::{Forged, ForgeryKind, GHOST};
 use stand_in::{AnswerFilter, StandIn};
 
-/// How many identities the federations here have beside a few with a story: enough for a quick state.
+/// Identities in the federations here, besides the few with a story: enough for a start from certified states.
 const IDENTITIES: usize = 1_200;
-/// Whom the stories are about, each at home at the first operator but the last.
+/// The identities with a story; their home is the first operator's, except the last one's.
 const AGENTS: [&str; 5] = ["praised", "rotated", "revoked", "retired", "judge"];
 
-/// Four operators with some history, settled; gives the state id.
+/// Four operators with some history, settled; returns the state id.
 async fn loaded() -> (LocalFederation, String) {
     let net = LocalFederation::running(4).await;
     let judge_key = secret(4);
@@ -102,7 +102,7 @@ async fn reaches(node: &LocalNode, state: &str) {
     .await;
 }
 
-/// What a profile says that does not need the history.
+/// The part of a profile that does not need the history.
 fn core_of(mut profile: Value) -> Value {
     for list in ["recent_attestations", "recent_key_events"] {
         profile[list] = Value::Null;
@@ -113,7 +113,7 @@ fn core_of(mut profile: Value) -> Value {
     profile
 }
 
-/// Everything that is compared: profiles, the ranking.
+/// Everything that is compared: profiles and the ranking.
 async fn answers(query: SocketAddr) -> Vec<Value> {
     let mut all = Vec::new();
     for (name, home) in AGENTS.into_iter().zip([0, 0, 0, 0, 1]) {
@@ -135,7 +135,7 @@ fn same(answers: &[Value], truth: &[Value]) {
     }
 }
 
-/// Stand-ins for all nodes of a federation, which are stopped; one way each.
+/// Stops all nodes of a federation and starts stand-ins in their place, each with its own behaviour.
 async fn stand_ins(net: &mut LocalFederation, ways: [Arc<AnswerFilter>; 4]) -> Vec<StandIn> {
     let mut all = Vec::new();
     for (i, way) in ways.into_iter().enumerate() {
@@ -145,7 +145,7 @@ async fn stand_ins(net: &mut LocalFederation, ways: [Arc<AnswerFilter>; 4]) -> V
     all
 }
 
-/// Gives no entries before `open`.
+/// Refuses to send entries until `open` is set.
 fn holds_entries(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let open = Arc::clone(open);
     Arc::new(move |request, answer| match request {
@@ -194,7 +194,7 @@ fn a_node_without_entries_answers_as_all_others_from_certified_states() {
     });
 }
 
-/// Gives no entries from before the certified states, so that a node's own copies stay empty.
+/// Sends no entries from before the certified states, so that a node's own copies stay empty.
 fn only_news(bases: &Arc<Mutex<BTreeMap<LogId, u64>>>, open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let (bases, open) = (Arc::clone(bases), Arc::clone(open));
     Arc::new(move |request, answer| match (request, &answer) {
@@ -257,7 +257,7 @@ fn what_is_said_after_the_certified_states_shows_too_also_after_a_restart() {
     });
 }
 
-/// Waits until the node answers this state from certified states.
+/// Waits until the node answers from certified states and has this state id.
 async fn answers_by_now(node: &LocalNode, state: &str) {
     eventually("it answers", || async {
         let status = get(node.query, "/api/status").await;
@@ -274,7 +274,7 @@ async fn stopped(standing: Vec<StandIn>) {
     }
 }
 
-/// Holds entries back, and changes the rows that it gives.
+/// Holds entries back and changes the rows that it sends.
 fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
@@ -286,7 +286,7 @@ fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<AnswerFilter> {
     })
 }
 
-/// Holds entries back, and offers a state with a map that is another.
+/// Holds entries back and offers a state with one different map.
 fn offers_another(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
@@ -329,7 +329,7 @@ fn rows_of_a_lying_peer_come_from_elsewhere() {
     });
 }
 
-/// A node that holds the genesis only, in a federation that has lost an operator since.
+/// A node that only has the genesis, in a federation that has lost an operator since.
 #[test]
 fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
     multi(async {
@@ -379,7 +379,7 @@ fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
     });
 }
 
-/// As a configuration file says it, for a process.
+/// The configuration as a file, for a node process.
 fn written(net: &LocalFederation, config: &Config, query: SocketAddr, admin: SocketAddr) -> PathBuf {
     let file = |name: &str, text: String| {
         let path = net.dir.path().join(name);
@@ -410,8 +410,8 @@ fn spawn(config: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-/// A quorum certified what the entries do not say: the node shows it until its own copies are as far, then never again,
-/// and says so in every way that it has.
+/// A quorum certified a state that the entries do not produce. The node shows it until its own copies have caught up,
+/// then never again, and reports it everywhere it can.
 #[test]
 fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
     multi(async {
@@ -453,7 +453,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
             assert_eq!(faults(admin).await, 1);
             let said = std::fs::read_to_string(file.with_extension("log")).unwrap();
             assert_eq!(said.matches("a quorum certified a wrong state").count(), 1, "{said}");
-            assert_eq!(get(query, &ghost).await["code"], "unknown_agent", "of its own copies nobody is called so");
+            assert_eq!(get(query, &ghost).await["code"], "unknown_agent", "its own copies have no such name");
             eventually("the quick state is gone", || async {
                 if quick_folder(&config).exists() { Err("it is there".to_owned()) } else { Ok(()) }
             })
@@ -480,7 +480,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
     });
 }
 
-/// How often the node counted that a quorum certified a wrong state.
+/// How often the node counted a wrong state that a quorum certified.
 async fn faults(admin: SocketAddr) -> u64 {
     let read = move || ureq::get(format!("http://{admin}/metrics")).call().unwrap().body_mut().read_to_string();
     let metrics = tokio::task::spawn_blocking(read).await.unwrap().unwrap();
@@ -489,7 +489,7 @@ async fn faults(admin: SocketAddr) -> u64 {
     line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
-/// Slow enough that a kill meets every stage.
+/// Slow enough for a kill to hit every stage.
 fn slow(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| {
@@ -535,7 +535,7 @@ fn a_node_killed_at_any_moment_of_its_start_goes_on() {
     });
 }
 
-/// What a node answers, or nothing while it does not.
+/// What a node answers, or `None` while it does not answer.
 async fn try_get(query: SocketAddr, path: &str) -> Value {
     let url = format!("http://{query}{path}");
     let get = move || ureq::get(&url).call().ok()?.body_mut().read_json().ok();

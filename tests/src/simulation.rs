@@ -142,9 +142,9 @@ fn federations_keep_their_promises() {
     let RunTotals { pages, beyond, versions, ended, split, .. } = simulate(first, runs);
     assert!(pages.is_empty(), "{}", pages.join("\n\n"));
     println!("{runs} runs from seed {first}, {beyond} of them beyond what is promised");
-    println!("{versions} later versions of manifests, {ended} logs ended, {split} that nobody may ever cut");
+    println!("{versions} later versions of manifests, {ended} logs ended, {split} that nobody can ever cut");
     assert!(runs < RUNS || (versions > 0 && ended > 0), "no manifest changed in {runs} runs");
-    assert!(split <= 2 + runs / 100, "{split} logs in {runs} runs that nobody may ever cut");
+    assert!(split <= 2 + runs / 100, "{split} logs in {runs} runs that nobody can ever cut");
     assert!(beyond <= 2 + runs / 10, "{beyond} of {runs} runs went beyond what is promised");
 }
 

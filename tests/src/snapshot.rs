@@ -1,4 +1,4 @@
-//! Offers of a certified state: what holds is taken, and no lie passes for it.
+//! Offers of a certified state: an honest one is accepted, and no false one is.
 use fama_ledger::adoption::Adoption;
 use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::codec;
@@ -9,7 +9,7 @@ use fama_ledger::rows::{LogRow, MapName, Rows as _, row_key};
 use fama_ledger::snapshot::{self, Offer, edge_widths};
 use fama_tests::{DOMAINS, MemoryReplica, SECOND, START, adoption, domain, federation, later_version, log, node_key};
 
-/// What the first operator's mirror offers, its head cosigned by the operators `by`.
+/// The first operator's mirror's offer, its head cosigned by the operators `by`.
 fn offer(manifest: &Manifest, replica: &MemoryReplica<'_>, by: &[usize]) -> Offer {
     let (key, of) = (|i: usize| node_key(i as u8).ed25519().unwrap().clone(), log(0));
     let mirror = &replica.logs[&of];
@@ -88,7 +88,7 @@ fn an_offer_that_lies_is_refused_with_the_reason() {
     check("hints for maps that are not there", "snapshot_maps", &|o| o.rows.push(0));
 }
 
-/// At the end of the batch that adopts a version both versions' operators count, beyond it the later one's.
+/// At the end of a batch that adopts a version, both versions' operators count; after it, only the later version's.
 #[test]
 fn an_offer_under_a_later_version_shows_its_adoption() {
     let first = federation(4, |_| ());
@@ -118,7 +118,7 @@ fn any_flipped_byte_of_an_offer_is_refused() {
     let mut replica = MemoryReplica::adopted(&manifest);
     replica.register(0, "somebody", 2);
     let bytes = codec::encode(&offer(&manifest, &replica, &[0, 1, 2]));
-    // At the end are the numbers of rows, which nothing vouches for.
+    // The offer ends with row counts, which nothing signs.
     let hints = 8 * replica.logs[&log(0)].maps.iter().count();
     for at in 0..bytes.len() - hints {
         let mut flipped = bytes.clone();

@@ -1,4 +1,4 @@
-//! A federation's public files in memory, as honest operators sign them; tests change them.
+//! A federation's public files in memory, as honest operators sign them; tests modify them.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use fama_tests::{DOMAINS, MemoryReplica, SECOND, START, domain, event, log, node
 /// Encoded entries of each log.
 pub(super) type EncodedLogs = BTreeMap<LogId, Vec<Vec<u8>>>;
 
-/// Public files, as somebody serves them.
+/// Public files as one source serves them.
 #[derive(Clone, Default)]
 pub(super) struct Folder {
     pub(super) name: &'static str,
     pub(super) files: BTreeMap<String, Vec<u8>>,
-    /// Answers so often, then no more.
+    /// How many more requests are answered; `None` is no limit.
     pub(super) patience: Option<Arc<AtomicU64>>,
 }
 
@@ -49,7 +49,7 @@ impl Folder {
         self.files.insert(path, bytes);
     }
 
-    /// A file whose path begins and ends so, the only one.
+    /// The only path that begins and ends this way.
     pub(super) fn path(&self, begin: &str, end: &str) -> String {
         let fits = |path: &&String| path.starts_with(begin) && path.ends_with(end);
         let found: Vec<_> = self.files.keys().filter(fits).collect();
@@ -62,7 +62,7 @@ impl Folder {
         self.files.get_mut(&path).unwrap()
     }
 
-    /// Writes a bundle anew from changed entries.
+    /// Rewrites a bundle from changed entries.
     pub(super) fn rewrite(&mut self, path: &str, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
         let mut entries = split(&self.files[path]);
         change(&mut entries);
@@ -113,7 +113,7 @@ pub(super) fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     entries
 }
 
-/// A federation whose first log is longer than two tiles; the second one's service gives karma.
+/// A federation whose first log is longer than two tiles and whose second log's service gives karma.
 pub(super) struct Story<'a> {
     pub(super) replica: MemoryReplica<'a>,
     pub(super) notes: BTreeMap<String, Vec<u8>>,
@@ -151,7 +151,7 @@ pub(super) fn story(manifest: &Manifest) -> Story<'_> {
     for (i, (subject, _)) in agents.iter().take(20).enumerate() {
         let text = Note { salt: [i as u8; 32], reason: Some("well done".into()), ..Note::default() }.text();
         let hash = note_hash(text.as_bytes());
-        // One was dropped.
+        // This one's note was dropped.
         if i > 0 {
             notes.insert(format!("note/{hash}"), text.into_bytes());
         }
@@ -181,7 +181,7 @@ impl Story<'_> {
         folder
     }
 
-    /// The logs without what came behind the first `size` entries of the first.
+    /// The logs, with the first one cut off after `size` entries.
     pub(super) fn earlier(&self, size: usize) -> EncodedLogs {
         let mut logs = self.logs();
         let entries = logs.get_mut(&log(0)).unwrap();
@@ -192,7 +192,7 @@ impl Story<'_> {
 }
 
 impl Folder {
-    /// As `fama publish` lays files out.
+    /// Writes the files in the layout of `fama publish`.
     pub(super) fn write(&self, dir: &Path) -> String {
         for (path, bytes) in &self.files {
             let path = dir.join(path);
@@ -203,7 +203,7 @@ impl Folder {
     }
 }
 
-/// Two branches of the first log behind its first `common` entries.
+/// Two branches of the first log that share its first `common` entries.
 pub(super) fn branches(story: &Story<'_>, common: usize) -> (EncodedLogs, EncodedLogs) {
     let manifest = story.replica.manifest;
     let mut other = MemoryReplica::new(manifest);

@@ -1,4 +1,4 @@
-//! Attestations, retractions and the counters of a day.
+//! Attestations, retractions and the daily counters.
 use super::*;
 
 #[test]
@@ -48,13 +48,13 @@ fn the_cap_is_absolute_per_day_of_created() {
     assert_eq!(given, [Ok(5), Ok(-5), Ok(4), Ok(-4), Ok(5)]);
     assert_eq!(effective(&mut w, -5, START), Ok(-2));
     assert_eq!(effective(&mut w, 1, START), Err(Void::Cap));
-    // Another subject, and another day, have a cap of their own; a day comes back with what it had.
+    // Another subject and another day each have their own cap; returning to a day finds what it had used up.
     assert!(w.attest(issuer, id(8), 5, START, 2).is_ok());
     let midnight = Millis(START.day().0 as u64 * DAY + DAY);
     assert_eq!(effective(&mut w, 5, midnight), Ok(5));
     let late = w.signed(attest(0, issuer, subject, 5), Millis(midnight.0 - 1), &secret(2));
     w.void(0, midnight, late, Void::Cap);
-    // A retraction gives no room back.
+    // A retraction does not free any of the cap.
     let row = w.row::<DayRow>(&MapName::home(&home(0)), &(subject, issuer, START.day())).unwrap();
     let undo = retract(0, issuer, subject, START.day(), row.0[0].event);
     assert!(w.say(0, undo, midnight, &secret(2)).is_ok());
@@ -120,7 +120,7 @@ fn counters_follow_the_day_of_the_entry_not_of_created() {
         let event = w.signed(attest(0, issuer, id(subject), 1), created, &secret(2));
         w.replica.say(&log(0), time, event).map(|_| ())
     };
-    // `created` goes back and forth, the day of the entries does not.
+    // `created` goes back and forth, but the day of the entries does not.
     assert_eq!(say(START, created(0), 3), Ok(()));
     assert_eq!(say(START, created(-2), 3), Ok(()));
     assert_eq!(say(START, created(-1), 3), Err(Void::Quota));

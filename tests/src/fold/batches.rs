@@ -1,7 +1,7 @@
 //! Batches and the bytes of a day.
 use super::*;
 
-/// An adoption or an event behind it, as an owner would have to write them.
+/// An adoption, or an event after it, as an owner would have to log them.
 fn bodies(manifest: &Manifest) -> (VerifiedEntry, VerifiedEntry) {
     let adopt = VerifiedEntry::adopt(START, manifest.version(), manifest.hash());
     let key = secret(2);
@@ -67,7 +67,7 @@ fn bytes_of_a_day_are_bounded() {
     assert_eq!(fits(sum - 1), Err(BatchError::Bytes { index: 2, max: sum - 1 }.into()));
 }
 
-/// A note counts 1,024 bytes beside its entry; the next day begins at 0; state entries are not counted.
+/// A note counts 1,024 bytes in addition to its entry; the next day starts at 0; state entries are not counted.
 #[test]
 fn what_counts_as_bytes() {
     let manifest = federation(1, |_| ());
@@ -89,8 +89,8 @@ fn what_counts_as_bytes() {
     assert_eq!(begun, entry.bytes().len() as u64);
 }
 
-/// A full batch refused an event but kept its effects, so that the owner's next state root would have
-/// been one that no mirror can recompute: the fold ran before there was known to be room.
+/// Symptom: a full batch refused an event but kept its effects, and no mirror could recompute the owner's next state
+/// root. Cause: the fold ran before the check for room. Here the refused event would change the state root.
 #[test]
 fn an_event_without_room_leaves_no_effect() {
     let (adopt, agent) = bodies(&federation(1, |_| ()));
@@ -152,7 +152,7 @@ fn entries_of_a_batch_see_one_another() {
     assert!(outcomes[0].as_ref().unwrap().is_ok() && outcomes[2].as_ref().unwrap().is_ok());
     let identity = read::<Identity, _>(&replica.rows, MapName::home(&home(0)).id(), &agent).unwrap().unwrap();
     assert_eq!(identity.version, 1);
-    // The maps that were updated are those that a scan of the rows gives.
+    // The updated maps equal those built from a scan of the rows.
     let rebuilt = LogMaps::load(&manifest, &log(0), &replica.rows).unwrap();
     assert_eq!(rebuilt.state_root(), replica.logs[&log(0)].state_root);
     let mut rows = 0;

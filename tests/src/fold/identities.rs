@@ -19,7 +19,7 @@ fn register_ladder() {
         let event = w.signed(register(i, name, key), created, key);
         w.void(0, START, event, want);
     }
-    // The other home counts for itself, and names and keys of one home are free in another.
+    // Another home has its own quota; names and keys of one home are free in another.
     assert!(w.say(1, register(1, "taken", &known), START, &known).is_ok());
     // The next day has a new quota.
     assert!(w.say(0, register(0, "free", &fresh), START.plus(DAY), &fresh).is_ok());
@@ -76,7 +76,7 @@ fn rotate_ladder() {
     let manifest = federation(2, |_| ());
     let mut w = World::new(&manifest);
     let keys: Vec<_> = (0..=limits::ROTATIONS_PER_DAY as u8).map(|n| secret(20 + n)).collect();
-    // Two identities with as many rotations as a day allows; the first one's last key is revoked.
+    // Two identities with as many rotations as a day allows; the last key of the first one is revoked.
     let agents = ["revoked", "alive"].map(|name| {
         let shift: u8 = if name == "alive" { 20 } else { 0 };
         let agent = w.replica.register(0, name, 20 + shift);
@@ -126,14 +126,14 @@ fn a_committed_key_alone_rotates_and_revives() {
     let said = w.signed(action, START, &first);
     let agent = said.event.id();
     assert!(w.replica.say(&log(0), START, said).is_ok());
-    // The holder of the current key cannot rotate, neither to a key of his own nor to the committed one.
+    // The holder of the current key cannot rotate, neither to another key nor to the committed one.
     for (key, signer) in [(&thief, &first), (&next, &first)] {
         let event = w.event(rotate(0, agent, 2, key, None), START);
         w.void(0, START, countersigned(event, signer, key), Void::NotAuthorized);
     }
     let alone = w.signed(rotate(0, agent, 2, &thief, None), START, &thief);
     w.void(0, START, alone, Void::NotAuthorized);
-    // A revoked key with a commitment rotates all the same: the identity lives on.
+    // A revoked key with a commitment can still rotate, so the identity lives on.
     assert!(w.say(0, revoke(0, agent, 1, first.public()), START, &next).is_ok());
     let wrong = w.signed(rotate(0, agent, 3, &next, None), START, &next);
     w.void(0, START, wrong, Void::WrongVersion);
@@ -143,7 +143,7 @@ fn a_committed_key_alone_rotates_and_revives() {
     assert_eq!((status.version, status.current.key, status.is_revoked()), (2, next.public(), false));
     let keys = w.replica.join().keys(&found).unwrap();
     assert_eq!(keys[0].revoked.unwrap().reason, RevokeReason::KeyCompromised);
-    // Version 2 committed to nothing: the old rule, and once revoked it stays so.
+    // Version 2 committed to nothing: the old rule applies, and once revoked it stays revoked.
     assert!(w.say(0, revoke(0, agent, 2, next.public()), later(1), &next).is_ok());
     let event = w.event(rotate(0, agent, 3, &third, None), later(1));
     w.void(0, later(1), countersigned(event, &next, &third), Void::Revoked);
@@ -171,7 +171,7 @@ fn revoke_ladder() {
             w.void(0, START, event, want);
         }
     }
-    // However old or early.
+    // A time that is too old or too early does not matter here.
     let said = w.signed(revoke(0, agent, 2, second.public()), stale(&manifest), &second);
     assert_eq!(w.replica.say(&log(0), START, said), Ok(Effect::KeyChanged { identity: agent }));
     for version in [1, 2] {
@@ -201,29 +201,29 @@ fn claims() {
         let revoked = w.replica.join().key_status(&found).unwrap().revoked;
         revoked.map(|r| (r.operator.map(|o| o.to_string()), r.place, r.time))
     };
-    // Claims that do not count: another version, another key, a signer that is neither key nor next.
+    // Claims that do not count: another version, another key, a signer that is neither the key nor the next one.
     for (version, named, signer) in [(2, &key, &key), (1, &stranger, &stranger), (1, &key, &stranger)] {
         assert!(w.say(2, revoke(0, agent, version, named.public()), START, signer).is_ok());
         assert_eq!(revoked(&w), None);
     }
-    // The fourth of the day is beyond the quota, but a repeated one is a duplicate first.
+    // The fourth claim of the day is over the quota, but a repeated one is reported as a duplicate first.
     let fourth = w.signed(revoke(0, agent, 1, key.public()), START, &key);
     w.void(2, START, fourth.clone(), Void::Quota);
     let again = w.signed(revoke(0, agent, 2, key.public()), later(1), &key);
     w.void(2, later(1), again, Void::Duplicate);
-    // The next day it counts, however old; said by the next key in another log it is the one shown,
-    // by the order of operators, not of time.
+    // It counts the next day, however old. Another log's claim by the next key is the one shown, because operators'
+    // order decides, not time.
     assert!(w.replica.say(&log(2), START.plus(DAY), fourth).is_ok());
     assert_eq!(revoked(&w), Some((Some("gamma.example".to_owned()), Some((1, 12)), START.plus(DAY))));
     assert!(w.say(3, revoke(0, agent, 1, key.public()), START, &next).is_ok());
     assert_eq!(revoked(&w).unwrap().0.as_deref(), Some("delta.example"));
     assert!(w.say(1, revoke(0, agent, 1, key.public()), later(9), &next).is_ok());
     assert_eq!(revoked(&w), Some((Some("beta.example".to_owned()), Some((1, 2)), later(9))));
-    // Claims block nothing at home; the home's own word is shown, and the owner's rotation makes all moot.
+    // Claims block nothing at home: the home's own record is shown, and the owner's rotation makes all claims moot.
     assert!(w.say(0, revoke(0, agent, 1, key.public()), later(10), &key).is_ok());
     assert_eq!(revoked(&w), Some((None, None, later(10))));
     assert!(w.say(0, rotate(0, agent, 2, &next, None), later(11), &next).is_ok());
-    // Made for version 2 before there was one, but with the wrong key.
+    // Made for version 2 before it existed, but with the wrong key.
     assert_eq!(revoked(&w), None);
 }
 

@@ -1,4 +1,4 @@
-//! What each decoder's inputs begin as: valid ones, from the golden vectors or made of them.
+//! The valid inputs that each decoder starts from, taken from the golden vectors or made from them.
 use std::sync::{Arc, LazyLock};
 
 use fama_ledger::checkpoint::Cosignature;
@@ -32,7 +32,7 @@ fn bytes(file: &str, kind: &str, field: &str) -> Corpus {
     texts(file, kind, field).into_iter().map(String::into_bytes).collect()
 }
 
-/// The story's events, made anew for the federation whose keys the targets know.
+/// The story's events, made again for the federation whose keys the targets know.
 fn story() -> Vec<SignedEvent> {
     let ours = federation(2, |_| ()).federation();
     let events =
@@ -152,19 +152,19 @@ pub(crate) fn tlog_proof() -> Corpus {
     proofs.into_iter().chain([extra]).map(String::into_bytes).collect()
 }
 
-/// The small one; the others are longer than what can be changed often enough.
+/// Only the small proof: the others are too long to be mutated often enough.
 pub(crate) fn profile_proof() -> Corpus {
     vec![crate::profile::small_story().1.to_string().into_bytes()]
 }
 
-/// What a proof shows: all rows of each prefix.
+/// A proof and what it shows: all rows of each prefix.
 pub(crate) struct ProvenRows {
     pub(crate) root: StateRoot,
     pub(crate) answers: Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
     pub(crate) proof: Vec<u8>,
 }
 
-/// What a range proof shows: the rows from a key on.
+/// A range proof and what it shows: the rows from a key on.
 pub(crate) struct ProvenRange {
     pub(crate) root: StateRoot,
     pub(crate) start: Vec<u8>,

@@ -1,4 +1,4 @@
-//! One function per decoder: what must hold of any input at all. The code of a refusal, or nothing.
+//! One function per decoder: what must hold for any input at all. Returns the code of a refusal.
 use core::fmt::{Debug, Display};
 use core::str::FromStr;
 use std::sync::Arc;
@@ -31,15 +31,15 @@ use super::corpus;
 pub(crate) use super::http::{login, question};
 use crate::profile::small_story;
 
-/// How many there are.
+/// The number of targets.
 pub(crate) const COUNT: usize = 29;
-/// What [`edge`] takes a signature of.
+/// The message that [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
 pub(crate) type DecodeResult = Result<(), &'static str>;
 pub(crate) type FuzzTarget = fn(&[u8]) -> DecodeResult;
 
-/// The federation whose keys verify what is read.
+/// The federation whose keys verify the inputs.
 fn ours() -> &'static Manifest {
     static OURS: std::sync::LazyLock<Manifest> = std::sync::LazyLock::new(|| federation(2, |_| ()));
     &OURS
@@ -49,7 +49,7 @@ fn text(bytes: &[u8]) -> Result<&str, &'static str> {
     std::str::from_utf8(bytes).map_err(|_| "not_utf8")
 }
 
-/// Strict codec: what is read is written back to the same bytes, and takes no more than its bound.
+/// Strict codec: a decoded value encodes to the same bytes, and they are no longer than the bound.
 macro_rules! decoded {
     ($type:ty, $bytes:expr, $max:expr) => {{
         let value: $type = codec::decode($bytes, $max).map_err(|error| error.code())?;
@@ -91,7 +91,7 @@ pub(crate) fn entry(bytes: &[u8]) -> DecodeResult {
     }
     if let Body::Event(said) = body {
         assert_eq!(event_id(bytes), Some(said.event.id()));
-        // However it is signed, only what a text can say is an event.
+        // Whatever its signature, an event is valid only if a text can express it.
         let again = signed(said.event.clone(), &secret(2)).verify(&said.event.federation);
         if again.is_ok() {
             assert_eq!(Event::parse(said.event.text().as_bytes()), Ok(said.event));
@@ -114,7 +114,7 @@ pub(crate) fn manifest(bytes: &[u8]) -> DecodeResult {
     Ok(())
 }
 
-/// Notes of versions one behind the other.
+/// The input is the notes of successive versions, joined.
 pub(crate) fn chain(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let newest = Manifest::parse_chain(text).map_err(|error| error.code())?;
@@ -171,7 +171,7 @@ pub(crate) fn public_path(bytes: &[u8]) -> DecodeResult {
     Ok(())
 }
 
-/// An entry bundle, of as many entries as its first byte says.
+/// The first byte is the number of entries less one, the rest an entry bundle.
 pub(crate) fn entry_bundle(bytes: &[u8]) -> DecodeResult {
     let (count, bytes) = bytes.split_first().ok_or("empty")?;
     let place = public::Place::new(0, usize::from(*count) + 1).unwrap();
@@ -192,7 +192,7 @@ pub(crate) fn tlog_proof(bytes: &[u8]) -> DecodeResult {
     Ok(())
 }
 
-/// What is no proof shows nothing; what is one shows what it showed.
+/// A malformed proof shows nothing; a valid one about the golden question shows the golden answer.
 pub(crate) fn profile_proof(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let proof: ProfileProof = text.parse().map_err(|error: ProfileError| error.code())?;
@@ -213,7 +213,7 @@ fn small() -> &'static (Arc<Manifest>, ProfileProof) {
     &SMALL
 }
 
-/// What a proof shows of the vectors' maps, no other bytes show, and nothing but the truth.
+/// No bytes but the golden proof show the golden rows, and none show them with a row left out.
 pub(crate) fn map_proof(bytes: &[u8]) -> DecodeResult {
     let proof = decoded!(MapProof, bytes, map::MAP_PROOF_BYTES_MAX);
     for corpus::ProvenRows { root, answers, proof: golden } in corpus::proven() {
@@ -258,7 +258,7 @@ fn row_of<R: Row + Debug>(bytes: &[u8]) -> DecodeResult {
     }
 }
 
-/// A row's tag and value.
+/// The input is a row's tag and value.
 pub(crate) fn row(bytes: &[u8]) -> DecodeResult {
     let (tag, value) = bytes.split_first().ok_or("empty")?;
     match tag {
@@ -278,7 +278,7 @@ pub(crate) fn row(bytes: &[u8]) -> DecodeResult {
     }
 }
 
-/// What a node does first with a head from a stranger.
+/// The first steps of a node with a head from a stranger.
 fn head_of(log: &LogId, signed: &wire::SignedHead) {
     if let Ok(held) = signed.verify(ours(), log) {
         assert_eq!(wire::SignedHead::of(&held), *signed);
@@ -373,7 +373,7 @@ pub(crate) fn base64(bytes: &[u8]) -> DecodeResult {
     Ok(())
 }
 
-/// A key as text, as PEM or as the codec's bytes.
+/// The input is a key as text, as PEM or in the codec's bytes.
 pub(crate) fn public_key(bytes: &[u8]) -> DecodeResult {
     let decoded = codec::decode::<PublicKey>(bytes, 64).map_err(|error| error.code());
     let checked = decoded.and_then(|key| key.check().map(|()| key).map_err(|error| error.code()));
@@ -401,7 +401,7 @@ pub(crate) fn secret_key(bytes: &[u8]) -> DecodeResult {
     Ok(())
 }
 
-/// What a text says, it says in no other text.
+/// A value has only one text.
 fn one_text<T: FromStr + Display>(text: &str) -> bool {
     text.parse::<T>().is_ok_and(|value| {
         assert_eq!(value.to_string(), text);
@@ -428,8 +428,8 @@ pub(crate) fn short_text(bytes: &[u8]) -> DecodeResult {
     if types.iter().fold(false, |read, one| one(text) | read) { Ok(()) } else { Err("nothing") }
 }
 
-/// Whose signature (even: secp256k1, odd: Ed25519), then the signature in any dress. The keys signed
-/// [`MESSAGE`] once, so whatever holds is that signature.
+/// The first byte chooses the key (even: secp256k1, odd: Ed25519); the rest is a signature in any encoding. Each key
+/// signed [`MESSAGE`] once, so a signature that holds must be that one.
 pub(crate) fn edge(bytes: &[u8]) -> DecodeResult {
     let (which, signature) = bytes.split_first().ok_or("empty")?;
     let key = secret(2 + which % 2);

@@ -297,14 +297,14 @@ fn every_rule_is_needed() {
         (Rule::CutStands, ONE_STEP, &cut_before(), NothingLost),
         (Rule::AgreeFirst, ONE_STEP, &four, CanCut),
         (Rule::AnyBranch, ONE_STEP, &one_version(4, &[0], FAN), CanCut),
-        (Rule::AllGoOn, ONE_STEP, &replaced(), CertifiedAgain),
+        (Rule::AllKeepCosigning, ONE_STEP, &replaced(), CertifiedAgain),
         (Rule::QuorumWhole, MENDED, &four, OneBranch),
         (Rule::CosignExtends, MENDED, &four, OneBranch),
         (Rule::CutExtends, MENDED, &four, NothingLost),
         (Rule::StatementsBind, MENDED, &four, OneBranch),
         (Rule::CutStands, MENDED, &cut_before(), NothingLost),
         (Rule::AgreeFirst, MENDED, &four, CanCut),
-        (Rule::AllGoOn, MENDED, &replaced(), CertifiedAgain),
+        (Rule::AllKeepCosigning, MENDED, &replaced(), CertifiedAgain),
         (Rule::TwoSteps, MENDED, &seven, CanCut),
     ];
     for (rule, rules, scenario, property) in table {

@@ -201,10 +201,10 @@ impl<'a> CutModel<'a> {
         }
     }
 
-    /// A removed operator may leave once its version's duty is done: see [`Rule::AllGoOn`].
+    /// A removed operator may leave once its version's duty is done: see [`Rule::AllKeepCosigning`].
     pub(super) fn may_leave(&self, state: &ModelState, op: usize) -> bool {
         let Some(new) = self.scenario.sets.get(self.scenario.valid) else { return false };
-        let bound = self.rules.has(Rule::AllGoOn) || state.ops[op].signed != 0;
+        let bound = self.rules.has(Rule::AllKeepCosigning) || state.ops[op].signed != 0;
         new & bit(op) == 0 && !bound && self.holds(state, UNCUT)
     }
 

@@ -1,4 +1,4 @@
-//! A short log whose owner and a quorum lie: they certify a state that its entries do not make.
+//! A short log whose owner and a quorum lie: they certify a state that its entries do not produce.
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,21 +26,21 @@ use super::stand_in::AnswerFilter;
 use crate::federation::LocalFederation;
 use crate::governance;
 
-/// Whom only the forged state has.
+/// The name of an identity that only the forged state has.
 pub(super) const GHOST: &str = "ghost";
 
-/// What the certified head says that the owner's entries do not.
+/// The part of the certified head that contradicts the owner's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForgeryKind {
-    /// Its tree is another than that of the entries that the owner gives.
+    /// The tree: it is not the tree of the entries that the owner sends.
     Tree,
-    /// The entries are its own, but their last state root is that of maps with one identity more.
+    /// The state: the tree is that of the entries, but their last state root is that of maps with one more identity.
     State,
 }
 
 type MapRows = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// All that a stand-in gives of the log.
+/// Everything that a stand-in sends about the log.
 pub(super) struct Forged {
     lie: ForgeryKind,
     log: LogId,
@@ -51,7 +51,7 @@ pub(super) struct Forged {
 }
 
 impl Forged {
-    /// Of the log of the last operator, all nodes being stopped.
+    /// Forges the log of the last operator; all nodes must be stopped.
     pub(super) async fn of(net: &LocalFederation, lie: ForgeryKind) -> Arc<Self> {
         let (log, manifest) = (governance::log(3, 1), &net.manifest);
         let store = Arc::new(Store::open(&net.data(0), manifest).unwrap());
@@ -113,7 +113,7 @@ impl Forged {
         self.cosigned[0].signed.head
     }
 
-    /// Gives no entries of any log before `open`.
+    /// Refuses to send entries of any log until `open` is set.
     pub(super) fn way(self: &Arc<Self>, open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
         let (forged, open) = (Arc::clone(self), Arc::clone(open));
         Arc::new(move |request, answer| match request {
@@ -129,7 +129,7 @@ impl Forged {
             (_, SyncResponse::Frontier(mut frontier)) => {
                 for told in frontier.logs.iter_mut().filter(|told| told.log == self.log) {
                     match self.lie {
-                        // That others cosigned it too would tell the quick state at once.
+                        // Cosignatures of others on it would give the quick state away at once.
                         ForgeryKind::Tree => told.cosigned.clear(),
                         ForgeryKind::State => {
                             told.newest = Some(self.cosigned[0].signed.clone());

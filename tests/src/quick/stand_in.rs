@@ -1,5 +1,5 @@
-//! Peers that answer in the place of a stopped node: with its key, at its address, from its database, and as a test
-//! wants them to.
+//! Peers that answer in place of a stopped node, with its key, at its address and from its database, but the way a
+//! test wants.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 
 use crate::federation::{LocalFederation, addresses};
 
-/// What becomes of an honest answer; nothing: the request is never answered.
+/// Changes an honest answer; `None` leaves the request unanswered.
 pub(super) type AnswerFilter = dyn Fn(&SyncRequest, SyncResponse) -> Option<SyncResponse> + Send + Sync;
 
-/// What a stand-in was asked.
+/// How often a stand-in was asked for what.
 #[derive(Default)]
 pub(super) struct RequestCounts {
     kinds: Mutex<BTreeMap<&'static str, u64>>,
@@ -46,7 +46,7 @@ impl RequestCounts {
     }
 }
 
-/// A running stand-in.
+/// A running stand-in and the requests that it got.
 pub(super) struct StandIn {
     pub(super) asked: Arc<RequestCounts>,
     network: Network,
@@ -54,7 +54,7 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
-    /// In the place of the `i`-th node, which is stopped.
+    /// Takes the place of the `i`-th node, which must be stopped.
     pub(super) async fn start(net: &LocalFederation, i: usize, way: Arc<AnswerFilter>) -> Self {
         let store = Store::open(&net.data(i), &net.manifest).unwrap();
         let key = node_key(i as u8).ed25519().unwrap().clone();
@@ -75,7 +75,7 @@ impl StandIn {
 }
 
 async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<AnswerFilter>, asked: Arc<RequestCounts>) {
-    // What was certified is at hand once an inbox has looked what the disk has.
+    // The certified state is available only after an inbox has read the disk.
     let inbox = Inbox::load(shared.clone(), None, mpsc::channel(1_024).0).unwrap();
     let snapshots = Arc::new(Snapshots::new(shared.clone()));
     let mut held = Vec::new();

@@ -1,4 +1,4 @@
-//! Agents and what they want: registrations, keys, sponsors, karma.
+//! Agents and the events that they want: registrations, keys, sponsors, karma.
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
@@ -14,7 +14,7 @@ use fama_node::inbox::Submitted;
 use super::chance::Chance;
 use super::federation::SimulatedFederation;
 
-/// What a deed does once it is acknowledged.
+/// The effect of a deed on its agent once it is acknowledged.
 #[derive(Clone, Copy, Debug)]
 enum DeedEffect {
     Registered,
@@ -26,14 +26,14 @@ enum DeedEffect {
     Retracted,
 }
 
-/// An event that somebody wants in a log.
+/// An event that an agent or operator wants to have in a log.
 pub(super) struct Deed {
     pub(super) event: VerifiedEvent,
     note: Option<(NoteHash, String)>,
-    /// Who is asked to claim a revocation that its home does not take.
+    /// The operator that is asked to claim a revocation that its home does not accept.
     pub(super) elsewhere: Option<usize>,
     pub(super) tries: u32,
-    /// Acknowledged, or given up.
+    /// Acknowledged, or abandoned.
     pub(super) over: bool,
     agent: usize,
     done: DeedEffect,
@@ -49,10 +49,10 @@ struct LoadAgent {
     home: usize,
     identity: IdentityId,
     version: u32,
-    /// Whether the current key committed to the next.
+    /// Whether the current key committed to the next key.
     committed: bool,
     registered: bool,
-    /// A change of key is under way, or its outcome unknown; or the key is dead.
+    /// A change of key is under way, its outcome is unknown, or the key is dead.
     settled: bool,
     sponsors: BTreeSet<usize>,
     attested: Vec<(EventId, IdentityId, Millis)>,
@@ -62,11 +62,11 @@ struct LoadAgent {
 pub(super) struct Load {
     federation: &'static SimulatedFederation,
     chance: Chance,
-    /// Operators that don't lie: nobody promises anything about the others' homes.
+    /// Operators that don't lie: nothing is promised about the others' homes.
     homes: Vec<usize>,
     agents: Vec<LoadAgent>,
     nonce: u64,
-    /// Operators of the newest version that don't lie, and their logs.
+    /// Honest operators of the newest version, with their logs.
     operators: BTreeMap<usize, usize>,
 }
 
@@ -86,7 +86,7 @@ impl Load {
         Self { federation, chance, homes, agents: Vec::new(), nonce: 0, operators }
     }
 
-    /// A new version: who is no operator any more sponsors nobody, and who comes has a home.
+    /// Follows a new version: an operator that left sponsors nobody, and a new operator has a home.
     pub(super) fn follow(&mut self, manifest: &Manifest) {
         let newcomer = self.federation.len();
         let comes = manifest.operator(&self.federation.names[newcomer]).is_some();
@@ -98,7 +98,7 @@ impl Load {
         self.operators = logs.collect();
     }
 
-    /// Somebody's next wish, if there is one that makes sense.
+    /// The next event that somebody wants, if one makes sense.
     pub(super) fn next(&mut self, now: Millis) -> Option<Deed> {
         let registered: Vec<usize> = (0..self.agents.len()).filter(|at| self.agents[*at].registered).collect();
         if registered.len() < 2 || self.chance.percent(15) {
@@ -244,7 +244,7 @@ impl Load {
         Some(self.deed(agent, DeedEffect::Retracted, now, action, &[&key]))
     }
 
-    /// The deed is in its log.
+    /// Records that the deed is in its log.
     pub(super) fn acknowledged(&mut self, deed: &Deed) {
         let agent = &mut self.agents[deed.agent];
         match deed.done {

@@ -24,7 +24,7 @@ use super::checker::Boot;
 use super::federation::SimulatedFederation;
 use super::plan::ReplacementDisk;
 
-/// What a request was about, so that its answer or its end can be told to the inbox.
+/// What a request asked for, so that its answer or its failure can be passed to the inbox.
 pub(super) enum PendingRequest {
     Frontier,
     Entries { log: LogId, head: Head },
@@ -32,46 +32,46 @@ pub(super) enum PendingRequest {
     Manifests,
 }
 
-/// A node that runs.
+/// A node while it runs.
 pub(super) struct RunningNode {
     pub(super) inbox: Inbox,
     pub(super) shared: Shared,
     pub(super) commands: mpsc::Receiver<Command>,
-    /// Requests under way, each to one peer.
+    /// Open requests by number, each to one peer.
     pub(super) asks: BTreeMap<u64, (PeerId, PendingRequest)>,
-    /// Who waits for the answer to a submission: the deed's number.
+    /// Clients that wait for the answer to a submission: the deed's number and the channel.
     pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
-    /// Open connections, as far as this node knows: machines, and what they were called.
+    /// Open connections as far as this node knows: machines, and the peer ids that they had.
     pub(super) peers: BTreeMap<usize, PeerId>,
-    /// When it is to append.
+    /// When it is due to append, in milliseconds.
     pub(super) append_at: Option<u64>,
     pub(super) boot: Boot,
     started: u64,
 }
 
-/// One machine.
+/// One machine with its disk and clock, and the node on it while that runs.
 pub(super) struct SimulatedMachine {
     pub(super) number: usize,
     federation: &'static SimulatedFederation,
-    /// Whether it is configured as an operator's.
+    /// Whether it is configured as an operator's node.
     pub(super) operates: bool,
-    /// The log whose key its network goes by.
+    /// The log whose key its network uses.
     pub(super) key: usize,
     clock: Arc<Simulated>,
-    /// Its wall clock less the true time, in milliseconds.
+    /// Its wall clock minus the true time, in milliseconds.
     pub(super) skew: i64,
-    /// Since when, by the clock of all.
+    /// Since when it is skewed, in true time.
     pub(super) skewed: u64,
     pub(super) disk: Disk,
     pub(super) backup: Option<Disk>,
-    /// What happens when the power, which is about to go, is gone: the disk after it, and for how long.
+    /// What follows when the power, which is about to go, is off: the disk afterwards, and for how long it stays off.
     pub(super) fallen: Option<(ReplacementDisk, u64)>,
-    /// A bit flipped, and nobody noticed.
+    /// A bit flipped that has not been noticed.
     pub(super) damaged: bool,
     pub(super) running: Option<RunningNode>,
-    /// How often it was started or loaded anew: tells what is meant for a former inbox.
+    /// How often it was started or reloaded; it marks what was meant for an earlier inbox.
     pub(super) boots: u64,
-    /// How often it was started.
+    /// How often its process was started.
     session: u64,
 }
 
@@ -99,12 +99,12 @@ impl SimulatedMachine {
         self.clock.set(Millis((START.0 + now).saturating_add_signed(self.skew)), now - started);
     }
 
-    /// Its wall clock.
+    /// The time on its wall clock.
     pub(super) fn wall(&self, now: u64) -> Millis {
         Millis((START.0 + now).saturating_add_signed(self.skew))
     }
 
-    /// Starts the node on what its disk holds; `boot` reads what that is.
+    /// Starts the node on what its disk holds; `boot` records what that is.
     pub(super) fn start(
         &mut self,
         now: u64,
@@ -161,12 +161,12 @@ impl SimulatedMachine {
 }
 
 impl RunningNode {
-    /// When its process was started.
+    /// When its process was started, in milliseconds.
     pub(super) const fn began(&self) -> u64 {
         self.started
     }
 
-    /// What the driver makes of an answer: what it tells the inbox, if it does, and for what it blames the peer.
+    /// What a real node makes of an answer: the input for its inbox, if any, and what it blames the peer for.
     pub(super) fn answered(
         &self,
         from: PeerId,
@@ -200,7 +200,7 @@ impl RunningNode {
         }
     }
 
-    /// Which process this is.
+    /// The session of this process.
     pub(super) fn session(&self) -> Session {
         Session { id: self.shared.session, writes: self.shared.health.read().writes }
     }
@@ -209,7 +209,7 @@ impl RunningNode {
         DecodedRange::new(range, &self.shared.manifest.federation())
     }
 
-    /// What the driver makes of gossip; `None` where it refuses it, or it is no news.
+    /// What a real node makes of gossip; `None` if it refuses it or it is no news.
     pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<Input> {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         match gossip {
@@ -235,7 +235,7 @@ impl RunningNode {
     }
 }
 
-/// The texts of notes that were asked for, if all are what their hashes say.
+/// The requested texts of notes, if all match their hashes.
 fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Input> {
     let texts: Vec<_> = notes
         .into_iter()

@@ -1,4 +1,4 @@
-//! One run: a queue of happenings by simulated time, the nodes, the network between them.
+//! One run: a queue of happenings ordered by simulated time, the nodes, and the network between them.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -45,23 +45,23 @@ mod machines;
 mod network;
 mod troubles;
 
-/// How often a node looks at the time, in milliseconds.
+/// How often a node's inbox ticks, in milliseconds.
 const TICK_MILLIS: u64 = 250;
-/// How long a request may take, in milliseconds: the network's bound.
+/// How long a request may take, in milliseconds: the bound of the real network.
 const REQUEST_MILLIS: u64 = 30_000;
 /// How long a connection without a sign of life stays open, in milliseconds.
 const SILENCE_MILLIS: u64 = 20_000;
-/// How often those that are not connected try, in milliseconds.
+/// How often nodes without a connection try to connect, in milliseconds.
 const DIAL_MILLIS: u64 = 700;
-/// How often a liar does something, in milliseconds.
+/// How often a liar acts, in milliseconds.
 const LIAR_MILLIS: u64 = 900;
-/// How often a client tries, at most.
+/// How often a client submits an event at most.
 const TRIES_MAX: u32 = 12;
-/// Within that time after the last trouble everything honest is final, in milliseconds: a peer that failed is
-/// asked again after a minute, a request is given up after half of one.
+/// All honest logs are final this long after the last trouble, in milliseconds: a peer that failed is asked again
+/// after a minute, and a request is given up after half a minute.
 const CALM_MILLIS_MAX: u64 = 180_000;
 
-/// A message on its way.
+/// A message between two machines that has not arrived yet.
 enum InFlight {
     Request(u64, SyncRequest),
     Answer(u64, Option<SyncResponse>),
@@ -86,10 +86,10 @@ enum Happening {
     Govern,
 }
 
-/// What happened, in words: the last of them for people, all of them as a number.
+/// What happened: the last lines as text for people, all of them as one hash.
 pub(super) struct Trace {
     hasher: DefaultHasher,
-    /// How many are kept.
+    /// How many lines are kept.
     shown: usize,
     pub(super) last: VecDeque<String>,
 }
@@ -114,13 +114,13 @@ pub(super) struct World {
     plan: RunPlan,
     planted: Option<Planted>,
     now: u64,
-    /// By how much all clocks leapt, in milliseconds.
+    /// By how much all clocks have been moved forward, in milliseconds.
     leapt: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     queued: u64,
     nodes: Vec<SimulatedMachine>,
     liars: BTreeMap<usize, Liar>,
-    /// Open connections: lower and higher number, and which one it is.
+    /// Open connections: the lower and higher machine number, and the connection's number.
     links: BTreeMap<(usize, usize), u64>,
     cuts: Vec<(u64, u64)>,
     slow: BTreeMap<usize, (u64, u64)>,
@@ -221,7 +221,7 @@ impl World {
         self.trace.say(self.now, what);
     }
 
-    /// Later versions that were published, logs that these ended, and logs that nobody may ever cut.
+    /// Later versions that were published, logs that they ended, and logs that nobody can ever cut.
     pub(super) fn governed(&self) -> [u64; 3] {
         let versions = u64::from(self.governance.manifest.version()) - 1;
         [versions, self.checker.ended().count() as u64, self.governance.split]
@@ -236,7 +236,7 @@ impl World {
         self.queue.insert((self.now + millis, self.queued), happening);
     }
 
-    /// True time of the machines: what their clocks go by.
+    /// The true time, which the machines' clocks follow, in milliseconds.
     const fn clock(&self) -> u64 {
         self.now + self.leapt
     }
@@ -245,7 +245,7 @@ impl World {
         !self.liars.contains_key(&node)
     }
 
-    /// Runs until all is final after the last trouble, or a promise is broken.
+    /// Runs until all honest logs are final after the last trouble, or a promise is broken.
     pub(super) fn run(&mut self) -> CheckResult {
         loop {
             let Some(((at, _), happening)) = self.queue.pop_first() else { return Ok(()) };
@@ -293,7 +293,7 @@ impl World {
     }
 }
 
-/// What the honest who run have: all that a liar knows.
+/// The stores of all running honest nodes: everything that a liar knows.
 fn honest_views(nodes: &[SimulatedMachine]) -> Vec<View<'_>> {
     nodes
         .iter()

@@ -77,7 +77,7 @@ fn the_governance_file_is_what_the_code_makes() {
     if blessing() {
         write(FILE, &made);
     }
-    assert!(read(FILE) == *made.as_array().unwrap(), "{FILE} differs; FAMA_BLESS=1 writes it anew");
+    assert!(read(FILE) == *made.as_array().unwrap(), "{FILE} differs; FAMA_BLESS=1 rewrites it");
 }
 
 fn check_chain(v: &mut Vector) -> Arc<Manifest> {

@@ -1,4 +1,4 @@
-//! When all is quiet: what is missing still, and what must hold then.
+//! When all is quiet: what is still missing, and what must hold then.
 use fama_ledger::event::Kind;
 use fama_ledger::join::{Join, LogState, state_id};
 use fama_node::network::wire::NoteAnswer;
@@ -6,7 +6,7 @@ use fama_node::network::wire::NoteAnswer;
 use super::*;
 
 impl PromiseChecker {
-    /// Whether all honest logs are final everywhere; else what is missing.
+    /// `None` if all honest logs are final everywhere, otherwise what is missing.
     pub(in crate::simulation) fn missing(&self, views: &[(usize, View<'_>)]) -> Option<String> {
         if let Some(behind) = self.behind(views) {
             return Some(behind);
@@ -31,7 +31,7 @@ impl PromiseChecker {
         if let Some(identity) = views.first().and_then(|(_, view)| self.unclaimed(view)) {
             return Some(format!("a claim against {identity} is not taken over by its home"));
         }
-        // Texts of notes are told best they can: some are lost with the only disk that has them.
+        // Notes are sent on best effort: some are lost with the only disk that had them.
         if !self.forgetful.is_empty() || self.ended().any(|(log, _)| self.honest(log)) {
             return None;
         }
@@ -39,7 +39,8 @@ impl PromiseChecker {
         wants.map(|(node, _)| format!("n{node} lacks notes"))
     }
 
-    /// Who does not use the newest version yet, or has not all of a log that ended; a log that has not adopted it.
+    /// A node that does not use the newest version yet or lacks part of a log that ended, or a log that has not
+    /// adopted it.
     fn behind(&self, views: &[(usize, View<'_>)]) -> Option<String> {
         let wanted = self.newest_version.version();
         for (node, view) in views {
@@ -69,9 +70,9 @@ impl PromiseChecker {
         None
     }
 
-    /// A log of which entries below a head that others know were on a lost disk only: it stands still until a
+    /// A log with entries that were only on a lost disk, below a head that others know: it stands still until a
     /// manifest gives it a new generation.
-    pub(in crate::simulation) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> Option<usize> {
+    pub(in crate::simulation) fn lost_forever(&self, views: &[(usize, View<'_>)]) -> Option<usize> {
         let open = self.forgotten.iter().filter(|log| self.newest_version.cut(&self.federation.logs[**log]).is_none());
         open.copied().find(|log| {
             let id = &self.federation.logs[*log];
@@ -92,7 +93,7 @@ impl PromiseChecker {
         lacks.map(|hash| format!("{hash:?}")).collect()
     }
 
-    /// When all is quiet again.
+    /// The checks for when all is quiet again.
     pub(in crate::simulation) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> CheckResult {
         self.receipts_are_kept_everywhere(views)?;
         self.identities_are_intact(views)?;
@@ -114,7 +115,7 @@ impl PromiseChecker {
         Ok(())
     }
 
-    /// An identity whose home has not taken over what another log recorded against its current key.
+    /// An identity whose home has not yet taken over what another log recorded against its current key.
     fn unclaimed(&self, view: &View<'_>) -> Option<IdentityId> {
         let join = Join::new(&self.newest_version, view);
         let mut claims = self.acknowledged.iter().filter_map(|one| one.claim);
@@ -125,7 +126,7 @@ impl PromiseChecker {
         open.map(|(identity, _)| identity)
     }
 
-    /// Who was registered in a log that ended is known under the home that passed on.
+    /// An identity registered in a log that ended is known under the home that passed on.
     fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> CheckResult {
         let ended: BTreeSet<usize> = self.ended().map(|(log, _)| log).collect();
         let registered = self.acknowledged.iter().filter(|one| ended.contains(&one.log));
@@ -166,7 +167,7 @@ impl PromiseChecker {
     }
 }
 
-/// What a node has of a log, in words.
+/// A node's copy of a log, described for people.
 pub(in crate::simulation) fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
     let size = size_of(view.log(log).ok().flatten().as_ref());
     let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());

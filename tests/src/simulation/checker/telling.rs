@@ -1,4 +1,4 @@
-//! What an honest node tells others: one branch, no smaller head, and only what it has durably.
+//! What an honest node sends to others: one branch, no smaller head, and only what is durable.
 use fama_ledger::checkpoint::Checkpoint;
 use fama_ledger::equivocation::Equivocation;
 use fama_node::network::wire::{CosignedHead, Frontier, Gossip};
@@ -6,7 +6,7 @@ use fama_node::network::wire::{CosignedHead, Frontier, Gossip};
 use super::*;
 
 impl PromiseChecker {
-    /// An honest node says what it has.
+    /// Checks a frontier that an honest node sends.
     pub(in crate::simulation) fn told(&mut self, watched: &Watched<'_>, frontier: &Frontier) -> CheckResult {
         for log in &frontier.logs {
             let i = self.federation.log(&log.log);
@@ -20,7 +20,7 @@ impl PromiseChecker {
         Ok(())
     }
 
-    /// An honest node gossips.
+    /// Checks a message that an honest node gossips.
     pub(in crate::simulation) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> CheckResult {
         match gossip {
             Gossip::Head { log, signed, .. } => self.told_head(watched, self.federation.log(log), signed.head),
@@ -29,7 +29,7 @@ impl PromiseChecker {
         }
     }
 
-    /// Nobody honest is proven to have two branches; who lost a disk may be.
+    /// No honest operator is proven to have two branches, unless it lost a disk.
     fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> CheckResult {
         let log = self.federation.log(&proof.log);
         let may = !self.honest(log) || self.forgotten.contains(&log);
@@ -52,7 +52,7 @@ impl PromiseChecker {
         })
     }
 
-    /// An honest operator cosigns one branch only, never a smaller head, and only what it has durably.
+    /// An honest operator cosigns one branch only, never a smaller head, and only what is durable on its disk.
     pub(in crate::simulation) fn told_cosigned(
         &mut self,
         watched: &Watched<'_>,
@@ -109,7 +109,7 @@ impl PromiseChecker {
         Ok(())
     }
 
-    /// The log whose key cosigned: an operator's cosignature does not say which of its keys it is by.
+    /// The log whose key cosigned: a cosignature names its operator but not which of the operator's keys made it.
     fn cosigner(&self, log: &LogId, cosigned: &CosignedHead) -> usize {
         let (manifest, operator) = (&self.newest_version, &cosigned.cosignature.operator);
         let checkpoint = Checkpoint { origin: manifest.origin(log), head: cosigned.signed.head };
@@ -118,7 +118,7 @@ impl PromiseChecker {
         by.map_or_else(|| self.federation.machine(operator), |(by, _)| self.federation.log(by))
     }
 
-    /// Durable first, told then: the worst crash now would not take it back. Tried on one in four.
+    /// Durable before sent: after the worst crash at this moment it would still be there. Checked for one in four.
     fn what_is_told_is_durable(
         &mut self,
         watched: &Watched<'_>,

@@ -1,4 +1,4 @@
-//! Those who hand events in, and what they are told.
+//! Clients that submit events, and the answers that they get.
 use super::*;
 
 impl World {
@@ -12,7 +12,7 @@ impl World {
         Ok(())
     }
 
-    /// Hands an event in at its home; a revocation, after two tries, elsewhere.
+    /// Submits an event at its home; a revocation, after two tries, elsewhere.
     pub(super) fn submit(&mut self, number: usize) -> CheckResult {
         let deed = &mut self.deeds[number];
         if deed.over {
@@ -28,13 +28,13 @@ impl World {
         }
         let unreachable = self.calm.is_none() && (self.fate.percent(10) || elsewhere.is_some() && tries <= 4);
         match elsewhere.filter(|_| tries > 2 && unreachable) {
-            Some(other) if self.fits(other, number) => self.hand_in(other, number),
-            None if !unreachable => self.hand_in(home, number),
+            Some(other) if self.fits(other, number) => self.submit_to(other, number),
+            None if !unreachable => self.submit_to(home, number),
             _ => Ok(()),
         }
     }
 
-    /// Whether an operator's copy of the home says that a revocation fits.
+    /// Whether a revocation fits according to a node's copy of the home.
     pub(super) fn fits(&self, node: usize, number: usize) -> bool {
         let Some(running) = &self.nodes[node].running else { return false };
         let event = &self.deeds[number].event;
@@ -45,11 +45,11 @@ impl World {
         found.is_some_and(|found| join.fits_chain(&found, *version, key.hash(), signer).unwrap_or(false))
     }
 
-    pub(super) fn hand_in(&mut self, node: usize, number: usize) -> CheckResult {
+    pub(super) fn submit_to(&mut self, node: usize, number: usize) -> CheckResult {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
         running.replies.push((number, answer));
-        self.say(&format!("n{node} is handed {}", self.deeds[number].event.event().action.kind()));
+        self.say(&format!("n{node} gets {}", self.deeds[number].event.event().action.kind()));
         let events = vec![self.deeds[number].submitted()];
         if self.planted == Some(Planted::AnswersFirst) {
             self.answer_first(node, number);
@@ -57,7 +57,7 @@ impl World {
         self.give(node, Input::Submit { events, reply })
     }
 
-    /// An event of a branch that was left is handed in at the log that carries its home now.
+    /// Submits an event of an abandoned branch at the log that carries its home now.
     pub(super) fn resubmit(&mut self, node: usize, submission: Submission) -> CheckResult {
         let Some(running) = &self.nodes[node].running else { return Ok(()) };
         let manifest = &running.shared.manifest;
@@ -68,13 +68,13 @@ impl World {
         if !self.is_honest(home) || (home != node && self.link(node, home).is_none()) {
             return Ok(());
         }
-        self.say(&format!("n{node} hands n{home} what a branch had: {}", event.event().action.kind()));
+        self.say(&format!("n{node} submits to n{home} what a branch had: {}", event.event().action.kind()));
         let note = submission.note.map(|text| (note_hash(text.as_bytes()), text));
         let events = vec![Submitted { event, note, recovered: submission.recovered.is_some() }];
         self.give(home, Input::Submit { events, reply: oneshot::channel().0 })
     }
 
-    /// The fault planted: the receipt comes before the entry is durable.
+    /// Planted fault: the receipt comes before the entry is durable.
     pub(super) fn answer_first(&mut self, node: usize, number: usize) {
         let SimulatedMachine { running: Some(running), .. } = &self.nodes[node] else { return };
         let log = self.nodes[node].key;
@@ -148,7 +148,7 @@ impl World {
         Ok(())
     }
 
-    /// Nothing is taken in by a clock that is far ahead of those heard lately, if there are enough.
+    /// A node whose clock is far ahead of enough recently heard clocks must not accept anything.
     pub(super) fn the_clock_was_right(&self, running: &RunningNode, node: usize, time: Millis) -> CheckResult {
         let clock = self.clock();
         let fresh = running.boot.clocks.iter().filter(|(peer, at)| {
@@ -159,7 +159,7 @@ impl World {
         });
         let ahead = self.nodes[node].skew > 60_000 && time.0 > START.0 + clock + 60_000;
         if ahead && self.liars.is_empty() && fresh.count() >= 2 && self.wrong_clocks() == 1 {
-            return broken("a clock that is ahead takes nothing in", format!("n{node}: {time}"));
+            return broken("a node whose clock is ahead accepts nothing", format!("n{node}: {time}"));
         }
         Ok(())
     }

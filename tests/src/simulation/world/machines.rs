@@ -2,7 +2,7 @@
 use super::*;
 
 impl World {
-    /// Lets a node's inbox work, then does what follows from it, and looks at what it did.
+    /// Runs a step of a node's inbox, then everything that follows from it, and checks the result.
     pub(super) fn with(&mut self, node: usize, work: impl FnOnce(&mut Inbox) -> Result<(), Fatal>) -> CheckResult {
         let clock = self.clock();
         let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
@@ -31,8 +31,8 @@ impl World {
         commands.into_iter().try_for_each(|command| self.command(node, command))
     }
 
-    /// Loads what is on disk anew, as a node does within its process; what waited for the inbox is lost, and
-    /// of its last commands some.
+    /// Reloads from disk, as a node does within its process; input that waited for the inbox is lost, and so are some
+    /// of its last commands.
     fn reload(&mut self, node: usize) -> CheckResult {
         let Some(mut former) = self.nodes[node].running.take() else { return Ok(()) };
         let mut commands = Vec::new();
@@ -44,10 +44,10 @@ impl World {
         let clock = self.clock();
         let Self { nodes, checker, .. } = self;
         if let Err(fatal) = nodes[node].load(clock, began, |store| checker.reload(node, &store.view())) {
-            self.say(&format!("n{node} does not load anew: {}", fatal.code()));
+            self.say(&format!("n{node} fails to reload: {}", fatal.code()));
             return self.not_loaded(node, &fatal);
         }
-        self.say(&format!("n{node} loads anew"));
+        self.say(&format!("n{node} reloads"));
         if self.nodes[node].key != key {
             self.say(&format!("n{node} has another key"));
             (0..self.nodes.len()).for_each(|peer| self.unlink(node, peer));
@@ -62,7 +62,7 @@ impl World {
         open.into_iter().try_for_each(|peer| self.meet(node, peer))
     }
 
-    /// The power went while a node loaded anew, or its disk is damaged.
+    /// The power went off while a node reloaded, or its disk is damaged.
     fn not_loaded(&mut self, node: usize, fatal: &Fatal) -> CheckResult {
         (0..self.nodes.len()).for_each(|peer| self.unlink(node, peer));
         if fatal.to_string().contains("the power") {
@@ -76,7 +76,7 @@ impl World {
             self.replace_damaged(node);
             return Ok(());
         }
-        broken("a node loads anew what it has", format!("n{node}: {fatal}"))
+        broken("a node reloads what it has", format!("n{node}: {fatal}"))
     }
 
     pub(super) fn give(&mut self, node: usize, input: Input) -> CheckResult {
@@ -101,7 +101,7 @@ impl World {
         self.judge(node, seen)
     }
 
-    /// A damaged disk may be unreadable, no other.
+    /// Only a damaged disk may be unreadable.
     pub(super) fn judge(&self, node: usize, kept: CheckResult) -> CheckResult {
         match kept {
             Err(StopReason::Unreadable(_)) if self.nodes[node].damaged => Ok(()),
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    /// A node stopped by itself: its disk had better be the reason.
+    /// A node stopped by itself; only its disk is a valid reason.
     pub(super) fn stopped(&mut self, node: usize, fatal: &Fatal) -> CheckResult {
         self.say(&format!("n{node} stops: {}", fatal.code()));
         let off = fatal.to_string().contains("the power");
@@ -200,7 +200,7 @@ impl World {
         self.with(node, |_| Ok(()))
     }
 
-    /// The fault planted: the node believes that it asked everybody, and that they have nothing.
+    /// Planted fault: the node believes that it asked everybody and that they have nothing.
     pub(super) fn planted_at_start(&mut self, node: usize) -> CheckResult {
         if self.planted != Some(Planted::GateOpensUnasked) || self.nodes[node].boots == 1 {
             return Ok(());

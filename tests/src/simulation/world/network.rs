@@ -2,7 +2,7 @@
 use super::*;
 
 impl World {
-    /// Liars are everywhere: nothing cuts them off.
+    /// Nothing cuts liars off.
     pub(super) fn is_cut(&self, a: usize, b: usize) -> bool {
         let honest = self.is_honest(a) && self.is_honest(b);
         honest && self.cuts.iter().any(|(side, until)| self.now < *until && (side >> a) & 1 != (side >> b) & 1)
@@ -32,7 +32,7 @@ impl World {
         self.nodes[node].running.as_ref().is_some_and(|running| running.peers.contains_key(&peer))
     }
 
-    /// Whoever is not connected and can be, may be now.
+    /// Machines that are not connected but can be may connect now.
     pub(super) fn dial(&mut self) -> CheckResult {
         self.after(DIAL_MILLIS, Happening::Dial);
         for b in 0..self.nodes.len() {
@@ -50,7 +50,7 @@ impl World {
         Ok(())
     }
 
-    /// What a machine is called now.
+    /// The peer id that a machine has now.
     pub(super) fn peer_id(&self, machine: usize) -> PeerId {
         self.federation.peer_id(self.nodes[machine].key)
     }
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    /// The faults planted: the node cosigns what it hears of, or once more something smaller.
+    /// Planted faults: the node cosigns a head that it only heard of, or a smaller one than before.
     pub(super) fn planted_at_head(&mut self, node: usize, input: &Input) -> CheckResult {
         let name = &self.federation.names[node];
         let Some(running) = self.nodes[node].running.as_ref().filter(|_| self.nodes[node].operates) else {
@@ -177,7 +177,7 @@ impl World {
         Ok(())
     }
 
-    /// A request is answered, or not.
+    /// A request is answered or not.
     pub(super) fn close_ask(&mut self, node: usize, ask: u64, answer: Option<Option<SyncResponse>>) -> CheckResult {
         let (clock, federation) = (self.clock(), self.federation);
         let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
@@ -317,7 +317,7 @@ impl World {
     }
 }
 
-/// The sizes of a node's own logs in a frontier.
+/// The sizes of a node's own logs, as its frontier gives them.
 fn own_heads(federation: &SimulatedFederation, node: usize, frontier: &Frontier) -> Vec<(usize, u64)> {
     let logs = frontier.logs.iter().map(|log| (federation.log(&log.log), log.newest.as_ref()));
     let own = logs.filter(|(log, _)| federation.owner(*log) == node);

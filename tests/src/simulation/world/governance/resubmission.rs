@@ -1,26 +1,27 @@
-//! What a cut dropped: nodes hand it in again by themselves.
+//! What a cut dropped: nodes submit it again by themselves.
 use super::*;
 
-/// Within that time nodes hand in once more what a cut dropped, in milliseconds.
-const AGAIN_MILLIS: u64 = 25_000;
+/// Nodes submit what a cut dropped again within this time, in milliseconds.
+const RESUBMIT_MILLIS_MAX: u64 = 25_000;
 
-/// What became of an event that was handed in once more.
+/// The state of an event that the simulation itself submits again, to see whether nodes should have.
 pub(super) enum Resubmission {
     Asked(oneshot::Receiver<Vec<Answer>>),
-    /// Its home was not ready.
+    /// Its home was not ready; to be asked again.
     Later,
-    /// Its home has it, or knows why it does not take it.
+    /// Its home already has it, or has a reason to refuse it.
     Answered,
 }
 
 impl World {
-    /// Whether what cuts dropped is in a log again, or does not fit any more: nodes hand it in by themselves.
+    /// Whether everything that cuts dropped is in a log again or no longer fits; nodes must have submitted it by
+    /// themselves.
     pub(in crate::simulation::world) fn dropped_are_back(&mut self) -> Result<bool, StopReason> {
         for (event, again) in &mut self.governance.again {
             let Resubmission::Asked(reply) = again else { continue };
             match reply.try_recv().ok().and_then(|mut answers| answers.pop()) {
                 Some(Answer::Taken { known: false, .. }) => {
-                    return broken("what a cut drops is handed in again", event.to_string()).map(|()| false);
+                    return broken("what a cut drops is submitted again", event.to_string()).map(|()| false);
                 }
                 Some(Answer::Refused(refusal)) if refusal.code == "not_ready" => *again = Resubmission::Later,
                 Some(_) => *again = Resubmission::Answered,
@@ -30,7 +31,7 @@ impl World {
         let Some(node) = self.able().first().copied() else { return Ok(false) };
         let Some(running) = &self.nodes[node].running else { return Ok(false) };
         let open = self.checker.not_back(&running.shared.store.view(), &self.governance.dead)?;
-        if self.now < *self.governance.quiet.get_or_insert(self.now) + AGAIN_MILLIS && !open.is_empty() {
+        if self.now < *self.governance.quiet.get_or_insert(self.now) + RESUBMIT_MILLIS_MAX && !open.is_empty() {
             return Ok(false);
         }
         let answered = |event: &EventId| matches!(self.governance.again.get(event), Some(Resubmission::Answered));
@@ -38,18 +39,18 @@ impl World {
         let over = missing.is_empty();
         let idle = |event: &EventId| !matches!(self.governance.again.get(event), Some(Resubmission::Asked(_)));
         let to_ask: Vec<EventId> = missing.into_iter().filter(idle).collect();
-        to_ask.into_iter().try_for_each(|event| self.hand_in_again(event))?;
+        to_ask.into_iter().try_for_each(|event| self.submit_again(event))?;
         Ok(over)
     }
 
-    fn hand_in_again(&mut self, event: EventId) -> CheckResult {
+    fn submit_again(&mut self, event: EventId) -> CheckResult {
         let deed = self.deeds.iter().find(|deed| deed.event.id() == event).unwrap();
         let (submitted, Some(home)) = (deed.submitted(), self.carrier(&deed.event)) else {
             self.governance.again.insert(event, Resubmission::Answered);
             return Ok(());
         };
         let (reply, answer) = oneshot::channel();
-        self.say(&format!("n{home} is handed {event} once more"));
+        self.say(&format!("n{home} gets {event} again"));
         self.governance.again.insert(event, Resubmission::Asked(answer));
         self.give(home, Input::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })
     }
