@@ -44,7 +44,7 @@ fn audit(folders: &[Folder]) -> Report {
 }
 
 /// A finding without its text for people.
-fn said(finding: &Finding) -> (Lie, &str, Option<u64>, Option<&str>) {
+fn summary(finding: &Finding) -> (Lie, &str, Option<u64>, Option<&str>) {
     (finding.lie, finding.code.as_str(), finding.index, finding.source.as_deref())
 }
 
@@ -75,7 +75,7 @@ fn lies_of_who_serves_are_told_apart() {
         change(&mut folder);
         let report = audit(&[folder]);
         let (lie, code, index) = expect;
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(lie, code, index, Some("a mirror"))], "{:?}", report.findings);
         let log = report.logs.iter().find(|one| one.state.log == log(0)).unwrap();
         assert!(index.is_none_or(|index| log.state.size <= index), "nothing behind the lie was taken");
@@ -126,7 +126,7 @@ fn lies_of_owners_are_told_apart() {
         change(logs.get_mut(&log(0)).unwrap());
         let report = audit(&[story.folder_of("a mirror", &logs)]);
         let (lie, code, index) = expect;
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(lie, code, index, None)], "{:?}", report.findings);
     };
     let decoded = |bytes: &[u8]| codec::decode::<Entry>(bytes, bytes.len()).unwrap();
@@ -167,7 +167,7 @@ fn a_head_needs_its_quorum() {
     let mut folder = story.folder("a mirror");
     folder.log(&manifest, &log(1), &story.logs()[&log(1)], 2);
     let report = audit(&[folder]);
-    let found: Vec<_> = report.findings.iter().map(said).collect();
+    let found: Vec<_> = report.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Quorum, "quorum", None, Some("a mirror"))]);
     assert_eq!(report.state_id, story.replica.state_id(), "what is there is read all the same");
 }
@@ -189,12 +189,12 @@ fn manifests_that_do_not_hold_or_are_others_are_found() {
 
     let mine = Arc::new(federation(4, |policy| policy.max_delta = 4));
     let failure = audit_into(TempDir::new().unwrap().path(), std::slice::from_ref(&honest), Some(&mine)).unwrap();
-    let found: Vec<_> = failure.findings.iter().map(said).collect();
+    let found: Vec<_> = failure.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Manifest, "other_federation", None, Some("a mirror"))]);
 
     unsigned.name = "another";
     let found: Vec<_> = audit(&[honest, unsigned]).findings;
-    let found: Vec<_> = found.iter().map(said).collect();
+    let found: Vec<_> = found.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Manifest, "manifest_signature", None, Some("another"))], "the other source is read");
 }
 
@@ -214,7 +214,7 @@ fn two_sources_show_a_split_view() {
     let two = story.folder_of("two", &other);
     for folders in [[one.clone(), two.clone()], [two, one]] {
         let report = audit(&folders);
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(Lie::SplitView, "split_view", None, Some("one and two"))]);
         let proof = report.findings[0].proof.as_ref().unwrap();
         assert_eq!((proof.log.clone(), proof.verify(&manifest)), (log(0), Ok(())));
@@ -256,7 +256,7 @@ fn a_head_of_absurd_size_ends_at_once() {
     folder.sign(&manifest, &log(0), Head { size: 1 << 62, root: TreeRoot([7; 32]) }, 4);
     let report = audit(&[folder]);
     assert_eq!(
-        report.findings.iter().map(said).collect::<Vec<_>>(),
+        report.findings.iter().map(summary).collect::<Vec<_>>(),
         [(Lie::Unavailable, "unavailable", None, Some("a mirror"))]
     );
 }
@@ -276,14 +276,14 @@ fn two_valid_texts_of_a_version_are_found() {
     };
     let (one, two) = (with("one", 4), with("two", 3));
     let report = audit(&[one.clone(), two]);
-    let found: Vec<_> = report.findings.iter().map(said).collect();
+    let found: Vec<_> = report.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::SplitView, "manifests_conflict", None, Some("two"))]);
     // A source that does not have the second version yet only lags; one that had it and hides it does not.
     assert_eq!(audit(&[one.clone(), story.folder("two")]).findings, []);
     let dir = TempDir::new().unwrap();
     assert_eq!(audit_into(dir.path(), &[one], None).unwrap().findings, []);
     let back = audit_into(dir.path(), &[story.folder("one")], None).unwrap().findings;
-    assert_eq!(back.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "manifest_rollback", None, Some("one"))]);
+    assert_eq!(back.iter().map(summary).collect::<Vec<_>>(), [(Lie::Rollback, "manifest_rollback", None, Some("one"))]);
 }
 
 /// Version 2 without the last operator; its log ends with this state root.
@@ -354,7 +354,7 @@ fn a_cut_is_held_against_the_entries() {
     let report = audit(&[with(delta.state_root)]);
     assert_eq!((report.findings.as_slice(), report.logs.iter().filter(|log| log.cut).count()), (&[][..], 1));
     let report = audit(&[with(StateRoot([7; 32]))]);
-    assert_eq!(report.findings.iter().map(said).collect::<Vec<_>>(), [(Lie::Cut, "cut", None, None)]);
+    assert_eq!(report.findings.iter().map(summary).collect::<Vec<_>>(), [(Lie::Cut, "cut", None, None)]);
 }
 
 /// What an earlier audit saw is neither read again nor forgotten.
@@ -369,7 +369,7 @@ fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
 
     let (_, other) = branches(&story, end - 51);
     let forked = audit_into(dir.path(), &[story.folder_of("a mirror", &other)], None).unwrap();
-    let found: Vec<_> = forked.findings.iter().map(said).collect();
+    let found: Vec<_> = forked.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::SplitView, "split_view", None, Some("a mirror and the former audit"))]);
     assert_eq!(forked.findings[0].proof.as_ref().unwrap().verify(&manifest), Ok(()));
 
@@ -382,13 +382,13 @@ fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
     assert!(bundles < audit(std::slice::from_ref(&now)).figures.files, "{bundles}");
 
     let back = audit_into(dir.path(), &[earlier], None).unwrap();
-    let found: Vec<_> = back.findings.iter().map(said).collect();
+    let found: Vec<_> = back.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
     assert_eq!(back.state_id, story.replica.state_id());
     let mut nothing = now.clone();
     nothing.files.retain(|path, _| !path.starts_with("log/alpha"));
     let found = audit_into(dir.path(), &[nothing], None).unwrap().findings;
-    assert_eq!(found.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
+    assert_eq!(found.iter().map(summary).collect::<Vec<_>>(), [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
     let last = audit_into(dir.path(), &[now], None).unwrap();
     assert_eq!((last.findings.as_slice(), last.figures.entries), (&[][..], 0));
 }

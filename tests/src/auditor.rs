@@ -15,7 +15,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use crate::profile::prove;
-use crate::properties::{HistoryOp, history, policy, told};
+use crate::properties::{HistoryOp, history, policy, write_history};
 use crate::vectors::profiles::shown;
 
 /// How many random histories are audited.
@@ -91,7 +91,7 @@ fn any_profile_is_proven_to_the_auditor() {
     let (mut proven, mut rated) = (0, 0);
     for ops in recorded(histories()) {
         let manifest = Arc::new(federation(4, policy));
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         let (dir, mut questions) = (tempfile::tempdir().unwrap(), vec!["nobody@alpha.example".to_owned()]);
         live.join().each_identity(|one| questions.push(one.id.to_string())).unwrap();
         let genesis = dir.path().join("genesis.txt");
@@ -129,7 +129,7 @@ fn the_auditor_reads_every_golden_vector() {
 fn any_history_is_the_same_to_the_auditor() {
     for ops in recorded(histories()) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         let dir = tempfile::tempdir().unwrap();
         folder::publish(&live, dir.path());
         let said = audit(&[dir.path()], &one_process());

@@ -44,16 +44,16 @@ impl Facts {
 }
 
 /// The code of an outcome, or `ok`.
-fn word<E>(outcome: &Result<(), E>, code: impl FnOnce(&E) -> &'static str) -> &'static str {
+fn verdict<E>(outcome: &Result<(), E>, code: impl FnOnce(&E) -> &'static str) -> &'static str {
     outcome.as_ref().map_or_else(code, |()| "ok")
 }
 
 fn key(v: &mut Vector) -> PublicKey {
     let key = PublicKey::Ed25519(v.bytes("public").try_into().unwrap());
     let check = v.text("check");
-    assert_eq!(word(&key.check(), |error| error.code()), check, "{key}");
-    assert_eq!(word(&key.to_string().parse::<PublicKey>().map(drop), |error| error.code()), check, "as a text");
-    assert_eq!(word(&key.to_pem().map(drop), |error| error.code()), check, "as PEM");
+    assert_eq!(verdict(&key.check(), |error| error.code()), check, "{key}");
+    assert_eq!(verdict(&key.to_string().parse::<PublicKey>().map(drop), |error| error.code()), check, "as a text");
+    assert_eq!(verdict(&key.to_pem().map(drop), |error| error.code()), check, "as PEM");
     assert_eq!(is_operator(&key), check == "ok", "{key} as a node key");
     key
 }
@@ -72,7 +72,7 @@ fn check_signature(v: &mut Vector) -> (String, bool) {
     let signature = Signature::Ed25519(bytes.clone().try_into().unwrap());
     let (source, why, want) = (v.text("source"), v.text("why"), v.text("verify"));
     let outcome = key.verify(&message, &signature);
-    assert_eq!(word(&outcome, SignatureError::code), want, "{source}: {why}");
+    assert_eq!(verdict(&outcome, SignatureError::code), want, "{source}: {why}");
     assert_eq!(outcome.is_ok(), facts.holds(), "{source}: {why}");
     assert_eq!(Signature::from_edge(&key, &message, &bytes).map(drop), outcome, "{source}: {why}, at the edge");
     (source, facts.holds())

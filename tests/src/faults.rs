@@ -103,7 +103,7 @@ fn shim(dir: &Path) -> PathBuf {
 }
 
 /// What a node wrote to its log file after the first `from` bytes.
-fn said(operator: &SoleOperator, from: u64) -> String {
+fn log_since(operator: &SoleOperator, from: u64) -> String {
     let bytes = std::fs::read(operator.log()).unwrap_or_default();
     String::from_utf8_lossy(&bytes[usize::try_from(from).unwrap().min(bytes.len())..]).into_owned()
 }
@@ -113,7 +113,7 @@ fn length(operator: &SoleOperator) -> u64 {
 }
 
 fn fired(operator: &SoleOperator, from: u64) -> bool {
-    said(operator, from).contains("fault: ")
+    log_since(operator, from).contains("fault: ")
 }
 
 /// Waits until the process has ended; `None` if it has not within this time.
@@ -178,7 +178,7 @@ async fn failing(
     if status.is_none() {
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!met, "the node kept running after its disk had failed: {}", said(operator, from));
+        assert!(!met, "the node kept running after its disk had failed: {}", log_since(operator, from));
     }
     match status {
         Some(status) if up => FaultOutcome::Running(status),
@@ -189,7 +189,7 @@ async fn failing(
 
 /// The node ended by itself and named the folder and what to do; without power it just ended.
 fn stopped(operator: &SoleOperator, from: u64, status: ExitStatus) {
-    let text = said(operator, from);
+    let text = log_since(operator, from);
     if text.contains(" power ") {
         return assert_eq!(status.code(), None, "{text}");
     }
@@ -285,7 +285,7 @@ const REPAIR_CASES: [FaultCase; 8] = [
 ];
 
 /// Damage that a check finds and a node can live with: a head with a wrong signature.
-fn spoil(operator: &SoleOperator) {
+fn damage_signature(operator: &SoleOperator) {
     let data = operator.config.parent().unwrap().join("data");
     let (store, log) = (Store::open(&data, &operator.manifest).unwrap(), operator.manifest.operators()[0].log());
     let mut signed = store.view().newest(&log).unwrap().unwrap();
@@ -305,7 +305,7 @@ fn a_repair_on_a_failing_disk_loses_nothing() {
         for case in &REPAIR_CASES {
             let (operator, mut known) = (SoleOperator::new(), Known::default());
             recovers(&operator, 0, &mut known).await;
-            spoil(&operator);
+            damage_signature(&operator);
             let nth = 1 + random.next() % case.nth_max;
             let fault = format!("{} {} {nth} {} {}", case.call, case.how, case.often, case.file);
             let mut command = Command::new(program());

@@ -45,13 +45,13 @@ impl<'a> World<'a> {
     /// Logs an event for operator `i`, in an entry with the same time as its `created`.
     fn say(&mut self, i: usize, action: Action, time: Millis, signer: &SecretKey) -> Outcome {
         let event = self.signed(action, time, signer);
-        self.replica.say(&log(i), time, event)
+        self.replica.append_event(&log(i), time, event)
     }
 
     fn void(&mut self, i: usize, time: Millis, event: SignedEvent, want: Void) {
         let before = self.replica.rows.clone();
         let text = event.event.text();
-        assert_eq!(self.replica.say(&log(i), time, event), Err(want), "{text}");
+        assert_eq!(self.replica.append_event(&log(i), time, event), Err(want), "{text}");
         let log_map = MapName::log(&log(i)).id();
         let others = |rows: &fama_ledger::rows::MemoryRows| {
             rows.iter().filter(|((map, _), _)| *map != log_map).map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>()

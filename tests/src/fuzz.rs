@@ -128,7 +128,7 @@ fn overwrite(bytes: &mut [u8], at: usize, new: &[u8]) {
 }
 
 /// A wrong length: tiny, huge, or slightly off from the one that is there.
-fn lie(bytes: &[u8], at: usize, random: &mut FuzzRandom) -> u64 {
+fn wrong_length(bytes: &[u8], at: usize, random: &mut FuzzRandom) -> u64 {
     let mut now = [0; 8];
     overwrite(&mut now, 0, &bytes[at..]);
     let now = u64::from_le_bytes(now);
@@ -154,7 +154,7 @@ fn mutate(bytes: &mut Vec<u8>, pool: &[Vec<u8>], random: &mut FuzzRandom) {
         0 | 1 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
         2 if !bytes.is_empty() => bytes[at] = *random.pick(&[0, 1, 2, 0x0a, 0x20, 0x30, 0x7f, 0x80, 0xff, b'a', b'Z']),
         3 => {
-            let lie = lie(bytes, slot, random).to_le_bytes();
+            let lie = wrong_length(bytes, slot, random).to_le_bytes();
             let len = *random.pick(&[4, 8]);
             overwrite(bytes, slot, &lie[..len]);
         }

@@ -15,13 +15,13 @@ fn admit(replica: &mut MemoryReplica<'_>, i: usize, provider: EventId, service: 
         from: 0,
     };
     let said = event(replica.manifest.federation(), action, START, 1);
-    replica.say(&log(i), START, signed(said, &node_key(i as u8))).unwrap();
+    replica.append_event(&log(i), START, signed(said, &node_key(i as u8))).unwrap();
 }
 
 fn attest(replica: &mut MemoryReplica<'_>, issuer: EventId, subject: EventId, delta: i32, nonce: u64) {
     let action = Action::Attest { home: domain(DOMAINS[0]), issuer, subject, delta, context: None, note: None };
     let said = event(replica.manifest.federation(), action, START, nonce);
-    replica.say(&log(0), START, signed(said, &secret(2))).unwrap();
+    replica.append_event(&log(0), START, signed(said, &secret(2))).unwrap();
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_subject_that_registers_later_has_its_karma() {
     attest(&mut replica, issuer, late, 4, 2);
     let ranking = |replica: &MemoryReplica<'_>| Ranking::rebuild(&replica.join()).unwrap();
     assert_eq!(ranking(&replica).len(), 1, "not listed before it is registered");
-    replica.say(&log(1), START, signed(said, &key)).unwrap();
+    replica.append_event(&log(1), START, signed(said, &key)).unwrap();
     let list: Vec<_> = ranking(&replica).from(None).map(|(id, karma)| (id, karma.sum)).collect();
     assert_eq!(list, [(late, 4), (issuer, 0)]);
     assert_eq!(ranking(&replica).from(Some((4, late))).count(), 1);
@@ -119,7 +119,7 @@ fn a_claim_counts_whatever_home_it_names() {
         reason: RevokeReason::Retired,
     };
     let said = event(manifest.federation(), action, START, 1);
-    replica.say(&log(0), START, signed(said, &key)).unwrap();
+    replica.append_event(&log(0), START, signed(said, &key)).unwrap();
     let found = replica.join().identity(agent).unwrap().unwrap();
     let revoked = replica.join().key_status(&found).unwrap().revoked.unwrap();
     assert_eq!((revoked.operator, revoked.reason), (Some(domain(DOMAINS[0])), RevokeReason::Retired));

@@ -280,7 +280,7 @@ impl<'a> MemoryReplica<'a> {
     }
 
     /// Verifies an event and logs it in a batch of its own in `log` at `time`, void or not.
-    pub fn say(&mut self, log: &LogId, time: Millis, event: SignedEvent) -> Outcome {
+    pub fn append_event(&mut self, log: &LogId, time: Millis, event: SignedEvent) -> Outcome {
         let event = event.verify(&self.manifest.federation()).unwrap();
         self.append(log, vec![VerifiedEntry::of(time, event)]).pop().flatten().unwrap()
     }
@@ -292,7 +292,7 @@ impl<'a> MemoryReplica<'a> {
         let action = Action::Register { home, name, key: key.public(), next: None, note: None };
         let event = event(self.manifest.federation(), action, START, seed.into());
         let id = event.id();
-        self.say(&log(i), START, signed(event, &key)).unwrap();
+        self.append_event(&log(i), START, signed(event, &key)).unwrap();
         id
     }
 }

@@ -216,7 +216,7 @@ struct ModelOperator {
     held: u8,
     voted: Set,
     /// The heads at and beyond which it stated "I cosigned none".
-    said: Set,
+    denied: Set,
     signed: Set,
     stated: bool,
     left: bool,

@@ -75,7 +75,7 @@ impl<'a> World<'a> {
         let said = event(self.replica.manifest.federation(), action, START, self.nonce);
         let id = said.id();
         let key = if seed >= 200 { node_key(seed - 200) } else { secret(seed) };
-        self.replica.say(&log(i), START, signed(said, &key)).unwrap();
+        self.replica.append_event(&log(i), START, signed(said, &key)).unwrap();
         id
     }
 
@@ -95,7 +95,7 @@ impl<'a> World<'a> {
         let (old, new) = (secret(old), secret(new));
         let action = Action::Rotate { home: domain(DOMAINS[i]), identity, version: 2, key: new.public(), next: None };
         let said = event(self.replica.manifest.federation(), action, START, 77);
-        self.replica.say(&log(i), START, countersigned(said, &old, &new)).unwrap();
+        self.replica.append_event(&log(i), START, countersigned(said, &old, &new)).unwrap();
     }
 
     /// Logs an action in the log of `i`, whatever the identity's home is.

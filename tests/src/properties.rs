@@ -76,7 +76,7 @@ pub(crate) struct HistoryWriter<'a> {
 
 impl<'a> HistoryWriter<'a> {
     fn new(manifest: &'a Manifest) -> Self {
-        let mut teller = Self {
+        let mut history = Self {
             live: MemoryReplica::adopted(manifest),
             agents: Vec::new(),
             given: Vec::new(),
@@ -87,9 +87,9 @@ impl<'a> HistoryWriter<'a> {
             nonce: 0,
         };
         for i in 0..6 {
-            teller.register(i % 4, i % 2 == 0, START, true);
+            history.register(i % 4, i % 2 == 0, START, true);
         }
-        teller
+        history
     }
 
     fn next_seed(&mut self) -> u8 {
@@ -135,7 +135,7 @@ impl<'a> HistoryWriter<'a> {
         effect.is_ok()
     }
 
-    fn tell(&mut self, op: &HistoryOp) {
+    fn take_step(&mut self, op: &HistoryOp) {
         self.time = self.time.plus(op.minutes * 60_000);
         let astray = |home: usize| if op.astray { (home + 1) % 4 } else { home };
         let (who, whom) = (op.who % self.agents.len(), op.whom % self.agents.len());
@@ -252,10 +252,10 @@ pub(crate) fn policy(p: &mut fama_ledger::manifest::Policy) {
     p.daily_cap = 6;
 }
 
-pub(crate) fn told<'a>(manifest: &'a Manifest, ops: &[HistoryOp]) -> HistoryWriter<'a> {
-    let mut teller = HistoryWriter::new(manifest);
-    ops.iter().for_each(|op| teller.tell(op));
-    teller
+pub(crate) fn write_history<'a>(manifest: &'a Manifest, ops: &[HistoryOp]) -> HistoryWriter<'a> {
+    let mut history = HistoryWriter::new(manifest);
+    ops.iter().for_each(|op| history.take_step(op));
+    history
 }
 
 /// Delivers all logs to a fresh replica: the logs in any order, any range at a time, with repetitions.
@@ -311,7 +311,7 @@ proptest! {
         others in prop::collection::vec((0usize..4, 0usize..200, 0usize..12), 0..60),
     ) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         for choices in [choices, others] {
             let replica = delivered(&live, &choices);
             prop_assert!(replica.rows == live.rows);
@@ -332,7 +332,7 @@ proptest! {
     #[test]
     fn equal_frontiers_only(ops in history()) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         let mut short = MemoryReplica::new(&manifest);
         let mut ids = BTreeSet::from([short.state_id()]);
         for (log, mirror) in &live.logs {
@@ -347,14 +347,14 @@ proptest! {
     #[test]
     fn rankings_keep_up(ops in history(), settles in prop::collection::vec(prop::bool::weighted(0.1), 120)) {
         let manifest = federation(4, policy);
-        let mut teller = HistoryWriter::new(&manifest);
-        let mut ranking = Ranking::rebuild(&teller.live.join()).unwrap();
+        let mut history = HistoryWriter::new(&manifest);
+        let mut ranking = Ranking::rebuild(&history.live.join()).unwrap();
         let mut from_nothing = Ranking::default();
         let mut seen = 0;
         for (op, settle_now) in ops.iter().zip(settles) {
-            teller.tell(op);
-            let join = teller.live.join();
-            for effect in &teller.effects[seen..] {
+            history.take_step(op);
+            let join = history.live.join();
+            for effect in &history.effects[seen..] {
                 if seen >= 6 {
                     ranking.apply(effect, &join).unwrap();
                 }
@@ -362,13 +362,13 @@ proptest! {
                 seen += 1;
             }
             if settle_now {
-                settle(&mut ranking, &teller.live);
+                settle(&mut ranking, &history.live);
                 prop_assert_eq!(list(&ranking), list(&Ranking::rebuild(&join).unwrap()));
             }
         }
-        settle(&mut ranking, &teller.live);
-        settle(&mut from_nothing, &teller.live);
-        let (join, rebuilt) = (teller.live.join(), list(&Ranking::rebuild(&teller.live.join()).unwrap()));
+        settle(&mut ranking, &history.live);
+        settle(&mut from_nothing, &history.live);
+        let (join, rebuilt) = (history.live.join(), list(&Ranking::rebuild(&history.live.join()).unwrap()));
         prop_assert_eq!(&list(&ranking), &rebuilt);
         prop_assert_eq!(&list(&from_nothing), &rebuilt);
         for (id, karma) in rebuilt {
@@ -380,11 +380,11 @@ proptest! {
     #[test]
     fn karma_is_what_the_protocol_says(ops in history()) {
         let manifest = federation(4, policy);
-        let teller = told(&manifest, &ops);
-        let join = teller.live.join();
+        let history = write_history(&manifest, &ops);
+        let join = history.live.join();
         let mut given: BTreeMap<(IdentityId, u64), (IdentityId, i64)> = BTreeMap::new();
         let mut taken: BTreeMap<(IdentityId, u64), u64> = BTreeMap::new();
-        for effect in &teller.effects {
+        for effect in &history.effects {
             match effect {
                 Effect::Attested { subject, provider, number, effective } => {
                     given.insert((*provider, *number), (*subject, i64::from(*effective)));
@@ -412,7 +412,7 @@ proptest! {
                 *sum = Karma { sum: sum.sum + effective, count: sum.count + 1 };
             }
         }
-        for subject in subjects(&teller.live) {
+        for subject in subjects(&history.live) {
             prop_assert_eq!(join.karma(subject).unwrap(), karma.get(&subject).copied().unwrap_or_default());
         }
     }
@@ -420,7 +420,7 @@ proptest! {
     #[test]
     fn any_flipped_byte_is_refused(ops in history(), bit in 0u8..8) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         let entries: Vec<&VerifiedEntry> = live.logs.values().flat_map(|mirror| &mirror.entries).collect();
         let event = entries.iter().rev().find(|entry| entry.event().is_some()).unwrap();
         for entry in [*event, entries[0], entries[1]] {
@@ -454,9 +454,9 @@ fn histories_are_rich() {
     let (mut applied, mut voids) = (std::collections::HashSet::new(), BTreeSet::new());
     for _ in 0..40 {
         let ops = proptest::strategy::ValueTree::current(&history().new_tree(&mut runner).unwrap());
-        let teller = told(&manifest, &ops);
+        let history = write_history(&manifest, &ops);
         let mut fresh = MemoryReplica::new(&manifest);
-        for (log, mirror) in &teller.live.logs {
+        for (log, mirror) in &history.live.logs {
             for replayed in fresh.deliver(log, 0, &mirror.entries) {
                 for outcome in replayed.outcomes.into_iter().flatten() {
                     match outcome {
@@ -466,7 +466,7 @@ fn histories_are_rich() {
                 }
             }
         }
-        assert!(!teller.order.is_empty() && fresh.rows.get(fama_ledger::rows::MapId([0; 8]), b"x") == Ok(None));
+        assert!(!history.order.is_empty() && fresh.rows.get(fama_ledger::rows::MapId([0; 8]), b"x") == Ok(None));
     }
     assert_eq!(applied.len(), 5, "every effect");
     assert!(voids.len() >= 13, "{voids:?}");

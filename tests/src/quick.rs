@@ -275,7 +275,7 @@ async fn stopped(standing: Vec<StandIn>) {
 }
 
 /// Holds entries back and changes the rows that it sends.
-fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<AnswerFilter> {
+fn changes_rows(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
         Some(SyncResponse::Rows(mut rows)) => {
@@ -304,12 +304,12 @@ fn rows_of_a_lying_peer_come_from_elsewhere() {
         let (mut net, state) = loaded().await;
         let truth = answers(net.nodes[3].as_ref().unwrap().query).await;
         let open = Arc::new(AtomicBool::new(false));
-        let changed = lies(&open, |rows| {
+        let changed = changes_rows(&open, |rows| {
             let last =
                 rows.rows.pop().map_or((b"made up".to_vec(), vec![0]), |(key, value)| (key, [value, vec![0]].concat()));
             rows.rows.push(last);
         });
-        let dropped = lies(&open, |rows| {
+        let dropped = changes_rows(&open, |rows| {
             if rows.rows.pop().is_none() {
                 rows.rows.push((b"made up".to_vec(), vec![0]));
             }
@@ -425,7 +425,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
             let (forged, open) = (Forged::of(&net, lie).await, Arc::new(AtomicBool::new(false)));
             let mut standing = Vec::new();
             for i in 0..4 {
-                standing.push(StandIn::start(&net, i, forged.way(&open)).await);
+                standing.push(StandIn::start(&net, i, forged.filter(&open)).await);
             }
             let [query, admin] = listeners();
             let config = mirror(&net, Verify::Certified);

@@ -144,7 +144,11 @@ pub(super) fn story(manifest: &Manifest) -> Story<'_> {
         let (service, domain) = ("judge".parse().unwrap(), domain("judge.example"));
         let action = Action::Admit { operator, provider: judge, service, domain, method: Method::Dns, from: 0 };
         replica
-            .say(&log(i), START, signed(event(federation, action, START, 1), &node_key(u8::try_from(i).unwrap())))
+            .append_event(
+                &log(i),
+                START,
+                signed(event(federation, action, START, 1), &node_key(u8::try_from(i).unwrap())),
+            )
             .unwrap();
     }
     let mut notes = BTreeMap::new();
@@ -158,7 +162,7 @@ pub(super) fn story(manifest: &Manifest) -> Story<'_> {
         let (home, delta) = (domain(DOMAINS[1]), 1 + (i % 5) as i32);
         let action = Action::Attest { home, issuer: judge, subject: *subject, delta, context: None, note: Some(hash) };
         let said = signed(event(federation, action, START, 100 + i as u64), &key);
-        replica.say(&log(1), START.plus(SECOND), said).unwrap();
+        replica.append_event(&log(1), START.plus(SECOND), said).unwrap();
     }
     Story { replica, notes }
 }

@@ -11,7 +11,7 @@ const PLACES: u64 = 3;
 /// What a folder must not forget because no peer can be made to: sizes, and heads that it signed and cosigned.
 type Held = BTreeMap<LogId, (u64, Option<SignedHead>, Vec<CosignedHead>)>;
 
-fn held(data: &Path, manifest: &Arc<Manifest>) -> Held {
+fn must_not_forget(data: &Path, manifest: &Arc<Manifest>) -> Held {
     let copied = scratch();
     copy(data, copied.path());
     let store = Store::open(copied.path(), manifest).unwrap();
@@ -71,7 +71,7 @@ fn damages() -> Vec<(String, Damage)> {
 
 /// Damages copies of a folder and repairs each; returns how many did not open before that.
 fn repaired(net: &LocalFederation, data: &Path) -> usize {
-    let (whole, mut refused) = (held(data, &net.manifest), 0);
+    let (whole, mut refused) = (must_not_forget(data, &net.manifest), 0);
     for (name, damage) in damages() {
         let folder = scratch();
         let damaged = folder.path().join("data");
@@ -93,7 +93,7 @@ fn repaired(net: &LocalFederation, data: &Path) -> usize {
         assert_eq!(files(&folder.path().join("data.damaged-1")), before, "{name}: a repair keeps what was there");
         assert_eq!(checked(&damaged, &net.manifest).unwrap().findings, [], "{name}");
         assert!(said.contains("made anew"), "{name}: {said}");
-        assert_eq!(held(&damaged, &net.manifest), whole, "{name}: {said}");
+        assert_eq!(must_not_forget(&damaged, &net.manifest), whole, "{name}: {said}");
         refused += 1;
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{name}: nothing else is left behind: {left:?}");
@@ -123,7 +123,7 @@ fn a_folder_without_its_list_of_files_is_repaired_whole() {
 fn a_repaired_folder_signs_nothing_before_its_peers_say_what_it_signed() {
     multi(async {
         let (mut net, data) = used_twice().await;
-        let whole = held(&data, &net.manifest);
+        let whole = must_not_forget(&data, &net.manifest);
         for file in fs::read_dir(&data).unwrap().map(|file| file.unwrap().path()) {
             if matches!(kind(&file), "log" | "MANIFEST" | "CURRENT") {
                 fs::remove_file(file).unwrap();
@@ -133,7 +133,7 @@ fn a_repaired_folder_signs_nothing_before_its_peers_say_what_it_signed() {
         assert!(mended && said.contains("made anew"), "{said}");
         let own = net.manifest.operators()[1].log();
         let size = |held: &Held| held[&own].0;
-        let short = held(&data, &net.manifest);
+        let short = must_not_forget(&data, &net.manifest);
         assert!((2..size(&whole)).contains(&size(&short)), "{short:?}");
 
         net.start(1).await;
@@ -146,7 +146,7 @@ fn a_repaired_folder_signs_nothing_before_its_peers_say_what_it_signed() {
         net.accepted(1, registration).await;
         net.settled().await;
         net.stop(1).await;
-        assert!(size(&held(&data, &net.manifest)) > size(&whole), "its log continues where it was");
+        assert!(size(&must_not_forget(&data, &net.manifest)) > size(&whole), "its log continues where it was");
     });
 }
 

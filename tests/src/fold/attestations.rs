@@ -9,7 +9,7 @@ fn attest_ladder() {
     let (issuer, dead, subject) = (w.replica.register(0, "issuer", 2), w.replica.register(0, "dead", 4), id(9));
     assert!(w.say(0, revoke(0, dead, 1, dead_key.public()), START, &dead_key).is_ok());
     let first = w.signed(attest(0, issuer, subject, 5), START, &key);
-    assert!(w.replica.say(&log(0), START, first.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, first.clone()).is_ok());
     let second = w.attest(issuer, subject, -5, START, 2);
     assert_eq!(second, Ok(Effect::Attested { subject, provider: issuer, number: 1, effective: -2 }));
     let table = [
@@ -76,7 +76,7 @@ fn retract_ladder() {
         .map(|_| {
             let said = w.signed(attest(0, issuer, subject, 1), START, &key);
             let id = said.event.id();
-            assert!(w.replica.say(&log(0), START, said).is_ok());
+            assert!(w.replica.append_event(&log(0), START, said).is_ok());
             id
         })
         .collect();
@@ -103,7 +103,7 @@ fn retract_ladder() {
     w.void(0, START, again, Void::AlreadyRetracted);
     let beyond = w.signed(retract(0, issuer, subject, day, given[1]), START, &key);
     w.void(0, START, beyond.clone(), Void::Quota);
-    assert!(w.replica.say(&log(0), START.plus(DAY), beyond).is_ok());
+    assert!(w.replica.append_event(&log(0), START.plus(DAY), beyond).is_ok());
     let provider = w.row::<Provider>(&MapName::home(&home(0)), &issuer).unwrap();
     assert_eq!(provider.next, 4, "attestations and retractions share one sequence");
     assert_eq!(provider.attestations, DayCounter { day: day.0, count: 2 });
@@ -118,7 +118,7 @@ fn counters_follow_the_day_of_the_entry_not_of_created() {
     let created = |days: i64| Millis(START.0.wrapping_add_signed(days * DAY as i64));
     let mut say = |time: Millis, created: Millis, subject: u8| {
         let event = w.signed(attest(0, issuer, id(subject), 1), created, &secret(2));
-        w.replica.say(&log(0), time, event).map(|_| ())
+        w.replica.append_event(&log(0), time, event).map(|_| ())
     };
     // `created` goes back and forth, but the day of the entries does not.
     assert_eq!(say(START, created(0), 3), Ok(()));

@@ -36,7 +36,7 @@ fn the_edges_of_future_and_stale_are_inside() {
         [(Millis(FUTURE.0 - 1), &key, "ahead"), (Millis(stale(&manifest).0 + 1), &other, "behind")]
     {
         let event = w.signed(register(0, name, key), created, key);
-        assert!(w.replica.say(&log(0), START, event).is_ok(), "{name}");
+        assert!(w.replica.append_event(&log(0), START, event).is_ok(), "{name}");
     }
 }
 
@@ -47,27 +47,27 @@ fn a_repeated_event_meets_itself() {
     let (first, second) = (secret(2), secret(4));
     let said = w.signed(register(0, "agent", &first), START, &first);
     let agent = said.event.id();
-    assert_eq!(w.replica.say(&log(0), START, said.clone()), Ok(Effect::Registered { identity: agent }));
+    assert_eq!(w.replica.append_event(&log(0), START, said.clone()), Ok(Effect::Registered { identity: agent }));
     w.void(0, START, said, Void::NameTaken);
     let said = {
         let event = w.event(rotate(0, agent, 2, &second, None), START);
         countersigned(event, &first, &second)
     };
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::WrongVersion);
     let subject = id(9);
     let said = w.signed(attest(0, agent, subject, 1), START, &second);
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     let attestation = said.event.id();
     w.void(0, START, said, Void::Duplicate);
     let said = w.signed(retract(0, agent, subject, START.day(), attestation), START, &second);
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::AlreadyRetracted);
     let said = w.signed(admit(0, agent, "s", 0), START, &node_key(0));
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::Superseded);
     let said = w.signed(revoke(0, agent, 2, second.public()), START, &second);
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::Revoked);
 }
 
@@ -83,7 +83,7 @@ fn rotate_ladder() {
         for n in 1..=limits::ROTATIONS_PER_DAY as u8 {
             let (old, new) = (secret(20 + shift + n - 1), secret(20 + shift + n));
             let event = w.event(rotate(0, agent, u32::from(n) + 1, &new, None), START);
-            assert!(w.replica.say(&log(0), START, countersigned(event, &old, &new)).is_ok(), "{name} {n}");
+            assert!(w.replica.append_event(&log(0), START, countersigned(event, &old, &new)).is_ok(), "{name} {n}");
         }
         agent
     });
@@ -108,7 +108,7 @@ fn rotate_ladder() {
         w.void(0, START, countersigned(event, signer, key), want);
     }
     let event = w.event(rotate(0, alive, 12, &new, None), START.plus(DAY));
-    assert!(w.replica.say(&log(0), START.plus(DAY), countersigned(event, &alive_key, &new)).is_ok());
+    assert!(w.replica.append_event(&log(0), START.plus(DAY), countersigned(event, &alive_key, &new)).is_ok());
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_committed_key_alone_rotates_and_revives() {
     };
     let said = w.signed(action, START, &first);
     let agent = said.event.id();
-    assert!(w.replica.say(&log(0), START, said).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said).is_ok());
     // The holder of the current key cannot rotate, neither to another key nor to the committed one.
     for (key, signer) in [(&thief, &first), (&next, &first)] {
         let event = w.event(rotate(0, agent, 2, key, None), START);
@@ -156,7 +156,7 @@ fn revoke_ladder() {
     let (first, second, stranger) = (secret(2), secret(4), secret(6));
     let agent = w.replica.register(0, "agent", 2);
     let event = w.event(rotate(0, agent, 2, &second, None), START);
-    assert!(w.replica.say(&log(0), START, countersigned(event, &first, &second)).is_ok());
+    assert!(w.replica.append_event(&log(0), START, countersigned(event, &first, &second)).is_ok());
     let table = [
         (id(9), 7, stranger.public(), &stranger, Void::UnknownIdentity),
         (agent, 2, second.public(), &stranger, Void::NotAuthorized),
@@ -173,7 +173,7 @@ fn revoke_ladder() {
     }
     // A time that is too old or too early does not matter here.
     let said = w.signed(revoke(0, agent, 2, second.public()), stale(&manifest), &second);
-    assert_eq!(w.replica.say(&log(0), START, said), Ok(Effect::KeyChanged { identity: agent }));
+    assert_eq!(w.replica.append_event(&log(0), START, said), Ok(Effect::KeyChanged { identity: agent }));
     for version in [1, 2] {
         let key = if version == 1 { &first } else { &second };
         let event = w.signed(revoke(0, agent, version, key.public()), START, key);
@@ -195,7 +195,7 @@ fn claims() {
     };
     let said = w.signed(action, START, &key);
     let agent = said.event.id();
-    assert!(w.replica.say(&log(0), START, said).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said).is_ok());
     let revoked = |w: &World<'_>| {
         let found = w.replica.join().identity(agent).unwrap().unwrap();
         let revoked = w.replica.join().key_status(&found).unwrap().revoked;
@@ -213,7 +213,7 @@ fn claims() {
     w.void(2, later(1), again, Void::Duplicate);
     // It counts the next day, however old. Another log's claim by the next key is the one shown, because operators'
     // order decides, not time.
-    assert!(w.replica.say(&log(2), START.plus(DAY), fourth).is_ok());
+    assert!(w.replica.append_event(&log(2), START.plus(DAY), fourth).is_ok());
     assert_eq!(revoked(&w), Some((Some("gamma.example".to_owned()), Some((1, 12)), START.plus(DAY))));
     assert!(w.say(3, revoke(0, agent, 1, key.public()), START, &next).is_ok());
     assert_eq!(revoked(&w).unwrap().0.as_deref(), Some("delta.example"));
@@ -235,7 +235,7 @@ fn a_claim_before_its_version_bites_when_the_version_comes() {
     let agent = w.replica.register(0, "agent", 2);
     assert!(w.say(1, revoke(0, agent, 2, second.public()), START, &second).is_ok());
     let event = w.event(rotate(0, agent, 2, &second, None), START);
-    assert!(w.replica.say(&log(0), START, countersigned(event, &first, &second)).is_ok());
+    assert!(w.replica.append_event(&log(0), START, countersigned(event, &first, &second)).is_ok());
     let found = w.replica.join().identity(agent).unwrap().unwrap();
     assert!(w.replica.join().key_status(&found).unwrap().is_revoked());
 }

@@ -238,7 +238,7 @@ fn on_event(swarm: &mut Swarm<Hostile>, event: HostileEvent, world: &World, kind
     let Message::Request { channel, .. } = message else { return 0 };
     let answer = match kind {
         AttackKind::Frontiers => [&(20_u32 << 20).to_le_bytes()[..], &noise(1 << 20)].concat(),
-        AttackKind::LyingFrontiers => framed(&codec::encode(&SyncResponse::Frontier(lies(world)))),
+        AttackKind::LyingFrontiers => framed(&codec::encode(&SyncResponse::Frontier(lying_frontier(world)))),
         _ => Vec::new(),
     };
     swarm.behaviour_mut().sync.send_response(channel, answer).map_or(0, |()| 1)
@@ -258,7 +258,9 @@ fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, kind: &Attack
         }
         AttackKind::Largest(frame) => {
             hostile.submit.send_request(&node, read(frame.to_vec()));
-            hostile.sync.send_request(&node, read(framed(&codec::encode(&SyncRequest::Frontier(lies(world))))));
+            hostile
+                .sync
+                .send_request(&node, read(framed(&codec::encode(&SyncRequest::Frontier(lying_frontier(world))))));
             2
         }
         AttackKind::Unread => {
@@ -329,7 +331,7 @@ fn vary(gossip: Gossip) -> Vec<u8> {
 }
 
 /// Every log and cosignature, each ahead of everything that exists.
-fn lies(world: &World) -> Frontier {
+fn lying_frontier(world: &World) -> Frontier {
     let head = || SignedHead { head: Head { size: 1 << 40, root: TreeRoot([1; 32]) }, signature: [2; 64] };
     let cosigned = |operator: &Operator| {
         let cosignature = Cosignature { operator: operator.name.clone(), seconds: 1 << 30, signature: [3; 64] };

@@ -16,7 +16,7 @@ impl<'a> CutModel<'a> {
     }
 
     pub(super) fn start(&self) -> ModelState {
-        let first = ModelOperator { lock: 0, held: 0, voted: 1, said: 0, signed: 0, stated: false, left: false };
+        let first = ModelOperator { lock: 0, held: 0, voted: 1, denied: 0, signed: 0, stated: false, left: false };
         ModelState { ops: vec![first; 16 - self.scenario.everyone().leading_zeros() as usize], agreed: None }
     }
 
@@ -110,7 +110,7 @@ impl<'a> CutModel<'a> {
             if self.rules.has(Rule::VersionOfBranch) { self.tree().governing(branch).min(newest) } else { newest };
         let counts =
             |op: &ModelOperator| self.rules.has(Rule::AnyBranch) || self.tree().extends(cut, usize::from(op.lock));
-        let mut who = self.who(state, |op| op.said & bit(branch) != 0 && counts(op));
+        let mut who = self.who(state, |op| op.denied & bit(branch) != 0 && counts(op));
         who |= if liars { self.scenario.liars } else { 0 };
         if self.rules.has(Rule::OthersOnly) {
             who &= !bit(self.scenario.owner);
@@ -271,7 +271,7 @@ impl<'a> CutModel<'a> {
     }
 
     pub(super) fn state_none(&self, op: &mut ModelOperator) {
-        op.said |= self.all_heads() & !op.voted;
+        op.denied |= self.all_heads() & !op.voted;
         op.stated = true;
     }
 

@@ -114,7 +114,7 @@ impl Forged {
     }
 
     /// Refuses to send entries of any log until `open` is set.
-    pub(super) fn way(self: &Arc<Self>, open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
+    pub(super) fn filter(self: &Arc<Self>, open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
         let (forged, open) = (Arc::clone(self), Arc::clone(open));
         Arc::new(move |request, answer| match request {
             SyncRequest::Entries { .. } if !open.load(Ordering::Relaxed) => {

@@ -218,11 +218,11 @@ impl Liar {
         if self.ways.stale && self.chance.percent(50) {
             logs.clone_from(&self.former[self.chance.index(self.former.len())]);
         }
-        logs.iter_mut().for_each(|log| self.bend(to, log, views, now));
+        logs.iter_mut().for_each(|log| self.distort(to, log, views, now));
         logs
     }
 
-    fn bend(&mut self, to: usize, log: &mut LogFrontier, views: &[View<'_>], now: Millis) {
+    fn distort(&mut self, to: usize, log: &mut LogFrontier, views: &[View<'_>], now: Millis) {
         let i = self.federation.log(&log.log);
         if i == self.number {
             let branch = &self.branches[self.shown[to]];

@@ -68,7 +68,7 @@ impl Planted {
     }
 
     /// Changes a run so that the bug has an occasion to show.
-    pub(super) fn bend(self, plan: &mut RunPlan) {
+    pub(super) fn adjust(self, plan: &mut RunPlan) {
         let middle = plan.busy / 2;
         let trouble = match self {
             Self::GateOpensUnasked => Trouble::Crash { node: 0, writes: None, down: 500, disk: ReplacementDisk::Same },

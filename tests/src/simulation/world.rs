@@ -142,7 +142,7 @@ impl World {
         let mut plan = RunPlan::draw(seed);
         let federation = SimulatedFederation::of(plan.operators);
         if let Some(planted) = planted {
-            planted.bend(&mut plan);
+            planted.adjust(&mut plan);
         }
         let honest: Vec<usize> = (0..plan.operators).filter(|node| !plan.liars.contains(node)).collect();
         let count = plan.operators + usize::from(plan.mirror || plan.joins());

@@ -159,10 +159,10 @@ pub(super) fn manifests() -> Value {
 }
 
 /// The replica after the whole story.
-pub(super) fn told(manifest: &Manifest) -> MemoryReplica<'_> {
+pub(super) fn replayed_story(manifest: &Manifest) -> MemoryReplica<'_> {
     let mut replica = MemoryReplica::adopted(manifest);
     for (i, time, said) in story() {
-        let _ = replica.say(&log(i), time, said);
+        let _ = replica.append_event(&log(i), time, said);
     }
     replica
 }
@@ -187,7 +187,7 @@ pub(super) fn outcome(outcome: &Option<fama_ledger::fold::Outcome>) -> &'static 
 
 pub(super) fn logs() -> Value {
     let manifest = manifest();
-    let replica = told(&manifest);
+    let replica = replayed_story(&manifest);
     let mut vectors: Vec<Value> = Vec::new();
     let mut fresh = MemoryReplica::new(&manifest);
     for (log, mirror) in &replica.logs {
@@ -216,7 +216,7 @@ pub(super) fn logs() -> Value {
 
 pub(super) fn checkpoints() -> Value {
     let manifest = manifest();
-    let replica = told(&manifest);
+    let replica = replayed_story(&manifest);
     let (log, index) = (log(0), 2);
     let mirror = &replica.logs[&log];
     let head = mirror.tree.head();

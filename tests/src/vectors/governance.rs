@@ -44,7 +44,7 @@ fn made() -> Value {
 }
 
 /// The content of one version, as the `chain` vectors list it.
-fn said(manifest: &Manifest) -> Value {
+fn version_content(manifest: &Manifest) -> Value {
     let pairs = |map: &std::collections::BTreeMap<_, LogId>| -> Value {
         map.iter().map(|(name, log): (&fama_ledger::id::Domain, _)| json!([name.as_str(), log.to_string()])).collect()
     };
@@ -60,7 +60,7 @@ fn said(manifest: &Manifest) -> Value {
 }
 
 fn chain(newest: &Manifest) -> Value {
-    let mut versions: Vec<Value> = newest.versions().map(said).collect();
+    let mut versions: Vec<Value> = newest.versions().map(version_content).collect();
     versions.reverse();
     json!({
         "type": "chain", "chain": newest.chain(), "federation": newest.federation().to_string(), "versions": versions,
@@ -87,7 +87,7 @@ fn check_chain(v: &mut Vector) -> Arc<Manifest> {
     let versions = versions.as_array().unwrap();
     assert_eq!(versions.len() as u32, newest.version());
     for (version, wanted) in (1..).zip(versions) {
-        assert_eq!(said(newest.at(version).unwrap()), *wanted);
+        assert_eq!(version_content(newest.at(version).unwrap()), *wanted);
     }
     newest
 }

@@ -66,7 +66,7 @@ pub(super) fn second() -> Arc<Manifest> {
 pub(super) fn third_draft() -> Draft {
     let second = second();
     let mut replica = MemoryReplica::new(&second);
-    tell(&mut replica, &[log(3), log(1), log(0)]);
+    replay_story(&mut replica, &[log(3), log(1), log(0)]);
     let mut draft = second.draft();
     draft.operators[1] = operator(1, 5, 2);
     draft.operators.remove(3);
@@ -98,7 +98,7 @@ enum LogStep {
 
 /// Replays the story of some logs up to the replica's newest manifest version. The logs that they carry on must be
 /// there.
-fn tell(replica: &mut MemoryReplica<'_>, logs: &[LogId]) {
+fn replay_story(replica: &mut MemoryReplica<'_>, logs: &[LogId]) {
     let manifest = replica.manifest;
     for log in logs {
         replica.begin(log);
@@ -110,7 +110,7 @@ fn tell(replica: &mut MemoryReplica<'_>, logs: &[LogId]) {
                     let entry = VerifiedEntry::adopt(time, version, adopted.hash());
                     replica.append(log, vec![entry]);
                 }
-                LogStep::Say(said) => drop(replica.say(log, time, *said)),
+                LogStep::Say(said) => drop(replica.append_event(log, time, *said)),
             }
         }
     }
@@ -135,38 +135,38 @@ impl StorySigners {
         cast
     }
 
-    fn said(&self, second: u64, action: Action, by: &SecretKey) -> SignedEvent {
+    fn signed_at(&self, second: u64, action: Action, by: &SecretKey) -> SignedEvent {
         signed(event(self.manifest.federation(), action, START.plus(second * SECOND), second), by)
     }
 
     fn registers(&self, second: u64, home: usize, name: &str, seed: u8) -> SignedEvent {
         let (home, name, key) = (domain(NAMES[home]), name.parse().unwrap(), secret(seed));
-        self.said(second, Action::Register { home, name, key: key.public(), next: None, note: None }, &key)
+        self.signed_at(second, Action::Register { home, name, key: key.public(), next: None, note: None }, &key)
     }
 
     fn admits(&self, second: u64, by: usize, node: u8) -> SignedEvent {
         let (service, place) = ("ml_overflow".parse().unwrap(), domain("service.example"));
         let (operator, provider) = (domain(NAMES[by]), self.judge.0);
         let action = Action::Admit { operator, provider, service, domain: place, method: Method::Dns, from: 0 };
-        self.said(second, action, &node_key(node))
+        self.signed_at(second, action, &node_key(node))
     }
 
     fn attests(&self, second: u64, delta: i32) -> SignedEvent {
         let (home, issuer, subject) = (domain(NAMES[0]), self.judge.0, self.mapper.0);
         let action = Action::Attest { home, issuer, subject, delta, context: None, note: None };
-        self.said(second, action, &self.judge.1)
+        self.signed_at(second, action, &self.judge.1)
     }
 
     fn rotates(&self, second: u64) -> SignedEvent {
         let (home, identity, new) = (domain(NAMES[3]), self.mapper.0, secret(5));
         let action = Action::Rotate { home, identity, version: 2, key: new.public(), next: None };
-        let said = self.said(second, action, &self.mapper.1);
+        let said = self.signed_at(second, action, &self.mapper.1);
         countersigned(said.event, &self.mapper.1, &new)
     }
 
     fn revokes(&self, second: u64, home: usize, (identity, key): (EventId, &SecretKey), version: u32) -> SignedEvent {
         let (home, reason) = (domain(NAMES[home]), RevokeReason::KeyCompromised);
-        self.said(second, Action::Revoke { home, identity, version, key: key.public(), reason }, key)
+        self.signed_at(second, Action::Revoke { home, identity, version, key: key.public(), reason }, key)
     }
 }
 
@@ -236,15 +236,15 @@ pub(super) fn adopted(entries: &[VerifiedEntry]) -> Value {
 }
 
 /// The whole story under all three versions.
-fn told(manifest: &Manifest) -> MemoryReplica<'_> {
+fn whole_story(manifest: &Manifest) -> MemoryReplica<'_> {
     let mut replica = MemoryReplica::new(manifest);
     replica.logs.clear();
-    tell(&mut replica, &order());
+    replay_story(&mut replica, &order());
     replica
 }
 
 pub(super) fn logs(manifest: &Manifest) -> Vec<Value> {
-    let replica = told(manifest);
+    let replica = whole_story(manifest);
     let mut fresh = MemoryReplica::new(manifest);
     fresh.logs.clear();
     let mut vectors = Vec::new();
@@ -282,7 +282,7 @@ pub(super) fn without<'a>(replica: &MemoryReplica<'a>, log: &LogId) -> MemoryRep
 }
 
 pub(super) fn head(manifest: &Manifest, log: &LogId) -> Head {
-    told(manifest).head(log)
+    whole_story(manifest).head(log)
 }
 
 /// Batches that no log may have after the first entries of a valid one.
@@ -295,7 +295,7 @@ pub(super) fn invalid_batches(manifest: &Manifest) -> Vec<Value> {
     let state = VerifiedEntry::state(time, StateRoot([7; 32]));
     let said = VerifiedEntry::of(time, cast.registers(40, 0, "late", 15).verify(&manifest.federation()).unwrap());
     let [alpha, gamma, beta, next] = [own_log(0, 1), own_log(2, 1), log(1), own_log(1, 2)];
-    let beyond = told(manifest).head(&beta).size;
+    let beyond = whole_story(manifest).head(&beta).size;
     let mut alone = MemoryReplica::new(manifest);
     alone.begin(&next);
     let empty = alone.complete(&next, vec![adopt(3)]);
