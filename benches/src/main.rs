@@ -293,7 +293,7 @@ fn commit(world: &World) {
     let bytes: Vec<u8> = world.batch.iter().flat_map(|entry| entry.bytes()).copied().collect();
     let mut file = tempfile::tempfile().unwrap();
     let limit = || timed(|| write_synced(&mut file, &bytes));
-    compare("RocksDB commit per entry | synced write", world.batch.len(), ours, limit);
+    compare("RocksDB, per entry | synced write", world.batch.len(), ours, limit);
 }
 
 fn write_synced(file: &mut File, bytes: &[u8]) {

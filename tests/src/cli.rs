@@ -149,7 +149,10 @@ fn an_agents_life_by_commands() {
         user.final_receipt(&format!("{dismiss} --key file:node1.pem --query query:0")).await;
         net.shows(AGENT, karma(0)).await;
         let shown = get(net.nodes[3].as_ref().unwrap().query, &format!("/api/agent/{AGENT}")).await;
-        assert_eq!(shown["recent_attestations"][0]["counts"], false, "what counts no longer says so: {shown}");
+        assert_eq!(
+            shown["recent_attestations"][0]["counts"], false,
+            "an attestation that no longer counts says so: {shown}"
+        );
 
         user.final_receipt(&format!("rotate {AGENT} --key file:agent.pem --query query:1")).await;
         assert!(["agent.v1.pem", "agent.pem", "agent.next.pem"].iter().all(|name| user.has_file(name)));

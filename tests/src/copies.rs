@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::federation::{LocalFederation, LocalNode, addresses, copy, eventually, free_ports, get, multi};
 
-/// The index in [`Net::ports`] of the port where the second process with the same key listens.
+/// The index in [`LocalFederation::ports`] of the port where the second process with the same key listens.
 const SECOND: usize = 4;
 
 impl LocalFederation {

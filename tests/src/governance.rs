@@ -310,8 +310,8 @@ fn another_policy_is_adopted_while_all_run() {
     });
 }
 
-/// Every node's proofs show what counts under version 2, to a reader of the genesis or, for an event, of that
-/// version.
+/// Every node's proofs show what counts under version 2, to a reader who holds the genesis or, for an event,
+/// that version.
 async fn proves(net: &LocalFederation, agent: EventId) {
     let genesis = Arc::new(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).unwrap());
     for (_, query) in net.up() {

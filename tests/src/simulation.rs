@@ -93,7 +93,7 @@ fn page(seed: u64, world: &World, promise: &str, what: &str) -> String {
     let last: Vec<&str> = world.trace.last.iter().map(String::as_str).collect();
     let (steps, time) = (world.steps, world.time());
     format!(
-        "broken: {promise}\n{what}\nseed {seed}, step {steps}, {time} ms\n{}\n\nagain: make simulate SEED={seed} RUNS=1\n",
+        "broken: {promise}\n{what}\nseed {seed}, step {steps}, {time} ms\n{}\n\nrepeat: make simulate SEED={seed} RUNS=1\n",
         last.join("\n")
     )
 }

@@ -101,8 +101,8 @@ fn repaired(net: &LocalFederation, data: &Path) -> usize {
     refused
 }
 
-/// Symptom: `fama check --repair` gave up although every entry was there. Cause: RocksDB's list of files was damaged.
-/// Here every kind of damage to that list must be repaired.
+/// Symptom: `fama check --repair` gave up on a folder in which every entry was there. Cause: it needed RocksDB's list of
+/// files, which was damaged. The test damages that list in many places, so a repair that needs it fails.
 #[test]
 fn a_folder_without_its_list_of_files_is_repaired_whole() {
     multi(async {

@@ -90,7 +90,8 @@ fn what_counts_as_bytes() {
 }
 
 /// Symptom: a full batch refused an event but kept its effects, and no mirror could recompute the owner's next state
-/// root. Cause: the fold ran before the check for room. Here the refused event would change the state root.
+/// root. Cause: the fold ran before the check for room. Here a mirror must accept
+/// the batch with the state root that the owner computed after a refusal.
 #[test]
 fn an_event_without_room_leaves_no_effect() {
     let (adopt, agent) = bodies(&federation(1, |_| ()));
