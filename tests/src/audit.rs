@@ -1,4 +1,4 @@
-//! An auditor who trusts nobody: honest files pass, and each planted lie is found and told apart.
+//! An auditor who trusts nobody: honest files pass, and each planted lie is found and identified.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
 use fama_tests::{
-    DOMAINS, Mirror, Replica, SECOND, START, domain, event, federation, governance_key, later_version, log, secret,
-    signed,
+    DOMAINS, MemoryReplica, MirroredLog, SECOND, START, domain, event, federation, governance_key, later_version, log,
+    secret, signed,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -43,8 +43,8 @@ fn audit(folders: &[Folder]) -> Report {
     audit_into(TempDir::new().unwrap().path(), folders, None).unwrap()
 }
 
-/// What a finding says, without the words for people.
-fn said(finding: &Finding) -> (Lie, &str, Option<u64>, Option<&str>) {
+/// A finding without its text for people.
+fn summary(finding: &Finding) -> (Lie, &str, Option<u64>, Option<&str>) {
     (finding.lie, finding.code.as_str(), finding.index, finding.source.as_deref())
 }
 
@@ -63,7 +63,7 @@ fn honest_files_pass_and_give_the_state_that_every_node_has() {
     assert!(report.logs.iter().all(|log| log.certified_at == Some(1_795_323_602)), "by the third of four");
 }
 
-/// Whoever serves changes what is served; the owner is honest.
+/// The source changes what it serves; the log's owner is honest.
 #[test]
 fn lies_of_who_serves_are_told_apart() {
     let manifest = federation(4, |_| {});
@@ -75,7 +75,7 @@ fn lies_of_who_serves_are_told_apart() {
         change(&mut folder);
         let report = audit(&[folder]);
         let (lie, code, index) = expect;
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(lie, code, index, Some("a mirror"))], "{:?}", report.findings);
         let log = report.logs.iter().find(|one| one.state.log == log(0)).unwrap();
         assert!(index.is_none_or(|index| log.state.size <= index), "nothing behind the lie was taken");
@@ -113,7 +113,7 @@ fn lies_of_who_serves_are_told_apart() {
     check(&wrong_note, (Lie::Note, "note", None));
 }
 
-/// The owner, and the operators who cosigned, signed what no log may have; the files are as they signed them.
+/// The owner and the cosigning operators signed what no log may have; the files are as they signed them.
 #[test]
 fn lies_of_owners_are_told_apart() {
     let manifest = federation(4, |_| {});
@@ -126,7 +126,7 @@ fn lies_of_owners_are_told_apart() {
         change(logs.get_mut(&log(0)).unwrap());
         let report = audit(&[story.folder_of("a mirror", &logs)]);
         let (lie, code, index) = expect;
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(lie, code, index, None)], "{:?}", report.findings);
     };
     let decoded = |bytes: &[u8]| codec::decode::<Entry>(bytes, bytes.len()).unwrap();
@@ -149,7 +149,7 @@ fn lies_of_owners_are_told_apart() {
     };
     check(&late, (Lie::InvalidBatch, "time_back", Some(301)));
     check(&|e| e[300].push(0), (Lie::InvalidEntry, "not_canonical", Some(300)));
-    // What the log lost, or took out of its place, shows in the state root behind it.
+    // An entry that was removed from the log or moved shows in the next state root.
     let batch_end = |from: usize| (from..).find(|at| alpha[*at].is_state()).unwrap() as u64;
     check(&|e| drop(e.remove(300)), (Lie::StateRoot, "state_root", Some(batch_end(300) - 1)));
     check(&|e| drop(e.pop()), (Lie::InvalidBatch, "batch_shape", Some(size - 2)));
@@ -167,7 +167,7 @@ fn a_head_needs_its_quorum() {
     let mut folder = story.folder("a mirror");
     folder.log(&manifest, &log(1), &story.logs()[&log(1)], 2);
     let report = audit(&[folder]);
-    let found: Vec<_> = report.findings.iter().map(said).collect();
+    let found: Vec<_> = report.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Quorum, "quorum", None, Some("a mirror"))]);
     assert_eq!(report.state_id, story.replica.state_id(), "what is there is read all the same");
 }
@@ -189,12 +189,12 @@ fn manifests_that_do_not_hold_or_are_others_are_found() {
 
     let mine = Arc::new(federation(4, |policy| policy.max_delta = 4));
     let failure = audit_into(TempDir::new().unwrap().path(), std::slice::from_ref(&honest), Some(&mine)).unwrap();
-    let found: Vec<_> = failure.findings.iter().map(said).collect();
+    let found: Vec<_> = failure.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Manifest, "other_federation", None, Some("a mirror"))]);
 
     unsigned.name = "another";
     let found: Vec<_> = audit(&[honest, unsigned]).findings;
-    let found: Vec<_> = found.iter().map(said).collect();
+    let found: Vec<_> = found.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Manifest, "manifest_signature", None, Some("another"))], "the other source is read");
 }
 
@@ -204,7 +204,7 @@ fn two_sources_show_a_split_view() {
     let story = story(&manifest);
     let end = (400..).find(|at| story.replica.logs[&log(0)].entries[*at].is_state()).unwrap() + 1;
     let one = story.folder("one");
-    // A mirror that is behind is no liar.
+    // A mirror that lags behind is not a liar.
     let behind = story.folder_of("two", &story.earlier(end));
     for folders in [[one.clone(), behind.clone()], [behind, one.clone()]] {
         let report = audit(&folders);
@@ -214,14 +214,14 @@ fn two_sources_show_a_split_view() {
     let two = story.folder_of("two", &other);
     for folders in [[one.clone(), two.clone()], [two, one]] {
         let report = audit(&folders);
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(Lie::SplitView, "split_view", None, Some("one and two"))]);
         let proof = report.findings[0].proof.as_ref().unwrap();
         assert_eq!((proof.log.clone(), proof.verify(&manifest)), (log(0), Ok(())));
     }
 }
 
-/// What one source spoils another has.
+/// A file that one source spoils is read from another.
 #[test]
 fn an_honest_source_makes_good_what_a_liar_left_out() {
     let manifest = federation(4, |_| {});
@@ -247,7 +247,7 @@ fn an_honest_source_makes_good_what_a_liar_left_out() {
     check(&lose, (Lie::Unavailable, None));
 }
 
-/// Whatever size operators sign, a reader stops where the files end.
+/// Operators may sign a head of any size: a reader stops where the files end.
 #[test]
 fn a_head_of_absurd_size_ends_at_once() {
     let manifest = federation(4, |_| {});
@@ -256,7 +256,7 @@ fn a_head_of_absurd_size_ends_at_once() {
     folder.sign(&manifest, &log(0), Head { size: 1 << 62, root: TreeRoot([7; 32]) }, 4);
     let report = audit(&[folder]);
     assert_eq!(
-        report.findings.iter().map(said).collect::<Vec<_>>(),
+        report.findings.iter().map(summary).collect::<Vec<_>>(),
         [(Lie::Unavailable, "unavailable", None, Some("a mirror"))]
     );
 }
@@ -276,18 +276,18 @@ fn two_valid_texts_of_a_version_are_found() {
     };
     let (one, two) = (with("one", 4), with("two", 3));
     let report = audit(&[one.clone(), two]);
-    let found: Vec<_> = report.findings.iter().map(said).collect();
+    let found: Vec<_> = report.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::SplitView, "manifests_conflict", None, Some("two"))]);
-    // Who has heard of no second version yet is behind; who had, and hides it, is not.
+    // A source that does not have the second version yet only lags; one that had it and hides it does not.
     assert_eq!(audit(&[one.clone(), story.folder("two")]).findings, []);
     let dir = TempDir::new().unwrap();
     assert_eq!(audit_into(dir.path(), &[one], None).unwrap().findings, []);
     let back = audit_into(dir.path(), &[story.folder("one")], None).unwrap().findings;
-    assert_eq!(back.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "manifest_rollback", None, Some("one"))]);
+    assert_eq!(back.iter().map(summary).collect::<Vec<_>>(), [(Lie::Rollback, "manifest_rollback", None, Some("one"))]);
 }
 
-/// Version 2, in which the last operator is gone; its log ends with this state root.
-fn without_the_last(manifest: &Manifest, delta: &Mirror, state_root: StateRoot) -> Manifest {
+/// Version 2 without the last operator; its log ends with this state root.
+fn without_the_last(manifest: &Manifest, delta: &MirroredLog, state_root: StateRoot) -> Manifest {
     later_version(manifest, |draft| {
         draft.operators.remove(3);
         draft.homes.insert(domain(DOMAINS[3]), log(0));
@@ -295,8 +295,8 @@ fn without_the_last(manifest: &Manifest, delta: &Mirror, state_root: StateRoot) 
     })
 }
 
-/// Where a log adopts version 2, quorums of both versions count, beyond it 2 of 3 operators: to who audits and to who
-/// publishes.
+/// Where a log adopts version 2, quorums of both versions count; beyond that, 2 of 3 operators do. This holds for
+/// auditing and for publishing.
 #[test]
 fn the_end_of_an_adoption_needs_both_quorums() {
     let manifest = federation(4, |_| {});
@@ -304,7 +304,7 @@ fn the_end_of_an_adoption_needs_both_quorums() {
     let delta = &story.replica.logs[&log(3)];
     let second = without_the_last(&manifest, delta, delta.state_root);
     let last = story.replica.logs[&log(1)].entries.last().unwrap().time;
-    let (mut at_end, other) = (Replica { manifest: &second, ..story.replica.clone() }, log(1));
+    let (mut at_end, other) = (MemoryReplica { manifest: &second, ..story.replica.clone() }, log(1));
     at_end.append(&other, vec![VerifiedEntry::adopt(last, 2, second.hash())]);
     let mut beyond = at_end.clone();
     beyond.append(&other, vec![beyond_event(&second, last)]);
@@ -322,7 +322,7 @@ fn the_end_of_an_adoption_needs_both_quorums() {
         let published = published.map(|status| status.logs[&other]).map_err(|failure| failure.code);
         let wanted = match (fine, cosigners) {
             (true, _) => Ok(entries.len() as u64),
-            // No version's quorum is there: it waits.
+            // No version's quorum is there, so publishing waits.
             (false, 1) => Ok(0),
             (false, _) => Err("uncertified".to_owned()),
         };
@@ -330,7 +330,7 @@ fn the_end_of_an_adoption_needs_both_quorums() {
     }
 }
 
-/// A registration at the second operator.
+/// A registration in the second operator's home.
 fn beyond_event(manifest: &Manifest, time: Millis) -> VerifiedEntry {
     let (home, name, key) = (domain(DOMAINS[1]), "beyond".parse().unwrap(), secret(60));
     let action = Action::Register { home, name, key: key.public(), next: None, note: None };
@@ -347,17 +347,17 @@ fn a_cut_is_held_against_the_entries() {
         let mut folder = story.folder("a mirror");
         let second = without_the_last(&manifest, delta, state_root);
         folder.put("manifest/2".into(), second.note().to_string().into());
-        // Nobody's signature matters where a manifest names the end.
+        // Where a manifest names the end, signatures do not matter.
         folder.files.remove("log/delta.example/1/checkpoint");
         folder
     };
     let report = audit(&[with(delta.state_root)]);
     assert_eq!((report.findings.as_slice(), report.logs.iter().filter(|log| log.cut).count()), (&[][..], 1));
     let report = audit(&[with(StateRoot([7; 32]))]);
-    assert_eq!(report.findings.iter().map(said).collect::<Vec<_>>(), [(Lie::Cut, "cut", None, None)]);
+    assert_eq!(report.findings.iter().map(summary).collect::<Vec<_>>(), [(Lie::Cut, "cut", None, None)]);
 }
 
-/// What a former audit saw is neither read again nor forgotten.
+/// What an earlier audit saw is neither read again nor forgotten.
 #[test]
 fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
     let manifest = federation(4, |_| {});
@@ -369,7 +369,7 @@ fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
 
     let (_, other) = branches(&story, end - 51);
     let forked = audit_into(dir.path(), &[story.folder_of("a mirror", &other)], None).unwrap();
-    let found: Vec<_> = forked.findings.iter().map(said).collect();
+    let found: Vec<_> = forked.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::SplitView, "split_view", None, Some("a mirror and the former audit"))]);
     assert_eq!(forked.findings[0].proof.as_ref().unwrap().verify(&manifest), Ok(()));
 
@@ -382,18 +382,18 @@ fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
     assert!(bundles < audit(std::slice::from_ref(&now)).figures.files, "{bundles}");
 
     let back = audit_into(dir.path(), &[earlier], None).unwrap();
-    let found: Vec<_> = back.findings.iter().map(said).collect();
+    let found: Vec<_> = back.findings.iter().map(summary).collect();
     assert_eq!(found, [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
     assert_eq!(back.state_id, story.replica.state_id());
     let mut nothing = now.clone();
     nothing.files.retain(|path, _| !path.starts_with("log/alpha"));
     let found = audit_into(dir.path(), &[nothing], None).unwrap().findings;
-    assert_eq!(found.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
+    assert_eq!(found.iter().map(summary).collect::<Vec<_>>(), [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
     let last = audit_into(dir.path(), &[now], None).unwrap();
     assert_eq!((last.findings.as_slice(), last.figures.entries), (&[][..], 0));
 }
 
-/// Wherever a source stops answering, the same command goes on there.
+/// Wherever a source stops answering, the same command continues there next time.
 #[test]
 fn an_interrupted_audit_goes_on_where_it_was() {
     let manifest = federation(4, |_| {});
@@ -415,7 +415,7 @@ fn an_interrupted_audit_goes_on_where_it_was() {
     assert_eq!((report.state_id, report.karma), (story.replica.state_id(), 60));
 }
 
-/// The tables of an export, and whether they are the same once more.
+/// The tables of an export, and whether a second export gives the same bytes.
 #[test]
 fn tables_hold_what_was_audited_and_are_the_same_each_time() {
     let manifest = federation(4, |_| {});

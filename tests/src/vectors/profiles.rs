@@ -1,4 +1,4 @@
-//! Profile proofs in the vectors: what they show to whoever holds the manifest beside them.
+//! Profile proofs in the vectors: what they show to a reader who holds the manifest next to them.
 use std::sync::Arc;
 
 use fama_ledger::manifest::Manifest;
