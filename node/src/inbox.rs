@@ -1,7 +1,7 @@
 //! The door: every event and every foreign entry enters here. One thread appends, folds and decides;
 //! nothing else does. Order within: durable, then visible, then signed, then announced.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -9,32 +9,27 @@ use fama_ledger::batch::LogMaps;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::fold::{Effect, Outcome};
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, TreeRoot};
-use fama_ledger::join::{Join, Ranking};
+use fama_ledger::join::Join;
 use fama_ledger::limits;
-use fama_ledger::log::{self, Head, LogError, Tree};
+use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::profile;
-use fama_ledger::replica::{self, Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
+use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
-use prometheus::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as signal};
 
-use crate::clock::Clock;
-use crate::health::Health;
-use crate::metrics::{Direction, Metrics};
-use crate::network::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
-use crate::proved::Proved;
+use crate::metrics::Direction;
+use crate::replay::{self, Fatal, LogCopy, tiles_fault};
+use crate::shared::Shared;
 use crate::store::{Certificate, Store, StoreError};
+use crate::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
 
 mod append;
-pub mod audit;
-pub mod check;
 mod input;
 mod manifests;
 mod mirror;
 mod rank;
-mod replay;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -47,44 +42,6 @@ pub const INPUTS_MAX: usize = 256;
 pub const COMMANDS_MAX: usize = 1_024;
 /// How often time is looked at when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Why the inbox, and with it the node, stops. What is on disk stays as it is; a restart recovers.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// The disk failed.
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    /// A stored row or tile is not what was written.
-    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then `fama check --repair`")]
-    Damaged {
-        /// Whose.
-        log: LogId,
-        /// What is wrong.
-        what: String,
-    },
-    /// This program broke its own rule.
-    #[error("internal: {0}")]
-    Internal(&'static str),
-}
-
-impl Fatal {
-    /// Stable code.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Store(error) => error.code(),
-            Self::Damaged { .. } => "damaged",
-            Self::Internal(_) => "internal",
-        }
-    }
-
-    fn rows(log: &LogId, error: RowError<StoreError>) -> Self {
-        match error {
-            RowError::Storage(error) => Self::Store(error),
-            RowError::Broken(what) => Self::Damaged { log: log.clone(), what: what.to_string() },
-        }
-    }
-}
 
 /// What an operator's node writes with.
 pub struct Own {
@@ -127,69 +84,33 @@ pub enum Ended {
     Reload,
 }
 
-/// A log in memory, in step with the disk.
-struct Copy {
-    tree: Tree,
-    /// `None` of a log that was cut: another carries its maps on.
-    maps: Option<LogMaps>,
-}
+/// An inbox at work; joined, it says why it ended.
+pub type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
 
-/// What the inbox shares with the rest of the node.
-#[derive(Clone)]
-pub struct Shared {
-    /// The federation.
-    pub manifest: Arc<Manifest>,
-    /// The disk.
-    pub store: Arc<Store>,
-    /// Who has most karma.
-    pub ranking: Arc<RwLock<Ranking>>,
-    /// What the node knows of itself and of others.
-    pub health: Arc<Health>,
-    /// The states of logs that strangers can be shown.
-    pub proved: Arc<Proved>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// What time it is.
-    pub clock: Clock,
-    /// Drawn at random when this process started.
-    pub session: [u8; 16],
-}
-
-impl Shared {
-    /// Of a node that has heard nothing yet.
-    ///
-    /// # Panics
-    /// Never: the metrics are the first in a registry of their own.
-    #[must_use]
-    pub fn new(store: Store, clock: Clock, session: [u8; 16]) -> Self {
-        Self::with(Arc::new(store), clock, session)
-    }
-
-    /// As [`Shared::new`], of a store that others hold too.
-    ///
-    /// # Panics
-    /// Never, as [`Shared::new`].
-    #[must_use]
-    pub fn with(store: Arc<Store>, clock: Clock, session: [u8; 16]) -> Self {
-        let manifest = Arc::clone(store.manifest());
-        Self {
-            health: Arc::new(Health::new(&manifest)),
-            ranking: Arc::new(RwLock::new(Ranking::default())),
-            proved: Arc::default(),
-            metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
-            store,
-            clock,
-            session,
-            manifest,
-        }
-    }
+/// Starts an inbox on a thread of its own; what is watched tells that it ended.
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn spawn(
+    name: &str,
+    inbox: Inbox,
+    inputs: mpsc::Receiver<Input>,
+) -> std::io::Result<(InboxThread, signal::Receiver<bool>)> {
+    let runtime = tokio::runtime::Handle::current();
+    let (end, ended) = signal::channel(false);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let result = inbox.run(&runtime, inputs);
+        let _ = end.send(true);
+        result
+    })?;
+    Ok((thread, ended))
 }
 
 /// The door's keeper. [`Inbox::run`] is its thread.
 pub struct Inbox {
     shared: Shared,
     own: Option<Own>,
-    copies: BTreeMap<LogId, Copy>,
+    copies: BTreeMap<LogId, LogCopy>,
     replica: Replica<PeerId>,
     commands: mpsc::Sender<Command>,
     waiting: append::Waiting,
@@ -218,13 +139,6 @@ impl Roots for StoredRoots<'_> {
     fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Fatal> {
         let view = self.0.view();
         log::root_at(size, &view.tiles(log)).map_err(|error| tiles_fault(log, error))
-    }
-}
-
-fn tiles_fault(log: &LogId, error: LogError<StoreError>) -> Fatal {
-    match error {
-        LogError::Tiles(error) => Fatal::Store(error),
-        other => Fatal::Damaged { log: log.clone(), what: other.to_string() },
     }
 }
 
@@ -260,7 +174,7 @@ impl Inbox {
             watch,
         };
         if inbox.shared.store.view().needs_rebuild()? {
-            check::rebuild(&inbox.shared.store)?;
+            replay::check::rebuild(&inbox.shared.store)?;
         }
         let manifest = Arc::clone(&inbox.shared.manifest);
         for log in manifest.logs().keys() {
@@ -301,13 +215,13 @@ impl Inbox {
         let head = tree.head();
         let newest = self.stored_newest(log, head, view.newest(log)?)?;
         let cosigned = view.cosigned(log)?;
-        let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
+        let cosigned = cosigned.iter().filter_map(|one| one.verify(&self.shared.manifest, log)).collect();
         if let Some(maps) = &maps {
             self.shared.proved.begin(log, head.size, maps);
         }
-        self.copies.insert(log.clone(), Copy { tree, maps });
+        self.copies.insert(log.clone(), LogCopy { tree, maps });
         let certificate = view.certificate(log)?;
-        let certificate = certificate.and_then(|stored| verify_certificate(&self.shared.manifest, log, stored));
+        let certificate = certificate.and_then(|stored| stored.verify(&self.shared.manifest, log));
         let base = view.base(log)?.map_or(0, |base| base.size);
         let stored = Stored { head, base, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
@@ -577,15 +491,15 @@ impl Inbox {
             Output::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);
                 self.shared.metrics.cosignatures(if mine { Direction::Out } else { Direction::In }, 1);
-                self.shared.store.put_cosigned(&log, &cosigned.by, &wire_cosigned(&cosigned), certified, mine)?;
+                self.shared.store.put_cosigned(&log, &cosigned.by, &CosignedHead::of(&cosigned), certified, mine)?;
                 if mine {
-                    self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
+                    self.command(Command::Publish(Gossip::Cosignature { log, cosigned: CosignedHead::of(&cosigned) }));
                 }
             }
             Output::KeepCertificate { certificate } => {
                 let log = log_of(&certificate.signed);
                 self.shared.proved.certified(&log, &certificate);
-                self.shared.store.put_certificate(&log, &stored_certificate(certificate))?;
+                self.shared.store.put_certificate(&log, &Certificate::of(certificate))?;
             }
             Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
             Output::Cosign { signed, by } => return self.cosign(signed, by),
@@ -609,7 +523,7 @@ impl Inbox {
     fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
         let session = Session { id: self.shared.session, writes: self.replica.has_started() };
         let Shared { store, manifest, clock, .. } = &self.shared;
-        Ok(crate::sync::frontier(&store.view(), manifest, session, clock.now())?)
+        Ok(crate::sync::said::frontier(&store.view(), manifest, session, clock.now())?)
     }
 
     /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
@@ -727,37 +641,4 @@ fn refuse(input: Input) {
         }
         _ => {}
     }
-}
-
-fn stored_certificate(certificate: replica::Certificate) -> Certificate {
-    let signed = SignedHead::of(&certificate.signed);
-    Certificate { signed, cosignatures: certificate.cosignatures.into_iter().collect() }
-}
-
-/// Checks all signatures of a certificate; `None` if one does not hold. Whether they are enough, the replica says.
-#[must_use]
-pub fn verify_certificate(manifest: &Manifest, log: &LogId, stored: Certificate) -> Option<replica::Certificate> {
-    let signed = stored.signed.verify(manifest, log).ok()?;
-    let holds = |by: &LogId, cosignature: &Cosignature| {
-        let known = manifest.log(by).filter(|_| cosignature.operator == by.operator)?;
-        cosignature.verify(signed.checkpoint(), &known.node_key).ok()
-    };
-    let hold = stored.cosignatures.iter().all(|(by, cosignature)| holds(by, cosignature).is_some());
-    hold.then(|| replica::Certificate {
-        signed: signed.clone(),
-        cosignatures: stored.cosignatures.into_iter().collect(),
-    })
-}
-
-fn wire_cosigned(cosigned: &Cosigned) -> CosignedHead {
-    CosignedHead { signed: SignedHead::of(&cosigned.signed), cosignature: cosigned.cosignature.clone() }
-}
-
-/// Checks both signatures of a cosigned head; `None` if one does not hold or nobody has that name.
-#[must_use]
-pub fn verify_cosigned(manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Option<Cosigned> {
-    let signed = one.signed.verify(manifest, log).ok()?;
-    let mut generations = manifest.generations(&one.cosignature.operator);
-    let (by, _) = generations.find(|(_, key)| one.cosignature.verify(signed.checkpoint(), key).is_ok())?;
-    Some(Cosigned { by: by.clone(), cosignature: one.cosignature.clone(), signed })
 }

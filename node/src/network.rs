@@ -8,6 +8,7 @@ mod bounds;
 pub mod client;
 mod codec;
 mod dialer;
+mod error;
 mod gate;
 mod handshakes;
 mod inbound;
@@ -20,11 +21,9 @@ mod streams;
 mod swarm;
 #[cfg(test)]
 mod tests;
-pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -33,10 +32,11 @@ use fama_ledger::manifest::Manifest;
 use libp2p::identity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 pub use dialer::Peer;
+pub use error::{ClientError, NetworkError, RequestError};
 pub use libp2p::gossipsub::MessageId;
 pub use libp2p::{Multiaddr, PeerId};
-use wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 /// Log filter directives that keep libp2p's own crates from logging above what strangers may cause.
 ///
@@ -129,87 +129,6 @@ pub enum Verdict {
     Reject,
 }
 
-/// Why the network did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// An address to listen on cannot be taken.
-    #[error("cannot listen on {address}: {cause}")]
-    Listen {
-        /// The address.
-        address: Multiaddr,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// Neither `/ip4|ip6/…/tcp/…` nor `/ip4|ip6/…/udp/…/quic-v1`.
-    #[error("cannot listen on {address}: want /ip4/…/tcp/… or /ip4/…/udp/…/quic-v1, or the same with ip6")]
-    Address {
-        /// The address.
-        address: Multiaddr,
-    },
-    /// The encryption layer could not be set up.
-    #[error("encryption layer: {0}")]
-    Setup(String),
-}
-
-impl NetworkError {
-    /// Stable code.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Listen { cause, .. } => match cause.kind() {
-                io::ErrorKind::AddrInUse => "address_in_use",
-                io::ErrorKind::AddrNotAvailable => "address_not_available",
-                io::ErrorKind::PermissionDenied => "permission_denied",
-                _ => "listen",
-            },
-            Self::Address { .. } => "address_not_supported",
-            Self::Setup(_) => "setup",
-        }
-    }
-}
-
-/// Why a request got no answer. Whether the peer has seen it is not known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// No connection to the peer.
-    #[error("not connected")]
-    NotConnected,
-    /// No answer within the request timeout.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The peer does not speak this federation's protocol.
-    #[error("the peer does not speak this federation's protocol")]
-    Unsupported,
-    /// The connection or the stream ended without an answer.
-    #[error("closed without an answer: {0}")]
-    Closed(String),
-    /// The answer is too long or does not decode: the peer's fault.
-    #[error("malformed answer: {0}")]
-    Malformed(String),
-    /// The request is longer than the protocol allows: our fault.
-    #[error("request too long: {0}")]
-    TooLong(String),
-    /// The network was stopped.
-    #[error("the network is stopped")]
-    Stopped,
-}
-
-impl RequestError {
-    /// Stable code.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NotConnected => "not_connected",
-            Self::TimedOut => "timed_out",
-            Self::Unsupported => "unsupported",
-            Self::Closed(_) => "closed",
-            Self::Malformed(_) => "malformed_answer",
-            Self::TooLong(_) => "too_long",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
 /// Where the result of a request goes. Keeps its turn until then, even if nobody waits for it any more.
 struct Answer<T> {
     to: oneshot::Sender<Result<T, RequestError>>,
@@ -226,7 +145,7 @@ impl<T> Answer<T> {
 enum Command {
     Sync(PeerId, SyncRequest, Answer<SyncResponse>),
     Submit(PeerId, SubmitRequest, Answer<SubmitResponse>),
-    Connect(Multiaddr, oneshot::Sender<Result<PeerId, client::ClientError>>),
+    Connect(Multiaddr, oneshot::Sender<Result<PeerId, ClientError>>),
     Operators(Vec<Peer>),
     Stop(oneshot::Sender<()>),
 }

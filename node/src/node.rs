@@ -10,21 +10,21 @@ use fama_ledger::manifest::Manifest;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::admission::Admission;
+use crate::bridge::Driver;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Listener, Scrub, Verify};
-use crate::driver::Driver;
+use crate::health;
 use crate::http::{self, App, Slot};
-use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
+use crate::inbox::{self, COMMANDS_MAX, Ended, INPUTS_MAX, Inbox, Input, Own};
 use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
-use crate::pace;
-use crate::quick::Quick;
+use crate::replay::Fatal;
 use crate::scrub::Scrubber;
-use crate::store::{Store, StoreError};
+use crate::shared::Shared;
+use crate::state_sync::Quick;
+use crate::store::{self, Store, StoreError};
 use crate::submit::Submitter;
+use crate::submit::admission::Admission;
 
-/// How long a stopping node waits for requests that still read its database.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node that loads anew waits for what it had open before: its database, and with another key its
 /// sockets, of which QUIC's take their time.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -137,7 +137,8 @@ async fn run_once(
     let network_config = network_config(config, &shared.manifest, own.as_ref())?;
     let inbox = Inbox::load(shared.clone(), own, commands)?;
     let Wires { key, network, events } = wired(network_config, wires).await?;
-    let (inbox_done, mut inbox_end) = spawn_inbox("inbox", inbox, inputs_in)?;
+    let (inbox_done, mut inbox_end) =
+        inbox::spawn("inbox", inbox, inputs_in).map_err(|error| NodeError::System(error.to_string()))?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
     let submitter =
@@ -156,7 +157,7 @@ async fn run_once(
         tokio::spawn(Quick::new(shared.clone(), driver.clone(), &config.data_dir, shown, stopped.clone()).run())
     });
     drop(driver);
-    tokio::spawn(pace::watch(Arc::clone(&shared.health), stopped.clone()));
+    tokio::spawn(health::measure_rate(Arc::clone(&shared.health), stopped.clone()));
     let servers = [
         serve(query, http::query(Arc::clone(&app)), &stopped),
         serve(admin, http::admin(app, inputs.clone()), &stopped),
@@ -191,7 +192,7 @@ async fn run_once(
     }
     let store = Arc::clone(&shared.store);
     drop(shared);
-    close(store).await;
+    store::close(store).await;
     Ok((ended?, Wires { key, network, events }))
 }
 
@@ -219,24 +220,6 @@ async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, Nod
             Ok(network) => return Ok(Wires { key, network, events }),
         }
     }
-}
-
-/// Waits until nobody uses the database any more, so that its folder is free when the node has stopped.
-/// Requests on their way when the node was told to stop still hold it, none for long. It is closed here and not by
-/// whoever is last to let go of it: closing takes a moment in which nobody holds it any more.
-pub async fn close(mut store: Arc<Store>) {
-    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
-    while tokio::time::Instant::now() < deadline {
-        match Arc::try_unwrap(store) {
-            Ok(store) => {
-                let _ = tokio::task::spawn_blocking(move || drop(store)).await;
-                return;
-            }
-            Err(held) => store = held,
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    tracing::warn!("the database is still in use");
 }
 
 /// What this node may sign with: its keys that some version gives its operator.
@@ -269,14 +252,9 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
 
 fn app(shared: &Shared, config: &Config, slot: &Arc<Slot>) -> App {
     App {
+        shared: shared.clone(),
         partial: false,
         slot: Arc::clone(slot),
-        store: Arc::clone(&shared.store),
-        manifest: Arc::clone(&shared.manifest),
-        ranking: Arc::clone(&shared.ranking),
-        health: Arc::clone(&shared.health),
-        proved: Arc::clone(&shared.proved),
-        metrics: Arc::clone(&shared.metrics),
         operator: config.operator.clone(),
         namespace: config.namespace.clone(),
         started: clock::now(),
@@ -301,24 +279,6 @@ fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Re
         listen: config.network.listen.clone(),
         dial: dial.collect(),
     })
-}
-
-pub(crate) type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
-
-/// Starts an inbox on a thread of its own; what is watched tells that it ended.
-pub(crate) fn spawn_inbox(
-    name: &str,
-    inbox: Inbox,
-    inputs: mpsc::Receiver<Input>,
-) -> Result<(InboxThread, watch::Receiver<bool>), NodeError> {
-    let runtime = tokio::runtime::Handle::current();
-    let (end, ended) = watch::channel(false);
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let result = inbox.run(&runtime, inputs);
-        let _ = end.send(true);
-        result
-    });
-    Ok((thread.map_err(|error| NodeError::System(error.to_string()))?, ended))
 }
 
 /// Starts the scrub, which ends when what is returned is dropped.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use fama_ledger::manifest::LogId;
 
 use crate::config::Scrub;
-use crate::inbox::Shared;
+use crate::shared::Shared;
 use crate::store::{Place, StoreError, TreePlace};
 
 /// How much is read at a time.

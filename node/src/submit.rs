@@ -18,12 +18,17 @@ use rayon::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::admission::{Admission, Origin};
-use crate::inbox::{Answer, Input, Shared, Submitted};
-use crate::network::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
+use crate::inbox::{Answer, Input, Submitted};
 use crate::network::{Network, peer_id};
-use crate::shares::{Share, Shares};
+use crate::shared::Shared;
 use crate::store::{LogTiles, StoreError};
+use crate::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
+
+pub mod admission;
+pub mod permits;
+
+use admission::{Admission, Origin};
+use permits::{Share, Shares};
 
 /// How many requests are worked on at once; more are told to come back.
 pub const REQUESTS_MAX: usize = 64;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use fama_ledger::key::Curve;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
-use fama_node::inbox::check::{Report, check};
-use fama_node::network::wire::{SubmitRequest, SubmitResult};
+use fama_node::replay::check::{Report, check};
 use fama_node::store::{Store, StoreError};
+use fama_node::wire::{SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, node_key, secret};
 
 use crate::federation::{Net, copy, eventually, multi};

@@ -264,7 +264,7 @@ fuzzed! {
 #[test]
 fn the_emptiest_parts_in_any_number_are_read() {
     use fama_ledger::codec;
-    use fama_node::network::wire;
+    use fama_node::wire;
     for count in [0, 1, 2, 10, 30, 32, 33, 39, 40, 48, 49, 64, 100, 256, 257, 1_000, 4_097] {
         let refused = wire::SubmitResult::Refused(wire::Refusal::new("", ""));
         let response = wire::SubmitResponse(vec![refused; count]);

@@ -14,7 +14,7 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::SignedNote;
 use fama_node::config::{Config, Network, Verify};
-use fama_node::network::wire::{Refusal, Rows, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
+use fama_node::wire::{Refusal, Rows, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, domain, secret};
 use serde_json::Value;
 

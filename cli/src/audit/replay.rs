@@ -7,8 +7,8 @@ use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::FederationId;
 use fama_ledger::log::TILE_WIDTH;
 use fama_ledger::manifest::LogId;
-use fama_node::inbox::Fatal;
-use fama_node::inbox::audit::{Auditor, Each, Refused};
+use fama_node::replay::Fatal;
+use fama_node::replay::audit::{Auditor, Each, Refused};
 use rayon::prelude::*;
 
 use super::finding::{Finding, Lie};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fama_node::config::Config;
-use fama_node::inbox::check::{Finding, Report, check};
+use fama_node::replay::check::{Finding, Report, check};
 use fama_node::store::{REPAIR_ENDINGS, Store, StoreError};
 use serde_json::{Value, json};
 

@@ -1,9 +1,8 @@
 //! `GET /api/agent/{x}`: who an agent is, whether its key holds, and what it is said to be worth.
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
@@ -13,12 +12,12 @@ use fama_ledger::note::Note;
 use fama_ledger::rows::Attested;
 use fama_ledger::time::Millis;
 
+use super::input::Params;
 use super::moment::{Moment, handle};
-use super::page::Params;
 use super::view;
-use super::{ApiError, App};
-use crate::network::wire::NoteAnswer;
+use super::{ApiError, App, Serving};
 use crate::store::{History, HistoryItem, Touch, View};
+use crate::wire::NoteAnswer;
 
 /// How many attestations and key events a profile shows.
 const RECENT: usize = 20;
@@ -30,12 +29,11 @@ const HISTORY_PAGE: usize = 256;
 const NOT_FINAL_MAX: usize = 1 << 16;
 
 pub(super) async fn profile(
-    State(app): State<Arc<App>>,
+    Serving(app): Serving,
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<view::Profile>, ApiError> {
     let only_final = Params::new(query, &["final"])?.flag("final")?;
-    let app = app.serving();
     // A popular subject has hundreds of providers, each with its sponsors: too much for a worker of the listener.
     Ok(Json(tokio::task::spawn_blocking(move || read(&app, &x, only_final)).await??))
 }
@@ -164,7 +162,7 @@ fn revocation_final(
 }
 
 fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
-    moment.app.manifest.homes().get(home)
+    moment.app.shared.manifest.homes().get(home)
 }
 
 /// Whether in every log the newest entry that changed a row which this subject's answer reads lies

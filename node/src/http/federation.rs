@@ -127,8 +127,8 @@ struct Cosignature {
 
 pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Federation>, ApiError> {
     let moment = Moment::open(&app)?;
-    let manifest = &app.manifest;
-    let governance = app.health.read().governance.clone();
+    let manifest = &app.shared.manifest;
+    let governance = app.shared.health.read().governance.clone();
     Ok(Json(Federation {
         id: manifest.federation().to_string(),
         name: manifest.name().to_owned(),
@@ -153,7 +153,7 @@ pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Feder
 
 /// The chain of versions from the genesis on, as signed notes one behind the other.
 pub(super) async fn manifests(State(app): State<Arc<App>>) -> String {
-    app.manifest.chain()
+    app.shared.manifest.chain()
 }
 
 fn versions(manifest: &manifest::Manifest) -> Vec<Version> {
@@ -181,7 +181,7 @@ fn equivocation(proof: &equivocation::Equivocation) -> Equivocation {
 /// The operators' logs in their order, then those that are cut.
 fn logs(moment: &Moment<'_>) -> Result<Vec<Log>, ApiError> {
     let mut logs = moment.logs.iter().map(|record| log(moment, record)).collect::<Result<Vec<_>, _>>()?;
-    for name in moment.app.manifest.logs().keys().filter(|name| moment.record(name).is_none()) {
+    for name in moment.app.shared.manifest.logs().keys().filter(|name| moment.record(name).is_none()) {
         logs.push(log(moment, &moment.record_of(name)?)?);
     }
     Ok(logs)
@@ -199,7 +199,7 @@ fn cut((version, cut): &(u32, manifest::Cut)) -> Cut {
 }
 
 fn operator(app: &App, operator: &manifest::Operator) -> Operator {
-    let known = app.health.read().operators.get(&operator.name).cloned().unwrap_or_default();
+    let known = app.shared.health.read().operators.get(&operator.name).cloned().unwrap_or_default();
     let key = |key: &[u8; 32]| PublicKey::Ed25519(*key).to_string();
     Operator {
         name: operator.name.to_string(),
@@ -209,7 +209,7 @@ fn operator(app: &App, operator: &manifest::Operator) -> Operator {
         addresses: operator.addresses.clone(),
         last_heard: known.heard.map(|time| time.to_string()),
         connected: known.connected || app.operator.as_ref() == Some(&operator.name),
-        homes: app.manifest.homes_of(&operator.log()).map(ToString::to_string).collect(),
+        homes: app.shared.manifest.homes_of(&operator.log()).map(ToString::to_string).collect(),
     }
 }
 
@@ -221,7 +221,7 @@ fn log(moment: &Moment<'_>, record: &LogRecord) -> Result<Log, ApiError> {
         size: one.signed.head.size,
         time: Millis(one.cosignature.seconds.saturating_mul(1_000)).to_string(),
     });
-    let known = moment.app.manifest.log(&state.log);
+    let known = moment.app.shared.manifest.log(&state.log);
     let row = rows::read::<LogRow, _>(&moment.view, MapName::log(&state.log).id(), &())?;
     Ok(Log {
         since: known.map_or(0, |known| known.since),
@@ -236,7 +236,7 @@ fn log(moment: &Moment<'_>, record: &LogRecord) -> Result<Log, ApiError> {
         certified: record.certified,
         newest_known: newest,
         lag: newest.saturating_sub(state.size),
-        fault: moment.app.health.read().logs.get(&state.log).and_then(|known| known.fault),
+        fault: moment.app.shared.health.read().logs.get(&state.log).and_then(|known| known.fault),
         cosignatures: cosigned.collect(),
     })
 }

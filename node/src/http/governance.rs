@@ -10,15 +10,15 @@ use fama_ledger::manifest::LogId;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{ApiError, page};
+use super::{ApiError, input};
 use crate::inbox::Input;
-use crate::network::wire::Refusal;
+use crate::wire::Refusal;
 
 /// The content type of what is posted here: none that a web page may send elsewhere without asking first.
 const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// Memory for what is posted here, in bytes.
-static MEMORY: Semaphore = Semaphore::const_new(page::BODIES_BYTES_MAX);
+static MEMORY: Semaphore = Semaphore::const_new(input::BODIES_BYTES_MAX);
 
 /// Refuses what a web page in the operator's browser could send: browsers name the page's origin.
 pub(super) async fn own_programs_only(request: Request, next: Next) -> Response {
@@ -41,7 +41,7 @@ fn check_sender(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// Body: a log. Answers with this node's stand in it, a signed note.
 pub(super) async fn stand(State(inputs): State<mpsc::Sender<Input>>, body: Body) -> Result<Json<Value>, ApiError> {
-    let body = page::body(body, limits::DOMAIN_BYTES_MAX + 16, &MEMORY).await?;
+    let body = input::body(body, limits::DOMAIN_BYTES_MAX + 16, &MEMORY).await?;
     let text = std::str::from_utf8(&body).map_err(|_| ApiError::bad("bad_log", "not UTF-8"))?;
     let log: LogId = text.trim().parse().map_err(|error| ApiError::bad("bad_log", error))?;
     let stand = ask(&inputs, |reply| Input::Stand { log, reply }).await?;
@@ -50,7 +50,7 @@ pub(super) async fn stand(State(inputs): State<mpsc::Sender<Input>>, body: Body)
 
 /// Body: a version of the manifest, a signed note.
 pub(super) async fn manifest(State(inputs): State<mpsc::Sender<Input>>, body: Body) -> Result<Json<Value>, ApiError> {
-    let body = page::body(body, limits::MANIFEST_BYTES_MAX, &MEMORY).await?;
+    let body = input::body(body, limits::MANIFEST_BYTES_MAX, &MEMORY).await?;
     let text = String::from_utf8(body.into()).map_err(|_| ApiError::bad("bad_manifest", "not UTF-8"))?;
     ask(&inputs, |reply| Input::Manifest { text, reply: Some(reply) }).await?;
     Ok(Json(json!({"taken": true})))

@@ -17,7 +17,8 @@ use tokio::sync::Semaphore;
 
 use super::moment::question;
 use super::{ApiError, App};
-use crate::proved::{Front, State as Proved};
+use crate::certified::{Front, State as Proved};
+use crate::public::heads;
 use crate::store::{Position, View};
 
 /// Most proofs that are made at the same time.
@@ -73,9 +74,9 @@ pub(super) async fn agent(State(desk): State<Arc<Desk>>, Path(x): Path<String>) 
 
 fn profile(app: &App, question: &Question) -> Result<String, ApiError> {
     for _ in 0..ATTEMPTS {
-        let view = app.store.view();
-        if let Some(state) = app.proved.state(&view)? {
-            return make(&app.manifest, &view, &state, question);
+        let view = app.shared.store.view();
+        if let Some(state) = app.shared.proved.state(&view)? {
+            return make(&app.shared.manifest, &view, &state, question);
         }
     }
     Err(ApiError::overloaded())
@@ -142,22 +143,21 @@ pub(super) async fn event(State(desk): State<Arc<Desk>>, Path(id): Path<String>)
 }
 
 fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
-    let view = app.store.view();
+    let view = app.shared.store.view();
     let mut positions = view.positions(&id)?;
     // Where it had its effect comes first; a foreign log may have it too, without effect.
     positions.sort_by_key(|position| position.void.is_some());
     let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
     let Position { log, index, .. } = positions.into_iter().next().ok_or_else(unknown)?;
-    let certificate = view.certificate(&log)?.filter(|certificate| index < certificate.signed.head.size);
+    let certificate = heads::certificate(&view, &log)?.filter(|held| index < held.signed.head.size);
     let certificate = certificate.ok_or_else(|| pending(&log))?;
+    let size = certificate.signed.head.size;
     let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
     let mut extra = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
-    let adopted = view.adoption(&log, certificate.signed.head.size)?;
+    let adopted = view.adoption(&log, size)?;
     extra.extend(adopted.iter().flat_map(codec::encode));
-    let path = prove_inclusion(index, certificate.signed.head.size, &view.tiles(&log))?;
-    let signed = certificate.signed.verify(&app.manifest, &log).map_err(ApiError::internal)?;
-    let cosigned = certificate.cosignatures.iter().map(|(by, cosignature)| (by, cosignature));
-    let checkpoint = public::checkpoint(&app.manifest, &log, &signed, cosigned);
+    let path = prove_inclusion(index, size, &view.tiles(&log))?;
+    let checkpoint = certificate.note(&app.shared.manifest, &log).map_err(ApiError::internal)?;
     let checkpoint = checkpoint.ok_or_else(|| ApiError::internal("an unknown log"))?;
     Ok(TlogProof { index, path, checkpoint, extra: Some(extra) }.to_string())
 }

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::moment::{Moment, operators_heard};
 use super::verify::WINDOW_MILLIS;
-use super::{ApiError, App};
+use super::{ApiError, App, Serving};
 use crate::clock;
-use crate::health::{LogHealth, Quick, Snapshot};
-use crate::quick::BEHIND_MIN;
+use crate::health::{BEHIND_MIN, LogHealth, Quick, Snapshot};
 
 /// What clients of MLAuth ask for, by its names for it, and what there is beside it.
 const ENDPOINTS: [(&str, &str); 13] = [
@@ -48,7 +47,7 @@ struct Federation {
 }
 
 fn federation(app: &App) -> Federation {
-    Federation { id: app.manifest.federation().to_string(), name: app.manifest.name().to_owned() }
+    Federation { id: app.shared.manifest.federation().to_string(), name: app.shared.manifest.name().to_owned() }
 }
 
 pub(super) async fn index(State(app): State<Arc<App>>) -> Json<Index> {
@@ -117,14 +116,13 @@ impl Start {
     }
 }
 
-pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
+pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -> Result<Json<Status>, ApiError> {
     let (waiting, start) = {
-        let health = app.health.read();
+        let health = own.shared.health.read();
         (health.waiting, Start::of(&health))
     };
-    let app = app.serving();
     let (now, moment) = (clock::now(), Moment::open(&app)?);
-    let ranking_lag = app.health.read().ranking_lag;
+    let ranking_lag = app.shared.health.read().ranking_lag;
     Ok(Json(Status {
         status: "ok",
         service: SERVICE,
@@ -134,7 +132,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, 
         timestamp_window_seconds: WINDOW_MILLIS / 1_000,
         endpoints: ENDPOINTS.into(),
         federation: federation(&app),
-        manifest_version: app.manifest.version(),
+        manifest_version: app.shared.manifest.version(),
         node_version: env!("CARGO_PKG_VERSION"),
         operator: app.operator.as_ref().map(ToString::to_string),
         namespace: app.namespace.as_ref().map(ToString::to_string),
@@ -142,7 +140,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, 
         frontier: moment.frontier(),
         certified: moment.certified(),
         state_id: moment.state_id().to_string(),
-        operators: app.manifest.operators().len(),
+        operators: app.shared.manifest.operators().len(),
         operators_heard: operators_heard(&app, now),
         fresh: moment.is_fresh(now)?,
         waiting,

@@ -1,9 +1,6 @@
 //! `POST /api/verify`: whether an agent signed this just now (MLAuth's login).
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::StatusCode;
 use fama_ledger::base64;
 use fama_ledger::key::{Signature, SignatureError};
@@ -12,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::moment::{Moment, handle};
 use super::view::Verified;
-use super::{ApiError, App};
+use super::{ApiError, App, Serving};
 use crate::clock;
 
 /// How far a signed time may lie from the node's clock, either way, in milliseconds.
@@ -62,9 +59,9 @@ fn unauthorized(code: &'static str, message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code, message)
 }
 
-pub(super) async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Verified>, ApiError> {
+pub(super) async fn verify(Serving(app): Serving, body: Bytes) -> Result<Json<Verified>, ApiError> {
     let login = Login::read(&body)?;
-    check(&app.serving(), &login, clock::now()).map(Json)
+    check(&app, &login, clock::now()).map(Json)
 }
 
 fn check(app: &App, login: &Login, now: Millis) -> Result<Verified, ApiError> {

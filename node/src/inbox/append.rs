@@ -15,10 +15,10 @@ use fama_ledger::log::leaf_hash;
 use fama_ledger::time::{DAY_MILLIS, Millis};
 use tokio::sync::oneshot;
 
-use super::replay::adopted;
-use super::{Answer, Copy, Fatal, Inbox, Input, Own, StoredRoots, Submitted};
-use crate::network::wire::{Refusal, SignedHead};
+use super::{Answer, Inbox, Input, Own, StoredRoots, Submitted};
+use crate::replay::{Fatal, LogCopy, adopted};
 use crate::store::{Commit, Store, View};
+use crate::wire::{Refusal, SignedHead};
 
 /// Entries and their outcomes, in order.
 type Built = (Vec<VerifiedEntry>, Vec<Option<Outcome>>);
@@ -204,7 +204,7 @@ impl Inbox {
         let Some((log, key)) = self.own.as_ref().and_then(Own::writes) else {
             return Err(Fatal::Internal("a mirror writes no log"));
         };
-        let Some(Copy { tree, maps: Some(maps) }) = self.copies.get_mut(log) else {
+        let Some(LogCopy { tree, maps: Some(maps) }) = self.copies.get_mut(log) else {
             return Err(Fatal::Internal("the own log is loaded"));
         };
         let Folded { changes, state_root, time } = match batch.finish(maps) {

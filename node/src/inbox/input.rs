@@ -10,8 +10,8 @@ use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::network::wire::{Frontier, Gossip, Range, Refusal, Submission};
-use crate::news::Said;
+use crate::sync::heard::Said;
+use crate::wire::{Frontier, Gossip, Range, Refusal, Submission};
 
 /// From how many entries on other cores are worth waking.
 const PARALLEL_MIN: usize = 8;

@@ -17,10 +17,11 @@ use fama_ledger::time::Millis;
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::{Command, Fatal, Inbox, StoredRoots, Submitted, tiles_fault};
+use super::{Command, Inbox, StoredRoots, Submitted};
 use crate::health::{Governance, Pending};
-use crate::network::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
+use crate::replay::{Fatal, tiles_fault};
 use crate::store::{Dropped, View};
+use crate::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
 
 /// How many events of a branch that was left are handed in again at a time.
 const RESUBMITTED_MAX: usize = SUBMISSIONS_MAX;
@@ -80,7 +81,7 @@ impl Inbox {
     pub(super) fn ask_for_manifests(&self, peer: PeerId, theirs: u32, hash: ManifestHash) -> Result<(), Fatal> {
         let store = &self.shared.store;
         let held = store.pending().unwrap_or_else(|| store.manifest());
-        let ours = crate::sync::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
+        let ours = crate::sync::said::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
         let from = held.version().saturating_add(u32::from(theirs != held.version()));
         if !self.reload && (theirs > held.version() || (theirs == held.version() && hash != ours)) {
             self.command(Command::FetchManifests { peer, from });

@@ -17,11 +17,12 @@ use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::replay::{self, Done, Stop, adopted, batches};
-use super::{Command, DecodedRange, Fatal, Inbox, Shared, StoredRoots, Submitted};
+use super::{Command, DecodedRange, Inbox, StoredRoots, Submitted};
 use crate::metrics::Direction;
-use crate::network::wire::{self, Session, SignedHead};
-use crate::news::Said;
+use crate::replay::{self, Done, Fatal, Stop, adopted, batches};
+use crate::shared::Shared;
+use crate::sync::heard::Said;
+use crate::wire::{self, Session, SignedHead};
 
 impl Inbox {
     /// A peer's frontier.

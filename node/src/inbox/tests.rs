@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::network::peer_id;
-use crate::network::wire::{Range, Session, SyncRequest, SyncResponse};
-use crate::news::Said;
 use crate::store::simulated::Disk;
+use crate::sync::heard::Said;
+use crate::wire::{Range, Session, SyncRequest, SyncResponse};
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 
@@ -130,7 +130,8 @@ impl Node {
     fn serve(&self, i: usize, from: u64, head: Head) -> SyncResponse {
         let shared = &self.inbox.shared;
         let request = SyncRequest::Entries { log: log_id(i), from, head };
-        crate::sync::answer(&shared.store.view(), &shared.manifest, Session::default(), clock::now(), &request).unwrap()
+        crate::sync::said::answer(&shared.store.view(), &shared.manifest, Session::default(), clock::now(), &request)
+            .unwrap()
     }
 
     fn range(&self, i: usize, from: u64, head: Head) -> Range {

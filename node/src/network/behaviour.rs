@@ -21,8 +21,8 @@ use super::gate::Gate;
 use super::handshakes::Paced;
 use super::operators::Operators;
 use super::streams::Pool;
-use super::wire::{GOSSIP_BYTES_MAX, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 use super::{NetworkError, limits};
+use crate::wire::{GOSSIP_BYTES_MAX, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 pub(super) type SyncFrames = Frames<SyncRequest, SyncResponse>;
 pub(super) type SubmitFrames = Frames<SubmitRequest, SubmitResponse>;

@@ -8,7 +8,7 @@ use fama_ledger::proof::PROOF_BYTES_MAX;
 use fama_ledger::rows::ROW_BYTES_MAX;
 use fama_ledger::snapshot::Offer;
 
-use super::wire::{
+use crate::wire::{
     FORMER_COSIGNERS_MAX, GOSSIP_BYTES_MAX, MANIFESTS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, ROWS_BYTES_SOFT,
     ROWS_MAX, SubmitRequest, SubmitResponse, SubmitResult, SyncRequest, SyncResponse,
 };
@@ -105,7 +105,7 @@ pub(super) fn submit_answer_bytes(answer: &SubmitResponse) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::wire::{CosignedHead, Frontier, LogFrontier, Session, SignedHead};
+    use crate::wire::{CosignedHead, Frontier, LogFrontier, Session, SignedHead};
     use fama_ledger::checkpoint::Cosignature;
     use fama_ledger::codec;
     use fama_ledger::id::{Domain, ManifestHash, TreeRoot};

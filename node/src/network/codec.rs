@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::bounds::Ask;
 use super::limits;
 use super::operators::Operators;
-use super::wire::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::wire::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 
 /// Why a frame was refused.
 #[derive(Debug, thiserror::Error)]

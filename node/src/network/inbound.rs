@@ -6,7 +6,7 @@ use libp2p::request_response::InboundRequestId;
 
 use super::codec::Claim;
 use super::limits;
-use super::wire::{Refusal, SubmitRequest, SubmitResponse, SubmitResult, SyncResponse};
+use crate::wire::{Refusal, SubmitRequest, SubmitResponse, SubmitResult, SyncResponse};
 
 /// A request by its protocol and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

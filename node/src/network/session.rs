@@ -6,7 +6,7 @@ use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 
 use super::limits;
-use super::wire::Session;
+use crate::wire::Session;
 
 struct Heard {
     peer: PeerId,

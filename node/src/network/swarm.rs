@@ -20,9 +20,9 @@ use libp2p::swarm::{ConnectionId, DialError, StreamUpgradeError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
 use tokio::sync::{mpsc, oneshot};
 
+use super::ClientError;
 use super::behaviour::{self, Behaviour, BehaviourEvent, Names, Role};
 use super::bounds;
-use super::client::ClientError;
 use super::codec::{Asked, Claim};
 use super::dialer::{self, Dialer, Peer};
 use super::inbound::{self, Slot, Slots};
@@ -30,10 +30,10 @@ use super::operators::Operators;
 use super::presence::Peers;
 use super::score::{Rates, Scores};
 use super::session::Sessions;
-use super::wire::{
+use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
+use crate::wire::{
     Frontier, GOSSIP_BYTES_MAX, Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse,
 };
-use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

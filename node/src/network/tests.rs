@@ -1,4 +1,5 @@
 //! Real sockets on the loopback interface: what two and more nodes say to each other.
+use std::io;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -14,9 +15,9 @@ use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
 use tokio::sync::mpsc;
 
 use super::behaviour::Names;
-use super::client::{Client, ClientError};
-use super::wire::{Frontier, NoteAnswer, RESPONSE_BYTES_MAX, Range, Refusal, SignedHead, SubmitResult};
+use super::client::Client;
 use super::*;
+use crate::wire::{Frontier, NoteAnswer, RESPONSE_BYTES_MAX, Range, Refusal, SignedHead, SubmitResult};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const FEDERATION: FederationId = FederationId([7; 32]);

@@ -16,7 +16,7 @@ use fama_ledger::signed_note::SIGNATURES_MAX;
 use super::engine::{Found, Moment, Walk};
 use super::keys::{self, Family, Log8, log8};
 use super::{Certificate, History, HistoryItem, LogRecord, Position, Store, StoreError, Touch};
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;

@@ -10,7 +10,7 @@ use super::keys::Family;
 use super::read::NOTE_VALUE_BYTES_MAX;
 use super::write::is_note;
 use super::{LogRecord, Store, StoreError, View};
-use crate::network::wire::NoteAnswer;
+use crate::wire::NoteAnswer;
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 

@@ -25,7 +25,7 @@ use super::engine::{Moment, Walk};
 use super::keys::Family;
 use super::simulated::Disk;
 use super::*;
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 mod damage;
 mod manifests;

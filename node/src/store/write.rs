@@ -14,7 +14,7 @@ use fama_ledger::replica::Adopted;
 use super::engine::Batch;
 use super::keys::{self, Family, META_FORMAT, log8};
 use super::{Certificate, Commit, FORMAT, History, HistoryItem, Store, StoreError, Touch, View};
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
     /// Writes batches in one atomic write, synced before this returns. Several batches of one log

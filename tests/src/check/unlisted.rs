@@ -3,7 +3,7 @@ use super::*;
 
 use fama_ledger::log::{Hash, leaf_hash};
 use fama_ledger::manifest::LogId;
-use fama_node::network::wire::{CosignedHead, SignedHead};
+use fama_node::wire::{CosignedHead, SignedHead};
 
 /// Places in the list at which a bit is flipped, and at which it is cut.
 const PLACES: u64 = 3;

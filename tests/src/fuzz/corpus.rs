@@ -11,7 +11,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::Stand;
 use fama_ledger::time::Millis;
-use fama_node::network::wire;
+use fama_node::wire;
 use fama_tests::{DOMAINS, START, domain, federation, governance_key, log, node_key, secret};
 use serde_json::Value;
 

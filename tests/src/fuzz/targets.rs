@@ -24,7 +24,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::{Stand, VerifiedStand};
 use fama_ledger::time::{Day, Millis};
-use fama_node::network::wire;
+use fama_node::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;

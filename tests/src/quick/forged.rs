@@ -17,9 +17,8 @@ use fama_ledger::rows::{
 };
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
-use fama_node::network::wire::{CosignedHead, Range, Refusal, Rows, SignedHead, SyncRequest, SyncResponse};
-use fama_node::node;
-use fama_node::store::Store;
+use fama_node::store::{self, Store};
+use fama_node::wire::{CosignedHead, Range, Refusal, Rows, SignedHead, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, START, domain, node_key, secret};
 
 use super::stand_in::Way;
@@ -58,7 +57,7 @@ impl Forged {
         let mut entries = store.view().entries(&log, 0, usize::MAX, usize::MAX).unwrap();
         let names = LogMaps::names(manifest, &log);
         let mut rows: Vec<MapRows> = names.iter().map(|name| scanned(&store, name)).collect();
-        node::close(store).await;
+        store::close(store).await;
         let home = names.iter().position(|name| *name == MapName::home(&log.operator)).unwrap();
         if lie == Lie::State {
             add_ghost(&mut rows[home]);

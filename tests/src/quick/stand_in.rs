@@ -6,12 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fama_node::clock::{self, Clock};
-use fama_node::inbox::{Inbox, Shared};
-use fama_node::network::wire::{Session, SyncRequest, SyncResponse};
+use fama_node::inbox::Inbox;
 use fama_node::network::{self, Event, Network, NetworkConfig};
-use fama_node::snapshot::Snapshots;
-use fama_node::store::Store;
-use fama_node::{node, sync};
+use fama_node::shared::Shared;
+use fama_node::store::{self, Store};
+use fama_node::sync::offered::Snapshots;
+use fama_node::sync::said;
+use fama_node::wire::{Session, SyncRequest, SyncResponse};
 use fama_tests::node_key;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -89,7 +90,7 @@ async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Way>
                 SyncRequest::Offers | SyncRequest::Rows { .. } => snapshots.answer(&request),
                 _ => {
                     let session = Session { id: shared.session, writes: true };
-                    sync::answer(&shared.store.view(), &shared.manifest, session, clock::now(), &request).unwrap()
+                    said::answer(&shared.store.view(), &shared.manifest, session, clock::now(), &request).unwrap()
                 }
             };
             if let SyncResponse::Rows(rows) = &honest {
@@ -106,5 +107,5 @@ async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Way>
     drop((inbox, snapshots));
     let store = Arc::clone(&shared.store);
     drop(shared);
-    node::close(store).await;
+    store::close(store).await;
 }

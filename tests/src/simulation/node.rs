@@ -9,13 +9,13 @@ use fama_ledger::note::note_hash;
 use fama_ledger::replica::Overrides;
 use fama_ledger::time::Millis;
 use fama_node::clock::{Clock, Simulated};
-use fama_node::inbox::{
-    Answer, COMMANDS_MAX, Command, DecodedRange, Fatal, Inbox, Input, Own, Shared, verify_cosigned,
-};
-use fama_node::network::wire::{Frontier, Gossip, NoteAnswer, Range, Session, SyncResponse};
-use fama_node::news::{self, FrontierError};
+use fama_node::inbox::{Answer, COMMANDS_MAX, Command, DecodedRange, Inbox, Input, Own};
+use fama_node::replay::Fatal;
+use fama_node::shared::Shared;
 use fama_node::store::simulated::Disk;
 use fama_node::store::{Store, StoreError};
+use fama_node::sync::heard::{self, FrontierError};
+use fama_node::wire::{Frontier, Gossip, NoteAnswer, Range, Session, SyncResponse};
 use fama_tests::START;
 use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
@@ -191,7 +191,7 @@ impl Running {
     fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<Input>, Option<&'static str>) {
         let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        match news::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
+        match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
             Ok(said) => (Some(Input::Frontier { peer, said, ahead }), None),
             Err(FrontierError::Sender(code)) => (Some(Input::Unanswered { peer }), Some(code)),
             Err(FrontierError::Store(_)) => (Some(Input::Unanswered { peer }), None),
@@ -212,8 +212,8 @@ impl Running {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         match gossip {
             Gossip::Cosignature { log, cosigned } => {
-                let news = news::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
-                let verified = news.then(|| verify_cosigned(manifest, &log, &cosigned)).flatten();
+                let news = heard::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
+                let verified = news.then(|| cosigned.verify(manifest, &log)).flatten();
                 verified.map(Input::Cosigned)
             }
             Gossip::Equivocation(proof) => {
@@ -221,7 +221,7 @@ impl Running {
                 (!known && proof.verify(manifest).is_ok()).then_some(Input::Equivocation(proof))
             }
             Gossip::Head { log, signed, first, entries } => {
-                let news = news::head(&view, manifest, &log, &signed.head).unwrap_or(false);
+                let news = heard::head(&view, manifest, &log, &signed.head).unwrap_or(false);
                 let held = self.shared.health.read().logs.get(&log).map(|held| held.size);
                 let beyond = held.is_some_and(|held| signed.head.size > held && !entries.is_empty());
                 let signed = (news || beyond).then(|| signed.verify(manifest, &log).ok()).flatten()?;

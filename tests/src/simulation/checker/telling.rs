@@ -1,7 +1,7 @@
 //! What an honest node tells others: one branch, no smaller head, and only what it has durably.
 use fama_ledger::checkpoint::Checkpoint;
 use fama_ledger::equivocation::Equivocation;
-use fama_node::network::wire::{CosignedHead, Frontier, Gossip};
+use fama_node::wire::{CosignedHead, Frontier, Gossip};
 
 use super::*;
 

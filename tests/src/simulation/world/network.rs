@@ -165,7 +165,7 @@ impl World {
             let now = self.nodes[to].wall(clock);
             let Node { running: Some(running), disk, .. } = &self.nodes[to] else { return Ok(()) };
             let (view, shared) = (running.shared.store.view(), &running.shared);
-            let answer = sync::answer(&view, &shared.manifest, running.session(), now, request);
+            let answer = said::answer(&view, &shared.manifest, running.session(), now, request);
             if let Ok(SyncResponse::Frontier(frontier)) = &answer {
                 let watched = Watched { node: to, view: &view, disk, boot: &running.boot };
                 let told = self.checker.told(&watched, frontier);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fama_ledger::event::Action;
 use libp2p::PeerId;
 
-use crate::network::wire::{Refusal, Submission};
+use crate::wire::{Refusal, Submission};
 
 /// The window of registration rates.
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::Driver;
 use crate::inbox::{DecodedRange, Input};
-use crate::network::wire::{Range, SyncRequest, SyncResponse};
+use crate::wire::{Range, SyncRequest, SyncResponse};
 
 /// Ranges that are fetched ahead at once, of different logs.
 const AHEAD_MAX: usize = 8;

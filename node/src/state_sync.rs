@@ -10,18 +10,17 @@ use std::time::Duration;
 use fama_ledger::manifest::{LogId, Manifest};
 use tokio::sync::watch;
 
-use crate::driver::Driver;
+use crate::bridge::Driver;
 use crate::health::Quick as Progress;
 use crate::http::{App, Slot};
-use crate::inbox::{Fatal, Shared};
-use crate::store::{Store, StoreError};
+use crate::replay::Fatal;
+use crate::shared::Shared;
+use crate::store::{self, Store, StoreError};
 
 mod answer;
 mod gather;
 mod load;
 
-/// How many entries a node must be behind for a quick state to be worth it.
-pub const BEHIND_MIN: u64 = 1_000;
 /// What a quick state's folder adds to the name of the data folder.
 pub const ENDING: &str = ".quick";
 /// How long to wait after something failed.
@@ -197,7 +196,7 @@ impl Quick {
             Ok(store) => store,
             Err(error) => return tracing::warn!(%error, "what may be a quick state stays on disk; remove its folder"),
         };
-        crate::node::close(store).await;
+        store::close(store).await;
         match tokio::fs::remove_dir_all(&self.dir).await {
             Ok(()) => tracing::info!("the quick state is deleted"),
             Err(error) => tracing::warn!(%error, "the quick state stays on disk; remove its folder"),

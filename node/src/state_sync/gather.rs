@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{Quick, QuickError};
 use crate::network::Network;
-use crate::network::wire::{SyncRequest, SyncResponse};
+use crate::wire::{SyncRequest, SyncResponse};
 
 /// How many peers are asked for offers.
 const PEERS_MAX: usize = 8;

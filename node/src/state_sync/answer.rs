@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use super::{Done, Quick, QuickError};
 use crate::clock;
 use crate::http::App;
-use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Shared};
-use crate::node::spawn_inbox;
-use crate::store::Store;
+use crate::inbox::{self, COMMANDS_MAX, Ended, INPUTS_MAX, Inbox, Input};
+use crate::replay::Fatal;
+use crate::shared::Shared;
+use crate::store::{self, Store};
 
 /// How often the quick state is compared with the node's own copies.
 const TICK: Duration = Duration::from_millis(500);
@@ -34,7 +35,7 @@ impl Quick {
         let inbox = tokio::task::spawn_blocking(move || Inbox::load(of_inbox, None, commands)).await;
         let inbox = inbox.map_err(|_| QuickError::Internal("the inbox did not load"))??;
         let (thread, mut end) =
-            spawn_inbox("quick", inbox, inputs_in).map_err(|_| QuickError::Internal("no thread for the inbox"))?;
+            inbox::spawn("quick", inbox, inputs_in).map_err(|_| QuickError::Internal("no thread for the inbox"))?;
         let driver = self.driver.following(shared.clone(), inputs.clone());
         let commands = tokio::spawn(driver.clone().commands(commands_in));
         let following = tokio::spawn(driver.clone().follow());
@@ -54,7 +55,7 @@ impl Quick {
         drop(driver);
         let store = Arc::clone(&shared.store);
         drop(shared);
-        crate::node::close(store).await;
+        store::close(store).await;
         match (done, ended.ok_or(Fatal::Internal("the inbox panicked"))?) {
             (Some(done), _) => done,
             (None, Ok(Ended::Reload)) => Ok(Done::Again),
@@ -64,13 +65,10 @@ impl Quick {
     }
 
     fn app_of(&self, shared: &Shared) -> Arc<App> {
+        // One registry for the whole node: what the copy of the certified states counts is not shown.
+        let shared = Shared { metrics: Arc::clone(&self.app.shared.metrics), ..shared.clone() };
         Arc::new(App {
-            store: Arc::clone(&shared.store),
-            manifest: Arc::clone(&shared.manifest),
-            ranking: Arc::clone(&shared.ranking),
-            health: Arc::clone(&shared.health),
-            proved: Arc::clone(&shared.proved),
-            metrics: Arc::clone(&self.app.metrics),
+            shared,
             operator: self.app.operator.clone(),
             namespace: self.app.namespace.clone(),
             started: clock::now(),

@@ -7,6 +7,7 @@ use fama_ledger::id::{EventId, ManifestHash, NoteHash};
 use fama_ledger::log::{Hash, Head};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::map::RangeProof;
+use fama_ledger::replica::Cosigned;
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
 
@@ -199,6 +200,23 @@ pub struct CosignedHead {
     pub cosignature: Cosignature,
 }
 
+impl CosignedHead {
+    /// What travels of a cosigned checkpoint whose log the message names.
+    #[must_use]
+    pub fn of(cosigned: &Cosigned) -> Self {
+        Self { signed: SignedHead::of(&cosigned.signed), cosignature: cosigned.cosignature.clone() }
+    }
+
+    /// Checks both signatures; `None` if one does not hold or no operator of `manifest` has that name.
+    #[must_use]
+    pub fn verify(&self, manifest: &Manifest, log: &LogId) -> Option<Cosigned> {
+        let signed = self.signed.verify(manifest, log).ok()?;
+        let mut generations = manifest.generations(&self.cosignature.operator);
+        let (by, _) = generations.find(|(_, key)| self.cosignature.verify(signed.checkpoint(), key).is_ok())?;
+        Some(Cosigned { by: by.clone(), cosignature: self.cosignature.clone(), signed })
+    }
+}
+
 /// Whole batches of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Range {
@@ -311,5 +329,10 @@ impl Refusal {
     /// A refusal that does not depend on time.
     pub fn new(code: &str, message: impl std::fmt::Display) -> Self {
         Self { code: code.to_owned(), message: message.to_string(), retry_after: None }
+    }
+    /// The refusal of a request for rows of a state that is not pinned, or no longer.
+    #[must_use]
+    pub fn snapshot_gone() -> Self {
+        Self::new("snapshot_gone", "this node has no such state at hand: ask for offers anew")
     }
 }

@@ -17,10 +17,10 @@ use fama_ledger::replica::Certificate;
 use fama_ledger::rows::{LogRow, MapName, Rows as _, row_key};
 use fama_ledger::snapshot::{self, Offer, edge_widths};
 
-use crate::inbox::Shared;
-use crate::network::wire::{ROWS_BYTES_SOFT, ROWS_MAX, Refusal, Rows, SyncRequest, SyncResponse};
-use crate::proved::{Front, State};
+use crate::certified::{Front, State};
+use crate::shared::Shared;
 use crate::store::{StoreError, View};
+use crate::wire::{ROWS_BYTES_SOFT, ROWS_MAX, Refusal, Rows, SyncRequest, SyncResponse};
 
 /// Moments that are pinned at once.
 const PINS_MAX: usize = 2;
@@ -34,12 +34,6 @@ const LIFE: Duration = Duration::from_secs(600);
 const WAITING_MAX: usize = 16;
 /// How long a request waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The refusal of who asks for what is not, or no longer, pinned.
-#[must_use]
-pub fn gone() -> Refusal {
-    Refusal::new("snapshot_gone", "this node has no such state at hand: ask for offers anew")
-}
 
 fn busy() -> Refusal {
     Refusal { retry_after: Some(1), ..Refusal::new("busy", "too many requests at once") }
@@ -86,7 +80,7 @@ impl Snapshots {
             SyncRequest::Rows { log, head, map, from, to } => {
                 self.rows((log, head), *map, from, to.as_deref()).map(SyncResponse::Rows)
             }
-            _ => Err(gone()),
+            _ => Err(Refusal::snapshot_gone()),
         };
         answer.unwrap_or_else(SyncResponse::Refused)
     }
@@ -125,13 +119,13 @@ impl Snapshots {
         let asks = {
             let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
             let pin = pins.iter().rev().find(|pin| pin.heads.get(log) == Some(head));
-            pin.map(|pin| pin.asks.clone()).ok_or_else(gone)?
+            pin.map(|pin| pin.asks.clone()).ok_or_else(Refusal::snapshot_gone)?
         };
         let (answer, answered) = sync_channel(1);
         let ask = Ask { log: log.clone(), map, from: from.to_vec(), to: to.map(<[u8]>::to_vec), answer };
         asks.try_send(ask).map_err(|error| match error {
             TrySendError::Full(_) => busy(),
-            TrySendError::Disconnected(_) => gone(),
+            TrySendError::Disconnected(_) => Refusal::snapshot_gone(),
         })?;
         answered.recv_timeout(ANSWER_TIMEOUT).unwrap_or_else(|_| Err(busy()))
     }
@@ -167,7 +161,7 @@ fn serve(state: &State<'_>, asked: &Receiver<Ask>) {
         // Nobody asks any more, or nobody can.
         let Ok(ask) = asked.recv_timeout(left) else { return };
         let front = state.fronts.get(&ask.log);
-        let rows = front.map_or_else(|| Err(gone()), |front| rows(state, front, &ask));
+        let rows = front.map_or_else(|| Err(Refusal::snapshot_gone()), |front| rows(state, front, &ask));
         // Who asked may have given up.
         let _ = ask.answer.try_send(rows);
     }
@@ -207,7 +201,7 @@ fn offer(
 
 /// Some rows of a map as they were at that head, with the proof that there are no others between them.
 fn rows(state: &State<'_>, front: &Front, ask: &Ask) -> Result<Rows, Refusal> {
-    let (name, id, map) = front.maps.iter().nth(ask.map.into()).ok_or_else(gone)?;
+    let (name, id, map) = front.maps.iter().nth(ask.map.into()).ok_or_else(Refusal::snapshot_gone)?;
     let internal = || Refusal::new("internal", "this node's disk has a problem");
     let (mut rows, mut bytes, mut wrong) = (Vec::new(), 0usize, false);
     let read = state.rows_from(id, &ask.from, &mut |key, value| {

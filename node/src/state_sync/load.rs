@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::gather::{Choice, choose, covers};
-use super::{BEHIND_MIN, Quick, QuickError};
-use crate::health::Quick as Progress;
+use super::{Quick, QuickError};
+use crate::health::{BEHIND_MIN, Quick as Progress};
 use crate::network::Network;
-use crate::network::wire::{ROWS_MAX, Rows, SyncRequest, SyncResponse};
-use crate::store::{Part, Store};
+use crate::store::{self, Part, Store};
+use crate::wire::{ROWS_MAX, Rows, SyncRequest, SyncResponse};
 
 /// Ranges that are fetched at once.
 const FETCHES_MAX: usize = 8;
@@ -125,7 +125,7 @@ impl Quick {
         let store = match held {
             Some(store) if store.manifest().hash() == manifest.hash() => store,
             Some(store) => {
-                crate::node::close(store).await;
+                store::close(store).await;
                 self.delete().await;
                 self.open(Arc::clone(&manifest)).await?
             }

@@ -21,7 +21,7 @@ use fama_ledger::snapshot::{Offer, Offered};
 use super::engine::{Batch, Walk};
 use super::keys::{self, Family, META_FEDERATION, META_FORMAT, META_QUICK, META_USED, log8};
 use super::{FORMAT, LogState, Store, StoreError, View, open};
-use crate::network::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
+use crate::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
 
 /// Most rows that are deleted in one write.
 const CLEAR_ROWS: usize = 10_000;

@@ -11,18 +11,19 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::clock;
 use crate::health::Health;
-use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
+use crate::inbox::{Command, DecodedRange, Input};
 use crate::metrics::{Direction, GossipOutcome};
-use crate::network::wire::{
-    CosignedHead, Frontier, Gossip, NoteAnswer, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
-};
 use crate::network::{self, Event, MessageId, Network, Reply, Verdict, peer_id};
-use crate::news::{self, FrontierError, Said};
-use crate::shares::Shares;
-use crate::snapshot::Snapshots;
+use crate::shared::Shared;
 use crate::store::StoreError;
 use crate::submit::Submitter;
-use crate::sync;
+use crate::submit::permits::Shares;
+use crate::sync::heard::{self, FrontierError, Said};
+use crate::sync::offered::Snapshots;
+use crate::sync::said;
+use crate::wire::{
+    CosignedHead, Frontier, Gossip, NoteAnswer, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+};
 
 mod fetch;
 mod peers;
@@ -180,7 +181,7 @@ impl Driver {
     /// On a thread of its own: the inbox has better to do, and a long frontier has thousands of signatures.
     async fn verify(&self, frontier: Frontier) -> Option<Result<Said, FrontierError>> {
         let shared = self.shared.clone();
-        let work = move || news::frontier(&shared.store.view(), &shared.manifest, frontier);
+        let work = move || heard::frontier(&shared.store.view(), &shared.manifest, frontier);
         tokio::task::spawn_blocking(work).await.ok()
     }
 
@@ -303,7 +304,7 @@ impl Driver {
             }
             let session = Session { id: shared.session, writes: shared.health.read().writes };
             let (view, now) = (shared.store.view(), shared.clock.now());
-            let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);
+            let mut answer = said::answer(&view, &shared.manifest, session, now, &request);
             drop(view);
             if let Ok(SyncResponse::Frontier(frontier)) = &mut answer {
                 frontier.other = other;
@@ -339,8 +340,8 @@ impl Driver {
 
     fn take_cosigned(&self, log: &LogId, cosigned: &CosignedHead) -> Verdict {
         let manifest = &self.shared.manifest;
-        match news::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
-            Ok(true) => match verify_cosigned(manifest, log, cosigned) {
+        match heard::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
+            Ok(true) => match cosigned.verify(manifest, log) {
                 Some(cosigned) => self.offer(Input::Cosigned(cosigned)),
                 None if cosigned.signed.verify(manifest, log).is_err() => Verdict::Reject,
                 // A later version may give the operator another key.
@@ -360,7 +361,7 @@ impl Driver {
         (first, entries): (u64, Vec<Vec<u8>>),
     ) -> Verdict {
         let manifest = &self.shared.manifest;
-        let news = match news::head(&self.shared.store.view(), manifest, log, &signed.head) {
+        let news = match heard::head(&self.shared.store.view(), manifest, log, &signed.head) {
             Ok(news) => news,
             Err(error) => return unreadable(&error),
         };

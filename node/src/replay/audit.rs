@@ -10,8 +10,7 @@ use fama_ledger::log::{Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
 
 use super::check::replay_order;
-use super::replay::{Stop, batches, commits, replay};
-use super::{Copy, Fatal, tiles_fault};
+use super::{Fatal, LogCopy, Stop, batches, commits, replay, tiles_fault};
 use crate::store::{Store, StoreError};
 
 /// Opens or creates a store whose manifest in use is `manifest`, or a later version that the folder has. Also gives the
@@ -63,7 +62,7 @@ pub type Each<'e> = dyn FnMut(u64, &VerifiedEntry, Option<&Outcome>) + 'e;
 pub struct Auditor<'a> {
     store: &'a Store,
     log: LogId,
-    copy: Copy,
+    copy: LogCopy,
     rest: Vec<VerifiedEntry>,
 }
 
@@ -88,7 +87,7 @@ impl<'a> Auditor<'a> {
                 return Err(damaged("its rows do not give the stored state root"));
             }
         }
-        Ok(Self { store, log: log.clone(), copy: Copy { tree, maps: Some(maps) }, rest: Vec::new() })
+        Ok(Self { store, log: log.clone(), copy: LogCopy { tree, maps: Some(maps) }, rest: Vec::new() })
     }
 
     /// Size and root of what is folded: whole batches.

@@ -6,10 +6,9 @@ use fama_ledger::log::{Tree, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use rayon::prelude::*;
 
-use super::replay::{Stop, batches, commits, replay};
-use super::{Copy, Fatal, verify_certificate, verify_cosigned};
-use crate::network::wire::NoteAnswer;
+use super::{Fatal, LogCopy, Stop, batches, commits, replay};
 use crate::store::{Certificate, Store, StoreError, View};
+use crate::wire::NoteAnswer;
 
 /// How many entries are read and verified at a time.
 const CHUNK_ENTRIES: usize = 4_096;
@@ -42,7 +41,7 @@ struct Checker<'a> {
     original: &'a Store,
     rebuilt: &'a Store,
     log: LogId,
-    copy: Copy,
+    copy: LogCopy,
     rest: Vec<VerifiedEntry>,
     findings: Vec<Finding>,
 }
@@ -67,7 +66,7 @@ pub fn check(
     let (mut report, mut before) = (Report::default(), 0);
     for log in logs {
         let maps = LogMaps::load(manifest, &log, &rebuilt.view()).map_err(|error| Fatal::rows(&log, error))?;
-        let copy = Copy { tree: Tree::default(), maps: Some(maps) };
+        let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
         let (rest, findings) = (Vec::new(), Vec::new());
         let mut checker = Checker { manifest, original, rebuilt, log, copy, rest, findings };
         checker.run(&mut |done| progress(before + done, total))?;
@@ -86,7 +85,7 @@ pub fn check(
 
 /// All logs, those that were cut first, in the order of the versions that cut them: what one carries on is then
 /// there.
-pub(super) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
+pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
     let cut_in = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map_or(u32::MAX, |(in_, _)| *in_);
     let mut logs: Vec<LogId> = manifest.logs().keys().cloned().collect();
     logs.sort_by_key(cut_in);
@@ -97,13 +96,13 @@ pub(super) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
 ///
 /// # Errors
 /// [`Fatal`]; what was begun is begun again at the next start.
-pub(super) fn rebuild(store: &Store) -> Result<(), Fatal> {
+pub(crate) fn rebuild(store: &Store) -> Result<(), Fatal> {
     let manifest = store.manifest();
     tracing::info!("what follows from the entries is made anew");
     store.wipe()?;
     for log in replay_order(manifest) {
         let maps = LogMaps::load(manifest, &log, &store.view()).map_err(|error| Fatal::rows(&log, error))?;
-        let copy = Copy { tree: Tree::default(), maps: Some(maps) };
+        let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
         let (rest, findings) = (Vec::new(), Vec::new());
         let mut checker = Checker { manifest, original: store, rebuilt: store, log, copy, rest, findings };
         checker.run(&mut |_| {})?;
@@ -183,7 +182,7 @@ impl Checker<'_> {
     }
 
     /// The notes of these entries that the original has and that have their hash, and those it forgot.
-    fn notes(&mut self, done: &[super::replay::Done]) -> (Vec<(NoteHash, String)>, Vec<NoteHash>) {
+    fn notes(&mut self, done: &[super::Done]) -> (Vec<(NoteHash, String)>, Vec<NoteHash>) {
         let view = self.original.view();
         let events = done.iter().flat_map(|done| &done.entries).filter_map(VerifiedEntry::event);
         let (mut notes, mut redacted) = (Vec::new(), Vec::new());
@@ -268,7 +267,7 @@ impl Checker<'_> {
         let certified = view.log(&log)?.map_or(0, |record| record.certified).min(self.copy.tree.size());
         for one in view.cosigned(&log)? {
             let (operator, size) = (&one.cosignature.operator, one.signed.head.size);
-            let Some(by) = verify_cosigned(self.manifest, &log, &one).map(|cosigned| cosigned.by) else {
+            let Some(by) = one.verify(self.manifest, &log).map(|cosigned| cosigned.by) else {
                 self.find("signature", format!("the cosignature of {operator} at {size} does not hold"));
                 continue;
             };
@@ -290,7 +289,7 @@ impl Checker<'_> {
 
     fn kept_certificate(&mut self, log: &LogId, stored: &Certificate) -> Result<(), Fatal> {
         let head = stored.signed.head;
-        if verify_certificate(self.manifest, log, stored.clone()).is_none() {
+        if stored.clone().verify(self.manifest, log).is_none() {
             self.find("signature", format!("a signature of the certificate at {} does not hold", head.size));
         } else if self.on_branch(head.size, head.root)? {
             self.rebuilt.put_certificate(log, stored)?;

@@ -8,9 +8,8 @@ use fama_ledger::log::{self, Head, LogError};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica::PeerLog;
 
-use crate::inbox::verify_cosigned;
-use crate::network::wire::{self, CosignedHead, Frontier, LogFrontier, Session};
 use crate::store::{StoreError, View};
+use crate::wire::{self, CosignedHead, Frontier, LogFrontier, Session};
 
 /// Why nothing was made of a frontier.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +134,7 @@ fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool)
     let news = news.filter(|one| beyond(&known, manifest, one));
     let mut cosigned = Vec::new();
     for one in news {
-        match verify_cosigned(manifest, &log, one) {
+        match one.verify(manifest, &log) {
             Some(verified) => cosigned.push(verified),
             None if behind && one.signed.verify(manifest, &log).is_ok() => {}
             None => return Err(FrontierError::Sender("checkpoint_cosignature")),
