@@ -43,7 +43,7 @@ pub struct LogHealth {
 
 /// A version of the manifest that a node has but does not use yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingManifest {
     /// Its version.
     pub version: u32,
     /// Its hash.
@@ -62,7 +62,7 @@ pub struct Governance {
     /// At most one per log.
     pub equivocations: Vec<Equivocation>,
     /// The next version, if the node has it.
-    pub pending: Option<Pending>,
+    pub pending: Option<PendingManifest>,
     /// Valid texts of one version, as signed notes, for which this node cosigns no more: at most two.
     pub halted: Vec<String>,
 }
@@ -87,14 +87,14 @@ pub struct Snapshot {
     /// What it says of the federation's next version.
     pub governance: Governance,
     /// How far its quick state is, if it has or makes one.
-    pub quick: Option<Quick>,
+    pub quick: Option<StateSyncProgress>,
     /// Entries that its own copies grew by within a second, of late.
     pub entries_per_second: u64,
 }
 
 /// How far a quick state is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Quick {
+pub struct StateSyncProgress {
     /// `asking` for offers, `loading`, `answering`; or `disagrees`: what was certified is not what the entries give.
     pub phase: &'static str,
     /// Rows loaded since the process started.

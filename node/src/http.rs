@@ -10,7 +10,7 @@ use fama_ledger::id::Domain;
 use fama_ledger::time::Millis;
 use tokio::sync::mpsc;
 
-use crate::inbox::Input;
+use crate::inbox::InboxInput;
 use crate::shared::Shared;
 
 mod admin;
@@ -53,14 +53,14 @@ pub struct App {
     /// The database is a quick state: what came before it began is not known.
     pub partial: bool,
     /// What answers in this one's place while the node makes its own copies.
-    pub slot: Arc<Slot>,
+    pub slot: Arc<ServingSlot>,
 }
 
 /// A place for what shows a quick state.
 #[derive(Default)]
-pub struct Slot(RwLock<Option<Arc<App>>>);
+pub struct ServingSlot(RwLock<Option<Arc<App>>>);
 
-impl Slot {
+impl ServingSlot {
     /// From now on this answers.
     pub fn show(&self, app: Arc<App>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(app);
@@ -96,7 +96,7 @@ pub fn query(app: Arc<App>) -> Router {
     let proofs = Router::new()
         .route("/api/agent/{x}/proof", get(proof::agent))
         .route("/api/event/{id}/proof", get(proof::event))
-        .with_state(proof::Desk::new(Arc::clone(&app)));
+        .with_state(proof::ProofMaker::new(Arc::clone(&app)));
     let router = Router::new()
         .route("/api", get(status::index))
         .route("/api/status", get(status::status))
@@ -119,7 +119,7 @@ pub fn query(app: Arc<App>) -> Router {
 
 /// The operator's listener: metrics, whether the node lives and is ready, and what changes the federation.
 /// Never public. It alone has the way into the inbox.
-pub fn admin(app: Arc<App>, inputs: mpsc::Sender<Input>) -> Router {
+pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
     let governance = Router::new()
         .route("/federation/stand", post(governance::stand))

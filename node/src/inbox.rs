@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch as signal};
 use crate::metrics::Direction;
 use crate::replay::{self, Fatal, LogCopy, tiles_fault};
 use crate::shared::Shared;
-use crate::store::{Certificate, Store, StoreError};
+use crate::store::{Store, StoreError, StoredCertificate};
 use crate::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
 
 mod append;
@@ -34,7 +34,7 @@ mod rank;
 mod tests;
 mod watch;
 
-pub use input::{Answer, Command, DecodedRange, Input, Submitted};
+pub use input::{DecodedRange, InboxCommand, InboxInput, SubmitOutcome, Submitted};
 
 /// How many inputs may wait for the inbox.
 pub const INPUTS_MAX: usize = 256;
@@ -77,7 +77,7 @@ impl Own {
 
 /// Why the inbox ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum InboxEnd {
     /// It was told to.
     Stopped,
     /// What is on disk has to be loaded anew: under another manifest, or without what was dropped.
@@ -85,7 +85,7 @@ pub enum Ended {
 }
 
 /// An inbox at work; joined, it says why it ended.
-pub type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
+pub type InboxThread = std::thread::JoinHandle<Result<InboxEnd, Fatal>>;
 
 /// Starts an inbox on a thread of its own; what is watched tells that it ended.
 ///
@@ -94,7 +94,7 @@ pub type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
 pub fn spawn(
     name: &str,
     inbox: Inbox,
-    inputs: mpsc::Receiver<Input>,
+    inputs: mpsc::Receiver<InboxInput>,
 ) -> std::io::Result<(InboxThread, signal::Receiver<bool>)> {
     let runtime = tokio::runtime::Handle::current();
     let (end, ended) = signal::channel(false);
@@ -112,8 +112,8 @@ pub struct Inbox {
     own: Option<Own>,
     copies: BTreeMap<LogId, LogCopy>,
     replica: Replica<PeerId>,
-    commands: mpsc::Sender<Command>,
-    waiting: append::Waiting,
+    commands: mpsc::Sender<InboxCommand>,
+    waiting: append::PendingSubmissions,
     rerank: Option<(IdentityId, Option<IdentityId>)>,
     notes_due: Duration,
     /// Claims in other logs may not have been taken over yet: they came while this node did not write.
@@ -127,7 +127,7 @@ pub struct Inbox {
     refused: bool,
     /// What is on disk has to be loaded anew.
     reload: bool,
-    watch: watch::Watch,
+    watch: watch::TroubleWatch,
 }
 
 /// Roots of this node's copies, read from its tiles.
@@ -147,15 +147,15 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Fatal`] if the disk fails or does not hold what was written.
-    pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<Command>) -> Result<Self, Fatal> {
+    pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<InboxCommand>) -> Result<Self, Fatal> {
         let keys = own.as_ref().map_or_else(Vec::new, |own| own.keys.iter().map(|(log, _)| log.clone()).collect());
         let mut replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()), keys);
         replica.set_overrides(own.as_ref().map(|own| own.overrides).unwrap_or_default());
         replica.end(shared.store.pending().iter().flat_map(|pending| pending.cuts().cloned()));
-        let (waiting, now) = (append::Waiting::default(), shared.clock.monotonic());
+        let (waiting, now) = (append::PendingSubmissions::default(), shared.clock.monotonic());
         let copies = BTreeMap::new();
         let (rerank, notes_due, claims_due, resubmit_due) = (None, now, true, now);
-        let (halted, refused, reload, watch) = (false, false, false, watch::Watch::default());
+        let (halted, refused, reload, watch) = (false, false, false, watch::TroubleWatch::default());
         let mut inbox = Self {
             shared,
             own,
@@ -217,7 +217,7 @@ impl Inbox {
         let cosigned = view.cosigned(log)?;
         let cosigned = cosigned.iter().filter_map(|one| one.verify(&self.shared.manifest, log)).collect();
         if let Some(maps) = &maps {
-            self.shared.proved.begin(log, head.size, maps);
+            self.shared.certified.begin(log, head.size, maps);
         }
         self.copies.insert(log.clone(), LogCopy { tree, maps });
         let certificate = view.certificate(log)?;
@@ -253,7 +253,7 @@ impl Inbox {
             let maps = LogMaps::load(manifest, &cut.log, &view).map_err(|error| Fatal::rows(&cut.log, error))?;
             // Another state root: some of its maps are with another log already, and not as they were at the cut.
             if maps.state_root() == cut.state_root {
-                self.shared.proved.begin_cut(&cut.log, maps);
+                self.shared.certified.begin_cut(&cut.log, maps);
             }
         }
         Ok(())
@@ -318,14 +318,18 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Fatal`].
-    pub fn run(mut self, runtime: &tokio::runtime::Handle, mut inputs: mpsc::Receiver<Input>) -> Result<Ended, Fatal> {
+    pub fn run(
+        mut self,
+        runtime: &tokio::runtime::Handle,
+        mut inputs: mpsc::Receiver<InboxInput>,
+    ) -> Result<InboxEnd, Fatal> {
         let mut last_tick = self.now();
         self.tell_health();
         while !self.reload {
             let wait = self.append_due_in().unwrap_or(TICK).min(TICK);
             let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
             match input {
-                Ok(Some(Input::Stop) | None) => return self.append().map(|()| Ended::Stopped),
+                Ok(Some(InboxInput::Stop) | None) => return self.append().map(|()| InboxEnd::Stopped),
                 Ok(Some(input)) => self.take(input)?,
                 Err(_) => {}
             }
@@ -333,7 +337,7 @@ impl Inbox {
                 let goes_on = self.drain(&mut inputs)?;
                 self.append()?;
                 if !goes_on {
-                    return Ok(Ended::Stopped);
+                    return Ok(InboxEnd::Stopped);
                 }
             }
             if self.now().saturating_sub(last_tick) >= TICK {
@@ -342,7 +346,7 @@ impl Inbox {
             }
         }
         self.refuse_all();
-        Ok(Ended::Reload)
+        Ok(InboxEnd::Reload)
     }
 
     /// Whether what is on disk has to be loaded anew; nothing more may be taken in.
@@ -354,10 +358,10 @@ impl Inbox {
 
     /// Takes in what already waits, so that one write serves many; stops at a full batch. `false` if the
     /// node is to end.
-    fn drain(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Result<bool, Fatal> {
+    fn drain(&mut self, inputs: &mut mpsc::Receiver<InboxInput>) -> Result<bool, Fatal> {
         while self.waiting.len() < limits::BATCH_ENTRIES_MAX {
             match inputs.try_recv() {
-                Ok(Input::Stop) => return Ok(false),
+                Ok(InboxInput::Stop) => return Ok(false),
                 Ok(input) => self.take(input)?,
                 Err(_) => break,
             }
@@ -386,63 +390,63 @@ impl Inbox {
     /// # Errors
     /// [`Fatal`], as everywhere here: the inbox is not to be used any more.
     #[doc(hidden)]
-    pub fn take(&mut self, input: Input) -> Result<(), Fatal> {
+    pub fn take(&mut self, input: InboxInput) -> Result<(), Fatal> {
         if self.reload {
             refuse(input);
             return Ok(());
         }
         let now = self.millis();
         match input {
-            Input::PeerUp { peer, operator } => {
+            InboxInput::PeerUp { peer, operator } => {
                 let outputs = self.replica.peer_up(peer, operator, now);
                 self.perform(outputs)
             }
-            Input::PeerDown { peer } => {
+            InboxInput::PeerDown { peer } => {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
-            Input::Unanswered { peer } => {
+            InboxInput::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
+            InboxInput::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())
             }
-            Input::Head { peer, signed, range } => self.gossiped(peer, signed, range),
-            Input::Cosigned(cosigned) => {
+            InboxInput::Head { peer, signed, range } => self.gossiped(peer, signed, range),
+            InboxInput::Cosigned(cosigned) => {
                 let outputs = self.replica.cosigned(cosigned, now, &StoredRoots(&self.shared.store))?;
                 self.perform(outputs)
             }
-            Input::Range { peer, log, head, range } => self.range(peer, &log, head, range),
-            Input::RangeFailed { peer, log } => {
+            InboxInput::Range { peer, log, head, range } => self.range(peer, &log, head, range),
+            InboxInput::RangeFailed { peer, log } => {
                 let outputs = self.replica.fetch_failed(peer, &log, Failure::Unanswered, now);
                 self.perform(outputs)
             }
-            Input::Submit { events, reply } => {
+            InboxInput::Submit { events, reply } => {
                 self.waiting.push(events, reply, self.shared.clock.monotonic());
                 Ok(())
             }
-            Input::Stand { log, reply } => {
+            InboxInput::Stand { log, reply } => {
                 let answer = self.stand(&log)?;
                 // Whoever asked may have given up.
                 let _ = reply.send(answer);
                 Ok(())
             }
-            Input::Manifest { text, reply } => {
+            InboxInput::Manifest { text, reply } => {
                 let answer = self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error));
                 let _ = reply.map(|reply| reply.send(answer));
                 Ok(())
             }
-            Input::Manifests { peer, texts } => self.manifests(peer, &texts),
-            Input::Equivocation(proof) => self.proven(&proof),
-            Input::AskAll => {
+            InboxInput::Manifests { peer, texts } => self.manifests(peer, &texts),
+            InboxInput::Equivocation(proof) => self.proven(&proof),
+            InboxInput::AskAll => {
                 let outputs = self.replica.ask_all(now);
                 self.perform(outputs)
             }
-            Input::Notes(notes) => {
+            InboxInput::Notes(notes) => {
                 // Where these came from there may be more.
                 self.notes_due = self.now();
                 Ok(self.shared.store.put_notes(&notes)?)
             }
-            Input::Stop => Ok(()),
+            InboxInput::Stop => Ok(()),
         }
     }
 
@@ -480,9 +484,9 @@ impl Inbox {
         match output {
             Output::AskFrontier { peer } => {
                 let ours = self.own_frontier()?;
-                self.command(Command::AskFrontier { peer, ours });
+                self.command(InboxCommand::AskFrontier { peer, ours });
             }
-            Output::Fetch { peer, log, from, head } => self.command(Command::Fetch { peer, log, from, head }),
+            Output::Fetch { peer, log, from, head } => self.command(InboxCommand::Fetch { peer, log, from, head }),
             Output::KeepNewest { signed } => {
                 self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
             }
@@ -493,13 +497,16 @@ impl Inbox {
                 self.shared.metrics.cosignatures(if mine { Direction::Out } else { Direction::In }, 1);
                 self.shared.store.put_cosigned(&log, &cosigned.by, &CosignedHead::of(&cosigned), certified, mine)?;
                 if mine {
-                    self.command(Command::Publish(Gossip::Cosignature { log, cosigned: CosignedHead::of(&cosigned) }));
+                    self.command(InboxCommand::Publish(Gossip::Cosignature {
+                        log,
+                        cosigned: CosignedHead::of(&cosigned),
+                    }));
                 }
             }
             Output::KeepCertificate { certificate } => {
                 let log = log_of(&certificate.signed);
-                self.shared.proved.certified(&log, &certificate);
-                self.shared.store.put_certificate(&log, &Certificate::of(certificate))?;
+                self.shared.certified.certified(&log, &certificate);
+                self.shared.store.put_certificate(&log, &StoredCertificate::of(certificate))?;
             }
             Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
             Output::Cosign { signed, by } => return self.cosign(signed, by),
@@ -514,7 +521,7 @@ impl Inbox {
 
     /// The driver empties its queue without waiting for the inbox, so a full one passes soon; a request
     /// lost here is made again when it is late.
-    fn command(&self, command: Command) {
+    fn command(&self, command: InboxCommand) {
         if let Err(error) = self.commands.try_send(command) {
             tracing::warn!(%error, "command to the network dropped");
         }
@@ -562,7 +569,7 @@ impl Inbox {
                 entries.clear();
             }
         }
-        self.command(Command::Publish(Gossip::Head { log, signed: SignedHead::of(signed), first, entries }));
+        self.command(InboxCommand::Publish(Gossip::Head { log, signed: SignedHead::of(signed), first, entries }));
         Ok(())
     }
 
@@ -594,14 +601,14 @@ impl Inbox {
         let start = blake3::hash(&[self.shared.session.as_slice(), &self.millis().to_le_bytes()].concat());
         let hashes = self.shared.store.view().wanted_notes_from(&NoteHash(*start.as_bytes()), wire::NOTES_MAX)?;
         if !hashes.is_empty() {
-            self.command(Command::FetchNotes { peer: None, hashes });
+            self.command(InboxCommand::FetchNotes { peer: None, hashes });
         }
         Ok(())
     }
 
     fn want_notes(&self, peer: PeerId, hashes: Vec<NoteHash>) {
         if !hashes.is_empty() {
-            self.command(Command::FetchNotes { peer: Some(peer), hashes });
+            self.command(InboxCommand::FetchNotes { peer: Some(peer), hashes });
         }
     }
 
@@ -623,20 +630,20 @@ impl Inbox {
 }
 
 /// What comes while the node is to load anew: the disk is as it shall be found then. Who waits is told.
-fn refuse(input: Input) {
+fn refuse(input: InboxInput) {
     let refusal = || Refusal {
         retry_after: Some(2),
         ..Refusal::new("not_ready", "this node takes another version of the manifest up")
     };
     // Whoever asked may have given up.
     match input {
-        Input::Submit { events, reply } => {
-            let _ = reply.send(events.iter().map(|_| Answer::Refused(refusal())).collect());
+        InboxInput::Submit { events, reply } => {
+            let _ = reply.send(events.iter().map(|_| SubmitOutcome::Refused(refusal())).collect());
         }
-        Input::Stand { reply, .. } => {
+        InboxInput::Stand { reply, .. } => {
             let _ = reply.send(Err(refusal()));
         }
-        Input::Manifest { reply, .. } => {
+        InboxInput::Manifest { reply, .. } => {
             let _ = reply.map(|reply| reply.send(Err(refusal())));
         }
         _ => {}

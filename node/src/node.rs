@@ -10,17 +10,17 @@ use fama_ledger::manifest::Manifest;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::bridge::Driver;
+use crate::bridge::Bridge;
 use crate::clock::{self, Clock};
-use crate::config::{Config, Listener, Scrub, Verify};
+use crate::config::{Config, Listener, ScrubSettings, Verify};
 use crate::health;
-use crate::http::{self, App, Slot};
-use crate::inbox::{self, COMMANDS_MAX, Ended, INPUTS_MAX, Inbox, Input, Own};
-use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
+use crate::http::{self, App, ServingSlot};
+use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxEnd, InboxInput, Own};
+use crate::network::{self, Network, NetworkConfig, NetworkError, OperatorPeer, peer_id};
 use crate::replay::Fatal;
 use crate::scrub::Scrubber;
 use crate::shared::Shared;
-use crate::state_sync::Quick;
+use crate::state_sync::StateSync;
 use crate::store::{self, Store, StoreError};
 use crate::submit::Submitter;
 use crate::submit::admission::Admission;
@@ -107,8 +107,8 @@ pub async fn run(
         let listeners = (again(query.as_ref())?, again(admin.as_ref())?);
         let (ended, left) = run_once(&config, listeners, wires, session, stop.as_mut(), &mut started).await?;
         match ended {
-            Ended::Stopped => return Ok(()),
-            Ended::Reload => tracing::info!("what is on disk is loaded anew"),
+            InboxEnd::Stopped => return Ok(()),
+            InboxEnd::Reload => tracing::info!("what is on disk is loaded anew"),
         }
         wires = Some(left);
     }
@@ -118,7 +118,7 @@ pub async fn run(
 struct Wires {
     key: VerifyingKey,
     network: Network,
-    events: mpsc::Receiver<network::Event>,
+    events: mpsc::Receiver<network::NetworkEvent>,
 }
 
 async fn run_once(
@@ -128,7 +128,7 @@ async fn run_once(
     session: [u8; 16],
     stop: Pin<&mut impl Future<Output = ()>>,
     started: &mut Option<impl FnOnce(&Addresses)>,
-) -> Result<(Ended, Wires), NodeError> {
+) -> Result<(InboxEnd, Wires), NodeError> {
     let shared = Shared::new(open(config, wires.is_some()).await?, Clock::machine(), session);
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
@@ -144,9 +144,9 @@ async fn run_once(
     let submitter =
         Submitter::new(shared.clone(), (own_log, peer_id(&key)), inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);
-    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
-    let commands = tokio::spawn(driver.clone().commands(commands_in));
-    let events = tokio::spawn(driver.clone().events(events));
+    let bridge = Bridge::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
+    let commands = tokio::spawn(bridge.clone().commands(commands_in));
+    let events = tokio::spawn(bridge.clone().events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
     let addresses = addresses(&query, &admin, &network);
@@ -154,9 +154,9 @@ async fn run_once(
     let app = Arc::new(app(&shared, config, &slot));
     let quick = (config.verify == Verify::Certified).then(|| {
         let shown = (Arc::clone(&app), slot);
-        tokio::spawn(Quick::new(shared.clone(), driver.clone(), &config.data_dir, shown, stopped.clone()).run())
+        tokio::spawn(StateSync::new(shared.clone(), bridge.clone(), &config.data_dir, shown, stopped.clone()).run())
     });
-    drop(driver);
+    drop(bridge);
     tokio::spawn(health::measure_rate(Arc::clone(&shared.health), stopped.clone()));
     let servers = [
         serve(query, http::query(Arc::clone(&app)), &stopped),
@@ -173,7 +173,7 @@ async fn run_once(
     }
     let _ = stopping.send(true);
     drop(scrub);
-    let _ = inputs.send(Input::Stop).await;
+    let _ = inputs.send(InboxInput::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
     let ended = ended.ok().and_then(Result::ok).ok_or(Fatal::Internal("the inbox panicked"))?;
     if let Err(error) = &ended {
@@ -182,11 +182,11 @@ async fn run_once(
     if let Some(quick) = quick {
         quick.await.map_err(|_| Fatal::Internal("the quick state's task panicked"))?;
     }
-    if !matches!(ended, Ok(Ended::Reload)) {
+    if !matches!(ended, Ok(InboxEnd::Reload)) {
         network.stop().await;
     }
     commands.abort();
-    let events = events.await.map_err(|_| Fatal::Internal("the driver panicked"))?;
+    let events = events.await.map_err(|_| Fatal::Internal("the bridge panicked"))?;
     for server in servers {
         let _ = server.await;
     }
@@ -250,7 +250,7 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     }
 }
 
-fn app(shared: &Shared, config: &Config, slot: &Arc<Slot>) -> App {
+fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>) -> App {
     App {
         shared: shared.clone(),
         partial: false,
@@ -269,7 +269,7 @@ fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Re
         }
     };
     let others = manifest.operators().iter().filter(|operator| config.operator.as_ref() != Some(&operator.name));
-    let dial = others.map(|operator| Peer {
+    let dial = others.map(|operator| OperatorPeer {
         peer_id: peer_id(&operator.node_key),
         addresses: operator.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
     });
@@ -282,7 +282,7 @@ fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Re
 }
 
 /// Starts the scrub, which ends when what is returned is dropped.
-fn spawn_scrub(shared: &Shared, settings: Scrub) -> Result<Option<SyncSender<()>>, NodeError> {
+fn spawn_scrub(shared: &Shared, settings: ScrubSettings) -> Result<Option<SyncSender<()>>, NodeError> {
     if settings.bytes_per_second == 0 {
         return Ok(None);
     }

@@ -61,7 +61,7 @@ pub(crate) struct LogCopy {
 }
 
 /// A batch that was replayed and waits for the disk.
-pub(crate) struct Done {
+pub(crate) struct ReplayedBatch {
     pub(crate) state: LogState,
     pub(crate) first: u64,
     pub(crate) entries: Vec<VerifiedEntry>,
@@ -70,7 +70,7 @@ pub(crate) struct Done {
 }
 
 /// Why a batch was not taken.
-pub(crate) enum Stop {
+pub(crate) enum ReplayStop {
     /// No valid log has it.
     Invalid(BatchError),
     /// It adopts a version that is not in use here.
@@ -98,7 +98,7 @@ pub(crate) fn replay(
     view: &View<'_>,
     copy: &mut LogCopy,
     batches: Vec<Vec<VerifiedEntry>>,
-) -> Result<(Vec<Done>, Option<Stop>), Fatal> {
+) -> Result<(Vec<ReplayedBatch>, Option<ReplayStop>), Fatal> {
     let Some(maps) = &mut copy.maps else { return Ok((Vec::new(), None)) };
     let mut rows: Overlay<'_, View<'_>> = Overlay::new(view);
     let mut done = Vec::new();
@@ -110,10 +110,10 @@ pub(crate) fn replay(
                 let tiles = copy.tree.append(entries.iter().map(|entry| log::leaf_hash(entry.bytes())));
                 let (head, state_root) = (copy.tree.head(), replayed.folded.state_root);
                 let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
-                done.push(Done { state, first, entries, replayed, tiles });
+                done.push(ReplayedBatch { state, first, entries, replayed, tiles });
             }
-            Err(ReplayError::Invalid(invalid)) => return Ok((done, Some(Stop::Invalid(invalid)))),
-            Err(ReplayError::Unheld(version)) => return Ok((done, Some(Stop::Unheld(version)))),
+            Err(ReplayError::Invalid(invalid)) => return Ok((done, Some(ReplayStop::Invalid(invalid)))),
+            Err(ReplayError::Unheld(version)) => return Ok((done, Some(ReplayStop::Unheld(version)))),
             Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
         }
     }
@@ -121,8 +121,8 @@ pub(crate) fn replay(
 }
 
 /// One write of all of them.
-pub(crate) fn commits<'a>(done: &'a [Done], notes: &'a [(NoteHash, String)]) -> Vec<Commit<'a>> {
-    let commit = |done: &'a Done| Commit {
+pub(crate) fn commits<'a>(done: &'a [ReplayedBatch], notes: &'a [(NoteHash, String)]) -> Vec<Commit<'a>> {
+    let commit = |done: &'a ReplayedBatch| Commit {
         state: done.state.clone(),
         first: done.first,
         entries: &done.entries,

@@ -5,7 +5,7 @@ use fama_ledger::join::Ranking;
 use fama_ledger::manifest::Manifest;
 use prometheus::Registry;
 
-use crate::certified::Proved;
+use crate::certified::CertifiedStates;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -23,7 +23,7 @@ pub struct Shared {
     /// What the node knows of itself and of others.
     pub health: Arc<Health>,
     /// The states of logs that strangers can be shown.
-    pub proved: Arc<Proved>,
+    pub certified: Arc<CertifiedStates>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -52,7 +52,7 @@ impl Shared {
         Self {
             health: Arc::new(Health::new(&manifest)),
             ranking: Arc::new(RwLock::new(Ranking::default())),
-            proved: Arc::default(),
+            certified: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
             store,
             clock,

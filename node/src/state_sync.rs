@@ -10,9 +10,9 @@ use std::time::Duration;
 use fama_ledger::manifest::{LogId, Manifest};
 use tokio::sync::watch;
 
-use crate::bridge::Driver;
-use crate::health::Quick as Progress;
-use crate::http::{App, Slot};
+use crate::bridge::Bridge;
+use crate::health::StateSyncProgress;
+use crate::http::{App, ServingSlot};
 use crate::replay::Fatal;
 use crate::shared::Shared;
 use crate::store::{self, Store, StoreError};
@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no quick state now.
 #[derive(Debug, thiserror::Error)]
-pub enum QuickError {
+pub enum StateSyncError {
     /// Its database.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -64,7 +64,7 @@ pub enum QuickError {
     Internal(&'static str),
 }
 
-impl QuickError {
+impl StateSyncError {
     /// Stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -87,7 +87,7 @@ impl QuickError {
 }
 
 /// How one attempt ended.
-enum Done {
+enum AttemptEnd {
     /// The node's own copies are as far: no quick state is needed.
     Complete,
     /// Another version of the manifest is to be used: it is loaded anew.
@@ -97,29 +97,29 @@ enum Done {
 }
 
 /// Makes, shows and deletes the quick state.
-pub struct Quick {
+pub struct StateSync {
     shared: Shared,
-    driver: Driver,
+    bridge: Bridge,
     dir: PathBuf,
-    slot: Arc<Slot>,
+    slot: Arc<ServingSlot>,
     /// What shows the node's own copies.
     app: Arc<App>,
     stopped: watch::Receiver<bool>,
 }
 
-impl Quick {
+impl StateSync {
     /// For a node whose own copies lie in `data_dir`.
     #[must_use]
     pub fn new(
         shared: Shared,
-        driver: Driver,
+        bridge: Bridge,
         data_dir: &std::path::Path,
-        (app, slot): (Arc<App>, Arc<Slot>),
+        (app, slot): (Arc<App>, Arc<ServingSlot>),
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let mut dir = data_dir.as_os_str().to_owned();
         dir.push(ENDING);
-        Self { shared, driver, dir: dir.into(), slot, app, stopped }
+        Self { shared, bridge, dir: dir.into(), slot, app, stopped }
     }
 
     /// Works until the node's own copies are as far as the quick state, or the node stops.
@@ -130,13 +130,15 @@ impl Quick {
             self.slot.clear();
             self.tell(|quick| *quick = None);
             match done {
-                Ok(Done::Complete) => return self.delete().await,
-                Ok(Done::Stopped) => return,
-                Ok(Done::Again) => {}
-                Err(error @ QuickError::Disagrees { .. }) => {
+                Ok(AttemptEnd::Complete) => return self.delete().await,
+                Ok(AttemptEnd::Stopped) => return,
+                Ok(AttemptEnd::Again) => {}
+                Err(error @ StateSyncError::Disagrees { .. }) => {
                     self.shared.metrics.fault(error.code());
                     tracing::error!(code = error.code(), %error, "a quorum certified a wrong state; only what this node verified itself is shown");
-                    self.tell(|quick| *quick = Some(Progress { phase: "disagrees", ..Progress::default() }));
+                    self.tell(|quick| {
+                        *quick = Some(StateSyncProgress { phase: "disagrees", ..StateSyncProgress::default() });
+                    });
                     return self.delete().await;
                 }
                 Err(error) => {
@@ -156,7 +158,7 @@ impl Quick {
         }
     }
 
-    async fn attempt(&mut self) -> Result<Done, QuickError> {
+    async fn attempt(&mut self) -> Result<AttemptEnd, StateSyncError> {
         let held = if self.dir.exists() { Some(self.open(Arc::clone(&self.shared.manifest)).await?) } else { None };
         let store = match held {
             Some(store) if store.view().quick()? == Some(true) => store,
@@ -168,17 +170,17 @@ impl Quick {
         self.answer(store).await
     }
 
-    fn ended(&self) -> Done {
-        if *self.stopped.borrow() { Done::Stopped } else { Done::Complete }
+    fn ended(&self) -> AttemptEnd {
+        if *self.stopped.borrow() { AttemptEnd::Stopped } else { AttemptEnd::Complete }
     }
 
     /// Opens the database; what this process had open before may take a moment to let go of it.
-    async fn open(&self, manifest: Arc<Manifest>) -> Result<Arc<Store>, QuickError> {
+    async fn open(&self, manifest: Arc<Manifest>) -> Result<Arc<Store>, StateSyncError> {
         let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
         loop {
             let (dir, manifest) = (self.dir.clone(), Arc::clone(&manifest));
             let opened = tokio::task::spawn_blocking(move || Store::open_quick(&dir, &manifest)).await;
-            match opened.map_err(|_| QuickError::Internal("the database did not open"))? {
+            match opened.map_err(|_| StateSyncError::Internal("the database did not open"))? {
                 Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -209,7 +211,7 @@ impl Quick {
         health.logs.values().map(|log| log.newest.saturating_sub(log.size)).sum()
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Option<Progress>)) {
+    fn tell(&self, change: impl FnOnce(&mut Option<StateSyncProgress>)) {
         change(&mut self.shared.health.write().quick);
     }
 

@@ -71,13 +71,13 @@ mod state_sync;
 mod tests;
 mod write;
 
-pub use manifests::{Dropped, Stand};
+pub use manifests::{Dropped, StoredStand};
 pub use read::{LogTiles, View};
-pub use scrub::{Place, TreePlace};
+pub use scrub::{ScrubCursor, TreeCursor};
 pub use state_sync::Part;
 
 use crate::wire::SignedHead;
-use engine::{Batch, Engine};
+use engine::{Engine, WriteBatch};
 use keys::Log8;
 
 /// What a repair adds to a folder's name for the one that it builds, and for those that it keeps.
@@ -281,14 +281,14 @@ pub struct Commit<'a> {
 
 /// A head that a quorum cosigned, with all cosignatures of it that are known.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub struct Certificate {
+pub struct StoredCertificate {
     /// The head, signed by the log's owner.
     pub signed: SignedHead,
     /// Its cosignatures, each by the node key of that generation of an operator's log.
     pub cosignatures: Vec<(LogId, Cosignature)>,
 }
 
-impl Certificate {
+impl StoredCertificate {
     /// What is stored of a verified certificate.
     #[must_use]
     pub fn of(certificate: replica::Certificate) -> Self {
@@ -457,7 +457,7 @@ impl Store {
         error
     }
 
-    fn batch(&self) -> Batch<'_> {
+    fn batch(&self) -> WriteBatch<'_> {
         self.engine.batch()
     }
 

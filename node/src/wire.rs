@@ -56,7 +56,7 @@ pub enum SyncRequest {
         /// The first version wanted, at least 2.
         from: u32,
     },
-    /// The state of each log at a certified head, without its rows, which [`SyncRequest::Rows`] brings.
+    /// The state of each log at a certified head, without its rows, which [`SyncRequest::RowRange`] brings.
     Offers,
     /// Rows of one map of a log, as they were at a head that was offered.
     Rows {
@@ -80,7 +80,7 @@ pub enum SyncResponse {
     /// To [`SyncRequest::Frontier`].
     Frontier(Frontier),
     /// To [`SyncRequest::Entries`].
-    Entries(Range),
+    Entries(EntryRange),
     /// To [`SyncRequest::Notes`]: those it has.
     Notes(Vec<(NoteHash, NoteAnswer)>),
     /// To [`SyncRequest::Manifests`], at most [`MANIFESTS_MAX`].
@@ -89,13 +89,13 @@ pub enum SyncResponse {
     Refused(Refusal),
     /// To [`SyncRequest::Offers`]: of the logs of the version in use, those that have a certified head at hand.
     Offers(Vec<Offer>),
-    /// To [`SyncRequest::Rows`].
-    Rows(Rows),
+    /// To [`SyncRequest::RowRange`].
+    Rows(RowRange),
 }
 
 /// Rows of a map that follow one another, at most [`ROWS_MAX`] and about [`ROWS_BYTES_SOFT`] of them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Rows {
+pub struct RowRange {
     /// Whole keys and encoded values, ascending.
     pub rows: Vec<(Vec<u8>, Vec<u8>)>,
     /// Shows that none is missing between the key asked for and the last one.
@@ -219,7 +219,7 @@ impl CosignedHead {
 
 /// Whole batches of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Range {
+pub struct EntryRange {
     /// Index of the first entry.
     pub first: u64,
     /// Encoded entries; the last is a state entry.

@@ -8,7 +8,7 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::Overrides;
 use fama_node::clock;
-use fama_node::config::{Config, Network};
+use fama_node::config::{Config, NetworkSettings};
 use fama_node::wire::{Frontier, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, secret};
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ async fn waits(query: SocketAddr, code: Value) {
 fn second(net: &mut Net) -> Config {
     net.ports.extend(free_ports(1));
     let listen = addresses(net.ports[SECOND]).iter().map(|address| address.parse().unwrap()).collect();
-    Config { data_dir: net.backup(0), network: Network { listen }, ..net.config(0) }
+    Config { data_dir: net.backup(0), network: NetworkSettings { listen }, ..net.config(0) }
 }
 
 /// A federation that runs, of whose first node there is a backup.

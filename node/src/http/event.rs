@@ -19,7 +19,7 @@ use crate::store::Position;
 use crate::wire::NoteAnswer;
 
 #[derive(Serialize)]
-pub(super) struct Event {
+pub(super) struct EventView {
     id: String,
     kind: &'static str,
     text: String,
@@ -27,15 +27,15 @@ pub(super) struct Event {
     signature: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersignature: Option<String>,
-    positions: Vec<Stands>,
-    note: Option<Note>,
+    positions: Vec<PositionView>,
+    note: Option<NoteView>,
     /// Proof for the first position, as a c2sp.org/tlog-proof.
     receipt: Option<String>,
 }
 
 /// Where an event stands.
 #[derive(Serialize)]
-struct Stands {
+struct PositionView {
     log: String,
     index: u64,
     time: String,
@@ -44,19 +44,19 @@ struct Stands {
 }
 
 #[derive(Serialize)]
-struct Note {
+struct NoteView {
     hash: String,
     text: Option<String>,
     redacted: bool,
     pending: bool,
 }
 
-pub(super) async fn event(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Event>, ApiError> {
+pub(super) async fn event(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<EventView>, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
     read(&app, id).map(Json)
 }
 
-fn read(app: &App, id: EventId) -> Result<Event, ApiError> {
+fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
     let moment = Moment::open(app)?;
     let mut positions = moment.view.positions(&id)?;
     // Where it had its effect comes first; a foreign log may have it too, without effect.
@@ -68,7 +68,7 @@ fn read(app: &App, id: EventId) -> Result<Event, ApiError> {
     };
     let receipt = receipt(&moment, &first.log, first.index)?;
     let positions = positions.iter().map(|position| stands(&moment, position)).collect::<Result<_, _>>()?;
-    Ok(Event {
+    Ok(EventView {
         id: id.to_string(),
         kind: signed.event.action.kind().as_str(),
         text: signed.event.text(),
@@ -81,9 +81,9 @@ fn read(app: &App, id: EventId) -> Result<Event, ApiError> {
     })
 }
 
-fn stands(moment: &Moment<'_>, position: &Position) -> Result<Stands, ApiError> {
+fn stands(moment: &Moment<'_>, position: &Position) -> Result<PositionView, ApiError> {
     let Position { log, index, void } = position;
-    Ok(Stands {
+    Ok(PositionView {
         log: log.to_string(),
         index: *index,
         time: moment.entry(log, *index)?.1.time.to_string(),
@@ -92,14 +92,14 @@ fn stands(moment: &Moment<'_>, position: &Position) -> Result<Stands, ApiError> 
     })
 }
 
-fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<Note, ApiError> {
+fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<NoteView, ApiError> {
     let answer = moment.view.note(&hash)?;
     let (redacted, pending) = (answer == Some(NoteAnswer::Redacted), answer.is_none());
     let text = match answer {
         Some(NoteAnswer::Text(text)) => Some(text),
         _ => None,
     };
-    Ok(Note { hash: format!("sha256:{hash}"), text, redacted, pending })
+    Ok(NoteView { hash: format!("sha256:{hash}"), text, redacted, pending })
 }
 
 /// Proof that the entry is in the log; `None` until the node holds a signed head above it.

@@ -8,7 +8,7 @@ use fama_ledger::join::Karma;
 
 use super::input::Params;
 use super::moment::Moment;
-use super::view::{Leaderboard, Ranked};
+use super::view::{LeaderboardView, RankedView};
 use super::{ApiError, App, Serving};
 use crate::clock;
 
@@ -18,14 +18,14 @@ const LIMIT_MAX: usize = 500;
 pub(super) async fn leaderboard(
     Serving(app): Serving,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<Json<Leaderboard>, ApiError> {
+) -> Result<Json<LeaderboardView>, ApiError> {
     let params = Params::new(query, &["limit", "cursor"])?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.get("cursor").map(read_cursor).transpose()?;
     Ok(Json(tokio::task::spawn_blocking(move || read(&app, after, limit)).await??))
 }
 
-fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<Leaderboard, ApiError> {
+fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<LeaderboardView, ApiError> {
     let mut page: Vec<(IdentityId, Karma)> = {
         let ranking = app.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
         ranking.from(after).take(limit.saturating_add(1)).collect()
@@ -36,10 +36,10 @@ fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<Lea
     let moment = Moment::open(app)?;
     let agents = page.into_iter().map(|(id, karma)| {
         let dumbname = moment.dumbname_of(id)?;
-        Ok(Ranked { dumbname, global_karma: karma.sum, attestation_count: karma.count })
+        Ok(RankedView { dumbname, global_karma: karma.sum, attestation_count: karma.count })
     });
     let agents = agents.collect::<Result<_, ApiError>>()?;
-    Ok(Leaderboard { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })
+    Ok(LeaderboardView { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })
 }
 
 /// The last line of the page before.

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::moment::question;
 use super::{ApiError, App};
-use crate::certified::{Front, State as Proved};
+use crate::certified::{CertifiedRows, Front};
 use crate::public::heads;
 use crate::store::{Position, View};
 
@@ -29,12 +29,12 @@ const ATTEMPTS: usize = 8;
 const PENDING_SECONDS: u32 = 2;
 
 /// What makes proofs.
-pub(super) struct Desk {
+pub(super) struct ProofMaker {
     app: Arc<App>,
     places: Arc<Semaphore>,
 }
 
-impl Desk {
+impl ProofMaker {
     pub(super) fn new(app: Arc<App>) -> Arc<Self> {
         Arc::new(Self { app, places: Arc::new(Semaphore::new(PROOFS_MAX)) })
     }
@@ -67,15 +67,15 @@ fn too_long() -> ApiError {
 }
 
 /// A profile, or that there is none.
-pub(super) async fn agent(State(desk): State<Arc<Desk>>, Path(x): Path<String>) -> Result<Response, ApiError> {
-    let proof = desk.run(move |app| profile(app, &question(app, &x)?)).await?;
+pub(super) async fn agent(State(maker): State<Arc<ProofMaker>>, Path(x): Path<String>) -> Result<Response, ApiError> {
+    let proof = maker.run(move |app| profile(app, &question(app, &x)?)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], proof).into_response())
 }
 
 fn profile(app: &App, question: &Question) -> Result<String, ApiError> {
     for _ in 0..ATTEMPTS {
         let view = app.shared.store.view();
-        if let Some(state) = app.shared.proved.state(&view)? {
+        if let Some(state) = app.shared.certified.state(&view)? {
             return make(&app.shared.manifest, &view, &state, question);
         }
     }
@@ -85,7 +85,7 @@ fn profile(app: &App, question: &Question) -> Result<String, ApiError> {
 fn make(
     manifest: &Arc<Manifest>,
     view: &View<'_>,
-    state: &Proved<'_>,
+    state: &CertifiedRows<'_>,
     question: &Question,
 ) -> Result<String, ApiError> {
     let mut sources = Vec::new();
@@ -113,7 +113,7 @@ fn make(
 fn certificate(
     manifest: &Manifest,
     view: &View<'_>,
-    state: &Proved<'_>,
+    state: &CertifiedRows<'_>,
     (log, front): (&LogId, &Front),
 ) -> Result<profile::Certificate, ApiError> {
     let row = rows::read::<LogRow, _>(state, MapName::log(log).id(), &())?;
@@ -136,9 +136,9 @@ fn certificate(
 
 /// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data, and behind it where the log
 /// adopted the version that counts.
-pub(super) async fn event(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn event(State(maker): State<Arc<ProofMaker>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
-    let proof = desk.run(move |app| inclusion(app, id)).await?;
+    let proof = maker.run(move |app| inclusion(app, id)).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
 }
 

@@ -33,8 +33,8 @@ mod public;
 
 use super::App;
 use crate::clock::{self, Clock};
-use crate::health::{Governance, Pending};
-use crate::inbox::Input;
+use crate::health::{Governance, PendingManifest};
+use crate::inbox::InboxInput;
 use crate::shared::Shared;
 use crate::store::{Commit, Store};
 use crate::wire::{CosignedHead, Refusal, SignedHead};
@@ -113,7 +113,7 @@ impl World {
             slot: Arc::default(),
         });
         for log in [&alpha, &beta] {
-            app.shared.proved.begin(&log.id, 0, &log.maps);
+            app.shared.certified.begin(&log.id, 0, &log.maps);
         }
         let mut world = Self { _dir: dir, app, alpha, beta, nonce: 0 };
         let adopt = || vec![VerifiedEntry::adopt(Millis(NOW), 1, world.app.shared.manifest.hash())];
@@ -224,7 +224,7 @@ impl World {
         super::query(Arc::clone(&self.app))
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> HttpAnswer {
         ask(self.query(), Method::GET, path, &[], "").await
     }
 
@@ -234,7 +234,7 @@ impl World {
         answer.json()
     }
 
-    async fn verify(&self, body: &Value) -> Answer {
+    async fn verify(&self, body: &Value) -> HttpAnswer {
         let json = [("content-type", "application/json")];
         ask(self.query(), Method::POST, "/api/verify", &json, &body.to_string()).await
     }
@@ -251,9 +251,9 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
     let state = LogState { log: log.id.clone(), size, root, state_root: folded.state_root };
     let commit =
         Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes: &folded.changes, notes };
-    app.shared.proved.before(&log.id, [&folded.changes], &view).unwrap();
+    app.shared.certified.before(&log.id, [&folded.changes], &view).unwrap();
     app.shared.store.commit(&[commit]).unwrap();
-    app.shared.proved.after(&log.id, size, &log.maps);
+    app.shared.certified.after(&log.id, size, &log.maps);
 }
 
 fn note(note: &Note) -> (NoteHash, String) {
@@ -261,13 +261,13 @@ fn note(note: &Note) -> (NoteHash, String) {
     (note_hash(text.as_bytes()), text)
 }
 
-struct Answer {
+struct HttpAnswer {
     status: u16,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl HttpAnswer {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
@@ -277,7 +277,7 @@ impl Answer {
     }
 }
 
-async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> HttpAnswer {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -286,11 +286,11 @@ async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+    HttpAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
 }
 
 /// Every error has the one form; gives its code.
-fn problem(answer: &Answer) -> String {
+fn problem(answer: &HttpAnswer) -> String {
     assert_eq!(answer.header("content-type"), "application/problem+json", "{}", answer.text);
     let json = answer.json();
     assert_eq!(json["status"], answer.status);

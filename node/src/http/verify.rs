@@ -8,7 +8,7 @@ use fama_ledger::time::Millis;
 use serde_json::{Map, Value};
 
 use super::moment::{Moment, handle};
-use super::view::Verified;
+use super::view::VerifiedView;
 use super::{ApiError, App, Serving};
 use crate::clock;
 
@@ -59,12 +59,12 @@ fn unauthorized(code: &'static str, message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code, message)
 }
 
-pub(super) async fn verify(Serving(app): Serving, body: Bytes) -> Result<Json<Verified>, ApiError> {
+pub(super) async fn verify(Serving(app): Serving, body: Bytes) -> Result<Json<VerifiedView>, ApiError> {
     let login = Login::read(&body)?;
     check(&app, &login, clock::now()).map(Json)
 }
 
-fn check(app: &App, login: &Login, now: Millis) -> Result<Verified, ApiError> {
+fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError> {
     let time = time(&login.timestamp).ok_or_else(|| {
         field("timestamp", "bad_timestamp", "want a time like 2026-11-22T05:00:00Z or 2026-11-22T05:00:00.000Z")
     })?;
@@ -88,7 +88,7 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<Verified, ApiError> {
         }
         Err(_) => return Err(unauthorized("bad_signature", "the signature does not fit key and message")),
     }
-    Ok(Verified {
+    Ok(VerifiedView {
         verified: true,
         dumbname: moment.dumbname(&found),
         handle: handle(&found),

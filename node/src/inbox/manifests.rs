@@ -17,8 +17,8 @@ use fama_ledger::time::Millis;
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::{Command, Inbox, StoredRoots, Submitted};
-use crate::health::{Governance, Pending};
+use super::{Inbox, InboxCommand, StoredRoots, Submitted};
+use crate::health::{Governance, PendingManifest};
 use crate::replay::{Fatal, tiles_fault};
 use crate::store::{Dropped, View};
 use crate::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
@@ -37,7 +37,7 @@ impl Inbox {
                 Err(error @ ManifestError::Version { .. }) => tracing::debug!(%peer, %error, "manifest left out"),
                 Err(error) => {
                     tracing::warn!(%peer, %error, "a peer's manifest does not hold");
-                    self.command(Command::Penalize { peer, code: "wrong_manifest" });
+                    self.command(InboxCommand::Penalize { peer, code: "wrong_manifest" });
                     return Ok(());
                 }
             }
@@ -84,7 +84,7 @@ impl Inbox {
         let ours = crate::sync::said::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
         let from = held.version().saturating_add(u32::from(theirs != held.version()));
         if !self.reload && (theirs > held.version() || (theirs == held.version() && hash != ours)) {
-            self.command(Command::FetchManifests { peer, from });
+            self.command(InboxCommand::FetchManifests { peer, from });
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Inbox {
         }
         let pending = store.pending().map(|pending| {
             let short: Vec<String> = self.replica.short_of_end().map(ToString::to_string).collect();
-            Pending {
+            PendingManifest {
                 version: pending.version(),
                 hash: pending.hash(),
                 text: pending.note().to_string(),
@@ -218,7 +218,7 @@ impl Inbox {
             head,
         };
         let note = stand.sign(key).to_string();
-        self.shared.store.put_stand(&crate::store::Stand { version, log: log.clone(), note: note.clone() })?;
+        self.shared.store.put_stand(&crate::store::StoredStand { version, log: log.clone(), note: note.clone() })?;
         self.replica.stand(log);
         self.tell_governance()?;
         tracing::warn!(%log, version, "this node stands still in a log until the next version of the manifest holds");
@@ -253,7 +253,7 @@ impl Inbox {
         };
         if proof.verify(&self.shared.manifest).is_ok() {
             self.shared.store.put_equivocation(&proof)?;
-            self.command(Command::Publish(Gossip::Equivocation(proof)));
+            self.command(InboxCommand::Publish(Gossip::Equivocation(proof)));
         }
         self.tell_governance()
     }
@@ -343,7 +343,7 @@ impl Inbox {
             self.waiting.push(claims, oneshot::channel().0, now);
         }
         if !others.is_empty() {
-            self.command(Command::Resubmit(others));
+            self.command(InboxCommand::Resubmit(others));
         }
         if gone.is_empty() { Ok(()) } else { Ok(store.forget_dropped(&gone)?) }
     }

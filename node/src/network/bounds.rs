@@ -38,14 +38,14 @@ fn frontier_bytes_max(operators: usize) -> usize {
 }
 
 /// A request.
-pub(super) trait Ask {
+pub(super) trait BoundedRequest {
     /// The longest one, in bytes, among so many operators.
     fn bytes_max(operators: usize) -> usize;
     /// The longest honest answer to this one, in bytes, among so many operators.
     fn answer_bytes_max(&self, operators: usize) -> usize;
 }
 
-impl Ask for SyncRequest {
+impl BoundedRequest for SyncRequest {
     fn bytes_max(operators: usize) -> usize {
         frontier_bytes_max(operators).max(GOSSIP_BYTES_MAX)
     }
@@ -64,7 +64,7 @@ impl Ask for SyncRequest {
     }
 }
 
-impl Ask for SubmitRequest {
+impl BoundedRequest for SubmitRequest {
     fn bytes_max(_: usize) -> usize {
         REQUEST_BYTES_MAX
     }

@@ -5,7 +5,7 @@ use fama_ledger::id::FederationId;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
 
-use super::{ClientError, Command, Network, NetworkError, RequestError, dialer, swarm};
+use super::{ClientError, Network, NetworkCommand, NetworkError, RequestError, dialer, swarm};
 use crate::wire::{SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 /// How long a connection may take, its host name's resolution and its handshake included.
@@ -85,6 +85,6 @@ fn start(federation: FederationId) -> Result<Network, NetworkError> {
 
 async fn connect(network: &Network, address: Multiaddr) -> Result<PeerId, ClientError> {
     let (answer, answered) = oneshot::channel();
-    network.commands.send(Command::Connect(address, answer)).await.map_err(|_| ClientError::Stopped)?;
+    network.commands.send(NetworkCommand::Connect(address, answer)).await.map_err(|_| ClientError::Stopped)?;
     answered.await.map_err(|_| ClientError::Stopped)?
 }

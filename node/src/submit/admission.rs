@@ -44,7 +44,7 @@ pub struct Admission {
 
 /// Where a submission came from.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin {
+pub struct SubmissionOrigin {
     /// The peer that sent it.
     pub peer: PeerId,
     /// Its address, if the transport tells.
@@ -67,7 +67,7 @@ impl Admission {
     ///
     /// # Errors
     /// `rate` with the seconds until the window ends.
-    pub fn submission(&self, origin: &Origin, submission: &Submission) -> Result<(), Refusal> {
+    pub fn submission(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
         match submission.signed.event.action {
             Action::Register { .. } => self.registration(origin, submission.invite.as_deref()),
             // By the key: else a stranger's events would use up the rate of the issuer that they name.
@@ -78,7 +78,7 @@ impl Admission {
         }
     }
 
-    fn registration(&self, origin: &Origin, invite: Option<&str>) -> Result<(), Refusal> {
+    fn registration(&self, origin: &SubmissionOrigin, invite: Option<&str>) -> Result<(), Refusal> {
         if invite.is_some_and(|invite| self.invites.contains(invite)) {
             return Ok(());
         }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn nobody_uses_up_the_rate_of_another() {
         let admission = Admission::new(1, []);
-        let from = Origin { peer: PeerId::random(), address: None, forwarded: false };
+        let from = SubmissionOrigin { peer: PeerId::random(), address: None, forwarded: false };
         let (stranger, service) = (attestation(7, 1), attestation(7, 2));
         let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
         assert_eq!(refused.unwrap().code, "rate");
@@ -180,7 +180,11 @@ mod tests {
     #[test]
     fn registrations_are_counted_per_block() {
         let admission = Admission::new(2, ["token".to_owned()]);
-        let from = |address: &str| Origin { peer: PeerId::random(), address: address.parse().ok(), forwarded: false };
+        let from = |address: &str| SubmissionOrigin {
+            peer: PeerId::random(),
+            address: address.parse().ok(),
+            forwarded: false,
+        };
         let taken = |address: &str| admission.registration(&from(address), None).is_ok();
         assert!(taken("203.0.113.1") && taken("203.0.113.77"));
         assert_eq!(admission.registration(&from("203.0.113.9"), None).unwrap_err().code, "rate");

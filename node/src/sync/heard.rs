@@ -24,7 +24,7 @@ pub enum FrontierError {
 
 /// What is news of a peer's frontier, its signatures checked.
 #[derive(Debug)]
-pub struct Said {
+pub struct HeardFrontier {
     /// Of the logs.
     pub logs: Vec<PeerLog>,
     /// Another process with this node's key that the peer hears.
@@ -98,7 +98,7 @@ pub fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, one: &Cosigne
 ///
 /// # Errors
 /// [`FrontierError`].
-pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) -> Result<Said, FrontierError> {
+pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) -> Result<HeardFrontier, FrontierError> {
     // The sender may use another version than this node.
     let cosigned_max = limits::OPERATORS_MAX + wire::FORMER_COSIGNERS_MAX;
     if frontier.logs.len() > limits::OPERATORS_MAX || frontier.logs.iter().any(|log| log.cosigned.len() > cosigned_max)
@@ -118,7 +118,7 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) ->
         .map(|log| of_log(view, manifest, log, behind))
         .collect::<Result<_, _>>()?;
     let Frontier { other, manifest, manifest_hash, .. } = frontier;
-    Ok(Said { logs, other, manifest, manifest_hash, equivocations })
+    Ok(HeardFrontier { logs, other, manifest, manifest_hash, equivocations })
 }
 
 fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool) -> Result<PeerLog, FrontierError> {

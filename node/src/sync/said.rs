@@ -9,7 +9,7 @@ use fama_ledger::time::Millis;
 
 use crate::store::{StoreError, View};
 use crate::wire::{
-    self, CosignedHead, Frontier, LogFrontier, NoteAnswer, Range, Refusal, Session, SyncRequest, SyncResponse,
+    self, CosignedHead, EntryRange, Frontier, LogFrontier, NoteAnswer, Refusal, Session, SyncRequest, SyncResponse,
 };
 
 /// For how long frontiers tell the same of many former cosigners, in milliseconds.
@@ -141,7 +141,7 @@ fn range(
     log: &LogId,
     from: u64,
     head: Head,
-) -> Result<Result<Range, Refusal>, StoreError> {
+) -> Result<Result<EntryRange, Refusal>, StoreError> {
     let size = if manifest.log(log).is_some() { view.log(log)?.map_or(0, |record| record.state.size) } else { 0 };
     if from >= head.size || head.size > size {
         return Ok(Err(Refusal::new("not_here", format!("this node has {size} entries of {log}"))));
@@ -179,7 +179,7 @@ fn range(
     entries.truncate(whole);
     let reached = from + entries.len() as u64;
     match log::prove_consistency(reached, head.size, &view.tiles(log)) {
-        Ok(proof) => Ok(Ok(Range { first: from, entries, proof })),
+        Ok(proof) => Ok(Ok(EntryRange { first: from, entries, proof })),
         Err(fama_ledger::log::LogError::Tiles(error)) => Err(error),
         Err(_) => Ok(Err(Refusal::new("not_here", "no proof to that head"))),
     }

@@ -305,7 +305,7 @@ pub(crate) fn sync_request() -> Corpus {
 }
 
 pub(crate) fn sync_response() -> Corpus {
-    let range = wire::Range { first: 4, entries: entry(), proof: vec![[5; 32]; 3] };
+    let range = wire::EntryRange { first: 4, entries: entry(), proof: vec![[5; 32]; 3] };
     let hash = fama_ledger::id::NoteHash([1; 32]);
     let text = texts("notes.json", "note", "text").remove(0);
     let notes = vec![(hash, wire::NoteAnswer::Text(text)), (hash, wire::NoteAnswer::Redacted)];

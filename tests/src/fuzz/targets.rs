@@ -325,7 +325,7 @@ pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
             }
         }),
         wire::SyncResponse::Offers(offers) => offers.iter().for_each(|offer| drop(offer.verify(ours()))),
-        wire::SyncResponse::Rows(wire::Rows { rows, proof }) => {
+        wire::SyncResponse::Rows(wire::RowRange { rows, proof }) => {
             let _ = proof.verify(&fama_ledger::id::StateRoot([1; 32]), &[], &rows);
         }
         wire::SyncResponse::Refused(_) => {}

@@ -18,7 +18,7 @@ use fama_ledger::rows::{
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
 use fama_node::store::{self, Store};
-use fama_node::wire::{CosignedHead, Range, Refusal, Rows, SignedHead, SyncRequest, SyncResponse};
+use fama_node::wire::{CosignedHead, EntryRange, Refusal, RowRange, SignedHead, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, START, domain, node_key, secret};
 
 use super::stand_in::Way;
@@ -145,11 +145,11 @@ impl Forged {
                 let rows: Vec<_> =
                     rows.range(from.clone()..).map(|(key, value)| (key.clone(), value.clone())).collect();
                 let proof = map.prove_range(from, rows.last().map(|(key, _)| key.as_slice())).unwrap();
-                SyncResponse::Rows(Rows { rows, proof })
+                SyncResponse::Rows(RowRange { rows, proof })
             }
             (SyncRequest::Entries { log, from, head }, _) if *log == self.log && *head == self.head() => {
                 let entries = self.entries[*from as usize..].to_vec();
-                SyncResponse::Entries(Range { first: *from, entries, proof: Vec::new() })
+                SyncResponse::Entries(EntryRange { first: *from, entries, proof: Vec::new() })
             }
             (_, honest) => honest,
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fama_node::clock::{self, Clock};
 use fama_node::inbox::Inbox;
-use fama_node::network::{self, Event, Network, NetworkConfig};
+use fama_node::network::{self, Network, NetworkConfig, NetworkEvent};
 use fama_node::shared::Shared;
 use fama_node::store::{self, Store};
 use fama_node::sync::offered::Snapshots;
@@ -75,13 +75,13 @@ impl StandIn {
     }
 }
 
-async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Way>, asked: Arc<Asked>) {
+async fn answer(shared: Shared, mut events: mpsc::Receiver<NetworkEvent>, way: Arc<Way>, asked: Arc<Asked>) {
     // What was certified is at hand once an inbox has looked what the disk has.
     let inbox = Inbox::load(shared.clone(), None, mpsc::channel(1_024).0).unwrap();
     let snapshots = Arc::new(Snapshots::new(shared.clone()));
     let mut held = Vec::new();
     while let Some(event) = events.recv().await {
-        let Event::Sync { request, reply, .. } = event else { continue };
+        let NetworkEvent::Sync { request, reply, .. } = event else { continue };
         asked.note(&request);
         let (shared, snapshots, way, asked) =
             (shared.clone(), Arc::clone(&snapshots), Arc::clone(&way), Arc::clone(&asked));

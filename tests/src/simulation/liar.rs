@@ -14,7 +14,7 @@ use fama_ledger::time::Millis;
 use fama_node::store::View;
 use fama_node::sync::said;
 use fama_node::wire::{
-    CosignedHead, Frontier, Gossip, LogFrontier, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+    CosignedHead, EntryRange, Frontier, Gossip, LogFrontier, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
 };
 use fama_tests::{Replica, event, governance_key, node_key, signed};
 
@@ -77,9 +77,9 @@ impl Branch {
         head.size <= self.tree.size() && root_at(head.size, &self.tiles).is_ok_and(|root| root == head.root)
     }
 
-    fn range(&self, from: u64, head: Head) -> Range {
+    fn range(&self, from: u64, head: Head) -> EntryRange {
         let entries = self.entries[from as usize..head.size as usize].to_vec();
-        Range { first: from, entries, proof: Vec::new() }
+        EntryRange { first: from, entries, proof: Vec::new() }
     }
 }
 
@@ -346,7 +346,7 @@ impl Liar {
         }
     }
 
-    fn spoil(&mut self, mut range: Range, head: Head) -> SyncResponse {
+    fn spoil(&mut self, mut range: EntryRange, head: Head) -> SyncResponse {
         if !self.ways.spoils || self.chance.percent(30) || range.entries.is_empty() {
             return SyncResponse::Entries(range);
         }

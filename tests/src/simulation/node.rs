@@ -9,13 +9,13 @@ use fama_ledger::note::note_hash;
 use fama_ledger::replica::Overrides;
 use fama_ledger::time::Millis;
 use fama_node::clock::{Clock, Simulated};
-use fama_node::inbox::{Answer, COMMANDS_MAX, Command, DecodedRange, Inbox, Input, Own};
+use fama_node::inbox::{COMMANDS_MAX, DecodedRange, Inbox, InboxCommand, InboxInput, Own, SubmitOutcome};
 use fama_node::replay::Fatal;
 use fama_node::shared::Shared;
 use fama_node::store::simulated::Disk;
 use fama_node::store::{Store, StoreError};
 use fama_node::sync::heard::{self, FrontierError};
-use fama_node::wire::{Frontier, Gossip, NoteAnswer, Range, Session, SyncResponse};
+use fama_node::wire::{EntryRange, Frontier, Gossip, NoteAnswer, Session, SyncResponse};
 use fama_tests::START;
 use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
@@ -36,11 +36,11 @@ pub(super) enum Ask {
 pub(super) struct Running {
     pub(super) inbox: Inbox,
     pub(super) shared: Shared,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) commands: mpsc::Receiver<InboxCommand>,
     /// Requests under way, each to one peer.
     pub(super) asks: BTreeMap<u64, (PeerId, Ask)>,
     /// Who waits for the answer to a submission: the deed's number.
-    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
+    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<SubmitOutcome>>)>,
     /// Open connections, as far as this node knows: machines, and what they were called.
     pub(super) peers: BTreeMap<usize, PeerId>,
     /// When it is to append.
@@ -172,29 +172,29 @@ impl Running {
         from: PeerId,
         ask: Ask,
         answer: Option<SyncResponse>,
-    ) -> (Option<Input>, Option<&'static str>) {
+    ) -> (Option<InboxInput>, Option<&'static str>) {
         let input = match (ask, answer) {
             (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
-            (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
+            (Ask::Frontier, _) => Some(InboxInput::Unanswered { peer: from }),
             (Ask::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
                 let range = self.decode(range);
-                Some(Input::Range { peer: from, log, head, range })
+                Some(InboxInput::Range { peer: from, log, head, range })
             }
-            (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
+            (Ask::Entries { log, .. }, _) => Some(InboxInput::RangeFailed { peer: from, log }),
             (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
-            (Ask::Manifests, Some(SyncResponse::Manifests(texts))) => Some(Input::Manifests { peer: from, texts }),
+            (Ask::Manifests, Some(SyncResponse::Manifests(texts))) => Some(InboxInput::Manifests { peer: from, texts }),
             (Ask::Notes(_) | Ask::Manifests, _) => None,
         };
         (input, None)
     }
 
-    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<Input>, Option<&'static str>) {
+    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<InboxInput>, Option<&'static str>) {
         let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
         match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
-            Ok(said) => (Some(Input::Frontier { peer, said, ahead }), None),
-            Err(FrontierError::Sender(code)) => (Some(Input::Unanswered { peer }), Some(code)),
-            Err(FrontierError::Store(_)) => (Some(Input::Unanswered { peer }), None),
+            Ok(said) => (Some(InboxInput::Frontier { peer, said, ahead }), None),
+            Err(FrontierError::Sender(code)) => (Some(InboxInput::Unanswered { peer }), Some(code)),
+            Err(FrontierError::Store(_)) => (Some(InboxInput::Unanswered { peer }), None),
         }
     }
 
@@ -203,38 +203,38 @@ impl Running {
         Session { id: self.shared.session, writes: self.shared.health.read().writes }
     }
 
-    fn decode(&self, range: Range) -> DecodedRange {
+    fn decode(&self, range: EntryRange) -> DecodedRange {
         DecodedRange::new(range, &self.shared.manifest.federation())
     }
 
     /// What the driver makes of gossip; `None` where it refuses it, or it is no news.
-    pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<Input> {
+    pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<InboxInput> {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         match gossip {
             Gossip::Cosignature { log, cosigned } => {
                 let news = heard::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
                 let verified = news.then(|| cosigned.verify(manifest, &log)).flatten();
-                verified.map(Input::Cosigned)
+                verified.map(InboxInput::Cosigned)
             }
             Gossip::Equivocation(proof) => {
                 let known = self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some());
-                (!known && proof.verify(manifest).is_ok()).then_some(Input::Equivocation(proof))
+                (!known && proof.verify(manifest).is_ok()).then_some(InboxInput::Equivocation(proof))
             }
             Gossip::Head { log, signed, first, entries } => {
                 let news = heard::head(&view, manifest, &log, &signed.head).unwrap_or(false);
                 let held = self.shared.health.read().logs.get(&log).map(|held| held.size);
                 let beyond = held.is_some_and(|held| signed.head.size > held && !entries.is_empty());
                 let signed = (news || beyond).then(|| signed.verify(manifest, &log).ok()).flatten()?;
-                let range = beyond.then(|| self.decode(Range { first, entries, proof: Vec::new() }));
+                let range = beyond.then(|| self.decode(EntryRange { first, entries, proof: Vec::new() }));
                 let faulty = range.as_ref().is_some_and(|range| range.fault.is_some());
-                (!faulty).then_some(Input::Head { peer, signed, range })
+                (!faulty).then_some(InboxInput::Head { peer, signed, range })
             }
         }
     }
 }
 
 /// The texts of notes that were asked for, if all are what their hashes say.
-fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Input> {
+fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<InboxInput> {
     let texts: Vec<_> = notes
         .into_iter()
         .filter_map(|(hash, note)| match note {
@@ -243,5 +243,5 @@ fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Inpu
         })
         .collect();
     let right = texts.iter().all(|(hash, text)| hashes.contains(hash) && note_hash(text.as_bytes()) == *hash);
-    (right && !texts.is_empty()).then_some(Input::Notes(texts))
+    (right && !texts.is_empty()).then_some(InboxInput::Notes(texts))
 }

@@ -69,7 +69,7 @@ async fn the_federations_governance_is_shown() {
     world.app.shared.health.write().governance = Governance {
         stands: vec!["stand".to_owned()],
         equivocations: vec![proof.clone()],
-        pending: Some(Pending { version: 2, hash, text: "text".to_owned(), waits_for: "entries".to_owned() }),
+        pending: Some(PendingManifest { version: 2, hash, text: "text".to_owned(), waits_for: "entries".to_owned() }),
         halted: vec!["one".to_owned(), "other".to_owned()],
     };
     let federation = world.get("/api/federation").await.json();
@@ -142,16 +142,16 @@ async fn one_head_extends_another() {
 }
 
 /// An inbox that takes what names the log of alpha.example, and refuses the rest.
-fn inbox() -> mpsc::Sender<Input> {
+fn inbox() -> mpsc::Sender<InboxInput> {
     let (inputs, mut taken) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(input) = taken.recv().await {
             match input {
-                Input::Stand { log, reply } if log.operator == domain("alpha.example") => {
+                InboxInput::Stand { log, reply } if log.operator == domain("alpha.example") => {
                     reply.send(Ok(log.to_string())).unwrap();
                 }
-                Input::Stand { reply, .. } => reply.send(Err(Refusal::new("unknown_log", "no such log"))).unwrap(),
-                Input::Manifest { text, reply } => {
+                InboxInput::Stand { reply, .. } => reply.send(Err(Refusal::new("unknown_log", "no such log"))).unwrap(),
+                InboxInput::Manifest { text, reply } => {
                     let later = Refusal { retry_after: Some(7), ..Refusal::new("not_ready", "later") };
                     reply.unwrap().send(if text == "good" { Ok(()) } else { Err(later) }).unwrap();
                 }

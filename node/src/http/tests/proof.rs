@@ -28,9 +28,9 @@ fn certificate(app: &App, log: &Log, head: Head) -> Certificate {
 /// As the inbox takes a certificate in.
 fn certify(app: &App, log: &Log, head: Head) {
     let certificate = certificate(app, log, head);
-    app.shared.proved.certified(&log.id, &certificate);
+    app.shared.certified.certified(&log.id, &certificate);
     let (signed, cosignatures) = (SignedHead::of(&certificate.signed), certificate.cosignatures.into_iter().collect());
-    app.shared.store.put_certificate(&log.id, &crate::store::Certificate { signed, cosignatures }).unwrap();
+    app.shared.store.put_certificate(&log.id, &crate::store::StoredCertificate { signed, cosignatures }).unwrap();
 }
 
 /// All rows that a log's maps have now.
@@ -125,7 +125,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
             let before = world
                 .app
                 .shared
-                .proved
+                .certified
                 .state(&world.app.shared.store.view())
                 .unwrap()
                 .unwrap()
@@ -136,7 +136,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
             let now = world
                 .app
                 .shared
-                .proved
+                .certified
                 .state(&world.app.shared.store.view())
                 .unwrap()
                 .unwrap()
@@ -183,7 +183,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
 /// Each row at the fronts is what it was there.
 fn check_rows(app: &App, fronts: &BTreeMap<LogId, Changes>) {
     let view = app.shared.store.view();
-    let state = app.shared.proved.state(&view).unwrap().unwrap();
+    let state = app.shared.certified.state(&view).unwrap().unwrap();
     for ((map, key), value) in fronts.values().flatten() {
         assert_eq!(state.get(*map, key).unwrap(), *value);
     }
@@ -202,10 +202,10 @@ async fn what_is_kept_is_bounded() {
         world.register("alpha.example", &format!("agent-{i}"), &agent(10 + i as u8), None);
         heads.push(world.alpha.tree.head());
     }
-    assert!(world.app.shared.proved.kept(&world.alpha.id) <= STATES_MAX);
+    assert!(world.app.shared.certified.kept(&world.alpha.id) <= STATES_MAX);
     let front = |world: &World| {
         let view = world.app.shared.store.view();
-        world.app.shared.proved.state(&view).unwrap().unwrap().fronts.get(&world.alpha.id).map(size)
+        world.app.shared.certified.state(&view).unwrap().unwrap().fronts.get(&world.alpha.id).map(size)
     };
     let kept = |world: &World, head: Head| {
         certify(&world.app, &world.alpha, head);

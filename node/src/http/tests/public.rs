@@ -3,7 +3,7 @@ use fama_ledger::log::MemoryTiles;
 use fama_ledger::public::{LogFile, Path, Place, entries, hashes};
 
 use super::*;
-use crate::store::Certificate;
+use crate::store::StoredCertificate;
 
 const LOG: &str = "/log/alpha.example/1";
 
@@ -15,7 +15,7 @@ impl World {
             let cosigned = self.app.shared.store.view().cosigned_by(&log.id).unwrap();
             cosigned.into_iter().map(|(by, one)| (by, one.cosignature)).collect()
         });
-        self.app.shared.store.put_certificate(&log.id, &Certificate { signed, cosignatures: cosigned }).unwrap();
+        self.app.shared.store.put_certificate(&log.id, &StoredCertificate { signed, cosignatures: cosigned }).unwrap();
     }
 
     fn grow(&mut self, entries: u64) {

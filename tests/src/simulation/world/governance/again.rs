@@ -6,7 +6,7 @@ const AGAIN_MILLIS: u64 = 25_000;
 
 /// What became of an event that was handed in once more.
 pub(super) enum Again {
-    Asked(oneshot::Receiver<Vec<Answer>>),
+    Asked(oneshot::Receiver<Vec<SubmitOutcome>>),
     /// Its home was not ready.
     Later,
     /// Its home has it, or knows why it does not take it.
@@ -19,10 +19,10 @@ impl World {
         for (event, again) in &mut self.governance.again {
             let Again::Asked(reply) = again else { continue };
             match reply.try_recv().ok().and_then(|mut answers| answers.pop()) {
-                Some(Answer::Taken { known: false, .. }) => {
+                Some(SubmitOutcome::Taken { known: false, .. }) => {
                     return broken("what a cut drops is handed in again", event.to_string()).map(|()| false);
                 }
-                Some(Answer::Refused(refusal)) if refusal.code == "not_ready" => *again = Again::Later,
+                Some(SubmitOutcome::Refused(refusal)) if refusal.code == "not_ready" => *again = Again::Later,
                 Some(_) => *again = Again::Answered,
                 None => {}
             }
@@ -51,6 +51,6 @@ impl World {
         let (reply, answer) = oneshot::channel();
         self.say(&format!("n{home} is handed {event} once more"));
         self.governance.again.insert(event, Again::Asked(answer));
-        self.give(home, Input::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })
+        self.give(home, InboxInput::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })
     }
 }
