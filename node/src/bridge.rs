@@ -1,4 +1,15 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
+//!
+//! | message | from | to | carries |
+//! |---|---|---|---|
+//! | [`NetworkEvent`] | network | bridge | peers that come and go, what they ask, submit and gossip |
+//! | `NetworkCommand` | [`Network`] | its swarm | requests, new operators: senders wait for room |
+//! | `NetworkHint` | [`Network`] | its swarm | gossip, a [`GossipVerdict`], a penalty: lost when the queue is full |
+//! | [`InboxInput`] | bridge, submit, http | inbox | everything that enters, its signatures verified |
+//! | [`InboxCommand`] | inbox | bridge | what to ask of peers, to gossip, to submit again; whom to penalize |
+//! | [`SubmitOutcome`](crate::inbox::SubmitOutcome) | inbox | submit | what became of each event of a [`InboxInput::Submit`] |
+//!
+//! The ledger's replica and the inbox talk by calls: the inbox tells it what happened and performs what it answers.
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -42,7 +53,7 @@ const GOSSIP_MAX: usize = 16;
 
 /// Carries messages; each piece of work is a task of its own, their number is bounded.
 #[derive(Clone)]
-pub struct Bridge {
+pub(crate) struct Bridge {
     shared: Shared,
     network: Network,
     inputs: mpsc::Sender<InboxInput>,
@@ -65,7 +76,7 @@ fn operators(shared: &Shared) -> Arc<BTreeMap<PeerId, Domain>> {
 impl Bridge {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         shared: Shared,
         network: Network,
         inputs: mpsc::Sender<InboxInput>,
@@ -82,14 +93,14 @@ impl Bridge {
 
     /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
     #[must_use]
-    pub fn following(&self, shared: Shared, inputs: mpsc::Sender<InboxInput>) -> Self {
+    pub(crate) fn following(&self, shared: Shared, inputs: mpsc::Sender<InboxInput>) -> Self {
         let (operators, node) = (operators(&shared), Some(Arc::clone(&self.shared.health)));
         Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
     }
 
     /// The network.
     #[must_use]
-    pub const fn network(&self) -> &Network {
+    pub(crate) const fn network(&self) -> &Network {
         &self.network
     }
 
@@ -105,7 +116,7 @@ impl Bridge {
     }
 
     /// Does what the inbox asks for until it is gone. Never waits for the inbox itself.
-    pub async fn commands(self, mut commands: mpsc::Receiver<InboxCommand>) {
+    pub(crate) async fn commands(self, mut commands: mpsc::Receiver<InboxCommand>) {
         while let Some(command) = commands.recv().await {
             match command {
                 InboxCommand::Publish(gossip) => {
@@ -238,7 +249,7 @@ impl Bridge {
     }
 
     /// Takes in what the network brings, until it is gone.
-    pub async fn events(self, mut events: mpsc::Receiver<NetworkEvent>) -> mpsc::Receiver<NetworkEvent> {
+    pub(crate) async fn events(self, mut events: mpsc::Receiver<NetworkEvent>) -> mpsc::Receiver<NetworkEvent> {
         let mut stopped = self.stopped.clone();
         loop {
             let event = tokio::select! {

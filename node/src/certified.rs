@@ -19,9 +19,9 @@ use fama_ledger::rows::{Changes, MapId, Rows};
 use crate::store::{StoreError, View};
 
 /// Most states kept of one log, the front and the newest included.
-pub const STATES_MAX: usize = 32;
+pub(crate) const STATES_MAX: usize = 32;
 /// Most former values kept of one log's rows; beyond it there is no front until the next certificate.
-pub const FORMER_ROWS_MAX: usize = 1 << 18;
+pub(crate) const FORMER_ROWS_MAX: usize = 1 << 18;
 
 /// Rows as they were before a write.
 type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;

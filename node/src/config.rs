@@ -63,7 +63,7 @@ pub struct Config {
 
 /// libp2p.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct NetworkSettings {
     /// At most [`LISTEN_MAX`].
     pub listen: Vec<Multiaddr>,
@@ -80,7 +80,7 @@ pub struct Listener {
 
 /// Bounds on who may register.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct AdmissionSettings {
     /// Per address block.
     pub registrations_per_hour: u32,
@@ -90,7 +90,7 @@ pub struct AdmissionSettings {
 
 /// The scrub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct ScrubSettings {
     /// How fast it reads; 0: it does not.
     pub bytes_per_second: u64,
@@ -122,7 +122,7 @@ impl Verify {
 
 /// Logging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct LogSettings {
     /// The least that is logged.
     pub level: Level,
@@ -370,7 +370,7 @@ struct ConfigFile {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct RawListener {
     enabled: Option<bool>,
     listen: Option<SocketAddr>,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 
 /// How many entries a node must be behind to count as far behind: it says so, and may start from certified states.
-pub const BEHIND_MIN: u64 = 1_000;
+pub(crate) const BEHIND_MIN: u64 = 1_000;
 /// How often it is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How many looks a rate is taken over.
@@ -130,7 +130,7 @@ impl Health {
 }
 
 /// Measures how fast the node's own copies grow, for its log, its status and its metrics, until it stops.
-pub async fn measure_rate(health: Arc<Health>, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn measure_rate(health: Arc<Health>, mut stopped: watch::Receiver<bool>) {
     let (mut looks, mut ticks, mut count) = (VecDeque::new(), interval(TICK), 0u32);
     loop {
         tokio::select! {

@@ -8,15 +8,15 @@ pub mod wire;
 // What every floor above may read: settings, time, and what the node shows of itself.
 pub mod clock;
 pub mod config;
-pub mod health;
-pub mod metrics;
+mod health;
+mod metrics;
 
 // Disk and peers, side by side: neither knows the other.
 pub mod network;
 pub mod store;
 
 // What can be shown of the store to strangers.
-pub mod certified;
+mod certified;
 pub mod public;
 
 // What the parts above share, in one value.
@@ -24,23 +24,23 @@ pub mod shared;
 
 // What nodes tell one another of their logs, what folds entries again, and what looks for damage on disk.
 pub mod replay;
-pub mod scrub;
+mod scrub;
 pub mod sync;
 
 // The door: every event and every foreign entry enters here, is folded, appended and announced.
 pub mod inbox;
 
 // Who may submit how much, and which log it goes to.
-pub mod submit;
+mod submit;
 
 // The HTTP listeners.
 pub mod http;
 
 // Between network and inbox.
-pub mod bridge;
+mod bridge;
 
 // The start from certified states.
-pub mod state_sync;
+mod state_sync;
 
 // The wiring of all of it.
 pub mod node;

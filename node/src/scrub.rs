@@ -39,7 +39,7 @@ impl From<StoreError> for ScrubEnd {
 }
 
 /// The thread that reads.
-pub struct Scrubber {
+pub(crate) struct Scrubber {
     shared: Shared,
     settings: ScrubSettings,
     /// Nothing is sent: the sender is dropped when the node stops.
@@ -53,13 +53,13 @@ pub struct Scrubber {
 impl Scrubber {
     /// Begins with nothing known.
     #[must_use]
-    pub fn new(shared: Shared, settings: ScrubSettings, stop: Receiver<()>) -> Self {
+    pub(crate) fn new(shared: Shared, settings: ScrubSettings, stop: Receiver<()>) -> Self {
         Self { shared, settings, stop, known: BTreeMap::new(), looked: Instant::now(), read: 0 }
     }
 
     /// Reads, pass after pass, until the node stops or something is damaged: then the store has failed,
     /// by which the node stops.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             let begun = Instant::now();
             self.read = 0;

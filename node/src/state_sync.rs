@@ -22,7 +22,7 @@ mod gather;
 mod load;
 
 /// What a quick state's folder adds to the name of the data folder.
-pub const ENDING: &str = ".quick";
+pub(crate) const ENDING: &str = ".quick";
 /// How long to wait after something failed.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How many quick states may be of no use until no other is tried.
@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no quick state now.
 #[derive(Debug, thiserror::Error)]
-pub enum StateSyncError {
+pub(crate) enum StateSyncError {
     /// Its database.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -67,7 +67,7 @@ pub enum StateSyncError {
 impl StateSyncError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Store(error) => error.code(),
             Self::Fatal(error) => error.code(),
@@ -97,7 +97,7 @@ enum AttemptEnd {
 }
 
 /// Makes, shows and deletes the quick state.
-pub struct StateSync {
+pub(crate) struct StateSync {
     shared: Shared,
     bridge: Bridge,
     dir: PathBuf,
@@ -110,7 +110,7 @@ pub struct StateSync {
 impl StateSync {
     /// For a node whose own copies lie in `data_dir`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         shared: Shared,
         bridge: Bridge,
         data_dir: &std::path::Path,
@@ -123,7 +123,7 @@ impl StateSync {
     }
 
     /// Works until the node's own copies are as far as the quick state, or the node stops.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut spoiled = 0;
         loop {
             let done = self.attempt().await;

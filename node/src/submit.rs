@@ -24,14 +24,14 @@ use crate::shared::Shared;
 use crate::store::{LogTiles, StoreError};
 use crate::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 
-pub mod admission;
-pub mod permits;
+pub(crate) mod admission;
+pub(crate) mod permits;
 
 use admission::{Admission, SubmissionOrigin};
 use permits::{Permit, Permits};
 
 /// How many requests are worked on at once; more are told to come back.
-pub const REQUESTS_MAX: usize = 64;
+pub(crate) const REQUESTS_MAX: usize = 64;
 /// Of these, of peers that are not operators.
 const REQUESTS_STRANGERS_MAX: usize = 48;
 /// Of these, of one of them.
@@ -60,7 +60,7 @@ const SPONSOR_TRIES: usize = 4;
 const SPONSOR_WAIT: Duration = Duration::from_millis(500);
 
 /// Takes submissions in from the network.
-pub struct Submitter {
+pub(crate) struct Submitter {
     shared: Shared,
     own: Option<LogId>,
     /// What peers call this node.
@@ -84,7 +84,7 @@ struct Routed {
 impl Submitter {
     /// `own` is the log that this node writes, if it does; `peer` what others call it.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         shared: Shared,
         (own, peer): (Option<LogId>, PeerId),
         inputs: mpsc::Sender<InboxInput>,
@@ -106,7 +106,7 @@ impl Submitter {
     }
 
     /// One result per submission, in order.
-    pub async fn submit(
+    pub(crate) async fn submit(
         self: &Arc<Self>,
         peer: PeerId,
         address: Option<IpAddr>,
@@ -132,7 +132,7 @@ impl Submitter {
     }
 
     /// Hands events in again that a branch had which was left.
-    pub async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
+    pub(crate) async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
         let this = Arc::clone(self);
         let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await else { return };
         let origin = SubmissionOrigin { peer: self.peer, address: None, forwarded: true };

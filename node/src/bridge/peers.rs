@@ -18,13 +18,13 @@ impl Bridge {
 
     /// Tells the inbox of this driver, which gets none of the network's events, who is connected, for as long as
     /// there is an inbox.
-    pub async fn follow(self) {
+    pub(crate) async fn follow(self) {
         tell(self.peers.subscribe(), &self.operators, &self.inputs).await;
     }
 
     /// Who is connected, operators first.
     #[must_use]
-    pub fn peers(&self) -> Vec<PeerId> {
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
         let peers = self.peers.borrow();
         let (mut all, others): (Vec<_>, Vec<_>) = peers.iter().partition(|peer| self.operators.contains_key(peer));
         all.extend(others);

@@ -14,9 +14,9 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// The window of an identity's rate and of a forwarding peer's share.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Most attestations and retractions of one identity a minute.
-pub const IDENTITY_EVENTS_PER_MINUTE: u32 = 60_000;
+pub(crate) const IDENTITY_EVENTS_PER_MINUTE: u32 = 60_000;
 /// Most registrations that one peer may pass on a minute: a flood through one operator leaves room for the others.
-pub const FORWARDED_REGISTRATIONS_PER_MINUTE: u32 = 6_000;
+pub(crate) const FORWARDED_REGISTRATIONS_PER_MINUTE: u32 = 6_000;
 /// Most sources remembered at once of each kind; when full, ended windows go, and if there are none, the older half.
 const SOURCES_MAX: usize = 65_536;
 
@@ -29,7 +29,7 @@ struct Windows<K> {
 
 /// Rates within fixed windows.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     registrations_per_hour: u32,
     invites: BTreeSet<String>,
     /// By the first three bytes of an IPv4 address or six of an IPv6 address: /24, /48.
@@ -44,7 +44,7 @@ pub struct Admission {
 
 /// Where a submission came from.
 #[derive(Clone, Copy, Debug)]
-pub struct SubmissionOrigin {
+pub(crate) struct SubmissionOrigin {
     /// The peer that sent it.
     pub peer: PeerId,
     /// Its address, if the transport tells.
@@ -56,7 +56,7 @@ pub struct SubmissionOrigin {
 impl Admission {
     /// `invites` are tokens that lift the rate of registrations.
     #[must_use]
-    pub fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
         let invites = invites.into_iter().collect();
         let (blocks, strangers) = (Windows::new(HOUR), Windows::new(HOUR));
         let (forwarders, identities) = (Windows::new(MINUTE), Windows::new(MINUTE));
@@ -67,7 +67,7 @@ impl Admission {
     ///
     /// # Errors
     /// `rate` with the seconds until the window ends.
-    pub fn submission(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
+    pub(crate) fn submission(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
         match submission.signed.event.action {
             Action::Register { .. } => self.registration(origin, submission.invite.as_deref()),
             // By the key: else a stranger's events would use up the rate of the issuer that they name.

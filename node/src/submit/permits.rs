@@ -6,7 +6,7 @@ use libp2p::PeerId;
 
 /// Counts what each peer holds.
 #[derive(Debug)]
-pub struct Permits {
+pub(crate) struct Permits {
     all: usize,
     strangers: usize,
     each: usize,
@@ -15,7 +15,7 @@ pub struct Permits {
 
 /// One peer's hold; given back when dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     of: Arc<Permits>,
     peer: PeerId,
 }
@@ -23,12 +23,12 @@ pub struct Permit {
 impl Permits {
     /// `all` at a time, `strangers` of them for peers that are not operators, `each` of those for one of them.
     #[must_use]
-    pub fn new(all: usize, strangers: usize, each: usize) -> Arc<Self> {
+    pub(crate) fn new(all: usize, strangers: usize, each: usize) -> Arc<Self> {
         Arc::new(Self { all, strangers, each, held: Mutex::default() })
     }
 
     /// One more for `peer`, if its share allows.
-    pub fn take(self: &Arc<Self>, peer: PeerId, operator: bool) -> Option<Permit> {
+    pub(crate) fn take(self: &Arc<Self>, peer: PeerId, operator: bool) -> Option<Permit> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |stranger: bool| -> usize {
             held.values().filter(|(operator, _)| !stranger || !operator).map(|(_, count)| count).sum()
