@@ -38,7 +38,7 @@ pub use input::{DecodedRange, InboxCommand, InboxInput, SubmitOutcome, Submitted
 
 /// How many inputs may wait for the inbox.
 pub const INPUTS_MAX: usize = 256;
-/// How many commands may wait for the driver.
+/// How many commands may wait for the bridge.
 pub const COMMANDS_MAX: usize = 1_024;
 /// How often time is looked at when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
@@ -519,7 +519,7 @@ impl Inbox {
         Ok(Vec::new())
     }
 
-    /// The driver empties its queue without waiting for the inbox, so a full one passes soon; a request
+    /// The bridge empties its queue without waiting for the inbox, so a full one passes soon; a request
     /// lost here is made again when it is late.
     fn command(&self, command: InboxCommand) {
         if let Err(error) = self.commands.try_send(command) {

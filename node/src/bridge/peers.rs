@@ -1,4 +1,4 @@
-//! Who is connected: told to the node's inbox, and to one that follows beside it.
+//! Which peers are connected: reported to the node's inbox and to the inbox of a certified state.
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::id::Domain;
@@ -16,7 +16,7 @@ impl Bridge {
         self.peers.send_if_modified(|connected| if up { connected.insert(peer) } else { connected.remove(&peer) });
     }
 
-    /// Tells the inbox of this driver, which gets none of the network's events, who is connected, for as long as
+    /// Tells the inbox of this bridge, which gets none of the network's events, who is connected, for as long as
     /// there is an inbox.
     pub(crate) async fn follow(self) {
         tell(self.peers.subscribe(), &self.operators, &self.inputs).await;

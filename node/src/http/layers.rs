@@ -1,4 +1,4 @@
-//! What every answer has around it: limits, request id, validators, caching, CORS, compression, metrics.
+//! The layers around every answer: limits, request id, validators, caching, CORS, compression, metrics.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

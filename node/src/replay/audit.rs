@@ -1,4 +1,4 @@
-//! Logs from elsewhere, folded into a store of one's own: for auditors, who run no node.
+//! Logs from other nodes, folded into a store of the auditor's own, without a running node.
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Checks a data folder: builds everything anew from the entries alone, beside it, and compares.
+//! Checks a data folder against what its entries alone give, built next to it; and rebuilds one in place.
 use fama_ledger::batch::LogMaps;
 use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::NoteHash;

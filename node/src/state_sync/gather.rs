@@ -1,4 +1,4 @@
-//! What peers say before anything is loaded: versions of the manifest, and which certified states they offer.
+//! What peers report before anything is loaded: versions of the manifest, and which certified states they offer.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

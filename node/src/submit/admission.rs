@@ -1,4 +1,4 @@
-//! What this node takes of whom, beyond the federation's rules: its operator's own choice.
+//! Rates of submissions that this node's operator sets, beyond the federation's rules: by address, peer and signing key.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Fair shares of what is scarce: so much for all, of it so much for strangers, of that so much for one.
+//! Per-peer concurrency limits: a total, a part of it for strangers, and a part of that for each stranger.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

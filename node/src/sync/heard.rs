@@ -1,4 +1,4 @@
-//! What is news of what others say: only that is worth the check of a signature.
+//! What is new in what peers report of their logs: only that is worth verifying a signature for.
 use std::cmp::Ordering;
 
 use fama_ledger::equivocation::Equivocation;

@@ -1,4 +1,4 @@
-//! The logs' states at certified heads, held still for a while for nodes that begin with them.
+//! The logs' states at certified heads, offered to nodes that start from them and held still while these load.
 //!
 //! Who asks for offers has a moment pinned: a thread that keeps a view of the database, and of each log the version
 //! at its certificate. While requests for its rows keep coming it stays, but not for ever.

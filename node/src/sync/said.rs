@@ -1,4 +1,4 @@
-//! What this node says of its logs to those who ask: read from one view of the store.
+//! What this node reports of its logs to a peer that asks: read from one view of the store.
 use fama_ledger::id::ManifestHash;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
