@@ -13,8 +13,8 @@ use fama_ledger::fold::Outcome;
 use fama_ledger::id::{FederationId, StateId};
 use fama_ledger::join::{Join, LogState, Ranking, state_id};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_node::inbox::Fatal;
-use fama_node::inbox::audit;
+use fama_node::replay::Fatal;
+use fama_node::replay::audit;
 use fama_node::store::{Store, StoreError};
 
 use crate::failure::Failure;

@@ -6,7 +6,7 @@ use fama_ledger::key::Signature;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
-use fama_node::network::wire::Submission;
+use fama_node::wire::Submission;
 
 use crate::failure::Failure;
 use crate::files;

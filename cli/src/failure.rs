@@ -10,9 +10,9 @@ use fama_ledger::proof::TlogProofError;
 use fama_ledger::stand::StandError;
 use fama_ledger::text::TextError;
 use fama_node::config::ConfigError;
+use fama_node::network::ClientError;
 use fama_node::network::RequestError;
-use fama_node::network::client::ClientError;
-use fama_node::network::wire::Refusal;
+use fama_node::wire::Refusal;
 use serde_json::{Value, json};
 
 /// What a person and a program are told when something went wrong.

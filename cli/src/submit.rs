@@ -14,7 +14,7 @@ use fama_ledger::time::Millis;
 use fama_node::clock;
 use fama_node::network::Multiaddr;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{
+use fama_node::wire::{
     Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
 use futures::stream::{self, StreamExt};
@@ -302,7 +302,7 @@ mod tests {
     use fama_ledger::log::{MemoryTiles, Tree, leaf_hash, prove_inclusion};
     use fama_ledger::manifest::Policy;
     use fama_ledger::secret::SecretKey;
-    use fama_node::network::wire::{CosignedHead, SignedHead};
+    use fama_node::wire::{CosignedHead, SignedHead};
 
     struct World {
         manifest: Manifest,

@@ -11,7 +11,7 @@ use prometheus::{
 use crate::health::Snapshot;
 
 /// What [`prometheus`] says if two metrics have one name or a name is malformed.
-pub type MetricsError = prometheus::Error;
+pub(crate) type MetricsError = prometheus::Error;
 
 /// All metrics of one node.
 pub struct Metrics {

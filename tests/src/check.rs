@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use fama_ledger::key::Curve;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
-use fama_node::inbox::check::{Report, check};
-use fama_node::network::wire::{SubmitRequest, SubmitResult};
+use fama_node::replay::check::{CheckReport, check};
 use fama_node::store::{Store, StoreError};
+use fama_node::wire::{SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, node_key, secret};
 
 use crate::federation::{LocalFederation, copy, eventually, multi};
@@ -21,7 +21,7 @@ mod unlisted;
 /// How many single-bit flips are tried, unless `FAMA_FLIPS` says otherwise.
 const FLIPS: u64 = 150;
 
-fn checked(data: &Path, manifest: &Arc<Manifest>) -> Result<Report, StoreError> {
+fn checked(data: &Path, manifest: &Arc<Manifest>) -> Result<CheckReport, StoreError> {
     let rebuilt = scratch();
     let original = Store::open_unchecked(data, manifest)?;
     let rebuilt = Store::open(rebuilt.path(), manifest).unwrap();
@@ -87,7 +87,7 @@ enum Flip {
 }
 
 /// Copies the folder, with hard links for unchanged files, flips a bit of one file, and checks.
-fn flipped(data: &Path, manifest: &Arc<Manifest>, whole: &Report, (file, at, bit): (&Path, usize, u8)) -> Flip {
+fn flipped(data: &Path, manifest: &Arc<Manifest>, whole: &CheckReport, (file, at, bit): (&Path, usize, u8)) -> Flip {
     let folder = scratch();
     for other in fs::read_dir(data).unwrap().map(|file| file.unwrap().path()) {
         fs::hard_link(&other, folder.path().join(other.file_name().unwrap())).unwrap();
@@ -223,7 +223,8 @@ fn damage_entries(data: &Path, manifest: &Arc<Manifest>) {
         fs::write(table, bytes).unwrap();
         let copied = scratch();
         copy(data, copied.path());
-        let cut = |report: &Report| report.findings.iter().filter(|one| one.what.starts_with("entries from")).count();
+        let cut =
+            |report: &CheckReport| report.findings.iter().filter(|one| one.what.starts_with("entries from")).count();
         if checked(copied.path(), manifest).is_ok_and(|report| cut(&report) == 2) {
             return;
         }

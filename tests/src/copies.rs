@@ -8,8 +8,8 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::Overrides;
 use fama_node::clock;
-use fama_node::config::{Config, Network};
-use fama_node::network::wire::{Frontier, SyncRequest, SyncResponse};
+use fama_node::config::{Config, NetworkSettings};
+use fama_node::wire::{Frontier, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, secret};
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ impl LocalFederation {
         let asked = Frontier::nothing(&self.manifest, clock::now());
         let answer = self.client(i).await.sync(SyncRequest::Frontier(asked)).await.unwrap();
         let SyncResponse::Frontier(frontier) = answer else { panic!("{answer:?}") };
-        let of = |log: fama_node::network::wire::LogFrontier| {
+        let of = |log: fama_node::wire::LogFrontier| {
             log.cosigned.into_iter().map(move |one| ((log.log.clone(), one.cosignature.operator), one.signed.head))
         };
         frontier.logs.into_iter().flat_map(of).collect()
@@ -91,7 +91,7 @@ async fn waits(query: SocketAddr, code: Value) {
 fn second(net: &mut LocalFederation) -> Config {
     net.ports.extend(free_ports(1));
     let listen = addresses(net.ports[SECOND]).iter().map(|address| address.parse().unwrap()).collect();
-    Config { data_dir: net.backup(0), network: Network { listen }, ..net.config(0) }
+    Config { data_dir: net.backup(0), network: NetworkSettings { listen }, ..net.config(0) }
 }
 
 /// A running federation with a backup of its first node.

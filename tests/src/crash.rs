@@ -17,7 +17,7 @@ use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
+use fama_node::wire::{Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_tests::domain;
 
 use crate::cli::program;
@@ -175,8 +175,8 @@ impl SoleOperator {
     }
 }
 
-pub(crate) fn empty_frontier(manifest: &Manifest) -> fama_node::network::wire::Frontier {
-    fama_node::network::wire::Frontier::nothing(manifest, clock::now())
+pub(crate) fn empty_frontier(manifest: &Manifest) -> fama_node::wire::Frontier {
+    fama_node::wire::Frontier::nothing(manifest, clock::now())
 }
 
 fn tail(log: &Path) -> String {

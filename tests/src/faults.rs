@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use fama_ledger::id::EventId;
 use fama_ledger::log::Head;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Receipt, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_node::store::Store;
+use fama_node::wire::{Receipt, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 
 use crate::cli::program;
 use crate::crash::{SeededRandom, SoleOperator, empty_frontier};

@@ -15,10 +15,10 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
-use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub, Verify};
+use fama_node::config::{AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify};
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_node::node::{self, Addresses, NodeError};
+use fama_node::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -155,13 +155,13 @@ impl LocalFederation {
             node_key: Arc::new(node_key(u8::try_from(i).unwrap())),
             next_node_key: None,
             namespace: Some(domain(DOMAINS[i])),
-            network: Network { listen },
+            network: NetworkSettings { listen },
             query: loopback(),
             admin: loopback(),
-            admission: Admission::default(),
+            admission: AdmissionSettings::default(),
             verify: Verify::default(),
-            scrub: Scrub::default(),
-            log: Log::default(),
+            scrub: ScrubSettings::default(),
+            log: LogSettings::default(),
             overrides: Overrides::default(),
         }
     }
@@ -545,7 +545,7 @@ fn a_mirror_follows_answers_and_passes_on() {
             operator: None,
             namespace: None,
             node_key: Arc::new(SecretKey::from_seed(fama_ledger::key::Curve::Ed25519, &[99; 32]).unwrap()),
-            network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+            network: NetworkSettings { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
             ..net.config(0)
         };
         let mirror = launch(config).await.unwrap();
@@ -585,7 +585,7 @@ fn what_stands_in_the_way_of_a_start_is_named() {
         let net = LocalFederation::running(1).await;
         let code = |config: Config| async move { launch(config).await.err().map(|error| error.code()) };
         let free = |net: &LocalFederation| Config {
-            network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+            network: NetworkSettings { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
             ..net.config(0)
         };
         assert_eq!(code(free(&net)).await, Some("locked"), "a data folder belongs to one process");

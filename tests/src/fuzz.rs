@@ -263,7 +263,7 @@ fuzzed! {
 #[test]
 fn the_emptiest_parts_in_any_number_are_read() {
     use fama_ledger::codec;
-    use fama_node::network::wire;
+    use fama_node::wire;
     for count in [0, 1, 2, 10, 30, 32, 33, 39, 40, 48, 49, 64, 100, 256, 257, 1_000, 4_097] {
         let refused = wire::SubmitResult::Refused(wire::Refusal::new("", ""));
         let response = wire::SubmitResponse(vec![refused; count]);
@@ -280,7 +280,7 @@ fn the_emptiest_parts_in_any_number_are_read() {
         };
         let request = wire::SyncRequest::Frontier(frontier);
         assert_eq!(codec::decode(&codec::encode(&request), wire::REQUEST_BYTES_MAX), Ok(request), "{count}");
-        let range = wire::Range { first: 0, entries: vec![Vec::new(); count], proof: Vec::new() };
+        let range = wire::EntryRange { first: 0, entries: vec![Vec::new(); count], proof: Vec::new() };
         let response = wire::SyncResponse::Entries(range);
         assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
         let notes = vec![(fama_ledger::id::NoteHash([0; 32]), wire::NoteAnswer::Redacted); count];

@@ -11,7 +11,7 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::config::Config;
-use fama_node::inbox::check::check;
+use fama_node::replay::check::check;
 use fama_node::store::Store;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;

@@ -19,7 +19,7 @@ use fama_ledger::manifest::{Manifest, Policy};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Submission, SubmitRequest, SubmitResult};
+use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain};
 use libp2p::Multiaddr;
 

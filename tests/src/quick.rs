@@ -13,8 +13,8 @@ use fama_ledger::key::Curve;
 use fama_ledger::manifest::LogId;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::SignedNote;
-use fama_node::config::{Config, Network, Verify};
-use fama_node::network::wire::{Refusal, Rows, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
+use fama_node::config::{Config, NetworkSettings, Verify};
+use fama_node::wire::{Refusal, RowRange, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, domain, secret};
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ fn mirror(net: &LocalFederation, verify: Verify) -> Config {
         operator: None,
         namespace: None,
         node_key: Arc::new(SecretKey::from_seed(Curve::Ed25519, &seed).unwrap()),
-        network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+        network: NetworkSettings { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
         verify,
         ..net.config(0)
     }
@@ -275,7 +275,7 @@ async fn stopped(standing: Vec<StandIn>) {
 }
 
 /// Holds entries back and changes the rows that it sends.
-fn changes_rows(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<AnswerFilter> {
+fn changes_rows(open: &Arc<AtomicBool>, lie: fn(&mut RowRange)) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
         Some(SyncResponse::Rows(mut rows)) => {

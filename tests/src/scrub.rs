@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fama_node::config::{Config, Scrub};
+use fama_node::config::{Config, ScrubSettings};
 use fama_node::node;
 use fama_tests::secret;
 use tokio::sync::oneshot;
@@ -42,7 +42,7 @@ fn a_flipped_bit_in_a_table_stops_a_running_node() {
         net.accepted(0, registration).await;
         net.stop(0).await;
 
-        let scrub = Scrub { bytes_per_second: 64 << 20, pause_seconds: 1 };
+        let scrub = ScrubSettings { bytes_per_second: 64 << 20, pause_seconds: 1 };
         let (told, addresses) = oneshot::channel();
         let config = Config { scrub, ..net.config(0) };
         let mut running = tokio::spawn(node::run(config, std::future::pending(), |up| drop(told.send(up.clone()))));

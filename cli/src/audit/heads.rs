@@ -6,7 +6,7 @@ use fama_ledger::log::{Head, LogError, Tiles, prove_consistency, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::public::{LogFile, Path};
 use fama_ledger::signed_note::SignedNote;
-use fama_node::network::wire::SignedHead;
+use fama_node::wire::SignedHead;
 
 use super::finding::{Finding, Found, Lie};
 use super::{Files, read};

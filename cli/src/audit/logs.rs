@@ -10,7 +10,7 @@ use fama_ledger::join::LogState;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica::Adopted;
-use fama_node::inbox::audit::{self, Auditor};
+use fama_node::replay::audit::{self, Auditor};
 use fama_node::store::{LogRecord, Store};
 
 use super::finding::{Finding, Found, Lie};

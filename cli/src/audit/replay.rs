@@ -7,8 +7,8 @@ use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::FederationId;
 use fama_ledger::log::TILE_WIDTH;
 use fama_ledger::manifest::LogId;
-use fama_node::inbox::Fatal;
-use fama_node::inbox::audit::{Auditor, Each, Refused};
+use fama_node::replay::Fatal;
+use fama_node::replay::audit::{Auditor, FoldRefusal, OnEntry};
 use rayon::prelude::*;
 
 use super::finding::{Finding, Lie};
@@ -48,7 +48,7 @@ pub(super) fn pass(
     log: &LogId,
     federation: &FederationId,
     auditor: &mut Auditor<'_>,
-    each: &mut Each<'_>,
+    each: &mut OnEntry<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Passed, Fatal> {
     let known = auditor.head().size.saturating_add(auditor.waiting() as u64);
@@ -123,7 +123,7 @@ impl Stage<'_> {
         &self,
         chunks: &Receiver<Chunk>,
         auditor: &mut Auditor<'_>,
-        each: &mut Each<'_>,
+        each: &mut OnEntry<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Passed, Fatal> {
         let mut passed = Passed::default();
@@ -157,14 +157,14 @@ fn invalid_entry(error: &EntryError) -> Box<Finding> {
     Finding::new(lie, error.to_string()).code(error.code())
 }
 
-fn invalid_log(refused: &Refused) -> Box<Finding> {
+fn invalid_log(refused: &FoldRefusal) -> Box<Finding> {
     match refused {
-        Refused::Invalid { index, error } => {
+        FoldRefusal::Invalid { index, error } => {
             let wrong_root = matches!(error, fama_ledger::batch::BatchError::StateRoot { .. });
             let lie = if wrong_root { Lie::StateRoot } else { Lie::InvalidBatch };
             Finding::new(lie, error.to_string()).code(error.code()).at(*index)
         }
-        Refused::Unheld { index, version } => {
+        FoldRefusal::Unheld { index, version } => {
             let what = format!("the log adopts version {version} of the manifest, which no source shows");
             Finding::new(Lie::Manifest, what).code("unheld").at(*index)
         }

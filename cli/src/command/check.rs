@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fama_node::config::Config;
-use fama_node::inbox::check::{Finding, Report, check};
+use fama_node::replay::check::{CheckFinding, CheckReport, check};
 use fama_node::store::{REPAIR_ENDINGS, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -48,10 +48,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
     let (beside, copy) = (Beside::new(data, REBUILT)?, Beside::new(data, COPIED)?);
-    let mut report = Report::default();
+    let mut report = CheckReport::default();
     let original = match Store::open_copy(data, &copy.0, &config.manifest) {
         Err(StoreError::Database { message, .. }) if args.repair => {
-            report.findings.push(Finding { log: None, code: "database", what: message });
+            report.findings.push(CheckFinding { log: None, code: "database", what: message });
             Store::open_damaged(data, &copy.0, &config.manifest).map(|(store, unreadable)| {
                 report.findings.extend(unreadable.into_iter().map(not_read));
                 store
@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 }
 
 /// Both stores are closed when this returns.
-fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Failure> {
+fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<CheckReport, Failure> {
     let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
     let mut rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
     let unreadable = rebuilt.take_governance(&original).map_err(store)?;
@@ -101,8 +101,8 @@ fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Fa
     Ok(report)
 }
 
-const fn not_read(what: String) -> Finding {
-    Finding { log: None, code: "unreadable", what }
+const fn not_read(what: String) -> CheckFinding {
+    CheckFinding { log: None, code: "unreadable", what }
 }
 
 /// A new folder beside the data, gone when dropped unless it took the data's place.
@@ -150,15 +150,15 @@ fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
     Ok(kept)
 }
 
-fn shown(report: &Report) -> Value {
+fn shown(report: &CheckReport) -> Value {
     let logs: Vec<Value> =
         report.logs.iter().map(|(log, size)| json!({"log": log.to_string(), "entries": size})).collect();
-    let finding = |finding: &Finding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
+    let finding = |finding: &CheckFinding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
     let findings: Vec<Value> = report.findings.iter().map(finding).collect();
     json!({"logs": logs, "findings": findings})
 }
 
-fn table(report: &Report) -> Table {
+fn table(report: &CheckReport) -> Table {
     let mut lines =
         vec![("checked", "every entry, signature, tree, state root, row and index: all as it should be".to_owned())];
     lines.extend(report.logs.iter().map(|(log, size)| ("log", format!("{log}: {size} entries"))));

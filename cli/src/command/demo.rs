@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fama_node::network::wire::{Submission, SubmitRequest, SubmitResult};
+use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
 use serde_json::{Value, json};
 
 use crate::command::node::stop_signal;

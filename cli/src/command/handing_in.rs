@@ -10,7 +10,7 @@ use fama_ledger::id::did;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
-use fama_node::network::wire::{Receipt, Submission};
+use fama_node::wire::{Receipt, Submission};
 use serde_json::{Value, json};
 
 use crate::author::{self, Draft};

@@ -3,7 +3,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, Format, Log, Verify};
+use fama_node::config::{Config, LogFormat, LogSettings, Verify};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
 use serde_json::json;
@@ -107,7 +107,7 @@ async fn stdin_end() {
 }
 
 /// Sends what the node logs to stderr. In a process that logs already, nothing changes.
-pub fn start_logging(log: Log) {
+pub fn start_logging(log: LogSettings) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{},{LOG_DIRECTIVES}", log.level.as_str())));
     let builder = tracing_subscriber::fmt()
@@ -115,8 +115,8 @@ pub fn start_logging(log: Log) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let _ = match log.format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().try_init(),
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
     };
 }
 

@@ -12,8 +12,8 @@ use fama_ledger::limits::ENTRY_BYTES_MAX;
 use fama_ledger::note::Note;
 use fama_ledger::rows::{self, Attested, DayRow, MapName, Row as _, Rows as _};
 use fama_ledger::time::Day;
-use fama_node::network::wire::NoteAnswer;
 use fama_node::store::View;
+use fama_node::wire::NoteAnswer;
 
 use super::table::{Cell, Column, Format, Table, columns};
 use super::{Unfinished, begin, damaged};

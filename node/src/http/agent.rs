@@ -1,9 +1,8 @@
 //! `GET /api/agent/{x}`: who an agent is, whether its key holds, and what it is said to be worth.
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
@@ -13,12 +12,12 @@ use fama_ledger::note::Note;
 use fama_ledger::rows::Attested;
 use fama_ledger::time::Millis;
 
+use super::input::Params;
 use super::moment::{Moment, handle};
-use super::page::Params;
 use super::view;
-use super::{ApiError, App};
-use crate::network::wire::NoteAnswer;
+use super::{ApiError, App, Serving};
 use crate::store::{History, HistoryItem, Touch, View};
+use crate::wire::NoteAnswer;
 
 /// How many attestations and key events a profile shows.
 const RECENT: usize = 20;
@@ -30,17 +29,16 @@ const HISTORY_PAGE: usize = 256;
 const NOT_FINAL_MAX: usize = 1 << 16;
 
 pub(super) async fn profile(
-    State(app): State<Arc<App>>,
+    Serving(app): Serving,
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<Json<view::Profile>, ApiError> {
+) -> Result<Json<view::ProfileView>, ApiError> {
     let only_final = Params::new(query, &["final"])?.flag("final")?;
-    let app = app.serving();
     // A popular subject has hundreds of providers, each with its sponsors: too much for a worker of the listener.
     Ok(Json(tokio::task::spawn_blocking(move || read(&app, &x, only_final)).await??))
 }
 
-fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError> {
+fn read(app: &App, x: &str, only_final: bool) -> Result<view::ProfileView, ApiError> {
     let moment = Moment::open(app)?;
     let found = moment.find(x)?;
     let status = moment.join().key_status(&found)?;
@@ -48,15 +46,15 @@ fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError>
     let mut sponsored = Sponsored::new(&moment);
     let karma =
         if only_final { final_karma(&moment, &mut sponsored, &found)? } else { moment.join().karma(found.id)? };
-    Ok(view::Profile {
+    Ok(view::ProfileView {
         identity: identity(&moment, &found, &status, public_key.clone())?,
-        reputation: view::Reputation::of(karma),
+        reputation: view::ReputationView::of(karma),
         key_status: key_status(&moment, &found, &status)?,
         recent_attestations: recent_attestations(&moment, &mut sponsored, &found)?,
         recent_key_events: recent_key_events(&moment, &found)?,
-        agent: view::Agent { public_key: public_key.clone(), global_karma: karma.sum },
+        agent: view::AgentView { public_key: public_key.clone(), global_karma: karma.sum },
         public_key,
-        ledger: view::Ledger {
+        ledger: view::LedgerView {
             r#final: is_final(&moment, &found)?,
             home: found.home.to_string(),
             frontier: moment.frontier(),
@@ -71,13 +69,13 @@ fn identity(
     found: &Found,
     status: &KeyStatus,
     public_key: String,
-) -> Result<view::Identity, ApiError> {
+) -> Result<view::IdentityView, ApiError> {
     let (joined, note) = match registration(moment, found)? {
         Some(registration) => registration,
         None => (first_key(moment, found)?, None),
     };
     let note = read_note(moment, note)?;
-    Ok(view::Identity {
+    Ok(view::IdentityView {
         agent_id: found.id.to_string(),
         did: did(&found.home, &found.id),
         dumbname: moment.dumbname(found),
@@ -129,9 +127,9 @@ fn read_note(moment: &Moment<'_>, hash: Option<NoteHash>) -> Result<ShownNote, A
     })
 }
 
-fn key_status(moment: &Moment<'_>, found: &Found, status: &KeyStatus) -> Result<view::KeyStatus, ApiError> {
+fn key_status(moment: &Moment<'_>, found: &Found, status: &KeyStatus) -> Result<view::KeyStatusView, ApiError> {
     let revoked = status.revoked.as_ref();
-    Ok(view::KeyStatus {
+    Ok(view::KeyStatusView {
         is_revoked: status.is_revoked(),
         key_version: status.version,
         rotated_at: (status.version > 1).then(|| status.current.time.to_string()),
@@ -164,7 +162,7 @@ fn revocation_final(
 }
 
 fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
-    moment.app.manifest.homes().get(home)
+    moment.app.shared.manifest.homes().get(home)
 }
 
 /// Whether in every log the newest entry that changed a row which this subject's answer reads lies
@@ -305,7 +303,7 @@ fn recent_attestations(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
     found: &Found,
-) -> Result<Vec<view::Attestation>, ApiError> {
+) -> Result<Vec<view::AttestationView>, ApiError> {
     let mut recent = Vec::new();
     walk(moment, (&found.id, History::Received), RECENT_READ_MAX, |item| {
         recent.extend(attestation(moment, sponsored, item)?);
@@ -319,7 +317,7 @@ fn attestation(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
     item: &HistoryItem,
-) -> Result<Option<view::Attestation>, ApiError> {
+) -> Result<Option<view::AttestationView>, ApiError> {
     let SignedEvent { event, .. } = moment.signed(item)?;
     let Action::Attest { home, issuer, subject, delta, context, note } = &event.action else { return Ok(None) };
     let id = event.id();
@@ -330,7 +328,7 @@ fn attestation(
     }
     let ShownNote { text, redacted, pending } = read_note(moment, *note)?;
     let Note { reason, reference, .. } = text.unwrap_or_default();
-    Ok(Some(view::Attestation {
+    Ok(Some(view::AttestationView {
         provider: moment.dumbname_of(*issuer)?,
         points: *delta,
         effective: row.effective,
@@ -345,7 +343,7 @@ fn attestation(
     }))
 }
 
-fn recent_key_events(moment: &Moment<'_>, found: &Found) -> Result<Vec<view::KeyEvent>, ApiError> {
+fn recent_key_events(moment: &Moment<'_>, found: &Found) -> Result<Vec<view::KeyEventView>, ApiError> {
     let (mut recent, mut seen) = (Vec::new(), BTreeSet::new());
     walk(moment, (&found.id, History::Keys), RECENT_READ_MAX, |item| {
         let signed = moment.signed(item)?;
@@ -368,14 +366,14 @@ fn holds(moment: &Moment<'_>, found: &Found, signed: &SignedEvent) -> Result<boo
     }
 }
 
-fn key_event(signed: &SignedEvent, item: &HistoryItem) -> view::KeyEvent {
+fn key_event(signed: &SignedEvent, item: &HistoryItem) -> view::KeyEventView {
     let (event_type, reason) = match &signed.event.action {
         Action::Register { .. } => ("REGISTER", None),
         Action::Rotate { .. } => ("ROTATE", None),
         Action::Revoke { reason, .. } => ("REVOKE", Some(view::reason(*reason))),
         other => (other.kind().as_str(), None),
     };
-    view::KeyEvent {
+    view::KeyEventView {
         event_type,
         signed_at: signed.event.created.to_string(),
         recorded_at: item.time.to_string(),

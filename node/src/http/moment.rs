@@ -27,8 +27,8 @@ pub(super) struct Moment<'a> {
 
 impl<'a> Moment<'a> {
     pub(super) fn open(app: &'a App) -> Result<Self, ApiError> {
-        let view = app.store.view();
-        let logs = app.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
+        let view = app.shared.store.view();
+        let logs = app.shared.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
         let logs = logs.collect::<Result<_, ApiError>>()?;
         Ok(Self { app, view, logs })
     }
@@ -39,7 +39,7 @@ impl<'a> Moment<'a> {
     }
 
     pub(super) fn join(&self) -> Join<'_, View<'a>> {
-        Join::new(&self.app.manifest, &self.view)
+        Join::new(&self.app.shared.manifest, &self.view)
     }
 
     pub(super) fn record(&self, log: &LogId) -> Option<&LogRecord> {
@@ -48,7 +48,7 @@ impl<'a> Moment<'a> {
 
     /// Whether entry `index` of `log` can no longer be undone.
     pub(super) fn is_final(&self, log: &LogId, index: u64) -> bool {
-        let end = self.app.manifest.cut(log).map(|cut| cut.head.size);
+        let end = self.app.shared.manifest.cut(log).map(|cut| cut.head.size);
         index < end.or_else(|| self.record(log).map(|record| record.certified)).unwrap_or_default()
     }
 
@@ -64,13 +64,13 @@ impl<'a> Moment<'a> {
 
     pub(super) fn state_id(&self) -> StateId {
         let states: Vec<LogState> = self.logs.iter().map(|record| record.state.clone()).collect();
-        state_id(self.app.manifest.hash(), &states)
+        state_id(self.app.shared.manifest.hash(), &states)
     }
 
     /// The largest size of `log` that its owner signed, as far as this node knows.
     pub(super) fn newest(&self, log: &LogId) -> Result<u64, ApiError> {
         let stored = self.view.newest(log)?.map_or(0, |signed| signed.head.size);
-        let heard = self.app.health.read().logs.get(log).map_or(0, |known| known.newest);
+        let heard = self.app.shared.health.read().logs.get(log).map_or(0, |known| known.newest);
         Ok(stored.max(heard))
     }
 
@@ -86,7 +86,7 @@ impl<'a> Moment<'a> {
 
     /// Whether n − f operators were heard in the last minute and all that is known of them is here.
     pub(super) fn is_fresh(&self, now: Millis) -> Result<bool, ApiError> {
-        let want = self.app.manifest.operators().len().saturating_sub(self.app.manifest.faults());
+        let want = self.app.shared.manifest.operators().len().saturating_sub(self.app.shared.manifest.faults());
         Ok(operators_heard(self.app, now) >= want && !self.lags()?)
     }
 
@@ -154,13 +154,13 @@ pub(super) fn question(app: &App, x: &str) -> Result<Question, ApiError> {
 
 /// How many operators were heard in the last minute; the node's own counts.
 pub(super) fn operators_heard(app: &App, now: Millis) -> usize {
-    let health = app.health.read();
+    let health = app.shared.health.read();
     let heard = |name: &Domain| {
         let last = health.operators.get(name).and_then(|operator| operator.heard);
         last.is_some_and(|last| now.0.saturating_sub(last.0) <= HEARD_MILLIS)
     };
     let own = |name: &Domain| app.operator.as_ref() == Some(name);
-    app.manifest.operators().iter().filter(|operator| own(&operator.name) || heard(&operator.name)).count()
+    app.shared.manifest.operators().iter().filter(|operator| own(&operator.name) || heard(&operator.name)).count()
 }
 
 pub(super) fn handle(found: &Found) -> String {

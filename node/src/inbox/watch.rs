@@ -16,14 +16,14 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What was seen last.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct TroubleWatch {
     /// The wall clock and the time since boot.
     clocks: Option<(Millis, Duration)>,
     /// When each code was logged last.
     logged: BTreeMap<&'static str, Duration>,
 }
 
-impl Watch {
+impl TroubleWatch {
     /// By how many milliseconds the wall clock stepped since the last look, if it did.
     fn step(&mut self, wall: Millis, since_boot: Duration) -> Option<i64> {
         let (last_wall, last_boot) = self.clocks.replace((wall, since_boot))?;
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_step_is_what_the_wall_clock_does_and_time_does_not() {
         const HOUR: u64 = 3_600_000;
-        let mut watch = Watch::default();
+        let mut watch = TroubleWatch::default();
         let mut look = |wall: u64, boot: u64| watch.step(Millis(wall), Duration::from_millis(boot));
         assert_eq!(look(50 * HOUR, HOUR), None, "the first look");
         assert_eq!(look(59 * HOUR, 10 * HOUR), None, "nine hours asleep");
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn trouble_is_logged_once_a_minute() {
-        let mut watch = Watch::default();
+        let mut watch = TroubleWatch::default();
         let second = Duration::from_secs;
         assert!(watch.is_due("a", second(1)) && watch.is_due("b", second(2)));
         assert!(!watch.is_due("a", second(60)));

@@ -21,11 +21,11 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use tempfile::TempDir;
 
-use super::engine::{Moment, Walk};
+use super::engine::{EngineView, Walk};
 use super::keys::Family;
 use super::simulated::Disk;
 use super::*;
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 mod damage;
 mod manifests;
@@ -221,7 +221,7 @@ fn what_was_committed_is_there_after_reopening() {
 
 /// Reads everything once, as the scrub does.
 fn scrub(store: &Store, log: &LogId) -> Result<usize, StoreError> {
-    let (mut place, mut tree, mut bytes) = (Place::default(), TreePlace::default(), 0);
+    let (mut place, mut tree, mut bytes) = (ScrubCursor::default(), TreeCursor::default(), 0);
     while let Some(read) = store.read_on(&mut place, 1_000)? {
         bytes += read;
     }

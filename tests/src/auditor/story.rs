@@ -9,8 +9,8 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
 use fama_node::config::Config;
-use fama_node::network::wire::Submission;
 use fama_node::store::Store;
+use fama_node::wire::Submission;
 use fama_tests::{DOMAINS, domain, node_key, secret};
 use serde_json::{Value, json};
 

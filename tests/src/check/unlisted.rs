@@ -3,7 +3,7 @@ use super::*;
 
 use fama_ledger::log::{Hash, leaf_hash};
 use fama_ledger::manifest::LogId;
-use fama_node::network::wire::{CosignedHead, SignedHead};
+use fama_node::wire::{CosignedHead, SignedHead};
 
 /// How many places of the list get a flipped bit, and how many a cut.
 const PLACES: u64 = 3;

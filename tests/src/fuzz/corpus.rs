@@ -11,7 +11,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::Stand;
 use fama_ledger::time::Millis;
-use fama_node::network::wire;
+use fama_node::wire;
 use fama_tests::{DOMAINS, START, domain, federation, governance_key, log, node_key, secret};
 use serde_json::Value;
 
@@ -305,7 +305,7 @@ pub(crate) fn sync_request() -> Corpus {
 }
 
 pub(crate) fn sync_response() -> Corpus {
-    let range = wire::Range { first: 4, entries: entry(), proof: vec![[5; 32]; 3] };
+    let range = wire::EntryRange { first: 4, entries: entry(), proof: vec![[5; 32]; 3] };
     let hash = fama_ledger::id::NoteHash([1; 32]);
     let text = texts("notes.json", "note", "text").remove(0);
     let notes = vec![(hash, wire::NoteAnswer::Text(text)), (hash, wire::NoteAnswer::Redacted)];

@@ -1,6 +1,6 @@
 //! Client input to the query listener: bodies, paths, query strings. Whatever the input, the answer is well-formed.
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock, Mutex, RwLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,14 +10,13 @@ use fama_ledger::batch::{Batch, LogMaps};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
 use fama_ledger::id::EventId;
-use fama_ledger::join::{LogState, Ranking};
+use fama_ledger::join::LogState;
 use fama_ledger::log::{Head, Tree, leaf_hash};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
-use fama_node::clock;
-use fama_node::health::Health;
+use fama_node::clock::{self, Clock};
 use fama_node::http::{App, query};
-use fama_node::metrics::Metrics;
+use fama_node::shared::Shared;
 use fama_node::store::{Commit, Store};
 use fama_tests::{DOMAINS, START, domain, event, federation, log, secret, signed};
 use serde_json::{Value, json};
@@ -43,17 +42,12 @@ static ASKED: LazyLock<FuzzedListener> = LazyLock::new(|| {
     let store = Arc::new(Store::open(dir.path(), &manifest).unwrap());
     let agent = register(&store, &manifest);
     let app = App {
-        health: Arc::new(Health::new(&manifest)),
-        ranking: Arc::new(RwLock::new(Ranking::default())),
-        proved: Arc::default(),
-        metrics: Arc::new(Metrics::new(prometheus::Registry::new()).unwrap()),
+        shared: Shared { manifest, ..Shared::with(store, Clock::machine(), [0; 16]) },
         operator: Some(domain(DOMAINS[0])),
         namespace: Some(domain(DOMAINS[0])),
         started: START,
         partial: false,
         slot: Arc::default(),
-        store,
-        manifest,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     // The folder is deleted here; the open database keeps reading from memory until the process ends.

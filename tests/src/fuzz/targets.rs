@@ -24,7 +24,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::{Stand, VerifiedStand};
 use fama_ledger::time::{Day, Millis};
-use fama_node::network::wire;
+use fama_node::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
@@ -325,7 +325,7 @@ pub(crate) fn sync_response(bytes: &[u8]) -> DecodeResult {
             }
         }),
         wire::SyncResponse::Offers(offers) => offers.iter().for_each(|offer| drop(offer.verify(ours()))),
-        wire::SyncResponse::Rows(wire::Rows { rows, proof }) => {
+        wire::SyncResponse::Rows(wire::RowRange { rows, proof }) => {
             let _ = proof.verify(&fama_ledger::id::StateRoot([1; 32]), &[], &rows);
         }
         wire::SyncResponse::Refused(_) => {}

@@ -16,7 +16,7 @@ use fama_ledger::manifest::Operator;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_node::clock;
-use fama_node::network::wire::{
+use fama_node::wire::{
     CosignedHead, Frontier, Gossip, LogFrontier, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
 };
 use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
@@ -355,7 +355,7 @@ pub(super) fn largest(world: &World) -> Arc<Vec<u8>> {
     Arc::new(framed(&codec::encode(&SubmitRequest { forwarded: false, submissions: vec![submission; 256] })))
 }
 
-fn unsponsored(world: &World) -> fama_node::network::wire::Submission {
+fn unsponsored(world: &World) -> fama_node::wire::Submission {
     let key = SecretKey::from_seed(Curve::Ed25519, &noise(32).try_into().unwrap()).unwrap();
     let (home, subject) = (fama_tests::domain(fama_tests::DOMAINS[0]), EventId(noise(32).try_into().unwrap()));
     let action = Action::Attest { home, issuer: EventId([9; 32]), subject, delta: 1, context: None, note: None };

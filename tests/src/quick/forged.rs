@@ -17,9 +17,8 @@ use fama_ledger::rows::{
 };
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
-use fama_node::network::wire::{CosignedHead, Range, Refusal, Rows, SignedHead, SyncRequest, SyncResponse};
-use fama_node::node;
-use fama_node::store::Store;
+use fama_node::store::{self, Store};
+use fama_node::wire::{CosignedHead, EntryRange, Refusal, RowRange, SignedHead, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, START, domain, node_key, secret};
 
 use super::stand_in::AnswerFilter;
@@ -58,7 +57,7 @@ impl Forged {
         let mut entries = store.view().entries(&log, 0, usize::MAX, usize::MAX).unwrap();
         let names = LogMaps::names(manifest, &log);
         let mut rows: Vec<MapRows> = names.iter().map(|name| scanned(&store, name)).collect();
-        node::close(store).await;
+        store::close(store).await;
         let home = names.iter().position(|name| *name == MapName::home(&log.operator)).unwrap();
         if lie == ForgeryKind::State {
             add_ghost(&mut rows[home]);
@@ -150,11 +149,11 @@ impl Forged {
                 let rows: Vec<_> =
                     rows.range(from.clone()..).map(|(key, value)| (key.clone(), value.clone())).collect();
                 let proof = map.prove_range(from, rows.last().map(|(key, _)| key.as_slice())).unwrap();
-                SyncResponse::Rows(Rows { rows, proof })
+                SyncResponse::Rows(RowRange { rows, proof })
             }
             (SyncRequest::Entries { log, from, head }, _) if *log == self.log && *head == self.head() => {
                 let entries = self.entries[*from as usize..].to_vec();
-                SyncResponse::Entries(Range { first: *from, entries, proof: Vec::new() })
+                SyncResponse::Entries(EntryRange { first: *from, entries, proof: Vec::new() })
             }
             (_, honest) => honest,
         }

@@ -6,12 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fama_node::clock::{self, Clock};
-use fama_node::inbox::{Inbox, Shared};
-use fama_node::network::wire::{Session, SyncRequest, SyncResponse};
-use fama_node::network::{self, Event, Network, NetworkConfig};
-use fama_node::snapshot::Snapshots;
-use fama_node::store::Store;
-use fama_node::{node, sync};
+use fama_node::inbox::Inbox;
+use fama_node::network::{self, Network, NetworkConfig, NetworkEvent};
+use fama_node::shared::Shared;
+use fama_node::store::{self, Store};
+use fama_node::sync::offered::Snapshots;
+use fama_node::sync::said;
+use fama_node::wire::{Session, SyncRequest, SyncResponse};
 use fama_tests::node_key;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -74,13 +75,18 @@ impl StandIn {
     }
 }
 
-async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<AnswerFilter>, asked: Arc<RequestCounts>) {
+async fn answer(
+    shared: Shared,
+    mut events: mpsc::Receiver<NetworkEvent>,
+    way: Arc<AnswerFilter>,
+    asked: Arc<RequestCounts>,
+) {
     // The certified state is available only after an inbox has read the disk.
     let inbox = Inbox::load(shared.clone(), None, mpsc::channel(1_024).0).unwrap();
     let snapshots = Arc::new(Snapshots::new(shared.clone()));
     let mut held = Vec::new();
     while let Some(event) = events.recv().await {
-        let Event::Sync { request, reply, .. } = event else { continue };
+        let NetworkEvent::Sync { request, reply, .. } = event else { continue };
         asked.note(&request);
         let (shared, snapshots, way, asked) =
             (shared.clone(), Arc::clone(&snapshots), Arc::clone(&way), Arc::clone(&asked));
@@ -89,7 +95,7 @@ async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Answ
                 SyncRequest::Offers | SyncRequest::Rows { .. } => snapshots.answer(&request),
                 _ => {
                     let session = Session { id: shared.session, writes: true };
-                    sync::answer(&shared.store.view(), &shared.manifest, session, clock::now(), &request).unwrap()
+                    said::answer(&shared.store.view(), &shared.manifest, session, clock::now(), &request).unwrap()
                 }
             };
             if let SyncResponse::Rows(rows) = &honest {
@@ -106,5 +112,5 @@ async fn answer(shared: Shared, mut events: mpsc::Receiver<Event>, way: Arc<Answ
     drop((inbox, snapshots));
     let store = Arc::clone(&shared.store);
     drop(shared);
-    node::close(store).await;
+    store::close(store).await;
 }

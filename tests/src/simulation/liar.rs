@@ -11,11 +11,11 @@ use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
-use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, LogFrontier, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
-};
 use fama_node::store::View;
-use fama_node::sync;
+use fama_node::sync::said;
+use fama_node::wire::{
+    CosignedHead, EntryRange, Frontier, Gossip, LogFrontier, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+};
 use fama_tests::{MemoryReplica, event, governance_key, node_key, signed};
 
 use super::chance::Chance;
@@ -77,9 +77,9 @@ impl LiarBranch {
         head.size <= self.tree.size() && root_at(head.size, &self.tiles).is_ok_and(|root| root == head.root)
     }
 
-    fn range(&self, from: u64, head: Head) -> Range {
+    fn range(&self, from: u64, head: Head) -> EntryRange {
         let entries = self.entries[from as usize..head.size as usize].to_vec();
-        Range { first: from, entries, proof: Vec::new() }
+        EntryRange { first: from, entries, proof: Vec::new() }
     }
 }
 
@@ -210,7 +210,7 @@ impl Liar {
     fn logs(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<LogFrontier> {
         let knows = (!views.is_empty()).then(|| &views[self.chance.index(views.len())]);
         let known =
-            knows.map(|view| sync::frontier(view, view.store().manifest(), Session::default(), now).unwrap().logs);
+            knows.map(|view| said::frontier(view, view.store().manifest(), Session::default(), now).unwrap().logs);
         let mut logs = known.unwrap_or_default();
         if self.former.len() < FORMER_MAX {
             self.former.push(logs.clone());
@@ -306,7 +306,7 @@ impl Liar {
             _ if views.is_empty() => Some(SyncResponse::Refused(Refusal::new("not_here", "no"))),
             request => {
                 let view = &views[self.chance.index(views.len())];
-                let answer = sync::answer(view, view.store().manifest(), Session::default(), now, request).unwrap();
+                let answer = said::answer(view, view.store().manifest(), Session::default(), now, request).unwrap();
                 match (answer, request) {
                     (SyncResponse::Entries(range), SyncRequest::Entries { head, .. }) => Some(self.spoil(range, *head)),
                     (answer, _) => Some(answer),
@@ -346,7 +346,7 @@ impl Liar {
         }
     }
 
-    fn spoil(&mut self, mut range: Range, head: Head) -> SyncResponse {
+    fn spoil(&mut self, mut range: EntryRange, head: Head) -> SyncResponse {
         if !self.ways.spoils || self.chance.percent(30) || range.entries.is_empty() {
             return SyncResponse::Entries(range);
         }

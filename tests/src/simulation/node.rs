@@ -9,13 +9,13 @@ use fama_ledger::note::note_hash;
 use fama_ledger::replica::Overrides;
 use fama_ledger::time::Millis;
 use fama_node::clock::{Clock, Simulated};
-use fama_node::inbox::{
-    Answer, COMMANDS_MAX, Command, DecodedRange, Fatal, Inbox, Input, Own, Shared, verify_cosigned,
-};
-use fama_node::network::wire::{Frontier, Gossip, NoteAnswer, Range, Session, SyncResponse};
-use fama_node::news::{self, FrontierError};
+use fama_node::inbox::{COMMANDS_MAX, DecodedRange, Inbox, InboxCommand, InboxInput, Own, SubmitOutcome};
+use fama_node::replay::Fatal;
+use fama_node::shared::Shared;
 use fama_node::store::simulated::Disk;
 use fama_node::store::{Store, StoreError};
+use fama_node::sync::heard::{self, FrontierError};
+use fama_node::wire::{EntryRange, Frontier, Gossip, NoteAnswer, Session, SyncResponse};
 use fama_tests::START;
 use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
@@ -36,11 +36,11 @@ pub(super) enum PendingRequest {
 pub(super) struct RunningNode {
     pub(super) inbox: Inbox,
     pub(super) shared: Shared,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) commands: mpsc::Receiver<InboxCommand>,
     /// Open requests by number, each to one peer.
     pub(super) asks: BTreeMap<u64, (PeerId, PendingRequest)>,
     /// Clients that wait for the answer to a submission: the deed's number and the channel.
-    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
+    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<SubmitOutcome>>)>,
     /// Open connections as far as this node knows: machines, and the peer ids that they had.
     pub(super) peers: BTreeMap<usize, PeerId>,
     /// When it is due to append, in milliseconds.
@@ -172,31 +172,31 @@ impl RunningNode {
         from: PeerId,
         ask: PendingRequest,
         answer: Option<SyncResponse>,
-    ) -> (Option<Input>, Option<&'static str>) {
+    ) -> (Option<InboxInput>, Option<&'static str>) {
         let input = match (ask, answer) {
             (PendingRequest::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
-            (PendingRequest::Frontier, _) => Some(Input::Unanswered { peer: from }),
+            (PendingRequest::Frontier, _) => Some(InboxInput::Unanswered { peer: from }),
             (PendingRequest::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
                 let range = self.decode(range);
-                Some(Input::Range { peer: from, log, head, range })
+                Some(InboxInput::Range { peer: from, log, head, range })
             }
-            (PendingRequest::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
+            (PendingRequest::Entries { log, .. }, _) => Some(InboxInput::RangeFailed { peer: from, log }),
             (PendingRequest::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
             (PendingRequest::Manifests, Some(SyncResponse::Manifests(texts))) => {
-                Some(Input::Manifests { peer: from, texts })
+                Some(InboxInput::Manifests { peer: from, texts })
             }
             (PendingRequest::Notes(_) | PendingRequest::Manifests, _) => None,
         };
         (input, None)
     }
 
-    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<Input>, Option<&'static str>) {
+    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<InboxInput>, Option<&'static str>) {
         let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        match news::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
-            Ok(said) => (Some(Input::Frontier { peer, said, ahead }), None),
-            Err(FrontierError::Sender(code)) => (Some(Input::Unanswered { peer }), Some(code)),
-            Err(FrontierError::Store(_)) => (Some(Input::Unanswered { peer }), None),
+        match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
+            Ok(said) => (Some(InboxInput::Frontier { peer, said, ahead }), None),
+            Err(FrontierError::Sender(code)) => (Some(InboxInput::Unanswered { peer }), Some(code)),
+            Err(FrontierError::Store(_)) => (Some(InboxInput::Unanswered { peer }), None),
         }
     }
 
@@ -205,38 +205,38 @@ impl RunningNode {
         Session { id: self.shared.session, writes: self.shared.health.read().writes }
     }
 
-    fn decode(&self, range: Range) -> DecodedRange {
+    fn decode(&self, range: EntryRange) -> DecodedRange {
         DecodedRange::new(range, &self.shared.manifest.federation())
     }
 
     /// What a real node makes of gossip; `None` if it refuses it or it is no news.
-    pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<Input> {
+    pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<InboxInput> {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         match gossip {
             Gossip::Cosignature { log, cosigned } => {
-                let news = news::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
-                let verified = news.then(|| verify_cosigned(manifest, &log, &cosigned)).flatten();
-                verified.map(Input::Cosigned)
+                let news = heard::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
+                let verified = news.then(|| cosigned.verify(manifest, &log)).flatten();
+                verified.map(InboxInput::Cosigned)
             }
             Gossip::Equivocation(proof) => {
                 let known = self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some());
-                (!known && proof.verify(manifest).is_ok()).then_some(Input::Equivocation(proof))
+                (!known && proof.verify(manifest).is_ok()).then_some(InboxInput::Equivocation(proof))
             }
             Gossip::Head { log, signed, first, entries } => {
-                let news = news::head(&view, manifest, &log, &signed.head).unwrap_or(false);
+                let news = heard::head(&view, manifest, &log, &signed.head).unwrap_or(false);
                 let held = self.shared.health.read().logs.get(&log).map(|held| held.size);
                 let beyond = held.is_some_and(|held| signed.head.size > held && !entries.is_empty());
                 let signed = (news || beyond).then(|| signed.verify(manifest, &log).ok()).flatten()?;
-                let range = beyond.then(|| self.decode(Range { first, entries, proof: Vec::new() }));
+                let range = beyond.then(|| self.decode(EntryRange { first, entries, proof: Vec::new() }));
                 let faulty = range.as_ref().is_some_and(|range| range.fault.is_some());
-                (!faulty).then_some(Input::Head { peer, signed, range })
+                (!faulty).then_some(InboxInput::Head { peer, signed, range })
             }
         }
     }
 }
 
 /// The requested texts of notes, if all match their hashes.
-fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Input> {
+fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<InboxInput> {
     let texts: Vec<_> = notes
         .into_iter()
         .filter_map(|(hash, note)| match note {
@@ -245,5 +245,5 @@ fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Inpu
         })
         .collect();
     let right = texts.iter().all(|(hash, text)| hashes.contains(hash) && note_hash(text.as_bytes()) == *hash);
-    (right && !texts.is_empty()).then_some(Input::Notes(texts))
+    (right && !texts.is_empty()).then_some(InboxInput::Notes(texts))
 }

@@ -1,7 +1,7 @@
 //! Known bugs, planted around the nodes: each must be caught, or the simulation checks nothing.
 use fama_ledger::event::Kind;
 use fama_ledger::manifest::faults;
-use fama_node::inbox::Input;
+use fama_node::inbox::InboxInput;
 
 use super::plan::{ManifestChange, ReplacementDisk, RunPlan, Trouble};
 
@@ -90,8 +90,8 @@ impl Planted {
         plan.troubles.push((middle, trouble));
     }
 
-    pub(super) fn is_dropped(input: &Input) -> bool {
-        let Input::Range { range, .. } = input else { return false };
+    pub(super) fn is_dropped(input: &InboxInput) -> bool {
+        let InboxInput::Range { range, .. } = input else { return false };
         let events = range.entries.iter().filter_map(|entry| entry.event());
         events.into_iter().any(|event| event.event().action.kind() == Kind::Revoke)
     }

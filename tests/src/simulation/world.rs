@@ -14,14 +14,13 @@ use fama_ledger::note::note_hash;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::VerifiedStand;
 use fama_ledger::time::Millis;
-use fama_node::inbox::{Answer, COMMANDS_MAX, Command, Fatal, Inbox, Input, Submitted};
+use fama_node::inbox::{COMMANDS_MAX, Inbox, InboxCommand, InboxInput, SubmitOutcome, Submitted};
 use fama_node::network::operators;
-use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse,
-};
-use fama_node::news::Said;
+use fama_node::replay::Fatal;
 use fama_node::store::{Store, View};
-use fama_node::sync;
+use fama_node::sync::heard::HeardFrontier;
+use fama_node::sync::said;
+use fama_node::wire::{CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse};
 use fama_tests::{START, governance_key};
 use libp2p::PeerId;
 use tokio::sync::oneshot;

@@ -8,7 +8,7 @@ use fama_ledger::id::{Domain, EventId};
 use fama_ledger::key::Curve;
 use fama_ledger::secret::SecretKey;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{SUBMISSIONS_MAX, Submission};
+use fama_node::wire::{SUBMISSIONS_MAX, Submission};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
 use rayon::prelude::*;

@@ -1,7 +1,7 @@
 //! When all is quiet: what is still missing, and what must hold then.
 use fama_ledger::event::Kind;
 use fama_ledger::join::{Join, LogState, state_id};
-use fama_node::network::wire::NoteAnswer;
+use fama_node::wire::NoteAnswer;
 
 use super::*;
 

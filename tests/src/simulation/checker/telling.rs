@@ -1,7 +1,7 @@
 //! What an honest node sends to others: one branch, no smaller head, and only what is durable.
 use fama_ledger::checkpoint::Checkpoint;
 use fama_ledger::equivocation::Equivocation;
-use fama_node::network::wire::{CosignedHead, Frontier, Gossip};
+use fama_node::wire::{CosignedHead, Frontier, Gossip};
 
 use super::*;
 

@@ -54,7 +54,7 @@ impl World {
         if self.planted == Some(Planted::AnswersFirst) {
             self.answer_first(node, number);
         }
-        self.give(node, Input::Submit { events, reply })
+        self.give(node, InboxInput::Submit { events, reply })
     }
 
     /// Submits an event of an abandoned branch at the log that carries its home now.
@@ -71,7 +71,7 @@ impl World {
         self.say(&format!("n{node} submits to n{home} what a branch had: {}", event.event().action.kind()));
         let note = submission.note.map(|text| (note_hash(text.as_bytes()), text));
         let events = vec![Submitted { event, note, recovered: submission.recovered.is_some() }];
-        self.give(home, Input::Submit { events, reply: oneshot::channel().0 })
+        self.give(home, InboxInput::Submit { events, reply: oneshot::channel().0 })
     }
 
     /// Planted fault: the receipt comes before the entry is durable.
@@ -100,16 +100,18 @@ impl World {
         answered.into_iter().try_for_each(|(deed, answer)| self.client_hears(node, deed, answer))
     }
 
-    pub(super) fn client_hears(&mut self, node: usize, number: usize, answer: Answer) -> CheckResult {
+    pub(super) fn client_hears(&mut self, node: usize, number: usize, answer: SubmitOutcome) -> CheckResult {
         let lost = self.calm.is_none() && self.fate.percent(5);
         match answer {
             _ if self.deeds[number].over || lost => Ok(()),
-            Answer::Taken { index, entry, signed, known } => self.receipt(node, number, index, entry, &signed, known),
-            Answer::Unsponsored => {
-                self.say(&format!("n{node} knows no sponsor"));
-                self.give(node, Input::AskAll)
+            SubmitOutcome::Taken { index, entry, signed, known } => {
+                self.receipt(node, number, index, entry, &signed, known)
             }
-            Answer::Refused(refusal) => {
+            SubmitOutcome::Unsponsored => {
+                self.say(&format!("n{node} knows no sponsor"));
+                self.give(node, InboxInput::AskAll)
+            }
+            SubmitOutcome::Refused(refusal) => {
                 self.say(&format!("n{node} refuses: {}", refusal.code));
                 let passing = matches!(refusal.code.as_str(), "not_ready" | "outside_window" | "not_home");
                 self.deeds[number].over = !passing && self.deeds[number].elsewhere.is_none();

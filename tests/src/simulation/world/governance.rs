@@ -149,7 +149,7 @@ impl World {
 
     fn show(&mut self, node: usize, text: String) -> CheckResult {
         self.say(&format!("n{node} is shown a manifest"));
-        self.give(node, Input::Manifest { text, reply: None })
+        self.give(node, InboxInput::Manifest { text, reply: None })
     }
 
     /// The note of a draft, signed by all honest operators, including those that left, because a log that lags behind

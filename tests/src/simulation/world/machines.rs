@@ -37,7 +37,7 @@ impl World {
         let Some(mut former) = self.nodes[node].running.take() else { return Ok(()) };
         let mut commands = Vec::new();
         while let Ok(command) = former.commands.try_recv() {
-            commands.extend((!matches!(command, Command::AskFrontier { .. })).then_some(command));
+            commands.extend((!matches!(command, InboxCommand::AskFrontier { .. })).then_some(command));
         }
         let (peers, began, key) = (std::mem::take(&mut former.peers), former.began(), self.nodes[node].key);
         drop(former);
@@ -79,7 +79,7 @@ impl World {
         broken("a node reloads what it has", format!("n{node}: {fatal}"))
     }
 
-    pub(super) fn give(&mut self, node: usize, input: Input) -> CheckResult {
+    pub(super) fn give(&mut self, node: usize, input: InboxInput) -> CheckResult {
         self.with(node, |inbox| inbox.take(input))
     }
 
@@ -209,11 +209,12 @@ impl World {
             let (peer, operator) = (self.peer_id(other), Some(self.federation.names[other].clone()));
             let manifest = &self.federation.manifest;
             let (manifest, manifest_hash) = (manifest.version(), manifest.hash());
-            let said = Said { logs: Vec::new(), other: None, manifest, manifest_hash, equivocations: Vec::new() };
+            let said =
+                HeardFrontier { logs: Vec::new(), other: None, manifest, manifest_hash, equivocations: Vec::new() };
             self.with(node, |inbox| {
-                inbox.take(Input::PeerUp { peer, operator })?;
-                inbox.take(Input::Frontier { peer, said, ahead: 0 })?;
-                inbox.take(Input::PeerDown { peer })
+                inbox.take(InboxInput::PeerUp { peer, operator })?;
+                inbox.take(InboxInput::Frontier { peer, said, ahead: 0 })?;
+                inbox.take(InboxInput::PeerDown { peer })
             })?;
         }
         Ok(())

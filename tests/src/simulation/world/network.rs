@@ -61,7 +61,7 @@ impl World {
         running.peers.insert(machine, peer);
         let pending = running.shared.store.pending().map(|pending| &**pending);
         let operator = operators(&running.shared.manifest, pending).remove(&peer);
-        self.give(node, Input::PeerUp { peer, operator })
+        self.give(node, InboxInput::PeerUp { peer, operator })
     }
 
     pub(super) fn lose_peer(&mut self, node: usize, machine: usize) -> CheckResult {
@@ -71,7 +71,7 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let Some(peer) = running.peers.remove(&machine) else { return Ok(()) };
         let asks: Vec<u64> = running.asks.iter().filter(|(_, (to, _))| *to == peer).map(|(ask, _)| *ask).collect();
-        self.give(node, Input::PeerDown { peer })?;
+        self.give(node, InboxInput::PeerDown { peer })?;
         asks.into_iter().try_for_each(|ask| self.close_ask(node, ask, None))
     }
 
@@ -126,12 +126,12 @@ impl World {
     }
 
     /// Planted faults: the node cosigns a head that it only heard of, or a smaller one than before.
-    pub(super) fn planted_at_head(&mut self, node: usize, input: &Input) -> CheckResult {
+    pub(super) fn planted_at_head(&mut self, node: usize, input: &InboxInput) -> CheckResult {
         let name = &self.federation.names[node];
         let Some(running) = self.nodes[node].running.as_ref().filter(|_| self.nodes[node].operates) else {
             return Ok(());
         };
-        let Input::Head { signed, .. } = input else { return Ok(()) };
+        let InboxInput::Head { signed, .. } = input else { return Ok(()) };
         let log = fama_ledger::replica::log_of(signed);
         let mut head = signed.checkpoint().head;
         match self.planted {
@@ -149,7 +149,7 @@ impl World {
         let cosignature = Cosignature::sign(&checkpoint, name.clone(), key.ed25519().unwrap(), seconds);
         let signed = SignedHead { head, ..SignedHead::of(signed) };
         let cosigned = CosignedHead { signed, cosignature };
-        self.command(node, Command::Publish(Gossip::Cosignature { log, cosigned }))
+        self.command(node, InboxCommand::Publish(Gossip::Cosignature { log, cosigned }))
     }
 
     pub(super) fn asked(&mut self, from: usize, to: usize, ask: u64, request: &SyncRequest) -> CheckResult {
@@ -165,7 +165,7 @@ impl World {
             let now = self.nodes[to].wall(clock);
             let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[to] else { return Ok(()) };
             let (view, shared) = (running.shared.store.view(), &running.shared);
-            let answer = sync::answer(&view, &shared.manifest, running.session(), now, request);
+            let answer = said::answer(&view, &shared.manifest, running.session(), now, request);
             if let Ok(SyncResponse::Frontier(frontier)) = &answer {
                 let watched = Watched { node: to, view: &view, disk, boot: &running.boot };
                 let told = self.checker.told(&watched, frontier);
@@ -190,7 +190,7 @@ impl World {
         };
         let (answered, blamed) = running.answered(from, about, answer);
         let Some(mut input) = answered else { return Ok(()) };
-        if let Input::Frontier { ahead, .. } = &mut input {
+        if let InboxInput::Frontier { ahead, .. } = &mut input {
             if self.planted == Some(Planted::BelievesAnyClock) {
                 *ahead = 0;
             }
@@ -204,7 +204,7 @@ impl World {
             }
         }
         if let Some(code) = blamed {
-            self.command(node, Command::Penalize { peer: from, code })?;
+            self.command(node, InboxCommand::Penalize { peer: from, code })?;
         }
         if self.planted == Some(Planted::DropsRevocations) && Planted::is_dropped(&input) {
             return Ok(());
@@ -213,10 +213,10 @@ impl World {
         self.give(node, input)
     }
 
-    pub(super) fn command(&mut self, node: usize, command: Command) -> CheckResult {
+    pub(super) fn command(&mut self, node: usize, command: InboxCommand) -> CheckResult {
         let federation = self.federation;
         match command {
-            Command::AskFrontier { peer, ours } => {
+            InboxCommand::AskFrontier { peer, ours } => {
                 let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
                 let view = running.shared.store.view();
                 let told = self.checker.told(&Watched { node, view: &view, disk, boot: &running.boot }, &ours);
@@ -224,25 +224,25 @@ impl World {
                 drop(view);
                 self.ask(node, peer, PendingRequest::Frontier, SyncRequest::Frontier(ours))
             }
-            Command::Fetch { peer, log, from, head } => {
+            InboxCommand::Fetch { peer, log, from, head } => {
                 self.say(&format!("n{node} asks n{} for {log} from {from} to {}", federation.peer(&peer), head.size));
                 let request = SyncRequest::Entries { log: log.clone(), from, head };
                 self.ask(node, peer, PendingRequest::Entries { log, head }, request)
             }
-            Command::FetchNotes { peer, hashes } => {
+            InboxCommand::FetchNotes { peer, hashes } => {
                 let Some(peer) = peer.or_else(|| self.somebody(node)) else { return Ok(()) };
                 self.ask(node, peer, PendingRequest::Notes(hashes.clone()), SyncRequest::Notes(hashes))
             }
-            Command::FetchManifests { peer, from } => {
+            InboxCommand::FetchManifests { peer, from } => {
                 self.say(&format!("n{node} asks n{} for manifests from {from}", federation.peer(&peer)));
                 self.ask(node, peer, PendingRequest::Manifests, SyncRequest::Manifests { from })
             }
-            Command::Resubmit(_) if self.planted == Some(Planted::DropsForGood) => Ok(()),
-            Command::Resubmit(submissions) => {
+            InboxCommand::Resubmit(_) if self.planted == Some(Planted::DropsForGood) => Ok(()),
+            InboxCommand::Resubmit(submissions) => {
                 submissions.into_iter().try_for_each(|submission| self.resubmit(node, submission))
             }
-            Command::Publish(gossip) => self.publish(node, &gossip),
-            Command::Penalize { peer, code } => {
+            InboxCommand::Publish(gossip) => self.publish(node, &gossip),
+            InboxCommand::Penalize { peer, code } => {
                 let peer = federation.peer(&peer);
                 self.say(&format!("n{node} blames n{peer}: {code}"));
                 if self.is_honest(peer) && self.liars.is_empty() && self.checker.forgetful.is_empty() {
@@ -324,23 +324,23 @@ fn own_heads(federation: &SimulatedFederation, node: usize, frontier: &Frontier)
     own.map(|(log, newest)| (log, newest.map_or(0, |newest| newest.head.size))).collect()
 }
 
-const fn name(input: &Input) -> &'static str {
+const fn name(input: &InboxInput) -> &'static str {
     match input {
-        Input::PeerUp { .. } => "a peer",
-        Input::PeerDown { .. } => "the end of a peer",
-        Input::Frontier { .. } => "a frontier",
-        Input::Unanswered { .. } => "no frontier",
-        Input::Head { .. } => "a head",
-        Input::Cosigned(_) => "a cosignature",
-        Input::Range { .. } => "entries",
-        Input::RangeFailed { .. } => "no entries",
-        Input::Submit { .. } => "a submission",
-        Input::Stand { .. } => "a wish to stand",
-        Input::Manifest { .. } => "a manifest",
-        Input::Manifests { .. } => "manifests",
-        Input::Equivocation(_) => "a proof of two branches",
-        Input::AskAll => "a wish to ask",
-        Input::Notes(_) => "notes",
-        Input::Stop => "the end",
+        InboxInput::PeerUp { .. } => "a peer",
+        InboxInput::PeerDown { .. } => "the end of a peer",
+        InboxInput::Frontier { .. } => "a frontier",
+        InboxInput::Unanswered { .. } => "no frontier",
+        InboxInput::Head { .. } => "a head",
+        InboxInput::Cosigned(_) => "a cosignature",
+        InboxInput::Range { .. } => "entries",
+        InboxInput::RangeFailed { .. } => "no entries",
+        InboxInput::Submit { .. } => "a submission",
+        InboxInput::Stand { .. } => "a wish to stand",
+        InboxInput::Manifest { .. } => "a manifest",
+        InboxInput::Manifests { .. } => "manifests",
+        InboxInput::Equivocation(_) => "a proof of two branches",
+        InboxInput::AskAll => "a wish to ask",
+        InboxInput::Notes(_) => "notes",
+        InboxInput::Stop => "the end",
     }
 }

@@ -100,7 +100,7 @@ impl World {
             let away = self.fate.percent(30) || owner && self.planted == Some(Planted::DropsForGood);
             if counts && !away && !self.governance.stands.contains_key(&stander) {
                 let (reply, stand) = oneshot::channel();
-                self.give(stander, Input::Stand { log: log.clone(), reply })?;
+                self.give(stander, InboxInput::Stand { log: log.clone(), reply })?;
                 self.governance.asked.push((stander, stand));
             }
         }

@@ -6,7 +6,7 @@ const RESUBMIT_MILLIS_MAX: u64 = 25_000;
 
 /// The state of an event that the simulation itself submits again, to see whether nodes should have.
 pub(super) enum Resubmission {
-    Asked(oneshot::Receiver<Vec<Answer>>),
+    Asked(oneshot::Receiver<Vec<SubmitOutcome>>),
     /// Its home was not ready; to be asked again.
     Later,
     /// Its home already has it, or has a reason to refuse it.
@@ -20,10 +20,10 @@ impl World {
         for (event, again) in &mut self.governance.again {
             let Resubmission::Asked(reply) = again else { continue };
             match reply.try_recv().ok().and_then(|mut answers| answers.pop()) {
-                Some(Answer::Taken { known: false, .. }) => {
+                Some(SubmitOutcome::Taken { known: false, .. }) => {
                     return broken("what a cut drops is submitted again", event.to_string()).map(|()| false);
                 }
-                Some(Answer::Refused(refusal)) if refusal.code == "not_ready" => *again = Resubmission::Later,
+                Some(SubmitOutcome::Refused(refusal)) if refusal.code == "not_ready" => *again = Resubmission::Later,
                 Some(_) => *again = Resubmission::Answered,
                 None => {}
             }
@@ -52,6 +52,6 @@ impl World {
         let (reply, answer) = oneshot::channel();
         self.say(&format!("n{home} gets {event} again"));
         self.governance.again.insert(event, Resubmission::Asked(answer));
-        self.give(home, Input::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })
+        self.give(home, InboxInput::Submit { events: vec![Submitted { recovered: true, ..submitted }], reply })
     }
 }

@@ -1,4 +1,15 @@
 //! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
+//!
+//! | message | from | to | carries |
+//! |---|---|---|---|
+//! | [`NetworkEvent`] | network | bridge | peers that come and go, what they ask, submit and gossip |
+//! | `NetworkCommand` | [`Network`] | its swarm | requests, new operators: senders wait for room |
+//! | `NetworkHint` | [`Network`] | its swarm | gossip, a [`GossipVerdict`], a penalty: lost when the queue is full |
+//! | [`InboxInput`] | bridge, submit, http | inbox | everything that enters, its signatures verified |
+//! | [`InboxCommand`] | inbox | bridge | what to ask of peers, to gossip, to submit again; whom to penalize |
+//! | [`SubmitOutcome`](crate::inbox::SubmitOutcome) | inbox | submit | what became of each event of a [`InboxInput::Submit`] |
+//!
+//! The ledger's replica and the inbox talk by calls: the inbox tells it what happened and performs what it answers.
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -11,24 +22,25 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::clock;
 use crate::health::Health;
-use crate::inbox::{Command, DecodedRange, Input, Shared, verify_cosigned};
+use crate::inbox::{DecodedRange, InboxCommand, InboxInput};
 use crate::metrics::{Direction, GossipOutcome};
-use crate::network::wire::{
-    CosignedHead, Frontier, Gossip, NoteAnswer, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
-};
-use crate::network::{self, Event, MessageId, Network, Reply, Verdict, peer_id};
-use crate::news::{self, FrontierError, Said};
-use crate::shares::Shares;
-use crate::snapshot::Snapshots;
+use crate::network::{self, GossipVerdict, MessageId, Network, NetworkEvent, Reply, peer_id};
+use crate::shared::Shared;
 use crate::store::StoreError;
 use crate::submit::Submitter;
-use crate::sync;
+use crate::submit::permits::Permits;
+use crate::sync::heard::{self, FrontierError, HeardFrontier};
+use crate::sync::offered::Snapshots;
+use crate::sync::said;
+use crate::wire::{
+    CosignedHead, EntryRange, Frontier, Gossip, NoteAnswer, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+};
 
 mod fetch;
 mod peers;
 
 use fetch::Ahead;
-use peers::Peers;
+use peers::ConnectedPeers;
 
 /// How many sync requests of others are answered at once; more are refused as busy.
 const ANSWERS_MAX: usize = 32;
@@ -41,17 +53,17 @@ const GOSSIP_MAX: usize = 16;
 
 /// Carries messages; each piece of work is a task of its own, their number is bounded.
 #[derive(Clone)]
-pub struct Driver {
+pub(crate) struct Bridge {
     shared: Shared,
     network: Network,
-    inputs: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<InboxInput>,
     submitter: Arc<Submitter>,
     operators: Arc<BTreeMap<PeerId, Domain>>,
-    answers: Arc<Shares>,
+    answers: Arc<Permits>,
     snapshots: Arc<Snapshots>,
     gossip: Arc<Semaphore>,
     ahead: Ahead,
-    peers: Arc<Peers>,
+    peers: Arc<ConnectedPeers>,
     /// What the node says of itself, where this carries messages for an inbox beside its own.
     node: Option<Arc<Health>>,
     stopped: watch::Receiver<bool>,
@@ -61,18 +73,18 @@ fn operators(shared: &Shared) -> Arc<BTreeMap<PeerId, Domain>> {
     Arc::new(network::operators(&shared.manifest, shared.store.pending().map(|pending| &**pending)))
 }
 
-impl Driver {
+impl Bridge {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         shared: Shared,
         network: Network,
-        inputs: mpsc::Sender<Input>,
+        inputs: mpsc::Sender<InboxInput>,
         submitter: Arc<Submitter>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let operators = operators(&shared);
-        let answers = Shares::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
+        let answers = Permits::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
         let snapshots = Arc::new(Snapshots::new(shared.clone()));
         let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
         let (ahead, peers, node) = (Ahead::default(), Arc::default(), None);
@@ -81,14 +93,14 @@ impl Driver {
 
     /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
     #[must_use]
-    pub fn following(&self, shared: Shared, inputs: mpsc::Sender<Input>) -> Self {
+    pub(crate) fn following(&self, shared: Shared, inputs: mpsc::Sender<InboxInput>) -> Self {
         let (operators, node) = (operators(&shared), Some(Arc::clone(&self.shared.health)));
         Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
     }
 
     /// The network.
     #[must_use]
-    pub const fn network(&self) -> &Network {
+    pub(crate) const fn network(&self) -> &Network {
         &self.network
     }
 
@@ -104,15 +116,15 @@ impl Driver {
     }
 
     /// Does what the inbox asks for until it is gone. Never waits for the inbox itself.
-    pub async fn commands(self, mut commands: mpsc::Receiver<Command>) {
+    pub(crate) async fn commands(self, mut commands: mpsc::Receiver<InboxCommand>) {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Publish(gossip) => {
+                InboxCommand::Publish(gossip) => {
                     self.shared.metrics.gossip(GossipOutcome::Published);
                     self.network.publish(gossip);
                 }
-                Command::Penalize { peer, code } => self.network.penalize(peer, code),
-                Command::AskFrontier { peer, mut ours } => {
+                InboxCommand::Penalize { peer, code } => self.network.penalize(peer, code),
+                InboxCommand::AskFrontier { peer, mut ours } => {
                     let this = self.clone();
                     if let Some(node) = &self.node {
                         // Others take both inboxes for one process, whose start must not seem to begin anew.
@@ -120,19 +132,19 @@ impl Driver {
                     }
                     self.spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
                 }
-                Command::Fetch { peer, log, from, head } => {
+                InboxCommand::Fetch { peer, log, from, head } => {
                     let this = self.clone();
                     self.spawn(async move { this.fetch(peer, log, from, head).await });
                 }
-                Command::FetchManifests { peer, from } => {
+                InboxCommand::FetchManifests { peer, from } => {
                     let this = self.clone();
                     self.spawn(async move { this.fetch_manifests(peer, from).await });
                 }
-                Command::Resubmit(submissions) => {
+                InboxCommand::Resubmit(submissions) => {
                     let submitter = Arc::clone(&self.submitter);
                     self.spawn(async move { submitter.resubmit(submissions).await });
                 }
-                Command::FetchNotes { peer, hashes } => {
+                InboxCommand::FetchNotes { peer, hashes } => {
                     let this = self.clone();
                     self.spawn(async move { this.fetch_notes(peer, hashes).await });
                 }
@@ -141,7 +153,7 @@ impl Driver {
     }
 
     /// A closed inbox means that the node stops: nobody is left to care for the input.
-    async fn input(&self, input: Input) {
+    async fn input(&self, input: InboxInput) {
         let _ = self.inputs.send(input).await;
     }
 
@@ -153,34 +165,34 @@ impl Driver {
                 let ahead = i128::from(frontier.time.0) - i128::from(clock::now().0);
                 let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
                 let input = match self.verify(frontier).await {
-                    Some(Ok(said)) => Input::Frontier { peer, said, ahead },
+                    Some(Ok(said)) => InboxInput::Frontier { peer, said, ahead },
                     Some(Err(FrontierError::Sender(code))) => {
                         self.network.penalize(peer, code);
-                        Input::Unanswered { peer }
+                        InboxInput::Unanswered { peer }
                     }
                     Some(Err(error @ FrontierError::Store(_))) => {
                         tracing::error!(%error, "a frontier could not be compared");
-                        Input::Unanswered { peer }
+                        InboxInput::Unanswered { peer }
                     }
-                    None => Input::Unanswered { peer },
+                    None => InboxInput::Unanswered { peer },
                 };
                 self.input(input).await;
             }
             Ok(_) => {
                 self.network.penalize(peer, "wrong_answer");
-                self.input(Input::Unanswered { peer }).await;
+                self.input(InboxInput::Unanswered { peer }).await;
             }
             Err(error) => {
                 tracing::debug!(%peer, %error, "no frontier");
-                self.input(Input::Unanswered { peer }).await;
+                self.input(InboxInput::Unanswered { peer }).await;
             }
         }
     }
 
     /// On a thread of its own: the inbox has better to do, and a long frontier has thousands of signatures.
-    async fn verify(&self, frontier: Frontier) -> Option<Result<Said, FrontierError>> {
+    async fn verify(&self, frontier: Frontier) -> Option<Result<HeardFrontier, FrontierError>> {
         let shared = self.shared.clone();
-        let work = move || news::frontier(&shared.store.view(), &shared.manifest, frontier);
+        let work = move || heard::frontier(&shared.store.view(), &shared.manifest, frontier);
         tokio::task::spawn_blocking(work).await.ok()
     }
 
@@ -208,11 +220,11 @@ impl Driver {
     async fn fetch_manifests(self, peer: PeerId, from: u32) {
         let answer = self.network.sync(peer, SyncRequest::Manifests { from }).await;
         if let Ok(SyncResponse::Manifests(texts)) = answer {
-            self.input(Input::Manifests { peer, texts }).await;
+            self.input(InboxInput::Manifests { peer, texts }).await;
         }
     }
 
-    async fn decode(&self, range: Range) -> Option<DecodedRange> {
+    async fn decode(&self, range: EntryRange) -> Option<DecodedRange> {
         let federation = self.shared.manifest.federation();
         tokio::task::spawn_blocking(move || DecodedRange::new(range, &federation)).await.ok()
     }
@@ -232,12 +244,12 @@ impl Driver {
             texts.push((hash, text));
         }
         if !texts.is_empty() {
-            self.input(Input::Notes(texts)).await;
+            self.input(InboxInput::Notes(texts)).await;
         }
     }
 
     /// Takes in what the network brings, until it is gone.
-    pub async fn events(self, mut events: mpsc::Receiver<Event>) -> mpsc::Receiver<Event> {
+    pub(crate) async fn events(self, mut events: mpsc::Receiver<NetworkEvent>) -> mpsc::Receiver<NetworkEvent> {
         let mut stopped = self.stopped.clone();
         loop {
             let event = tokio::select! {
@@ -246,15 +258,15 @@ impl Driver {
             };
             let Some(event) = event else { return events };
             match event {
-                Event::PeerUp { peer } => self.peer(peer, true).await,
-                Event::PeerDown { peer } => self.peer(peer, false).await,
-                Event::Sync { peer, request, other, reply } => self.answer(peer, request, other, reply),
-                Event::Submit { peer, address, request, reply } => {
+                NetworkEvent::PeerUp { peer } => self.peer(peer, true).await,
+                NetworkEvent::PeerDown { peer } => self.peer(peer, false).await,
+                NetworkEvent::Sync { peer, request, other, reply } => self.answer(peer, request, other, reply),
+                NetworkEvent::Submit { peer, address, request, reply } => {
                     let submitter = Arc::clone(&self.submitter);
                     self.spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
                 }
-                Event::Gossip { peer, id, gossip } => match Arc::clone(&self.gossip).try_acquire_owned() {
-                    Err(_) => self.judge(id, peer, Verdict::Ignore),
+                NetworkEvent::Gossip { peer, id, gossip } => match Arc::clone(&self.gossip).try_acquire_owned() {
+                    Err(_) => self.judge(id, peer, GossipVerdict::Ignore),
                     Ok(permit) => {
                         let this = self.clone();
                         self.spawn(async move {
@@ -268,11 +280,11 @@ impl Driver {
         }
     }
 
-    fn judge(&self, id: MessageId, peer: PeerId, verdict: Verdict) {
+    fn judge(&self, id: MessageId, peer: PeerId, verdict: GossipVerdict) {
         self.shared.metrics.gossip(match verdict {
-            Verdict::Accept => GossipOutcome::Accepted,
-            Verdict::Ignore => GossipOutcome::Ignored,
-            Verdict::Reject => GossipOutcome::Rejected,
+            GossipVerdict::Accept => GossipOutcome::Accepted,
+            GossipVerdict::Ignore => GossipOutcome::Ignored,
+            GossipVerdict::Reject => GossipOutcome::Rejected,
         });
         self.network.verdict(id, peer, verdict);
     }
@@ -287,11 +299,11 @@ impl Driver {
                 known.connected = up;
             }
         }
-        self.input(if up { Input::PeerUp { peer, operator } } else { Input::PeerDown { peer } }).await;
+        self.input(if up { InboxInput::PeerUp { peer, operator } } else { InboxInput::PeerDown { peer } }).await;
     }
 
     fn answer(&self, peer: PeerId, request: SyncRequest, other: Option<Session>, reply: Reply<SyncResponse>) {
-        let Some(share) = self.answers.take(peer, self.operators.contains_key(&peer)) else {
+        let Some(permit) = self.answers.take(peer, self.operators.contains_key(&peer)) else {
             reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
             return;
         };
@@ -299,11 +311,11 @@ impl Driver {
         tokio::task::spawn_blocking(move || {
             if matches!(request, SyncRequest::Offers | SyncRequest::Rows { .. }) {
                 reply.send(snapshots.answer(&request));
-                return drop(share);
+                return drop(permit);
             }
             let session = Session { id: shared.session, writes: shared.health.read().writes };
             let (view, now) = (shared.store.view(), shared.clock.now());
-            let mut answer = sync::answer(&view, &shared.manifest, session, now, &request);
+            let mut answer = said::answer(&view, &shared.manifest, session, now, &request);
             drop(view);
             if let Ok(SyncResponse::Frontier(frontier)) = &mut answer {
                 frontier.other = other;
@@ -315,38 +327,38 @@ impl Driver {
                 tracing::error!(%peer, %error, "a request could not be answered");
                 SyncResponse::Refused(Refusal::new("internal", "this node's disk has a problem"))
             }));
-            drop(share);
+            drop(permit);
         });
     }
 
     /// Gossip is checked before it is passed on: that it is news, its signature, and its entries' too.
-    async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> Verdict {
+    async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> GossipVerdict {
         match gossip {
             Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
             // A log that this node does not know may be one of a later version.
-            Gossip::Equivocation(proof) if self.shared.manifest.log(&proof.log).is_none() => Verdict::Ignore,
+            Gossip::Equivocation(proof) if self.shared.manifest.log(&proof.log).is_none() => GossipVerdict::Ignore,
             Gossip::Equivocation(proof) => match proof.verify(&self.shared.manifest) {
                 // What is known is not passed on again.
                 Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
-                    Verdict::Ignore
+                    GossipVerdict::Ignore
                 }
-                Ok(()) => self.offer(Input::Equivocation(proof)),
-                Err(_) => Verdict::Reject,
+                Ok(()) => self.offer(InboxInput::Equivocation(proof)),
+                Err(_) => GossipVerdict::Reject,
             },
             Gossip::Head { log, signed, first, entries } => self.take_head(peer, &log, &signed, (first, entries)).await,
         }
     }
 
-    fn take_cosigned(&self, log: &LogId, cosigned: &CosignedHead) -> Verdict {
+    fn take_cosigned(&self, log: &LogId, cosigned: &CosignedHead) -> GossipVerdict {
         let manifest = &self.shared.manifest;
-        match news::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
-            Ok(true) => match verify_cosigned(manifest, log, cosigned) {
-                Some(cosigned) => self.offer(Input::Cosigned(cosigned)),
-                None if cosigned.signed.verify(manifest, log).is_err() => Verdict::Reject,
+        match heard::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
+            Ok(true) => match cosigned.verify(manifest, log) {
+                Some(cosigned) => self.offer(InboxInput::Cosigned(cosigned)),
+                None if cosigned.signed.verify(manifest, log).is_err() => GossipVerdict::Reject,
                 // A later version may give the operator another key.
-                None => Verdict::Ignore,
+                None => GossipVerdict::Ignore,
             },
-            Ok(false) => Verdict::Ignore,
+            Ok(false) => GossipVerdict::Ignore,
             Err(error) => unreadable(&error),
         }
     }
@@ -358,9 +370,9 @@ impl Driver {
         log: &LogId,
         signed: &SignedHead,
         (first, entries): (u64, Vec<Vec<u8>>),
-    ) -> Verdict {
+    ) -> GossipVerdict {
         let manifest = &self.shared.manifest;
-        let news = match news::head(&self.shared.store.view(), manifest, log, &signed.head) {
+        let news = match heard::head(&self.shared.store.view(), manifest, log, &signed.head) {
             Ok(news) => news,
             Err(error) => return unreadable(&error),
         };
@@ -368,33 +380,33 @@ impl Driver {
         let bare = entries.is_empty();
         let beyond = held.is_some_and(|held| signed.head.size > held && !bare);
         if !news && !beyond {
-            return Verdict::Ignore;
+            return GossipVerdict::Ignore;
         }
-        let Ok(signed) = signed.verify(manifest, log) else { return Verdict::Reject };
+        let Ok(signed) = signed.verify(manifest, log) else { return GossipVerdict::Reject };
         let range = match beyond {
             false => None,
-            true => self.decode(Range { first, entries, proof: Vec::new() }).await,
+            true => self.decode(EntryRange { first, entries, proof: Vec::new() }).await,
         };
         if range.as_ref().is_some_and(|range| range.fault.is_some()) {
-            return Verdict::Reject;
+            return GossipVerdict::Reject;
         }
         // What was not checked is not passed on.
         let whole = bare || range.is_some();
-        let verdict = self.offer(Input::Head { peer, signed, range });
-        if news && whole { verdict } else { Verdict::Ignore }
+        let verdict = self.offer(InboxInput::Head { peer, signed, range });
+        if news && whole { verdict } else { GossipVerdict::Ignore }
     }
 
     /// Gossip is a hint: when the inbox is busy it is left out, and sync brings it later.
-    fn offer(&self, input: Input) -> Verdict {
+    fn offer(&self, input: InboxInput) -> GossipVerdict {
         match self.inputs.try_send(input) {
-            Ok(()) => Verdict::Accept,
-            Err(_) => Verdict::Ignore,
+            Ok(()) => GossipVerdict::Accept,
+            Err(_) => GossipVerdict::Ignore,
         }
     }
 }
 
 /// Not the sender's fault.
-fn unreadable(error: &StoreError) -> Verdict {
+fn unreadable(error: &StoreError) -> GossipVerdict {
     tracing::error!(%error, "gossip could not be compared");
-    Verdict::Ignore
+    GossipVerdict::Ignore
 }

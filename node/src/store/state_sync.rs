@@ -18,10 +18,10 @@ use fama_ledger::replica::Adopted;
 use fama_ledger::rows::{MapId, Row as _, Tally};
 use fama_ledger::snapshot::{Offer, Offered};
 
-use super::engine::{Batch, Walk};
+use super::engine::{Walk, WriteBatch};
 use super::keys::{self, Family, META_FEDERATION, META_FORMAT, META_QUICK, META_USED, log8};
 use super::{FORMAT, LogState, Store, StoreError, View, open};
-use crate::network::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
+use crate::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
 
 /// Most rows that are deleted in one write.
 const CLEAR_ROWS: usize = 10_000;
@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Where the copy of one log begins.
-    fn put_begin(&self, batch: &mut Batch<'_>, offered: &Offered) {
+    fn put_begin(&self, batch: &mut WriteBatch<'_>, offered: &Offered) {
         let (log, head) = (offered.log(), offered.head());
         let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root: offered.state_root };
         Self::put(batch, Family::Logs, &keys::log_state(&log), &state);
@@ -182,7 +182,7 @@ impl Store {
 }
 
 /// Who gave whom something follows from the tallies too.
-fn put_given(batch: &mut Batch<'_>, key: &[u8]) {
+fn put_given(batch: &mut WriteBatch<'_>, key: &[u8]) {
     let pair = key.strip_prefix(&[Tally::TAG]).and_then(|pair| pair.split_first_chunk::<32>());
     let Some((subject, provider)) = pair else { return };
     if let Ok(provider) = provider.try_into() {

@@ -1,4 +1,4 @@
-//! Logs from elsewhere, folded into a store of one's own: for auditors, who run no node.
+//! Logs from other nodes, folded into a store of the auditor's own, without a running node.
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +10,7 @@ use fama_ledger::log::{Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
 
 use super::check::replay_order;
-use super::replay::{Stop, batches, commits, replay};
-use super::{Copy, Fatal, tiles_fault};
+use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay, tiles_fault};
 use crate::store::{Store, StoreError};
 
 /// Opens or creates a store whose manifest in use is `manifest`, or a later version that the folder has. Also gives the
@@ -39,7 +38,7 @@ pub fn order(manifest: &Manifest) -> Vec<LogId> {
 
 /// Why a log cannot be folded on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum FoldRefusal {
     /// No valid log has this: the owner is at fault.
     Invalid {
         /// The entry that is wrong; of a wrong state root, the state entry.
@@ -57,13 +56,13 @@ pub enum Refused {
 }
 
 /// What is told of each entry that was folded, in order: its index, itself, its outcome if it has one.
-pub type Each<'e> = dyn FnMut(u64, &VerifiedEntry, Option<&Outcome>) + 'e;
+pub type OnEntry<'e> = dyn FnMut(u64, &VerifiedEntry, Option<&Outcome>) + 'e;
 
 /// One log being folded, batch by batch. What is folded is durable and stays consistent whenever this is dropped.
 pub struct Auditor<'a> {
     store: &'a Store,
     log: LogId,
-    copy: Copy,
+    copy: LogCopy,
     rest: Vec<VerifiedEntry>,
 }
 
@@ -88,7 +87,7 @@ impl<'a> Auditor<'a> {
                 return Err(damaged("its rows do not give the stored state root"));
             }
         }
-        Ok(Self { store, log: log.clone(), copy: Copy { tree, maps: Some(maps) }, rest: Vec::new() })
+        Ok(Self { store, log: log.clone(), copy: LogCopy { tree, maps: Some(maps) }, rest: Vec::new() })
     }
 
     /// Size and root of what is folded: whole batches.
@@ -106,8 +105,12 @@ impl<'a> Auditor<'a> {
     /// Takes the entries that come next, and folds and keeps the whole batches among them.
     ///
     /// # Errors
-    /// [`Fatal`]: this store, or this program; [`Refused`] says what is wrong with the log.
-    pub fn take(&mut self, entries: Vec<VerifiedEntry>, each: &mut Each<'_>) -> Result<Result<(), Refused>, Fatal> {
+    /// [`Fatal`]: this store, or this program; [`FoldRefusal`] says what is wrong with the log.
+    pub fn take(
+        &mut self,
+        entries: Vec<VerifiedEntry>,
+        each: &mut OnEntry<'_>,
+    ) -> Result<Result<(), FoldRefusal>, Fatal> {
         let mut all = std::mem::take(&mut self.rest);
         all.extend(entries);
         let (whole, rest) = batches(all);
@@ -125,13 +128,13 @@ impl<'a> Auditor<'a> {
         self.rest = rest;
         let first = self.copy.tree.size();
         let refused = match stop {
-            Some(Stop::Invalid(error)) => {
+            Some(ReplayStop::Invalid(error)) => {
                 let size = sizes.get(done.len()).copied().unwrap_or_default();
-                Some(Refused::Invalid { index: index_of(&error, first, size), error })
+                Some(FoldRefusal::Invalid { index: index_of(&error, first, size), error })
             }
-            Some(Stop::Unheld(version)) => Some(Refused::Unheld { index: first, version }),
+            Some(ReplayStop::Unheld(version)) => Some(FoldRefusal::Unheld { index: first, version }),
             None if self.rest.len() > limits::BATCH_ENTRIES_MAX => {
-                Some(Refused::Invalid { index: first, error: BatchError::Shape })
+                Some(FoldRefusal::Invalid { index: first, error: BatchError::Shape })
             }
             None => None,
         };

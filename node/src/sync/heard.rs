@@ -1,4 +1,4 @@
-//! What is news of what others say: only that is worth the check of a signature.
+//! What is new in what peers report of their logs: only that is worth verifying a signature for.
 use std::cmp::Ordering;
 
 use fama_ledger::equivocation::Equivocation;
@@ -8,9 +8,8 @@ use fama_ledger::log::{self, Head, LogError};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica::PeerLog;
 
-use crate::inbox::verify_cosigned;
-use crate::network::wire::{self, CosignedHead, Frontier, LogFrontier, Session};
 use crate::store::{StoreError, View};
+use crate::wire::{self, CosignedHead, Frontier, LogFrontier, Session};
 
 /// Why nothing was made of a frontier.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +24,7 @@ pub enum FrontierError {
 
 /// What is news of a peer's frontier, its signatures checked.
 #[derive(Debug)]
-pub struct Said {
+pub struct HeardFrontier {
     /// Of the logs.
     pub logs: Vec<PeerLog>,
     /// Another process with this node's key that the peer hears.
@@ -99,7 +98,7 @@ pub fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, one: &Cosigne
 ///
 /// # Errors
 /// [`FrontierError`].
-pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) -> Result<Said, FrontierError> {
+pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) -> Result<HeardFrontier, FrontierError> {
     // The sender may use another version than this node.
     let cosigned_max = limits::OPERATORS_MAX + wire::FORMER_COSIGNERS_MAX;
     if frontier.logs.len() > limits::OPERATORS_MAX || frontier.logs.iter().any(|log| log.cosigned.len() > cosigned_max)
@@ -119,7 +118,7 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) ->
         .map(|log| of_log(view, manifest, log, behind))
         .collect::<Result<_, _>>()?;
     let Frontier { other, manifest, manifest_hash, .. } = frontier;
-    Ok(Said { logs, other, manifest, manifest_hash, equivocations })
+    Ok(HeardFrontier { logs, other, manifest, manifest_hash, equivocations })
 }
 
 fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool) -> Result<PeerLog, FrontierError> {
@@ -135,7 +134,7 @@ fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool)
     let news = news.filter(|one| beyond(&known, manifest, one));
     let mut cosigned = Vec::new();
     for one in news {
-        match verify_cosigned(manifest, &log, one) {
+        match one.verify(manifest, &log) {
             Some(verified) => cosigned.push(verified),
             None if behind && one.signed.verify(manifest, &log).is_ok() => {}
             None => return Err(FrontierError::Sender("checkpoint_cosignature")),

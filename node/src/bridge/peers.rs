@@ -1,30 +1,30 @@
-//! Who is connected: told to the node's inbox, and to one that follows beside it.
+//! Which peers are connected: reported to the node's inbox and to the inbox of a certified state.
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::id::Domain;
 use libp2p::PeerId;
 use tokio::sync::{mpsc, watch};
 
-use super::Driver;
-use crate::inbox::Input;
+use super::Bridge;
+use crate::inbox::InboxInput;
 
 /// Who is connected, for whoever looks: nothing that was not looked at in time is lost.
-pub(super) type Peers = watch::Sender<BTreeSet<PeerId>>;
+pub(super) type ConnectedPeers = watch::Sender<BTreeSet<PeerId>>;
 
-impl Driver {
+impl Bridge {
     pub(super) fn note(&self, peer: PeerId, up: bool) {
         self.peers.send_if_modified(|connected| if up { connected.insert(peer) } else { connected.remove(&peer) });
     }
 
-    /// Tells the inbox of this driver, which gets none of the network's events, who is connected, for as long as
+    /// Tells the inbox of this bridge, which gets none of the network's events, who is connected, for as long as
     /// there is an inbox.
-    pub async fn follow(self) {
+    pub(crate) async fn follow(self) {
         tell(self.peers.subscribe(), &self.operators, &self.inputs).await;
     }
 
     /// Who is connected, operators first.
     #[must_use]
-    pub fn peers(&self) -> Vec<PeerId> {
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
         let peers = self.peers.borrow();
         let (mut all, others): (Vec<_>, Vec<_>) = peers.iter().partition(|peer| self.operators.contains_key(peer));
         all.extend(others);
@@ -36,14 +36,14 @@ impl Driver {
 async fn tell(
     mut peers: watch::Receiver<BTreeSet<PeerId>>,
     operators: &BTreeMap<PeerId, Domain>,
-    inputs: &mpsc::Sender<Input>,
+    inputs: &mpsc::Sender<InboxInput>,
 ) {
     let mut told = BTreeSet::new();
     loop {
         let connected = peers.borrow_and_update().clone();
-        let gone = told.difference(&connected).map(|peer| Input::PeerDown { peer: *peer });
+        let gone = told.difference(&connected).map(|peer| InboxInput::PeerDown { peer: *peer });
         let come = connected.difference(&told);
-        let come = come.map(|peer| Input::PeerUp { peer: *peer, operator: operators.get(peer).cloned() });
+        let come = come.map(|peer| InboxInput::PeerUp { peer: *peer, operator: operators.get(peer).cloned() });
         for input in gone.chain(come) {
             if inputs.send(input).await.is_err() {
                 return;
@@ -61,11 +61,15 @@ mod tests {
     use super::*;
 
     /// What the inbox believes once it has taken in all that is told.
-    async fn believed(inputs: &mut mpsc::Receiver<Input>, want: &BTreeSet<PeerId>, believes: &mut BTreeSet<PeerId>) {
+    async fn believed(
+        inputs: &mut mpsc::Receiver<InboxInput>,
+        want: &BTreeSet<PeerId>,
+        believes: &mut BTreeSet<PeerId>,
+    ) {
         while believes != want {
             match inputs.recv().await.unwrap() {
-                Input::PeerUp { peer, .. } => assert!(believes.insert(peer), "told twice"),
-                Input::PeerDown { peer } => assert!(believes.remove(&peer), "never told of"),
+                InboxInput::PeerUp { peer, .. } => assert!(believes.insert(peer), "told twice"),
+                InboxInput::PeerDown { peer } => assert!(believes.remove(&peer), "never told of"),
                 _ => {}
             }
         }
@@ -79,7 +83,7 @@ mod tests {
         let peers: Vec<PeerId> = (0..5).map(|_| PeerId::random()).collect();
         let operators = BTreeMap::from([(peers[1], "beta.example".parse().unwrap())]);
         let (inputs, mut taken) = mpsc::channel(1);
-        inputs.send(Input::Stop).await.unwrap();
+        inputs.send(InboxInput::Stop).await.unwrap();
         all.send_replace(peers[..3].iter().copied().collect());
         let receiver = all.subscribe();
         let telling = tokio::spawn(async move { tell(receiver, &operators, &inputs).await });

@@ -7,9 +7,9 @@ use fama_ledger::manifest::LogId;
 use libp2p::PeerId;
 use tokio::task::JoinHandle;
 
-use super::Driver;
-use crate::inbox::{DecodedRange, Input};
-use crate::network::wire::{Range, SyncRequest, SyncResponse};
+use super::Bridge;
+use crate::inbox::{DecodedRange, InboxInput};
+use crate::wire::{EntryRange, SyncRequest, SyncResponse};
 
 /// Ranges that are fetched ahead at once, of different logs.
 const AHEAD_MAX: usize = 8;
@@ -46,7 +46,7 @@ impl Ahead {
     }
 }
 
-impl Driver {
+impl Bridge {
     /// Brings the inbox the entries that it asks for, and begins to fetch those behind them.
     pub(super) async fn fetch(self, peer: PeerId, log: LogId, from: u64, head: Head) {
         let next = self.ahead.take(&log).filter(|next| next.peer == peer && next.from == from);
@@ -63,8 +63,8 @@ impl Driver {
             None => self.fetch_now(peer, &log, from, head).await.map(|range| (head, range)),
         };
         self.input(match found {
-            Some((head, range)) => Input::Range { peer, log, head, range },
-            None => Input::RangeFailed { peer, log },
+            Some((head, range)) => InboxInput::Range { peer, log, head, range },
+            None => InboxInput::RangeFailed { peer, log },
         })
         .await;
     }
@@ -75,7 +75,7 @@ impl Driver {
         self.decode(range).await
     }
 
-    async fn ask_entries(&self, peer: PeerId, log: &LogId, from: u64, head: Head) -> Option<Range> {
+    async fn ask_entries(&self, peer: PeerId, log: &LogId, from: u64, head: Head) -> Option<EntryRange> {
         match self.network.sync(peer, SyncRequest::Entries { log: log.clone(), from, head }).await {
             Ok(SyncResponse::Entries(range)) => Some(range),
             Ok(_) => None,

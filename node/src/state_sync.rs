@@ -10,20 +10,19 @@ use std::time::Duration;
 use fama_ledger::manifest::{LogId, Manifest};
 use tokio::sync::watch;
 
-use crate::driver::Driver;
-use crate::health::Quick as Progress;
-use crate::http::{App, Slot};
-use crate::inbox::{Fatal, Shared};
-use crate::store::{Store, StoreError};
+use crate::bridge::Bridge;
+use crate::health::StateSyncProgress;
+use crate::http::{App, ServingSlot};
+use crate::replay::Fatal;
+use crate::shared::Shared;
+use crate::store::{self, Store, StoreError};
 
 mod answer;
 mod gather;
 mod load;
 
-/// How many entries a node must be behind for a quick state to be worth it.
-pub const BEHIND_MIN: u64 = 1_000;
 /// What a quick state's folder adds to the name of the data folder.
-pub const ENDING: &str = ".quick";
+pub(crate) const ENDING: &str = ".quick";
 /// How long to wait after something failed.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How many quick states may be of no use until no other is tried.
@@ -33,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no quick state now.
 #[derive(Debug, thiserror::Error)]
-pub enum QuickError {
+pub(crate) enum StateSyncError {
     /// Its database.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -65,10 +64,10 @@ pub enum QuickError {
     Internal(&'static str),
 }
 
-impl QuickError {
+impl StateSyncError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Store(error) => error.code(),
             Self::Fatal(error) => error.code(),
@@ -88,7 +87,7 @@ impl QuickError {
 }
 
 /// How one attempt ended.
-enum Done {
+enum AttemptEnd {
     /// The node's own copies are as far: no quick state is needed.
     Complete,
     /// Another version of the manifest is to be used: it is loaded anew.
@@ -98,46 +97,48 @@ enum Done {
 }
 
 /// Makes, shows and deletes the quick state.
-pub struct Quick {
+pub(crate) struct StateSync {
     shared: Shared,
-    driver: Driver,
+    bridge: Bridge,
     dir: PathBuf,
-    slot: Arc<Slot>,
+    slot: Arc<ServingSlot>,
     /// What shows the node's own copies.
     app: Arc<App>,
     stopped: watch::Receiver<bool>,
 }
 
-impl Quick {
+impl StateSync {
     /// For a node whose own copies lie in `data_dir`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         shared: Shared,
-        driver: Driver,
+        bridge: Bridge,
         data_dir: &std::path::Path,
-        (app, slot): (Arc<App>, Arc<Slot>),
+        (app, slot): (Arc<App>, Arc<ServingSlot>),
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let mut dir = data_dir.as_os_str().to_owned();
         dir.push(ENDING);
-        Self { shared, driver, dir: dir.into(), slot, app, stopped }
+        Self { shared, bridge, dir: dir.into(), slot, app, stopped }
     }
 
     /// Works until the node's own copies are as far as the quick state, or the node stops.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut spoiled = 0;
         loop {
             let done = self.attempt().await;
             self.slot.clear();
             self.tell(|quick| *quick = None);
             match done {
-                Ok(Done::Complete) => return self.delete().await,
-                Ok(Done::Stopped) => return,
-                Ok(Done::Again) => {}
-                Err(error @ QuickError::Disagrees { .. }) => {
+                Ok(AttemptEnd::Complete) => return self.delete().await,
+                Ok(AttemptEnd::Stopped) => return,
+                Ok(AttemptEnd::Again) => {}
+                Err(error @ StateSyncError::Disagrees { .. }) => {
                     self.shared.metrics.fault(error.code());
                     tracing::error!(code = error.code(), %error, "a quorum certified a wrong state; only what this node verified itself is shown");
-                    self.tell(|quick| *quick = Some(Progress { phase: "disagrees", ..Progress::default() }));
+                    self.tell(|quick| {
+                        *quick = Some(StateSyncProgress { phase: "disagrees", ..StateSyncProgress::default() });
+                    });
                     return self.delete().await;
                 }
                 Err(error) => {
@@ -157,7 +158,7 @@ impl Quick {
         }
     }
 
-    async fn attempt(&mut self) -> Result<Done, QuickError> {
+    async fn attempt(&mut self) -> Result<AttemptEnd, StateSyncError> {
         let held = if self.dir.exists() { Some(self.open(Arc::clone(&self.shared.manifest)).await?) } else { None };
         let store = match held {
             Some(store) if store.view().quick()? == Some(true) => store,
@@ -169,17 +170,17 @@ impl Quick {
         self.answer(store).await
     }
 
-    fn ended(&self) -> Done {
-        if *self.stopped.borrow() { Done::Stopped } else { Done::Complete }
+    fn ended(&self) -> AttemptEnd {
+        if *self.stopped.borrow() { AttemptEnd::Stopped } else { AttemptEnd::Complete }
     }
 
     /// Opens the database; what this process had open before may take a moment to let go of it.
-    async fn open(&self, manifest: Arc<Manifest>) -> Result<Arc<Store>, QuickError> {
+    async fn open(&self, manifest: Arc<Manifest>) -> Result<Arc<Store>, StateSyncError> {
         let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
         loop {
             let (dir, manifest) = (self.dir.clone(), Arc::clone(&manifest));
             let opened = tokio::task::spawn_blocking(move || Store::open_quick(&dir, &manifest)).await;
-            match opened.map_err(|_| QuickError::Internal("the database did not open"))? {
+            match opened.map_err(|_| StateSyncError::Internal("the database did not open"))? {
                 Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -197,7 +198,7 @@ impl Quick {
             Ok(store) => store,
             Err(error) => return tracing::warn!(%error, "what may be a quick state stays on disk; remove its folder"),
         };
-        crate::node::close(store).await;
+        store::close(store).await;
         match tokio::fs::remove_dir_all(&self.dir).await {
             Ok(()) => tracing::info!("the quick state is deleted"),
             Err(error) => tracing::warn!(%error, "the quick state stays on disk; remove its folder"),
@@ -210,7 +211,7 @@ impl Quick {
         health.logs.values().map(|log| log.newest.saturating_sub(log.size)).sum()
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Option<Progress>)) {
+    fn tell(&self, change: impl FnOnce(&mut Option<StateSyncProgress>)) {
         change(&mut self.shared.health.write().quick);
     }
 

@@ -3,7 +3,7 @@
 //! The copy of a log goes on while its newest heads are cosigned one by one. Its state maps are kept as they were at
 //! the ends of the newest writes, and beside each the former values of the rows that the next write changed. Once one
 //! of these states is certified it is the *front*, and what is older is dropped. Only the inbox writes here; the
-//! listeners take a [`State`].
+//! listeners take a [`CertifiedRows`].
 //!
 //! Nothing here is on disk. After a start, a log whose copy is beyond its certificate has no front until the next.
 use std::collections::{BTreeMap, VecDeque, btree_map};
@@ -19,15 +19,15 @@ use fama_ledger::rows::{Changes, MapId, Rows};
 use crate::store::{StoreError, View};
 
 /// Most states kept of one log, the front and the newest included.
-pub const STATES_MAX: usize = 32;
+pub(crate) const STATES_MAX: usize = 32;
 /// Most former values kept of one log's rows; beyond it there is no front until the next certificate.
-pub const FORMER_ROWS_MAX: usize = 1 << 18;
+pub(crate) const FORMER_ROWS_MAX: usize = 1 << 18;
 
 /// Rows as they were before a write.
 type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
 
 /// A log after a write.
-struct Kept {
+struct KeptState {
     size: u64,
     maps: LogMaps,
     /// Of the rows that the next write changed, or is about to change.
@@ -35,23 +35,23 @@ struct Kept {
 }
 
 /// One log.
-struct Log {
+struct KeptLog {
     /// Oldest first, at least one; the last is the newest write's.
-    kept: VecDeque<Kept>,
+    kept: VecDeque<KeptState>,
     /// Of the oldest.
     certificate: Option<Arc<Certificate>>,
 }
 
 #[derive(Default)]
-struct Logs {
-    going: BTreeMap<LogId, Log>,
+struct AllLogs {
+    going: BTreeMap<LogId, KeptLog>,
     /// Logs that were cut, as they were there, as long as another has not taken all of their maps on.
     cut: BTreeMap<LogId, Arc<LogMaps>>,
 }
 
 /// All logs. Dropped with the inbox: what is loaded anew begins anew.
 #[derive(Default)]
-pub struct Proved(RwLock<Logs>);
+pub struct CertifiedStates(RwLock<AllLogs>);
 
 /// A log at its front.
 pub struct Front {
@@ -66,7 +66,7 @@ pub struct Front {
 }
 
 /// All fronts, and the rows at them.
-pub struct State<'a> {
+pub struct CertifiedRows<'a> {
     view: &'a View<'a>,
     /// The logs that go on and have a front.
     pub fronts: BTreeMap<LogId, Front>,
@@ -76,15 +76,15 @@ pub struct State<'a> {
     carriers: BTreeMap<MapId, LogId>,
 }
 
-impl Proved {
-    fn write(&self) -> RwLockWriteGuard<'_, Logs> {
+impl CertifiedStates {
+    fn write(&self) -> RwLockWriteGuard<'_, AllLogs> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins with the state that the disk holds.
     pub(crate) fn begin(&self, log: &LogId, size: u64, maps: &LogMaps) {
-        let kept = VecDeque::from([Kept { size, maps: maps.clone(), former: Arc::default() }]);
-        self.write().going.insert(log.clone(), Log { kept, certificate: None });
+        let kept = VecDeque::from([KeptState { size, maps: maps.clone(), former: Arc::default() }]);
+        self.write().going.insert(log.clone(), KeptLog { kept, certificate: None });
     }
 
     /// Keeps a cut log's maps, as they were there, for the log that has not taken them on yet.
@@ -127,7 +127,7 @@ impl Proved {
     /// Keeps the state after a write.
     pub(crate) fn after(&self, log: &LogId, size: u64, maps: &LogMaps) {
         if let Some(log) = self.write().going.get_mut(log) {
-            log.kept.push_back(Kept { size, maps: maps.clone(), former: Arc::default() });
+            log.kept.push_back(KeptState { size, maps: maps.clone(), former: Arc::default() });
             log.bound();
         }
     }
@@ -152,7 +152,7 @@ impl Proved {
     ///
     /// # Errors
     /// [`StoreError`]. `None` if the fronts have overtaken the view: open another.
-    pub fn state<'a>(&self, view: &'a View<'a>) -> Result<Option<State<'a>>, StoreError> {
+    pub fn state<'a>(&self, view: &'a View<'a>) -> Result<Option<CertifiedRows<'a>>, StoreError> {
         let logs = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let fronts = logs.going.iter().filter_map(|(id, log)| Some((id.clone(), log.front()?)));
         let fronts: BTreeMap<LogId, Front> = fronts.collect();
@@ -166,11 +166,11 @@ impl Proved {
             }
             carriers.extend(front.carried.iter().map(|map| (*map, log.clone())));
         }
-        Ok(Some(State { view, fronts, cut, carriers }))
+        Ok(Some(CertifiedRows { view, fronts, cut, carriers }))
     }
 }
 
-impl Log {
+impl KeptLog {
     fn front(&self) -> Option<Front> {
         let (certificate, oldest, newest) = (self.certificate.clone()?, self.kept.front()?, self.kept.back()?);
         let since = self.kept.iter().map(|kept| Arc::clone(&kept.former)).collect();
@@ -206,7 +206,7 @@ impl Log {
     }
 }
 
-impl Logs {
+impl AllLogs {
     /// Forgets cut logs all of whose maps, but that of itself, are at the front of another.
     fn drop_taken(&mut self) {
         let Self { going, cut } = self;
@@ -218,7 +218,7 @@ impl Logs {
     }
 }
 
-impl State<'_> {
+impl CertifiedRows<'_> {
     /// Shows each row of a map as it was at its front, with a key not before `from`, to `each`, in order, until it
     /// breaks. Reads no more than it shows.
     ///
@@ -298,7 +298,7 @@ fn shown(
     }
 }
 
-impl Rows for State<'_> {
+impl Rows for CertifiedRows<'_> {
     type Error = StoreError;
 
     fn get(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -346,9 +346,10 @@ mod tests {
         let former = |from: usize, count| -> Arc<Former> {
             Arc::new((from..from + count).map(|i| ((MapId([0; 8]), i.to_be_bytes().to_vec()), None)).collect())
         };
-        let kept = |size, former| Kept { size, maps: LogMaps::default(), former };
+        let kept = |size, former| KeptState { size, maps: LogMaps::default(), former };
         let half = FORMER_ROWS_MAX / 2;
-        let mut log = Log { kept: [kept(1, former(0, half)), kept(2, former(half, half))].into(), certificate: None };
+        let mut log =
+            KeptLog { kept: [kept(1, former(0, half)), kept(2, former(half, half))].into(), certificate: None };
         log.bound();
         assert_eq!(log.kept.len(), 2);
         log.kept.push_back(kept(3, former(0, 1)));

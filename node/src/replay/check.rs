@@ -1,4 +1,4 @@
-//! Checks a data folder: builds everything anew from the entries alone, beside it, and compares.
+//! Checks a data folder against what its entries alone give, built next to it; and rebuilds one in place.
 use fama_ledger::batch::LogMaps;
 use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::NoteHash;
@@ -6,10 +6,9 @@ use fama_ledger::log::{Tree, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use rayon::prelude::*;
 
-use super::replay::{Stop, batches, commits, replay};
-use super::{Copy, Fatal, verify_certificate, verify_cosigned};
-use crate::network::wire::NoteAnswer;
-use crate::store::{Certificate, Store, StoreError, View};
+use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay};
+use crate::store::{Store, StoreError, StoredCertificate, View};
+use crate::wire::NoteAnswer;
 
 /// How many entries are read and verified at a time.
 const CHUNK_ENTRIES: usize = 4_096;
@@ -18,7 +17,7 @@ const CHUNK_BYTES: usize = 8 << 20;
 
 /// Something that is not as the entries make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct CheckFinding {
     /// Whose; `None`: what follows from all logs.
     pub log: Option<LogId>,
     /// Stable code.
@@ -29,22 +28,22 @@ pub struct Finding {
 
 /// What was looked at and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct CheckReport {
     /// Each log with its entries that verify and replay.
     pub logs: Vec<(LogId, u64)>,
     /// Empty if all is well.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckFinding>,
 }
 
 /// One log being looked at.
-struct Checker<'a> {
+struct LogChecker<'a> {
     manifest: &'a Manifest,
     original: &'a Store,
     rebuilt: &'a Store,
     log: LogId,
-    copy: Copy,
+    copy: LogCopy,
     rest: Vec<VerifiedEntry>,
-    findings: Vec<Finding>,
+    findings: Vec<CheckFinding>,
 }
 
 /// Replays every entry of `original` into `rebuilt`, which must be empty, and compares the two.
@@ -60,16 +59,16 @@ pub fn check(
     rebuilt: &Store,
     manifest: &Manifest,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Report, Fatal> {
+) -> Result<CheckReport, Fatal> {
     let logs = replay_order(manifest);
     let recorded = |log: &LogId| original.view().log(log).ok().flatten().map_or(0, |record| record.state.size);
     let total = logs.iter().map(recorded).sum();
-    let (mut report, mut before) = (Report::default(), 0);
+    let (mut report, mut before) = (CheckReport::default(), 0);
     for log in logs {
         let maps = LogMaps::load(manifest, &log, &rebuilt.view()).map_err(|error| Fatal::rows(&log, error))?;
-        let copy = Copy { tree: Tree::default(), maps: Some(maps) };
+        let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
         let (rest, findings) = (Vec::new(), Vec::new());
-        let mut checker = Checker { manifest, original, rebuilt, log, copy, rest, findings };
+        let mut checker = LogChecker { manifest, original, rebuilt, log, copy, rest, findings };
         checker.run(&mut |done| progress(before + done, total))?;
         checker.signatures()?;
         let size = checker.copy.tree.size();
@@ -86,7 +85,7 @@ pub fn check(
 
 /// All logs, those that were cut first, in the order of the versions that cut them: what one carries on is then
 /// there.
-pub(super) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
+pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
     let cut_in = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map_or(u32::MAX, |(in_, _)| *in_);
     let mut logs: Vec<LogId> = manifest.logs().keys().cloned().collect();
     logs.sort_by_key(cut_in);
@@ -97,15 +96,15 @@ pub(super) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
 ///
 /// # Errors
 /// [`Fatal`]; what was begun is begun again at the next start.
-pub(super) fn rebuild(store: &Store) -> Result<(), Fatal> {
+pub(crate) fn rebuild(store: &Store) -> Result<(), Fatal> {
     let manifest = store.manifest();
     tracing::info!("what follows from the entries is made anew");
     store.wipe()?;
     for log in replay_order(manifest) {
         let maps = LogMaps::load(manifest, &log, &store.view()).map_err(|error| Fatal::rows(&log, error))?;
-        let copy = Copy { tree: Tree::default(), maps: Some(maps) };
+        let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
         let (rest, findings) = (Vec::new(), Vec::new());
-        let mut checker = Checker { manifest, original: store, rebuilt: store, log, copy, rest, findings };
+        let mut checker = LogChecker { manifest, original: store, rebuilt: store, log, copy, rest, findings };
         checker.run(&mut |_| {})?;
         if let Some(finding) = checker.findings.first() {
             return Err(Fatal::Damaged { log: checker.log, what: finding.what.clone() });
@@ -115,14 +114,14 @@ pub(super) fn rebuild(store: &Store) -> Result<(), Fatal> {
 }
 
 /// Derived data that is not what the entries give.
-fn differences(original: &Store, rebuilt: &Store) -> Result<Vec<Finding>, Fatal> {
+fn differences(original: &Store, rebuilt: &Store) -> Result<Vec<CheckFinding>, Fatal> {
     let found = original.differences(rebuilt)?;
-    Ok(found.into_iter().map(|what| Finding { log: None, code: "derived", what }).collect())
+    Ok(found.into_iter().map(|what| CheckFinding { log: None, code: "derived", what }).collect())
 }
 
-impl Checker<'_> {
+impl LogChecker<'_> {
     fn find(&mut self, code: &'static str, what: String) {
-        self.findings.push(Finding { log: Some(self.log.clone()), code, what });
+        self.findings.push(CheckFinding { log: Some(self.log.clone()), code, what });
     }
 
     /// Reads, verifies and replays until the end of the log or the first entry that is wrong.
@@ -174,8 +173,10 @@ impl Checker<'_> {
         self.rest = rest;
         let at = self.copy.tree.size();
         let bad = bad.or_else(|| match stop? {
-            Stop::Invalid(error) => Some((error.code(), format!("batch from {at}: {error}"))),
-            Stop::Unheld(version) => Some(("unheld", format!("batch from {at} adopts version {version}, not held"))),
+            ReplayStop::Invalid(error) => Some((error.code(), format!("batch from {at}: {error}"))),
+            ReplayStop::Unheld(version) => {
+                Some(("unheld", format!("batch from {at} adopts version {version}, not held")))
+            }
         });
         let Some((code, what)) = bad else { return Ok(true) };
         self.find(code, what);
@@ -183,7 +184,7 @@ impl Checker<'_> {
     }
 
     /// The notes of these entries that the original has and that have their hash, and those it forgot.
-    fn notes(&mut self, done: &[super::replay::Done]) -> (Vec<(NoteHash, String)>, Vec<NoteHash>) {
+    fn notes(&mut self, done: &[super::ReplayedBatch]) -> (Vec<(NoteHash, String)>, Vec<NoteHash>) {
         let view = self.original.view();
         let events = done.iter().flat_map(|done| &done.entries).filter_map(VerifiedEntry::event);
         let (mut notes, mut redacted) = (Vec::new(), Vec::new());
@@ -192,7 +193,7 @@ impl Checker<'_> {
                 Ok(Some(NoteAnswer::Text(text))) if fama_ledger::note::note_hash(text.as_bytes()) == hash => {
                     notes.push((hash, text));
                 }
-                Ok(Some(NoteAnswer::Text(_))) => self.findings.push(Finding {
+                Ok(Some(NoteAnswer::Text(_))) => self.findings.push(CheckFinding {
                     log: Some(self.log.clone()),
                     code: "note",
                     what: format!("the text kept for note {hash} is another"),
@@ -200,7 +201,7 @@ impl Checker<'_> {
                 // Forgotten on purpose: it must not be fetched again.
                 Ok(Some(NoteAnswer::Redacted)) => redacted.push(hash),
                 Ok(None) => {}
-                Err(error) => self.findings.push(Finding {
+                Err(error) => self.findings.push(CheckFinding {
                     log: Some(self.log.clone()),
                     code: "unreadable",
                     what: format!("note {hash}: {error}"),
@@ -268,7 +269,7 @@ impl Checker<'_> {
         let certified = view.log(&log)?.map_or(0, |record| record.certified).min(self.copy.tree.size());
         for one in view.cosigned(&log)? {
             let (operator, size) = (&one.cosignature.operator, one.signed.head.size);
-            let Some(by) = verify_cosigned(self.manifest, &log, &one).map(|cosigned| cosigned.by) else {
+            let Some(by) = one.verify(self.manifest, &log).map(|cosigned| cosigned.by) else {
                 self.find("signature", format!("the cosignature of {operator} at {size} does not hold"));
                 continue;
             };
@@ -288,9 +289,9 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn kept_certificate(&mut self, log: &LogId, stored: &Certificate) -> Result<(), Fatal> {
+    fn kept_certificate(&mut self, log: &LogId, stored: &StoredCertificate) -> Result<(), Fatal> {
         let head = stored.signed.head;
-        if verify_certificate(self.manifest, log, stored.clone()).is_none() {
+        if stored.clone().verify(self.manifest, log).is_none() {
             self.find("signature", format!("a signature of the certificate at {} does not hold", head.size));
         } else if self.on_branch(head.size, head.root)? {
             self.rebuilt.put_certificate(log, stored)?;

@@ -1,4 +1,4 @@
-//! What every answer has around it: limits, request id, validators, caching, CORS, compression, metrics.
+//! The layers around every answer: limits, request id, validators, caching, CORS, compression, metrics.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::error::PROBLEM;
 use super::serve::Turn;
-use super::{ApiError, page};
+use super::{ApiError, input};
 use crate::metrics::Metrics;
 
 /// How long the answer to a request may take.
@@ -42,7 +42,7 @@ pub(super) fn private(router: Router, metrics: &Arc<Metrics>, places: usize) -> 
 
 fn inner(router: Router, places: usize) -> Router {
     let gate = middleware::from_fn_with_state(Arc::new(Semaphore::new(places)), limit);
-    let memory = middleware::from_fn_with_state(Arc::new(Semaphore::new(page::BODIES_BYTES_MAX)), gather);
+    let memory = middleware::from_fn_with_state(Arc::new(Semaphore::new(input::BODIES_BYTES_MAX)), gather);
     router.layer(gate).layer(memory).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
 }
 
@@ -73,7 +73,7 @@ async fn gather(State(memory): State<Arc<Semaphore>>, request: Request, next: Ne
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    match page::body(body, page::BODY_BYTES_MAX, &memory).await {
+    match input::body(body, input::BODY_BYTES_MAX, &memory).await {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(error) => error.into_response(),
     }

@@ -1,4 +1,4 @@
-//! Fair shares of what is scarce: so much for all, of it so much for strangers, of that so much for one.
+//! Per-peer concurrency limits: a total, a part of it for strangers, and a part of that for each stranger.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use libp2p::PeerId;
 
 /// Counts what each peer holds.
 #[derive(Debug)]
-pub struct Shares {
+pub(crate) struct Permits {
     all: usize,
     strangers: usize,
     each: usize,
@@ -15,20 +15,20 @@ pub struct Shares {
 
 /// One peer's hold; given back when dropped.
 #[derive(Debug)]
-pub struct Share {
-    of: Arc<Shares>,
+pub(crate) struct Permit {
+    of: Arc<Permits>,
     peer: PeerId,
 }
 
-impl Shares {
+impl Permits {
     /// `all` at a time, `strangers` of them for peers that are not operators, `each` of those for one of them.
     #[must_use]
-    pub fn new(all: usize, strangers: usize, each: usize) -> Arc<Self> {
+    pub(crate) fn new(all: usize, strangers: usize, each: usize) -> Arc<Self> {
         Arc::new(Self { all, strangers, each, held: Mutex::default() })
     }
 
     /// One more for `peer`, if its share allows.
-    pub fn take(self: &Arc<Self>, peer: PeerId, operator: bool) -> Option<Share> {
+    pub(crate) fn take(self: &Arc<Self>, peer: PeerId, operator: bool) -> Option<Permit> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |stranger: bool| -> usize {
             held.values().filter(|(operator, _)| !stranger || !operator).map(|(_, count)| count).sum()
@@ -37,12 +37,12 @@ impl Shares {
         let free = count(false) < self.all && (operator || (count(true) < self.strangers && own < self.each));
         free.then(|| {
             held.entry(peer).or_insert((operator, 0)).1 += 1;
-            Share { of: Arc::clone(self), peer }
+            Permit { of: Arc::clone(self), peer }
         })
     }
 }
 
-impl Drop for Share {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((_, count)) = held.get_mut(&self.peer) else { return };
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_share_of_another() {
-        let (shares, [a, b, operator]) = (Shares::new(6, 4, 3), [(); 3].map(|()| PeerId::random()));
-        let mut held: Vec<Share> = (0..3).map(|_| shares.take(a, false).unwrap()).collect();
+        let (shares, [a, b, operator]) = (Permits::new(6, 4, 3), [(); 3].map(|()| PeerId::random()));
+        let mut held: Vec<Permit> = (0..3).map(|_| shares.take(a, false).unwrap()).collect();
         assert!(shares.take(a, false).is_none(), "one has its share");
         held.push(shares.take(b, false).unwrap());
         assert!(shares.take(b, false).is_none(), "strangers have theirs");

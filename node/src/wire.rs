@@ -7,6 +7,7 @@ use fama_ledger::id::{EventId, ManifestHash, NoteHash};
 use fama_ledger::log::{Hash, Head};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::map::RangeProof;
+use fama_ledger::replica::Cosigned;
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
 
@@ -55,7 +56,7 @@ pub enum SyncRequest {
         /// The first version wanted, at least 2.
         from: u32,
     },
-    /// The state of each log at a certified head, without its rows, which [`SyncRequest::Rows`] brings.
+    /// The state of each log at a certified head, without its rows, which [`SyncRequest::RowRange`] brings.
     Offers,
     /// Rows of one map of a log, as they were at a head that was offered.
     Rows {
@@ -79,7 +80,7 @@ pub enum SyncResponse {
     /// To [`SyncRequest::Frontier`].
     Frontier(Frontier),
     /// To [`SyncRequest::Entries`].
-    Entries(Range),
+    Entries(EntryRange),
     /// To [`SyncRequest::Notes`]: those it has.
     Notes(Vec<(NoteHash, NoteAnswer)>),
     /// To [`SyncRequest::Manifests`], at most [`MANIFESTS_MAX`].
@@ -88,13 +89,13 @@ pub enum SyncResponse {
     Refused(Refusal),
     /// To [`SyncRequest::Offers`]: of the logs of the version in use, those that have a certified head at hand.
     Offers(Vec<Offer>),
-    /// To [`SyncRequest::Rows`].
-    Rows(Rows),
+    /// To [`SyncRequest::RowRange`].
+    Rows(RowRange),
 }
 
 /// Rows of a map that follow one another, at most [`ROWS_MAX`] and about [`ROWS_BYTES_SOFT`] of them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Rows {
+pub struct RowRange {
     /// Whole keys and encoded values, ascending.
     pub rows: Vec<(Vec<u8>, Vec<u8>)>,
     /// Shows that none is missing between the key asked for and the last one.
@@ -199,9 +200,26 @@ pub struct CosignedHead {
     pub cosignature: Cosignature,
 }
 
+impl CosignedHead {
+    /// What travels of a cosigned checkpoint whose log the message names.
+    #[must_use]
+    pub fn of(cosigned: &Cosigned) -> Self {
+        Self { signed: SignedHead::of(&cosigned.signed), cosignature: cosigned.cosignature.clone() }
+    }
+
+    /// Checks both signatures; `None` if one does not hold or no operator of `manifest` has that name.
+    #[must_use]
+    pub fn verify(&self, manifest: &Manifest, log: &LogId) -> Option<Cosigned> {
+        let signed = self.signed.verify(manifest, log).ok()?;
+        let mut generations = manifest.generations(&self.cosignature.operator);
+        let (by, _) = generations.find(|(_, key)| self.cosignature.verify(signed.checkpoint(), key).is_ok())?;
+        Some(Cosigned { by: by.clone(), cosignature: self.cosignature.clone(), signed })
+    }
+}
+
 /// Whole batches of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Range {
+pub struct EntryRange {
     /// Index of the first entry.
     pub first: u64,
     /// Encoded entries; the last is a state entry.
@@ -311,5 +329,10 @@ impl Refusal {
     /// A refusal that does not depend on time.
     pub fn new(code: &str, message: impl std::fmt::Display) -> Self {
         Self { code: code.to_owned(), message: message.to_string(), retry_after: None }
+    }
+    /// The refusal of a request for rows of a state that is not pinned, or no longer.
+    #[must_use]
+    pub fn snapshot_gone() -> Self {
+        Self::new("snapshot_gone", "this node has no such state at hand: ask for offers anew")
     }
 }

@@ -10,8 +10,8 @@ use fama_ledger::signed_note::{self, SignedNote};
 use fama_ledger::time::Millis;
 
 use super::*;
-use crate::network::wire::SignedHead;
 use crate::store::Store;
+use crate::wire::SignedHead;
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 const GOVERNANCE: u8 = 100;

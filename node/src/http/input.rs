@@ -1,4 +1,4 @@
-//! Query strings and bodies, read strictly.
+//! Query strings and bodies of requests, read strictly.
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};

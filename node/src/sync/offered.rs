@@ -1,4 +1,4 @@
-//! The logs' states at certified heads, held still for a while for nodes that begin with them.
+//! The logs' states at certified heads, offered to nodes that start from them and held still while these load.
 //!
 //! Who asks for offers has a moment pinned: a thread that keeps a view of the database, and of each log the version
 //! at its certificate. While requests for its rows keep coming it stays, but not for ever.
@@ -17,10 +17,10 @@ use fama_ledger::replica::Certificate;
 use fama_ledger::rows::{LogRow, MapName, Rows as _, row_key};
 use fama_ledger::snapshot::{self, Offer, edge_widths};
 
-use crate::inbox::Shared;
-use crate::network::wire::{ROWS_BYTES_SOFT, ROWS_MAX, Refusal, Rows, SyncRequest, SyncResponse};
-use crate::proved::{Front, State};
+use crate::certified::{CertifiedRows, Front};
+use crate::shared::Shared;
 use crate::store::{StoreError, View};
+use crate::wire::{ROWS_BYTES_SOFT, ROWS_MAX, Refusal, RowRange, SyncRequest, SyncResponse};
 
 /// Moments that are pinned at once.
 const PINS_MAX: usize = 2;
@@ -34,12 +34,6 @@ const LIFE: Duration = Duration::from_secs(600);
 const WAITING_MAX: usize = 16;
 /// How long a request waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The refusal of who asks for what is not, or no longer, pinned.
-#[must_use]
-pub fn gone() -> Refusal {
-    Refusal::new("snapshot_gone", "this node has no such state at hand: ask for offers anew")
-}
 
 fn busy() -> Refusal {
     Refusal { retry_after: Some(1), ..Refusal::new("busy", "too many requests at once") }
@@ -56,17 +50,17 @@ struct Pin {
     begun: Instant,
     offers: Vec<Offer>,
     heads: BTreeMap<LogId, Head>,
-    asks: SyncSender<Ask>,
+    asks: SyncSender<RowRequest>,
     thread: JoinHandle<()>,
 }
 
 /// What is asked of a pinned moment.
-struct Ask {
+struct RowRequest {
     log: LogId,
     map: u16,
     from: Vec<u8>,
     to: Option<Vec<u8>>,
-    answer: SyncSender<Result<Rows, Refusal>>,
+    answer: SyncSender<Result<RowRange, Refusal>>,
 }
 
 /// What a pinned moment tells when it is there.
@@ -86,7 +80,7 @@ impl Snapshots {
             SyncRequest::Rows { log, head, map, from, to } => {
                 self.rows((log, head), *map, from, to.as_deref()).map(SyncResponse::Rows)
             }
-            _ => Err(gone()),
+            _ => Err(Refusal::snapshot_gone()),
         };
         answer.unwrap_or_else(SyncResponse::Refused)
     }
@@ -117,7 +111,13 @@ impl Snapshots {
         Ok((!offers.is_empty()).then(|| Pin { begun: Instant::now(), offers, heads, asks, thread }))
     }
 
-    fn rows(&self, (log, head): (&LogId, &Head), map: u16, from: &[u8], to: Option<&[u8]>) -> Result<Rows, Refusal> {
+    fn rows(
+        &self,
+        (log, head): (&LogId, &Head),
+        map: u16,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<RowRange, Refusal> {
         // A key and one byte more is what follows it.
         if from.len().max(to.map_or(0, <[u8]>::len)) > KEY_BYTES_MAX.saturating_add(1) {
             return Err(Refusal::new("bad_request", "no row has such a key"));
@@ -125,22 +125,22 @@ impl Snapshots {
         let asks = {
             let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
             let pin = pins.iter().rev().find(|pin| pin.heads.get(log) == Some(head));
-            pin.map(|pin| pin.asks.clone()).ok_or_else(gone)?
+            pin.map(|pin| pin.asks.clone()).ok_or_else(Refusal::snapshot_gone)?
         };
         let (answer, answered) = sync_channel(1);
-        let ask = Ask { log: log.clone(), map, from: from.to_vec(), to: to.map(<[u8]>::to_vec), answer };
+        let ask = RowRequest { log: log.clone(), map, from: from.to_vec(), to: to.map(<[u8]>::to_vec), answer };
         asks.try_send(ask).map_err(|error| match error {
             TrySendError::Full(_) => busy(),
-            TrySendError::Disconnected(_) => gone(),
+            TrySendError::Disconnected(_) => Refusal::snapshot_gone(),
         })?;
         answered.recv_timeout(ANSWER_TIMEOUT).unwrap_or_else(|_| Err(busy()))
     }
 }
 
 /// Holds this moment still until nobody asks any more.
-fn keep(shared: &Shared, begin: &SyncSender<Begun>, asked: &Receiver<Ask>) {
+fn keep(shared: &Shared, begin: &SyncSender<Begun>, asked: &Receiver<RowRequest>) {
     let view = shared.store.view();
-    let made = shared.proved.state(&view).and_then(|state| {
+    let made = shared.certified.state(&view).and_then(|state| {
         let Some(state) = state else { return Ok(None) };
         let offers = state.fronts.iter().map(|(log, front)| offer(shared, &view, (log, front), &state));
         Ok(Some((offers.collect::<Result<Vec<_>, _>>()?, state)))
@@ -160,14 +160,14 @@ fn keep(shared: &Shared, begin: &SyncSender<Begun>, asked: &Receiver<Ask>) {
     }
 }
 
-fn serve(state: &State<'_>, asked: &Receiver<Ask>) {
+fn serve(state: &CertifiedRows<'_>, asked: &Receiver<RowRequest>) {
     let begun = Instant::now();
     while begun.elapsed() < LIFE {
         let left = LIFE.saturating_sub(begun.elapsed()).min(IDLE);
         // Nobody asks any more, or nobody can.
         let Ok(ask) = asked.recv_timeout(left) else { return };
         let front = state.fronts.get(&ask.log);
-        let rows = front.map_or_else(|| Err(gone()), |front| rows(state, front, &ask));
+        let rows = front.map_or_else(|| Err(Refusal::snapshot_gone()), |front| rows(state, front, &ask));
         // Who asked may have given up.
         let _ = ask.answer.try_send(rows);
     }
@@ -177,7 +177,7 @@ fn offer(
     shared: &Shared,
     view: &View<'_>,
     (log, front): (&LogId, &Front),
-    state: &State<'_>,
+    state: &CertifiedRows<'_>,
 ) -> Result<Offer, StoreError> {
     let size = front.certificate.head().size;
     let broken = |what: &str| shared.store.database(&format!("log {log}: {what}"));
@@ -206,8 +206,8 @@ fn offer(
 }
 
 /// Some rows of a map as they were at that head, with the proof that there are no others between them.
-fn rows(state: &State<'_>, front: &Front, ask: &Ask) -> Result<Rows, Refusal> {
-    let (name, id, map) = front.maps.iter().nth(ask.map.into()).ok_or_else(gone)?;
+fn rows(state: &CertifiedRows<'_>, front: &Front, ask: &RowRequest) -> Result<RowRange, Refusal> {
+    let (name, id, map) = front.maps.iter().nth(ask.map.into()).ok_or_else(Refusal::snapshot_gone)?;
     let internal = || Refusal::new("internal", "this node's disk has a problem");
     let (mut rows, mut bytes, mut wrong) = (Vec::new(), 0usize, false);
     let read = state.rows_from(id, &ask.from, &mut |key, value| {
@@ -223,7 +223,7 @@ fn rows(state: &State<'_>, front: &Front, ask: &Ask) -> Result<Rows, Refusal> {
         return Err(internal());
     }
     match map.prove_range(&ask.from, rows.last().map(|(key, _)| key.as_slice())) {
-        Ok(proof) if !wrong => Ok(Rows { rows, proof }),
+        Ok(proof) if !wrong => Ok(RowRange { rows, proof }),
         _ => {
             tracing::error!(log = %ask.log, map = name, "rows of a snapshot do not fit their map");
             Err(internal())

@@ -1,4 +1,4 @@
-//! What peers say before anything is loaded: versions of the manifest, and which certified states they offer.
+//! What peers report before anything is loaded: versions of the manifest, and which certified states they offer.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use libp2p::PeerId;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Quick, QuickError};
+use super::{StateSync, StateSyncError};
 use crate::network::Network;
-use crate::network::wire::{SyncRequest, SyncResponse};
+use crate::wire::{SyncRequest, SyncResponse};
 
 /// How many peers are asked for offers.
 const PEERS_MAX: usize = 8;
@@ -32,16 +32,16 @@ pub(super) struct Choice {
     pub(super) sources: BTreeSet<PeerId>,
 }
 
-impl Quick {
+impl StateSync {
     /// The newest version that any peer shows; every one of the chain is checked.
-    pub(super) async fn manifest(&self) -> Result<Arc<Manifest>, QuickError> {
+    pub(super) async fn manifest(&self) -> Result<Arc<Manifest>, StateSyncError> {
         let held = self.shared.store.pending().unwrap_or_else(|| self.shared.store.manifest());
         let mut newest = Arc::clone(held);
-        for peer in self.driver.peers().into_iter().take(PEERS_MAX) {
+        for peer in self.bridge.peers().into_iter().take(PEERS_MAX) {
             for _ in 0..VERSIONS_MAX {
                 // From the newest one on: its rivals come along.
                 let request = SyncRequest::Manifests { from: newest.version().max(2) };
-                let Some(SyncResponse::Manifests(texts)) = ask(self.driver.network(), peer, request).await else {
+                let Some(SyncResponse::Manifests(texts)) = ask(self.bridge.network(), peer, request).await else {
                     break;
                 };
                 let before = newest.version();
@@ -57,8 +57,8 @@ impl Quick {
     /// What peers offer, proved; who offers what cannot be loses score.
     pub(super) async fn offers(&self, manifest: &Arc<Manifest>) -> Vec<(PeerId, Vec<(Offer, Offered)>)> {
         let mut asked = JoinSet::new();
-        for peer in self.driver.peers().into_iter().take(PEERS_MAX) {
-            let (network, manifest) = (self.driver.network().clone(), Arc::clone(manifest));
+        for peer in self.bridge.peers().into_iter().take(PEERS_MAX) {
+            let (network, manifest) = (self.bridge.network().clone(), Arc::clone(manifest));
             asked.spawn(async move {
                 let Some(SyncResponse::Offers(offers)) = ask(&network, peer, SyncRequest::Offers).await else {
                     return (peer, Vec::new());
@@ -81,11 +81,11 @@ async fn ask(network: &Network, peer: PeerId, request: SyncRequest) -> Option<Sy
 }
 
 /// The versions that follow `newest`; texts that do not are passed over.
-fn follow(mut newest: Arc<Manifest>, texts: &[String]) -> Result<Arc<Manifest>, QuickError> {
+fn follow(mut newest: Arc<Manifest>, texts: &[String]) -> Result<Arc<Manifest>, StateSyncError> {
     for text in texts {
         let rival = newest.previous().and_then(|previous| previous.successor(text).ok());
         if rival.is_some_and(|rival| rival.hash() != newest.hash()) {
-            return Err(QuickError::Conflict(newest.version()));
+            return Err(StateSyncError::Conflict(newest.version()));
         }
         if let Ok(next) = newest.successor(text) {
             newest = Arc::new(next);
@@ -138,15 +138,15 @@ fn best(states: impl Iterator<Item = Choice>) -> Option<Choice> {
 /// Whether these logs carry every map that an answer may read.
 ///
 /// # Errors
-/// [`QuickError::Uncovered`] names what is missing.
+/// [`StateSyncError::Uncovered`] names what is missing.
 pub(super) fn covers<'a>(
     manifest: &Manifest,
     chosen: impl Iterator<Item = &'a Offered> + Clone,
-) -> Result<(), QuickError> {
+) -> Result<(), StateSyncError> {
     let missing = manifest.operators().iter().map(|operator| operator.log());
     let mut missing = missing.filter(|log| !chosen.clone().any(|offered| offered.log() == *log));
     if let Some(log) = missing.next() {
-        return Err(QuickError::Uncovered(log.to_string()));
+        return Err(StateSyncError::Uncovered(log.to_string()));
     }
     let homes = manifest.homes().keys().map(MapName::home);
     let statements = manifest.operators().iter().map(|operator| MapName::statements(&operator.name));
@@ -154,7 +154,7 @@ pub(super) fn covers<'a>(
     let mut wanted = homes.chain(statements).chain(claims);
     let carried: BTreeSet<&MapName> = chosen.flat_map(|offered| offered.maps.iter().map(|(name, _)| name)).collect();
     match wanted.find(|name| !carried.contains(name)) {
-        Some(name) => Err(QuickError::Uncovered(name.as_str().to_owned())),
+        Some(name) => Err(StateSyncError::Uncovered(name.as_str().to_owned())),
         None => Ok(()),
     }
 }

@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::gather::{Choice, choose, covers};
-use super::{BEHIND_MIN, Quick, QuickError};
-use crate::health::Quick as Progress;
+use super::{StateSync, StateSyncError};
+use crate::health::{BEHIND_MIN, StateSyncProgress};
 use crate::network::Network;
-use crate::network::wire::{ROWS_MAX, Rows, SyncRequest, SyncResponse};
-use crate::store::{Part, Store};
+use crate::store::{self, Part, Store};
+use crate::wire::{ROWS_MAX, RowRange, SyncRequest, SyncResponse};
 
 /// Ranges that are fetched at once.
 const FETCHES_MAX: usize = 8;
@@ -37,7 +37,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(60);
 
 /// What is loaded of one log.
-struct Log {
+struct LogLoad {
     choice: Choice,
     stretches: Vec<Stretch>,
 }
@@ -54,11 +54,11 @@ struct Fetched {
     head: Head,
     stretch: usize,
     peer: PeerId,
-    outcome: Result<Range, Failed>,
+    outcome: Result<ProvenRows, Failed>,
 }
 
 /// Proved rows of a stretch, and the key from which on there are more.
-struct Range {
+struct ProvenRows {
     rows: Vec<(Vec<u8>, Vec<u8>)>,
     next: Option<Vec<u8>>,
 }
@@ -77,15 +77,15 @@ enum Failed {
 struct Loader {
     store: Arc<Store>,
     network: Network,
-    logs: BTreeMap<LogId, Log>,
+    logs: BTreeMap<LogId, LogLoad>,
     silent: BTreeMap<PeerId, u32>,
     liars: BTreeSet<PeerId>,
     flying: JoinSet<Fetched>,
     asked: BTreeMap<PeerId, usize>,
-    progress: Progress,
+    progress: StateSyncProgress,
 }
 
-impl Log {
+impl LogLoad {
     fn new(choice: Choice, parts: Vec<Part>) -> Self {
         let stretches = parts.into_iter().map(|part| Stretch { part, on_its_way: false, done: false }).collect();
         Self { choice, stretches }
@@ -118,20 +118,20 @@ fn parts(offered: &Offered) -> Vec<Part> {
     parts
 }
 
-impl Quick {
+impl StateSync {
     /// Loads all logs, or goes on where an earlier attempt ended; nothing if the node is not far behind, or stops.
-    pub(super) async fn load(&mut self, held: Option<Arc<Store>>) -> Result<Option<Arc<Store>>, QuickError> {
+    pub(super) async fn load(&mut self, held: Option<Arc<Store>>) -> Result<Option<Arc<Store>>, StateSyncError> {
         let Some((manifest, chosen)) = self.chosen().await? else { return Ok(None) };
         let store = match held {
             Some(store) if store.manifest().hash() == manifest.hash() => store,
             Some(store) => {
-                crate::node::close(store).await;
+                store::close(store).await;
                 self.delete().await;
                 self.open(Arc::clone(&manifest)).await?
             }
             None => self.open(Arc::clone(&manifest)).await?,
         };
-        let mut loader = Loader::new(Arc::clone(&store), self.driver.network().clone());
+        let mut loader = Loader::new(Arc::clone(&store), self.bridge.network().clone());
         loader.begin(&manifest, chosen).await?;
         let started = Instant::now();
         tracing::info!(rows = loader.progress.rows_about, "loading a certified state");
@@ -141,19 +141,19 @@ impl Quick {
         let all: Vec<Offered> = loader.logs.values().map(|log| Offered::clone(&log.choice.offered)).collect();
         store.finish_loading(&all)?;
         self.tell(|quick| *quick = Some(loader.progress.clone()));
-        let Progress { rows, bytes, .. } = loader.progress;
+        let StateSyncProgress { rows, bytes, .. } = loader.progress;
         tracing::info!(rows, bytes, seconds = started.elapsed().as_secs_f64(), "a certified state is loaded");
         Ok(Some(store))
     }
 
     /// `false` if the node stops before.
-    async fn load_all(&mut self, manifest: &Arc<Manifest>, loader: &mut Loader) -> Result<bool, QuickError> {
+    async fn load_all(&mut self, manifest: &Arc<Manifest>, loader: &mut Loader) -> Result<bool, StateSyncError> {
         let mut heard = Instant::now();
         while !loader.is_done() {
             self.tell(|quick| *quick = Some(loader.progress.clone()));
             if let Some(log) = loader.dried().filter(|_| loader.flying.is_empty()) {
                 if heard.elapsed() > STALLED {
-                    return Err(QuickError::NoSource(log));
+                    return Err(StateSyncError::NoSource(log));
                 }
                 if self.rest(PAUSE).await {
                     return Ok(false);
@@ -165,7 +165,7 @@ impl Quick {
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(false),
                 fetched = loader.flying.join_next() => fetched,
             };
-            let fetched = fetched.transpose().map_err(|_| QuickError::Internal("a fetch panicked"))?;
+            let fetched = fetched.transpose().map_err(|_| StateSyncError::Internal("a fetch panicked"))?;
             if let Some(fetched) = fetched
                 && loader.take(fetched).await?
             {
@@ -176,8 +176,8 @@ impl Quick {
     }
 
     /// What to load, once somebody offers it and it is worth it.
-    async fn chosen(&mut self) -> Result<Option<(Arc<Manifest>, BTreeMap<LogId, Choice>)>, QuickError> {
-        self.tell(|quick| *quick = Some(Progress { phase: "asking", ..Progress::default() }));
+    async fn chosen(&mut self) -> Result<Option<(Arc<Manifest>, BTreeMap<LogId, Choice>)>, StateSyncError> {
+        self.tell(|quick| *quick = Some(StateSyncProgress { phase: "asking", ..StateSyncProgress::default() }));
         let (asked, mut pause) = (Instant::now(), PAUSE);
         loop {
             let manifest = self.manifest().await?;
@@ -214,12 +214,12 @@ impl Loader {
             liars: BTreeSet::new(),
             flying: JoinSet::new(),
             asked: BTreeMap::new(),
-            progress: Progress { phase: "loading", ..Progress::default() },
+            progress: StateSyncProgress { phase: "loading", ..StateSyncProgress::default() },
         }
     }
 
     /// Takes up what an earlier attempt left, where its state is still offered or may still be pinned somewhere.
-    async fn begin(&mut self, manifest: &Arc<Manifest>, chosen: BTreeMap<LogId, Choice>) -> Result<(), QuickError> {
+    async fn begin(&mut self, manifest: &Arc<Manifest>, chosen: BTreeMap<LogId, Choice>) -> Result<(), StateSyncError> {
         let everybody: BTreeSet<PeerId> = chosen.values().flat_map(|choice| choice.sources.iter().copied()).collect();
         for (log, choice) in chosen {
             let held = self.store.view().loading(&log)?;
@@ -227,7 +227,7 @@ impl Loader {
             match held {
                 Some((offered, offer, parts)) => {
                     let choice = Choice { offer, offered: Arc::new(offered), sources: everybody.clone() };
-                    self.logs.insert(log, Log::new(choice, parts));
+                    self.logs.insert(log, LogLoad::new(choice, parts));
                 }
                 None => self.load_anew(log, choice).await?,
             }
@@ -236,20 +236,20 @@ impl Loader {
         Ok(())
     }
 
-    async fn load_anew(&mut self, log: LogId, choice: Choice) -> Result<(), QuickError> {
+    async fn load_anew(&mut self, log: LogId, choice: Choice) -> Result<(), StateSyncError> {
         let parts = parts(&choice.offered);
         let (store, begun) = (Arc::clone(&self.store), (log.clone(), choice.clone(), parts.clone()));
         let write = move || {
             let (log, choice, parts) = begun;
             store.begin_loading(&log, (&choice.offer, &choice.offered), &parts)
         };
-        tokio::task::spawn_blocking(write).await.map_err(|_| QuickError::Internal("a write panicked"))??;
-        self.logs.insert(log, Log::new(choice, parts));
+        tokio::task::spawn_blocking(write).await.map_err(|_| StateSyncError::Internal("a write panicked"))??;
+        self.logs.insert(log, LogLoad::new(choice, parts));
         Ok(())
     }
 
     fn is_done(&self) -> bool {
-        self.logs.values().all(Log::is_done)
+        self.logs.values().all(LogLoad::is_done)
     }
 
     /// A log of which rows are missing and whom nobody offers any more.
@@ -259,7 +259,7 @@ impl Loader {
     }
 
     /// Logs that nobody offers as they were begin anew.
-    async fn again(&mut self, mut offers: BTreeMap<LogId, Choice>) -> Result<(), QuickError> {
+    async fn again(&mut self, mut offers: BTreeMap<LogId, Choice>) -> Result<(), StateSyncError> {
         self.silent.clear();
         while let Some(log) = self.dried() {
             let Some(mut choice) = offers.remove(&log) else { return Ok(()) };
@@ -303,7 +303,7 @@ impl Loader {
     }
 
     /// Keeps what came; whether that was something.
-    async fn take(&mut self, fetched: Fetched) -> Result<bool, QuickError> {
+    async fn take(&mut self, fetched: Fetched) -> Result<bool, StateSyncError> {
         let Fetched { log, head, stretch, peer, outcome } = fetched;
         self.asked.entry(peer).and_modify(|asked| *asked = asked.saturating_sub(1));
         match outcome {
@@ -341,7 +341,13 @@ impl Loader {
         }
     }
 
-    async fn keep(&mut self, log: &LogId, head: Head, stretch: usize, range: Range) -> Result<bool, QuickError> {
+    async fn keep(
+        &mut self,
+        log: &LogId,
+        head: Head,
+        stretch: usize,
+        range: ProvenRows,
+    ) -> Result<bool, StateSyncError> {
         // What was loaded before the log began anew is of no use.
         let known = self.logs.get_mut(log).filter(|known| known.choice.offered.head() == head);
         let Some(known) = known else { return Ok(false) };
@@ -349,12 +355,12 @@ impl Loader {
         (of.on_its_way, of.done) = (false, range.next.is_none());
         let map = known.choice.offered.maps.get(usize::from(of.part.map)).map(|(name, _)| name.id());
         of.part.from = range.next.unwrap_or_default();
-        let Some(map) = map else { return Err(QuickError::Internal("a map that was not offered")) };
+        let Some(map) = map else { return Err(StateSyncError::Internal("a map that was not offered")) };
         self.progress.rows += range.rows.len() as u64;
         self.progress.bytes += range.rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
         let (store, log, parts) = (Arc::clone(&self.store), log.clone(), known.parts());
         let write = tokio::task::spawn_blocking(move || store.put_rows(&log, map, &range.rows, &parts));
-        write.await.map_err(|_| QuickError::Internal("a write panicked"))??;
+        write.await.map_err(|_| StateSyncError::Internal("a write panicked"))??;
         Ok(true)
     }
 }
@@ -365,7 +371,7 @@ async fn fetch(
     log: &LogId,
     offered: Arc<Offered>,
     part: Part,
-) -> Result<Range, Failed> {
+) -> Result<ProvenRows, Failed> {
     let Part { map, from, to } = part.clone();
     let request = SyncRequest::Rows { log: log.clone(), head: offered.head(), map, from, to };
     match network.sync(peer, request).await {
@@ -384,14 +390,14 @@ async fn fetch(
 }
 
 /// The rows of a stretch, if their proof holds.
-fn prove(offered: &Offered, part: &Part, answer: Rows) -> Result<Range, Failed> {
-    let Rows { mut rows, proof } = answer;
+fn prove(offered: &Offered, part: &Part, answer: RowRange) -> Result<ProvenRows, Failed> {
+    let RowRange { mut rows, proof } = answer;
     let Some((_, root)) = offered.maps.get(usize::from(part.map)) else { return Err(Failed::Gone) };
     let ends = proof.verify(root, &part.from, &rows).map_err(|error| Failed::Lied(error.code()))?;
     let beyond = |key: &[u8]| part.to.as_deref().is_some_and(|to| key >= to);
-    let Some((last, _)) = rows.last() else { return Ok(Range { rows, next: None }) };
+    let Some((last, _)) = rows.last() else { return Ok(ProvenRows { rows, next: None }) };
     // No row lies between a key and the same with a zero behind it.
     let next = (!ends && !beyond(last)).then(|| [last.as_slice(), &[0]].concat());
     rows.retain(|(key, _)| !beyond(key));
-    Ok(Range { rows, next })
+    Ok(ProvenRows { rows, next })
 }

@@ -1,4 +1,4 @@
-//! What this node takes of whom, beyond the federation's rules: its operator's own choice.
+//! Rates of submissions that this node's operator sets, beyond the federation's rules: by address, peer and signing key.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use fama_ledger::event::Action;
 use libp2p::PeerId;
 
-use crate::network::wire::{Refusal, Submission};
+use crate::wire::{Refusal, Submission};
 
 /// The window of registration rates.
 const HOUR: Duration = Duration::from_secs(3_600);
 /// The window of an identity's rate and of a forwarding peer's share.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Most attestations and retractions of one identity a minute.
-pub const IDENTITY_EVENTS_PER_MINUTE: u32 = 60_000;
+pub(crate) const IDENTITY_EVENTS_PER_MINUTE: u32 = 60_000;
 /// Most registrations that one peer may pass on a minute: a flood through one operator leaves room for the others.
-pub const FORWARDED_REGISTRATIONS_PER_MINUTE: u32 = 6_000;
+pub(crate) const FORWARDED_REGISTRATIONS_PER_MINUTE: u32 = 6_000;
 /// Most sources remembered at once of each kind; when full, ended windows go, and if there are none, the older half.
 const SOURCES_MAX: usize = 65_536;
 
@@ -29,7 +29,7 @@ struct Windows<K> {
 
 /// Rates within fixed windows.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     registrations_per_hour: u32,
     invites: BTreeSet<String>,
     /// By the first three bytes of an IPv4 address or six of an IPv6 address: /24, /48.
@@ -44,7 +44,7 @@ pub struct Admission {
 
 /// Where a submission came from.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin {
+pub(crate) struct SubmissionOrigin {
     /// The peer that sent it.
     pub peer: PeerId,
     /// Its address, if the transport tells.
@@ -56,7 +56,7 @@ pub struct Origin {
 impl Admission {
     /// `invites` are tokens that lift the rate of registrations.
     #[must_use]
-    pub fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
         let invites = invites.into_iter().collect();
         let (blocks, strangers) = (Windows::new(HOUR), Windows::new(HOUR));
         let (forwarders, identities) = (Windows::new(MINUTE), Windows::new(MINUTE));
@@ -67,7 +67,7 @@ impl Admission {
     ///
     /// # Errors
     /// `rate` with the seconds until the window ends.
-    pub fn submission(&self, origin: &Origin, submission: &Submission) -> Result<(), Refusal> {
+    pub(crate) fn submission(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
         match submission.signed.event.action {
             Action::Register { .. } => self.registration(origin, submission.invite.as_deref()),
             // By the key: else a stranger's events would use up the rate of the issuer that they name.
@@ -78,7 +78,7 @@ impl Admission {
         }
     }
 
-    fn registration(&self, origin: &Origin, invite: Option<&str>) -> Result<(), Refusal> {
+    fn registration(&self, origin: &SubmissionOrigin, invite: Option<&str>) -> Result<(), Refusal> {
         if invite.is_some_and(|invite| self.invites.contains(invite)) {
             return Ok(());
         }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn nobody_uses_up_the_rate_of_another() {
         let admission = Admission::new(1, []);
-        let from = Origin { peer: PeerId::random(), address: None, forwarded: false };
+        let from = SubmissionOrigin { peer: PeerId::random(), address: None, forwarded: false };
         let (stranger, service) = (attestation(7, 1), attestation(7, 2));
         let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
         assert_eq!(refused.unwrap().code, "rate");
@@ -180,7 +180,11 @@ mod tests {
     #[test]
     fn registrations_are_counted_per_block() {
         let admission = Admission::new(2, ["token".to_owned()]);
-        let from = |address: &str| Origin { peer: PeerId::random(), address: address.parse().ok(), forwarded: false };
+        let from = |address: &str| SubmissionOrigin {
+            peer: PeerId::random(),
+            address: address.parse().ok(),
+            forwarded: false,
+        };
         let taken = |address: &str| admission.registration(&from(address), None).is_ok();
         assert!(taken("203.0.113.1") && taken("203.0.113.77"));
         assert_eq!(admission.registration(&from("203.0.113.9"), None).unwrap_err().code, "rate");
