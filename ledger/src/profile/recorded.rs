@@ -10,12 +10,12 @@ use crate::rows::{MapId, Rows};
 pub(super) type Prefixes = BTreeMap<MapId, Vec<Vec<u8>>>;
 
 /// Rows, and every key and prefix that was asked of them.
-pub(super) struct Asked<'a, S> {
+pub(super) struct RecordedRows<'a, S> {
     rows: &'a S,
     prefixes: RefCell<BTreeMap<MapId, BTreeSet<Vec<u8>>>>,
 }
 
-impl<'a, S> Asked<'a, S> {
+impl<'a, S> RecordedRows<'a, S> {
     pub(super) fn new(rows: &'a S) -> Self {
         Self { rows, prefixes: RefCell::default() }
     }
@@ -43,7 +43,7 @@ fn shortest(sorted: BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
     kept
 }
 
-impl<S: Rows> Rows for Asked<'_, S> {
+impl<S: Rows> Rows for RecordedRows<'_, S> {
     type Error = S::Error;
 
     fn get(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, S::Error> {
