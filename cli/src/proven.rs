@@ -6,8 +6,8 @@ use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, Handle, did};
 use fama_ledger::join::{Karma, Revoked};
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{Answer, Profile, ProfileProof, Proven, ProvenLog, Question};
-use fama_ledger::proof::{Certified, Included, TlogProof};
+use fama_ledger::profile::{Profile, ProfileAnswer, ProfileProof, Proven, ProvenLog, Question};
+use fama_ledger::proof::{CertifiedBy, Included, TlogProof};
 use fama_ledger::time::Millis;
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ fn profile_json(proven: &Proven) -> Value {
         "as_of": proven.as_of().map(seconds), "federation": proven.manifest.federation().to_string(),
         "manifest_version": proven.manifest.version(), "logs": proven.logs.iter().map(log_json).collect::<Vec<_>>(),
     });
-    if let Answer::Found(profile) = &proven.answer {
+    if let ProfileAnswer::Found(profile) = &proven.answer {
         json["found"] = json!(true);
         json["agent"] = agent_json(profile);
     }
@@ -161,8 +161,8 @@ fn handle(profile: &Profile) -> String {
 fn profile_table(proven: &Proven) -> Table {
     let mut lines = vec![("proven", proven.question.to_string())];
     match &proven.answer {
-        Answer::Found(profile) => lines.extend(agent_lines(profile)),
-        Answer::Absent => lines.push(("answer", absent(proven))),
+        ProfileAnswer::Found(profile) => lines.extend(agent_lines(profile)),
+        ProfileAnswer::Absent => lines.push(("answer", absent(proven))),
     }
     let as_of = proven.as_of().map_or("nothing newer than the logs' ends".to_owned(), seconds);
     lines.push(("as of", format!("{as_of}; whatever any log said later is not in it")));
@@ -233,7 +233,7 @@ fn entry_json(included: &Included) -> Value {
     if let Some(event) = included.entry.event() {
         json["text"] = json!(event.event().text());
     }
-    if let Some(Certified::Cosigned { version, by }) = &included.certified {
+    if let Some(CertifiedBy::Cosigned { version, by }) = &included.certified {
         json["manifest_version"] = json!(version);
         json["cosigned"] = by.iter().map(|(by, at)| json!({"operator": by.as_str(), "time": seconds(*at)})).collect();
     }
@@ -255,8 +255,8 @@ fn entry_table(included: &Included) -> Table {
     ];
     lines.push(match certified {
         None => ("final", "not by this proof: too few operators cosigned that head".to_owned()),
-        Some(Certified::Cut) => ("final", "yes: a manifest ends the log at that head".to_owned()),
-        Some(Certified::Cosigned { version, by }) => {
+        Some(CertifiedBy::Cut) => ("final", "yes: a manifest ends the log at that head".to_owned()),
+        Some(CertifiedBy::Cosigned { version, by }) => {
             let newest = by.iter().map(|(_, at)| *at).max().map(seconds).unwrap_or_default();
             let who = format!("cosigned by {}, a quorum of version {version} of the manifest", names(by));
             ("final", format!("yes: {who}, last {newest}"))

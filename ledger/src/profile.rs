@@ -18,7 +18,7 @@
 //!         return Ok(false);
 //!     }
 //!     Ok(match proven.answer {
-//!         ProfileAnswer::LocatedIdentity(profile) => !profile.status.is_revoked() && profile.karma.sum > 0,
+//!         ProfileAnswer::Found(profile) => !profile.status.is_revoked() && profile.karma.sum > 0,
 //!         ProfileAnswer::Absent => false,
 //!     })
 //! }
@@ -110,7 +110,7 @@ impl fmt::Display for Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileAnswer {
     /// There is such an agent.
-    LocatedIdentity(Box<Profile>),
+    Found(Box<Profile>),
     /// There is none: nobody in the home has the name, or no home the id.
     Absent,
 }
@@ -308,7 +308,7 @@ fn read<S: Rows>(manifest: &Manifest, rows: &S, question: &Question) -> Result<P
     let (status, keys) = (join.key_status(&found)?, join.keys(&found)?);
     let providers = join.karma_by_provider(found.id)?;
     let karma = providers.iter().fold(Karma::default(), |all, (_, one)| all.plus(*one));
-    Ok(ProfileAnswer::LocatedIdentity(Box::new(Profile { found, status, keys, karma, providers })))
+    Ok(ProfileAnswer::Found(Box::new(Profile { found, status, keys, karma, providers })))
 }
 
 fn find<S: Rows>(join: &Join<'_, S>, question: &Question) -> Result<Option<LocatedIdentity>, RowError<S::Error>> {

@@ -14,7 +14,7 @@ use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::profile;
-use fama_ledger::replica::{Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
+use fama_ledger::replica::{Cosigned, FetchFailure, Overrides, Replica, ReplicaOutput, Roots, StoredLog, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
 use tokio::sync::{mpsc, watch as signal};
@@ -223,7 +223,7 @@ impl Inbox {
         let certificate = view.certificate(log)?;
         let certificate = certificate.and_then(|stored| stored.verify(&self.shared.manifest, log));
         let base = view.base(log)?.map_or(0, |base| base.size);
-        let stored = Stored { head, base, adopted, certified, newest, cosigned, certificate };
+        let stored = StoredLog { head, base, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
         if goes_on {
             outputs.extend(self.restore_fault(log)?);
@@ -234,7 +234,7 @@ impl Inbox {
     /// A log that was cut, in a quick state: what it left behind is carried on elsewhere, its entries are not here.
     fn restore_end(&mut self, log: &LogId, head: Head) -> Result<(), Fatal> {
         let (base, certified, adopted, newest) = (head.size, head.size, Vec::new(), None);
-        let stored = Stored { head, base, adopted, certified, newest, cosigned: Vec::new(), certificate: None };
+        let stored = StoredLog { head, base, adopted, certified, newest, cosigned: Vec::new(), certificate: None };
         let outputs = self.replica.restore(log, stored, &StoredRoots(&Arc::clone(&self.shared.store)))?;
         self.perform(outputs)
     }
@@ -259,7 +259,7 @@ impl Inbox {
         Ok(())
     }
 
-    fn restore_fault(&mut self, log: &LogId) -> Result<Vec<Output<PeerId>>, Fatal> {
+    fn restore_fault(&mut self, log: &LogId) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
         let mut outputs = Vec::new();
@@ -417,7 +417,7 @@ impl Inbox {
             }
             InboxInput::Range { peer, log, head, range } => self.range(peer, &log, head, range),
             InboxInput::RangeFailed { peer, log } => {
-                let outputs = self.replica.fetch_failed(peer, &log, Failure::Unanswered, now);
+                let outputs = self.replica.fetch_failed(peer, &log, FetchFailure::Unanswered, now);
                 self.perform(outputs)
             }
             InboxInput::Submit { events, reply } => {
@@ -472,7 +472,7 @@ impl Inbox {
     }
 
     /// Does what the replica says, and what follows from that, until nothing is left to do.
-    fn perform(&mut self, outputs: Vec<Output<PeerId>>) -> Result<(), Fatal> {
+    fn perform(&mut self, outputs: Vec<ReplicaOutput<PeerId>>) -> Result<(), Fatal> {
         let mut queue = VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
             queue.extend(self.perform_one(output)?);
@@ -480,19 +480,21 @@ impl Inbox {
         Ok(())
     }
 
-    fn perform_one(&mut self, output: Output<PeerId>) -> Result<Vec<Output<PeerId>>, Fatal> {
+    fn perform_one(&mut self, output: ReplicaOutput<PeerId>) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         match output {
-            Output::AskFrontier { peer } => {
+            ReplicaOutput::AskFrontier { peer } => {
                 let ours = self.own_frontier()?;
                 self.command(InboxCommand::AskFrontier { peer, ours });
             }
-            Output::Fetch { peer, log, from, head } => self.command(InboxCommand::Fetch { peer, log, from, head }),
-            Output::KeepNewest { signed } => {
+            ReplicaOutput::Fetch { peer, log, from, head } => {
+                self.command(InboxCommand::Fetch { peer, log, from, head })
+            }
+            ReplicaOutput::KeepNewest { signed } => {
                 self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
             }
-            Output::KeepConflicting { signed, beside } => self.keep_conflicting(&signed, beside.as_ref())?,
-            Output::Rewind { log, size } => self.rewind(&log, size)?,
-            Output::KeepCosigned { log, cosigned, certified } => {
+            ReplicaOutput::KeepConflicting { signed, beside } => self.keep_conflicting(&signed, beside.as_ref())?,
+            ReplicaOutput::Rewind { log, size } => self.rewind(&log, size)?,
+            ReplicaOutput::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);
                 self.shared.metrics.cosignatures(if mine { Direction::Out } else { Direction::In }, 1);
                 self.shared.store.put_cosigned(&log, &cosigned.by, &CosignedHead::of(&cosigned), certified, mine)?;
@@ -503,15 +505,15 @@ impl Inbox {
                     }));
                 }
             }
-            Output::KeepCertificate { certificate } => {
+            ReplicaOutput::KeepCertificate { certificate } => {
                 let log = log_of(&certificate.signed);
                 self.shared.certified.certified(&log, &certificate);
                 self.shared.store.put_certificate(&log, &StoredCertificate::of(certificate))?;
             }
-            Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
-            Output::Cosign { signed, by } => return self.cosign(signed, by),
-            Output::Announce { signed } => self.announce(&signed)?,
-            Output::Faulted { log, fault } => {
+            ReplicaOutput::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
+            ReplicaOutput::Cosign { signed, by } => return self.cosign(signed, by),
+            ReplicaOutput::Announce { signed } => self.announce(&signed)?,
+            ReplicaOutput::Faulted { log, fault } => {
                 self.shared.metrics.fault(fault.code());
                 tracing::error!(%log, fault = fault.code(), "this log is not cosigned any more; only a manifest heals it");
             }
@@ -535,7 +537,7 @@ impl Inbox {
 
     /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
     /// makes it durable, and then tells of it.
-    fn cosign(&mut self, signed: SignedCheckpoint, by: LogId) -> Result<Vec<Output<PeerId>>, Fatal> {
+    fn cosign(&mut self, signed: SignedCheckpoint, by: LogId) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         let keys = self.own.iter().flat_map(|own| &own.keys);
         let Some((_, key)) = keys.into_iter().find(|(generation, _)| *generation == by) else { return Ok(Vec::new()) };

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use fama_ledger::id::NoteHash;
 use fama_ledger::log::{LogError, Tiles as _};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::public::{self, BUNDLE_BYTES_MAX, LogFile, Path, Place};
+use fama_ledger::public::{self, BUNDLE_BYTES_MAX, LogFile, Path, TilePosition};
 
 use crate::store::{LogRecord, StoreError, View};
 use crate::wire::NoteAnswer;
@@ -70,7 +70,7 @@ fn checkpoint(view: &View<'_>, record: &LogRecord) -> Result<Option<HeldHead>, S
     })
 }
 
-fn tile(view: &View<'_>, log: &LogId, level: u8, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+fn tile(view: &View<'_>, log: &LogId, level: u8, place: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
     let hashes = view.tiles(log).tile(level, place.index())?;
     match hashes.get(..place.width()) {
         Some(hashes) => Ok(Some(public::tile(hashes))),
@@ -78,7 +78,7 @@ fn tile(view: &View<'_>, log: &LogId, level: u8, place: Place) -> Result<Option<
     }
 }
 
-fn bundle(view: &View<'_>, log: &LogId, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+fn bundle(view: &View<'_>, log: &LogId, place: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
     let entries = view.entries(log, place.first(), place.width(), BUNDLE_BYTES_MAX)?;
     let whole = entries.get(..place.width()).and_then(|entries| public::bundle(entries).ok());
     whole

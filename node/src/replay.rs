@@ -1,13 +1,13 @@
 //! Entries that were written before, folded again: whole batches of one log, made ready for one write.
 //!
 //! The inbox replays what other nodes wrote; [`check`] and [`audit`] replay a data folder's and an auditor's entries.
+use fama_ledger::adoption::Adopted;
 use fama_ledger::batch::{self, BatchError, LogMaps, ReplayError};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::id::NoteHash;
 use fama_ledger::join::LogState;
 use fama_ledger::log::{self, LogError, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::Adopted;
 use fama_ledger::rows::{Overlay, RowError};
 
 use crate::store::{Commit, StoreError, View};

@@ -60,7 +60,7 @@ fn identities(replica: &MemoryReplica<'_>) -> Value {
     let (join, mut found) = (replica.join(), Vec::new());
     join.each_identity(|one| found.push(one)).unwrap();
     found.sort_by_key(|one| one.id);
-    let said = |one: &fama_ledger::join::Found| {
+    let said = |one: &fama_ledger::join::LocatedIdentity| {
         let status = join.key_status(one).unwrap();
         let revoked = status.revoked.as_ref();
         json!({

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fama_ledger::id::{EventId, StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
-use fama_ledger::profile::{Answer, ProfileProof};
-use fama_ledger::proof::{Certified, TlogProof};
+use fama_ledger::profile::{ProfileAnswer, ProfileProof};
+use fama_ledger::proof::{CertifiedBy, TlogProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
@@ -176,7 +176,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
             let proof = get(net.nodes[i].as_ref().unwrap().query, path).await.to_string();
             let parsed = proof.parse::<ProfileProof>().unwrap_or_else(|error| panic!("{error}: {proof}"));
             let proven = parsed.verify(&net.manifest.genesis()).unwrap();
-            let Answer::Found(profile) = proven.answer else { panic!("{proof}") };
+            let ProfileAnswer::Found(profile) = proven.answer else { panic!("{proof}") };
             assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
         }
 
@@ -321,7 +321,7 @@ async fn proves(net: &LocalFederation, agent: EventId) {
         let proof: TlogProof = text(query, &format!("/api/event/{agent}/proof")).await.parse().unwrap();
         let extra = proof.extra.clone().unwrap();
         let included = proof.included(&extra, &net.manifest).unwrap();
-        assert!(matches!(included.certified, Some(Certified::Cosigned { version: 2, .. })), "{included:?}");
+        assert!(matches!(included.certified, Some(CertifiedBy::Cosigned { version: 2, .. })), "{included:?}");
         assert!(extra.len() > included.entry.bytes().len(), "the adoption is part of the proof");
     }
 }

@@ -10,8 +10,10 @@ use fama_ledger::id::{EventId, IdentityId};
 use fama_ledger::join::Karma;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{Cut, LogId, Manifest};
-use fama_ledger::profile::{Answer, Certificate, MakeError, Profile, ProfileError, ProfileProof, Proven, Source};
-use fama_ledger::proof::{Certified, TlogProof};
+use fama_ledger::profile::{
+    HeadEvidence, LogSource, MakeError, Profile, ProfileAnswer, ProfileError, ProfileProof, Proven,
+};
+use fama_ledger::proof::{CertifiedBy, TlogProof};
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_tests::{
     DOMAINS, MemoryReplica, MirroredLog, SECOND, START, adoption, countersigned, domain, event, federation,
@@ -24,7 +26,7 @@ fn cosigned_at(i: usize) -> u64 {
 }
 
 /// The head of a mirror's log, signed by its owner and cosigned by the operators `by`.
-fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize]) -> Certificate {
+fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize]) -> HeadEvidence {
     let key = |i: usize| node_key(i as u8).ed25519().unwrap().clone();
     let head = mirror.tree.head();
     let checkpoint = Checkpoint { origin: manifest.origin(&log(of)), head };
@@ -34,7 +36,7 @@ fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize
         (cosignature, key(*i).verifying_key())
     };
     let cosigned: Vec<_> = by.iter().map(cosign).collect();
-    Certificate {
+    HeadEvidence {
         note: checkpoint::note(&signed, &key(of).verifying_key(), &cosigned),
         entry: mirror.entries.last().unwrap().bytes().to_vec(),
         path: prove_inclusion(head.size - 1, head.size, &mirror.tiles).unwrap(),
@@ -54,9 +56,9 @@ pub(crate) fn prove(
     }
     let source = |(id, mirror)| {
         let certificate = manifest.cut(id).is_none().then(|| certificate(manifest, named(id), mirror, &all));
-        Source { log: id.clone(), certificate, maps: &mirror.maps }
+        LogSource { log: id.clone(), certificate, maps: &mirror.maps }
     };
-    let sources: Vec<Source<'_>> = replica.logs.iter().map(source).collect();
+    let sources: Vec<LogSource<'_>> = replica.logs.iter().map(source).collect();
     ProfileProof::make(manifest, question.parse().unwrap(), &replica.rows, &sources).map_err(|error| error.to_string())
 }
 
@@ -132,8 +134,8 @@ pub(crate) fn four() -> Arc<Manifest> {
 
 fn found(proven: Proven) -> Profile {
     match proven.answer {
-        Answer::Found(profile) => *profile,
-        Answer::Absent => panic!("found"),
+        ProfileAnswer::Found(profile) => *profile,
+        ProfileAnswer::Absent => panic!("found"),
     }
 }
 
@@ -181,7 +183,7 @@ fn absence_is_proven_too() {
         ["swift-core-map@alpha.example", "swift-core-maps@beta.example", "a-name@no.example", &"0".repeat(64), &did]
     {
         let text = prove(&manifest, &world.replica, question).unwrap().to_string();
-        assert_eq!(read(&text, &manifest).unwrap().answer, Answer::Absent, "{question}");
+        assert_eq!(read(&text, &manifest).unwrap().answer, ProfileAnswer::Absent, "{question}");
     }
 }
 
@@ -259,7 +261,7 @@ fn every_flipped_byte_is_refused() {
             refused += 1;
             if let Ok(proven) = read.verify(&manifest) {
                 assert_ne!(proven.question, proof.question, "byte {at} of {flipped}");
-                assert_eq!(proven.answer, Answer::Absent, "another name that nobody has: {flipped}");
+                assert_eq!(proven.answer, ProfileAnswer::Absent, "another name that nobody has: {flipped}");
             }
         }
         assert!(refused > 1_000, "flips that leave a well-formed file: {refused}");
@@ -267,7 +269,11 @@ fn every_flipped_byte_is_refused() {
 }
 
 /// The result for a good proof after `lie`; the changed proof travels as a file.
-fn told(manifest: &Arc<Manifest>, good: &ProfileProof, lie: impl FnOnce(&mut ProfileProof)) -> Result<Answer, String> {
+fn told(
+    manifest: &Arc<Manifest>,
+    good: &ProfileProof,
+    lie: impl FnOnce(&mut ProfileProof),
+) -> Result<ProfileAnswer, String> {
     let mut proof = good.clone();
     lie(&mut proof);
     let code = |error: ProfileError| error.code().to_owned();
@@ -487,8 +493,8 @@ fn an_events_proof_shows_which_version_counts() {
         let read: TlogProof = proof.to_string().parse().unwrap();
         let included = read.included(&extra, &second).map_err(|error| error.code())?;
         Ok(included.certified.map(|certified| match certified {
-            Certified::Cosigned { version, by } => (version, by.len()),
-            Certified::Cut => (0, 0),
+            CertifiedBy::Cosigned { version, by } => (version, by.len()),
+            CertifiedBy::Cut => (0, 0),
         }))
     };
     assert_eq!(told(&replica, &[0, 1], None), Ok(None), "a quorum of version 2, which it had not adopted");
@@ -517,10 +523,10 @@ fn a_log_that_has_not_begun_hides_what_it_might_say() {
     };
     (0..3).for_each(|i| adopt(&mut replica, i));
     let all: Vec<usize> = (0..4).collect();
-    let sources: Vec<Source<'_>> = (0..3)
+    let sources: Vec<LogSource<'_>> = (0..3)
         .map(|i| {
             let mirror = &replica.logs[&log(i)];
-            Source { log: log(i), certificate: Some(certificate(&manifest, i, mirror, &all)), maps: &mirror.maps }
+            LogSource { log: log(i), certificate: Some(certificate(&manifest, i, mirror, &all)), maps: &mirror.maps }
         })
         .collect();
     let question = || "nobody@alpha.example".parse().unwrap();

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fama_ledger::adoption::Adopted;
 use fama_ledger::adoption::certifying;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::Outcome;
@@ -9,7 +10,6 @@ use fama_ledger::id::StateRoot;
 use fama_ledger::join::LogState;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::Adopted;
 use fama_node::replay::audit::{self, Auditor};
 use fama_node::store::{LogRecord, Store};
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fama_ledger::limits::ENTRY_BYTES_MAX;
 use fama_ledger::log::{Hash, Head, LogError, TILE_WIDTH, Tiles, Tree, leaf_hash};
 use fama_ledger::manifest::LogId;
-use fama_ledger::public::{LogFile, Path, Place};
+use fama_ledger::public::{LogFile, Path, TilePosition};
 
 use super::finding::{Finding, Found, Lie};
 use super::{Files, read};
@@ -77,10 +77,10 @@ impl<'a> LogFiles<'a> {
     }
 
     /// A file of `width` parts; the full one in the place of a partial one that is gone.
-    fn part(&self, index: u64, width: usize, file: impl Fn(Place) -> LogFile) -> Found<Vec<u8>> {
+    fn part(&self, index: u64, width: usize, file: impl Fn(TilePosition) -> LogFile) -> Found<Vec<u8>> {
         let mut missing = String::new();
         for width in [width, TILE_WIDTH] {
-            let place = Place::new(index, width)
+            let place = TilePosition::new(index, width)
                 .ok_or_else(|| self.wrong(Lie::TreeMismatch, format!("no tree has a tile {index}")))?;
             let path = Path::Log(self.log.clone(), file(place));
             if let Some(bytes) = read(self.files, &path).map_err(|finding| finding.within(self.log))? {

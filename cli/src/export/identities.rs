@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use fama_ledger::id::did;
-use fama_ledger::join::{Found, Join};
+use fama_ledger::join::{Join, LocatedIdentity};
 use fama_ledger::rows::RowError;
 use fama_node::store::{StoreError, View};
 
@@ -30,7 +30,7 @@ pub(super) fn write(join: &Join<'_, View<'_>>, dir: &Path, format: Format) -> Re
     Ok((unfinished, table.finish()?))
 }
 
-fn row(join: &Join<'_, View<'_>>, found: &Found) -> Result<Vec<Cell>, RowError<StoreError>> {
+fn row(join: &Join<'_, View<'_>>, found: &LocatedIdentity) -> Result<Vec<Cell>, RowError<StoreError>> {
     let status = join.key_status(found)?;
     let first = join.keys(found)?.first().map(|key| key.time);
     let karma = join.karma(found.id)?;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fama_ledger::codec;
-use fama_ledger::cut::{Extensions, Shown};
+use fama_ledger::cut::{Extensions, ProposedCut};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Hex, from_hex};
 use fama_ledger::limits::CHECKPOINT_BYTES_MAX;
@@ -94,9 +94,9 @@ impl Evidence {
 
     /// What is shown for `cut`, for the ledger's rule.
     #[must_use]
-    pub fn shown<'a>(&'a self, previous: &'a Manifest, cut: &'a Cut) -> Shown<'a> {
+    pub fn shown<'a>(&'a self, previous: &'a Manifest, cut: &'a Cut) -> ProposedCut<'a> {
         let found = self.cuts.get(&cut.log);
-        Shown {
+        ProposedCut {
             previous,
             cut,
             stands: &self.stands,

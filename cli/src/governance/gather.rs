@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fama_ledger::cut::{Shown, choose, find};
+use fama_ledger::cut::{ProposedCut, choose, find};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, StateRoot, TreeRoot};
 use fama_ledger::limits::{CHAIN_BYTES_MAX, CHECKPOINT_BYTES_MAX};
@@ -95,7 +95,8 @@ impl Gathered {
         let forks: BTreeSet<Head> = found.iter().flat_map(|(_, evidence)| evidence.extensions.forks()).collect();
         found.extend(forks.iter().filter(|fork| !heads.contains(fork)).filter_map(&mut candidate));
         let stands: Vec<VerifiedStand> = self.stands.iter().map(|(_, stand)| stand.clone()).collect();
-        let shown: Vec<Shown<'_>> = found.iter().map(|(cut, evidence)| self.shown(cut, evidence, &stands)).collect();
+        let shown: Vec<ProposedCut<'_>> =
+            found.iter().map(|(cut, evidence)| self.shown(cut, evidence, &stands)).collect();
         let best = choose(&shown).map(|shown| shown.cut.clone());
         let best = best.and_then(|best| found.into_iter().find(|(cut, _)| *cut == best));
         best.ok_or_else(|| {
@@ -104,10 +105,10 @@ impl Gathered {
         })
     }
 
-    fn shown<'a>(&'a self, cut: &'a Cut, evidence: &'a CutEvidence, stands: &'a [VerifiedStand]) -> Shown<'a> {
+    fn shown<'a>(&'a self, cut: &'a Cut, evidence: &'a CutEvidence, stands: &'a [VerifiedStand]) -> ProposedCut<'a> {
         let CutEvidence { extensions, equivocation, checkpoint } = evidence;
         let (equivocation, checkpoint) = (equivocation.as_ref(), checkpoint.as_ref());
-        Shown { previous: &self.newest, cut, stands, extensions, equivocation, checkpoint }
+        ProposedCut { previous: &self.newest, cut, stands, extensions, equivocation, checkpoint }
     }
 
     /// The heads of the stands in `log`, each once.

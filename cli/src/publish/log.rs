@@ -2,14 +2,15 @@
 use std::collections::BTreeSet;
 
 use fama_ledger::adoption;
+use fama_ledger::adoption::Adopted;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::NoteHash;
 use fama_ledger::limits::{CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX};
 use fama_ledger::log::{Head, LogError, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::public::{self, Cosigners, LogFile, Path, Place};
-use fama_ledger::replica::Adopted;
+use fama_ledger::note_quorum::NoteQuorum;
+use fama_ledger::public::{self, LogFile, Path, TilePosition};
 use fama_ledger::signed_note::SignedNote;
 use rayon::prelude::*;
 
@@ -177,10 +178,10 @@ impl Publisher {
         &self,
         log: &LogId,
         from: u64,
-        leaves: &[(Place, blake3::Hash)],
+        leaves: &[(TilePosition, blake3::Hash)],
         new: &mut New,
     ) -> Result<(Files, Files), Failure> {
-        let read = |(place, content): &(Place, blake3::Hash)| self.read_bundle(log, from, *place, *content);
+        let read = |(place, content): &(TilePosition, blake3::Hash)| self.read_bundle(log, from, *place, *content);
         let read: Vec<_> = self.threads.install(|| leaves.par_iter().map(read).collect::<Result<_, Failure>>())?;
         let (mut bundles, mut tiles) = (Vec::new(), Vec::new());
         for Read { bundle, tile, adopts, notes } in read {
@@ -192,7 +193,7 @@ impl Publisher {
         Ok((bundles, tiles))
     }
 
-    fn read_bundle(&self, log: &LogId, from: u64, place: Place, content: blake3::Hash) -> Result<Read, Failure> {
+    fn read_bundle(&self, log: &LogId, from: u64, place: TilePosition, content: blake3::Hash) -> Result<Read, Failure> {
         let (found, bytes) = read(&self.source, log, LogFile::Entries, place)?;
         let wrong = || wrong_tree(&self.source, log, place.end());
         let mut entries = public::entries(&bytes, found).map_err(|_| wrong())?;
@@ -240,7 +241,7 @@ struct Read {
 fn read_head(note: &[u8], manifest: &Manifest, log: &LogId) -> Result<(SignedNote, Head), Failure> {
     let note = SignedNote::parse(note, CHECKPOINT_BYTES_MAX)
         .map_err(|error| Failure::new(error.code(), format!("checkpoint of {log}: {error}")))?;
-    let read = Cosigners::read(&note, log, manifest, manifest);
+    let read = NoteQuorum::read(&note, log, manifest, manifest);
     let read = read.map_err(|error| Failure::new(error.code(), format!("checkpoint of {log}: {error}")))?;
     Ok((note, read.signed.checkpoint().head))
 }
@@ -250,9 +251,9 @@ fn certifying(note: &SignedNote, manifest: &Manifest, log: &LogId) -> Result<Vec
     let since = manifest.log(log).map_or(1, |known| known.since);
     let mut found = Vec::new();
     for version in manifest.versions().take_while(|version| version.version() >= since) {
-        let read = Cosigners::read(note, log, manifest, version);
+        let read = NoteQuorum::read(note, log, manifest, version);
         let read = read.map_err(|error| Failure::new(error.code(), format!("checkpoint of {log}: {error}")))?;
-        found.extend(read.are_enough().then(|| version.version()));
+        found.extend(read.is_reached().then(|| version.version()));
     }
     Ok(found)
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use fama_ledger::log::{Hash, Head, TILE_WIDTH, Tiles, Tree};
 use fama_ledger::manifest::LogId;
-use fama_ledger::public::{self, LogFile, Path, Place};
+use fama_ledger::public::{self, LogFile, Path, TilePosition};
 use rayon::prelude::*;
 
 use crate::failure::Failure;
@@ -25,24 +25,29 @@ impl<G: Fn(&Path) -> Result<Option<Vec<u8>>, Failure>> Tiles for PlacedTiles<'_,
     fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Failure> {
         let hashes = self.size.unbounded_shr(8 * u32::from(level)).saturating_sub(index.saturating_mul(256));
         let width = usize::try_from(hashes).map_or(TILE_WIDTH, |hashes| hashes.min(TILE_WIDTH));
-        let Some(place) = Place::new(index, width) else { return Ok(Vec::new()) };
+        let Some(place) = TilePosition::new(index, width) else { return Ok(Vec::new()) };
         let path = Path::Log(self.log.clone(), LogFile::Tile(level, place));
         let bytes = (self.get)(&path)?;
         bytes.map_or(Ok(Vec::new()), |bytes| hashes_of(&bytes, place, &path))
     }
 }
 
-fn hashes_of(bytes: &[u8], place: Place, path: &Path) -> Result<Vec<Hash>, Failure> {
+fn hashes_of(bytes: &[u8], place: TilePosition, path: &Path) -> Result<Vec<Hash>, Failure> {
     public::hashes(bytes, place).map_err(|error| Failure::new(error.code(), format!("{path}: {error}")))
 }
 
 /// Which kind of file a place is of.
-pub(super) type Kind = fn(Place) -> LogFile;
+pub(super) type Kind = fn(TilePosition) -> LogFile;
 
 /// Reads a tile or bundle that a source must have. The full one may have taken the place of a partial one.
-pub(super) fn read(source: &Source, log: &LogId, kind: Kind, place: Place) -> Result<(Place, Vec<u8>), Failure> {
+pub(super) fn read(
+    source: &Source,
+    log: &LogId,
+    kind: Kind,
+    place: TilePosition,
+) -> Result<(TilePosition, Vec<u8>), Failure> {
     let path = Path::Log(log.clone(), kind(place));
-    let full = Place::new(place.index(), TILE_WIDTH).filter(|_| !place.is_full());
+    let full = TilePosition::new(place.index(), TILE_WIDTH).filter(|_| !place.is_full());
     let mut found = source.get(&path)?.map(|bytes| (place, bytes));
     if let Some(full) = full.filter(|_| found.is_none()) {
         found = source.get(&Path::Log(log.clone(), kind(full)))?.map(|bytes| (full, bytes));
@@ -51,7 +56,7 @@ pub(super) fn read(source: &Source, log: &LogId, kind: Kind, place: Place) -> Re
 }
 
 /// The places of the bundles that a tree of `before` leaves lacks.
-pub(super) fn places(before: u64, size: u64) -> Vec<Place> {
+pub(super) fn places(before: u64, size: u64) -> Vec<TilePosition> {
     let bundle = |file: LogFile| if let LogFile::Entries(place) = file { Some(place) } else { None };
     LogFile::grown(before, size).map_while(bundle).collect()
 }
@@ -61,7 +66,7 @@ pub(super) struct Grown {
     /// The tree at the head.
     pub(super) tree: Tree,
     /// Of each level-0 tile that is new or longer, the place and the hash of its content.
-    pub(super) leaves: Vec<(Place, blake3::Hash)>,
+    pub(super) leaves: Vec<(TilePosition, blake3::Hash)>,
     /// The new or longer tiles of the levels above.
     pub(super) above: Vec<(LogFile, Vec<Hash>)>,
 }
@@ -79,7 +84,7 @@ pub(super) fn grow(
 ) -> Result<Grown, Failure> {
     let (mut leaves, mut above) = (Vec::new(), BTreeMap::new());
     for some in places(tree.size(), head.size).chunks(TILES_AT_ONCE) {
-        let read = |place: &Place| {
+        let read = |place: &TilePosition| {
             let (found, bytes) = read(source, log, |place| LogFile::Tile(0, place), *place)?;
             let mut hashes = hashes_of(&bytes, found, &Path::Log(log.clone(), LogFile::Tile(0, found)))?;
             hashes.truncate(place.width());
@@ -98,7 +103,7 @@ pub(super) fn grow(
     if tree.head() != head {
         return Err(wrong_tree(source, log, head.size));
     }
-    let file = |(level, index), hashes: &Vec<Hash>| Some(LogFile::Tile(level, Place::new(index, hashes.len())?));
+    let file = |(level, index), hashes: &Vec<Hash>| Some(LogFile::Tile(level, TilePosition::new(index, hashes.len())?));
     let above = above.into_iter().filter_map(|(at, hashes)| Some((file(at, &hashes)?, hashes))).collect();
     Ok(Grown { tree, leaves, above })
 }

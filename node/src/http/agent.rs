@@ -6,7 +6,7 @@ use axum::extract::{Path, Query};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
-use fama_ledger::join::{Found, Join, Karma, KeyStatus, Numbers, Revoked};
+use fama_ledger::join::{Join, Karma, KeyStatus, LocatedIdentity, Numbers, Revoked};
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::Note;
 use fama_ledger::rows::Attested;
@@ -66,7 +66,7 @@ fn read(app: &App, x: &str, only_final: bool) -> Result<view::ProfileView, ApiEr
 
 fn identity(
     moment: &Moment<'_>,
-    found: &Found,
+    found: &LocatedIdentity,
     status: &KeyStatus,
     public_key: String,
 ) -> Result<view::IdentityView, ApiError> {
@@ -90,7 +90,7 @@ fn identity(
 }
 
 /// When the identity was registered, and its bio's hash; `None` where that was before what is known began.
-fn registration(moment: &Moment<'_>, found: &Found) -> Result<Option<(Millis, Option<NoteHash>)>, ApiError> {
+fn registration(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Option<(Millis, Option<NoteHash>)>, ApiError> {
     let position = match moment.applied(&found.id)? {
         Some(position) => position,
         None if moment.app.partial => return Ok(None),
@@ -105,7 +105,7 @@ fn registration(moment: &Moment<'_>, found: &Found) -> Result<Option<(Millis, Op
 }
 
 /// The time of the entry that brought the first key: the registration's.
-fn first_key(moment: &Moment<'_>, found: &Found) -> Result<Millis, ApiError> {
+fn first_key(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Millis, ApiError> {
     let first = moment.join().keys(found)?.into_iter().next();
     first.map(|version| version.time).ok_or_else(|| ApiError::internal("an identity without a key"))
 }
@@ -127,7 +127,11 @@ fn read_note(moment: &Moment<'_>, hash: Option<NoteHash>) -> Result<ShownNote, A
     })
 }
 
-fn key_status(moment: &Moment<'_>, found: &Found, status: &KeyStatus) -> Result<view::KeyStatusView, ApiError> {
+fn key_status(
+    moment: &Moment<'_>,
+    found: &LocatedIdentity,
+    status: &KeyStatus,
+) -> Result<view::KeyStatusView, ApiError> {
     let revoked = status.revoked.as_ref();
     Ok(view::KeyStatusView {
         is_revoked: status.is_revoked(),
@@ -141,7 +145,7 @@ fn key_status(moment: &Moment<'_>, found: &Found, status: &KeyStatus) -> Result<
 
 fn revocation_final(
     moment: &Moment<'_>,
-    found: &Found,
+    found: &LocatedIdentity,
     status: &KeyStatus,
     revoked: &Revoked,
 ) -> Result<bool, ApiError> {
@@ -167,7 +171,7 @@ fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
 
 /// Whether in every log the newest entry that changed a row which this subject's answer reads lies
 /// below the certified size: rows about the subject, and the sponsorship of each of its providers.
-fn is_final(moment: &Moment<'_>, found: &Found) -> Result<bool, ApiError> {
+fn is_final(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<bool, ApiError> {
     let mut touched = moment.view.touched(&found.id, Touch::Subject)?;
     for (provider, _) in moment.join().karma_by_provider(found.id)? {
         touched.extend(moment.view.touched(&provider, Touch::Sponsorship)?);
@@ -232,10 +236,14 @@ fn walk(
 /// Karma from final entries only, by the sponsorship as it is now.
 ///
 /// Both what was given and what was taken back counts only below the certified size of its log; so
-/// a retraction that is not final yet leaves the attestation standing. Found from the karma of all
+/// a retraction that is not final yet leaves the attestation standing. LocatedIdentity from the karma of all
 /// entries by undoing those of the received history that are not final: entries of a log do not go
 /// back in time, so none is older than the first entry above some log's certified size.
-fn final_karma(moment: &Moment<'_>, sponsored: &mut Sponsored<'_, '_>, found: &Found) -> Result<Karma, ApiError> {
+fn final_karma(
+    moment: &Moment<'_>,
+    sponsored: &mut Sponsored<'_, '_>,
+    found: &LocatedIdentity,
+) -> Result<Karma, ApiError> {
     let mut karma = moment.join().karma(found.id)?;
     let Some(oldest) = oldest_not_final(moment)? else { return Ok(karma) };
     let mut left = NOT_FINAL_MAX;
@@ -302,7 +310,7 @@ fn undone(
 fn recent_attestations(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
-    found: &Found,
+    found: &LocatedIdentity,
 ) -> Result<Vec<view::AttestationView>, ApiError> {
     let mut recent = Vec::new();
     walk(moment, (&found.id, History::Received), RECENT_READ_MAX, |item| {
@@ -343,7 +351,7 @@ fn attestation(
     }))
 }
 
-fn recent_key_events(moment: &Moment<'_>, found: &Found) -> Result<Vec<view::KeyEventView>, ApiError> {
+fn recent_key_events(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Vec<view::KeyEventView>, ApiError> {
     let (mut recent, mut seen) = (Vec::new(), BTreeSet::new());
     walk(moment, (&found.id, History::Keys), RECENT_READ_MAX, |item| {
         let signed = moment.signed(item)?;
@@ -357,7 +365,7 @@ fn recent_key_events(moment: &Moment<'_>, found: &Found) -> Result<Vec<view::Key
 
 /// Whether a key event counts: anybody can sign a claim about any key, but only those of a key of
 /// the chain mean anything.
-fn holds(moment: &Moment<'_>, found: &Found, signed: &SignedEvent) -> Result<bool, ApiError> {
+fn holds(moment: &Moment<'_>, found: &LocatedIdentity, signed: &SignedEvent) -> Result<bool, ApiError> {
     match &signed.event.action {
         Action::Revoke { version, key, .. } => {
             Ok(moment.join().fits_chain(found, *version, key.hash(), signed.signer.hash())?)

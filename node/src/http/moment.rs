@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::{Domain, EventId, Handle, IdentityId, Name, StateId, StateRoot, from_hex};
-use fama_ledger::join::{Found, Join, LogState, state_id};
+use fama_ledger::join::{Join, LocatedIdentity, LogState, state_id};
 use fama_ledger::limits;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
@@ -91,7 +91,7 @@ impl<'a> Moment<'a> {
     }
 
     /// The identity that `x` names: `name@home`, an id, a DID, or a name of the node's namespace.
-    pub(super) fn find(&self, x: &str) -> Result<Found, ApiError> {
+    pub(super) fn find(&self, x: &str) -> Result<LocatedIdentity, ApiError> {
         let unknown = || ApiError::not_found("unknown_agent", "no agent of this name or id is known here");
         let id = match Named::parse(x).ok_or_else(unknown)? {
             Named::Id(id) => Some(id),
@@ -107,7 +107,7 @@ impl<'a> Moment<'a> {
 
     /// The bare name of an identity of the node's namespace, the handle of any other: nobody can
     /// pass for a local name from another home.
-    pub(super) fn dumbname(&self, found: &Found) -> String {
+    pub(super) fn dumbname(&self, found: &LocatedIdentity) -> String {
         if self.app.namespace.as_ref() == Some(&found.home) { found.identity.name.to_string() } else { handle(found) }
     }
 
@@ -163,7 +163,7 @@ pub(super) fn operators_heard(app: &App, now: Millis) -> usize {
     app.shared.manifest.operators().iter().filter(|operator| own(&operator.name) || heard(&operator.name)).count()
 }
 
-pub(super) fn handle(found: &Found) -> String {
+pub(super) fn handle(found: &LocatedIdentity) -> String {
     Handle { name: found.identity.name.clone(), home: found.home.clone() }.to_string()
 }
 

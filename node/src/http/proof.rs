@@ -9,7 +9,7 @@ use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::profile::{self, MakeError, ProfileProof, Question, Source};
+use fama_ledger::profile::{self, LogSource, MakeError, ProfileProof, Question};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::public;
 use fama_ledger::rows::{self, LogRow, MapName};
@@ -91,9 +91,9 @@ fn make(
     let mut sources = Vec::new();
     for (log, front) in &state.fronts {
         let certificate = Some(certificate(manifest, view, state, (log, front))?);
-        sources.push(Source { log: log.clone(), certificate, maps: &front.maps });
+        sources.push(LogSource { log: log.clone(), certificate, maps: &front.maps });
     }
-    sources.extend(state.cut.iter().map(|(log, maps)| Source { log: log.clone(), certificate: None, maps }));
+    sources.extend(state.cut.iter().map(|(log, maps)| LogSource { log: log.clone(), certificate: None, maps }));
     let proof = ProfileProof::make(manifest, question.clone(), state, &sources).map_err(|error| match error {
         MakeError::Missing(log) => pending(&log),
         MakeError::TooMany => too_long(),
@@ -115,7 +115,7 @@ fn certificate(
     view: &View<'_>,
     state: &CertifiedRows<'_>,
     (log, front): (&LogId, &Front),
-) -> Result<profile::Certificate, ApiError> {
+) -> Result<profile::HeadEvidence, ApiError> {
     let row = rows::read::<LogRow, _>(state, MapName::log(log).id(), &())?;
     let adopted = row.and_then(|row| manifest.at(row.version));
     let adopted = adopted.ok_or_else(|| ApiError::internal("a log with a front has adopted a version"))?;
@@ -131,7 +131,7 @@ fn certificate(
     let cosigned = front.certificate.cosignatures.iter().filter(|(by, _)| counts(by));
     let note = public::checkpoint(manifest, log, &front.certificate.signed, cosigned);
     let note = note.ok_or_else(|| ApiError::internal("an unknown log"))?;
-    Ok(profile::Certificate { note, entry, path, adopted: shown })
+    Ok(profile::HeadEvidence { note, entry, path, adopted: shown })
 }
 
 /// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data, and behind it where the log

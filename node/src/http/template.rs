@@ -6,7 +6,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use fama_ledger::event::{EVENT_FORMAT, Event, Kind};
 use fama_ledger::id::{Hex, IdentityId};
-use fama_ledger::join::Found;
+use fama_ledger::join::LocatedIdentity;
 use fama_ledger::key::PublicKey;
 use fama_ledger::text::{TextError, TextFault, check_value};
 
@@ -111,12 +111,12 @@ struct Template<'a> {
     kind: Kind,
     params: Params,
     /// The identity that acts, if the node knows it.
-    actor: Option<Found>,
+    actor: Option<LocatedIdentity>,
 }
 
 impl Template<'_> {
     /// Who rotates, revokes, attests or retracts. An id that is not known here may stand nevertheless.
-    fn find_actor(&self) -> Result<Option<Found>, ApiError> {
+    fn find_actor(&self) -> Result<Option<LocatedIdentity>, ApiError> {
         let name = match self.kind {
             Kind::Rotate | Kind::Revoke => "identity",
             Kind::Attest | Kind::Retract => "issuer",

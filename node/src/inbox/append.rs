@@ -113,10 +113,10 @@ impl Inbox {
     }
 
     /// Whether the own log has its first adoption, without which it takes no event.
-    fn has_begun(&self) -> Result<(), fama_ledger::replica::Waiting> {
+    fn has_begun(&self) -> Result<(), fama_ledger::replica::WaitReason> {
         let copy = self.own.as_ref().and_then(|own| self.copies.get(own.log.as_ref()?));
         let begun = copy.is_some_and(|copy| copy.tree.size() > 0);
-        if begun { Ok(()) } else { Err(fama_ledger::replica::Waiting::Starting) }
+        if begun { Ok(()) } else { Err(fama_ledger::replica::WaitReason::Starting) }
     }
 
     /// What waits when the node loads anew is to be handed in again.

@@ -12,7 +12,7 @@ use fama_ledger::join::{Join, Revoked};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::{Failure, OtherSession, log_of};
+use fama_ledger::replica::{FetchFailure, OtherSession, log_of};
 use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
@@ -73,7 +73,7 @@ impl Inbox {
     pub(super) fn range(&mut self, peer: PeerId, log: &LogId, head: Head, range: DecodedRange) -> Result<(), Fatal> {
         let Some(copy) = self.copies.get(log) else { return Ok(()) };
         if copy.tree.size() != range.first {
-            return self.failed(peer, log, Failure::Late);
+            return self.failed(peer, log, FetchFailure::Late);
         }
         if !range.leads(copy.tree.clone(), head) {
             return self.wrong(peer, log, "wrong_range");
@@ -81,7 +81,7 @@ impl Inbox {
         self.take_range(peer, log, range.ends_at(head), range)
     }
 
-    fn failed(&mut self, peer: PeerId, log: &LogId, failure: Failure) -> Result<(), Fatal> {
+    fn failed(&mut self, peer: PeerId, log: &LogId, failure: FetchFailure) -> Result<(), Fatal> {
         let outputs = self.replica.fetch_failed(peer, log, failure, self.millis());
         self.perform(outputs)
     }
@@ -89,7 +89,7 @@ impl Inbox {
     fn wrong(&mut self, peer: PeerId, log: &LogId, code: &'static str) -> Result<(), Fatal> {
         tracing::debug!(%peer, %log, code, "range refused");
         self.command(InboxCommand::Penalize { peer, code });
-        self.failed(peer, log, Failure::Wrong)
+        self.failed(peer, log, FetchFailure::Wrong)
     }
 
     /// Takes entries that lead to a head of the owner's: for what they say the owner answers, for where
@@ -112,9 +112,9 @@ impl Inbox {
         self.keep(peer, log, &done)?;
         self.shared.metrics.range(Direction::In, bytes as u64);
         match stop {
-            Some(ReplayStop::Unheld(_)) => self.failed(peer, log, Failure::Unheld),
-            Some(ReplayStop::Invalid(_)) => self.failed(peer, log, Failure::Invalid),
-            None if invalid => self.failed(peer, log, Failure::Invalid),
+            Some(ReplayStop::Unheld(_)) => self.failed(peer, log, FetchFailure::Unheld),
+            Some(ReplayStop::Invalid(_)) => self.failed(peer, log, FetchFailure::Invalid),
+            None if invalid => self.failed(peer, log, FetchFailure::Invalid),
             None => Ok(()),
         }
     }

@@ -2,11 +2,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use fama_ledger::adoption::Adopted;
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::Adopted;
 
 use super::engine::{Walk, WriteBatch};
 use super::keys::{self, Family, Log8, META_REBUILD, META_STANDS, META_USED, log8};

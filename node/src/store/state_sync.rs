@@ -12,9 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
+use fama_ledger::adoption::Adopted;
 use fama_ledger::id::EventId;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::Adopted;
 use fama_ledger::rows::{MapId, Row as _, Tally};
 use fama_ledger::snapshot::{Offer, Offered};
 

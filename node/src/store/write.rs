@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::Encode;
+use fama_ledger::adoption::Adopted;
 use fama_ledger::codec;
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::fold::{Effect, Outcome, Void};
@@ -9,7 +10,6 @@ use fama_ledger::id::{IdentityId, NoteHash};
 use fama_ledger::limits::NOTE_BYTES_MAX;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
-use fama_ledger::replica::Adopted;
 
 use super::engine::WriteBatch;
 use super::keys::{self, Family, META_FORMAT, log8};

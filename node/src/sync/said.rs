@@ -1,9 +1,9 @@
 //! What this node reports of its logs to a peer that asks: read from one view of the store.
+use fama_ledger::adoption::Adopted;
 use fama_ledger::id::ManifestHash;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::Adopted;
 use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 

@@ -5,7 +5,7 @@ use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::log::{Head, MemoryTiles, Tiles as _, Tree, leaf_hash};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::public::{self, LogFile, Path, Place};
+use fama_ledger::public::{self, LogFile, Path, TilePosition};
 use fama_tests::{DOMAINS, MemoryReplica, node_key};
 
 /// Writes all logs of a replica, each head signed by its owner and cosigned by all operators.
@@ -37,7 +37,7 @@ pub(super) fn publish_log(manifest: &Manifest, log: &LogId, entries: &[&[u8]], f
     sign(manifest, log, tree.head(), folder);
 }
 
-fn range(place: Place) -> std::ops::Range<usize> {
+fn range(place: TilePosition) -> std::ops::Range<usize> {
     place.first() as usize..place.end() as usize
 }
 

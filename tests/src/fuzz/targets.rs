@@ -174,7 +174,7 @@ pub(crate) fn public_path(bytes: &[u8]) -> DecodeResult {
 /// The first byte is the number of entries less one, the rest an entry bundle.
 pub(crate) fn entry_bundle(bytes: &[u8]) -> DecodeResult {
     let (count, bytes) = bytes.split_first().ok_or("empty")?;
-    let place = public::Place::new(0, usize::from(*count) + 1).unwrap();
+    let place = public::TilePosition::new(0, usize::from(*count) + 1).unwrap();
     let entries = public::entries(bytes, place).map_err(|error| error.code())?;
     assert!(bytes.len() <= public::BUNDLE_BYTES_MAX);
     assert_eq!((public::bundle(&entries).unwrap(), entries.len()), (bytes.to_vec(), place.width()));

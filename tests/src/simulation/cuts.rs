@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use fama_ledger::checkpoint;
-use fama_ledger::cut::{Extensions, Shown, choose, find};
+use fama_ledger::cut::{Extensions, ProposedCut, choose, find};
 use fama_ledger::entry::{VerifiedBody, VerifiedEntry};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, StateRoot};
@@ -35,7 +35,7 @@ impl Ending<'_> {
     pub(super) fn choose(&self) -> Option<(Cut, Vec<Domain>)> {
         let candidates = self.candidates();
         let equivocation = self.equivocation();
-        let shown: Vec<Shown<'_>> = candidates.iter().map(|one| self.shown(one, equivocation.as_ref())).collect();
+        let shown: Vec<ProposedCut<'_>> = candidates.iter().map(|one| self.shown(one, equivocation.as_ref())).collect();
         choose(&shown).map(|best| (best.cut.clone(), best.signers().into_iter().cloned().collect()))
     }
 
@@ -45,10 +45,10 @@ impl Ending<'_> {
         Some(Cut { log, head: Head::EMPTY, state_root: StateRoot([0; 32]), adopted: 0, successor })
     }
 
-    fn shown<'a>(&'a self, candidate: &'a Candidate, equivocation: Option<&'a Equivocation>) -> Shown<'a> {
+    fn shown<'a>(&'a self, candidate: &'a Candidate, equivocation: Option<&'a Equivocation>) -> ProposedCut<'a> {
         let Candidate { cut, extensions, checkpoint } = candidate;
         let checkpoint = checkpoint.as_ref();
-        Shown { previous: self.previous, cut, stands: self.stands, extensions, equivocation, checkpoint }
+        ProposedCut { previous: self.previous, cut, stands: self.stands, extensions, equivocation, checkpoint }
     }
 
     pub(super) fn equivocation(&self) -> Option<Equivocation> {

@@ -108,7 +108,7 @@ fn root(v: &mut Vector) -> StateRoot {
 }
 
 /// Compares what the vector's proof shows with its answers.
-fn verified(v: &mut Vector) -> Result<(), fama_ledger::map::ProofError> {
+fn verified(v: &mut Vector) -> Result<(), fama_ledger::map::MapProofError> {
     let answers = v.take("answers");
     let answers: Vec<_> =
         answers.as_array().unwrap().iter().map(|a| (unhex(a[0].as_str().unwrap()), pairs(&a[1]))).collect();

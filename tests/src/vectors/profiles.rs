@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{Answer, ProfileProof, Proven};
+use fama_ledger::profile::{ProfileAnswer, ProfileProof, Proven};
 use serde_json::{Value, json};
 
 use super::Vector;
@@ -66,7 +66,7 @@ pub(crate) fn shown(proven: &Proven) -> Value {
         "question": proven.question.to_string(), "manifest_version": proven.manifest.version(), "logs": logs,
         "as_of": proven.as_of(),
     });
-    if let Answer::Found(profile) = &proven.answer {
+    if let ProfileAnswer::Found(profile) = &proven.answer {
         shows["id"] = json!(profile.found.id.to_string());
         shows["home"] = json!(profile.found.home.as_str());
         shows["keys"] = profile.keys.iter().map(|key| key.key.to_string()).collect();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use fama_ledger::id::TreeRoot;
-use fama_ledger::profile::{Answer, ProfileProof};
-use fama_ledger::proof::Certified;
+use fama_ledger::profile::{ProfileAnswer, ProfileProof};
+use fama_ledger::proof::CertifiedBy;
 use fama_ledger::replica::Certificate;
 use fama_ledger::rows::{Changes, MemoryRows, Rows};
 
@@ -59,7 +59,7 @@ async fn a_proof_waits_for_a_quorum() {
         let answer = world.get(&format!("/api/agent/{x}/proof")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{x}");
         let proven = answer.text.parse::<ProfileProof>().unwrap().verify(&world.app.shared.manifest).unwrap();
-        assert_eq!(matches!(proven.answer, Answer::Found(_)), x.starts_with("swift"), "{x}");
+        assert_eq!(matches!(proven.answer, ProfileAnswer::Found(_)), x.starts_with("swift"), "{x}");
     }
     for (x, code) in [("sw", "bad_agent"), ("a@b", "bad_agent"), ("did:agent:alpha.example:00", "bad_agent")] {
         let answer = world.get(&format!("/api/agent/{x}/proof")).await;
@@ -84,7 +84,7 @@ async fn an_events_proof_carries_its_entry() {
     let proof: TlogProof = answer.text.parse().unwrap();
     let included = proof.included(proof.extra.as_ref().unwrap(), &world.app.shared.manifest).unwrap();
     assert_eq!((included.entry.event().unwrap().id(), included.index), (id, 2));
-    assert!(matches!(included.certified, Some(Certified::Cosigned { version: 1, by }) if by.len() == 2));
+    assert!(matches!(included.certified, Some(CertifiedBy::Cosigned { version: 1, by }) if by.len() == 2));
     assert_eq!(problem(&world.get(&format!("/api/event/{}/proof", "0".repeat(64))).await), "unknown_event");
     assert_eq!(problem(&world.get("/api/event/x/proof").await), "bad_id");
 }
@@ -167,7 +167,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
                     id.and_then(|id| join.identity(id).unwrap())
                 }
             };
-            let Answer::Found(profile) = proven.answer else {
+            let ProfileAnswer::Found(profile) = proven.answer else {
                 assert_eq!(expect, None);
                 continue;
             };

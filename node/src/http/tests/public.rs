@@ -1,6 +1,6 @@
 //! The public files over HTTP: as the specifications say, and enough to check a whole log.
 use fama_ledger::log::MemoryTiles;
-use fama_ledger::public::{LogFile, Path, Place, entries, hashes};
+use fama_ledger::public::{LogFile, Path, TilePosition, entries, hashes};
 
 use super::*;
 use crate::store::StoredCertificate;
@@ -95,7 +95,7 @@ async fn partial_tiles_of_all_widths_are_prefixes() {
     world.certificate(&world.alpha);
     let (size, mut longest) = (26, [Vec::new(), Vec::new()]);
     for width in 1..=size {
-        let place = Place::new(0, width).unwrap();
+        let place = TilePosition::new(0, width).unwrap();
         for (file, longest) in [format!("tile/0/{place}"), format!("tile/entries/{place}")].iter().zip(&mut longest) {
             let bytes = world.bytes(&format!("{LOG}/{file}")).await.unwrap();
             assert!(bytes.starts_with(longest) && bytes.len() > longest.len(), "{file}");
