@@ -56,7 +56,7 @@ pub enum SyncRequest {
         /// The first version wanted, at least 2.
         from: u32,
     },
-    /// The state of each log at a certified head, without its rows, which [`SyncRequest::RowRange`] brings.
+    /// The state of each log at a certified head, without its rows, which [`SyncRequest::Rows`] brings.
     Offers,
     /// Rows of one map of a log, as they were at a head that was offered.
     Rows {
@@ -89,7 +89,7 @@ pub enum SyncResponse {
     Refused(Refusal),
     /// To [`SyncRequest::Offers`]: of the logs of the version in use, those that have a certified head at hand.
     Offers(Vec<Offer>),
-    /// To [`SyncRequest::RowRange`].
+    /// To [`SyncRequest::Rows`].
     Rows(RowRange),
 }
 

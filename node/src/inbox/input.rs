@@ -192,7 +192,7 @@ pub enum InboxCommand {
         /// What to say of ourselves.
         ours: Frontier,
     },
-    /// Ask for entries; [`InboxInput::EntryRange`] or [`InboxInput::RangeFailed`] follows.
+    /// Ask for entries; [`InboxInput::Range`] or [`InboxInput::RangeFailed`] follows.
     Fetch {
         /// Whom.
         peer: PeerId,

@@ -107,7 +107,7 @@ pub enum ClientError {
         /// What the system or the handshake says.
         cause: String,
     },
-    /// No connection within [`CONNECT_TIMEOUT`].
+    /// No connection within [`CONNECT_TIMEOUT`](super::client::CONNECT_TIMEOUT).
     #[error("no connection to the node in time")]
     TimedOut,
     /// Somebody else than the address says.
