@@ -13,6 +13,10 @@ use fama_node::config::ConfigError;
 use fama_node::network::RequestError;
 use fama_node::network::client::ClientError;
 use fama_node::network::wire::Refusal;
+use fama_node::store::StoreError;
+use fama_reader::audit::AuditError;
+use fama_reader::audit::finding::AuditFinding;
+use fama_reader::error::ReadError;
 use serde_json::{Value, json};
 
 /// What a person and a program are told when something went wrong.
@@ -144,6 +148,61 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(error.code(), &error).hint(error.hint())
     }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let failure = Self::new(error.code(), &error);
+        match &error {
+            ReadError::Config(error) => failure.hint(error.hint()),
+            _ => Self { hint: reader_hint(&error).map(str::to_owned), ..failure },
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Read(error) => error.into(),
+            AuditError::Nothing(ref findings) => {
+                let shown: Vec<_> = findings.iter().map(AuditFinding::json).collect();
+                let failure = Self::new(error.code(), &error).hint(
+                    "a source is a node's query address, a folder or bucket of `fama publish`, or a stopped node's \
+                     data folder",
+                );
+                Self { achieved: Some(("findings", shown.into())), ..failure }
+            }
+        }
+    }
+}
+
+/// The next step after an error of the reader, where the usual one of its code does not fit.
+fn reader_hint(error: &ReadError) -> Option<&'static str> {
+    Some(match error {
+        ReadError::NoSource(_) => {
+            "want a URL like http://127.0.0.1:8080, a published folder, s3://bucket/prefix, or a data folder"
+        }
+        ReadError::NoManifest(_) => "is that the right place?",
+        ReadError::BucketDenied { .. } => {
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment must be allowed to"
+        }
+        ReadError::BucketUnreachable { .. } => {
+            "AWS_ENDPOINT names a store other than Amazon's, AWS_ALLOW_HTTP=true lets it be http"
+        }
+        ReadError::SourceStore(error) if matches!(**error, StoreError::Locked { .. }) => {
+            "a running node serves the same files: name its query URL instead"
+        }
+        ReadError::FileExists(_) => "remove it, or export to another folder",
+        ReadError::OtherFederation { .. } => "each federation has a place of its own",
+        ReadError::Conflict(_) => {
+            "nothing was overwritten; `fama audit` with both as sources says which log has two histories"
+        }
+        ReadError::Behind { .. } => "the source is behind, or was put back: take another one",
+        ReadError::PublishedDamaged { .. } => "remove what is published of this log: all of it is copied again",
+        ReadError::Uncertified { .. } => "that source is broken or lies: take another",
+        ReadError::WrongTree { .. } => "that source is broken or lies: nothing of this was published; take another",
+        _ => return None,
+    })
 }
 
 impl From<Refusal> for Failure {

@@ -1,11 +1,8 @@
 //! The `fama` command: run a node, take part in a federation, ask any node.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod audit;
 pub mod author;
-pub mod bucket;
 pub mod command;
-pub mod export;
 pub mod failure;
 pub mod federation;
 pub mod files;
@@ -14,9 +11,7 @@ pub mod identity;
 pub mod login;
 pub mod progress;
 pub mod proven;
-pub mod publish;
 pub mod query;
-pub mod source;
 pub mod submit;
 pub mod terminal;
 

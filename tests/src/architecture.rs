@@ -87,8 +87,11 @@ fn the_ledger_is_pure() {
 fn crates_know_only_who_is_below_them() {
     let node = dependencies("fama-node");
     assert!(node.contains("fama-ledger") && !node.contains("fama-cli") && !node.contains("clap"));
+    let reader = dependencies("fama-reader");
+    assert!(reader.contains("fama-ledger") && reader.contains("fama-node") && !reader.contains("fama-cli"));
+    assert!(!reader.contains("clap") && !reader.contains("indicatif"));
     let cli = dependencies("fama-cli");
-    assert!(cli.contains("fama-ledger") && cli.contains("fama-node"));
+    assert!(cli.contains("fama-ledger") && cli.contains("fama-node") && cli.contains("fama-reader"));
 }
 
 #[test]
@@ -113,14 +116,14 @@ fn only_the_operators_listener_reaches_the_inbox() {
 
 #[test]
 fn only_the_clock_reads_the_clock() {
-    let clocks = naming(&["ledger/src", "node/src", "cli/src"], &["SystemTime"]);
+    let clocks = naming(&["ledger/src", "node/src", "cli/src", "cli/reader/src"], &["SystemTime"]);
     assert_eq!(clocks, BTreeSet::from(["node/src/clock.rs".to_owned()]));
 }
 
 #[test]
 fn only_the_codec_knows_the_binary_format() {
     let users =
-        naming(&["ledger/src", "node/src", "cli/src"], &["bincode::config", "encode_to_vec", "decode_from_slice"]);
+        naming(&["ledger/src", "node/src", "cli/src", "cli/reader/src"], &["bincode::config", "encode_to_vec", "decode_from_slice"]);
     assert_eq!(users, BTreeSet::from(["ledger/src/codec.rs".to_owned()]));
 }
 

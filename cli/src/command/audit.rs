@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use fama_ledger::codec;
 use fama_ledger::id::Hex;
 use fama_ledger::time::Millis;
+use fama_reader::audit::finding::AuditFinding;
+use fama_reader::audit::{self, AuditFigures, AuditReport, Hooks, LogReport, PublicFiles};
+use fama_reader::source::PublicSource;
 use serde_json::{Value, json};
 
-use crate::audit::{Figures, Files, Hooks, LogReport, Report};
 use crate::failure::Failure;
-use crate::source::Source;
 use crate::terminal::Terminal;
-use crate::{audit, files, progress};
+use crate::{files, progress};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "\
@@ -100,8 +101,8 @@ impl Genesis {
 }
 
 /// Opens every source.
-pub(super) fn open(names: &[String]) -> Result<Vec<Box<dyn Files>>, Failure> {
-    let open = |name: &String| Ok(Box::new(Source::open(name)?) as Box<dyn Files>);
+pub(super) fn open(names: &[String]) -> Result<Vec<Box<dyn PublicFiles>>, Failure> {
+    let open = |name: &String| Ok(Box::new(PublicSource::open(name)?) as Box<dyn PublicFiles>);
     names.iter().map(open).collect()
 }
 
@@ -139,7 +140,7 @@ impl Place {
     }
 
     /// Writes proofs against owners into a folder that stays; gives the files.
-    fn keep_proofs(&self, report: &Report) -> Result<Vec<PathBuf>, Failure> {
+    fn keep_proofs(&self, report: &AuditReport) -> Result<Vec<PathBuf>, Failure> {
         let Self::Kept(dir) = self else { return Ok(Vec::new()) };
         let mut written = Vec::new();
         for proof in report.findings.iter().filter_map(|finding| finding.proof.as_ref()) {
@@ -152,8 +153,9 @@ impl Place {
 }
 
 /// All of it for a machine.
-pub(super) fn shown(report: &Report) -> Value {
-    let Figures { entries, events, void, signatures, notes, files, bytes, seconds, bare_rate, .. } = &report.figures;
+pub(super) fn shown(report: &AuditReport) -> Value {
+    let AuditFigures { entries, events, void, signatures, notes, files, bytes, seconds, bare_rate, .. } =
+        &report.figures;
     json!({
         "ok": report.findings.is_empty(),
         "federation": report.federation.to_string(),
@@ -166,7 +168,7 @@ pub(super) fn shown(report: &Report) -> Value {
         "notes": {"checked": notes.checked, "missing": notes.missing},
         "signatures": signatures, "seconds": seconds, "signatures_per_second": report.figures.rate(),
         "bare_signatures_per_second": bare_rate, "files": files, "bytes": bytes,
-        "findings": report.findings.iter().map(audit::finding::Finding::json).collect::<Vec<_>>(),
+        "findings": report.findings.iter().map(AuditFinding::json).collect::<Vec<_>>(),
     })
 }
 
@@ -183,7 +185,7 @@ fn time(seconds: u64) -> String {
 }
 
 /// What a person reads.
-pub(super) fn people(report: &Report, genesis: Genesis) -> String {
+pub(super) fn people(report: &AuditReport, genesis: Genesis) -> String {
     let mut text = String::new();
     let figures = &report.figures;
     let mut line = |name: &str, value: String| {
@@ -251,7 +253,7 @@ fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn failure(report: &Report, shown: Value) -> Failure {
+pub(super) fn failure(report: &AuditReport, shown: Value) -> Failure {
     let first = report.findings.first().map_or_else(String::new, ToString::to_string);
     let more = report.findings.len().saturating_sub(1);
     let message = if more == 0 { first } else { format!("{first}; and {more} more") };

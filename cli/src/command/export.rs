@@ -1,15 +1,16 @@
 //! `fama export`: a whole federation's history as tables.
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+use fama_reader::audit::{self, Hooks, PublicFiles};
+use fama_reader::export::{EntryTable, TableFormat, Unfinished, join};
+use fama_reader::source::PublicSource;
 use serde_json::json;
 
 use super::audit::{Genesis, Place, failure, people, shown};
-use crate::audit::{Files, Hooks};
-use crate::export::{Entries, Format, Unfinished, join};
 use crate::failure::Failure;
-use crate::source::Source;
 use crate::terminal::Terminal;
-use crate::{audit, files, progress};
+use crate::{files, progress};
 
 /// Shown below the help.
 pub const EXAMPLE: &str = "\
@@ -31,18 +32,40 @@ pub struct Args {
     manifest: Option<PathBuf>,
     /// How the tables are written
     #[arg(long)]
-    format: Format,
+    format: FormatArg,
     /// The folder for them
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
 }
 
+/// `--format`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArg {
+    /// One JSON object a line
+    Jsonl,
+    /// RFC 4180, with a header; an absent value is empty
+    Csv,
+    /// Apache Parquet, compressed with Snappy
+    Parquet,
+}
+
+impl From<FormatArg> for TableFormat {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Jsonl => Self::Jsonl,
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Parquet => Self::Parquet,
+        }
+    }
+}
+
 /// Does it.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let trusted = args.manifest.as_deref().map(files::read_manifest).transpose()?;
-    let source: Vec<Box<dyn Files>> = vec![Box::new(Source::open(&args.from)?)];
+    let source: Vec<Box<dyn PublicFiles>> = vec![Box::new(PublicSource::open(&args.from)?)];
     files::create_folder(&args.to)?;
-    let mut entries = Entries::create(&args.to, args.format)?;
+    let format = args.format.into();
+    let mut entries = EntryTable::create(&args.to, format)?;
     let place = Place::new(None, None)?;
     let bar = progress::bar(0, "auditing");
     let mut hooks = Hooks {
@@ -60,7 +83,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     }
     let genesis = if trusted.is_some() { Genesis::Trusted } else { Genesis::Shown };
     let spinner = progress::spinner("writing identities and attestations");
-    let joined = join(&store, &args.to, args.format);
+    let joined = join(&store, &args.to, format);
     spinner.finish_and_clear();
     let tables: Vec<(Unfinished, u64)> =
         std::iter::once(entries.finish()).chain(joined?.into_iter().map(Ok)).collect::<Result<_, _>>()?;

@@ -3,14 +3,15 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use fama_reader::bucket::Bucket;
+use fama_reader::error::ReadError;
+use fama_reader::publish::{Pass, Publisher};
+use fama_reader::source::PublicSource;
 use serde_json::{Value, json};
 
-use crate::bucket::Bucket;
 use crate::failure::Failure;
 use crate::files;
 use crate::progress;
-use crate::publish::{Pass, Publisher};
-use crate::source::Source;
 use crate::terminal::{Table, Terminal};
 
 /// Shown below the help.
@@ -61,7 +62,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Does it.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let genesis = args.manifest.as_deref().map(files::read_manifest).transpose()?;
-    let (source, target) = (Source::open(&args.from)?, Bucket::create(&args.to)?);
+    let (source, target) = (PublicSource::open(&args.from)?, Bucket::create(&args.to)?);
     let mut publisher = Publisher::new(source, target, genesis)?;
     if args.once {
         let pass = pass(&mut publisher)?;
@@ -71,8 +72,8 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     loop {
         match pass(&mut publisher) {
             // What may pass by itself is only told.
-            Err(failure) if matches!(failure.code.as_str(), "unreachable" | "behind") => terminal.say(failure),
-            Err(failure) => return Err(failure),
+            Err(error) if matches!(error.code(), "unreachable" | "behind") => terminal.say(Failure::from(error)),
+            Err(error) => return Err(error.into()),
             Ok(pass) if last.is_some() && pass.files == 0 => {}
             Ok(pass) => {
                 terminal.answer(&shown(&pass), line(&pass))?;
@@ -83,7 +84,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     }
 }
 
-fn pass(publisher: &mut Publisher) -> Result<Pass, Failure> {
+fn pass(publisher: &mut Publisher) -> Result<Pass, ReadError> {
     let bar = progress::bar(0, "copying entries");
     let pass = publisher.pass(&mut |done, total| {
         bar.set_length(total);

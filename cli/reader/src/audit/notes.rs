@@ -1,4 +1,4 @@
-//! Notes: beside the log, each named by its hash. One that is missing is no fault.
+//! Notes: texts outside the logs, named by hash. A missing note is no fault.
 use std::ops::ControlFlow;
 
 use fama_ledger::id::NoteHash;
@@ -6,20 +6,24 @@ use fama_ledger::note::note_hash;
 use fama_ledger::public::Path;
 use fama_node::store::Store;
 
-use super::figures::Notes;
-use super::finding::{Finding, Lie};
+use super::figures::NoteCounts;
+use super::finding::{AuditFinding, LieKind};
 use super::ordered::in_order;
-use super::{Files, read, store_failure};
-use crate::failure::Failure;
+use super::{PublicFiles, read};
+use crate::error::ReadError;
 
-/// How many notes are asked for and kept at a time.
+/// How many notes are fetched before they are stored.
 const PAGE: usize = 1_024;
-/// After how many notes that could not be asked for no more are.
+/// The audit of notes stops after this many findings.
 const UNAVAILABLE_MAX: usize = 8;
 
-/// Asks all sources for the notes that entries name and that are not here yet, and keeps them.
-pub(super) fn check(store: &Store, sources: &[&dyn Files], findings: &mut Vec<Finding>) -> Result<Notes, Failure> {
-    let (mut notes, mut after) = (Notes::default(), None);
+/// Fetches the named notes that the auditor's store lacks, from any source, and stores them.
+pub(super) fn check(
+    store: &Store,
+    sources: &[&dyn PublicFiles],
+    findings: &mut Vec<AuditFinding>,
+) -> Result<NoteCounts, ReadError> {
+    let (mut notes, mut after) = (NoteCounts::default(), None);
     let before = findings.len();
     loop {
         let wanted = page(store, after.as_ref())?;
@@ -43,7 +47,7 @@ pub(super) fn check(store: &Store, sources: &[&dyn Files], findings: &mut Vec<Fi
             }
         });
         notes.checked = notes.checked.saturating_add(found.len() as u64);
-        store.put_notes(&found).map_err(store_failure)?;
+        store.put_notes(&found).map_err(ReadError::audit_store)?;
         if findings.len() > before.saturating_add(UNAVAILABLE_MAX) {
             return Ok(notes);
         }
@@ -51,18 +55,18 @@ pub(super) fn check(store: &Store, sources: &[&dyn Files], findings: &mut Vec<Fi
     }
 }
 
-/// Notes that are named but not here, in their order, behind `after`.
-fn page(store: &Store, after: Option<&NoteHash>) -> Result<Vec<NoteHash>, Failure> {
+/// The next hashes of missing notes above `after`, in ascending order.
+fn page(store: &Store, after: Option<&NoteHash>) -> Result<Vec<NoteHash>, ReadError> {
     let start = after.copied().unwrap_or(NoteHash([0; 32]));
-    let mut wanted = store.view().wanted_notes_from(&start, PAGE).map_err(store_failure)?;
-    // The store goes on at the beginning where it is at the end.
+    let mut wanted = store.view().wanted_notes_from(&start, PAGE).map_err(ReadError::audit_store)?;
+    // At the end of its list the store starts over from the beginning.
     wanted.retain(|hash| after.is_none_or(|after| hash > after));
     wanted.sort();
     Ok(wanted)
 }
 
-/// The text that fits, from whichever source has it, and who showed another.
-fn ask(sources: &[&dyn Files], hash: &NoteHash) -> (Option<String>, Vec<Finding>) {
+/// The text from the first source that has it, and findings about sources that failed or showed another text.
+fn ask(sources: &[&dyn PublicFiles], hash: &NoteHash) -> (Option<String>, Vec<AuditFinding>) {
     let (path, mut findings) = (Path::Note(*hash), Vec::new());
     for files in sources {
         match read(*files, &path) {
@@ -74,7 +78,8 @@ fn ask(sources: &[&dyn Files], hash: &NoteHash) -> (Option<String>, Vec<Finding>
             }
             Ok(Some(_)) => {
                 findings.push(
-                    *Finding::new(Lie::Note, format!("{path} is another text than entries name")).by(files.name()),
+                    *AuditFinding::new(LieKind::Note, format!("{path} is another text than entries name"))
+                        .by(files.name()),
                 );
             }
             Err(finding) => findings.push(*finding),

@@ -6,9 +6,10 @@ use fama_ledger::join::{Found, Join};
 use fama_ledger::rows::RowError;
 use fama_node::store::{StoreError, View};
 
-use super::table::{Cell, Column, Format, columns};
-use super::{Unfinished, begin, damaged};
-use crate::failure::Failure;
+use super::cell::{Cell, Column, columns};
+use super::table::TableFormat;
+use super::{Unfinished, begin};
+use crate::error::ReadError;
 
 const COLUMNS: &[Column] = columns! {
     "identity": Text, "handle": Text, "did": Text, "home": Text, "name": Text, "registered": Time,
@@ -17,15 +18,19 @@ const COLUMNS: &[Column] = columns! {
     "karma": Int, "attestations": Int,
 };
 
-pub(super) fn write(join: &Join<'_, View<'_>>, dir: &Path, format: Format) -> Result<(Unfinished, u64), Failure> {
+pub(super) fn write(
+    join: &Join<'_, View<'_>>,
+    dir: &Path,
+    format: TableFormat,
+) -> Result<(Unfinished, u64), ReadError> {
     let (unfinished, mut table) = begin(dir, "identities", format, COLUMNS)?;
     let mut done = Ok(());
     let each = join.each_identity(|found| {
         if done.is_ok() {
-            done = row(join, &found).map_err(|error| damaged(&error)).and_then(|row| table.row(row));
+            done = row(join, &found).map_err(ReadError::damaged).and_then(|row| table.row(row));
         }
     });
-    each.map_err(|error| damaged(&error))?;
+    each.map_err(ReadError::damaged)?;
     done?;
     Ok((unfinished, table.finish()?))
 }

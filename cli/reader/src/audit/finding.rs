@@ -1,51 +1,51 @@
-//! What an audit finds: which lie, whose, and where.
+//! Findings: what kind of lie, shown by which source, at which entry.
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::Hex;
 use fama_ledger::manifest::LogId;
 use fama_ledger::{codec, equivocation};
 use serde_json::{Value, json};
 
-/// The kinds of lies that can be told apart.
+/// The kinds of lies that an audit tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
+pub enum LieKind {
     /// A file is missing, unreadable or too long: the source shows less than it must.
     Unavailable,
-    /// A version of the manifest that does not hold, or is another one than elsewhere.
+    /// A manifest version is invalid, or is not the one that other sources show.
     Manifest,
-    /// A head that is no signed head of this log.
+    /// A checkpoint without a valid signature of the log's owner, or of another log.
     Checkpoint,
-    /// Too few operators cosigned the head.
+    /// Fewer operators cosigned the head than its quorum needs.
     Quorum,
-    /// Older than what an audit saw before.
+    /// A source shows less than an earlier audit saw, or less than the trusted manifest.
     Rollback,
-    /// Two heads of one log of which neither extends the other.
+    /// Two heads of one log, neither of which extends the other.
     SplitView,
-    /// A log that a manifest cuts is not what the cut names.
+    /// A cut log does not end with the head and state that its cut names.
     Cut,
-    /// Hashes that are not in the tree of the head.
+    /// A hash tile that does not belong to the tree of the head.
     TreeMismatch,
-    /// An entry is another one than in the tree.
+    /// An entry that differs from the one in the tree.
     EntryChanged,
-    /// An entry of the tree is missing.
+    /// An entry of the tree is left out.
     EntryDropped,
     /// An entry that is not in the tree.
     EntryAdded,
-    /// The tree's entries in another order.
+    /// The entries of the tree in another order.
     EntriesReordered,
-    /// In the tree: an author's signature that does not hold.
+    /// In the tree: an event whose author's signature is invalid.
     Signature,
-    /// In the tree: bytes that are no valid entry.
+    /// In the tree: bytes that do not decode as an entry.
     InvalidEntry,
     /// In the tree: entries that break the rules of a log.
     InvalidBatch,
-    /// In the tree: a state root that the entries do not make.
+    /// In the tree: a state root that replaying the entries does not give.
     StateRoot,
-    /// A note that is not the one that an entry names.
+    /// A note whose hash is not the one in its path.
     Note,
 }
 
-impl Lie {
-    /// Stable word.
+impl LieKind {
+    /// Stable `snake_case` code of the kind.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,64 +70,64 @@ impl Lie {
     }
 }
 
-/// One lie.
+/// One lie, with what identifies it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    /// Which kind.
-    pub lie: Lie,
-    /// Stable code of the rule that is broken, often the kind's own word.
+pub struct AuditFinding {
+    /// The kind of lie.
+    pub lie: LieKind,
+    /// Stable code of the broken rule; [`LieKind::as_str`] where the rule has no code of its own.
     pub code: String,
-    /// The source that showed it; `None`: the owner signed it, whoever shows it.
+    /// The source at fault; `None` if the log's owner is, because the entry is in the signed tree.
     pub source: Option<String>,
-    /// The log.
+    /// The log, if the finding is about one.
     pub log: Option<LogId>,
-    /// The first entry that is wrong.
+    /// Index of the first wrong entry.
     pub index: Option<u64>,
-    /// What is wrong, for people.
+    /// What is wrong, in a sentence for people.
     pub what: String,
-    /// Shows anyone that the owner signed two branches.
+    /// Proves to anyone that the log's owner signed two branches.
     pub proof: Option<Box<Equivocation>>,
 }
 
-/// A result whose error is a finding.
-pub type Found<T> = Result<T, Box<Finding>>;
+/// A check that fails with a finding.
+pub type AuditResult<T> = Result<T, Box<AuditFinding>>;
 
-impl Finding {
-    /// Without a place yet.
-    pub fn new(lie: Lie, what: impl Into<String>) -> Box<Self> {
+impl AuditFinding {
+    /// A finding without source, log or index; its code is the kind's own.
+    pub fn new(lie: LieKind, what: impl Into<String>) -> Box<Self> {
         let code = lie.as_str().to_owned();
         Box::new(Self { lie, code, source: None, log: None, index: None, what: what.into(), proof: None })
     }
 
-    /// Of a rule with a code of its own.
+    /// Sets the code of the broken rule.
     #[must_use]
     pub fn code(mut self: Box<Self>, code: impl Into<String>) -> Box<Self> {
         self.code = code.into();
         self
     }
 
-    /// Shown by this source.
+    /// Sets the source at fault.
     #[must_use]
     pub fn by(mut self: Box<Self>, source: &str) -> Box<Self> {
         self.source = Some(source.to_owned());
         self
     }
 
-    /// In this log.
+    /// Sets the log.
     #[must_use]
     pub fn within(mut self: Box<Self>, log: &LogId) -> Box<Self> {
         self.log = Some(log.clone());
         self
     }
 
-    /// From this entry on.
+    /// Sets the index of the first wrong entry.
     #[must_use]
     pub const fn at(mut self: Box<Self>, index: u64) -> Box<Self> {
         self.index = Some(index);
         self
     }
 
-    /// As `--json` shows it. A proof is in the encoding of the protocol, in hex.
+    /// As a JSON object; a proof is in hex, in the protocol's encoding.
     #[must_use]
     pub fn json(&self) -> Value {
         let proof =
@@ -140,7 +140,7 @@ impl Finding {
     }
 }
 
-impl std::fmt::Display for Finding {
+impl std::fmt::Display for AuditFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.lie.as_str())?;
         if let Some(log) = &self.log {

@@ -1,4 +1,4 @@
-//! Tables as Parquet files: row groups of bounded size.
+//! Tables as Parquet files, in row groups of bounded size.
 use std::fs::File;
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
-use super::table::{Cell, Column, Kind};
-use crate::failure::Failure;
+use super::cell::{Cell, Column, ColumnKind};
+use crate::error::ReadError;
 
-/// How many rows are held in memory and written at a time.
+/// Rows in a group; a group is held in memory until it is written.
 const GROUP_ROWS: usize = 16_384;
 
 /// A Parquet file being written.
@@ -23,26 +23,26 @@ pub(super) struct Parquet {
     out: SerializedFileWriter<File>,
 }
 
-fn failed(error: ParquetError) -> Failure {
-    Failure::new("file", error)
+fn failed(error: ParquetError) -> ReadError {
+    ReadError::file(error)
 }
 
-/// The schema in Parquet's own words.
+/// The schema in Parquet's message syntax.
 fn schema(columns: &[Column]) -> String {
     let field = |column: &Column| {
         let name = column.name;
         match column.kind {
-            Kind::Text => format!("optional binary {name} (UTF8);"),
-            Kind::Int => format!("optional int64 {name};"),
-            Kind::Bool => format!("optional boolean {name};"),
-            Kind::Time => format!("optional int64 {name} (TIMESTAMP(MILLIS,true));"),
-            Kind::Day => format!("optional int32 {name} (DATE);"),
+            ColumnKind::Text => format!("optional binary {name} (UTF8);"),
+            ColumnKind::Int => format!("optional int64 {name};"),
+            ColumnKind::Bool => format!("optional boolean {name};"),
+            ColumnKind::Time => format!("optional int64 {name} (TIMESTAMP(MILLIS,true));"),
+            ColumnKind::Day => format!("optional int32 {name} (DATE);"),
         }
     };
     format!("message fama {{ {} }}", columns.iter().map(field).collect::<Vec<_>>().join(" "))
 }
 
-/// The values of a column that are there, and for each row whether one is.
+/// The non-null values of a column, and for each row its definition level: 1 with a value, 0 for null.
 fn present<T>(rows: &[Vec<Cell>], at: usize, value: impl Fn(&Cell) -> Option<T>) -> (Vec<T>, Vec<i16>) {
     let cells = rows.iter().map(|row| row.get(at).and_then(&value));
     let mut values = Vec::new();
@@ -56,19 +56,19 @@ fn present<T>(rows: &[Vec<Cell>], at: usize, value: impl Fn(&Cell) -> Option<T>)
 }
 
 impl Parquet {
-    pub(super) fn new(columns: &'static [Column], file: File) -> Result<Self, Failure> {
+    pub(super) fn new(columns: &'static [Column], file: File) -> Result<Self, ReadError> {
         let schema = Arc::new(parse_message_type(&schema(columns)).map_err(failed)?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let out = SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(failed)?;
         Ok(Self { columns, rows: Vec::new(), out })
     }
 
-    pub(super) fn row(&mut self, row: Vec<Cell>) -> Result<(), Failure> {
+    pub(super) fn row(&mut self, row: Vec<Cell>) -> Result<(), ReadError> {
         self.rows.push(row);
         if self.rows.len() < GROUP_ROWS { Ok(()) } else { self.group() }
     }
 
-    fn group(&mut self) -> Result<(), Failure> {
+    fn group(&mut self) -> Result<(), ReadError> {
         let rows = std::mem::take(&mut self.rows);
         let mut group = self.out.next_row_group().map_err(failed)?;
         for (at, column) in self.columns.iter().enumerate() {
@@ -77,7 +77,7 @@ impl Parquet {
         group.close().map(|_| ()).map_err(failed)
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Failure> {
+    pub(super) fn finish(mut self) -> Result<(), ReadError> {
         if !self.rows.is_empty() {
             self.group()?;
         }
@@ -87,21 +87,21 @@ impl Parquet {
 
 fn write_column(
     group: &mut SerializedRowGroupWriter<'_, File>,
-    kind: Kind,
+    kind: ColumnKind,
     rows: &[Vec<Cell>],
     at: usize,
 ) -> Result<(), ParquetError> {
     let Some(mut column) = group.next_column()? else { return Ok(()) };
     let millis = |time: &Millis| i64::try_from(time.0).unwrap_or(i64::MAX);
     match kind {
-        Kind::Text => {
+        ColumnKind::Text => {
             let (values, levels) = present(rows, at, |cell| match cell {
                 Cell::Text(text) => Some(ByteArray::from(text.as_str())),
                 _ => None,
             });
             column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None)?;
         }
-        Kind::Int | Kind::Time => {
+        ColumnKind::Int | ColumnKind::Time => {
             let (values, levels) = present(rows, at, |cell| match cell {
                 Cell::Int(number) => Some(*number),
                 Cell::Time(time) => Some(millis(time)),
@@ -109,14 +109,14 @@ fn write_column(
             });
             column.typed::<Int64Type>().write_batch(&values, Some(&levels), None)?;
         }
-        Kind::Day => {
+        ColumnKind::Day => {
             let (values, levels) = present(rows, at, |cell| match cell {
                 Cell::Day(day) => i32::try_from(day.0).ok(),
                 _ => None,
             });
             column.typed::<Int32Type>().write_batch(&values, Some(&levels), None)?;
         }
-        Kind::Bool => {
+        ColumnKind::Bool => {
             let (values, levels) = present(rows, at, |cell| match cell {
                 Cell::Bool(bool) => Some(*bool),
                 _ => None,
@@ -133,7 +133,7 @@ mod tests {
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
-    use crate::export::table::columns;
+    use crate::export::cell::columns;
 
     const COLUMNS: &[Column] = columns! { "text": Text, "int": Int, "bool": Bool, "time": Time, "day": Day };
 

@@ -1,4 +1,4 @@
-//! What a source says a log's head is, and who signed it.
+//! The head of a log that a source shows, and its signatures.
 use fama_ledger::checkpoint::{SignedCheckpoint, read_note};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::limits::CHECKPOINT_BYTES_MAX;
@@ -8,34 +8,34 @@ use fama_ledger::public::{LogFile, Path};
 use fama_ledger::signed_note::SignedNote;
 use fama_node::network::wire::SignedHead;
 
-use super::finding::{Finding, Found, Lie};
-use super::{Files, read};
+use super::finding::{AuditFinding, AuditResult, LieKind};
+use super::{PublicFiles, read};
 
-/// A head with its owner's signature, and whoever cosigned it on the same note.
+/// A head with its owner's signature, and the note that has its cosignatures.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    /// Which source shows it.
+pub(super) struct ShownHead {
+    /// Index of the source that shows it.
     pub(super) source: usize,
-    /// The head and the owner's signature; none of a head that a manifest names as the end.
+    /// The head with the owner's signature; `None` for the head of a cut, which needs none.
     pub(super) signed: Option<SignedHead>,
-    /// The head.
+    /// Size and root; certified by nobody yet.
     pub(super) head: Head,
     note: Option<SignedNote>,
 }
 
-/// Who certified a head.
+/// How many operators of one version cosigned a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Certificate {
-    /// How many operators cosigned.
+pub(super) struct QuorumCount {
+    /// Cosignatures that hold.
     pub(super) signed: usize,
-    /// How many must.
+    /// Cosignatures that the quorum needs.
     pub(super) wanted: usize,
-    /// When the last one that was needed did, in seconds since 1970; `None` where too few did.
+    /// Time of the cosignature that completed the quorum, in seconds since 1970; `None` without a quorum.
     pub(super) seconds: Option<u64>,
 }
 
-impl Seen {
-    /// The end that a manifest names; nobody else's word counts.
+impl ShownHead {
+    /// The head of a cut: the manifest decides it, whatever a source shows.
     #[must_use]
     pub(super) const fn end(source: usize, head: Head) -> Self {
         Self { source, signed: None, head, note: None }
@@ -44,10 +44,16 @@ impl Seen {
     /// Reads the head of `log` that a source shows; `None` if it shows none.
     ///
     /// # Errors
-    /// A [`Finding`]: the owner did not sign it, or it is unreadable.
-    pub(super) fn read(source: usize, files: &dyn Files, manifest: &Manifest, log: &LogId) -> Found<Option<Self>> {
-        let wrong =
-            |code: &str, what: String| Finding::new(Lie::Checkpoint, what).code(code).by(files.name()).within(log);
+    /// An [`AuditFinding`]: the owner did not sign it, or it is unreadable.
+    pub(super) fn read(
+        source: usize,
+        files: &dyn PublicFiles,
+        manifest: &Manifest,
+        log: &LogId,
+    ) -> AuditResult<Option<Self>> {
+        let wrong = |code: &str, what: String| {
+            AuditFinding::new(LieKind::Checkpoint, what).code(code).by(files.name()).within(log)
+        };
         let path = Path::Log(log.clone(), LogFile::Checkpoint);
         let bytes = read(files, &path).map_err(|finding| finding.within(log))?;
         let Some(bytes) = bytes else { return Ok(None) };
@@ -58,17 +64,12 @@ impl Seen {
         Ok(Some(Self { source, signed: Some(SignedHead::of(&signed)), head, note: Some(note) }))
     }
 
-    /// Who of the operators of `version` cosigned. What a manifest names as the end is certified by that.
+    /// Counts the operators of `version` that cosigned. The head of a cut needs no cosignatures.
     ///
     /// # Errors
-    /// Why the note is spoiled.
-    pub(super) fn certificate(
-        &self,
-        manifest: &Manifest,
-        version: &Manifest,
-        log: &LogId,
-    ) -> Result<Certificate, String> {
-        let Some(note) = &self.note else { return Ok(Certificate { signed: 0, wanted: 0, seconds: None }) };
+    /// A line of a known operator does not verify, which spoils the whole note.
+    pub(super) fn quorum(&self, manifest: &Manifest, version: &Manifest, log: &LogId) -> Result<QuorumCount, String> {
+        let Some(note) = &self.note else { return Ok(QuorumCount { signed: 0, wanted: 0, seconds: None }) };
         let owner = manifest.log(log).map(|known| known.node_key);
         let origin = manifest.origin(log);
         let (_, cosignatures) = read_note(
@@ -81,16 +82,16 @@ impl Seen {
         times.sort_unstable();
         let wanted = version.quorum();
         let seconds = wanted.checked_sub(1).and_then(|last| times.get(last)).copied();
-        Ok(Certificate { signed: times.len(), wanted, seconds })
+        Ok(QuorumCount { signed: times.len(), wanted, seconds })
     }
 
-    /// Whether a quorum of any version certified it: which version counts shows only once the log is read.
+    /// Whether a quorum of any version cosigned. Which version counts is known only after the log is read.
     #[must_use]
     pub(super) fn may_be_certified(&self, manifest: &Manifest, log: &LogId) -> bool {
         self.note.is_none()
             || manifest
                 .versions()
-                .any(|version| self.certificate(manifest, version, log).is_ok_and(|found| found.signed >= found.wanted))
+                .any(|version| self.quorum(manifest, version, log).is_ok_and(|found| found.signed >= found.wanted))
     }
 }
 
@@ -105,17 +106,17 @@ fn owner_signed(
     read.map(|(signed, _)| signed).map_err(|error| (error.code(), format!("its checkpoint: {error}")))
 }
 
-/// Whether a log with these tiles up to `larger` extends `smaller`; if not, why, with a proof where the owner signed
-/// both.
+/// Whether a log with these tiles up to `larger` extends `smaller`. If not, the finding holds a proof if the owner
+/// signed both heads.
 ///
 /// # Errors
-/// The tiles, which leave it open.
+/// The tiles could not be read, so the question stays open.
 pub(super) fn extends<T: Tiles>(
     tiles: &T,
-    larger: &Seen,
+    larger: &ShownHead,
     log: &LogId,
-    smaller: &Seen,
-) -> Result<Found<()>, LogError<T::Error>> {
+    smaller: &ShownHead,
+) -> Result<AuditResult<()>, LogError<T::Error>> {
     let (head, below) = (larger.head, smaller.head);
     let root = root_at(below.size, tiles)?;
     if root == below.root {
@@ -125,9 +126,9 @@ pub(super) fn extends<T: Tiles>(
         "the head of {} entries has root {}, but the one of {} entries has {root} there",
         below.size, below.root, head.size
     );
-    let mut finding = Finding::new(Lie::SplitView, what).within(log);
+    let mut finding = AuditFinding::new(LieKind::SplitView, what).within(log);
     if let (Some(signed), Some(below)) = (&larger.signed, &smaller.signed) {
-        finding.what.push_str("; their owner signed both, which is proved");
+        finding.what.push_str("; the log's owner signed both, and the proof is attached");
         finding.proof = Some(Box::new(Equivocation {
             log: log.clone(),
             larger: (signed.head, signed.signature),
@@ -139,10 +140,10 @@ pub(super) fn extends<T: Tiles>(
     Ok(Err(finding))
 }
 
-/// What is wrong with a source's tiles.
-pub(super) fn tiles_finding(error: LogError<Box<Finding>>) -> Box<Finding> {
+/// Turns an error of a source's tiles into a finding.
+pub(super) fn tiles_finding(error: LogError<Box<AuditFinding>>) -> Box<AuditFinding> {
     match error {
         LogError::Tiles(finding) => finding,
-        other => Finding::new(Lie::TreeMismatch, other.to_string()),
+        other => AuditFinding::new(LieKind::TreeMismatch, other.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! The tree of one log, grown from its tiles and compared with a signed head, before any of it is published.
+//! Rebuilds the tree of a log from a source's tiles and compares it with a signed head, before anything is published.
 use std::collections::BTreeMap;
 
 use fama_ledger::log::{Hash, Head, TILE_WIDTH, Tiles, Tree};
@@ -6,23 +6,23 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::public::{self, LogFile, Path, Place};
 use rayon::prelude::*;
 
-use crate::failure::Failure;
-use crate::source::Source;
+use crate::error::ReadError;
+use crate::source::PublicSource;
 
 /// How many tiles or bundles are held in memory at the same time.
 pub(super) const TILES_AT_ONCE: usize = 64;
 
-/// The tiles of a tree of a known size, wherever they are.
+/// The tiles of a tree of a known size, read with `get`.
 pub(super) struct PlacedTiles<'a, G> {
     pub(super) log: &'a LogId,
     pub(super) size: u64,
     pub(super) get: G,
 }
 
-impl<G: Fn(&Path) -> Result<Option<Vec<u8>>, Failure>> Tiles for PlacedTiles<'_, G> {
-    type Error = Failure;
+impl<G: Fn(&Path) -> Result<Option<Vec<u8>>, ReadError>> Tiles for PlacedTiles<'_, G> {
+    type Error = ReadError;
 
-    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Failure> {
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, ReadError> {
         let hashes = self.size.unbounded_shr(8 * u32::from(level)).saturating_sub(index.saturating_mul(256));
         let width = usize::try_from(hashes).map_or(TILE_WIDTH, |hashes| hashes.min(TILE_WIDTH));
         let Some(place) = Place::new(index, width) else { return Ok(Vec::new()) };
@@ -32,51 +32,60 @@ impl<G: Fn(&Path) -> Result<Option<Vec<u8>>, Failure>> Tiles for PlacedTiles<'_,
     }
 }
 
-fn hashes_of(bytes: &[u8], place: Place, path: &Path) -> Result<Vec<Hash>, Failure> {
-    public::hashes(bytes, place).map_err(|error| Failure::new(error.code(), format!("{path}: {error}")))
+fn hashes_of(bytes: &[u8], place: Place, path: &Path) -> Result<Vec<Hash>, ReadError> {
+    public::hashes(bytes, place).map_err(|error| ReadError::Invalid {
+        code: error.code(),
+        what: path.to_string(),
+        reason: error.to_string(),
+    })
 }
 
-/// Which kind of file a place is of.
-pub(super) type Kind = fn(Place) -> LogFile;
+/// Makes the file of one kind at a place: [`LogFile::Entries`], or [`LogFile::Tile`] of a level.
+pub(super) type FileAt = fn(Place) -> LogFile;
 
-/// Reads a tile or bundle that a source must have. The full one may have taken the place of a partial one.
-pub(super) fn read(source: &Source, log: &LogId, kind: Kind, place: Place) -> Result<(Place, Vec<u8>), Failure> {
+/// Reads a tile or bundle that the source must have, or the full one that replaced it; gives the place found.
+pub(super) fn read(
+    source: &PublicSource,
+    log: &LogId,
+    kind: FileAt,
+    place: Place,
+) -> Result<(Place, Vec<u8>), ReadError> {
     let path = Path::Log(log.clone(), kind(place));
     let full = Place::new(place.index(), TILE_WIDTH).filter(|_| !place.is_full());
     let mut found = source.get(&path)?.map(|bytes| (place, bytes));
     if let Some(full) = full.filter(|_| found.is_none()) {
         found = source.get(&Path::Log(log.clone(), kind(full)))?.map(|bytes| (full, bytes));
     }
-    found.ok_or_else(|| Failure::new("missing_file", format!("{}/{path} is missing", source.name())))
+    found.ok_or_else(|| ReadError::MissingFile(format!("{}/{path}", source.name())))
 }
 
-/// The places of the bundles that a tree of `before` leaves lacks.
+/// The places of the bundles that grow when a tree goes from `before` to `size` leaves.
 pub(super) fn places(before: u64, size: u64) -> Vec<Place> {
     let bundle = |file: LogFile| if let LogFile::Entries(place) = file { Some(place) } else { None };
     LogFile::grown(before, size).map_while(bundle).collect()
 }
 
-/// What the tiles of a source add to a tree.
-pub(super) struct Grown {
-    /// The tree at the head.
+/// A tree extended with the tiles of a source.
+pub(super) struct GrownTree {
+    /// The tree, now at the head.
     pub(super) tree: Tree,
-    /// Of each level-0 tile that is new or longer, the place and the hash of its content.
+    /// Each level-0 tile that is new or longer: its place and the hash of its content.
     pub(super) leaves: Vec<(Place, blake3::Hash)>,
-    /// The new or longer tiles of the levels above.
+    /// The tiles above level 0 that are new or longer.
     pub(super) above: Vec<(LogFile, Vec<Hash>)>,
 }
 
-/// Reads the source's leaf hashes behind `tree` and finds out whether they lead to `head`.
+/// Appends the source's leaf hashes to `tree`, which must give `head`.
 ///
 /// # Errors
-/// `wrong_tree` if not.
+/// `wrong_tree` if they give another root; as [`PublicSource::get`].
 pub(super) fn grow(
-    source: &Source,
+    source: &PublicSource,
     log: &LogId,
     mut tree: Tree,
     head: Head,
     threads: &rayon::ThreadPool,
-) -> Result<Grown, Failure> {
+) -> Result<GrownTree, ReadError> {
     let (mut leaves, mut above) = (Vec::new(), BTreeMap::new());
     for some in places(tree.size(), head.size).chunks(TILES_AT_ONCE) {
         let read = |place: &Place| {
@@ -85,7 +94,7 @@ pub(super) fn grow(
             hashes.truncate(place.width());
             Ok((*place, hashes))
         };
-        let tiles: Vec<_> = threads.install(|| some.par_iter().map(read).collect::<Result<_, Failure>>())?;
+        let tiles: Vec<_> = threads.install(|| some.par_iter().map(read).collect::<Result<_, ReadError>>())?;
         for (place, hashes) in tiles {
             leaves.push((place, blake3::hash(hashes.as_flattened())));
             let known = usize::try_from(tree.size().saturating_sub(place.first())).unwrap_or(TILE_WIDTH);
@@ -100,11 +109,9 @@ pub(super) fn grow(
     }
     let file = |(level, index), hashes: &Vec<Hash>| Some(LogFile::Tile(level, Place::new(index, hashes.len())?));
     let above = above.into_iter().filter_map(|(at, hashes)| Some((file(at, &hashes)?, hashes))).collect();
-    Ok(Grown { tree, leaves, above })
+    Ok(GrownTree { tree, leaves, above })
 }
 
-pub(super) fn wrong_tree(source: &Source, log: &LogId, size: u64) -> Failure {
-    let message = format!("{}: the files of {log} are not the tree of its head at {size}", source.name());
-    Failure::new("wrong_tree", message)
-        .hint("that source is broken or lies: nothing of this was published; take another")
+pub(super) fn wrong_tree(source: &PublicSource, log: &LogId, size: u64) -> ReadError {
+    ReadError::WrongTree { source_name: source.name().to_owned(), log: log.to_string(), size }
 }

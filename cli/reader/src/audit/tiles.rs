@@ -1,4 +1,4 @@
-//! A log's public files, each checked against a head before anything is made of it.
+//! The public files of a log, each checked against a head before it is used.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,67 +7,67 @@ use fama_ledger::log::{Hash, Head, LogError, TILE_WIDTH, Tiles, Tree, leaf_hash}
 use fama_ledger::manifest::LogId;
 use fama_ledger::public::{LogFile, Path, Place};
 
-use super::finding::{Finding, Found, Lie};
-use super::{Files, read};
+use super::finding::{AuditFinding, AuditResult, LieKind};
+use super::{PublicFiles, read};
 
-/// How many tiles above the lowest are kept: a few on the way from wherever the workers are to the root.
+/// Cached tiles above level 0: enough for the paths from all workers' positions to the root.
 const PARENTS_MAX: usize = 64;
-/// Hashes of a tile, or entries of a bundle.
+/// Hashes in a full tile, and entries in a full bundle.
 const WIDTH: u64 = TILE_WIDTH as u64;
 
-/// The files of one log at one head. What it gives is in the tree of that head, or is said to be wrong.
+/// The files of one log at one head. All that it returns is either in the tree of that head or a finding.
 pub(super) struct LogFiles<'a> {
-    files: &'a dyn Files,
+    files: &'a dyn PublicFiles,
     log: &'a LogId,
     head: Head,
-    /// The rightmost tile of each level, but full ones: they alone give the root.
+    /// The partial tiles at the right edge of the tree, one at most for each level. They give the root.
     edge: BTreeMap<(u8, u64), Vec<Hash>>,
     parents: Mutex<BTreeMap<(u8, u64), Arc<Vec<Hash>>>>,
 }
 
-/// What a bundle holds of the tree.
+/// The part of a bundle that is in the tree.
 pub(super) struct Bundle {
-    /// Its entries, up to the first that is wrong.
+    /// The entries before the first wrong one.
     pub(super) entries: Vec<Vec<u8>>,
-    /// What is wrong: with the entry behind them, or with the hash tile beside the bundle.
-    pub(super) fault: Option<Box<Finding>>,
+    /// What is wrong with the next entry, or with the hash tile of the bundle.
+    pub(super) fault: Option<Box<AuditFinding>>,
 }
 
 impl<'a> LogFiles<'a> {
-    /// Reads the tiles at the right edge, which must give the head's root.
+    /// Reads the tiles at the right edge, which must give the root of the head.
     ///
     /// # Errors
-    /// A [`Finding`] about them.
-    pub(super) fn open(files: &'a dyn Files, log: &'a LogId, head: Head) -> Found<Self> {
+    /// An [`AuditFinding`] if they are missing or give another root.
+    pub(super) fn open(files: &'a dyn PublicFiles, log: &'a LogId, head: Head) -> AuditResult<Self> {
         let mut opened = Self { files, log, head, edge: BTreeMap::new(), parents: Mutex::default() };
         let raw = Unchecked { files: &opened, read: Mutex::default() };
         let tree = Tree::load(head.size, &raw).map_err(|error| match error {
             LogError::Tiles(finding) => finding,
-            other => opened.wrong(Lie::TreeMismatch, other.to_string()),
+            other => opened.wrong(LieKind::TreeMismatch, other.to_string()),
         })?;
         let edge = raw.read.into_inner().unwrap_or_else(PoisonError::into_inner);
         if tree.head() != head {
             let what = format!("the hash tiles at the end of {} entries do not give the root {}", head.size, head.root);
-            return Err(opened.wrong(Lie::TreeMismatch, what));
+            return Err(opened.wrong(LieKind::TreeMismatch, what));
         }
         opened.edge = edge;
         Ok(opened)
     }
 
-    /// The head.
+    /// The head that the files are checked against.
     #[must_use]
     pub(super) const fn head(&self) -> Head {
         self.head
     }
 
-    /// How many bundles there are.
+    /// How many bundles the tree has, the last of them maybe partial.
     #[must_use]
     pub(super) const fn bundles(&self) -> u64 {
         self.head.size.div_ceil(WIDTH)
     }
 
-    fn wrong(&self, lie: Lie, what: impl Into<String>) -> Box<Finding> {
-        Finding::new(lie, what).by(self.files.name()).within(self.log)
+    fn wrong(&self, lie: LieKind, what: impl Into<String>) -> Box<AuditFinding> {
+        AuditFinding::new(lie, what).by(self.files.name()).within(self.log)
     }
 
     /// How many hashes of tile `index` of `level` the tree has.
@@ -76,12 +76,12 @@ impl<'a> LogFiles<'a> {
         usize::try_from(hashes.saturating_sub(index.saturating_mul(WIDTH)).min(WIDTH)).unwrap_or(TILE_WIDTH)
     }
 
-    /// A file of `width` parts; the full one in the place of a partial one that is gone.
-    fn part(&self, index: u64, width: usize, file: impl Fn(Place) -> LogFile) -> Found<Vec<u8>> {
+    /// Reads a file of `width` parts, or the full one if the partial one is gone.
+    fn part(&self, index: u64, width: usize, file: impl Fn(Place) -> LogFile) -> AuditResult<Vec<u8>> {
         let mut missing = String::new();
         for width in [width, TILE_WIDTH] {
             let place = Place::new(index, width)
-                .ok_or_else(|| self.wrong(Lie::TreeMismatch, format!("no tree has a tile {index}")))?;
+                .ok_or_else(|| self.wrong(LieKind::TreeMismatch, format!("no tree has a tile {index}")))?;
             let path = Path::Log(self.log.clone(), file(place));
             if let Some(bytes) = read(self.files, &path).map_err(|finding| finding.within(self.log))? {
                 return Ok(bytes);
@@ -90,11 +90,11 @@ impl<'a> LogFiles<'a> {
                 missing = path.to_string();
             }
         }
-        Err(self.wrong(Lie::Unavailable, format!("{missing} is missing")))
+        Err(self.wrong(LieKind::Unavailable, format!("{missing} is missing")))
     }
 
-    /// A hash tile as it is served.
-    fn unchecked(&self, level: u8, index: u64) -> Found<Vec<Hash>> {
+    /// A hash tile as it is served, of the right length but not compared with the tree.
+    fn unchecked(&self, level: u8, index: u64) -> AuditResult<Vec<Hash>> {
         let width = self.width(level, index);
         let bytes = self.part(index, width, |place| LogFile::Tile(level, place))?;
         let (hashes, rest) = bytes.as_chunks::<32>();
@@ -102,20 +102,23 @@ impl<'a> LogFiles<'a> {
             Some(hashes) => Ok(hashes.to_vec()),
             None => {
                 let what = format!("hash tile {level}/{index} has {} bytes, {width} hashes are wanted", bytes.len());
-                Err(self.wrong(Lie::TreeMismatch, what).code("malformed_tile"))
+                Err(self.wrong(LieKind::TreeMismatch, what).code("malformed_tile"))
             }
         }
     }
 
-    /// The hash that the tree has for a full tile: it lies in the tile above.
-    fn parent(&self, level: u8, index: u64) -> Found<Hash> {
+    /// The hash of a full tile, read from the tile above it.
+    fn parent(&self, level: u8, index: u64) -> AuditResult<Hash> {
         let above = self.tile(level.saturating_add(1), index / WIDTH)?;
         let at = usize::try_from(index % WIDTH).unwrap_or(TILE_WIDTH);
-        above.get(at).copied().ok_or_else(|| self.wrong(Lie::TreeMismatch, format!("no hash for tile {level}/{index}")))
+        above
+            .get(at)
+            .copied()
+            .ok_or_else(|| self.wrong(LieKind::TreeMismatch, format!("no hash for tile {level}/{index}")))
     }
 
-    /// A hash tile that is in the tree.
-    fn tile(&self, level: u8, index: u64) -> Found<Arc<Vec<Hash>>> {
+    /// A hash tile, checked against the tree.
+    fn tile(&self, level: u8, index: u64) -> AuditResult<Arc<Vec<Hash>>> {
         if let Some(edge) = self.edge.get(&(level, index)) {
             return Ok(Arc::new(edge.clone()));
         }
@@ -125,7 +128,7 @@ impl<'a> LogFiles<'a> {
         let (hashes, parent) = (self.unchecked(level, index)?, self.parent(level, index)?);
         if root_of(&hashes) != parent {
             let what = format!("hash tile {level}/{index} is not in the tree of {} entries", self.head.size);
-            return Err(self.wrong(Lie::TreeMismatch, what).code("wrong_tile"));
+            return Err(self.wrong(LieKind::TreeMismatch, what).code("wrong_tile"));
         }
         let hashes = Arc::new(hashes);
         if level > 0 {
@@ -159,14 +162,14 @@ impl<'a> LogFiles<'a> {
         }
     }
 
-    fn entries(&self, index: u64) -> Found<Vec<Vec<u8>>> {
+    fn entries(&self, index: u64) -> AuditResult<Vec<Vec<u8>>> {
         let width = self.width(0, index);
         let bytes = self.part(index, width, LogFile::Entries)?;
         let mut entries = split(&bytes).ok_or_else(|| {
-            let what = format!("bundle {index} is no list of entries");
-            self.wrong(Lie::TreeMismatch, what).code("malformed_bundle").at(index.saturating_mul(WIDTH))
+            let what = format!("bundle {index} is malformed");
+            self.wrong(LieKind::TreeMismatch, what).code("malformed_bundle").at(index.saturating_mul(WIDTH))
         })?;
-        // The full bundle stands for a partial one that is gone.
+        // A full bundle may replace the partial one that this head needs.
         if entries.len() == TILE_WIDTH {
             entries.truncate(width);
         }
@@ -186,8 +189,8 @@ impl<'a> LogFiles<'a> {
     }
 }
 
-/// How what is served differs from the tree, from position `at` on.
-fn difference(leaves: &[Hash], expected: &[Hash], at: usize) -> (Lie, &'static str) {
+/// How the served entries differ from the tree, from position `at` on.
+fn difference(leaves: &[Hash], expected: &[Hash], at: usize) -> (LieKind, &'static str) {
     let sorted = |hashes: &[Hash]| {
         let mut hashes = hashes.to_vec();
         hashes.sort_unstable();
@@ -195,48 +198,48 @@ fn difference(leaves: &[Hash], expected: &[Hash], at: usize) -> (Lie, &'static s
     };
     let (leaf, wanted) = (leaves.get(at), expected.get(at));
     if sorted(leaves) == sorted(expected) {
-        (Lie::EntriesReordered, "the tree has the same entries in another order")
+        (LieKind::EntriesReordered, "the tree has the same entries in another order")
     } else if leaf.is_none() || leaf == expected.get(at.saturating_add(1)) {
-        (Lie::EntryDropped, "the tree has an entry here that is left out")
+        (LieKind::EntryDropped, "the tree has an entry here that is left out")
     } else if wanted.is_none() || wanted == leaves.get(at.saturating_add(1)) {
-        (Lie::EntryAdded, "an entry that the tree does not have")
+        (LieKind::EntryAdded, "an entry that the tree does not have")
     } else {
-        (Lie::EntryChanged, "the tree has another entry here")
+        (LieKind::EntryChanged, "the tree has another entry here")
     }
 }
 
 impl Tiles for LogFiles<'_> {
-    type Error = Box<Finding>;
+    type Error = Box<AuditFinding>;
 
-    fn tile(&self, level: u8, index: u64) -> Found<Vec<Hash>> {
+    fn tile(&self, level: u8, index: u64) -> AuditResult<Vec<Hash>> {
         Self::tile(self, level, index).map(|hashes| hashes.to_vec())
     }
 }
 
-/// Tiles as they are served; remembers them.
+/// Tiles as they are served, remembered for [`LogFiles::edge`].
 struct Unchecked<'a, 'f> {
     files: &'a LogFiles<'f>,
     read: Mutex<BTreeMap<(u8, u64), Vec<Hash>>>,
 }
 
 impl Tiles for Unchecked<'_, '_> {
-    type Error = Box<Finding>;
+    type Error = Box<AuditFinding>;
 
-    fn tile(&self, level: u8, index: u64) -> Found<Vec<Hash>> {
+    fn tile(&self, level: u8, index: u64) -> AuditResult<Vec<Hash>> {
         let hashes = self.files.unchecked(level, index)?;
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert((level, index), hashes.clone());
         Ok(hashes)
     }
 }
 
-/// The root over a full tile's hashes, which is one hash of the tile above.
+/// The root over the hashes of a full tile: one hash of the tile above.
 fn root_of(hashes: &[Hash]) -> Hash {
     let mut tree = Tree::default();
     tree.append(hashes.iter().copied());
     tree.head().root.0
 }
 
-/// Every entry that a bundle has, however many there should be; `None` if it is none.
+/// The entries of a bundle, however many it has; `None` if it is malformed.
 fn split(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut entries = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk() {

@@ -1,20 +1,20 @@
-//! Tables as lines of text: equal tables, equal bytes.
+//! Tables as lines of text. Equal tables give equal bytes.
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use fama_ledger::time::Millis;
 
-use super::table::{Cell, Column};
-use crate::failure::Failure;
+use super::cell::{Cell, Column};
+use crate::error::ReadError;
 
-/// Milliseconds of a day.
+/// A day, in milliseconds.
 const DAY_MILLIS: u64 = 86_400_000;
 
-fn failed(error: std::io::Error) -> Failure {
-    Failure::new("file", error)
+fn failed(error: std::io::Error) -> ReadError {
+    ReadError::file(error)
 }
 
-/// The text of a cell; `None` if it is absent.
+/// The text of a cell; `None` for null.
 fn text(cell: &Cell) -> Option<String> {
     Some(match cell {
         Cell::Null => return None,
@@ -26,7 +26,7 @@ fn text(cell: &Cell) -> Option<String> {
     })
 }
 
-/// One JSON object a line; absent values are `null`.
+/// One JSON object per line, with `null` for missing values.
 pub(super) struct Jsonl {
     columns: &'static [Column],
     out: BufWriter<File>,
@@ -37,7 +37,7 @@ impl Jsonl {
         Self { columns, out: BufWriter::new(file) }
     }
 
-    pub(super) fn row(&mut self, row: &[Cell]) -> Result<(), Failure> {
+    pub(super) fn row(&mut self, row: &[Cell]) -> Result<(), ReadError> {
         let value = |cell: &Cell| match (cell, text(cell)) {
             (_, None) => "null".to_owned(),
             (Cell::Int(_) | Cell::Bool(_), Some(text)) => text,
@@ -47,30 +47,30 @@ impl Jsonl {
         writeln!(self.out, "{{{}}}", members.collect::<Vec<_>>().join(",")).map_err(failed)
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Failure> {
+    pub(super) fn finish(mut self) -> Result<(), ReadError> {
         self.out.flush().map_err(failed)
     }
 }
 
-/// RFC 4180, lines ended by a newline alone.
+/// RFC 4180, but lines end with a newline alone.
 pub(super) struct Csv {
     out: BufWriter<File>,
 }
 
 impl Csv {
-    pub(super) fn new(columns: &'static [Column], file: File) -> Result<Self, Failure> {
+    pub(super) fn new(columns: &'static [Column], file: File) -> Result<Self, ReadError> {
         let mut out = BufWriter::new(file);
         let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
         writeln!(out, "{}", names.join(",")).map_err(failed)?;
         Ok(Self { out })
     }
 
-    pub(super) fn row(&mut self, row: &[Cell]) -> Result<(), Failure> {
+    pub(super) fn row(&mut self, row: &[Cell]) -> Result<(), ReadError> {
         let fields: Vec<String> = row.iter().map(|cell| text(cell).map_or_else(String::new, quoted)).collect();
         writeln!(self.out, "{}", fields.join(",")).map_err(failed)
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Failure> {
+    pub(super) fn finish(mut self) -> Result<(), ReadError> {
         self.out.flush().map_err(failed)
     }
 }
@@ -82,7 +82,8 @@ fn quoted(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::{Format, Table, table::columns};
+    use crate::export::cell::columns;
+    use crate::export::table::{TableFile, TableFormat};
     use fama_ledger::time::Day;
 
     const COLUMNS: &[Column] = columns! { "text": Text, "int": Int, "bool": Bool, "time": Time, "day": Day };
@@ -99,20 +100,20 @@ mod tests {
             ],
             vec![Cell::Null; 5],
         ];
-        let written = |format: Format| {
+        let written = |format: TableFormat| {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("table");
-            let mut table = Table::new(format, COLUMNS, File::create(&path).unwrap()).unwrap();
+            let mut table = TableFile::new(format, COLUMNS, File::create(&path).unwrap()).unwrap();
             rows.iter().for_each(|row| table.row(row.clone()).unwrap());
             assert_eq!(table.finish().unwrap(), 2);
             std::fs::read_to_string(path).unwrap()
         };
         assert_eq!(
-            written(Format::Csv),
+            written(TableFormat::Csv),
             "text,int,bool,time,day\n\"a,\"\"b\"\"\u{2028}é\",-5,true,2026-11-22T05:00:00.123Z,2026-11-22\n,,,,\n"
         );
         assert_eq!(
-            written(Format::Jsonl),
+            written(TableFormat::Jsonl),
             "{\"text\":\"a,\\\"b\\\"\u{2028}é\",\"int\":-5,\"bool\":true,\"time\":\"2026-11-22T05:00:00.123Z\",\"day\":\"2026-11-22\"}\n\
              {\"text\":null,\"int\":null,\"bool\":null,\"time\":null,\"day\":null}\n"
         );

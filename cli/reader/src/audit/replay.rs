@@ -1,4 +1,4 @@
-//! Entries on their way: fetched, compared with the tree, signatures checked, folded; each step while the others work.
+//! The pipeline of entries: fetch, compare with the tree, verify signatures, fold; all stages run at the same time.
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -11,37 +11,37 @@ use fama_node::inbox::Fatal;
 use fama_node::inbox::audit::{Auditor, Each, Refused};
 use rayon::prelude::*;
 
-use super::finding::{Finding, Lie};
+use super::finding::{AuditFinding, LieKind};
 use super::ordered::in_order;
 use super::tiles::{Bundle, LogFiles};
 
-/// How many bundles are verified, folded and written at a time.
+/// How many bundles are verified, folded and written as one chunk.
 const CHUNK_BUNDLES: usize = 16;
-/// How many such chunks may wait to be folded.
+/// How many verified chunks may wait to be folded.
 const CHUNKS_MAX: usize = 2;
 
-/// Verified entries, one behind the other.
+/// Consecutive verified entries.
 struct Chunk {
     entries: Vec<VerifiedEntry>,
-    /// How many entries were compared with the tree, those that were known already included.
+    /// How many entries were compared with the tree, including those that earlier audits folded.
     compared: u64,
-    findings: Vec<Finding>,
+    findings: Vec<AuditFinding>,
 }
 
 /// How a pass over a log's files ended.
 #[derive(Default)]
 pub(super) struct Passed {
-    /// What was wrong.
-    pub(super) findings: Vec<Finding>,
-    /// The log itself is wrong from there on, whoever shows it: nothing more of it can be folded.
+    /// Empty if the files fit the head.
+    pub(super) findings: Vec<AuditFinding>,
+    /// Whether the log itself is invalid from there on, in every source: nothing more of it can be folded.
     pub(super) invalid: bool,
 }
 
-/// Reads all bundles that have entries from `from` on, compares each with the tree, and gives `auditor` what it does
-/// not have yet. `progress` is told how many entries were compared.
+/// Reads all bundles with entries from `from` on, compares each with the tree, and gives `auditor` the entries that it
+/// lacks. `progress` receives the number of entries compared since its last call.
 ///
 /// # Errors
-/// [`Fatal`] of the auditor's own store.
+/// [`Fatal`]: the auditor's own store failed.
 pub(super) fn pass(
     files: &LogFiles<'_>,
     from: u64,
@@ -52,15 +52,15 @@ pub(super) fn pass(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Passed, Fatal> {
     let known = auditor.head().size.saturating_add(auditor.waiting() as u64);
-    let stage = Stage { files, from, known, log, federation };
+    let log_pass = LogPass { files, from, known, log, federation };
     thread::scope(|scope| {
         let (send, chunks) = sync_channel(CHUNKS_MAX);
-        scope.spawn(|| stage.verify(send));
-        stage.fold(&chunks, auditor, each, progress)
+        scope.spawn(|| log_pass.verify(send));
+        log_pass.fold(&chunks, auditor, each, progress)
     })
 }
 
-struct Stage<'a> {
+struct LogPass<'a> {
     files: &'a LogFiles<'a>,
     from: u64,
     known: u64,
@@ -68,9 +68,9 @@ struct Stage<'a> {
     federation: &'a FederationId,
 }
 
-impl Stage<'_> {
-    /// Ends when everything was read, something was wrong, or nobody takes chunks any more.
-    #[expect(clippy::needless_pass_by_value, reason = "dropped at the end, which ends the other side")]
+impl LogPass<'_> {
+    /// Sends verified chunks. Ends when everything is read, a finding came up, or the receiver is gone.
+    #[expect(clippy::needless_pass_by_value, reason = "dropping it ends the receiver")]
     fn verify(&self, send: SyncSender<Chunk>) {
         let mut bundles: Vec<(u64, Bundle)> = Vec::new();
         let width = TILE_WIDTH as u64;
@@ -92,7 +92,7 @@ impl Stage<'_> {
         );
     }
 
-    /// Checks every signature; keeps entries up to the first that is wrong.
+    /// Verifies every signature; keeps the entries before the first invalid one.
     fn chunk(&self, bundles: Vec<(u64, Bundle)>) -> Chunk {
         let mut chunk = Chunk { entries: Vec::new(), compared: 0, findings: Vec::new() };
         let mut raw = Vec::new();
@@ -140,7 +140,7 @@ impl Stage<'_> {
         let (found, wanted) = (auditor.head(), self.files.head());
         if found != wanted && self.known < wanted.size {
             let what = format!("the head of {} entries does not end with a state entry", wanted.size);
-            let finding = Finding::new(Lie::InvalidBatch, what).code("batch_shape");
+            let finding = AuditFinding::new(LieKind::InvalidBatch, what).code("batch_shape");
             passed.findings.push(*finding.within(self.log).at(found.size));
             passed.invalid = true;
         }
@@ -148,25 +148,25 @@ impl Stage<'_> {
     }
 }
 
-/// In the tree, so the owner's fault.
-fn invalid_entry(error: &EntryError) -> Box<Finding> {
+/// The signed tree holds the entry, so its owner is at fault.
+fn invalid_entry(error: &EntryError) -> Box<AuditFinding> {
     let lie = match error {
-        EntryError::Signature(_) | EntryError::Countersignature(_) | EntryError::Possession => Lie::Signature,
-        EntryError::Codec(_) | EntryError::Federation(_) => Lie::InvalidEntry,
+        EntryError::Signature(_) | EntryError::Countersignature(_) | EntryError::Possession => LieKind::Signature,
+        EntryError::Codec(_) | EntryError::Federation(_) => LieKind::InvalidEntry,
     };
-    Finding::new(lie, error.to_string()).code(error.code())
+    AuditFinding::new(lie, error.to_string()).code(error.code())
 }
 
-fn invalid_log(refused: &Refused) -> Box<Finding> {
+fn invalid_log(refused: &Refused) -> Box<AuditFinding> {
     match refused {
         Refused::Invalid { index, error } => {
             let wrong_root = matches!(error, fama_ledger::batch::BatchError::StateRoot { .. });
-            let lie = if wrong_root { Lie::StateRoot } else { Lie::InvalidBatch };
-            Finding::new(lie, error.to_string()).code(error.code()).at(*index)
+            let lie = if wrong_root { LieKind::StateRoot } else { LieKind::InvalidBatch };
+            AuditFinding::new(lie, error.to_string()).code(error.code()).at(*index)
         }
         Refused::Unheld { index, version } => {
             let what = format!("the log adopts version {version} of the manifest, which no source shows");
-            Finding::new(Lie::Manifest, what).code("unheld").at(*index)
+            AuditFinding::new(LieKind::Manifest, what).code("unheld").at(*index)
         }
     }
 }

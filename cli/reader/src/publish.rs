@@ -1,8 +1,8 @@
-//! Copying public files to a folder or bucket, checked before who reads there is pointed to them.
+//! Copies public files to a folder or bucket, and checks them before a reader can find them there.
 //!
-//! What is written, in this order, so that a reader never finds a head whose files are missing: manifests; of each
-//! log bundles and tiles, then notes, then the checkpoint; the policy. Nothing is written of a log before its tree
-//! was found to be the one that the head says, and nothing is ever deleted.
+//! The order of writes is such that a reader never finds a head whose files are missing: first the manifests; then for
+//! each log its bundles and tiles, its notes, and last its checkpoint; then the policy. Nothing of a log is written
+//! before its tree was found to have the root of its head, and nothing is ever deleted.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,44 +13,44 @@ use fama_ledger::public::{self, Path};
 use rayon::prelude::*;
 
 use crate::bucket::Bucket;
-use crate::failure::Failure;
-use crate::source::Source;
+use crate::error::ReadError;
+use crate::source::PublicSource;
 
 mod log;
 mod tree;
 
 /// How many files are read at the same time.
 const READS_AT_ONCE: usize = 16;
-/// How many notes that could not be had are asked for again; what is beyond them is told as missing only.
+/// How many missing notes are remembered and asked for again in the next pass; more are not remembered.
 const NOTES_WANTED_MAX: usize = 100_000;
 
-/// Copies from one source to one place, as often as it is told to.
+/// Copies from one source to one place, one pass for each call.
 pub struct Publisher {
-    source: Source,
+    source: PublicSource,
     target: Bucket,
-    /// The federation to copy, if it is not just the source's.
+    /// The federation to copy; `None`: whichever the source shows.
     genesis: Option<Arc<Manifest>>,
     threads: rayon::ThreadPool,
-    /// The versions of which one is the one that a log has adopted where it was published to.
+    /// For each published log: candidates for the version that it has adopted at its published head.
     adopted: BTreeMap<LogId, Vec<u32>>,
-    /// Notes that entries name and the source did not have.
+    /// Notes that entries name and the source did not have yet.
     wanted: BTreeSet<NoteHash>,
 }
 
-/// What one pass did.
+/// The result of one pass.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pass {
-    /// The newest version of the manifest there now.
+    /// Number of the newest published manifest version.
     pub version: u32,
-    /// Logs whose published size is that now; 0: nothing is certified yet.
+    /// Published entries of each log; 0 if none of its heads is certified yet.
     pub logs: BTreeMap<LogId, u64>,
-    /// Entries that were copied.
+    /// Entries copied by this pass.
     pub entries: u64,
-    /// Files that were written.
+    /// Files written by this pass.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of those files.
     pub bytes: u64,
-    /// Notes that entries name and the source does not have, or not yet.
+    /// Notes that entries name and the source lacks.
     pub notes_missing: usize,
 }
 
@@ -62,32 +62,32 @@ impl Pass {
     }
 }
 
-/// Told how many entries are done, of how many.
+/// Receives the entries copied so far and the total.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 impl Publisher {
-    /// From `source` to `target`; of `genesis`' federation only, if there is one.
+    /// Copies from `source` to `target`; with a `genesis`, its federation only.
     ///
     /// # Errors
     /// `system` if there are no threads.
-    pub fn new(source: Source, target: Bucket, genesis: Option<Arc<Manifest>>) -> Result<Self, Failure> {
+    pub fn new(source: PublicSource, target: Bucket, genesis: Option<Arc<Manifest>>) -> Result<Self, ReadError> {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(READS_AT_ONCE).build();
-        let threads = threads.map_err(|error| Failure::new("system", error))?;
+        let threads = threads.map_err(ReadError::system)?;
         Ok(Self { source, target, genesis, threads, adopted: BTreeMap::new(), wanted: BTreeSet::new() })
     }
 
-    /// Makes what is published as new as the source.
+    /// Publishes whatever the source has beyond what is published.
     ///
     /// # Errors
-    /// `unreachable`, which may pass; `behind` if more is published than the source has; else something that people
-    /// have to look at: `conflict`, or what is wrong with the source. What was written by then is checked and stays.
-    pub fn pass(&mut self, progress: Progress<'_>) -> Result<Pass, Failure> {
+    /// `unreachable` and `behind` (the source has less than is published) may pass by themselves. Anything else needs a
+    /// person: `conflict`, or what is wrong with the source. Files written before the error were checked and stay.
+    pub fn pass(&mut self, progress: Progress<'_>) -> Result<Pass, ReadError> {
         let mut pass = Pass::default();
         let manifest = self.manifests(&mut pass)?;
         pass.version = manifest.version();
-        let plans: Vec<log::Plan> =
+        let plans: Vec<log::LogPlan> =
             manifest.logs().keys().map(|log| self.plan(&manifest, log)).collect::<Result<_, _>>()?;
-        let total = plans.iter().map(log::Plan::entries).sum();
+        let total = plans.iter().map(log::LogPlan::entries).sum();
         for plan in plans {
             let (log, done) = (plan.log.clone(), pass.entries);
             let size = self.copy(&manifest, plan, &mut pass, &mut |entries| progress(done + entries, total))?;
@@ -102,13 +102,14 @@ impl Publisher {
         Ok(pass)
     }
 
-    fn put(&self, files: Vec<(Path, Vec<u8>)>, pass: &mut Pass) -> Result<(), Failure> {
+    fn put(&self, files: Vec<(Path, Vec<u8>)>, pass: &mut Pass) -> Result<(), ReadError> {
         pass.wrote(&files);
         self.target.put(files)
     }
 
-    /// The longer of the two chains, of which one begins the other; what is not published yet is then.
-    fn manifests(&self, pass: &mut Pass) -> Result<Arc<Manifest>, Failure> {
+    /// The longer of the source's and the published chain, one of which must begin with the other. Publishes the
+    /// versions that are missing.
+    fn manifests(&self, pass: &mut Pass) -> Result<Arc<Manifest>, ReadError> {
         let ours = self.source.manifest()?;
         if let Some(genesis) = self.genesis.as_ref().filter(|genesis| genesis.federation() != ours.federation()) {
             return Err(other_federation(self.source.name(), &ours, genesis));
@@ -123,13 +124,13 @@ impl Publisher {
             let hash = |chain: &Manifest| chain.at(both).map(Manifest::hash);
             if hash(&published) != hash(&ours) {
                 let message = format!("{} has another version {both} of the manifest", self.target.name());
-                return Err(conflict(message));
+                return Err(ReadError::Conflict(message));
             }
             if published.version() > ours.version() {
                 return Ok(published);
             }
         }
-        // One after the other: the first that is missing ends the chain.
+        // One at a time, in order: a reader takes the first missing version for the end of the chain.
         for version in from.saturating_add(1)..=ours.version() {
             let Some(note) = ours.at(version).map(|manifest| manifest.note().to_string()) else { continue };
             self.put(vec![(Path::Manifest(version), note.into_bytes())], pass)?;
@@ -137,15 +138,15 @@ impl Publisher {
         Ok(ours)
     }
 
-    /// Copies what there is of these notes, and remembers the others.
-    fn notes(&mut self, named: BTreeSet<NoteHash>, pass: &mut Pass) -> Result<(), Failure> {
+    /// Copies those of the notes that the source has, and remembers the others.
+    fn notes(&mut self, named: BTreeSet<NoteHash>, pass: &mut Pass) -> Result<(), ReadError> {
         let named: Vec<NoteHash> = named.into_iter().collect();
         for some in named.chunks(READS_AT_ONCE * 16) {
             let read = |hash: &NoteHash| {
                 let text = self.source.get(&Path::Note(*hash))?;
                 Ok((*hash, text.filter(|text| note_hash(text) == *hash)))
             };
-            let read: Vec<_> = self.threads.install(|| some.par_iter().map(read).collect::<Result<_, Failure>>())?;
+            let read: Vec<_> = self.threads.install(|| some.par_iter().map(read).collect::<Result<_, ReadError>>())?;
             let mut files = Vec::new();
             for (hash, text) in read {
                 match text {
@@ -162,23 +163,17 @@ impl Publisher {
         Ok(())
     }
 
-    fn retry_notes(&mut self, pass: &mut Pass) -> Result<(), Failure> {
+    fn retry_notes(&mut self, pass: &mut Pass) -> Result<(), ReadError> {
         let wanted = self.wanted.clone();
         self.notes(wanted, pass)
     }
 }
 
-fn published_chain(target: &Bucket) -> Result<Option<Arc<Manifest>>, Failure> {
+fn published_chain(target: &Bucket) -> Result<Option<Arc<Manifest>>, ReadError> {
     crate::source::chain(target.name(), &|path| target.get(path))
 }
 
-fn other_federation(name: &str, found: &Manifest, wanted: &Manifest) -> Failure {
-    let message = format!("{name} is of the federation {}, not {}", found.federation(), wanted.federation());
-    Failure::new("other_federation", message).hint("each federation has a place of its own")
-}
-
-/// Somebody lied, or two federations are mixed up: no program decides that.
-fn conflict(message: impl std::fmt::Display) -> Failure {
-    Failure::new("conflict", message)
-        .hint("nothing was overwritten; `fama audit` with both as sources says which log has two histories")
+fn other_federation(name: &str, found: &Manifest, wanted: &Manifest) -> ReadError {
+    let (found, wanted) = (found.federation().to_string(), wanted.federation().to_string());
+    ReadError::OtherFederation { name: name.to_owned(), found, wanted }
 }

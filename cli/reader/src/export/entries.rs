@@ -6,9 +6,10 @@ use fama_ledger::event::Action;
 use fama_ledger::fold::{Effect, Outcome};
 use fama_ledger::manifest::LogId;
 
-use super::table::{Cell, Column, Format, Table, columns};
+use super::cell::{Cell, Column, columns};
+use super::table::{TableFile, TableFormat};
 use super::{Unfinished, begin};
-use crate::failure::Failure;
+use crate::error::ReadError;
 
 const COLUMNS: &[Column] = columns! {
     "log": Text, "index": Int, "time": Time, "kind": Text, "outcome": Text,
@@ -20,35 +21,35 @@ const COLUMNS: &[Column] = columns! {
     "manifest": Text, "state_root": Text,
 };
 
-/// The table of entries, written while they are audited.
-pub struct Entries {
+/// The table of entries, written while the audit folds them.
+pub struct EntryTable {
     unfinished: Unfinished,
-    table: Table,
-    failed: Option<Failure>,
+    table: TableFile,
+    failed: Option<ReadError>,
 }
 
-impl Entries {
-    /// Begins it.
+impl EntryTable {
+    /// Creates its file in `dir`.
     ///
     /// # Errors
-    /// The file is there, or the disk failed.
-    pub fn create(dir: &Path, format: Format) -> Result<Self, Failure> {
+    /// `file_exists`; `file` if the disk failed.
+    pub fn create(dir: &Path, format: TableFormat) -> Result<Self, ReadError> {
         let (unfinished, table) = begin(dir, "entries", format, COLUMNS)?;
         Ok(Self { unfinished, table, failed: None })
     }
 
-    /// Takes the next entry. What fails is told by [`Entries::finish`].
+    /// Writes the next entry. An error is kept for [`EntryTable::finish`].
     pub fn take(&mut self, log: &LogId, index: u64, entry: &VerifiedEntry, outcome: Option<&Outcome>) {
         if self.failed.is_none() {
             self.failed = self.table.row(row(log, index, entry, outcome)).err();
         }
     }
 
-    /// Writes what is left; gives the number of rows.
+    /// Flushes the file; gives it with its number of rows.
     ///
     /// # Errors
-    /// The disk failed, now or before.
-    pub fn finish(self) -> Result<(Unfinished, u64), Failure> {
+    /// `file` if the disk failed, now or in an earlier [`EntryTable::take`].
+    pub fn finish(self) -> Result<(Unfinished, u64), ReadError> {
         match self.failed {
             Some(failure) => Err(failure),
             None => Ok((self.unfinished, self.table.finish()?)),
@@ -56,7 +57,7 @@ impl Entries {
     }
 }
 
-/// A row being made: the cells that have a value.
+/// A row under construction; cells that are not set stay null.
 struct Cells(Vec<Cell>);
 
 impl Cells {
@@ -86,7 +87,7 @@ fn row(log: &LogId, index: u64, entry: &VerifiedEntry, outcome: Option<&Outcome>
             cells.text("kind", "state");
             cells.text("state_root", root);
         }
-        VerifiedBody::Event(event) => said(&mut cells, event),
+        VerifiedBody::Event(event) => event_cells(&mut cells, event),
     }
     match outcome {
         Some(Ok(effect)) => applied(&mut cells, effect),
@@ -108,7 +109,7 @@ fn applied(cells: &mut Cells, effect: &Effect) {
     }
 }
 
-fn said(cells: &mut Cells, event: &VerifiedEvent) {
+fn event_cells(cells: &mut Cells, event: &VerifiedEvent) {
     let (signed, action) = (event.signed(), &event.event().action);
     cells.text("kind", action.kind());
     cells.text("event", event.id());

@@ -15,9 +15,10 @@ use fama_ledger::time::Day;
 use fama_node::network::wire::NoteAnswer;
 use fama_node::store::View;
 
-use super::table::{Cell, Column, Format, Table, columns};
-use super::{Unfinished, begin, damaged};
-use crate::failure::Failure;
+use super::cell::{Cell, Column, columns};
+use super::table::{TableFile, TableFormat};
+use super::{Unfinished, begin};
+use crate::error::ReadError;
 
 const COLUMNS: &[Column] = columns! {
     "event": Text, "log": Text, "index": Int, "time": Time, "home": Text,
@@ -26,32 +27,32 @@ const COLUMNS: &[Column] = columns! {
     "counted": Bool, "why_not": Text, "retracted": Bool, "retraction": Int,
     "note": Text, "reason": Text, "reference": Text,
 };
-/// How many providers' sponsorships, and how many handles, are remembered at a time.
+/// How many providers' sponsorships, and how many handles, are cached.
 const KNOWN_MAX: usize = 4_096;
 
 pub(super) fn write(
     view: &View<'_>,
     join: &Join<'_, View<'_>>,
     dir: &Path,
-    format: Format,
-) -> Result<(Unfinished, u64), Failure> {
+    format: TableFormat,
+) -> Result<(Unfinished, u64), ReadError> {
     let (unfinished, table) = begin(dir, "attestations", format, COLUMNS)?;
-    let mut writer = Writer { view, join, table, sponsored: BTreeMap::new(), handles: BTreeMap::new() };
+    let mut writer = AttestationRows { view, join, table, sponsored: BTreeMap::new(), handles: BTreeMap::new() };
     for home in join.manifest().homes().keys() {
         writer.home(home)?;
     }
     Ok((unfinished, writer.table.finish()?))
 }
 
-struct Writer<'a, 'v> {
+struct AttestationRows<'a, 'v> {
     view: &'a View<'v>,
     join: &'a Join<'a, View<'v>>,
-    table: Table,
+    table: TableFile,
     sponsored: BTreeMap<IdentityId, (Numbers, Vec<(String, Numbers)>)>,
     handles: BTreeMap<IdentityId, Option<String>>,
 }
 
-/// Who attested to whom, and when.
+/// The key of a day's row: who attested to whom on which day.
 struct Key {
     subject: IdentityId,
     provider: IdentityId,
@@ -67,42 +68,42 @@ impl Key {
     }
 }
 
-impl Writer<'_, '_> {
-    fn home(&mut self, home: &Domain) -> Result<(), Failure> {
+impl AttestationRows<'_, '_> {
+    fn home(&mut self, home: &Domain) -> Result<(), ReadError> {
         let mut done = Ok(());
         let (view, map) = (self.view, MapName::home(home).id());
         let scanned = view.scan(map, &[DayRow::TAG], &mut |key, value| {
             done = self.day(home, key, value);
             if done.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        scanned.map_err(|error| damaged(&error))?;
+        scanned.map_err(ReadError::damaged)?;
         done
     }
 
-    fn day(&mut self, home: &Domain, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        let key = Key::parse(key).ok_or_else(|| damaged(&"not the key of a day"))?;
-        let rows: DayRow = rows::decode_row::<_, std::convert::Infallible>(value).map_err(|error| damaged(&error))?;
+    fn day(&mut self, home: &Domain, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let key = Key::parse(key).ok_or_else(|| ReadError::damaged("not the key of a day"))?;
+        let rows: DayRow = rows::decode_row::<_, std::convert::Infallible>(value).map_err(ReadError::damaged)?;
         rows.0.iter().try_for_each(|attested| {
             let row = self.row(home, &key, attested)?;
             self.table.row(row)
         })
     }
 
-    fn row(&mut self, home: &Domain, key: &Key, attested: &Attested) -> Result<Vec<Cell>, Failure> {
-        let positions = self.view.positions(&attested.event).map_err(|error| damaged(&error))?;
+    fn row(&mut self, home: &Domain, key: &Key, attested: &Attested) -> Result<Vec<Cell>, ReadError> {
+        let positions = self.view.positions(&attested.event).map_err(ReadError::damaged)?;
         let position = positions.into_iter().find(|position| position.void.is_none());
-        let position = position.ok_or_else(|| damaged(&"an attestation without its entry"))?;
+        let position = position.ok_or_else(|| ReadError::damaged("an attestation without its entry"))?;
         let entries = self.view.entries(&position.log, position.index, 1, ENTRY_BYTES_MAX);
-        let bytes = entries.map_err(|error| damaged(&error))?.pop().unwrap_or_default();
-        let entry: Entry = codec::decode(&bytes, ENTRY_BYTES_MAX).map_err(|error| damaged(&error))?;
+        let bytes = entries.map_err(ReadError::damaged)?.pop().unwrap_or_default();
+        let entry: Entry = codec::decode(&bytes, ENTRY_BYTES_MAX).map_err(ReadError::damaged)?;
         let Entry { time, body: Body::Event(signed) } = entry else {
-            return Err(damaged(&"an attestation that is no event"));
+            return Err(ReadError::damaged("an attestation that is no event"));
         };
         let Action::Attest { delta, context, note, .. } = signed.event.action else {
-            return Err(damaged(&"an attestation that is none"));
+            return Err(ReadError::damaged("an attestation that is none"));
         };
-        let text = note.map(|note| self.view.note(&note)).transpose().map_err(|error| damaged(&error))?.flatten();
-        let said = match text {
+        let text = note.map(|note| self.view.note(&note)).transpose().map_err(ReadError::damaged)?.flatten();
+        let note_text = match text {
             Some(NoteAnswer::Text(text)) => Note::parse(text.as_bytes()).ok(),
             _ => None,
         };
@@ -132,13 +133,13 @@ impl Writer<'_, '_> {
             Cell::Bool(attested.retraction.is_some()),
             attested.retraction.map_or(Cell::Null, Cell::number),
             Cell::some(note),
-            Cell::some(said.as_ref().and_then(|note| note.reason.as_ref())),
-            Cell::some(said.as_ref().and_then(|note| note.reference.as_ref())),
+            Cell::some(note_text.as_ref().and_then(|note| note.reason.as_ref())),
+            Cell::some(note_text.as_ref().and_then(|note| note.reference.as_ref())),
         ])
     }
 
-    /// The provider's numbers that count, and those of each service.
-    fn sponsored(&mut self, provider: IdentityId) -> Result<(Numbers, Vec<(String, Numbers)>), Failure> {
+    /// The numbers of a provider's attestations that count, in all and for each sponsored service.
+    fn sponsored(&mut self, provider: IdentityId) -> Result<(Numbers, Vec<(String, Numbers)>), ReadError> {
         if self.sponsored.len() >= KNOWN_MAX {
             self.sponsored.clear();
         }
@@ -146,22 +147,22 @@ impl Writer<'_, '_> {
             return Ok(known.clone());
         }
         let want = usize::try_from(self.join.manifest().policy().min_sponsors).unwrap_or(usize::MAX);
-        let numbers = self.join.sponsored(provider).map_err(|error| damaged(&error))?;
-        let services = self.join.sponsorships(provider).map_err(|error| damaged(&error))?;
+        let numbers = self.join.sponsored(provider).map_err(ReadError::damaged)?;
+        let services = self.join.sponsorships(provider).map_err(ReadError::damaged)?;
         let service = |one: &Sponsorship| (format!("{}/{}", one.domain, one.service), one.numbers(want));
         let found = (numbers, services.iter().map(service).collect::<Vec<_>>());
         self.sponsored.insert(provider, found.clone());
         Ok(found)
     }
 
-    fn handle(&mut self, id: IdentityId) -> Result<Option<String>, Failure> {
+    fn handle(&mut self, id: IdentityId) -> Result<Option<String>, ReadError> {
         if self.handles.len() >= KNOWN_MAX {
             self.handles.clear();
         }
         if let Some(known) = self.handles.get(&id) {
             return Ok(known.clone());
         }
-        let found = self.join.identity(id).map_err(|error| damaged(&error))?;
+        let found = self.join.identity(id).map_err(ReadError::damaged)?;
         let handle = found.map(|found| format!("{}@{}", found.identity.name, found.home));
         self.handles.insert(id, handle.clone());
         Ok(handle)

@@ -1,15 +1,15 @@
-//! Work done on several threads, its results in order.
+//! Work on several threads with results in order.
 use std::ops::{ControlFlow, Range};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-/// How many files are fetched at a time. They wait for a network, not for a core.
+/// How many files are fetched at a time: more than cores, because they wait for the network.
 pub(super) const WORKERS: u64 = 8;
-/// How many results of each worker may wait to be taken.
+/// How many finished results each worker may queue.
 const WAITING_MAX: usize = 2;
 
-/// Gives `each` what `work` makes of every number, in order, until it breaks. At most [`WORKERS`] times
-/// three results are in memory. Returns once no worker works any more.
+/// Calls `each` with the result of `work` for every number of the range, in order, until it breaks. At most three
+/// results per worker are in memory. Returns after all workers have ended.
 pub(super) fn in_order<T: Send>(
     range: Range<u64>,
     work: impl Fn(u64) -> T + Sync,
@@ -28,7 +28,8 @@ pub(super) fn in_order<T: Send>(
             receive
         };
         let results: Vec<_> = (0..workers).map(start).collect();
-        // Each worker has every so many-th number: taken in turn, they come in order. Who has none left is last.
+        // Worker i has the numbers start + i, start + i + workers, …: taking turns gives them in order, and the first
+        // worker that has none left ends the loop.
         let mut next = results.iter().cycle();
         while let Some(Ok(result)) = next.next().map(std::sync::mpsc::Receiver::recv) {
             if each(result).is_break() {
@@ -57,7 +58,7 @@ mod tests {
                 if seen.len() < take { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
             assert_eq!(seen, range.take(take).collect::<Vec<_>>());
-            assert!(made.into_inner() <= seen.len() as u64 + 4 * WORKERS, "what nobody takes is not made");
+            assert!(made.into_inner() <= seen.len() as u64 + 4 * WORKERS, "results that nobody takes are not made");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an audit counts.
+//! Counters of an audit.
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -6,44 +6,44 @@ use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::fold::Outcome;
 use rayon::prelude::*;
 
-/// How many of the events are verified once more, alone, to measure what a signature costs here.
+/// How many events are verified a second time, without any other work, to measure the cost of a signature here.
 const SAMPLE_EVENTS: usize = 4_096;
 
-/// What was done in one run.
+/// Counters and measurements of one run.
 #[derive(Debug, Default)]
-pub struct Figures {
-    /// Entries that were verified and folded, marks included.
+pub struct AuditFigures {
+    /// Entries verified and folded, adoptions and state entries included.
     pub entries: u64,
-    /// Events that apply, by kind.
+    /// Events that took effect, by kind.
     pub events: BTreeMap<&'static str, u64>,
-    /// Events that have no effect, by reason.
+    /// Events without effect, by reason.
     pub void: BTreeMap<&'static str, u64>,
-    /// Authors' signatures that were checked.
+    /// Verified signatures of authors.
     pub signatures: u64,
-    /// Notes that were read.
-    pub notes: Notes,
-    /// Files that were read.
+    /// Notes that entries name.
+    pub notes: NoteCounts,
+    /// Files that sources had.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of those files.
     pub bytes: u64,
-    /// Everything, in seconds.
+    /// Duration of the run, in seconds.
     pub seconds: f64,
-    /// Bare checks of the same signatures on all cores, a second; 0 where there were none.
+    /// Signature checks per second on all cores when nothing else is done; 0 if nothing was measured.
     pub bare_rate: f64,
     sample: Vec<VerifiedEvent>,
 }
 
-/// What became of the notes that entries name.
+/// How many of the named notes the sources have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Notes {
-    /// Present, with the hash that the entry names.
+pub struct NoteCounts {
+    /// Found, and their hash is the one that the entry names.
     pub checked: u64,
-    /// Not there: pending, or dropped on purpose.
+    /// Found nowhere: not yet delivered, or withdrawn on purpose. Neither is a fault.
     pub missing: u64,
 }
 
-impl Figures {
-    /// Counts one entry.
+impl AuditFigures {
+    /// Counts one folded entry; `outcome` is `None` for entries that are no events.
     pub fn count(&mut self, entry: &VerifiedEntry, outcome: Option<&Outcome>) {
         self.entries = self.entries.saturating_add(1);
         let (Some(event), Some(outcome)) = (entry.event(), outcome) else { return };
@@ -58,13 +58,13 @@ impl Figures {
         }
     }
 
-    /// Signatures checked a second, all other work included.
+    /// Signature checks per second over the whole run.
     #[must_use]
     pub fn rate(&self) -> f64 {
         rate(self.signatures, self.seconds)
     }
 
-    /// Measures what the same checks cost alone, on all cores.
+    /// Measures [`AuditFigures::bare_rate`] with a sample of the events.
     pub fn measure(&mut self) {
         let sample: Vec<(String, VerifiedEvent)> =
             std::mem::take(&mut self.sample).into_iter().map(|event| (event.event().text(), event)).collect();
