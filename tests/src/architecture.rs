@@ -122,8 +122,10 @@ fn only_the_clock_reads_the_clock() {
 
 #[test]
 fn only_the_codec_knows_the_binary_format() {
-    let users =
-        naming(&["ledger/src", "node/src", "cli/src", "cli/reader/src"], &["bincode::config", "encode_to_vec", "decode_from_slice"]);
+    let users = naming(
+        &["ledger/src", "node/src", "cli/src", "cli/reader/src"],
+        &["bincode::config", "encode_to_vec", "decode_from_slice"],
+    );
     assert_eq!(users, BTreeSet::from(["ledger/src/codec.rs".to_owned()]));
 }
 

@@ -1,4 +1,4 @@
-//! A version's text on its way: a file that has signature lines, or none yet.
+//! The file of a manifest version that collects signature lines.
 use std::path::{Path, PathBuf};
 
 use fama_ledger::limits::MANIFEST_BYTES_MAX;
@@ -7,27 +7,27 @@ use fama_ledger::signed_note::{NoteSignature, SignedNote};
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE};
 
-/// A text that people sign one after the other.
+/// A text that operators sign one after the other.
 #[derive(Clone, Debug)]
-pub struct Paper {
-    /// The file.
+pub(crate) struct SignedText {
+    /// Rewritten by [`SignedText::add`].
     path: PathBuf,
-    /// The text and its lines, maybe none.
-    pub note: SignedNote,
+    /// The text and its signature lines, if any.
+    pub(crate) note: SignedNote,
 }
 
-/// The bytes of a paper's file: without signatures the text alone.
+/// The content of the file; without signatures, the text alone.
 #[must_use]
-pub fn render(note: &SignedNote) -> String {
+pub(crate) fn render(note: &SignedNote) -> String {
     if note.signatures.is_empty() { note.text.clone() } else { note.to_string() }
 }
 
-impl Paper {
+impl SignedText {
     /// Reads a file.
     ///
     /// # Errors
-    /// What is wrong with the file or its form.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
+    /// The error of the file; `manifest_note` for a malformed text or line.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = files::read(path, MANIFEST_BYTES_MAX)?;
         let signed = text.rsplit_once("\n\n").is_some_and(|(_, lines)| lines.starts_with("— "));
         let note = if signed {
@@ -42,11 +42,11 @@ impl Paper {
         Ok(Self { path: path.to_owned(), note })
     }
 
-    /// Adds a line unless it is there, and keeps the file.
+    /// Adds a signature line unless it is there, and writes the file.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn add(&mut self, line: NoteSignature) -> Result<(), Failure> {
+    /// The system's error.
+    pub(crate) fn add(&mut self, line: NoteSignature) -> Result<(), Failure> {
         if !self.note.signatures.contains(&line) {
             self.note.signatures.push(line);
         }

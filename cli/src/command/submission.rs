@@ -1,4 +1,4 @@
-//! What all commands share that hand an event in: show, sign, submit, check the receipt, wait.
+//! The steps of every command that submits an event: show, sign, submit, check the receipt, wait.
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,104 +13,104 @@ use fama_ledger::secret::SecretKey;
 use fama_node::network::wire::{Receipt, Submission};
 use serde_json::{Value, json};
 
-use crate::author::{self, Draft};
+use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
 use crate::progress;
 use crate::query::Query;
-use crate::submit::{self, Accepted, Certified, Door};
-use crate::terminal::{Table, Terminal};
+use crate::submit::{self, Accepted, CertifiedSizes, NodeConnection};
+use crate::terminal::{FieldList, Terminal};
 
-/// Options of every command that hands an event in.
+/// Arguments of every command that submits an event.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Handing in")]
-pub struct HandingIn {
-    /// The federation's manifest: what receipts are checked against
+#[command(next_help_heading = "Submission")]
+pub(crate) struct SubmissionArgs {
+    /// The federation's manifest, used to verify receipts
     #[arg(long, value_name = "FILE")]
-    pub manifest: PathBuf,
+    pub(crate) manifest: PathBuf,
     /// The key that signs (PKCS#8 PEM, mode 0600)
     #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
-    /// Node to hand in at; by default the manifest's, the home's first (repeatable)
+    pub(crate) key: PathBuf,
+    /// Node to submit to [default: those of the manifest, the home's first] (repeatable)
     #[arg(long, value_name = "MULTIADDR")]
-    pub node: Vec<String>,
-    /// Node to ask about handles, DIDs, key versions
+    pub(crate) node: Vec<String>,
+    /// Node to ask about handles, DIDs and key versions
     #[arg(long, value_name = "URL")]
-    pub query: Option<String>,
+    pub(crate) query: Option<String>,
     /// Wait until the event is in the log, or until it is final: cosigned by a quorum
     #[arg(long, value_enum, default_value_t = Wait::Accepted, value_name = "UNTIL")]
-    pub wait: Wait,
-    /// How long to wait for that
+    pub(crate) wait: Wait,
+    /// How long to wait for it to be final
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
-    pub timeout: u64,
-    /// Don't ask before signing
+    pub(crate) timeout: u64,
+    /// Sign without confirmation
     #[arg(long)]
-    pub yes: bool,
-    /// Print text and signature, send nothing
+    pub(crate) yes: bool,
+    /// Print text and signature, but send nothing
     #[arg(long, visible_alias = "print-only")]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
-/// What to wait for.
+/// The values of `--wait`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Wait {
-    /// In the log, durable.
+pub(crate) enum Wait {
+    /// Durable in the log
     Accepted,
-    /// Cosigned by a quorum, never undone.
+    /// Cosigned by a quorum; it can never be undone
     Final,
 }
 
-impl HandingIn {
+impl SubmissionArgs {
     /// Reads the manifest.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn manifest(&self) -> Result<Arc<Manifest>, Failure> {
+    /// As [`files::read_manifest`].
+    pub(crate) fn manifest(&self) -> Result<Arc<Manifest>, Failure> {
         files::read_manifest(&self.manifest)
     }
 
     /// Reads the signing key.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn key(&self) -> Result<SecretKey, Failure> {
+    /// As [`files::read_key`].
+    pub(crate) fn key(&self) -> Result<SecretKey, Failure> {
         files::read_key(&self.key)
     }
 
-    /// The node to ask.
+    /// The node to ask about identities, if one was named.
     #[must_use]
-    pub fn query(&self) -> Option<Query> {
+    pub(crate) fn query(&self) -> Option<Query> {
         self.query.as_deref().map(Query::new)
     }
 
-    /// Shows the draft, asks, signs, hands in, checks the receipt and answers with it. Gives `None`
-    /// when nothing was sent.
+    /// Shows the draft, asks for confirmation, signs, submits, checks the receipt and prints it. Gives `None` if nothing
+    /// was sent.
     ///
     /// # Errors
-    /// Why it was not accepted, or `not_final`.
-    pub fn finish(
+    /// Why the event was not accepted, or `not_final`.
+    pub(crate) fn finish(
         &self,
         terminal: &mut Terminal<'_>,
         manifest: &Manifest,
-        draft: Draft<'_>,
+        draft: EventDraft<'_>,
     ) -> Result<Option<Accepted>, Failure> {
         let (text, signer) = (draft.event.text(), draft.signer.public());
         terminal.say(format!("This will be signed by {signer}:\n\n{}", author::shown(&text)));
         if let Some(note) = &draft.note {
-            terminal.say(format!("with this note beside it:\n\n{}", author::shown(note)));
+            terminal.say(format!("with this note, which is not part of the event:\n\n{}", author::shown(note)));
         }
         if self.dry_run {
             let submission = draft.sign()?;
             return unsent(terminal, &submission).map(|()| None);
         }
-        terminal.confirm("Sign and hand in?", self.yes)?;
+        terminal.confirm("Sign and submit?", self.yes)?;
         let submission = draft.sign()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
-        runtime.block_on(self.hand_in(terminal, manifest, &submission)).map(Some)
+        runtime.block_on(self.submit(terminal, manifest, &submission)).map(Some)
     }
 
-    async fn hand_in(
+    async fn submit(
         &self,
         terminal: &mut Terminal<'_>,
         manifest: &Manifest,
@@ -118,14 +118,14 @@ impl HandingIn {
     ) -> Result<Accepted, Failure> {
         let event = &submission.signed.event;
         let addresses = if self.node.is_empty() { submit::addresses(manifest, event) } else { self.node.clone() };
-        let spinner = progress::spinner("handing in");
-        let (door, accepted) = submit::hand_in(manifest, &addresses, submission).await?;
+        let spinner = progress::spinner("submitting");
+        let (connection, accepted) = submit::submit_to_any(manifest, &addresses, submission).await?;
         spinner.set_message("accepted; waiting for a quorum's cosignatures");
-        let waited = self.wait(&door, manifest, &accepted).await;
+        let waited = self.wait(&connection, manifest, &accepted).await;
         spinner.finish_and_clear();
         let (certified, failure) = match waited {
             Ok(certified) => (certified, None),
-            Err(failure) => (Certified::default(), Some(failure)),
+            Err(failure) => (CertifiedSizes::default(), Some(failure)),
         };
         let receipt = receipt_json(&event.action, &accepted, manifest, &certified);
         let people = receipt_table(&event.action, &accepted, manifest, &certified);
@@ -139,21 +139,26 @@ impl HandingIn {
         }
     }
 
-    /// What is known of the entry's finality, after waiting for it if asked to.
-    async fn wait(&self, door: &Door<'_>, manifest: &Manifest, accepted: &Accepted) -> Result<Certified, Failure> {
+    /// How far the log is final, after waiting for the entry if the user asked for it.
+    async fn wait(
+        &self,
+        connection: &NodeConnection<'_>,
+        manifest: &Manifest,
+        accepted: &Accepted,
+    ) -> Result<CertifiedSizes, Failure> {
         if accepted.cosigned_by.len() >= manifest.quorum() {
             let sizes = accepted.cosigned_by.iter().map(|operator| (operator.clone(), accepted.head.size)).collect();
-            return Ok(Certified { size: accepted.head.size, sizes });
+            return Ok(CertifiedSizes { size: accepted.head.size, sizes });
         }
         let timeout = match self.wait {
-            Wait::Accepted => return Ok(Certified::default()),
+            Wait::Accepted => return Ok(CertifiedSizes::default()),
             Wait::Final => Duration::from_secs(self.timeout),
         };
-        door.wait_final(&accepted.receipt.log, accepted.receipt.index, timeout, |_| ()).await
+        connection.wait_final(&accepted.receipt.log, accepted.receipt.index, timeout, |_| ()).await
     }
 }
 
-/// Answers with what was signed and not sent.
+/// Prints the signed event that was not sent.
 fn unsent(terminal: &mut Terminal<'_>, submission: &Submission) -> Result<(), Failure> {
     let signed = &submission.signed;
     let signature = base64::encode(&author::edge_bytes(&signed.signature)?);
@@ -165,11 +170,11 @@ fn unsent(terminal: &mut Terminal<'_>, submission: &Submission) -> Result<(), Fa
     });
     let mut lines = vec![("event", signed.event.id().to_string()), ("signature", signature)];
     lines.extend(second.map(|second| ("countersignature", second)));
-    let people = format!("{}\n{}", signed.event.text(), Table(lines));
+    let people = format!("{}\n{}", signed.event.text(), FieldList(lines));
     terminal.answer(&json, people)
 }
 
-fn receipt_json(action: &Action, accepted: &Accepted, manifest: &Manifest, certified: &Certified) -> Value {
+fn receipt_json(action: &Action, accepted: &Accepted, manifest: &Manifest, certified: &CertifiedSizes) -> Value {
     let Accepted { receipt, time, head, .. } = accepted;
     let is_final = certified.size > receipt.index;
     let cosigned: Vec<&str> =
@@ -187,13 +192,13 @@ fn receipt_json(action: &Action, accepted: &Accepted, manifest: &Manifest, certi
     json
 }
 
-/// The proof with the entry that it is about: what `fama verify` reads.
+/// The proof including its entry, as `fama verify` reads it.
 fn carrying(receipt: &Receipt) -> String {
     let carry = |proof: TlogProof| TlogProof { extra: Some(receipt.entry.clone()), ..proof }.to_string();
     receipt.proof.parse().map_or_else(|_| receipt.proof.clone(), carry)
 }
 
-fn receipt_table(action: &Action, accepted: &Accepted, manifest: &Manifest, certified: &Certified) -> Table {
+fn receipt_table(action: &Action, accepted: &Accepted, manifest: &Manifest, certified: &CertifiedSizes) -> FieldList {
     let Accepted { receipt, time, .. } = accepted;
     let known = if receipt.known { " (it was there before)" } else { "" };
     let mut lines = vec![
@@ -212,5 +217,5 @@ fn receipt_table(action: &Action, accepted: &Accepted, manifest: &Manifest, cert
         lines.push(("handle", format!("{name}@{home}")));
         lines.push(("did", did(home, &receipt.event)));
     }
-    Table(lines)
+    FieldList(lines)
 }
