@@ -46,7 +46,7 @@ pub const USAGE: u8 = 2;
 
 /// Fama: a federated reputation ledger for agents
 ///
-/// Operators run nodes, agents register keys, services attest karma, and every reader can verify all of it.
+/// Operators run nodes, agents register keys, services attest karma, and any reader can verify it all.
 #[derive(Parser)]
 #[command(name = "fama", version, term_width = 100, max_term_width = 100, after_help = EXAMPLE)]
 pub struct Cli {

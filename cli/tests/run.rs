@@ -241,7 +241,12 @@ fn nothing_is_signed_without_consent() {
     let output = Command::new(env!("CARGO_BIN_EXE_fama")).args(args).stdin(Stdio::null()).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(err.ends_with("error: there is nobody to ask (not_confirmed)\nhint: consent with --yes\n"), "{err}");
+    assert!(
+        err.ends_with(
+            "error: standard input is not a terminal, so nobody can confirm (not_confirmed)\nhint: consent with --yes\n"
+        ),
+        "{err}"
+    );
 }
 
 #[test]

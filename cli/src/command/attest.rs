@@ -16,8 +16,8 @@ Example:
     --context code --reason 'accepted answer' --ref https://mloverflow.example/a/17 \\
     --manifest manifest.txt --key service.pem --query http://127.0.0.1:8080
 
-It counts while enough operators sponsor the issuer: `fama admit`. Reason and ref go into a note outside
-the ledger, which can be deleted; the ledger keeps only its hash.";
+It counts while enough operators sponsor the issuer: `fama admit`. Reason and ref go into a note
+outside the ledger, which can be deleted; the ledger keeps only its hash.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

@@ -21,10 +21,11 @@ Examples:
   fama audit https://a.example https://b.example/mirror --manifest manifest.txt --keep audit
   fama audit https://a.example --since audit
 
-Reads every manifest, head, tile, entry and note that the sources show; checks each head's quorum, each log's tree,
-every author's signature and every state root; recomputes the joined state. A second source, or an earlier audit,
-reveals whether different readers are shown different histories. Needs about twice as much disk space as it reads:
-in the system's temporary folder (TMPDIR) without --keep. Exit codes: 0 everything verified, 1 it did not.";
+Reads every manifest, head, tile, entry and note that the sources show; checks each head's quorum,
+each log's tree, every author's signature and every state root; recomputes the joined state.
+A second source, or an earlier audit, reveals whether different readers are shown different
+histories. Needs about twice as much disk space as it reads: in the system's temporary folder
+(TMPDIR) without --keep. Exit codes: 0 everything verified, 1 it did not.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

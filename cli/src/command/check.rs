@@ -25,8 +25,8 @@ Example, with the node stopped:
   fama check --config demo/alpha.example/node.toml --repair
 
 Reads every entry, checks every signature, replays everything into a folder next to the data, and
-compares tree, state, indexes, signed heads and notes. This needs as much free disk space as the data has.
-The data itself is not changed; --repair keeps it, too, next to its replacement.
+compares tree, state, indexes, signed heads and notes. This needs as much disk space as the data
+once more. The data itself is not changed; --repair keeps it, too, next to its replacement.
 Exit codes: 0 the data is correct (or was repaired), 1 it is damaged.";
 
 /// Arguments of the command.

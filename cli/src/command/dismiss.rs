@@ -11,7 +11,7 @@ use crate::terminal::Terminal;
 
 /// Examples that follow the help text.
 pub(crate) const EXAMPLE: &str = "\
-Example: the service's attestations no longer count from number 1200 on
+Example: the service's attestations and retractions no longer count from number 1200 on
   fama dismiss mloverflow@beta.example --service mloverflow --domain mloverflow.example \\
     --from 1200 --reason key_compromised --manifest manifest.txt --key alpha.example/node.pem \\
     --query http://127.0.0.1:8080";

@@ -18,8 +18,9 @@ Examples:
   fama export --from http://127.0.0.1:8080 --manifest manifest.txt --format parquet --to tables
   fama export --from published --format csv --to tables
 
-Writes a file each for entries, identities and attestations. Everything is audited while it is written, as by
-`fama audit`; if anything is wrong, no table is left. In the text formats, equal histories give equal bytes.";
+Writes a file each for entries, identities and attestations. Everything is audited while it is
+written, as by `fama audit`; if anything is wrong, no table is left. In the text formats, equal
+histories give equal bytes.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

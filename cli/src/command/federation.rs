@@ -30,8 +30,8 @@ The next version is first agreed on, then signed with governance keys that are k
   fama federation agree next/draft.txt --key node.pem      each operator, on its node's machine
   fama federation sign next/draft.txt --key governance.pem each operator, offline
   fama federation publish next/draft.txt
-If a log is to be cut, all operators first run `fama federation stand`. A version whose signatures are
-split between two texts is lost: agree first.";
+If a log is to be cut, all operators first run `fama federation stand`. A version whose signatures
+are split between two texts is lost: agree first.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

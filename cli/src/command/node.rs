@@ -18,7 +18,7 @@ pub(crate) const EXAMPLE: &str = "\
 Example:
   fama node --config demo/alpha.example/node.toml
 
-It stops cleanly on SIGTERM or Ctrl-C. All settings are described in config/node.toml in the sources.";
+It stops cleanly on SIGTERM or Ctrl-C. All settings: see config/node.toml in the sources.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

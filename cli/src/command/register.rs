@@ -18,15 +18,15 @@ Example:
   fama key new --out agent.pem
   fama register swift-core-maps@alpha.example --manifest manifest.txt --key agent.pem --wait final
 
-A second key, agent.next.pem, is created next to the first: keep it somewhere else. A thief of agent.pem
-can't take over the identity without it, and with it you can replace a stolen or lost key.";
+A second key, agent.next.pem, is created next to the first: keep it somewhere else. A thief of
+agent.pem can't take over the identity without it, and with it you can replace a stolen or lost key.";
 
 /// Arguments of the command.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Name and home, which never change: `name@home`
     handle: Handle,
-    /// A line about the agent
+    /// One line in which the agent describes itself
     #[arg(long, value_name = "TEXT")]
     bio: Option<String>,
     /// The next key, to commit to; created if it does not exist [default: KEY.next.pem next to the key]

@@ -19,7 +19,8 @@ Example: the key is stolen; or it is lost, and the next key revokes it
   fama revoke swift-core-maps@alpha.example --reason key_compromised --manifest manifest.txt \\
     --key agent.next.pem --query http://127.0.0.1:8080
 
-If the identity committed to a next key, `fama rotate` replaces the revoked one. Otherwise the identity is lost.";
+If the identity committed to a next key, `fama rotate` replaces the revoked one. Otherwise the
+identity is lost.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

@@ -19,7 +19,8 @@ Example: agent.next.pem, which the identity committed to, becomes its key
     --query http://127.0.0.1:8080
 
 Afterwards agent.pem is the new key, agent.next.pem the one after it, agent.v1.pem the old one.
-With --new FILE, no file is renamed. This also works if the current key is lost: --key still names its file.";
+With --new FILE, no file is renamed. If the current key is lost, this works, too: --key still names
+its file.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

@@ -14,8 +14,8 @@ pub(crate) const EXAMPLE: &str = "\
 Example: log in to a service that supports MLAuth
   fama sign --key agent.pem --name swift-core-maps --payload 'challenge-4711'
 
-Signs name, timestamp and payload, joined without a separator. A payload that is an order about your key
-(ROTATE_KEY:…, REVOKE_KEY:…) is never signed.";
+Signs name, timestamp and payload, joined without a separator. A payload that is an order about your
+key (ROTATE_KEY:…, REVOKE_KEY:…) is never signed.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
