@@ -47,7 +47,7 @@ pub(crate) fn commitment(key: Option<&SecretKey>) -> Option<KeyHash> {
 /// An event that is not signed yet, with its keys and what is sent along.
 #[derive(Debug)]
 pub(crate) struct EventDraft<'a> {
-    /// The content.
+    /// Its fields, with nonce and time of creation.
     pub(crate) event: Event,
     /// The key that signs.
     pub(crate) signer: &'a SecretKey,

@@ -117,7 +117,7 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         "profile_federation" => "is that the manifest of the federation you mean?",
         "profile_form" | "proof_form" => "want a file that `fama prove` wrote",
         "profile_old_manifest" => "ask a node that uses the newest version: `fama status` shows the version",
-        "proof_pending" => "a quorum must cosign first: `fama status` shows which operators are heard",
+        "proof_pending" => "a quorum must cosign first: `fama status` shows how far each log is final",
         code if code.starts_with("profile_") || code.starts_with("proof_") || code.starts_with("checkpoint_") => {
             "do not trust anything in the file: ask another node, and tell the operators of this one"
         }

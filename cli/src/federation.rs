@@ -121,7 +121,7 @@ fn multiaddresses(host: &str, port: u16) -> Vec<String> {
 /// The description of a federation to create.
 #[derive(Clone, Debug)]
 pub struct FederationPlan {
-    /// Display name.
+    /// Name of the federation, for people.
     pub name: String,
     /// One for each operator, in the order of the manifest.
     pub operators: Vec<OperatorPlan>,

@@ -216,7 +216,7 @@ pub(crate) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
 
 /// The path with a word before its extension: `agent.pem` and `next` give `agent.next.pem`.
 #[must_use]
-pub(crate) fn beside(path: &Path, word: &str) -> PathBuf {
+pub(crate) fn with_word(path: &Path, word: &str) -> PathBuf {
     let mut name = path.file_stem().map_or_else(OsString::new, OsString::from);
     name.push(format!(".{word}"));
     if let Some(ending) = path.extension() {
@@ -231,10 +231,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_beside() {
+    fn names_with_a_word() {
         for (path, want) in [("a/agent.pem", "a/agent.next.pem"), ("agent", "agent.next"), ("a.b.pem", "a.b.next.pem")]
         {
-            assert_eq!(beside(Path::new(path), "next"), Path::new(want));
+            assert_eq!(with_word(Path::new(path), "next"), Path::new(want));
         }
     }
 

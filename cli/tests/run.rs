@@ -184,7 +184,7 @@ fn a_registration_is_signed_as_it_is_shown() {
     assert_eq!(event.action.note(), Some(note_hash(note.as_bytes())));
     let next = json(dir.path(), "key show {}/agent.next.pem");
     assert!(text.contains(&format!("next: {}\n", next["hash"].as_str().unwrap())));
-    // Handing in the same again reuses the next key; without one, nothing is committed to.
+    // Submitting the same again reuses the next key; without one, nothing is committed to.
     assert!(json(dir.path(), &line)["text"].as_str().unwrap().contains(next["hash"].as_str().unwrap()));
     assert!(!json(dir.path(), &format!("{line} --no-next"))["text"].as_str().unwrap().contains("next:"));
     let (_, _, remarks) = run(dir.path(), &line);

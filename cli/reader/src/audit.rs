@@ -74,7 +74,7 @@ pub struct AuditReport {
     pub logs: Vec<LogReport>,
     /// Id of the joined state of all logs that are not cut, at their audited sizes.
     pub state_id: StateId,
-    /// Registered identities.
+    /// Number of registered identities.
     pub identities: u64,
     /// Sum of the karma of all identities.
     pub karma: i64,

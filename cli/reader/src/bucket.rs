@@ -94,7 +94,7 @@ impl Bucket {
         })
     }
 
-    /// Writes files, replacing those that exist, [`PUTS_AT_ONCE`] at a time and in no order. When this returns, all
+    /// Writes files, replacing those that exist, many at a time and in no order. When this returns, all
     /// of them are durable.
     ///
     /// # Errors

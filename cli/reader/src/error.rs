@@ -41,7 +41,7 @@ pub enum ReadError {
     /// No usable answer, after retries where they make sense; trying again later may help.
     #[error("{what}: {reason}")]
     Unreachable {
-        /// The file.
+        /// Name of the source and path of the file.
         what: String,
         /// Stated by the client or the system.
         reason: String,
@@ -49,7 +49,7 @@ pub enum ReadError {
     /// As [`ReadError::Unreachable`], for a file in an S3-compatible store.
     #[error("{what}: {reason}")]
     BucketUnreachable {
-        /// The file.
+        /// Name of the source and path of the file.
         what: String,
         /// Stated by the object store.
         reason: String,
@@ -57,7 +57,7 @@ pub enum ReadError {
     /// The store refused the credentials; it counts as unreachable.
     #[error("{what}: {reason}")]
     BucketDenied {
-        /// The file.
+        /// Name of the source and path of the file.
         what: String,
         /// Stated by the object store.
         reason: String,
@@ -65,7 +65,7 @@ pub enum ReadError {
     /// A file is longer than any valid file at its path.
     #[error("{what} is longer than {bytes_max} bytes")]
     TooLarge {
-        /// The file.
+        /// Name of the source and path of the file.
         what: String,
         /// The most that its path allows.
         bytes_max: usize,
@@ -78,7 +78,7 @@ pub enum ReadError {
     Invalid {
         /// The rule's own code.
         code: &'static str,
-        /// The file.
+        /// Name of the source and path of the file.
         what: String,
         /// How it breaks the rule.
         reason: String,
@@ -110,7 +110,7 @@ pub enum ReadError {
     /// Two sides belong to different federations.
     #[error("{name} is of the federation {found}, not {wanted}")]
     OtherFederation {
-        /// Whose files do not fit.
+        /// Name of the source, or of the place that files are published to.
         name: String,
         /// The federation that it shows.
         found: String,
@@ -125,11 +125,11 @@ pub enum ReadError {
     Behind {
         /// Where it is published.
         target: String,
-        /// Entries there.
+        /// Size of the published head.
         published: u64,
-        /// The log.
+        /// Operator and generation of the log.
         log: String,
-        /// The source.
+        /// Name of the source.
         source_name: String,
         /// Entries that the source has.
         offered: u64,
@@ -139,13 +139,13 @@ pub enum ReadError {
     PublishedDamaged {
         /// Where it is published.
         target: String,
-        /// The log.
+        /// Operator and generation of the log.
         log: String,
     },
     /// A head lacks the quorum of the version that its log has adopted.
     #[error("the head of {log} at {size}, which adopted version {version}, has no quorum of it")]
     Uncertified {
-        /// The log.
+        /// Operator and generation of the log.
         log: String,
         /// Entries below the head.
         size: u64,
@@ -155,9 +155,9 @@ pub enum ReadError {
     /// A source's tiles or entries do not give the root of its own head.
     #[error("{source_name}: the files of {log} are not the tree of its head at {size}")]
     WrongTree {
-        /// The source.
+        /// Name of the source.
         source_name: String,
-        /// The log.
+        /// Operator and generation of the log.
         log: String,
         /// Entries below the head.
         size: u64,

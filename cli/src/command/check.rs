@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     if !Store::is_there(data) {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
-    let (beside, copy) = (SiblingFolder::new(data, REBUILT)?, SiblingFolder::new(data, COPIED)?);
+    let (folder, copy) = (SiblingFolder::new(data, REBUILT)?, SiblingFolder::new(data, COPIED)?);
     let mut report = Report::default();
     let original = match Store::open_copy(data, &copy.0, &config.manifest) {
         Err(StoreError::Database { message, .. }) if args.repair => {
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         opened => opened,
     };
     let original = original.map_err(|error| Failure::new(error.code(), error))?;
-    let rebuilt = rebuild(&config, original, &beside.0)?;
+    let rebuilt = rebuild(&config, original, &folder.0)?;
     report.findings.extend(rebuilt.findings);
     report.logs = rebuilt.logs;
     if report.findings.is_empty() {
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         terminal.say(format!("{log}{} ({})", finding.what, finding.code));
     }
     if args.repair {
-        let kept = replace(data, &beside)?;
+        let kept = replace(data, &folder)?;
         let people = format!(
             "repaired; the damaged data is kept in {}; start the node: peers supply what is missing",
             kept.display()
@@ -85,10 +85,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Err(failure)
 }
 
-/// Replays the original into `beside` and compares. Both stores are closed when this returns.
-fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Failure> {
+/// Replays the original into `folder` and compares. Both stores are closed when this returns.
+fn rebuild(config: &Config, original: Store, folder: &Path) -> Result<Report, Failure> {
     let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
-    let mut rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
+    let mut rebuilt = Store::open(folder, &config.manifest).map_err(store)?;
     let unreadable = rebuilt.take_governance(&original).map_err(store)?;
     let bar = progress::bar(0, "checking");
     let report = check(&original, &rebuilt, original.manifest(), &mut |done, total| {
@@ -135,13 +135,13 @@ fn sibling(data: &Path, ending: &str) -> PathBuf {
 
 /// Replaces the data with two renames. After a crash between them the data folder is missing: a node then refuses to
 /// start, and says what to rename.
-fn replace(data: &Path, beside: &SiblingFolder) -> Result<PathBuf, Failure> {
+fn replace(data: &Path, folder: &SiblingFolder) -> Result<PathBuf, Failure> {
     Store::check_unused(data).map_err(|error| Failure::new(error.code(), error))?;
     let system = |error: std::io::Error| Failure::new("file", format!("{}: {error}", data.display()));
     let kept = (1..).map(|n| sibling(data, &format!("{KEPT}{n}"))).find(|path| !path.exists());
     let kept = kept.ok_or_else(|| Failure::new("file_exists", "no unused name for the damaged data"))?;
     fs::rename(data, &kept).map_err(system)?;
-    if let Err(error) = fs::rename(&beside.0, data) {
+    if let Err(error) = fs::rename(&folder.0, data) {
         fs::rename(&kept, data).map_err(|_| {
             let lost = Failure::new("file", format!("{}: {error}", data.display()));
             lost.hint(format!("rename {} to it", kept.display()))

@@ -83,7 +83,7 @@ async fn play(
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
     cluster.wait_until_up(READY_TIMEOUT).await?;
-    tell(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
+    print_step(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
     let clients = cluster.connect().await?;
     if cluster.is_new() {
         story::play(cluster, &clients, terminal).await?;
@@ -92,17 +92,17 @@ async fn play(
         load::load(cluster, &clients, &ratings, terminal).await?;
     }
     let table = cluster.wait_until_final(READY_TIMEOUT).await?;
-    tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
+    print_step(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
     if join {
         join::join(cluster, terminal).await?;
     }
     let ready =
         json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.public_json()});
-    tell(terminal, &ready, &cluster.addresses())
+    print_step(terminal, &ready, &cluster.addresses())
 }
 
 /// Prints one line of JSON, or text for people.
-fn tell(terminal: &mut Terminal<'_>, json: &Value, people: &str) -> Result<(), Failure> {
+fn print_step(terminal: &mut Terminal<'_>, json: &Value, people: &str) -> Result<(), Failure> {
     terminal.answer(json, people)
 }
 

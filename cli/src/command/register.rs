@@ -48,7 +48,7 @@ impl Args {
         if self.no_next {
             return Ok(None);
         }
-        let path = self.next.clone().unwrap_or_else(|| files::beside(&self.submission.key, "next"));
+        let path = self.next.clone().unwrap_or_else(|| files::with_word(&self.submission.key, "next"));
         let (next, existed) = files::read_or_create_key(&path, key.public().curve())?;
         if next.public() == key.public() {
             return Err(Failure::new("same_key", "the next key is the same as the key"));

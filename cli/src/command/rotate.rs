@@ -48,12 +48,12 @@ pub(crate) struct Args {
 
 impl Args {
     fn new_path(&self) -> PathBuf {
-        self.new.clone().unwrap_or_else(|| files::beside(&self.submission.key, "next"))
+        self.new.clone().unwrap_or_else(|| files::with_word(&self.submission.key, "next"))
     }
 
     /// File of the key after the new one until the rotation is done, so that a retry uses the same key.
     fn after_path(&self, new: &Path, version: u32) -> PathBuf {
-        files::beside(if self.new.is_some() { new } else { &self.submission.key }, &format!("next-of-v{version}"))
+        files::with_word(if self.new.is_some() { new } else { &self.submission.key }, &format!("next-of-v{version}"))
     }
 
     fn new_key(&self, path: &Path) -> Result<SecretKey, Failure> {
@@ -80,7 +80,7 @@ impl Args {
             terminal.say(format!("The key is now {}.", new.display()));
         } else {
             if key.exists() {
-                files::rename(key, &files::beside(key, &format!("v{}", version.saturating_sub(1))))?;
+                files::rename(key, &files::with_word(key, &format!("v{}", version.saturating_sub(1))))?;
             }
             files::rename(new, key)?;
             terminal.say(format!("The key is now in {}.", key.display()));
@@ -88,7 +88,7 @@ impl Args {
         if self.no_next {
             return Ok(());
         }
-        let place = if self.new.is_some() { after.to_owned() } else { files::beside(key, "next") };
+        let place = if self.new.is_some() { after.to_owned() } else { files::with_word(key, "next") };
         if place != after {
             files::rename(after, &place)?;
         }

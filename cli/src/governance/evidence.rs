@@ -46,7 +46,7 @@ pub(crate) struct Evidence {
 #[serde(deny_unknown_fields)]
 struct RawEvidence {
     format: String,
-    /// Signed notes.
+    /// Texts of signed notes.
     stands: Vec<String>,
     cuts: Vec<RawCutEvidence>,
 }

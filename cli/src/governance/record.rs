@@ -12,7 +12,7 @@ const RECORD_BYTES_MAX: usize = 65;
 const DIGITS: usize = 16;
 
 /// The file next to a key that records a version: `governance.pem.signed.<federation>.<version>`.
-fn beside(key: &Path, next: &Manifest) -> PathBuf {
+fn record_path(key: &Path, next: &Manifest) -> PathBuf {
     let federation: String = next.federation().to_string().chars().take(DIGITS).collect();
     files::with_ending(key, &format!(".signed.{federation}.{}", next.version()))
 }
@@ -23,7 +23,7 @@ fn beside(key: &Path, next: &Manifest) -> PathBuf {
 /// # Errors
 /// `second_text`: the key signed another text of this version.
 pub(crate) fn record(key: &Path, next: &Manifest) -> Result<(), Failure> {
-    let (path, line) = (beside(key, next), format!("{}\n", next.hash()));
+    let (path, line) = (record_path(key, next), format!("{}\n", next.hash()));
     match files::create_whole(&path, &line, SECRET_MODE) {
         Err(failure) if failure.code == "file_exists" => {}
         other => return other,

@@ -364,7 +364,7 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     let cut = newest.cuts().next().unwrap();
     assert_eq!((cut.head, cut.state_root, cut.adopted), (branch.at(12), STATE, 1));
     assert_eq!(newest.homes()[&"delta.example".parse().unwrap()].to_string(), "alpha.example/1");
-    // delta did not stand still: it cannot sign, nor agree.
+    // delta did not freeze the log: it can neither sign nor agree.
     assert_eq!(world.refused(&sign("next/draft.txt", "delta.example")), "cut_no_stand");
     let late = format!("federation agree {{}}/next/draft.txt --key {{}}/f/delta.example/node.pem --yes --query {from}");
     assert_eq!(world.refused(&late), "cut_no_stand");

@@ -48,7 +48,7 @@ pub(super) struct DemoNode {
 pub(super) struct Cluster {
     /// In the order of the manifest.
     pub(crate) nodes: Vec<DemoNode>,
-    /// The genesis.
+    /// The newest version that the folder has.
     pub(crate) manifest: Arc<Manifest>,
     new: bool,
     /// Deletes the folder when dropped; `None` if the user gave one.

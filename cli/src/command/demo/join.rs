@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use super::tell;
+use super::print_step;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -108,7 +108,7 @@ fn report(terminal: &mut Terminal<'_>, entries: u64, bare: f64, all: &[Joined]) 
         })
     });
     let rows: Vec<Value> = rows.collect();
-    tell(
+    print_step(
         terminal,
         &json!({"phase": "joined", "entries": entries, "bare_checks_per_second": bare, "nodes": rows}),
         &text,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::ratings::Rating;
-use super::{submit, tell};
+use super::{print_step, submit};
 use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
@@ -202,7 +202,7 @@ fn report(terminal: &mut Terminal<'_>, phases: &[Phase], settling: f64, all: f64
         .iter()
         .map(|phase| json!({"what": phase.name, "events": phase.events, "seconds": phase.seconds}))
         .collect();
-    tell(terminal, &json!({"phase": "loaded", "steps": rows, "settled_seconds": settling, "seconds": all}), &text)
+    print_step(terminal, &json!({"phase": "loaded", "steps": rows, "settled_seconds": settling, "seconds": all}), &text)
 }
 
 async fn top_ten(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
@@ -212,5 +212,5 @@ async fn top_ten(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Result<(), F
         let name = agent["dumbname"].as_str().unwrap_or_default();
         text += &format!("  {:>6}  {name} ({} attestations)\n", agent["global_karma"], agent["attestation_count"]);
     }
-    tell(terminal, &json!({"phase": "leaderboard", "agents": board["agents"]}), &text)
+    print_step(terminal, &json!({"phase": "leaderboard", "agents": board["agents"]}), &text)
 }

@@ -10,7 +10,7 @@ use fama_node::network::client::Client;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use super::{submit, tell};
+use super::{print_step, submit};
 use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
@@ -199,7 +199,7 @@ impl DemoStory<'_> {
             .iter()
             .map(|answer| json!({"karma": answer["reputation"]["global_score"], "key_status": answer["key_status"]}))
             .collect();
-        tell(
+        print_step(
             terminal,
             &json!({"phase": "story", "text": text, "agent": agent.handle, "nodes": nodes}),
             &format!("{text}\n\n{lines}"),
