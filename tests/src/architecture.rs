@@ -86,9 +86,7 @@ fn the_ledger_is_pure() {
 /// The crates, lowest first; each knows all below it and none above.
 #[test]
 fn crates_know_only_those_below_them() {
-    let crates = [("fama-ledger", "ledger"), ("fama-node", "node"), ("fama-reader", "cli/reader"), ("fama-cli", "cli")];
-    let crates = crates.iter().filter(|(_, folder)| root().join(folder).exists());
-    let names: Vec<&str> = crates.map(|(name, _)| *name).collect();
+    let names = ["fama-ledger", "fama-node", "fama-reader", "fama-cli"];
     for (at, name) in names.iter().enumerate() {
         let needs = dependencies(name);
         let known: Vec<&str> = names.iter().copied().filter(|other| other != name && needs.contains(*other)).collect();
@@ -251,14 +249,16 @@ fn only_the_operators_listener_reaches_the_inbox() {
 
 #[test]
 fn only_the_clock_reads_the_clock() {
-    let clocks = naming(&["ledger/src", "node/src", "cli/src"], &["SystemTime"]);
+    let clocks = naming(&["ledger/src", "node/src", "cli/src", "cli/reader/src"], &["SystemTime"]);
     assert_eq!(clocks, BTreeSet::from(["node/src/clock.rs".to_owned()]));
 }
 
 #[test]
 fn only_the_codec_knows_the_binary_format() {
-    let users =
-        naming(&["ledger/src", "node/src", "cli/src"], &["bincode::config", "encode_to_vec", "decode_from_slice"]);
+    let users = naming(
+        &["ledger/src", "node/src", "cli/src", "cli/reader/src"],
+        &["bincode::config", "encode_to_vec", "decode_from_slice"],
+    );
     assert_eq!(users, BTreeSet::from(["ledger/src/codec.rs".to_owned()]));
 }
 

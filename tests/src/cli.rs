@@ -283,7 +283,7 @@ fn operators_and_rules_change_by_commands() {
         user.done("key new --out file:agent.pem").await;
         let heir = user.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
         let line = "federation draft --from query:0 --from query:2 --policy daily_cap=30 --out file:rule";
-        assert_eq!(user.done(line).await["changes"], serde_json::json!(["daily_cap is 30, before 25"]));
+        assert_eq!(user.done(line).await["changes"], serde_json::json!(["daily_cap is 30, previously 25"]));
         user.carry("rule", &[3, 1, 2]).await;
         user.uses(2).await;
         net.settled().await;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fama_cli::federation::{self, Created, Plan, Seat};
+use fama_cli::federation::{self, Created, FederationPlan, OperatorPlan};
 use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Curve;
@@ -66,11 +66,18 @@ impl SoleOperator {
         let ports = free_ports(3);
         let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (query, admin, bind) = (http(ports[1]), http(ports[2]), Ipv4Addr::LOCALHOST.into());
-        let seat =
-            Seat { domain: domain("alpha.example"), host: "127.0.0.1".into(), bind, port: ports[0], query, admin };
+        let operator = OperatorPlan {
+            domain: domain("alpha.example"),
+            host: "127.0.0.1".into(),
+            bind,
+            port: ports[0],
+            query,
+            admin,
+        };
         let policy = Policy { batch_ms: 5, ..Policy::recommended(1) };
         let created =
-            federation::create(&Plan { name: "crash".into(), seats: vec![seat], policy }, dir.path()).unwrap();
+            federation::create(&FederationPlan { name: "crash".into(), operators: vec![operator], policy }, dir.path())
+                .unwrap();
         let config = Created::config(&created.folders[0].1);
         let address = format!("/ip4/127.0.0.1/tcp/{}", ports[0]);
         Self { manifest: Arc::new(created.manifest), config, address, query, dir }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use fama_cli::federation::{self, Created, Plan, Seat};
+use fama_cli::federation::{self, Created, FederationPlan, OperatorPlan};
 use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Curve;
@@ -152,10 +152,10 @@ fn seconds() -> u64 {
 }
 
 /// Four operators in a folder, with their seats and folders.
-fn seats() -> (tempfile::TempDir, Manifest, Vec<(Seat, PathBuf)>) {
+fn operators() -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, PathBuf)>) {
     let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports(12));
     let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let seat = |(i, ports): (usize, &[u16])| Seat {
+    let operator = |(i, ports): (usize, &[u16])| OperatorPlan {
         domain: domain(DOMAINS[i]),
         host: "127.0.0.1".into(),
         bind: Ipv4Addr::LOCALHOST.into(),
@@ -163,19 +163,19 @@ fn seats() -> (tempfile::TempDir, Manifest, Vec<(Seat, PathBuf)>) {
         query: http(ports[1]),
         admin: http(ports[2]),
     };
-    let seats = ports.chunks(3).enumerate().map(seat).collect();
-    let plan = Plan { name: "hostile".into(), seats, policy: Policy::recommended(4) };
+    let operators = ports.chunks(3).enumerate().map(operator).collect();
+    let plan = FederationPlan { name: "hostile".into(), operators, policy: Policy::recommended(4) };
     let Created { manifest, folders, .. } = federation::create(&plan, dir.path()).unwrap();
     (dir, manifest, folders)
 }
 
-fn spawn(folders: &[(Seat, PathBuf)]) -> Vec<NodeProcess> {
-    let start = |(seat, folder): &(Seat, PathBuf)| {
+fn spawn(folders: &[(OperatorPlan, PathBuf)]) -> Vec<NodeProcess> {
+    let start = |(operator, folder): &(OperatorPlan, PathBuf)| {
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let mut command = Command::new(program());
         command.args(["node", "--config"]).arg(Created::config(folder));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        NodeProcess { child, query: seat.query }
+        NodeProcess { child, query: operator.query }
     };
     folders.iter().map(start).collect()
 }
@@ -256,7 +256,7 @@ fn say(text: impl std::fmt::Display) {
 #[test]
 fn a_federation_under_attack_stays_small_and_serves_the_honest() {
     multi(async {
-        let (dir, manifest, folders) = seats();
+        let (dir, manifest, folders) = operators();
         let nodes = spawn(&folders);
         for node in &nodes {
             ready(node.query).await;

@@ -5,15 +5,16 @@ use std::path::{Path as File, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use fama_cli::bucket::Bucket;
 use fama_cli::failure::Failure;
-use fama_cli::publish::{Pass, Publisher};
-use fama_cli::source::Source;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::log::{Head, MemoryTiles, Tiles, Tree, leaf_hash};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::public::{self, LogFile, Path};
+use fama_reader::bucket::Bucket;
+use fama_reader::error::ReadError;
+use fama_reader::publish::{Pass, Publisher};
+use fama_reader::source::PublicSource;
 use fama_tests::{DOMAINS, START, domain, federation, log, node_key, secret};
 use tempfile::TempDir;
 
@@ -100,10 +101,10 @@ fn checkpoint(i: usize) -> Path {
 }
 
 fn publisher(from: &str, to: &str) -> Publisher {
-    Publisher::new(Source::open(from).unwrap(), Bucket::create(to).unwrap(), None).unwrap()
+    Publisher::new(PublicSource::open(from).unwrap(), Bucket::create(to).unwrap(), None).unwrap()
 }
 
-pub(crate) fn pass(from: &str, to: &str) -> Result<Pass, Failure> {
+pub(crate) fn pass(from: &str, to: &str) -> Result<Pass, ReadError> {
     publisher(from, to).pass(&mut |_, _| ())
 }
 
@@ -259,7 +260,7 @@ fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
         let before = files(to.path());
         from.grow(0, 600, &[1, 2, 3]);
         lie(&mut from);
-        assert_eq!(pass(from.name(), target).map_err(|failure| failure.code), Err(code.to_owned()));
+        assert_eq!(pass(from.name(), target).map_err(|error| error.code()), Err(code));
         assert_eq!(
             files(to.path())[&PathBuf::from(checkpoint(0).to_string())],
             before[&PathBuf::from(checkpoint(0).to_string())]
@@ -308,7 +309,7 @@ fn damage_at_the_place_itself_is_told_from_a_lying_source() {
     pass(from.name(), target).unwrap();
     fs::remove_file(to.path().join("log/alpha.example/1/tile/0/001.p/44")).unwrap();
     from.grow(0, 400, &[0, 1, 2]);
-    assert_eq!(pass(from.name(), target).map_err(|failure| failure.code), Err("published_damaged".to_owned()));
+    assert_eq!(pass(from.name(), target).map_err(|error| error.code()), Err("published_damaged"));
 }
 
 /// Nodes, folders, a bucket and data folders give the same files, whichever is the source.
@@ -348,10 +349,10 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
         let store = s3::S3Server::start();
         store.publishes(&queries[1], &folder);
         let data = net.data(1).display().to_string();
-        let locked = Source::open(&data).err().unwrap();
+        let locked = Failure::from(PublicSource::open(&data).err().unwrap());
         assert!(locked.code == "locked" && locked.hint.unwrap().contains("query URL"));
         net.stop(1).await;
-        same_files(&Source::open(&data).unwrap(), &folder);
+        same_files(&PublicSource::open(&data).unwrap(), &folder);
         let to = dir.path().join("from-data");
         let target = to.to_str().unwrap().to_owned();
         tokio::task::spawn_blocking(move || pass(&data, &target).unwrap()).await.unwrap();
@@ -384,7 +385,7 @@ async fn has_notes(query: &str, folder: &File) {
     eventually("the notes are there", || async {
         let (query, notes) = (query.to_owned(), notes.clone());
         let missing = tokio::task::spawn_blocking(move || {
-            let source = Source::open(&query).unwrap();
+            let source = PublicSource::open(&query).unwrap();
             notes.into_iter().find(|note| source.get(note).unwrap().is_none())
         });
         missing.await.unwrap().map_or(Ok(()), |note| Err(note.to_string()))
@@ -393,7 +394,7 @@ async fn has_notes(query: &str, folder: &File) {
 }
 
 /// Compares all files except the checkpoints, of which one side's may have more cosignatures.
-fn same_files(source: &Source, folder: &File) {
+fn same_files(source: &PublicSource, folder: &File) {
     for (file, bytes) in files(folder) {
         let path: Path = file.to_str().unwrap().parse().unwrap();
         let found = source.get(&path).unwrap().unwrap_or_else(|| panic!("{path}"));

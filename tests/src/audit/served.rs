@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fama_cli::audit::Files;
-use fama_cli::failure::Failure;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint, note};
 use fama_ledger::entry::{SignedEvent, VerifiedEntry};
 use fama_ledger::event::{Action, Method};
@@ -16,6 +14,8 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::public::{self, LogFile};
 use fama_ledger::secret::SecretKey;
+use fama_reader::audit::PublicFiles;
+use fama_reader::error::ReadError;
 use fama_tests::{DOMAINS, MemoryReplica, SECOND, START, domain, event, log, node_key, secret, signed};
 
 /// Encoded entries of each log.
@@ -30,15 +30,15 @@ pub(super) struct Folder {
     pub(super) patience: Option<Arc<AtomicU64>>,
 }
 
-impl Files for Folder {
+impl PublicFiles for Folder {
     fn name(&self) -> &str {
         self.name
     }
 
-    fn get(&self, path: &public::Path) -> Result<Option<Vec<u8>>, Failure> {
+    fn get(&self, path: &public::Path) -> Result<Option<Vec<u8>>, ReadError> {
         if let Some(left) = &self.patience {
             let some = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            some.map_err(|_| Failure::new("unreachable", "gone"))?;
+            some.map_err(|_| ReadError::Unreachable { what: path.to_string(), reason: "gone".to_owned() })?;
         }
         Ok(self.files.get(&path.to_string()).cloned())
     }
