@@ -487,7 +487,7 @@ impl Inbox {
                 self.command(InboxCommand::AskFrontier { peer, ours });
             }
             ReplicaOutput::Fetch { peer, log, from, head } => {
-                self.command(InboxCommand::Fetch { peer, log, from, head })
+                self.command(InboxCommand::Fetch { peer, log, from, head });
             }
             ReplicaOutput::KeepNewest { signed } => {
                 self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
