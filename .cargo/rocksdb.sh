@@ -1,62 +1,90 @@
 #!/bin/sh
-# Compiles RocksDB once per machine: its sources joined into a few dozen units take a quarter of the time
-# that the build script of librocksdb-sys takes for one file each. Writes .cargo/rocksdb.toml, through which
-# cargo links the archive. Not on x86-64 Linux, or where anything fails: cargo compiles RocksDB itself.
+# Compiles RocksDB once per machine and writes .cargo/config.toml, so that every cargo command in this checkout
+# links the result. RocksDB's 342 sources joined into 23 units take about a quarter of the processor time that
+# the build script of librocksdb-sys needs for one file at a time.
+#
+# Where this does not apply (anything but Linux on x86-64) or fails, cargo compiles RocksDB itself.
+# FAMA_CACHE says where the archive is kept (default: ~/.cache/fama). Silent when there is nothing to do.
 set -eu
 cd "$(dirname "$0")/.."
 CARGO="${CARGO:-cargo}"
 CXX="${CXX:-c++}"
-config=.cargo/rocksdb.toml
+PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
+config=.cargo/config.toml
+mark="# Written by .cargo/rocksdb.sh; not in git, since it names a folder of this machine."
 
 say() { echo "rocksdb: $*" >&2; }
+
+# Writes the configuration, unless a person wrote one. The arguments are the lines of its [env] table.
+configure() {
+    if [ -e "$config" ] && ! grep -qxF "$mark" "$config"; then
+        [ $# -eq 0 ] || say "$config is not of this script's making: add to its [env]: $*"
+        return 0
+    fi
+    {
+        echo "$mark"
+        # Any x86-64 processor since about 2010. RocksDB then checks its blocks with the processor's CRC32C.
+        printf "\n[target.'cfg(target_arch = \"x86_64\")']\nrustflags = [\"-Ctarget-cpu=x86-64-v2\"]\n"
+        [ $# -eq 0 ] || { printf '\n[env]\n'; printf '%s\n' "$@"; }
+    } > "$config.new"
+    # An unchanged file keeps its time.
+    if cmp -s "$config.new" "$config"; then rm "$config.new"; else mv "$config.new" "$config"; fi
+}
+
+# Leaves RocksDB to cargo, for the reason given.
 ordinary() {
-    rm -f "$config"
-    [ $# -eq 0 ] || say "$*; cargo compiles RocksDB file by file instead, which takes 20 minutes more"
+    [ $# -eq 0 ] || say "$*: cargo compiles RocksDB itself, which takes some 20 minutes more"
+    configure
     exit 0
 }
 
 [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || ordinary
-[ -z "${ROCKSDB_LIB_DIR:-}${ROCKSDB_COMPILE:-}" ] || ordinary
+# The variables with which librocksdb-sys is told to use or to compile another RocksDB.
+[ -z "${ROCKSDB_LIB_DIR:-}${ROCKSDB_COMPILE:-}${ROCKSDB_INCLUDE_DIR:-}" ] || ordinary
 
 # The sources that Cargo.lock names, where cargo keeps them.
-metadata="$($CARGO metadata --format-version 1 --locked)" || ordinary "cargo could not fetch its crates"
-folder() { echo "$metadata" | grep -o "\"manifest_path\":\"[^\"]*/$1-[0-9][^/\"]*/Cargo.toml\"" | head -n 1 | cut -d '"' -f 4 | xargs -r dirname; }
+metadata="$($CARGO metadata --format-version 1 --locked --filter-platform x86_64-unknown-linux-gnu)" ||
+    ordinary "cargo could not fetch its crates"
+folder() {
+    echo "$metadata" | grep -o "\"manifest_path\":\"[^\"]*/$1-[0-9][^/\"]*/Cargo.toml\"" |
+        head -n 1 | sed 's|^"manifest_path":"||; s|/Cargo.toml"$||'
+}
 crate="$(folder librocksdb-sys)"
 lz4="$(folder lz4-sys)"
-[ -n "$crate" ] && [ -n "$lz4" ] || ordinary "the sources of RocksDB are not where cargo keeps crates"
+[ -r "$crate/rocksdb_lib_sources.txt" ] && [ -r "$crate/build_version.cc" ] && [ -r "$lz4/liblz4/lib/lz4.h" ] ||
+    ordinary "the sources of RocksDB or lz4 are not where they used to be"
 
-# What the build script of librocksdb-sys gives the compiler for a release build of this workspace.
+# What the build script of librocksdb-sys gives the compiler in a release build for x86-64-v2.
 flags="-O3 -fPIC -ffunction-sections -fdata-sections -std=c++20 -march=x86-64-v2 -include cstdint -w
 -DNDEBUG -DLZ4=1 -DHAVE_ALIGNED_NEW -DHAVE_UINT128_EXTENSION -DOS_LINUX -DROCKSDB_PLATFORM_POSIX -DROCKSDB_LIB_IO_POSIX
 -DROCKSDB_SCHED_GETCPU_PRESENT -DROCKSDB_AUXV_GETAUXVAL_PRESENT -DROCKSDB_FALLOCATE_PRESENT -DROCKSDB_RANGESYNC_PRESENT"
 
 # One archive for each version of RocksDB, compiler and set of flags.
 key="$( { echo "$flags"; $CXX --version; cat "$crate/rocksdb_lib_sources.txt"; } | sha256sum | cut -c 1-16)"
-version="${crate##*/librocksdb-sys-}"
 cache="${FAMA_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/fama}"
-place="$cache/rocksdb-${version%%/*}-$key"
+place="$cache/rocksdb-${crate##*/librocksdb-sys-}-$key"
 
 if [ ! -e "$place/librocksdb.a" ]; then
-    say "compiling RocksDB into $place, once for this machine"
-    mkdir -p "$cache" || ordinary "$cache cannot be made"
-    work="$(mktemp -d "$cache/rocksdb.XXXXXX")" || ordinary "$cache is not writable"
+    mkdir -p "$cache" && work="$(mktemp -d "$cache/rocksdb.XXXXXX")" || ordinary "$cache cannot be written"
     trap 'rm -rf "$work"' EXIT
     trap 'exit 1' HUP INT TERM
-    # The file of the version comes ready with the crate, outside the list's folder.
-    { grep -v '^util/build_version.cc' "$crate/rocksdb_lib_sources.txt" | sed "s|.*|#include \"$crate/rocksdb/&\"|"
-      echo "#include \"$crate/build_version.cc\""; } |
-        awk -v folder="$work" '{ print > sprintf("%s/unit%02d.cc", folder, (NR - 1) / 15) }'
-    compile="$CXX $(echo "$flags" | tr '\n' ' ') -I$crate/rocksdb/include -I$crate/rocksdb -I$crate -I$lz4/liblz4/lib"
-    # shellcheck disable=SC2016
-    printf '%s\n' "$work"/unit*.cc |
-        xargs -P "$(nproc)" -I UNIT sh -c "$compile -c UNIT -o UNIT.o && echo 'rocksdb: '\"\$(ls '$work' | grep -c 'o\$')\"' of '\"\$(ls '$work' | grep -c 'cc\$')\" >&2" ||
-        ordinary "compiling it in joined units failed"
-    ar crs "$work/librocksdb.a" "$work"/unit*.o || ordinary "ar failed"
-    rm -f "$work"/unit*
+    # 15 sources a unit. The file with RocksDB's version comes ready with the crate, outside the listed folder.
+    {
+        grep -v '^util/build_version.cc' "$crate/rocksdb_lib_sources.txt" | sed "s|.*|#include \"$crate/rocksdb/&\"|"
+        echo "#include \"$crate/build_version.cc\""
+    } | awk -v folder="$work" '{ print > sprintf("%s/unit%02d.cc", folder, (NR - 1) / 15) }'
+    say "compiling RocksDB, once for this machine, into $place"
+    {
+        echo '#!/bin/sh'
+        echo "$CXX $(echo "$flags" | tr '\n' ' ') -I'$crate/rocksdb/include' -I'$crate/rocksdb' -I'$crate'" \
+            "-I'$lz4/liblz4/lib' -c \"\$1\" -o \"\$1.o\" && echo \"rocksdb: \${1##*/}\" >&2"
+    } > "$work/compile"
+    printf '%s\n' "$work"/unit*.cc | xargs -P "$(nproc)" -n 1 sh "$work/compile" ||
+        ordinary "the joined units did not compile"
+    ar crs "$work/librocksdb.a" "$work"/unit*.o || ordinary "ar could not make the archive"
+    # Whole or not at all: whoever finds the archive may use it.
     mkdir -p "$place"
     mv "$work/librocksdb.a" "$place/librocksdb.a"
 fi
 
-# Cargo reads this file because .cargo/config.toml includes it; an older cargo than 1.93 does not, and compiles.
-printf '[env]\nROCKSDB_LIB_DIR = "%s"\nROCKSDB_STATIC = "1"\n' "$place" > "$config.new"
-cmp -s "$config.new" "$config" 2>/dev/null && rm "$config.new" || mv "$config.new" "$config"
+configure "ROCKSDB_LIB_DIR = \"$place\"" 'ROCKSDB_STATIC = "1"'

@@ -1,5 +1,5 @@
-//! What each part costs, beside what it cannot do without: bare signature checks, bare hashes, a bare
-//! synced write. Both are measured in turns in the same run, so that the ratio holds on a busy machine.
+//! The cost of each part next to the cost that it cannot avoid: bare signature checks, bare hashes, a bare synced
+//! write. Both are measured in turns in the same run, so that the ratio holds on a busy machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that fails should say where")]
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,17 +23,17 @@ use fama_ledger::map::StateMap;
 use fama_ledger::rows::MemoryRows;
 use fama_ledger::secret::SecretKey;
 use fama_node::store::{Commit, Store};
-use fama_tests::{DOMAINS, Replica, START, domain, event, federation, log, signed};
+use fama_tests::{DOMAINS, MemoryReplica, START, domain, event, federation, log, signed};
 use k256::ecdsa::signature::Verifier;
 use sha2::{Digest, Sha256};
 
-/// Attestations of one batch.
+/// Attestations in one batch.
 const BATCH: u32 = 1_000;
-/// How often both sides are measured; the least of each counts.
+/// How often both sides are measured; the shortest time of each counts.
 const ROUNDS: usize = 7;
 
 fn main() {
-    println!("{:38} {:>11} {:>11} {:>7}", "each", "ours", "limit", "ratio");
+    println!("{:38} {:>11} {:>11} {:>7}", "time per item", "ours", "limit", "ratio");
     let world = World::new(Curve::Secp256k1);
     text(&world);
     encoding(&world);
@@ -47,7 +47,7 @@ fn main() {
     commit(&world);
 }
 
-/// A provider, many subjects, and a batch of attestations behind their registrations.
+/// A provider, many subjects, and a batch of attestations to log after their registrations.
 struct World {
     manifest: Arc<Manifest>,
     log: LogId,
@@ -56,7 +56,7 @@ struct World {
     size: u64,
     signed: Vec<SignedEvent>,
     batch: Vec<VerifiedEntry>,
-    /// The state before the batch, batch by batch.
+    /// The state before each batch.
     before: Vec<Vec<VerifiedEntry>>,
 }
 
@@ -66,7 +66,7 @@ impl World {
             (policy.daily_registrations, policy.daily_attestations) = (BATCH * 2, BATCH * 2);
         }));
         let log = log(0);
-        let mut replica = Replica::adopted(&manifest);
+        let mut replica = MemoryReplica::adopted(&manifest);
         let key = |seed: u32| SecretKey::from_seed(curve, blake3::hash(&seed.to_le_bytes()).as_bytes()).unwrap();
         let registration = |seed: u32| {
             let (home, name) = (domain(DOMAINS[0]), format!("person-{seed}").parse().unwrap());
@@ -97,7 +97,7 @@ fn check(manifest: &Manifest, signed: SignedEvent) -> VerifiedEvent {
     signed.verify(&manifest.federation()).unwrap()
 }
 
-/// Prints the least time of each side for one of `count` things.
+/// Prints the shortest time of each side, for one of `count` items.
 fn compare(name: &str, count: usize, mut ours: impl FnMut() -> Duration, mut limit: impl FnMut() -> Duration) {
     let (mut best, mut least) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
@@ -122,20 +122,20 @@ fn text(world: &World) {
     let texts: Vec<String> = world.signed.iter().map(|signed| signed.event.text()).collect();
     let ours = || timed(|| world.signed.iter().for_each(|signed| sink(signed.event.id())));
     let limit = || timed(|| texts.iter().for_each(|text| sink(blake3::hash(text.as_bytes()))));
-    compare("event's text and id | BLAKE3 of it", texts.len(), ours, limit);
+    compare("event text and id | BLAKE3 of the text", texts.len(), ours, limit);
 }
 
 fn encoding(world: &World) {
     let bytes: Vec<Vec<u8>> = world.signed.iter().map(codec::encode).collect();
     let copies = || timed(|| bytes.iter().for_each(|bytes| sink(bytes.clone())));
     let ours = || timed(|| world.signed.iter().for_each(|signed| sink(codec::encode(signed))));
-    compare("encode | copy of the bytes", bytes.len(), ours, copies);
+    compare("encode | copying the bytes", bytes.len(), ours, copies);
     let decode = |bytes: &Vec<u8>| codec::decode::<SignedEvent>(bytes, ENTRY_BYTES_MAX).unwrap();
     let ours = || timed(|| bytes.iter().for_each(|bytes| sink(decode(bytes))));
-    compare("decode strictly | copy of the bytes", bytes.len(), ours, copies);
+    compare("decode strictly | copying the bytes", bytes.len(), ours, copies);
 }
 
-/// A check of a signature that has been read already.
+/// Verifies a signature that has already been decoded.
 fn bare(signed: &SignedEvent) -> Box<dyn Fn() -> bool> {
     let text = signed.event.text().into_bytes();
     match (signed.signer, signed.signature) {
@@ -168,7 +168,7 @@ fn fold(world: &World) {
         let mut batch = Batch::begin(&world.manifest, &world.log, &world.rows, world.size).unwrap();
         timed(|| body.iter().for_each(|entry| assert!(batch.replay(entry).unwrap().unwrap().is_ok())))
     };
-    // Issuer, key, day, provider and tally are read; day, provider and tally are written.
+    // Reads issuer, key, day, provider and tally; writes day, provider and tally.
     let keys: Vec<_> = world.rows.iter().map(|(key, _)| key.clone()).collect();
     let known: BTreeMap<_, _> = world.rows.iter().collect();
     let limit = || {
@@ -186,11 +186,11 @@ fn fold(world: &World) {
             written
         })
     };
-    compare("fold an attestation | its rows' maps", body.len(), ours, limit);
+    compare("fold an attestation | row accesses", body.len(), ours, limit);
 }
 
-/// A map of 100,000 rows takes new ones in, in batches of different sizes: alone, and while the version before
-/// each batch is kept, so that no path of it may be written over.
+/// A map of 100,000 rows takes new rows in batches of different sizes: alone, and while the version before each batch
+/// is kept, so that none of its paths may be overwritten.
 fn state_map(world: &World) {
     let hash = |n: u32| *blake3::hash(&n.to_le_bytes()).as_bytes();
     let row = |n: u32| ([hash(n), hash(!n)].concat(), hash(n ^ 1));
@@ -210,18 +210,18 @@ fn state_map(world: &World) {
             }
         })
     };
-    // A leaf and the nodes above it: 2 log2(n) nodes' tops are shared, the rest is each change's own.
+    // Each change has hashes of its own for its leaf and the nodes below the top levels, which the batch shares.
     let own_nodes = 1 + (all.len() / BATCH as usize).ilog2() + 2;
     let (node, hashes) = ([7; 70], BATCH * own_nodes);
     let limit = || timed(|| (0..hashes).for_each(|_| sink(blake3::hash(black_box(&node)))));
-    compare("state map, a key | its hashes", BATCH as usize, || update(&batches(BATCH), false), limit);
+    compare("state map, per key | its hashes", BATCH as usize, || update(&batches(BATCH), false), limit);
     let checks: Vec<_> = world.signed.iter().map(bare).collect();
     let limit = || timed(|| assert!(checks.iter().all(|check| check())));
     for (name, size, keep) in [
-        ("a key of 1,000 | bare ECDSA", BATCH, false),
-        ("a key of 1,000, all kept | bare ECDSA", BATCH, true),
-        ("a key of 10 | bare ECDSA", 10, false),
-        ("a key of 10, all kept | bare ECDSA", 10, true),
+        ("map key of 1,000 | bare ECDSA", BATCH, false),
+        ("map key of 1,000, kept | bare ECDSA", BATCH, true),
+        ("map key of 10 | bare ECDSA", 10, false),
+        ("map key of 10, kept | bare ECDSA", 10, true),
     ] {
         let batches = batches(size);
         compare(name, BATCH as usize, || update(&batches, keep), limit);
@@ -233,7 +233,7 @@ fn tree() {
     let ours = || timed(|| Tree::default().append(leaves.iter().copied()));
     let node = [1; 65];
     let limit = || timed(|| leaves.iter().for_each(|_| sink(Sha256::digest(black_box(node)))));
-    compare("tree, a leaf | one SHA-256 of 65 bytes", leaves.len(), ours, limit);
+    compare("tree, per leaf | SHA-256 of 65 bytes", leaves.len(), ours, limit);
 }
 
 fn receipts() {
@@ -250,7 +250,7 @@ fn receipts() {
         verify_inclusion(leaf_hash(&u32::try_from(index).unwrap().to_le_bytes()), index, &head, path).unwrap();
     };
     let limit = || timed(|| new.clone().zip(&paths).for_each(check));
-    compare("inclusion path, one of 256 | its check", 256, ours, limit);
+    compare("inclusion path of 256 | its check", 256, ours, limit);
 }
 
 fn whole_replay(world: &World) {
@@ -269,7 +269,7 @@ fn whole_replay(world: &World) {
     compare("decode, verify, replay | bare ECDSA", checks.len(), ours, limit);
 }
 
-/// A durable batch; the limit is one file that gets the same entries, synced.
+/// A durable batch; the limit is one synced file with the same entries.
 fn commit(world: &World) {
     let ours = || {
         let dir = tempfile::tempdir().unwrap();
@@ -293,7 +293,7 @@ fn commit(world: &World) {
     let bytes: Vec<u8> = world.batch.iter().flat_map(|entry| entry.bytes()).copied().collect();
     let mut file = tempfile::tempfile().unwrap();
     let limit = || timed(|| write_synced(&mut file, &bytes));
-    compare("RocksDB commit, an entry | synced write", world.batch.len(), ours, limit);
+    compare("RocksDB, per entry | synced write", world.batch.len(), ours, limit);
 }
 
 fn write_synced(file: &mut File, bytes: &[u8]) {

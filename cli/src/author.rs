@@ -1,4 +1,4 @@
-//! Making events: fields, signatures and the note beside them.
+//! Builds and signs events and their notes.
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::{FederationId, KeyHash, NoteHash};
@@ -6,16 +6,16 @@ use fama_ledger::key::Signature;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
-use fama_node::network::wire::Submission;
+use fama_node::wire::Submission;
 
 use crate::failure::Failure;
 use crate::files;
 
-/// An event of now, with a nonce of its own.
+/// An event created now, with a random nonce.
 ///
 /// # Errors
-/// `randomness`; what the canonical text says of the values.
-pub fn event(federation: FederationId, action: Action) -> Result<Event, Failure> {
+/// `randomness`; the rule that a value breaks.
+pub(crate) fn event(federation: FederationId, action: Action) -> Result<Event, Failure> {
     let mut nonce = [0; 8];
     files::fill(&mut nonce)?;
     let event = Event { federation, action, created: clock::now(), nonce: Nonce(nonce) };
@@ -23,11 +23,11 @@ pub fn event(federation: FederationId, action: Action) -> Result<Event, Failure>
     Ok(event)
 }
 
-/// A note's text and what an event says of it; both `None` if there is nothing to note.
+/// The text of a note and its hash for the event; both `None` if no field of the note is set.
 ///
 /// # Errors
-/// `randomness`; what is wrong with the values.
-pub fn note(mut note: Note) -> Result<(Option<String>, Option<NoteHash>), Failure> {
+/// `randomness`; the rule that a field breaks.
+pub(crate) fn note(mut note: Note) -> Result<(Option<String>, Option<NoteHash>), Failure> {
     if note.bio.is_none() && note.reason.is_none() && note.reference.is_none() {
         return Ok((None, None));
     }
@@ -38,47 +38,47 @@ pub fn note(mut note: Note) -> Result<(Option<String>, Option<NoteHash>), Failur
     Ok((Some(text), Some(hash)))
 }
 
-/// Commits to a key.
+/// The commitment of an event to a next key: the hash of its public key.
 #[must_use]
-pub fn commitment(key: Option<&SecretKey>) -> Option<KeyHash> {
+pub(crate) fn commitment(key: Option<&SecretKey>) -> Option<KeyHash> {
     key.map(|key| key.public().hash())
 }
 
-/// An event and who signs it.
+/// An event that is not signed yet, with its keys and what is sent along.
 #[derive(Debug)]
-pub struct Draft<'a> {
-    /// What is said.
-    pub event: Event,
-    /// Who says it.
-    pub signer: &'a SecretKey,
-    /// The new key of a rotation that the old one signs.
-    pub countersigner: Option<&'a SecretKey>,
+pub(crate) struct EventDraft<'a> {
+    /// Its fields, with nonce and time of creation.
+    pub(crate) event: Event,
+    /// The key that signs.
+    pub(crate) signer: &'a SecretKey,
+    /// The new key of a rotation that the current key signs.
+    pub(crate) countersigner: Option<&'a SecretKey>,
     /// The note's text.
-    pub note: Option<String>,
-    /// An invitation of the home.
-    pub invite: Option<String>,
+    pub(crate) note: Option<String>,
+    /// An invitation token of the home.
+    pub(crate) invite: Option<String>,
 }
 
-impl<'a> Draft<'a> {
-    /// Signed by one key, with nothing beside it.
+impl<'a> EventDraft<'a> {
+    /// A draft with one signer, no note and no invitation.
     #[must_use]
-    pub const fn new(event: Event, signer: &'a SecretKey) -> Self {
+    pub(crate) const fn new(event: Event, signer: &'a SecretKey) -> Self {
         Self { event, signer, countersigner: None, note: None, invite: None }
     }
 
-    /// Signs it, and checks it as every node will.
+    /// Signs the event and verifies it as every node will.
     ///
     /// # Errors
-    /// Why no log could ever take it.
-    pub fn sign(self) -> Result<Submission, Failure> {
+    /// The reason for which every log would refuse it.
+    pub(crate) fn sign(self) -> Result<Submission, Failure> {
         let submission = self.sign_unchecked();
         submission.signed.clone().verify(&submission.signed.event.federation)?;
         Ok(submission)
     }
 
-    /// Signs it and leaves checking to the nodes: for loads of thousands.
+    /// Signs the event without verifying it: for bulk loads.
     #[must_use]
-    pub fn sign_unchecked(self) -> Submission {
+    pub(crate) fn sign_unchecked(self) -> Submission {
         let text = self.event.text();
         let signed = SignedEvent {
             signer: self.signer.public(),
@@ -90,11 +90,11 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// A signature as the rest of the world reads it: DER for ECDSA, 64 bytes for Ed25519.
+/// A signature in its usual encoding outside fama: DER for ECDSA, 64 bytes for Ed25519.
 ///
 /// # Errors
-/// `signature_malformed`, of no signature that a key made.
-pub fn edge_bytes(signature: &Signature) -> Result<Vec<u8>, Failure> {
+/// `signature_malformed`, which no signature by a key causes.
+pub(crate) fn edge_bytes(signature: &Signature) -> Result<Vec<u8>, Failure> {
     match signature {
         Signature::Ed25519(bytes) => Ok(bytes.to_vec()),
         Signature::Secp256k1([rs @ .., _]) => k256::ecdsa::Signature::from_slice(rs)
@@ -103,8 +103,8 @@ pub fn edge_bytes(signature: &Signature) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// A text set off from what stands around it.
+/// A text indented by two spaces.
 #[must_use]
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }

@@ -1,29 +1,29 @@
-//! The commands, one file each.
-pub mod admit;
-pub mod agent;
-pub mod attest;
-pub mod audit;
-pub mod check;
-pub mod check_login;
-pub mod completions;
-pub mod demo;
-pub mod dismiss;
-pub mod event;
-pub mod export;
-pub mod federation;
-pub mod handing_in;
-pub mod key;
-pub mod leaderboard;
-pub mod node;
-pub mod prove;
-pub mod publish;
-pub mod register;
-pub mod retract;
-pub mod revoke;
-pub mod rotate;
-pub mod sign;
-pub mod status;
-pub mod verify;
+//! The commands of `fama`, one file each.
+pub(crate) mod admit;
+pub(crate) mod agent;
+pub(crate) mod attest;
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod check_login;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod dismiss;
+pub(crate) mod event;
+pub(crate) mod export;
+pub(crate) mod federation;
+pub(crate) mod key;
+pub(crate) mod leaderboard;
+pub(crate) mod node;
+pub(crate) mod prove;
+pub(crate) mod publish;
+pub(crate) mod register;
+pub(crate) mod retract;
+pub(crate) mod revoke;
+pub(crate) mod rotate;
+pub(crate) mod sign;
+pub(crate) mod status;
+pub(crate) mod submission;
+pub(crate) mod verify;
 
 use clap::Subcommand;
 
@@ -32,18 +32,18 @@ use crate::terminal::Terminal;
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident($module:ident),)*) => {
-        /// What `fama` can do.
+        /// The commands of `fama`.
         #[derive(Subcommand)]
-        pub enum Command {
+        pub(crate) enum Command {
             $($(#[$doc])* #[command(after_help = $module::EXAMPLE)] $name($module::Args),)*
         }
 
         impl Command {
-            /// Does it.
+            /// Runs the command.
             ///
             /// # Errors
-            /// Why it did not succeed.
-            pub fn run(&self, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+            /// The reason of its failure, for people and programs.
+            pub(crate) fn run(&self, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
                 match self {
                     $(Self::$name(args) => $module::run(args, terminal),)*
                 }
@@ -55,7 +55,7 @@ macro_rules! commands {
 commands! {
     /// Make or show a key
     Key(key),
-    /// Found a federation, show one, change its operators and rules
+    /// Create a federation, show one, change its operators and rules
     Federation(federation),
     /// Run a node
     Node(node),
@@ -65,9 +65,9 @@ commands! {
     Publish(publish),
     /// Register an identity in a home
     Register(register),
-    /// Give an identity its next key
+    /// Replace an identity's key with its next one
     Rotate(rotate),
-    /// End a key for good
+    /// Revoke a key forever
     Revoke(revoke),
     /// Give karma, as a service
     Attest(attest),
@@ -79,19 +79,19 @@ commands! {
     Dismiss(dismiss),
     /// Show an agent: identity, karma, keys
     Agent(agent),
-    /// Show an event: where it is and what became of it
+    /// Show an event: its place in a log, and its effect
     Event(event),
     /// Show the agents with the most karma
     Leaderboard(leaderboard),
-    /// Redo everything that sources show, and find out who lies
+    /// Verify everything that sources show, and find out which of them lie
     Audit(audit),
-    /// Write a federation's history as tables, verified
+    /// Write a federation's history as tables, and verify it
     Export(export),
     /// Get a proof of an agent's profile, or of an event, from any node
     Prove(prove),
-    /// Check a proof, asking nobody
+    /// Check a proof offline
     Verify(verify),
-    /// Show how a node is doing
+    /// Show the status of a node
     Status(status),
     /// Sign an MLAuth-style request, to log in somewhere
     Sign(sign),

@@ -1,4 +1,4 @@
-//! Why a command did not succeed: one stable word, one sentence, the next step.
+//! Why a command failed: a stable code, one sentence, and a hint about the next step.
 use std::fmt::Display;
 
 use fama_ledger::cut::CutError;
@@ -10,51 +10,55 @@ use fama_ledger::proof::TlogProofError;
 use fama_ledger::stand::StandError;
 use fama_ledger::text::TextError;
 use fama_node::config::ConfigError;
+use fama_node::network::ClientError;
 use fama_node::network::RequestError;
-use fama_node::network::client::ClientError;
-use fama_node::network::wire::Refusal;
+use fama_node::store::StoreError;
+use fama_node::wire::Refusal;
+use fama_reader::audit::AuditError;
+use fama_reader::audit::finding::AuditFinding;
+use fama_reader::error::ReadError;
 use serde_json::{Value, json};
 
-/// What a person and a program are told when something went wrong.
+/// The failure of a command, for people and for programs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// Stable `snake_case` word.
+    /// Stable `snake_case` code.
     pub code: String,
     /// One sentence, lower case.
     pub message: String,
-    /// What to do next.
+    /// What the user should do next.
     pub hint: Option<String>,
-    /// What was achieved nevertheless, by name; in JSON beside the rest.
+    /// What the command achieved before it failed: one more member of the JSON object, with its name.
     pub achieved: Option<(&'static str, Value)>,
 }
 
 impl Failure {
-    /// Without a hint.
+    /// A failure without a hint.
     pub fn new(code: impl Into<String>, message: impl Display) -> Self {
         Self { code: code.into(), message: message.to_string(), hint: None, achieved: None }
     }
 
-    /// With the next step.
+    /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
         self
     }
 
-    /// With the usual next step of its code, if there is none yet.
+    /// Sets the usual hint of its code unless it has one.
     #[must_use]
     pub fn or_usual_hint(mut self) -> Self {
         self.hint = self.hint.or_else(|| usual_hint(&self.code).map(str::to_owned));
         self
     }
 
-    /// With this next step, in the place of any other.
+    /// Replaces the hint if the code is `unreachable`.
     #[must_use]
-    pub fn or_hint(self, hint: &str) -> Self {
+    pub fn hint_if_unreachable(self, hint: &str) -> Self {
         if self.code == "unreachable" { self.hint(hint) } else { self }
     }
 
-    /// The message with what it is about before it.
+    /// Prefixes the message with its subject.
     #[must_use]
     pub fn about(mut self, what: impl Display) -> Self {
         self.message = format!("{what}: {}", self.message);
@@ -75,58 +79,62 @@ impl Failure {
     }
 }
 
-/// The next step for what is refused with this code, whoever refused it.
+/// The usual hint for a code, whether a node or this program gives it.
 fn usual_hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "address_in_use" => "another process has that port: stop it, or change the address in the configuration",
-        "already_retracted" | "duplicate" => "nothing is left to do: `fama event ID` shows what is in the ledger",
+        "already_retracted" | "duplicate" => "nothing is left to do: `fama event ID` shows what the ledger holds",
         "bad_name" => "want a name like swift-core-maps, or a handle like swift-core-maps@alpha.example",
         "bad_signature" | "signature_mismatch" => {
-            "name, time and payload must be, byte for byte, what was signed, and the key the one that signed"
+            "name, time and payload must match the signed ones byte for byte, and the key must be the one that signed"
         }
-        "bad_signature_form" | "signature_malformed" => "want the base64 of what openssl or `fama sign` gives",
+        "bad_signature_form" | "signature_malformed" => "want the base64 of a signature by openssl or `fama sign`",
         "bad_value" | "empty_value" | "forbidden_character" | "too_long" => {
             "bio, reason and ref are one line each; reason has at most 200 bytes, ref 512, all together 1 KiB"
         }
         "busy" | "catching_up" | "not_ready" | "starting" | "stopping" => "try again in a moment",
         "cap" => "the provider's cap for this subject is used up until midnight UTC",
-        "cut_no_stand" => "`fama federation stand --log LOG` makes the node stand still; then draft anew",
+        "cut_no_stand" => "`fama federation stand --log LOG` freezes the log at a node; then draft again",
         "cut_conflict" | "cut_too_few_stands" => {
-            "draft anew with the stands of more operators; what was cosigned is given up only if it is final nowhere"
+            "draft again with the stands of more operators; cosigned entries are given up only if they are final nowhere"
         }
-        "expired" | "outside_window" => "is this machine's clock right? sign again, and send it at once",
+        "expired" | "outside_window" => "is this machine's clock right? sign again and send it at once",
         "file" | "file_not_found" | "file_permission" => "is that the right path?",
-        "home_unreachable" => "its operator's node must run; a revocation is taken by any other operator too",
-        "key_in_use" => "a key belongs to one identity of a home: `fama key new` makes another",
+        "home_unreachable" => {
+            "the node of the home's operator must run; a revocation may go to any other operator, too"
+        }
+        "key_in_use" => "a key belongs to one identity of a home: make another one with `fama key new`",
         "key_pem" | "key_der" | "key_algorithm" => {
             "`fama key new --out FILE` makes a key; `fama key show FILE` shows one"
         }
         "manifest_value" | "ports" => "`fama federation new --help` has examples",
         "name_taken" => "choose another name; if it is yours, `fama agent` shows its key",
-        "not_authorized" => "`fama key show FILE` shows the key that signed, `fama agent` the one in force",
-        "not_sponsored" => "operators sponsor a service: `fama admit`",
+        "not_authorized" => "`fama key show FILE` shows the key that signed, `fama agent` the current one",
+        "not_sponsored" => "operators sponsor a service with `fama admit`",
         "other_federation" | "wrong_federation" => {
             "get the manifest of that node's federation: `GET /api/federation` has it"
         }
-        "profile_federation" => "is that the manifest of the federation that you mean?",
+        "profile_federation" => "is that the manifest of the federation you mean?",
         "profile_form" | "proof_form" => "want a file that `fama prove` wrote",
-        "profile_old_manifest" => "ask a node that uses the newest version: `fama status` shows it",
-        "proof_pending" => "a quorum must cosign first: `fama status` shows who does",
+        "profile_old_manifest" => "ask a node that uses the newest version: `fama status` shows the version",
+        "proof_pending" => "a quorum must cosign first: `fama status` shows how far each log is final",
         code if code.starts_with("profile_") || code.starts_with("proof_") || code.starts_with("checkpoint_") => {
-            "nothing in the file is to be believed: ask another node, and tell the operators of this one"
+            "do not trust anything in the file: ask another node, and tell the operators of this one"
         }
         "quota" => "try again after midnight UTC",
-        "revoked" => "`fama rotate` puts the key committed to in the place of a revoked one",
+        "revoked" => "`fama rotate` replaces a revoked key with the key that it committed to",
         "store_federation" | "locked" => "`data_dir` in the configuration names the folder",
         "unreachable" => "is it running, and is that its address?",
-        "missing_file" | "tile_length" | "tile_entry" | "too_large" => "that source is broken: take another",
+        "missing_file" | "tile_length" | "tile_entry" | "too_large" => "that source is broken: use another one",
         "checkpoint_cosignature" | "checkpoint_signature" | "checkpoint_unsigned" => {
-            "that source is broken or lies: take another"
+            "that source is broken or lies: use another one"
         }
-        "unknown_agent" | "unknown_identity" => "a bare name is looked up in the node's own home: try name@home",
-        "unknown_event" => "is the id whole? a node that is behind gets it later: `fama status`",
+        "unknown_agent" | "unknown_identity" => {
+            "a name without a home is looked up in the node's own home: try name@home"
+        }
+        "unknown_event" => "is the id complete? a node that is behind gets the event later: `fama status`",
         "unknown_home" => "`fama federation show MANIFEST` lists the homes",
-        "wrong_version" => "`fama agent` shows the version of the key in force",
+        "wrong_version" => "`fama agent` shows the version of the current key",
         _ => return None,
     })
 }
@@ -144,6 +152,61 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(error.code(), &error).hint(error.hint())
     }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let failure = Self::new(error.code(), &error);
+        match &error {
+            ReadError::Config(error) => failure.hint(error.hint()),
+            _ => Self { hint: reader_hint(&error).map(str::to_owned), ..failure },
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Read(error) => error.into(),
+            AuditError::Nothing(ref findings) => {
+                let shown: Vec<_> = findings.iter().map(AuditFinding::json).collect();
+                let failure = Self::new(error.code(), &error).hint(
+                    "a source is a node's query address, a folder or bucket of `fama publish`, or a stopped node's \
+                     data folder",
+                );
+                Self { achieved: Some(("findings", shown.into())), ..failure }
+            }
+        }
+    }
+}
+
+/// The next step after an error of the reader, where the usual one of its code does not fit.
+fn reader_hint(error: &ReadError) -> Option<&'static str> {
+    Some(match error {
+        ReadError::NoSource(_) => {
+            "want a URL like http://127.0.0.1:8080, a published folder, s3://bucket/prefix, or a data folder"
+        }
+        ReadError::NoManifest(_) => "is that the right place?",
+        ReadError::BucketDenied { .. } => {
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment must have access"
+        }
+        ReadError::BucketUnreachable { .. } => {
+            "AWS_ENDPOINT names a store other than Amazon's, AWS_ALLOW_HTTP=true allows http"
+        }
+        ReadError::SourceStore(error) if matches!(**error, StoreError::Locked { .. }) => {
+            "a running node serves the same files: name its query URL instead"
+        }
+        ReadError::FileExists(_) => "remove it, or export to another folder",
+        ReadError::OtherFederation { .. } => "publish each federation to a place of its own",
+        ReadError::Conflict(_) => {
+            "nothing was overwritten; `fama audit` with both as sources shows which log has two histories"
+        }
+        ReadError::Behind { .. } => "the source is behind or was restored from an old copy: use another one",
+        ReadError::PublishedDamaged { .. } => "remove the published files of this log: all of them are copied again",
+        ReadError::Uncertified { .. } => "that source is broken or lies: use another one",
+        ReadError::WrongTree { .. } => "that source is broken or lies: nothing of this was published; use another one",
+        _ => return None,
+    })
 }
 
 impl From<Refusal> for Failure {

@@ -1,4 +1,4 @@
-//! Files that people keep: keys, which nobody else may read and nothing overwrites, and manifests.
+//! Key files, which only their owner may read and nothing overwrites, and manifests.
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,10 +15,10 @@ use k256::elliptic_curve::zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
-/// The mode of secret files.
-pub const SECRET_MODE: u32 = 0o600;
-/// The mode of public files.
-pub const PUBLIC_MODE: u32 = 0o644;
+/// Permission bits of secret files: readable by the owner only.
+pub(crate) const SECRET_MODE: u32 = 0o600;
+/// Permission bits of public files.
+pub(crate) const PUBLIC_MODE: u32 = 0o644;
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
     let code = match error.kind() {
@@ -34,35 +34,35 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     }
 }
 
-/// Makes a file that did not exist, durable before this returns; on an error there is none.
+/// Creates a file, durable before this returns. On an error, it does not exist.
 ///
 /// # Errors
-/// `file_exists`, or what the system says.
-pub fn create(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+/// `file_exists`, or the system's error.
+pub(crate) fn create(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let mut file = opened.map_err(|error| failed(path, &error))?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_folder(path));
     written.map_err(|error| {
-        // Half a file would be in the way of the next try. What cannot be removed is named by it.
+        // Half a file would block the next try. If it cannot be removed, that try names it.
         let _ = fs::remove_file(path);
         failed(path, &error)
     })
 }
 
-/// Makes the names in the folder that `path` lies in durable.
+/// Makes the directory entry of `path` durable.
 ///
 /// # Errors
-/// What the system says.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
+/// The system's error.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
-/// Puts a text in the place of a file's, whole or not at all, durable before this returns.
+/// Replaces the content of a file atomically; durable before this returns.
 ///
 /// # Errors
-/// What the system says.
-pub fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+/// The system's error.
+pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let new = with_ending(path, ".new");
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
@@ -74,12 +74,12 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     write().map_err(|error| failed(path, &error))
 }
 
-/// Makes a file that did not exist, with its whole content at once, durable before this returns: of two
-/// processes that do so at once one finds the other's.
+/// Creates a file with its whole content atomically; durable before this returns. Of two processes that do this at
+/// the same time, one gets `file_exists` and finds the other's whole content.
 ///
 /// # Errors
-/// `file_exists`, or what the system says.
-pub fn create_whole(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+/// `file_exists`, or the system's error.
+pub(crate) fn create_whole(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let new = with_ending(path, &format!(".{}.new", std::process::id()));
     replace(&new, text, mode)?;
     let linked = fs::hard_link(&new, path);
@@ -87,39 +87,39 @@ pub fn create_whole(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     linked.and_then(|()| sync_folder(path)).map_err(|error| failed(path, &error))
 }
 
-/// The file of the same name with something behind it.
+/// The path with `ending` appended to the file name.
 #[must_use]
-pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(ending);
     path.with_file_name(name)
 }
 
-/// Makes a folder with those above it; one that exists is as good.
+/// Creates a folder and its parents; an existing folder is no error.
 ///
 /// # Errors
-/// What the system says.
-pub fn create_folder(path: &Path) -> Result<(), Failure> {
+/// The system's error.
+pub(crate) fn create_folder(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).and_then(|()| sync_folder(path)).map_err(|error| failed(path, &error))
 }
 
-/// Gives a file another name, which no file may have.
+/// Renames a file; the new name must not exist.
 ///
 /// # Errors
-/// `file_exists`, or what the system says.
-pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
+/// `file_exists`, or the system's error.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::hard_link(from, to).map_err(|error| failed(to, &error))?;
-    // The new name is safe before the old one goes.
+    // The new name is durable before the old one goes: a crash in between leaves both.
     sync_folder(to).map_err(|error| failed(to, &error))?;
     fs::remove_file(from).map_err(|error| failed(from, &error))
 }
 
-/// Reads a text of at most `max` bytes; wiped from memory when dropped, as it may be a secret.
+/// Reads a text of at most `max` bytes. It may be a secret, so dropping it wipes the memory.
 ///
 /// # Errors
-/// `file_too_long`, or what the system says.
-pub fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure> {
-    // With room for all of it, so that growing leaves no copies behind.
+/// `file_too_long`, or the system's error.
+pub(crate) fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure> {
+    // Full capacity at once: a reallocation would leave an unwiped copy.
     let mut text = Zeroizing::new(String::with_capacity(max.saturating_add(1)));
     let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let result = File::open(path).and_then(|file| file.take(bound).read_to_string(&mut text));
@@ -130,56 +130,56 @@ pub fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// Reads the newest of a chain of manifests; the genesis alone is one too.
+/// Reads a chain of manifests, or the genesis alone, and gives its newest version.
 ///
 /// # Errors
-/// What is wrong with the file or the manifest.
-pub fn read_manifest(path: &Path) -> Result<Arc<Manifest>, Failure> {
+/// The error of the file, or the rule that the manifest breaks.
+pub(crate) fn read_manifest(path: &Path) -> Result<Arc<Manifest>, Failure> {
     let hint = "get the federation's manifest from one of its operators";
     let text = read(path, CHAIN_BYTES_MAX).map_err(|failure| failure.hint(hint))?;
     Manifest::parse_chain(&text).map_err(|error| Failure::from(error).about(path.display()).hint(hint))
 }
 
-/// Draws a new key.
+/// Generates a key.
 ///
 /// # Errors
 /// `randomness` if the system gives none.
-pub fn draw_key(curve: Curve) -> Result<SecretKey, Failure> {
+pub(crate) fn draw_key(curve: Curve) -> Result<SecretKey, Failure> {
     let mut seed = Zeroizing::new([0; 32]);
     loop {
         fill(seed.as_mut())?;
-        // Fails once in 2^127 draws.
+        // Fails for one seed in 2^127.
         if let Ok(key) = SecretKey::from_seed(curve, &seed) {
             return Ok(key);
         }
     }
 }
 
-/// Fills `bytes` with randomness from the system.
+/// Fills `bytes` with random bytes from the system.
 ///
 /// # Errors
 /// `randomness` if the system gives none.
-pub fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
     getrandom::fill(bytes).map_err(|error| Failure::new("randomness", error))
 }
 
-/// Draws a key and keeps it in a new file that only its owner can read.
+/// Generates a key and stores it in a new file that only its owner can read.
 ///
 /// # Errors
-/// `file_exists` among others.
-pub fn create_key(path: &Path, curve: Curve) -> Result<SecretKey, Failure> {
+/// As [`create`] and [`draw_key`].
+pub(crate) fn create_key(path: &Path, curve: Curve) -> Result<SecretKey, Failure> {
     let key = draw_key(curve)?;
     create(path, &key.to_pem(), SECRET_MODE)?;
     Ok(key)
 }
 
-/// Reads a secret key.
+/// Reads a secret key from a PEM file.
 ///
 /// # Errors
-/// `key_permissions` if others can read it too; what is wrong with the file or the key.
-pub fn read_key(path: &Path) -> Result<SecretKey, Failure> {
+/// `key_permissions` if others can read the file, too; the error of the file or the key.
+pub(crate) fn read_key(path: &Path) -> Result<SecretKey, Failure> {
     let text = read(path, KEY_BYTES_MAX).map_err(|failure| failure.hint("`fama key new --out FILE` makes a key"))?;
-    // Said before anything about its mode: a public key may be read by all.
+    // Checked before the mode: a public key may be readable by everyone.
     if !text.contains("PRIVATE KEY-----") {
         let failure = Failure::new("key_pem", "no secret key in PEM").about(path.display());
         return Err(failure.hint("`fama key new --out FILE` makes one"));
@@ -192,19 +192,19 @@ pub fn read_key(path: &Path) -> Result<SecretKey, Failure> {
     SecretKey::from_pem(&text).map_err(|error| Failure::from(error).about(path.display()))
 }
 
-/// The key of a file, which is made if it isn't there; says whether it was.
+/// Reads a key, or generates it if the file does not exist; also gives whether it existed.
 ///
 /// # Errors
 /// As [`read_key`] and [`create_key`].
-pub fn read_or_create_key(path: &Path, curve: Curve) -> Result<(SecretKey, bool), Failure> {
+pub(crate) fn read_or_create_key(path: &Path, curve: Curve) -> Result<(SecretKey, bool), Failure> {
     if path.exists() { Ok((read_key(path)?, true)) } else { Ok((create_key(path, curve)?, false)) }
 }
 
 /// Reads a public key from a PEM file, public or secret.
 ///
 /// # Errors
-/// What is wrong with the file or the key.
-pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
+/// The error of the file or the key.
+pub(crate) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     let text = read(path, KEY_BYTES_MAX)?;
     let key = if text.contains("PRIVATE KEY-----") {
         SecretKey::from_pem(&text).map(|key| key.public())
@@ -214,9 +214,9 @@ pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     key.map_err(|error| Failure::from(error).about(path.display()))
 }
 
-/// The file beside `path` with a word before its ending: `agent.pem` and `next` give `agent.next.pem`.
+/// The path with a word before its extension: `agent.pem` and `next` give `agent.next.pem`.
 #[must_use]
-pub fn beside(path: &Path, word: &str) -> PathBuf {
+pub(crate) fn with_word(path: &Path, word: &str) -> PathBuf {
     let mut name = path.file_stem().map_or_else(OsString::new, OsString::from);
     name.push(format!(".{word}"));
     if let Some(ending) = path.extension() {
@@ -231,10 +231,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_beside() {
+    fn names_with_a_word() {
         for (path, want) in [("a/agent.pem", "a/agent.next.pem"), ("agent", "agent.next"), ("a.b.pem", "a.b.next.pem")]
         {
-            assert_eq!(beside(Path::new(path), "next"), Path::new(want));
+            assert_eq!(with_word(Path::new(path), "next"), Path::new(want));
         }
     }
 

@@ -1,17 +1,17 @@
-//! From one version of the manifest to the next: the draft, what is shown for its cuts, words and signatures.
+//! From one manifest version to the next: the draft, the evidence for its cuts, approvals and signatures.
 mod changes;
 mod evidence;
 mod gather;
-mod paper;
 mod plan;
 mod record;
+mod signed_text;
 
-pub use changes::changes;
-pub use evidence::{CutEvidence, Evidence};
-pub use gather::{Gathered, Place};
-pub use paper::{Paper, render};
-pub use plan::Plan;
-pub use record::record;
+pub(crate) use changes::changes;
+pub(crate) use evidence::{CutEvidence, Evidence};
+pub(crate) use gather::{CopyAtHead, Gathered};
+pub(crate) use plan::VersionPlan;
+pub(crate) use record::record;
+pub(crate) use signed_text::{SignedText, render};
 
 use fama_ledger::cut::{CutError, Ground, honest};
 use fama_ledger::id::Domain;
@@ -22,17 +22,17 @@ use fama_ledger::signed_note::NoteError;
 use crate::failure::Failure;
 
 /// File name of a draft.
-pub const DRAFT_FILE: &str = "draft.txt";
+pub(crate) const DRAFT_FILE: &str = "draft.txt";
 /// File name of the chain of versions before a draft.
-pub const CHAIN_FILE: &str = "chain.txt";
-/// File name of what is shown for a draft's cuts.
-pub const EVIDENCE_FILE: &str = "evidence.json";
+pub(crate) const CHAIN_FILE: &str = "chain.txt";
+/// File name of the evidence for a draft's cuts.
+pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
 
-/// The operators of the version before whose node keys gave their word for `next`.
+/// The operators of the previous version whose node keys approved `next`.
 ///
 /// # Errors
-/// `bad_word`: a line of a known node key does not hold.
-pub fn words(previous: &Manifest, next: &Manifest) -> Result<Vec<Domain>, Failure> {
+/// `bad_word`: a signature line of a known node key is invalid.
+pub(crate) fn approvals(previous: &Manifest, next: &Manifest) -> Result<Vec<Domain>, Failure> {
     let mut found = Vec::new();
     for operator in previous.operators() {
         match next.note().verify(operator.name.as_str(), &operator.node_key) {
@@ -44,11 +44,11 @@ pub fn words(previous: &Manifest, next: &Manifest) -> Result<Vec<Domain>, Failur
     Ok(found)
 }
 
-/// Whether `operator` may sign each of the version's cuts, and on what ground.
+/// The grounds on which `operator` may sign each cut of `next`.
 ///
 /// # Errors
-/// [`CutError`] of the first that it may not sign.
-pub fn grounds<'a>(
+/// [`CutError`] of the first cut that it may not sign.
+pub(crate) fn grounds<'a>(
     previous: &Manifest,
     next: &'a Manifest,
     evidence: &Evidence,
@@ -57,23 +57,23 @@ pub fn grounds<'a>(
     next.cuts().map(|cut| Ok((&cut.log, evidence.shown(previous, cut).check(operator)?))).collect()
 }
 
-/// Whether one of those who gave their words surely holds each log that the version cuts up to there, and has
-/// compared it: who gives up its own branch has another.
+/// Checks that the approving operators include, for each cut, at least one honest operator that holds the log up to the
+/// cut and has compared it. Operators that give up their own branch do not count: they hold another one.
 ///
 /// # Errors
-/// `words_missing`, and of which log.
-pub fn check_holders(
+/// `words_missing` with the log.
+pub(crate) fn check_holders(
     previous: &Manifest,
     next: &Manifest,
     evidence: &Evidence,
-    words: &[Domain],
+    approvals: &[Domain],
 ) -> Result<(), Failure> {
     for cut in next.cuts().filter(|cut| cut.head != Head::EMPTY) {
         let holds = |name: &&Domain| {
             let ground = evidence.shown(previous, cut).check(name);
             **name != cut.log.operator && matches!(ground, Ok(Ground::Extends | Ground::Certified))
         };
-        let (found, wanted) = (words.iter().filter(holds).count(), honest(previous, &cut.log.operator));
+        let (found, wanted) = (approvals.iter().filter(holds).count(), honest(previous, &cut.log.operator));
         if found < wanted {
             return Err(unheld(cut, found, wanted));
         }
@@ -83,24 +83,24 @@ pub fn check_holders(
 
 fn unheld(cut: &Cut, found: usize, wanted: usize) -> Failure {
     let message = format!(
-        "{found} of those who agreed have the branch of {} that goes on, {wanted} must: one of them is honest and \
-         has compared it",
+        "{found} of the operators that agreed hold the branch of {} that continues, {wanted} must: then at least one of \
+         them is honest and has compared it",
         cut.log
     );
-    Failure::new("words_missing", message).hint("those who hold that branch run `fama federation agree`, too")
+    Failure::new("words_missing", message).hint("operators that hold that branch run `fama federation agree`, too")
 }
 
-/// The operators of a version that `signers` lacks.
+/// The operators of a version that have not signed.
 #[must_use]
-pub fn missing(manifest: &Manifest, signers: &Signers) -> Vec<Domain> {
+pub(crate) fn missing(manifest: &Manifest, signers: &Signers) -> Vec<Domain> {
     let operators = manifest.at(signers.version).map_or(&[][..], Manifest::operators);
     let names = operators.iter().map(|operator| operator.name.clone());
     names.filter(|name| !signers.signed.contains(name)).collect()
 }
 
-/// Names, for people.
+/// Names separated by commas, or `nobody`.
 #[must_use]
-pub fn list(names: &[Domain]) -> String {
+pub(crate) fn list(names: &[Domain]) -> String {
     if names.is_empty() {
         return "nobody".to_owned();
     }

@@ -1,4 +1,4 @@
-//! Whom a person means by a handle, an id or a DID.
+//! Looks up the identity behind a handle, an id or a DID.
 use fama_ledger::id::{Domain, Handle, IdentityId};
 use fama_ledger::key::PublicKey;
 use serde_json::Value;
@@ -6,26 +6,26 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::query::Query;
 
-/// An identity as a node describes it, or as far as an id alone says. A node is believed here; the
-/// text that is signed shows what it said.
+/// An identity as a node describes it, or its id alone. The node is trusted here: what it reports appears in the text
+/// that the user is asked to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The id.
-    pub id: IdentityId,
-    /// Its home.
-    pub home: Option<Domain>,
-    /// The version of its current key.
-    pub version: Option<u32>,
-    /// Its current key.
-    pub key: Option<PublicKey>,
+pub(crate) struct ResolvedIdentity {
+    /// Stays the same through all changes of key.
+    pub(crate) id: IdentityId,
+    /// Home of the identity; `None` if no node was asked.
+    pub(crate) home: Option<Domain>,
+    /// Version of the current key; `None` if no node was asked.
+    pub(crate) version: Option<u32>,
+    /// Current key; `None` if no node was asked.
+    pub(crate) key: Option<PublicKey>,
 }
 
-impl Identity {
-    /// Finds an identity: any form with a node to ask, an id without.
+impl ResolvedIdentity {
+    /// Finds an identity. Without a node to ask, only an id will do.
     ///
     /// # Errors
-    /// `query_needed`, or what the node answered.
-    pub fn find(text: &str, query: Option<&Query>) -> Result<Self, Failure> {
+    /// `query_needed`, or the error of the node.
+    pub(crate) fn find(text: &str, query: Option<&Query>) -> Result<Self, Failure> {
         match (query, text.parse()) {
             (Some(query), _) => {
                 Self::read(&query.get(&["agent", text], &[])?).ok_or_else(|| malformed(text))?.meant(text)
@@ -36,7 +36,7 @@ impl Identity {
         }
     }
 
-    /// Reads a profile.
+    /// Reads the answer about an agent.
     fn read(profile: &Value) -> Option<Self> {
         let identity = &profile["identity"];
         let handle: Option<Handle> = identity["handle"].as_str().and_then(|text| text.parse().ok());
@@ -48,7 +48,7 @@ impl Identity {
         })
     }
 
-    /// Checks that a node answered with the identity whose id was asked for, not another.
+    /// Checks that the answer is about the id that was asked for.
     fn meant(self, text: &str) -> Result<Self, Failure> {
         match text.parse::<IdentityId>() {
             Ok(id) if id != self.id => Err(Failure::new("wrong_answer", format!("the node answered with {}", self.id))),
@@ -56,31 +56,31 @@ impl Identity {
         }
     }
 
-    /// The home: as given, or as the node said.
+    /// The given home, else the one that the node reports.
     ///
     /// # Errors
-    /// `home_needed` if neither is there.
-    pub fn home(&self, given: Option<&Domain>) -> Result<Domain, Failure> {
+    /// `home_needed` if there is neither.
+    pub(crate) fn home(&self, given: Option<&Domain>) -> Result<Domain, Failure> {
         given.or(self.home.as_ref()).cloned().ok_or_else(|| {
             Failure::new("home_needed", format!("the home of {} is not known", self.id))
-                .hint("--home DOMAIN says it, --query URL asks a node")
+                .hint("state it with --home DOMAIN, or ask a node with --query URL")
         })
     }
 
-    /// The version of the current key: as given, or as the node said.
+    /// The given version of the current key, else the one that the node reports.
     ///
     /// # Errors
-    /// `version_needed` if neither is there.
-    pub fn version(&self, given: Option<u32>) -> Result<u32, Failure> {
+    /// `version_needed` if there is neither.
+    pub(crate) fn version(&self, given: Option<u32>) -> Result<u32, Failure> {
         given.or(self.version).ok_or_else(|| {
             Failure::new("version_needed", format!("the version of the key of {} is not known", self.id))
-                .hint("--key-version N says it, --query URL asks a node")
+                .hint("state it with --key-version N, or ask a node with --query URL")
         })
     }
 }
 
 fn malformed(text: &str) -> Failure {
-    Failure::new("no_node", format!("the answer about {text} is no profile"))
+    Failure::new("no_node", format!("the answer about {text} is not a profile"))
         .hint("is that the query address of a node?")
 }
 
@@ -93,19 +93,19 @@ mod tests {
     fn profiles() {
         let id = "ab".repeat(32);
         let profile = json!({"identity": {"agent_id": id, "handle": "swift@alpha.example", "key_version": 3}});
-        let identity = Identity::read(&profile).unwrap();
+        let identity = ResolvedIdentity::read(&profile).unwrap();
         assert_eq!(identity.home(None).unwrap().as_str(), "alpha.example");
         assert_eq!((identity.version(None).unwrap(), identity.version(Some(2)).unwrap()), (3, 2));
         assert!(identity.clone().meant("swift@alpha.example").is_ok() && identity.clone().meant(&id).is_ok());
         assert_eq!(identity.meant(&"cd".repeat(32)).unwrap_err().code, "wrong_answer");
-        assert_eq!(Identity::read(&json!({"identity": {}})), None);
+        assert_eq!(ResolvedIdentity::read(&json!({"identity": {}})), None);
     }
 
     #[test]
     fn without_a_node() {
-        let identity = Identity::find(&"ab".repeat(32), None).unwrap();
+        let identity = ResolvedIdentity::find(&"ab".repeat(32), None).unwrap();
         assert_eq!(identity.home(None).unwrap_err().code, "home_needed");
         assert_eq!(identity.version(None).unwrap_err().code, "version_needed");
-        assert_eq!(Identity::find("swift@alpha.example", None).unwrap_err().code, "query_needed");
+        assert_eq!(ResolvedIdentity::find("swift@alpha.example", None).unwrap_err().code, "query_needed");
     }
 }

@@ -1,24 +1,32 @@
 //! The `fama` command: run a node, take part in a federation, ask any node.
+//!
+//! In reading order:
+//!
+//! - The entry: [`run`] parses a command line and runs one of `command`'s files; `terminal` prints answers, `progress`
+//!   shows that something is going on, [`failure`] is what a user reads when a command fails.
+//! - Talking to nodes: `query` over HTTP, `submit` over libp2p, and `identity` to look up names.
+//! - Making things: `author` builds and signs events, `login` login requests, `files` keeps keys and manifests.
+//! - Federations: [`federation`] creates one on disk, `governance` drafts and checks the next version.
+//! - Reading proofs: `proven`. Auditing, publishing and exporting is the crate `fama_reader`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod audit;
-pub mod author;
-pub mod bucket;
-pub mod command;
-pub mod export;
+mod command;
 pub mod failure;
+mod progress;
+mod terminal;
+
+mod identity;
+mod query;
+mod submit;
+
+mod author;
+mod files;
+mod login;
+
 pub mod federation;
-pub mod files;
-pub mod governance;
-pub mod identity;
-pub mod login;
-pub mod progress;
-pub mod proven;
-pub mod publish;
-pub mod query;
-pub mod source;
-pub mod submit;
-pub mod terminal;
+mod governance;
+
+mod proven;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -33,12 +41,12 @@ use crate::terminal::Terminal;
 
 /// Exit code of a command that was refused or did not succeed.
 pub const FAILED: u8 = 1;
-/// Exit code of a command line that is none.
+/// Exit code of an invalid command line.
 pub const USAGE: u8 = 2;
 
 /// Fama: a federated reputation ledger for agents
 ///
-/// Operators run nodes, agents register keys, services attest karma; whoever reads can check it all.
+/// Operators run nodes, agents register keys, services attest karma, and any reader can verify it all.
 #[derive(Parser)]
 #[command(name = "fama", version, term_width = 100, max_term_width = 100, after_help = EXAMPLE)]
 pub struct Cli {
@@ -57,8 +65,7 @@ Example: an agent's first steps
 
 Exit codes: 0 done, 1 refused or failed, 2 not a valid command line";
 
-/// Runs a command line, its first word being the program's name. Reads standard input only to ask
-/// for a confirmation.
+/// Runs a command line, whose first word is the name of the program. Standard input is read only for confirmations.
 pub fn run<I>(args: I, stdout: &mut dyn Write, stderr: &mut dyn Write) -> ExitCode
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
@@ -77,10 +84,10 @@ where
     }
 }
 
-/// Shows help where it was asked for, and what is wrong with a command line otherwise.
+/// Prints requested help to stdout, or to stderr what is wrong with the command line.
 fn usage(error: &clap::Error, json: bool, stdout: &mut dyn Write, stderr: &mut dyn Write) -> ExitCode {
     let text = error.render().to_string();
-    // A closed pipe is the reader's choice: there is nobody left to tell.
+    // A closed pipe is no error: its reader has seen enough.
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = stdout.write_all(text.as_bytes());
         return ExitCode::SUCCESS;

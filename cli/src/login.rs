@@ -1,4 +1,4 @@
-//! MLAuth-style requests: what an agent signs to log in somewhere, and how that is checked.
+//! MLAuth-style login requests: how an agent signs one, and how a service checks it.
 use fama_ledger::base64;
 use fama_ledger::id::{Handle, Name};
 use fama_ledger::key::{PublicKey, Signature};
@@ -8,28 +8,29 @@ use fama_ledger::time::Millis;
 use crate::author::edge_bytes;
 use crate::failure::Failure;
 
-/// How far a request's time may lie from the verifier's, in milliseconds.
-pub const WINDOW_MILLIS: u64 = 300_000;
+/// Largest difference between a request's time and the verifier's clock, in milliseconds.
+pub(crate) const WINDOW_MILLIS: u64 = 300_000;
 /// Longest payload, in bytes.
-pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// A request; what is signed is the three texts, one after the other.
+/// A login request. Its three texts are signed, joined without a separator.
 #[derive(Clone, Debug)]
-pub struct Request {
-    /// A name or handle.
-    pub dumbname: String,
-    /// RFC 3339 in UTC, with or without milliseconds, signed as it stands.
-    pub timestamp: String,
-    /// What is asked for.
-    pub payload: String,
+pub(crate) struct LoginRequest {
+    /// Name or handle of the agent.
+    pub(crate) dumbname: String,
+    /// RFC 3339 in UTC, with or without milliseconds; signed as given.
+    pub(crate) timestamp: String,
+    /// Chosen by the service, usually a challenge.
+    pub(crate) payload: String,
 }
 
-impl Request {
+impl LoginRequest {
     /// The bytes that are signed.
     ///
     /// # Errors
-    /// Why this must not be signed, or never holds.
-    pub fn message(&self) -> Result<String, Failure> {
+    /// `bad_name`, `bad_timestamp`, `payload_too_long`; `dangerous_payload` if the payload could be taken for an order
+    /// about the key.
+    pub(crate) fn message(&self) -> Result<String, Failure> {
         if self.dumbname.parse::<Name>().is_err() {
             self.dumbname.parse::<Handle>().map_err(|error| Failure::new("bad_name", error).about(&self.dumbname))?;
         }
@@ -39,36 +40,36 @@ impl Request {
         }
         let key_order = ["ROTATE_KEY:", "REVOKE_KEY:"].iter().any(|order| self.payload.starts_with(order));
         if key_order || self.payload.starts_with("fama.") {
-            let message = "this payload would order something about your key, it is no login";
+            let message = "this payload is an order about your key, not a login";
             return Err(Failure::new("dangerous_payload", message)
-                .hint("whoever asked you to sign this may be after your identity"));
+                .hint("the service that asked you to sign this may be after your identity"));
         }
         Ok([self.dumbname.as_str(), &self.timestamp, &self.payload].concat())
     }
 
-    /// When it was made.
+    /// Parses the timestamp.
     ///
     /// # Errors
     /// `bad_timestamp` for anything but strict RFC 3339 with `Z`.
-    pub fn time(&self) -> Result<Millis, Failure> {
+    pub(crate) fn time(&self) -> Result<Millis, Failure> {
         let whole = self.timestamp.strip_suffix('Z').filter(|text| text.len() == 19);
         let text = whole.map_or_else(|| self.timestamp.clone(), |whole| format!("{whole}.000Z"));
         text.parse().map_err(|error| Failure::new("bad_timestamp", error).about(&self.timestamp))
     }
 
-    /// Signs it: base64 of DER for secp256k1, of 64 bytes for Ed25519.
+    /// Signs the request; gives base64 of DER for secp256k1, of 64 bytes for Ed25519.
     ///
     /// # Errors
-    /// As [`Request::message`].
-    pub fn sign(&self, key: &SecretKey) -> Result<String, Failure> {
+    /// As [`LoginRequest::message`].
+    pub(crate) fn sign(&self, key: &SecretKey) -> Result<String, Failure> {
         Ok(base64::encode(&edge_bytes(&key.sign(self.message()?.as_bytes()))?))
     }
 
     /// Checks a signature, and that `now` is within the window, if one is given.
     ///
     /// # Errors
-    /// `expired`; as [`Request::message`] and [`Signature::from_edge`].
-    pub fn verify(&self, key: &PublicKey, signature: &str, now: Option<Millis>) -> Result<(), Failure> {
+    /// `expired`; as [`LoginRequest::message`] and [`Signature::from_edge`].
+    pub(crate) fn verify(&self, key: &PublicKey, signature: &str, now: Option<Millis>) -> Result<(), Failure> {
         let message = self.message()?;
         let bytes = base64::decode_lenient(signature)
             .ok_or_else(|| Failure::new("signature_malformed", "the signature is not base64"))?;
@@ -76,7 +77,9 @@ impl Request {
         let Some(now) = now else { return Ok(()) };
         if self.time()?.0.abs_diff(now.0) > WINDOW_MILLIS {
             let message = format!("{} is more than {} s from now", self.timestamp, WINDOW_MILLIS / 1_000);
-            return Err(Failure::new("expired", message).hint("the signature itself holds; --any-time ignores its age"));
+            return Err(
+                Failure::new("expired", message).hint("the signature itself is valid; --any-time ignores its age")
+            );
         }
         Ok(())
     }
@@ -87,8 +90,8 @@ mod tests {
     use super::*;
     use fama_ledger::key::Curve;
 
-    fn request(dumbname: &str, timestamp: &str, payload: &str) -> Request {
-        Request { dumbname: dumbname.into(), timestamp: timestamp.into(), payload: payload.into() }
+    fn request(dumbname: &str, timestamp: &str, payload: &str) -> LoginRequest {
+        LoginRequest { dumbname: dumbname.into(), timestamp: timestamp.into(), payload: payload.into() }
     }
 
     #[test]
@@ -118,14 +121,14 @@ mod tests {
         for curve in [Curve::Secp256k1, Curve::Ed25519] {
             let key = SecretKey::from_seed(curve, &[7; 32]).unwrap();
             let signature = request.sign(&key).unwrap();
-            let check = |request: &Request, signature: &str, now| {
+            let check = |request: &LoginRequest, signature: &str, now| {
                 request.verify(&key.public(), signature, now).err().map_or(String::new(), |failure| failure.code)
             };
             assert_eq!(check(&request, &signature, Some(now)), "");
             assert_eq!(check(&request, &signature, Some(now.plus(1))), "expired");
             assert_eq!(check(&request, &signature, None), "");
             assert_eq!(check(&request, "?", None), "signature_malformed");
-            let other = Request { payload: "hullo".into(), ..request.clone() };
+            let other = LoginRequest { payload: "hullo".into(), ..request.clone() };
             assert_eq!(check(&other, &signature, None), "signature_mismatch");
         }
     }

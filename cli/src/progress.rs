@@ -1,19 +1,19 @@
-//! Signs of life on the person's terminal; invisible where stderr is none.
+//! Progress bars on stderr; invisible where stderr is no terminal.
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A spinner with a message, for work of unknown length.
+/// A spinner with a message, for work of unknown length. The caller clears it.
 #[must_use]
-pub fn spinner(message: impl Into<String>) -> ProgressBar {
+pub(crate) fn spinner(message: impl Into<String>) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(message.into());
     spinner.enable_steady_tick(Duration::from_millis(100));
     spinner
 }
 
-/// A bar over `length` steps, with rate and time left.
+/// A bar of `length` steps, with rate and time left. The caller clears it.
 #[must_use]
-pub fn bar(length: u64, message: impl Into<String>) -> ProgressBar {
+pub(crate) fn bar(length: u64, message: impl Into<String>) -> ProgressBar {
     let template = "{msg:20} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style).with_message(message.into())

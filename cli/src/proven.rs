@@ -1,4 +1,4 @@
-//! Proofs in files: what they show to whoever holds a manifest, for people and for programs.
+//! Verifies proof files against a manifest and shows what they prove.
 use std::sync::Arc;
 
 use fama_ledger::entry::VerifiedBody;
@@ -6,33 +6,33 @@ use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, Handle, did};
 use fama_ledger::join::{Karma, Revoked};
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{Answer, Profile, ProfileProof, Proven, ProvenLog, Question};
-use fama_ledger::proof::{Certified, Included, TlogProof};
+use fama_ledger::profile::{Profile, ProfileAnswer, ProfileProof, Proven, ProvenLog, Question};
+use fama_ledger::proof::{CertifiedBy, Included, TlogProof};
 use fama_ledger::time::Millis;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::terminal::Table;
+use crate::terminal::FieldList;
 
-/// What begins a proof of inclusion.
+/// First line of a proof of inclusion.
 const TLOG_PROOF: &str = "c2sp.org/tlog-proof@v1\n";
-/// How many providers a person is shown.
+/// How many providers are listed for people; `--json` lists all.
 const PROVIDERS_SHOWN: usize = 20;
 
-/// What a file shows.
-pub enum Shown {
-    /// A profile.
+/// The content of a verified proof.
+pub(crate) enum VerifiedProof {
+    /// The profile of an agent, or its absence.
     Profile(Box<Proven>),
-    /// An entry of a log.
+    /// An entry and its place in a log.
     Entry(Box<Included>),
 }
 
-impl Shown {
-    /// Reads a proof of either kind, or what `fama` answered when it handed an event in, and checks it.
+impl VerifiedProof {
+    /// Reads and verifies a proof of either kind, or the JSON answer of a command that submitted an event.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn read(text: &str, manifest: &Arc<Manifest>) -> Result<Self, Failure> {
+    /// The rule that the proof breaks; `proof_no_entry`.
+    pub(crate) fn read(text: &str, manifest: &Arc<Manifest>) -> Result<Self, Failure> {
         if text.starts_with(TLOG_PROOF) {
             return entry(text, manifest);
         }
@@ -45,36 +45,36 @@ impl Shown {
         Ok(Self::Profile(Box::new(proven)))
     }
 
-    /// What it is about: the question, or the event's id.
+    /// Its subject: the question, or the id of the event.
     #[must_use]
-    pub fn about(&self) -> String {
+    pub(crate) fn about(&self) -> String {
         match self {
             Self::Profile(proven) => proven.question.to_string(),
             Self::Entry(included) => event_id(included),
         }
     }
 
-    /// Whether a quorum vouches for it.
+    /// Whether a quorum cosigned it.
     #[must_use]
-    pub const fn is_certified(&self) -> bool {
+    pub(crate) const fn is_certified(&self) -> bool {
         match self {
             Self::Profile(_) => true,
             Self::Entry(included) => included.certified.is_some(),
         }
     }
 
-    /// For programs.
+    /// As a JSON object.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         match self {
             Self::Profile(proven) => profile_json(proven),
             Self::Entry(included) => entry_json(included),
         }
     }
 
-    /// For people.
+    /// As lines for people.
     #[must_use]
-    pub fn table(&self) -> Table {
+    pub(crate) fn table(&self) -> FieldList {
         match self {
             Self::Profile(proven) => profile_table(proven),
             Self::Entry(included) => entry_table(included),
@@ -82,13 +82,13 @@ impl Shown {
     }
 }
 
-fn entry(text: &str, manifest: &Manifest) -> Result<Shown, Failure> {
+fn entry(text: &str, manifest: &Manifest) -> Result<VerifiedProof, Failure> {
     let proof: TlogProof = text.parse()?;
     let entry = proof.extra.as_ref().ok_or_else(|| {
-        Failure::new("proof_no_entry", "the proof does not carry the entry that it is about")
+        Failure::new("proof_no_entry", "the proof does not contain the entry that it is about")
             .hint("`fama prove ID` gets one that does")
     })?;
-    Ok(Shown::Entry(Box::new(proof.included(entry, manifest)?)))
+    Ok(VerifiedProof::Entry(Box::new(proof.included(entry, manifest)?)))
 }
 
 fn event_id(included: &Included) -> String {
@@ -127,7 +127,7 @@ fn profile_json(proven: &Proven) -> Value {
         "as_of": proven.as_of().map(seconds), "federation": proven.manifest.federation().to_string(),
         "manifest_version": proven.manifest.version(), "logs": proven.logs.iter().map(log_json).collect::<Vec<_>>(),
     });
-    if let Answer::Found(profile) = &proven.answer {
+    if let ProfileAnswer::Found(profile) = &proven.answer {
         json["found"] = json!(true);
         json["agent"] = agent_json(profile);
     }
@@ -158,18 +158,18 @@ fn handle(profile: &Profile) -> String {
     Handle { name, home }.to_string()
 }
 
-fn profile_table(proven: &Proven) -> Table {
+fn profile_table(proven: &Proven) -> FieldList {
     let mut lines = vec![("proven", proven.question.to_string())];
     match &proven.answer {
-        Answer::Found(profile) => lines.extend(agent_lines(profile)),
-        Answer::Absent => lines.push(("answer", absent(proven))),
+        ProfileAnswer::Found(profile) => lines.extend(agent_lines(profile)),
+        ProfileAnswer::Absent => lines.push(("answer", absent(proven))),
     }
-    let as_of = proven.as_of().map_or("nothing newer than the logs' ends".to_owned(), seconds);
-    lines.push(("as of", format!("{as_of}; whatever any log said later is not in it")));
+    let as_of = proven.as_of().map_or("no time: all logs have ended".to_owned(), seconds);
+    lines.push(("as of", format!("{as_of}; later entries of any log are not included")));
     lines.extend(proven.logs.iter().map(|log| ("read from", log_line(log))));
     let manifest = &proven.manifest;
     lines.push(("by", format!("version {} of the manifest of {}", manifest.version(), manifest.federation())));
-    Table(lines)
+    FieldList(lines)
 }
 
 fn absent(proven: &Proven) -> String {
@@ -190,7 +190,7 @@ fn absent(proven: &Proven) -> String {
 fn agent_lines(profile: &Profile) -> Vec<(&'static str, String)> {
     let Profile { found, status, keys, karma, providers } = profile;
     let standing = match &status.revoked {
-        None => "in force: no log revokes it".to_owned(),
+        None => "in force: no log has revoked it".to_owned(),
         Some(revoked) => revocation(revoked),
     };
     let mut lines = vec![
@@ -220,7 +220,7 @@ fn log_line(log: &ProvenLog) -> String {
         (Some(as_of), Some(time)) => {
             format!("{entries} of {time}\ncosigned by {}, a quorum of them by {}", names(&log.cosigned), seconds(as_of))
         }
-        _ => format!("{entries}, where a manifest ends it"),
+        _ => format!("{entries}, where the manifest cuts it"),
     }
 }
 
@@ -233,14 +233,14 @@ fn entry_json(included: &Included) -> Value {
     if let Some(event) = included.entry.event() {
         json["text"] = json!(event.event().text());
     }
-    if let Some(Certified::Cosigned { version, by }) = &included.certified {
+    if let Some(CertifiedBy::Cosigned { version, by }) = &included.certified {
         json["manifest_version"] = json!(version);
         json["cosigned"] = by.iter().map(|(by, at)| json!({"operator": by.as_str(), "time": seconds(*at)})).collect();
     }
     json
 }
 
-fn entry_table(included: &Included) -> Table {
+fn entry_table(included: &Included) -> FieldList {
     let Included { log, index, entry, head, certified } = included;
     let what = match &entry.body {
         VerifiedBody::Event(event) => format!("{}, signed by its author", kind(&event.event().action)),
@@ -254,16 +254,16 @@ fn entry_table(included: &Included) -> Table {
         ("below", format!("the head of size {}, signed by the log's owner", head.size)),
     ];
     lines.push(match certified {
-        None => ("final", "not by this proof: too few operators cosigned that head".to_owned()),
-        Some(Certified::Cut) => ("final", "yes: a manifest ends the log at that head".to_owned()),
-        Some(Certified::Cosigned { version, by }) => {
+        None => ("final", "not by this proof: fewer operators than a quorum cosigned that head".to_owned()),
+        Some(CertifiedBy::Cut) => ("final", "yes: the manifest cuts the log at that head".to_owned()),
+        Some(CertifiedBy::Cosigned { version, by }) => {
             let newest = by.iter().map(|(_, at)| *at).max().map(seconds).unwrap_or_default();
             let who = format!("cosigned by {}, a quorum of version {version} of the manifest", names(by));
             ("final", format!("yes: {who}, last {newest}"))
         }
     });
     lines.extend(entry.event().map(|event| ("text", event.event().text())));
-    Table(lines)
+    FieldList(lines)
 }
 
 const fn kind(action: &Action) -> &'static str {

@@ -1,4 +1,4 @@
-//! Reading over HTTP from any node.
+//! HTTP requests to a node's query listener or admin listener.
 use std::io::Read;
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use serde_json::Value;
 use crate::failure::Failure;
 
 /// Longest answer that is read, in bytes.
-pub const ANSWER_BYTES_MAX: u64 = 8 << 20;
-/// How long an answer may take in all.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
-/// Where a node of this machine answers by default.
-pub const DEFAULT: &str = "http://127.0.0.1:8080";
+pub(crate) const ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// Timeout of one request with its whole answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// Default address of the query listener of a node on this machine.
+pub(crate) const DEFAULT: &str = "http://127.0.0.1:8080";
 
-/// Where a node of this machine listens to its operator by default.
-pub const ADMIN: &str = "http://127.0.0.1:9090";
-/// The content type of what the admin listener takes.
+/// Default address of the admin listener of a node on this machine.
+pub(crate) const ADMIN: &str = "http://127.0.0.1:9090";
+/// The content type that the admin listener requires.
 const BYTES: &str = "application/octet-stream";
 
 /// A node's query listener, or its admin listener.
 #[derive(Clone, Debug)]
-pub struct Query {
+pub(crate) struct Query {
     agent: ureq::Agent,
     base: String,
-    /// What all its paths begin with.
+    /// Prefix of all paths.
     root: &'static str,
 }
 
 impl Query {
-    /// Connects to nothing yet. `base` is like `http://127.0.0.1:8080`.
+    /// The query listener at `base`, like `http://127.0.0.1:8080`. Connects with the first request.
     #[must_use]
-    pub fn new(base: &str) -> Self {
+    pub(crate) fn new(base: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .timeout_connect(Some(Duration::from_secs(5)))
@@ -40,23 +40,23 @@ impl Query {
         Self { agent: config.new_agent(), base: base.trim_end_matches('/').to_owned(), root: "/api" }
     }
 
-    /// The admin listener at `base`, which is like `http://127.0.0.1:9090`.
+    /// The admin listener at `base`, like `http://127.0.0.1:9090`.
     #[must_use]
-    pub fn admin(base: &str) -> Self {
+    pub(crate) fn admin(base: &str) -> Self {
         Self { root: "", ..Self::new(base) }
     }
 
-    /// Where it is.
+    /// The URL without a slash at its end.
     #[must_use]
-    pub fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Asks for `path`, whose parts are segments to be escaped.
+    /// Gets the JSON at `path`, whose segments are escaped here.
     ///
     /// # Errors
-    /// What the node answered, or `unreachable`.
-    pub fn get(&self, path: &[&str], parameters: &[(&str, String)]) -> Result<Value, Failure> {
+    /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
+    pub(crate) fn get(&self, path: &[&str], parameters: &[(&str, String)]) -> Result<Value, Failure> {
         let mut url = self.url(path);
         for (i, (name, value)) in parameters.iter().enumerate() {
             url.push_str(&format!("{}{name}={}", if i == 0 { '?' } else { '&' }, escape(value)));
@@ -64,30 +64,30 @@ impl Query {
         self.read(self.agent.get(&url).call())
     }
 
-    /// Sends a JSON object.
+    /// Posts a JSON object.
     ///
     /// # Errors
-    /// What the node answered, or `unreachable`.
-    pub fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+    /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
+    pub(crate) fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.read(self.agent.post(self.url(path)).send_json(body))
     }
 
-    /// Sends a text as it is.
+    /// Posts a text.
     ///
     /// # Errors
-    /// What the node answered, or `unreachable`.
-    pub fn post_text(&self, path: &[&str], body: &str) -> Result<Value, Failure> {
+    /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
+    pub(crate) fn post_text(&self, path: &[&str], body: &str) -> Result<Value, Failure> {
         self.read(self.agent.post(self.url(path)).header("content-type", BYTES).send(body))
     }
 
-    /// Asks for a text of at most `max` bytes.
+    /// Gets a text of at most `max` bytes.
     ///
     /// # Errors
-    /// What the node answered, or `unreachable`.
-    pub fn get_text(&self, path: &[&str], max: usize) -> Result<String, Failure> {
+    /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
+    pub(crate) fn get_text(&self, path: &[&str], max: usize) -> Result<String, Failure> {
         let mut response = self.agent.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
-            return self.read(Ok(response)).and(Err(self.stranger("an error that is none")));
+            return self.read(Ok(response)).and(Err(self.stranger("an error status with a successful body")));
         }
         let body = self.body(&mut response, u64::try_from(max).unwrap_or(u64::MAX))?;
         String::from_utf8(body).map_err(|_| self.stranger("not UTF-8"))
@@ -112,7 +112,7 @@ impl Query {
         }
     }
 
-    /// The whole body, if it is not longer than `max` bytes when unpacked.
+    /// The whole body, if it has at most `max` bytes after decompression.
     fn body(&self, response: &mut ureq::http::Response<ureq::Body>, max: u64) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         let reader = response.body_mut().as_reader();
@@ -126,7 +126,7 @@ impl Query {
             return Failure::new("bad_url", format!("{}: {error}", self.base)).hint(format!("want one like {DEFAULT}"));
         }
         Failure::new("unreachable", format!("{}: {error}", self.base))
-            .hint("is the node running? --query URL names another")
+            .hint("is the node running? --query URL names another one")
     }
 
     fn stranger(&self, what: &str) -> Failure {
@@ -134,7 +134,7 @@ impl Query {
     }
 }
 
-/// Percent-encodes what may not stand in a path segment or parameter.
+/// Percent-encodes the characters that a path segment or parameter may not contain.
 fn escape(text: &str) -> String {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~@:".contains(&c);
     let one = |c: u8| if plain(c) { char::from(c).to_string() } else { format!("%{c:02X}") };

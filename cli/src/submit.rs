@@ -1,4 +1,4 @@
-//! Handing events in at a node, and believing nothing that the node says without proof.
+//! Submits events to a node over libp2p, and checks the proof in its answer.
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -14,54 +14,54 @@ use fama_ledger::time::Millis;
 use fama_node::clock;
 use fama_node::network::Multiaddr;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{
+use fama_node::wire::{
     Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
 };
 use futures::stream::{self, StreamExt};
 
 use crate::failure::Failure;
 
-/// How long a connection may take.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long after one address the next is dialled too, if no answer came so far.
-pub const STAGGER: Duration = Duration::from_millis(200);
-/// How long an answer may take.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a node is asked whether something is final by now.
-pub const POLL: Duration = Duration::from_millis(250);
+/// Timeout of connecting to one address.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Delay between dialling one address and the next, which does not wait for the first to fail.
+pub(crate) const STAGGER: Duration = Duration::from_millis(200);
+/// Timeout of one request with its answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two questions to a node whether an entry is final.
+pub(crate) const POLL: Duration = Duration::from_millis(250);
 
-/// An event of which it is proven that a log holds it.
+/// An event that a log provably holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// What the node answered.
-    pub receipt: Receipt,
-    /// When the log took it in.
-    pub time: Millis,
-    /// The head that the proof leads to, signed by the log's owner.
-    pub head: Head,
-    /// Who cosigned that head.
-    pub cosigned_by: Vec<Domain>,
+pub(crate) struct Accepted {
+    /// The answer of the node.
+    pub(crate) receipt: Receipt,
+    /// Time of the entry in its log.
+    pub(crate) time: Millis,
+    /// The head of the proof, signed by the log's owner.
+    pub(crate) head: Head,
+    /// The operators that cosigned that head.
+    pub(crate) cosigned_by: Vec<Domain>,
 }
 
-/// The operators whose cosignatures make a log's entries final, and how far.
+/// How much of a log is final, by the cosignatures of its operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Certified {
+pub(crate) struct CertifiedSizes {
     /// Entries below this index are final.
-    pub size: u64,
-    /// Each operator's newest cosigned size.
-    pub sizes: BTreeMap<Domain, u64>,
+    pub(crate) size: u64,
+    /// The largest size that each operator cosigned.
+    pub(crate) sizes: BTreeMap<Domain, u64>,
 }
 
 /// An open connection to a node.
-pub struct Door<'a> {
+pub(crate) struct NodeConnection<'a> {
     manifest: &'a Manifest,
     client: Client,
 }
 
-/// The addresses at which an event is best handed in: of the operator that takes it, then of the others;
-/// QUIC last, as nobody says that nobody is there.
+/// The addresses to submit an event to, best first: those of the operator whose log takes it, then the others'. QUIC
+/// comes last, because a closed UDP port gives no answer.
 #[must_use]
-pub fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
+pub(crate) fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
     let home = manifest.log_for(&event.action).map(|log| log.operator);
     let (mut first, mut others) = (Vec::new(), Vec::new());
     for operator in manifest.operators() {
@@ -73,28 +73,30 @@ pub fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
     first
 }
 
-/// Hands a submission in at the first of these multiaddresses that answers, and checks the proof that
-/// comes back. A node that falls silent may have passed it on: the next one gets the very same event,
-/// which no log takes twice. The next address is dialled before the one before it has given up.
+/// Submits to the first of these multiaddresses that answers, and checks the proof in the answer. A node that stops
+/// answering may have forwarded the event; the next one gets the same event, which no log takes twice. Addresses are
+/// dialled [`STAGGER`] apart, without waiting for earlier ones to fail.
 ///
 /// # Errors
-/// Why the log refused it; `receipt` if the proof does not hold; `unreachable` if no node answers.
-pub async fn hand_in<'a>(
+/// The refusal of the log; `receipt` if the proof is invalid; `unreachable` if no node answers.
+pub(crate) async fn submit_to_any<'a>(
     manifest: &'a Manifest,
     addresses: &[String],
     submission: &Submission,
-) -> Result<(Door<'a>, Accepted), Failure> {
+) -> Result<(NodeConnection<'a>, Accepted), Failure> {
     let addresses: Vec<Multiaddr> = addresses.iter().map(|address| parse(address)).collect::<Result<_, _>>()?;
     let count = addresses.len().max(1);
-    let doors = addresses.into_iter().zip(0..).map(|(address, before)| async move {
+    let connections = addresses.into_iter().zip(0..).map(|(address, before)| async move {
         tokio::time::sleep(STAGGER.saturating_mul(before)).await;
-        (Door::open(manifest, address.clone()).await, address)
+        (NodeConnection::open(manifest, address.clone()).await, address)
     });
-    let mut doors = std::pin::pin!(stream::iter(doors).buffered(count));
+    let mut connections = std::pin::pin!(stream::iter(connections).buffered(count));
     let mut tried = Vec::new();
-    while let Some((door, address)) = doors.next().await {
-        match ask(door, submission).await {
-            Ok((door, result)) => return door.judge(submission, result).map(|accepted| (door, accepted)),
+    while let Some((connection, address)) = connections.next().await {
+        match ask(connection, submission).await {
+            Ok((connection, result)) => {
+                return connection.judge(submission, result).map(|accepted| (connection, accepted));
+            }
             Err(failure) => tried.push((address, failure)),
         }
     }
@@ -103,22 +105,22 @@ pub async fn hand_in<'a>(
 
 fn parse(address: &str) -> Result<Multiaddr, Failure> {
     address.parse().map_err(|_| {
-        Failure::new("bad_address", format!("{address} is no multiaddr"))
+        Failure::new("bad_address", format!("{address} is not a multiaddr"))
             .hint("want one like /ip4/127.0.0.1/tcp/4001 or /dns/fama.alpha.example/udp/4001/quic-v1")
     })
 }
 
 async fn ask<'a>(
-    door: Result<Door<'a>, Failure>,
+    connection: Result<NodeConnection<'a>, Failure>,
     submission: &Submission,
-) -> Result<(Door<'a>, Option<SubmitResult>), Failure> {
-    let door = door?;
+) -> Result<(NodeConnection<'a>, Option<SubmitResult>), Failure> {
+    let connection = connection?;
     let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
-    let response = within(ANSWER_TIMEOUT, door.client.submit(request)).await?;
-    Ok((door, response.0.into_iter().next()))
+    let response = within(ANSWER_TIMEOUT, connection.client.submit(request)).await?;
+    Ok((connection, response.0.into_iter().next()))
 }
 
-/// Why none of the addresses would do: their common reason, else that none is reachable.
+/// Why no address worked: `other_federation` if all nodes belong to another one, else `unreachable`.
 fn nobody(tried: &[(Multiaddr, Failure)]) -> Failure {
     let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (address, failure) in tried {
@@ -131,28 +133,18 @@ fn nobody(tried: &[(Multiaddr, Failure)]) -> Failure {
         Some((_, first)) if first.code == "other_federation" && tried.iter().all(|(_, one)| one.code == first.code) => {
             Failure::new(first.code.clone(), message)
         }
-        _ => Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another"),
+        _ => Failure::new("unreachable", message).hint("is the node running? --node MULTIADDR names another one"),
     }
 }
 
-impl<'a> Door<'a> {
+impl<'a> NodeConnection<'a> {
     /// Connects to a node at a multiaddress.
     ///
     /// # Errors
-    /// Why there is no connection.
-    pub async fn open(manifest: &'a Manifest, address: Multiaddr) -> Result<Self, Failure> {
+    /// `timeout`, or why there is no connection.
+    pub(crate) async fn open(manifest: &'a Manifest, address: Multiaddr) -> Result<Self, Failure> {
         let client = within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), address)).await?;
         Ok(Self { manifest, client })
-    }
-
-    /// Hands submissions in, at most `SUBMISSIONS_MAX`, and checks every proof that comes back.
-    ///
-    /// # Errors
-    /// Why there was no answer; within it, why one was refused.
-    pub async fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<Result<Accepted, Failure>>, Failure> {
-        let request = SubmitRequest { forwarded: false, submissions: submissions.clone() };
-        let mut results = within(ANSWER_TIMEOUT, self.client.submit(request)).await?.0.into_iter();
-        Ok(submissions.iter().map(|submission| self.judge(submission, results.next())).collect())
     }
 
     fn judge(&self, submission: &Submission, result: Option<SubmitResult>) -> Result<Accepted, Failure> {
@@ -163,34 +155,34 @@ impl<'a> Door<'a> {
         }
     }
 
-    /// How far a log is final, by signatures that were checked here.
+    /// How far a log is final, by signatures that are verified here.
     ///
     /// # Errors
-    /// `equivocation`; what keeps the node from answering.
-    pub async fn certified(&self, log: &LogId) -> Result<Certified, Failure> {
-        // An asker that holds nothing.
+    /// `equivocation`; why the node does not answer.
+    pub(crate) async fn certified(&self, log: &LogId) -> Result<CertifiedSizes, Failure> {
+        // An empty frontier: the node answers with everything it has.
         let nothing = Frontier::nothing(self.manifest, clock::now());
         match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
             SyncResponse::Frontier(frontier) => {
                 let found = frontier.logs.iter().find(|frontier| frontier.log == *log);
-                found.map_or(Ok(Certified::default()), |frontier| certified(self.manifest, frontier))
+                found.map_or(Ok(CertifiedSizes::default()), |frontier| certified(self.manifest, frontier))
             }
             SyncResponse::Refused(refusal) => Err(refusal.into()),
-            _ => Err(Failure::new("wrong_answer", "the node answered something else than was asked")),
+            _ => Err(Failure::new("wrong_answer", "the node answered another question")),
         }
     }
 
-    /// Waits until the entry at `index` of `log` is final, telling `progress` each time how far it is.
+    /// Waits until the entry at `index` of `log` is final; calls `progress` after each poll.
     ///
     /// # Errors
     /// `not_final` after `timeout`.
-    pub async fn wait_final(
+    pub(crate) async fn wait_final(
         &self,
         log: &LogId,
         index: u64,
         timeout: Duration,
-        mut progress: impl FnMut(&Certified),
-    ) -> Result<Certified, Failure> {
+        mut progress: impl FnMut(&CertifiedSizes),
+    ) -> Result<CertifiedSizes, Failure> {
         let deadline = Instant::now() + timeout;
         loop {
             let certified = self.certified(log).await?;
@@ -201,14 +193,14 @@ impl<'a> Door<'a> {
             if Instant::now() + POLL > deadline {
                 let message = format!("in the log, but not final after {} s", timeout.as_secs());
                 return Err(Failure::new("not_final", message)
-                    .hint("fewer than a quorum of operators cosigned it so far; `fama event ID` tells later"));
+                    .hint("fewer than a quorum of operators cosigned it so far; check later with `fama event ID`"));
             }
             tokio::time::sleep(POLL).await;
         }
     }
 }
 
-/// Bounds the time of an exchange.
+/// Fails with `timeout` if the exchange takes too long.
 async fn within<T, E: Into<Failure>>(
     timeout: Duration,
     exchange: impl Future<Output = Result<T, E>>,
@@ -220,15 +212,14 @@ async fn within<T, E: Into<Failure>>(
 }
 
 fn unproven(what: impl std::fmt::Display) -> Failure {
-    Failure::new("receipt", what).hint("the node's answer proves nothing: ask another one with --node")
+    Failure::new("receipt", what).hint("the node's answer proves nothing: use another one with --node")
 }
 
-/// Checks that a receipt proves that a log of the manifest holds this event, and that it is the log
-/// that takes such events; a revocation counts in any.
+/// Checks that a receipt proves that the right log holds this event. A revocation counts in any log.
 ///
 /// # Errors
-/// `receipt`, or what is wrong with the proof.
-pub fn check_receipt(manifest: &Manifest, signed: &SignedEvent, receipt: Receipt) -> Result<Accepted, Failure> {
+/// `receipt` if it proves something else or nothing.
+pub(crate) fn check_receipt(manifest: &Manifest, signed: &SignedEvent, receipt: Receipt) -> Result<Accepted, Failure> {
     let home = manifest.log_for(&signed.event.action);
     if home.as_ref() != Some(&receipt.log) && !matches!(signed.event.action, Action::Revoke { .. }) {
         return Err(unproven(format!("it is in the log {}, where it has no effect", receipt.log)));
@@ -242,7 +233,7 @@ pub fn check_receipt(manifest: &Manifest, signed: &SignedEvent, receipt: Receipt
     Ok(Accepted { time: entry.time, head, cosigned_by, receipt })
 }
 
-/// Checks a receipt's proof against the manifest's keys; gives the proven head and its cosigners.
+/// Verifies the proof of a receipt with the manifest's keys; gives the proven head and its cosigners.
 fn check_proof(manifest: &Manifest, receipt: &Receipt) -> Result<(Head, Vec<Domain>), Failure> {
     let proof: TlogProof = receipt.proof.parse().map_err(unproven)?;
     let origin = manifest.origin(&receipt.log);
@@ -261,15 +252,14 @@ fn check_proof(manifest: &Manifest, receipt: &Receipt) -> Result<(Head, Vec<Doma
     Ok((signed.checkpoint().head, cosigned_by))
 }
 
-/// How far a log is final by what a node knows of it: the size that a quorum cosigned. Signatures
-/// that don't hold count nothing.
+/// The size that a quorum cosigned, by the cosignatures that a node shows. Invalid signatures are ignored.
 ///
-/// Whether the cosigned heads extend one another is what their cosigners vouch for; seen here is only
-/// when two of one size differ.
+/// That the cosigned heads extend each other is left to the cosigners. Only two different heads of the same size are
+/// noticed here.
 ///
 /// # Errors
-/// `equivocation`
-pub fn certified(manifest: &Manifest, frontier: &LogFrontier) -> Result<Certified, Failure> {
+/// `equivocation` if the owner signed two heads of the same size.
+pub(crate) fn certified(manifest: &Manifest, frontier: &LogFrontier) -> Result<CertifiedSizes, Failure> {
     let (mut sizes, mut roots): (BTreeMap<Domain, u64>, BTreeMap<u64, TreeRoot>) = Default::default();
     for cosigned in &frontier.cosigned {
         let Some(operator) = manifest.operator(&cosigned.cosignature.operator) else { continue };
@@ -288,21 +278,21 @@ pub fn certified(manifest: &Manifest, frontier: &LogFrontier) -> Result<Certifie
     let mut sorted: Vec<u64> = sizes.values().copied().collect();
     sorted.sort_unstable_by(|a, b| b.cmp(a));
     let size = sorted.get(manifest.quorum().saturating_sub(1)).copied().unwrap_or_default();
-    Ok(Certified { size, sizes })
+    Ok(CertifiedSizes { size, sizes })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::author::{self, Draft};
-    use crate::federation::{Plan, Ports, Seat, create};
+    use crate::author::{self, EventDraft};
+    use crate::federation::{FederationPlan, FirstPorts, OperatorPlan, create};
     use crate::files::{draw_key, read_key};
     use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
     use fama_ledger::key::Curve;
     use fama_ledger::log::{MemoryTiles, Tree, leaf_hash, prove_inclusion};
     use fama_ledger::manifest::Policy;
     use fama_ledger::secret::SecretKey;
-    use fama_node::network::wire::{CosignedHead, SignedHead};
+    use fama_node::wire::{CosignedHead, SignedHead};
 
     struct World {
         manifest: Manifest,
@@ -312,8 +302,13 @@ mod tests {
     impl World {
         fn new(n: usize) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let seat = |i| Seat::local(format!("op{i}.example").parse().unwrap(), i, Ports::default()).unwrap();
-            let plan = Plan { name: "T".to_owned(), seats: (0..n).map(seat).collect(), policy: Policy::recommended(n) };
+            let operator =
+                |i| OperatorPlan::local(format!("op{i}.example").parse().unwrap(), i, FirstPorts::default()).unwrap();
+            let plan = FederationPlan {
+                name: "T".to_owned(),
+                operators: (0..n).map(operator).collect(),
+                policy: Policy::recommended(n),
+            };
             let created = create(&plan, dir.path()).unwrap();
             let keys = created.folders.iter().map(|(_, folder)| read_key(&folder.join("node.pem")).unwrap()).collect();
             Self { manifest: created.manifest, keys }
@@ -328,7 +323,7 @@ mod tests {
             let (home, name) = (self.log(0).operator, "swift".parse().unwrap());
             let action = Action::Register { home, name, key: key.public(), next: None, note: None };
             let event = author::event(self.manifest.federation(), action).unwrap();
-            Draft::new(event, &key).sign().unwrap().signed
+            EventDraft::new(event, &key).sign().unwrap().signed
         }
 
         fn head(&self, i: usize, size: u64, root: u8) -> SignedCheckpoint {
@@ -420,7 +415,7 @@ mod tests {
         assert_eq!(parse("nonsense").err().unwrap().code, "bad_address");
         let submission = Submission { signed: world.submission(), note: None, invite: None, recovered: None };
         for addresses in [vec!["/ip4/127.0.0.1/tcp/1".to_owned()], vec![]] {
-            let failure = hand_in(&world.manifest, &addresses, &submission).await.err().unwrap();
+            let failure = submit_to_any(&world.manifest, &addresses, &submission).await.err().unwrap();
             assert_eq!(failure.code, "unreachable");
         }
     }

@@ -1,4 +1,4 @@
-//! Where answers and remarks go.
+//! The output of a command: answers on stdout, remarks on stderr.
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -7,54 +7,55 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// The two streams of a command.
-pub struct Terminal<'a> {
-    /// Answers: one JSON object, or text for a person.
-    pub out: &'a mut dyn Write,
-    /// Remarks for a person.
-    pub err: &'a mut dyn Write,
+/// The output streams of a command.
+pub(crate) struct Terminal<'a> {
+    /// Receives the answer: one JSON object, or text for people.
+    pub(crate) out: &'a mut dyn Write,
+    /// Receives remarks for people.
+    pub(crate) err: &'a mut dyn Write,
     /// Whether answers are JSON.
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 impl Terminal<'_> {
-    /// Gives the command's answer.
+    /// Prints the answer: `json` as one line with `--json`, else `people`.
     ///
     /// # Errors
-    /// `output` if nobody reads any more.
-    pub fn answer(&mut self, json: &Value, people: impl Display) -> Result<(), Failure> {
+    /// `output` if stdout is closed.
+    pub(crate) fn answer(&mut self, json: &Value, people: impl Display) -> Result<(), Failure> {
         let written = if self.json { writeln!(self.out, "{json}") } else { writeln!(self.out, "{people}") };
         written.and_then(|()| self.out.flush()).map_err(|error| Failure::new("output", error))
     }
 
-    /// Tells a person something beside the answer.
-    pub fn say(&mut self, remark: impl Display) {
-        // Whoever closed this stream did not want to be told.
+    /// Prints a remark for people.
+    pub(crate) fn say(&mut self, remark: impl Display) {
+        // With stderr closed nobody wants remarks.
         let _ = writeln!(self.err, "{remark}");
     }
 
     /// Asks for consent, unless `yes` gave it.
     ///
     /// # Errors
-    /// `not_confirmed` without consent, or without a person to ask.
-    pub fn confirm(&mut self, question: &str, yes: bool) -> Result<(), Failure> {
+    /// `not_confirmed` without consent, or if stdin is no terminal.
+    pub(crate) fn confirm(&mut self, question: &str, yes: bool) -> Result<(), Failure> {
         if yes {
             return Ok(());
         }
         if !io::stdin().is_terminal() {
-            return Err(Failure::new("not_confirmed", "there is nobody to ask").hint("consent with --yes"));
+            return Err(Failure::new("not_confirmed", "standard input is not a terminal, so nobody can confirm")
+                .hint("consent with --yes"));
         }
         let _ = write!(self.err, "{question} [y/N] ");
         let _ = self.err.flush();
         let mut line = String::new();
-        // A person types a few characters; a line is as long as the system's line buffer at most.
+        // Bounded: a terminal gives at most one line buffer of the system.
         let read = io::stdin().lock().read_line(&mut line);
         let consent = read.is_ok() && matches!(line.trim(), "y" | "Y" | "yes");
         if consent { Ok(()) } else { Err(Failure::new("not_confirmed", "nothing was signed or sent")) }
     }
 
-    /// Tells why the command failed.
-    pub fn fail(&mut self, failure: &Failure) -> ExitCode {
+    /// Prints why the command failed; gives its exit code.
+    pub(crate) fn fail(&mut self, failure: &Failure) -> ExitCode {
         if self.json {
             let _ = writeln!(self.out, "{}", failure.json());
         } else {
@@ -64,10 +65,10 @@ impl Terminal<'_> {
     }
 }
 
-/// Lines of `name  value`, the values in one column. Values of several lines are indented.
-pub struct Table(pub Vec<(&'static str, String)>);
+/// Lines of `name  value` with aligned values. The further lines of a value are indented.
+pub(crate) struct FieldList(pub(crate) Vec<(&'static str, String)>);
 
-impl Display for Table {
+impl Display for FieldList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         for (i, (name, value)) in self.0.iter().enumerate() {

@@ -184,7 +184,7 @@ fn a_registration_is_signed_as_it_is_shown() {
     assert_eq!(event.action.note(), Some(note_hash(note.as_bytes())));
     let next = json(dir.path(), "key show {}/agent.next.pem");
     assert!(text.contains(&format!("next: {}\n", next["hash"].as_str().unwrap())));
-    // Handing in the same again reuses the next key; without one, nothing is committed to.
+    // Submitting the same again reuses the next key; without one, nothing is committed to.
     assert!(json(dir.path(), &line)["text"].as_str().unwrap().contains(next["hash"].as_str().unwrap()));
     assert!(!json(dir.path(), &format!("{line} --no-next"))["text"].as_str().unwrap().contains("next:"));
     let (_, _, remarks) = run(dir.path(), &line);
@@ -241,7 +241,12 @@ fn nothing_is_signed_without_consent() {
     let output = Command::new(env!("CARGO_BIN_EXE_fama")).args(args).stdin(Stdio::null()).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(err.ends_with("error: there is nobody to ask (not_confirmed)\nhint: consent with --yes\n"), "{err}");
+    assert!(
+        err.ends_with(
+            "error: standard input is not a terminal, so nobody can confirm (not_confirmed)\nhint: consent with --yes\n"
+        ),
+        "{err}"
+    );
 }
 
 #[test]

@@ -9,15 +9,23 @@ use bincode::{Decode, Encode};
 use crate::codec;
 use crate::entry::{Body, Entry};
 use crate::limits::ENTRY_BYTES_MAX;
-use crate::log::{self, Hash, Head, PROOF_HASHES_MAX, ProofError};
+use crate::log::{self, Hash, Head, PROOF_HASHES_MAX, TreeProofError};
 use crate::manifest::Manifest;
-use crate::replica::Adopted;
 
 /// Entries of the batch that adopts a version: the adoption and the state.
 const BATCH_ENTRIES: u64 = 2;
 
 /// Longest adoption, encoded, in bytes.
 pub const ADOPTION_BYTES_MAX: usize = 8 + 8 + ENTRY_BYTES_MAX + 8 + PROOF_HASHES_MAX * size_of::<Hash>();
+
+/// A version that a log adopted, and the size behind the batch that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Adopted {
+    /// The version.
+    pub version: u32,
+    /// Entries up to the state entry behind the adoption.
+    pub size: u64,
+}
 
 /// The versions of which a quorum each must have cosigned a head of `size` entries on one note, of a log that
 /// version `since` brought and that adopted these in their order.
@@ -52,7 +60,7 @@ pub enum AdoptionError {
     Entry,
     /// The entry is not in the log at this head.
     #[error(transparent)]
-    Path(#[from] ProofError),
+    Path(#[from] TreeProofError),
 }
 
 impl AdoptionError {

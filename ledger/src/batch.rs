@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::codec;
 use crate::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
-use crate::fold::{Effect, Fold, Outcome, Place, Void};
+use crate::fold::{Effect, EntryPosition, Fold, Outcome, Void};
 use crate::id::{ManifestHash, StateRoot};
 use crate::limits;
 use crate::manifest::{LogId, Manifest, Policy};
@@ -278,7 +278,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         // Before the fold: what it applied it cannot take back.
         let row = self.counted(&entry)?;
         let VerifiedBody::Event(event) = &entry.body else { unreachable!("made of an event") };
-        match self.fold.apply(event, Place { time, index })? {
+        match self.fold.apply(event, EntryPosition { time, index })? {
             Ok(effect) => {
                 self.take(row);
                 Ok(Ok((entry, effect)))
@@ -320,7 +320,7 @@ impl<'a, S: Rows> Batch<'a, S> {
             VerifiedBody::Event(_) if self.log.is_none() || self.adopting.is_some() => {
                 return Err(BatchError::Adopt { index }.into());
             }
-            VerifiedBody::Event(event) => Some(self.fold.apply(event, Place { time: entry.time, index })?),
+            VerifiedBody::Event(event) => Some(self.fold.apply(event, EntryPosition { time: entry.time, index })?),
         };
         let row = self.counted(entry)?;
         self.take(row);

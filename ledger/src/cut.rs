@@ -3,19 +3,19 @@ use alloc::vec::Vec;
 
 mod extensions;
 
-pub use extensions::{Ask, EXTENSIONS_MAX, ExtensionError, Extensions, find};
+pub use extensions::{EXTENSIONS_MAX, ExtensionError, Extensions, RootSource, find};
 
-use crate::checkpoint;
 use crate::equivocation::{Equivocation, EquivocationError};
 use crate::id::Domain;
 use crate::log::Head;
 use crate::manifest::{Cut, LogId, Manifest};
+use crate::note_quorum::NoteQuorum;
 use crate::signed_note::SignedNote;
 use crate::stand::{Stand, VerifiedStand};
 
 /// What is shown for one cut.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct ProposedCut<'a> {
     /// The version before the one that cuts.
     pub previous: &'a Manifest,
     /// The cut.
@@ -110,7 +110,7 @@ impl CutError {
     }
 }
 
-impl Shown<'_> {
+impl ProposedCut<'_> {
     /// Whether `operator` may sign the cut, and on what ground.
     ///
     /// # Errors
@@ -203,12 +203,9 @@ impl Shown<'_> {
     }
 
     fn cosigned_under(&self, note: &SignedNote, version: u32) -> Option<bool> {
-        let (version, known) = (self.previous.at(version)?, self.previous.log(&self.cut.log)?);
-        let origin = self.previous.origin(&self.cut.log);
-        let owner = |found: &checkpoint::Origin| (*found == origin).then_some(known.node_key);
-        let cosigner = |name: &Domain| version.operator(name).map(|operator| operator.node_key);
-        let (signed, cosignatures) = checkpoint::read_note(note, owner, cosigner).ok()?;
-        Some(signed.checkpoint().head == self.cut.head && cosignatures.len() >= version.quorum())
+        // A note that cannot be read certifies nothing.
+        let quorum = NoteQuorum::read(note, &self.cut.log, self.previous, self.previous.at(version)?).ok()?;
+        Some(quorum.signed.checkpoint().head == self.cut.head && quorum.is_reached())
     }
 }
 
@@ -228,7 +225,7 @@ fn wanted(version: &Manifest, owner: &Domain) -> usize {
 /// The cut to propose: the one that most operators may sign; of those, one that an honest operator surely holds; of
 /// those the largest.
 #[must_use]
-pub fn choose<'s, 'a>(candidates: &'s [Shown<'a>]) -> Option<&'s Shown<'a>> {
+pub fn choose<'s, 'a>(candidates: &'s [ProposedCut<'a>]) -> Option<&'s ProposedCut<'a>> {
     candidates.iter().max_by_key(|shown| (shown.signers().len(), shown.is_held(), shown.cut.head))
 }
 

@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::id::TreeRoot;
-use crate::log::{Hash, Head, PROOF_HASHES_MAX, ProofError, verify_consistency};
+use crate::log::{Hash, Head, PROOF_HASHES_MAX, TreeProofError, verify_consistency};
 use crate::manifest::{LogId, Manifest};
 
 /// Why two heads prove no equivocation.
@@ -32,7 +32,7 @@ pub enum EquivocationError {
     },
     /// The proof does not lead from the root that is named to the larger head.
     #[error("{0}")]
-    Proof(ProofError),
+    Proof(TreeProofError),
     /// The larger head extends the smaller one, or is the same.
     #[error("the larger head extends the smaller one")]
     Consistent,
@@ -177,9 +177,9 @@ mod tests {
         check(&Equivocation { larger: signed(good().larger.0, &key(3)), ..good() }, &unsigned(11));
         check(&Equivocation { smaller: signed(good().smaller.0, &key(3)), ..good() }, &unsigned(6));
         assert_eq!(good().verify(&manifest("other")), Err(unsigned(11)), "another federation's heads");
-        check(&Equivocation { root: TreeRoot([7; 32]), ..good() }, &EquivocationError::Proof(ProofError::Root));
-        check(&Equivocation { root: good().smaller.0.root, ..good() }, &EquivocationError::Proof(ProofError::Root));
-        let length = EquivocationError::Proof(ProofError::Length);
+        check(&Equivocation { root: TreeRoot([7; 32]), ..good() }, &EquivocationError::Proof(TreeProofError::Root));
+        check(&Equivocation { root: good().smaller.0.root, ..good() }, &EquivocationError::Proof(TreeProofError::Root));
+        let length = EquivocationError::Proof(TreeProofError::Length);
         check(&Equivocation { proof: Vec::new(), ..good() }, &length);
         check(&Equivocation { proof: vec![[7; 32]; PROOF_HASHES_MAX + 1], ..good() }, &length);
         check(&Equivocation { proof: vec![[7; 32]], ..equivocation(6, 6) }, &length);

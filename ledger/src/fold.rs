@@ -171,14 +171,14 @@ pub struct Fold<'a, S> {
 
 /// An entry's place: what an event's effect may depend on besides the rows.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct EntryPosition {
     /// The entry's time.
     pub time: Millis,
     /// The entry's index in its log.
     pub index: u64,
 }
 
-type Step<S, T = Outcome> = Result<T, RowError<<S as Rows>::Error>>;
+type FoldResult<S, T = Outcome> = Result<T, RowError<<S as Rows>::Error>>;
 
 /// Returns the void reason from the function around it.
 macro_rules! void_if {
@@ -202,7 +202,7 @@ impl<'a, S: Rows> Fold<'a, S> {
     ///
     /// # Errors
     /// [`RowError`]: the storage failed or is broken, nothing is known of the event.
-    pub fn apply(&mut self, event: &VerifiedEvent, at: Place) -> Step<S> {
+    pub fn apply(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let created = event.event().created;
         match &event.event().action {
             Action::Revoke { home, .. } => match self.carried(home) {
@@ -235,7 +235,7 @@ impl<'a, S: Rows> Fold<'a, S> {
         &mut self.rows
     }
 
-    fn act(&mut self, home: MapId, event: &VerifiedEvent, at: Place) -> Step<S> {
+    fn act(&mut self, home: MapId, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         match &event.event().action {
             Action::Register { .. } => self.register(home, event, at),
             Action::Rotate { .. } => self.rotate(home, event, at),
@@ -266,17 +266,17 @@ impl<'a, S: Rows> Fold<'a, S> {
         }
     }
 
-    fn get<R: Row>(&self, map: MapId, key: &R::Key) -> Step<S, Option<R>> {
+    fn get<R: Row>(&self, map: MapId, key: &R::Key) -> FoldResult<S, Option<R>> {
         rows::read(&self.rows, map, key)
     }
 
     /// The key that `identity` has now; an identity without it was never written.
-    fn current_key(&self, home: MapId, id: IdentityId, identity: &Identity) -> Step<S, KeyVersion> {
+    fn current_key(&self, home: MapId, id: IdentityId, identity: &Identity) -> FoldResult<S, KeyVersion> {
         let version = self.get::<KeyVersion>(home, &(id, identity.version))?;
         version.ok_or(RowError::Broken(crate::codec::CodecError::Malformed))
     }
 
-    fn key_in_use(&self, home: MapId, key: &PublicKey) -> Step<S, bool> {
+    fn key_in_use(&self, home: MapId, key: &PublicKey) -> FoldResult<S, bool> {
         Ok(self.get::<KeyOwner>(home, &text_key(&alloc::format!("{key}")))?.is_some())
     }
 
@@ -285,7 +285,7 @@ impl<'a, S: Rows> Fold<'a, S> {
         self.rows.put(home, &(id, version), row);
     }
 
-    fn register(&mut self, home: MapId, event: &VerifiedEvent, at: Place) -> Step<S> {
+    fn register(&mut self, home: MapId, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Register { name, key, next, .. } = &event.event().action else { unreachable!("a registration") };
         let (identity, day) = (event.id(), at.time.day());
         void_if!(self.get::<NameOwner>(home, &text_key(name.as_str()))?.is_some(), NameTaken);
@@ -301,7 +301,7 @@ impl<'a, S: Rows> Fold<'a, S> {
         Ok(Ok(Effect::Registered { identity }))
     }
 
-    fn rotate(&mut self, home: MapId, event: &VerifiedEvent, at: Place) -> Step<S> {
+    fn rotate(&mut self, home: MapId, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Rotate { identity: id, version, key, next, .. } = &event.event().action else {
             unreachable!("a rotation")
         };
@@ -325,7 +325,7 @@ impl<'a, S: Rows> Fold<'a, S> {
         Ok(Ok(Effect::KeyChanged { identity: *id }))
     }
 
-    fn revoke(&mut self, home: MapId, event: &VerifiedEvent, at: Place) -> Step<S> {
+    fn revoke(&mut self, home: MapId, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Revoke { identity: id, version, key, reason, .. } = &event.event().action else {
             unreachable!("a revocation")
         };
@@ -343,7 +343,7 @@ impl<'a, S: Rows> Fold<'a, S> {
     }
 
     /// A revocation whose home another log carries: recorded, and judged by the join.
-    fn claim(&mut self, event: &VerifiedEvent, at: Place) -> Step<S> {
+    fn claim(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Revoke { identity, version, key, reason, .. } = &event.event().action else {
             unreachable!("a revocation")
         };

@@ -115,7 +115,7 @@ impl Karma {
 
 /// Where an identity lives and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct LocatedIdentity {
     /// The identity.
     pub id: IdentityId,
     /// Its home.
@@ -148,7 +148,7 @@ pub struct KeyStatus {
     pub revoked: Option<Revoked>,
 }
 
-type Read<S, T> = Result<T, RowError<<S as Rows>::Error>>;
+type ReadResult<S, T> = Result<T, RowError<<S as Rows>::Error>>;
 /// By service and domain, each operator's sponsored numbers.
 type Sponsors = BTreeMap<(Service, Domain), Vec<(Domain, Vec<Interval>)>>;
 
@@ -194,10 +194,10 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`], as for everything here.
-    pub fn identity(&self, id: IdentityId) -> Read<S, Option<Found>> {
+    pub fn identity(&self, id: IdentityId) -> ReadResult<S, Option<LocatedIdentity>> {
         for (home, map) in &self.homes {
             if let Some(identity) = rows::read::<Identity, S>(self.rows, *map, &id)? {
-                return Ok(Some(Found { id, home: home.clone(), identity }));
+                return Ok(Some(LocatedIdentity { id, home: home.clone(), identity }));
             }
         }
         Ok(None)
@@ -207,16 +207,16 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn identity_in(&self, home: &Domain, id: IdentityId) -> Read<S, Option<Found>> {
+    pub fn identity_in(&self, home: &Domain, id: IdentityId) -> ReadResult<S, Option<LocatedIdentity>> {
         let identity = rows::read::<Identity, S>(self.rows, MapName::home(home).id(), &id)?;
-        Ok(identity.map(|identity| Found { id, home: home.clone(), identity }))
+        Ok(identity.map(|identity| LocatedIdentity { id, home: home.clone(), identity }))
     }
 
     /// The identity of that name in `home`.
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn named(&self, name: &Name, home: &Domain) -> Read<S, Option<IdentityId>> {
+    pub fn named(&self, name: &Name, home: &Domain) -> ReadResult<S, Option<IdentityId>> {
         if !self.manifest.homes().contains_key(home) {
             return Ok(None);
         }
@@ -228,7 +228,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn with_prefix(&self, home: &Domain, digits: &[u8; 16]) -> Read<S, Option<IdentityId>> {
+    pub fn with_prefix(&self, home: &Domain, digits: &[u8; 16]) -> ReadResult<S, Option<IdentityId>> {
         if !self.manifest.homes().contains_key(home) {
             return Ok(None);
         }
@@ -246,7 +246,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn keys(&self, found: &Found) -> Read<S, Vec<KeyVersion>> {
+    pub fn keys(&self, found: &LocatedIdentity) -> ReadResult<S, Vec<KeyVersion>> {
         let map = MapName::home(&found.home).id();
         let versions = rows::collect::<KeyVersion, S>(self.rows, map, &prefix::<KeyVersion>(&found.id), COLLECT_MAX)?;
         Ok(versions.into_iter().map(|(_, version)| version).collect())
@@ -256,7 +256,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn key_status(&self, found: &Found) -> Read<S, KeyStatus> {
+    pub fn key_status(&self, found: &LocatedIdentity) -> ReadResult<S, KeyStatus> {
         let map = MapName::home(&found.home).id();
         let version = found.identity.version;
         let current = rows::read::<KeyVersion, S>(self.rows, map, &(found.id, version))?;
@@ -270,7 +270,7 @@ impl<'a, S: Rows> Join<'a, S> {
     }
 
     /// The valid claim against `current` that is least by (operator, generation, index).
-    fn claimed(&self, id: IdentityId, version: u32, current: &KeyVersion) -> Read<S, Option<Revoked>> {
+    fn claimed(&self, id: IdentityId, version: u32, current: &KeyVersion) -> ReadResult<S, Option<Revoked>> {
         let key = current.key.hash();
         for (operator, map) in &self.claims {
             let signers = [Some(key), current.next];
@@ -296,7 +296,13 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn fits_chain(&self, found: &Found, version: u32, key: KeyHash, signer: KeyHash) -> Read<S, bool> {
+    pub fn fits_chain(
+        &self,
+        found: &LocatedIdentity,
+        version: u32,
+        key: KeyHash,
+        signer: KeyHash,
+    ) -> ReadResult<S, bool> {
         let map = MapName::home(&found.home).id();
         let row = rows::read::<KeyVersion, S>(self.rows, map, &(found.id, version))?;
         Ok(row.is_some_and(|row| row.key.hash() == key && (signer == key || row.next == Some(signer))))
@@ -306,14 +312,14 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn sponsorships(&self, provider: IdentityId) -> Read<S, Vec<Sponsorship>> {
+    pub fn sponsorships(&self, provider: IdentityId) -> ReadResult<S, Vec<Sponsorship>> {
         let all = self.sponsors(provider, usize::MAX)?.into_iter();
         Ok(all.map(|((service, domain), sponsors)| Sponsorship { service, domain, sponsors }).collect())
     }
 
     /// What the operators sponsor of a provider, in their names' order, up to the one with whom `enough` of them
     /// sponsor every number of a service. In whichever order they are asked, those numbers are all.
-    fn sponsors(&self, provider: IdentityId, enough: usize) -> Read<S, Sponsors> {
+    fn sponsors(&self, provider: IdentityId, enough: usize) -> ReadResult<S, Sponsors> {
         let (mut found, start) = (Sponsors::new(), prefix::<Statement>(&provider));
         let (mut first, mut then) = (Vec::new(), Vec::new());
         for statements in &self.statements {
@@ -336,7 +342,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn sponsored(&self, provider: IdentityId) -> Read<S, Numbers> {
+    pub fn sponsored(&self, provider: IdentityId) -> ReadResult<S, Numbers> {
         let want = usize::try_from(self.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
         // Once all numbers count, what is left to read changes nothing, and need not be proven to a stranger.
         let services: Vec<Numbers> =
@@ -349,7 +355,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn next_number(&self, home: &Domain, provider: IdentityId) -> Read<S, u64> {
+    pub fn next_number(&self, home: &Domain, provider: IdentityId) -> ReadResult<S, u64> {
         let row = rows::read::<Provider, S>(self.rows, MapName::home(home).id(), &provider)?;
         Ok(row.unwrap_or_default().next)
     }
@@ -358,7 +364,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn karma_by_provider(&self, subject: IdentityId) -> Read<S, Vec<(IdentityId, Karma)>> {
+    pub fn karma_by_provider(&self, subject: IdentityId) -> ReadResult<S, Vec<(IdentityId, Karma)>> {
         let mut found = Vec::new();
         self.each_tally(subject, |provider, karma| found.push((provider, karma)))?;
         found.sort_unstable();
@@ -366,7 +372,7 @@ impl<'a, S: Rows> Join<'a, S> {
     }
 
     /// Shows what of each provider's karma for a subject counts, home by home; keeps none of it.
-    fn each_tally(&self, subject: IdentityId, mut each: impl FnMut(IdentityId, Karma)) -> Read<S, ()> {
+    fn each_tally(&self, subject: IdentityId, mut each: impl FnMut(IdentityId, Karma)) -> ReadResult<S, ()> {
         let start = prefix::<Tally>(&subject);
         for (_, map) in &self.homes {
             let mut result = Ok(());
@@ -389,13 +395,13 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn karma(&self, subject: IdentityId) -> Read<S, Karma> {
+    pub fn karma(&self, subject: IdentityId) -> ReadResult<S, Karma> {
         let mut all = Karma::default();
         self.each_tally(subject, |_, one| all = all.plus(one))?;
         Ok(all)
     }
 
-    fn counted(&self, map: MapId, subject: IdentityId, provider: IdentityId, tally: &Tally) -> Read<S, Karma> {
+    fn counted(&self, map: MapId, subject: IdentityId, provider: IdentityId, tally: &Tally) -> ReadResult<S, Karma> {
         let numbers = self.sponsored(provider)?;
         if numbers.is_empty() {
             return Ok(Karma::default());
@@ -418,7 +424,7 @@ impl<'a, S: Rows> Join<'a, S> {
         home: &Domain,
         (subject, provider, day): (IdentityId, IdentityId, Day),
         event: crate::id::EventId,
-    ) -> Read<S, Option<Attested>> {
+    ) -> ReadResult<S, Option<Attested>> {
         let row = rows::read::<DayRow, S>(self.rows, MapName::home(home).id(), &(subject, provider, day))?;
         Ok(row.and_then(|row| row.0.into_iter().find(|attested| attested.event == event)))
     }
@@ -427,7 +433,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn each_identity(&self, mut each: impl FnMut(Found)) -> Read<S, ()> {
+    pub fn each_identity(&self, mut each: impl FnMut(LocatedIdentity)) -> ReadResult<S, ()> {
         for (home, map) in &self.homes {
             let mut broken = Ok(());
             let tag = [<Identity as rows::Row>::TAG];
@@ -435,7 +441,7 @@ impl<'a, S: Rows> Join<'a, S> {
                 let id = key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok());
                 match (id, rows::decode_row::<Identity, S::Error>(value)) {
                     (Some(id), Ok(identity)) => {
-                        each(Found { id: crate::id::EventId(id), home: home.clone(), identity });
+                        each(LocatedIdentity { id: crate::id::EventId(id), home: home.clone(), identity });
                     }
                     (_, Err(error)) => broken = Err(error),
                     (None, _) => broken = Err(RowError::Broken(CodecError::Malformed)),
@@ -452,7 +458,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn dump(&self) -> Read<S, Vec<u8>> {
+    pub fn dump(&self) -> ReadResult<S, Vec<u8>> {
         let mut all = Vec::new();
         self.each_identity(|found| all.push(found))?;
         let mut out = Vec::new();
@@ -535,7 +541,7 @@ impl Ranking {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn apply<S: Rows>(&mut self, effect: &Effect, join: &Join<'_, S>) -> Read<S, ()> {
+    pub fn apply<S: Rows>(&mut self, effect: &Effect, join: &Join<'_, S>) -> ReadResult<S, ()> {
         match effect {
             Effect::Registered { identity } => self.register(*identity),
             Effect::KeyChanged { .. } => {}
@@ -560,7 +566,7 @@ impl Ranking {
     }
 
     /// The numbers by which a provider's effects are counted now: the former ones while it is marked.
-    fn numbers_of<S: Rows>(&mut self, provider: IdentityId, join: &Join<'_, S>) -> Read<S, &Numbers> {
+    fn numbers_of<S: Rows>(&mut self, provider: IdentityId, join: &Join<'_, S>) -> ReadResult<S, &Numbers> {
         if !self.numbers.contains_key(&provider) {
             let numbers = if self.stale.contains(&provider) { Numbers::default() } else { join.sponsored(provider)? };
             self.numbers.insert(provider, numbers);
@@ -600,7 +606,7 @@ impl Ranking {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn unmark<S: Rows>(&mut self, provider: IdentityId, join: &Join<'_, S>) -> Read<S, ()> {
+    pub fn unmark<S: Rows>(&mut self, provider: IdentityId, join: &Join<'_, S>) -> ReadResult<S, ()> {
         self.numbers.insert(provider, join.sponsored(provider)?);
         self.stale.remove(&provider);
         Ok(())
@@ -636,7 +642,7 @@ impl Ranking {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn rebuild<S: Rows>(join: &Join<'_, S>) -> Read<S, Self> {
+    pub fn rebuild<S: Rows>(join: &Join<'_, S>) -> ReadResult<S, Self> {
         let mut ranking = Self::default();
         for (_, map) in &join.homes {
             let mut broken = Ok(());

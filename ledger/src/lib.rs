@@ -1,7 +1,9 @@
 //! What a Fama event is, when it is valid, and what all events together mean.
 //!
-//! Pure: no input or output, no clock, no randomness, no floating point. The format and every rule
-//! are written down in `PROTOCOL.md` beside this crate's sources.
+//! Pure: no input or output, no clock, no randomness, no floating point. Every byte and every rule is written down in
+//! `PROTOCOL.md` next to this crate's sources.
+//!
+//! The modules below stand in reading order, in groups: no group needs one below it.
 #![no_std]
 #![deny(clippy::float_arithmetic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -10,32 +12,48 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod adoption;
-pub mod base64;
-pub mod batch;
-pub mod checkpoint;
-pub mod codec;
-pub mod cut;
-pub mod entry;
-pub mod equivocation;
-pub mod event;
-pub mod fold;
-pub mod id;
-pub mod join;
-pub mod key;
+// The vocabulary: bounds, ids, times, and the two encodings of everything (text for people, bytes for logs).
 pub mod limits;
-pub mod log;
-pub mod manifest;
-pub mod map;
-pub mod note;
-pub mod profile;
-pub mod proof;
-pub mod public;
-pub mod replica;
-pub mod rows;
-pub mod secret;
-pub mod signed_note;
-pub mod snapshot;
-pub mod stand;
-pub mod text;
 pub mod time;
+pub mod id;
+pub mod base64;
+pub mod codec;
+pub mod text;
+
+// Keys and what authors sign with them: events, the notes that they name, the entries that carry them.
+pub mod key;
+pub mod secret;
+pub mod event;
+pub mod note;
+pub mod entry;
+
+// Logs: the Merkle tree, and the heads that owners sign and operators cosign.
+pub mod log;
+pub mod signed_note;
+pub mod checkpoint;
+
+// Who the operators are, version by version, and what makes a head final under which version.
+pub mod manifest;
+pub mod note_quorum;
+pub mod adoption;
+
+// What entries mean: rows, the maps over them, the fold of one log, the join of all.
+pub mod map;
+pub mod rows;
+pub mod fold;
+pub mod batch;
+pub mod join;
+
+// Owners that misbehave: proof of it, and the rule by which operators cut their logs.
+pub mod equivocation;
+pub mod stand;
+pub mod cut;
+
+// How nodes keep copies of each other's logs: a state machine without I/O.
+pub mod replica;
+
+// What can be shown to others: public files, and proofs that need no trust in the sender.
+pub mod public;
+pub mod proof;
+pub mod profile;
+pub mod snapshot;

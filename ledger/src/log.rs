@@ -131,7 +131,7 @@ impl<E> LogError<E> {
 
 /// Why a proof shows nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProofError {
+pub enum TreeProofError {
     /// An index not below the size, or an old size above the new one.
     #[error("index or size out of range")]
     Range,
@@ -143,7 +143,7 @@ pub enum ProofError {
     Root,
 }
 
-impl ProofError {
+impl TreeProofError {
     /// The stable name of this error.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -187,14 +187,14 @@ fn split(leaves: u64) -> u64 {
 }
 
 /// Reads each tile once, and hashes each perfect tree once, however often they are asked for.
-struct Reader<'a, T> {
+struct TileReader<'a, T> {
     tiles: &'a T,
     seen: BTreeMap<(u8, u64), Vec<Hash>>,
     /// Roots of perfect trees by height and index, but for those that a tile has as they are.
     roots: BTreeMap<(u32, u64), Hash>,
 }
 
-impl<'a, T: Tiles> Reader<'a, T> {
+impl<'a, T: Tiles> TileReader<'a, T> {
     const fn new(tiles: &'a T) -> Self {
         Self { tiles, seen: BTreeMap::new(), roots: BTreeMap::new() }
     }
@@ -256,7 +256,7 @@ impl Tree {
     /// When storage fails, lacks hashes, or `size` is above [`SIZE_MAX`].
     pub fn load<T: Tiles>(size: u64, tiles: &T) -> Result<Self, LogError<T::Error>> {
         require(size <= SIZE_MAX, LogError::Range)?;
-        let mut reader = Reader::new(tiles);
+        let mut reader = TileReader::new(tiles);
         let peaks = reader.peaks(0, size)?;
         let mut edge = Vec::new();
         let hashes_of = |level: u8| size.unbounded_shr(TILE_HEIGHT.saturating_mul(level.into()));
@@ -336,7 +336,7 @@ impl Tree {
 /// When storage fails or lacks hashes, or `size` is above [`SIZE_MAX`].
 pub fn root_at<T: Tiles>(size: u64, tiles: &T) -> Result<TreeRoot, LogError<T::Error>> {
     require(size <= SIZE_MAX, LogError::Range)?;
-    Reader::new(tiles).root(0, size).map(TreeRoot)
+    TileReader::new(tiles).root(0, size).map(TreeRoot)
 }
 
 /// The hashes that lead from leaf `index` to the root over `size` leaves, the leaf's sibling first.
@@ -348,13 +348,13 @@ pub fn prove_inclusion<T: Tiles>(index: u64, size: u64, tiles: &T) -> Result<Vec
 }
 
 /// Proves the inclusion of many leaves with little more work than for one. Grows with what is asked: for one request.
-pub struct Prover<'a, T>(Reader<'a, T>);
+pub struct Prover<'a, T>(TileReader<'a, T>);
 
 impl<'a, T: Tiles> Prover<'a, T> {
     /// Over stored tiles.
     #[must_use]
     pub const fn new(tiles: &'a T) -> Self {
-        Self(Reader::new(tiles))
+        Self(TileReader::new(tiles))
     }
 
     /// As [`prove_inclusion`].
@@ -389,7 +389,7 @@ pub fn prove_consistency<T: Tiles>(old: u64, new: u64, tiles: &T) -> Result<Vec<
     if old == 0 {
         return Ok(Vec::new());
     }
-    let mut reader = Reader::new(tiles);
+    let mut reader = TileReader::new(tiles);
     let (mut start, mut end, mut proof) = (0u64, new, Vec::new());
     while end != old {
         let middle = start.saturating_add(split(end.saturating_sub(start)));
@@ -417,8 +417,8 @@ struct Climb {
 
 impl Climb {
     /// Steps past the next hash of a proof; true if that is a left sibling.
-    fn step(&mut self) -> Result<bool, ProofError> {
-        require(self.last > 0, ProofError::Length)?;
+    fn step(&mut self) -> Result<bool, TreeProofError> {
+        require(self.last > 0, TreeProofError::Length)?;
         let left = self.node & 1 == 1 || self.node == self.last;
         // A last node without a right sibling moves up unchanged until it is a right child.
         let levels = if left { self.node.trailing_zeros().saturating_add(1) } else { 1 };
@@ -431,41 +431,41 @@ impl Climb {
 /// Checks that the tree of `head` has this leaf at `index` (RFC 9162, 2.1.3.2).
 ///
 /// # Errors
-/// [`ProofError`] if the path does not show it.
-pub fn verify_inclusion(leaf: Hash, index: u64, head: &Head, path: &[Hash]) -> Result<(), ProofError> {
-    require(index < head.size, ProofError::Range)?;
-    require(path.len() <= PROOF_HASHES_MAX, ProofError::Length)?;
+/// [`TreeProofError`] if the path does not show it.
+pub fn verify_inclusion(leaf: Hash, index: u64, head: &Head, path: &[Hash]) -> Result<(), TreeProofError> {
+    require(index < head.size, TreeProofError::Range)?;
+    require(path.len() <= PROOF_HASHES_MAX, TreeProofError::Length)?;
     let mut climb = Climb { node: index, last: head.size.saturating_sub(1) };
     let mut hash = leaf;
     for sibling in path {
         hash = if climb.step()? { node_hash(sibling, &hash) } else { node_hash(&hash, sibling) };
     }
-    require(climb.last == 0, ProofError::Length)?;
-    require(hash == head.root.0, ProofError::Root)
+    require(climb.last == 0, TreeProofError::Length)?;
+    require(hash == head.root.0, TreeProofError::Root)
 }
 
 /// Checks that the tree of `new` begins with that of `old` (RFC 9162, 2.1.4.2). An empty tree is
 /// the beginning of every tree; equal sizes need equal roots; both need an empty proof.
 ///
 /// # Errors
-/// [`ProofError`] if the proof does not show it.
-pub fn verify_consistency(old: &Head, new: &Head, proof: &[Hash]) -> Result<(), ProofError> {
-    require(old.size <= new.size, ProofError::Range)?;
-    require(proof.len() <= PROOF_HASHES_MAX, ProofError::Length)?;
+/// [`TreeProofError`] if the proof does not show it.
+pub fn verify_consistency(old: &Head, new: &Head, proof: &[Hash]) -> Result<(), TreeProofError> {
+    require(old.size <= new.size, TreeProofError::Range)?;
+    require(proof.len() <= PROOF_HASHES_MAX, TreeProofError::Length)?;
     if old.size == 0 || old.size == new.size {
-        require(proof.is_empty(), ProofError::Length)?;
+        require(proof.is_empty(), TreeProofError::Length)?;
         let old_ok = old.size > 0 || *old == Head::EMPTY;
-        return require(old_ok && (old.size < new.size || old == new), ProofError::Root);
+        return require(old_ok && (old.size < new.size || old == new), TreeProofError::Root);
     }
     verify_growth(old, new, proof)
 }
 
 /// [`verify_consistency`] of two different sizes above 0.
-fn verify_growth(old: &Head, new: &Head, proof: &[Hash]) -> Result<(), ProofError> {
+fn verify_growth(old: &Head, new: &Head, proof: &[Hash]) -> Result<(), TreeProofError> {
     let (first, rest) = if old.size.is_power_of_two() {
         (&old.root.0, proof)
     } else {
-        proof.split_first().ok_or(ProofError::Length)?
+        proof.split_first().ok_or(TreeProofError::Length)?
     };
     let (node, last) = (old.size.saturating_sub(1), new.size.saturating_sub(1));
     let height = node.trailing_ones();
@@ -479,8 +479,8 @@ fn verify_growth(old: &Head, new: &Head, proof: &[Hash]) -> Result<(), ProofErro
             new_hash = node_hash(&new_hash, sibling);
         }
     }
-    require(climb.last == 0, ProofError::Length)?;
-    require(old_hash == old.root.0 && new_hash == new.root.0, ProofError::Root)
+    require(climb.last == 0, TreeProofError::Length)?;
+    require(old_hash == old.root.0 && new_hash == new.root.0, TreeProofError::Root)
 }
 
 #[cfg(test)]
@@ -652,8 +652,8 @@ mod tests {
             for bad in spoiled(&path) {
                 assert!(verify_inclusion(all[at(index)], index, &expect, &bad).is_err());
             }
-            assert_eq!(verify_inclusion([0; 32], index, &expect, &path), Err(ProofError::Root));
-            assert_eq!(verify_inclusion(all[0], size, &expect, &path), Err(ProofError::Range));
+            assert_eq!(verify_inclusion([0; 32], index, &expect, &path), Err(TreeProofError::Root));
+            assert_eq!(verify_inclusion(all[0], size, &expect, &path), Err(TreeProofError::Range));
         }
     }
 
@@ -671,9 +671,9 @@ mod tests {
                 let (a, b) = (head(&all[..old]), head(&all[..new]));
                 assert_eq!(verify_consistency(&a, &b, &proof), Ok(()), "{old} {new}");
                 let forked = Head { root: TreeRoot([1; 32]), ..a };
-                assert_eq!(verify_consistency(&forked, &b, &proof), Err(ProofError::Root), "{old} {new}");
+                assert_eq!(verify_consistency(&forked, &b, &proof), Err(TreeProofError::Root), "{old} {new}");
                 let forked = Head { root: TreeRoot([1; 32]), ..b };
-                assert!(old == 0 && new > 0 || verify_consistency(&a, &forked, &proof) == Err(ProofError::Root));
+                assert!(old == 0 && new > 0 || verify_consistency(&a, &forked, &proof) == Err(TreeProofError::Root));
             }
         }
         for (old, new) in [(0, 5), (5, 5), (1, 2), (3, 7), (4, 7), (6, 8), (8, 600), (257, 600)] {
@@ -682,7 +682,7 @@ mod tests {
             for bad in spoiled(&proof) {
                 assert!(verify_consistency(&a, &b, &bad).is_err(), "{old} {new}");
             }
-            assert!(old == new || verify_consistency(&b, &a, &proof) == Err(ProofError::Range));
+            assert!(old == new || verify_consistency(&b, &a, &proof) == Err(TreeProofError::Range));
         }
     }
 

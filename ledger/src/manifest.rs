@@ -506,6 +506,12 @@ impl Manifest {
         quorum(self.operators.len())
     }
 
+    /// Whether `holds` is true of the logs of a quorum of this version's operators. For cosignatures that were verified
+    /// one by one and are kept by the generation that made them; those on a note are [`crate::note_quorum`]'s.
+    pub fn has_quorum(&self, holds: impl Fn(&LogId) -> bool) -> bool {
+        self.operators.iter().filter(|operator| holds(&operator.log())).count() >= self.quorum()
+    }
+
     /// How many lying operators do no harm.
     #[must_use]
     pub const fn faults(&self) -> usize {

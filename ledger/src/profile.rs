@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //!
 //! use fama_ledger::manifest::Manifest;
-//! use fama_ledger::profile::{Answer, ProfileProof};
+//! use fama_ledger::profile::{ProfileAnswer, ProfileProof};
 //!
 //! fn is_trusted(file: &str, genesis: &str) -> Result<bool, Box<dyn std::error::Error>> {
 //!     let manifest = Arc::new(Manifest::parse(genesis)?);
@@ -18,8 +18,8 @@
 //!         return Ok(false);
 //!     }
 //!     Ok(match proven.answer {
-//!         Answer::Found(profile) => !profile.status.is_revoked() && profile.karma.sum > 0,
-//!         Answer::Absent => false,
+//!         ProfileAnswer::Found(profile) => !profile.status.is_revoked() && profile.karma.sum > 0,
+//!         ProfileAnswer::Absent => false,
 //!     })
 //! }
 //! ```
@@ -43,23 +43,23 @@ use crate::adoption::AdoptionError;
 use crate::checkpoint::CheckpointError;
 use crate::codec::CodecError;
 use crate::id::{Domain, FederationId, Handle, Hex, IdentityId, from_hex};
-use crate::join::{Found, Join, Karma, KeyStatus};
+use crate::join::{Join, Karma, KeyStatus, LocatedIdentity};
 use crate::log;
 use crate::manifest::{LogId, Manifest, ManifestError};
 use crate::map;
 use crate::rows::{KeyVersion, RowError, Rows};
 use crate::time::Millis;
 
-mod asked;
 mod carriers;
 mod file;
 mod make;
+mod recorded;
 mod verify;
 
 pub use crate::batch::LogMaps;
 pub use carriers::carriers;
-pub use file::{Certificate, LogEvidence, MapEvidence, ProfileProof};
-pub use make::{MakeError, Source};
+pub use file::{HeadEvidence, LogEvidence, MapEvidence, ProfileProof};
+pub use make::{LogSource, MakeError};
 
 /// Longest profile proof that is read, in bytes: that of some four thousand providers.
 pub const PROFILE_BYTES_MAX: usize = 4 << 20;
@@ -108,7 +108,7 @@ impl fmt::Display for Question {
 
 /// What the logs together say to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ProfileAnswer {
     /// There is such an agent.
     Found(Box<Profile>),
     /// There is none: nobody in the home has the name, or no home the id.
@@ -119,7 +119,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// Who it is, and in which home.
-    pub found: Found,
+    pub found: LocatedIdentity,
     /// Its current key, and whether any log revokes it.
     pub status: KeyStatus,
     /// All its keys, the first one first.
@@ -136,7 +136,7 @@ pub struct Proven {
     /// What was asked. The caller compares it with what it wanted to know.
     pub question: Question,
     /// The answer.
-    pub answer: Answer,
+    pub answer: ProfileAnswer,
     /// The version of the manifest by whose homes, operators and policy the logs were read together: the newest
     /// that the proof carries, following from the one that the caller holds.
     pub manifest: Arc<Manifest>,
@@ -249,7 +249,7 @@ pub enum ProfileError {
         /// The log.
         log: LogId,
         /// Why.
-        error: log::ProofError,
+        error: log::TreeProofError,
     },
     /// The roots of the maps do not make the state root that the log has at this head.
     #[error("log {0}: the roots of its maps do not make its state root")]
@@ -262,7 +262,7 @@ pub enum ProfileError {
         /// The map.
         map: String,
         /// Why.
-        error: map::ProofError,
+        error: map::MapProofError,
     },
     /// Rows that no answer needs, or none of a map that the answer needs.
     #[error("the rows of {0} are not those that the answer is read from")]
@@ -302,16 +302,16 @@ impl ProfileError {
 }
 
 /// Reads the answer. Whatever this looks at is what a proof has to show.
-fn read<S: Rows>(manifest: &Manifest, rows: &S, question: &Question) -> Result<Answer, RowError<S::Error>> {
+fn read<S: Rows>(manifest: &Manifest, rows: &S, question: &Question) -> Result<ProfileAnswer, RowError<S::Error>> {
     let join = Join::new(manifest, rows);
-    let Some(found) = find(&join, question)? else { return Ok(Answer::Absent) };
+    let Some(found) = find(&join, question)? else { return Ok(ProfileAnswer::Absent) };
     let (status, keys) = (join.key_status(&found)?, join.keys(&found)?);
     let providers = join.karma_by_provider(found.id)?;
     let karma = providers.iter().fold(Karma::default(), |all, (_, one)| all.plus(*one));
-    Ok(Answer::Found(Box::new(Profile { found, status, keys, karma, providers })))
+    Ok(ProfileAnswer::Found(Box::new(Profile { found, status, keys, karma, providers })))
 }
 
-fn find<S: Rows>(join: &Join<'_, S>, question: &Question) -> Result<Option<Found>, RowError<S::Error>> {
+fn find<S: Rows>(join: &Join<'_, S>, question: &Question) -> Result<Option<LocatedIdentity>, RowError<S::Error>> {
     let (home, id) = match question {
         Question::Id(id) => return join.identity(*id),
         Question::Handle(Handle { name, home }) => (home, join.named(name, home)?),

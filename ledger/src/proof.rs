@@ -17,7 +17,7 @@ use crate::signed_note::{NoteError, SignedNote, from_base64};
 
 mod included;
 
-pub use included::{Certified, Included};
+pub use included::{CertifiedBy, Included};
 
 /// Longest proof that is read, in bytes.
 pub const PROOF_BYTES_MAX: usize = 2 * limits::CHECKPOINT_BYTES_MAX;
@@ -41,7 +41,7 @@ pub enum TlogProofError {
     Checkpoint(#[from] CheckpointError),
     /// The path does not lead from the entry to the checkpoint's root.
     #[error(transparent)]
-    Path(#[from] log::ProofError),
+    Path(#[from] log::TreeProofError),
     /// What is proven is no entry, or its author did not sign it.
     #[error(transparent)]
     Entry(#[from] EntryError),
@@ -145,7 +145,7 @@ fn parse_lines(lines: &str) -> Option<(Option<Vec<u8>>, u64, Vec<Hash>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{MemoryTiles, ProofError, Tree, leaf_hash, prove_inclusion};
+    use crate::log::{MemoryTiles, Tree, TreeProofError, leaf_hash, prove_inclusion};
     use alloc::format;
     use alloc::string::{String, ToString};
     use ed25519_dalek::SigningKey;
@@ -185,7 +185,7 @@ Lq0Jj5QhWYONs38TgAPEG6LNxsBNQjZsUwAnsdtrf3U=
         let proof: TlogProof = PROOF.parse().unwrap();
         assert_eq!(proof.to_string(), PROOF);
         assert_eq!(verify(&proof, 997), Ok(1));
-        assert_eq!(verify(&proof, 998), Err(TlogProofError::Path(ProofError::Root)));
+        assert_eq!(verify(&proof, 998), Err(TlogProofError::Path(TreeProofError::Root)));
         let mut tiles = MemoryTiles::default();
         tiles.write(Tree::default().append((0..1_000u64).map(|i| leaf_hash(&i.to_le_bytes()))));
         assert_eq!(prove_inclusion(997, 1_000, &tiles).as_ref(), Ok(&proof.path));

@@ -18,7 +18,7 @@ mod policy;
 mod tests;
 
 pub use bundle::{BUNDLE_BYTES_MAX, TILE_BYTES_MAX, TileError, bundle, entries, hashes, tile};
-pub use note::{Cosigners, checkpoint};
+pub use note::checkpoint;
 pub use policy::{POLICY_BYTES_MAX, policy};
 
 /// Largest level of a tile that the format knows.
@@ -50,20 +50,20 @@ pub enum LogFile {
     /// `checkpoint`: a signed head with its cosignatures.
     Checkpoint,
     /// `tile/entries/<N>[.p/<W>]`: entries, each behind its length.
-    Entries(Place),
+    Entries(TilePosition),
     /// `tile/<L>/<N>[.p/<W>]`: hashes of the tree.
-    Tile(u8, Place),
+    Tile(u8, TilePosition),
 }
 
 /// Which tile of a level, and how much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct TilePosition {
     index: u64,
     /// 1 to 256.
     width: u16,
 }
 
-impl Place {
+impl TilePosition {
     /// A tile of so many hashes; `None` if that is not 1 to [`TILE_WIDTH`], or if no log is that long.
     #[must_use]
     pub fn new(index: u64, width: usize) -> Option<Self> {
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut thousands = 1_000_000_000_000_000_000;
         while thousands > 1 {
@@ -116,7 +116,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for TilePosition {
     type Err = PathError;
     fn from_str(text: &str) -> Result<Self, PathError> {
         let (index, width) = match text.split_once(".p/") {
@@ -167,12 +167,12 @@ fn hashes_at(level: u8, size: u64) -> u64 {
 }
 
 /// The tiles over `count` hashes that are not the same over `before` of them.
-fn places(before: u64, count: u64) -> impl Iterator<Item = Place> {
+fn places(before: u64, count: u64) -> impl Iterator<Item = TilePosition> {
     let from = if before < count { before.unbounded_shr(TILE_HEIGHT) } else { u64::MAX };
     let full = count.unbounded_shr(TILE_HEIGHT);
     let [rest, ..] = count.to_le_bytes();
-    let last = Place::new(full, rest.into()).filter(|_| from <= full);
-    (from..full).filter_map(|index| Place::new(index, TILE_WIDTH)).chain(last)
+    let last = TilePosition::new(full, rest.into()).filter(|_| from <= full);
+    (from..full).filter_map(|index| TilePosition::new(index, TILE_WIDTH)).chain(last)
 }
 
 impl fmt::Display for LogFile {

@@ -1,12 +1,13 @@
 //! Replication without I/O: what peers have goes in, requests and verdicts come out.
 //!
-//! The caller moves the bytes: it verifies signatures before it calls in, does what each [`Output`]
+//! The caller moves the bytes: it verifies signatures before it calls in, does what each [`ReplicaOutput`]
 //! says, and calls back when that is done. Nothing here reads a clock: `now` is the caller's
 //! monotonic time in milliseconds.
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::adoption::Adopted;
 use crate::checkpoint::SignedCheckpoint;
 use crate::id::Domain;
 use crate::log::Head;
@@ -23,12 +24,12 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
-use copy::Copy;
-use peer::Peer;
+use copy::ReplicaLog;
+use peer::PeerState;
 
 pub use certificate::Certificate;
-pub use exchange::{Adopted, Cosigned, Failure, Fault, Output, PeerLog, Roots, Stored};
-pub use gate::{OtherSession, Overrides, Waiting, Warning};
+pub use exchange::{Cosigned, Fault, FetchFailure, PeerLog, ReplicaOutput, Roots, StoredLog};
+pub use gate::{OtherSession, Overrides, WaitReason, WriteWarning};
 
 /// How often a peer is asked for its frontier, in milliseconds.
 pub const FRONTIER_MILLIS: u64 = 2_000;
@@ -43,21 +44,21 @@ pub struct Replica<P> {
     manifest: Arc<Manifest>,
     me: Option<Domain>,
     keys: Vec<LogId>,
-    logs: BTreeMap<LogId, Copy<P>>,
-    peers: BTreeMap<P, Peer>,
-    gate: gate::Gate,
+    logs: BTreeMap<LogId, ReplicaLog<P>>,
+    peers: BTreeMap<P, PeerState>,
+    gate: gate::WriteGate,
     announcer: announce::Announcer,
     halted: bool,
 }
 
-impl<P: Ord + core::marker::Copy> Replica<P> {
+impl<P: Ord + Copy> Replica<P> {
     /// Knows nothing yet; `me` is the operator that this node is, if it is one, and `keys` the generations
     /// whose node keys it cosigns with.
     #[must_use]
     pub fn new(manifest: Arc<Manifest>, me: Option<Domain>, keys: Vec<LogId>) -> Self {
         let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.head);
-        let logs = manifest.logs().keys().map(|log| (log.clone(), Copy::new(cut(log)))).collect();
-        let gate = gate::Gate::new(me.clone(), manifest.operators().len(), manifest.faults());
+        let logs = manifest.logs().keys().map(|log| (log.clone(), ReplicaLog::new(cut(log)))).collect();
+        let gate = gate::WriteGate::new(me.clone(), manifest.operators().len(), manifest.faults());
         let (peers, announcer) = (BTreeMap::new(), announce::Announcer::default());
         Self { manifest, me, keys, logs, peers, gate, announcer, halted: false }
     }
@@ -87,7 +88,12 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     ///
     /// # Errors
     /// What reading a root fails with.
-    pub fn restore<R: Roots>(&mut self, log: &LogId, stored: Stored, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+    pub fn restore<R: Roots>(
+        &mut self,
+        log: &LogId,
+        stored: StoredLog,
+        roots: &R,
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         let head = stored.head;
         (copy.head, copy.newest, copy.adopted) = (head, stored.newest, stored.adopted);
@@ -106,14 +112,14 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     }
 
     /// A connection opened; `operator` if the peer's key is an operator's.
-    pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<Output<P>> {
+    pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<ReplicaOutput<P>> {
         let (sizes, failed) = (BTreeMap::new(), BTreeMap::new());
-        self.peers.insert(peer, Peer { operator, other: None, asked: Some(now), next: now, sizes, failed });
-        Vec::from([Output::AskFrontier { peer }])
+        self.peers.insert(peer, PeerState { operator, other: None, asked: Some(now), next: now, sizes, failed });
+        Vec::from([ReplicaOutput::AskFrontier { peer }])
     }
 
     /// The last connection closed.
-    pub fn peer_down(&mut self, peer: P) -> Vec<Output<P>> {
+    pub fn peer_down(&mut self, peer: P) -> Vec<ReplicaOutput<P>> {
         self.peers.remove(&peer);
         for copy in self.logs.values_mut() {
             copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
@@ -146,7 +152,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         logs: Vec<PeerLog>,
         now: u64,
         roots: &R,
-    ) -> Result<Vec<Output<P>>, R::Error> {
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let mut out = Vec::new();
         let Some(known) = self.peers.get_mut(&peer) else { return Ok(out) };
         (known.asked, known.next) = (None, now.saturating_add(FRONTIER_MILLIS));
@@ -182,7 +188,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         adopted: Vec<Adopted>,
         now: u64,
         roots: &R,
-    ) -> Result<Vec<Output<P>>, R::Error> {
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         (copy.head, copy.fetch) = (head, None);
         copy.contrary.clear();
@@ -212,60 +218,60 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         adopted: Vec<Adopted>,
         now: u64,
         roots: &R,
-    ) -> Result<Vec<Output<P>>, R::Error> {
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         if let Some(copy) = self.logs.get_mut(&log) {
             copy.newest = Some(signed.clone());
         }
         self.announcer.appended(signed);
-        let mut out = Vec::from_iter(self.announcer.due(now).map(|signed| Output::Announce { signed }));
+        let mut out = Vec::from_iter(self.announcer.due(now).map(|signed| ReplicaOutput::Announce { signed }));
         out.extend(self.advanced(&log, head, adopted, now, roots)?);
         Ok(out)
     }
 
     /// A range that was asked for, or that came as gossip, did not bring the copy on.
-    pub fn fetch_failed(&mut self, peer: P, log: &LogId, failure: Failure, now: u64) -> Vec<Output<P>> {
+    pub fn fetch_failed(&mut self, peer: P, log: &LogId, failure: FetchFailure, now: u64) -> Vec<ReplicaOutput<P>> {
         if let Some(copy) = self.logs.get_mut(log) {
             copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
-            let blamed = matches!(failure, Failure::Unanswered | Failure::Wrong);
+            let blamed = matches!(failure, FetchFailure::Unanswered | FetchFailure::Wrong);
             if let Some(known) = self.peers.get_mut(&peer).filter(|_| blamed) {
-                known.fail(log, failure == Failure::Wrong, now);
+                known.fail(log, failure == FetchFailure::Wrong, now);
             }
         }
         let mut out = Vec::new();
         match failure {
-            Failure::Invalid => out.extend(self.set_fault(log, Fault::Invalid)),
-            Failure::Unheld => {
+            FetchFailure::Invalid => out.extend(self.set_fault(log, Fault::Invalid)),
+            FetchFailure::Unheld => {
                 if let Some(copy) = self.logs.get_mut(log) {
                     copy.unheld = true;
                 }
             }
-            Failure::Wrong => out.extend(self.contrary(peer, log)),
-            Failure::Late | Failure::Unanswered => {}
+            FetchFailure::Wrong => out.extend(self.contrary(peer, log)),
+            FetchFailure::Late | FetchFailure::Unanswered => {}
         }
         out.extend(self.work(now));
         out
     }
 
     /// Asks every peer for its frontier at once.
-    pub fn ask_all(&mut self, now: u64) -> Vec<Output<P>> {
+    pub fn ask_all(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
         let idle = self.peers.iter_mut().filter(|(_, peer)| peer.asked.is_none());
         idle.map(|(peer, known)| {
             known.asked = Some(now);
-            Output::AskFrontier { peer: *peer }
+            ReplicaOutput::AskFrontier { peer: *peer }
         })
         .collect()
     }
 
     /// Time passed: gives up what was not answered, asks who is due.
-    pub fn tick(&mut self, now: u64) -> Vec<Output<P>> {
+    pub fn tick(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
         let mut out = Vec::new();
         let late = |since: u64| since.saturating_add(REQUEST_MILLIS_MAX) <= now;
         for (peer, known) in &mut self.peers {
             known.asked = known.asked.filter(|since| !late(*since));
             if known.asked.is_none() && known.next <= now {
                 known.asked = Some(now);
-                out.push(Output::AskFrontier { peer: *peer });
+                out.push(ReplicaOutput::AskFrontier { peer: *peer });
             }
         }
         for (log, copy) in &mut self.logs {
@@ -275,7 +281,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
                 known.fail(log, false, now);
             }
         }
-        out.extend(self.announcer.due(now).map(|signed| Output::Announce { signed }));
+        out.extend(self.announcer.due(now).map(|signed| ReplicaOutput::Announce { signed }));
         out.extend(self.work(now));
         out
     }
@@ -296,7 +302,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     }
 
     /// What can be fetched and cosigned as things stand.
-    fn work(&mut self, now: u64) -> Vec<Output<P>> {
+    fn work(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
         let mut out = Vec::new();
         let cosigns = self.gate.may_cosign(now) && !self.halted;
         for (log, copy) in self.logs.iter_mut().filter(|(_, copy)| !copy.rewinding) {
@@ -304,11 +310,11 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
                 && let Some((peer, head)) = copy.within_reach(log, &self.manifest, &self.peers, now)
             {
                 copy.fetch = Some((peer, now));
-                out.push(Output::Fetch { peer, log: log.clone(), from: copy.head.size, head });
+                out.push(ReplicaOutput::Fetch { peer, log: log.clone(), from: copy.head.size, head });
             }
             for by in self.keys.iter().filter(|_| cosigns) {
                 let signed = copy.to_cosign(by, &self.keys).cloned();
-                out.extend(signed.map(|signed| Output::Cosign { signed, by: by.clone() }));
+                out.extend(signed.map(|signed| ReplicaOutput::Cosign { signed, by: by.clone() }));
             }
         }
         out

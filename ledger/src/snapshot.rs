@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::adoption::{self, Adoption, AdoptionError};
 use crate::batch::{self, LogMaps};
-use crate::checkpoint::{self, CheckpointError, Cosignature, SignedCheckpoint};
+use crate::checkpoint::{Checkpoint, CheckpointError, Cosignature, SignedCheckpoint};
 use crate::codec;
 use crate::entry::{Body, Entry};
 use crate::id::StateRoot;
@@ -15,7 +15,7 @@ use crate::limits;
 use crate::log::{self, Hash, Head, MemoryTiles, TILE_WIDTH, TileWrite, Tree};
 use crate::manifest::{LogId, Manifest};
 use crate::map::{StateMap, value_hash};
-use crate::public::Cosigners;
+use crate::note_quorum::NoteQuorum;
 use crate::replica::log_of;
 use crate::rows::{LogRow, MapName, ROW_BYTES_MAX, row_key};
 use crate::signed_note::{NoteError, SignedNote};
@@ -159,31 +159,19 @@ impl Offer {
         adopted: &Manifest,
     ) -> Result<(SignedCheckpoint, Vec<Cosignature>), SnapshotError> {
         let note = SignedNote::parse(self.checkpoint.as_bytes(), limits::CHECKPOINT_BYTES_MAX)?;
-        let log =
-            |origin: &checkpoint::Origin| LogId { operator: origin.operator.clone(), generation: origin.generation };
-        let owner = |origin: &checkpoint::Origin| {
-            manifest
-                .log(&log(origin))
-                .filter(|_| origin.federation == manifest.federation())
-                .map(|known| known.node_key)
-        };
-        let cosigner = |operator: &_| adopted.operator(operator).map(|operator| operator.node_key);
-        let (signed, cosignatures) = checkpoint::read_note(&note, owner, cosigner)?;
-        let log = log_of(&signed);
+        let Checkpoint { origin, .. } = note.text.parse()?;
+        let log = LogId { operator: origin.operator, generation: origin.generation };
+        let quorum = NoteQuorum::read(&note, &log, manifest, adopted)?;
         let Some(known) = manifest.log(&log).filter(|known| known.cut.is_none()) else {
             return Err(SnapshotError::Log(log));
         };
-        let head = &signed.checkpoint().head;
+        let head = &quorum.signed.checkpoint().head;
         let versions = adoption::certifying_at(manifest, known.since, adopted, head, self.adopted.as_ref())?;
-        for version in versions {
-            let read = || Cosigners::read(&note, &log, manifest, version);
-            let same = version.version() == adopted.version();
-            let (found, wanted) = (if same { cosignatures.len() } else { read()?.found }, version.quorum());
-            if found < wanted {
-                return Err(SnapshotError::Quorum { found, wanted });
-            }
+        // The versions that the log's own row and the adoption offered with it name, as in a profile proof.
+        if let Some(short) = quorum.first_short(&note, &log, manifest, &versions)? {
+            return Err(SnapshotError::Quorum { found: short.found(), wanted: short.wanted });
         }
-        Ok((signed, cosignatures))
+        Ok((quorum.signed, quorum.cosignatures))
     }
 
     fn state_root(&self, head: &Head) -> Result<StateRoot, SnapshotError> {

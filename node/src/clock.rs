@@ -15,10 +15,10 @@ pub fn now() -> Millis {
 
 /// What the inbox goes by: the machine's clocks, or simulated ones.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     Machine { origin: Instant },
     Simulated(Arc<Simulated>),
 }
@@ -27,22 +27,22 @@ impl Clock {
     /// The machine's. Its monotonic time begins now.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Source::Machine { origin: Instant::now() })
+        Self(ClockSource::Machine { origin: Instant::now() })
     }
 
     /// A simulated one.
     #[doc(hidden)]
     #[must_use]
     pub const fn simulated(clock: Arc<Simulated>) -> Self {
-        Self(Source::Simulated(clock))
+        Self(ClockSource::Simulated(clock))
     }
 
     /// Wall-clock time: it may jump, forwards and backwards.
     #[must_use]
     pub fn now(&self) -> Millis {
         match &self.0 {
-            Source::Machine { .. } => now(),
-            Source::Simulated(clock) => Millis(clock.wall_millis.load(Ordering::Relaxed)),
+            ClockSource::Machine { .. } => now(),
+            ClockSource::Simulated(clock) => Millis(clock.wall_millis.load(Ordering::Relaxed)),
         }
     }
 
@@ -50,8 +50,8 @@ impl Clock {
     #[must_use]
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            Source::Machine { origin } => origin.elapsed(),
-            Source::Simulated(clock) => Duration::from_millis(clock.monotonic_millis.load(Ordering::Relaxed)),
+            ClockSource::Machine { origin } => origin.elapsed(),
+            ClockSource::Simulated(clock) => Duration::from_millis(clock.monotonic_millis.load(Ordering::Relaxed)),
         }
     }
 
@@ -59,8 +59,8 @@ impl Clock {
     #[must_use]
     pub fn since_boot(&self) -> Duration {
         match &self.0 {
-            Source::Machine { .. } => since_boot(),
-            Source::Simulated(_) => self.monotonic(),
+            ClockSource::Machine { .. } => since_boot(),
+            ClockSource::Simulated(_) => self.monotonic(),
         }
     }
 }

@@ -44,27 +44,27 @@ pub struct Config {
     /// The home of names without `@home`, if there is one.
     pub namespace: Option<Domain>,
     /// Where libp2p listens.
-    pub network: Network,
+    pub network: NetworkSettings,
     /// The public, read-only HTTP listener.
     pub query: Listener,
     /// The private HTTP listener.
     pub admin: Listener,
     /// Whom the node's log takes in.
-    pub admission: Admission,
+    pub admission: AdmissionSettings,
     /// What a node that is far behind answers from.
     pub verify: Verify,
     /// How what is stored is read again.
-    pub scrub: Scrub,
+    pub scrub: ScrubSettings,
     /// How the node logs.
-    pub log: Log,
+    pub log: LogSettings,
     /// What the operator answers for this time; no setting: options of `fama node`.
     pub overrides: Overrides,
 }
 
 /// libp2p.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Network {
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct NetworkSettings {
     /// At most [`LISTEN_MAX`].
     pub listen: Vec<Multiaddr>,
 }
@@ -80,8 +80,8 @@ pub struct Listener {
 
 /// Bounds on who may register.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Admission {
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct AdmissionSettings {
     /// Per address block.
     pub registrations_per_hour: u32,
     /// Tokens that lift the rate, at most [`INVITES_MAX`].
@@ -90,8 +90,8 @@ pub struct Admission {
 
 /// The scrub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Scrub {
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct ScrubSettings {
     /// How fast it reads; 0: it does not.
     pub bytes_per_second: u64,
     /// From the end of one pass to the next, at least 1.
@@ -122,12 +122,12 @@ impl Verify {
 
 /// Logging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct LogSettings {
     /// The least that is logged.
     pub level: Level,
     /// For whom.
-    pub format: Format,
+    pub format: LogFormat,
 }
 
 /// How grave a message is.
@@ -160,7 +160,7 @@ impl Level {
 /// How messages are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogFormat {
     /// One line for people.
     #[default]
     Text,
@@ -177,20 +177,20 @@ pub const QUERY: Listener = loopback(8080);
 /// The default of `[admin]`.
 pub const ADMIN: Listener = loopback(9090);
 
-impl Default for Network {
+impl Default for NetworkSettings {
     fn default() -> Self {
         let listen = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
         Self { listen: listen.map(|address| address.parse().expect("a literal address parses")).to_vec() }
     }
 }
 
-impl Default for Scrub {
+impl Default for ScrubSettings {
     fn default() -> Self {
         Self { bytes_per_second: 4 << 20, pause_seconds: 3_600 }
     }
 }
 
-impl Default for Admission {
+impl Default for AdmissionSettings {
     fn default() -> Self {
         Self { registrations_per_hour: 10, invites: Vec::new() }
     }
@@ -346,7 +346,7 @@ impl ConfigError {
 /// The file as it stands, with the places that later checks may name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct ConfigFile {
     data_dir: PathBuf,
     manifest: Spanned<PathBuf>,
     node_key: Spanned<PathBuf>,
@@ -354,23 +354,23 @@ struct Raw {
     operator: Option<Spanned<String>>,
     namespace: Option<Spanned<String>>,
     #[serde(default = "spanned_default")]
-    network: Spanned<Network>,
+    network: Spanned<NetworkSettings>,
     #[serde(default)]
     query: RawListener,
     #[serde(default)]
     admin: RawListener,
     #[serde(default = "spanned_default")]
-    admission: Spanned<Admission>,
+    admission: Spanned<AdmissionSettings>,
     #[serde(default)]
     verify: Verify,
     #[serde(default = "spanned_default")]
-    scrub: Spanned<Scrub>,
+    scrub: Spanned<ScrubSettings>,
     #[serde(default)]
-    log: Log,
+    log: LogSettings,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct RawListener {
     enabled: Option<bool>,
     listen: Option<SocketAddr>,
@@ -387,12 +387,12 @@ fn spanned_default<T: Default>() -> Spanned<T> {
 }
 
 /// A configuration file's text, for saying where something stands.
-struct Source<'a> {
+struct ConfigText<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
-impl Source<'_> {
+impl ConfigText<'_> {
     fn at(&self, offset: usize) -> At {
         let before = self.text.as_bytes().iter().take(offset);
         At { file: self.file.to_owned(), line: before.filter(|c| **c == b'\n').count() + 1 }
@@ -411,7 +411,7 @@ impl Source<'_> {
         Err(ConfigError::Value { at: self.of(spanned), setting, rule: rule.to_string() })
     }
 
-    fn parse(&self) -> Result<Raw, ConfigError> {
+    fn parse(&self) -> Result<ConfigFile, ConfigError> {
         toml::from_str(self.text).map_err(|error| ConfigError::Toml {
             at: self.at(error.span().map_or(0, |span| span.start)),
             message: error.message().replace('\n', "; "),
@@ -435,7 +435,7 @@ impl Source<'_> {
     }
 
     /// The genesis, or a chain of versions that begins with it.
-    fn manifest(&self, raw: &Raw) -> Result<Arc<Manifest>, ConfigError> {
+    fn manifest(&self, raw: &ConfigFile) -> Result<Arc<Manifest>, ConfigError> {
         let text = self.read("manifest", &raw.manifest, CHAIN_BYTES_MAX)?;
         Manifest::parse_chain(&text).map_err(|error| ConfigError::Manifest {
             at: self.of(&raw.manifest),
@@ -462,7 +462,7 @@ impl Source<'_> {
     /// has not taken an operator's key.
     fn check_key(
         &self,
-        raw: &Raw,
+        raw: &ConfigFile,
         operator: Option<&Domain>,
         manifest: &Manifest,
         found: PublicKey,
@@ -484,7 +484,7 @@ impl Source<'_> {
         Err(ConfigError::WrongKey { at: self.of(&raw.node_key), path, found, wanted })
     }
 
-    fn unknown(&self, raw: &Raw, operator: &Domain, manifest: &Manifest) -> ConfigError {
+    fn unknown(&self, raw: &ConfigFile, operator: &Domain, manifest: &Manifest) -> ConfigError {
         let known: Vec<&str> = manifest.operators().iter().map(|operator| operator.name.as_str()).collect();
         let at = raw.operator.as_ref().map_or_else(|| self.at(0), |operator| self.of(operator));
         ConfigError::Operator { at, operator: operator.clone(), known: known.join(", ") }
@@ -492,7 +492,7 @@ impl Source<'_> {
 
     fn namespace(
         &self,
-        raw: &Raw,
+        raw: &ConfigFile,
         operator: Option<&Domain>,
         manifest: &Manifest,
     ) -> Result<Option<Domain>, ConfigError> {
@@ -505,7 +505,7 @@ impl Source<'_> {
         }
     }
 
-    fn check_bounds(&self, raw: &Raw) -> Result<(), ConfigError> {
+    fn check_bounds(&self, raw: &ConfigFile) -> Result<(), ConfigError> {
         if !(1..=LISTEN_MAX).contains(&raw.network.get_ref().listen.len()) {
             return self.refuse(&raw.network, "network.listen", format!("want 1 to {LISTEN_MAX} addresses"));
         }
@@ -541,11 +541,11 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
         let text = read_bounded(path, CONFIG_BYTES_MAX).map_err(unreadable)?;
-        Source { file: path, text: &text }.load()
+        ConfigText { file: path, text: &text }.load()
     }
 }
 
-impl Source<'_> {
+impl ConfigText<'_> {
     fn load(&self) -> Result<Config, ConfigError> {
         let raw = self.parse()?;
         self.check_bounds(&raw)?;

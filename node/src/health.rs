@@ -1,11 +1,23 @@
 //! What the node knows of itself and of the others right now: for status pages, readiness and metrics.
-use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, ManifestHash};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::time::Millis;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval};
+
+/// How many entries a node must be behind to count as far behind: it says so, and may start from certified states.
+pub(crate) const BEHIND_MIN: u64 = 1_000;
+/// How often it is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How many looks a rate is taken over.
+const LOOKS: usize = 10;
+/// Every how many looks a node that is far behind says how far it is.
+const SAY_EVERY: u32 = 10;
 
 /// An operator as this node sees it.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +43,7 @@ pub struct LogHealth {
 
 /// A version of the manifest that a node has but does not use yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingManifest {
     /// Its version.
     pub version: u32,
     /// Its hash.
@@ -50,7 +62,7 @@ pub struct Governance {
     /// At most one per log.
     pub equivocations: Vec<Equivocation>,
     /// The next version, if the node has it.
-    pub pending: Option<Pending>,
+    pub pending: Option<PendingManifest>,
     /// Valid texts of one version, as signed notes, for which this node cosigns no more: at most two.
     pub halted: Vec<String>,
 }
@@ -75,14 +87,14 @@ pub struct Snapshot {
     /// What it says of the federation's next version.
     pub governance: Governance,
     /// How far its quick state is, if it has or makes one.
-    pub quick: Option<Quick>,
+    pub quick: Option<StateSyncProgress>,
     /// Entries that its own copies grew by within a second, of late.
     pub entries_per_second: u64,
 }
 
 /// How far a quick state is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Quick {
+pub struct StateSyncProgress {
     /// `asking` for offers, `loading`, `answering`; or `disagrees`: what was certified is not what the entries give.
     pub phase: &'static str,
     /// Rows loaded since the process started.
@@ -115,4 +127,39 @@ impl Health {
     pub fn write(&self) -> RwLockWriteGuard<'_, Snapshot> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Measures how fast the node's own copies grow, for its log, its status and its metrics, until it stops.
+pub(crate) async fn measure_rate(health: Arc<Health>, mut stopped: watch::Receiver<bool>) {
+    let (mut looks, mut ticks, mut count) = (VecDeque::new(), interval(TICK), 0u32);
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            _ = ticks.tick() => {}
+        }
+        let (held, of) = entries(&health);
+        looks.push_back((Instant::now(), held));
+        if looks.len() > LOOKS {
+            looks.pop_front();
+        }
+        let rate = rate(&looks);
+        health.write().entries_per_second = rate;
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(SAY_EVERY) && of.saturating_sub(held) >= BEHIND_MIN {
+            tracing::info!(entries = held, of, per_second = rate, "fetching and verifying entries");
+        }
+    }
+}
+
+/// Entries of all logs that are held, and that there are.
+fn entries(health: &Health) -> (u64, u64) {
+    let health = health.read();
+    let held = health.logs.values().map(|log| log.size).sum();
+    (held, health.logs.values().map(|log| log.newest.max(log.size)).sum())
+}
+
+fn rate(looks: &VecDeque<(Instant, u64)>) -> u64 {
+    let (Some((first, from)), Some((last, to))) = (looks.front(), looks.back()) else { return 0 };
+    let millis = u64::try_from(last.saturating_duration_since(*first).as_millis()).unwrap_or(u64::MAX);
+    to.saturating_sub(*from).saturating_mul(1_000).checked_div(millis).unwrap_or(0)
 }

@@ -1,19 +1,17 @@
 //! The listeners of a node: the query listener, which nothing can change the ledger through, and the operator's own.
+use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use fama_ledger::id::Domain;
-use fama_ledger::join::Ranking;
-use fama_ledger::manifest::Manifest;
 use fama_ledger::time::Millis;
 use tokio::sync::mpsc;
 
-use crate::health::Health;
-use crate::inbox::Input;
-use crate::metrics::Metrics;
-use crate::proved::Proved;
-use crate::store::Store;
+use crate::inbox::InboxInput;
+use crate::shared::Shared;
 
 mod admin;
 mod agent;
@@ -22,13 +20,13 @@ mod error;
 mod event;
 mod federation;
 mod governance;
+mod input;
+mod layers;
 mod leaderboard;
 mod moment;
-mod page;
 mod proof;
 mod public;
 mod serve;
-mod shell;
 mod status;
 mod template;
 #[cfg(test)]
@@ -44,18 +42,8 @@ pub const REQUESTS_MAX: usize = 256;
 
 /// What the listeners read. They write none of it but metrics.
 pub struct App {
-    /// The database.
-    pub store: Arc<Store>,
-    /// The federation.
-    pub manifest: Arc<Manifest>,
-    /// Who has most karma; follows the store.
-    pub ranking: Arc<RwLock<Ranking>>,
-    /// What the node knows of itself and of the others right now.
-    pub health: Arc<Health>,
-    /// The states of logs that strangers can be shown.
-    pub proved: Arc<Proved>,
-    /// What the node counts.
-    pub metrics: Arc<Metrics>,
+    /// The node's own, or those of a quick state.
+    pub shared: Shared,
     /// The operator whose node this is; a mirror has none.
     pub operator: Option<Domain>,
     /// The home in which bare names are looked up, and whose identities are shown by them.
@@ -65,14 +53,14 @@ pub struct App {
     /// The database is a quick state: what came before it began is not known.
     pub partial: bool,
     /// What answers in this one's place while the node makes its own copies.
-    pub slot: Arc<Slot>,
+    pub slot: Arc<ServingSlot>,
 }
 
 /// A place for what shows a quick state.
 #[derive(Default)]
-pub struct Slot(RwLock<Option<Arc<App>>>);
+pub struct ServingSlot(RwLock<Option<Arc<App>>>);
 
-impl Slot {
+impl ServingSlot {
     /// From now on this answers.
     pub fn show(&self, app: Arc<App>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(app);
@@ -84,21 +72,31 @@ impl Slot {
     }
 }
 
-impl App {
-    /// What answers questions about agents now: this, or the quick state in its place.
-    fn serving(self: Arc<Self>) -> Arc<Self> {
-        let shown = self.slot.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        shown.unwrap_or(self)
+/// What answers questions about agents now: the node's own copies, or the quick state in their place.
+struct Serving(Arc<App>);
+
+impl Serving {
+    fn of(app: &Arc<App>) -> Self {
+        let shown = app.slot.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Self(shown.unwrap_or_else(|| Arc::clone(app)))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Serving {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        Ok(Self::of(app))
     }
 }
 
 /// The query listener: read only, safe to put on the internet.
 pub fn query(app: Arc<App>) -> Router {
-    let metrics = Arc::clone(&app.metrics);
+    let metrics = Arc::clone(&app.shared.metrics);
     let proofs = Router::new()
         .route("/api/agent/{x}/proof", get(proof::agent))
         .route("/api/event/{id}/proof", get(proof::event))
-        .with_state(proof::Desk::new(Arc::clone(&app)));
+        .with_state(proof::ProofMaker::new(Arc::clone(&app)));
     let router = Router::new()
         .route("/api", get(status::index))
         .route("/api/status", get(status::status))
@@ -116,13 +114,13 @@ pub fn query(app: Arc<App>) -> Router {
         .fallback(error::no_route)
         .with_state(app)
         .merge(proofs);
-    shell::public(router, &metrics, REQUESTS_MAX)
+    layers::public(router, &metrics, REQUESTS_MAX)
 }
 
 /// The operator's listener: metrics, whether the node lives and is ready, and what changes the federation.
 /// Never public. It alone has the way into the inbox.
-pub fn admin(app: Arc<App>, inputs: mpsc::Sender<Input>) -> Router {
-    let metrics = Arc::clone(&app.metrics);
+pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
+    let metrics = Arc::clone(&app.shared.metrics);
     let governance = Router::new()
         .route("/federation/stand", post(governance::stand))
         .route("/federation/manifest", post(governance::manifest))
@@ -135,5 +133,5 @@ pub fn admin(app: Arc<App>, inputs: mpsc::Sender<Input>) -> Router {
         .fallback(error::no_route)
         .with_state(app)
         .merge(governance);
-    shell::private(router, &metrics, REQUESTS_MAX)
+    layers::private(router, &metrics, REQUESTS_MAX)
 }

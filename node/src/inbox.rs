@@ -1,7 +1,7 @@
 //! The door: every event and every foreign entry enters here. One thread appends, folds and decides;
 //! nothing else does. Order within: durable, then visible, then signed, then announced.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -9,82 +9,39 @@ use fama_ledger::batch::LogMaps;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::fold::{Effect, Outcome};
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, TreeRoot};
-use fama_ledger::join::{Join, Ranking};
+use fama_ledger::join::Join;
 use fama_ledger::limits;
-use fama_ledger::log::{self, Head, LogError, Tree};
+use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::profile;
-use fama_ledger::replica::{self, Cosigned, Failure, Output, Overrides, Replica, Roots, Stored, log_of};
+use fama_ledger::replica::{Cosigned, FetchFailure, Overrides, Replica, ReplicaOutput, Roots, StoredLog, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
-use prometheus::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as signal};
 
-use crate::clock::Clock;
-use crate::health::Health;
-use crate::metrics::{Direction, Metrics};
-use crate::network::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
-use crate::proved::Proved;
-use crate::store::{Certificate, Store, StoreError};
+use crate::metrics::Direction;
+use crate::replay::{self, Fatal, LogCopy, tiles_fault};
+use crate::shared::Shared;
+use crate::store::{Store, StoreError, StoredCertificate};
+use crate::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
 
 mod append;
-pub mod audit;
-pub mod check;
 mod input;
 mod manifests;
 mod mirror;
 mod rank;
-mod replay;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-pub use input::{Answer, Command, DecodedRange, Input, Submitted};
+pub use input::{DecodedRange, InboxCommand, InboxInput, SubmitOutcome, Submitted};
 
 /// How many inputs may wait for the inbox.
 pub const INPUTS_MAX: usize = 256;
-/// How many commands may wait for the driver.
+/// How many commands may wait for the bridge.
 pub const COMMANDS_MAX: usize = 1_024;
 /// How often time is looked at when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Why the inbox, and with it the node, stops. What is on disk stays as it is; a restart recovers.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// The disk failed.
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    /// A stored row or tile is not what was written.
-    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then `fama check --repair`")]
-    Damaged {
-        /// Whose.
-        log: LogId,
-        /// What is wrong.
-        what: String,
-    },
-    /// This program broke its own rule.
-    #[error("internal: {0}")]
-    Internal(&'static str),
-}
-
-impl Fatal {
-    /// Stable code.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Store(error) => error.code(),
-            Self::Damaged { .. } => "damaged",
-            Self::Internal(_) => "internal",
-        }
-    }
-
-    fn rows(log: &LogId, error: RowError<StoreError>) -> Self {
-        match error {
-            RowError::Storage(error) => Self::Store(error),
-            RowError::Broken(what) => Self::Damaged { log: log.clone(), what: what.to_string() },
-        }
-    }
-}
 
 /// What an operator's node writes with.
 pub struct Own {
@@ -120,79 +77,43 @@ impl Own {
 
 /// Why the inbox ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum InboxEnd {
     /// It was told to.
     Stopped,
     /// What is on disk has to be loaded anew: under another manifest, or without what was dropped.
     Reload,
 }
 
-/// A log in memory, in step with the disk.
-struct Copy {
-    tree: Tree,
-    /// `None` of a log that was cut: another carries its maps on.
-    maps: Option<LogMaps>,
-}
+/// An inbox at work; joined, it says why it ended.
+pub type InboxThread = std::thread::JoinHandle<Result<InboxEnd, Fatal>>;
 
-/// What the inbox shares with the rest of the node.
-#[derive(Clone)]
-pub struct Shared {
-    /// The federation.
-    pub manifest: Arc<Manifest>,
-    /// The disk.
-    pub store: Arc<Store>,
-    /// Who has most karma.
-    pub ranking: Arc<RwLock<Ranking>>,
-    /// What the node knows of itself and of others.
-    pub health: Arc<Health>,
-    /// The states of logs that strangers can be shown.
-    pub proved: Arc<Proved>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// What time it is.
-    pub clock: Clock,
-    /// Drawn at random when this process started.
-    pub session: [u8; 16],
-}
-
-impl Shared {
-    /// Of a node that has heard nothing yet.
-    ///
-    /// # Panics
-    /// Never: the metrics are the first in a registry of their own.
-    #[must_use]
-    pub fn new(store: Store, clock: Clock, session: [u8; 16]) -> Self {
-        Self::with(Arc::new(store), clock, session)
-    }
-
-    /// As [`Shared::new`], of a store that others hold too.
-    ///
-    /// # Panics
-    /// Never, as [`Shared::new`].
-    #[must_use]
-    pub fn with(store: Arc<Store>, clock: Clock, session: [u8; 16]) -> Self {
-        let manifest = Arc::clone(store.manifest());
-        Self {
-            health: Arc::new(Health::new(&manifest)),
-            ranking: Arc::new(RwLock::new(Ranking::default())),
-            proved: Arc::default(),
-            metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
-            store,
-            clock,
-            session,
-            manifest,
-        }
-    }
+/// Starts an inbox on a thread of its own; what is watched tells that it ended.
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn spawn(
+    name: &str,
+    inbox: Inbox,
+    inputs: mpsc::Receiver<InboxInput>,
+) -> std::io::Result<(InboxThread, signal::Receiver<bool>)> {
+    let runtime = tokio::runtime::Handle::current();
+    let (end, ended) = signal::channel(false);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let result = inbox.run(&runtime, inputs);
+        let _ = end.send(true);
+        result
+    })?;
+    Ok((thread, ended))
 }
 
 /// The door's keeper. [`Inbox::run`] is its thread.
 pub struct Inbox {
     shared: Shared,
     own: Option<Own>,
-    copies: BTreeMap<LogId, Copy>,
+    copies: BTreeMap<LogId, LogCopy>,
     replica: Replica<PeerId>,
-    commands: mpsc::Sender<Command>,
-    waiting: append::Waiting,
+    commands: mpsc::Sender<InboxCommand>,
+    waiting: append::PendingSubmissions,
     rerank: Option<(IdentityId, Option<IdentityId>)>,
     notes_due: Duration,
     /// Claims in other logs may not have been taken over yet: they came while this node did not write.
@@ -206,7 +127,7 @@ pub struct Inbox {
     refused: bool,
     /// What is on disk has to be loaded anew.
     reload: bool,
-    watch: watch::Watch,
+    watch: watch::TroubleWatch,
 }
 
 /// Roots of this node's copies, read from its tiles.
@@ -221,27 +142,20 @@ impl Roots for StoredRoots<'_> {
     }
 }
 
-fn tiles_fault(log: &LogId, error: LogError<StoreError>) -> Fatal {
-    match error {
-        LogError::Tiles(error) => Fatal::Store(error),
-        other => Fatal::Damaged { log: log.clone(), what: other.to_string() },
-    }
-}
-
 impl Inbox {
     /// Loads every log's tree and maps from disk and checks them against the stored roots.
     ///
     /// # Errors
     /// [`Fatal`] if the disk fails or does not hold what was written.
-    pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<Command>) -> Result<Self, Fatal> {
+    pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<InboxCommand>) -> Result<Self, Fatal> {
         let keys = own.as_ref().map_or_else(Vec::new, |own| own.keys.iter().map(|(log, _)| log.clone()).collect());
         let mut replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()), keys);
         replica.set_overrides(own.as_ref().map(|own| own.overrides).unwrap_or_default());
         replica.end(shared.store.pending().iter().flat_map(|pending| pending.cuts().cloned()));
-        let (waiting, now) = (append::Waiting::default(), shared.clock.monotonic());
+        let (waiting, now) = (append::PendingSubmissions::default(), shared.clock.monotonic());
         let copies = BTreeMap::new();
         let (rerank, notes_due, claims_due, resubmit_due) = (None, now, true, now);
-        let (halted, refused, reload, watch) = (false, false, false, watch::Watch::default());
+        let (halted, refused, reload, watch) = (false, false, false, watch::TroubleWatch::default());
         let mut inbox = Self {
             shared,
             own,
@@ -260,7 +174,7 @@ impl Inbox {
             watch,
         };
         if inbox.shared.store.view().needs_rebuild()? {
-            check::rebuild(&inbox.shared.store)?;
+            replay::check::rebuild(&inbox.shared.store)?;
         }
         let manifest = Arc::clone(&inbox.shared.manifest);
         for log in manifest.logs().keys() {
@@ -301,15 +215,15 @@ impl Inbox {
         let head = tree.head();
         let newest = self.stored_newest(log, head, view.newest(log)?)?;
         let cosigned = view.cosigned(log)?;
-        let cosigned = cosigned.iter().filter_map(|one| verify_cosigned(&self.shared.manifest, log, one)).collect();
+        let cosigned = cosigned.iter().filter_map(|one| one.verify(&self.shared.manifest, log)).collect();
         if let Some(maps) = &maps {
-            self.shared.proved.begin(log, head.size, maps);
+            self.shared.certified.begin(log, head.size, maps);
         }
-        self.copies.insert(log.clone(), Copy { tree, maps });
+        self.copies.insert(log.clone(), LogCopy { tree, maps });
         let certificate = view.certificate(log)?;
-        let certificate = certificate.and_then(|stored| verify_certificate(&self.shared.manifest, log, stored));
+        let certificate = certificate.and_then(|stored| stored.verify(&self.shared.manifest, log));
         let base = view.base(log)?.map_or(0, |base| base.size);
-        let stored = Stored { head, base, adopted, certified, newest, cosigned, certificate };
+        let stored = StoredLog { head, base, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
         if goes_on {
             outputs.extend(self.restore_fault(log)?);
@@ -320,7 +234,7 @@ impl Inbox {
     /// A log that was cut, in a quick state: what it left behind is carried on elsewhere, its entries are not here.
     fn restore_end(&mut self, log: &LogId, head: Head) -> Result<(), Fatal> {
         let (base, certified, adopted, newest) = (head.size, head.size, Vec::new(), None);
-        let stored = Stored { head, base, adopted, certified, newest, cosigned: Vec::new(), certificate: None };
+        let stored = StoredLog { head, base, adopted, certified, newest, cosigned: Vec::new(), certificate: None };
         let outputs = self.replica.restore(log, stored, &StoredRoots(&Arc::clone(&self.shared.store)))?;
         self.perform(outputs)
     }
@@ -339,13 +253,13 @@ impl Inbox {
             let maps = LogMaps::load(manifest, &cut.log, &view).map_err(|error| Fatal::rows(&cut.log, error))?;
             // Another state root: some of its maps are with another log already, and not as they were at the cut.
             if maps.state_root() == cut.state_root {
-                self.shared.proved.begin_cut(&cut.log, maps);
+                self.shared.certified.begin_cut(&cut.log, maps);
             }
         }
         Ok(())
     }
 
-    fn restore_fault(&mut self, log: &LogId) -> Result<Vec<Output<PeerId>>, Fatal> {
+    fn restore_fault(&mut self, log: &LogId) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
         let mut outputs = Vec::new();
@@ -404,14 +318,18 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Fatal`].
-    pub fn run(mut self, runtime: &tokio::runtime::Handle, mut inputs: mpsc::Receiver<Input>) -> Result<Ended, Fatal> {
+    pub fn run(
+        mut self,
+        runtime: &tokio::runtime::Handle,
+        mut inputs: mpsc::Receiver<InboxInput>,
+    ) -> Result<InboxEnd, Fatal> {
         let mut last_tick = self.now();
         self.tell_health();
         while !self.reload {
             let wait = self.append_due_in().unwrap_or(TICK).min(TICK);
             let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
             match input {
-                Ok(Some(Input::Stop) | None) => return self.append().map(|()| Ended::Stopped),
+                Ok(Some(InboxInput::Stop) | None) => return self.append().map(|()| InboxEnd::Stopped),
                 Ok(Some(input)) => self.take(input)?,
                 Err(_) => {}
             }
@@ -419,7 +337,7 @@ impl Inbox {
                 let goes_on = self.drain(&mut inputs)?;
                 self.append()?;
                 if !goes_on {
-                    return Ok(Ended::Stopped);
+                    return Ok(InboxEnd::Stopped);
                 }
             }
             if self.now().saturating_sub(last_tick) >= TICK {
@@ -428,7 +346,7 @@ impl Inbox {
             }
         }
         self.refuse_all();
-        Ok(Ended::Reload)
+        Ok(InboxEnd::Reload)
     }
 
     /// Whether what is on disk has to be loaded anew; nothing more may be taken in.
@@ -440,10 +358,10 @@ impl Inbox {
 
     /// Takes in what already waits, so that one write serves many; stops at a full batch. `false` if the
     /// node is to end.
-    fn drain(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Result<bool, Fatal> {
+    fn drain(&mut self, inputs: &mut mpsc::Receiver<InboxInput>) -> Result<bool, Fatal> {
         while self.waiting.len() < limits::BATCH_ENTRIES_MAX {
             match inputs.try_recv() {
-                Ok(Input::Stop) => return Ok(false),
+                Ok(InboxInput::Stop) => return Ok(false),
                 Ok(input) => self.take(input)?,
                 Err(_) => break,
             }
@@ -472,63 +390,63 @@ impl Inbox {
     /// # Errors
     /// [`Fatal`], as everywhere here: the inbox is not to be used any more.
     #[doc(hidden)]
-    pub fn take(&mut self, input: Input) -> Result<(), Fatal> {
+    pub fn take(&mut self, input: InboxInput) -> Result<(), Fatal> {
         if self.reload {
             refuse(input);
             return Ok(());
         }
         let now = self.millis();
         match input {
-            Input::PeerUp { peer, operator } => {
+            InboxInput::PeerUp { peer, operator } => {
                 let outputs = self.replica.peer_up(peer, operator, now);
                 self.perform(outputs)
             }
-            Input::PeerDown { peer } => {
+            InboxInput::PeerDown { peer } => {
                 let outputs = self.replica.peer_down(peer);
                 self.perform(outputs)
             }
-            Input::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
-            Input::Unanswered { peer } => {
+            InboxInput::Frontier { peer, said, ahead } => self.frontier(peer, said, ahead),
+            InboxInput::Unanswered { peer } => {
                 self.replica.unanswered(peer, now);
                 Ok(())
             }
-            Input::Head { peer, signed, range } => self.gossiped(peer, signed, range),
-            Input::Cosigned(cosigned) => {
+            InboxInput::Head { peer, signed, range } => self.gossiped(peer, signed, range),
+            InboxInput::Cosigned(cosigned) => {
                 let outputs = self.replica.cosigned(cosigned, now, &StoredRoots(&self.shared.store))?;
                 self.perform(outputs)
             }
-            Input::Range { peer, log, head, range } => self.range(peer, &log, head, range),
-            Input::RangeFailed { peer, log } => {
-                let outputs = self.replica.fetch_failed(peer, &log, Failure::Unanswered, now);
+            InboxInput::Range { peer, log, head, range } => self.range(peer, &log, head, range),
+            InboxInput::RangeFailed { peer, log } => {
+                let outputs = self.replica.fetch_failed(peer, &log, FetchFailure::Unanswered, now);
                 self.perform(outputs)
             }
-            Input::Submit { events, reply } => {
+            InboxInput::Submit { events, reply } => {
                 self.waiting.push(events, reply, self.shared.clock.monotonic());
                 Ok(())
             }
-            Input::Stand { log, reply } => {
+            InboxInput::Stand { log, reply } => {
                 let answer = self.stand(&log)?;
                 // Whoever asked may have given up.
                 let _ = reply.send(answer);
                 Ok(())
             }
-            Input::Manifest { text, reply } => {
+            InboxInput::Manifest { text, reply } => {
                 let answer = self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error));
                 let _ = reply.map(|reply| reply.send(answer));
                 Ok(())
             }
-            Input::Manifests { peer, texts } => self.manifests(peer, &texts),
-            Input::Equivocation(proof) => self.proven(&proof),
-            Input::AskAll => {
+            InboxInput::Manifests { peer, texts } => self.manifests(peer, &texts),
+            InboxInput::Equivocation(proof) => self.proven(&proof),
+            InboxInput::AskAll => {
                 let outputs = self.replica.ask_all(now);
                 self.perform(outputs)
             }
-            Input::Notes(notes) => {
+            InboxInput::Notes(notes) => {
                 // Where these came from there may be more.
                 self.notes_due = self.now();
                 Ok(self.shared.store.put_notes(&notes)?)
             }
-            Input::Stop => Ok(()),
+            InboxInput::Stop => Ok(()),
         }
     }
 
@@ -554,7 +472,7 @@ impl Inbox {
     }
 
     /// Does what the replica says, and what follows from that, until nothing is left to do.
-    fn perform(&mut self, outputs: Vec<Output<PeerId>>) -> Result<(), Fatal> {
+    fn perform(&mut self, outputs: Vec<ReplicaOutput<PeerId>>) -> Result<(), Fatal> {
         let mut queue = VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
             queue.extend(self.perform_one(output)?);
@@ -562,35 +480,40 @@ impl Inbox {
         Ok(())
     }
 
-    fn perform_one(&mut self, output: Output<PeerId>) -> Result<Vec<Output<PeerId>>, Fatal> {
+    fn perform_one(&mut self, output: ReplicaOutput<PeerId>) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         match output {
-            Output::AskFrontier { peer } => {
+            ReplicaOutput::AskFrontier { peer } => {
                 let ours = self.own_frontier()?;
-                self.command(Command::AskFrontier { peer, ours });
+                self.command(InboxCommand::AskFrontier { peer, ours });
             }
-            Output::Fetch { peer, log, from, head } => self.command(Command::Fetch { peer, log, from, head }),
-            Output::KeepNewest { signed } => {
+            ReplicaOutput::Fetch { peer, log, from, head } => {
+                self.command(InboxCommand::Fetch { peer, log, from, head });
+            }
+            ReplicaOutput::KeepNewest { signed } => {
                 self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
             }
-            Output::KeepConflicting { signed, beside } => self.keep_conflicting(&signed, beside.as_ref())?,
-            Output::Rewind { log, size } => self.rewind(&log, size)?,
-            Output::KeepCosigned { log, cosigned, certified } => {
+            ReplicaOutput::KeepConflicting { signed, beside } => self.keep_conflicting(&signed, beside.as_ref())?,
+            ReplicaOutput::Rewind { log, size } => self.rewind(&log, size)?,
+            ReplicaOutput::KeepCosigned { log, cosigned, certified } => {
                 let mine = self.own.as_ref().is_some_and(|own| own.name == cosigned.cosignature.operator);
                 self.shared.metrics.cosignatures(if mine { Direction::Out } else { Direction::In }, 1);
-                self.shared.store.put_cosigned(&log, &cosigned.by, &wire_cosigned(&cosigned), certified, mine)?;
+                self.shared.store.put_cosigned(&log, &cosigned.by, &CosignedHead::of(&cosigned), certified, mine)?;
                 if mine {
-                    self.command(Command::Publish(Gossip::Cosignature { log, cosigned: wire_cosigned(&cosigned) }));
+                    self.command(InboxCommand::Publish(Gossip::Cosignature {
+                        log,
+                        cosigned: CosignedHead::of(&cosigned),
+                    }));
                 }
             }
-            Output::KeepCertificate { certificate } => {
+            ReplicaOutput::KeepCertificate { certificate } => {
                 let log = log_of(&certificate.signed);
-                self.shared.proved.certified(&log, &certificate);
-                self.shared.store.put_certificate(&log, &stored_certificate(certificate))?;
+                self.shared.certified.certified(&log, &certificate);
+                self.shared.store.put_certificate(&log, &StoredCertificate::of(certificate))?;
             }
-            Output::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
-            Output::Cosign { signed, by } => return self.cosign(signed, by),
-            Output::Announce { signed } => self.announce(&signed)?,
-            Output::Faulted { log, fault } => {
+            ReplicaOutput::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
+            ReplicaOutput::Cosign { signed, by } => return self.cosign(signed, by),
+            ReplicaOutput::Announce { signed } => self.announce(&signed)?,
+            ReplicaOutput::Faulted { log, fault } => {
                 self.shared.metrics.fault(fault.code());
                 tracing::error!(%log, fault = fault.code(), "this log is not cosigned any more; only a manifest heals it");
             }
@@ -598,9 +521,9 @@ impl Inbox {
         Ok(Vec::new())
     }
 
-    /// The driver empties its queue without waiting for the inbox, so a full one passes soon; a request
+    /// The bridge empties its queue without waiting for the inbox, so a full one passes soon; a request
     /// lost here is made again when it is late.
-    fn command(&self, command: Command) {
+    fn command(&self, command: InboxCommand) {
         if let Err(error) = self.commands.try_send(command) {
             tracing::warn!(%error, "command to the network dropped");
         }
@@ -609,12 +532,12 @@ impl Inbox {
     fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
         let session = Session { id: self.shared.session, writes: self.replica.has_started() };
         let Shared { store, manifest, clock, .. } = &self.shared;
-        Ok(crate::sync::frontier(&store.view(), manifest, session, clock.now())?)
+        Ok(crate::sync::said::frontier(&store.view(), manifest, session, clock.now())?)
     }
 
     /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
     /// makes it durable, and then tells of it.
-    fn cosign(&mut self, signed: SignedCheckpoint, by: LogId) -> Result<Vec<Output<PeerId>>, Fatal> {
+    fn cosign(&mut self, signed: SignedCheckpoint, by: LogId) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         let keys = self.own.iter().flat_map(|own| &own.keys);
         let Some((_, key)) = keys.into_iter().find(|(generation, _)| *generation == by) else { return Ok(Vec::new()) };
@@ -648,7 +571,7 @@ impl Inbox {
                 entries.clear();
             }
         }
-        self.command(Command::Publish(Gossip::Head { log, signed: SignedHead::of(signed), first, entries }));
+        self.command(InboxCommand::Publish(Gossip::Head { log, signed: SignedHead::of(signed), first, entries }));
         Ok(())
     }
 
@@ -680,14 +603,14 @@ impl Inbox {
         let start = blake3::hash(&[self.shared.session.as_slice(), &self.millis().to_le_bytes()].concat());
         let hashes = self.shared.store.view().wanted_notes_from(&NoteHash(*start.as_bytes()), wire::NOTES_MAX)?;
         if !hashes.is_empty() {
-            self.command(Command::FetchNotes { peer: None, hashes });
+            self.command(InboxCommand::FetchNotes { peer: None, hashes });
         }
         Ok(())
     }
 
     fn want_notes(&self, peer: PeerId, hashes: Vec<NoteHash>) {
         if !hashes.is_empty() {
-            self.command(Command::FetchNotes { peer: Some(peer), hashes });
+            self.command(InboxCommand::FetchNotes { peer: Some(peer), hashes });
         }
     }
 
@@ -709,55 +632,22 @@ impl Inbox {
 }
 
 /// What comes while the node is to load anew: the disk is as it shall be found then. Who waits is told.
-fn refuse(input: Input) {
+fn refuse(input: InboxInput) {
     let refusal = || Refusal {
         retry_after: Some(2),
         ..Refusal::new("not_ready", "this node takes another version of the manifest up")
     };
     // Whoever asked may have given up.
     match input {
-        Input::Submit { events, reply } => {
-            let _ = reply.send(events.iter().map(|_| Answer::Refused(refusal())).collect());
+        InboxInput::Submit { events, reply } => {
+            let _ = reply.send(events.iter().map(|_| SubmitOutcome::Refused(refusal())).collect());
         }
-        Input::Stand { reply, .. } => {
+        InboxInput::Stand { reply, .. } => {
             let _ = reply.send(Err(refusal()));
         }
-        Input::Manifest { reply, .. } => {
+        InboxInput::Manifest { reply, .. } => {
             let _ = reply.map(|reply| reply.send(Err(refusal())));
         }
         _ => {}
     }
-}
-
-fn stored_certificate(certificate: replica::Certificate) -> Certificate {
-    let signed = SignedHead::of(&certificate.signed);
-    Certificate { signed, cosignatures: certificate.cosignatures.into_iter().collect() }
-}
-
-/// Checks all signatures of a certificate; `None` if one does not hold. Whether they are enough, the replica says.
-#[must_use]
-pub fn verify_certificate(manifest: &Manifest, log: &LogId, stored: Certificate) -> Option<replica::Certificate> {
-    let signed = stored.signed.verify(manifest, log).ok()?;
-    let holds = |by: &LogId, cosignature: &Cosignature| {
-        let known = manifest.log(by).filter(|_| cosignature.operator == by.operator)?;
-        cosignature.verify(signed.checkpoint(), &known.node_key).ok()
-    };
-    let hold = stored.cosignatures.iter().all(|(by, cosignature)| holds(by, cosignature).is_some());
-    hold.then(|| replica::Certificate {
-        signed: signed.clone(),
-        cosignatures: stored.cosignatures.into_iter().collect(),
-    })
-}
-
-fn wire_cosigned(cosigned: &Cosigned) -> CosignedHead {
-    CosignedHead { signed: SignedHead::of(&cosigned.signed), cosignature: cosigned.cosignature.clone() }
-}
-
-/// Checks both signatures of a cosigned head; `None` if one does not hold or nobody has that name.
-#[must_use]
-pub fn verify_cosigned(manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Option<Cosigned> {
-    let signed = one.signed.verify(manifest, log).ok()?;
-    let mut generations = manifest.generations(&one.cosignature.operator);
-    let (by, _) = generations.find(|(_, key)| one.cosignature.verify(signed.checkpoint(), key).is_ok())?;
-    Some(Cosigned { by: by.clone(), cosignature: one.cosignature.clone(), signed })
 }

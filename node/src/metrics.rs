@@ -1,6 +1,6 @@
 //! What the node counts, for Prometheus. Labels come from our own enums and the manifest only.
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::Warning;
+use fama_ledger::replica::WriteWarning;
 use fama_ledger::time::Millis;
 use prometheus::core::Collector;
 use prometheus::{
@@ -11,7 +11,7 @@ use prometheus::{
 use crate::health::Snapshot;
 
 /// What [`prometheus`] says if two metrics have one name or a name is malformed.
-pub type MetricsError = prometheus::Error;
+pub(crate) type MetricsError = prometheus::Error;
 
 /// All metrics of one node.
 pub struct Metrics {
@@ -346,7 +346,7 @@ impl Metrics {
         self.quick.set(i64::from(quick.is_some_and(|quick| quick.phase == "answering")));
         self.quick_rows.set(quick.map_or(0, |quick| gauge(quick.rows)));
         self.quick_bytes.set(quick.map_or(0, |quick| gauge(quick.bytes)));
-        for code in Warning::ALL.map(Warning::code) {
+        for code in WriteWarning::ALL.map(WriteWarning::code) {
             self.warnings.with_label_values(&[code]).set(i64::from(health.warnings.contains(&code)));
         }
     }

@@ -8,6 +8,7 @@ mod bounds;
 pub mod client;
 mod codec;
 mod dialer;
+mod error;
 mod gate;
 mod handshakes;
 mod inbound;
@@ -20,11 +21,9 @@ mod streams;
 mod swarm;
 #[cfg(test)]
 mod tests;
-pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -33,10 +32,11 @@ use fama_ledger::manifest::Manifest;
 use libp2p::identity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-pub use dialer::Peer;
+use crate::wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+pub use dialer::OperatorPeer;
+pub use error::{ClientError, NetworkError, RequestError};
 pub use libp2p::gossipsub::MessageId;
 pub use libp2p::{Multiaddr, PeerId};
-use wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 /// Log filter directives that keep libp2p's own crates from logging above what strangers may cause.
 ///
@@ -53,12 +53,12 @@ pub struct NetworkConfig {
     /// Where to listen; port 0 takes any.
     pub listen: Vec<Multiaddr>,
     /// The operators: dialled for ever while not connected, let in beyond the limits for strangers.
-    pub dial: Vec<Peer>,
+    pub dial: Vec<OperatorPeer>,
 }
 
 /// What the network tells the node.
 #[derive(Debug)]
-pub enum Event {
+pub enum NetworkEvent {
     /// A node of this federation is connected. Its requests may come before this.
     PeerUp {
         /// Who.
@@ -120,7 +120,7 @@ impl<T> fmt::Debug for Reply<T> {
 
 /// What the node thinks of a gossip message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GossipVerdict {
     /// Pass it on.
     Accept,
     /// Not new or not usable now; nobody's fault.
@@ -129,128 +129,47 @@ pub enum Verdict {
     Reject,
 }
 
-/// Why the network did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// An address to listen on cannot be taken.
-    #[error("cannot listen on {address}: {cause}")]
-    Listen {
-        /// The address.
-        address: Multiaddr,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// Neither `/ip4|ip6/…/tcp/…` nor `/ip4|ip6/…/udp/…/quic-v1`.
-    #[error("cannot listen on {address}: want /ip4/…/tcp/… or /ip4/…/udp/…/quic-v1, or the same with ip6")]
-    Address {
-        /// The address.
-        address: Multiaddr,
-    },
-    /// The encryption layer could not be set up.
-    #[error("encryption layer: {0}")]
-    Setup(String),
-}
-
-impl NetworkError {
-    /// Stable code.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Listen { cause, .. } => match cause.kind() {
-                io::ErrorKind::AddrInUse => "address_in_use",
-                io::ErrorKind::AddrNotAvailable => "address_not_available",
-                io::ErrorKind::PermissionDenied => "permission_denied",
-                _ => "listen",
-            },
-            Self::Address { .. } => "address_not_supported",
-            Self::Setup(_) => "setup",
-        }
-    }
-}
-
-/// Why a request got no answer. Whether the peer has seen it is not known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// No connection to the peer.
-    #[error("not connected")]
-    NotConnected,
-    /// No answer within the request timeout.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The peer does not speak this federation's protocol.
-    #[error("the peer does not speak this federation's protocol")]
-    Unsupported,
-    /// The connection or the stream ended without an answer.
-    #[error("closed without an answer: {0}")]
-    Closed(String),
-    /// The answer is too long or does not decode: the peer's fault.
-    #[error("malformed answer: {0}")]
-    Malformed(String),
-    /// The request is longer than the protocol allows: our fault.
-    #[error("request too long: {0}")]
-    TooLong(String),
-    /// The network was stopped.
-    #[error("the network is stopped")]
-    Stopped,
-}
-
-impl RequestError {
-    /// Stable code.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NotConnected => "not_connected",
-            Self::TimedOut => "timed_out",
-            Self::Unsupported => "unsupported",
-            Self::Closed(_) => "closed",
-            Self::Malformed(_) => "malformed_answer",
-            Self::TooLong(_) => "too_long",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
 /// Where the result of a request goes. Keeps its turn until then, even if nobody waits for it any more.
-struct Answer<T> {
+struct AnswerSlot<T> {
     to: oneshot::Sender<Result<T, RequestError>>,
     _turn: OwnedSemaphorePermit,
 }
 
-impl<T> Answer<T> {
+impl<T> AnswerSlot<T> {
     fn send(self, result: Result<T, RequestError>) {
         let _ = self.to.send(result);
     }
 }
 
 /// What must arrive: senders wait for room.
-enum Command {
-    Sync(PeerId, SyncRequest, Answer<SyncResponse>),
-    Submit(PeerId, SubmitRequest, Answer<SubmitResponse>),
-    Connect(Multiaddr, oneshot::Sender<Result<PeerId, client::ClientError>>),
-    Operators(Vec<Peer>),
+enum NetworkCommand {
+    Sync(PeerId, SyncRequest, AnswerSlot<SyncResponse>),
+    Submit(PeerId, SubmitRequest, AnswerSlot<SubmitResponse>),
+    Connect(Multiaddr, oneshot::Sender<Result<PeerId, ClientError>>),
+    Operators(Vec<OperatorPeer>),
     Stop(oneshot::Sender<()>),
 }
 
 /// What may be lost when the queue is full.
-enum Hint {
+enum NetworkHint {
     Publish(Box<Gossip>),
-    Verdict(MessageId, PeerId, Verdict),
+    Verdict(MessageId, PeerId, GossipVerdict),
     Penalize(PeerId, &'static str),
 }
 
 /// The handle. When the last one is dropped, the network stops.
 #[derive(Clone)]
 pub struct Network {
-    commands: mpsc::Sender<Command>,
-    hints: mpsc::Sender<Hint>,
+    commands: mpsc::Sender<NetworkCommand>,
+    hints: mpsc::Sender<NetworkHint>,
     in_flight: Arc<Semaphore>,
     listeners: Arc<RwLock<Vec<Multiaddr>>>,
 }
 
 /// The two ends of a handle's queues, for the task.
 struct Queues {
-    commands: mpsc::Receiver<Command>,
-    hints: mpsc::Receiver<Hint>,
+    commands: mpsc::Receiver<NetworkCommand>,
+    hints: mpsc::Receiver<NetworkHint>,
     listeners: Arc<RwLock<Vec<Multiaddr>>>,
 }
 
@@ -258,7 +177,7 @@ struct Queues {
 ///
 /// # Errors
 /// [`NetworkError`]; nothing runs or listens then.
-pub async fn start(config: NetworkConfig, events: mpsc::Sender<Event>) -> Result<Network, NetworkError> {
+pub async fn start(config: NetworkConfig, events: mpsc::Sender<NetworkEvent>) -> Result<Network, NetworkError> {
     let (network, queues) = Network::with_queues();
     let NetworkConfig { key, federation, listen, dial } = config;
     let mut task = swarm::Task::node(&key, federation, dial, events, queues)?;
@@ -282,7 +201,7 @@ impl Network {
     /// # Errors
     /// [`RequestError`].
     pub async fn sync(&self, peer: PeerId, request: SyncRequest) -> Result<SyncResponse, RequestError> {
-        self.ask(|answer| Command::Sync(peer, request, answer)).await
+        self.ask(|answer| NetworkCommand::Sync(peer, request, answer)).await
     }
 
     /// Submits to a connected peer. Waits for its turn while too many requests are under way.
@@ -290,35 +209,35 @@ impl Network {
     /// # Errors
     /// [`RequestError`].
     pub async fn submit(&self, peer: PeerId, request: SubmitRequest) -> Result<SubmitResponse, RequestError> {
-        self.ask(|answer| Command::Submit(peer, request, answer)).await
+        self.ask(|answer| NetworkCommand::Submit(peer, request, answer)).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, RequestError> {
+    async fn ask<T>(&self, command: impl FnOnce(AnswerSlot<T>) -> NetworkCommand) -> Result<T, RequestError> {
         let turn = Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| RequestError::Stopped)?;
         let (to, answered) = oneshot::channel();
-        self.commands.send(command(Answer { to, _turn: turn })).await.map_err(|_| RequestError::Stopped)?;
+        self.commands.send(command(AnswerSlot { to, _turn: turn })).await.map_err(|_| RequestError::Stopped)?;
         answered.await.map_err(|_| RequestError::Stopped)?
     }
 
     /// Tells every subscribed peer. Lost when the queue is full: gossip is a hint.
     pub fn publish(&self, gossip: Gossip) {
-        let _ = self.hints.try_send(Hint::Publish(Box::new(gossip)));
+        let _ = self.hints.try_send(NetworkHint::Publish(Box::new(gossip)));
     }
 
     /// Says what becomes of a gossip message; once per message. A rejected one costs `peer` score.
-    pub fn verdict(&self, id: MessageId, peer: PeerId, verdict: Verdict) {
-        let _ = self.hints.try_send(Hint::Verdict(id, peer, verdict));
+    pub fn verdict(&self, id: MessageId, peer: PeerId, verdict: GossipVerdict) {
+        let _ = self.hints.try_send(NetworkHint::Verdict(id, peer, verdict));
     }
 
     /// Takes score from a peer that sent rubbish. Too much within a few minutes, and it is disconnected and refused
     /// for some minutes; operators for a shorter time.
     pub fn penalize(&self, peer: PeerId, code: &'static str) {
-        let _ = self.hints.try_send(Hint::Penalize(peer, code));
+        let _ = self.hints.try_send(NetworkHint::Penalize(peer, code));
     }
 
     /// Replaces the operators to dial and to let in, after a new manifest. Closes no connection.
-    pub async fn set_operators(&self, operators: Vec<Peer>) {
-        let _ = self.commands.send(Command::Operators(operators)).await;
+    pub async fn set_operators(&self, operators: Vec<OperatorPeer>) {
+        let _ = self.commands.send(NetworkCommand::Operators(operators)).await;
     }
 
     /// The addresses listened on, without the peer id, port 0 and wildcard hosts resolved.
@@ -330,7 +249,7 @@ impl Network {
     /// Closes every connection and listener and returns when they are closed.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
-        if self.commands.send(Command::Stop(done)).await.is_ok() {
+        if self.commands.send(NetworkCommand::Stop(done)).await.is_ok() {
             let _ = stopped.await;
         }
     }

@@ -10,21 +10,21 @@ use fama_ledger::manifest::Manifest;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::admission::Admission;
+use crate::bridge::Bridge;
 use crate::clock::{self, Clock};
-use crate::config::{Config, Listener, Scrub, Verify};
-use crate::driver::Driver;
-use crate::http::{self, App, Slot};
-use crate::inbox::{COMMANDS_MAX, Ended, Fatal, INPUTS_MAX, Inbox, Input, Own, Shared};
-use crate::network::{self, Network, NetworkConfig, NetworkError, Peer, peer_id};
-use crate::pace;
-use crate::quick::Quick;
+use crate::config::{Config, Listener, ScrubSettings, Verify};
+use crate::health;
+use crate::http::{self, App, ServingSlot};
+use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxEnd, InboxInput, Own};
+use crate::network::{self, Network, NetworkConfig, NetworkError, OperatorPeer, peer_id};
+use crate::replay::Fatal;
 use crate::scrub::Scrubber;
-use crate::store::{Store, StoreError};
+use crate::shared::Shared;
+use crate::state_sync::StateSync;
+use crate::store::{self, Store, StoreError};
 use crate::submit::Submitter;
+use crate::submit::admission::Admission;
 
-/// How long a stopping node waits for requests that still read its database.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node that loads anew waits for what it had open before: its database, and with another key its
 /// sockets, of which QUIC's take their time.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -107,8 +107,8 @@ pub async fn run(
         let listeners = (again(query.as_ref())?, again(admin.as_ref())?);
         let (ended, left) = run_once(&config, listeners, wires, session, stop.as_mut(), &mut started).await?;
         match ended {
-            Ended::Stopped => return Ok(()),
-            Ended::Reload => tracing::info!("what is on disk is loaded anew"),
+            InboxEnd::Stopped => return Ok(()),
+            InboxEnd::Reload => tracing::info!("what is on disk is loaded anew"),
         }
         wires = Some(left);
     }
@@ -118,7 +118,7 @@ pub async fn run(
 struct Wires {
     key: VerifyingKey,
     network: Network,
-    events: mpsc::Receiver<network::Event>,
+    events: mpsc::Receiver<network::NetworkEvent>,
 }
 
 async fn run_once(
@@ -128,7 +128,7 @@ async fn run_once(
     session: [u8; 16],
     stop: Pin<&mut impl Future<Output = ()>>,
     started: &mut Option<impl FnOnce(&Addresses)>,
-) -> Result<(Ended, Wires), NodeError> {
+) -> Result<(InboxEnd, Wires), NodeError> {
     let shared = Shared::new(open(config, wires.is_some()).await?, Clock::machine(), session);
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
@@ -137,15 +137,16 @@ async fn run_once(
     let network_config = network_config(config, &shared.manifest, own.as_ref())?;
     let inbox = Inbox::load(shared.clone(), own, commands)?;
     let Wires { key, network, events } = wired(network_config, wires).await?;
-    let (inbox_done, mut inbox_end) = spawn_inbox("inbox", inbox, inputs_in)?;
+    let (inbox_done, mut inbox_end) =
+        inbox::spawn("inbox", inbox, inputs_in).map_err(|error| NodeError::System(error.to_string()))?;
 
     let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
     let submitter =
         Submitter::new(shared.clone(), (own_log, peer_id(&key)), inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);
-    let driver = Driver::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
-    let commands = tokio::spawn(driver.clone().commands(commands_in));
-    let events = tokio::spawn(driver.clone().events(events));
+    let bridge = Bridge::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
+    let commands = tokio::spawn(bridge.clone().commands(commands_in));
+    let events = tokio::spawn(bridge.clone().events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
     let addresses = addresses(&query, &admin, &network);
@@ -153,10 +154,10 @@ async fn run_once(
     let app = Arc::new(app(&shared, config, &slot));
     let quick = (config.verify == Verify::Certified).then(|| {
         let shown = (Arc::clone(&app), slot);
-        tokio::spawn(Quick::new(shared.clone(), driver.clone(), &config.data_dir, shown, stopped.clone()).run())
+        tokio::spawn(StateSync::new(shared.clone(), bridge.clone(), &config.data_dir, shown, stopped.clone()).run())
     });
-    drop(driver);
-    tokio::spawn(pace::watch(Arc::clone(&shared.health), stopped.clone()));
+    drop(bridge);
+    tokio::spawn(health::measure_rate(Arc::clone(&shared.health), stopped.clone()));
     let servers = [
         serve(query, http::query(Arc::clone(&app)), &stopped),
         serve(admin, http::admin(app, inputs.clone()), &stopped),
@@ -172,7 +173,7 @@ async fn run_once(
     }
     let _ = stopping.send(true);
     drop(scrub);
-    let _ = inputs.send(Input::Stop).await;
+    let _ = inputs.send(InboxInput::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
     let ended = ended.ok().and_then(Result::ok).ok_or(Fatal::Internal("the inbox panicked"))?;
     if let Err(error) = &ended {
@@ -181,17 +182,17 @@ async fn run_once(
     if let Some(quick) = quick {
         quick.await.map_err(|_| Fatal::Internal("the quick state's task panicked"))?;
     }
-    if !matches!(ended, Ok(Ended::Reload)) {
+    if !matches!(ended, Ok(InboxEnd::Reload)) {
         network.stop().await;
     }
     commands.abort();
-    let events = events.await.map_err(|_| Fatal::Internal("the driver panicked"))?;
+    let events = events.await.map_err(|_| Fatal::Internal("the bridge panicked"))?;
     for server in servers {
         let _ = server.await;
     }
     let store = Arc::clone(&shared.store);
     drop(shared);
-    close(store).await;
+    store::close(store).await;
     Ok((ended?, Wires { key, network, events }))
 }
 
@@ -219,24 +220,6 @@ async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, Nod
             Ok(network) => return Ok(Wires { key, network, events }),
         }
     }
-}
-
-/// Waits until nobody uses the database any more, so that its folder is free when the node has stopped.
-/// Requests on their way when the node was told to stop still hold it, none for long. It is closed here and not by
-/// whoever is last to let go of it: closing takes a moment in which nobody holds it any more.
-pub async fn close(mut store: Arc<Store>) {
-    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
-    while tokio::time::Instant::now() < deadline {
-        match Arc::try_unwrap(store) {
-            Ok(store) => {
-                let _ = tokio::task::spawn_blocking(move || drop(store)).await;
-                return;
-            }
-            Err(held) => store = held,
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    tracing::warn!("the database is still in use");
 }
 
 /// What this node may sign with: its keys that some version gives its operator.
@@ -267,16 +250,11 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     }
 }
 
-fn app(shared: &Shared, config: &Config, slot: &Arc<Slot>) -> App {
+fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>) -> App {
     App {
+        shared: shared.clone(),
         partial: false,
         slot: Arc::clone(slot),
-        store: Arc::clone(&shared.store),
-        manifest: Arc::clone(&shared.manifest),
-        ranking: Arc::clone(&shared.ranking),
-        health: Arc::clone(&shared.health),
-        proved: Arc::clone(&shared.proved),
-        metrics: Arc::clone(&shared.metrics),
         operator: config.operator.clone(),
         namespace: config.namespace.clone(),
         started: clock::now(),
@@ -291,7 +269,7 @@ fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Re
         }
     };
     let others = manifest.operators().iter().filter(|operator| config.operator.as_ref() != Some(&operator.name));
-    let dial = others.map(|operator| Peer {
+    let dial = others.map(|operator| OperatorPeer {
         peer_id: peer_id(&operator.node_key),
         addresses: operator.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
     });
@@ -303,26 +281,8 @@ fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Re
     })
 }
 
-pub(crate) type InboxThread = std::thread::JoinHandle<Result<Ended, Fatal>>;
-
-/// Starts an inbox on a thread of its own; what is watched tells that it ended.
-pub(crate) fn spawn_inbox(
-    name: &str,
-    inbox: Inbox,
-    inputs: mpsc::Receiver<Input>,
-) -> Result<(InboxThread, watch::Receiver<bool>), NodeError> {
-    let runtime = tokio::runtime::Handle::current();
-    let (end, ended) = watch::channel(false);
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let result = inbox.run(&runtime, inputs);
-        let _ = end.send(true);
-        result
-    });
-    Ok((thread.map_err(|error| NodeError::System(error.to_string()))?, ended))
-}
-
 /// Starts the scrub, which ends when what is returned is dropped.
-fn spawn_scrub(shared: &Shared, settings: Scrub) -> Result<Option<SyncSender<()>>, NodeError> {
+fn spawn_scrub(shared: &Shared, settings: ScrubSettings) -> Result<Option<SyncSender<()>>, NodeError> {
     if settings.bytes_per_second == 0 {
         return Ok(None);
     }

@@ -1,12 +1,17 @@
 //! The public files, read from the database: the same for HTTP, for who copies them, and for who audits a folder.
-use fama_ledger::checkpoint::Cosignature;
-use fama_ledger::id::NoteHash;
-use fama_ledger::log::{self, Head, LogError, Tiles as _};
-use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::public::{self, BUNDLE_BYTES_MAX, LogFile, Path, Place};
+use std::cmp::Reverse;
 
-use crate::network::wire::{NoteAnswer, SignedHead};
+use fama_ledger::id::NoteHash;
+use fama_ledger::log::{LogError, Tiles as _};
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::public::{self, BUNDLE_BYTES_MAX, LogFile, Path, TilePosition};
+
 use crate::store::{LogRecord, StoreError, View};
+use crate::wire::NoteAnswer;
+
+pub mod heads;
+
+use heads::HeldHead;
 
 /// The content of a public file; `None` if there is none. `manifest` is the newest version in use.
 ///
@@ -38,63 +43,34 @@ fn log_file(view: &View<'_>, manifest: &Manifest, log: &LogId, file: LogFile) ->
     let ended = manifest.cut(log).map(|cut| cut.head.size).filter(|end| *end <= record.state.size);
     let size = ended.or(found.as_ref().map(|found| found.signed.head.size)).unwrap_or(0);
     match file {
-        LogFile::Checkpoint => Ok(found.and_then(|found| found.note(manifest, log))),
+        LogFile::Checkpoint => {
+            let note = found.and_then(|found| found.note(manifest, log).ok().flatten());
+            Ok(note.map(|note| note.to_string().into_bytes()))
+        }
         LogFile::Entries(place) if file.is_within(size) => bundle(view, log, place),
         LogFile::Tile(level, place) if file.is_within(size) => tile(view, log, level, place),
         LogFile::Entries(_) | LogFile::Tile(..) => Ok(None),
     }
 }
 
-/// A head of this copy with the cosignatures of it; verified before they were kept.
-struct Found {
-    signed: SignedHead,
-    cosignatures: Vec<(LogId, Cosignature)>,
-}
-
-impl Found {
-    fn note(&self, manifest: &Manifest, log: &LogId) -> Option<Vec<u8>> {
-        let cosignatures = self.cosignatures.iter().map(|(by, cosignature)| (by, cosignature));
-        let signed = self.signed.verify(manifest, log).ok()?;
-        let note = public::checkpoint(manifest, log, &signed, cosignatures)?;
-        Some(note.to_string().into_bytes())
-    }
-}
-
-/// The certificate; before there is one, the owner's newest head that this copy has.
-fn checkpoint(view: &View<'_>, record: &LogRecord) -> Result<Option<Found>, StoreError> {
-    let log = &record.state.log;
+/// The certificate; before there is one, the largest signed head that this copy has.
+fn checkpoint(view: &View<'_>, record: &LogRecord) -> Result<Option<HeldHead>, StoreError> {
+    let (log, size) = (&record.state.log, record.state.size);
     // A copy that was repaired may be behind what was certified.
-    let certificate = view.certificate(log)?.filter(|found| found.signed.head.size <= record.state.size);
-    if let Some(found) = certificate {
-        return Ok(Some(Found { signed: found.signed, cosignatures: found.cosignatures }));
+    let certificate = heads::certificate(view, log)?.filter(|found| found.signed.head.size <= size);
+    if certificate.is_some() {
+        return Ok(certificate);
     }
-    let cosigned = view.cosigned_by(log)?;
-    let newest = view.newest(log)?.into_iter();
-    let mut heads: Vec<SignedHead> = newest.chain(cosigned.iter().map(|(_, one)| one.signed.clone())).collect();
-    heads.sort_by_key(|signed| std::cmp::Reverse(signed.head.size));
-    for signed in heads {
-        if !is_on_branch(view, record, signed.head)? {
-            continue;
-        }
-        let of = cosigned.iter().filter(|(_, one)| one.signed.head == signed.head);
-        let cosignatures = of.map(|(by, one)| (by.clone(), one.cosignature.clone())).collect();
-        return Ok(Some(Found { signed, cosignatures }));
-    }
-    Ok(None)
+    let mut found = heads::all(view, log, size)?;
+    found.retain(|held| held.signed.head.size > 0);
+    found.sort_by_key(|held| Reverse(held.signed.head.size));
+    heads::first_on_branch(view, log, found).map_err(|error| match error {
+        LogError::Tiles(error) => error,
+        other => view.store().inconsistent(log, &other),
+    })
 }
 
-fn is_on_branch(view: &View<'_>, record: &LogRecord, head: Head) -> Result<bool, StoreError> {
-    if head.size == 0 || head.size > record.state.size {
-        return Ok(false);
-    }
-    match log::root_at(head.size, &view.tiles(&record.state.log)) {
-        Ok(root) => Ok(root == head.root),
-        Err(LogError::Tiles(error)) => Err(error),
-        Err(error) => Err(view.store().inconsistent(&record.state.log, &error)),
-    }
-}
-
-fn tile(view: &View<'_>, log: &LogId, level: u8, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+fn tile(view: &View<'_>, log: &LogId, level: u8, place: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
     let hashes = view.tiles(log).tile(level, place.index())?;
     match hashes.get(..place.width()) {
         Some(hashes) => Ok(Some(public::tile(hashes))),
@@ -102,7 +78,7 @@ fn tile(view: &View<'_>, log: &LogId, level: u8, place: Place) -> Result<Option<
     }
 }
 
-fn bundle(view: &View<'_>, log: &LogId, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+fn bundle(view: &View<'_>, log: &LogId, place: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
     let entries = view.entries(log, place.first(), place.width(), BUNDLE_BYTES_MAX)?;
     let whole = entries.get(..place.width()).and_then(|entries| public::bundle(entries).ok());
     whole

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use fama_ledger::manifest::LogId;
 
-use crate::config::Scrub;
-use crate::inbox::Shared;
-use crate::store::{Place, StoreError, TreePlace};
+use crate::config::ScrubSettings;
+use crate::shared::Shared;
+use crate::store::{ScrubCursor, StoreError, TreeCursor};
 
 /// How much is read at a time.
 const STEP_BYTES: usize = 256 << 10;
@@ -25,23 +25,23 @@ const STEP_BYTES: usize = 256 << 10;
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Why a pass did not come to its end.
-enum Cut {
+enum ScrubEnd {
     /// The node stops.
     Stopped,
     /// The store keeps what it was; the node stops by it.
     Failed,
 }
 
-impl From<StoreError> for Cut {
+impl From<StoreError> for ScrubEnd {
     fn from(_: StoreError) -> Self {
         Self::Failed
     }
 }
 
 /// The thread that reads.
-pub struct Scrubber {
+pub(crate) struct Scrubber {
     shared: Shared,
-    settings: Scrub,
+    settings: ScrubSettings,
     /// Nothing is sent: the sender is dropped when the node stops.
     stop: Receiver<()>,
     /// The table files as they were when they were read first.
@@ -53,13 +53,13 @@ pub struct Scrubber {
 impl Scrubber {
     /// Begins with nothing known.
     #[must_use]
-    pub fn new(shared: Shared, settings: Scrub, stop: Receiver<()>) -> Self {
+    pub(crate) fn new(shared: Shared, settings: ScrubSettings, stop: Receiver<()>) -> Self {
         Self { shared, settings, stop, known: BTreeMap::new(), looked: Instant::now(), read: 0 }
     }
 
     /// Reads, pass after pass, until the node stops or something is damaged: then the store has failed,
     /// by which the node stops.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             let begun = Instant::now();
             self.read = 0;
@@ -78,7 +78,7 @@ impl Scrubber {
         }
     }
 
-    fn pause(&mut self) -> Result<(), Cut> {
+    fn pause(&mut self) -> Result<(), ScrubEnd> {
         let until = Instant::now() + Duration::from_secs(self.settings.pause_seconds);
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -90,15 +90,15 @@ impl Scrubber {
         }
     }
 
-    fn wait(&self, time: Duration) -> Result<(), Cut> {
+    fn wait(&self, time: Duration) -> Result<(), ScrubEnd> {
         match self.stop.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
-            _ => Err(Cut::Stopped),
+            _ => Err(ScrubEnd::Stopped),
         }
     }
 
     /// Counts what was read, and waits as long as that may take.
-    fn spend(&mut self, bytes: usize) -> Result<(), Cut> {
+    fn spend(&mut self, bytes: usize) -> Result<(), ScrubEnd> {
         let bytes = bytes as u64;
         self.read += bytes;
         self.shared.metrics.scrubbing(bytes);
@@ -106,16 +106,16 @@ impl Scrubber {
         self.wait(Duration::from_micros(micros.unwrap_or_default()))
     }
 
-    fn pass(&mut self) -> Result<(), Cut> {
+    fn pass(&mut self) -> Result<(), ScrubEnd> {
         self.tables()?;
-        let mut place = Place::default();
+        let mut place = ScrubCursor::default();
         while let Some(bytes) = self.shared.store.read_on(&mut place, STEP_BYTES)? {
             self.spend(bytes)?;
             self.look()?;
         }
         let logs: Vec<LogId> = self.shared.manifest.operators().iter().map(|operator| operator.log()).collect();
         for log in &logs {
-            let mut place = TreePlace::default();
+            let mut place = TreeCursor::default();
             while let Some(bytes) = self.shared.store.check_tree_on(log, &mut place)? {
                 self.spend(bytes)?;
                 self.look()?;
@@ -125,7 +125,7 @@ impl Scrubber {
     }
 
     /// Compares every table file with what it was, and forgets those that are gone.
-    fn tables(&mut self) -> Result<(), Cut> {
+    fn tables(&mut self) -> Result<(), ScrubEnd> {
         let tables = self.shared.store.tables()?;
         self.known.retain(|known, _| tables.contains(known));
         for table in tables {
@@ -134,14 +134,14 @@ impl Scrubber {
             if known != hash {
                 let name = table.file_name().unwrap_or_default().display();
                 self.shared.store.database(&format!("the file {name} is not what it was when it was new"));
-                return Err(Cut::Failed);
+                return Err(ScrubEnd::Failed);
             }
         }
         Ok(())
     }
 
     /// Reads the table files that are new, if it is time to.
-    fn look(&mut self) -> Result<(), Cut> {
+    fn look(&mut self) -> Result<(), ScrubEnd> {
         if self.looked.elapsed() < LOOK {
             return Ok(());
         }
@@ -157,7 +157,7 @@ impl Scrubber {
     }
 
     /// The hash of a file; `None` if a compaction has just removed it.
-    fn table(&mut self, path: &Path) -> Result<Option<blake3::Hash>, Cut> {
+    fn table(&mut self, path: &Path) -> Result<Option<blake3::Hash>, ScrubEnd> {
         let (mut hasher, mut bytes) = (blake3::Hasher::new(), vec![0; STEP_BYTES]);
         let mut file = match File::open(path) {
             Err(error)
@@ -177,8 +177,8 @@ impl Scrubber {
         }
     }
 
-    fn unreadable(&self, path: &Path, error: &std::io::Error) -> Cut {
+    fn unreadable(&self, path: &Path, error: &std::io::Error) -> ScrubEnd {
         self.shared.store.database(&format!("{}: {error}", path.display()));
-        Cut::Failed
+        ScrubEnd::Failed
     }
 }

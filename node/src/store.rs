@@ -42,7 +42,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use fama_ledger::adoption::Adopted;
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
@@ -50,7 +52,7 @@ use fama_ledger::id::{FederationId, NoteHash};
 use fama_ledger::join::LogState;
 use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::Adopted;
+use fama_ledger::replica;
 use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
 
@@ -60,28 +62,30 @@ mod keys;
 mod manifests;
 mod open;
 mod options;
-mod quick;
 mod read;
 mod salvage;
 mod scrub;
 #[doc(hidden)]
 pub mod simulated;
+mod state_sync;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use manifests::{Dropped, Stand};
-pub use quick::Part;
+pub use manifests::{Dropped, StoredStand};
 pub use read::{LogTiles, View};
-pub use scrub::{Place, TreePlace};
+pub use scrub::{ScrubCursor, TreeCursor};
+pub use state_sync::Part;
 
-use crate::network::wire::SignedHead;
-use engine::{Batch, Engine};
+use crate::wire::SignedHead;
+use engine::{Engine, WriteBatch};
 use keys::Log8;
 
 /// What a repair adds to a folder's name for the one that it builds, and for those that it keeps.
 pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 
+/// How long a stopping node waits for requests that still read its database.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Version of the layout above. A node opens no other.
 pub const FORMAT: u32 = 2;
 
@@ -278,11 +282,35 @@ pub struct Commit<'a> {
 
 /// A head that a quorum cosigned, with all cosignatures of it that are known.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub struct Certificate {
+pub struct StoredCertificate {
     /// The head, signed by the log's owner.
     pub signed: SignedHead,
     /// Its cosignatures, each by the node key of that generation of an operator's log.
     pub cosignatures: Vec<(LogId, Cosignature)>,
+}
+
+impl StoredCertificate {
+    /// What is stored of a verified certificate.
+    #[must_use]
+    pub fn of(certificate: replica::Certificate) -> Self {
+        let signed = SignedHead::of(&certificate.signed);
+        Self { signed, cosignatures: certificate.cosignatures.into_iter().collect() }
+    }
+
+    /// Checks all signatures; `None` if one does not hold. Whether they are enough, the replica says.
+    #[must_use]
+    pub fn verify(self, manifest: &Manifest, log: &LogId) -> Option<replica::Certificate> {
+        let signed = self.signed.verify(manifest, log).ok()?;
+        let holds = |by: &LogId, cosignature: &Cosignature| {
+            let known = manifest.log(by).filter(|_| cosignature.operator == by.operator)?;
+            cosignature.verify(signed.checkpoint(), &known.node_key).ok()
+        };
+        let hold = self.cosignatures.iter().all(|(by, cosignature)| holds(by, cosignature).is_some());
+        hold.then(|| replica::Certificate {
+            signed: signed.clone(),
+            cosignatures: self.cosignatures.into_iter().collect(),
+        })
+    }
 }
 
 /// How far a log is.
@@ -430,7 +458,7 @@ impl Store {
         error
     }
 
-    fn batch(&self) -> Batch<'_> {
+    fn batch(&self) -> WriteBatch<'_> {
         self.engine.batch()
     }
 
@@ -446,4 +474,22 @@ impl Store {
         let what = what.to_string();
         self.keep_failure(StoreError::Inconsistent { dir: self.dir.clone(), log: log.clone(), what })
     }
+}
+
+/// Waits until nobody uses the database any more, so that its folder is free when the node has stopped.
+/// Requests on their way when the node was told to stop still hold it, none for long. It is closed here and not by
+/// whoever is last to let go of it: closing takes a moment in which nobody holds it any more.
+pub async fn close(mut store: Arc<Store>) {
+    let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+    while tokio::time::Instant::now() < deadline {
+        match Arc::try_unwrap(store) {
+            Ok(store) => {
+                let _ = tokio::task::spawn_blocking(move || drop(store)).await;
+                return;
+            }
+            Err(held) => store = held,
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tracing::warn!("the database is still in use");
 }

@@ -18,15 +18,20 @@ use rayon::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::admission::{Admission, Origin};
-use crate::inbox::{Answer, Input, Shared, Submitted};
-use crate::network::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
+use crate::inbox::{InboxInput, SubmitOutcome, Submitted};
 use crate::network::{Network, peer_id};
-use crate::shares::{Share, Shares};
+use crate::shared::Shared;
 use crate::store::{LogTiles, StoreError};
+use crate::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
+
+pub(crate) mod admission;
+pub(crate) mod permits;
+
+use admission::{Admission, SubmissionOrigin};
+use permits::{Permit, Permits};
 
 /// How many requests are worked on at once; more are told to come back.
-pub const REQUESTS_MAX: usize = 64;
+pub(crate) const REQUESTS_MAX: usize = 64;
 /// Of these, of peers that are not operators.
 const REQUESTS_STRANGERS_MAX: usize = 48;
 /// Of these, of one of them.
@@ -55,17 +60,17 @@ const SPONSOR_TRIES: usize = 4;
 const SPONSOR_WAIT: Duration = Duration::from_millis(500);
 
 /// Takes submissions in from the network.
-pub struct Submitter {
+pub(crate) struct Submitter {
     shared: Shared,
     own: Option<LogId>,
     /// What peers call this node.
     peer: PeerId,
-    inputs: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<InboxInput>,
     network: Network,
     admission: Admission,
-    slots: Arc<Shares>,
-    forwards: Arc<Shares>,
-    waits: Arc<Shares>,
+    slots: Arc<Permits>,
+    forwards: Arc<Permits>,
+    waits: Arc<Permits>,
     asked: Mutex<Option<Instant>>,
 }
 
@@ -79,10 +84,10 @@ struct Routed {
 impl Submitter {
     /// `own` is the log that this node writes, if it does; `peer` what others call it.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         shared: Shared,
         (own, peer): (Option<LogId>, PeerId),
-        inputs: mpsc::Sender<Input>,
+        inputs: mpsc::Sender<InboxInput>,
         network: Network,
         admission: Admission,
     ) -> Self {
@@ -93,15 +98,15 @@ impl Submitter {
             inputs,
             network,
             admission,
-            slots: Shares::new(REQUESTS_MAX, REQUESTS_STRANGERS_MAX, REQUESTS_PER_STRANGER_MAX),
-            forwards: Shares::new(FORWARDS_MAX, FORWARDS_STRANGERS_MAX, FORWARDS_PER_STRANGER_MAX),
-            waits: Shares::new(WAITS_MAX, WAITS_STRANGERS_MAX, WAITS_PER_STRANGER_MAX),
+            slots: Permits::new(REQUESTS_MAX, REQUESTS_STRANGERS_MAX, REQUESTS_PER_STRANGER_MAX),
+            forwards: Permits::new(FORWARDS_MAX, FORWARDS_STRANGERS_MAX, FORWARDS_PER_STRANGER_MAX),
+            waits: Permits::new(WAITS_MAX, WAITS_STRANGERS_MAX, WAITS_PER_STRANGER_MAX),
             asked: Mutex::default(),
         }
     }
 
     /// One result per submission, in order.
-    pub async fn submit(
+    pub(crate) async fn submit(
         self: &Arc<Self>,
         peer: PeerId,
         address: Option<IpAddr>,
@@ -121,16 +126,16 @@ impl Submitter {
         let this = Arc::clone(self);
         let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await;
         let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
-        let origin = Origin { peer, address, forwarded: forwarded && operator };
+        let origin = SubmissionOrigin { peer, address, forwarded: forwarded && operator };
         let results = self.route(verified, &origin, forwarded, operator).await;
         SubmitResponse(results)
     }
 
     /// Hands events in again that a branch had which was left.
-    pub async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
+    pub(crate) async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
         let this = Arc::clone(self);
         let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await else { return };
-        let origin = Origin { peer: self.peer, address: None, forwarded: true };
+        let origin = SubmissionOrigin { peer: self.peer, address: None, forwarded: true };
         for result in self.route(verified, &origin, false, true).await {
             match result {
                 SubmitResult::Accepted(receipt) => {
@@ -168,7 +173,7 @@ impl Submitter {
     async fn route(
         self: &Arc<Self>,
         verified: Vec<Result<Routed, Refusal>>,
-        origin: &Origin,
+        origin: &SubmissionOrigin,
         forwarded: bool,
         operator: bool,
     ) -> Vec<SubmitResult> {
@@ -206,7 +211,7 @@ impl Submitter {
     }
 
     /// This node's own rates, only for what it would write itself.
-    fn admit(&self, routed: &Routed, origin: &Origin) -> Result<(), Refusal> {
+    fn admit(&self, routed: &Routed, origin: &SubmissionOrigin) -> Result<(), Refusal> {
         if self.own.as_ref() != Some(&routed.log) {
             return Ok(());
         }
@@ -217,7 +222,7 @@ impl Submitter {
     async fn take(
         self: &Arc<Self>,
         mut events: Vec<Submitted>,
-        may_wait: impl Fn() -> Option<Share>,
+        may_wait: impl Fn() -> Option<Permit>,
     ) -> Vec<SubmitResult> {
         let mut wait = None;
         let mut results: Vec<Option<SubmitResult>> = events.iter().map(|_| None).collect();
@@ -260,20 +265,20 @@ impl Submitter {
             }
             due
         };
-        !due || self.inputs.send(Input::AskAll).await.is_ok()
+        !due || self.inputs.send(InboxInput::AskAll).await.is_ok()
     }
 
-    async fn ask_inbox(&self, events: Vec<Submitted>) -> Vec<Answer> {
+    async fn ask_inbox(&self, events: Vec<Submitted>) -> Vec<SubmitOutcome> {
         let (count, (reply, answers)) = (events.len(), oneshot::channel());
-        let refused = |refusal: Refusal| (0..count).map(|_| Answer::Refused(refusal.clone())).collect();
-        if self.inputs.try_send(Input::Submit { events, reply }).is_err() {
+        let refused = |refusal: Refusal| (0..count).map(|_| SubmitOutcome::Refused(refusal.clone())).collect();
+        if self.inputs.try_send(InboxInput::Submit { events, reply }).is_err() {
             return refused(busy());
         }
         answers.await.unwrap_or_else(|_| refused(Refusal::new("stopping", "this node is stopping")))
     }
 
     /// Receipts of what was taken, made outside of the inbox; `None` for what nobody sponsors.
-    async fn results(self: &Arc<Self>, answers: Vec<Answer>) -> Vec<Option<SubmitResult>> {
+    async fn results(self: &Arc<Self>, answers: Vec<SubmitOutcome>) -> Vec<Option<SubmitResult>> {
         let (this, count) = (Arc::clone(self), answers.len());
         let work = move || this.all_results(answers);
         let failed = SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"));
@@ -282,7 +287,7 @@ impl Submitter {
 
     /// One after the other: they share most of their paths, and several requests are answered at once
     /// anyway. A node without a log of its own has taken nothing.
-    fn all_results(&self, answers: Vec<Answer>) -> Vec<Option<SubmitResult>> {
+    fn all_results(&self, answers: Vec<SubmitOutcome>) -> Vec<Option<SubmitResult>> {
         let Some(own) = &self.own else { return answers.into_iter().map(|_| None).collect() };
         let view = self.shared.store.view();
         let tiles = view.tiles(own);
@@ -290,11 +295,11 @@ impl Submitter {
         answers.into_iter().map(|answer| self.result(answer, &mut prover)).collect()
     }
 
-    fn result(&self, answer: Answer, prover: &mut Prover<'_, LogTiles<'_>>) -> Option<SubmitResult> {
+    fn result(&self, answer: SubmitOutcome, prover: &mut Prover<'_, LogTiles<'_>>) -> Option<SubmitResult> {
         match answer {
-            Answer::Unsponsored => None,
-            Answer::Refused(refusal) => Some(SubmitResult::Refused(refusal)),
-            Answer::Taken { index, entry, signed, known } => {
+            SubmitOutcome::Unsponsored => None,
+            SubmitOutcome::Refused(refusal) => Some(SubmitResult::Refused(refusal)),
+            SubmitOutcome::Taken { index, entry, signed, known } => {
                 Some(match self.receipt(index, entry, &signed, known, prover) {
                     Ok(receipt) => SubmitResult::Accepted(receipt),
                     Err(error) => {

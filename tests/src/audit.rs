@@ -1,13 +1,9 @@
-//! An auditor who trusts nobody: honest files pass, and each planted lie is found and told apart.
+//! An auditor who trusts nobody: honest files pass, and each planted lie is found and identified.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use fama_cli::audit::finding::{Finding, Lie};
-use fama_cli::audit::{Files, Hooks, Report, run};
-use fama_cli::export::{Entries, Format, Unfinished};
-use fama_cli::failure::Failure;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry, VerifiedEntry};
 use fama_ledger::event::Action;
@@ -17,9 +13,12 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
+use fama_reader::audit::finding::{AuditFinding, LieKind};
+use fama_reader::audit::{AuditError, AuditReport, Hooks, PublicFiles, run};
+use fama_reader::export::{EntryTable, TableFormat, Unfinished};
 use fama_tests::{
-    DOMAINS, Mirror, Replica, SECOND, START, domain, event, federation, governance_key, later_version, log, secret,
-    signed,
+    DOMAINS, MemoryReplica, MirroredLog, SECOND, START, domain, event, federation, governance_key, later_version, log,
+    secret, signed,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -32,19 +31,19 @@ pub(crate) use commands::comes_to;
 
 use served::{AGENTS, Folder, branches, story};
 
-fn audit_into(dir: &Path, folders: &[Folder], trusted: Option<&Arc<Manifest>>) -> Result<Report, Failure> {
-    let sources: Vec<Box<dyn Files>> =
-        folders.iter().map(|folder| Box::new(folder.clone()) as Box<dyn Files>).collect();
+fn audit_into(dir: &Path, folders: &[Folder], trusted: Option<&Arc<Manifest>>) -> Result<AuditReport, AuditError> {
+    let sources: Vec<Box<dyn PublicFiles>> =
+        folders.iter().map(|folder| Box::new(folder.clone()) as Box<dyn PublicFiles>).collect();
     let (mut progress, mut watch) = (|_: u64, _: u64| {}, |_: &_, _: u64, _: &_, _: Option<&_>| {});
     run(&sources, trusted, dir, &mut Hooks { progress: &mut progress, watch: &mut watch }).map(|(report, _)| report)
 }
 
-fn audit(folders: &[Folder]) -> Report {
+fn audit(folders: &[Folder]) -> AuditReport {
     audit_into(TempDir::new().unwrap().path(), folders, None).unwrap()
 }
 
-/// What a finding says, without the words for people.
-fn said(finding: &Finding) -> (Lie, &str, Option<u64>, Option<&str>) {
+/// A finding without its text for people.
+fn summary(finding: &AuditFinding) -> (LieKind, &str, Option<u64>, Option<&str>) {
     (finding.lie, finding.code.as_str(), finding.index, finding.source.as_deref())
 }
 
@@ -63,57 +62,57 @@ fn honest_files_pass_and_give_the_state_that_every_node_has() {
     assert!(report.logs.iter().all(|log| log.certified_at == Some(1_795_323_602)), "by the third of four");
 }
 
-/// Whoever serves changes what is served; the owner is honest.
+/// The source changes what it serves; the log's owner is honest.
 #[test]
 fn lies_of_who_serves_are_told_apart() {
     let manifest = federation(4, |_| {});
     let story = story(&manifest);
     let honest = story.folder("a mirror");
     let (first, second) = ("log/alpha.example/1/tile/entries/000", "log/alpha.example/1/tile/entries/001");
-    let check = |change: &dyn Fn(&mut Folder), expect: (Lie, &str, Option<u64>)| {
+    let check = |change: &dyn Fn(&mut Folder), expect: (LieKind, &str, Option<u64>)| {
         let mut folder = honest.clone();
         change(&mut folder);
         let report = audit(&[folder]);
         let (lie, code, index) = expect;
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(lie, code, index, Some("a mirror"))], "{:?}", report.findings);
         let log = report.logs.iter().find(|one| one.state.log == log(0)).unwrap();
         assert!(index.is_none_or(|index| log.state.size <= index), "nothing behind the lie was taken");
     };
-    check(&|f| f.rewrite(second, |e| e[44][60] ^= 1), (Lie::EntryChanged, "entry_changed", Some(300)));
-    check(&|f| f.rewrite(second, |e| drop(e.remove(3))), (Lie::EntryDropped, "entry_dropped", Some(259)));
-    check(&|f| f.rewrite(second, |e| drop(e.pop())), (Lie::EntryDropped, "entry_dropped", Some(511)));
-    check(&|f| f.rewrite(second, |e| e.swap(7, 9)), (Lie::EntriesReordered, "entries_reordered", Some(263)));
+    check(&|f| f.rewrite(second, |e| e[44][60] ^= 1), (LieKind::EntryChanged, "entry_changed", Some(300)));
+    check(&|f| f.rewrite(second, |e| drop(e.remove(3))), (LieKind::EntryDropped, "entry_dropped", Some(259)));
+    check(&|f| f.rewrite(second, |e| drop(e.pop())), (LieKind::EntryDropped, "entry_dropped", Some(511)));
+    check(&|f| f.rewrite(second, |e| e.swap(7, 9)), (LieKind::EntriesReordered, "entries_reordered", Some(263)));
     let more = |entries: &mut Vec<Vec<u8>>| {
         entries.insert(5, entries[0].clone());
         entries.pop();
     };
-    check(&|f| f.rewrite(second, more), (Lie::EntryAdded, "entry_added", Some(261)));
-    check(&|f| f.file(second, "").truncate(1_000), (Lie::TreeMismatch, "malformed_bundle", Some(256)));
-    check(&|f| f.put(second.into(), vec![0; 9 << 20]), (Lie::Unavailable, "too_long", None));
-    check(&|f| drop(f.files.remove(first)), (Lie::Unavailable, "unavailable", None));
-    check(&|f| f.file("log/alpha.example/1/tile/0/001", "")[5] ^= 1, (Lie::TreeMismatch, "wrong_tile", None));
-    check(&|f| f.file("log/alpha.example/1/tile/0/002", "")[5] ^= 1, (Lie::TreeMismatch, "tree_mismatch", None));
-    check(&|f| f.file("log/alpha.example/1/tile/1/", "")[5] ^= 1, (Lie::TreeMismatch, "tree_mismatch", None));
-    check(&|f| f.file("log/alpha.example/1/tile/1/", "").truncate(33), (Lie::TreeMismatch, "malformed_tile", None));
+    check(&|f| f.rewrite(second, more), (LieKind::EntryAdded, "entry_added", Some(261)));
+    check(&|f| f.file(second, "").truncate(1_000), (LieKind::TreeMismatch, "malformed_bundle", Some(256)));
+    check(&|f| f.put(second.into(), vec![0; 9 << 20]), (LieKind::Unavailable, "too_long", None));
+    check(&|f| drop(f.files.remove(first)), (LieKind::Unavailable, "unavailable", None));
+    check(&|f| f.file("log/alpha.example/1/tile/0/001", "")[5] ^= 1, (LieKind::TreeMismatch, "wrong_tile", None));
+    check(&|f| f.file("log/alpha.example/1/tile/0/002", "")[5] ^= 1, (LieKind::TreeMismatch, "tree_mismatch", None));
+    check(&|f| f.file("log/alpha.example/1/tile/1/", "")[5] ^= 1, (LieKind::TreeMismatch, "tree_mismatch", None));
+    check(&|f| f.file("log/alpha.example/1/tile/1/", "").truncate(33), (LieKind::TreeMismatch, "malformed_tile", None));
     let checkpoint = "log/alpha.example/1/checkpoint";
     let other = honest.files["log/beta.example/1/checkpoint"].clone();
-    check(&|f| f.put(checkpoint.into(), other.clone()), (Lie::Checkpoint, "checkpoint_unknown_origin", None));
+    check(&|f| f.put(checkpoint.into(), other.clone()), (LieKind::Checkpoint, "checkpoint_unknown_origin", None));
     let larger = |text: &str| text.replacen("\n576\n", "\n999999999999\n", 1);
     let change = |f: &mut Folder| {
         let text = String::from_utf8(f.files[checkpoint].clone()).unwrap();
         assert_ne!(larger(&text), text);
         f.put(checkpoint.into(), larger(&text).into_bytes());
     };
-    check(&change, (Lie::Checkpoint, "checkpoint_signature", None));
+    check(&change, (LieKind::Checkpoint, "checkpoint_signature", None));
     let wrong_note = |f: &mut Folder| {
         let path = story.notes.keys().next().unwrap().clone();
         f.put(path, b"fama.note/1\nanother".to_vec());
     };
-    check(&wrong_note, (Lie::Note, "note", None));
+    check(&wrong_note, (LieKind::Note, "note", None));
 }
 
-/// The owner, and the operators who cosigned, signed what no log may have; the files are as they signed them.
+/// The owner and the cosigning operators signed what no log may have; the files are as they signed them.
 #[test]
 fn lies_of_owners_are_told_apart() {
     let manifest = federation(4, |_| {});
@@ -121,12 +120,12 @@ fn lies_of_owners_are_told_apart() {
     let good = story.logs();
     let alpha = &story.replica.logs[&log(0)].entries;
     let size = alpha.len() as u64;
-    let check = |change: &dyn Fn(&mut Vec<Vec<u8>>), expect: (Lie, &str, Option<u64>)| {
+    let check = |change: &dyn Fn(&mut Vec<Vec<u8>>), expect: (LieKind, &str, Option<u64>)| {
         let mut logs = good.clone();
         change(logs.get_mut(&log(0)).unwrap());
         let report = audit(&[story.folder_of("a mirror", &logs)]);
         let (lie, code, index) = expect;
-        let found: Vec<_> = report.findings.iter().map(said).collect();
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
         assert_eq!(found, [(lie, code, index, None)], "{:?}", report.findings);
     };
     let decoded = |bytes: &[u8]| codec::decode::<Entry>(bytes, bytes.len()).unwrap();
@@ -136,28 +135,28 @@ fn lies_of_owners_are_told_apart() {
         said.signature = other.signature;
         codec::encode(&Entry { time, body: Body::Event(said) })
     };
-    check(&|e| e[300] = forged(300), (Lie::Signature, "signature_mismatch", Some(300)));
+    check(&|e| e[300] = forged(300), (LieKind::Signature, "signature_mismatch", Some(300)));
     let wrong_root = |e: &mut Vec<Vec<u8>>| {
         let last = e.last_mut().unwrap();
         let time = decoded(last).time;
         *last = VerifiedEntry::state(time, StateRoot([7; 32])).into_bytes();
     };
-    check(&wrong_root, (Lie::StateRoot, "state_root", Some(size - 1)));
+    check(&wrong_root, (LieKind::StateRoot, "state_root", Some(size - 1)));
     let late = |e: &mut Vec<Vec<u8>>| {
         let entry = decoded(&e[300]);
         e[300] = codec::encode(&Entry { time: START.plus(SECOND), ..entry });
     };
-    check(&late, (Lie::InvalidBatch, "time_back", Some(301)));
-    check(&|e| e[300].push(0), (Lie::InvalidEntry, "not_canonical", Some(300)));
-    // What the log lost, or took out of its place, shows in the state root behind it.
+    check(&late, (LieKind::InvalidBatch, "time_back", Some(301)));
+    check(&|e| e[300].push(0), (LieKind::InvalidEntry, "not_canonical", Some(300)));
+    // An entry that was removed from the log or moved shows in the next state root.
     let batch_end = |from: usize| (from..).find(|at| alpha[*at].is_state()).unwrap() as u64;
-    check(&|e| drop(e.remove(300)), (Lie::StateRoot, "state_root", Some(batch_end(300) - 1)));
-    check(&|e| drop(e.pop()), (Lie::InvalidBatch, "batch_shape", Some(size - 2)));
+    check(&|e| drop(e.remove(300)), (LieKind::StateRoot, "state_root", Some(batch_end(300) - 1)));
+    check(&|e| drop(e.pop()), (LieKind::InvalidBatch, "batch_shape", Some(size - 2)));
     let unheld = |e: &mut Vec<Vec<u8>>| {
         let adopt = VerifiedEntry::adopt(START, 2, manifest.hash());
         e.extend([adopt.into_bytes(), VerifiedEntry::state(START, StateRoot([7; 32])).into_bytes()]);
     };
-    check(&unheld, (Lie::Manifest, "unheld", Some(size)));
+    check(&unheld, (LieKind::Manifest, "unheld", Some(size)));
 }
 
 #[test]
@@ -167,8 +166,8 @@ fn a_head_needs_its_quorum() {
     let mut folder = story.folder("a mirror");
     folder.log(&manifest, &log(1), &story.logs()[&log(1)], 2);
     let report = audit(&[folder]);
-    let found: Vec<_> = report.findings.iter().map(said).collect();
-    assert_eq!(found, [(Lie::Quorum, "quorum", None, Some("a mirror"))]);
+    let found: Vec<_> = report.findings.iter().map(summary).collect();
+    assert_eq!(found, [(LieKind::Quorum, "quorum", None, Some("a mirror"))]);
     assert_eq!(report.state_id, story.replica.state_id(), "what is there is read all the same");
 }
 
@@ -177,8 +176,9 @@ fn manifests_that_do_not_hold_or_are_others_are_found() {
     let manifest = federation(4, |_| {});
     let story = story(&manifest);
     let honest = story.folder("a mirror");
-    let failed =
-        |folders: &[Folder]| audit_into(TempDir::new().unwrap().path(), folders, None).map(|_| ()).unwrap_err().code;
+    let failed = |folders: &[Folder]| {
+        audit_into(TempDir::new().unwrap().path(), folders, None).map(|_| ()).unwrap_err().code().to_owned()
+    };
     let mut none = honest.clone();
     none.files.remove("manifest/1");
     assert_eq!(failed(&[none]), "no_manifest");
@@ -189,13 +189,13 @@ fn manifests_that_do_not_hold_or_are_others_are_found() {
 
     let mine = Arc::new(federation(4, |policy| policy.max_delta = 4));
     let failure = audit_into(TempDir::new().unwrap().path(), std::slice::from_ref(&honest), Some(&mine)).unwrap();
-    let found: Vec<_> = failure.findings.iter().map(said).collect();
-    assert_eq!(found, [(Lie::Manifest, "other_federation", None, Some("a mirror"))]);
+    let found: Vec<_> = failure.findings.iter().map(summary).collect();
+    assert_eq!(found, [(LieKind::Manifest, "other_federation", None, Some("a mirror"))]);
 
     unsigned.name = "another";
     let found: Vec<_> = audit(&[honest, unsigned]).findings;
-    let found: Vec<_> = found.iter().map(said).collect();
-    assert_eq!(found, [(Lie::Manifest, "manifest_signature", None, Some("another"))], "the other source is read");
+    let found: Vec<_> = found.iter().map(summary).collect();
+    assert_eq!(found, [(LieKind::Manifest, "manifest_signature", None, Some("another"))], "the other source is read");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn two_sources_show_a_split_view() {
     let story = story(&manifest);
     let end = (400..).find(|at| story.replica.logs[&log(0)].entries[*at].is_state()).unwrap() + 1;
     let one = story.folder("one");
-    // A mirror that is behind is no liar.
+    // A mirror that lags behind is not a liar.
     let behind = story.folder_of("two", &story.earlier(end));
     for folders in [[one.clone(), behind.clone()], [behind, one.clone()]] {
         let report = audit(&folders);
@@ -214,20 +214,20 @@ fn two_sources_show_a_split_view() {
     let two = story.folder_of("two", &other);
     for folders in [[one.clone(), two.clone()], [two, one]] {
         let report = audit(&folders);
-        let found: Vec<_> = report.findings.iter().map(said).collect();
-        assert_eq!(found, [(Lie::SplitView, "split_view", None, Some("one and two"))]);
+        let found: Vec<_> = report.findings.iter().map(summary).collect();
+        assert_eq!(found, [(LieKind::SplitView, "split_view", None, Some("one and two"))]);
         let proof = report.findings[0].proof.as_ref().unwrap();
         assert_eq!((proof.log.clone(), proof.verify(&manifest)), (log(0), Ok(())));
     }
 }
 
-/// What one source spoils another has.
+/// A file that one source spoils is read from another.
 #[test]
 fn an_honest_source_makes_good_what_a_liar_left_out() {
     let manifest = federation(4, |_| {});
     let story = story(&manifest);
     let honest = story.folder("honest");
-    let check = |change: &dyn Fn(&mut Folder), expect: (Lie, Option<u64>)| {
+    let check = |change: &dyn Fn(&mut Folder), expect: (LieKind, Option<u64>)| {
         let mut liar = story.folder("liar");
         change(&mut liar);
         for folders in [[liar.clone(), honest.clone()], [honest.clone(), liar]] {
@@ -238,16 +238,16 @@ fn an_honest_source_makes_good_what_a_liar_left_out() {
         }
     };
     let second = "log/alpha.example/1/tile/entries/001";
-    check(&|f| f.rewrite(second, |e| e[44][60] ^= 1), (Lie::EntryChanged, Some(300)));
-    check(&|f| f.file("log/alpha.example/1/tile/1/", "")[5] ^= 1, (Lie::TreeMismatch, None));
+    check(&|f| f.rewrite(second, |e| e[44][60] ^= 1), (LieKind::EntryChanged, Some(300)));
+    check(&|f| f.file("log/alpha.example/1/tile/1/", "")[5] ^= 1, (LieKind::TreeMismatch, None));
     let lose = |f: &mut Folder| {
         let path = f.path("log/beta.example/1/tile/0/", "");
         f.files.remove(&path);
     };
-    check(&lose, (Lie::Unavailable, None));
+    check(&lose, (LieKind::Unavailable, None));
 }
 
-/// Whatever size operators sign, a reader stops where the files end.
+/// Operators may sign a head of any size: a reader stops where the files end.
 #[test]
 fn a_head_of_absurd_size_ends_at_once() {
     let manifest = federation(4, |_| {});
@@ -256,8 +256,8 @@ fn a_head_of_absurd_size_ends_at_once() {
     folder.sign(&manifest, &log(0), Head { size: 1 << 62, root: TreeRoot([7; 32]) }, 4);
     let report = audit(&[folder]);
     assert_eq!(
-        report.findings.iter().map(said).collect::<Vec<_>>(),
-        [(Lie::Unavailable, "unavailable", None, Some("a mirror"))]
+        report.findings.iter().map(summary).collect::<Vec<_>>(),
+        [(LieKind::Unavailable, "unavailable", None, Some("a mirror"))]
     );
 }
 
@@ -276,18 +276,21 @@ fn two_valid_texts_of_a_version_are_found() {
     };
     let (one, two) = (with("one", 4), with("two", 3));
     let report = audit(&[one.clone(), two]);
-    let found: Vec<_> = report.findings.iter().map(said).collect();
-    assert_eq!(found, [(Lie::SplitView, "manifests_conflict", None, Some("two"))]);
-    // Who has heard of no second version yet is behind; who had, and hides it, is not.
+    let found: Vec<_> = report.findings.iter().map(summary).collect();
+    assert_eq!(found, [(LieKind::SplitView, "manifests_conflict", None, Some("two"))]);
+    // A source that does not have the second version yet only lags; one that had it and hides it does not.
     assert_eq!(audit(&[one.clone(), story.folder("two")]).findings, []);
     let dir = TempDir::new().unwrap();
     assert_eq!(audit_into(dir.path(), &[one], None).unwrap().findings, []);
     let back = audit_into(dir.path(), &[story.folder("one")], None).unwrap().findings;
-    assert_eq!(back.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "manifest_rollback", None, Some("one"))]);
+    assert_eq!(
+        back.iter().map(summary).collect::<Vec<_>>(),
+        [(LieKind::Rollback, "manifest_rollback", None, Some("one"))]
+    );
 }
 
-/// Version 2, in which the last operator is gone; its log ends with this state root.
-fn without_the_last(manifest: &Manifest, delta: &Mirror, state_root: StateRoot) -> Manifest {
+/// Version 2 without the last operator; its log ends with this state root.
+fn without_the_last(manifest: &Manifest, delta: &MirroredLog, state_root: StateRoot) -> Manifest {
     later_version(manifest, |draft| {
         draft.operators.remove(3);
         draft.homes.insert(domain(DOMAINS[3]), log(0));
@@ -295,8 +298,8 @@ fn without_the_last(manifest: &Manifest, delta: &Mirror, state_root: StateRoot) 
     })
 }
 
-/// Where a log adopts version 2, quorums of both versions count, beyond it 2 of 3 operators: to who audits and to who
-/// publishes.
+/// Where a log adopts version 2, quorums of both versions count; beyond that, 2 of 3 operators do. This holds for
+/// auditing and for publishing.
 #[test]
 fn the_end_of_an_adoption_needs_both_quorums() {
     let manifest = federation(4, |_| {});
@@ -304,7 +307,7 @@ fn the_end_of_an_adoption_needs_both_quorums() {
     let delta = &story.replica.logs[&log(3)];
     let second = without_the_last(&manifest, delta, delta.state_root);
     let last = story.replica.logs[&log(1)].entries.last().unwrap().time;
-    let (mut at_end, other) = (Replica { manifest: &second, ..story.replica.clone() }, log(1));
+    let (mut at_end, other) = (MemoryReplica { manifest: &second, ..story.replica.clone() }, log(1));
     at_end.append(&other, vec![VerifiedEntry::adopt(last, 2, second.hash())]);
     let mut beyond = at_end.clone();
     beyond.append(&other, vec![beyond_event(&second, last)]);
@@ -316,21 +319,21 @@ fn the_end_of_an_adoption_needs_both_quorums() {
         folder.log(&second, &other, &entries, cosigners);
         let found = audit(&[folder.clone()]).findings;
         let found: Vec<_> = found.iter().map(|finding| finding.lie).collect();
-        assert_eq!(found, if fine { vec![] } else { vec![Lie::Quorum] }, "{cosigners} of {}", entries.len());
+        assert_eq!(found, if fine { vec![] } else { vec![LieKind::Quorum] }, "{cosigners} of {}", entries.len());
         let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let published = pass(&folder.write(from.path()), to.path().to_str().unwrap());
-        let published = published.map(|status| status.logs[&other]).map_err(|failure| failure.code);
+        let published = published.map(|status| status.logs[&other]).map_err(|error| error.code());
         let wanted = match (fine, cosigners) {
             (true, _) => Ok(entries.len() as u64),
-            // No version's quorum is there: it waits.
+            // No version's quorum is there, so publishing waits.
             (false, 1) => Ok(0),
-            (false, _) => Err("uncertified".to_owned()),
+            (false, _) => Err("uncertified"),
         };
         assert_eq!(published, wanted, "{cosigners} of {}", entries.len());
     }
 }
 
-/// A registration at the second operator.
+/// A registration in the second operator's home.
 fn beyond_event(manifest: &Manifest, time: Millis) -> VerifiedEntry {
     let (home, name, key) = (domain(DOMAINS[1]), "beyond".parse().unwrap(), secret(60));
     let action = Action::Register { home, name, key: key.public(), next: None, note: None };
@@ -347,17 +350,17 @@ fn a_cut_is_held_against_the_entries() {
         let mut folder = story.folder("a mirror");
         let second = without_the_last(&manifest, delta, state_root);
         folder.put("manifest/2".into(), second.note().to_string().into());
-        // Nobody's signature matters where a manifest names the end.
+        // Where a manifest names the end, signatures do not matter.
         folder.files.remove("log/delta.example/1/checkpoint");
         folder
     };
     let report = audit(&[with(delta.state_root)]);
     assert_eq!((report.findings.as_slice(), report.logs.iter().filter(|log| log.cut).count()), (&[][..], 1));
     let report = audit(&[with(StateRoot([7; 32]))]);
-    assert_eq!(report.findings.iter().map(said).collect::<Vec<_>>(), [(Lie::Cut, "cut", None, None)]);
+    assert_eq!(report.findings.iter().map(summary).collect::<Vec<_>>(), [(LieKind::Cut, "cut", None, None)]);
 }
 
-/// What a former audit saw is neither read again nor forgotten.
+/// What an earlier audit saw is neither read again nor forgotten.
 #[test]
 fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
     let manifest = federation(4, |_| {});
@@ -369,8 +372,8 @@ fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
 
     let (_, other) = branches(&story, end - 51);
     let forked = audit_into(dir.path(), &[story.folder_of("a mirror", &other)], None).unwrap();
-    let found: Vec<_> = forked.findings.iter().map(said).collect();
-    assert_eq!(found, [(Lie::SplitView, "split_view", None, Some("a mirror and the former audit"))]);
+    let found: Vec<_> = forked.findings.iter().map(summary).collect();
+    assert_eq!(found, [(LieKind::SplitView, "split_view", None, Some("a mirror and the former audit"))]);
     assert_eq!(forked.findings[0].proof.as_ref().unwrap().verify(&manifest), Ok(()));
 
     let now = story.folder("a mirror");
@@ -382,18 +385,21 @@ fn a_second_audit_reads_what_is_new_and_remembers_the_rest() {
     assert!(bundles < audit(std::slice::from_ref(&now)).figures.files, "{bundles}");
 
     let back = audit_into(dir.path(), &[earlier], None).unwrap();
-    let found: Vec<_> = back.findings.iter().map(said).collect();
-    assert_eq!(found, [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
+    let found: Vec<_> = back.findings.iter().map(summary).collect();
+    assert_eq!(found, [(LieKind::Rollback, "rollback", None, Some("a mirror"))]);
     assert_eq!(back.state_id, story.replica.state_id());
     let mut nothing = now.clone();
     nothing.files.retain(|path, _| !path.starts_with("log/alpha"));
     let found = audit_into(dir.path(), &[nothing], None).unwrap().findings;
-    assert_eq!(found.iter().map(said).collect::<Vec<_>>(), [(Lie::Rollback, "rollback", None, Some("a mirror"))]);
+    assert_eq!(
+        found.iter().map(summary).collect::<Vec<_>>(),
+        [(LieKind::Rollback, "rollback", None, Some("a mirror"))]
+    );
     let last = audit_into(dir.path(), &[now], None).unwrap();
     assert_eq!((last.findings.as_slice(), last.figures.entries), (&[][..], 0));
 }
 
-/// Wherever a source stops answering, the same command goes on there.
+/// Wherever a source stops answering, the same command continues there next time.
 #[test]
 fn an_interrupted_audit_goes_on_where_it_was() {
     let manifest = federation(4, |_| {});
@@ -406,8 +412,8 @@ fn an_interrupted_audit_goes_on_where_it_was() {
         runs += 1;
         match audit_into(dir.path(), &[folder], None) {
             Ok(report) if report.findings.is_empty() => break report,
-            Ok(report) => assert!(report.findings.iter().all(|found| found.lie == Lie::Unavailable), "{report:?}"),
-            Err(failure) => assert_eq!(failure.code, "unreachable"),
+            Ok(report) => assert!(report.findings.iter().all(|found| found.lie == LieKind::Unavailable), "{report:?}"),
+            Err(error) => assert_eq!(error.code(), "unreachable"),
         }
         patience += 3;
     };
@@ -415,15 +421,15 @@ fn an_interrupted_audit_goes_on_where_it_was() {
     assert_eq!((report.state_id, report.karma), (story.replica.state_id(), 60));
 }
 
-/// The tables of an export, and whether they are the same once more.
+/// The tables of an export, and whether a second export gives the same bytes.
 #[test]
 fn tables_hold_what_was_audited_and_are_the_same_each_time() {
     let manifest = federation(4, |_| {});
     let story = story(&manifest);
-    let export = |format: Format| {
+    let export = |format: TableFormat| {
         let dir = TempDir::new().unwrap();
-        let sources: Vec<Box<dyn Files>> = vec![Box::new(story.folder("a mirror"))];
-        let mut entries = Entries::create(dir.path(), format).unwrap();
+        let sources: Vec<Box<dyn PublicFiles>> = vec![Box::new(story.folder("a mirror"))];
+        let mut entries = EntryTable::create(dir.path(), format).unwrap();
         let mut watch = |log: &LogId, index: u64, entry: &VerifiedEntry, outcome: Option<&Outcome>| {
             entries.take(log, index, entry, outcome);
         };
@@ -432,16 +438,16 @@ fn tables_hold_what_was_audited_and_are_the_same_each_time() {
         let (report, store) = run(&sources, None, &store, &mut hooks).unwrap();
         assert_eq!(report.findings, []);
         let mut tables = vec![entries.finish().unwrap()];
-        tables.extend(fama_cli::export::join(&store, dir.path(), format).unwrap());
+        tables.extend(fama_reader::export::join(&store, dir.path(), format).unwrap());
         assert!(tables.iter().all(|(table, _)| !table.path().exists()), "no table before the end");
         let read = |(table, rows): (Unfinished, u64)| (rows, std::fs::read(table.finish().unwrap()).unwrap());
         tables.into_iter().map(read).collect::<Vec<_>>()
     };
     let whole = story.logs().values().map(Vec::len).sum::<usize>() as u64;
-    for format in [Format::Jsonl, Format::Csv, Format::Parquet] {
+    for format in [TableFormat::Jsonl, TableFormat::Csv, TableFormat::Parquet] {
         let tables = export(format);
         assert_eq!(tables.iter().map(|(rows, _)| *rows).collect::<Vec<_>>(), [whole, AGENTS + 1, 20]);
-        if format != Format::Parquet {
+        if format != TableFormat::Parquet {
             assert!(tables == export(format), "{format:?} has equal bytes");
         }
     }
@@ -449,7 +455,7 @@ fn tables_hold_what_was_audited_and_are_the_same_each_time() {
         let text = String::from_utf8(table.1.clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    let tables = export(Format::Jsonl);
+    let tables = export(TableFormat::Jsonl);
     let (entries, identities, attestations) = (lines(&tables[0]), lines(&tables[1]), lines(&tables[2]));
     let sum = |rows: &[Value], name: &str| rows.iter().filter_map(|row| row[name].as_i64()).sum::<i64>();
     assert_eq!((sum(&entries, "effective"), sum(&identities, "karma"), sum(&attestations, "effective")), (60, 60, 60));

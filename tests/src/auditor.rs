@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use fama_tests::{Replica, federation};
+use fama_tests::{MemoryReplica, federation};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use crate::profile::prove;
-use crate::properties::{Op, history, policy, told};
+use crate::properties::{HistoryOp, history, policy, write_history};
 use crate::vectors::profiles::shown;
 
 /// How many random histories are audited.
@@ -23,7 +23,7 @@ fn histories() -> usize {
     std::env::var("FAMA_AUDITOR_HISTORIES").map_or(6, |count| count.parse().unwrap())
 }
 
-/// The interpreter that `.cargo/needs.sh` prepared, else the one on the path.
+/// The interpreter that `.cargo/needs.sh` prepared, otherwise the one on the path.
 fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
@@ -42,7 +42,7 @@ fn run(arguments: &[&OsStr]) -> Output {
         .unwrap_or_else(|error| panic!("{}: {error}; `.cargo/needs.sh test` prepares it", python().display()))
 }
 
-/// What the auditor says of these sources, with `more` of its options.
+/// The auditor's output for these sources, with the options in `more`.
 fn audit(sources: &[&Path], more: &[&OsStr]) -> Value {
     let fixed = ["-m", "auditor", "--json"].map(OsStr::new);
     let sources: Vec<&OsStr> = sources.iter().map(|source| source.as_os_str()).collect();
@@ -55,12 +55,12 @@ fn one_process() -> [&'static OsStr; 2] {
     ["--processes", "1"].map(OsStr::new)
 }
 
-/// What this implementation says of everybody, in the auditor's words.
-fn identities(replica: &Replica<'_>) -> Value {
+/// This implementation's view of all identities, in the auditor's format.
+fn identities(replica: &MemoryReplica<'_>) -> Value {
     let (join, mut found) = (replica.join(), Vec::new());
     join.each_identity(|one| found.push(one)).unwrap();
     found.sort_by_key(|one| one.id);
-    let said = |one: &fama_ledger::join::Found| {
+    let said = |one: &fama_ledger::join::LocatedIdentity| {
         let status = join.key_status(one).unwrap();
         let revoked = status.revoked.as_ref();
         json!({
@@ -78,20 +78,20 @@ fn identities(replica: &Replica<'_>) -> Value {
     found.iter().map(said).collect()
 }
 
-/// So many random histories, the same every time.
-fn recorded(count: usize) -> Vec<Vec<Op>> {
+/// This many random histories, the same every time.
+fn recorded(count: usize) -> Vec<Vec<HistoryOp>> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     (0..count).map(|_| history().new_tree(&mut runner).unwrap().current()).collect()
 }
 
-/// Of each identity of random histories, and of nobody, what a proof shows is the same to both.
+/// For each identity of random histories, and for an unknown one, both implementations read the same from a proof.
 #[test]
 fn any_profile_is_proven_to_the_auditor() {
     let (mut proven, mut rated) = (0, 0);
     for ops in recorded(histories()) {
         let manifest = Arc::new(federation(4, policy));
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         let (dir, mut questions) = (tempfile::tempdir().unwrap(), vec!["nobody@alpha.example".to_owned()]);
         live.join().each_identity(|one| questions.push(one.id.to_string())).unwrap();
         let genesis = dir.path().join("genesis.txt");
@@ -123,13 +123,13 @@ fn the_auditor_reads_every_golden_vector() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Void events and claims are among them. Each batch's state root is recomputed, so that one rule read otherwise
-/// shows.
+/// The histories include void events and claims. Each batch's state root is recomputed, so a single rule that is read
+/// differently shows.
 #[test]
 fn any_history_is_the_same_to_the_auditor() {
     for ops in recorded(histories()) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         let dir = tempfile::tempdir().unwrap();
         folder::publish(&live, dir.path());
         let said = audit(&[dir.path()], &one_process());

@@ -1,32 +1,33 @@
-//! An owner that shows each honest operator a branch of its own, with real nodes: proven, cut by commands, succeeded.
+//! An owner that shows each honest operator a different branch, with real nodes: it is proven, its log is cut by
+//! commands, and its home gets a successor.
 use fama_ledger::log::Head;
 use fama_ledger::replica::Overrides;
 use fama_node::config::Config;
 use fama_tests::{DOMAINS, secret};
 use serde_json::Value;
 
-use crate::cli::Desk;
-use crate::federation::{Net, copy, eventually, get, multi};
+use crate::cli::UserFolder;
+use crate::federation::{LocalFederation, copy, eventually, get, multi};
 
-/// The equivocator.
+/// The index of the equivocating operator.
 const OWNER: usize = 3;
-/// Its log.
+/// The equivocator's log.
 const LOG: &str = "delta.example/1";
 
-impl Net {
-    /// Its disk holds all that it signed, its operator says.
+impl LocalFederation {
+    /// The operator confirms that its disk holds everything that it signed.
     fn alone(&self, i: usize) -> Config {
         Config { overrides: Overrides { assume_disk_current: true, ..Overrides::default() }, ..self.config(i) }
     }
 
-    /// What a node says of the owner's log.
+    /// A node's view of the owner's log.
     async fn owners_log(&self, i: usize) -> Value {
         let shown = get(self.nodes[i].as_ref().unwrap().query, "/api/federation").await;
         let logs = shown["logs"].as_array().into_iter().flatten();
         logs.into_iter().find(|log| log["log"] == LOG).cloned().unwrap_or_default()
     }
 
-    /// The owner, on a copy of its folder, registers a name that it shows to this one operator, who cosigns it.
+    /// On a copy of its folder, the owner registers a name that it shows to this one operator only, who cosigns it.
     async fn shows_to(&mut self, i: usize, folder: &std::path::Path) -> Head {
         let _ = std::fs::remove_dir_all(self.data(OWNER));
         copy(folder, &self.data(OWNER));
@@ -56,7 +57,7 @@ impl Net {
 #[test]
 fn an_owner_with_a_branch_for_each_operator_is_cut_and_succeeded() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (_, registration) = net.register(OWNER, "on-all-branches", &secret(2));
         net.accepted(OWNER, registration).await;
         net.settled().await;
@@ -83,13 +84,13 @@ fn an_owner_with_a_branch_for_each_operator_is_cut_and_succeeded() {
             })
             .await;
         }
-        let desk = Desk::new(&net);
-        desk.stand(LOG, &[0, 1, 2]).await;
+        let user = UserFolder::new(&net);
+        user.stand(LOG, &[0, 1, 2]).await;
         let from = "--from query:0 --from query:1 --from query:2";
         let line = format!("federation draft {from} --remove delta.example --successor alpha.example");
-        desk.done(&format!("{line} --policy min_sponsors=1 --out file:cut")).await;
-        desk.carry("cut", &[0, 1, 2]).await;
-        let shown = desk.uses(2).await;
+        user.done(&format!("{line} --policy min_sponsors=1 --out file:cut")).await;
+        user.carry("cut", &[0, 1, 2]).await;
+        let shown = user.uses(2).await;
         let cut = &shown["cuts"][0];
         assert!(heads.iter().any(|head| cut["root"] == head.root.to_string()), "on one of the branches: {cut}");
         for name in ["on-all-branches", "only-on-0", "only-on-1", "only-on-2"] {
@@ -98,7 +99,7 @@ fn an_owner_with_a_branch_for_each_operator_is_cut_and_succeeded() {
         net.settled().await;
         let (_, late) = net.register(OWNER, "after-all-that", &secret(30));
         let receipt = net.accepted(1, late).await;
-        assert_eq!(receipt.log.operator.as_str(), DOMAINS[0], "the home goes on");
+        assert_eq!(receipt.log.operator.as_str(), DOMAINS[0], "the home continues");
         net.settled().await;
     });
 }

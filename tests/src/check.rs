@@ -1,4 +1,4 @@
-//! A data folder, changed behind the node's back: the check says so, and repairs it.
+//! A data folder changed behind the node's back: the check reports it, and repairs it.
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,28 +9,28 @@ use std::sync::{Arc, Mutex};
 use fama_ledger::key::Curve;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
-use fama_node::inbox::check::{Report, check};
-use fama_node::network::wire::{SubmitRequest, SubmitResult};
+use fama_node::replay::check::{CheckReport, check};
 use fama_node::store::{Store, StoreError};
+use fama_node::wire::{SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, node_key, secret};
 
-use crate::federation::{Net, copy, eventually, multi};
+use crate::federation::{LocalFederation, copy, eventually, multi};
 
 mod unlisted;
 
-/// How many single bits are flipped, one at a time, unless `FAMA_FLIPS` says otherwise.
+/// How many single-bit flips are tried, unless `FAMA_FLIPS` says otherwise.
 const FLIPS: u64 = 150;
 
-fn checked(data: &Path, manifest: &Arc<Manifest>) -> Result<Report, StoreError> {
+fn checked(data: &Path, manifest: &Arc<Manifest>) -> Result<CheckReport, StoreError> {
     let rebuilt = scratch();
     let original = Store::open_unchecked(data, manifest)?;
     let rebuilt = Store::open(rebuilt.path(), manifest).unwrap();
     Ok(check(&original, &rebuilt, manifest, &mut |_, _| {}).unwrap())
 }
 
-/// A federation that has done a little of everything, stopped; its second node's folder.
-async fn used() -> (Net, PathBuf) {
-    let mut net = Net::running(2).await;
+/// A federation that has done a little of everything, stopped; returns its second node's folder.
+async fn used() -> (LocalFederation, PathBuf) {
+    let mut net = LocalFederation::running(2).await;
     let (agent_key, judge_key) = (secret(2), secret(4));
     let (agent, registration) = net.register(0, "checked", &agent_key);
     net.accepted(0, registration).await;
@@ -50,8 +50,8 @@ async fn used() -> (Net, PathBuf) {
     (net, data)
 }
 
-/// As [`used`], and run once more: tables from the first run, a write-ahead log from the second.
-async fn used_twice() -> (Net, PathBuf) {
+/// Like [`used`], and run once more: tables from the first run, a write-ahead log from the second.
+async fn used_twice() -> (LocalFederation, PathBuf) {
     let (mut net, data) = used().await;
     net.start_all().await;
     let (_, registration) = net.register(1, "second-run", &secret(8));
@@ -72,22 +72,22 @@ fn a_folder_is_what_its_entries_make() {
     });
 }
 
-/// What a flipped bit did.
+/// The effect of a flipped bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Flip {
     /// The database does not open.
     Refused,
-    /// The check says so.
+    /// The check reports it.
     Found,
-    /// The end of the write-ahead log is taken for a write that a crash cut off. A node learns from its
-    /// peers what it had.
+    /// The end of the write-ahead log is taken for a write that a crash cut off. A node gets from its peers what it
+    /// lost.
     Cut,
-    /// Nothing of what is kept is another.
+    /// No stored data is different.
     Harmless,
 }
 
-/// Copies the folder, with hard links where nothing changes, flips a bit of one file, and checks.
-fn flipped(data: &Path, manifest: &Arc<Manifest>, whole: &Report, (file, at, bit): (&Path, usize, u8)) -> Flip {
+/// Copies the folder, with hard links for unchanged files, flips a bit of one file, and checks.
+fn flipped(data: &Path, manifest: &Arc<Manifest>, whole: &CheckReport, (file, at, bit): (&Path, usize, u8)) -> Flip {
     let folder = scratch();
     for other in fs::read_dir(data).unwrap().map(|file| file.unwrap().path()) {
         fs::hard_link(&other, folder.path().join(other.file_name().unwrap())).unwrap();
@@ -109,13 +109,13 @@ fn flipped(data: &Path, manifest: &Arc<Manifest>, whole: &Report, (file, at, bit
     }
 }
 
-/// A folder in memory, where there is one: nothing here has to outlive anything.
+/// A folder in memory, where the system has one: nothing here has to survive.
 fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-/// What kind of file of the database that is.
+/// The kind of a database file, by its name.
 fn kind(file: &Path) -> &'static str {
     let name = file.file_name().unwrap().to_str().unwrap();
     match name {
@@ -127,8 +127,8 @@ fn kind(file: &Path) -> &'static str {
     }
 }
 
-/// A flipped bit is either refused by the database or found by the check, or changes nothing that is
-/// kept: the check says which.
+/// A flipped bit is refused by the database, found by the check, or changes nothing that is stored; the check says
+/// which.
 #[test]
 #[allow(clippy::print_stdout, reason = "the figures of a long run")]
 fn every_flipped_bit_is_refused_found_or_without_effect() {
@@ -158,7 +158,7 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
                 }
                 let file = &files[flip as usize % files.len()];
                 let length = fs::metadata(file).unwrap().len();
-                // Spread over the file by the golden ratio: no two flips are near.
+                // Spread over the file by the golden ratio, so that no two flips are close.
                 let at = (flip.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % length;
                 let effect = flipped(data, manifest, &whole, (file, at as usize, (flip % 8) as u8));
                 let place = format!("{} byte {at} of {length}", file.file_name().unwrap().display());
@@ -187,8 +187,8 @@ fn every_flipped_bit_is_refused_found_or_without_effect() {
     });
 }
 
-/// A configuration file for a node of `net` with its data in the folder `name`, for the command.
-fn configured(net: &Net, i: usize, name: &str) -> PathBuf {
+/// Writes a configuration file for the command: a node of `net` with its data in the folder `name`.
+fn configured(net: &LocalFederation, i: usize, name: &str) -> PathBuf {
     let dir = net.dir.path();
     fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
     let key = dir.join("node.pem");
@@ -202,7 +202,7 @@ fn configured(net: &Net, i: usize, name: &str) -> PathBuf {
     file
 }
 
-/// `fama check` with these arguments: whether it succeeded, and all it said.
+/// Runs `fama check` with these arguments; returns whether it succeeded, and all its output.
 fn command(config: &Path, repair: bool) -> (bool, String) {
     let mut args = vec!["fama".into(), "check".into(), "--config".into(), config.as_os_str().to_owned()];
     args.extend(repair.then(|| "--repair".into()));
@@ -223,7 +223,8 @@ fn damage_entries(data: &Path, manifest: &Arc<Manifest>) {
         fs::write(table, bytes).unwrap();
         let copied = scratch();
         copy(data, copied.path());
-        let cut = |report: &Report| report.findings.iter().filter(|one| one.what.starts_with("entries from")).count();
+        let cut =
+            |report: &CheckReport| report.findings.iter().filter(|one| one.what.starts_with("entries from")).count();
         if checked(copied.path(), manifest).is_ok_and(|report| cut(&report) == 2) {
             return;
         }
@@ -233,8 +234,8 @@ fn damage_entries(data: &Path, manifest: &Arc<Manifest>) {
 }
 
 /// Two nodes with some hundred entries in each log.
-async fn filled() -> Net {
-    let net = Net::running(2).await;
+async fn filled() -> LocalFederation {
+    let net = LocalFederation::running(2).await;
     for home in 0..2 {
         let submissions = (0..200).map(|i| {
             let key = SecretKey::from_seed(Curve::Ed25519, &[10 + home as u8, i, 1, 2].repeat(8).try_into().unwrap());
@@ -254,7 +255,7 @@ fn damaged_ranges_come_back_from_peers_the_own_logs_too() {
         let state = net.settled().await;
         net.stop(1).await;
         let data = net.data(1);
-        // Once more through the database, so that its files hold tables and not only a write-ahead log.
+        // Opened once more, so that the database's files include tables and not only a write-ahead log.
         drop(Store::open(&data, &net.manifest).unwrap());
         let whole = checked(&data, &net.manifest).unwrap();
         damage_entries(&data, &net.manifest);
@@ -314,7 +315,8 @@ fn a_folder_that_does_not_open_is_repaired_as_far_as_it_can_be_read() {
     });
 }
 
-/// A crash between the two renames of a repair, or a second one that fails, must not let a node begin anew.
+/// A crash between the two renames of a repair, or a second rename that fails, must not let a node start with an
+/// empty folder.
 #[test]
 fn a_repair_cut_off_is_noticed() {
     multi(async {

@@ -11,22 +11,22 @@ use fama_ledger::id::EventId;
 use fama_tests::{governance_key, node_key};
 use serde_json::Value;
 
-use crate::federation::{Net, addresses, get, multi};
+use crate::federation::{LocalFederation, addresses, get, multi};
 
-/// How long a command may take when nobody answers.
+/// How long a command may take when no node answers.
 const GIVING_UP: Duration = Duration::from_secs(15);
-/// How many lines of a demonstration may wait to be read.
+/// How many lines of a demonstration may be unread.
 const LINES_MAX: usize = 64;
 
-/// A person's folder with the manifest and the operators' node keys, beside a running federation.
-pub(crate) struct Desk<'a> {
-    net: &'a Net,
+/// A user's folder with the manifest and the operators' keys, next to a running federation.
+pub(crate) struct UserFolder<'a> {
+    net: &'a LocalFederation,
     dir: PathBuf,
 }
 
-impl<'a> Desk<'a> {
-    pub(crate) fn new(net: &'a Net) -> Self {
-        let dir = net.dir.path().join("desk");
+impl<'a> UserFolder<'a> {
+    pub(crate) fn new(net: &'a LocalFederation) -> Self {
+        let dir = net.dir.path().join("user");
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
         for i in 0..u8::try_from(net.nodes.len()).unwrap() {
@@ -39,7 +39,8 @@ impl<'a> Desk<'a> {
         Self { net, dir }
     }
 
-    /// Runs a command line whose words `file:x` mean `x` in the folder, `query:i`, `admin:i` and `p2p:i` a node's addresses.
+    /// Runs a command line in which `file:x` stands for `x` in the folder, and `query:i`, `admin:i` and `p2p:i` for a
+    /// node's addresses.
     async fn run(&self, line: &str) -> (ExitCode, Value) {
         let word = |word: &str| match word.split_once(':') {
             Some(("file", name)) => self.dir.join(name).display().to_string(),
@@ -69,7 +70,7 @@ impl<'a> Desk<'a> {
         answer
     }
 
-    /// Runs a command line that is refused; gives the code. Every refusal says what to do next, soon.
+    /// Runs a command line that must be refused; returns the code. Every refusal comes soon and says what to do next.
     async fn refused(&self, line: &str) -> String {
         let begun = Instant::now();
         let (code, answer) = self.run(line).await;
@@ -79,7 +80,7 @@ impl<'a> Desk<'a> {
         answer["code"].as_str().unwrap().to_owned()
     }
 
-    /// Hands an event in and waits until it is final; gives the receipt.
+    /// Submits an event and waits until it is final; returns the receipt.
     async fn final_receipt(&self, line: &str) -> Value {
         let receipt = self.done(&format!("{line} --manifest file:manifest.txt --yes --wait final")).await;
         has(&receipt, &["event", "kind", "log", "index", "time", "size", "known", "quorum", "proof"]);
@@ -89,7 +90,7 @@ impl<'a> Desk<'a> {
         receipt
     }
 
-    /// A sponsored service at home with the second operator.
+    /// A sponsored service whose home is the second operator's.
     async fn service(&self, name: &str) {
         self.done(&format!("key new --out file:{name}.pem")).await;
         self.final_receipt(&format!("register {name}@beta.example --key file:{name}.pem --no-next")).await;
@@ -116,23 +117,23 @@ const AGENT: &str = "swift-core-maps@alpha.example";
 #[test]
 fn an_agents_life_by_commands() {
     multi(async {
-        let net = Net::running(4).await;
-        let desk = Desk::new(&net);
+        let net = LocalFederation::running(4).await;
+        let user = UserFolder::new(&net);
         let karma = |sum: i64| move |profile: &Value| profile["reputation"]["global_score"] == sum;
 
-        has(&desk.done("key new --out file:agent.pem").await, &["curve", "key", "hash", "public_key"]);
+        has(&user.done("key new --out file:agent.pem").await, &["curve", "key", "hash", "public_key"]);
         let line = format!("register {AGENT} --bio swiftly --key file:agent.pem --node p2p:2");
-        let registered = desk.final_receipt(&line).await;
+        let registered = user.final_receipt(&line).await;
         has(&registered, &["identity", "handle", "did"]);
         assert_eq!((&registered["log"], &registered["handle"]), (&"alpha.example/1".into(), &AGENT.into()));
-        assert!(desk.has_file("agent.next.pem"), "a next key is committed to by default");
+        assert!(user.has_file("agent.next.pem"), "a next key is committed to by default");
 
-        desk.service("judge").await;
+        user.service("judge").await;
         let attest =
             format!("attest {AGENT} --issuer judge@beta.example --key file:judge.pem --query query:0 --context code");
         let attested =
-            desk.final_receipt(&format!("{attest} --delta 4 --reason neat --ref https://judge.example/1")).await;
-        desk.final_receipt(&format!("{attest} --delta -1")).await;
+            user.final_receipt(&format!("{attest} --delta 4 --reason neat --ref https://judge.example/1")).await;
+        user.final_receipt(&format!("{attest} --delta -1")).await;
         net.shows(AGENT, karma(3)).await;
         // A note may arrive after its event.
         net.shows(AGENT, |profile| {
@@ -142,110 +143,113 @@ fn an_agents_life_by_commands() {
         .await;
 
         let attestation: EventId = attested["event"].as_str().unwrap().parse().unwrap();
-        desk.final_receipt(&format!("retract {attestation} --key file:judge.pem --query query:2")).await;
+        user.final_receipt(&format!("retract {attestation} --key file:judge.pem --query query:2")).await;
         net.shows(AGENT, karma(-1)).await;
         let dismiss = "dismiss judge@beta.example --service judge --domain judge.example --from 0 --reason expired";
-        desk.final_receipt(&format!("{dismiss} --key file:node1.pem --query query:0")).await;
+        user.final_receipt(&format!("{dismiss} --key file:node1.pem --query query:0")).await;
         net.shows(AGENT, karma(0)).await;
         let shown = get(net.nodes[3].as_ref().unwrap().query, &format!("/api/agent/{AGENT}")).await;
-        assert_eq!(shown["recent_attestations"][0]["counts"], false, "what counts no longer says so: {shown}");
+        assert_eq!(
+            shown["recent_attestations"][0]["counts"], false,
+            "an attestation that no longer counts says so: {shown}"
+        );
 
-        desk.final_receipt(&format!("rotate {AGENT} --key file:agent.pem --query query:1")).await;
-        assert!(["agent.v1.pem", "agent.pem", "agent.next.pem"].iter().all(|name| desk.has_file(name)));
+        user.final_receipt(&format!("rotate {AGENT} --key file:agent.pem --query query:1")).await;
+        assert!(["agent.v1.pem", "agent.pem", "agent.next.pem"].iter().all(|name| user.has_file(name)));
         net.shows(AGENT, |profile| profile["key_status"]["key_version"] == 2).await;
-        let login = desk.done(&format!("sign --key file:agent.pem --name {AGENT} --payload challenge")).await;
+        let login = user.done(&format!("sign --key file:agent.pem --name {AGENT} --payload challenge")).await;
         let of = |member: &str| login[member].as_str().unwrap().to_owned();
         let (time, signature) = (of("timestamp"), of("signature"));
         let check = format!(
             "check-login --name {AGENT} --timestamp {time} --payload challenge --signature {signature} --query query:3"
         );
-        assert_eq!(desk.done(&check).await["verified"], true);
-        assert_eq!(desk.refused(&check.replace("challenge", "other")).await, "bad_signature");
+        assert_eq!(user.done(&check).await["verified"], true);
+        assert_eq!(user.refused(&check.replace("challenge", "other")).await, "bad_signature");
 
         let line = format!("revoke {AGENT} --reason key_compromised --key file:agent.pem --query query:1 --node p2p:3");
-        let revoked = desk.final_receipt(&line).await;
+        let revoked = user.final_receipt(&line).await;
         net.shows(AGENT, |profile| profile["key_status"]["is_revoked"] == true).await;
-        assert_eq!(desk.refused(&check).await, "revoked");
-        let event = desk.done(&format!("event {} --query query:2", revoked["event"].as_str().unwrap())).await;
+        assert_eq!(user.refused(&check).await, "revoked");
+        let event = user.done(&format!("event {} --query query:2", revoked["event"].as_str().unwrap())).await;
         has(&event, &["id", "kind", "text", "signer", "signature", "positions", "receipt"]);
-        desk.final_receipt(&format!("rotate {AGENT} --key file:agent.pem --query query:1")).await;
+        user.final_receipt(&format!("rotate {AGENT} --key file:agent.pem --query query:1")).await;
         net.shows(AGENT, |profile| profile["key_status"]["is_revoked"] == false).await;
 
-        has(&desk.done(&format!("agent {AGENT} --final --query query:1")).await, &["identity", "reputation", "ledger"]);
-        let board = desk.done("leaderboard --limit 1 --query query:0").await;
+        has(&user.done(&format!("agent {AGENT} --final --query query:1")).await, &["identity", "reputation", "ledger"]);
+        let board = user.done("leaderboard --limit 1 --query query:0").await;
         has(&board, &["timestamp", "service", "agents", "cursor"]);
-        has(&desk.done("status --query query:3").await, &["status", "operator", "frontier", "certified", "state_id"]);
+        has(&user.done("status --query query:3").await, &["status", "operator", "frontier", "certified", "state_id"]);
         net.settled().await;
     });
 }
 
-/// What one node proves holds for everybody who has the genesis, and every changed file is refused with a reason.
+/// One node's proof is valid for every reader who has the genesis, and every changed file is refused with a reason.
 #[test]
 fn any_nodes_proof_is_checked_with_the_genesis_alone() {
     multi(async {
-        let net = Net::running(4).await;
-        let desk = Desk::new(&net);
-        desk.done("key new --out file:agent.pem").await;
-        let registered = desk.final_receipt(&format!("register {AGENT} --key file:agent.pem")).await;
-        desk.service("judge").await;
+        let net = LocalFederation::running(4).await;
+        let user = UserFolder::new(&net);
+        user.done("key new --out file:agent.pem").await;
+        let registered = user.final_receipt(&format!("register {AGENT} --key file:agent.pem")).await;
+        user.service("judge").await;
         let attest =
             format!("attest {AGENT} --issuer judge@beta.example --key file:judge.pem --query query:0 --delta 4");
-        let attested = desk.final_receipt(&attest).await;
+        let attested = user.final_receipt(&attest).await;
         net.settled().await;
         let event = attested["event"].as_str().unwrap();
         let verify = |file: &str| format!("verify file:{file} --manifest file:manifest.txt");
 
-        // The certificate of every log moves to its newest head; until then a proof may be a batch old.
+        // The certificate of every log moves to its newest head; until then a proof may be one batch old.
         let proven = crate::federation::eventually("the karma is proven", || async {
-            let _ = fs::remove_file(desk.dir.join("agent.proof"));
-            desk.done(&format!("prove {AGENT} --query query:2 --out file:agent.proof")).await;
-            let proven = desk.done(&format!("{} --about {AGENT}", verify("agent.proof"))).await;
+            let _ = fs::remove_file(user.dir.join("agent.proof"));
+            user.done(&format!("prove {AGENT} --query query:2 --out file:agent.proof")).await;
+            let proven = user.done(&format!("{} --about {AGENT}", verify("agent.proof"))).await;
             if proven["agent"]["karma"]["sum"] == 4 { Ok(proven) } else { Err(proven.to_string()) }
         })
         .await;
         has(&proven, &["question", "as_of", "federation", "manifest_version", "logs"]);
         assert_eq!((&proven["found"], &proven["agent"]["revoked"]), (&Value::Bool(true), &Value::Null), "{proven}");
-        assert_eq!(desk.refused(&format!("{} --about judge@beta.example", verify("agent.proof"))).await, "other_proof");
-        let nobody = desk.done("prove nobody@alpha.example --query query:3 --manifest file:manifest.txt").await;
+        assert_eq!(user.refused(&format!("{} --about judge@beta.example", verify("agent.proof"))).await, "other_proof");
+        let nobody = user.done("prove nobody@alpha.example --query query:3 --manifest file:manifest.txt").await;
         assert_eq!(nobody["shows"]["found"], false, "{nobody}");
 
         let checked =
-            desk.done(&format!("prove {event} --query query:1 --manifest file:manifest.txt --out file:e.proof")).await;
+            user.done(&format!("prove {event} --query query:1 --manifest file:manifest.txt --out file:e.proof")).await;
         assert_eq!((&checked["kind"], &checked["shows"]["final"]), (&"event".into(), &Value::Bool(true)), "{checked}");
-        assert_eq!(desk.done(&verify("e.proof")).await["event"], event);
-        fs::write(desk.dir.join("receipt.json"), registered.to_string()).unwrap();
-        let receipt = desk.done(&format!("{} --owner-only", verify("receipt.json"))).await;
+        assert_eq!(user.done(&verify("e.proof")).await["event"], event);
+        fs::write(user.dir.join("receipt.json"), registered.to_string()).unwrap();
+        let receipt = user.done(&format!("{} --owner-only", verify("receipt.json"))).await;
         assert_eq!(receipt["event"], registered["event"]);
         let id = registered["identity"].as_str().unwrap();
-        assert_eq!(desk.done(&format!("prove {id} --query query:0")).await["kind"], "profile");
-        assert_eq!(desk.done(&format!("prove {id} --event --query query:0")).await["kind"], "event");
+        assert_eq!(user.done(&format!("prove {id} --query query:0")).await["kind"], "profile");
+        assert_eq!(user.done(&format!("prove {id} --event --query query:0")).await["kind"], "event");
 
-        let text = fs::read_to_string(desk.dir.join("agent.proof")).unwrap();
-        fs::write(desk.dir.join("bad.proof"), text.replace("\"question\": \"swift", "\"question\": \"shift")).unwrap();
-        let code = desk.refused(&verify("bad.proof")).await;
+        let text = fs::read_to_string(user.dir.join("agent.proof")).unwrap();
+        fs::write(user.dir.join("bad.proof"), text.replace("\"question\": \"swift", "\"question\": \"shift")).unwrap();
+        let code = user.refused(&verify("bad.proof")).await;
         assert!(code.starts_with("proof_") || code == "profile_rows", "{code}");
-        fs::write(desk.dir.join("bad.proof"), &text[1..]).unwrap();
-        assert_eq!(desk.refused(&verify("bad.proof")).await, "profile_form");
-        let text = fs::read_to_string(desk.dir.join("e.proof")).unwrap();
-        fs::write(desk.dir.join("bad.proof"), text.replace("\nindex ", "\nindex 1")).unwrap();
-        assert!(desk.refused(&verify("bad.proof")).await.starts_with("proof_"));
+        fs::write(user.dir.join("bad.proof"), &text[1..]).unwrap();
+        assert_eq!(user.refused(&verify("bad.proof")).await, "profile_form");
+        let text = fs::read_to_string(user.dir.join("e.proof")).unwrap();
+        fs::write(user.dir.join("bad.proof"), text.replace("\nindex ", "\nindex 1")).unwrap();
+        assert!(user.refused(&verify("bad.proof")).await.starts_with("proof_"));
         let owner_only: String =
             text.split_inclusive('\n').filter(|line| !line.contains("— beta") && !line.contains("— gamma")).collect();
-        fs::write(desk.dir.join("owner.proof"), owner_only).unwrap();
-        assert_eq!(desk.refused(&verify("owner.proof")).await, "not_final");
-        assert_eq!(desk.done(&format!("{} --owner-only", verify("owner.proof"))).await["final"], false);
+        fs::write(user.dir.join("owner.proof"), owner_only).unwrap();
+        assert_eq!(user.refused(&verify("owner.proof")).await, "not_final");
+        assert_eq!(user.done(&format!("{} --owner-only", verify("owner.proof"))).await["final"], false);
     });
 }
 
-impl Desk<'_> {
-    /// All of these operators stand still in a log, each at its own node.
+impl UserFolder<'_> {
+    /// Makes these operators stand still in a log, each at its own node.
     pub(crate) async fn stand(&self, log: &str, operators: &[usize]) {
         for i in operators {
             self.done(&format!("federation stand --log {log} --admin admin:{i} --yes")).await;
         }
     }
 
-    /// These agree with a draft and sign it, each at its own node; then the first one's publishes it.
+    /// Makes these operators agree with a draft and sign it, each at its own node; the first one's node publishes it.
     pub(crate) async fn carry(&self, draft: &str, operators: &[usize]) {
         for i in operators {
             let key = format!("--key file:node{i}.pem --query query:{i} --yes");
@@ -260,7 +264,7 @@ impl Desk<'_> {
         self.done(&format!("federation publish file:{draft}/draft.txt --admin admin:{first}")).await;
     }
 
-    /// Waits until all running nodes use that version.
+    /// Waits until all running nodes use that version; returns what `federation show` prints.
     pub(crate) async fn uses(&self, version: u32) -> Value {
         let used = |status: &Value| status["manifest_version"] == version && status["waiting"].is_null();
         self.net.wait("the version is in use", used).await;
@@ -270,53 +274,53 @@ impl Desk<'_> {
     }
 }
 
-/// From stands to the chain that every node holds: a rule changes, a dead operator leaves, and its home goes on.
+/// From stands to the chain that every node holds: a rule changes, a dead operator leaves, and its home continues.
 #[test]
 fn operators_and_rules_change_by_commands() {
     multi(async {
-        let mut net = Net::running(4).await;
-        let desk = Desk::new(&net);
-        desk.done("key new --out file:agent.pem").await;
-        let heir = desk.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
+        let mut net = LocalFederation::running(4).await;
+        let user = UserFolder::new(&net);
+        user.done("key new --out file:agent.pem").await;
+        let heir = user.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
         let line = "federation draft --from query:0 --from query:2 --policy daily_cap=30 --out file:rule";
-        assert_eq!(desk.done(line).await["changes"], serde_json::json!(["daily_cap is 30, before 25"]));
-        desk.carry("rule", &[3, 1, 2]).await;
-        desk.uses(2).await;
+        assert_eq!(user.done(line).await["changes"], serde_json::json!(["daily_cap is 30, previously 25"]));
+        user.carry("rule", &[3, 1, 2]).await;
+        user.uses(2).await;
         net.settled().await;
-        let Desk { dir, .. } = desk;
+        let UserFolder { dir, .. } = user;
         net.stop(3).await;
 
-        let desk = Desk { net: &net, dir };
+        let user = UserFolder { net: &net, dir };
         let remove = "federation draft --remove delta.example --successor beta.example --policy min_sponsors=1";
         let from = "--from query:0 --from query:1 --from query:2";
-        desk.stand("delta.example/1", &[0, 1]).await;
-        assert_eq!(desk.refused(&format!("{remove} {from} --out file:few")).await, "stands_missing");
-        desk.stand("delta.example/1", &[2]).await;
-        let drafted = desk.done(&format!("{remove} {from} --out file:gone")).await;
+        user.stand("delta.example/1", &[0, 1]).await;
+        assert_eq!(user.refused(&format!("{remove} {from} --out file:few")).await, "stands_missing");
+        user.stand("delta.example/1", &[2]).await;
+        let drafted = user.done(&format!("{remove} {from} --out file:gone")).await;
         let change = "the home delta.example passes from the log delta.example/1 to beta.example/1";
         assert!(drafted["changes"].as_array().unwrap().contains(&change.into()), "{drafted}");
-        desk.carry("gone", &[0, 1, 2]).await;
-        let shown = desk.uses(3).await;
+        user.carry("gone", &[0, 1, 2]).await;
+        let shown = user.uses(3).await;
         let cut = &shown["cuts"][0];
         assert_eq!((&cut["log"], &cut["adopted"]), (&"delta.example/1".into(), &2.into()), "{cut}");
-        let chain = desk.dir.join("chain.txt");
+        let chain = user.dir.join("chain.txt");
         let text = tokio::task::spawn_blocking({
             let url = format!("http://{}/api/federation/manifests", net.nodes[1].as_ref().unwrap().query);
             move || ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap()
         });
         fs::write(&chain, text.await.unwrap()).unwrap();
-        assert_eq!(desk.done("federation show file:chain.txt").await["hash"], shown["hash"]);
-        desk.done("key new --out file:late.pem").await;
+        assert_eq!(user.done("federation show file:chain.txt").await["hash"], shown["hash"]);
+        user.done("key new --out file:late.pem").await;
         let line =
             "register late@delta.example --key file:late.pem --no-next --manifest file:chain.txt --yes --wait final";
-        let receipt = desk.done(line).await;
+        let receipt = user.done(line).await;
         assert_eq!((&receipt["log"], &receipt["final"]), (&"beta.example/1".into(), &true.into()), "{receipt}");
-        let agent = desk.done("agent heir@delta.example --query query:2").await;
+        let agent = user.done("agent heir@delta.example --query query:2").await;
         assert_eq!(
             (&agent["identity"]["dumbname"], &agent["ledger"]["final"]),
             (&"heir@delta.example".into(), &true.into())
         );
-        let event = desk.done(&format!("event {} --query query:0", heir["event"].as_str().unwrap())).await;
+        let event = user.done(&format!("event {} --query query:0", heir["event"].as_str().unwrap())).await;
         assert_eq!(event["positions"][0]["final"], true, "{event}");
         assert!(
             event["receipt"].as_str().unwrap().contains("delta.example/1"),
@@ -328,17 +332,17 @@ fn operators_and_rules_change_by_commands() {
 #[test]
 fn refusals_say_what_to_do_next() {
     multi(async {
-        let mut net = Net::running(2).await;
-        let other = Net::running(1).await;
-        let refusals = async |desk: &Desk<'_>| {
-            desk.done("key new --out file:agent.pem").await;
-            desk.final_receipt("register first@alpha.example --key file:agent.pem --no-next").await;
-            desk.done("key new --out file:other.pem").await;
-            fs::copy(desk.dir.join("other.pem"), desk.dir.join("open.pem")).unwrap();
-            fs::set_permissions(desk.dir.join("open.pem"), fs::Permissions::from_mode(0o644)).unwrap();
-            fs::write(desk.dir.join("half.txt"), &net.manifest.note().to_string()[..200]).unwrap();
-            fs::write(desk.dir.join("bad.pem"), "garbage").unwrap();
-            fs::write(desk.dir.join("foreign.txt"), other.manifest.note().to_string()).unwrap();
+        let mut net = LocalFederation::running(2).await;
+        let other = LocalFederation::running(1).await;
+        let refusals = async |user: &UserFolder<'_>| {
+            user.done("key new --out file:agent.pem").await;
+            user.final_receipt("register first@alpha.example --key file:agent.pem --no-next").await;
+            user.done("key new --out file:other.pem").await;
+            fs::copy(user.dir.join("other.pem"), user.dir.join("open.pem")).unwrap();
+            fs::set_permissions(user.dir.join("open.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+            fs::write(user.dir.join("half.txt"), &net.manifest.note().to_string()[..200]).unwrap();
+            fs::write(user.dir.join("bad.pem"), "garbage").unwrap();
+            fs::write(user.dir.join("foreign.txt"), other.manifest.note().to_string()).unwrap();
 
             let register = "register second@alpha.example --yes --no-next";
             let with = |manifest: &str, key: &str| format!("{register} --manifest file:{manifest} --key file:{key}");
@@ -375,24 +379,24 @@ fn refusals_say_what_to_do_next() {
                 ("demo --exit --ratings file:half.txt".into(), "ratings"),
             ];
             for (line, code) in table {
-                let got = desk.refused(&line).await;
+                let got = user.refused(&line).await;
                 assert_eq!(got, code, "{line}");
             }
         };
-        let desk = Desk::new(&net);
-        refusals(&desk).await;
-        let Desk { dir, .. } = desk;
+        let user = UserFolder::new(&net);
+        refusals(&user).await;
+        let UserFolder { dir, .. } = user;
         net.stop(0).await;
         net.stop(1).await;
-        let desk = Desk { net: &net, dir };
+        let user = UserFolder { net: &net, dir };
         let late = "register late@alpha.example --yes --no-next --manifest file:manifest.txt --key file:other.pem";
-        assert_eq!(desk.refused(late).await, "unreachable", "with every node down");
+        assert_eq!(user.refused(late).await, "unreachable", "with every node down");
     });
 }
 
-/// The program itself: the demonstration starts its nodes as processes of their own.
+/// The program itself, because the demonstration starts its nodes as processes of their own.
 ///
-/// Cargo builds it with the tests of the whole workspace, as the package of the command has some of its own.
+/// Cargo builds it with the tests of the whole workspace, because the command's package has tests that run it.
 pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().and_then(Path::parent).unwrap().join("fama");
@@ -400,11 +404,11 @@ pub(crate) fn program() -> PathBuf {
     program
 }
 
-/// A demonstration as a child; killed when dropped, and its nodes with it.
+/// A running demonstration; dropping it kills it, and its nodes with it.
 pub(crate) struct Demo {
     child: Child,
     lines: Receiver<String>,
-    /// Begins with its start.
+    /// When it was started.
     pub(crate) begun: Instant,
 }
 
@@ -417,7 +421,7 @@ impl Demo {
         Self { child, lines, begun: Instant::now() }
     }
 
-    /// The line of this phase, which comes within `timeout`.
+    /// Waits for the line of this phase, which must come within `timeout`.
     pub(crate) fn phase(&self, phase: &str, timeout: Duration) -> Value {
         let deadline = Instant::now() + timeout;
         loop {
@@ -439,7 +443,7 @@ impl Demo {
         self.child.wait().unwrap()
     }
 
-    /// What it says when it ends by itself.
+    /// The last output when it ends by itself.
     fn last_words(&mut self) -> (ExitStatus, Value) {
         let last = self.lines.iter().last().unwrap();
         (self.child.wait().unwrap(), serde_json::from_str(&last).unwrap())
@@ -448,7 +452,7 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -493,7 +497,7 @@ fn the_demo_says_when_a_node_dies() {
     let data = dir.path().join("data").display().to_string();
     let mut demo = Demo::start(&["--operators", "1", "--data", &data]);
     let ready = demo.phase("ready", STORY);
-    // The port is this node's: a second demonstration on the same folder cannot have it.
+    // The port is taken, so a second demonstration on the same folder cannot start.
     let (status, error) = Demo::start(&["--data", &data]).last_words();
     assert_eq!((status.code(), &error["code"]), (Some(1), &"node_ended".into()), "{error}");
     assert!(error["error"].as_str().unwrap().contains("address_in_use"), "{error}");

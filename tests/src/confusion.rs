@@ -11,7 +11,7 @@ use fama_ledger::stand::{STAND_FORMAT, Stand};
 use fama_tests::{START, domain, event, federation, governance_key, log, node_key, secret, signed, signed_genesis};
 use proptest::prelude::*;
 
-/// One text of each kind of thing that is signed or committed to, by what it is.
+/// One text of each kind of thing that is signed or committed to, with its kind.
 fn signed_texts() -> Vec<(&'static str, String)> {
     let manifest = federation(1, |_| ());
     let key = secret(2);
@@ -50,19 +50,19 @@ fn signed_texts() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Whether `text`, signed by all who could, holds as a manifest.
+/// Whether `text`, signed by everybody who could, is valid as a manifest.
 fn is_manifest(text: &str) -> bool {
     let line = sign(text, "alpha.example", governance_key(0).ed25519().unwrap());
     Manifest::parse(&SignedNote { text: text.to_owned(), signatures: vec![line] }.to_string()).is_ok()
 }
 
-/// Whether `text` is what a cosigner signs: a fixed line, a time, a checkpoint.
+/// Whether `text` is something a cosigner signs: a fixed line, a time, a checkpoint.
 fn is_cosigned(text: &str) -> bool {
     let rest = text.strip_prefix("cosignature/v1\ntime ").and_then(|rest| rest.split_once('\n'));
     rest.is_some_and(|(time, text)| time.parse::<u64>().is_ok() && text.parse::<Checkpoint>().is_ok())
 }
 
-/// Everything that a text can be read as.
+/// The kinds of things that a text can be read as.
 fn readings(text: &str) -> Vec<&'static str> {
     let readings = [
         ("event", Event::parse(text.as_bytes()).is_ok()),
@@ -92,13 +92,13 @@ fn first_lines_differ() {
     }
 }
 
-/// Whether `text` can be `{dumbname}{timestamp}{payload}` for some name, time and payload of MLAuth: it
-/// would have to go on, behind letters, digits and hyphens only, with a date.
+/// Whether `text` can be MLAuth's `{dumbname}{timestamp}{payload}` for some name, time and payload: after only
+/// letters, digits and hyphens, it would have to continue with a date.
 fn could_be_login(text: &str) -> bool {
     let name_char = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-';
     let run = text.chars().take_while(name_char).count();
     let digits = text[..run].chars().rev().take_while(|c| c.is_ascii_digit() || *c == '-').count();
-    // A timestamp's date lies in the run if at all; it begins with a year, so 4 digits stand in it.
+    // A timestamp's date would be in that run; it begins with a year, so the run would contain 4 digits.
     digits >= 4
 }
 
@@ -111,7 +111,7 @@ fn no_text_of_ours_is_a_login() {
     assert!(could_be_login("a20261122T050000Z"));
 }
 
-/// In MLAuth a service chooses the message that an agent signs with its name and a time before it.
+/// In MLAuth a service chooses the message that an agent signs, after the agent's name and a time.
 fn logins(payload: &str) -> Vec<String> {
     let names = [
         "fama",
@@ -155,7 +155,7 @@ fn no_login_is_a_text_of_ours() {
 
 #[test]
 fn an_operators_signatures_do_not_pass_for_one_another() {
-    // One key signs heads, cosignatures and statements; what it signed for one holds for no other.
+    // One key signs heads, cosignatures and statements; a signature for one of them is not valid for another.
     let manifest = federation(1, |_| ());
     let key = node_key(0);
     let texts = signed_texts();
@@ -165,7 +165,7 @@ fn an_operators_signatures_do_not_pass_for_one_another() {
             assert_eq!(key.public().verify(other.as_bytes(), &signature).is_ok(), i == j);
         }
     }
-    // A manifest of other rules is not held by the signatures of the first.
+    // A manifest with other rules is not valid with the first one's signatures.
     let mut other = Policy::recommended(1);
     other.daily_cap = 30;
     let forged = SignedNote { signatures: manifest.note().signatures.clone(), ..signed_genesis(1, other) };
@@ -198,12 +198,12 @@ proptest! {
             let login = format!("{name}{time}{payload}");
             prop_assert!(readings(&login).is_empty(), "{login}");
         }
-        // Nor do the formats' own names help as a name.
+        // The formats' own names do not help as a name either.
         let named = ["fama", &time, &text].concat();
         prop_assert!(readings(&named).is_empty());
     }
 
-    /// Whatever is read as an event or note is read as nothing else.
+    /// A text that is read as an event or note is read as nothing else.
     #[test]
     fn splices_have_at_most_one_reading(a in 0usize..7, b in 0usize..7, cut in 0usize..600, from in 0usize..600) {
         let texts = signed_texts();

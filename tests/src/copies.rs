@@ -1,4 +1,4 @@
-//! Real nodes on copied data folders: two processes of one key, and old backups of one, most and all nodes.
+//! Real nodes on copied data folders: two processes with one key, and old backups of one node, of most and of all.
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,29 +8,29 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::Overrides;
 use fama_node::clock;
-use fama_node::config::{Config, Network};
-use fama_node::network::wire::{Frontier, SyncRequest, SyncResponse};
+use fama_node::config::{Config, NetworkSettings};
+use fama_node::wire::{Frontier, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, secret};
 use serde_json::{Value, json};
 
-use crate::federation::{Net, Running, addresses, copy, eventually, free_ports, get, multi};
+use crate::federation::{LocalFederation, LocalNode, addresses, copy, eventually, free_ports, get, multi};
 
-/// Where the second process of a key listens, among [`Net::ports`].
+/// The index in [`LocalFederation::ports`] of the port where the second process with the same key listens.
 const SECOND: usize = 4;
 
-impl Net {
+impl LocalFederation {
     fn backup(&self, i: usize) -> PathBuf {
         self.dir.path().join(format!("{}.backup", DOMAINS[i]))
     }
 
-    /// The nodes' folders as they are, put aside. The nodes are stopped.
+    /// Copies the nodes' folders aside. The nodes must be stopped.
     fn back_up(&self, nodes: &[usize]) {
         for i in nodes {
             copy(&self.data(*i), &self.backup(*i));
         }
     }
 
-    /// The backups in place of the folders.
+    /// Puts the backups in place of the folders.
     fn put_back(&self, nodes: &[usize]) {
         for i in nodes {
             std::fs::remove_dir_all(self.data(*i)).unwrap();
@@ -66,19 +66,19 @@ impl Net {
         }
     }
 
-    /// The largest head that each operator cosigned in each log, as the `i`-th node knows.
+    /// The size of the largest head that each operator cosigned in each log, as the `i`-th node knows it.
     async fn cosigned(&self, i: usize) -> BTreeMap<(LogId, Domain), Head> {
         let asked = Frontier::nothing(&self.manifest, clock::now());
         let answer = self.client(i).await.sync(SyncRequest::Frontier(asked)).await.unwrap();
         let SyncResponse::Frontier(frontier) = answer else { panic!("{answer:?}") };
-        let of = |log: fama_node::network::wire::LogFrontier| {
+        let of = |log: fama_node::wire::LogFrontier| {
             log.cosigned.into_iter().map(move |one| ((log.log.clone(), one.cosignature.operator), one.signed.head))
         };
         frontier.logs.into_iter().flat_map(of).collect()
     }
 }
 
-/// Waits until a node's status says what it waits for.
+/// Waits until a node's status gives this code as the reason why it waits.
 async fn waits(query: SocketAddr, code: Value) {
     eventually(&format!("it waits for {code}"), || async {
         let status = get(query, "/api/status").await;
@@ -87,16 +87,16 @@ async fn waits(query: SocketAddr, code: Value) {
     .await;
 }
 
-/// The first operator's node once more, on its backup and on ports of its own.
-fn second(net: &mut Net) -> Config {
+/// The first operator's node a second time, on its backup and on ports of its own.
+fn second(net: &mut LocalFederation) -> Config {
     net.ports.extend(free_ports(1));
     let listen = addresses(net.ports[SECOND]).iter().map(|address| address.parse().unwrap()).collect();
-    Config { data_dir: net.backup(0), network: Network { listen }, ..net.config(0) }
+    Config { data_dir: net.backup(0), network: NetworkSettings { listen }, ..net.config(0) }
 }
 
-/// A federation that runs, of whose first node there is a backup.
-async fn backed_up() -> Net {
-    let mut net = Net::running(4).await;
+/// A running federation with a backup of its first node.
+async fn backed_up() -> LocalFederation {
+    let mut net = LocalFederation::running(4).await;
     net.register_in(&[0], "first").await;
     net.stop(0).await;
     net.back_up(&[0]);
@@ -109,7 +109,7 @@ async fn backed_up() -> Net {
 fn a_copy_beside_its_node_waits_until_that_ends_and_takes_over_what_it_wrote() {
     multi(async {
         let mut net = backed_up().await;
-        let copy = Running::start(second(&mut net)).await;
+        let copy = LocalNode::start(second(&mut net)).await;
         waits(copy.query, json!("other_session")).await;
         net.register_in(&[0], "second-name").await;
         assert_eq!(net.refused(SECOND, net.register(0, "third-by-copy", &secret(90)).1).await, "not_ready");
@@ -138,7 +138,7 @@ fn two_processes_that_both_write_both_stop() {
     multi(async {
         let mut net = backed_up().await;
         let overrides = Overrides { assume_disk_current: true, ..Overrides::default() };
-        let copy = Running::start(Config { overrides, ..second(&mut net) }).await;
+        let copy = LocalNode::start(Config { overrides, ..second(&mut net) }).await;
         let node = net.nodes[0].as_ref().unwrap().query;
         waits(copy.query, json!("other_session")).await;
         waits(node, json!("other_session")).await;
@@ -153,7 +153,7 @@ fn two_processes_that_both_write_both_stop() {
 #[test]
 fn an_old_backup_waits_for_the_only_other_operator_unless_told_otherwise() {
     multi(async {
-        let mut net = Net::running(2).await;
+        let mut net = LocalFederation::running(2).await;
         net.register_in(&[0, 1], "first").await;
         net.stop_all().await;
         net.back_up(&[0]);
@@ -174,7 +174,7 @@ fn an_old_backup_waits_for_the_only_other_operator_unless_told_otherwise() {
 
         net.stop_all().await;
         let overrides = Overrides { assume_disk_current: true, ..Overrides::default() };
-        let alone = Running::start(Config { overrides, ..net.config(0) }).await;
+        let alone = LocalNode::start(Config { overrides, ..net.config(0) }).await;
         waits(alone.query, json!(null)).await;
         let (_, registration) = net.register(0, "alone", &secret(92));
         net.accepted(0, registration).await;
@@ -185,11 +185,11 @@ fn an_old_backup_waits_for_the_only_other_operator_unless_told_otherwise() {
     });
 }
 
-/// Three of four go back in time at once: the fourth has all that they signed.
+/// Three of four go back in time at once: the fourth has everything that they signed.
 #[test]
 fn old_backups_of_all_but_one_lose_nothing() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         net.register_in(&[0, 1, 2, 3], "first").await;
         net.stop_all().await;
         net.back_up(&[0, 1, 2]);
@@ -218,12 +218,12 @@ fn old_backups_of_all_but_one_lose_nothing() {
     });
 }
 
-/// All go back in time at once: what came after is gone everywhere, so nothing can conflict with it. They
-/// agree, go on, and take in again what they forgot.
+/// All go back in time at once: what came after is gone everywhere, so nothing can conflict with it. They agree,
+/// continue, and accept again what they forgot.
 #[test]
 fn old_backups_of_all_forget_together() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         net.register_in(&[0, 1, 2, 3], "first").await;
         let state = net.settled().await;
         net.stop_all().await;

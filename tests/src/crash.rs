@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fama_cli::federation::{self, Created, Plan, Seat};
+use fama_cli::federation::{self, Created, FederationPlan, OperatorPlan};
 use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Curve;
@@ -17,7 +17,7 @@ use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
+use fama_node::wire::{Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_tests::domain;
 
 use crate::cli::program;
@@ -25,14 +25,14 @@ use crate::federation::{eventually, free_ports, get, multi, signed};
 
 /// How often the node is killed, unless `FAMA_CRASHES` says otherwise.
 const CRASHES: u32 = 100;
-/// Registrations of one request: enough that a kill meets each part of a write.
+/// Registrations per request: enough for a kill to hit each part of a write.
 const REQUEST: u64 = 16;
 
-/// A small generator of numbers, so that a run can be told from another by its seed alone.
-pub(crate) struct Random(pub(crate) u64);
+/// A small random number generator, so that a run can be repeated by its seed.
+pub(crate) struct SeededRandom(pub(crate) u64);
 
-impl Random {
-    /// Begun at random; the seed is what a test tells.
+impl SeededRandom {
+    /// Starts from a random seed, which a failing test prints.
     #[allow(clippy::print_stdout, reason = "the seed of a run that failed")]
     pub(crate) fn begin() -> Self {
         let mut seed = [0; 8];
@@ -51,8 +51,8 @@ impl Random {
     }
 }
 
-/// One operator alone, whose node is a process of its own.
-pub(crate) struct Operator {
+/// A federation of one operator, whose node is a separate process.
+pub(crate) struct SoleOperator {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) config: std::path::PathBuf,
     address: String,
@@ -60,23 +60,30 @@ pub(crate) struct Operator {
     dir: tempfile::TempDir,
 }
 
-impl Operator {
+impl SoleOperator {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ports = free_ports(3);
         let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (query, admin, bind) = (http(ports[1]), http(ports[2]), Ipv4Addr::LOCALHOST.into());
-        let seat =
-            Seat { domain: domain("alpha.example"), host: "127.0.0.1".into(), bind, port: ports[0], query, admin };
+        let operator = OperatorPlan {
+            domain: domain("alpha.example"),
+            host: "127.0.0.1".into(),
+            bind,
+            port: ports[0],
+            query,
+            admin,
+        };
         let policy = Policy { batch_ms: 5, ..Policy::recommended(1) };
         let created =
-            federation::create(&Plan { name: "crash".into(), seats: vec![seat], policy }, dir.path()).unwrap();
+            federation::create(&FederationPlan { name: "crash".into(), operators: vec![operator], policy }, dir.path())
+                .unwrap();
         let config = Created::config(&created.folders[0].1);
         let address = format!("/ip4/127.0.0.1/tcp/{}", ports[0]);
         Self { manifest: Arc::new(created.manifest), config, address, query, dir }
     }
 
-    /// Where the node's log goes.
+    /// The file that the node logs to.
     pub(crate) fn log(&self) -> PathBuf {
         self.dir.path().join("log")
     }
@@ -97,7 +104,7 @@ impl Operator {
         connected.unwrap_or_else(|status| panic!("the node ended with {status}: {}", tail(&self.log())))
     }
 
-    /// A connection, or how the node ended before there was one.
+    /// A connection, or how the node ended before one was possible.
     pub(crate) async fn connect_or_end(&self, child: &mut Child) -> Result<Client, ExitStatus> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
@@ -113,7 +120,7 @@ impl Operator {
         }
     }
 
-    /// Registers on and on until the node is gone; keeps what was acknowledged.
+    /// Registers without pause until the node is gone; keeps what was acknowledged.
     pub(crate) async fn load(&self, client: Client, round: u64, acknowledged: &mut BTreeMap<EventId, Receipt>) {
         let mut count = 0;
         loop {
@@ -175,8 +182,8 @@ impl Operator {
     }
 }
 
-pub(crate) fn empty_frontier(manifest: &Manifest) -> fama_node::network::wire::Frontier {
-    fama_node::network::wire::Frontier::nothing(manifest, clock::now())
+pub(crate) fn empty_frontier(manifest: &Manifest) -> fama_node::wire::Frontier {
+    fama_node::wire::Frontier::nothing(manifest, clock::now())
 }
 
 fn tail(log: &Path) -> String {
@@ -188,9 +195,9 @@ fn tail(log: &Path) -> String {
 #[allow(clippy::print_stdout, reason = "the figures of a long run")]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     let crashes = std::env::var("FAMA_CRASHES").map_or(CRASHES, |count| count.parse().unwrap());
-    let mut random = Random::begin();
+    let mut random = SeededRandom::begin();
     multi(async {
-        let operator = Operator::new();
+        let operator = SoleOperator::new();
         let mut acknowledged = BTreeMap::new();
         let mut checked = 0;
         for round in 0..crashes {

@@ -1,7 +1,7 @@
-//! Ed25519 where implementations part ways: every edge case, its properties, and our one verdict.
+//! Ed25519 where implementations differ: every edge case, its properties, and our one verdict.
 //!
-//! The cases called published are the twelve of "Taming the many EdDSAs" (Chalkias, Garillot,
-//! Nikolaenko, 2020); the others were made, and all properties computed, by an independent script.
+//! The cases called published are the twelve of "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020); an
+//! independent script made the others and computed the properties of all of them.
 use std::collections::BTreeSet;
 
 use fama_ledger::key::{PublicKey, Signature, SignatureError};
@@ -10,7 +10,7 @@ use fama_ledger::manifest::Manifest;
 use crate::vectors::{Vector, read};
 use fama_tests::{node_key, signed_genesis};
 
-/// What is known of one signature.
+/// The known properties of one signature.
 struct Facts {
     key_order: String,
     key_canonical: bool,
@@ -34,7 +34,7 @@ impl Facts {
         }
     }
 
-    /// The ledger's rule, as PROTOCOL.md words it.
+    /// The ledger's rule, as PROTOCOL.md states it.
     fn holds(&self) -> bool {
         assert!(self.cofactored || !self.cofactorless);
         let key = self.key_canonical && self.key_order != "small";
@@ -44,16 +44,16 @@ impl Facts {
 }
 
 /// The code of an outcome, or `ok`.
-fn word<E>(outcome: &Result<(), E>, code: impl FnOnce(&E) -> &'static str) -> &'static str {
+fn verdict<E>(outcome: &Result<(), E>, code: impl FnOnce(&E) -> &'static str) -> &'static str {
     outcome.as_ref().map_or_else(code, |()| "ok")
 }
 
 fn key(v: &mut Vector) -> PublicKey {
     let key = PublicKey::Ed25519(v.bytes("public").try_into().unwrap());
     let check = v.text("check");
-    assert_eq!(word(&key.check(), |error| error.code()), check, "{key}");
-    assert_eq!(word(&key.to_string().parse::<PublicKey>().map(drop), |error| error.code()), check, "as a text");
-    assert_eq!(word(&key.to_pem().map(drop), |error| error.code()), check, "as PEM");
+    assert_eq!(verdict(&key.check(), |error| error.code()), check, "{key}");
+    assert_eq!(verdict(&key.to_string().parse::<PublicKey>().map(drop), |error| error.code()), check, "as a text");
+    assert_eq!(verdict(&key.to_pem().map(drop), |error| error.code()), check, "as PEM");
     assert_eq!(is_operator(&key), check == "ok", "{key} as a node key");
     key
 }
@@ -62,7 +62,7 @@ fn key(v: &mut Vector) -> PublicKey {
 fn is_operator(key: &PublicKey) -> bool {
     let mut note = signed_genesis(1, fama_ledger::manifest::Policy::recommended(1));
     note.text = note.text.replace(&node_key(0).public().to_string(), &key.to_string());
-    // The signatures no longer fit; whether it gets so far is the question.
+    // The signatures no longer match; the question is only whether parsing gets that far.
     Manifest::parse(&note.to_string()).unwrap_err().code() == "manifest_signature"
 }
 
@@ -72,7 +72,7 @@ fn check_signature(v: &mut Vector) -> (String, bool) {
     let signature = Signature::Ed25519(bytes.clone().try_into().unwrap());
     let (source, why, want) = (v.text("source"), v.text("why"), v.text("verify"));
     let outcome = key.verify(&message, &signature);
-    assert_eq!(word(&outcome, SignatureError::code), want, "{source}: {why}");
+    assert_eq!(verdict(&outcome, SignatureError::code), want, "{source}: {why}");
     assert_eq!(outcome.is_ok(), facts.holds(), "{source}: {why}");
     assert_eq!(Signature::from_edge(&key, &message, &bytes).map(drop), outcome, "{source}: {why}, at the edge");
     (source, facts.holds())

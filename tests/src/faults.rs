@@ -1,4 +1,4 @@
-//! A real node on a disk that fails it, call by call: it stops and says why, and lost nothing.
+//! A real node on a disk whose calls fail, one kind after the other: it stops, says why, and has lost nothing.
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use fama_ledger::id::EventId;
 use fama_ledger::log::Head;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Receipt, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_node::store::Store;
+use fama_node::wire::{Receipt, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 
 use crate::cli::program;
-use crate::crash::{Operator, Random, empty_frontier};
+use crate::crash::{SeededRandom, SoleOperator, empty_frontier};
 use crate::federation::multi;
 
 /// How many faults are injected, unless `FAMA_FAULTS` says otherwise.
 const FAULTS: usize = CASES.len();
-/// How long a node runs under load until it is given up that the fault's place is reached.
+/// How long a node runs under load before the test gives up reaching the call that fails.
 const REACHED: Duration = Duration::from_secs(1);
 /// How long a node may run on after its disk failed.
 const STOPPED: Duration = Duration::from_secs(20);
 
-/// A disk that fails: what is said in `faults/disk.c`, with the most calls until the one that fails.
-struct Case {
+/// A disk that fails, in the terms of `faults/disk.c`; the failing call is drawn from the first `nth_max`.
+struct FaultCase {
     call: &'static str,
     how: &'static str,
     often: &'static str,
@@ -31,12 +31,18 @@ struct Case {
     nth_max: u64,
 }
 
-const fn case(call: &'static str, how: &'static str, often: &'static str, file: &'static str, nth_max: u64) -> Case {
-    Case { call, how, often, file, nth_max }
+const fn case(
+    call: &'static str,
+    how: &'static str,
+    often: &'static str,
+    file: &'static str,
+    nth_max: u64,
+) -> FaultCase {
+    FaultCase { call, how, often, file, nth_max }
 }
 
 /// Write-ahead log, tables, list of files, the name of the list, and the folder itself.
-const CASES: [Case; 30] = [
+const CASES: [FaultCase; 30] = [
     case("write", "power", "once", ".log", 120),
     case("sync", "power", "once", ".log", 60),
     case("write", "power", "once", ".sst", 60),
@@ -69,7 +75,7 @@ const CASES: [Case; 30] = [
     case("sync", "eio", "once", "/data$", 4),
 ];
 
-/// What the world knows of a log, which must stay true.
+/// What was seen of a log from outside, and must stay true.
 #[derive(Default)]
 struct Known {
     acknowledged: BTreeMap<EventId, Receipt>,
@@ -85,7 +91,7 @@ impl Known {
     }
 }
 
-/// The library that fails, compiled from its source here.
+/// Compiles the library that injects the faults.
 fn shim(dir: &Path) -> PathBuf {
     let (source, library) = (dir.join("disk.c"), dir.join("disk.so"));
     std::fs::write(&source, include_str!("faults/disk.c")).unwrap();
@@ -96,21 +102,21 @@ fn shim(dir: &Path) -> PathBuf {
     library
 }
 
-/// What a node wrote to its log since `from`, in bytes.
-fn said(operator: &Operator, from: u64) -> String {
+/// What a node wrote to its log file after the first `from` bytes.
+fn log_since(operator: &SoleOperator, from: u64) -> String {
     let bytes = std::fs::read(operator.log()).unwrap_or_default();
     String::from_utf8_lossy(&bytes[usize::try_from(from).unwrap().min(bytes.len())..]).into_owned()
 }
 
-fn length(operator: &Operator) -> u64 {
+fn length(operator: &SoleOperator) -> u64 {
     std::fs::metadata(operator.log()).map_or(0, |file| file.len())
 }
 
-fn fired(operator: &Operator, from: u64) -> bool {
-    said(operator, from).contains("fault: ")
+fn fired(operator: &SoleOperator, from: u64) -> bool {
+    log_since(operator, from).contains("fault: ")
 }
 
-/// Waits until the process has ended.
+/// Waits until the process has ended; `None` if it has not within this time.
 async fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + within;
     loop {
@@ -121,9 +127,9 @@ async fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Looks at the heads that the node shows, until the fault was met, or was not for long enough. Then, if
-/// the node is to stop without anybody who writes, the load ends.
-async fn watch(operator: &Operator, client: &Client, from: u64, quiet: bool, heads: &mut Vec<Head>) {
+/// Collects the heads that the node shows until the load may end: the fault was not met for long enough, or was met
+/// and the node must stop without any further writes (`quiet`).
+async fn watch(operator: &SoleOperator, client: &Client, from: u64, quiet: bool, heads: &mut Vec<Head>) {
     let (begun, deadline) = (Instant::now(), Instant::now() + STOPPED);
     while Instant::now() < deadline {
         let Ok(SyncResponse::Frontier(frontier)) =
@@ -140,8 +146,8 @@ async fn watch(operator: &Operator, client: &Client, from: u64, quiet: bool, hea
     }
 }
 
-/// When a disk failed its node, and how the node ended.
-enum Met {
+/// Whether and when a failing disk stopped its node, and how the node ended.
+enum FaultOutcome {
     AtStart(ExitStatus),
     Running(ExitStatus),
     Never,
@@ -149,11 +155,11 @@ enum Met {
 
 /// Runs a node with a disk that will fail.
 async fn failing(
-    operator: &Operator,
+    operator: &SoleOperator,
     environment: &[(&str, &OsStr)],
     (round, quiet): (u64, bool),
     known: &mut Known,
-) -> Met {
+) -> FaultOutcome {
     let (from, mut heads, mut up) = (length(operator), Vec::new(), false);
     let mut child = operator.spawn_with(environment);
     if let Ok(client) = operator.connect_or_end(&mut child).await {
@@ -172,18 +178,18 @@ async fn failing(
     if status.is_none() {
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!met, "the node ran on after its disk had failed: {}", said(operator, from));
+        assert!(!met, "the node kept running after its disk had failed: {}", log_since(operator, from));
     }
     match status {
-        Some(status) if up => Met::Running(status),
-        Some(status) => Met::AtStart(status),
-        None => Met::Never,
+        Some(status) if up => FaultOutcome::Running(status),
+        Some(status) => FaultOutcome::AtStart(status),
+        None => FaultOutcome::Never,
     }
 }
 
-/// Ended by itself, and a person is told which folder it is and what to do; without power, just ended.
-fn stopped(operator: &Operator, from: u64, status: ExitStatus) {
-    let text = said(operator, from);
+/// The node ended by itself and named the folder and what to do; without power it just ended.
+fn stopped(operator: &SoleOperator, from: u64, status: ExitStatus) {
+    let text = log_since(operator, from);
     if text.contains(" power ") {
         return assert_eq!(status.code(), None, "{text}");
     }
@@ -195,8 +201,8 @@ fn stopped(operator: &Operator, from: u64, status: ExitStatus) {
     assert!(told, "no clear message: {text}");
 }
 
-/// Starts the node on a sound disk: everything is there, and it takes new events.
-async fn recovers(operator: &Operator, round: u64, known: &mut Known) {
+/// Starts the node on a sound disk: everything is there, and it accepts new events.
+async fn recovers(operator: &SoleOperator, round: u64, known: &mut Known) {
     let mut child = operator.spawn();
     let client = operator.connect(&mut child).await;
     operator.has(&client, &known.acknowledged, known.checked).await;
@@ -221,18 +227,18 @@ async fn recovers(operator: &Operator, round: u64, known: &mut Known) {
 #[allow(clippy::print_stdout, reason = "the figures of a long run")]
 fn a_failing_disk_stops_the_node_and_loses_nothing() {
     let faults = std::env::var("FAMA_FAULTS").map_or(FAULTS, |count| count.parse().unwrap());
-    let mut random = Random::begin();
+    let mut random = SeededRandom::begin();
     let dir = tempfile::tempdir().unwrap();
     let library = shim(dir.path());
     multi(async {
-        let (mut operator, mut known, mut events) = (Operator::new(), Known::default(), 0);
+        let (mut operator, mut known, mut events) = (SoleOperator::new(), Known::default(), 0);
         let mut met = BTreeMap::<(&str, &str, &str), [u32; 3]>::new();
         for round in 0..faults {
             let case = &CASES[round % CASES.len()];
-            // Now and then a new folder, else one with much in it.
+            // Sometimes a new folder, otherwise one that already holds a lot.
             let new = random.next().is_multiple_of(3);
             if new {
-                (operator, known) = (Operator::new(), Known::default());
+                (operator, known) = (SoleOperator::new(), Known::default());
             }
             let nth = if new { 1 + random.next() % case.nth_max.min(3) } else { 1 + random.next() % case.nth_max };
             let fault = format!("{} {} {nth} {} {}", case.call, case.how, case.often, case.file);
@@ -242,12 +248,12 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
             let figures = met.entry((case.call, case.how, case.file)).or_default();
             let acknowledged = known.acknowledged.len();
             match failing(&operator, &environment, (2 * round as u64, quiet), &mut known).await {
-                Met::Never => figures[2] += 1,
-                Met::AtStart(status) => {
+                FaultOutcome::Never => figures[2] += 1,
+                FaultOutcome::AtStart(status) => {
                     stopped(&operator, from, status);
                     figures[0] += 1;
                 }
-                Met::Running(status) => {
+                FaultOutcome::Running(status) => {
                     stopped(&operator, from, status);
                     figures[1] += 1;
                 }
@@ -266,8 +272,8 @@ fn a_failing_disk_stops_the_node_and_loses_nothing() {
     });
 }
 
-/// Faults of a repair's own calls, with the folders' names as they are seen in the call.
-const REPAIR_CASES: [Case; 8] = [
+/// Faults of the calls that a repair makes, with folder names as those calls have them.
+const REPAIR_CASES: [FaultCase; 8] = [
     case("write", "nospace", "on", "/data.copied/", 4),
     case("create", "nospace", "once", "/data.copied/", 2),
     case("rename", "eio", "once", "/data.damaged-1$", 1),
@@ -278,8 +284,8 @@ const REPAIR_CASES: [Case; 8] = [
     case("create", "nospace", "once", "/data.rebuilt/", 12),
 ];
 
-/// Something that a check finds and a node can live with: a head with a wrong signature.
-fn spoil(operator: &Operator) {
+/// Damage that a check finds and a node can live with: a head with a wrong signature.
+fn damage_signature(operator: &SoleOperator) {
     let data = operator.config.parent().unwrap().join("data");
     let (store, log) = (Store::open(&data, &operator.manifest).unwrap(), operator.manifest.operators()[0].log());
     let mut signed = store.view().newest(&log).unwrap().unwrap();
@@ -287,19 +293,19 @@ fn spoil(operator: &Operator) {
     store.put_newest(&log, &signed).unwrap();
 }
 
-/// A repair that fails leaves a folder that the node starts on, with everything in it; one that a fault met behind its
-/// last sync has not failed.
+/// A failed repair leaves a folder on which the node starts with everything in it. A repair whose fault came after
+/// its last sync has not failed.
 #[test]
 fn a_repair_on_a_failing_disk_loses_nothing() {
-    let mut random = Random::begin();
+    let mut random = SeededRandom::begin();
     let dir = tempfile::tempdir().unwrap();
     let library = shim(dir.path());
     multi(async {
         let mut failed = 0;
         for case in &REPAIR_CASES {
-            let (operator, mut known) = (Operator::new(), Known::default());
+            let (operator, mut known) = (SoleOperator::new(), Known::default());
             recovers(&operator, 0, &mut known).await;
-            spoil(&operator);
+            damage_signature(&operator);
             let nth = 1 + random.next() % case.nth_max;
             let fault = format!("{} {} {nth} {} {}", case.call, case.how, case.often, case.file);
             let mut command = Command::new(program());

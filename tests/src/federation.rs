@@ -1,4 +1,4 @@
-//! Whole federations over real sockets: every node in this process, each with its own database.
+//! Whole federations over real sockets: all nodes in this process, each with its own database.
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -15,34 +15,34 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
-use fama_node::config::{Admission, Config, Listener, Log, Network, Scrub, Verify};
+use fama_node::config::{AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify};
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_node::node::{self, Addresses, NodeError};
+use fama_node::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long anything may take that is waited for.
+/// How long the tests wait for anything.
 const DEADLINE: Duration = Duration::from_secs(45);
 
 /// A federation on loopback ports of its own.
-pub(crate) struct Net {
+pub(crate) struct LocalFederation {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) ports: Vec<u16>,
-    pub(crate) nodes: Vec<Option<Running>>,
+    pub(crate) nodes: Vec<Option<LocalNode>>,
 }
 
-pub(crate) struct Running {
+pub(crate) struct LocalNode {
     pub(crate) query: SocketAddr,
     pub(crate) admin: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
 }
 
-impl Running {
+impl LocalNode {
     pub(crate) async fn start(config: Config) -> Self {
         eventually("the ports are free", || async {
             match launch(config.clone()).await {
@@ -60,17 +60,17 @@ impl Running {
     }
 }
 
-impl Drop for Net {
-    /// Stops what still runs: a database must be closed before the process ends.
+impl Drop for LocalFederation {
+    /// Stops the nodes that still run: a database must be closed before the process ends.
     fn drop(&mut self) {
-        let running: Vec<Running> = self.nodes.iter_mut().filter_map(Option::take).collect();
+        let running: Vec<LocalNode> = self.nodes.iter_mut().filter_map(Option::take).collect();
         if running.is_empty() {
             return;
         }
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
-                for Running { stop, task, .. } in running {
-                    // A node that ended by itself has told the test already.
+                for LocalNode { stop, task, .. } in running {
+                    // The error of a node that ended by itself has already reached the test.
                     let _ = stop.send(());
                     let _ = task.await;
                 }
@@ -79,8 +79,8 @@ impl Drop for Net {
     }
 }
 
-/// Ports free for TCP and UDP at this moment, all different. None that the system gives to who connects: a node
-/// that starts again must find its own.
+/// Different ports that are free for TCP and UDP at this moment, outside the range that the system gives to outgoing
+/// connections: a node that restarts must find its ports free.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     while held.len() < count {
@@ -99,13 +99,13 @@ fn loopback() -> Listener {
     Listener { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
 }
 
-impl Net {
+impl LocalFederation {
     /// `n` operators, none of them running yet.
     pub(crate) fn new(n: u8) -> Self {
         Self::at(free_ports(n.into()))
     }
 
-    /// One operator for each port: equal ports, equal federation.
+    /// One operator per port: the same ports give the same federation.
     pub(crate) fn at(ports: Vec<u16>) -> Self {
         let policy = Policy { batch_ms: 20, ..Policy::recommended(ports.len()) };
         Self::with(ports, policy)
@@ -155,24 +155,24 @@ impl Net {
             node_key: Arc::new(node_key(u8::try_from(i).unwrap())),
             next_node_key: None,
             namespace: Some(domain(DOMAINS[i])),
-            network: Network { listen },
+            network: NetworkSettings { listen },
             query: loopback(),
             admin: loopback(),
-            admission: Admission::default(),
+            admission: AdmissionSettings::default(),
             verify: Verify::default(),
-            scrub: Scrub::default(),
-            log: Log::default(),
+            scrub: ScrubSettings::default(),
+            log: LogSettings::default(),
             overrides: Overrides::default(),
         }
     }
 
-    /// Starts a node; one that ran in this process before may still be closing its QUIC socket.
+    /// Starts a node; an earlier one in this process may still be closing its QUIC socket.
     pub(crate) async fn start(&mut self, i: usize) {
         self.start_with(i, self.config(i)).await;
     }
 
     pub(crate) async fn start_with(&mut self, i: usize, config: Config) {
-        self.nodes[i] = Some(Running::start(config).await);
+        self.nodes[i] = Some(LocalNode::start(config).await);
     }
 
     pub(crate) async fn stop(&mut self, i: usize) {
@@ -194,7 +194,7 @@ impl Net {
         client.submit(request).await.unwrap().0.pop().unwrap()
     }
 
-    /// Submits and checks the receipt against the manifest's keys.
+    /// Submits an event and checks the receipt against the manifest's keys.
     pub(crate) async fn accepted(&self, through: usize, submission: Submission) -> Receipt {
         match self.submit(through, submission).await {
             SubmitResult::Accepted(receipt) => {
@@ -219,7 +219,7 @@ impl Net {
         }
     }
 
-    /// Waits until the status of every running node fits.
+    /// Waits until the status of every running node passes.
     pub(crate) async fn wait(&self, what: &str, fits: impl Fn(&Value) -> bool) {
         for (i, query) in self.up() {
             eventually(&format!("{what}, at {}", DOMAINS[i]), || async {
@@ -230,7 +230,7 @@ impl Net {
         }
     }
 
-    /// Waits until all running nodes have one state, all of it final.
+    /// Waits until all running nodes have the same state, all of it final; returns the state id.
     pub(crate) async fn settled(&self) -> String {
         eventually("one final state everywhere", || async {
             let mut states = Vec::new();
@@ -247,7 +247,7 @@ impl Net {
         .await
     }
 
-    /// Waits until every running node's answer about an agent fits.
+    /// Waits until every running node's answer about an agent passes.
     pub(crate) async fn shows(&self, x: &str, fits: impl Fn(&Value) -> bool) {
         for (i, query) in self.up() {
             eventually(&format!("{x} at {}", DOMAINS[i]), || async {
@@ -270,7 +270,7 @@ impl Net {
         (event.id(), signed(event, key))
     }
 
-    /// Registers a service and has the first two operators sponsor it.
+    /// Registers a service and lets the first two operators sponsor it.
     pub(crate) async fn provider(&self, home: usize, name: &str, key: &SecretKey) -> EventId {
         let (provider, registration) = self.register(home, name, key);
         self.accepted(home, registration).await;
@@ -312,7 +312,7 @@ impl Net {
         signed(self.event(Action::Revoke { home, identity, version, key: key.public(), reason }), key)
     }
 
-    /// To `version`, from the first key, which committed to none, to the second.
+    /// Rotates to `version`, from the first key, which committed to none, to the second.
     pub(crate) fn rotate(&self, home: usize, (identity, version): (EventId, u32), keys: &[SecretKey]) -> Submission {
         let home = domain(DOMAINS[home]);
         let event = self.event(Action::Rotate { home, identity, version, key: keys[1].public(), next: None });
@@ -323,9 +323,9 @@ impl Net {
     }
 }
 
-/// Starts a node and waits until it has told its addresses.
+/// Starts a node and waits until it reports its addresses.
 #[expect(clippy::print_stderr, reason = "a node that stops by itself explains what its test will miss")]
-async fn launch(config: Config) -> Result<Running, NodeError> {
+async fn launch(config: Config) -> Result<LocalNode, NodeError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (told, addresses) = oneshot::channel();
     let stop_told = async {
@@ -340,7 +340,7 @@ async fn launch(config: Config) -> Result<Running, NodeError> {
         ended
     });
     tokio::select! {
-        Ok((query, admin)) = addresses => Ok(Running { query, admin, stop, task }),
+        Ok((query, admin)) = addresses => Ok(LocalNode { query, admin, stop, task }),
         ended = &mut task => Err(ended.unwrap().unwrap_err()),
     }
 }
@@ -355,13 +355,13 @@ pub(crate) fn signed(event: Event, key: &SecretKey) -> Submission {
     Submission { signed, note: None, invite: None, recovered: None }
 }
 
-/// What a node answers, whatever its status.
+/// The body of a node's answer, whatever its status.
 pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
     let url = format!("http://{query}{path}");
     let get = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
         let agent = config.new_agent();
-        // A node that takes another version of the manifest up drops the connections that it has.
+        // A node that adopts another version of the manifest drops its connections.
         let mut answer = (0..50).find_map(|_| {
             agent.get(&url).call().ok().or_else(|| {
                 std::thread::sleep(Duration::from_millis(100));
@@ -373,7 +373,7 @@ pub(crate) async fn get(query: SocketAddr, path: &str) -> Value {
     tokio::task::spawn_blocking(get).await.unwrap()
 }
 
-/// Tries until it succeeds; fails with what the last try said.
+/// Tries until it succeeds; fails with the last error.
 pub(crate) async fn eventually<T, F: Future<Output = Result<T, String>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,
@@ -395,7 +395,7 @@ pub(crate) fn multi(test: impl Future<Output = ()>) {
 #[test]
 fn a_submission_at_the_wrong_node_reaches_its_home_and_all_agree() {
     multi(async {
-        let net = Net::running(4).await;
+        let net = LocalFederation::running(4).await;
         let agent_key = secret(2);
         let (agent, registration) = net.register(0, "swift-core-maps", &agent_key);
         let receipt = net.accepted(2, registration.clone()).await;
@@ -420,7 +420,7 @@ fn a_submission_at_the_wrong_node_reaches_its_home_and_all_agree() {
 #[test]
 fn one_of_four_nodes_down_and_the_others_still_certify() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         net.stop(3).await;
         for name in ["one-of-three", "two-of-three"] {
             let (_, registration) = net.register(0, name, &secret(name.len() as u8 + name.as_bytes()[0] % 7));
@@ -428,7 +428,7 @@ fn one_of_four_nodes_down_and_the_others_still_certify() {
         }
         let before = net.settled().await;
         net.start(3).await;
-        assert_eq!(net.settled().await, before, "who was away has the same state");
+        assert_eq!(net.settled().await, before, "a node that was offline has the same state");
         net.shows("one-of-three@alpha.example", |profile| profile["ledger"]["final"] == true).await;
     });
 }
@@ -436,7 +436,7 @@ fn one_of_four_nodes_down_and_the_others_still_certify() {
 #[test]
 fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let key = secret(6);
         let (agent, registration) = net.register(0, "stolen-key", &key);
         net.accepted(0, registration).await;
@@ -444,7 +444,7 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
         net.stop(0).await;
         let revoked = |profile: &Value| profile["key_status"]["is_revoked"] == true;
         let receipt = net.accepted(1, net.revoke(0, agent, &key)).await;
-        assert_eq!(receipt.log.operator.as_str(), "beta.example", "a claim in the log of who was asked");
+        assert_eq!(receipt.log.operator.as_str(), "beta.example", "a claim in the log of the operator that was asked");
         net.shows("stolen-key@alpha.example", |p| {
             revoked(p) && p["key_status"]["revocation_reason"] == "KEY_COMPROMISED"
         })
@@ -463,13 +463,13 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
     });
 }
 
-/// Only a home that did not answer was gone round: one that answered with a refusal, such as a full one,
-/// kept a stolen key in force.
+/// Symptom: a stolen key stayed in force. Cause: only a home that did not answer was bypassed; one that answered with
+/// a refusal, for example because it was full, was not. The home here is full and refuses the revocation.
 #[test]
 fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
     multi(async {
         let policy = Policy { batch_ms: 20, daily_bytes: 6_000, ..Policy::recommended(4) };
-        let mut net = Net::with(free_ports(4), policy);
+        let mut net = LocalFederation::with(free_ports(4), policy);
         net.start_all().await;
         let keys: Vec<SecretKey> = (20..40).map(secret).collect();
         let (agent, registration) = net.register(0, "full-home", &keys[0]);
@@ -496,7 +496,7 @@ fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
 #[test]
 fn bad_submissions_are_refused_with_their_code() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let key = secret(8);
         let (agent, registration) = net.register(0, "careful", &key);
         let change = |change: &dyn Fn(&mut Event)| {
@@ -539,13 +539,13 @@ fn bad_submissions_are_refused_with_their_code() {
 #[test]
 fn a_mirror_follows_answers_and_passes_on() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let config = Config {
             data_dir: net.dir.path().join("mirror"),
             operator: None,
             namespace: None,
             node_key: Arc::new(SecretKey::from_seed(fama_ledger::key::Curve::Ed25519, &[99; 32]).unwrap()),
-            network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+            network: NetworkSettings { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
             ..net.config(0)
         };
         let mirror = launch(config).await.unwrap();
@@ -566,7 +566,7 @@ fn a_mirror_follows_answers_and_passes_on() {
 #[test]
 fn a_node_comes_back_with_what_it_had() {
     multi(async {
-        let mut net = Net::running(1).await;
+        let mut net = LocalFederation::running(1).await;
         let (_, registration) = net.register(0, "still-here", &secret(14));
         let receipt = net.accepted(0, registration.clone()).await;
         let before = net.settled().await;
@@ -582,10 +582,10 @@ fn a_node_comes_back_with_what_it_had() {
 #[test]
 fn what_stands_in_the_way_of_a_start_is_named() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let code = |config: Config| async move { launch(config).await.err().map(|error| error.code()) };
-        let free = |net: &Net| Config {
-            network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+        let free = |net: &LocalFederation| Config {
+            network: NetworkSettings { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
             ..net.config(0)
         };
         assert_eq!(code(free(&net)).await, Some("locked"), "a data folder belongs to one process");
@@ -593,7 +593,7 @@ fn what_stands_in_the_way_of_a_start_is_named() {
         assert_eq!(code(elsewhere(net.dir.path())).await, Some("address_in_use"), "the p2p port is taken");
         let query = Listener { enabled: true, listen: net.nodes[0].as_ref().unwrap().query };
         assert_eq!(code(Config { query, ..free(&net) }).await, Some("address_in_use"), "the query port is taken");
-        let other = Net::new(2);
+        let other = LocalFederation::new(2);
         let foreign = Config { data_dir: net.data(0), ..free(&other) };
         let mut net = net;
         net.stop(0).await;
@@ -604,7 +604,7 @@ fn what_stands_in_the_way_of_a_start_is_named() {
 #[test]
 fn a_client_of_another_federation_is_told_so() {
     multi(async {
-        let net = Net::running(1).await;
+        let net = LocalFederation::running(1).await;
         let address = addresses(net.ports[0])[0].parse().unwrap();
         let foreign = Client::connect(fama_ledger::id::FederationId([3; 32]), address).await;
         assert_eq!(foreign.err().map(|error| error.code()), Some("other_federation"));
@@ -614,11 +614,11 @@ fn a_client_of_another_federation_is_told_so() {
     });
 }
 
-/// A node that comes back with less than it had signed asks the others before it signs anything new.
+/// A node that comes back with less than it had signed asks the others before it signs anything.
 #[test]
 fn a_lost_disk_and_an_old_backup_never_fork_the_log() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let backup = net.dir.path().join("backup");
         let mut names = Vec::new();
         for (round, name) in

@@ -1,4 +1,4 @@
-//! What each event does in each state: every void reason, in the protocol's order, and every bound.
+//! The outcome of each event in each state: every void reason, in the protocol's order, and every bound.
 mod attestations;
 mod batches;
 mod identities;
@@ -18,18 +18,18 @@ use fama_ledger::rows::{
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::{Day, Millis};
 use fama_tests::{
-    DAY, DOMAINS, Replica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
+    DAY, DOMAINS, MemoryReplica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
 };
 
-/// A federation in memory, told one event after another.
+/// A federation in memory that logs one event after another.
 struct World<'a> {
-    replica: Replica<'a>,
+    replica: MemoryReplica<'a>,
     nonce: u64,
 }
 
 impl<'a> World<'a> {
     fn new(manifest: &'a Manifest) -> Self {
-        Self { replica: Replica::adopted(manifest), nonce: 1_000 }
+        Self { replica: MemoryReplica::adopted(manifest), nonce: 1_000 }
     }
 
     fn event(&mut self, action: Action, created: Millis) -> Event {
@@ -42,16 +42,16 @@ impl<'a> World<'a> {
         signed(event, signer)
     }
 
-    /// Says an event in the log of operator `i`, an entry of the same time as its `created`.
+    /// Logs an event for operator `i`, in an entry with the same time as its `created`.
     fn say(&mut self, i: usize, action: Action, time: Millis, signer: &SecretKey) -> Outcome {
         let event = self.signed(action, time, signer);
-        self.replica.say(&log(i), time, event)
+        self.replica.append_event(&log(i), time, event)
     }
 
     fn void(&mut self, i: usize, time: Millis, event: SignedEvent, want: Void) {
         let before = self.replica.rows.clone();
         let text = event.event.text();
-        assert_eq!(self.replica.say(&log(i), time, event), Err(want), "{text}");
+        assert_eq!(self.replica.append_event(&log(i), time, event), Err(want), "{text}");
         let log_map = MapName::log(&log(i)).id();
         let others = |rows: &fama_ledger::rows::MemoryRows| {
             rows.iter().filter(|((map, _), _)| *map != log_map).map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>()
@@ -117,7 +117,7 @@ fn stale(manifest: &Manifest) -> Millis {
     Millis(START.0 - manifest.policy().max_age_ms - 1)
 }
 
-/// Every reason is tried above for each kind that can have it; this holds the order and the words.
+/// The tables above try every reason for each kind that can have it; this holds their order and codes.
 #[test]
 fn void_reasons_stand_in_the_protocols_order() {
     let words: Vec<_> = Void::ALL.iter().map(|void| void.code()).collect();

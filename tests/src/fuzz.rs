@@ -1,8 +1,7 @@
-//! Every decoder against inputs made worse on purpose, from the golden vectors on, repeatable from a seed.
+//! Every decoder against mutated inputs that start from the golden vectors; a seed repeats them.
 //!
-//! A short run is part of the tests; `FAMA_FUZZ_SECONDS` (for all decoders together) and
-//! `FAMA_FUZZ_SEED` make a longer or another one. What a target asserts stands in `targets.rs`; a failure
-//! prints decoder, seed and input.
+//! A short run is part of the tests; `FAMA_FUZZ_SECONDS` (for all decoders together) and `FAMA_FUZZ_SEED` make a
+//! longer or a different one. `targets.rs` holds what each target asserts; a failure prints decoder, seed and input.
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -14,19 +13,19 @@ pub(crate) mod corpus;
 mod http;
 pub(crate) mod targets;
 
-use targets::Target;
+use targets::FuzzTarget;
 
-/// For all decoders together when nothing else is asked for.
+/// For all decoders together, unless `FAMA_FUZZ_SECONDS` says otherwise.
 const SHORT_SECONDS: f64 = 5.0;
 const SEED: u64 = 0xfa3a_fa3a_fa3a_fa3a;
-/// Inputs kept to make others of, per decoder.
+/// Most inputs that are kept per decoder to mutate further.
 const POOL_MAX: usize = 512;
 /// Longest input made, in bytes.
 const INPUT_BYTES_MAX: usize = 160_000;
-/// No input of that length takes any decoder so long, on however busy a machine.
+/// No decoder may take this long for an input of that length, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What formats are made of.
+/// Fragments that the formats consist of.
 const WORDS: [&[u8]; 64] = [
     b"\n",
     b"\n\n",
@@ -94,10 +93,10 @@ const WORDS: [&[u8]; 64] = [
     b"==",
 ];
 
-/// Marsaglia's xorshift64*.
-struct Random(u64);
+/// Marsaglia's xorshift64*; the seed repeats a run.
+struct FuzzRandom(u64);
 
-impl Random {
+impl FuzzRandom {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -105,7 +104,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Below `end`; 0 if that is 0.
+    /// A number below `end`, or 0 if `end` is 0.
     fn below(&mut self, end: usize) -> usize {
         (self.next() % (end as u64).max(1)) as usize
     }
@@ -114,7 +113,7 @@ impl Random {
         &all[self.below(all.len())]
     }
 
-    /// A part of `bytes`, mostly a short one.
+    /// A random part of `bytes`, mostly short.
     fn part<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let from = self.below(bytes.len() + 1);
         let longest = if self.next().is_multiple_of(4) { bytes.len() } else { 40 };
@@ -123,13 +122,13 @@ impl Random {
     }
 }
 
-/// Writes `new` over as many bytes at `at`, as far as there are any.
+/// Overwrites `bytes` from `at` on with `new`, up to their end.
 fn overwrite(bytes: &mut [u8], at: usize, new: &[u8]) {
     bytes[at..].iter_mut().zip(new).for_each(|(byte, new)| *byte = *new);
 }
 
-/// A length that is not so: tiny, huge, or off by a little from what stands there.
-fn lie(bytes: &[u8], at: usize, random: &mut Random) -> u64 {
+/// A wrong length: tiny, huge, or slightly off from the one that is there.
+fn wrong_length(bytes: &[u8], at: usize, random: &mut FuzzRandom) -> u64 {
     let mut now = [0; 8];
     overwrite(&mut now, 0, &bytes[at..]);
     let now = u64::from_le_bytes(now);
@@ -147,15 +146,15 @@ fn lie(bytes: &[u8], at: usize, random: &mut Random) -> u64 {
     ])
 }
 
-/// Makes an input a little worse.
-fn mutate(bytes: &mut Vec<u8>, pool: &[Vec<u8>], random: &mut Random) {
+/// Mutates an input a little.
+fn mutate(bytes: &mut Vec<u8>, pool: &[Vec<u8>], random: &mut FuzzRandom) {
     let at = random.below(bytes.len());
     let slot = random.below(bytes.len() + 1);
     match random.below(11) {
         0 | 1 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
         2 if !bytes.is_empty() => bytes[at] = *random.pick(&[0, 1, 2, 0x0a, 0x20, 0x30, 0x7f, 0x80, 0xff, b'a', b'Z']),
         3 => {
-            let lie = lie(bytes, slot, random).to_le_bytes();
+            let lie = wrong_length(bytes, slot, random).to_le_bytes();
             let len = *random.pick(&[4, 8]);
             overwrite(bytes, slot, &lie[..len]);
         }
@@ -190,8 +189,8 @@ fn mutate(bytes: &mut Vec<u8>, pool: &[Vec<u8>], random: &mut Random) {
     bytes.truncate(INPUT_BYTES_MAX);
 }
 
-/// Runs a target once; a failure says how to have it again.
-fn attempt(name: &str, target: Target, seed: u64, input: &[u8]) -> Result<(), &'static str> {
+/// Runs a target once; a failure prints how to repeat it.
+fn attempt(name: &str, target: FuzzTarget, seed: u64, input: &[u8]) -> Result<(), &'static str> {
     let begun = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| target(input))).unwrap_or_else(|panic| {
         let _ = writeln!(std::io::stderr(), "fuzz: {name}, seed {seed:#x}, input {}", hex(input));
@@ -208,8 +207,8 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
-/// Every input of the corpus decodes; then ever worse ones, until the time is over.
-fn fuzz(name: &str, target: Target, corpus: Vec<Vec<u8>>) {
+/// Checks that every input of the corpus decodes, then tries ever more mutated ones until the time is up.
+fn fuzz(name: &str, target: FuzzTarget, corpus: Vec<Vec<u8>>) {
     let asked = setting::<f64>("FAMA_FUZZ_SECONDS");
     let budget = Duration::from_secs_f64(asked.unwrap_or(SHORT_SECONDS) / targets::COUNT as f64);
     let seed = setting("FAMA_FUZZ_SEED").unwrap_or(SEED);
@@ -217,7 +216,7 @@ fn fuzz(name: &str, target: Target, corpus: Vec<Vec<u8>>) {
     for input in &corpus {
         assert_eq!(attempt(name, target, seed, input), Ok(()), "{name} reads {}", hex(input));
     }
-    let (mut random, mut pool, mut seen) = (Random(seed | 1), corpus, BTreeSet::from([Ok(())]));
+    let (mut random, mut pool, mut seen) = (FuzzRandom(seed | 1), corpus, BTreeSet::from([Ok(())]));
     let (mut runs, mut read, begun) = (0u64, 0u64, Instant::now());
     while begun.elapsed() < budget || runs < 64 {
         let mut input = random.pick(&pool).clone();
@@ -259,12 +258,12 @@ fuzzed! {
     login question
 }
 
-/// Symptom to fear: an honest message that the bound on claimed memory refuses. So the emptiest parts,
-/// which take the most memory for their bytes, in every number up to the largest.
+/// Guards against the bound on claimed memory refusing an honest message: decodes the emptiest parts, which take the
+/// most memory for their bytes, in every number up to the largest.
 #[test]
 fn the_emptiest_parts_in_any_number_are_read() {
     use fama_ledger::codec;
-    use fama_node::network::wire;
+    use fama_node::wire;
     for count in [0, 1, 2, 10, 30, 32, 33, 39, 40, 48, 49, 64, 100, 256, 257, 1_000, 4_097] {
         let refused = wire::SubmitResult::Refused(wire::Refusal::new("", ""));
         let response = wire::SubmitResponse(vec![refused; count]);
@@ -281,7 +280,7 @@ fn the_emptiest_parts_in_any_number_are_read() {
         };
         let request = wire::SyncRequest::Frontier(frontier);
         assert_eq!(codec::decode(&codec::encode(&request), wire::REQUEST_BYTES_MAX), Ok(request), "{count}");
-        let range = wire::Range { first: 0, entries: vec![Vec::new(); count], proof: Vec::new() };
+        let range = wire::EntryRange { first: 0, entries: vec![Vec::new(); count], proof: Vec::new() };
         let response = wire::SyncResponse::Entries(range);
         assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
         let notes = vec![(fama_ledger::id::NoteHash([0; 32]), wire::NoteAnswer::Redacted); count];

@@ -1,30 +1,30 @@
-//! Versions of the manifest in running federations: operators go and come, keys change, logs end.
+//! Versions of the manifest in running federations: operators leave and join, keys change, logs end.
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fama_ledger::id::{EventId, StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
-use fama_ledger::profile::{Answer, ProfileProof};
-use fama_ledger::proof::{Certified, TlogProof};
+use fama_ledger::profile::{ProfileAnswer, ProfileProof};
+use fama_ledger::proof::{CertifiedBy, TlogProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::config::Config;
-use fama_node::inbox::check::check;
+use fama_node::replay::check::check;
 use fama_node::store::Store;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 
 use crate::audit::comes_to;
-use crate::federation::{Net, addresses, copy, eventually, free_ports, get, multi};
+use crate::federation::{LocalFederation, addresses, copy, eventually, free_ports, get, multi};
 use crate::publish::publishes;
 
 pub(crate) fn log(i: usize, generation: u32) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation }
 }
 
-/// What the operator of this node says on its own listener.
+/// Sends a request to this node's admin listener, as its operator would.
 async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
     let url = format!("http://{admin}{path}");
     let post = move || {
@@ -36,7 +36,7 @@ async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
     tokio::task::spawn_blocking(post).await.unwrap()
 }
 
-/// Signed by the governance keys of these operators.
+/// The draft's note, signed by the governance keys of these operators.
 pub(crate) fn signed(draft: &Draft, signers: &[u8]) -> String {
     let text = draft.text().unwrap();
     let line = |i: &u8| sign(&text, DOMAINS[usize::from(*i)], governance_key(*i).ed25519().unwrap());
@@ -53,12 +53,12 @@ pub(crate) fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u
     }
 }
 
-impl Net {
+impl LocalFederation {
     fn admin(&self, i: usize) -> SocketAddr {
         self.nodes[i].as_ref().unwrap().admin
     }
 
-    /// Where a log stands at a node, as a cut.
+    /// A cut of a log at the head that a node has.
     pub(crate) async fn cut(&self, i: usize, log: LogId, successor: LogId) -> Cut {
         let query = self.nodes[i].as_ref().unwrap().query;
         let path = format!("/api/federation/consistency?log={}%2F{}&from=0", log.operator, log.generation);
@@ -87,8 +87,8 @@ impl Net {
         self.manifest = Arc::new(self.manifest.successor(note).unwrap());
     }
 
-    /// Waits until every running node uses the newest version and every log that goes on, and whose node is not
-    /// stopped, has adopted it.
+    /// Waits until every running node uses the newest version and every log that continues, and whose node runs, has
+    /// adopted it.
     pub(crate) async fn adopted(&self) {
         let version = self.manifest.version();
         self.wait("the new version is in use", |status| status["manifest_version"] == version).await;
@@ -107,19 +107,19 @@ impl Net {
     }
 }
 
-/// One of four is gone for good: the others end its log, its home passes on with all that it holds, and another
+/// One of four is gone for good: the others end its log, its home passes on with everything in it, and another
 /// operator takes its place.
 #[test]
 fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (agent_key, judge_key) = (secret(2), secret(4));
         let (agent, registration) = net.register(3, "passed-on", &agent_key);
         net.accepted(0, registration).await;
         let judge = net.provider(3, "judge", &judge_key).await;
         let attested = net.accepted(1, net.attest(3, (judge, &judge_key), agent, 5)).await;
         let state = net.settled().await;
-        let url = |net: &Net, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
+        let url = |net: &LocalFederation, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
         let kept = net.dir.path().join("kept").display().to_string();
         comes_to(&[&url(&net, 0), "--keep", &kept], &state).await;
         publishes(&net).await;
@@ -163,7 +163,7 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         let rotated = net.accepted(1, net.rotate(3, (agent, 2), &keys)).await;
         assert_eq!(rotated.log, log(0, 1), "the successor writes for the home");
         let more = net.accepted(2, net.attest(3, (judge, &judge_key), agent, 4)).await;
-        assert_eq!(more.log, log(0, 1), "a provider goes on under its number and its sponsors");
+        assert_eq!(more.log, log(0, 1), "a provider keeps its number and its sponsors");
         let (_, newcomer) = net.register(3, "newcomer", &secret(11));
         net.accepted(3, newcomer).await;
         let state = net.settled().await;
@@ -176,12 +176,12 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
             let proof = get(net.nodes[i].as_ref().unwrap().query, path).await.to_string();
             let parsed = proof.parse::<ProfileProof>().unwrap_or_else(|error| panic!("{error}: {proof}"));
             let proven = parsed.verify(&net.manifest.genesis()).unwrap();
-            let Answer::Found(profile) = proven.answer else { panic!("{proof}") };
+            let ProfileAnswer::Found(profile) = proven.answer else { panic!("{proof}") };
             assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
         }
 
         let audited = comes_to(&[&url(&net, 0), "--since", &kept], &state).await;
-        assert_eq!((&audited["karma"], &audited["manifest_version"]), (&9.into(), &2.into()), "over the succession");
+        assert_eq!((&audited["karma"], &audited["manifest_version"]), (&9.into(), &2.into()), "across the succession");
         let fresh = comes_to(&[&url(&net, 2), &url(&net, 3)], &state).await;
         assert_eq!(fresh["logs"].as_array().unwrap().iter().filter(|log| log["cut"] == true).count(), 1);
         net.stop(1).await;
@@ -195,11 +195,11 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
     });
 }
 
-/// A node changes over to its next key by itself; its old log ends where it stood still, and goes on in a new one.
+/// A node changes to its next key by itself; its old log ends where it stood still and continues in a new one.
 #[test]
 fn a_node_key_is_rotated_while_all_run() {
     multi(async {
-        let mut net = Net::new(4);
+        let mut net = LocalFederation::new(4);
         let next = node_key(5);
         for i in 0..4 {
             let mut config = net.config(i);
@@ -217,7 +217,7 @@ fn a_node_key_is_rotated_while_all_run() {
             net.stand(i, &log(1, 1)).await;
         }
         let (_, late) = net.register(1, "too-late", &secret(3));
-        assert_eq!(net.refused(1, late.clone()).await, "not_ready", "who stands still takes nothing in");
+        assert_eq!(net.refused(1, late.clone()).await, "not_ready", "a node that stands still accepts nothing");
 
         let mut draft = net.manifest.draft();
         draft.operators[1] = operator(1, DOMAINS[1], &next, 2, net.ports[1]);
@@ -227,7 +227,7 @@ fn a_node_key_is_rotated_while_all_run() {
         net.adopted().await;
         net.settled().await;
         net.accepted(0, net.register(0, "meanwhile", &secret(5)).1).await;
-        // Who was away knows neither the version nor the key that cosigned what it missed.
+        // A node that was offline knows neither the version nor the key that cosigned what it missed.
         net.start(2).await;
         net.adopted().await;
         net.wait("all may write", |status| status["fresh"] == true && status["waiting"].is_null()).await;
@@ -250,11 +250,11 @@ fn a_node_key_is_rotated_while_all_run() {
     });
 }
 
-/// Two valid texts of one version: nobody goes on until people have chosen.
+/// Two valid texts of one version: no node continues until people have chosen.
 #[test]
 fn conflicting_manifests_stop_all_cosigning() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let mut draft = net.manifest.draft();
         draft.policy.max_delta = 4;
         let one = signed(&draft, &[0, 1, 2, 3]);
@@ -272,11 +272,11 @@ fn conflicting_manifests_stop_all_cosigning() {
     });
 }
 
-/// A version that only changes the policy governs each log from its adoption on.
+/// A version that only changes the policy applies to each log from its adoption on.
 #[test]
 fn another_policy_is_adopted_while_all_run() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (agent_key, judge_key) = (secret(2), secret(4));
         let (agent, registration) = net.register(0, "rated", &agent_key);
         net.accepted(0, registration).await;
@@ -293,7 +293,7 @@ fn another_policy_is_adopted_while_all_run() {
         net.shows("rated@alpha.example", |profile| profile["reputation"]["global_score"] == 2).await;
         proves(&net, agent).await;
 
-        // Who was away while two versions came takes them up one after the other.
+        // A node that was offline while two versions came adopts them one after the other.
         net.stop(3).await;
         let mut draft = net.manifest.draft();
         draft.policy.daily_cap = 30;
@@ -310,8 +310,9 @@ fn another_policy_is_adopted_while_all_run() {
     });
 }
 
-/// Every node's proofs show what counts under version 2: to who holds the genesis, or for an event that version.
-async fn proves(net: &Net, agent: EventId) {
+/// Every node's proofs show what counts under version 2, to a reader who holds the genesis or, for an event,
+/// that version.
+async fn proves(net: &LocalFederation, agent: EventId) {
     let genesis = Arc::new(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).unwrap());
     for (_, query) in net.up() {
         let profile = text(query, &format!("/api/agent/{agent}/proof")).await;
@@ -320,8 +321,8 @@ async fn proves(net: &Net, agent: EventId) {
         let proof: TlogProof = text(query, &format!("/api/event/{agent}/proof")).await.parse().unwrap();
         let extra = proof.extra.clone().unwrap();
         let included = proof.included(&extra, &net.manifest).unwrap();
-        assert!(matches!(included.certified, Some(Certified::Cosigned { version: 2, .. })), "{included:?}");
-        assert!(extra.len() > included.entry.bytes().len(), "the adoption comes along");
+        assert!(matches!(included.certified, Some(CertifiedBy::Cosigned { version: 2, .. })), "{included:?}");
+        assert!(extra.len() > included.entry.bytes().len(), "the adoption is part of the proof");
     }
 }
 
@@ -342,13 +343,13 @@ async fn text(query: SocketAddr, path: &str) -> String {
     .await
 }
 
-/// An owner signs two branches: it is proven and shown everywhere, who followed the branch that no quorum has
-/// leaves it, a manifest ends the log where it is final, and what only the other branch had is handed in again.
+/// An owner signs two branches. It is proven and shown everywhere, nodes on the branch that no quorum has leave it, a
+/// manifest ends the log where it is final, and events of the other branch are submitted again.
 #[test]
 fn an_owner_with_two_branches_is_proven_cut_and_succeeded() {
     multi(async {
-        let mut net = Net::running(4).await;
-        let liar = |net: &Net, alone: bool| {
+        let mut net = LocalFederation::running(4).await;
+        let liar = |net: &LocalFederation, alone: bool| {
             let overrides = Overrides { assume_disk_current: alone, ..Overrides::default() };
             Config { next_node_key: Some(Arc::new(node_key(5))), overrides, ..net.config(3) }
         };

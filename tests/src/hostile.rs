@@ -1,7 +1,7 @@
-//! A federation under attack: peers that flood, stall, lie and never read, clients that never finish. Its memory
-//! stays bounded, honest events still become final, honest questions are still answered.
-//!
+//! A federation under attack: peers that flood, stall, lie and never read, and clients that never finish. Its memory
+//! stays bounded, honest events still become final, and honest queries are still answered.
 //! A short run is part of the tests; `FAMA_HOSTILE_SECONDS` makes a longer one. All attacks run at once, against one
+//! node of four; each node is a separate process.
 //! node of four, each a process of its own.
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use fama_cli::federation::{self, Created, Plan, Seat};
+use fama_cli::federation::{self, Created, FederationPlan, OperatorPlan};
 use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Curve;
@@ -19,7 +19,7 @@ use fama_ledger::manifest::{Manifest, Policy};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{Submission, SubmitRequest, SubmitResult};
+use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain};
 use libp2p::Multiaddr;
 
@@ -30,38 +30,38 @@ mod clients;
 mod datagrams;
 mod peers;
 
-use peers::{Duty, Over};
+use peers::{AttackKind, TransportKind};
 
-/// How long the attack lasts at least when nothing else is asked for.
+/// Shortest duration of the attack, unless `FAMA_HOSTILE_SECONDS` says otherwise.
 const SECONDS: u64 = 8;
 /// Most resident memory of a node at any time, in KiB.
 const RESIDENT_KIB_MAX: u64 = 512 << 10;
-/// Honest events and questions at least: the attack goes on until they are done.
+/// Fewest honest events and queries: the attack continues until they are done.
 const HONEST_MIN: usize = 3;
-/// How long an honest event may take to a receipt, and then to be final, and an honest question to its answer:
-/// under attack, on a machine whose cores are few and have the attackers to run, too.
+/// How long an honest event may take to get a receipt, and then to become final, and an honest query to get its
+/// answer: under attack, on a machine whose few cores also run the attackers.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// After which a client gives a question up and asks again.
+/// After this time a client gives up a query and asks again.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Entries of the attacked log before the attack: something to ask for without end.
+/// Entries of the attacked log before the attack: enough that reading them never ends.
 const ENTRIES: u64 = 2_048;
 
-/// One process.
-struct Node {
+/// A node in a process of its own.
+struct NodeProcess {
     child: Child,
     query: SocketAddr,
 }
 
-impl Drop for Node {
+impl Drop for NodeProcess {
     fn drop(&mut self) {
-        // One that has ended by itself has failed the test already.
+        // A process that ended by itself has failed the test already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Node {
-    /// A line of the kernel's account of the process, in KiB.
+impl NodeProcess {
+    /// A line of the process's `/proc` status, in KiB.
     fn memory(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
@@ -69,21 +69,21 @@ impl Node {
     }
 }
 
-/// What attackers and honest ones know.
+/// What attackers and honest peers and clients know.
 pub(crate) struct World {
     manifest: Manifest,
-    /// The attacked node: peers, clients.
+    /// The attacked node's address for peers; `query` is the one for clients.
     p2p: SocketAddr,
     query: SocketAddr,
     ends: Instant,
     over: AtomicBool,
-    /// The attacked log's before the attack.
+    /// The attacked log's head before the attack.
     head: OnceLock<Head>,
     dir: tempfile::TempDir,
 }
 
 impl World {
-    /// Whether the attack goes on.
+    /// Whether the attack is still running.
     fn on(&self) -> bool {
         !self.over.load(Ordering::Relaxed)
     }
@@ -100,20 +100,20 @@ impl World {
         (event.id(), signed(event, &key))
     }
 
-    fn address(&self, over: Over) -> Multiaddr {
+    fn address(&self, over: TransportKind) -> Multiaddr {
         let (ip, port) = (self.p2p.ip(), self.p2p.port());
         let text = match over {
-            Over::Tcp => format!("/ip4/{ip}/tcp/{port}"),
-            Over::Quic => format!("/ip4/{ip}/udp/{port}/quic-v1"),
+            TransportKind::Tcp => format!("/ip4/{ip}/tcp/{port}"),
+            TransportKind::Quic => format!("/ip4/{ip}/udp/{port}/quic-v1"),
         };
         text.parse().unwrap()
     }
 
     async fn client(&self) -> Option<Client> {
-        Client::connect(self.manifest.federation(), self.address(Over::Tcp)).await.ok()
+        Client::connect(self.manifest.federation(), self.address(TransportKind::Tcp)).await.ok()
     }
 
-    /// Submits until it has a receipt.
+    /// Submits until it has a receipt; returns how long that took.
     async fn accepted(&self, client: &mut Option<Client>, submission: &Submission) -> Duration {
         let begun = Instant::now();
         loop {
@@ -151,11 +151,11 @@ fn seconds() -> u64 {
     std::env::var("FAMA_HOSTILE_SECONDS").map_or(SECONDS, |text| text.parse().unwrap())
 }
 
-/// Four operators in a folder, and where they are.
-fn seats() -> (tempfile::TempDir, Manifest, Vec<(Seat, PathBuf)>) {
+/// Four operators in a folder, with their seats and folders.
+fn operators() -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, PathBuf)>) {
     let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports(12));
     let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let seat = |(i, ports): (usize, &[u16])| Seat {
+    let operator = |(i, ports): (usize, &[u16])| OperatorPlan {
         domain: domain(DOMAINS[i]),
         host: "127.0.0.1".into(),
         bind: Ipv4Addr::LOCALHOST.into(),
@@ -163,19 +163,19 @@ fn seats() -> (tempfile::TempDir, Manifest, Vec<(Seat, PathBuf)>) {
         query: http(ports[1]),
         admin: http(ports[2]),
     };
-    let seats = ports.chunks(3).enumerate().map(seat).collect();
-    let plan = Plan { name: "hostile".into(), seats, policy: Policy::recommended(4) };
+    let operators = ports.chunks(3).enumerate().map(operator).collect();
+    let plan = FederationPlan { name: "hostile".into(), operators, policy: Policy::recommended(4) };
     let Created { manifest, folders, .. } = federation::create(&plan, dir.path()).unwrap();
     (dir, manifest, folders)
 }
 
-fn spawn(folders: &[(Seat, PathBuf)]) -> Vec<Node> {
-    let start = |(seat, folder): &(Seat, PathBuf)| {
+fn spawn(folders: &[(OperatorPlan, PathBuf)]) -> Vec<NodeProcess> {
+    let start = |(operator, folder): &(OperatorPlan, PathBuf)| {
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let mut command = Command::new(program());
         command.args(["node", "--config"]).arg(Created::config(folder));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Node { child, query: seat.query }
+        NodeProcess { child, query: operator.query }
     };
     folders.iter().map(start).collect()
 }
@@ -202,9 +202,9 @@ async fn fill(world: &World) {
     say(format!("{ENTRIES} entries in {:?}", begun.elapsed()));
 }
 
-/// What honest ones met with.
+/// How long honest clients had to wait, for each kind of answer.
 #[derive(Default)]
-struct Honest {
+struct HonestTraffic {
     receipts: Vec<Duration>,
     finals: Vec<Duration>,
     answers: Vec<Duration>,
@@ -214,9 +214,9 @@ fn worst(all: &[Duration]) -> Duration {
     all.iter().max().copied().unwrap_or_default()
 }
 
-/// Registers again and again; from time to time over a new connection.
-async fn agent(world: Arc<World>) -> Honest {
-    let (mut honest, mut client) = (Honest::default(), None);
+/// Registers again and again, sometimes over a new connection.
+async fn agent(world: Arc<World>) -> HonestTraffic {
+    let (mut honest, mut client) = (HonestTraffic::default(), None);
     while Instant::now() < world.ends || honest.receipts.len() < HONEST_MIN {
         if honest.receipts.len() % 8 == 7 {
             client = None;
@@ -228,11 +228,11 @@ async fn agent(world: Arc<World>) -> Honest {
     honest
 }
 
-async fn reader(world: Arc<World>) -> Honest {
-    let mut honest = Honest::default();
+async fn reader(world: Arc<World>) -> HonestTraffic {
+    let mut honest = HonestTraffic::default();
     while Instant::now() < world.ends || honest.answers.len() < HONEST_MIN {
         let begun = Instant::now();
-        // A connection that had to make room for another is tried again, as any client does.
+        // A connection that had to make room for another is tried again, as any client would.
         while let Err(error) = clients::get(world.query, "/api/status").await {
             assert!(begun.elapsed() < PATIENCE, "no answer in {PATIENCE:?}: {error}");
         }
@@ -242,7 +242,7 @@ async fn reader(world: Arc<World>) -> Honest {
     honest
 }
 
-/// Runs on a thread of its own: what is measured is the node's patience, not that of the attackers' threads.
+/// Runs on a thread of its own, so that it measures the node's delay and not that of the attackers' threads.
 fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::spawn_blocking(move || runtime.block_on(work))
@@ -256,7 +256,7 @@ fn say(text: impl std::fmt::Display) {
 #[test]
 fn a_federation_under_attack_stays_small_and_serves_the_honest() {
     multi(async {
-        let (dir, manifest, folders) = seats();
+        let (dir, manifest, folders) = operators();
         let nodes = spawn(&folders);
         for node in &nodes {
             ready(node.query).await;
@@ -290,41 +290,41 @@ fn a_federation_under_attack_stays_small_and_serves_the_honest() {
             reader.answers.len(),
             worst(&reader.answers)
         ));
-        assert!(idle.is_empty(), "no attack by {idle:?}");
+        assert!(idle.is_empty(), "attacks that never struck: {idle:?}");
         assert!(during.iter().all(|peak| *peak < RESIDENT_KIB_MAX), "{during:?} KiB");
         afterwards(&world, &nodes).await;
     });
 }
 
-/// Begins all attacks; each tells in the end how often it struck.
+/// Begins all attacks; each returns how often it struck.
 async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandle<u64>)> {
     let first = datagrams::first().await;
     let (old, largest) = (peers::old_gossip(world).await, peers::largest(world));
     let mut deeds = Vec::new();
-    for (what, over, duty, peers) in [
-        ("requests that stall", Over::Tcp, Duty::Stall, 10),
-        ("largest requests", Over::Tcp, Duty::Largest(Arc::clone(&largest)), 3),
-        ("answers never read", Over::Tcp, Duty::Unread, 8),
-        ("rubbish", Over::Tcp, Duty::Rubbish, 3),
-        ("giant frontiers", Over::Tcp, Duty::Frontiers, 6),
-        ("false frontiers", Over::Tcp, Duty::LyingFrontiers, 6),
-        ("old gossip", Over::Tcp, Duty::Gossip(old), 3),
-        ("false gossip", Over::Tcp, Duty::FalseGossip, 3),
-        ("streams that say nothing", Over::Tcp, Duty::Streams, 6),
-        ("valid registrations", Over::Tcp, Duty::Registrations, 2),
-        ("attestations of nobody", Over::Tcp, Duty::Unsponsored, 3),
-        ("requests that stall, over QUIC", Over::Quic, Duty::Stall, 5),
-        ("largest requests, over QUIC", Over::Quic, Duty::Largest(largest), 3),
-        ("answers never read, over QUIC", Over::Quic, Duty::Unread, 5),
-        ("rubbish, over QUIC", Over::Quic, Duty::Rubbish, 2),
-        ("false gossip, over QUIC", Over::Quic, Duty::FalseGossip, 2),
-        ("streams that say nothing, over QUIC", Over::Quic, Duty::Streams, 5),
+    for (what, over, kind, peers) in [
+        ("requests that stall", TransportKind::Tcp, AttackKind::Stall, 10),
+        ("largest requests", TransportKind::Tcp, AttackKind::Largest(Arc::clone(&largest)), 3),
+        ("answers never read", TransportKind::Tcp, AttackKind::Unread, 8),
+        ("rubbish", TransportKind::Tcp, AttackKind::Rubbish, 3),
+        ("giant frontiers", TransportKind::Tcp, AttackKind::Frontiers, 6),
+        ("false frontiers", TransportKind::Tcp, AttackKind::LyingFrontiers, 6),
+        ("old gossip", TransportKind::Tcp, AttackKind::Gossip(old), 3),
+        ("false gossip", TransportKind::Tcp, AttackKind::FalseGossip, 3),
+        ("streams that say nothing", TransportKind::Tcp, AttackKind::Streams, 6),
+        ("valid registrations", TransportKind::Tcp, AttackKind::Registrations, 2),
+        ("attestations by unknown issuers", TransportKind::Tcp, AttackKind::Unsponsored, 3),
+        ("requests that stall, over QUIC", TransportKind::Quic, AttackKind::Stall, 5),
+        ("largest requests, over QUIC", TransportKind::Quic, AttackKind::Largest(largest), 3),
+        ("answers never read, over QUIC", TransportKind::Quic, AttackKind::Unread, 5),
+        ("rubbish, over QUIC", TransportKind::Quic, AttackKind::Rubbish, 2),
+        ("false gossip, over QUIC", TransportKind::Quic, AttackKind::FalseGossip, 2),
+        ("streams that say nothing, over QUIC", TransportKind::Quic, AttackKind::Streams, 5),
     ] {
-        deeds.push((what, tokio::spawn(peers::attack(Arc::clone(world), over, duty, peers))));
+        deeds.push((what, tokio::spawn(peers::attack(Arc::clone(world), over, kind, peers))));
     }
     deeds.push(("connections left, over QUIC", tokio::spawn(datagrams::visits(Arc::clone(world)))));
     deeds.push(("half-open handshakes, over QUIC", tokio::spawn(datagrams::half_open(Arc::clone(world), first))));
-    deeds.push(("datagrams that are none of QUIC's", tokio::spawn(datagrams::noise(Arc::clone(world)))));
+    deeds.push(("datagrams that are not QUIC", tokio::spawn(datagrams::noise(Arc::clone(world)))));
     deeds.push(("half-open connections", tokio::spawn(peers::half_open(Arc::clone(world)))));
     deeds.push(("slow heads", tokio::spawn(clients::slow_heads(Arc::clone(world)))));
     deeds.push(("slow bodies", tokio::spawn(clients::slow_bodies(Arc::clone(world)))));
@@ -333,8 +333,8 @@ async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandl
     deeds
 }
 
-/// All is as before: nobody waits, nothing is lost, all agree.
-async fn afterwards(world: &World, nodes: &[Node]) {
+/// Everything is back to normal: nothing waits, nothing is lost, all nodes agree.
+async fn afterwards(world: &World, nodes: &[NodeProcess]) {
     for node in nodes {
         ready(node.query).await;
     }

@@ -1,8 +1,8 @@
 //! Golden invalid logs: one for each way in which a log can be wrong, replayed from its first byte.
 //!
-//! `tests/vectors/invalid-logs.json`; `FAMA_BLESS=1` writes it anew. Each says how many entries a
-//! replica keeps (`taken`), which entry is named (`index`, absent if the batch as a whole is wrong) and
-//! the code. An entry may stand as `<count>*<hex>`. Code `valid` marks what is just within a bound.
+//! `tests/vectors/invalid-logs.json`; `FAMA_BLESS=1` rewrites it. Each log gives the number of entries that a replica
+//! keeps (`taken`), the entry at fault (`index`, absent if the batch as a whole is wrong) and the code. An entry may
+//! be written as `<count>*<hex>`. The code `valid` marks a log that is just within a bound.
 use std::collections::BTreeSet;
 
 use fama_ledger::batch::{BatchError, ReplayError};
@@ -14,15 +14,15 @@ use fama_ledger::key::{KeyError, PublicKey, Signature, SignatureError};
 use fama_ledger::limits;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::time::Millis;
-use fama_tests::{DAY, Replica, START, countersigned, domain, event, federation, log, secret, signed};
+use fama_tests::{DAY, MemoryReplica, START, countersigned, domain, event, federation, log, secret, signed};
 use serde_json::{Value, json};
 
 use crate::vectors::{Vector, blessing, hex, manifest, read, story, unhex, write};
 
 const FILE: &str = "invalid-logs.json";
 
-/// What a replica says of a log: how much it keeps, the entry that is named, and the code.
-type Verdict = (u64, Option<u64>, &'static str);
+/// A replica's verdict on a log: how much it keeps, the entry at fault, and the code.
+type ReplayResult = (u64, Option<u64>, &'static str);
 
 fn index_of(error: &BatchError) -> Option<u64> {
     match error {
@@ -32,8 +32,8 @@ fn index_of(error: &BatchError) -> Option<u64> {
 }
 
 /// Takes the batches of the first operator's log one after the other, as a mirror does.
-fn replayed(manifest: &Manifest, entries: &[Vec<u8>]) -> Verdict {
-    let mut replica = Replica::new(manifest);
+fn replayed(manifest: &Manifest, entries: &[Vec<u8>]) -> ReplayResult {
+    let mut replica = MemoryReplica::new(manifest);
     let (mut batch, log) = (Vec::new(), log(0));
     for (index, bytes) in entries.iter().enumerate() {
         let before = replica.logs[&log].maps.state_root();
@@ -52,7 +52,7 @@ fn replayed(manifest: &Manifest, entries: &[Vec<u8>]) -> Verdict {
                 assert_eq!(before, replica.logs[&log].maps.state_root(), "what was refused left no trace");
                 return (size, index_of(&error), error.code());
             }
-            // Nobody's fault: the log goes on once that version is held.
+            // Nobody's fault: the log continues once that version is held.
             Err(ReplayError::Unheld(_)) => return (size, None, "unheld"),
             Err(error) => panic!("{error:?}"),
         }
@@ -60,17 +60,15 @@ fn replayed(manifest: &Manifest, entries: &[Vec<u8>]) -> Verdict {
     (replica.head(&log).size, None, "valid")
 }
 
-// ---------------------------------------------------------------- made
-
-/// The logs made so far, with what all of them begin with.
-struct Made {
+/// The logs made so far, and the common beginning of them all.
+struct InvalidLogs {
     all: Vec<Value>,
     /// Adoption, state, a registration, state.
     begin: Vec<Vec<u8>>,
 }
 
-impl Made {
-    fn add(&mut self, federation: &str, why: &str, entries: &[Vec<u8>], verdict: Verdict) {
+impl InvalidLogs {
+    fn add(&mut self, federation: &str, why: &str, entries: &[Vec<u8>], verdict: ReplayResult) {
         let (taken, index, code) = verdict;
         let mut list: Vec<(usize, &Vec<u8>)> = Vec::new();
         for entry in entries {
@@ -93,13 +91,13 @@ impl Made {
         self.all.push(vector);
     }
 
-    /// Behind the begin comes an entry that is wrong in itself.
+    /// Adds a log in which one entry, wrong in itself, follows the beginning.
     fn entry(&mut self, why: &str, entry: Vec<u8>, code: &'static str) {
         let entries = [self.begin.as_slice(), &[entry]].concat();
         self.add("usual", why, &entries, (4, Some(4), code));
     }
 
-    /// Behind the begin come entries that are wrong together.
+    /// Adds a log in which entries that are wrong together follow the beginning.
     fn batch(&mut self, why: &str, entries: &[VerifiedEntry], index: Option<u64>, code: &'static str) {
         let entries = self.begin.iter().cloned().chain(entries.iter().map(|entry| entry.bytes().to_vec()));
         self.add("usual", why, &entries.collect::<Vec<_>>(), (4, index, code));
@@ -114,8 +112,8 @@ fn bytes_of(entries: &[VerifiedEntry]) -> Vec<Vec<u8>> {
     entries.iter().map(|entry| entry.bytes().to_vec()).collect()
 }
 
-/// Bytes that are no entry.
-fn encodings(made: &mut Made) {
+/// Bytes that are no valid encoding of an entry.
+fn encodings(made: &mut InvalidLogs) {
     let (_, time, said) = story().remove(3);
     let good = encoded(time, &said);
     let with = |at: usize, bytes: &[u8]| [&good[..at], bytes, &good[at + bytes.len()..]].concat();
@@ -146,8 +144,8 @@ fn encodings(made: &mut Made) {
     }
 }
 
-/// Events whose fields no text can have, all properly signed.
-fn fields(made: &mut Made) {
+/// Properly signed events with fields that no text can express.
+fn fields(made: &mut InvalidLogs) {
     let federation = manifest().federation();
     let (service, home, id) = (secret(2), domain("alpha.example"), EventId([1; 32]));
     let attest =
@@ -167,8 +165,8 @@ fn fields(made: &mut Made) {
     }
 }
 
-/// Events whose signatures do not hold.
-fn signatures(made: &mut Made) {
+/// Events whose signatures do not verify.
+fn signatures(made: &mut InvalidLogs) {
     let (_, time, said) = story().remove(3);
     let ecdsa: [u8; 65] = said.signature.as_bytes().try_into().unwrap();
     let with = |signature| encoded(time, &SignedEvent { signature, ..said.clone() });
@@ -209,8 +207,8 @@ fn signatures(made: &mut Made) {
     }
 }
 
-/// Events that the wrong ones signed.
-fn signers(made: &mut Made) {
+/// Events signed by the wrong keys.
+fn signers(made: &mut InvalidLogs) {
     let federation = manifest().federation();
     let (old, new, third) = (secret(2), secret(4), secret(3));
     let foreign = Event { federation: FederationId([1; 32]), ..story().remove(3).2.event };
@@ -243,12 +241,12 @@ fn signers(made: &mut Made) {
 }
 
 /// Batches that are wrong as a whole.
-fn batches(made: &mut Made) {
+fn batches(made: &mut InvalidLogs) {
     let manifest = manifest();
     let verified = |time, said: SignedEvent| VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap());
     let (_, time, said) = story().remove(3);
     let good = verified(time, said.clone());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (_, begun, first) = story().remove(0);
     replica.append(&log(0), vec![verified(begun, first.clone())]);
     let complete = |entries: &[VerifiedEntry]| replica.complete(&log(0), entries.to_vec());
@@ -310,10 +308,10 @@ fn batches(made: &mut Made) {
     made.batch("one entry more than the longest batch", &longer, None, "batch_shape");
 }
 
-/// Logs that do not begin as a log begins.
-fn begins(made: &mut Made) {
+/// Logs that do not begin as a log must.
+fn begins(made: &mut InvalidLogs) {
     let manifest = manifest();
-    let fresh = Replica::new(&manifest);
+    let fresh = MemoryReplica::new(&manifest);
     let genesis = |hash| VerifiedEntry::adopt(START, 1, hash);
     let (_, time, said) = story().remove(0);
     let good = VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap());
@@ -336,7 +334,7 @@ fn begins(made: &mut Made) {
     made.add("usual", "an adoption alone", &bytes_of(&adopted), (2, None, "valid"));
 }
 
-/// A federation whose days hold an adoption and one registration, to the byte, or one note.
+/// A federation with daily bounds that fit an adoption and one registration to the byte, or one note.
 fn narrow() -> Manifest {
     let usual = manifest();
     let adopt = VerifiedEntry::adopt(START, 1, usual.hash());
@@ -347,10 +345,10 @@ fn narrow() -> Manifest {
     })
 }
 
-fn bytes_of_a_day(made: &mut Made) {
+fn bytes_of_a_day(made: &mut InvalidLogs) {
     let narrow = narrow();
     let max = narrow.policy().daily_bytes;
-    let mut replica = Replica::adopted(&narrow);
+    let mut replica = MemoryReplica::adopted(&narrow);
     let register = |time, note| {
         let action = Action::Register {
             home: domain("alpha.example"),
@@ -382,10 +380,10 @@ fn bytes_of_a_day(made: &mut Made) {
 
 fn made() -> Value {
     let manifest = manifest();
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (_, time, said) = story().remove(0);
     replica.append(&log(0), vec![VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap())]);
-    let mut made = Made { all: Vec::new(), begin: bytes_of(&replica.logs[&log(0)].entries) };
+    let mut made = InvalidLogs { all: Vec::new(), begin: bytes_of(&replica.logs[&log(0)].entries) };
     for (name, manifest) in [("usual", &manifest), ("narrow", &narrow())] {
         made.all.push(json!({"type": "manifest", "name": name, "note": manifest.note().to_string()}));
     }
@@ -401,8 +399,6 @@ fn made() -> Value {
     Value::Array(made.all)
 }
 
-// ---------------------------------------------------------------- read
-
 fn entries(value: &Value) -> Vec<Vec<u8>> {
     let texts = value.as_array().unwrap().iter().map(|text| text.as_str().unwrap());
     let repeated = texts.flat_map(|text| match text.split_once('*') {
@@ -412,7 +408,7 @@ fn entries(value: &Value) -> Vec<Vec<u8>> {
     repeated.collect()
 }
 
-/// Every code of [`BatchError`] and [`EntryError`]: a new variant does not compile until it stands here.
+/// Every code of [`BatchError`] and [`EntryError`]: a new variant does not compile until it is listed here.
 fn codes() -> BTreeSet<&'static str> {
     let (zero, time) = (StateRoot([0; 32]), START);
     let batch = [
@@ -455,7 +451,7 @@ fn codes() -> BTreeSet<&'static str> {
             | SignatureError::Malformed
             | SignatureError::RecoveryId
             | SignatureError::Mismatch
-            // The other faults of keys are those of texts and PEM, which no entry holds.
+            // The other faults of keys concern texts and PEM, which entries do not contain.
             | SignatureError::Key(_) => {}
         }
     }
@@ -479,7 +475,7 @@ fn the_file_is_what_the_code_makes() {
     if blessing() {
         write(FILE, &made);
     }
-    assert!(read(FILE) == *made.as_array().unwrap(), "{FILE} differs; FAMA_BLESS=1 writes it anew");
+    assert!(read(FILE) == *made.as_array().unwrap(), "{FILE} differs; FAMA_BLESS=1 rewrites it");
 }
 
 #[test]

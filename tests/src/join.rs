@@ -1,11 +1,11 @@
-//! What all logs say together, where the order of logs, operators and claims could show.
+//! What all logs mean together, in cases where the order of logs, operators or claims could matter.
 use fama_ledger::event::{Action, Method, RevokeReason};
 use fama_ledger::id::{EventId, ManifestHash, StateRoot, TreeRoot};
 use fama_ledger::join::{LogState, Ranking, state_id};
 use fama_ledger::log::Head;
-use fama_tests::{DOMAINS, Replica, START, domain, event, federation, log, node_key, secret, signed};
+use fama_tests::{DOMAINS, MemoryReplica, START, domain, event, federation, log, node_key, secret, signed};
 
-fn admit(replica: &mut Replica<'_>, i: usize, provider: EventId, service: &str) {
+fn admit(replica: &mut MemoryReplica<'_>, i: usize, provider: EventId, service: &str) {
     let action = Action::Admit {
         operator: domain(DOMAINS[i]),
         provider,
@@ -15,13 +15,13 @@ fn admit(replica: &mut Replica<'_>, i: usize, provider: EventId, service: &str) 
         from: 0,
     };
     let said = event(replica.manifest.federation(), action, START, 1);
-    replica.say(&log(i), START, signed(said, &node_key(i as u8))).unwrap();
+    replica.append_event(&log(i), START, signed(said, &node_key(i as u8))).unwrap();
 }
 
-fn attest(replica: &mut Replica<'_>, issuer: EventId, subject: EventId, delta: i32, nonce: u64) {
+fn attest(replica: &mut MemoryReplica<'_>, issuer: EventId, subject: EventId, delta: i32, nonce: u64) {
     let action = Action::Attest { home: domain(DOMAINS[0]), issuer, subject, delta, context: None, note: None };
     let said = event(replica.manifest.federation(), action, START, nonce);
-    replica.say(&log(0), START, signed(said, &secret(2))).unwrap();
+    replica.append_event(&log(0), START, signed(said, &secret(2))).unwrap();
 }
 
 #[test]
@@ -35,13 +35,13 @@ fn the_state_id_does_not_depend_on_the_lists_order() {
     assert_ne!(state_id(ManifestHash([2; 32]), &[state(0, 1), state(1, 2), state(2, 3)]), id);
     let manifest = federation(1, |_| ());
     let empty = LogState { log: log(0), size: 0, root: Head::EMPTY.root, state_root: StateRoot([0; 32]) };
-    assert_eq!(Replica::new(&manifest).state_id(), state_id(manifest.hash(), &[empty]));
+    assert_eq!(MemoryReplica::new(&manifest).state_id(), state_id(manifest.hash(), &[empty]));
 }
 
 #[test]
 fn identities_are_found_by_id_name_and_did() {
     let manifest = federation(2, |_| ());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (one, two) = (replica.register(0, "same-name", 2), replica.register(1, "same-name", 4));
     let join = replica.join();
     for (i, id) in [(0, one), (1, two)] {
@@ -64,7 +64,7 @@ fn identities_are_found_by_id_name_and_did() {
 #[test]
 fn a_subject_that_registers_later_has_its_karma() {
     let manifest = federation(2, |_| ());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let issuer = replica.register(0, "issuer", 2);
     admit(&mut replica, 0, issuer, "s");
     let key = secret(4);
@@ -78,9 +78,9 @@ fn a_subject_that_registers_later_has_its_karma() {
     let said = event(manifest.federation(), action, START, 1);
     let late = said.id();
     attest(&mut replica, issuer, late, 4, 2);
-    let ranking = |replica: &Replica<'_>| Ranking::rebuild(&replica.join()).unwrap();
+    let ranking = |replica: &MemoryReplica<'_>| Ranking::rebuild(&replica.join()).unwrap();
     assert_eq!(ranking(&replica).len(), 1, "not listed before it is registered");
-    replica.say(&log(1), START, signed(said, &key)).unwrap();
+    replica.append_event(&log(1), START, signed(said, &key)).unwrap();
     let list: Vec<_> = ranking(&replica).from(None).map(|(id, karma)| (id, karma.sum)).collect();
     assert_eq!(list, [(late, 4), (issuer, 0)]);
     assert_eq!(ranking(&replica).from(Some((4, late))).count(), 1);
@@ -91,7 +91,7 @@ fn sponsors_stand_in_their_names_order_whatever_came_first() {
     let manifest = federation(4, |_| ());
     let mut dumps = Vec::new();
     for order in [[0, 1, 2, 3], [3, 1, 0, 2]] {
-        let mut replica = Replica::adopted(&manifest);
+        let mut replica = MemoryReplica::adopted(&manifest);
         let issuer = replica.register(0, "issuer", 2);
         for i in order {
             admit(&mut replica, i, issuer, "s");
@@ -105,11 +105,11 @@ fn sponsors_stand_in_their_names_order_whatever_came_first() {
     assert_eq!(dumps[0], dumps[1]);
 }
 
-/// A revocation that names a home it does not belong to is still its owner's word.
+/// A revocation that names the wrong home is still a valid statement of the key's owner.
 #[test]
 fn a_claim_counts_whatever_home_it_names() {
     let manifest = federation(2, |_| ());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (agent, key) = (replica.register(0, "agent", 2), secret(2));
     let action = Action::Revoke {
         home: domain("elsewhere.example"),
@@ -119,7 +119,7 @@ fn a_claim_counts_whatever_home_it_names() {
         reason: RevokeReason::Retired,
     };
     let said = event(manifest.federation(), action, START, 1);
-    replica.say(&log(0), START, signed(said, &key)).unwrap();
+    replica.append_event(&log(0), START, signed(said, &key)).unwrap();
     let found = replica.join().identity(agent).unwrap().unwrap();
     let revoked = replica.join().key_status(&found).unwrap().revoked.unwrap();
     assert_eq!((revoked.operator, revoked.reason), (Some(domain(DOMAINS[0])), RevokeReason::Retired));

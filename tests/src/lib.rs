@@ -18,7 +18,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
 
-/// 2026-11-22T05:00:00.000Z, when the tests' stories begin.
+/// 2026-11-22T05:00:00.000Z, the time at which the tests' stories begin.
 pub const START: Millis = Millis(1_795_323_600_000);
 /// A second, in milliseconds.
 pub const SECOND: u64 = 1_000;
@@ -47,7 +47,7 @@ pub fn governance_key(i: u8) -> SecretKey {
     SecretKey::from_seed(Curve::Ed25519, &[220 + i; 32]).unwrap()
 }
 
-/// A domain.
+/// A domain from its text, which must be valid.
 #[must_use]
 pub fn domain(text: &str) -> Domain {
     text.parse().unwrap()
@@ -83,7 +83,7 @@ pub fn federation(n: u8, change: impl FnOnce(&mut Policy)) -> Manifest {
     Manifest::parse(&signed_genesis(n, policy).to_string()).unwrap()
 }
 
-/// The log of the `i`-th operator.
+/// The id of the `i`-th operator's log in generation 1.
 #[must_use]
 pub fn log(i: usize) -> LogId {
     LogId { operator: domain(DOMAINS[i]), generation: 1 }
@@ -111,22 +111,23 @@ pub fn countersigned(event: Event, old: &SecretKey, new: &SecretKey) -> SignedEv
 
 /// One log as a replica holds it.
 #[derive(Clone, Debug)]
-pub struct Mirror {
-    /// Its state maps.
+pub struct MirroredLog {
+    /// The state maps after the last batch.
     pub maps: LogMaps,
-    /// Its tree.
+    /// The Merkle tree of all entries.
     pub tree: Tree,
     /// All tiles of the tree.
     pub tiles: MemoryTiles,
-    /// The state root of the last state entry.
+    /// The state root in the last state entry.
     pub state_root: StateRoot,
-    /// Every entry.
+    /// Every entry, from index 0 on.
     pub entries: Vec<VerifiedEntry>,
 }
 
-/// Where a log adopted the version that it is at, unless that brought it, with the path to its head.
+/// Where a log adopted the version that it is at, with the path to its head; `None` while it is at the version that
+/// it began with.
 #[must_use]
-pub fn adoption(mirror: &Mirror) -> Option<Adoption> {
+pub fn adoption(mirror: &MirroredLog) -> Option<Adoption> {
     let adoptions = (0..).zip(&mirror.entries).filter(|(_, entry)| entry.adopts().is_some());
     adoptions.skip(1).last().map(|(index, entry)| Adoption {
         index,
@@ -135,7 +136,7 @@ pub fn adoption(mirror: &Mirror) -> Option<Adoption> {
     })
 }
 
-/// The version behind `previous` as `change` drafts it, signed by its first three governance keys.
+/// The version after `previous`, with the draft changed by `change`, signed by the first three governance keys.
 #[must_use]
 pub fn later_version(previous: &Manifest, change: impl FnOnce(&mut Draft)) -> Manifest {
     let mut draft = previous.draft();
@@ -146,22 +147,22 @@ pub fn later_version(previous: &Manifest, change: impl FnOnce(&mut Draft)) -> Ma
     Arc::new(previous.clone()).successor(&note).unwrap()
 }
 
-/// All logs of a federation in memory: what a node holds, without the node.
+/// All logs of a federation in memory: what a node holds, without a node.
 #[derive(Clone, Debug)]
-pub struct Replica<'a> {
-    /// The federation.
+pub struct MemoryReplica<'a> {
+    /// The newest version of the federation's manifest.
     pub manifest: &'a Manifest,
-    /// All rows.
+    /// The rows of all maps.
     pub rows: MemoryRows,
-    /// By log.
-    pub logs: BTreeMap<LogId, Mirror>,
+    /// Every log that was begun, by its id.
+    pub logs: BTreeMap<LogId, MirroredLog>,
 }
 
-/// What a replica says of a batch that it could not take.
+/// The error of a batch that a replica could not take.
 pub type Invalid = ReplayError<core::convert::Infallible>;
 
-impl<'a> Replica<'a> {
-    /// Without any entry.
+impl<'a> MemoryReplica<'a> {
+    /// A replica whose logs are all empty.
     #[must_use]
     pub fn new(manifest: &'a Manifest) -> Self {
         let mut replica = Self { manifest, rows: MemoryRows::default(), logs: BTreeMap::new() };
@@ -169,9 +170,9 @@ impl<'a> Replica<'a> {
         replica
     }
 
-    /// Holds a log too, or begins it anew, with the maps that pass to it as they are now.
+    /// Begins a log, or begins it again, with the maps that pass to it as they are now.
     pub fn begin(&mut self, log: &LogId) {
-        let mirror = Mirror {
+        let mirror = MirroredLog {
             maps: LogMaps::load(self.manifest, log, &self.rows).unwrap(),
             tree: Tree::default(),
             tiles: MemoryTiles::default(),
@@ -181,7 +182,7 @@ impl<'a> Replica<'a> {
         self.logs.insert(log.clone(), mirror);
     }
 
-    /// With every log begun at [`START`].
+    /// A replica whose logs have all adopted the manifest at [`START`].
     #[must_use]
     pub fn adopted(manifest: &'a Manifest) -> Self {
         let mut replica = Self::new(manifest);
@@ -192,13 +193,13 @@ impl<'a> Replica<'a> {
         replica
     }
 
-    /// Ends `entries` with their state entry as the log's owner would, whatever their outcomes.
+    /// Appends `entries` with their state entry as the log's owner would, whatever their outcomes.
     pub fn append(&mut self, log: &LogId, entries: Vec<VerifiedEntry>) -> Vec<Option<Outcome>> {
         let batch = self.complete(log, entries);
         self.take(log, batch).unwrap().outcomes
     }
 
-    /// `entries` and the state entry that belongs behind them.
+    /// `entries`, followed by the state entry that belongs after them.
     #[must_use]
     pub fn complete(&self, log: &LogId, mut entries: Vec<VerifiedEntry>) -> Vec<VerifiedEntry> {
         let mirror = &self.logs[log];
@@ -211,7 +212,7 @@ impl<'a> Replica<'a> {
         entries
     }
 
-    /// Appends as an honest owner: what would be void stays out.
+    /// Appends as an honest owner: events that would be void stay out.
     pub fn admit(&mut self, log: &LogId, now: Millis, events: Vec<VerifiedEvent>) -> Vec<Result<Effect, Void>> {
         let mirror = &self.logs[log];
         let mut batch = Batch::begin(self.manifest, log, &self.rows, mirror.tree.size()).unwrap();
@@ -234,7 +235,7 @@ impl<'a> Replica<'a> {
     /// Takes one whole batch as a mirror.
     ///
     /// # Errors
-    /// [`ReplayError`]; then nothing changed.
+    /// [`ReplayError`], in which case nothing changed.
     pub fn take(&mut self, log: &LogId, entries: Vec<VerifiedEntry>) -> Result<Replayed, Invalid> {
         let mirror = self.logs.get_mut(log).unwrap();
         let replayed = replay(self.manifest, log, &self.rows, &mut mirror.maps, mirror.tree.size(), &entries)?;
@@ -246,7 +247,7 @@ impl<'a> Replica<'a> {
         Ok(replayed)
     }
 
-    /// Takes whatever whole batches `entries`, the log's from index `first` on, has behind what is held.
+    /// Takes all whole batches in `entries`, which are the log's from index `first` on, that are not held yet.
     pub fn deliver(&mut self, log: &LogId, first: usize, entries: &[VerifiedEntry]) -> Vec<Replayed> {
         let held = self.logs[log].entries.len();
         let Some(fresh) = held.checked_sub(first).and_then(|skip| entries.get(skip..)) else { return Vec::new() };
@@ -255,19 +256,19 @@ impl<'a> Replica<'a> {
         whole.map(|batch| self.take(log, batch.to_vec()).unwrap()).collect()
     }
 
-    /// The join.
+    /// What all logs mean together under this manifest.
     #[must_use]
     pub fn join(&self) -> Join<'_, MemoryRows> {
         Join::new(self.manifest, &self.rows)
     }
 
-    /// The head of a log.
+    /// The size and root of a log.
     #[must_use]
     pub fn head(&self, log: &LogId) -> Head {
         self.logs[log].tree.head()
     }
 
-    /// The state id, of the logs that are not cut.
+    /// The state id of the logs that are not cut.
     #[must_use]
     pub fn state_id(&self) -> StateId {
         let uncut = self.logs.iter().filter(|(log, _)| self.manifest.cut(log).is_none());
@@ -278,20 +279,20 @@ impl<'a> Replica<'a> {
         state_id(self.manifest.hash(), &logs.collect::<Vec<_>>())
     }
 
-    /// Verifies an event and says it alone in a batch of `log` at `time`, void or not.
-    pub fn say(&mut self, log: &LogId, time: Millis, event: SignedEvent) -> Outcome {
+    /// Verifies an event and logs it in a batch of its own in `log` at `time`, void or not.
+    pub fn append_event(&mut self, log: &LogId, time: Millis, event: SignedEvent) -> Outcome {
         let event = event.verify(&self.manifest.federation()).unwrap();
         self.append(log, vec![VerifiedEntry::of(time, event)]).pop().flatten().unwrap()
     }
 
-    /// Registers `name` with the key of `seed` in the home of operator `i`.
+    /// Registers `name` with the key of `seed` in the home of operator `i`; returns the identity.
     pub fn register(&mut self, i: usize, name: &str, seed: u8) -> IdentityId {
         let key = secret(seed);
         let (home, name) = (domain(DOMAINS[i]), name.parse().unwrap());
         let action = Action::Register { home, name, key: key.public(), next: None, note: None };
         let event = event(self.manifest.federation(), action, START, seed.into());
         let id = event.id();
-        self.say(&log(i), START, signed(event, &key)).unwrap();
+        self.append_event(&log(i), START, signed(event, &key)).unwrap();
         id
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that is tested across crates, in one binary: one file per subject.
+//! All tests that cross crate boundaries, in one binary: one module per subject, grouped by kind.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
@@ -7,36 +7,49 @@
     reason = "tests"
 )]
 
+// The house and its papers: import arrows, and documents that must match the code.
 mod architecture;
-mod audit;
-mod auditor;
-mod branches;
-mod check;
-mod cli;
-mod confusion;
-mod copies;
-mod crash;
-mod ed25519;
-mod faults;
-mod federation;
-mod fold;
-mod fuzz;
-mod governance;
-mod hostile;
-mod invalid_logs;
-mod join;
-mod model;
 mod papers;
-mod profile;
-mod properties;
 mod protocol;
-mod publish;
-mod quick;
-mod ratings;
-mod scrub;
+
+// Rules of the ledger: one table of cases per subject, all in memory.
+mod confusion;
+mod fold;
+mod join;
+mod profile;
 mod signature;
-mod simulation;
 mod snapshot;
 mod text;
+
+// Properties of random histories, the model of cuts and adoptions, the simulation of whole federations.
+mod model;
+mod properties;
+mod simulation;
+
+// Golden vectors, third-party vectors, and the independent implementation in Python.
+mod auditor;
+mod ed25519;
+mod invalid_logs;
 mod vectors;
 mod wycheproof;
+
+// Real nodes on loopback sockets: federations, their governance, starts, copies and data folders.
+mod branches;
+mod check;
+mod copies;
+mod federation;
+mod governance;
+mod quick;
+mod ratings;
+
+// Attacks and faults: malformed input, hostile peers and clients, kills, failing disks, damaged files.
+mod crash;
+mod faults;
+mod fuzz;
+mod hostile;
+mod scrub;
+
+// The commands, and what they read from public files.
+mod audit;
+mod cli;
+mod publish;

@@ -1,8 +1,8 @@
 //! An executable model of `adopt` and of cuts: one log, its operators, and every choice up to f of them may make.
 //!
-//! It has no keys, bytes or network. A liar is taken to have signed everything and to show of it what it likes,
-//! so only the honest have state, and a message is "delayed" by the receiver's next step being another one.
-//! Evidence that exists may be shown or withheld; what an operator knows of itself it cannot forget.
+//! It has no keys, bytes or network. A liar is taken to have signed everything and to show any part of it, so only
+//! honest operators have state, and a "delayed" message is one whose receiver takes another step first. Evidence that
+//! exists may be shown or withheld; an operator cannot forget what it knows of itself.
 mod agreement;
 mod cases;
 mod explore;
@@ -12,78 +12,79 @@ use std::collections::HashSet;
 
 use explore::{explore, wander};
 
-/// A head by its number in a [`Tree`]; a head's parent has a smaller number, and 0 is the log's first entry.
-type Head = usize;
+/// A head by its number in a [`HeadTree`]; a head's parent has a smaller number, and 0 is the log's first entry.
+type HeadIndex = usize;
 /// A set of operators, versions or heads, one bit each.
 type Set = u16;
 /// A manifest text of the contested version: 0 leaves the log uncut, h + 1 cuts it at head h.
-type Text = usize;
+type TextIndex = usize;
 /// Each head's parent, and each head's name.
-type Shape = (&'static [Head], &'static [&'static str]);
+type Shape = (&'static [HeadIndex], &'static [&'static str]);
 
-const UNCUT: Text = 0;
+const UNCUT: TextIndex = 0;
 
-/// What honest operators do, and what makes a head certified or a manifest valid. Dropping one is a mutation.
+/// What honest operators do, and what makes a head certified or a manifest valid. Dropping a rule is a mutation.
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// A quorum is ⌊(n+f)/2⌋ + 1 and not one less.
+    /// A quorum is ⌊(n+f)/2⌋ + 1, not one less.
     QuorumWhole,
     /// An operator cosigns only what extends its last cosigned head.
     CosignExtends,
     /// An operator signs one manifest text per version.
     OneText,
-    /// A cut equals or extends what its signer cosigned, or (with [`Rule::TwoSteps`]) holds certified.
+    /// A cut equals or extends what its signer cosigned or, with [`Rule::TwoSteps`], what it holds certified.
     CutExtends,
-    /// Who signed a cut never cosigns, nor holds, beyond it.
+    /// An operator that signed a cut never cosigns, nor holds, beyond it.
     StopAtCut,
     /// An adopt is certified by the version before it.
     OldQuorumForAdopt,
     /// What follows an adopt is certified by the adopted version.
     NewQuorumBeyond,
-    /// A cosigned head is given up only to n − q + f statements and not one less.
+    /// A cosigned head is given up only to n − q + f statements, not one less.
     StatementsWhole,
-    /// A statement counts whatever branch its operator is on, not on the cut's alone.
+    /// A statement counts whatever branch its operator is on, not only on the cut's branch.
     AnyBranch,
     /// The equivocator's own statement does not count.
     OthersOnly,
-    /// Statements free nobody unless the owner is proven an equivocator.
+    /// Statements free an operator only if the owner is a proven equivocator.
     ProofToGiveUp,
-    /// n, q, f and the statements are those of the version that the branch begins under, not of the newest one.
+    /// n, q, f and the statements are those of the version that the branch begins under, not of the newest version.
     VersionOfBranch,
     /// The cut of a lagging log is signed by a quorum of the version adopted at the cut.
     LagAtCut,
-    /// The cut of a lagging log is signed by a quorum of a version whose adoption the signers know certified.
+    /// The cut of a lagging log is signed by a quorum of a version that the signers know to be certified as adopted.
     LagAtKnown,
-    /// It is signed by a quorum of every version from the last one certified adopted, up to the one adopted at the cut.
+    /// It is signed by a quorum of every version from the last one with a certified adoption up to the one adopted at
+    /// the cut.
     LagWhole,
-    /// It is signed by quorums of the version adopted at the cut and of the one before, which a manifest alone shows.
+    /// It is signed by quorums of the version adopted at the cut and of the one before; a manifest alone shows both.
     LagTwo,
-    /// Nobody cosigns, nor signs a cut at, what is more than one adoption ahead of its certificates.
+    /// Nobody cosigns, nor signs a cut at, a head more than one adoption ahead of its certificates.
     OneAhead,
-    /// Who states that it cosigned none on a branch cosigns no more until a manifest holds.
+    /// An operator that states "I cosigned none" on a branch cosigns no more until a manifest is valid.
     StatementsBind,
-    /// One statement more is needed from a version of which the equivocator is no operator.
+    /// One more statement is needed from a version that does not have the equivocator as an operator.
     OwnerAmongLiars,
     /// A cut stands unchanged in all later versions.
     CutStands,
-    /// A text is signed only after a quorum, each standing still, agreed on it; see [`agreement`].
+    /// A text is signed only after a quorum, each member standing still, agreed on it; see [`agreement`].
     AgreeFirst,
-    /// Final is what a quorum holds certified, and only what one holds certified binds its cuts.
+    /// A head is final once a quorum holds it certified, and only what an operator holds certified binds its cuts.
     TwoSteps,
-    /// g = ⌊(n+1)/5⌋ takes the place of f in the number of statements.
+    /// The number of statements has g = ⌊(n+1)/5⌋ in place of f.
     Fifth,
-    /// All operators of the old version go on cosigning, not only those that signed the new one.
-    AllGoOn,
-    /// Nobody cosigns beyond an adopt batch that is not certified.
+    /// All operators of the old version keep cosigning, not only those that signed the new one.
+    AllKeepCosigning,
+    /// Nobody cosigns beyond an adopt batch that is not yet certified.
     WaitAtAdopt,
-    /// Who goes by one note of the end of an adopt batch wants a quorum of the version before it too.
+    /// A reader of one note of the end of an adopt batch also needs a quorum of the version before it.
     ReadBoth,
 }
 
 #[derive(Clone, Copy)]
-struct Rules(u32);
+struct RuleSet(u32);
 
-impl Rules {
+impl RuleSet {
     const fn of(rules: &[Rule]) -> Self {
         let mut bits = 0;
         let mut i = 0;
@@ -108,7 +109,7 @@ impl Rules {
 }
 
 /// The rules as they were first written.
-const FIRST: Rules = Rules::of(&[
+const FIRST: RuleSet = RuleSet::of(&[
     Rule::QuorumWhole,
     Rule::CosignExtends,
     Rule::OneText,
@@ -124,32 +125,32 @@ const FIRST: Rules = Rules::of(&[
     Rule::LagAtCut,
 ]);
 
-/// The first rules without their gaps, but with one round of cosignatures: safe always, live up to n = 6.
-const ONE_STEP: Rules = FIRST.without(Rule::LagAtCut).with(&[
+/// The first rules without their gaps, but with one round of cosignatures: always safe, live up to n = 6.
+const ONE_STEP: RuleSet = FIRST.without(Rule::LagAtCut).with(&[
     Rule::LagWhole,
     Rule::StatementsBind,
     Rule::OwnerAmongLiars,
     Rule::CutStands,
     Rule::AgreeFirst,
-    Rule::AllGoOn,
+    Rule::AllKeepCosigning,
     Rule::WaitAtAdopt,
     Rule::ReadBoth,
 ]);
 
 /// The rules that keep every promise with f liars.
-const MENDED: Rules = ONE_STEP.with(&[Rule::TwoSteps]);
+const MENDED: RuleSet = ONE_STEP.with(&[Rule::TwoSteps]);
 
 /// The heads that an owner signs, as a tree, and which of them end an adopt batch.
-struct Tree {
-    parent: &'static [Head],
+struct HeadTree {
+    parent: &'static [HeadIndex],
     names: &'static [&'static str],
-    /// For each head, itself and all that it extends.
+    /// For each head: itself and every head that it extends.
     below: Vec<Set>,
     adopts: Set,
 }
 
-impl Tree {
-    fn new((parent, names): Shape, adopts: &[Head]) -> Self {
+impl HeadTree {
+    fn new((parent, names): Shape, adopts: &[HeadIndex]) -> Self {
         let mut below: Vec<Set> = vec![1];
         for (head, up) in parent.iter().enumerate().skip(1) {
             below.push(below[*up] | bit(head));
@@ -157,86 +158,86 @@ impl Tree {
         Self { parent, names, below, adopts: set(adopts) }
     }
 
-    fn heads(&self) -> std::ops::Range<Head> {
+    fn heads(&self) -> std::ops::Range<HeadIndex> {
         0..self.parent.len()
     }
 
     /// True if `head` is `other` or extends it.
-    fn extends(&self, head: Head, other: Head) -> bool {
+    fn extends(&self, head: HeadIndex, other: HeadIndex) -> bool {
         self.below[head] & bit(other) != 0
     }
 
-    fn conflict(&self, one: Head, other: Head) -> bool {
+    fn conflict(&self, one: HeadIndex, other: HeadIndex) -> bool {
         !self.extends(one, other) && !self.extends(other, one)
     }
 
     /// The version adopted at `head`, counted from 0.
-    fn adopted(&self, head: Head) -> usize {
+    fn adopted(&self, head: HeadIndex) -> usize {
         count(self.adopts & self.below[head])
     }
 
-    /// The version whose quorum certifies `head`: an adopt is certified by the one before it.
-    fn governing(&self, head: Head) -> usize {
+    /// The version whose quorum certifies `head`: an adoption is certified by the version before it.
+    fn governing(&self, head: HeadIndex) -> usize {
         count(self.adopts & self.below[head] & !bit(head))
     }
 
-    /// The first head on the way to `head` that `cut` does not have.
-    fn branch(&self, head: Head, cut: Head) -> Head {
-        (self.below[head] & !self.below[cut]).trailing_zeros() as Head
+    /// The first head on the way to `head` that `cut` does not include.
+    fn branch(&self, head: HeadIndex, cut: HeadIndex) -> HeadIndex {
+        (self.below[head] & !self.below[cut]).trailing_zeros() as HeadIndex
     }
 
-    /// The adopt batches on the way to `head` that lie before it.
-    fn adopts_before(&self, head: Head) -> impl Iterator<Item = Head> {
+    /// The adopt batches on the way to `head`, without `head` itself.
+    fn adopts_before(&self, head: HeadIndex) -> impl Iterator<Item = HeadIndex> {
         members(self.adopts & self.below[head] & !bit(head))
     }
 }
 
-/// What is fixed in one exploration.
+/// Everything that is fixed in one exploration.
 struct Scenario {
-    tree: Tree,
-    /// The operators of each version; if there is one more than `valid`, the contested version's.
+    tree: HeadTree,
+    /// The operators of each version; one more than `valid` are those of the contested version.
     sets: Vec<Set>,
     /// How many versions are valid at first; the contested version is the next.
     valid: usize,
     owner: usize,
     liars: Set,
-    /// Honest, may have cosigned, and silent for ever.
+    /// Honest operators that may have cosigned and are silent forever.
     dead: Set,
     /// The texts of the contested version that may be drafted.
     texts: Set,
-    /// A cut that the newest valid version has already.
-    cut_before: Option<Head>,
+    /// A cut that the newest valid version already has.
+    cut_before: Option<HeadIndex>,
 }
 
-/// An honest operator. `voted` has with each head all that it extends, as a cosignature vouches for those.
+/// An honest operator. `voted` holds each head together with all that it extends, as a cosignature vouches for those.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-struct Op {
+struct ModelOperator {
     lock: u8,
     held: u8,
     voted: Set,
-    /// The heads at and beyond which it stated that it cosigned none.
-    said: Set,
+    /// The heads at and beyond which it stated "I cosigned none".
+    denied: Set,
     signed: Set,
     stated: bool,
     left: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct State {
-    ops: Vec<Op>,
+struct ModelState {
+    ops: Vec<ModelOperator>,
     agreed: Option<u8>,
 }
 
-/// One step of an honest operator, or (agree) of a quorum.
+/// One step of an honest operator or, for `Agree`, of a quorum.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum ModelStep {
     Start,
-    Cosign(usize, Head),
-    TakeCertified(usize, Head),
-    Hold(usize, Head),
+    Cosign(usize, HeadIndex),
+    TakeCertified(usize, HeadIndex),
+    Hold(usize, HeadIndex),
     StateNone(usize),
-    Agree(Text),
-    Sign(usize, Text),
+    Agree(TextIndex),
+    Sign(usize, TextIndex),
     Leave(usize),
 }
 
@@ -245,17 +246,17 @@ enum Step {
 enum Property {
     /// S1: certified heads of a log never conflict.
     OneBranch,
-    /// S2: every valid cut has all that is final, and what an earlier cut kept.
+    /// S2: every valid cut includes everything final, and what an earlier cut kept.
     NothingLost,
     /// S3: one valid text per version.
     OneText,
-    /// S4: what a reader takes, who goes by one note of a head, is certified.
+    /// S4: a head that a reader takes by one note of it is certified.
     ReadCertified,
-    /// Every valid cut has all that such a reader takes; follows from S2 and S4.
+    /// Every valid cut includes everything that such a reader takes; follows from S2 and S4.
     ReadKept,
-    /// L1: the honest who are there can sign a manifest that cuts the log.
+    /// L1: the honest operators present can sign a manifest that cuts the log.
     CanCut,
-    /// L2: once a version holds, all that an honest owner signs can be certified.
+    /// L2: once a version is valid, everything that an honest owner signs can be certified.
     CertifiedAgain,
 }
 
@@ -285,7 +286,7 @@ fn members(set: Set) -> impl Iterator<Item = usize> {
     })
 }
 
-fn cut_of(text: Text) -> Option<Head> {
+fn cut_of(text: TextIndex) -> Option<HeadIndex> {
     text.checked_sub(1)
 }
 
@@ -297,11 +298,11 @@ fn quorum(n: usize) -> usize {
     (n + liars_max(n)) / 2 + 1
 }
 
-/// A scenario under a set of rules: who may do what in a state, and what is wrong with it.
-struct Model<'a> {
+/// A scenario under a set of rules: the possible steps of a state, and the property that it breaks.
+struct CutModel<'a> {
     scenario: &'a Scenario,
-    rules: Rules,
-    /// Honest operators that nothing tells apart; states are taken up to exchanging them.
+    rules: RuleSet,
+    /// Honest operators that nothing tells apart; states that differ only by exchanging them count once.
     alike: Vec<Vec<usize>>,
 }
 

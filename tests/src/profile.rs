@@ -1,4 +1,4 @@
-//! Profile proofs: they say what the join says, and no lie passes for one.
+//! Profile proofs: they say what the join says, and no lie passes for a proof.
 use std::sync::Arc;
 
 use fama_ledger::adoption::Adoption;
@@ -10,21 +10,23 @@ use fama_ledger::id::{EventId, IdentityId};
 use fama_ledger::join::Karma;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{Cut, LogId, Manifest};
-use fama_ledger::profile::{Answer, Certificate, MakeError, Profile, ProfileError, ProfileProof, Proven, Source};
-use fama_ledger::proof::{Certified, TlogProof};
+use fama_ledger::profile::{
+    HeadEvidence, LogSource, MakeError, Profile, ProfileAnswer, ProfileError, ProfileProof, Proven,
+};
+use fama_ledger::proof::{CertifiedBy, TlogProof};
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_tests::{
-    DOMAINS, Mirror, Replica, SECOND, START, adoption, countersigned, domain, event, federation, governance_key, log,
-    node_key, secret, signed,
+    DOMAINS, MemoryReplica, MirroredLog, SECOND, START, adoption, countersigned, domain, event, federation,
+    governance_key, log, node_key, secret, signed,
 };
 
-/// What operators' clocks say when they cosign, in seconds since 1970: each a minute after the one before.
+/// Operators' clock times when they cosign, in seconds since 1970: each one a minute after the one before.
 fn cosigned_at(i: usize) -> u64 {
     START.0 / SECOND + 60 * (i as u64 + 1)
 }
 
 /// The head of a mirror's log, signed by its owner and cosigned by the operators `by`.
-fn certificate(manifest: &Manifest, of: usize, mirror: &Mirror, by: &[usize]) -> Certificate {
+fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize]) -> HeadEvidence {
     let key = |i: usize| node_key(i as u8).ed25519().unwrap().clone();
     let head = mirror.tree.head();
     let checkpoint = Checkpoint { origin: manifest.origin(&log(of)), head };
@@ -34,7 +36,7 @@ fn certificate(manifest: &Manifest, of: usize, mirror: &Mirror, by: &[usize]) ->
         (cosignature, key(*i).verifying_key())
     };
     let cosigned: Vec<_> = by.iter().map(cosign).collect();
-    Certificate {
+    HeadEvidence {
         note: checkpoint::note(&signed, &key(of).verifying_key(), &cosigned),
         entry: mirror.entries.last().unwrap().bytes().to_vec(),
         path: prove_inclusion(head.size - 1, head.size, &mirror.tiles).unwrap(),
@@ -42,28 +44,32 @@ fn certificate(manifest: &Manifest, of: usize, mirror: &Mirror, by: &[usize]) ->
     }
 }
 
-/// The proof that a node with this replica makes; every operator has cosigned every head.
-pub(crate) fn prove(manifest: &Arc<Manifest>, replica: &Replica<'_>, question: &str) -> Result<ProfileProof, String> {
+/// The proof that a node with this replica makes when every operator has cosigned every head.
+pub(crate) fn prove(
+    manifest: &Arc<Manifest>,
+    replica: &MemoryReplica<'_>,
+    question: &str,
+) -> Result<ProfileProof, String> {
     let all: Vec<usize> = (0..manifest.operators().len()).collect();
     fn named(id: &LogId) -> usize {
         DOMAINS.iter().position(|name| *name == id.operator.as_str()).unwrap()
     }
     let source = |(id, mirror)| {
         let certificate = manifest.cut(id).is_none().then(|| certificate(manifest, named(id), mirror, &all));
-        Source { log: id.clone(), certificate, maps: &mirror.maps }
+        LogSource { log: id.clone(), certificate, maps: &mirror.maps }
     };
-    let sources: Vec<Source<'_>> = replica.logs.iter().map(source).collect();
+    let sources: Vec<LogSource<'_>> = replica.logs.iter().map(source).collect();
     ProfileProof::make(manifest, question.parse().unwrap(), &replica.rows, &sources).map_err(|error| error.to_string())
 }
 
 pub(crate) struct World<'a> {
-    pub(crate) replica: Replica<'a>,
+    pub(crate) replica: MemoryReplica<'a>,
     nonce: u64,
 }
 
 impl<'a> World<'a> {
     fn new(manifest: &'a Manifest) -> Self {
-        Self { replica: Replica::adopted(manifest), nonce: 1_000 }
+        Self { replica: MemoryReplica::adopted(manifest), nonce: 1_000 }
     }
 
     fn say(&mut self, i: usize, action: Action, seed: u8) -> EventId {
@@ -71,7 +77,7 @@ impl<'a> World<'a> {
         let said = event(self.replica.manifest.federation(), action, START, self.nonce);
         let id = said.id();
         let key = if seed >= 200 { node_key(seed - 200) } else { secret(seed) };
-        self.replica.say(&log(i), START, signed(said, &key)).unwrap();
+        self.replica.append_event(&log(i), START, signed(said, &key)).unwrap();
         id
     }
 
@@ -81,7 +87,7 @@ impl<'a> World<'a> {
         self.say(i, Action::Admit { operator, provider, service, domain, method, from }, 200 + i as u8);
     }
 
-    /// By the identity in the home of `i` whose key is that of `seed`.
+    /// Logs an action by the identity in the home of `i` with the key of `seed`.
     fn attest(&mut self, (i, issuer, seed): (usize, IdentityId, u8), subject: IdentityId, delta: i32) -> EventId {
         let home = domain(DOMAINS[i]);
         self.say(i, Action::Attest { home, issuer, subject, delta, context: None, note: None }, seed)
@@ -91,18 +97,18 @@ impl<'a> World<'a> {
         let (old, new) = (secret(old), secret(new));
         let action = Action::Rotate { home: domain(DOMAINS[i]), identity, version: 2, key: new.public(), next: None };
         let said = event(self.replica.manifest.federation(), action, START, 77);
-        self.replica.say(&log(i), START, countersigned(said, &old, &new)).unwrap();
+        self.replica.append_event(&log(i), START, countersigned(said, &old, &new)).unwrap();
     }
 
-    /// Into the log of `i`, wherever the identity is at home.
+    /// Logs an action in the log of `i`, whatever the identity's home is.
     pub(crate) fn revoke(&mut self, i: usize, identity: IdentityId, (version, seed): (u32, u8)) {
         let (home, key, reason) = (domain(DOMAINS[0]), secret(seed).public(), RevokeReason::KeyCompromised);
         self.say(i, Action::Revoke { home, identity, version, key, reason }, seed);
     }
 }
 
-/// An agent of the first home with two keys, and two providers of the second: of one everything counts, of the other
-/// what it said from its second attestation on.
+/// An agent of the first home with two keys, and two providers of the second. All attestations of one provider count;
+/// of the other, those from its second on.
 pub(crate) fn story(manifest: &Manifest) -> (World<'_>, IdentityId, [IdentityId; 2]) {
     let mut world = World::new(manifest);
     let agent = world.replica.register(0, "swift-core-maps", 2);
@@ -128,12 +134,12 @@ pub(crate) fn four() -> Arc<Manifest> {
 
 fn found(proven: Proven) -> Profile {
     match proven.answer {
-        Answer::Found(profile) => *profile,
-        Answer::Absent => panic!("found"),
+        ProfileAnswer::Found(profile) => *profile,
+        ProfileAnswer::Absent => panic!("found"),
     }
 }
 
-/// Reads the text that a proof is written as, and verifies.
+/// Parses the text that a proof is written as, and verifies it.
 fn read(text: &str, manifest: &Arc<Manifest>) -> Result<Proven, ProfileError> {
     text.parse::<ProfileProof>()?.verify(manifest)
 }
@@ -151,7 +157,7 @@ fn a_proof_says_what_the_join_says() {
         assert_eq!(
             times,
             [(Some(cosigned_at(1)), Some(START), 1); 4],
-            "three of four said so a minute before the last"
+            "the third of four cosigned a minute before the last"
         );
         assert_eq!(proven.as_of(), Some(cosigned_at(1)));
         let profile = found(proven);
@@ -177,7 +183,7 @@ fn absence_is_proven_too() {
         ["swift-core-map@alpha.example", "swift-core-maps@beta.example", "a-name@no.example", &"0".repeat(64), &did]
     {
         let text = prove(&manifest, &world.replica, question).unwrap().to_string();
-        assert_eq!(read(&text, &manifest).unwrap().answer, Answer::Absent, "{question}");
+        assert_eq!(read(&text, &manifest).unwrap().answer, ProfileAnswer::Absent, "{question}");
     }
 }
 
@@ -207,25 +213,25 @@ pub(crate) fn small_story() -> (Arc<Manifest>, ProfileProof) {
     (Arc::clone(&manifest), proof)
 }
 
-/// The genesis of a federation, and a proof of its second version: of an agent whose home passed on from a log that
-/// was cut to one that has not adopted that.
+/// A federation's genesis, and a proof under its second version about an agent whose home passed from a log that was
+/// cut to one that has not adopted version 2.
 pub(crate) fn passed_on() -> (Arc<Manifest>, ProfileProof) {
     let first = four();
     let mut world = World::new(&first);
     world.replica.register(3, "passed-on", 10);
     let second = succession(&first, &world.replica);
-    let replica = Replica { manifest: &second, ..world.replica };
+    let replica = MemoryReplica { manifest: &second, ..world.replica };
     let proof = prove(&second, &replica, "passed-on@delta.example").unwrap();
     (Arc::clone(&first), proof)
 }
 
-/// The same when the first log has just adopted version 2, and the second has gone on since.
+/// The same after the first log has adopted version 2 and the second log has continued.
 pub(crate) fn adopted_since() -> (Arc<Manifest>, ProfileProof) {
     let first = four();
     let mut world = World::new(&first);
     world.replica.register(3, "passed-on", 10);
     let second = succession(&first, &world.replica);
-    let mut replica = Replica { manifest: &second, ..world.replica };
+    let mut replica = MemoryReplica { manifest: &second, ..world.replica };
     for i in 0..2 {
         replica.append(&log(i), vec![VerifiedEntry::adopt(START, 2, second.hash())]);
     }
@@ -234,11 +240,11 @@ pub(crate) fn adopted_since() -> (Arc<Manifest>, ProfileProof) {
     (Arc::clone(&first), proof)
 }
 
-/// No byte of a file can change without the file proving nothing, or just the same.
+/// Changing any byte of a file makes it prove nothing, or exactly the same.
 #[test]
 fn every_flipped_byte_is_refused() {
     let (manifest, found) = small_story();
-    let nobody = prove(&manifest, &Replica::adopted(&manifest), "nobody@alpha.example").unwrap();
+    let nobody = prove(&manifest, &MemoryReplica::adopted(&manifest), "nobody@alpha.example").unwrap();
     for proof in [found, nobody] {
         let text = proof.to_string();
         assert_eq!(text.parse(), Ok(proof.clone()));
@@ -255,15 +261,19 @@ fn every_flipped_byte_is_refused() {
             refused += 1;
             if let Ok(proven) = read.verify(&manifest) {
                 assert_ne!(proven.question, proof.question, "byte {at} of {flipped}");
-                assert_eq!(proven.answer, Answer::Absent, "another name that nobody has: {flipped}");
+                assert_eq!(proven.answer, ProfileAnswer::Absent, "another name that nobody has: {flipped}");
             }
         }
         assert!(refused > 1_000, "flips that leave a well-formed file: {refused}");
     }
 }
 
-/// What comes of a good proof after `lie`; the wrong one travels as a file.
-fn told(manifest: &Arc<Manifest>, good: &ProfileProof, lie: impl FnOnce(&mut ProfileProof)) -> Result<Answer, String> {
+/// The result for a good proof after `lie`; the changed proof travels as a file.
+fn told(
+    manifest: &Arc<Manifest>,
+    good: &ProfileProof,
+    lie: impl FnOnce(&mut ProfileProof),
+) -> Result<ProfileAnswer, String> {
     let mut proof = good.clone();
     lie(&mut proof);
     let code = |error: ProfileError| error.code().to_owned();
@@ -284,7 +294,7 @@ fn every_lie_has_its_code() {
         assert_eq!(told(&manifest, &good, lie), Err(code.to_owned()), "{what}");
     };
     assert!(told(&manifest, &good, |_| ()).is_ok());
-    // The logs stand in the order alpha, beta, delta, gamma.
+    // The logs are in the order alpha, beta, delta, gamma.
     check("another state root", "profile_state_root", &|proof| proof.logs[0].roots[1].0[0] ^= 1);
     check("a root too few", "profile_state_root", &|proof| proof.logs[0].roots.truncate(3));
     check("a name dropped", "profile_rows", &|proof| drop(proof.logs[0].maps[1].rows.pop()));
@@ -334,7 +344,7 @@ fn every_lie_has_its_code() {
     check("another federation's name", "profile_federation", &|proof| proof.federation.0[0] ^= 1);
     let two = Arc::new(federation(2, |_| ()));
     assert_eq!(told(&two, &good, |_| ()), Err("profile_federation".to_owned()));
-    // Old news is no lie: what it says held, and it says when.
+    // An old proof is not a lie: what it says held then, and it says when.
     assert!(told(&manifest, &before, |_| ()).is_ok());
 }
 
@@ -367,8 +377,8 @@ fn files_that_are_none_are_refused() {
     assert_eq!(long.parse::<ProfileProof>().map_err(|error| error.code()), Err("profile_too_long"));
 }
 
-/// Version 2 of a federation of four: the last operator is gone, its home and what it said pass to the first.
-fn succession(first: &Arc<Manifest>, replica: &Replica<'_>) -> Arc<Manifest> {
+/// Version 2 of a federation of four: the last operator is gone, and its home and statements pass to the first.
+fn succession(first: &Arc<Manifest>, replica: &MemoryReplica<'_>) -> Arc<Manifest> {
     let mut draft = first.draft();
     draft.operators.remove(3);
     draft.homes.insert(domain(DOMAINS[3]), log(0));
@@ -380,8 +390,8 @@ fn succession(first: &Arc<Manifest>, replica: &Replica<'_>) -> Arc<Manifest> {
     Arc::new(first.successor(&note).unwrap())
 }
 
-/// A home whose log was cut is read there until the one that it passes to has adopted that; the manifest says what its
-/// state was.
+/// A home whose log was cut is read there until the log that it passes to has adopted the cut; the manifest gives the
+/// home's state at the cut.
 #[test]
 fn a_home_that_passes_on_stays_provable() {
     let first = four();
@@ -391,13 +401,13 @@ fn a_home_that_passes_on_stays_provable() {
     let question = "passed-on@delta.example";
     let old = prove(&first, &world.replica, question).unwrap();
     let second = succession(&first, &world.replica);
-    let mut replica = Replica { manifest: &second, ..world.replica };
+    let mut replica = MemoryReplica { manifest: &second, ..world.replica };
     let revoked = |proven: Proven| found(proven).status.is_revoked();
     let logs = |proof: &ProfileProof| proof.logs.iter().map(|log| log.log.to_string()).collect::<Vec<_>>().join(" ");
 
     let proof = prove(&second, &replica, question).unwrap();
     assert_eq!(logs(&proof), "alpha.example/1 beta.example/1 delta.example/1 gamma.example/1");
-    assert!(revoked(read(&proof.to_string(), &first).unwrap()), "for who holds the genesis only");
+    assert!(revoked(read(&proof.to_string(), &first).unwrap()), "for a reader who holds only the genesis");
     let proven = proof.verify(&second).unwrap();
     let cut = proven.logs.iter().find(|log| log.log.operator.as_str() == DOMAINS[3]).unwrap();
     assert_eq!((cut.size, cut.as_of, cut.time), (replica.head(&log(3)).size, None, None));
@@ -410,7 +420,7 @@ fn a_home_that_passes_on_stays_provable() {
     assert_eq!(told(&second, &proof, hidden), Err("profile_log".to_owned()), "nobody has the name, for lack of a home");
     assert_eq!(told(&second, &proof, |proof| proof.logs[2].roots[0].0[0] ^= 1), Err("profile_state_root".to_owned()));
     assert_eq!(told(&second, &old, |_| ()), Err("profile_old_manifest".to_owned()));
-    assert!(told(&first, &old, |_| ()).is_ok(), "who does not know of version 2 cannot tell");
+    assert!(told(&first, &old, |_| ()).is_ok(), "a reader who does not know version 2 cannot tell");
 
     for i in 0..3 {
         let adopt = VerifiedEntry::adopt(START, 2, second.hash());
@@ -422,7 +432,7 @@ fn a_home_that_passes_on_stays_provable() {
         assert!(revoked(proven));
     }
     let proof = prove(&second, &replica, question).unwrap();
-    let certify = |proof: &ProfileProof, replica: &Replica<'_>, by: &[usize]| {
+    let certify = |proof: &ProfileProof, replica: &MemoryReplica<'_>, by: &[usize]| {
         let certificate = certificate(&second, 0, &replica.logs[&log(0)], by);
         told(&second, proof, |proof| proof.logs[0].certificate = Some(certificate)).map(|_| ())
     };
@@ -432,7 +442,7 @@ fn a_home_that_passes_on_stays_provable() {
     assert_eq!(certify(&proof, &replica, &[0, 2]), too_few());
     assert_eq!(certify(&proof, &replica, &[0, 2, 3]), Ok(()));
     assert_eq!(certify(&proof, &replica, &[0, 3]), too_few());
-    // Beyond, who cosigned under version 1 has no say.
+    // Beyond that, version 1's cosigners do not count.
     replica.register(0, "beyond", 12);
     let beyond = prove(&second, &replica, question).unwrap();
     assert_eq!(certify(&beyond, &replica, &[0, 2]), Ok(()));
@@ -454,7 +464,7 @@ fn a_home_that_passes_on_stays_provable() {
     let shown = beyond.logs[0].certificate.as_ref().unwrap().adopted.clone();
     let adds = |proof: &mut ProfileProof| proof.logs[0].certificate.as_mut().unwrap().adopted.clone_from(&shown);
     assert_eq!(told(&first, &old, adds), Err("adoption_superfluous".to_owned()));
-    // Another text of version 2 than the reader's.
+    // A different text of version 2 than the reader's.
     let mut draft = first.draft();
     draft.policy.daily_bytes += 1;
     let text = draft.text().unwrap();
@@ -466,14 +476,15 @@ fn a_home_that_passes_on_stays_provable() {
 }
 
 /// Symptom: the quorum of any version was enough. Cause: a proof of inclusion does not say which version the log had
-/// adopted, so that a small later version could stand for the one that counts.
+/// adopted, so a small later version could stand in for the one that counts. The proofs here must need exactly the
+/// adopted version's quorum.
 #[test]
 fn an_events_proof_shows_which_version_counts() {
     let first = four();
     let (world, ..) = story(&first);
     let second = succession(&first, &world.replica);
-    let mut replica = Replica { manifest: &second, ..world.replica };
-    let told = |replica: &Replica<'_>, by: &[usize], with: Option<&Adoption>| {
+    let mut replica = MemoryReplica { manifest: &second, ..world.replica };
+    let told = |replica: &MemoryReplica<'_>, by: &[usize], with: Option<&Adoption>| {
         let mirror = &replica.logs[&log(0)];
         let certificate = certificate(&second, 0, mirror, by);
         let path = prove_inclusion(2, mirror.tree.size(), &mirror.tiles).unwrap();
@@ -482,8 +493,8 @@ fn an_events_proof_shows_which_version_counts() {
         let read: TlogProof = proof.to_string().parse().unwrap();
         let included = read.included(&extra, &second).map_err(|error| error.code())?;
         Ok(included.certified.map(|certified| match certified {
-            Certified::Cosigned { version, by } => (version, by.len()),
-            Certified::Cut => (0, 0),
+            CertifiedBy::Cosigned { version, by } => (version, by.len()),
+            CertifiedBy::Cut => (0, 0),
         }))
     };
     assert_eq!(told(&replica, &[0, 1], None), Ok(None), "a quorum of version 2, which it had not adopted");
@@ -506,16 +517,16 @@ fn an_events_proof_shows_which_version_counts() {
 #[test]
 fn a_log_that_has_not_begun_hides_what_it_might_say() {
     let manifest = four();
-    let mut replica = Replica::new(&manifest);
-    let adopt = |replica: &mut Replica<'_>, i| {
+    let mut replica = MemoryReplica::new(&manifest);
+    let adopt = |replica: &mut MemoryReplica<'_>, i| {
         replica.append(&log(i), vec![VerifiedEntry::adopt(START, 1, manifest.hash())]);
     };
     (0..3).for_each(|i| adopt(&mut replica, i));
     let all: Vec<usize> = (0..4).collect();
-    let sources: Vec<Source<'_>> = (0..3)
+    let sources: Vec<LogSource<'_>> = (0..3)
         .map(|i| {
             let mirror = &replica.logs[&log(i)];
-            Source { log: log(i), certificate: Some(certificate(&manifest, i, mirror, &all)), maps: &mirror.maps }
+            LogSource { log: log(i), certificate: Some(certificate(&manifest, i, mirror, &all)), maps: &mirror.maps }
         })
         .collect();
     let question = || "nobody@alpha.example".parse().unwrap();

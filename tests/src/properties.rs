@@ -1,4 +1,4 @@
-//! What must hold for any history: order, duplication and split of delivery never matter.
+//! What must hold for any history: the order, duplication and splitting of deliveries never matter.
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
@@ -11,29 +11,31 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::{Row, Rows, Tally};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
-use fama_tests::{DOMAINS, Replica, START, countersigned, domain, event, federation, log, node_key, secret, signed};
+use fama_tests::{
+    DOMAINS, MemoryReplica, START, countersigned, domain, event, federation, log, node_key, secret, signed,
+};
 use proptest::prelude::*;
 
-/// One step of a history; what each number means depends on the kind.
+/// One step of a history; the meaning of each number depends on `kind`.
 #[derive(Clone, Debug)]
-pub(crate) struct Op {
+pub(crate) struct HistoryOp {
     kind: u8,
     place: usize,
     who: usize,
     whom: usize,
     value: i32,
-    /// Minutes from the last entry's time.
+    /// Minutes since the last entry.
     minutes: u64,
-    /// Kept in the log although void, and not by the honest way.
+    /// The event is logged even if it is void, which an honest owner would not do.
     raw: bool,
-    /// Goes to another log than it should.
+    /// The event goes to a different log than it should.
     astray: bool,
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op() -> impl Strategy<Value = HistoryOp> {
     let fields = (0u8..16, 0usize..4, 0usize..6, 0usize..6, -6i32..7, prop_oneof![0u64..3, 0u64..2_000]);
     (fields, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
-        |((kind, place, who, whom, value, minutes), raw, astray)| Op {
+        |((kind, place, who, whom, value, minutes), raw, astray)| HistoryOp {
             kind,
             place,
             who,
@@ -46,22 +48,23 @@ fn op() -> impl Strategy<Value = Op> {
     )
 }
 
-pub(crate) fn history() -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn history() -> impl Strategy<Value = Vec<HistoryOp>> {
     prop::collection::vec(op(), 30..120)
 }
 
-/// An agent as its owner knows it: where it lives, its keys' seeds by version, and whether it commits to the next.
-struct Agent {
+/// An agent as its owner knows it: its home, the seeds of its keys by version, and whether it commits to the next
+/// key.
+struct HistoryAgent {
     home: usize,
     id: IdentityId,
     seeds: Vec<u8>,
     commits: bool,
 }
 
-/// Tells histories to a federation of four.
-pub(crate) struct Teller<'a> {
-    pub(crate) live: Replica<'a>,
-    agents: Vec<Agent>,
+/// Turns histories into the logs of a federation of four.
+pub(crate) struct HistoryWriter<'a> {
+    pub(crate) live: MemoryReplica<'a>,
+    agents: Vec<HistoryAgent>,
     given: Vec<(usize, IdentityId, IdentityId, Millis, EventId)>,
     /// Batches in the order in which they were made: log, and number of entries before.
     order: Vec<(LogId, usize)>,
@@ -71,10 +74,10 @@ pub(crate) struct Teller<'a> {
     nonce: u64,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> HistoryWriter<'a> {
     fn new(manifest: &'a Manifest) -> Self {
-        let mut teller = Self {
-            live: Replica::adopted(manifest),
+        let mut history = Self {
+            live: MemoryReplica::adopted(manifest),
             agents: Vec::new(),
             given: Vec::new(),
             order: Vec::new(),
@@ -84,9 +87,9 @@ impl<'a> Teller<'a> {
             nonce: 0,
         };
         for i in 0..6 {
-            teller.register(i % 4, i % 2 == 0, START, true);
+            history.register(i % 4, i % 2 == 0, START, true);
         }
-        teller
+        history
     }
 
     fn next_seed(&mut self) -> u8 {
@@ -111,11 +114,11 @@ impl<'a> Teller<'a> {
         let said = self.make(action, time);
         let id = said.id();
         if self.say(home, time, signed(said, &key), raw) {
-            self.agents.push(Agent { home, id, seeds: vec![seed], commits });
+            self.agents.push(HistoryAgent { home, id, seeds: vec![seed], commits });
         }
     }
 
-    /// Says an event in a log; whether it was applied.
+    /// Logs an event; returns whether it was applied.
     fn say(&mut self, place: usize, time: Millis, said: SignedEvent, raw: bool) -> bool {
         let event: VerifiedEvent = said.verify(&self.live.manifest.federation()).unwrap();
         let (log, before) = (log(place), self.live.logs[&log(place)].entries.len());
@@ -132,7 +135,7 @@ impl<'a> Teller<'a> {
         effect.is_ok()
     }
 
-    fn tell(&mut self, op: &Op) {
+    fn take_step(&mut self, op: &HistoryOp) {
         self.time = self.time.plus(op.minutes * 60_000);
         let astray = |home: usize| if op.astray { (home + 1) % 4 } else { home };
         let (who, whom) = (op.who % self.agents.len(), op.whom % self.agents.len());
@@ -175,7 +178,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn rotate(&mut self, who: usize, place: usize, created: Millis, op: &Op) {
+    fn rotate(&mut self, who: usize, place: usize, created: Millis, op: &HistoryOp) {
         let agent = &self.agents[who];
         let (home, id, version, commits) = (agent.home, agent.id, agent.seeds.len() as u32 + 1, agent.commits);
         let old = *agent.seeds.last().unwrap();
@@ -195,7 +198,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn revoke(&mut self, who: usize, place: usize, created: Millis, op: &Op) {
+    fn revoke(&mut self, who: usize, place: usize, created: Millis, op: &HistoryOp) {
         let agent = &self.agents[who];
         let (home, id) = (agent.home, agent.id);
         let version = if op.value == 0 { 1 } else { agent.seeds.len() };
@@ -212,7 +215,7 @@ impl<'a> Teller<'a> {
         self.say(place, self.time, signed(said, &signer), op.raw);
     }
 
-    fn retract(&mut self, op: &Op) {
+    fn retract(&mut self, op: &HistoryOp) {
         let Some((home, issuer, subject, created, attestation)) =
             self.given.get(op.who * 6 % self.given.len().max(1)).copied()
         else {
@@ -231,7 +234,7 @@ impl<'a> Teller<'a> {
         self.say(home, self.time, signed(said, &key), op.raw);
     }
 
-    fn sponsor(&mut self, provider: IdentityId, created: Millis, op: &Op) {
+    fn sponsor(&mut self, provider: IdentityId, created: Millis, op: &HistoryOp) {
         let (operator, domain): (Domain, Domain) = (domain(DOMAINS[op.place]), domain("s.example"));
         let (service, from) = (["a", "b"][op.whom % 2].parse().unwrap(), u64::from(op.value.unsigned_abs()) / 2);
         let action = if op.kind == 4 || op.value > 0 {
@@ -249,15 +252,15 @@ pub(crate) fn policy(p: &mut fama_ledger::manifest::Policy) {
     p.daily_cap = 6;
 }
 
-pub(crate) fn told<'a>(manifest: &'a Manifest, ops: &[Op]) -> Teller<'a> {
-    let mut teller = Teller::new(manifest);
-    ops.iter().for_each(|op| teller.tell(op));
-    teller
+pub(crate) fn write_history<'a>(manifest: &'a Manifest, ops: &[HistoryOp]) -> HistoryWriter<'a> {
+    let mut history = HistoryWriter::new(manifest);
+    ops.iter().for_each(|op| history.take_step(op));
+    history
 }
 
-/// Delivers all logs to a fresh replica: any log first, any range at once, again and again.
-fn delivered<'a>(live: &Replica<'a>, choices: &[(usize, usize, usize)]) -> Replica<'a> {
-    let mut replica = Replica::new(live.manifest);
+/// Delivers all logs to a fresh replica: the logs in any order, any range at a time, with repetitions.
+fn delivered<'a>(live: &MemoryReplica<'a>, choices: &[(usize, usize, usize)]) -> MemoryReplica<'a> {
+    let mut replica = MemoryReplica::new(live.manifest);
     for (which, start, length) in choices {
         let log = log(which % 4);
         let entries = &live.logs[&log].entries;
@@ -272,7 +275,7 @@ fn delivered<'a>(live: &Replica<'a>, choices: &[(usize, usize, usize)]) -> Repli
     replica
 }
 
-fn subjects(replica: &Replica<'_>) -> BTreeSet<IdentityId> {
+fn subjects(replica: &MemoryReplica<'_>) -> BTreeSet<IdentityId> {
     let mut all: BTreeSet<IdentityId> = replica
         .rows
         .iter()
@@ -288,7 +291,7 @@ fn list(ranking: &Ranking) -> Vec<(IdentityId, Karma)> {
 }
 
 /// Recomputes the subjects of marked providers, as a node does in the background.
-fn settle(ranking: &mut Ranking, replica: &Replica<'_>) {
+fn settle(ranking: &mut Ranking, replica: &MemoryReplica<'_>) {
     let join = replica.join();
     while let Some(provider) = ranking.marked() {
         ranking.unmark(provider, &join).unwrap();
@@ -308,14 +311,14 @@ proptest! {
         others in prop::collection::vec((0usize..4, 0usize..200, 0usize..12), 0..60),
     ) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         for choices in [choices, others] {
             let replica = delivered(&live, &choices);
             prop_assert!(replica.rows == live.rows);
             prop_assert_eq!(replica.state_id(), live.state_id());
             prop_assert!(replica.join().dump() == live.join().dump());
         }
-        // From bytes and from a scan of the rows too.
+        // Also when read from bytes and from a scan of the rows.
         for (log, mirror) in &live.logs {
             let rebuilt = fama_ledger::batch::LogMaps::load(&manifest, log, &live.rows).unwrap();
             prop_assert_eq!(rebuilt.state_root(), mirror.state_root);
@@ -329,8 +332,8 @@ proptest! {
     #[test]
     fn equal_frontiers_only(ops in history()) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
-        let mut short = Replica::new(&manifest);
+        let live = write_history(&manifest, &ops).live;
+        let mut short = MemoryReplica::new(&manifest);
         let mut ids = BTreeSet::from([short.state_id()]);
         for (log, mirror) in &live.logs {
             for batch in mirror.entries.split_inclusive(VerifiedEntry::is_state) {
@@ -344,14 +347,14 @@ proptest! {
     #[test]
     fn rankings_keep_up(ops in history(), settles in prop::collection::vec(prop::bool::weighted(0.1), 120)) {
         let manifest = federation(4, policy);
-        let mut teller = Teller::new(&manifest);
-        let mut ranking = Ranking::rebuild(&teller.live.join()).unwrap();
+        let mut history = HistoryWriter::new(&manifest);
+        let mut ranking = Ranking::rebuild(&history.live.join()).unwrap();
         let mut from_nothing = Ranking::default();
         let mut seen = 0;
         for (op, settle_now) in ops.iter().zip(settles) {
-            teller.tell(op);
-            let join = teller.live.join();
-            for effect in &teller.effects[seen..] {
+            history.take_step(op);
+            let join = history.live.join();
+            for effect in &history.effects[seen..] {
                 if seen >= 6 {
                     ranking.apply(effect, &join).unwrap();
                 }
@@ -359,13 +362,13 @@ proptest! {
                 seen += 1;
             }
             if settle_now {
-                settle(&mut ranking, &teller.live);
+                settle(&mut ranking, &history.live);
                 prop_assert_eq!(list(&ranking), list(&Ranking::rebuild(&join).unwrap()));
             }
         }
-        settle(&mut ranking, &teller.live);
-        settle(&mut from_nothing, &teller.live);
-        let (join, rebuilt) = (teller.live.join(), list(&Ranking::rebuild(&teller.live.join()).unwrap()));
+        settle(&mut ranking, &history.live);
+        settle(&mut from_nothing, &history.live);
+        let (join, rebuilt) = (history.live.join(), list(&Ranking::rebuild(&history.live.join()).unwrap()));
         prop_assert_eq!(&list(&ranking), &rebuilt);
         prop_assert_eq!(&list(&from_nothing), &rebuilt);
         for (id, karma) in rebuilt {
@@ -373,15 +376,15 @@ proptest! {
         }
     }
 
-    /// Karma from nothing but the entries, by the words of the protocol.
+    /// Karma computed from the entries alone, by PROTOCOL.md's definition.
     #[test]
     fn karma_is_what_the_protocol_says(ops in history()) {
         let manifest = federation(4, policy);
-        let teller = told(&manifest, &ops);
-        let join = teller.live.join();
+        let history = write_history(&manifest, &ops);
+        let join = history.live.join();
         let mut given: BTreeMap<(IdentityId, u64), (IdentityId, i64)> = BTreeMap::new();
         let mut taken: BTreeMap<(IdentityId, u64), u64> = BTreeMap::new();
-        for effect in &teller.effects {
+        for effect in &history.effects {
             match effect {
                 Effect::Attested { subject, provider, number, effective } => {
                     given.insert((*provider, *number), (*subject, i64::from(*effective)));
@@ -409,7 +412,7 @@ proptest! {
                 *sum = Karma { sum: sum.sum + effective, count: sum.count + 1 };
             }
         }
-        for subject in subjects(&teller.live) {
+        for subject in subjects(&history.live) {
             prop_assert_eq!(join.karma(subject).unwrap(), karma.get(&subject).copied().unwrap_or_default());
         }
     }
@@ -417,7 +420,7 @@ proptest! {
     #[test]
     fn any_flipped_byte_is_refused(ops in history(), bit in 0u8..8) {
         let manifest = federation(4, policy);
-        let live = told(&manifest, &ops).live;
+        let live = write_history(&manifest, &ops).live;
         let entries: Vec<&VerifiedEntry> = live.logs.values().flat_map(|mirror| &mirror.entries).collect();
         let event = entries.iter().rev().find(|entry| entry.event().is_some()).unwrap();
         for entry in [*event, entries[0], entries[1]] {
@@ -426,7 +429,7 @@ proptest! {
                 bytes[at] ^= 1 << bit;
                 prop_assert_ne!(leaf_hash(&bytes), leaf_hash(entry.bytes()));
                 let read = VerifiedEntry::decode(bytes, &manifest.federation());
-                // Only the owner's own words, time, version, hash and root, are held by nothing but the head.
+                // Only the owner's own entries (time, version, hash and root) have no other protection than the head.
                 let owners = at < 8 || (entry.event().is_none() && at >= 12);
                 prop_assert!(read.is_err() || owners, "byte {}", at);
                 prop_assert_ne!(read.as_ref(), Ok(entry));
@@ -443,7 +446,7 @@ proptest! {
     }
 }
 
-/// Whether the histories above reach what they are meant to reach.
+/// Checks that the histories above reach every effect that they are meant to reach.
 #[test]
 fn histories_are_rich() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
@@ -451,9 +454,9 @@ fn histories_are_rich() {
     let (mut applied, mut voids) = (std::collections::HashSet::new(), BTreeSet::new());
     for _ in 0..40 {
         let ops = proptest::strategy::ValueTree::current(&history().new_tree(&mut runner).unwrap());
-        let teller = told(&manifest, &ops);
-        let mut fresh = Replica::new(&manifest);
-        for (log, mirror) in &teller.live.logs {
+        let history = write_history(&manifest, &ops);
+        let mut fresh = MemoryReplica::new(&manifest);
+        for (log, mirror) in &history.live.logs {
             for replayed in fresh.deliver(log, 0, &mirror.entries) {
                 for outcome in replayed.outcomes.into_iter().flatten() {
                     match outcome {
@@ -463,7 +466,7 @@ fn histories_are_rich() {
                 }
             }
         }
-        assert!(!teller.order.is_empty() && fresh.rows.get(fama_ledger::rows::MapId([0; 8]), b"x") == Ok(None));
+        assert!(!history.order.is_empty() && fresh.rows.get(fama_ledger::rows::MapId([0; 8]), b"x") == Ok(None));
     }
     assert_eq!(applied.len(), 5, "every effect");
     assert!(voids.len() >= 13, "{voids:?}");

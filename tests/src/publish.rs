@@ -1,32 +1,33 @@
-//! Public files: copied from place to place, refused where they lie, and checked by programs that nobody here wrote.
+//! Public files: copied from place to place, refused where a source lies, and checked by independent programs.
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path as File, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use fama_cli::bucket::Bucket;
 use fama_cli::failure::Failure;
-use fama_cli::publish::{Pass, Publisher};
-use fama_cli::source::Source;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::log::{Head, MemoryTiles, Tiles, Tree, leaf_hash};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::public::{self, LogFile, Path};
+use fama_reader::bucket::Bucket;
+use fama_reader::error::ReadError;
+use fama_reader::publish::{Pass, Publisher};
+use fama_reader::source::PublicSource;
 use fama_tests::{DOMAINS, START, domain, federation, log, node_key, secret};
 use tempfile::TempDir;
 
 use crate::cli::program;
-use crate::federation::{Net, eventually, multi};
+use crate::federation::{LocalFederation, eventually, multi};
 
 mod s3;
 
-/// A folder as an honest node would serve it: four operators, two logs of them begun.
+/// A folder as an honest node would serve it: four operators, of whose logs two have begun.
 struct Published {
     dir: TempDir,
     manifest: Arc<Manifest>,
-    /// Of each log its entries.
+    /// The entries of the two logs that have begun.
     entries: [Vec<Vec<u8>>; 2],
 }
 
@@ -61,7 +62,7 @@ impl Published {
         (tree.head(), tiles)
     }
 
-    /// Log `i` grows to so many entries, and these operators cosign its head.
+    /// Grows log `i` to this size; these operators cosign its head.
     fn grow(&mut self, i: usize, size: usize, by: &[u8]) {
         while self.entries[i].len() < size {
             self.entries[i].push(format!("entry {} of log {i}", self.entries[i].len()).into_bytes());
@@ -100,14 +101,14 @@ fn checkpoint(i: usize) -> Path {
 }
 
 fn publisher(from: &str, to: &str) -> Publisher {
-    Publisher::new(Source::open(from).unwrap(), Bucket::create(to).unwrap(), None).unwrap()
+    Publisher::new(PublicSource::open(from).unwrap(), Bucket::create(to).unwrap(), None).unwrap()
 }
 
-pub(crate) fn pass(from: &str, to: &str) -> Result<Pass, Failure> {
+pub(crate) fn pass(from: &str, to: &str) -> Result<Pass, ReadError> {
     publisher(from, to).pass(&mut |_, _| ())
 }
 
-/// Every file below a folder.
+/// Every file in a folder and below it, by its relative path.
 fn files(dir: &File) -> BTreeMap<PathBuf, Vec<u8>> {
     fn add(dir: &File, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &File) {
         for file in fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
@@ -123,7 +124,7 @@ fn files(dir: &File) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The program that shares no code with ours; gives what it prints.
+/// Runs a checker that shares no code with ours; returns its output.
 fn check_independently(folder: &File) -> Result<String, String> {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tiles-check");
     let manifest = File::new(env!("CARGO_MANIFEST_DIR")).join("tiles/Cargo.toml");
@@ -148,7 +149,7 @@ fn a_folder_is_copied_file_by_file_and_then_what_is_new() {
     assert_eq!(done.files as usize, files(from.dir.path()).len());
     assert_eq!(pass(from.name(), target).unwrap(), Pass { entries: 0, files: 0, bytes: 0, ..done }, "nothing new");
 
-    // More cosignatures are told, fewer never.
+    // More cosignatures are copied, fewer never.
     let head = from.head(0, &from.entries[0]).0;
     from.sign(0, head, &[0, 1, 2, 3]);
     assert_eq!(pass(from.name(), target).unwrap().files, 1);
@@ -162,14 +163,14 @@ fn a_folder_is_copied_file_by_file_and_then_what_is_new() {
         let done = publisher.pass(&mut |_, _| ()).unwrap();
         let after = files(File::new(target));
         assert!(before.iter().all(|(file, bytes)| after[file] == *bytes || file.ends_with("checkpoint")), "{size}");
-        assert_eq!(after.len() - before.len() + 1, done.files as usize, "the checkpoint alone is replaced");
+        assert_eq!(after.len() - before.len() + 1, done.files as usize, "only the checkpoint is replaced");
         assert_eq!(after, files(from.dir.path()), "{size}");
     }
     let independently = check_independently_of_begun(&from, File::new(target));
     assert!(independently.is_ok_and(|told| told.contains("alpha.example/1 1500 3")));
 }
 
-/// The independent program reads every log of the policy: the two that did not begin are left out of it.
+/// The independent program reads every log in the policy, so the two that have not begun are left out of it.
 fn check_independently_of_begun(from: &Published, folder: &File) -> Result<String, String> {
     let policy = public::policy(&from.manifest);
     let begun = |line: &&str| !line.starts_with("log ") || line.contains(DOMAINS[0]) || line.contains(DOMAINS[1]);
@@ -196,10 +197,10 @@ fn the_independent_program_refuses_what_is_wrong() {
     }
 }
 
-/// Each lie, and what is said of it; what was published stays as it is.
+/// Each lie, and the code that it is refused with; what was published before stays as it is.
 #[test]
 fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
-    type Lie = fn(&mut Published);
+    type Tampering = fn(&mut Published);
     let flip = |from: &Published, file: &str| {
         let path = from.file(&Path::Log(log(0), file.parse().unwrap()));
         let mut bytes = fs::read(&path).unwrap();
@@ -210,31 +211,31 @@ fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
     fn tampered(file: &str, flip: impl Fn(&Published, &str)) -> impl Fn(&mut Published) {
         move |from| flip(from, file)
     }
-    let other_history: Lie = |from| {
+    let other_history: Tampering = |from| {
         from.entries[0][3] = b"another one".to_vec();
         from.grow(0, 600, &[0, 1, 2]);
     };
-    let smaller: Lie = |from| {
+    let smaller: Tampering = |from| {
         from.entries[0].truncate(200);
         from.grow(0, 200, &[0, 1, 2]);
     };
-    let same_size: Lie = |from| {
+    let same_size: Tampering = |from| {
         from.entries[0].truncate(300);
         from.entries[0][299] = b"another one".to_vec();
         from.grow(0, 300, &[0, 1, 2]);
     };
-    let other_federation: Lie = |from| {
+    let other_federation: Tampering = |from| {
         from.manifest = Arc::new(federation(4, |policy| policy.daily_cap += 1));
         from.write(&Path::Manifest(1), from.manifest.note().to_string().as_bytes());
     };
-    let unsigned: Lie = |from| {
+    let unsigned: Tampering = |from| {
         let text = fs::read_to_string(from.file(&checkpoint(0))).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("— fama/")).collect();
         from.write(&checkpoint(0), (lines.join("\n") + "\n").as_bytes());
     };
-    let gone: Lie = |from| fs::remove_file(from.file(&checkpoint(0))).unwrap();
-    let no_manifest: Lie = |from| fs::remove_file(from.file(&Path::Manifest(1))).unwrap();
-    let missing: Lie =
+    let gone: Tampering = |from| fs::remove_file(from.file(&checkpoint(0))).unwrap();
+    let no_manifest: Tampering = |from| fs::remove_file(from.file(&Path::Manifest(1))).unwrap();
+    let missing: Tampering =
         |from| fs::remove_file(from.file(&Path::Log(log(0), "tile/entries/001".parse().unwrap()))).unwrap();
     let table: [(&str, Box<dyn Fn(&mut Published)>); 13] = [
         ("wrong_tree", Box::new(tampered("tile/entries/001", flip))),
@@ -259,7 +260,7 @@ fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
         let before = files(to.path());
         from.grow(0, 600, &[1, 2, 3]);
         lie(&mut from);
-        assert_eq!(pass(from.name(), target).map_err(|failure| failure.code), Err(code.to_owned()));
+        assert_eq!(pass(from.name(), target).map_err(|error| error.code()), Err(code));
         assert_eq!(
             files(to.path())[&PathBuf::from(checkpoint(0).to_string())],
             before[&PathBuf::from(checkpoint(0).to_string())]
@@ -268,7 +269,7 @@ fn a_lying_source_is_refused_and_nothing_of_it_is_published() {
     }
 }
 
-/// One cosignature is changed in its last bytes.
+/// Changes one cosignature in its last bytes.
 fn resigned(from: &Published) {
     let text = fs::read_to_string(from.file(&checkpoint(0))).unwrap();
     let end = text.len() - 12;
@@ -308,14 +309,14 @@ fn damage_at_the_place_itself_is_told_from_a_lying_source() {
     pass(from.name(), target).unwrap();
     fs::remove_file(to.path().join("log/alpha.example/1/tile/0/001.p/44")).unwrap();
     from.grow(0, 400, &[0, 1, 2]);
-    assert_eq!(pass(from.name(), target).map_err(|failure| failure.code), Err("published_damaged".to_owned()));
+    assert_eq!(pass(from.name(), target).map_err(|error| error.code()), Err("published_damaged"));
 }
 
-/// Nodes, folders, a bucket and data folders give the same files, whoever is asked.
+/// Nodes, folders, a bucket and data folders give the same files, whichever is the source.
 #[test]
 fn a_federation_is_published_from_any_node_and_read_anywhere() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (judge, agent) = (secret(10), secret(12));
         let provider = net.provider(0, "judge-service", &judge).await;
         let (subject, registration) = net.register(1, "swift-core-maps", &agent);
@@ -334,7 +335,7 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
         let told = check_independently(&folder).unwrap();
         assert_eq!(told.lines().count(), 4, "{told}");
 
-        // Another node goes on where the first one stopped.
+        // Another node continues where the first one stopped.
         let (_, registration) = net.register(2, "late-comer", &secret(14));
         net.accepted(2, registration).await;
         net.settled().await;
@@ -343,15 +344,15 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
         assert_eq!(more.logs[&log(2)], done.logs[&log(2)] + 2);
         check_independently(&folder).unwrap();
 
-        // Notes follow their entries.
+        // Notes arrive after their entries.
         has_notes(&queries[1], &folder).await;
-        let store = s3::Store::start();
+        let store = s3::S3Server::start();
         store.publishes(&queries[1], &folder);
         let data = net.data(1).display().to_string();
-        let locked = Source::open(&data).err().unwrap();
+        let locked = Failure::from(PublicSource::open(&data).err().unwrap());
         assert!(locked.code == "locked" && locked.hint.unwrap().contains("query URL"));
         net.stop(1).await;
-        same_files(&Source::open(&data).unwrap(), &folder);
+        same_files(&PublicSource::open(&data).unwrap(), &folder);
         let to = dir.path().join("from-data");
         let target = to.to_str().unwrap().to_owned();
         tokio::task::spawn_blocking(move || pass(&data, &target).unwrap()).await.unwrap();
@@ -359,9 +360,9 @@ fn a_federation_is_published_from_any_node_and_read_anywhere() {
     });
 }
 
-/// Every running node's files go to one folder, one node after the other: all of each log that goes on, and each log
-/// that a manifest cuts to its end.
-pub(crate) async fn publishes(net: &Net) {
+/// Every running node's files go to one folder, one node after the other. The folder then has each current log
+/// completely, and each log that a manifest cuts up to its end.
+pub(crate) async fn publishes(net: &LocalFederation) {
     let folder = net.dir.path().join("public");
     for query in net.up().map(|(_, query)| format!("http://{query}")).collect::<Vec<_>>() {
         let target = folder.to_str().unwrap().to_owned();
@@ -375,7 +376,7 @@ pub(crate) async fn publishes(net: &Net) {
     check_independently(&folder).unwrap();
 }
 
-/// Waits until the node has the notes that lie in the folder.
+/// Waits until the node has all notes that the folder has.
 async fn has_notes(query: &str, folder: &File) {
     let notes: Vec<Path> = fs::read_dir(folder.join("note"))
         .unwrap()
@@ -384,7 +385,7 @@ async fn has_notes(query: &str, folder: &File) {
     eventually("the notes are there", || async {
         let (query, notes) = (query.to_owned(), notes.clone());
         let missing = tokio::task::spawn_blocking(move || {
-            let source = Source::open(&query).unwrap();
+            let source = PublicSource::open(&query).unwrap();
             notes.into_iter().find(|note| source.get(note).unwrap().is_none())
         });
         missing.await.unwrap().map_or(Ok(()), |note| Err(note.to_string()))
@@ -392,8 +393,8 @@ async fn has_notes(query: &str, folder: &File) {
     .await;
 }
 
-/// All but the checkpoints, of which one may have more cosignatures.
-fn same_files(source: &Source, folder: &File) {
+/// Compares all files except the checkpoints, of which one side's may have more cosignatures.
+fn same_files(source: &PublicSource, folder: &File) {
     for (file, bytes) in files(folder) {
         let path: Path = file.to_str().unwrap().parse().unwrap();
         let found = source.get(&path).unwrap().unwrap_or_else(|| panic!("{path}"));

@@ -1,4 +1,4 @@
-//! Fresh nodes: by entries alone, and from certified states while they fetch them.
+//! Fresh nodes: from entries alone, and from certified states while they still fetch the entries.
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,30 +13,30 @@ use fama_ledger::key::Curve;
 use fama_ledger::manifest::LogId;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::SignedNote;
-use fama_node::config::{Config, Network, Verify};
-use fama_node::network::wire::{Refusal, Rows, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
+use fama_node::config::{Config, NetworkSettings, Verify};
+use fama_node::wire::{Refusal, RowRange, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, domain, secret};
 use serde_json::Value;
 
 use crate::cli::program;
-use crate::crash::Random;
-use crate::federation::{Net, Running, eventually, free_ports, get, multi};
+use crate::crash::SeededRandom;
+use crate::federation::{LocalFederation, LocalNode, eventually, free_ports, get, multi};
 use crate::governance;
 
 mod forged;
 mod stand_in;
 
-use forged::{Forged, GHOST, Lie};
-use stand_in::{StandIn, Way};
+use forged::{Forged, ForgeryKind, GHOST};
+use stand_in::{AnswerFilter, StandIn};
 
-/// How many identities the federations here have beside a few with a story: enough for a quick state.
+/// Identities in the federations here, besides the few with a story: enough for a start from certified states.
 const IDENTITIES: usize = 1_200;
-/// Whom the stories are about, each at home at the first operator but the last.
+/// The identities with a story; their home is the first operator's, except the last one's.
 const AGENTS: [&str; 5] = ["praised", "rotated", "revoked", "retired", "judge"];
 
-/// Four operators with some history, settled; gives the state id.
-async fn loaded() -> (Net, String) {
-    let net = Net::running(4).await;
+/// Four operators with some history, settled; returns the state id.
+async fn loaded() -> (LocalFederation, String) {
+    let net = LocalFederation::running(4).await;
     let judge_key = secret(4);
     let judge = net.provider(1, "judge", &judge_key).await;
     let mut agents = Vec::new();
@@ -62,7 +62,7 @@ async fn loaded() -> (Net, String) {
     (net, state)
 }
 
-async fn submit(net: &Net, through: usize, submissions: Vec<Submission>) {
+async fn submit(net: &LocalFederation, through: usize, submissions: Vec<Submission>) {
     let client = net.client(through).await;
     for some in submissions.chunks(200) {
         let request = SubmitRequest { forwarded: false, submissions: some.to_vec() };
@@ -73,7 +73,7 @@ async fn submit(net: &Net, through: usize, submissions: Vec<Submission>) {
 }
 
 /// A node without a log, in a folder of its own.
-fn mirror(net: &Net, verify: Verify) -> Config {
+fn mirror(net: &LocalFederation, verify: Verify) -> Config {
     let name = format!("mirror-{}", verify.as_str());
     let seed = if verify == Verify::Full { [98; 32] } else { [99; 32] };
     Config {
@@ -81,7 +81,7 @@ fn mirror(net: &Net, verify: Verify) -> Config {
         operator: None,
         namespace: None,
         node_key: Arc::new(SecretKey::from_seed(Curve::Ed25519, &seed).unwrap()),
-        network: Network { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
+        network: NetworkSettings { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] },
         verify,
         ..net.config(0)
     }
@@ -93,7 +93,7 @@ fn quick_folder(config: &Config) -> PathBuf {
     folder.into()
 }
 
-async fn reaches(node: &Running, state: &str) {
+async fn reaches(node: &LocalNode, state: &str) {
     eventually("the mirror has all", || async {
         let status = get(node.query, "/api/status").await;
         let there = status["state_id"] == state && status["start"].is_null() && status["ranking_lag"] == 0;
@@ -102,7 +102,7 @@ async fn reaches(node: &Running, state: &str) {
     .await;
 }
 
-/// What a profile says that does not need the history.
+/// The part of a profile that does not need the history.
 fn core_of(mut profile: Value) -> Value {
     for list in ["recent_attestations", "recent_key_events"] {
         profile[list] = Value::Null;
@@ -113,7 +113,7 @@ fn core_of(mut profile: Value) -> Value {
     profile
 }
 
-/// Everything that is compared: profiles, the ranking.
+/// Everything that is compared: profiles and the ranking.
 async fn answers(query: SocketAddr) -> Vec<Value> {
     let mut all = Vec::new();
     for (name, home) in AGENTS.into_iter().zip([0, 0, 0, 0, 1]) {
@@ -135,8 +135,8 @@ fn same(answers: &[Value], truth: &[Value]) {
     }
 }
 
-/// Stand-ins for all nodes of a federation, which are stopped; one way each.
-async fn stand_ins(net: &mut Net, ways: [Arc<Way>; 4]) -> Vec<StandIn> {
+/// Stops all nodes of a federation and starts stand-ins in their place, each with its own behaviour.
+async fn stand_ins(net: &mut LocalFederation, ways: [Arc<AnswerFilter>; 4]) -> Vec<StandIn> {
     let mut all = Vec::new();
     for (i, way) in ways.into_iter().enumerate() {
         net.stop(i).await;
@@ -145,8 +145,8 @@ async fn stand_ins(net: &mut Net, ways: [Arc<Way>; 4]) -> Vec<StandIn> {
     all
 }
 
-/// Gives no entries before `open`.
-fn holds_entries(open: &Arc<AtomicBool>) -> Arc<Way> {
+/// Refuses to send entries until `open` is set.
+fn holds_entries(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let open = Arc::clone(open);
     Arc::new(move |request, answer| match request {
         SyncRequest::Entries { .. } if !open.load(Ordering::Relaxed) => {
@@ -164,7 +164,7 @@ fn a_node_without_entries_answers_as_all_others_from_certified_states() {
         let open = Arc::new(AtomicBool::new(false));
         let standing = stand_ins(&mut net, [(); 4].map(|()| holds_entries(&open))).await;
         let config = mirror(&net, Verify::Certified);
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         let profile = eventually("it answers", || async {
             let profile = get(node.query, "/api/agent/praised@alpha.example").await;
             if profile["ledger"]["history"] == "loading" { Ok(profile) } else { Err(profile.to_string()) }
@@ -194,8 +194,8 @@ fn a_node_without_entries_answers_as_all_others_from_certified_states() {
     });
 }
 
-/// Gives no entries from before the certified states, so that a node's own copies stay empty.
-fn only_news(bases: &Arc<Mutex<BTreeMap<LogId, u64>>>, open: &Arc<AtomicBool>) -> Arc<Way> {
+/// Sends no entries from before the certified states, so that a node's own copies stay empty.
+fn only_news(bases: &Arc<Mutex<BTreeMap<LogId, u64>>>, open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let (bases, open) = (Arc::clone(bases), Arc::clone(open));
     Arc::new(move |request, answer| match (request, &answer) {
         (_, SyncResponse::Offers(offers)) => {
@@ -225,7 +225,7 @@ fn what_is_said_after_the_certified_states_shows_too_also_after_a_restart() {
         let way = || only_news(&bases, &open);
         let standing = stand_ins(&mut net, [way(), way(), way(), way()]).await;
         let config = mirror(&net, Verify::Certified);
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         answers_by_now(&node, &old).await;
         node.stop().await;
         stopped(standing).await;
@@ -240,7 +240,7 @@ fn what_is_said_after_the_certified_states_shows_too_also_after_a_restart() {
         let truth = answers(net.nodes[3].as_ref().unwrap().query).await;
 
         let standing = stand_ins(&mut net, [way(), way(), way(), way()]).await;
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         answers_by_now(&node, &state).await;
         same(&answers(node.query).await, &truth);
         let revoked = get(node.query, "/api/agent/retired@alpha.example").await;
@@ -257,8 +257,8 @@ fn what_is_said_after_the_certified_states_shows_too_also_after_a_restart() {
     });
 }
 
-/// Waits until the node answers this state from certified states.
-async fn answers_by_now(node: &Running, state: &str) {
+/// Waits until the node answers from certified states and has this state id.
+async fn answers_by_now(node: &LocalNode, state: &str) {
     eventually("it answers", || async {
         let status = get(node.query, "/api/status").await;
         let answering = status["start"]["quick"] == "answering" && status["ranking_lag"] == 0;
@@ -274,8 +274,8 @@ async fn stopped(standing: Vec<StandIn>) {
     }
 }
 
-/// Holds entries back, and changes the rows that it gives.
-fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<Way> {
+/// Holds entries back and changes the rows that it sends.
+fn changes_rows(open: &Arc<AtomicBool>, lie: fn(&mut RowRange)) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
         Some(SyncResponse::Rows(mut rows)) => {
@@ -286,8 +286,8 @@ fn lies(open: &Arc<AtomicBool>, lie: fn(&mut Rows)) -> Arc<Way> {
     })
 }
 
-/// Holds entries back, and offers a state with a map that is another.
-fn offers_another(open: &Arc<AtomicBool>) -> Arc<Way> {
+/// Holds entries back and offers a state with one different map.
+fn offers_another(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| match holds(request, answer) {
         Some(SyncResponse::Offers(mut offers)) => {
@@ -304,19 +304,19 @@ fn rows_of_a_lying_peer_come_from_elsewhere() {
         let (mut net, state) = loaded().await;
         let truth = answers(net.nodes[3].as_ref().unwrap().query).await;
         let open = Arc::new(AtomicBool::new(false));
-        let changed = lies(&open, |rows| {
+        let changed = changes_rows(&open, |rows| {
             let last =
                 rows.rows.pop().map_or((b"made up".to_vec(), vec![0]), |(key, value)| (key, [value, vec![0]].concat()));
             rows.rows.push(last);
         });
-        let dropped = lies(&open, |rows| {
+        let dropped = changes_rows(&open, |rows| {
             if rows.rows.pop().is_none() {
                 rows.rows.push((b"made up".to_vec(), vec![0]));
             }
         });
         let ways = [changed, dropped, offers_another(&open), holds_entries(&open)];
         let standing = stand_ins(&mut net, ways).await;
-        let node = Running::start(mirror(&net, Verify::Certified)).await;
+        let node = LocalNode::start(mirror(&net, Verify::Certified)).await;
         answers_by_now(&node, &state).await;
         same(&answers(node.query).await, &truth);
         let asked: Vec<u64> = standing.iter().map(|one| one.asked.count("rows")).collect();
@@ -329,7 +329,7 @@ fn rows_of_a_lying_peer_come_from_elsewhere() {
     });
 }
 
-/// A node that holds the genesis only, in a federation that has lost an operator since.
+/// A node that only has the genesis, in a federation that has lost an operator since.
 #[test]
 fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
     multi(async {
@@ -360,7 +360,7 @@ fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
             standing.push(StandIn::start(&net, i, holds_entries(&open)).await);
         }
         let config = Config { manifest: genesis, ..mirror(&net, Verify::Certified) };
-        let node = Running::start(config.clone()).await;
+        let node = LocalNode::start(config.clone()).await;
         answers_by_now(&node, &state).await;
         let status = get(node.query, "/api/status").await;
         assert_eq!((&status["manifest_version"], &status["start"]["entries"]), (&2.into(), &0.into()), "{status}");
@@ -379,8 +379,8 @@ fn what_a_dead_operator_left_is_in_the_certified_states_of_who_took_it_over() {
     });
 }
 
-/// As a configuration file says it, for a process.
-fn written(net: &Net, config: &Config, query: SocketAddr, admin: SocketAddr) -> PathBuf {
+/// The configuration as a file, for a node process.
+fn written(net: &LocalFederation, config: &Config, query: SocketAddr, admin: SocketAddr) -> PathBuf {
     let file = |name: &str, text: String| {
         let path = net.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -410,8 +410,8 @@ fn spawn(config: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-/// A quorum certified what the entries do not say: the node shows it until its own copies are as far, then never again,
-/// and says so in every way that it has.
+/// A quorum certified a state that the entries do not produce. The node shows it until its own copies have caught up,
+/// then never again, and reports it everywhere it can.
 #[test]
 fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
     multi(async {
@@ -421,11 +421,11 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
         for i in 0..4 {
             net.stop(i).await;
         }
-        for lie in [Lie::State, Lie::Tree] {
+        for lie in [ForgeryKind::State, ForgeryKind::Tree] {
             let (forged, open) = (Forged::of(&net, lie).await, Arc::new(AtomicBool::new(false)));
             let mut standing = Vec::new();
             for i in 0..4 {
-                standing.push(StandIn::start(&net, i, forged.way(&open)).await);
+                standing.push(StandIn::start(&net, i, forged.filter(&open)).await);
             }
             let [query, admin] = listeners();
             let config = mirror(&net, Verify::Certified);
@@ -439,7 +439,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
             .await;
             let ghost = format!("/api/agent/{GHOST}@{}", DOMAINS[3]);
             let seen = get(query, &ghost).await["identity"]["dumbname"].is_string();
-            assert_eq!(seen, lie == Lie::State, "{lie:?}");
+            assert_eq!(seen, lie == ForgeryKind::State, "{lie:?}");
             assert_eq!(faults(admin).await, 0, "nothing is known yet");
 
             open.store(true, Ordering::Relaxed);
@@ -453,7 +453,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
             assert_eq!(faults(admin).await, 1);
             let said = std::fs::read_to_string(file.with_extension("log")).unwrap();
             assert_eq!(said.matches("a quorum certified a wrong state").count(), 1, "{said}");
-            assert_eq!(get(query, &ghost).await["code"], "unknown_agent", "of its own copies nobody is called so");
+            assert_eq!(get(query, &ghost).await["code"], "unknown_agent", "its own copies have no such name");
             eventually("the quick state is gone", || async {
                 if quick_folder(&config).exists() { Err("it is there".to_owned()) } else { Ok(()) }
             })
@@ -470,7 +470,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
             let federation = get(query, "/api/federation").await;
             let logs = federation["logs"].as_array().unwrap();
             let fault = logs.iter().find(|log| log["operator"] == DOMAINS[3]).map(|log| log["fault"].clone());
-            let wanted = if lie == Lie::State { "invalid_log".into() } else { Value::Null };
+            let wanted = if lie == ForgeryKind::State { "invalid_log".into() } else { Value::Null };
             assert_eq!(fault, Some(wanted), "{federation}");
             child.kill().unwrap();
             child.wait().unwrap();
@@ -480,7 +480,7 @@ fn a_wrong_state_that_a_quorum_certified_is_told_and_shown_no_more() {
     });
 }
 
-/// How often the node counted that a quorum certified a wrong state.
+/// How often the node counted a wrong state that a quorum certified.
 async fn faults(admin: SocketAddr) -> u64 {
     let read = move || ureq::get(format!("http://{admin}/metrics")).call().unwrap().body_mut().read_to_string();
     let metrics = tokio::task::spawn_blocking(read).await.unwrap().unwrap();
@@ -489,8 +489,8 @@ async fn faults(admin: SocketAddr) -> u64 {
     line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
-/// Slow enough that a kill meets every stage.
-fn slow(open: &Arc<AtomicBool>) -> Arc<Way> {
+/// Slow enough for a kill to hit every stage.
+fn slow(open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
     let holds = holds_entries(open);
     Arc::new(move |request, answer| {
         if matches!(request, SyncRequest::Rows { .. } | SyncRequest::Entries { .. }) {
@@ -507,7 +507,7 @@ fn a_node_killed_at_any_moment_of_its_start_goes_on() {
         let open = Arc::new(AtomicBool::new(false));
         let standing = stand_ins(&mut net, [(); 4].map(|()| slow(&open))).await;
         let [query, admin] = listeners();
-        let mut random = Random::begin();
+        let mut random = SeededRandom::begin();
         for verify in [Verify::Certified, Verify::Full] {
             open.store(verify == Verify::Full, Ordering::Relaxed);
             let config = mirror(&net, verify);
@@ -535,7 +535,7 @@ fn a_node_killed_at_any_moment_of_its_start_goes_on() {
     });
 }
 
-/// What a node answers, or nothing while it does not.
+/// What a node answers, or `None` while it does not answer.
 async fn try_get(query: SocketAddr, path: &str) -> Value {
     let url = format!("http://{query}{path}");
     let get = move || ureq::get(&url).call().ok()?.body_mut().read_json().ok();
@@ -546,8 +546,8 @@ async fn try_get(query: SocketAddr, path: &str) -> Value {
 fn fresh_nodes_join_a_loaded_federation_by_entries_and_from_certified_states() {
     multi(async {
         let (net, state) = loaded().await;
-        let full = Running::start(mirror(&net, Verify::Full)).await;
-        let certified = Running::start(mirror(&net, Verify::Certified)).await;
+        let full = LocalNode::start(mirror(&net, Verify::Full)).await;
+        let certified = LocalNode::start(mirror(&net, Verify::Certified)).await;
         reaches(&full, &state).await;
         reaches(&certified, &state).await;
         let truth = answers(net.nodes[3].as_ref().unwrap().query).await;

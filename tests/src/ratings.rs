@@ -1,4 +1,4 @@
-//! Real ratings: what every node answers about every rated person, against sums made without Fama.
+//! Real ratings: each node's answer about every rated person, against sums computed without Fama.
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::cli::Demo;
 
 /// How long loading, settling and ranking may take.
 const LOADED: Duration = Duration::from_secs(110);
-/// How many connections ask each node.
+/// How many connections query each node.
 const ASKERS: usize = 3;
 
-/// What the file says about each rated person: the sum of halves, rounded away from zero, and how many.
+/// For each rated person: the sum of half of each rating, rounded away from zero, and the number of ratings.
 fn sums(csv: &str) -> BTreeMap<u32, (i64, u64)> {
     let mut sums: BTreeMap<u32, (i64, u64)> = BTreeMap::new();
     for line in csv.lines() {
@@ -28,7 +28,7 @@ fn ask(agent: &ureq::Agent, url: &str) -> Value {
     agent.get(url).call().unwrap().body_mut().read_json().unwrap()
 }
 
-/// Asks a node about every rated person, over a few connections that are kept.
+/// Asks a node about every rated person over a few persistent connections.
 fn compare(node: &str, names: &[&str], sums: &[(u32, (i64, u64))]) {
     std::thread::scope(|scope| {
         for part in sums.chunks(sums.len().div_ceil(ASKERS)) {
@@ -47,7 +47,7 @@ fn compare(node: &str, names: &[&str], sums: &[(u32, (i64, u64))]) {
     });
 }
 
-/// The file that `FAMA_RATINGS` names; CI sets it.
+/// The file is named by `FAMA_RATINGS`, which CI sets.
 #[test]
 #[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
 fn every_node_answers_the_sum_that_the_ratings_give() {

@@ -1,4 +1,4 @@
-//! Every dress in which real clients send signatures, and the one in which the ledger holds them.
+//! Every encoding in which real clients send signatures, and the one in which the ledger stores them.
 use fama_ledger::base64;
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::Action;
@@ -12,7 +12,7 @@ const ORDER: [u8; 32] = [
     0xe6, 0xaf, 0x48, 0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c, 0xd0, 0x36, 0x41, 0x41,
 ];
 
-/// The order less `s`.
+/// The order minus `s`.
 pub(crate) fn negated(s: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let mut borrow = 0i16;
@@ -137,7 +137,7 @@ fn code(signed: SignedEvent) -> Result<(), &'static str> {
     signed.verify(&federation(1, |_| ()).federation()).map(drop).map_err(|error| error.code())
 }
 
-/// Who must sign what, on both curves and across them.
+/// Which keys must sign what, on both curves and across them.
 #[test]
 fn signers_of_registrations_and_rotations() {
     let federation = federation(1, |_| ()).federation();

@@ -1,7 +1,7 @@
 //! Whole federations in one thread: the real inbox and store, on simulated time, network and disks.
 //!
-//! One seed decides everything: who takes part, who lies and how, what breaks when, what agents want. A
-//! failure prints it. `FAMA_SIMULATE_SEED` and `FAMA_SIMULATE_RUNS` make other runs, or more of them.
+//! One seed decides everything: who takes part, who lies and how, what breaks when, what agents want. A failure
+//! prints its seed. `FAMA_SIMULATE_SEED` and `FAMA_SIMULATE_RUNS` choose other runs, or more of them.
 #![allow(clippy::print_stdout, reason = "progress and figures of long runs")]
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -19,41 +19,41 @@ mod plan;
 mod planted;
 mod world;
 
-use checker::Stop;
+use checker::StopReason;
 use planted::Planted;
 use world::World;
 
-/// Runs of the short form, which is part of the tests.
+/// Runs of the short form, which is part of the normal tests.
 const RUNS: u64 = 300;
-/// How many runs a planted bug may take to be caught.
+/// A planted bug must be caught within this many runs.
 const PLANTED_RUNS_MAX: u64 = 500;
-/// Of the last happenings, how many a failure shows; that of a single run shows all.
+/// How many of the last happenings a failure shows; a single run shows all.
 const SHOWN: usize = 30;
-/// How often a long run tells how far it is.
+/// How often a long run reports its progress.
 const PROGRESS: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Debug)]
-enum Ended {
+enum RunEnd {
     /// Every promise was kept.
     Kept,
     /// More went wrong than any promise covers.
     Beyond,
-    /// A promise is broken: a page about it.
+    /// A promise is broken; the report says which and how to repeat the run.
     Broken(String),
 }
 
-struct Run {
-    ended: Ended,
+struct RunResult {
+    ended: RunEnd,
     trace: u64,
     steps: u64,
-    /// Versions of the manifest that were published, the first left out, and logs that these ended.
+    /// Later versions of the manifest that were published, logs that they ended, and logs that nobody can ever cut.
     governed: [u64; 3],
 }
 
-/// What many runs came to.
+/// Totals over many runs.
 #[derive(Debug, Default)]
-struct Sum {
+struct RunTotals {
     pages: Vec<String>,
     steps: u64,
     beyond: u64,
@@ -62,38 +62,38 @@ struct Sum {
     split: u64,
 }
 
-impl Sum {
-    fn add(&mut self, run: Run) {
+impl RunTotals {
+    fn add(&mut self, run: RunResult) {
         self.steps += run.steps;
         let [versions, ended, split] = run.governed;
         self.versions += versions;
         self.ended += ended;
         self.split += split;
         match run.ended {
-            Ended::Kept => {}
-            Ended::Beyond => self.beyond += 1,
-            Ended::Broken(page) => self.pages.push(page),
+            RunEnd::Kept => {}
+            RunEnd::Beyond => self.beyond += 1,
+            RunEnd::Broken(page) => self.pages.push(page),
         }
     }
 }
 
-fn run(seed: u64, planted: Option<Planted>, shown: usize) -> Run {
+fn run(seed: u64, planted: Option<Planted>, shown: usize) -> RunResult {
     let mut world = World::new(seed, planted, shown);
     let ended = match catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(Ok(())) => Ended::Kept,
-        Ok(Err(Stop::Beyond)) => Ended::Beyond,
-        Ok(Err(Stop::Broken { promise, what })) => Ended::Broken(page(seed, &world, promise, &what)),
-        Ok(Err(Stop::Unreadable(what))) => Ended::Broken(page(seed, &world, "disks can be read", &what)),
-        Err(_) => Ended::Broken(page(seed, &world, "nothing panics", "see above")),
+        Ok(Ok(())) => RunEnd::Kept,
+        Ok(Err(StopReason::Beyond)) => RunEnd::Beyond,
+        Ok(Err(StopReason::Broken { promise, what })) => RunEnd::Broken(page(seed, &world, promise, &what)),
+        Ok(Err(StopReason::Unreadable(what))) => RunEnd::Broken(page(seed, &world, "disks can be read", &what)),
+        Err(_) => RunEnd::Broken(page(seed, &world, "nothing panics", "see above")),
     };
-    Run { ended, trace: world.trace.hash(), steps: world.steps, governed: world.governed() }
+    RunResult { ended, trace: world.trace.hash(), steps: world.steps, governed: world.governed() }
 }
 
 fn page(seed: u64, world: &World, promise: &str, what: &str) -> String {
     let last: Vec<&str> = world.trace.last.iter().map(String::as_str).collect();
     let (steps, time) = (world.steps, world.time());
     format!(
-        "broken: {promise}\n{what}\nseed {seed}, step {steps}, {time} ms\n{}\n\nagain: make simulate SEED={seed} RUNS=1\n",
+        "broken: {promise}\n{what}\nseed {seed}, step {steps}, {time} ms\n{}\n\nrepeat: make simulate SEED={seed} RUNS=1\n",
         last.join("\n")
     )
 }
@@ -102,10 +102,10 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())
 }
 
-/// Seeds of a run from `first` on, on all cores, until one breaks a promise.
-fn simulate(first: u64, runs: u64) -> Sum {
+/// Runs the seeds from `first` on, on all cores, until one breaks a promise.
+fn simulate(first: u64, runs: u64) -> RunTotals {
     let (next, begun) = (AtomicU64::new(0), Instant::now());
-    let (sum, told) = (Mutex::new(Sum::default()), Mutex::new(Instant::now()));
+    let (sum, told) = (Mutex::new(RunTotals::default()), Mutex::new(Instant::now()));
     let shown = if runs == 1 { usize::MAX } else { SHOWN };
     let work = || {
         loop {
@@ -135,16 +135,16 @@ fn simulate(first: u64, runs: u64) -> Sum {
 fn federations_keep_their_promises() {
     let mut drawn = [0; 8];
     getrandom::fill(&mut drawn).unwrap();
-    // Among all tests the same runs each time; who asks for more gets others.
+    // The normal tests use the same runs each time; an explicit number of runs starts at a random seed.
     let asked = number("FAMA_SIMULATE_RUNS");
     let seed = number("FAMA_SIMULATE_SEED").or(asked.is_none().then_some(0));
     let (first, runs) = (seed.unwrap_or(u64::from_le_bytes(drawn) >> 20), asked.unwrap_or(RUNS));
-    let Sum { pages, beyond, versions, ended, split, .. } = simulate(first, runs);
+    let RunTotals { pages, beyond, versions, ended, split, .. } = simulate(first, runs);
     assert!(pages.is_empty(), "{}", pages.join("\n\n"));
     println!("{runs} runs from seed {first}, {beyond} of them beyond what is promised");
-    println!("{versions} later versions of manifests, {ended} logs ended, {split} that nobody may ever cut");
+    println!("{versions} later versions of manifests, {ended} logs ended, {split} that nobody can ever cut");
     assert!(runs < RUNS || (versions > 0 && ended > 0), "no manifest changed in {runs} runs");
-    assert!(split <= 2 + runs / 100, "{split} logs in {runs} runs that nobody may ever cut");
+    assert!(split <= 2 + runs / 100, "{split} logs in {runs} runs that nobody can ever cut");
     assert!(beyond <= 2 + runs / 10, "{beyond} of {runs} runs went beyond what is promised");
 }
 
@@ -160,8 +160,8 @@ fn a_seed_repeats_its_run() {
 fn planted_bugs_are_caught() {
     for planted in Planted::ALL {
         let breaks = |seed: &u64| match run(*seed, Some(planted), SHOWN).ended {
-            Ended::Broken(page) => page.starts_with(&format!("broken: {}\n", planted.breaks())),
-            Ended::Kept | Ended::Beyond => false,
+            RunEnd::Broken(page) => page.starts_with(&format!("broken: {}\n", planted.breaks())),
+            RunEnd::Kept | RunEnd::Beyond => false,
         };
         let caught = (0..PLANTED_RUNS_MAX).find(breaks);
         let seed = caught.unwrap_or_else(|| panic!("{planted:?} was not caught in {PLANTED_RUNS_MAX} runs"));

@@ -1,4 +1,4 @@
-//! Offers of a certified state: what holds is taken, and no lie passes for it.
+//! Offers of a certified state: an honest one is accepted, and no false one is.
 use fama_ledger::adoption::Adoption;
 use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::codec;
@@ -7,10 +7,10 @@ use fama_ledger::log::{Tiles as _, prove_inclusion};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::rows::{LogRow, MapName, Rows as _, row_key};
 use fama_ledger::snapshot::{self, Offer, edge_widths};
-use fama_tests::{DOMAINS, Replica, SECOND, START, adoption, domain, federation, later_version, log, node_key};
+use fama_tests::{DOMAINS, MemoryReplica, SECOND, START, adoption, domain, federation, later_version, log, node_key};
 
-/// What the first operator's mirror offers, its head cosigned by the operators `by`.
-fn offer(manifest: &Manifest, replica: &Replica<'_>, by: &[usize]) -> Offer {
+/// The first operator's mirror's offer, its head cosigned by the operators `by`.
+fn offer(manifest: &Manifest, replica: &MemoryReplica<'_>, by: &[usize]) -> Offer {
     let (key, of) = (|i: usize| node_key(i as u8).ed25519().unwrap().clone(), log(0));
     let mirror = &replica.logs[&of];
     let head = mirror.tree.head();
@@ -38,8 +38,8 @@ fn offer(manifest: &Manifest, replica: &Replica<'_>, by: &[usize]) -> Offer {
 }
 
 /// A log long enough for two levels of tiles, and an odd one.
-fn grown(manifest: &Manifest) -> Replica<'_> {
-    let mut replica = Replica::adopted(manifest);
+fn grown(manifest: &Manifest) -> MemoryReplica<'_> {
+    let mut replica = MemoryReplica::adopted(manifest);
     for seed in 2..132 {
         replica.register(0, &format!("agent-{seed}"), seed);
     }
@@ -88,12 +88,12 @@ fn an_offer_that_lies_is_refused_with_the_reason() {
     check("hints for maps that are not there", "snapshot_maps", &|o| o.rows.push(0));
 }
 
-/// At the end of the batch that adopts a version both versions' operators count, beyond it the later one's.
+/// At the end of a batch that adopts a version, both versions' operators count; after it, only the later version's.
 #[test]
 fn an_offer_under_a_later_version_shows_its_adoption() {
     let first = federation(4, |_| ());
     let second = later_version(&first, |_| ());
-    let mut replica = Replica { manifest: &second, ..Replica::adopted(&first) };
+    let mut replica = MemoryReplica { manifest: &second, ..MemoryReplica::adopted(&first) };
     replica.append(&log(0), vec![VerifiedEntry::adopt(START, 2, second.hash())]);
     let told = |offer: Offer| offer.verify(&second).map(|offered| offered.row.version).map_err(|error| error.code());
     assert_eq!(told(offer(&second, &replica, &[0, 1, 2])), Ok(2));
@@ -107,7 +107,7 @@ fn an_offer_under_a_later_version_shows_its_adoption() {
         Some(Adoption { index: index as u64, entry: mirror.entries[index].bytes().to_vec(), path })
     };
     assert_eq!(told(Offer { adopted: earlier(0), ..good() }), Err("adoption_entry"));
-    let fresh = Replica::adopted(&first);
+    let fresh = MemoryReplica::adopted(&first);
     let superfluous = Offer { adopted: good().adopted, ..offer(&first, &fresh, &[0, 1, 2]) };
     assert_eq!(superfluous.verify(&first).map_err(|error| error.code()), Err("adoption_superfluous"));
 }
@@ -115,10 +115,10 @@ fn an_offer_under_a_later_version_shows_its_adoption() {
 #[test]
 fn any_flipped_byte_of_an_offer_is_refused() {
     let manifest = federation(4, |_| ());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     replica.register(0, "somebody", 2);
     let bytes = codec::encode(&offer(&manifest, &replica, &[0, 1, 2]));
-    // At the end are the numbers of rows, which nothing vouches for.
+    // The offer ends with row counts, which nothing signs.
     let hints = 8 * replica.logs[&log(0)].maps.iter().count();
     for at in 0..bytes.len() - hints {
         let mut flipped = bytes.clone();

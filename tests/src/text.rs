@@ -1,4 +1,4 @@
-//! Canonical texts of events and notes: what is one, and every way not to be one.
+//! Canonical texts of events and notes: what one looks like, and every way to deviate from it.
 use fama_ledger::event::{Event, Kind};
 use fama_ledger::limits;
 use fama_ledger::note::{Note, note_hash};
@@ -58,7 +58,7 @@ fn code(text: impl AsRef<[u8]>) -> Result<(), (usize, &'static str)> {
     }
 }
 
-/// Lines without their newlines, the first included.
+/// A text's lines, including the first, without their newlines.
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
@@ -89,7 +89,7 @@ fn optional_fields_may_be_left_out_others_not() {
             let mut rest = all.clone();
             let gone = rest.remove(at);
             match code(joined(&rest)) {
-                Ok(()) => assert!(OPTIONAL.contains(&name(&gone)), "{gone} was not missed"),
+                Ok(()) => assert!(OPTIONAL.contains(&name(&gone)), "accepted without {gone}"),
                 Err(error) if at == 0 => assert_eq!(error, (1, "first_line")),
                 Err(error) if at + 1 == all.len() => assert_eq!(error, (all.len(), "missing_field")),
                 Err(error) => assert_eq!(error, (at + 1, "wrong_field"), "without {gone}"),
@@ -203,7 +203,7 @@ fn not_utf8_names_the_line() {
     }
 }
 
-/// Puts `value` in the place of a field of an example.
+/// Replaces a field's value in an example.
 fn with(kind: Kind, field: &str, value: &str) -> Result<(), (usize, &'static str)> {
     let changed: Vec<String> = lines(&example(kind))
         .into_iter()
@@ -459,7 +459,7 @@ fn notes() {
             assert_eq!(note(&format!("{field}: a{c}b\n")), Err("forbidden_character"), "U+{:04X}", c as u32);
         }
     }
-    // Neighbours of the forbidden ones, and what looks alike, stay as they are.
+    // Neighbours of the forbidden characters, and look-alikes, stay as they are.
     for c in
         ['\u{a0}', '\u{61b}', '\u{200d}', '\u{2010}', '\u{2027}', '\u{202f}', '\u{2065}', '\u{206a}', '\u{fefe}', '👍']
     {

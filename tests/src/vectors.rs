@@ -1,7 +1,7 @@
-//! Golden vectors: files for other implementations, read and compared in both directions.
+//! Golden vectors: files for other implementations, compared with the code in both directions.
 //!
-//! `FAMA_BLESS=1` writes them anew. Each is checked by an interpreter that starts from the file, and
-//! fails if a file, a vector or a field of one was not used.
+//! `FAMA_BLESS=1` rewrites them. An interpreter that starts from the file checks each vector, and fails if it did not
+//! use a file, a vector or a field of one.
 mod checks;
 mod examples;
 mod governance;
@@ -29,7 +29,7 @@ use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 use fama_ledger::{codec, limits};
 use fama_tests::{
-    DAY, Replica, START, countersigned, domain, event, federation, governance_key, log, node_key, secret, signed,
+    DAY, MemoryReplica, START, countersigned, domain, event, federation, governance_key, log, node_key, secret, signed,
 };
 use serde_json::{Map, Value, json};
 
@@ -54,7 +54,7 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-/// The federation of all vectors: two operators, the recommended policy but for small bounds of a day.
+/// The federation of all vectors: two operators, and the recommended policy with small daily bounds.
 pub(crate) fn manifest() -> Manifest {
     federation(2, |p| {
         (p.min_sponsors, p.daily_registrations, p.daily_attestations, p.daily_retractions, p.daily_claims) =
@@ -62,7 +62,7 @@ pub(crate) fn manifest() -> Manifest {
     })
 }
 
-/// What the folder holds beside them, each read whole by the test of its name.
+/// Other files in the folder; the test named here reads each whole.
 const ELSEWHERE: [&str; 4] = ["ed25519-matrix.json", "governance.json", "invalid-logs.json", "wycheproof"];
 
 fn made() -> BTreeMap<&'static str, Value> {
@@ -93,11 +93,11 @@ fn the_files_are_what_the_code_makes() {
     let all = made.keys().chain(&ELSEWHERE).map(ToString::to_string).collect();
     assert_eq!(names, all, "every file in the folder is read");
     for (name, value) in made {
-        assert!(read(name) == *value.as_array().unwrap(), "{name} differs; FAMA_BLESS=1 writes it anew");
+        assert!(read(name) == *value.as_array().unwrap(), "{name} differs; FAMA_BLESS=1 rewrites it");
     }
 }
 
-/// Whether the files are to be written anew.
+/// Whether the files are to be rewritten.
 pub(crate) fn blessing() -> bool {
     std::env::var_os("FAMA_BLESS").is_some()
 }
@@ -111,7 +111,7 @@ pub(crate) fn read(name: &str) -> Vec<Value> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A vector whose fields must all be taken.
+/// A vector, of which every field must be taken.
 pub(crate) struct Vector(Map<String, Value>);
 
 impl Vector {
@@ -156,7 +156,7 @@ impl Vector {
 #[test]
 fn every_vector_of_every_file_holds() {
     let manifest = manifest();
-    let mut replica = Replica::new(&manifest);
+    let mut replica = MemoryReplica::new(&manifest);
     let (mut tags, mut used) = (BTreeSet::new(), 0);
     for file in made().keys() {
         let rows_before = replica.rows.iter().count();

@@ -1,4 +1,4 @@
-//! Project Wycheproof's vectors, every case of every file in the folder, through the edge and the ledger's rule.
+//! Project Wycheproof's vectors: every case of every file in the folder, through the edge and the ledger's rule.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ const FILES: [(&str, usize); 4] = [
     ("ed25519_test.json", 150),
 ];
 
-/// What Wycheproof calls invalid and the edge takes, by file, number of the case and flag.
+/// Cases that Wycheproof calls invalid and the edge accepts, by file, case number and flag.
 ///
-/// The Bitcoin file wants s low in what is sent; our edge takes either s and keeps the low one, as
-/// agents' libraries send both, and the ledger's own rule refuses a high one.
+/// The Bitcoin file requires a low s in the input. Our edge accepts either s and stores the low one, as agents'
+/// libraries send both; the ledger's own rule refuses a high s.
 const TAKEN: [(&str, u64, &str); 2] = [
     ("ecdsa_secp256k1_sha256_bitcoin_test.json", 1, "SignatureMalleabilityBitcoin"),
     ("ecdsa_secp256k1_sha256_bitcoin_test.json", 388, "ArithmeticError"),
@@ -33,7 +33,7 @@ fn files() -> BTreeSet<String> {
     names.filter(|name| name.ends_with(".json")).collect()
 }
 
-/// The group's key, which its PEM and its bytes agree on.
+/// The group's key; its PEM and its bytes must agree.
 fn key(group: &Value) -> PublicKey {
     let key = PublicKey::from_pem(group["publicKeyPem"].as_str().unwrap()).unwrap();
     let public = &group["publicKey"];
@@ -47,7 +47,7 @@ fn key(group: &Value) -> PublicKey {
     key
 }
 
-/// What the edge says. What it takes is in the ledger's form, holds there, and comes back the same.
+/// The edge's verdict. A signature that it accepts is in the ledger's form, holds there, and comes back the same.
 fn edge(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Result<Signature, SignatureError> {
     let signature = Signature::from_edge(key, message, bytes)?;
     assert_eq!(key.verify(message, &signature), Ok(()));
@@ -58,7 +58,7 @@ fn edge(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Result<Signature, Sign
     Ok(signature)
 }
 
-/// The same signature with its other s.
+/// The same signature with the other s.
 fn high(mut bytes: [u8; 65]) -> [u8; 65] {
     let s = crate::signature::negated(&bytes[32..64]);
     bytes[32..64].copy_from_slice(&s);
@@ -66,7 +66,7 @@ fn high(mut bytes: [u8; 65]) -> [u8; 65] {
     bytes
 }
 
-/// One case: whether Wycheproof's verdict is ours; counts by flag.
+/// Checks whether Wycheproof's verdict on one case is ours; counts differences by flag.
 fn check(file: &str, key: &PublicKey, case: &Value, differ: &mut BTreeSet<(String, u64, String)>) -> bool {
     let (message, bytes) = (unhex(case["msg"].as_str().unwrap()), unhex(case["sig"].as_str().unwrap()));
     let valid = match case["result"].as_str().unwrap() {
@@ -80,7 +80,7 @@ fn check(file: &str, key: &PublicKey, case: &Value, differ: &mut BTreeSet<(Strin
         assert!(!valid, "{file}: {case} is refused: {read:?}");
         differ.insert((file.to_owned(), case["tcId"].as_u64().unwrap(), flag));
     }
-    // No form but its own holds in the ledger, whatever Wycheproof says.
+    // Whatever Wycheproof says, the ledger accepts only its own form.
     let as_it_came = match key.curve() {
         Curve::Ed25519 => bytes.try_into().ok().map(Signature::Ed25519),
         Curve::Secp256k1 => bytes.try_into().ok().map(Signature::Secp256k1),

@@ -1,29 +1,29 @@
-//! `fama agent`
+//! `fama agent`: shows an agent.
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::query::{self, Query};
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example:
   fama agent swift-core-maps@alpha.example --query http://127.0.0.1:8080";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The agent: `name@home`, id or DID
     agent: String,
     /// The node to ask
     #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
     query: String,
-    /// Count what is final only
+    /// Count only what is final
     #[arg(long = "final")]
     only_final: bool,
 }
 
-/// A member of a JSON answer as text; empty if it isn't there.
+/// A member of a JSON answer as text; empty if it is missing.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -32,12 +32,12 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// What a node sent, without the characters that would steer a terminal.
+/// A node's text without control characters, which could manipulate the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if fama_ledger::text::forbidden(c) && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-/// Does it.
+/// Asks a node for a profile.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let parameters = if args.only_final { vec![("final", "1".to_owned())] } else { Vec::new() };
     let profile = Query::new(&args.query).get(&["agent", &args.agent], &parameters)?;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     terminal.answer(&profile, people)
 }
 
-fn table(profile: &Value) -> Table {
+fn table(profile: &Value) -> FieldList {
     let (identity, reputation, status) = (&profile["identity"], &profile["reputation"], &profile["key_status"]);
     let karma =
         format!("{} from {} attestations", text(&reputation["global_score"]), text(&reputation["attestation_count"]));
@@ -72,5 +72,5 @@ fn table(profile: &Value) -> Table {
         let counts = if attestation["counts"] == false { "  (not sponsored: does not count)" } else { "" };
         lines.push(("attested", format!("{date}  {points:>3}  {provider}  {reason}{counts}")));
     }
-    Table(lines)
+    FieldList(lines)
 }

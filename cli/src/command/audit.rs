@@ -1,52 +1,54 @@
-//! `fama audit`: redo everything, believe nobody.
+//! `fama audit`: verifies everything and trusts no source.
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use fama_ledger::codec;
 use fama_ledger::id::Hex;
 use fama_ledger::time::Millis;
+use fama_reader::audit::finding::AuditFinding;
+use fama_reader::audit::{self, AuditFigures, AuditReport, Hooks, LogReport, PublicFiles};
+use fama_reader::source::PublicSource;
 use serde_json::{Value, json};
 
-use crate::audit::{Figures, Files, Hooks, LogReport, Report};
 use crate::failure::Failure;
-use crate::source::Source;
 use crate::terminal::Terminal;
-use crate::{audit, files, progress};
+use crate::{files, progress};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Examples:
   fama audit http://127.0.0.1:8080 --manifest manifest.txt
   fama audit https://a.example https://b.example/mirror --manifest manifest.txt --keep audit
   fama audit https://a.example --since audit
 
-Reads every manifest, head, tile, entry and note that the sources show; checks each head's quorum, each log's tree,
-every author's signature and every state root; folds and joins it all. Two sources, or an earlier audit, show
-whether everybody is told the same. It needs about twice as much disk as it reads, in the system's temporary folder
-(TMPDIR) without --keep. Exit codes: 0 all holds, 1 it does not.";
+Reads every manifest, head, tile, entry and note that the sources show; checks each head's quorum,
+each log's tree, every author's signature and every state root; recomputes the joined state.
+A second source, or an earlier audit, reveals whether different readers are shown different
+histories. Needs about twice as much disk space as it reads: in the system's temporary folder
+(TMPDIR) without --keep. Exit codes: 0 everything verified, 1 it did not.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// A node's query address, a folder or bucket (s3://…) of published files, or a stopped node's data folder
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// The genesis to trust, or a chain of versions; without it the first source's own is taken
+    /// The genesis to trust, or a chain of versions; without it, the genesis of the first source is used
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Keep what was audited in this folder; run again with it to go on where it stopped
+    /// Keep the audit in this folder; run again with it to continue where it stopped
     #[arg(long, value_name = "DIR", conflicts_with = "since")]
     keep: Option<PathBuf>,
-    /// Go on from the folder of an earlier audit: read only what is new, and check that nothing was taken back
+    /// Continue from the folder of an earlier audit: read only what is new, and check that nothing was rolled back
     #[arg(long, value_name = "DIR")]
     since: Option<PathBuf>,
 }
 
-/// Does it.
+/// Runs the audit and writes proofs of equivocation into a kept folder.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let trusted = args.manifest.as_deref().map(files::read_manifest).transpose()?;
     let sources = open(&args.sources)?;
-    let place = Place::new(args.keep.as_deref(), args.since.as_deref())?;
+    let folder = AuditFolder::new(args.keep.as_deref(), args.since.as_deref())?;
     let bar = progress::bar(0, "auditing");
     let mut hooks = Hooks {
         progress: &mut |done, total| {
@@ -55,14 +57,14 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         },
         watch: &mut |_, _, _, _| {},
     };
-    let audited = audit::run(&sources, trusted.as_ref(), &place.store(), &mut hooks);
+    let audited = audit::run(&sources, trusted.as_ref(), &folder.store(), &mut hooks);
     bar.finish_and_clear();
     let (report, _) = audited?;
     let mut shown = shown(&report);
     let genesis = match (&trusted, &args.since) {
-        (Some(_), _) => Genesis::Trusted,
-        (None, Some(_)) => Genesis::Earlier,
-        (None, None) => Genesis::Shown,
+        (Some(_), _) => GenesisOrigin::Trusted,
+        (None, Some(_)) => GenesisOrigin::Earlier,
+        (None, None) => GenesisOrigin::Shown,
     };
     shown["genesis"] = genesis.as_str().into();
     let people = people(&report, genesis);
@@ -72,24 +74,24 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     if !terminal.json {
         terminal.say(people);
     }
-    for path in place.keep_proofs(&report)? {
+    for path in folder.keep_proofs(&report)? {
         terminal.say(format_args!("proof       {}", path.display()));
     }
     Err(failure(&report, shown))
 }
 
-/// Whose word the genesis is.
+/// Where the trusted genesis comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Genesis {
-    /// `--manifest`.
+pub(super) enum GenesisOrigin {
+    /// From `--manifest`.
     Trusted,
-    /// That of the earlier audit.
+    /// From the folder of an earlier audit.
     Earlier,
-    /// The source's own.
+    /// From the first source itself, unverified.
     Shown,
 }
 
-impl Genesis {
+impl GenesisOrigin {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Trusted => "trusted",
@@ -100,21 +102,21 @@ impl Genesis {
 }
 
 /// Opens every source.
-pub(super) fn open(names: &[String]) -> Result<Vec<Box<dyn Files>>, Failure> {
-    let open = |name: &String| Ok(Box::new(Source::open(name)?) as Box<dyn Files>);
+pub(super) fn open(names: &[String]) -> Result<Vec<Box<dyn PublicFiles>>, Failure> {
+    let open = |name: &String| Ok(Box::new(PublicSource::open(name)?) as Box<dyn PublicFiles>);
     names.iter().map(open).collect()
 }
 
-/// What an audit's folder holds.
+/// Name of the store in an audit's folder.
 const STORE: &str = "store";
 
-/// Where an audit works: a folder that stays, or one that is gone afterwards.
-pub(super) enum Place {
+/// The folder of an audit, kept or deleted afterwards.
+pub(super) enum AuditFolder {
     Kept(PathBuf),
     Temporary(tempfile::TempDir),
 }
 
-impl Place {
+impl AuditFolder {
     pub(super) fn new(keep: Option<&Path>, since: Option<&Path>) -> Result<Self, Failure> {
         if let Some(since) = since.filter(|since| !since.join(STORE).is_dir()) {
             let failure = Failure::new("no_audit", format!("{} holds no audit", since.display()));
@@ -138,8 +140,8 @@ impl Place {
         }
     }
 
-    /// Writes proofs against owners into a folder that stays; gives the files.
-    fn keep_proofs(&self, report: &Report) -> Result<Vec<PathBuf>, Failure> {
+    /// Writes proofs of equivocation into a kept folder; gives their paths.
+    fn keep_proofs(&self, report: &AuditReport) -> Result<Vec<PathBuf>, Failure> {
         let Self::Kept(dir) = self else { return Ok(Vec::new()) };
         let mut written = Vec::new();
         for proof in report.findings.iter().filter_map(|finding| finding.proof.as_ref()) {
@@ -151,9 +153,10 @@ impl Place {
     }
 }
 
-/// All of it for a machine.
-pub(super) fn shown(report: &Report) -> Value {
-    let Figures { entries, events, void, signatures, notes, files, bytes, seconds, bare_rate, .. } = &report.figures;
+/// The report as a JSON object.
+pub(super) fn shown(report: &AuditReport) -> Value {
+    let AuditFigures { entries, events, void, signatures, notes, files, bytes, seconds, bare_rate, .. } =
+        &report.figures;
     json!({
         "ok": report.findings.is_empty(),
         "federation": report.federation.to_string(),
@@ -166,7 +169,7 @@ pub(super) fn shown(report: &Report) -> Value {
         "notes": {"checked": notes.checked, "missing": notes.missing},
         "signatures": signatures, "seconds": seconds, "signatures_per_second": report.figures.rate(),
         "bare_signatures_per_second": bare_rate, "files": files, "bytes": bytes,
-        "findings": report.findings.iter().map(audit::finding::Finding::json).collect::<Vec<_>>(),
+        "findings": report.findings.iter().map(AuditFinding::json).collect::<Vec<_>>(),
     })
 }
 
@@ -182,25 +185,28 @@ fn time(seconds: u64) -> String {
     Millis(seconds.saturating_mul(1_000)).to_string()
 }
 
-/// What a person reads.
-pub(super) fn people(report: &Report, genesis: Genesis) -> String {
+/// The report as lines for people.
+pub(super) fn people(report: &AuditReport, genesis: GenesisOrigin) -> String {
     let mut text = String::new();
     let figures = &report.figures;
     let mut line = |name: &str, value: String| {
-        // A String takes all that is written to it.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<12}{value}");
     };
     line("federation", format!("{}, version {} of its manifest", report.federation, report.version));
     match genesis {
-        Genesis::Trusted => {}
-        Genesis::Earlier => line("", "its genesis is that of the earlier audit".to_owned()),
-        Genesis::Shown => line("", "THE SOURCE'S OWN WORD: --manifest FILE says which federation you mean".to_owned()),
+        GenesisOrigin::Trusted => {}
+        GenesisOrigin::Earlier => line("", "its genesis is that of the earlier audit".to_owned()),
+        GenesisOrigin::Shown => line(
+            "",
+            "ITS GENESIS IS THE SOURCE'S OWN CLAIM: name the federation you mean with --manifest FILE".to_owned(),
+        ),
     }
     for log in &report.logs {
         let when = match (log.cut, log.certified_at) {
-            (true, _) => "ended by a manifest".to_owned(),
+            (true, _) => "ended by the manifest".to_owned(),
             (false, Some(seconds)) => format!("certified {}", time(seconds)),
-            (false, None) if log.state.size == 0 => "not begun, as far as is shown".to_owned(),
+            (false, None) if log.state.size == 0 => "no entries shown".to_owned(),
             (false, None) => "NOT CERTIFIED".to_owned(),
         };
         line(
@@ -212,15 +218,15 @@ pub(super) fn people(report: &Report, genesis: Genesis) -> String {
     if !figures.void.is_empty() {
         line("void", counts(&figures.void));
     }
-    line("notes", format!("{} as entries name them, {} not there", figures.notes.checked, figures.notes.missing));
-    line("identities", format!("{}, with karma {} together", report.identities, report.karma));
+    line("notes", format!("{} match their entries, {} missing", figures.notes.checked, figures.notes.missing));
+    line("identities", format!("{}, with a total karma of {}", report.identities, report.karma));
     line("state", report.state_id.to_string());
     line("read", format!("{} files, {:.1} MB", figures.files, megabytes(figures.bytes)));
     let bare = figures.bare_rate;
     line(
         "took",
         format!(
-            "{:.1} s for {} signatures: {:.0} a second; bare checks: {bare:.0} a second",
+            "{:.1} s for {} signatures: {:.0} per second; signature checks alone: {bare:.0} per second",
             figures.seconds,
             figures.signatures,
             figures.rate()
@@ -232,8 +238,8 @@ pub(super) fn people(report: &Report, genesis: Genesis) -> String {
     line(
         "verdict",
         match report.findings.len() {
-            0 => "all holds".to_owned(),
-            found => format!("DOES NOT HOLD: {found} found; what else is said here is of what could be read"),
+            0 => "everything verified".to_owned(),
+            found => format!("DOES NOT HOLD: {found} found; the other figures cover what could be read"),
         },
     );
     text.trim_end().to_owned()
@@ -251,15 +257,15 @@ fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn failure(report: &Report, shown: Value) -> Failure {
+pub(super) fn failure(report: &AuditReport, shown: Value) -> Failure {
     let first = report.findings.first().map_or_else(String::new, ToString::to_string);
     let more = report.findings.len().saturating_sub(1);
     let message = if more == 0 { first } else { format!("{first}; and {more} more") };
     let proved = report.findings.iter().any(|finding| finding.proof.is_some());
     let hint = if proved {
-        "keep the output of --json: `equivocation` in it convinces every node and operator"
+        "keep the output of --json: its `equivocation` convinces every node and operator"
     } else {
-        "audit another source: is it who serves, or who signed?"
+        "audit another source, to learn whether the server or the signer is at fault"
     };
     let mut failure = Failure::new("audit_failed", message).hint(hint);
     failure.achieved = Some(("report", shown));

@@ -1,57 +1,57 @@
-//! `fama check`: is a data folder what its entries make?
+//! `fama check`: compares a data folder with what its entries give when replayed.
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use fama_node::config::Config;
-use fama_node::inbox::check::{Finding, Report, check};
+use fama_node::replay::check::{CheckFinding, CheckReport, check};
 use fama_node::store::{REPAIR_ENDINGS, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::files;
 use crate::progress;
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
 const REBUILT: &str = REPAIR_ENDINGS[0];
 const KEPT: &str = REPAIR_ENDINGS[1];
-/// Of a folder with a copy of the data: what is checked is not changed.
+/// Suffix of the folder with a copy of the data. The check works on the copy, so it never changes the data.
 const COPIED: &str = ".copied";
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example, with the node stopped:
   fama check --config demo/alpha.example/node.toml
   fama check --config demo/alpha.example/node.toml --repair
 
-Reads every entry, checks every signature, folds all of it anew into a folder beside the data, and
-compares: tree, state, indexes, signed heads, notes. That takes as much disk as the data once more.
-The data itself stays as it is; --repair keeps it too, beside what takes its place.
-Exit codes: 0 all is as the entries make it (or was repaired), 1 it is not.";
+Reads every entry, checks every signature, replays everything into a folder next to the data, and
+compares tree, state, indexes, signed heads and notes. This needs as much disk space as the data
+once more. The data itself is not changed; --repair keeps it, too, next to its replacement.
+Exit codes: 0 the data is correct (or was repaired), 1 it is damaged.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The node's configuration
+pub(crate) struct Args {
+    /// The configuration of the node
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Put the rebuilt data in the place of the damaged, which is kept beside it; peers bring what is missing
+    /// Replace damaged data with the rebuilt data; the damaged is kept next to it, and peers supply what is missing
     #[arg(long)]
     repair: bool,
 }
 
-/// Does it.
+/// Rebuilds a data folder from its entries and compares.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let config = Config::load(&args.config)?;
     let data = &config.data_dir;
     if !Store::is_there(data) {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
-    let (beside, copy) = (Beside::new(data, REBUILT)?, Beside::new(data, COPIED)?);
-    let mut report = Report::default();
+    let (folder, copy) = (SiblingFolder::new(data, REBUILT)?, SiblingFolder::new(data, COPIED)?);
+    let mut report = CheckReport::default();
     let original = match Store::open_copy(data, &copy.0, &config.manifest) {
         Err(StoreError::Database { message, .. }) if args.repair => {
-            report.findings.push(Finding { log: None, code: "database", what: message });
+            report.findings.push(CheckFinding { log: None, code: "database", what: message });
             Store::open_damaged(data, &copy.0, &config.manifest).map(|(store, unreadable)| {
                 report.findings.extend(unreadable.into_iter().map(not_read));
                 store
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         opened => opened,
     };
     let original = original.map_err(|error| Failure::new(error.code(), error))?;
-    let rebuilt = rebuild(&config, original, &beside.0)?;
+    let rebuilt = rebuild(&config, original, &folder.0)?;
     report.findings.extend(rebuilt.findings);
     report.logs = rebuilt.logs;
     if report.findings.is_empty() {
@@ -71,23 +71,24 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         terminal.say(format!("{log}{} ({})", finding.what, finding.code));
     }
     if args.repair {
-        let kept = replace(data, &beside)?;
+        let kept = replace(data, &folder)?;
         let people = format!(
-            "repaired; the damaged data is kept in {}; start the node: peers bring what is missing",
+            "repaired; the damaged data is kept in {}; start the node: peers supply what is missing",
             kept.display()
         );
         return terminal.answer(&json!({"ok": true, "kept": kept, "report": shown(&report)}), people);
     }
-    let message = format!("{} is not what its entries make: {} findings", data.display(), report.findings.len());
-    let mut failure = Failure::new("damaged", message).hint("the same with --repair; keep a copy of the folder");
+    let message = format!("{} differs from what its entries give: {} findings", data.display(), report.findings.len());
+    let mut failure =
+        Failure::new("damaged", message).hint("run the same command with --repair; keep a copy of the folder");
     failure.achieved = Some(("report", shown(&report)));
     Err(failure)
 }
 
-/// Both stores are closed when this returns.
-fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Failure> {
+/// Replays the original into `folder` and compares. Both stores are closed when this returns.
+fn rebuild(config: &Config, original: Store, folder: &Path) -> Result<CheckReport, Failure> {
     let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
-    let mut rebuilt = Store::open(beside, &config.manifest).map_err(store)?;
+    let mut rebuilt = Store::open(folder, &config.manifest).map_err(store)?;
     let unreadable = rebuilt.take_governance(&original).map_err(store)?;
     let bar = progress::bar(0, "checking");
     let report = check(&original, &rebuilt, original.manifest(), &mut |done, total| {
@@ -101,27 +102,27 @@ fn rebuild(config: &Config, original: Store, beside: &Path) -> Result<Report, Fa
     Ok(report)
 }
 
-const fn not_read(what: String) -> Finding {
-    Finding { log: None, code: "unreadable", what }
+const fn not_read(what: String) -> CheckFinding {
+    CheckFinding { log: None, code: "unreadable", what }
 }
 
-/// A new folder beside the data, gone when dropped unless it took the data's place.
-struct Beside(PathBuf);
+/// A new folder next to the data; dropping it deletes the folder, unless it was renamed to replace the data.
+struct SiblingFolder(PathBuf);
 
-impl Beside {
+impl SiblingFolder {
     fn new(data: &Path, ending: &str) -> Result<Self, Failure> {
         let path = sibling(data, ending);
         if path.exists() {
-            let failure = Failure::new("file_exists", format!("{} is there", path.display()));
+            let failure = Failure::new("file_exists", format!("{} already exists", path.display()));
             return Err(failure.hint("an earlier check left it behind: remove it"));
         }
         Ok(Self(path))
     }
 }
 
-impl Drop for Beside {
+impl Drop for SiblingFolder {
     fn drop(&mut self) {
-        // What cannot be removed is named by the next check.
+        // A folder that cannot be removed is reported by the next check.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -132,14 +133,15 @@ fn sibling(data: &Path, ending: &str) -> PathBuf {
     data.with_file_name(name)
 }
 
-/// Renames twice. A node does not start on what a crash between leaves behind, and says what to rename.
-fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
+/// Replaces the data with two renames. After a crash between them the data folder is missing: a node then refuses to
+/// start, and says what to rename.
+fn replace(data: &Path, folder: &SiblingFolder) -> Result<PathBuf, Failure> {
     Store::check_unused(data).map_err(|error| Failure::new(error.code(), error))?;
     let system = |error: std::io::Error| Failure::new("file", format!("{}: {error}", data.display()));
     let kept = (1..).map(|n| sibling(data, &format!("{KEPT}{n}"))).find(|path| !path.exists());
-    let kept = kept.ok_or_else(|| Failure::new("file_exists", "no name is left for the damaged data"))?;
+    let kept = kept.ok_or_else(|| Failure::new("file_exists", "no unused name for the damaged data"))?;
     fs::rename(data, &kept).map_err(system)?;
-    if let Err(error) = fs::rename(&beside.0, data) {
+    if let Err(error) = fs::rename(&folder.0, data) {
         fs::rename(&kept, data).map_err(|_| {
             let lost = Failure::new("file", format!("{}: {error}", data.display()));
             lost.hint(format!("rename {} to it", kept.display()))
@@ -150,17 +152,16 @@ fn replace(data: &Path, beside: &Beside) -> Result<PathBuf, Failure> {
     Ok(kept)
 }
 
-fn shown(report: &Report) -> Value {
+fn shown(report: &CheckReport) -> Value {
     let logs: Vec<Value> =
         report.logs.iter().map(|(log, size)| json!({"log": log.to_string(), "entries": size})).collect();
-    let finding = |finding: &Finding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
+    let finding = |finding: &CheckFinding| json!({"log": finding.log.as_ref().map(ToString::to_string), "code": finding.code, "what": finding.what});
     let findings: Vec<Value> = report.findings.iter().map(finding).collect();
     json!({"logs": logs, "findings": findings})
 }
 
-fn table(report: &Report) -> Table {
-    let mut lines =
-        vec![("checked", "every entry, signature, tree, state root, row and index: all as it should be".to_owned())];
+fn table(report: &CheckReport) -> FieldList {
+    let mut lines = vec![("checked", "every entry, signature, tree, state root, row and index is correct".to_owned())];
     lines.extend(report.logs.iter().map(|(log, size)| ("log", format!("{log}: {size} entries"))));
-    Table(lines)
+    FieldList(lines)
 }

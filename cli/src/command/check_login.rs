@@ -1,4 +1,4 @@
-//! `fama check-login`
+//! `fama check-login`: checks a login request.
 use std::path::PathBuf;
 
 use fama_node::clock;
@@ -7,37 +7,37 @@ use serde_json::json;
 use super::agent::text;
 use crate::failure::Failure;
 use crate::files;
-use crate::login::Request;
+use crate::login::LoginRequest;
 use crate::query::{self, Query};
 use crate::terminal::Terminal;
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
-Example: against a public key, or asking a node, which knows about revocations
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
+Example: with a public key, or by asking a node, which knows about revocations
   fama check-login --name swift-core-maps --timestamp 2026-11-22T05:00:00Z --payload challenge-4711 \\
     --signature MEUCIQ… --public agent-public.pem
   fama check-login --name swift-core-maps --timestamp 2026-11-22T05:00:00Z --payload challenge-4711 \\
     --signature MEUCIQ… --query http://127.0.0.1:8080";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The agent's name or handle, as it was signed
     #[arg(long)]
     name: String,
     /// The time, as it was signed
     #[arg(long, value_name = "TIME")]
     timestamp: String,
-    /// What was signed
+    /// The text that was signed
     #[arg(long, value_name = "TEXT")]
     payload: String,
-    /// Base64 of any kind
+    /// The signature, in any base64 variant
     #[arg(long, value_name = "BASE64")]
     signature: String,
-    /// Check against this key (PEM), asking nobody: a revocation stays unseen
+    /// Check with this key (PEM), offline: a revocation goes unnoticed
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
     public: Option<PathBuf>,
-    /// With --public, don't mind how old the request is
+    /// With --public, accept a request of any age
     #[arg(long, requires = "public")]
     any_time: bool,
     /// The node to ask
@@ -45,10 +45,10 @@ pub struct Args {
     query: String,
 }
 
-/// Does it.
+/// Checks a login request with a public key or by a node.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let Args { name, timestamp, payload, signature, .. } = args;
-    let request = Request { dumbname: name.clone(), timestamp: timestamp.clone(), payload: payload.clone() };
+    let request = LoginRequest { dumbname: name.clone(), timestamp: timestamp.clone(), payload: payload.clone() };
     if let Some(public) = &args.public {
         let now = (!args.any_time).then(clock::now);
         request.verify(&files::read_public(public)?, signature, now)?;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let body = json!({"dumbname": name, "timestamp": timestamp, "signature": signature, "message": payload});
     let answer = Query::new(&args.query).post(&["verify"], &body)?;
     if answer["verified"] != true {
-        return Err(Failure::new("not_verified", "the node did not say that the request is verified"));
+        return Err(Failure::new("not_verified", "the node did not verify the request"));
     }
     let people = format!("verified  {} {}", text(&answer["handle"]), text(&answer["agent_id"]));
     terminal.answer(&answer, people)

@@ -1,23 +1,23 @@
-//! `fama completions`
+//! `fama completions`: prints a shell completion script.
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example:
   fama completions bash > ~/.local/share/bash-completion/completions/fama";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The shell
     shell: Shell,
 }
 
-/// Does it.
+/// Prints the script.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::Cli::command(), "fama", &mut script);

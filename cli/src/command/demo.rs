@@ -1,8 +1,8 @@
-//! `fama demo`: a whole federation on this machine, a short story, and real ratings if there are some.
+//! `fama demo`: a whole federation on this machine, a short story, and optionally real ratings.
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fama_node::network::wire::{Submission, SubmitRequest, SubmitResult};
+use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
 use serde_json::{Value, json};
 
 use crate::command::node::stop_signal;
@@ -17,42 +17,42 @@ mod story;
 
 use cluster::Cluster;
 
-/// How long the nodes may take to find one another, and later to agree.
+/// Timeout for the nodes to find each other, and later to agree.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-#[expect(missing_docs, reason = "the help texts say it")]
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// How many operators [default: 4, or as many as --data has]
+pub(crate) struct Args {
+    /// Number of operators [default: 4, or that of the federation in --data]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=24))]
     operators: Option<u16>,
-    /// Keep keys, configuration and data in this folder; run again with it to go on where it stopped
+    /// Keep keys, configuration and data in this folder; run again with it to continue where it stopped
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Load a CSV file of `source,target,rating,time` lines, without a header
     #[arg(long, value_name = "FILE")]
     ratings: Option<PathBuf>,
-    /// In the end have a fresh node join by its entries alone, and one from certified states, and say how long it took
+    /// At the end, time how long a fresh node takes to join from entries alone, and another from certified states
     #[arg(long)]
     join: bool,
-    /// End after the story instead of staying until Ctrl-C
+    /// Exit after the story instead of running until Ctrl-C
     #[arg(long)]
     exit: bool,
 }
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Examples:
   fama demo                                   four operators, until Ctrl-C
-  fama demo --operators 7 --exit              seven, and end after the story
+  fama demo --operators 7 --exit              seven operators, exit after the story
   fama demo --ratings soc-sign-bitcoinotc.csv --data /tmp/otc --json";
 
-/// Runs it.
+/// Starts the nodes, plays the story and loads the ratings; stops every node before it returns.
 ///
 /// # Errors
-/// [`Failure`] says which part did not work.
-pub fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    // Read before anything is started: a broken file should not cost a minute.
+/// The part that failed, or the node that ended.
+pub(crate) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    // Read first: a broken file is reported before any node is started.
     let ratings = args.ratings.as_deref().map(ratings::read).transpose()?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new("system", error))?;
     let mut cluster = Cluster::start(args.operators.map(usize::from), args.data.as_deref())?;
@@ -83,7 +83,7 @@ async fn play(
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
     cluster.wait_until_up(READY_TIMEOUT).await?;
-    tell(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
+    print_step(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
     let clients = cluster.connect().await?;
     if cluster.is_new() {
         story::play(cluster, &clients, terminal).await?;
@@ -92,24 +92,24 @@ async fn play(
         load::load(cluster, &clients, &ratings, terminal).await?;
     }
     let table = cluster.wait_until_final(READY_TIMEOUT).await?;
-    tell(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
+    print_step(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;
     if join {
         join::join(cluster, terminal).await?;
     }
     let ready =
         json!({"phase": "ready", "federation": cluster.federation().to_string(), "nodes": cluster.public_json()});
-    tell(terminal, &ready, &cluster.addresses())
+    print_step(terminal, &ready, &cluster.addresses())
 }
 
-/// One line of JSON for a machine, or text for a person.
-fn tell(terminal: &mut Terminal<'_>, json: &Value, people: &str) -> Result<(), Failure> {
+/// Prints one line of JSON, or text for people.
+fn print_step(terminal: &mut Terminal<'_>, json: &Value, people: &str) -> Result<(), Failure> {
     terminal.answer(json, people)
 }
 
-/// Submits to one node, again where it was only busy.
+/// Submits to one node; repeats what was refused for a passing reason.
 ///
 /// # Errors
-/// The first refusal that another try would not mend.
+/// The first refusal that a retry would not change.
 async fn submit(
     client: &fama_node::network::client::Client,
     mut submissions: Vec<Submission>,
@@ -137,7 +137,7 @@ async fn submit(
     Ok(count)
 }
 
-/// Whether a refusal may be over soon.
+/// Whether a refusal may pass by itself.
 fn passing(code: &str) -> bool {
     matches!(code, "busy" | "not_ready" | "home_unreachable" | "not_sponsored")
 }

@@ -1,4 +1,4 @@
-//! `fama event`
+//! `fama event`: shows an event.
 use fama_ledger::event::Event;
 use fama_ledger::id::EventId;
 use serde_json::Value;
@@ -6,16 +6,16 @@ use serde_json::Value;
 use super::agent::text;
 use crate::failure::Failure;
 use crate::query::{self, Query};
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example:
   fama event 5f2c…e844 --query http://127.0.0.1:8080";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The event's id
     event: EventId,
     /// The node to ask
@@ -23,8 +23,8 @@ pub struct Args {
     query: String,
 }
 
-/// An event from a node, with the node's answer about it. The text's hash is the id, so the node
-/// can't pass another one off for it.
+/// Gets an event from a node, with the node's whole answer. The id is the hash of the text, so the node cannot
+/// substitute another event.
 pub(super) fn fetch(query: &Query, id: &EventId) -> Result<(Event, Value), Failure> {
     let answer = query.get(&["event", &id.to_string()], &[])?;
     let event = Event::parse(answer["text"].as_str().unwrap_or_default().as_bytes());
@@ -34,14 +34,14 @@ pub(super) fn fetch(query: &Query, id: &EventId) -> Result<(Event, Value), Failu
     }
 }
 
-/// Does it.
+/// Asks a node for an event and checks its id.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let (event, answer) = fetch(&Query::new(&args.query), &args.event)?;
     let people = table(&event, &answer);
     terminal.answer(&answer, people)
 }
 
-fn table(event: &Event, answer: &Value) -> Table {
+fn table(event: &Event, answer: &Value) -> FieldList {
     let mut lines = vec![("event", event.id().to_string())];
     for position in answer["positions"].as_array().into_iter().flatten() {
         let end = if position["final"] == true { "final" } else { "not final yet" };
@@ -53,7 +53,7 @@ fn table(event: &Event, answer: &Value) -> Table {
         Value::Null => (),
         note if note["redacted"] == true => lines.push(("note", "redacted by this node".to_owned())),
         note if note["text"].is_string() => lines.push(("note", text(&note["text"]))),
-        _ => lines.push(("note", "not here yet".to_owned())),
+        _ => lines.push(("note", "not on this node yet".to_owned())),
     }
-    Table(lines)
+    FieldList(lines)
 }

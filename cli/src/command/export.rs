@@ -1,49 +1,73 @@
-//! `fama export`: a whole federation's history as tables.
+//! `fama export`: writes a federation's whole history as tables.
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+use fama_reader::audit::{self, Hooks, PublicFiles};
+use fama_reader::export::{EntryTable, TableFormat, Unfinished, join};
+use fama_reader::source::PublicSource;
 use serde_json::json;
 
-use super::audit::{Genesis, Place, failure, people, shown};
-use crate::audit::{Files, Hooks};
-use crate::export::{Entries, Format, Unfinished, join};
+use super::audit::{AuditFolder, GenesisOrigin, failure, people, shown};
 use crate::failure::Failure;
-use crate::source::Source;
 use crate::terminal::Terminal;
-use crate::{audit, files, progress};
+use crate::{files, progress};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Examples:
   fama export --from http://127.0.0.1:8080 --manifest manifest.txt --format parquet --to tables
   fama export --from published --format csv --to tables
 
-Writes entries, identities and attestations, each a file. Everything is audited while it is written, as `fama audit`
-does; if anything does not hold, no table is left. Text formats have equal bytes for equal histories.";
+Writes a file each for entries, identities and attestations. Everything is audited while it is
+written, as by `fama audit`; if anything is wrong, no table is left. In the text formats, equal
+histories give equal bytes.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// A node's query address, a folder or bucket (s3://…) of published files, or a stopped node's data folder
     #[arg(long, value_name = "SOURCE")]
     from: String,
     /// The genesis to trust, or a chain of versions; without it the source's own is taken
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// How the tables are written
+    /// The format of the tables
     #[arg(long)]
-    format: Format,
-    /// The folder for them
+    format: FormatArg,
+    /// The folder to write them to
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
 }
 
-/// Does it.
+/// The values of `--format`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArg {
+    /// One JSON object per line
+    Jsonl,
+    /// RFC 4180 with a header; missing values are empty
+    Csv,
+    /// Apache Parquet, compressed with Snappy
+    Parquet,
+}
+
+impl From<FormatArg> for TableFormat {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Jsonl => Self::Jsonl,
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Parquet => Self::Parquet,
+        }
+    }
+}
+
+/// Audits the source while it writes the tables; keeps them only if everything verified.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let trusted = args.manifest.as_deref().map(files::read_manifest).transpose()?;
-    let source: Vec<Box<dyn Files>> = vec![Box::new(Source::open(&args.from)?)];
+    let source: Vec<Box<dyn PublicFiles>> = vec![Box::new(PublicSource::open(&args.from)?)];
     files::create_folder(&args.to)?;
-    let mut entries = Entries::create(&args.to, args.format)?;
-    let place = Place::new(None, None)?;
+    let format = args.format.into();
+    let mut entries = EntryTable::create(&args.to, format)?;
+    let folder = AuditFolder::new(None, None)?;
     let bar = progress::bar(0, "auditing");
     let mut hooks = Hooks {
         progress: &mut |done, total| {
@@ -52,15 +76,15 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         },
         watch: &mut |log, index, entry, outcome| entries.take(log, index, entry, outcome),
     };
-    let audited = audit::run(&source, trusted.as_ref(), &place.store(), &mut hooks);
+    let audited = audit::run(&source, trusted.as_ref(), &folder.store(), &mut hooks);
     bar.finish_and_clear();
     let (report, store) = audited?;
     if !report.findings.is_empty() {
         return Err(failure(&report, shown(&report)));
     }
-    let genesis = if trusted.is_some() { Genesis::Trusted } else { Genesis::Shown };
+    let genesis = if trusted.is_some() { GenesisOrigin::Trusted } else { GenesisOrigin::Shown };
     let spinner = progress::spinner("writing identities and attestations");
-    let joined = join(&store, &args.to, args.format);
+    let joined = join(&store, &args.to, format);
     spinner.finish_and_clear();
     let tables: Vec<(Unfinished, u64)> =
         std::iter::once(entries.finish()).chain(joined?.into_iter().map(Ok)).collect::<Result<_, _>>()?;

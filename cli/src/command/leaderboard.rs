@@ -1,4 +1,4 @@
-//! `fama leaderboard`
+//! `fama leaderboard`: shows the ranking by karma.
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -8,14 +8,14 @@ use crate::failure::Failure;
 use crate::query::{self, Query};
 use crate::terminal::Terminal;
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example:
   fama leaderboard --limit 10 --query http://127.0.0.1:8080";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// How many agents, at most 500
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
@@ -24,7 +24,7 @@ pub struct Args {
     query: String,
 }
 
-/// Does it.
+/// Asks a node for its ranking.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let answer = Query::new(&args.query).get(&["leaderboard"], &[("limit", args.limit.to_string())])?;
     let people = table(&answer);

@@ -1,9 +1,9 @@
-//! `fama node`: runs a node until it is told to stop.
+//! `fama node`: runs a node until it gets a signal.
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, Format, Log, Verify};
+use fama_node::config::{Config, LogFormat, LogSettings, Verify};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
 use serde_json::json;
@@ -11,41 +11,41 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example:
   fama node --config demo/alpha.example/node.toml
 
-It stops in order on SIGTERM or Ctrl-C. Every setting: config/node.toml in the sources.";
+It stops cleanly on SIGTERM or Ctrl-C. All settings: see config/node.toml in the sources.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The configuration
+pub(crate) struct Args {
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Check the configuration and the files that it names, and stop
     #[arg(long)]
     check: bool,
-    /// What to answer from while this node is far behind: `full`, what it has verified itself, or `certified`, states
-    /// that a quorum of operators certified, within seconds; instead of what the configuration says
+    /// While this node is far behind, answer from what it has verified itself (`full`), or within seconds from states
+    /// that a quorum of operators certified (`certified`); overrides the configuration
     #[arg(long, value_name = "HOW", value_parser = ["full", "certified"])]
     verify: Option<String>,
-    /// Write without asking the other operators first what this node signed before: only where they can't
-    /// answer and the data folder is certainly no old copy
+    /// Write without first asking the other operators what this node signed before: only if they can't answer and
+    /// the data folder is certainly not an old copy
     #[arg(long)]
     assume_disk_current: bool,
-    /// Take events in although the clock jumped or is ahead of the other operators' clocks: it is right
+    /// Accept events although the clock jumped or is ahead of the other operators' clocks: only if it is right
     #[arg(long)]
     accept_clock: bool,
-    /// Stop in order when standard input ends, as it does when the process that started this one is gone
+    /// Stop cleanly when standard input ends, as it does when the parent process is gone
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
 }
 
-/// Does it.
+/// Runs a node, or only checks its configuration.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let mut config = Config::load(&args.config)?;
     config.overrides = Overrides { assume_disk_current: args.assume_disk_current, accept_clock: args.accept_clock };
@@ -92,22 +92,22 @@ fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> 
         ("query", http(config.query)),
         ("admin", http(config.admin)),
     ];
-    terminal.answer(&json, Table(lines))
+    terminal.answer(&json, FieldList(lines))
 }
 
-/// Done when standard input ends. Reads in a thread of its own, which nobody has to wait for.
+/// Completes when standard input ends. Reads in a thread of its own, which the runtime does not wait for.
 async fn stdin_end() {
     let (end, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        // A broken input has ended too.
+        // An input error counts as the end, too.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         let _ = end.send(());
     });
     let _ = ended.await;
 }
 
-/// Sends what the node logs to stderr. In a process that logs already, nothing changes.
-pub fn start_logging(log: Log) {
+/// Sends the node's log to stderr. Has no effect if the process has a logger already.
+pub(crate) fn start_logging(log: LogSettings) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{},{LOG_DIRECTIVES}", log.level.as_str())));
     let builder = tracing_subscriber::fmt()
@@ -115,16 +115,16 @@ pub fn start_logging(log: Log) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let _ = match log.format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().try_init(),
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
     };
 }
 
-/// Done when the process is told to end.
+/// Completes on SIGTERM or SIGINT.
 ///
 /// # Errors
-/// `signal` if the system lets nobody listen to it.
-pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+/// `signal` if no handler can be installed.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error| Failure::new("signal", error);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

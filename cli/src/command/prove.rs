@@ -1,4 +1,4 @@
-//! `fama prove`
+//! `fama prove`: gets a proof from a node.
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,34 +9,34 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE};
 use crate::progress;
-use crate::proven::Shown;
+use crate::proven::VerifiedProof;
 use crate::query::{self, Query};
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
-Example: from any node, checked before it is kept
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
+Example: from any node, verified before it is saved
   fama prove swift-core-maps@alpha.example --query https://any.example --out swift.proof
   fama prove 5f2c…e844 --event --manifest genesis.txt --out receipt.proof";
 
-/// How often a node is asked again for what cannot be proven yet.
+/// Pause before asking again for something that cannot be proven yet.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// An agent: `name@home`, id or DID; or an event's id
+pub(crate) struct Args {
+    /// An agent as `name@home`, id or DID; or the id of an event
     what: String,
-    /// Of an id, prove the event and not the agent whose registration it is
+    /// Take an id for that of an event, not for that of the agent whose registration it is
     #[arg(long)]
     event: bool,
     /// Write the proof to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Check the proof against this manifest before it is given or kept
+    /// Verify the proof with this manifest before it is printed or saved
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// The node to ask; none need be trusted
+    /// The node to ask; it need not be trusted
     #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
     query: String,
     /// How long to wait for a quorum's cosignatures
@@ -44,13 +44,13 @@ pub struct Args {
     timeout: u64,
 }
 
-/// Does it.
+/// Asks a node for a proof, waiting for a quorum if need be.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let manifest = args.manifest.as_deref().map(files::read_manifest).transpose()?;
     let query = Query::new(&args.query);
     let kind = kind(args, &query)?;
     let proof = fetch(&query, &[kind, &args.what, "proof"], Duration::from_secs(args.timeout))?;
-    let shown = manifest.map(|manifest| Shown::read(&proof, &manifest)).transpose()?;
+    let shown = manifest.map(|manifest| VerifiedProof::read(&proof, &manifest)).transpose()?;
     if let Some(path) = &args.out {
         files::create(path, &proof, PUBLIC_MODE)?;
     }
@@ -65,15 +65,15 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     json["file"] = json!(path.display().to_string());
     let written = format!("{}, {} bytes", path.display(), proof.len());
     let checked = match &shown {
-        Some(_) => "it holds".to_owned(),
+        Some(_) => "valid".to_owned(),
         None => format!("not yet: fama verify {} --manifest GENESIS", path.display()),
     };
     let mut lines = vec![("written", written), ("checked", checked)];
     lines.extend(shown.map(|shown| shown.table().0).unwrap_or_default());
-    terminal.answer(&json, Table(lines))
+    terminal.answer(&json, FieldList(lines))
 }
 
-/// Which of a node's routes has the proof. An agent's id is that of its registration: then the agent is meant.
+/// The route of the node that has the proof. An agent's id is also the id of its registration; then the agent is meant.
 fn kind(args: &Args, query: &Query) -> Result<&'static str, Failure> {
     if args.event {
         return Ok("event");
@@ -87,7 +87,7 @@ fn kind(args: &Args, query: &Query) -> Result<&'static str, Failure> {
     }
 }
 
-/// Asks until there is a proof.
+/// Asks again until there is a proof or the time is up.
 fn fetch(query: &Query, path: &[&str], timeout: Duration) -> Result<String, Failure> {
     let (begun, spinner) = (Instant::now(), progress::spinner("waiting for a proof"));
     let proof = loop {

@@ -1,47 +1,48 @@
-//! `fama publish`: what everybody may check, where a web server or a CDN can give it.
+//! `fama publish`: copies public files to where a web server or CDN can serve them.
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use fama_reader::bucket::Bucket;
+use fama_reader::error::ReadError;
+use fama_reader::publish::{Pass, Publisher};
+use fama_reader::source::PublicSource;
 use serde_json::{Value, json};
 
-use crate::bucket::Bucket;
 use crate::failure::Failure;
 use crate::files;
 use crate::progress;
-use crate::publish::{Pass, Publisher};
-use crate::source::Source;
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Examples:
   fama publish --from http://127.0.0.1:8080 --to public --once
   AWS_REGION=eu-central-1 fama publish --from https://node.alpha.example --to s3://my-bucket/fama
 
-What is written: manifests, each log's entries, tree and checkpoint (c2sp.org/tlog-tiles), notes, and the
-policy (c2sp.org/tlog-policy), as PROTOCOL.md, section 17, says. Everything is checked first: the tree
-against the checkpoint, the checkpoint against the quorum. Nothing is deleted, and nobody's later or
-other history is overwritten. Run it again to go on where it stopped.
-For s3://, from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION; for another store
-than Amazon's AWS_ENDPOINT, and AWS_ALLOW_HTTP=true if that is http.";
+Writes manifests, each log's entries, tree and checkpoint (c2sp.org/tlog-tiles), notes, and the
+policy (c2sp.org/tlog-policy), as described in PROTOCOL.md, section 17. Everything is checked first:
+the tree against the checkpoint, the checkpoint against the quorum. Nothing is deleted, and a longer
+or different published history is never overwritten. Run it again to continue where it stopped.
+For s3://, set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION in the environment; for a
+store other than Amazon's also AWS_ENDPOINT, and AWS_ALLOW_HTTP=true if it uses http.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// A node's query URL, a published folder or s3://bucket/prefix, or a stopped node's data folder
     #[arg(long, value_name = "SOURCE")]
     from: String,
     /// A folder, or s3://bucket/prefix
     #[arg(long, value_name = "PLACE")]
     to: String,
-    /// End after one pass
+    /// Stop after one pass
     #[arg(long)]
     once: bool,
-    /// How long to rest between two passes, like 500ms, 10s or 5m
+    /// Pause between two passes, like 500ms, 10s or 5m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
     interval: Duration,
-    /// The federation to publish; without it the source's own is taken
+    /// The manifest of the federation to publish; without it, the source's own is used
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
 }
@@ -58,10 +59,10 @@ fn interval(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(u64::from(number).saturating_mul(unit)))
 }
 
-/// Does it.
+/// Copies once, or forever with pauses.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let genesis = args.manifest.as_deref().map(files::read_manifest).transpose()?;
-    let (source, target) = (Source::open(&args.from)?, Bucket::create(&args.to)?);
+    let (source, target) = (PublicSource::open(&args.from)?, Bucket::create(&args.to)?);
     let mut publisher = Publisher::new(source, target, genesis)?;
     if args.once {
         let pass = pass(&mut publisher)?;
@@ -70,9 +71,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let mut last = None;
     loop {
         match pass(&mut publisher) {
-            // What may pass by itself is only told.
-            Err(failure) if matches!(failure.code.as_str(), "unreachable" | "behind") => terminal.say(failure),
-            Err(failure) => return Err(failure),
+            // These may pass by themselves: report them and try again.
+            Err(error) if matches!(error.code(), "unreachable" | "behind") => terminal.say(Failure::from(error)),
+            Err(error) => return Err(error.into()),
             Ok(pass) if last.is_some() && pass.files == 0 => {}
             Ok(pass) => {
                 terminal.answer(&shown(&pass), line(&pass))?;
@@ -83,7 +84,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     }
 }
 
-fn pass(publisher: &mut Publisher) -> Result<Pass, Failure> {
+fn pass(publisher: &mut Publisher) -> Result<Pass, ReadError> {
     let bar = progress::bar(0, "copying entries");
     let pass = publisher.pass(&mut |done, total| {
         bar.set_length(total);
@@ -107,7 +108,7 @@ fn line(pass: &Pass) -> String {
     format!("{} entries, {} files, {} bytes; now {}", pass.entries, pass.files, pass.bytes, logs.join(", "))
 }
 
-fn table(pass: &Pass) -> Table {
+fn table(pass: &Pass) -> FieldList {
     let logs: Vec<String> = pass.logs.iter().map(|(log, size)| format!("{log}: {size} entries")).collect();
     let mut lines = vec![
         ("copied", format!("{} entries in {} files, {} bytes", pass.entries, pass.files, pass.bytes)),
@@ -117,5 +118,5 @@ fn table(pass: &Pass) -> Table {
     if pass.notes_missing > 0 {
         lines.push(("missing", format!("{} notes that the source does not have", pass.notes_missing)));
     }
-    Table(lines)
+    FieldList(lines)
 }

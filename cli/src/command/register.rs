@@ -1,4 +1,4 @@
-//! `fama register`
+//! `fama register`: registers an identity in a home.
 use std::path::PathBuf;
 
 use fama_ledger::event::Action;
@@ -6,68 +6,68 @@ use fama_ledger::id::Handle;
 use fama_ledger::note::Note;
 use fama_ledger::secret::SecretKey;
 
-use super::handing_in::HandingIn;
-use crate::author::{self, Draft};
+use super::submission::SubmissionArgs;
+use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
 use crate::terminal::Terminal;
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example:
   fama key new --out agent.pem
   fama register swift-core-maps@alpha.example --manifest manifest.txt --key agent.pem --wait final
 
-A second key is made beside the first, agent.next.pem: keep it somewhere else. Whoever steals
-agent.pem can't take the identity over without it, and with it you can replace a stolen or lost key.";
+A second key, agent.next.pem, is created next to the first: keep it somewhere else. A thief of
+agent.pem can't take over the identity without it, and with it you can replace a stolen or lost key.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(clap::Args)]
-pub struct Args {
-    /// Name and home, for ever: `name@home`
+pub(crate) struct Args {
+    /// Name and home, which never change: `name@home`
     handle: Handle,
-    /// What the agent says about itself
+    /// One line in which the agent describes itself
     #[arg(long, value_name = "TEXT")]
     bio: Option<String>,
-    /// The next key, to commit to; made if it isn't there [default: KEY.next.pem beside the key]
+    /// The next key, to commit to; created if it does not exist [default: KEY.next.pem next to the key]
     #[arg(long, value_name = "FILE")]
     next: Option<PathBuf>,
-    /// Commit to no next key: whoever has the key has the identity
+    /// Commit to no next key: a thief of the key then owns the identity
     #[arg(long, conflicts_with = "next")]
     no_next: bool,
-    /// An invitation of the home, if it takes no more registrations from this address
+    /// An invitation from the home, if it accepts no more registrations from this address
     #[arg(long, value_name = "TOKEN")]
     invite: Option<String>,
     #[command(flatten)]
-    handing_in: HandingIn,
+    submission: SubmissionArgs,
 }
 
 impl Args {
-    /// The key that the registration commits to.
+    /// The key that the registration commits to; created if it does not exist.
     fn next(&self, key: &SecretKey, terminal: &mut Terminal<'_>) -> Result<Option<SecretKey>, Failure> {
         if self.no_next {
             return Ok(None);
         }
-        let path = self.next.clone().unwrap_or_else(|| files::beside(&self.handing_in.key, "next"));
+        let path = self.next.clone().unwrap_or_else(|| files::with_word(&self.submission.key, "next"));
         let (next, existed) = files::read_or_create_key(&path, key.public().curve())?;
         if next.public() == key.public() {
             return Err(Failure::new("same_key", "the next key is the same as the key"));
         }
-        let verb = if existed { "is" } else { "was made" };
-        terminal.say(format!("The next key {verb} in {}: keep it apart from the key.", path.display()));
+        let verb = if existed { "is" } else { "was created" };
+        terminal.say(format!("The next key {verb} in {}: keep it apart from the current key.", path.display()));
         Ok(Some(next))
     }
 }
 
-/// Does it.
+/// Makes the next key if there is none, and submits the registration.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.handing_in.manifest()?;
-    let key = args.handing_in.key()?;
+    let manifest = args.submission.manifest()?;
+    let key = args.submission.key()?;
     let (text, note) = author::note(Note { bio: args.bio.clone(), ..Note::default() })?;
     let next = author::commitment(args.next(&key, terminal)?.as_ref());
     let Handle { name, home } = args.handle.clone();
     let action = Action::Register { home, name, key: key.public(), next, note };
     let event = author::event(manifest.federation(), action)?;
-    let draft = Draft { note: text, invite: args.invite.clone(), ..Draft::new(event, &key) };
-    args.handing_in.finish(terminal, &manifest, draft).map(drop)
+    let draft = EventDraft { note: text, invite: args.invite.clone(), ..EventDraft::new(event, &key) };
+    args.submission.finish(terminal, &manifest, draft).map(drop)
 }

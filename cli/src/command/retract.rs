@@ -1,40 +1,40 @@
-//! `fama retract`
+//! `fama retract`: takes an attestation back.
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, EventId, IdentityId};
 use fama_ledger::time::Day;
 
 use super::event;
-use super::handing_in::HandingIn;
-use crate::author::{self, Draft};
+use super::submission::SubmissionArgs;
+use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
-Example: what a node has the attestation of; then what one knows oneself
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
+Example: with a node that has the attestation; then without one
   fama retract 5f2c…e844 --manifest manifest.txt --key service.pem --query http://127.0.0.1:8080
   fama retract 5f2c…e844 --day 2026-11-22 --subject 07a1…66d0 --issuer 9c3e…02b7 \\
     --home beta.example --manifest manifest.txt --key service.pem";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The attestation: its event id
+pub(crate) struct Args {
+    /// The event id of the attestation
     attestation: EventId,
     /// The UTC date in the attestation's `created`, if no node is asked
     #[arg(long, value_name = "YYYY-MM-DD", requires_all = ["subject", "issuer", "home"])]
     day: Option<Day>,
-    /// The id of who got it, if no node is asked
+    /// The id of the identity that received it, if no node is asked
     #[arg(long, value_name = "ID")]
     subject: Option<IdentityId>,
-    /// The id of who gave it, if no node is asked
+    /// The id of the identity that gave it, if no node is asked
     #[arg(long, value_name = "ID")]
     issuer: Option<IdentityId>,
     /// The issuer's home, if no node is asked
     #[arg(long, value_name = "DOMAIN")]
     home: Option<Domain>,
     #[command(flatten)]
-    handing_in: HandingIn,
+    submission: SubmissionArgs,
 }
 
 impl Args {
@@ -45,24 +45,27 @@ impl Args {
         {
             return Ok(Action::Retract { home, issuer, subject, day, attestation });
         }
-        let query = self.handing_in.query().ok_or_else(|| {
+        let query = self.submission.query().ok_or_else(|| {
             Failure::new("query_needed", "the attestation's text is not known")
-                .hint("--query URL asks a node; --day, --subject, --issuer and --home say what it says")
+                .hint("ask a node with --query URL, or state its content with --day, --subject, --issuer and --home")
         })?;
         let event = event::fetch(&query, &attestation)?.0;
         match event.action {
             Action::Attest { home, issuer, subject, .. } => {
                 Ok(Action::Retract { home, issuer, subject, day: event.created.day(), attestation })
             }
-            other => Err(Failure::new("no_attestation", format!("{attestation} is of the kind {}", other.kind()))),
+            other => Err(Failure::new(
+                "no_attestation",
+                format!("{attestation} is not an attestation but of the kind {}", other.kind()),
+            )),
         }
     }
 }
 
-/// Does it.
+/// Submits the retraction of an attestation.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.handing_in.manifest()?;
-    let key = args.handing_in.key()?;
+    let manifest = args.submission.manifest()?;
+    let key = args.submission.key()?;
     let event = author::event(manifest.federation(), args.action()?)?;
-    args.handing_in.finish(terminal, &manifest, Draft::new(event, &key)).map(drop)
+    args.submission.finish(terminal, &manifest, EventDraft::new(event, &key)).map(drop)
 }

@@ -1,29 +1,30 @@
-//! `fama revoke`
+//! `fama revoke`: revokes a key.
 use std::path::PathBuf;
 
 use fama_ledger::event::{Action, RevokeReason};
 use fama_ledger::id::Domain;
 
-use super::handing_in::HandingIn;
-use crate::author::{self, Draft};
+use super::submission::SubmissionArgs;
+use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
-use crate::identity::Identity;
+use crate::identity::ResolvedIdentity;
 use crate::terminal::Terminal;
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
-Example: the key is stolen, or lost and the next one at hand
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
+Example: the key is stolen; or it is lost, and the next key revokes it
   fama revoke swift-core-maps@alpha.example --reason key_compromised --manifest manifest.txt \\
     --key agent.pem --query http://127.0.0.1:8080
   fama revoke swift-core-maps@alpha.example --reason key_compromised --manifest manifest.txt \\
     --key agent.next.pem --query http://127.0.0.1:8080
 
-A revoked key with a next key committed to can be replaced: `fama rotate`. Without, this is the end.";
+If the identity committed to a next key, `fama rotate` replaces the revoked one. Otherwise the
+identity is lost.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The identity: `name@home`, id or DID
     identity: String,
     /// key_compromised, superseded, retired or unspecified
@@ -39,14 +40,14 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     key_version: Option<u32>,
     #[command(flatten)]
-    handing_in: HandingIn,
+    submission: SubmissionArgs,
 }
 
-/// Does it.
+/// Submits the revocation.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.handing_in.manifest()?;
-    let signer = args.handing_in.key()?;
-    let identity = Identity::find(&args.identity, args.handing_in.query().as_ref())?;
+    let manifest = args.submission.manifest()?;
+    let signer = args.submission.key()?;
+    let identity = ResolvedIdentity::find(&args.identity, args.submission.query().as_ref())?;
     let home = identity.home(args.home.as_ref())?;
     let version = identity.version(args.key_version)?;
     let key = match &args.revoked_key {
@@ -55,5 +56,5 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     };
     let action = Action::Revoke { home, identity: identity.id, version, key, reason: args.reason };
     let event = author::event(manifest.federation(), action)?;
-    args.handing_in.finish(terminal, &manifest, Draft::new(event, &signer)).map(drop)
+    args.submission.finish(terminal, &manifest, EventDraft::new(event, &signer)).map(drop)
 }

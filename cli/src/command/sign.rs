@@ -1,4 +1,4 @@
-//! `fama sign`
+//! `fama sign`: signs a login request.
 use std::path::PathBuf;
 
 use fama_node::clock;
@@ -6,43 +6,43 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::files;
-use crate::login::Request;
-use crate::terminal::{Table, Terminal};
+use crate::login::LoginRequest;
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
-Example: log in somewhere that knows MLAuth
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
+Example: log in to a service that supports MLAuth
   fama sign --key agent.pem --name swift-core-maps --payload 'challenge-4711'
 
-What is signed is name, timestamp and payload, one after the other. What would order something about
-your key (ROTATE_KEY:…, REVOKE_KEY:…) is never signed.";
+Signs name, timestamp and payload, joined without a separator. A payload that is an order about your
+key (ROTATE_KEY:…, REVOKE_KEY:…) is never signed.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The agent's key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The agent's name or handle, as the service will send it on
+    /// The agent's name or handle, as the service expects it
     #[arg(long)]
     name: String,
-    /// What to sign
+    /// The text to sign, usually a challenge
     #[arg(long, value_name = "TEXT")]
     payload: String,
-    /// When, RFC 3339 in UTC [default: now]
+    /// Time of the request, RFC 3339 in UTC [default: now]
     #[arg(long, value_name = "TIME")]
     timestamp: Option<String>,
 }
 
-/// Does it.
+/// Signs a login request.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let timestamp = args.timestamp.clone().unwrap_or_else(|| clock::now().to_string());
-    let request = Request { dumbname: args.name.clone(), timestamp, payload: args.payload.clone() };
+    let request = LoginRequest { dumbname: args.name.clone(), timestamp, payload: args.payload.clone() };
     let signature = request.sign(&files::read_key(&args.key)?)?;
     let json = json!({
         "dumbname": request.dumbname, "timestamp": request.timestamp, "message": request.payload,
         "signature": signature,
     });
     let lines = vec![("name", request.dumbname), ("timestamp", request.timestamp), ("signature", signature)];
-    terminal.answer(&json, Table(lines))
+    terminal.answer(&json, FieldList(lines))
 }

@@ -1,35 +1,35 @@
-//! `fama status`
+//! `fama status`: shows the state of a node.
 use serde_json::Value;
 
 use super::agent::text;
 use crate::failure::Failure;
 use crate::query::{self, Query};
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
 Example:
   fama status --query http://127.0.0.1:8080";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The node to ask
     #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
     query: String,
 }
 
-/// Does it.
+/// Asks a node for its status.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let status = Query::new(&args.query).get(&["status"], &[])?;
     let people = table(&status);
     terminal.answer(&status, people)
 }
 
-fn table(status: &Value) -> Table {
+fn table(status: &Value) -> FieldList {
     let federation = &status["federation"];
     let operator = if status["operator"].is_string() { text(&status["operator"]) } else { "none: a mirror".to_owned() };
-    let freshness = if status["fresh"] == true { "up to date" } else { "behind, or out of touch with the others" };
+    let freshness = if status["fresh"] == true { "up to date" } else { "behind, or not hearing enough of the others" };
     let mut lines = vec![
         ("status", format!("{}, {freshness}", text(&status["status"]))),
         ("operator", operator),
@@ -43,5 +43,5 @@ fn table(status: &Value) -> Table {
         let certified = text(&status["certified"][log]);
         lines.push(("log", format!("{}: {} entries, {certified} final", text(&log.as_str().into()), text(size))));
     }
-    Table(lines)
+    FieldList(lines)
 }

@@ -1,48 +1,50 @@
-//! `fama verify`
+//! `fama verify`: checks a proof offline.
 use std::path::PathBuf;
 
 use fama_ledger::profile::PROFILE_BYTES_MAX;
 
 use crate::failure::Failure;
 use crate::files;
-use crate::proven::Shown;
+use crate::proven::VerifiedProof;
 use crate::terminal::Terminal;
 
-/// Shown below the help.
-pub const EXAMPLE: &str = "\
-Example: what a node says of an agent, checked without believing it
+/// Examples that follow the help text.
+pub(crate) const EXAMPLE: &str = "\
+Example: a node's answer about an agent, verified without trusting the node
   fama prove swift-core-maps@alpha.example --query https://any.example --out swift.proof
   fama verify swift.proof --manifest genesis.txt --about swift-core-maps@alpha.example";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// A proof that `fama prove` got, or the JSON answer of a command that handed an event in
+pub(crate) struct Args {
+    /// A proof from `fama prove`, or the JSON answer of a command that submitted an event
     file: PathBuf,
-    /// The federation's manifest: its genesis is enough
+    /// The federation's manifest; the genesis is enough
     #[arg(long, value_name = "FILE")]
     manifest: PathBuf,
-    /// Refuse a proof about anything but this agent or event, as it was asked for
+    /// Refuse a proof about anything but this agent or event, named as in `fama prove`
     #[arg(long, value_name = "WHAT")]
     about: Option<String>,
-    /// Take the word of the log's owner where no quorum has cosigned: a receipt that is not final yet
+    /// Accept the signature of the log's owner alone, for a receipt that is not final yet
     #[arg(long)]
     owner_only: bool,
 }
 
-/// Does it.
+/// Checks a proof without a network.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let manifest = files::read_manifest(&args.manifest)?;
     let text = files::read(&args.file, PROFILE_BYTES_MAX)?;
-    let shown = Shown::read(&text, &manifest)?;
+    let shown = VerifiedProof::read(&text, &manifest)?;
     let about = shown.about();
     if let Some(wanted) = args.about.as_ref().filter(|wanted| **wanted != about) {
         return Err(Failure::new("other_proof", format!("this proof is about {about}, not about {wanted}"))
-            .hint("`fama prove` gets the one that you want"));
+            .hint("get the right one with `fama prove`"));
     }
     if !shown.is_certified() && !args.owner_only {
         return Err(Failure::new("not_final", "the log's owner signed for this event, but no quorum cosigned it")
-            .hint(format!("`fama prove {about}` gets a proof once it is final; --owner-only takes the owner's word")));
+            .hint(format!(
+                "`fama prove {about}` gets a proof once it is final; --owner-only accepts the owner's signature alone"
+            )));
     }
     terminal.answer(&shown.json(), shown.table())
 }

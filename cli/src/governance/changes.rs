@@ -1,26 +1,26 @@
-//! What a version changes, in plain words.
+//! Describes what a manifest version changes.
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Manifest, Operator};
 use serde_json::{Map, Value};
 
 /// One sentence for each thing that `next` changes.
 #[must_use]
-pub fn changes(previous: &Manifest, next: &Manifest) -> Vec<String> {
+pub(crate) fn changes(previous: &Manifest, next: &Manifest) -> Vec<String> {
     let mut found = Vec::new();
     for operator in next.operators() {
         match previous.operator(&operator.name) {
-            None => found.push(format!("{} joins and begins the log {}", operator.name, operator.log())),
+            None => found.push(format!("{} joins and starts the log {}", operator.name, operator.log())),
             Some(before) => changed(before, operator, &mut found),
         }
     }
     let gone = previous.operators().iter().filter(|operator| next.operator(&operator.name).is_none());
-    found.extend(gone.map(|operator| format!("{} leaves for ever", operator.name)));
+    found.extend(gone.map(|operator| format!("{} leaves forever", operator.name)));
     found.extend(next.cuts().map(cut));
     found.extend(homes(previous, next));
     found.extend(policy(previous, next));
     let quorum = |manifest: &Manifest| format!("{} of {}", manifest.quorum(), manifest.operators().len());
     if quorum(previous) != quorum(next) {
-        found.push(format!("a head is final with {} operators, before with {}", quorum(next), quorum(previous)));
+        found.push(format!("a head is final with {} operators, previously {}", quorum(next), quorum(previous)));
     }
     found
 }
@@ -28,7 +28,7 @@ pub fn changes(previous: &Manifest, next: &Manifest) -> Vec<String> {
 fn changed(before: &Operator, now: &Operator, found: &mut Vec<String>) {
     let name = &now.name;
     if before.node_key != now.node_key {
-        found.push(format!("{name} has a new node key and begins the log {}", now.log()));
+        found.push(format!("{name} has a new node key and starts the log {}", now.log()));
     }
     if before.governance_key != now.governance_key {
         found.push(format!("{name} has a new governance key"));
@@ -43,14 +43,14 @@ fn cut(cut: &Cut) -> String {
     let end = if *head == Head::EMPTY {
         "ends before its first entry".to_owned()
     } else {
-        format!("ends for ever at {} entries, under version {adopted}", head.size)
+        format!("ends forever at {} entries, under version {adopted}", head.size)
     };
-    format!("the log {log} {end}; {successor} carries its statements and claims on")
+    format!("the log {log} {end}; {successor} continues its statements and claims")
 }
 
 fn homes(previous: &Manifest, next: &Manifest) -> Vec<String> {
     let line = |(home, log): (_, _)| match previous.homes().get(home) {
-        None => Some(format!("the home {home} begins in the log {log}")),
+        None => Some(format!("the home {home} starts in the log {log}")),
         Some(before) if before != log => Some(format!("the home {home} passes from the log {before} to {log}")),
         Some(_) => None,
     };
@@ -64,5 +64,5 @@ fn policy(previous: &Manifest, next: &Manifest) -> Vec<String> {
     };
     let before = fields(previous);
     let changed = fields(next).into_iter().filter(|(name, value)| before.get(name) != Some(value));
-    changed.map(|(name, value)| format!("{name} is {value}, before {}", before[&name])).collect()
+    changed.map(|(name, value)| format!("{name} is {value}, previously {}", before[&name])).collect()
 }

@@ -1,9 +1,9 @@
-//! The evidence file beside a draft: what shows its signers that they may sign its cuts.
+//! The evidence file of a draft: it shows signers that they may sign the draft's cuts.
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use fama_ledger::codec;
-use fama_ledger::cut::{Extensions, Shown};
+use fama_ledger::cut::{Extensions, ProposedCut};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Hex, from_hex};
 use fama_ledger::limits::CHECKPOINT_BYTES_MAX;
@@ -16,29 +16,29 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 use crate::files;
 
-/// What the file calls itself.
+/// The `format` member of the file.
 const FORMAT: &str = "fama.evidence/1";
 /// Longest evidence file, in bytes.
 const EVIDENCE_BYTES_MAX: usize = 16 << 20;
 
-/// What is shown for one cut beside the stands.
+/// The evidence for one cut, besides the stands.
 #[derive(Clone, Debug, Default)]
-pub struct CutEvidence {
-    /// Which heads extend which.
-    pub extensions: Extensions,
-    /// That the owner signed two branches.
-    pub equivocation: Option<Equivocation>,
+pub(crate) struct CutEvidence {
+    /// Proofs of which heads extend which.
+    pub(crate) extensions: Extensions,
+    /// Proof that the owner signed two branches.
+    pub(crate) equivocation: Option<Equivocation>,
     /// The cut's head with its cosignatures.
-    pub checkpoint: Option<SignedNote>,
+    pub(crate) checkpoint: Option<SignedNote>,
 }
 
-/// What is shown for all cuts of a draft.
+/// The evidence for all cuts of a draft.
 #[derive(Clone, Debug, Default)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     stands: Vec<VerifiedStand>,
     texts: Vec<String>,
     cuts: BTreeMap<LogId, CutEvidence>,
-    /// What is shown where nothing is.
+    /// The extensions of a cut without evidence.
     nothing: Extensions,
 }
 
@@ -46,23 +46,23 @@ pub struct Evidence {
 #[serde(deny_unknown_fields)]
 struct RawEvidence {
     format: String,
-    /// Signed notes.
+    /// Texts of signed notes.
     stands: Vec<String>,
-    cuts: Vec<RawCut>,
+    cuts: Vec<RawCutEvidence>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawCut {
+struct RawCutEvidence {
     log: String,
     extensions: Vec<RawExtension>,
-    /// In hex, as a node shows it.
+    /// Hex, as a node shows it.
     equivocation: Option<String>,
     /// A signed note.
     checkpoint: Option<String>,
 }
 
-/// That one head extends another.
+/// A proof that one head extends another.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawExtension {
@@ -80,23 +80,23 @@ struct RawHead {
 }
 
 impl Evidence {
-    /// Without any cut.
+    /// Evidence of the stands alone, without any cut.
     #[must_use]
-    pub fn new(stands: Vec<(String, VerifiedStand)>) -> Self {
+    pub(crate) fn new(stands: Vec<(String, VerifiedStand)>) -> Self {
         let (texts, stands) = stands.into_iter().unzip();
         Self { stands, texts, ..Self::default() }
     }
 
-    /// Adds what is shown for a cut.
-    pub fn add(&mut self, log: LogId, evidence: CutEvidence) {
+    /// Adds the evidence for a cut.
+    pub(crate) fn add(&mut self, log: LogId, evidence: CutEvidence) {
         self.cuts.insert(log, evidence);
     }
 
-    /// What is shown for `cut`, for the ledger's rule.
+    /// The input of the ledger's rule for `cut`.
     #[must_use]
-    pub fn shown<'a>(&'a self, previous: &'a Manifest, cut: &'a Cut) -> Shown<'a> {
+    pub(crate) fn shown<'a>(&'a self, previous: &'a Manifest, cut: &'a Cut) -> ProposedCut<'a> {
         let found = self.cuts.get(&cut.log);
-        Shown {
+        ProposedCut {
             previous,
             cut,
             stands: &self.stands,
@@ -106,16 +106,16 @@ impl Evidence {
         }
     }
 
-    /// The file's content.
+    /// The content of the file.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let head = |head: &Head| RawHead { size: head.size, root: head.root.to_string() };
         let extension = |(larger, smaller, proof): (&Head, Head, &[Hash])| RawExtension {
             head: head(larger),
             smaller: head(&smaller),
             proof: proof.iter().map(|hash| Hex(hash).to_string()).collect(),
         };
-        let cuts = self.cuts.iter().map(|(log, cut)| RawCut {
+        let cuts = self.cuts.iter().map(|(log, cut)| RawCutEvidence {
             log: log.to_string(),
             extensions: cut.extensions.iter().map(extension).collect(),
             equivocation: cut.equivocation.as_ref().map(|proof| Hex(&codec::encode(proof)).to_string()),
@@ -127,11 +127,11 @@ impl Evidence {
         text
     }
 
-    /// Reads a file; the signatures of its stands are checked against the version before the draft.
+    /// Reads a file, and verifies the signatures of its stands with the version before the draft.
     ///
     /// # Errors
-    /// What is wrong with the file, or with anything in it.
-    pub fn read(path: &Path, previous: &Manifest) -> Result<Self, Failure> {
+    /// The error of the file; `bad_evidence`; the rule that a stand breaks.
+    pub(crate) fn read(path: &Path, previous: &Manifest) -> Result<Self, Failure> {
         let text = files::read(path, EVIDENCE_BYTES_MAX)
             .map_err(|failure| failure.hint("a draft that cuts a log comes with its evidence: --evidence FILE"))?;
         Self::parse(&text, previous).map_err(|failure| failure.about(path.display()))
@@ -152,7 +152,7 @@ impl Evidence {
     }
 }
 
-impl RawCut {
+impl RawCutEvidence {
     fn read(self) -> Result<CutEvidence, Failure> {
         let checkpoint = |text: String| SignedNote::parse(text.as_bytes(), CHECKPOINT_BYTES_MAX);
         let mut extensions = Extensions::default();
@@ -180,7 +180,7 @@ impl RawHead {
     }
 }
 
-/// Reads hashes in hex.
+/// Parses hashes in hex.
 ///
 /// # Errors
 /// `bad_evidence`.
@@ -191,7 +191,7 @@ pub(super) fn hashes(texts: &[String]) -> Result<Vec<Hash>, Failure> {
     texts.iter().map(|text| from_hex(text).map_err(bad)).collect()
 }
 
-/// Reads an equivocation as a node shows it; nothing about it is verified.
+/// Parses an equivocation as a node shows it, without verifying it.
 ///
 /// # Errors
 /// `bad_evidence`.

@@ -1,9 +1,9 @@
-//! What a draft needs of nodes: the chain of versions, stands, and what shows that a cut extends what was cosigned.
+//! Collects from nodes what a draft needs: the chain of versions, stands, and evidence that a cut loses nothing final.
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fama_ledger::cut::{Shown, choose, find};
+use fama_ledger::cut::{ProposedCut, choose, find};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, StateRoot, TreeRoot};
 use fama_ledger::limits::{CHAIN_BYTES_MAX, CHECKPOINT_BYTES_MAX};
@@ -18,25 +18,25 @@ use super::{CutEvidence, list};
 use crate::failure::Failure;
 use crate::query::Query;
 
-/// Most stands of one log that are looked at: one of each operator, and those of liars who gave two.
+/// Most stands that are kept: one of each operator, with room for liars that gave two.
 const STANDS_MAX: usize = 128;
 
-/// What nodes answered.
-pub struct Gathered {
-    /// The newest version that any of them has, with all before it.
-    pub newest: Arc<Manifest>,
-    /// Stands for the next version, as texts too.
-    pub stands: Vec<(String, VerifiedStand)>,
+/// The answers of all nodes, reduced to what is valid.
+pub(crate) struct Gathered {
+    /// The newest version that any node has, with all earlier ones.
+    pub(crate) newest: Arc<Manifest>,
+    /// Stands for the next version, each with its text.
+    pub(crate) stands: Vec<(String, VerifiedStand)>,
     equivocations: Vec<Equivocation>,
     nodes: Vec<Query>,
 }
 
 impl Gathered {
-    /// Asks all nodes; `unreachable` is told of those that do not answer.
+    /// Asks all nodes; calls `unreachable` for each that does not answer.
     ///
     /// # Errors
-    /// If none answers, or two follow different versions.
-    pub fn ask(urls: &[String], mut unreachable: impl FnMut(&Failure)) -> Result<Self, Failure> {
+    /// The last node's error if none answers; `chains_conflict`.
+    pub(crate) fn ask(urls: &[String], mut unreachable: impl FnMut(&Failure)) -> Result<Self, Failure> {
         let (mut nodes, mut answers, mut last) = (Vec::new(), Vec::new(), None);
         let mut newest: Option<Arc<Manifest>> = None;
         for node in urls.iter().map(|url| Query::new(url)) {
@@ -60,7 +60,7 @@ impl Gathered {
         Ok(gathered)
     }
 
-    /// Keeps what of a node's answer holds for the next version; the rest is no use, whosever fault it is.
+    /// Keeps the valid stands and equivocations of an answer. The rest is dropped: its fault may not be the node's.
     fn take(&mut self, answer: &Value) {
         let next = self.newest.version().saturating_add(1);
         for text in answer["stands"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -78,11 +78,11 @@ impl Gathered {
         }
     }
 
-    /// The cut of `log` to propose, and what shows it.
+    /// The cut of `log` to propose, and its evidence.
     ///
     /// # Errors
     /// `stands_missing`, `cut_unheld`.
-    pub fn cut(&self, log: &LogId, successor: &LogId) -> Result<(Cut, CutEvidence), Failure> {
+    pub(crate) fn cut(&self, log: &LogId, successor: &LogId) -> Result<(Cut, CutEvidence), Failure> {
         let heads = self.heads(log)?;
         let mut branches = Branches { nodes: &self.nodes, log, holders: BTreeMap::new(), answers: BTreeMap::new() };
         let mut found: Vec<(Cut, CutEvidence)> = Vec::new();
@@ -95,22 +95,23 @@ impl Gathered {
         let forks: BTreeSet<Head> = found.iter().flat_map(|(_, evidence)| evidence.extensions.forks()).collect();
         found.extend(forks.iter().filter(|fork| !heads.contains(fork)).filter_map(&mut candidate));
         let stands: Vec<VerifiedStand> = self.stands.iter().map(|(_, stand)| stand.clone()).collect();
-        let shown: Vec<Shown<'_>> = found.iter().map(|(cut, evidence)| self.shown(cut, evidence, &stands)).collect();
+        let shown: Vec<ProposedCut<'_>> =
+            found.iter().map(|(cut, evidence)| self.shown(cut, evidence, &stands)).collect();
         let best = choose(&shown).map(|shown| shown.cut.clone());
         let best = best.and_then(|best| found.into_iter().find(|(cut, _)| *cut == best));
         best.ok_or_else(|| {
-            Failure::new("cut_unheld", format!("none of the nodes asked holds the log {log} as far as it was cosigned"))
+            Failure::new("cut_unheld", format!("none of the nodes asked holds all cosigned entries of the log {log}"))
                 .hint("name more nodes with --from")
         })
     }
 
-    fn shown<'a>(&'a self, cut: &'a Cut, evidence: &'a CutEvidence, stands: &'a [VerifiedStand]) -> Shown<'a> {
+    fn shown<'a>(&'a self, cut: &'a Cut, evidence: &'a CutEvidence, stands: &'a [VerifiedStand]) -> ProposedCut<'a> {
         let CutEvidence { extensions, equivocation, checkpoint } = evidence;
         let (equivocation, checkpoint) = (equivocation.as_ref(), checkpoint.as_ref());
-        Shown { previous: &self.newest, cut, stands, extensions, equivocation, checkpoint }
+        ProposedCut { previous: &self.newest, cut, stands, extensions, equivocation, checkpoint }
     }
 
-    /// The heads of the stands in `log`, each once.
+    /// The heads of the stands in `log`, without duplicates.
     fn heads(&self, log: &LogId) -> Result<Vec<Head>, Failure> {
         let stands = || self.stands.iter().map(|(_, stand)| stand.stand()).filter(|stand| stand.log == *log);
         let operators = self.newest.operators().iter().map(|operator| operator.name.clone());
@@ -119,9 +120,9 @@ impl Gathered {
         let wanted = stands_wanted(&self.newest);
         if there.len() < wanted {
             let message =
-                format!("{} stands in the log {log}, {wanted} wanted; missing: {}", there.len(), list(&missing));
+                format!("{} stands in the log {log}, {wanted} needed; missing: {}", there.len(), list(&missing));
             return Err(Failure::new("stands_missing", message)
-                .hint(format!("each of them runs `fama federation stand --log {log}`; --from names their nodes")));
+                .hint(format!("each of them runs `fama federation stand --log {log}`; name their nodes with --from")));
         }
         let mut heads: Vec<Head> = stands().map(|stand| stand.head).collect();
         heads.sort_unstable();
@@ -129,7 +130,7 @@ impl Gathered {
         Ok(heads)
     }
 
-    /// What nodes say of a cut at `head`; `None` if none of them holds the log that far.
+    /// State root, adopted version and evidence of a cut at `head`; `None` if no node holds that head.
     fn candidate(
         &self,
         head: &Head,
@@ -140,10 +141,10 @@ impl Gathered {
         let (state_root, adopted, checkpoint) = if *head == Head::EMPTY {
             (StateRoot([0; 32]), 0, None)
         } else {
-            let places = self.nodes.iter().filter_map(|node| Place::ask(node, log, head).ok().flatten());
-            let places: Vec<Place> = places.filter(Place::may_end).collect();
-            let first = places.first()?;
-            (first.state_root, first.adopted, places.iter().find_map(|place| place.checkpoint.clone()))
+            let copies = self.nodes.iter().filter_map(|node| CopyAtHead::ask(node, log, head).ok().flatten());
+            let copies: Vec<CopyAtHead> = copies.filter(CopyAtHead::may_end).collect();
+            let first = copies.first()?;
+            (first.state_root, first.adopted, copies.iter().find_map(|copy| copy.checkpoint.clone()))
         };
         let equivocation = self.equivocations.iter().find(|proof| proof.log == *log).cloned();
         let Ok(extensions) = find(head, heads, &mut |head, size| Ok::<_, Infallible>(branches.ask(head, size)));
@@ -154,11 +155,11 @@ impl Gathered {
 /// The root of a head's tree at a smaller size, and the consistency proof.
 type Prefix = (TreeRoot, Vec<Hash>);
 
-/// The branches of a log, as nodes show them; each is asked once for the same.
+/// The branches of a log as nodes show them. Caches answers, so no question is asked twice.
 struct Branches<'a> {
     nodes: &'a [Query],
     log: &'a LogId,
-    /// A node that holds a head.
+    /// For each head, a node that holds it.
     holders: BTreeMap<Head, &'a Query>,
     answers: BTreeMap<(Head, u64), Option<Prefix>>,
 }
@@ -179,7 +180,7 @@ impl Branches<'_> {
     }
 }
 
-/// What a node shows of a head that it holds; `None` if it holds another branch, or proves nothing.
+/// Asks a node for the root at `size` below `head`; `None` if it holds another branch or its proof is invalid.
 fn prefix(node: &Query, log: &LogId, head: &Head, size: u64) -> Option<Prefix> {
     let answer = node.get(&["federation", "consistency"], &parameters(log, size, head.size)).ok()?;
     let root: TreeRoot = answer["from"]["root"].as_str()?.parse().ok()?;
@@ -189,8 +190,8 @@ fn prefix(node: &Query, log: &LogId, head: &Head, size: u64) -> Option<Prefix> {
     Some((root, proof))
 }
 
-/// How many operators of the newest version must stand still in a log before its cut is drafted: all but those
-/// that may be silent. With three, one may.
+/// How many operators must have frozen a log before its cut is drafted: all but the faulty ones, which may be silent.
+/// Of three operators, one may be.
 fn stands_wanted(newest: &Manifest) -> usize {
     let n = newest.operators().len();
     n.saturating_sub(newest.faults().max(usize::from(n == 3)))
@@ -202,14 +203,15 @@ fn ask_one(node: &Query) -> Result<(Arc<Manifest>, Value), Failure> {
     Ok((chain, node.get(&["federation"], &[])?))
 }
 
-/// The longer of two chains of which one begins with the other.
+/// The longer of two chains, one of which must begin with the other.
 fn longer(one: Option<Arc<Manifest>>, other: Arc<Manifest>, node: &str) -> Result<Arc<Manifest>, Failure> {
     let Some(one) = one else { return Ok(other) };
     let (long, short) = if one.version() >= other.version() { (one, other) } else { (other, one) };
     if long.at(short.version()).is_none_or(|same| same.hash() != short.hash()) {
         let message = format!("{node} and the nodes before it hold different texts of version {}", short.version());
-        return Err(Failure::new("chains_conflict", message)
-            .hint("are they of one federation? if so, its operators signed two texts, and people must choose"));
+        return Err(Failure::new("chains_conflict", message).hint(
+            "do they belong to the same federation? if so, its operators signed two texts, and people must choose",
+        ));
     }
     Ok(long)
 }
@@ -218,19 +220,19 @@ fn parameters(log: &LogId, from: u64, to: u64) -> [(&'static str, String); 3] {
     [("log", log.to_string()), ("from", from.to_string()), ("to", to.to_string())]
 }
 
-/// What a node says of its copy at a head.
-pub struct Place {
-    /// The state root there.
-    pub state_root: StateRoot,
-    /// The version adopted there.
-    pub adopted: u32,
-    /// How many adoptions up to there this node does not know to be certified.
+/// A node's copy of a log at a head, as the node reports it.
+pub(crate) struct CopyAtHead {
+    /// The state root at the head.
+    pub(crate) state_root: StateRoot,
+    /// The manifest version adopted at the head.
+    pub(crate) adopted: u32,
+    /// Adoptions below the head that the node does not know to be certified.
     uncertified_adoptions: u64,
     checkpoint: Option<SignedNote>,
 }
 
-impl Place {
-    /// Reads an answer about `head`; `None` if the node's copy is another one there, or has no state there.
+impl CopyAtHead {
+    /// Reads an answer about `head`; `None` if the node has another branch, or no state at that size.
     fn read(answer: &Value, head: &Head) -> Option<Self> {
         let to = &answer["to"];
         if to["size"] != head.size || to["root"] != head.root.to_string() {
@@ -245,18 +247,18 @@ impl Place {
         })
     }
 
-    /// Whether a cut may be here: a branch that conflicts with it then begins under one of the two versions that were
-    /// adopted last. No honest operator cosigns what is more than one adoption ahead of its certificates.
+    /// Whether a cut may be at this head. If so, a conflicting branch starts under one of the last two adopted versions,
+    /// because no honest operator cosigns more than one adoption beyond its newest certificate.
     #[must_use]
-    pub const fn may_end(&self) -> bool {
+    pub(crate) const fn may_end(&self) -> bool {
         self.uncertified_adoptions <= 1
     }
 
     /// Asks a node about a head of a log.
     ///
     /// # Errors
-    /// What the node answered.
-    pub fn ask(node: &Query, log: &LogId, head: &Head) -> Result<Option<Self>, Failure> {
+    /// The error of the node.
+    pub(crate) fn ask(node: &Query, log: &LogId, head: &Head) -> Result<Option<Self>, Failure> {
         let answer = node.get(&["federation", "consistency"], &parameters(log, head.size, head.size))?;
         Ok(Self::read(&answer, head))
     }

@@ -1,4 +1,4 @@
-//! What a draft is to change, and the text that changes it.
+//! The changes of a draft, and the text that makes them.
 use std::collections::BTreeMap;
 
 use fama_ledger::id::Domain;
@@ -8,29 +8,29 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// What the next version is to change.
+/// The changes of the next version.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub(crate) struct VersionPlan {
     /// Operators that join.
-    pub add: Vec<Operator>,
+    pub(crate) add: Vec<Operator>,
     /// Operators that leave; their logs are cut.
-    pub remove: Vec<Domain>,
-    /// New node keys; the old log is cut, a new generation carries on.
-    pub rotate: Vec<(Domain, PublicKey)>,
-    /// New addresses, all of an operator's.
-    pub addresses: BTreeMap<Domain, Vec<String>>,
-    /// New values of rules.
-    pub policy: Vec<(String, String)>,
-    /// Who carries on the homes of logs whose operators leave.
-    pub successor: Option<Domain>,
+    pub(crate) remove: Vec<Domain>,
+    /// New node keys; the operator's log is cut, and a new generation continues it.
+    pub(crate) rotate: Vec<(Domain, PublicKey)>,
+    /// New addresses, which replace all of the operator's.
+    pub(crate) addresses: BTreeMap<Domain, Vec<String>>,
+    /// New values of policy rules, by name.
+    pub(crate) policy: Vec<(String, String)>,
+    /// The operator that takes over the homes of those that leave.
+    pub(crate) successor: Option<Domain>,
 }
 
-impl Plan {
-    /// The logs that it ends, each with the log that carries on.
+impl VersionPlan {
+    /// The logs that it cuts, each with its successor.
     ///
     /// # Errors
     /// `unknown_operator`, `no_successor`.
-    pub fn ends(&self, newest: &Manifest) -> Result<Vec<(LogId, LogId)>, Failure> {
+    pub(crate) fn ends(&self, newest: &Manifest) -> Result<Vec<(LogId, LogId)>, Failure> {
         let mut ends = Vec::new();
         for (name, _) in &self.rotate {
             ends.push((operator(newest, name)?.log(), next_log(newest, name)));
@@ -41,39 +41,39 @@ impl Plan {
         Ok(ends)
     }
 
-    /// The log of the operator that carries on for those that leave.
+    /// The log that takes over the homes of operators that leave.
     fn successor(&self, newest: &Manifest) -> Result<LogId, Failure> {
         let name = self.successor.as_ref().ok_or_else(|| {
-            Failure::new("no_successor", "who leaves has a home that another operator must carry on")
-                .hint("--successor NAME says who")
+            Failure::new("no_successor", "an operator that leaves has a home that another one must take over")
+                .hint("name it with --successor NAME")
         })?;
         let joins = self.add.iter().find(|operator| operator.name == *name).map(Operator::log);
         match joins {
             Some(log) => Ok(log),
             None if self.remove.contains(name) => {
-                Err(Failure::new("no_successor", format!("{name} leaves, too, and can carry nothing on")))
+                Err(Failure::new("no_successor", format!("{name} leaves, too, and cannot take over a home")))
             }
             None if self.rotate.iter().any(|(rotated, _)| rotated == name) => Ok(next_log(newest, name)),
             None => Ok(operator(newest, name)?.log()),
         }
     }
 
-    /// The version behind `newest` with all this in it.
+    /// The draft of the version after `newest`.
     ///
     /// # Errors
-    /// What does not fit.
-    pub fn draft(&self, newest: &Manifest, cuts: Vec<Cut>) -> Result<Draft, Failure> {
+    /// `unknown_operator`, `key_algorithm`, `bad_policy`.
+    pub(crate) fn draft(&self, newest: &Manifest, cuts: Vec<Cut>) -> Result<Draft, Failure> {
         let mut draft = newest.draft();
         for (name, key) in &self.rotate {
             let node_key = key.ed25519().ok_or_else(|| {
                 Failure::new("key_algorithm", format!("{name}: a node key is an Ed25519 key"))
                     .hint("`fama key new --ed25519 --out FILE` makes one")
             })?;
-            let operator = seat(&mut draft, name)?;
+            let operator = operator_mut(&mut draft, name)?;
             (operator.node_key, operator.generation) = (node_key, next_log(newest, name).generation);
         }
         for (name, addresses) in &self.addresses {
-            seat(&mut draft, name)?.addresses.clone_from(addresses);
+            operator_mut(&mut draft, name)?.addresses.clone_from(addresses);
         }
         draft.operators.retain(|operator| !self.remove.contains(&operator.name));
         for operator in &self.add {
@@ -92,7 +92,7 @@ impl Plan {
         let mut rules = serde_json::to_value(draft.policy).map_err(|error| Failure::new("bad_policy", error))?;
         for (name, value) in &self.policy {
             let known = rules.get_mut(name);
-            let rule = known.ok_or_else(|| Failure::new("bad_policy", format!("no rule is called {name}")))?;
+            let rule = known.ok_or_else(|| Failure::new("bad_policy", format!("there is no rule {name}")))?;
             let number: u64 =
                 value.parse().map_err(|_| Failure::new("bad_policy", format!("{name}: want a number")))?;
             *rule = Value::from(number);
@@ -103,18 +103,18 @@ impl Plan {
 }
 
 fn unknown(name: &Domain) -> Failure {
-    Failure::new("unknown_operator", format!("{name} is no operator of the newest version"))
+    Failure::new("unknown_operator", format!("{name} is not an operator of the newest version"))
 }
 
 fn operator<'a>(newest: &'a Manifest, name: &Domain) -> Result<&'a Operator, Failure> {
     newest.operator(name).ok_or_else(|| unknown(name))
 }
 
-fn seat<'a>(draft: &'a mut Draft, name: &Domain) -> Result<&'a mut Operator, Failure> {
+fn operator_mut<'a>(draft: &'a mut Draft, name: &Domain) -> Result<&'a mut Operator, Failure> {
     draft.operators.iter_mut().find(|operator| operator.name == *name).ok_or_else(|| unknown(name))
 }
 
-/// The log behind an operator's last one.
+/// The log of an operator's next generation.
 fn next_log(newest: &Manifest, name: &Domain) -> LogId {
     let last = newest.generations(name).next().map_or(0, |(log, _)| log.generation);
     LogId { operator: name.clone(), generation: last.saturating_add(1) }

@@ -198,10 +198,10 @@ fn a_version_is_drafted_agreed_on_signed_and_joined() {
     assert_eq!(
         drafted["changes"],
         json!([
-            "epsilon.example joins and begins the log epsilon.example/1",
-            "the home epsilon.example begins in the log epsilon.example/1",
-            "daily_cap is 30, before 25",
-            "a head is final with 4 of 5 operators, before with 3 of 4",
+            "epsilon.example joins and starts the log epsilon.example/1",
+            "the home epsilon.example starts in the log epsilon.example/1",
+            "daily_cap is 30, previously 25",
+            "a head is final with 4 of 5 operators, previously 3 of 4",
         ])
     );
     assert_eq!((&drafted["evidence"], &drafted["complete"]), (&json!(null), &json!(false)));
@@ -336,8 +336,8 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     // What one node lacks another has.
     world.json(&remove(&format!("{few} --from {elsewhere}"), "both"));
     let drafted = world.json(&remove(&from, "next"));
-    let change = "the log delta.example/1 ends for ever at 12 entries, under version 1; alpha.example/1 carries its \
-                  statements and claims on";
+    let change = "the log delta.example/1 ends forever at 12 entries, under version 1; alpha.example/1 continues its \
+                  statements and claims";
     assert!(drafted["changes"].as_array().unwrap().contains(&json!(change)), "{drafted}");
     assert_eq!(
         world.refused(
@@ -364,7 +364,7 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     let cut = newest.cuts().next().unwrap();
     assert_eq!((cut.head, cut.state_root, cut.adopted), (branch.at(12), STATE, 1));
     assert_eq!(newest.homes()[&"delta.example".parse().unwrap()].to_string(), "alpha.example/1");
-    // delta did not stand still: it cannot sign, nor agree.
+    // delta did not freeze the log: it can neither sign nor agree.
     assert_eq!(world.refused(&sign("next/draft.txt", "delta.example")), "cut_no_stand");
     let late = format!("federation agree {{}}/next/draft.txt --key {{}}/f/delta.example/node.pem --yes --query {from}");
     assert_eq!(world.refused(&late), "cut_no_stand");
@@ -412,7 +412,7 @@ fn an_equivocators_other_branch_is_given_up_with_proof() {
     let line = format!("federation agree {{}}/next/draft.txt --key {{}}/f/beta.example/node.pem --yes --query {from}");
     let (code, _, remarks) = run(world.dir(), &line);
     assert_eq!(code, ExitCode::SUCCESS, "{remarks}");
-    assert!(remarks.contains("your node cosigned entries of delta.example/1 that the cut does not have"), "{remarks}");
+    assert!(remarks.contains("your node cosigned entries of delta.example/1 that are not in the cut"), "{remarks}");
     world.agree("next/draft.txt", &OPERATORS[2..3], &format!("--query {from}"));
     world.sign("next/draft.txt", &OPERATORS[..3]);
     assert_eq!(world.chain_with("next/draft.txt").cuts().next().unwrap().head, Branch::new(1).at(8));
@@ -441,7 +441,7 @@ fn a_log_of_many_branches_ends_on_one() {
     for (operator, node) in [("beta.example", beta), ("gamma.example", gamma)] {
         let (code, _, remarks) = run(world.dir(), &agree(operator, node));
         assert_eq!(code, ExitCode::SUCCESS, "{remarks}");
-        assert!(remarks.contains("has not the branch of delta.example/1 that goes on"), "{remarks}");
+        assert!(remarks.contains("does not have the branch of delta.example/1 that continues"), "{remarks}");
     }
     let wrong = Node { state: StateRoot([6; 32]), ..world.node() }.serve();
     assert_eq!(world.refused(&agree("beta.example", &wrong)), "cut_state", "who can compare does");
@@ -490,8 +490,8 @@ fn a_node_key_is_replaced() {
     assert_eq!(
         changes,
         json!([
-            "beta.example has a new node key and begins the log beta.example/2",
-            "the log beta.example/1 ends before its first entry; beta.example/2 carries its statements and claims on",
+            "beta.example has a new node key and starts the log beta.example/2",
+            "the log beta.example/1 ends before its first entry; beta.example/2 continues its statements and claims",
             "the home beta.example passes from the log beta.example/1 to beta.example/2",
         ])
     );

@@ -3,7 +3,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::id::TreeRoot;
-use crate::log::{Hash, Head, ProofError, verify_consistency};
+use crate::log::{Hash, Head, TreeProofError, verify_consistency};
 
 /// Most proofs that are shown for one cut. The heads of 64 operators need fewer than 64 × 67, wherever they part.
 pub const EXTENSIONS_MAX: usize = 8_192;
@@ -13,7 +13,7 @@ pub const EXTENSIONS_MAX: usize = 8_192;
 pub enum ExtensionError {
     /// The proof does not lead from the smaller head to the larger.
     #[error("{0}")]
-    Proof(ProofError),
+    Proof(TreeProofError),
     /// There are [`EXTENSIONS_MAX`] already.
     #[error("more than {EXTENSIONS_MAX} proofs")]
     TooMany,
@@ -102,14 +102,14 @@ impl Extensions {
 
 /// Asks for the root that a head's tree had at a smaller size above 0, and for the consistency proof, which holds;
 /// `None` if nobody has that head.
-pub type Ask<'a, E> = dyn FnMut(&Head, u64) -> Result<Option<(TreeRoot, Vec<Hash>)>, E> + 'a;
+pub type RootSource<'a, E> = dyn FnMut(&Head, u64) -> Result<Option<(TreeRoot, Vec<Hash>)>, E> + 'a;
 
 /// Finds out what shows who may sign a cut at `cut`, given the heads of the stands in its log: for those on its branch
 /// that it extends them, for others where they leave it, how it goes on there, and who goes on with them.
 ///
 /// # Errors
 /// Those of `ask`.
-pub fn find<E>(cut: &Head, heads: &[Head], ask: &mut Ask<'_, E>) -> Result<Extensions, E> {
+pub fn find<E>(cut: &Head, heads: &[Head], ask: &mut RootSource<'_, E>) -> Result<Extensions, E> {
     let mut finder = Finder { ask, found: Extensions::default() };
     for own in heads.iter().filter(|own| *own != cut && own.size > 0) {
         if own.size <= cut.size && finder.root(cut, own.size)? == Some(own.root) {
@@ -127,7 +127,7 @@ pub fn find<E>(cut: &Head, heads: &[Head], ask: &mut Ask<'_, E>) -> Result<Exten
 }
 
 struct Finder<'f, 'a, E> {
-    ask: &'f mut Ask<'a, E>,
+    ask: &'f mut RootSource<'a, E>,
     found: Extensions,
 }
 

@@ -9,6 +9,7 @@ use alloc::{format, vec};
 use ed25519_dalek::SigningKey;
 
 use super::*;
+use crate::checkpoint;
 use crate::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use crate::id::{StateRoot, TreeRoot};
 use crate::log::{Hash, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
@@ -62,7 +63,7 @@ fn grown(n: usize, more: usize) -> Arc<Manifest> {
 
 /// A branch of the log: 4 entries as all have them, then its own; the fourth has one more of the second's, and the
 /// fifth shares none.
-struct Branch(MemoryTiles);
+struct CutBranch(MemoryTiles);
 
 /// Whose an entry of a branch is.
 fn whose(seed: u8, i: u64) -> u8 {
@@ -74,7 +75,7 @@ fn whose(seed: u8, i: u64) -> u8 {
     }
 }
 
-impl Branch {
+impl CutBranch {
     fn new(seed: u8) -> Self {
         let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
         tiles.write(tree.append((0..12).map(|i| leaf_hash(&[&[whose(seed, i)][..], &i.to_le_bytes()].concat()))));
@@ -92,12 +93,13 @@ impl Branch {
 }
 
 fn head((seed, size): (u8, u64)) -> Head {
-    if size == 0 { Head::EMPTY } else { Branch::new(seed).at(size) }
+    if size == 0 { Head::EMPTY } else { CutBranch::new(seed).at(size) }
 }
 
 /// All that can be shown of these heads.
 fn shown(cut: (u8, u64), heads: &[(u8, u64)]) -> Extensions {
-    let known: Vec<(Head, Branch)> = heads.iter().chain([&cut]).map(|at| (head(*at), Branch::new(at.0))).collect();
+    let known: Vec<(Head, CutBranch)> =
+        heads.iter().chain([&cut]).map(|at| (head(*at), CutBranch::new(at.0))).collect();
     let mut ask = |head: &Head, size: u64| -> Result<_, ()> {
         Ok(known.iter().find(|(known, _)| known == head).map(|(_, branch)| branch.proof(head.size, size)))
     };
@@ -115,7 +117,7 @@ fn without(extensions: &Extensions, of: &Head, size: u64) -> Extensions {
 }
 
 /// A case: what is shown for a cut of the log of the first operator at a head of the first branch.
-struct Case {
+struct CutCase {
     previous: Arc<Manifest>,
     cut: Cut,
     stands: Vec<VerifiedStand>,
@@ -135,7 +137,7 @@ fn signed(previous: &Manifest, head: Head) -> SignedCheckpoint {
 }
 
 fn equivocation(previous: &Manifest) -> Equivocation {
-    let (one, other) = (Branch::new(1), Branch::new(2));
+    let (one, other) = (CutBranch::new(1), CutBranch::new(2));
     let signature = |head| (head, *signed(previous, head).signature());
     Equivocation {
         log: log(),
@@ -147,21 +149,21 @@ fn equivocation(previous: &Manifest) -> Equivocation {
 }
 
 /// The cut is at 8 entries of the first branch; an operator's head is (branch, size), or none if it is silent.
-fn case(previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> Case {
+fn case(previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> CutCase {
     case_at((1, 8), previous, adopted, heads)
 }
 
-fn case_at(at: (u8, u64), previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> Case {
+fn case_at(at: (u8, u64), previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> CutCase {
     let stands = heads.iter().enumerate().filter_map(|(i, at)| Some(stand(&previous, i, head((*at)?)))).collect();
     let successor = LogId { operator: name(1), generation: 1 };
     let cut = Cut { log: log(), head: head(at), state_root: StateRoot([1; 32]), adopted, successor };
     let extensions = shown(at, &heads.iter().copied().flatten().collect::<Vec<_>>());
-    Case { previous, cut, stands, extensions, equivocation: None, checkpoint: None }
+    CutCase { previous, cut, stands, extensions, equivocation: None, checkpoint: None }
 }
 
-impl Case {
-    fn shown(&self) -> Shown<'_> {
-        Shown {
+impl CutCase {
+    fn shown(&self) -> ProposedCut<'_> {
+        ProposedCut {
             previous: &self.previous,
             cut: &self.cut,
             stands: &self.stands,
@@ -218,7 +220,7 @@ fn a_cut_that_extends_what_one_cosigned_may_be_signed() {
 fn only_stands_for_this_log_and_version_count() {
     let previous = genesis(4);
     let mut case = case(Arc::clone(&previous), 1, &[Some((1, 3))]);
-    let head = Branch::new(1).at(3);
+    let head = CutBranch::new(1).at(3);
     let good = Stand { federation: previous.federation(), version: 2, log: log(), operator: name(1), head };
     let other = LogId { operator: name(2), generation: 1 };
     for wrong in
@@ -229,7 +231,7 @@ fn only_stands_for_this_log_and_version_count() {
     }
     case.stands = vec![stand(&previous, 1, head), stand(&previous, 1, head)];
     assert_eq!(case.check(1), Ok(Ground::Extends), "the same one twice");
-    case.stands.push(stand(&previous, 1, Branch::new(1).at(2)));
+    case.stands.push(stand(&previous, 1, CutBranch::new(1).at(2)));
     assert_eq!(case.code(1), "cut_two_stands");
 }
 
@@ -257,7 +259,7 @@ fn a_branch_is_given_up_on_enough_stands_beside_it_and_a_proof() {
     unsigned.equivocation.as_mut().unwrap().larger.1[0] ^= 1;
     assert_eq!(unsigned.code(1), "cut_equivocation");
     let mut twice = stands(on, on).proven();
-    twice.stands.push(stand(&twice.previous, 3, Branch::new(1).at(2)));
+    twice.stands.push(stand(&twice.previous, 3, CutBranch::new(1).at(2)));
     assert_eq!(twice.check(1), too_few, "who says two things says nothing");
 }
 
@@ -287,7 +289,7 @@ fn a_certified_cut_may_be_signed_by_all_who_stand_on_another_branch() {
     assert_eq!(stands().cosigned(&[0, 2]).code(1), "cut_conflict");
     assert_eq!(stands().cosigned(&[0, 2, 7]).code(1), "cut_conflict", "a stranger");
     let mut other_head = stands().cosigned(&[0, 2, 3]);
-    other_head.cut.head = Branch::new(1).at(9);
+    other_head.cut.head = CutBranch::new(1).at(9);
     assert_eq!(other_head.code(1), "cut_conflict");
     let mut spoiled = stands().cosigned(&[0, 2, 3]);
     spoiled.checkpoint.as_mut().unwrap().signatures[2].bytes[20] ^= 1;
@@ -331,7 +333,7 @@ fn the_proposed_cut_is_one_that_most_may_sign() {
 #[test]
 fn stands_are_read_strictly() {
     let previous = genesis(4);
-    let head = Branch::new(1).at(3);
+    let head = CutBranch::new(1).at(3);
     let good = Stand { federation: previous.federation(), version: 2, log: log(), operator: name(1), head };
     let read = |stand: &Stand, by: usize| VerifiedStand::read(&stand.sign(&key(by)).to_string(), &previous);
     assert_eq!(read(&good, 1).unwrap().stand(), &good);

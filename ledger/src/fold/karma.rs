@@ -1,5 +1,5 @@
 //! Attestations and retractions.
-use super::{Effect, Fold, Place, Step, Void, void_if};
+use super::{Effect, EntryPosition, Fold, FoldResult, Void, void_if};
 use crate::entry::VerifiedEvent;
 use crate::event::Action;
 use crate::id::IdentityId;
@@ -8,7 +8,7 @@ use crate::time::Day;
 
 impl<S: Rows> Fold<'_, S> {
     /// Why `issuer` may not speak now, if so.
-    fn issuer_fault(&self, home: MapId, issuer: IdentityId, event: &VerifiedEvent) -> Step<S, Option<Void>> {
+    fn issuer_fault(&self, home: MapId, issuer: IdentityId, event: &VerifiedEvent) -> FoldResult<S, Option<Void>> {
         let Some(identity) = self.get::<Identity>(home, &issuer)? else { return Ok(Some(Void::UnknownIdentity)) };
         if self.current_key(home, issuer, &identity)?.key != event.signed().signer {
             return Ok(Some(Void::NotAuthorized));
@@ -16,7 +16,7 @@ impl<S: Rows> Fold<'_, S> {
         Ok((identity.status == Status::Revoked).then_some(Void::Revoked))
     }
 
-    pub(super) fn attest(&mut self, home: MapId, event: &VerifiedEvent, at: Place) -> Step<S> {
+    pub(super) fn attest(&mut self, home: MapId, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Attest { issuer, subject, delta, .. } = &event.event().action else {
             unreachable!("an attestation")
         };
@@ -47,7 +47,7 @@ impl<S: Rows> Fold<'_, S> {
         Ok(Ok(Effect::Attested { subject, provider: issuer, number, effective }))
     }
 
-    pub(super) fn retract(&mut self, home: MapId, event: &VerifiedEvent, at: Place) -> Step<S> {
+    pub(super) fn retract(&mut self, home: MapId, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Retract { issuer, subject, day, attestation, .. } = &event.event().action else {
             unreachable!("a retraction")
         };
@@ -83,7 +83,7 @@ impl<S: Rows> Fold<'_, S> {
         subject: IdentityId,
         provider: IdentityId,
         change: impl Fn(Tally) -> Tally,
-    ) -> Step<S, ()> {
+    ) -> FoldResult<S, ()> {
         let tally = self.get::<Tally>(home, &(subject, provider))?.unwrap_or_default();
         self.rows.put(home, &(subject, provider), &change(tally));
         Ok(())

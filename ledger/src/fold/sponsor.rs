@@ -1,7 +1,7 @@
 //! Admissions and dismissals: which of a provider's numbers an operator sponsors.
 use alloc::vec::Vec;
 
-use super::{Effect, Fold, Place, Step, Void, void_if};
+use super::{Effect, EntryPosition, Fold, FoldResult, Void, void_if};
 use crate::entry::VerifiedEvent;
 use crate::event::{Action, Service};
 use crate::id::{Domain, IdentityId};
@@ -9,7 +9,7 @@ use crate::limits;
 use crate::rows::{self, DayCounter, Interval, Rows, Statement, text_key};
 
 /// A statement taken apart.
-struct Said<'a> {
+struct StatementParts<'a> {
     provider: IdentityId,
     service: &'a Service,
     domain: &'a Domain,
@@ -17,21 +17,21 @@ struct Said<'a> {
     admit: bool,
 }
 
-fn said(action: &Action) -> Said<'_> {
+fn said(action: &Action) -> StatementParts<'_> {
     match action {
         Action::Admit { provider, service, domain, from, .. } => {
-            Said { provider: *provider, service, domain, from: *from, admit: true }
+            StatementParts { provider: *provider, service, domain, from: *from, admit: true }
         }
         Action::Dismiss { provider, service, domain, from, .. } => {
-            Said { provider: *provider, service, domain, from: *from, admit: false }
+            StatementParts { provider: *provider, service, domain, from: *from, admit: false }
         }
         _ => unreachable!("a statement"),
     }
 }
 
 impl<S: Rows> Fold<'_, S> {
-    pub(super) fn state(&mut self, event: &VerifiedEvent, at: Place) -> Step<S> {
-        let Said { provider, service, domain, from, admit } = said(&event.event().action);
+    pub(super) fn state(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
+        let StatementParts { provider, service, domain, from, admit } = said(&event.event().action);
         let owner = self.manifest.operator(&self.log.operator);
         let signer = event.signed().signer;
         let node_key = owner.map(|owner| crate::key::PublicKey::Ed25519(owner.node_key.to_bytes()));
@@ -53,7 +53,7 @@ impl<S: Rows> Fold<'_, S> {
     }
 
     /// How many (service, domain) pairs of `provider` this operator ever spoke of.
-    fn triples(&self, provider: IdentityId) -> Step<S, usize> {
+    fn triples(&self, provider: IdentityId) -> FoldResult<S, usize> {
         let prefix = rows::prefix::<Statement>(&provider);
         let found = rows::collect::<Statement, _>(&self.rows, self.statements, &prefix, limits::TRIPLES_PER_PROVIDER)?;
         Ok(found.len())

@@ -13,7 +13,7 @@ mod tests;
 
 /// The version behind `previous`, its rules checked, its signatures not.
 pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote) -> Result<Manifest, ManifestError> {
-    let text::Content { hash, version, federation, previous: before, name, policy, operators, homes, cuts } =
+    let text::ManifestContent { hash, version, federation, previous: before, name, policy, operators, homes, cuts } =
         text::read(&note.text)?;
     let wanted = previous.version.saturating_add(1);
     if version != wanted {

@@ -32,7 +32,7 @@ impl Genesis {
     /// # Errors
     /// [`ManifestError`] if it breaks a rule.
     pub fn text(&self) -> Result<String, ManifestError> {
-        Raw {
+        RawManifest {
             format: MANIFEST_FORMAT.to_owned(),
             name: self.name.clone(),
             version: 1,
@@ -75,7 +75,7 @@ impl Draft {
     /// # Errors
     /// [`ManifestError`] if it breaks a rule of its own.
     pub fn text(&self) -> Result<String, ManifestError> {
-        Raw {
+        RawManifest {
             format: MANIFEST_FORMAT.to_owned(),
             name: self.name.clone(),
             version: self.version,
@@ -109,7 +109,7 @@ impl Manifest {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawManifest {
     format: String,
     name: String,
     version: u32,
@@ -267,7 +267,7 @@ fn ed25519(field: &'static str, text: &str) -> Result<VerifyingKey, ManifestErro
     key.map_or_else(|| value(field, "want ed25519: and the 64 hex digits of a key"), Ok)
 }
 
-impl Raw {
+impl RawManifest {
     fn check(&self) -> Result<(), ManifestError> {
         if self.format != MANIFEST_FORMAT {
             return Err(ManifestError::Format);
@@ -322,7 +322,7 @@ impl Raw {
 }
 
 /// A text's own content, whatever version it is.
-pub(super) struct Content {
+pub(super) struct ManifestContent {
     pub(super) hash: ManifestHash,
     pub(super) version: u32,
     pub(super) federation: Option<FederationId>,
@@ -335,11 +335,11 @@ pub(super) struct Content {
 }
 
 /// Reads a text and checks the rules that hold without looking at other versions.
-pub(super) fn read(text: &str) -> Result<Content, ManifestError> {
+pub(super) fn read(text: &str) -> Result<ManifestContent, ManifestError> {
     if !text.starts_with(&alloc::format!("format = \"{MANIFEST_FORMAT}\"\n")) {
         return Err(ManifestError::Format);
     }
-    let raw: Raw = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
+    let raw: RawManifest = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
     raw.check()?;
     let federation = raw.federation.map(|hash| hash.parse().or_else(|rule| value("federation", rule))).transpose()?;
     let previous = raw.previous.map(|hash| hash.parse().or_else(|rule| value("previous", rule))).transpose()?;
@@ -349,12 +349,12 @@ pub(super) fn read(text: &str) -> Result<Content, ManifestError> {
     let cuts = raw.cuts.into_iter().map(RawCut::read).collect::<Result<Vec<_>, _>>()?;
     let hash = ManifestHash(*blake3::hash(text.as_bytes()).as_bytes());
     let (version, name, policy) = (raw.version, raw.name, raw.policy);
-    Ok(Content { hash, version, federation, previous, name, policy, operators, homes, cuts })
+    Ok(ManifestContent { hash, version, federation, previous, name, policy, operators, homes, cuts })
 }
 
 /// Reads a genesis; who signed it is not looked at.
 pub(super) fn genesis(note: SignedNote) -> Result<Manifest, ManifestError> {
-    let Content { hash, version, name, policy, operators, homes, .. } = read(&note.text)?;
+    let ManifestContent { hash, version, name, policy, operators, homes, .. } = read(&note.text)?;
     if version != 1 {
         return Err(ManifestError::Version { found: version, wanted: 1 });
     }

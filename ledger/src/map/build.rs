@@ -2,7 +2,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use super::hash::{Hash, bit, common_bits, inner_hash};
+use super::hash::{NodeHash, bit, common_bits, inner_hash};
 
 /// What a node is made of.
 pub(super) trait Subtree: Sized {
@@ -10,7 +10,7 @@ pub(super) trait Subtree: Sized {
     fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self;
 }
 
-impl Subtree for Hash {
+impl Subtree for NodeHash {
     fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self {
         inner_hash(depth, key, &left, &right)
     }
@@ -27,11 +27,11 @@ pub(super) struct Builder<K, T> {
     waiting: Vec<(u16, T)>,
     /// Hidden left sides above the next item.
     hidden: Vec<(u16, T)>,
-    last: Option<Item<K, T>>,
+    last: Option<BuilderItem<K, T>>,
 }
 
 /// The last item, and what is above it as far as it is complete.
-struct Item<K, T> {
+struct BuilderItem<K, T> {
     /// A key of the item, of at least the bits that all its keys share.
     key: K,
     /// The depth of the subtree's topmost node, or how many bits the item's keys share.
@@ -98,7 +98,7 @@ impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
             self.waiting.push((depth, hidden));
             above = Some(depth);
         }
-        self.last = Some(Item { key, top: bits, subtree });
+        self.last = Some(BuilderItem { key, top: bits, subtree });
         Ok(())
     }
 
@@ -124,19 +124,19 @@ impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
 mod tests {
     use super::*;
 
-    enum Step {
+    enum BuildStep {
         Left(u16),
         Right(u16),
-        Item(&'static [u8], u16),
+        BuilderItem(&'static [u8], u16),
         End,
     }
-    use Step::{End, Item, Left, Right};
+    use BuildStep::{BuilderItem, End, Left, Right};
 
     /// Without these rules hashes would refuse the same, if the root is that of a map.
     #[test]
     fn the_last_step_is_misplaced() {
-        const TOP: Step = Item(&[0b1010_0000], 8);
-        let check = |steps: &[Step]| {
+        const TOP: BuildStep = BuilderItem(&[0b1010_0000], 8);
+        let check = |steps: &[BuildStep]| {
             let mut builder = Builder::default();
             for (at, step) in steps.iter().enumerate() {
                 let done = match step {
@@ -145,7 +145,7 @@ mod tests {
                         Ok(())
                     }
                     Right(depth) => builder.hide_right(*depth, [2; 32]),
-                    Item(key, bits) => builder.push(*key, *bits, [3; 32]),
+                    BuilderItem(key, bits) => builder.push(*key, *bits, [3; 32]),
                     End => mem::take(&mut builder).finish().map(drop),
                 };
                 assert_eq!(done.is_err(), at + 1 == steps.len(), "step {at} of {}", steps.len());
@@ -163,16 +163,16 @@ mod tests {
         check(&[Left(8), TOP]);
         check(&[Left(2), Left(2), TOP]);
         check(&[Left(2), Left(0), TOP]);
-        check(&[Left(2), Item(&[0b1010_0000], 2)]);
+        check(&[Left(2), BuilderItem(&[0b1010_0000], 2)]);
         check(&[TOP, TOP]);
-        check(&[TOP, Item(&[0b1000_0000], 8)]);
-        check(&[TOP, Item(&[0b1010_0000, 0], 16)]);
-        check(&[Item(&[0b1010_0000, 0x80], 16), TOP]);
-        check(&[TOP, Item(&[0b1010_1000], 4)]);
-        check(&[Item(&[0b1010_0000], 4), Item(&[0b1010_1000], 8)]);
-        check(&[TOP, Right(3), Item(&[0b1010_1000], 8)]);
-        check(&[TOP, Right(1), Item(&[0b1011_0000], 8)]);
-        check(&[TOP, Left(3), Item(&[0b1011_0000], 8)]);
-        check(&[TOP, Left(2), Item(&[0b1011_0000], 8)]);
+        check(&[TOP, BuilderItem(&[0b1000_0000], 8)]);
+        check(&[TOP, BuilderItem(&[0b1010_0000, 0], 16)]);
+        check(&[BuilderItem(&[0b1010_0000, 0x80], 16), TOP]);
+        check(&[TOP, BuilderItem(&[0b1010_1000], 4)]);
+        check(&[BuilderItem(&[0b1010_0000], 4), BuilderItem(&[0b1010_1000], 8)]);
+        check(&[TOP, Right(3), BuilderItem(&[0b1010_1000], 8)]);
+        check(&[TOP, Right(1), BuilderItem(&[0b1011_0000], 8)]);
+        check(&[TOP, Left(3), BuilderItem(&[0b1011_0000], 8)]);
+        check(&[TOP, Left(2), BuilderItem(&[0b1011_0000], 8)]);
     }
 }

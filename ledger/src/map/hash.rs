@@ -1,8 +1,10 @@
 //! Bits of keys, and what is hashed: counted from the most significant bit of byte 0.
-use super::KEY_BYTES_MAX;
+
+/// Longest key of a row, in bytes. It bounds the depth of the tree, and so of every recursion, to 1,024.
+pub const KEY_BYTES_MAX: usize = 128;
 
 /// A BLAKE3-256 hash.
-pub(super) type Hash = [u8; 32];
+pub(super) type NodeHash = [u8; 32];
 
 /// What a row's leaf holds of its value: BLAKE3 of the encoded value.
 #[must_use]
@@ -36,20 +38,20 @@ pub(super) fn prefix(key: &[u8], depth: u16) -> (&[u8], Option<u8>) {
 }
 
 /// BLAKE3(0x00 ‖ key length ‖ key ‖ value hash).
-pub(super) fn leaf_hash(key: &[u8], value: &Hash) -> Hash {
+pub(super) fn leaf_hash(key: &[u8], value: &NodeHash) -> NodeHash {
     let length = u16::try_from(key.len()).unwrap_or(u16::MAX);
     hash([&[0], &length.to_le_bytes(), key, value, &[]])
 }
 
 /// BLAKE3(0x01 ‖ depth ‖ first `depth` bits of `key`, zero-padded ‖ left ‖ right).
-pub(super) fn inner_hash(depth: u16, key: &[u8], left: &Hash, right: &Hash) -> Hash {
+pub(super) fn inner_hash(depth: u16, key: &[u8], left: &NodeHash, right: &NodeHash) -> NodeHash {
     let (whole, partial) = prefix(key, depth);
     let [low, high] = depth.to_le_bytes();
     hash([&[1, low, high], whole, partial.as_slice(), left, right])
 }
 
 /// The hash of all parts together, which are no longer than the largest inner node.
-fn hash(parts: [&[u8]; 5]) -> Hash {
+fn hash(parts: [&[u8]; 5]) -> NodeHash {
     let mut buffer = [0; 3 + KEY_BYTES_MAX + 64];
     let mut length = 0usize;
     for part in parts {

@@ -9,12 +9,9 @@ use core::{iter, slice};
 use bincode::{Decode, Encode};
 
 use super::build::{Builder, Misplaced};
-use super::hash::{Hash, bit, bits, common_bits, inner_hash, leaf_hash, prefix, value_hash};
-use super::{Branch, MapError, Node, StateMap, check_key, check_order, row_parts};
+use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, leaf_hash, prefix, value_hash};
+use super::tree::{HashedNode, MapError, MapNode, PREFIXES_MAX, StateMap, check_key, check_order, row_parts};
 use crate::id::StateRoot;
-
-/// Most prefixes that one proof is about.
-pub const PREFIXES_MAX: usize = 4_096;
 
 /// Longest encoded map proof, in bytes: 1,024 steps and an other for each prefix.
 pub const MAP_PROOF_BYTES_MAX: usize = PREFIXES_MAX * 36_864;
@@ -24,35 +21,35 @@ pub const MAP_PROOF_BYTES_MAX: usize = PREFIXES_MAX * 36_864;
 /// A map, its prefixes and their rows have one proof only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct MapProof {
-    /// [`Step`]s, from left to right.
+    /// [`ProofStep`]s, from left to right.
     steps: Vec<u16>,
     /// Of the others, in their order: a row's key, or the bits that the keys below a node share, zero-padded.
     keys: Vec<Vec<u8>>,
     /// What the steps take, in their order.
-    hashes: Vec<Hash>,
+    hashes: Vec<NodeHash>,
 }
 
 /// What stands next in a tree, the depths below 1,024.
 #[derive(Clone, Copy)]
-enum Step {
+enum ProofStep {
     /// The left side of the node at this depth above the next item: its hash.
     Left(u16),
     /// The right side of the node at this depth above the last item: its hash.
     Right(u16),
     /// A node of this depth: its keys' shared bits, the hashes of its sides.
-    Node(u16),
+    MapNode(u16),
     /// Another row: its key, the hash of its value.
     Row,
     /// All rows of the next prefix that has any.
     Found,
 }
 
-impl Step {
+impl ProofStep {
     const fn encode(self) -> u16 {
         match self {
             Self::Left(depth) => depth,
             Self::Right(depth) => 0x4000 | depth,
-            Self::Node(depth) => 0x8000 | depth,
+            Self::MapNode(depth) => 0x8000 | depth,
             Self::Row => 0xc000,
             Self::Found => 0xc001,
         }
@@ -63,7 +60,7 @@ impl Step {
         match (step & 0xc000, depth) {
             (0, _) => Some(Self::Left(depth)),
             (0x4000, _) => Some(Self::Right(depth)),
-            (0x8000, _) => Some(Self::Node(depth)),
+            (0x8000, _) => Some(Self::MapNode(depth)),
             (_, 0) => Some(Self::Row),
             (_, 1) => Some(Self::Found),
             _ => None,
@@ -73,7 +70,7 @@ impl Step {
 
 /// Why a proof shows nothing. All are its sender's fault, unless the root is not the one it was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProofError {
+pub enum MapProofError {
     /// No map has such keys, or no proof is about such prefixes.
     #[error(transparent)]
     Key(#[from] MapError),
@@ -88,7 +85,7 @@ pub enum ProofError {
     Root,
 }
 
-impl ProofError {
+impl MapProofError {
     /// The stable word for this in answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -101,20 +98,20 @@ impl ProofError {
     }
 }
 
-impl From<Misplaced> for ProofError {
+impl From<Misplaced> for MapProofError {
     fn from(_: Misplaced) -> Self {
         Self::Malformed
     }
 }
 
 /// A prefix, with a key that shares as many first bits with it as any key does.
-struct Asked<'a> {
+struct PrefixQuery<'a> {
     prefix: &'a [u8],
     near: &'a [u8],
     shared: u16,
 }
 
-impl Asked<'_> {
+impl PrefixQuery<'_> {
     /// Whether the rows of the prefix are all that is below a node of this depth on its way.
     fn is_found(&self, depth: u16) -> bool {
         self.shared == bits(self.prefix) && self.shared <= depth
@@ -154,31 +151,33 @@ impl StateMap {
         Ok(proof)
     }
 
-    fn asked<'a>(&'a self, prefix: &'a [u8]) -> Option<Asked<'a>> {
+    fn asked<'a>(&'a self, prefix: &'a [u8]) -> Option<PrefixQuery<'a>> {
         let (near, _) = row_parts(self.nearest(prefix))?;
-        Some(Asked { prefix, near, shared: common_bits(near, prefix) })
+        Some(PrefixQuery { prefix, near, shared: common_bits(near, prefix) })
     }
 }
 
 impl MapProof {
     /// Shows what is below `branch`, on the way of all that is `asked`, which is not nothing.
-    fn walk(&mut self, branch: &Branch, asked: &[Asked<'_>]) {
+    fn walk(&mut self, branch: &HashedNode, asked: &[PrefixQuery<'_>]) {
         let depth = branch.depth();
         if asked.iter().any(|asked| asked.is_found(depth)) {
-            return self.steps.push(Step::Found.encode());
+            return self.steps.push(ProofStep::Found.encode());
         }
         let inner = match &branch.node {
-            Node::Inner(inner) => inner,
-            Node::Leaf(row) => {
-                return self.show(Step::Row, row_parts(row).map(|(key, value)| (key.to_vec(), [*value])));
+            MapNode::InnerNode(inner) => inner,
+            MapNode::Leaf(row) => {
+                return self.show(ProofStep::Row, row_parts(row).map(|(key, value)| (key.to_vec(), [*value])));
             }
         };
-        let sides = [(&inner.left, Step::Left(depth)), (&inner.right, Step::Right(depth))];
+        let sides = [(&inner.left, ProofStep::Left(depth)), (&inner.right, ProofStep::Right(depth))];
         // All that go on share bits that the rest don't, so that they stand side by side.
         let Some(on) = asked.split(|asked| !asked.goes_on(depth)).find(|run| !run.is_empty()) else {
             let [(left, _), (right, _)] = sides;
-            return self
-                .show(Step::Node(depth), asked.first().map(|a| (padded(a.near, depth), [left.hash, right.hash])));
+            return self.show(
+                ProofStep::MapNode(depth),
+                asked.first().map(|a| (padded(a.near, depth), [left.hash, right.hash])),
+            );
         };
         let (left, right) = on.split_at(on.partition_point(|asked| !bit(asked.prefix, depth)));
         for ((side, hidden), asked) in iter::zip(sides, [left, right]) {
@@ -191,7 +190,7 @@ impl MapProof {
         }
     }
 
-    fn show<const N: usize>(&mut self, step: Step, other: Option<(Vec<u8>, [Hash; N])>) {
+    fn show<const N: usize>(&mut self, step: ProofStep, other: Option<(Vec<u8>, [NodeHash; N])>) {
         if let Some((key, hashes)) = other {
             self.steps.push(step.encode());
             self.keys.push(key);
@@ -204,8 +203,8 @@ impl MapProof {
     /// that the proof was made for.
     ///
     /// # Errors
-    /// A [`ProofError`]: then nothing is known about any of the prefixes.
-    pub fn verify<P, K, V>(&self, root: &StateRoot, answers: &[(P, &[(K, V)])]) -> Result<(), ProofError>
+    /// A [`MapProofError`]: then nothing is known about any of the prefixes.
+    pub fn verify<P, K, V>(&self, root: &StateRoot, answers: &[(P, &[(K, V)])]) -> Result<(), MapProofError>
     where
         P: AsRef<[u8]>,
         K: AsRef<[u8]>,
@@ -213,102 +212,102 @@ impl MapProof {
     {
         check_prefixes(answers.iter().map(|(prefix, _)| prefix))?;
         let mut found = answers.iter().filter(|(_, rows)| !rows.is_empty());
-        let mut reader = Reader::new(self, answers.iter().map(|(prefix, _)| prefix.as_ref()).collect());
+        let mut reader = ProofReader::new(self, answers.iter().map(|(prefix, _)| prefix.as_ref()).collect());
         for step in &self.steps {
-            match Step::decode(*step).ok_or(ProofError::Malformed)? {
-                Step::Found => {
-                    let (prefix, rows) = found.next().ok_or(ProofError::Claim)?;
+            match ProofStep::decode(*step).ok_or(MapProofError::Malformed)? {
+                ProofStep::Found => {
+                    let (prefix, rows) = found.next().ok_or(MapProofError::Claim)?;
                     reader.rows(prefix.as_ref(), rows)?;
                 }
                 step => reader.step(step)?,
             }
         }
-        if found.next().is_some() { Err(ProofError::Claim) } else { reader.finish(root) }
+        if found.next().is_some() { Err(MapProofError::Claim) } else { reader.finish(root) }
     }
 }
 
 /// A proof half read.
-struct Reader<'a> {
+struct ProofReader<'a> {
     prefixes: Vec<&'a [u8]>,
     keys: slice::Iter<'a, Vec<u8>>,
-    hashes: slice::Iter<'a, Hash>,
-    builder: Builder<&'a [u8], Hash>,
+    hashes: slice::Iter<'a, NodeHash>,
+    builder: Builder<&'a [u8], NodeHash>,
     /// The last item, if it is an other and it isn't known yet how deep it stands.
     other: Option<&'a [u8]>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ProofReader<'a> {
     fn new(proof: &'a MapProof, prefixes: Vec<&'a [u8]>) -> Self {
         let (keys, hashes) = (proof.keys.iter(), proof.hashes.iter());
         Self { prefixes, keys, hashes, builder: Builder::default(), other: None }
     }
 
-    fn key(&mut self) -> Result<&'a [u8], ProofError> {
-        self.keys.next().map(Vec::as_slice).ok_or(ProofError::Malformed)
+    fn key(&mut self) -> Result<&'a [u8], MapProofError> {
+        self.keys.next().map(Vec::as_slice).ok_or(MapProofError::Malformed)
     }
 
-    fn hash(&mut self) -> Result<Hash, ProofError> {
-        self.hashes.next().copied().ok_or(ProofError::Malformed)
+    fn hash(&mut self) -> Result<NodeHash, MapProofError> {
+        self.hashes.next().copied().ok_or(MapProofError::Malformed)
     }
 
-    fn step(&mut self, step: Step) -> Result<(), ProofError> {
+    fn step(&mut self, step: ProofStep) -> Result<(), MapProofError> {
         match step {
-            Step::Found => Err(ProofError::Malformed),
-            Step::Left(depth) => {
+            ProofStep::Found => Err(MapProofError::Malformed),
+            ProofStep::Left(depth) => {
                 let hidden = self.hash()?;
                 self.builder.hide_left(depth, hidden);
                 Ok(())
             }
-            Step::Right(depth) => self.right(depth),
-            Step::Node(depth) => self.node(depth),
-            Step::Row => self.row(),
+            ProofStep::Right(depth) => self.right(depth),
+            ProofStep::MapNode(depth) => self.node(depth),
+            ProofStep::Row => self.row(),
         }
     }
 
-    fn right(&mut self, depth: u16) -> Result<(), ProofError> {
+    fn right(&mut self, depth: u16) -> Result<(), MapProofError> {
         self.settle(Some(depth))?;
         let hidden = self.hash()?;
         self.builder.hide_right(depth, hidden)?;
         self.builder.last_key().map_or(Ok(()), |key| self.pass(key, depth))
     }
 
-    fn node(&mut self, depth: u16) -> Result<(), ProofError> {
+    fn node(&mut self, depth: u16) -> Result<(), MapProofError> {
         let (key, left, right) = (self.key()?, self.hash()?, self.hash()?);
         if !is_padded(key, depth) {
-            return Err(ProofError::Malformed);
+            return Err(MapProofError::Malformed);
         }
         if self.meets(key, depth) {
-            return Err(ProofError::Claim);
+            return Err(MapProofError::Claim);
         }
         self.push(key, depth, inner_hash(depth, key, &left, &right))?;
         self.other = Some(key);
         Ok(())
     }
 
-    fn row(&mut self) -> Result<(), ProofError> {
+    fn row(&mut self) -> Result<(), MapProofError> {
         let (key, value) = (self.key()?, self.hash()?);
-        check_key(key).map_err(|_| ProofError::Malformed)?;
+        check_key(key).map_err(|_| MapProofError::Malformed)?;
         if self.near(key).any(|prefix| key.starts_with(prefix)) {
-            return Err(ProofError::Claim);
+            return Err(MapProofError::Claim);
         }
         self.push(key, bits(key), leaf_hash(key, &value))?;
         self.other = Some(key);
         Ok(())
     }
 
-    fn rows<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, prefix: &[u8], rows: &'a [(K, V)]) -> Result<(), ProofError> {
+    fn rows<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, prefix: &[u8], rows: &'a [(K, V)]) -> Result<(), MapProofError> {
         for (key, value) in rows {
             let (key, value) = (key.as_ref(), value.as_ref());
             check_key(key)?;
             if !key.starts_with(prefix) {
-                return Err(ProofError::Claim);
+                return Err(MapProofError::Claim);
             }
             self.push(key, bits(key), leaf_hash(key, &value_hash(value)))?;
         }
         Ok(())
     }
 
-    fn push(&mut self, key: &'a [u8], bits: u16, hash: Hash) -> Result<(), ProofError> {
+    fn push(&mut self, key: &'a [u8], bits: u16, hash: NodeHash) -> Result<(), MapProofError> {
         self.settle(self.builder.last_key().map(|last| common_bits(last, key)))?;
         let hidden: Vec<_> = self.builder.hidden().collect();
         self.builder.push(key, bits, hash)?;
@@ -316,16 +315,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks that nothing asked for can be on the other side of the node at `depth` above `key`.
-    fn pass(&self, key: &[u8], depth: u16) -> Result<(), ProofError> {
-        if self.meets(&turned(key, depth), depth.saturating_add(1)) { Err(ProofError::Claim) } else { Ok(()) }
+    fn pass(&self, key: &[u8], depth: u16) -> Result<(), MapProofError> {
+        if self.meets(&turned(key, depth), depth.saturating_add(1)) { Err(MapProofError::Claim) } else { Ok(()) }
     }
 
     /// Checks that the last item, if it is an other, had to be shown: that something asked for goes on beyond
     /// the deepest node above it. `right`: the deepest that has it on its left.
-    fn settle(&mut self, right: Option<u16>) -> Result<(), ProofError> {
+    fn settle(&mut self, right: Option<u16>) -> Result<(), MapProofError> {
         let Some(key) = self.other.take() else { return Ok(()) };
         let below = self.builder.above().max(right).map_or(0, |depth| depth.saturating_add(1));
-        if self.meets(key, below) { Ok(()) } else { Err(ProofError::Malformed) }
+        if self.meets(key, below) { Ok(()) } else { Err(MapProofError::Malformed) }
     }
 
     /// Whether keys can begin both with the first `depth` bits of `key` and with a prefix.
@@ -341,12 +340,12 @@ impl<'a> Reader<'a> {
         [before, self.prefixes.get(at)].into_iter().flatten().copied()
     }
 
-    fn finish(mut self, root: &StateRoot) -> Result<(), ProofError> {
+    fn finish(mut self, root: &StateRoot) -> Result<(), MapProofError> {
         self.settle(None)?;
         if self.keys.next().is_some() || self.hashes.next().is_some() {
-            return Err(ProofError::Malformed);
+            return Err(MapProofError::Malformed);
         }
-        if self.builder.finish()?.unwrap_or_default() == root.0 { Ok(()) } else { Err(ProofError::Root) }
+        if self.builder.finish()?.unwrap_or_default() == root.0 { Ok(()) } else { Err(MapProofError::Root) }
     }
 }
 
@@ -358,7 +357,7 @@ fn padded(key: &[u8], depth: u16) -> Vec<u8> {
 
 /// Whether `prefix` is `depth` bits of a key, zero-padded to whole bytes.
 fn is_padded(prefix: &[u8], depth: u16) -> bool {
-    let fits = prefix.len() == usize::from(depth).div_ceil(8) && prefix.len() <= super::KEY_BYTES_MAX;
+    let fits = prefix.len() == usize::from(depth).div_ceil(8) && prefix.len() <= KEY_BYTES_MAX;
     fits && padded(prefix, depth) == prefix
 }
 

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 
 use super::build::Builder;
-use super::hash::{Hash, bit, bits, common_bits, leaf_hash, value_hash};
-use super::proof::ProofError;
-use super::{Branch, MapError, Node, StateMap, check_key, row_parts};
+use super::hash::{NodeHash, bit, bits, common_bits, leaf_hash, value_hash};
+use super::proof::MapProofError;
+use super::tree::{HashedNode, MapError, MapNode, StateMap, check_key, row_parts};
 use crate::id::StateRoot;
 
 /// Longest encoded range proof, in bytes: 1,024 hashes on either side and a row.
@@ -18,11 +18,11 @@ pub const RANGE_PROOF_BYTES_MAX: usize = 73_728;
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RangeProof {
     /// The last row before: its key, the hash of its value.
-    before: Option<(Vec<u8>, Hash)>,
+    before: Option<(Vec<u8>, NodeHash)>,
     /// What is left of it: the other sides of the nodes above it, from the top down.
-    left: Vec<(u16, Hash)>,
+    left: Vec<(u16, NodeHash)>,
     /// What is right of the last row: the other sides of the nodes above it, from the row up.
-    right: Vec<(u16, Hash)>,
+    right: Vec<(u16, NodeHash)>,
 }
 
 impl StateMap {
@@ -46,11 +46,11 @@ impl StateMap {
     }
 
     /// The last row before `start`.
-    fn before(&self, start: &[u8]) -> Option<(&[u8], &Hash)> {
+    fn before(&self, start: &[u8]) -> Option<(&[u8], &NodeHash)> {
         let (near, _) = row_parts(self.nearest(start))?;
         let fork = common_bits(near, start);
         let (mut branch, mut left) = (&self.top, None);
-        while let Node::Inner(inner) = &branch.node
+        while let MapNode::InnerNode(inner) = &branch.node
             && inner.depth < fork
         {
             if bit(start, inner.depth) {
@@ -60,13 +60,13 @@ impl StateMap {
             }
         }
         // All rows below the branch are on the same side of `start` as the near one.
-        if near < start { Some(branch) } else { left }.and_then(Branch::last)
+        if near < start { Some(branch) } else { left }.and_then(HashedNode::last)
     }
 
     /// The other sides of the nodes above the row with this key, from the top down: on its left, on its right.
-    fn beside(&self, key: &[u8]) -> (Vec<(u16, Hash)>, Vec<(u16, Hash)>) {
+    fn beside(&self, key: &[u8]) -> (Vec<(u16, NodeHash)>, Vec<(u16, NodeHash)>) {
         let (mut left, mut right, mut branch) = (Vec::new(), Vec::new(), &self.top);
-        while let Node::Inner(inner) = &branch.node {
+        while let MapNode::InnerNode(inner) = &branch.node {
             if bit(key, inner.depth) {
                 left.push((inner.depth, inner.left.hash));
                 branch = &inner.right;
@@ -79,14 +79,14 @@ impl StateMap {
     }
 }
 
-impl Branch {
+impl HashedNode {
     /// The last row below.
-    fn last(&self) -> Option<(&[u8], &Hash)> {
+    fn last(&self) -> Option<(&[u8], &NodeHash)> {
         let mut node = &self.node;
         loop {
             match node {
-                Node::Leaf(row) => return row_parts(row),
-                Node::Inner(inner) => node = &inner.right.node,
+                MapNode::Leaf(row) => return row_parts(row),
+                MapNode::InnerNode(inner) => node = &inner.right.node,
             }
         }
     }
@@ -97,26 +97,26 @@ impl RangeProof {
     /// and values, ascending; none, if there are none. Gives whether the map ends there.
     ///
     /// # Errors
-    /// A [`ProofError`]: then nothing is known about the rows.
-    pub fn verify<K, V>(&self, root: &StateRoot, start: &[u8], rows: &[(K, V)]) -> Result<bool, ProofError>
+    /// A [`MapProofError`]: then nothing is known about the rows.
+    pub fn verify<K, V>(&self, root: &StateRoot, start: &[u8], rows: &[(K, V)]) -> Result<bool, MapProofError>
     where
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
-        let mut builder = Builder::<&[u8], Hash>::default();
+        let mut builder = Builder::<&[u8], NodeHash>::default();
         self.left.iter().for_each(|(depth, hidden)| builder.hide_left(*depth, *hidden));
         if let Some((key, value)) = &self.before {
-            check_key(key).map_err(|_| ProofError::Malformed)?;
+            check_key(key).map_err(|_| MapProofError::Malformed)?;
             if key.as_slice() >= start {
-                return Err(ProofError::Claim);
+                return Err(MapProofError::Claim);
             }
             builder.push(key, bits(key), leaf_hash(key, value))?;
         } else if !self.left.is_empty() {
-            return Err(ProofError::Malformed);
+            return Err(MapProofError::Malformed);
         }
         let hides_the_first = rows.is_empty() && !self.right.is_empty();
         if hides_the_first || rows.first().is_some_and(|(key, _)| key.as_ref() < start) {
-            return Err(ProofError::Claim);
+            return Err(MapProofError::Claim);
         }
         for (key, value) in rows {
             let key = key.as_ref();
@@ -125,7 +125,7 @@ impl RangeProof {
         }
         self.right.iter().try_for_each(|(depth, hidden)| builder.hide_right(*depth, *hidden))?;
         let ends = self.right.is_empty();
-        if builder.finish()?.unwrap_or_default() == root.0 { Ok(ends) } else { Err(ProofError::Root) }
+        if builder.finish()?.unwrap_or_default() == root.0 { Ok(ends) } else { Err(MapProofError::Root) }
     }
 }
 

@@ -1,15 +1,17 @@
 //! The map against a naive reading of its definition, golden roots and extremes.
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use alloc::{format, vec};
 
 use proptest::collection::vec as many;
 use proptest::prelude::*;
 
 use super::*;
+use crate::id::StateRoot;
 
-pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
-type Batch = Vec<(Vec<u8>, Option<[u8; 32]>)>;
+pub(super) type RowList = BTreeMap<Vec<u8>, Vec<u8>>;
+type ChangeList = Vec<(Vec<u8>, Option<[u8; 32]>)>;
 
 /// The root, straight from the definition: bits as a list of booleans, no code of the map.
 fn naive(rows: &[(&Vec<u8>, &Vec<u8>)]) -> [u8; 32] {
@@ -31,15 +33,15 @@ fn naive(rows: &[(&Vec<u8>, &Vec<u8>)]) -> [u8; 32] {
     }
 }
 
-pub(super) fn naive_root(rows: &Rows) -> StateRoot {
+pub(super) fn naive_root(rows: &RowList) -> StateRoot {
     StateRoot(naive(&rows.iter().collect::<Vec<_>>()))
 }
 
-pub(super) fn built(rows: &Rows) -> StateMap {
+pub(super) fn built(rows: &RowList) -> StateMap {
     StateMap::from_sorted(rows.iter().map(|(key, value)| (key, value_hash(value)))).unwrap()
 }
 
-fn changes(batch: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Batch {
+fn changes(batch: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> ChangeList {
     batch.iter().map(|(key, value)| (key.clone(), value.as_deref().map(value_hash))).collect()
 }
 
@@ -58,14 +60,14 @@ pub(super) fn batches() -> impl Strategy<Value = Vec<BTreeMap<Vec<u8>, Option<Ve
 }
 
 /// The rows of a map, from the last change of each key.
-pub(super) fn rows() -> impl Strategy<Value = Rows> {
+pub(super) fn rows() -> impl Strategy<Value = RowList> {
     batches().prop_map(|batch| batch.into_iter().flatten().filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
 proptest! {
     #[test]
     fn the_root_depends_on_the_rows_alone(batches in batches()) {
-        let (mut map, mut rows) = (StateMap::default(), Rows::new());
+        let (mut map, mut rows) = (StateMap::default(), RowList::new());
         for batch in &batches {
             map.update(&changes(batch)).unwrap();
             for (key, value) in batch {
@@ -86,7 +88,7 @@ proptest! {
     #[test]
     fn a_clone_keeps_what_it_was(batches in batches()) {
         let mut map = StateMap::default();
-        let mut kept = vec![(map.clone(), Rows::new())];
+        let mut kept = vec![(map.clone(), RowList::new())];
         for batch in &batches {
             map.update(&changes(batch)).unwrap();
             let mut rows = kept[kept.len() - 1].1.clone();
@@ -112,7 +114,7 @@ proptest! {
         let present: Vec<_> = batch.iter().flat_map(BTreeMap::keys).filter(|key| map.get(key).is_some()).collect();
         let good = keys.is_sorted_by(|a, b| a < b)
             && keys.iter().all(|a| !a.is_empty() && !keys.iter().chain(present.iter().copied()).any(|b| prefix(a, b)));
-        let update: Batch = keys.into_iter().map(|key| (key, Some([1; 32]))).collect();
+        let update: ChangeList = keys.into_iter().map(|key| (key, Some([1; 32]))).collect();
         prop_assert_eq!(map.update(&update).is_ok(), good);
         if good {
             prop_assert!(update.iter().all(|(key, value)| map.get(key) == *value));
@@ -126,7 +128,7 @@ proptest! {
 #[test]
 fn golden_roots() {
     let check = |rows: &[(&[u8], &[u8])], expect: &str| {
-        let rows: Rows = rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        let rows: RowList = rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
         assert_eq!(built(&rows).root().to_string(), expect);
     };
     check(&[], &"00".repeat(32));
@@ -153,7 +155,7 @@ fn golden_roots() {
 /// Every key differs from the first in one bit, so the tree is one chain of 1,024 nodes.
 #[test]
 fn the_deepest_tree_grows_proves_and_collapses() {
-    let mut rows = Rows::from([(vec![0; KEY_BYTES_MAX], b"zero".to_vec())]);
+    let mut rows = RowList::from([(vec![0; KEY_BYTES_MAX], b"zero".to_vec())]);
     for bit in 0..KEY_BYTES_MAX * 8 {
         let mut key = vec![0; KEY_BYTES_MAX];
         key[bit / 8] = 0x80 >> (bit % 8);
@@ -163,7 +165,7 @@ fn the_deepest_tree_grows_proves_and_collapses() {
     let expect = "465345d1e7cc2ad1849ad5c9bc32ea2c3366f103f66894ca7d15f85fc2fad6d3".parse().unwrap();
     assert_eq!(built(&rows).root(), expect);
     let mut map = StateMap::default();
-    let all: Batch = rows.iter().map(|(key, value)| (key.clone(), Some(value_hash(value)))).collect();
+    let all: ChangeList = rows.iter().map(|(key, value)| (key.clone(), Some(value_hash(value)))).collect();
     for (key, value) in all.iter().rev() {
         map.update(&[(key, *value)]).unwrap();
     }
@@ -177,7 +179,7 @@ fn the_deepest_tree_grows_proves_and_collapses() {
     for start in [&keys[0][..], &keys[1], &keys[500], &[0; KEY_BYTES_MAX - 1], &[]] {
         super::range::tests::check(&map, &rows, start, 3);
     }
-    let removed: Batch = all.iter().skip(1).map(|(key, _)| (key.clone(), None)).collect();
+    let removed: ChangeList = all.iter().skip(1).map(|(key, _)| (key.clone(), None)).collect();
     map.update(&removed).unwrap();
     assert_eq!((map.root(), map.len()), (naive_root(&rows.into_iter().take(1).collect()), 1));
     map.update(&[(&all[0].0, None)]).unwrap();

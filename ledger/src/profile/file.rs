@@ -21,7 +21,7 @@ use crate::rows::{ROW_BYTES_MAX, Row as _, Statement, text_key};
 use crate::signed_note::{SignedNote, from_base64};
 
 /// A key and its value.
-type Row = (Vec<u8>, Vec<u8>);
+type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// An answer with all that shows it. Nothing in it is verified. Displays as the text of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct LogEvidence {
     /// The log.
     pub log: LogId,
     /// Its head; `None` of a log that was cut, whose head the manifest names.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<HeadEvidence>,
     /// The roots of all its maps, in the names' order.
     pub roots: Vec<StateRoot>,
     /// The maps that the answer is read from, in the names' order.
@@ -51,7 +51,7 @@ pub struct LogEvidence {
 
 /// What shows the state root of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub struct HeadEvidence {
     /// A head with its cosignatures.
     pub note: SignedNote,
     /// The last entry below it, encoded: a state entry.
@@ -137,7 +137,7 @@ fn key_end(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     Some([text_key(service.as_str()), text_key(domain.as_str())].concat())
 }
 
-fn pack(rows: &[Row]) -> Packed {
+fn pack(rows: &[KeyValue]) -> Packed {
     let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
     let mut before: (&[u8], &[u8]) = (&[], &[]);
     for (key, value) in rows {
@@ -166,8 +166,8 @@ fn shared((key, value): (&[u8], &[u8]), before: (&[u8], &[u8])) -> (u8, u8) {
 }
 
 /// The rows; `None` unless [`pack`] makes these bytes of them, and they ascend.
-fn unpack(packed: &Packed) -> Option<Vec<Row>> {
-    let (mut rows, mut rest): (Vec<Row>, _) = (Vec::new(), packed.bytes.as_slice());
+fn unpack(packed: &Packed) -> Option<Vec<KeyValue>> {
+    let (mut rows, mut rest): (Vec<KeyValue>, _) = (Vec::new(), packed.bytes.as_slice());
     for Lengths { key_shared, key, value_shared, value } in &packed.lengths {
         let before = rows.last().map(|(key, value)| (key.as_slice(), value.as_slice())).unwrap_or_default();
         let (key_rest, behind) = rest.split_at_checked(usize::from(*key))?;
@@ -268,7 +268,7 @@ impl LogText {
     }
 }
 
-fn certificate(note: &str, entry: &str, path: &str, adopted: Option<&str>) -> Result<Certificate, ProfileError> {
+fn certificate(note: &str, entry: &str, path: &str, adopted: Option<&str>) -> Result<HeadEvidence, ProfileError> {
     let note = SignedNote::parse(note.as_bytes(), limits::CHECKPOINT_BYTES_MAX).map_err(form)?;
     let path = hashes("path", path)?;
     if path.len() > PROOF_HASHES_MAX {
@@ -278,7 +278,7 @@ fn certificate(note: &str, entry: &str, path: &str, adopted: Option<&str>) -> Re
         let bytes = bytes("adopted", adopted)?;
         codec::decode(&bytes, ADOPTION_BYTES_MAX).map_err(form)
     });
-    Ok(Certificate { note, entry: bytes("entry", entry)?, path, adopted: adopted.transpose()? })
+    Ok(HeadEvidence { note, entry: bytes("entry", entry)?, path, adopted: adopted.transpose()? })
 }
 
 impl MapText {

@@ -3,9 +3,9 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::asked::{Asked, Prefixes};
 use super::carriers::carriers;
-use super::{Certificate, LogEvidence, MapEvidence, ProfileProof, Question, read};
+use super::recorded::{Prefixes, RecordedRows};
+use super::{HeadEvidence, LogEvidence, MapEvidence, ProfileProof, Question, read};
 use crate::batch::LogMaps;
 use crate::codec::CodecError;
 use crate::manifest::{LogId, Manifest};
@@ -13,11 +13,11 @@ use crate::map::{MapError, StateMap};
 use crate::rows::{self, LogRow, MapId, MapName, RowError, Rows};
 
 /// One log's state at a head, as far as it goes beyond rows.
-pub struct Source<'a> {
+pub struct LogSource<'a> {
     /// The log.
     pub log: LogId,
     /// What shows the head to strangers; `None` of a log that was cut, at its cut.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<HeadEvidence>,
     /// Its maps there.
     pub maps: &'a LogMaps,
 }
@@ -51,9 +51,9 @@ impl ProfileProof {
         manifest: &Arc<Manifest>,
         question: Question,
         rows: &S,
-        sources: &[Source<'_>],
+        sources: &[LogSource<'_>],
     ) -> Result<Self, MakeError<S::Error>> {
-        let asked = Asked::new(rows);
+        let asked = RecordedRows::new(rows);
         let mut adopted = BTreeMap::new();
         for (log, known) in manifest.logs() {
             let version = match &known.cut {
@@ -88,7 +88,7 @@ pub(super) fn by_log(carriers: &BTreeMap<MapId, LogId>, asked: Prefixes) -> BTre
     found
 }
 
-fn evidence<S: Rows>(source: &Source<'_>, rows: &S, asked: &Prefixes) -> Result<LogEvidence, MakeError<S::Error>> {
+fn evidence<S: Rows>(source: &LogSource<'_>, rows: &S, asked: &Prefixes) -> Result<LogEvidence, MakeError<S::Error>> {
     let (mut roots, mut maps) = (Vec::new(), Vec::new());
     for (name, id, map) in source.maps.iter() {
         roots.push(map.root());

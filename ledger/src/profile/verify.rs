@@ -2,16 +2,14 @@
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use core::convert::Infallible;
 
-use super::asked::{Asked, Prefixes};
 use super::carriers::carriers;
 use super::make::by_log;
-use super::{Certificate, LogEvidence, MapEvidence, ProfileError, ProfileProof, Proven, ProvenLog, read};
+use super::recorded::{Prefixes, RecordedRows};
+use super::{HeadEvidence, LogEvidence, MapEvidence, ProfileError, ProfileProof, Proven, ProvenLog, read};
 use crate::adoption;
 use crate::batch::{self, LogMaps};
-use crate::checkpoint::{self, Origin};
 use crate::codec;
 use crate::entry::{Body, Entry};
 use crate::id::{Domain, StateRoot};
@@ -19,7 +17,7 @@ use crate::limits;
 use crate::log;
 use crate::manifest::{Cut, LogId, Manifest};
 use crate::map;
-use crate::public::Cosigners;
+use crate::note_quorum::NoteQuorum;
 use crate::rows::{self, Changes, LogRow, MapName, MemoryRows, RowError};
 
 impl ProfileProof {
@@ -32,8 +30,8 @@ impl ProfileProof {
         let manifest = self.newest(held)?;
         let rows = self.claimed(&manifest)?;
         let logs = self.logs.iter().map(|evidence| evidence.check(&manifest, &rows));
-        let logs = logs.collect::<Result<Vec<Shown<'_>>, _>>()?;
-        let asked = Asked::new(&rows);
+        let logs = logs.collect::<Result<Vec<CheckedLog<'_>>, _>>()?;
+        let asked = RecordedRows::new(&rows);
         for (log, _) in manifest.logs().iter().filter(|(_, known)| known.cut.is_none()) {
             log_row(&asked, log)?;
         }
@@ -94,14 +92,14 @@ impl ProfileProof {
 }
 
 /// A log's evidence, its head and roots checked.
-struct Shown<'a> {
+struct CheckedLog<'a> {
     evidence: &'a LogEvidence,
     log: ProvenLog,
     roots: Vec<(MapName, StateRoot)>,
 }
 
 /// Checks that the maps prove what was asked of them, and that nothing else is in the file.
-fn check_asked(manifest: &Manifest, logs: &[Shown<'_>], asked: Prefixes) -> Result<(), ProfileError> {
+fn check_asked(manifest: &Manifest, logs: &[CheckedLog<'_>], asked: Prefixes) -> Result<(), ProfileError> {
     let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.adopted);
     let shown = |log: &LogId| logs.iter().find(|one| one.log.log == *log);
     let adopted = |log: &LogId| cut(log).or_else(|| Some(shown(log)?.log.adopted)).unwrap_or_default();
@@ -143,7 +141,7 @@ fn map_name(log: &LogId, name: &str) -> Option<MapName> {
 impl LogEvidence {
     /// Checks the head, by the version that the log's own row names, and that the roots make the state root there.
     /// That row is proven like all others, later.
-    fn check(&self, manifest: &Manifest, rows: &MemoryRows) -> Result<Shown<'_>, ProfileError> {
+    fn check(&self, manifest: &Manifest, rows: &MemoryRows) -> Result<CheckedLog<'_>, ProfileError> {
         let wrong = |what| ProfileError::log(&self.log, what);
         let known = manifest.log(&self.log).ok_or_else(|| wrong("no version of the manifest has it"))?;
         let (log, state_root) = match (&known.cut, &self.certificate) {
@@ -159,7 +157,7 @@ impl LogEvidence {
         if !right || batch::state_root(roots.iter().map(|(name, root)| (name.as_str(), *root))) != state_root {
             return Err(ProfileError::StateRoot(self.log.clone()));
         }
-        Ok(Shown { evidence: self, log, roots })
+        Ok(CheckedLog { evidence: self, log, roots })
     }
 }
 
@@ -170,28 +168,22 @@ fn at_cut(cut: &Cut) -> ProvenLog {
     ProvenLog { log, size, adopted, time: None, cosigned: Vec::new(), as_of: None }
 }
 
-impl Certificate {
+impl HeadEvidence {
     /// Checks that a quorum of the version that the log had adopted, as its `row` says, cosigned the head, at the end
     /// of the adopting batch also one of the version before, and that the last entry below the head is a state entry,
     /// whose root it gives.
     fn check(&self, manifest: &Manifest, log: &LogId, row: LogRow) -> Result<(ProvenLog, StateRoot), ProfileError> {
         let adopted = manifest.at(row.version).ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;
         let checkpoint = |error| ProfileError::Checkpoint { log: log.clone(), error };
-        let origin = manifest.origin(log);
-        let owner = |of: &Origin| manifest.log(log).filter(|_| *of == origin).map(|known| known.node_key);
-        let cosigner = |name: &Domain| adopted.operator(name).map(|operator| operator.node_key);
-        let (signed, cosignatures) = checkpoint::read_note(&self.note, owner, cosigner).map_err(checkpoint)?;
-        let head = signed.checkpoint().head;
+        let quorum = NoteQuorum::read(&self.note, log, manifest, adopted).map_err(checkpoint)?;
+        let head = quorum.signed.checkpoint().head;
         let since = manifest.log(log).map_or(1, |known| known.since);
-        let versions = adoption::certifying_at(manifest, since, adopted, &head, self.adopted.as_ref());
-        for version in versions.map_err(|error| ProfileError::Adoption { log: log.clone(), error })? {
-            let read = || Cosigners::read(&self.note, log, manifest, version).map_err(checkpoint);
-            let same = version.version() == adopted.version();
-            let (cosigned, wanted) = (if same { cosignatures.len() } else { read()?.found }, version.quorum());
-            if cosigned < wanted {
-                let (log, version) = (log.clone(), version.version());
-                return Err(ProfileError::Quorum { log, version, cosigned, wanted });
-            }
+        let versions = adoption::certifying_at(manifest, since, adopted, &head, self.adopted.as_ref())
+            .map_err(|error| ProfileError::Adoption { log: log.clone(), error })?;
+        // The versions that the log's own row and the adoption shown with it name, and no others.
+        if let Some(short) = quorum.first_short(&self.note, log, manifest, &versions).map_err(checkpoint)? {
+            let (log, version, cosigned) = (log.clone(), short.version, short.found());
+            return Err(ProfileError::Quorum { log, version, cosigned, wanted: short.wanted });
         }
         let root = match codec::decode(&self.entry, limits::ENTRY_BYTES_MAX) {
             Ok(Entry { body: Body::State { root }, .. }) => root,
@@ -199,21 +191,13 @@ impl Certificate {
         };
         log::verify_inclusion(log::leaf_hash(&self.entry), head.size.saturating_sub(1), &head, &self.path)
             .map_err(|error| ProfileError::Path { log: log.clone(), error })?;
-        let cosigned: Vec<(Domain, u64)> = cosignatures.into_iter().map(|one| (one.operator, one.seconds)).collect();
-        let as_of = quorum_time(&cosigned, adopted.quorum());
+        let (cosigned, as_of) = (quorum.cosigners(), quorum.as_of());
         let (log, size, adopted, time) = (log.clone(), head.size, row.version, Some(row.time));
         Ok((ProvenLog { log, size, adopted, time, cosigned, as_of }, root))
     }
 }
 
-/// The newest time that `quorum` cosigners reached.
-fn quorum_time(cosigned: &[(Domain, u64)], quorum: usize) -> Option<u64> {
-    let mut times: Vec<u64> = cosigned.iter().map(|(_, seconds)| *seconds).collect();
-    times.sort_unstable_by_key(|seconds| Reverse(*seconds));
-    times.get(quorum.saturating_sub(1)).copied()
-}
-
-impl Shown<'_> {
+impl CheckedLog<'_> {
     /// Checks that exactly these maps prove exactly what was asked of them.
     fn check_maps(&self, asked: &Prefixes) -> Result<(), ProfileError> {
         let mut maps = self.evidence.maps.iter();
@@ -235,7 +219,7 @@ impl Shown<'_> {
 
 impl MapEvidence {
     /// Checks that the map with this root has these rows, and no others, below the prefixes.
-    pub(super) fn check(&self, root: &StateRoot, prefixes: &[Vec<u8>]) -> Result<(), map::ProofError> {
+    pub(super) fn check(&self, root: &StateRoot, prefixes: &[Vec<u8>]) -> Result<(), map::MapProofError> {
         let (mut answers, mut rest) = (Vec::new(), self.rows.as_slice());
         for prefix in prefixes {
             let below = rest.iter().take_while(|(key, _)| key.starts_with(prefix)).count();
@@ -244,7 +228,7 @@ impl MapEvidence {
             rest = behind;
         }
         if !rest.is_empty() {
-            return Err(map::ProofError::Claim);
+            return Err(map::MapProofError::Claim);
         }
         self.proof.verify(root, &answers)
     }

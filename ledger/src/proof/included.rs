@@ -9,6 +9,7 @@ use crate::id::Domain;
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::log::{self, Head};
 use crate::manifest::{LogId, Manifest};
+use crate::note_quorum::NoteQuorum;
 
 use super::{TlogProof, TlogProofError};
 
@@ -25,12 +26,12 @@ pub struct Included {
     /// The head that it lies below, which the log's owner signed.
     pub head: Head,
     /// What makes it final; `None`: nothing but its owner's word does yet.
-    pub certified: Option<Certified>,
+    pub certified: Option<CertifiedBy>,
 }
 
 /// Why a head can never be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Certified {
+pub enum CertifiedBy {
     /// Quorums of all versions cosigned it that the log may have adopted there.
     Cosigned {
         /// The newest of them.
@@ -56,7 +57,7 @@ impl TlogProof {
         let log = LogId { operator: origin.operator.clone(), generation: origin.generation };
         log::verify_inclusion(log::leaf_hash(&entry), self.index, &head, &self.path)?;
         let certified = match manifest.cut(&log) {
-            Some(cut) if head == cut.head => Some(Certified::Cut),
+            Some(cut) if head == cut.head => Some(CertifiedBy::Cut),
             Some(cut) if head.size >= cut.head.size => return Err(TlogProofError::Cut(log)),
             _ => self.cosigned((&log, &head), manifest, adopted.as_ref())?,
         };
@@ -71,7 +72,7 @@ impl TlogProof {
         (log, head): (&LogId, &Head),
         manifest: &Manifest,
         adopted: Option<&Adoption>,
-    ) -> Result<Option<Certified>, TlogProofError> {
+    ) -> Result<Option<CertifiedBy>, TlogProofError> {
         let since = manifest.log(log).map_or(1, |known| known.since);
         let first = match adopted {
             None => since,
@@ -81,16 +82,14 @@ impl TlogProof {
             }
         };
         let last = manifest.cut(log).map_or(manifest.version(), |cut| cut.adopted);
-        let owner = |_: &Origin| manifest.log(log).map(|known| known.node_key);
         let mut found = None;
+        // Without the log's row, every version that the log may have adopted counts.
         for version in manifest.versions().filter(|version| (first..=last).contains(&version.version())) {
-            let key = |name: &Domain| version.operator(name).map(|operator| operator.node_key);
-            let (_, cosignatures) = checkpoint::read_note(&self.checkpoint, owner, key)?;
-            if cosignatures.len() < version.quorum() {
+            let quorum = NoteQuorum::read(&self.checkpoint, log, manifest, version)?;
+            if !quorum.is_reached() {
                 return Ok(None);
             }
-            let by = cosignatures.into_iter().map(|one| (one.operator, one.seconds)).collect();
-            found = found.or(Some(Certified::Cosigned { version: version.version(), by }));
+            found = found.or(Some(CertifiedBy::Cosigned { version: quorum.version, by: quorum.cosigners() }));
         }
         Ok(found)
     }

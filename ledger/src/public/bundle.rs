@@ -1,7 +1,7 @@
 //! Contents of tiles and entry bundles (c2sp.org/tlog-tiles).
 use alloc::vec::Vec;
 
-use super::Place;
+use super::TilePosition;
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::log::{Hash, TILE_WIDTH};
 
@@ -42,7 +42,7 @@ pub fn tile(hashes: &[Hash]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`TileError::Length`].
-pub fn hashes(bytes: &[u8], place: Place) -> Result<Vec<Hash>, TileError> {
+pub fn hashes(bytes: &[u8], place: TilePosition) -> Result<Vec<Hash>, TileError> {
     match bytes.as_chunks() {
         (hashes, []) if hashes.len() == place.width() => Ok(hashes.to_vec()),
         _ => Err(TileError::Length),
@@ -67,7 +67,7 @@ pub fn bundle<E: AsRef<[u8]>>(entries: &[E]) -> Result<Vec<u8>, TileError> {
 ///
 /// # Errors
 /// [`TileError`].
-pub fn entries(bytes: &[u8], place: Place) -> Result<Vec<&[u8]>, TileError> {
+pub fn entries(bytes: &[u8], place: TilePosition) -> Result<Vec<&[u8]>, TileError> {
     let (mut found, mut rest) = (Vec::new(), bytes);
     while found.len() < place.width() {
         let (length, behind) = rest.split_first_chunk().ok_or(TileError::Length)?;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use ed25519_dalek::VerifyingKey;
 
-use crate::checkpoint::{self, CheckpointError, Cosignature, SignedCheckpoint};
+use crate::checkpoint::{self, Cosignature, SignedCheckpoint};
 use crate::limits::CHECKPOINT_BYTES_MAX;
 use crate::manifest::{LogId, Manifest};
 use crate::signed_note::SignedNote;
@@ -32,42 +32,5 @@ pub fn checkpoint<'a>(
         if note.to_string().len() <= CHECKPOINT_BYTES_MAX || found.pop().is_none() {
             return Some(note);
         }
-    }
-}
-
-/// A head that its owner signed, and how many operators of one version cosigned it on the same note.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cosigners {
-    /// The head.
-    pub signed: SignedCheckpoint,
-    /// How many operators of the version cosigned it.
-    pub found: usize,
-    /// How many must: the version's quorum.
-    pub wanted: usize,
-}
-
-impl Cosigners {
-    /// Reads the note of a head of `log` and verifies the owner's signature and the cosignatures of the operators
-    /// of `version`, which is `manifest` or one before it. Lines of other keys are ignored.
-    ///
-    /// # Errors
-    /// [`CheckpointError`], also for a head of another log.
-    pub fn read(
-        note: &SignedNote,
-        log: &LogId,
-        manifest: &Manifest,
-        version: &Manifest,
-    ) -> Result<Self, CheckpointError> {
-        let origin = manifest.origin(log);
-        let owner = |found: &checkpoint::Origin| manifest.log(log).filter(|_| *found == origin).map(|log| log.node_key);
-        let cosigner = |name: &crate::id::Domain| version.operator(name).map(|operator| operator.node_key);
-        let (signed, cosignatures) = checkpoint::read_note(note, owner, cosigner)?;
-        Ok(Self { signed, found: cosignatures.len(), wanted: version.quorum() })
-    }
-
-    /// Whether the head is certified, if the version is the one that the log had adopted there.
-    #[must_use]
-    pub const fn are_enough(&self) -> bool {
-        self.found >= self.wanted
     }
 }

@@ -13,6 +13,7 @@ use crate::id::Domain;
 use crate::limits::{CHECKPOINT_BYTES_MAX, DOMAIN_BYTES_MAX, ENTRY_BYTES_MAX, OPERATORS_MAX};
 use crate::log::Head;
 use crate::manifest::{Genesis, Manifest, Operator, Policy};
+use crate::note_quorum::NoteQuorum;
 use crate::signed_note::{SignedNote, sign};
 
 const HASH: &str = "11111111111111111111111111111111111111111111111111111111111111ff";
@@ -159,12 +160,12 @@ fn a_file_is_within_a_tree_that_has_its_hashes() {
     check("tile/0/001.p/3", 259);
     check("tile/1/000.p/2", 512);
     check("tile/2/000.p/1", 65_536);
-    assert!(!LogFile::Tile(63, Place::new(0, 1).unwrap()).is_within(u64::MAX));
+    assert!(!LogFile::Tile(63, TilePosition::new(0, 1).unwrap()).is_within(u64::MAX));
 }
 
 #[test]
 fn tiles_and_bundles_read_back_and_nothing_else_does() {
-    let place = |width| Place::new(0, width).unwrap();
+    let place = |width| TilePosition::new(0, width).unwrap();
     let tree = vec![[7; 32], [8; 32]];
     assert_eq!(hashes(&tile(&tree), place(2)), Ok(tree.clone()));
     for wrong in [1, 3, 256] {
@@ -243,8 +244,8 @@ fn the_largest_federation_fits() {
     let cosigned: Vec<_> = names.iter().enumerate().map(cosign).collect();
     let note = checkpoint(&manifest, &owner, &signed, cosigned.iter().map(|(by, one)| (by, one))).unwrap();
     assert!(note.to_string().len() <= CHECKPOINT_BYTES_MAX);
-    let read = Cosigners::read(&note, &owner, &manifest, &manifest).unwrap();
-    assert!(read.are_enough(), "{} of {}", read.found, read.wanted);
+    let read = NoteQuorum::read(&note, &owner, &manifest, &manifest).unwrap();
+    assert!(read.is_reached(), "{} of {}", read.found(), read.wanted);
 }
 
 #[test]
@@ -258,13 +259,13 @@ fn a_head_is_certified_by_its_own_logs_note_only() {
     let enough = |by: &[usize]| {
         let cosigned: Vec<_> = by.iter().map(|i| cosign(*i)).collect();
         let note = checkpoint(&manifest, &owner, &signed, cosigned.iter().map(|(by, one)| (by, one))).unwrap();
-        Cosigners::read(&note, &owner, &manifest, &manifest).map(|read| read.are_enough())
+        NoteQuorum::read(&note, &owner, &manifest, &manifest).map(|read| read.is_reached())
     };
     assert_eq!(enough(&[]), Ok(false));
     assert_eq!(enough(&[0, 3]), Ok(false));
     assert_eq!(enough(&[0, 1, 3]), Ok(true), "the owner's own one counts");
     let cosigned: Vec<_> = (0..4).map(cosign).collect();
     let note = checkpoint(&manifest, &owner, &signed, cosigned.iter().map(|(by, one)| (by, one))).unwrap();
-    assert!(Cosigners::read(&note, &log(&names[0]), &manifest, &manifest).is_err(), "another log's");
+    assert!(NoteQuorum::read(&note, &log(&names[0]), &manifest, &manifest).is_err(), "another log's");
     assert_eq!(checkpoint(&manifest, &LogId { generation: 2, ..owner }, &signed, []), None);
 }

@@ -2,11 +2,11 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::{Adopted, Cosigned, Output, Replica, Roots};
-use crate::adoption;
+use super::{Cosigned, Replica, ReplicaOutput, Roots};
+use crate::adoption::{self, Adopted};
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::log::Head;
-use crate::manifest::{LogId, Manifest, Operator};
+use crate::manifest::{LogId, Manifest};
 use crate::signed_note::SIGNATURES_MAX;
 
 /// Heads beyond the certificate whose cosignatures are kept, of each log; the smallest go first.
@@ -98,14 +98,12 @@ impl Certificates {
 
 /// Whether quorums of all versions that count at that head cosigned it.
 fn has_quorum(one: &Certificate, adopted: &[Adopted], since: u32, manifest: &Manifest) -> bool {
-    let signed = |operator: &&Operator| one.cosignatures.contains_key(&operator.log());
-    adoption::certifying(adopted, since, one.head().size).all(|version| {
-        let version = manifest.at(version);
-        version.is_some_and(|version| version.operators().iter().filter(signed).count() >= version.quorum())
-    })
+    let signed = |log: &LogId| one.cosignatures.contains_key(log);
+    adoption::certifying(adopted, since, one.head().size)
+        .all(|version| manifest.at(version).is_some_and(|version| version.has_quorum(signed)))
 }
 
-impl<P: Ord + core::marker::Copy> Replica<P> {
+impl<P: Ord + Copy> Replica<P> {
     /// The largest head of this copy that a quorum cosigned on one note; at most its certified size.
     #[must_use]
     pub fn certificate(&self, log: &LogId) -> Option<&Certificate> {
@@ -113,7 +111,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     }
 
     /// Takes the largest head that may be the certificate now, and tells of a new one or of new cosignatures.
-    pub(super) fn certificates<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+    pub(super) fn certificates<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let since = self.manifest.log(log).map_or(1, |known| known.since);
         loop {
             let Some(copy) = self.logs.get(log) else { return Ok(Vec::new()) };
@@ -129,6 +127,6 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         let grew = core::mem::take(&mut copy.certificates.grew);
         let certificate = copy.certificates.newest.as_ref().filter(|_| grew).cloned();
-        Ok(certificate.into_iter().map(|certificate| Output::KeepCertificate { certificate }).collect())
+        Ok(certificate.into_iter().map(|certificate| ReplicaOutput::KeepCertificate { certificate }).collect())
     }
 }

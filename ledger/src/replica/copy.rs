@@ -3,15 +3,16 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::certificate::Certificates;
-use super::peer::{Peer, source};
-use super::{Adopted, Cosigned, Fault};
+use super::peer::{PeerState, source};
+use super::{Cosigned, Fault};
+use crate::adoption::Adopted;
 use crate::checkpoint::SignedCheckpoint;
 use crate::id::{Domain, TreeRoot};
 use crate::log::Head;
 use crate::manifest::{LogId, Manifest};
 
 #[derive(Debug)]
-pub(super) struct Copy<P> {
+pub(super) struct ReplicaLog<P> {
     pub(super) head: Head,
     /// Nothing is known of the roots at smaller sizes.
     pub(super) base: u64,
@@ -38,7 +39,7 @@ pub(super) struct Copy<P> {
     pub(super) rewinding: bool,
 }
 
-impl<P> Copy<P> {
+impl<P> ReplicaLog<P> {
     pub(super) const fn new(end: Option<Head>) -> Self {
         Self {
             head: Head::EMPTY,
@@ -61,7 +62,7 @@ impl<P> Copy<P> {
     }
 }
 
-impl<P: Ord + core::marker::Copy> Copy<P> {
+impl<P: Ord + Copy> ReplicaLog<P> {
     /// Every head that the owner is known to have signed, the newest first.
     pub(super) fn signed(&self) -> impl Iterator<Item = &SignedCheckpoint> {
         self.newest.iter().chain(self.cosigned.values().map(|(cosigned, _)| &cosigned.signed))
@@ -73,7 +74,7 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
         &self,
         log: &LogId,
         manifest: &Manifest,
-        peers: &BTreeMap<P, Peer>,
+        peers: &BTreeMap<P, PeerState>,
         now: u64,
     ) -> Option<(P, Head)> {
         if self.unheld || (self.fault == Some(Fault::Invalid) && self.end.is_none()) {
@@ -106,7 +107,7 @@ impl<P: Ord + core::marker::Copy> Copy<P> {
         heads.dedup();
         heads.into_iter().find(|head| {
             let on = |log: &LogId| self.cosigned.get(log).is_some_and(|(cosigned, _)| cosigned.head() == *head);
-            version.operators().iter().filter(|operator| on(&operator.log())).count() >= version.quorum()
+            version.has_quorum(on)
         })
     }
 

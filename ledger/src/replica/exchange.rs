@@ -1,11 +1,10 @@
 //! What a replica and its caller hand each other.
 use alloc::vec::Vec;
 
-use bincode::{Decode, Encode};
-
 use super::Certificate;
 #[cfg(doc)]
 use super::Replica;
+use crate::adoption::Adopted;
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::id::TreeRoot;
 use crate::log::Head;
@@ -33,7 +32,7 @@ impl Fault {
 
 /// Why a range did not bring the copy on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum FetchFailure {
     /// The copy grew on another way meanwhile: nobody's fault.
     Late,
     /// The peer gave none.
@@ -79,7 +78,7 @@ pub struct PeerLog {
 
 /// What the caller is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output<P> {
+pub enum ReplicaOutput<P> {
     /// Ask for the frontier; answer with [`Replica::frontier`] or [`Replica::unanswered`].
     AskFrontier {
         /// Whom.
@@ -170,18 +169,9 @@ pub trait Roots {
     fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Self::Error>;
 }
 
-/// A version that a log adopted, and the size behind the batch that says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Adopted {
-    /// The version.
-    pub version: u32,
-    /// Entries up to the state entry behind the adoption.
-    pub size: u64,
-}
-
 /// What the disk has of one log.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredLog {
     /// The head of the copy.
     pub head: Head,
     /// The size from which on entries are here; what lies below is known to be certified.

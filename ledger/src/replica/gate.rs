@@ -22,7 +22,7 @@ const HELD_MILLIS: u64 = 500;
 
 /// Why a node takes no events in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
+pub enum WaitReason {
     /// It is a mirror: it has no log.
     NoLog,
     /// Too few operators answered since the start.
@@ -45,7 +45,7 @@ pub enum Waiting {
     Adopting,
 }
 
-impl Waiting {
+impl WaitReason {
     /// Stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -66,7 +66,7 @@ impl Waiting {
 
 /// What a node writes in spite of, and people should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Warning {
+pub enum WriteWarning {
     /// Too few operators to stop it say that another process has its key, or that one only starts.
     OtherSession,
     /// The clock is ahead of others', but these are too few to decide, or the operator accepted it.
@@ -79,12 +79,12 @@ pub enum Warning {
     AcceptClock,
 }
 
-impl Warning {
+impl WriteWarning {
     /// Every one.
     pub const ALL: [Self; 5] =
         [Self::OtherSession, Self::ClockAhead, Self::ClockJumped, Self::AssumeDiskCurrent, Self::AcceptClock];
 
-    /// Stable code; that of [`Waiting`] where it is the same matter.
+    /// Stable code; that of [`WaitReason`] where it is the same matter.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -117,7 +117,7 @@ pub struct Overrides {
 
 /// What an operator said last.
 #[derive(Debug)]
-struct Heard {
+struct LastHeard {
     /// Its clock less the own, in milliseconds; `None` if the own clock jumped since.
     ahead: Option<i64>,
     other: Option<OtherSession>,
@@ -126,18 +126,18 @@ struct Heard {
 
 /// Who was heard since the start, and what they said.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct WriteGate {
     me: Option<Domain>,
     want: usize,
     faults: usize,
-    heard: BTreeMap<Domain, Heard>,
+    heard: BTreeMap<Domain, LastHeard>,
     open: bool,
     /// When the own clock jumped, until enough clocks agree with it.
     jumped: Option<u64>,
     overrides: Overrides,
 }
 
-impl Gate {
+impl WriteGate {
     /// n − f operators, itself counted; of two or three operators, one other.
     pub(super) fn new(me: Option<Domain>, n: usize, faults: usize) -> Self {
         let want = if n == 3 { 2 } else { n.saturating_sub(faults) };
@@ -156,7 +156,7 @@ impl Gate {
     pub(super) fn heard(&mut self, operator: Domain, ahead: i64, other: Option<OtherSession>, now: u64) {
         // What came before the jump may still have been on its way.
         let settled = self.jumped.is_none_or(|at| now >= at.saturating_add(JUMP_SETTLES_MILLIS));
-        self.heard.insert(operator, Heard { ahead: settled.then_some(ahead), other, at: now });
+        self.heard.insert(operator, LastHeard { ahead: settled.then_some(ahead), other, at: now });
         self.look(now);
     }
 
@@ -189,7 +189,7 @@ impl Gate {
         usize::from(self.me.is_some())
     }
 
-    fn lately(&self, now: u64) -> impl Iterator<Item = &Heard> + '_ {
+    fn lately(&self, now: u64) -> impl Iterator<Item = &LastHeard> + '_ {
         self.heard.values().filter(move |heard| heard.at.saturating_add(HEARD_MILLIS) >= now)
     }
 
@@ -208,34 +208,34 @@ impl Gate {
         self.lately(now).filter(|heard| heard.other == Some(OtherSession::Writes)).count() > self.faults
     }
 
-    pub(super) fn check(&self, behind: bool, now: u64) -> Result<(), Waiting> {
+    pub(super) fn check(&self, behind: bool, now: u64) -> Result<(), WaitReason> {
         if !self.open {
             let enough = self.lately(now).count().saturating_add(self.myself()) >= self.want;
-            Err(if enough { Waiting::OtherSession } else { Waiting::Starting })
+            Err(if enough { WaitReason::OtherSession } else { WaitReason::Starting })
         } else if self.has_other(now) {
-            Err(Waiting::OtherSession)
+            Err(WaitReason::OtherSession)
         } else if behind {
-            Err(Waiting::CatchingUp)
+            Err(WaitReason::CatchingUp)
         } else if self.jumped.is_some() && !self.overrides.accept_clock {
-            Err(Waiting::ClockJumped)
+            Err(WaitReason::ClockJumped)
         } else if self.is_ahead(now, CLOCKS_MIN) && !self.overrides.accept_clock {
-            Err(Waiting::ClockAhead)
+            Err(WaitReason::ClockAhead)
         } else {
             Ok(())
         }
     }
 
     /// What holds and does not stop this node.
-    pub(super) fn warnings(&self, now: u64) -> Vec<Warning> {
-        let stops = self.check(false, now).err().map(Waiting::code);
-        let holds = |warning: &Warning| match warning {
-            Warning::OtherSession => self.lately(now).any(|heard| heard.other.is_some()),
-            Warning::ClockAhead => self.is_ahead(now, 1),
-            Warning::ClockJumped => self.jumped.is_some(),
-            Warning::AssumeDiskCurrent => self.overrides.assume_disk_current,
-            Warning::AcceptClock => self.overrides.accept_clock,
+    pub(super) fn warnings(&self, now: u64) -> Vec<WriteWarning> {
+        let stops = self.check(false, now).err().map(WaitReason::code);
+        let holds = |warning: &WriteWarning| match warning {
+            WriteWarning::OtherSession => self.lately(now).any(|heard| heard.other.is_some()),
+            WriteWarning::ClockAhead => self.is_ahead(now, 1),
+            WriteWarning::ClockJumped => self.jumped.is_some(),
+            WriteWarning::AssumeDiskCurrent => self.overrides.assume_disk_current,
+            WriteWarning::AcceptClock => self.overrides.accept_clock,
         };
-        Warning::ALL.into_iter().filter(|warning| holds(warning) && stops != Some(warning.code())).collect()
+        WriteWarning::ALL.into_iter().filter(|warning| holds(warning) && stops != Some(warning.code())).collect()
     }
 
     /// After how long an operator is asked again, in milliseconds.

@@ -2,13 +2,13 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::copy::Copy;
-use super::{Cosigned, Fault, Output, Replica, Roots, log_of};
+use super::copy::ReplicaLog;
+use super::{Cosigned, Fault, Replica, ReplicaOutput, Roots, log_of};
 use crate::checkpoint::SignedCheckpoint;
 use crate::log::Head;
 use crate::manifest::LogId;
 
-impl<P: Ord + core::marker::Copy> Replica<P> {
+impl<P: Ord + Copy> Replica<P> {
     /// A head that its owner signed.
     ///
     /// # Errors
@@ -18,7 +18,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         signed: SignedCheckpoint,
         now: u64,
         roots: &R,
-    ) -> Result<Vec<Output<P>>, R::Error> {
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let mut out = Vec::new();
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         // A log without entries has no head, and one that ends no other than its last.
@@ -35,7 +35,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         }
         if copy.newest.as_ref().is_none_or(|known| known.checkpoint().head.size < head.size) {
             copy.newest = Some(signed.clone());
-            out.push(Output::KeepNewest { signed });
+            out.push(ReplicaOutput::KeepNewest { signed });
         }
         out.extend(self.work(now));
         Ok(out)
@@ -45,7 +45,12 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     ///
     /// # Errors
     /// What reading a root fails with.
-    pub fn cosigned<R: Roots>(&mut self, cosigned: Cosigned, now: u64, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+    pub fn cosigned<R: Roots>(
+        &mut self,
+        cosigned: Cosigned,
+        now: u64,
+        roots: &R,
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let log = log_of(&cosigned.signed);
         if !self.wants_cosigned(&log, &cosigned.by, &cosigned.head()) {
             return Ok(Vec::new());
@@ -57,7 +62,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         }
         out.extend(self.certify(&log, roots)?);
         self.found(&log, &cosigned.head());
-        out.push(Output::KeepCosigned { certified: self.certified(&log), log, cosigned });
+        out.push(ReplicaOutput::KeepCosigned { certified: self.certified(&log), log, cosigned });
         Ok(out)
     }
 
@@ -65,23 +70,27 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     ///
     /// # Errors
     /// What reading a root fails with.
-    pub fn equivocated<R: Roots>(&mut self, signed: SignedCheckpoint, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+    pub fn equivocated<R: Roots>(
+        &mut self,
+        signed: SignedCheckpoint,
+        roots: &R,
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let log = log_of(&signed);
         let Some(fault) = self.set_fault(&log, Fault::Equivocation) else { return Ok(Vec::new()) };
         let beside = self.beside(&log, signed.checkpoint().head, roots)?;
-        Ok(Vec::from([Output::KeepConflicting { signed, beside }, fault]))
+        Ok(Vec::from([ReplicaOutput::KeepConflicting { signed, beside }, fault]))
     }
 
     /// A proof was shown that the owner of `log` signed two heads of which none extends the other.
-    pub fn proven(&mut self, log: &LogId) -> Vec<Output<P>> {
+    pub fn proven(&mut self, log: &LogId) -> Vec<ReplicaOutput<P>> {
         Vec::from_iter(self.set_fault(log, Fault::Equivocation))
     }
 
-    pub(super) fn set_fault(&mut self, log: &LogId, fault: Fault) -> Option<Output<P>> {
+    pub(super) fn set_fault(&mut self, log: &LogId, fault: Fault) -> Option<ReplicaOutput<P>> {
         let worse = |known: Fault| known == Fault::Invalid && fault == Fault::Equivocation;
         let copy = self.logs.get_mut(log).filter(|copy| copy.fault.is_none_or(worse))?;
         copy.fault = Some(fault);
-        Some(Output::Faulted { log: log.clone(), fault })
+        Some(ReplicaOutput::Faulted { log: log.clone(), fault })
     }
 
     /// The owner's smallest known head of at least `head`'s size that is its rival: of the same size with
@@ -136,7 +145,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
 
     /// Whether `head` is a head of this copy; `None` if the copy is shorter, or begins behind it.
     pub(super) fn on_branch<R: Roots>(&self, log: &LogId, head: &Head, roots: &R) -> Result<Option<bool>, R::Error> {
-        let known = |copy: &&Copy<P>| (copy.base..=copy.head.size).contains(&head.size);
+        let known = |copy: &&ReplicaLog<P>| (copy.base..=copy.head.size).contains(&head.size);
         let Some(copy) = self.logs.get(log).filter(known) else { return Ok(None) };
         let root = match copy.recent.get(&head.size) {
             Some(root) => *root,
@@ -152,14 +161,14 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
             return;
         }
         let on = |by: &LogId| self.logs.get(log).and_then(|copy| copy.cosigned.get(by)).map(|(one, _)| one.head());
-        let operators = self.manifest.operators().iter();
-        if operators.filter(|operator| on(&operator.log()) == Some(*head)).count() >= self.manifest.quorum() {
+        // The version in use, whatever the log has adopted: an announcement waits for those who can answer it.
+        if self.manifest.has_quorum(|log| on(log) == Some(*head)) {
             self.announcer.found(head.size);
         }
     }
 
     /// Looks which cosigned heads lie on this copy's branch, and how far that certifies it.
-    pub(super) fn certify<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<Output<P>>, R::Error> {
+    pub(super) fn certify<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let Some(copy) = self.logs.get(log) else { return Ok(Vec::new()) };
         let open: Vec<_> =
             copy.cosigned.iter().filter(|(_, (_, on))| !on).map(|(o, (c, _))| (o.clone(), c.signed.clone())).collect();
@@ -181,7 +190,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         let size = copy.certified_size(&self.manifest, since);
         if size > copy.certified {
             copy.certified = size;
-            out.push(Output::Certified { log: log.clone(), size });
+            out.push(ReplicaOutput::Certified { log: log.clone(), size });
         }
         out.extend(self.certificates(log, roots)?);
         out.extend(self.leave_branch(log, roots)?);
@@ -190,7 +199,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
 
     /// Whether this copy has to go back: it is beyond the log's end or beside it, or others certified a head
     /// that it does not have.
-    fn leave_branch<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Option<Output<P>>, R::Error> {
+    fn leave_branch<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Option<ReplicaOutput<P>>, R::Error> {
         let Some(copy) = self.logs.get(log).filter(|copy| !copy.rewinding) else { return Ok(None) };
         let certain = copy.end.or_else(|| copy.certified_beside(&self.manifest));
         let Some(certain) = certain else { return Ok(None) };
@@ -204,7 +213,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
 
     /// A peer's entries lead to what the log surely has, but not from this copy: if more operators than may lie
     /// say so, the copy is on another branch. Nothing that is final lies behind its certified part.
-    pub(super) fn contrary(&mut self, peer: P, log: &LogId) -> Option<Output<P>> {
+    pub(super) fn contrary(&mut self, peer: P, log: &LogId) -> Option<ReplicaOutput<P>> {
         let operator = self.peers.get(&peer)?.operator.clone()?;
         let copy = self.logs.get_mut(log).filter(|copy| copy.certain(&self.manifest).is_some())?;
         copy.contrary.insert(operator);
@@ -212,9 +221,9 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
         if said > self.manifest.faults() { self.rewind(log, certified) } else { None }
     }
 
-    fn rewind(&mut self, log: &LogId, size: u64) -> Option<Output<P>> {
+    fn rewind(&mut self, log: &LogId, size: u64) -> Option<ReplicaOutput<P>> {
         let copy = self.logs.get_mut(log).filter(|copy| !copy.rewinding && size < copy.head.size)?;
         copy.rewinding = true;
-        Some(Output::Rewind { log: log.clone(), size })
+        Some(ReplicaOutput::Rewind { log: log.clone(), size })
     }
 }

@@ -2,14 +2,14 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::copy::Copy;
-use super::{Cosigned, Fault, Replica, Roots, Waiting, Warning};
+use super::copy::ReplicaLog;
+use super::{Cosigned, Fault, Replica, Roots, WaitReason, WriteWarning};
 use crate::checkpoint::SignedCheckpoint;
 use crate::id::Domain;
 use crate::log::Head;
 use crate::manifest::LogId;
 
-impl<P: Ord + core::marker::Copy> Replica<P> {
+impl<P: Ord + Copy> Replica<P> {
     /// Whether every copy of a log that ends is exactly at its end.
     #[must_use]
     pub fn at_ends(&self) -> bool {
@@ -18,7 +18,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
 
     /// The logs that end, whose copies are not there yet.
     pub fn short_of_end(&self) -> impl Iterator<Item = &LogId> {
-        let short = |copy: &Copy<P>| copy.end.is_some_and(|end| copy.head != end);
+        let short = |copy: &ReplicaLog<P>| copy.end.is_some_and(|end| copy.head != end);
         self.logs.iter().filter(move |(_, copy)| short(copy)).map(|(log, _)| log)
     }
 
@@ -133,21 +133,21 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
     /// Whether the own log may grow now.
     ///
     /// # Errors
-    /// [`Waiting`] says what for.
-    pub fn may_write(&self, now: u64) -> Result<(), Waiting> {
-        let Some(own) = self.own_log() else { return Err(Waiting::NoLog) };
+    /// [`WaitReason`] says what for.
+    pub fn may_write(&self, now: u64) -> Result<(), WaitReason> {
+        let Some(own) = self.own_log() else { return Err(WaitReason::NoLog) };
         let behind = self.newest(&own).is_some_and(|newest| self.head(&own) != Some(newest.checkpoint().head));
         let copy = self.logs.get(&own);
         if self.fault(&own).is_some() {
-            Err(Waiting::OwnLogFault)
+            Err(WaitReason::OwnLogFault)
         } else if copy.is_some_and(|copy| copy.standing || copy.end.is_some()) {
-            Err(Waiting::Ending)
+            Err(WaitReason::Ending)
         } else if self.halted {
-            Err(Waiting::Halted)
+            Err(WaitReason::Halted)
         } else {
             self.gate.check(behind, now)?;
             let adopting = copy.is_some_and(|copy| copy.uncertified_adoption().is_some());
-            if adopting { Err(Waiting::Adopting) } else { Ok(()) }
+            if adopting { Err(WaitReason::Adopting) } else { Ok(()) }
         }
     }
 
@@ -167,7 +167,7 @@ impl<P: Ord + core::marker::Copy> Replica<P> {
 
     /// What the own log grows in spite of; people should know.
     #[must_use]
-    pub fn warnings(&self, now: u64) -> Vec<Warning> {
+    pub fn warnings(&self, now: u64) -> Vec<WriteWarning> {
         self.gate.warnings(now)
     }
 

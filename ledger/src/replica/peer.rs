@@ -14,7 +14,7 @@ pub(super) const DISTRUST_MILLIS: u64 = 60_000;
 pub(super) const AGAIN_MILLIS: u64 = 1_000;
 
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct PeerState {
     pub(super) operator: Option<Domain>,
     /// What it said last of other processes with this node's key.
     pub(super) other: Option<OtherSession>,
@@ -25,7 +25,7 @@ pub(super) struct Peer {
     pub(super) failed: BTreeMap<LogId, (u64, bool)>,
 }
 
-impl Peer {
+impl PeerState {
     pub(super) fn fail(&mut self, log: &LogId, wrong: bool, now: u64) {
         self.sizes.remove(log);
         let wrong = wrong || self.distrust(log, now).1;
@@ -42,13 +42,8 @@ impl Peer {
 /// A peer with at least `size` entries of `log`, or of size 0 any operator: one that did not fail lately if
 /// there is one, or whose failure was longest ago; the owner before others. Sizes are a peer's word, so a larger one
 /// attracts nothing.
-pub(super) fn source<P: Ord + core::marker::Copy>(
-    peers: &BTreeMap<P, Peer>,
-    log: &LogId,
-    size: u64,
-    now: u64,
-) -> Option<P> {
-    let has = |peer: &Peer| match size {
+pub(super) fn source<P: Ord + Copy>(peers: &BTreeMap<P, PeerState>, log: &LogId, size: u64, now: u64) -> Option<P> {
+    let has = |peer: &PeerState| match size {
         0 => peer.operator.is_some(),
         _ => peer.sizes.get(log).is_some_and(|has| *has >= size),
     };

@@ -68,13 +68,13 @@ fn manifest(n: usize) -> Arc<Manifest> {
 
 /// A log as someone has it.
 #[derive(Clone, Default)]
-struct Branch {
+struct OwnerBranch {
     leaves: Vec<Hash>,
     tree: Tree,
     tiles: MemoryTiles,
 }
 
-impl Branch {
+impl OwnerBranch {
     fn grow(&mut self, leaves: &[Hash]) -> Head {
         self.leaves.extend_from_slice(leaves);
         self.tiles.write(self.tree.append(leaves.iter().copied()));
@@ -87,15 +87,15 @@ impl Branch {
 }
 
 #[derive(Clone, Default)]
-struct Disk(Rc<RefCell<BTreeMap<LogId, Branch>>>);
+struct TestDisk(Rc<RefCell<BTreeMap<LogId, OwnerBranch>>>);
 
-impl Disk {
-    fn branch(&self, log: &LogId) -> Branch {
+impl TestDisk {
+    fn branch(&self, log: &LogId) -> OwnerBranch {
         self.0.borrow().get(log).cloned().unwrap_or_default()
     }
 }
 
-impl Roots for Disk {
+impl Roots for TestDisk {
     type Error = Infallible;
 
     fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Infallible> {
@@ -122,11 +122,11 @@ fn leaves(of: usize, from: u64, count: u64) -> Vec<Hash> {
 }
 
 /// A replica with its disk and what it told everybody.
-struct Node {
+struct TestNode {
     replica: Replica<Id>,
-    disk: Disk,
+    disk: TestDisk,
     /// What its disk holds beside the entries.
-    kept: BTreeMap<LogId, backups::Kept>,
+    kept: BTreeMap<LogId, backups::KeptCopy>,
     /// Every head of its own log that it ever signed.
     signed: Vec<Head>,
     /// Every head that it ever cosigned, by log.
@@ -136,7 +136,7 @@ struct Node {
 }
 
 #[derive(Clone)]
-enum Message {
+enum TestMessage {
     Ask,
     Frontier(i64, Vec<PeerLog>),
     Head(SignedCheckpoint),
@@ -146,11 +146,11 @@ enum Message {
     Range(LogId, u64, Head, Option<Vec<Hash>>),
 }
 
-struct Net {
+struct TestNet {
     manifest: Arc<Manifest>,
-    nodes: Vec<Node>,
+    nodes: Vec<TestNode>,
     /// From, to, what.
-    sent: Vec<(Id, Id, Message)>,
+    sent: Vec<(Id, Id, TestMessage)>,
     dice: Dice,
     now: u64,
     /// One of so many messages is lost, and one of so many comes twice.
@@ -160,12 +160,12 @@ struct Net {
     forked: BTreeSet<LogId>,
 }
 
-impl Net {
+impl TestNet {
     fn new(n: usize, seed: u64, loss: u64) -> Self {
         let manifest = manifest(n);
-        let node = |i: usize| Node {
+        let node = |i: usize| TestNode {
             replica: Replica::new(Arc::clone(&manifest), Some(name(i)), Vec::from([log(i)])),
-            disk: Disk::default(),
+            disk: TestDisk::default(),
             kept: BTreeMap::new(),
             signed: Vec::new(),
             given: Vec::new(),
@@ -186,7 +186,7 @@ impl Net {
         }
     }
 
-    fn send(&mut self, from: Id, to: Id, message: Message) {
+    fn send(&mut self, from: Id, to: Id, message: TestMessage) {
         let lost = self.loss > 0 && self.dice.roll(self.loss) == 0;
         if lost || self.silent.contains(&from) || self.silent.contains(&to) {
             return;
@@ -197,37 +197,39 @@ impl Net {
         self.sent.push((from, to, message));
     }
 
-    fn tell(&mut self, from: Id, message: &Message) {
+    fn tell(&mut self, from: Id, message: &TestMessage) {
         for to in (0..self.nodes.len()).filter(|to| *to != from) {
             self.send(from, to, message.clone());
         }
     }
 
     /// What the inbox does with outputs.
-    fn perform(&mut self, at: Id, out: Vec<Output<Id>>) {
+    fn perform(&mut self, at: Id, out: Vec<ReplicaOutput<Id>>) {
         let mut queue = VecDeque::from(out);
         while let Some(output) = queue.pop_front() {
             match output {
-                Output::AskFrontier { peer } => self.send(at, peer, Message::Ask),
-                Output::Fetch { peer, log, from, head } => self.send(at, peer, Message::Fetch(log, from, head)),
-                Output::Announce { signed } => self.tell(at, &Message::Head(signed)),
-                Output::Certified { log, size } => {
+                ReplicaOutput::AskFrontier { peer } => self.send(at, peer, TestMessage::Ask),
+                ReplicaOutput::Fetch { peer, log, from, head } => {
+                    self.send(at, peer, TestMessage::Fetch(log, from, head));
+                }
+                ReplicaOutput::Announce { signed } => self.tell(at, &TestMessage::Head(signed)),
+                ReplicaOutput::Certified { log, size } => {
                     let before = self.nodes[at].certified.insert(log, size).unwrap_or(0);
                     assert!(size > before, "certified sizes grow");
                 }
-                Output::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
-                Output::Rewind { log, size } => {
+                ReplicaOutput::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
+                ReplicaOutput::Rewind { log, size } => {
                     assert!(self.forked.contains(&log), "nobody leaves a branch here: {log} to {size}");
                 }
-                Output::Cosign { signed, by } => queue.extend(self.cosign(at, signed, &by)),
-                Output::KeepNewest { signed } => {
+                ReplicaOutput::Cosign { signed, by } => queue.extend(self.cosign(at, signed, &by)),
+                ReplicaOutput::KeepNewest { signed } => {
                     self.nodes[at].kept.entry(log_of(&signed)).or_default().newest = Some(signed.clone());
                 }
-                Output::KeepCosigned { log, cosigned, .. } => {
+                ReplicaOutput::KeepCosigned { log, cosigned, .. } => {
                     self.nodes[at].kept.entry(log).or_default().cosigned(cosigned);
                 }
-                Output::KeepCertificate { certificate } => self.keep_certificate(at, &certificate),
-                Output::KeepConflicting { .. } => {}
+                ReplicaOutput::KeepCertificate { certificate } => self.keep_certificate(at, &certificate),
+                ReplicaOutput::KeepConflicting { .. } => {}
             }
         }
     }
@@ -247,7 +249,7 @@ impl Net {
         }
     }
 
-    fn cosign(&mut self, at: Id, signed: SignedCheckpoint, by: &LogId) -> Vec<Output<Id>> {
+    fn cosign(&mut self, at: Id, signed: SignedCheckpoint, by: &LogId) -> Vec<ReplicaOutput<Id>> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         if !self.nodes[at].replica.wants_cosigned(&log, by, &head) {
             return Vec::new();
@@ -262,7 +264,7 @@ impl Net {
         node.given.push((log, head));
         let cosigned = cosign(signed, at);
         let out = node.replica.cosigned(cosigned.clone(), self.now, &node.disk).unwrap();
-        self.tell(at, &Message::Cosigned(cosigned));
+        self.tell(at, &TestMessage::Cosigned(cosigned));
         out
     }
 
@@ -300,23 +302,23 @@ impl Net {
         (0..self.nodes.len()).map(of).collect()
     }
 
-    fn take(&mut self, from: Id, to: Id, message: Message) {
+    fn take(&mut self, from: Id, to: Id, message: TestMessage) {
         let now = self.now;
         let node = &mut self.nodes[to];
         let out = match message {
-            Message::Ask => {
-                let frontier = Message::Frontier(0, self.frontier(to));
+            TestMessage::Ask => {
+                let frontier = TestMessage::Frontier(0, self.frontier(to));
                 return self.send(to, from, frontier);
             }
-            Message::Fetch(log, at, head) => {
+            TestMessage::Fetch(log, at, head) => {
                 let branch = node.disk.branch(&log);
                 let there = branch.head().size >= head.size
                     && at < head.size
                     && root_at(head.size, &branch.tiles).unwrap() == head.root;
                 let found = there.then(|| branch.leaves[at as usize..head.size as usize].to_vec());
-                return self.send(to, from, Message::Range(log, at, head, found));
+                return self.send(to, from, TestMessage::Range(log, at, head, found));
             }
-            Message::Frontier(ahead, logs) => {
+            TestMessage::Frontier(ahead, logs) => {
                 let wanted = logs.into_iter().map(|mut log| {
                     let head = |signed: &SignedCheckpoint| signed.checkpoint().head;
                     log.newest = log.newest.filter(|signed| node.replica.wants_head(&log.log, &head(signed)));
@@ -327,15 +329,15 @@ impl Net {
                 let wanted = wanted.collect();
                 node.replica.frontier(from, ahead, wanted, now, &node.disk).unwrap()
             }
-            Message::Head(signed) => node.replica.checkpoint(signed, now, &node.disk).unwrap(),
-            Message::Cosigned(cosigned) => node.replica.cosigned(cosigned, now, &node.disk).unwrap(),
-            Message::Range(log, _, _, None) => node.replica.fetch_failed(from, &log, Failure::Unanswered, now),
-            Message::Range(log, first, head, Some(found)) => {
+            TestMessage::Head(signed) => node.replica.checkpoint(signed, now, &node.disk).unwrap(),
+            TestMessage::Cosigned(cosigned) => node.replica.cosigned(cosigned, now, &node.disk).unwrap(),
+            TestMessage::Range(log, _, _, None) => node.replica.fetch_failed(from, &log, FetchFailure::Unanswered, now),
+            TestMessage::Range(log, first, head, Some(found)) => {
                 let mut branch = node.disk.branch(&log);
                 if branch.head().size != first {
-                    node.replica.fetch_failed(from, &log, Failure::Late, now)
+                    node.replica.fetch_failed(from, &log, FetchFailure::Late, now)
                 } else if branch.grow(&found) != head {
-                    node.replica.fetch_failed(from, &log, Failure::Wrong, now)
+                    node.replica.fetch_failed(from, &log, FetchFailure::Wrong, now)
                 } else {
                     node.disk.0.borrow_mut().insert(log.clone(), branch);
                     node.replica.advanced(&log, head, Vec::new(), now, &node.disk).unwrap()
@@ -370,7 +372,7 @@ impl Net {
     /// No two certified heads of a log conflict, whoever certified them.
     fn check_certified(&self) {
         for i in 0..self.nodes.len() {
-            let of = |node: &Node| {
+            let of = |node: &TestNode| {
                 let size = node.replica.certified(&log(i));
                 (size, node.disk.branch(&log(i)))
             };
@@ -384,7 +386,7 @@ impl Net {
     }
 
     fn assert_equal_and_certified(&self, seed: u64) {
-        let up: Vec<&Node> =
+        let up: Vec<&TestNode> =
             self.nodes.iter().enumerate().filter(|(i, _)| !self.silent.contains(i)).map(|(_, node)| node).collect();
         for i in 0..self.nodes.len() {
             let heads: Vec<_> = up.iter().map(|node| node.disk.branch(&log(i)).head()).collect();
@@ -407,7 +409,7 @@ impl Net {
 #[test]
 fn replicas_converge_and_certify_whatever_is_lost_repeated_or_out_of_order() {
     for seed in 0..40 {
-        let mut net = Net::new(4, seed, 5);
+        let mut net = TestNet::new(4, seed, 5);
         if seed % 2 == 1 {
             net.silent = vec![3];
         }
@@ -433,11 +435,11 @@ fn replicas_converge_and_certify_whatever_is_lost_repeated_or_out_of_order() {
 #[test]
 fn an_owner_with_two_branches_is_noticed_and_never_certified_on_both() {
     for seed in 0..40 {
-        let mut net = Net::new(4, seed, 6);
+        let mut net = TestNet::new(4, seed, 6);
         net.connect();
         net.run(10_000);
         let common = leaves(3, 0, 5);
-        let (mut left, mut right) = (Branch::default(), Branch::default());
+        let (mut left, mut right) = (OwnerBranch::default(), OwnerBranch::default());
         left.grow(&common);
         right.grow(&common);
         left.grow(&leaves(3, 5, 4));
@@ -471,13 +473,13 @@ fn an_owner_with_two_branches_is_noticed_and_never_certified_on_both() {
 }
 
 /// A replica of the first of `n` operators with an open gate, that a node of its own log would be.
-fn lone(n: usize) -> (Replica<Id>, Disk, Arc<Manifest>) {
+fn lone(n: usize) -> (Replica<Id>, TestDisk, Arc<Manifest>) {
     lone_of(manifest(n))
 }
 
-fn lone_of(manifest: Arc<Manifest>) -> (Replica<Id>, Disk, Arc<Manifest>) {
+fn lone_of(manifest: Arc<Manifest>) -> (Replica<Id>, TestDisk, Arc<Manifest>) {
     let mut replica = Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)]));
-    let disk = Disk::default();
+    let disk = TestDisk::default();
     for i in 1..manifest.operators().len() {
         replica.peer_up(i, Some(name(i)), 0);
         replica.frontier(i, 0, Vec::new(), 0, &disk).unwrap();
@@ -485,9 +487,9 @@ fn lone_of(manifest: Arc<Manifest>) -> (Replica<Id>, Disk, Arc<Manifest>) {
     (replica, disk, manifest)
 }
 
-fn fetches(out: &[Output<Id>]) -> Vec<(Id, u64)> {
-    let fetch = |output: &Output<Id>| match output {
-        Output::Fetch { peer, head, .. } => Some((*peer, head.size)),
+fn fetches(out: &[ReplicaOutput<Id>]) -> Vec<(Id, u64)> {
+    let fetch = |output: &ReplicaOutput<Id>| match output {
+        ReplicaOutput::Fetch { peer, head, .. } => Some((*peer, head.size)),
         _ => None,
     };
     out.iter().filter_map(fetch).collect()
@@ -500,7 +502,7 @@ fn says(of: usize, size: u64) -> PeerLog {
 #[test]
 fn a_head_that_nobody_can_serve_hides_no_smaller_one() {
     let (mut replica, disk, manifest) = lone(4);
-    let mut owner = Branch::default();
+    let mut owner = OwnerBranch::default();
     let small = sign(&manifest, 3, owner.grow(&leaves(3, 0, 5)));
     let large = sign(&manifest, 3, owner.grow(&leaves(3, 5, 5)));
     replica.peer_down(3);
@@ -508,12 +510,12 @@ fn a_head_that_nobody_can_serve_hides_no_smaller_one() {
     let has = PeerLog { cosigned: vec![cosign(small.clone(), 1), cosign(small.clone(), 2)], ..says(3, 5) };
     let out = replica.frontier(1, 0, vec![has], 0, &disk).unwrap();
     assert_eq!(fetches(&out), [(1, 5)]);
-    let mut copy = Branch::default();
+    let mut copy = OwnerBranch::default();
     copy.grow(&leaves(3, 0, 5));
     disk.0.borrow_mut().insert(log(3), copy);
     let out = replica.advanced(&log(3), small.checkpoint().head, Vec::new(), 0, &disk).unwrap();
     assert!(
-        out.contains(&Output::Cosign { signed: small.clone(), by: log(0) }),
+        out.contains(&ReplicaOutput::Cosign { signed: small.clone(), by: log(0) }),
         "what is within reach is cosigned: {out:?}"
     );
     replica.cosigned(cosign(small, 0), 0, &disk).unwrap();
@@ -523,24 +525,28 @@ fn a_head_that_nobody_can_serve_hides_no_smaller_one() {
 #[test]
 fn peers_that_lie_about_sizes_cost_a_request_each() {
     let (mut replica, disk, manifest) = lone(4);
-    let mut owner = Branch::default();
+    let mut owner = OwnerBranch::default();
     let head = sign(&manifest, 3, owner.grow(&leaves(3, 0, 5)));
     replica.peer_down(3);
     replica.frontier(1, 0, vec![says(3, u64::MAX)], 0, &disk).unwrap();
     replica.frontier(2, 0, vec![says(3, u64::MAX)], 0, &disk).unwrap();
     let asked = fetches(&replica.checkpoint(head, 0, &disk).unwrap())[0].0;
     let other = 3 - asked;
-    assert_eq!(fetches(&replica.fetch_failed(asked, &log(3), Failure::Wrong, 1)), [(other, 5)]);
+    assert_eq!(fetches(&replica.fetch_failed(asked, &log(3), FetchFailure::Wrong, 1)), [(other, 5)]);
     assert_eq!(
-        fetches(&replica.fetch_failed(asked, &log(3), Failure::Unanswered, 2)),
+        fetches(&replica.fetch_failed(asked, &log(3), FetchFailure::Unanswered, 2)),
         [],
         "a late answer stops no other"
     );
     assert_eq!(fetches(&replica.frontier(asked, 0, vec![says(3, u64::MAX)], 3, &disk).unwrap()), []);
-    assert_eq!(fetches(&replica.fetch_failed(other, &log(3), Failure::Unanswered, 4)), [], "wrong: not for a minute");
+    assert_eq!(
+        fetches(&replica.fetch_failed(other, &log(3), FetchFailure::Unanswered, 4)),
+        [],
+        "wrong: not for a minute"
+    );
     let retried = replica.frontier(other, 0, vec![says(3, 5)], 5, &disk).unwrap();
     assert_eq!(fetches(&retried), [(other, 5)]);
-    replica.fetch_failed(other, &log(3), Failure::Unanswered, 6);
+    replica.fetch_failed(other, &log(3), FetchFailure::Unanswered, 6);
     replica.frontier(asked, 0, vec![says(3, 5)], 7, &disk).unwrap();
     assert_eq!(fetches(&replica.tick(7 + DISTRUST_MILLIS)), [(asked, 5)]);
 }
@@ -548,21 +554,21 @@ fn peers_that_lie_about_sizes_cost_a_request_each() {
 #[test]
 fn the_end_of_a_log_is_asked_for_in_turn_and_not_at_once_again() {
     let (mut replica, _, _) = lone(4);
-    let head = Branch::default().grow(&leaves(3, 0, 5));
+    let head = OwnerBranch::default().grow(&leaves(3, 0, 5));
     replica.peer_down(3);
     replica.end([Cut { log: log(3), head, state_root: StateRoot([0; 32]), adopted: 1, successor: log(0) }]);
     assert_eq!(fetches(&replica.tick(0)), [(2, 5)], "operators may have it, whatever they say");
-    assert_eq!(fetches(&replica.fetch_failed(2, &log(3), Failure::Unanswered, 1)), [(1, 5)]);
-    assert_eq!(fetches(&replica.fetch_failed(1, &log(3), Failure::Unanswered, 2)), [], "all failed a moment ago");
+    assert_eq!(fetches(&replica.fetch_failed(2, &log(3), FetchFailure::Unanswered, 1)), [(1, 5)]);
+    assert_eq!(fetches(&replica.fetch_failed(1, &log(3), FetchFailure::Unanswered, 2)), [], "all failed a moment ago");
     assert_eq!(fetches(&replica.tick(AGAIN_MILLIS)), []);
     assert_eq!(fetches(&replica.tick(AGAIN_MILLIS + 2)), [(2, 5)], "whose failure is the older");
-    assert_eq!(fetches(&replica.fetch_failed(2, &log(3), Failure::Unanswered, AGAIN_MILLIS + 3)), [(1, 5)]);
+    assert_eq!(fetches(&replica.fetch_failed(2, &log(3), FetchFailure::Unanswered, AGAIN_MILLIS + 3)), [(1, 5)]);
 }
 
 #[test]
 fn silence_behind_a_request_ends() {
     let (mut replica, disk, manifest) = lone(4);
-    let head = sign(&manifest, 3, Branch::default().grow(&leaves(3, 0, 5)));
+    let head = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(3, 0, 5)));
     replica.frontier(1, 0, vec![says(3, 5)], 0, &disk).unwrap();
     assert_eq!(fetches(&replica.checkpoint(head, 0, &disk).unwrap()), [(3, 5)], "the owner first");
     assert_eq!(fetches(&replica.tick(REQUEST_MILLIS_MAX - 1)), []);
@@ -572,44 +578,44 @@ fn silence_behind_a_request_ends() {
 #[test]
 fn two_heads_of_one_size_are_noticed_wherever_they_come_from() {
     let (mut replica, disk, manifest) = lone(4);
-    let heads = [3, 9].map(|of| sign(&manifest, 3, Branch::default().grow(&leaves(of, 0, 5))));
-    let larger = sign(&manifest, 3, Branch::default().grow(&leaves(3, 0, 9)));
+    let heads = [3, 9].map(|of| sign(&manifest, 3, OwnerBranch::default().grow(&leaves(of, 0, 5))));
+    let larger = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(3, 0, 9)));
     replica.checkpoint(larger, 0, &disk).unwrap();
     replica.cosigned(cosign(heads[0].clone(), 1), 0, &disk).unwrap();
     assert!(replica.wants_cosigned(&log(3), &log(1), &heads[1].checkpoint().head));
     let out = replica.cosigned(cosign(heads[1].clone(), 1), 0, &disk).unwrap();
-    assert!(out.contains(&Output::Faulted { log: log(3), fault: Fault::Equivocation }));
+    assert!(out.contains(&ReplicaOutput::Faulted { log: log(3), fault: Fault::Equivocation }));
 }
 
 #[test]
 fn a_smaller_head_of_another_branch_is_noticed() {
     let (mut replica, disk, manifest) = lone(4);
-    let mut copy = Branch::default();
+    let mut copy = OwnerBranch::default();
     copy.grow(&leaves(3, 0, 9));
     disk.0.borrow_mut().insert(log(3), copy.clone());
     replica.checkpoint(sign(&manifest, 3, copy.head()), 0, &disk).unwrap();
     replica.advanced(&log(3), copy.head(), Vec::new(), 0, &disk).unwrap();
-    let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
+    let other = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(9, 0, 5)));
     assert!(replica.wants_head(&log(3), &other.checkpoint().head));
     replica.checkpoint(other, 0, &disk).unwrap();
     assert_eq!(replica.fault(&log(3)), Some(Fault::Equivocation));
-    assert!(replica.tick(9_000).iter().all(|output| !matches!(output, Output::Cosign { .. })));
+    assert!(replica.tick(9_000).iter().all(|output| !matches!(output, ReplicaOutput::Cosign { .. })));
 }
 
 #[test]
 fn invalid_entries_end_cosigning_and_fetching() {
     let (mut replica, disk, manifest) = lone(4);
-    let mut owner = Branch::default();
+    let mut owner = OwnerBranch::default();
     replica.checkpoint(sign(&manifest, 3, owner.grow(&leaves(3, 0, 5))), 0, &disk).unwrap();
-    let out = replica.fetch_failed(3, &log(3), Failure::Invalid, 1);
-    assert_eq!(out, [Output::Faulted { log: log(3), fault: Fault::Invalid }]);
+    let out = replica.fetch_failed(3, &log(3), FetchFailure::Invalid, 1);
+    assert_eq!(out, [ReplicaOutput::Faulted { log: log(3), fault: Fault::Invalid }]);
     let newest = sign(&manifest, 3, owner.grow(&leaves(3, 5, 5)));
     let out = replica.checkpoint(newest.clone(), 2, &disk).unwrap();
     assert_eq!(fetches(&out), []);
-    let signed = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 10)));
+    let signed = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(9, 0, 10)));
     let out = replica.checkpoint(signed.clone(), 2, &disk).unwrap();
-    let faulted = Output::Faulted { log: log(3), fault: Fault::Equivocation };
-    assert_eq!(out, [Output::KeepConflicting { signed, beside: Some(newest) }, faulted], "worse than invalid");
+    let faulted = ReplicaOutput::Faulted { log: log(3), fault: Fault::Equivocation };
+    assert_eq!(out, [ReplicaOutput::KeepConflicting { signed, beside: Some(newest) }, faulted], "worse than invalid");
 }
 
 #[test]
@@ -638,7 +644,7 @@ fn nobody_appends_or_cosigns_before_enough_answered() {
     for (n, others) in [(1, 0), (2, 1), (3, 1), (4, 2), (7, 4), (10, 6)] {
         let manifest = manifest(n);
         let (mut replica, disk) =
-            (Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)])), Disk::default());
+            (Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)])), TestDisk::default());
         for i in 1..n {
             let heard = i - 1;
             replica.peer_up(i, Some(name(i)), 0);
@@ -651,15 +657,15 @@ fn nobody_appends_or_cosigns_before_enough_answered() {
         assert_eq!(replica.may_write(0), Ok(()), "{n}");
     }
     let mirror: Replica<Id> = Replica::new(manifest(4), None, Vec::new());
-    assert_eq!(mirror.may_write(0), Err(Waiting::NoLog));
+    assert_eq!(mirror.may_write(0), Err(WaitReason::NoLog));
 }
 
 #[test]
 fn an_own_log_that_others_have_is_taken_back_first() {
     let manifest = manifest(4);
     let (mut replica, disk) =
-        (Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)])), Disk::default());
-    let mut own = Branch::default();
+        (Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)])), TestDisk::default());
+    let mut own = OwnerBranch::default();
     let signed = sign(&manifest, 0, own.grow(&leaves(0, 0, 7)));
     let says_own =
         |_| PeerLog { newest: Some(signed.clone()), cosigned: vec![cosign(signed.clone(), 0)], ..says(0, 7) };
@@ -669,29 +675,29 @@ fn an_own_log_that_others_have_is_taken_back_first() {
         out.extend(replica.frontier(i, 0, vec![says_own(i)], 0, &disk).unwrap());
     }
     assert_eq!(fetches(&out).len(), 1);
-    assert_eq!(replica.may_write(0), Err(Waiting::CatchingUp));
+    assert_eq!(replica.may_write(0), Err(WaitReason::CatchingUp));
     disk.0.borrow_mut().insert(log(0), own.clone());
     let out = replica.advanced(&log(0), own.head(), Vec::new(), 0, &disk).unwrap();
-    assert!(out.iter().all(|output| !matches!(output, Output::Cosign { .. })), "it did so before: {out:?}");
+    assert!(out.iter().all(|output| !matches!(output, ReplicaOutput::Cosign { .. })), "it did so before: {out:?}");
     assert_eq!(replica.may_write(0), Ok(()));
 }
 
 #[test]
 fn an_own_cosignature_that_the_disk_lost_is_not_undercut() {
     let (mut replica, disk, manifest) = lone(4);
-    let mut owner = Branch::default();
+    let mut owner = OwnerBranch::default();
     let heads = [5, 5].map(|count| {
         let from = owner.head().size;
         sign(&manifest, 3, owner.grow(&leaves(3, from, count)))
     });
     let lost = PeerLog { cosigned: vec![cosign(heads[1].clone(), 0)], ..says(3, 10) };
     replica.frontier(1, 0, vec![lost], 0, &disk).unwrap();
-    let mut copy = Branch::default();
+    let mut copy = OwnerBranch::default();
     copy.grow(&leaves(3, 0, 5));
     disk.0.borrow_mut().insert(log(3), copy);
     replica.cosigned(cosign(heads[0].clone(), 1), 0, &disk).unwrap();
     let out = replica.advanced(&log(3), heads[0].checkpoint().head, Vec::new(), 0, &disk).unwrap();
-    assert!(out.iter().all(|output| !matches!(output, Output::Cosign { .. })), "{out:?}");
+    assert!(out.iter().all(|output| !matches!(output, ReplicaOutput::Cosign { .. })), "{out:?}");
 }
 
 #[test]
@@ -703,19 +709,19 @@ fn a_clock_ahead_of_most_stops_writing_while_it_is() {
         }
         replica.may_write(now)
     };
-    assert_eq!(hear(&mut replica, [-31_000, -31_000, 0], 0), Err(Waiting::ClockAhead));
+    assert_eq!(hear(&mut replica, [-31_000, -31_000, 0], 0), Err(WaitReason::ClockAhead));
     assert_eq!(hear(&mut replica, [-31_000, 0, 0], 0), Ok(()), "one liar moves no median");
     assert_eq!(hear(&mut replica, [-30_000, -30_000, -30_000], 0), Ok(()));
-    assert_eq!(hear(&mut replica, [i64::MIN; 3], 0), Err(Waiting::ClockAhead));
+    assert_eq!(hear(&mut replica, [i64::MIN; 3], 0), Err(WaitReason::ClockAhead));
     assert_eq!(hear(&mut replica, [i64::MAX; 3], 0), Ok(()), "behind is no harm");
-    assert_eq!(hear(&mut replica, [-31_000; 3], 0), Err(Waiting::ClockAhead));
+    assert_eq!(hear(&mut replica, [-31_000; 3], 0), Err(WaitReason::ClockAhead));
     assert_eq!(replica.may_write(60_001), Ok(()), "clocks heard long ago do not count");
 }
 
 #[test]
 fn announcements_wait_while_none_finds_its_quorum_and_then_go_out() {
     let (mut replica, disk, manifest) = lone(4);
-    let mut own = Branch::default();
+    let mut own = OwnerBranch::default();
     let mut append = |replica: &mut Replica<Id>, now: u64| {
         let from = own.head().size;
         let head = own.grow(&leaves(0, from, 1));
@@ -723,9 +729,9 @@ fn announcements_wait_while_none_finds_its_quorum_and_then_go_out() {
         let out = replica.appended(sign(&manifest, 0, head), Vec::new(), now, &disk).unwrap();
         (sign(&manifest, 0, head), told(&out))
     };
-    fn told(out: &[Output<Id>]) -> Vec<u64> {
-        let told = |output: &Output<Id>| match output {
-            Output::Announce { signed } => Some(signed.checkpoint().head.size),
+    fn told(out: &[ReplicaOutput<Id>]) -> Vec<u64> {
+        let told = |output: &ReplicaOutput<Id>| match output {
+            ReplicaOutput::Announce { signed } => Some(signed.checkpoint().head.size),
             _ => None,
         };
         out.iter().filter_map(told).collect()
@@ -750,9 +756,9 @@ fn announcements_wait_while_none_finds_its_quorum_and_then_go_out() {
 #[test]
 fn a_restored_replica_knows_what_was_certified_and_notices_what_conflicts() {
     let manifest = manifest(4);
-    let mut branch = Branch::default();
+    let mut branch = OwnerBranch::default();
     let signed = sign(&manifest, 3, branch.grow(&leaves(3, 0, 5)));
-    let disk = Disk::default();
+    let disk = TestDisk::default();
     disk.0.borrow_mut().insert(log(3), branch.clone());
     let restore = |newest: &SignedCheckpoint| {
         let mut replica: Replica<Id> = Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)]));
@@ -760,15 +766,20 @@ fn a_restored_replica_knows_what_was_certified_and_notices_what_conflicts() {
         let out = {
             let newest = Some(newest.clone());
             let (adopted, certificate) = (Vec::new(), None);
-            let stored = Stored { head: branch.head(), base: 0, adopted, certified: 0, newest, cosigned, certificate };
+            let stored =
+                StoredLog { head: branch.head(), base: 0, adopted, certified: 0, newest, cosigned, certificate };
             replica.restore(&log(3), stored, &disk).unwrap()
         };
         (replica.certified(&log(3)), out)
     };
     let certificate = certificate(&signed, &[0, 1, 2]);
-    let certified = vec![Output::Certified { log: log(3), size: 5 }, Output::KeepCertificate { certificate }];
+    let certified =
+        vec![ReplicaOutput::Certified { log: log(3), size: 5 }, ReplicaOutput::KeepCertificate { certificate }];
     assert_eq!(restore(&signed), (5, certified));
-    let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 5)));
-    let faulted = Output::Faulted { log: log(3), fault: Fault::Equivocation };
-    assert_eq!(restore(&other).1[..2], [Output::KeepConflicting { signed: other, beside: Some(signed) }, faulted]);
+    let other = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(9, 0, 5)));
+    let faulted = ReplicaOutput::Faulted { log: log(3), fault: Fault::Equivocation };
+    assert_eq!(
+        restore(&other).1[..2],
+        [ReplicaOutput::KeepConflicting { signed: other, beside: Some(signed) }, faulted]
+    );
 }

@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::moment::{Moment, operators_heard};
-use super::{ApiError, App};
+use super::{ApiError, App, Serving};
 use crate::clock;
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
-    app.metrics.set_health(&app.health.read(), clock::now());
-    let text = app.metrics.encode().map_err(ApiError::internal)?;
+    app.shared.metrics.set_health(&app.shared.health.read(), clock::now());
+    let text = app.shared.metrics.encode().map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT), (header::CACHE_CONTROL, "no-store")], text))
 }
 
@@ -23,12 +23,11 @@ pub(super) async fn healthz() -> impl IntoResponse {
 }
 
 /// Whether to send readers here: the store reads, nothing is at fault, nothing is missing.
-pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn readyz(State(app): State<Arc<App>>, Serving(shown): Serving) -> Response {
     let (mut warnings, quick) = {
-        let health = app.health.read();
+        let health = app.shared.health.read();
         (health.warnings.clone(), health.quick.as_ref().map(|quick| quick.phase))
     };
-    let shown = Arc::clone(&app).serving();
     let mut reasons = reasons(&app, &shown);
     match quick {
         Some("answering") => warnings.push("quick"),
@@ -54,11 +53,11 @@ fn reasons(app: &App, shown: &App) -> Vec<String> {
         Ok(true) => reasons.push("lagging".to_owned()),
         Ok(false) => {}
     }
-    let want = app.manifest.operators().len().saturating_sub(app.manifest.faults());
+    let want = app.shared.manifest.operators().len().saturating_sub(app.shared.manifest.faults());
     if operators_heard(app, now) < want {
         reasons.push("too_few_operators_heard".to_owned());
     }
-    let health = app.health.read();
+    let health = app.shared.health.read();
     reasons.extend(health.waiting.map(|code| format!("waiting: {code}")));
     let faults = health.logs.iter().filter_map(|(log, known)| Some(format!("fault: {} in {log}", known.fault?)));
     reasons.extend(faults);

@@ -1,24 +1,23 @@
 //! `GET /api/agent/{x}`: who an agent is, whether its key holds, and what it is said to be worth.
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
-use fama_ledger::join::{Found, Join, Karma, KeyStatus, Numbers, Revoked};
+use fama_ledger::join::{Join, Karma, KeyStatus, LocatedIdentity, Numbers, Revoked};
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::Note;
 use fama_ledger::rows::Attested;
 use fama_ledger::time::Millis;
 
+use super::input::Params;
 use super::moment::{Moment, handle};
-use super::page::Params;
 use super::view;
-use super::{ApiError, App};
-use crate::network::wire::NoteAnswer;
+use super::{ApiError, App, Serving};
 use crate::store::{History, HistoryItem, Touch, View};
+use crate::wire::NoteAnswer;
 
 /// How many attestations and key events a profile shows.
 const RECENT: usize = 20;
@@ -30,17 +29,16 @@ const HISTORY_PAGE: usize = 256;
 const NOT_FINAL_MAX: usize = 1 << 16;
 
 pub(super) async fn profile(
-    State(app): State<Arc<App>>,
+    Serving(app): Serving,
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<Json<view::Profile>, ApiError> {
+) -> Result<Json<view::ProfileView>, ApiError> {
     let only_final = Params::new(query, &["final"])?.flag("final")?;
-    let app = app.serving();
     // A popular subject has hundreds of providers, each with its sponsors: too much for a worker of the listener.
     Ok(Json(tokio::task::spawn_blocking(move || read(&app, &x, only_final)).await??))
 }
 
-fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError> {
+fn read(app: &App, x: &str, only_final: bool) -> Result<view::ProfileView, ApiError> {
     let moment = Moment::open(app)?;
     let found = moment.find(x)?;
     let status = moment.join().key_status(&found)?;
@@ -48,15 +46,15 @@ fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError>
     let mut sponsored = Sponsored::new(&moment);
     let karma =
         if only_final { final_karma(&moment, &mut sponsored, &found)? } else { moment.join().karma(found.id)? };
-    Ok(view::Profile {
+    Ok(view::ProfileView {
         identity: identity(&moment, &found, &status, public_key.clone())?,
-        reputation: view::Reputation::of(karma),
+        reputation: view::ReputationView::of(karma),
         key_status: key_status(&moment, &found, &status)?,
         recent_attestations: recent_attestations(&moment, &mut sponsored, &found)?,
         recent_key_events: recent_key_events(&moment, &found)?,
-        agent: view::Agent { public_key: public_key.clone(), global_karma: karma.sum },
+        agent: view::AgentView { public_key: public_key.clone(), global_karma: karma.sum },
         public_key,
-        ledger: view::Ledger {
+        ledger: view::LedgerView {
             r#final: is_final(&moment, &found)?,
             home: found.home.to_string(),
             frontier: moment.frontier(),
@@ -68,16 +66,16 @@ fn read(app: &App, x: &str, only_final: bool) -> Result<view::Profile, ApiError>
 
 fn identity(
     moment: &Moment<'_>,
-    found: &Found,
+    found: &LocatedIdentity,
     status: &KeyStatus,
     public_key: String,
-) -> Result<view::Identity, ApiError> {
+) -> Result<view::IdentityView, ApiError> {
     let (joined, note) = match registration(moment, found)? {
         Some(registration) => registration,
         None => (first_key(moment, found)?, None),
     };
     let note = read_note(moment, note)?;
-    Ok(view::Identity {
+    Ok(view::IdentityView {
         agent_id: found.id.to_string(),
         did: did(&found.home, &found.id),
         dumbname: moment.dumbname(found),
@@ -92,7 +90,7 @@ fn identity(
 }
 
 /// When the identity was registered, and its bio's hash; `None` where that was before what is known began.
-fn registration(moment: &Moment<'_>, found: &Found) -> Result<Option<(Millis, Option<NoteHash>)>, ApiError> {
+fn registration(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Option<(Millis, Option<NoteHash>)>, ApiError> {
     let position = match moment.applied(&found.id)? {
         Some(position) => position,
         None if moment.app.partial => return Ok(None),
@@ -107,7 +105,7 @@ fn registration(moment: &Moment<'_>, found: &Found) -> Result<Option<(Millis, Op
 }
 
 /// The time of the entry that brought the first key: the registration's.
-fn first_key(moment: &Moment<'_>, found: &Found) -> Result<Millis, ApiError> {
+fn first_key(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Millis, ApiError> {
     let first = moment.join().keys(found)?.into_iter().next();
     first.map(|version| version.time).ok_or_else(|| ApiError::internal("an identity without a key"))
 }
@@ -129,9 +127,13 @@ fn read_note(moment: &Moment<'_>, hash: Option<NoteHash>) -> Result<ShownNote, A
     })
 }
 
-fn key_status(moment: &Moment<'_>, found: &Found, status: &KeyStatus) -> Result<view::KeyStatus, ApiError> {
+fn key_status(
+    moment: &Moment<'_>,
+    found: &LocatedIdentity,
+    status: &KeyStatus,
+) -> Result<view::KeyStatusView, ApiError> {
     let revoked = status.revoked.as_ref();
-    Ok(view::KeyStatus {
+    Ok(view::KeyStatusView {
         is_revoked: status.is_revoked(),
         key_version: status.version,
         rotated_at: (status.version > 1).then(|| status.current.time.to_string()),
@@ -143,7 +145,7 @@ fn key_status(moment: &Moment<'_>, found: &Found, status: &KeyStatus) -> Result<
 
 fn revocation_final(
     moment: &Moment<'_>,
-    found: &Found,
+    found: &LocatedIdentity,
     status: &KeyStatus,
     revoked: &Revoked,
 ) -> Result<bool, ApiError> {
@@ -164,12 +166,12 @@ fn revocation_final(
 }
 
 fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
-    moment.app.manifest.homes().get(home)
+    moment.app.shared.manifest.homes().get(home)
 }
 
 /// Whether in every log the newest entry that changed a row which this subject's answer reads lies
 /// below the certified size: rows about the subject, and the sponsorship of each of its providers.
-fn is_final(moment: &Moment<'_>, found: &Found) -> Result<bool, ApiError> {
+fn is_final(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<bool, ApiError> {
     let mut touched = moment.view.touched(&found.id, Touch::Subject)?;
     for (provider, _) in moment.join().karma_by_provider(found.id)? {
         touched.extend(moment.view.touched(&provider, Touch::Sponsorship)?);
@@ -234,10 +236,14 @@ fn walk(
 /// Karma from final entries only, by the sponsorship as it is now.
 ///
 /// Both what was given and what was taken back counts only below the certified size of its log; so
-/// a retraction that is not final yet leaves the attestation standing. Found from the karma of all
+/// a retraction that is not final yet leaves the attestation standing. LocatedIdentity from the karma of all
 /// entries by undoing those of the received history that are not final: entries of a log do not go
 /// back in time, so none is older than the first entry above some log's certified size.
-fn final_karma(moment: &Moment<'_>, sponsored: &mut Sponsored<'_, '_>, found: &Found) -> Result<Karma, ApiError> {
+fn final_karma(
+    moment: &Moment<'_>,
+    sponsored: &mut Sponsored<'_, '_>,
+    found: &LocatedIdentity,
+) -> Result<Karma, ApiError> {
     let mut karma = moment.join().karma(found.id)?;
     let Some(oldest) = oldest_not_final(moment)? else { return Ok(karma) };
     let mut left = NOT_FINAL_MAX;
@@ -304,8 +310,8 @@ fn undone(
 fn recent_attestations(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
-    found: &Found,
-) -> Result<Vec<view::Attestation>, ApiError> {
+    found: &LocatedIdentity,
+) -> Result<Vec<view::AttestationView>, ApiError> {
     let mut recent = Vec::new();
     walk(moment, (&found.id, History::Received), RECENT_READ_MAX, |item| {
         recent.extend(attestation(moment, sponsored, item)?);
@@ -319,7 +325,7 @@ fn attestation(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
     item: &HistoryItem,
-) -> Result<Option<view::Attestation>, ApiError> {
+) -> Result<Option<view::AttestationView>, ApiError> {
     let SignedEvent { event, .. } = moment.signed(item)?;
     let Action::Attest { home, issuer, subject, delta, context, note } = &event.action else { return Ok(None) };
     let id = event.id();
@@ -330,7 +336,7 @@ fn attestation(
     }
     let ShownNote { text, redacted, pending } = read_note(moment, *note)?;
     let Note { reason, reference, .. } = text.unwrap_or_default();
-    Ok(Some(view::Attestation {
+    Ok(Some(view::AttestationView {
         provider: moment.dumbname_of(*issuer)?,
         points: *delta,
         effective: row.effective,
@@ -345,7 +351,7 @@ fn attestation(
     }))
 }
 
-fn recent_key_events(moment: &Moment<'_>, found: &Found) -> Result<Vec<view::KeyEvent>, ApiError> {
+fn recent_key_events(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Vec<view::KeyEventView>, ApiError> {
     let (mut recent, mut seen) = (Vec::new(), BTreeSet::new());
     walk(moment, (&found.id, History::Keys), RECENT_READ_MAX, |item| {
         let signed = moment.signed(item)?;
@@ -359,7 +365,7 @@ fn recent_key_events(moment: &Moment<'_>, found: &Found) -> Result<Vec<view::Key
 
 /// Whether a key event counts: anybody can sign a claim about any key, but only those of a key of
 /// the chain mean anything.
-fn holds(moment: &Moment<'_>, found: &Found, signed: &SignedEvent) -> Result<bool, ApiError> {
+fn holds(moment: &Moment<'_>, found: &LocatedIdentity, signed: &SignedEvent) -> Result<bool, ApiError> {
     match &signed.event.action {
         Action::Revoke { version, key, .. } => {
             Ok(moment.join().fits_chain(found, *version, key.hash(), signed.signer.hash())?)
@@ -368,14 +374,14 @@ fn holds(moment: &Moment<'_>, found: &Found, signed: &SignedEvent) -> Result<boo
     }
 }
 
-fn key_event(signed: &SignedEvent, item: &HistoryItem) -> view::KeyEvent {
+fn key_event(signed: &SignedEvent, item: &HistoryItem) -> view::KeyEventView {
     let (event_type, reason) = match &signed.event.action {
         Action::Register { .. } => ("REGISTER", None),
         Action::Rotate { .. } => ("ROTATE", None),
         Action::Revoke { reason, .. } => ("REVOKE", Some(view::reason(*reason))),
         other => (other.kind().as_str(), None),
     };
-    view::KeyEvent {
+    view::KeyEventView {
         event_type,
         signed_at: signed.event.created.to_string(),
         recorded_at: item.time.to_string(),

@@ -12,9 +12,10 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{self, LogRow, MapName};
 use serde::Serialize;
 
+use super::input::Params;
 use super::moment::Moment;
-use super::page::Params;
-use super::{ApiError, App, event};
+use super::{ApiError, App};
+use crate::public::heads;
 use crate::store::LogRecord;
 
 /// How many entries above a head are looked through for later adoptions.
@@ -69,7 +70,7 @@ fn size(params: &Params, name: &'static str) -> Result<Option<u64>, ApiError> {
 
 fn read(app: &App, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistency, ApiError> {
     let moment = Moment::open(app)?;
-    if app.manifest.log(log).is_none() {
+    if app.shared.manifest.log(log).is_none() {
         return Err(ApiError::not_found("unknown_log", format!("no version of the manifest has the log {log}")));
     }
     let record = moment.view.log(log)?;
@@ -133,7 +134,8 @@ fn uncertified(record: &LogRecord, size: u64) -> usize {
 }
 
 fn checkpoint(moment: &Moment<'_>, log: &LogId, head: Head) -> Result<Option<String>, ApiError> {
-    let found = event::heads(moment, log, head.size)?.into_iter().find(|(signed, _)| signed.head == head);
-    let Some((signed, cosignatures)) = found else { return Ok(None) };
-    Ok(event::checkpoint(moment, log, &signed, &cosignatures)?.map(|note| note.to_string()))
+    let found = heads::all(&moment.view, log, head.size)?.into_iter().find(|held| held.signed.head == head);
+    let Some(held) = found else { return Ok(None) };
+    let note = held.note(&moment.app.shared.manifest, log).map_err(ApiError::internal)?;
+    Ok(note.map(|note| note.to_string()))
 }

@@ -10,8 +10,8 @@ use fama_ledger::rows::RowError;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::network::wire::Refusal;
 use crate::store::StoreError;
+use crate::wire::Refusal;
 
 /// An answer that is none: a status, a stable code and a sentence for a person.
 #[derive(Debug)]

@@ -4,24 +4,22 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use ed25519_dalek::VerifyingKey;
 use fama_ledger::base64;
-use fama_ledger::checkpoint::{self, Cosignature};
 use fama_ledger::entry::Body;
 use fama_ledger::id::{EventId, NoteHash};
-use fama_ledger::log::{prove_inclusion, root_at};
+use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::LogId;
 use fama_ledger::proof::TlogProof;
-use fama_ledger::signed_note::SignedNote;
 use serde::Serialize;
 
 use super::moment::Moment;
 use super::{ApiError, App};
-use crate::network::wire::{NoteAnswer, SignedHead};
+use crate::public::heads;
 use crate::store::Position;
+use crate::wire::NoteAnswer;
 
 #[derive(Serialize)]
-pub(super) struct Event {
+pub(super) struct EventView {
     id: String,
     kind: &'static str,
     text: String,
@@ -29,15 +27,15 @@ pub(super) struct Event {
     signature: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersignature: Option<String>,
-    positions: Vec<Stands>,
-    note: Option<Note>,
+    positions: Vec<PositionView>,
+    note: Option<NoteView>,
     /// Proof for the first position, as a c2sp.org/tlog-proof.
     receipt: Option<String>,
 }
 
 /// Where an event stands.
 #[derive(Serialize)]
-struct Stands {
+struct PositionView {
     log: String,
     index: u64,
     time: String,
@@ -46,19 +44,19 @@ struct Stands {
 }
 
 #[derive(Serialize)]
-struct Note {
+struct NoteView {
     hash: String,
     text: Option<String>,
     redacted: bool,
     pending: bool,
 }
 
-pub(super) async fn event(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Event>, ApiError> {
+pub(super) async fn event(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<EventView>, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
     read(&app, id).map(Json)
 }
 
-fn read(app: &App, id: EventId) -> Result<Event, ApiError> {
+fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
     let moment = Moment::open(app)?;
     let mut positions = moment.view.positions(&id)?;
     // Where it had its effect comes first; a foreign log may have it too, without effect.
@@ -70,7 +68,7 @@ fn read(app: &App, id: EventId) -> Result<Event, ApiError> {
     };
     let receipt = receipt(&moment, &first.log, first.index)?;
     let positions = positions.iter().map(|position| stands(&moment, position)).collect::<Result<_, _>>()?;
-    Ok(Event {
+    Ok(EventView {
         id: id.to_string(),
         kind: signed.event.action.kind().as_str(),
         text: signed.event.text(),
@@ -83,9 +81,9 @@ fn read(app: &App, id: EventId) -> Result<Event, ApiError> {
     })
 }
 
-fn stands(moment: &Moment<'_>, position: &Position) -> Result<Stands, ApiError> {
+fn stands(moment: &Moment<'_>, position: &Position) -> Result<PositionView, ApiError> {
     let Position { log, index, void } = position;
-    Ok(Stands {
+    Ok(PositionView {
         log: log.to_string(),
         index: *index,
         time: moment.entry(log, *index)?.1.time.to_string(),
@@ -94,68 +92,26 @@ fn stands(moment: &Moment<'_>, position: &Position) -> Result<Stands, ApiError> 
     })
 }
 
-fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<Note, ApiError> {
+fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<NoteView, ApiError> {
     let answer = moment.view.note(&hash)?;
     let (redacted, pending) = (answer == Some(NoteAnswer::Redacted), answer.is_none());
     let text = match answer {
         Some(NoteAnswer::Text(text)) => Some(text),
         _ => None,
     };
-    Ok(Note { hash: format!("sha256:{hash}"), text, redacted, pending })
+    Ok(NoteView { hash: format!("sha256:{hash}"), text, redacted, pending })
 }
 
 /// Proof that the entry is in the log; `None` until the node holds a signed head above it.
 ///
 /// Leads to a head that a quorum cosigned if there is one, else to the newest.
 fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String>, ApiError> {
-    let mut heads = heads(moment, log, moment.record_of(log)?.state.size)?;
-    heads.retain(|(signed, _)| signed.head.size > index);
-    let quorum = moment.app.manifest.quorum();
-    heads.sort_by_key(|(signed, cosigned)| Reverse((cosigned.len() >= quorum, signed.head.size)));
-    let tiles = moment.view.tiles(log);
-    for (signed, cosigned) in heads {
-        if root_at(signed.head.size, &tiles)? == signed.head.root {
-            let path = prove_inclusion(index, signed.head.size, &tiles)?;
-            let checkpoint = checkpoint(moment, log, &signed, &cosigned)?;
-            return Ok(checkpoint.map(|checkpoint| TlogProof { extra: None, index, path, checkpoint }.to_string()));
-        }
-    }
-    Ok(None)
-}
-
-/// The signed heads of at most `size` entries that this node has, each with its cosignatures.
-pub(super) fn heads(
-    moment: &Moment<'_>,
-    log: &LogId,
-    size: u64,
-) -> Result<Vec<(SignedHead, Vec<Cosignature>)>, ApiError> {
-    let mut heads: Vec<(SignedHead, Vec<Cosignature>)> = Vec::new();
-    let known = moment.view.newest(log)?.into_iter().map(|signed| (signed, None));
-    let cosigned = moment.view.cosigned(log)?.into_iter().map(|one| (one.signed, Some(one.cosignature)));
-    for (signed, cosignature) in known.chain(cosigned).filter(|(signed, _)| signed.head.size <= size) {
-        match heads.iter_mut().find(|(other, _)| other.head == signed.head) {
-            Some((_, cosignatures)) => cosignatures.extend(cosignature),
-            None => heads.push((signed, cosignature.into_iter().collect())),
-        }
-    }
-    Ok(heads)
-}
-
-/// The note of a head with these cosignatures, each with the node key that made it.
-pub(super) fn checkpoint(
-    moment: &Moment<'_>,
-    log: &LogId,
-    head: &SignedHead,
-    cosignatures: &[Cosignature],
-) -> Result<Option<SignedNote>, ApiError> {
-    let manifest = &moment.app.manifest;
-    let signed = head.verify(manifest, log).map_err(ApiError::internal)?;
-    let Some(owner) = manifest.log(log) else { return Ok(None) };
-    let holds = |one: &Cosignature, key: &VerifyingKey| one.verify(signed.checkpoint(), key).is_ok();
-    let key = |one: &Cosignature| {
-        let by = manifest.generations(&one.operator).find(|(_, key)| holds(one, key))?;
-        Some((one.clone(), *by.1))
-    };
-    let cosigned: Vec<_> = cosignatures.iter().filter_map(key).collect();
-    Ok(Some(checkpoint::note(&signed, &owner.node_key, &cosigned)))
+    let mut found = heads::all(&moment.view, log, moment.record_of(log)?.state.size)?;
+    found.retain(|held| held.signed.head.size > index);
+    let quorum = moment.app.shared.manifest.quorum();
+    found.sort_by_key(|held| Reverse((held.cosignatures.len() >= quorum, held.signed.head.size)));
+    let Some(held) = heads::first_on_branch(&moment.view, log, found)? else { return Ok(None) };
+    let path = prove_inclusion(index, held.signed.head.size, &moment.view.tiles(log))?;
+    let checkpoint = held.note(&moment.app.shared.manifest, log).map_err(ApiError::internal)?;
+    Ok(checkpoint.map(|checkpoint| TlogProof { extra: None, index, path, checkpoint }.to_string()))
 }

@@ -16,34 +16,34 @@ use crate::health;
 use crate::store::LogRecord;
 
 #[derive(Serialize)]
-pub(super) struct Federation {
+pub(super) struct FederationView {
     id: String,
     name: String,
-    manifest: Manifest,
+    manifest: ManifestView,
     quorum: usize,
     faults: usize,
-    operators: Vec<Operator>,
-    logs: Vec<Log>,
+    operators: Vec<OperatorView>,
+    logs: Vec<LogView>,
     /// All versions, oldest first; `GET /api/federation/manifests` has their texts.
-    versions: Vec<Version>,
+    versions: Vec<VersionView>,
     /// This node's own stands, as signed notes.
     stands: Vec<String>,
-    equivocations: Vec<Equivocation>,
-    pending: Option<Pending>,
+    equivocations: Vec<EquivocationView>,
+    pending: Option<PendingView>,
     /// Conflicting texts of one version, as signed notes: this node cosigns no more.
     halted: Vec<String>,
     state_id: String,
 }
 
 #[derive(Serialize)]
-struct Version {
+struct VersionView {
     version: u32,
     hash: String,
 }
 
 /// A version that this node has but does not use yet.
 #[derive(Serialize)]
-struct Pending {
+struct PendingView {
     version: u32,
     hash: String,
     text: String,
@@ -52,23 +52,23 @@ struct Pending {
 
 /// Two heads of one log of which neither extends the other.
 #[derive(Serialize)]
-struct Equivocation {
+struct EquivocationView {
     log: String,
-    larger: Head,
-    smaller: Head,
+    larger: HeadView,
+    smaller: HeadView,
     /// The whole proof in the ledger's encoding, in hex.
     encoded: String,
 }
 
 #[derive(Serialize)]
-struct Head {
+struct HeadView {
     size: u64,
     root: String,
 }
 
 /// Where a log ends for ever.
 #[derive(Serialize)]
-struct Cut {
+struct CutView {
     version: u32,
     size: u64,
     root: String,
@@ -78,7 +78,7 @@ struct Cut {
 }
 
 #[derive(Serialize)]
-struct Manifest {
+struct ManifestView {
     version: u32,
     hash: String,
     policy: manifest::Policy,
@@ -87,7 +87,7 @@ struct Manifest {
 }
 
 #[derive(Serialize)]
-struct Operator {
+struct OperatorView {
     name: String,
     node_key: String,
     governance_key: String,
@@ -99,7 +99,7 @@ struct Operator {
 }
 
 #[derive(Serialize)]
-struct Log {
+struct LogView {
     log: String,
     operator: String,
     generation: u32,
@@ -114,25 +114,25 @@ struct Log {
     since: u32,
     /// The version that it has adopted; 0 before its first entry.
     adopted: u32,
-    cut: Option<Cut>,
-    cosignatures: Vec<Cosignature>,
+    cut: Option<CutView>,
+    cosignatures: Vec<CosignatureView>,
 }
 
 #[derive(Serialize)]
-struct Cosignature {
+struct CosignatureView {
     operator: String,
     size: u64,
     time: String,
 }
 
-pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Federation>, ApiError> {
+pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<FederationView>, ApiError> {
     let moment = Moment::open(&app)?;
-    let manifest = &app.manifest;
-    let governance = app.health.read().governance.clone();
-    Ok(Json(Federation {
+    let manifest = &app.shared.manifest;
+    let governance = app.shared.health.read().governance.clone();
+    Ok(Json(FederationView {
         id: manifest.federation().to_string(),
         name: manifest.name().to_owned(),
-        manifest: Manifest {
+        manifest: ManifestView {
             version: manifest.version(),
             hash: manifest.hash().to_string(),
             policy: *manifest.policy(),
@@ -153,24 +153,24 @@ pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Feder
 
 /// The chain of versions from the genesis on, as signed notes one behind the other.
 pub(super) async fn manifests(State(app): State<Arc<App>>) -> String {
-    app.manifest.chain()
+    app.shared.manifest.chain()
 }
 
-fn versions(manifest: &manifest::Manifest) -> Vec<Version> {
-    let one = |one: &manifest::Manifest| Version { version: one.version(), hash: one.hash().to_string() };
-    let mut versions: Vec<Version> = manifest.versions().map(one).collect();
+fn versions(manifest: &manifest::Manifest) -> Vec<VersionView> {
+    let one = |one: &manifest::Manifest| VersionView { version: one.version(), hash: one.hash().to_string() };
+    let mut versions: Vec<VersionView> = manifest.versions().map(one).collect();
     versions.reverse();
     versions
 }
 
-fn pending(pending: health::Pending) -> Pending {
-    let health::Pending { version, hash, text, waits_for } = pending;
-    Pending { version, hash: hash.to_string(), text, waits_for }
+fn pending(pending: health::PendingManifest) -> PendingView {
+    let health::PendingManifest { version, hash, text, waits_for } = pending;
+    PendingView { version, hash: hash.to_string(), text, waits_for }
 }
 
-fn equivocation(proof: &equivocation::Equivocation) -> Equivocation {
-    let head = |head: &fama_ledger::log::Head| Head { size: head.size, root: head.root.to_string() };
-    Equivocation {
+fn equivocation(proof: &equivocation::Equivocation) -> EquivocationView {
+    let head = |head: &fama_ledger::log::Head| HeadView { size: head.size, root: head.root.to_string() };
+    EquivocationView {
         log: proof.log.to_string(),
         larger: head(&proof.larger.0),
         smaller: head(&proof.smaller.0),
@@ -179,16 +179,16 @@ fn equivocation(proof: &equivocation::Equivocation) -> Equivocation {
 }
 
 /// The operators' logs in their order, then those that are cut.
-fn logs(moment: &Moment<'_>) -> Result<Vec<Log>, ApiError> {
+fn logs(moment: &Moment<'_>) -> Result<Vec<LogView>, ApiError> {
     let mut logs = moment.logs.iter().map(|record| log(moment, record)).collect::<Result<Vec<_>, _>>()?;
-    for name in moment.app.manifest.logs().keys().filter(|name| moment.record(name).is_none()) {
+    for name in moment.app.shared.manifest.logs().keys().filter(|name| moment.record(name).is_none()) {
         logs.push(log(moment, &moment.record_of(name)?)?);
     }
     Ok(logs)
 }
 
-fn cut((version, cut): &(u32, manifest::Cut)) -> Cut {
-    Cut {
+fn cut((version, cut): &(u32, manifest::Cut)) -> CutView {
+    CutView {
         version: *version,
         size: cut.head.size,
         root: cut.head.root.to_string(),
@@ -198,10 +198,10 @@ fn cut((version, cut): &(u32, manifest::Cut)) -> Cut {
     }
 }
 
-fn operator(app: &App, operator: &manifest::Operator) -> Operator {
-    let known = app.health.read().operators.get(&operator.name).cloned().unwrap_or_default();
+fn operator(app: &App, operator: &manifest::Operator) -> OperatorView {
+    let known = app.shared.health.read().operators.get(&operator.name).cloned().unwrap_or_default();
     let key = |key: &[u8; 32]| PublicKey::Ed25519(*key).to_string();
-    Operator {
+    OperatorView {
         name: operator.name.to_string(),
         node_key: key(operator.node_key.as_bytes()),
         governance_key: key(operator.governance_key.as_bytes()),
@@ -209,21 +209,21 @@ fn operator(app: &App, operator: &manifest::Operator) -> Operator {
         addresses: operator.addresses.clone(),
         last_heard: known.heard.map(|time| time.to_string()),
         connected: known.connected || app.operator.as_ref() == Some(&operator.name),
-        homes: app.manifest.homes_of(&operator.log()).map(ToString::to_string).collect(),
+        homes: app.shared.manifest.homes_of(&operator.log()).map(ToString::to_string).collect(),
     }
 }
 
-fn log(moment: &Moment<'_>, record: &LogRecord) -> Result<Log, ApiError> {
+fn log(moment: &Moment<'_>, record: &LogRecord) -> Result<LogView, ApiError> {
     let state = &record.state;
     let newest = moment.newest(&state.log)?.max(state.size);
-    let cosigned = moment.view.cosigned(&state.log)?.into_iter().map(|one| Cosignature {
+    let cosigned = moment.view.cosigned(&state.log)?.into_iter().map(|one| CosignatureView {
         operator: one.cosignature.operator.to_string(),
         size: one.signed.head.size,
         time: Millis(one.cosignature.seconds.saturating_mul(1_000)).to_string(),
     });
-    let known = moment.app.manifest.log(&state.log);
+    let known = moment.app.shared.manifest.log(&state.log);
     let row = rows::read::<LogRow, _>(&moment.view, MapName::log(&state.log).id(), &())?;
-    Ok(Log {
+    Ok(LogView {
         since: known.map_or(0, |known| known.since),
         adopted: row.map_or(0, |row| row.version),
         cut: known.and_then(|known| known.cut.as_ref()).map(cut),
@@ -236,7 +236,7 @@ fn log(moment: &Moment<'_>, record: &LogRecord) -> Result<Log, ApiError> {
         certified: record.certified,
         newest_known: newest,
         lag: newest.saturating_sub(state.size),
-        fault: moment.app.health.read().logs.get(&state.log).and_then(|known| known.fault),
+        fault: moment.app.shared.health.read().logs.get(&state.log).and_then(|known| known.fault),
         cosignatures: cosigned.collect(),
     })
 }

@@ -1,34 +1,33 @@
 //! `GET /api/leaderboard`: who has most karma.
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use fama_ledger::id::IdentityId;
 use fama_ledger::join::Karma;
 
+use super::input::Params;
 use super::moment::Moment;
-use super::page::Params;
-use super::view::{Leaderboard, Ranked};
-use super::{ApiError, App};
+use super::view::{LeaderboardView, RankedView};
+use super::{ApiError, App, Serving};
 use crate::clock;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 500;
 
 pub(super) async fn leaderboard(
-    State(app): State<Arc<App>>,
+    Serving(app): Serving,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<Json<Leaderboard>, ApiError> {
-    let app = app.serving();
+) -> Result<Json<LeaderboardView>, ApiError> {
     let params = Params::new(query, &["limit", "cursor"])?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.get("cursor").map(read_cursor).transpose()?;
     Ok(Json(tokio::task::spawn_blocking(move || read(&app, after, limit)).await??))
 }
 
-fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<Leaderboard, ApiError> {
+fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<LeaderboardView, ApiError> {
     let mut page: Vec<(IdentityId, Karma)> = {
-        let ranking = app.ranking.read().unwrap_or_else(PoisonError::into_inner);
+        let ranking = app.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
         ranking.from(after).take(limit.saturating_add(1)).collect()
     };
     let more = page.len() > limit;
@@ -37,10 +36,10 @@ fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<Lea
     let moment = Moment::open(app)?;
     let agents = page.into_iter().map(|(id, karma)| {
         let dumbname = moment.dumbname_of(id)?;
-        Ok(Ranked { dumbname, global_karma: karma.sum, attestation_count: karma.count })
+        Ok(RankedView { dumbname, global_karma: karma.sum, attestation_count: karma.count })
     });
     let agents = agents.collect::<Result<_, ApiError>>()?;
-    Ok(Leaderboard { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })
+    Ok(LeaderboardView { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })
 }
 
 /// The last line of the page before.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::{Domain, EventId, Handle, IdentityId, Name, StateId, StateRoot, from_hex};
-use fama_ledger::join::{Found, Join, LogState, state_id};
+use fama_ledger::join::{Join, LocatedIdentity, LogState, state_id};
 use fama_ledger::limits;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
@@ -27,8 +27,8 @@ pub(super) struct Moment<'a> {
 
 impl<'a> Moment<'a> {
     pub(super) fn open(app: &'a App) -> Result<Self, ApiError> {
-        let view = app.store.view();
-        let logs = app.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
+        let view = app.shared.store.view();
+        let logs = app.shared.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
         let logs = logs.collect::<Result<_, ApiError>>()?;
         Ok(Self { app, view, logs })
     }
@@ -39,7 +39,7 @@ impl<'a> Moment<'a> {
     }
 
     pub(super) fn join(&self) -> Join<'_, View<'a>> {
-        Join::new(&self.app.manifest, &self.view)
+        Join::new(&self.app.shared.manifest, &self.view)
     }
 
     pub(super) fn record(&self, log: &LogId) -> Option<&LogRecord> {
@@ -48,7 +48,7 @@ impl<'a> Moment<'a> {
 
     /// Whether entry `index` of `log` can no longer be undone.
     pub(super) fn is_final(&self, log: &LogId, index: u64) -> bool {
-        let end = self.app.manifest.cut(log).map(|cut| cut.head.size);
+        let end = self.app.shared.manifest.cut(log).map(|cut| cut.head.size);
         index < end.or_else(|| self.record(log).map(|record| record.certified)).unwrap_or_default()
     }
 
@@ -64,13 +64,13 @@ impl<'a> Moment<'a> {
 
     pub(super) fn state_id(&self) -> StateId {
         let states: Vec<LogState> = self.logs.iter().map(|record| record.state.clone()).collect();
-        state_id(self.app.manifest.hash(), &states)
+        state_id(self.app.shared.manifest.hash(), &states)
     }
 
     /// The largest size of `log` that its owner signed, as far as this node knows.
     pub(super) fn newest(&self, log: &LogId) -> Result<u64, ApiError> {
         let stored = self.view.newest(log)?.map_or(0, |signed| signed.head.size);
-        let heard = self.app.health.read().logs.get(log).map_or(0, |known| known.newest);
+        let heard = self.app.shared.health.read().logs.get(log).map_or(0, |known| known.newest);
         Ok(stored.max(heard))
     }
 
@@ -86,12 +86,12 @@ impl<'a> Moment<'a> {
 
     /// Whether n − f operators were heard in the last minute and all that is known of them is here.
     pub(super) fn is_fresh(&self, now: Millis) -> Result<bool, ApiError> {
-        let want = self.app.manifest.operators().len().saturating_sub(self.app.manifest.faults());
+        let want = self.app.shared.manifest.operators().len().saturating_sub(self.app.shared.manifest.faults());
         Ok(operators_heard(self.app, now) >= want && !self.lags()?)
     }
 
     /// The identity that `x` names: `name@home`, an id, a DID, or a name of the node's namespace.
-    pub(super) fn find(&self, x: &str) -> Result<Found, ApiError> {
+    pub(super) fn find(&self, x: &str) -> Result<LocatedIdentity, ApiError> {
         let unknown = || ApiError::not_found("unknown_agent", "no agent of this name or id is known here");
         let id = match Named::parse(x).ok_or_else(unknown)? {
             Named::Id(id) => Some(id),
@@ -107,7 +107,7 @@ impl<'a> Moment<'a> {
 
     /// The bare name of an identity of the node's namespace, the handle of any other: nobody can
     /// pass for a local name from another home.
-    pub(super) fn dumbname(&self, found: &Found) -> String {
+    pub(super) fn dumbname(&self, found: &LocatedIdentity) -> String {
         if self.app.namespace.as_ref() == Some(&found.home) { found.identity.name.to_string() } else { handle(found) }
     }
 
@@ -154,16 +154,16 @@ pub(super) fn question(app: &App, x: &str) -> Result<Question, ApiError> {
 
 /// How many operators were heard in the last minute; the node's own counts.
 pub(super) fn operators_heard(app: &App, now: Millis) -> usize {
-    let health = app.health.read();
+    let health = app.shared.health.read();
     let heard = |name: &Domain| {
         let last = health.operators.get(name).and_then(|operator| operator.heard);
         last.is_some_and(|last| now.0.saturating_sub(last.0) <= HEARD_MILLIS)
     };
     let own = |name: &Domain| app.operator.as_ref() == Some(name);
-    app.manifest.operators().iter().filter(|operator| own(&operator.name) || heard(&operator.name)).count()
+    app.shared.manifest.operators().iter().filter(|operator| own(&operator.name) || heard(&operator.name)).count()
 }
 
-pub(super) fn handle(found: &Found) -> String {
+pub(super) fn handle(found: &LocatedIdentity) -> String {
     Handle { name: found.identity.name.clone(), home: found.home.clone() }.to_string()
 }
 

@@ -9,7 +9,7 @@ use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::profile::{self, MakeError, ProfileProof, Question, Source};
+use fama_ledger::profile::{self, LogSource, MakeError, ProfileProof, Question};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::public;
 use fama_ledger::rows::{self, LogRow, MapName};
@@ -17,7 +17,8 @@ use tokio::sync::Semaphore;
 
 use super::moment::question;
 use super::{ApiError, App};
-use crate::proved::{Front, State as Proved};
+use crate::certified::{CertifiedRows, Front};
+use crate::public::heads;
 use crate::store::{Position, View};
 
 /// Most proofs that are made at the same time.
@@ -28,12 +29,12 @@ const ATTEMPTS: usize = 8;
 const PENDING_SECONDS: u32 = 2;
 
 /// What makes proofs.
-pub(super) struct Desk {
+pub(super) struct ProofMaker {
     app: Arc<App>,
     places: Arc<Semaphore>,
 }
 
-impl Desk {
+impl ProofMaker {
     pub(super) fn new(app: Arc<App>) -> Arc<Self> {
         Arc::new(Self { app, places: Arc::new(Semaphore::new(PROOFS_MAX)) })
     }
@@ -66,16 +67,16 @@ fn too_long() -> ApiError {
 }
 
 /// A profile, or that there is none.
-pub(super) async fn agent(State(desk): State<Arc<Desk>>, Path(x): Path<String>) -> Result<Response, ApiError> {
-    let proof = desk.run(move |app| profile(app, &question(app, &x)?)).await?;
+pub(super) async fn agent(State(maker): State<Arc<ProofMaker>>, Path(x): Path<String>) -> Result<Response, ApiError> {
+    let proof = maker.run(move |app| profile(app, &question(app, &x)?)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], proof).into_response())
 }
 
 fn profile(app: &App, question: &Question) -> Result<String, ApiError> {
     for _ in 0..ATTEMPTS {
-        let view = app.store.view();
-        if let Some(state) = app.proved.state(&view)? {
-            return make(&app.manifest, &view, &state, question);
+        let view = app.shared.store.view();
+        if let Some(state) = app.shared.certified.state(&view)? {
+            return make(&app.shared.manifest, &view, &state, question);
         }
     }
     Err(ApiError::overloaded())
@@ -84,15 +85,15 @@ fn profile(app: &App, question: &Question) -> Result<String, ApiError> {
 fn make(
     manifest: &Arc<Manifest>,
     view: &View<'_>,
-    state: &Proved<'_>,
+    state: &CertifiedRows<'_>,
     question: &Question,
 ) -> Result<String, ApiError> {
     let mut sources = Vec::new();
     for (log, front) in &state.fronts {
         let certificate = Some(certificate(manifest, view, state, (log, front))?);
-        sources.push(Source { log: log.clone(), certificate, maps: &front.maps });
+        sources.push(LogSource { log: log.clone(), certificate, maps: &front.maps });
     }
-    sources.extend(state.cut.iter().map(|(log, maps)| Source { log: log.clone(), certificate: None, maps }));
+    sources.extend(state.cut.iter().map(|(log, maps)| LogSource { log: log.clone(), certificate: None, maps }));
     let proof = ProfileProof::make(manifest, question.clone(), state, &sources).map_err(|error| match error {
         MakeError::Missing(log) => pending(&log),
         MakeError::TooMany => too_long(),
@@ -112,9 +113,9 @@ fn make(
 fn certificate(
     manifest: &Manifest,
     view: &View<'_>,
-    state: &Proved<'_>,
+    state: &CertifiedRows<'_>,
     (log, front): (&LogId, &Front),
-) -> Result<profile::Certificate, ApiError> {
+) -> Result<profile::HeadEvidence, ApiError> {
     let row = rows::read::<LogRow, _>(state, MapName::log(log).id(), &())?;
     let adopted = row.and_then(|row| manifest.at(row.version));
     let adopted = adopted.ok_or_else(|| ApiError::internal("a log with a front has adopted a version"))?;
@@ -130,34 +131,33 @@ fn certificate(
     let cosigned = front.certificate.cosignatures.iter().filter(|(by, _)| counts(by));
     let note = public::checkpoint(manifest, log, &front.certificate.signed, cosigned);
     let note = note.ok_or_else(|| ApiError::internal("an unknown log"))?;
-    Ok(profile::Certificate { note, entry, path, adopted: shown })
+    Ok(profile::HeadEvidence { note, entry, path, adopted: shown })
 }
 
 /// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data, and behind it where the log
 /// adopted the version that counts.
-pub(super) async fn event(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn event(State(maker): State<Arc<ProofMaker>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
-    let proof = desk.run(move |app| inclusion(app, id)).await?;
+    let proof = maker.run(move |app| inclusion(app, id)).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
 }
 
 fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
-    let view = app.store.view();
+    let view = app.shared.store.view();
     let mut positions = view.positions(&id)?;
     // Where it had its effect comes first; a foreign log may have it too, without effect.
     positions.sort_by_key(|position| position.void.is_some());
     let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
     let Position { log, index, .. } = positions.into_iter().next().ok_or_else(unknown)?;
-    let certificate = view.certificate(&log)?.filter(|certificate| index < certificate.signed.head.size);
+    let certificate = heads::certificate(&view, &log)?.filter(|held| index < held.signed.head.size);
     let certificate = certificate.ok_or_else(|| pending(&log))?;
+    let size = certificate.signed.head.size;
     let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
     let mut extra = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
-    let adopted = view.adoption(&log, certificate.signed.head.size)?;
+    let adopted = view.adoption(&log, size)?;
     extra.extend(adopted.iter().flat_map(codec::encode));
-    let path = prove_inclusion(index, certificate.signed.head.size, &view.tiles(&log))?;
-    let signed = certificate.signed.verify(&app.manifest, &log).map_err(ApiError::internal)?;
-    let cosigned = certificate.cosignatures.iter().map(|(by, cosignature)| (by, cosignature));
-    let checkpoint = public::checkpoint(&app.manifest, &log, &signed, cosigned);
+    let path = prove_inclusion(index, size, &view.tiles(&log))?;
+    let checkpoint = certificate.note(&app.shared.manifest, &log).map_err(ApiError::internal)?;
     let checkpoint = checkpoint.ok_or_else(|| ApiError::internal("an unknown log"))?;
     Ok(TlogProof { index, path, checkpoint, extra: Some(extra) }.to_string())
 }

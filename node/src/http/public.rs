@@ -19,7 +19,7 @@ pub(super) async fn file(State(app): State<Arc<App>>, uri: Uri) -> Result<Respon
     let none = || ApiError::not_found("no_such_file", "this node has no such file");
     let path: Path = uri.path().strip_prefix('/').unwrap_or_default().parse().map_err(|_| none())?;
     let wanted = path.clone();
-    let read = move || public::file(&app.store.view(), &app.manifest, &wanted);
+    let read = move || public::file(&app.shared.store.view(), &app.shared.manifest, &wanted);
     let bytes = tokio::task::spawn_blocking(read).await??.ok_or_else(none)?;
     let mut response = bytes.into_response();
     let kind = HeaderValue::from_static(path.content_type());

@@ -43,7 +43,7 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let most = connections_max(std::fs::read_to_string("/proc/self/limits").ok().as_deref());
     let places = Arc::new(Semaphore::new(most as usize));
-    let (waiting, (ending, ended)) = (Arc::new(Waiting::default()), watch::channel(false));
+    let (waiting, (ending, ended)) = (Arc::new(IdleConnections::default()), watch::channel(false));
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -76,7 +76,7 @@ fn connections_max(table: Option<&str>) -> u32 {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-    waiting: &Waiting,
+    waiting: &IdleConnections,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let (stream, peer) = loop {
         match listener.accept().await {
@@ -89,7 +89,7 @@ async fn accept(
 }
 
 /// A place; if need be, that of the connection that has waited longest, or of a request that is done.
-async fn place(places: &Arc<Semaphore>, waiting: &Waiting) -> OwnedSemaphorePermit {
+async fn place(places: &Arc<Semaphore>, waiting: &IdleConnections) -> OwnedSemaphorePermit {
     loop {
         let free = Arc::clone(places).acquire_owned();
         let pause = if places.available_permits() == 0 { waiting.end_longest() } else { Duration::ZERO };
@@ -101,7 +101,7 @@ async fn place(places: &Arc<Semaphore>, waiting: &Waiting) -> OwnedSemaphorePerm
 
 /// Connections whose client is slow, or has nothing to say: by when that began, oldest first.
 #[derive(Default)]
-struct Waiting(Mutex<Queue>);
+struct IdleConnections(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
@@ -109,7 +109,7 @@ struct Queue {
     connections: BTreeMap<u64, (Instant, Arc<Notify>)>,
 }
 
-impl Waiting {
+impl IdleConnections {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,19 +129,19 @@ impl Waiting {
 
 /// Whose turn it is on a connection: the client's, unless [`Turn::ours`] is held.
 #[derive(Clone)]
-pub(super) struct Turn(Arc<Seat>);
+pub(super) struct Turn(Arc<ConnectionTurn>);
 
-struct Seat {
-    waiting: Arc<Waiting>,
+struct ConnectionTurn {
+    waiting: Arc<IdleConnections>,
     end: Arc<Notify>,
     since: Mutex<Option<u64>>,
 }
 
 impl Turn {
-    fn new(waiting: &Arc<Waiting>) -> Self {
-        let seat = Seat { waiting: Arc::clone(waiting), end: Arc::default(), since: Mutex::default() };
-        seat.wait();
-        Self(Arc::new(seat))
+    fn new(waiting: &Arc<IdleConnections>) -> Self {
+        let turn = ConnectionTurn { waiting: Arc::clone(waiting), end: Arc::default(), since: Mutex::default() };
+        turn.wait();
+        Self(Arc::new(turn))
     }
 
     /// The node is at work: the connection stays.
@@ -151,7 +151,7 @@ impl Turn {
     }
 }
 
-impl Seat {
+impl ConnectionTurn {
     fn wait(&self) {
         let mut queue = self.waiting.lock();
         let since = queue.next;
@@ -167,14 +167,14 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionTurn {
     fn drop(&mut self) {
         self.stay();
     }
 }
 
 /// Gives the turn back to the client when dropped.
-pub(super) struct Ours(Arc<Seat>);
+pub(super) struct Ours(Arc<ConnectionTurn>);
 
 impl Drop for Ours {
     fn drop(&mut self) {

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::moment::{Moment, operators_heard};
 use super::verify::WINDOW_MILLIS;
-use super::{ApiError, App};
+use super::{ApiError, App, Serving};
 use crate::clock;
-use crate::health::{LogHealth, Quick, Snapshot};
-use crate::quick::BEHIND_MIN;
+use crate::health::{BEHIND_MIN, LogHealth, Snapshot, StateSyncProgress};
 
 /// What clients of MLAuth ask for, by its names for it, and what there is beside it.
 const ENDPOINTS: [(&str, &str); 13] = [
@@ -33,26 +32,26 @@ const ENDPOINTS: [(&str, &str); 13] = [
 const SERVICE: &str = "fama";
 
 #[derive(Serialize)]
-pub(super) struct Index {
+pub(super) struct IndexView {
     service: &'static str,
     description: &'static str,
-    federation: Federation,
+    federation: FederationName,
     operator: Option<String>,
     links: BTreeMap<&'static str, &'static str>,
 }
 
 #[derive(Serialize)]
-struct Federation {
+struct FederationName {
     id: String,
     name: String,
 }
 
-fn federation(app: &App) -> Federation {
-    Federation { id: app.manifest.federation().to_string(), name: app.manifest.name().to_owned() }
+fn federation(app: &App) -> FederationName {
+    FederationName { id: app.shared.manifest.federation().to_string(), name: app.shared.manifest.name().to_owned() }
 }
 
-pub(super) async fn index(State(app): State<Arc<App>>) -> Json<Index> {
-    Json(Index {
+pub(super) async fn index(State(app): State<Arc<App>>) -> Json<IndexView> {
+    Json(IndexView {
         service: SERVICE,
         description: "a federated reputation ledger for agents; reads as MLAuth does",
         federation: federation(&app),
@@ -62,7 +61,7 @@ pub(super) async fn index(State(app): State<Arc<App>>) -> Json<Index> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Status {
+pub(super) struct StatusView {
     status: &'static str,
     service: &'static str,
     protocol_version: &'static str,
@@ -70,7 +69,7 @@ pub(super) struct Status {
     timestamp_format: &'static str,
     timestamp_window_seconds: u64,
     endpoints: BTreeMap<&'static str, &'static str>,
-    federation: Federation,
+    federation: FederationName,
     manifest_version: u32,
     node_version: &'static str,
     operator: Option<String>,
@@ -85,12 +84,12 @@ pub(super) struct Status {
     waiting: Option<&'static str>,
     ranking_lag: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Start>,
+    start: Option<StartView>,
 }
 
 /// How far a node is that makes its own copies.
 #[derive(Serialize)]
-struct Start {
+struct StartView {
     /// Entries that it fetched and verified itself, and how many there are.
     entries: u64,
     entries_of: u64,
@@ -103,29 +102,28 @@ struct Start {
     bytes: u64,
 }
 
-impl Start {
+impl StartView {
     /// Nothing of a node that has all that it knows of.
     fn of(health: &Snapshot) -> Option<Self> {
         let sum = |of: fn(&LogHealth) -> u64| health.logs.values().map(of).sum::<u64>();
         let (entries, entries_of) = (sum(|log| log.size), sum(|log| log.newest.max(log.size)));
         let quick = health.quick.clone();
         (quick.is_some() || entries_of.saturating_sub(entries) >= BEHIND_MIN).then(|| {
-            let Quick { rows, rows_about, bytes, .. } = quick.clone().unwrap_or_default();
+            let StateSyncProgress { rows, rows_about, bytes, .. } = quick.clone().unwrap_or_default();
             let (entries_per_second, quick) = (health.entries_per_second, quick.map(|quick| quick.phase));
             Self { entries, entries_of, entries_per_second, quick, rows, rows_about, bytes }
         })
     }
 }
 
-pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
+pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -> Result<Json<StatusView>, ApiError> {
     let (waiting, start) = {
-        let health = app.health.read();
-        (health.waiting, Start::of(&health))
+        let health = own.shared.health.read();
+        (health.waiting, StartView::of(&health))
     };
-    let app = app.serving();
     let (now, moment) = (clock::now(), Moment::open(&app)?);
-    let ranking_lag = app.health.read().ranking_lag;
-    Ok(Json(Status {
+    let ranking_lag = app.shared.health.read().ranking_lag;
+    Ok(Json(StatusView {
         status: "ok",
         service: SERVICE,
         protocol_version: "1.0",
@@ -134,7 +132,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, 
         timestamp_window_seconds: WINDOW_MILLIS / 1_000,
         endpoints: ENDPOINTS.into(),
         federation: federation(&app),
-        manifest_version: app.manifest.version(),
+        manifest_version: app.shared.manifest.version(),
         node_version: env!("CARGO_PKG_VERSION"),
         operator: app.operator.as_ref().map(ToString::to_string),
         namespace: app.namespace.as_ref().map(ToString::to_string),
@@ -142,7 +140,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, 
         frontier: moment.frontier(),
         certified: moment.certified(),
         state_id: moment.state_id().to_string(),
-        operators: app.manifest.operators().len(),
+        operators: app.shared.manifest.operators().len(),
         operators_heard: operators_heard(&app, now),
         fresh: moment.is_fresh(now)?,
         waiting,

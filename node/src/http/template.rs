@@ -6,12 +6,12 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use fama_ledger::event::{EVENT_FORMAT, Event, Kind};
 use fama_ledger::id::{Hex, IdentityId};
-use fama_ledger::join::Found;
+use fama_ledger::join::LocatedIdentity;
 use fama_ledger::key::PublicKey;
 use fama_ledger::text::{TextError, TextFault, check_value};
 
+use super::input::Params;
 use super::moment::Moment;
-use super::page::Params;
 use super::{ApiError, App};
 use crate::clock;
 
@@ -61,7 +61,7 @@ fn checked(app: &App, lines: &[(&'static str, String)]) -> Result<String, ApiErr
     let body: String = lines.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let text = format!("{EVENT_FORMAT}\n{body}");
     match Event::parse(text.as_bytes()) {
-        Ok(event) if event.federation == app.manifest.federation() => place(app, &event).map(|()| text),
+        Ok(event) if event.federation == app.shared.manifest.federation() => place(app, &event).map(|()| text),
         Ok(_) => Err(ApiError::bad("wrong_federation", "federation: this node belongs to another one")),
         Err(TextError { line, fault }) => {
             let name = match &fault {
@@ -78,11 +78,11 @@ fn checked(app: &App, lines: &[(&'static str, String)]) -> Result<String, ApiErr
 fn place(app: &App, event: &Event) -> Result<(), ApiError> {
     let place = event.action.place();
     match event.action.kind() {
-        Kind::Admit | Kind::Dismiss if app.manifest.operator(place).is_none() => {
+        Kind::Admit | Kind::Dismiss if app.shared.manifest.operator(place).is_none() => {
             Err(bad("operator", &format!("{place} is no operator of this federation")))
         }
         Kind::Admit | Kind::Dismiss => Ok(()),
-        _ if app.manifest.homes().contains_key(place) => Ok(()),
+        _ if app.shared.manifest.homes().contains_key(place) => Ok(()),
         _ => {
             let message = format!("home: no log of this federation carries {place}");
             Err(ApiError::bad("unknown_home", message).with("field", "home"))
@@ -111,12 +111,12 @@ struct Template<'a> {
     kind: Kind,
     params: Params,
     /// The identity that acts, if the node knows it.
-    actor: Option<Found>,
+    actor: Option<LocatedIdentity>,
 }
 
 impl Template<'_> {
     /// Who rotates, revokes, attests or retracts. An id that is not known here may stand nevertheless.
-    fn find_actor(&self) -> Result<Option<Found>, ApiError> {
+    fn find_actor(&self) -> Result<Option<LocatedIdentity>, ApiError> {
         let name = match self.kind {
             Kind::Rotate | Kind::Revoke => "identity",
             Kind::Attest | Kind::Retract => "issuer",
@@ -149,7 +149,7 @@ impl Template<'_> {
     fn filled(&self, name: &str) -> Result<Option<String>, ApiError> {
         let app = self.moment.app;
         Ok(match (name, self.kind, &self.actor) {
-            ("federation", ..) => Some(app.manifest.federation().to_string()),
+            ("federation", ..) => Some(app.shared.manifest.federation().to_string()),
             ("home", _, Some(actor)) => Some(actor.home.to_string()),
             ("home", _, None) => app.namespace.as_ref().map(ToString::to_string),
             ("operator", ..) => app.operator.as_ref().map(ToString::to_string),

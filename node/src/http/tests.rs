@@ -1,6 +1,6 @@
 //! The listeners over a real store: what clients send, literally, and what they get.
 #![allow(clippy::unwrap_used)]
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -23,7 +23,6 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use fama_ledger::time::Millis;
 use k256::ecdsa;
-use prometheus::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -33,12 +32,12 @@ mod proof;
 mod public;
 
 use super::App;
-use crate::clock;
-use crate::health::{Governance, Health, Pending};
-use crate::inbox::Input;
-use crate::metrics::Metrics;
-use crate::network::wire::{CosignedHead, Refusal, SignedHead};
+use crate::clock::{self, Clock};
+use crate::health::{Governance, PendingManifest};
+use crate::inbox::InboxInput;
+use crate::shared::Shared;
 use crate::store::{Commit, Store};
+use crate::wire::{CosignedHead, Refusal, SignedHead};
 
 mod agent;
 mod event;
@@ -106,12 +105,7 @@ impl World {
         };
         let (alpha, beta) = (log("alpha.example", 10), log("beta.example", 20));
         let app = Arc::new(App {
-            health: Arc::new(Health::new(&manifest)),
-            store,
-            manifest,
-            ranking: Arc::new(RwLock::new(Ranking::default())),
-            proved: Arc::default(),
-            metrics: Arc::new(Metrics::new(Registry::new()).unwrap()),
+            shared: Shared { manifest, ..Shared::with(store, Clock::machine(), [0; 16]) },
             operator: Some(domain("alpha.example")),
             namespace: namespace.map(domain),
             started: Millis(NOW),
@@ -119,10 +113,10 @@ impl World {
             slot: Arc::default(),
         });
         for log in [&alpha, &beta] {
-            app.proved.begin(&log.id, 0, &log.maps);
+            app.shared.certified.begin(&log.id, 0, &log.maps);
         }
         let mut world = Self { _dir: dir, app, alpha, beta, nonce: 0 };
-        let adopt = || vec![VerifiedEntry::adopt(Millis(NOW), 1, world.app.manifest.hash())];
+        let adopt = || vec![VerifiedEntry::adopt(Millis(NOW), 1, world.app.shared.manifest.hash())];
         append(&world.app, &mut world.alpha, adopt(), &[]);
         append(&world.app, &mut world.beta, adopt(), &[]);
         world
@@ -134,7 +128,7 @@ impl World {
 
     fn signed(&mut self, by: &SecretKey, action: Action) -> VerifiedEvent {
         self.nonce += 1;
-        let (federation, nonce) = (self.app.manifest.federation(), Nonce(self.nonce.to_be_bytes()));
+        let (federation, nonce) = (self.app.shared.manifest.federation(), Nonce(self.nonce.to_be_bytes()));
         let event = Event { federation, action, created: Millis(NOW), nonce };
         let signature = by.sign(event.text().as_bytes());
         SignedEvent { event, signer: by.public(), signature, countersignature: None }.verify(&federation).unwrap()
@@ -202,34 +196,35 @@ impl World {
     }
 
     fn certify(&self, log: &Log, size: u64) {
-        self.app.store.put_certified(&log.id, size).unwrap();
+        self.app.shared.store.put_certified(&log.id, size).unwrap();
     }
 
     /// The owner signs its head and both operators cosign it.
     fn cosign(&self, log: &Log) {
-        let checkpoint = Checkpoint { origin: self.app.manifest.origin(&log.id), head: log.tree.head() };
+        let checkpoint = Checkpoint { origin: self.app.shared.manifest.origin(&log.id), head: log.tree.head() };
         let signed = SignedCheckpoint::sign(checkpoint.clone(), log.node_key.ed25519().unwrap());
         let signed = SignedHead::of(&signed);
-        self.app.store.put_newest(&log.id, &signed).unwrap();
+        self.app.shared.store.put_newest(&log.id, &signed).unwrap();
         for (name, seed) in [("alpha.example", 10), ("beta.example", 20)] {
             let key = operator_key(seed);
             let cosignature = Cosignature::sign(&checkpoint, domain(name), key.ed25519().unwrap(), NOW / 1_000);
             let cosigned = CosignedHead { signed: signed.clone(), cosignature };
             let by = LogId { operator: domain(name), generation: 1 };
-            self.app.store.put_cosigned(&log.id, &by, &cosigned, checkpoint.head.size, true).unwrap();
+            self.app.shared.store.put_cosigned(&log.id, &by, &cosigned, checkpoint.head.size, true).unwrap();
         }
     }
 
     fn rank(&self) {
-        let view = self.app.store.view();
-        *self.app.ranking.write().unwrap() = Ranking::rebuild(&Join::new(&self.app.manifest, &view)).unwrap();
+        let view = self.app.shared.store.view();
+        *self.app.shared.ranking.write().unwrap() =
+            Ranking::rebuild(&Join::new(&self.app.shared.manifest, &view)).unwrap();
     }
 
     fn query(&self) -> Router {
         super::query(Arc::clone(&self.app))
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> HttpAnswer {
         ask(self.query(), Method::GET, path, &[], "").await
     }
 
@@ -239,15 +234,15 @@ impl World {
         answer.json()
     }
 
-    async fn verify(&self, body: &Value) -> Answer {
+    async fn verify(&self, body: &Value) -> HttpAnswer {
         let json = [("content-type", "application/json")];
         ask(self.query(), Method::POST, "/api/verify", &json, &body.to_string()).await
     }
 }
 
 fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(NoteHash, String)]) {
-    let (view, first) = (app.store.view(), log.tree.size());
-    let mut batch = Batch::begin(&app.manifest, &log.id, &view, first).unwrap();
+    let (view, first) = (app.shared.store.view(), log.tree.size());
+    let mut batch = Batch::begin(&app.shared.manifest, &log.id, &view, first).unwrap();
     let outcomes: Vec<_> = entries.iter().map(|entry| batch.replay(entry).unwrap()).collect();
     let folded = batch.finish(&mut log.maps).unwrap();
     entries.push(VerifiedEntry::state(folded.time, folded.state_root));
@@ -256,9 +251,9 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
     let state = LogState { log: log.id.clone(), size, root, state_root: folded.state_root };
     let commit =
         Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes: &folded.changes, notes };
-    app.proved.before(&log.id, [&folded.changes], &view).unwrap();
-    app.store.commit(&[commit]).unwrap();
-    app.proved.after(&log.id, size, &log.maps);
+    app.shared.certified.before(&log.id, [&folded.changes], &view).unwrap();
+    app.shared.store.commit(&[commit]).unwrap();
+    app.shared.certified.after(&log.id, size, &log.maps);
 }
 
 fn note(note: &Note) -> (NoteHash, String) {
@@ -266,13 +261,13 @@ fn note(note: &Note) -> (NoteHash, String) {
     (note_hash(text.as_bytes()), text)
 }
 
-struct Answer {
+struct HttpAnswer {
     status: u16,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl HttpAnswer {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
@@ -282,7 +277,7 @@ impl Answer {
     }
 }
 
-async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> HttpAnswer {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -291,11 +286,11 @@ async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+    HttpAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
 }
 
 /// Every error has the one form; gives its code.
-fn problem(answer: &Answer) -> String {
+fn problem(answer: &HttpAnswer) -> String {
     assert_eq!(answer.header("content-type"), "application/problem+json", "{}", answer.text);
     let json = answer.json();
     assert_eq!(json["status"], answer.status);

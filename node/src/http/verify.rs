@@ -1,9 +1,6 @@
 //! `POST /api/verify`: whether an agent signed this just now (MLAuth's login).
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::StatusCode;
 use fama_ledger::base64;
 use fama_ledger::key::{Signature, SignatureError};
@@ -11,8 +8,8 @@ use fama_ledger::time::Millis;
 use serde_json::{Map, Value};
 
 use super::moment::{Moment, handle};
-use super::view::Verified;
-use super::{ApiError, App};
+use super::view::VerifiedView;
+use super::{ApiError, App, Serving};
 use crate::clock;
 
 /// How far a signed time may lie from the node's clock, either way, in milliseconds.
@@ -62,12 +59,12 @@ fn unauthorized(code: &'static str, message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code, message)
 }
 
-pub(super) async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Verified>, ApiError> {
+pub(super) async fn verify(Serving(app): Serving, body: Bytes) -> Result<Json<VerifiedView>, ApiError> {
     let login = Login::read(&body)?;
-    check(&app.serving(), &login, clock::now()).map(Json)
+    check(&app, &login, clock::now()).map(Json)
 }
 
-fn check(app: &App, login: &Login, now: Millis) -> Result<Verified, ApiError> {
+fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError> {
     let time = time(&login.timestamp).ok_or_else(|| {
         field("timestamp", "bad_timestamp", "want a time like 2026-11-22T05:00:00Z or 2026-11-22T05:00:00.000Z")
     })?;
@@ -91,7 +88,7 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<Verified, ApiError> {
         }
         Err(_) => return Err(unauthorized("bad_signature", "the signature does not fit key and message")),
     }
-    Ok(Verified {
+    Ok(VerifiedView {
         verified: true,
         dumbname: moment.dumbname(&found),
         handle: handle(&found),

@@ -7,19 +7,19 @@ use serde::Serialize;
 
 /// `GET /api/agent/{x}`: the union of the shapes that MLAuth's clients read.
 #[derive(Serialize)]
-pub(super) struct Profile {
-    pub(super) identity: Identity,
-    pub(super) reputation: Reputation,
-    pub(super) key_status: KeyStatus,
-    pub(super) recent_attestations: Vec<Attestation>,
-    pub(super) recent_key_events: Vec<KeyEvent>,
+pub(super) struct ProfileView {
+    pub(super) identity: IdentityView,
+    pub(super) reputation: ReputationView,
+    pub(super) key_status: KeyStatusView,
+    pub(super) recent_attestations: Vec<AttestationView>,
+    pub(super) recent_key_events: Vec<KeyEventView>,
     pub(super) public_key: String,
-    pub(super) agent: Agent,
-    pub(super) ledger: Ledger,
+    pub(super) agent: AgentView,
+    pub(super) ledger: LedgerView,
 }
 
 #[derive(Serialize)]
-pub(super) struct Identity {
+pub(super) struct IdentityView {
     pub(super) agent_id: String,
     pub(super) did: String,
     pub(super) dumbname: String,
@@ -37,7 +37,7 @@ pub(super) struct Identity {
 }
 
 #[derive(Serialize)]
-pub(super) struct Reputation {
+pub(super) struct ReputationView {
     global_score: i64,
     attestation_count: u64,
     /// A score that only one MLAuth server knew; there is none here.
@@ -45,7 +45,7 @@ pub(super) struct Reputation {
     external_verified_score: i64,
 }
 
-impl Reputation {
+impl ReputationView {
     pub(super) const fn of(karma: Karma) -> Self {
         Self {
             global_score: karma.sum,
@@ -57,7 +57,7 @@ impl Reputation {
 }
 
 #[derive(Serialize)]
-pub(super) struct KeyStatus {
+pub(super) struct KeyStatusView {
     pub(super) is_revoked: bool,
     pub(super) key_version: u32,
     pub(super) rotated_at: Option<String>,
@@ -69,7 +69,7 @@ pub(super) struct KeyStatus {
 }
 
 #[derive(Serialize)]
-pub(super) struct Attestation {
+pub(super) struct AttestationView {
     pub(super) provider: String,
     pub(super) points: i32,
     pub(super) effective: i32,
@@ -87,7 +87,7 @@ pub(super) struct Attestation {
 }
 
 #[derive(Serialize)]
-pub(super) struct KeyEvent {
+pub(super) struct KeyEventView {
     pub(super) event_type: &'static str,
     pub(super) signed_at: String,
     pub(super) recorded_at: String,
@@ -96,13 +96,13 @@ pub(super) struct KeyEvent {
 }
 
 #[derive(Serialize)]
-pub(super) struct Agent {
+pub(super) struct AgentView {
     pub(super) public_key: String,
     pub(super) global_karma: i64,
 }
 
 #[derive(Serialize)]
-pub(super) struct Ledger {
+pub(super) struct LedgerView {
     pub(super) r#final: bool,
     pub(super) home: String,
     pub(super) frontier: BTreeMap<String, u64>,
@@ -114,7 +114,7 @@ pub(super) struct Ledger {
 
 /// The answer to a signature that holds.
 #[derive(Serialize)]
-pub(super) struct Verified {
+pub(super) struct VerifiedView {
     pub(super) verified: bool,
     pub(super) dumbname: String,
     pub(super) handle: String,
@@ -124,17 +124,17 @@ pub(super) struct Verified {
 
 /// `GET /api/leaderboard`.
 #[derive(Serialize)]
-pub(super) struct Leaderboard {
+pub(super) struct LeaderboardView {
     pub(super) timestamp: String,
     pub(super) service: &'static str,
-    pub(super) agents: Vec<Ranked>,
+    pub(super) agents: Vec<RankedView>,
     /// Where the next page begins; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cursor: Option<String>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Ranked {
+pub(super) struct RankedView {
     pub(super) dumbname: String,
     pub(super) global_karma: i64,
     pub(super) attestation_count: u64,

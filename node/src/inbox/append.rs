@@ -15,19 +15,19 @@ use fama_ledger::log::leaf_hash;
 use fama_ledger::time::{DAY_MILLIS, Millis};
 use tokio::sync::oneshot;
 
-use super::replay::adopted;
-use super::{Answer, Copy, Fatal, Inbox, Input, Own, StoredRoots, Submitted};
-use crate::network::wire::{Refusal, SignedHead};
+use super::{Inbox, InboxInput, Own, StoredRoots, SubmitOutcome, Submitted};
+use crate::replay::{Fatal, LogCopy, adopted};
 use crate::store::{Commit, Store, View};
+use crate::wire::{Refusal, SignedHead};
 
 /// Entries and their outcomes, in order.
 type Built = (Vec<VerifiedEntry>, Vec<Option<Outcome>>);
 /// Who gets how many of the answers.
-type Replies = Vec<(usize, oneshot::Sender<Vec<Answer>>)>;
+type Replies = Vec<(usize, oneshot::Sender<Vec<SubmitOutcome>>)>;
 
 /// Submissions that wait for the next batch.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingSubmissions {
     events: Vec<Submitted>,
     replies: Replies,
     due: Option<Duration>,
@@ -37,13 +37,13 @@ pub(super) struct Waiting {
     pub(super) announced: u64,
 }
 
-impl Waiting {
+impl PendingSubmissions {
     pub(super) const fn len(&self) -> usize {
         self.events.len()
     }
 
     /// At once when idle, else when the interval since the last batch is over.
-    pub(super) fn push(&mut self, events: Vec<Submitted>, reply: oneshot::Sender<Vec<Answer>>, now: Duration) {
+    pub(super) fn push(&mut self, events: Vec<Submitted>, reply: oneshot::Sender<Vec<SubmitOutcome>>, now: Duration) {
         self.replies.push((events.len(), reply));
         self.events.extend(events);
         let earliest = self.last.map(|last| last + self.interval);
@@ -65,7 +65,7 @@ impl Waiting {
 }
 
 /// What became of an event before the batch is durable.
-enum Verdict {
+enum EventVerdict {
     /// Entry of the batch.
     New(usize),
     /// In the log already.
@@ -101,7 +101,7 @@ impl Inbox {
                     message: format!("this node takes no events in yet: {}", waiting.code()),
                     retry_after: Some(2),
                 };
-                events.iter().map(|_| Answer::Refused(refusal.clone())).collect()
+                events.iter().map(|_| SubmitOutcome::Refused(refusal.clone())).collect()
             }
         }
         .into_iter();
@@ -113,10 +113,10 @@ impl Inbox {
     }
 
     /// Whether the own log has its first adoption, without which it takes no event.
-    fn has_begun(&self) -> Result<(), fama_ledger::replica::Waiting> {
+    fn has_begun(&self) -> Result<(), fama_ledger::replica::WaitReason> {
         let copy = self.own.as_ref().and_then(|own| self.copies.get(own.log.as_ref()?));
         let begun = copy.is_some_and(|copy| copy.tree.size() > 0);
-        if begun { Ok(()) } else { Err(fama_ledger::replica::Waiting::Starting) }
+        if begun { Ok(()) } else { Err(fama_ledger::replica::WaitReason::Starting) }
     }
 
     /// What waits when the node loads anew is to be handed in again.
@@ -124,11 +124,11 @@ impl Inbox {
         let (events, replies) = self.waiting.take(Duration::ZERO, self.now());
         let mut events = events.into_iter();
         for (count, reply) in replies {
-            super::refuse(Input::Submit { events: events.by_ref().take(count).collect(), reply });
+            super::refuse(InboxInput::Submit { events: events.by_ref().take(count).collect(), reply });
         }
     }
 
-    fn append_all(&mut self, mut events: Vec<Submitted>) -> Result<Vec<Answer>, Fatal> {
+    fn append_all(&mut self, mut events: Vec<Submitted>) -> Result<Vec<SubmitOutcome>, Fatal> {
         let Some(log) = self.own.as_ref().and_then(|own| own.log.clone()) else { return Ok(Vec::new()) };
         let mut answers = Vec::with_capacity(events.len());
         while !events.is_empty() {
@@ -142,18 +142,18 @@ impl Inbox {
         &mut self,
         log: &fama_ledger::manifest::LogId,
         events: Vec<Submitted>,
-    ) -> Result<Vec<Answer>, Fatal> {
+    ) -> Result<Vec<SubmitOutcome>, Fatal> {
         let begun = self.shared.clock.monotonic();
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
         let view = store.view();
         let size = self.replica.head(log).map_or(0, |head| head.size);
         let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
-        let mut desk = Desk::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
+        let mut desk = BatchBuilder::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
         let mut notes = Vec::new();
         let mut verdicts = Vec::with_capacity(events.len());
         for Submitted { event, note, recovered } in events {
             let verdict = desk.judge(&mut batch, event, recovered)?;
-            notes.extend(note.filter(|_| matches!(verdict, Verdict::New(_))));
+            notes.extend(note.filter(|_| matches!(verdict, EventVerdict::New(_))));
             verdicts.push(verdict);
         }
         let built = desk.built;
@@ -173,16 +173,16 @@ impl Inbox {
         log: &fama_ledger::manifest::LogId,
         size: u64,
         new: &[Vec<u8>],
-        verdict: Verdict,
-    ) -> Result<Answer, Fatal> {
+        verdict: EventVerdict,
+    ) -> Result<SubmitOutcome, Fatal> {
         let (index, entry) = match verdict {
-            Verdict::Refused(code, refusal) => {
+            EventVerdict::Refused(code, refusal) => {
                 self.shared.metrics.refused(code);
-                return Ok(Answer::Refused(refusal));
+                return Ok(SubmitOutcome::Refused(refusal));
             }
-            Verdict::Unsponsored => return Ok(Answer::Unsponsored),
-            Verdict::New(position) => (size + position as u64, new.get(position).cloned()),
-            Verdict::Known(index) => (index, None),
+            EventVerdict::Unsponsored => return Ok(SubmitOutcome::Unsponsored),
+            EventVerdict::New(position) => (size + position as u64, new.get(position).cloned()),
+            EventVerdict::Known(index) => (index, None),
         };
         let known = entry.is_none();
         let stored = || Ok(self.shared.store.view().entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop());
@@ -190,7 +190,7 @@ impl Inbox {
         let entry = entry.ok_or(Fatal::Internal("an appended entry is in the store"))?;
         let signed =
             self.replica.newest(log).cloned().ok_or(Fatal::Internal("a log with entries has a signed head"))?;
-        Ok(Answer::Taken { index, entry, signed, known })
+        Ok(SubmitOutcome::Taken { index, entry, signed, known })
     }
 
     /// Ends a batch of the own log: durable first, then signed, then told.
@@ -204,7 +204,7 @@ impl Inbox {
         let Some((log, key)) = self.own.as_ref().and_then(Own::writes) else {
             return Err(Fatal::Internal("a mirror writes no log"));
         };
-        let Some(Copy { tree, maps: Some(maps) }) = self.copies.get_mut(log) else {
+        let Some(LogCopy { tree, maps: Some(maps) }) = self.copies.get_mut(log) else {
             return Err(Fatal::Internal("the own log is loaded"));
         };
         let Folded { changes, state_root, time } = match batch.finish(maps) {
@@ -219,9 +219,9 @@ impl Inbox {
         let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
         let adopted = adopted(&entries, head.size);
         let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &changes);
-        self.shared.proved.before(log, [changes], &store.view())?;
+        self.shared.certified.before(log, [changes], &store.view())?;
         store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, notes }])?;
-        self.shared.proved.after(log, head.size, maps);
+        self.shared.certified.after(log, head.size, maps);
         let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);
         store.put_newest(log, &SignedHead::of(&signed))?;
         self.effects(outcomes.iter())?;
@@ -231,7 +231,7 @@ impl Inbox {
 }
 
 /// Judges one event after the other for one batch.
-struct Desk<'a> {
+struct BatchBuilder<'a> {
     log: &'a fama_ledger::manifest::LogId,
     view: &'a View<'a>,
     join: Join<'a, View<'a>>,
@@ -244,7 +244,7 @@ struct Desk<'a> {
     sponsored: BTreeMap<IdentityId, Numbers>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> BatchBuilder<'a> {
     fn new(log: &'a fama_ledger::manifest::LogId, view: &'a View<'a>, join: Join<'a, View<'a>>, now: Millis) -> Self {
         let (built, indexes, numbers) = (Built::default(), BTreeMap::new(), BTreeMap::new());
         Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new() }
@@ -255,13 +255,13 @@ impl<'a> Desk<'a> {
         batch: &mut Batch<'a, View<'a>>,
         event: VerifiedEvent,
         recovered: bool,
-    ) -> Result<Verdict, Fatal> {
+    ) -> Result<EventVerdict, Fatal> {
         let id = event.id();
         if let Some(position) = self.indexes.get(&id) {
-            return Ok(Verdict::New(*position));
+            return Ok(EventVerdict::New(*position));
         }
         let known = self.view.position(&id, self.log)?.filter(|position| position.void.is_none());
-        let known = known.map(|known| Verdict::Known(known.index));
+        let known = known.map(|known| EventVerdict::Known(known.index));
         let ours = self.join.manifest().homes().get(event.event().action.place()) == Some(self.log);
         let revocation = matches!(event.event().action, Action::Revoke { .. });
         match known {
@@ -275,7 +275,7 @@ impl<'a> Desk<'a> {
         }
         let issuer = issuer(&event);
         if !self.sponsored(&event)? {
-            return Ok(Verdict::Unsponsored);
+            return Ok(EventVerdict::Unsponsored);
         }
         match batch.admit(event, self.now) {
             Ok(Ok((entry, effect))) => {
@@ -285,20 +285,20 @@ impl<'a> Desk<'a> {
                 Ok(self.take(id, entry, effect))
             }
             // The manifest in use gives this log the home, which it has not adopted yet.
-            Ok(Err(Void::NotHome)) if ours => Ok(Verdict::Refused("not_ready", not_adopted())),
-            Ok(Err(void)) => Ok(Verdict::Refused(void.code(), void_refusal(void, self.now))),
+            Ok(Err(Void::NotHome)) if ours => Ok(EventVerdict::Refused("not_ready", not_adopted())),
+            Ok(Err(void)) => Ok(EventVerdict::Refused(void.code(), void_refusal(void, self.now))),
             Err(ReplayError::Unheld(_)) => Err(Fatal::Internal("an event adopts nothing")),
             Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
             Err(ReplayError::Invalid(_)) => Err(Fatal::Internal("the desk leaves room in batch and day")),
         }
     }
 
-    fn take(&mut self, id: EventId, entry: VerifiedEntry, effect: Effect) -> Verdict {
+    fn take(&mut self, id: EventId, entry: VerifiedEntry, effect: Effect) -> EventVerdict {
         let position = self.built.0.len();
         self.indexes.insert(id, position);
         self.built.0.push(entry);
         self.built.1.push(Some(Ok(effect)));
-        Verdict::New(position)
+        EventVerdict::New(position)
     }
 
     /// A revocation that this log has already: applied again if the home has not judged it, else known.
@@ -306,8 +306,8 @@ impl<'a> Desk<'a> {
         &mut self,
         batch: &mut Batch<'a, View<'a>>,
         event: VerifiedEvent,
-        known: Verdict,
-    ) -> Result<Verdict, Fatal> {
+        known: EventVerdict,
+    ) -> Result<EventVerdict, Fatal> {
         let id = event.id();
         if self.refusal(batch, &event, true).is_some() {
             return Ok(known);
@@ -321,12 +321,12 @@ impl<'a> Desk<'a> {
     }
 
     /// What the home's own clock and bounds say, before the fold is asked.
-    fn refusal(&self, batch: &Batch<'a, View<'a>>, event: &VerifiedEvent, recovered: bool) -> Option<Verdict> {
+    fn refusal(&self, batch: &Batch<'a, View<'a>>, event: &VerifiedEvent, recovered: bool) -> Option<EventVerdict> {
         let (created, action) = (event.event().created.0, &event.event().action);
         let revocation = matches!(action, Action::Revoke { .. });
         if !revocation && !recovered && created.abs_diff(self.now.0) > limits::SUBMIT_SKEW_MILLIS_MAX {
             let message = format!("created is {}, more than 5 minutes from this node's clock", event.event().created);
-            return Some(Verdict::Refused("outside_window", Refusal::new("outside_window", message)));
+            return Some(EventVerdict::Refused("outside_window", Refusal::new("outside_window", message)));
         }
         let max = batch.policy().daily_bytes;
         let kept = if revocation || matches!(action, Action::Rotate { .. }) { max } else { max / 10 * 9 };
@@ -334,7 +334,10 @@ impl<'a> Desk<'a> {
         if batch.bytes_on(batch.entry_time(self.now)).saturating_add(most) > kept {
             let retry_after = Some(until_midnight(self.now));
             let message = "the log takes no more today".into();
-            return Some(Verdict::Refused("daily_bytes", Refusal { code: "daily_bytes".into(), message, retry_after }));
+            return Some(EventVerdict::Refused(
+                "daily_bytes",
+                Refusal { code: "daily_bytes".into(), message, retry_after },
+            ));
         }
         None
     }

@@ -10,8 +10,8 @@ use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::network::wire::{Frontier, Gossip, Range, Refusal, Submission};
-use crate::news::Said;
+use crate::sync::heard::HeardFrontier;
+use crate::wire::{EntryRange, Frontier, Gossip, Refusal, Submission};
 
 /// From how many entries on other cores are worth waking.
 const PARALLEL_MIN: usize = 8;
@@ -29,7 +29,7 @@ pub struct Submitted {
 
 /// What became of a submitted event.
 #[derive(Debug)]
-pub enum Answer {
+pub enum SubmitOutcome {
     /// It is in the own log, durable, below a signed head.
     Taken {
         /// Its index.
@@ -65,7 +65,7 @@ pub struct DecodedRange {
 impl DecodedRange {
     /// Decodes and verifies all entries, many of them on all cores.
     #[must_use]
-    pub fn new(range: Range, federation: &FederationId) -> Self {
+    pub fn new(range: EntryRange, federation: &FederationId) -> Self {
         let leaves = range.entries.iter().map(|bytes| leaf_hash(bytes)).collect();
         let decode = |bytes| VerifiedEntry::decode(bytes, federation);
         let decoded: Vec<Result<VerifiedEntry, EntryError>> = match range.entries.len() {
@@ -88,7 +88,7 @@ impl DecodedRange {
 
 /// What the inbox takes in. Every signature in it has been checked.
 #[derive(Debug)]
-pub enum Input {
+pub enum InboxInput {
     /// A connection opened.
     PeerUp {
         /// With whom.
@@ -106,7 +106,7 @@ pub enum Input {
         /// Whose.
         peer: PeerId,
         /// It, without signatures that are no news.
-        said: Said,
+        said: HeardFrontier,
         /// Its clock less this node's when it came, in milliseconds.
         ahead: i64,
     },
@@ -149,7 +149,7 @@ pub enum Input {
         /// They.
         events: Vec<Submitted>,
         /// Gets one answer each, in order.
-        reply: oneshot::Sender<Vec<Answer>>,
+        reply: oneshot::Sender<Vec<SubmitOutcome>>,
     },
     /// The operator's own word: cosign nothing more in this log until the next version of the manifest holds.
     Stand {
@@ -184,15 +184,15 @@ pub enum Input {
 
 /// What the inbox asks of the network.
 #[derive(Debug)]
-pub enum Command {
-    /// Ask for a frontier; [`Input::Frontier`] or [`Input::Unanswered`] follows.
+pub enum InboxCommand {
+    /// Ask for a frontier; [`InboxInput::Frontier`] or [`InboxInput::Unanswered`] follows.
     AskFrontier {
         /// Whom.
         peer: PeerId,
         /// What to say of ourselves.
         ours: Frontier,
     },
-    /// Ask for entries; [`Input::Range`] or [`Input::RangeFailed`] follows.
+    /// Ask for entries; [`InboxInput::Range`] or [`InboxInput::RangeFailed`] follows.
     Fetch {
         /// Whom.
         peer: PeerId,
@@ -203,14 +203,14 @@ pub enum Command {
         /// Below which head.
         head: Head,
     },
-    /// Ask for notes; [`Input::Notes`] may follow.
+    /// Ask for notes; [`InboxInput::Notes`] may follow.
     FetchNotes {
         /// Whom; `None`: anybody.
         peer: Option<PeerId>,
         /// Which.
         hashes: Vec<NoteHash>,
     },
-    /// Ask for versions of the manifest; [`Input::Manifests`] may follow.
+    /// Ask for versions of the manifest; [`InboxInput::Manifests`] may follow.
     FetchManifests {
         /// Whom.
         peer: PeerId,

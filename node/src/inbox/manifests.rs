@@ -17,10 +17,11 @@ use fama_ledger::time::Millis;
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::{Command, Fatal, Inbox, StoredRoots, Submitted, tiles_fault};
-use crate::health::{Governance, Pending};
-use crate::network::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
+use super::{Inbox, InboxCommand, StoredRoots, Submitted};
+use crate::health::{Governance, PendingManifest};
+use crate::replay::{Fatal, tiles_fault};
 use crate::store::{Dropped, View};
+use crate::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
 
 /// How many events of a branch that was left are handed in again at a time.
 const RESUBMITTED_MAX: usize = SUBMISSIONS_MAX;
@@ -36,7 +37,7 @@ impl Inbox {
                 Err(error @ ManifestError::Version { .. }) => tracing::debug!(%peer, %error, "manifest left out"),
                 Err(error) => {
                     tracing::warn!(%peer, %error, "a peer's manifest does not hold");
-                    self.command(Command::Penalize { peer, code: "wrong_manifest" });
+                    self.command(InboxCommand::Penalize { peer, code: "wrong_manifest" });
                     return Ok(());
                 }
             }
@@ -80,10 +81,10 @@ impl Inbox {
     pub(super) fn ask_for_manifests(&self, peer: PeerId, theirs: u32, hash: ManifestHash) -> Result<(), Fatal> {
         let store = &self.shared.store;
         let held = store.pending().unwrap_or_else(|| store.manifest());
-        let ours = crate::sync::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
+        let ours = crate::sync::said::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
         let from = held.version().saturating_add(u32::from(theirs != held.version()));
         if !self.reload && (theirs > held.version() || (theirs == held.version() && hash != ours)) {
-            self.command(Command::FetchManifests { peer, from });
+            self.command(InboxCommand::FetchManifests { peer, from });
         }
         Ok(())
     }
@@ -139,7 +140,7 @@ impl Inbox {
         }
         let pending = store.pending().map(|pending| {
             let short: Vec<String> = self.replica.short_of_end().map(ToString::to_string).collect();
-            Pending {
+            PendingManifest {
                 version: pending.version(),
                 hash: pending.hash(),
                 text: pending.note().to_string(),
@@ -217,7 +218,7 @@ impl Inbox {
             head,
         };
         let note = stand.sign(key).to_string();
-        self.shared.store.put_stand(&crate::store::Stand { version, log: log.clone(), note: note.clone() })?;
+        self.shared.store.put_stand(&crate::store::StoredStand { version, log: log.clone(), note: note.clone() })?;
         self.replica.stand(log);
         self.tell_governance()?;
         tracing::warn!(%log, version, "this node stands still in a log until the next version of the manifest holds");
@@ -252,7 +253,7 @@ impl Inbox {
         };
         if proof.verify(&self.shared.manifest).is_ok() {
             self.shared.store.put_equivocation(&proof)?;
-            self.command(Command::Publish(Gossip::Equivocation(proof)));
+            self.command(InboxCommand::Publish(Gossip::Equivocation(proof)));
         }
         self.tell_governance()
     }
@@ -342,7 +343,7 @@ impl Inbox {
             self.waiting.push(claims, oneshot::channel().0, now);
         }
         if !others.is_empty() {
-            self.command(Command::Resubmit(others));
+            self.command(InboxCommand::Resubmit(others));
         }
         if gone.is_empty() { Ok(()) } else { Ok(store.forget_dropped(&gone)?) }
     }

@@ -12,20 +12,21 @@ use fama_ledger::join::{Join, Revoked};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
-use fama_ledger::replica::{Failure, OtherSession, log_of};
+use fama_ledger::replica::{FetchFailure, OtherSession, log_of};
 use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::replay::{self, Done, Stop, adopted, batches};
-use super::{Command, DecodedRange, Fatal, Inbox, Shared, StoredRoots, Submitted};
+use super::{DecodedRange, Inbox, InboxCommand, StoredRoots, Submitted};
 use crate::metrics::Direction;
-use crate::network::wire::{self, Session, SignedHead};
-use crate::news::Said;
+use crate::replay::{self, Fatal, ReplayStop, ReplayedBatch, adopted, batches};
+use crate::shared::Shared;
+use crate::sync::heard::HeardFrontier;
+use crate::wire::{self, Session, SignedHead};
 
 impl Inbox {
     /// A peer's frontier.
-    pub(super) fn frontier(&mut self, peer: PeerId, said: Said, ahead: i64) -> Result<(), Fatal> {
+    pub(super) fn frontier(&mut self, peer: PeerId, said: HeardFrontier, ahead: i64) -> Result<(), Fatal> {
         let other = |session: Session| if session.writes { OtherSession::Writes } else { OtherSession::Starting };
         self.replica.told_of_session(peer, said.other.map(other));
         self.ask_for_manifests(peer, said.manifest, said.manifest_hash)?;
@@ -72,7 +73,7 @@ impl Inbox {
     pub(super) fn range(&mut self, peer: PeerId, log: &LogId, head: Head, range: DecodedRange) -> Result<(), Fatal> {
         let Some(copy) = self.copies.get(log) else { return Ok(()) };
         if copy.tree.size() != range.first {
-            return self.failed(peer, log, Failure::Late);
+            return self.failed(peer, log, FetchFailure::Late);
         }
         if !range.leads(copy.tree.clone(), head) {
             return self.wrong(peer, log, "wrong_range");
@@ -80,15 +81,15 @@ impl Inbox {
         self.take_range(peer, log, range.ends_at(head), range)
     }
 
-    fn failed(&mut self, peer: PeerId, log: &LogId, failure: Failure) -> Result<(), Fatal> {
+    fn failed(&mut self, peer: PeerId, log: &LogId, failure: FetchFailure) -> Result<(), Fatal> {
         let outputs = self.replica.fetch_failed(peer, log, failure, self.millis());
         self.perform(outputs)
     }
 
     fn wrong(&mut self, peer: PeerId, log: &LogId, code: &'static str) -> Result<(), Fatal> {
         tracing::debug!(%peer, %log, code, "range refused");
-        self.command(Command::Penalize { peer, code });
-        self.failed(peer, log, Failure::Wrong)
+        self.command(InboxCommand::Penalize { peer, code });
+        self.failed(peer, log, FetchFailure::Wrong)
     }
 
     /// Takes entries that lead to a head of the owner's: for what they say the owner answers, for where
@@ -111,22 +112,26 @@ impl Inbox {
         self.keep(peer, log, &done)?;
         self.shared.metrics.range(Direction::In, bytes as u64);
         match stop {
-            Some(Stop::Unheld(_)) => self.failed(peer, log, Failure::Unheld),
-            Some(Stop::Invalid(_)) => self.failed(peer, log, Failure::Invalid),
-            None if invalid => self.failed(peer, log, Failure::Invalid),
+            Some(ReplayStop::Unheld(_)) => self.failed(peer, log, FetchFailure::Unheld),
+            Some(ReplayStop::Invalid(_)) => self.failed(peer, log, FetchFailure::Invalid),
+            None if invalid => self.failed(peer, log, FetchFailure::Invalid),
             None => Ok(()),
         }
     }
 
     /// Replays whole batches, up to the first that cannot be taken.
-    fn replay(&mut self, log: &LogId, batches: Vec<Vec<VerifiedEntry>>) -> Result<(Vec<Done>, Option<Stop>), Fatal> {
+    fn replay(
+        &mut self,
+        log: &LogId,
+        batches: Vec<Vec<VerifiedEntry>>,
+    ) -> Result<(Vec<ReplayedBatch>, Option<ReplayStop>), Fatal> {
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
         let view = store.view();
         let Some(copy) = self.copies.get_mut(log) else { return Ok((Vec::new(), None)) };
         let (done, stop) = replay::replay(&manifest, log, &view, copy, batches)?;
         match &stop {
-            Some(Stop::Invalid(error)) => tracing::error!(%log, code = error.code(), %error, "invalid batch"),
-            Some(Stop::Unheld(version)) => {
+            Some(ReplayStop::Invalid(error)) => tracing::error!(%log, code = error.code(), %error, "invalid batch"),
+            Some(ReplayStop::Unheld(version)) => {
                 tracing::info!(%log, version, "a log adopts a version of the manifest that is not in use here yet");
             }
             None => {}
@@ -135,13 +140,13 @@ impl Inbox {
     }
 
     /// Makes replayed batches durable in one write, then visible.
-    fn keep(&mut self, peer: PeerId, log: &LogId, done: &[Done]) -> Result<(), Fatal> {
+    fn keep(&mut self, peer: PeerId, log: &LogId, done: &[ReplayedBatch]) -> Result<(), Fatal> {
         let Some(last) = done.last() else { return Ok(()) };
-        let (head, Shared { proved, store, .. }) = (last.state.head(), &self.shared);
-        proved.before(log, done.iter().map(|done| &done.replayed.folded.changes), &store.view())?;
+        let (head, Shared { certified, store, .. }) = (last.state.head(), &self.shared);
+        certified.before(log, done.iter().map(|done| &done.replayed.folded.changes), &store.view())?;
         store.commit(&replay::commits(done, &[]))?;
         if let Some(maps) = self.copies.get(log).and_then(|copy| copy.maps.as_ref()) {
-            proved.after(log, head.size, maps);
+            certified.after(log, head.size, maps);
         }
         self.effects(done.iter().flat_map(|done| &done.replayed.outcomes))?;
         let adopted = done.iter().flat_map(|done| adopted(&done.entries, done.state.size)).collect();
@@ -210,7 +215,7 @@ impl Inbox {
 }
 
 /// Identities against whose keys these batches record claims.
-fn claimed(done: &[Done]) -> BTreeSet<IdentityId> {
+fn claimed(done: &[ReplayedBatch]) -> BTreeSet<IdentityId> {
     let outcomes = done.iter().flat_map(|done| done.entries.iter().zip(&done.replayed.outcomes));
     let claims = outcomes.filter_map(|(entry, outcome)| {
         let Action::Revoke { identity, .. } = &entry.event()?.event().action else { return None };
@@ -219,7 +224,7 @@ fn claimed(done: &[Done]) -> BTreeSet<IdentityId> {
     claims.collect()
 }
 
-fn named_notes(done: &[Done]) -> Vec<NoteHash> {
+fn named_notes(done: &[ReplayedBatch]) -> Vec<NoteHash> {
     let entries = done.iter().flat_map(|done| &done.entries);
     let named = entries.filter_map(|entry| entry.event().and_then(|event| event.event().action.note()));
     named.take(wire::NOTES_MAX).collect()

@@ -3,14 +3,14 @@ use std::sync::{Arc, PoisonError};
 
 use fama_ledger::join::{Join, Ranking};
 
-use super::{Fatal, Inbox};
+use super::Inbox;
+use crate::health::BEHIND_MIN;
+use crate::replay::Fatal;
 
 /// How many scores are recomputed, and how many providers looked at, between two looks at the queue.
 const SLICE: usize = 1_000;
 /// The same while the node is far behind: what is ranked now is ranked again with the next sponsor's log.
 const SLICE_BEHIND: usize = 50;
-/// From how many missing entries on a node is far behind.
-const BEHIND_MIN: u64 = 1_000;
 
 impl Inbox {
     pub(super) fn rebuild_ranking(&mut self) -> Result<(), Fatal> {

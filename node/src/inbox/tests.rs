@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::network::peer_id;
-use crate::network::wire::{Range, Session, SyncRequest, SyncResponse};
-use crate::news::Said;
 use crate::store::simulated::Disk;
+use crate::sync::heard::HeardFrontier;
+use crate::wire::{EntryRange, Session, SyncRequest, SyncResponse};
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 
@@ -46,7 +46,7 @@ fn manifest() -> Arc<Manifest> {
 
 struct Node {
     inbox: Inbox,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<InboxCommand>,
     dir: TempDir,
     i: usize,
 }
@@ -87,7 +87,7 @@ impl Node {
 
     fn connect(&mut self) {
         for i in (0..4).filter(|i| *i != self.i) {
-            self.inbox.take(Input::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
+            self.inbox.take(InboxInput::PeerUp { peer: peer(i), operator: Some(DOMAINS[i].parse().unwrap()) }).unwrap();
         }
     }
 
@@ -101,8 +101,8 @@ impl Node {
     fn hear(&mut self, other: Option<Session>) {
         for i in (0..4).filter(|i| *i != self.i) {
             let (manifest, manifest_hash) = (1, manifest().hash());
-            let said = Said { logs: Vec::new(), other, manifest, manifest_hash, equivocations: Vec::new() };
-            self.inbox.take(Input::Frontier { peer: peer(i), said, ahead: 0 }).unwrap();
+            let said = HeardFrontier { logs: Vec::new(), other, manifest, manifest_hash, equivocations: Vec::new() };
+            self.inbox.take(InboxInput::Frontier { peer: peer(i), said, ahead: 0 }).unwrap();
         }
         self.inbox.tick().unwrap();
     }
@@ -111,10 +111,10 @@ impl Node {
         self.inbox.shared.health.read().waiting
     }
 
-    fn submit(&mut self, event: &VerifiedEvent) -> Answer {
+    fn submit(&mut self, event: &VerifiedEvent) -> SubmitOutcome {
         let (reply, mut answer) = oneshot::channel();
         let events = vec![Submitted { event: event.clone(), note: None, recovered: false }];
-        self.inbox.take(Input::Submit { events, reply }).unwrap();
+        self.inbox.take(InboxInput::Submit { events, reply }).unwrap();
         self.inbox.append().unwrap();
         answer.try_recv().unwrap().pop().unwrap()
     }
@@ -130,10 +130,11 @@ impl Node {
     fn serve(&self, i: usize, from: u64, head: Head) -> SyncResponse {
         let shared = &self.inbox.shared;
         let request = SyncRequest::Entries { log: log_id(i), from, head };
-        crate::sync::answer(&shared.store.view(), &shared.manifest, Session::default(), clock::now(), &request).unwrap()
+        crate::sync::said::answer(&shared.store.view(), &shared.manifest, Session::default(), clock::now(), &request)
+            .unwrap()
     }
 
-    fn range(&self, i: usize, from: u64, head: Head) -> Range {
+    fn range(&self, i: usize, from: u64, head: Head) -> EntryRange {
         match self.serve(i, from, head) {
             SyncResponse::Entries(range) => range,
             other => panic!("{other:?}"),
@@ -141,21 +142,21 @@ impl Node {
     }
 
     /// The answer of `from` to a fetch of log `i` below `head`.
-    fn give(&mut self, from: usize, i: usize, head: Head, range: Range) {
+    fn give(&mut self, from: usize, i: usize, head: Head, range: EntryRange) {
         let range = DecodedRange::new(range, &self.inbox.shared.manifest.federation());
-        self.inbox.take(Input::Range { peer: peer(from), log: log_id(i), head, range }).unwrap();
+        self.inbox.take(InboxInput::Range { peer: peer(from), log: log_id(i), head, range }).unwrap();
     }
 
-    fn told_of(&mut self, signed: SignedCheckpoint, range: Option<Range>) {
+    fn told_of(&mut self, signed: SignedCheckpoint, range: Option<EntryRange>) {
         let federation = self.inbox.shared.manifest.federation();
         let range = range.map(|range| DecodedRange::new(range, &federation));
-        self.inbox.take(Input::Head { peer: peer(3), signed, range }).unwrap();
+        self.inbox.take(InboxInput::Head { peer: peer(3), signed, range }).unwrap();
     }
 
     fn penalties(&mut self) -> Vec<&'static str> {
         let mut codes = Vec::new();
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Penalize { code, .. } = command {
+            if let InboxCommand::Penalize { code, .. } = command {
                 codes.push(code);
             }
         }
@@ -188,7 +189,7 @@ fn owner() -> Node {
     owner.open_gate();
     for (name, seed) in [("first", 50), ("second", 51)] {
         let answer = owner.submit(&register(0, name, seed).0);
-        assert!(matches!(answer, Answer::Taken { known: false, .. }), "{answer:?}");
+        assert!(matches!(answer, SubmitOutcome::Taken { known: false, .. }), "{answer:?}");
     }
     assert_eq!(owner.size(0), 6);
     owner
@@ -202,14 +203,14 @@ fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (reply, answer) = oneshot::channel();
     let events = vec![Submitted { event: register(0, "last", 50).0, note: None, recovered: false }];
-    inputs.try_send(Input::Submit { events, reply }).unwrap();
-    inputs.try_send(Input::Stop).unwrap();
+    inputs.try_send(InboxInput::Submit { events, reply }).unwrap();
+    inputs.try_send(InboxInput::Stop).unwrap();
     let handle = runtime.handle().clone();
     let (ended, end) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || ended.send(node.inbox.run(&handle, inputs_in).is_ok()));
     assert!(end.recv_timeout(Duration::from_secs(20)).unwrap(), "while senders still live");
     let answers = runtime.block_on(answer).unwrap();
-    assert!(matches!(answers[..], [Answer::Taken { .. }]), "what waited is written first");
+    assert!(matches!(answers[..], [SubmitOutcome::Taken { .. }]), "what waited is written first");
 }
 
 #[test]
@@ -296,7 +297,7 @@ fn a_claim_recorded_while_the_home_did_not_write_is_taken_over_later() {
     other.open_gate();
     other.told_of(head.clone(), Some(home.range(0, 0, head.checkpoint().head)));
     let claim = revoke(0, registration.id(), &key);
-    assert!(matches!(other.submit(&claim), Answer::Taken { .. }));
+    assert!(matches!(other.submit(&claim), SubmitOutcome::Taken { .. }));
     // The home mirrors the claim before its gate opens, and is killed before it could take it over.
     let mut home = home.restart();
     let head = other.head(1);
@@ -364,12 +365,12 @@ fn a_certificate_outlives_newer_cosignatures_and_restarts_and_goes_with_its_entr
     for i in 1..3 {
         assert_eq!(stored(&owner), None);
         let cosigned = cosigned(&owner, i);
-        owner.inbox.take(Input::Cosigned(cosigned)).unwrap();
+        owner.inbox.take(InboxInput::Cosigned(cosigned)).unwrap();
     }
     assert_eq!(stored(&owner), Some((6, 3)), "the owner's own one is the third");
-    assert!(matches!(owner.submit(&register(0, "third", 52).0), Answer::Taken { .. }));
+    assert!(matches!(owner.submit(&register(0, "third", 52).0), SubmitOutcome::Taken { .. }));
     let next = cosigned(&owner, 1);
-    owner.inbox.take(Input::Cosigned(next)).unwrap();
+    owner.inbox.take(InboxInput::Cosigned(next)).unwrap();
     assert_eq!(owner.inbox.shared.store.view().cosigned(&log_id(0)).unwrap().len(), 3);
     let owner = owner.restart();
     assert_eq!(stored(&owner), Some((6, 3)));
@@ -386,38 +387,38 @@ fn an_event_twice_in_one_batch_is_one_entry() {
     let (registration, _) = register(0, "twin", 60);
     let (reply, mut answer) = oneshot::channel();
     let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None, recovered: false }).collect();
-    node.inbox.take(Input::Submit { events, reply }).unwrap();
+    node.inbox.take(InboxInput::Submit { events, reply }).unwrap();
     let (other, mut dropped) = oneshot::channel();
     dropped.close();
     let events = vec![Submitted { event: registration.clone(), note: None, recovered: false }];
-    node.inbox.take(Input::Submit { events, reply: other }).unwrap();
+    node.inbox.take(InboxInput::Submit { events, reply: other }).unwrap();
     node.inbox.append().unwrap();
     let indexes: Vec<u64> = answer
         .try_recv()
         .unwrap()
         .iter()
         .map(|answer| match answer {
-            Answer::Taken { index, .. } => *index,
+            SubmitOutcome::Taken { index, .. } => *index,
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!((indexes, node.size(0)), (vec![6, 6], 8));
-    assert!(matches!(node.submit(&registration), Answer::Taken { index: 6, known: true, .. }));
+    assert!(matches!(node.submit(&registration), SubmitOutcome::Taken { index: 6, known: true, .. }));
 }
 
 #[test]
 fn nothing_is_taken_in_before_the_gate_opens() {
     let mut node = Node::new(0);
     let (registration, _) = register(0, "early", 60);
-    assert!(matches!(node.submit(&registration), Answer::Refused(refusal) if refusal.code == "not_ready"));
+    assert!(matches!(node.submit(&registration), SubmitOutcome::Refused(refusal) if refusal.code == "not_ready"));
     node.open_gate();
-    assert!(matches!(node.submit(&registration), Answer::Taken { known: false, .. }));
+    assert!(matches!(node.submit(&registration), SubmitOutcome::Taken { known: false, .. }));
 }
 
 /// Refused because the node takes nothing in, for the reason that it also shows.
 fn held(node: &mut Node, code: &str) -> bool {
     let (event, _) = register(0, "held-up", 60);
-    let refused = matches!(node.submit(&event), Answer::Refused(refusal)
+    let refused = matches!(node.submit(&event), SubmitOutcome::Refused(refusal)
         if refusal.code == "not_ready" && refusal.message.ends_with(&format!(": {code}")));
     node.inbox.tick().unwrap();
     refused && node.waiting() == Some(code)
@@ -430,7 +431,7 @@ fn a_clock_that_jumps_stops_writing_until_others_agree() {
     simulated.set(wall, 1_000);
     let mut node = Node::load_with(0, tempfile::tempdir().unwrap(), Clock::simulated(Arc::clone(&simulated)));
     node.open_gate();
-    assert!(matches!(node.submit(&register(0, "before", 61).0), Answer::Taken { .. }));
+    assert!(matches!(node.submit(&register(0, "before", 61).0), SubmitOutcome::Taken { .. }));
     simulated.set(Millis(wall.0 + 2 * 3_600_000), 1_250);
     assert!(held(&mut node, "clock_jumped"), "before the next tick");
     simulated.set(wall, 1_500);
@@ -438,7 +439,7 @@ fn a_clock_that_jumps_stops_writing_until_others_agree() {
     simulated.set(wall, 2_500);
     node.hear(None);
     assert_eq!(node.waiting(), None);
-    assert!(matches!(node.submit(&register(0, "after", 62).0), Answer::Taken { .. }));
+    assert!(matches!(node.submit(&register(0, "after", 62).0), SubmitOutcome::Taken { .. }));
 }
 
 #[test]
@@ -450,14 +451,14 @@ fn another_session_stops_a_start_and_a_writer() {
     assert!(node.inbox.own_frontier().unwrap().session.writes, "others are told");
     node.hear(session(false));
     assert!(
-        matches!(node.submit(&register(0, "first", 61).0), Answer::Taken { .. }),
+        matches!(node.submit(&register(0, "first", 61).0), SubmitOutcome::Taken { .. }),
         "for one that starts nobody stops"
     );
     assert_eq!(node.inbox.shared.health.read().warnings, ["other_session"]);
     node.hear(session(true));
     assert!(held(&mut node, "other_session"));
     node.hear(None);
-    assert!(matches!(node.submit(&register(0, "second", 62).0), Answer::Taken { .. }));
+    assert!(matches!(node.submit(&register(0, "second", 62).0), SubmitOutcome::Taken { .. }));
 
     let mut copy = node.restart();
     copy.connect();
@@ -482,7 +483,7 @@ fn entries_are_never_kept_without_a_head_above_them() {
         let mut mirror = load().unwrap();
         disk.power_off_after(writes);
         let range = DecodedRange::new(owner.range(0, 0, head.checkpoint().head), &manifest.federation());
-        let told = mirror.take(Input::Head { peer: peer(0), signed: head.clone(), range: Some(range) });
+        let told = mirror.take(InboxInput::Head { peer: peer(0), signed: head.clone(), range: Some(range) });
         assert!(told.is_err() || writes > 1, "{writes} writes");
         drop(mirror);
         for kept in (0..=disk.unsynced()).rev() {

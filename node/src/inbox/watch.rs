@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fama_ledger::replica::{Waiting, Warning};
+use fama_ledger::replica::{WaitReason, WriteWarning};
 use fama_ledger::time::Millis;
 
 use super::Inbox;
@@ -16,14 +16,14 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What was seen last.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct TroubleWatch {
     /// The wall clock and the time since boot.
     clocks: Option<(Millis, Duration)>,
     /// When each code was logged last.
     logged: BTreeMap<&'static str, Duration>,
 }
 
-impl Watch {
+impl TroubleWatch {
     /// By how many milliseconds the wall clock stepped since the last look, if it did.
     fn step(&mut self, wall: Millis, since_boot: Duration) -> Option<i64> {
         let (last_wall, last_boot) = self.clocks.replace((wall, since_boot))?;
@@ -43,7 +43,7 @@ impl Watch {
 
 impl Inbox {
     /// Whether the own log may grow now, by a clock that was looked at now.
-    pub(super) fn may_write(&mut self) -> Result<(), Waiting> {
+    pub(super) fn may_write(&mut self) -> Result<(), WaitReason> {
         let clock = &self.shared.clock;
         match self.watch.step(clock.now(), clock.since_boot()) {
             Some(millis) if millis.unsigned_abs() > JUMP_MILLIS_MAX => {
@@ -71,28 +71,28 @@ impl Inbox {
             log_warning(*warning);
         }
         let mut health = self.shared.health.write();
-        health.waiting = waiting.map(Waiting::code);
-        health.warnings = warnings.into_iter().map(Warning::code).collect();
+        health.waiting = waiting.map(WaitReason::code);
+        health.warnings = warnings.into_iter().map(WriteWarning::code).collect();
         health.writes = self.replica.has_started();
     }
 }
 
-fn log_waiting(waiting: Waiting, started: bool) {
+fn log_waiting(waiting: WaitReason, started: bool) {
     let code = waiting.code();
     match waiting {
-        Waiting::OtherSession if started => tracing::error!(
+        WaitReason::OtherSession if started => tracing::error!(
             code,
             "another process writes with this node's key: nothing is taken in or cosigned until it ends; find it"
         ),
-        Waiting::OtherSession => tracing::warn!(
+        WaitReason::OtherSession => tracing::warn!(
             code,
             "other operators are connected to another process with this node's key: this one waits until it ends, some seconds if it was this node, killed a moment ago"
         ),
-        Waiting::ClockJumped => tracing::error!(
+        WaitReason::ClockJumped => tracing::error!(
             code,
             "nothing is taken in until other operators' clocks agree; if the clock is right, restart with --accept-clock"
         ),
-        Waiting::ClockAhead => tracing::error!(
+        WaitReason::ClockAhead => tracing::error!(
             code,
             "nothing is taken in while the clock is ahead of most operators'; if it is right, restart with --accept-clock"
         ),
@@ -100,19 +100,19 @@ fn log_waiting(waiting: Waiting, started: bool) {
     }
 }
 
-fn log_warning(warning: Warning) {
+fn log_warning(warning: WriteWarning) {
     let code = warning.code();
     match warning {
-        Warning::OtherSession => {
+        WriteWarning::OtherSession => {
             tracing::warn!(code, "an operator is connected to another process with this node's key: is there a copy?");
         }
-        Warning::ClockAhead => tracing::warn!(code, "the clock is ahead of other operators'"),
-        Warning::ClockJumped => tracing::warn!(code, "the clock jumped, and was accepted"),
-        Warning::AssumeDiskCurrent => tracing::warn!(
+        WriteWarning::ClockAhead => tracing::warn!(code, "the clock is ahead of other operators'"),
+        WriteWarning::ClockJumped => tracing::warn!(code, "the clock jumped, and was accepted"),
+        WriteWarning::AssumeDiskCurrent => tracing::warn!(
             code,
             "this process writes without asking others what it signed before; an old data folder forks the log"
         ),
-        Warning::AcceptClock => tracing::warn!(code, "this process trusts its clock, whatever the others' say"),
+        WriteWarning::AcceptClock => tracing::warn!(code, "this process trusts its clock, whatever the others' say"),
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_step_is_what_the_wall_clock_does_and_time_does_not() {
         const HOUR: u64 = 3_600_000;
-        let mut watch = Watch::default();
+        let mut watch = TroubleWatch::default();
         let mut look = |wall: u64, boot: u64| watch.step(Millis(wall), Duration::from_millis(boot));
         assert_eq!(look(50 * HOUR, HOUR), None, "the first look");
         assert_eq!(look(59 * HOUR, 10 * HOUR), None, "nine hours asleep");
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn trouble_is_logged_once_a_minute() {
-        let mut watch = Watch::default();
+        let mut watch = TroubleWatch::default();
         let second = Duration::from_secs;
         assert!(watch.is_due("a", second(1)) && watch.is_due("b", second(2)));
         assert!(!watch.is_due("a", second(60)));

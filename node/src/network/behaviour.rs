@@ -17,12 +17,12 @@ use libp2p::swarm::{self, NetworkBehaviour};
 use libp2p::{PeerId, StreamProtocol, Swarm, Transport, identify, noise, ping, quic, tcp, yamux};
 
 use super::codec::{Budget, Frames};
-use super::gate::Gate;
+use super::gate::ConnectionGate;
 use super::handshakes::Paced;
 use super::operators::Operators;
 use super::streams::Pool;
-use super::wire::{GOSSIP_BYTES_MAX, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 use super::{NetworkError, limits};
+use crate::wire::{GOSSIP_BYTES_MAX, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
 pub(super) type SyncFrames = Frames<SyncRequest, SyncResponse>;
 pub(super) type SubmitFrames = Frames<SubmitRequest, SubmitResponse>;
@@ -62,7 +62,7 @@ pub(super) enum Role {
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     // First, so that nothing is allotted for a connection that it refuses.
-    pub(super) gate: Gate,
+    pub(super) gate: ConnectionGate,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) gossip: Toggle<GossipBehaviour>,
@@ -83,7 +83,7 @@ impl Behaviour {
         let sync = [(names.sync.clone(), support.clone())];
         let submit = [(names.submit.clone(), support)];
         Self {
-            gate: Gate::new(operators.clone()),
+            gate: ConnectionGate::new(operators.clone()),
             identify: identify::Behaviour::new(identify(key, names)),
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(limits::PING_INTERVAL).with_timeout(limits::PING_INTERVAL),

@@ -8,7 +8,7 @@ use fama_ledger::proof::PROOF_BYTES_MAX;
 use fama_ledger::rows::ROW_BYTES_MAX;
 use fama_ledger::snapshot::Offer;
 
-use super::wire::{
+use crate::wire::{
     FORMER_COSIGNERS_MAX, GOSSIP_BYTES_MAX, MANIFESTS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, ROWS_BYTES_SOFT,
     ROWS_MAX, SubmitRequest, SubmitResponse, SubmitResult, SyncRequest, SyncResponse,
 };
@@ -38,14 +38,14 @@ fn frontier_bytes_max(operators: usize) -> usize {
 }
 
 /// A request.
-pub(super) trait Ask {
+pub(super) trait BoundedRequest {
     /// The longest one, in bytes, among so many operators.
     fn bytes_max(operators: usize) -> usize;
     /// The longest honest answer to this one, in bytes, among so many operators.
     fn answer_bytes_max(&self, operators: usize) -> usize;
 }
 
-impl Ask for SyncRequest {
+impl BoundedRequest for SyncRequest {
     fn bytes_max(operators: usize) -> usize {
         frontier_bytes_max(operators).max(GOSSIP_BYTES_MAX)
     }
@@ -64,7 +64,7 @@ impl Ask for SyncRequest {
     }
 }
 
-impl Ask for SubmitRequest {
+impl BoundedRequest for SubmitRequest {
     fn bytes_max(_: usize) -> usize {
         REQUEST_BYTES_MAX
     }
@@ -105,7 +105,7 @@ pub(super) fn submit_answer_bytes(answer: &SubmitResponse) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::wire::{CosignedHead, Frontier, LogFrontier, Session, SignedHead};
+    use crate::wire::{CosignedHead, Frontier, LogFrontier, Session, SignedHead};
     use fama_ledger::checkpoint::Cosignature;
     use fama_ledger::codec;
     use fama_ledger::id::{Domain, ManifestHash, TreeRoot};

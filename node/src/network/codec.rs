@@ -13,10 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::bounds::Ask;
+use super::bounds::BoundedRequest;
 use super::limits;
 use super::operators::Operators;
-use super::wire::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::wire::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 
 /// Why a frame was refused.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +66,9 @@ impl Budget {
 
 /// What a long frame holds of a budget; given back when it is dropped.
 #[derive(Default)]
-pub(super) struct Claim(Option<OwnedSemaphorePermit>);
+pub(super) struct MemoryClaim(Option<OwnedSemaphorePermit>);
 
-impl Claim {
+impl MemoryClaim {
     fn add(&mut self, more: OwnedSemaphorePermit) {
         match &mut self.0 {
             Some(held) => held.merge(more),
@@ -78,19 +78,19 @@ impl Claim {
 }
 
 /// A request: its value or what is wrong with it, and the memory that it claims until it is answered.
-pub(super) struct Asked<Q> {
+pub(super) struct FramedRequest<Q> {
     pub(super) request: Result<Q, CodecError>,
-    pub(super) claim: Claim,
+    pub(super) claim: MemoryClaim,
 }
 
-impl<Q> Asked<Q> {
+impl<Q> FramedRequest<Q> {
     /// One of ours.
     pub(super) fn new(request: Q) -> Self {
-        Self { request: Ok(request), claim: Claim::default() }
+        Self { request: Ok(request), claim: MemoryClaim::default() }
     }
 }
 
-impl<Q> fmt::Debug for Asked<Q> {
+impl<Q> fmt::Debug for FramedRequest<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Asked")
     }
@@ -126,11 +126,11 @@ impl<Q, A> Clone for Frames<Q, A> {
 
 impl<Q, A> Codec for Frames<Q, A>
 where
-    Q: Ask + Encode + Decode<()> + Send + 'static,
+    Q: BoundedRequest + Encode + Decode<()> + Send + 'static,
     A: Encode + Decode<()> + Send + 'static,
 {
     type Protocol = StreamProtocol;
-    type Request = Asked<Q>;
+    type Request = FramedRequest<Q>;
     type Response = A;
 
     async fn read_request<T>(&mut self, _: &Self::Protocol, io: &mut T) -> io::Result<Self::Request>
@@ -140,8 +140,8 @@ where
         let max = Q::bytes_max(self.operators.at_most());
         let read = timeout(limits::ARRIVAL_TIMEOUT, read(io, max, &self.requests));
         match read.await.unwrap_or(Err(FrameError::Late)) {
-            Ok((request, claim)) => Ok(Asked { request: Ok(request), claim }),
-            Err(FrameError::Codec(error)) => Ok(Asked { request: Err(error), claim: Claim::default() }),
+            Ok((request, claim)) => Ok(FramedRequest { request: Ok(request), claim }),
+            Err(FrameError::Codec(error)) => Ok(FramedRequest { request: Err(error), claim: MemoryClaim::default() }),
             Err(error) => Err(error.into()),
         }
     }
@@ -174,7 +174,7 @@ where
     }
 }
 
-async fn read<V, T>(io: &mut T, max: usize, budget: &Budget) -> Result<(V, Claim), FrameError>
+async fn read<V, T>(io: &mut T, max: usize, budget: &Budget) -> Result<(V, MemoryClaim), FrameError>
 where
     V: Encode + Decode<()> + Send + 'static,
     T: AsyncRead + Unpin,
@@ -190,7 +190,7 @@ where
 }
 
 /// Takes memory as bytes arrive, at most twice as much, so that a length alone costs nothing.
-async fn read_frame<T>(io: &mut T, max: usize, budget: &Budget) -> Result<(Vec<u8>, Claim), FrameError>
+async fn read_frame<T>(io: &mut T, max: usize, budget: &Budget) -> Result<(Vec<u8>, MemoryClaim), FrameError>
 where
     T: AsyncRead + Unpin,
 {
@@ -201,7 +201,7 @@ where
         return Err(CodecError::TooLong { len, max }.into());
     }
     let mut bytes = Vec::new();
-    let mut claim = Claim::default();
+    let mut claim = MemoryClaim::default();
     while bytes.len() < len {
         let start = bytes.len();
         let end = len.min((2 * start).max(limits::CHUNK_BYTES));

@@ -10,14 +10,14 @@ use super::limits;
 
 /// A peer and where it listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct OperatorPeer {
     /// Who must answer there.
     pub peer_id: PeerId,
     /// TCP or QUIC addresses; hosts may be `/dns`, `/dns4` or `/dns6` names.
     pub addresses: Vec<Multiaddr>,
 }
 
-enum State {
+enum DialState {
     /// Dial at this moment.
     Waiting(Instant),
     /// An attempt is under way.
@@ -26,43 +26,43 @@ enum State {
     Connected(Instant),
 }
 
-struct Target {
+struct DialTarget {
     addresses: Vec<Multiaddr>,
     /// Since the last connection that lasted.
     attempts: u32,
-    state: State,
+    state: DialState,
 }
 
 /// All operators but ourselves. Knows nothing of sockets; time comes in as an argument.
 pub(super) struct Dialer {
     own: PeerId,
-    targets: HashMap<PeerId, Target>,
+    targets: HashMap<PeerId, DialTarget>,
 }
 
 impl Dialer {
-    pub(super) fn new(own: PeerId, peers: Vec<Peer>, now: Instant) -> Self {
+    pub(super) fn new(own: PeerId, peers: Vec<OperatorPeer>, now: Instant) -> Self {
         let mut dialer = Self { own, targets: HashMap::new() };
         dialer.set(peers, now, |_| false);
         dialer
     }
 
     /// Replaces the peers; what is known of those that stay is kept.
-    pub(super) fn set(&mut self, peers: Vec<Peer>, now: Instant, connected: impl Fn(&PeerId) -> bool) {
+    pub(super) fn set(&mut self, peers: Vec<OperatorPeer>, now: Instant, connected: impl Fn(&PeerId) -> bool) {
         let mut known = std::mem::take(&mut self.targets);
-        for Peer { peer_id, addresses } in peers.into_iter().filter(|peer| peer.peer_id != self.own) {
-            let state = if connected(&peer_id) { State::Connected(now) } else { State::Waiting(now) };
+        for OperatorPeer { peer_id, addresses } in peers.into_iter().filter(|peer| peer.peer_id != self.own) {
+            let state = if connected(&peer_id) { DialState::Connected(now) } else { DialState::Waiting(now) };
             let (attempts, state) = known.remove(&peer_id).map_or((0, state), |old| (old.attempts, old.state));
-            self.targets.insert(peer_id, Target { addresses, attempts, state });
+            self.targets.insert(peer_id, DialTarget { addresses, attempts, state });
         }
     }
 
     /// Who is to be dialled now; they count as being dialled from here on.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Peer> {
+    pub(super) fn due(&mut self, now: Instant) -> Vec<OperatorPeer> {
         let mut due = Vec::new();
         for (peer_id, target) in &mut self.targets {
-            if matches!(target.state, State::Waiting(at) if at <= now) {
-                target.state = State::Dialling;
-                due.push(Peer { peer_id: *peer_id, addresses: target.addresses.clone() });
+            if matches!(target.state, DialState::Waiting(at) if at <= now) {
+                target.state = DialState::Dialling;
+                due.push(OperatorPeer { peer_id: *peer_id, addresses: target.addresses.clone() });
             }
         }
         due
@@ -70,14 +70,14 @@ impl Dialer {
 
     /// When somebody is due next.
     pub(super) fn next(&self) -> Option<Instant> {
-        let waiting = |target: &Target| if let State::Waiting(at) = target.state { Some(at) } else { None };
+        let waiting = |target: &DialTarget| if let DialState::Waiting(at) = target.state { Some(at) } else { None };
         self.targets.values().filter_map(waiting).min()
     }
 
     /// A first connection, whoever dialled.
     pub(super) fn connected(&mut self, peer: &PeerId, now: Instant) {
         if let Some(target) = self.targets.get_mut(peer) {
-            target.state = State::Connected(now);
+            target.state = DialState::Connected(now);
         }
     }
 
@@ -85,18 +85,18 @@ impl Dialer {
     pub(super) fn lost(&mut self, peer: &PeerId, now: Instant, random: u32) {
         let Some(target) = self.targets.get_mut(peer) else { return };
         match target.state {
-            State::Connected(since) if now.saturating_duration_since(since) >= limits::STABLE_AFTER => {
+            DialState::Connected(since) if now.saturating_duration_since(since) >= limits::STABLE_AFTER => {
                 target.attempts = 0;
             }
             _ => {}
         }
-        target.state = State::Waiting(now + pause(target.attempts, random));
+        target.state = DialState::Waiting(now + pause(target.attempts, random));
         target.attempts = target.attempts.saturating_add(1);
     }
 
     /// An attempt failed; does nothing if there is a connection by now.
     pub(super) fn failed(&mut self, peer: &PeerId, now: Instant, random: u32) {
-        if self.targets.get(peer).is_some_and(|target| matches!(target.state, State::Dialling)) {
+        if self.targets.get(peer).is_some_and(|target| matches!(target.state, DialState::Dialling)) {
             self.lost(peer, now, random);
         }
     }
@@ -131,9 +131,9 @@ pub(super) async fn resolve(address: &Multiaddr) -> Vec<Multiaddr> {
 }
 
 /// [`resolve`] for all addresses of a peer.
-pub(super) async fn resolve_all(peer: Peer) -> Peer {
+pub(super) async fn resolve_all(peer: OperatorPeer) -> OperatorPeer {
     let resolved = futures::future::join_all(peer.addresses.iter().map(resolve)).await;
-    Peer { peer_id: peer.peer_id, addresses: resolved.into_iter().flatten().collect() }
+    OperatorPeer { peer_id: peer.peer_id, addresses: resolved.into_iter().flatten().collect() }
 }
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_limit_and_begin_anew() {
         let (own, peer, now) = (PeerId::random(), PeerId::random(), Instant::now());
-        let peers = [own, peer].map(|peer_id| Peer { peer_id, addresses: Vec::new() });
+        let peers = [own, peer].map(|peer_id| OperatorPeer { peer_id, addresses: Vec::new() });
         let mut dialer = Dialer::new(own, peers.to_vec(), now);
         assert_eq!(dialer.next(), Some(now));
         assert_eq!(dialer.due(now), [peers[1].clone()], "not ourselves");

@@ -25,7 +25,7 @@ use super::score::Bans;
 
 /// Why a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum RefusedConnection {
     #[error("banned for a while")]
     Banned,
     #[error("too many connections within their handshake")]
@@ -46,21 +46,21 @@ struct Connection {
 }
 
 /// A connection within its handshake.
-struct Pending {
+struct PendingConnection {
     block: Option<IpAddr>,
     quic: bool,
 }
 
 /// Counts connections and refuses those beyond a limit, and those of banned peers.
-pub(super) struct Gate {
+pub(super) struct ConnectionGate {
     operators: Operators,
     bans: Bans,
-    pending: HashMap<ConnectionId, Pending>,
+    pending: HashMap<ConnectionId, PendingConnection>,
     open: HashMap<ConnectionId, Connection>,
     to_keep: VecDeque<(PeerId, ConnectionId)>,
 }
 
-impl Gate {
+impl ConnectionGate {
     pub(super) fn new(operators: Operators) -> Self {
         Self {
             operators,
@@ -87,7 +87,7 @@ impl Gate {
         }
     }
 
-    fn admit_pending(&self, block: Option<IpAddr>, quic: bool) -> Result<(), Refused> {
+    fn admit_pending(&self, block: Option<IpAddr>, quic: bool) -> Result<(), RefusedConnection> {
         let same = |other: &Option<IpAddr>| block.is_some() && *other == block;
         let alike = || self.pending.values().filter(|other| other.quic == quic);
         let (all, pending) = (alike().count(), alike().filter(|other| same(&other.block)).count());
@@ -95,26 +95,26 @@ impl Gate {
         let loopback = block.is_some_and(|ip| ip.is_loopback());
         let most = if loopback { limits::CONNECTIONS_PER_LOOPBACK_MAX } else { limits::CONNECTIONS_PER_ADDRESS_MAX };
         if all >= if quic { limits::CONNECTIONS_PENDING_QUIC_MAX } else { limits::CONNECTIONS_PENDING_MAX } {
-            Err(Refused::Pending)
+            Err(RefusedConnection::Pending)
         } else if pending >= limits::CONNECTIONS_PENDING_PER_ADDRESS_MAX || pending + open >= most {
-            Err(Refused::Address)
+            Err(RefusedConnection::Address)
         } else {
             Ok(())
         }
     }
 
-    fn admit(&self, peer: &PeerId, quic: bool) -> Result<(), Refused> {
+    fn admit(&self, peer: &PeerId, quic: bool) -> Result<(), RefusedConnection> {
         let of_peer = self.open.values().filter(|c| c.peer == *peer).count();
         let strangers = || self.open.values().filter(|c| !self.operators.has(&c.peer));
         let (of_strangers, over_quic) = (strangers().count(), strangers().filter(|c| c.quic).count());
         let full = of_strangers >= limits::CONNECTIONS_STRANGERS_MAX
             || (quic && over_quic >= limits::CONNECTIONS_STRANGERS_QUIC_MAX);
         if self.bans.has(peer, Instant::now()) {
-            Err(Refused::Banned)
+            Err(RefusedConnection::Banned)
         } else if of_peer >= limits::CONNECTIONS_PER_PEER_MAX {
-            Err(Refused::Peer)
+            Err(RefusedConnection::Peer)
         } else if full && !self.operators.has(peer) {
-            Err(Refused::Strangers)
+            Err(RefusedConnection::Strangers)
         } else {
             Ok(())
         }
@@ -143,7 +143,7 @@ fn block(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-impl NetworkBehaviour for Gate {
+impl NetworkBehaviour for ConnectionGate {
     type ConnectionHandler = KeepAlive;
     type ToSwarm = Infallible;
 
@@ -155,7 +155,7 @@ impl NetworkBehaviour for Gate {
     ) -> Result<(), ConnectionDenied> {
         let (block, quic) = (block(remote), is_quic(remote));
         self.admit_pending(block, quic).map_err(ConnectionDenied::new)?;
-        self.pending.insert(id, Pending { block, quic });
+        self.pending.insert(id, PendingConnection { block, quic });
         Ok(())
     }
 
@@ -280,31 +280,31 @@ mod tests {
         assert_eq!(block("/ip6/2001:db8:1:2:3::4/udp/1/quic-v1"), Some("2001:db8:1:2::".to_owned()));
     }
 
-    fn connect(gate: &mut Gate, n: usize, peer: PeerId, block: Option<IpAddr>) {
+    fn connect(gate: &mut ConnectionGate, n: usize, peer: PeerId, block: Option<IpAddr>) {
         gate.open.insert(ConnectionId::new_unchecked(n), Connection { peer, block, quic: false, kept: false });
     }
 
     #[test]
     fn limits_hold_and_operators_are_let_in() {
         let operator = PeerId::random();
-        let mut gate = Gate::new(Operators::new(HashSet::from([operator])));
+        let mut gate = ConnectionGate::new(Operators::new(HashSet::from([operator])));
         let here: IpAddr = "192.0.2.7".parse().unwrap();
         for n in 0..limits::CONNECTIONS_PER_ADDRESS_MAX {
             assert_eq!(gate.admit_pending(Some(here), false), Ok(()));
             connect(&mut gate, n, PeerId::random(), Some(here));
         }
-        assert_eq!(gate.admit_pending(Some(here), false), Err(Refused::Address));
+        assert_eq!(gate.admit_pending(Some(here), false), Err(RefusedConnection::Address));
         assert_eq!(gate.admit_pending(None, false), Ok(()));
         for n in limits::CONNECTIONS_PER_ADDRESS_MAX..limits::CONNECTIONS_STRANGERS_MAX {
             assert_eq!(gate.admit(&PeerId::random(), false), Ok(()));
             connect(&mut gate, n, PeerId::random(), None);
         }
-        assert_eq!(gate.admit(&PeerId::random(), false), Err(Refused::Strangers));
+        assert_eq!(gate.admit(&PeerId::random(), false), Err(RefusedConnection::Strangers));
         for n in 0..limits::CONNECTIONS_PER_PEER_MAX {
             assert_eq!(gate.admit(&operator, true), Ok(()));
             connect(&mut gate, 1_000 + n, operator, None);
         }
-        assert_eq!(gate.admit(&operator, false), Err(Refused::Peer));
+        assert_eq!(gate.admit(&operator, false), Err(RefusedConnection::Peer));
         for n in 0..limits::CONNECTIONS_STRANGERS_MAX {
             gate.keep(ConnectionId::new_unchecked(n));
         }
@@ -316,18 +316,18 @@ mod tests {
     /// Whoever begins handshakes over QUIC in others' names kept those others from connecting over TCP.
     #[test]
     fn handshakes_over_quic_take_no_place_of_others() {
-        let mut gate = Gate::new(Operators::new(HashSet::new()));
+        let mut gate = ConnectionGate::new(Operators::new(HashSet::new()));
         let victim: IpAddr = "192.0.2.7".parse().unwrap();
-        let fill = |gate: &mut Gate, block| {
+        let fill = |gate: &mut ConnectionGate, block| {
             while gate.admit_pending(block, true).is_ok() {
                 let id = ConnectionId::new_unchecked(gate.pending.len());
-                gate.pending.insert(id, Pending { block, quic: true });
+                gate.pending.insert(id, PendingConnection { block, quic: true });
             }
             gate.pending.len()
         };
         assert_eq!(fill(&mut gate, Some(victim)), limits::CONNECTIONS_PER_ADDRESS_MAX);
         assert_eq!(fill(&mut gate, None), limits::CONNECTIONS_PENDING_QUIC_MAX);
-        assert_eq!(gate.admit_pending(None, true), Err(Refused::Pending));
+        assert_eq!(gate.admit_pending(None, true), Err(RefusedConnection::Pending));
         assert_eq!(gate.admit_pending(Some(victim), false), Ok(()));
     }
 }

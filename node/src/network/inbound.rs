@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use libp2p::PeerId;
 use libp2p::request_response::InboundRequestId;
 
-use super::codec::Claim;
+use super::codec::MemoryClaim;
 use super::limits;
-use super::wire::{Refusal, SubmitRequest, SubmitResponse, SubmitResult, SyncResponse};
+use crate::wire::{Refusal, SubmitRequest, SubmitResponse, SubmitResult, SyncResponse};
 
 /// A request by its protocol and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Slot {
+pub(super) enum RequestKey {
     Sync(InboundRequestId),
     Submit(InboundRequestId),
 }
@@ -20,17 +20,17 @@ struct Taken {
     operator: bool,
     /// Of its answer, once there is one.
     bytes: usize,
-    _claim: Claim,
+    _claim: MemoryClaim,
 }
 
 /// Requests from when they have arrived until their answer has left or their stream is gone.
 #[derive(Default)]
-pub(super) struct Slots(HashMap<Slot, Taken>);
+pub(super) struct Slots(HashMap<RequestKey, Taken>);
 
 impl Slots {
     /// Takes a slot and keeps the request's claim with it; false if this peer, strangers or all together have too
     /// many.
-    pub(super) fn take(&mut self, slot: Slot, peer: PeerId, operator: bool, claim: Claim) -> bool {
+    pub(super) fn take(&mut self, slot: RequestKey, peer: PeerId, operator: bool, claim: MemoryClaim) -> bool {
         let strangers = || self.0.values().filter(|taken| !taken.operator).count();
         let of_peer = self.0.values().filter(|taken| taken.peer == peer).count();
         let per_peer = if operator { limits::INBOUND_PER_OPERATOR_MAX } else { limits::INBOUND_PER_STRANGER_MAX };
@@ -45,7 +45,7 @@ impl Slots {
 
     /// Counts the bytes of an answer until the slot is given back; false if that is too much at once, or nobody
     /// waits for it any more.
-    pub(super) fn charge(&mut self, slot: Slot, bytes: usize) -> bool {
+    pub(super) fn charge(&mut self, slot: RequestKey, bytes: usize) -> bool {
         let Some(Taken { peer, operator, .. }) = self.0.get(&slot) else { return false };
         let sum =
             |counts: &dyn Fn(&Taken) -> bool| self.0.values().filter(|t| counts(t)).map(|t| t.bytes).sum::<usize>();
@@ -62,7 +62,7 @@ impl Slots {
     }
 
     /// Gives it back.
-    pub(super) fn release(&mut self, slot: Slot) {
+    pub(super) fn release(&mut self, slot: RequestKey) {
         self.0.remove(&slot);
     }
 }

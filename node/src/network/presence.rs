@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use libp2p::PeerId;
 
-use super::Event;
+use super::NetworkEvent;
 
 #[derive(Default)]
 struct Presence {
@@ -29,13 +29,13 @@ impl Presence {
 /// Every connected peer, and those whose going the node has not been told of.
 ///
 /// Ups and downs of a peer strictly alternate; if the node is slow, several in between are told as one.
-pub(super) struct Peers {
+pub(super) struct PeerPresence {
     peers: HashMap<PeerId, Presence>,
     /// False where nobody listens: then there never is news.
     tell: bool,
 }
 
-impl Peers {
+impl PeerPresence {
     pub(super) fn new(tell: bool) -> Self {
         Self { peers: HashMap::new(), tell }
     }
@@ -78,13 +78,13 @@ impl Peers {
     }
 
     /// What the node has not been told yet.
-    pub(super) fn next_event(&mut self) -> Option<Event> {
+    pub(super) fn next_event(&mut self) -> Option<NetworkEvent> {
         let (peer, up) = self.peers.iter().find_map(|(peer, presence)| Some((*peer, presence.news()?)))?;
         let presence = self.peers.get_mut(&peer)?;
         presence.announced = up;
         presence.bounced = false;
         self.tidy(peer);
-        Some(if up { Event::PeerUp { peer } } else { Event::PeerDown { peer } })
+        Some(if up { NetworkEvent::PeerUp { peer } } else { NetworkEvent::PeerDown { peer } })
     }
 
     /// Somebody new listens, who has been told nothing.
@@ -106,13 +106,13 @@ impl Peers {
 mod tests {
     use super::*;
 
-    fn told(peers: &mut Peers) -> Vec<bool> {
-        std::iter::from_fn(|| peers.next_event()).map(|event| matches!(event, Event::PeerUp { .. })).collect()
+    fn told(peers: &mut PeerPresence) -> Vec<bool> {
+        std::iter::from_fn(|| peers.next_event()).map(|event| matches!(event, NetworkEvent::PeerUp { .. })).collect()
     }
 
     #[test]
     fn ups_and_downs_alternate() {
-        let (mut peers, peer) = (Peers::new(true), PeerId::random());
+        let (mut peers, peer) = (PeerPresence::new(true), PeerId::random());
         assert!(peers.connected(peer));
         assert!(told(&mut peers).is_empty(), "not known to be of the federation");
         peers.federated(peer);

@@ -6,9 +6,9 @@ use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 
 use super::limits;
-use super::wire::Session;
+use crate::wire::Session;
 
-struct Heard {
+struct HeardSession {
     peer: PeerId,
     session: Session,
     at: Instant,
@@ -16,12 +16,12 @@ struct Heard {
 
 /// The session that was named last on each open connection.
 #[derive(Default)]
-pub(super) struct Sessions(HashMap<ConnectionId, Heard>);
+pub(super) struct Sessions(HashMap<ConnectionId, HeardSession>);
 
 impl Sessions {
     /// A request named its session.
     pub(super) fn heard(&mut self, connection: ConnectionId, peer: PeerId, session: Session, now: Instant) {
-        self.0.insert(connection, Heard { peer, session, at: now });
+        self.0.insert(connection, HeardSession { peer, session, at: now });
     }
 
     /// A connection is gone. Its peer if only connections of another process are left, all opened later: gossip
@@ -48,7 +48,7 @@ impl Sessions {
     /// A session of `peer` other than `session` that spoke lately on a connection that is still open; one that
     /// writes if there is one.
     pub(super) fn other(&self, peer: PeerId, session: Session, now: Instant) -> Option<Session> {
-        let lives = |heard: &&Heard| now.saturating_duration_since(heard.at) <= limits::SESSION_LIVES;
+        let lives = |heard: &&HeardSession| now.saturating_duration_since(heard.at) <= limits::SESSION_LIVES;
         let others = self.0.values().filter(|heard| heard.peer == peer && heard.session.id != session.id).filter(lives);
         others.map(|heard| heard.session).max_by_key(|session| session.writes)
     }

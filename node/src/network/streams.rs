@@ -48,22 +48,22 @@ pub(super) struct Bounded {
 
 impl Bounded {
     /// A place for one more stream. When half of the strangers' places are taken, the rest is for those who have few.
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<StreamPermit> {
         let own = Arc::clone(&self.own).try_acquire_owned().ok()?;
-        let Some(strangers) = &self.strangers else { return Some(Place { _own: Some(own), _shared: None }) };
+        let Some(strangers) = &self.strangers else { return Some(StreamPermit { _own: Some(own), _shared: None }) };
         let open = self.most - self.own.available_permits();
         let crowded = strangers.available_permits() < limits::STREAMS_STRANGERS_MAX / 2;
         if crowded && open > limits::STREAMS_PER_STRANGER_CROWDED_MAX {
             return None;
         }
         let shared = Arc::clone(strangers).try_acquire_owned().ok()?;
-        Some(Place { _own: Some(own), _shared: Some(shared) })
+        Some(StreamPermit { _own: Some(own), _shared: Some(shared) })
     }
 }
 
 /// Given back when the stream is dropped.
 #[derive(Default)]
-struct Place {
+struct StreamPermit {
     _own: Option<OwnedSemaphorePermit>,
     _shared: Option<OwnedSemaphorePermit>,
 }
@@ -71,7 +71,7 @@ struct Place {
 /// A stream that holds its place.
 pub(super) struct Stream {
     stream: SubstreamBox,
-    _place: Place,
+    _place: StreamPermit,
 }
 
 impl StreamMuxer for Bounded {
@@ -93,7 +93,7 @@ impl StreamMuxer for Bounded {
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         let stream = ready!(Pin::new(&mut self.muxer).poll_outbound(cx))?;
-        Poll::Ready(Ok(Stream { stream, _place: Place::default() }))
+        Poll::Ready(Ok(Stream { stream, _place: StreamPermit::default() }))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

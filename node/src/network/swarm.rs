@@ -20,20 +20,23 @@ use libp2p::swarm::{ConnectionId, DialError, StreamUpgradeError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
 use tokio::sync::{mpsc, oneshot};
 
+use super::ClientError;
 use super::behaviour::{self, Behaviour, BehaviourEvent, Names, Role};
 use super::bounds;
-use super::client::ClientError;
-use super::codec::{Asked, Claim};
-use super::dialer::{self, Dialer, Peer};
-use super::inbound::{self, Slot, Slots};
+use super::codec::{FramedRequest, MemoryClaim};
+use super::dialer::{self, Dialer, OperatorPeer};
+use super::inbound::{self, RequestKey, Slots};
 use super::operators::Operators;
-use super::presence::Peers;
+use super::presence::PeerPresence;
 use super::score::{Rates, Scores};
 use super::session::Sessions;
-use super::wire::{
+use super::{
+    AnswerSlot, GossipVerdict, NetworkCommand, NetworkError, NetworkEvent, NetworkHint, Queues, Reply, RequestError,
+    gate, limits, peer_id,
+};
+use crate::wire::{
     Frontier, GOSSIP_BYTES_MAX, Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse,
 };
-use super::{Answer, Command, Event, Hint, NetworkError, Queues, Reply, RequestError, Verdict, gate, limits, peer_id};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -45,7 +48,7 @@ enum Answered {
 
 /// A request under way.
 struct Outbound<Q, A> {
-    answer: Answer<A>,
+    answer: AnswerSlot<A>,
     /// To be sent again if the wrong one of several processes with the peer's key answers, and how often.
     again: Option<(Q, usize)>,
 }
@@ -54,17 +57,17 @@ struct Outbound<Q, A> {
 pub(super) struct Task {
     swarm: Swarm<Behaviour>,
     names: Names,
-    events: mpsc::Sender<Event>,
-    commands: mpsc::Receiver<Command>,
-    hints: mpsc::Receiver<Hint>,
+    events: mpsc::Sender<NetworkEvent>,
+    commands: mpsc::Receiver<NetworkCommand>,
+    hints: mpsc::Receiver<NetworkHint>,
     listeners: Arc<RwLock<Vec<Multiaddr>>>,
-    peers: Peers,
+    peers: PeerPresence,
     operators: Operators,
     scores: Scores,
     rates: Rates,
     dialer: Dialer,
     /// Operators whose host names are being looked up.
-    resolving: FuturesUnordered<Boxed<Peer>>,
+    resolving: FuturesUnordered<Boxed<OperatorPeer>>,
     /// Where the other side of each connection is.
     addresses: HashMap<ConnectionId, Option<IpAddr>>,
     sessions: Sessions,
@@ -84,8 +87,8 @@ impl Task {
     pub(super) fn node(
         key: &ed25519_dalek::SigningKey,
         federation: FederationId,
-        operators: Vec<Peer>,
-        events: mpsc::Sender<Event>,
+        operators: Vec<OperatorPeer>,
+        events: mpsc::Sender<NetworkEvent>,
         queues: Queues,
     ) -> Result<Self, NetworkError> {
         Self::new(key, federation, Role::Node, operators, events, queues)
@@ -105,8 +108,8 @@ impl Task {
         key: &ed25519_dalek::SigningKey,
         federation: FederationId,
         role: Role,
-        operators: Vec<Peer>,
-        events: mpsc::Sender<Event>,
+        operators: Vec<OperatorPeer>,
+        events: mpsc::Sender<NetworkEvent>,
         queues: Queues,
     ) -> Result<Self, NetworkError> {
         let names = Names::of(&federation);
@@ -119,7 +122,7 @@ impl Task {
             commands: queues.commands,
             hints: queues.hints,
             listeners: queues.listeners,
-            peers: Peers::new(role == Role::Node),
+            peers: PeerPresence::new(role == Role::Node),
             scores: Scores::default(),
             rates: Rates::default(),
             dialer: Dialer::new(peer_id(&key.verifying_key()), operators, Instant::now()),
@@ -166,7 +169,7 @@ impl Task {
                 Some(answered) = self.answers.next() => self.on_answered(answered),
                 Some(peer) = self.resolving.next() => self.dial(peer),
                 command = self.commands.recv() => match command {
-                    Some(Command::Stop(done)) => break Some(done),
+                    Some(NetworkCommand::Stop(done)) => break Some(done),
                     Some(command) => self.on_command(command),
                     None => break None,
                 },
@@ -185,7 +188,7 @@ impl Task {
         }
     }
 
-    fn tell(&mut self, permit: mpsc::OwnedPermit<Event>) {
+    fn tell(&mut self, permit: mpsc::OwnedPermit<NetworkEvent>) {
         if let Some(event) = self.peers.next_event() {
             permit.send(event);
         }
@@ -219,8 +222,8 @@ impl Task {
         }
     }
 
-    fn dial(&mut self, peer: Peer) {
-        let Peer { peer_id, addresses } = peer;
+    fn dial(&mut self, peer: OperatorPeer) {
+        let OperatorPeer { peer_id, addresses } = peer;
         // A new port: reusing the listener's helps only behind address translation, and collides after restarts.
         let options = DialOpts::peer_id(peer_id).addresses(addresses).allocate_new_port().build();
         if let Err(error) = self.swarm.dial(options) {
@@ -228,19 +231,19 @@ impl Task {
         }
     }
 
-    fn on_command(&mut self, command: Command) {
+    fn on_command(&mut self, command: NetworkCommand) {
         match command {
-            Command::Sync(peer, request, answer) => {
+            NetworkCommand::Sync(peer, request, answer) => {
                 let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
                 self.ask_sync(peer, request, Outbound { answer, again });
             }
-            Command::Submit(peer, request, answer) => {
+            NetworkCommand::Submit(peer, request, answer) => {
                 let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
                 self.ask_submit(peer, request, Outbound { answer, again });
             }
-            Command::Connect(address, answer) => self.connect(address, answer),
-            Command::Operators(operators) => self.set_operators(operators),
-            Command::Stop(_) => {}
+            NetworkCommand::Connect(address, answer) => self.connect(address, answer),
+            NetworkCommand::Operators(operators) => self.set_operators(operators),
+            NetworkCommand::Stop(_) => {}
         }
     }
 
@@ -251,7 +254,7 @@ impl Task {
 
     fn ask_sync(&mut self, peer: PeerId, request: SyncRequest, asked: Outbound<SyncRequest, SyncResponse>) {
         if self.swarm.is_connected(&peer) {
-            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Asked::new(request));
+            let id = self.swarm.behaviour_mut().sync.send_request(&peer, FramedRequest::new(request));
             self.asked_sync.insert(id, asked);
         } else {
             asked.answer.send(Err(RequestError::NotConnected));
@@ -260,7 +263,7 @@ impl Task {
 
     fn ask_submit(&mut self, peer: PeerId, request: SubmitRequest, asked: Outbound<SubmitRequest, SubmitResponse>) {
         if self.swarm.is_connected(&peer) {
-            let id = self.swarm.behaviour_mut().submit.send_request(&peer, Asked::new(request));
+            let id = self.swarm.behaviour_mut().submit.send_request(&peer, FramedRequest::new(request));
             self.asked_submit.insert(id, asked);
         } else {
             asked.answer.send(Err(RequestError::NotConnected));
@@ -306,18 +309,18 @@ impl Task {
         }
     }
 
-    fn set_operators(&mut self, operators: Vec<Peer>) {
+    fn set_operators(&mut self, operators: Vec<OperatorPeer>) {
         let ids: HashSet<_> = operators.iter().map(|operator| operator.peer_id).collect();
         self.operators.set(ids);
         self.dialer.set(operators, Instant::now(), |peer| self.peers.is_connected(peer));
         self.peers.tell_again();
     }
 
-    fn on_hint(&mut self, hint: Hint) {
+    fn on_hint(&mut self, hint: NetworkHint) {
         match hint {
-            Hint::Publish(gossip) => self.publish(&gossip),
-            Hint::Verdict(id, peer, verdict) => self.on_verdict(&id, peer, verdict),
-            Hint::Penalize(peer, code) => self.penalize(peer, code),
+            NetworkHint::Publish(gossip) => self.publish(&gossip),
+            NetworkHint::Verdict(id, peer, verdict) => self.on_verdict(&id, peer, verdict),
+            NetworkHint::Penalize(peer, code) => self.penalize(peer, code),
         }
     }
 
@@ -336,16 +339,16 @@ impl Task {
         }
     }
 
-    fn on_verdict(&mut self, id: &MessageId, peer: PeerId, verdict: Verdict) {
+    fn on_verdict(&mut self, id: &MessageId, peer: PeerId, verdict: GossipVerdict) {
         let acceptance = match verdict {
-            Verdict::Accept => MessageAcceptance::Accept,
-            Verdict::Ignore => MessageAcceptance::Ignore,
-            Verdict::Reject => MessageAcceptance::Reject,
+            GossipVerdict::Accept => MessageAcceptance::Accept,
+            GossipVerdict::Ignore => MessageAcceptance::Ignore,
+            GossipVerdict::Reject => MessageAcceptance::Reject,
         };
         if let Some(behaviour) = self.swarm.behaviour_mut().gossip.as_mut() {
             behaviour.report_message_validation_result(id, &peer, acceptance);
         }
-        if verdict == Verdict::Reject {
+        if verdict == GossipVerdict::Reject {
             self.penalize(peer, "gossip_rejected");
         }
     }
@@ -474,17 +477,19 @@ impl Task {
     }
 
     fn on_gossip(&mut self, event: gossipsub::Event) {
-        let gossipsub::Event::Message { propagation_source: peer, message_id: id, message } = event else { return };
+        let gossipsub::Event::Message { propagation_source: peer, message_id: id, message } = event else {
+            return;
+        };
         if !self.rates.count(peer, self.gossip_per_second(), Instant::now()) {
-            self.on_verdict(&id, peer, Verdict::Ignore);
+            self.on_verdict(&id, peer, GossipVerdict::Ignore);
             return self.silence(peer);
         }
         match codec::decode(&message.data, GOSSIP_BYTES_MAX) {
-            Err(_) => self.on_verdict(&id, peer, Verdict::Reject),
+            Err(_) => self.on_verdict(&id, peer, GossipVerdict::Reject),
             Ok(gossip) => {
-                let event = Event::Gossip { peer, id: id.clone(), gossip };
+                let event = NetworkEvent::Gossip { peer, id: id.clone(), gossip };
                 if self.events.try_send(event).is_err() {
-                    self.on_verdict(&id, peer, Verdict::Ignore);
+                    self.on_verdict(&id, peer, GossipVerdict::Ignore);
                 }
             }
         }
@@ -506,7 +511,7 @@ impl Task {
         self.expel(peer, length);
     }
 
-    fn on_sync(&mut self, event: request_response::Event<Asked<SyncRequest>, SyncResponse>) {
+    fn on_sync(&mut self, event: request_response::Event<FramedRequest<SyncRequest>, SyncResponse>) {
         match event {
             request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request_id, request, channel } => {
@@ -521,11 +526,13 @@ impl Task {
                 fail(&mut self.asked_sync, request_id, error);
             }
             request_response::Event::InboundFailure { request_id, .. }
-            | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Sync(request_id)),
+            | request_response::Event::ResponseSent { request_id, .. } => {
+                self.slots.release(RequestKey::Sync(request_id));
+            }
         }
     }
 
-    fn on_submit(&mut self, event: request_response::Event<Asked<SubmitRequest>, SubmitResponse>) {
+    fn on_submit(&mut self, event: request_response::Event<FramedRequest<SubmitRequest>, SubmitResponse>) {
         match event {
             request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request_id, request, channel } => {
@@ -541,7 +548,9 @@ impl Task {
                 fail(&mut self.asked_submit, request_id, error);
             }
             request_response::Event::InboundFailure { request_id, .. }
-            | request_response::Event::ResponseSent { request_id, .. } => self.slots.release(Slot::Submit(request_id)),
+            | request_response::Event::ResponseSent { request_id, .. } => {
+                self.slots.release(RequestKey::Submit(request_id));
+            }
         }
     }
 
@@ -550,23 +559,23 @@ impl Task {
         peer: PeerId,
         connection: ConnectionId,
         id: InboundRequestId,
-        asked: Asked<SyncRequest>,
+        asked: FramedRequest<SyncRequest>,
         channel: ResponseChannel<SyncResponse>,
     ) {
-        let Asked { request, claim } = asked;
+        let FramedRequest { request, claim } = asked;
         let request = match request {
             Ok(request) => request,
             Err(error) => return self.penalize(peer, error.code()),
         };
-        if !self.admit(Slot::Sync(id), peer, claim) {
+        if !self.admit(RequestKey::Sync(id), peer, claim) {
             let _ = self.swarm.behaviour_mut().sync.send_response(channel, inbound::sync_busy());
             return;
         }
         let other = self.other_session(peer, connection, &request);
         let (reply, answer) = oneshot::channel();
         self.answers.push(answer.map(move |answer| Answered::Sync(id, channel, answer.ok())).boxed());
-        let event = Event::Sync { peer, request, other, reply: Reply(reply) };
-        if let Err(Event::Sync { reply, .. }) =
+        let event = NetworkEvent::Sync { peer, request, other, reply: Reply(reply) };
+        if let Err(NetworkEvent::Sync { reply, .. }) =
             self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner)
         {
             reply.send(inbound::sync_busy());
@@ -589,28 +598,28 @@ impl Task {
         peer: PeerId,
         address: Option<IpAddr>,
         id: InboundRequestId,
-        asked: Asked<SubmitRequest>,
+        asked: FramedRequest<SubmitRequest>,
         channel: ResponseChannel<SubmitResponse>,
     ) {
-        let Asked { request, claim } = asked;
+        let FramedRequest { request, claim } = asked;
         let request = match request {
             Ok(request) => request,
             Err(error) => return self.penalize(peer, error.code()),
         };
-        if !self.admit(Slot::Submit(id), peer, claim) {
+        if !self.admit(RequestKey::Submit(id), peer, claim) {
             let _ = self.swarm.behaviour_mut().submit.send_response(channel, inbound::submit_busy(&request));
             return;
         }
         let (reply, answer) = oneshot::channel();
         self.answers.push(answer.map(move |answer| Answered::Submit(id, channel, answer.ok())).boxed());
-        let event = Event::Submit { peer, address, request, reply: Reply(reply) };
+        let event = NetworkEvent::Submit { peer, address, request, reply: Reply(reply) };
         let rejected = self.events.try_send(event).map_err(mpsc::error::TrySendError::into_inner);
-        if let Err(Event::Submit { request, reply, .. }) = rejected {
+        if let Err(NetworkEvent::Submit { request, reply, .. }) = rejected {
             reply.send(inbound::submit_busy(&request));
         }
     }
 
-    fn admit(&mut self, slot: Slot, peer: PeerId, claim: Claim) -> bool {
+    fn admit(&mut self, slot: RequestKey, peer: PeerId, claim: MemoryClaim) -> bool {
         let operator = self.operators.has(&peer);
         self.answers.len() < limits::INBOUND_MAX && self.slots.take(slot, peer, operator, claim)
     }
@@ -619,13 +628,13 @@ impl Task {
     fn on_answered(&mut self, answered: Answered) {
         match answered {
             Answered::Sync(id, channel, Some(answer)) => {
-                let fits = self.slots.charge(Slot::Sync(id), bounds::sync_answer_bytes(&answer));
+                let fits = self.slots.charge(RequestKey::Sync(id), bounds::sync_answer_bytes(&answer));
                 let answer = if fits { answer } else { inbound::sync_busy() };
                 let _ = self.swarm.behaviour_mut().sync.send_response(channel, answer);
             }
             Answered::Submit(id, channel, Some(answer)) => {
                 // What was done is told, however long the tale.
-                self.slots.charge(Slot::Submit(id), bounds::submit_answer_bytes(&answer));
+                self.slots.charge(RequestKey::Submit(id), bounds::submit_answer_bytes(&answer));
                 let _ = self.swarm.behaviour_mut().submit.send_response(channel, answer);
             }
             Answered::Sync(_, _, None) | Answered::Submit(_, _, None) => {}

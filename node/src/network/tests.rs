@@ -1,4 +1,5 @@
 //! Real sockets on the loopback interface: what two and more nodes say to each other.
+use std::io;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -14,9 +15,9 @@ use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
 use tokio::sync::mpsc;
 
 use super::behaviour::Names;
-use super::client::{Client, ClientError};
-use super::wire::{Frontier, NoteAnswer, RESPONSE_BYTES_MAX, Range, Refusal, SignedHead, SubmitResult};
+use super::client::Client;
 use super::*;
+use crate::wire::{EntryRange, Frontier, NoteAnswer, RESPONSE_BYTES_MAX, Refusal, SignedHead, SubmitResult};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const FEDERATION: FederationId = FederationId([7; 32]);
@@ -30,16 +31,16 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 struct Node {
     key: SigningKey,
     network: Network,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<NetworkEvent>,
 }
 
-fn config(seed: u8, listen: &str, dial: Vec<Peer>) -> NetworkConfig {
+fn config(seed: u8, listen: &str, dial: Vec<OperatorPeer>) -> NetworkConfig {
     let listen = vec![listen.parse().unwrap()];
     NetworkConfig { key: SigningKey::from_bytes(&[seed; 32]), federation: FEDERATION, listen, dial }
 }
 
 impl Node {
-    async fn start(seed: u8, listen: &str, dial: Vec<Peer>) -> Self {
+    async fn start(seed: u8, listen: &str, dial: Vec<OperatorPeer>) -> Self {
         Self::with(config(seed, listen, dial)).await
     }
 
@@ -54,22 +55,22 @@ impl Node {
         peer_id(&self.key.verifying_key())
     }
 
-    fn peer(&self) -> Peer {
-        Peer { peer_id: self.id(), addresses: self.network.listeners() }
+    fn peer(&self) -> OperatorPeer {
+        OperatorPeer { peer_id: self.id(), addresses: self.network.listeners() }
     }
 
-    async fn event(&mut self) -> Event {
+    async fn event(&mut self) -> NetworkEvent {
         within(self.events.recv()).await.expect("the network runs")
     }
 
     async fn up(&mut self, want: PeerId) {
         let event = self.event().await;
-        assert!(matches!(event, Event::PeerUp { peer } if peer == want), "{event:?}");
+        assert!(matches!(event, NetworkEvent::PeerUp { peer } if peer == want), "{event:?}");
     }
 
     async fn down(&mut self, want: PeerId) {
         let event = self.event().await;
-        assert!(matches!(event, Event::PeerDown { peer } if peer == want), "{event:?}");
+        assert!(matches!(event, NetworkEvent::PeerDown { peer } if peer == want), "{event:?}");
     }
 }
 
@@ -105,7 +106,7 @@ async fn exchange(listen: &str) {
         async move { network.sync(b, notes).await }
     });
     match b.event().await {
-        Event::Sync { peer, request, reply, .. } => {
+        NetworkEvent::Sync { peer, request, reply, .. } => {
             assert_eq!((peer, request), (a.id(), notes));
             reply.send(answer.clone());
         }
@@ -119,7 +120,7 @@ async fn exchange(listen: &str) {
     });
     let result = SubmitResponse(vec![SubmitResult::Refused(Refusal::new("cap", "nothing left today"))]);
     match b.event().await {
-        Event::Submit { peer, address, reply, .. } => {
+        NetworkEvent::Submit { peer, address, reply, .. } => {
             assert_eq!((peer, address), (a.id(), Some("127.0.0.1".parse().unwrap())));
             reply.send(result.clone());
         }
@@ -148,13 +149,13 @@ async fn ten_megabytes_pass_and_too_much_does_not() {
         let (a, mut b) = pair(listen).await;
         for (entries, fits) in [(2_560, true), (RESPONSE_BYTES_MAX / 4_096 + 1, false)] {
             let range =
-                SyncResponse::Entries(Range { first: 0, entries: vec![vec![5; 4_096]; entries], proof: vec![] });
+                SyncResponse::Entries(EntryRange { first: 0, entries: vec![vec![5; 4_096]; entries], proof: vec![] });
             let request = SyncRequest::Entries { log: log(), from: 0, head: Head { size: 9, root: TreeRoot([1; 32]) } };
             let asking = tokio::spawn({
                 let (network, b) = (a.network.clone(), b.id());
                 async move { network.sync(b, request).await }
             });
-            let Event::Sync { reply, .. } = b.event().await else { panic!() };
+            let NetworkEvent::Sync { reply, .. } = b.event().await else { panic!() };
             reply.send(range.clone());
             match within(asking).await.unwrap() {
                 Ok(answer) => assert!(fits && answer == range),
@@ -184,7 +185,7 @@ async fn a_dropped_reply_closes_the_stream_and_too_many_requests_are_busy() {
         assert!(matches!(&answer, Ok(SyncResponse::Refused(refusal)) if refusal.code == "busy"), "{answer:?}");
     }
     for _ in 0..limits::INBOUND_PER_STRANGER_MAX {
-        let Event::Sync { reply, .. } = a.event().await else { panic!() };
+        let NetworkEvent::Sync { reply, .. } = a.event().await else { panic!() };
         reply.send(SyncResponse::Manifests(Vec::new()));
     }
     for answer in within(asking.collect::<Vec<_>>()).await {
@@ -208,11 +209,11 @@ async fn line(n: u8) -> Vec<Node> {
 }
 
 /// Judges what a node hears, and passes on what it was.
-fn judge(mut node: Node, verdict: impl Fn(u64) -> Verdict + Send + 'static) -> mpsc::Receiver<u64> {
+fn judge(mut node: Node, verdict: impl Fn(u64) -> GossipVerdict + Send + 'static) -> mpsc::Receiver<u64> {
     let (sender, heard) = mpsc::channel(1_024);
     tokio::spawn(async move {
         while let Some(event) = node.events.recv().await {
-            if let Event::Gossip { peer, id, gossip: Gossip::Head { first, .. } } = event {
+            if let NetworkEvent::Gossip { peer, id, gossip: Gossip::Head { first, .. } } = event {
                 node.network.verdict(id, peer, verdict(first));
                 let _ = sender.send(first).await;
             }
@@ -239,7 +240,7 @@ async fn spread(network: &Network, heard: &mut mpsc::Receiver<u64>, mut number: 
 async fn accepted_gossip_reaches_those_who_are_not_connected() {
     let mut nodes = line(4).await;
     let first = nodes.remove(0);
-    let mut heard: Vec<_> = nodes.into_iter().map(|node| judge(node, |_| Verdict::Accept)).collect();
+    let mut heard: Vec<_> = nodes.into_iter().map(|node| judge(node, |_| GossipVerdict::Accept)).collect();
     let at_the_end = spread(&first.network, heard.last_mut().unwrap(), 2).await;
     for heard in &mut heard[..2] {
         within(async { while heard.recv().await != Some(at_the_end) {} }).await;
@@ -250,8 +251,9 @@ async fn accepted_gossip_reaches_those_who_are_not_connected() {
 async fn rejected_gossip_is_not_passed_on() {
     let mut nodes = line(3).await;
     let (last, middle, first) = (nodes.remove(2), nodes.remove(1), nodes.remove(0));
-    let mut in_the_middle = judge(middle, |number| if number % 2 == 0 { Verdict::Accept } else { Verdict::Reject });
-    let mut at_the_end = judge(last, |_| Verdict::Accept);
+    let mut in_the_middle =
+        judge(middle, |number| if number % 2 == 0 { GossipVerdict::Accept } else { GossipVerdict::Reject });
+    let mut at_the_end = judge(last, |_| GossipVerdict::Accept);
     spread(&first.network, &mut at_the_end, 2).await;
     first.network.publish(gossip(1));
     within(async { while in_the_middle.recv().await != Some(1) {} }).await;
@@ -323,7 +325,7 @@ async fn new_operators_are_dialled() {
     let (mut a, mut b) = (Node::start(1, TCP, vec![]).await, Node::start(2, TCP, vec![]).await);
     let named: Multiaddr =
         b.network.listeners()[0].to_string().replace("/ip4/127.0.0.1", "/dns4/localhost").parse().unwrap();
-    a.network.set_operators(vec![a.peer(), Peer { peer_id: b.id(), addresses: vec![named] }]).await;
+    a.network.set_operators(vec![a.peer(), OperatorPeer { peer_id: b.id(), addresses: vec![named] }]).await;
     a.up(b.id()).await;
     b.up(a.id()).await;
 }
@@ -360,8 +362,8 @@ async fn a_client_asks_several_things_at_once() {
         });
         for _ in 0..3 {
             match node.event().await {
-                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec!["text".to_owned()])),
-                Event::Submit { reply, .. } => reply.send(SubmitResponse(Vec::new())),
+                NetworkEvent::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec!["text".to_owned()])),
+                NetworkEvent::Submit { reply, .. } => reply.send(SubmitResponse(Vec::new())),
                 other => panic!("a client is no peer to tell of: {other:?}"),
             }
         }
@@ -466,7 +468,7 @@ fn raw() -> RawSwarm {
 }
 
 /// What comes back for these bytes: nothing, and the stream or the connection closed, is `None`.
-async fn send_raw(swarm: &mut RawSwarm, to: &Peer, bytes: Vec<u8>) -> Option<Vec<u8>> {
+async fn send_raw(swarm: &mut RawSwarm, to: &OperatorPeer, bytes: Vec<u8>) -> Option<Vec<u8>> {
     let addresses = to.addresses.clone();
     swarm.behaviour_mut().send_request_with_addresses(&to.peer_id, bytes, addresses);
     within(async {
@@ -496,7 +498,7 @@ async fn rubbish_is_refused_and_ends_in_a_ban() {
     let (to, mut swarm) = (node.peer(), raw());
     let good = framed(&codec::encode(&SyncRequest::Manifests { from: 2 }));
     let asking = async {
-        let Event::Sync { reply, .. } = node.event().await else { panic!() };
+        let NetworkEvent::Sync { reply, .. } = node.event().await else { panic!() };
         reply.send(SyncResponse::Manifests(Vec::new()));
         node
     };
@@ -526,7 +528,7 @@ async fn asks(node: &Node, asked: &mut Node, session: Session) -> Option<Session
         let (network, to) = (node.network.clone(), asked.id());
         async move { network.sync(to, SyncRequest::Frontier(frontier)).await }
     });
-    let Event::Sync { peer, other, reply, .. } = asked.event().await else { panic!("no other event") };
+    let NetworkEvent::Sync { peer, other, reply, .. } = asked.event().await else { panic!("no other event") };
     assert_eq!(peer, node.id());
     reply.send(answer.clone());
     assert_eq!(within(asking).await.unwrap(), Ok(answer), "the answer finds the process that asked");
@@ -554,7 +556,7 @@ async fn two_processes_of_one_key_are_told_of_one_another() {
         asked.up(new.id()).await;
         assert_eq!(asks(&new, &mut asked, second).await, None);
         // Gossip greets a peer once: that of a process that came second reaches nobody before it begins anew.
-        let mut heard = judge(asked, |_| Verdict::Accept);
+        let mut heard = judge(asked, |_| GossipVerdict::Accept);
         spread(&new.network, &mut heard, 2).await;
     }
 }
@@ -566,8 +568,8 @@ fn answers(node: Node, name: &'static str) {
         let mut node = node;
         while let Some(event) = node.events.recv().await {
             match event {
-                Event::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec![name.to_owned()])),
-                Event::Submit { reply, .. } => {
+                NetworkEvent::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec![name.to_owned()])),
+                NetworkEvent::Submit { reply, .. } => {
                     reply.send(SubmitResponse(vec![SubmitResult::Refused(Refusal::new(name, ""))]));
                 }
                 _ => {}

@@ -61,10 +61,10 @@ fn walk<'v>(view: &'v View<'_>, family: Family) -> Cursor<'v> {
     view.moment().walk(family, Walk { once: true, ..Walk::default() })
 }
 
-type Item<'a> = Option<(&'a [u8], &'a [u8])>;
+type KeyValue<'a> = Option<(&'a [u8], &'a [u8])>;
 
 /// Which key comes first; `None` at the end of both.
-fn compare(a: Item<'_>, b: Item<'_>) -> Option<std::cmp::Ordering> {
+fn compare(a: KeyValue<'_>, b: KeyValue<'_>) -> Option<std::cmp::Ordering> {
     match (a, b) {
         (None, None) => None,
         (Some(_), None) => Some(std::cmp::Ordering::Less),
@@ -73,6 +73,6 @@ fn compare(a: Item<'_>, b: Item<'_>) -> Option<std::cmp::Ordering> {
     }
 }
 
-fn shown(item: Item<'_>) -> String {
+fn shown(item: KeyValue<'_>) -> String {
     item.map_or_else(String::new, |(key, _)| fama_ledger::id::Hex(key).to_string())
 }

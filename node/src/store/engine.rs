@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use rocksdb::properties::BACKGROUND_ERRORS;
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, IteratorMode, PrefixRange, ReadOptions, Snapshot};
-use rocksdb::{Error, WriteBatch};
+use rocksdb::{Error, WriteBatch as RocksBatch};
 
 use super::keys::Family;
 use super::options;
 use super::simulated::{self, Disk, Operation};
 
 /// Why a disk could not do it, in its own words.
-pub(super) type Failure = String;
+pub(super) type EngineError = String;
 
-fn failure(error: Error) -> Failure {
+fn failure(error: Error) -> EngineError {
     error.into_string()
 }
 
@@ -28,22 +28,22 @@ fn column(db: &DB, family: Family) -> &ColumnFamily {
 }
 
 impl Engine {
-    pub(super) fn moment(&self) -> Moment<'_> {
+    pub(super) fn moment(&self) -> EngineView<'_> {
         match self {
-            Self::Rocks(db) => Moment::Rocks(db, db.snapshot()),
-            Self::Simulated(disk) => Moment::Simulated(disk, disk.written()),
+            Self::Rocks(db) => EngineView::Rocks(db, db.snapshot()),
+            Self::Simulated(disk) => EngineView::Simulated(disk, disk.written()),
         }
     }
 
-    pub(super) fn batch(&self) -> Batch<'_> {
+    pub(super) fn batch(&self) -> WriteBatch<'_> {
         match self {
-            Self::Rocks(db) => Batch::Rocks(db, WriteBatch::default()),
-            Self::Simulated(disk) => Batch::Simulated(disk, Vec::new()),
+            Self::Rocks(db) => WriteBatch::Rocks(db, RocksBatch::default()),
+            Self::Simulated(disk) => WriteBatch::Simulated(disk, Vec::new()),
         }
     }
 
     /// Moves what was written of a family out of the write-ahead log.
-    pub(super) fn flush(&self, family: Family) -> Result<(), Failure> {
+    pub(super) fn flush(&self, family: Family) -> Result<(), EngineError> {
         match self {
             Self::Rocks(db) => db.flush_cf(column(db, family)).map_err(failure),
             Self::Simulated(_) => Ok(()),
@@ -58,25 +58,25 @@ impl Engine {
     }
 
     /// What failed where nobody waited for it: a flush, a compaction.
-    pub(super) fn background_failure(&self) -> Option<Failure> {
+    pub(super) fn background_failure(&self) -> Option<EngineError> {
         let Self::Rocks(db) = self else { return None };
         if db.property_int_value(BACKGROUND_ERRORS).ok().flatten().unwrap_or_default() == 0 {
             return None;
         }
         // An empty write gets that error, if it is one that bars writing.
-        let barred = db.write(WriteBatch::default()).map_err(failure);
+        let barred = db.write(RocksBatch::default()).map_err(failure);
         Some(barred.err().unwrap_or_else(|| "writing a table failed; the file LOG there says more".to_owned()))
     }
 
     /// The names of the table files in use.
-    pub(super) fn tables(&self) -> Result<Vec<String>, Failure> {
+    pub(super) fn tables(&self) -> Result<Vec<String>, EngineError> {
         let Self::Rocks(db) = self else { return Ok(Vec::new()) };
         let files = db.live_files().map_err(failure)?;
         Ok(files.into_iter().map(|file| file.name).collect())
     }
 
     /// Whether there is something outside all families: somebody else's.
-    pub(super) fn has_foreign(&self) -> Result<bool, Failure> {
+    pub(super) fn has_foreign(&self) -> Result<bool, EngineError> {
         match self {
             Self::Rocks(db) => {
                 let first = db.iterator(IteratorMode::Start).next().transpose();
@@ -88,12 +88,12 @@ impl Engine {
 }
 
 /// Changes that are written together or not at all.
-pub(super) enum Batch<'a> {
-    Rocks(&'a DB, WriteBatch),
+pub(super) enum WriteBatch<'a> {
+    Rocks(&'a DB, RocksBatch),
     Simulated(&'a Disk, Vec<Operation>),
 }
 
-impl Batch<'_> {
+impl WriteBatch<'_> {
     pub(super) fn put(&mut self, family: Family, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         match self {
             Self::Rocks(db, batch) => batch.put_cf(column(db, family), key, value),
@@ -111,7 +111,7 @@ impl Batch<'_> {
     }
 
     /// Writes all of it; an empty batch touches nothing.
-    pub(super) fn write(self, sync: bool) -> Result<(), Failure> {
+    pub(super) fn write(self, sync: bool) -> Result<(), EngineError> {
         match self {
             Self::Rocks(_, batch) if batch.is_empty() => Ok(()),
             Self::Rocks(db, batch) => db.write_opt(batch, &options::write(sync)).map_err(failure),
@@ -160,19 +160,19 @@ fn read_options() -> ReadOptions {
 }
 
 /// All that was written up to one moment.
-pub(super) enum Moment<'a> {
+pub(super) enum EngineView<'a> {
     Rocks(&'a DB, Snapshot<'a>),
     Simulated(&'a Disk, u64),
 }
 
-impl Moment<'_> {
-    pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Found<'_>>, Failure> {
+impl EngineView<'_> {
+    pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<StoredValue<'_>>, EngineError> {
         match self {
             Self::Rocks(db, snapshot) => {
                 let found = snapshot.get_pinned_cf_opt(column(db, family), key, read_options());
-                found.map(|found| found.map(Found::Rocks)).map_err(failure)
+                found.map(|found| found.map(StoredValue::Rocks)).map_err(failure)
             }
-            Self::Simulated(disk, at) => disk.get(*at, family, key).map(|found| found.map(Found::Simulated)),
+            Self::Simulated(disk, at) => disk.get(*at, family, key).map(|found| found.map(StoredValue::Simulated)),
         }
     }
 
@@ -189,18 +189,18 @@ impl Moment<'_> {
                 }
                 Cursor::Rocks(iterator, backward)
             }
-            Self::Simulated(disk, at) => Cursor::Simulated(simulated::Cursor::new(disk, *at, family, walk)),
+            Self::Simulated(disk, at) => Cursor::Simulated(simulated::SimulatedCursor::new(disk, *at, family, walk)),
         }
     }
 }
 
 /// A value that was read.
-pub(super) enum Found<'a> {
+pub(super) enum StoredValue<'a> {
     Rocks(DBPinnableSlice<'a>),
     Simulated(Arc<[u8]>),
 }
 
-impl Deref for Found<'_> {
+impl Deref for StoredValue<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -214,7 +214,7 @@ impl Deref for Found<'_> {
 /// A place in a walk.
 pub(super) enum Cursor<'a> {
     Rocks(DBRawIterator<'a>, bool),
-    Simulated(simulated::Cursor<'a>),
+    Simulated(simulated::SimulatedCursor<'a>),
 }
 
 impl Cursor<'_> {
@@ -234,7 +234,7 @@ impl Cursor<'_> {
         }
     }
 
-    pub(super) fn status(&self) -> Result<(), Failure> {
+    pub(super) fn status(&self) -> Result<(), EngineError> {
         match self {
             Self::Rocks(iterator, _) => iterator.status().map_err(failure),
             Self::Simulated(cursor) => cursor.status(),

@@ -2,13 +2,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use fama_ledger::adoption::Adopted;
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::replica::Adopted;
 
-use super::engine::{Batch, Walk};
+use super::engine::{Walk, WriteBatch};
 use super::keys::{self, Family, Log8, META_REBUILD, META_STANDS, META_USED, log8};
 use super::read::ADOPTED_BYTES_MAX;
 use super::{Store, StoreError, View};
@@ -31,7 +31,7 @@ const DERIVED: [Family; 7] =
 
 /// A signed statement of what this operator cosigned in a log that is about to be cut; it binds.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub struct Stand {
+pub struct StoredStand {
     /// The version that is being prepared: it binds until that one holds.
     pub version: u32,
     /// The log.
@@ -94,7 +94,7 @@ impl View<'_> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn stands(&self) -> Result<Vec<Stand>, StoreError> {
+    pub fn stands(&self) -> Result<Vec<StoredStand>, StoreError> {
         let mut found = Vec::new();
         self.walk(Family::Manifests, Walk::of(keys::stands()), &mut |_, value| {
             found.push(self.decode(Family::Manifests, value, STAND_BYTES_MAX)?);
@@ -137,7 +137,7 @@ impl View<'_> {
 }
 
 /// From wherever one of their two copies can be read. Gives what could not be read, in words.
-fn take_stands(view: &View<'_>, batch: &mut Batch<'_>) -> Vec<String> {
+fn take_stands(view: &View<'_>, batch: &mut WriteBatch<'_>) -> Vec<String> {
     let mut unreadable = Vec::new();
     for (family, below) in [(Family::Meta, META_STANDS.to_vec()), (Family::Manifests, keys::stands())] {
         let walked = view.walk(family, Walk::of(below), &mut |key, value| {
@@ -321,7 +321,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
-    pub fn put_stand(&self, stand: &Stand) -> Result<(), StoreError> {
+    pub fn put_stand(&self, stand: &StoredStand) -> Result<(), StoreError> {
         let (mut batch, log) = (self.batch(), log8(&stand.log));
         Self::put(&mut batch, Family::Manifests, &keys::stand(log), stand);
         Self::put(&mut batch, Family::Meta, &keys::stand_copy(log), stand);
@@ -362,7 +362,7 @@ impl Store {
         self.write(batch, true)
     }
 
-    fn drop_entries(&self, batch: &mut Batch<'_>, log: &LogId, size: u64) -> Result<(), StoreError> {
+    fn drop_entries(&self, batch: &mut WriteBatch<'_>, log: &LogId, size: u64) -> Result<(), StoreError> {
         let view = self.view();
         let walk = Walk { from: Some(keys::entry(log, size)), ..Walk::of(log8(log)) };
         view.walk(Family::Entries, walk, &mut |key, _| {

@@ -13,10 +13,10 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{MapId, Rows};
 use fama_ledger::signed_note::SIGNATURES_MAX;
 
-use super::engine::{Found, Moment, Walk};
+use super::engine::{EngineView, StoredValue, Walk};
 use super::keys::{self, Family, Log8, log8};
-use super::{Certificate, History, HistoryItem, LogRecord, Position, Store, StoreError, Touch};
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+use super::{History, HistoryItem, LogRecord, Position, Store, StoreError, StoredCertificate, Touch};
+use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
@@ -30,11 +30,11 @@ pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 /// The database at one moment.
 pub struct View<'a> {
     store: &'a Store,
-    moment: Moment<'a>,
+    moment: EngineView<'a>,
 }
 
 /// What a walk over keys does with each.
-type Each<'e> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'e;
+type OnKey<'e> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'e;
 
 impl<'a> View<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
@@ -47,11 +47,11 @@ impl<'a> View<'a> {
         self.store
     }
 
-    pub(super) const fn moment(&self) -> &Moment<'a> {
+    pub(super) const fn moment(&self) -> &EngineView<'a> {
         &self.moment
     }
 
-    fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<Found<'_>>, StoreError> {
+    fn get_raw(&self, family: Family, key: &[u8]) -> Result<Option<StoredValue<'_>>, StoreError> {
         self.moment.get(family, key).map_err(|error| self.store.database(&error))
     }
 
@@ -83,7 +83,7 @@ impl<'a> View<'a> {
         self.store.database(&format!("a stored value of {} is broken: {what}", family.name()))
     }
 
-    pub(super) fn walk(&self, family: Family, walk: Walk, each: &mut Each<'_>) -> Result<(), StoreError> {
+    pub(super) fn walk(&self, family: Family, walk: Walk, each: &mut OnKey<'_>) -> Result<(), StoreError> {
         let mut cursor = self.moment.walk(family, walk);
         while let Some((key, value)) = cursor.item() {
             if each(key, value)?.is_break() {
@@ -319,7 +319,7 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn certificate(&self, log: &LogId) -> Result<Option<Certificate>, StoreError> {
+    pub fn certificate(&self, log: &LogId) -> Result<Option<StoredCertificate>, StoreError> {
         self.value(Family::Heads, &keys::certificate(log), CERTIFICATE_BYTES_MAX)
     }
 

@@ -10,20 +10,20 @@ use super::keys::Family;
 use super::read::NOTE_VALUE_BYTES_MAX;
 use super::write::is_note;
 use super::{LogRecord, Store, StoreError, View};
-use crate::network::wire::NoteAnswer;
+use crate::wire::NoteAnswer;
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 
 /// How far a reading of all families is; begins at the first key of the first one.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct ScrubCursor {
     family: usize,
     from: Vec<u8>,
 }
 
 /// How far a check of a log's tree is; begins at the first tile of leaves.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TreePlace {
+pub struct TreeCursor {
     level: u8,
     index: u64,
 }
@@ -34,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: what was read is damaged.
-    pub fn read_on(&self, place: &mut Place, bytes: usize) -> Result<Option<usize>, StoreError> {
+    pub fn read_on(&self, place: &mut ScrubCursor, bytes: usize) -> Result<Option<usize>, StoreError> {
         let Some(family) = Family::ALL.get(place.family).copied() else { return Ok(None) };
         let view = self.view();
         let from = Some(std::mem::take(&mut place.from));
@@ -80,13 +80,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Inconsistent`] says what contradicts what.
-    pub fn check_tree_on(&self, log: &LogId, place: &mut TreePlace) -> Result<Option<usize>, StoreError> {
+    pub fn check_tree_on(&self, log: &LogId, place: &mut TreeCursor) -> Result<Option<usize>, StoreError> {
         let view = self.view();
         let Some(record) = view.log(log)? else { return Ok(None) };
-        let TreePlace { level, index } = *place;
+        let TreeCursor { level, index } = *place;
         let count = record.state.size.checked_div(WIDTH.saturating_pow(level.into())).unwrap_or_default();
         let Some(left) = count.checked_sub(index * WIDTH).filter(|left| *left > 0) else {
-            *place = TreePlace { level: level + 1, index: 0 };
+            *place = TreeCursor { level: level + 1, index: 0 };
             return if count > 0 { Ok(Some(0)) } else { top(&view, log, &record).map(|()| None) };
         };
         let hashes = view.tiles(log).tile(level, index)?;

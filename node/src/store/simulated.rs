@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::engine::{Failure, Walk};
+use super::engine::{EngineError, Walk};
 use super::keys::Family;
 
 /// One change.
@@ -55,7 +55,7 @@ fn visible(versions: &Versions, at: u64) -> Option<&Value> {
     found.filter(|value| !matches!(value, Value::Deleted))
 }
 
-fn damaged(family: Family) -> Failure {
+fn damaged(family: Family) -> EngineError {
     format!("checksum mismatch in {}", family.name())
 }
 
@@ -148,7 +148,7 @@ impl Disk {
         self.platter().written
     }
 
-    pub(super) fn write(&self, batch: Vec<Operation>, sync: bool) -> Result<(), Failure> {
+    pub(super) fn write(&self, batch: Vec<Operation>, sync: bool) -> Result<(), EngineError> {
         let mut platter = self.platter();
         match platter.power {
             Power::On => {}
@@ -174,7 +174,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn get(&self, at: u64, family: Family, key: &[u8]) -> Result<Option<Arc<[u8]>>, Failure> {
+    pub(super) fn get(&self, at: u64, family: Family, key: &[u8]) -> Result<Option<Arc<[u8]>>, EngineError> {
         let platter = self.platter();
         let found = platter.families.get(family as usize).and_then(|rows| rows.get(key));
         match found.and_then(|versions| visible(versions, at)) {
@@ -186,7 +186,7 @@ impl Disk {
 }
 
 /// A place in a walk.
-pub(super) struct Cursor<'a> {
+pub(super) struct SimulatedCursor<'a> {
     disk: &'a Disk,
     at: u64,
     family: Family,
@@ -194,10 +194,10 @@ pub(super) struct Cursor<'a> {
     /// What is still ahead.
     range: (Bound<Box<[u8]>>, Bound<Box<[u8]>>),
     item: Option<(Box<[u8]>, Arc<[u8]>)>,
-    status: Result<(), Failure>,
+    status: Result<(), EngineError>,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> SimulatedCursor<'a> {
     pub(super) fn new(disk: &'a Disk, at: u64, family: Family, walk: Walk) -> Self {
         let Walk { prefix, from, before, backward, .. } = walk;
         let ends = [behind(&prefix), before].into_iter().flatten();
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
         if self.backward { seen.next_back() } else { seen.next() }
     }
 
-    pub(super) fn status(&self) -> Result<(), Failure> {
+    pub(super) fn status(&self) -> Result<(), EngineError> {
         self.status.clone()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::fs;
 use std::ops::ControlFlow;
 
+use fama_ledger::adoption::Adopted;
 use fama_ledger::batch::{Batch, LogMaps};
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::codec;
@@ -15,17 +16,16 @@ use fama_ledger::key::Curve;
 use fama_ledger::log::{Head, Tiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
-use fama_ledger::replica::Adopted;
 use fama_ledger::rows::{MapName, Rows};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use tempfile::TempDir;
 
-use super::engine::{Moment, Walk};
+use super::engine::{EngineView, Walk};
 use super::keys::Family;
 use super::simulated::Disk;
 use super::*;
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 mod damage;
 mod manifests;
@@ -221,7 +221,7 @@ fn what_was_committed_is_there_after_reopening() {
 
 /// Reads everything once, as the scrub does.
 fn scrub(store: &Store, log: &LogId) -> Result<usize, StoreError> {
-    let (mut place, mut tree, mut bytes) = (Place::default(), TreePlace::default(), 0);
+    let (mut place, mut tree, mut bytes) = (ScrubCursor::default(), TreeCursor::default(), 0);
     while let Some(read) = store.read_on(&mut place, 1_000)? {
         bytes += read;
     }

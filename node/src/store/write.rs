@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::Encode;
+use fama_ledger::adoption::Adopted;
 use fama_ledger::codec;
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::fold::{Effect, Outcome, Void};
@@ -9,12 +10,11 @@ use fama_ledger::id::{IdentityId, NoteHash};
 use fama_ledger::limits::NOTE_BYTES_MAX;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
-use fama_ledger::replica::Adopted;
 
-use super::engine::Batch;
+use super::engine::WriteBatch;
 use super::keys::{self, Family, META_FORMAT, log8};
-use super::{Certificate, Commit, FORMAT, History, HistoryItem, Store, StoreError, Touch, View};
-use crate::network::wire::{CosignedHead, NoteAnswer, SignedHead};
+use super::{Commit, FORMAT, History, HistoryItem, Store, StoreError, StoredCertificate, Touch, View};
+use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
     /// Writes batches in one atomic write, synced before this returns. Several batches of one log
@@ -24,7 +24,7 @@ impl Store {
     /// [`StoreError::Misfit`]: nothing was written. Any other: unknown whether it was; stop the node.
     pub fn commit(&self, commits: &[Commit<'_>]) -> Result<(), StoreError> {
         let _writing = self.lock();
-        let mut writer = Writer::new(self, commits);
+        let mut writer = CommitWriter::new(self, commits);
         commits.iter().try_for_each(|commit| writer.add(commit))?;
         let batch = writer.finish()?;
         self.write(batch, true)
@@ -73,7 +73,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
-    pub fn put_certificate(&self, log: &LogId, certificate: &Certificate) -> Result<(), StoreError> {
+    pub fn put_certificate(&self, log: &LogId, certificate: &StoredCertificate) -> Result<(), StoreError> {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Heads, &keys::certificate(log), certificate);
         self.write(batch, false)
@@ -129,16 +129,16 @@ impl Store {
         self.write(batch, true)
     }
 
-    fn put_note(batch: &mut Batch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
+    fn put_note(batch: &mut WriteBatch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
         Self::put(batch, Family::Notes, &hash.0, answer);
         batch.delete(Family::Wanted, hash.0);
     }
 
-    pub(super) fn put(batch: &mut Batch<'_>, family: Family, key: &[u8], value: &impl Encode) {
+    pub(super) fn put(batch: &mut WriteBatch<'_>, family: Family, key: &[u8], value: &impl Encode) {
         batch.put(family, key, codec::encode(value));
     }
 
-    pub(super) fn write(&self, batch: Batch<'_>, sync: bool) -> Result<(), StoreError> {
+    pub(super) fn write(&self, batch: WriteBatch<'_>, sync: bool) -> Result<(), StoreError> {
         // What failed once may work again, with a hole in what is on disk: only opening anew tells.
         if let Some(error) = self.failed.get() {
             return Err(error.clone());
@@ -152,10 +152,10 @@ pub(super) fn is_note(hash: &NoteHash, text: &str) -> bool {
 }
 
 /// Collects one write batch. What several entries write is written once, sorted.
-struct Writer<'a> {
+struct CommitWriter<'a> {
     store: &'a Store,
     view: View<'a>,
-    batch: Batch<'a>,
+    batch: WriteBatch<'a>,
     sizes: BTreeMap<&'a LogId, u64>,
     adopted: BTreeMap<&'a LogId, Vec<Adopted>>,
     events: BTreeMap<Vec<u8>, (u64, Option<Void>)>,
@@ -165,7 +165,7 @@ struct Writer<'a> {
     texts: BTreeMap<NoteHash, &'a str>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> CommitWriter<'a> {
     fn new(store: &'a Store, commits: &'a [Commit<'a>]) -> Self {
         let texts = commits.iter().flat_map(|commit| commit.notes).map(|(hash, text)| (*hash, text.as_str()));
         Self {
@@ -309,7 +309,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Batch<'a>, StoreError> {
+    fn finish(mut self) -> Result<WriteBatch<'a>, StoreError> {
         for (key, place) in std::mem::take(&mut self.events) {
             Store::put(&mut self.batch, Family::Events, &key, &place);
         }

@@ -1,4 +1,4 @@
-//! `fama audit` and `fama export` as people call them, against folders and running nodes.
+//! `fama audit` and `fama export` as users run them, against folders and running nodes.
 
 use fama_ledger::codec;
 use fama_ledger::equivocation::Equivocation;
@@ -7,10 +7,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::served::{branches, story};
-use crate::federation::{Net, eventually, multi};
+use crate::federation::{LocalFederation, eventually, multi};
 use crate::vectors::unhex;
 
-/// Runs a command line with `--json`; whether it succeeded, and what it said.
+/// Runs a command line with `--json`; returns whether it succeeded, and its output.
 pub(crate) async fn command(args: Vec<String>) -> (bool, Value) {
     let run = move || {
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -21,7 +21,7 @@ pub(crate) async fn command(args: Vec<String>) -> (bool, Value) {
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
-/// Audits until a head that a quorum cosigned shows all that the nodes have: the state is `state`.
+/// Audits until the report has the state id `state`: then a certified head covers everything that the nodes have.
 pub(crate) async fn comes_to(args: &[&str], state: &str) -> Value {
     eventually("an audit comes to the nodes' state", || async {
         let args = ["audit"].iter().chain(args).map(ToString::to_string).collect();
@@ -71,7 +71,7 @@ fn a_proof_against_an_owner_is_kept_and_no_table_of_a_lie() {
 #[test]
 fn running_nodes_and_stopped_ones_are_audited() {
     multi(async {
-        let mut net = Net::running(4).await;
+        let mut net = LocalFederation::running(4).await;
         let (agent_key, judge_key) = (secret(2), secret(4));
         let (agent, registration) = net.register(0, "audited", &agent_key);
         net.accepted(0, registration).await;

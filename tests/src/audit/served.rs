@@ -1,11 +1,9 @@
-//! A federation's public files in memory, as honest operators sign them; tests change them.
+//! A federation's public files in memory, as honest operators sign them; tests modify them.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fama_cli::audit::Files;
-use fama_cli::failure::Failure;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint, note};
 use fama_ledger::entry::{SignedEvent, VerifiedEntry};
 use fama_ledger::event::{Action, Method};
@@ -16,29 +14,31 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::public::{self, LogFile};
 use fama_ledger::secret::SecretKey;
-use fama_tests::{DOMAINS, Replica, SECOND, START, domain, event, log, node_key, secret, signed};
+use fama_reader::audit::PublicFiles;
+use fama_reader::error::ReadError;
+use fama_tests::{DOMAINS, MemoryReplica, SECOND, START, domain, event, log, node_key, secret, signed};
 
 /// Encoded entries of each log.
-pub(super) type Logs = BTreeMap<LogId, Vec<Vec<u8>>>;
+pub(super) type EncodedLogs = BTreeMap<LogId, Vec<Vec<u8>>>;
 
-/// Public files, as somebody serves them.
+/// Public files as one source serves them.
 #[derive(Clone, Default)]
 pub(super) struct Folder {
     pub(super) name: &'static str,
     pub(super) files: BTreeMap<String, Vec<u8>>,
-    /// Answers so often, then no more.
+    /// How many more requests are answered; `None` is no limit.
     pub(super) patience: Option<Arc<AtomicU64>>,
 }
 
-impl Files for Folder {
+impl PublicFiles for Folder {
     fn name(&self) -> &str {
         self.name
     }
 
-    fn get(&self, path: &public::Path) -> Result<Option<Vec<u8>>, Failure> {
+    fn get(&self, path: &public::Path) -> Result<Option<Vec<u8>>, ReadError> {
         if let Some(left) = &self.patience {
             let some = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            some.map_err(|_| Failure::new("unreachable", "gone"))?;
+            some.map_err(|_| ReadError::Unreachable { what: path.to_string(), reason: "gone".to_owned() })?;
         }
         Ok(self.files.get(&path.to_string()).cloned())
     }
@@ -49,7 +49,7 @@ impl Folder {
         self.files.insert(path, bytes);
     }
 
-    /// A file whose path begins and ends so, the only one.
+    /// The only path that begins and ends this way.
     pub(super) fn path(&self, begin: &str, end: &str) -> String {
         let fits = |path: &&String| path.starts_with(begin) && path.ends_with(end);
         let found: Vec<_> = self.files.keys().filter(fits).collect();
@@ -62,7 +62,7 @@ impl Folder {
         self.files.get_mut(&path).unwrap()
     }
 
-    /// Writes a bundle anew from changed entries.
+    /// Rewrites a bundle from changed entries.
     pub(super) fn rewrite(&mut self, path: &str, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
         let mut entries = split(&self.files[path]);
         change(&mut entries);
@@ -113,16 +113,16 @@ pub(super) fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     entries
 }
 
-/// A federation whose first log is longer than two tiles; the second one's service gives karma.
+/// A federation whose first log is longer than two tiles and whose second log's service gives karma.
 pub(super) struct Story<'a> {
-    pub(super) replica: Replica<'a>,
+    pub(super) replica: MemoryReplica<'a>,
     pub(super) notes: BTreeMap<String, Vec<u8>>,
 }
 
 pub(super) const AGENTS: u64 = 560;
 
 pub(super) fn story(manifest: &Manifest) -> Story<'_> {
-    let mut replica = Replica::adopted(manifest);
+    let mut replica = MemoryReplica::adopted(manifest);
     let federation = manifest.federation();
     let agent = |i: u64| {
         let seed: [u8; 32] = std::array::from_fn(|at| if at % 2 == 0 { 1 + (i % 150) as u8 } else { (i / 150) as u8 });
@@ -144,27 +144,31 @@ pub(super) fn story(manifest: &Manifest) -> Story<'_> {
         let (service, domain) = ("judge".parse().unwrap(), domain("judge.example"));
         let action = Action::Admit { operator, provider: judge, service, domain, method: Method::Dns, from: 0 };
         replica
-            .say(&log(i), START, signed(event(federation, action, START, 1), &node_key(u8::try_from(i).unwrap())))
+            .append_event(
+                &log(i),
+                START,
+                signed(event(federation, action, START, 1), &node_key(u8::try_from(i).unwrap())),
+            )
             .unwrap();
     }
     let mut notes = BTreeMap::new();
     for (i, (subject, _)) in agents.iter().take(20).enumerate() {
         let text = Note { salt: [i as u8; 32], reason: Some("well done".into()), ..Note::default() }.text();
         let hash = note_hash(text.as_bytes());
-        // One was dropped.
+        // This one's note was dropped.
         if i > 0 {
             notes.insert(format!("note/{hash}"), text.into_bytes());
         }
         let (home, delta) = (domain(DOMAINS[1]), 1 + (i % 5) as i32);
         let action = Action::Attest { home, issuer: judge, subject: *subject, delta, context: None, note: Some(hash) };
         let said = signed(event(federation, action, START, 100 + i as u64), &key);
-        replica.say(&log(1), START.plus(SECOND), said).unwrap();
+        replica.append_event(&log(1), START.plus(SECOND), said).unwrap();
     }
     Story { replica, notes }
 }
 
 impl Story<'_> {
-    pub(super) fn logs(&self) -> Logs {
+    pub(super) fn logs(&self) -> EncodedLogs {
         let bytes = |entries: &[VerifiedEntry]| entries.iter().map(|entry| entry.bytes().to_vec()).collect();
         self.replica.logs.iter().map(|(log, mirror)| (log.clone(), bytes(&mirror.entries))).collect()
     }
@@ -173,7 +177,7 @@ impl Story<'_> {
         self.folder_of(name, &self.logs())
     }
 
-    pub(super) fn folder_of(&self, name: &'static str, logs: &Logs) -> Folder {
+    pub(super) fn folder_of(&self, name: &'static str, logs: &EncodedLogs) -> Folder {
         let manifest = self.replica.manifest;
         let mut folder = Folder { name, files: self.notes.clone(), patience: None };
         folder.put("manifest/1".to_owned(), manifest.note().to_string().into_bytes());
@@ -181,8 +185,8 @@ impl Story<'_> {
         folder
     }
 
-    /// The logs without what came behind the first `size` entries of the first.
-    pub(super) fn earlier(&self, size: usize) -> Logs {
+    /// The logs, with the first one cut off after `size` entries.
+    pub(super) fn earlier(&self, size: usize) -> EncodedLogs {
         let mut logs = self.logs();
         let entries = logs.get_mut(&log(0)).unwrap();
         entries.truncate(size);
@@ -192,7 +196,7 @@ impl Story<'_> {
 }
 
 impl Folder {
-    /// As `fama publish` lays files out.
+    /// Writes the files in the layout of `fama publish`.
     pub(super) fn write(&self, dir: &Path) -> String {
         for (path, bytes) in &self.files {
             let path = dir.join(path);
@@ -203,10 +207,10 @@ impl Folder {
     }
 }
 
-/// Two branches of the first log behind its first `common` entries.
-pub(super) fn branches(story: &Story<'_>, common: usize) -> (Logs, Logs) {
+/// Two branches of the first log that share its first `common` entries.
+pub(super) fn branches(story: &Story<'_>, common: usize) -> (EncodedLogs, EncodedLogs) {
     let manifest = story.replica.manifest;
-    let mut other = Replica::new(manifest);
+    let mut other = MemoryReplica::new(manifest);
     for (log, mirror) in &story.replica.logs {
         let keep = if *log == fama_tests::log(0) { common } else { mirror.entries.len() };
         other.deliver(log, 0, &mirror.entries[..keep]);

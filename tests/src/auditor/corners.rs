@@ -1,26 +1,27 @@
-//! Where a rule of the fold begins and ends: said in logs, void or not, and folded anew by the auditor.
+//! Edges of the fold's rules: events on both sides of each bound, logged whether void or not, and folded again by the
+//! auditor.
 use fama_ledger::event::{Action, DismissReason, Event, Method, RevokeReason};
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_tests::{
-    DAY, DOMAINS, Replica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
+    DAY, DOMAINS, MemoryReplica, SECOND, START, countersigned, domain, event, federation, log, node_key, secret, signed,
 };
 use serde_json::json;
 
 use super::{audit, folder, identities, one_process};
 
-/// Says events one after the other and expects their outcomes.
-struct Teller<'a> {
-    replica: Replica<'a>,
+/// Submits events one after the other and checks the outcome of each.
+struct ExpectedHistory<'a> {
+    replica: MemoryReplica<'a>,
     time: Millis,
     nonce: u64,
 }
 
-/// What became of an event.
+/// The outcome of an event that took effect; a void event's outcome is its code.
 const APPLIED: &str = "applied";
 
-impl Teller<'_> {
+impl ExpectedHistory<'_> {
     fn event(&mut self, action: Action, created: Millis) -> Event {
         self.nonce += 1;
         event(self.replica.manifest.federation(), action, created, self.nonce)
@@ -28,11 +29,11 @@ impl Teller<'_> {
 
     fn expect(&mut self, i: usize, said: fama_ledger::entry::SignedEvent, outcome: &str) {
         let kind = format!("{:?}", said.event.action);
-        let found = self.replica.say(&log(i), self.time, said);
+        let found = self.replica.append_event(&log(i), self.time, said);
         assert_eq!(found.map_or_else(|void| void.code(), |_| APPLIED), outcome, "{kind}");
     }
 
-    /// A second later, an event created then.
+    /// Moves the clock on by a second and submits an event created at that time.
     fn say(&mut self, i: usize, action: Action, key: &SecretKey, outcome: &str) -> EventId {
         self.time = self.time.plus(SECOND);
         let said = self.event(action, self.time);
@@ -85,87 +86,87 @@ impl Teller<'_> {
     }
 }
 
-fn told(tell: impl FnOnce(&mut Teller<'_>, IdentityId, IdentityId)) {
+fn audited_history(tell: impl FnOnce(&mut ExpectedHistory<'_>, IdentityId, IdentityId)) {
     let manifest = federation(2, |policy| policy.min_sponsors = 1);
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (issuer, subject) = (replica.register(0, "issuer", 2), replica.register(0, "subject", 4));
-    let mut teller = Teller { replica, time: START, nonce: 100 };
-    tell(&mut teller, issuer, subject);
+    let mut history = ExpectedHistory { replica, time: START, nonce: 100 };
+    tell(&mut history, issuer, subject);
     let dir = tempfile::tempdir().unwrap();
-    folder::publish(&teller.replica, dir.path());
+    folder::publish(&history.replica, dir.path());
     let said = audit(&[dir.path()], &one_process());
     assert_eq!(said["findings"], json!([]));
-    assert_eq!(said["state_id"], teller.replica.state_id().to_string());
-    assert_eq!(said["identities"], identities(&teller.replica));
+    assert_eq!(said["state_id"], history.replica.state_id().to_string());
+    assert_eq!(said["identities"], identities(&history.replica));
 }
 
 #[test]
 fn caps_and_retractions_end_where_the_auditor_ends_them() {
-    told(|teller, issuer, subject| {
+    audited_history(|history, issuer, subject| {
         let by = (issuer, 2);
-        teller.admit(issuer, "s", 0, APPLIED);
-        let first = teller.attest(by, subject, 5, APPLIED);
+        history.admit(issuer, "s", 0, APPLIED);
+        let first = history.attest(by, subject, 5, APPLIED);
         for delta in [-5, 5, 4, 5] {
-            teller.attest(by, subject, delta, APPLIED);
+            history.attest(by, subject, delta, APPLIED);
         }
-        teller.attest(by, subject, -5, APPLIED);
-        teller.retract(by, subject, first, APPLIED);
-        teller.attest(by, subject, 1, "cap");
-        teller.retract(by, subject, first, "already_retracted");
-        teller.retract(by, subject, EventId([9; 32]), "not_found");
-        teller.retract(by, issuer, first, "not_found");
-        teller.attest(by, issuer, 1, "self");
-        teller.attest(by, subject, 6, "delta");
-        teller.attest(by, subject, 0, "delta");
-        teller.dismiss(issuer, "s", 6, APPLIED);
-        teller.next_day();
-        teller.attest(by, subject, 3, APPLIED);
+        history.attest(by, subject, -5, APPLIED);
+        history.retract(by, subject, first, APPLIED);
+        history.attest(by, subject, 1, "cap");
+        history.retract(by, subject, first, "already_retracted");
+        history.retract(by, subject, EventId([9; 32]), "not_found");
+        history.retract(by, issuer, first, "not_found");
+        history.attest(by, issuer, 1, "self");
+        history.attest(by, subject, 6, "delta");
+        history.attest(by, subject, 0, "delta");
+        history.dismiss(issuer, "s", 6, APPLIED);
+        history.next_day();
+        history.attest(by, subject, 3, APPLIED);
     });
 }
 
 #[test]
 fn times_end_where_the_auditor_ends_them() {
-    told(|teller, issuer, subject| {
-        teller.time = teller.time.plus(4 * DAY);
+    audited_history(|history, issuer, subject| {
+        history.time = history.time.plus(4 * DAY);
         let ahead = fama_ledger::limits::FUTURE_MILLIS_MAX;
-        let behind = teller.replica.manifest.policy().max_age_ms;
-        let at = teller.time.0;
+        let behind = history.replica.manifest.policy().max_age_ms;
+        let at = history.time.0;
         let cases =
             [(at + ahead, APPLIED), (at + ahead + 1, "future"), (at - behind, APPLIED), (at - behind - 1, "stale")];
         for (created, outcome) in cases {
             let (home, context) = (domain(DOMAINS[0]), "code".parse().ok());
             let action = Action::Attest { home, issuer, subject, delta: 1, context, note: None };
-            let said = teller.event(action, Millis(created));
-            teller.expect(0, signed(said, &secret(2)), outcome);
+            let said = history.event(action, Millis(created));
+            history.expect(0, signed(said, &secret(2)), outcome);
         }
     });
 }
 
 #[test]
 fn statements_end_where_the_auditor_ends_them() {
-    told(|teller, issuer, subject| {
-        teller.admit(issuer, "s", 0, APPLIED);
-        teller.dismiss(issuer, "s", 5, APPLIED);
-        teller.admit(issuer, "s", 5, APPLIED);
-        teller.dismiss(issuer, "s", 3, APPLIED);
-        teller.admit(issuer, "s", 7, APPLIED);
-        teller.dismiss(issuer, "s", 1, APPLIED);
+    audited_history(|history, issuer, subject| {
+        history.admit(issuer, "s", 0, APPLIED);
+        history.dismiss(issuer, "s", 5, APPLIED);
+        history.admit(issuer, "s", 5, APPLIED);
+        history.dismiss(issuer, "s", 3, APPLIED);
+        history.admit(issuer, "s", 7, APPLIED);
+        history.dismiss(issuer, "s", 1, APPLIED);
         for _ in 6..15 {
-            teller.admit(issuer, "s", 4, APPLIED);
+            history.admit(issuer, "s", 4, APPLIED);
         }
-        teller.admit(issuer, "s", 2, "quota");
-        teller.dismiss(issuer, "s", 6, APPLIED);
-        teller.dismiss(issuer, "s", 0, "quota");
-        teller.time = Millis(teller.time.0 - SECOND);
-        teller.admit(issuer, "twice", 0, APPLIED);
-        teller.time = Millis(teller.time.0 - SECOND);
-        teller.dismiss(issuer, "twice", 1, "superseded");
+        history.admit(issuer, "s", 2, "quota");
+        history.dismiss(issuer, "s", 6, APPLIED);
+        history.dismiss(issuer, "s", 0, "quota");
+        history.time = Millis(history.time.0 - SECOND);
+        history.admit(issuer, "twice", 0, APPLIED);
+        history.time = Millis(history.time.0 - SECOND);
+        history.dismiss(issuer, "twice", 1, "superseded");
         for i in 2..64 {
-            teller.admit(issuer, &format!("s{i}"), i, APPLIED);
+            history.admit(issuer, &format!("s{i}"), i, APPLIED);
         }
-        teller.dismiss(issuer, "beyond", 0, "quota");
-        teller.dismiss(subject, "beyond", 0, APPLIED);
-        teller.say(
+        history.dismiss(issuer, "beyond", 0, "quota");
+        history.dismiss(subject, "beyond", 0, APPLIED);
+        history.say(
             1,
             Action::Admit {
                 operator: domain(DOMAINS[0]),
@@ -183,66 +184,66 @@ fn statements_end_where_the_auditor_ends_them() {
 
 #[test]
 fn intervals_end_where_the_auditor_ends_them() {
-    told(|teller, issuer, _| {
+    audited_history(|history, issuer, _| {
         for number in 0..256 {
             if number % 7 == 0 {
-                teller.next_day();
+                history.next_day();
             }
-            teller.admit(issuer, "s", 3 * number, APPLIED);
-            teller.dismiss(issuer, "s", 3 * number + 1, APPLIED);
+            history.admit(issuer, "s", 3 * number, APPLIED);
+            history.dismiss(issuer, "s", 3 * number + 1, APPLIED);
         }
-        teller.next_day();
-        teller.admit(issuer, "s", 3 * 256, "quota");
-        teller.admit(issuer, "s", 3 * 255 + 1, APPLIED);
-        teller.dismiss(issuer, "s", 10, APPLIED);
+        history.next_day();
+        history.admit(issuer, "s", 3 * 256, "quota");
+        history.admit(issuer, "s", 3 * 255 + 1, APPLIED);
+        history.dismiss(issuer, "s", 10, APPLIED);
     });
 }
 
 #[test]
 fn keys_end_where_the_auditor_ends_them() {
-    told(|teller, _, subject| {
+    audited_history(|history, _, subject| {
         for i in 0..10 {
-            teller.rotate(subject, 2 + u32::from(i), (if i == 0 { 4 } else { 20 + i - 1 }, 20 + i), APPLIED);
+            history.rotate(subject, 2 + u32::from(i), (if i == 0 { 4 } else { 20 + i - 1 }, 20 + i), APPLIED);
         }
-        teller.rotate(subject, 12, (29, 30), "quota");
-        teller.rotate(subject, 11, (28, 31), "wrong_version");
-        teller.next_day();
-        teller.rotate(subject, 12, (29, 4), "key_in_use");
-        teller.rotate(subject, 12, (29, 30), APPLIED);
-        teller.revoke(1, subject, 11, 29, APPLIED);
-        teller.revoke(1, subject, 12, 30, APPLIED);
-        teller.revoke(1, subject, 12, 30, "duplicate");
-        teller.revoke(0, subject, 11, 29, "wrong_version");
-        teller.revoke(0, subject, 12, 29, "not_authorized");
-        teller.revoke(0, subject, 12, 30, APPLIED);
-        teller.revoke(0, subject, 12, 30, "revoked");
-        teller.rotate(subject, 13, (30, 40), "revoked");
-        teller.attest((subject, 30), EventId([1; 32]), 1, "revoked");
+        history.rotate(subject, 12, (29, 30), "quota");
+        history.rotate(subject, 11, (28, 31), "wrong_version");
+        history.next_day();
+        history.rotate(subject, 12, (29, 4), "key_in_use");
+        history.rotate(subject, 12, (29, 30), APPLIED);
+        history.revoke(1, subject, 11, 29, APPLIED);
+        history.revoke(1, subject, 12, 30, APPLIED);
+        history.revoke(1, subject, 12, 30, "duplicate");
+        history.revoke(0, subject, 11, 29, "wrong_version");
+        history.revoke(0, subject, 12, 29, "not_authorized");
+        history.revoke(0, subject, 12, 30, APPLIED);
+        history.revoke(0, subject, 12, 30, "revoked");
+        history.rotate(subject, 13, (30, 40), "revoked");
+        history.attest((subject, 30), EventId([1; 32]), 1, "revoked");
     });
 }
 
-/// A claim counts if the key that it names is the current one and its signer is that or the one committed to.
+/// A claim counts if it names the current key and is signed by that key or by the one that it committed to.
 #[test]
 fn claims_count_where_the_auditor_counts_them() {
-    told(|teller, issuer, _| {
+    audited_history(|history, issuer, _| {
         let mut ids = Vec::new();
         for (name, seed) in [("by-next", 50), ("by-third", 53), ("moot", 56)] {
             let next = Some(secret(seed + 1).public().hash());
             let (home, name) = (domain(DOMAINS[0]), name.parse().unwrap());
             let action = Action::Register { home, name, key: secret(seed).public(), next, note: None };
-            ids.push((teller.say(0, action, &secret(seed), APPLIED), seed));
+            ids.push((history.say(0, action, &secret(seed), APPLIED), seed));
         }
         for ((identity, seed), signer) in ids.iter().zip([51, 55, 57]) {
             let (home, key) = (domain("elsewhere.example"), secret(*seed).public());
             let reason = RevokeReason::KeyCompromised;
             let action = Action::Revoke { home, identity: *identity, version: 1, key, reason };
-            teller.say(1, action, &secret(signer), APPLIED);
+            history.say(1, action, &secret(signer), APPLIED);
         }
-        teller.revoke(1, issuer, 1, 4, APPLIED);
+        history.revoke(1, issuer, 1, 4, APPLIED);
         let (home, key) = (domain(DOMAINS[0]), secret(57).public());
         let action = Action::Rotate { home, identity: ids[2].0, version: 2, key, next: None };
-        teller.say(0, action, &secret(57), APPLIED);
-        let found = identities(&teller.replica);
+        history.say(0, action, &secret(57), APPLIED);
+        let found = identities(&history.replica);
         let revoked = found.as_array().unwrap().iter().filter(|one| one["revoked"] == true);
         assert_eq!(revoked.map(|one| &one["name"]).collect::<Vec<_>>(), [&json!("by-next")]);
     });

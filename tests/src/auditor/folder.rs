@@ -5,11 +5,11 @@ use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::log::{Head, MemoryTiles, Tiles as _, Tree, leaf_hash};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::public::{self, LogFile, Path, Place};
-use fama_tests::{DOMAINS, Replica, node_key};
+use fama_ledger::public::{self, LogFile, Path, TilePosition};
+use fama_tests::{DOMAINS, MemoryReplica, node_key};
 
-/// Writes all logs of a replica, each head signed by its owner and cosigned by everybody.
-pub(super) fn publish(replica: &Replica<'_>, folder: &Folder) {
+/// Writes all logs of a replica, each head signed by its owner and cosigned by all operators.
+pub(super) fn publish(replica: &MemoryReplica<'_>, folder: &Folder) {
     let manifest = replica.manifest;
     for version in 1..=manifest.version() {
         let note = manifest.at(version).unwrap().note().to_string();
@@ -22,7 +22,7 @@ pub(super) fn publish(replica: &Replica<'_>, folder: &Folder) {
     }
 }
 
-/// Writes one log, whatever its entries are.
+/// Writes one log; its entries need not be valid.
 pub(super) fn publish_log(manifest: &Manifest, log: &LogId, entries: &[&[u8]], folder: &Folder) {
     let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
     tiles.write(tree.append(entries.iter().map(|entry| leaf_hash(entry))));
@@ -37,11 +37,11 @@ pub(super) fn publish_log(manifest: &Manifest, log: &LogId, entries: &[&[u8]], f
     sign(manifest, log, tree.head(), folder);
 }
 
-fn range(place: Place) -> std::ops::Range<usize> {
+fn range(place: TilePosition) -> std::ops::Range<usize> {
     place.first() as usize..place.end() as usize
 }
 
-/// Writes a head as the checkpoint, signed by its owner and cosigned by everybody.
+/// Writes a head as the checkpoint, signed by its owner and cosigned by all operators.
 fn sign(manifest: &Manifest, log: &LogId, head: Head, folder: &Folder) {
     let key = |operator: &str| node_key(DOMAINS.iter().position(|name| *name == operator).unwrap() as u8);
     let checkpoint = Checkpoint { origin: manifest.origin(log), head };

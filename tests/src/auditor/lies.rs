@@ -1,31 +1,32 @@
-//! Lies of a source, of a log's owner, and of owner and cosigners together: the auditor names each, and its place.
+//! Lies of a source, of a log's owner, and of owner and cosigners together: the auditor names each lie and where it
+//! is.
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::manifest::Manifest;
-use fama_tests::{Replica, federation, log};
+use fama_tests::{MemoryReplica, federation, log};
 use serde_json::{Value, json};
 
 use super::folder::{publish, publish_log};
 use super::{audit, one_process, recorded};
-use crate::properties::{policy, told};
+use crate::properties::{policy, write_history};
 
-/// The log that is lied about has at least so many entries.
+/// Fewest entries of the log that is lied about.
 const ENTRIES: usize = 12;
 
-/// A folder of public files, and what an honest audit of it says.
-struct Told<'a> {
-    replica: Replica<'a>,
+/// Honest public files in a folder, with the replica that they show; tests plant lies in the first log.
+struct AuditedFolder<'a> {
+    replica: MemoryReplica<'a>,
     dir: tempfile::TempDir,
 }
 
-impl<'a> Told<'a> {
-    /// The first recorded history, from `skip` on, that gives the first log enough to lie about.
+impl<'a> AuditedFolder<'a> {
+    /// The first recorded history, from `skip` on, whose first log is long enough to lie about.
     fn new(manifest: &'a Manifest, skip: usize) -> Self {
         let histories = recorded(skip + 20).into_iter().skip(skip);
-        let long = |replica: &Replica<'_>| replica.logs[&log(0)].entries.len() >= ENTRIES;
-        let replica = histories.map(|ops| told(manifest, &ops).live).find(long).unwrap();
+        let long = |replica: &MemoryReplica<'_>| replica.logs[&log(0)].entries.len() >= ENTRIES;
+        let replica = histories.map(|ops| write_history(manifest, &ops).live).find(long).unwrap();
         let dir = tempfile::tempdir().unwrap();
         publish(&replica, dir.path());
         Self { replica, dir }
@@ -35,7 +36,7 @@ impl<'a> Told<'a> {
         self.replica.logs[&log(0)].entries.iter().map(|entry| entry.bytes().to_vec()).collect()
     }
 
-    /// Where the first log has an event behind its first batch.
+    /// The index of the first log's first event after its first batch.
     fn event(&self) -> usize {
         let entries = &self.replica.logs[&log(0)].entries;
         (2..entries.len()).find(|i| !entries[*i].is_state()).unwrap()
@@ -45,12 +46,12 @@ impl<'a> Told<'a> {
         self.dir.path().join(format!("log/alpha.example/1/tile/entries/000.p/{}", self.entries().len()))
     }
 
-    /// Changes the bundle only: what somebody between the node and its reader can do.
+    /// Changes only the bundle: what anybody between the node and its reader could do.
     fn serve(&self, entries: &[Vec<u8>]) {
         std::fs::write(self.bundle(), fama_ledger::public::bundle(entries).unwrap()).unwrap();
     }
 
-    /// Publishes the first log anew under heads that its owner and all operators signed.
+    /// Publishes the first log again, under heads that its owner and all operators signed.
     fn sign(&self, entries: &[Vec<u8>]) {
         let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
         publish_log(self.replica.manifest, &log(0), &entries, self.dir.path());
@@ -60,143 +61,147 @@ impl<'a> Told<'a> {
         audit(&[self.dir.path()], &[&one_process(), more].concat())
     }
 
-    /// Expects a finding of this code at this entry of the first log.
+    /// Expects a finding with this code at this entry of the first log.
     fn expect(&self, code: &str, index: Option<usize>) {
         expect(&self.found(&[]), code, index);
     }
 }
 
-fn expect(said: &Value, code: &str, index: Option<usize>) {
-    assert_eq!((&said["verdict"], &said["state_id"]), (&json!("findings"), &Value::Null), "{code}: {said}");
-    let findings = said["findings"].as_array().unwrap();
+fn expect(report: &Value, code: &str, index: Option<usize>) {
+    assert_eq!((&report["verdict"], &report["state_id"]), (&json!("findings"), &Value::Null), "{code}: {report}");
+    let findings = report["findings"].as_array().unwrap();
     let fits = |found: &&Value| found["code"] == code && found["log"] == "alpha.example/1";
     let found = findings.iter().find(fits).unwrap_or_else(|| panic!("{code}: {findings:?}"));
     assert_eq!(found["index"], json!(index), "{code}");
 }
 
-fn within(manifest: &Manifest, lie: impl FnOnce(&Told<'_>, Vec<Vec<u8>>)) {
-    let told = Told::new(manifest, 0);
-    let entries = told.entries();
-    lie(&told, entries);
+fn within(manifest: &Manifest, lie: impl FnOnce(&AuditedFolder<'_>, Vec<Vec<u8>>)) {
+    let published = AuditedFolder::new(manifest, 0);
+    let entries = published.entries();
+    lie(&published, entries);
 }
 
 #[test]
 fn what_a_source_changes_is_found() {
     let manifest = federation(4, policy);
-    within(&manifest, |told, mut entries| {
-        assert_eq!(told.found(&[])["verdict"], "ok");
-        let at = told.event();
+    within(&manifest, |published, mut entries| {
+        assert_eq!(published.found(&[])["verdict"], "ok");
+        let at = published.event();
         entries[at][20] ^= 1;
-        told.serve(&entries);
-        told.expect("entry_changed", Some(at));
-        told.expect("tree_root", None);
+        published.serve(&entries);
+        published.expect("entry_changed", Some(at));
+        published.expect("tree_root", None);
     });
-    within(&manifest, |told, mut entries| {
+    within(&manifest, |published, mut entries| {
         entries.remove(5);
-        told.serve(&entries);
-        told.expect("entry_dropped", Some(5));
+        published.serve(&entries);
+        published.expect("entry_dropped", Some(5));
     });
-    within(&manifest, |told, mut entries| {
+    within(&manifest, |published, mut entries| {
         entries.swap(4, 5);
-        told.serve(&entries);
-        told.expect("entry_reordered", Some(4));
+        published.serve(&entries);
+        published.expect("entry_reordered", Some(4));
     });
-    within(&manifest, |told, _| {
-        std::fs::remove_file(told.bundle()).unwrap();
-        told.expect("file_missing", None);
+    within(&manifest, |published, _| {
+        std::fs::remove_file(published.bundle()).unwrap();
+        published.expect("file_missing", None);
     });
-    within(&manifest, |told, entries| {
-        let tile = told.dir.path().join(format!("log/alpha.example/1/tile/0/000.p/{}", entries.len()));
+    within(&manifest, |published, entries| {
+        let tile = published.dir.path().join(format!("log/alpha.example/1/tile/0/000.p/{}", entries.len()));
         let mut hashes = std::fs::read(&tile).unwrap();
         hashes[40] ^= 1;
         std::fs::write(tile, hashes).unwrap();
-        told.expect("tile", None);
+        published.expect("tile", None);
     });
-    within(&manifest, |told, _| {
-        let policy = told.dir.path().join("log/policy");
+    within(&manifest, |published, _| {
+        let policy = published.dir.path().join("log/policy");
         let fewer = std::fs::read_to_string(&policy).unwrap().replace("group operators 3", "group operators 1");
         std::fs::write(policy, fewer).unwrap();
-        assert_eq!(told.found(&[])["findings"][0]["code"], "policy");
+        assert_eq!(published.found(&[])["findings"][0]["code"], "policy");
     });
-    within(&manifest, |told, _| {
-        let checkpoint = told.dir.path().join("log/alpha.example/1/checkpoint");
+    within(&manifest, |published, _| {
+        let checkpoint = published.dir.path().join("log/alpha.example/1/checkpoint");
         let note = std::fs::read_to_string(&checkpoint).unwrap();
         let lines: Vec<&str> = note.lines().collect();
         std::fs::write(&checkpoint, format!("{}\n", lines[..7].join("\n"))).unwrap();
-        told.expect("quorum", None);
+        published.expect("quorum", None);
         std::fs::write(&checkpoint, note.replacen(lines[1], "11", 1)).unwrap();
-        told.expect("checkpoint_signature", None);
+        published.expect("checkpoint_signature", None);
     });
 }
 
 #[test]
 fn what_all_operators_sign_must_still_follow_from_the_authors() {
     let manifest = federation(4, policy);
-    within(&manifest, |told, mut entries| {
-        let at = told.event();
+    within(&manifest, |published, mut entries| {
+        let at = published.event();
         let last = entries[at].len() - 10;
         entries[at][last] ^= 1;
-        told.sign(&entries);
+        published.sign(&entries);
         let code = match VerifiedEntry::decode(entries[at].clone(), &manifest.federation()) {
             Ok(_) => panic!("a forged signature holds"),
             Err(error) => error.code(),
         };
-        told.expect(code, Some(at));
+        published.expect(code, Some(at));
     });
-    within(&manifest, |told, mut entries| {
-        let state = (3..entries.len()).find(|i| told.replica.logs[&log(0)].entries[*i].is_state()).unwrap();
+    within(&manifest, |published, mut entries| {
+        let state = (3..entries.len()).find(|i| published.replica.logs[&log(0)].entries[*i].is_state()).unwrap();
         *entries[state].last_mut().unwrap() ^= 1;
-        told.sign(&entries);
-        told.expect("state_root", None);
+        published.sign(&entries);
+        published.expect("state_root", None);
     });
-    within(&manifest, |told, mut entries| {
+    within(&manifest, |published, mut entries| {
         entries.pop();
-        told.sign(&entries);
-        told.expect("batch_shape", None);
+        published.sign(&entries);
+        published.expect("batch_shape", None);
     });
-    within(&manifest, |told, entries| {
+    within(&manifest, |published, entries| {
         let twice = [&entries[..4], &entries[2..4], &entries[4..]].concat();
-        told.sign(&twice);
-        told.expect("state_root", None);
+        published.sign(&twice);
+        published.expect("state_root", None);
     });
 }
 
 #[test]
 fn what_was_seen_before_or_elsewhere_binds() {
     let manifest = federation(4, policy);
-    let (told, other) = (Told::new(&manifest, 0), Told::new(&manifest, 4));
-    assert_ne!(told.replica.state_id(), other.replica.state_id());
-    let (kept, entries) = (told.dir.path().join("verdict"), told.entries());
-    let honest = told.found(&[]);
+    let (published, other) = (AuditedFolder::new(&manifest, 0), AuditedFolder::new(&manifest, 4));
+    assert_ne!(published.replica.state_id(), other.replica.state_id());
+    let (kept, entries) = (published.dir.path().join("verdict"), published.entries());
+    let honest = published.found(&[]);
     std::fs::write(&kept, honest.to_string()).unwrap();
     let since = [OsStr::new("--since"), kept.as_os_str()];
-    assert_eq!(told.found(&since)["state_id"], honest["state_id"]);
+    assert_eq!(published.found(&since)["state_id"], honest["state_id"]);
 
-    let both: [&Path; 2] = [told.dir.path(), other.dir.path()];
+    let both: [&Path; 2] = [published.dir.path(), other.dir.path()];
     expect(&audit(&both, &one_process()), "split_view", None);
     expect(&other.found(&since), if other.entries().len() < entries.len() { "rollback" } else { "fork" }, None);
 
-    let end = (0..entries.len() - 1).rfind(|i| told.replica.logs[&log(0)].entries[*i].is_state()).unwrap() + 1;
+    let end = (0..entries.len() - 1).rfind(|i| published.replica.logs[&log(0)].entries[*i].is_state()).unwrap() + 1;
     let earlier = tempfile::tempdir().unwrap();
-    publish(&told.replica, earlier.path());
-    told.sign(&entries[..end]);
-    assert_eq!(audit(&[told.dir.path(), earlier.path()], &one_process())["verdict"], "ok", "one extends the other");
-    expect(&told.found(&since), "rollback", None);
+    publish(&published.replica, earlier.path());
+    published.sign(&entries[..end]);
+    assert_eq!(
+        audit(&[published.dir.path(), earlier.path()], &one_process())["verdict"],
+        "ok",
+        "one extends the other"
+    );
+    expect(&published.found(&since), "rollback", None);
 }
 
 #[test]
 fn another_genesis_than_the_trusted_one_is_refused() {
     let manifest = federation(4, policy);
-    let told = Told::new(&manifest, 0);
-    let trusted = told.dir.path().join("genesis.toml");
+    let published = AuditedFolder::new(&manifest, 0);
+    let trusted = published.dir.path().join("genesis.toml");
     std::fs::write(&trusted, federation(3, policy).at(1).unwrap().note().to_string()).unwrap();
-    let said = told.found(&[OsStr::new("--manifest"), trusted.as_os_str()]);
-    assert_eq!(said["findings"][0]["code"], "manifest_untrusted", "{said}");
+    let report = published.found(&[OsStr::new("--manifest"), trusted.as_os_str()]);
+    assert_eq!(report["findings"][0]["code"], "manifest_untrusted", "{report}");
     std::fs::write(&trusted, manifest.at(1).unwrap().note().to_string()).unwrap();
-    let said = told.found(&[OsStr::new("--manifest"), trusted.as_os_str()]);
-    assert_eq!((&said["verdict"], &said["trusted"]), (&json!("ok"), &json!("file")), "{said}");
-    let changed = told.dir.path().join("manifest/1");
+    let report = published.found(&[OsStr::new("--manifest"), trusted.as_os_str()]);
+    assert_eq!((&report["verdict"], &report["trusted"]), (&json!("ok"), &json!("file")), "{report}");
+    let changed = published.dir.path().join("manifest/1");
     let note = std::fs::read_to_string(&changed).unwrap();
     std::fs::write(&changed, note.replacen("daily_cap = 6", "daily_cap = 7", 1)).unwrap();
-    assert_eq!(told.found(&[])["findings"][0]["code"], "manifest_signature");
+    assert_eq!(published.found(&[])["findings"][0]["code"], "manifest_signature");
 }

@@ -1,4 +1,4 @@
-//! One federation through everything that its folds know, then audited in Python from what it publishes.
+//! One federation that goes through everything its folds handle, then audited in Python from its public files.
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
 use fama_node::config::Config;
-use fama_node::network::wire::Submission;
 use fama_node::store::Store;
+use fama_node::wire::Submission;
 use fama_tests::{DOMAINS, domain, node_key, secret};
 use serde_json::{Value, json};
 
 use super::audit;
-use crate::federation::{Net, eventually, free_ports, get, multi, signed};
+use crate::federation::{LocalFederation, eventually, free_ports, get, multi, signed};
 use crate::governance::{log, operator, signed as signed_draft};
 
 /// A provider or agent with its key.
 type Party = (EventId, SecretKey);
 
-/// Who takes part; identities by name.
-struct Cast {
+/// The identities of the story.
+struct StoryIdentities {
     rated: Party,
     judge: Party,
     referee: Party,
@@ -31,7 +31,13 @@ struct Cast {
 }
 
 /// A registration with a bio, and a commitment to the next key.
-fn register(net: &Net, home: usize, name: &str, key: &SecretKey, next: Option<&SecretKey>) -> (EventId, Submission) {
+fn register(
+    net: &LocalFederation,
+    home: usize,
+    name: &str,
+    key: &SecretKey,
+    next: Option<&SecretKey>,
+) -> (EventId, Submission) {
     let note = Note { salt: [3; 32], bio: Some("travels".into()), ..Note::default() }.text();
     let event = net.event(Action::Register {
         home: domain(DOMAINS[home]),
@@ -43,7 +49,7 @@ fn register(net: &Net, home: usize, name: &str, key: &SecretKey, next: Option<&S
     (event.id(), Submission { note: Some(note), ..signed(event, key) })
 }
 
-async fn cast(net: &Net) -> Cast {
+async fn cast(net: &LocalFederation) -> StoryIdentities {
     let (rated_key, stolen_key, mover_key) = (secret(2), secret(6), secret(9));
     let (rated, registration) = register(net, 0, "rated", &rated_key, None);
     net.accepted(1, registration).await;
@@ -53,7 +59,7 @@ async fn cast(net: &Net) -> Cast {
     net.accepted(0, registration).await;
     let judge = net.provider(1, "judge", &secret(4)).await;
     let referee = net.provider(3, "referee", &secret(5)).await;
-    Cast {
+    StoryIdentities {
         rated: (rated, rated_key),
         judge: (judge, secret(4)),
         referee: (referee, secret(5)),
@@ -62,8 +68,8 @@ async fn cast(net: &Net) -> Cast {
     }
 }
 
-/// Until the day's cap takes what is left of one attestation, and the next is refused; then one is retracted.
-async fn rate(net: &Net, cast: &Cast) {
+/// Attests until the day's cap cuts an attestation short and the next one is refused; then retracts one.
+async fn rate(net: &LocalFederation, cast: &StoryIdentities) {
     let (rated, judge) = (cast.rated.0, (cast.judge.0, &cast.judge.1));
     let mut given = Vec::new();
     for delta in [5, -5, 5, 5, 3, 5] {
@@ -79,8 +85,8 @@ async fn rate(net: &Net, cast: &Cast) {
     net.accepted(0, signed(retract, judge.1)).await;
 }
 
-/// One of its two sponsors takes back what the judge says from its third attestation on.
-async fn dismiss(net: &Net, cast: &Cast) {
+/// One of the judge's two sponsors dismisses it from its third attestation on.
+async fn dismiss(net: &LocalFederation, cast: &StoryIdentities) {
     let dismissal = net.event(Action::Dismiss {
         operator: domain(DOMAINS[0]),
         provider: cast.judge.0,
@@ -92,22 +98,22 @@ async fn dismiss(net: &Net, cast: &Cast) {
     net.accepted(0, signed(dismissal, &node_key(0))).await;
 }
 
-/// To the key that the registration committed to, which signs alone.
-fn rotate_as_committed(net: &Net, (identity, _): &Party, next: &SecretKey) -> Submission {
+/// Rotates to the key that the registration committed to; that key alone signs.
+fn rotate_as_committed(net: &LocalFederation, (identity, _): &Party, next: &SecretKey) -> Submission {
     let (home, key) = (domain(DOMAINS[3]), next.public());
     let event = net.event(Action::Rotate { home, identity: *identity, version: 2, key, next: None });
     signed(event, next)
 }
 
-async fn change_policy(net: &mut Net) {
+async fn change_policy(net: &mut LocalFederation) {
     let mut draft = net.manifest.draft();
     draft.policy.max_delta = 3;
     net.publish(0, &signed_draft(&draft, &[1, 2, 3])).await;
     net.adopted().await;
 }
 
-/// The fourth operator is gone: the first takes its home over, and a fifth comes.
-async fn succeed_the_dead(net: &mut Net) {
+/// The fourth operator is gone for good: the first takes over its home, and a fifth operator joins.
+async fn succeed_the_dead(net: &mut LocalFederation) {
     for i in 0..3 {
         net.stand(i, &log(3, 1)).await;
     }
@@ -131,8 +137,10 @@ async fn succeed_the_dead(net: &mut Net) {
     net.adopted().await;
 }
 
-/// The first operator's node key changes: all that its log carries, the dead one's home too, goes on in another.
-async fn change_node_key(net: &mut Net) {
+/// The first operator's node key changes: all that its log carries, including the dead operator's home, continues in
+/// a
+/// new log.
+async fn change_node_key(net: &mut LocalFederation) {
     for i in 0..4 {
         net.stand(i, &log(0, 1)).await;
     }
@@ -148,8 +156,8 @@ async fn change_node_key(net: &mut Net) {
     net.wait("all may write", |status| status["fresh"] == true && status["waiting"].is_null()).await;
 }
 
-/// Forgets the note of all attestations at one node.
-async fn drop_note(net: &mut Net, i: usize) -> NoteHash {
+/// Drops the note that attestations share at one node.
+async fn drop_note(net: &mut LocalFederation, i: usize) -> NoteHash {
     let note = Note { salt: [7; 32], reason: Some("well done".into()), ..Note::default() }.text();
     let hash = note_hash(note.as_bytes());
     net.stop(i).await;
@@ -161,7 +169,7 @@ async fn drop_note(net: &mut Net, i: usize) -> NoteHash {
 }
 
 /// Writes the public files of a node into a folder, as an operator would.
-async fn publish(net: &Net, i: usize, folder: &Path) {
+async fn publish(net: &LocalFederation, i: usize, folder: &Path) {
     let query = format!("http://{}", net.nodes[i].as_ref().unwrap().query);
     let to = folder.display().to_string();
     let publish = move || {
@@ -173,7 +181,7 @@ async fn publish(net: &Net, i: usize, folder: &Path) {
     tokio::task::spawn_blocking(publish).await.unwrap();
 }
 
-/// What a node says of an identity, in the auditor's words.
+/// What a node shows of an identity, in the auditor's format.
 fn shown(profile: &Value) -> Value {
     let status = &profile["key_status"];
     json!({
@@ -195,8 +203,8 @@ fn audited(one: &Value) -> Value {
     said
 }
 
-/// The auditor says of everybody what the nodes say.
-async fn compare(net: &Net, said: &Value) {
+/// The auditor's output about every identity equals the nodes'.
+async fn compare(net: &LocalFederation, said: &Value) {
     let identities = said["identities"].as_array().unwrap();
     for (_, query) in net.up() {
         let listed = get(query, "/api/leaderboard?limit=500").await;
@@ -211,7 +219,7 @@ async fn compare(net: &Net, said: &Value) {
 #[test]
 fn a_federation_that_went_through_everything_is_the_same_to_the_auditor() {
     multi(async {
-        let mut net = Net::new(4);
+        let mut net = LocalFederation::new(4);
         let first = Config { next_node_key: Some(Arc::new(node_key(5))), ..net.config(0) };
         net.start_with(0, first).await;
         for i in 1..4 {

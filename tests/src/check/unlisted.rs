@@ -1,17 +1,17 @@
-//! Folders whose list of files is damaged or gone: MANIFEST and CURRENT of RocksDB.
+//! Data folders whose list of files is damaged or missing: MANIFEST and CURRENT of RocksDB.
 use super::*;
 
 use fama_ledger::log::{Hash, leaf_hash};
 use fama_ledger::manifest::LogId;
-use fama_node::network::wire::{CosignedHead, SignedHead};
+use fama_node::wire::{CosignedHead, SignedHead};
 
-/// Places in the list at which a bit is flipped, and at which it is cut.
+/// How many places of the list get a flipped bit, and how many a cut.
 const PLACES: u64 = 3;
 
-/// What a folder has that no peer could be told to forget: sizes, and heads that were signed and cosigned.
+/// What a folder must not forget because no peer can be made to: sizes, and heads that it signed and cosigned.
 type Held = BTreeMap<LogId, (u64, Option<SignedHead>, Vec<CosignedHead>)>;
 
-fn held(data: &Path, manifest: &Arc<Manifest>) -> Held {
+fn must_not_forget(data: &Path, manifest: &Arc<Manifest>) -> Held {
     let copied = scratch();
     copy(data, copied.path());
     let store = Store::open(copied.path(), manifest).unwrap();
@@ -23,7 +23,7 @@ fn held(data: &Path, manifest: &Arc<Manifest>) -> Held {
     manifest.logs().keys().map(|log| (log.clone(), of(log))).collect()
 }
 
-/// The files with data: their lengths, and hashes of them.
+/// The files with data: their lengths and hashes.
 fn files(data: &Path) -> BTreeMap<PathBuf, (usize, Hash)> {
     let files = fs::read_dir(data).unwrap().map(|file| file.unwrap().path()).filter(|file| kind(file) != "other");
     let of = |bytes: Vec<u8>| (bytes.len(), leaf_hash(&bytes));
@@ -69,9 +69,9 @@ fn damages() -> Vec<(String, Damage)> {
     all
 }
 
-/// Damages copies of a folder, and repairs each; gives how many did not open.
-fn repaired(net: &Net, data: &Path) -> usize {
-    let (whole, mut refused) = (held(data, &net.manifest), 0);
+/// Damages copies of a folder and repairs each; returns how many did not open before that.
+fn repaired(net: &LocalFederation, data: &Path) -> usize {
+    let (whole, mut refused) = (must_not_forget(data, &net.manifest), 0);
     for (name, damage) in damages() {
         let folder = scratch();
         let damaged = folder.path().join("data");
@@ -83,7 +83,7 @@ fn repaired(net: &Net, data: &Path) -> usize {
         let (sound, said) = command(&config, false);
         assert_eq!(files(&damaged), before, "{name}: a check changes nothing");
         if sound {
-            // A list that ends earlier is that of an earlier time: peers bring what came later.
+            // A list that ends early is that of an earlier time: peers bring what came later.
             assert!(name.starts_with("list cut"), "{name}: {said}");
             continue;
         }
@@ -93,7 +93,7 @@ fn repaired(net: &Net, data: &Path) -> usize {
         assert_eq!(files(&folder.path().join("data.damaged-1")), before, "{name}: a repair keeps what was there");
         assert_eq!(checked(&damaged, &net.manifest).unwrap().findings, [], "{name}");
         assert!(said.contains("made anew"), "{name}: {said}");
-        assert_eq!(held(&damaged, &net.manifest), whole, "{name}: {said}");
+        assert_eq!(must_not_forget(&damaged, &net.manifest), whole, "{name}: {said}");
         refused += 1;
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{name}: nothing else is left behind: {left:?}");
@@ -101,27 +101,29 @@ fn repaired(net: &Net, data: &Path) -> usize {
     refused
 }
 
-/// `fama check --repair` gave up where RocksDB's list of files was damaged, though every entry was there.
+/// Symptom: `fama check --repair` gave up on a folder in which every entry was there. Cause: it needed RocksDB's list of
+/// files, which was damaged. The test damages that list in many places, so a repair that needs it fails.
 #[test]
 fn a_folder_without_its_list_of_files_is_repaired_whole() {
     multi(async {
-        // All in one write-ahead log, of families that have no table yet.
+        // Everything is in one write-ahead log, for families that have no table yet.
         let (net, data) = used().await;
         let refused = repaired(&net, &data);
         assert!(refused > 5, "{refused} did not open");
-        // Tables too.
+        // With tables as well.
         let (net, data) = used_twice().await;
         let refused = repaired(&net, &data);
         assert!(refused > 5, "{refused} did not open");
     });
 }
 
-/// Without its write-ahead log either the folder has forgotten what it signed last: it asks before it signs again.
+/// Without its write-ahead log the folder has also forgotten what it signed last, so it asks peers before it signs
+/// again.
 #[test]
 fn a_repaired_folder_signs_nothing_before_its_peers_say_what_it_signed() {
     multi(async {
         let (mut net, data) = used_twice().await;
-        let whole = held(&data, &net.manifest);
+        let whole = must_not_forget(&data, &net.manifest);
         for file in fs::read_dir(&data).unwrap().map(|file| file.unwrap().path()) {
             if matches!(kind(&file), "log" | "MANIFEST" | "CURRENT") {
                 fs::remove_file(file).unwrap();
@@ -131,24 +133,24 @@ fn a_repaired_folder_signs_nothing_before_its_peers_say_what_it_signed() {
         assert!(mended && said.contains("made anew"), "{said}");
         let own = net.manifest.operators()[1].log();
         let size = |held: &Held| held[&own].0;
-        let short = held(&data, &net.manifest);
+        let short = must_not_forget(&data, &net.manifest);
         assert!((2..size(&whole)).contains(&size(&short)), "{short:?}");
 
         net.start(1).await;
         let early = SubmitRequest { forwarded: false, submissions: vec![net.register(1, "early", &secret(10)).1] };
         let answers = net.client(1).await.submit(early).await.unwrap().0;
-        assert!(matches!(&answers[..], [SubmitResult::Refused(_)]), "alone it takes nothing in: {answers:?}");
+        assert!(matches!(&answers[..], [SubmitResult::Refused(_)]), "alone it accepts nothing: {answers:?}");
         net.start(0).await;
         net.wait("both write again", |status| status["waiting"].is_null()).await;
         let (_, registration) = net.register(1, "after-repair", &secret(6));
         net.accepted(1, registration).await;
         net.settled().await;
         net.stop(1).await;
-        assert!(size(&held(&data, &net.manifest)) > size(&whole), "its log goes on where it was");
+        assert!(size(&must_not_forget(&data, &net.manifest)) > size(&whole), "its log continues where it was");
     });
 }
 
-/// Renaming the folder away under a running node would have two of them write one log.
+/// If the folder of a running node could be renamed away, two nodes would write one log.
 #[test]
 fn a_folder_in_use_is_not_repaired_whatever_its_state() {
     multi(async {

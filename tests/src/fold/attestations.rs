@@ -1,4 +1,4 @@
-//! Attestations, retractions and the counters of a day.
+//! Attestations, retractions and the daily counters.
 use super::*;
 
 #[test]
@@ -9,7 +9,7 @@ fn attest_ladder() {
     let (issuer, dead, subject) = (w.replica.register(0, "issuer", 2), w.replica.register(0, "dead", 4), id(9));
     assert!(w.say(0, revoke(0, dead, 1, dead_key.public()), START, &dead_key).is_ok());
     let first = w.signed(attest(0, issuer, subject, 5), START, &key);
-    assert!(w.replica.say(&log(0), START, first.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, first.clone()).is_ok());
     let second = w.attest(issuer, subject, -5, START, 2);
     assert_eq!(second, Ok(Effect::Attested { subject, provider: issuer, number: 1, effective: -2 }));
     let table = [
@@ -48,13 +48,13 @@ fn the_cap_is_absolute_per_day_of_created() {
     assert_eq!(given, [Ok(5), Ok(-5), Ok(4), Ok(-4), Ok(5)]);
     assert_eq!(effective(&mut w, -5, START), Ok(-2));
     assert_eq!(effective(&mut w, 1, START), Err(Void::Cap));
-    // Another subject, and another day, have a cap of their own; a day comes back with what it had.
+    // Another subject and another day each have their own cap; returning to a day finds what it had used up.
     assert!(w.attest(issuer, id(8), 5, START, 2).is_ok());
     let midnight = Millis(START.day().0 as u64 * DAY + DAY);
     assert_eq!(effective(&mut w, 5, midnight), Ok(5));
     let late = w.signed(attest(0, issuer, subject, 5), Millis(midnight.0 - 1), &secret(2));
     w.void(0, midnight, late, Void::Cap);
-    // A retraction gives no room back.
+    // A retraction does not free any of the cap.
     let row = w.row::<DayRow>(&MapName::home(&home(0)), &(subject, issuer, START.day())).unwrap();
     let undo = retract(0, issuer, subject, START.day(), row.0[0].event);
     assert!(w.say(0, undo, midnight, &secret(2)).is_ok());
@@ -76,7 +76,7 @@ fn retract_ladder() {
         .map(|_| {
             let said = w.signed(attest(0, issuer, subject, 1), START, &key);
             let id = said.event.id();
-            assert!(w.replica.say(&log(0), START, said).is_ok());
+            assert!(w.replica.append_event(&log(0), START, said).is_ok());
             id
         })
         .collect();
@@ -103,7 +103,7 @@ fn retract_ladder() {
     w.void(0, START, again, Void::AlreadyRetracted);
     let beyond = w.signed(retract(0, issuer, subject, day, given[1]), START, &key);
     w.void(0, START, beyond.clone(), Void::Quota);
-    assert!(w.replica.say(&log(0), START.plus(DAY), beyond).is_ok());
+    assert!(w.replica.append_event(&log(0), START.plus(DAY), beyond).is_ok());
     let provider = w.row::<Provider>(&MapName::home(&home(0)), &issuer).unwrap();
     assert_eq!(provider.next, 4, "attestations and retractions share one sequence");
     assert_eq!(provider.attestations, DayCounter { day: day.0, count: 2 });
@@ -118,9 +118,9 @@ fn counters_follow_the_day_of_the_entry_not_of_created() {
     let created = |days: i64| Millis(START.0.wrapping_add_signed(days * DAY as i64));
     let mut say = |time: Millis, created: Millis, subject: u8| {
         let event = w.signed(attest(0, issuer, id(subject), 1), created, &secret(2));
-        w.replica.say(&log(0), time, event).map(|_| ())
+        w.replica.append_event(&log(0), time, event).map(|_| ())
     };
-    // `created` goes back and forth, the day of the entries does not.
+    // `created` goes back and forth, but the day of the entries does not.
     assert_eq!(say(START, created(0), 3), Ok(()));
     assert_eq!(say(START, created(-2), 3), Ok(()));
     assert_eq!(say(START, created(-1), 3), Err(Void::Quota));

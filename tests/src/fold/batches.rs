@@ -1,7 +1,7 @@
 //! Batches and the bytes of a day.
 use super::*;
 
-/// An adoption or an event behind it, as an owner would have to write them.
+/// An adoption, or an event after it, as an owner would have to log them.
 fn bodies(manifest: &Manifest) -> (VerifiedEntry, VerifiedEntry) {
     let adopt = VerifiedEntry::adopt(START, manifest.version(), manifest.hash());
     let key = secret(2);
@@ -14,13 +14,13 @@ fn invalid_batches_change_nothing() {
     let manifest = federation(1, |_| ());
     let (adopt, agent) = bodies(&manifest);
     let (state, zero) = (VerifiedEntry::state, StateRoot([0; 32]));
-    let fresh = Replica::new(&manifest);
-    let begun = Replica::adopted(&manifest);
+    let fresh = MemoryReplica::new(&manifest);
+    let begun = MemoryReplica::adopted(&manifest);
     let before = VerifiedEntry::of(Millis(START.0 - 1), agent.event().unwrap().clone());
     let after = VerifiedEntry::of(later(1), agent.event().unwrap().clone());
     let other = |version, hash| VerifiedEntry::adopt(START, version, hash);
     let good = begun.complete(&log(0), vec![agent.clone()]);
-    let table: Vec<(&str, &Replica<'_>, Vec<VerifiedEntry>, &str)> = vec![
+    let table: Vec<(&str, &MemoryReplica<'_>, Vec<VerifiedEntry>, &str)> = vec![
         ("nothing", &begun, vec![], "batch_shape"),
         ("no state entry", &begun, vec![agent.clone()], "batch_shape"),
         ("a state entry alone", &begun, vec![state(START, zero)], "batch_shape"),
@@ -58,7 +58,7 @@ fn bytes_of_a_day_are_bounded() {
     let sum = (adopt.bytes().len() + agent.bytes().len()) as u64;
     let fits = |daily_bytes: u64| {
         let manifest = federation(1, |p: &mut Policy| p.daily_bytes = daily_bytes);
-        let replica = Replica::adopted(&manifest);
+        let replica = MemoryReplica::adopted(&manifest);
         let (log, (_, agent)) = (log(0), bodies(&manifest));
         let mut batch = Batch::begin(&manifest, &log, &replica.rows, 2).unwrap();
         batch.replay(&agent).map(|_| ())
@@ -67,7 +67,7 @@ fn bytes_of_a_day_are_bounded() {
     assert_eq!(fits(sum - 1), Err(BatchError::Bytes { index: 2, max: sum - 1 }.into()));
 }
 
-/// A note counts 1,024 bytes beside its entry; the next day begins at 0; state entries are not counted.
+/// A note counts 1,024 bytes in addition to its entry; the next day starts at 0; state entries are not counted.
 #[test]
 fn what_counts_as_bytes() {
     let manifest = federation(1, |_| ());
@@ -89,14 +89,15 @@ fn what_counts_as_bytes() {
     assert_eq!(begun, entry.bytes().len() as u64);
 }
 
-/// A full batch refused an event but kept its effects, so that the owner's next state root would have
-/// been one that no mirror can recompute: the fold ran before there was known to be room.
+/// Symptom: a full batch refused an event but kept its effects, and no mirror could recompute the owner's next state
+/// root. Cause: the fold ran before the check for room. Here a mirror must accept
+/// the batch with the state root that the owner computed after a refusal.
 #[test]
 fn an_event_without_room_leaves_no_effect() {
     let (adopt, agent) = bodies(&federation(1, |_| ()));
     let room = (adopt.bytes().len() + agent.bytes().len()) as u64;
     let manifest = federation(1, |p| p.daily_bytes = room);
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let (_, agent) = bodies(&manifest);
     let key = secret(4);
     let second = signed(event(manifest.federation(), register(0, "second", &key), START, 2), &key);
@@ -127,7 +128,7 @@ fn a_log_that_has_not_adopted_admits_nothing() {
 #[test]
 fn a_batch_holds_4096_entries() {
     let manifest = federation(1, |_| ());
-    let replica = Replica::adopted(&manifest);
+    let replica = MemoryReplica::adopted(&manifest);
     let (_, agent) = bodies(&manifest);
     let log = log(0);
     let mut batch = Batch::begin(&manifest, &log, &replica.rows, 2).unwrap();
@@ -140,7 +141,7 @@ fn a_batch_holds_4096_entries() {
 #[test]
 fn entries_of_a_batch_see_one_another() {
     let manifest = federation(1, |_| ());
-    let mut replica = Replica::adopted(&manifest);
+    let mut replica = MemoryReplica::adopted(&manifest);
     let key = secret(2);
     let said = signed(event(manifest.federation(), register(0, "agent", &key), START, 1), &key);
     let agent = said.event.id();
@@ -152,7 +153,7 @@ fn entries_of_a_batch_see_one_another() {
     assert!(outcomes[0].as_ref().unwrap().is_ok() && outcomes[2].as_ref().unwrap().is_ok());
     let identity = read::<Identity, _>(&replica.rows, MapName::home(&home(0)).id(), &agent).unwrap().unwrap();
     assert_eq!(identity.version, 1);
-    // The maps that were updated are those that a scan of the rows gives.
+    // The updated maps equal those built from a scan of the rows.
     let rebuilt = LogMaps::load(&manifest, &log(0), &replica.rows).unwrap();
     assert_eq!(rebuilt.state_root(), replica.logs[&log(0)].state_root);
     let mut rows = 0;

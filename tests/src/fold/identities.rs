@@ -19,7 +19,7 @@ fn register_ladder() {
         let event = w.signed(register(i, name, key), created, key);
         w.void(0, START, event, want);
     }
-    // The other home counts for itself, and names and keys of one home are free in another.
+    // Another home has its own quota; names and keys of one home are free in another.
     assert!(w.say(1, register(1, "taken", &known), START, &known).is_ok());
     // The next day has a new quota.
     assert!(w.say(0, register(0, "free", &fresh), START.plus(DAY), &fresh).is_ok());
@@ -36,7 +36,7 @@ fn the_edges_of_future_and_stale_are_inside() {
         [(Millis(FUTURE.0 - 1), &key, "ahead"), (Millis(stale(&manifest).0 + 1), &other, "behind")]
     {
         let event = w.signed(register(0, name, key), created, key);
-        assert!(w.replica.say(&log(0), START, event).is_ok(), "{name}");
+        assert!(w.replica.append_event(&log(0), START, event).is_ok(), "{name}");
     }
 }
 
@@ -47,27 +47,27 @@ fn a_repeated_event_meets_itself() {
     let (first, second) = (secret(2), secret(4));
     let said = w.signed(register(0, "agent", &first), START, &first);
     let agent = said.event.id();
-    assert_eq!(w.replica.say(&log(0), START, said.clone()), Ok(Effect::Registered { identity: agent }));
+    assert_eq!(w.replica.append_event(&log(0), START, said.clone()), Ok(Effect::Registered { identity: agent }));
     w.void(0, START, said, Void::NameTaken);
     let said = {
         let event = w.event(rotate(0, agent, 2, &second, None), START);
         countersigned(event, &first, &second)
     };
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::WrongVersion);
     let subject = id(9);
     let said = w.signed(attest(0, agent, subject, 1), START, &second);
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     let attestation = said.event.id();
     w.void(0, START, said, Void::Duplicate);
     let said = w.signed(retract(0, agent, subject, START.day(), attestation), START, &second);
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::AlreadyRetracted);
     let said = w.signed(admit(0, agent, "s", 0), START, &node_key(0));
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::Superseded);
     let said = w.signed(revoke(0, agent, 2, second.public()), START, &second);
-    assert!(w.replica.say(&log(0), START, said.clone()).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said.clone()).is_ok());
     w.void(0, START, said, Void::Revoked);
 }
 
@@ -76,14 +76,14 @@ fn rotate_ladder() {
     let manifest = federation(2, |_| ());
     let mut w = World::new(&manifest);
     let keys: Vec<_> = (0..=limits::ROTATIONS_PER_DAY as u8).map(|n| secret(20 + n)).collect();
-    // Two identities with as many rotations as a day allows; the first one's last key is revoked.
+    // Two identities with as many rotations as a day allows; the last key of the first one is revoked.
     let agents = ["revoked", "alive"].map(|name| {
         let shift: u8 = if name == "alive" { 20 } else { 0 };
         let agent = w.replica.register(0, name, 20 + shift);
         for n in 1..=limits::ROTATIONS_PER_DAY as u8 {
             let (old, new) = (secret(20 + shift + n - 1), secret(20 + shift + n));
             let event = w.event(rotate(0, agent, u32::from(n) + 1, &new, None), START);
-            assert!(w.replica.say(&log(0), START, countersigned(event, &old, &new)).is_ok(), "{name} {n}");
+            assert!(w.replica.append_event(&log(0), START, countersigned(event, &old, &new)).is_ok(), "{name} {n}");
         }
         agent
     });
@@ -108,7 +108,7 @@ fn rotate_ladder() {
         w.void(0, START, countersigned(event, signer, key), want);
     }
     let event = w.event(rotate(0, alive, 12, &new, None), START.plus(DAY));
-    assert!(w.replica.say(&log(0), START.plus(DAY), countersigned(event, &alive_key, &new)).is_ok());
+    assert!(w.replica.append_event(&log(0), START.plus(DAY), countersigned(event, &alive_key, &new)).is_ok());
 }
 
 #[test]
@@ -125,15 +125,15 @@ fn a_committed_key_alone_rotates_and_revives() {
     };
     let said = w.signed(action, START, &first);
     let agent = said.event.id();
-    assert!(w.replica.say(&log(0), START, said).is_ok());
-    // The holder of the current key cannot rotate, neither to a key of his own nor to the committed one.
+    assert!(w.replica.append_event(&log(0), START, said).is_ok());
+    // The holder of the current key cannot rotate, neither to another key nor to the committed one.
     for (key, signer) in [(&thief, &first), (&next, &first)] {
         let event = w.event(rotate(0, agent, 2, key, None), START);
         w.void(0, START, countersigned(event, signer, key), Void::NotAuthorized);
     }
     let alone = w.signed(rotate(0, agent, 2, &thief, None), START, &thief);
     w.void(0, START, alone, Void::NotAuthorized);
-    // A revoked key with a commitment rotates all the same: the identity lives on.
+    // A revoked key with a commitment can still rotate, so the identity lives on.
     assert!(w.say(0, revoke(0, agent, 1, first.public()), START, &next).is_ok());
     let wrong = w.signed(rotate(0, agent, 3, &next, None), START, &next);
     w.void(0, START, wrong, Void::WrongVersion);
@@ -143,7 +143,7 @@ fn a_committed_key_alone_rotates_and_revives() {
     assert_eq!((status.version, status.current.key, status.is_revoked()), (2, next.public(), false));
     let keys = w.replica.join().keys(&found).unwrap();
     assert_eq!(keys[0].revoked.unwrap().reason, RevokeReason::KeyCompromised);
-    // Version 2 committed to nothing: the old rule, and once revoked it stays so.
+    // Version 2 committed to nothing: the old rule applies, and once revoked it stays revoked.
     assert!(w.say(0, revoke(0, agent, 2, next.public()), later(1), &next).is_ok());
     let event = w.event(rotate(0, agent, 3, &third, None), later(1));
     w.void(0, later(1), countersigned(event, &next, &third), Void::Revoked);
@@ -156,7 +156,7 @@ fn revoke_ladder() {
     let (first, second, stranger) = (secret(2), secret(4), secret(6));
     let agent = w.replica.register(0, "agent", 2);
     let event = w.event(rotate(0, agent, 2, &second, None), START);
-    assert!(w.replica.say(&log(0), START, countersigned(event, &first, &second)).is_ok());
+    assert!(w.replica.append_event(&log(0), START, countersigned(event, &first, &second)).is_ok());
     let table = [
         (id(9), 7, stranger.public(), &stranger, Void::UnknownIdentity),
         (agent, 2, second.public(), &stranger, Void::NotAuthorized),
@@ -171,9 +171,9 @@ fn revoke_ladder() {
             w.void(0, START, event, want);
         }
     }
-    // However old or early.
+    // A time that is too old or too early does not matter here.
     let said = w.signed(revoke(0, agent, 2, second.public()), stale(&manifest), &second);
-    assert_eq!(w.replica.say(&log(0), START, said), Ok(Effect::KeyChanged { identity: agent }));
+    assert_eq!(w.replica.append_event(&log(0), START, said), Ok(Effect::KeyChanged { identity: agent }));
     for version in [1, 2] {
         let key = if version == 1 { &first } else { &second };
         let event = w.signed(revoke(0, agent, version, key.public()), START, key);
@@ -195,35 +195,35 @@ fn claims() {
     };
     let said = w.signed(action, START, &key);
     let agent = said.event.id();
-    assert!(w.replica.say(&log(0), START, said).is_ok());
+    assert!(w.replica.append_event(&log(0), START, said).is_ok());
     let revoked = |w: &World<'_>| {
         let found = w.replica.join().identity(agent).unwrap().unwrap();
         let revoked = w.replica.join().key_status(&found).unwrap().revoked;
         revoked.map(|r| (r.operator.map(|o| o.to_string()), r.place, r.time))
     };
-    // Claims that do not count: another version, another key, a signer that is neither key nor next.
+    // Claims that do not count: another version, another key, a signer that is neither the key nor the next one.
     for (version, named, signer) in [(2, &key, &key), (1, &stranger, &stranger), (1, &key, &stranger)] {
         assert!(w.say(2, revoke(0, agent, version, named.public()), START, signer).is_ok());
         assert_eq!(revoked(&w), None);
     }
-    // The fourth of the day is beyond the quota, but a repeated one is a duplicate first.
+    // The fourth claim of the day is over the quota, but a repeated one is reported as a duplicate first.
     let fourth = w.signed(revoke(0, agent, 1, key.public()), START, &key);
     w.void(2, START, fourth.clone(), Void::Quota);
     let again = w.signed(revoke(0, agent, 2, key.public()), later(1), &key);
     w.void(2, later(1), again, Void::Duplicate);
-    // The next day it counts, however old; said by the next key in another log it is the one shown,
-    // by the order of operators, not of time.
-    assert!(w.replica.say(&log(2), START.plus(DAY), fourth).is_ok());
+    // It counts the next day, however old. Another log's claim by the next key is the one shown, because operators'
+    // order decides, not time.
+    assert!(w.replica.append_event(&log(2), START.plus(DAY), fourth).is_ok());
     assert_eq!(revoked(&w), Some((Some("gamma.example".to_owned()), Some((1, 12)), START.plus(DAY))));
     assert!(w.say(3, revoke(0, agent, 1, key.public()), START, &next).is_ok());
     assert_eq!(revoked(&w).unwrap().0.as_deref(), Some("delta.example"));
     assert!(w.say(1, revoke(0, agent, 1, key.public()), later(9), &next).is_ok());
     assert_eq!(revoked(&w), Some((Some("beta.example".to_owned()), Some((1, 2)), later(9))));
-    // Claims block nothing at home; the home's own word is shown, and the owner's rotation makes all moot.
+    // Claims block nothing at home: the home's own record is shown, and the owner's rotation makes all claims moot.
     assert!(w.say(0, revoke(0, agent, 1, key.public()), later(10), &key).is_ok());
     assert_eq!(revoked(&w), Some((None, None, later(10))));
     assert!(w.say(0, rotate(0, agent, 2, &next, None), later(11), &next).is_ok());
-    // Made for version 2 before there was one, but with the wrong key.
+    // Made for version 2 before it existed, but with the wrong key.
     assert_eq!(revoked(&w), None);
 }
 
@@ -235,7 +235,7 @@ fn a_claim_before_its_version_bites_when_the_version_comes() {
     let agent = w.replica.register(0, "agent", 2);
     assert!(w.say(1, revoke(0, agent, 2, second.public()), START, &second).is_ok());
     let event = w.event(rotate(0, agent, 2, &second, None), START);
-    assert!(w.replica.say(&log(0), START, countersigned(event, &first, &second)).is_ok());
+    assert!(w.replica.append_event(&log(0), START, countersigned(event, &first, &second)).is_ok());
     let found = w.replica.join().identity(agent).unwrap().unwrap();
     assert!(w.replica.join().key_status(&found).unwrap().is_revoked());
 }

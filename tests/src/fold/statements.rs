@@ -1,4 +1,4 @@
-//! Admissions and dismissals, and what they make of karma.
+//! Admissions and dismissals, and their effect on karma.
 use super::*;
 
 #[test]
@@ -59,7 +59,7 @@ fn triples_and_intervals_are_bounded() {
     let beyond = w.signed(admit(0, agent, "beyond", 0), START, &key);
     w.void(0, START, beyond, Void::Quota);
     assert!(w.say(0, admit(0, id(8), "beyond", 0), START, &key).is_ok(), "each provider counts for itself");
-    // An admission and a dismissal leave an interval behind; 7 pairs fit into a day.
+    // An admission and a dismissal leave one interval; 7 pairs fit into a day.
     let (mut time, mut from) = (START, 0);
     for n in 0..limits::INTERVALS_PER_TRIPLE as u64 {
         if n % 7 == 0 {
@@ -79,7 +79,7 @@ fn triples_and_intervals_are_bounded() {
     time = time.plus(DAY);
     let event = w.signed(admit(0, agent, "s0", from), time, &key);
     w.void(0, time, event, Void::Quota);
-    // What needs no further interval is taken.
+    // An event that needs no further interval is applied.
     assert!(w.say(0, admit(0, agent, "s0", from - 1), time, &key).is_ok());
     assert_eq!(statement(&w).intervals.last().unwrap().end, None);
     assert!(w.say(0, dismiss(0, agent, "s0", 0), time.plus(1), &key).is_ok());
@@ -100,7 +100,7 @@ fn karma_counts_where_enough_operators_sponsor_one_service() {
         assert!(w.attest(issuer, subject, delta, START, 2).is_ok());
     }
     assert_eq!(karma(&w), (0, 0));
-    // Two operators for two services are not two for one.
+    // Two operators for two different services do not count as two for one service.
     assert!(w.say(0, admit(0, issuer, "a", 0), later(1), &node_key(0)).is_ok());
     assert!(w.say(1, admit(1, issuer, "b", 0), later(1), &node_key(1)).is_ok());
     assert_eq!(karma(&w), (0, 0));
@@ -109,7 +109,7 @@ fn karma_counts_where_enough_operators_sponsor_one_service() {
     assert_eq!(karma(&w), (7, 2));
     assert!(w.say(3, admit(3, issuer, "a", 3), later(1), &node_key(3)).is_ok());
     assert_eq!(karma(&w), (7, 2));
-    // The retraction has number 4; where that is dismissed, it does not count.
+    // The retraction has number 4; where number 4 is dismissed, it does not count.
     let row = w.row::<DayRow>(&MapName::home(&home(0)), &(subject, issuer, START.day())).unwrap();
     assert!(w.say(0, retract(0, issuer, subject, START.day(), row.0[3].event), later(2), &secret(2)).is_ok());
     assert_eq!(karma(&w), (3, 1));

@@ -1,4 +1,4 @@
-//! What each decoder's inputs begin as: valid ones, from the golden vectors or made of them.
+//! The valid inputs that each decoder starts from, taken from the golden vectors or made from them.
 use std::sync::{Arc, LazyLock};
 
 use fama_ledger::checkpoint::Cosignature;
@@ -11,7 +11,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::Stand;
 use fama_ledger::time::Millis;
-use fama_node::network::wire;
+use fama_node::wire;
 use fama_tests::{DOMAINS, START, domain, federation, governance_key, log, node_key, secret};
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ fn bytes(file: &str, kind: &str, field: &str) -> Corpus {
     texts(file, kind, field).into_iter().map(String::into_bytes).collect()
 }
 
-/// The story's events, made anew for the federation whose keys the targets know.
+/// The story's events, made again for the federation whose keys the targets know.
 fn story() -> Vec<SignedEvent> {
     let ours = federation(2, |_| ()).federation();
     let events =
@@ -152,20 +152,20 @@ pub(crate) fn tlog_proof() -> Corpus {
     proofs.into_iter().chain([extra]).map(String::into_bytes).collect()
 }
 
-/// The small one; the others are longer than what can be changed often enough.
+/// Only the small proof: the others are too long to be mutated often enough.
 pub(crate) fn profile_proof() -> Corpus {
     vec![crate::profile::small_story().1.to_string().into_bytes()]
 }
 
-/// What a proof shows: all rows of each prefix.
-pub(crate) struct Proven {
+/// A proof and what it shows: all rows of each prefix.
+pub(crate) struct ProvenRows {
     pub(crate) root: StateRoot,
     pub(crate) answers: Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
     pub(crate) proof: Vec<u8>,
 }
 
-/// What a range proof shows: the rows from a key on.
-pub(crate) struct Ranged {
+/// A range proof and what it shows: the rows from a key on.
+pub(crate) struct ProvenRange {
     pub(crate) root: StateRoot,
     pub(crate) start: Vec<u8>,
     pub(crate) rows: Vec<(Vec<u8>, Vec<u8>)>,
@@ -185,10 +185,10 @@ fn hexed(value: &Value) -> Vec<u8> {
     unhex(value.as_str().unwrap())
 }
 
-pub(crate) fn proven() -> &'static [Proven] {
-    static PROVEN: LazyLock<Vec<Proven>> = LazyLock::new(|| {
+pub(crate) fn proven() -> &'static [ProvenRows] {
+    static PROVEN: LazyLock<Vec<ProvenRows>> = LazyLock::new(|| {
         let answer = |answer: &Value| (hexed(&answer[0]), pairs(&answer[1]));
-        let proven = |vector: Value| Proven {
+        let proven = |vector: Value| ProvenRows {
             root: vector["root"].as_str().unwrap().parse().unwrap(),
             answers: vector["answers"].as_array().unwrap().iter().map(answer).collect(),
             proof: hexed(&vector["proof"]),
@@ -198,9 +198,9 @@ pub(crate) fn proven() -> &'static [Proven] {
     &PROVEN
 }
 
-pub(crate) fn ranged() -> &'static [Ranged] {
-    static RANGED: LazyLock<Vec<Ranged>> = LazyLock::new(|| {
-        let ranged = |vector: Value| Ranged {
+pub(crate) fn ranged() -> &'static [ProvenRange] {
+    static RANGED: LazyLock<Vec<ProvenRange>> = LazyLock::new(|| {
+        let ranged = |vector: Value| ProvenRange {
             root: vector["root"].as_str().unwrap().parse().unwrap(),
             start: hexed(&vector["start"]),
             rows: pairs(&vector["rows"]),
@@ -305,7 +305,7 @@ pub(crate) fn sync_request() -> Corpus {
 }
 
 pub(crate) fn sync_response() -> Corpus {
-    let range = wire::Range { first: 4, entries: entry(), proof: vec![[5; 32]; 3] };
+    let range = wire::EntryRange { first: 4, entries: entry(), proof: vec![[5; 32]; 3] };
     let hash = fama_ledger::id::NoteHash([1; 32]);
     let text = texts("notes.json", "note", "text").remove(0);
     let notes = vec![(hash, wire::NoteAnswer::Text(text)), (hash, wire::NoteAnswer::Redacted)];

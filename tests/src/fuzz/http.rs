@@ -1,6 +1,6 @@
-//! What clients send to the query listener: bodies, paths, query strings. Whatever it is, the answer is in order.
+//! Client input to the query listener: bodies, paths, query strings. Whatever the input, the answer is well-formed.
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock, Mutex, RwLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,62 +10,56 @@ use fama_ledger::batch::{Batch, LogMaps};
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
 use fama_ledger::id::EventId;
-use fama_ledger::join::{LogState, Ranking};
+use fama_ledger::join::LogState;
 use fama_ledger::log::{Head, Tree, leaf_hash};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
-use fama_node::clock;
-use fama_node::health::Health;
+use fama_node::clock::{self, Clock};
 use fama_node::http::{App, query};
-use fama_node::metrics::Metrics;
+use fama_node::shared::Shared;
 use fama_node::store::{Commit, Store};
 use fama_tests::{DOMAINS, START, domain, event, federation, log, secret, signed};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-use super::targets::Outcome;
+use super::targets::DecodeResult;
 
 const NAME: &str = "swift-core-maps";
-/// Longest answer that is looked at, in bytes: longer than any.
+/// Longest answer that is read, in bytes; no answer is that long.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// A listener over one agent, and what runs it.
-struct Asked {
+/// A query listener over a store with one agent, and the runtime that it runs on.
+struct FuzzedListener {
     router: Router,
     runtime: Runtime,
     agent: EventId,
 }
 
-static ASKED: LazyLock<Asked> = LazyLock::new(|| {
+static ASKED: LazyLock<FuzzedListener> = LazyLock::new(|| {
     let manifest = Arc::new(federation(1, |_| ()));
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(dir.path(), &manifest).unwrap());
     let agent = register(&store, &manifest);
     let app = App {
-        health: Arc::new(Health::new(&manifest)),
-        ranking: Arc::new(RwLock::new(Ranking::default())),
-        proved: Arc::default(),
-        metrics: Arc::new(Metrics::new(prometheus::Registry::new()).unwrap()),
+        shared: Shared { manifest, ..Shared::with(store, Clock::machine(), [0; 16]) },
         operator: Some(domain(DOMAINS[0])),
         namespace: Some(domain(DOMAINS[0])),
         started: START,
         partial: false,
         slot: Arc::default(),
-        store,
-        manifest,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    // The folder goes now; the open database reads on from memory until the process ends.
+    // The folder is deleted here; the open database keeps reading from memory until the process ends.
     drop(dir);
-    Asked { router: query(Arc::new(app)), runtime, agent }
+    FuzzedListener { router: query(Arc::new(app)), runtime, agent }
 });
 
 fn key() -> SecretKey {
     secret(2)
 }
 
-/// A log of two batches: the owner's first entry, and the agent.
+/// Fills a log with two batches: the owner's first entry, and the agent.
 fn register(store: &Store, manifest: &Manifest) -> EventId {
     let (home, name) = (domain(DOMAINS[0]), NAME.parse().unwrap());
     let action = Action::Register { home, name, key: key().public(), next: None, note: None };
@@ -91,14 +85,14 @@ fn register(store: &Store, manifest: &Manifest) -> EventId {
     id
 }
 
-fn ask(method: Method, uri: &[u8], body: &[u8]) -> Outcome {
+fn ask(method: Method, uri: &[u8], body: &[u8]) -> DecodeResult {
     let request = Request::builder().method(method).uri(uri).body(Body::from(body.to_vec()));
     let request = request.map_err(|_| "no_uri")?;
     ASKED.runtime.block_on(async { check(ASKED.router.clone().oneshot(request).await.unwrap()).await })
 }
 
-/// Every answer is JSON, but for the texts that agents sign; every error has a code, and none is the node's.
-async fn check(response: Response<Body>) -> Outcome {
+/// Every answer is JSON, except the texts that agents sign; every error has a code, and none is the node's fault.
+async fn check(response: Response<Body>) -> DecodeResult {
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.unwrap();
     assert!(!parts.status.is_server_error(), "{}", String::from_utf8_lossy(&bytes));
@@ -118,7 +112,7 @@ async fn check(response: Response<Body>) -> Outcome {
     Err(known(answer["code"].as_str().unwrap()))
 }
 
-/// The same word for ever; there are not many.
+/// The code as a string that lives forever; there are only a few codes to leak.
 fn known(code: &str) -> &'static str {
     static CODES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut codes = CODES.lock().unwrap();
@@ -130,13 +124,13 @@ fn known(code: &str) -> &'static str {
     leaked
 }
 
-/// A body of `POST /api/verify`.
-pub(crate) fn login(bytes: &[u8]) -> Outcome {
+/// The input is a body of `POST /api/verify`.
+pub(crate) fn login(bytes: &[u8]) -> DecodeResult {
     ask(Method::POST, b"/api/verify", bytes)
 }
 
-/// A path and a query string.
-pub(crate) fn question(bytes: &[u8]) -> Outcome {
+/// The input is a path and a query string.
+pub(crate) fn question(bytes: &[u8]) -> DecodeResult {
     ask(Method::GET, bytes, b"")
 }
 

@@ -1,4 +1,4 @@
-//! One function per decoder: what must hold of any input at all. The code of a refusal, or nothing.
+//! One function per decoder: what must hold for any input at all. Returns the code of a refusal.
 use core::fmt::{Debug, Display};
 use core::str::FromStr;
 use std::sync::Arc;
@@ -24,22 +24,22 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::{Stand, VerifiedStand};
 use fama_ledger::time::{Day, Millis};
-use fama_node::network::wire;
+use fama_node::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
 pub(crate) use super::http::{login, question};
 use crate::profile::small_story;
 
-/// How many there are.
+/// The number of targets.
 pub(crate) const COUNT: usize = 29;
-/// What [`edge`] takes a signature of.
+/// The message that [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
-pub(crate) type Outcome = Result<(), &'static str>;
-pub(crate) type Target = fn(&[u8]) -> Outcome;
+pub(crate) type DecodeResult = Result<(), &'static str>;
+pub(crate) type FuzzTarget = fn(&[u8]) -> DecodeResult;
 
-/// The federation whose keys verify what is read.
+/// The federation whose keys verify the inputs.
 fn ours() -> &'static Manifest {
     static OURS: std::sync::LazyLock<Manifest> = std::sync::LazyLock::new(|| federation(2, |_| ()));
     &OURS
@@ -49,7 +49,7 @@ fn text(bytes: &[u8]) -> Result<&str, &'static str> {
     std::str::from_utf8(bytes).map_err(|_| "not_utf8")
 }
 
-/// Strict codec: what is read is written back to the same bytes, and takes no more than its bound.
+/// Strict codec: a decoded value encodes to the same bytes, and they are no longer than the bound.
 macro_rules! decoded {
     ($type:ty, $bytes:expr, $max:expr) => {{
         let value: $type = codec::decode($bytes, $max).map_err(|error| error.code())?;
@@ -64,7 +64,7 @@ fn decoded_entry(bytes: &[u8]) -> Result<Entry, &'static str> {
     Ok(decoded!(Entry, bytes, limits::ENTRY_BYTES_MAX))
 }
 
-pub(crate) fn event(bytes: &[u8]) -> Outcome {
+pub(crate) fn event(bytes: &[u8]) -> DecodeResult {
     let event = Event::parse(bytes).map_err(|error| error.fault.code())?;
     assert_eq!(event.text().as_bytes(), bytes);
     let said = signed(event.clone(), &secret(2));
@@ -75,14 +75,14 @@ pub(crate) fn event(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn note(bytes: &[u8]) -> Outcome {
+pub(crate) fn note(bytes: &[u8]) -> DecodeResult {
     let note = Note::parse(bytes).map_err(|error| error.fault.code())?;
     assert_eq!(note.text().as_bytes(), bytes);
     assert_eq!(note.check(), Ok(()));
     Ok(())
 }
 
-pub(crate) fn entry(bytes: &[u8]) -> Outcome {
+pub(crate) fn entry(bytes: &[u8]) -> DecodeResult {
     let raw = decoded_entry(bytes);
     let verified = VerifiedEntry::decode(bytes.to_vec(), &ours().federation());
     let Entry { body, .. } = raw.inspect_err(|code| assert_eq!(verified.as_ref().unwrap_err().code(), *code))?;
@@ -91,7 +91,7 @@ pub(crate) fn entry(bytes: &[u8]) -> Outcome {
     }
     if let Body::Event(said) = body {
         assert_eq!(event_id(bytes), Some(said.event.id()));
-        // However it is signed, only what a text can say is an event.
+        // Whatever its signature, an event is valid only if a text can express it.
         let again = signed(said.event.clone(), &secret(2)).verify(&said.event.federation);
         if again.is_ok() {
             assert_eq!(Event::parse(said.event.text().as_bytes()), Ok(said.event));
@@ -101,7 +101,7 @@ pub(crate) fn entry(bytes: &[u8]) -> Outcome {
 }
 
 /// The input is a manifest's text, which its operators then sign as it is.
-pub(crate) fn manifest(bytes: &[u8]) -> Outcome {
+pub(crate) fn manifest(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let line = |i: u8| sign(text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap());
     let note = SignedNote { text: text.to_owned(), signatures: (0..2).map(line).collect() }.to_string();
@@ -114,8 +114,8 @@ pub(crate) fn manifest(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// Notes of versions one behind the other.
-pub(crate) fn chain(bytes: &[u8]) -> Outcome {
+/// The input is the notes of successive versions, joined.
+pub(crate) fn chain(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let newest = Manifest::parse_chain(text).map_err(|error| error.code())?;
     assert_eq!(newest.chain(), text);
@@ -124,7 +124,7 @@ pub(crate) fn chain(bytes: &[u8]) -> Outcome {
 }
 
 /// The input is a stand's text, which an operator then signs as it is.
-pub(crate) fn stand(bytes: &[u8]) -> Outcome {
+pub(crate) fn stand(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let stand = Stand::parse(text).map_err(|error| error.fault.code())?;
     assert_eq!(stand.text(), text);
@@ -134,34 +134,34 @@ pub(crate) fn stand(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn equivocation(bytes: &[u8]) -> Outcome {
+pub(crate) fn equivocation(bytes: &[u8]) -> DecodeResult {
     let found = decoded!(Equivocation, bytes, Equivocation::BYTES_MAX);
     found.verify(ours()).map_err(|error| error.code())?;
     assert!(found.larger.0.size >= found.smaller.0.size && found.larger.0 != found.smaller.0);
     Ok(())
 }
 
-fn read_signed(note: &SignedNote) -> Outcome {
+fn read_signed(note: &SignedNote) -> DecodeResult {
     let owner = |origin: &checkpoint::Origin| Some(ours().operator(&origin.operator)?.node_key);
     let read = checkpoint::read_note(note, owner, |name| Some(ours().operator(name)?.node_key));
     read.map(drop).map_err(|error| error.code())
 }
 
-pub(crate) fn signed_note(bytes: &[u8]) -> Outcome {
+pub(crate) fn signed_note(bytes: &[u8]) -> DecodeResult {
     let note = SignedNote::parse(bytes, limits::CHECKPOINT_BYTES_MAX).map_err(|error| error.code())?;
     assert_eq!(note.to_string().as_bytes(), bytes);
     let _ = read_signed(&note);
     Ok(())
 }
 
-pub(crate) fn checkpoint(bytes: &[u8]) -> Outcome {
+pub(crate) fn checkpoint(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let checkpoint: Checkpoint = text.parse().map_err(|error: checkpoint::CheckpointError| error.code())?;
     assert_eq!(checkpoint.text(), text);
     Ok(())
 }
 
-pub(crate) fn public_path(bytes: &[u8]) -> Outcome {
+pub(crate) fn public_path(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let path: public::Path = text.parse().map_err(|_| "no_path")?;
     assert_eq!(path.to_string(), text, "one file, one path");
@@ -171,17 +171,17 @@ pub(crate) fn public_path(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// An entry bundle, of as many entries as its first byte says.
-pub(crate) fn entry_bundle(bytes: &[u8]) -> Outcome {
+/// The first byte is the number of entries less one, the rest an entry bundle.
+pub(crate) fn entry_bundle(bytes: &[u8]) -> DecodeResult {
     let (count, bytes) = bytes.split_first().ok_or("empty")?;
-    let place = public::Place::new(0, usize::from(*count) + 1).unwrap();
+    let place = public::TilePosition::new(0, usize::from(*count) + 1).unwrap();
     let entries = public::entries(bytes, place).map_err(|error| error.code())?;
     assert!(bytes.len() <= public::BUNDLE_BYTES_MAX);
     assert_eq!((public::bundle(&entries).unwrap(), entries.len()), (bytes.to_vec(), place.width()));
     Ok(())
 }
 
-pub(crate) fn tlog_proof(bytes: &[u8]) -> Outcome {
+pub(crate) fn tlog_proof(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let proof: TlogProof = text.parse().map_err(|error: fama_ledger::proof::TlogProofError| error.code())?;
     assert!(bytes.len() <= PROOF_BYTES_MAX);
@@ -192,8 +192,8 @@ pub(crate) fn tlog_proof(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// What is no proof shows nothing; what is one shows what it showed.
-pub(crate) fn profile_proof(bytes: &[u8]) -> Outcome {
+/// A malformed proof shows nothing; a valid one about the golden question shows the golden answer.
+pub(crate) fn profile_proof(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let proof: ProfileProof = text.parse().map_err(|error: ProfileError| error.code())?;
     assert_eq!(proof.to_string().parse(), Ok(proof.clone()));
@@ -213,10 +213,10 @@ fn small() -> &'static (Arc<Manifest>, ProfileProof) {
     &SMALL
 }
 
-/// What a proof shows of the vectors' maps, no other bytes show, and nothing but the truth.
-pub(crate) fn map_proof(bytes: &[u8]) -> Outcome {
+/// No bytes but the golden proof show the golden rows, and none show them with a row left out.
+pub(crate) fn map_proof(bytes: &[u8]) -> DecodeResult {
     let proof = decoded!(MapProof, bytes, map::MAP_PROOF_BYTES_MAX);
-    for corpus::Proven { root, answers, proof: golden } in corpus::proven() {
+    for corpus::ProvenRows { root, answers, proof: golden } in corpus::proven() {
         let told: Vec<_> = answers.iter().map(|(prefix, rows)| (prefix, rows.as_slice())).collect();
         assert!(proof.verify(root, &told).is_err() || golden == bytes, "another proof of the same");
         let lie: Vec<_> =
@@ -226,9 +226,9 @@ pub(crate) fn map_proof(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn range_proof(bytes: &[u8]) -> Outcome {
+pub(crate) fn range_proof(bytes: &[u8]) -> DecodeResult {
     let proof = decoded!(RangeProof, bytes, map::RANGE_PROOF_BYTES_MAX);
-    for corpus::Ranged { root, start, rows, proof: golden } in corpus::ranged() {
+    for corpus::ProvenRange { root, start, rows, proof: golden } in corpus::ranged() {
         assert!(proof.verify(root, start, rows).is_err() || golden == bytes, "another proof of the same");
         let lie = rows.split_first().map_or(&[][..], |rows| rows.1);
         assert!(proof.verify(root, start, lie).is_err() || lie == rows, "a row is hidden");
@@ -236,7 +236,7 @@ pub(crate) fn range_proof(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn tree_proof(bytes: &[u8]) -> Outcome {
+pub(crate) fn tree_proof(bytes: &[u8]) -> DecodeResult {
     let (old, new, proof) = decoded!((Head, Head, Vec<Hash>), bytes, 1 << 16);
     let consistent = verify_consistency(&old, &new, &proof);
     if consistent.is_ok() {
@@ -246,7 +246,7 @@ pub(crate) fn tree_proof(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-fn row_of<R: Row + Debug>(bytes: &[u8]) -> Outcome {
+fn row_of<R: Row + Debug>(bytes: &[u8]) -> DecodeResult {
     match rows::decode_row::<R, ()>(bytes) {
         Ok(row) => {
             assert_eq!(codec::encode(&row), bytes);
@@ -258,8 +258,8 @@ fn row_of<R: Row + Debug>(bytes: &[u8]) -> Outcome {
     }
 }
 
-/// A row's tag and value.
-pub(crate) fn row(bytes: &[u8]) -> Outcome {
+/// The input is a row's tag and value.
+pub(crate) fn row(bytes: &[u8]) -> DecodeResult {
     let (tag, value) = bytes.split_first().ok_or("empty")?;
     match tag {
         1 => row_of::<rows::Identity>(value),
@@ -278,7 +278,7 @@ pub(crate) fn row(bytes: &[u8]) -> Outcome {
     }
 }
 
-/// What a node does first with a head from a stranger.
+/// The first steps of a node with a head from a stranger.
 fn head_of(log: &LogId, signed: &wire::SignedHead) {
     if let Ok(held) = signed.verify(ours(), log) {
         assert_eq!(wire::SignedHead::of(&held), *signed);
@@ -304,14 +304,14 @@ fn entries_of(entries: &[Vec<u8>]) {
     }
 }
 
-pub(crate) fn sync_request(bytes: &[u8]) -> Outcome {
+pub(crate) fn sync_request(bytes: &[u8]) -> DecodeResult {
     if let wire::SyncRequest::Frontier(frontier) = decoded!(wire::SyncRequest, bytes, wire::REQUEST_BYTES_MAX) {
         frontier_of(&frontier);
     }
     Ok(())
 }
 
-pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
+pub(crate) fn sync_response(bytes: &[u8]) -> DecodeResult {
     match decoded!(wire::SyncResponse, bytes, wire::RESPONSE_BYTES_MAX) {
         wire::SyncResponse::Frontier(frontier) => frontier_of(&frontier),
         wire::SyncResponse::Entries(range) => {
@@ -325,7 +325,7 @@ pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
             }
         }),
         wire::SyncResponse::Offers(offers) => offers.iter().for_each(|offer| drop(offer.verify(ours()))),
-        wire::SyncResponse::Rows(wire::Rows { rows, proof }) => {
+        wire::SyncResponse::Rows(wire::RowRange { rows, proof }) => {
             let _ = proof.verify(&fama_ledger::id::StateRoot([1; 32]), &[], &rows);
         }
         wire::SyncResponse::Refused(_) => {}
@@ -333,7 +333,7 @@ pub(crate) fn sync_response(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn gossip(bytes: &[u8]) -> Outcome {
+pub(crate) fn gossip(bytes: &[u8]) -> DecodeResult {
     match decoded!(wire::Gossip, bytes, wire::GOSSIP_BYTES_MAX) {
         wire::Gossip::Head { log, signed, entries, .. } => {
             head_of(&log, &signed);
@@ -345,7 +345,7 @@ pub(crate) fn gossip(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn submit_request(bytes: &[u8]) -> Outcome {
+pub(crate) fn submit_request(bytes: &[u8]) -> DecodeResult {
     let request = decoded!(wire::SubmitRequest, bytes, wire::REQUEST_BYTES_MAX);
     for wire::Submission { signed, note, .. } in request.submissions {
         let _ = signed.verify(&ours().federation());
@@ -354,7 +354,7 @@ pub(crate) fn submit_request(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn submit_response(bytes: &[u8]) -> Outcome {
+pub(crate) fn submit_response(bytes: &[u8]) -> DecodeResult {
     let wire::SubmitResponse(results) = decoded!(wire::SubmitResponse, bytes, wire::RESPONSE_BYTES_MAX);
     for result in results {
         if let wire::SubmitResult::Accepted(receipt) = result {
@@ -365,7 +365,7 @@ pub(crate) fn submit_response(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn base64(bytes: &[u8]) -> Outcome {
+pub(crate) fn base64(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let read = base64::decode_lenient(text).ok_or("no_base64")?;
     assert!(text.len() <= base64::TEXT_BYTES_MAX && read.len() * 4 <= text.len() * 3);
@@ -373,8 +373,8 @@ pub(crate) fn base64(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// A key as text, as PEM or as the codec's bytes.
-pub(crate) fn public_key(bytes: &[u8]) -> Outcome {
+/// The input is a key as text, as PEM or in the codec's bytes.
+pub(crate) fn public_key(bytes: &[u8]) -> DecodeResult {
     let decoded = codec::decode::<PublicKey>(bytes, 64).map_err(|error| error.code());
     let checked = decoded.and_then(|key| key.check().map(|()| key).map_err(|error| error.code()));
     let text = std::str::from_utf8(bytes).unwrap_or_default();
@@ -392,7 +392,7 @@ pub(crate) fn public_key(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn secret_key(bytes: &[u8]) -> Outcome {
+pub(crate) fn secret_key(bytes: &[u8]) -> DecodeResult {
     let key = SecretKey::from_pem(text(bytes)?).map_err(|error| error.code())?;
     assert_eq!(key.public().check(), Ok(()));
     let again = SecretKey::from_pem(&key.to_pem()).unwrap();
@@ -401,7 +401,7 @@ pub(crate) fn secret_key(bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// What a text says, it says in no other text.
+/// A value has only one text.
 fn one_text<T: FromStr + Display>(text: &str) -> bool {
     text.parse::<T>().is_ok_and(|value| {
         assert_eq!(value.to_string(), text);
@@ -409,7 +409,7 @@ fn one_text<T: FromStr + Display>(text: &str) -> bool {
     })
 }
 
-pub(crate) fn short_text(bytes: &[u8]) -> Outcome {
+pub(crate) fn short_text(bytes: &[u8]) -> DecodeResult {
     let text = text(bytes)?;
     let types = [
         one_text::<Domain>,
@@ -428,9 +428,9 @@ pub(crate) fn short_text(bytes: &[u8]) -> Outcome {
     if types.iter().fold(false, |read, one| one(text) | read) { Ok(()) } else { Err("nothing") }
 }
 
-/// Whose signature (even: secp256k1, odd: Ed25519), then the signature in any dress. The keys signed
-/// [`MESSAGE`] once, so whatever holds is that signature.
-pub(crate) fn edge(bytes: &[u8]) -> Outcome {
+/// The first byte chooses the key (even: secp256k1, odd: Ed25519); the rest is a signature in any encoding. Each key
+/// signed [`MESSAGE`] once, so a signature that holds must be that one.
+pub(crate) fn edge(bytes: &[u8]) -> DecodeResult {
     let (which, signature) = bytes.split_first().ok_or("empty")?;
     let key = secret(2 + which % 2);
     let read = Signature::from_edge(&key.public(), MESSAGE, signature).map_err(|error| error.code())?;

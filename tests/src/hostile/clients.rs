@@ -1,4 +1,4 @@
-//! Attacks over HTTP, on bare sockets.
+//! Attacks over HTTP, on plain sockets.
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{ANSWER, World};
 
-/// How many connections an attack holds, where this process may open so many files.
+/// How many connections an attack holds, if this process may open that many files.
 const MANY: usize = 1_200;
 const SOME: usize = 300;
 
@@ -35,7 +35,7 @@ pub(crate) async fn get(to: SocketAddr, path: &str) -> Result<Value, String> {
     serde_json::from_str(body).map_err(|error| format!("{error}: {answer}"))
 }
 
-/// Many connections that each do `deed` again and again.
+/// Many connections that each repeat `deed`.
 async fn crowd<F>(world: Arc<World>, most: usize, deed: impl Fn(Arc<World>) -> F) -> u64
 where
     F: Future<Output = u64> + Send + 'static,
@@ -47,7 +47,7 @@ where
     all.join_all().await.into_iter().sum()
 }
 
-/// Begins a request, then a byte each while.
+/// Begins a request, then sends one more byte every half second.
 async fn drip(world: Arc<World>, begin: &'static str) -> u64 {
     let mut sent = 0;
     while world.on() {
@@ -76,7 +76,7 @@ pub(super) async fn slow_bodies(world: Arc<World>) -> u64 {
     .await
 }
 
-/// Asks as much as it can and reads nothing.
+/// Asks as much as it can and never reads an answer.
 pub(super) async fn unread(world: Arc<World>) -> u64 {
     crowd(world, SOME / 4, |world| async move {
         let (mut sent, request) = (0, "GET /api/federation HTTP/1.1\r\nHost: a\r\n\r\n".repeat(64));
@@ -95,10 +95,10 @@ pub(super) async fn unread(world: Arc<World>) -> u64 {
     .await
 }
 
-/// What no client sends; each is answered with an error or by hanging up, never with a success.
+/// Requests that no client sends; each is answered with an error or by hanging up, never with a success.
 pub(super) async fn malformed(world: Arc<World>) -> u64 {
     let head = "POST /api/verify HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
-    // A gzip member of a megabyte of zeros begins so; nothing here unpacks what it is sent.
+    // The beginning of a gzip member that holds a megabyte of zeros; nothing here unpacks what it receives.
     let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 0xec, 0xc1][..], &[0; 1_000]].concat();
     let requests: [Vec<u8>; 6] = [
         format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(100_000)).into_bytes(),

@@ -1,4 +1,4 @@
-//! Attacks on the UDP port: handshakes that nobody goes on with, connections left at once, and noise.
+//! Attacks on the UDP port: handshakes that are never finished, connections that are left at once, and noise.
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::peers::Over;
+use super::peers::TransportKind;
 use super::{PATIENCE, World};
 
-/// Handshakes begun, each many times: the node remembers each for seconds.
+/// Handshakes begun, each of them many times: the node remembers each for seconds.
 const HANDSHAKES: usize = 4_000;
-/// How long others have to get in over QUIC before nobody does any more.
+/// How long honest peers have to connect over QUIC before the flood stops everybody from doing so.
 const FLOOD_AFTER: Duration = Duration::from_secs(2);
-/// Addresses they come from, as they would if the sender's were made up.
+/// Source addresses of the flood, as if they were forged.
 const ADDRESSES: u8 = 20;
-/// Handshakes of one address in a row.
+/// Handshakes from one address in a row.
 const BURST: usize = 8;
 
 /// A peer that speaks no protocol, with a key of its own.
@@ -29,7 +29,7 @@ fn swarm() -> Swarm<dummy::Behaviour> {
     SwarmBuilder::with_new_identity().with_tokio().with_quic().with_behaviour(|_| dummy::Behaviour).unwrap().build()
 }
 
-/// First datagrams of handshakes, each of a connection of its own: what is sent to a socket that never answers.
+/// First datagrams of handshakes, each of a different connection, recorded by a socket that never answers.
 pub(super) async fn first() -> Arc<Vec<Vec<u8>>> {
     let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = format!("/ip4/127.0.0.1/udp/{}/quic-v1", sink.local_addr().unwrap().port());
@@ -45,7 +45,7 @@ pub(super) async fn first() -> Arc<Vec<Vec<u8>>> {
             _ = swarm.select_next_some() => {}
             received = timeout_at(end, sink.recv(&mut datagram)) => {
                 let datagram = &datagram[..received.expect("datagrams arrive").unwrap()];
-                // A long header: its form and type, the version, and the connection's id behind its length.
+                // A long header has the form bit and type, the version, the length of the connection id, and the id.
                 if datagram.len() >= 1_200 && datagram[0] & 0xf0 == 0xc0 {
                     let id = datagram[6..6 + usize::from(datagram[5])].to_vec();
                     found.entry(id).or_insert_with(|| datagram.to_vec());
@@ -56,8 +56,9 @@ pub(super) async fn first() -> Arc<Vec<Vec<u8>>> {
     Arc::new(found.into_values().collect())
 }
 
-/// Begins handshakes from many addresses and goes on with none. Peers that came over TCP had no place left, and memory
-/// grew with every datagram.
+/// Symptom: peers over TCP found no free place, and memory grew with every datagram. Cause: each unfinished handshake
+/// took a place. Begins handshakes from many addresses and finishes none, while the test needs new TCP peers and
+/// bounds memory.
 pub(super) async fn half_open(world: Arc<World>, first: Arc<Vec<Vec<u8>>>) -> u64 {
     let mut sockets = Vec::new();
     for i in 0..ADDRESSES {
@@ -76,7 +77,7 @@ pub(super) async fn half_open(world: Arc<World>, first: Arc<Vec<Vec<u8>>>) -> u6
     sent
 }
 
-/// Connects, or tries to for a second, and is gone without a word.
+/// Connects, or tries to for a second, and leaves without sending anything.
 pub(super) async fn visits(world: Arc<World>) -> u64 {
     let mut all = JoinSet::new();
     for _ in 0..8 {
@@ -85,7 +86,7 @@ pub(super) async fn visits(world: Arc<World>) -> u64 {
             let mut count = 0;
             while world.on() {
                 let mut swarm = swarm();
-                swarm.dial(world.address(Over::Quic)).unwrap();
+                swarm.dial(world.address(TransportKind::Quic)).unwrap();
                 let ended = async {
                     loop {
                         use SwarmEvent::{ConnectionEstablished, OutgoingConnectionError};
@@ -105,8 +106,8 @@ pub(super) async fn visits(world: Arc<World>) -> u64 {
     all.join_all().await.into_iter().sum()
 }
 
-/// Noise of all lengths, behind first bytes that are looked at: no version, an unknown one, a first datagram of a
-/// handshake, a datagram of a connection that is none, one to be answered with a reset.
+/// Noise of all lengths after first bytes that are parsed: no version, an unknown version, the first datagram of a
+/// handshake, a datagram of an unknown connection, a datagram to be answered with a reset.
 pub(super) async fn noise(world: Arc<World>) -> u64 {
     let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 2, 1), 0)).await.unwrap();
     let heads: [&[u8]; 6] = [

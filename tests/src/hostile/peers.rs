@@ -1,4 +1,4 @@
-//! Attacks over libp2p, by peers that speak its protocols and keep none of their rules.
+//! Attacks over libp2p, by peers that speak its protocols and obey none of their rules.
 use std::future::pending;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
@@ -16,7 +16,7 @@ use fama_ledger::manifest::Operator;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
 use fama_node::clock;
-use fama_node::network::wire::{
+use fama_node::wire::{
     CosignedHead, Frontier, Gossip, LogFrontier, SignedHead, SubmitRequest, SyncRequest, SyncResponse,
 };
 use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
@@ -33,63 +33,63 @@ use tokio::time::{sleep, timeout};
 use super::World;
 use crate::federation::signed;
 
-/// After how many strikes that pile up an attacker begins anew, with another key.
+/// After this many strikes that pile up, an attacker starts over with another key.
 const STRIKES_MAX: u64 = 300;
 
-/// How a peer misbehaves.
+/// The way in which a peer misbehaves.
 #[derive(Clone)]
-pub(super) enum Duty {
-    /// Submissions of which only the first bytes ever come.
+pub(super) enum AttackKind {
+    /// Submissions of which only the first bytes are sent.
     Stall,
-    /// Requests of the largest size, full of bad signatures: the frame.
+    /// Requests of the largest size, full of bad signatures; the value is the frame.
     Largest(Arc<Vec<u8>>),
     /// Asks for all entries and reads none.
     Unread,
-    /// Frames that are none: huge lengths, trailing bytes, noise.
+    /// Frames that are invalid: huge lengths, trailing bytes, noise.
     Rubbish,
-    /// Answers with a frontier of the longest size that a frame may have.
+    /// Answers with a frontier of the greatest length that a frame may have.
     Frontiers,
-    /// Answers with a frontier of all logs and operators, every signature of it bad.
+    /// Answers with a frontier of all logs and operators, with every signature bad.
     LyingFrontiers,
-    /// Heads and cosignatures that once were news.
+    /// Heads and cosignatures that used to be news.
     Gossip(Arc<Vec<Gossip>>),
-    /// Gossip that is signed by nobody, and noise.
+    /// Gossip with invalid signatures, and noise.
     FalseGossip,
-    /// Opens streams and says nothing at all.
+    /// Opens streams and never sends anything.
     Streams,
     /// Valid events, as many as fit.
     Registrations,
-    /// Valid attestations of issuers whom nobody knows.
+    /// Valid attestations of unknown issuers.
     Unsponsored,
 }
 
-impl Duty {
-    /// Whether what is sent is never done with, and so weighs on the attacker too.
+impl AttackKind {
+    /// Whether the requests never finish and so cost the attacker memory too.
     fn piles_up(&self) -> bool {
         matches!(self, Self::Stall | Self::Unread | Self::Streams)
     }
 }
 
-/// A request as bytes, and what comes after them.
+/// A request as bytes, and what the attacker does with its stream afterwards.
 #[derive(Clone, Debug)]
-struct Raw {
+struct RawRequest {
     bytes: Vec<u8>,
-    then: Then,
+    then: StreamEnding,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum StreamEnding {
     Read,
-    /// Neither ends nor reads.
+    /// Neither ends the stream nor reads from it.
     Stall,
 }
 
-impl request_response::Codec for Raw {
+impl request_response::Codec for RawRequest {
     type Protocol = StreamProtocol;
-    type Request = Raw;
+    type Request = RawRequest;
     type Response = Vec<u8>;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Raw>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<RawRequest>
     where
         T: AsyncRead + Unpin + Send,
     {
@@ -102,7 +102,7 @@ impl request_response::Codec for Raw {
     where
         T: AsyncRead + Unpin + Send,
     {
-        if self.then == Then::Stall {
+        if self.then == StreamEnding::Stall {
             return pending().await;
         }
         let mut bytes = Vec::new();
@@ -110,7 +110,7 @@ impl request_response::Codec for Raw {
         Ok(bytes)
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: Raw) -> io::Result<()>
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: RawRequest) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
@@ -131,8 +131,8 @@ impl request_response::Codec for Raw {
 #[derive(NetworkBehaviour)]
 struct Hostile {
     identify: identify::Behaviour,
-    sync: request_response::Behaviour<Raw>,
-    submit: request_response::Behaviour<Raw>,
+    sync: request_response::Behaviour<RawRequest>,
+    submit: request_response::Behaviour<RawRequest>,
     gossip: gossipsub::Behaviour,
 }
 
@@ -140,7 +140,7 @@ fn behaviour(key: &Keypair, federation: &str) -> Hostile {
     let requests = |name: &str| {
         let protocol = StreamProtocol::try_from_owned(format!("/fama/{federation}/{name}/1")).unwrap();
         let config = request_response::Config::default().with_request_timeout(Duration::from_secs(600));
-        let raw = Raw { bytes: Vec::new(), then: Then::Read };
+        let raw = RawRequest { bytes: Vec::new(), then: StreamEnding::Read };
         request_response::Behaviour::with_codec(
             raw,
             [(protocol, ProtocolSupport::Full)],
@@ -164,7 +164,7 @@ fn behaviour(key: &Keypair, federation: &str) -> Hostile {
     Hostile { identify: identify::Behaviour::new(identify), sync: requests("sync"), submit: requests("submit"), gossip }
 }
 
-/// A peer with a key of its own, new each time.
+/// A peer with a new key each time.
 fn swarm(world: &World) -> Swarm<Hostile> {
     let federation = world.manifest.federation().to_string();
     SwarmBuilder::with_new_identity()
@@ -188,22 +188,22 @@ fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What carries a peer's connection.
+/// The transport of a peer's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum TransportKind {
     Tcp,
     Quic,
 }
 
-/// So many peers with one duty; gives how often they struck.
-pub(super) async fn attack(world: Arc<World>, over: Over, duty: Duty, peers: usize) -> u64 {
+/// Runs this many peers with one kind of attack; returns how often they struck.
+pub(super) async fn attack(world: Arc<World>, over: TransportKind, kind: AttackKind, peers: usize) -> u64 {
     let mut all = JoinSet::new();
     for _ in 0..peers {
-        let (world, duty) = (Arc::clone(&world), duty.clone());
+        let (world, kind) = (Arc::clone(&world), kind.clone());
         all.spawn(async move {
             let mut count = 0;
             while world.on() {
-                count += connection(&world, over, &duty).await;
+                count += connection(&world, over, &kind).await;
                 sleep(Duration::from_millis(50)).await;
             }
             count
@@ -212,96 +212,98 @@ pub(super) async fn attack(world: Arc<World>, over: Over, duty: Duty, peers: usi
     all.join_all().await.into_iter().sum()
 }
 
-/// One peer's connection, until the node ends it or the attack is over.
-async fn connection(world: &World, over: Over, duty: &Duty) -> u64 {
+/// One peer's connection, until the node ends it or the attack is over; returns the number of strikes.
+async fn connection(world: &World, over: TransportKind, kind: &AttackKind) -> u64 {
     let (mut swarm, mut count) = (swarm(world), 0);
     swarm.dial(world.address(over)).unwrap();
     let (mut node, mut pulse) = (None, tokio::time::interval(Duration::from_millis(50)));
-    while world.on() && (count < STRIKES_MAX || !duty.piles_up()) {
+    while world.on() && (count < STRIKES_MAX || !kind.piles_up()) {
         tokio::select! {
             event = swarm.select_next_some() => match event {
                 SwarmEvent::ConnectionEstablished { peer_id, .. } => node = Some(peer_id),
                 SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => return count,
-                SwarmEvent::Behaviour(event) => count += on_event(&mut swarm, event, world, duty),
+                SwarmEvent::Behaviour(event) => count += on_event(&mut swarm, event, world, kind),
                 _ => {}
             },
             _ = pulse.tick() => if let Some(node) = node {
-                count += strike(&mut swarm, node, world, duty);
+                count += strike(&mut swarm, node, world, kind);
             },
         }
     }
     count
 }
 
-fn on_event(swarm: &mut Swarm<Hostile>, event: HostileEvent, world: &World, duty: &Duty) -> u64 {
+fn on_event(swarm: &mut Swarm<Hostile>, event: HostileEvent, world: &World, kind: &AttackKind) -> u64 {
     let HostileEvent::Sync(request_response::Event::Message { message, .. }) = event else { return 0 };
     let Message::Request { channel, .. } = message else { return 0 };
-    let answer = match duty {
-        Duty::Frontiers => [&(20_u32 << 20).to_le_bytes()[..], &noise(1 << 20)].concat(),
-        Duty::LyingFrontiers => framed(&codec::encode(&SyncResponse::Frontier(lies(world)))),
+    let answer = match kind {
+        AttackKind::Frontiers => [&(20_u32 << 20).to_le_bytes()[..], &noise(1 << 20)].concat(),
+        AttackKind::LyingFrontiers => framed(&codec::encode(&SyncResponse::Frontier(lying_frontier(world)))),
         _ => Vec::new(),
     };
     swarm.behaviour_mut().sync.send_response(channel, answer).map_or(0, |()| 1)
 }
 
-/// What a peer does twenty times a second.
-fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, duty: &Duty) -> u64 {
+/// One round of an attack; a peer makes twenty a second.
+fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, kind: &AttackKind) -> u64 {
     let hostile = swarm.behaviour_mut();
-    let read = |bytes: Vec<u8>| Raw { bytes, then: Then::Read };
-    match duty {
-        Duty::Stall => {
+    let read = |bytes: Vec<u8>| RawRequest { bytes, then: StreamEnding::Read };
+    match kind {
+        AttackKind::Stall => {
             let bytes = [&(2_u32 << 20).to_le_bytes()[..], &noise(60_000)].concat();
             for _ in 0..2 {
-                hostile.submit.send_request(&node, Raw { bytes: bytes.clone(), then: Then::Stall });
+                hostile.submit.send_request(&node, RawRequest { bytes: bytes.clone(), then: StreamEnding::Stall });
             }
             2
         }
-        Duty::Largest(frame) => {
+        AttackKind::Largest(frame) => {
             hostile.submit.send_request(&node, read(frame.to_vec()));
-            hostile.sync.send_request(&node, read(framed(&codec::encode(&SyncRequest::Frontier(lies(world))))));
+            hostile
+                .sync
+                .send_request(&node, read(framed(&codec::encode(&SyncRequest::Frontier(lying_frontier(world))))));
             2
         }
-        Duty::Unread => {
+        AttackKind::Unread => {
             let bytes = framed(&codec::encode(&all_entries(world)));
             for _ in 0..2 {
-                hostile.sync.send_request(&node, Raw { bytes: bytes.clone(), then: Then::Stall });
+                hostile.sync.send_request(&node, RawRequest { bytes: bytes.clone(), then: StreamEnding::Stall });
             }
             2
         }
-        Duty::Rubbish => {
+        AttackKind::Rubbish => {
             let trailing = [&codec::encode(&SyncRequest::Manifests { from: 2 })[..], &[0]].concat();
             for bytes in [[0xff; 64].to_vec(), framed(&trailing), framed(&noise(300)), noise(100_000)] {
                 hostile.sync.send_request(&node, read(bytes));
             }
             4
         }
-        Duty::Frontiers | Duty::LyingFrontiers => 0,
-        Duty::Gossip(old) => {
+        AttackKind::Frontiers | AttackKind::LyingFrontiers => 0,
+        AttackKind::Gossip(old) => {
             let sent = old.iter().cycle().take(100).filter(|gossip| publish(hostile, world, vary((*gossip).clone())));
             sent.count() as u64
         }
-        Duty::FalseGossip => {
+        AttackKind::FalseGossip => {
             let head = || SignedHead { head: Head { size: 1 << 40, root: TreeRoot([1; 32]) }, signature: [2; 64] };
             let log = world.manifest.operators()[1].log();
             let gossip = Gossip::Head { log, signed: head(), first: 0, entries: vec![noise(4_000); 10] };
             let sent = u64::from(publish(hostile, world, codec::encode(&gossip)));
             sent + u64::from(publish(hostile, world, noise(60_000)))
         }
-        Duty::Streams => {
-            let nothing = Raw { bytes: Vec::new(), then: Then::Stall };
+        AttackKind::Streams => {
+            let nothing = RawRequest { bytes: Vec::new(), then: StreamEnding::Stall };
             for _ in 0..20 {
                 hostile.sync.send_request(&node, nothing.clone());
             }
             20
         }
-        Duty::Registrations => {
+        AttackKind::Registrations => {
             let name = |i: usize| format!("flood-{i}-{}", u64::from_le_bytes(noise(8).try_into().unwrap()));
             let submissions = (0..16).map(|i| world.registration(&name(i)).1).collect();
             let request = SubmitRequest { forwarded: false, submissions };
             hostile.submit.send_request(&node, read(framed(&codec::encode(&request))));
             1
         }
-        Duty::Unsponsored => {
+        AttackKind::Unsponsored => {
             let submissions = vec![unsponsored(world)];
             let request = SubmitRequest { forwarded: false, submissions };
             hostile.submit.send_request(&node, read(framed(&codec::encode(&request))));
@@ -314,22 +316,22 @@ fn publish(hostile: &mut Hostile, world: &World, bytes: Vec<u8>) -> bool {
     hostile.gossip.publish(IdentTopic::new(format!("fama/{}/1", world.manifest.federation())), bytes).is_ok()
 }
 
-/// The same said in other bytes, so that it is another message.
+/// The same statement in different bytes, so that it counts as a new message.
 fn vary(gossip: Gossip) -> Vec<u8> {
     let number = u64::from_le_bytes(noise(8).try_into().unwrap());
     codec::encode(&match gossip {
         Gossip::Head { log, signed, entries, .. } => Gossip::Head { log, signed, first: number, entries },
         Gossip::Equivocation(_) => unreachable!("nobody here signs two branches"),
         Gossip::Cosignature { log, mut cosigned } => {
-            // Old, and of another second: what no longer is news is not even checked.
+            // An old cosignature with another time: what is no news is not even checked.
             cosigned.cosignature.seconds = number;
             Gossip::Cosignature { log, cosigned }
         }
     })
 }
 
-/// Every log and cosignature, all beyond what anybody has.
-fn lies(world: &World) -> Frontier {
+/// Every log and cosignature, each ahead of everything that exists.
+fn lying_frontier(world: &World) -> Frontier {
     let head = || SignedHead { head: Head { size: 1 << 40, root: TreeRoot([1; 32]) }, signature: [2; 64] };
     let cosigned = |operator: &Operator| {
         let cosignature = Cosignature { operator: operator.name.clone(), seconds: 1 << 30, signature: [3; 64] };
@@ -353,7 +355,7 @@ pub(super) fn largest(world: &World) -> Arc<Vec<u8>> {
     Arc::new(framed(&codec::encode(&SubmitRequest { forwarded: false, submissions: vec![submission; 256] })))
 }
 
-fn unsponsored(world: &World) -> fama_node::network::wire::Submission {
+fn unsponsored(world: &World) -> fama_node::wire::Submission {
     let key = SecretKey::from_seed(Curve::Ed25519, &noise(32).try_into().unwrap()).unwrap();
     let (home, subject) = (fama_tests::domain(fama_tests::DOMAINS[0]), EventId(noise(32).try_into().unwrap()));
     let action = Action::Attest { home, issuer: EventId([9; 32]), subject, delta: 1, context: None, note: None };
@@ -361,13 +363,13 @@ fn unsponsored(world: &World) -> fama_node::network::wire::Submission {
     signed(Event { federation: world.manifest.federation(), action, created: clock::now(), nonce }, &key)
 }
 
-/// The attacked log from its first entry on. The head is learnt before the attack.
+/// Asks for the attacked log from its first entry on. The head was learned before the attack.
 fn all_entries(world: &World) -> SyncRequest {
     let log = world.manifest.operators()[0].log();
     SyncRequest::Entries { log, from: 0, head: *world.head.get().unwrap() }
 }
 
-/// What the node itself says of heads and cosignatures; it will not be news for long.
+/// The node's own gossip of heads and cosignatures; it will soon be old.
 pub(super) async fn old_gossip(world: &World) -> Arc<Vec<Gossip>> {
     let client = world.client().await.unwrap();
     let ours = Frontier::nothing(&world.manifest, clock::now());
@@ -386,7 +388,7 @@ pub(super) async fn old_gossip(world: &World) -> Arc<Vec<Gossip>> {
     Arc::new(old)
 }
 
-/// Connections that never finish their handshake, from another address.
+/// Connections that never finish their handshake, from a different address.
 pub(super) async fn half_open(world: Arc<World>) -> u64 {
     let mut all = JoinSet::new();
     for _ in 0..100 {

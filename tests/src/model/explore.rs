@@ -1,29 +1,29 @@
-//! Every order of steps, or random ways through what is larger.
+//! Explores every order of steps, or random walks where that would be too large.
 use super::*;
 
-/// What an exploration found. `first` is a shortest way to a state that breaks a property.
-pub(super) struct Found {
+/// The result of an exploration. `first` is a shortest way to a state that breaks a property.
+pub(super) struct Exploration {
     pub(super) states: usize,
     pub(super) broken: usize,
     pub(super) first: Option<(Property, String)>,
     pub(super) whole: bool,
 }
 
-impl Found {
+impl Exploration {
     pub(super) fn property(&self) -> Option<Property> {
         self.first.as_ref().map(|(property, _)| *property)
     }
 }
 
-/// So many states an exploration visits before it ends without a claim to be whole.
+/// An exploration stops after this many states and then does not claim to be whole.
 pub(super) const STATES_MAX: usize = 400_000;
 
-/// Explores all states breadth first; stops at the first broken one unless `whole`.
-pub(super) fn explore(scenario: &Scenario, rules: Rules, watched: &[Property], whole: bool) -> Found {
-    let model = Model::new(scenario, rules);
+/// Explores all states breadth first; stops at the first broken state unless `whole`.
+pub(super) fn explore(scenario: &Scenario, rules: RuleSet, watched: &[Property], whole: bool) -> Exploration {
+    let model = CutModel::new(scenario, rules);
     let mut seen = HashSet::from([model.start()]);
-    let mut queue = vec![(model.start(), 0, Step::Start)];
-    let mut found = Found { states: 0, broken: 0, first: None, whole: true };
+    let mut queue = vec![(model.start(), 0, ModelStep::Start)];
+    let mut found = Exploration { states: 0, broken: 0, first: None, whole: true };
     while let Some((state, ..)) = queue.get(found.states).cloned() {
         if let Some(property) = model.broken(&state, watched) {
             found.broken += 1;
@@ -40,13 +40,13 @@ pub(super) fn explore(scenario: &Scenario, rules: Rules, watched: &[Property], w
         }
         found.states += 1;
         if found.states == STATES_MAX {
-            return Found { whole: false, ..found };
+            return Exploration { whole: false, ..found };
         }
     }
     found
 }
 
-pub(super) fn steps_to(queue: &[(State, usize, Step)], mut at: usize) -> Vec<Step> {
+pub(super) fn steps_to(queue: &[(ModelState, usize, ModelStep)], mut at: usize) -> Vec<ModelStep> {
     let mut steps = Vec::new();
     while at > 0 {
         steps.push(queue[at].2);
@@ -56,11 +56,17 @@ pub(super) fn steps_to(queue: &[(State, usize, Step)], mut at: usize) -> Vec<Ste
     steps
 }
 
-/// Goes `walks` random ways of at most `steps_max` steps from the start. One seed, one run.
-pub(super) fn wander(scenario: &Scenario, rules: Rules, watched: &[Property], walks: usize, mut seed: u64) -> Found {
+/// Takes `walks` random walks of at most `STEPS_MAX` steps from the start; a seed repeats them.
+pub(super) fn wander(
+    scenario: &Scenario,
+    rules: RuleSet,
+    watched: &[Property],
+    walks: usize,
+    mut seed: u64,
+) -> Exploration {
     const STEPS_MAX: usize = 60;
-    let model = Model::new(scenario, rules);
-    let mut found = Found { states: 0, broken: 0, first: None, whole: false };
+    let model = CutModel::new(scenario, rules);
+    let mut found = Exploration { states: 0, broken: 0, first: None, whole: false };
     for _ in 0..walks {
         let mut state = model.start();
         let mut taken = Vec::new();

@@ -1,5 +1,5 @@
-//! The little of S3 that publishing needs, strict about what it gets: every request is signed, every body is the one
-//! that was signed, every key is the path of a public file.
+//! The small part of S3 that publishing needs, strict about requests: each must be signed, its body must be the one
+//! that was signed, and its key must be the path of a public file.
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path as File;
@@ -22,17 +22,17 @@ const CREDENTIALS: &str = "AWS4-HMAC-SHA256 Credential=tester/";
 struct Objects {
     kept: BTreeMap<String, Vec<u8>>,
     puts: usize,
-    /// What was not as it must be.
+    /// Requests that broke a rule, with the reason.
     wrong: Vec<String>,
 }
 
-/// It, on a port of its own, for as long as the test's runtime runs.
-pub(super) struct Store {
+/// Listens on a port of its own for as long as the test's runtime runs.
+pub(super) struct S3Server {
     objects: Arc<Mutex<Objects>>,
     address: SocketAddr,
 }
 
-impl Store {
+impl S3Server {
     pub(super) fn start() -> Self {
         let objects = Arc::new(Mutex::new(Objects::default()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -52,7 +52,8 @@ impl Store {
         command.output().unwrap()
     }
 
-    /// Publishes there by the program, twice; then it has the files of `folder`, and nothing is written again.
+    /// Runs the program twice to publish there. Then the files of `folder` are there, and the second run wrote
+    /// nothing.
     pub(super) fn publishes(&self, from: &str, folder: &File) {
         tokio::task::block_in_place(|| {
             let first = self.publish(from, "tester");
@@ -71,7 +72,7 @@ impl Store {
         for (key, bytes) in &objects.kept {
             assert!(published.get(File::new(key)) == Some(bytes) || key.ends_with("checkpoint"), "{key}");
         }
-        // The folder was published twice: it keeps partial tiles of the first time.
+        // The folder was published twice, so it still has partial tiles of the first time.
         let partial = |key: &&str| key.contains(".p/");
         let full =
             |keys: Vec<&str>| keys.into_iter().filter(|key| !partial(key)).map(str::to_owned).collect::<Vec<_>>();
@@ -115,7 +116,7 @@ async fn answer(State(objects): State<Arc<Mutex<Objects>>>, request: Request) ->
     }
 }
 
-/// SHA-256 in hex, as the key commitments of events have it: there is no other hash at hand here.
+/// SHA-256 in hex, in the form of a key commitment of an event: the tests have no other SHA-256.
 fn sha256(bytes: &[u8]) -> String {
     fama_ledger::note::note_hash(bytes).to_string()
 }

@@ -1,4 +1,4 @@
-//! A short log whose owner and a quorum lie: they certify a state that its entries do not make.
+//! A short log whose owner and a quorum lie: they certify a state that its entries do not produce.
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -17,32 +17,31 @@ use fama_ledger::rows::{
 };
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
-use fama_node::network::wire::{CosignedHead, Range, Refusal, Rows, SignedHead, SyncRequest, SyncResponse};
-use fama_node::node;
-use fama_node::store::Store;
+use fama_node::store::{self, Store};
+use fama_node::wire::{CosignedHead, EntryRange, Refusal, RowRange, SignedHead, SyncRequest, SyncResponse};
 use fama_tests::{DOMAINS, START, domain, node_key, secret};
 
-use super::stand_in::Way;
-use crate::federation::Net;
+use super::stand_in::AnswerFilter;
+use crate::federation::LocalFederation;
 use crate::governance;
 
-/// Whom only the forged state has.
+/// The name of an identity that only the forged state has.
 pub(super) const GHOST: &str = "ghost";
 
-/// What the certified head says that the owner's entries do not.
+/// The part of the certified head that contradicts the owner's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lie {
-    /// Its tree is another than that of the entries that the owner gives.
+pub(super) enum ForgeryKind {
+    /// The tree: it is not the tree of the entries that the owner sends.
     Tree,
-    /// The entries are its own, but their last state root is that of maps with one identity more.
+    /// The state: the tree is that of the entries, but their last state root is that of maps with one more identity.
     State,
 }
 
 type MapRows = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// All that a stand-in gives of the log.
+/// Everything that a stand-in sends about the log.
 pub(super) struct Forged {
-    lie: Lie,
+    lie: ForgeryKind,
     log: LogId,
     cosigned: Vec<CosignedHead>,
     offer: Offer,
@@ -51,16 +50,16 @@ pub(super) struct Forged {
 }
 
 impl Forged {
-    /// Of the log of the last operator, all nodes being stopped.
-    pub(super) async fn of(net: &Net, lie: Lie) -> Arc<Self> {
+    /// Forges the log of the last operator; all nodes must be stopped.
+    pub(super) async fn of(net: &LocalFederation, lie: ForgeryKind) -> Arc<Self> {
         let (log, manifest) = (governance::log(3, 1), &net.manifest);
         let store = Arc::new(Store::open(&net.data(0), manifest).unwrap());
         let mut entries = store.view().entries(&log, 0, usize::MAX, usize::MAX).unwrap();
         let names = LogMaps::names(manifest, &log);
         let mut rows: Vec<MapRows> = names.iter().map(|name| scanned(&store, name)).collect();
-        node::close(store).await;
+        store::close(store).await;
         let home = names.iter().position(|name| *name == MapName::home(&log.operator)).unwrap();
-        if lie == Lie::State {
+        if lie == ForgeryKind::State {
             add_ghost(&mut rows[home]);
         }
         let map = |rows: &MapRows| StateMap::from_sorted(rows.iter().map(|(key, value)| (key, value_hash(value))));
@@ -72,9 +71,13 @@ impl Forged {
         let last = entries.pop().unwrap();
         let Entry { time, .. } = codec::decode(&last, last.len()).unwrap();
         entries.push(VerifiedEntry::state(time, root).bytes().to_vec());
-        assert_eq!(entries.last() == Some(&last), lie == Lie::Tree, "the honest root is that of the honest maps");
+        assert_eq!(
+            entries.last() == Some(&last),
+            lie == ForgeryKind::Tree,
+            "the honest root is that of the honest maps"
+        );
         let mut leaves: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-        leaves[0][0] ^= u8::from(lie == Lie::Tree);
+        leaves[0][0] ^= u8::from(lie == ForgeryKind::Tree);
         let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
         tiles.write(tree.append(leaves.clone()));
         let (head, owner) = (tree.head(), node_key(3).ed25519().unwrap().clone());
@@ -109,8 +112,8 @@ impl Forged {
         self.cosigned[0].signed.head
     }
 
-    /// Gives no entries of any log before `open`.
-    pub(super) fn way(self: &Arc<Self>, open: &Arc<AtomicBool>) -> Arc<Way> {
+    /// Refuses to send entries of any log until `open` is set.
+    pub(super) fn filter(self: &Arc<Self>, open: &Arc<AtomicBool>) -> Arc<AnswerFilter> {
         let (forged, open) = (Arc::clone(self), Arc::clone(open));
         Arc::new(move |request, answer| match request {
             SyncRequest::Entries { .. } if !open.load(Ordering::Relaxed) => {
@@ -125,9 +128,9 @@ impl Forged {
             (_, SyncResponse::Frontier(mut frontier)) => {
                 for told in frontier.logs.iter_mut().filter(|told| told.log == self.log) {
                     match self.lie {
-                        // That others cosigned it too would tell the quick state at once.
-                        Lie::Tree => told.cosigned.clear(),
-                        Lie::State => {
+                        // Cosignatures of others on it would give the quick state away at once.
+                        ForgeryKind::Tree => told.cosigned.clear(),
+                        ForgeryKind::State => {
                             told.newest = Some(self.cosigned[0].signed.clone());
                             told.cosigned.clone_from(&self.cosigned);
                         }
@@ -146,11 +149,11 @@ impl Forged {
                 let rows: Vec<_> =
                     rows.range(from.clone()..).map(|(key, value)| (key.clone(), value.clone())).collect();
                 let proof = map.prove_range(from, rows.last().map(|(key, _)| key.as_slice())).unwrap();
-                SyncResponse::Rows(Rows { rows, proof })
+                SyncResponse::Rows(RowRange { rows, proof })
             }
             (SyncRequest::Entries { log, from, head }, _) if *log == self.log && *head == self.head() => {
                 let entries = self.entries[*from as usize..].to_vec();
-                SyncResponse::Entries(Range { first: *from, entries, proof: Vec::new() })
+                SyncResponse::Entries(EntryRange { first: *from, entries, proof: Vec::new() })
             }
             (_, honest) => honest,
         }

@@ -1,10 +1,10 @@
-//! All that is random in a run follows from its seed.
+//! Everything random in a run follows from its seed.
 
 /// Steele, Lea and Flood's splitmix64.
 pub(super) struct Chance(u64);
 
 impl Chance {
-    /// One stream of a seed: what is drawn from it changes no other.
+    /// One stream of a seed: drawing from it does not change any other stream.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         let mut mixed = Self(seed);
         Self(mixed.next() ^ Self(stream).next())
@@ -17,12 +17,12 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// Below `end`, which is not 0.
+    /// A number below `end`, which must not be 0.
     pub(super) const fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// From `least` to `most`.
+    /// A number from `least` to `most`.
     pub(super) const fn between(&mut self, least: u64, most: u64) -> u64 {
         least + self.below(most - least + 1)
     }
@@ -31,7 +31,7 @@ impl Chance {
         self.below(100) < percent
     }
 
-    /// An index of a list of that length, which is not empty.
+    /// A random index of a list of that length, which must not be 0.
     pub(super) const fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }

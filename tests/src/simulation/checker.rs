@@ -1,4 +1,4 @@
-//! What must hold, watched from outside: every message of an honest node, and its disk after each step.
+//! What must hold, checked from outside: every message of an honest node, and its disk after each step.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,31 +11,31 @@ use fama_ledger::time::Millis;
 use fama_node::store::simulated::Disk;
 use fama_node::store::{LogRecord, Store, StoreError, View};
 
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 
 pub(super) mod rest;
 mod telling;
 
 /// Why a run ends early.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum StopReason {
     /// A promise is broken.
     Broken { promise: &'static str, what: String },
-    /// A disk gave an error: right if it is damaged.
+    /// A disk gave an error, which is right only if it is damaged.
     Unreadable(String),
-    /// More went wrong than any promise covers: a disk was lost, and nobody who answered knew what was on it.
+    /// More went wrong than any promise covers: a disk was lost, and no node that answered knew what was on it.
     Beyond,
 }
 
-pub(super) type Kept = Result<(), Stop>;
+pub(super) type CheckResult = Result<(), StopReason>;
 
-impl From<StoreError> for Stop {
+impl From<StoreError> for StopReason {
     fn from(error: StoreError) -> Self {
         Self::Unreadable(error.to_string())
     }
 }
 
-impl From<LogError<StoreError>> for Stop {
+impl From<LogError<StoreError>> for StopReason {
     fn from(error: LogError<StoreError>) -> Self {
         match error {
             LogError::Tiles(error) => error.into(),
@@ -44,40 +44,40 @@ impl From<LogError<StoreError>> for Stop {
     }
 }
 
-pub(super) fn broken(promise: &'static str, what: impl Into<String>) -> Kept {
-    Err(Stop::Broken { promise, what: what.into() })
+pub(super) fn broken(promise: &'static str, what: impl Into<String>) -> CheckResult {
+    Err(StopReason::Broken { promise, what: what.into() })
 }
 
-fn must(holds: bool, promise: &'static str, what: impl FnOnce() -> String) -> Kept {
+fn must(holds: bool, promise: &'static str, what: impl FnOnce() -> String) -> CheckResult {
     if holds { Ok(()) } else { broken(promise, what()) }
 }
 
-/// An event that a client holds a receipt of.
+/// An event for which a client holds a receipt.
 pub(super) struct Acknowledged {
     pub(super) event: EventId,
     pub(super) log: usize,
     pub(super) index: u64,
     pub(super) entry: Vec<u8>,
-    /// Whose key it revoked, and in which version, if it is a claim.
+    /// If it is a claim: the identity whose key it revoked, and the key's version.
     pub(super) claim: Option<(IdentityId, u32)>,
 }
 
-/// What a node had when it started, and what it heard since.
+/// What a node had when it started, and what it has heard since.
 #[derive(Default)]
 pub(super) struct Boot {
     /// The sizes of its own logs: a head that a crash left unsigned is signed at once.
     own: BTreeMap<usize, u64>,
-    /// The size that it had cosigned, by log.
+    /// The size up to which it had cosigned, by log.
     cosigned: BTreeMap<usize, u64>,
-    /// Operators whose frontier it took in.
+    /// Operators whose frontier it processed.
     pub(super) heard: BTreeSet<usize>,
-    /// When it took the last one in of each.
+    /// When it processed each operator's last frontier.
     pub(super) clocks: BTreeMap<usize, u64>,
-    /// The largest heads of its own logs that it was told of.
+    /// The largest heads of its own logs that others sent it.
     pub(super) told: BTreeMap<usize, u64>,
 }
 
-/// A log as it was first seen: an honest owner's, as signed; a liar's, as certified.
+/// A log as it was first seen: an honest owner's as signed, a liar's as certified.
 #[derive(Default)]
 struct Truth {
     tree: Tree,
@@ -89,14 +89,14 @@ impl Truth {
         root_at(size, &self.tiles).ok().filter(|_| size <= self.tree.size())
     }
 
-    /// Grows by what `entries` lie behind it.
+    /// Appends `entries`.
     fn grow(&mut self, entries: &[Vec<u8>]) {
         let writes = self.tree.append(entries.iter().map(|entry| leaf_hash(entry)));
         self.tiles.write(writes);
     }
 }
 
-/// An honest node, as far as checks need to know it.
+/// An honest node, as far as the checks need to see it.
 pub(super) struct Watched<'a> {
     pub(super) node: usize,
     pub(super) view: &'a View<'a>,
@@ -104,37 +104,37 @@ pub(super) struct Watched<'a> {
     pub(super) boot: &'a Boot,
 }
 
-pub(super) struct Checker {
-    federation: &'static Federation,
-    /// Who lies.
+pub(super) struct PromiseChecker {
+    federation: &'static SimulatedFederation,
+    /// Machines of liars.
     liars: BTreeSet<usize>,
     /// Operators whose disk was lost.
     pub(super) forgetful: BTreeSet<usize>,
     /// Logs whose owner's disk was lost.
     forgotten: BTreeSet<usize>,
-    /// Whose disk is damaged, or was: what it signed is seen on others only.
+    /// Machines whose disk is or was damaged: what they signed is seen on other nodes only.
     pub(super) hidden: BTreeSet<usize>,
     truths: Vec<Truth>,
-    /// The largest head of each log that was told to anybody.
+    /// The largest head of each log that was sent to anybody.
     told: Vec<u64>,
-    /// What was seen of each log on each disk: size and certified size.
+    /// The state of each log on each disk when last seen: its size and certified size.
     seen: BTreeMap<(usize, usize), (u64, u64)>,
     heads: BTreeSet<(usize, u64, TreeRoot)>,
-    /// By operator and log.
+    /// The heads that an operator cosigned, by operator and log.
     cosigned: BTreeMap<(usize, usize), BTreeSet<(u64, TreeRoot)>>,
-    /// The newest cosigned size that an operator itself told, by the key's log and the log.
+    /// The newest cosigned size that an operator itself sent, by the key's log and the log.
     newest: BTreeMap<(usize, usize), u64>,
     pub(super) acknowledged: Vec<Acknowledged>,
-    /// Acknowledged events behind the end of their log, and which honest nodes had them.
+    /// Acknowledged events past the end of their log, and the honest nodes that had them.
     dropped: BTreeMap<EventId, BTreeSet<usize>>,
     tellings: u64,
     /// The newest version that was published.
     newest_version: Arc<Manifest>,
     /// The largest certified size of each log.
     finals: Vec<u64>,
-    /// What was seen of each log's certificate on each disk: its size, and how many cosigned it.
+    /// Each log's certificate on each disk when last seen: its size, and how many cosigned it.
     certificates: BTreeMap<(usize, usize), (u64, usize)>,
-    /// By operator and log: for which version it stands still, and at which size.
+    /// By operator and log: the version for which it stands still, and the size at which it does.
     stands: BTreeMap<(usize, usize), (u32, u64)>,
 }
 
@@ -142,8 +142,8 @@ fn size_of(record: Option<&LogRecord>) -> u64 {
     record.map_or(0, |record| record.state.size)
 }
 
-impl Checker {
-    pub(super) fn new(federation: &'static Federation, liars: &[usize]) -> Self {
+impl PromiseChecker {
+    pub(super) fn new(federation: &'static SimulatedFederation, liars: &[usize]) -> Self {
         Self {
             federation,
             liars: liars.iter().copied().collect(),
@@ -166,7 +166,7 @@ impl Checker {
         }
     }
 
-    /// Whether a log's owner is.
+    /// Whether a log's owner is honest.
     fn honest(&self, log: usize) -> bool {
         !self.liars.contains(&self.federation.owner(log))
     }
@@ -176,20 +176,20 @@ impl Checker {
         self.hidden.contains(&self.federation.owner(log))
     }
 
-    /// Those that the newest version knows.
+    /// Honest owners' logs that the newest version knows.
     pub(super) fn honest_logs(&self) -> impl Iterator<Item = usize> + '_ {
         let logs = self.federation.logs.iter().enumerate();
         logs.filter(|(log, id)| self.honest(*log) && self.newest_version.log(id).is_some()).map(|(log, _)| log)
     }
 
-    /// Logs that were cut, and where.
+    /// Logs that were cut, with their cuts.
     pub(super) fn ended(&self) -> impl Iterator<Item = (usize, &Cut)> + '_ {
         let logs = self.federation.logs.iter().enumerate();
         logs.filter_map(|(i, log)| Some((i, self.newest_version.cut(log)?)))
     }
 
-    /// A version is published: no cut takes back what is final. What lies behind it and was not, is dropped.
-    pub(super) fn version(&mut self, manifest: &Arc<Manifest>) -> Kept {
+    /// A version is published: no cut takes back what is final. Entries past a cut that were not final are dropped.
+    pub(super) fn version(&mut self, manifest: &Arc<Manifest>) -> CheckResult {
         for cut in manifest.cuts() {
             let log = self.federation.log(&cut.log);
             let (known, truth) = (self.finals[log], &self.truths[log]);
@@ -201,7 +201,7 @@ impl Checker {
         Ok(())
     }
 
-    /// An honest operator stands still.
+    /// Records that an honest operator stands still.
     pub(super) fn stood(&mut self, node: usize, stand: &Stand) {
         let log = self.federation.log(&stand.log);
         self.stands.insert((node, log), (stand.version, stand.head.size));
@@ -215,13 +215,13 @@ impl Checker {
         self.acknowledged.iter().any(|one| one.event == *event)
     }
 
-    /// Who stands still in a log cosigns nothing more there, until the version holds that it stands for.
-    fn stands_still(&self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+    /// A node that stands still in a log cosigns nothing more there until the version for which it stands is valid.
+    fn stands_still(&self, watched: &Watched<'_>, log: usize, head: Head) -> CheckResult {
         let Some((version, size)) = self.stands.get(&(watched.node, log)) else { return Ok(()) };
         let over = watched.view.store().manifest().version() >= *version
             && self.newest_version.cut(&self.federation.logs[log]).is_none();
         let still = over || head.size <= *size || self.forgetful.contains(&watched.node);
-        must(still, "who stands still cosigns nothing more", || {
+        must(still, "a node that stands still cosigns nothing more", || {
             format!("n{}: {} at {}, stood at {size}", watched.node, self.federation.logs[log], head.size)
         })
     }
@@ -233,7 +233,7 @@ impl Checker {
         self.reload(node, view)
     }
 
-    /// A node loads anew what is on its disk: nothing of it is gone.
+    /// A node reloads from its disk: nothing on it is gone.
     pub(super) fn reload(&self, node: usize, view: &View<'_>) -> Result<Boot, StoreError> {
         let mut boot = Boot::default();
         for (i, log) in self.federation.logs.iter().enumerate() {
@@ -248,8 +248,8 @@ impl Checker {
         Ok(boot)
     }
 
-    /// After each step: what is on a node's disk now.
-    pub(super) fn observe(&mut self, watched: &Watched<'_>) -> Kept {
+    /// Checks what is on a node's disk after each step.
+    pub(super) fn observe(&mut self, watched: &Watched<'_>) -> CheckResult {
         for (i, log) in self.federation.logs.iter().enumerate() {
             let record = watched.view.log(log)?;
             if self.federation.owner(i) == watched.node {
@@ -265,7 +265,7 @@ impl Checker {
             })?;
             let Some(LogRecord { state, certified, .. }) = record else { continue };
             self.seen.insert((watched.node, i), (state.size, certified));
-            // After a way back the owner's head may be known by cosignatures only.
+            // After a rollback the owner's head may be known from cosignatures only.
             let cosigned = watched.view.cosigned(log)?.into_iter().map(|one| one.signed.head.size).max();
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size).max(cosigned.unwrap_or(0));
             let back = state.size <= certified || watched.view.needs_rebuild()?;
@@ -285,8 +285,8 @@ impl Checker {
         Ok(())
     }
 
-    /// A certificate was cosigned by a quorum of the version adopted there, is final, and never goes back.
-    fn a_certificate_is_a_quorums(&mut self, watched: &Watched<'_>, log: usize) -> Kept {
+    /// A certificate was cosigned by a quorum of the version adopted there, is final, and never gets smaller.
+    fn a_certificate_is_a_quorums(&mut self, watched: &Watched<'_>, log: usize) -> CheckResult {
         let (id, view) = (&self.federation.logs[log], watched.view);
         let (Some(found), Some(record)) = (view.certificate(id)?, view.log(id)?) else { return Ok(()) };
         let (head, now) = (found.signed.head, (found.signed.head.size, found.cosignatures.len()));
@@ -295,7 +295,7 @@ impl Checker {
             return Ok(());
         }
         let there = record.adopted.iter().rev().find(|adopted| adopted.size <= head.size);
-        // One of two texts of the newest version is known to the nodes only.
+        // When the newest version has two texts, the checker knows only one of them.
         let version = there.and_then(|adopted| view.store().manifest().at(adopted.version));
         let quorum = version.is_some_and(|version| {
             let signed = |log: &LogId| found.cosignatures.iter().any(|(by, _)| by == log);
@@ -307,9 +307,9 @@ impl Checker {
         })
     }
 
-    /// An honest operator never signs two heads of which neither extends the other, and none before
-    /// enough others told it what it had signed.
-    fn one_branch_is_signed(&mut self, watched: &Watched<'_>, own: usize) -> Kept {
+    /// An honest operator never signs two heads of which neither extends the other, and signs none before enough
+    /// others told it what it had signed.
+    fn one_branch_is_signed(&mut self, watched: &Watched<'_>, own: usize) -> CheckResult {
         let log = &self.federation.logs[own];
         let Some(newest) = watched.view.newest(log)? else { return Ok(()) };
         let (head, truth) = (newest.head, &mut self.truths[own]);
@@ -323,28 +323,28 @@ impl Checker {
         if head.size > known && head.size > watched.boot.own.get(&own).copied().unwrap_or_default() {
             self.enough_were_heard(watched)?;
             if forgot && head.size != told {
-                return Err(Stop::Beyond);
+                return Err(StopReason::Beyond);
             }
         }
         if self.truths[own].root_at(head.size) == Some(head.root) {
             return Ok(());
         }
         if forgot {
-            return Err(Stop::Beyond);
+            return Err(StopReason::Beyond);
         }
         broken("one branch is signed", format!("{log}: two roots at {}", head.size))
     }
 
-    fn enough_were_heard(&self, watched: &Watched<'_>) -> Kept {
+    fn enough_were_heard(&self, watched: &Watched<'_>) -> CheckResult {
         let heard = watched.boot.heard.iter().filter(|heard| **heard != watched.node).count() + 1;
-        let gate = Federation::gate(watched.view.store().manifest());
+        let gate = SimulatedFederation::gate(watched.view.store().manifest());
         must(heard >= gate, "nothing is signed before enough operators answered", || {
             format!("n{}: {heard} of {gate}", watched.node)
         })
     }
 
-    /// What a node has of an honest log is what its owner signed.
-    fn a_copy_is_the_owners(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+    /// A node's copy of an honest log is what its owner signed.
+    fn a_copy_is_the_owners(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> CheckResult {
         let known = self.truths[log].tree.size();
         if self.hidden(log) && head.size > known {
             let count = (head.size - known) as usize;
@@ -358,7 +358,7 @@ impl Checker {
     }
 
     /// Certified heads of one log always extend one another.
-    fn what_is_certified_is_one_branch(&mut self, watched: &Watched<'_>, log: usize, certified: u64) -> Kept {
+    fn what_is_certified_is_one_branch(&mut self, watched: &Watched<'_>, log: usize, certified: u64) -> CheckResult {
         let (id, truth) = (&self.federation.logs[log], &mut self.truths[log]);
         let root = root_at(certified, &watched.view.tiles(id))?;
         let known = truth.tree.size();
@@ -375,7 +375,7 @@ impl Checker {
         })
     }
 
-    /// A client got a receipt.
+    /// Records a receipt that a client got.
     pub(super) fn acknowledge(&mut self, one: Acknowledged) {
         let cut = self.newest_version.cut(&self.federation.logs[one.log]);
         if cut.is_none_or(|cut| one.index < cut.head.size) {
@@ -387,7 +387,7 @@ impl Checker {
         self.dropped.insert(one.event, held.collect());
     }
 
-    /// Dropped events of which somebody has a copy, none of them `gone`, and which no log applied again.
+    /// Dropped events of which a node that is not in `gone` has a copy, and that no log has applied again.
     pub(super) fn not_back(&self, view: &View<'_>, gone: &BTreeSet<usize>) -> Result<Vec<EventId>, StoreError> {
         let has = |node: &usize| !gone.contains(node) && !self.forgetful.contains(node) && !self.hidden.contains(node);
         let mut open = Vec::new();
@@ -398,7 +398,7 @@ impl Checker {
         Ok(open)
     }
 
-    /// A disk is lost: what nobody else has of its log, and no backup, is lost with it.
+    /// A disk is lost: whatever neither another node nor a backup has of its log is lost with it.
     pub(super) fn lose(&mut self, node: usize, others: &[View<'_>]) {
         let known = |log: &usize| self.newest_version.log(&self.federation.logs[*log]).is_some();
         let logs: Vec<usize> = self.federation.logs_of(node).into_iter().filter(known).collect();
@@ -412,7 +412,7 @@ impl Checker {
     }
 
     /// An acknowledged event is never lost: the owner has it after each start.
-    pub(super) fn receipts_hold(&self, node: usize, view: &View<'_>) -> Kept {
+    pub(super) fn receipts_hold(&self, node: usize, view: &View<'_>) -> CheckResult {
         for log in self.federation.logs_of(node).into_iter().filter(|log| !self.forgotten.contains(log)) {
             let size = size_of(view.log(&self.federation.logs[log])?.as_ref());
             let lost = self.acknowledged.iter().find(|one| one.log == log && one.index >= size);
@@ -425,7 +425,7 @@ impl Checker {
     }
 }
 
-/// Whose key an event revokes, if it does.
+/// The identity and version of the key that an event revokes, if it revokes one.
 pub(super) fn claim_of(action: &Action) -> Option<(IdentityId, u32)> {
     match action {
         Action::Revoke { identity, version, .. } => Some((*identity, *version)),

@@ -1,10 +1,10 @@
-//! Where a log is to end: what nodes that stand still show, and who may sign it.
+//! Where a log is to end: what nodes that stand still show, and which operators may sign it.
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use fama_ledger::checkpoint;
-use fama_ledger::cut::{Extensions, Shown, choose, find};
+use fama_ledger::cut::{Extensions, ProposedCut, choose, find};
 use fama_ledger::entry::{VerifiedBody, VerifiedEntry};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, StateRoot};
@@ -14,14 +14,14 @@ use fama_ledger::signed_note::SignedNote;
 use fama_ledger::stand::VerifiedStand;
 use fama_node::store::View;
 
-/// What nodes hold for a cut at one head.
+/// What nodes hold in support of a cut at one head.
 struct Candidate {
     cut: Cut,
     extensions: Extensions,
     checkpoint: Option<SignedNote>,
 }
 
-/// The log to be ended, and whose word there is.
+/// The log to be ended, and all stands and stores that count for it.
 pub(super) struct Ending<'a> {
     pub(super) previous: &'a Arc<Manifest>,
     pub(super) log: &'a LogId,
@@ -31,24 +31,24 @@ pub(super) struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// The cut to propose, and who may sign it; `None` while nobody holds what was cosigned.
+    /// The cut to propose, and who may sign it; `None` while no node holds what was cosigned.
     pub(super) fn choose(&self) -> Option<(Cut, Vec<Domain>)> {
         let candidates = self.candidates();
         let equivocation = self.equivocation();
-        let shown: Vec<Shown<'_>> = candidates.iter().map(|one| self.shown(one, equivocation.as_ref())).collect();
+        let shown: Vec<ProposedCut<'_>> = candidates.iter().map(|one| self.shown(one, equivocation.as_ref())).collect();
         choose(&shown).map(|best| (best.cut.clone(), best.signers().into_iter().cloned().collect()))
     }
 
-    /// The fault planted: the smallest of all, whoever may sign it.
+    /// Planted fault: the smallest of all cuts, whoever may sign it.
     pub(super) fn smallest(&self) -> Option<Cut> {
         let (log, successor) = (self.log.clone(), self.successor.clone());
         Some(Cut { log, head: Head::EMPTY, state_root: StateRoot([0; 32]), adopted: 0, successor })
     }
 
-    fn shown<'a>(&'a self, candidate: &'a Candidate, equivocation: Option<&'a Equivocation>) -> Shown<'a> {
+    fn shown<'a>(&'a self, candidate: &'a Candidate, equivocation: Option<&'a Equivocation>) -> ProposedCut<'a> {
         let Candidate { cut, extensions, checkpoint } = candidate;
         let checkpoint = checkpoint.as_ref();
-        Shown { previous: self.previous, cut, stands: self.stands, extensions, equivocation, checkpoint }
+        ProposedCut { previous: self.previous, cut, stands: self.stands, extensions, equivocation, checkpoint }
     }
 
     pub(super) fn equivocation(&self) -> Option<Equivocation> {
@@ -92,7 +92,7 @@ impl Ending<'_> {
         found
     }
 
-    /// Whether a node knows all adoptions up to `head` to be certified, or all but one.
+    /// Whether a node knows that all adoptions up to `head`, or all but one, are certified.
     fn may_end(&self, view: &View<'_>, head: &Head) -> bool {
         let record = view.log(self.log).unwrap();
         record.is_some_and(|record| {
@@ -114,7 +114,7 @@ impl Ending<'_> {
         }
     }
 
-    /// The head with all cosignatures that anybody has of it.
+    /// The head with all cosignatures of it that any node has.
     fn checkpoint(&self, head: &Head) -> Option<SignedNote> {
         let all = self.views.iter().flat_map(|view| view.cosigned(self.log).unwrap());
         let mut on: Vec<_> = all.filter(|one| one.signed.head == *head).collect();

@@ -1,4 +1,4 @@
-//! Who takes part: the same keys and manifests in every run, made once per process.
+//! The participants: the same keys and manifests in every run, made once per process.
 use std::sync::{Arc, OnceLock};
 
 use fama_ledger::id::Domain;
@@ -9,7 +9,7 @@ use fama_node::network::peer_id;
 use fama_tests::{domain, governance_key, node_key};
 use libp2p::PeerId;
 
-/// The largest federation at its beginning.
+/// Operators in the largest federation at the start.
 pub(super) const OPERATORS_MAX: usize = 7;
 const NAMES: [&str; OPERATORS_MAX + 1] = [
     "alpha.example",
@@ -21,12 +21,12 @@ const NAMES: [&str; OPERATORS_MAX + 1] = [
     "eta.example",
     "theta.example",
 ];
-/// Behind the first node keys of all machines, their second ones.
+/// The node keys of second generations are numbered from here on, after all machines' first ones.
 const SECOND_KEYS: usize = 10;
 
-/// Who may take part. Machines by number: those of the first operators, then one that is a mirror or becomes an
-/// operator later. Logs by number: the first generations of all machines, then their second ones.
-pub(super) struct Federation {
+/// All possible participants. Machines are numbered: those of the first operators, then one that is a mirror or
+/// becomes an operator's later. Logs are numbered: the first generations of all machines, then their second ones.
+pub(super) struct SimulatedFederation {
     pub(super) manifest: Arc<Manifest>,
     /// By machine.
     pub(super) names: Vec<Domain>,
@@ -35,9 +35,9 @@ pub(super) struct Federation {
     peers: Vec<PeerId>,
 }
 
-impl Federation {
+impl SimulatedFederation {
     pub(super) fn of(n: usize) -> &'static Self {
-        static ALL: [OnceLock<Federation>; OPERATORS_MAX + 1] = [const { OnceLock::new() }; OPERATORS_MAX + 1];
+        static ALL: [OnceLock<SimulatedFederation>; OPERATORS_MAX + 1] = [const { OnceLock::new() }; OPERATORS_MAX + 1];
         ALL[n].get_or_init(|| Self::new(n))
     }
 
@@ -56,7 +56,7 @@ impl Federation {
         federation
     }
 
-    /// A machine's operator, as it begins.
+    /// The operator of a machine, in its first generation.
     pub(super) fn operator(machine: usize) -> Operator {
         Operator {
             name: domain(NAMES[machine]),
@@ -67,17 +67,17 @@ impl Federation {
         }
     }
 
-    /// How many operators there are at the beginning; the number of the machine behind them.
+    /// The number of operators at the start, which is also the number of the extra machine.
     pub(super) fn len(&self) -> usize {
         self.names.len() - 1
     }
 
-    /// The machine of a peer, under whichever of its keys.
+    /// The machine of a peer, under any of its keys.
     pub(super) fn peer(&self, peer: &PeerId) -> usize {
         self.owner(self.peers.iter().position(|known| known == peer).unwrap())
     }
 
-    /// What a machine is called that has the key of a log.
+    /// The peer id of a machine while it uses the key of a log.
     pub(super) fn peer_id(&self, log: usize) -> PeerId {
         self.peers[log]
     }
@@ -107,7 +107,7 @@ impl Federation {
         node_key((self.owner(log) + second) as u8)
     }
 
-    /// How many operators must have answered a starting one, itself counted.
+    /// How many operators must have answered a node that starts, including itself.
     pub(super) fn gate(manifest: &Manifest) -> usize {
         let n = manifest.operators().len();
         if n == 3 { 2 } else { n - manifest.faults() }

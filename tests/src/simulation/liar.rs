@@ -1,4 +1,4 @@
-//! An operator that lies: it holds its keys, knows what all others know, and says what it likes.
+//! An operator that lies: it holds its keys, knows everything that others know, and sends whatever it likes.
 use std::collections::BTreeMap;
 
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, Origin, SignedCheckpoint};
@@ -11,19 +11,19 @@ use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
-use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, LogFrontier, Range, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
-};
 use fama_node::store::View;
-use fama_node::sync;
-use fama_tests::{Replica, event, governance_key, node_key, signed};
+use fama_node::sync::said;
+use fama_node::wire::{
+    CosignedHead, EntryRange, Frontier, Gossip, LogFrontier, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+};
+use fama_tests::{MemoryReplica, event, governance_key, node_key, signed};
 
 use super::chance::Chance;
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 
-/// What a liar does; several at once.
+/// Ways in which a liar lies; several at once.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ways {
+struct LiarTactics {
     forks: bool,
     invalid: bool,
     withholds: bool,
@@ -38,35 +38,35 @@ struct Ways {
 
 /// One branch of the liar's log.
 #[derive(Clone)]
-struct Branch {
+struct LiarBranch {
     entries: Vec<Vec<u8>>,
     tree: Tree,
     tiles: MemoryTiles,
     heads: Vec<SignedCheckpoint>,
-    /// All that the branch says, as long as it is valid.
-    replica: Option<Replica<'static>>,
+    /// The state of the branch, as long as its log is valid.
+    replica: Option<MemoryReplica<'static>>,
 }
 
 pub(super) struct Liar {
     number: usize,
-    federation: &'static Federation,
+    federation: &'static SimulatedFederation,
     chance: Chance,
-    ways: Ways,
-    branches: Vec<Branch>,
-    /// Which branch each node is shown.
+    ways: LiarTactics,
+    branches: Vec<LiarBranch>,
+    /// The branch that each node is shown.
     shown: Vec<usize>,
-    /// Frontiers of others as they once were.
+    /// Old frontiers of others.
     former: Vec<Vec<LogFrontier>>,
     made: u64,
-    /// Who else lies.
+    /// All liars, this one included.
     all: Vec<usize>,
     cosigned: BTreeMap<(usize, Head), Vec<Cosignature>>,
 }
 
-/// Of former frontiers that are kept.
+/// Most old frontiers that are kept.
 const FORMER_MAX: usize = 20;
 
-impl Branch {
+impl LiarBranch {
     fn push(&mut self, entries: Vec<Vec<u8>>, origin: Origin, key: &SecretKey) {
         self.tiles.write(self.tree.append(entries.iter().map(|entry| leaf_hash(entry))));
         self.entries.extend(entries);
@@ -77,17 +77,17 @@ impl Branch {
         head.size <= self.tree.size() && root_at(head.size, &self.tiles).is_ok_and(|root| root == head.root)
     }
 
-    fn range(&self, from: u64, head: Head) -> Range {
+    fn range(&self, from: u64, head: Head) -> EntryRange {
         let entries = self.entries[from as usize..head.size as usize].to_vec();
-        Range { first: from, entries, proof: Vec::new() }
+        EntryRange { first: from, entries, proof: Vec::new() }
     }
 }
 
 impl Liar {
-    pub(super) fn new(seed: u64, number: usize, all: &[usize], federation: &'static Federation) -> Self {
+    pub(super) fn new(seed: u64, number: usize, all: &[usize], federation: &'static SimulatedFederation) -> Self {
         let mut chance = Chance::new(seed, 100 + number as u64);
         let mut way = || chance.percent(40);
-        let ways = Ways {
+        let ways = LiarTactics {
             forks: way(),
             invalid: way(),
             withholds: way(),
@@ -99,16 +99,16 @@ impl Liar {
             cosigns: way(),
             replays: way(),
         };
-        let replica = Replica::new(&federation.manifest);
+        let replica = MemoryReplica::new(&federation.manifest);
         let (tree, tiles) = (Tree::default(), MemoryTiles::default());
-        let branch = Branch { entries: Vec::new(), tree, tiles, heads: Vec::new(), replica: Some(replica) };
+        let branch = LiarBranch { entries: Vec::new(), tree, tiles, heads: Vec::new(), replica: Some(replica) };
         let shown = vec![0; federation.len() + 1];
         let (former, cosigned) = (Vec::new(), BTreeMap::new());
         let branches = vec![branch];
         Self { number, federation, chance, ways, branches, shown, former, made: 0, all: all.to_vec(), cosigned }
     }
 
-    /// It signs two branches, so that its log is to be ended.
+    /// Makes it sign two branches, so that its log has to be ended.
     pub(super) const fn must_fork(&mut self) {
         (self.ways.forks, self.ways.withholds) = (true, false);
     }
@@ -121,7 +121,7 @@ impl Liar {
         &self.federation.logs[self.number]
     }
 
-    /// Does something with its own log.
+    /// Appends to its own log, honestly or not.
     pub(super) fn turn(&mut self, now: Millis) {
         let at = self.chance.index(self.branches.len());
         if self.ways.forks && self.branches.len() < 3 && self.chance.percent(25) {
@@ -139,7 +139,7 @@ impl Liar {
         }
     }
 
-    /// A batch: void events are valid, other things are not.
+    /// A batch: void events are valid in it, other faults are not.
     fn grow(&mut self, at: usize, now: Millis) {
         let log = self.log();
         let said = self.said(at, now);
@@ -177,7 +177,7 @@ impl Liar {
         let mut seed = [9; 32];
         seed[..8].copy_from_slice(&(self.made * 8 + self.number as u64).to_le_bytes());
         let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
-        // Twice the same name: the second is void.
+        // The same name twice: the second registration is void.
         let name = format!("liar-{}", self.made / 2).parse().unwrap();
         let home = self.federation.names[self.number].clone();
         let action = Action::Register { home, name, key: key.public(), next: None, note: None };
@@ -185,7 +185,7 @@ impl Liar {
         vec![VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap())]
     }
 
-    /// What it tells of its own log, and of the others' cosignatures.
+    /// Its gossip about its own log, and about cosignatures of others.
     pub(super) fn gossip(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<Gossip> {
         let mut out = Vec::new();
         let branch = &self.branches[self.shown[to]];
@@ -206,11 +206,11 @@ impl Liar {
         out
     }
 
-    /// What it says it has.
+    /// The logs that it claims to have.
     fn logs(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<LogFrontier> {
         let knows = (!views.is_empty()).then(|| &views[self.chance.index(views.len())]);
         let known =
-            knows.map(|view| sync::frontier(view, view.store().manifest(), Session::default(), now).unwrap().logs);
+            knows.map(|view| said::frontier(view, view.store().manifest(), Session::default(), now).unwrap().logs);
         let mut logs = known.unwrap_or_default();
         if self.former.len() < FORMER_MAX {
             self.former.push(logs.clone());
@@ -218,11 +218,11 @@ impl Liar {
         if self.ways.stale && self.chance.percent(50) {
             logs.clone_from(&self.former[self.chance.index(self.former.len())]);
         }
-        logs.iter_mut().for_each(|log| self.bend(to, log, views, now));
+        logs.iter_mut().for_each(|log| self.distort(to, log, views, now));
         logs
     }
 
-    fn bend(&mut self, to: usize, log: &mut LogFrontier, views: &[View<'_>], now: Millis) {
+    fn distort(&mut self, to: usize, log: &mut LogFrontier, views: &[View<'_>], now: Millis) {
         let i = self.federation.log(&log.log);
         if i == self.number {
             let branch = &self.branches[self.shown[to]];
@@ -232,7 +232,7 @@ impl Liar {
             (log.size, log.newest) = (branch.tree.size(), head.map(SignedHead::of));
         }
         if let Some(newest) = log.newest.clone() {
-            // Whatever branch it is on, its own or another liar's.
+            // Whichever branch it is on, its own or another liar's.
             let cosigned = self.cosigned_by_all(i, &newest, now);
             log.cosigned.retain(|one| cosigned.iter().all(|own| own.cosignature.operator != one.cosignature.operator));
             log.cosigned.extend(cosigned);
@@ -249,7 +249,7 @@ impl Liar {
         }
     }
 
-    /// All liars' cosignatures of a head: they share their keys.
+    /// All liars' cosignatures of a head: liars share their keys.
     fn cosigned_by_all(&mut self, log: usize, signed: &SignedHead, now: Millis) -> Vec<CosignedHead> {
         if !self.ways.cosigns {
             return Vec::new();
@@ -266,7 +266,7 @@ impl Liar {
         made.iter().map(|one| CosignedHead { signed: signed.clone(), cosignature: one.clone() }).collect()
     }
 
-    /// Signatures that do not hold, or are another's.
+    /// Changes signatures so that they do not verify, or belong to another operator.
     fn forge(&mut self, log: &mut LogFrontier) {
         if let Some(one) = log.cosigned.first_mut() {
             one.cosignature.operator = self.chance.pick(&self.federation.names).clone();
@@ -290,7 +290,7 @@ impl Liar {
                 let wrong = self.ways.wrong_time && self.chance.percent(50);
                 let time = if wrong { Millis(self.chance.next() >> self.chance.below(64)) } else { now };
                 let logs = self.logs(to, views, now);
-                // As if somebody else had the asker's key.
+                // As if another machine used the asker's key.
                 let other = wrong.then(|| Session { id: [0xee; 16], writes: self.chance.percent(50) });
                 let session = Session { id: [0xff; 16], writes: true };
                 let (manifest, manifest_hash) = self.version(views);
@@ -306,7 +306,7 @@ impl Liar {
             _ if views.is_empty() => Some(SyncResponse::Refused(Refusal::new("not_here", "no"))),
             request => {
                 let view = &views[self.chance.index(views.len())];
-                let answer = sync::answer(view, view.store().manifest(), Session::default(), now, request).unwrap();
+                let answer = said::answer(view, view.store().manifest(), Session::default(), now, request).unwrap();
                 match (answer, request) {
                     (SyncResponse::Entries(range), SyncRequest::Entries { head, .. }) => Some(self.spoil(range, *head)),
                     (answer, _) => Some(answer),
@@ -315,7 +315,7 @@ impl Liar {
         }
     }
 
-    /// The version that it says it holds.
+    /// The version that it claims to hold.
     fn version(&mut self, views: &[View<'_>]) -> (u32, ManifestHash) {
         let held = newest(self.federation, views);
         match self.chance.below(3) {
@@ -325,7 +325,7 @@ impl Liar {
         }
     }
 
-    /// Versions that are old, in the wrong order, its own, or none at all.
+    /// Versions that are old, in the wrong order, its own, or malformed.
     fn manifests(&mut self, views: &[View<'_>]) -> Vec<String> {
         let held = newest(self.federation, views);
         let text = |version: u32| held.at(version).map(|manifest| manifest.note().to_string());
@@ -346,7 +346,7 @@ impl Liar {
         }
     }
 
-    fn spoil(&mut self, mut range: Range, head: Head) -> SyncResponse {
+    fn spoil(&mut self, mut range: EntryRange, head: Head) -> SyncResponse {
         if !self.ways.spoils || self.chance.percent(30) || range.entries.is_empty() {
             return SyncResponse::Entries(range);
         }
@@ -360,7 +360,7 @@ impl Liar {
                 range.entries[entry][byte] ^= 4;
             }
             _ => {
-                // Cut where no batch ends, with a proof that holds.
+                // Cut off where no batch ends, with a proof that verifies.
                 let keep = self.chance.index(range.entries.len()) as u64;
                 range.entries.truncate(keep as usize);
                 let branch = self.branches.iter().find(|branch| branch.has(head));
@@ -373,7 +373,7 @@ impl Liar {
     }
 }
 
-/// What an honest node uses.
-fn newest<'a>(federation: &'a Federation, views: &'a [View<'_>]) -> &'a Manifest {
+/// The newest version that an honest node uses.
+fn newest<'a>(federation: &'a SimulatedFederation, views: &'a [View<'_>]) -> &'a Manifest {
     views.first().map_or(&federation.manifest, |view| view.store().manifest())
 }

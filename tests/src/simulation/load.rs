@@ -1,4 +1,4 @@
-//! Agents and what they want: registrations, keys, sponsors, karma.
+//! Agents and the events that they want: registrations, keys, sponsors, karma.
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
@@ -12,11 +12,11 @@ use fama_ledger::time::Millis;
 use fama_node::inbox::Submitted;
 
 use super::chance::Chance;
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 
-/// What a deed does once it is acknowledged.
+/// The effect of a deed on its agent once it is acknowledged.
 #[derive(Clone, Copy, Debug)]
-enum Done {
+enum DeedEffect {
     Registered,
     Rotated,
     Revoked,
@@ -26,17 +26,17 @@ enum Done {
     Retracted,
 }
 
-/// An event that somebody wants in a log.
+/// An event that an agent or operator wants to have in a log.
 pub(super) struct Deed {
     pub(super) event: VerifiedEvent,
     note: Option<(NoteHash, String)>,
-    /// Who is asked to claim a revocation that its home does not take.
+    /// The operator that is asked to claim a revocation that its home does not accept.
     pub(super) elsewhere: Option<usize>,
     pub(super) tries: u32,
-    /// Acknowledged, or given up.
+    /// Acknowledged, or abandoned.
     pub(super) over: bool,
     agent: usize,
-    done: Done,
+    done: DeedEffect,
 }
 
 impl Deed {
@@ -45,14 +45,14 @@ impl Deed {
     }
 }
 
-struct Agent {
+struct LoadAgent {
     home: usize,
     identity: IdentityId,
     version: u32,
-    /// Whether the current key committed to the next.
+    /// Whether the current key committed to the next key.
     committed: bool,
     registered: bool,
-    /// A change of key is under way, or its outcome unknown; or the key is dead.
+    /// A change of key is under way, its outcome is unknown, or the key is dead.
     settled: bool,
     sponsors: BTreeSet<usize>,
     attested: Vec<(EventId, IdentityId, Millis)>,
@@ -60,13 +60,13 @@ struct Agent {
 
 /// All agents of a run.
 pub(super) struct Load {
-    federation: &'static Federation,
+    federation: &'static SimulatedFederation,
     chance: Chance,
-    /// Operators that don't lie: nobody promises anything about the others' homes.
+    /// Operators that don't lie: nothing is promised about the others' homes.
     homes: Vec<usize>,
-    agents: Vec<Agent>,
+    agents: Vec<LoadAgent>,
     nonce: u64,
-    /// Operators of the newest version that don't lie, and their logs.
+    /// Honest operators of the newest version, with their logs.
     operators: BTreeMap<usize, usize>,
 }
 
@@ -81,12 +81,12 @@ fn commitment(agent: usize, version: u32, committed: bool) -> Option<KeyHash> {
 }
 
 impl Load {
-    pub(super) fn new(seed: u64, federation: &'static Federation, homes: Vec<usize>) -> Self {
+    pub(super) fn new(seed: u64, federation: &'static SimulatedFederation, homes: Vec<usize>) -> Self {
         let (operators, chance) = (homes.iter().map(|home| (*home, *home)).collect(), Chance::new(seed, 2));
         Self { federation, chance, homes, agents: Vec::new(), nonce: 0, operators }
     }
 
-    /// A new version: who is no operator any more sponsors nobody, and who comes has a home.
+    /// Follows a new version: an operator that left sponsors nobody, and a new operator has a home.
     pub(super) fn follow(&mut self, manifest: &Manifest) {
         let newcomer = self.federation.len();
         let comes = manifest.operator(&self.federation.names[newcomer]).is_some();
@@ -98,7 +98,7 @@ impl Load {
         self.operators = logs.collect();
     }
 
-    /// Somebody's next wish, if there is one that makes sense.
+    /// The next event that somebody wants, if one makes sense.
     pub(super) fn next(&mut self, now: Millis) -> Option<Deed> {
         let registered: Vec<usize> = (0..self.agents.len()).filter(|at| self.agents[*at].registered).collect();
         if registered.len() < 2 || self.chance.percent(15) {
@@ -115,7 +115,7 @@ impl Load {
         }
     }
 
-    fn deed(&mut self, agent: usize, done: Done, now: Millis, action: Action, keys: &[&SecretKey]) -> Deed {
+    fn deed(&mut self, agent: usize, done: DeedEffect, now: Millis, action: Action, keys: &[&SecretKey]) -> Deed {
         self.nonce += 1;
         let federation = self.federation.manifest.federation();
         let event = Event { federation, action, created: now, nonce: Nonce(self.nonce.to_be_bytes()) };
@@ -144,10 +144,10 @@ impl Load {
             next: commitment(agent, 1, committed),
             note: note.as_ref().map(|(hash, _)| *hash),
         };
-        let deed = Deed { note, ..self.deed(agent, Done::Registered, now, action, &[&key]) };
+        let deed = Deed { note, ..self.deed(agent, DeedEffect::Registered, now, action, &[&key]) };
         let (sponsors, attested) = (BTreeSet::new(), Vec::new());
         let identity = deed.event.id();
-        self.agents.push(Agent {
+        self.agents.push(LoadAgent {
             home,
             identity,
             version: 1,
@@ -161,7 +161,7 @@ impl Load {
     }
 
     fn rotate(&mut self, agent: usize, now: Millis) -> Deed {
-        let &Agent { home, identity, version, committed, .. } = &self.agents[agent];
+        let &LoadAgent { home, identity, version, committed, .. } = &self.agents[agent];
         self.agents[agent].settled = false;
         let (old, new) = (key(agent, version), key(agent, version + 1));
         let action = Action::Rotate {
@@ -173,11 +173,11 @@ impl Load {
         };
         let alone: &[&SecretKey] = &[&new];
         let keys = if committed { alone } else { &[&old, &new] };
-        self.deed(agent, Done::Rotated, now, action, keys)
+        self.deed(agent, DeedEffect::Rotated, now, action, keys)
     }
 
     fn revoke(&mut self, agent: usize, now: Millis) -> Deed {
-        let &Agent { home, identity, version, .. } = &self.agents[agent];
+        let &LoadAgent { home, identity, version, .. } = &self.agents[agent];
         self.agents[agent].settled = false;
         let key = key(agent, version);
         let reason = RevokeReason::KeyCompromised;
@@ -185,7 +185,7 @@ impl Load {
             Action::Revoke { home: self.federation.names[home].clone(), identity, version, key: key.public(), reason };
         let others: Vec<usize> = self.homes.iter().copied().filter(|other| *other != home).collect();
         let elsewhere = (!others.is_empty() && self.chance.percent(70)).then(|| *self.chance.pick(&others));
-        Deed { elsewhere, ..self.deed(agent, Done::Revoked, now, action, &[&key]) }
+        Deed { elsewhere, ..self.deed(agent, DeedEffect::Revoked, now, action, &[&key]) }
     }
 
     fn admit(&mut self, agent: usize, now: Millis) -> Option<Deed> {
@@ -201,7 +201,7 @@ impl Load {
             from: 0,
         };
         let key = self.federation.key(self.operators[&operator]);
-        Some(self.deed(agent, Done::Admitted(operator), now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Admitted(operator), now, action, &[&key]))
     }
 
     fn dismiss(&mut self, agent: usize, now: Millis) -> Option<Deed> {
@@ -217,7 +217,7 @@ impl Load {
             reason: DismissReason::Unspecified,
         };
         let key = self.federation.key(self.operators[&operator]);
-        Some(self.deed(agent, Done::Dismissed(operator), now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Dismissed(operator), now, action, &[&key]))
     }
 
     fn attest(&mut self, agent: usize, subject: usize, now: Millis) -> Option<Deed> {
@@ -229,7 +229,7 @@ impl Load {
         let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
         let (domain, delta) = (self.federation.names[home].clone(), self.chance.between(1, 5) as i32);
         let action = Action::Attest { home: domain, issuer, subject, delta, context: None, note: None };
-        Some(self.deed(agent, Done::Attested { subject, day: now }, now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Attested { subject, day: now }, now, action, &[&key]))
     }
 
     fn retract(&mut self, agent: usize, now: Millis) -> Option<Deed> {
@@ -241,26 +241,26 @@ impl Load {
         let (home, issuer, key) = (provider.home, provider.identity, key(agent, provider.version));
         let domain = self.federation.names[home].clone();
         let action = Action::Retract { home: domain, issuer, subject, day: day.day(), attestation };
-        Some(self.deed(agent, Done::Retracted, now, action, &[&key]))
+        Some(self.deed(agent, DeedEffect::Retracted, now, action, &[&key]))
     }
 
-    /// The deed is in its log.
+    /// Records that the deed is in its log.
     pub(super) fn acknowledged(&mut self, deed: &Deed) {
         let agent = &mut self.agents[deed.agent];
         match deed.done {
-            Done::Registered => agent.registered = true,
-            Done::Rotated => {
+            DeedEffect::Registered => agent.registered = true,
+            DeedEffect::Rotated => {
                 agent.version += 1;
                 agent.settled = true;
             }
-            Done::Admitted(operator) => {
+            DeedEffect::Admitted(operator) => {
                 agent.sponsors.insert(operator);
             }
-            Done::Dismissed(operator) => {
+            DeedEffect::Dismissed(operator) => {
                 agent.sponsors.remove(&operator);
             }
-            Done::Attested { subject, day } => agent.attested.push((deed.event.id(), subject, day)),
-            Done::Revoked | Done::Retracted => {}
+            DeedEffect::Attested { subject, day } => agent.attested.push((deed.event.id(), subject, day)),
+            DeedEffect::Revoked | DeedEffect::Retracted => {}
         }
     }
 }

@@ -9,74 +9,74 @@ use fama_ledger::note::note_hash;
 use fama_ledger::replica::Overrides;
 use fama_ledger::time::Millis;
 use fama_node::clock::{Clock, Simulated};
-use fama_node::inbox::{
-    Answer, COMMANDS_MAX, Command, DecodedRange, Fatal, Inbox, Input, Own, Shared, verify_cosigned,
-};
-use fama_node::network::wire::{Frontier, Gossip, NoteAnswer, Range, Session, SyncResponse};
-use fama_node::news::{self, FrontierError};
+use fama_node::inbox::{COMMANDS_MAX, DecodedRange, Inbox, InboxCommand, InboxInput, Own, SubmitOutcome};
+use fama_node::replay::Fatal;
+use fama_node::shared::Shared;
 use fama_node::store::simulated::Disk;
 use fama_node::store::{Store, StoreError};
+use fama_node::sync::heard::{self, FrontierError};
+use fama_node::wire::{EntryRange, Frontier, Gossip, NoteAnswer, Session, SyncResponse};
 use fama_tests::START;
 use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checker::Boot;
-use super::federation::Federation;
-use super::plan::Disk as Loss;
+use super::federation::SimulatedFederation;
+use super::plan::ReplacementDisk;
 
-/// What a request was about, so that its answer or its end can be told to the inbox.
-pub(super) enum Ask {
+/// What a request asked for, so that its answer or its failure can be passed to the inbox.
+pub(super) enum PendingRequest {
     Frontier,
     Entries { log: LogId, head: Head },
     Notes(Vec<NoteHash>),
     Manifests,
 }
 
-/// A node that runs.
-pub(super) struct Running {
+/// A node while it runs.
+pub(super) struct RunningNode {
     pub(super) inbox: Inbox,
     pub(super) shared: Shared,
-    pub(super) commands: mpsc::Receiver<Command>,
-    /// Requests under way, each to one peer.
-    pub(super) asks: BTreeMap<u64, (PeerId, Ask)>,
-    /// Who waits for the answer to a submission: the deed's number.
-    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<Answer>>)>,
-    /// Open connections, as far as this node knows: machines, and what they were called.
+    pub(super) commands: mpsc::Receiver<InboxCommand>,
+    /// Open requests by number, each to one peer.
+    pub(super) asks: BTreeMap<u64, (PeerId, PendingRequest)>,
+    /// Clients that wait for the answer to a submission: the deed's number and the channel.
+    pub(super) replies: Vec<(usize, oneshot::Receiver<Vec<SubmitOutcome>>)>,
+    /// Open connections as far as this node knows: machines, and the peer ids that they had.
     pub(super) peers: BTreeMap<usize, PeerId>,
-    /// When it is to append.
+    /// When it is due to append, in milliseconds.
     pub(super) append_at: Option<u64>,
     pub(super) boot: Boot,
     started: u64,
 }
 
-/// One machine.
-pub(super) struct Node {
+/// One machine with its disk and clock, and the node on it while that runs.
+pub(super) struct SimulatedMachine {
     pub(super) number: usize,
-    federation: &'static Federation,
-    /// Whether it is configured as an operator's.
+    federation: &'static SimulatedFederation,
+    /// Whether it is configured as an operator's node.
     pub(super) operates: bool,
-    /// The log whose key its network goes by.
+    /// The log whose key its network uses.
     pub(super) key: usize,
     clock: Arc<Simulated>,
-    /// Its wall clock less the true time, in milliseconds.
+    /// Its wall clock minus the true time, in milliseconds.
     pub(super) skew: i64,
-    /// Since when, by the clock of all.
+    /// Since when it is skewed, in true time.
     pub(super) skewed: u64,
     pub(super) disk: Disk,
     pub(super) backup: Option<Disk>,
-    /// What happens when the power, which is about to go, is gone: the disk after it, and for how long.
-    pub(super) fallen: Option<(Loss, u64)>,
-    /// A bit flipped, and nobody noticed.
+    /// What follows when the power, which is about to go, is off: the disk afterwards, and for how long it stays off.
+    pub(super) fallen: Option<(ReplacementDisk, u64)>,
+    /// A bit flipped that has not been noticed.
     pub(super) damaged: bool,
-    pub(super) running: Option<Running>,
-    /// How often it was started or loaded anew: tells what is meant for a former inbox.
+    pub(super) running: Option<RunningNode>,
+    /// How often it was started or reloaded; it marks what was meant for an earlier inbox.
     pub(super) boots: u64,
-    /// How often it was started.
+    /// How often its process was started.
     session: u64,
 }
 
-impl Node {
-    pub(super) fn new(number: usize, federation: &'static Federation) -> Self {
+impl SimulatedMachine {
+    pub(super) fn new(number: usize, federation: &'static SimulatedFederation) -> Self {
         Self {
             number,
             federation,
@@ -99,12 +99,12 @@ impl Node {
         self.clock.set(Millis((START.0 + now).saturating_add_signed(self.skew)), now - started);
     }
 
-    /// Its wall clock.
+    /// The time on its wall clock.
     pub(super) fn wall(&self, now: u64) -> Millis {
         Millis((START.0 + now).saturating_add_signed(self.skew))
     }
 
-    /// Starts the node on what its disk holds; `boot` reads what that is.
+    /// Starts the node on what its disk holds; `boot` records what that is.
     pub(super) fn start(
         &mut self,
         now: u64,
@@ -138,7 +138,7 @@ impl Node {
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let inbox = Inbox::load(shared.clone(), own, commands_out)?;
         let boot = boot(&shared.store)?;
-        self.running = Some(Running {
+        self.running = Some(RunningNode {
             inbox,
             shared,
             commands,
@@ -153,88 +153,90 @@ impl Node {
     }
 
     /// The running node, with its clock at `now`.
-    pub(super) fn at(&mut self, now: u64) -> Option<&mut Running> {
+    pub(super) fn at(&mut self, now: u64) -> Option<&mut RunningNode> {
         let started = self.running.as_ref()?.started;
         self.set_clock(now, started);
         self.running.as_mut()
     }
 }
 
-impl Running {
-    /// When its process was started.
+impl RunningNode {
+    /// When its process was started, in milliseconds.
     pub(super) const fn began(&self) -> u64 {
         self.started
     }
 
-    /// What the driver makes of an answer: what it tells the inbox, if it does, and for what it blames the peer.
+    /// What a real node makes of an answer: the input for its inbox, if any, and what it blames the peer for.
     pub(super) fn answered(
         &self,
         from: PeerId,
-        ask: Ask,
+        ask: PendingRequest,
         answer: Option<SyncResponse>,
-    ) -> (Option<Input>, Option<&'static str>) {
+    ) -> (Option<InboxInput>, Option<&'static str>) {
         let input = match (ask, answer) {
-            (Ask::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
-            (Ask::Frontier, _) => Some(Input::Unanswered { peer: from }),
-            (Ask::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
+            (PendingRequest::Frontier, Some(SyncResponse::Frontier(frontier))) => return self.frontier(from, frontier),
+            (PendingRequest::Frontier, _) => Some(InboxInput::Unanswered { peer: from }),
+            (PendingRequest::Entries { log, head }, Some(SyncResponse::Entries(range))) => {
                 let range = self.decode(range);
-                Some(Input::Range { peer: from, log, head, range })
+                Some(InboxInput::Range { peer: from, log, head, range })
             }
-            (Ask::Entries { log, .. }, _) => Some(Input::RangeFailed { peer: from, log }),
-            (Ask::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
-            (Ask::Manifests, Some(SyncResponse::Manifests(texts))) => Some(Input::Manifests { peer: from, texts }),
-            (Ask::Notes(_) | Ask::Manifests, _) => None,
+            (PendingRequest::Entries { log, .. }, _) => Some(InboxInput::RangeFailed { peer: from, log }),
+            (PendingRequest::Notes(hashes), Some(SyncResponse::Notes(notes))) => given(&hashes, notes),
+            (PendingRequest::Manifests, Some(SyncResponse::Manifests(texts))) => {
+                Some(InboxInput::Manifests { peer: from, texts })
+            }
+            (PendingRequest::Notes(_) | PendingRequest::Manifests, _) => None,
         };
         (input, None)
     }
 
-    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<Input>, Option<&'static str>) {
+    fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<InboxInput>, Option<&'static str>) {
         let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        match news::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
-            Ok(said) => (Some(Input::Frontier { peer, said, ahead }), None),
-            Err(FrontierError::Sender(code)) => (Some(Input::Unanswered { peer }), Some(code)),
-            Err(FrontierError::Store(_)) => (Some(Input::Unanswered { peer }), None),
+        match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
+            Ok(said) => (Some(InboxInput::Frontier { peer, said, ahead }), None),
+            Err(FrontierError::Sender(code)) => (Some(InboxInput::Unanswered { peer }), Some(code)),
+            Err(FrontierError::Store(_)) => (Some(InboxInput::Unanswered { peer }), None),
         }
     }
 
-    /// Which process this is.
+    /// The session of this process.
     pub(super) fn session(&self) -> Session {
         Session { id: self.shared.session, writes: self.shared.health.read().writes }
     }
 
-    fn decode(&self, range: Range) -> DecodedRange {
+    fn decode(&self, range: EntryRange) -> DecodedRange {
         DecodedRange::new(range, &self.shared.manifest.federation())
     }
 
-    /// What the driver makes of gossip; `None` where it refuses it, or it is no news.
-    pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<Input> {
+    /// What a real node makes of gossip; `None` if it refuses it or it is no news.
+    pub(super) fn heard(&self, peer: PeerId, gossip: Gossip) -> Option<InboxInput> {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         match gossip {
             Gossip::Cosignature { log, cosigned } => {
-                let news = news::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
-                let verified = news.then(|| verify_cosigned(manifest, &log, &cosigned)).flatten();
-                verified.map(Input::Cosigned)
+                let news = heard::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
+                let verified = news.then(|| cosigned.verify(manifest, &log)).flatten();
+                verified.map(InboxInput::Cosigned)
             }
             Gossip::Equivocation(proof) => {
                 let known = self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some());
-                (!known && proof.verify(manifest).is_ok()).then_some(Input::Equivocation(proof))
+                (!known && proof.verify(manifest).is_ok()).then_some(InboxInput::Equivocation(proof))
             }
             Gossip::Head { log, signed, first, entries } => {
-                let news = news::head(&view, manifest, &log, &signed.head).unwrap_or(false);
+                let news = heard::head(&view, manifest, &log, &signed.head).unwrap_or(false);
                 let held = self.shared.health.read().logs.get(&log).map(|held| held.size);
                 let beyond = held.is_some_and(|held| signed.head.size > held && !entries.is_empty());
                 let signed = (news || beyond).then(|| signed.verify(manifest, &log).ok()).flatten()?;
-                let range = beyond.then(|| self.decode(Range { first, entries, proof: Vec::new() }));
+                let range = beyond.then(|| self.decode(EntryRange { first, entries, proof: Vec::new() }));
                 let faulty = range.as_ref().is_some_and(|range| range.fault.is_some());
-                (!faulty).then_some(Input::Head { peer, signed, range })
+                (!faulty).then_some(InboxInput::Head { peer, signed, range })
             }
         }
     }
 }
 
-/// The texts of notes that were asked for, if all are what their hashes say.
-fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Input> {
+/// The requested texts of notes, if all match their hashes.
+fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<InboxInput> {
     let texts: Vec<_> = notes
         .into_iter()
         .filter_map(|(hash, note)| match note {
@@ -243,5 +245,5 @@ fn given(hashes: &[NoteHash], notes: Vec<(NoteHash, NoteAnswer)>) -> Option<Inpu
         })
         .collect();
     let right = texts.iter().all(|(hash, text)| hashes.contains(hash) && note_hash(text.as_bytes()) == *hash);
-    (right && !texts.is_empty()).then_some(Input::Notes(texts))
+    (right && !texts.is_empty()).then_some(InboxInput::Notes(texts))
 }

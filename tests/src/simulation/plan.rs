@@ -1,88 +1,89 @@
-//! What happens to a federation: drawn from the seed before anything runs.
+//! The course of a run: drawn from the seed before anything runs.
 use fama_ledger::manifest::faults;
 
 use super::chance::Chance;
 
 /// Longest time for which a machine is down, in milliseconds.
 const DOWN_MILLIS_MAX: u64 = 15_000;
-/// How far a clock goes wrong, in milliseconds: from a moment to hours.
+/// By how much a clock goes wrong, in milliseconds: from a moment to hours.
 const SKEWS: [i64; 7] = [-7_200_000, -40_000, -2_000, 5_000, 45_000, 600_000, 10_800_000];
 
-/// What a lost disk is replaced with.
+/// The disk after a crash.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Disk {
-    /// The same: a mere restart.
+pub(super) enum ReplacementDisk {
+    /// The same disk: a plain restart.
     Same,
-    /// The last backup, or an empty one.
+    /// The last backup, or an empty disk.
     Backup,
     Empty,
 }
 
-/// Something that goes wrong.
+/// One thing that goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Trouble {
-    /// Power off, at once or during the write after `writes` others; `down` milliseconds later back on.
-    Crash { node: usize, writes: Option<u64>, down: u64, disk: Disk },
-    /// A copy of the disk is put aside.
+    /// The power goes off, at once or during the write after `writes` others; it comes back `down` milliseconds
+    /// later.
+    Crash { node: usize, writes: Option<u64>, down: u64, disk: ReplacementDisk },
+    /// A copy of the disk is kept as a backup.
     Backup { node: usize },
-    /// A bit flips on disk. Once it is noticed the disk is replaced.
+    /// A bit flips on disk. Once noticed, the disk is replaced.
     Damage { node: usize, choice: u64 },
-    /// Nodes within `side`, one bit each, and those outside do not reach one another; `silent`: their
-    /// connections stay open.
+    /// Nodes in `side`, one bit each, and those outside cannot reach each other; if `silent`, their connections stay
+    /// open.
     Cut { side: u64, millis: u64, silent: bool },
-    /// What a node sends comes `by` milliseconds later.
+    /// A node's messages arrive `by` milliseconds later.
     Slow { node: usize, by: u64, millis: u64 },
-    /// A node answers nothing.
+    /// A node answers no requests.
     Mute { node: usize, millis: u64 },
-    /// Its clock is wrong.
+    /// A node's clock is wrong.
     Clock { node: usize, skew: i64, millis: u64 },
 }
 
-/// A version of the manifest, or what tries to be one.
+/// A version of the manifest, or something that pretends to be one.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Change {
-    /// Other rules.
+pub(super) enum ManifestChange {
+    /// A change of the policy.
     Policy,
-    /// The machine behind those of the operators becomes one: a mirror's, or a new one.
+    /// The extra machine, numbered after the operators', becomes an operator's: it was a mirror, or is new.
     Join,
-    /// An operator whose machine runs leaves, its log ends.
+    /// An operator whose machine runs leaves, and its log ends.
     Leave { node: usize },
-    /// An operator's log goes on in a new generation, with another key.
+    /// An operator's log continues in a new generation, with another key.
     Renew { node: usize },
-    /// An operator's machine is gone for good, its log ends.
+    /// An operator's machine is gone for good, and its log ends.
     EndDead { node: usize },
     /// The log of an operator that is proven to lie ends.
     EndLiar { node: usize },
     /// A former version is shown again.
     Replay,
-    /// Two valid texts of one version: the end of the run.
+    /// Two valid texts of one version, which ends the run.
     Rival,
 }
 
 /// The course of a run.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct RunPlan {
     pub(super) operators: usize,
-    /// Whether the machine behind those of the operators is there from the beginning.
+    /// Whether the extra machine is there from the beginning, as a mirror.
     pub(super) mirror: bool,
     pub(super) liars: Vec<usize>,
-    /// Lost messages, of a thousand.
+    /// Lost messages, per thousand.
     pub(super) loss: u64,
-    /// Doubled gossip, of a hundred.
+    /// Duplicated gossip, per hundred.
     pub(super) doubled: u64,
-    /// Longest delay of a message of which ten in a thousand are struck, in milliseconds.
+    /// Longest delay of the one message in a hundred that is much delayed, in milliseconds.
     pub(super) delay_max: u64,
-    /// When, in milliseconds, and what.
+    /// When something goes wrong, in milliseconds, and what.
     pub(super) troubles: Vec<(u64, Trouble)>,
-    /// When the next version is prepared at the earliest, in milliseconds, and what it changes.
-    pub(super) changes: Vec<(u64, Change)>,
-    /// How often agents want something.
+    /// The earliest time to prepare the next version, in milliseconds, and what it changes.
+    pub(super) changes: Vec<(u64, ManifestChange)>,
+    /// How many events agents want.
     pub(super) deeds: u64,
     /// When all troubles end, in milliseconds.
     pub(super) busy: u64,
 }
 
-impl Plan {
+impl RunPlan {
     pub(super) fn draw(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 1);
         let operators = *chance.pick(&[4, 4, 4, 4, 4, 4, 1, 2, 3, 5, 7]);
@@ -106,7 +107,7 @@ impl Plan {
             busy: chance.between(8_000, 30_000),
             liars,
         };
-        // An operator that lost its disk may forget what it signed: it counts as one that lies.
+        // An operator that lost its disk may forget what it signed, so it counts as a liar.
         let losses = match operators {
             1 => 0,
             2 | 3 => 1,
@@ -118,39 +119,39 @@ impl Plan {
         plan
     }
 
-    /// Versions to come; how many disks may be lost beside them. Who is gone for good counts as one that lies. A
-    /// federation of fewer than four grows.
+    /// Draws the versions to come; returns how many disks may still be lost. A machine that is gone for good counts
+    /// as a liar. A federation of fewer than four operators grows.
     fn draw_changes(&mut self, chance: &mut Chance, honest: &[usize], losses: usize) -> usize {
         if !chance.percent(50) {
             return losses;
         }
-        let mut changes: Vec<Change> = (0..chance.below(3)).map(|_| Change::Policy).collect();
-        changes.extend(chance.percent(40).then_some(Change::Join));
-        changes.extend(chance.percent(40).then(|| Change::Renew { node: *chance.pick(honest) }));
+        let mut changes: Vec<ManifestChange> = (0..chance.below(3)).map(|_| ManifestChange::Policy).collect();
+        changes.extend(chance.percent(40).then_some(ManifestChange::Join));
+        changes.extend(chance.percent(40).then(|| ManifestChange::Renew { node: *chance.pick(honest) }));
         if self.operators < 4 {
             self.changes = changes.into_iter().map(|change| (chance.below(self.busy), change)).collect();
             self.changes.sort_by_key(|(at, _)| *at);
             return 0;
         }
-        changes.extend(chance.percent(25).then(|| Change::Leave { node: *chance.pick(honest) }));
-        changes.extend(chance.percent(30).then_some(Change::Replay));
+        changes.extend(chance.percent(25).then(|| ManifestChange::Leave { node: *chance.pick(honest) }));
+        changes.extend(chance.percent(30).then_some(ManifestChange::Replay));
         let dead = losses > 0 && chance.percent(70);
         if dead {
-            changes.push(Change::EndDead { node: *chance.pick(honest) });
+            changes.push(ManifestChange::EndDead { node: *chance.pick(honest) });
         }
         if let Some(node) = self.liars.first().filter(|_| chance.percent(80)) {
-            changes.push(Change::EndLiar { node: *node });
+            changes.push(ManifestChange::EndLiar { node: *node });
         }
         let rival = chance.percent(6);
         self.changes = changes.into_iter().map(|change| (chance.below(self.busy), change)).collect();
         self.changes.sort_by_key(|(at, _)| *at);
-        self.changes.extend(rival.then_some((self.busy, Change::Rival)));
+        self.changes.extend(rival.then_some((self.busy, ManifestChange::Rival)));
         losses - usize::from(dead)
     }
 
-    /// Whether an operator joins.
+    /// Whether the extra machine becomes an operator's.
     pub(super) fn joins(&self) -> bool {
-        self.changes.iter().any(|(_, change)| matches!(change, Change::Join))
+        self.changes.iter().any(|(_, change)| matches!(change, ManifestChange::Join))
     }
 
     fn draw_troubles(&mut self, chance: &mut Chance, honest: &[usize], mut losses: usize) {
@@ -161,10 +162,10 @@ impl Plan {
                 0..=2 => {
                     let writes = chance.percent(70).then(|| chance.below(30));
                     let disk = match losses {
-                        1.. if chance.percent(30) => *chance.pick(&[Disk::Backup, Disk::Empty]),
-                        _ => Disk::Same,
+                        1.. if chance.percent(30) => *chance.pick(&[ReplacementDisk::Backup, ReplacementDisk::Empty]),
+                        _ => ReplacementDisk::Same,
                     };
-                    if !matches!(disk, Disk::Same) {
+                    if !matches!(disk, ReplacementDisk::Same) {
                         losses -= 1;
                         self.troubles.push((chance.below(at + 1), Trouble::Backup { node }));
                     }

@@ -1,4 +1,4 @@
-//! One run: a queue of happenings by simulated time, the nodes, the network between them.
+//! One run: a queue of happenings ordered by simulated time, the nodes, and the network between them.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -14,27 +14,28 @@ use fama_ledger::note::note_hash;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::VerifiedStand;
 use fama_ledger::time::Millis;
-use fama_node::inbox::{Answer, COMMANDS_MAX, Command, Fatal, Inbox, Input, Submitted};
+use fama_node::inbox::{COMMANDS_MAX, Inbox, InboxCommand, InboxInput, SubmitOutcome, Submitted};
 use fama_node::network::operators;
-use fama_node::network::wire::{
-    CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse,
-};
-use fama_node::news::Said;
+use fama_node::replay::Fatal;
 use fama_node::store::{Store, View};
-use fama_node::sync;
+use fama_node::sync::heard::HeardFrontier;
+use fama_node::sync::said;
+use fama_node::wire::{CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse};
 use fama_tests::{START, governance_key};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use self::governance::Governance;
+use self::governance::GovernanceState;
 use super::chance::Chance;
-use super::checker::{Acknowledged, Checker, Kept, Stop, Watched, broken, claim_of, entry_time, rest};
+use super::checker::{
+    Acknowledged, CheckResult, PromiseChecker, StopReason, Watched, broken, claim_of, entry_time, rest,
+};
 use super::cuts::Ending;
-use super::federation::Federation;
+use super::federation::SimulatedFederation;
 use super::liar::Liar;
 use super::load::{Deed, Load};
-use super::node::{Ask, Node, Running};
-use super::plan::{Change, Disk, Plan, Trouble};
+use super::node::{PendingRequest, RunningNode, SimulatedMachine};
+use super::plan::{ManifestChange, ReplacementDisk, RunPlan, Trouble};
 use super::planted::Planted;
 
 mod clients;
@@ -43,24 +44,24 @@ mod machines;
 mod network;
 mod troubles;
 
-/// How often a node looks at the time, in milliseconds.
+/// How often a node's inbox ticks, in milliseconds.
 const TICK_MILLIS: u64 = 250;
-/// How long a request may take, in milliseconds: the network's bound.
+/// How long a request may take, in milliseconds: the bound of the real network.
 const REQUEST_MILLIS: u64 = 30_000;
 /// How long a connection without a sign of life stays open, in milliseconds.
 const SILENCE_MILLIS: u64 = 20_000;
-/// How often those that are not connected try, in milliseconds.
+/// How often nodes without a connection try to connect, in milliseconds.
 const DIAL_MILLIS: u64 = 700;
-/// How often a liar does something, in milliseconds.
+/// How often a liar acts, in milliseconds.
 const LIAR_MILLIS: u64 = 900;
-/// How often a client tries, at most.
+/// How often a client submits an event at most.
 const TRIES_MAX: u32 = 12;
-/// Within that time after the last trouble everything honest is final, in milliseconds: a peer that failed is
-/// asked again after a minute, a request is given up after half of one.
+/// All honest logs are final this long after the last trouble, in milliseconds: a peer that failed is asked again
+/// after a minute, and a request is given up after half a minute.
 const CALM_MILLIS_MAX: u64 = 180_000;
 
-/// A message on its way.
-enum Message {
+/// A message between two machines that has not arrived yet.
+enum InFlight {
     Request(u64, SyncRequest),
     Answer(u64, Option<SyncResponse>),
     Gossip(Gossip),
@@ -69,7 +70,7 @@ enum Message {
 enum Happening {
     Tick { node: usize, boot: u64 },
     Append { node: usize, boot: u64 },
-    Arrive { from: usize, to: usize, link: u64, message: Box<Message> },
+    Arrive { from: usize, to: usize, link: u64, message: Box<InFlight> },
     GiveUp { node: usize, boot: u64, ask: u64 },
     Down { node: usize, boot: u64, peer: usize },
     Dial,
@@ -84,10 +85,10 @@ enum Happening {
     Govern,
 }
 
-/// What happened, in words: the last of them for people, all of them as a number.
+/// What happened: the last lines as text for people, all of them as one hash.
 pub(super) struct Trace {
     hasher: DefaultHasher,
-    /// How many are kept.
+    /// How many lines are kept.
     shown: usize,
     pub(super) last: VecDeque<String>,
 }
@@ -108,26 +109,26 @@ impl Trace {
 }
 
 pub(super) struct World {
-    federation: &'static Federation,
-    plan: Plan,
+    federation: &'static SimulatedFederation,
+    plan: RunPlan,
     planted: Option<Planted>,
     now: u64,
-    /// By how much all clocks leapt, in milliseconds.
+    /// By how much all clocks have been moved forward, in milliseconds.
     leapt: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     queued: u64,
-    nodes: Vec<Node>,
+    nodes: Vec<SimulatedMachine>,
     liars: BTreeMap<usize, Liar>,
-    /// Open connections: lower and higher number, and which one it is.
+    /// Open connections: the lower and higher machine number, and the connection's number.
     links: BTreeMap<(usize, usize), u64>,
     cuts: Vec<(u64, u64)>,
     slow: BTreeMap<usize, (u64, u64)>,
     mute: BTreeMap<usize, u64>,
     network: Chance,
     fate: Chance,
-    checker: Checker,
+    checker: PromiseChecker,
     load: Load,
-    governance: Governance,
+    governance: GovernanceState,
     deeds: Vec<Deed>,
     numbered: u64,
     calm: Option<u64>,
@@ -137,10 +138,10 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, planted: Option<Planted>, shown: usize) -> Self {
-        let mut plan = Plan::draw(seed);
-        let federation = Federation::of(plan.operators);
+        let mut plan = RunPlan::draw(seed);
+        let federation = SimulatedFederation::of(plan.operators);
         if let Some(planted) = planted {
-            planted.bend(&mut plan);
+            planted.adjust(&mut plan);
         }
         let honest: Vec<usize> = (0..plan.operators).filter(|node| !plan.liars.contains(node)).collect();
         let count = plan.operators + usize::from(plan.mirror || plan.joins());
@@ -152,7 +153,7 @@ impl World {
             leapt: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            nodes: (0..count).map(|number| Node::new(number, federation)).collect(),
+            nodes: (0..count).map(|number| SimulatedMachine::new(number, federation)).collect(),
             liars,
             links: BTreeMap::new(),
             cuts: Vec::new(),
@@ -160,9 +161,9 @@ impl World {
             mute: BTreeMap::new(),
             network: Chance::new(seed, 3),
             fate: Chance::new(seed, 4),
-            checker: Checker::new(federation, &plan.liars),
+            checker: PromiseChecker::new(federation, &plan.liars),
             load: Load::new(seed, federation, honest),
-            governance: Governance::new(federation, &plan),
+            governance: GovernanceState::new(federation, &plan),
             deeds: Vec::new(),
             numbered: 0,
             calm: None,
@@ -177,13 +178,13 @@ impl World {
     fn begin(&mut self) {
         let told: Vec<String> = self.liars.values().map(Liar::describe).collect();
         for (_, change) in &self.plan.changes {
-            if let Change::EndLiar { node } = change
+            if let ManifestChange::EndLiar { node } = change
                 && let Some(liar) = self.liars.get_mut(node)
             {
                 liar.must_fork();
             }
         }
-        let Plan { operators, mirror, troubles, changes, .. } = &self.plan;
+        let RunPlan { operators, mirror, troubles, changes, .. } = &self.plan;
         let course = format!("{operators} operators, mirror {mirror}, {troubles:?}, {changes:?}");
         self.say(&course);
         told.iter().for_each(|told| self.say(told));
@@ -219,7 +220,7 @@ impl World {
         self.trace.say(self.now, what);
     }
 
-    /// Later versions that were published, logs that these ended, and logs that nobody may ever cut.
+    /// Later versions that were published, logs that they ended, and logs that nobody can ever cut.
     pub(super) fn governed(&self) -> [u64; 3] {
         let versions = u64::from(self.governance.manifest.version()) - 1;
         [versions, self.checker.ended().count() as u64, self.governance.split]
@@ -234,7 +235,7 @@ impl World {
         self.queue.insert((self.now + millis, self.queued), happening);
     }
 
-    /// True time of the machines: what their clocks go by.
+    /// The true time, which the machines' clocks follow, in milliseconds.
     const fn clock(&self) -> u64 {
         self.now + self.leapt
     }
@@ -243,8 +244,8 @@ impl World {
         !self.liars.contains_key(&node)
     }
 
-    /// Runs until all is final after the last trouble, or a promise is broken.
-    pub(super) fn run(&mut self) -> Kept {
+    /// Runs until all honest logs are final after the last trouble, or a promise is broken.
+    pub(super) fn run(&mut self) -> CheckResult {
         loop {
             let Some(((at, _), happening)) = self.queue.pop_first() else { return Ok(()) };
             self.now = at;
@@ -260,7 +261,7 @@ impl World {
         }
     }
 
-    fn happen(&mut self, happening: Happening) -> Kept {
+    fn happen(&mut self, happening: Happening) -> CheckResult {
         match happening {
             Happening::Tick { node, boot } if self.is_up(node, boot) => {
                 self.after(TICK_MILLIS, Happening::Tick { node, boot });
@@ -291,8 +292,8 @@ impl World {
     }
 }
 
-/// What the honest who run have: all that a liar knows.
-fn honest_views(nodes: &[Node]) -> Vec<View<'_>> {
+/// The stores of all running honest nodes: everything that a liar knows.
+fn honest_views(nodes: &[SimulatedMachine]) -> Vec<View<'_>> {
     nodes
         .iter()
         .filter(|node| !node.damaged)

@@ -83,8 +83,8 @@ pub(super) fn strings(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
-/// Replays one log of the file; its rows are compared when all were replayed.
-pub(super) fn check_log(v: &mut Vector, replica: &mut Replica<'_>) {
+/// Replays one log of the file; its rows are compared once all logs are replayed.
+pub(super) fn check_log(v: &mut Vector, replica: &mut MemoryReplica<'_>) {
     let log = LogId { operator: v.text("operator").parse().unwrap(), generation: v.number("generation") as u32 };
     let federation = replica.manifest.federation();
     let entries = v.take("entries");
@@ -100,7 +100,7 @@ pub(super) fn check_log(v: &mut Vector, replica: &mut Replica<'_>) {
     assert_eq!(mirror.state_root.to_string(), v.text("state_root"));
 }
 
-pub(super) fn check_row(v: &mut Vector, replica: &Replica<'_>) -> u8 {
+pub(super) fn check_row(v: &mut Vector, replica: &MemoryReplica<'_>) -> u8 {
     let (map, key, tag) = (v.text("map"), v.bytes("key"), v.number("tag") as u8);
     let id = match map.strip_prefix("log/") {
         Some(log) => {
@@ -115,15 +115,15 @@ pub(super) fn check_row(v: &mut Vector, replica: &Replica<'_>) -> u8 {
     tag
 }
 
-/// First eight bytes of a map's name's hash, by way of a text that is hashed with BLAKE3.
+/// The first eight bytes of the BLAKE3 hash of a map's name.
 pub(super) fn blake3_of(text: &str) -> [u8; 8] {
     value_hash(text.as_bytes())[..8].try_into().unwrap()
 }
 
-pub(super) fn check_state(v: &mut Vector, replica: &Replica<'_>) {
+pub(super) fn check_state(v: &mut Vector, replica: &MemoryReplica<'_>) {
     assert_eq!(v.text("manifest"), replica.manifest.note().to_string());
     assert_eq!(v.text("state_id"), replica.state_id().to_string());
-    assert_eq!(v.text("empty_state_id"), Replica::new(replica.manifest).state_id().to_string());
+    assert_eq!(v.text("empty_state_id"), MemoryReplica::new(replica.manifest).state_id().to_string());
     assert_eq!(v.bytes("dump"), replica.join().dump().unwrap());
 }
 
@@ -154,7 +154,7 @@ pub(super) fn proof_code(input: &str) -> &'static str {
 }
 
 pub(super) fn batch_code(manifest: &Manifest, input: &str) -> &'static str {
-    let mut replica = Replica::adopted(manifest);
+    let mut replica = MemoryReplica::adopted(manifest);
     let decode = |entry| VerifiedEntry::decode(unhex(entry), &manifest.federation()).unwrap();
     match replica.take(&log(0), input.split(',').map(decode).collect()) {
         Err(ReplayError::Invalid(error)) => error.code(),

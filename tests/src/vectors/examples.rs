@@ -1,4 +1,4 @@
-//! The files of what is valid, made from one story.
+//! The files of valid vectors, made from one story.
 use super::*;
 
 pub(super) fn keys() -> Value {
@@ -20,7 +20,7 @@ pub(super) fn key_vector(seed: u8, secret: &SecretKey) -> Value {
     })
 }
 
-/// The events of the story that the vectors tell, each with the operator whose log takes it.
+/// The events of the vectors' story, each with the operator whose log takes it.
 pub(crate) fn story() -> Vec<(usize, Millis, SignedEvent)> {
     let federation = manifest().federation();
     let (service, mapper, next, other, stranger) = (secret(2), secret(3), secret(5), secret(4), secret(6));
@@ -93,7 +93,7 @@ pub(crate) fn story() -> Vec<(usize, Millis, SignedEvent)> {
         (1, at(7), signed(make(7, dismiss), &node_key(1))),
         (0, at(8), signed(make(8, revoke(subject, 1, &mapper)), &next)),
         (1, at(9), signed(make(9, revoke(subject, 1, &mapper)), &mapper)),
-        // Void ones, as a careless owner might log them.
+        // Void events, as a careless owner might log them.
         (0, at(10), first),
         (0, at(10), attested),
         (0, at(10), signed(make(10, attest(0, None, None)), &other)),
@@ -158,11 +158,11 @@ pub(super) fn manifests() -> Value {
     [manifest(), federation(1, |_| ()), federation(4, |_| ())].iter().map(vector).collect()
 }
 
-/// The replica that the story makes.
-pub(super) fn told(manifest: &Manifest) -> Replica<'_> {
-    let mut replica = Replica::adopted(manifest);
+/// The replica after the whole story.
+pub(super) fn replayed_story(manifest: &Manifest) -> MemoryReplica<'_> {
+    let mut replica = MemoryReplica::adopted(manifest);
     for (i, time, said) in story() {
-        let _ = replica.say(&log(i), time, said);
+        let _ = replica.append_event(&log(i), time, said);
     }
     replica
 }
@@ -176,7 +176,7 @@ pub(super) fn map_name(manifest: &Manifest, id: fama_ledger::rows::MapId) -> Str
     if name.as_str() == "log" { format!("log/{log}") } else { name.as_str().to_owned() }
 }
 
-/// What became of an entry, in a word.
+/// An entry's outcome, in one word.
 pub(super) fn outcome(outcome: &Option<fama_ledger::fold::Outcome>) -> &'static str {
     match outcome {
         None => "adopted",
@@ -187,9 +187,9 @@ pub(super) fn outcome(outcome: &Option<fama_ledger::fold::Outcome>) -> &'static 
 
 pub(super) fn logs() -> Value {
     let manifest = manifest();
-    let replica = told(&manifest);
+    let replica = replayed_story(&manifest);
     let mut vectors: Vec<Value> = Vec::new();
-    let mut fresh = Replica::new(&manifest);
+    let mut fresh = MemoryReplica::new(&manifest);
     for (log, mirror) in &replica.logs {
         let replayed = fresh.deliver(log, 0, &mirror.entries);
         let outcomes: Vec<Vec<&str>> =
@@ -208,7 +208,7 @@ pub(super) fn logs() -> Value {
     }
     vectors.push(json!({
         "type": "state", "manifest": manifest.note().to_string(), "state_id": replica.state_id().to_string(),
-        "empty_state_id": Replica::new(&manifest).state_id().to_string(),
+        "empty_state_id": MemoryReplica::new(&manifest).state_id().to_string(),
         "dump": hex(replica.join().dump().unwrap()),
     }));
     Value::Array(vectors)
@@ -216,7 +216,7 @@ pub(super) fn logs() -> Value {
 
 pub(super) fn checkpoints() -> Value {
     let manifest = manifest();
-    let replica = told(&manifest);
+    let replica = replayed_story(&manifest);
     let (log, index) = (log(0), 2);
     let mirror = &replica.logs[&log];
     let head = mirror.tree.head();

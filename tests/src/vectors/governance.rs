@@ -1,15 +1,17 @@
 //! `governance.json`: three versions of a manifest and the logs that live through them.
 //!
-//! Version 2 changes a rule and brings an operator. Version 3 cuts the logs of delta, who is gone and whom alpha
-//! succeeds, and of beta, who goes on in a second one. Types of vectors:
+//! Version 2 changes a rule and adds an operator. Version 3 cuts the logs of delta, which is gone and whose successor
+//! is alpha, and of beta, which continues in a second log. Types of vectors:
 //!
-//! - `chain`: a chain file, and what each version of it says. All that follows is held against it.
+//! - `chain`: a chain file, and what each version of it says. Everything below is checked against it.
 //! - `log`: entries, to be replayed in the file's order, with the outcomes of each batch, the versions that they
-//!   adopt (each with the size behind its batch), head and state root. Then `row`, every row of all of them, and
-//!   `state`: what is known once all were replayed, as in `logs.json`.
-//! - `invalid chain`: what, behind the first `behind` versions, makes a chain file that is refused by that code.
-//! - `invalid batch`: entries behind the first `behind` of a log above; `unheld` is no fault, but waits.
-//! - `stand`, `invalid stand`: a note, held against version `held`.
+//!   adopt (each with the size after its batch), head and state root. Then `row`, every row of all logs, and `state`:
+//!   what is known once all logs are replayed, as in `logs.json`.
+//! - `invalid chain`: a note that, after the first `behind` versions, makes a chain file that is refused with that
+//!   code.
+//! - `invalid batch`: entries after the first `behind` of a log above; `unheld` is not a fault: the log waits for a
+//!   version.
+//! - `stand`, `invalid stand`: a note, checked against version `held`.
 //! - `equivocation`, `invalid equivocation`: an encoded proof.
 mod chains;
 mod proofs;
@@ -23,7 +25,7 @@ use fama_ledger::equivocation::Equivocation;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::stand::VerifiedStand;
 use fama_ledger::{batch::Replayed, codec};
-use fama_tests::Replica;
+use fama_tests::MemoryReplica;
 use serde_json::{Value, json};
 
 use super::{Vector, blessing, hex, read, strings, unhex, write};
@@ -41,8 +43,8 @@ fn made() -> Value {
     Value::Array(all)
 }
 
-/// What one version says.
-fn said(manifest: &Manifest) -> Value {
+/// The content of one version, as the `chain` vectors list it.
+fn version_content(manifest: &Manifest) -> Value {
     let pairs = |map: &std::collections::BTreeMap<_, LogId>| -> Value {
         map.iter().map(|(name, log): (&fama_ledger::id::Domain, _)| json!([name.as_str(), log.to_string()])).collect()
     };
@@ -58,7 +60,7 @@ fn said(manifest: &Manifest) -> Value {
 }
 
 fn chain(newest: &Manifest) -> Value {
-    let mut versions: Vec<Value> = newest.versions().map(said).collect();
+    let mut versions: Vec<Value> = newest.versions().map(version_content).collect();
     versions.reverse();
     json!({
         "type": "chain", "chain": newest.chain(), "federation": newest.federation().to_string(), "versions": versions,
@@ -75,7 +77,7 @@ fn the_governance_file_is_what_the_code_makes() {
     if blessing() {
         write(FILE, &made);
     }
-    assert!(read(FILE) == *made.as_array().unwrap(), "{FILE} differs; FAMA_BLESS=1 writes it anew");
+    assert!(read(FILE) == *made.as_array().unwrap(), "{FILE} differs; FAMA_BLESS=1 rewrites it");
 }
 
 fn check_chain(v: &mut Vector) -> Arc<Manifest> {
@@ -85,7 +87,7 @@ fn check_chain(v: &mut Vector) -> Arc<Manifest> {
     let versions = versions.as_array().unwrap();
     assert_eq!(versions.len() as u32, newest.version());
     for (version, wanted) in (1..).zip(versions) {
-        assert_eq!(said(newest.at(version).unwrap()), *wanted);
+        assert_eq!(version_content(newest.at(version).unwrap()), *wanted);
     }
     newest
 }
@@ -104,7 +106,7 @@ fn decoded(manifest: &Manifest, entries: &Value) -> Vec<VerifiedEntry> {
     strings(entries).into_iter().map(decode).collect()
 }
 
-fn check_log(v: &mut Vector, replica: &mut Replica<'_>) {
+fn check_log(v: &mut Vector, replica: &mut MemoryReplica<'_>) {
     let log = log_of(v);
     replica.begin(&log);
     let entries = decoded(replica.manifest, &v.take("entries"));
@@ -122,13 +124,13 @@ fn check_log(v: &mut Vector, replica: &mut Replica<'_>) {
     }
 }
 
-fn check_state(v: &mut Vector, replica: &Replica<'_>) {
+fn check_state(v: &mut Vector, replica: &MemoryReplica<'_>) {
     assert_eq!(replica.logs.len(), replica.manifest.logs().len(), "every log is there");
     assert_eq!(v.text("state_id"), replica.state_id().to_string());
     assert_eq!(v.bytes("dump"), replica.join().dump().unwrap());
 }
 
-fn check_batch(v: &mut Vector, replica: &Replica<'_>) -> &'static str {
+fn check_batch(v: &mut Vector, replica: &MemoryReplica<'_>) -> &'static str {
     let (log, behind) = (log_of(v), v.number("behind") as usize);
     let before = replica.logs[&log].entries[..behind].to_vec();
     let mut alone = story::without(replica, &log);
@@ -168,7 +170,7 @@ fn every_governance_vector_holds() {
     assert_eq!(first.text("type"), "chain");
     let newest = check_chain(&mut first);
     first.close();
-    let mut replica = Replica::new(&newest);
+    let mut replica = MemoryReplica::new(&newest);
     replica.logs.clear();
     let (mut rows, mut counts) = (0, std::collections::BTreeMap::new());
     for mut v in vectors {

@@ -1,7 +1,7 @@
-//! `invalid.json`: what is wrong on purpose, and the code that it is refused by.
+//! `invalid.json`: inputs that are wrong on purpose, and the code of each refusal.
 use super::*;
 
-/// Wrong on purpose: how to make the input from a good one, and the code.
+/// Each input is a good one with one change, next to the code that refuses it.
 pub(super) fn invalid() -> Value {
     let mut all = Vec::new();
     let mut add = |what: &str, why: &str, input: String, code: &str| {
@@ -143,7 +143,7 @@ pub(super) fn invalid_notes(add: &mut Add<'_>) {
     }
 }
 
-/// Batches behind the first one (adoption and its state entry) of the first log, entries joined with commas.
+/// Batches after the first one (adoption and its state entry) of the first log, entries joined with commas.
 pub(super) fn invalid_batches(add: &mut Add<'_>) {
     let manifest = manifest();
     let (_, time, said) = story().remove(0);

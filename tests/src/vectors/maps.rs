@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Vector, hex, unhex};
 
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+type RowPairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-fn tables() -> Vec<Rows> {
+fn tables() -> Vec<RowPairs> {
     let tables: [&[(&[u8], &[u8])]; 5] = [
         &[],
         &[(b"\x01a", b"one")],
@@ -19,11 +19,11 @@ fn tables() -> Vec<Rows> {
     tables.map(|rows| rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()).into()
 }
 
-fn built(rows: &Rows) -> StateMap {
+fn built(rows: &RowPairs) -> StateMap {
     StateMap::from_sorted(rows.iter().map(|(key, value)| (key, value_hash(value)))).unwrap()
 }
 
-fn list(rows: &Rows) -> Vec<[String; 2]> {
+fn list(rows: &RowPairs) -> Vec<[String; 2]> {
     rows.iter().map(|(key, value)| [hex(key), hex(value)]).collect()
 }
 
@@ -39,7 +39,7 @@ pub(super) fn made() -> Value {
     vectors.into()
 }
 
-/// Rows and none, alone and together; some part from a node's way, others go on.
+/// Prefixes with and without rows, alone and together; some leave a node's path, others extend it.
 fn prefixes() -> Vec<Vec<&'static [u8]>> {
     vec![
         vec![b"\x01a"],
@@ -49,18 +49,18 @@ fn prefixes() -> Vec<Vec<&'static [u8]>> {
     ]
 }
 
-fn proof(rows: &Rows, prefixes: &[&[u8]]) -> Value {
+fn proof(rows: &RowPairs, prefixes: &[&[u8]]) -> Value {
     let (map, found) = (built(rows), |p: &[u8]| rows.iter().filter(|(key, _)| key.starts_with(p)).cloned().collect());
     let answers: Vec<_> = prefixes.iter().map(|prefix| (hex(prefix), list(&found(prefix)))).collect();
     let proof = hex(codec::encode(&map.prove(prefixes).unwrap()));
     json!({"type": "map proof", "root": map.root().to_string(), "answers": answers, "proof": proof})
 }
 
-/// Two rows, or those there are.
-fn range(rows: &Rows, start: &[u8]) -> Value {
+/// A proof of at most two rows from `start` on.
+fn range(rows: &RowPairs, start: &[u8]) -> Value {
     let map = built(rows);
     let behind = rows.iter().filter(|(key, _)| key.as_slice() >= start);
-    let (shown, ends): (Rows, _) = (behind.clone().take(2).cloned().collect(), behind.count() <= 2);
+    let (shown, ends): (RowPairs, _) = (behind.clone().take(2).cloned().collect(), behind.count() <= 2);
     let proof = map.prove_range(start, shown.last().map(|(key, _)| key.as_slice())).unwrap();
     json!({
         "type": "range proof", "root": map.root().to_string(), "start": hex(start), "rows": list(&shown), "ends": ends,
@@ -68,7 +68,7 @@ fn range(rows: &Rows, start: &[u8]) -> Value {
     })
 }
 
-/// Proofs that show the rows of other prefixes, or not all.
+/// Proofs that show the rows of other prefixes, or only some rows.
 fn invalid() -> Vec<Value> {
     let rows = tables().remove(3);
     let map = built(&rows);
@@ -88,7 +88,7 @@ fn invalid() -> Vec<Value> {
     ]
 }
 
-fn pairs(rows: &Value) -> Rows {
+fn pairs(rows: &Value) -> RowPairs {
     let pair = |row: &Value| (unhex(row[0].as_str().unwrap()), unhex(row[1].as_str().unwrap()));
     rows.as_array().unwrap().iter().map(pair).collect()
 }
@@ -107,8 +107,8 @@ fn root(v: &mut Vector) -> StateRoot {
     v.text("root").parse().unwrap()
 }
 
-/// What the vector's proof shows of its answers.
-fn verified(v: &mut Vector) -> Result<(), fama_ledger::map::ProofError> {
+/// Compares what the vector's proof shows with its answers.
+fn verified(v: &mut Vector) -> Result<(), fama_ledger::map::MapProofError> {
     let answers = v.take("answers");
     let answers: Vec<_> =
         answers.as_array().unwrap().iter().map(|a| (unhex(a[0].as_str().unwrap()), pairs(&a[1]))).collect();

@@ -1,8 +1,8 @@
-//! Profile proofs in the vectors: what they show to whoever holds the manifest beside them.
+//! Profile proofs in the vectors: what they show to a reader who holds the manifest next to them.
 use std::sync::Arc;
 
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{Answer, ProfileProof, Proven};
+use fama_ledger::profile::{ProfileAnswer, ProfileProof, Proven};
 use serde_json::{Value, json};
 
 use super::Vector;
@@ -66,7 +66,7 @@ pub(crate) fn shown(proven: &Proven) -> Value {
         "question": proven.question.to_string(), "manifest_version": proven.manifest.version(), "logs": logs,
         "as_of": proven.as_of(),
     });
-    if let Answer::Found(profile) = &proven.answer {
+    if let ProfileAnswer::Found(profile) = &proven.answer {
         shows["id"] = json!(profile.found.id.to_string());
         shows["home"] = json!(profile.found.home.as_str());
         shows["keys"] = profile.keys.iter().map(|key| key.key.to_string()).collect();

@@ -1,4 +1,4 @@
-//! The nodes of the demonstration: their folders, ports and processes.
+//! The nodes of the demo: their folders, ports and processes.
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -14,49 +14,49 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::failure::Failure;
-use crate::federation::{self, Plan, Seat};
+use crate::federation::{self, FederationPlan, OperatorPlan};
 use crate::files;
 use crate::query::Query;
 
-/// The operators' names.
+/// Names of the operators, each below `.example`.
 const NAMES: [&str; 24] = [
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
     "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
 ];
-/// How many operators there are if nobody says.
+/// Operators without `--operators` and `--data`.
 const OPERATORS_DEFAULT: usize = 4;
-/// How often nodes are asked while they are waited for.
+/// Pause between two questions while waiting for a node.
 const POLL: Duration = Duration::from_millis(150);
 /// How long a node may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One operator's node.
-pub(super) struct Node {
-    /// The operator.
-    pub operator: Domain,
-    /// Its folder with keys, configuration, data and log.
-    pub dir: PathBuf,
-    /// Where it answers questions.
-    pub url: String,
+pub(super) struct DemoNode {
+    /// Name of the operator, or of the mirror.
+    pub(crate) operator: Domain,
+    /// Folder with keys, configuration, data and log.
+    pub(crate) dir: PathBuf,
+    /// URL of its query listener.
+    pub(crate) url: String,
     query: Query,
-    /// Where peers reach it.
+    /// Multiaddress for peers and submissions.
     pub p2p: String,
     child: Child,
 }
 
-/// All nodes. Dropping it kills what still runs.
+/// All nodes. Dropping it kills those that still run.
 pub(super) struct Cluster {
-    /// In the manifest's order.
-    pub nodes: Vec<Node>,
-    /// The federation.
-    pub manifest: Arc<Manifest>,
+    /// In the order of the manifest.
+    pub(crate) nodes: Vec<DemoNode>,
+    /// The newest version that the folder has.
+    pub(crate) manifest: Arc<Manifest>,
     new: bool,
-    /// Deleted in the end, unless a folder was given.
+    /// Deletes the folder when dropped; `None` if the user gave one.
     _temporary: Option<TempDir>,
 }
 
 impl Cluster {
-    /// Makes a federation, or finds the one in `data`, and starts its nodes.
+    /// Creates a federation, or opens the one in `data`, and starts its nodes.
     ///
     /// # Errors
     /// [`Failure`].
@@ -74,7 +74,7 @@ impl Cluster {
         let manifest = files::read_manifest(&dir.join(federation::MANIFEST_FILE))?;
         let count = manifest.operators().len();
         if operators.is_some_and(|wanted| wanted != count) {
-            let message = format!("{}: a federation of {count} operators is there", dir.display());
+            let message = format!("{} holds a federation of {count} operators", dir.display());
             return Err(Failure::new("other_count", message).hint("leave --operators out, or name another folder"));
         }
         let mut cluster = Self { nodes: Vec::new(), manifest, new, _temporary: temporary };
@@ -87,41 +87,41 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Whether the federation was made just now.
+    /// Whether this run created the federation.
     pub(super) fn is_new(&self) -> bool {
         self.new
     }
 
-    /// The federation.
+    /// Id of the federation.
     pub(super) fn federation(&self) -> FederationId {
         self.manifest.federation()
     }
 
-    /// The nodes' addresses and folders for a machine.
+    /// Addresses and folders of the nodes, as JSON.
     pub(super) fn json(&self) -> Value {
-        let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p, "data": node.dir});
+        let node = |node: &DemoNode| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p, "data": node.dir});
         self.nodes.iter().map(node).collect()
     }
 
-    /// The nodes' addresses for a machine.
+    /// Addresses of the nodes, as JSON.
     pub(super) fn public_json(&self) -> Value {
-        let node = |node: &Node| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p});
+        let node = |node: &DemoNode| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p});
         self.nodes.iter().map(node).collect()
     }
 
-    /// The nodes' addresses for a person.
+    /// Addresses of the nodes, for people.
     pub(super) fn addresses(&self) -> String {
         let lines =
             self.nodes.iter().map(|node| format!("  {:16} {:26} {}\n", node.operator.as_str(), node.url, node.p2p));
         format!("Ask any of them:\n\n{}", lines.collect::<String>())
     }
 
-    /// What this is, for a person.
+    /// An introduction for people.
     pub(super) fn intro(&self) -> String {
         let count = self.nodes.len();
         let quorum = self.manifest.quorum();
         format!(
-            "A federation of {count} operators, {quorum} of whom make an event final. Each is a process with its own database.\n\n{}",
+            "A federation of {count} operators, {quorum} of which make an event final. Each is a process with its own database.\n\n{}",
             self.addresses()
         )
     }
@@ -170,12 +170,12 @@ impl Cluster {
         }
     }
 
-    /// What a node says of itself.
+    /// The status of a node.
     pub(super) async fn status(&self, at: usize) -> Result<Value, Failure> {
         self.get(at, &["status"], &[]).await
     }
 
-    /// What a node answers.
+    /// Asks a node's query listener.
     pub(super) async fn get(
         &self,
         at: usize,
@@ -190,8 +190,7 @@ impl Cluster {
         got.map_err(|error| Failure::new("internal", error))?
     }
 
-    /// Starts a mirror with an empty folder, which verifies as `how` says; it is the last of the nodes until
-    /// [`Cluster::leave`].
+    /// Starts a mirror with an empty folder and `verify = how`. It is the last of the nodes until [`Cluster::leave`].
     ///
     /// # Errors
     /// [`Failure`].
@@ -204,7 +203,7 @@ impl Cluster {
         }
         fs::create_dir_all(&dir).map_err(system)?;
         files::create_key(&dir.join("node.pem"), Curve::Ed25519)?;
-        let mut ports = Ports::default();
+        let mut ports = FreePorts::default();
         let (p2p, query, admin) = (ports.take()?, ports.take()?, ports.take()?);
         let manifest = federation::MANIFEST_FILE;
         let config = format!(
@@ -221,7 +220,7 @@ impl Cluster {
         Ok(self.nodes.len() - 1)
     }
 
-    /// Ends the mirror that joined.
+    /// Stops the mirror that joined last.
     pub(super) fn leave(&mut self) {
         let Some(mut node) = self.nodes.pop() else { return };
         drop(node.child.stdin.take());
@@ -229,7 +228,7 @@ impl Cluster {
         while matches!(node.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
-        // It has ended, or does now.
+        // Kills it if it did not stop in time.
         let _ = node.child.kill();
         let _ = node.child.wait();
     }
@@ -270,7 +269,7 @@ impl Cluster {
         }
     }
 
-    /// Why it failed: a node's end, if one ended, and else what was noticed of it.
+    /// The cause of a failure: a node that ended, else the failure itself.
     pub(super) fn cause(&mut self, noticed: Failure) -> Failure {
         self.check_alive().err().unwrap_or(noticed)
     }
@@ -280,7 +279,7 @@ impl Cluster {
             if let Ok(Some(status)) = node.child.try_wait() {
                 let path = node.dir.join("node.log");
                 let log = fs::read_to_string(&path).unwrap_or_default();
-                // A node that gives up says why in its last two lines: the error and what to do.
+                // A node that gives up logs the error and a hint as its last two lines.
                 let error = log.lines().rev().take(2).find(|line| line.starts_with("error: "));
                 let why = error.map_or_else(String::new, |error| format!(": {error}"));
                 let message = format!("the node of {} ended ({status}){why}", node.operator);
@@ -297,7 +296,7 @@ impl Cluster {
         Failure::new("node_late", format!("the node of {name} {what}")).hint(format!("look into {log}"))
     }
 
-    /// Stops every node in order: closing its input asks it to, and it writes what waits first.
+    /// Stops every node cleanly: they end when their standard input closes. Kills those that take too long.
     pub(super) fn stop(&mut self) {
         for node in &mut self.nodes {
             drop(node.child.stdin.take());
@@ -314,7 +313,7 @@ impl Cluster {
     fn kill(&mut self) {
         for node in &mut self.nodes {
             if matches!(node.child.try_wait(), Ok(None)) {
-                // It ended in between, then.
+                // An error means that it ended in between.
                 let _ = node.child.kill();
             }
             let _ = node.child.wait();
@@ -329,18 +328,18 @@ impl Drop for Cluster {
 }
 
 fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
-    let mut ports = Ports::default();
+    let mut ports = FreePorts::default();
     let mut new = Vec::new();
     for name in NAMES.iter().take(operators) {
         let domain = format!("{name}.example").parse().map_err(|error| Failure::new("internal", error))?;
         let (p2p, query, admin) = (ports.take()?, ports.take()?, ports.take()?);
-        new.push(Seat { domain, host: p2p.ip().to_string(), bind: p2p.ip(), port: p2p.port(), query, admin });
+        new.push(OperatorPlan { domain, host: p2p.ip().to_string(), bind: p2p.ip(), port: p2p.port(), query, admin });
     }
-    let plan = Plan { name: "demo".to_owned(), policy: Policy::recommended(new.len()), seats: new };
+    let plan = FederationPlan { name: "demo".to_owned(), policy: Policy::recommended(new.len()), operators: new };
     federation::create(&plan, dir).map(|_| ())
 }
 
-fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<Node, Failure> {
+fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<DemoNode, Failure> {
     let system = |error: std::io::Error| Failure::new("system", error);
     let config = dir.join("node.toml");
     let read = fama_node::config::Config::load(&config)?;
@@ -355,15 +354,15 @@ fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<Node, Failure> 
         .map_err(system)?;
     let p2p = read.network.listen.iter().map(ToString::to_string).find(|address| address.contains("/tcp/"));
     let url = format!("http://{}", read.query.listen);
-    Ok(Node { operator, dir: dir.to_path_buf(), query: Query::new(&url), url, p2p: p2p.unwrap_or_default(), child })
+    Ok(DemoNode { operator, dir: dir.to_path_buf(), query: Query::new(&url), url, p2p: p2p.unwrap_or_default(), child })
 }
 
-/// Free loopback ports. Another process may take one before the node does: then the node says so.
+/// Free loopback ports. Another process may take one before the node does; the node then fails to start.
 #[derive(Default)]
-struct Ports(Vec<(TcpListener, UdpSocket)>);
+struct FreePorts(Vec<(TcpListener, UdpSocket)>);
 
-impl Ports {
-    /// A port that is free for TCP and UDP, kept until all are found so that none comes twice.
+impl FreePorts {
+    /// A port that is free for TCP and UDP. Stays bound until `self` is dropped, so that none is given twice.
     fn take(&mut self) -> Result<SocketAddr, Failure> {
         for _ in 0..100 {
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -387,7 +386,7 @@ fn final_sizes(status: &Value) -> bool {
     status["frontier"].is_object() && status["frontier"] == status["certified"]
 }
 
-fn row(node: &Node, status: &Value) -> Value {
+fn row(node: &DemoNode, status: &Value) -> Value {
     json!({
         "operator": node.operator.as_str(),
         "frontier": status["frontier"],
@@ -396,7 +395,7 @@ fn row(node: &Node, status: &Value) -> Value {
     })
 }
 
-/// The nodes side by side.
+/// The nodes side by side, for people.
 pub(super) fn table(rows: &Value) -> String {
     let mut text = format!("{:16} {:>9} {:>9}  state\n", "node", "entries", "final");
     for row in rows.as_array().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Fresh nodes join the demonstration's federation, by its entries alone and from certified states: how long it takes.
+//! Times how long fresh nodes take to join the demo, from entries alone and from certified states.
 use std::time::{Duration, Instant};
 
 use fama_ledger::key::Curve;
@@ -7,29 +7,29 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use super::tell;
+use super::print_step;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
-/// How often a node that joins is asked how far it is.
+/// Pause between two questions to a joining node; bounds the precision of the measured times.
 const POLL: Duration = Duration::from_millis(20);
-/// How long one may take.
+/// Timeout of one join.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
-/// How many signatures are checked for the rate of bare checks.
+/// How many signatures are checked to measure [`bare_rate`].
 const SIGNATURES: u32 = 4_000;
 
-/// How a node joined.
+/// The measurements of one join.
 struct Joined {
     how: &'static str,
-    /// Until it answered as all others do, from certified states; 0 by entries alone.
+    /// Seconds until it answered correctly from certified states; 0 for entries alone.
     answers_seconds: f64,
-    /// Until it had verified every entry.
+    /// Seconds until it had verified every entry.
     seconds: f64,
     row_bytes: u64,
     entry_bytes: u64,
 }
 
-/// Has one node join in each way, one after the other.
+/// Lets one node join in each way, one after the other.
 ///
 /// # Errors
 /// [`Failure`].
@@ -53,7 +53,7 @@ async fn wait(cluster: &Cluster, at: usize, how: &'static str, state: &Value) ->
     let mut joined = Joined { how, answers_seconds: 0.0, seconds: 0.0, row_bytes: 0, entry_bytes: 0 };
     loop {
         let seconds = begun.elapsed().as_secs_f64();
-        // Its listeners come first, its database after them.
+        // The listeners answer before the database is open: errors until then are expected.
         if let Ok(status) = cluster.status(at).await {
             let start = &status["start"];
             joined.row_bytes = joined.row_bytes.max(start["bytes"].as_u64().unwrap_or_default());
@@ -68,13 +68,13 @@ async fn wait(cluster: &Cluster, at: usize, how: &'static str, state: &Value) ->
             }
         }
         if begun.elapsed() > TIMEOUT {
-            return Err(Failure::new("node_late", "a fresh node did not come along in time"));
+            return Err(Failure::new("node_late", "a fresh node did not catch up in time"));
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// Signatures that all cores together check in a second, and nothing else: what any verification is bounded by.
+/// Signature checks per second on all cores when nothing else is done: the upper bound of any verification.
 fn bare_rate() -> f64 {
     let key = SecretKey::from_seed(Curve::Secp256k1, &[7; 32]).expect("not zero and below the group's order");
     let public = key.public();
@@ -97,9 +97,9 @@ fn report(terminal: &mut Terminal<'_>, entries: u64, bare: f64, all: &[Joined]) 
             text += &format!(" answers after {:.1} s, {:.1} MB;", one.answers_seconds, megabytes(one.row_bytes));
         }
         let (seconds, moved) = (one.seconds, megabytes(one.entry_bytes));
-        text += &format!(" has verified all after {seconds:.1} s, {moved:.1} MB: {rate:.0} entries a second\n");
+        text += &format!(" has verified all after {seconds:.1} s, {moved:.1} MB: {rate:.0} entries per second\n");
     }
-    text += &format!("\nBare signature checks, on all cores and nothing beside them: {bare:.0} a second.\n");
+    text += &format!("\nSignature checks alone, on all cores: {bare:.0} per second.\n");
     let rows = all.iter().map(|one| {
         json!({
             "how": one.how, "answers_seconds": one.answers_seconds, "seconds": one.seconds,
@@ -108,7 +108,7 @@ fn report(terminal: &mut Terminal<'_>, entries: u64, bare: f64, all: &[Joined]) 
         })
     });
     let rows: Vec<Value> = rows.collect();
-    tell(
+    print_step(
         terminal,
         &json!({"phase": "joined", "entries": entries, "bare_checks_per_second": bare, "nodes": rows}),
         &text,

@@ -8,7 +8,7 @@ use fama_ledger::id::{Domain, EventId};
 use fama_ledger::key::Curve;
 use fama_ledger::secret::SecretKey;
 use fama_node::network::client::Client;
-use fama_node::network::wire::{SUBMISSIONS_MAX, Submission};
+use fama_node::wire::{SUBMISSIONS_MAX, Submission};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -16,21 +16,21 @@ use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::ratings::Rating;
-use super::{submit, tell};
-use crate::author::{self, Draft};
+use super::{print_step, submit};
+use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
 use crate::progress;
 use crate::terminal::Terminal;
 
-/// How many requests may be on their way to one node.
+/// Requests in flight to one node.
 const IN_FLIGHT: usize = 3;
-/// The service that the raters are.
+/// The service as which all raters are admitted.
 const SERVICE: &str = "ratings";
-/// Its domain.
+/// The domain of the service.
 const SERVICE_DOMAIN: &str = "ratings.example";
 
-/// A person of the ratings.
+/// A person in the ratings, with the node of its home.
 struct Person {
     at: usize,
     home: Domain,
@@ -38,14 +38,14 @@ struct Person {
     id: EventId,
 }
 
-/// One phase's figures.
+/// The measurements of one phase.
 struct Phase {
     name: &'static str,
     events: usize,
     seconds: f64,
 }
 
-/// Loads all of it, in three phases: each needs what the one before it brought to every node.
+/// Loads everything in three phases; each needs the previous one to have reached every node.
 pub(super) async fn load(
     cluster: &mut Cluster,
     clients: &[Client],
@@ -68,16 +68,16 @@ pub(super) async fn load(
     top_ten(cluster, terminal).await
 }
 
-/// Explains what happens when ratings are loaded a second time: their keys are not kept.
+/// Explains why ratings cannot be loaded twice: the keys of their people are not kept.
 fn loaded_before(failure: Failure) -> Failure {
     if failure.code != "name_taken" {
         return failure;
     }
-    Failure::new("loaded_before", "people of these ratings are in this federation already")
-        .hint("leave --ratings out to go on with them, or name another folder")
+    Failure::new("loaded_before", "people of these ratings are already in this federation")
+        .hint("leave out --ratings to continue with them, or name another folder")
 }
 
-/// Every person's key and registration.
+/// Every person with a new key, and the registrations by node.
 fn people(cluster: &Cluster, ratings: &[Rating]) -> Result<(BTreeMap<u32, Person>, Vec<Vec<Submission>>), Failure> {
     let ids: BTreeSet<u32> = ratings.iter().flat_map(|rating| [rating.source, rating.target]).collect();
     let ids: Vec<u32> = ids.into_iter().collect();
@@ -99,12 +99,12 @@ fn person(cluster: &Cluster, id: u32) -> Result<(u32, Person, Submission), Failu
     let key = files::draw_key(Curve::Secp256k1)?;
     let name = format!("person-{id}").parse().map_err(|error| Failure::new("internal", error))?;
     let action = Action::Register { home: home.clone(), name, key: key.public(), next: None, note: None };
-    let submission = Draft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked();
+    let submission = EventDraft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked();
     let person = Person { at, home, id: submission.signed.event.id(), key };
     Ok((id, person, submission))
 }
 
-/// Every rater, admitted by as many operators as the policy wants, spread over all of them.
+/// Admits every rater by as many operators as the policy needs, spread over all of them.
 fn admissions(
     cluster: &Cluster,
     people: &BTreeMap<u32, Person>,
@@ -129,7 +129,7 @@ fn admissions(
                     method: Method::Manual,
                     from: 0,
                 };
-                Ok(Draft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked())
+                Ok(EventDraft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked())
             })
             .collect::<Result<_, Failure>>()?;
         signed.into_iter().for_each(|submission| push(&mut queues, at, submission));
@@ -151,7 +151,7 @@ fn attestations(
             };
             let (home, issuer, subject) = (source.home.clone(), source.id, target.id);
             let action = Action::Attest { home, issuer, subject, delta: rating.delta(), context: None, note: None };
-            Ok((source.at, Draft::new(author::event(cluster.federation(), action)?, &source.key).sign_unchecked()))
+            Ok((source.at, EventDraft::new(author::event(cluster.federation(), action)?, &source.key).sign_unchecked()))
         })
         .collect::<Result<_, Failure>>()?;
     let mut queues = queues(cluster);
@@ -169,7 +169,7 @@ fn push(queues: &mut [Vec<Submission>], at: usize, submission: Submission) {
     }
 }
 
-/// Submits each queue to its node, a few requests at a time, all nodes at once.
+/// Submits each queue to its node, all nodes at the same time, with [`IN_FLIGHT`] requests each.
 async fn send(name: &'static str, clients: &[Client], queues: Vec<Vec<Submission>>) -> Result<Phase, Failure> {
     let begun = Instant::now();
     let events = queues.iter().map(Vec::len).sum();
@@ -191,26 +191,26 @@ async fn send_queue(client: &Client, queue: Vec<Submission>, bar: Arc<ProgressBa
 }
 
 fn report(terminal: &mut Terminal<'_>, phases: &[Phase], settling: f64, all: f64) -> Result<(), Failure> {
-    let mut text = String::from("Loaded over libp2p, every signature made and checked:\n\n");
+    let mut text = String::from("Loaded over libp2p; every signature was made and checked:\n\n");
     for Phase { name, events, seconds } in phases {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = *events as f64 / seconds.max(0.001);
-        text += &format!("  {events:>7} {name:14} {seconds:6.1} s  {rate:7.0} a second\n");
+        text += &format!("  {events:>7} {name:14} {seconds:6.1} s  {rate:7.0} per second\n");
     }
-    text += &format!("\nAll final on all nodes {settling:.1} s later; {all:.1} s in all.\n");
+    text += &format!("\nAll final on all nodes {settling:.1} s later; {all:.1} s in total.\n");
     let rows: Vec<Value> = phases
         .iter()
         .map(|phase| json!({"what": phase.name, "events": phase.events, "seconds": phase.seconds}))
         .collect();
-    tell(terminal, &json!({"phase": "loaded", "steps": rows, "settled_seconds": settling, "seconds": all}), &text)
+    print_step(terminal, &json!({"phase": "loaded", "steps": rows, "settled_seconds": settling, "seconds": all}), &text)
 }
 
 async fn top_ten(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let board = cluster.get(0, &["leaderboard"], &[("limit", "10".to_owned())]).await?;
-    let mut text = String::from("The ten with most karma:\n\n");
+    let mut text = String::from("The ten agents with the most karma:\n\n");
     for agent in board["agents"].as_array().into_iter().flatten() {
         let name = agent["dumbname"].as_str().unwrap_or_default();
         text += &format!("  {:>6}  {name} ({} attestations)\n", agent["global_karma"], agent["attestation_count"]);
     }
-    tell(terminal, &json!({"phase": "leaderboard", "agents": board["agents"]}), &text)
+    print_step(terminal, &json!({"phase": "leaderboard", "agents": board["agents"]}), &text)
 }

@@ -9,26 +9,26 @@ const LINES_MAX: usize = 1_000_000;
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 256;
 
-/// One rating.
+/// One line of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rating {
-    /// Who rates.
-    pub source: u32,
-    /// Who is rated.
-    pub target: u32,
+    /// The person who rates.
+    pub(crate) source: u32,
+    /// The person who is rated, another one.
+    pub(crate) target: u32,
     /// −10 to 10, not 0.
-    pub rating: i32,
+    pub(crate) rating: i32,
 }
 
 impl Rating {
-    /// Half of it, rounded away from zero: −5 to 5.
+    /// Half of the rating, rounded away from zero: −5 to 5.
     #[must_use]
     pub(super) const fn delta(&self) -> i32 {
         self.rating.signum() * (self.rating.abs() + 1) / 2
     }
 }
 
-/// Reads all of a file.
+/// Reads a whole file.
 ///
 /// # Errors
 /// `ratings` with the file and the line that is wrong.

@@ -1,4 +1,4 @@
-//! A short story: an agent registers, is attested, rotates its key, and loses it.
+//! The story of the demo: an agent registers, receives karma, rotates its key, and has it stolen.
 use std::time::{Duration, Instant};
 
 use fama_ledger::event::{Action, Method, RevokeReason};
@@ -10,21 +10,21 @@ use fama_node::network::client::Client;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use super::{submit, tell};
-use crate::author::{self, Draft};
+use super::{print_step, submit};
+use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
 use crate::terminal::Terminal;
 
-/// How long all nodes may take to show what was said at one of them.
+/// Timeout for all nodes to show an event that one of them accepted.
 const SHOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-struct Stage<'a> {
+struct DemoStory<'a> {
     cluster: &'a Cluster,
     clients: &'a [Client],
 }
 
-/// An identity with its keys.
+/// An identity with its current key.
 struct Actor {
     id: EventId,
     home: Domain,
@@ -32,14 +32,14 @@ struct Actor {
     key: SecretKey,
 }
 
-/// Plays the story and shows the nodes' answers side by side after each step.
+/// Plays the story; after each step, shows the answers of all nodes side by side.
 pub(super) async fn play(cluster: &Cluster, clients: &[Client], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let stage = Stage { cluster, clients };
+    let story = DemoStory { cluster, clients };
     let agent = files::draw_key(Curve::Secp256k1)?;
     let next = files::draw_key(Curve::Secp256k1)?;
     let bio = Note { bio: Some("maps cores, swiftly".into()), ..Note::default() };
-    let agent = stage.register(0, 1, "swift-core-maps", agent, Some(&next), bio).await?;
-    stage
+    let agent = story.register(0, 1, "swift-core-maps", agent, Some(&next), bio).await?;
+    story
         .scene(
             terminal,
             &agent,
@@ -48,42 +48,42 @@ pub(super) async fn play(cluster: &Cluster, clients: &[Client], terminal: &mut T
         )
         .await?;
 
-    let first = stage.service(1, "mloverflow").await?;
-    let second = stage.service(2, "codejudge").await?;
-    stage.attest(&first, &agent, 5, "code", "solved a hard one").await?;
-    stage.attest(&second, &agent, 3, "review", "kind and thorough").await?;
-    stage
+    let first = story.service(1, "mloverflow").await?;
+    let second = story.service(2, "codejudge").await?;
+    story.attest(&first, &agent, 5, "code", "solved a hard one").await?;
+    story.attest(&second, &agent, 3, "review", "kind and thorough").await?;
+    story
         .scene(terminal, &agent, "Two services, each sponsored by enough operators, attest karma: 5 and 3.", |shown| {
             shown["reputation"]["global_score"] == 8
         })
         .await?;
 
-    let agent = stage.rotate(agent, next).await?;
-    stage
+    let agent = story.rotate(agent, next).await?;
+    story
         .scene(terminal, &agent, "It rotates to the key that it had committed to when it registered.", |shown| {
             shown["key_status"]["key_version"] == 2
         })
         .await?;
 
-    stage.revoke(&agent, 3).await?;
-    stage
+    story.revoke(&agent, 3).await?;
+    story
         .scene(
             terminal,
             &agent,
-            "The key is stolen. The revocation is said at the last node, and shows everywhere.",
+            "The key is stolen. The revocation is submitted to the last node, and shows everywhere.",
             |shown| shown["key_status"]["is_revoked"] == true,
         )
         .await
 }
 
-impl Stage<'_> {
+impl DemoStory<'_> {
     fn operator(&self, at: usize) -> Result<Domain, Failure> {
         let nodes = &self.cluster.nodes;
         let node = nodes.get(at % nodes.len().max(1)).ok_or_else(|| Failure::new("internal", "no nodes"))?;
         Ok(node.operator.clone())
     }
 
-    async fn send(&self, through: usize, draft: Draft<'_>) -> Result<EventId, Failure> {
+    async fn send(&self, through: usize, draft: EventDraft<'_>) -> Result<EventId, Failure> {
         let submission = draft.sign()?;
         let id = submission.signed.event.id();
         let client = self
@@ -110,20 +110,20 @@ impl Stage<'_> {
         let action =
             Action::Register { home: home.clone(), name, key: key.public(), next: author::commitment(next), note };
         let event = author::event(self.cluster.federation(), action)?;
-        let mut draft = Draft::new(event, &key);
+        let mut draft = EventDraft::new(event, &key);
         draft.note = text;
         let id = self.send(through, draft).await?;
         Ok(Actor { id, home, handle, key })
     }
 
-    /// A service of that name, sponsored by as many operators as the policy wants.
+    /// Registers a service and has it sponsored by as many operators as the policy needs.
     async fn service(&self, home: usize, name: &str) -> Result<Actor, Failure> {
         let actor = self.register(home, home, name, files::draw_key(Curve::Secp256k1)?, None, Note::default()).await?;
         let sponsors = usize::try_from(self.cluster.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
         for (at, node) in self.cluster.nodes.iter().enumerate().take(sponsors) {
             let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY_FILE))?;
             let event = author::event(self.cluster.federation(), admit(&node.operator, actor.id, name)?)?;
-            self.send(at, Draft::new(event, &key)).await?;
+            self.send(at, EventDraft::new(event, &key)).await?;
         }
         Ok(actor)
     }
@@ -140,7 +140,7 @@ impl Stage<'_> {
         let context = Some(context.parse().map_err(|error| Failure::new("internal", error))?);
         let action =
             Action::Attest { home: issuer.home.clone(), issuer: issuer.id, subject: subject.id, delta, context, note };
-        let mut draft = Draft::new(author::event(self.cluster.federation(), action)?, &issuer.key);
+        let mut draft = EventDraft::new(author::event(self.cluster.federation(), action)?, &issuer.key);
         draft.note = text;
         self.send(0, draft).await.map(|_| ())
     }
@@ -148,17 +148,19 @@ impl Stage<'_> {
     async fn rotate(&self, actor: Actor, key: SecretKey) -> Result<Actor, Failure> {
         let action =
             Action::Rotate { home: actor.home.clone(), identity: actor.id, version: 2, key: key.public(), next: None };
-        self.send(1, Draft::new(author::event(self.cluster.federation(), action)?, &key)).await?;
+        self.send(1, EventDraft::new(author::event(self.cluster.federation(), action)?, &key)).await?;
         Ok(Actor { key, ..actor })
     }
 
     async fn revoke(&self, actor: &Actor, through: usize) -> Result<(), Failure> {
         let (home, identity, key) = (actor.home.clone(), actor.id, actor.key.public());
         let action = Action::Revoke { home, identity, version: 2, key, reason: RevokeReason::KeyCompromised };
-        self.send(through, Draft::new(author::event(self.cluster.federation(), action)?, &actor.key)).await.map(|_| ())
+        self.send(through, EventDraft::new(author::event(self.cluster.federation(), action)?, &actor.key))
+            .await
+            .map(|_| ())
     }
 
-    /// Waits until every node shows it, then prints what each of them says.
+    /// Waits until `shown` holds for every node's final answer about the agent, then prints all answers.
     async fn scene(
         &self,
         terminal: &mut Terminal<'_>,
@@ -197,7 +199,7 @@ impl Stage<'_> {
             .iter()
             .map(|answer| json!({"karma": answer["reputation"]["global_score"], "key_status": answer["key_status"]}))
             .collect();
-        tell(
+        print_step(
             terminal,
             &json!({"phase": "story", "text": text, "agent": agent.handle, "nodes": nodes}),
             &format!("{text}\n\n{lines}"),

@@ -1,4 +1,4 @@
-//! `fama federation agree`
+//! `fama federation agree`: adds an operator's approval to a draft.
 use std::path::PathBuf;
 
 use fama_ledger::cut::Ground;
@@ -7,62 +7,65 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, LogId};
 use fama_ledger::signed_note;
 
-use super::desk::{self, Desk, grounds, grounds_line, progress_json, progress_lines};
+use super::dossier::{self, Dossier, grounds, grounds_line, progress_json, progress_lines};
 use crate::command::admit::operator_of;
 use crate::failure::Failure;
 use crate::files;
-use crate::governance::Place;
+use crate::governance::CopyAtHead;
 use crate::query::{self, Query};
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
+/// Examples that follow the help text.
 pub(super) const EXAMPLE: &str = "\
 Example: on the machine of alpha.example's node
   fama federation agree next/draft.txt --key alpha.example/node.pem --query http://127.0.0.1:8080";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    desk: desk::Options,
+    dossier: dossier::DossierFiles,
     /// The operator's node key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The own node, whose copy is compared with every cut
+    /// Your own node, whose copy is compared with every cut
     #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
     query: String,
-    /// Don't ask
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
 }
 
-/// Does it.
+/// Compares the cuts with the operator's own node and adds its approval.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let key = files::read_key(&args.key)?;
-    let mut desk = args.desk.read()?;
-    let operator = operator_of(&desk.previous, &key.public())?;
+    let mut dossier = args.dossier.read()?;
+    let operator = operator_of(&dossier.previous, &key.public())?;
     let node = Query::new(&args.query);
-    let grounds = grounds(&desk, &operator)?;
-    for (cut, (_, ground)) in desk.next.cuts().zip(&grounds) {
-        let held = desk.evidence.shown(&desk.previous, cut).is_held();
+    let grounds = grounds(&dossier, &operator)?;
+    for (cut, (_, ground)) in dossier.next.cuts().zip(&grounds) {
+        let held = dossier.evidence.shown(&dossier.previous, cut).is_held();
         check_copy(cut, (*ground, held), &node, terminal)?;
     }
-    terminal.say(desk.summary());
+    terminal.say(dossier.summary());
     grounds_line(&grounds).into_iter().for_each(|line| terminal.say(line));
     terminal.confirm(&format!("Does {operator} agree?"), args.yes)?;
-    give_word(&mut desk, &operator, &key)?;
-    terminal.answer(&progress_json(&desk.previous, &desk.next)?, Table(progress_lines(&desk.previous, &desk.next)?))
+    approve(&mut dossier, &operator, &key)?;
+    terminal.answer(
+        &progress_json(&dossier.previous, &dossier.next)?,
+        FieldList(progress_lines(&dossier.previous, &dossier.next)?),
+    )
 }
 
-fn give_word(desk: &mut Desk, operator: &Domain, key: &fama_ledger::secret::SecretKey) -> Result<(), Failure> {
+fn approve(dossier: &mut Dossier, operator: &Domain, key: &fama_ledger::secret::SecretKey) -> Result<(), Failure> {
     let key = key.ed25519().ok_or_else(|| Failure::new("key_algorithm", "a node key is an Ed25519 key"))?;
-    desk.paper.add(signed_note::sign(&desk.paper.note.text, operator.as_str(), key))?;
-    desk.next = desk.previous.unsigned_successor(desk.paper.note.clone())?;
+    dossier.signed_text.add(signed_note::sign(&dossier.signed_text.note.text, operator.as_str(), key))?;
+    dossier.next = dossier.previous.unsigned_successor(dossier.signed_text.note.clone())?;
     Ok(())
 }
 
-/// Whether the own node's copy is what the draft says where it cuts. The draft's signers can't see it: they go
-/// by the words of those whose nodes have that branch.
+/// Compares a cut with the copy of the operator's own node. Signers are offline and cannot: they rely on the approvals
+/// of operators whose nodes hold that branch.
 fn check_copy(
     cut: &Cut,
     (ground, held): (Ground, bool),
@@ -73,8 +76,8 @@ fn check_copy(
         return Ok(());
     }
     let log = &cut.log;
-    match Place::ask(node, log, &cut.head) {
-        Ok(Some(place)) => check_place(cut, &place, held),
+    match CopyAtHead::ask(node, log, &cut.head) {
+        Ok(Some(copy)) => check_state(cut, &copy, held),
         Ok(None) if ground == Ground::GivenUp => unheld(log, terminal),
         Err(failure) if ground == Ground::GivenUp && failure.code == "bad_size" => unheld(log, terminal),
         Ok(None) => {
@@ -85,26 +88,26 @@ fn check_copy(
     }
 }
 
-fn check_place(cut: &Cut, place: &Place, held: bool) -> Result<(), Failure> {
+fn check_state(cut: &Cut, copy: &CopyAtHead, held: bool) -> Result<(), Failure> {
     let (log, size) = (&cut.log, cut.head.size);
-    if (place.state_root, place.adopted) != (cut.state_root, cut.adopted) {
-        let message = format!("the state of {log} at {size} entries is not what the draft says");
-        return Err(Failure::new("cut_state", message).hint("the draft is wrong: don't sign it, draft anew"));
+    if (copy.state_root, copy.adopted) != (cut.state_root, cut.adopted) {
+        let message = format!("the state of {log} at {size} entries differs from the draft");
+        return Err(Failure::new("cut_state", message).hint("the draft is wrong: don't sign it, draft again"));
     }
-    // A node that was away may not know what is certified; an honest one that cosigned the cut did.
-    if !place.may_end() && !held {
+    // A node that was offline may not know what is certified. Honest operators that cosigned the cut knew it.
+    if !copy.may_end() && !held {
         let message = format!("{log} adopts more than one version below {size} entries that no quorum certified");
         return Err(Failure::new("cut_uncertified", message)
-            .hint("another branch may be final: don't sign it, draft anew without the stand of who cosigned this"));
+            .hint("another branch may be final: don't sign it, draft again without the stand of the operator that cosigned this"));
     }
     Ok(())
 }
 
-/// The own copy of a branch that is given up shows nothing of the cut.
+/// The operator gives up its branch, so its node has nothing to compare the cut with.
 fn unheld(log: &LogId, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     terminal.say(format!(
-        "Your node has not the branch of {log} that goes on: its state was not compared. Nobody can sign before \
-         operators agree whose nodes have."
+        "Your node does not have the branch of {log} that continues, so its state was not compared. Nobody can sign \
+         until operators agree whose nodes have it."
     ));
     Ok(())
 }

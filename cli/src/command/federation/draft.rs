@@ -1,4 +1,4 @@
-//! `fama federation draft`
+//! `fama federation draft`: drafts the next version of the manifest.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -8,17 +8,17 @@ use fama_ledger::manifest::{Manifest, ManifestError, Operator};
 use fama_ledger::signed_note::SignedNote;
 use serde_json::json;
 
-use super::desk::progress_json;
+use super::dossier::progress_json;
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE};
-use crate::governance::{CHAIN_FILE, DRAFT_FILE, EVIDENCE_FILE, Evidence, Gathered, Plan, changes, list};
+use crate::governance::{CHAIN_FILE, DRAFT_FILE, EVIDENCE_FILE, Evidence, Gathered, VersionPlan, changes, list};
 use crate::progress;
 use crate::query;
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
+/// Examples that follow the help text.
 pub(super) const EXAMPLE: &str = "\
-Example: a rule, a newcomer, a new node key, and one who leaves
+Example: a new rule, a new operator, a new node key, and an operator that leaves
   fama federation draft --from http://127.0.0.1:8080 --policy daily_cap=30 --out next
   fama federation draft --from http://127.0.0.1:8080 --add epsilon/operator.toml --out next
   fama federation draft --from http://127.0.0.1:8080 --from https://fama.gamma.example \\
@@ -26,33 +26,33 @@ Example: a rule, a newcomer, a new node key, and one who leaves
   fama federation draft --from http://127.0.0.1:8080 --remove delta.example \\
     --successor alpha.example --out next
 For the last two, all operators run `fama federation stand` first.
-The operator of a new node key names it as next_node_key in node.toml and starts its node anew.";
+An operator with a new node key names it as next_node_key in node.toml and restarts its node.";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Nodes to ask for the versions so far and for stands
+    /// Nodes to ask for the earlier versions and for stands
     #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
     from: Vec<String>,
-    /// An operator that joins: its operator.toml
+    /// The operator.toml of an operator that joins
     #[arg(long, value_name = "FILE")]
     add: Vec<PathBuf>,
-    /// An operator that leaves for ever; its log is cut
+    /// An operator that leaves forever; its log is cut
     #[arg(long, value_name = "NAME")]
     remove: Vec<Domain>,
-    /// Who carries on the homes of those that leave
+    /// The operator that takes over the homes of those that leave
     #[arg(long, value_name = "NAME")]
     successor: Option<Domain>,
-    /// A new node key of an operator: its log is cut, and goes on as a new generation
+    /// A new node key of an operator: its log is cut, and a new generation continues it
     #[arg(long, value_name = "NAME=FILE", value_parser = pair::<Domain, PathBuf>)]
     rotate: Vec<(Domain, PathBuf)>,
-    /// An address of an operator, in the place of all that it has
+    /// An address of an operator; replaces all its previous ones
     #[arg(long, value_name = "NAME=MULTIADDR", value_parser = pair::<Domain, String>)]
     address: Vec<(Domain, String)>,
-    /// A rule: max_delta, daily_cap, min_sponsors, …
+    /// A policy rule: max_delta, daily_cap, min_sponsors, …
     #[arg(long, value_name = "RULE=NUMBER", value_parser = pair::<String, String>)]
     policy: Vec<(String, String)>,
-    /// The folder to make draft.txt, chain.txt and evidence.json in
+    /// The folder to create draft.txt, chain.txt and evidence.json in
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -70,7 +70,7 @@ where
 }
 
 impl Args {
-    fn plan(&self) -> Result<Plan, Failure> {
+    fn plan(&self) -> Result<VersionPlan, Failure> {
         let operator = |path: &PathBuf| -> Result<Operator, Failure> {
             let text = files::read(path, MANIFEST_BYTES_MAX)?;
             Operator::from_toml(&text).map_err(|error: ManifestError| Failure::from(error).about(path.display()))
@@ -80,7 +80,7 @@ impl Args {
         for (name, address) in &self.address {
             addresses.entry(name.clone()).or_default().push(address.clone());
         }
-        Ok(Plan {
+        Ok(VersionPlan {
             add: self.add.iter().map(operator).collect::<Result<_, _>>()?,
             remove: self.remove.clone(),
             rotate: self.rotate.iter().map(rotated).collect::<Result<_, Failure>>()?,
@@ -91,7 +91,7 @@ impl Args {
     }
 }
 
-/// Does it.
+/// Gathers freezes and evidence from nodes and writes the draft.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let plan = args.plan()?;
     let mut gathered = Gathered::ask(&args.from, |failure| terminal.say(failure))?;
@@ -109,14 +109,14 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let note = SignedNote { text: plan.draft(&gathered.newest, cuts)?.text()?, signatures: Vec::new() };
     let next = gathered.newest.unsigned_successor(note)?;
     if changes(&gathered.newest, &next).is_empty() {
-        return Err(Failure::new("no_change", "this would change nothing").hint("--help shows what can change"));
+        return Err(Failure::new("no_change", "this draft would change nothing").hint("see --help for what can change"));
     }
     check_signable(&gathered.newest, &next, &evidence)?;
     recommend(&next, terminal);
-    keep(args, &gathered.newest, &next, &evidence, terminal)
+    write(args, &gathered.newest, &next, &evidence, terminal)
 }
 
-/// Every quorum that signs must have enough who may: else the draft is no use.
+/// Checks that in every quorum that must sign, enough operators may: else the draft is useless.
 fn check_signable(newest: &Manifest, next: &Manifest, evidence: &Evidence) -> Result<(), Failure> {
     for signers in next.signers()? {
         let operators = newest.at(signers.version).map_or(&[][..], Manifest::operators);
@@ -130,11 +130,11 @@ fn check_signable(newest: &Manifest, next: &Manifest, evidence: &Evidence) -> Re
         if able < signers.wanted {
             let (wanted, version) = (signers.wanted, signers.version);
             let message = format!(
-                "only {able} operators of version {version} may sign this, {wanted} must: {}",
+                "only {able} operators of version {version} may sign this, {wanted} are needed: {}",
                 reasons.join("; ")
             );
             return Err(Failure::new("cut_unsignable", message)
-                .hint("more stands help, or nodes with more evidence: --from URL"));
+                .hint("get more stands, or ask nodes with more evidence: --from URL"));
         }
     }
     Ok(())
@@ -150,7 +150,7 @@ fn recommend(next: &Manifest, terminal: &mut Terminal<'_>) {
     }
 }
 
-fn keep(
+fn write(
     args: &Args,
     newest: &Manifest,
     next: &Manifest,
@@ -174,5 +174,5 @@ fn keep(
     let mut lines = vec![("draft", shown(&path(DRAFT_FILE))), ("hash", next.hash().to_string())];
     lines.extend(changes(newest, next).into_iter().map(|change| ("change", change)));
     lines.push(("agree", format!("{} of {}", newest.quorum(), list(&names))));
-    terminal.answer(&json, Table(lines))
+    terminal.answer(&json, FieldList(lines))
 }

@@ -1,4 +1,4 @@
-//! `fama federation show`
+//! `fama federation show`: shows a manifest, a draft or a chain.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,31 +8,31 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Manifest, Operator};
 use serde_json::{Value, json};
 
-use super::desk::{self, progress_json, progress_lines};
+use super::dossier::{self, progress_json, progress_lines};
 use crate::failure::Failure;
 use crate::files;
-use crate::governance::{CHAIN_FILE, Paper, changes};
+use crate::governance::{CHAIN_FILE, SignedText, changes};
 use crate::query::Query;
-use crate::terminal::{Table, Terminal};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
+/// Examples that follow the help text.
 pub(super) const EXAMPLE: &str = "\
-Example: a manifest, a draft, and what a node holds
+Example: a manifest, a draft, and the chain that a node holds
   fama federation show demo/manifest.txt
   fama federation show next/draft.txt
   fama federation show http://127.0.0.1:8080";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A manifest, a chain of versions, a draft, or a node's query listener
+    /// A manifest, a chain of versions, a draft, or the URL of a node's query listener
     file: String,
-    /// The chain of versions before a draft [default: chain.txt beside it]
+    /// The chain of versions before a draft [default: chain.txt next to it]
     #[arg(long, value_name = "FILE")]
     chain: Option<PathBuf>,
 }
 
-/// Does it.
+/// Shows a manifest, a draft or the chain of a node.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     if args.file.starts_with("http://") || args.file.starts_with("https://") {
         let chain = fetch(&args.file)?;
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let path = Path::new(&args.file);
     let chain = args.chain.clone().unwrap_or_else(|| path.with_file_name(CHAIN_FILE));
     if is_draft(path)? && chain != path {
-        return draft(&Paper::read(path)?, &desk::chain(&chain)?, terminal);
+        return draft(&SignedText::read(path)?, &dossier::chain(&chain)?, terminal);
     }
     let chain = files::read_manifest(path)?;
     whole(&chain, terminal)
@@ -52,7 +52,7 @@ fn fetch(url: &str) -> Result<Arc<Manifest>, Failure> {
     Manifest::parse_chain(&chain).map_err(|error| Failure::from(error).about(url))
 }
 
-/// Whether a file begins with a later version than the genesis.
+/// Whether the first version in a file is not a genesis.
 fn is_draft(path: &Path) -> Result<bool, Failure> {
     let text = files::read(path, CHAIN_BYTES_MAX)?;
     let version = text.lines().find_map(|line| line.strip_prefix("version = "));
@@ -67,17 +67,17 @@ fn whole(manifest: &Manifest, terminal: &mut Terminal<'_>) -> Result<(), Failure
         lines.extend(change_lines(previous, manifest));
         lines.extend(progress_lines(previous, manifest)?.into_iter().filter(|(name, _)| *name == "signed"));
     }
-    terminal.answer(&json, Table(lines))
+    terminal.answer(&json, FieldList(lines))
 }
 
-fn draft(paper: &Paper, previous: &Arc<Manifest>, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let next = previous.unsigned_successor(paper.note.clone())?;
+fn draft(signed_text: &SignedText, previous: &Arc<Manifest>, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let next = previous.unsigned_successor(signed_text.note.clone())?;
     let mut json = manifest_json(&next);
     json["progress"] = progress_json(previous, &next)?;
     let mut lines = manifest_lines(&next);
     lines.extend(change_lines(previous, &next));
     lines.extend(progress_lines(previous, &next)?);
-    terminal.answer(&json, Table(lines))
+    terminal.answer(&json, FieldList(lines))
 }
 
 fn change_lines(previous: &Manifest, next: &Manifest) -> Vec<(&'static str, String)> {
@@ -118,7 +118,7 @@ fn manifest_lines(manifest: &Manifest) -> Vec<(&'static str, String)> {
     let n = manifest.operators().len();
     let version = match manifest.previous() {
         None => format!("1, signed by all {n} operators"),
-        Some(previous) => format!("{}, behind {}", manifest.version(), previous.hash()),
+        Some(previous) => format!("{}, after {}", manifest.version(), previous.hash()),
     };
     let mut lines = vec![
         ("name", manifest.name().to_owned()),
@@ -135,7 +135,7 @@ fn manifest_lines(manifest: &Manifest) -> Vec<(&'static str, String)> {
     for (version, cut) in manifest.logs().values().filter_map(|known| known.cut.as_ref()) {
         let at =
             if cut.head == Head::EMPTY { "before its first entry".to_owned() } else { format!("at {}", cut.head.size) };
-        lines.push(("cut", format!("{} {at} by version {version}; {} carries on", cut.log, cut.successor)));
+        lines.push(("cut", format!("{} {at} by version {version}; {} continues it", cut.log, cut.successor)));
     }
     lines
 }

@@ -1,70 +1,72 @@
-//! `fama federation sign`
+//! `fama federation sign`: signs a draft with a governance key.
 use std::path::PathBuf;
 
 use fama_ledger::id::Domain;
 use fama_ledger::key::PublicKey;
 use fama_ledger::signed_note;
 
-use super::desk::{self, Desk, grounds, grounds_line, progress_json, progress_lines};
+use super::dossier::{self, Dossier, grounds, grounds_line, progress_json, progress_lines};
 use crate::failure::Failure;
 use crate::files;
-use crate::governance::{check_holders, list, record, words};
-use crate::terminal::{Table, Terminal};
+use crate::governance::{approvals, check_holders, list, record};
+use crate::terminal::{FieldList, Terminal};
 
-/// Shown below the help.
+/// Examples that follow the help text.
 pub(super) const EXAMPLE: &str = "\
-Example: offline, with draft.txt, chain.txt and evidence.json on a stick
+Example: offline, with draft.txt, chain.txt and evidence.json on a USB stick
   fama federation sign stick/draft.txt --key governance.pem";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    desk: desk::Options,
+    dossier: dossier::DossierFiles,
     /// The operator's governance key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Don't ask
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
 }
 
-/// Does it.
+/// Signs a draft with a governance key, at most one text per version.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let secret = files::read_key(&args.key)?;
-    let mut desk = args.desk.read()?;
-    let operator = signer(&desk, &secret.public())?;
-    check_words(&desk)?;
-    terminal.say(desk.summary());
-    grounds_line(&grounds(&desk, &operator)?).into_iter().for_each(|line| terminal.say(line));
-    terminal.say("A governance key signs one text of a version, for ever.");
+    let mut dossier = args.dossier.read()?;
+    let operator = signer(&dossier, &secret.public())?;
+    check_approvals(&dossier)?;
+    terminal.say(dossier.summary());
+    grounds_line(&grounds(&dossier, &operator)?).into_iter().for_each(|line| terminal.say(line));
+    terminal.say("A governance key signs only one text of a version, forever.");
     terminal.confirm(&format!("Sign as {operator}?"), args.yes)?;
-    record(&args.key, &desk.next)?;
+    record(&args.key, &dossier.next)?;
     let key = secret.ed25519().ok_or_else(|| Failure::new("key_algorithm", "a governance key is an Ed25519 key"))?;
-    desk.paper.add(signed_note::sign(&desk.paper.note.text, operator.as_str(), key))?;
-    desk.next = desk.previous.unsigned_successor(desk.paper.note.clone())?;
-    terminal.answer(&progress_json(&desk.previous, &desk.next)?, Table(progress_lines(&desk.previous, &desk.next)?))
+    dossier.signed_text.add(signed_note::sign(&dossier.signed_text.note.text, operator.as_str(), key))?;
+    dossier.next = dossier.previous.unsigned_successor(dossier.signed_text.note.clone())?;
+    terminal.answer(
+        &progress_json(&dossier.previous, &dossier.next)?,
+        FieldList(progress_lines(&dossier.previous, &dossier.next)?),
+    )
 }
 
-/// The operator whose governance key this is, in one of the versions whose quorums sign.
-fn signer(desk: &Desk, key: &PublicKey) -> Result<Domain, Failure> {
-    let versions = desk.next.signers()?.into_iter().filter_map(|one| desk.previous.at(one.version));
+/// The operator that owns this governance key in one of the versions whose quorums must sign.
+fn signer(dossier: &Dossier, key: &PublicKey) -> Result<Domain, Failure> {
+    let versions = dossier.next.signers()?.into_iter().filter_map(|one| dossier.previous.at(one.version));
     let mut operators = versions.flat_map(|version| version.operators());
     let owner = operators.find(|operator| operator.governance_key.as_bytes() == key.as_bytes());
     owner.map(|operator| operator.name.clone()).ok_or_else(|| {
-        Failure::new("not_an_operator", format!("{key} is no governance key that signs this version"))
+        Failure::new("not_an_operator", format!("{key} is not a governance key that may sign this version"))
             .hint("versions are signed with an operator's governance.pem")
     })
 }
 
-/// A quorum must have agreed on this text before anybody signs it, and among it who compared its cuts.
-fn check_words(desk: &Desk) -> Result<(), Failure> {
-    let (given, wanted) = (words(&desk.previous, &desk.next)?, desk.previous.quorum());
+/// Checks that a quorum approved this text, including operators that compared its cuts.
+fn check_approvals(dossier: &Dossier) -> Result<(), Failure> {
+    let (given, wanted) = (approvals(&dossier.previous, &dossier.next)?, dossier.previous.quorum());
     if given.len() >= wanted {
-        return check_holders(&desk.previous, &desk.next, &desk.evidence, &given);
+        return check_holders(&dossier.previous, &dossier.next, &dossier.evidence, &given);
     }
-    let message = format!("{} of {wanted} operators needed agreed on this text: {}", given.len(), list(&given));
-    Err(Failure::new("words_missing", message).hint(
-        "each runs `fama federation agree DRAFT --key node.pem`; signatures split between two texts can't be saved",
-    ))
+    let message = format!("{} of {wanted} needed operators agreed on this text: {}", given.len(), list(&given));
+    Err(Failure::new("words_missing", message)
+        .hint("each runs `fama federation agree DRAFT --key node.pem`; signatures split between two texts are lost"))
 }

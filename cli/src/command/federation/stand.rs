@@ -1,4 +1,4 @@
-//! `fama federation stand`
+//! `fama federation stand`: freezes a log at one's own node.
 use fama_ledger::manifest::LogId;
 
 use super::super::agent::text;
@@ -6,35 +6,36 @@ use crate::failure::Failure;
 use crate::query::{self, Query};
 use crate::terminal::Terminal;
 
-/// Shown below the help.
+/// Examples that follow the help text.
 pub(super) const EXAMPLE: &str = "\
-Example: beta.example is to leave; every operator runs this against its own node
+Example: beta.example is to leave; every operator runs this with its own node
   fama federation stand --log beta.example/1";
 
-/// Options.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The log, like beta.example/1
     #[arg(long)]
     log: LogId,
-    /// The own node's admin listener
+    /// The admin listener of your own node
     #[arg(long, value_name = "URL", default_value = query::ADMIN)]
     admin: String,
-    /// Don't ask
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
 }
 
-/// Does it.
+/// Makes the operator's own node stop cosigning a log.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let log = &args.log;
     terminal.say(format!(
-        "Until the next version of the manifest holds, this node will cosign nothing more in the log {log}; if that\n\
-         is its own log, it will take nothing more in. There is no way back."
+        "Until the next version of the manifest is adopted, this node will cosign nothing more in the log {log}; if\n\
+         that is its own log, it will accept no more entries. This cannot be undone."
     ));
-    terminal.confirm("Stand still?", args.yes)?;
+    terminal.confirm("Freeze the log?", args.yes)?;
     let answer = Query::admin(&args.admin).post_text(&["federation", "stand"], &log.to_string());
-    let answer = answer.map_err(|failure| failure.or_hint("--admin URL names the own node's admin listener"))?;
+    let answer = answer
+        .map_err(|failure| failure.hint_if_unreachable("--admin URL names the admin listener of your own node"))?;
     let stand = text(&answer["stand"]);
     terminal.answer(&answer, stand.trim_end())
 }

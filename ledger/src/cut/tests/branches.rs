@@ -1,6 +1,6 @@
 //! Operators on several branches: what shows where these part, and what can be cut.
 use super::*;
-use crate::log::ProofError;
+use crate::log::TreeProofError;
 
 /// Whoever drafts leaves out what it likes: then less is shown, never more.
 #[test]
@@ -69,15 +69,15 @@ fn many_branches_are_cut_and_even_halves_never() {
 
 #[test]
 fn only_proved_extensions_are_kept() {
-    let (one, other) = (Branch::new(1), Branch::new(2));
-    let wrong = Err(ExtensionError::Proof(ProofError::Root));
+    let (one, other) = (CutBranch::new(1), CutBranch::new(2));
+    let wrong = Err(ExtensionError::Proof(TreeProofError::Root));
     let (root, proof) = one.proof(8, 5);
     let smaller = Head { size: 5, root };
     let mut found = Extensions::default();
     assert_eq!(found.add(&other.at(8), &smaller, proof.clone()), wrong);
     assert_eq!(found.add(&one.at(8), &other.at(5), proof.clone()), wrong);
     assert_eq!(found.add(&one.at(8), &Head { size: 0, root }, Vec::new()), wrong);
-    assert_eq!(found.add(&smaller, &one.at(8), proof.clone()), Err(ExtensionError::Proof(ProofError::Range)));
+    assert_eq!(found.add(&smaller, &one.at(8), proof.clone()), Err(ExtensionError::Proof(TreeProofError::Range)));
     let changed: Vec<Hash> = proof.iter().map(|hash| hash.map(|byte| byte ^ 1)).collect();
     assert_eq!(found.add(&one.at(8), &smaller, changed), wrong);
     assert_eq!((found.iter().count(), found.extends(&one.at(8), &smaller)), (0, false));

@@ -115,9 +115,9 @@ fn rename_key(draft: &mut Draft, i: u8, node_key: &SigningKey) {
 }
 
 /// What follows, what is changed in the draft behind it, and words of the refusal; none where it holds.
-type Case = (fn() -> Arc<Manifest>, fn(&mut Draft), Option<&'static str>);
+type SuccessionRule = (fn() -> Arc<Manifest>, fn(&mut Draft), Option<&'static str>);
 
-fn check(cases: &[Case]) {
+fn check(cases: &[SuccessionRule]) {
     for (at, (previous, change, refused)) in cases.iter().enumerate() {
         let previous = previous();
         let mut draft = previous.draft();

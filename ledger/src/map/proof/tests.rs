@@ -4,14 +4,14 @@ use alloc::vec;
 use proptest::collection::vec as many;
 use proptest::prelude::*;
 
-use super::super::tests::{Rows, built, keys, rows};
-use super::super::{Inner, KEY_BYTES_MAX};
+use super::super::tests::{RowList, built, keys, rows};
+use super::super::tree::InnerNode;
 use super::*;
 use crate::codec;
 
 type Answers = Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>;
 
-fn answers(rows: &Rows, prefixes: &[Vec<u8>]) -> Answers {
+fn answers(rows: &RowList, prefixes: &[Vec<u8>]) -> Answers {
     let of = |prefix: &Vec<u8>| {
         let found = rows.iter().filter(|(key, _)| key.starts_with(prefix));
         (prefix.clone(), found.map(|(key, value)| (key.clone(), value.clone())).collect())
@@ -19,7 +19,7 @@ fn answers(rows: &Rows, prefixes: &[Vec<u8>]) -> Answers {
     prefixes.iter().map(of).collect()
 }
 
-fn verify(proof: &MapProof, root: &StateRoot, answers: &Answers) -> Result<(), ProofError> {
+fn verify(proof: &MapProof, root: &StateRoot, answers: &Answers) -> Result<(), MapProofError> {
     let answers: Vec<_> = answers.iter().map(|(prefix, rows)| (prefix, rows.as_slice())).collect();
     proof.verify(root, &answers)
 }
@@ -29,7 +29,7 @@ fn decode(bytes: &[u8]) -> Option<MapProof> {
 }
 
 /// Proves what the map says about `prefixes`, and checks that nothing else can be read from the proof.
-pub(in super::super) fn check(map: &StateMap, rows: &Rows, prefixes: &[Vec<u8>]) -> MapProof {
+pub(in super::super) fn check(map: &StateMap, rows: &RowList, prefixes: &[Vec<u8>]) -> MapProof {
     let (proof, truth, root) = (map.prove(prefixes).unwrap(), answers(rows, prefixes), map.root());
     assert_eq!(verify(&proof, &root, &truth), Ok(()), "{truth:02x?}");
     assert_eq!(decode(&codec::encode(&proof)).as_ref(), Some(&proof));
@@ -64,7 +64,7 @@ pub(in super::super) fn check(map: &StateMap, rows: &Rows, prefixes: &[Vec<u8>])
     for byte in 0..32 {
         let mut root = root;
         root.0[byte] ^= 1;
-        assert_eq!(verify(&proof, &root, &truth), Err(ProofError::Root));
+        assert_eq!(verify(&proof, &root, &truth), Err(MapProofError::Root));
     }
     proof
 }
@@ -83,12 +83,12 @@ fn prefixes() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 /// A proof that somebody might make: the tree cut anywhere, with the rows that it claims to be asked for.
 #[derive(Clone, Debug, Default)]
-struct Cut {
+struct CutProof {
     proof: MapProof,
     claimed: Vec<Vec<u8>>,
 }
 
-impl Cut {
+impl CutProof {
     fn then(mut self, next: &Self) -> Self {
         self.proof.steps.extend(&next.proof.steps);
         self.proof.keys.extend_from_slice(&next.proof.keys);
@@ -97,32 +97,32 @@ impl Cut {
         self
     }
 
-    fn hidden(step: Step, hash: Hash) -> Self {
+    fn hidden(step: ProofStep, hash: NodeHash) -> Self {
         Self { proof: MapProof { steps: vec![step.encode()], keys: vec![], hashes: vec![hash] }, ..Self::default() }
     }
 
-    fn other<const N: usize>(step: Step, key: Vec<u8>, hashes: [Hash; N]) -> Self {
+    fn other<const N: usize>(step: ProofStep, key: Vec<u8>, hashes: [NodeHash; N]) -> Self {
         let mut cut = Self::default();
         cut.proof.show(step, Some((key, hashes)));
         cut
     }
 
     /// All the ways to cut what is below `branch`, at least an item left of it.
-    fn all(branch: &Branch, sample: &[u8]) -> Vec<Self> {
+    fn all(branch: &HashedNode, sample: &[u8]) -> Vec<Self> {
         let inner = match &branch.node {
-            Node::Leaf(row) => {
+            MapNode::Leaf(row) => {
                 let (key, value) = row_parts(row).unwrap();
-                let proof = MapProof { steps: vec![Step::Found.encode()], ..MapProof::default() };
+                let proof = MapProof { steps: vec![ProofStep::Found.encode()], ..MapProof::default() };
                 let claimed = Self { proof, claimed: vec![key.to_vec()] };
-                return vec![claimed, Self::other(Step::Row, key.to_vec(), [*value])];
+                return vec![claimed, Self::other(ProofStep::Row, key.to_vec(), [*value])];
             }
-            Node::Inner(inner) => inner,
+            MapNode::InnerNode(inner) => inner,
         };
-        let Inner { depth, left, right } = &**inner;
+        let InnerNode { depth, left, right } = &**inner;
         let (lefts, rights) = (Self::all(left, first_key(left)), Self::all(right, first_key(right)));
-        let mut cuts = vec![Self::other(Step::Node(*depth), padded(sample, *depth), [left.hash, right.hash])];
-        let left_hidden = Self::hidden(Step::Left(*depth), left.hash);
-        let right_hidden = Self::hidden(Step::Right(*depth), right.hash);
+        let mut cuts = vec![Self::other(ProofStep::MapNode(*depth), padded(sample, *depth), [left.hash, right.hash])];
+        let left_hidden = Self::hidden(ProofStep::Left(*depth), left.hash);
+        let right_hidden = Self::hidden(ProofStep::Right(*depth), right.hash);
         cuts.extend(lefts.iter().map(|shown| shown.clone().then(&right_hidden)));
         cuts.extend(rights.iter().map(|shown| left_hidden.clone().then(shown)));
         cuts.extend(lefts.iter().flat_map(|left| rights.iter().map(|right| left.clone().then(right))));
@@ -130,13 +130,13 @@ impl Cut {
     }
 }
 
-impl Cut {
+impl CutProof {
     /// One step for all claimed rows of a prefix; nothing if a claimed row has none of these prefixes.
-    fn about(mut self, rows: &Rows, prefixes: &[Vec<u8>]) -> Option<(MapProof, Answers)> {
+    fn about(mut self, rows: &RowList, prefixes: &[Vec<u8>]) -> Option<(MapProof, Answers)> {
         let mut answers: Answers = prefixes.iter().map(|prefix| (prefix.clone(), vec![])).collect();
         let (mut claimed, mut steps) = (self.claimed.iter(), vec![]);
         for step in &self.proof.steps {
-            if *step == Step::Found.encode() {
+            if *step == ProofStep::Found.encode() {
                 let key = claimed.next().unwrap();
                 let (_, found) = answers.iter_mut().find(|(prefix, _)| key.starts_with(prefix))?;
                 found.push((key.clone(), rows[key].clone()));
@@ -151,10 +151,10 @@ impl Cut {
     }
 }
 
-fn first_key(branch: &Branch) -> &[u8] {
+fn first_key(branch: &HashedNode) -> &[u8] {
     match &branch.node {
-        Node::Leaf(row) => row_parts(row).unwrap().0,
-        Node::Inner(inner) => first_key(&inner.left),
+        MapNode::Leaf(row) => row_parts(row).unwrap().0,
+        MapNode::InnerNode(inner) => first_key(&inner.left),
     }
 }
 
@@ -172,12 +172,12 @@ proptest! {
     /// Whoever can't find collisions has no other proofs than the tree itself, cut somewhere.
     #[test]
     fn of_all_ways_to_cut_the_tree_one_is_a_proof(rows in rows(), prefixes in prefixes(), few in 1usize..7) {
-        let rows: Rows = rows.into_iter().step_by(3).take(few).collect();
+        let rows: RowList = rows.into_iter().step_by(3).take(few).collect();
         prop_assume!(!rows.is_empty());
         let map = built(&rows);
         let truth = (map.prove(&prefixes).unwrap(), answers(&rows, &prefixes));
         let mut held = 0;
-        for (proof, told) in Cut::all(&map.top, first_key(&map.top)).into_iter().filter_map(|cut| cut.about(&rows, &prefixes)) {
+        for (proof, told) in CutProof::all(&map.top, first_key(&map.top)).into_iter().filter_map(|cut| cut.about(&rows, &prefixes)) {
             let holds = verify(&proof, &map.root(), &told).is_ok();
             held += usize::from(holds);
             prop_assert_eq!(holds, (&proof, &told) == (&truth.0, &truth.1), "{:02x?} for {:02x?}", proof, told);
@@ -214,7 +214,7 @@ proptest! {
         prefixes in prefixes(),
         value in any::<bool>(),
     ) {
-        let rows: Rows = prefixes.iter().filter(|_| value).map(|prefix| (prefix.clone(), vec![7])).collect();
+        let rows: RowList = prefixes.iter().filter(|_| value).map(|prefix| (prefix.clone(), vec![7])).collect();
         let proof = MapProof { steps, keys: others, hashes };
         prop_assert!(verify(&proof, &StateRoot([3; 32]), &answers(&rows, &prefixes)).is_err());
     }
@@ -222,7 +222,7 @@ proptest! {
 
 #[test]
 fn what_prefixes_share_is_said_once() {
-    let rows: Rows = (0u32..1_024).map(|n| (value_hash(&n.to_le_bytes()).to_vec(), vec![])).collect();
+    let rows: RowList = (0u32..1_024).map(|n| (value_hash(&n.to_le_bytes()).to_vec(), vec![])).collect();
     let map = built(&rows);
     let keys: Vec<_> = rows.keys().cloned().collect();
     let size = |prefixes: &[Vec<u8>]| codec::encode(&check(&map, &rows, prefixes)).len();
@@ -235,11 +235,11 @@ fn what_prefixes_share_is_said_once() {
 
 #[test]
 fn refused_prefixes() {
-    let map = built(&Rows::from([(vec![1], vec![]), (vec![2, 0], vec![])]));
+    let map = built(&RowList::from([(vec![1], vec![]), (vec![2, 0], vec![])]));
     let check = |prefixes: &[&[u8]], expect: MapError| {
         assert_eq!(map.prove(prefixes).unwrap_err(), expect, "{prefixes:?}");
         let answers: Vec<_> = prefixes.iter().map(|prefix| (*prefix, &[] as &[([u8; 0], [u8; 0])])).collect();
-        assert_eq!(MapProof::default().verify(&map.root(), &answers), Err(ProofError::Key(expect)));
+        assert_eq!(MapProof::default().verify(&map.root(), &answers), Err(MapProofError::Key(expect)));
     };
     check(&[], MapError::Prefixes(0));
     let many: Vec<_> = (0..=PREFIXES_MAX).map(|n| u32::try_from(n).unwrap().to_be_bytes()).collect();
@@ -253,33 +253,33 @@ fn refused_prefixes() {
 
 #[test]
 fn nothing_superfluous_and_no_longer_keys() {
-    let rows = Rows::from([(vec![1], vec![]), (vec![2, 0], vec![])]);
+    let rows = RowList::from([(vec![1], vec![]), (vec![2, 0], vec![])]);
     let (map, prefixes) = (built(&rows), [vec![1]]);
     let (truth, proof) = (answers(&rows, &prefixes), check(&map, &rows, &prefixes));
-    let refused = |changed: MapProof, answers: &Answers, expect: ProofError| {
+    let refused = |changed: MapProof, answers: &Answers, expect: MapProofError| {
         assert_eq!(verify(&changed, &map.root(), answers), Err(expect), "{changed:?}");
     };
-    refused(MapProof { keys: vec![vec![]], ..proof.clone() }, &truth, ProofError::Malformed);
+    refused(MapProof { keys: vec![vec![]], ..proof.clone() }, &truth, MapProofError::Malformed);
     let hashes = [&proof.hashes[..], &[[0; 32]]].concat();
-    refused(MapProof { hashes, ..proof.clone() }, &truth, ProofError::Malformed);
-    refused(MapProof { hashes: vec![], ..proof.clone() }, &truth, ProofError::Malformed);
+    refused(MapProof { hashes, ..proof.clone() }, &truth, MapProofError::Malformed);
+    refused(MapProof { hashes: vec![], ..proof.clone() }, &truth, MapProofError::Malformed);
     for step in [0xc002, 0xffff] {
         let steps = [&proof.steps[..], &[step]].concat();
-        refused(MapProof { steps, ..proof.clone() }, &truth, ProofError::Malformed);
+        refused(MapProof { steps, ..proof.clone() }, &truth, MapProofError::Malformed);
     }
-    let steps = vec![Step::Row.encode()];
+    let steps = vec![ProofStep::Row.encode()];
     for key in [vec![], vec![3; KEY_BYTES_MAX + 1]] {
         let row = MapProof { steps: steps.clone(), keys: vec![key], hashes: vec![[0; 32]] };
-        refused(row, &vec![(vec![1], vec![])], ProofError::Malformed);
+        refused(row, &vec![(vec![1], vec![])], MapProofError::Malformed);
     }
     let long = vec![(vec![1], vec![(vec![1; KEY_BYTES_MAX + 1], vec![])])];
-    refused(proof, &long, ProofError::Key(MapError::KeyLength(KEY_BYTES_MAX + 1)));
+    refused(proof, &long, MapProofError::Key(MapError::KeyLength(KEY_BYTES_MAX + 1)));
 }
 
 /// One proof in bytes, as the format describes it: a row, a row in the way, a node in the way, hidden sides.
 #[test]
 fn golden_bytes() {
-    let rows: Rows = [&[0x10, 1][..], &[0x10, 2], &[0x20, 1], &[0x80, 1], &[0xc0, 1], &[0xc0, 2]]
+    let rows: RowList = [&[0x10, 1][..], &[0x10, 2], &[0x20, 1], &[0x80, 1], &[0xc0, 1], &[0xc0, 2]]
         .into_iter()
         .map(|key| (key.to_vec(), b"value".to_vec()))
         .collect();

@@ -4,14 +4,14 @@ use alloc::vec;
 use proptest::collection::vec as many;
 use proptest::prelude::*;
 
-use super::super::KEY_BYTES_MAX;
-use super::super::tests::{Rows, built, keys, rows};
+use super::super::hash::KEY_BYTES_MAX;
+use super::super::tests::{RowList, built, keys, rows};
 use super::*;
 use crate::codec;
 
 type List = Vec<(Vec<u8>, Vec<u8>)>;
 
-fn from(rows: &Rows, start: &[u8], count: usize) -> List {
+fn from(rows: &RowList, start: &[u8], count: usize) -> List {
     rows.iter().filter(|(key, _)| key.as_slice() >= start).take(count).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
@@ -20,7 +20,7 @@ fn prove(map: &StateMap, start: &[u8], list: &List) -> RangeProof {
 }
 
 /// Proves `count` rows from `start` on, and checks that nothing else can be read from the proof.
-pub(in super::super) fn check(map: &StateMap, rows: &Rows, start: &[u8], count: usize) -> RangeProof {
+pub(in super::super) fn check(map: &StateMap, rows: &RowList, start: &[u8], count: usize) -> RangeProof {
     let (truth, root) = (from(rows, start, count), map.root());
     let proof = prove(map, start, &truth);
     let ends = truth.last() == from(rows, start, usize::MAX).last();
@@ -55,7 +55,7 @@ pub(in super::super) fn check(map: &StateMap, rows: &Rows, start: &[u8], count: 
     for byte in 0..32 {
         let mut root = root;
         root.0[byte] ^= 1;
-        assert_eq!(proof.verify(&root, start, &truth), Err(ProofError::Root));
+        assert_eq!(proof.verify(&root, start, &truth), Err(MapProofError::Root));
     }
     proof
 }
@@ -79,7 +79,7 @@ proptest! {
     /// Range by range, the whole map comes, and with it its root.
     #[test]
     fn ranges_make_up_the_map(rows in rows(), count in 1usize..9) {
-        let (map, mut start, mut all) = (built(&rows), vec![], Rows::new());
+        let (map, mut start, mut all) = (built(&rows), vec![], RowList::new());
         loop {
             let list = from(&rows, &start, count);
             let ends = prove(&map, &start, &list).verify(&map.root(), &start, &list).unwrap();
@@ -104,7 +104,7 @@ proptest! {
     /// Whoever can't find collisions has nothing to make proofs of but rows and hashes of the tree.
     #[test]
     fn of_all_choices_of_rows_one_is_a_proof(rows in rows(), start in starts(), count in 1usize..7) {
-        let rows: Rows = rows.into_iter().step_by(3).take(6).collect();
+        let rows: RowList = rows.into_iter().step_by(3).take(6).collect();
         let (map, list) = (built(&rows), from(&rows, &start, count));
         let truth = prove(&map, &start, &list);
         let all: List = rows.clone().into_iter().collect();
@@ -144,10 +144,10 @@ fn no_longer_keys() {
     let long = vec![7; KEY_BYTES_MAX + 1];
     let proof = RangeProof { before: None, left: vec![], right: vec![] };
     let told = proof.verify(&StateRoot([0; 32]), &[], &[(&long, [])]);
-    assert_eq!(told, Err(ProofError::Key(MapError::KeyLength(KEY_BYTES_MAX + 1))));
+    assert_eq!(told, Err(MapProofError::Key(MapError::KeyLength(KEY_BYTES_MAX + 1))));
     for key in [vec![], long] {
         let proof = RangeProof { before: Some((key, [0; 32])), ..proof.clone() };
-        assert_eq!(proof.verify(&StateRoot([0; 32]), &[9], &[] as &[(&[u8], &[u8])]), Err(ProofError::Malformed));
+        assert_eq!(proof.verify(&StateRoot([0; 32]), &[9], &[] as &[(&[u8], &[u8])]), Err(MapProofError::Malformed));
     }
 }
 

@@ -12,17 +12,17 @@ pub(super) fn growing() -> Arc<Manifest> {
 }
 
 /// A copy of the log of operator `of` with that many entries and adoptions, as the first operator has it.
-struct Mirror {
+struct AdoptingMirror {
     replica: Replica<Id>,
-    disk: Disk,
+    disk: TestDisk,
     manifest: Arc<Manifest>,
     of: usize,
 }
 
-impl Mirror {
-    fn new(of: usize, adopted: &[(u32, u64)], size: u64) -> (Self, Vec<Output<Id>>) {
+impl AdoptingMirror {
+    fn new(of: usize, adopted: &[(u32, u64)], size: u64) -> (Self, Vec<ReplicaOutput<Id>>) {
         let (mut replica, disk, manifest) = lone_of(growing());
-        let mut branch = Branch::default();
+        let mut branch = OwnerBranch::default();
         let head = branch.grow(&leaves(of, 0, size));
         disk.0.borrow_mut().insert(log(of), branch);
         replica.checkpoint(sign(&manifest, of, head), 0, &disk).unwrap();
@@ -32,7 +32,7 @@ impl Mirror {
     }
 
     /// The operator cosigns the first `size` entries; 0 is nothing.
-    fn cosign(&mut self, by: usize, size: u64) -> Vec<Output<Id>> {
+    fn cosign(&mut self, by: usize, size: u64) -> Vec<ReplicaOutput<Id>> {
         if size == 0 {
             return Vec::new();
         }
@@ -46,8 +46,8 @@ impl Mirror {
     }
 }
 
-fn cosigns(out: &[Output<Id>]) -> bool {
-    out.iter().any(|output| matches!(output, Output::Cosign { .. }))
+fn cosigns(out: &[ReplicaOutput<Id>]) -> bool {
+    out.iter().any(|output| matches!(output, ReplicaOutput::Cosign { .. }))
 }
 
 const ONCE: &[(u32, u64)] = &[(1, 2)];
@@ -91,7 +91,7 @@ fn each_version_certifies_up_to_the_end_of_the_batch_that_leaves_it() {
     ];
     for (at, (of, adopted, sizes, wanted)) in cases.iter().enumerate() {
         for backwards in [false, true] {
-            let (mut mirror, _) = Mirror::new(*of, adopted, 30);
+            let (mut mirror, _) = AdoptingMirror::new(*of, adopted, 30);
             let mut order: Vec<_> = sizes.iter().copied().enumerate().collect();
             if backwards {
                 order.reverse();
@@ -104,7 +104,7 @@ fn each_version_certifies_up_to_the_end_of_the_batch_that_leaves_it() {
 
 #[test]
 fn a_cosignature_beyond_the_copy_certifies_nothing_until_the_copy_is_there() {
-    let (mut mirror, _) = Mirror::new(3, ONCE, 30);
+    let (mut mirror, _) = AdoptingMirror::new(3, ONCE, 30);
     let mut longer = mirror.disk.branch(&log(3));
     let head = longer.grow(&leaves(3, 30, 10));
     let signed = sign(&mirror.manifest, 3, head);
@@ -114,7 +114,7 @@ fn a_cosignature_beyond_the_copy_certifies_nothing_until_the_copy_is_there() {
     assert_eq!(mirror.certified(), 0);
     mirror.disk.0.borrow_mut().insert(log(3), longer);
     let out = mirror.replica.advanced(&log(3), head, Vec::new(), 0, &mirror.disk).unwrap();
-    assert!(out.contains(&Output::Certified { log: log(3), size: 40 }), "{out:?}");
+    assert!(out.contains(&ReplicaOutput::Certified { log: log(3), size: 40 }), "{out:?}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn nobody_cosigns_beyond_an_adoption_that_is_not_certified() {
         (THRICE, 20, 9, false),
         (THRICE, 20, 10, true),
     ] {
-        let (mut mirror, mut out) = Mirror::new(3, adopted, size);
+        let (mut mirror, mut out) = AdoptingMirror::new(3, adopted, size);
         (1..6).for_each(|by| out.extend(mirror.cosign(by, certified)));
         assert_eq!(mirror.certified(), certified);
         assert!(wanted || !cosigns(&out), "{adopted:?}: {certified} of {size}");
@@ -143,14 +143,14 @@ fn nobody_cosigns_beyond_an_adoption_that_is_not_certified() {
 
 #[test]
 fn a_certificate_at_the_end_of_an_adoption_has_both_quorums() {
-    let (mut mirror, _) = Mirror::new(3, TWICE, 30);
-    let size = |mirror: &Mirror| mirror.replica.certificate(&log(3)).map(|one| one.head().size);
+    let (mut mirror, _) = AdoptingMirror::new(3, TWICE, 30);
+    let size = |mirror: &AdoptingMirror| mirror.replica.certificate(&log(3)).map(|one| one.head().size);
     (1..4).for_each(|by| drop(mirror.cosign(by, 10)));
     assert_eq!((mirror.certified(), size(&mirror)), (10, None), "3 of 7 operators of version 2");
     mirror.cosign(4, 10);
     mirror.cosign(5, 10);
     assert_eq!(size(&mirror), Some(10));
-    let (mut mirror, _) = Mirror::new(3, TWICE, 30);
+    let (mut mirror, _) = AdoptingMirror::new(3, TWICE, 30);
     [3, 4, 5, 6, 2].into_iter().for_each(|by| drop(mirror.cosign(by, 10)));
     assert_eq!((mirror.certified(), size(&mirror)), (0, None), "2 of 4 operators of version 1");
     mirror.cosign(1, 10);
@@ -164,7 +164,7 @@ fn a_certificate_at_the_end_of_an_adoption_has_both_quorums() {
 /// copies that they may not cosign.
 #[test]
 fn an_owner_takes_nothing_in_before_its_adoption_is_certified() {
-    let waits = |own: &Mirror| own.replica.may_write(1) == Err(Waiting::Adopting);
+    let waits = |own: &AdoptingMirror| own.replica.may_write(1) == Err(WaitReason::Adopting);
     for (adopted, certified, wanted) in [
         (ONCE, 0, false),
         (TWICE, 0, true),
@@ -173,7 +173,7 @@ fn an_owner_takes_nothing_in_before_its_adoption_is_certified() {
         (THRICE, 10, true),
         (THRICE, 20, false),
     ] {
-        let (mut own, _) = Mirror::new(0, adopted, 30);
+        let (mut own, _) = AdoptingMirror::new(0, adopted, 30);
         (1..6).for_each(|by| drop(own.cosign(by, certified)));
         assert_eq!((own.certified(), waits(&own)), (certified, wanted), "{adopted:?}: {certified}");
     }
@@ -190,13 +190,13 @@ fn an_owner_adopts_nothing_before_its_last_adoption_is_certified() {
         (TWICE, 9, false),
         (TWICE, 10, true),
     ] {
-        let (mut own, _) = Mirror::new(0, adopted, 30);
+        let (mut own, _) = AdoptingMirror::new(0, adopted, 30);
         (1..4).for_each(|by| drop(own.cosign(by, certified)));
         assert_eq!(own.certified(), certified);
         assert_eq!(own.replica.may_adopt(), wanted, "{adopted:?}: {certified}");
         assert!(!own.replica.has_adopted(), "version 3 is in use");
     }
-    let (own, _) = Mirror::new(0, THRICE, 30);
+    let (own, _) = AdoptingMirror::new(0, THRICE, 30);
     assert!(own.replica.has_adopted());
     let mirror: Replica<Id> = Replica::new(growing(), None, Vec::new());
     assert!(!mirror.may_adopt() && !mirror.has_adopted());

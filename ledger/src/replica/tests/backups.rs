@@ -4,13 +4,13 @@ use super::*;
 
 /// What a disk holds of one log beside its entries.
 #[derive(Clone, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptCopy {
     pub(super) newest: Option<SignedCheckpoint>,
     pub(super) cosigned: BTreeMap<Domain, Cosigned>,
     pub(super) certificate: Option<Certificate>,
 }
 
-impl Kept {
+impl KeptCopy {
     pub(super) fn cosigned(&mut self, cosigned: Cosigned) {
         self.cosigned.insert(cosigned.cosignature.operator.clone(), cosigned);
     }
@@ -24,13 +24,13 @@ impl Kept {
 /// A disk as it was at some moment.
 #[derive(Clone)]
 struct Backup {
-    branches: BTreeMap<LogId, Branch>,
-    kept: BTreeMap<LogId, Kept>,
+    branches: BTreeMap<LogId, OwnerBranch>,
+    kept: BTreeMap<LogId, KeptCopy>,
 }
 
 /// What a run came to.
 #[derive(Default)]
-struct Figures {
+struct BackupFigures {
     restored: usize,
     /// Statements that a disk put back lacked, and its operator was still bound by.
     taken_back: usize,
@@ -38,23 +38,23 @@ struct Figures {
     forked: usize,
 }
 
-struct World {
-    net: Net,
+struct BackupWorld {
+    net: TestNet,
     /// The entries below each head that anybody signed; no two entries are equal.
     below: BTreeMap<TreeRoot, Vec<Hash>>,
     /// Every head that each owner ever signed.
     signed: Vec<Vec<Head>>,
     backups: Vec<Vec<Backup>>,
     entries: u64,
-    figures: Figures,
+    figures: BackupFigures,
 }
 
-impl World {
+impl BackupWorld {
     fn new(n: usize, seed: u64) -> Self {
-        let mut net = Net::new(n, seed, 8);
+        let mut net = TestNet::new(n, seed, 8);
         net.connect();
         let empty = Backup { branches: BTreeMap::new(), kept: BTreeMap::new() };
-        let (below, backups, figures) = (BTreeMap::new(), vec![vec![empty]; n], Figures::default());
+        let (below, backups, figures) = (BTreeMap::new(), vec![vec![empty]; n], BackupFigures::default());
         Self { net, below, signed: vec![Vec::new(); n], backups, entries: 0, figures }
     }
 
@@ -175,7 +175,7 @@ impl World {
         let manifest = Arc::clone(&self.net.manifest);
         let node = &mut self.net.nodes[at];
         node.replica = Replica::new(Arc::clone(&manifest), Some(name(at)), Vec::from([log(at)]));
-        (node.disk, node.kept) = (Disk(Rc::new(RefCell::new(backup.branches))), backup.kept);
+        (node.disk, node.kept) = (TestDisk(Rc::new(RefCell::new(backup.branches))), backup.kept);
         node.certified.clear();
         for of in (0..self.net.nodes.len()).map(log) {
             let node = &mut self.net.nodes[at];
@@ -185,7 +185,7 @@ impl World {
                 .replica
                 .restore(
                     &of,
-                    Stored {
+                    StoredLog {
                         base: 0,
                         head,
                         adopted: Vec::new(),
@@ -236,15 +236,15 @@ impl World {
 fn a_thousand_old_backups_fork_nothing_that_who_answers_knows() {
     let mut most = 0;
     for (n, seeds) in [(2, 20), (3, 20), (4, 60), (7, 10)] {
-        let mut all = Figures::default();
+        let mut all = BackupFigures::default();
         for seed in 0..seeds {
-            let mut world = World::new(n, seed + 1_000 * n as u64);
+            let mut world = BackupWorld::new(n, seed + 1_000 * n as u64);
             world.live(80);
             all.restored += world.figures.restored;
             all.taken_back += world.figures.taken_back;
             all.forked += world.figures.forked;
         }
-        let Figures { restored, taken_back, forked } = all;
+        let BackupFigures { restored, taken_back, forked } = all;
         assert!(taken_back > restored, "the runs were too tame: {taken_back} of {restored}");
         assert!(forked < n * seeds as usize / 4, "the runs were too wild: {forked}");
         most += restored;

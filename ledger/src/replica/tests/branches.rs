@@ -6,17 +6,17 @@ use crate::id::StateRoot;
 /// The log of the fourth of four operators with two branches, which share 5 of their 20 entries.
 struct Forked {
     replica: Replica<Id>,
-    disk: Disk,
+    disk: TestDisk,
     manifest: Arc<Manifest>,
-    left: Branch,
-    right: Branch,
+    left: OwnerBranch,
+    right: OwnerBranch,
 }
 
 impl Forked {
     /// The first operator's copy is on the left branch, with that many entries.
     fn new(size: u64) -> Self {
         let (replica, disk, manifest) = lone(4);
-        let (mut left, mut right) = (Branch::default(), Branch::default());
+        let (mut left, mut right) = (OwnerBranch::default(), OwnerBranch::default());
         left.grow(&leaves(3, 0, 20));
         right.grow(&[leaves(3, 0, 5), leaves(9, 5, 15)].concat());
         let mut forked = Self { replica, disk, manifest, left, right };
@@ -24,20 +24,20 @@ impl Forked {
         forked
     }
 
-    fn grow(&mut self, size: u64) -> Vec<Output<Id>> {
-        let mut copy = Branch::default();
+    fn grow(&mut self, size: u64) -> Vec<ReplicaOutput<Id>> {
+        let mut copy = OwnerBranch::default();
         let head = copy.grow(&self.left.leaves[..size as usize]);
         self.disk.0.borrow_mut().insert(log(3), copy);
         self.replica.checkpoint(sign(&self.manifest, 3, head), 0, &self.disk).unwrap();
         self.replica.advanced(&log(3), head, Vec::new(), 0, &self.disk).unwrap()
     }
 
-    fn head(branch: &Branch, size: u64) -> Head {
+    fn head(branch: &OwnerBranch, size: u64) -> Head {
         Head { size, root: root_at(size, &branch.tiles).unwrap() }
     }
 
     /// These operators cosign one head; what the last of them brought about.
-    fn cosigned(&mut self, by: &[usize], head: Head) -> Vec<Output<Id>> {
+    fn cosigned(&mut self, by: &[usize], head: Head) -> Vec<ReplicaOutput<Id>> {
         let signed = sign(&self.manifest, 3, head);
         let cosign = |i: &usize| cosign(signed.clone(), *i);
         let all: Vec<_> = by.iter().map(cosign).collect();
@@ -54,7 +54,7 @@ impl Forked {
     }
 
     /// What the log's end, by a manifest that is held, makes of what the disk has.
-    fn ended(&mut self, end: Head) -> Vec<Output<Id>> {
+    fn ended(&mut self, end: Head) -> Vec<ReplicaOutput<Id>> {
         let (log, successor) = (log(3), log(0));
         let cut = Cut { log: log.clone(), head: end, state_root: StateRoot([1; 32]), adopted: 1, successor };
         self.replica.end([cut]);
@@ -62,7 +62,7 @@ impl Forked {
         let cosigned = self.replica.cosignatures(&log).cloned().collect();
         let newest = self.replica.newest(&log).cloned();
         let (adopted, certificate) = (Vec::new(), None);
-        let stored = Stored { head, base: 0, adopted, certified, newest, cosigned, certificate };
+        let stored = StoredLog { head, base: 0, adopted, certified, newest, cosigned, certificate };
         self.replica.restore(&log, stored, &self.disk).unwrap()
     }
 
@@ -74,14 +74,14 @@ impl Forked {
         fetches(&out)
     }
 
-    fn wrong(&mut self, peer: Id) -> Vec<Output<Id>> {
-        self.replica.fetch_failed(peer, &log(3), Failure::Wrong, 0)
+    fn wrong(&mut self, peer: Id) -> Vec<ReplicaOutput<Id>> {
+        self.replica.fetch_failed(peer, &log(3), FetchFailure::Wrong, 0)
     }
 }
 
-fn rewinds(out: &[Output<Id>]) -> Vec<u64> {
-    let size = |output: &Output<Id>| match output {
-        Output::Rewind { log: of, size } => {
+fn rewinds(out: &[ReplicaOutput<Id>]) -> Vec<u64> {
+    let size = |output: &ReplicaOutput<Id>| match output {
+        ReplicaOutput::Rewind { log: of, size } => {
             assert_eq!(*of, log(3));
             Some(*size)
         }
@@ -103,7 +103,7 @@ fn a_copy_leaves_its_branch_for_one_that_a_quorum_certified() {
     assert_eq!(rewinds(&forked.wrong(1)), [0; 0]);
     assert_eq!(rewinds(&forked.wrong(2)), [0; 0]);
     let out = forked.replica.tick(1);
-    assert!(fetches(&out).is_empty() && !out.iter().any(|one| matches!(one, Output::Cosign { .. })), "{out:?}");
+    assert!(fetches(&out).is_empty() && !out.iter().any(|one| matches!(one, ReplicaOutput::Cosign { .. })), "{out:?}");
 }
 
 #[test]
@@ -125,12 +125,12 @@ fn a_quorum_is_of_the_version_adopted_last() {
     let manifest = adoptions::growing();
     for (version, enough) in [(1, 3), (2, 5), (3, 7)] {
         let (mut replica, disk, _) = lone_of(Arc::clone(&manifest));
-        let mut copy = Branch::default();
+        let mut copy = OwnerBranch::default();
         let head = copy.grow(&leaves(3, 0, 10));
         disk.0.borrow_mut().insert(log(3), copy);
         let adopted = (1..=version).map(|version| Adopted { version, size: u64::from(version) }).collect();
         replica.advanced(&log(3), head, adopted, 0, &disk).unwrap();
-        let other = sign(&manifest, 3, Branch::default().grow(&leaves(9, 0, 9)));
+        let other = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(9, 0, 9)));
         for (count, by) in (1..).zip(0..10) {
             let out = replica.cosigned(cosign(other.clone(), by), 0, &disk).unwrap();
             let wanted = if count == enough { &[0][..] } else { &[] };
@@ -165,7 +165,7 @@ fn a_copy_goes_back_when_more_operators_than_may_lie_lead_elsewhere() {
     assert_eq!(rewinds(&forked.wrong(2)), [0; 0], "the copy grew: begun anew");
     assert_eq!(rewinds(&forked.wrong(1)), [4]);
 
-    for failure in [Failure::Late, Failure::Unanswered, Failure::Unheld, Failure::Invalid] {
+    for failure in [FetchFailure::Late, FetchFailure::Unanswered, FetchFailure::Unheld, FetchFailure::Invalid] {
         let mut forked = certain(10);
         let out = [1, 2, 3].map(|peer| forked.replica.fetch_failed(peer, &log(3), failure, 0));
         assert_eq!(rewinds(&out.concat()), [0; 0], "{failure:?}");
@@ -216,7 +216,7 @@ fn a_copy_is_brought_to_the_end_of_its_log() {
         assert_eq!(forked.replica.certified(&log(3)), if there { size } else { certified }, "case {at}");
         assert_eq!(forked.replica.fault(&log(3)), None, "an end is no fault");
         let out = forked.replica.tick(1);
-        assert!(!out.iter().any(|one| matches!(one, Output::Cosign { .. })), "a log that ends is not cosigned");
+        assert!(!out.iter().any(|one| matches!(one, ReplicaOutput::Cosign { .. })), "a log that ends is not cosigned");
     }
 }
 

@@ -2,18 +2,18 @@
 use super::*;
 
 /// A mirror of a federation of four, and log 3 as its owner grew it.
-struct Mirror {
+struct CertifiedMirror {
     manifest: Arc<Manifest>,
     replica: Replica<Id>,
-    disk: Disk,
-    branch: Branch,
+    disk: TestDisk,
+    branch: OwnerBranch,
 }
 
-impl Mirror {
+impl CertifiedMirror {
     fn new() -> Self {
         let manifest = manifest(4);
         let replica = Replica::new(Arc::clone(&manifest), None, Vec::new());
-        Self { manifest, replica, disk: Disk::default(), branch: Branch::default() }
+        Self { manifest, replica, disk: TestDisk::default(), branch: OwnerBranch::default() }
     }
 
     fn grown(&mut self) -> SignedCheckpoint {
@@ -41,7 +41,7 @@ impl Mirror {
 
 #[test]
 fn no_operators_newest_head_needs_to_be_the_certificate() {
-    let mut mirror = Mirror::new();
+    let mut mirror = CertifiedMirror::new();
     let heads = [mirror.grown(), mirror.grown(), mirror.grown(), mirror.grown()];
     mirror.advanced();
     assert_eq!(mirror.cosigned(&heads[1], 0), None);
@@ -61,8 +61,8 @@ fn no_operators_newest_head_needs_to_be_the_certificate() {
 
 #[test]
 fn a_certificate_waits_for_the_copy_and_is_of_its_branch() {
-    let mut mirror = Mirror::new();
-    let other = sign(&mirror.manifest, 3, Branch::default().grow(&leaves(9, 0, 4)));
+    let mut mirror = CertifiedMirror::new();
+    let other = sign(&mirror.manifest, 3, OwnerBranch::default().grow(&leaves(9, 0, 4)));
     let heads = [mirror.grown(), mirror.grown()];
     for i in 0..3 {
         assert_eq!(mirror.cosigned(&heads[0], i), None, "the copy has nothing yet");
@@ -76,20 +76,21 @@ fn a_certificate_waits_for_the_copy_and_is_of_its_branch() {
 
 #[test]
 fn a_restart_keeps_the_certificate_unless_the_copy_became_smaller() {
-    let mut mirror = Mirror::new();
+    let mut mirror = CertifiedMirror::new();
     let heads = [mirror.grown(), mirror.grown()];
-    let restored = |head: Head, disk: &Disk| {
+    let restored = |head: Head, disk: &TestDisk| {
         let mut replica: Replica<Id> = Replica::new(manifest(4), None, Vec::new());
         let cosigned = (0..3).map(|i| cosign(heads[1].clone(), i)).collect();
         let certificate = Some(certificate(&heads[0], &[1, 2, 3]));
-        let stored = Stored { head, base: 0, adopted: Vec::new(), certified: 2, newest: None, cosigned, certificate };
+        let stored =
+            StoredLog { head, base: 0, adopted: Vec::new(), certified: 2, newest: None, cosigned, certificate };
         replica.restore(&log(3), stored, disk).unwrap();
         replica.certificate(&log(3)).map(|one| (one.head().size, one.cosignatures.len()))
     };
     let branch = |count: u64| {
-        let mut branch = Branch::default();
+        let mut branch = OwnerBranch::default();
         let head = branch.grow(&leaves(3, 0, count));
-        let disk = Disk::default();
+        let disk = TestDisk::default();
         disk.0.borrow_mut().insert(log(3), branch);
         (head, disk)
     };
@@ -101,7 +102,7 @@ fn a_restart_keeps_the_certificate_unless_the_copy_became_smaller() {
 
 #[test]
 fn heads_short_of_a_quorum_are_bounded() {
-    let mut mirror = Mirror::new();
+    let mut mirror = CertifiedMirror::new();
     let heads: Vec<_> = (0..70).map(|_| mirror.grown()).collect();
     mirror.advanced();
     for head in &heads {

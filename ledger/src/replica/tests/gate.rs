@@ -16,7 +16,7 @@ fn silent(n: usize) -> Replica<Id> {
 /// An operator answers, with a clock that much ahead.
 fn hear(replica: &mut Replica<Id>, i: usize, ahead: i64, other: Option<OtherSession>, now: u64) {
     replica.told_of_session(i, other);
-    replica.frontier(i, ahead, Vec::new(), now, &Disk::default()).unwrap();
+    replica.frontier(i, ahead, Vec::new(), now, &TestDisk::default()).unwrap();
 }
 
 #[test]
@@ -24,16 +24,16 @@ fn a_process_that_starts_waits_until_enough_know_of_no_other() {
     for other in [STARTING, WRITES] {
         let mut replica = silent(4);
         hear(&mut replica, 1, 0, other, 0);
-        assert_eq!(replica.may_write(0), Err(Waiting::Starting));
+        assert_eq!(replica.may_write(0), Err(WaitReason::Starting));
         hear(&mut replica, 2, 0, None, 0);
-        assert_eq!(replica.may_write(0), Err(Waiting::OtherSession), "three answered, one of them knows");
+        assert_eq!(replica.may_write(0), Err(WaitReason::OtherSession), "three answered, one of them knows");
         assert!(!replica.has_started());
         let mut one_liar = silent(4);
         hear(&mut one_liar, 1, 0, other, 0);
         hear(&mut one_liar, 2, 0, None, 0);
         hear(&mut one_liar, 3, 0, None, 0);
         assert_eq!(one_liar.may_write(0), Ok(()), "f liars hold nobody up");
-        assert_eq!(one_liar.warnings(0), [Warning::OtherSession]);
+        assert_eq!(one_liar.warnings(0), [WriteWarning::OtherSession]);
         hear(&mut replica, 1, 0, None, 500);
         assert_eq!(replica.may_write(500), Ok(()), "the other is gone");
         assert_eq!(replica.warnings(500), []);
@@ -45,7 +45,7 @@ fn a_start_goes_by_what_was_said_lately() {
     let mut replica = silent(4);
     hear(&mut replica, 1, 0, None, 0);
     hear(&mut replica, 2, 0, None, 60_001);
-    assert_eq!(replica.may_write(60_001), Err(Waiting::Starting));
+    assert_eq!(replica.may_write(60_001), Err(WaitReason::Starting));
     hear(&mut replica, 1, 0, None, 60_002);
     assert_eq!(replica.may_write(60_002), Ok(()));
     assert_eq!(replica.may_write(600_000), Ok(()), "opened for good");
@@ -71,11 +71,11 @@ fn a_process_that_writes_stops_for_one_that_writes_and_for_none_that_starts() {
         let mut replica = silent(n);
         (1..n).for_each(|i| hear(&mut replica, i, 0, None, 0));
         (1..n).for_each(|i| hear(&mut replica, i, 0, STARTING, 1));
-        assert_eq!((replica.may_write(1), replica.warnings(1)), (Ok(()), vec![Warning::OtherSession]), "{n}");
+        assert_eq!((replica.may_write(1), replica.warnings(1)), (Ok(()), vec![WriteWarning::OtherSession]), "{n}");
         (1..n).for_each(|i| hear(&mut replica, i, 0, None, 1));
         for i in 1..n {
             hear(&mut replica, i, 0, WRITES, 2);
-            let stopped = if i >= enough { Err(Waiting::OtherSession) } else { Ok(()) };
+            let stopped = if i >= enough { Err(WaitReason::OtherSession) } else { Ok(()) };
             assert_eq!(replica.may_write(2), stopped, "{n}: {i} told");
             assert_eq!(replica.warnings(2).is_empty(), i >= enough, "{n}: {i} told");
         }
@@ -85,7 +85,7 @@ fn a_process_that_writes_stops_for_one_that_writes_and_for_none_that_starts() {
     let mut replica = silent(2);
     hear(&mut replica, 1, 0, None, 0);
     hear(&mut replica, 1, 0, WRITES, 1);
-    assert_eq!(replica.may_write(60_001), Err(Waiting::OtherSession));
+    assert_eq!(replica.may_write(60_001), Err(WaitReason::OtherSession));
     assert_eq!(replica.may_write(60_002), Ok(()), "who told of it fell silent");
 }
 
@@ -103,14 +103,15 @@ fn only_operators_tell_of_sessions() {
 #[test]
 fn who_stops_for_another_process_cosigns_nothing() {
     let (mut replica, disk, manifest) = lone(4);
-    let mut owner = Branch::default();
+    let mut owner = OwnerBranch::default();
     let signed = sign(&manifest, 3, owner.grow(&leaves(3, 0, 5)));
     disk.0.borrow_mut().insert(log(3), owner.clone());
     hear(&mut replica, 1, 0, WRITES, 0);
     hear(&mut replica, 2, 0, WRITES, 0);
     let mut out = replica.checkpoint(signed.clone(), 0, &disk).unwrap();
     out.extend(replica.advanced(&log(3), owner.head(), Vec::new(), 0, &disk).unwrap());
-    let cosigns = |out: &[Output<Id>]| out.contains(&Output::Cosign { signed: signed.clone(), by: log(0) });
+    let cosigns =
+        |out: &[ReplicaOutput<Id>]| out.contains(&ReplicaOutput::Cosign { signed: signed.clone(), by: log(0) });
     assert!(!cosigns(&out));
     replica.told_of_session(2, None);
     assert!(cosigns(&replica.frontier(2, 0, Vec::new(), 1, &disk).unwrap()), "it does when the other is gone");
@@ -121,17 +122,17 @@ fn an_operator_can_answer_for_its_disk_but_not_for_another_process() {
     let overrides = Overrides { assume_disk_current: true, ..Overrides::default() };
     let mut replica = silent(4);
     replica.set_overrides(overrides);
-    assert_eq!((replica.may_write(0), replica.warnings(0)), (Ok(()), vec![Warning::AssumeDiskCurrent]));
+    assert_eq!((replica.may_write(0), replica.warnings(0)), (Ok(()), vec![WriteWarning::AssumeDiskCurrent]));
     hear(&mut replica, 1, 0, WRITES, 0);
-    assert_eq!(replica.warnings(0), [Warning::OtherSession, Warning::AssumeDiskCurrent]);
+    assert_eq!(replica.warnings(0), [WriteWarning::OtherSession, WriteWarning::AssumeDiskCurrent]);
     hear(&mut replica, 2, 0, WRITES, 0);
-    assert_eq!(replica.may_write(0), Err(Waiting::OtherSession));
+    assert_eq!(replica.may_write(0), Err(WaitReason::OtherSession));
     let mut replica = silent(4);
     replica.set_overrides(overrides);
-    let signed = sign(&manifest(4), 0, Branch::default().grow(&leaves(0, 0, 7)));
+    let signed = sign(&manifest(4), 0, OwnerBranch::default().grow(&leaves(0, 0, 7)));
     let lost = PeerLog { newest: Some(signed), ..says(0, 7) };
-    replica.frontier(1, 0, vec![lost], 0, &Disk::default()).unwrap();
-    assert_eq!(replica.may_write(0), Err(Waiting::CatchingUp), "what others show still counts");
+    replica.frontier(1, 0, vec![lost], 0, &TestDisk::default()).unwrap();
+    assert_eq!(replica.may_write(0), Err(WaitReason::CatchingUp), "what others show still counts");
 }
 
 #[test]
@@ -139,17 +140,17 @@ fn after_a_jump_the_median_of_three_clocks_decides() {
     let mut replica = silent(4);
     (1..4).for_each(|i| hear(&mut replica, i, 0, None, 0));
     replica.clock_jumped(10_000);
-    assert_eq!(replica.may_write(10_000), Err(Waiting::ClockJumped));
+    assert_eq!(replica.may_write(10_000), Err(WaitReason::ClockJumped));
     (1..4).for_each(|i| hear(&mut replica, i, 0, None, 10_999));
-    assert_eq!(replica.may_write(10_999), Err(Waiting::ClockJumped), "that may be from before");
+    assert_eq!(replica.may_write(10_999), Err(WaitReason::ClockJumped), "that may be from before");
     hear(&mut replica, 1, 0, None, 11_000);
-    assert_eq!(replica.may_write(11_000), Err(Waiting::ClockJumped), "two clocks");
+    assert_eq!(replica.may_write(11_000), Err(WaitReason::ClockJumped), "two clocks");
     hear(&mut replica, 2, -31_000, None, 11_000);
     assert_eq!(replica.may_write(11_000), Ok(()), "the lower median of -31, 0 and 0 is 0");
     for wrong in [-31_000, 31_000] {
         replica.clock_jumped(20_000);
         (1..4).for_each(|i| hear(&mut replica, i, wrong, None, 21_000));
-        assert_eq!(replica.may_write(21_000), Err(Waiting::ClockJumped), "ahead or behind");
+        assert_eq!(replica.may_write(21_000), Err(WaitReason::ClockJumped), "ahead or behind");
         (1..4).for_each(|i| hear(&mut replica, i, wrong.signum() * 30_000, None, 22_000));
         assert_eq!(replica.may_write(22_000), Ok(()), "set right");
     }
@@ -159,16 +160,16 @@ fn after_a_jump_the_median_of_three_clocks_decides() {
 fn two_clocks_decide_nothing_but_an_operator_does() {
     let mut replica = silent(2);
     hear(&mut replica, 1, -31_000, None, 0);
-    assert_eq!((replica.may_write(0), replica.warnings(0)), (Ok(()), vec![Warning::ClockAhead]));
+    assert_eq!((replica.may_write(0), replica.warnings(0)), (Ok(()), vec![WriteWarning::ClockAhead]));
     replica.clock_jumped(1_000);
     hear(&mut replica, 1, 0, None, 2_000);
-    assert_eq!(replica.may_write(2_000), Err(Waiting::ClockJumped));
+    assert_eq!(replica.may_write(2_000), Err(WaitReason::ClockJumped));
     let mut replica = silent(4);
     replica.set_overrides(Overrides { accept_clock: true, ..Overrides::default() });
     (1..4).for_each(|i| hear(&mut replica, i, -31_000, None, 0));
     assert_eq!(replica.may_write(0), Ok(()));
-    assert_eq!(replica.warnings(0), [Warning::ClockAhead, Warning::AcceptClock]);
+    assert_eq!(replica.warnings(0), [WriteWarning::ClockAhead, WriteWarning::AcceptClock]);
     replica.clock_jumped(0);
     assert_eq!(replica.may_write(0), Ok(()));
-    assert_eq!(replica.warnings(0), [Warning::ClockJumped, Warning::AcceptClock]);
+    assert_eq!(replica.warnings(0), [WriteWarning::ClockJumped, WriteWarning::AcceptClock]);
 }

@@ -11,7 +11,7 @@ async fn a_profile_has_the_shape_that_clients_of_mlauth_read() {
     let said =
         note(&Note { reason: Some("helped".into()), reference: Some("https://x.example/1".into()), ..Note::default() });
     let first = world.attest((&service, provider), id, 5, Some(said.0));
-    world.app.store.put_notes(&[said]).unwrap();
+    world.app.shared.store.put_notes(&[said]).unwrap();
     let taken_back = world.attest((&service, provider), id, 4, None);
     world.retract((&service, provider), id, taken_back);
     let pending = world.attest((&service, provider), id, -2, Some(NoteHash([9; 32])));
@@ -127,7 +127,7 @@ async fn a_revocation_shows_wherever_it_was_said() {
         assert_eq!(events[0]["event"], revocation.to_string());
         let log = world.log(log);
         let (size, id) = (log.tree.size(), log.id.clone());
-        world.app.store.put_certified(&id, size).unwrap();
+        world.app.shared.store.put_certified(&id, size).unwrap();
         assert_eq!(world.profile("swift-core-maps").await["key_status"]["revocation_final"], true);
     }
 }

@@ -22,12 +22,12 @@ async fn an_event_comes_with_a_receipt_that_holds() {
     assert_eq!(event["positions"], position);
     assert!(event["note"]["text"].as_str().unwrap().contains("bio: maps things\n"));
     let proof: TlogProof = event["receipt"].as_str().unwrap().parse().unwrap();
-    let entry = world.app.store.view().entries(&world.alpha.id, 2, 1, 1).unwrap().remove(0);
-    let node_key = |name: &Domain| world.app.manifest.operator(name).map(|operator| operator.node_key);
+    let entry = world.app.shared.store.view().entries(&world.alpha.id, 2, 1, 1).unwrap().remove(0);
+    let node_key = |name: &Domain| world.app.shared.manifest.operator(name).map(|operator| operator.node_key);
     let (_, cosignatures) = proof.verify(&entry, |origin| node_key(&origin.operator), node_key).unwrap();
     assert_eq!((proof.index, cosignatures.len()), (2, 2));
 
-    world.app.store.redact_note(&note(&Note { bio: Some("maps things".into()), ..Note::default() }).0).unwrap();
+    world.app.shared.store.redact_note(&note(&Note { bio: Some("maps things".into()), ..Note::default() }).0).unwrap();
     let event = world.get(&path).await.json();
     assert_eq!((&event["note"]["text"], &event["note"]["redacted"]), (&Value::Null, &json!(true)));
     let profile = world.profile("swift-core-maps").await;
@@ -119,7 +119,7 @@ async fn templates_are_canonical_texts() {
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
         let event = Event::parse(answer.text.as_bytes()).unwrap();
-        assert_eq!((event.action.kind(), event.federation), (kind, world.app.manifest.federation()));
+        assert_eq!((event.action.kind(), event.federation), (kind, world.app.shared.manifest.federation()));
         assert!(clock::now().0.abs_diff(event.created.0) < 60_000);
         for line in lines {
             assert!(answer.text.lines().any(|other| other == line), "{line}\n{}", answer.text);

@@ -20,10 +20,10 @@ async fn status_and_federation_say_how_far_the_node_is() {
     ] {
         assert_eq!(status[name], value, "{name}");
     }
-    world.app.health.write().operators.get_mut(&domain("beta.example")).unwrap().heard = Some(clock::now());
+    world.app.shared.health.write().operators.get_mut(&domain("beta.example")).unwrap().heard = Some(clock::now());
     assert_eq!(world.get("/api/status").await.json()["fresh"], true);
     let beta = world.beta.id.clone();
-    world.app.health.write().logs.get_mut(&beta).unwrap().newest = 99;
+    world.app.shared.health.write().logs.get_mut(&beta).unwrap().newest = 99;
     assert_eq!(world.get("/api/status").await.json()["fresh"], false);
 
     let federation = world.get("/api/federation").await.json();
@@ -35,7 +35,7 @@ async fn status_and_federation_say_how_far_the_node_is() {
     );
     assert_eq!(federation["logs"][1]["lag"], 97);
     let text = federation["manifest"]["text"].as_str().unwrap();
-    assert_eq!(Manifest::parse(text).unwrap().hash(), world.app.manifest.hash());
+    assert_eq!(Manifest::parse(text).unwrap().hash(), world.app.shared.manifest.hash());
     assert_eq!(world.get("/api").await.json()["federation"]["name"], "test");
     assert!(PublicKey::from_pem("").is_err());
 }
@@ -45,10 +45,10 @@ async fn the_federations_governance_is_shown() {
     let world = World::new(Some("alpha.example"));
     let chain = world.get("/api/federation/manifests").await;
     assert!(chain.header("content-type").starts_with("text/plain"), "{}", chain.header("content-type"));
-    assert_eq!(Manifest::parse_chain(&chain.text).unwrap().hash(), world.app.manifest.hash());
+    assert_eq!(Manifest::parse_chain(&chain.text).unwrap().hash(), world.app.shared.manifest.hash());
 
     let federation = world.get("/api/federation").await.json();
-    assert_eq!(federation["versions"], json!([{"version": 1, "hash": world.app.manifest.hash().to_string()}]));
+    assert_eq!(federation["versions"], json!([{"version": 1, "hash": world.app.shared.manifest.hash().to_string()}]));
     for (name, value) in [("since", json!(1)), ("adopted", json!(1)), ("cut", json!(null))] {
         assert_eq!(federation["logs"][1][name], value, "{name}");
     }
@@ -66,10 +66,10 @@ async fn the_federations_governance_is_shown() {
         proof: Vec::new(),
     };
     let hash = ManifestHash([3; 32]);
-    world.app.health.write().governance = Governance {
+    world.app.shared.health.write().governance = Governance {
         stands: vec!["stand".to_owned()],
         equivocations: vec![proof.clone()],
-        pending: Some(Pending { version: 2, hash, text: "text".to_owned(), waits_for: "entries".to_owned() }),
+        pending: Some(PendingManifest { version: 2, hash, text: "text".to_owned(), waits_for: "entries".to_owned() }),
         halted: vec!["one".to_owned(), "other".to_owned()],
     };
     let federation = world.get("/api/federation").await.json();
@@ -112,7 +112,7 @@ async fn one_head_extends_another() {
         answer["proof"].as_array().unwrap().iter().map(|one| hex(one.as_str().unwrap()).try_into().unwrap()).collect();
     assert_eq!(verify_consistency(&small, &head, &proof), Ok(()));
     let note = SignedNote::parse(answer["checkpoint"].as_str().unwrap().as_bytes(), 4_096).unwrap();
-    let manifest = &world.app.manifest;
+    let manifest = &world.app.shared.manifest;
     let owner = |_: &_| Some(manifest.operators()[0].node_key);
     let (signed, cosigned) =
         read_note(&note, owner, |name| manifest.operator(name).map(|operator| operator.node_key)).unwrap();
@@ -142,16 +142,16 @@ async fn one_head_extends_another() {
 }
 
 /// An inbox that takes what names the log of alpha.example, and refuses the rest.
-fn inbox() -> mpsc::Sender<Input> {
+fn inbox() -> mpsc::Sender<InboxInput> {
     let (inputs, mut taken) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(input) = taken.recv().await {
             match input {
-                Input::Stand { log, reply } if log.operator == domain("alpha.example") => {
+                InboxInput::Stand { log, reply } if log.operator == domain("alpha.example") => {
                     reply.send(Ok(log.to_string())).unwrap();
                 }
-                Input::Stand { reply, .. } => reply.send(Err(Refusal::new("unknown_log", "no such log"))).unwrap(),
-                Input::Manifest { text, reply } => {
+                InboxInput::Stand { reply, .. } => reply.send(Err(Refusal::new("unknown_log", "no such log"))).unwrap(),
+                InboxInput::Manifest { text, reply } => {
                     let later = Refusal { retry_after: Some(7), ..Refusal::new("not_ready", "later") };
                     reply.unwrap().send(if text == "good" { Ok(()) } else { Err(later) }).unwrap();
                 }

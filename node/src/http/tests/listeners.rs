@@ -12,14 +12,14 @@ async fn the_admin_listener_says_why_the_node_is_not_ready() {
     assert_eq!((answer.status, problem(&answer).as_str()), (503, "not_ready"));
     assert_eq!(answer.json()["reasons"], json!(["too_few_operators_heard", "waiting: starting"]));
     {
-        let mut health = world.app.health.write();
+        let mut health = world.app.shared.health.write();
         health.waiting = None;
         health.operators.get_mut(&domain("beta.example")).unwrap().heard = Some(clock::now());
         health.logs.get_mut(&world.beta.id).unwrap().fault = Some("equivocation");
     }
     assert_eq!(admin("/readyz").await.json()["reasons"], json!(["fault: equivocation in beta.example/1"]));
-    world.app.health.write().logs.get_mut(&world.beta.id).unwrap().fault = None;
-    world.app.health.write().warnings = vec!["assume_disk_current"];
+    world.app.shared.health.write().logs.get_mut(&world.beta.id).unwrap().fault = None;
+    world.app.shared.health.write().warnings = vec!["assume_disk_current"];
     let ready = admin("/readyz").await;
     assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready", "warnings": ["assume_disk_current"]})));
     let metrics = admin("/metrics").await;
@@ -79,7 +79,7 @@ async fn every_answer_has_the_headers_around_it() {
 async fn a_full_listener_says_so_at_once() {
     let world = World::new(None);
     let bare = Router::new().route("/slow", axum::routing::get(std::future::pending::<()>));
-    let full = crate::http::shell::public(bare, &world.app.metrics, 1);
+    let full = crate::http::layers::public(bare, &world.app.shared.metrics, 1);
     let waiting = tokio::spawn(ask(full.clone(), Method::GET, "/slow", &[], ""));
     tokio::task::yield_now().await;
     let answer = ask(full, Method::GET, "/slow", &[("origin", "https://x.example")], "").await;

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use fama_ledger::id::TreeRoot;
-use fama_ledger::profile::{Answer, ProfileProof};
-use fama_ledger::proof::Certified;
+use fama_ledger::profile::{ProfileAnswer, ProfileProof};
+use fama_ledger::proof::CertifiedBy;
 use fama_ledger::replica::Certificate;
 use fama_ledger::rows::{Changes, MemoryRows, Rows};
 
 use super::*;
-use crate::proved::STATES_MAX;
+use crate::certified::STATES_MAX;
 
 /// A head that both operators cosigned.
 fn certificate(app: &App, log: &Log, head: Head) -> Certificate {
-    let checkpoint = Checkpoint { origin: app.manifest.origin(&log.id), head };
+    let checkpoint = Checkpoint { origin: app.shared.manifest.origin(&log.id), head };
     let signed = SignedCheckpoint::sign(checkpoint.clone(), log.node_key.ed25519().unwrap());
     let cosign = |(name, seed)| {
         let key = operator_key(seed);
@@ -28,14 +28,14 @@ fn certificate(app: &App, log: &Log, head: Head) -> Certificate {
 /// As the inbox takes a certificate in.
 fn certify(app: &App, log: &Log, head: Head) {
     let certificate = certificate(app, log, head);
-    app.proved.certified(&log.id, &certificate);
+    app.shared.certified.certified(&log.id, &certificate);
     let (signed, cosignatures) = (SignedHead::of(&certificate.signed), certificate.cosignatures.into_iter().collect());
-    app.store.put_certificate(&log.id, &crate::store::Certificate { signed, cosignatures }).unwrap();
+    app.shared.store.put_certificate(&log.id, &crate::store::StoredCertificate { signed, cosignatures }).unwrap();
 }
 
 /// All rows that a log's maps have now.
 fn rows(app: &App, log: &Log) -> Changes {
-    let (view, mut rows) = (app.store.view(), Changes::new());
+    let (view, mut rows) = (app.shared.store.view(), Changes::new());
     for (_, id, _) in log.maps.iter() {
         view.scan(id, &[], &mut |key, value| {
             rows.insert((id, key.to_vec()), Some(value.to_vec()));
@@ -58,8 +58,8 @@ async fn a_proof_waits_for_a_quorum() {
     for x in ["swift-core-maps", "swift-core-maps@alpha.example", "nobody", &"0".repeat(64)] {
         let answer = world.get(&format!("/api/agent/{x}/proof")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{x}");
-        let proven = answer.text.parse::<ProfileProof>().unwrap().verify(&world.app.manifest).unwrap();
-        assert_eq!(matches!(proven.answer, Answer::Found(_)), x.starts_with("swift"), "{x}");
+        let proven = answer.text.parse::<ProfileProof>().unwrap().verify(&world.app.shared.manifest).unwrap();
+        assert_eq!(matches!(proven.answer, ProfileAnswer::Found(_)), x.starts_with("swift"), "{x}");
     }
     for (x, code) in [("sw", "bad_agent"), ("a@b", "bad_agent"), ("did:agent:alpha.example:00", "bad_agent")] {
         let answer = world.get(&format!("/api/agent/{x}/proof")).await;
@@ -82,9 +82,9 @@ async fn an_events_proof_carries_its_entry() {
     assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; charset=utf-8"));
     assert!(answer.text.len() <= 3_000, "{}", answer.text.len());
     let proof: TlogProof = answer.text.parse().unwrap();
-    let included = proof.included(proof.extra.as_ref().unwrap(), &world.app.manifest).unwrap();
+    let included = proof.included(proof.extra.as_ref().unwrap(), &world.app.shared.manifest).unwrap();
     assert_eq!((included.entry.event().unwrap().id(), included.index), (id, 2));
-    assert!(matches!(included.certified, Some(Certified::Cosigned { version: 1, by }) if by.len() == 2));
+    assert!(matches!(included.certified, Some(CertifiedBy::Cosigned { version: 1, by }) if by.len() == 2));
     assert_eq!(problem(&world.get(&format!("/api/event/{}/proof", "0".repeat(64))).await), "unknown_event");
     assert_eq!(problem(&world.get("/api/event/x/proof").await), "bad_id");
 }
@@ -122,10 +122,27 @@ async fn a_proof_shows_the_logs_as_they_were() {
             // Of the heads so far, one that lies up to 60 back, or 12 in the log that is slower.
             let back = (step * step * 31 % if log.id == world.alpha.id { 61 } else { 13 }) as usize;
             let Some(at) = heads.len().checked_sub(back + 1).filter(|_| step % 3 == 0) else { continue };
-            let before =
-                world.app.proved.state(&world.app.store.view()).unwrap().unwrap().fronts.get(&log.id).map(size);
+            let before = world
+                .app
+                .shared
+                .certified
+                .state(&world.app.shared.store.view())
+                .unwrap()
+                .unwrap()
+                .fronts
+                .get(&log.id)
+                .map(size);
             certify(&world.app, log, heads[at].0);
-            let now = world.app.proved.state(&world.app.store.view()).unwrap().unwrap().fronts.get(&log.id).map(size);
+            let now = world
+                .app
+                .shared
+                .certified
+                .state(&world.app.shared.store.view())
+                .unwrap()
+                .unwrap()
+                .fronts
+                .get(&log.id)
+                .map(size);
             assert!(now >= before, "a front goes back");
             if now == Some(heads[at].0.size) {
                 fronts.insert(log.id.clone(), heads[at].1.clone());
@@ -137,11 +154,11 @@ async fn a_proof_shows_the_logs_as_they_were() {
         }
         let mut then = MemoryRows::default();
         fronts.values().for_each(|rows| then.apply(rows));
-        let join = Join::new(&world.app.manifest, &then);
+        let join = Join::new(&world.app.shared.manifest, &then);
         check_rows(&world.app, &fronts);
         for question in [subject.to_string(), format!("agent-{}@beta.example", step / 7 * 7)] {
             let text = world.get(&format!("/api/agent/{question}/proof")).await.text;
-            let proven = text.parse::<ProfileProof>().unwrap().verify(&world.app.manifest).unwrap();
+            let proven = text.parse::<ProfileProof>().unwrap().verify(&world.app.shared.manifest).unwrap();
             let expect = match question.parse() {
                 Ok(id) => join.identity(id).unwrap(),
                 Err(_) => {
@@ -150,7 +167,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
                     id.and_then(|id| join.identity(id).unwrap())
                 }
             };
-            let Answer::Found(profile) = proven.answer else {
+            let ProfileAnswer::Found(profile) = proven.answer else {
                 assert_eq!(expect, None);
                 continue;
             };
@@ -165,14 +182,14 @@ async fn a_proof_shows_the_logs_as_they_were() {
 
 /// Each row at the fronts is what it was there.
 fn check_rows(app: &App, fronts: &BTreeMap<LogId, Changes>) {
-    let view = app.store.view();
-    let state = app.proved.state(&view).unwrap().unwrap();
+    let view = app.shared.store.view();
+    let state = app.shared.certified.state(&view).unwrap().unwrap();
     for ((map, key), value) in fronts.values().flatten() {
         assert_eq!(state.get(*map, key).unwrap(), *value);
     }
 }
 
-fn size(front: &crate::proved::Front) -> u64 {
+fn size(front: &crate::certified::Front) -> u64 {
     front.certificate.head().size
 }
 
@@ -185,10 +202,10 @@ async fn what_is_kept_is_bounded() {
         world.register("alpha.example", &format!("agent-{i}"), &agent(10 + i as u8), None);
         heads.push(world.alpha.tree.head());
     }
-    assert!(world.app.proved.kept(&world.alpha.id) <= STATES_MAX);
+    assert!(world.app.shared.certified.kept(&world.alpha.id) <= STATES_MAX);
     let front = |world: &World| {
-        let view = world.app.store.view();
-        world.app.proved.state(&view).unwrap().unwrap().fronts.get(&world.alpha.id).map(size)
+        let view = world.app.shared.store.view();
+        world.app.shared.certified.state(&view).unwrap().unwrap().fronts.get(&world.alpha.id).map(size)
     };
     let kept = |world: &World, head: Head| {
         certify(&world.app, &world.alpha, head);

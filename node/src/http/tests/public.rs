@@ -1,9 +1,9 @@
 //! The public files over HTTP: as the specifications say, and enough to check a whole log.
 use fama_ledger::log::MemoryTiles;
-use fama_ledger::public::{LogFile, Path, Place, entries, hashes};
+use fama_ledger::public::{LogFile, Path, TilePosition, entries, hashes};
 
 use super::*;
-use crate::store::Certificate;
+use crate::store::StoredCertificate;
 
 const LOG: &str = "/log/alpha.example/1";
 
@@ -11,11 +11,11 @@ impl World {
     /// The owner signs its head, both operators cosign it, and the node knows.
     fn certificate(&self, log: &Log) {
         self.cosign(log);
-        let (signed, cosigned) = (self.app.store.view().newest(&log.id).unwrap().unwrap(), {
-            let cosigned = self.app.store.view().cosigned_by(&log.id).unwrap();
+        let (signed, cosigned) = (self.app.shared.store.view().newest(&log.id).unwrap().unwrap(), {
+            let cosigned = self.app.shared.store.view().cosigned_by(&log.id).unwrap();
             cosigned.into_iter().map(|(by, one)| (by, one.cosignature)).collect()
         });
-        self.app.store.put_certificate(&log.id, &Certificate { signed, cosignatures: cosigned }).unwrap();
+        self.app.shared.store.put_certificate(&log.id, &StoredCertificate { signed, cosignatures: cosigned }).unwrap();
     }
 
     fn grow(&mut self, entries: u64) {
@@ -95,7 +95,7 @@ async fn partial_tiles_of_all_widths_are_prefixes() {
     world.certificate(&world.alpha);
     let (size, mut longest) = (26, [Vec::new(), Vec::new()]);
     for width in 1..=size {
-        let place = Place::new(0, width).unwrap();
+        let place = TilePosition::new(0, width).unwrap();
         for (file, longest) in [format!("tile/0/{place}"), format!("tile/entries/{place}")].iter().zip(&mut longest) {
             let bytes = world.bytes(&format!("{LOG}/{file}")).await.unwrap();
             assert!(bytes.starts_with(longest) && bytes.len() > longest.len(), "{file}");
@@ -115,9 +115,9 @@ async fn before_a_certificate_the_owners_newest_head_on_this_copy_is_shown() {
     assert_eq!((size(&note), note.signatures.len()), (2, 3));
     // A head beyond the copy, and one beside it, hide no smaller one.
     for head in [Head { size: 9, root: TreeRoot([7; 32]) }, Head { size: 2, root: TreeRoot([7; 32]) }] {
-        let checkpoint = Checkpoint { origin: world.app.manifest.origin(&world.alpha.id), head };
+        let checkpoint = Checkpoint { origin: world.app.shared.manifest.origin(&world.alpha.id), head };
         let signed = SignedCheckpoint::sign(checkpoint, world.alpha.node_key.ed25519().unwrap());
-        world.app.store.put_newest(&world.alpha.id, &SignedHead::of(&signed)).unwrap();
+        world.app.shared.store.put_newest(&world.alpha.id, &SignedHead::of(&signed)).unwrap();
         assert_eq!(size(&world.checkpoint().await), 2);
     }
     world.grow(1);
@@ -130,14 +130,14 @@ async fn manifests_policy_and_notes_are_there() {
     let (hash, text) = note(&Note { bio: Some("maps things".into()), ..Note::default() });
     world.register("alpha.example", "swift-core-maps", &agent(1), Some("maps things"));
     let manifest = world.get("/manifest/1").await;
-    assert_eq!(manifest.text, world.app.manifest.note().to_string());
+    assert_eq!(manifest.text, world.app.shared.manifest.note().to_string());
     assert!(Manifest::parse(&manifest.text).is_ok());
     assert_eq!(world.bytes("/manifest/2").await, None);
     let policy = world.get("/log/policy").await;
-    assert_eq!(policy.text, fama_ledger::public::policy(&world.app.manifest));
+    assert_eq!(policy.text, fama_ledger::public::policy(&world.app.shared.manifest));
     let path = format!("/note/{hash}");
     assert_eq!(world.get(&path).await.text, text);
-    world.app.store.redact_note(&hash).unwrap();
+    world.app.shared.store.redact_note(&hash).unwrap();
     assert_eq!(world.bytes(&path).await, None, "forgotten");
 }
 

@@ -23,7 +23,7 @@ impl Draws {
     }
 }
 
-fn walked(moment: &Moment<'_>, walk: Walk) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn walked(moment: &EngineView<'_>, walk: Walk) -> Vec<(Vec<u8>, Vec<u8>)> {
     let (mut found, mut cursor) = (Vec::new(), moment.walk(Family::Given, walk));
     while let Some((key, value)) = cursor.item() {
         found.push((key.to_vec(), value.to_vec()));
@@ -59,7 +59,7 @@ fn a_simulated_disk_reads_as_rocksdb_does() {
         assert_eq!(walked(&before.1, Walk::default()), unchanged);
         let now = (store.engine.moment(), simulated.engine.moment());
         for key in rows {
-            let get = |moment: &Moment<'_>| moment.get(Family::Given, &key).unwrap().map(|value| value.to_vec());
+            let get = |moment: &EngineView<'_>| moment.get(Family::Given, &key).unwrap().map(|value| value.to_vec());
             assert_eq!(get(&now.0), get(&now.1));
         }
         let Walk { prefix, from, before, backward, once } = draws.walk();

@@ -1,12 +1,12 @@
-//! When all is quiet: what is missing still, and what must hold then.
+//! When all is quiet: what is still missing, and what must hold then.
 use fama_ledger::event::Kind;
 use fama_ledger::join::{Join, LogState, state_id};
-use fama_node::network::wire::NoteAnswer;
+use fama_node::wire::NoteAnswer;
 
 use super::*;
 
-impl Checker {
-    /// Whether all honest logs are final everywhere; else what is missing.
+impl PromiseChecker {
+    /// `None` if all honest logs are final everywhere, otherwise what is missing.
     pub(in crate::simulation) fn missing(&self, views: &[(usize, View<'_>)]) -> Option<String> {
         if let Some(behind) = self.behind(views) {
             return Some(behind);
@@ -31,7 +31,7 @@ impl Checker {
         if let Some(identity) = views.first().and_then(|(_, view)| self.unclaimed(view)) {
             return Some(format!("a claim against {identity} is not taken over by its home"));
         }
-        // Texts of notes are told best they can: some are lost with the only disk that has them.
+        // Notes are sent on best effort: some are lost with the only disk that had them.
         if !self.forgetful.is_empty() || self.ended().any(|(log, _)| self.honest(log)) {
             return None;
         }
@@ -39,7 +39,8 @@ impl Checker {
         wants.map(|(node, _)| format!("n{node} lacks notes"))
     }
 
-    /// Who does not use the newest version yet, or has not all of a log that ended; a log that has not adopted it.
+    /// A node that does not use the newest version yet or lacks part of a log that ended, or a log that has not
+    /// adopted it.
     fn behind(&self, views: &[(usize, View<'_>)]) -> Option<String> {
         let wanted = self.newest_version.version();
         for (node, view) in views {
@@ -69,9 +70,9 @@ impl Checker {
         None
     }
 
-    /// A log of which entries below a head that others know were on a lost disk only: it stands still until a
+    /// A log with entries that were only on a lost disk, below a head that others know: it stands still until a
     /// manifest gives it a new generation.
-    pub(in crate::simulation) fn lost_for_ever(&self, views: &[(usize, View<'_>)]) -> Option<usize> {
+    pub(in crate::simulation) fn lost_forever(&self, views: &[(usize, View<'_>)]) -> Option<usize> {
         let open = self.forgotten.iter().filter(|log| self.newest_version.cut(&self.federation.logs[**log]).is_none());
         open.copied().find(|log| {
             let id = &self.federation.logs[*log];
@@ -92,14 +93,14 @@ impl Checker {
         lacks.map(|hash| format!("{hash:?}")).collect()
     }
 
-    /// When all is quiet again.
-    pub(in crate::simulation) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+    /// The checks for when all is quiet again.
+    pub(in crate::simulation) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> CheckResult {
         self.receipts_are_kept_everywhere(views)?;
         self.identities_are_intact(views)?;
         self.equal_frontiers_are_equal_states(views, stores)
     }
 
-    fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> Kept {
+    fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> CheckResult {
         for one in &self.acknowledged {
             let log = &self.federation.logs[one.log];
             for (node, view) in views {
@@ -114,7 +115,7 @@ impl Checker {
         Ok(())
     }
 
-    /// An identity whose home has not taken over what another log recorded against its current key.
+    /// An identity whose home has not yet taken over what another log recorded against its current key.
     fn unclaimed(&self, view: &View<'_>) -> Option<IdentityId> {
         let join = Join::new(&self.newest_version, view);
         let mut claims = self.acknowledged.iter().filter_map(|one| one.claim);
@@ -125,8 +126,8 @@ impl Checker {
         open.map(|(identity, _)| identity)
     }
 
-    /// Who was registered in a log that ended is known under the home that passed on.
-    fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> Kept {
+    /// An identity registered in a log that ended is known under the home that passed on.
+    fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> CheckResult {
         let ended: BTreeSet<usize> = self.ended().map(|(log, _)| log).collect();
         let registered = self.acknowledged.iter().filter(|one| ended.contains(&one.log));
         let identities = registered.filter_map(|one| {
@@ -144,7 +145,7 @@ impl Checker {
         Ok(())
     }
 
-    fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> Kept {
+    fn equal_frontiers_are_equal_states(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> CheckResult {
         let states = |view: &View<'_>| -> Vec<LogState> {
             let records = self.federation.logs.iter().map(|log| view.log(log).unwrap());
             records.flatten().map(|record| record.state).collect()
@@ -166,7 +167,7 @@ impl Checker {
     }
 }
 
-/// What a node has of a log, in words.
+/// A node's copy of a log, described for people.
 pub(in crate::simulation) fn held(node: usize, view: &View<'_>, log: &LogId) -> String {
     let size = size_of(view.log(log).ok().flatten().as_ref());
     let last = size.checked_sub(1).and_then(|last| view.entries(log, last, 1, usize::MAX).ok()?.pop());

@@ -1,13 +1,13 @@
-//! What an honest node tells others: one branch, no smaller head, and only what it has durably.
+//! What an honest node sends to others: one branch, no smaller head, and only what is durable.
 use fama_ledger::checkpoint::Checkpoint;
 use fama_ledger::equivocation::Equivocation;
-use fama_node::network::wire::{CosignedHead, Frontier, Gossip};
+use fama_node::wire::{CosignedHead, Frontier, Gossip};
 
 use super::*;
 
-impl Checker {
-    /// An honest node says what it has.
-    pub(in crate::simulation) fn told(&mut self, watched: &Watched<'_>, frontier: &Frontier) -> Kept {
+impl PromiseChecker {
+    /// Checks a frontier that an honest node sends.
+    pub(in crate::simulation) fn told(&mut self, watched: &Watched<'_>, frontier: &Frontier) -> CheckResult {
         for log in &frontier.logs {
             let i = self.federation.log(&log.log);
             if let Some(newest) = &log.newest {
@@ -20,8 +20,8 @@ impl Checker {
         Ok(())
     }
 
-    /// An honest node gossips.
-    pub(in crate::simulation) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> Kept {
+    /// Checks a message that an honest node gossips.
+    pub(in crate::simulation) fn gossiped(&mut self, watched: &Watched<'_>, gossip: &Gossip) -> CheckResult {
         match gossip {
             Gossip::Head { log, signed, .. } => self.told_head(watched, self.federation.log(log), signed.head),
             Gossip::Cosignature { log, cosigned } => self.told_cosigned(watched, self.federation.log(log), cosigned),
@@ -29,14 +29,14 @@ impl Checker {
         }
     }
 
-    /// Nobody honest is proven to have two branches; who lost a disk may be.
-    fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> Kept {
+    /// No honest operator is proven to have two branches, unless it lost a disk.
+    fn told_proof(&self, watched: &Watched<'_>, proof: &Equivocation) -> CheckResult {
         let log = self.federation.log(&proof.log);
         let may = !self.honest(log) || self.forgotten.contains(&log);
         must(may, "nobody honest is proven to lie", || format!("n{}: {}", watched.node, proof.log))
     }
 
-    pub(in crate::simulation) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> Kept {
+    pub(in crate::simulation) fn told_head(&mut self, watched: &Watched<'_>, log: usize, head: Head) -> CheckResult {
         if !self.honest(log) || !self.heads.insert((log, head.size, head.root)) {
             return Ok(());
         }
@@ -52,13 +52,13 @@ impl Checker {
         })
     }
 
-    /// An honest operator cosigns one branch only, never a smaller head, and only what it has durably.
+    /// An honest operator cosigns one branch only, never a smaller head, and only what is durable on its disk.
     pub(in crate::simulation) fn told_cosigned(
         &mut self,
         watched: &Watched<'_>,
         log: usize,
         cosigned: &CosignedHead,
-    ) -> Kept {
+    ) -> CheckResult {
         let operator = self.federation.machine(&cosigned.cosignature.operator);
         let (head, id) = (cosigned.signed.head, &self.federation.logs[log]);
         if self.liars.contains(&operator) {
@@ -109,7 +109,7 @@ impl Checker {
         Ok(())
     }
 
-    /// The log whose key cosigned: an operator's cosignature does not say which of its keys it is by.
+    /// The log whose key cosigned: a cosignature names its operator but not which of the operator's keys made it.
     fn cosigner(&self, log: &LogId, cosigned: &CosignedHead) -> usize {
         let (manifest, operator) = (&self.newest_version, &cosigned.cosignature.operator);
         let checkpoint = Checkpoint { origin: manifest.origin(log), head: cosigned.signed.head };
@@ -118,13 +118,13 @@ impl Checker {
         by.map_or_else(|| self.federation.machine(operator), |(by, _)| self.federation.log(by))
     }
 
-    /// Durable first, told then: the worst crash now would not take it back. Tried on one in four.
+    /// Durable before sent: after the worst crash at this moment it would still be there. Checked for one in four.
     fn what_is_told_is_durable(
         &mut self,
         watched: &Watched<'_>,
         log: usize,
         is_there: impl Fn(&View<'_>, &LogId) -> Result<bool, StoreError>,
-    ) -> Kept {
+    ) -> CheckResult {
         self.tellings += 1;
         if !self.tellings.is_multiple_of(4) {
             return Ok(());

@@ -1,8 +1,8 @@
-//! Those who hand events in, and what they are told.
+//! Clients that submit events, and the answers that they get.
 use super::*;
 
 impl World {
-    pub(super) fn wish(&mut self) -> Kept {
+    pub(super) fn wish(&mut self) -> CheckResult {
         let now = Millis(START.0 + self.clock());
         if let Some(deed) = self.load.next(now) {
             self.deeds.push(deed);
@@ -12,8 +12,8 @@ impl World {
         Ok(())
     }
 
-    /// Hands an event in at its home; a revocation, after two tries, elsewhere.
-    pub(super) fn submit(&mut self, number: usize) -> Kept {
+    /// Submits an event at its home; a revocation, after two tries, elsewhere.
+    pub(super) fn submit(&mut self, number: usize) -> CheckResult {
         let deed = &mut self.deeds[number];
         if deed.over {
             return Ok(());
@@ -28,13 +28,13 @@ impl World {
         }
         let unreachable = self.calm.is_none() && (self.fate.percent(10) || elsewhere.is_some() && tries <= 4);
         match elsewhere.filter(|_| tries > 2 && unreachable) {
-            Some(other) if self.fits(other, number) => self.hand_in(other, number),
-            None if !unreachable => self.hand_in(home, number),
+            Some(other) if self.fits(other, number) => self.submit_to(other, number),
+            None if !unreachable => self.submit_to(home, number),
             _ => Ok(()),
         }
     }
 
-    /// Whether an operator's copy of the home says that a revocation fits.
+    /// Whether a revocation fits according to a node's copy of the home.
     pub(super) fn fits(&self, node: usize, number: usize) -> bool {
         let Some(running) = &self.nodes[node].running else { return false };
         let event = &self.deeds[number].event;
@@ -45,20 +45,20 @@ impl World {
         found.is_some_and(|found| join.fits_chain(&found, *version, key.hash(), signer).unwrap_or(false))
     }
 
-    pub(super) fn hand_in(&mut self, node: usize, number: usize) -> Kept {
+    pub(super) fn submit_to(&mut self, node: usize, number: usize) -> CheckResult {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
         running.replies.push((number, answer));
-        self.say(&format!("n{node} is handed {}", self.deeds[number].event.event().action.kind()));
+        self.say(&format!("n{node} gets {}", self.deeds[number].event.event().action.kind()));
         let events = vec![self.deeds[number].submitted()];
         if self.planted == Some(Planted::AnswersFirst) {
             self.answer_first(node, number);
         }
-        self.give(node, Input::Submit { events, reply })
+        self.give(node, InboxInput::Submit { events, reply })
     }
 
-    /// An event of a branch that was left is handed in at the log that carries its home now.
-    pub(super) fn resubmit(&mut self, node: usize, submission: Submission) -> Kept {
+    /// Submits an event of an abandoned branch at the log that carries its home now.
+    pub(super) fn resubmit(&mut self, node: usize, submission: Submission) -> CheckResult {
         let Some(running) = &self.nodes[node].running else { return Ok(()) };
         let manifest = &running.shared.manifest;
         let place = submission.signed.event.action.place();
@@ -68,15 +68,15 @@ impl World {
         if !self.is_honest(home) || (home != node && self.link(node, home).is_none()) {
             return Ok(());
         }
-        self.say(&format!("n{node} hands n{home} what a branch had: {}", event.event().action.kind()));
+        self.say(&format!("n{node} submits to n{home} what a branch had: {}", event.event().action.kind()));
         let note = submission.note.map(|text| (note_hash(text.as_bytes()), text));
         let events = vec![Submitted { event, note, recovered: submission.recovered.is_some() }];
-        self.give(home, Input::Submit { events, reply: oneshot::channel().0 })
+        self.give(home, InboxInput::Submit { events, reply: oneshot::channel().0 })
     }
 
-    /// The fault planted: the receipt comes before the entry is durable.
+    /// Planted fault: the receipt comes before the entry is durable.
     pub(super) fn answer_first(&mut self, node: usize, number: usize) {
-        let Node { running: Some(running), .. } = &self.nodes[node] else { return };
+        let SimulatedMachine { running: Some(running), .. } = &self.nodes[node] else { return };
         let log = self.nodes[node].key;
         let record = running.shared.store.view().log(&self.federation.logs[log]);
         let Ok(Some(record)) = record else { return };
@@ -86,7 +86,7 @@ impl World {
         self.checker.acknowledge(Acknowledged { event, log, index, entry, claim: None });
     }
 
-    pub(super) fn answer_clients(&mut self, node: usize) -> Kept {
+    pub(super) fn answer_clients(&mut self, node: usize) -> CheckResult {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let mut answered = Vec::new();
         running.replies.retain_mut(|(deed, reply)| match reply.try_recv() {
@@ -100,16 +100,18 @@ impl World {
         answered.into_iter().try_for_each(|(deed, answer)| self.client_hears(node, deed, answer))
     }
 
-    pub(super) fn client_hears(&mut self, node: usize, number: usize, answer: Answer) -> Kept {
+    pub(super) fn client_hears(&mut self, node: usize, number: usize, answer: SubmitOutcome) -> CheckResult {
         let lost = self.calm.is_none() && self.fate.percent(5);
         match answer {
             _ if self.deeds[number].over || lost => Ok(()),
-            Answer::Taken { index, entry, signed, known } => self.receipt(node, number, index, entry, &signed, known),
-            Answer::Unsponsored => {
-                self.say(&format!("n{node} knows no sponsor"));
-                self.give(node, Input::AskAll)
+            SubmitOutcome::Taken { index, entry, signed, known } => {
+                self.receipt(node, number, index, entry, &signed, known)
             }
-            Answer::Refused(refusal) => {
+            SubmitOutcome::Unsponsored => {
+                self.say(&format!("n{node} knows no sponsor"));
+                self.give(node, InboxInput::AskAll)
+            }
+            SubmitOutcome::Refused(refusal) => {
                 self.say(&format!("n{node} refuses: {}", refusal.code));
                 let passing = matches!(refusal.code.as_str(), "not_ready" | "outside_window" | "not_home");
                 self.deeds[number].over = !passing && self.deeds[number].elsewhere.is_none();
@@ -126,11 +128,11 @@ impl World {
         entry: Vec<u8>,
         signed: &SignedCheckpoint,
         known: bool,
-    ) -> Kept {
+    ) -> CheckResult {
         let (head, time) = (signed.checkpoint().head, entry_time(&entry));
         let log = self.federation.log(&fama_ledger::replica::log_of(signed));
         self.say(&format!("n{node} took entry {index}, known {known}"));
-        let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
+        let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
         let view = running.shared.store.view();
         let watched = Watched { node, view: &view, disk, boot: &running.boot };
         let told = self.checker.told_head(&watched, log, head);
@@ -148,8 +150,8 @@ impl World {
         Ok(())
     }
 
-    /// Nothing is taken in by a clock that is far ahead of those heard lately, if there are enough.
-    pub(super) fn the_clock_was_right(&self, running: &Running, node: usize, time: Millis) -> Kept {
+    /// A node whose clock is far ahead of enough recently heard clocks must not accept anything.
+    pub(super) fn the_clock_was_right(&self, running: &RunningNode, node: usize, time: Millis) -> CheckResult {
         let clock = self.clock();
         let fresh = running.boot.clocks.iter().filter(|(peer, at)| {
             clock - **at < 55_000
@@ -159,7 +161,7 @@ impl World {
         });
         let ahead = self.nodes[node].skew > 60_000 && time.0 > START.0 + clock + 60_000;
         if ahead && self.liars.is_empty() && fresh.count() >= 2 && self.wrong_clocks() == 1 {
-            return broken("a clock that is ahead takes nothing in", format!("n{node}: {time}"));
+            return broken("a node whose clock is ahead accepts nothing", format!("n{node}: {time}"));
         }
         Ok(())
     }

@@ -1,45 +1,45 @@
-//! People who agree on versions of the manifest while everything else goes on.
+//! People who agree on versions of the manifest while everything else continues.
 use super::*;
 
-mod again;
 mod members;
+mod resubmission;
 
-use again::Again;
+use resubmission::Resubmission;
 
-/// How often they look, in milliseconds.
+/// How often people act, in milliseconds.
 const GOVERN_MILLIS: u64 = 1_000;
-/// How long after the last trouble they still wait for a proof that an operator lies, in milliseconds.
+/// How long after the last trouble people still wait for a proof that an operator lies, in milliseconds.
 const PROOF_MILLIS_MAX: u64 = 20_000;
 
-/// What people know and do.
-pub(super) struct Governance {
+/// What people know and plan.
+pub(super) struct GovernanceState {
     /// The newest version that was published.
     pub(super) manifest: Arc<Manifest>,
-    /// When, and what is still to come.
-    changes: VecDeque<(u64, Change)>,
+    /// The changes still to come, each with its earliest time.
+    changes: VecDeque<(u64, ManifestChange)>,
     /// Stands in the log that is to end, by node.
     stands: BTreeMap<usize, VerifiedStand>,
     asked: Vec<(usize, oneshot::Receiver<Result<String, Refusal>>)>,
-    /// Machines that are not there: gone for good, or not yet.
+    /// Machines that are absent: gone for good, or not there yet.
     pub(super) dead: BTreeSet<usize>,
-    /// Two texts of the newest version were shown.
+    /// Two texts of the newest version were published.
     pub(super) rival: bool,
-    /// When the last version was published, or people began with one that was not planned.
+    /// When the last version was published, or people began an unplanned one.
     pub(super) published: u64,
-    /// Logs that are renewed as what was on a lost disk is lost.
+    /// Logs that are renewed because entries were lost with a disk.
     pub(super) mended: BTreeSet<usize>,
-    /// Wishes at homes that passed on, once all are final.
+    /// Events submitted at homes that passed on, once everything is final.
     probes: Option<Vec<usize>>,
-    /// Since when all is final.
+    /// Since when everything is final.
     quiet: Option<u64>,
-    /// Dropped events that were handed in once more, and what became of that.
-    again: BTreeMap<EventId, Again>,
-    /// Logs that nobody may ever cut.
+    /// Dropped events that the simulation submitted again, and their state.
+    again: BTreeMap<EventId, Resubmission>,
+    /// How many logs nobody can ever cut.
     pub(super) split: u64,
 }
 
-impl Governance {
-    pub(super) fn new(federation: &Federation, plan: &Plan) -> Self {
+impl GovernanceState {
+    pub(super) fn new(federation: &SimulatedFederation, plan: &RunPlan) -> Self {
         Self {
             manifest: Arc::clone(&federation.manifest),
             changes: plan.changes.iter().copied().collect(),
@@ -62,13 +62,13 @@ impl Governance {
 }
 
 impl World {
-    /// The node that carries a home now, or the log of an operator.
+    /// The machine whose log takes the event now: that of its home, or of its operator.
     pub(super) fn carrier(&self, event: &VerifiedEvent) -> Option<usize> {
         let log = self.governance.manifest.log_for(&event.event().action)?;
         Some(self.federation.owner(self.federation.log(&log)))
     }
 
-    pub(super) fn govern(&mut self) -> Kept {
+    pub(super) fn govern(&mut self) -> CheckResult {
         self.after(GOVERN_MILLIS, Happening::Govern);
         self.hear_stands()?;
         if self.governance.rival || self.spread()? {
@@ -79,25 +79,25 @@ impl World {
             return Ok(());
         }
         match change {
-            Change::Policy => {
+            ManifestChange::Policy => {
                 let mut draft = self.governance.manifest.draft();
                 draft.policy.daily_cap += 1;
                 self.publish_version(&draft)
             }
-            Change::Join => self.join(),
-            Change::Leave { node } if self.may_leave(node) => self.end_log(node),
-            Change::Renew { node } if self.may_renew(node) => self.renew(node),
-            Change::Leave { .. } | Change::Renew { .. } => {
+            ManifestChange::Join => self.join(),
+            ManifestChange::Leave { node } if self.may_leave(node) => self.end_log(node),
+            ManifestChange::Renew { node } if self.may_renew(node) => self.renew(node),
+            ManifestChange::Leave { .. } | ManifestChange::Renew { .. } => {
                 self.governance.changes.pop_front();
                 Ok(())
             }
-            Change::Replay => self.replay(),
-            Change::Rival => self.show_two(),
-            Change::EndDead { node } => {
+            ManifestChange::Replay => self.replay(),
+            ManifestChange::Rival => self.show_two(),
+            ManifestChange::EndDead { node } => {
                 self.kill(node);
                 self.end_log(node)
             }
-            Change::EndLiar { node } => {
+            ManifestChange::EndLiar { node } => {
                 let proven = honest_views(&self.nodes)
                     .iter()
                     .any(|view| view.equivocation(&self.federation.logs[node]).is_ok_and(|proof| proof.is_some()));
@@ -117,13 +117,13 @@ impl World {
     fn kill(&mut self, node: usize) {
         if self.governance.dead.insert(node) {
             self.say(&format!("n{node} is gone for good"));
-            self.crash(node, 0, Disk::Same);
+            self.crash(node, 0, ReplacementDisk::Same);
         }
     }
 
-    /// Nodes that run and can be trusted to hold what they were given.
+    /// Running nodes that are sure to keep what they are given.
     fn able(&self) -> Vec<usize> {
-        let able = |node: &&Node| node.running.is_some() && !node.damaged;
+        let able = |node: &&SimulatedMachine| node.running.is_some() && !node.damaged;
         self.nodes.iter().filter(able).map(|node| node.number).collect()
     }
 
@@ -132,8 +132,8 @@ impl World {
         store.map_or(0, |store| store.pending().unwrap_or_else(|| store.manifest()).version())
     }
 
-    /// Hands the newest version to somebody, if nobody has it; whether it had to.
-    fn spread(&mut self) -> Result<bool, Stop> {
+    /// Gives the newest version to a node if none has it; returns whether that was necessary.
+    fn spread(&mut self) -> Result<bool, StopReason> {
         let (able, manifest) = (self.able(), Arc::clone(&self.governance.manifest));
         if able.iter().any(|node| self.held(*node) >= manifest.version()) {
             return Ok(false);
@@ -147,13 +147,13 @@ impl World {
         Ok(true)
     }
 
-    fn show(&mut self, node: usize, text: String) -> Kept {
+    fn show(&mut self, node: usize, text: String) -> CheckResult {
         self.say(&format!("n{node} is shown a manifest"));
-        self.give(node, Input::Manifest { text, reply: None })
+        self.give(node, InboxInput::Manifest { text, reply: None })
     }
 
-    /// The note of a draft, signed by those who are honest: also by who left, as a log that is behind is cut by
-    /// the operators of its version.
+    /// The note of a draft, signed by all honest operators, including those that left, because a log that lags behind
+    /// is cut by the operators of its version.
     fn signed(&self, draft: &Draft) -> String {
         let text = draft.text().unwrap();
         let newest = &self.governance.manifest;
@@ -168,7 +168,7 @@ impl World {
         SignedNote { signatures: signers.map(line).collect(), text: text.clone() }.to_string()
     }
 
-    fn publish_version(&mut self, draft: &Draft) -> Kept {
+    fn publish_version(&mut self, draft: &Draft) -> CheckResult {
         let note = self.signed(draft);
         let next = match self.governance.manifest.successor(&note) {
             Ok(next) => Arc::new(next),
@@ -185,8 +185,8 @@ impl World {
         self.spread().map(|_| ())
     }
 
-    /// An old version is shown again.
-    fn replay(&mut self) -> Kept {
+    /// Shows a node an old version again.
+    fn replay(&mut self) -> CheckResult {
         self.governance.changes.pop_front();
         let able = self.able();
         if able.is_empty() {
@@ -198,8 +198,8 @@ impl World {
         self.show(node, text.unwrap_or_default())
     }
 
-    /// Two valid texts of the next version, to two nodes.
-    fn show_two(&mut self) -> Kept {
+    /// Shows two nodes two different valid texts of the next version.
+    fn show_two(&mut self) -> CheckResult {
         let version = self.governance.manifest.version();
         let uses = |node: &usize| {
             let store = self.nodes[*node].running.as_ref().map(|running| &running.shared.store);
@@ -218,7 +218,7 @@ impl World {
         Ok(())
     }
 
-    fn hear_stands(&mut self) -> Kept {
+    fn hear_stands(&mut self) -> CheckResult {
         let next = self.governance.manifest.version() + 1;
         for (node, mut reply) in std::mem::take(&mut self.governance.asked) {
             let note = match reply.try_recv() {
@@ -233,7 +233,7 @@ impl World {
             let mut former = (1..manifest.version()).filter_map(|version| manifest.at(version));
             let stand = match VerifiedStand::read(&note, manifest) {
                 Ok(stand) => stand,
-                // By the key that an operator had before: it is behind.
+                // Signed by a key that the operator had before: the node lags behind.
                 Err(_) if former.any(|old| VerifiedStand::read(&note, old).is_ok()) => continue,
                 Err(error) => return broken("an honest stand holds", format!("n{node}: {error}")),
             };
@@ -248,7 +248,7 @@ impl World {
         Ok(())
     }
 
-    /// Homes that passed on take events in: asked for once, when all else is final.
+    /// Whether homes that passed on accept events: submits one at each, once everything else is final.
     pub(super) fn probe(&mut self) -> bool {
         if self.governance.probes.is_none() {
             let now = Millis(START.0 + self.clock());
@@ -265,10 +265,12 @@ impl World {
         probes.into_iter().all(|probe| self.checker.is_acknowledged(&self.deeds[*probe].event.id()))
     }
 
-    /// What people wait for, and what nodes have of the log in question.
+    /// What people are waiting for, and what nodes have of the log in question.
     pub(super) fn waits_for(&self, views: &[(usize, View<'_>)]) -> String {
-        let (Change::EndDead { node } | Change::EndLiar { node } | Change::Leave { node } | Change::Renew { node }) =
-            self.governance.changes[0].1
+        let (ManifestChange::EndDead { node }
+        | ManifestChange::EndLiar { node }
+        | ManifestChange::Leave { node }
+        | ManifestChange::Renew { node }) = self.governance.changes[0].1
         else {
             return "a version is being prepared".into();
         };
@@ -278,9 +280,9 @@ impl World {
         format!("the end of {log} is being prepared: {}", copies.join("; "))
     }
 
-    /// Whether all who run saw that two texts are valid.
+    /// Whether all honest operators' nodes have seen that two texts are valid.
     pub(super) fn all_halted(&self) -> bool {
-        let halted = |node: &Node| {
+        let halted = |node: &SimulatedMachine| {
             let running = node.running.as_ref();
             running.is_some_and(|running| running.shared.health.read().waiting == Some("manifests_conflict"))
         };

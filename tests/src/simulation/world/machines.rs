@@ -2,8 +2,8 @@
 use super::*;
 
 impl World {
-    /// Lets a node's inbox work, then does what follows from it, and looks at what it did.
-    pub(super) fn with(&mut self, node: usize, work: impl FnOnce(&mut Inbox) -> Result<(), Fatal>) -> Kept {
+    /// Runs a step of a node's inbox, then everything that follows from it, and checks the result.
+    pub(super) fn with(&mut self, node: usize, work: impl FnOnce(&mut Inbox) -> Result<(), Fatal>) -> CheckResult {
         let clock = self.clock();
         let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
         let done = work(&mut running.inbox).and_then(|()| match running.inbox.append_due_in() {
@@ -31,23 +31,23 @@ impl World {
         commands.into_iter().try_for_each(|command| self.command(node, command))
     }
 
-    /// Loads what is on disk anew, as a node does within its process; what waited for the inbox is lost, and
-    /// of its last commands some.
-    fn reload(&mut self, node: usize) -> Kept {
+    /// Reloads from disk, as a node does within its process; input that waited for the inbox is lost, and so are some
+    /// of its last commands.
+    fn reload(&mut self, node: usize) -> CheckResult {
         let Some(mut former) = self.nodes[node].running.take() else { return Ok(()) };
         let mut commands = Vec::new();
         while let Ok(command) = former.commands.try_recv() {
-            commands.extend((!matches!(command, Command::AskFrontier { .. })).then_some(command));
+            commands.extend((!matches!(command, InboxCommand::AskFrontier { .. })).then_some(command));
         }
         let (peers, began, key) = (std::mem::take(&mut former.peers), former.began(), self.nodes[node].key);
         drop(former);
         let clock = self.clock();
         let Self { nodes, checker, .. } = self;
         if let Err(fatal) = nodes[node].load(clock, began, |store| checker.reload(node, &store.view())) {
-            self.say(&format!("n{node} does not load anew: {}", fatal.code()));
+            self.say(&format!("n{node} fails to reload: {}", fatal.code()));
             return self.not_loaded(node, &fatal);
         }
-        self.say(&format!("n{node} loads anew"));
+        self.say(&format!("n{node} reloads"));
         if self.nodes[node].key != key {
             self.say(&format!("n{node} has another key"));
             (0..self.nodes.len()).for_each(|peer| self.unlink(node, peer));
@@ -62,8 +62,8 @@ impl World {
         open.into_iter().try_for_each(|peer| self.meet(node, peer))
     }
 
-    /// The power went while a node loaded anew, or its disk is damaged.
-    fn not_loaded(&mut self, node: usize, fatal: &Fatal) -> Kept {
+    /// The power went off while a node reloaded, or its disk is damaged.
+    fn not_loaded(&mut self, node: usize, fatal: &Fatal) -> CheckResult {
         (0..self.nodes.len()).for_each(|peer| self.unlink(node, peer));
         if fatal.to_string().contains("the power") {
             let kept = self.fate.below(self.nodes[node].disk.unsynced() + 1);
@@ -76,10 +76,10 @@ impl World {
             self.replace_damaged(node);
             return Ok(());
         }
-        broken("a node loads anew what it has", format!("n{node}: {fatal}"))
+        broken("a node reloads what it has", format!("n{node}: {fatal}"))
     }
 
-    pub(super) fn give(&mut self, node: usize, input: Input) -> Kept {
+    pub(super) fn give(&mut self, node: usize, input: InboxInput) -> CheckResult {
         self.with(node, |inbox| inbox.take(input))
     }
 
@@ -94,24 +94,26 @@ impl World {
         }
     }
 
-    pub(super) fn observe(&mut self, node: usize) -> Kept {
-        let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
+    pub(super) fn observe(&mut self, node: usize) -> CheckResult {
+        let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
         let view = running.shared.store.view();
         let seen = self.checker.observe(&Watched { node, view: &view, disk, boot: &running.boot });
         self.judge(node, seen)
     }
 
-    /// A damaged disk may be unreadable, no other.
-    pub(super) fn judge(&self, node: usize, kept: Kept) -> Kept {
+    /// Only a damaged disk may be unreadable.
+    pub(super) fn judge(&self, node: usize, kept: CheckResult) -> CheckResult {
         match kept {
-            Err(Stop::Unreadable(_)) if self.nodes[node].damaged => Ok(()),
-            Err(Stop::Unreadable(what)) => broken("a disk that is not damaged can be read", format!("n{node}: {what}")),
+            Err(StopReason::Unreadable(_)) if self.nodes[node].damaged => Ok(()),
+            Err(StopReason::Unreadable(what)) => {
+                broken("a disk that is not damaged can be read", format!("n{node}: {what}"))
+            }
             kept => kept,
         }
     }
 
-    /// A node stopped by itself: its disk had better be the reason.
-    pub(super) fn stopped(&mut self, node: usize, fatal: &Fatal) -> Kept {
+    /// A node stopped by itself; only its disk is a valid reason.
+    pub(super) fn stopped(&mut self, node: usize, fatal: &Fatal) -> CheckResult {
         self.say(&format!("n{node} stops: {}", fatal.code()));
         let off = fatal.to_string().contains("the power");
         if self.nodes[node].damaged && !off {
@@ -121,12 +123,12 @@ impl World {
         if !off {
             return broken("a node stops only for its disk", format!("n{node}: {fatal}"));
         }
-        let (disk, down) = self.nodes[node].fallen.take().unwrap_or((Disk::Same, 1_000));
+        let (disk, down) = self.nodes[node].fallen.take().unwrap_or((ReplacementDisk::Same, 1_000));
         self.crash(node, down, disk);
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, node: usize, down: u64, disk: Disk) {
+    pub(super) fn crash(&mut self, node: usize, down: u64, disk: ReplacementDisk) {
         let Some(running) = self.nodes[node].running.take() else { return };
         drop(running);
         let kept = self.fate.below(self.nodes[node].disk.unsynced() + 1);
@@ -135,7 +137,7 @@ impl World {
         for peer in 0..self.nodes.len() {
             self.unlink(node, peer);
         }
-        if !matches!(disk, Disk::Same) {
+        if !matches!(disk, ReplacementDisk::Same) {
             self.lose_disk(node, disk);
         }
         let down = if self.calm.is_some() { 10 } else { down };
@@ -148,18 +150,18 @@ impl World {
     pub(super) fn replace_damaged(&mut self, node: usize) {
         self.nodes[node].damaged = false;
         if self.nodes[node].running.is_some() {
-            self.crash(node, 500, Disk::Empty);
+            self.crash(node, 500, ReplacementDisk::Empty);
         } else {
-            self.lose_disk(node, Disk::Empty);
+            self.lose_disk(node, ReplacementDisk::Empty);
             self.after(500, Happening::Start { node });
         }
     }
 
-    pub(super) fn lose_disk(&mut self, node: usize, disk: Disk) {
-        let backup = self.nodes[node].backup.take().filter(|_| matches!(disk, Disk::Backup));
+    pub(super) fn lose_disk(&mut self, node: usize, disk: ReplacementDisk) {
+        let backup = self.nodes[node].backup.take().filter(|_| matches!(disk, ReplacementDisk::Backup));
         self.say(&format!("n{node} loses its disk, backup {}", backup.is_some()));
         self.nodes[node].disk = backup.unwrap_or_default();
-        let running = |other: &Node| other.number != node;
+        let running = |other: &SimulatedMachine| other.number != node;
         let mut stores: Vec<Store> = Vec::new();
         for other in self.nodes.iter().filter(|other| running(other) && self.is_honest(other.number)) {
             stores.extend(Store::open_simulated(&other.disk.synced(), &self.federation.manifest));
@@ -169,7 +171,7 @@ impl World {
         self.checker.lose(node, &views);
     }
 
-    pub(super) fn start(&mut self, node: usize) -> Kept {
+    pub(super) fn start(&mut self, node: usize) -> CheckResult {
         if self.nodes[node].running.is_some() || self.governance.dead.contains(&node) {
             return Ok(());
         }
@@ -189,7 +191,7 @@ impl World {
             return broken("a node starts on what a crash left", format!("n{node}: {fatal}"));
         }
         self.say(&format!("n{node} starts"));
-        if let Some(Running { shared, .. }) = &self.nodes[node].running {
+        if let Some(RunningNode { shared, .. }) = &self.nodes[node].running {
             self.judge(node, self.checker.receipts_hold(node, &shared.store.view()))?;
         }
         let boot = self.nodes[node].boots;
@@ -198,8 +200,8 @@ impl World {
         self.with(node, |_| Ok(()))
     }
 
-    /// The fault planted: the node believes that it asked everybody, and that they have nothing.
-    pub(super) fn planted_at_start(&mut self, node: usize) -> Kept {
+    /// Planted fault: the node believes that it asked everybody and that they have nothing.
+    pub(super) fn planted_at_start(&mut self, node: usize) -> CheckResult {
         if self.planted != Some(Planted::GateOpensUnasked) || self.nodes[node].boots == 1 {
             return Ok(());
         }
@@ -207,11 +209,12 @@ impl World {
             let (peer, operator) = (self.peer_id(other), Some(self.federation.names[other].clone()));
             let manifest = &self.federation.manifest;
             let (manifest, manifest_hash) = (manifest.version(), manifest.hash());
-            let said = Said { logs: Vec::new(), other: None, manifest, manifest_hash, equivocations: Vec::new() };
+            let said =
+                HeardFrontier { logs: Vec::new(), other: None, manifest, manifest_hash, equivocations: Vec::new() };
             self.with(node, |inbox| {
-                inbox.take(Input::PeerUp { peer, operator })?;
-                inbox.take(Input::Frontier { peer, said, ahead: 0 })?;
-                inbox.take(Input::PeerDown { peer })
+                inbox.take(InboxInput::PeerUp { peer, operator })?;
+                inbox.take(InboxInput::Frontier { peer, said, ahead: 0 })?;
+                inbox.take(InboxInput::PeerDown { peer })
             })?;
         }
         Ok(())

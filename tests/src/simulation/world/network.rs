@@ -2,7 +2,7 @@
 use super::*;
 
 impl World {
-    /// Liars are everywhere: nothing cuts them off.
+    /// Nothing cuts liars off.
     pub(super) fn is_cut(&self, a: usize, b: usize) -> bool {
         let honest = self.is_honest(a) && self.is_honest(b);
         honest && self.cuts.iter().any(|(side, until)| self.now < *until && (side >> a) & 1 != (side >> b) & 1)
@@ -32,8 +32,8 @@ impl World {
         self.nodes[node].running.as_ref().is_some_and(|running| running.peers.contains_key(&peer))
     }
 
-    /// Whoever is not connected and can be, may be now.
-    pub(super) fn dial(&mut self) -> Kept {
+    /// Machines that are not connected but can be may connect now.
+    pub(super) fn dial(&mut self) -> CheckResult {
         self.after(DIAL_MILLIS, Happening::Dial);
         for b in 0..self.nodes.len() {
             for a in 0..b {
@@ -50,28 +50,28 @@ impl World {
         Ok(())
     }
 
-    /// What a machine is called now.
+    /// The peer id that a machine has now.
     pub(super) fn peer_id(&self, machine: usize) -> PeerId {
         self.federation.peer_id(self.nodes[machine].key)
     }
 
-    pub(super) fn meet(&mut self, node: usize, machine: usize) -> Kept {
+    pub(super) fn meet(&mut self, node: usize, machine: usize) -> CheckResult {
         let peer = self.peer_id(machine);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         running.peers.insert(machine, peer);
         let pending = running.shared.store.pending().map(|pending| &**pending);
         let operator = operators(&running.shared.manifest, pending).remove(&peer);
-        self.give(node, Input::PeerUp { peer, operator })
+        self.give(node, InboxInput::PeerUp { peer, operator })
     }
 
-    pub(super) fn lose_peer(&mut self, node: usize, machine: usize) -> Kept {
+    pub(super) fn lose_peer(&mut self, node: usize, machine: usize) -> CheckResult {
         if self.link(node, machine).is_some() {
             return Ok(()); // Under its new key it is back already.
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let Some(peer) = running.peers.remove(&machine) else { return Ok(()) };
         let asks: Vec<u64> = running.asks.iter().filter(|(_, (to, _))| *to == peer).map(|(ask, _)| *ask).collect();
-        self.give(node, Input::PeerDown { peer })?;
+        self.give(node, InboxInput::PeerDown { peer })?;
         asks.into_iter().try_for_each(|ask| self.close_ask(node, ask, None))
     }
 
@@ -88,32 +88,32 @@ impl World {
         slow + usual
     }
 
-    pub(super) fn send(&mut self, from: usize, to: usize, message: Message) {
+    pub(super) fn send(&mut self, from: usize, to: usize, message: InFlight) {
         let Some(link) = self.link(from, to) else { return };
         let lost = self.calm.is_none() && self.network.below(1_000) < self.plan.loss;
         if self.is_cut(from, to) || lost {
             return;
         }
         let delay = self.delay(from);
-        if let Message::Gossip(gossip) = &message
+        if let InFlight::Gossip(gossip) = &message
             && self.calm.is_none()
             && self.network.percent(self.plan.doubled)
         {
             let again = self.network.below(30_000);
-            let message = Box::new(Message::Gossip(gossip.clone()));
+            let message = Box::new(InFlight::Gossip(gossip.clone()));
             self.after(again, Happening::Arrive { from, to, link, message });
         }
         self.after(delay, Happening::Arrive { from, to, link, message: Box::new(message) });
     }
 
-    pub(super) fn arrive(&mut self, from: usize, to: usize, link: u64, message: Message) -> Kept {
+    pub(super) fn arrive(&mut self, from: usize, to: usize, link: u64, message: InFlight) -> CheckResult {
         if self.link(from, to) != Some(link) || self.is_cut(from, to) || !self.is_there(to) {
             return Ok(());
         }
         match message {
-            Message::Request(ask, request) => self.asked(from, to, ask, &request),
-            Message::Answer(ask, answer) => self.close_ask(to, ask, Some(answer)),
-            Message::Gossip(gossip) => {
+            InFlight::Request(ask, request) => self.asked(from, to, ask, &request),
+            InFlight::Answer(ask, answer) => self.close_ask(to, ask, Some(answer)),
+            InFlight::Gossip(gossip) => {
                 let (clock, peer) = (self.clock(), self.peer_id(from));
                 let Some(running) = self.nodes[to].at(clock) else { return Ok(()) };
                 let heard = running.heard(peer, gossip);
@@ -125,18 +125,18 @@ impl World {
         }
     }
 
-    /// The faults planted: the node cosigns what it hears of, or once more something smaller.
-    pub(super) fn planted_at_head(&mut self, node: usize, input: &Input) -> Kept {
+    /// Planted faults: the node cosigns a head that it only heard of, or a smaller one than before.
+    pub(super) fn planted_at_head(&mut self, node: usize, input: &InboxInput) -> CheckResult {
         let name = &self.federation.names[node];
         let Some(running) = self.nodes[node].running.as_ref().filter(|_| self.nodes[node].operates) else {
             return Ok(());
         };
-        let Input::Head { signed, .. } = input else { return Ok(()) };
+        let InboxInput::Head { signed, .. } = input else { return Ok(()) };
         let log = fama_ledger::replica::log_of(signed);
         let mut head = signed.checkpoint().head;
         match self.planted {
             Some(Planted::CosignsBlindly)
-                if running.boot.heard.len() + 1 >= Federation::gate(&running.shared.manifest) => {}
+                if running.boot.heard.len() + 1 >= SimulatedFederation::gate(&running.shared.manifest) => {}
             Some(Planted::CosignsStanding) if self.checker.stands(node, &log) => {}
             Some(Planted::CosignsSmaller) if head.size > 2 => {
                 let Ok(root) = root_at(2, &running.shared.store.view().tiles(&log)) else { return Ok(()) };
@@ -149,10 +149,10 @@ impl World {
         let cosignature = Cosignature::sign(&checkpoint, name.clone(), key.ed25519().unwrap(), seconds);
         let signed = SignedHead { head, ..SignedHead::of(signed) };
         let cosigned = CosignedHead { signed, cosignature };
-        self.command(node, Command::Publish(Gossip::Cosignature { log, cosigned }))
+        self.command(node, InboxCommand::Publish(Gossip::Cosignature { log, cosigned }))
     }
 
-    pub(super) fn asked(&mut self, from: usize, to: usize, ask: u64, request: &SyncRequest) -> Kept {
+    pub(super) fn asked(&mut self, from: usize, to: usize, ask: u64, request: &SyncRequest) -> CheckResult {
         if self.mute.get(&to).is_some_and(|until| self.now < *until) {
             return Ok(());
         }
@@ -163,9 +163,9 @@ impl World {
         } else {
             let clock = self.clock();
             let now = self.nodes[to].wall(clock);
-            let Node { running: Some(running), disk, .. } = &self.nodes[to] else { return Ok(()) };
+            let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[to] else { return Ok(()) };
             let (view, shared) = (running.shared.store.view(), &running.shared);
-            let answer = sync::answer(&view, &shared.manifest, running.session(), now, request);
+            let answer = said::answer(&view, &shared.manifest, running.session(), now, request);
             if let Ok(SyncResponse::Frontier(frontier)) = &answer {
                 let watched = Watched { node: to, view: &view, disk, boot: &running.boot };
                 let told = self.checker.told(&watched, frontier);
@@ -173,12 +173,12 @@ impl World {
             }
             answer.ok()
         };
-        self.send(to, from, Message::Answer(ask, answer));
+        self.send(to, from, InFlight::Answer(ask, answer));
         Ok(())
     }
 
-    /// A request is answered, or not.
-    pub(super) fn close_ask(&mut self, node: usize, ask: u64, answer: Option<Option<SyncResponse>>) -> Kept {
+    /// A request is answered or not.
+    pub(super) fn close_ask(&mut self, node: usize, ask: u64, answer: Option<Option<SyncResponse>>) -> CheckResult {
         let (clock, federation) = (self.clock(), self.federation);
         let Some(running) = self.nodes[node].at(clock) else { return Ok(()) };
         let Some((from, about)) = running.asks.remove(&ask) else { return Ok(()) };
@@ -190,7 +190,7 @@ impl World {
         };
         let (answered, blamed) = running.answered(from, about, answer);
         let Some(mut input) = answered else { return Ok(()) };
-        if let Input::Frontier { ahead, .. } = &mut input {
+        if let InboxInput::Frontier { ahead, .. } = &mut input {
             if self.planted == Some(Planted::BelievesAnyClock) {
                 *ahead = 0;
             }
@@ -204,7 +204,7 @@ impl World {
             }
         }
         if let Some(code) = blamed {
-            self.command(node, Command::Penalize { peer: from, code })?;
+            self.command(node, InboxCommand::Penalize { peer: from, code })?;
         }
         if self.planted == Some(Planted::DropsRevocations) && Planted::is_dropped(&input) {
             return Ok(());
@@ -213,36 +213,36 @@ impl World {
         self.give(node, input)
     }
 
-    pub(super) fn command(&mut self, node: usize, command: Command) -> Kept {
+    pub(super) fn command(&mut self, node: usize, command: InboxCommand) -> CheckResult {
         let federation = self.federation;
         match command {
-            Command::AskFrontier { peer, ours } => {
-                let Node { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
+            InboxCommand::AskFrontier { peer, ours } => {
+                let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
                 let view = running.shared.store.view();
                 let told = self.checker.told(&Watched { node, view: &view, disk, boot: &running.boot }, &ours);
                 self.judge(node, told)?;
                 drop(view);
-                self.ask(node, peer, Ask::Frontier, SyncRequest::Frontier(ours))
+                self.ask(node, peer, PendingRequest::Frontier, SyncRequest::Frontier(ours))
             }
-            Command::Fetch { peer, log, from, head } => {
+            InboxCommand::Fetch { peer, log, from, head } => {
                 self.say(&format!("n{node} asks n{} for {log} from {from} to {}", federation.peer(&peer), head.size));
                 let request = SyncRequest::Entries { log: log.clone(), from, head };
-                self.ask(node, peer, Ask::Entries { log, head }, request)
+                self.ask(node, peer, PendingRequest::Entries { log, head }, request)
             }
-            Command::FetchNotes { peer, hashes } => {
+            InboxCommand::FetchNotes { peer, hashes } => {
                 let Some(peer) = peer.or_else(|| self.somebody(node)) else { return Ok(()) };
-                self.ask(node, peer, Ask::Notes(hashes.clone()), SyncRequest::Notes(hashes))
+                self.ask(node, peer, PendingRequest::Notes(hashes.clone()), SyncRequest::Notes(hashes))
             }
-            Command::FetchManifests { peer, from } => {
+            InboxCommand::FetchManifests { peer, from } => {
                 self.say(&format!("n{node} asks n{} for manifests from {from}", federation.peer(&peer)));
-                self.ask(node, peer, Ask::Manifests, SyncRequest::Manifests { from })
+                self.ask(node, peer, PendingRequest::Manifests, SyncRequest::Manifests { from })
             }
-            Command::Resubmit(_) if self.planted == Some(Planted::DropsForGood) => Ok(()),
-            Command::Resubmit(submissions) => {
+            InboxCommand::Resubmit(_) if self.planted == Some(Planted::DropsForGood) => Ok(()),
+            InboxCommand::Resubmit(submissions) => {
                 submissions.into_iter().try_for_each(|submission| self.resubmit(node, submission))
             }
-            Command::Publish(gossip) => self.publish(node, &gossip),
-            Command::Penalize { peer, code } => {
+            InboxCommand::Publish(gossip) => self.publish(node, &gossip),
+            InboxCommand::Penalize { peer, code } => {
                 let peer = federation.peer(&peer);
                 self.say(&format!("n{node} blames n{peer}: {code}"));
                 if self.is_honest(peer) && self.liars.is_empty() && self.checker.forgetful.is_empty() {
@@ -261,7 +261,13 @@ impl World {
         (!operators.is_empty()).then(|| *self.network.pick(&operators))
     }
 
-    pub(super) fn ask(&mut self, node: usize, peer: PeerId, about: Ask, request: SyncRequest) -> Kept {
+    pub(super) fn ask(
+        &mut self,
+        node: usize,
+        peer: PeerId,
+        about: PendingRequest,
+        request: SyncRequest,
+    ) -> CheckResult {
         self.numbered += 1;
         let (ask, boot) = (self.numbered, self.nodes[node].boots);
         let logs = self.federation.logs.iter().filter(|log| self.governance.manifest.log(log).is_some()).count();
@@ -275,13 +281,13 @@ impl World {
         let patience = if connected { REQUEST_MILLIS } else { 1 };
         self.after(patience, Happening::GiveUp { node, boot, ask });
         if connected {
-            self.send(node, machine, Message::Request(ask, request));
+            self.send(node, machine, InFlight::Request(ask, request));
         }
         Ok(())
     }
 
-    pub(super) fn publish(&mut self, node: usize, gossip: &Gossip) -> Kept {
-        if let Node { running: Some(running), disk, .. } = &self.nodes[node] {
+    pub(super) fn publish(&mut self, node: usize, gossip: &Gossip) -> CheckResult {
+        if let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] {
             let view = running.shared.store.view();
             let watched = Watched { node, view: &view, disk, boot: &running.boot };
             let told = self.checker.gossiped(&watched, gossip);
@@ -289,13 +295,13 @@ impl World {
         }
         for peer in 0..self.nodes.len() {
             if peer != node {
-                self.send(node, peer, Message::Gossip(gossip.clone()));
+                self.send(node, peer, InFlight::Gossip(gossip.clone()));
             }
         }
         Ok(())
     }
 
-    pub(super) fn turn(&mut self, number: usize) -> Kept {
+    pub(super) fn turn(&mut self, number: usize) -> CheckResult {
         self.after(LIAR_MILLIS, Happening::Turn { liar: number });
         let now = Millis(START.0 + self.clock());
         let mut said = Vec::new();
@@ -306,35 +312,35 @@ impl World {
                 said.extend(liar.gossip(to, &views, now).into_iter().map(|gossip| (to, gossip)));
             }
         }
-        said.into_iter().for_each(|(to, gossip)| self.send(number, to, Message::Gossip(gossip)));
+        said.into_iter().for_each(|(to, gossip)| self.send(number, to, InFlight::Gossip(gossip)));
         Ok(())
     }
 }
 
-/// The sizes of a node's own logs in a frontier.
-fn own_heads(federation: &Federation, node: usize, frontier: &Frontier) -> Vec<(usize, u64)> {
+/// The sizes of a node's own logs, as its frontier gives them.
+fn own_heads(federation: &SimulatedFederation, node: usize, frontier: &Frontier) -> Vec<(usize, u64)> {
     let logs = frontier.logs.iter().map(|log| (federation.log(&log.log), log.newest.as_ref()));
     let own = logs.filter(|(log, _)| federation.owner(*log) == node);
     own.map(|(log, newest)| (log, newest.map_or(0, |newest| newest.head.size))).collect()
 }
 
-const fn name(input: &Input) -> &'static str {
+const fn name(input: &InboxInput) -> &'static str {
     match input {
-        Input::PeerUp { .. } => "a peer",
-        Input::PeerDown { .. } => "the end of a peer",
-        Input::Frontier { .. } => "a frontier",
-        Input::Unanswered { .. } => "no frontier",
-        Input::Head { .. } => "a head",
-        Input::Cosigned(_) => "a cosignature",
-        Input::Range { .. } => "entries",
-        Input::RangeFailed { .. } => "no entries",
-        Input::Submit { .. } => "a submission",
-        Input::Stand { .. } => "a wish to stand",
-        Input::Manifest { .. } => "a manifest",
-        Input::Manifests { .. } => "manifests",
-        Input::Equivocation(_) => "a proof of two branches",
-        Input::AskAll => "a wish to ask",
-        Input::Notes(_) => "notes",
-        Input::Stop => "the end",
+        InboxInput::PeerUp { .. } => "a peer",
+        InboxInput::PeerDown { .. } => "the end of a peer",
+        InboxInput::Frontier { .. } => "a frontier",
+        InboxInput::Unanswered { .. } => "no frontier",
+        InboxInput::Head { .. } => "a head",
+        InboxInput::Cosigned(_) => "a cosignature",
+        InboxInput::Range { .. } => "entries",
+        InboxInput::RangeFailed { .. } => "no entries",
+        InboxInput::Submit { .. } => "a submission",
+        InboxInput::Stand { .. } => "a wish to stand",
+        InboxInput::Manifest { .. } => "a manifest",
+        InboxInput::Manifests { .. } => "manifests",
+        InboxInput::Equivocation(_) => "a proof of two branches",
+        InboxInput::AskAll => "a wish to ask",
+        InboxInput::Notes(_) => "notes",
+        InboxInput::Stop => "the end",
     }
 }

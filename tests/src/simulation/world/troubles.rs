@@ -2,7 +2,7 @@
 use super::*;
 
 impl World {
-    pub(super) fn trouble(&mut self, trouble: Trouble) -> Kept {
+    pub(super) fn trouble(&mut self, trouble: Trouble) -> CheckResult {
         if self.calm.is_some() {
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// All troubles end: the network delivers, machines run, clocks are right.
-    pub(super) fn calm(&mut self) -> Kept {
+    pub(super) fn calm(&mut self) -> CheckResult {
         self.say("all troubles end");
         self.calm = Some(self.now);
         self.cuts.clear();
@@ -70,13 +70,14 @@ impl World {
         Ok(())
     }
 
-    /// With fewer than three clocks, only a person can say that the own one, which jumped, is right.
+    /// With fewer than three clocks, only a person can decide that a node's own clock, which jumped, is right.
     pub(super) fn waits_for_a_person(&self, node: usize) -> bool {
         let Some(running) = &self.nodes[node].running else { return false };
         self.governance.manifest.operators().len() < 3 && running.shared.health.read().waiting == Some("clock_jumped")
     }
 
-    /// Entries that were made by a clock ahead are waited for: for everybody, the time passes in one leap.
+    /// Entries with a time in the future, made by a clock ahead, have to be waited for: moves all clocks forward in
+    /// one leap.
     pub(super) fn leap(&mut self) {
         let views = honest_views(&self.nodes);
         let mut newest = 0;
@@ -92,12 +93,12 @@ impl World {
         self.leapt += newest.saturating_sub(START.0 + self.clock() + 30_000);
     }
 
-    /// Whether everything honest is final; then what remains is checked.
-    pub(super) fn look(&mut self) -> Result<bool, Stop> {
+    /// Whether everything honest is final; then checks what must hold at the end.
+    pub(super) fn look(&mut self) -> Result<bool, StopReason> {
         self.leap();
         for node in 0..self.nodes.len() {
             if self.waits_for_a_person(node) {
-                self.crash(node, 500, Disk::Same);
+                self.crash(node, 500, ReplacementDisk::Same);
             }
         }
         let calm = self.calm.unwrap_or_default();
@@ -130,16 +131,16 @@ impl World {
                 drop(views);
                 let probed = self.probe() && self.dropped_are_back()?;
                 if !probed && self.now > begun + CALM_MILLIS_MAX {
-                    return broken("a home that passed on takes events in", "").map(|()| false);
+                    return broken("a home that passed on accepts events", "").map(|()| false);
                 }
                 Ok(probed)
             }
             Some(missing) if self.now > begun + CALM_MILLIS_MAX => {
-                let lost = self.checker.lost_for_ever(&views);
+                let lost = self.checker.lost_forever(&views);
                 drop(views);
                 match lost {
                     Some(log) if self.mend(log) => Ok(false),
-                    Some(log) if !self.governance.mended.contains(&log) => Err(Stop::Beyond),
+                    Some(log) if !self.governance.mended.contains(&log) => Err(StopReason::Beyond),
                     _ => broken("when the troubles end, everything honest becomes final", missing).map(|()| false),
                 }
             }

@@ -23,7 +23,7 @@ fn owner(draft: &mut Draft, i: usize) -> &mut fama_ledger::manifest::Operator {
     draft.operators.iter_mut().find(|one| one.name.as_str() == NAMES[i]).unwrap()
 }
 
-/// The operator's log ends, and it begins that generation with that node key.
+/// The operator's log ends; it starts this generation with this node key.
 fn renew(draft: &mut Draft, i: u8, node: u8, generation: u32) {
     let at = usize::from(i);
     let before = owner(draft, at).log();
@@ -32,10 +32,10 @@ fn renew(draft: &mut Draft, i: u8, node: u8, generation: u32) {
     draft.cuts.push(cut(before, draft.version - 1, own_log(at, generation)));
 }
 
-/// What is wrong, the chain before it, and how its draft is made from one with nothing changed.
-type Case = (&'static str, fn() -> Arc<Manifest>, fn(&mut Draft));
+/// What is wrong, the chain before it, and the change that breaks an otherwise unchanged draft.
+type SuccessionCase = (&'static str, fn() -> Arc<Manifest>, fn(&mut Draft));
 
-const SUCCESSIONS: [Case; 21] = [
+const SUCCESSIONS: [SuccessionCase; 21] = [
     ("a cut of a log that no version has", second, |draft| draft.cuts.push(cut(own_log(0, 2), 1, own_log(1, 1)))),
     ("a cut of a log that was cut before", versions, |draft| draft.cuts.push(cut(own_log(3, 1), 2, own_log(0, 1)))),
     ("two cuts of a log", second, |draft| {
@@ -106,7 +106,7 @@ const SUCCESSIONS: [Case; 21] = [
     }),
 ];
 
-const OTHERS: [(Case, &str); 7] = [
+const OTHERS: [(SuccessionCase, &str); 7] = [
     (("a version again", second, |draft| draft.version = 2), "manifest_version"),
     (("a version left out", second, |draft| draft.version = 4), "manifest_version"),
     (("another federation", second, |draft| draft.federation = FederationId([1; 32])), "manifest_previous"),
@@ -116,7 +116,7 @@ const OTHERS: [(Case, &str); 7] = [
     (("nobody of the version before signed", second, |_| ()), "manifest_quorum"),
 ];
 
-/// Who signs the third version, whose cuts want a quorum of version 1 (three of alpha to delta) and of version 2
+/// Signers of the third version, whose cuts need a quorum of version 1 (three of alpha to delta) and of version 2
 /// (four of all five), and the code.
 const SIGNED: [(&str, &[usize], &str); 4] = [
     ("a signature too few of version 2", &[0, 1, 2], "manifest_quorum"),
@@ -157,7 +157,7 @@ pub(super) fn invalid() -> Vec<Value> {
     all
 }
 
-/// Signed by all who may, but where the case is about that.
+/// Signed by all operators, unless the case is about missing signatures.
 fn changed(why: &str, previous: &Manifest, change: fn(&mut Draft), code: &str) -> Value {
     let mut draft = previous.draft();
     change(&mut draft);
@@ -165,7 +165,7 @@ fn changed(why: &str, previous: &Manifest, change: fn(&mut Draft), code: &str) -
     vector(why, previous.version(), &signed(&draft, by), code)
 }
 
-/// With lines of these operators; beyond the names, of strangers.
+/// Adds the signature lines of these operators; an index past the names signs as a stranger.
 fn signed(draft: &Draft, by: &[usize]) -> String {
     let known: Vec<usize> = by.iter().copied().filter(|i| *i < NAMES.len()).collect();
     let mut note = note(draft, &known);
@@ -176,7 +176,7 @@ fn signed(draft: &Draft, by: &[usize]) -> String {
     note.to_string()
 }
 
-/// The third version, with a line of delta's for the second.
+/// The third version, with delta's signature line from the second.
 fn spoilt(third: &Draft) -> String {
     let mut spoilt = note(third, &[0, 1, 2, 4]);
     spoilt.signatures.extend(note(&second_draft(), &[3]).signatures);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::hex;
 use super::story::{NAMES, head, own_log};
 
-/// By that operator, before the version behind `held`.
+/// The operator's stand for the version after `held`.
 fn stand(newest: &Manifest, held: u32, of: LogId, by: usize, at: Head) -> Stand {
     let (federation, operator) = (newest.federation(), domain(NAMES[by]));
     Stand { federation, version: held + 1, log: of, operator, head: at }
@@ -25,7 +25,7 @@ pub(super) fn stands(newest: &Manifest) -> Vec<Value> {
         (2, beta.clone(), 0),
         (2, stand(newest, 2, log(3), 3, ends(&log(3))), 3),
         (2, stand(newest, 2, log(3), 4, Head::EMPTY), 4),
-        // The newest key of who has another, and the last of who is gone.
+        // The newest key of an operator that has several, and the last key of an operator that left.
         (3, stand(newest, 3, own_log(2, 1), 1, Head::EMPTY), 5),
         (3, stand(newest, 3, own_log(2, 1), 3, Head::EMPTY), 3),
     ];
@@ -67,7 +67,7 @@ pub(super) fn stands(newest: &Manifest) -> Vec<Value> {
     all
 }
 
-/// A log of 9 leaves that are all one byte.
+/// A log of 9 leaves that all hold the same one byte.
 fn branch(byte: u8) -> MemoryTiles {
     let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
     tiles.write(tree.append((0..9).map(|_| leaf_hash(&[byte]))));

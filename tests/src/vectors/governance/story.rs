@@ -1,4 +1,4 @@
-//! The federation's story: what each log takes in under each version.
+//! The federation's story: the entries of each log under each version.
 use std::sync::Arc;
 
 use fama_ledger::entry::{SignedEvent, VerifiedBody, VerifiedEntry};
@@ -9,7 +9,8 @@ use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_tests::{
-    Replica, SECOND, START, countersigned, domain, event, federation, governance_key, log, node_key, secret, signed,
+    MemoryReplica, SECOND, START, countersigned, domain, event, federation, governance_key, log, node_key, secret,
+    signed,
 };
 use serde_json::{Value, json};
 
@@ -64,8 +65,8 @@ pub(super) fn second() -> Arc<Manifest> {
 /// The draft of version 3, which cuts the logs of beta and delta as they are after their part of the story.
 pub(super) fn third_draft() -> Draft {
     let second = second();
-    let mut replica = Replica::new(&second);
-    tell(&mut replica, &[log(3), log(1), log(0)]);
+    let mut replica = MemoryReplica::new(&second);
+    replay_story(&mut replica, &[log(3), log(1), log(0)]);
     let mut draft = second.draft();
     draft.operators[1] = operator(1, 5, 2);
     draft.operators.remove(3);
@@ -84,44 +85,45 @@ pub(super) fn versions() -> Arc<Manifest> {
     behind(&second(), &third_draft())
 }
 
-/// The logs in an order in which what one carries on is there: those that are cut first.
+/// The logs in an order in which each comes after the logs that it carries on: those that are cut first.
 fn order() -> [LogId; 6] {
     [log(1), log(3), own_log(0, 1), own_log(1, 2), own_log(2, 1), own_log(4, 1)]
 }
 
-/// What somebody says in a log at a second of the story.
-enum Step {
+/// What an operator logs at a second of the story.
+enum LogStep {
     Adopt(u32),
     Say(Box<SignedEvent>),
 }
 
-/// Tells the story of some logs as far as the replica's manifest goes. What they carry on must be there.
-fn tell(replica: &mut Replica<'_>, logs: &[LogId]) {
+/// Replays the story of some logs up to the replica's newest manifest version. The logs that they carry on must be
+/// there.
+fn replay_story(replica: &mut MemoryReplica<'_>, logs: &[LogId]) {
     let manifest = replica.manifest;
     for log in logs {
         replica.begin(log);
         for (seconds, step) in steps(manifest, log) {
             let time = START.plus(seconds * SECOND);
             match step {
-                Step::Adopt(version) => {
+                LogStep::Adopt(version) => {
                     let Some(adopted) = manifest.at(version) else { break };
                     let entry = VerifiedEntry::adopt(time, version, adopted.hash());
                     replica.append(log, vec![entry]);
                 }
-                Step::Say(said) => drop(replica.say(log, time, *said)),
+                LogStep::Say(said) => drop(replica.append_event(log, time, *said)),
             }
         }
     }
 }
 
-/// Everybody of the story, and what they sign.
-struct Cast {
+/// The story's identities, and the events that they sign.
+struct StorySigners {
     manifest: Manifest,
     judge: (EventId, SecretKey),
     mapper: (EventId, SecretKey),
 }
 
-impl Cast {
+impl StorySigners {
     fn new(manifest: &Manifest) -> Self {
         let mut cast = Self {
             manifest: manifest.clone(),
@@ -133,53 +135,53 @@ impl Cast {
         cast
     }
 
-    fn said(&self, second: u64, action: Action, by: &SecretKey) -> SignedEvent {
+    fn signed_at(&self, second: u64, action: Action, by: &SecretKey) -> SignedEvent {
         signed(event(self.manifest.federation(), action, START.plus(second * SECOND), second), by)
     }
 
     fn registers(&self, second: u64, home: usize, name: &str, seed: u8) -> SignedEvent {
         let (home, name, key) = (domain(NAMES[home]), name.parse().unwrap(), secret(seed));
-        self.said(second, Action::Register { home, name, key: key.public(), next: None, note: None }, &key)
+        self.signed_at(second, Action::Register { home, name, key: key.public(), next: None, note: None }, &key)
     }
 
     fn admits(&self, second: u64, by: usize, node: u8) -> SignedEvent {
         let (service, place) = ("ml_overflow".parse().unwrap(), domain("service.example"));
         let (operator, provider) = (domain(NAMES[by]), self.judge.0);
         let action = Action::Admit { operator, provider, service, domain: place, method: Method::Dns, from: 0 };
-        self.said(second, action, &node_key(node))
+        self.signed_at(second, action, &node_key(node))
     }
 
     fn attests(&self, second: u64, delta: i32) -> SignedEvent {
         let (home, issuer, subject) = (domain(NAMES[0]), self.judge.0, self.mapper.0);
         let action = Action::Attest { home, issuer, subject, delta, context: None, note: None };
-        self.said(second, action, &self.judge.1)
+        self.signed_at(second, action, &self.judge.1)
     }
 
     fn rotates(&self, second: u64) -> SignedEvent {
         let (home, identity, new) = (domain(NAMES[3]), self.mapper.0, secret(5));
         let action = Action::Rotate { home, identity, version: 2, key: new.public(), next: None };
-        let said = self.said(second, action, &self.mapper.1);
+        let said = self.signed_at(second, action, &self.mapper.1);
         countersigned(said.event, &self.mapper.1, &new)
     }
 
     fn revokes(&self, second: u64, home: usize, (identity, key): (EventId, &SecretKey), version: u32) -> SignedEvent {
         let (home, reason) = (domain(NAMES[home]), RevokeReason::KeyCompromised);
-        self.said(second, Action::Revoke { home, identity, version, key: key.public(), reason }, key)
+        self.signed_at(second, Action::Revoke { home, identity, version, key: key.public(), reason }, key)
     }
 }
 
-/// A log's part, with the second of each entry.
-fn steps(manifest: &Manifest, log: &LogId) -> Vec<(u64, Step)> {
-    let cast = Cast::new(manifest);
-    let say = |second: u64, said| (second, Step::Say(Box::new(said)));
-    let adopt = |second: u64, version| (second, Step::Adopt(version));
+/// One log's part of the story, with the second of each entry.
+fn steps(manifest: &Manifest, log: &LogId) -> Vec<(u64, LogStep)> {
+    let cast = StorySigners::new(manifest);
+    let say = |second: u64, said| (second, LogStep::Say(Box::new(said)));
+    let adopt = |second: u64, version| (second, LogStep::Adopt(version));
     match (log.operator.as_str(), log.generation) {
         ("alpha.example", _) => vec![
             adopt(0, 1),
             say(1, cast.registers(1, 0, "ml-overflow", 2)),
             say(4, cast.attests(4, 5)),
             adopt(5, 2),
-            // The new rule holds from here on.
+            // The new rule applies from here on.
             say(6, cast.attests(6, 5)),
             say(7, cast.attests(7, 3)),
             // Delta's home is not here yet.
@@ -189,7 +191,7 @@ fn steps(manifest: &Manifest, log: &LogId) -> Vec<(u64, Step)> {
             say(22, cast.registers(22, 3, "newcomer", 7)),
             say(23, cast.registers(23, 3, "swift-core-maps", 9)),
             say(24, cast.attests(24, -2)),
-            // Delta's statements are carried on, but nobody makes new ones.
+            // Delta's statements still count, but nobody can make new ones for it.
             say(25, cast.admits(25, 3, 3)),
         ],
         ("beta.example", 1) => vec![
@@ -203,7 +205,7 @@ fn steps(manifest: &Manifest, log: &LogId) -> Vec<(u64, Step)> {
             adopt(20, 3),
             say(26, cast.registers(26, 1, "stays-here", 6)),
             say(27, cast.registers(27, 1, "begins-here", 8)),
-            // The old node key says nothing any more.
+            // The old node key can make no new statements.
             say(28, cast.admits(28, 1, 1)),
             say(29, cast.admits(29, 1, 5)),
         ],
@@ -224,7 +226,7 @@ fn steps(manifest: &Manifest, log: &LogId) -> Vec<(u64, Step)> {
     }
 }
 
-/// The adoptions among a log's entries, each with the size behind its batch.
+/// The adoptions among a log's entries, each with the log's size after its batch.
 pub(super) fn adopted(entries: &[VerifiedEntry]) -> Value {
     let version = |(at, entry): (usize, &VerifiedEntry)| match entry.body {
         VerifiedBody::Adopt { version, .. } => Some(json!([version, at + 2])),
@@ -234,16 +236,16 @@ pub(super) fn adopted(entries: &[VerifiedEntry]) -> Value {
 }
 
 /// The whole story under all three versions.
-fn told(manifest: &Manifest) -> Replica<'_> {
-    let mut replica = Replica::new(manifest);
+fn whole_story(manifest: &Manifest) -> MemoryReplica<'_> {
+    let mut replica = MemoryReplica::new(manifest);
     replica.logs.clear();
-    tell(&mut replica, &order());
+    replay_story(&mut replica, &order());
     replica
 }
 
 pub(super) fn logs(manifest: &Manifest) -> Vec<Value> {
-    let replica = told(manifest);
-    let mut fresh = Replica::new(manifest);
+    let replica = whole_story(manifest);
+    let mut fresh = MemoryReplica::new(manifest);
     fresh.logs.clear();
     let mut vectors = Vec::new();
     for log in order() {
@@ -268,9 +270,9 @@ pub(super) fn logs(manifest: &Manifest) -> Vec<Value> {
     vectors
 }
 
-/// The replica as it was before anything of a log came. Logs that carry on what this one left are not there.
-pub(super) fn without<'a>(replica: &Replica<'a>, log: &LogId) -> Replica<'a> {
-    let mut fresh = Replica::new(replica.manifest);
+/// The replica before any entry of a log, without the logs that carry this one on.
+pub(super) fn without<'a>(replica: &MemoryReplica<'a>, log: &LogId) -> MemoryReplica<'a> {
+    let mut fresh = MemoryReplica::new(replica.manifest);
     fresh.logs.clear();
     for other in order().into_iter().take_while(|other| other != log) {
         fresh.begin(&other);
@@ -280,12 +282,12 @@ pub(super) fn without<'a>(replica: &Replica<'a>, log: &LogId) -> Replica<'a> {
 }
 
 pub(super) fn head(manifest: &Manifest, log: &LogId) -> Head {
-    told(manifest).head(log)
+    whole_story(manifest).head(log)
 }
 
-/// Batches that no log may have, behind the first entries of one that it does.
+/// Batches that no log may have after the first entries of a valid one.
 pub(super) fn invalid_batches(manifest: &Manifest) -> Vec<Value> {
-    let cast = Cast::new(manifest);
+    let cast = StorySigners::new(manifest);
     let time = START.plus(40 * SECOND);
     let hash = |version: u32| manifest.at(version).map_or(ManifestHash([9; 32]), Manifest::hash);
     let adopt = |version| VerifiedEntry::adopt(time, version, hash(version));
@@ -293,8 +295,8 @@ pub(super) fn invalid_batches(manifest: &Manifest) -> Vec<Value> {
     let state = VerifiedEntry::state(time, StateRoot([7; 32]));
     let said = VerifiedEntry::of(time, cast.registers(40, 0, "late", 15).verify(&manifest.federation()).unwrap());
     let [alpha, gamma, beta, next] = [own_log(0, 1), own_log(2, 1), log(1), own_log(1, 2)];
-    let beyond = told(manifest).head(&beta).size;
-    let mut alone = Replica::new(manifest);
+    let beyond = whole_story(manifest).head(&beta).size;
+    let mut alone = MemoryReplica::new(manifest);
     alone.begin(&next);
     let empty = alone.complete(&next, vec![adopt(3)]);
     let cases = [

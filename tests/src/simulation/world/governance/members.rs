@@ -1,11 +1,11 @@
-//! Operators come, leave and change their keys; logs end and go on elsewhere.
+//! Operators join, leave and change their keys; logs end and continue elsewhere.
 use super::*;
 
 impl World {
-    /// A new operator comes, with a home of its own.
-    pub(super) fn join(&mut self) -> Kept {
+    /// A new operator joins, with a home of its own.
+    pub(super) fn join(&mut self) -> CheckResult {
         let newcomer = self.federation.len();
-        let operator = Federation::operator(newcomer);
+        let operator = SimulatedFederation::operator(newcomer);
         let mut draft = self.governance.manifest.draft();
         draft.homes.insert(operator.name.clone(), operator.log());
         draft.operators.push(operator);
@@ -16,7 +16,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether an operator is one still, and those without it withstand as many liars as the first ones did.
+    /// Whether an operator is still one, and the federation without it withstands as many liars as at first.
     pub(super) fn may_leave(&self, node: usize) -> bool {
         let manifest = &self.governance.manifest;
         let (first, left) = (self.federation.manifest.faults(), faults(manifest.operators().len() - 1));
@@ -30,7 +30,8 @@ impl World {
         !self.governance.dead.contains(&node) && operator.is_some_and(|operator| operator.generation == 1)
     }
 
-    /// What was on a lost disk only is lost: its log goes on in a new generation. Whether people can do that.
+    /// What was only on a lost disk is gone, so the log continues in a new generation. Returns whether people can
+    /// arrange that.
     pub(in crate::simulation::world) fn mend(&mut self, log: usize) -> bool {
         let node = self.federation.owner(log);
         let may = self.governance.manifest.operators().len() >= 4 && self.may_renew(node);
@@ -39,15 +40,15 @@ impl World {
         }
         self.say(&format!("people renew the log of n{node}"));
         self.governance.published = self.now;
-        self.governance.changes.push_back((self.now, Change::Renew { node }));
+        self.governance.changes.push_back((self.now, ManifestChange::Renew { node }));
         if self.plan.changes.is_empty() {
             self.after(0, Happening::Govern);
         }
         true
     }
 
-    /// Ends an operator's log; another one's carries its homes on.
-    pub(super) fn end_log(&mut self, node: usize) -> Kept {
+    /// Ends an operator's log; another operator's log carries on its homes.
+    pub(super) fn end_log(&mut self, node: usize) -> CheckResult {
         let Some(operator) = self.governance.manifest.operator(&self.federation.names[node]) else {
             self.governance.changes.pop_front();
             return Ok(());
@@ -60,17 +61,17 @@ impl World {
         self.publish_cut(draft, cut)
     }
 
-    /// Another operator that is honest and there.
+    /// Another operator's log, whose operator is honest and not gone.
     fn heir(&self, node: usize) -> Option<LogId> {
-        let goes_on = |operator: &&Operator| {
+        let continues = |operator: &&Operator| {
             let other = self.federation.machine(&operator.name);
             other != node && self.is_honest(other) && !self.governance.dead.contains(&other)
         };
-        self.governance.manifest.operators().iter().find(goes_on).map(Operator::log)
+        self.governance.manifest.operators().iter().find(continues).map(Operator::log)
     }
 
-    /// Ends an operator's log; its next generation, under its next key, carries its homes on.
-    pub(super) fn renew(&mut self, node: usize) -> Kept {
+    /// Ends an operator's log; its next generation, under its next key, carries on its homes.
+    pub(super) fn renew(&mut self, node: usize) -> CheckResult {
         let [first, second] = self.federation.logs_of(node);
         let (log, successor) = (self.federation.logs[first].clone(), self.federation.logs[second].clone());
         let Some(cut) = self.cut_log(&log, &successor)? else { return Ok(()) };
@@ -82,30 +83,30 @@ impl World {
         self.publish_cut(draft, cut)
     }
 
-    fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> Kept {
+    fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> CheckResult {
         let carriers = draft.homes.values_mut().filter(|carrier| **carrier == cut.log);
         carriers.for_each(|carrier| *carrier = cut.successor.clone());
         draft.cuts.push(cut);
         self.publish_version(&draft)
     }
 
-    /// Collects stands; where the log ends, as soon as enough may sign it.
-    fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, Stop> {
+    /// Collects stands and returns the cut as soon as enough operators may sign it.
+    fn cut_log(&mut self, log: &LogId, successor: &LogId) -> Result<Option<Cut>, StopReason> {
         for stander in self.able() {
-            // Also who left: a log that is behind is cut by the operators of its version.
+            // Operators that left count too: a log that lags behind is cut by the operators of its version.
             let counts = self.governance.manifest.generations(&self.federation.names[stander]).next().is_some();
             let owner = self.federation.machine(&log.operator) == stander;
-            // Not everybody is at the desk at once.
+            // Not every person is available at once.
             let away = self.fate.percent(30) || owner && self.planted == Some(Planted::DropsForGood);
             if counts && !away && !self.governance.stands.contains_key(&stander) {
                 let (reply, stand) = oneshot::channel();
-                self.give(stander, Input::Stand { log: log.clone(), reply })?;
+                self.give(stander, InboxInput::Stand { log: log.clone(), reply })?;
                 self.governance.asked.push((stander, stand));
             }
         }
         self.hear_stands()?;
         let manifest = Arc::clone(&self.governance.manifest);
-        if self.governance.stands.len() < Federation::gate(&manifest) {
+        if self.governance.stands.len() < SimulatedFederation::gate(&manifest) {
             return Ok(None);
         }
         let Some((cut, signers)) = self.cut_of(log, successor) else { return Ok(None) };
@@ -117,8 +118,8 @@ impl World {
         Ok(Some(cut))
     }
 
-    /// From seven operators on, an owner that splits the honest evenly cannot be cut, for ever: people give up
-    /// once all of them have said what they cosigned and too few may sign wherever it ends.
+    /// From seven operators on, an owner that splits the honest evenly can never be cut: people give up once every
+    /// honest operator has stated what it cosigned and, wherever the log ends, too few may sign.
     fn give_up(&mut self, cut: &Cut, standing: usize) {
         let manifest = &self.governance.manifest;
         let speaks = |node: &usize| self.is_honest(*node) && !self.governance.dead.contains(node);
@@ -133,14 +134,14 @@ impl World {
             standing < version.operators().len() - version.quorum() + version.faults() + outside
         };
         if all_said && (too_few(cut.adopted) || too_few(cut.adopted.saturating_sub(1))) {
-            self.say(&format!("nobody may ever cut {}", cut.log));
+            self.say(&format!("nobody can ever cut {}", cut.log));
             self.governance.stands.clear();
             self.governance.changes.pop_front();
             self.governance.split += 1;
         }
     }
 
-    /// Where the log ends by what was shown, and how many of the honest may sign it.
+    /// Where the log ends according to the stands, and how many honest operators may sign that.
     fn cut_of(&self, log: &LogId, successor: &LogId) -> Option<(Cut, usize)> {
         let manifest = &self.governance.manifest;
         let stands: Vec<VerifiedStand> = self.governance.stands.values().cloned().collect();

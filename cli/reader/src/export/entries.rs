@@ -1,0 +1,165 @@
+//! The table of every entry, log by log in order.
+use std::path::Path;
+
+use fama_ledger::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
+use fama_ledger::event::Action;
+use fama_ledger::fold::{Effect, Outcome};
+use fama_ledger::manifest::LogId;
+
+use super::cell::{Cell, Column, columns};
+use super::table::{TableFile, TableFormat};
+use super::{Unfinished, begin};
+use crate::error::ReadError;
+
+const COLUMNS: &[Column] = columns! {
+    "log": Text, "index": Int, "time": Time, "kind": Text, "outcome": Text,
+    "event": Text, "created": Time, "signer": Text, "home": Text, "identity": Text, "name": Text,
+    "version": Int, "key": Text, "next": Text, "reason": Text,
+    "issuer": Text, "subject": Text, "delta": Int, "effective": Int, "number": Int, "context": Text, "note": Text,
+    "day": Day, "attestation": Text,
+    "operator": Text, "provider": Text, "service": Text, "domain": Text, "method": Text, "from_number": Int,
+    "manifest": Text, "state_root": Text,
+};
+
+/// The table of entries, written while the audit folds them.
+pub struct EntryTable {
+    unfinished: Unfinished,
+    table: TableFile,
+    failed: Option<ReadError>,
+}
+
+impl EntryTable {
+    /// Creates its file in `dir`.
+    ///
+    /// # Errors
+    /// `file_exists`; `file` if the disk failed.
+    pub fn create(dir: &Path, format: TableFormat) -> Result<Self, ReadError> {
+        let (unfinished, table) = begin(dir, "entries", format, COLUMNS)?;
+        Ok(Self { unfinished, table, failed: None })
+    }
+
+    /// Writes the next entry. An error is kept for [`EntryTable::finish`].
+    pub fn take(&mut self, log: &LogId, index: u64, entry: &VerifiedEntry, outcome: Option<&Outcome>) {
+        if self.failed.is_none() {
+            self.failed = self.table.row(row(log, index, entry, outcome)).err();
+        }
+    }
+
+    /// Flushes the file; gives it with its number of rows.
+    ///
+    /// # Errors
+    /// `file` if the disk failed, now or in an earlier [`EntryTable::take`].
+    pub fn finish(self) -> Result<(Unfinished, u64), ReadError> {
+        match self.failed {
+            Some(failure) => Err(failure),
+            None => Ok((self.unfinished, self.table.finish()?)),
+        }
+    }
+}
+
+/// A row under construction; cells that are not set stay null.
+struct Cells(Vec<Cell>);
+
+impl Cells {
+    fn set(&mut self, name: &str, cell: Cell) {
+        if let Some(at) = COLUMNS.iter().position(|column| column.name == name) {
+            self.0[at] = cell;
+        }
+    }
+
+    fn text(&mut self, name: &str, value: impl ToString) {
+        self.set(name, Cell::text(value));
+    }
+}
+
+fn row(log: &LogId, index: u64, entry: &VerifiedEntry, outcome: Option<&Outcome>) -> Vec<Cell> {
+    let mut cells = Cells(vec![Cell::Null; COLUMNS.len()]);
+    cells.text("log", log);
+    cells.set("index", Cell::number(index));
+    cells.set("time", Cell::Time(entry.time));
+    match &entry.body {
+        VerifiedBody::Adopt { version, manifest } => {
+            cells.text("kind", "adopt");
+            cells.set("version", Cell::number((*version).into()));
+            cells.text("manifest", manifest);
+        }
+        VerifiedBody::State { root } => {
+            cells.text("kind", "state");
+            cells.text("state_root", root);
+        }
+        VerifiedBody::Event(event) => event_cells(&mut cells, event),
+    }
+    match outcome {
+        Some(Ok(effect)) => applied(&mut cells, effect),
+        Some(Err(void)) => cells.text("outcome", void.code()),
+        None => {}
+    }
+    cells.0
+}
+
+fn applied(cells: &mut Cells, effect: &Effect) {
+    cells.text("outcome", "applied");
+    match effect {
+        Effect::Attested { number, effective, .. } => {
+            cells.set("number", Cell::number(*number));
+            cells.set("effective", Cell::Int((*effective).into()));
+        }
+        Effect::Retracted { retraction, .. } => cells.set("number", Cell::number(*retraction)),
+        Effect::Registered { .. } | Effect::KeyChanged { .. } | Effect::Sponsored { .. } => {}
+    }
+}
+
+fn event_cells(cells: &mut Cells, event: &VerifiedEvent) {
+    let (signed, action) = (event.signed(), &event.event().action);
+    cells.text("kind", action.kind());
+    cells.text("event", event.id());
+    cells.set("created", Cell::Time(event.event().created));
+    cells.text("signer", signed.signer);
+    cells.set("note", Cell::some(action.note()));
+    match action {
+        Action::Admit { operator, provider, service, domain, from, .. }
+        | Action::Dismiss { operator, provider, service, domain, from, .. } => {
+            cells.text("operator", operator);
+            cells.text("provider", provider);
+            cells.text("service", service);
+            cells.text("domain", domain);
+            cells.set("from_number", Cell::number(*from));
+        }
+        _ => cells.text("home", action.place()),
+    }
+    match action {
+        Action::Register { name, key, next, .. } => {
+            cells.text("identity", event.id());
+            cells.text("name", name);
+            cells.text("key", key);
+            cells.set("version", Cell::Int(1));
+            cells.set("next", Cell::some(*next));
+        }
+        Action::Rotate { identity, version, key, next, .. } => {
+            cells.text("identity", identity);
+            cells.set("version", Cell::number((*version).into()));
+            cells.text("key", key);
+            cells.set("next", Cell::some(*next));
+        }
+        Action::Revoke { identity, version, key, reason, .. } => {
+            cells.text("identity", identity);
+            cells.set("version", Cell::number((*version).into()));
+            cells.text("key", key);
+            cells.text("reason", reason);
+        }
+        Action::Attest { issuer, subject, delta, context, .. } => {
+            cells.text("issuer", issuer);
+            cells.text("subject", subject);
+            cells.set("delta", Cell::Int((*delta).into()));
+            cells.set("context", Cell::some(context.as_ref()));
+        }
+        Action::Retract { issuer, subject, day, attestation, .. } => {
+            cells.text("issuer", issuer);
+            cells.text("subject", subject);
+            cells.set("day", Cell::Day(*day));
+            cells.text("attestation", attestation);
+        }
+        Action::Admit { method, .. } => cells.text("method", method),
+        Action::Dismiss { reason, .. } => cells.text("reason", reason),
+    }
+}

@@ -1,0 +1,412 @@
+//! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
+//!
+//! | message | from | to | carries |
+//! |---|---|---|---|
+//! | [`NetworkEvent`] | network | bridge | peers that come and go, what they ask, submit and gossip |
+//! | `NetworkCommand` | [`Network`] | its swarm | requests, new operators: senders wait for room |
+//! | `NetworkHint` | [`Network`] | its swarm | gossip, a [`GossipVerdict`], a penalty: lost when the queue is full |
+//! | [`InboxInput`] | bridge, submit, http | inbox | everything that enters, its signatures verified |
+//! | [`InboxCommand`] | inbox | bridge | what to ask of peers, to gossip, to submit again; whom to penalize |
+//! | [`SubmitOutcome`](crate::inbox::SubmitOutcome) | inbox | submit | what became of each event of a [`InboxInput::Submit`] |
+//!
+//! The ledger's replica and the inbox talk by calls: the inbox tells it what happened and performs what it answers.
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use fama_ledger::id::Domain;
+use fama_ledger::manifest::LogId;
+use fama_ledger::note::note_hash;
+use libp2p::PeerId;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::clock;
+use crate::health::Health;
+use crate::inbox::{DecodedRange, InboxCommand, InboxInput};
+use crate::metrics::{Direction, GossipOutcome};
+use crate::network::{self, GossipVerdict, MessageId, Network, NetworkEvent, Reply, peer_id};
+use crate::shared::Shared;
+use crate::store::StoreError;
+use crate::submit::Submitter;
+use crate::submit::permits::Permits;
+use crate::sync::heard::{self, FrontierError, HeardFrontier};
+use crate::sync::offered::Snapshots;
+use crate::sync::said;
+use crate::wire::{
+    CosignedHead, EntryRange, Frontier, Gossip, NoteAnswer, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
+};
+
+mod fetch;
+mod peers;
+
+use fetch::Ahead;
+use peers::ConnectedPeers;
+
+/// How many sync requests of others are answered at once; more are refused as busy.
+const ANSWERS_MAX: usize = 32;
+/// Of these, of peers that are not operators.
+const ANSWERS_STRANGERS_MAX: usize = 16;
+/// Of these, of one of them.
+const ANSWERS_PER_STRANGER_MAX: usize = 8;
+/// How many gossip messages are verified at once; more are ignored.
+const GOSSIP_MAX: usize = 16;
+
+/// Carries messages; each piece of work is a task of its own, their number is bounded.
+#[derive(Clone)]
+pub(crate) struct Bridge {
+    shared: Shared,
+    network: Network,
+    inputs: mpsc::Sender<InboxInput>,
+    submitter: Arc<Submitter>,
+    operators: Arc<BTreeMap<PeerId, Domain>>,
+    answers: Arc<Permits>,
+    snapshots: Arc<Snapshots>,
+    gossip: Arc<Semaphore>,
+    ahead: Ahead,
+    peers: Arc<ConnectedPeers>,
+    /// What the node says of itself, where this carries messages for an inbox beside its own.
+    node: Option<Arc<Health>>,
+    stopped: watch::Receiver<bool>,
+}
+
+fn operators(shared: &Shared) -> Arc<BTreeMap<PeerId, Domain>> {
+    Arc::new(network::operators(&shared.manifest, shared.store.pending().map(|pending| &**pending)))
+}
+
+impl Bridge {
+    /// Puts the parts together.
+    #[must_use]
+    pub(crate) fn new(
+        shared: Shared,
+        network: Network,
+        inputs: mpsc::Sender<InboxInput>,
+        submitter: Arc<Submitter>,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let operators = operators(&shared);
+        let answers = Permits::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
+        let snapshots = Arc::new(Snapshots::new(shared.clone()));
+        let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
+        let (ahead, peers, node) = (Ahead::default(), Arc::default(), None);
+        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, ahead, peers, node, stopped }
+    }
+
+    /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
+    #[must_use]
+    pub(crate) fn following(&self, shared: Shared, inputs: mpsc::Sender<InboxInput>) -> Self {
+        let (operators, node) = (operators(&shared), Some(Arc::clone(&self.shared.health)));
+        Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
+    }
+
+    /// The network.
+    #[must_use]
+    pub(crate) const fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Work that ends when the node stops or loads anew: nobody is left to want its result.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut stopped = self.stopped.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Does what the inbox asks for until it is gone. Never waits for the inbox itself.
+    pub(crate) async fn commands(self, mut commands: mpsc::Receiver<InboxCommand>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                InboxCommand::Publish(gossip) => {
+                    self.shared.metrics.gossip(GossipOutcome::Published);
+                    self.network.publish(gossip);
+                }
+                InboxCommand::Penalize { peer, code } => self.network.penalize(peer, code),
+                InboxCommand::AskFrontier { peer, mut ours } => {
+                    let this = self.clone();
+                    if let Some(node) = &self.node {
+                        // Others take both inboxes for one process, whose start must not seem to begin anew.
+                        ours.session.writes = node.read().writes;
+                    }
+                    self.spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
+                }
+                InboxCommand::Fetch { peer, log, from, head } => {
+                    let this = self.clone();
+                    self.spawn(async move { this.fetch(peer, log, from, head).await });
+                }
+                InboxCommand::FetchManifests { peer, from } => {
+                    let this = self.clone();
+                    self.spawn(async move { this.fetch_manifests(peer, from).await });
+                }
+                InboxCommand::Resubmit(submissions) => {
+                    let submitter = Arc::clone(&self.submitter);
+                    self.spawn(async move { submitter.resubmit(submissions).await });
+                }
+                InboxCommand::FetchNotes { peer, hashes } => {
+                    let this = self.clone();
+                    self.spawn(async move { this.fetch_notes(peer, hashes).await });
+                }
+            }
+        }
+    }
+
+    /// A closed inbox means that the node stops: nobody is left to care for the input.
+    async fn input(&self, input: InboxInput) {
+        let _ = self.inputs.send(input).await;
+    }
+
+    async fn ask_frontier(self, peer: PeerId, request: SyncRequest) {
+        match self.network.sync(peer, request).await {
+            Ok(SyncResponse::Frontier(frontier)) => {
+                self.heard(peer);
+                // Now, not when the inbox comes to it: a wait in its queue would look like a clock behind.
+                let ahead = i128::from(frontier.time.0) - i128::from(clock::now().0);
+                let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+                let input = match self.verify(frontier).await {
+                    Some(Ok(said)) => InboxInput::Frontier { peer, said, ahead },
+                    Some(Err(FrontierError::Sender(code))) => {
+                        self.network.penalize(peer, code);
+                        InboxInput::Unanswered { peer }
+                    }
+                    Some(Err(error @ FrontierError::Store(_))) => {
+                        tracing::error!(%error, "a frontier could not be compared");
+                        InboxInput::Unanswered { peer }
+                    }
+                    None => InboxInput::Unanswered { peer },
+                };
+                self.input(input).await;
+            }
+            Ok(_) => {
+                self.network.penalize(peer, "wrong_answer");
+                self.input(InboxInput::Unanswered { peer }).await;
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "no frontier");
+                self.input(InboxInput::Unanswered { peer }).await;
+            }
+        }
+    }
+
+    /// On a thread of its own: the inbox has better to do, and a long frontier has thousands of signatures.
+    async fn verify(&self, frontier: Frontier) -> Option<Result<HeardFrontier, FrontierError>> {
+        let shared = self.shared.clone();
+        let work = move || heard::frontier(&shared.store.view(), &shared.manifest, frontier);
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+
+    fn heard(&self, peer: PeerId) {
+        let Some(operator) = self.operator(peer) else { return };
+        if let Some(known) = self.shared.health.write().operators.get_mut(&operator) {
+            known.heard = Some(clock::now());
+        }
+    }
+
+    fn operator(&self, peer: PeerId) -> Option<Domain> {
+        self.operators.get(&peer).cloned()
+    }
+
+    /// A connected operator, by this moment's luck: each asks on after a while.
+    fn some_operator(&self) -> Option<PeerId> {
+        let health = self.shared.health.read();
+        let operators = self.shared.manifest.operators().iter();
+        let mut connected = operators.filter(|o| health.operators.get(&o.name).is_some_and(|known| known.connected));
+        let count = connected.clone().count();
+        let turn = usize::try_from(clock::now().0 / 5_000).unwrap_or_default().checked_rem(count)?;
+        connected.nth(turn).map(|operator| peer_id(&operator.node_key))
+    }
+
+    async fn fetch_manifests(self, peer: PeerId, from: u32) {
+        let answer = self.network.sync(peer, SyncRequest::Manifests { from }).await;
+        if let Ok(SyncResponse::Manifests(texts)) = answer {
+            self.input(InboxInput::Manifests { peer, texts }).await;
+        }
+    }
+
+    async fn decode(&self, range: EntryRange) -> Option<DecodedRange> {
+        let federation = self.shared.manifest.federation();
+        tokio::task::spawn_blocking(move || DecodedRange::new(range, &federation)).await.ok()
+    }
+
+    async fn fetch_notes(self, peer: Option<PeerId>, hashes: Vec<fama_ledger::id::NoteHash>) {
+        let Some(peer) = peer.or_else(|| self.some_operator()) else { return };
+        let Ok(SyncResponse::Notes(notes)) = self.network.sync(peer, SyncRequest::Notes(hashes.clone())).await else {
+            return;
+        };
+        let mut texts = Vec::new();
+        for (hash, note) in notes {
+            let NoteAnswer::Text(text) = note else { continue };
+            if !hashes.contains(&hash) || note_hash(text.as_bytes()) != hash {
+                self.network.penalize(peer, "wrong_note");
+                return;
+            }
+            texts.push((hash, text));
+        }
+        if !texts.is_empty() {
+            self.input(InboxInput::Notes(texts)).await;
+        }
+    }
+
+    /// Takes in what the network brings, until it is gone.
+    pub(crate) async fn events(self, mut events: mpsc::Receiver<NetworkEvent>) -> mpsc::Receiver<NetworkEvent> {
+        let mut stopped = self.stopped.clone();
+        loop {
+            let event = tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return events,
+                event = events.recv() => event,
+            };
+            let Some(event) = event else { return events };
+            match event {
+                NetworkEvent::PeerUp { peer } => self.peer(peer, true).await,
+                NetworkEvent::PeerDown { peer } => self.peer(peer, false).await,
+                NetworkEvent::Sync { peer, request, other, reply } => self.answer(peer, request, other, reply),
+                NetworkEvent::Submit { peer, address, request, reply } => {
+                    let submitter = Arc::clone(&self.submitter);
+                    self.spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
+                }
+                NetworkEvent::Gossip { peer, id, gossip } => match Arc::clone(&self.gossip).try_acquire_owned() {
+                    Err(_) => self.judge(id, peer, GossipVerdict::Ignore),
+                    Ok(permit) => {
+                        let this = self.clone();
+                        self.spawn(async move {
+                            let verdict = this.take_gossip(peer, gossip).await;
+                            this.judge(id, peer, verdict);
+                            drop(permit);
+                        });
+                    }
+                },
+            }
+        }
+    }
+
+    fn judge(&self, id: MessageId, peer: PeerId, verdict: GossipVerdict) {
+        self.shared.metrics.gossip(match verdict {
+            GossipVerdict::Accept => GossipOutcome::Accepted,
+            GossipVerdict::Ignore => GossipOutcome::Ignored,
+            GossipVerdict::Reject => GossipOutcome::Rejected,
+        });
+        self.network.verdict(id, peer, verdict);
+    }
+
+    async fn peer(&self, peer: PeerId, up: bool) {
+        let operator = self.operator(peer);
+        self.note(peer, up);
+        {
+            let mut health = self.shared.health.write();
+            health.peers = if up { health.peers + 1 } else { health.peers.saturating_sub(1) };
+            if let Some(known) = operator.as_ref().and_then(|operator| health.operators.get_mut(operator)) {
+                known.connected = up;
+            }
+        }
+        self.input(if up { InboxInput::PeerUp { peer, operator } } else { InboxInput::PeerDown { peer } }).await;
+    }
+
+    fn answer(&self, peer: PeerId, request: SyncRequest, other: Option<Session>, reply: Reply<SyncResponse>) {
+        let Some(permit) = self.answers.take(peer, self.operators.contains_key(&peer)) else {
+            reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
+            return;
+        };
+        let (shared, snapshots) = (self.shared.clone(), Arc::clone(&self.snapshots));
+        tokio::task::spawn_blocking(move || {
+            if matches!(request, SyncRequest::Offers | SyncRequest::Rows { .. }) {
+                reply.send(snapshots.answer(&request));
+                return drop(permit);
+            }
+            let session = Session { id: shared.session, writes: shared.health.read().writes };
+            let (view, now) = (shared.store.view(), shared.clock.now());
+            let mut answer = said::answer(&view, &shared.manifest, session, now, &request);
+            drop(view);
+            if let Ok(SyncResponse::Frontier(frontier)) = &mut answer {
+                frontier.other = other;
+            }
+            if let Ok(SyncResponse::Entries(range)) = &answer {
+                shared.metrics.range(Direction::Out, range.entries.iter().map(|entry| entry.len() as u64).sum());
+            }
+            reply.send(answer.unwrap_or_else(|error| {
+                tracing::error!(%peer, %error, "a request could not be answered");
+                SyncResponse::Refused(Refusal::new("internal", "this node's disk has a problem"))
+            }));
+            drop(permit);
+        });
+    }
+
+    /// Gossip is checked before it is passed on: that it is news, its signature, and its entries' too.
+    async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> GossipVerdict {
+        match gossip {
+            Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
+            // A log that this node does not know may be one of a later version.
+            Gossip::Equivocation(proof) if self.shared.manifest.log(&proof.log).is_none() => GossipVerdict::Ignore,
+            Gossip::Equivocation(proof) => match proof.verify(&self.shared.manifest) {
+                // What is known is not passed on again.
+                Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
+                    GossipVerdict::Ignore
+                }
+                Ok(()) => self.offer(InboxInput::Equivocation(proof)),
+                Err(_) => GossipVerdict::Reject,
+            },
+            Gossip::Head { log, signed, first, entries } => self.take_head(peer, &log, &signed, (first, entries)).await,
+        }
+    }
+
+    fn take_cosigned(&self, log: &LogId, cosigned: &CosignedHead) -> GossipVerdict {
+        let manifest = &self.shared.manifest;
+        match heard::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
+            Ok(true) => match cosigned.verify(manifest, log) {
+                Some(cosigned) => self.offer(InboxInput::Cosigned(cosigned)),
+                None if cosigned.signed.verify(manifest, log).is_err() => GossipVerdict::Reject,
+                // A later version may give the operator another key.
+                None => GossipVerdict::Ignore,
+            },
+            Ok(false) => GossipVerdict::Ignore,
+            Err(error) => unreadable(&error),
+        }
+    }
+
+    /// A head that is no news is not passed on; its entries may still be.
+    async fn take_head(
+        &self,
+        peer: PeerId,
+        log: &LogId,
+        signed: &SignedHead,
+        (first, entries): (u64, Vec<Vec<u8>>),
+    ) -> GossipVerdict {
+        let manifest = &self.shared.manifest;
+        let news = match heard::head(&self.shared.store.view(), manifest, log, &signed.head) {
+            Ok(news) => news,
+            Err(error) => return unreadable(&error),
+        };
+        let held = self.shared.health.read().logs.get(log).map(|held| held.size);
+        let bare = entries.is_empty();
+        let beyond = held.is_some_and(|held| signed.head.size > held && !bare);
+        if !news && !beyond {
+            return GossipVerdict::Ignore;
+        }
+        let Ok(signed) = signed.verify(manifest, log) else { return GossipVerdict::Reject };
+        let range = match beyond {
+            false => None,
+            true => self.decode(EntryRange { first, entries, proof: Vec::new() }).await,
+        };
+        if range.as_ref().is_some_and(|range| range.fault.is_some()) {
+            return GossipVerdict::Reject;
+        }
+        // What was not checked is not passed on.
+        let whole = bare || range.is_some();
+        let verdict = self.offer(InboxInput::Head { peer, signed, range });
+        if news && whole { verdict } else { GossipVerdict::Ignore }
+    }
+
+    /// Gossip is a hint: when the inbox is busy it is left out, and sync brings it later.
+    fn offer(&self, input: InboxInput) -> GossipVerdict {
+        match self.inputs.try_send(input) {
+            Ok(()) => GossipVerdict::Accept,
+            Err(_) => GossipVerdict::Ignore,
+        }
+    }
+}
+
+/// Not the sender's fault.
+fn unreadable(error: &StoreError) -> GossipVerdict {
+    tracing::error!(%error, "gossip could not be compared");
+    GossipVerdict::Ignore
+}

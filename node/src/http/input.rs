@@ -1,0 +1,87 @@
+//! Query strings and bodies of requests, read strictly.
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::StatusCode;
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+
+use super::ApiError;
+
+/// Longest request body, in bytes.
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// The parameters of a query string, each at most once.
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Refuses parameters that are not among `known` and those given twice.
+    pub(super) fn new(pairs: Vec<(String, String)>, known: &[&str]) -> Result<Self, ApiError> {
+        let mut params = Self(Vec::with_capacity(pairs.len().min(known.len())));
+        for (name, value) in pairs {
+            let Some(name) = known.iter().find(|known| **known == name) else {
+                let message = format!("unknown parameter; want some of: {}", known.join(", "));
+                return Err(ApiError::bad("unknown_parameter", message).with("field", name));
+            };
+            if params.get(name).is_some() {
+                let message = format!("the parameter {name} stands twice");
+                return Err(ApiError::bad("repeated_parameter", message).with("field", *name));
+            }
+            params.0.push(((*name).to_owned(), value));
+        }
+        Ok(params)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `1` or `true`, `0` or `false`, or absent, which is false.
+    pub(super) fn flag(&self, name: &'static str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None | Some("0" | "false") => Ok(false),
+            Some("1" | "true") => Ok(true),
+            Some(_) => Err(ApiError::bad("bad_parameter", format!("{name}: want 1 or 0")).with("field", name)),
+        }
+    }
+
+    /// How many items a list may have.
+    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
+        let Some(text) = self.get("limit") else { return Ok(default) };
+        let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+        limit.ok_or_else(|| ApiError::bad("bad_limit", format!("limit: want 1 to {max}")).with("field", "limit"))
+    }
+}
+
+/// Memory for bodies that arrive, in bytes, beyond [`FREE_BYTES`] of each.
+pub(super) const BODIES_BYTES_MAX: usize = 8 << 20;
+/// Of each body, what always finds room.
+const FREE_BYTES: usize = 4 << 10;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The whole body, if it is not too long, too slow, or one of too many. `memory` counts bytes.
+pub(super) async fn body(body: Body, max: usize, memory: &Semaphore) -> Result<Bytes, ApiError> {
+    // What a client announces is refused before it is read.
+    if body.size_hint().lower() > max as u64 {
+        return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    let read = tokio::time::timeout(BODY_TIME, read(body, max, memory)).await;
+    read.unwrap_or_else(|_| Err(ApiError::of_status(StatusCode::REQUEST_TIMEOUT)))
+}
+
+async fn read(body: Body, max: usize, memory: &Semaphore) -> Result<Bytes, ApiError> {
+    let (mut bytes, mut claims, mut chunks) = (Vec::new(), Vec::new(), body.into_data_stream());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::of_status(StatusCode::BAD_REQUEST))?;
+        let len = bytes.len() + chunk.len();
+        if len > max {
+            return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        let beyond = len.saturating_sub(bytes.len().max(FREE_BYTES));
+        let beyond = u32::try_from(beyond).map_err(|_| ApiError::overloaded())?;
+        claims.push(memory.try_acquire_many(beyond).map_err(|_| ApiError::overloaded())?);
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
+}

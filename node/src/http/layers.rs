@@ -1,0 +1,153 @@
+//! The layers around every answer: limits, request id, validators, caching, CORS, compression, metrics.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use fama_ledger::id::Hex;
+use tokio::sync::Semaphore;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{Any, CorsLayer};
+
+use super::error::PROBLEM;
+use super::serve::Turn;
+use super::{ApiError, input};
+use crate::metrics::Metrics;
+
+/// How long the answer to a request may take.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// Longest request id that is taken over from a client, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Around a listener that strangers' browsers read; `places` is how many requests it answers at a time.
+pub(super) fn public(router: Router, metrics: &Arc<Metrics>, places: usize) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, REQUEST_ID])
+        .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID]);
+    inner(router, places).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+}
+
+/// Around a listener for the operator's own programs.
+pub(super) fn private(router: Router, metrics: &Arc<Metrics>, places: usize) -> Router {
+    inner(router, places).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+}
+
+fn inner(router: Router, places: usize) -> Router {
+    let gate = middleware::from_fn_with_state(Arc::new(Semaphore::new(places)), limit);
+    let memory = middleware::from_fn_with_state(Arc::new(Semaphore::new(input::BODIES_BYTES_MAX)), gather);
+    router.layer(gate).layer(memory).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
+}
+
+/// Request id and metrics, whatever the answer.
+async fn outer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let id = request_id(request.headers());
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    metrics.request(route, response.status().as_u16(), begin.elapsed().as_secs_f64());
+    response
+}
+
+/// A place for the request, or none at once; and an end to its time.
+async fn limit(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = places.try_acquire() else { return ApiError::overloaded().into_response() };
+    let _ours = request.extensions().get::<Turn>().map(Turn::ours);
+    let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
+    answer.unwrap_or_else(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT).into_response())
+}
+
+/// Reads a body before the request takes a place: who sends slowly holds up nobody. Bodies of other methods mean
+/// nothing here and are not read.
+async fn gather(State(memory): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match input::body(body, input::BODY_BYTES_MAX, &memory).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// The client's id if it is a plain word, else a random one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    let given = headers
+        .get(REQUEST_ID)
+        .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(plain));
+    given.cloned().unwrap_or_else(|| {
+        let mut random = [0; 8];
+        // Without randomness the id is all zeros: it only helps to find lines in a log.
+        let _ = getrandom::fill(&mut random);
+        HeaderValue::try_from(Hex(&random).to_string()).expect("hex digits may stand in a header")
+    })
+}
+
+/// Errors of the framework become ours, answers get their validators.
+async fn finish(request: Request, next: Next) -> Response {
+    let none_match = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = as_problem(next.run(request).await);
+    let mut response = if safe { tagged(response, none_match.as_ref()).await } else { response };
+    let cache = if safe && cacheable(response.status()) { "public, max-age=1" } else { "no-store" };
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(cache));
+    response
+}
+
+fn cacheable(status: StatusCode) -> bool {
+    status.is_success() || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND)
+}
+
+/// Gives every error the one form, whoever made it.
+fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == PROBLEM.as_bytes());
+    if problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let mut ours = ApiError::of_status(status).into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        ours.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    ours
+}
+
+/// Adds an entity tag to an answer that is there as a whole, and says so if the client has it.
+///
+/// The tag is weak: the same bytes may travel compressed.
+async fn tagged(response: Response, none_match: Option<&HeaderValue>) -> Response {
+    if response.status() != StatusCode::OK || response.body().size_hint().exact().is_none() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let bytes = match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) => return ApiError::internal(error).into_response(),
+    };
+    let tag = format!("W/\"{}\"", Hex(blake3::hash(&bytes).as_bytes()));
+    let known = none_match.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| matches(tags, &tag));
+    parts.headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("hex digits may stand in a header"));
+    if known {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(header::CONTENT_TYPE);
+        return Response::from_parts(parts, Body::empty());
+    }
+    Response::from_parts(parts, Body::from(bytes))
+}
+
+/// Whether a list of entity tags has this one, by weak comparison.
+fn matches(tags: &str, tag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    tags.trim() == "*" || tags.split(',').any(|one| opaque(one) == opaque(tag))
+}

@@ -1,0 +1,149 @@
+//! Entries that were written before, folded again: whole batches of one log, made ready for one write.
+//!
+//! The inbox replays what other nodes wrote; [`check`] and [`audit`] replay a data folder's and an auditor's entries.
+use fama_ledger::adoption::Adopted;
+use fama_ledger::batch::{self, BatchError, LogMaps, ReplayError};
+use fama_ledger::entry::VerifiedEntry;
+use fama_ledger::id::NoteHash;
+use fama_ledger::join::LogState;
+use fama_ledger::log::{self, LogError, Tree};
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::rows::{Overlay, RowError};
+
+use crate::store::{Commit, StoreError, View};
+
+pub mod audit;
+pub mod check;
+
+/// Why the inbox, and with it the node, stops. What is on disk stays as it is; a restart recovers.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The disk failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A stored row or tile is not what was written.
+    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then `fama check --repair`")]
+    Damaged {
+        /// Whose.
+        log: LogId,
+        /// What is wrong.
+        what: String,
+    },
+    /// This program broke its own rule.
+    #[error("internal: {0}")]
+    Internal(&'static str),
+}
+
+impl Fatal {
+    /// Stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Damaged { .. } => "damaged",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    pub(crate) fn rows(log: &LogId, error: RowError<StoreError>) -> Self {
+        match error {
+            RowError::Storage(error) => Self::Store(error),
+            RowError::Broken(what) => Self::Damaged { log: log.clone(), what: what.to_string() },
+        }
+    }
+}
+
+/// A log in memory, in step with the disk.
+pub(crate) struct LogCopy {
+    pub(crate) tree: Tree,
+    /// `None` of a log that was cut: another carries its maps on.
+    pub(crate) maps: Option<LogMaps>,
+}
+
+/// A batch that was replayed and waits for the disk.
+pub(crate) struct ReplayedBatch {
+    pub(crate) state: LogState,
+    pub(crate) first: u64,
+    pub(crate) entries: Vec<VerifiedEntry>,
+    pub(crate) replayed: batch::Replayed,
+    tiles: Vec<log::TileWrite>,
+}
+
+/// Why a batch was not taken.
+pub(crate) enum ReplayStop {
+    /// No valid log has it.
+    Invalid(BatchError),
+    /// It adopts a version that is not in use here.
+    Unheld(u32),
+}
+
+/// A broken tree as what it means for the node.
+pub(crate) fn tiles_fault(log: &LogId, error: LogError<StoreError>) -> Fatal {
+    match error {
+        LogError::Tiles(error) => Fatal::Store(error),
+        other => Fatal::Damaged { log: log.clone(), what: other.to_string() },
+    }
+}
+
+/// What a batch adopts that ends at `size`.
+pub(crate) fn adopted(entries: &[VerifiedEntry], size: u64) -> Vec<Adopted> {
+    entries.first().and_then(VerifiedEntry::adopts).map(|version| Adopted { version, size }).into_iter().collect()
+}
+
+/// Replays batches one after the other, up to the first that cannot be taken; `copy` grows by those before it,
+/// and the disk has to follow. A log that was cut has no maps in a running node, and takes nothing.
+pub(crate) fn replay(
+    manifest: &Manifest,
+    log: &LogId,
+    view: &View<'_>,
+    copy: &mut LogCopy,
+    batches: Vec<Vec<VerifiedEntry>>,
+) -> Result<(Vec<ReplayedBatch>, Option<ReplayStop>), Fatal> {
+    let Some(maps) = &mut copy.maps else { return Ok((Vec::new(), None)) };
+    let mut rows: Overlay<'_, View<'_>> = Overlay::new(view);
+    let mut done = Vec::new();
+    for entries in batches {
+        let first = copy.tree.size();
+        match batch::replay(manifest, log, &rows, maps, first, &entries) {
+            Ok(replayed) => {
+                rows.absorb(&replayed.folded.changes);
+                let tiles = copy.tree.append(entries.iter().map(|entry| log::leaf_hash(entry.bytes())));
+                let (head, state_root) = (copy.tree.head(), replayed.folded.state_root);
+                let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
+                done.push(ReplayedBatch { state, first, entries, replayed, tiles });
+            }
+            Err(ReplayError::Invalid(invalid)) => return Ok((done, Some(ReplayStop::Invalid(invalid)))),
+            Err(ReplayError::Unheld(version)) => return Ok((done, Some(ReplayStop::Unheld(version)))),
+            Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
+        }
+    }
+    Ok((done, None))
+}
+
+/// One write of all of them.
+pub(crate) fn commits<'a>(done: &'a [ReplayedBatch], notes: &'a [(NoteHash, String)]) -> Vec<Commit<'a>> {
+    let commit = |done: &'a ReplayedBatch| Commit {
+        state: done.state.clone(),
+        first: done.first,
+        entries: &done.entries,
+        outcomes: &done.replayed.outcomes,
+        tiles: done.tiles.clone(),
+        changes: &done.replayed.folded.changes,
+        notes,
+    };
+    done.iter().map(commit).collect()
+}
+
+/// Cuts entries behind each state entry; what follows the last one is left over.
+pub(crate) fn batches(entries: Vec<VerifiedEntry>) -> (Vec<Vec<VerifiedEntry>>, Vec<VerifiedEntry>) {
+    let mut batches = Vec::new();
+    let mut batch = Vec::new();
+    for entry in entries {
+        let ends = entry.is_state();
+        batch.push(entry);
+        if ends {
+            batches.push(std::mem::take(&mut batch));
+        }
+    }
+    (batches, batch)
+}

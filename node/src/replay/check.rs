@@ -1,0 +1,312 @@
+//! Checks a data folder against what its entries alone give, built next to it; and rebuilds one in place.
+use fama_ledger::batch::LogMaps;
+use fama_ledger::entry::{EntryError, VerifiedEntry};
+use fama_ledger::id::NoteHash;
+use fama_ledger::log::{Tree, root_at};
+use fama_ledger::manifest::{LogId, Manifest};
+use rayon::prelude::*;
+
+use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay};
+use crate::store::{Store, StoreError, StoredCertificate, View};
+use crate::wire::NoteAnswer;
+
+/// How many entries are read and verified at a time.
+const CHUNK_ENTRIES: usize = 4_096;
+/// About how many bytes of them.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// Something that is not as the entries make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckFinding {
+    /// Whose; `None`: what follows from all logs.
+    pub log: Option<LogId>,
+    /// Stable code.
+    pub code: &'static str,
+    /// What and where.
+    pub what: String,
+}
+
+/// What was looked at and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Each log with its entries that verify and replay.
+    pub logs: Vec<(LogId, u64)>,
+    /// Empty if all is well.
+    pub findings: Vec<CheckFinding>,
+}
+
+/// One log being looked at.
+struct LogChecker<'a> {
+    manifest: &'a Manifest,
+    original: &'a Store,
+    rebuilt: &'a Store,
+    log: LogId,
+    copy: LogCopy,
+    rest: Vec<VerifiedEntry>,
+    findings: Vec<CheckFinding>,
+}
+
+/// Replays every entry of `original` into `rebuilt`, which must be empty, and compares the two.
+///
+/// `progress` is told after each chunk how many entries of how many are done. What can be read of
+/// `original` that no entry gives (signed heads, cosignatures, notes) is checked on its own and
+/// copied where it holds; so `rebuilt` can take the original's place, and peers bring the rest.
+///
+/// # Errors
+/// [`Fatal`] of the rebuilt store, which is new: the disk, not what was checked.
+pub fn check(
+    original: &Store,
+    rebuilt: &Store,
+    manifest: &Manifest,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<CheckReport, Fatal> {
+    let logs = replay_order(manifest);
+    let recorded = |log: &LogId| original.view().log(log).ok().flatten().map_or(0, |record| record.state.size);
+    let total = logs.iter().map(recorded).sum();
+    let (mut report, mut before) = (CheckReport::default(), 0);
+    for log in logs {
+        let maps = LogMaps::load(manifest, &log, &rebuilt.view()).map_err(|error| Fatal::rows(&log, error))?;
+        let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
+        let (rest, findings) = (Vec::new(), Vec::new());
+        let mut checker = LogChecker { manifest, original, rebuilt, log, copy, rest, findings };
+        checker.run(&mut |done| progress(before + done, total))?;
+        checker.signatures()?;
+        let size = checker.copy.tree.size();
+        before += size;
+        report.findings.append(&mut checker.findings);
+        report.logs.push((checker.log, size));
+    }
+    if report.findings.is_empty() {
+        report.findings.extend(differences(original, rebuilt)?);
+    }
+    rebuilt.sync()?;
+    Ok(report)
+}
+
+/// All logs, those that were cut first, in the order of the versions that cut them: what one carries on is then
+/// there.
+pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
+    let cut_in = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map_or(u32::MAX, |(in_, _)| *in_);
+    let mut logs: Vec<LogId> = manifest.logs().keys().cloned().collect();
+    logs.sort_by_key(cut_in);
+    logs
+}
+
+/// Makes everything anew that follows from the entries, in place.
+///
+/// # Errors
+/// [`Fatal`]; what was begun is begun again at the next start.
+pub(crate) fn rebuild(store: &Store) -> Result<(), Fatal> {
+    let manifest = store.manifest();
+    tracing::info!("what follows from the entries is made anew");
+    store.wipe()?;
+    for log in replay_order(manifest) {
+        let maps = LogMaps::load(manifest, &log, &store.view()).map_err(|error| Fatal::rows(&log, error))?;
+        let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
+        let (rest, findings) = (Vec::new(), Vec::new());
+        let mut checker = LogChecker { manifest, original: store, rebuilt: store, log, copy, rest, findings };
+        checker.run(&mut |_| {})?;
+        if let Some(finding) = checker.findings.first() {
+            return Err(Fatal::Damaged { log: checker.log, what: finding.what.clone() });
+        }
+    }
+    Ok(store.rebuilt()?)
+}
+
+/// Derived data that is not what the entries give.
+fn differences(original: &Store, rebuilt: &Store) -> Result<Vec<CheckFinding>, Fatal> {
+    let found = original.differences(rebuilt)?;
+    Ok(found.into_iter().map(|what| CheckFinding { log: None, code: "derived", what }).collect())
+}
+
+impl LogChecker<'_> {
+    fn find(&mut self, code: &'static str, what: String) {
+        self.findings.push(CheckFinding { log: Some(self.log.clone()), code, what });
+    }
+
+    /// Reads, verifies and replays until the end of the log or the first entry that is wrong.
+    fn run(&mut self, progress: &mut dyn FnMut(u64)) -> Result<(), Fatal> {
+        let mut count = CHUNK_ENTRIES;
+        loop {
+            let at = self.copy.tree.size() + self.rest.len() as u64;
+            let read = self.original.view().entries(&self.log, at, count, CHUNK_BYTES);
+            match read {
+                // Up to the damage all is good: nearer to it in smaller steps.
+                Err(_) if count > 1 => count /= 2,
+                Err(error) => {
+                    self.find("unreadable", format!("entries from {at} on: {error}"));
+                    return Ok(());
+                }
+                Ok(entries) if entries.is_empty() => return self.end(),
+                Ok(entries) => {
+                    if !self.chunk(at, entries)? {
+                        return Ok(());
+                    }
+                    progress(self.copy.tree.size());
+                }
+            }
+        }
+    }
+
+    /// `false` when the log is not worth reading on.
+    fn chunk(&mut self, at: u64, entries: Vec<Vec<u8>>) -> Result<bool, Fatal> {
+        let federation = self.manifest.federation();
+        let decoded: Vec<Result<VerifiedEntry, EntryError>> =
+            entries.into_par_iter().map(|bytes| VerifiedEntry::decode(bytes, &federation)).collect();
+        let mut good = std::mem::take(&mut self.rest);
+        let mut bad = None;
+        for (index, entry) in (at..).zip(decoded) {
+            match entry {
+                Ok(entry) => good.push(entry),
+                Err(error) => {
+                    bad = Some((error.code(), format!("entry {index}: {error}")));
+                    break;
+                }
+            }
+        }
+        let (whole, rest) = batches(good);
+        let (done, stop) = replay(self.manifest, &self.log, &self.rebuilt.view(), &mut self.copy, whole)?;
+        let in_place = std::ptr::eq(self.original, self.rebuilt);
+        let (notes, redacted) = if in_place { Default::default() } else { self.notes(&done) };
+        self.rebuilt.commit(&commits(&done, &notes))?;
+        redacted.iter().try_for_each(|hash| self.rebuilt.redact_note(hash))?;
+        self.rest = rest;
+        let at = self.copy.tree.size();
+        let bad = bad.or_else(|| match stop? {
+            ReplayStop::Invalid(error) => Some((error.code(), format!("batch from {at}: {error}"))),
+            ReplayStop::Unheld(version) => {
+                Some(("unheld", format!("batch from {at} adopts version {version}, not held")))
+            }
+        });
+        let Some((code, what)) = bad else { return Ok(true) };
+        self.find(code, what);
+        Ok(false)
+    }
+
+    /// The notes of these entries that the original has and that have their hash, and those it forgot.
+    fn notes(&mut self, done: &[super::ReplayedBatch]) -> (Vec<(NoteHash, String)>, Vec<NoteHash>) {
+        let view = self.original.view();
+        let events = done.iter().flat_map(|done| &done.entries).filter_map(VerifiedEntry::event);
+        let (mut notes, mut redacted) = (Vec::new(), Vec::new());
+        for hash in events.filter_map(|event| event.event().action.note()) {
+            match view.note(&hash) {
+                Ok(Some(NoteAnswer::Text(text))) if fama_ledger::note::note_hash(text.as_bytes()) == hash => {
+                    notes.push((hash, text));
+                }
+                Ok(Some(NoteAnswer::Text(_))) => self.findings.push(CheckFinding {
+                    log: Some(self.log.clone()),
+                    code: "note",
+                    what: format!("the text kept for note {hash} is another"),
+                }),
+                // Forgotten on purpose: it must not be fetched again.
+                Ok(Some(NoteAnswer::Redacted)) => redacted.push(hash),
+                Ok(None) => {}
+                Err(error) => self.findings.push(CheckFinding {
+                    log: Some(self.log.clone()),
+                    code: "unreadable",
+                    what: format!("note {hash}: {error}"),
+                }),
+            }
+        }
+        (notes, redacted)
+    }
+
+    /// Nothing may be left behind the last state entry, and the record must agree.
+    fn end(&mut self) -> Result<(), Fatal> {
+        let size = self.copy.tree.size();
+        if !self.rest.is_empty() {
+            let left = self.rest.len();
+            self.find("cut", format!("{left} entries behind {size} have no state entry"));
+        }
+        let record = match self.original.view().log(&self.log) {
+            Ok(record) => record.map(|record| record.state),
+            Err(error) => {
+                self.find("unreadable", format!("the log's record: {error}"));
+                return Ok(());
+            }
+        };
+        let head = self.copy.tree.head();
+        let recorded = record.as_ref().map_or((0, head.root), |state| (state.size, state.root));
+        if recorded != (size, head.root) {
+            self.find(
+                "head",
+                format!(
+                    "recorded {} entries with root {}, the entries give {size} with {}",
+                    recorded.0, recorded.1, head.root
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Kept heads and cosignatures: signatures, and roots as far as the log reaches. Good ones are copied.
+    fn signatures(&mut self) -> Result<(), Fatal> {
+        let view = self.original.view();
+        match self.kept_heads(&view) {
+            Ok(()) => Ok(()),
+            Err(Fatal::Store(error)) => {
+                self.find("unreadable", format!("signed heads: {error}"));
+                Ok(())
+            }
+            Err(fatal) => Err(fatal),
+        }
+    }
+
+    fn kept_heads(&mut self, view: &View<'_>) -> Result<(), Fatal> {
+        let log = self.log.clone();
+        if let Some(signed) = view.newest(&log)? {
+            match signed.verify(self.manifest, &log) {
+                Ok(_) if self.on_branch(signed.head.size, signed.head.root)? => {
+                    self.rebuilt.put_newest(&log, &signed)?;
+                }
+                Ok(_) => self.find("branch", format!("the owner signed another root at size {}", signed.head.size)),
+                Err(error) => self.find("signature", format!("the owner's head at {}: {error}", signed.head.size)),
+            }
+        }
+        if let Some(signed) = view.conflicting(&log)?.filter(|signed| signed.verify(self.manifest, &log).is_ok()) {
+            self.rebuilt.put_conflicting(&log, &signed)?;
+        }
+        let certified = view.log(&log)?.map_or(0, |record| record.certified).min(self.copy.tree.size());
+        for one in view.cosigned(&log)? {
+            let (operator, size) = (&one.cosignature.operator, one.signed.head.size);
+            let Some(by) = one.verify(self.manifest, &log).map(|cosigned| cosigned.by) else {
+                self.find("signature", format!("the cosignature of {operator} at {size} does not hold"));
+                continue;
+            };
+            if self.on_branch(size, one.signed.head.root)? {
+                self.rebuilt.put_cosigned(&log, &by, &one, certified, false)?;
+            } else {
+                self.find("branch", format!("{operator} cosigned another root at size {size}"));
+            }
+        }
+        if let Some(stored) = view.certificate(&log)? {
+            self.kept_certificate(&log, &stored)?;
+        }
+        // What is not there counts as 0.
+        if certified > 0 {
+            self.rebuilt.put_certified(&log, certified)?;
+        }
+        Ok(())
+    }
+
+    fn kept_certificate(&mut self, log: &LogId, stored: &StoredCertificate) -> Result<(), Fatal> {
+        let head = stored.signed.head;
+        if stored.clone().verify(self.manifest, log).is_none() {
+            self.find("signature", format!("a signature of the certificate at {} does not hold", head.size));
+        } else if self.on_branch(head.size, head.root)? {
+            self.rebuilt.put_certificate(log, stored)?;
+        } else {
+            self.find("branch", format!("another root is certified at size {}", head.size));
+        }
+        Ok(())
+    }
+
+    /// Whether the rebuilt log has this root there; what lies beyond it cannot be said.
+    fn on_branch(&self, size: u64, root: fama_ledger::id::TreeRoot) -> Result<bool, StoreError> {
+        if size > self.copy.tree.size() {
+            return Ok(true);
+        }
+        let view = self.rebuilt.view();
+        Ok(root_at(size, &view.tiles(&self.log)).is_ok_and(|given| given == root))
+    }
+}

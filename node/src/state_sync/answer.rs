@@ -1,0 +1,131 @@
+//! A loaded quick state: followed by an inbox of its own, shown, and compared with the node's own copies.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fama_ledger::join::LogState;
+use fama_ledger::log::{self, LogError};
+use fama_ledger::manifest::LogId;
+use fama_ledger::replica::Fault;
+use tokio::sync::mpsc;
+
+use super::{AttemptEnd, StateSync, StateSyncError};
+use crate::clock;
+use crate::http::App;
+use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxEnd, InboxInput};
+use crate::replay::Fatal;
+use crate::shared::Shared;
+use crate::store::{self, Store};
+
+/// How often the quick state is compared with the node's own copies.
+const TICK: Duration = Duration::from_millis(500);
+
+impl StateSync {
+    /// Shows a loaded quick state until the node's own copies are as far.
+    pub(super) async fn answer(&mut self, store: Arc<Store>) -> Result<AttemptEnd, StateSyncError> {
+        if store.view().needs_rebuild()? {
+            return Err(StateSyncError::Rewound);
+        }
+        let begins = begins(&store)?;
+        let shared = Shared::with(Arc::clone(&store), self.shared.clock.clone(), self.shared.session);
+        drop(store);
+        let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
+        let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
+        let of_inbox = shared.clone();
+        let inbox = tokio::task::spawn_blocking(move || Inbox::load(of_inbox, None, commands)).await;
+        let inbox = inbox.map_err(|_| StateSyncError::Internal("the inbox did not load"))??;
+        let (thread, mut end) =
+            inbox::spawn("quick", inbox, inputs_in).map_err(|_| StateSyncError::Internal("no thread for the inbox"))?;
+        let bridge = self.bridge.following(shared.clone(), inputs.clone());
+        let commands = tokio::spawn(bridge.clone().commands(commands_in));
+        let following = tokio::spawn(bridge.clone().follow());
+        self.slot.show(self.app_of(&shared));
+        self.tell(|quick| quick.get_or_insert_default().phase = "answering");
+        tracing::info!("queries are answered from a certified state; the node verifies its own copies meanwhile");
+
+        let done = tokio::select! {
+            _ = end.changed() => None,
+            compared = self.compare(&shared, begins) => Some(compared),
+        };
+        self.slot.clear();
+        following.abort();
+        let _ = inputs.send(InboxInput::Stop).await;
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await.ok().and_then(Result::ok);
+        commands.abort();
+        drop(bridge);
+        let store = Arc::clone(&shared.store);
+        drop(shared);
+        store::close(store).await;
+        match (done, ended.ok_or(Fatal::Internal("the inbox panicked"))?) {
+            (Some(done), _) => done,
+            (None, Ok(InboxEnd::Reload)) => Ok(AttemptEnd::Again),
+            (None, Ok(InboxEnd::Stopped)) => Ok(AttemptEnd::Stopped),
+            (None, Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn app_of(&self, shared: &Shared) -> Arc<App> {
+        // One registry for the whole node: what the copy of the certified states counts is not shown.
+        let shared = Shared { metrics: Arc::clone(&self.app.shared.metrics), ..shared.clone() };
+        Arc::new(App {
+            shared,
+            operator: self.app.operator.clone(),
+            namespace: self.app.namespace.clone(),
+            started: clock::now(),
+            partial: true,
+            slot: Arc::default(),
+        })
+    }
+
+    /// Until the node's own copies are as far as the quick state was a moment before, or the node stops.
+    async fn compare(&mut self, quick: &Shared, begins: Vec<LogState>) -> Result<AttemptEnd, StateSyncError> {
+        let (mut left, mut before) = (begins, None);
+        loop {
+            if self.rest(TICK).await {
+                return Ok(AttemptEnd::Stopped);
+            }
+            let mut open = Vec::new();
+            for begin in left {
+                if !self.agrees(&begin)? {
+                    open.push(begin);
+                }
+            }
+            left = open;
+            let reached = |sizes: &BTreeMap<LogId, u64>| sizes.iter().all(|(log, size)| self.held(log) >= *size);
+            if left.is_empty() && before.as_ref().is_some_and(reached) {
+                return Ok(AttemptEnd::Complete);
+            }
+            before = Some(quick.health.read().logs.iter().map(|(log, told)| (log.clone(), told.size)).collect());
+        }
+    }
+
+    fn held(&self, log: &LogId) -> u64 {
+        // Of a log that a version in use cut, all is held.
+        self.shared.health.read().logs.get(log).map_or(0, |told| told.size)
+    }
+
+    /// Whether the node's own copy has reached where the quick state of a log began, and has the same there.
+    fn agrees(&self, begin: &LogState) -> Result<bool, StateSyncError> {
+        let (log, size) = (&begin.log, begin.size);
+        let disagrees = || StateSyncError::Disagrees { log: log.clone(), size };
+        if self.held(log) < size {
+            let fault = self.shared.health.read().logs.get(log).and_then(|told| told.fault);
+            // The entries that the quorum vouched for are invalid.
+            return if fault == Some(Fault::Invalid.code()) { Err(disagrees()) } else { Ok(false) };
+        }
+        match log::root_at(size, &self.shared.store.view().tiles(log)) {
+            Ok(root) if root == begin.root => Ok(true),
+            Err(LogError::Tiles(error)) => Err(error.into()),
+            _ => Err(disagrees()),
+        }
+    }
+}
+
+/// Where the quick state of each log began.
+fn begins(store: &Store) -> Result<Vec<LogState>, StateSyncError> {
+    let (view, mut found) = (store.view(), Vec::new());
+    for log in store.manifest().logs().keys() {
+        found.extend(view.base(log)?);
+    }
+    Ok(found)
+}

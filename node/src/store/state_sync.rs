@@ -1,0 +1,191 @@
+//! The quick state: rows as they were at certified heads, in a database of its own, without the entries below.
+//!
+//! ```text
+//! meta     "quick"                                            bool: whether all logs are loaded
+//!          "offer" log8                                       Offer: what is being loaded of a log
+//!          "parts" log8                                       list of Part: what of it is still to come
+//! ```
+//!
+//! Loaded, it is written on as any other; of what follows from entries it has what follows from those since.
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+use fama_ledger::adoption::Adopted;
+use fama_ledger::id::EventId;
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::rows::{MapId, Row as _, Tally};
+use fama_ledger::snapshot::{Offer, Offered};
+
+use super::engine::{Walk, WriteBatch};
+use super::keys::{self, Family, META_FEDERATION, META_FORMAT, META_QUICK, META_USED, log8};
+use super::{FORMAT, LogState, Store, StoreError, View, open};
+use crate::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
+
+/// Most rows that are deleted in one write.
+const CLEAR_ROWS: usize = 10_000;
+
+/// A stretch of a map that is still to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Part {
+    /// Which of the offered maps, counted from 0.
+    pub map: u16,
+    /// The first key that may be missing.
+    pub from: Vec<u8>,
+    /// Where it ends: before this key; without one, where the map does.
+    pub to: Option<Vec<u8>>,
+}
+
+impl View<'_> {
+    /// What is being loaded of a log, and what of it is still to come.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn loading(&self, log: &LogId) -> Result<Option<(Offer, Vec<Part>)>, StoreError> {
+        let offer = self.value(Family::Meta, &keys::quick_offer(log), RESPONSE_BYTES_MAX)?;
+        let parts = self.value(Family::Meta, &keys::quick_parts(log), RESPONSE_BYTES_MAX)?;
+        Ok(offer.zip(parts))
+    }
+
+    /// Whether this is a quick state, and if so, whether all logs are loaded.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn quick(&self) -> Result<Option<bool>, StoreError> {
+        self.value(Family::Meta, META_QUICK, 1)
+    }
+
+    /// The size and root from which on entries of a log are here; `None`: all are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn base(&self, log: &LogId) -> Result<Option<LogState>, StoreError> {
+        self.value(Family::Logs, &keys::log_base(log), super::read::RECORD_BYTES_MAX)
+    }
+}
+
+impl Store {
+    /// Opens or begins a quick state in `dir`, under `manifest` and what it says of later versions.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Quick`] if the folder holds something else.
+    pub fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
+        open::open_quick(dir, manifest)
+    }
+
+    /// What a new quick state begins with: that it is one, and whose, at once.
+    pub(super) fn put_quick(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, META_FORMAT, &FORMAT);
+        Self::put(&mut batch, Family::Meta, META_FEDERATION, &manifest.federation());
+        Self::put(&mut batch, Family::Meta, META_QUICK, &false);
+        Self::put(&mut batch, Family::Meta, META_USED, &manifest.version());
+        for version in manifest.versions() {
+            Self::put(&mut batch, Family::Manifests, &keys::manifest(version.version()), &version.note().to_string());
+        }
+        self.write(batch, true)
+    }
+
+    /// Begins to load a log: rows of the same maps that are there are dropped.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin_loading(
+        &self,
+        log: &LogId,
+        (offer, offered): (&Offer, &Offered),
+        parts: &[Part],
+    ) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        let mut batch = self.batch();
+        batch.delete(Family::Meta, keys::quick_parts(log));
+        self.write(batch, false)?;
+        for (map, _) in &offered.maps {
+            while self.clear_some(map.id())? {}
+        }
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, &keys::quick_offer(log), offer);
+        Self::put(&mut batch, Family::Meta, &keys::quick_parts(log), &parts.to_vec());
+        self.write(batch, false)
+    }
+
+    fn clear_some(&self, map: MapId) -> Result<bool, StoreError> {
+        let (view, mut batch, mut count) = (self.view(), self.batch(), 0);
+        view.walk(Family::Rows, Walk { once: true, ..Walk::of(map.0) }, &mut |key, _| {
+            batch.delete(Family::Rows, key);
+            count += 1;
+            Ok(if count < CLEAR_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        self.write(batch, false)?;
+        Ok(count == CLEAR_ROWS)
+    }
+
+    /// Keeps proved rows of a map, and what is still to come of its log. Not synced: what is lost is loaded again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_rows(
+        &self,
+        log: &LogId,
+        map: MapId,
+        rows: &[(Vec<u8>, Vec<u8>)],
+        parts: &[Part],
+    ) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        for (key, value) in rows {
+            batch.put(Family::Rows, keys::row(map, key), value);
+            put_given(&mut batch, key);
+        }
+        Self::put(&mut batch, Family::Meta, &keys::quick_parts(log), &parts.to_vec());
+        self.write(batch, false)
+    }
+
+    /// All logs are loaded: from here on their copies grow as any others. Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn finish_loading(&self, all: &[Offered]) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        for offered in all {
+            self.put_begin(&mut batch, offered);
+        }
+        Self::put(&mut batch, Family::Meta, META_QUICK, &true);
+        self.write(batch, true)
+    }
+
+    /// Where the copy of one log begins.
+    fn put_begin(&self, batch: &mut WriteBatch<'_>, offered: &Offered) {
+        let (log, head) = (offered.log(), offered.head());
+        let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root: offered.state_root };
+        Self::put(batch, Family::Logs, &keys::log_state(&log), &state);
+        Self::put(batch, Family::Logs, &keys::log_base(&log), &state);
+        Self::put(batch, Family::Logs, &keys::log_certified(&log), &head.size);
+        // All adoptions are certified; where they stand in the log nobody asks any more.
+        let since = self.manifest.log(&log).map_or(1, |known| known.since);
+        let adopted: Vec<_> = (since..=offered.row.version).map(|version| Adopted { version, size: 0 }).collect();
+        Self::put(batch, Family::Logs, &keys::log_adopted(&log), &adopted);
+        for tile in &offered.tiles {
+            batch.put(Family::Tiles, keys::tile(&log, tile.level, tile.index), tile.hashes.as_flattened());
+        }
+        let signed = SignedHead::of(&offered.signed);
+        Self::put(batch, Family::Heads, &log8(&log), &signed);
+        let adopted = self.manifest.at(offered.row.version);
+        for cosignature in &offered.cosignatures {
+            let Some(by) = adopted.and_then(|adopted| adopted.operator(&cosignature.operator)) else { continue };
+            let cosigned = CosignedHead { signed: signed.clone(), cosignature: cosignature.clone() };
+            Self::put(batch, Family::Heads, &keys::cosigned(&log, &by.log()), &cosigned);
+        }
+        batch.delete(Family::Meta, keys::quick_offer(&log));
+        batch.delete(Family::Meta, keys::quick_parts(&log));
+    }
+}
+
+/// Who gave whom something follows from the tallies too.
+fn put_given(batch: &mut WriteBatch<'_>, key: &[u8]) {
+    let pair = key.strip_prefix(&[Tally::TAG]).and_then(|pair| pair.split_first_chunk::<32>());
+    let Some((subject, provider)) = pair else { return };
+    if let Ok(provider) = provider.try_into() {
+        batch.put(Family::Given, keys::given(&EventId(provider), &EventId(*subject)), []);
+    }
+}

@@ -1,0 +1,204 @@
+//! Rates of submissions that this node's operator sets, beyond the federation's rules: by address, peer and signing key.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use fama_ledger::event::Action;
+use libp2p::PeerId;
+
+use crate::wire::{Refusal, Submission};
+
+/// The window of registration rates.
+const HOUR: Duration = Duration::from_secs(3_600);
+/// The window of an identity's rate and of a forwarding peer's share.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Most attestations and retractions of one identity a minute.
+pub(crate) const IDENTITY_EVENTS_PER_MINUTE: u32 = 60_000;
+/// Most registrations that one peer may pass on a minute: a flood through one operator leaves room for the others.
+pub(crate) const FORWARDED_REGISTRATIONS_PER_MINUTE: u32 = 6_000;
+/// Most sources remembered at once of each kind; when full, ended windows go, and if there are none, the older half.
+const SOURCES_MAX: usize = 65_536;
+
+/// Events counted by source, each within a window of its own.
+#[derive(Debug)]
+struct Windows<K> {
+    length: Duration,
+    open: Mutex<BTreeMap<K, (Instant, u32)>>,
+}
+
+/// Rates within fixed windows.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    registrations_per_hour: u32,
+    invites: BTreeSet<String>,
+    /// By the first three bytes of an IPv4 address or six of an IPv6 address: /24, /48.
+    blocks: Windows<[u8; 6]>,
+    /// Peers without an address.
+    strangers: Windows<PeerId>,
+    /// Operators that pass on.
+    forwarders: Windows<PeerId>,
+    /// Identities by the hash of the key that signs. Apart from the others: keys cost nothing to invent.
+    identities: Windows<[u8; 32]>,
+}
+
+/// Where a submission came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubmissionOrigin {
+    /// The peer that sent it.
+    pub peer: PeerId,
+    /// Its address, if the transport tells.
+    pub address: Option<IpAddr>,
+    /// Whether the peer is a node that passed it on.
+    pub forwarded: bool,
+}
+
+impl Admission {
+    /// `invites` are tokens that lift the rate of registrations.
+    #[must_use]
+    pub(crate) fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
+        let invites = invites.into_iter().collect();
+        let (blocks, strangers) = (Windows::new(HOUR), Windows::new(HOUR));
+        let (forwarders, identities) = (Windows::new(MINUTE), Windows::new(MINUTE));
+        Self { registrations_per_hour, invites, blocks, strangers, forwarders, identities }
+    }
+
+    /// Whether a submission from there is taken now; counts it. Its signature was verified.
+    ///
+    /// # Errors
+    /// `rate` with the seconds until the window ends.
+    pub(crate) fn submission(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
+        match submission.signed.event.action {
+            Action::Register { .. } => self.registration(origin, submission.invite.as_deref()),
+            // By the key: else a stranger's events would use up the rate of the issuer that they name.
+            Action::Attest { .. } | Action::Retract { .. } => {
+                self.identities.count(submission.signed.signer.hash().0, IDENTITY_EVENTS_PER_MINUTE)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn registration(&self, origin: &SubmissionOrigin, invite: Option<&str>) -> Result<(), Refusal> {
+        if invite.is_some_and(|invite| self.invites.contains(invite)) {
+            return Ok(());
+        }
+        if origin.forwarded {
+            return self.forwarders.count(origin.peer, FORWARDED_REGISTRATIONS_PER_MINUTE);
+        }
+        match origin.address.map(block) {
+            Some(Some(block)) => self.blocks.count(block, self.registrations_per_hour),
+            Some(None) => Ok(()),
+            None => self.strangers.count(origin.peer, self.registrations_per_hour),
+        }
+    }
+}
+
+impl<K: Ord> Windows<K> {
+    const fn new(length: Duration) -> Self {
+        Self { length, open: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn count(&self, source: K, max: u32) -> Result<(), Refusal> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if open.len() >= SOURCES_MAX && !open.contains_key(&source) {
+            make_room(&mut open, self.length, now);
+        }
+        let (since, count) = open.entry(source).or_insert((now, 0));
+        if now.duration_since(*since) >= self.length {
+            (*since, *count) = (now, 0);
+        }
+        if *count >= max {
+            let left = self.length.saturating_sub(now.duration_since(*since)).as_secs() + 1;
+            return Err(Refusal {
+                code: "rate".into(),
+                message: format!("more than {max} of these in {} minutes from there", self.length.as_secs() / 60),
+                retry_after: u32::try_from(left).ok(),
+            });
+        }
+        *count += 1;
+        Ok(())
+    }
+}
+
+fn make_room<K: Ord>(open: &mut BTreeMap<K, (Instant, u32)>, length: Duration, now: Instant) {
+    open.retain(|_, (since, _)| now.duration_since(*since) < length);
+    if open.len() >= SOURCES_MAX {
+        let mut begun: Vec<Instant> = open.values().map(|(since, _)| *since).collect();
+        let (_, middle, _) = begun.select_nth_unstable(SOURCES_MAX / 2);
+        let middle = *middle;
+        open.retain(|_, (since, _)| *since > middle);
+    }
+}
+
+/// The address block that counts as one; `None` for loopback, which is exempt.
+fn block(address: IpAddr) -> Option<[u8; 6]> {
+    match address.to_canonical() {
+        address if address.is_loopback() => None,
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Some([4, a, b, c, 0, 0])
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, ..] = address.octets();
+            Some([a, b, c, d, e, f])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fama_ledger::entry::SignedEvent;
+    use fama_ledger::event::{Event, Nonce};
+    use fama_ledger::id::{EventId, FederationId};
+    use fama_ledger::key::Curve;
+    use fama_ledger::secret::SecretKey;
+    use fama_ledger::time::Millis;
+
+    fn attestation(issuer: u8, seed: u8) -> Submission {
+        let key = SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
+        let (home, issuer, subject) = ("alpha.example".parse().unwrap(), EventId([issuer; 32]), EventId([0; 32]));
+        let action = Action::Attest { home, issuer, subject, delta: 1, context: None, note: None };
+        let event = Event { federation: FederationId([1; 32]), action, created: Millis(0), nonce: Nonce([0; 8]) };
+        let signature = key.sign(event.text().as_bytes());
+        let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
+        Submission { signed, note: None, invite: None, recovered: None }
+    }
+
+    /// Events were counted by the issuer that they name, so that anybody could use up a service's rate.
+    #[test]
+    fn nobody_uses_up_the_rate_of_another() {
+        let admission = Admission::new(1, []);
+        let from = SubmissionOrigin { peer: PeerId::random(), address: None, forwarded: false };
+        let (stranger, service) = (attestation(7, 1), attestation(7, 2));
+        let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
+        assert_eq!(refused.unwrap().code, "rate");
+        assert!(admission.submission(&from, &service).is_ok());
+    }
+
+    #[test]
+    fn registrations_are_counted_per_block() {
+        let admission = Admission::new(2, ["token".to_owned()]);
+        let from = |address: &str| SubmissionOrigin {
+            peer: PeerId::random(),
+            address: address.parse().ok(),
+            forwarded: false,
+        };
+        let taken = |address: &str| admission.registration(&from(address), None).is_ok();
+        assert!(taken("203.0.113.1") && taken("203.0.113.77"));
+        assert_eq!(admission.registration(&from("203.0.113.9"), None).unwrap_err().code, "rate");
+        assert!(taken("203.0.112.9"), "another /24");
+        assert!(admission.registration(&from("203.0.113.9"), Some("token")).is_ok());
+        assert!(admission.registration(&from("203.0.113.9"), Some("guess")).is_err());
+        assert!((0..100).all(|_| taken("127.0.0.1") && taken("::1")), "loopback is exempt");
+        for i in 0..=SOURCES_MAX {
+            let mut invented = [0; 32];
+            invented[..8].copy_from_slice(&i.to_be_bytes());
+            assert!(admission.identities.count(invented, IDENTITY_EVENTS_PER_MINUTE).is_ok());
+        }
+        assert!(!taken("203.0.113.9"), "invented identities clear nobody's count");
+        assert!(admission.identities.open.lock().unwrap().len() <= SOURCES_MAX, "memory is bounded");
+        assert!(taken("2001:db8:1::1") && taken("2001:db8:1:ffff::1") && !taken("2001:db8:1::2"));
+    }
+}

@@ -1,0 +1,191 @@
+//! What this node reports of its logs to a peer that asks: read from one view of the store.
+use fama_ledger::adoption::Adopted;
+use fama_ledger::id::ManifestHash;
+use fama_ledger::limits;
+use fama_ledger::log::{self, Head};
+use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::signed_note::SignedNote;
+use fama_ledger::time::Millis;
+
+use crate::store::{StoreError, View};
+use crate::wire::{
+    self, CosignedHead, EntryRange, Frontier, LogFrontier, NoteAnswer, Refusal, Session, SyncRequest, SyncResponse,
+};
+
+/// For how long frontiers tell the same of many former cosigners, in milliseconds.
+const FORMER_TURN_MILLIS: u64 = 1_000;
+/// Entries read at a time while a batch's end is looked for.
+const READ_ENTRIES: usize = 1_024;
+
+/// What this node has; `now` by its wall clock.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Millis) -> Result<Frontier, StoreError> {
+    let of = |log: LogId| -> Result<LogFrontier, StoreError> {
+        let size = view.log(&log)?.map_or(0, |record| record.state.size);
+        let (newest, equivocation) = (view.newest(&log)?, view.equivocation(&log)?);
+        let cosigned = cosigned(view, manifest, &log, now)?;
+        Ok(LogFrontier { size, newest, cosigned, equivocation, log })
+    };
+    let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
+    let held = view.store().pending().unwrap_or_else(|| view.store().manifest());
+    let manifest_hash = manifest_hash(held.hash(), view.rival_manifest()?.as_deref());
+    Ok(Frontier { time: now, session, other: None, manifest: held.version(), manifest_hash, logs })
+}
+
+/// The answer to a request; `now` by this node's wall clock.
+///
+/// # Errors
+/// [`StoreError`]: not the asker's fault.
+pub fn answer(
+    view: &View<'_>,
+    manifest: &Manifest,
+    session: Session,
+    now: Millis,
+    request: &SyncRequest,
+) -> Result<SyncResponse, StoreError> {
+    Ok(match request {
+        SyncRequest::Frontier(_) => SyncResponse::Frontier(frontier(view, manifest, session, now)?),
+        SyncRequest::Manifests { from } => SyncResponse::Manifests(manifests(view, *from)?),
+        SyncRequest::Entries { log, from, head } => match range(view, manifest, log, *from, *head)? {
+            Ok(range) => SyncResponse::Entries(range),
+            Err(refusal) => SyncResponse::Refused(refusal),
+        },
+        // Kept in memory, not in the database.
+        SyncRequest::Offers | SyncRequest::Rows { .. } => SyncResponse::Refused(Refusal::snapshot_gone()),
+        SyncRequest::Notes(hashes) => {
+            let mut notes = Vec::new();
+            for hash in hashes.iter().take(wire::NOTES_MAX) {
+                notes.extend(
+                    view.note(hash)?.filter(|note| matches!(note, NoteAnswer::Text(_))).map(|note| (*hash, note)),
+                );
+            }
+            SyncResponse::Notes(notes)
+        }
+    })
+}
+
+/// The newest cosigned heads of a log: by the operators' keys, and by former ones whose word somebody may need who
+/// has nothing yet. Where these are many, others each time.
+fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, now: Millis) -> Result<Vec<CosignedHead>, StoreError> {
+    let is_former = |by: &LogId| manifest.log(by).is_none_or(|known| known.cut.is_some());
+    let (mut former, mut found): (Vec<_>, Vec<_>) =
+        view.cosigned_by(log)?.into_iter().partition(|(by, _)| is_former(by));
+    if !former.is_empty() {
+        let periods = periods(manifest, log, view.log(log)?.map_or(Vec::new(), |record| record.adopted));
+        former.retain(|(by, _)| periods.iter().any(|period| period.needs(by, &found)));
+    }
+    if former.len() > wire::FORMER_COSIGNERS_MAX {
+        let turn = usize::try_from(now.0 / FORMER_TURN_MILLIS).unwrap_or_default();
+        let first = turn.wrapping_mul(wire::FORMER_COSIGNERS_MAX) % former.len();
+        former.rotate_left(first);
+        former.truncate(wire::FORMER_COSIGNERS_MAX);
+    }
+    found.extend(former);
+    Ok(found.into_iter().map(|(_, cosigned)| cosigned).collect())
+}
+
+/// Whose quorum certifies a part of a log: that of one version, up to the end of the batch that adopts the next.
+struct Period<'a> {
+    version: &'a Manifest,
+    /// `None` of the last one.
+    end: Option<u64>,
+}
+
+fn periods<'a>(manifest: &'a Manifest, log: &LogId, adopted: Vec<Adopted>) -> Vec<Period<'a>> {
+    let since = manifest.log(log).map(|known| known.since);
+    let later = adopted.into_iter().skip(1).collect::<Vec<_>>();
+    let versions = since.into_iter().chain(later.iter().map(|one| one.version));
+    let ends = later.iter().map(|one| Some(one.size)).chain([None]);
+    versions.zip(ends).filter_map(|(version, end)| Some(Period { version: manifest.at(version)?, end })).collect()
+}
+
+impl Period<'_> {
+    /// Whether the word of a former key may be needed: it counts, and those of today's keys are too few.
+    fn needs(&self, by: &LogId, current: &[(LogId, CosignedHead)]) -> bool {
+        let counts = |by: &LogId| self.version.operator(&by.operator).is_some_and(|operator| operator.log() == *by);
+        let reaches = |head: &CosignedHead| self.end.is_some_and(|end| head.signed.head.size >= end);
+        let reached = current.iter().filter(|(by, cosigned)| counts(by) && reaches(cosigned)).count();
+        counts(by) && reached < self.version.quorum()
+    }
+}
+
+/// What tells two nodes apart that hold different texts of one version.
+pub fn manifest_hash(newest: ManifestHash, rival: Option<&str>) -> ManifestHash {
+    let note = rival.and_then(|note| SignedNote::parse(note.as_bytes(), limits::MANIFEST_BYTES_MAX).ok());
+    let Some(note) = note else { return newest };
+    let mut both = [newest.0, *blake3::hash(note.text.as_bytes()).as_bytes()];
+    both.sort_unstable();
+    ManifestHash(*blake3::hash(both.as_flattened()).as_bytes())
+}
+
+fn manifests(view: &View<'_>, from: u32) -> Result<Vec<String>, StoreError> {
+    let (store, mut found) = (view.store(), Vec::new());
+    let held = store.pending().unwrap_or_else(|| store.manifest());
+    for version in from..=held.version() {
+        found.extend(held.at(version).map(|manifest| manifest.note().to_string()));
+        if found.len() >= wire::MANIFESTS_MAX {
+            break;
+        }
+    }
+    found.extend(view.rival_manifest()?.filter(|_| from <= held.version()));
+    Ok(found)
+}
+
+/// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them. Entries up to a
+/// head within a batch are given too: the asker sees that the owner signed what no log may hold.
+fn range(
+    view: &View<'_>,
+    manifest: &Manifest,
+    log: &LogId,
+    from: u64,
+    head: Head,
+) -> Result<Result<EntryRange, Refusal>, StoreError> {
+    let size = if manifest.log(log).is_some() { view.log(log)?.map_or(0, |record| record.state.size) } else { 0 };
+    if from >= head.size || head.size > size {
+        return Ok(Err(Refusal::new("not_here", format!("this node has {size} entries of {log}"))));
+    }
+    match log::root_at(head.size, &view.tiles(log)) {
+        Ok(root) if root == head.root => {}
+        Err(fama_ledger::log::LogError::Tiles(error)) => return Err(error),
+        _ => return Ok(Err(Refusal::new("other_branch", "this node has other entries below that size"))),
+    }
+    let mut entries: Vec<Vec<u8>> = Vec::new();
+    let (mut bytes, mut whole) = (0, 0);
+    while bytes < wire::ENTRIES_BYTES_SOFT || whole == 0 {
+        let at = from + entries.len() as u64;
+        let count = READ_ENTRIES.min(usize::try_from(head.size - at).unwrap_or(usize::MAX));
+        if count == 0 {
+            whole = entries.len();
+            break;
+        }
+        let read = view.entries(log, at, count, wire::ENTRIES_BYTES_SOFT)?;
+        if read.is_empty() {
+            break;
+        }
+        for entry in read {
+            bytes += entry.len();
+            let ends = is_state(&entry);
+            entries.push(entry);
+            if ends {
+                whole = entries.len();
+            }
+            if ends && bytes >= wire::ENTRIES_BYTES_SOFT {
+                break;
+            }
+        }
+    }
+    entries.truncate(whole);
+    let reached = from + entries.len() as u64;
+    match log::prove_consistency(reached, head.size, &view.tiles(log)) {
+        Ok(proof) => Ok(Ok(EntryRange { first: from, entries, proof })),
+        Err(fama_ledger::log::LogError::Tiles(error)) => Err(error),
+        Err(_) => Ok(Err(Refusal::new("not_here", "no proof to that head"))),
+    }
+}
+
+/// Whether an encoded entry is a state entry: its body's variant, behind the time, says so.
+fn is_state(entry: &[u8]) -> bool {
+    entry.get(8..12) == Some(&[1, 0, 0, 0])
+}
