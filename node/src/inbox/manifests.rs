@@ -91,7 +91,9 @@ impl Inbox {
 
     fn hold(&mut self, next: &Manifest) -> Result<(), Fatal> {
         tracing::info!(version = next.version(), hash = %next.hash(), "a new version of the manifest holds");
+        // Synced before anything acts on it. After a crash the start finds the version pending and continues below.
         self.shared.store.put_manifest(next)?;
+        // From here on nothing is cosigned beyond the end of a log that the version cuts.
         self.replica.end(next.cuts().cloned());
         if self.replica.at_ends() {
             return self.take_up(next);
@@ -115,6 +117,8 @@ impl Inbox {
             }
         }
         drop(view);
+        // One synced write switches the version and deletes the stands and the rival text that it settles. A crash
+        // before it: still pending, and `follow_manifest` comes here again. After it: the start uses the new version.
         self.shared.store.use_manifest(next.version())?;
         tracing::info!(version = next.version(), "the new version of the manifest is in use");
         self.reload = true;
@@ -159,6 +163,7 @@ impl Inbox {
 
     /// Two texts of one version are valid: people must choose.
     fn halt(&mut self, text: &str) -> Result<(), Fatal> {
+        // Synced first: after a crash in between, `restore_manifests` reads the rival text and halts again.
         self.shared.store.put_rival_manifest(text)?;
         self.say_halted();
         self.tell_governance()
@@ -218,7 +223,10 @@ impl Inbox {
             head,
         };
         let note = stand.sign(key).to_string();
+        // Durable, in two files, before the note leaves: it binds this operator whatever happens to this process. After
+        // a crash here the start freezes the log again, and the next request gets the same note.
         self.shared.store.put_stand(&crate::store::StoredStand { version, log: log.clone(), note: note.clone() })?;
+        // No cosignature slips in between: this thread makes them all.
         self.replica.stand(log);
         self.tell_governance()?;
         tracing::warn!(%log, version, "this node stands still in a log until the next version of the manifest holds");
@@ -232,6 +240,8 @@ impl Inbox {
         beside: Option<&SignedCheckpoint>,
     ) -> Result<(), Fatal> {
         let log = log_of(signed);
+        // Synced first. After a crash the start finds this head and stops cosigning the log (`restore_fault`), with or
+        // without the proof that follows.
         self.shared.store.put_conflicting(&log, &SignedHead::of(signed))?;
         let Some(beside) = beside else { return Ok(()) };
         let (smaller, larger) = (signed.checkpoint().head, beside.checkpoint().head);
@@ -252,6 +262,7 @@ impl Inbox {
             proof,
         };
         if proof.verify(&self.shared.manifest).is_ok() {
+            // Durable before it is gossiped, so that this node can always show what it accused the owner of.
             self.shared.store.put_equivocation(&proof)?;
             self.command(InboxCommand::Publish(Gossip::Equivocation(proof)));
         }
@@ -262,6 +273,7 @@ impl Inbox {
     pub(super) fn proven(&mut self, proof: &Equivocation) -> Result<(), Fatal> {
         let log = proof.log.clone();
         if self.shared.store.view().equivocation(&log)?.is_none() {
+            // Durable before it takes effect: the start proves the fault again from disk.
             self.shared.store.put_equivocation(proof)?;
             self.tell_governance()?;
         }
@@ -272,8 +284,13 @@ impl Inbox {
     /// Leaves a branch: what lies behind `size` is dropped when this node has loaded anew.
     pub(super) fn rewind(&mut self, log: &LogId, size: u64) -> Result<(), Fatal> {
         tracing::error!(%log, size, "this copy is on a branch that others have left: it goes back and fetches anew");
+        // Read before anything is deleted: these events are submitted again, to this log or to its successor.
         let dropped = self.suffix(log, size)?;
+        // One synced write deletes the entries, keeps their events aside and marks the derived data as stale. A crash
+        // before it: the copy is still on its old branch, and this node decides again. After it: `Inbox::load` finds
+        // the mark and rebuilds.
         self.shared.store.rewind(log, size, &dropped)?;
+        // Memory still holds what the disk no longer does: nothing more is taken in until all is loaded again.
         self.reload = true;
         Ok(())
     }
@@ -345,6 +362,8 @@ impl Inbox {
         if !others.is_empty() {
             self.command(InboxCommand::Resubmit(others));
         }
+        // Forgotten only once an entry with the event is applied, or nobody may take it any more. A crash at any moment
+        // before that repeats a submission, which finds the event in the log; it never loses one.
         if gone.is_empty() { Ok(()) } else { Ok(store.forget_dropped(&gone)?) }
     }
 
