@@ -173,6 +173,7 @@ impl Inbox {
             reload,
             watch,
         };
+        // A rewind, or a rebuild after one, was cut off: finished before anything is read.
         if inbox.shared.store.view().needs_rebuild()? {
             replay::check::rebuild(&inbox.shared.store)?;
         }
@@ -306,6 +307,7 @@ impl Inbox {
                 if known.is_some() {
                     return Ok(known);
                 }
+                // A crash came between commit and signature. Only durable heads are signed, so there is no other.
                 let signed = SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(log), head }, key);
                 self.shared.store.put_newest(log, &SignedHead::of(&signed))?;
                 Ok(Some(signed))
@@ -329,6 +331,7 @@ impl Inbox {
             let wait = self.append_due_in().unwrap_or(TICK).min(TICK);
             let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
             match input {
+                // What waits was not answered yet: it is appended first.
                 Ok(Some(InboxInput::Stop) | None) => return self.append().map(|()| InboxEnd::Stopped),
                 Ok(Some(input)) => self.take(input)?,
                 Err(_) => {}
