@@ -10,7 +10,7 @@ use fama_ledger::event::Action;
 use fama_ledger::id::{EventId, ManifestHash};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
-use fama_ledger::manifest::{LogId, Manifest, ManifestError};
+use fama_ledger::manifest::{LogId, Manifest, ManifestError, VersionState};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::replica::log_of;
 use fama_ledger::time::Millis;
@@ -59,10 +59,7 @@ impl Inbox {
         match self.shared.store.pending() {
             None => self.hold(&next).map(Ok),
             Some(pending) if pending.hash() == next.hash() => Ok(Ok(())),
-            Some(_) => {
-                self.refused = true;
-                self.halt(text).map(Ok)
-            }
+            Some(_) => self.conflict(text, next.version()).map(Ok),
         }
     }
 
@@ -70,7 +67,7 @@ impl Inbox {
     fn rival(&mut self, text: &str, error: ManifestError) -> Result<Result<(), ManifestError>, Fatal> {
         let used = Arc::clone(&self.shared.manifest);
         match used.previous().map(|previous| previous.successor(text)) {
-            Some(Ok(other)) if other.hash() != used.hash() => self.halt(text).map(Ok),
+            Some(Ok(other)) if other.hash() != used.hash() => self.conflict(text, used.version()).map(Ok),
             Some(Ok(_)) => Ok(Ok(())),
             Some(Err(error)) => Ok(Err(error)),
             None => Ok(Err(error)),
@@ -93,6 +90,7 @@ impl Inbox {
         tracing::info!(version = next.version(), hash = %next.hash(), "a new version of the manifest holds");
         // Synced before anything acts on it. After a crash the start finds the version pending and continues below.
         self.shared.store.put_manifest(next)?;
+        self.next_state = Some(VersionState::Pending);
         // From here on nothing is cosigned beyond the end of a log that the version cuts.
         self.replica.end(next.cuts().cloned());
         if self.replica.at_ends() {
@@ -111,7 +109,7 @@ impl Inbox {
             if record.state.state_root != cut.state_root || adopted != cut.adopted {
                 drop(view);
                 tracing::error!(log = %cut.log, "the manifest names another state root or version at this log's end than its entries make: more operators lie than may, or this program is wrong");
-                self.refused = true;
+                self.next_state = Some(VersionState::Refused);
                 self.replica.halt();
                 return Ok(());
             }
@@ -128,7 +126,8 @@ impl Inbox {
     /// Takes the pending version up as soon as all copies are where it wants them.
     pub(super) fn follow_manifest(&mut self) -> Result<(), Fatal> {
         let Some(pending) = self.shared.store.pending().cloned() else { return Ok(()) };
-        if self.reload || self.refused || !self.replica.at_ends() {
+        let usable = self.next_state.is_none_or(VersionState::may_be_used);
+        if self.reload || !usable || !self.replica.at_ends() {
             return Ok(());
         }
         self.take_up(&pending)
@@ -161,19 +160,25 @@ impl Inbox {
         Ok(())
     }
 
-    /// Two texts of one version are valid: people must choose.
-    fn halt(&mut self, text: &str) -> Result<(), Fatal> {
+    /// Keeps a second valid text of a version and stops cosigning: people must choose.
+    fn conflict(&mut self, text: &str, version: u32) -> Result<(), Fatal> {
         // Synced first: after a crash in between, `restore_manifests` reads the rival text and halts again.
         self.shared.store.put_rival_manifest(text)?;
-        self.say_halted();
+        self.note_conflict(version);
         self.tell_governance()
     }
 
-    pub(super) fn say_halted(&mut self) {
-        if !self.halted {
+    /// Stops cosigning over a second valid text of `version`, which is the one in use or the next.
+    pub(super) fn note_conflict(&mut self, version: u32) {
+        let conflict = VersionState::Conflict;
+        if self.used_state != conflict && self.next_state != Some(conflict) {
             self.shared.metrics.fault("manifests_conflict");
         }
-        self.halted = true;
+        if version == self.shared.manifest.version() {
+            self.used_state = conflict;
+        } else {
+            self.next_state = Some(conflict);
+        }
         self.replica.halt();
         tracing::error!(
             "two valid texts of one manifest version were shown: this node cosigns and takes in nothing until \
