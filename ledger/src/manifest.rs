@@ -17,9 +17,11 @@ use crate::log::Head;
 use crate::signed_note::{NoteError, SignedNote};
 
 mod chain;
+mod state;
 mod succession;
 mod text;
 
+pub use state::VersionState;
 pub use text::{Draft, Genesis};
 
 /// First line of a manifest's text.

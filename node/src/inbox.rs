@@ -12,7 +12,7 @@ use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, TreeRoot};
 use fama_ledger::join::Join;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
-use fama_ledger::manifest::{LogId, Manifest, Operator};
+use fama_ledger::manifest::{LogId, Manifest, Operator, VersionState};
 use fama_ledger::profile;
 use fama_ledger::replica::{Cosigned, FetchFailure, Overrides, Replica, ReplicaOutput, Roots, StoredLog, log_of};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
@@ -121,10 +121,10 @@ pub struct Inbox {
     resubmit_due: Duration,
     /// Where the next turn begins.
     resubmit_from: EventId,
-    /// Two texts of one version of the manifest are valid.
-    halted: bool,
-    /// The pending version is not to be used: it does not fit the entries that it names, or has a rival.
-    refused: bool,
+    /// Of the version in use: `InUse`, or `Conflict` once another valid text of it is known.
+    used_state: VersionState,
+    /// Of the version after it, if this node holds one: `Pending`, `Refused` or `Conflict`.
+    next_state: Option<VersionState>,
     /// What is on disk has to be loaded anew.
     reload: bool,
     watch: watch::TroubleWatch,
@@ -155,7 +155,8 @@ impl Inbox {
         let (waiting, now) = (append::PendingSubmissions::default(), shared.clock.monotonic());
         let copies = BTreeMap::new();
         let (rerank, notes_due, claims_due, resubmit_due) = (None, now, true, now);
-        let (halted, refused, reload, watch) = (false, false, false, watch::TroubleWatch::default());
+        let (reload, watch) = (false, watch::TroubleWatch::default());
+        let next_state = shared.store.pending().map(|_| VersionState::Pending);
         let mut inbox = Self {
             shared,
             own,
@@ -168,11 +169,12 @@ impl Inbox {
             claims_due,
             resubmit_due,
             resubmit_from: EventId([0; 32]),
-            halted,
-            refused,
+            used_state: VersionState::InUse,
+            next_state,
             reload,
             watch,
         };
+        // A rewind, or a rebuild after one, was cut off: finished before anything is read.
         if inbox.shared.store.view().needs_rebuild()? {
             replay::check::rebuild(&inbox.shared.store)?;
         }
@@ -282,9 +284,9 @@ impl Inbox {
         let rival = view.rival_manifest()?;
         drop(view);
         if let Some(rival) = rival {
-            // A rival of the version in use is settled by the next one; one of the next is not.
-            self.refused = self.shared.manifest.successor(&rival).is_ok();
-            self.say_halted();
+            // A rival of the version in use is settled by the next one; a rival of the next one is not.
+            let rivals_next = self.shared.manifest.successor(&rival).is_ok();
+            self.note_conflict(self.shared.manifest.version().saturating_add(u32::from(rivals_next)));
         }
         self.follow_manifest()?;
         self.tell_governance()
@@ -306,6 +308,7 @@ impl Inbox {
                 if known.is_some() {
                     return Ok(known);
                 }
+                // A crash came between commit and signature. Only durable heads are signed, so there is no other.
                 let signed = SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(log), head }, key);
                 self.shared.store.put_newest(log, &SignedHead::of(&signed))?;
                 Ok(Some(signed))
@@ -329,6 +332,7 @@ impl Inbox {
             let wait = self.append_due_in().unwrap_or(TICK).min(TICK);
             let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
             match input {
+                // What waits was not answered yet: it is appended first.
                 Ok(Some(InboxInput::Stop) | None) => return self.append().map(|()| InboxEnd::Stopped),
                 Ok(Some(input)) => self.take(input)?,
                 Err(_) => {}

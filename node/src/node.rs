@@ -129,13 +129,16 @@ async fn run_once(
     stop: Pin<&mut impl Future<Output = ()>>,
     started: &mut Option<impl FnOnce(&Addresses)>,
 ) -> Result<(InboxEnd, Wires), NodeError> {
+    // The database first: its lock keeps a second process out before anything is bound to this node's key.
     let shared = Shared::new(open(config, wires.is_some()).await?, Clock::machine(), session);
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
     let own_log = own.as_ref().and_then(|own| own.log.clone());
     let network_config = network_config(config, &shared.manifest, own.as_ref())?;
+    // Loads, checks and where a rewind was interrupted rebuilds, before any peer can ask or be asked.
     let inbox = Inbox::load(shared.clone(), own, commands)?;
+    // From here on peers connect. Their requests wait in a bounded queue until the bridge runs.
     let Wires { key, network, events } = wired(network_config, wires).await?;
     let (inbox_done, mut inbox_end) =
         inbox::spawn("inbox", inbox, inputs_in).map_err(|error| NodeError::System(error.to_string()))?;
@@ -171,26 +174,39 @@ async fn run_once(
         () = stop => tracing::info!("stopping"),
         _ = inbox_end.changed() => {}
     }
+    // The order of stopping. First everything that only asks, reads or serves is told; nobody waits for anybody yet.
     let _ = stopping.send(true);
+    // Ends the scrub's thread at its next step; it holds the store.
     drop(scrub);
+    // The inbox appends and answers what it had taken in before this, and nothing after it. A process that is killed
+    // instead loses only what was never answered.
     let _ = inputs.send(InboxInput::Stop).await;
     let ended = tokio::task::spawn_blocking(move || inbox_done.join()).await;
+    // A panic ends the process by this error, with nothing cleaned up: the disk is as after kill -9.
     let ended = ended.ok().and_then(Result::ok).ok_or(Fatal::Internal("the inbox panicked"))?;
     if let Err(error) = &ended {
         tracing::error!(code = error.code(), %error, "the node stops");
     }
+    // It closes its own database and holds the node's; it has seen `stopping`.
     if let Some(quick) = quick {
         quick.await.map_err(|_| Fatal::Internal("the quick state's task panicked"))?;
     }
+    // On a reload peers stay connected. What they send meanwhile waits, and is dropped or answered `busy` when the
+    // queue is full.
     if !matches!(ended, Ok(InboxEnd::Reload)) {
         network.stop().await;
     }
+    // Commands that are lost here are requests to peers: the inbox makes them again after its start.
     commands.abort();
+    // Gives the queue's receiver back for the next round; nothing of this round reads it any more.
     let events = events.await.map_err(|_| Fatal::Internal("the bridge panicked"))?;
+    // Requests on their way end first; their listeners stay bound on a reload.
     for server in servers {
         let _ = server.await;
     }
     let store = Arc::clone(&shared.store);
+    // The last handles but those of readers on their way, for which `close` waits a while. Killed before it is done,
+    // the database recovers from its write-ahead log like after any crash.
     drop(shared);
     store::close(store).await;
     Ok((ended?, Wires { key, network, events }))

@@ -161,8 +161,10 @@ impl StateSync {
     async fn attempt(&mut self) -> Result<AttemptEnd, StateSyncError> {
         let held = if self.dir.exists() { Some(self.open(Arc::clone(&self.shared.manifest)).await?) } else { None };
         let store = match held {
+            // Loaded whole, by this process or one before it: the flag is set in the write that completes the load.
             Some(store) if store.view().quick()? == Some(true) => store,
             held => {
+                // New, or cut off while loading: what was loaded counts, the rest is fetched.
                 let Some(store) = self.load(held).await? else { return Ok(self.ended()) };
                 store
             }
@@ -194,11 +196,14 @@ impl StateSync {
         if !self.dir.exists() {
             return;
         }
+        // Opened first, to be sure that it is a folder of this kind: a configuration mistake must not delete another.
         let store = match self.open(Arc::clone(&self.shared.manifest)).await {
             Ok(store) => store,
             Err(error) => return tracing::warn!(%error, "what may be a quick state stays on disk; remove its folder"),
         };
         store::close(store).await;
+        // A crash halfway leaves a folder that may not open. The next start says so and answers from the node's own
+        // copies alone; the operator removes it.
         match tokio::fs::remove_dir_all(&self.dir).await {
             Ok(()) => tracing::info!("the quick state is deleted"),
             Err(error) => tracing::warn!(%error, "the quick state stays on disk; remove its folder"),

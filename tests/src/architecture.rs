@@ -85,7 +85,7 @@ fn the_ledger_is_pure() {
 
 /// The crates, lowest first; each knows all below it and none above.
 #[test]
-fn crates_know_only_those_below_them() {
+fn crates_know_only_who_is_below_them() {
     let names = ["fama-ledger", "fama-node", "fama-reader", "fama-cli"];
     for (at, name) in names.iter().enumerate() {
         let needs = dependencies(name);
@@ -221,7 +221,7 @@ fn files_of_a_node_import_no_circles() {
 /// The inbox folds what enters the node. What was in a log before is folded again in one other place, below it: for
 /// the inbox, where other nodes wrote it, and for checks, rebuilds and audits, which no node is running for.
 #[test]
-fn only_the_inbox_and_the_replay_fold() {
+fn only_the_inbox_folds() {
     let beyond = |words: &[&str], allowed: &[&str]| -> Vec<String> {
         let found = naming(&["node/src"], words).into_iter();
         found.filter(|name| !allowed.iter().any(|place| name.starts_with(place))).collect()

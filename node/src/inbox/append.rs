@@ -91,6 +91,8 @@ impl Inbox {
         if events.is_empty() && replies.is_empty() {
             return Ok(());
         }
+        // A version that is due is adopted in a batch of its own first: this batch is judged under it. A crash between
+        // the two leaves a whole batch behind; the submissions get no answer and come again.
         self.adopt()?;
         let mut answers = match self.may_write().and_then(|()| self.has_begun()) {
             Ok(()) => self.append_all(events)?,
@@ -106,6 +108,8 @@ impl Inbox {
         }
         .into_iter();
         for (count, reply) in replies {
+            // Everything answered here is durable and below a signed head. A crash before an answer leaves loses no
+            // event: submitted again, it is found in the log and gets the same receipt.
             // A submitter that went away learns of its event when it submits it again.
             let _ = reply.send(answers.by_ref().take(count).collect());
         }
@@ -146,6 +150,7 @@ impl Inbox {
         let begun = self.shared.clock.monotonic();
         let (store, manifest) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.manifest));
         let view = store.view();
+        // Until `write`, only memory changes. A crash or an error leaves the disk as it was, and nobody was answered.
         let size = self.replica.head(log).map_or(0, |head| head.size);
         let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
         let mut desk = BatchBuilder::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
@@ -160,6 +165,7 @@ impl Inbox {
         let taken = built.0.len();
         let new: Vec<Vec<u8>> = built.0.iter().map(|entry| entry.bytes().to_vec()).collect();
         if taken > 0 {
+            // An error from here on is fatal: whether the batch is on disk is unknown, and the next start finds out.
             self.write(&store, batch, built, &notes)?;
             self.shared.metrics.batch(taken as u64, self.shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
             self.shared.metrics.accepted(taken as u64);
@@ -207,6 +213,8 @@ impl Inbox {
         let Some(LogCopy { tree, maps: Some(maps) }) = self.copies.get_mut(log) else {
             return Err(Fatal::Internal("the own log is loaded"));
         };
+        // Maps and tree run ahead of the disk from here to `commit`. If that fails, the process ends with them, and the
+        // next start loads both from disk.
         let Folded { changes, state_root, time } = match batch.finish(maps) {
             Ok(folded) => folded,
             Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
@@ -219,12 +227,21 @@ impl Inbox {
         let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
         let adopted = adopted(&entries, head.size);
         let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &changes);
+        // Readers at the certified state need the rows as they were: kept before the write can be seen. In memory only;
+        // after a crash there is no certified state to read until the next certificate.
         self.shared.certified.before(log, [changes], &store.view())?;
+        // The point of no return: one atomic, synced write. A crash before or within it leaves nothing of the batch. A
+        // crash after it leaves entries below a head without a signature: `stored_newest` signs it at the start.
         store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, notes }])?;
         self.shared.certified.after(log, head.size, maps);
+        // Signed only now that the head is durable, so that no other head of this size can ever be signed.
         let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);
+        // Not synced. If a crash loses it, the start signs the same head again, with the same bytes (Ed25519).
         store.put_newest(log, &SignedHead::of(&signed))?;
+        // The ranking is in memory; a start computes it from the rows.
         self.effects(outcomes.iter())?;
+        // The head leaves the node last, as an announcement and under this operator's own cosignature, which is synced
+        // before it leaves. After a crash here, peers read the head from this node's frontier.
         let outputs = self.replica.appended(signed, adopted, self.millis(), &StoredRoots(store))?;
         self.perform(outputs)
     }

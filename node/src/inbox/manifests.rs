@@ -10,7 +10,7 @@ use fama_ledger::event::Action;
 use fama_ledger::id::{EventId, ManifestHash};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
-use fama_ledger::manifest::{LogId, Manifest, ManifestError};
+use fama_ledger::manifest::{LogId, Manifest, ManifestError, VersionState};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::replica::log_of;
 use fama_ledger::time::Millis;
@@ -59,10 +59,7 @@ impl Inbox {
         match self.shared.store.pending() {
             None => self.hold(&next).map(Ok),
             Some(pending) if pending.hash() == next.hash() => Ok(Ok(())),
-            Some(_) => {
-                self.refused = true;
-                self.halt(text).map(Ok)
-            }
+            Some(_) => self.conflict(text, next.version()).map(Ok),
         }
     }
 
@@ -70,7 +67,7 @@ impl Inbox {
     fn rival(&mut self, text: &str, error: ManifestError) -> Result<Result<(), ManifestError>, Fatal> {
         let used = Arc::clone(&self.shared.manifest);
         match used.previous().map(|previous| previous.successor(text)) {
-            Some(Ok(other)) if other.hash() != used.hash() => self.halt(text).map(Ok),
+            Some(Ok(other)) if other.hash() != used.hash() => self.conflict(text, used.version()).map(Ok),
             Some(Ok(_)) => Ok(Ok(())),
             Some(Err(error)) => Ok(Err(error)),
             None => Ok(Err(error)),
@@ -91,7 +88,10 @@ impl Inbox {
 
     fn hold(&mut self, next: &Manifest) -> Result<(), Fatal> {
         tracing::info!(version = next.version(), hash = %next.hash(), "a new version of the manifest holds");
+        // Synced before anything acts on it. After a crash the start finds the version pending and continues below.
         self.shared.store.put_manifest(next)?;
+        self.next_state = Some(VersionState::Pending);
+        // From here on nothing is cosigned beyond the end of a log that the version cuts.
         self.replica.end(next.cuts().cloned());
         if self.replica.at_ends() {
             return self.take_up(next);
@@ -109,12 +109,14 @@ impl Inbox {
             if record.state.state_root != cut.state_root || adopted != cut.adopted {
                 drop(view);
                 tracing::error!(log = %cut.log, "the manifest names another state root or version at this log's end than its entries make: more operators lie than may, or this program is wrong");
-                self.refused = true;
+                self.next_state = Some(VersionState::Refused);
                 self.replica.halt();
                 return Ok(());
             }
         }
         drop(view);
+        // One synced write switches the version and deletes the stands and the rival text that it settles. A crash
+        // before it: still pending, and `follow_manifest` comes here again. After it: the start uses the new version.
         self.shared.store.use_manifest(next.version())?;
         tracing::info!(version = next.version(), "the new version of the manifest is in use");
         self.reload = true;
@@ -124,7 +126,8 @@ impl Inbox {
     /// Takes the pending version up as soon as all copies are where it wants them.
     pub(super) fn follow_manifest(&mut self) -> Result<(), Fatal> {
         let Some(pending) = self.shared.store.pending().cloned() else { return Ok(()) };
-        if self.reload || self.refused || !self.replica.at_ends() {
+        let usable = self.next_state.is_none_or(VersionState::may_be_used);
+        if self.reload || !usable || !self.replica.at_ends() {
             return Ok(());
         }
         self.take_up(&pending)
@@ -157,18 +160,25 @@ impl Inbox {
         Ok(())
     }
 
-    /// Two texts of one version are valid: people must choose.
-    fn halt(&mut self, text: &str) -> Result<(), Fatal> {
+    /// Keeps a second valid text of a version and stops cosigning: people must choose.
+    fn conflict(&mut self, text: &str, version: u32) -> Result<(), Fatal> {
+        // Synced first: after a crash in between, `restore_manifests` reads the rival text and halts again.
         self.shared.store.put_rival_manifest(text)?;
-        self.say_halted();
+        self.note_conflict(version);
         self.tell_governance()
     }
 
-    pub(super) fn say_halted(&mut self) {
-        if !self.halted {
+    /// Stops cosigning over a second valid text of `version`, which is the one in use or the next.
+    pub(super) fn note_conflict(&mut self, version: u32) {
+        let conflict = VersionState::Conflict;
+        if self.used_state != conflict && self.next_state != Some(conflict) {
             self.shared.metrics.fault("manifests_conflict");
         }
-        self.halted = true;
+        if version == self.shared.manifest.version() {
+            self.used_state = conflict;
+        } else {
+            self.next_state = Some(conflict);
+        }
         self.replica.halt();
         tracing::error!(
             "two valid texts of one manifest version were shown: this node cosigns and takes in nothing until \
@@ -218,7 +228,10 @@ impl Inbox {
             head,
         };
         let note = stand.sign(key).to_string();
+        // Durable, in two files, before the note leaves: it binds this operator whatever happens to this process. After
+        // a crash here the start freezes the log again, and the next request gets the same note.
         self.shared.store.put_stand(&crate::store::StoredStand { version, log: log.clone(), note: note.clone() })?;
+        // No cosignature slips in between: this thread makes them all.
         self.replica.stand(log);
         self.tell_governance()?;
         tracing::warn!(%log, version, "this node stands still in a log until the next version of the manifest holds");
@@ -232,6 +245,8 @@ impl Inbox {
         beside: Option<&SignedCheckpoint>,
     ) -> Result<(), Fatal> {
         let log = log_of(signed);
+        // Synced first. After a crash the start finds this head and stops cosigning the log (`restore_fault`), with or
+        // without the proof that follows.
         self.shared.store.put_conflicting(&log, &SignedHead::of(signed))?;
         let Some(beside) = beside else { return Ok(()) };
         let (smaller, larger) = (signed.checkpoint().head, beside.checkpoint().head);
@@ -252,6 +267,7 @@ impl Inbox {
             proof,
         };
         if proof.verify(&self.shared.manifest).is_ok() {
+            // Durable before it is gossiped, so that this node can always show what it accused the owner of.
             self.shared.store.put_equivocation(&proof)?;
             self.command(InboxCommand::Publish(Gossip::Equivocation(proof)));
         }
@@ -262,6 +278,7 @@ impl Inbox {
     pub(super) fn proven(&mut self, proof: &Equivocation) -> Result<(), Fatal> {
         let log = proof.log.clone();
         if self.shared.store.view().equivocation(&log)?.is_none() {
+            // Durable before it takes effect: the start proves the fault again from disk.
             self.shared.store.put_equivocation(proof)?;
             self.tell_governance()?;
         }
@@ -272,8 +289,13 @@ impl Inbox {
     /// Leaves a branch: what lies behind `size` is dropped when this node has loaded anew.
     pub(super) fn rewind(&mut self, log: &LogId, size: u64) -> Result<(), Fatal> {
         tracing::error!(%log, size, "this copy is on a branch that others have left: it goes back and fetches anew");
+        // Read before anything is deleted: these events are submitted again, to this log or to its successor.
         let dropped = self.suffix(log, size)?;
+        // One synced write deletes the entries, keeps their events aside and marks the derived data as stale. A crash
+        // before it: the copy is still on its old branch, and this node decides again. After it: `Inbox::load` finds
+        // the mark and rebuilds.
         self.shared.store.rewind(log, size, &dropped)?;
+        // Memory still holds what the disk no longer does: nothing more is taken in until all is loaded again.
         self.reload = true;
         Ok(())
     }
@@ -345,6 +367,8 @@ impl Inbox {
         if !others.is_empty() {
             self.command(InboxCommand::Resubmit(others));
         }
+        // Forgotten only once an entry with the event is applied, or nobody may take it any more. A crash at any moment
+        // before that repeats a submission, which finds the event in the log; it never loses one.
         if gone.is_empty() { Ok(()) } else { Ok(store.forget_dropped(&gone)?) }
     }
 

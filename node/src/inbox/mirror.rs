@@ -52,6 +52,7 @@ impl Inbox {
         let copy = self.copies.get(&log).filter(|_| !own && follows);
         let range = range.filter(|range| copy.is_some_and(|copy| range.leads(copy.tree.clone(), head)));
         if let Some(range) = range.filter(|range| range.ends_at(head)) {
+            // A gossiped head, unlike one that was asked for, may be new to the disk.
             self.keep_first(&log, &signed)?;
             self.take_range(peer, &log, true, range)?;
         }
@@ -108,6 +109,8 @@ impl Inbox {
         if batches.is_empty() && !invalid {
             return self.wrong(peer, log, "cut_range");
         }
+        // Tree and maps run ahead of the disk from here to `commit`; if that fails, the node stops, and the next start
+        // loads both from disk. Batches after the first that is refused were not replayed.
         let (done, stop) = self.replay(log, batches)?;
         self.keep(peer, log, &done)?;
         self.shared.metrics.range(Direction::In, bytes as u64);
@@ -143,16 +146,24 @@ impl Inbox {
     fn keep(&mut self, peer: PeerId, log: &LogId, done: &[ReplayedBatch]) -> Result<(), Fatal> {
         let Some(last) = done.last() else { return Ok(()) };
         let (head, Shared { certified, store, .. }) = (last.state.head(), &self.shared);
+        // In memory only, as in `Inbox::write`: kept before the write can be seen.
         certified.before(log, done.iter().map(|done| &done.replayed.folded.changes), &store.view())?;
+        // One atomic, synced write of whole batches. A crash before or within it leaves the smaller copy, and the
+        // entries are fetched again. After it the owner's head above them is on disk already: see `keep_first`.
         store.commit(&replay::commits(done, &[]))?;
         if let Some(maps) = self.copies.get(log).and_then(|copy| copy.maps.as_ref()) {
             certified.after(log, head.size, maps);
         }
+        // The ranking is in memory; a start computes it from the rows.
         self.effects(done.iter().flat_map(|done| &done.replayed.outcomes))?;
         let adopted = done.iter().flat_map(|done| adopted(&done.entries, done.state.size)).collect();
+        // This may cosign. A cosignature vouches for entries that this node can serve, so it comes after they are
+        // durable; it is itself synced before it leaves (`Store::put_cosigned`).
         let outputs = self.replica.advanced(log, head, adopted, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)?;
+        // A request that a crash loses is made again: `commit` recorded the notes that are missing.
         self.want_notes(peer, named_notes(done));
+        // The submissions wait in memory. A crash loses them, and the next start scans all claims (`claims_due`).
         self.take_over(&claimed(done))
     }
 
@@ -161,6 +172,8 @@ impl Inbox {
         if !self.claims_due || !self.replica.has_adopted() || self.may_write().is_err() {
             return Ok(());
         }
+        // Cleared before the scan: the submissions below wait in memory no longer than this process lives, and a start
+        // sets it again.
         self.claims_due = false;
         let store = Arc::clone(&self.shared.store);
         let view = store.view();

@@ -99,6 +99,7 @@ pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
 pub(crate) fn rebuild(store: &Store) -> Result<(), Fatal> {
     let manifest = store.manifest();
     tracing::info!("what follows from the entries is made anew");
+    // The mark that brought us here stands until `rebuilt`: a crash in between begins again with the wipe.
     store.wipe()?;
     for log in replay_order(manifest) {
         let maps = LogMaps::load(manifest, &log, &store.view()).map_err(|error| Fatal::rows(&log, error))?;

@@ -125,6 +125,8 @@ impl StateSync {
         let store = match held {
             Some(store) if store.manifest().hash() == manifest.hash() => store,
             Some(store) => {
+                // Begun under another version of the manifest: nothing of it can be used. A crash between the two
+                // leaves no folder, or this one, and the next start decides again.
                 store::close(store).await;
                 self.delete().await;
                 self.open(Arc::clone(&manifest)).await?
@@ -139,6 +141,7 @@ impl StateSync {
             return Ok(None);
         }
         let all: Vec<Offered> = loader.logs.values().map(|log| Offered::clone(&log.choice.offered)).collect();
+        // One synced write: before it the folder is a load to continue, after it a state that answers.
         store.finish_loading(&all)?;
         self.tell(|quick| *quick = Some(loader.progress.clone()));
         let StateSyncProgress { rows, bytes, .. } = loader.progress;

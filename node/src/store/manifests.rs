@@ -299,6 +299,7 @@ impl Store {
     pub fn use_manifest(&self, version: u32) -> Result<(), StoreError> {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Meta, META_USED, &version);
+        // In the same write as the switch: a stand must neither outlive its version nor end before it.
         for stand in self.view().stands()?.iter().filter(|stand| stand.version <= version) {
             batch.delete(Family::Manifests, keys::stand(log8(&stand.log)));
             batch.delete(Family::Meta, keys::stand_copy(log8(&stand.log)));
@@ -326,6 +327,8 @@ impl Store {
         Self::put(&mut batch, Family::Manifests, &keys::stand(log), stand);
         Self::put(&mut batch, Family::Meta, &keys::stand_copy(log), stand);
         self.write(batch, true)?;
+        // Synced above, in the one write-ahead log. Flushed, each copy is in a table of its own: one damaged file
+        // leaves the other. A crash in between leaves both in the log, from which the next opening writes them.
         let flushed = [Family::Manifests, Family::Meta].iter().try_for_each(|family| self.engine.flush(*family));
         flushed.map_err(|error| self.database(&error))
     }
@@ -348,6 +351,7 @@ impl Store {
     pub fn rewind(&self, log: &LogId, size: u64, dropped: &[(EventId, Dropped)]) -> Result<(), StoreError> {
         let _writing = self.lock();
         let mut batch = self.batch();
+        // One batch, so that entries, kept events and the mark change together. Its size is that of the branch.
         self.drop_entries(&mut batch, log, size)?;
         for (event, dropped) in dropped {
             Self::put(&mut batch, Family::Dropped, &event.0, dropped);
@@ -355,9 +359,11 @@ impl Store {
         for key in [log8(log).to_vec(), keys::conflicting(log)] {
             batch.delete(Family::Heads, key);
         }
+        // A certificate within what stays is kept: it may be all that shows how far this log is final.
         if self.view().certificate(log)?.is_some_and(|certificate| certificate.signed.head.size > size) {
             batch.delete(Family::Heads, keys::certificate(log));
         }
+        // While the mark stands, no opening compares entries with derived data, and every start wipes and rebuilds.
         Self::put(&mut batch, Family::Meta, META_REBUILD, &true);
         self.write(batch, true)
     }
@@ -386,6 +392,7 @@ impl Store {
     fn wipe_some(&self, family: Family) -> Result<bool, StoreError> {
         let (view, mut batch, mut count) = (self.view(), self.batch(), 0);
         view.walk(family, Walk { once: true, ..Walk::of([]) }, &mut |key, _| {
+            // How far a log is final follows from no entry: it would be lost.
             if family == Family::Logs && keys::is_certified(key) {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -393,6 +400,8 @@ impl Store {
             count += 1;
             Ok(if count < WIPE_KEYS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
+        // Not synced: the mark stands until `rebuilt`, so a crash anywhere in a wipe or in the replay after it has the
+        // next start begin both again.
         self.write(batch, false)?;
         Ok(count == WIPE_KEYS)
     }
@@ -408,6 +417,7 @@ impl Store {
             let size = self.view().log(log)?.map_or(0, |record| record.state.size);
             self.drop_entries(&mut batch, log, size)?;
         }
+        // In one synced write with the last deletions: without the mark, derived data and entries agree.
         batch.delete(Family::Meta, META_REBUILD);
         self.write(batch, true)
     }

@@ -99,6 +99,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let _writing = self.lock();
         let mut batch = self.batch();
+        // Without this list the log counts as not begun. It goes first and comes back last, so that a crash in between
+        // has the log begun again and never mixes rows of two heads.
         batch.delete(Family::Meta, keys::quick_parts(log));
         self.write(batch, false)?;
         for (map, _) in &offered.maps {
@@ -137,6 +139,7 @@ impl Store {
             batch.put(Family::Rows, keys::row(map, key), value);
             put_given(&mut batch, key);
         }
+        // In one batch with the rows: after a crash the list asks again for exactly the rows that were lost with it.
         Self::put(&mut batch, Family::Meta, &keys::quick_parts(log), &parts.to_vec());
         self.write(batch, false)
     }
@@ -150,6 +153,7 @@ impl Store {
         for offered in all {
             self.put_begin(&mut batch, offered);
         }
+        // Synced, and with it all earlier writes of the load, which were not: they are in the same write-ahead log.
         Self::put(&mut batch, Family::Meta, META_QUICK, &true);
         self.write(batch, true)
     }

@@ -24,8 +24,11 @@ impl Store {
     /// [`StoreError::Misfit`]: nothing was written. Any other: unknown whether it was; stop the node.
     pub fn commit(&self, commits: &[Commit<'_>]) -> Result<(), StoreError> {
         let _writing = self.lock();
+        // Everything goes into one RocksDB batch: after a crash either all of it is there or nothing.
         let mut writer = CommitWriter::new(self, commits);
         commits.iter().try_for_each(|commit| writer.add(commit))?;
+        // An error above wrote nothing. An error here leaves open whether the write is on disk: `failed` is set, and no
+        // write of this process succeeds again.
         let batch = writer.finish()?;
         self.write(batch, true)
     }
@@ -114,6 +117,8 @@ impl Store {
         let mut batch = self.batch();
         Self::put_note(&mut batch, hash, &NoteAnswer::Redacted);
         self.write(batch, true)?;
+        // The text is unreadable from here on. Its bytes leave the disk with the next two lines; a crash before that
+        // leaves them in an old file until RocksDB compacts it.
         self.engine.flush(Family::Notes).map_err(|error| self.database(&error))?;
         self.engine.compact(Family::Notes, &hash.0);
         Ok(())

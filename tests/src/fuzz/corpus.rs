@@ -158,7 +158,7 @@ pub(crate) fn profile_proof() -> Corpus {
 }
 
 /// A proof and what it shows: all rows of each prefix.
-pub(crate) struct ProvenRows {
+pub(crate) struct ProvenRowsInput {
     pub(crate) root: StateRoot,
     pub(crate) answers: Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
     pub(crate) proof: Vec<u8>,
@@ -185,10 +185,10 @@ fn hexed(value: &Value) -> Vec<u8> {
     unhex(value.as_str().unwrap())
 }
 
-pub(crate) fn proven() -> &'static [ProvenRows] {
-    static PROVEN: LazyLock<Vec<ProvenRows>> = LazyLock::new(|| {
+pub(crate) fn proven() -> &'static [ProvenRowsInput] {
+    static PROVEN: LazyLock<Vec<ProvenRowsInput>> = LazyLock::new(|| {
         let answer = |answer: &Value| (hexed(&answer[0]), pairs(&answer[1]));
-        let proven = |vector: Value| ProvenRows {
+        let proven = |vector: Value| ProvenRowsInput {
             root: vector["root"].as_str().unwrap().parse().unwrap(),
             answers: vector["answers"].as_array().unwrap().iter().map(answer).collect(),
             proof: hexed(&vector["proof"]),

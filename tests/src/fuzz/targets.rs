@@ -216,7 +216,7 @@ fn small() -> &'static (Arc<Manifest>, ProfileProof) {
 /// No bytes but the golden proof show the golden rows, and none show them with a row left out.
 pub(crate) fn map_proof(bytes: &[u8]) -> DecodeResult {
     let proof = decoded!(MapProof, bytes, map::MAP_PROOF_BYTES_MAX);
-    for corpus::ProvenRows { root, answers, proof: golden } in corpus::proven() {
+    for corpus::ProvenRowsInput { root, answers, proof: golden } in corpus::proven() {
         let told: Vec<_> = answers.iter().map(|(prefix, rows)| (prefix, rows.as_slice())).collect();
         assert!(proof.verify(root, &told).is_err() || golden == bytes, "another proof of the same");
         let lie: Vec<_> =

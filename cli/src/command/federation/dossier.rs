@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fama_ledger::manifest::Manifest;
+use fama_ledger::manifest::{Manifest, VersionState};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -61,6 +61,13 @@ pub(super) fn chain(path: &Path) -> Result<Arc<Manifest>, Failure> {
 }
 
 impl Dossier {
+    /// How far its preparation is: [`VersionState::Draft`], `Approved` or `Signed`.
+    pub(super) fn state(&self) -> Result<VersionState, Failure> {
+        let signed = self.next.signers()?.iter().all(|one| one.signed.len() >= one.wanted);
+        let approvals = approvals(&self.previous, &self.next)?;
+        Ok(VersionState::of_text(approvals.len(), self.previous.quorum(), signed))
+    }
+
     /// The changes of the draft, for a person who is asked to agree or sign.
     pub(super) fn summary(&self) -> String {
         let mut text =
