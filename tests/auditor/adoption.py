@@ -1,4 +1,4 @@
-"""Of which versions quorums must have cosigned a head, and where a log adopted its own; section 17."""
+"""Which versions' quorums must have cosigned a head, and where a log adopted its version; PROTOCOL.md, Public files."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The audit of one source: everything in section 17's files, checked and folded anew."""
+"""The audit of one source: everything in chapter Public files's files, checked and folded anew."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The codec of section 3: little-endian, fixed width, nothing left over."""
+"""The codec of chapter The codec: little-endian, fixed width, nothing left over."""
 
 from .fault import Fault, require
 

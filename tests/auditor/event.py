@@ -1,4 +1,4 @@
-"""Events as texts and as bytes, and the entries of a log; sections 2 and 3."""
+"""Events as texts and as bytes, and the entries of a log; chapters Texts and The codec."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a field of an event may hold: its text form and its bytes, sections 2 and 3."""
+"""What a field of an event may hold: its text form and its bytes, chapters Texts and The codec."""
 
 import re
 from collections.abc import Callable

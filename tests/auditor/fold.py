@@ -1,4 +1,4 @@
-"""The fold of one log, section 8: what each event changes, or why it changes nothing."""
+"""The fold of one log, chapter The fold: what each event changes, or why it changes nothing."""
 
 from . import rows
 from .bounds import (

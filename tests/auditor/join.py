@@ -1,4 +1,4 @@
-"""What all logs say together, section 9: key status, karma, and the state id of section 7."""
+"""What all logs say together, chapter The join: key status, karma, and the state id of chapter State maps."""
 
 from typing import NamedTuple
 

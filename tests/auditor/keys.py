@@ -1,4 +1,4 @@
-"""Keys and signatures, section 1."""
+"""Keys and signatures, chapter Keys and signatures."""
 
 import hashlib
 import re

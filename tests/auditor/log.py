@@ -1,4 +1,4 @@
-"""One log from its first entry on: batches, adoptions, state roots; section 6."""
+"""One log from its first entry on: batches, adoptions, state roots; chapter Logs and replication."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Manifests and their succession, section 5: who the operators are, and which log carries what."""
+"""Manifests and their succession, chapter The manifest: who the operators are, and which log carries what."""
 
 import re
 import tomllib
@@ -335,7 +335,7 @@ def _signers(manifest, version):
 
 
 def split_chain(raw):
-    """The notes of a chain file (section 15): each begins where a line is the format."""
+    """The notes of a chain file (chapter Versions and cuts): each begins where a line is the format."""
     parts = raw.split(FIRST_LINE)
     require(parts.pop(0) == b"" and parts, "manifest_format")
     return [FIRST_LINE + part for part in parts]

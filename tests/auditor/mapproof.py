@@ -1,4 +1,4 @@
-"""Proofs about a map for who has its root only: of the rows below prefixes, and of a range; section 7."""
+"""Proofs about a map for who has its root only: of the rows below prefixes, and of a range; chapter State maps."""
 
 from blake3 import blake3
 

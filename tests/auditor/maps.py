@@ -1,4 +1,4 @@
-"""State maps: rows under keys, and the Patricia tree over them; section 7."""
+"""State maps: rows under keys, and the Patricia tree over them; chapter State maps."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Notes: the free text that an event only commits to; section 2."""
+"""Notes: the free text that an event only commits to; chapter Texts."""
 
 import hashlib
 

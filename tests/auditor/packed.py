@@ -1,4 +1,4 @@
-"""A profile proof's file, section 18: its JSON, and its rows as they are packed."""
+"""A profile proof's file, chapter Profile proofs: its JSON, and its rows as they are packed."""
 
 import json
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Profile proofs: an answer from rows of the state maps, each shown to be all there is; section 18."""
+"""Profile proofs: an answer from rows of the state maps, each shown to be all there is; chapter Profile proofs."""
 
 import argparse
 import json
@@ -200,7 +200,7 @@ def _check_map(root, found, prefixes):
 
 
 class Reader:
-    """Reads an answer from rows, step by step as section 18 says."""
+    """Reads an answer from rows, step by step as chapter Profile proofs says."""
 
     def __init__(self, chain, held):
         self.chain, self.rows = chain, held

@@ -1,4 +1,4 @@
-"""The values of rows from their bytes, section 7: the other way round than `rows.py`."""
+"""The values of rows from their bytes, chapter State maps: the other way round than `rows.py`."""
 
 from . import rows
 from .codec import Reader

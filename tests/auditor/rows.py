@@ -1,4 +1,4 @@
-"""The rows of the state maps, section 7: their keys, and their values as bytes."""
+"""The rows of the state maps, chapter State maps: their keys, and their values as bytes."""
 
 from typing import NamedTuple
 

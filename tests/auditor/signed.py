@@ -1,4 +1,4 @@
-"""Signed notes (c2sp.org/signed-note), checkpoints and their cosignatures; section 4."""
+"""Signed notes (c2sp.org/signed-note), checkpoints and their cosignatures; chapter Signed notes and proofs."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Where public files come from: a folder, or a server's HTTP; section 17."""
+"""Where public files come from: a folder, or a server's HTTP; chapter Public files."""
 
 import time
 import urllib.error

@@ -1,4 +1,4 @@
-"""Which log carries a map, and whose rows it goes on with: sections 5, 6 and 9."""
+"""Which log carries a map, and whose rows it goes on with: chapters Versions and cuts, Logs and replication, The join."""
 
 
 class Succession:

@@ -1,4 +1,4 @@
-"""The shape that events and notes share: a first line, then `name: value` lines; section 2."""
+"""The shape that events and notes share: a first line, then `name: value` lines; chapter Texts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Logs as files: tiles and entry bundles as in c2sp.org/tlog-tiles; section 17."""
+"""Logs as files: tiles and entry bundles as in c2sp.org/tlog-tiles; chapter Public files."""
 
 from .bounds import ENTRY_BYTES_MAX, TILE_WIDTH
 from .fault import require

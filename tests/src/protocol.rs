@@ -51,12 +51,19 @@ fn codes() -> BTreeSet<String> {
     found
 }
 
+/// Fails if a name stands in the first column twice: a map or a set would hide it.
+fn unique(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let names: BTreeSet<&String> = rows.iter().map(|row| &row[0]).collect();
+    assert_eq!(names.len(), rows.len(), "a name stands twice in a table: {rows:?}");
+    rows
+}
+
 #[test]
 fn codes_are_those_of_the_document() {
-    let voids: Vec<String> = table("Void reasons").into_iter().map(|row| row[0].clone()).collect();
+    let voids: Vec<String> = unique(table("Void reasons")).into_iter().map(|row| row[0].clone()).collect();
     let want: Vec<&str> = Void::ALL.iter().map(|void| void.code()).collect();
     assert_eq!(voids, want, "in the order in which they are tried");
-    let mut named: BTreeSet<String> = table("12. Error codes").into_iter().map(|row| row[0].clone()).collect();
+    let mut named: BTreeSet<String> = unique(table("Error codes")).into_iter().map(|row| row[0].clone()).collect();
     assert!(named.len() > 60);
     named.extend(voids);
     assert_eq!(named, codes());
@@ -93,7 +100,7 @@ fn bounds() -> BTreeMap<&'static str, u64> {
 #[test]
 fn bounds_are_those_of_the_document() {
     let named: BTreeMap<String, u64> =
-        table("11. Bounds").into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
+        unique(table("Bounds")).into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
     let want: BTreeMap<String, u64> = bounds().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     assert_eq!(named, want);
     for (file, count) in [("ledger/src/limits.rs", 27), ("node/src/wire.rs", 11)] {
@@ -127,4 +134,59 @@ fn worked_examples_are_vectors() {
         })
         .collect();
     assert_eq!(kinds.len(), 7, "{kinds:?}");
+}
+
+/// The anchor of a heading in rendered Markdown.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The lines of the document outside code blocks.
+fn prose(document: &str) -> Vec<&str> {
+    document.split("```").step_by(2).flat_map(str::lines).collect()
+}
+
+#[test]
+fn every_chapter_is_in_the_contents_and_every_link_leads_somewhere() {
+    let document = document();
+    let prose = prose(&document);
+    let titles = |level: &'static str| prose.iter().filter_map(move |line| line.strip_prefix(level));
+    let chapters: Vec<&str> = titles("## ").collect();
+    let headings: Vec<&str> = chapters.iter().copied().chain(titles("### ")).collect();
+    assert!(chapters.len() > 15);
+    let anchors: BTreeSet<String> = headings.iter().map(|heading| anchor(heading)).collect();
+    assert_eq!(anchors.len(), headings.len(), "two headings have one anchor");
+    let links: BTreeSet<&str> = document.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    for link in &links {
+        assert!(anchors.contains(*link), "no heading for #{link}");
+    }
+    let contents = document.split_once("\n## Contents\n").unwrap().1.split("\n## ").next().unwrap();
+    for heading in chapters.iter().filter(|heading| **heading != "Contents") {
+        assert!(contents.contains(&format!("[{heading}](#{})", anchor(heading))), "{heading} is not in the contents");
+    }
+}
+
+#[test]
+fn no_line_outside_tables_is_long() {
+    for line in document().lines().filter(|line| !line.starts_with('|')) {
+        assert!(line.chars().count() <= 160, "{line}");
+    }
+}
+
+/// A glossary explains words that the rest of the document uses.
+#[test]
+fn every_word_of_the_glossary_is_used() {
+    let document = document();
+    let (before, glossary) = document.split_once("\n## Glossary\n").unwrap();
+    let (glossary, after) = glossary.split_once("\n## ").unwrap();
+    let text = format!("{before}{after}").to_lowercase();
+    let rows: Vec<&str> = glossary.lines().filter_map(|line| line.strip_prefix("| ")).skip(1).collect();
+    assert!(rows.len() > 30);
+    for row in rows {
+        for word in row.split(" | ").next().unwrap().split(", ") {
+            assert!(text.contains(&word.to_lowercase()), "the glossary explains {word}, which nothing uses");
+        }
+    }
 }

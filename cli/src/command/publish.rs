@@ -21,7 +21,7 @@ Examples:
   AWS_REGION=eu-central-1 fama publish --from https://node.alpha.example --to s3://my-bucket/fama
 
 Writes manifests, each log's entries, tree and checkpoint (c2sp.org/tlog-tiles), notes, and the
-policy (c2sp.org/tlog-policy), as described in PROTOCOL.md, section 17. Everything is checked first:
+policy (c2sp.org/tlog-policy), as in PROTOCOL.md, Public files. Everything is checked first:
 the tree against the checkpoint, the checkpoint against the quorum. Nothing is deleted, and a longer
 or different published history is never overwritten. Run it again to continue where it stopped.
 For s3://, set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION in the environment; for a
