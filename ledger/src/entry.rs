@@ -147,7 +147,7 @@ impl SignedEvent {
         };
         match (countersigner, &self.countersignature) {
             (None, None) => Ok(()),
-            (None, Some(_)) => Err(EntryError::Countersignature("only a rotation that the old key signed may have one")),
+            (None, Some(_)) => Err(EntryError::Countersignature("only rotations signed by the old key have one")),
             (Some(_), None) => Err(EntryError::Countersignature("the new key must sign too")),
             (Some(key), Some(signature)) => {
                 key.verify(text, signature).map_err(|_| EntryError::Countersignature("not the new key's"))

@@ -253,7 +253,7 @@ pub enum Action {
         domain: Domain,
         /// How the operator checked that the provider speaks for the domain.
         method: Method,
-        /// The first of the provider's event numbers that counts.
+        /// The first of the provider's attestation and retraction numbers that counts.
         from: u64,
     },
     /// Ends a sponsorship; signed by the operator's node key.
@@ -266,7 +266,7 @@ pub enum Action {
         service: Service,
         /// The service's domain.
         domain: Domain,
-        /// The first of the provider's event numbers that no longer counts.
+        /// The first of the provider's attestation and retraction numbers that no longer counts.
         from: u64,
         /// The stated reason.
         reason: DismissReason,
