@@ -34,10 +34,7 @@ impl Note {
             value.as_ref().map_or(Ok(()), |value| writeln!(text, "{name}: {value}"))
         };
         let fields = [("bio", &self.bio), ("reason", &self.reason), ("ref", &self.reference)];
-        fields
-            .iter()
-            .try_for_each(|(name, value)| line(name, value))
-            .expect("writing to a String cannot fail");
+        fields.iter().try_for_each(|(name, value)| line(name, value)).expect("writing to a String cannot fail");
         alloc::format!("{NOTE_FORMAT}\nsalt: {}\n{text}", Hex(&self.salt))
     }
 
