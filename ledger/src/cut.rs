@@ -211,14 +211,14 @@ impl ProposedCut<'_> {
     }
 }
 
-/// How many operators other than `owner`, who lies, it takes for one of them to be honest.
+/// How many operators other than the lying `owner` are sure to include an honest one.
 #[must_use]
 pub fn honest(version: &Manifest, owner: &Domain) -> usize {
     version.faults().saturating_add(usize::from(version.operator(owner).is_none()))
 }
 
 /// How many operators of `version` other than `owner` must have cosigned nothing on a branch before it is given up:
-/// n − q + f, and one more if the owner, who lies, is not among them.
+/// n − q + f, and one more if the owner, which lies, is not among them.
 fn wanted(version: &Manifest, owner: &Domain) -> usize {
     let n = version.operators().len();
     n.saturating_sub(version.quorum()).saturating_add(honest(version, owner))

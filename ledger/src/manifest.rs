@@ -137,7 +137,7 @@ pub struct Policy {
     pub daily_claims: u32,
     /// Most bytes appended to a log per day, with [`limits::NOTE_QUOTA_BYTES`] for each note and without state entries.
     pub daily_bytes: u64,
-    /// How far `created` may lie behind the entry's time, in milliseconds.
+    /// How far `created` may be behind the entry's time, in milliseconds.
     pub max_age_ms: u64,
     /// Longest time that a submission waits for others to join its batch, in milliseconds.
     pub batch_ms: u64,

@@ -78,7 +78,7 @@ pub enum StandError {
     #[error("{0}")]
     Text(TextError),
     /// The stand is for another federation.
-    #[error("of another federation: {0}")]
+    #[error("the stand is for another federation: {0}")]
     Federation(FederationId),
     /// No version of the manifest has the log.
     #[error("no version has the log {0}")]

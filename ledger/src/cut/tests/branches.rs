@@ -105,7 +105,7 @@ fn so_many_extensions_and_no_more() {
     assert_eq!((add(size - 1), add(1)), (Err(ExtensionError::TooMany), Ok(())));
 }
 
-/// g, who lies like the owner, is alone on a branch that nobody else has ever seen.
+/// g, a liar like the owner, is alone on a branch that nobody else has ever seen.
 #[test]
 fn the_proposed_cut_is_one_that_an_honest_operator_holds() {
     let [b, c] = [Some((1, 8)), Some((2, 6))];

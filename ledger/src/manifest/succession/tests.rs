@@ -64,7 +64,7 @@ fn after(previous: &Arc<Manifest>, change: impl FnOnce(&mut Draft)) -> Arc<Manif
     Arc::new(unsigned(previous, draft.text().unwrap()).unwrap())
 }
 
-/// Version 2, which brings the operator e.
+/// Version 2, which adds the operator e.
 fn grown() -> Arc<Manifest> {
     after(&genesis(), |draft| join(draft, 4))
 }
