@@ -1,7 +1,8 @@
-//! Of which versions quorums must have cosigned a head before it is final, for whom has only the note of it.
+//! Which versions' quorums must cosign a head before a reader who holds only its note may call it final.
 //!
-//! One quorum is enough beyond the batch by which the log adopted a version: nobody honest cosigns there before the
-//! adoption is certified, so that what lies below it is. At the end of that batch it takes the version before too.
+//! Beyond the batch in which the log adopted a version, one quorum is enough: no honest operator cosigns there before
+//! the adoption is certified, so everything below it is certified too. For a head at the very end of that batch, a
+//! quorum of the version before is needed as well.
 use alloc::vec::Vec;
 
 use bincode::{Decode, Encode};
@@ -12,50 +13,50 @@ use crate::limits::ENTRY_BYTES_MAX;
 use crate::log::{self, Hash, Head, PROOF_HASHES_MAX, TreeProofError};
 use crate::manifest::Manifest;
 
-/// Entries of the batch that adopts a version: the adoption and the state.
+/// Entries in the batch that adopts a version: the adoption and the state entry.
 const BATCH_ENTRIES: u64 = 2;
 
 /// Longest adoption, encoded, in bytes.
 pub const ADOPTION_BYTES_MAX: usize = 8 + 8 + ENTRY_BYTES_MAX + 8 + PROOF_HASHES_MAX * size_of::<Hash>();
 
-/// A version that a log adopted, and the size behind the batch that says so.
+/// A version that a log adopted, and the log's size after the batch with the adoption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Adopted {
-    /// The version.
+    /// Number of the version.
     pub version: u32,
-    /// Entries up to the state entry behind the adoption.
+    /// Number of entries up to and including the state entry after the adoption.
     pub size: u64,
 }
 
-/// The versions of which a quorum each must have cosigned a head of `size` entries on one note, of a log that
-/// version `since` brought and that adopted these in their order.
+/// The versions whose quorums must all have cosigned a head of `size` entries on one note. The log was introduced by
+/// version `since` and then adopted the versions in `adopted`, in this order.
 pub fn certifying(adopted: &[Adopted], since: u32, size: u64) -> impl Iterator<Item = u32> {
     let at = |size| adopted.iter().rev().find(|one| one.size <= size).map_or(since, |one| one.version);
     let (there, before) = (at(size), at(size.saturating_sub(1)));
     [there].into_iter().chain(Some(before).filter(|before| *before != there))
 }
 
-/// The entry by which a log adopted a version, and where it stands.
+/// The entry by which a log adopted a version, with a proof of its position. Unverified until [`Adoption::version`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Adoption {
-    /// Its position in the log.
+    /// The entry's position in the log, from 0.
     pub index: u64,
-    /// The entry, encoded.
+    /// The encoded entry.
     pub entry: Vec<u8>,
-    /// Leads from it to the head, at most 64 hashes.
+    /// Inclusion path from the entry to the head, at most 64 hashes.
     pub path: Vec<Hash>,
 }
 
-/// Why it stays open which version's quorum counts.
+/// Why it is not shown which version's quorum counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdoptionError {
     /// Nothing shows where the log adopted the version.
     #[error("nothing shows where the log adopted version {0}")]
     Missing(u32),
-    /// The version that brought the log needs no showing.
-    #[error("version {0} brought the log: its adoption has no place here")]
+    /// An adoption of the version that introduced the log, which must not be shown.
+    #[error("version {0} introduced the log: its adoption must not be shown")]
     Superfluous(u32),
-    /// The entry adopts no version that is held, or another one, or lies at the wrong place.
+    /// The entry adopts no version of the manifest, or another one, or its batch ends beyond the head.
     #[error("the entry does not adopt that version in a batch below the head")]
     Entry,
     /// The entry is not in the log at this head.
@@ -64,7 +65,7 @@ pub enum AdoptionError {
 }
 
 impl AdoptionError {
-    /// The stable name of this error.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -77,10 +78,10 @@ impl AdoptionError {
 }
 
 impl Adoption {
-    /// The version that the log with this head adopted so.
+    /// Verifies this adoption against a head of the log, and returns the version that the log adopted.
     ///
     /// # Errors
-    /// [`AdoptionError`]
+    /// [`AdoptionError::Entry`] or [`AdoptionError::Path`].
     pub fn version<'m>(&self, head: &Head, manifest: &'m Manifest) -> Result<&'m Manifest, AdoptionError> {
         let entry = codec::decode(&self.entry, ENTRY_BYTES_MAX).map_err(|_| AdoptionError::Entry)?;
         let Entry { body: Body::Adopt { version, manifest: hash }, .. } = entry else {
@@ -91,18 +92,18 @@ impl Adoption {
         version.ok_or(AdoptionError::Entry)
     }
 
-    /// The size behind its batch.
+    /// The log's size after the batch with this adoption.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.index.saturating_add(BATCH_ENTRIES)
     }
 }
 
-/// As [`certifying`], of a log that had adopted `version` at `head` as its own row says: the versions, of which the
-/// first is that one.
+/// Like [`certifying`], for a log whose own row states that it had adopted `version` at `head`. The first version
+/// returned is `version`.
 ///
 /// # Errors
-/// [`AdoptionError`]; a version that did not bring the log has to be `shown`, and no other.
+/// [`AdoptionError`]. `shown` is required if `version` did not introduce the log, and refused if it did.
 pub fn certifying_at<'m>(
     manifest: &'m Manifest,
     since: u32,
@@ -124,7 +125,7 @@ pub fn certifying_at<'m>(
     Ok([version].into_iter().chain(before.and_then(|before| manifest.at(before))).collect())
 }
 
-/// The place behind whose batch the log adopted `version`, as [`Adoption::index`] counts; `None` of what is no batch.
+/// The position of the adoption entry, as in [`Adoption::index`]; `None` if the size is too small for its batch.
 #[must_use]
 pub fn index_of(adopted: &Adopted) -> Option<u64> {
     adopted.size.checked_sub(BATCH_ENTRIES)

@@ -1,17 +1,17 @@
-//! Base64 as people and programs send it in, and as this project writes it.
+//! Base64: a lenient decoder for input, one canonical encoding for output.
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use base64ct::{Base64, Base64Unpadded, Encoding};
 use k256::elliptic_curve::zeroize::Zeroizing;
 
-/// Longest text that [`decode_lenient`] looks at, white space included, in bytes.
+/// Longest text that [`decode_lenient`] accepts, in bytes, white space included.
 pub const TEXT_BYTES_MAX: usize = 4_096;
 
 /// Decodes the standard or the URL-safe alphabet, padded or not, with ASCII white space anywhere.
 ///
 /// `None` for anything else: a mix of both alphabets, wrong padding, non-zero bits after the last
-/// byte, or a text above [`TEXT_BYTES_MAX`]. Leaves no copy of the text in memory, so it may be a secret's.
+/// byte, or a text above [`TEXT_BYTES_MAX`]. Wipes its copy of the text, which may be a secret.
 #[must_use]
 pub fn decode_lenient(text: &str) -> Option<Vec<u8>> {
     if text.len() > TEXT_BYTES_MAX || mixes_alphabets(text) {

@@ -16,10 +16,10 @@ use crate::signed_note::{COSIGNATURE, ED25519, NoteSignature, SignedNote, from_b
 /// Latest time of a cosignature, in seconds since 1970.
 pub const SECONDS_MAX: u64 = (1 << 63) - 1;
 
-/// Why a text is no checkpoint of this federation's kind, or a signature does not hold.
+/// Why a checkpoint, or a signature on it, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    /// Not an origin.
+    /// The first line is not an origin.
     #[error("want an origin like fama/<64 hex>/<operator>/<generation>")]
     Origin,
     /// Not three lines of origin, size and root.
@@ -31,19 +31,19 @@ pub enum CheckpointError {
     /// The log's owner did not sign.
     #[error("not signed by the owner of {0}")]
     Unsigned(Origin),
-    /// A signature of the log's owner that does not hold.
-    #[error("wrong signature of the owner of {0}")]
+    /// A signature that names the owner's key is invalid.
+    #[error("invalid signature by the owner of {0}")]
     Signature(Origin),
-    /// A cosignature of a known operator that does not hold.
-    #[error("wrong cosignature of {0}")]
+    /// A cosignature that names the key of a known operator is invalid.
+    #[error("invalid cosignature by {0}")]
     Cosignature(Domain),
-    /// Two cosignatures of one operator.
+    /// Two cosignatures by one operator on one note.
     #[error("{0} cosigned twice")]
     Twice(Domain),
 }
 
 impl CheckpointError {
-    /// The stable name of this error.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -58,19 +58,19 @@ impl CheckpointError {
     }
 }
 
-/// Reads a number in the only way it is written: ASCII digits, no leading zeros.
+/// Reads a number in its canonical form: ASCII digits without leading zeros.
 pub(crate) fn decimal<T: FromStr + ToString>(text: &str) -> Option<T> {
     text.parse().ok().filter(|number: &T| number.to_string() == text)
 }
 
-/// Names one log for ever: no other federation, operator or generation has the same.
+/// Names one log forever: no log of another federation, operator or generation has the same origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Origin {
-    /// The federation.
+    /// The federation that the log belongs to.
     pub federation: FederationId,
     /// The log's owner.
     pub operator: Domain,
-    /// Which of the owner's logs, each with a node key of its own.
+    /// Which of the owner's logs, from 1; each has its own node key.
     pub generation: u32,
 }
 
@@ -97,12 +97,12 @@ fn parse_origin(text: &str) -> Option<Origin> {
     })
 }
 
-/// What a log says its head is. Nobody need have signed it.
+/// A log and a head claimed for it. Not signed: see [`SignedCheckpoint`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Checkpoint {
-    /// The log.
+    /// Names the log.
     pub origin: Origin,
-    /// Its head.
+    /// The head claimed for the log.
     pub head: Head,
 }
 
@@ -130,7 +130,7 @@ fn parse_head(lines: &str) -> Option<Head> {
     Some(Head { size: decimal(size)?, root: TreeRoot(from_base64(root)?.try_into().ok()?) })
 }
 
-/// A checkpoint whose owner's signature was verified, or just made.
+/// A checkpoint with a signature of the log's owner that was verified or just made.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedCheckpoint {
     checkpoint: Checkpoint,
@@ -138,7 +138,7 @@ pub struct SignedCheckpoint {
 }
 
 impl SignedCheckpoint {
-    /// Signs as the log's owner. A log must never sign two heads of which neither extends the other.
+    /// Signs as the log's owner. An owner must never sign two heads unless one extends the other.
     #[must_use]
     pub fn sign(checkpoint: Checkpoint, owner: &SigningKey) -> Self {
         let signature = owner.sign(checkpoint.text().as_bytes()).to_bytes();
@@ -148,7 +148,7 @@ impl SignedCheckpoint {
     /// Checks the signature of the log's owner.
     ///
     /// # Errors
-    /// [`CheckpointError::Signature`] if it does not hold.
+    /// [`CheckpointError::Signature`] if it is invalid.
     pub fn verify(checkpoint: Checkpoint, signature: [u8; 64], owner: &VerifyingKey) -> Result<Self, CheckpointError> {
         match owner.verify_strict(checkpoint.text().as_bytes(), &Signature::from_bytes(&signature)) {
             Ok(()) => Ok(Self { checkpoint, signature }),
@@ -156,7 +156,7 @@ impl SignedCheckpoint {
         }
     }
 
-    /// What was signed.
+    /// The checkpoint that the owner signed.
     #[must_use]
     pub const fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
@@ -175,15 +175,15 @@ impl fmt::Debug for SignedCheckpoint {
     }
 }
 
-/// An operator's claim that, at a time, a checkpoint was the largest of its log that it had seen,
-/// and consistent with all earlier ones. Unverified until [`Cosignature::verify`].
+/// An operator's claim that, at a stated time, a checkpoint was the largest that the operator had seen
+/// of the log, and consistent with all earlier ones. Unverified until [`Cosignature::verify`].
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Cosignature {
     /// The cosigner, whose domain is the key's name.
     pub operator: Domain,
-    /// When, in seconds since 1970, at most [`SECONDS_MAX`].
+    /// The stated time, in seconds since 1970, at most [`SECONDS_MAX`].
     pub seconds: u64,
-    /// Ed25519 over time and checkpoint text. Does not commit to the operator's name: its key does.
+    /// Ed25519 over time and checkpoint text. Does not cover the operator's name; the key identifies the operator.
     pub signature: [u8; 64],
 }
 
@@ -192,7 +192,7 @@ fn cosigned_text(checkpoint: &Checkpoint, seconds: u64) -> String {
 }
 
 impl Cosignature {
-    /// Cosigns a checkpoint; a time above [`SECONDS_MAX`] is taken as that.
+    /// Cosigns a checkpoint; `seconds` is capped at [`SECONDS_MAX`].
     #[must_use]
     pub fn sign(checkpoint: &Checkpoint, operator: Domain, key: &SigningKey, seconds: u64) -> Self {
         let seconds = seconds.min(SECONDS_MAX);
@@ -213,7 +213,7 @@ impl Cosignature {
         }
     }
 
-    /// The signature line of this, made with `key`.
+    /// The signature line of this cosignature, which `key` made.
     fn line(&self, key: &VerifyingKey) -> NoteSignature {
         NoteSignature {
             name: self.operator.to_string(),
@@ -222,7 +222,7 @@ impl Cosignature {
         }
     }
 
-    /// Reads what a signature line carries after the key id.
+    /// Reads the payload of a signature line, after the key id.
     fn from_line(operator: Domain, bytes: &[u8]) -> Option<Self> {
         let (seconds, signature) = bytes.split_first_chunk::<8>()?;
         Some(Self { operator, seconds: u64::from_be_bytes(*seconds), signature: signature.try_into().ok()? })
@@ -235,8 +235,8 @@ impl fmt::Debug for Cosignature {
     }
 }
 
-/// The note of a signed head: the owner's line, then the cosigners' as given, each with the key
-/// that made it.
+/// The note of a signed head: the owner's line, then the cosigners' lines in the order given. Each
+/// cosignature comes with the key that made it.
 #[must_use]
 pub fn note(
     signed: &SignedCheckpoint,
@@ -250,13 +250,13 @@ pub fn note(
     SignedNote { text: signed.checkpoint.text(), signatures }
 }
 
-/// Reads a signed head with its cosignatures, each of an operator of its own, and verifies every
-/// signature of a key that `owner` (of a log) or `cosigner` (of a domain) knows. Lines of other keys
-/// are ignored.
+/// Reads a signed head with at most one cosignature per operator, and verifies every signature by a
+/// key that `owner` (for a log) or `cosigner` (for an operator) returns. Lines of other keys are
+/// ignored.
 ///
 /// # Errors
-/// [`CheckpointError`] if the text is no checkpoint, the owner is unknown or did not sign it, or any
-/// signature of a known key does not hold.
+/// [`CheckpointError`] if the text is not a checkpoint, the owner is unknown or did not sign it, a
+/// signature by a known key is invalid, or an operator cosigned twice.
 pub fn read_note(
     note: &SignedNote,
     owner: impl Fn(&Origin) -> Option<VerifyingKey>,
@@ -276,7 +276,7 @@ pub fn read_note(
     Ok((signed, cosignatures))
 }
 
-/// Verifies all lines of the owner's key, of which there is at least one.
+/// Verifies all lines of the owner's key; there must be at least one.
 fn read_owner(
     note: &SignedNote,
     checkpoint: &Checkpoint,

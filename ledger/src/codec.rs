@@ -1,4 +1,4 @@
-//! The one binary format: bincode, little-endian, fixed-width integers, decoded strictly.
+//! The ledger's binary format: bincode, little-endian, fixed-width integers, decoded strictly.
 use alloc::vec::Vec;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
@@ -7,16 +7,16 @@ use bincode::{Decode, Encode};
 /// Why bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// More bytes than the bound of this kind of value.
+    /// Longer than the bound for this kind of value.
     #[error("{len} bytes, at most {max} allowed")]
     TooLong {
-        /// Bytes given.
+        /// Length of the input.
         len: usize,
-        /// Bytes allowed.
+        /// Largest length allowed.
         max: usize,
     },
-    /// Cut short, an unknown variant, or a length beyond the input.
-    #[error("bytes cut short, of an unknown variant or with a length beyond the input")]
+    /// Truncated, an unknown variant, or a length beyond the input.
+    #[error("truncated bytes, an unknown variant, or a length beyond the input")]
     Malformed,
     /// Bytes after the value, or another encoding of the same value.
     #[error("trailing bytes or not the canonical encoding")]
@@ -27,7 +27,7 @@ pub enum CodecError {
 }
 
 impl CodecError {
-    /// Stable code.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -45,13 +45,13 @@ const fn strict<const N: usize>() -> Strict<N> {
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<N>()
 }
 
-/// The largest value that can be encoded or decoded, in bytes of memory claimed while decoding.
+/// Most memory that decoding or encoding one value may claim, in bytes.
 const CLAIM_BYTES_MAX: usize = 1 << 28;
 
 /// The bytes of `value`.
 ///
 /// # Panics
-/// Never for the types of this crate: none holds anything that the format cannot express.
+/// Never for the types of this crate: none has a value that the format cannot express.
 #[must_use]
 pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bincode::encode_to_vec(value, strict::<CLAIM_BYTES_MAX>()).expect("our types have no unencodable part")
@@ -59,17 +59,17 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
 
 /// Decodes `bytes`, all of them, and refuses any encoding that [`encode`] would not have made.
 ///
-/// Memory claimed before the content is seen is at most 64 times the input's length, or 8 KiB.
+/// Before it has read the content, decoding claims at most 64 times the input's length in memory, or 8 KiB.
 ///
 /// # Errors
-/// [`CodecError`]; the sender is at fault.
+/// [`CodecError`]: the sender of the bytes is at fault.
 pub fn decode<T: Decode<()> + Encode>(bytes: &[u8], max: usize) -> Result<T, CodecError> {
     let len = bytes.len();
     if len > max {
         return Err(CodecError::TooLong { len, max });
     }
-    // A value takes at most some eight times its encoded length in memory (a Vec of short strings);
-    // each limit is eight times the longest input of its step.
+    // In memory a value takes at most about eight times its encoded length (a Vec of short strings),
+    // so each limit is eight times the longest input of its step.
     let (value, used) = match len {
         0..=0x400 => bincode::decode_from_slice(bytes, strict::<0x2000>()),
         0x401..=0x2000 => bincode::decode_from_slice(bytes, strict::<0x1_0000>()),
@@ -103,8 +103,8 @@ mod tests {
         assert_eq!(decode::<Vec<u8>>(&u64::MAX.to_le_bytes(), 64), Err(CodecError::Malformed));
     }
 
-    /// A quarter of a megabyte could claim 256 MiB by one length that is a lie: the steps were too far
-    /// apart. Nothing is seen of that but the limit, which values of large elements show.
+    /// A 256 KiB input with one false length could claim 256 MiB, because the steps were too far apart.
+    /// Only the limit can be observed from outside, through values with large elements.
     #[test]
     fn claims_are_bounded_by_the_input() {
         for len in [1_025, 8_193, 65_537, 262_145, 524_289, 4_194_305] {

@@ -1,4 +1,4 @@
-//! Who may sign the cut of a log: the rule that keeps what is final, whatever a draft's author wants.
+//! Which operators may sign the cut of a log: the rule that protects final entries, whatever a draft proposes.
 use alloc::vec::Vec;
 
 mod extensions;
@@ -13,91 +13,92 @@ use crate::note_quorum::NoteQuorum;
 use crate::signed_note::SignedNote;
 use crate::stand::{Stand, VerifiedStand};
 
-/// What is shown for one cut.
+/// A cut with the evidence that is shown for it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProposedCut<'a> {
     /// The version before the one that cuts.
     pub previous: &'a Manifest,
-    /// The cut.
+    /// The cut that is proposed.
     pub cut: &'a Cut,
-    /// Stands; those of other logs and versions count for nothing.
+    /// Stands of operators; those in other logs or for other versions are ignored.
     pub stands: &'a [VerifiedStand],
-    /// Which of the heads in the stands the cut extends, and where the others part from it and from one another.
+    /// Proofs of which stand heads the cut extends, and where the others diverge from it and from each other.
     pub extensions: &'a Extensions,
-    /// That the log's owner signed two branches.
+    /// Proof that the log's owner signed two branches.
     pub equivocation: Option<&'a Equivocation>,
     /// The cut's head as a signed note, with cosignatures.
     pub checkpoint: Option<&'a SignedNote>,
 }
 
-/// Why an operator may sign a cut.
+/// The reason why an operator may sign a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ground {
     /// The cut equals or extends the largest head that the operator cosigned.
     Extends,
     /// A quorum cosigned the cut's head.
     Certified,
-    /// So many others cosigned nothing on the branch that the operator gives up that it is certified nowhere.
+    /// So many other operators cosigned nothing on the branch that this operator gives up that the branch cannot be
+    /// certified.
     GivenUp,
 }
 
 /// Why an operator may not sign a cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutError {
-    /// The operator's own stand is not among what is shown.
+    /// The evidence lacks the operator's own stand.
     #[error("no stand of {operator} in {log} for this version")]
     NoStand {
-        /// Who wants to sign.
+        /// The operator that wants to sign.
         operator: Domain,
         /// The log.
         log: LogId,
     },
-    /// Two different stands of one operator in the log: it lies, or its disk lost one.
+    /// Two different stands of one operator in the log: the operator lies, or its disk lost one.
     #[error("two different stands of {operator} in {log}")]
     TwoStands {
-        /// Whose.
+        /// The operator that signed both.
         operator: Domain,
         /// The log.
         log: LogId,
     },
-    /// The cut does not extend what the operator cosigned, and nothing lets it give that up.
+    /// The cut does not extend what the operator cosigned, and nothing allows the operator to give that up.
     #[error("{operator} cosigned {log} up to {cosigned} entries, which a cut at {cut} does not extend")]
     Conflict {
-        /// Who wants to sign.
+        /// The operator that wants to sign.
         operator: Domain,
         /// The log.
         log: LogId,
-        /// Size of the largest head that it cosigned.
+        /// Size of the largest head that the operator cosigned.
         cosigned: u64,
         /// Size of the cut.
         cut: u64,
     },
-    /// What should prove that the owner signed two branches does not.
-    #[error("no equivocation of {log}: {error}")]
+    /// The proof that the owner signed two branches is invalid.
+    #[error("invalid proof of an equivocation in {log}: {error}")]
     Equivocation {
         /// The log.
         log: LogId,
-        /// Why not.
+        /// Why the proof was refused.
         error: EquivocationError,
     },
-    /// Too few operators show that they cosigned nothing on the branch to be given up.
+    /// Too few operators are shown to have cosigned nothing on the branch to be given up.
     #[error(
         "{found} operators of version {version} are shown to have cosigned nothing on the branch of {log} that is given up, {wanted} must"
     )]
     TooFewStands {
         /// The log.
         log: LogId,
-        /// Whose operators count.
+        /// The version whose operators count.
         version: u32,
-        /// How many others than the owner cosigned nothing there.
+        /// How many operators other than the owner cosigned nothing there.
         found: usize,
-        /// How many must.
+        /// How many are needed.
         wanted: usize,
     },
 }
 
 impl CutError {
-    /// Stable code.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -114,7 +115,7 @@ impl ProposedCut<'_> {
     /// Whether `operator` may sign the cut, and on what ground.
     ///
     /// # Errors
-    /// [`CutError`]: what is missing or wrong.
+    /// [`CutError`]: the evidence that is missing or wrong.
     pub fn check(&self, operator: &Domain) -> Result<Ground, CutError> {
         let (log, cut) = (self.cut.log.clone(), self.cut.head.size);
         let Some(own) = self.stand_of(operator)? else {
@@ -134,14 +135,14 @@ impl ProposedCut<'_> {
         Ok(Ground::GivenUp)
     }
 
-    /// The operators of the version before who may sign, in its order.
+    /// The operators of the version before that may sign, in its order.
     #[must_use]
     pub fn signers(&self) -> Vec<&Domain> {
         let names = self.previous.operators().iter().map(|operator| &operator.name);
         names.filter(|name| self.check(name).is_ok()).collect()
     }
 
-    /// The operator's stand in this log for the version that is prepared.
+    /// The operator's stand in this log for the version in preparation.
     fn stand_of(&self, operator: &Domain) -> Result<Option<&Stand>, CutError> {
         let version = self.previous.version().saturating_add(1);
         let ours =
@@ -159,8 +160,8 @@ impl ProposedCut<'_> {
         self.extensions.extends(&self.cut.head, head)
     }
 
-    /// The versions under which a branch may begin that conflicts with the cut: the one adopted there and, as
-    /// that adoption may not be certified yet, the one before it.
+    /// The versions under which a branch that conflicts with the cut may begin: the one adopted at the cut and,
+    /// because that adoption may not be certified yet, the one before it.
     fn versions(&self) -> Vec<u32> {
         let since = self.previous.log(&self.cut.log).map_or(1, |known| known.since);
         let mut versions = Vec::from([self.cut.adopted.saturating_sub(1).max(since), self.cut.adopted.max(since)]);
@@ -168,11 +169,11 @@ impl ProposedCut<'_> {
         versions
     }
 
-    /// Whether so many others than the owner are beside the branch of `own` that a quorum of `version` cosigned
-    /// nothing there that the cut lacks, at most f of them lying, the owner being one.
+    /// Checks that so many operators other than the owner are off the branch of `own` that no quorum of `version`
+    /// can have cosigned anything on it that the cut lacks, even if f operators lie, the owner among them.
     fn check_stands(&self, version: u32, own: &Head) -> Result<(), CutError> {
-        let beside = |head: &Head| self.extensions.is_beside(head, own, &self.cut.head);
-        let found = self.others(version, beside).count();
+        let off_branch = |head: &Head| self.extensions.is_off_branch(head, own, &self.cut.head);
+        let found = self.others(version, off_branch).count();
         let wanted = self.previous.at(version).map_or(usize::MAX, |version| wanted(version, &self.cut.log.operator));
         if found < wanted {
             return Err(CutError::TooFewStands { log: self.cut.log.clone(), version, found, wanted });
@@ -180,15 +181,16 @@ impl ProposedCut<'_> {
         Ok(())
     }
 
-    /// The operators of `version` other than the owner of whose stands `is` holds.
+    /// The operators of `version`, other than the owner, whose stand has a head for which `is` holds.
     fn others(&self, version: u32, is: impl Fn(&Head) -> bool) -> impl Iterator<Item = &Domain> {
         let operators = self.previous.at(version).map_or(&[][..], Manifest::operators);
         let names = operators.iter().map(|operator| &operator.name).filter(|name| **name != self.cut.log.operator);
         names.filter(move |name| matches!(self.stand_of(name), Ok(Some(stand)) if is(&stand.head)))
     }
 
-    /// Whether an honest operator surely cosigned the cut, or more of its branch: else perhaps nobody can show its
-    /// entries. It knew that all adoptions up to there are certified, or all but the last.
+    /// Whether an honest operator must have cosigned the cut or a larger head on its branch; otherwise perhaps
+    /// nobody has its entries. That operator knew that all adoptions up to the cut, or all but the last, are
+    /// certified.
     #[must_use]
     pub fn is_held(&self) -> bool {
         let cut = &self.cut.head;
@@ -196,7 +198,7 @@ impl ProposedCut<'_> {
         holders >= honest(self.previous, &self.cut.log.operator)
     }
 
-    /// Whether quorums of all versions that count cosigned the cut's head.
+    /// Whether a quorum of each of [`Self::versions`] cosigned the cut's head.
     fn is_certified(&self) -> bool {
         let Some(note) = self.checkpoint else { return false };
         self.versions().into_iter().all(|version| self.cosigned_under(note, version) == Some(true))
@@ -209,21 +211,21 @@ impl ProposedCut<'_> {
     }
 }
 
-/// Of how many operators other than `owner`, who lies, one is honest.
+/// How many operators other than the lying `owner` are sure to include an honest one.
 #[must_use]
 pub fn honest(version: &Manifest, owner: &Domain) -> usize {
     version.faults().saturating_add(usize::from(version.operator(owner).is_none()))
 }
 
-/// How many others than `owner` must have cosigned nothing on a branch before it is given up, if `version` governs it:
-/// n − q + f, and one more if the owner, who lies, is not among its operators.
+/// How many operators of `version` other than `owner` must have cosigned nothing on a branch before it is given up:
+/// n − q + f, and one more if the owner, which lies, is not among them.
 fn wanted(version: &Manifest, owner: &Domain) -> usize {
     let n = version.operators().len();
     n.saturating_sub(version.quorum()).saturating_add(honest(version, owner))
 }
 
-/// The cut to propose: the one that most operators may sign; of those, one that an honest operator surely holds; of
-/// those the largest.
+/// The cut to propose: one that the most operators may sign; among those, one that an honest operator must hold;
+/// among those, the largest.
 #[must_use]
 pub fn choose<'s, 'a>(candidates: &'s [ProposedCut<'a>]) -> Option<&'s ProposedCut<'a>> {
     candidates.iter().max_by_key(|shown| (shown.signers().len(), shown.is_held(), shown.cut.head))

@@ -1,4 +1,4 @@
-//! Entries of a log: signed events and their owner's two kinds of marks.
+//! Log entries: signed events, and the owner's adoptions and state entries.
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -11,70 +11,70 @@ use crate::key::{PublicKey, Signature, SignatureError};
 use crate::limits;
 use crate::time::Millis;
 
-/// An event with the signatures that make it count.
+/// An event with the signatures that it needs.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct SignedEvent {
-    /// What was signed.
+    /// The event that was signed.
     pub event: Event,
-    /// The key that signed, so that the signature can be checked alone.
+    /// The key that signed; included so that the signature can be checked without state.
     pub signer: PublicKey,
-    /// Over the canonical text.
+    /// By `signer`, over the canonical text.
     pub signature: Signature,
-    /// By the new key, only of a rotation that another key signed.
+    /// By the new key, over the same text; only on a rotation that another key signed.
     pub countersignature: Option<Signature>,
 }
 
-/// What an entry holds.
+/// The content of an entry.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are events")]
 pub enum Body {
-    /// The owner takes up a manifest version.
+    /// The owner adopts a manifest version.
     Adopt {
-        /// The version.
+        /// Number of the version.
         version: u32,
-        /// Its text's hash.
+        /// Hash of the version's text.
         manifest: ManifestHash,
     },
-    /// Ends a batch: the root of all that the log says so far.
+    /// Ends a batch and states the root of the state so far.
     State {
-        /// The state root before this entry, which changes nothing.
+        /// The state root after the entries before this one, which itself changes no state.
         root: StateRoot,
     },
-    /// Somebody's event.
+    /// An event that the owner appended.
     Event(SignedEvent),
 }
 
-/// One leaf of a log.
+/// One leaf of a log's tree.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Entry {
-    /// When the owner took it in, by the owner's clock; never less than the entry's before.
+    /// When the owner appended it, by the owner's clock; never earlier than the time of the entry before.
     pub time: Millis,
-    /// What it holds.
+    /// The content.
     pub body: Body,
 }
 
-/// What makes an entry invalid whatever the state: no log may hold it.
+/// Why an entry is invalid whatever the state: no log may contain it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     /// Not the strict encoding of an entry.
     #[error("encoding: {0}")]
     Codec(#[from] CodecError),
-    /// Meant for another federation.
+    /// The event is for another federation.
     #[error("the event names the federation {0}")]
     Federation(FederationId),
     /// The signature is not the signer's.
     #[error("signature: {0}")]
     Signature(SignatureError),
-    /// The countersignature is missing, is not the new key's, or has no place here.
+    /// The countersignature is missing, is not the new key's, or is not allowed here.
     #[error("countersignature: {0}")]
     Countersignature(&'static str),
     /// A registration that its own key did not sign.
-    #[error("a registration is signed by the key that it registers")]
+    #[error("a registration must be signed by the key that it registers")]
     Possession,
 }
 
 impl EntryError {
-    /// Stable code.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl EntryError {
     }
 }
 
-/// A signed event whose form and signatures were checked; made by [`SignedEvent::verify`] only.
+/// A signed event whose form and signatures were checked; made only by [`SignedEvent::verify`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedEvent {
     signed: SignedEvent,
@@ -95,19 +95,19 @@ pub struct VerifiedEvent {
 }
 
 impl VerifiedEvent {
-    /// The signed event.
+    /// The event with its signatures.
     #[must_use]
     pub const fn signed(&self) -> &SignedEvent {
         &self.signed
     }
 
-    /// The event.
+    /// The event without its signatures.
     #[must_use]
     pub const fn event(&self) -> &Event {
         &self.signed.event
     }
 
-    /// The event's id.
+    /// The event's id, computed once at verification.
     #[must_use]
     pub const fn id(&self) -> EventId {
         self.id
@@ -115,10 +115,10 @@ impl VerifiedEvent {
 }
 
 impl SignedEvent {
-    /// Checks form, federation and signatures. Looks at no state.
+    /// Checks form, federation and signatures. Needs no state.
     ///
     /// # Errors
-    /// [`EntryError`]: it can never be valid in this federation; the sender is at fault.
+    /// [`EntryError`]: the event can never be valid in this federation; the sender is at fault.
     pub fn verify(self, federation: &FederationId) -> Result<VerifiedEvent, EntryError> {
         if self.event.federation != *federation {
             return Err(EntryError::Federation(self.event.federation));
@@ -130,7 +130,7 @@ impl SignedEvent {
         Ok(VerifiedEvent { signed: self, id })
     }
 
-    /// The canonical text, if it parses back to this event: so every rule of a field is in one place.
+    /// The canonical text, if it parses back to this event. So the parser is the one place with the rules of fields.
     fn checked_text(&self) -> Result<String, EntryError> {
         let text = self.event.text();
         match Event::parse(text.as_bytes()) {
@@ -147,7 +147,7 @@ impl SignedEvent {
         };
         match (countersigner, &self.countersignature) {
             (None, None) => Ok(()),
-            (None, Some(_)) => Err(EntryError::Countersignature("only a rotation that the old key signed has one")),
+            (None, Some(_)) => Err(EntryError::Countersignature("only rotations signed by the old key have one")),
             (Some(_), None) => Err(EntryError::Countersignature("the new key must sign too")),
             (Some(key), Some(signature)) => {
                 key.verify(text, signature).map_err(|_| EntryError::Countersignature("not the new key's"))
@@ -159,53 +159,53 @@ impl SignedEvent {
 /// An entry whose form and signatures were checked, with its encoded bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedEntry {
-    /// When the owner took it in.
+    /// When the owner appended it, by the owner's clock.
     pub time: Millis,
-    /// What it holds.
+    /// The content.
     pub body: VerifiedBody,
     bytes: Vec<u8>,
 }
 
-/// What a verified entry holds.
+/// The content of a verified entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are events")]
 pub enum VerifiedBody {
-    /// The owner takes up a manifest version.
+    /// The owner adopts a manifest version.
     Adopt {
-        /// The version.
+        /// Number of the version.
         version: u32,
-        /// Its text's hash.
+        /// Hash of the version's text.
         manifest: ManifestHash,
     },
-    /// Ends a batch.
+    /// Ends a batch and states the root of the state so far.
     State {
-        /// The state root before this entry.
+        /// The state root after the entries before this one.
         root: StateRoot,
     },
-    /// Somebody's event.
+    /// An event that the owner appended.
     Event(VerifiedEvent),
 }
 
 impl VerifiedEntry {
-    /// The leaf's bytes.
+    /// The encoded entry, which is the leaf of the log's tree.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The leaf's bytes, taken out.
+    /// The encoded entry, without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Whether this ends a batch.
+    /// Whether this is the state entry that ends a batch.
     #[must_use]
     pub const fn is_state(&self) -> bool {
         matches!(self.body, VerifiedBody::State { .. })
     }
 
-    /// The manifest version that this adopts, if it does.
+    /// The manifest version that this entry adopts, if it is an adoption.
     #[must_use]
     pub const fn adopts(&self) -> Option<u32> {
         match self.body {
@@ -214,7 +214,7 @@ impl VerifiedEntry {
         }
     }
 
-    /// The event, if it holds one.
+    /// The event, unless this is an adoption or state entry.
     #[must_use]
     pub const fn event(&self) -> Option<&VerifiedEvent> {
         match &self.body {
@@ -223,28 +223,28 @@ impl VerifiedEntry {
         }
     }
 
-    /// An owner's mark of a manifest version.
+    /// The entry with which an owner adopts a manifest version.
     #[must_use]
     pub fn adopt(time: Millis, version: u32, manifest: ManifestHash) -> Self {
         let bytes = codec::encode(&Entry { time, body: Body::Adopt { version, manifest } });
         Self { time, body: VerifiedBody::Adopt { version, manifest }, bytes }
     }
 
-    /// An owner's mark of a batch's end.
+    /// The entry with which an owner ends a batch.
     #[must_use]
     pub fn state(time: Millis, root: StateRoot) -> Self {
         let bytes = codec::encode(&Entry { time, body: Body::State { root } });
         Self { time, body: VerifiedBody::State { root }, bytes }
     }
 
-    /// The entry of an event taken in at `time`.
+    /// The entry of an event that the owner appends at `time`.
     #[must_use]
     pub fn of(time: Millis, event: VerifiedEvent) -> Self {
         let bytes = codec::encode(&Entry { time, body: Body::Event(event.signed.clone()) });
         Self { time, body: VerifiedBody::Event(event), bytes }
     }
 
-    /// Decodes and verifies a leaf's bytes: everything that can be said without state.
+    /// Decodes an entry and makes every check that needs no state.
     ///
     /// # Errors
     /// [`EntryError`]: the log's owner is at fault.
@@ -259,7 +259,7 @@ impl VerifiedEntry {
     }
 }
 
-/// The id of the event that an encoded entry holds; `None` for marks and for bytes that are no entry.
+/// The id of the event that an encoded entry holds; `None` for other entries and for bytes that are not an entry.
 #[must_use]
 pub fn event_id(entry: &[u8]) -> Option<EventId> {
     match codec::decode::<Entry>(entry, limits::ENTRY_BYTES_MAX) {

@@ -1,4 +1,4 @@
-//! What shows anyone that an owner signed two heads of which neither extends the other.
+//! Proof for anyone that a log's owner signed two heads, neither of which extends the other.
 use alloc::vec::Vec;
 
 use bincode::{Decode, Encode};
@@ -8,14 +8,14 @@ use crate::id::TreeRoot;
 use crate::log::{Hash, Head, PROOF_HASHES_MAX, TreeProofError, verify_consistency};
 use crate::manifest::{LogId, Manifest};
 
-/// Why two heads prove no equivocation.
+/// Why two heads do not prove an equivocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EquivocationError {
     /// No version of the manifest has the log.
     #[error("no version has the log {0}")]
     Log(LogId),
     /// The first head is the smaller one.
-    #[error("a head of {larger} entries before one of {smaller}")]
+    #[error("the larger head has {larger} entries, the smaller one {smaller}")]
     Order {
         /// Size of the head that should be the larger one.
         larger: u64,
@@ -30,16 +30,16 @@ pub enum EquivocationError {
         /// The head's size.
         size: u64,
     },
-    /// The proof does not lead from the root that is named to the larger head.
+    /// The proof does not lead from the stated root to the larger head.
     #[error("{0}")]
     Proof(TreeProofError),
-    /// The larger head extends the smaller one, or is the same.
+    /// The larger head extends the smaller one, or equals it.
     #[error("the larger head extends the smaller one")]
     Consistent,
 }
 
 impl EquivocationError {
-    /// Stable code.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl EquivocationError {
     }
 }
 
-/// Two heads that one owner signed for one log, and why they cannot both be true. Nothing is verified until
+/// Two heads that an owner signed for one log, with a proof that they conflict. Unverified until
 /// [`Equivocation::verify`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Equivocation {
@@ -62,20 +62,20 @@ pub struct Equivocation {
     pub larger: (Head, [u8; 64]),
     /// The other head and its owner's signature.
     pub smaller: (Head, [u8; 64]),
-    /// The root of the larger head's tree at the smaller size: another than the smaller head's.
+    /// The root of the larger head's tree at the smaller size; it differs from the smaller head's root.
     pub root: TreeRoot,
     /// RFC 6962 consistency proof from that root to the larger head; empty if the sizes are equal.
     pub proof: Vec<Hash>,
 }
 
 impl Equivocation {
-    /// Most bytes of the encoding: lengths, a domain and [`PROOF_HASHES_MAX`] hashes.
+    /// Most bytes in the encoding: lengths, a domain and [`PROOF_HASHES_MAX`] hashes.
     pub const BYTES_MAX: usize = 1_024 + 32 * PROOF_HASHES_MAX;
 
     /// Checks that the log's owner signed both heads and that they conflict.
     ///
     /// # Errors
-    /// [`EquivocationError`]: this proves nothing.
+    /// [`EquivocationError`]: the heads prove nothing.
     pub fn verify(&self, manifest: &Manifest) -> Result<(), EquivocationError> {
         let ((larger, _), (smaller, _)) = (&self.larger, &self.smaller);
         if larger.size < smaller.size {

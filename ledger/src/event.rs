@@ -12,14 +12,14 @@ use crate::limits;
 use crate::text::{Fields, TextError};
 use crate::time::{Day, Millis};
 
-/// First line of an event's text: tells it from everything else that is signed.
+/// First line of an event's text; no other text that a key signs begins with it.
 pub const EVENT_FORMAT: &str = "fama.event/1";
 
-/// Eight random bytes that make two otherwise equal events two.
+/// Eight random bytes that make otherwise equal events distinct.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Nonce(pub [u8; 8]);
 
-/// A value that is not one of the words listed, or not of the form asked for.
+/// A value that is not one of the allowed words, or not of the required form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WordError(&'static str);
@@ -31,13 +31,13 @@ macro_rules! words {
         pub enum $name { $($(#[$vdoc])* $variant),* }
 
         impl $name {
-            /// The word as texts spell it.
+            /// The value's spelling in texts.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
 
-            /// Every word there is.
+            /// Every value, in the order of the codec.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
         }
 
@@ -59,50 +59,50 @@ macro_rules! words {
 words! {
     /// Why a key was revoked.
     RevokeReason, "want key_compromised, superseded, retired or unspecified" {
-        /// Somebody else has it.
+        /// Someone else has the key.
         KeyCompromised = "key_compromised",
-        /// Another key took its place.
+        /// Another key replaced it.
         Superseded = "superseded",
-        /// The agent is gone.
+        /// The agent no longer operates.
         Retired = "retired",
-        /// Not said.
+        /// No reason stated.
         Unspecified = "unspecified",
     }
     /// How an operator checked that a provider speaks for its domain.
     Method, "want dns, https or manual" {
-        /// A DNS record.
+        /// By a DNS record of the domain.
         Dns = "dns",
-        /// A file served over HTTPS.
+        /// By a file that the domain serves over HTTPS.
         Https = "https",
-        /// By hand.
+        /// By a person.
         Manual = "manual",
     }
     /// Why an operator no longer sponsors a provider.
     DismissReason, "want misconduct, key_compromised, expired or unspecified" {
-        /// It attested what is not so.
+        /// The provider made false attestations.
         Misconduct = "misconduct",
-        /// Somebody else has its key.
+        /// Someone else has the provider's key.
         KeyCompromised = "key_compromised",
-        /// Its time is over.
+        /// The agreed time is over.
         Expired = "expired",
-        /// Not said.
+        /// No reason stated.
         Unspecified = "unspecified",
     }
     /// The kinds of events.
     Kind, "want register, rotate, revoke, attest, retract, admit or dismiss" {
-        /// A new identity.
+        /// Registers an identity.
         Register = "register",
-        /// A new key for an identity.
+        /// Replaces an identity's key.
         Rotate = "rotate",
-        /// The end of a key.
+        /// Ends a key.
         Revoke = "revoke",
-        /// Karma given.
+        /// Gives karma, positive or negative.
         Attest = "attest",
-        /// Karma taken back.
+        /// Takes an attestation back.
         Retract = "retract",
-        /// An operator sponsors a provider.
+        /// Starts an operator's sponsorship of a provider.
         Admit = "admit",
-        /// An operator sponsors it no longer.
+        /// Ends a sponsorship.
         Dismiss = "dismiss",
     }
 }
@@ -114,7 +114,7 @@ macro_rules! slugs {
         pub struct $name(String);
 
         impl $name {
-            /// The text.
+            /// The value's spelling in texts.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -139,9 +139,9 @@ macro_rules! slugs {
 }
 
 slugs! {
-    /// The name of a service, as its sponsors call it.
+    /// The name that sponsors give a service.
     Service, limits::SERVICE_BYTES_MAX, "want 1 to 64 of a-z 0-9 . _ -";
-    /// What an attestation is about.
+    /// What an attestation is about, as one word.
     Context, limits::CONTEXT_BYTES_MAX, "want 1 to 32 of a-z 0-9 . _ -";
 }
 
@@ -158,36 +158,36 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// An event: one statement, one canonical text, one id.
+/// An event: one statement with one canonical text and one id.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Event {
-    /// The federation that it is meant for; valid nowhere else.
+    /// The only federation in which the event is valid.
     pub federation: FederationId,
-    /// What it says.
+    /// What the event states.
     pub action: Action,
-    /// When its author made it, by the author's clock.
+    /// When the author made it, by the author's clock.
     pub created: Millis,
-    /// Chosen at random.
+    /// Drawn at random by the author.
     pub nonce: Nonce,
 }
 
-/// What an event says. The fields stand in the order of the text.
+/// What an event states. The fields are in the order of the text.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Action {
-    /// Makes an identity, signed by `key`.
+    /// Registers an identity; signed by `key`.
     Register {
-        /// Where it will live.
+        /// The home of the new identity; it never changes.
         home: Domain,
-        /// Its name there.
+        /// Its name in that home.
         name: Name,
-        /// Its first key.
+        /// Its first key, version 1.
         key: PublicKey,
-        /// Commits to the key after that.
+        /// Hash of the key after that, if the author commits to one.
         next: Option<KeyHash>,
-        /// Commits to a note with a bio.
+        /// Hash of a note with a bio.
         note: Option<NoteHash>,
     },
-    /// Gives an identity its next key.
+    /// Replaces an identity's key.
     Rotate {
         /// The identity's home.
         home: Domain,
@@ -197,10 +197,10 @@ pub enum Action {
         version: u32,
         /// The new key.
         key: PublicKey,
-        /// Commits to the key after that.
+        /// Hash of the key after that, if the author commits to one.
         next: Option<KeyHash>,
     },
-    /// Ends a key, signed by that key or by the next one.
+    /// Ends a key; signed by that key or by the next one.
     Revoke {
         /// The identity's home.
         home: Domain,
@@ -210,71 +210,71 @@ pub enum Action {
         version: u32,
         /// The key that ends.
         key: PublicKey,
-        /// Why.
+        /// The stated reason.
         reason: RevokeReason,
     },
     /// Gives karma.
     Attest {
         /// The issuer's home.
         home: Domain,
-        /// Who gives it.
+        /// The provider that gives it.
         issuer: IdentityId,
-        /// Who gets it.
+        /// The identity that receives it.
         subject: IdentityId,
-        /// How much, from -`max_delta` to `max_delta`, not 0.
+        /// Points of karma: from -`max_delta` to `max_delta`, not 0.
         delta: i32,
-        /// What for.
+        /// What the karma is for.
         context: Option<Context>,
-        /// Commits to a note with reason and reference.
+        /// Hash of a note with reason and reference.
         note: Option<NoteHash>,
     },
     /// Takes an attestation back.
     Retract {
         /// The issuer's home.
         home: Domain,
-        /// Who gave it.
+        /// The provider that gave it.
         issuer: IdentityId,
-        /// Who got it.
+        /// The identity that received it.
         subject: IdentityId,
         /// The UTC date of the attestation's `created`.
         day: Day,
-        /// The attestation.
+        /// The attestation to take back.
         attestation: EventId,
     },
-    /// Sponsors a provider, signed by the operator's node key.
+    /// Sponsors a provider; signed by the operator's node key.
     Admit {
-        /// Who sponsors.
+        /// The operator that sponsors.
         operator: Domain,
-        /// Who may attest.
+        /// The identity that may attest.
         provider: IdentityId,
-        /// The service that it is.
+        /// The service that the provider speaks for.
         service: Service,
         /// The service's domain.
         domain: Domain,
-        /// How the operator checked that.
+        /// How the operator checked that the provider speaks for the domain.
         method: Method,
-        /// The first of the provider's numbers that counts.
+        /// The first of the provider's attestation and retraction numbers that counts.
         from: u64,
     },
-    /// Ends a sponsorship, signed by the operator's node key.
+    /// Ends a sponsorship; signed by the operator's node key.
     Dismiss {
-        /// Who sponsored.
+        /// The operator that sponsored.
         operator: Domain,
-        /// Who was sponsored.
+        /// The identity that was sponsored.
         provider: IdentityId,
-        /// The service that it is.
+        /// The service that the provider speaks for.
         service: Service,
         /// The service's domain.
         domain: Domain,
-        /// The first of the provider's numbers that counts no longer.
+        /// The first of the provider's attestation and retraction numbers that no longer counts.
         from: u64,
-        /// Why.
+        /// The stated reason.
         reason: DismissReason,
     },
 }
 
 impl Action {
-    /// Which kind this is.
+    /// The kind, as the text names it.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
@@ -288,7 +288,7 @@ impl Action {
         }
     }
 
-    /// The home that the event acts in; for statements, the operator whose log takes them.
+    /// The home that the event acts in; for an admit or dismiss, the operator that states it.
     #[must_use]
     pub const fn place(&self) -> &Domain {
         match self {
@@ -301,7 +301,7 @@ impl Action {
         }
     }
 
-    /// The note that the event commits to.
+    /// The note that the event commits to; only a registration or attestation can have one.
     #[must_use]
     pub const fn note(&self) -> Option<NoteHash> {
         match self {
@@ -312,11 +312,11 @@ impl Action {
 }
 
 impl Event {
-    /// The canonical text: what is signed.
+    /// The canonical text: exactly what the author signs.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(512);
-        self.write(&mut text).expect("a String takes all that is written to it");
+        self.write(&mut text).expect("writing to a String cannot fail");
         text
     }
 
@@ -335,7 +335,7 @@ impl Event {
     /// Reads a canonical text.
     ///
     /// # Errors
-    /// [`TextError`] names the first line that is wrong and why.
+    /// [`TextError`] names the first wrong line and the reason.
     pub fn parse(text: &[u8]) -> Result<Self, TextError> {
         let mut fields = Fields::open(text, EVENT_FORMAT, limits::TEXT_BYTES_MAX)?;
         let federation = fields.parse("federation")?;

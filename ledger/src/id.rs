@@ -1,4 +1,4 @@
-//! Hashes, identifiers and domain names, each a type of its own.
+//! Hashes, identifiers and domain names, each with its own type.
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use core::fmt;
@@ -16,7 +16,7 @@ pub struct HexError;
 /// Decodes exactly `N` bytes of lower-case hex.
 ///
 /// # Errors
-/// [`HexError`] for any other length, upper case or another character.
+/// [`HexError`] for another length, upper case or any other character.
 pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     let nibble = |c: u8| match c {
         b'0'..=b'9' => Ok(c.wrapping_sub(b'0')),
@@ -65,7 +65,7 @@ macro_rules! hash_type {
         pub struct $name(pub [u8; 32]);
 
         impl $name {
-            /// The 32 bytes.
+            /// The 32 bytes, in the order in which they are printed.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
@@ -95,7 +95,7 @@ macro_rules! hash_type {
 }
 
 hash_type! {
-    /// BLAKE3-256 of the text of the genesis manifest: names the federation.
+    /// BLAKE3-256 of the genesis manifest's text: identifies the federation.
     FederationId;
     /// BLAKE3-256 of a manifest's text.
     ManifestHash;
@@ -107,16 +107,16 @@ hash_type! {
     KeyHash;
     /// RFC 6962 SHA-256 root of a log's tree.
     TreeRoot;
-    /// Root of one state map, or of the list of the maps that a log carries.
+    /// Root of one state map, or of the list of maps that a log carries.
     StateRoot;
-    /// BLAKE3-256 over the manifest and every log's head and state root: equal ids, equal state.
+    /// BLAKE3-256 over the manifest and every log's head and state root: equal ids mean equal state.
     StateId;
 }
 
 /// The id of an identity: the event id of its registration.
 pub type IdentityId = EventId;
 
-/// The length of an identity id as a DID shows it, in hex digits.
+/// Hex digits of the identity id that a DID shows: the first half of the id.
 pub const DID_DIGITS: usize = 32;
 
 /// Why a name or domain is malformed.
@@ -128,7 +128,7 @@ pub enum NameError {
     /// Not an agent's name.
     #[error("want 3 to 50 lower-case letters and digits, words joined by single hyphens")]
     Name,
-    /// Not a name and a domain with `@` between.
+    /// Not a name and a domain joined by `@`.
     #[error("want name@home, like swift-core-maps@alpha.example")]
     Handle,
 }
@@ -138,7 +138,7 @@ pub enum NameError {
 pub struct Domain(String);
 
 impl Domain {
-    /// The text.
+    /// The domain in lower case, without a trailing dot.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -160,12 +160,12 @@ impl FromStr for Domain {
     }
 }
 
-/// The name of an agent within its home, unique there for ever.
+/// The name of an agent within its home, unique there forever.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Name(String);
 
 impl Name {
-    /// The text.
+    /// The name alone, without its home.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -182,12 +182,12 @@ impl FromStr for Name {
     }
 }
 
-/// `name@home`: unique in the federation, never changes.
+/// `name@home`: unique in the federation, and never changes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle {
-    /// The name within its home.
+    /// The name, unique within the home.
     pub name: Name,
-    /// The home.
+    /// The home where the name was registered.
     pub home: Domain,
 }
 

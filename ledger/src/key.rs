@@ -1,4 +1,4 @@
-//! Public keys and signatures of both curves: their texts, their PEM, and the one rule by which they hold.
+//! Public keys and signatures on both curves: text form, PEM, and the one rule of verification.
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -27,14 +27,14 @@ use crate::id::{self, Hex, KeyHash};
 /// The two curves, each with its one signature scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Curve {
-    /// ECDSA over SHA-256: agents and services by default.
+    /// ECDSA over SHA-256: the default for agents and services.
     Secp256k1,
-    /// Pure Ed25519 (RFC 8032): operators, and whoever prefers it.
+    /// Pure Ed25519 (RFC 8032): required for operators, allowed for agents and services.
     Ed25519,
 }
 
 impl Curve {
-    /// The curve's name, as it stands before the colon of a key's text.
+    /// The curve's name: the part before the colon of a key's text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,30 +57,30 @@ impl FromStr for Curve {
     }
 }
 
-/// Why a key, public or secret, is none.
+/// Why a public or secret key was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The text form is malformed.
     #[error("want secp256k1: and 66 lower-case hex digits, or ed25519: and 64")]
     Text,
-    /// The bytes are no compressed point of the curve.
-    #[error("not a compressed point of the curve")]
+    /// The bytes are not a compressed point on the curve.
+    #[error("not a compressed point on the curve")]
     Point,
     /// An Ed25519 point whose y coordinate is not below 2²⁵⁵ − 19.
     #[error("not the canonical encoding of the point")]
     NotCanonical,
-    /// An Ed25519 point of small order, under which one signature fits many messages.
+    /// An Ed25519 point of small order, for which one signature fits many messages.
     #[error("a point of small order")]
     Weak,
-    /// Not exactly one PEM block of the wanted kind.
+    /// Not exactly one PEM block of the expected kind.
     #[error(
         "want one PEM block, -----BEGIN PUBLIC KEY----- for a public or -----BEGIN PRIVATE KEY----- for a secret key"
     )]
     Pem,
-    /// The PEM block does not hold what its label says.
+    /// The content of the PEM block is not what its label says.
     #[error("the PEM block holds no well-formed key")]
     Der,
-    /// A key of another algorithm or curve, by name.
+    /// A key of another algorithm or curve, whose name is given.
     #[error("want a secp256k1 or Ed25519 key, not {0}")]
     Algorithm(&'static str),
     /// A secp256k1 secret that is zero or not below the order of the group.
@@ -89,7 +89,7 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// One stable word for answers, logs and metrics.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -105,23 +105,23 @@ impl KeyError {
     }
 }
 
-/// Why a signature does not hold.
+/// Why a signature was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// The signature is of the other curve than the key.
-    #[error("the signature is of another curve than the key")]
+    /// Signature and key are on different curves.
+    #[error("signature and key are on different curves")]
     WrongCurve,
-    /// ECDSA s above half the order: never in the ledger, welcome in [`Signature::from_edge`].
+    /// ECDSA s above half the order: refused in the ledger, normalised by [`Signature::from_edge`].
     #[error("s is above half the group's order")]
     HighS,
-    /// No signature at all: wrong length, bad DER, r or s zero or not below the order.
+    /// Not a signature: wrong length, bad DER, r or s zero or not below the order.
     #[error("not a signature of the key's curve")]
     Malformed,
-    /// A signature that holds, with a recovery id that is not its own.
+    /// The signature is valid, but its recovery id is wrong.
     #[error("wrong recovery id")]
     RecoveryId,
     /// Not this key's signature of this message.
-    #[error("the signature does not fit key and message")]
+    #[error("the signature does not match key and message")]
     Mismatch,
     /// The key itself is invalid.
     #[error(transparent)]
@@ -129,7 +129,7 @@ pub enum SignatureError {
 }
 
 impl SignatureError {
-    /// One stable word for answers, logs and metrics.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -143,8 +143,8 @@ impl SignatureError {
     }
 }
 
-/// A public key. One that was decoded from bytes may be invalid until [`PublicKey::check`] or a
-/// successful [`PublicKey::verify`]; one that was parsed from text or PEM is valid.
+/// A public key. A key decoded from bytes may be invalid until [`PublicKey::check`] or
+/// [`PublicKey::verify`] succeeds; a key parsed from text or PEM is valid.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum PublicKey {
     /// Compressed SEC1 point: 02 or 03, then x big-endian.
@@ -154,7 +154,7 @@ pub enum PublicKey {
 }
 
 impl PublicKey {
-    /// The curve.
+    /// Which curve the key is on.
     #[must_use]
     pub const fn curve(&self) -> Curve {
         match self {
@@ -163,7 +163,7 @@ impl PublicKey {
         }
     }
 
-    /// The key for checking, if it is an Ed25519 key that holds the rules.
+    /// The verifying key, if this is a valid Ed25519 key.
     #[must_use]
     pub fn ed25519(&self) -> Option<VerifyingKey> {
         match self {
@@ -172,7 +172,7 @@ impl PublicKey {
         }
     }
 
-    /// The 33 or 32 bytes.
+    /// The encoded point: 33 bytes for secp256k1, 32 for Ed25519.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
         match self {
@@ -181,8 +181,8 @@ impl PublicKey {
         }
     }
 
-    /// Checks that a decoded key is a point that may sign: on the curve, in its one encoding, not
-    /// the identity, not of small order.
+    /// Checks that a decoded key may sign: a point on the curve, in its canonical encoding, neither
+    /// the identity nor of small order.
     ///
     /// # Errors
     /// [`KeyError::Point`], [`KeyError::NotCanonical`] or [`KeyError::Weak`].
@@ -193,17 +193,17 @@ impl PublicKey {
         }
     }
 
-    /// SHA-256 of the key's text without a newline: what a `next: sha256:` commits to.
+    /// SHA-256 of the key's text without a newline: what the field `next: sha256:…` commits to.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash(Sha256::digest(self.to_string()).into())
     }
 
-    /// Checks the key and that `signature` is its signature of `message`. The same for everyone:
-    /// ECDSA over SHA-256 with low s and its own recovery id, or Ed25519 `verify_strict`.
+    /// Checks the key, and that `signature` is its signature of `message`. Every node applies the same
+    /// rule: ECDSA over SHA-256 with low s and the right recovery id, or Ed25519 `verify_strict`.
     ///
     /// # Errors
-    /// [`SignatureError`], the first reason found.
+    /// [`SignatureError`]: the first reason found.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         match (self, signature) {
             (Self::Secp256k1(key), Signature::Secp256k1(bytes)) => verify_ecdsa(key, message, bytes),
@@ -212,11 +212,11 @@ impl PublicKey {
         }
     }
 
-    /// Reads one SPKI PEM block, white space around and within it aside; of secp256k1 a compressed
-    /// or an uncompressed point.
+    /// Reads one SPKI PEM block, ignoring white space around and inside it. A secp256k1 point may be
+    /// compressed or uncompressed.
     ///
     /// # Errors
-    /// [`KeyError::Algorithm`] names the algorithm or curve of a well-formed key of another kind.
+    /// [`KeyError`]; its variant `Algorithm` names the algorithm or curve of a well-formed key of another kind.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let der = pem_body(text, "PUBLIC KEY").ok_or(KeyError::Pem)?;
         let spki = SubjectPublicKeyInfoRef::from_der(&der).map_err(|_| KeyError::Der)?;
@@ -229,11 +229,11 @@ impl PublicKey {
         Ok(key)
     }
 
-    /// Writes the SPKI PEM block that `openssl pkey -pubout` writes: the uncompressed point of a
-    /// secp256k1 key, lines of 64 characters, a newline at the end.
+    /// Writes the same SPKI PEM block as `openssl pkey -pubout`: secp256k1 points uncompressed,
+    /// lines of 64 characters, a newline at the end.
     ///
     /// # Errors
-    /// As [`PublicKey::check`].
+    /// The errors of [`PublicKey::check`].
     pub fn to_pem(&self) -> Result<String, KeyError> {
         let der = match self {
             Self::Secp256k1(bytes) => {
@@ -245,10 +245,10 @@ impl PublicKey {
     }
 }
 
-/// All that comes before the 65 bytes of an uncompressed point in its SPKI (RFC 5480).
+/// The SPKI bytes before the 65 bytes of an uncompressed point (RFC 5480).
 const SPKI_SECP256K1: &[u8] =
     b"\x30\x56\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x0a\x03\x42\x00";
-/// All that comes before the 32 bytes of a key in its SPKI (RFC 8410).
+/// The SPKI bytes before the 32 bytes of an Ed25519 key (RFC 8410).
 const SPKI_ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
 impl fmt::Display for PublicKey {
@@ -277,7 +277,7 @@ impl FromStr for PublicKey {
     }
 }
 
-/// A signature in the ledger's one form. Holds only with a key and a message: [`PublicKey::verify`].
+/// A signature in the ledger's one form. [`PublicKey::verify`] checks it against a key and a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Signature {
     /// r (32 bytes, big-endian) ‖ low s (32) ‖ recovery id: bit 0 is set if R's y is odd, bit 1 if
@@ -288,7 +288,7 @@ pub enum Signature {
 }
 
 impl Signature {
-    /// The curve.
+    /// Which curve the signature is on.
     #[must_use]
     pub const fn curve(&self) -> Curve {
         match self {
@@ -297,7 +297,7 @@ impl Signature {
         }
     }
 
-    /// The 65 or 64 bytes.
+    /// The encoded signature: 65 bytes for secp256k1, 64 for Ed25519.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
         match self {
@@ -306,13 +306,13 @@ impl Signature {
         }
     }
 
-    /// Reads, verifies and normalises a signature as agents send it: for secp256k1 DER (as
-    /// `openssl dgst -sign` writes it) or r ‖ s with or without a 65th byte, s high or low; for
-    /// Ed25519 its 64 bytes. A recovery id is computed, never believed.
+    /// Reads, verifies and normalises a signature as agents send it. For secp256k1: DER (as
+    /// `openssl dgst -sign` writes it), or r ‖ s with or without a 65th byte, s high or low. For
+    /// Ed25519: the 64 bytes. The recovery id is computed, never taken from the input.
     ///
     /// # Errors
-    /// [`SignatureError::Malformed`] if the bytes have none of the forms, else
-    /// [`SignatureError::Mismatch`] if none of the forms they have holds.
+    /// [`SignatureError::Malformed`] if the bytes fit none of these forms,
+    /// [`SignatureError::Mismatch`] if they are valid in none of the forms that they fit.
     pub fn from_edge(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Result<Self, SignatureError> {
         match key {
             PublicKey::Secp256k1(key) => ecdsa_from_edge(key, message, bytes),
@@ -346,7 +346,7 @@ fn verify_ed25519(key: &[u8; 32], message: &[u8], bytes: &[u8; 64]) -> Result<()
     ed25519_key(key)?.verify_strict(message, &signature).map_err(|_| SignatureError::Mismatch)
 }
 
-/// The recovery id of a signature that holds; `None` if it does not. SEC 1, 4.1.4: R = z/s·G + r/s·Q
+/// The recovery id of a valid signature; `None` if it is invalid. SEC 1, 4.1.4: R = z/s·G + r/s·Q
 /// must be a point whose x is r modulo the order. Variable time: nothing here is secret.
 #[allow(clippy::arithmetic_side_effects)] // field arithmetic, which cannot overflow
 fn recovery_id(key: &AffinePoint, message: &[u8], r: &NonZeroScalar, s: &NonZeroScalar) -> Option<u8> {
@@ -363,8 +363,8 @@ fn recovery_id(key: &AffinePoint, message: &[u8], r: &NonZeroScalar, s: &NonZero
     (Scalar::reduce(&x) == r).then(|| (x_reduced << 1) | u8::from(bool::from(point.y_is_odd())))
 }
 
-/// A DER signature can be 64 or 65 bytes long and r ‖ s can look like DER, so whichever form holds
-/// is the one that was meant.
+/// A DER signature can be 64 or 65 bytes long, and r ‖ s can look like DER: the form in which the
+/// signature is valid is the one that was meant.
 fn ecdsa_from_edge(key: &[u8; 33], message: &[u8], bytes: &[u8]) -> Result<Signature, SignatureError> {
     let key = secp256k1_point(key)?;
     let forms = [ecdsa_der(bytes), ecdsa_compact(bytes)];
@@ -383,7 +383,7 @@ fn ecdsa_compact(bytes: &[u8]) -> Option<ecdsa::Signature> {
     (rest.len() <= 1).then(|| ecdsa::Signature::from_slice(rs).ok())?
 }
 
-/// The ledger's form of a signature that holds.
+/// The ledger's form of a valid signature; `None` if it is invalid.
 fn complete(key: &AffinePoint, message: &[u8], signature: &ecdsa::Signature) -> Option<Signature> {
     let signature = signature.normalize_s();
     let (r, s) = signature.split_scalars();
@@ -391,7 +391,7 @@ fn complete(key: &AffinePoint, message: &[u8], signature: &ecdsa::Signature) -> 
     Some(Signature::Secp256k1(with_recovery_id(&signature, id)))
 }
 
-/// r ‖ s ‖ id.
+/// The 65 bytes r ‖ s ‖ id.
 pub(crate) fn with_recovery_id(signature: &ecdsa::Signature, id: u8) -> [u8; 65] {
     let mut bytes = [id; 65];
     let [rs @ .., _] = &mut bytes;
@@ -399,7 +399,7 @@ pub(crate) fn with_recovery_id(signature: &ecdsa::Signature, id: u8) -> [u8; 65]
     bytes
 }
 
-/// The point of a compressed encoding; the identity has none.
+/// Decompresses a point. The identity has no compressed encoding, so it never results.
 fn secp256k1_point(bytes: &[u8; 33]) -> Result<AffinePoint, KeyError> {
     let [tag, x @ ..] = bytes;
     let odd = match tag {
@@ -428,13 +428,13 @@ fn ed25519_key(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
 }
 
 /// Whether y, little-endian below the sign bit, is below p = 2²⁵⁵ − 19. The other non-canonical
-/// encodings, x = 0 with the sign bit set, are points of small order.
+/// encodings, with x = 0 and the sign bit set, are points of small order and refused as such.
 fn ed25519_y_below_p(bytes: &[u8; 32]) -> bool {
     let [least, middle @ .., most] = bytes;
     *least < 0xed || (most & 0x7f) != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
-/// What lies between the two lines of exactly one PEM block with this label; wiped when dropped.
+/// The decoded content of exactly one PEM block with this label; wiped when dropped.
 pub(crate) fn pem_body(text: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
     let line = |edge: &str, label: &str| format!("-----{edge} {label}-----");
     let body = text.trim().strip_prefix(&line("BEGIN", label))?.strip_suffix(&line("END", label))?;
@@ -459,7 +459,7 @@ pub(crate) fn algorithm_curve(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<
     }
 }
 
-/// The name of an algorithm or curve that people try.
+/// The name of an unsupported algorithm or curve, if it is one that people are likely to try.
 pub(crate) fn algorithm_name(oid: &ObjectIdentifier) -> &'static str {
     const NAMES: [(ObjectIdentifier, &str); 9] = [
         (ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"), "P-256"),

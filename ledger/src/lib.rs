@@ -3,7 +3,7 @@
 //! Pure: no input or output, no clock, no randomness, no floating point. Every byte and every rule is written down in
 //! `PROTOCOL.md` next to this crate's sources.
 //!
-//! The modules below stand in reading order, in groups: no group needs one below it.
+//! The modules are listed in reading order, in groups. A group uses nothing from the groups below it.
 #![no_std]
 #![deny(clippy::float_arithmetic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -20,7 +20,7 @@ pub mod base64;
 pub mod codec;
 pub mod text;
 
-// Keys and what authors sign with them: events, the notes that they name, the entries that carry them.
+// Keys and what authors sign with them: events, the notes that events name, the entries that carry events.
 pub mod key;
 pub mod secret;
 pub mod event;
@@ -32,7 +32,7 @@ pub mod log;
 pub mod signed_note;
 pub mod checkpoint;
 
-// Who the operators are, version by version, and what makes a head final under which version.
+// The operators of each manifest version, and the quorums that make a head final.
 pub mod manifest;
 pub mod note_quorum;
 pub mod adoption;
@@ -44,7 +44,7 @@ pub mod fold;
 pub mod batch;
 pub mod join;
 
-// Owners that misbehave: proof of it, and the rule by which operators cut their logs.
+// Proof that a log's owner misbehaved, and the rules by which operators cut its log.
 pub mod equivocation;
 pub mod stand;
 pub mod cut;
@@ -52,7 +52,7 @@ pub mod cut;
 // How nodes keep copies of each other's logs: a state machine without I/O.
 pub mod replica;
 
-// What can be shown to others: public files, and proofs that need no trust in the sender.
+// For readers: public files, and proofs that need no trust in the sender.
 pub mod public;
 pub mod proof;
 pub mod profile;

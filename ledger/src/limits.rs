@@ -1,4 +1,4 @@
-//! Every bound of the protocol that no manifest can change, each with its unit in its name.
+//! Bounds that the protocol fixes and no manifest can change. Units are part of the names.
 
 /// Longest domain, in bytes (RFC 1035).
 pub const DOMAIN_BYTES_MAX: usize = 253;
@@ -20,37 +20,37 @@ pub const REASON_BYTES_MAX: usize = 200;
 pub const REF_BYTES_MAX: usize = 512;
 /// Longest encoded entry, in bytes.
 pub const ENTRY_BYTES_MAX: usize = 4_096;
-/// Most entries of a batch, its state entry not counted.
+/// Most entries in a batch, not counting its state entry.
 pub const BATCH_ENTRIES_MAX: usize = 4_096;
-/// Most operators of a manifest.
+/// Most operators in a manifest.
 pub const OPERATORS_MAX: usize = 64;
 /// Most addresses of one operator.
 pub const ADDRESSES_MAX: usize = 8;
 /// Longest manifest with its signatures, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 131_072;
-/// Most versions of a chain of manifests.
+/// Most versions in a manifest chain.
 pub const VERSIONS_MAX: usize = 1_000;
-/// Longest chain of manifests, in bytes.
+/// Longest manifest chain, in bytes.
 pub const CHAIN_BYTES_MAX: usize = 16 << 20;
 /// Longest signed note (checkpoint with cosignatures), in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 16_384;
-/// How far `created` may lie behind or ahead of the home's clock at submission, in milliseconds.
+/// How far `created` may be behind or ahead of the home's clock at submission, in milliseconds.
 pub const SUBMIT_SKEW_MILLIS_MAX: u64 = 5 * 60 * 1_000;
-/// How far `created` may lie ahead of the entry's time, in milliseconds.
+/// How far `created` may be ahead of the entry's time, in milliseconds.
 pub const FUTURE_MILLIS_MAX: u64 = 10 * 60 * 1_000;
-/// How far a head may lie ahead of a cosigner's clock, in milliseconds.
+/// How far a head's time may be ahead of a cosigner's clock, in milliseconds.
 pub const HEAD_SKEW_MILLIS_MAX: u64 = 60 * 1_000;
 /// Most rotations of an identity per UTC day.
 pub const ROTATIONS_PER_DAY: u32 = 10;
-/// Most admit and dismiss statements per (provider, service, domain) and UTC day; the last only a dismiss.
+/// Most admit and dismiss statements per (provider, service, domain) and UTC day; the last must be a dismiss.
 pub const STATEMENTS_PER_DAY: u32 = 16;
 /// Most (service, domain) pairs per provider and operator.
 pub const TRIPLES_PER_PROVIDER: usize = 64;
 /// Most intervals per (provider, service, domain).
 pub const INTERVALS_PER_TRIPLE: usize = 256;
-/// What a note counts against a log's bytes of the day.
+/// Bytes that a note adds to its log's daily bytes, whatever its length.
 pub const NOTE_QUOTA_BYTES: u64 = 1_024;
-/// First year of a valid `created`.
+/// Earliest year of a valid `created`.
 pub const YEAR_MIN: u16 = 2020;
-/// Last year of a valid `created`.
+/// Latest year of a valid `created`.
 pub const YEAR_MAX: u16 = 9999;

@@ -1,4 +1,4 @@
-//! The Merkle tree of one log: RFC 6962 over SHA-256, kept as tiles (c2sp.org/tlog-tiles).
+//! The Merkle tree of one log: RFC 6962 over SHA-256, stored as tiles (c2sp.org/tlog-tiles).
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
@@ -12,69 +12,69 @@ use crate::id::TreeRoot;
 /// A leaf's or inner node's hash.
 pub type Hash = [u8; 32];
 
-/// Most hashes of a tile.
+/// Number of hashes in a full tile.
 pub const TILE_WIDTH: usize = 256;
-/// Most leaves of a tree: one more append never overflows a size.
+/// Most leaves in a tree; one more append never overflows a size.
 pub const SIZE_MAX: u64 = 1 << 63;
-/// Most hashes of an inclusion or consistency proof that is looked at.
+/// Most hashes in an inclusion or consistency proof; longer proofs are refused.
 pub const PROOF_HASHES_MAX: usize = 64;
 
 /// Tree levels that one level of tiles spans.
 const TILE_HEIGHT: u32 = 8;
-/// Levels of tiles of the largest tree.
+/// Levels of tiles in the largest tree.
 const TILE_LEVELS: u8 = 8;
-/// SHA-256 of nothing: the root of a tree without leaves.
+/// SHA-256 of the empty string: the root of the empty tree.
 const EMPTY: Hash = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
     0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
 
-/// The hash of an entry as a leaf: SHA-256 of 0x00 and the entry.
+/// The leaf hash of an entry: SHA-256(0x00 ‖ entry).
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 
-/// The hash of an inner node: SHA-256 of 0x01, left and right.
+/// The hash of an inner node: SHA-256(0x01 ‖ left ‖ right).
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// How many leaves a tree has, and its root over them.
+/// Size and root of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Head {
     /// Number of leaves.
     pub size: u64,
-    /// Root over exactly these leaves.
+    /// Root over the first `size` leaves.
     pub root: TreeRoot,
 }
 
 impl Head {
-    /// The head of a tree without leaves.
+    /// The head of the empty tree.
     pub const EMPTY: Self = Self { size: 0, root: TreeRoot(EMPTY) };
 }
 
-/// Where a log's tiles are kept.
+/// Read access to the stored tiles of a log.
 pub trait Tiles {
     /// Why a tile could not be read.
     type Error;
 
-    /// The stored hashes of tile `index` of `level`, none if there is no such tile. May hold more
-    /// than a tree of an older size needs. Hash `i` is the root over the leaves from
-    /// `(256 * index + i) * 256^level` on, `256^level` of them.
+    /// The stored hashes of tile `index` of `level`; empty if there is no such tile. A tile may hold
+    /// more hashes than a tree of an older size needs. Hash `i` is the root over `256^level` leaves,
+    /// from leaf `(256 * index + i) * 256^level` on.
     ///
     /// # Errors
     /// Whatever the storage reports.
     fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Self::Error>;
 }
 
-/// A tile to store in place of the one of the same level and index, if there was one.
+/// A tile to store. It replaces the tile of the same level and index, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileWrite {
     /// 0 for leaf hashes.
     pub level: u8,
-    /// Position within the level.
+    /// Position within the level, from 0.
     pub index: u64,
     /// The whole content, 1 to 256 hashes.
     pub hashes: Vec<Hash>,
@@ -104,7 +104,7 @@ pub enum LogError<E> {
     /// Storage failed.
     #[error("tiles: {0}")]
     Tiles(E),
-    /// A stored tile lacks hashes that the asked size needs.
+    /// A stored tile lacks hashes that the requested size needs.
     #[error("tile {index} of level {level} lacks hashes")]
     Missing {
         /// The tile's level.
@@ -118,7 +118,7 @@ pub enum LogError<E> {
 }
 
 impl<E> LogError<E> {
-    /// The stable name of this error.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -129,14 +129,14 @@ impl<E> LogError<E> {
     }
 }
 
-/// Why a proof shows nothing.
+/// Why a proof was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TreeProofError {
     /// An index not below the size, or an old size above the new one.
     #[error("index or size out of range")]
     Range,
     /// Fewer or more hashes than these sizes need.
-    #[error("proof has a wrong number of hashes")]
+    #[error("proof has the wrong number of hashes")]
     Length,
     /// The hashes lead to another root.
     #[error("proof leads to another root")]
@@ -144,7 +144,7 @@ pub enum TreeProofError {
 }
 
 impl TreeProofError {
-    /// The stable name of this error.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -186,11 +186,11 @@ fn split(leaves: u64) -> u64 {
     1u64.unbounded_shl(leaves.saturating_sub(1).checked_ilog2().unwrap_or(0))
 }
 
-/// Reads each tile once, and hashes each perfect tree once, however often they are asked for.
+/// A cache: reads each tile once and hashes each perfect tree once, however often they are requested.
 struct TileReader<'a, T> {
     tiles: &'a T,
     seen: BTreeMap<(u8, u64), Vec<Hash>>,
-    /// Roots of perfect trees by height and index, but for those that a tile has as they are.
+    /// Roots of perfect trees by height and index, except those that a tile already holds.
     roots: BTreeMap<(u32, u64), Hash>,
 }
 
@@ -199,7 +199,7 @@ impl<'a, T: Tiles> TileReader<'a, T> {
         Self { tiles, seen: BTreeMap::new(), roots: BTreeMap::new() }
     }
 
-    /// `count` hashes of a level from `first` on, all of one tile.
+    /// `count` hashes of a level from `first` on, all in one tile.
     fn hashes(&mut self, level: u8, first: u64, count: usize) -> Result<&[Hash], LogError<T::Error>> {
         // The lowest byte is the position in the tile.
         let (index, offset) = (first.unbounded_shr(TILE_HEIGHT), usize::from(first.to_le_bytes()[0]));
@@ -226,9 +226,9 @@ impl<'a, T: Tiles> TileReader<'a, T> {
     }
 
     /// The roots of the perfect trees that the leaves of `start..end` split into. `start` is a
-    /// multiple of a power of two not below the number of leaves, as all splits of RFC 6962 are.
+    /// multiple of a power of two that is at least the number of leaves, as in all splits of RFC 6962.
     fn peaks(&mut self, start: u64, end: u64) -> Result<Vec<Hash>, LogError<T::Error>> {
-        // The bits of `end` from `height` up count the perfect trees of this height up to and with this one.
+        // The bits of `end` from `height` up count the perfect trees of this height up to and including this one.
         peak_heights(end.saturating_sub(start))
             .map(|height| self.perfect(height, end.unbounded_shr(height).saturating_sub(1)))
             .collect()
@@ -239,18 +239,18 @@ impl<'a, T: Tiles> TileReader<'a, T> {
     }
 }
 
-/// What appending needs of a tree: its size, its perfect trees' roots and its unfinished tiles.
+/// The part of a tree that appending needs: its size, the roots of its perfect trees, and its unfinished tiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     size: u64,
     peaks: Vec<Hash>,
-    /// Per level the hashes of the rightmost tile, unless that is full.
+    /// For each level, the hashes of the rightmost tile; empty if that tile is full.
     edge: Vec<Vec<Hash>>,
 }
 
 impl Tree {
-    /// The tree of the first `size` leaves of stored tiles. Compare its head with a trusted one:
-    /// the tiles' content is believed.
+    /// Loads the tree over the first `size` leaves from stored tiles. The content of the tiles is not
+    /// verified: compare the head with a trusted one.
     ///
     /// # Errors
     /// When storage fails, lacks hashes, or `size` is above [`SIZE_MAX`].
@@ -281,8 +281,8 @@ impl Tree {
         Head { size: self.size, root: TreeRoot(root_of_peaks(&self.peaks)) }
     }
 
-    /// Appends leaves and says which tiles to store: each changed one once, with its whole content.
-    /// Costs one hash per leaf whatever the size.
+    /// Appends leaves and returns the tiles to store: each changed tile once, with its whole content.
+    /// Costs one node hash per leaf on average, whatever the size.
     pub fn append(&mut self, leaves: impl IntoIterator<Item = Hash>) -> Vec<TileWrite> {
         let (before, mut writes) = (self.size, Vec::new());
         for leaf in leaves {
@@ -312,11 +312,11 @@ impl Tree {
             index /= 2;
         }
         self.peaks.push(hash);
-        // Loaded at most at 2^63: no program lives for as many appends again.
+        // A tree is loaded with at most 2^63 leaves, and no program lives for another 2^63 appends.
         self.size = self.size.saturating_add(1);
     }
 
-    /// Adds hash `index` of a level to its unfinished tile; a tile that this fills is written.
+    /// Adds hash `index` of a level to its unfinished tile, and writes the tile if that fills it.
     fn push_edge(&mut self, level: u32, index: u64, hash: Hash, writes: &mut Vec<TileWrite>) {
         let (Ok(level), Ok(position)) = (u8::try_from(level), usize::try_from(level)) else { return };
         if self.edge.len() <= position {
@@ -339,7 +339,7 @@ pub fn root_at<T: Tiles>(size: u64, tiles: &T) -> Result<TreeRoot, LogError<T::E
     TileReader::new(tiles).root(0, size).map(TreeRoot)
 }
 
-/// The hashes that lead from leaf `index` to the root over `size` leaves, the leaf's sibling first.
+/// The inclusion path from leaf `index` to the root over `size` leaves, the leaf's sibling first.
 ///
 /// # Errors
 /// When storage fails or lacks hashes, or `index` is not below `size`.
@@ -347,20 +347,20 @@ pub fn prove_inclusion<T: Tiles>(index: u64, size: u64, tiles: &T) -> Result<Vec
     Prover::new(tiles).inclusion(index, size)
 }
 
-/// Proves the inclusion of many leaves with little more work than for one. Grows with what is asked: for one request.
+/// Proves the inclusion of many leaves for little more work than one. Its cache only grows: make one per request.
 pub struct Prover<'a, T>(TileReader<'a, T>);
 
 impl<'a, T: Tiles> Prover<'a, T> {
-    /// Over stored tiles.
+    /// A prover over stored tiles, with an empty cache.
     #[must_use]
     pub const fn new(tiles: &'a T) -> Self {
         Self(TileReader::new(tiles))
     }
 
-    /// As [`prove_inclusion`].
+    /// Like [`prove_inclusion`], with the cache of earlier calls.
     ///
     /// # Errors
-    /// As [`prove_inclusion`].
+    /// The errors of [`prove_inclusion`].
     pub fn inclusion(&mut self, index: u64, size: u64) -> Result<Vec<Hash>, LogError<T::Error>> {
         require(index < size && size <= SIZE_MAX, LogError::Range)?;
         let (mut start, mut end, mut path) = (0u64, size, Vec::new());
@@ -379,8 +379,8 @@ impl<'a, T: Tiles> Prover<'a, T> {
     }
 }
 
-/// The hashes that show that the tree of `old` leaves is a prefix of that of `new` leaves; none if
-/// `old` is 0 or the same.
+/// The hashes that show that the tree of `old` leaves is a prefix of the tree of `new` leaves; empty
+/// if `old` is 0 or equals `new`.
 ///
 /// # Errors
 /// When storage fails or lacks hashes, or `old` is above `new`.
@@ -401,7 +401,7 @@ pub fn prove_consistency<T: Tiles>(old: u64, new: u64, tiles: &T) -> Result<Vec<
             start = middle;
         }
     }
-    // A tree at the left edge is left out: its root is the old root, which the verifier has.
+    // A subtree at the left edge is left out: its root is the old root, which the verifier has.
     if start > 0 {
         proof.push(reader.root(start, end)?);
     }
@@ -409,7 +409,7 @@ pub fn prove_consistency<T: Tiles>(old: u64, new: u64, tiles: &T) -> Result<Vec<
     Ok(proof)
 }
 
-/// Walks from a node towards the root: whether the next sibling lies to its left, level by level.
+/// Walks from a node towards the root and reports, level by level, whether the next sibling is on the left.
 struct Climb {
     node: u64,
     last: u64,
@@ -444,8 +444,8 @@ pub fn verify_inclusion(leaf: Hash, index: u64, head: &Head, path: &[Hash]) -> R
     require(hash == head.root.0, TreeProofError::Root)
 }
 
-/// Checks that the tree of `new` begins with that of `old` (RFC 9162, 2.1.4.2). An empty tree is
-/// the beginning of every tree; equal sizes need equal roots; both need an empty proof.
+/// Checks that the tree of `old` is a prefix of the tree of `new` (RFC 9162, 2.1.4.2). The empty
+/// tree is a prefix of every tree; equal sizes need equal roots; in both cases the proof is empty.
 ///
 /// # Errors
 /// [`TreeProofError`] if the proof does not show it.
@@ -460,7 +460,7 @@ pub fn verify_consistency(old: &Head, new: &Head, proof: &[Hash]) -> Result<(), 
     verify_growth(old, new, proof)
 }
 
-/// [`verify_consistency`] of two different sizes above 0.
+/// [`verify_consistency`] for two different sizes above 0.
 fn verify_growth(old: &Head, new: &Head, proof: &[Hash]) -> Result<(), TreeProofError> {
     let (first, rest) = if old.size.is_power_of_two() {
         (&old.root.0, proof)
@@ -489,7 +489,7 @@ mod tests {
     use crate::id::from_hex;
     use alloc::vec;
 
-    /// RFC 6962, 2.1, word by word.
+    /// RFC 6962, 2.1, word for word.
     fn naive_root(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => Sha256::digest([]).into(),
@@ -613,7 +613,7 @@ mod tests {
             assert_eq!((&whole, &whole_tiles), (&tree, &tiles));
             tiles.write(tree.append(all.get(size).copied()));
         }
-        // Older sizes can be read, and appended to, from the tiles of a larger tree.
+        // The tiles of a larger tree also serve older sizes, for reading and for appending.
         for size in 0..all.len() {
             assert_eq!(root_at(size as u64, &tiles), Ok(head(&all[..size]).root));
             let mut old = Tree::load(size as u64, &tiles).unwrap();

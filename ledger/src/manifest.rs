@@ -1,4 +1,4 @@
-//! Who the operators are: the manifest, its policy and its quorums, and how one version follows another.
+//! The manifest: its operators, policy and quorums, and how one version follows another.
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -30,7 +30,7 @@ pub const MANIFEST_FORMAT: &str = "fama.manifest/1";
 /// Why a manifest was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// Longer than any manifest may be.
+    /// Longer than [`limits::MANIFEST_BYTES_MAX`].
     #[error("{0} bytes, at most {max} allowed", max = limits::MANIFEST_BYTES_MAX)]
     TooLong(usize),
     /// Not a signed note.
@@ -45,56 +45,56 @@ pub enum ManifestError {
     /// A value breaks a rule.
     #[error("{field}: {rule}")]
     Value {
-        /// Where.
+        /// The key in the TOML.
         field: &'static str,
-        /// The rule or the value.
+        /// The rule, or the value that breaks it.
         rule: String,
     },
-    /// Not the version that is wanted here: the genesis, or the one behind the newest that is held.
+    /// Not the expected version: 1 for a genesis, else one more than the version before it.
     #[error("version {found}, want version {wanted}")]
     Version {
-        /// The manifest's.
+        /// The version in the text.
         found: u32,
-        /// The one that would fit.
+        /// The expected version.
         wanted: u32,
     },
-    /// Not a successor of the version before it: another federation, or another text before it.
-    #[error("{field} is not that of the version before it")]
+    /// Does not follow from the version before it: another federation, name, or hash of the previous text.
+    #[error("{field} does not match the version before it")]
     Previous {
-        /// What differs.
+        /// The field that differs.
         field: &'static str,
     },
-    /// A rule about what may change from one version to the next.
+    /// A change that is not allowed from one version to the next; the text states the rule.
     #[error("{0}")]
     Succession(String),
-    /// An operator's governance key did not sign, or signed something else.
+    /// An operator's governance key did not sign this text.
     #[error("the governance key of {0} did not sign this text")]
     Signature(Domain),
     /// Too few governance keys of a version signed.
     #[error("{signed} operators of version {version} signed, {wanted} must")]
     Quorum {
-        /// Whose operators.
+        /// The version whose operators must sign.
         version: u32,
         /// How many of them signed.
         signed: usize,
-        /// How many must.
+        /// How many must sign.
         wanted: usize,
     },
-    /// Wrong in a version of a chain behind its genesis.
+    /// A version after the genesis in a chain is wrong.
     #[error("version {version}: {error}")]
     InChain {
-        /// Which version it should be.
+        /// The version expected at that position.
         version: u32,
-        /// What is wrong with it.
+        /// Why that version was refused.
         error: Box<Self>,
     },
-    /// More versions than a chain may have.
+    /// More than [`limits::VERSIONS_MAX`] versions in a chain.
     #[error("more than {max} versions", max = limits::VERSIONS_MAX)]
     ChainTooLong,
 }
 
 impl ManifestError {
-    /// Stable code.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -119,13 +119,13 @@ fn value<T>(field: &'static str, rule: impl ToString) -> Result<T, ManifestError
     Err(ManifestError::Value { field, rule: rule.to_string() })
 }
 
-/// The federation's rules that a manifest sets. Each day is a UTC day of entry time.
+/// The rules that a manifest sets for the federation. A day is a UTC day of entry time, unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Largest absolute delta of one attestation.
     pub max_delta: u32,
-    /// Most that the absolute effective deltas of one provider to one subject add up to in one day of `created`.
+    /// Largest sum of absolute effective deltas from one provider to one subject on one UTC day of `created`.
     pub daily_cap: u32,
     /// How many operators must sponsor a provider before its attestations count.
     pub min_sponsors: u32,
@@ -135,18 +135,18 @@ pub struct Policy {
     pub daily_attestations: u32,
     /// Most retractions per provider and day.
     pub daily_retractions: u32,
-    /// Most claims of foreign revocations per log and day.
+    /// Most claims per log and day; a claim is a revocation in a home that the log does not carry.
     pub daily_claims: u32,
-    /// Most bytes that a log takes per day.
+    /// Most bytes appended to a log per day, with [`limits::NOTE_QUOTA_BYTES`] for each note and without state entries.
     pub daily_bytes: u64,
-    /// How far `created` may lie behind the entry's time, in milliseconds.
+    /// How far `created` may be behind the entry's time, in milliseconds.
     pub max_age_ms: u64,
-    /// How long a submission may wait for others at most, in milliseconds.
+    /// Longest time that a submission waits for others to join its batch, in milliseconds.
     pub batch_ms: u64,
 }
 
 impl Policy {
-    /// The recommended policy of a federation of `n` operators.
+    /// The recommended policy for a federation of `n` operators.
     #[must_use]
     pub fn recommended(n: usize) -> Self {
         Self {
@@ -175,13 +175,13 @@ impl Policy {
     }
 }
 
-/// How many lying operators `n` operators withstand: ⌊(n−1)/3⌋.
+/// The f of `n` operators: how many may lie without harm, ⌊(n−1)/3⌋.
 #[must_use]
 pub const fn faults(n: usize) -> usize {
     n.saturating_sub(1) / 3
 }
 
-/// How many operators of `n` certify a head: ⌊(n+f)/2⌋ + 1.
+/// The quorum of `n` operators: how many must cosign a head to certify it, ⌊(n+f)/2⌋ + 1.
 #[must_use]
 pub const fn quorum(n: usize) -> usize {
     (n.saturating_add(faults(n)) / 2).saturating_add(1)
@@ -190,20 +190,20 @@ pub const fn quorum(n: usize) -> usize {
 /// One generation of an operator's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct LogId {
-    /// The owner.
+    /// The log's owner.
     pub operator: Domain,
-    /// Counts from 1; a new one begins an empty log.
+    /// Counts from 1; each new generation starts with an empty log.
     pub generation: u32,
 }
 
-/// A text that names no log.
+/// A text that does not name a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("want an operator and a generation, like alpha.example/1")]
 pub struct LogIdError;
 
 impl core::str::FromStr for LogId {
     type Err = LogIdError;
-    /// Reads exactly what it displays as.
+    /// Reads exactly what `Display` writes.
     fn from_str(text: &str) -> Result<Self, LogIdError> {
         let (operator, generation) = text.split_once('/').ok_or(LogIdError)?;
         let operator = operator.parse().map_err(|_| LogIdError)?;
@@ -217,12 +217,12 @@ impl core::fmt::Display for LogId {
     }
 }
 
-/// An operator: who signs one log and cosigns the others.
+/// An operator: owns one log and cosigns the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// Names it and, at first, its home.
+    /// Its unique name, which is also the name of a home.
     pub name: Domain,
-    /// Signs heads and cosignatures, and is its libp2p identity. Hot.
+    /// Signs heads and cosignatures, and is the libp2p identity of its node. Kept online.
     pub node_key: VerifyingKey,
     /// Signs manifests. Kept offline.
     pub governance_key: VerifyingKey,
@@ -233,41 +233,41 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// The log that this operator writes now.
+    /// The log that this operator owns in this version.
     #[must_use]
     pub fn log(&self) -> LogId {
         LogId { operator: self.name.clone(), generation: self.generation }
     }
 }
 
-/// Where a log ends for ever. Beyond it nothing counts.
+/// Where a log ends forever. Entries beyond this head do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The log.
+    /// The log that ends.
     pub log: LogId,
-    /// Its last head; [`Head::EMPTY`] of a log that never began.
+    /// Its last head; [`Head::EMPTY`] for a log that never began.
     pub head: Head,
-    /// The state root there; zeros of a log that never began.
+    /// The state root at that head; zeros for a log that never began.
     pub state_root: StateRoot,
-    /// The version that the log had adopted there; 0 if it never began.
+    /// The version that the log had adopted at that head; 0 if it never began.
     pub adopted: u32,
-    /// The log that carries its statements and claims on.
+    /// The log that carries its statements and claims from then on.
     pub successor: LogId,
 }
 
-/// What all versions together say of a log.
+/// What this version and those before it state about one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownLog {
-    /// Signs its heads, and cosigns the others' for its operator.
+    /// Signs the heads of this log, and cosigns other logs for its operator.
     pub node_key: VerifyingKey,
-    /// The version that brought it, and that its first entry adopts.
+    /// The version that introduced the log; its first entry adopts it.
     pub since: u32,
-    /// Where it ends, if it does, and the version that says so.
+    /// The cut that ends the log, if there is one, and the version that made it.
     pub cut: Option<(u32, Cut)>,
 }
 
-/// The newest of a chain of versions, from the genesis on, each of which follows from the one before. Its rules
-/// and signatures were checked.
+/// One version with all versions before it, back to the genesis. The rules of each were checked, and so were the
+/// signatures, except those of a version that [`Manifest::unsigned_successor`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     note: SignedNote,
@@ -278,31 +278,31 @@ pub struct Manifest {
     policy: Policy,
     operators: Vec<Operator>,
     homes: BTreeMap<Domain, LogId>,
-    /// Which log carries an operator's statements and claims; also of operators that are gone.
+    /// The log that carries an operator's statements and claims, former operators included.
     records: BTreeMap<Domain, LogId>,
     /// Every log of this version and of those before it.
     logs: BTreeMap<LogId, KnownLog>,
     previous: Option<Arc<Self>>,
 }
 
-/// Whose signatures a version wants, and has.
+/// How many operators of one version must sign a new version, and which of them did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signers {
     /// The version whose operators sign.
     pub version: u32,
-    /// How many must.
+    /// How many must sign.
     pub wanted: usize,
-    /// Who did.
+    /// The operators that signed, in the version's order.
     pub signed: Vec<Domain>,
 }
 
 impl Manifest {
     /// Reads and verifies a genesis: its rules, and the signatures of all its governance keys.
     ///
-    /// Whether this is the federation that one means shows in [`Manifest::federation`] only.
+    /// Anyone can sign a genesis of their own: compare [`Manifest::federation`] with a trusted id.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is wrong.
+    /// [`ManifestError`]: the first rule or signature that fails.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let manifest = text::genesis(read_note(text)?)?;
         match manifest.operators.iter().find(|operator| !matches!(manifest.signed_by(operator), Ok(true))) {
@@ -311,11 +311,11 @@ impl Manifest {
         }
     }
 
-    /// Reads and verifies the version behind this one: its rules, and the signatures of the quorums that
+    /// Reads and verifies the version after this one: its rules, and the signatures of the quorums that
     /// [`Manifest::signers`] names.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is wrong.
+    /// [`ManifestError`]: the first rule or signature that fails.
     pub fn successor(self: &Arc<Self>, text: &str) -> Result<Self, ManifestError> {
         let next = self.unsigned_successor(read_note(text)?)?;
         for Signers { version, wanted, signed } in next.signers()? {
@@ -326,21 +326,21 @@ impl Manifest {
         Ok(next)
     }
 
-    /// Reads the version behind this one and checks its rules, but not who signed it.
+    /// Reads the version after this one and checks its rules, but not its signatures.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is wrong.
+    /// [`ManifestError`]: the first rule or signature that fails.
     pub fn unsigned_successor(self: &Arc<Self>, note: SignedNote) -> Result<Self, ManifestError> {
         succession::follow(self, note)
     }
 
-    /// Whose signatures this version wants and has: a quorum of the version before it and, for each log that
-    /// it cuts, of the version that the log had adopted there and of the one adopted before that. The adoption
-    /// there may not be certified yet; all before it are, as operators cosign no second uncertified one.
-    /// Empty for the genesis, which all its operators sign.
+    /// The signatures that this version needs and those that it has: a quorum of the version before it and, for
+    /// each log that it cuts, a quorum of the version that the log had adopted at the cut and one of the version
+    /// adopted before that. The adoption at the cut may not be certified yet; all earlier ones are, because
+    /// operators cosign no second uncertified adoption. Empty for the genesis, which all its operators sign.
     ///
     /// # Errors
-    /// [`ManifestError::Signature`]: a line of a known governance key does not hold.
+    /// [`ManifestError::Signature`]: a signature line that names a known governance key is invalid.
     pub fn signers(&self) -> Result<Vec<Signers>, ManifestError> {
         let mut found = Vec::new();
         for version in succession::signing_versions(self) {
@@ -370,37 +370,37 @@ impl Manifest {
         &self.note
     }
 
-    /// BLAKE3 of the text.
+    /// BLAKE3-256 of the text without its signatures.
     #[must_use]
     pub const fn hash(&self) -> ManifestHash {
         self.hash
     }
 
-    /// The federation: the hash of the genesis.
+    /// The federation's id: the hash of the genesis.
     #[must_use]
     pub const fn federation(&self) -> FederationId {
         self.federation
     }
 
-    /// The federation's name for people.
+    /// The federation's name for people; the same in all versions.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Counts from 1, the genesis.
+    /// The number of this version; the genesis is 1.
     #[must_use]
     pub const fn version(&self) -> u32 {
         self.version
     }
 
-    /// The version before this one; `None` of the genesis.
+    /// The version before this one; `None` for the genesis.
     #[must_use]
     pub const fn previous(&self) -> Option<&Arc<Self>> {
         self.previous.as_ref()
     }
 
-    /// The first version.
+    /// Version 1, which is this manifest itself if there is no other.
     #[must_use]
     pub fn genesis(self: &Arc<Self>) -> Arc<Self> {
         let mut first = self;
@@ -415,25 +415,25 @@ impl Manifest {
         core::iter::successors(Some(self), |manifest| manifest.previous.as_deref())
     }
 
-    /// That version, if it is this or an earlier one.
+    /// The manifest of that version; `None` if it is neither this one nor an earlier one.
     #[must_use]
     pub fn at(&self, version: u32) -> Option<&Self> {
         self.versions().find(|manifest| manifest.version == version)
     }
 
-    /// The rules.
+    /// The rules that this version sets.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// The operators of this version in its order.
+    /// The operators of this version, in the order of its text.
     #[must_use]
     pub fn operators(&self) -> &[Operator] {
         &self.operators
     }
 
-    /// The operator of that name in this version.
+    /// The operator of that name; `None` for former operators.
     #[must_use]
     pub fn operator(&self, name: &Domain) -> Option<&Operator> {
         self.operators.iter().find(|operator| operator.name == *name)
@@ -445,54 +445,55 @@ impl Manifest {
         &self.logs
     }
 
-    /// What is known of a log; `None` if no version has it.
+    /// What is known about a log; `None` if neither this version nor one before it has it.
     #[must_use]
     pub fn log(&self, log: &LogId) -> Option<&KnownLog> {
         self.logs.get(log)
     }
 
-    /// Where a log ends, if it does.
+    /// The cut that ends a log; `None` while the log continues.
     #[must_use]
     pub fn cut(&self, log: &LogId) -> Option<&Cut> {
         self.log(log)?.cut.as_ref().map(|(_, cut)| cut)
     }
 
-    /// The cuts that this version makes.
+    /// The cuts that this version makes, without those of earlier versions.
     pub fn cuts(&self) -> impl Iterator<Item = &Cut> {
         let made = self.logs.values().filter_map(|known| known.cut.as_ref());
         made.filter(|(version, _)| *version == self.version).map(|(_, cut)| cut)
     }
 
-    /// The generations of an operator, each with its node key, newest first.
+    /// All logs of an operator, cut ones too, each with its node key, newest first.
     pub fn generations<'a>(&'a self, operator: &'a Domain) -> impl Iterator<Item = (&'a LogId, &'a VerifyingKey)> {
         let from = LogId { operator: operator.clone(), generation: 0 };
         let to = LogId { operator: operator.clone(), generation: u32::MAX };
         self.logs.range(from..=to).rev().map(|(log, known)| (log, &known.node_key))
     }
 
-    /// Which log carries which home.
+    /// For each home the log that carries it.
     #[must_use]
     pub const fn homes(&self) -> &BTreeMap<Domain, LogId> {
         &self.homes
     }
 
-    /// The homes that `log` carries, in their names' order.
+    /// The homes that `log` carries, in order of name.
     pub fn homes_of<'a>(&'a self, log: &'a LogId) -> impl Iterator<Item = &'a Domain> + 'a {
         self.homes.iter().filter(move |(_, carrier)| *carrier == log).map(|(home, _)| home)
     }
 
-    /// Which log carries whose statements and claims, operators that are gone included.
+    /// For each operator, former ones included, the log that carries its statements and claims.
     #[must_use]
     pub const fn records(&self) -> &BTreeMap<Domain, LogId> {
         &self.records
     }
 
-    /// The operators whose statements and claims `log` carries, in their names' order.
+    /// The operators whose statements and claims `log` carries, in order of name.
     pub fn records_of<'a>(&'a self, log: &'a LogId) -> impl Iterator<Item = &'a Domain> + 'a {
         self.records.iter().filter(move |(_, carrier)| *carrier == log).map(|(operator, _)| operator)
     }
 
-    /// The log that takes such an action in: an operator's own, or the one that carries the home.
+    /// The log that such an action belongs in: for an admit or dismiss the operator's own, else the log that carries
+    /// the home. `None` if this version has no such operator or home.
     #[must_use]
     pub fn log_for(&self, action: &Action) -> Option<LogId> {
         let place = action.place();
@@ -502,25 +503,25 @@ impl Manifest {
         }
     }
 
-    /// How many operators certify a head.
+    /// How many operators of this version must cosign a head to certify it.
     #[must_use]
     pub const fn quorum(&self) -> usize {
         quorum(self.operators.len())
     }
 
-    /// Whether `holds` is true of the logs of a quorum of this version's operators. For cosignatures that were verified
-    /// one by one and are kept by the generation that made them; those on a note are [`crate::note_quorum`]'s.
+    /// Whether `holds` is true for the logs of a quorum of this version's operators. For cosignatures that were
+    /// verified one by one and are stored by generation; [`crate::note_quorum`] counts cosignatures on a note.
     pub fn has_quorum(&self, holds: impl Fn(&LogId) -> bool) -> bool {
         self.operators.iter().filter(|operator| holds(&operator.log())).count() >= self.quorum()
     }
 
-    /// How many lying operators do no harm.
+    /// How many operators of this version may lie without harm: f.
     #[must_use]
     pub const fn faults(&self) -> usize {
         faults(self.operators.len())
     }
 
-    /// The origin line of a log's checkpoints.
+    /// The origin that the checkpoints of a log name.
     #[must_use]
     pub fn origin(&self, log: &LogId) -> Origin {
         Origin { federation: self.federation, operator: log.operator.clone(), generation: log.generation }

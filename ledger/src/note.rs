@@ -1,4 +1,4 @@
-//! Free text beside the log: an event only commits to it, so that it can be forgotten.
+//! Free text kept outside the log: an event only commits to its hash, so the text can be deleted.
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::fmt::Write;
@@ -12,12 +12,12 @@ use crate::text::{Fields, TextError, TextFault, check_value};
 /// First line of a note's text.
 pub const NOTE_FORMAT: &str = "fama.note/1";
 
-/// A note: a bio of a registration, or reason and reference of an attestation, never both.
+/// A note: the bio for a registration, or reason and reference for an attestation; never both.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Note {
-    /// Random; without it nobody can guess a forgotten note from its hash.
+    /// Random. Without it, nobody can guess a deleted note from its hash.
     pub salt: [u8; 32],
-    /// What an agent says about itself.
+    /// How the agent describes itself.
     pub bio: Option<String>,
     /// Why karma was given, at most 200 bytes.
     pub reason: Option<String>,
@@ -26,7 +26,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// The text that events commit to.
+    /// The text whose hash an event commits to.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -34,17 +34,14 @@ impl Note {
             value.as_ref().map_or(Ok(()), |value| writeln!(text, "{name}: {value}"))
         };
         let fields = [("bio", &self.bio), ("reason", &self.reason), ("ref", &self.reference)];
-        fields
-            .iter()
-            .try_for_each(|(name, value)| line(name, value))
-            .expect("a String takes all that is written to it");
+        fields.iter().try_for_each(|(name, value)| line(name, value)).expect("writing to a String cannot fail");
         alloc::format!("{NOTE_FORMAT}\nsalt: {}\n{text}", Hex(&self.salt))
     }
 
     /// Reads a note's text; [`Note::text`] gives the same bytes back.
     ///
     /// # Errors
-    /// [`TextError`] names the first line that is wrong and why.
+    /// [`TextError`] names the first wrong line and the reason.
     pub fn parse(text: &[u8]) -> Result<Self, TextError> {
         let mut fields = Fields::open(text, NOTE_FORMAT, limits::NOTE_BYTES_MAX)?;
         let salt = fields.text("salt")?;
@@ -60,7 +57,7 @@ impl Note {
     /// Checks the values of a note that was not read from a text.
     ///
     /// # Errors
-    /// What [`Note::parse`] says of its text.
+    /// The errors of [`Note::parse`] for its text.
     pub fn check(&self) -> Result<(), TextError> {
         let values = [&self.bio, &self.reason, &self.reference];
         values

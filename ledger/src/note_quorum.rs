@@ -1,7 +1,7 @@
-//! A quorum on one note: the one check that everything final rests on.
+//! Counting a quorum on one note: everything that is final rests on this check.
 //!
-//! Which versions of the manifest need a quorum on a head is for [`crate::adoption`] to say; this module only counts
-//! the operators of one version whose cosignatures stand on one note.
+//! [`crate::adoption`] decides which versions of the manifest need a quorum on a head. This module only counts the
+//! operators of one version that cosigned one note.
 use alloc::vec::Vec;
 
 use crate::checkpoint::{self, CheckpointError, Cosignature, Origin, SignedCheckpoint};
@@ -13,7 +13,7 @@ use crate::signed_note::SignedNote;
 /// signature in it was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoteQuorum {
-    /// The head.
+    /// The head with its owner's signature.
     pub signed: SignedCheckpoint,
     /// At most one cosignature for each operator of the version, in the note's order.
     pub cosignatures: Vec<Cosignature>,
@@ -29,7 +29,7 @@ impl NoteQuorum {
     ///
     /// # Errors
     /// [`CheckpointError`] if the note is not a head of `log`, its owner did not sign it, or a signature by a known
-    /// key does not hold. Too few cosignatures are no error: see [`NoteQuorum::is_reached`].
+    /// key is invalid. Too few cosignatures are not an error: see [`NoteQuorum::is_reached`].
     pub fn read(
         note: &SignedNote,
         log: &LogId,
@@ -55,8 +55,8 @@ impl NoteQuorum {
         self.found() >= self.wanted
     }
 
-    /// The first of `versions` without a quorum on the note; `None` if each has one. This reading counts for its own
-    /// version, the note is read again for every other.
+    /// The first of `versions` without a quorum on the note; `None` if each has one. For its own
+    /// version this reading is used; for every other version the note is read again.
     ///
     /// # Errors
     /// [`CheckpointError`] as in [`NoteQuorum::read`].
@@ -79,7 +79,7 @@ impl NoteQuorum {
         Ok(None)
     }
 
-    /// Who cosigned, with the time that each states, in seconds since 1970.
+    /// The operators that cosigned, each with the time that it states, in seconds since 1970.
     #[must_use]
     pub fn cosigners(&self) -> Vec<(Domain, u64)> {
         self.cosignatures.iter().map(|one| (one.operator.clone(), one.seconds)).collect()
@@ -92,7 +92,7 @@ impl NoteQuorum {
         self.wanted.checked_sub(1).and_then(|last| times.get(last)).copied()
     }
 
-    /// The latest time, in seconds since 1970, that a quorum of the cosigners states or passes; `None` without a
+    /// The latest time, in seconds since 1970, that the clocks of a quorum of cosigners had reached; `None` without a
     /// quorum.
     #[must_use]
     pub fn as_of(&self) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! Secret keys of both curves. They leave memory when dropped and show themselves only as PEM.
+//! Secret keys on both curves: wiped from memory when dropped, written only as PEM.
 use alloc::string::String;
 use core::fmt;
 
@@ -15,18 +15,18 @@ use crate::key::{self, Curve, KeyError, PublicKey, Signature};
 
 /// A secret key, wiped from memory when dropped. Not `Clone`, so that copies stay few.
 pub enum SecretKey {
-    /// For ECDSA over SHA-256 with nonces by RFC 6979.
+    /// Signs with ECDSA over SHA-256, with nonces by RFC 6979.
     Secp256k1(k256::ecdsa::SigningKey),
-    /// For Ed25519.
+    /// Signs with pure Ed25519 (RFC 8032).
     Ed25519(ed25519_dalek::SigningKey),
 }
 
 impl SecretKey {
-    /// Makes the key of 32 secret random bytes, which the caller draws and wipes.
+    /// Makes a key from 32 secret random bytes, which the caller draws and wipes.
     ///
     /// # Errors
-    /// [`KeyError::Scalar`] if a secp256k1 seed is zero or not below the group's order, which random
-    /// bytes are once in 2¹²⁷ times: draw again.
+    /// [`KeyError::Scalar`] if a secp256k1 seed is zero or not below the group's order. This happens to
+    /// one random seed in 2¹²⁷: draw another.
     pub fn from_seed(curve: Curve, seed: &[u8; 32]) -> Result<Self, KeyError> {
         match curve {
             Curve::Secp256k1 => {
@@ -36,7 +36,7 @@ impl SecretKey {
         }
     }
 
-    /// The public key.
+    /// The public key of this secret; always valid.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         match self {
@@ -48,7 +48,7 @@ impl SecretKey {
         }
     }
 
-    /// Signs a message. Deterministic: one key and message, one signature, in the ledger's form.
+    /// Signs a message, in the ledger's form. Deterministic: the same key and message always give the same signature.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         match self {
@@ -60,7 +60,7 @@ impl SecretKey {
         }
     }
 
-    /// The Ed25519 key, for what signs by other means than [`SecretKey::sign`].
+    /// The Ed25519 key, for code that does not sign through [`SecretKey::sign`]; `None` for secp256k1.
     #[must_use]
     pub const fn ed25519(&self) -> Option<&ed25519_dalek::SigningKey> {
         match self {
@@ -69,8 +69,8 @@ impl SecretKey {
         }
     }
 
-    /// Writes the unencrypted PKCS#8 PEM that `openssl pkcs8 -topk8 -nocrypt` and
-    /// `openssl genpkey` write, with a newline at the end; wiped when dropped.
+    /// Writes the same unencrypted PKCS#8 PEM as `openssl pkcs8 -topk8 -nocrypt` and
+    /// `openssl genpkey`, with a newline at the end; wiped when dropped.
     #[must_use]
     pub fn to_pem(&self) -> Zeroizing<String> {
         match self {
@@ -83,11 +83,11 @@ impl SecretKey {
         .expect("a key has a fixed length, which fits DER")
     }
 
-    /// Reads an unencrypted PKCS#8 PEM block, or a SEC1 one as `openssl ecparam -genkey` writes it,
-    /// with or without its EC PARAMETERS block before it. A public key within must be the secret's own.
+    /// Reads an unencrypted PKCS#8 PEM block, or a SEC1 block as `openssl ecparam -genkey` writes it,
+    /// with or without the EC PARAMETERS block before it. A public key inside must match the secret.
     ///
     /// # Errors
-    /// [`KeyError::Algorithm`] names the algorithm or curve of a key of another kind.
+    /// [`KeyError`]; its variant `Algorithm` names the algorithm or curve of a key of another kind.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let text = without_parameters(text);
         if let Some(der) = key::pem_body(text, "PRIVATE KEY") {
@@ -123,7 +123,7 @@ fn from_sec1(der: &[u8]) -> Result<SecretKey, KeyError> {
     Ok(SecretKey::Secp256k1(key.into()))
 }
 
-/// Why an `ECPrivateKey` is not read: it names another curve, or is malformed.
+/// Why an `ECPrivateKey` was refused: it names another curve, or is malformed.
 fn sec1_fault(der: &[u8]) -> KeyError {
     match sec1_curve(der) {
         Ok(Some(curve)) if curve != key::SECP256K1 => KeyError::Algorithm(key::algorithm_name(&curve)),
@@ -222,7 +222,7 @@ QZ1mjXvtC+VPDTy27Gx0oYrGcQpCosL9ag==
         }
     }
 
-    /// The well-known secp256k1 vector of RFC 6979 with key 1: nonce and low s are as everyone's.
+    /// The well-known secp256k1 vector of RFC 6979 with key 1: nonce and low s match other implementations.
     #[test]
     fn rfc_6979() {
         let mut seed = [0; 32];

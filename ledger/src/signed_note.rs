@@ -10,14 +10,14 @@ use sha2::{Digest, Sha256};
 
 use crate::id::Hex;
 
-/// Type of a plain Ed25519 signature over the text.
+/// Type byte of a plain Ed25519 signature over the text.
 pub const ED25519: u8 = 0x01;
-/// Type of a timestamped Ed25519 cosignature of a checkpoint.
+/// Type byte of a timestamped Ed25519 cosignature of a checkpoint.
 pub const COSIGNATURE: u8 = 0x04;
-/// Most signature lines of a note.
+/// Most signature lines in a note.
 pub const SIGNATURES_MAX: usize = 128;
 
-/// Why a text is no signed note, or not signed as asked.
+/// Why a text is not a signed note, or not signed by the expected key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
     /// Longer than the caller allows.
@@ -26,7 +26,7 @@ pub enum NoteError {
         /// The bound, in bytes.
         bytes_max: usize,
     },
-    /// Not UTF-8, or with a control character.
+    /// Not UTF-8, or with a control character other than newline.
     #[error("want UTF-8 without control characters other than newline")]
     Text,
     /// No empty line between text and signatures, or no signature, or no newline at the end.
@@ -38,14 +38,14 @@ pub enum NoteError {
     /// A signature line that is not `— <name> <base64>`.
     #[error("malformed signature line")]
     Line,
-    /// No signature by this name and key.
+    /// No signature with this name and key id.
     #[error("no signature by this key of {name}")]
     Unsigned {
         /// The key's name.
         name: String,
     },
-    /// A signature by this name and key id that does not hold.
-    #[error("wrong signature of {name}")]
+    /// A signature with this name and key id is invalid.
+    #[error("invalid signature by {name}")]
     Signature {
         /// The key's name.
         name: String,
@@ -53,7 +53,7 @@ pub enum NoteError {
 }
 
 impl NoteError {
-    /// The stable name of this error.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -68,14 +68,14 @@ impl NoteError {
     }
 }
 
-/// One signature line. Nothing about it is verified.
+/// One signature line, unverified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NoteSignature {
     /// The key's name: not empty, no white space, no `+`.
     pub name: String,
     /// Short hash of name, type and key; see [`key_id`].
     pub key_id: [u8; 4],
-    /// What the key's type defines, at least one byte.
+    /// The payload that the key's type defines; at least one byte.
     pub bytes: Vec<u8>,
 }
 
@@ -85,16 +85,16 @@ impl fmt::Debug for NoteSignature {
     }
 }
 
-/// A text and signatures that claim to be over it. Displays as the note's own bytes.
+/// A text with unverified signatures. `Display` writes exactly the bytes of the note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedNote {
-    /// Ends in a newline, has no other control character.
+    /// Ends with a newline, and contains no control characters but newlines.
     pub text: String,
     /// At least one, in the order of their lines.
     pub signatures: Vec<NoteSignature>,
 }
 
-/// Decodes base64 that encodes back to the same text.
+/// Decodes base64; `None` unless the bytes encode back to the same text.
 pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     Base64::decode_vec(text).ok().filter(|bytes| Base64::encode_string(bytes) == text)
 }
@@ -107,7 +107,7 @@ pub fn key_id(name: &str, type_byte: u8, public_key: &[u8]) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// Signs a note's text with a plain Ed25519 key of that name.
+/// Signs a note's text with a plain Ed25519 key called `name`.
 #[must_use]
 pub fn sign(text: &str, name: &str, key: &SigningKey) -> NoteSignature {
     NoteSignature {
@@ -118,8 +118,8 @@ pub fn sign(text: &str, name: &str, key: &SigningKey) -> NoteSignature {
 }
 
 impl SignedNote {
-    /// Reads a note whose every byte is accounted for: it displays as exactly these bytes.
-    /// Stricter than the format in that DEL and C1 controls are refused too.
+    /// Reads a note strictly: what is read displays as exactly these bytes. Also refuses DEL and C1
+    /// controls, which the format allows.
     ///
     /// # Errors
     /// [`NoteError`] for anything else, or for more than `bytes_max` bytes.
@@ -150,8 +150,8 @@ impl SignedNote {
     /// Checks the plain Ed25519 signature of a known key. Lines of other names and keys are ignored.
     ///
     /// # Errors
-    /// [`NoteError::Unsigned`] if there is no signature by this key, [`NoteError::Signature`] if any
-    /// that names it does not hold.
+    /// [`NoteError::Unsigned`] if no signature names this key, [`NoteError::Signature`] if one
+    /// that names it is invalid.
     pub fn verify(&self, name: &str, key: &VerifyingKey) -> Result<(), NoteError> {
         let mut found = false;
         for bytes in self.signatures_of(name, key_id(name, ED25519, key.as_bytes())) {
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use alloc::format;
 
-    /// The example of the format's specification; the key of that name is not published there.
+    /// The example from the format's specification, which does not publish the key.
     const EXAMPLE: &str = "Ognuno sta solo sul cuor della terra\ntrafitto da un raggio di sole:\n\ned è subito sera.\n\n\
          — quasimodo.example/salvatore NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=\n";
 

@@ -1,4 +1,4 @@
-//! An operator's durable word that it cosigns nothing more in a log until the next version of the manifest holds.
+//! A stand: an operator's durable promise to cosign nothing more in a log until the next manifest version is valid.
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,23 +15,23 @@ use crate::text::{Fields, TextError};
 /// First line of a stand's text.
 pub const STAND_FORMAT: &str = "fama.stand/1";
 
-/// What an operator says when it stands still in a log.
+/// An operator's promise to cosign nothing more in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stand {
-    /// The federation.
+    /// The federation that the log belongs to.
     pub federation: FederationId,
-    /// The version that is being prepared: the operator stands still until it holds.
+    /// The version in preparation: the promise ends when that version is valid.
     pub version: u32,
-    /// The log.
+    /// The log in which the operator cosigns nothing more.
     pub log: LogId,
-    /// Who says so.
+    /// The operator that promises.
     pub operator: Domain,
-    /// The largest head that it cosigned there; [`Head::EMPTY`] if none.
+    /// The largest head that the operator cosigned in the log; [`Head::EMPTY`] if none.
     pub head: Head,
 }
 
 impl Stand {
-    /// The text that is signed.
+    /// The text that the operator signs.
     #[must_use]
     pub fn text(&self) -> String {
         let Self { federation, version, log, operator, head: Head { size, root } } = self;
@@ -44,7 +44,7 @@ impl Stand {
     /// Reads exactly what [`Stand::text`] writes.
     ///
     /// # Errors
-    /// [`TextError`] names the first line that is wrong and why.
+    /// [`TextError`] names the first wrong line and the reason.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         let mut fields = Fields::open(text.as_bytes(), STAND_FORMAT, limits::TEXT_BYTES_MAX)?;
         let federation = fields.parse("federation")?;
@@ -53,13 +53,13 @@ impl Stand {
         let operator = fields.parse("operator")?;
         let head = Head { size: fields.integer("size")?, root: fields.parse("root")? };
         if head.size == 0 && head != Head::EMPTY {
-            return fields.refuse("root", "want the empty tree's root beside size 0");
+            return fields.refuse("root", "want the empty tree's root with size 0");
         }
         fields.close()?;
         Ok(Self { federation, version, log, operator, head })
     }
 
-    /// Signs as the operator, with its node key.
+    /// Signs with the operator's node key.
     #[must_use]
     pub fn sign(&self, key: &SigningKey) -> SignedNote {
         let text = self.text();
@@ -68,28 +68,28 @@ impl Stand {
     }
 }
 
-/// Why a note is no stand that counts.
+/// Why a stand was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StandError {
     /// Not a signed note.
     #[error("{0}")]
     Note(NoteError),
-    /// Not a stand's text.
+    /// The text is not that of a stand.
     #[error("{0}")]
     Text(TextError),
-    /// Of another federation.
-    #[error("of another federation: {0}")]
+    /// The stand is for another federation.
+    #[error("the stand is for another federation: {0}")]
     Federation(FederationId),
     /// No version of the manifest has the log.
     #[error("no version has the log {0}")]
     Log(LogId),
-    /// The operator is unknown, or did not sign it with its newest node key.
+    /// The operator is unknown, or did not sign with its newest node key.
     #[error("not signed with the node key of {0}")]
     Unsigned(Domain),
 }
 
 impl StandError {
-    /// Stable code.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -102,16 +102,16 @@ impl StandError {
     }
 }
 
-/// A stand that its operator signed.
+/// A stand with a verified signature of its operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedStand(Stand);
 
 impl VerifiedStand {
-    /// Reads and verifies a stand against the newest version of the manifest. An operator that this version
-    /// has not signs with the last node key that it had.
+    /// Reads and verifies a stand against the newest version of the manifest. A former operator signs with the
+    /// last node key that it had.
     ///
     /// # Errors
-    /// [`StandError`].
+    /// [`StandError`]: the first check that fails.
     pub fn read(note: &str, manifest: &Manifest) -> Result<Self, StandError> {
         let note = SignedNote::parse(note.as_bytes(), limits::CHECKPOINT_BYTES_MAX).map_err(StandError::Note)?;
         let stand = Stand::parse(&note.text).map_err(StandError::Text)?;
@@ -129,14 +129,14 @@ impl VerifiedStand {
         }
     }
 
-    /// What was said.
+    /// The promise that the operator signed.
     #[must_use]
     pub const fn stand(&self) -> &Stand {
         &self.0
     }
 }
 
-/// The node key that an operator has, or had last.
+/// The node key of an operator; the last one of a former operator.
 fn node_key(manifest: &Manifest, operator: &Domain) -> Option<VerifyingKey> {
     let current = manifest.operator(operator).map(|operator| operator.node_key);
     current.or_else(|| manifest.generations(operator).next().map(|(_, key)| *key))

@@ -7,9 +7,9 @@ use core::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {fault}")]
 pub struct TextError {
-    /// The line, from 1.
+    /// Line number, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// What is wrong with the line.
     pub fault: TextFault,
 }
 
@@ -19,16 +19,16 @@ pub enum TextFault {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
-    /// The whole text is too long.
+    /// The whole text, or one value, is too long.
     #[error("the text has {len} bytes, at most {max} are allowed")]
     TooLong {
-        /// Bytes given.
+        /// Length of the text.
         len: usize,
-        /// Bytes allowed.
+        /// Largest length allowed.
         max: usize,
     },
     /// The first line is not the format's name.
-    #[error("want {want:?} alone in the first line")]
+    #[error("want {want:?} alone on the first line")]
     FirstLine {
         /// The format's name.
         want: &'static str,
@@ -39,7 +39,7 @@ pub enum TextFault {
         /// The field's name.
         want: &'static str,
     },
-    /// Another field where this one belongs.
+    /// Another field stands where this one belongs.
     #[error("want the field {want:?} here")]
     WrongField {
         /// The field's name.
@@ -49,16 +49,16 @@ pub enum TextFault {
     #[error("nothing may follow the last field; unknown, repeated and misplaced fields are refused")]
     ExtraLine,
     /// The last line does not end with a newline.
-    #[error("each line ends with a newline, the last one too")]
+    #[error("every line must end with a newline, the last one too")]
     NoNewline,
     /// Not `name: value`.
     #[error("want a name, a colon, one space and the value")]
     NoColon,
     /// The value is empty.
-    #[error("the value is empty; leave an absent field out")]
+    #[error("the value is empty; leave out an absent field")]
     Empty,
     /// The value begins or ends with a space.
-    #[error("a space at the begin or the end of the value")]
+    #[error("a space at the start or end of the value")]
     OuterSpace,
     /// A character that no value may hold.
     #[error("the character U+{:04X} is not allowed", *.0 as u32)]
@@ -68,13 +68,13 @@ pub enum TextFault {
     Value {
         /// The field's name.
         field: &'static str,
-        /// The rule, or what the field's own type says.
+        /// The rule, or the error of the field's own type.
         rule: String,
     },
 }
 
 impl TextFault {
-    /// Stable code.
+    /// A stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -94,14 +94,14 @@ impl TextFault {
     }
 }
 
-/// Whether no value may hold `c`: controls, line separators, bidirectional controls, BOM.
+/// Whether `c` is forbidden in values: controls, line separators, bidirectional controls, BOM.
 #[must_use]
 pub const fn forbidden(c: char) -> bool {
     matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Checks what every value must be, whatever its field.
+/// Checks the rules that apply to the value of every field.
 ///
 /// # Errors
 /// [`TextFault::Empty`], [`TextFault::OuterSpace`] or [`TextFault::Character`].
@@ -115,14 +115,14 @@ pub fn check_value(value: &str) -> Result<(), TextFault> {
     if value.starts_with(' ') || value.ends_with(' ') { Err(TextFault::OuterSpace) } else { Ok(()) }
 }
 
-/// Reads the fields of a text in their order.
+/// Reads the fields of a text in order.
 pub(crate) struct Fields<'a> {
     rest: &'a str,
     line: usize,
 }
 
 impl<'a> Fields<'a> {
-    /// Starts behind the first line, which must be `format`.
+    /// Starts after the first line, which must be `format`.
     pub(crate) fn open(text: &'a [u8], format: &'static str, max: usize) -> Result<Self, TextError> {
         let at = |line, fault| Err(TextError { line, fault });
         if text.len() > max {
@@ -171,12 +171,12 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Refuses the line read last.
+    /// An error about the line read last.
     pub(crate) fn refuse<T>(&self, field: &'static str, rule: impl fmt::Display) -> Result<T, TextError> {
         self.fault(TextFault::Value { field, rule: rule.to_string() })
     }
 
-    /// Reads `value` of `field` by its type's own rule.
+    /// Parses the value of `field` by the rule of its type.
     pub(crate) fn typed<T: FromStr<Err: fmt::Display>>(
         &self,
         field: &'static str,
@@ -185,13 +185,13 @@ impl<'a> Fields<'a> {
         value.parse().or_else(|rule| self.refuse(field, rule))
     }
 
-    /// The next line's value by its type's own rule.
+    /// The value of the next line, whose name must be `name`, parsed by the rule of its type.
     pub(crate) fn parse<T: FromStr<Err: fmt::Display>>(&mut self, name: &'static str) -> Result<T, TextError> {
         let value = self.text(name)?;
         self.typed(name, value)
     }
 
-    /// The next line's integer, written canonically: `0` or digits without a leading zero, `-` before.
+    /// The next line's integer in canonical form: `0`, or digits without a leading zero, optionally after `-`.
     pub(crate) fn integer<T: FromStr>(&mut self, name: &'static str) -> Result<T, TextError> {
         let value = self.text(name)?;
         let digits = value.strip_prefix('-').unwrap_or(value);
@@ -202,7 +202,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of `sha256:` + 64 hex.
+    /// Parses `sha256:` followed by 64 lower-case hex digits.
     pub(crate) fn sha256<T: FromStr<Err: fmt::Display>>(
         &self,
         name: &'static str,
@@ -214,7 +214,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Ends the reading: nothing may be left.
+    /// Checks that no line is left.
     pub(crate) fn close(mut self) -> Result<(), TextError> {
         if self.rest.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Points in time and UTC days as the protocol writes them. Reads no clock.
+//! Times and UTC days as the protocol writes them. Reads no clock.
 use core::fmt;
 use core::str::FromStr;
 
@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 
 use crate::limits;
 
-/// Milliseconds of a day.
+/// Milliseconds in a UTC day, leap seconds not counted.
 pub const DAY_MILLIS: u64 = 86_400_000;
 
 /// Milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
@@ -20,30 +20,30 @@ pub struct Day(pub u32);
 /// Why a time or date was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
-    /// Not `YYYY-MM-DDTHH:MM:SS.mmmZ`, or no real date of the years 2020 to 9999.
-    #[error("want a time like 2026-11-22T05:00:00.000Z of the years 2020 to 9999")]
+    /// Not `YYYY-MM-DDTHH:MM:SS.mmmZ`, or not a real date in the years 2020 to 9999.
+    #[error("want a time like 2026-11-22T05:00:00.000Z in the years 2020 to 9999")]
     Time,
-    /// Not `YYYY-MM-DD`, or no real date of the years 2020 to 9999.
-    #[error("want a date like 2026-11-22 of the years 2020 to 9999")]
+    /// Not `YYYY-MM-DD`, or not a real date in the years 2020 to 9999.
+    #[error("want a date like 2026-11-22 in the years 2020 to 9999")]
     Day,
 }
 
 impl Millis {
-    /// The UTC day that this lies in.
+    /// The UTC day that contains this time.
     #[must_use]
     pub fn day(self) -> Day {
-        // 2^64 ms are 213,503,982,334 days, more than a u32 holds: no clock or entry reaches that.
+        // 2^64 ms are 213,503,982,334 days, more than fits a u32; no clock or entry reaches that.
         Day(u32::try_from(self.0 / DAY_MILLIS).unwrap_or(u32::MAX))
     }
 
-    /// This and `millis` more, at most the largest time there is.
+    /// The time `millis` later; saturates at the largest time.
     #[must_use]
     pub const fn plus(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 }
 
-/// Gregorian (year, month, day) of a day since 1970, by Howard Hinnant's `civil_from_days`.
+/// Gregorian (year, month, day) of a day counted from 1970, by Howard Hinnant's `civil_from_days`.
 fn civil(day: u32) -> (u64, u64, u64) {
     let z = u64::from(day).saturating_add(719_468);
     let (era, doe) = (z / 146_097, z % 146_097);
@@ -56,7 +56,7 @@ fn civil(day: u32) -> (u64, u64, u64) {
     (y, m, d)
 }
 
-/// Days since 1970 of a Gregorian date (`days_from_civil`); `None` if there is no such date in range.
+/// Days since 1970 of a Gregorian date (`days_from_civil`); `None` if the date does not exist or is out of range.
 fn days(y: u32, m: u32, d: u32) -> Option<u32> {
     let leap = y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
     let length = match m {
@@ -78,7 +78,7 @@ fn days(y: u32, m: u32, d: u32) -> Option<u32> {
     era.checked_mul(146_097)?.checked_add(doe)?.checked_sub(719_468)
 }
 
-/// The number that fixed decimal digits spell; `None` if another character is among them.
+/// The number that ASCII digits spell; `None` for any other character or an overflow.
 fn digits(text: &[u8]) -> Option<u32> {
     text.iter().try_fold(0u32, |n, c| {
         let digit = c.is_ascii_digit().then(|| u32::from(c.wrapping_sub(b'0')))?;

@@ -1,30 +1,30 @@
-//! Which heads extend which, and where branches part: what consistency proofs show, whoever made them.
+//! Which heads extend which, and where branches diverge. Every proof is verified, so its source is irrelevant.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::id::TreeRoot;
 use crate::log::{Hash, Head, TreeProofError, verify_consistency};
 
-/// Most proofs that are shown for one cut. The heads of 64 operators need fewer than 64 × 67, wherever they part.
+/// Most proofs for one cut. The heads of 64 operators need fewer than 64 × 67, wherever they diverge.
 pub const EXTENSIONS_MAX: usize = 8_192;
 
-/// Why an extension is not shown.
+/// Why a proof was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExtensionError {
-    /// The proof does not lead from the smaller head to the larger.
+    /// The proof does not lead from the smaller head to the larger one.
     #[error("{0}")]
     Proof(TreeProofError),
-    /// There are [`EXTENSIONS_MAX`] already.
+    /// There are already [`EXTENSIONS_MAX`] proofs.
     #[error("more than {EXTENSIONS_MAX} proofs")]
     TooMany,
 }
 
-/// Of some heads, the roots that their trees had at smaller sizes. Every one is proved.
+/// The roots that the trees of some heads had at smaller sizes, each with a verified proof.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions(BTreeMap<Head, BTreeMap<u64, (TreeRoot, Vec<Hash>)>>);
 
 impl Extensions {
-    /// Adds that `head` extends `smaller`, by an RFC 6962 consistency proof.
+    /// Records that `head` extends `smaller`, as an RFC 6962 consistency proof shows.
     ///
     /// # Errors
     /// [`ExtensionError`]; nothing is added.
@@ -40,14 +40,14 @@ impl Extensions {
         Ok(())
     }
 
-    /// All that were added: head, smaller head, proof.
+    /// All recorded extensions: head, smaller head, proof.
     pub fn iter(&self) -> impl Iterator<Item = (&Head, Head, &[Hash])> {
         self.0.iter().flat_map(|(head, roots)| {
             roots.iter().map(move |(size, (root, proof))| (head, Head { size: *size, root: *root }, &proof[..]))
         })
     }
 
-    /// Heads that several others are shown to extend: where branches part, among them.
+    /// Heads that several others are shown to extend; the heads where branches diverge are among them.
     #[must_use]
     pub fn forks(&self) -> BTreeSet<Head> {
         let mut seen = BTreeSet::new();
@@ -69,19 +69,20 @@ impl Extensions {
         self.root(head, smaller.size) == Some(smaller.root)
     }
 
-    /// Whether it is shown that `other` extends no head that `own` extends and `cut` does not: `cut` extends it, or it is
-    /// no larger than what `own` and `cut` share, or has another root than `own` one entry behind that.
+    /// Whether `other` is shown to be off the branch of `own`: it extends no head that `own` extends and `cut` does
+    /// not. This is so if `cut` extends `other`, or if `other` is no larger than the prefix that `own` and `cut`
+    /// share, or if one entry after that prefix `other` has another root than `own`.
     #[must_use]
-    pub fn is_beside(&self, other: &Head, own: &Head, cut: &Head) -> bool {
-        let parts = |next: u64| match (self.root(own, next), self.root(other, next)) {
+    pub fn is_off_branch(&self, other: &Head, own: &Head, cut: &Head) -> bool {
+        let differ = |next: u64| match (self.root(own, next), self.root(other, next)) {
             (Some(own), Some(other)) => own != other,
             _ => false,
         };
-        let clear = |shared: u64| other.size <= shared || parts(shared.saturating_add(1));
+        let clear = |shared: u64| other.size <= shared || differ(shared.saturating_add(1));
         self.extends(cut, other) || self.shared(cut, own).any(clear)
     }
 
-    /// Whether it is shown that neither head extends the other: at some size both had, they have two roots.
+    /// Whether the heads are shown to be on different branches: at some size that both had, their roots differ.
     #[must_use]
     pub fn part(&self, one: &Head, other: &Head) -> bool {
         let sizes = [one, other].into_iter().flat_map(|head| self.0.get(head)).flat_map(|roots| roots.keys().copied());
@@ -92,7 +93,7 @@ impl Extensions {
         })
     }
 
-    /// The sizes at which both are shown to have had one root.
+    /// The sizes at which both are shown to have had the same root.
     fn shared(&self, one: &Head, other: &Head) -> impl Iterator<Item = u64> {
         let sizes = self.0.get(one).into_iter().flat_map(|roots| roots.keys().copied());
         let sizes = [0, one.size].into_iter().chain(sizes);
@@ -100,15 +101,16 @@ impl Extensions {
     }
 }
 
-/// Asks for the root that a head's tree had at a smaller size above 0, and for the consistency proof, which holds;
-/// `None` if nobody has that head.
+/// Asks for the root that a head's tree had at a smaller size above 0, with the consistency proof; `None` if nobody
+/// has that head.
 pub type RootSource<'a, E> = dyn FnMut(&Head, u64) -> Result<Option<(TreeRoot, Vec<Hash>)>, E> + 'a;
 
-/// Finds out what shows who may sign a cut at `cut`, given the heads of the stands in its log: for those on its branch
-/// that it extends them, for others where they leave it, how it goes on there, and who goes on with them.
+/// Collects the proofs that show who may sign a cut at `cut`, given the heads of the stands in its log. For a head on
+/// its branch: that the cut extends it. For any other head: where it diverges from the cut, and which root it, the cut
+/// and all other heads have one entry later.
 ///
 /// # Errors
-/// Those of `ask`.
+/// The errors of `ask`.
 pub fn find<E>(cut: &Head, heads: &[Head], ask: &mut RootSource<'_, E>) -> Result<Extensions, E> {
     let mut finder = Finder { ask, found: Extensions::default() };
     for own in heads.iter().filter(|own| *own != cut && own.size > 0) {
@@ -132,7 +134,7 @@ struct Finder<'f, 'a, E> {
 }
 
 impl<E> Finder<'_, '_, E> {
-    /// The root that the tree of `head` had at a smaller size, or has.
+    /// The root that the tree of `head` had at `size`; asks for it if it is not recorded.
     fn root(&mut self, head: &Head, size: u64) -> Result<Option<TreeRoot>, E> {
         match self.found.root(head, size) {
             None if size < head.size => Ok((self.ask)(head, size)?.map(|(root, _)| root)),
@@ -145,12 +147,12 @@ impl<E> Finder<'_, '_, E> {
             return Ok(());
         }
         let Some((root, proof)) = (self.ask)(head, size)? else { return Ok(()) };
-        // What is too much, or does not hold, is missed where it is needed: an operator that may not sign.
+        // A proof that is invalid or one too many is left out. At worst an operator then may not sign.
         self.found.add(head, &Head { size, root }, proof).unwrap_or_default();
         Ok(())
     }
 
-    /// How many entries two heads share; anything if nobody has either.
+    /// How many entries two heads share; meaningless if nobody has one of them.
     fn shared(&mut self, one: &Head, other: &Head) -> Result<u64, E> {
         let (mut shared, mut end) = (0_u64, one.size.min(other.size).saturating_add(1));
         while shared.saturating_add(1) < end {

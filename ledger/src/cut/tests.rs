@@ -1,4 +1,4 @@
-//! Who may sign a cut, case by case: operators a, b, c, d, and e that version 2 brings; a owns the log.
+//! Which operators may sign a cut, case by case. The operators are a, b, c, d, and e from version 2 on; a owns the log.
 #![allow(clippy::cast_possible_truncation, reason = "a handful of operators")]
 mod branches;
 
@@ -51,7 +51,7 @@ fn genesis(n: usize) -> Arc<Manifest> {
     Arc::new(Manifest::parse(&note(&text, n)).unwrap())
 }
 
-/// Version 2, which brings operators `n` to `more` beside the `n` that there were.
+/// Version 2, which adds operators `n` to `more` to the first `n`.
 fn grown(n: usize, more: usize) -> Arc<Manifest> {
     let first = genesis(n);
     let mut draft = first.draft();
@@ -61,11 +61,11 @@ fn grown(n: usize, more: usize) -> Arc<Manifest> {
     Arc::new(next)
 }
 
-/// A branch of the log: 4 entries as all have them, then its own; the fourth has one more of the second's, and the
-/// fifth shares none.
+/// A branch of the log: 4 entries that all branches share, then its own. Branch 4 shares one more with branch 2, and
+/// branch 5 shares none.
 struct CutBranch(MemoryTiles);
 
-/// Whose an entry of a branch is.
+/// The branch whose content entry `i` of a branch has; 0 for the shared ones.
 fn whose(seed: u8, i: u64) -> u8 {
     match (seed, i) {
         (5, _) => 5,
@@ -86,7 +86,7 @@ impl CutBranch {
         Head { size, root: root_at(size, &self.0).unwrap() }
     }
 
-    /// What shows that the head at `size` extends a smaller one.
+    /// The root at `smaller`, and the proof that the head at `size` extends it.
     fn proof(&self, size: u64, smaller: u64) -> (TreeRoot, Vec<Hash>) {
         (self.at(smaller).root, prove_consistency(smaller, size, &self.0).unwrap())
     }
@@ -96,7 +96,7 @@ fn head((seed, size): (u8, u64)) -> Head {
     if size == 0 { Head::EMPTY } else { CutBranch::new(seed).at(size) }
 }
 
-/// All that can be shown of these heads.
+/// All proofs that can be found for these heads.
 fn shown(cut: (u8, u64), heads: &[(u8, u64)]) -> Extensions {
     let known: Vec<(Head, CutBranch)> =
         heads.iter().chain([&cut]).map(|at| (head(*at), CutBranch::new(at.0))).collect();
@@ -106,7 +106,7 @@ fn shown(cut: (u8, u64), heads: &[(u8, u64)]) -> Extensions {
     find(&head(cut), &heads.iter().copied().map(head).collect::<Vec<_>>(), &mut ask).unwrap()
 }
 
-/// The same but for what was shown of a head at a smaller size.
+/// The same proofs without the one of a head at a smaller size.
 fn without(extensions: &Extensions, of: &Head, size: u64) -> Extensions {
     let mut rest = Extensions::default();
     for (head, smaller, proof) in extensions.iter().filter(|(head, smaller, _)| *head != of || smaller.size != size) {
@@ -116,7 +116,7 @@ fn without(extensions: &Extensions, of: &Head, size: u64) -> Extensions {
     rest
 }
 
-/// A case: what is shown for a cut of the log of the first operator at a head of the first branch.
+/// A case: the evidence for a cut of the first operator's log at a head of the first branch.
 struct CutCase {
     previous: Arc<Manifest>,
     cut: Cut,
@@ -148,7 +148,7 @@ fn equivocation(previous: &Manifest) -> Equivocation {
     }
 }
 
-/// The cut is at 8 entries of the first branch; an operator's head is (branch, size), or none if it is silent.
+/// The cut is at 8 entries of the first branch. A head is (branch, size), or `None` for a silent operator.
 fn case(previous: Arc<Manifest>, adopted: u32, heads: &[Option<(u8, u64)>]) -> CutCase {
     case_at((1, 8), previous, adopted, heads)
 }
@@ -186,7 +186,7 @@ impl CutCase {
         self
     }
 
-    /// With cosignatures of the cut by these operators.
+    /// The case with cosignatures of the cut by these operators.
     fn cosigned(mut self, by: &[usize]) -> Self {
         let signed = signed(&self.previous, self.cut.head);
         let cosignatures: Vec<_> = by
@@ -251,7 +251,7 @@ fn a_branch_is_given_up_on_enough_stands_beside_it_and_a_proof() {
         assert_eq!(stands(on, other).proven().check(1), too_few, "{other:?}");
     }
     let owner = case(genesis(4), 1, &[on, Some((2, 6)), on, A]).proven();
-    assert_eq!(owner.check(1), too_few, "the owner's own word does not count");
+    assert_eq!(owner.check(1), too_few, "the owner's own stand does not count");
     let mut other_log = stands(on, on).proven();
     other_log.equivocation.as_mut().unwrap().log = LogId { operator: name(2), generation: 1 };
     assert_eq!(other_log.code(1), "cut_conflict");
@@ -260,7 +260,7 @@ fn a_branch_is_given_up_on_enough_stands_beside_it_and_a_proof() {
     assert_eq!(unsigned.code(1), "cut_equivocation");
     let mut twice = stands(on, on).proven();
     twice.stands.push(stand(&twice.previous, 3, CutBranch::new(1).at(2)));
-    assert_eq!(twice.check(1), too_few, "who says two things says nothing");
+    assert_eq!(twice.check(1), too_few, "two different stands count as none");
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn how_many_stands_are_wanted() {
 fn a_certified_cut_may_be_signed_by_all_who_stand_on_another_branch() {
     let stands = || case(genesis(4), 1, &[A, Some((2, 6)), Some((1, 8)), A]);
     assert_eq!(stands().cosigned(&[0, 2, 3]).check(1), Ok(Ground::Certified));
-    // What lies behind it on its own branch may be final too.
+    // What lies beyond the head on its own branch may be final too.
     for own in [(1, 9), (1, 12)] {
         let below = case(genesis(4), 1, &[A, Some(own), Some((1, 8)), Some((1, 8))]).cosigned(&[0, 2, 3]);
         assert_eq!(below.code(1), "cut_conflict", "{own:?}");
@@ -285,7 +285,7 @@ fn a_certified_cut_may_be_signed_by_all_who_stand_on_another_branch() {
     assert_eq!(beyond.check(1), Ok(Ground::Certified));
     let mut unproved = stands().cosigned(&[0, 2, 3]);
     unproved.extensions = Extensions::default();
-    assert_eq!(unproved.code(1), "cut_conflict", "nothing shows that the branches part");
+    assert_eq!(unproved.code(1), "cut_conflict", "nothing shows that the branches diverge");
     assert_eq!(stands().cosigned(&[0, 2]).code(1), "cut_conflict");
     assert_eq!(stands().cosigned(&[0, 2, 7]).code(1), "cut_conflict", "a stranger");
     let mut other_head = stands().cosigned(&[0, 2, 3]);
@@ -299,7 +299,7 @@ fn a_certified_cut_may_be_signed_by_all_who_stand_on_another_branch() {
     assert_eq!(no_stand.code(1), "cut_no_stand");
 }
 
-/// Version 2 brings e, f and g. Where the log has adopted it, the branch may have begun under version 1 too.
+/// Version 2 adds e, f and g. Even after the log has adopted it, the branch may have begun under version 1.
 #[test]
 fn a_branch_may_begin_under_either_of_two_versions() {
     let on = Some((1, 8));
@@ -342,7 +342,7 @@ fn stands_are_read_strictly() {
     assert_eq!(lines[3..6], ["log: a.example/1", "operator: b.example", "size: 3"].map(ToString::to_string));
     let unsigned = |i| Err(StandError::Unsigned(name(i)));
     assert_eq!(read(&good, 2), unsigned(1));
-    assert_eq!(read(&good, 101), unsigned(1), "a governance key is no node key");
+    assert_eq!(read(&good, 101), unsigned(1), "a governance key is not a node key");
     assert_eq!(read(&Stand { operator: name(8), ..good.clone() }, 8), unsigned(8));
     let federation = genesis(1).federation();
     assert_eq!(read(&Stand { federation, ..good.clone() }, 1), Err(StandError::Federation(federation)));
@@ -370,7 +370,7 @@ fn stands_are_read_strictly() {
     assert_eq!(Stand::parse(&[&good.text(), "more: 1\n"].concat()).unwrap_err().fault.code(), "extra_line");
 }
 
-/// A key that an operator has no longer speaks for it no longer; one that is gone speaks with its last.
+/// An old node key of an operator no longer signs for it. A former operator signs with its last node key.
 #[test]
 fn a_stand_is_signed_with_the_newest_key() {
     let first = genesis(4);

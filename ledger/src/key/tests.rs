@@ -1,4 +1,4 @@
-//! Keys and signatures, as others write them and as they must not be.
+//! Keys and signatures as other programs write them, and malformed ones that must be refused.
 use super::*;
 use crate::secret::SecretKey;
 use proptest::prelude::*;
@@ -266,7 +266,7 @@ fn forms_that_are_none() {
     }
 }
 
-/// DER of 64 or 65 bytes is not taken for r ‖ s. Keys are computed from the signatures.
+/// DER of 64 or 65 bytes is not mistaken for r ‖ s. The keys are computed from the signatures.
 #[test]
 fn short_der_is_der() {
     for (r_zeros, s_zeros, want_len) in [(3, 3, 64), (3, 2, 65), (5, 0, 65), (1, 5, 64)] {
@@ -276,7 +276,7 @@ fn short_der_is_der() {
     }
 }
 
-/// r ‖ s that begins like DER, or is DER from end to end, still holds as r ‖ s.
+/// r ‖ s that begins like DER, or is DER from end to end, is still valid as r ‖ s.
 #[test]
 fn compact_that_looks_like_der() {
     let number = [&[0x02, 0x1d][..], &[0x11; 29]].concat();

@@ -1,4 +1,4 @@
-//! All versions in one text: the notes one behind the other, the genesis first.
+//! The chain file: the signed notes of all versions in one text, genesis first.
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -9,10 +9,10 @@ use super::{MANIFEST_FORMAT, Manifest, ManifestError};
 use crate::limits;
 
 impl Manifest {
-    /// Reads and verifies a chain of versions, each a signed note behind the one before it, the genesis first.
+    /// Reads and verifies a chain of versions, signed notes one after another, genesis first.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is wrong, [`ManifestError::InChain`] in which version.
+    /// [`ManifestError`]: why the genesis was refused, or in [`ManifestError::InChain`] which later version and why.
     pub fn parse_chain(text: &str) -> Result<Arc<Self>, ManifestError> {
         let mut notes = chain_notes(text);
         let mut newest = Arc::new(Self::parse(notes.next().unwrap_or_default())?);
@@ -29,7 +29,7 @@ impl Manifest {
         Ok(newest)
     }
 
-    /// All versions up to this one as signed notes, the genesis first: what [`Manifest::parse_chain`] reads.
+    /// All versions up to this one as signed notes, genesis first: the input of [`Manifest::parse_chain`].
     #[must_use]
     pub fn chain(&self) -> String {
         let mut notes: Vec<String> = self.versions().map(|version| version.note.to_string()).collect();
@@ -38,15 +38,15 @@ impl Manifest {
     }
 }
 
-/// Splits a chain where a manifest's first line begins a line.
+/// Splits a chain before each line that is a manifest's first line.
 fn chain_notes(text: &str) -> impl Iterator<Item = &str> {
     let first = format!("\nformat = \"{MANIFEST_FORMAT}\"\n");
     let mut rest = Some(text);
     core::iter::from_fn(move || {
         let text = rest?;
         let Some(at) = text.find(&first) else { return rest.take() };
-        let (note, behind) = text.split_at(at.saturating_add(1));
-        rest = Some(behind);
+        let (note, after) = text.split_at(at.saturating_add(1));
+        rest = Some(after);
         Some(note)
     })
 }
@@ -82,7 +82,7 @@ mod tests {
         signed(genesis.text().unwrap())
     }
 
-    /// The note of the version behind `newest`.
+    /// The note of the version after `newest`.
     fn next(newest: &Manifest) -> String {
         let mut draft = newest.draft();
         draft.policy.daily_bytes += 1;

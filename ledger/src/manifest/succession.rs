@@ -1,4 +1,4 @@
-//! What may change from one version to the next.
+//! The rules for changes from one version to the next.
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::sync::Arc;
@@ -11,7 +11,7 @@ use crate::signed_note::SignedNote;
 #[cfg(test)]
 mod tests;
 
-/// The version behind `previous`, its rules checked, its signatures not.
+/// Reads the version after `previous` and checks its rules, not its signatures.
 pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote) -> Result<Manifest, ManifestError> {
     let text::ManifestContent { hash, version, federation, previous: before, name, policy, operators, homes, cuts } =
         text::read(&note.text)?;
@@ -56,12 +56,12 @@ fn broken<T>(rule: alloc::string::String) -> Result<T, ManifestError> {
     Err(ManifestError::Succession(rule))
 }
 
-/// Notes a cut. A log is cut once, for ever.
+/// Records a cut. A log can be cut only once.
 fn end(next: &mut Manifest, cut: Cut) -> Result<(), ManifestError> {
     let version = next.version;
     let Some(known) = next.logs.get_mut(&cut.log) else { return broken(format!("no version has the log {}", cut.log)) };
     if known.cut.is_some() {
-        return broken(format!("the log {} was cut before, and a cut stands for ever", cut.log));
+        return broken(format!("the log {} was cut before, and a cut is final", cut.log));
     }
     if cut.adopted != 0 && !(known.since..version).contains(&cut.adopted) {
         return broken(format!("the log {} cannot have adopted version {}", cut.log, cut.adopted));
@@ -73,7 +73,7 @@ fn end(next: &mut Manifest, cut: Cut) -> Result<(), ManifestError> {
     Ok(())
 }
 
-/// Notes the logs that this version brings: of new operators, and new generations of known ones.
+/// Records the logs that this version introduces: of new operators, and new generations of known operators.
 fn begin(next: &mut Manifest) -> Result<(), ManifestError> {
     let used: BTreeSet<[u8; 32]> = next.logs.values().map(|known| known.node_key.to_bytes()).collect();
     for operator in &next.operators {
@@ -84,7 +84,7 @@ fn begin(next: &mut Manifest) -> Result<(), ManifestError> {
             }
             Some(known) if known.node_key == node_key => {}
             Some(_) => {
-                return broken(format!("another node key of {} needs a new generation of its log", operator.name));
+                return broken(format!("a new node key of {} needs a new generation of its log", operator.name));
             }
             None if used.contains(node_key.as_bytes()) => {
                 return broken(format!("the log {log} needs a node key that no other log has or had"));
@@ -98,7 +98,8 @@ fn begin(next: &mut Manifest) -> Result<(), ManifestError> {
     Ok(())
 }
 
-/// A log whose operator is gone, or has another generation, is cut by the same version; and who is gone stays so.
+/// A log whose operator is gone, or has another generation, must be cut by the same version. An operator that is
+/// gone cannot come back.
 fn check_gone(next: &Manifest, previous: &Manifest) -> Result<(), ManifestError> {
     let current: BTreeSet<LogId> = next.operators.iter().map(super::Operator::log).collect();
     let lost = next.logs.iter().find(|(log, known)| known.cut.is_none() && !current.contains(*log));
@@ -116,29 +117,30 @@ fn check_gone(next: &Manifest, previous: &Manifest) -> Result<(), ManifestError>
     }
 }
 
-/// A home stays for ever and changes its carrier only with a cut; a new one comes with the operator of its name.
+/// A home is never removed, and moves to another log only when its log is cut. A new home must come with the new
+/// operator of its name.
 fn check_homes(next: &Manifest, previous: &Manifest) -> Result<(), ManifestError> {
     for (home, carrier) in &previous.homes {
         match next.homes.get(home) {
-            None => return broken(format!("the home {home} is gone; a home stays for ever")),
+            None => return broken(format!("the home {home} is missing; homes are never removed")),
             Some(now) if now != carrier && next.cut(carrier).is_none() => {
                 return broken(format!("the home {home} leaves the log {carrier}, which is not cut"));
             }
             Some(_) => {}
         }
     }
-    // Whose name was no home before is a new operator, and its log a new one.
+    // Every operator's name is a home, so an operator whose name was not a home before is new, and so is its log.
     match next.homes.iter().find(|(home, carrier)| !previous.homes.contains_key(*home) && carrier.operator != **home) {
         Some((home, _)) => broken(format!("the new home {home} must be carried by the new log of its own operator")),
         None => Ok(()),
     }
 }
 
-/// Statements and claims are carried by a log that goes on, an operator's own by its own.
+/// Statements and claims must pass to a log that continues, those of a current operator to its own log.
 fn check_records(next: &Manifest) -> Result<(), ManifestError> {
     for Cut { log, successor, .. } in next.cuts() {
         if next.log(successor).is_none_or(|known| known.cut.is_some()) {
-            return broken(format!("{successor} cannot succeed to {log}: it does not go on"));
+            return broken(format!("{successor} cannot succeed {log}: it does not continue"));
         }
     }
     for (operator, carrier) in &next.records {
@@ -149,7 +151,7 @@ fn check_records(next: &Manifest) -> Result<(), ManifestError> {
     Ok(())
 }
 
-/// The versions of which a quorum signs `manifest`, ascending.
+/// The versions whose quorums must sign `manifest`, ascending.
 pub(super) fn signing_versions(manifest: &Manifest) -> Vec<u32> {
     let Some(previous) = &manifest.previous else { return Vec::new() };
     let mut versions = BTreeSet::from([previous.version]);

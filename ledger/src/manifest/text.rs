@@ -1,4 +1,4 @@
-//! The manifest's text: TOML in, TOML out.
+//! Reading and writing the manifest's text, which is TOML.
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -15,14 +15,14 @@ use crate::limits;
 use crate::log::Head;
 use crate::signed_note::SignedNote;
 
-/// What a new federation is made from.
+/// The content of the first version of a new federation.
 #[derive(Clone, Debug)]
 pub struct Genesis {
-    /// A name for people.
+    /// The federation's name for people: 1 to 64 visible ASCII characters.
     pub name: String,
-    /// The rules.
+    /// The federation's rules.
     pub policy: Policy,
-    /// The operators; each carries the home of its name.
+    /// The operators, 1 to 64; the log of each carries the home of its name.
     pub operators: Vec<Operator>,
 }
 
@@ -30,7 +30,7 @@ impl Genesis {
     /// The manifest's text, to be signed by all governance keys.
     ///
     /// # Errors
-    /// [`ManifestError`] if it breaks a rule.
+    /// [`ManifestError`] if the content breaks a rule.
     pub fn text(&self) -> Result<String, ManifestError> {
         RawManifest {
             format: MANIFEST_FORMAT.to_owned(),
@@ -47,33 +47,33 @@ impl Genesis {
     }
 }
 
-/// A version in the making; [`Manifest::draft`] begins one.
+/// A version in preparation; [`Manifest::draft`] starts one.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The version behind the one that it was begun from.
+    /// One more than the version from which the draft was started.
     pub version: u32,
-    /// The federation.
+    /// The federation's id, which never changes.
     pub federation: FederationId,
-    /// The hash of the version before.
+    /// The hash of the version before this one.
     pub previous: ManifestHash,
-    /// The federation's name, which stays.
+    /// The federation's name, which never changes.
     pub name: String,
-    /// The rules.
+    /// The rules from this version on.
     pub policy: Policy,
-    /// The operators.
+    /// The operators of this version, 1 to 64.
     pub operators: Vec<Operator>,
-    /// Which log carries which home.
+    /// For each home the log that carries it.
     pub homes: BTreeMap<Domain, LogId>,
     /// The logs that this version ends.
     pub cuts: Vec<Cut>,
 }
 
 impl Draft {
-    /// The manifest's text, to be signed with governance keys. Whether it may follow the version before is
-    /// checked by [`Manifest::unsigned_successor`].
+    /// The manifest's text, to be signed with governance keys. Does not check
+    /// whether it may follow the version before: [`Manifest::unsigned_successor`] does.
     ///
     /// # Errors
-    /// [`ManifestError`] if it breaks a rule of its own.
+    /// [`ManifestError`] if the content breaks a rule that does not depend on other versions.
     pub fn text(&self) -> Result<String, ManifestError> {
         RawManifest {
             format: MANIFEST_FORMAT.to_owned(),
@@ -91,7 +91,7 @@ impl Draft {
 }
 
 impl Manifest {
-    /// The next version as it would be with nothing changed.
+    /// A draft of the next version, with nothing changed yet.
     #[must_use]
     pub fn draft(&self) -> Draft {
         Draft {
@@ -190,18 +190,18 @@ impl RawOperator {
 }
 
 impl Operator {
-    /// The operator alone as TOML, as it stands in a manifest: how a newcomer hands itself to those who are there.
+    /// The TOML of one operator, as in a manifest: what a new operator sends to the existing ones.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
-        RawOperator::of(self).write(&mut text).expect("a String takes all that is written to it");
+        RawOperator::of(self).write(&mut text).expect("writing to a String cannot fail");
         text
     }
 
     /// Reads what [`Operator::to_toml`] writes.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is wrong.
+    /// [`ManifestError`]: the TOML is malformed, or a value breaks a rule.
     pub fn from_toml(text: &str) -> Result<Self, ManifestError> {
         let raw: RawOperator = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
         raw.read()
@@ -273,7 +273,10 @@ impl RawManifest {
             return Err(ManifestError::Format);
         }
         if (self.version == 1) != (self.federation.is_none() && self.previous.is_none() && self.cuts.is_empty()) {
-            return value("version", "versions from 2 on, and only they, name federation and previous version");
+            return value(
+                "version",
+                "want federation and previous from version 2 on, and neither they nor cuts in version 1",
+            );
         }
         if self.name.is_empty()
             || self.name.len() > 64
@@ -290,7 +293,7 @@ impl RawManifest {
     fn text(&self) -> Result<String, ManifestError> {
         self.check()?;
         let mut text = String::new();
-        self.write(&mut text).expect("a String takes all that is written to it");
+        self.write(&mut text).expect("writing to a String cannot fail");
         Ok(text)
     }
 
@@ -321,7 +324,7 @@ impl RawManifest {
     }
 }
 
-/// A text's own content, whatever version it is.
+/// The content of one text, without what earlier versions state.
 pub(super) struct ManifestContent {
     pub(super) hash: ManifestHash,
     pub(super) version: u32,
@@ -334,7 +337,7 @@ pub(super) struct ManifestContent {
     pub(super) cuts: Vec<Cut>,
 }
 
-/// Reads a text and checks the rules that hold without looking at other versions.
+/// Reads a text and checks the rules that do not depend on other versions.
 pub(super) fn read(text: &str) -> Result<ManifestContent, ManifestError> {
     if !text.starts_with(&alloc::format!("format = \"{MANIFEST_FORMAT}\"\n")) {
         return Err(ManifestError::Format);
@@ -352,7 +355,7 @@ pub(super) fn read(text: &str) -> Result<ManifestContent, ManifestError> {
     Ok(ManifestContent { hash, version, federation, previous, name, policy, operators, homes, cuts })
 }
 
-/// Reads a genesis; who signed it is not looked at.
+/// Reads a genesis without checking its signatures.
 pub(super) fn genesis(note: SignedNote) -> Result<Manifest, ManifestError> {
     let ManifestContent { hash, version, name, policy, operators, homes, .. } = read(&note.text)?;
     if version != 1 {
@@ -375,11 +378,11 @@ fn read_homes(raw: Vec<RawHome>, operators: &[Operator]) -> Result<BTreeMap<Doma
             return value("homes", alloc::format!("{name}: no operator has the log {log}"));
         }
         if homes.insert(name.clone(), log).is_some() {
-            return value("homes", alloc::format!("{name} stands twice"));
+            return value("homes", alloc::format!("{name} is listed twice"));
         }
     }
     match operators.iter().find(|operator| !homes.contains_key(&operator.name)) {
-        Some(operator) => value("homes", alloc::format!("the home {} is carried by no log", operator.name)),
+        Some(operator) => value("homes", alloc::format!("no log carries the home {}", operator.name)),
         None => Ok(homes),
     }
 }
@@ -389,7 +392,7 @@ fn check_distinct(operators: &[Operator]) -> Result<(), ManifestError> {
     let keys = operators.iter().flat_map(|operator| [operator.node_key.to_bytes(), operator.governance_key.to_bytes()]);
     let keys: BTreeSet<_> = keys.collect();
     if names.len() != operators.len() || keys.len() != operators.len().saturating_mul(2) {
-        return value("operators", "names and keys must all differ, node and governance keys too");
+        return value("operators", "all names must differ, and all node and governance keys");
     }
     Ok(())
 }

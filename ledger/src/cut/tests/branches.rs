@@ -1,8 +1,8 @@
-//! Operators on several branches: what shows where these part, and what can be cut.
+//! Operators on several branches: which proofs show where the branches diverge, and which cuts are possible.
 use super::*;
 use crate::log::TreeProofError;
 
-/// Whoever drafts leaves out what it likes: then less is shown, never more.
+/// The author of a draft may leave out proofs: then less is shown, never more.
 #[test]
 fn what_is_not_proved_does_not_count() {
     let heads = [A, Some((2, 6)), Some((1, 8)), Some((3, 7))];
@@ -16,15 +16,15 @@ fn what_is_not_proved_does_not_count() {
     let mut less = whole();
     less.extensions = Extensions::default();
     assert_eq!((less.code(1), less.check(2)), ("cut_too_few_stands", Ok(Ground::Extends)));
-    // Of what the cut extends nothing else has to be shown, should nobody hold the branch that is given up.
+    // Heads that the cut extends need no further proof, in case nobody holds the branch that is given up.
     let mut unheld = case(genesis(4), 1, &[A, Some((2, 6)), Some((1, 8)), Some((1, 7))]).proven();
     unheld.extensions = without(&without(&unheld.extensions, &head((2, 6)), 4), &head((2, 6)), 5);
     assert_eq!(unheld.check(1), Ok(Ground::GivenUp));
 }
 
-/// The rule against what it means, for all heads of all branches: whatever `own` and `other` share, the cut has.
+/// The rule against its meaning, for all heads of all branches: the cut has everything that `own` and `other` share.
 #[test]
-fn beside_is_what_shares_nothing_that_the_cut_lacks() {
+fn off_the_branch_shares_nothing_that_the_cut_lacks() {
     let heads: Vec<(u8, u64)> = (1..=5).flat_map(|seed| [1, 3, 4, 5, 6, 8].map(|size| (seed, size))).collect();
     let shared = |one: (u8, u64), other: (u8, u64)| {
         let same = |i: &u64| whose(one.0, *i) == whose(other.0, *i);
@@ -36,15 +36,19 @@ fn beside_is_what_shares_nothing_that_the_cut_lacks() {
             continue;
         }
         for other in &heads {
-            let found = shown(cut, &[own, *other]).is_beside(&head(*other), &head(own), &head(cut));
-            assert_eq!(found, shared(own, *other) <= shared(own, cut), "{other:?} beside {own:?}, cut {cut:?}");
+            let found = shown(cut, &[own, *other]).is_off_branch(&head(*other), &head(own), &head(cut));
+            assert_eq!(
+                found,
+                shared(own, *other) <= shared(own, cut),
+                "{other:?} off the branch of {own:?}, cut {cut:?}"
+            );
             seen[usize::from(found)] += 1;
         }
     }
     assert!(seen.iter().all(|count| *count > 1_000), "{seen:?}");
 }
 
-/// The owner shows each honest operator a branch of its own, or each two of six.
+/// The owner shows a separate branch to each honest operator, or to each pair of six.
 #[test]
 fn many_branches_are_cut_and_even_halves_never() {
     let signers = |cut: (u8, u64), heads: &[Option<(u8, u64)>]| {
@@ -55,7 +59,7 @@ fn many_branches_are_cut_and_even_halves_never() {
         assert_eq!(signers(cut, &[A, b, c, d]), 3, "{cut:?}");
         assert_eq!(signers(cut, &[A, b, b, c, c, d, d]), 6, "{cut:?}");
     }
-    assert_eq!(signers((1, 8), &[A, b, c, A]), 1, "two speak, and one of them may lie");
+    assert_eq!(signers((1, 8), &[A, b, c, A]), 1, "two made stands, and one of them may lie");
     assert_eq!(signers((1, 8), &[A, b, b, b, c, c, c]), 3, "either half may be certified with two liars");
     assert_eq!(signers((1, 8), &[A, b, b, c, c, d, A]), 3, "a second liar is silent: only one may give up");
     assert_eq!(signers((1, 8), &[A, b, b, b, b, c, c]), 6);
@@ -101,7 +105,7 @@ fn so_many_extensions_and_no_more() {
     assert_eq!((add(size - 1), add(1)), (Err(ExtensionError::TooMany), Ok(())));
 }
 
-/// g, a liar beside the owner, stands alone on a branch that nobody else has ever seen.
+/// g, a liar like the owner, is alone on a branch that nobody else has ever seen.
 #[test]
 fn the_proposed_cut_is_one_that_an_honest_operator_holds() {
     let [b, c] = [Some((1, 8)), Some((2, 6))];
@@ -110,7 +114,7 @@ fn the_proposed_cut_is_one_that_an_honest_operator_holds() {
     let (held, alone) = (at((1, 8)), at((3, 12)));
     assert_eq!((held.shown().signers().len(), alone.shown().signers().len()), (6, 6));
     assert_eq!(choose(&[held.shown(), alone.shown()]).unwrap().cut.head, head((1, 8)));
-    // Where each of five has a branch of its own, and a sixth is silent, all hold where these part.
+    // If each of five has its own branch and a sixth is silent, all hold the head where the branches diverge.
     let heads = [A, b, c, Some((3, 5)), Some((6, 7)), Some((7, 6)), A];
     let at = |cut| case_at(cut, genesis(7), 1, &heads).proven();
     let (one, fork) = (at((1, 8)), at((1, 4)));
@@ -119,6 +123,6 @@ fn the_proposed_cut_is_one_that_an_honest_operator_holds() {
     assert_eq!(choose(&[one.shown(), fork.shown()]).unwrap().cut.head, head((1, 4)));
     let heads = [A, b, b, c, c, Some((3, 5)), Some((3, 12))];
     let twice = case_at((3, 5), genesis(7), 1, &heads);
-    assert!(twice.shown().is_held(), "one goes on from there");
-    assert!(case_at((1, 0), genesis(7), 1, &heads).shown().is_held(), "of nothing nobody has to show anything");
+    assert!(twice.shown().is_held(), "one cosigned beyond it");
+    assert!(case_at((1, 0), genesis(7), 1, &heads).shown().is_held(), "an empty log has no entries to hold");
 }

@@ -1,4 +1,4 @@
-//! What may follow a version, one case for each rule, and who has to sign it.
+//! Valid and invalid successors of a version, one case for each rule, and the quorums that must sign.
 use alloc::string::{String, ToString};
 use alloc::{format, vec};
 
@@ -13,12 +13,12 @@ fn key(kind: u8, i: u8) -> SigningKey {
     SigningKey::from_bytes(&[kind, i].repeat(16).try_into().unwrap())
 }
 
-/// The key of the generation `generation` of an operator's log.
+/// The node key of one generation of an operator's log.
 fn node_key(i: u8, generation: u8) -> SigningKey {
     key(generation, i)
 }
 
-/// The `set`-th governance key of an operator.
+/// One of an operator's governance keys; each `set` has its own.
 fn governance_key(i: u8, set: u8) -> SigningKey {
     key(100 + set, i)
 }
@@ -41,7 +41,7 @@ fn operator(i: u8, generation: u8) -> Operator {
     }
 }
 
-/// The text with lines of these governance keys, each an operator and which of its keys.
+/// The text signed with these governance keys, each given as operator and set.
 fn signed(text: String, by: &[(u8, u8)]) -> String {
     let signatures = by.iter().map(|(i, set)| sign(&text, name(*i).as_str(), &governance_key(*i, *set))).collect();
     SignedNote { text, signatures }.to_string()
@@ -58,20 +58,20 @@ fn genesis() -> Arc<Manifest> {
     Arc::new(Manifest::parse(&signed(text, &[(0, 1), (1, 1), (2, 1), (3, 1)])).unwrap())
 }
 
-fn behind(previous: &Arc<Manifest>, change: impl FnOnce(&mut Draft)) -> Arc<Manifest> {
+fn after(previous: &Arc<Manifest>, change: impl FnOnce(&mut Draft)) -> Arc<Manifest> {
     let mut draft = previous.draft();
     change(&mut draft);
     Arc::new(unsigned(previous, draft.text().unwrap()).unwrap())
 }
 
-/// Version 2, which brings the operator e.
+/// Version 2, which adds the operator e.
 fn grown() -> Arc<Manifest> {
-    behind(&genesis(), |draft| join(draft, 4))
+    after(&genesis(), |draft| join(draft, 4))
 }
 
-/// Version 3, in which d is gone, with a as its successor, and b has a new log.
+/// Version 3: d is gone and succeeded by a, and b has a new log.
 fn shrunk() -> Arc<Manifest> {
-    behind(&grown(), |draft| {
+    after(&grown(), |draft| {
         leave(draft, 3, log(0, 1));
         renew(draft, 1, 2);
     })
@@ -91,14 +91,14 @@ fn cut_empty(draft: &mut Draft, log: LogId, successor: LogId) {
     draft.cuts.push(Cut { log, head: Head::EMPTY, state_root: StateRoot([0; 32]), adopted: 0, successor });
 }
 
-/// The operator is gone, its home and log pass to another.
+/// Removes an operator; its home and log pass to another.
 fn leave(draft: &mut Draft, i: u8, successor: LogId) {
     draft.operators.retain(|operator| operator.name != name(i));
     draft.homes.insert(name(i), successor.clone());
     cut(draft, log(i, 1), 2, successor);
 }
 
-/// The operator's log ends, and it begins that generation.
+/// Cuts the operator's log and starts the given generation.
 fn renew(draft: &mut Draft, i: u8, generation: u8) {
     let own = draft.operators.iter_mut().find(|operator| operator.name == name(i)).unwrap();
     let (before, after) = (own.log(), log(i, u32::from(generation)));
@@ -114,7 +114,7 @@ fn rename_key(draft: &mut Draft, i: u8, node_key: &SigningKey) {
     own.node_key = node_key.verifying_key();
 }
 
-/// What follows, what is changed in the draft behind it, and words of the refusal; none where it holds.
+/// The version before, the change made in the draft after it, and words of the refusal; `None` if it is valid.
 type SuccessionRule = (fn() -> Arc<Manifest>, fn(&mut Draft), Option<&'static str>);
 
 fn check(cases: &[SuccessionRule]) {
@@ -187,7 +187,7 @@ fn a_log_is_cut_once_at_a_version_that_it_can_have_adopted() {
 #[test]
 fn a_new_node_key_stands_in_a_new_generation() {
     check(&[
-        (genesis, |draft| rename_key(draft, 1, &node_key(1, 2)), Some("another node key of b.example needs")),
+        (genesis, |draft| rename_key(draft, 1, &node_key(1, 2)), Some("a new node key of b.example needs")),
         (grown, |draft| cut(draft, log(1, 1), 1, log(0, 1)), Some("is cut; b.example needs a new generation")),
         (
             shrunk,
@@ -251,7 +251,7 @@ fn an_operator_that_is_gone_leaves_a_cut_and_stays_away() {
 #[test]
 fn a_home_stays_and_moves_with_a_cut_only() {
     check(&[
-        (shrunk, |draft| drop(draft.homes.remove(&name(3))), Some("the home d.example is gone")),
+        (shrunk, |draft| drop(draft.homes.remove(&name(3))), Some("the home d.example is missing")),
         (grown, |draft| drop(draft.homes.insert(name(4), log(0, 1))), Some("leaves the log e.example/1")),
         (shrunk, |draft| drop(draft.homes.insert(name(3), log(2, 1))), Some("leaves the log a.example/1")),
         (
@@ -285,17 +285,17 @@ fn a_home_stays_and_moves_with_a_cut_only() {
 #[test]
 fn who_succeeds_goes_on() {
     check(&[
-        (grown, |draft| leave_to(draft, 3, log(9, 1)), Some("j.example/1 cannot succeed to d.example/1")),
-        (grown, |draft| leave_to(draft, 3, log(3, 1)), Some("d.example/1 cannot succeed to d.example/1")),
-        (shrunk, |draft| leave_to(draft, 2, log(1, 1)), Some("b.example/1 cannot succeed to c.example/1")),
-        // A successor that the same version cuts was taken if its own cut stood behind: the records had moved on.
+        (grown, |draft| leave_to(draft, 3, log(9, 1)), Some("j.example/1 cannot succeed d.example/1")),
+        (grown, |draft| leave_to(draft, 3, log(3, 1)), Some("d.example/1 cannot succeed d.example/1")),
+        (shrunk, |draft| leave_to(draft, 2, log(1, 1)), Some("b.example/1 cannot succeed c.example/1")),
+        // A successor that the same version cuts was accepted if its own cut came later: the records had moved on.
         (
             grown,
             |draft| {
                 leave_to(draft, 3, log(0, 1));
                 renew(draft, 0, 2);
             },
-            Some("a.example/1 cannot succeed to d.example/1"),
+            Some("a.example/1 cannot succeed d.example/1"),
         ),
         (
             grown,
@@ -303,7 +303,7 @@ fn who_succeeds_goes_on() {
                 renew(draft, 0, 2);
                 leave_to(draft, 3, log(0, 1));
             },
-            Some("a.example/1 cannot succeed to d.example/1"),
+            Some("a.example/1 cannot succeed d.example/1"),
         ),
         (
             grown,
@@ -324,7 +324,7 @@ fn who_succeeds_goes_on() {
     ]);
 }
 
-/// As [`leave`], whatever the cut names as successor.
+/// Like [`leave`], but the cut may name any successor.
 fn leave_to(draft: &mut Draft, i: u8, successor: LogId) {
     leave(draft, i, log(4, 1));
     draft.cuts.last_mut().unwrap().successor = successor;
@@ -335,12 +335,12 @@ fn what_a_cut_passes_on_is_passed_on_again() {
     let third = shrunk();
     let carried = |manifest: &Manifest, i: u8| manifest.records().get(&name(i)).unwrap().clone();
     assert_eq!((carried(&third, 3), carried(&third, 1), carried(&third, 4)), (log(0, 1), log(1, 2), log(4, 1)));
-    let fourth = behind(&third, |draft| renew(draft, 0, 2));
+    let fourth = after(&third, |draft| renew(draft, 0, 2));
     assert_eq!((carried(&fourth, 3), carried(&fourth, 0)), (log(0, 2), log(0, 2)));
     assert_eq!(fourth.records_of(&log(0, 2)).cloned().collect::<Vec<_>>(), [name(0), name(3)]);
     assert_eq!(fourth.log(&log(0, 2)).unwrap().since, 4);
     assert_eq!(fourth.cuts().map(|cut| cut.log.clone()).collect::<Vec<_>>(), [log(0, 1)], "its own cuts only");
-    assert_eq!(fourth.cut(&log(3, 1)).unwrap().successor, log(0, 1), "a cut stands as it was made");
+    assert_eq!(fourth.cut(&log(3, 1)).unwrap().successor, log(0, 1), "a cut never changes");
 }
 
 #[test]
@@ -372,10 +372,10 @@ fn a_version_follows_the_one_that_is_held() {
     assert_eq!(without("previous ="), field("previous"));
 }
 
-/// Version 3 of the operators a to d, who have other governance keys in each version, and e, of version 2.
+/// Version 3, with the operators a to d, whose governance keys differ in each version, and e, new in version 2.
 fn renewed() -> Arc<Manifest> {
     let renewed = |previous: &Arc<Manifest>, set: u8| {
-        behind(previous, |draft| {
+        after(previous, |draft| {
             for (i, operator) in (0..4).zip(&mut draft.operators) {
                 operator.governance_key = governance_key(i, set).verifying_key();
             }
@@ -387,7 +387,7 @@ fn renewed() -> Arc<Manifest> {
     renewed(&renewed(&genesis(), 2), 3)
 }
 
-/// The note of version 4, with the log of this operator cut at that adopted version, never begun if 0.
+/// The note of version 4, which cuts the log of this operator at that adopted version; never begun if 0.
 fn cutting(i: u8, adopted: u32, by: &[(u8, u8)]) -> String {
     let mut draft = renewed().draft();
     if i < 5 {
@@ -447,10 +447,13 @@ fn a_quorum_is_of_the_version_before_and_of_its_keys() {
         assert_eq!(first.successor(&by(few)), Err(short.clone()), "{few:?}");
     }
     assert!(first.successor(&by(&[(0, 1), (1, 1), (3, 1)])).is_ok());
-    assert!(first.successor(&by(&[(9, 1), (0, 1), (1, 1), (4, 1), (3, 1)])).is_ok(), "lines of others change nothing");
+    assert!(
+        first.successor(&by(&[(9, 1), (0, 1), (1, 1), (4, 1), (3, 1)])).is_ok(),
+        "lines of other keys change nothing"
+    );
     let (text, other) = (grown().note().text.clone(), "another text\n");
     let lines = [(0, &*text), (1, &text), (2, &text), (3, other)];
     let signatures = lines.map(|(i, text)| sign(text, name(i).as_str(), &governance_key(i, 1))).to_vec();
     let spoilt = SignedNote { text, signatures }.to_string();
-    assert_eq!(first.successor(&spoilt), Err(ManifestError::Signature(name(3))), "a wrong line spoils the note");
+    assert_eq!(first.successor(&spoilt), Err(ManifestError::Signature(name(3))), "an invalid line spoils the note");
 }
