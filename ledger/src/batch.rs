@@ -113,11 +113,11 @@ pub enum BatchError {
     /// An entry is earlier than the previous one, or a state entry's time differs from it.
     #[error("entry {index}: its time {time} does not follow {before}")]
     Time {
-    /// The index of the entry.
+        /// The index of the entry.
         index: u64,
-    /// The time of the entry.
+        /// The time of the entry.
         time: Millis,
-    /// The time of the previous entry.
+        /// The time of the previous entry.
         before: Millis,
     },
     /// An adoption is missing, is not of the next version, or is not alone in its batch.
@@ -125,13 +125,13 @@ pub enum BatchError {
         "entry {index}: a log adopts its first version before any event, then later ones in order, alone in their batch"
     )]
     Adopt {
-    /// The index of the entry.
+        /// The index of the entry.
         index: u64,
     },
     /// The entry exceeds the day's bytes.
     #[error("entry {index}: more than {max} bytes on one day")]
     Bytes {
-    /// The index of the entry.
+        /// The index of the entry.
         index: u64,
         /// The policy's `daily_bytes`.
         max: u64,

@@ -106,41 +106,41 @@ impl Void {
 pub enum Effect {
     /// An identity was registered.
     Registered {
-    /// The new identity.
+        /// The new identity.
         identity: IdentityId,
     },
     /// A rotation or revocation in the home, or a claim in another log.
     KeyChanged {
-    /// The identity whose key it is.
+        /// The identity whose key it is.
         identity: IdentityId,
     },
     /// A provider attested karma to a subject.
     Attested {
-    /// The identity that received the karma.
+        /// The identity that received the karma.
         subject: IdentityId,
-    /// The identity that issued the attestation.
+        /// The identity that issued the attestation.
         provider: IdentityId,
-    /// The attestation's number in the provider's sequence.
+        /// The attestation's number in the provider's sequence.
         number: u64,
-    /// The effective delta: what the day's cap left of the delta.
+        /// The effective delta: what the day's cap left of the delta.
         effective: i32,
     },
     /// A provider retracted an attestation.
     Retracted {
-    /// The identity that had received the karma.
+        /// The identity that had received the karma.
         subject: IdentityId,
-    /// The identity that had issued the attestation.
+        /// The identity that had issued the attestation.
         provider: IdentityId,
-    /// The attestation's number in the provider's sequence.
+        /// The attestation's number in the provider's sequence.
         number: u64,
-    /// The retraction's number in the same sequence.
+        /// The retraction's number in the same sequence.
         retraction: u64,
-    /// The effective delta of the attestation.
+        /// The effective delta of the attestation.
         effective: i32,
     },
     /// An operator changed which of a provider's numbers it sponsors.
     Sponsored {
-    /// The provider that the statement is about.
+        /// The provider that the statement is about.
         provider: IdentityId,
     },
 }

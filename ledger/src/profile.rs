@@ -185,9 +185,9 @@ pub enum ProfileError {
     /// The proof is of another federation.
     #[error("the proof is of the federation {found}, the manifest of {wanted}")]
     Federation {
-    /// The federation in the proof.
+        /// The federation in the proof.
         found: FederationId,
-    /// The federation of the reader's manifest.
+        /// The federation of the reader's manifest.
         wanted: FederationId,
     },
     /// A manifest version in the proof does not follow from the previous one.
@@ -199,15 +199,15 @@ pub enum ProfileError {
     /// The reader holds a newer version than the proof.
     #[error("the proof was made under version {found} of the manifest, but the reader holds version {held}")]
     OldManifest {
-    /// The newest version in the proof.
+        /// The newest version in the proof.
         found: u32,
-    /// The newest version that the reader holds.
+        /// The newest version that the reader holds.
         held: u32,
     },
     /// A log is missing, superfluous, unknown or out of order.
     #[error("log {log}: {what}")]
     Log {
-    /// The log in question.
+        /// The log in question.
         log: LogId,
         /// What is wrong with it.
         what: &'static str,
@@ -215,29 +215,29 @@ pub enum ProfileError {
     /// A checkpoint or a signature is invalid.
     #[error("log {log}: {error}")]
     Checkpoint {
-    /// The log of the checkpoint.
+        /// The log of the checkpoint.
         log: LogId,
-    /// What is wrong with it.
+        /// What is wrong with it.
         error: CheckpointError,
     },
     /// The proof does not show which version's quorum counts.
     #[error("log {log}: {error}")]
     Adoption {
-    /// The log that adopted a version.
+        /// The log that adopted a version.
         log: LogId,
-    /// What is missing or wrong.
+        /// What is missing or wrong.
         error: AdoptionError,
     },
     /// Too few operators of the version that the log adopted, or of an earlier one that also counts, cosigned.
     #[error("log {log}: {cosigned} operators of version {version} cosigned its head, {wanted} must")]
     Quorum {
-    /// The log of the head.
+        /// The log of the head.
         log: LogId,
-    /// The version whose quorum is short.
+        /// The version whose quorum is short.
         version: u32,
-    /// The number of its operators that cosigned.
+        /// The number of its operators that cosigned.
         cosigned: usize,
-    /// The quorum of that version.
+        /// The quorum of that version.
         wanted: usize,
     },
     /// The last entry below the head is no state entry.
@@ -246,9 +246,9 @@ pub enum ProfileError {
     /// The path does not show the last entry below the head.
     #[error("log {log}: {error}")]
     Path {
-    /// The log of the head.
+        /// The log of the head.
         log: LogId,
-    /// What is wrong with the path.
+        /// What is wrong with the path.
         error: log::TreeProofError,
     },
     /// The roots of the maps do not lead to the log's state root at this head.
@@ -257,11 +257,11 @@ pub enum ProfileError {
     /// A map's proof does not show the rows in the file.
     #[error("log {log}, map {map}: {error}")]
     Map {
-    /// The log that carries the map.
+        /// The log that carries the map.
         log: LogId,
-    /// The name of the map.
+        /// The name of the map.
         map: String,
-    /// What is wrong with the proof.
+        /// What is wrong with the proof.
         error: map::MapProofError,
     },
     /// A map has rows that the answer does not need, or a map that the answer needs is missing.

@@ -151,8 +151,8 @@ mod tests {
     use alloc::string::{String, ToString};
     use ed25519_dalek::SigningKey;
 
-    /// Made with Python's hashlib and cryptography: the log's entries are the 64-bit little-endian numbers from 0 to 999,
-    /// and the proof is for 997.
+    /// Made with Python's hashlib and cryptography. The log's entries are the 64-bit little-endian numbers from 0
+    /// to 999; the proof is for entry 997.
     const PROOF: &str = "\
 c2sp.org/tlog-proof@v1
 index 997

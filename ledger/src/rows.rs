@@ -262,7 +262,7 @@ pub struct Revocation {
     pub reason: RevokeReason,
 }
 
-    /// Row `version`, in a home's map: (identity, version) → this.
+/// Row `version`, in a home's map: (identity, version) → this.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct KeyVersion {
     /// The public key of this version.

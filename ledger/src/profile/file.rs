@@ -262,7 +262,7 @@ impl LogText {
                 Some(certificate(&note, &entry, &path, adopted.as_deref())?)
             }
             (None, None, None, None) => None,
-            _ => return Err(form("a log with half of a certificate")),
+            _ => return Err(form("a log with an incomplete certificate")),
         };
         let maps = self.maps.into_iter().map(MapText::read).collect::<Result<_, _>>()?;
         Ok(LogEvidence { log: self.log.parse().map_err(form)?, certificate, roots, maps })
@@ -288,7 +288,7 @@ impl MapText {
         let rows = bytes("rows", &self.rows)?;
         let proof = codec::decode(&proof, proof.len()).map_err(form)?;
         let packed: Packed = codec::decode(&rows, rows.len()).map_err(form)?;
-        let rows = unpack(&packed).ok_or_else(|| form("rows: not in their order, or not as short as can be"))?;
+        let rows = unpack(&packed).ok_or_else(|| form("rows: out of order, or not in the shortest form"))?;
         Ok(MapEvidence { name: self.name, proof, rows })
     }
 }

@@ -169,7 +169,7 @@ fn at_cut(cut: &Cut) -> ProvenLog {
 }
 
 impl HeadEvidence {
-    /// Checks that a quorum of the version that `row` names cosigned the head and, at the end of the adopting batch, also
+    /// Checks that a quorum of the version that `row` names cosigned the head; at the end of the adopting batch, also
     /// one of the previous version. Returns the root in the last entry below the head, which must be a state entry.
     fn check(&self, manifest: &Manifest, log: &LogId, row: LogRow) -> Result<(ProvenLog, StateRoot), ProfileError> {
         let adopted = manifest.at(row.version).ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;

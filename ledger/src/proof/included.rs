@@ -34,9 +34,9 @@ pub struct Included {
 pub enum CertifiedBy {
     /// Quorums of all versions that the log may have adopted there cosigned it.
     Cosigned {
-    /// The newest of these versions.
+        /// The newest of these versions.
         version: u32,
-    /// The operators of that version that cosigned, each with the time on its cosignature in seconds since 1970.
+        /// The operators of that version that cosigned, each with the time on its cosignature in seconds since 1970.
         by: Vec<(Domain, u64)>,
     },
     /// A manifest cuts the log at this head.

@@ -70,7 +70,7 @@ pub fn bundle<E: AsRef<[u8]>>(entries: &[E]) -> Result<Vec<u8>, TileError> {
 pub fn entries(bytes: &[u8], position: TilePosition) -> Result<Vec<&[u8]>, TileError> {
     let (mut found, mut rest) = (Vec::new(), bytes);
     while found.len() < position.width() {
-    let (length, after) = rest.split_first_chunk().ok_or(TileError::Length)?;
+        let (length, after) = rest.split_first_chunk().ok_or(TileError::Length)?;
         let length = usize::from(u16::from_be_bytes(*length));
         if length > ENTRY_BYTES_MAX {
             return Err(TileError::Entry(length));

@@ -97,7 +97,7 @@ impl<P: Ord + Copy> ReplicaLog<P> {
     /// The head that the log certainly has, if the owner's signature is not enough: its end or, if it has a fault, the
     /// largest head that a quorum cosigned.
     pub(super) fn certain(&self, manifest: &Manifest) -> Option<Head> {
-    self.end.or_else(|| self.certified_despite_fault(manifest))
+        self.end.or_else(|| self.certified_despite_fault(manifest))
     }
 
     /// The largest head that a quorum cosigned, on any branch; `None` if the log has no fault.

@@ -81,78 +81,78 @@ pub struct PeerLog {
 pub enum ReplicaOutput<P> {
     /// Request a peer's frontier, then call [`Replica::frontier`] or [`Replica::unanswered`].
     AskFrontier {
-    /// The peer to ask.
+        /// The peer to ask.
         peer: P,
     },
     /// Request entries, then call [`Replica::advanced`] or [`Replica::fetch_failed`].
     Fetch {
-    /// The peer to ask.
+        /// The peer to ask.
         peer: P,
-    /// The log that has the entries.
+        /// The log that has the entries.
         log: LogId,
-    /// The index of the first entry.
+        /// The index of the first entry.
         from: u64,
-    /// The head that the entries lead to: the last one has the index `head.size - 1`.
+        /// The head that the entries lead to: the last one has the index `head.size - 1`.
         head: Head,
     },
     /// Store the owner's largest known head.
     KeepNewest {
-    /// The head, signed by the owner.
+        /// The head, signed by the owner.
         signed: SignedCheckpoint,
     },
     /// Store durably a head that the owner signed on another branch, and pass it to [`Replica::equivocated`] after a
     /// restart. Together with a head of this copy's branch that is not smaller, it proves the equivocation.
     KeepConflicting {
-    /// The head on the other branch.
+        /// The head on the other branch.
         signed: SignedCheckpoint,
-    /// The owner's smallest known head that conflicts with it and is not smaller.
+        /// The owner's smallest known head that conflicts with it and is not smaller.
         beside: Option<SignedCheckpoint>,
     },
     /// This copy is on a branch that is not the log's: drop the entries after this size, then fetch them again.
     Rewind {
-    /// The log to rewind.
+        /// The log to rewind.
         log: LogId,
-    /// The number of entries that stay.
+        /// The number of entries that stay.
         size: u64,
     },
     /// Store an operator's newest cosignature and the log's certified size.
     KeepCosigned {
-    /// The log of the cosigned head.
+        /// The log of the cosigned head.
         log: LogId,
-    /// The cosignature and its head.
+        /// The cosignature and its head.
         cosigned: Cosigned,
-    /// The number of certified entries.
+        /// The number of certified entries.
         certified: u64,
     },
     /// Store the log's certificate: a new one, or the same with more cosignatures.
     KeepCertificate {
-    /// The certificate, which replaces the stored one.
+        /// The certificate, which replaces the stored one.
         certificate: Certificate,
     },
     /// The first `size` entries of this copy are final now.
     Certified {
-    /// The log that has the entries.
+        /// The log that has the entries.
         log: LogId,
-    /// The number of certified entries.
+        /// The number of certified entries.
         size: u64,
     },
     /// Cosign this head, store the cosignature durably, then call [`Replica::cosigned`] and send it to all peers.
     Cosign {
-    /// The head; this copy is exactly at it.
+        /// The head; this copy is exactly at it.
         signed: SignedCheckpoint,
-    /// The node key to use: that of this generation of the own log.
+        /// The node key to use: that of this generation of the own log.
         by: LogId,
     },
     /// Announce this head of the own log to all peers.
     Announce {
-    /// The head, durable and signed.
+        /// The head, durable and signed.
         signed: SignedCheckpoint,
     },
     /// The log is not cosigned any more: alert the operator.
     Faulted {
-    /// The log with the fault.
+        /// The log with the fault.
         log: LogId,
-    /// The kind of fault.
+        /// The kind of fault.
         fault: Fault,
     },
 }

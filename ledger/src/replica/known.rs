@@ -171,7 +171,7 @@ impl<P: Ord + Copy> Replica<P> {
         self.gate.warnings(now)
     }
 
-    /// Whether this process may have signed something: [`Replica::is_open`], as other processes see it.
+    /// Whether this process may have signed something: the same as [`Replica::is_open`].
     #[must_use]
     pub const fn has_started(&self) -> bool {
         self.gate.is_open()
