@@ -1,4 +1,4 @@
-//! Batches: the unit in which a log grows, ended by the root of all that it says.
+//! Batches: a log grows by one batch at a time; each ends with a state entry, the root of the log's state.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -13,14 +13,14 @@ use crate::map::StateMap;
 use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
 use crate::time::Millis;
 
-/// The state maps that one log carries, in memory, in step with its rows.
+/// The state maps that one log carries, in memory. They must be updated with every change of the log's rows.
 #[derive(Clone, Debug, Default)]
 pub struct LogMaps {
     maps: BTreeMap<String, (MapId, StateMap)>,
 }
 
 impl LogMaps {
-    /// The names of the maps that `log` carries under `manifest`, a version that it adopted, sorted.
+    /// The sorted names of the maps that `log` carries under `manifest`, a version that the log adopted.
     #[must_use]
     pub fn names(manifest: &Manifest, log: &LogId) -> Vec<MapName> {
         let mut names: Vec<_> = manifest.homes_of(log).map(MapName::home).collect();
@@ -30,11 +30,10 @@ impl LogMaps {
         names
     }
 
-    /// Rebuilds the maps by one scan of their rows. They are those of the version that the log has adopted, or
-    /// will adopt first.
+    /// Rebuilds, by one scan of the rows, the maps of the version that the log adopted last or will adopt first.
     ///
     /// # Errors
-    /// [`RowError`]: the storage failed or is broken, or `manifest` does not know the adopted version.
+    /// [`RowError`]: the storage failed or is broken, or `manifest` does not know that version.
     pub fn load<S: Rows>(manifest: &Manifest, log: &LogId, rows: &S) -> Result<Self, RowError<S::Error>> {
         let row = rows::read::<LogRow, S>(rows, MapName::log(log).id(), &())?;
         let mut maps = Self { maps: BTreeMap::new() };
@@ -42,7 +41,7 @@ impl LogMaps {
         Ok(maps)
     }
 
-    /// Takes the maps over that `log` carries under `manifest` and does not have yet.
+    /// Adds the maps that `log` carries under `manifest` and that are not here yet, built from their rows.
     fn carry<S: Rows>(&mut self, manifest: &Manifest, log: &LogId, rows: &S) -> Result<(), RowError<S::Error>> {
         for name in Self::names(manifest, log) {
             if self.maps.contains_key(name.as_str()) {
@@ -60,13 +59,13 @@ impl LogMaps {
         Ok(())
     }
 
-    /// The root of all maps.
+    /// The root over all maps, as a state entry has it.
     #[must_use]
     pub fn state_root(&self) -> StateRoot {
         state_root(self.iter().map(|(name, _, map)| (name, map.root())))
     }
 
-    /// Each map with its name in the state root and its id for storage, in the names' order.
+    /// Each map with its name in the state root and its id in storage, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, MapId, &StateMap)> {
         self.maps.iter().map(|(name, (id, map))| (name.as_str(), *id, map))
     }
@@ -77,7 +76,7 @@ impl LogMaps {
         self.iter().find(|(_, id, _)| *id == map).map(|(_, _, map)| map)
     }
 
-    /// Takes changed rows over.
+    /// Applies changed rows.
     ///
     /// # Panics
     /// If a row's key is empty or too long: [`rows`] makes no such key.
@@ -92,63 +91,63 @@ impl LogMaps {
     }
 }
 
-/// BLAKE3 of the strict codec of the list of (name, root), which is sorted by name.
+/// BLAKE3 of the strict encoding of the list of (name, root), which the caller sorts by name.
 #[must_use]
 pub fn state_root<'a>(maps: impl Iterator<Item = (&'a str, StateRoot)>) -> StateRoot {
     let list: Vec<(String, StateRoot)> = maps.map(|(name, root)| (name.to_string(), root)).collect();
     StateRoot(*blake3::hash(&codec::encode(&list)).as_bytes())
 }
 
-/// The version that governs a log with this row: the adopted one, or the one that it adopts first.
+/// The version that governs a log with this row: the one adopted last or, without a row, the one to adopt first.
 fn under<'a, E>(manifest: &'a Manifest, log: &LogId, row: Option<LogRow>) -> Result<&'a Manifest, RowError<E>> {
     let version = row.map(|row| row.version).or_else(|| manifest.log(log).map(|known| known.since));
     version.and_then(|version| manifest.at(version)).ok_or(RowError::Broken(codec::CodecError::Malformed))
 }
 
-/// Why a batch can be in no valid log. Its log's owner is at fault.
+/// Why no valid log can contain a batch. The fault of the log's owner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// No state entry at the end, one in the middle, one alone, or too many entries.
+    /// No state entry at the end, a state entry before the end, a state entry alone, or too many entries.
     #[error("a batch is 1 to 4096 entries and then a state entry")]
     Shape,
-    /// An entry's time is before the one before it, or a state entry's is not the same.
+    /// An entry is earlier than the previous one, or a state entry's time differs from it.
     #[error("entry {index}: its time {time} does not follow {before}")]
     Time {
-        /// The entry.
+        /// The index of the entry.
         index: u64,
-        /// Its time.
+        /// The time of the entry.
         time: Millis,
-        /// The time before.
+        /// The time of the previous entry.
         before: Millis,
     },
-    /// Not an adoption of the version that comes next, alone in its batch.
+    /// An adoption is missing, is not of the next version, or is not alone in its batch.
     #[error(
-        "entry {index}: a log begins by adopting the version that brought it, versions follow in order, alone in their batch"
+        "entry {index}: a log adopts its first version before any event, then later ones in order, alone in their batch"
     )]
     Adopt {
-        /// The entry.
+        /// The index of the entry.
         index: u64,
     },
-    /// Beyond the bytes of the day.
+    /// The entry exceeds the day's bytes.
     #[error("entry {index}: more than {max} bytes on one day")]
     Bytes {
-        /// The entry.
+        /// The index of the entry.
         index: u64,
         /// The policy's `daily_bytes`.
         max: u64,
     },
-    /// The state entry's root is not what the entries make.
+    /// The state entry's root is not the one that the entries lead to.
     #[error("state root {given}, but the entries make {computed}")]
     StateRoot {
-        /// In the log.
+        /// The root in the log.
         given: StateRoot,
-        /// Recomputed.
+        /// The recomputed root.
         computed: StateRoot,
     },
 }
 
 impl BatchError {
-    /// Stable code.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -161,21 +160,21 @@ impl BatchError {
     }
 }
 
-/// Why nothing can be said, or what is wrong.
+/// Why a batch could not be folded, by whose fault it is.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError<E> {
-    /// The owner's fault.
+    /// The fault of the log's owner: no valid log contains this batch.
     #[error("{0}")]
     Invalid(#[from] BatchError),
     /// Nobody's fault: the log adopts a version that this node does not hold yet.
     #[error("the log adopts version {0}, which is not held yet")]
     Unheld(u32),
-    /// Our storage's.
+    /// The fault of our storage.
     #[error("{0}")]
     Rows(#[from] RowError<E>),
 }
 
-/// Builds or replays one batch: entries in, changed rows out.
+/// Builds or replays one batch: takes entries, returns the changed rows.
 pub struct Batch<'a, S> {
     manifest: &'a Manifest,
     /// The version that the entries are folded under.
@@ -191,22 +190,22 @@ pub struct Batch<'a, S> {
     adopting: Option<&'a Manifest>,
 }
 
-/// What a finished batch did.
+/// The result of a finished batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folded {
-    /// Changed rows of all maps of the log.
+    /// The changed rows of all maps of the log.
     pub changes: Changes,
-    /// The root after them.
+    /// The state root after these changes.
     pub state_root: StateRoot,
-    /// The time of the last entry, which the state entry has too.
+    /// The time of the last entry, and so of the state entry.
     pub time: Millis,
 }
 
 impl<'a, S: Rows> Batch<'a, S> {
-    /// Begins a batch behind `size` entries, whose rows are `rows`.
+    /// Begins a batch after `size` entries; `rows` are the rows after these entries.
     ///
     /// # Errors
-    /// [`RowError`].
+    /// [`RowError`]: the storage failed or is broken, or `manifest` does not know the log's version.
     pub fn begin(manifest: &'a Manifest, log: &'a LogId, rows: &'a S, size: u64) -> Result<Self, RowError<S::Error>> {
         let map = MapName::log(log).id();
         let row = rows::read::<LogRow, S>(rows, map, &())?;
@@ -215,7 +214,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         Ok(Self { manifest, under, id: log, rows, map, fold, log: row, size, entries, adopting })
     }
 
-    /// The version that the log adopts next, if the manifest has it and the log goes on there.
+    /// The version that the log adopts next, if the manifest has it and still lists the log there.
     #[must_use]
     pub fn next_version(&self) -> Option<&'a Manifest> {
         let next = match self.log {
@@ -225,25 +224,25 @@ impl<'a, S: Rows> Batch<'a, S> {
         Some(next).filter(|next| next.operator(&self.id.operator).is_some_and(|owner| owner.log() == *self.id))
     }
 
-    /// The time that an entry taken in at `now` gets.
+    /// The time of an entry that is added at `now`: never before the previous entry's time.
     #[must_use]
     pub fn entry_time(&self, now: Millis) -> Millis {
         self.log.map_or(now, |log| log.time.max(now))
     }
 
-    /// How many bytes the log has taken on the day of `time`.
+    /// How many bytes are counted for the UTC day of `time` so far.
     #[must_use]
     pub fn bytes_on(&self, time: Millis) -> u64 {
         self.log.filter(|log| log.day == time.day()).map_or(0, |log| log.bytes)
     }
 
-    /// The policy that the entries are folded under.
+    /// The policy of the version that the entries are folded under.
     #[must_use]
     pub const fn policy(&self) -> &'a Policy {
         self.under.policy()
     }
 
-    /// How many entries the batch has.
+    /// How many entries the batch has so far, without the state entry.
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.entries
@@ -259,11 +258,11 @@ impl<'a, S: Rows> Batch<'a, S> {
         self.size.saturating_add(self.entries)
     }
 
-    /// What would become of `event` here; an applied one is in the batch from now on, a void one is not.
+    /// Adds `event` to the batch if it applies; returns its entry and effect, or why it is void and was not added.
     ///
     /// # Errors
-    /// [`ReplayError`]: a full batch or day, or a log that has not adopted yet, is an owner's own
-    /// [`BatchError`]; the batch is as before.
+    /// [`ReplayError`]; the batch is unchanged. [`BatchError`] if the batch or the day is full, if the log has not
+    /// adopted a version yet, or if this batch adopts one.
     pub fn admit(
         &mut self,
         event: VerifiedEvent,
@@ -275,7 +274,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         }
         let time = self.entry_time(now);
         let entry = VerifiedEntry::of(time, event);
-        // Before the fold: what it applied it cannot take back.
+        // Checked before the fold, which cannot undo what it has applied.
         let row = self.counted(&entry)?;
         let VerifiedBody::Event(event) = &entry.body else { unreachable!("made of an event") };
         match self.fold.apply(event, EntryPosition { time, index })? {
@@ -287,10 +286,10 @@ impl<'a, S: Rows> Batch<'a, S> {
         }
     }
 
-    /// The adoption of the version that comes next, which an empty log begins with.
+    /// Adds the adoption of the next version. An empty log begins with one.
     ///
     /// # Errors
-    /// [`BatchError::Adopt`] if another version comes next or the batch is not empty; [`ReplayError::Unheld`].
+    /// [`BatchError::Adopt`] if `version` is not the next one or the batch is not empty; [`ReplayError::Unheld`].
     pub fn adopt(
         &mut self,
         version: u32,
@@ -304,7 +303,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         Ok(entry)
     }
 
-    /// Takes an entry of the log as it stands there, applied or void; adoptions have no outcome.
+    /// Adds an entry as the log has it, applied or void, and returns its outcome; adoptions have none.
     ///
     /// # Errors
     /// [`ReplayError`].
@@ -350,7 +349,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         }
     }
 
-    /// The log's row with the entry's bytes counted to its day, and its time; refused if there is no room.
+    /// The log's row after `entry`, with the entry's bytes counted. Refused if the batch or the day is full.
     fn counted(&self, entry: &VerifiedEntry) -> Result<LogRow, BatchError> {
         let limit = limits::BATCH_ENTRIES_MAX.try_into().unwrap_or(u64::MAX);
         if self.entries >= limit {
@@ -371,17 +370,19 @@ impl<'a, S: Rows> Batch<'a, S> {
         Ok(LogRow { version, time: entry.time, day, bytes })
     }
 
-    /// Takes an entry in.
+    /// Counts an entry and keeps the row after it.
     const fn take(&mut self, row: LogRow) {
         self.log = Some(row);
         self.entries = self.entries.saturating_add(1);
     }
 
-    /// Ends the batch: takes its changes into `maps`, with the maps that an adoption passes on to the log, and
-    /// gives the root for its state entry. What passes on must be in the rows as it was where its log was cut.
+    /// Ends the batch: applies its changes to `maps`, adds the maps that an adoption passes to this log, and returns
+    /// the root for the state entry.
+    ///
+    /// The rows of maps passed to this log must be those at the point where the former log was cut.
     ///
     /// # Errors
-    /// [`BatchError::Shape`] if it has no entry; [`RowError`].
+    /// [`BatchError::Shape`] if the batch has no entry; [`RowError`].
     pub fn finish(mut self, maps: &mut LogMaps) -> Result<Folded, ReplayError<S::Error>> {
         let Some(row) = self.log.filter(|_| self.entries > 0) else { return Err(BatchError::Shape.into()) };
         if let Some(adopted) = self.adopting {
@@ -394,20 +395,20 @@ impl<'a, S: Rows> Batch<'a, S> {
     }
 }
 
-/// A batch of a log, replayed.
+/// The result of a replayed batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
-    /// What it did.
+    /// The changed rows, root and time of the batch.
     pub folded: Folded,
-    /// What became of each entry but the last; adoptions have no outcome.
+    /// The outcome of each entry except the state entry, in order; adoptions have none.
     pub outcomes: Vec<Option<Outcome>>,
 }
 
-/// Replays one whole batch and compares its state root. On an error of the owner's `maps` is as before.
+/// Replays one whole batch and compares its state root. If the batch is invalid, `maps` is as before.
 ///
 /// # Errors
-/// [`ReplayError::Invalid`]: the log is invalid from here. [`ReplayError::Unheld`]: the log goes on once that
-/// version is held. [`ReplayError::Rows`]: our storage failed.
+/// [`ReplayError::Invalid`]: the log is invalid from here on. [`ReplayError::Unheld`]: try again once this node
+/// holds that version. [`ReplayError::Rows`]: our storage failed.
 pub fn replay<S: Rows>(
     manifest: &Manifest,
     log: &LogId,
@@ -431,7 +432,7 @@ pub fn replay<S: Rows>(
     Ok(Replayed { folded, outcomes })
 }
 
-/// Puts the former rows back into `maps`: a map is determined by its rows alone.
+/// Restores `maps` from the old values of the changed rows: a map depends only on its rows.
 fn undo<S: Rows>(maps: &mut LogMaps, rows: &S, changes: &Changes) -> Result<(), RowError<S::Error>> {
     let mut former = Changes::new();
     for (map, key) in changes.keys() {

@@ -1,4 +1,4 @@
-//! What one log means: each event is applied, or void with the first reason that fits.
+//! The fold of one log: each event is applied, or is void for the first reason that matches.
 
 use crate::entry::VerifiedEvent;
 use crate::event::Action;
@@ -15,47 +15,47 @@ use crate::time::Millis;
 mod karma;
 mod sponsor;
 
-/// Why an event has no effect. The order is the protocol's: the first that fits is the outcome.
+/// Why an event has no effect. The protocol fixes the order: the first reason that matches is the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub enum Void {
-    /// This log does not carry the home, or belongs to another operator.
+    /// This log does not carry the home, or belongs to an operator other than the one that the event names.
     NotHome,
     /// Created more than 10 minutes after the entry's time.
     Future,
-    /// Created longer before the entry's time than the policy's `max_age`.
+    /// Created longer before the entry's time than the policy's `max_age_ms` allows.
     Stale,
     /// The acting identity is not registered in its home.
     UnknownIdentity,
-    /// Signed by a key that may not say this.
+    /// Signed by a key that is not authorized for this action.
     NotAuthorized,
     /// The identity's key is revoked.
     Revoked,
-    /// Not the version that comes next, or not the current one.
+    /// A rotation to a version other than the next one, or a revocation of a version other than the current one.
     WrongVersion,
-    /// Another identity has this name.
+    /// An identity of the home already has this name.
     NameTaken,
-    /// An identity of the home has or had this key.
+    /// An identity of the home already has this key or had it earlier.
     KeyInUse,
-    /// Delta 0 or beyond the policy's `max_delta`.
+    /// The delta is 0 or exceeds the policy's `max_delta`.
     Delta,
-    /// Issuer and subject are one.
+    /// Issuer and subject are the same identity.
     SelfAttestation,
-    /// No such attestation.
+    /// The attestation to be retracted does not exist.
     NotFound,
-    /// It was said before.
+    /// The same attestation or claim was already applied.
     Duplicate,
-    /// It was retracted before.
+    /// The attestation was already retracted.
     AlreadyRetracted,
-    /// A later statement on the same provider, service and domain was applied before.
+    /// A statement about the same provider, service and domain, not created earlier, was already applied.
     Superseded,
-    /// Nothing is left of the day's cap.
+    /// The day's cap for this provider and subject is used up.
     Cap,
-    /// As many as a day allows were applied.
+    /// A limit on what is applied per day, or on the size of a provider's statements, is reached.
     Quota,
 }
 
 impl Void {
-    /// Every reason in the protocol's order.
+    /// Every reason, in the order in which the protocol checks them.
     pub const ALL: [Self; 17] = [
         Self::NotHome,
         Self::Future,
@@ -76,7 +76,7 @@ impl Void {
         Self::Quota,
     ];
 
-    /// Stable code.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -101,46 +101,46 @@ impl Void {
     }
 }
 
-/// What an applied event changed, as far as the join and indexes need to know.
+/// What an applied event changed, for the join and the indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A new identity.
+    /// An identity was registered.
     Registered {
-        /// It.
+        /// The new identity.
         identity: IdentityId,
     },
-    /// A rotation, a revocation in the home, or a claim elsewhere.
+    /// A rotation or revocation in the home, or a claim in another log.
     KeyChanged {
-        /// Whose key.
+        /// The identity whose key it is.
         identity: IdentityId,
     },
-    /// Karma given.
+    /// A provider attested karma to a subject.
     Attested {
-        /// Who got it.
+        /// The identity that received the karma.
         subject: IdentityId,
-        /// Who gave it.
+        /// The identity that issued the attestation.
         provider: IdentityId,
-        /// The provider's number of it.
+        /// The attestation's number in the provider's sequence.
         number: u64,
-        /// What the cap left of its delta.
+        /// The effective delta: what the day's cap left of the delta.
         effective: i32,
     },
-    /// Karma taken back.
+    /// A provider retracted an attestation.
     Retracted {
-        /// Who had got it.
+        /// The identity that had received the karma.
         subject: IdentityId,
-        /// Who had given it.
+        /// The identity that had issued the attestation.
         provider: IdentityId,
-        /// The attestation's number.
+        /// The attestation's number in the provider's sequence.
         number: u64,
-        /// The retraction's own number.
+        /// The retraction's number in the same sequence.
         retraction: u64,
-        /// What the attestation had counted.
+        /// The effective delta of the attestation.
         effective: i32,
     },
-    /// An operator changed what it sponsors.
+    /// An operator changed which of a provider's numbers it sponsors.
     Sponsored {
-        /// Of whom.
+        /// The provider that the statement is about.
         provider: IdentityId,
     },
 }
@@ -157,10 +157,10 @@ impl Effect {
     }
 }
 
-/// What became of an event.
+/// An event's outcome: its effect, or why it is void.
 pub type Outcome = Result<Effect, Void>;
 
-/// Folds entries of one log over its rows. Changes are kept apart until taken with [`Fold::into_changes`].
+/// Folds entries of one log over its rows. The rows stay as they are; [`Fold::into_changes`] returns the changes.
 pub struct Fold<'a, S> {
     manifest: &'a Manifest,
     log: &'a LogId,
@@ -169,18 +169,18 @@ pub struct Fold<'a, S> {
     rows: Overlay<'a, S>,
 }
 
-/// An entry's place: what an event's effect may depend on besides the rows.
+/// The time and index of an entry: an event's effect depends on nothing else besides the rows.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryPosition {
-    /// The entry's time.
+    /// The time of the entry.
     pub time: Millis,
-    /// The entry's index in its log.
+    /// The index of the entry in its log, from 0.
     pub index: u64,
 }
 
 type FoldResult<S, T = Outcome> = Result<T, RowError<<S as Rows>::Error>>;
 
-/// Returns the void reason from the function around it.
+/// Returns the void reason from the surrounding function if the condition holds.
 macro_rules! void_if {
     ($condition:expr, $reason:ident) => {
         if $condition {
@@ -191,17 +191,17 @@ macro_rules! void_if {
 use void_if;
 
 impl<'a, S: Rows> Fold<'a, S> {
-    /// Begins with the rows that the log's earlier entries left.
+    /// Starts from `base`, the rows after the log's earlier entries.
     pub fn new(manifest: &'a Manifest, log: &'a LogId, base: &'a S) -> Self {
         let statements = MapName::statements(&log.operator).id();
         let claims = MapName::claims(&log.operator).id();
         Self { manifest, log, statements, claims, rows: Overlay::new(base) }
     }
 
-    /// Applies an event, or says why it is void; a void event changes no row.
+    /// Applies an event, or returns why it is void; a void event changes no row.
     ///
     /// # Errors
-    /// [`RowError`]: the storage failed or is broken, nothing is known of the event.
+    /// [`RowError`]: the storage failed or is broken; the outcome of the event is unknown.
     pub fn apply(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let created = event.event().created;
         match &event.event().action {
@@ -226,7 +226,7 @@ impl<'a, S: Rows> Fold<'a, S> {
         }
     }
 
-    /// The changed rows.
+    /// The rows changed by all events applied so far.
     pub fn into_changes(self) -> Changes {
         self.rows.into_changes()
     }
@@ -270,7 +270,7 @@ impl<'a, S: Rows> Fold<'a, S> {
         rows::read(&self.rows, map, key)
     }
 
-    /// The key that `identity` has now; an identity without it was never written.
+    /// The current key of `identity`. Its row must exist: the fold never writes an identity without it.
     fn current_key(&self, home: MapId, id: IdentityId, identity: &Identity) -> FoldResult<S, KeyVersion> {
         let version = self.get::<KeyVersion>(home, &(id, identity.version))?;
         version.ok_or(RowError::Broken(crate::codec::CodecError::Malformed))
@@ -312,7 +312,7 @@ impl<'a, S: Rows> Fold<'a, S> {
             Some(next) => signer == *key && key.hash() == next,
             None => signer == row.key,
         };
-        // Who might have made this rotation once, such as one said twice, meets its version.
+        // A signer authorized at the version before `version`, as in a repeated rotation, gets `WrongVersion` instead.
         let formerly = || self.get::<KeyVersion>(home, &(*id, version.saturating_sub(1)));
         void_if!(!authorized(&current) && !formerly()?.is_some_and(|row| authorized(&row)), NotAuthorized);
         void_if!(current.next.is_none() && identity.status == Status::Revoked, Revoked);
@@ -342,7 +342,7 @@ impl<'a, S: Rows> Fold<'a, S> {
         Ok(Ok(Effect::KeyChanged { identity: *id }))
     }
 
-    /// A revocation whose home another log carries: recorded, and judged by the join.
+    /// Records a revocation whose home another log carries; the join decides whether it counts.
     fn claim(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Revoke { identity, version, key, reason, .. } = &event.event().action else {
             unreachable!("a revocation")

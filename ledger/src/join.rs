@@ -1,4 +1,4 @@
-//! What all logs say together: key status, sponsorship, karma. Reads rows, writes none.
+//! The join of all logs: key status, sponsorship and karma. Reads rows, writes none.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -18,39 +18,39 @@ use crate::rows::{
 };
 use crate::time::{Day, Millis};
 
-/// Most rows of one kind that a single read collects: versions of one identity, days of one provider and subject.
+/// Most rows that one read collects: versions of one identity, or days of one provider and subject.
 const COLLECT_MAX: usize = 1 << 20;
 
-/// Sorted, disjoint sets of a provider's numbers.
+/// A set of a provider's numbers, as sorted, disjoint intervals.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Numbers(Vec<Interval>);
 
 impl Numbers {
-    /// Whether every number is in.
+    /// Whether the set contains every number.
     #[must_use]
     pub fn is_all(&self) -> bool {
         is_all(&self.0)
     }
 
-    /// Whether no number is in.
+    /// Whether the set contains no number.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `number` is in.
+    /// Whether the set contains `number`.
     #[must_use]
     pub fn contains(&self, number: u64) -> bool {
         self.0.iter().any(|i| i.start <= number && i.end.is_none_or(|end| number < end))
     }
 
-    /// The intervals.
+    /// The intervals: sorted, disjoint, not touching.
     #[must_use]
     pub fn intervals(&self) -> &[Interval] {
         &self.0
     }
 
-    /// The numbers that at least `want` of the `sets` hold.
+    /// The numbers that at least `want` of the `sets` contain.
     fn shared(sets: &[&[Interval]], want: usize) -> Self {
         let mut steps: BTreeMap<u64, i64> = BTreeMap::new();
         for interval in sets.iter().copied().flatten() {
@@ -83,23 +83,23 @@ impl Numbers {
     }
 }
 
-/// A service that operators sponsor a provider for.
+/// A service for which operators sponsor a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sponsorship {
-    /// The service.
+    /// The service that the provider is sponsored for.
     pub service: Service,
-    /// Its domain.
+    /// The domain of the service.
     pub domain: Domain,
-    /// Each operator's sponsored numbers, in the operators' names' order.
+    /// The numbers that each operator sponsors, usually ordered by the operators' names.
     pub sponsors: Vec<(Domain, Vec<Interval>)>,
 }
 
-/// Karma: a sum of effective deltas and how many attestations it has.
+/// Karma: a sum of effective deltas and the number of attestations in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 pub struct Karma {
-    /// Σ effective deltas.
+    /// The sum of the effective deltas.
     pub sum: i64,
-    /// How many attestations that is.
+    /// The number of attestations in the sum.
     pub count: u64,
 }
 
@@ -113,56 +113,56 @@ impl Karma {
     }
 }
 
-/// Where an identity lives and what it is.
+/// An identity and the home that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocatedIdentity {
-    /// The identity.
+    /// The id of the identity.
     pub id: IdentityId,
-    /// Its home.
+    /// The home in which it is registered.
     pub home: Domain,
-    /// Its row there.
+    /// Its row in that home.
     pub identity: Identity,
 }
 
-/// A revocation of the current key, wherever it was said.
+/// A revocation of the current key, in its home or as a claim in another log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Revoked {
-    /// The operator in whose log it was said first, by (operator, generation, index); `None`: in the home.
+    /// The operator whose log has the claim, the least by (operator, generation, index); `None`: revoked in the home.
     pub operator: Option<Domain>,
-    /// The claim's generation and index.
+    /// The generation of that log and the index of the claim's entry; `None`: revoked in the home.
     pub place: Option<(u32, u64)>,
-    /// The entry's time.
+    /// The time of the revocation's entry.
     pub time: Millis,
-    /// Why.
+    /// The reason that the revocation gives.
     pub reason: RevokeReason,
 }
 
-/// What is known of an identity's current key.
+/// An identity's current key, and whether it is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct KeyStatus {
-    /// Its version.
+    /// The version of the current key.
     pub version: u32,
-    /// It.
+    /// The row of the current key in its home.
     pub current: KeyVersion,
-    /// Its revocation, if any.
+    /// The revocation of the current key, if any.
     pub revoked: Option<Revoked>,
 }
 
 type ReadResult<S, T> = Result<T, RowError<<S as Rows>::Error>>;
-/// By service and domain, each operator's sponsored numbers.
+/// The numbers that each operator sponsors, by service and domain.
 type Sponsors = BTreeMap<(Service, Domain), Vec<(Domain, Vec<Interval>)>>;
 
 fn is_all(intervals: &[Interval]) -> bool {
     intervals == [Interval { start: 0, end: None }]
 }
 
-/// The numbers that at least `want` of the sponsors sponsor.
+/// The numbers that at least `want` of the operators sponsor.
 fn counted_by(sponsors: &[(Domain, Vec<Interval>)], want: usize) -> Numbers {
     let sets: Vec<&[Interval]> = sponsors.iter().map(|(_, intervals)| intervals.as_slice()).collect();
     Numbers::shared(&sets, want)
 }
 
-/// The join of all logs whose rows are `rows`.
+/// The join of all logs over their rows.
 pub struct Join<'a, S> {
     manifest: &'a Manifest,
     rows: &'a S,
@@ -172,28 +172,28 @@ pub struct Join<'a, S> {
 }
 
 impl<'a, S: Rows> Join<'a, S> {
-    /// Over all homes and operators of `manifest`, and over the claims of those that are gone.
+    /// Joins all homes and operators of `manifest`, and the claims of former operators.
     #[must_use]
     pub fn new(manifest: &'a Manifest, rows: &'a S) -> Self {
         let homes = manifest.homes().keys().map(|home| (home.clone(), MapName::home(home).id())).collect();
         let mut operators: Vec<_> = manifest.operators().iter().map(|operator| operator.name.clone()).collect();
         operators.sort();
         let statements = operators.iter().map(|name| (name.clone(), MapName::statements(name).id())).collect();
-        // A revocation counts whoever said it, and whether or not that operator is still there.
+        // A claim counts whichever operator recorded it, also if that operator has left the federation.
         let claims = manifest.records().keys().map(|name| (name.clone(), MapName::claims(name).id())).collect();
         Self { manifest, rows, homes, statements, claims }
     }
 
-    /// The manifest whose homes, operators and policy this reads by.
+    /// The manifest whose homes, operators and policy the join uses.
     #[must_use]
     pub const fn manifest(&self) -> &'a Manifest {
         self.manifest
     }
 
-    /// The identity with this id, in whichever home.
+    /// The identity with this id, in any home.
     ///
     /// # Errors
-    /// [`RowError`], as for everything here.
+    /// [`RowError`]: the storage failed or is broken. The same holds for every method of the join.
     pub fn identity(&self, id: IdentityId) -> ReadResult<S, Option<LocatedIdentity>> {
         for (home, map) in &self.homes {
             if let Some(identity) = rows::read::<Identity, S>(self.rows, *map, &id)? {
@@ -203,7 +203,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(None)
     }
 
-    /// The identity with this id in `home`, as [`Join::identity`] finds it there.
+    /// The identity with this id in `home`; unlike [`Join::identity`], reads no other home.
     ///
     /// # Errors
     /// [`RowError`].
@@ -212,7 +212,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(identity.map(|identity| LocatedIdentity { id, home: home.clone(), identity }))
     }
 
-    /// The identity of that name in `home`.
+    /// The identity named `name` in `home`.
     ///
     /// # Errors
     /// [`RowError`].
@@ -224,7 +224,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(owner.map(|NameOwner(id)| id))
     }
 
-    /// The identity whose id in `home` begins with `digits` (lower-case hex, at least 32 of them).
+    /// The identity in `home` whose id begins with these 16 bytes; the first one if there are several.
     ///
     /// # Errors
     /// [`RowError`].
@@ -252,7 +252,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(versions.into_iter().map(|(_, version)| version).collect())
     }
 
-    /// The current key and whether it holds: the home's word, then every log's valid claims.
+    /// The current key and its revocation: the one in the home if there is one, otherwise the first valid claim.
     ///
     /// # Errors
     /// [`RowError`].
@@ -292,7 +292,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(None)
     }
 
-    /// Whether a revocation of `key` signed by `signer` fits the chain that the home has.
+    /// Whether a claim against `key`, signed by `signer`, matches the home's key of that version or its commitment.
     ///
     /// # Errors
     /// [`RowError`].
@@ -308,7 +308,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(row.is_some_and(|row| row.key.hash() == key && (signer == key || row.next == Some(signer))))
     }
 
-    /// Who sponsors what of a provider, by service and domain.
+    /// The numbers of a provider that each operator sponsors, ordered by service and domain.
     ///
     /// # Errors
     /// [`RowError`].
@@ -317,8 +317,8 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(all.map(|((service, domain), sponsors)| Sponsorship { service, domain, sponsors }).collect())
     }
 
-    /// What the operators sponsor of a provider, in their names' order, up to the one with whom `enough` of them
-    /// sponsor every number of a service. In whichever order they are asked, those numbers are all.
+    /// The numbers of a provider that operators sponsor. Stops reading as soon as `enough` operators sponsor every
+    /// number for one service and domain: then every number counts, in whatever order the operators were read.
     fn sponsors(&self, provider: IdentityId, enough: usize) -> ReadResult<S, Sponsors> {
         let (mut found, start) = (Sponsors::new(), prefix::<Statement>(&provider));
         let (mut first, mut then) = (Vec::new(), Vec::new());
@@ -327,8 +327,8 @@ impl<'a, S: Rows> Join<'a, S> {
             if likely { first.push(statements) } else { then.push(statements) }
         }
         for (operator, map) in first.into_iter().chain(then) {
-            for (_, said) in rows::collect::<Statement, S>(self.rows, *map, &start, limits::TRIPLES_PER_PROVIDER)? {
-                found.entry((said.service, said.domain)).or_default().push((operator.clone(), said.intervals));
+            for (_, row) in rows::collect::<Statement, S>(self.rows, *map, &start, limits::TRIPLES_PER_PROVIDER)? {
+                found.entry((row.service, row.domain)).or_default().push((operator.clone(), row.intervals));
             }
             let whole = |sponsors: &Vec<(Domain, Vec<Interval>)>| sponsors.iter().filter(|(_, of)| is_all(of)).count();
             if found.values().any(|sponsors| whole(sponsors) >= enough) {
@@ -338,20 +338,20 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(found)
     }
 
-    /// The provider's numbers that count: `min_sponsors` operators sponsor them for one service and domain.
+    /// The provider's numbers that count: those that `min_sponsors` operators sponsor for the same service and domain.
     ///
     /// # Errors
     /// [`RowError`].
     pub fn sponsored(&self, provider: IdentityId) -> ReadResult<S, Numbers> {
         let want = usize::try_from(self.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
-        // Once all numbers count, what is left to read changes nothing, and need not be proven to a stranger.
+        // Once all numbers count, further rows change nothing, and a proof need not contain them.
         let services: Vec<Numbers> =
             self.sponsors(provider, want)?.values().map(|sponsors| counted_by(sponsors, want)).collect();
         let sets: Vec<&[Interval]> = services.iter().map(Numbers::intervals).collect();
         Ok(Numbers::shared(&sets, 1))
     }
 
-    /// The number of the provider's next attestation.
+    /// The number of the provider's next attestation or retraction.
     ///
     /// # Errors
     /// [`RowError`].
@@ -360,7 +360,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(row.unwrap_or_default().next)
     }
 
-    /// What of each provider's karma for a subject counts, in the providers' order; 0 where nothing does.
+    /// The part of each provider's karma for a subject that counts, ordered by provider; 0 if nothing counts.
     ///
     /// # Errors
     /// [`RowError`].
@@ -371,7 +371,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(found)
     }
 
-    /// Shows what of each provider's karma for a subject counts, home by home; keeps none of it.
+    /// Calls `each` with the part of each provider's karma for a subject that counts, home by home; collects nothing.
     fn each_tally(&self, subject: IdentityId, mut each: impl FnMut(IdentityId, Karma)) -> ReadResult<S, ()> {
         let start = prefix::<Tally>(&subject);
         for (_, map) in &self.homes {
@@ -391,7 +391,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(())
     }
 
-    /// A subject's karma.
+    /// A subject's karma: the sum over all providers of what counts.
     ///
     /// # Errors
     /// [`RowError`].
@@ -415,7 +415,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(rows.fold(Karma::default(), |all, attested| all.plus(attested.counted(&numbers))))
     }
 
-    /// The row of one attestation.
+    /// One attestation of the day row of (subject, provider, day).
     ///
     /// # Errors
     /// [`RowError`].
@@ -429,7 +429,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(row.and_then(|row| row.0.into_iter().find(|attested| attested.event == event)))
     }
 
-    /// Every identity of the federation, home by home, in the order of ids; stops when `each` says so.
+    /// Calls `each` with every identity of the federation, home by home, ordered by id within a home.
     ///
     /// # Errors
     /// [`RowError`].
@@ -454,7 +454,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(())
     }
 
-    /// Everything the join says, in one canonical order: two nodes with equal frontiers give equal bytes.
+    /// Everything that the join derives, in one canonical order: two nodes with equal frontiers return equal bytes.
     ///
     /// # Errors
     /// [`RowError`].
@@ -482,7 +482,7 @@ impl Sponsorship {
 }
 
 impl Attested {
-    /// What of it counts where `numbers` are sponsored: a retraction too only at a sponsored number.
+    /// The karma of this attestation if `numbers` are sponsored. Its retraction too counts only at a sponsored number.
     #[must_use]
     pub fn counted(&self, numbers: &Numbers) -> Karma {
         let retracted = self.retraction.is_some_and(|number| numbers.contains(number));
@@ -497,25 +497,25 @@ impl Attested {
 /// One log's part of the state id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct LogState {
-    /// The log.
+    /// The log that this is the state of.
     pub log: LogId,
-    /// Entries.
+    /// The number of its entries.
     pub size: u64,
-    /// Root of the tree over them; of no entries, SHA-256 of nothing.
+    /// The root of the tree over its entries; without entries, the SHA-256 of no bytes.
     pub root: TreeRoot,
-    /// The recomputed state root; of no entries, 32 zero bytes.
+    /// The recomputed state root; without entries, 32 zero bytes.
     pub state_root: StateRoot,
 }
 
 impl LogState {
-    /// The head.
+    /// The size and root, as a head.
     #[must_use]
     pub const fn head(&self) -> Head {
         Head { size: self.size, root: self.root }
     }
 }
 
-/// BLAKE3 of the strict codec of the manifest's hash and the logs, sorted by their encodings.
+/// BLAKE3 of the strict encoding of the manifest's hash and the logs, which are sorted by their encodings.
 #[must_use]
 pub fn state_id(manifest: ManifestHash, logs: &[LogState]) -> StateId {
     let mut encoded: Vec<(Vec<u8>, &LogState)> = logs.iter().map(|log| (codec::encode(log), log)).collect();
@@ -524,10 +524,10 @@ pub fn state_id(manifest: ManifestHash, logs: &[LogState]) -> StateId {
     StateId(*blake3::hash(&codec::encode(&(manifest, logs))).as_bytes())
 }
 
-/// Who has most karma: kept up with each entry, never recomputed from the past in the normal way.
+/// Identities ranked by karma, updated with each entry; recomputed from the rows only by [`Ranking::rebuild`].
 ///
-/// A change of sponsorship only marks a provider; the scores of its subjects follow through
-/// [`Ranking::set`], until then they are as before.
+/// A change of sponsorship only marks the provider as stale. The scores of its subjects stay as they are until
+/// the caller recomputes them with [`Ranking::set`].
 #[derive(Clone, Debug, Default)]
 pub struct Ranking {
     scores: BTreeMap<IdentityId, (Karma, bool)>,
@@ -537,7 +537,7 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// Takes the effect of an applied entry in; `rows` are those after it.
+    /// Applies the effect of an applied entry; `join` reads the rows after that entry.
     ///
     /// # Errors
     /// [`RowError`].
@@ -565,7 +565,7 @@ impl Ranking {
         Ok(())
     }
 
-    /// The numbers by which a provider's effects are counted now: the former ones while it is marked.
+    /// The numbers by which a provider's effects count now: while the provider is marked, those before the change.
     fn numbers_of<S: Rows>(&mut self, provider: IdentityId, join: &Join<'_, S>) -> ReadResult<S, &Numbers> {
         if !self.numbers.contains_key(&provider) {
             let numbers = if self.stale.contains(&provider) { Numbers::default() } else { join.sponsored(provider)? };
@@ -589,20 +589,20 @@ impl Ranking {
         }
     }
 
-    /// Puts a recomputed score in the place of what was kept.
+    /// Replaces the score of `subject` by a recomputed one.
     pub fn set(&mut self, subject: IdentityId, karma: Karma) {
         self.change(subject, |_| karma);
     }
 
-    /// A provider whose sponsorship changed since its subjects' scores were computed.
+    /// A marked provider: its sponsorship changed since the scores of its subjects were computed.
     #[must_use]
     pub fn marked(&self) -> Option<IdentityId> {
         self.stale.first().copied()
     }
 
-    /// Takes the mark off; from now on effects count by the numbers of `join`.
+    /// Removes the mark of `provider`; from now on its effects count by the numbers that `join` gives.
     ///
-    /// The caller recomputes all its subjects with [`Ranking::set`] from the same rows.
+    /// The caller must recompute all subjects of the provider with [`Ranking::set`], from the same rows.
     ///
     /// # Errors
     /// [`RowError`].
@@ -618,7 +618,7 @@ impl Ranking {
         self.stale.len()
     }
 
-    /// Registered identities by karma descending, then id, behind `after`.
+    /// Registered identities after `after`, a sum and an id: by descending karma, then by id.
     pub fn from(&self, after: Option<(i64, IdentityId)>) -> impl Iterator<Item = (IdentityId, Karma)> + '_ {
         let start =
             after.map_or(core::ops::Bound::Unbounded, |(sum, id)| core::ops::Bound::Excluded((Reverse(sum), id)));
@@ -632,13 +632,13 @@ impl Ranking {
         self.order.len()
     }
 
-    /// Whether none is.
+    /// Whether no identity is registered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// Computes everything from rows: at start, and to check the incremental way.
+    /// Computes the ranking from the rows: at start, and to check the incremental updates.
     ///
     /// # Errors
     /// [`RowError`].
@@ -666,7 +666,7 @@ impl Ranking {
 }
 
 impl KeyStatus {
-    /// Revoked anywhere, as far as known.
+    /// Whether the key is revoked in its home or by a valid claim.
     #[must_use]
     pub const fn is_revoked(&self) -> bool {
         self.revoked.is_some()

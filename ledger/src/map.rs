@@ -1,7 +1,7 @@
 //! A state map: the Merkle tree over sorted rows whose root two nodes compare.
 //!
-//! It keeps each row's key and the hash of its value, not the value. Its root depends on the rows
-//! alone, never on the updates that led to them.
+//! The tree keeps each row's key and the hash of the value, not the value itself. The root depends only on the
+//! rows, never on the order of the updates that led to them.
 mod build;
 mod hash;
 mod proof;

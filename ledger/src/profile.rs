@@ -1,8 +1,8 @@
-//! Profiles that prove themselves: who an agent is, whether its key holds and what its karma is, in one file.
+//! Self-contained profiles: one file proves an agent's identity, the status of its key and its karma.
 //!
-//! A [`ProfileProof`] answers one [`Question`] from the state maps of all logs, each as it was at a head that a
-//! quorum of its operators cosigned. Whoever holds the genesis of the federation, or any chain of its manifests,
-//! checks it with [`ProfileProof::verify`] alone: no node, no network, no clock, no database.
+//! A [`ProfileProof`] answers one [`Question`] from the state maps of all logs, each at a head that a quorum of
+//! operators cosigned. To check it with [`ProfileProof::verify`], a reader needs only the federation's genesis or any
+//! longer chain of its manifests: no node, no network, no clock, no database.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -13,7 +13,7 @@
 //! fn is_trusted(file: &str, genesis: &str) -> Result<bool, Box<dyn std::error::Error>> {
 //!     let manifest = Arc::new(Manifest::parse(genesis)?);
 //!     let proven = file.parse::<ProfileProof>()?.verify(&manifest)?;
-//!     // Whose profile it is, the proof does not know that you wanted: compare.
+//!     // The proof is for whatever agent it was made for: compare with the one that you mean.
 //!     if proven.question.to_string() != "swift-core-maps@alpha.example" {
 //!         return Ok(false);
 //!     }
@@ -24,14 +24,13 @@
 //! }
 //! ```
 //!
-//! A proof is made by running the join over rows that write down what is asked of them, and proving exactly that;
-//! it is checked by running the same join over the rows of the file, and demanding a proof of exactly what is
-//! asked of them then. So nothing here knows a rule of the join, and nothing that the join would look at can be
-//! left out.
+//! To make a proof, the join runs over rows that record every key and prefix it reads, and the proof covers exactly
+//! these. To check it, the same join runs over the rows of the file, and the proof must cover exactly what the join
+//! reads then. So this module contains no rule of the join, and a proof cannot omit a row that the join reads.
 //!
-//! **What this does not do.** A proof says what held at the heads that it names, not what holds now: see
-//! [`Proven::as_of`] and the times of each log. A node can show an old proof; it cannot show a wrong one, unless
-//! more operators lie together than the federation withstands.
+//! **What this does not do.** A proof shows the state at the heads that it names, not the current state: see
+//! [`Proven::as_of`] and the times of each log. A node can present an old proof, but not a wrong one, unless more
+//! operators collude than the federation tolerates.
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -61,30 +60,30 @@ pub use carriers::carriers;
 pub use file::{HeadEvidence, LogEvidence, MapEvidence, ProfileProof};
 pub use make::{LogSource, MakeError};
 
-/// Longest profile proof that is read, in bytes: that of some four thousand providers.
+/// Longest profile proof that is parsed, in bytes: enough for about four thousand providers.
 pub const PROFILE_BYTES_MAX: usize = 4 << 20;
 /// The value of `format` in the file.
 pub const PROFILE_FORMAT: &str = "fama.profile-proof/1";
 
-/// Whom a profile is asked of.
+/// The agent whose profile is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// `name@home`: whoever has the name there.
+    /// `name@home`: the identity that has the name in that home.
     Handle(Handle),
-    /// The identity with this id, in whichever home.
+    /// The identity with this id, in any home.
     Id(IdentityId),
-    /// `did:agent:<home>:<32 hex>`: the identity of that home whose id begins so.
+    /// `did:agent:<home>:<32 hex>`: the identity in that home whose id begins with these 16 bytes.
     Did(Domain, [u8; 16]),
 }
 
-/// A text that names no agent.
+/// A text that is no question: it does not identify an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("want name@home, an id of 64 lower-case hex digits or a did:agent:<home>:<32 hex digits>")]
 pub struct QuestionError;
 
 impl FromStr for Question {
     type Err = QuestionError;
-    /// Reads exactly what it displays as.
+    /// Parses exactly the displayed form.
     fn from_str(text: &str) -> Result<Self, QuestionError> {
         if let Some(rest) = text.strip_prefix("did:agent:") {
             let (home, digits) = rest.split_once(':').ok_or(QuestionError)?;
@@ -106,174 +105,175 @@ impl fmt::Display for Question {
     }
 }
 
-/// What the logs together say to a question.
+/// The answer that follows from all logs together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileAnswer {
-    /// There is such an agent.
+    /// The agent exists.
     Found(Box<Profile>),
-    /// There is none: nobody in the home has the name, or no home the id.
+    /// The agent does not exist: no identity has this name in the home, or no home has this id.
     Absent,
 }
 
-/// What the logs together say of one agent.
+/// One agent, as it follows from all logs together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// Who it is, and in which home.
+    /// The agent's identity and home.
     pub found: LocatedIdentity,
     /// Its current key, and whether any log revokes it.
     pub status: KeyStatus,
-    /// All its keys, the first one first.
+    /// All its key versions, oldest first.
     pub keys: Vec<KeyVersion>,
-    /// Its karma: the sum of the next.
+    /// Its karma: the sum of `providers`.
     pub karma: Karma,
-    /// What of each provider's attestations counts, in the providers' order; 0 where nothing does.
+    /// The part of each provider's attestations that counts, ordered by provider; 0 if nothing counts.
     pub providers: Vec<(IdentityId, Karma)>,
 }
 
 /// What a proof shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
-    /// What was asked. The caller compares it with what it wanted to know.
+    /// The question that the file answers. The caller must compare it with its own.
     pub question: Question,
-    /// The answer.
+    /// The proven answer to it.
     pub answer: ProfileAnswer,
-    /// The version of the manifest by whose homes, operators and policy the logs were read together: the newest
-    /// that the proof carries, following from the one that the caller holds.
+    /// The manifest whose homes, operators and policy the join used: the newest in the proof, which continues the
+    /// caller's chain.
     pub manifest: Arc<Manifest>,
-    /// Every log that was read, in the logs' order.
+    /// Every log that was read, ordered by log.
     pub logs: Vec<ProvenLog>,
 }
 
-/// How far a log was read.
+/// The part of a log that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvenLog {
-    /// The log.
+    /// The log that was read.
     pub log: LogId,
-    /// Its entries up to here count, and no others.
+    /// The number of its entries that count: the size of the proven head.
     pub size: u64,
-    /// The version of the manifest that it had adopted there.
+    /// The manifest version that the log had adopted at that head.
     pub adopted: u32,
-    /// The time of its last entry; `None` of a log that was cut.
+    /// The time of the last entry below the head; `None` if the log was cut.
     pub time: Option<Millis>,
-    /// Who cosigned the head, and when they say they did, in seconds since 1970; nobody where a manifest vouches for
-    /// it by a cut.
+    /// The operators that cosigned the head, each with the time on its cosignature in seconds since 1970; empty if the
+    /// log was cut, because then the manifest names the head.
     pub cosigned: Vec<(Domain, u64)>,
-    /// The newest time at or after which a quorum says that it knew of no larger head, in seconds since 1970;
-    /// `None` of a log that was cut, which says nothing any more.
+    /// The newest time, in seconds since 1970, at or after which a quorum stated that it knew no larger head; `None` if
+    /// the log was cut and so cannot grow.
     pub as_of: Option<u64>,
 }
 
 impl Proven {
-    /// Up to when everything final in any log was taken into account, in seconds since 1970: the least of the logs'
-    /// own times. A log in which nothing happens is cosigned no more, so this may lie back far, and still nothing
-    /// newer be known.
+    /// The time up to which the answer includes everything final in any log, in seconds since 1970: the earliest of the
+    /// logs' own [`ProvenLog::as_of`].
+    ///
+    /// An idle log gets no new cosignatures, so this may be long ago although nothing newer exists.
     #[must_use]
     pub fn as_of(&self) -> Option<u64> {
         self.logs.iter().filter_map(|log| log.as_of).min()
     }
 }
 
-/// Why a file proves nothing to whoever holds this manifest.
+/// Why a file proves nothing to a reader that holds this manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
-    /// Longer than [`PROFILE_BYTES_MAX`].
+    /// The file is longer than [`PROFILE_BYTES_MAX`].
     #[error("the proof has {0} bytes, at most {PROFILE_BYTES_MAX} are allowed")]
     TooLong(usize),
-    /// Not the JSON of a profile proof.
+    /// The file is not the JSON of a profile proof.
     #[error("this is no profile proof: {0}")]
     Form(String),
-    /// Of another federation.
+    /// The proof is of another federation.
     #[error("the proof is of the federation {found}, the manifest of {wanted}")]
     Federation {
-        /// The proof's.
+        /// The federation in the proof.
         found: FederationId,
-        /// The manifest's.
+        /// The federation of the reader's manifest.
         wanted: FederationId,
     },
-    /// A version that the proof brings along does not follow from the one before it.
+    /// A manifest version in the proof does not follow from the previous one.
     #[error("a manifest in the proof: {0}")]
     Manifest(ManifestError),
-    /// The proof has another text of a version that the reader holds.
-    #[error("the proof has another text of version {0} of the manifest than the one that is held")]
+    /// The proof has a different text for a version that the reader holds.
+    #[error("the proof has a different text of version {0} of the manifest than the reader")]
     OtherManifest(u32),
     /// The reader holds a newer version than the proof.
-    #[error("the proof was made under version {found} of the manifest, but version {held} is held")]
+    #[error("the proof was made under version {found} of the manifest, but the reader holds version {held}")]
     OldManifest {
-        /// The proof's newest.
+        /// The newest version in the proof.
         found: u32,
-        /// The reader's.
+        /// The newest version that the reader holds.
         held: u32,
     },
-    /// A log that is missing, superfluous, unknown or out of order.
+    /// A log is missing, superfluous, unknown or out of order.
     #[error("log {log}: {what}")]
     Log {
-        /// Which.
+        /// The log in question.
         log: LogId,
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A checkpoint or a signature that does not hold.
+    /// A checkpoint or a signature is invalid.
     #[error("log {log}: {error}")]
     Checkpoint {
-        /// Which.
+        /// The log of the checkpoint.
         log: LogId,
-        /// What is wrong.
+        /// What is wrong with it.
         error: CheckpointError,
     },
-    /// It stays open which version's quorum counts.
+    /// The proof does not show which version's quorum counts.
     #[error("log {log}: {error}")]
     Adoption {
-        /// The log.
+        /// The log that adopted a version.
         log: LogId,
-        /// Why.
+        /// What is missing or wrong.
         error: AdoptionError,
     },
-    /// Too few operators of the version that the log had adopted, or of one before it that counts too, cosigned.
+    /// Too few operators of the version that the log adopted, or of an earlier one that also counts, cosigned.
     #[error("log {log}: {cosigned} operators of version {version} cosigned its head, {wanted} must")]
     Quorum {
-        /// The log.
+        /// The log of the head.
         log: LogId,
-        /// The version.
+        /// The version whose quorum is short.
         version: u32,
-        /// How many of its operators cosigned.
+        /// The number of its operators that cosigned.
         cosigned: usize,
-        /// How many must.
+        /// The quorum of that version.
         wanted: usize,
     },
-    /// The last entry is no state entry.
+    /// The last entry below the head is no state entry.
     #[error("log {0}: the last entry is no state entry")]
     Entry(LogId),
-    /// The last entry is not in the log at this head.
+    /// The path does not show the last entry below the head.
     #[error("log {log}: {error}")]
     Path {
-        /// The log.
+        /// The log of the head.
         log: LogId,
-        /// Why.
+        /// What is wrong with the path.
         error: log::TreeProofError,
     },
-    /// The roots of the maps do not make the state root that the log has at this head.
-    #[error("log {0}: the roots of its maps do not make its state root")]
+    /// The roots of the maps do not lead to the log's state root at this head.
+    #[error("log {0}: the roots of its maps do not lead to its state root")]
     StateRoot(LogId),
-    /// A map's proof does not show what the rows beside it say.
+    /// A map's proof does not show the rows in the file.
     #[error("log {log}, map {map}: {error}")]
     Map {
-        /// The log.
+        /// The log that carries the map.
         log: LogId,
-        /// The map.
+        /// The name of the map.
         map: String,
-        /// Why.
+        /// What is wrong with the proof.
         error: map::MapProofError,
     },
-    /// Rows that no answer needs, or none of a map that the answer needs.
+    /// A map has rows that the answer does not need, or a map that the answer needs is missing.
     #[error("the rows of {0} are not those that the answer is read from")]
     Rows(String),
-    /// A row that cannot be read.
-    #[error("a row cannot be read: {0}")]
+    /// A row does not decode.
+    #[error("a row does not decode: {0}")]
     Row(CodecError),
 }
 
 impl ProfileError {
-    /// The stable name of this error.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -301,7 +301,7 @@ impl ProfileError {
     }
 }
 
-/// Reads the answer. Whatever this looks at is what a proof has to show.
+/// Reads the answer. A proof must cover exactly the rows that this function reads.
 fn read<S: Rows>(manifest: &Manifest, rows: &S, question: &Question) -> Result<ProfileAnswer, RowError<S::Error>> {
     let join = Join::new(manifest, rows);
     let Some(found) = find(&join, question)? else { return Ok(ProfileAnswer::Absent) };

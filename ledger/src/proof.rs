@@ -1,4 +1,4 @@
-//! Proofs that an entry is in a log, to be checked without asking anybody (c2sp.org/tlog-proof).
+//! Proofs that an entry is in a log, which can be checked offline (c2sp.org/tlog-proof).
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
@@ -19,21 +19,21 @@ mod included;
 
 pub use included::{CertifiedBy, Included};
 
-/// Longest proof that is read, in bytes.
+/// Longest proof that is parsed, in bytes.
 pub const PROOF_BYTES_MAX: usize = 2 * limits::CHECKPOINT_BYTES_MAX;
 
 const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
 
-/// Why a text is no proof, or proves nothing.
+/// Why a text is no proof, or its proof does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlogProofError {
     /// Longer than [`PROOF_BYTES_MAX`].
     #[error("proof is longer than {PROOF_BYTES_MAX} bytes")]
     TooLong,
-    /// Not the lines of a proof.
+    /// The lines before the note are not those of a proof.
     #[error("want the lines of a c2sp.org/tlog-proof@v1")]
     Form,
-    /// What follows the path is no signed note.
+    /// The text after the path is no signed note.
     #[error(transparent)]
     Note(#[from] NoteError),
     /// The note is no checkpoint of a known log, signed by its owner.
@@ -42,19 +42,19 @@ pub enum TlogProofError {
     /// The path does not lead from the entry to the checkpoint's root.
     #[error(transparent)]
     Path(#[from] log::TreeProofError),
-    /// What is proven is no entry, or its author did not sign it.
+    /// The carried entry does not decode, or its author did not sign it.
     #[error(transparent)]
     Entry(#[from] EntryError),
-    /// The adoption behind the entry is none of this log.
+    /// The adoption after the entry is not one in this log.
     #[error(transparent)]
     Adoption(#[from] AdoptionError),
-    /// The head is not on the way to where a manifest ends the log.
-    #[error("the log {0} was cut, and this head is not its end, nor before it")]
+    /// The head is neither the one at which a manifest cuts the log, nor smaller.
+    #[error("the log {0} was cut, and this head is neither its end nor before it")]
     Cut(LogId),
 }
 
 impl TlogProofError {
-    /// The stable name of this error.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -70,27 +70,28 @@ impl TlogProofError {
     }
 }
 
-/// The claim that some entry is in a log. Displays as the text of the format.
+/// The claim that an entry is in a log. Displays as a c2sp.org/tlog-proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlogProof {
-    /// Nobody signed it. In proofs that travel alone: the entry, encoded, and behind it, where the log had adopted
-    /// another version than brought it, that [`Adoption`](crate::adoption::Adoption).
+    /// Unsigned extra data. In a self-contained proof: the encoded entry and, if the log adopted a version later than
+    /// the one that introduced it, that [`Adoption`](crate::adoption::Adoption).
     pub extra: Option<Vec<u8>>,
     /// The entry's position in its log, from 0.
     pub index: u64,
-    /// From the leaf's sibling up, at most 64 hashes.
+    /// The inclusion proof from the leaf's sibling up: at most 64 hashes.
     pub path: Vec<Hash>,
     /// The head that the path leads to, with its signatures.
     pub checkpoint: SignedNote,
 }
 
 impl TlogProof {
-    /// Checks that `entry`, in its encoded form, is in the log at this index, as its owner signed;
-    /// gives the head and the cosignatures of the operators that `cosigner` knows. Whether these are
-    /// a quorum is the caller's question. See [`checkpoint::read_note`] for the keys.
+    /// Checks that `entry`, in its encoded form, is in the log at this index, below a head that the log's owner signed.
+    ///
+    /// Returns the head and the cosignatures of the operators that `cosigner` knows. The caller decides whether these
+    /// are a quorum. See [`checkpoint::read_note`] for the keys.
     ///
     /// # Errors
-    /// [`TlogProofError`] if a signature or the path does not hold.
+    /// [`TlogProofError`] if a signature or the path is invalid.
     pub fn verify(
         &self,
         entry: &[u8],
@@ -115,7 +116,7 @@ impl fmt::Display for TlogProof {
 
 impl FromStr for TlogProof {
     type Err = TlogProofError;
-    /// Reads exactly what it displays as.
+    /// Parses exactly the displayed form.
     fn from_str(text: &str) -> Result<Self, TlogProofError> {
         if text.len() > PROOF_BYTES_MAX {
             return Err(TlogProofError::TooLong);
@@ -134,7 +135,7 @@ fn parse_lines(lines: &str) -> Option<(Option<Vec<u8>>, u64, Vec<Hash>)> {
     let extra =
         extra.map(|line| from_base64(line.strip_prefix("extra ")?)).map_or(Some(None), |read| read.map(Some))?;
     let index = checkpoint::decimal(lines.next()?.strip_prefix("index ")?)?;
-    // One more than is allowed is enough to see that there are too many.
+    // Reading one hash more than allowed is enough to notice that there are too many.
     let path: Vec<Hash> = lines
         .take(PROOF_HASHES_MAX.saturating_add(1))
         .map(|line| from_base64(line)?.try_into().ok())
@@ -150,8 +151,8 @@ mod tests {
     use alloc::string::{String, ToString};
     use ed25519_dalek::SigningKey;
 
-    /// Made with Python's hashlib and cryptography: entry 997 of the 64-bit little-endian numbers
-    /// from 0 to 999.
+    /// Made with Python's hashlib and cryptography. The log's entries are the 64-bit little-endian numbers from 0
+    /// to 999; the proof is for entry 997.
     const PROOF: &str = "\
 c2sp.org/tlog-proof@v1
 index 997
@@ -196,7 +197,7 @@ Lq0Jj5QhWYONs38TgAPEG6LNxsBNQjZsUwAnsdtrf3U=
         let text = PROOF.replacen("index", "extra aGk=\nindex", 1);
         let proof = text.parse::<TlogProof>().unwrap();
         assert_eq!((proof.extra.as_deref(), proof.to_string()), (Some(b"hi".as_slice()), text));
-        assert_eq!(verify(&proof, 997), Ok(1), "nobody signed it, and it changes nothing");
+        assert_eq!(verify(&proof, 997), Ok(1), "the extra line is unsigned and changes nothing");
     }
 
     #[test]
@@ -231,7 +232,7 @@ Lq0Jj5QhWYONs38TgAPEG6LNxsBNQjZsUwAnsdtrf3U=
 
     #[test]
     fn every_flipped_bit_is_refused() {
-        // Without the cosigner: a flip in its name or key id makes its line one of an unknown key.
+        // Without the cosigner's line: a flip in its name or key id would turn it into a line by an unknown key.
         let (proof, _) = PROOF.split_once("— beta").unwrap();
         for at in 0..proof.len() * 8 {
             let mut bytes = proof.as_bytes().to_vec();

@@ -1,6 +1,6 @@
-//! The files from which everybody can check everything: where they lie and what is in them.
+//! The public files, from which anybody can audit the federation: their paths and contents.
 //!
-//! The same paths on a node's query listener, in a folder and in a bucket; a log's are those of
+//! The paths are the same on a node's query listener, in a folder and in a bucket. The files of a log follow
 //! c2sp.org/tlog-tiles below `log/<operator>/<generation>/`.
 use alloc::string::ToString;
 use core::fmt;
@@ -26,12 +26,12 @@ const LEVEL_MAX: u8 = 63;
 /// Tree levels that one level of tiles spans.
 const TILE_HEIGHT: u32 = 8;
 
-/// Not a path of a public file.
+/// A text that is not the path of a public file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the path of a public file")]
 pub struct PathError;
 
-/// Where a public file lies. Displays as its path, without a slash before it; no two paths name one file.
+/// The path of a public file. Displays without a leading slash; each file has exactly one path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Path {
     /// `manifest/<version>`: the signed note of that version.
@@ -49,13 +49,13 @@ pub enum Path {
 pub enum LogFile {
     /// `checkpoint`: a signed head with its cosignatures.
     Checkpoint,
-    /// `tile/entries/<N>[.p/<W>]`: entries, each behind its length.
+    /// `tile/entries/<N>[.p/<W>]`: an entry bundle, each entry after its length.
     Entries(TilePosition),
     /// `tile/<L>/<N>[.p/<W>]`: hashes of the tree.
     Tile(u8, TilePosition),
 }
 
-/// Which tile of a level, and how much of it.
+/// The index of a tile or bundle in its level, and its width if it is partial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TilePosition {
     index: u64,
@@ -64,38 +64,38 @@ pub struct TilePosition {
 }
 
 impl TilePosition {
-    /// A tile of so many hashes; `None` if that is not 1 to [`TILE_WIDTH`], or if no log is that long.
+    /// A tile of `width` hashes; `None` if that is not 1 to [`TILE_WIDTH`], or if no log is long enough.
     #[must_use]
     pub fn new(index: u64, width: usize) -> Option<Self> {
         let fits = index < SIZE_MAX.unbounded_shr(TILE_HEIGHT) && (1..=TILE_WIDTH).contains(&width);
         Some(Self { index, width: u16::try_from(width).ok().filter(|_| fits)? })
     }
 
-    /// Position within the level.
+    /// The position in its level, from 0.
     #[must_use]
     pub const fn index(self) -> u64 {
         self.index
     }
 
-    /// How many hashes or entries, 1 to [`TILE_WIDTH`].
+    /// The number of hashes or entries, 1 to [`TILE_WIDTH`].
     #[must_use]
     pub fn width(self) -> usize {
         self.width.into()
     }
 
-    /// Whether it has all that a tile can have.
+    /// Whether the tile is full: [`TILE_WIDTH`] hashes or entries.
     #[must_use]
     pub fn is_full(self) -> bool {
         self.width() == TILE_WIDTH
     }
 
-    /// The index of its first hash or entry.
+    /// The index of its first hash or entry in the level.
     #[must_use]
     pub const fn first(self) -> u64 {
         self.index.unbounded_shl(TILE_HEIGHT)
     }
 
-    /// The index behind its last one.
+    /// The index after its last hash or entry in the level.
     #[must_use]
     pub fn end(self) -> u64 {
         self.first().saturating_add(self.width.into())
@@ -123,9 +123,9 @@ impl FromStr for TilePosition {
             Some((index, width)) => (index, decimal(width).ok_or(PathError)?),
             None => (text, TILE_WIDTH),
         };
-        let place = Self::new(parse_index(index).ok_or(PathError)?, width).ok_or(PathError)?;
-        // A full tile has no width in its path, and an index no empty parts before it.
-        if place.to_string() == text { Ok(place) } else { Err(PathError) }
+        let position = Self::new(parse_index(index).ok_or(PathError)?, width).ok_or(PathError)?;
+        // The path of a full tile has no width, and an index has no leading zero parts.
+        if position.to_string() == text { Ok(position) } else { Err(PathError) }
     }
 }
 
@@ -139,35 +139,35 @@ fn parse_index(text: &str) -> Option<u64> {
 }
 
 impl LogFile {
-    /// Whether a tree of `size` leaves has this tile or bundle, or a wider one; always, of a checkpoint.
+    /// Whether a tree of `size` leaves has this tile or bundle, or a wider one; always true for a checkpoint.
     #[must_use]
     pub fn is_within(self, size: u64) -> bool {
         match self {
             Self::Checkpoint => true,
-            Self::Entries(place) => place.end() <= size,
-            Self::Tile(level, place) => place.end() <= hashes_at(level, size),
+            Self::Entries(position) => position.end() <= size,
+            Self::Tile(level, position) => position.end() <= hashes_at(level, size),
         }
     }
 
-    /// The tiles and bundles of a tree of `size` leaves that one of `before` leaves does not have: bundles first,
-    /// then tiles, by level and index.
+    /// The tiles and bundles that a tree of `size` leaves has and one of `before` leaves does not: first the bundles,
+    /// then the tiles by level and index.
     pub fn grown(before: u64, size: u64) -> impl Iterator<Item = Self> {
-        let bundles = places(before, size).map(Self::Entries);
+        let bundles = positions(before, size).map(Self::Entries);
         let levels = (0..=LEVEL_MAX).take_while(move |level| hashes_at(*level, size) > 0);
         let tiles = move |level: u8| {
-            places(hashes_at(level, before), hashes_at(level, size)).map(move |place| Self::Tile(level, place))
+            positions(hashes_at(level, before), hashes_at(level, size)).map(move |position| Self::Tile(level, position))
         };
         bundles.chain(levels.flat_map(tiles))
     }
 }
 
-/// How many hashes a level of tiles has over `size` leaves.
+/// How many hashes a level of tiles has in a tree of `size` leaves.
 fn hashes_at(level: u8, size: u64) -> u64 {
     size.unbounded_shr(TILE_HEIGHT.saturating_mul(level.into()))
 }
 
-/// The tiles over `count` hashes that are not the same over `before` of them.
-fn places(before: u64, count: u64) -> impl Iterator<Item = TilePosition> {
+/// The tiles of a level with `count` hashes that a level with `before` hashes does not have.
+fn positions(before: u64, count: u64) -> impl Iterator<Item = TilePosition> {
     let from = if before < count { before.unbounded_shr(TILE_HEIGHT) } else { u64::MAX };
     let full = count.unbounded_shr(TILE_HEIGHT);
     let [rest, ..] = count.to_le_bytes();
@@ -179,8 +179,8 @@ impl fmt::Display for LogFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checkpoint => f.write_str("checkpoint"),
-            Self::Entries(place) => write!(f, "tile/entries/{place}"),
-            Self::Tile(level, place) => write!(f, "tile/{level}/{place}"),
+            Self::Entries(position) => write!(f, "tile/entries/{position}"),
+            Self::Tile(level, position) => write!(f, "tile/{level}/{position}"),
         }
     }
 }
@@ -191,25 +191,25 @@ impl FromStr for LogFile {
         if text == "checkpoint" {
             return Ok(Self::Checkpoint);
         }
-        let (level, place) = text.strip_prefix("tile/").and_then(|rest| rest.split_once('/')).ok_or(PathError)?;
+        let (level, position) = text.strip_prefix("tile/").and_then(|rest| rest.split_once('/')).ok_or(PathError)?;
         match level {
-            "entries" => Ok(Self::Entries(place.parse()?)),
+            "entries" => Ok(Self::Entries(position.parse()?)),
             level => {
                 let level = decimal(level).filter(|level| *level <= LEVEL_MAX).ok_or(PathError)?;
-                Ok(Self::Tile(level, place.parse()?))
+                Ok(Self::Tile(level, position.parse()?))
             }
         }
     }
 }
 
 impl Path {
-    /// Whether the file never changes once it is there.
+    /// Whether the file never changes after it was written.
     #[must_use]
     pub const fn is_lasting(&self) -> bool {
         !matches!(self, Self::Policy | Self::Log(_, LogFile::Checkpoint))
     }
 
-    /// Its media type.
+    /// The media type of the file's content.
     #[must_use]
     pub const fn content_type(&self) -> &'static str {
         match self {
@@ -218,7 +218,7 @@ impl Path {
         }
     }
 
-    /// The longest content that it may have, in bytes.
+    /// The maximum length of the file's content, in bytes.
     #[must_use]
     pub const fn bytes_max(&self) -> usize {
         match self {
@@ -245,7 +245,7 @@ impl fmt::Display for Path {
 
 impl FromStr for Path {
     type Err = PathError;
-    /// Reads exactly what it displays as.
+    /// Parses exactly the displayed form.
     fn from_str(text: &str) -> Result<Self, PathError> {
         let (first, rest) = text.split_once('/').ok_or(PathError)?;
         match first {

@@ -1,8 +1,7 @@
-//! Replication without I/O: what peers have goes in, requests and verdicts come out.
+//! Replication as a state machine without I/O: takes what peers have, returns requests and verdicts.
 //!
-//! The caller moves the bytes: it verifies signatures before it calls in, does what each [`ReplicaOutput`]
-//! says, and calls back when that is done. Nothing here reads a clock: `now` is the caller's
-//! monotonic time in milliseconds.
+//! The caller moves the bytes: it verifies all signatures before a call, executes every [`ReplicaOutput`], and
+//! calls back when that is done. Nothing here reads a clock: `now` is the caller's monotonic time in milliseconds.
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -33,12 +32,12 @@ pub use gate::{OtherSession, Overrides, WaitReason, WriteWarning};
 
 /// How often a peer is asked for its frontier, in milliseconds.
 pub const FRONTIER_MILLIS: u64 = 2_000;
-/// After how long an unanswered request is given up, in milliseconds.
+/// How long a request may stay unanswered before it is given up, in milliseconds.
 pub const REQUEST_MILLIS_MAX: u64 = 15_000;
-/// Roots of the newest heads of a copy that are kept at hand.
+/// Most heads of a copy whose roots are kept in memory; the smallest go first.
 const RECENT_HEADS_MAX: usize = 256;
 
-/// A node's knowledge of all logs and peers. `P` names a peer.
+/// What a node knows of all logs and peers. `P` identifies a peer.
 #[derive(Debug)]
 pub struct Replica<P> {
     manifest: Arc<Manifest>,
@@ -52,8 +51,8 @@ pub struct Replica<P> {
 }
 
 impl<P: Ord + Copy> Replica<P> {
-    /// Knows nothing yet; `me` is the operator that this node is, if it is one, and `keys` the generations
-    /// whose node keys it cosigns with.
+    /// A replica without logs' entries or peers. `me` is the operator of this node; a mirror has none. `keys` are the
+    /// generations whose node keys it cosigns with.
     #[must_use]
     pub fn new(manifest: Arc<Manifest>, me: Option<Domain>, keys: Vec<LogId>) -> Self {
         let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.head);
@@ -63,7 +62,7 @@ impl<P: Ord + Copy> Replica<P> {
         Self { manifest, me, keys, logs, peers, gate, announcer, halted: false }
     }
 
-    /// Logs end where the next version cuts them: each copy is brought there, and cosigned no more.
+    /// The next version cuts these logs: each copy is brought to its cut, and is not cosigned any more.
     pub fn end(&mut self, cuts: impl IntoIterator<Item = Cut>) {
         for cut in cuts {
             if let Some(copy) = self.logs.get_mut(&cut.log) {
@@ -72,22 +71,22 @@ impl<P: Ord + Copy> Replica<P> {
         }
     }
 
-    /// This operator said what it cosigned in `log`, and says no more there until the next version holds.
+    /// This operator froze `log` with a stand: it cosigns nothing more there until the next version is in use.
     pub fn stand(&mut self, log: &LogId) {
         if let Some(copy) = self.logs.get_mut(log) {
             copy.standing = true;
         }
     }
 
-    /// Two manifests of one version are valid: nothing is cosigned any more.
+    /// Two valid manifests of one version exist: nothing is cosigned any more.
     pub const fn halt(&mut self) {
         self.halted = true;
     }
 
-    /// Puts back what the disk has of one log, before anything else is said of it.
+    /// Restores one log from disk. Must come before any other call about this log.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn restore<R: Roots>(
         &mut self,
         log: &LogId,
@@ -111,14 +110,14 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(out)
     }
 
-    /// A connection opened; `operator` if the peer's key is an operator's.
+    /// A peer connected. `operator` is the operator whose node key the peer has, if any.
     pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<ReplicaOutput<P>> {
         let (sizes, failed) = (BTreeMap::new(), BTreeMap::new());
         self.peers.insert(peer, PeerState { operator, other: None, asked: Some(now), next: now, sizes, failed });
         Vec::from([ReplicaOutput::AskFrontier { peer }])
     }
 
-    /// The last connection closed.
+    /// The last connection to a peer closed.
     pub fn peer_down(&mut self, peer: P) -> Vec<ReplicaOutput<P>> {
         self.peers.remove(&peer);
         for copy in self.logs.values_mut() {
@@ -134,17 +133,18 @@ impl<P: Ord + Copy> Replica<P> {
         }
     }
 
-    /// What a peer says of other live processes with this node's key; part of the frontier that follows.
+    /// Whether a peer reports another live process with this node's key. Call this before [`Replica::frontier`] with
+    /// the frontier that contains the report.
     pub fn told_of_session(&mut self, peer: P, other: Option<OtherSession>) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.other = other;
         }
     }
 
-    /// A peer's frontier. `clock_ahead` is its clock less this node's, in milliseconds.
+    /// A peer answered with its frontier. `clock_ahead` is the peer's clock minus this node's, in milliseconds.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn frontier<R: Roots>(
         &mut self,
         peer: P,
@@ -177,10 +177,10 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(out)
     }
 
-    /// This copy is durable up to `head` now; `adopted` is what the new entries adopt.
+    /// The copy of `log` is now durable up to `head`. `adopted` lists the versions that the new entries adopt.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn advanced<R: Roots>(
         &mut self,
         log: &LogId,
@@ -211,7 +211,7 @@ impl<P: Ord + Copy> Replica<P> {
     /// The own log grew to a head that is durable and signed.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn appended<R: Roots>(
         &mut self,
         signed: SignedCheckpoint,
@@ -229,7 +229,7 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(out)
     }
 
-    /// A range that was asked for, or that came as gossip, did not bring the copy on.
+    /// A range of entries, requested or received by gossip, did not extend the copy.
     pub fn fetch_failed(&mut self, peer: P, log: &LogId, failure: FetchFailure, now: u64) -> Vec<ReplicaOutput<P>> {
         if let Some(copy) = self.logs.get_mut(log) {
             copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
@@ -253,7 +253,7 @@ impl<P: Ord + Copy> Replica<P> {
         out
     }
 
-    /// Asks every peer for its frontier at once.
+    /// Asks every peer for its frontier now, except peers whose answer is still pending.
     pub fn ask_all(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
         let idle = self.peers.iter_mut().filter(|(_, peer)| peer.asked.is_none());
         idle.map(|(peer, known)| {
@@ -263,7 +263,7 @@ impl<P: Ord + Copy> Replica<P> {
         .collect()
     }
 
-    /// Time passed: gives up what was not answered, asks who is due.
+    /// Time passed: gives up requests that took too long, asks peers that are due for their frontier.
     pub fn tick(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
         let mut out = Vec::new();
         let late = |since: u64| since.saturating_add(REQUEST_MILLIS_MAX) <= now;
@@ -286,22 +286,22 @@ impl<P: Ord + Copy> Replica<P> {
         out
     }
 
-    /// What the operator answers for; to be said before anything else.
+    /// Sets what the operator vouches for. Must come before any other call.
     pub fn set_overrides(&mut self, overrides: Overrides) {
         self.gate.set_overrides(overrides);
     }
 
-    /// The wall clock made a step of so many milliseconds that time did not: too little to distrust it.
+    /// The wall clock was adjusted by `millis`, too little to distrust it.
     pub fn clock_stepped(&mut self, millis: i64) {
         self.gate.clock_stepped(millis);
     }
 
-    /// The wall clock made a leap that time did not.
+    /// The wall clock jumped relative to the monotonic clock, too far to trust it.
     pub fn clock_jumped(&mut self, now: u64) {
         self.gate.clock_jumped(now);
     }
 
-    /// What can be fetched and cosigned as things stand.
+    /// Everything that can be fetched and cosigned now.
     fn work(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
         let mut out = Vec::new();
         let cosigns = self.gate.may_cosign(now) && !self.halted;
@@ -321,7 +321,7 @@ impl<P: Ord + Copy> Replica<P> {
     }
 }
 
-/// The log that a checkpoint is of.
+/// The log whose head the checkpoint is, from its origin.
 #[must_use]
 pub fn log_of(signed: &SignedCheckpoint) -> LogId {
     let origin = &signed.checkpoint().origin;

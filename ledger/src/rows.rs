@@ -1,4 +1,4 @@
-//! Rows of the state maps: their keys, their values, and where the fold reads and writes them.
+//! Rows of the state maps: keys, values, and the traits through which the fold reads and writes them.
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::key::PublicKey;
 use crate::manifest::LogId;
 use crate::time::{Day, Millis};
 
-/// Longest value of a row, in bytes: a full day row or the intervals of a statement.
+/// Longest value of a row, in bytes. Day rows and the intervals of a statement are the longest values.
 pub const ROW_BYTES_MAX: usize = 1 << 20;
 
 /// A state map: its name in the state root, and a short id for storage.
@@ -23,7 +23,7 @@ pub struct MapName {
     id: MapId,
 }
 
-/// First eight bytes of the BLAKE3 of a map's full name.
+/// The first eight bytes of the BLAKE3 of the name that a map is stored under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MapId(pub [u8; 8]);
 
@@ -33,61 +33,61 @@ impl MapName {
         Self { name, id: MapId([a, b, c, d, e, f, g, h]) }
     }
 
-    /// Identities, names and tallies of a home.
+    /// The map of a home: its identities, names, keys, providers, tallies and day rows.
     #[must_use]
     pub fn home(home: &Domain) -> Self {
         let name = alloc::format!("home/{home}");
         Self::new(name.clone(), &name)
     }
 
-    /// An operator's statements about providers.
+    /// The map of an operator's statements about providers.
     #[must_use]
     pub fn statements(operator: &Domain) -> Self {
         let name = alloc::format!("statements/{operator}");
         Self::new(name.clone(), &name)
     }
 
-    /// Revocations of foreign keys that an operator recorded.
+    /// The map of an operator's claims: revocations of keys whose home another log carries.
     #[must_use]
     pub fn claims(operator: &Domain) -> Self {
         let name = alloc::format!("claims/{operator}");
         Self::new(name.clone(), &name)
     }
 
-    /// What a log says of itself: `log` in its state root, stored as `log/<operator>/<generation>`.
+    /// The map with a log's own row: named `log` in its state root, stored as `log/<operator>/<generation>`.
     #[must_use]
     pub fn log(log: &LogId) -> Self {
         Self::new("log".to_string(), &alloc::format!("log/{log}"))
     }
 
-    /// The name in the state root.
+    /// The map's name in the state root.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
     }
 
-    /// The id for storage.
+    /// The map's id in storage.
     #[must_use]
     pub const fn id(&self) -> MapId {
         self.id
     }
 }
 
-/// Where rows are read. Keys of one map come in their bytes' order.
+/// A source of rows. The keys of one map are ordered by their bytes.
 pub trait Rows {
-    /// What reading can fail with; never the fault of who wrote the rows.
+    /// A failure of the storage; never the fault of the author of a row.
     type Error;
 
     /// The value at `key`.
     ///
     /// # Errors
-    /// What the storage says.
+    /// The storage's own error.
     fn get(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;
 
-    /// Shows each row whose key begins with `prefix` to `each`, in order, until it breaks.
+    /// Calls `each` with every row whose key begins with `prefix`, in order, until `each` breaks.
     ///
     /// # Errors
-    /// What the storage says.
+    /// The storage's own error.
     fn scan(
         &self,
         map: MapId,
@@ -95,11 +95,12 @@ pub trait Rows {
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
-    /// Whether to look below `prefix` first where any of several places may settle a question. Every answer is right;
-    /// where what is read has to be proven, a good one makes the proof short.
+    /// A hint: whether to look below `prefix` first, when several maps may answer the same question.
+    ///
+    /// Every answer is correct. If the rows read must be proven, a good answer makes the proof shorter.
     ///
     /// # Errors
-    /// What the storage says.
+    /// The storage's own error.
     fn is_likely(&self, _map: MapId, _prefix: &[u8]) -> Result<bool, Self::Error> {
         Ok(true)
     }
@@ -111,22 +112,22 @@ pub enum RowError<E> {
     /// The storage failed.
     #[error("{0}")]
     Storage(E),
-    /// A stored value is not what was written: the disk or this program is broken.
+    /// A stored value does not decode or fit: the disk or this program is broken.
     #[error("a stored row is broken: {0}")]
     Broken(CodecError),
 }
 
-/// A kind of row: its tag, its key and the type of its value.
+/// A kind of row: a tag and a key type for the value type that implements it.
 pub trait Row: Encode + Decode<()> {
     /// First byte of the key.
     const TAG: u8;
-    /// What follows it, fixed in length.
+    /// The rest of the key, of fixed length.
     type Key: RowKey;
 }
 
-/// The fixed-length part of a key behind the tag.
+/// The fixed-length part of a key after the tag.
 pub trait RowKey {
-    /// Appends the bytes.
+    /// Appends the key's bytes to `out`; their order is the order of the rows.
     fn write(&self, out: &mut Vec<u8>);
 }
 
@@ -188,12 +189,12 @@ impl<A: RowKey, B: RowKey, C: RowKey, D: RowKey> RowKey for (A, B, C, D) {
     }
 }
 
-/// The whole key of a row.
+/// The whole key of a row: the tag, then the bytes of `key`.
 pub fn row_key<R: Row>(key: &R::Key) -> Vec<u8> {
     prefix::<R>(key)
 }
 
-/// The begin of the keys of all rows of kind `R` whose key begins with `part`.
+/// The prefix of the keys of all rows of kind `R` whose key begins with `part`.
 pub fn prefix<R: Row>(part: &impl RowKey) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(105);
     bytes.push(R::TAG);
@@ -201,191 +202,193 @@ pub fn prefix<R: Row>(part: &impl RowKey) -> Vec<u8> {
     bytes
 }
 
-/// BLAKE3 of a text: how strings stand in keys.
+/// BLAKE3 of a text: keys contain this instead of the string.
 #[must_use]
 pub fn text_key(text: &str) -> [u8; 32] {
     *blake3::hash(text.as_bytes()).as_bytes()
 }
 
-/// How often something happened on one UTC day of entry time.
+/// How many times something happened on one UTC day, by the entries' times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
 pub struct DayCounter {
     /// The day, as days since 1970.
     pub day: u32,
-    /// How often.
+    /// The number of times on that day.
     pub count: u32,
 }
 
 impl DayCounter {
-    /// How often on `day`.
+    /// The count for `day`: 0 unless it is the counter's day.
     #[must_use]
     pub const fn on(&self, day: Day) -> u32 {
         if self.day == day.0 { self.count } else { 0 }
     }
 
-    /// The counter after once more on `day`: another day, earlier or later, starts at 1.
+    /// The counter after one more on `day`; a different day, earlier or later, starts at 1.
     #[must_use]
     pub const fn counted(&self, day: Day) -> Self {
         Self { day: day.0, count: self.on(day).saturating_add(1) }
     }
 }
 
-/// Whether the current key of an identity holds.
+/// Whether the current key of an identity is valid in its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Status {
-    /// It does.
+    /// Not revoked in its home.
     Active,
-    /// It was revoked in its home.
+    /// Revoked in its home.
     Revoked,
 }
 
-/// `identity`: id → this.
+/// Row `identity`, in a home's map: id → this.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Identity {
-    /// Its name in its home.
+    /// The identity's name in its home.
     pub name: Name,
     /// The current key's version.
     pub version: u32,
-    /// Of the current key.
+    /// Status of the current key.
     pub status: Status,
-    /// Rotations of the day.
+    /// Rotations applied per day.
     pub rotations: DayCounter,
 }
 
 /// When and why a key was revoked in its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Revocation {
-    /// The entry's time.
+    /// The time of the revocation's entry.
     pub time: Millis,
-    /// Why.
+    /// The reason that the revocation gives.
     pub reason: RevokeReason,
 }
 
-/// `version`: (identity, version) → this.
+/// Row `version`, in a home's map: (identity, version) → this.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct KeyVersion {
-    /// The key.
+    /// The public key of this version.
     pub key: PublicKey,
-    /// The time of the entry that brought it.
+    /// The time of the entry that introduced the key.
     pub time: Millis,
-    /// Commits to the key after it.
+    /// Commitment to the next key.
     pub next: Option<KeyHash>,
-    /// Its revocation in its home.
+    /// The key's revocation in its home, if any.
     pub revoked: Option<Revocation>,
 }
 
-/// `name`: BLAKE3 of the name → the identity that has it.
+/// Row `name`, in a home's map: BLAKE3 of the name → the identity with that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct NameOwner(pub IdentityId);
 
-/// `key`: BLAKE3 of the key's text → the identity that proved it.
+/// Row `key`, in a home's map: BLAKE3 of the key's text → the identity that has or had the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct KeyOwner(pub IdentityId);
 
-/// `provider`: id → this.
+/// Row `provider`, in a home's map: id → this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Provider {
-    /// The number of its next attestation or retraction.
+    /// The number of the provider's next attestation or retraction.
     pub next: u64,
-    /// Attestations of the day.
+    /// Attestations applied per day.
     pub attestations: DayCounter,
-    /// Retractions of the day.
+    /// Retractions applied per day.
     pub retractions: DayCounter,
 }
 
-/// `tally`: (subject, provider) → this. Never netted.
+/// Row `tally`, in a home's map: (subject, provider) → this. Retractions are summed separately, never subtracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Tally {
-    /// Sum of the effective deltas of all applied attestations.
+    /// Sum of the effective deltas of all applied attestations, including those retracted later.
     pub sum: i64,
-    /// Their number.
+    /// The number of those attestations.
     pub count: u64,
-    /// Sum of the effective deltas of those that were retracted.
+    /// Sum of the effective deltas of the retracted attestations.
     pub retracted_sum: i64,
-    /// Their number.
+    /// The number of retracted attestations.
     pub retracted_count: u64,
 }
 
-/// One attestation of a day row.
+/// One attestation in a day row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Attested {
-    /// Its number among all of its provider's.
+    /// Its number in the provider's sequence of attestations and retractions.
     pub number: u64,
-    /// Its event.
+    /// The id of its event.
     pub event: EventId,
-    /// What of its delta the cap left, not 0.
+    /// The effective delta: what the day's cap left of the delta. Never 0.
     pub effective: i32,
-    /// The number of its retraction.
+    /// The number of its retraction in the same sequence, if it was retracted.
     pub retraction: Option<u64>,
 }
 
-/// `day`: (subject, provider, UTC day of `created`) → the attestations of that day, in their order.
+/// Row `day`, in a home's map: (subject, provider, UTC day of `created`) → that day's attestations in log order.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Encode, Decode)]
 pub struct DayRow(pub Vec<Attested>);
 
-/// `home`: – → registrations of the day.
+/// Row `home`, the only one of its kind in a home's map: the home's registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
 pub struct HomeRow {
-    /// Registrations of the day.
+    /// Registrations applied per day.
     pub registrations: DayCounter,
 }
 
-/// `claim`: (identity, version, SHA-256 of the key's text, SHA-256 of the signer's) → the first one.
+/// Row `claim`, in a claims map: (identity, version, SHA-256 of the key's text, SHA-256 of the signer's text) → the
+/// first such claim.
 ///
-/// SHA-256, because a version's `next`, which the signer may have to match, is one.
+/// SHA-256, because the signer may have to match a version's `next`, which is a SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Claim {
-    /// Why.
+    /// The reason that the claim gives.
     pub reason: RevokeReason,
-    /// The entry's time.
+    /// The time of the claim's entry.
     pub time: Millis,
-    /// The log's generation.
+    /// The generation of the log that has the entry.
     pub generation: u32,
-    /// The entry's index.
+    /// The index of the entry in that log.
     pub index: u64,
 }
 
-/// In a claims map: – → claims of the day.
+/// The only row of its kind in a claims map: the operator's claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
 pub struct ClaimsRow {
-    /// Claims of the day.
+    /// Claims recorded per day.
     pub claims: DayCounter,
 }
 
-/// Numbers from `start` up to, not including, `end`; without `end`, all from `start`.
+/// Numbers from `start` up to but not including `end`; without `end`, all numbers from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Interval {
-    /// The first number.
+    /// The first number of the interval.
     pub start: u64,
-    /// The first number behind it.
+    /// The first number after the interval; `None` if it has no end.
     pub end: Option<u64>,
 }
 
-/// `statement`: (provider, BLAKE3 of the service, BLAKE3 of the domain) → what an operator sponsors of it.
+/// Row `statement`, in an operator's statements map: (provider, BLAKE3 of the service, BLAKE3 of the domain) →
+/// which of the provider's numbers the operator sponsors.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Statement {
-    /// The service.
+    /// The service that the provider is sponsored for.
     pub service: Service,
-    /// Its domain.
+    /// The domain of the service.
     pub domain: Domain,
     /// The provider's sponsored numbers: sorted, disjoint, not touching.
     pub intervals: Vec<Interval>,
     /// `created` of the last applied statement.
     pub created: Millis,
-    /// Statements of the day.
+    /// Statements applied per day.
     pub statements: DayCounter,
 }
 
-/// `log`: – → what a log says of itself.
+/// Row `log`, the only row in the map that [`MapName::log`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogRow {
     /// The manifest version adopted last.
     pub version: u32,
-    /// The last entry's time.
+    /// The time of the last entry.
     pub time: Millis,
     /// The UTC day of that time.
     pub day: Day,
-    /// Bytes of that day: encoded entries but state entries, and 1,024 per note named.
+    /// Bytes counted for that day: every encoded entry except state entries, plus 1,024 for each named note.
     pub bytes: u64,
 }
 
@@ -413,24 +416,24 @@ rows! {
     12 LogRow: ();
 }
 
-/// Reads one row.
+/// Reads one row; `None` if it does not exist.
 ///
 /// # Errors
-/// [`RowError`]: the storage failed, or holds what nobody wrote.
+/// [`RowError`]: the storage failed, or the stored value is broken.
 pub fn read<R: Row, S: Rows>(rows: &S, map: MapId, key: &R::Key) -> Result<Option<R>, RowError<S::Error>> {
     let bytes = rows.get(map, &row_key::<R>(key)).map_err(RowError::Storage)?;
     bytes.map(|bytes| decode_row(&bytes)).transpose()
 }
 
-/// Decodes a stored value.
+/// Decodes a stored value of at most [`ROW_BYTES_MAX`] bytes.
 ///
 /// # Errors
-/// [`RowError::Broken`].
+/// [`RowError::Broken`] if the bytes are no encoded `R`.
 pub fn decode_row<R: Row, E>(bytes: &[u8]) -> Result<R, RowError<E>> {
     codec::decode(bytes, ROW_BYTES_MAX).map_err(RowError::Broken)
 }
 
-/// Collects the rows of kind `R` below `prefix`, at most `max`, with what follows the prefix in each key.
+/// Collects at most `max` rows of kind `R` whose keys begin with `prefix`, each with the rest of its key.
 ///
 /// # Errors
 /// As for [`read`].
@@ -453,32 +456,32 @@ pub fn collect<R: Row, S: Rows>(
     broken.map(|()| found)
 }
 
-/// Changed rows: `None` is a removal.
+/// Changed rows by map and key: the new value, or `None` for a removal.
 pub type Changes = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
 
-/// Rows with changes laid over them, so that entries of one batch see one another.
+/// Base rows with pending changes on top, so that each entry of a batch sees the effects of the earlier ones.
 pub struct Overlay<'a, S> {
     base: &'a S,
     changes: Changes,
 }
 
 impl<'a, S: Rows> Overlay<'a, S> {
-    /// No changes yet.
+    /// An overlay without changes.
     pub const fn new(base: &'a S) -> Self {
         Self { base, changes: BTreeMap::new() }
     }
 
-    /// Writes one row.
+    /// Writes one row to the changes; the base stays as it is.
     pub fn put<R: Row>(&mut self, map: MapId, key: &R::Key, row: &R) {
         self.changes.insert((map, row_key::<R>(key)), Some(codec::encode(row)));
     }
 
-    /// Lays further changes over these.
+    /// Adds further changes; they override the earlier ones.
     pub fn absorb(&mut self, changes: &Changes) {
         self.changes.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
 
-    /// The changes.
+    /// The pending changes, to be written to the base.
     pub fn into_changes(self) -> Changes {
         self.changes
     }
@@ -523,7 +526,7 @@ impl<S: Rows> Rows for Overlay<'_, S> {
 pub struct MemoryRows(BTreeMap<(MapId, Vec<u8>), Vec<u8>>);
 
 impl MemoryRows {
-    /// Takes changes over.
+    /// Applies changes.
     pub fn apply(&mut self, changes: &Changes) {
         for (key, value) in changes {
             match value {
@@ -533,7 +536,7 @@ impl MemoryRows {
         }
     }
 
-    /// All rows in order.
+    /// All rows, ordered by map and key.
     pub fn iter(&self) -> impl Iterator<Item = (&(MapId, Vec<u8>), &Vec<u8>)> {
         self.0.iter()
     }

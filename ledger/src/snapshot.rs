@@ -1,5 +1,5 @@
-//! What a log says of its state at a certified head, for a node that has none of its entries: what is offered is
-//! proved by the head alone, and the rows that follow in ranges are proved by what is offered.
+//! A log's state at a certified head, for a node that has none of its entries. The head proves the offer; the offer
+//! proves the rows, which follow in ranges.
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -20,7 +20,7 @@ use crate::replica::log_of;
 use crate::rows::{LogRow, MapName, ROW_BYTES_MAX, row_key};
 use crate::signed_note::{NoteError, SignedNote};
 
-/// Levels of tiles of the largest tree.
+/// The number of tile levels in the largest tree.
 const EDGE_LEVELS_MAX: usize = 8;
 
 /// The state of a log at a head that a quorum cosigned on one note, without its rows.
@@ -30,62 +30,62 @@ pub struct Offer {
     pub checkpoint: String,
     /// The last entry below that head, encoded: the state entry with the state root.
     pub state: Vec<u8>,
-    /// Leads from it to the head, as an inclusion proof does.
+    /// The inclusion proof of that entry under the head.
     pub path: Vec<Hash>,
-    /// Name and root of each map, in the names' order.
+    /// Name and root of each map, ordered by name.
     pub maps: Vec<(String, StateRoot)>,
     /// The encoded value of the log's own row, the only one of the map `log`.
     pub row: Vec<u8>,
-    /// The unfinished tiles at the tree's right edge, level by level, so that entries can be appended.
+    /// The hashes of the partial tiles at the tree's right edge, level by level. Appending entries needs them.
     pub edge: Vec<Vec<Hash>>,
-    /// Where the log adopted the version that its row names, unless that version brought it.
+    /// The adoption of the version that the row names; `None` if that version introduced the log.
     pub adopted: Option<Adoption>,
-    /// About how many rows each map has, in the same order. Nothing vouches for it.
+    /// The approximate number of rows of each map, in the order of `maps`. Not proven.
     pub rows: Vec<u64>,
 }
 
-/// Why an offer shows nothing.
+/// Why an offer proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// The checkpoint is no signed note.
     #[error(transparent)]
     Note(#[from] NoteError),
-    /// It is none of a known log, or a signature does not hold.
+    /// The note is no checkpoint of a known log, or a signature is invalid.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The log was cut: nobody goes on from there.
-    #[error("{0} is no log that goes on")]
+    /// The log was cut, so no entry will follow, or the manifest does not know it.
+    #[error("log {0} was cut or is unknown")]
     Log(LogId),
-    /// The log's own row is none, or not the one in its map.
-    #[error("the log's own row is none, or not the one in its map")]
+    /// The log's own row does not decode, or is not the one in its map.
+    #[error("the log's own row does not decode, or is not the one in its map")]
     Row,
-    /// It stays open which version's quorum counts.
+    /// The offer does not show which version's quorum counts.
     #[error(transparent)]
     Adoption(#[from] AdoptionError),
-    /// The log had adopted a version of the manifest that the reader does not hold: nobody's fault.
+    /// The log adopted a version of the manifest that the reader does not hold: nobody's fault.
     #[error("the log had adopted version {0}, which is not held")]
     Unheld(u32),
-    /// Too few operators of the adopted version, or of one before it that counts too, cosigned the head.
+    /// Too few operators of the adopted version, or of an earlier one that also counts, cosigned the head.
     #[error("{found} operators cosigned the head, want {wanted}")]
     Quorum {
-        /// How many did.
+        /// The number of operators that cosigned.
         found: usize,
-        /// The version's quorum.
+        /// The quorum of the version.
         wanted: usize,
     },
-    /// The state entry is none, or not the last one below the head.
+    /// The entry is no state entry, or is not the last one below the head.
     #[error("the state entry is not the last one below the head")]
     State,
-    /// The maps are not those that the log carries, or do not give the state root.
-    #[error("the maps do not give the state root")]
+    /// The maps are not those that the log carries, or do not lead to the state root.
+    #[error("the maps do not lead to the state root")]
     Maps,
-    /// The tree's edge does not give the head.
-    #[error("the edge of the tree does not give the head")]
+    /// The edge of the tree does not lead to the head.
+    #[error("the edge of the tree does not lead to the head")]
     Edge,
 }
 
 impl SnapshotError {
-    /// The stable name of this error.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -103,33 +103,33 @@ impl SnapshotError {
     }
 }
 
-/// An offer whose every part was proved; made by [`Offer::verify`] only.
+/// A verified offer, from [`Offer::verify`]. Every part except `rows` is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
     /// The head, signed by the log's owner.
     pub signed: SignedCheckpoint,
-    /// The cosignatures of it by operators of the adopted version, a quorum or more.
+    /// Its cosignatures by operators of the adopted version, at least a quorum.
     pub cosignatures: Vec<Cosignature>,
-    /// The state root there.
+    /// The state root at the head.
     pub state_root: StateRoot,
-    /// What the log says of itself there.
+    /// The log's own row at the head.
     pub row: LogRow,
-    /// The maps with their roots, in their names' order.
+    /// The maps with their roots, ordered by name.
     pub maps: Vec<(MapName, StateRoot)>,
-    /// The unfinished tiles of the tree.
+    /// The partial tiles at the tree's right edge.
     pub tiles: Vec<TileWrite>,
-    /// About how many rows each map has: the sender's word.
+    /// The approximate number of rows of each map, in the order of `maps`. The sender may lie about it.
     pub rows: Vec<u64>,
 }
 
 impl Offered {
-    /// The log.
+    /// The log of the head.
     #[must_use]
     pub fn log(&self) -> LogId {
         log_of(&self.signed)
     }
 
-    /// The head.
+    /// The size and root of the certified head.
     #[must_use]
     pub const fn head(&self) -> Head {
         self.signed.checkpoint().head
@@ -137,12 +137,12 @@ impl Offered {
 }
 
 impl Offer {
-    /// Proves every part: a quorum of the version that the log had adopted cosigned the head; the state entry is its
-    /// last entry; the maps give that entry's root; the log's own row, which names the version, is in its map.
+    /// Verifies every part: a quorum of the version that the log adopted cosigned the head; the state entry is the last
+    /// entry below it; the maps lead to that entry's root; the log's own row, which names the version, is in its map.
     ///
     /// # Errors
-    /// [`SnapshotError`]: whoever offers this is at fault, but for [`SnapshotError::Unheld`], and for
-    /// [`SnapshotError::Log`] where it does not hold the version yet that cuts the log.
+    /// [`SnapshotError`]: the sender is at fault, except for [`SnapshotError::Unheld`], and for [`SnapshotError::Log`]
+    /// if the sender does not hold the version yet that cuts the log.
     pub fn verify(&self, manifest: &Manifest) -> Result<Offered, SnapshotError> {
         let row: LogRow = codec::decode(&self.row, ROW_BYTES_MAX).map_err(|_| SnapshotError::Row)?;
         let adopted = manifest.at(row.version).ok_or(SnapshotError::Unheld(row.version))?;
@@ -167,7 +167,7 @@ impl Offer {
         };
         let head = &quorum.signed.checkpoint().head;
         let versions = adoption::certifying_at(manifest, known.since, adopted, head, self.adopted.as_ref())?;
-        // The versions that the log's own row and the adoption offered with it name, as in a profile proof.
+        // As in a profile proof: the versions that the log's own row and the offered adoption name.
         if let Some(short) = quorum.first_short(&note, &log, manifest, &versions)? {
             return Err(SnapshotError::Quorum { found: short.found(), wanted: short.wanted });
         }
@@ -204,7 +204,7 @@ impl Offer {
         }
     }
 
-    /// Every level has exactly the hashes that belong there, so that all of them are under the head's root.
+    /// Requires exactly the right number of hashes in each level, so that the head's root covers all of them.
     fn tiles(&self, head: &Head) -> Result<Vec<TileWrite>, SnapshotError> {
         let widths = edge_widths(head.size);
         if !widths.iter().copied().eq(self.edge.iter().map(Vec::len)) {
@@ -222,7 +222,7 @@ impl Offer {
     }
 }
 
-/// How many hashes the unfinished tile of each level has, in a tree of so many leaves.
+/// How many hashes the partial tile of each level has in a tree of `size` leaves, from level 0 up.
 #[must_use]
 pub fn edge_widths(size: u64) -> Vec<usize> {
     let mut widths = Vec::new();
@@ -235,7 +235,7 @@ pub fn edge_widths(size: u64) -> Vec<usize> {
     widths
 }
 
-/// The names as an offer lists them.
+/// The names and roots of the maps, as an offer lists them.
 #[must_use]
 pub fn list(maps: &LogMaps) -> Vec<(String, StateRoot)> {
     maps.iter().map(|(name, _, map)| (name.to_string(), map.root())).collect()

@@ -1,4 +1,4 @@
-//! Attestations and retractions.
+//! The fold of attestations and retractions.
 use super::{Effect, EntryPosition, Fold, FoldResult, Void, void_if};
 use crate::entry::VerifiedEvent;
 use crate::event::Action;
@@ -7,7 +7,7 @@ use crate::rows::{Attested, DayRow, Identity, MapId, Provider, Rows, Status, Tal
 use crate::time::Day;
 
 impl<S: Rows> Fold<'_, S> {
-    /// Why `issuer` may not speak now, if so.
+    /// Why `issuer` may not issue this event, if it may not: unknown, signed by another key, or revoked.
     fn issuer_fault(&self, home: MapId, issuer: IdentityId, event: &VerifiedEvent) -> FoldResult<S, Option<Void>> {
         let Some(identity) = self.get::<Identity>(home, &issuer)? else { return Ok(Some(Void::UnknownIdentity)) };
         if self.current_key(home, issuer, &identity)?.key != event.signed().signer {
@@ -90,7 +90,7 @@ impl<S: Rows> Fold<'_, S> {
     }
 }
 
-/// sign(delta) · min(|delta|, cap − used), where all of the day's effective deltas are used, retracted ones too.
+/// sign(delta) · min(|delta|, cap − used), where `used` is Σ |effective delta| of the day, retracted ones included.
 fn effective(delta: i32, day: &DayRow, cap: u32) -> i32 {
     let used = day.0.iter().fold(0u32, |used, attested| used.saturating_add(attested.effective.unsigned_abs()));
     let left = i32::try_from(cap.saturating_sub(used).min(delta.unsigned_abs())).unwrap_or(i32::MAX);

@@ -1,4 +1,4 @@
-//! Admissions and dismissals: which of a provider's numbers an operator sponsors.
+//! The fold of admissions and dismissals: which of a provider's numbers an operator sponsors.
 use alloc::vec::Vec;
 
 use super::{Effect, EntryPosition, Fold, FoldResult, Void, void_if};
@@ -8,7 +8,7 @@ use crate::id::{Domain, IdentityId};
 use crate::limits;
 use crate::rows::{self, DayCounter, Interval, Rows, Statement, text_key};
 
-/// A statement taken apart.
+/// The fields of an admission or a dismissal.
 struct StatementParts<'a> {
     provider: IdentityId,
     service: &'a Service,
@@ -17,7 +17,7 @@ struct StatementParts<'a> {
     admit: bool,
 }
 
-fn said(action: &Action) -> StatementParts<'_> {
+fn statement_parts(action: &Action) -> StatementParts<'_> {
     match action {
         Action::Admit { provider, service, domain, from, .. } => {
             StatementParts { provider: *provider, service, domain, from: *from, admit: true }
@@ -31,7 +31,7 @@ fn said(action: &Action) -> StatementParts<'_> {
 
 impl<S: Rows> Fold<'_, S> {
     pub(super) fn state(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
-        let StatementParts { provider, service, domain, from, admit } = said(&event.event().action);
+        let StatementParts { provider, service, domain, from, admit } = statement_parts(&event.event().action);
         let owner = self.manifest.operator(&self.log.operator);
         let signer = event.signed().signer;
         let node_key = owner.map(|owner| crate::key::PublicKey::Ed25519(owner.node_key.to_bytes()));
@@ -52,7 +52,7 @@ impl<S: Rows> Fold<'_, S> {
         Ok(Ok(Effect::Sponsored { provider }))
     }
 
-    /// How many (service, domain) pairs of `provider` this operator ever spoke of.
+    /// How many (service, domain) pairs of `provider` this operator has ever made a statement about.
     fn triples(&self, provider: IdentityId) -> FoldResult<S, usize> {
         let prefix = rows::prefix::<Statement>(&provider);
         let found = rows::collect::<Statement, _>(&self.rows, self.statements, &prefix, limits::TRIPLES_PER_PROVIDER)?;
@@ -60,7 +60,7 @@ impl<S: Rows> Fold<'_, S> {
     }
 }
 
-/// `intervals` and [from, ∞).
+/// The union of `intervals` and [from, ∞).
 fn with(intervals: &[Interval], from: u64) -> Vec<Interval> {
     let mut start = from;
     let mut left: Vec<_> = intervals.iter().filter(|interval| interval.start < from).copied().collect();

@@ -1,12 +1,12 @@
-//! A tree, or its root alone, from what stands in it, taken from left to right; each node is hashed once.
+//! Builds a tree, or only its root, from rows and subtrees given from left to right; hashes each node once.
 use alloc::vec::Vec;
 use core::mem;
 
 use super::hash::{NodeHash, bit, common_bits, inner_hash};
 
-/// What a node is made of.
+/// What the builder makes of each subtree: a node, or only its hash.
 pub(super) trait Subtree: Sized {
-    /// The node at `depth`; `key` is any key with the bits before `depth` that both sides share.
+    /// Makes the node at `depth`. `key` is any key that begins with the `depth` bits that both sides share.
     fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self;
 }
 
@@ -16,25 +16,26 @@ impl Subtree for NodeHash {
     }
 }
 
-/// This stands nowhere in a tree to the right of what came before it.
+/// An item or a hidden side that no tree has to the right of the previous ones.
 #[derive(Debug)]
 pub(super) struct Misplaced;
 
-/// Takes *items*, subtrees whose keys are known, and between them *hidden* subtrees, which have no keys here:
-/// only the depth of the node above them, where they are the other side than an item.
+/// Builds a tree from *items*, which are subtrees with a known key, and *hidden* subtrees between them.
+///
+/// A hidden subtree has no key here, only the depth of its parent, which has an item on the other side.
 pub(super) struct Builder<K, T> {
-    /// Left sides that wait for their right ones, and the depths at which they will meet, ascending.
+    /// Left sides whose right side is not complete yet, each with the depth of its parent, ascending.
     waiting: Vec<(u16, T)>,
-    /// Hidden left sides above the next item.
+    /// Hidden left sides above the next item, each with the depth of its parent.
     hidden: Vec<(u16, T)>,
     last: Option<BuilderItem<K, T>>,
 }
 
-/// The last item, and what is above it as far as it is complete.
+/// The last item, joined with those of its ancestors that are complete.
 struct BuilderItem<K, T> {
-    /// A key of the item, of at least the bits that all its keys share.
+    /// A key of the item, or at least the bits that all of its keys share.
     key: K,
-    /// The depth of the subtree's topmost node, or how many bits the item's keys share.
+    /// The depth of the subtree's top node; before the first join, the number of bits that the item's keys share.
     top: u16,
     subtree: T,
 }
@@ -61,12 +62,12 @@ impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
         self.hidden.iter().map(|(depth, _)| *depth)
     }
 
-    /// Hides the left side of the node at `depth` above the next item.
+    /// Adds a hidden left side to the node at `depth` above the next item.
     pub(super) fn hide_left(&mut self, depth: u16, subtree: T) {
         self.hidden.push((depth, subtree));
     }
 
-    /// Hides the right side of the node at `depth` above the last item.
+    /// Adds a hidden right side to the node at `depth` above the last item.
     pub(super) fn hide_right(&mut self, depth: u16, subtree: T) -> Result<(), Misplaced> {
         let mut last = self.last.take().filter(|_| self.hidden.is_empty()).ok_or(Misplaced)?;
         if depth >= last.top || bit(last.key.as_ref(), depth) {
@@ -79,7 +80,7 @@ impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
         Ok(())
     }
 
-    /// Takes an item whose keys share `bits` first bits with `key`.
+    /// Adds an item whose keys all begin with the first `bits` bits of `key`.
     pub(super) fn push(&mut self, key: K, bits: u16, subtree: T) -> Result<(), Misplaced> {
         let mut above = None;
         if let Some(last) = self.last.take() {
@@ -102,7 +103,7 @@ impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
         Ok(())
     }
 
-    /// The whole tree, if there is anything in it.
+    /// The whole tree; `None` if it is empty.
     pub(super) fn finish(mut self) -> Result<Option<T>, Misplaced> {
         if !self.hidden.is_empty() {
             return Err(Misplaced);
@@ -111,7 +112,7 @@ impl<K: AsRef<[u8]>, T: Subtree> Builder<K, T> {
         Ok(last.map(|last| self.close(None, last.subtree, last.key.as_ref())))
     }
 
-    /// Completes every node deeper than `depth`: nothing that comes falls below them.
+    /// Completes every node deeper than `depth`: all later items are outside of these nodes.
     fn close(&mut self, depth: Option<u16>, mut right: T, key: &[u8]) -> T {
         while let Some((at, left)) = self.waiting.pop_if(|(at, _)| Some(*at) > depth) {
             right = T::join(at, left, right, key);
@@ -132,7 +133,7 @@ mod tests {
     }
     use BuildStep::{BuilderItem, End, Left, Right};
 
-    /// Without these rules hashes would refuse the same, if the root is that of a map.
+    /// Without these checks the root comparison would still refuse the same proofs, given the root of a real map.
     #[test]
     fn the_last_step_is_misplaced() {
         const TOP: BuildStep = BuilderItem(&[0b1010_0000], 8);

@@ -1,28 +1,28 @@
-//! Bits of keys, and what is hashed: counted from the most significant bit of byte 0.
+//! Bits of keys, counted from the most significant bit of byte 0, and the hashes of leaves and inner nodes.
 
-/// Longest key of a row, in bytes. It bounds the depth of the tree, and so of every recursion, to 1,024.
+/// Longest key of a row, in bytes. Limits the depth of the tree, and so every recursion, to 1,024.
 pub const KEY_BYTES_MAX: usize = 128;
 
 /// A BLAKE3-256 hash.
 pub(super) type NodeHash = [u8; 32];
 
-/// What a row's leaf holds of its value: BLAKE3 of the encoded value.
+/// The part of a row's value that its leaf holds: BLAKE3 of the encoded value.
 #[must_use]
 pub fn value_hash(value: &[u8]) -> [u8; 32] {
     *blake3::hash(value).as_bytes()
 }
 
-/// Whether the bit is 1; bits past the end are 0.
+/// Whether bit `index` of `key` is 1; bits past the end are 0.
 pub(super) fn bit(key: &[u8], index: u16) -> bool {
     key.get(usize::from(index / 8)).is_some_and(|byte| byte & 0x80u8.wrapping_shr(u32::from(index % 8)) != 0)
 }
 
-/// How many bits `key` has; keys are at most [`KEY_BYTES_MAX`] bytes.
+/// The length of `key` in bits; keys are at most [`KEY_BYTES_MAX`] bytes.
 pub(super) fn bits(key: &[u8]) -> u16 {
     u16::try_from(key.len()).unwrap_or(u16::MAX).saturating_mul(8)
 }
 
-/// How many first bits are the same in both, at most the bits of the shorter.
+/// How many leading bits `a` and `b` share: at most all bits of the shorter one.
 pub(super) fn common_bits(a: &[u8], b: &[u8]) -> u16 {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (whole, rest) = (a.get(..same).map_or(0, bits), a.get(same).zip(b.get(same)));
@@ -30,7 +30,7 @@ pub(super) fn common_bits(a: &[u8], b: &[u8]) -> u16 {
     whole.saturating_add(u16::try_from(partial).unwrap_or(8))
 }
 
-/// The first `depth` bits of `key`: its whole bytes, and the one that ends within a byte, zero-padded.
+/// The first `depth` bits of `key`: the whole bytes, then the last partial byte, if any, zero-padded.
 pub(super) fn prefix(key: &[u8], depth: u16) -> (&[u8], Option<u8>) {
     let (whole, rest) = key.split_at_checked(usize::from(depth / 8)).unwrap_or((key, &[]));
     let unused = 0xffu8.wrapping_shr(u32::from(depth % 8));
@@ -50,7 +50,7 @@ pub(super) fn inner_hash(depth: u16, key: &[u8], left: &NodeHash, right: &NodeHa
     hash([&[1, low, high], whole, partial.as_slice(), left, right])
 }
 
-/// The hash of all parts together, which are no longer than the largest inner node.
+/// The hash of the concatenated parts, which together are no longer than the largest inner node.
 fn hash(parts: [&[u8]; 5]) -> NodeHash {
     let mut buffer = [0; 3 + KEY_BYTES_MAX + 64];
     let mut length = 0usize;

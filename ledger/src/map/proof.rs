@@ -1,8 +1,8 @@
 //! Proofs of all rows whose keys begin with given prefixes, or that there are none.
 //!
-//! A proof is the tree cut down to *items*: the rows asked for, which the verifier has, and *others*, rows and
-//! nodes that stand where rows asked for would be. All else is a hash. What a hash hides shares no bits with a
-//! prefix beyond where they part, so that nothing asked for can be in it.
+//! A proof is the tree cut down to *items*: the requested rows, which the verifier has, and *others*, the rows and
+//! nodes found where a requested row would be. Every other subtree is only a hash. The keys of a hidden subtree
+//! leave the path of every prefix at its parent, so no requested row can be in it.
 use alloc::vec::Vec;
 use core::{iter, slice};
 
@@ -13,34 +13,34 @@ use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, l
 use super::tree::{HashedNode, MapError, MapNode, PREFIXES_MAX, StateMap, check_key, check_order, row_parts};
 use crate::id::StateRoot;
 
-/// Longest encoded map proof, in bytes: 1,024 steps and an other for each prefix.
+/// Longest encoded map proof, in bytes: for each prefix 1,024 steps and one *other*.
 pub const MAP_PROOF_BYTES_MAX: usize = PREFIXES_MAX * 36_864;
 
-/// Shows a stranger who has the root all rows of the map whose keys begin with certain prefixes.
+/// Shows a verifier that trusts only the root all rows of the map whose keys begin with certain prefixes.
 ///
-/// A map, its prefixes and their rows have one proof only.
+/// The proof is unique: a map and a list of prefixes have exactly one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct MapProof {
     /// [`ProofStep`]s, from left to right.
     steps: Vec<u16>,
-    /// Of the others, in their order: a row's key, or the bits that the keys below a node share, zero-padded.
+    /// One for each *other*, in order: a row's key, or the bits that all keys below a node share, zero-padded.
     keys: Vec<Vec<u8>>,
-    /// What the steps take, in their order.
+    /// The hashes that the steps consume, in order.
     hashes: Vec<NodeHash>,
 }
 
-/// What stands next in a tree, the depths below 1,024.
+/// What comes next from left to right in the cut tree; depths are below 1,024.
 #[derive(Clone, Copy)]
 enum ProofStep {
-    /// The left side of the node at this depth above the next item: its hash.
+    /// A hidden left side of the node at this depth above the next item. Consumes a hash.
     Left(u16),
-    /// The right side of the node at this depth above the last item: its hash.
+    /// A hidden right side of the node at this depth above the last item. Consumes a hash.
     Right(u16),
-    /// A node of this depth: its keys' shared bits, the hashes of its sides.
+    /// An *other*: a node at this depth. Consumes the bits that its keys share and the hashes of its sides.
     MapNode(u16),
-    /// Another row: its key, the hash of its value.
+    /// An *other*: a row that was not requested. Consumes its key and the hash of its value.
     Row,
-    /// All rows of the next prefix that has any.
+    /// All rows of the next prefix that has any; the verifier has them.
     Found,
 }
 
@@ -68,25 +68,25 @@ impl ProofStep {
     }
 }
 
-/// Why a proof shows nothing. All are its sender's fault, unless the root is not the one it was made for.
+/// Why a proof shows nothing. Always the sender's fault, unless the proof was made for another root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapProofError {
-    /// No map has such keys, or no proof is about such prefixes.
+    /// A key that no map can have, or prefixes that no proof can be about.
     #[error(transparent)]
     Key(#[from] MapError),
-    /// The proof has a form that none is made in.
+    /// No prover makes a proof of this form.
     #[error("the proof is malformed")]
     Malformed,
-    /// The proof leaves open whether the rows are those claimed, and no others.
+    /// The proof does not show that the prefixes have exactly the claimed rows.
     #[error("the proof does not show that these are the rows")]
     Claim,
-    /// The proof leads to another root.
+    /// The proof leads to a root other than the expected one.
     #[error("the proof leads to another root")]
     Root,
 }
 
 impl MapProofError {
-    /// The stable word for this in answers, logs and metrics.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -104,7 +104,7 @@ impl From<Misplaced> for MapProofError {
     }
 }
 
-/// A prefix, with a key that shares as many first bits with it as any key does.
+/// A requested prefix, with a row's key that shares `shared` leading bits with it; no row's key shares more.
 struct PrefixQuery<'a> {
     prefix: &'a [u8],
     near: &'a [u8],
@@ -112,13 +112,13 @@ struct PrefixQuery<'a> {
 }
 
 impl PrefixQuery<'_> {
-    /// Whether the rows of the prefix are all that is below a node of this depth on its way.
+    /// Whether a node at this depth on the path of the prefix holds all rows of the prefix and no others.
     fn is_found(&self, depth: u16) -> bool {
         self.shared == bits(self.prefix) && self.shared <= depth
     }
 
-    /// Whether the way of the prefix goes on below a node of this depth on it.
-    fn goes_on(&self, depth: u16) -> bool {
+    /// Whether the path of the prefix continues below a node at this depth on it.
+    fn continues(&self, depth: u16) -> bool {
         self.shared >= depth && bits(self.prefix) > depth
     }
 }
@@ -137,10 +137,10 @@ fn check_prefixes<P: AsRef<[u8]>>(prefixes: impl ExactSizeIterator<Item = P>) ->
 }
 
 impl StateMap {
-    /// Proves which rows have keys that begin with one of `prefixes`; a whole key is the prefix of its row alone.
+    /// Proves which rows have keys that begin with one of `prefixes`. A whole key asks for its row alone.
     ///
     /// # Errors
-    /// [`MapError`]: the prefixes, 1 to [`PREFIXES_MAX`], must ascend strictly, with none a prefix of another.
+    /// [`MapError`]: there must be 1 to [`PREFIXES_MAX`] prefixes, strictly ascending, none a prefix of another.
     pub fn prove<P: AsRef<[u8]>>(&self, prefixes: &[P]) -> Result<MapProof, MapError> {
         check_prefixes(prefixes.iter())?;
         let mut proof = MapProof::default();
@@ -158,7 +158,7 @@ impl StateMap {
 }
 
 impl MapProof {
-    /// Shows what is below `branch`, on the way of all that is `asked`, which is not nothing.
+    /// Adds the steps for `branch`, which is on the path of every prefix in `asked`; `asked` is not empty.
     fn walk(&mut self, branch: &HashedNode, asked: &[PrefixQuery<'_>]) {
         let depth = branch.depth();
         if asked.iter().any(|asked| asked.is_found(depth)) {
@@ -171,8 +171,8 @@ impl MapProof {
             }
         };
         let sides = [(&inner.left, ProofStep::Left(depth)), (&inner.right, ProofStep::Right(depth))];
-        // All that go on share bits that the rest don't, so that they stand side by side.
-        let Some(on) = asked.split(|asked| !asked.goes_on(depth)).find(|run| !run.is_empty()) else {
+        // The prefixes that continue below this node share leading bits that the others lack, so they are adjacent.
+        let Some(on) = asked.split(|asked| !asked.continues(depth)).find(|run| !run.is_empty()) else {
             let [(left, _), (right, _)] = sides;
             return self.show(
                 ProofStep::MapNode(depth),
@@ -198,12 +198,13 @@ impl MapProof {
         }
     }
 
-    /// Checks that in the map with this root the rows whose keys begin with a prefix are exactly those that
-    /// stand beside it, as whole keys and values, ascending; none, if there are none. The prefixes are those
-    /// that the proof was made for.
+    /// Checks that in the map with this root each prefix has exactly the rows listed with it in `answers`.
+    ///
+    /// The rows are whole keys and values, ascending; the list is empty if the prefix has no rows. The prefixes
+    /// must be those that the proof was made for.
     ///
     /// # Errors
-    /// A [`MapProofError`]: then nothing is known about any of the prefixes.
+    /// [`MapProofError`]: then nothing is known about any of the prefixes.
     pub fn verify<P, K, V>(&self, root: &StateRoot, answers: &[(P, &[(K, V)])]) -> Result<(), MapProofError>
     where
         P: AsRef<[u8]>,
@@ -226,13 +227,13 @@ impl MapProof {
     }
 }
 
-/// A proof half read.
+/// Reads a proof step by step and rebuilds the root.
 struct ProofReader<'a> {
     prefixes: Vec<&'a [u8]>,
     keys: slice::Iter<'a, Vec<u8>>,
     hashes: slice::Iter<'a, NodeHash>,
     builder: Builder<&'a [u8], NodeHash>,
-    /// The last item, if it is an other and it isn't known yet how deep it stands.
+    /// The key of the last item if it is an *other* whose depth in the tree is not known yet.
     other: Option<&'a [u8]>,
 }
 
@@ -314,26 +315,26 @@ impl<'a> ProofReader<'a> {
         hidden.into_iter().try_for_each(|depth| self.pass(key, depth))
     }
 
-    /// Checks that nothing asked for can be on the other side of the node at `depth` above `key`.
+    /// Checks that no requested row can be on the other side of the node at `depth` above `key`.
     fn pass(&self, key: &[u8], depth: u16) -> Result<(), MapProofError> {
         if self.meets(&turned(key, depth), depth.saturating_add(1)) { Err(MapProofError::Claim) } else { Ok(()) }
     }
 
-    /// Checks that the last item, if it is an other, had to be shown: that something asked for goes on beyond
-    /// the deepest node above it. `right`: the deepest that has it on its left.
+    /// Checks that the last item, if it is an *other*, had to be shown: that the path of a prefix continues below the
+    /// deepest node above the item. `right` is the depth of the deepest node that has the item on its left.
     fn settle(&mut self, right: Option<u16>) -> Result<(), MapProofError> {
         let Some(key) = self.other.take() else { return Ok(()) };
         let below = self.builder.above().max(right).map_or(0, |depth| depth.saturating_add(1));
         if self.meets(key, below) { Ok(()) } else { Err(MapProofError::Malformed) }
     }
 
-    /// Whether keys can begin both with the first `depth` bits of `key` and with a prefix.
+    /// Whether a key can begin both with the first `depth` bits of `key` and with one of the prefixes.
     fn meets(&self, key: &[u8], depth: u16) -> bool {
         let begin = padded(key, depth);
         self.near(&begin).any(|prefix| common_bits(prefix, &begin) >= depth.min(bits(prefix)))
     }
 
-    /// The prefixes beside `key` in their order: the one it may begin with, and the first that may begin with it.
+    /// The prefixes next to `key` in order: the one that `key` may begin with, and the first that may begin with `key`.
     fn near(&self, key: &[u8]) -> impl Iterator<Item = &'a [u8]> {
         let at = self.prefixes.partition_point(|prefix| *prefix <= key);
         let before = at.checked_sub(1).and_then(|before| self.prefixes.get(before));
@@ -355,13 +356,13 @@ fn padded(key: &[u8], depth: u16) -> Vec<u8> {
     [whole, partial.as_slice()].concat()
 }
 
-/// Whether `prefix` is `depth` bits of a key, zero-padded to whole bytes.
+/// Whether `prefix` can be the first `depth` bits of a key, zero-padded to whole bytes.
 fn is_padded(prefix: &[u8], depth: u16) -> bool {
     let fits = prefix.len() == usize::from(depth).div_ceil(8) && prefix.len() <= KEY_BYTES_MAX;
     fits && padded(prefix, depth) == prefix
 }
 
-/// The bits of `key` before `depth`, and the other bit there.
+/// The first `depth` bits of `key`, then the opposite of its bit at `depth`, zero-padded to whole bytes.
 fn turned(key: &[u8], depth: u16) -> Vec<u8> {
     let mut turned = padded(key, depth.saturating_add(1));
     if let Some(byte) = turned.get_mut(usize::from(depth / 8)) {

@@ -1,4 +1,5 @@
-//! Proofs that rows follow one another in a map: how a snapshot comes in parts, from whoever has it.
+//! Proofs that rows follow one another in a map without a gap. With them, a snapshot can be fetched in parts from
+//! any node that has it.
 use alloc::vec::Vec;
 
 use bincode::{Decode, Encode};
@@ -9,35 +10,38 @@ use super::proof::MapProofError;
 use super::tree::{HashedNode, MapError, MapNode, StateMap, check_key, row_parts};
 use crate::id::StateRoot;
 
-/// Longest encoded range proof, in bytes: 1,024 hashes on either side and a row.
+/// Longest encoded range proof, in bytes: 1,024 hashes on each side and a row.
 pub const RANGE_PROOF_BYTES_MAX: usize = 73_728;
 
-/// Shows a stranger who has the root the rows of a map from some key on, without a gap.
+/// Shows a verifier that trusts only the root that rows follow one another from some key without a gap.
 ///
-/// A map, a key and the rows from there have one proof only.
+/// The proof is unique: a map, a start key and the rows from there have exactly one.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RangeProof {
-    /// The last row before: its key, the hash of its value.
+    /// The last row before the range: its key, the hash of its value.
     before: Option<(Vec<u8>, NodeHash)>,
-    /// What is left of it: the other sides of the nodes above it, from the top down.
+    /// The left siblings on the path to that row, each with the depth of its parent, from the top down.
     left: Vec<(u16, NodeHash)>,
-    /// What is right of the last row: the other sides of the nodes above it, from the row up.
+    /// The right siblings on the path to the last row, each with the depth of its parent, from the row up.
     right: Vec<(u16, NodeHash)>,
 }
 
 impl StateMap {
-    /// Proves the rows from the key `start` on up to the row with the key `last`; without `last`, that there are
-    /// no rows from `start` on. `start` may be any bytes, none at all for the first row of the map.
+    /// Proves the rows from the key `start` up to the row with the key `last`, inclusive.
+    ///
+    /// Without `last`, proves that there are no rows from `start` on. `start` may be any bytes; an empty one starts
+    /// at the first row of the map.
     ///
     /// # Errors
-    /// [`MapError::Range`]: no row has the key `last`, or it is before `start`; or there are rows from `start` on.
+    /// [`MapError::Range`]: no row has the key `last`, or it is before `start`, or there is no `last` but there are
+    /// rows from `start` on.
     pub fn prove_range(&self, start: &[u8], last: Option<&[u8]>) -> Result<RangeProof, MapError> {
         if last.is_some_and(|last| last < start || self.get(last).is_none()) {
             return Err(MapError::Range);
         }
         let before = self.before(start);
-        let (left, _) = before.map(|(key, _)| self.beside(key)).unwrap_or_default();
-        let (_, mut right) = last.or(before.map(|(key, _)| key)).map(|key| self.beside(key)).unwrap_or_default();
+        let (left, _) = before.map(|(key, _)| self.siblings(key)).unwrap_or_default();
+        let (_, mut right) = last.or(before.map(|(key, _)| key)).map(|key| self.siblings(key)).unwrap_or_default();
         right.reverse();
         if last.is_none() && (!right.is_empty() || before.is_none() && !self.is_empty()) {
             return Err(MapError::Range);
@@ -59,12 +63,12 @@ impl StateMap {
                 branch = &inner.left;
             }
         }
-        // All rows below the branch are on the same side of `start` as the near one.
+        // `near` is below the branch, and all rows below the branch are on the same side of `start`.
         if near < start { Some(branch) } else { left }.and_then(HashedNode::last)
     }
 
-    /// The other sides of the nodes above the row with this key, from the top down: on its left, on its right.
-    fn beside(&self, key: &[u8]) -> (Vec<(u16, NodeHash)>, Vec<(u16, NodeHash)>) {
+    /// The left siblings and the right siblings on the path to the row with this key, from the top down.
+    fn siblings(&self, key: &[u8]) -> (Vec<(u16, NodeHash)>, Vec<(u16, NodeHash)>) {
         let (mut left, mut right, mut branch) = (Vec::new(), Vec::new(), &self.top);
         while let MapNode::InnerNode(inner) = &branch.node {
             if bit(key, inner.depth) {
@@ -80,7 +84,7 @@ impl StateMap {
 }
 
 impl HashedNode {
-    /// The last row below.
+    /// The last row below this node; `None` for the empty tree.
     fn last(&self) -> Option<(&[u8], &NodeHash)> {
         let mut node = &self.node;
         loop {
@@ -93,11 +97,13 @@ impl HashedNode {
 }
 
 impl RangeProof {
-    /// Checks that in the map with this root the first rows with keys not before `start` are `rows`, whole keys
-    /// and values, ascending; none, if there are none. Gives whether the map ends there.
+    /// Checks that in the map with this root `rows` are the first rows from the key `start` on. Returns whether the
+    /// map ends with them.
+    ///
+    /// The rows are whole keys and values, ascending; an empty list claims that no rows follow.
     ///
     /// # Errors
-    /// A [`MapProofError`]: then nothing is known about the rows.
+    /// [`MapProofError`]: then nothing is known about the rows.
     pub fn verify<K, V>(&self, root: &StateRoot, start: &[u8], rows: &[(K, V)]) -> Result<bool, MapProofError>
     where
         K: AsRef<[u8]>,

@@ -1,4 +1,4 @@
-//! The map against a naive reading of its definition, golden roots and extremes.
+//! The map against a naive implementation of its definition, golden roots and extreme shapes.
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::id::StateRoot;
 pub(super) type RowList = BTreeMap<Vec<u8>, Vec<u8>>;
 type ChangeList = Vec<(Vec<u8>, Option<[u8; 32]>)>;
 
-/// The root, straight from the definition: bits as a list of booleans, no code of the map.
+/// The root straight from the definition, with bits as a list of booleans and without any code of the map.
 fn naive(rows: &[(&Vec<u8>, &Vec<u8>)]) -> [u8; 32] {
     let bits =
         |key: &[u8]| -> Vec<bool> { key.iter().flat_map(|b| (0..8).map(move |i| b >> (7 - i) & 1 == 1)).collect() };
@@ -45,7 +45,7 @@ fn changes(batch: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> ChangeList {
     batch.iter().map(|(key, value)| (key.clone(), value.as_deref().map(value_hash))).collect()
 }
 
-/// Keys of four tags, each tag with its length, that share prefixes and collide often.
+/// Keys with four tags, each of its own length, which often share prefixes and collide.
 pub(super) fn keys() -> impl Strategy<Value = Vec<u8>> {
     let body = |length| {
         many(prop_oneof![4 => Just(0u8), 2 => Just(0xff), 1 => Just(0x80), 1 => Just(1), 1 => Just(0x10)], length)
@@ -59,7 +59,7 @@ pub(super) fn batches() -> impl Strategy<Value = Vec<BTreeMap<Vec<u8>, Option<Ve
     many(prop::collection::btree_map(keys(), value, 0..24), 1..12)
 }
 
-/// The rows of a map, from the last change of each key.
+/// The rows of a map: for each key its last value.
 pub(super) fn rows() -> impl Strategy<Value = RowList> {
     batches().prop_map(|batch| batch.into_iter().flatten().filter_map(|(key, value)| Some((key, value?))).collect())
 }

@@ -1,4 +1,4 @@
-//! The tree itself: built from sorted rows, changed in batches, its nodes shared by all copies.
+//! The tree itself: built from sorted rows, updated in batches. Clones share its nodes.
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{fmt, mem};
@@ -7,7 +7,7 @@ use super::build::{Builder, Subtree};
 use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, leaf_hash};
 use crate::id::StateRoot;
 
-/// Most prefixes that one proof is about.
+/// Most prefixes in one proof.
 pub const PREFIXES_MAX: usize = 4_096;
 
 /// Why rows or changes were refused: always the caller's mistake.
@@ -22,27 +22,27 @@ pub enum MapError {
     /// A key is a prefix of another.
     #[error("a key is a prefix of another")]
     Prefix,
-    /// A proof about no prefix or more than [`PREFIXES_MAX`].
+    /// A proof has no prefix or more than [`PREFIXES_MAX`].
     #[error("{0} prefixes, want 1 to {PREFIXES_MAX}")]
     Prefixes(usize),
-    /// The map has no row where a range should end, or one where no row should be.
+    /// The map has no row at the end of the requested range, or has rows where the caller expects none.
     #[error("the range does not end on a row of the map")]
     Range,
 }
 
-/// The rows of one map as a tree in memory: some 260 bytes a row with 65-byte keys.
+/// The rows of one map as a tree in memory: about 260 bytes per row with 65-byte keys.
 ///
-/// A clone costs nothing but a count: it shares all nodes, and an update copies only the paths that it changes.
+/// A clone costs one reference count: it shares all nodes, and an update copies only the paths that it changes.
 #[derive(Clone, Default)]
 pub struct StateMap {
     pub(super) top: HashedNode,
     rows: usize,
 }
 
-/// A subtree and its hash, kept by the parent so that an update never loads a sibling.
+/// A subtree and its hash, which is kept in the parent so that an update never loads a sibling.
 ///
-/// The default, a leaf of no bytes with 32 zero bytes for its hash, is the empty tree; it occurs
-/// only at the top and, within an update, where everything was removed.
+/// The default is the empty tree: a leaf of no bytes whose hash is 32 zero bytes. It occurs only at the top and,
+/// during an update, where all rows were removed.
 #[derive(Clone, Default)]
 pub(super) struct HashedNode {
     pub(super) hash: NodeHash,
@@ -56,7 +56,7 @@ pub(super) enum MapNode {
     InnerNode(Arc<InnerNode>),
 }
 
-/// The keys of both sides agree in the bits before `depth` and differ in that bit: 0 = left.
+/// All keys below share the bits before `depth`; the bit at `depth` is 0 on the left side and 1 on the right.
 #[derive(Clone)]
 pub(super) struct InnerNode {
     pub(super) depth: u16,
@@ -68,11 +68,11 @@ pub(super) struct InnerNode {
 struct RowChange<'a> {
     key: &'a [u8],
     value: Option<&'a NodeHash>,
-    /// The first bit in which the key differs from every row of the map, or [`PRESENT`].
+    /// The first bit in which the key differs from its nearest row, or [`PRESENT`] if the key has a row.
     fork: u16,
 }
 
-/// In place of a depth: the key has a row, or there is no deeper node. Above every depth there is.
+/// Instead of a depth: the key has a row, or the node is a leaf. Greater than every real depth.
 const PRESENT: u16 = u16::MAX;
 
 impl Default for MapNode {
@@ -97,7 +97,7 @@ impl HashedNode {
         }
     }
 
-    /// Makes this right again after its sides changed: hashes it, or puts the only side left in its place.
+    /// Restores the invariants after a change of the sides: updates the hash, or replaces the node by its only side.
     fn settle(&mut self, key: &[u8]) {
         let MapNode::InnerNode(inner) = &self.node else { return };
         if inner.left.is_empty() {
@@ -109,7 +109,8 @@ impl HashedNode {
         }
     }
 
-    /// All `changes` share with the keys below this the bits before the least of their forks and this depth.
+    /// Applies `changes` to this subtree. Their keys share with the keys below it all bits before the smaller of its
+    /// depth and their smallest fork.
     fn apply(&mut self, changes: &[RowChange<'_>]) {
         let Some(first) = changes.first() else { return };
         let fork = changes.iter().fold(PRESENT, |least, change| least.min(change.fork));
@@ -128,7 +129,7 @@ impl HashedNode {
         }
     }
 
-    /// Puts a node at `fork`, where some of `changes` leave this subtree, above it.
+    /// Inserts a parent node at depth `fork`, where some of `changes` branch off from this subtree.
     fn grow(&mut self, fork: u16, changes: &[RowChange<'_>], key: &[u8]) {
         let (left, right) = split(changes, fork);
         let mut old = mem::take(self);
@@ -154,7 +155,7 @@ impl HashedNode {
 }
 
 impl Subtree for HashedNode {
-    /// An empty side vanishes.
+    /// If one side is empty, the result is the other side.
     fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self {
         let mut branch =
             Self { hash: NodeHash::default(), node: MapNode::InnerNode(Arc::new(InnerNode { depth, left, right })) };
@@ -169,21 +170,21 @@ fn push_row<K: AsRef<[u8]>>(builder: &mut Builder<K, HashedNode>, key: K, value:
         check_order(previous.as_ref(), key.as_ref())?;
     }
     let (bits, leaf) = (bits(key.as_ref()), HashedNode::leaf(key.as_ref(), value));
-    builder.push(key, bits, leaf).expect("keys that ascend without prefixes have their places");
+    builder.push(key, bits, leaf).expect("keys that ascend without prefixes are never misplaced");
     Ok(())
 }
 
-/// The tree of rows alone.
+/// Finishes a tree that was built from rows only.
 fn finish<K: AsRef<[u8]>>(builder: Builder<K, HashedNode>) -> HashedNode {
     builder.finish().expect("nothing was hidden").unwrap_or_default()
 }
 
-/// The changes on the left and on the right of a node at `depth`.
+/// The changes on the left side and on the right side of a node at `depth`.
 fn split<'a, 'b>(changes: &'a [RowChange<'b>], depth: u16) -> (&'a [RowChange<'b>], &'a [RowChange<'b>]) {
     changes.split_at(changes.partition_point(|change| !bit(change.key, depth)))
 }
 
-/// The key and the value hash of a leaf; nothing for the empty tree.
+/// The key and the value hash of a leaf; `None` for the empty tree.
 pub(super) fn row_parts(row: &[u8]) -> Option<(&[u8], &NodeHash)> {
     row.split_last_chunk()
 }
@@ -192,7 +193,7 @@ pub(super) fn check_key(key: &[u8]) -> Result<(), MapError> {
     if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(()) } else { Err(MapError::KeyLength(key.len())) }
 }
 
-/// Checks that `key` may follow `previous`: above it and not an extension of it.
+/// Checks that `key` may follow `previous`: it is greater and does not begin with it.
 pub(super) fn check_order(previous: &[u8], key: &[u8]) -> Result<(), MapError> {
     match () {
         () if key <= previous => Err(MapError::Order),
@@ -215,11 +216,11 @@ impl StateMap {
         Ok(Self { top: finish(builder), rows: count })
     }
 
-    /// Sets (`Some` value hash) and removes (`None`) rows; to remove an absent one does nothing.
+    /// Sets rows (`Some` value hash) and removes rows (`None`); removing an absent row does nothing.
     ///
     /// # Errors
-    /// Any [`MapError`], and then nothing was changed: the keys must ascend strictly, and none may be a
-    /// prefix of another one of the changes or of the map, or the other way round, not even a removed one.
+    /// Any [`MapError`], and then nothing is changed. The keys must ascend strictly, and no key may be a prefix of
+    /// another key in the changes or in the map, in either direction; this includes keys of removed rows.
     pub fn update<K: AsRef<[u8]>>(&mut self, changes: &[(K, Option<[u8; 32]>)]) -> Result<(), MapError> {
         let changes = self.effective(changes)?;
         let inserted = changes.iter().filter(|change| change.fork != PRESENT).count();
@@ -233,7 +234,7 @@ impl StateMap {
         Ok(())
     }
 
-    /// The root: 32 zero bytes for the empty map.
+    /// The root hash: 32 zero bytes for the empty map.
     #[must_use]
     pub fn root(&self) -> StateRoot {
         StateRoot(self.top.hash)
@@ -257,7 +258,7 @@ impl StateMap {
         row_parts(self.nearest(key)).filter(|(near, _)| *near == key).map(|(_, value)| *value)
     }
 
-    /// A row whose key shares with `key` as many first bits as any row does; no bytes if there are no rows.
+    /// A row whose key shares the most leading bits with `key`; no bytes if the map is empty.
     pub(super) fn nearest(&self, key: &[u8]) -> &[u8] {
         let mut node = &self.top.node;
         loop {
@@ -271,7 +272,7 @@ impl StateMap {
         }
     }
 
-    /// The changes that do something, each with the place where it will.
+    /// The changes that have an effect, each with its fork.
     fn effective<'a, K: AsRef<[u8]>>(
         &self,
         changes: &'a [(K, Option<[u8; 32]>)],
@@ -290,7 +291,7 @@ impl StateMap {
         Ok(effective)
     }
 
-    /// Where a change takes effect; `None` if it has none.
+    /// The change with its fork; `None` if it has no effect.
     fn locate<'a>(&self, key: &'a [u8], value: Option<&'a NodeHash>) -> Result<Option<RowChange<'a>>, MapError> {
         let present = row_parts(self.nearest(key));
         let fork = match present {

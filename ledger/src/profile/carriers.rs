@@ -1,16 +1,18 @@
-//! In which log's state each map is to be read.
+//! Which log's state contains each map.
 use alloc::collections::BTreeMap;
 
 use crate::id::Domain;
 use crate::manifest::{LogId, Manifest};
 use crate::rows::{MapId, MapName};
 
-/// What a version says of who carries whose rows.
+/// A version's assignment of homes or of operators' records to logs.
 type Carried = fn(&Manifest) -> &BTreeMap<Domain, LogId>;
 
-/// The log whose state has each map that the newest version reads, when every log is where it has adopted the
-/// version that `adopted` says (0: it has not begun): a map stays with the log that was cut until the one that it
-/// passes to has adopted that. A map that no log has yet is missing here, and empty.
+/// The log whose state contains each map that the newest version reads. `adopted` gives the version that each log has
+/// adopted; 0 if the log has no entry yet.
+///
+/// A map stays with a log that was cut until its new log has adopted the version that assigns the map to it. A map
+/// that no log has yet is empty, and missing from the result.
 #[must_use]
 pub fn carriers(manifest: &Manifest, adopted: &impl Fn(&LogId) -> u32) -> BTreeMap<MapId, LogId> {
     let mut found = BTreeMap::new();
@@ -30,7 +32,7 @@ pub fn carriers(manifest: &Manifest, adopted: &impl Fn(&LogId) -> u32) -> BTreeM
     found
 }
 
-/// The newest of a map's carriers that has come to carry it.
+/// The newest of a map's assigned logs that has adopted a version that assigns the map to it.
 fn carrier<'a>(
     manifest: &'a Manifest,
     name: &Domain,

@@ -1,4 +1,4 @@
-//! The file: JSON around texts, and base64 around what the codec encodes.
+//! The file format: JSON with plain texts, and base64 for the values in the strict codec.
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -20,56 +20,56 @@ use crate::map::{KEY_BYTES_MAX, MapProof};
 use crate::rows::{ROW_BYTES_MAX, Row as _, Statement, text_key};
 use crate::signed_note::{SignedNote, from_base64};
 
-/// A key and its value.
+/// A row's key and its encoded value.
 type KeyValue = (Vec<u8>, Vec<u8>);
 
-/// An answer with all that shows it. Nothing in it is verified. Displays as the text of the file.
+/// A question and all evidence for its answer. Nothing in it is verified yet. Displays as the text of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileProof {
-    /// The federation.
+    /// The federation whose logs answer the question.
     pub federation: FederationId,
-    /// What it answers.
+    /// The question that the proof answers.
     pub question: Question,
-    /// The manifest's versions from the second on.
+    /// The manifest's versions from the second on, oldest first.
     pub manifests: Vec<SignedNote>,
-    /// The logs that the answer is read from, in their order.
+    /// The logs that the answer is read from, strictly ascending.
     pub logs: Vec<LogEvidence>,
 }
 
-/// What one log says, and what shows that it does.
+/// The rows that are read from one log, with the evidence for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvidence {
-    /// The log.
+    /// The log that the rows are read from.
     pub log: LogId,
-    /// Its head; `None` of a log that was cut, whose head the manifest names.
+    /// The evidence for its head; `None` for a log that was cut, whose head the manifest names.
     pub certificate: Option<HeadEvidence>,
-    /// The roots of all its maps, in the names' order.
+    /// The roots of all its maps, ordered by name.
     pub roots: Vec<StateRoot>,
-    /// The maps that the answer is read from, in the names' order.
+    /// The maps that the answer is read from, ordered by name.
     pub maps: Vec<MapEvidence>,
 }
 
-/// What shows the state root of a log.
+/// The evidence for a log's state root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadEvidence {
     /// A head with its cosignatures.
     pub note: SignedNote,
-    /// The last entry below it, encoded: a state entry.
+    /// The last entry below the head, encoded: a state entry.
     pub entry: Vec<u8>,
-    /// From that entry to the head, at most 64 hashes.
+    /// The inclusion proof of that entry under the head: at most 64 hashes.
     pub path: Vec<Hash>,
-    /// Where the log adopted the version that its row names, unless that version brought it.
+    /// The adoption of the version that the log's row names; `None` if that version introduced the log.
     pub adopted: Option<Adoption>,
 }
 
-/// Rows of one map.
+/// The rows that are read from one map, with their proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapEvidence {
     /// The map's name in the state root.
     pub name: String,
-    /// Shows that these are the rows below what is asked.
+    /// Shows that these are all rows with the prefixes that the join reads.
     pub proof: MapProof,
-    /// Keys with values, in the keys' order.
+    /// Whole keys and encoded values, ascending by key.
     pub rows: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -107,28 +107,29 @@ struct MapText {
     rows: String,
 }
 
-/// Rows one behind the other, each without what follows from its value and from the row before it.
+/// Consecutive rows, each without the bytes that follow from its value or from the previous row.
 #[derive(Encode, Decode)]
 struct Packed {
     lengths: Vec<Lengths>,
-    /// Of each row, the rest of its key and the rest of its value.
+    /// For each row, the rest of its key, then the rest of its value.
     bytes: Vec<u8>,
 }
 
-/// How long the parts of a packed row are. What is shared is short, so that no short file unfolds to a long one.
+/// The lengths of the parts of a packed row. Shared parts are short, so that a short file cannot unpack to a long one.
 #[derive(Encode, Decode)]
 struct Lengths {
-    /// What the key begins with that the key before it does too, at most 255 bytes.
+    /// The length of the prefix that the key shares with the previous key: at most 255 bytes.
     key_shared: u8,
-    /// What the key goes on with.
+    /// The length of the key's own part after the shared prefix.
     key: u8,
-    /// What the value begins with that the value before it does too, at most 255 bytes.
+    /// The length of the prefix that the value shares with the previous value: at most 255 bytes.
     value_shared: u8,
-    /// What the value goes on with.
+    /// The length of the value's own part after the shared prefix.
     value: u32,
 }
 
-/// What the key of a statement ends with: hashes of texts that its value has.
+/// The end of a statement's key, which follows from its value: hashes of the service and the domain. Empty for other
+/// rows.
 fn key_end(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     if key.first() != Some(&Statement::TAG) {
         return Some(Vec::new());
@@ -158,20 +159,20 @@ fn pack(rows: &[KeyValue]) -> Packed {
     Packed { lengths, bytes }
 }
 
-/// How many first bytes a key and a value have in common with those before them.
+/// How many leading bytes a key and a value share with the previous key and value, at most 255 each.
 fn shared((key, value): (&[u8], &[u8]), before: (&[u8], &[u8])) -> (u8, u8) {
     let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (key, value) = (common(key, before.0), common(value, before.1));
     (u8::try_from(key).unwrap_or(u8::MAX), u8::try_from(value).unwrap_or(u8::MAX))
 }
 
-/// The rows; `None` unless [`pack`] makes these bytes of them, and they ascend.
+/// The unpacked rows; `None` unless they ascend and [`pack`] would give exactly these bytes.
 fn unpack(packed: &Packed) -> Option<Vec<KeyValue>> {
     let (mut rows, mut rest): (Vec<KeyValue>, _) = (Vec::new(), packed.bytes.as_slice());
     for Lengths { key_shared, key, value_shared, value } in &packed.lengths {
         let before = rows.last().map(|(key, value)| (key.as_slice(), value.as_slice())).unwrap_or_default();
-        let (key_rest, behind) = rest.split_at_checked(usize::from(*key))?;
-        let (value_rest, behind) = behind.split_at_checked(usize::try_from(*value).ok()?)?;
+        let (key_rest, after) = rest.split_at_checked(usize::from(*key))?;
+        let (value_rest, after) = after.split_at_checked(usize::try_from(*value).ok()?)?;
         let mut key = [before.0.get(..usize::from(*key_shared))?, key_rest].concat();
         let value = [before.1.get(..usize::from(*value_shared))?, value_rest].concat();
         if shared((&key, &value), before) != (*key_shared, *value_shared) {
@@ -182,7 +183,7 @@ fn unpack(packed: &Packed) -> Option<Vec<KeyValue>> {
             return None;
         }
         rows.push((key, value));
-        rest = behind;
+        rest = after;
     }
     rest.is_empty().then_some(rows)
 }
@@ -231,7 +232,7 @@ fn form(what: impl Display) -> ProfileError {
 
 impl FromStr for ProfileProof {
     type Err = ProfileError;
-    /// Reads a file. White space between the parts of the JSON and the order of its members do not count.
+    /// Parses a file. White space between JSON tokens and the order of members do not matter.
     fn from_str(text: &str) -> Result<Self, ProfileError> {
         if text.len() > PROFILE_BYTES_MAX {
             return Err(ProfileError::TooLong(text.len()));
@@ -261,7 +262,7 @@ impl LogText {
                 Some(certificate(&note, &entry, &path, adopted.as_deref())?)
             }
             (None, None, None, None) => None,
-            _ => return Err(form("a log with half of a certificate")),
+            _ => return Err(form("a log with an incomplete certificate")),
         };
         let maps = self.maps.into_iter().map(MapText::read).collect::<Result<_, _>>()?;
         Ok(LogEvidence { log: self.log.parse().map_err(form)?, certificate, roots, maps })
@@ -287,7 +288,7 @@ impl MapText {
         let rows = bytes("rows", &self.rows)?;
         let proof = codec::decode(&proof, proof.len()).map_err(form)?;
         let packed: Packed = codec::decode(&rows, rows.len()).map_err(form)?;
-        let rows = unpack(&packed).ok_or_else(|| form("rows: not in their order, or not as short as can be"))?;
+        let rows = unpack(&packed).ok_or_else(|| form("rows: out of order, or not in the shortest form"))?;
         Ok(MapEvidence { name: self.name, proof, rows })
     }
 }

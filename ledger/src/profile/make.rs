@@ -1,4 +1,4 @@
-//! Making a proof: the node's side.
+//! Makes profile proofs: the node's side.
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,38 +12,38 @@ use crate::manifest::{LogId, Manifest};
 use crate::map::{MapError, StateMap};
 use crate::rows::{self, LogRow, MapId, MapName, RowError, Rows};
 
-/// One log's state at a head, as far as it goes beyond rows.
+/// One log's state at a head, except the rows.
 pub struct LogSource<'a> {
-    /// The log.
+    /// The log that this is the state of.
     pub log: LogId,
-    /// What shows the head to strangers; `None` of a log that was cut, at its cut.
+    /// The evidence for the head; `None` for a log that was cut, at its cut.
     pub certificate: Option<HeadEvidence>,
-    /// Its maps there.
+    /// The log's maps at that head.
     pub maps: &'a LogMaps,
 }
 
 /// Why no proof was made.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MakeError<E> {
-    /// No source has this log, or not with a map that the answer is read from.
+    /// No source has this log, or its source lacks a map that the answer is read from.
     #[error("nothing shows the state of log {0}")]
     Missing(LogId),
-    /// The answer is read from more rows than one proof is about.
-    #[error("the answer is read from more rows than one proof can be about")]
+    /// The answer is read from more prefixes of a map than one proof can cover.
+    #[error("the answer is read from more rows than one proof can cover")]
     TooMany,
-    /// The rows and the maps are not those of one state.
+    /// The rows and the maps are not of the same state.
     #[error("rows and maps do not belong together")]
     Torn,
-    /// The rows cannot be read.
+    /// The storage of the rows failed or is broken.
     #[error("{0}")]
     Rows(#[from] RowError<E>),
 }
 
 impl ProfileProof {
-    /// Answers `question` from `rows`, which are those of all maps at the heads of `sources`: one of each log that
-    /// was not cut, and one of each that was and still carries a map.
+    /// Answers `question` from `rows`: the rows of all maps at the heads of `sources`.
     ///
-    /// The caller verifies what comes out before it gives it away.
+    /// `sources` must have every log that was not cut, and every cut one that still carries a map. The caller must
+    /// verify the result before it publishes it.
     ///
     /// # Errors
     /// [`MakeError`].
@@ -77,7 +77,7 @@ impl ProfileProof {
     }
 }
 
-/// What was asked of each log's maps, in the logs' order. What was asked of a map that no log has is left out.
+/// The recorded prefixes by log and map. Prefixes of a map that no log has are left out.
 pub(super) fn by_log(carriers: &BTreeMap<MapId, LogId>, asked: Prefixes) -> BTreeMap<&LogId, Prefixes> {
     let mut found: BTreeMap<&LogId, Prefixes> = BTreeMap::new();
     for (map, prefixes) in asked {

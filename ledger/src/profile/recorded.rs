@@ -1,4 +1,4 @@
-//! Rows that write down what is asked of them.
+//! Rows that record every key and prefix that is read.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -6,10 +6,10 @@ use core::ops::ControlFlow;
 
 use crate::rows::{MapId, Rows};
 
-/// By map, the prefixes that were asked for: sorted, none the beginning of another.
+/// The prefixes that were read, by map: sorted, none a prefix of another.
 pub(super) type Prefixes = BTreeMap<MapId, Vec<Vec<u8>>>;
 
-/// Rows, and every key and prefix that was asked of them.
+/// Rows, and every key and prefix that was read from them.
 pub(super) struct RecordedRows<'a, S> {
     rows: &'a S,
     prefixes: RefCell<BTreeMap<MapId, BTreeSet<Vec<u8>>>>,
@@ -20,19 +20,19 @@ impl<'a, S> RecordedRows<'a, S> {
         Self { rows, prefixes: RefCell::default() }
     }
 
-    /// A key is the prefix of itself alone.
+    /// Records a prefix. A whole key is a prefix of itself alone, because no key is a prefix of another.
     fn note(&self, map: MapId, prefix: &[u8]) {
         self.prefixes.borrow_mut().entry(map).or_default().insert(prefix.to_vec());
     }
 
-    /// What was asked for so far, without what a shorter prefix covers.
+    /// Everything that was read, without the prefixes that a shorter one covers.
     pub(super) fn prefixes(self) -> Prefixes {
         let all = self.prefixes.into_inner().into_iter();
         all.map(|(map, prefixes)| (map, shortest(prefixes))).collect()
     }
 }
 
-/// Leaves out what begins with another one, which stands before it in their order.
+/// Removes every prefix that begins with another one, which precedes it in the sorted order.
 fn shortest(sorted: BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut kept: Vec<Vec<u8>> = Vec::new();
     for prefix in sorted {
@@ -61,7 +61,7 @@ impl<S: Rows> Rows for RecordedRows<'_, S> {
         self.rows.scan(map, prefix, each)
     }
 
-    /// Where there are rows. This look is no part of the answer, so that nobody has to prove what it saw.
+    /// Whether there are rows. Not recorded: the answer does not depend on this, so it needs no proof.
     fn is_likely(&self, map: MapId, prefix: &[u8]) -> Result<bool, S::Error> {
         let mut any = false;
         self.rows.scan(map, prefix, &mut |_, _| {

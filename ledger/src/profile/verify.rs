@@ -1,4 +1,4 @@
-//! Checking a proof: the reader's side.
+//! Checks profile proofs: the reader's side.
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,11 +21,11 @@ use crate::note_quorum::NoteQuorum;
 use crate::rows::{self, Changes, LogRow, MapName, MemoryRows, RowError};
 
 impl ProfileProof {
-    /// Checks everything, holding nothing but a genesis or a longer chain of manifests.
+    /// Checks the whole proof. `held` is the genesis or a longer chain of manifests; nothing else is needed.
     ///
     /// # Errors
-    /// [`ProfileError`]: then nothing in the file is to be believed. The sender is at fault, but for
-    /// [`ProfileError::OldManifest`], which a node can give that has not heard of the newest version.
+    /// [`ProfileError`]: then nothing in the file can be trusted. The sender is at fault, except for
+    /// [`ProfileError::OldManifest`]: an honest node may not know the newest version yet.
     pub fn verify(&self, held: &Arc<Manifest>) -> Result<Proven, ProfileError> {
         let manifest = self.newest(held)?;
         let rows = self.claimed(&manifest)?;
@@ -41,7 +41,7 @@ impl ProfileProof {
         Ok(Proven { question: self.question.clone(), answer, manifest, logs })
     }
 
-    /// The newest version that the proof carries, if it follows from the one that is held.
+    /// The newest version that the proof carries, if the versions after the held one follow from it.
     fn newest(&self, held: &Arc<Manifest>) -> Result<Arc<Manifest>, ProfileError> {
         if self.federation != held.federation() {
             return Err(ProfileError::Federation { found: self.federation, wanted: held.federation() });
@@ -61,11 +61,11 @@ impl ProfileProof {
         Ok(newest)
     }
 
-    /// The rows of the file, believed by nobody yet.
+    /// The rows of the file, not verified yet.
     fn claimed(&self, manifest: &Manifest) -> Result<MemoryRows, ProfileError> {
         let mut pairs = self.logs.iter().zip(self.logs.iter().skip(1));
         if let Some((_, second)) = pairs.find(|(first, second)| first.log >= second.log) {
-            return Err(ProfileError::log(&second.log, "the logs are not in their order, or one stands there twice"));
+            return Err(ProfileError::log(&second.log, "the logs are out of order, or one is there twice"));
         }
         let has = |log: &LogId| self.logs.binary_search_by(|one| one.log.cmp(log)).is_ok();
         match manifest.logs().iter().find(|(log, known)| known.cut.is_none() && !has(log)) {
@@ -91,14 +91,14 @@ impl ProfileProof {
     }
 }
 
-/// A log's evidence, its head and roots checked.
+/// A log's evidence after its head and roots were checked.
 struct CheckedLog<'a> {
     evidence: &'a LogEvidence,
     log: ProvenLog,
     roots: Vec<(MapName, StateRoot)>,
 }
 
-/// Checks that the maps prove what was asked of them, and that nothing else is in the file.
+/// Checks that the maps prove everything that the join read, and that the file contains nothing else.
 fn check_asked(manifest: &Manifest, logs: &[CheckedLog<'_>], asked: Prefixes) -> Result<(), ProfileError> {
     let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.adopted);
     let shown = |log: &LogId| logs.iter().find(|one| one.log.log == *log);
@@ -126,7 +126,7 @@ fn log_row<S: rows::Rows<Error = Infallible>>(rows: &S, log: &LogId) -> Result<L
     row.ok_or_else(|| ProfileError::log(log, "its own row is missing"))
 }
 
-/// The map of that name in the state root of `log`.
+/// The map named `name` in the state root of `log`.
 fn map_name(log: &LogId, name: &str) -> Option<MapName> {
     let domain = |text: &str| text.parse::<Domain>().ok();
     match name.split_once('/') {
@@ -139,15 +139,15 @@ fn map_name(log: &LogId, name: &str) -> Option<MapName> {
 }
 
 impl LogEvidence {
-    /// Checks the head, by the version that the log's own row names, and that the roots make the state root there.
-    /// That row is proven like all others, later.
+    /// Checks the head under the version that the log's own row names, and that the roots lead to the state root there.
+    /// That row is proven later, like all other rows.
     fn check(&self, manifest: &Manifest, rows: &MemoryRows) -> Result<CheckedLog<'_>, ProfileError> {
         let wrong = |what| ProfileError::log(&self.log, what);
         let known = manifest.log(&self.log).ok_or_else(|| wrong("no version of the manifest has it"))?;
         let (log, state_root) = match (&known.cut, &self.certificate) {
             (Some((_, cut)), None) => (at_cut(cut), cut.state_root),
             (None, Some(certificate)) => certificate.check(manifest, &self.log, log_row(rows, &self.log)?)?,
-            (Some(_), Some(_)) => return Err(wrong("it was cut, and has no other head")),
+            (Some(_), Some(_)) => return Err(wrong("it was cut, and the manifest names its head")),
             (None, None) => return Err(wrong("nothing shows its head")),
         };
         let under = manifest.at(log.adopted).filter(|_| log.adopted >= known.since);
@@ -161,7 +161,7 @@ impl LogEvidence {
     }
 }
 
-const NEVER_ADOPTED: &str = "it cannot have adopted the version that it says";
+const NEVER_ADOPTED: &str = "it cannot have adopted the version that its own row names";
 
 fn at_cut(cut: &Cut) -> ProvenLog {
     let (log, size, adopted) = (cut.log.clone(), cut.head.size, cut.adopted);
@@ -169,9 +169,8 @@ fn at_cut(cut: &Cut) -> ProvenLog {
 }
 
 impl HeadEvidence {
-    /// Checks that a quorum of the version that the log had adopted, as its `row` says, cosigned the head, at the end
-    /// of the adopting batch also one of the version before, and that the last entry below the head is a state entry,
-    /// whose root it gives.
+    /// Checks that a quorum of the version that `row` names cosigned the head; at the end of the adopting batch, also
+    /// one of the previous version. Returns the root in the last entry below the head, which must be a state entry.
     fn check(&self, manifest: &Manifest, log: &LogId, row: LogRow) -> Result<(ProvenLog, StateRoot), ProfileError> {
         let adopted = manifest.at(row.version).ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;
         let checkpoint = |error| ProfileError::Checkpoint { log: log.clone(), error };
@@ -180,7 +179,7 @@ impl HeadEvidence {
         let since = manifest.log(log).map_or(1, |known| known.since);
         let versions = adoption::certifying_at(manifest, since, adopted, &head, self.adopted.as_ref())
             .map_err(|error| ProfileError::Adoption { log: log.clone(), error })?;
-        // The versions that the log's own row and the adoption shown with it name, and no others.
+        // Only the versions that the log's own row and the adoption shown with it name.
         if let Some(short) = quorum.first_short(&self.note, log, manifest, &versions).map_err(checkpoint)? {
             let (log, version, cosigned) = (log.clone(), short.version, short.found());
             return Err(ProfileError::Quorum { log, version, cosigned, wanted: short.wanted });
@@ -198,7 +197,7 @@ impl HeadEvidence {
 }
 
 impl CheckedLog<'_> {
-    /// Checks that exactly these maps prove exactly what was asked of them.
+    /// Checks that the evidence has exactly the maps in `asked`, and that each proves exactly its prefixes.
     fn check_maps(&self, asked: &Prefixes) -> Result<(), ProfileError> {
         let mut maps = self.evidence.maps.iter();
         for (name, root) in &self.roots {
@@ -218,14 +217,14 @@ impl CheckedLog<'_> {
 }
 
 impl MapEvidence {
-    /// Checks that the map with this root has these rows, and no others, below the prefixes.
+    /// Checks that in the map with this root the prefixes have exactly these rows.
     pub(super) fn check(&self, root: &StateRoot, prefixes: &[Vec<u8>]) -> Result<(), map::MapProofError> {
         let (mut answers, mut rest) = (Vec::new(), self.rows.as_slice());
         for prefix in prefixes {
             let below = rest.iter().take_while(|(key, _)| key.starts_with(prefix)).count();
-            let (rows, behind) = rest.split_at(below);
+            let (rows, after) = rest.split_at(below);
             answers.push((prefix.as_slice(), rows));
-            rest = behind;
+            rest = after;
         }
         if !rest.is_empty() {
             return Err(map::MapProofError::Claim);

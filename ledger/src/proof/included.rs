@@ -1,4 +1,4 @@
-//! What a proof of inclusion shows to whoever holds the manifests.
+//! What a proof of inclusion shows to a reader that holds the manifests.
 use alloc::vec::Vec;
 
 use crate::adoption::{ADOPTION_BYTES_MAX, Adoption};
@@ -13,42 +13,42 @@ use crate::note_quorum::NoteQuorum;
 
 use super::{TlogProof, TlogProofError};
 
-/// An entry of which it is shown that it stands in a log.
+/// An entry that a proof shows to be in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Included {
-    /// The log.
+    /// The log that has the entry.
     pub log: LogId,
-    /// The entry's position in it.
+    /// The entry's index in the log, from 0.
     pub index: u64,
-    /// The entry; of an event the author's signature holds. Whether it took effect, only the entries before it say:
-    /// an honest owner logs none that does not.
+    /// The entry; if it is an event, the author's signature is valid. Whether the event took effect depends on earlier
+    /// entries; an honest owner logs only events that do.
     pub entry: VerifiedEntry,
-    /// The head that it lies below, which the log's owner signed.
+    /// The head above the entry, signed by the log's owner.
     pub head: Head,
-    /// What makes it final; `None`: nothing but its owner's word does yet.
+    /// What makes the head final; `None`: so far only the owner has signed it.
     pub certified: Option<CertifiedBy>,
 }
 
 /// Why a head can never be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertifiedBy {
-    /// Quorums of all versions cosigned it that the log may have adopted there.
+    /// Quorums of all versions that the log may have adopted there cosigned it.
     Cosigned {
-        /// The newest of them.
+        /// The newest of these versions.
         version: u32,
-        /// Which of its operators did, each at the time that it says, in seconds since 1970.
+        /// The operators of that version that cosigned, each with the time on its cosignature in seconds since 1970.
         by: Vec<(Domain, u64)>,
     },
-    /// It is where the log ends by a manifest.
+    /// A manifest cuts the log at this head.
     Cut,
 }
 
 impl TlogProof {
-    /// Checks that an entry is in a log of the federation at this index, as the log's owner signed, and says whether
-    /// that is final. `extra` is the entry, encoded, and maybe the adoption of a version behind it.
+    /// Checks that an entry is in a log of the federation at this index, below a head that the log's owner signed, and
+    /// whether that head is final. `extra` is the encoded entry, optionally followed by an encoded adoption.
     ///
     /// # Errors
-    /// [`TlogProofError`]: then nothing is known of the entry.
+    /// [`TlogProofError`]: then nothing is known about the entry.
     pub fn included(&self, extra: &[u8], manifest: &Manifest) -> Result<Included, TlogProofError> {
         let (entry, adopted) = carried(extra);
         let owner = |origin: &Origin| Some(manifest.log(&log_of(manifest, origin)?)?.node_key);
@@ -65,8 +65,10 @@ impl TlogProof {
         Ok(Included { log, index: self.index, entry, head, certified })
     }
 
-    /// Who certifies the head, if quorums of all versions cosigned it that may count: those from the one on that the
-    /// log is shown to have adopted, or that brought it, and where the adoption's batch is the last, the one before.
+    /// The cosigners of the head, if quorums of all versions that may count cosigned it.
+    ///
+    /// These are the versions from the one that the shown adoption names, or without it the one that introduced the
+    /// log. If the adopting batch is the last one below the head, the version before it counts as well.
     fn cosigned(
         &self,
         (log, head): (&LogId, &Head),
@@ -83,7 +85,7 @@ impl TlogProof {
         };
         let last = manifest.cut(log).map_or(manifest.version(), |cut| cut.adopted);
         let mut found = None;
-        // Without the log's row, every version that the log may have adopted counts.
+        // The log's own row, which names the adopted version, is not here: every possible version counts.
         for version in manifest.versions().filter(|version| (first..=last).contains(&version.version())) {
             let quorum = NoteQuorum::read(&self.checkpoint, log, manifest, version)?;
             if !quorum.is_reached() {
@@ -95,7 +97,7 @@ impl TlogProof {
     }
 }
 
-/// The entry that a proof carries, encoded, and the adoption behind it.
+/// The encoded entry that a proof carries, and the adoption after it, if any.
 fn carried(extra: &[u8]) -> (Vec<u8>, Option<Adoption>) {
     let both = codec::decode::<(Entry, Adoption)>(extra, ENTRY_BYTES_MAX.saturating_add(ADOPTION_BYTES_MAX));
     both.map_or_else(|_| (extra.to_vec(), None), |(entry, adopted)| (codec::encode(&entry), Some(adopted)))

@@ -1,4 +1,4 @@
-//! Contents of tiles and entry bundles (c2sp.org/tlog-tiles).
+//! The contents of tiles and entry bundles (c2sp.org/tlog-tiles).
 use alloc::vec::Vec;
 
 use super::TilePosition;
@@ -13,16 +13,16 @@ pub const BUNDLE_BYTES_MAX: usize = TILE_WIDTH * (size_of::<u16>() + ENTRY_BYTES
 /// Why bytes are not the content of a tile or of an entry bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TileError {
-    /// Not as many bytes as its hashes have, or than its entries say.
-    #[error("too short, or with something behind its end")]
+    /// Not the length of the tile's hashes, or not the one that the bundle's entries add up to.
+    #[error("too short, or with bytes after its end")]
     Length,
-    /// An entry that no log may have.
+    /// An entry of this length, longer than a log may have.
     #[error("an entry of {0} bytes")]
     Entry(usize),
 }
 
 impl TileError {
-    /// The stable name of this error.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -32,24 +32,24 @@ impl TileError {
     }
 }
 
-/// The content of a tile.
+/// Encodes a tile: the hashes one after another.
 #[must_use]
 pub fn tile(hashes: &[Hash]) -> Vec<u8> {
     hashes.as_flattened().to_vec()
 }
 
-/// Reads a tile: exactly as many hashes as its place says.
+/// Decodes a tile of exactly as many hashes as its position says.
 ///
 /// # Errors
 /// [`TileError::Length`].
-pub fn hashes(bytes: &[u8], place: TilePosition) -> Result<Vec<Hash>, TileError> {
+pub fn hashes(bytes: &[u8], position: TilePosition) -> Result<Vec<Hash>, TileError> {
     match bytes.as_chunks() {
-        (hashes, []) if hashes.len() == place.width() => Ok(hashes.to_vec()),
+        (hashes, []) if hashes.len() == position.width() => Ok(hashes.to_vec()),
         _ => Err(TileError::Length),
     }
 }
 
-/// The content of an entry bundle.
+/// Encodes an entry bundle: each entry after its length as a big-endian u16.
 ///
 /// # Errors
 /// [`TileError::Entry`] for an entry of more than [`ENTRY_BYTES_MAX`] bytes.
@@ -63,21 +63,21 @@ pub fn bundle<E: AsRef<[u8]>>(entries: &[E]) -> Result<Vec<u8>, TileError> {
     Ok(bytes)
 }
 
-/// Reads an entry bundle: exactly as many entries as its place says, and nothing behind them.
+/// Decodes an entry bundle of exactly as many entries as its position says, and nothing after them.
 ///
 /// # Errors
 /// [`TileError`].
-pub fn entries(bytes: &[u8], place: TilePosition) -> Result<Vec<&[u8]>, TileError> {
+pub fn entries(bytes: &[u8], position: TilePosition) -> Result<Vec<&[u8]>, TileError> {
     let (mut found, mut rest) = (Vec::new(), bytes);
-    while found.len() < place.width() {
-        let (length, behind) = rest.split_first_chunk().ok_or(TileError::Length)?;
+    while found.len() < position.width() {
+        let (length, after) = rest.split_first_chunk().ok_or(TileError::Length)?;
         let length = usize::from(u16::from_be_bytes(*length));
         if length > ENTRY_BYTES_MAX {
             return Err(TileError::Entry(length));
         }
-        let (entry, behind) = behind.split_at_checked(length).ok_or(TileError::Length)?;
+        let (entry, after) = after.split_at_checked(length).ok_or(TileError::Length)?;
         found.push(entry);
-        rest = behind;
+        rest = after;
     }
     if rest.is_empty() { Ok(found) } else { Err(TileError::Length) }
 }

@@ -1,4 +1,4 @@
-//! The signed head at the path `checkpoint`: written with all cosignatures that fit, read by who holds manifests.
+//! The signed note at the path `checkpoint`: a head with as many cosignatures as fit.
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -9,9 +9,10 @@ use crate::limits::CHECKPOINT_BYTES_MAX;
 use crate::manifest::{LogId, Manifest};
 use crate::signed_note::SignedNote;
 
-/// The note of a head of `log` with its cosignatures, each by the node key of that generation; those of logs that
-/// go on come first, and what does not fit into [`CHECKPOINT_BYTES_MAX`] is left out. `None` if the manifest does
-/// not know the log.
+/// The note of a head of `log` with its cosignatures, each by the node key of the given generation.
+///
+/// Cosignatures by keys of logs that were not cut come first; those that do not fit into [`CHECKPOINT_BYTES_MAX`]
+/// are left out. `None` if the manifest does not know the log.
 #[must_use]
 pub fn checkpoint<'a>(
     manifest: &Manifest,

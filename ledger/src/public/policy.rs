@@ -1,4 +1,4 @@
-//! The manifest as a c2sp.org/tlog-policy: what tools that know nothing of Fama check a head by.
+//! The manifest as a c2sp.org/tlog-policy, by which tools that know nothing of Fama can check a head.
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 
@@ -13,14 +13,14 @@ use crate::signed_note::{COSIGNATURE, ED25519, key_id};
 /// Longest policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 256 + OPERATORS_MAX * 2_048;
 
-/// A key as c2sp.org/signed-note writes verifier keys.
+/// A verifier key in the format of c2sp.org/signed-note.
 fn verifier_key(name: &str, type_byte: u8, key: &VerifyingKey) -> String {
     let id = key_id(name, type_byte, key.as_bytes());
     let key = [&[type_byte], key.as_bytes().as_slice()].concat();
     [name, "+", &Hex(&id).to_string(), "+", &Base64::encode_string(&key)].concat()
 }
 
-/// The policy of this version: its operators' logs, the operators as witnesses, its quorum.
+/// The policy of this version: its operators' logs, the operators as witnesses, and its quorum.
 #[must_use]
 pub fn policy(manifest: &Manifest) -> String {
     let (mut logs, mut witnesses, mut members) = (String::new(), String::new(), String::new());
@@ -31,9 +31,9 @@ pub fn policy(manifest: &Manifest) -> String {
         writeln!(logs, "log {log}")
             .and_then(|()| writeln!(witnesses, "witness {name} {witness}"))
             .and_then(|()| write!(members, " {name}"))
-            .expect("a String takes all that is written to it");
+            .expect("writing to a String cannot fail");
     }
-    // No operator is called so: domains have a dot.
+    // No operator has the name "operators": domains have a dot.
     let group = ["group operators ", &manifest.quorum().to_string(), &members, "\nquorum operators\n"];
     [logs, witnesses, group.concat()].concat()
 }

@@ -33,7 +33,7 @@ fn paths_read_back_and_have_no_aliases() {
         format!("{log}/tile/1/x001/x234/067"),
         format!("{log}/tile/entries/x001/x000/000"),
         format!("{log}/tile/entries/273.p/112"),
-        // The last of the longest log.
+        // The last bundle of the longest possible log.
         format!("{log}/tile/entries/x036/x028/x797/x018/x963/967"),
     ];
     for path in &valid {
@@ -119,7 +119,7 @@ fn any_flipped_bit_names_another_file_or_none() {
     }
 }
 
-/// The example of the specification: a tree of 70,000 leaves.
+/// The example in c2sp.org/tlog-tiles: a tree of 70,000 leaves.
 #[test]
 fn a_tree_has_the_tiles_of_the_specification() {
     let files: Vec<String> = LogFile::grown(0, 70_000).map(|file| file.to_string()).collect();
@@ -215,7 +215,7 @@ fn log(name: &Domain) -> LogId {
 fn the_policy_is_the_manifests_quorum() {
     let names: Vec<Domain> = ["alpha.example", "beta.example"].map(|name| name.parse().unwrap()).to_vec();
     let manifest = federation(&names);
-    // Key ids and keys as Python's hashlib and cryptography make them of seeds of 32 times 1 and 2.
+    // Key ids and keys by Python's hashlib and cryptography, from seeds of 32 bytes 1 and 32 bytes 2.
     let origin = |name: &str| format!("fama/{}/{name}/1", manifest.federation());
     let text = policy(&manifest);
     let lines: Vec<&str> = text.lines().collect();
@@ -263,7 +263,7 @@ fn a_head_is_certified_by_its_own_logs_note_only() {
     };
     assert_eq!(enough(&[]), Ok(false));
     assert_eq!(enough(&[0, 3]), Ok(false));
-    assert_eq!(enough(&[0, 1, 3]), Ok(true), "the owner's own one counts");
+    assert_eq!(enough(&[0, 1, 3]), Ok(true), "the owner's own cosignature counts");
     let cosigned: Vec<_> = (0..4).map(cosign).collect();
     let note = checkpoint(&manifest, &owner, &signed, cosigned.iter().map(|(by, one)| (by, one))).unwrap();
     assert!(NoteQuorum::read(&note, &log(&names[0]), &manifest, &manifest).is_err(), "another log's");

@@ -1,14 +1,14 @@
-//! When an owner tells the others of its heads: so that they find their cosignatures on one head.
+//! When an owner announces its heads: seldom enough that cosignatures gather on the same head.
 use alloc::collections::VecDeque;
 
 use crate::checkpoint::SignedCheckpoint;
 
-/// How many announced heads are watched.
+/// How many of the newest announced heads are watched.
 const WATCHED: usize = 10;
-/// How long an announcement is held back while none of the watched heads found its quorum, in milliseconds.
+/// The pause between announcements while none of the watched heads has reached its quorum, in milliseconds.
 const HOLD_MILLIS: u64 = 1_000;
 
-/// Holds announcements back while the others are too slow to cosign each head.
+/// Delays announcements while the other operators are too slow to cosign each head.
 #[derive(Debug, Default)]
 pub(super) struct Announcer {
     waiting: Option<SignedCheckpoint>,
@@ -17,12 +17,12 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// A new head: it takes the place of one that still waits.
+    /// A new head, which replaces one that has not been announced yet.
     pub(super) fn appended(&mut self, signed: SignedCheckpoint) {
         self.waiting = Some(signed);
     }
 
-    /// The head of that size found a quorum of cosignatures.
+    /// The head of this size reached a quorum of cosignatures.
     pub(super) fn found(&mut self, size: u64) {
         for (announced, found) in &mut self.announced {
             *found |= *announced == size;

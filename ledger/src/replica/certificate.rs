@@ -1,4 +1,5 @@
-//! Which head a quorum cosigned on one note: what who has no history of the log goes by.
+//! The certificate of a log: the largest head that a quorum cosigned on one note. Readers without the log's history
+//! rely on it.
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -9,29 +10,29 @@ use crate::log::Head;
 use crate::manifest::{LogId, Manifest};
 use crate::signed_note::SIGNATURES_MAX;
 
-/// Heads beyond the certificate whose cosignatures are kept, of each log; the smallest go first.
+/// Most heads per log, larger than the certificate's, whose cosignatures are kept; the smallest go first.
 const OPEN_MAX: usize = 64;
-/// Cosignatures of a head that are kept: as many as its note has room for.
+/// Most cosignatures kept for a head: as many as its note has room for next to the owner's signature.
 const COSIGNATURES_MAX: usize = SIGNATURES_MAX - 1;
 
-/// A head that quorums of the versions that count there cosigned ([`adoption::certifying`]), with all cosignatures
-/// of it that are known, each by the node key that made it.
+/// A head cosigned by quorums of all versions that count there ([`adoption::certifying`]), with its known
+/// cosignatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The head, signed by the log's owner.
     pub signed: SignedCheckpoint,
-    /// Its cosignatures.
+    /// The cosignatures of the head, by the node key that made each.
     pub cosignatures: BTreeMap<LogId, Cosignature>,
 }
 
 impl Certificate {
-    /// The head.
+    /// The size and root of the certified head.
     #[must_use]
     pub const fn head(&self) -> Head {
         self.signed.checkpoint().head
     }
 
-    /// Whether that was news.
+    /// Adds a cosignature if there is room; returns whether it was new.
     fn add(&mut self, cosigned: &Cosigned) -> bool {
         let full = self.cosignatures.len() >= COSIGNATURES_MAX;
         let news = !full && !self.cosignatures.contains_key(&cosigned.by);
@@ -42,13 +43,13 @@ impl Certificate {
     }
 }
 
-/// What is known of one log's certificate and of the heads that may take its place.
+/// One log's certificate, and the larger heads that may replace it.
 #[derive(Debug)]
 pub(super) struct Certificates {
     newest: Option<Certificate>,
-    /// Larger heads, not all of them of this copy's branch.
+    /// Larger heads, possibly on another branch than this copy.
     open: BTreeMap<Head, Certificate>,
-    /// The certificate has more cosignatures than were told.
+    /// The certificate changed since the caller last received it.
     grew: bool,
 }
 
@@ -57,7 +58,7 @@ impl Certificates {
         Self { newest: None, open: BTreeMap::new(), grew: false }
     }
 
-    /// Of what the disk has: the copy may have become smaller since, so that the certificate has to be found anew.
+    /// Restores from disk. The copy may have become smaller since, so the certificate is only a candidate again.
     pub(super) fn restored(stored: Option<Certificate>, cosigned: &[Cosigned]) -> Self {
         let open = stored.into_iter().map(|certificate| (certificate.head(), certificate)).collect();
         let mut restored = Self { open, ..Self::new() };
@@ -69,7 +70,7 @@ impl Certificates {
         self.newest.as_ref().map_or(0, |newest| newest.head().size)
     }
 
-    /// Keeps a cosignature of the certificate, or of a larger head.
+    /// Keeps a cosignature if its head is the certificate's or a larger one.
     pub(super) fn add(&mut self, cosigned: &Cosigned) {
         let head = cosigned.head();
         if let Some(newest) = self.newest.as_mut().filter(|newest| newest.head() == head) {
@@ -83,7 +84,7 @@ impl Certificates {
         }
     }
 
-    /// Of the heads up to `certified` that a quorum cosigned, the largest.
+    /// The largest head up to size `certified` for which `quorum` holds.
     fn best(&self, certified: u64, quorum: impl Fn(&Certificate) -> bool) -> Option<Head> {
         let mut found = self.open.iter().rev().filter(|(head, one)| head.size <= certified && quorum(one));
         found.next().map(|(head, _)| *head)
@@ -96,7 +97,7 @@ impl Certificates {
     }
 }
 
-/// Whether quorums of all versions that count at that head cosigned it.
+/// Whether quorums of all versions that count at the head cosigned it.
 fn has_quorum(one: &Certificate, adopted: &[Adopted], since: u32, manifest: &Manifest) -> bool {
     let signed = |log: &LogId| one.cosignatures.contains_key(log);
     adoption::certifying(adopted, since, one.head().size)
@@ -104,13 +105,13 @@ fn has_quorum(one: &Certificate, adopted: &[Adopted], since: u32, manifest: &Man
 }
 
 impl<P: Ord + Copy> Replica<P> {
-    /// The largest head of this copy that a quorum cosigned on one note; at most its certified size.
+    /// The largest head of this copy that a quorum cosigned on one note. Never beyond the certified size.
     #[must_use]
     pub fn certificate(&self, log: &LogId) -> Option<&Certificate> {
         self.logs.get(log)?.certificates.newest.as_ref()
     }
 
-    /// Takes the largest head that may be the certificate now, and tells of a new one or of new cosignatures.
+    /// Makes the largest eligible head the certificate; returns it if it is new or has new cosignatures.
     pub(super) fn certificates<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let since = self.manifest.log(log).map_or(1, |known| known.since);
         loop {

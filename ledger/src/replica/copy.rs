@@ -1,4 +1,4 @@
-//! This node's copy of one log: how far it is certified, what can be fetched for it and cosigned in it.
+//! This node's copy of one log: how much of it is certified, what to fetch next and what to cosign.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -14,27 +14,27 @@ use crate::manifest::{LogId, Manifest};
 #[derive(Debug)]
 pub(super) struct ReplicaLog<P> {
     pub(super) head: Head,
-    /// Nothing is known of the roots at smaller sizes.
+    /// The size at which the copy starts; roots at smaller sizes are unknown.
     pub(super) base: u64,
     pub(super) recent: BTreeMap<u64, TreeRoot>,
     pub(super) newest: Option<SignedCheckpoint>,
-    /// The owner's head that the copy is exactly at, if one is known.
+    /// The owner's signed head that is exactly the copy's head, if known.
     pub(super) here: Option<SignedCheckpoint>,
-    /// Newest by each node key; `true` once its head is known to lie on this copy's branch.
+    /// The newest cosignature by each node key; `true` once its head is known to be on this copy's branch.
     pub(super) cosigned: BTreeMap<LogId, (Cosigned, bool)>,
-    /// The versions that the log adopted, each with the size behind its batch.
+    /// The versions that the log adopted, each with the log's size after the adopting batch.
     pub(super) adopted: Vec<Adopted>,
     pub(super) certified: u64,
     pub(super) certificates: Certificates,
     pub(super) fetch: Option<(P, u64)>,
     pub(super) fault: Option<Fault>,
-    /// Where the log ends, by a manifest that is held or about to be.
+    /// Where a manifest that is held or about to be held cuts the log.
     pub(super) end: Option<Head>,
-    /// This operator cosigns nothing more here until the next version holds.
+    /// This operator froze the log with a stand: it cosigns nothing more here until the next version is in use.
     pub(super) standing: bool,
-    /// The log goes on under a version that is not held.
+    /// The log continues under a version that this node does not hold.
     pub(super) unheld: bool,
-    /// Operators that gave entries which do not lead from this copy to a head that the log surely has.
+    /// Operators that returned entries which do not lead from this copy to a head that the log certainly has.
     pub(super) contrary: BTreeSet<Domain>,
     pub(super) rewinding: bool,
 }
@@ -63,13 +63,15 @@ impl<P> ReplicaLog<P> {
 }
 
 impl<P: Ord + Copy> ReplicaLog<P> {
-    /// Every head that the owner is known to have signed, the newest first.
+    /// Known heads that the owner signed: the newest, then those with a cosignature.
     pub(super) fn signed(&self) -> impl Iterator<Item = &SignedCheckpoint> {
         self.newest.iter().chain(self.cosigned.values().map(|(cosigned, _)| &cosigned.signed))
     }
 
-    /// The largest head beyond the copy that a peer can lead to. Nobody may have the newest: an owner can fall
-    /// silent behind a head that it told. A log that ends, or has a fault, is followed to what is certain only.
+    /// The largest head beyond the copy for which a peer has the entries, and that peer.
+    ///
+    /// This may not be the newest head: an owner may announce it and disappear before any peer has the entries. A log
+    /// that ends or has a fault is fetched only up to the head that it certainly has.
     pub(super) fn within_reach(
         &self,
         log: &LogId,
@@ -87,19 +89,19 @@ impl<P: Ord + Copy> ReplicaLog<P> {
         };
         beyond.retain(|head| head.size > self.head.size);
         beyond.sort_unstable_by(|a, b| b.cmp(a));
-        // Who uses the version that ends a log has all of it, and does not speak of it any more.
+        // An operator that uses the version that cuts a log has all of it, but no longer reports its size.
         let size = |head: Head| if self.end == Some(head) { 0 } else { head.size };
         beyond.into_iter().find_map(|head| Some((source(peers, log, size(head), now)?, head)))
     }
 
-    /// The head that the log surely has, where the owner's word is not enough: its end, or if it has a fault,
-    /// the largest head that a quorum cosigned.
+    /// The head that the log certainly has, if the owner's signature is not enough: its end or, if it has a fault, the
+    /// largest head that a quorum cosigned.
     pub(super) fn certain(&self, manifest: &Manifest) -> Option<Head> {
-        self.end.or_else(|| self.certified_beside(manifest))
+        self.end.or_else(|| self.certified_despite_fault(manifest))
     }
 
-    /// The largest head that a quorum cosigned, of a log with a fault.
-    pub(super) fn certified_beside(&self, manifest: &Manifest) -> Option<Head> {
+    /// The largest head that a quorum cosigned, on any branch; `None` if the log has no fault.
+    pub(super) fn certified_despite_fault(&self, manifest: &Manifest) -> Option<Head> {
         self.fault?;
         let version = self.adopted.last().map_or(Some(manifest), |last| manifest.at(last.version))?;
         let mut heads: Vec<Head> = self.cosigned.values().map(|(cosigned, _)| cosigned.head()).collect();
@@ -111,9 +113,10 @@ impl<P: Ord + Copy> ReplicaLog<P> {
         })
     }
 
-    /// The head to cosign with the key `by`, with the copy exactly there: the newest, or where that is out of
-    /// reach, the one before. Never one beyond an adoption that is not certified: who sees only a later note goes
-    /// by that.
+    /// The head to cosign with the key `by`, if any: a signed head that the copy is exactly at, larger than every head
+    /// cosigned with `by` and not smaller than those cosigned with the other keys.
+    ///
+    /// Never a head beyond an uncertified adoption: a reader that has only a later note relies on that.
     pub(super) fn to_cosign(&self, by: &LogId, keys: &[LogId]) -> Option<&SignedCheckpoint> {
         let rests = self.fault.is_some() || self.end.is_some() || self.standing || self.fetch.is_some();
         if rests || self.uncertified_adoption().is_some_and(|size| size < self.head.size) {
@@ -124,14 +127,16 @@ impl<P: Ord + Copy> ReplicaLog<P> {
         self.here.as_ref().filter(|_| !smaller && cosigned(by) < self.head.size)
     }
 
-    /// The size behind the first later version's adoption that is not certified. The first version's is certified
-    /// with what follows it, by the same quorum.
+    /// The size after the first uncertified adoption. The log's first adoption is skipped: the same quorum certifies it
+    /// together with the entries after it.
     pub(super) fn uncertified_adoption(&self) -> Option<u64> {
         self.adopted.iter().skip(1).map(|adopted| adopted.size).find(|size| *size > self.certified)
     }
 
-    /// How far quorums certify this copy: up to the end of the batch that adopts a version, one of the version
-    /// before it; beyond, one of that version. All of a log that ends is certain at its end.
+    /// The size up to which quorums certify this copy.
+    ///
+    /// Up to the end of the batch that adopts a version, a quorum of the previous version counts; beyond it, a quorum
+    /// of the adopted one. A copy at the log's end is certified as a whole.
     pub(super) fn certified_size(&self, manifest: &Manifest, since: u32) -> u64 {
         if self.end == Some(self.head) {
             return self.head.size;

@@ -1,4 +1,4 @@
-//! What a replica and its caller hand each other.
+//! The types that a replica and its caller exchange.
 use alloc::vec::Vec;
 
 use super::Certificate;
@@ -10,17 +10,17 @@ use crate::id::TreeRoot;
 use crate::log::Head;
 use crate::manifest::LogId;
 
-/// Why a log is not cosigned any more. Only a manifest heals it.
+/// Why a log is not cosigned any more. Only a later version of the manifest, which cuts the log, ends this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Its owner signed a head below which an entry or a state root is invalid.
     Invalid,
-    /// Its owner signed two heads of which neither extends the other.
+    /// Its owner signed two heads, neither of which extends the other.
     Equivocation,
 }
 
 impl Fault {
-    /// Stable code.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -30,30 +30,30 @@ impl Fault {
     }
 }
 
-/// Why a range did not bring the copy on.
+/// Why a range of entries did not extend the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchFailure {
-    /// The copy grew on another way meanwhile: nobody's fault.
+    /// The copy has grown in the meantime by another range: nobody's fault.
     Late,
-    /// The peer gave none.
+    /// The peer returned no entries.
     Unanswered,
-    /// The peer gave entries that do not lead from the copy to the head. Either the peer is wrong, or
-    /// copy and head are on two branches that the owner signed.
+    /// The peer returned entries that do not lead from the copy to the head. Either the peer is wrong, or copy and
+    /// head are on two branches that the owner signed.
     Wrong,
-    /// The owner signed what no log may hold.
+    /// The owner signed a head of an invalid log.
     Invalid,
-    /// The log adopts a manifest version that is not held yet: it goes on once that is.
+    /// The log adopts a manifest version that this node does not hold yet; the copy waits for it.
     Unheld,
 }
 
-/// A verified cosignature and the head that it is on.
+/// A verified cosignature and its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cosigned {
     /// The head, signed by the log's owner.
     pub signed: SignedCheckpoint,
-    /// Whose node key made the cosignature: that of this generation of the operator's log.
+    /// The node key that made the cosignature: the one of this generation of the cosigner's log.
     pub by: LogId,
-    /// One operator's cosignature of it.
+    /// The cosignature by that key.
     pub cosignature: Cosignature,
 }
 
@@ -63,126 +63,126 @@ impl Cosigned {
     }
 }
 
-/// What a peer says it has of one log; signatures checked by the caller.
+/// What a peer reports about one log. The caller has verified the signatures.
 #[derive(Clone, Debug)]
 pub struct PeerLog {
-    /// The log.
+    /// The log that the report is about.
     pub log: LogId,
-    /// Entries that the peer can serve.
+    /// The number of entries that the peer can serve.
     pub size: u64,
-    /// The largest head that it knows, if that was news.
+    /// The largest head of the log that the peer knows, if this node lacks it.
     pub newest: Option<SignedCheckpoint>,
-    /// Cosignatures that were news.
+    /// Cosignatures that this node lacks.
     pub cosigned: Vec<Cosigned>,
 }
 
-/// What the caller is to do.
+/// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicaOutput<P> {
-    /// Ask for the frontier; answer with [`Replica::frontier`] or [`Replica::unanswered`].
+    /// Request a peer's frontier, then call [`Replica::frontier`] or [`Replica::unanswered`].
     AskFrontier {
-        /// Whom.
+        /// The peer to ask.
         peer: P,
     },
-    /// Ask for entries; answer with [`Replica::advanced`] or [`Replica::fetch_failed`].
+    /// Request entries, then call [`Replica::advanced`] or [`Replica::fetch_failed`].
     Fetch {
-        /// Whom.
+        /// The peer to ask.
         peer: P,
-        /// Of which log.
+        /// The log that has the entries.
         log: LogId,
-        /// From which index.
+        /// The index of the first entry.
         from: u64,
-        /// Below which signed head.
+        /// The head that the entries lead to: the last one has the index `head.size - 1`.
         head: Head,
     },
-    /// Keep the owner's largest head.
+    /// Store the owner's largest known head.
     KeepNewest {
-        /// It.
+        /// The head, signed by the owner.
         signed: SignedCheckpoint,
     },
-    /// Keep a head that its owner signed on another branch, durably: [`Replica::equivocated`] tells of it after
-    /// a restart. With a head of this copy's branch that is at least as large it proves the equivocation.
+    /// Store durably a head that the owner signed on another branch, and pass it to [`Replica::equivocated`] after a
+    /// restart. Together with a head of this copy's branch that is not smaller, it proves the equivocation.
     KeepConflicting {
-        /// It.
+        /// The head on the other branch.
         signed: SignedCheckpoint,
-        /// The owner's smallest known head on this copy's branch that is as large, or larger.
+        /// The owner's smallest known head that conflicts with it and is not smaller.
         beside: Option<SignedCheckpoint>,
     },
-    /// This copy is on a branch that others have left for good: drop what lies behind this size, fetch anew.
+    /// This copy is on a branch that is not the log's: drop the entries after this size, then fetch them again.
     Rewind {
-        /// The log.
+        /// The log to rewind.
         log: LogId,
-        /// What stays.
+        /// The number of entries that stay.
         size: u64,
     },
-    /// Keep an operator's newest cosignature and the log's certified size.
+    /// Store an operator's newest cosignature and the log's certified size.
     KeepCosigned {
-        /// The log.
+        /// The log of the cosigned head.
         log: LogId,
-        /// The cosignature.
+        /// The cosignature and its head.
         cosigned: Cosigned,
-        /// Entries below a certified head.
+        /// The number of certified entries.
         certified: u64,
     },
-    /// Keep the log's certificate: a new one, or one with more cosignatures.
+    /// Store the log's certificate: a new one, or the same with more cosignatures.
     KeepCertificate {
-        /// It.
+        /// The certificate, which replaces the stored one.
         certificate: Certificate,
     },
-    /// Entries below this are final now.
+    /// The first `size` entries of this copy are final now.
     Certified {
-        /// The log.
+        /// The log that has the entries.
         log: LogId,
-        /// How many.
+        /// The number of certified entries.
         size: u64,
     },
-    /// Cosign this head, durably first, then call [`Replica::cosigned`] and tell everybody.
+    /// Cosign this head, store the cosignature durably, then call [`Replica::cosigned`] and send it to all peers.
     Cosign {
-        /// The head; the copy is exactly there.
+        /// The head; this copy is exactly at it.
         signed: SignedCheckpoint,
-        /// With the node key of this generation of the own log.
+        /// The node key to use: that of this generation of the own log.
         by: LogId,
     },
-    /// Tell everybody of this head of the own log.
+    /// Announce this head of the own log to all peers.
     Announce {
-        /// The head.
+        /// The head, durable and signed.
         signed: SignedCheckpoint,
     },
-    /// The log is not cosigned any more: say so loudly.
+    /// The log is not cosigned any more: alert the operator.
     Faulted {
-        /// The log.
+        /// The log with the fault.
         log: LogId,
-        /// Why.
+        /// The kind of fault.
         fault: Fault,
     },
 }
 
 /// Reads the root of this node's copy of a log at a size that the copy has.
 pub trait Roots {
-    /// Why it could not be read.
+    /// A failure of the storage.
     type Error;
 
     /// The root over the first `size` entries.
     ///
     /// # Errors
-    /// What the storage says.
+    /// The storage's own error.
     fn root_at(&self, log: &LogId, size: u64) -> Result<TreeRoot, Self::Error>;
 }
 
-/// What the disk has of one log.
+/// The state of one log on disk, from which a replica restores it.
 #[derive(Clone, Debug)]
 pub struct StoredLog {
-    /// The head of the copy.
+    /// The head of this node's copy.
     pub head: Head,
-    /// The size from which on entries are here; what lies below is known to be certified.
+    /// The size at which the copy starts: earlier entries are certified, but this node does not have them.
     pub base: u64,
-    /// The versions adopted up to there.
+    /// The versions that the log adopted up to the head.
     pub adopted: Vec<Adopted>,
-    /// How much of it is final.
+    /// The number of certified entries.
     pub certified: u64,
     /// The owner's largest known head.
     pub newest: Option<SignedCheckpoint>,
-    /// Newest cosignature by each node key.
+    /// The newest cosignature by each node key.
     pub cosigned: Vec<Cosigned>,
     /// The largest head that a quorum cosigned on one note.
     pub certificate: Option<Certificate>,

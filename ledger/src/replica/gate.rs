@@ -1,33 +1,33 @@
-//! Whether an operator's node may append and cosign: it has to hear from enough others first, must be the
-//! only live process with its key, and its clock must be about right.
+//! Whether an operator's node may append and cosign: enough other operators must have answered, no other live process
+//! may have its key, and its clock must be about right.
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::FRONTIER_MILLIS;
 use crate::id::Domain;
 
-/// For how long what an operator said of the own session and of the time counts, in milliseconds.
+/// How long an operator's answer about the own session and the time counts, in milliseconds.
 const HEARD_MILLIS: u64 = 60_000;
-/// How far the own clock may be ahead of the lower median, in milliseconds.
+/// How far the own clock may be ahead of the lower median of the clocks, in milliseconds.
 const AHEAD_MILLIS_MAX: i64 = 30_000;
-/// Where the lower median ends a wait for it after a jump, in milliseconds ahead of the own clock.
+/// The lower median at which the wait after a jump ends, in milliseconds ahead of the own clock.
 const AGREES: core::ops::RangeInclusive<i64> = -AHEAD_MILLIS_MAX..=AHEAD_MILLIS_MAX;
-/// For how long after a jump what others' clocks say may have been measured before it, in milliseconds.
+/// How long after a jump an arriving answer may still carry a clock difference from before it, in milliseconds.
 const JUMP_SETTLES_MILLIS: u64 = 1_000;
-/// From how many clocks on the median decides; below it can only warn.
+/// The number of clocks from which on the median decides; with fewer it can only warn.
 const CLOCKS_MIN: usize = 3;
-/// How often an operator is asked while only another session, which may be a dead one's, holds the start up,
-/// in milliseconds.
+/// How often an operator is asked while only another session, which may already be dead, delays the start, in
+/// milliseconds.
 const HELD_MILLIS: u64 = 500;
 
-/// Why a node takes no events in.
+/// Why a node accepts no events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitReason {
-    /// It is a mirror: it has no log.
+    /// The node is a mirror: it has no log.
     NoLog,
-    /// Too few operators answered since the start.
+    /// Too few operators have answered since the start.
     Starting,
-    /// Operators are connected to another live process with the same key.
+    /// Other operators report another live process with the same key.
     OtherSession,
     /// Another node holds entries of the own log that this disk lacks.
     CatchingUp,
@@ -41,12 +41,12 @@ pub enum WaitReason {
     Ending,
     /// Two manifests of one version are valid.
     Halted,
-    /// A quorum of the version before has not cosigned the own log's last adoption yet.
+    /// A quorum of the previous version has not cosigned the own log's last adoption yet.
     Adopting,
 }
 
 impl WaitReason {
-    /// Stable code.
+    /// The stable code for answers, logs and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -64,27 +64,28 @@ impl WaitReason {
     }
 }
 
-/// What a node writes in spite of, and people should know.
+/// A condition that does not stop a node from writing, but that its operator should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteWarning {
-    /// Too few operators to stop it say that another process has its key, or that one only starts.
+    /// Operators report another process with this node's key, but they are too few to stop this node, or that process
+    /// is only starting.
     OtherSession,
-    /// The clock is ahead of others', but these are too few to decide, or the operator accepted it.
+    /// The clock is ahead of other clocks, but these are too few to decide, or the operator accepted it.
     ClockAhead,
     /// The clock jumped, and the operator accepted it.
     ClockJumped,
-    /// The operator had it write before others answered.
+    /// The operator let the node write before others answered.
     AssumeDiskCurrent,
-    /// The operator had it trust its clock.
+    /// The operator let the node trust its clock.
     AcceptClock,
 }
 
 impl WriteWarning {
-    /// Every one.
+    /// Every warning.
     pub const ALL: [Self; 5] =
         [Self::OtherSession, Self::ClockAhead, Self::ClockJumped, Self::AssumeDiskCurrent, Self::AcceptClock];
 
-    /// Stable code; that of [`WaitReason`] where it is the same matter.
+    /// The stable code; the same as that of the [`WaitReason`] with the same cause.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -97,34 +98,34 @@ impl WriteWarning {
     }
 }
 
-/// Another live process with this node's key, as an operator tells.
+/// Another live process with this node's key, as an operator reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherSession {
-    /// It has not written since its start.
+    /// The other process may not write yet.
     Starting,
-    /// Its start is over.
+    /// The other process may write.
     Writes,
 }
 
-/// What the operator of a node answers for in place of the other operators.
+/// What the operator of a node vouches for, so that the node need not ask the other operators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// The disk holds everything that this node ever signed: it writes without asking others.
+    /// The disk holds everything that this node ever signed: the node writes without waiting for others.
     pub assume_disk_current: bool,
-    /// The clock is right, whatever the others' say.
+    /// The clock is right, whatever the other clocks show.
     pub accept_clock: bool,
 }
 
-/// What an operator said last.
+/// An operator's latest answer.
 #[derive(Debug)]
 struct LastHeard {
-    /// Its clock less the own, in milliseconds; `None` if the own clock jumped since.
+    /// Its clock minus the own one, in milliseconds; `None` if the own clock has jumped since.
     ahead: Option<i64>,
     other: Option<OtherSession>,
     at: u64,
 }
 
-/// Who was heard since the start, and what they said.
+/// The operators' answers since the start, and what follows from them.
 #[derive(Debug)]
 pub(super) struct WriteGate {
     me: Option<Domain>,
@@ -138,12 +139,12 @@ pub(super) struct WriteGate {
 }
 
 impl WriteGate {
-    /// n − f operators, itself counted; of two or three operators, one other.
+    /// Opens after n − f operators, including this node's, have no objection; with three operators, two are enough.
     pub(super) fn new(me: Option<Domain>, n: usize, faults: usize) -> Self {
         let want = if n == 3 { 2 } else { n.saturating_sub(faults) };
         let (heard, overrides) = (BTreeMap::new(), Overrides::default());
         let mut gate = Self { me, want, faults, heard, open: false, jumped: None, overrides };
-        gate.look(0);
+        gate.update(0);
         gate
     }
 
@@ -152,25 +153,27 @@ impl WriteGate {
         self.open |= overrides.assume_disk_current;
     }
 
-    /// An operator answered; its clock is that much ahead of this node's, and it knows of another process.
+    /// An operator answered. Its clock is `ahead` milliseconds ahead of this node's; `other` is another process with
+    /// this node's key that it knows of.
     pub(super) fn heard(&mut self, operator: Domain, ahead: i64, other: Option<OtherSession>, now: u64) {
-        // What came before the jump may still have been on its way.
+        // An answer measured before the jump may arrive after it.
         let settled = self.jumped.is_none_or(|at| now >= at.saturating_add(JUMP_SETTLES_MILLIS));
         self.heard.insert(operator, LastHeard { ahead: settled.then_some(ahead), other, at: now });
-        self.look(now);
+        self.update(now);
     }
 
-    /// Opens for good once enough operators have lately said that they know of no other session. Of two
-    /// processes with one key that start together, each operator tells the one that asked it later, so
-    /// that from n = 4 on at most one of them gets through.
-    fn look(&mut self, now: u64) {
+    /// Opens the gate permanently once enough operators have recently reported no other session.
+    ///
+    /// If two processes with one key start together, each operator reports the other session to the one that asked
+    /// it later, so from n = 4 on at most one of the two opens its gate.
+    fn update(&mut self, now: u64) {
         let clear = self.lately(now).filter(|heard| heard.other.is_none()).count();
         self.open |= clear.saturating_add(self.myself()) >= self.want;
         let median = self.median(now).filter(|(clocks, _)| *clocks >= CLOCKS_MIN);
         self.jumped = self.jumped.filter(|_| median.is_none_or(|(_, ahead)| !AGREES.contains(&ahead)));
     }
 
-    /// The own clock jumped: what it was compared with before says nothing any more.
+    /// The own clock jumped: earlier comparisons with other clocks are void.
     pub(super) fn clock_jumped(&mut self, now: u64) {
         self.jumped = Some(now);
         for heard in self.heard.values_mut() {
@@ -178,7 +181,7 @@ impl WriteGate {
         }
     }
 
-    /// The own clock made a step of so many milliseconds: the others' are that much less ahead of it.
+    /// The own clock was adjusted by `millis`: other clocks are that much less ahead of it.
     pub(super) fn clock_stepped(&mut self, millis: i64) {
         for heard in self.heard.values_mut() {
             heard.ahead = heard.ahead.map(|ahead| ahead.saturating_sub(millis));
@@ -193,17 +196,17 @@ impl WriteGate {
         self.heard.values().filter(move |heard| heard.at.saturating_add(HEARD_MILLIS) >= now)
     }
 
-    /// Whether enough operators answered since the start.
+    /// Whether the start is over: enough operators have reported no other session.
     pub(super) const fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Whether cosignatures may be given now.
+    /// Whether this node may cosign now.
     pub(super) fn may_cosign(&self, now: u64) -> bool {
         self.open && !self.has_other(now)
     }
 
-    /// Whether operators of whom one must be honest say that another process writes.
+    /// Whether more than f operators, so at least one honest one, report that another process writes.
     fn has_other(&self, now: u64) -> bool {
         self.lately(now).filter(|heard| heard.other == Some(OtherSession::Writes)).count() > self.faults
     }
@@ -225,7 +228,7 @@ impl WriteGate {
         }
     }
 
-    /// What holds and does not stop this node.
+    /// Every condition that holds now but does not stop this node.
     pub(super) fn warnings(&self, now: u64) -> Vec<WriteWarning> {
         let stops = self.check(false, now).err().map(WaitReason::code);
         let holds = |warning: &WriteWarning| match warning {
@@ -238,19 +241,19 @@ impl WriteGate {
         WriteWarning::ALL.into_iter().filter(|warning| holds(warning) && stops != Some(warning.code())).collect()
     }
 
-    /// After how long an operator is asked again, in milliseconds.
+    /// How long to wait before an operator is asked again, in milliseconds.
     pub(super) fn pause(&self, now: u64) -> u64 {
         let held = !self.open && self.lately(now).any(|heard| heard.other.is_some());
         if held { HELD_MILLIS } else { FRONTIER_MILLIS }
     }
 
-    /// Whether the own clock is too far ahead of the lower median of at least so many.
+    /// Whether the own clock is too far ahead of the lower median of at least `clocks_min` clocks.
     fn is_ahead(&self, now: u64, clocks_min: usize) -> bool {
         self.median(now).is_some_and(|(clocks, ahead)| clocks >= clocks_min && ahead < -AHEAD_MILLIS_MAX)
     }
 
-    /// How many clocks were heard in the last minute, the own included, and how far their lower median is
-    /// ahead of it.
+    /// How many clocks count now, including the own one, and how many milliseconds their lower median is ahead of the
+    /// own clock.
     fn median(&self, now: u64) -> Option<(usize, i64)> {
         let own = self.me.as_ref().map(|_| 0);
         let mut ahead: Vec<i64> = self.lately(now).filter_map(|heard| heard.ahead).chain(own).collect();

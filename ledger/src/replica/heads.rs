@@ -1,4 +1,4 @@
-//! Heads and cosignatures: what they certify, what they prove of their owner, and when a copy leaves its branch.
+//! Heads and cosignatures: what they certify, when they prove an equivocation, and when a copy leaves its branch.
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
@@ -9,10 +9,10 @@ use crate::log::Head;
 use crate::manifest::LogId;
 
 impl<P: Ord + Copy> Replica<P> {
-    /// A head that its owner signed.
+    /// A head signed by the log's owner arrived.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn checkpoint<R: Roots>(
         &mut self,
         signed: SignedCheckpoint,
@@ -21,7 +21,7 @@ impl<P: Ord + Copy> Replica<P> {
     ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let mut out = Vec::new();
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        // A log without entries has no head, and one that ends no other than its last.
+        // A log without entries has no head, and a log that ends needs no head other than its end.
         if head.size == 0 || self.logs.get(&log).is_none_or(|copy| copy.end.is_some()) {
             return Ok(out);
         }
@@ -41,10 +41,10 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(out)
     }
 
-    /// An operator's cosignature, this node's own included.
+    /// A cosignature arrived from an operator, or this node made one.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn cosigned<R: Roots>(
         &mut self,
         cosigned: Cosigned,
@@ -66,10 +66,10 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(out)
     }
 
-    /// The owner signed this head and others of which none extends the other: from now on, for good.
+    /// The owner signed this head and another one, and neither extends the other. The fault is permanent.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn equivocated<R: Roots>(
         &mut self,
         signed: SignedCheckpoint,
@@ -77,11 +77,11 @@ impl<P: Ord + Copy> Replica<P> {
     ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let log = log_of(&signed);
         let Some(fault) = self.set_fault(&log, Fault::Equivocation) else { return Ok(Vec::new()) };
-        let beside = self.beside(&log, signed.checkpoint().head, roots)?;
+        let beside = self.rival(&log, signed.checkpoint().head, roots)?;
         Ok(Vec::from([ReplicaOutput::KeepConflicting { signed, beside }, fault]))
     }
 
-    /// A proof was shown that the owner of `log` signed two heads of which none extends the other.
+    /// A verified proof shows that the owner of `log` signed two heads, neither of which extends the other.
     pub fn proven(&mut self, log: &LogId) -> Vec<ReplicaOutput<P>> {
         Vec::from_iter(self.set_fault(log, Fault::Equivocation))
     }
@@ -93,9 +93,9 @@ impl<P: Ord + Copy> Replica<P> {
         Some(ReplicaOutput::Faulted { log: log.clone(), fault })
     }
 
-    /// The owner's smallest known head of at least `head`'s size that is its rival: of the same size with
-    /// another root, or on this copy's branch.
-    fn beside<R: Roots>(&self, log: &LogId, head: Head, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
+    /// The owner's smallest known head that proves the equivocation together with `head`: of the same size with another
+    /// root, or larger and on this copy's branch.
+    fn rival<R: Roots>(&self, log: &LogId, head: Head, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
         let Some(copy) = self.logs.get(log) else { return Ok(None) };
         let mut best: Option<&SignedCheckpoint> = None;
         for signed in copy.here.iter().chain(copy.signed()) {
@@ -112,7 +112,7 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(best.cloned())
     }
 
-    /// The owner of `log` has at least `size` entries.
+    /// Records that the owner of `log` has at least `size` entries.
     fn has(&mut self, log: &LogId, size: u64) {
         for peer in self.peers.values_mut().filter(|peer| peer.operator.as_ref() == Some(&log.operator)) {
             let known = peer.sizes.entry(log.clone()).or_default();
@@ -120,7 +120,7 @@ impl<P: Ord + Copy> Replica<P> {
         }
     }
 
-    /// Whether a head that the owner signed cannot be on the branch of this copy, as far as that reaches.
+    /// Whether a head that the owner signed contradicts another one that it signed, or this copy.
     pub(super) fn conflicts<R: Roots>(&mut self, log: &LogId, head: &Head, roots: &R) -> Result<bool, R::Error> {
         let Some(copy) = self.logs.get(log) else { return Ok(false) };
         let cosigned = copy.cosigned.values().map(|(cosigned, _)| cosigned.head());
@@ -131,7 +131,7 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(!self.on_branch(log, head, roots)?.unwrap_or(true))
     }
 
-    /// The owner's largest known head, if this copy reaches it and is on another branch.
+    /// The owner's largest known head, if this copy is long enough to compare and is on another branch.
     pub(super) fn conflicting_newest<R: Roots>(
         &self,
         log: &LogId,
@@ -143,7 +143,7 @@ impl<P: Ord + Copy> Replica<P> {
         Ok((!on_branch).then(|| newest.clone()))
     }
 
-    /// Whether `head` is a head of this copy; `None` if the copy is shorter, or begins behind it.
+    /// Whether `head` is a head of this copy; `None` if the copy is shorter, or begins after `head`.
     pub(super) fn on_branch<R: Roots>(&self, log: &LogId, head: &Head, roots: &R) -> Result<Option<bool>, R::Error> {
         let known = |copy: &&ReplicaLog<P>| (copy.base..=copy.head.size).contains(&head.size);
         let Some(copy) = self.logs.get(log).filter(known) else { return Ok(None) };
@@ -155,19 +155,19 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(Some(root == head.root))
     }
 
-    /// Tells the announcer when a head of the own log has its quorum of cosignatures.
+    /// Informs the announcer if a head of the own log has reached its quorum of cosignatures.
     fn found(&mut self, log: &LogId, head: &Head) {
         if self.own_log().as_ref() != Some(log) {
             return;
         }
         let on = |by: &LogId| self.logs.get(log).and_then(|copy| copy.cosigned.get(by)).map(|(one, _)| one.head());
-        // The version in use, whatever the log has adopted: an announcement waits for those who can answer it.
+        // By the version in use, whatever the log has adopted: its operators are the ones that cosign announced heads.
         if self.manifest.has_quorum(|log| on(log) == Some(*head)) {
             self.announcer.found(head.size);
         }
     }
 
-    /// Looks which cosigned heads lie on this copy's branch, and how far that certifies it.
+    /// Checks which cosigned heads are on this copy's branch, and up to which size they certify it.
     pub(super) fn certify<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let Some(copy) = self.logs.get(log) else { return Ok(Vec::new()) };
         let open: Vec<_> =
@@ -197,11 +197,11 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(out)
     }
 
-    /// Whether this copy has to go back: it is beyond the log's end or beside it, or others certified a head
-    /// that it does not have.
+    /// Rewinds this copy if it extends beyond the log's end, is on a branch without that end, or is on a branch
+    /// without a head that others certified.
     fn leave_branch<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Option<ReplicaOutput<P>>, R::Error> {
         let Some(copy) = self.logs.get(log).filter(|copy| !copy.rewinding) else { return Ok(None) };
-        let certain = copy.end.or_else(|| copy.certified_beside(&self.manifest));
+        let certain = copy.end.or_else(|| copy.certified_despite_fault(&self.manifest));
         let Some(certain) = certain else { return Ok(None) };
         let size = match self.on_branch(log, &certain, roots)? {
             Some(true) if copy.end.is_some() && copy.head.size > certain.size => certain.size,
@@ -211,14 +211,14 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(self.rewind(log, size))
     }
 
-    /// A peer's entries lead to what the log surely has, but not from this copy: if more operators than may lie
-    /// say so, the copy is on another branch. Nothing that is final lies behind its certified part.
+    /// A peer has entries that do not lead from this copy to a head that the log certainly has. If more than f
+    /// operators do, the copy is on another branch: it rewinds to its certified part, and no final entry is lost.
     pub(super) fn contrary(&mut self, peer: P, log: &LogId) -> Option<ReplicaOutput<P>> {
         let operator = self.peers.get(&peer)?.operator.clone()?;
         let copy = self.logs.get_mut(log).filter(|copy| copy.certain(&self.manifest).is_some())?;
         copy.contrary.insert(operator);
-        let (said, certified) = (copy.contrary.len(), copy.certified);
-        if said > self.manifest.faults() { self.rewind(log, certified) } else { None }
+        let (operators, certified) = (copy.contrary.len(), copy.certified);
+        if operators > self.manifest.faults() { self.rewind(log, certified) } else { None }
     }
 
     fn rewind(&mut self, log: &LogId, size: u64) -> Option<ReplicaOutput<P>> {

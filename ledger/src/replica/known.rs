@@ -1,4 +1,4 @@
-//! What a replica answers when asked. Nothing here changes it.
+//! Read-only queries of a replica.
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
@@ -10,25 +10,25 @@ use crate::log::Head;
 use crate::manifest::LogId;
 
 impl<P: Ord + Copy> Replica<P> {
-    /// Whether every copy of a log that ends is exactly at its end.
+    /// Whether the copy of every log that ends is exactly at its end.
     #[must_use]
     pub fn at_ends(&self) -> bool {
         self.logs.values().all(|copy| copy.end.is_none_or(|end| copy.head == end))
     }
 
-    /// The logs that end, whose copies are not there yet.
+    /// The logs that end and whose copies are not exactly at the end yet.
     pub fn short_of_end(&self) -> impl Iterator<Item = &LogId> {
         let short = |copy: &ReplicaLog<P>| copy.end.is_some_and(|end| copy.head != end);
         self.logs.iter().filter(move |(_, copy)| short(copy)).map(|(log, _)| log)
     }
 
-    /// Whether the log ends, by a manifest that is held.
+    /// Whether a manifest that this node holds cuts the log.
     #[must_use]
     pub fn ends(&self, log: &LogId) -> bool {
         self.logs.get(log).is_some_and(|copy| copy.end.is_some())
     }
 
-    /// Whether it stands still there.
+    /// Whether this operator froze the log with a stand and cosigns nothing there.
     #[must_use]
     pub fn stands(&self, log: &LogId) -> bool {
         self.logs.get(log).is_some_and(|copy| copy.standing)
@@ -41,49 +41,49 @@ impl<P: Ord + Copy> Replica<P> {
         self.keys.iter().filter_map(|key| Some(copy.cosigned.get(key)?.0.head())).max()
     }
 
-    /// The operator that this node is.
+    /// The operator of this node; `None` for a mirror.
     #[must_use]
     pub const fn me(&self) -> Option<&Domain> {
         self.me.as_ref()
     }
 
-    /// The own log.
+    /// The log that this node's operator owns under the manifest in use; `None` for a mirror.
     #[must_use]
     pub fn own_log(&self) -> Option<LogId> {
         self.me.as_ref().and_then(|me| self.manifest.operator(me)).map(crate::manifest::Operator::log)
     }
 
-    /// The head of this node's copy.
+    /// The head of this node's copy of `log`.
     #[must_use]
     pub fn head(&self, log: &LogId) -> Option<Head> {
         self.logs.get(log).map(|copy| copy.head)
     }
 
-    /// The owner's largest known head.
+    /// The largest known head that the owner of `log` signed.
     #[must_use]
     pub fn newest(&self, log: &LogId) -> Option<&SignedCheckpoint> {
         self.logs.get(log).and_then(|copy| copy.newest.as_ref())
     }
 
-    /// Every operator's newest cosigned head.
+    /// The newest cosigned head of `log` by each node key.
     pub fn cosignatures(&self, log: &LogId) -> impl Iterator<Item = &Cosigned> + '_ {
         self.logs.get(log).into_iter().flat_map(|copy| copy.cosigned.values().map(|(cosigned, _)| cosigned))
     }
 
-    /// Entries below a certified head.
+    /// The number of certified entries of this copy.
     #[must_use]
     pub fn certified(&self, log: &LogId) -> u64 {
         self.logs.get(log).map_or(0, |copy| copy.certified)
     }
 
-    /// Why the log is not cosigned any more.
+    /// Why the log is not cosigned any more; `None` if it has no fault.
     #[must_use]
     pub fn fault(&self, log: &LogId) -> Option<Fault> {
         self.logs.get(log).and_then(|copy| copy.fault)
     }
 
-    /// Whether a head would be news, or may prove that the owner has two branches: so that its
-    /// signature is checked only then.
+    /// Whether a head would be new to this replica, or may prove that the owner has two branches. Callers verify the
+    /// signature only then.
     #[must_use]
     pub fn wants_head(&self, log: &LogId, head: &Head) -> bool {
         let Some(copy) = self.logs.get(log).filter(|_| head.size > 0) else { return false };
@@ -96,7 +96,7 @@ impl<P: Ord + Copy> Replica<P> {
         })
     }
 
-    /// Whether a cosignature of `head` by this node key would be news.
+    /// Whether a cosignature of `head` by this node key would be new to this replica.
     #[must_use]
     pub fn wants_cosigned(&self, log: &LogId, by: &LogId, head: &Head) -> bool {
         let wanted = head.size > 0 && self.manifest.log(by).is_some();
@@ -107,10 +107,10 @@ impl<P: Ord + Copy> Replica<P> {
         })
     }
 
-    /// The owner's largest known head that this copy has.
+    /// The largest known head that the owner signed on this copy's branch, up to the size of the copy.
     ///
     /// # Errors
-    /// What reading a root fails with.
+    /// The error of `roots`.
     pub fn signed_on_branch<R: Roots>(&self, log: &LogId, roots: &R) -> Result<Option<SignedCheckpoint>, R::Error> {
         let Some(copy) = self.logs.get(log) else { return Ok(None) };
         let mut best: Option<&SignedCheckpoint> = None;
@@ -124,16 +124,16 @@ impl<P: Ord + Copy> Replica<P> {
         Ok(best.cloned())
     }
 
-    /// Whether enough operators answered since the start.
+    /// Whether the start is over: enough operators have reported no other session.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.gate.is_open()
     }
 
-    /// Whether the own log may grow now.
+    /// Checks whether the own log may grow now.
     ///
     /// # Errors
-    /// [`WaitReason`] says what for.
+    /// [`WaitReason`]: what the node waits for.
     pub fn may_write(&self, now: u64) -> Result<(), WaitReason> {
         let Some(own) = self.own_log() else { return Err(WaitReason::NoLog) };
         let behind = self.newest(&own).is_some_and(|newest| self.head(&own) != Some(newest.checkpoint().head));
@@ -151,27 +151,27 @@ impl<P: Ord + Copy> Replica<P> {
         }
     }
 
-    /// Whether the own log has adopted the version in use, and so carries the homes that it gives it.
+    /// Whether the own log has adopted the version in use, and so carries the homes that this version assigns to it.
     #[must_use]
     pub fn has_adopted(&self) -> bool {
         let copy = self.own_log().and_then(|own| self.logs.get(&own));
         copy.and_then(|copy| copy.adopted.last()).is_some_and(|last| last.version == self.manifest.version())
     }
 
-    /// Whether the own log may adopt another version: its last adoption is certified, the first one included.
+    /// Whether the own log may adopt another version: its last adoption, also the first one, must be certified.
     #[must_use]
     pub fn may_adopt(&self) -> bool {
         let copy = self.own_log().and_then(|own| self.logs.get(&own));
         copy.is_some_and(|copy| copy.adopted.last().is_none_or(|last| last.size <= copy.certified))
     }
 
-    /// What the own log grows in spite of; people should know.
+    /// Every condition that does not stop the own log from growing, but that the operator should know.
     #[must_use]
     pub fn warnings(&self, now: u64) -> Vec<WriteWarning> {
         self.gate.warnings(now)
     }
 
-    /// Whether the start is over: this process may have signed something.
+    /// Whether this process may have signed something: the same as [`Replica::is_open`].
     #[must_use]
     pub const fn has_started(&self) -> bool {
         self.gate.is_open()

@@ -1,4 +1,4 @@
-//! A peer: what it has, and how far it is trusted with requests.
+//! A peer: which entries it has, and whether it is asked for them.
 use alloc::collections::BTreeMap;
 use core::cmp::Reverse;
 
@@ -6,22 +6,22 @@ use super::OtherSession;
 use crate::id::Domain;
 use crate::manifest::LogId;
 
-/// For how long a peer that failed to give entries of a log is asked last, and one that gave wrong ones not at
-/// all, in milliseconds.
+/// How long a peer is asked last after it failed to return entries of a log, or not at all after it returned wrong
+/// ones, in milliseconds.
 pub(super) const DISTRUST_MILLIS: u64 = 60_000;
-/// How soon a peer that failed to give entries up to the end of a log, of which nobody says how much it has, is asked
-/// again, in milliseconds.
+/// How long a peer is not asked again after it failed to return entries up to the end of a log, in milliseconds. No
+/// peer reports its size of a log that ends.
 pub(super) const AGAIN_MILLIS: u64 = 1_000;
 
 #[derive(Debug)]
 pub(super) struct PeerState {
     pub(super) operator: Option<Domain>,
-    /// What it said last of other processes with this node's key.
+    /// Its latest report of another process with this node's key.
     pub(super) other: Option<OtherSession>,
     pub(super) asked: Option<u64>,
     pub(super) next: u64,
     pub(super) sizes: BTreeMap<LogId, u64>,
-    /// When it last failed to give entries, and whether it gave wrong ones.
+    /// When it last failed to return entries of a log, and whether it returned wrong ones.
     pub(super) failed: BTreeMap<LogId, (u64, bool)>,
 }
 
@@ -32,16 +32,17 @@ impl PeerState {
         self.failed.insert(log.clone(), (now, wrong));
     }
 
-    /// When it failed, if that is lately, and whether so badly that it is not to be asked at all.
+    /// When the peer failed, if within the last [`DISTRUST_MILLIS`], and whether it must not be asked at all.
     fn distrust(&self, log: &LogId, now: u64) -> (Option<u64>, bool) {
-        let lately = self.failed.get(log).filter(|(at, _)| now < at.saturating_add(DISTRUST_MILLIS));
-        lately.map_or((None, false), |(at, wrong)| (Some(*at), *wrong))
+        let recent = self.failed.get(log).filter(|(at, _)| now < at.saturating_add(DISTRUST_MILLIS));
+        recent.map_or((None, false), |(at, wrong)| (Some(*at), *wrong))
     }
 }
 
-/// A peer with at least `size` entries of `log`, or of size 0 any operator: one that did not fail lately if
-/// there is one, or whose failure was longest ago; the owner before others. Sizes are a peer's word, so a larger one
-/// attracts nothing.
+/// The peer to ask for `size` entries of `log`: one that reports at least as many or, if `size` is 0, any operator.
+///
+/// Prefers a peer without a recent failure, then the one whose failure is oldest, then the log's owner. Peers may
+/// lie about sizes, so a larger size gives no preference.
 pub(super) fn source<P: Ord + Copy>(peers: &BTreeMap<P, PeerState>, log: &LogId, size: u64, now: u64) -> Option<P> {
     let has = |peer: &PeerState| match size {
         0 => peer.operator.is_some(),

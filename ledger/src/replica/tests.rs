@@ -66,7 +66,7 @@ fn manifest(n: usize) -> Arc<Manifest> {
     Arc::new(Manifest::parse(&SignedNote { text, signatures }.to_string()).unwrap())
 }
 
-/// A log as someone has it.
+/// One copy of a log.
 #[derive(Clone, Default)]
 struct OwnerBranch {
     leaves: Vec<Hash>,
@@ -121,11 +121,11 @@ fn leaves(of: usize, from: u64, count: u64) -> Vec<Hash> {
     (from..from + count).map(|at| leaf_hash(&[&[of as u8][..], &at.to_le_bytes()].concat())).collect()
 }
 
-/// A replica with its disk and what it told everybody.
+/// A replica with its disk and every head that it signed or cosigned.
 struct TestNode {
     replica: Replica<Id>,
     disk: TestDisk,
-    /// What its disk holds beside the entries.
+    /// What its disk holds besides the entries.
     kept: BTreeMap<LogId, backups::KeptCopy>,
     /// Every head of its own log that it ever signed.
     signed: Vec<Head>,
@@ -142,21 +142,21 @@ enum TestMessage {
     Head(SignedCheckpoint),
     Cosigned(Cosigned),
     Fetch(LogId, u64, Head),
-    /// Nothing: not there.
+    /// A range of entries; `None` if the peer lacks them.
     Range(LogId, u64, Head, Option<Vec<Hash>>),
 }
 
 struct TestNet {
     manifest: Arc<Manifest>,
     nodes: Vec<TestNode>,
-    /// From, to, what.
+    /// Messages in flight: sender, recipient, content.
     sent: Vec<(Id, Id, TestMessage)>,
     dice: Dice,
     now: u64,
-    /// One of so many messages is lost, and one of so many comes twice.
+    /// One in this many messages is lost, and one in this many arrives twice.
     loss: u64,
     silent: Vec<Id>,
-    /// Logs with two branches that nobody is bound by.
+    /// Logs whose owner signed two branches after every operator lost the first one.
     forked: BTreeSet<LogId>,
 }
 
@@ -203,7 +203,7 @@ impl TestNet {
         }
     }
 
-    /// What the inbox does with outputs.
+    /// Executes outputs as the inbox does.
     fn perform(&mut self, at: Id, out: Vec<ReplicaOutput<Id>>) {
         let mut queue = VecDeque::from(out);
         while let Some(output) = queue.pop_front() {
@@ -219,7 +219,7 @@ impl TestNet {
                 }
                 ReplicaOutput::Faulted { log, fault } => self.nodes[at].faults.push((log, fault)),
                 ReplicaOutput::Rewind { log, size } => {
-                    assert!(self.forked.contains(&log), "nobody leaves a branch here: {log} to {size}");
+                    assert!(self.forked.contains(&log), "no copy leaves a branch here: {log} to {size}");
                 }
                 ReplicaOutput::Cosign { signed, by } => queue.extend(self.cosign(at, signed, &by)),
                 ReplicaOutput::KeepNewest { signed } => {
@@ -234,13 +234,13 @@ impl TestNet {
         }
     }
 
-    /// A certificate never goes back, a quorum cosigned it, and it is final.
+    /// Checks that a certificate never gets smaller, that a quorum cosigned it, and that it is final.
     fn keep_certificate(&mut self, at: Id, certificate: &Certificate) {
         let (log, head) = (log_of(&certificate.signed), certificate.head());
         assert!(certificate.cosignatures.len() >= self.manifest.quorum());
         assert!(head.size <= self.nodes[at].replica.certified(&log));
         let branch = self.nodes[at].disk.branch(&log);
-        assert_eq!(root_at(head.size, &branch.tiles).unwrap(), head.root, "of this copy");
+        assert_eq!(root_at(head.size, &branch.tiles).unwrap(), head.root, "the certificate is on this copy's branch");
         let kept = self.nodes[at].kept.entry(log).or_default();
         if let Some(before) = kept.certificate.replace(certificate.clone()) {
             let more =
@@ -347,7 +347,7 @@ impl TestNet {
         self.perform(to, out);
     }
 
-    /// One message, or a quarter of a second.
+    /// Delivers one message, or lets a quarter of a second pass.
     fn step(&mut self) {
         if self.sent.is_empty() || self.dice.roll(8) == 0 {
             self.now += 250;
@@ -369,7 +369,7 @@ impl TestNet {
         }
     }
 
-    /// No two certified heads of a log conflict, whoever certified them.
+    /// Checks that no two certified heads of a log conflict, whichever operators certified them.
     fn check_certified(&self) {
         for i in 0..self.nodes.len() {
             let of = |node: &TestNode| {
@@ -400,7 +400,7 @@ impl TestNet {
                 let certificate = node.replica.certificate(&log(i)).unwrap();
                 assert_eq!(certificate.head(), heads[0], "seed {seed} log {i}");
                 let kept = node.kept.get(&log(i)).and_then(|kept| kept.certificate.as_ref());
-                assert_eq!(kept, Some(certificate), "seed {seed} log {i}: what is known is kept");
+                assert_eq!(kept, Some(certificate), "seed {seed} log {i}: the known certificate is stored");
             }
         }
     }
@@ -444,7 +444,7 @@ fn an_owner_with_two_branches_is_noticed_and_never_certified_on_both() {
         right.grow(&common);
         left.grow(&leaves(3, 5, 4));
         right.grow(&leaves(9, 5, 4 + seed % 3));
-        // Half of the others get the one, half the other, and what they ask for.
+        // Half of the other operators get one head and its entries, half get the other.
         let heads = [left.head(), right.head()].map(|head| sign(&net.manifest, 3, head));
         net.silent = vec![3];
         for (i, side) in [(0, 0), (1, 1), (2, 1)] {
@@ -472,7 +472,7 @@ fn an_owner_with_two_branches_is_noticed_and_never_certified_on_both() {
     }
 }
 
-/// A replica of the first of `n` operators with an open gate, that a node of its own log would be.
+/// The replica of the first of `n` operators, with an open gate.
 fn lone(n: usize) -> (Replica<Id>, TestDisk, Arc<Manifest>) {
     lone_of(manifest(n))
 }
@@ -516,7 +516,7 @@ fn a_head_that_nobody_can_serve_hides_no_smaller_one() {
     let out = replica.advanced(&log(3), small.checkpoint().head, Vec::new(), 0, &disk).unwrap();
     assert!(
         out.contains(&ReplicaOutput::Cosign { signed: small.clone(), by: log(0) }),
-        "what is within reach is cosigned: {out:?}"
+        "the head that a peer can serve is cosigned: {out:?}"
     );
     replica.cosigned(cosign(small, 0), 0, &disk).unwrap();
     assert_eq!(replica.certified(&log(3)), 5);
@@ -542,7 +542,7 @@ fn peers_that_lie_about_sizes_cost_a_request_each() {
     assert_eq!(
         fetches(&replica.fetch_failed(other, &log(3), FetchFailure::Unanswered, 4)),
         [],
-        "wrong: not for a minute"
+        "wrong entries: not asked for a minute"
     );
     let retried = replica.frontier(other, 0, vec![says(3, 5)], 5, &disk).unwrap();
     assert_eq!(fetches(&retried), [(other, 5)]);
@@ -557,11 +557,11 @@ fn the_end_of_a_log_is_asked_for_in_turn_and_not_at_once_again() {
     let head = OwnerBranch::default().grow(&leaves(3, 0, 5));
     replica.peer_down(3);
     replica.end([Cut { log: log(3), head, state_root: StateRoot([0; 32]), adopted: 1, successor: log(0) }]);
-    assert_eq!(fetches(&replica.tick(0)), [(2, 5)], "operators may have it, whatever they say");
+    assert_eq!(fetches(&replica.tick(0)), [(2, 5)], "operators may have it, whatever they report");
     assert_eq!(fetches(&replica.fetch_failed(2, &log(3), FetchFailure::Unanswered, 1)), [(1, 5)]);
     assert_eq!(fetches(&replica.fetch_failed(1, &log(3), FetchFailure::Unanswered, 2)), [], "all failed a moment ago");
     assert_eq!(fetches(&replica.tick(AGAIN_MILLIS)), []);
-    assert_eq!(fetches(&replica.tick(AGAIN_MILLIS + 2)), [(2, 5)], "whose failure is the older");
+    assert_eq!(fetches(&replica.tick(AGAIN_MILLIS + 2)), [(2, 5)], "the peer with the older failure");
     assert_eq!(fetches(&replica.fetch_failed(2, &log(3), FetchFailure::Unanswered, AGAIN_MILLIS + 3)), [(1, 5)]);
 }
 
@@ -572,7 +572,7 @@ fn silence_behind_a_request_ends() {
     replica.frontier(1, 0, vec![says(3, 5)], 0, &disk).unwrap();
     assert_eq!(fetches(&replica.checkpoint(head, 0, &disk).unwrap()), [(3, 5)], "the owner first");
     assert_eq!(fetches(&replica.tick(REQUEST_MILLIS_MAX - 1)), []);
-    assert_eq!(fetches(&replica.tick(REQUEST_MILLIS_MAX)), [(1, 5)], "then whoever has it");
+    assert_eq!(fetches(&replica.tick(REQUEST_MILLIS_MAX)), [(1, 5)], "then another peer that has it");
 }
 
 #[test]
@@ -678,7 +678,7 @@ fn an_own_log_that_others_have_is_taken_back_first() {
     assert_eq!(replica.may_write(0), Err(WaitReason::CatchingUp));
     disk.0.borrow_mut().insert(log(0), own.clone());
     let out = replica.advanced(&log(0), own.head(), Vec::new(), 0, &disk).unwrap();
-    assert!(out.iter().all(|output| !matches!(output, ReplicaOutput::Cosign { .. })), "it did so before: {out:?}");
+    assert!(out.iter().all(|output| !matches!(output, ReplicaOutput::Cosign { .. })), "it cosigned before: {out:?}");
     assert_eq!(replica.may_write(0), Ok(()));
 }
 
@@ -710,12 +710,12 @@ fn a_clock_ahead_of_most_stops_writing_while_it_is() {
         replica.may_write(now)
     };
     assert_eq!(hear(&mut replica, [-31_000, -31_000, 0], 0), Err(WaitReason::ClockAhead));
-    assert_eq!(hear(&mut replica, [-31_000, 0, 0], 0), Ok(()), "one liar moves no median");
+    assert_eq!(hear(&mut replica, [-31_000, 0, 0], 0), Ok(()), "one liar does not move the median");
     assert_eq!(hear(&mut replica, [-30_000, -30_000, -30_000], 0), Ok(()));
     assert_eq!(hear(&mut replica, [i64::MIN; 3], 0), Err(WaitReason::ClockAhead));
-    assert_eq!(hear(&mut replica, [i64::MAX; 3], 0), Ok(()), "behind is no harm");
+    assert_eq!(hear(&mut replica, [i64::MAX; 3], 0), Ok(()), "a clock that is behind does no harm");
     assert_eq!(hear(&mut replica, [-31_000; 3], 0), Err(WaitReason::ClockAhead));
-    assert_eq!(replica.may_write(60_001), Ok(()), "clocks heard long ago do not count");
+    assert_eq!(replica.may_write(60_001), Ok(()), "old answers do not count");
 }
 
 #[test]
@@ -750,7 +750,7 @@ fn announcements_wait_while_none_finds_its_quorum_and_then_go_out() {
     for i in 0..3 {
         replica.cosigned(cosign(head.clone(), i), 2_001, &disk).unwrap();
     }
-    assert_eq!(append(&mut replica, 2_002).1, [14], "one was found: no waiting any more");
+    assert_eq!(append(&mut replica, 2_002).1, [14], "one head has its quorum: no more waiting");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Map proofs: the truth is shown, in one way only, and nothing else is.
+//! Map proofs: each true answer has exactly one proof, and no false answer has any.
 use alloc::vec;
 
 use proptest::collection::vec as many;
@@ -28,7 +28,7 @@ fn decode(bytes: &[u8]) -> Option<MapProof> {
     codec::decode(bytes, MAP_PROOF_BYTES_MAX).ok()
 }
 
-/// Proves what the map says about `prefixes`, and checks that nothing else can be read from the proof.
+/// Proves the rows of `prefixes`, and checks that the proof verifies no other rows.
 pub(in super::super) fn check(map: &StateMap, rows: &RowList, prefixes: &[Vec<u8>]) -> MapProof {
     let (proof, truth, root) = (map.prove(prefixes).unwrap(), answers(rows, prefixes), map.root());
     assert_eq!(verify(&proof, &root, &truth), Ok(()), "{truth:02x?}");
@@ -38,7 +38,7 @@ pub(in super::super) fn check(map: &StateMap, rows: &RowList, prefixes: &[Vec<u8
         lie(&mut told);
         assert!(told == truth || verify(&proof, &root, &told).is_err(), "{told:02x?}");
     };
-    // Each lie about the rows of each prefix, or of a few of them where there are many.
+    // Every kind of lie about the rows of each prefix, or of some of the prefixes if there are many.
     for at in (0..truth.len()).step_by(truth.len().div_ceil(16)) {
         let found = truth[at].1.len();
         for row in 0..found {
@@ -69,7 +69,7 @@ pub(in super::super) fn check(map: &StateMap, rows: &RowList, prefixes: &[Vec<u8
     proof
 }
 
-/// Ascending, none a prefix of another.
+/// Sorts prefixes and removes those that begin with another one.
 fn prefix_free(mut prefixes: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     prefixes.sort();
     prefixes.dedup_by(|next, kept| next.starts_with(kept));
@@ -81,7 +81,7 @@ fn prefixes() -> impl Strategy<Value = Vec<Vec<u8>>> {
     many(prop_oneof![keys(), short, many(any::<u8>(), 1..5)], 1..9).prop_map(prefix_free)
 }
 
-/// A proof that somebody might make: the tree cut anywhere, with the rows that it claims to be asked for.
+/// A possible proof: the tree cut anywhere, with the rows that it claims were requested.
 #[derive(Clone, Debug, Default)]
 struct CutProof {
     proof: MapProof,
@@ -107,7 +107,7 @@ impl CutProof {
         cut
     }
 
-    /// All the ways to cut what is below `branch`, at least an item left of it.
+    /// All ways to cut the subtree below `branch` that leave at least one item.
     fn all(branch: &HashedNode, sample: &[u8]) -> Vec<Self> {
         let inner = match &branch.node {
             MapNode::Leaf(row) => {
@@ -131,7 +131,7 @@ impl CutProof {
 }
 
 impl CutProof {
-    /// One step for all claimed rows of a prefix; nothing if a claimed row has none of these prefixes.
+    /// Merges the claimed rows of each prefix into one step; `None` if a claimed row has none of these prefixes.
     fn about(mut self, rows: &RowList, prefixes: &[Vec<u8>]) -> Option<(MapProof, Answers)> {
         let mut answers: Answers = prefixes.iter().map(|prefix| (prefix.clone(), vec![])).collect();
         let (mut claimed, mut steps) = (self.claimed.iter(), vec![]);
@@ -169,7 +169,7 @@ proptest! {
         }
     }
 
-    /// Whoever can't find collisions has no other proofs than the tree itself, cut somewhere.
+    /// Without hash collisions, every proof is a cut of the tree itself.
     #[test]
     fn of_all_ways_to_cut_the_tree_one_is_a_proof(rows in rows(), prefixes in prefixes(), few in 1usize..7) {
         let rows: RowList = rows.into_iter().step_by(3).take(few).collect();
@@ -196,7 +196,7 @@ proptest! {
             let verified = decode(&bytes).is_some_and(|proof| verify(&proof, &map.root(), &truth).is_ok());
             prop_assert!(!verified, "byte {} of {:?}", at, bytes);
         }
-        // Another prefix without rows may have the same proof, if it is as true of it.
+        // Another prefix without rows may have the same proof, if the proof is true for it too.
         for (at, byte) in prefixes.iter().enumerate().flat_map(|(at, prefix)| (0..prefix.len()).map(move |b| (at, b))) {
             let (mut prefixes, mut told) = (prefixes.clone(), truth.clone());
             prefixes[at][byte] ^= flip;
@@ -221,14 +221,14 @@ proptest! {
 }
 
 #[test]
-fn what_prefixes_share_is_said_once() {
+fn hashes_that_prefixes_share_are_included_once() {
     let rows: RowList = (0u32..1_024).map(|n| (value_hash(&n.to_le_bytes()).to_vec(), vec![])).collect();
     let map = built(&rows);
     let keys: Vec<_> = rows.keys().cloned().collect();
     let size = |prefixes: &[Vec<u8>]| codec::encode(&check(&map, &rows, prefixes)).len();
     let (alone, all) = (size(&keys[100..101]), size(&keys));
     assert!((24 + 8 * 34..24 + 20 * 34).contains(&alone), "{alone}");
-    // The rows are next to each other: all hashes but a few are shared, and rows need none.
+    // The rows are adjacent: they share all hashes but a few, and need none themselves.
     assert!(size(&keys[100..108]) < alone + 8 * 34, "{}", size(&keys[100..108]));
     assert_eq!(all, 24 + keys.len() * 2);
 }
@@ -276,7 +276,7 @@ fn nothing_superfluous_and_no_longer_keys() {
     refused(proof, &long, MapProofError::Key(MapError::KeyLength(KEY_BYTES_MAX + 1)));
 }
 
-/// One proof in bytes, as the format describes it: a row, a row in the way, a node in the way, hidden sides.
+/// Proofs byte by byte as the format describes them: requested rows, other rows and nodes, hidden sides.
 #[test]
 fn golden_bytes() {
     let rows: RowList = [&[0x10, 1][..], &[0x10, 2], &[0x20, 1], &[0x80, 1], &[0xc0, 1], &[0xc0, 2]]

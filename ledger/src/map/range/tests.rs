@@ -1,4 +1,4 @@
-//! Range proofs: the rows from a key on are shown without a gap, in one way only, and nothing else is.
+//! Range proofs: the rows from a key on have exactly one proof, and no other rows have any.
 use alloc::vec;
 
 use proptest::collection::vec as many;
@@ -19,7 +19,7 @@ fn prove(map: &StateMap, start: &[u8], list: &List) -> RangeProof {
     map.prove_range(start, list.last().map(|(key, _)| key.as_slice())).unwrap()
 }
 
-/// Proves `count` rows from `start` on, and checks that nothing else can be read from the proof.
+/// Proves `count` rows from `start` on, and checks that the proof verifies no other rows.
 pub(in super::super) fn check(map: &StateMap, rows: &RowList, start: &[u8], count: usize) -> RangeProof {
     let (truth, root) = (from(rows, start, count), map.root());
     let proof = prove(map, start, &truth);
@@ -46,7 +46,7 @@ pub(in super::super) fn check(map: &StateMap, rows: &RowList, start: &[u8], coun
     refused(&|told| told.clear());
     refused(&|told| told.insert(0, (start.to_vec(), vec![])));
     refused(&|told| told.push((vec![0xff; 128], vec![])));
-    // One row more or less on either side, which the map does have.
+    // One row more or less on either side; the map has these rows.
     let key = |row: Option<(&Vec<u8>, &Vec<u8>)>| row.map(|(key, value)| (key.clone(), value.clone()));
     let before = key(rows.range(..start.to_vec()).next_back());
     let behind = from(rows, start, count.saturating_add(1)).pop();
@@ -76,7 +76,7 @@ proptest! {
         }
     }
 
-    /// Range by range, the whole map comes, and with it its root.
+    /// Consecutive ranges give the whole map and its root.
     #[test]
     fn ranges_make_up_the_map(rows in rows(), count in 1usize..9) {
         let (map, mut start, mut all) = (built(&rows), vec![], RowList::new());
@@ -92,7 +92,7 @@ proptest! {
         prop_assert_eq!(all, rows);
     }
 
-    /// The same proof holds for every start between the row before and the first row, where it is as true.
+    /// The same proof holds for every start after the previous row and up to the first row.
     #[test]
     fn a_proof_for_another_start_is_refused(rows in rows(), start in starts(), other in starts(), count in 1usize..9) {
         let (map, list) = (built(&rows), from(&rows, &start, count));
@@ -101,7 +101,7 @@ proptest! {
         prop_assert_eq!(proof.verify(&map.root(), &other, &list).is_ok(), same);
     }
 
-    /// Whoever can't find collisions has nothing to make proofs of but rows and hashes of the tree.
+    /// Without hash collisions, every proof consists of rows and hashes of the tree.
     #[test]
     fn of_all_choices_of_rows_one_is_a_proof(rows in rows(), start in starts(), count in 1usize..7) {
         let rows: RowList = rows.into_iter().step_by(3).take(6).collect();
@@ -113,8 +113,8 @@ proptest! {
             for before in [None].into_iter().chain(all.iter().map(Some)) {
                 let first = before.map(|(key, _)| key).or(told.first().map(|(key, _)| key));
                 let last = told.last().map(|(key, _)| key).or(before.map(|(key, _)| key));
-                let (left, _) = first.map(|key| map.beside(key)).unwrap_or_default();
-                let (_, mut right) = last.map(|key| map.beside(key)).unwrap_or_default();
+                let (left, _) = first.map(|key| map.siblings(key)).unwrap_or_default();
+                let (_, mut right) = last.map(|key| map.siblings(key)).unwrap_or_default();
                 right.reverse();
                 let before = before.map(|(key, value)| (key.clone(), value_hash(value)));
                 let proof = RangeProof { before, left, right };

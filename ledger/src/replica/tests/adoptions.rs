@@ -1,7 +1,7 @@
-//! Logs that adopt later versions: whose cosignatures certify which part, and who waits for that.
+//! Logs that adopt later versions: which operators' cosignatures certify which part, and what waits for that.
 use super::*;
 
-/// The versions 1, 2 and 3 with 4, 7 and 10 operators, whose quorums are 3, 5 and 7.
+/// Versions 1, 2 and 3 with 4, 7 and 10 operators; the quorums are 3, 5 and 7.
 pub(super) fn growing() -> Arc<Manifest> {
     [7, 10].into_iter().fold(manifest(4), |previous, n| {
         let mut draft = previous.draft();
@@ -11,7 +11,7 @@ pub(super) fn growing() -> Arc<Manifest> {
     })
 }
 
-/// A copy of the log of operator `of` with that many entries and adoptions, as the first operator has it.
+/// The first operator's copy of another operator's log, with given entries and adoptions.
 struct AdoptingMirror {
     replica: Replica<Id>,
     disk: TestDisk,
@@ -31,7 +31,7 @@ impl AdoptingMirror {
         (Self { replica, disk, manifest, of }, out)
     }
 
-    /// The operator cosigns the first `size` entries; 0 is nothing.
+    /// The operator cosigns the head of the first `size` entries; with 0 it cosigns nothing.
     fn cosign(&mut self, by: usize, size: u64) -> Vec<ReplicaOutput<Id>> {
         if size == 0 {
             return Vec::new();
@@ -56,7 +56,7 @@ const THRICE: &[(u32, u64)] = &[(1, 2), (2, 10), (3, 20)];
 
 #[test]
 fn each_version_certifies_up_to_the_end_of_the_batch_that_leaves_it() {
-    /// The log, its adoptions, the sizes that its operators cosigned, and what that certifies of 30 entries.
+    /// The log, its adoptions, the sizes that operators cosigned, and the certified size of 30 entries.
     type Case = (usize, &'static [(u32, u64)], &'static [u64], u64);
     let cases: &[Case] = &[
         (3, ONCE, &[30, 30], 0),
@@ -156,12 +156,12 @@ fn a_certificate_at_the_end_of_an_adoption_has_both_quorums() {
     mirror.cosign(1, 10);
     assert_eq!(size(&mirror), Some(10));
     [3, 4, 5, 6, 2].into_iter().for_each(|by| drop(mirror.cosign(by, 30)));
-    assert_eq!(size(&mirror), Some(30), "beyond it, version 2's is enough");
+    assert_eq!(size(&mirror), Some(30), "beyond it, a quorum of version 2 is enough");
 }
 
-/// Symptom: a reader took a head that a quorum of the version adopted there had cosigned, and a cut undid it. Cause:
-/// the version before had not certified the adoption. An owner that goes on meanwhile would leave its followers with
-/// copies that they may not cosign.
+/// Symptom: a reader accepted a head that a quorum of the version adopted there had cosigned, and a cut undid it.
+/// Cause: a quorum of the previous version had not certified the adoption. An owner that appended entries in the
+/// meantime would leave its followers with copies that they may not cosign.
 #[test]
 fn an_owner_takes_nothing_in_before_its_adoption_is_certified() {
     let waits = |own: &AdoptingMirror| own.replica.may_write(1) == Err(WaitReason::Adopting);

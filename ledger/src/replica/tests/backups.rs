@@ -1,8 +1,8 @@
-//! Old backups of some or all disks, put back at random moments: nobody signs or cosigns against what it
-//! said before, as long as one of those that must answer still knows of it.
+//! Old backups of some or all disks, restored at random moments: no operator signs or cosigns a head that conflicts
+//! with an earlier one of its own, as long as one of the operators that must answer still knows the earlier one.
 use super::*;
 
-/// What a disk holds of one log beside its entries.
+/// What a disk holds of one log besides its entries.
 #[derive(Clone, Default)]
 pub(super) struct KeptCopy {
     pub(super) newest: Option<SignedCheckpoint>,
@@ -21,20 +21,20 @@ impl KeptCopy {
     }
 }
 
-/// A disk as it was at some moment.
+/// The content of a disk at some moment.
 #[derive(Clone)]
 struct Backup {
     branches: BTreeMap<LogId, OwnerBranch>,
     kept: BTreeMap<LogId, KeptCopy>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Default)]
 struct BackupFigures {
     restored: usize,
-    /// Statements that a disk put back lacked, and its operator was still bound by.
+    /// Signed heads and cosignatures that a restored disk lacked although they still bound its operator.
     taken_back: usize,
-    /// Logs whose owner was freed from a head that too few knew, and went on beside it.
+    /// Logs whose owner signed a second branch, because too few operators still knew the first one.
     forked: usize,
 }
 
@@ -71,7 +71,7 @@ impl BackupWorld {
         self.net.nodes[at].disk.0.borrow_mut().insert(log(at), branch);
         self.net.appended(at, head);
         if !self.signed[at].iter().all(|before| self.extends(&head, before)) {
-            // Nothing that its owner was bound by. From here on no head extends all others.
+            // The owner was no longer bound by the lost heads. From here on no head extends all others.
             self.net.forked.insert(log(at));
         }
         self.signed[at].push(head);
@@ -100,14 +100,14 @@ impl BackupWorld {
         known.is_some_and(|known| self.extends(&known.head(), head))
     }
 
-    /// Whether so many know that every start hears of it.
+    /// Whether enough operators know it for every starting node to learn of it.
     fn is_heard(&self, by: Id, knows: impl Fn(Id) -> bool) -> bool {
         let n = self.net.nodes.len();
         let want = if n == 3 { 2 } else { n - self.net.manifest.faults() };
         (0..n).filter(|node| *node != by && knows(*node)).count() > n - want
     }
 
-    /// Frees operators that have not started from what too few still know.
+    /// Frees operators that have not started from heads and cosignatures that too few operators still know.
     fn forget(&mut self) {
         for at in 0..self.net.nodes.len() {
             if self.net.nodes[at].replica.has_started() {
@@ -133,7 +133,7 @@ impl BackupWorld {
         }
     }
 
-    /// What no disk and no backup has will never be heard of again.
+    /// Forgets whatever no disk and no backup has.
     fn forget_for_good(&mut self) {
         for (at, log) in (0..self.net.nodes.len()).map(|at| (at, log(at))) {
             let mut signed = core::mem::take(&mut self.signed[at]);
@@ -142,7 +142,7 @@ impl BackupWorld {
         }
     }
 
-    /// All of these die and start on some backup, or on what they had.
+    /// All of these nodes crash and restart from a backup, or from the disk that they had.
     fn put_back(&mut self, nodes: &[Id]) {
         for at in nodes.iter().copied() {
             let last = self.net.dice.roll(3) > 0;
@@ -201,7 +201,7 @@ impl BackupWorld {
         }
     }
 
-    /// Some time with appends, backups and restarts of one, several or all.
+    /// A period with appends, backups, and restarts of one, several or all nodes.
     fn live(&mut self, events: u64) {
         let n = self.net.nodes.len() as u64;
         for _ in 0..events {

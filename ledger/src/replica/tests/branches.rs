@@ -1,9 +1,9 @@
-//! When a copy leaves its branch: a quorum certified another, or more operators than may lie lead elsewhere, or
-//! the log was cut.
+//! When a copy leaves its branch: a quorum certified another branch, more than f operators have entries of another
+//! branch, or the log was cut.
 use super::*;
 use crate::id::StateRoot;
 
-/// The log of the fourth of four operators with two branches, which share 5 of their 20 entries.
+/// The log of the fourth of four operators, with two branches of 20 entries that share the first 5.
 struct Forked {
     replica: Replica<Id>,
     disk: TestDisk,
@@ -13,7 +13,7 @@ struct Forked {
 }
 
 impl Forked {
-    /// The first operator's copy is on the left branch, with that many entries.
+    /// The first operator's copy has `size` entries of the left branch.
     fn new(size: u64) -> Self {
         let (replica, disk, manifest) = lone(4);
         let (mut left, mut right) = (OwnerBranch::default(), OwnerBranch::default());
@@ -36,7 +36,7 @@ impl Forked {
         Head { size, root: root_at(size, &branch.tiles).unwrap() }
     }
 
-    /// These operators cosign one head; what the last of them brought about.
+    /// These operators cosign one head; returns the outputs for the last cosignature.
     fn cosigned(&mut self, by: &[usize], head: Head) -> Vec<ReplicaOutput<Id>> {
         let signed = sign(&self.manifest, 3, head);
         let cosign = |i: &usize| cosign(signed.clone(), *i);
@@ -53,7 +53,7 @@ impl Forked {
         Self::head(&self.right, size)
     }
 
-    /// What the log's end, by a manifest that is held, makes of what the disk has.
+    /// The outputs after a restart from the disk with a manifest that ends the log at `end`.
     fn ended(&mut self, end: Head) -> Vec<ReplicaOutput<Id>> {
         let (log, successor) = (log(3), log(0));
         let cut = Cut { log: log.clone(), head: end, state_root: StateRoot([1; 32]), adopted: 1, successor };
@@ -66,7 +66,7 @@ impl Forked {
         self.replica.restore(&log, stored, &self.disk).unwrap()
     }
 
-    /// What is fetched when all that was asked before was given up.
+    /// The fetches after all earlier requests timed out.
     fn fetches_later(&mut self) -> Vec<(Id, u64)> {
         self.replica.peer_up(90, None, 0);
         let mut out = self.replica.tick(REQUEST_MILLIS_MAX);
@@ -98,7 +98,7 @@ fn a_copy_leaves_its_branch_for_one_that_a_quorum_certified() {
     assert_eq!(rewinds(&forked.cosigned(&[1, 2], forked.right(9))), [0; 0], "two of four");
     assert_eq!(forked.replica.fault(&log(3)), Some(Fault::Equivocation));
     let right = forked.right(9);
-    assert_eq!(rewinds(&forked.cosigned(&[3], right)), [4], "to what is certified");
+    assert_eq!(rewinds(&forked.cosigned(&[3], right)), [4], "to the certified part");
     assert_eq!(rewinds(&forked.cosigned(&[0], right)), [0; 0], "once");
     assert_eq!(rewinds(&forked.wrong(1)), [0; 0]);
     assert_eq!(rewinds(&forked.wrong(2)), [0; 0]);
@@ -117,7 +117,7 @@ fn a_quorum_is_on_one_head() {
     let mut forked = Forked::new(10);
     forked.replica.proven(&log(3));
     assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.left(9))), [0; 0], "the copy's own branch");
-    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.right(19))), [0; 0], "beyond the copy: nobody knows yet");
+    assert_eq!(rewinds(&forked.cosigned(&[1, 2, 3], forked.right(19))), [0; 0], "beyond the copy: not comparable yet");
 }
 
 #[test]
@@ -150,19 +150,20 @@ fn a_copy_goes_back_when_more_operators_than_may_lie_lead_elsewhere() {
         forked
     };
     let mut forked = certain(10);
-    for (peer, why) in [(77, "a mirror is nobody's word"), (1, "one may lie"), (1, "and say it twice"), (55, "unknown")]
+    for (peer, why) in
+        [(77, "a mirror does not count"), (1, "one may lie"), (1, "also if it repeats it"), (55, "unknown")]
     {
         assert_eq!(rewinds(&forked.wrong(peer)), [0; 0], "{why}");
     }
-    assert_eq!(rewinds(&forked.wrong(2)), [4], "to what is certified");
+    assert_eq!(rewinds(&forked.wrong(2)), [4], "to the certified part");
     assert_eq!(rewinds(&forked.wrong(3)), [0; 0], "once");
-    assert_eq!(forked.fetches_later(), [], "not before it is there");
+    assert_eq!(forked.fetches_later(), [], "not before the copy has rewound");
     assert_eq!(certain(10).fetches_later(), [(3, 15)]);
 
     let mut forked = certain(10);
     forked.wrong(1);
     forked.grow(11);
-    assert_eq!(rewinds(&forked.wrong(2)), [0; 0], "the copy grew: begun anew");
+    assert_eq!(rewinds(&forked.wrong(2)), [0; 0], "the copy grew: counted from zero again");
     assert_eq!(rewinds(&forked.wrong(1)), [4]);
 
     for failure in [FetchFailure::Late, FetchFailure::Unanswered, FetchFailure::Unheld, FetchFailure::Invalid] {
@@ -184,7 +185,7 @@ fn a_copy_goes_back_when_more_operators_than_may_lie_lead_elsewhere() {
     assert_eq!(
         rewinds(&[1, 2, 3].map(|peer| faulty.wrong(peer)).concat()),
         [0; 0],
-        "nor has one that no quorum cosigned"
+        "nor has a faulty log of which no quorum cosigned a head"
     );
 }
 
@@ -214,7 +215,7 @@ fn a_copy_is_brought_to_the_end_of_its_log() {
         let there = end == forked.left(size);
         assert_eq!(forked.replica.at_ends(), there, "case {at}");
         assert_eq!(forked.replica.certified(&log(3)), if there { size } else { certified }, "case {at}");
-        assert_eq!(forked.replica.fault(&log(3)), None, "an end is no fault");
+        assert_eq!(forked.replica.fault(&log(3)), None, "an end is not a fault");
         let out = forked.replica.tick(1);
         assert!(!out.iter().any(|one| matches!(one, ReplicaOutput::Cosign { .. })), "a log that ends is not cosigned");
     }

@@ -1,7 +1,7 @@
-//! The certificate of a log, one cosignature after the other.
+//! The certificate of a log as cosignatures arrive one by one.
 use super::*;
 
-/// A mirror of a federation of four, and log 3 as its owner grew it.
+/// A mirror in a federation of four, and log 3 with everything that its owner appended.
 struct CertifiedMirror {
     manifest: Arc<Manifest>,
     replica: Replica<Id>,
@@ -21,7 +21,7 @@ impl CertifiedMirror {
         sign(&self.manifest, 3, self.branch.grow(&leaves(3, from, 2)))
     }
 
-    /// The copy reaches all that the owner has.
+    /// The copy catches up with the owner.
     fn advanced(&mut self) {
         self.disk.0.borrow_mut().insert(log(3), self.branch.clone());
         self.replica.advanced(&log(3), self.branch.head(), Vec::new(), 0, &self.disk).unwrap();
@@ -32,7 +32,7 @@ impl CertifiedMirror {
         self.certificate()
     }
 
-    /// Its size, and how many cosigned it.
+    /// The certificate's size and number of cosignatures.
     fn certificate(&self) -> Option<(u64, usize)> {
         let one = self.replica.certificate(&log(3))?;
         Some((one.head().size, one.cosignatures.len()))
@@ -46,10 +46,10 @@ fn no_operators_newest_head_needs_to_be_the_certificate() {
     mirror.advanced();
     assert_eq!(mirror.cosigned(&heads[1], 0), None);
     assert_eq!(mirror.cosigned(&heads[0], 1), None);
-    assert_eq!(mirror.cosigned(&heads[2], 0), None, "gone on already");
+    assert_eq!(mirror.cosigned(&heads[2], 0), None, "the copy is beyond it already");
     assert_eq!(mirror.cosigned(&heads[1], 1), None);
-    assert_eq!(mirror.cosigned(&heads[3], 1), None, "gone on, too");
-    assert_eq!(mirror.cosigned(&heads[1], 2), Some((4, 3)), "the third of them makes it one");
+    assert_eq!(mirror.cosigned(&heads[3], 1), None, "beyond this one too");
+    assert_eq!(mirror.cosigned(&heads[1], 2), Some((4, 3)), "the third cosignature makes it the certificate");
     assert_eq!(mirror.replica.certified(&log(3)), 4);
     assert_eq!(mirror.cosigned(&heads[1], 3), Some((4, 4)), "a later one is added");
     assert_eq!(mirror.cosigned(&heads[2], 2), Some((4, 4)), "certified to 6, by heads of 6 and 8");
@@ -65,7 +65,7 @@ fn a_certificate_waits_for_the_copy_and_is_of_its_branch() {
     let other = sign(&mirror.manifest, 3, OwnerBranch::default().grow(&leaves(9, 0, 4)));
     let heads = [mirror.grown(), mirror.grown()];
     for i in 0..3 {
-        assert_eq!(mirror.cosigned(&heads[0], i), None, "the copy has nothing yet");
+        assert_eq!(mirror.cosigned(&heads[0], i), None, "the copy is empty yet");
     }
     mirror.advanced();
     assert_eq!(mirror.certificate(), Some((2, 3)));

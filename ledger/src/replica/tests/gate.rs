@@ -1,10 +1,10 @@
-//! Other sessions of one key, clocks that jump, and what the operator answers for.
+//! Other sessions with the same key, clock jumps, and what the operator vouches for.
 use super::*;
 
 const STARTING: Option<OtherSession> = Some(OtherSession::Starting);
 const WRITES: Option<OtherSession> = Some(OtherSession::Writes);
 
-/// A replica that has heard from nobody.
+/// A replica that no operator has answered yet.
 fn silent(n: usize) -> Replica<Id> {
     let mut replica = Replica::new(manifest(n), Some(name(0)), Vec::from([log(0)]));
     for i in 1..n {
@@ -13,7 +13,7 @@ fn silent(n: usize) -> Replica<Id> {
     replica
 }
 
-/// An operator answers, with a clock that much ahead.
+/// An operator answers; its clock is `ahead` milliseconds ahead.
 fn hear(replica: &mut Replica<Id>, i: usize, ahead: i64, other: Option<OtherSession>, now: u64) {
     replica.told_of_session(i, other);
     replica.frontier(i, ahead, Vec::new(), now, &TestDisk::default()).unwrap();
@@ -26,16 +26,20 @@ fn a_process_that_starts_waits_until_enough_know_of_no_other() {
         hear(&mut replica, 1, 0, other, 0);
         assert_eq!(replica.may_write(0), Err(WaitReason::Starting));
         hear(&mut replica, 2, 0, None, 0);
-        assert_eq!(replica.may_write(0), Err(WaitReason::OtherSession), "three answered, one of them knows");
+        assert_eq!(
+            replica.may_write(0),
+            Err(WaitReason::OtherSession),
+            "three answered, one of them reports the other session"
+        );
         assert!(!replica.has_started());
         let mut one_liar = silent(4);
         hear(&mut one_liar, 1, 0, other, 0);
         hear(&mut one_liar, 2, 0, None, 0);
         hear(&mut one_liar, 3, 0, None, 0);
-        assert_eq!(one_liar.may_write(0), Ok(()), "f liars hold nobody up");
+        assert_eq!(one_liar.may_write(0), Ok(()), "f liars delay no node");
         assert_eq!(one_liar.warnings(0), [WriteWarning::OtherSession]);
         hear(&mut replica, 1, 0, None, 500);
-        assert_eq!(replica.may_write(500), Ok(()), "the other is gone");
+        assert_eq!(replica.may_write(500), Ok(()), "the other session is gone");
         assert_eq!(replica.warnings(500), []);
     }
 }
@@ -48,7 +52,7 @@ fn a_start_goes_by_what_was_said_lately() {
     assert_eq!(replica.may_write(60_001), Err(WaitReason::Starting));
     hear(&mut replica, 1, 0, None, 60_002);
     assert_eq!(replica.may_write(60_002), Ok(()));
-    assert_eq!(replica.may_write(600_000), Ok(()), "opened for good");
+    assert_eq!(replica.may_write(600_000), Ok(()), "opened permanently");
 }
 
 #[test]
@@ -76,17 +80,17 @@ fn a_process_that_writes_stops_for_one_that_writes_and_for_none_that_starts() {
         for i in 1..n {
             hear(&mut replica, i, 0, WRITES, 2);
             let stopped = if i >= enough { Err(WaitReason::OtherSession) } else { Ok(()) };
-            assert_eq!(replica.may_write(2), stopped, "{n}: {i} told");
-            assert_eq!(replica.warnings(2).is_empty(), i >= enough, "{n}: {i} told");
+            assert_eq!(replica.may_write(2), stopped, "{n}: {i} reported it");
+            assert_eq!(replica.warnings(2).is_empty(), i >= enough, "{n}: {i} reported it");
         }
         (1..n).for_each(|i| hear(&mut replica, i, 0, None, 3));
-        assert_eq!(replica.may_write(3), Ok(()), "it goes on when the other is gone");
+        assert_eq!(replica.may_write(3), Ok(()), "it continues when the other session is gone");
     }
     let mut replica = silent(2);
     hear(&mut replica, 1, 0, None, 0);
     hear(&mut replica, 1, 0, WRITES, 1);
     assert_eq!(replica.may_write(60_001), Err(WaitReason::OtherSession));
-    assert_eq!(replica.may_write(60_002), Ok(()), "who told of it fell silent");
+    assert_eq!(replica.may_write(60_002), Ok(()), "the reports have expired");
 }
 
 #[test]
@@ -114,7 +118,7 @@ fn who_stops_for_another_process_cosigns_nothing() {
         |out: &[ReplicaOutput<Id>]| out.contains(&ReplicaOutput::Cosign { signed: signed.clone(), by: log(0) });
     assert!(!cosigns(&out));
     replica.told_of_session(2, None);
-    assert!(cosigns(&replica.frontier(2, 0, Vec::new(), 1, &disk).unwrap()), "it does when the other is gone");
+    assert!(cosigns(&replica.frontier(2, 0, Vec::new(), 1, &disk).unwrap()), "it does when the other session is gone");
 }
 
 #[test]
@@ -132,7 +136,7 @@ fn an_operator_can_answer_for_its_disk_but_not_for_another_process() {
     let signed = sign(&manifest(4), 0, OwnerBranch::default().grow(&leaves(0, 0, 7)));
     let lost = PeerLog { newest: Some(signed), ..says(0, 7) };
     replica.frontier(1, 0, vec![lost], 0, &TestDisk::default()).unwrap();
-    assert_eq!(replica.may_write(0), Err(WaitReason::CatchingUp), "what others show still counts");
+    assert_eq!(replica.may_write(0), Err(WaitReason::CatchingUp), "other operators' heads still count");
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn after_a_jump_the_median_of_three_clocks_decides() {
     replica.clock_jumped(10_000);
     assert_eq!(replica.may_write(10_000), Err(WaitReason::ClockJumped));
     (1..4).for_each(|i| hear(&mut replica, i, 0, None, 10_999));
-    assert_eq!(replica.may_write(10_999), Err(WaitReason::ClockJumped), "that may be from before");
+    assert_eq!(replica.may_write(10_999), Err(WaitReason::ClockJumped), "measured before the jump, possibly");
     hear(&mut replica, 1, 0, None, 11_000);
     assert_eq!(replica.may_write(11_000), Err(WaitReason::ClockJumped), "two clocks");
     hear(&mut replica, 2, -31_000, None, 11_000);
