@@ -20,7 +20,7 @@ const STAND_BYTES_MAX: usize = 4_096;
 /// Longest value of `dropped`, in bytes: a log, an entry and a proof.
 const DROPPED_BYTES_MAX: usize = 512 + limits::ENTRY_BYTES_MAX + fama_ledger::proof::PROOF_BYTES_MAX;
 /// Reported when both copies of the stands may be lost: what the operator has to do then.
-pub(super) const STANDS_LOST: &str = "stands may be lost: if this operator took a stand in a log for the next version of the \
+pub(super) const STANDS_LOST: &str = "stands may be lost: if this operator signed a stand for the next version of the \
     manifest (`fama federation stand`), start its node only once that version is in use";
 /// At most this many keys are deleted in one write.
 const WIPE_KEYS: usize = 10_000;
@@ -191,7 +191,8 @@ impl Store {
             let view = self.view();
             let (noted, adopted) = (read(view.used()).unwrap_or(1), read(view.newest_adopted()).unwrap_or(1));
             if noted < adopted {
-                unreadable.push(format!("which version of the manifest is in use: took {adopted}, because a log adopted it"));
+                let line = format!("which version of the manifest is in use: took {adopted}, because a log adopted it");
+                unreadable.push(line);
             }
             noted.max(adopted)
         };

@@ -273,7 +273,7 @@ fn check_log(view: &View<'_>, log: &LogId) -> Result<(), StoreError> {
         };
     };
     let Some((index, entry)) = last.filter(|(index, _)| index.checked_add(1) == Some(state.size)) else {
-        return Err(store.inconsistent(log, &format!("the record counts {} entries, but the last entry is another", state.size)));
+        return Err(store.inconsistent(log, &format!("the record counts {} entries, the last is another", state.size)));
     };
     let tiles = view.tiles(log);
     match root_at(state.size, &tiles) {

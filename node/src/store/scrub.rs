@@ -62,7 +62,10 @@ impl Store {
         match (hash, note) {
             (Some(_), Ok(NoteAnswer::Redacted)) => Ok(()),
             (Some(hash), Ok(NoteAnswer::Text(text))) if is_note(&hash, &text) => Ok(()),
-            _ => Err(self.database(&format!("the text stored for note {} does not match its hash", fama_ledger::id::Hex(key)))),
+            _ => {
+                let hash = fama_ledger::id::Hex(key);
+                Err(self.database(&format!("the text stored for note {hash} does not match its hash")))
+            }
         }
     }
 
