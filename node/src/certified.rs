@@ -1,11 +1,12 @@
-//! The states of logs that can be proven to strangers: each as it was at a head that a quorum cosigned.
+//! Log states that can be proven to strangers: each log as it was at a head that a quorum cosigned.
 //!
-//! The copy of a log goes on while its newest heads are cosigned one by one. Its state maps are kept as they were at
-//! the ends of the newest writes, and beside each the former values of the rows that the next write changed. Once one
-//! of these states is certified it is the *front*, and what is older is dropped. Only the inbox writes here; the
-//! listeners take a [`CertifiedRows`].
+//! The copy of a log grows while its newest heads are still being cosigned. So the state maps are kept as they were
+//! after each of the newest writes, with the former values of the rows that the next write changed. Once one
+//! of these states is certified it becomes the *front*, and older states are dropped. Only the inbox writes here; the
+//! listeners read through [`CertifiedRows`].
 //!
-//! Nothing here is on disk. After a start, a log whose copy is beyond its certificate has no front until the next.
+//! Nothing here is on disk. After a start, a log whose copy is larger than its certificate has no front until the next
+//! certificate.
 use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::iter::Peekable;
 use std::ops::ControlFlow;
@@ -18,61 +19,61 @@ use fama_ledger::rows::{Changes, MapId, Rows};
 
 use crate::store::{StoreError, View};
 
-/// Most states kept of one log, the front and the newest included.
+/// At most this many states of a log are kept, the front and the newest included.
 pub(crate) const STATES_MAX: usize = 32;
-/// Most former values kept of one log's rows; beyond it there is no front until the next certificate.
+/// At most this many former row values of a log are kept; with more, it has no front until the next certificate.
 pub(crate) const FORMER_ROWS_MAX: usize = 1 << 18;
 
-/// Rows as they were before a write.
+/// Values of rows before a write; `None`: the row did not exist.
 type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
 
-/// A log after a write.
+/// The state of a log after a write.
 struct KeptState {
     size: u64,
     maps: LogMaps,
-    /// Of the rows that the next write changed, or is about to change.
+    /// Former values of the rows that the next write changed, or is about to change.
     former: Arc<Former>,
 }
 
-/// One log.
+/// The kept states of one log.
 struct KeptLog {
-    /// Oldest first, at least one; the last is the newest write's.
+    /// Oldest first, never empty; the last is the state after the newest write.
     kept: VecDeque<KeptState>,
-    /// Of the oldest.
+    /// The certificate of the oldest state, which is then the front.
     certificate: Option<Arc<Certificate>>,
 }
 
 #[derive(Default)]
 struct AllLogs {
-    going: BTreeMap<LogId, KeptLog>,
-    /// Logs that were cut, as they were there, as long as another has not taken all of their maps on.
+    active: BTreeMap<LogId, KeptLog>,
+    /// Maps of cut logs as they were at the cut, until other logs have received all of them.
     cut: BTreeMap<LogId, Arc<LogMaps>>,
 }
 
-/// All logs. Dropped with the inbox: what is loaded anew begins anew.
+/// The kept states of all logs. Dropped with the inbox; a reload starts with new ones.
 #[derive(Default)]
 pub struct CertifiedStates(RwLock<AllLogs>);
 
-/// A log at its front.
+/// A log's newest certified state.
 pub struct Front {
-    /// The head, and who cosigned it.
+    /// The head and its cosignatures.
     pub certificate: Arc<Certificate>,
-    /// Its maps there.
+    /// The log's maps at that head.
     pub maps: LogMaps,
-    /// Of each write since then the rows' former values, oldest first.
+    /// Former row values of each write since that head, oldest write first.
     since: Vec<Arc<Former>>,
     /// The maps that the log carries now.
     carried: Vec<MapId>,
 }
 
-/// All fronts, and the rows at them.
+/// The fronts of all logs, and the rows as they were at them.
 pub struct CertifiedRows<'a> {
     view: &'a View<'a>,
-    /// The logs that go on and have a front.
+    /// The front of each active log that has one.
     pub fronts: BTreeMap<LogId, Front>,
-    /// Maps that are still those of a log that was cut.
+    /// Maps of cut logs that no other log has received yet.
     pub cut: BTreeMap<LogId, Arc<LogMaps>>,
-    /// By map, whose front has its former rows.
+    /// For each map, the log whose front has its former rows.
     carriers: BTreeMap<MapId, LogId>,
 }
 
@@ -81,21 +82,21 @@ impl CertifiedStates {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins with the state that the disk holds.
+    /// Starts a log with the state on disk, without a front.
     pub(crate) fn begin(&self, log: &LogId, size: u64, maps: &LogMaps) {
         let kept = VecDeque::from([KeptState { size, maps: maps.clone(), former: Arc::default() }]);
-        self.write().going.insert(log.clone(), KeptLog { kept, certificate: None });
+        self.write().active.insert(log.clone(), KeptLog { kept, certificate: None });
     }
 
-    /// Keeps a cut log's maps, as they were there, for the log that has not taken them on yet.
+    /// Keeps a cut log's maps as they were at the cut, until the logs that receive them do.
     pub(crate) fn begin_cut(&self, log: &LogId, maps: LogMaps) {
         self.write().cut.insert(log.clone(), Arc::new(maps));
     }
 
-    /// Keeps rows as they are before they change. To be called before a write can be seen.
+    /// Keeps the current values of rows that a write is about to change. Call it before the write is visible.
     ///
     /// # Errors
-    /// [`StoreError`]; then the write must not be made.
+    /// [`StoreError`]; then the caller must not write.
     pub(crate) fn before<'c>(
         &self,
         log: &LogId,
@@ -103,7 +104,7 @@ impl CertifiedStates {
         view: &View<'_>,
     ) -> Result<(), StoreError> {
         let newest = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(maps) = newest.going.get(log).and_then(|log| Some(log.kept.back()?.maps.clone())) else {
+        let Some(maps) = newest.active.get(log).and_then(|log| Some(log.kept.back()?.maps.clone())) else {
             return Ok(());
         };
         drop(newest);
@@ -113,48 +114,48 @@ impl CertifiedStates {
             if former.contains_key(&row) {
                 continue;
             }
-            // Most rows that a write makes are new: the map knows that without the disk. A map that is not there yet
-            // passes to the log by this write.
+            // Most rows of a write are new, which the map knows without reading the disk. A missing map is one that
+            // the log receives by this write, so its rows are on disk.
             let absent = maps.get(*map).is_some_and(|map| map.get(key).is_none());
             former.insert(row, if absent { None } else { view.get(*map, key)? });
         }
-        if let Some(newest) = self.write().going.get_mut(log).and_then(|log| log.kept.back_mut()) {
+        if let Some(newest) = self.write().active.get_mut(log).and_then(|log| log.kept.back_mut()) {
             newest.former = Arc::new(former);
         }
         Ok(())
     }
 
-    /// Keeps the state after a write.
+    /// Adds the state after a write.
     pub(crate) fn after(&self, log: &LogId, size: u64, maps: &LogMaps) {
-        if let Some(log) = self.write().going.get_mut(log) {
+        if let Some(log) = self.write().active.get_mut(log) {
             log.kept.push_back(KeptState { size, maps: maps.clone(), former: Arc::default() });
             log.bound();
         }
     }
 
-    /// Makes the state at this head the front, if it is kept.
+    /// Makes the state at this head the front and drops older states; does nothing if that state is not kept.
     pub(crate) fn certified(&self, log: &LogId, certificate: &Certificate) {
         let (mut logs, size) = (self.write(), certificate.head().size);
-        let Some(log) = logs.going.get_mut(log) else { return };
+        let Some(log) = logs.active.get_mut(log) else { return };
         let Some(at) = log.kept.iter().position(|kept| kept.size == size) else { return };
         log.kept.drain(..at);
         log.certificate = Some(Arc::new(certificate.clone()));
-        logs.drop_taken();
+        logs.drop_received();
     }
 
-    /// How many states of a log are kept.
+    /// How many states of a log are kept; 0 for an unknown log.
     #[cfg(test)]
     pub(crate) fn kept(&self, log: &LogId) -> usize {
-        self.write().going.get(log).map_or(0, |log| log.kept.len())
+        self.write().active.get(log).map_or(0, |log| log.kept.len())
     }
 
-    /// The fronts, with the rows at them, which are read from `view`.
+    /// The fronts, and their rows read through `view`; `None` if a front is newer than the view: open another view.
     ///
     /// # Errors
-    /// [`StoreError`]. `None` if the fronts have overtaken the view: open another.
+    /// [`StoreError`].
     pub fn state<'a>(&self, view: &'a View<'a>) -> Result<Option<CertifiedRows<'a>>, StoreError> {
         let logs = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let fronts = logs.going.iter().filter_map(|(id, log)| Some((id.clone(), log.front()?)));
+        let fronts = logs.active.iter().filter_map(|(id, log)| Some((id.clone(), log.front()?)));
         let fronts: BTreeMap<LogId, Front> = fronts.collect();
         let cut = logs.cut.clone();
         drop(logs);
@@ -178,12 +179,12 @@ impl KeptLog {
         Some(Front { certificate, maps: oldest.maps.clone(), since, carried })
     }
 
-    /// Leaves out every other state between the oldest and the newest when there are too many, and all but the newest
-    /// when their rows are too many.
+    /// Enforces the limits: with too many states, drops every other one between the oldest and the newest; with too
+    /// many rows, drops all states but the newest.
     fn bound(&mut self) {
         if self.kept.len() > STATES_MAX {
             for at in (1..self.kept.len() - 1).rev().step_by(2) {
-                self.leave_out(at);
+                self.merge_into_previous(at);
             }
         }
         let rows: usize = self.kept.iter().map(|kept| kept.former.len()).sum();
@@ -194,8 +195,8 @@ impl KeptLog {
         }
     }
 
-    /// What changed behind a state that is left out changed behind the one before it.
-    fn leave_out(&mut self, at: usize) {
+    /// Drops the state at `at`; its former values pass to the state before it, if that has none for a row.
+    fn merge_into_previous(&mut self, at: usize) {
         let Some(gone) = self.kept.remove(at) else { return };
         if let Some(before) = at.checked_sub(1).and_then(|at| self.kept.get_mut(at)) {
             let former = Arc::make_mut(&mut before.former);
@@ -207,20 +208,20 @@ impl KeptLog {
 }
 
 impl AllLogs {
-    /// Forgets cut logs all of whose maps, but that of itself, are at the front of another.
-    fn drop_taken(&mut self) {
-        let Self { going, cut } = self;
-        let taken = |map: MapId| {
-            let mut fronts = going.values().filter(|log| log.certificate.is_some()).filter_map(|log| log.kept.front());
+    /// Forgets cut logs whose maps, except the `log` map, have all reached the front of another log.
+    fn drop_received(&mut self) {
+        let Self { active, cut } = self;
+        let received = |map: MapId| {
+            let mut fronts = active.values().filter(|log| log.certificate.is_some()).filter_map(|log| log.kept.front());
             fronts.any(|front| front.maps.get(map).is_some())
         };
-        cut.retain(|_, maps| maps.iter().any(|(name, id, _)| name != "log" && !taken(id)));
+        cut.retain(|_, maps| maps.iter().any(|(name, id, _)| name != "log" && !received(id)));
     }
 }
 
 impl CertifiedRows<'_> {
-    /// Shows each row of a map as it was at its front, with a key not before `from`, to `each`, in order, until it
-    /// breaks. Reads no more than it shows.
+    /// Calls `each` with every row of a map as it was at its front, from key `from` on, in order, until it breaks.
+    /// Reads no rows beyond that.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -256,7 +257,7 @@ impl CertifiedRows<'_> {
     }
 }
 
-/// Former values of one write that are still to come in a walk.
+/// Former values of one write in one map that a walk has not reached yet.
 struct Later<'f>(Peekable<btree_map::Range<'f, (MapId, Vec<u8>), Option<Vec<u8>>>>, MapId);
 
 impl<'f> Later<'f> {
@@ -269,7 +270,7 @@ impl<'f> Later<'f> {
     }
 }
 
-/// The former value of a row, if it has one: that of the oldest write that changed it. No write has it to come then.
+/// The former value of a row, if it has one: that before the oldest write that changed it. Moves all writes past `key`.
 fn former_at<'f>(former: &mut [Later<'f>], key: &[u8]) -> Option<Option<&'f [u8]>> {
     let mut oldest = None;
     for later in former {
@@ -281,7 +282,7 @@ fn former_at<'f>(former: &mut [Later<'f>], key: &[u8]) -> Option<Option<&'f [u8]
     oldest
 }
 
-/// Shows the rows that are there no more and come before `key`.
+/// Shows the deleted rows with keys below `before`; without it, all remaining ones.
 fn shown(
     former: &mut [Later<'_>],
     before: Option<&[u8]>,
@@ -320,7 +321,7 @@ impl Rows for CertifiedRows<'_> {
             rows.insert(key.to_vec(), Some(value.to_vec()));
             ControlFlow::Continue(())
         })?;
-        // The oldest of a row's former values is the one at the front.
+        // The oldest former value of a row is its value at the front.
         for former in self.since(map).iter().rev() {
             let below = former.range((map, prefix.to_vec())..);
             let below = below.take_while(|((id, key), _)| *id == map && key.starts_with(prefix));

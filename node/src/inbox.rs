@@ -1,5 +1,5 @@
-//! The door: every event and every foreign entry enters here. One thread appends, folds and decides;
-//! nothing else does. Order within: durable, then visible, then signed, then announced.
+//! The door: every event and every foreign entry enters the node here. Only this one thread appends, folds and
+//! decides. The order of each step: durable, then visible, then signed, then announced.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -36,28 +36,28 @@ mod watch;
 
 pub use input::{DecodedRange, InboxCommand, InboxInput, SubmitOutcome, Submitted};
 
-/// How many inputs may wait for the inbox.
+/// Length of the inbox's queue of inputs.
 pub const INPUTS_MAX: usize = 256;
-/// How many commands may wait for the bridge.
+/// Length of the bridge's queue of commands.
 pub const COMMANDS_MAX: usize = 1_024;
-/// How often time is looked at when nothing else happens.
+/// How often [`Inbox::tick`] runs.
 const TICK: Duration = Duration::from_millis(250);
 
-/// What an operator's node writes with.
+/// The name, log and keys that an operator's node writes with.
 pub struct Own {
-    /// Its name.
+    /// The operator.
     pub name: Domain,
-    /// The log that it writes; `None` while the manifest gives it none, or none that it has the key of.
+    /// The log that the node writes; `None` while the manifest gives the operator none, or the node lacks its key.
     pub log: Option<LogId>,
-    /// The generations whose node keys it has, oldest first: it cosigns with all of them.
+    /// The generations whose node keys the node has, oldest first: it cosigns with all of them.
     pub keys: Vec<(LogId, SigningKey)>,
-    /// What the operator answers for.
+    /// Safety checks that the operator has overridden, at its own risk.
     pub overrides: Overrides,
 }
 
 impl Own {
-    /// What an operator's node writes with under `manifest`: those of its node keys, `held`, that some version gives
-    /// its operator.
+    /// The log and keys of operator `name` under `manifest`: those of the `held` node keys that some version gives this
+    /// operator.
     #[must_use]
     pub fn of(manifest: &Manifest, name: Domain, held: &[&SigningKey], overrides: Overrides) -> Self {
         let key = |verifying: &VerifyingKey| held.iter().find(|key| key.verifying_key() == *verifying);
@@ -68,7 +68,7 @@ impl Own {
         Self { name, log, keys, overrides }
     }
 
-    /// The log that it writes, and the key that signs it.
+    /// The log that this node writes, and the key that signs it.
     fn writes(&self) -> Option<(&LogId, &SigningKey)> {
         let log = self.log.as_ref()?;
         self.keys.iter().find(|(generation, _)| generation == log).map(|(log, key)| (log, key))
@@ -78,19 +78,19 @@ impl Own {
 /// Why the inbox ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InboxEnd {
-    /// It was told to.
+    /// It received [`InboxInput::Stop`], or every sender was dropped.
     Stopped,
-    /// What is on disk has to be loaded anew: under another manifest, or without what was dropped.
+    /// The store must be loaded again: under another manifest version, or after a rollback.
     Reload,
 }
 
-/// An inbox at work; joined, it says why it ended.
+/// A running inbox; joining it returns why it ended.
 pub type InboxThread = std::thread::JoinHandle<Result<InboxEnd, Fatal>>;
 
-/// Starts an inbox on a thread of its own; what is watched tells that it ended.
+/// Starts an inbox on its own thread. The returned signal becomes `true` when it ends.
 ///
 /// # Errors
-/// The system has no thread for it.
+/// The system cannot start another thread.
 pub fn spawn(
     name: &str,
     inbox: Inbox,
@@ -106,7 +106,7 @@ pub fn spawn(
     Ok((thread, ended))
 }
 
-/// The door's keeper. [`Inbox::run`] is its thread.
+/// The only writer of the logs. [`Inbox::run`] is its thread.
 pub struct Inbox {
     shared: Shared,
     own: Option<Own>,
@@ -116,21 +116,21 @@ pub struct Inbox {
     waiting: append::PendingSubmissions,
     rerank: Option<(IdentityId, Option<IdentityId>)>,
     notes_due: Duration,
-    /// Claims in other logs may not have been taken over yet: they came while this node did not write.
+    /// Claims in other logs may still have to be copied into this node's own log: they arrived while it did not write.
     claims_due: bool,
     resubmit_due: Duration,
-    /// Where the next turn begins.
+    /// Where the next round of resubmissions starts.
     resubmit_from: EventId,
     /// Of the version in use: `InUse`, or `Conflict` once another valid text of it is known.
     used_state: VersionState,
     /// Of the version after it, if this node holds one: `Pending`, `Refused` or `Conflict`.
     next_state: Option<VersionState>,
-    /// What is on disk has to be loaded anew.
+    /// The store must be loaded again.
     reload: bool,
     watch: watch::TroubleWatch,
 }
 
-/// Roots of this node's copies, read from its tiles.
+/// Roots of this node's copies, read from their tiles.
 struct StoredRoots<'a>(&'a Store);
 
 impl Roots for StoredRoots<'_> {
@@ -146,7 +146,7 @@ impl Inbox {
     /// Loads every log's tree and maps from disk and checks them against the stored roots.
     ///
     /// # Errors
-    /// [`Fatal`] if the disk fails or does not hold what was written.
+    /// [`Fatal`] if the disk fails or its content is damaged.
     pub fn load(shared: Shared, own: Option<Own>, commands: mpsc::Sender<InboxCommand>) -> Result<Self, Fatal> {
         let keys = own.as_ref().map_or_else(Vec::new, |own| own.keys.iter().map(|(log, _)| log.clone()).collect());
         let mut replica = Replica::new(Arc::clone(&shared.manifest), own.as_ref().map(|own| own.name.clone()), keys);
@@ -199,18 +199,18 @@ impl Inbox {
         let state = record.map(|record| record.state);
         let size = state.as_ref().map_or(0, |state| state.size);
         let tree = Tree::load(size, &view.tiles(log)).map_err(|error| tiles_fault(log, error))?;
-        // Another log carries the maps of a log that was cut on, and may have changed them.
-        let goes_on = self.shared.manifest.cut(log).is_none();
+        // The maps of a log that was cut are in other logs now, which may have changed them.
+        let is_active = self.shared.manifest.cut(log).is_none();
         let load = || LogMaps::load(&self.shared.manifest, log, &view).map_err(|error| Fatal::rows(log, error));
-        let maps = goes_on.then(load).transpose()?;
+        let maps = is_active.then(load).transpose()?;
         if let Some(state) = state {
             if tree.head().root != state.root {
-                return Err(Fatal::Damaged { log: log.clone(), what: "its tree does not give the stored root".into() });
+                return Err(Fatal::Damaged { log: log.clone(), what: "its tree does not match the stored root".into() });
             }
             if maps.as_ref().is_some_and(|maps| maps.state_root() != state.state_root) {
                 return Err(Fatal::Damaged {
                     log: log.clone(),
-                    what: "its rows do not give the stored state root".into(),
+                    what: "its rows do not match the stored state root".into(),
                 });
             }
         }
@@ -227,13 +227,13 @@ impl Inbox {
         let base = view.base(log)?.map_or(0, |base| base.size);
         let stored = StoredLog { head, base, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
-        if goes_on {
+        if is_active {
             outputs.extend(self.restore_fault(log)?);
         }
         self.perform(outputs)
     }
 
-    /// A log that was cut, in a quick state: what it left behind is carried on elsewhere, its entries are not here.
+    /// Restores a log that was cut, in a quick state: other logs have its maps now, and its entries are not here.
     fn restore_end(&mut self, log: &LogId, head: Head) -> Result<(), Fatal> {
         let (base, certified, adopted, newest) = (head.size, head.size, Vec::new(), None);
         let stored = StoredLog { head, base, adopted, certified, newest, cosigned: Vec::new(), certificate: None };
@@ -241,7 +241,7 @@ impl Inbox {
         self.perform(outputs)
     }
 
-    /// Keeps the maps of logs that were cut as long as those that they pass to have not adopted that.
+    /// Keeps the maps of cut logs until the logs that receive them have adopted the version that cuts them.
     fn restore_cut(&self) -> Result<(), Fatal> {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         let mut adopted = BTreeMap::new();
@@ -253,7 +253,7 @@ impl Inbox {
         let left: BTreeSet<&LogId> = carriers.values().filter(|log| manifest.cut(log).is_some()).collect();
         for cut in left.into_iter().filter_map(|log| manifest.cut(log)) {
             let maps = LogMaps::load(manifest, &cut.log, &view).map_err(|error| Fatal::rows(&cut.log, error))?;
-            // Another state root: some of its maps are with another log already, and not as they were at the cut.
+            // With another state root some of its maps have already passed to another log, and changed since the cut.
             if maps.state_root() == cut.state_root {
                 self.shared.certified.begin_cut(&cut.log, maps);
             }
@@ -284,7 +284,7 @@ impl Inbox {
         let rival = view.rival_manifest()?;
         drop(view);
         if let Some(rival) = rival {
-            // A rival of the version in use is settled by the next one; a rival of the next one is not.
+            // The next version settles a rival of the version in use, but not a a rival of the next one is not.
             let rivals_next = self.shared.manifest.successor(&rival).is_ok();
             self.note_conflict(self.shared.manifest.version().saturating_add(u32::from(rivals_next)));
         }
@@ -292,8 +292,8 @@ impl Inbox {
         self.tell_governance()
     }
 
-    /// The owner's largest known head; of the own log, the durable head, which a crash may have left
-    /// unsigned: it is kept, so that peers that ask are told of it.
+    /// The owner's largest known head. For the own log this is the durable head: if a crash left it unsigned, it is
+    /// signed and stored now, so that peers learn of it.
     fn stored_newest(
         &self,
         log: &LogId,
@@ -317,10 +317,10 @@ impl Inbox {
         }
     }
 
-    /// Works until told to stop, or until something fails that only a restart can mend.
+    /// Handles inputs until it has to stop or reload.
     ///
     /// # Errors
-    /// [`Fatal`].
+    /// [`Fatal`]: a failure that only a restart can repair.
     pub fn run(
         mut self,
         runtime: &tokio::runtime::Handle,
@@ -338,9 +338,9 @@ impl Inbox {
                 Err(_) => {}
             }
             if self.waiting.is_due(self.now()) {
-                let goes_on = self.drain(&mut inputs)?;
+                let is_running = self.drain(&mut inputs)?;
                 self.append()?;
-                if !goes_on {
+                if !is_running {
                     return Ok(InboxEnd::Stopped);
                 }
             }
@@ -353,15 +353,15 @@ impl Inbox {
         Ok(InboxEnd::Reload)
     }
 
-    /// Whether what is on disk has to be loaded anew; nothing more may be taken in.
+    /// Whether the store must be loaded again; until then the inbox refuses all inputs.
     #[doc(hidden)]
     #[must_use]
     pub const fn wants_reload(&self) -> bool {
         self.reload
     }
 
-    /// Takes in what already waits, so that one write serves many; stops at a full batch. `false` if the
-    /// node is to end.
+    /// Takes all inputs that are already queued, up to a full batch, so that one write serves many. `false` if the
+    /// node has to stop.
     fn drain(&mut self, inputs: &mut mpsc::Receiver<InboxInput>) -> Result<bool, Fatal> {
         while self.waiting.len() < limits::BATCH_ENTRIES_MAX {
             match inputs.try_recv() {
@@ -373,7 +373,7 @@ impl Inbox {
         Ok(true)
     }
 
-    /// Monotonic time.
+    /// Monotonic time since some fixed start.
     fn now(&self) -> Duration {
         self.shared.clock.monotonic()
     }
@@ -382,17 +382,17 @@ impl Inbox {
         u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// When what waits for the own log is to be appended; `None` while nothing waits.
+    /// Time until the waiting submissions are due to be appended; `None` if nothing waits.
     #[doc(hidden)]
     #[must_use]
     pub fn append_due_in(&self) -> Option<Duration> {
         self.waiting.due_in(self.now())
     }
 
-    /// Takes one input in. Submissions wait for [`Inbox::append`].
+    /// Handles one input. Submissions wait for [`Inbox::append`].
     ///
     /// # Errors
-    /// [`Fatal`], as everywhere here: the inbox is not to be used any more.
+    /// [`Fatal`], here and in every method: the inbox must not be used any more.
     #[doc(hidden)]
     pub fn take(&mut self, input: InboxInput) -> Result<(), Fatal> {
         if self.reload {
@@ -430,7 +430,7 @@ impl Inbox {
             }
             InboxInput::Stand { log, reply } => {
                 let answer = self.stand(&log)?;
-                // Whoever asked may have given up.
+                // The caller may have given up.
                 let _ = reply.send(answer);
                 Ok(())
             }
@@ -446,7 +446,7 @@ impl Inbox {
                 self.perform(outputs)
             }
             InboxInput::Notes(notes) => {
-                // Where these came from there may be more.
+                // The peer that sent these may have more.
                 self.notes_due = self.now();
                 Ok(self.shared.store.put_notes(&notes)?)
             }
@@ -454,7 +454,7 @@ impl Inbox {
         }
     }
 
-    /// Does what is due as time passes.
+    /// Does what is due at the current time.
     ///
     /// # Errors
     /// [`Fatal`].
@@ -475,7 +475,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Does what the replica says, and what follows from that, until nothing is left to do.
+    /// Performs the replica's outputs, and the outputs that follow from them, until none is left.
     fn perform(&mut self, outputs: Vec<ReplicaOutput<PeerId>>) -> Result<(), Fatal> {
         let mut queue = VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
@@ -519,14 +519,14 @@ impl Inbox {
             ReplicaOutput::Announce { signed } => self.announce(&signed)?,
             ReplicaOutput::Faulted { log, fault } => {
                 self.shared.metrics.fault(fault.code());
-                tracing::error!(%log, fault = fault.code(), "this log is not cosigned any more; only a manifest heals it");
+                tracing::error!(%log, fault = fault.code(), "this log has a fault and is not cosigned any more; only a new manifest version can fix it");
             }
         }
         Ok(Vec::new())
     }
 
-    /// The bridge empties its queue without waiting for the inbox, so a full one passes soon; a request
-    /// lost here is made again when it is late.
+    /// Queues a command for the bridge, or drops it if the queue is full. The bridge never waits for the inbox, so
+    /// a full queue is soon empty; a dropped request times out and is made again.
     fn command(&self, command: InboxCommand) {
         if let Err(error) = self.commands.try_send(command) {
             tracing::warn!(%error, "command to the network dropped");
@@ -539,8 +539,8 @@ impl Inbox {
         Ok(crate::sync::said::frontier(&store.view(), manifest, session, clock.now())?)
     }
 
-    /// Gives this operator's cosignature, never on a smaller head nor on a log with a fault. What follows
-    /// makes it durable, and then tells of it.
+    /// Cosigns a head for this operator; never a smaller head than before, nor one of a log with a fault. The
+    /// resulting outputs make the cosignature durable and then publish it.
     fn cosign(&mut self, signed: SignedCheckpoint, by: LogId) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
         let keys = self.own.iter().flat_map(|own| &own.keys);
@@ -557,13 +557,13 @@ impl Inbox {
         self.replica.cosigned(cosigned, self.millis(), &StoredRoots(&self.shared.store))
     }
 
-    /// The time of the last entry of a log, in milliseconds since 1970.
+    /// Time of a log's last entry, in milliseconds since 1970; 0 if it is empty.
     fn last_time(&self, log: &LogId) -> Result<u64, Fatal> {
         let row = rows::read::<LogRow, _>(&self.shared.store.view(), MapName::log(log).id(), &());
         Ok(row.map_err(|error| Fatal::rows(log, error))?.map_or(0, |row| row.time.0))
     }
 
-    /// Gossips a head of the own log, with the entries since the last announced one if they are few.
+    /// Gossips a head of the own log, with the entries since the last announced head if they are few.
     fn announce(&mut self, signed: &SignedCheckpoint) -> Result<(), Fatal> {
         let (log, head) = (log_of(signed), signed.checkpoint().head);
         let first = std::mem::replace(&mut self.waiting.announced, head.size);
@@ -579,7 +579,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes the effects of a batch into the ranking; `outcomes` are those of durable entries.
+    /// Applies the effects of durable entries to the ranking and returns them.
     fn effects<'a>(&self, outcomes: impl Iterator<Item = &'a Option<Outcome>>) -> Result<Vec<Effect>, Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
@@ -592,7 +592,7 @@ impl Inbox {
         Ok(effects)
     }
 
-    /// The join reads all logs; a broken row is some log's, the own one's name serves as well as any.
+    /// The join reads all logs and does not name the one with the broken row, so any log serves for the message.
     fn join_fault(&self, error: RowError<StoreError>) -> Fatal {
         let log = self.shared.manifest.operators().first().map(|operator| operator.log());
         log.map_or(Fatal::Internal("a manifest without operators"), |log| Fatal::rows(&log, error))
@@ -603,7 +603,7 @@ impl Inbox {
             return Ok(());
         }
         self.notes_due = self.now() + Duration::from_secs(5);
-        // Another place each time: notes that nobody has do not hide the others.
+        // A different start each time, so that notes that nobody has do not block the others.
         let start = blake3::hash(&[self.shared.session.as_slice(), &self.millis().to_le_bytes()].concat());
         let hashes = self.shared.store.view().wanted_notes_from(&NoteHash(*start.as_bytes()), wire::NOTES_MAX)?;
         if !hashes.is_empty() {
@@ -621,11 +621,11 @@ impl Inbox {
     fn tell_health(&mut self) {
         self.tell_trouble();
         let mut health = self.shared.health.write();
-        for (log, told) in &mut health.logs {
-            told.size = self.replica.head(log).map_or(0, |head| head.size);
-            told.certified = self.replica.certified(log);
-            told.newest = self.replica.newest(log).map_or(told.size, |newest| newest.checkpoint().head.size);
-            told.fault = self.replica.fault(log).map(|fault| fault.code());
+        for (log, shown) in &mut health.logs {
+            shown.size = self.replica.head(log).map_or(0, |head| head.size);
+            shown.certified = self.replica.certified(log);
+            shown.newest = self.replica.newest(log).map_or(shown.size, |newest| newest.checkpoint().head.size);
+            shown.fault = self.replica.fault(log).map(|fault| fault.code());
         }
         if let Some(own) = self.own.as_ref().and_then(|own| health.operators.get_mut(&own.name)) {
             (own.heard, own.connected) = (Some(self.shared.clock.now()), true);
@@ -635,13 +635,13 @@ impl Inbox {
     }
 }
 
-/// What comes while the node is to load anew: the disk is as it shall be found then. Who waits is told.
+/// Refuses an input while a reload is pending: the store must not change. Callers get `not_ready`.
 fn refuse(input: InboxInput) {
     let refusal = || Refusal {
         retry_after: Some(2),
-        ..Refusal::new("not_ready", "this node takes another version of the manifest up")
+        ..Refusal::new("not_ready", "this node is about to reload its data")
     };
-    // Whoever asked may have given up.
+    // The caller may have given up.
     match input {
         InboxInput::Submit { events, reply } => {
             let _ = reply.send(events.iter().map(|_| SubmitOutcome::Refused(refusal())).collect());

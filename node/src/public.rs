@@ -1,4 +1,4 @@
-//! The public files, read from the database: the same for HTTP, for who copies them, and for who audits a folder.
+//! The public files, read from the database: the same for HTTP, for `fama publish` and for the audit of a folder.
 use std::cmp::Reverse;
 
 use fama_ledger::id::NoteHash;
@@ -13,10 +13,10 @@ pub mod heads;
 
 use heads::HeldHead;
 
-/// The content of a public file; `None` if there is none. `manifest` is the newest version in use.
+/// The content of a public file; `None` if it does not exist. `manifest` is the newest version in use.
 ///
-/// Tiles and bundles are given up to the size at the log's checkpoint, or at its end if it has one; what lies
-/// beyond is not final.
+/// Tiles and bundles exist up to the end of a log that was cut, otherwise up to the size of its checkpoint; entries
+/// beyond that are not final.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -37,7 +37,7 @@ fn note(view: &View<'_>, hash: &NoteHash) -> Result<Option<Vec<u8>>, StoreError>
 }
 
 fn log_file(view: &View<'_>, manifest: &Manifest, log: &LogId, file: LogFile) -> Result<Option<Vec<u8>>, StoreError> {
-    // A log that the manifest lacks has no record.
+    // Only a log of the manifest has a record.
     let Some(record) = manifest.log(log).map(|_| view.log(log)).transpose()?.flatten() else { return Ok(None) };
     let found = checkpoint(view, &record)?;
     let ended = manifest.cut(log).map(|cut| cut.head.size).filter(|end| *end <= record.state.size);
@@ -47,16 +47,16 @@ fn log_file(view: &View<'_>, manifest: &Manifest, log: &LogId, file: LogFile) ->
             let note = found.and_then(|found| found.note(manifest, log).ok().flatten());
             Ok(note.map(|note| note.to_string().into_bytes()))
         }
-        LogFile::Entries(place) if file.is_within(size) => bundle(view, log, place),
-        LogFile::Tile(level, place) if file.is_within(size) => tile(view, log, level, place),
+        LogFile::Entries(position) if file.is_within(size) => bundle(view, log, position),
+        LogFile::Tile(level, position) if file.is_within(size) => tile(view, log, level, position),
         LogFile::Entries(_) | LogFile::Tile(..) => Ok(None),
     }
 }
 
-/// The certificate; before there is one, the largest signed head that this copy has.
+/// The certificate; if there is none yet, the largest signed head on this copy's branch.
 fn checkpoint(view: &View<'_>, record: &LogRecord) -> Result<Option<HeldHead>, StoreError> {
     let (log, size) = (&record.state.log, record.state.size);
-    // A copy that was repaired may be behind what was certified.
+    // A repaired copy may be smaller than the certified head.
     let certificate = heads::certificate(view, log)?.filter(|found| found.signed.head.size <= size);
     if certificate.is_some() {
         return Ok(certificate);
@@ -70,18 +70,18 @@ fn checkpoint(view: &View<'_>, record: &LogRecord) -> Result<Option<HeldHead>, S
     })
 }
 
-fn tile(view: &View<'_>, log: &LogId, level: u8, place: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
-    let hashes = view.tiles(log).tile(level, place.index())?;
-    match hashes.get(..place.width()) {
+fn tile(view: &View<'_>, log: &LogId, level: u8, position: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
+    let hashes = view.tiles(log).tile(level, position.index())?;
+    match hashes.get(..position.width()) {
         Some(hashes) => Ok(Some(public::tile(hashes))),
-        None => Err(view.store().inconsistent(log, &format!("tile {place} of level {level} lacks hashes"))),
+        None => Err(view.store().inconsistent(log, &format!("tile {position} of level {level} lacks hashes"))),
     }
 }
 
-fn bundle(view: &View<'_>, log: &LogId, place: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
-    let entries = view.entries(log, place.first(), place.width(), BUNDLE_BYTES_MAX)?;
-    let whole = entries.get(..place.width()).and_then(|entries| public::bundle(entries).ok());
+fn bundle(view: &View<'_>, log: &LogId, position: TilePosition) -> Result<Option<Vec<u8>>, StoreError> {
+    let entries = view.entries(log, position.first(), position.width(), BUNDLE_BYTES_MAX)?;
+    let whole = entries.get(..position.width()).and_then(|entries| public::bundle(entries).ok());
     whole
         .map(Some)
-        .ok_or_else(|| view.store().inconsistent(log, &format!("entries from {} are missing", place.first())))
+        .ok_or_else(|| view.store().inconsistent(log, &format!("entries from {} on are missing", position.first())))
 }

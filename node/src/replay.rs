@@ -1,6 +1,6 @@
-//! Entries that were written before, folded again: whole batches of one log, made ready for one write.
+//! Folds existing entries again: whole batches of one log, prepared for one write.
 //!
-//! The inbox replays what other nodes wrote; [`check`] and [`audit`] replay a data folder's and an auditor's entries.
+//! The inbox replays entries of other nodes, [`check`] those of a data folder, [`audit`] those that an auditor fetched.
 use fama_ledger::adoption::Adopted;
 use fama_ledger::batch::{self, BatchError, LogMaps, ReplayError};
 use fama_ledger::entry::VerifiedEntry;
@@ -15,27 +15,27 @@ use crate::store::{Commit, StoreError, View};
 pub mod audit;
 pub mod check;
 
-/// Why the inbox, and with it the node, stops. What is on disk stays as it is; a restart recovers.
+/// Why the inbox, and with it the node, stops. The disk is left unchanged; a restart recovers.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
-    /// The disk failed.
+    /// The store failed or is damaged.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A stored row or tile is not what was written.
-    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then `fama check --repair`")]
+    /// A stored row or tile differs from what was written.
+    #[error("log {log}: {what}; the data folder is damaged: keep a copy of it, then run `fama check --repair`")]
     Damaged {
-        /// Whose.
+        /// The log with the damage.
         log: LogId,
-        /// What is wrong.
+        /// The contradiction that was found.
         what: String,
     },
-    /// This program broke its own rule.
+    /// A bug: an invariant of this program, stated in the message, does not hold.
     #[error("internal: {0}")]
     Internal(&'static str),
 }
 
 impl Fatal {
-    /// Stable code.
+    /// A stable snake_case code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -53,14 +53,14 @@ impl Fatal {
     }
 }
 
-/// A log in memory, in step with the disk.
+/// The tree and maps of a log in memory, equal to those on disk.
 pub(crate) struct LogCopy {
     pub(crate) tree: Tree,
-    /// `None` of a log that was cut: another carries its maps on.
+    /// `None` for a log that was cut: other logs have its maps.
     pub(crate) maps: Option<LogMaps>,
 }
 
-/// A batch that was replayed and waits for the disk.
+/// A replayed batch that is not on disk yet.
 pub(crate) struct ReplayedBatch {
     pub(crate) state: LogState,
     pub(crate) first: u64,
@@ -69,15 +69,15 @@ pub(crate) struct ReplayedBatch {
     tiles: Vec<log::TileWrite>,
 }
 
-/// Why a batch was not taken.
+/// Why a replay stopped at a batch.
 pub(crate) enum ReplayStop {
-    /// No valid log has it.
+    /// The batch is invalid in any log: the owner's fault.
     Invalid(BatchError),
-    /// It adopts a version that is not in use here.
+    /// The batch adopts this version, which is not in use here.
     Unheld(u32),
 }
 
-/// A broken tree as what it means for the node.
+/// The node's failure for an error in a stored tree.
 pub(crate) fn tiles_fault(log: &LogId, error: LogError<StoreError>) -> Fatal {
     match error {
         LogError::Tiles(error) => Fatal::Store(error),
@@ -85,13 +85,13 @@ pub(crate) fn tiles_fault(log: &LogId, error: LogError<StoreError>) -> Fatal {
     }
 }
 
-/// What a batch adopts that ends at `size`.
+/// The version that a batch adopts, if any; the log has `size` entries after the batch.
 pub(crate) fn adopted(entries: &[VerifiedEntry], size: u64) -> Vec<Adopted> {
     entries.first().and_then(VerifiedEntry::adopts).map(|version| Adopted { version, size }).into_iter().collect()
 }
 
-/// Replays batches one after the other, up to the first that cannot be taken; `copy` grows by those before it,
-/// and the disk has to follow. A log that was cut has no maps in a running node, and takes nothing.
+/// Replays batches in order, up to the first that cannot be taken. `copy` grows by the batches before it, and the
+/// caller must commit them. A log that was cut has no maps in a running node, so nothing is replayed.
 pub(crate) fn replay(
     manifest: &Manifest,
     log: &LogId,
@@ -120,7 +120,7 @@ pub(crate) fn replay(
     Ok((done, None))
 }
 
-/// One write of all of them.
+/// The commits of all replayed batches, for one write.
 pub(crate) fn commits<'a>(done: &'a [ReplayedBatch], notes: &'a [(NoteHash, String)]) -> Vec<Commit<'a>> {
     let commit = |done: &'a ReplayedBatch| Commit {
         state: done.state.clone(),
@@ -134,7 +134,7 @@ pub(crate) fn commits<'a>(done: &'a [ReplayedBatch], notes: &'a [(NoteHash, Stri
     done.iter().map(commit).collect()
 }
 
-/// Cuts entries behind each state entry; what follows the last one is left over.
+/// Splits entries into batches, one for each state entry. Also returns the entries after the last state entry.
 pub(crate) fn batches(entries: Vec<VerifiedEntry>) -> (Vec<Vec<VerifiedEntry>>, Vec<VerifiedEntry>) {
     let mut batches = Vec::new();
     let mut batch = Vec::new();

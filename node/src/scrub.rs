@@ -1,10 +1,10 @@
-//! The scrub: reads all that is stored again and again, slowly, so that damage is met before it matters.
+//! The scrub: reads everything that is stored again and again, slowly, so that damage is found before it matters.
 //!
-//! A pass reads every table file and compares it with what it was when it was read first, soon after it
-//! was written: these files never change. Then it reads every family, with RocksDB's checksums; then every
-//! log: entries against the leaves of the tree, and each tile against the one above it. Rows are compared
-//! with no root here: their checksums guard them while the node runs, and a start folds them into roots.
-//! What the operating system still holds in memory is read from there.
+//! A pass first reads every table file and compares its hash with the one from its first read, soon after the file
+//! was written: table files never change. Then it reads every family with RocksDB's checksums, and then checks every
+//! log: entries against the leaves of the tree, and each tile against the one above it. It does not compare rows
+//! with a state root: checksums protect them while the node runs, and a start checks them against the roots.
+//! Files that the operating system still caches are read from memory, not from disk.
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -18,17 +18,17 @@ use crate::config::ScrubSettings;
 use crate::shared::Shared;
 use crate::store::{ScrubCursor, StoreError, TreeCursor};
 
-/// How much is read at a time.
+/// About this many bytes are read at a time.
 const STEP_BYTES: usize = 256 << 10;
-/// How often new table files are looked for. Blocks of a younger one may come from the cache, right ones,
-/// while the file is wrong already.
+/// How often the scrub looks for new table files. The sooner a file is first read, the smaller the chance that it is
+/// damaged by then, unnoticed because its intact blocks are still cached.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Why a pass did not come to its end.
+/// Why a pass ended early.
 enum ScrubEnd {
-    /// The node stops.
+    /// The node is stopping.
     Stopped,
-    /// The store keeps what it was; the node stops by it.
+    /// Damage was found. The store keeps the failure, and the node stops because of it.
     Failed,
 }
 
@@ -38,27 +38,26 @@ impl From<StoreError> for ScrubEnd {
     }
 }
 
-/// The thread that reads.
+/// The state of the scrub thread.
 pub(crate) struct Scrubber {
     shared: Shared,
     settings: ScrubSettings,
-    /// Nothing is sent: the sender is dropped when the node stops.
+    /// Never receives a message: the sender is dropped when the node stops.
     stop: Receiver<()>,
-    /// The table files as they were when they were read first.
+    /// The hash of each table file from its first read.
     known: BTreeMap<PathBuf, blake3::Hash>,
     looked: Instant,
     read: u64,
 }
 
 impl Scrubber {
-    /// Begins with nothing known.
+    /// A scrub that has read no table file yet.
     #[must_use]
     pub(crate) fn new(shared: Shared, settings: ScrubSettings, stop: Receiver<()>) -> Self {
         Self { shared, settings, stop, known: BTreeMap::new(), looked: Instant::now(), read: 0 }
     }
 
-    /// Reads, pass after pass, until the node stops or something is damaged: then the store has failed,
-    /// by which the node stops.
+    /// Runs passes until the node stops or damage is found. Damage becomes the store's failure, which stops the node.
     pub(crate) fn run(mut self) {
         loop {
             let begun = Instant::now();
@@ -70,7 +69,7 @@ impl Scrubber {
             tracing::info!(
                 bytes = self.read,
                 seconds = begun.elapsed().as_secs(),
-                "all that is stored was read: whole"
+                "everything that is stored was read, no damage found"
             );
             if self.pause().is_err() {
                 return;
@@ -97,7 +96,7 @@ impl Scrubber {
         }
     }
 
-    /// Counts what was read, and waits as long as that may take.
+    /// Counts the bytes that were read, and waits as long as reading them takes at the configured rate.
     fn spend(&mut self, bytes: usize) -> Result<(), ScrubEnd> {
         let bytes = bytes as u64;
         self.read += bytes;
@@ -108,15 +107,15 @@ impl Scrubber {
 
     fn pass(&mut self) -> Result<(), ScrubEnd> {
         self.tables()?;
-        let mut place = ScrubCursor::default();
-        while let Some(bytes) = self.shared.store.read_on(&mut place, STEP_BYTES)? {
+        let mut position = ScrubCursor::default();
+        while let Some(bytes) = self.shared.store.read_on(&mut position, STEP_BYTES)? {
             self.spend(bytes)?;
             self.look()?;
         }
         let logs: Vec<LogId> = self.shared.manifest.operators().iter().map(|operator| operator.log()).collect();
         for log in &logs {
-            let mut place = TreeCursor::default();
-            while let Some(bytes) = self.shared.store.check_tree_on(log, &mut place)? {
+            let mut position = TreeCursor::default();
+            while let Some(bytes) = self.shared.store.check_tree_on(log, &mut position)? {
                 self.spend(bytes)?;
                 self.look()?;
             }
@@ -124,7 +123,7 @@ impl Scrubber {
         Ok(())
     }
 
-    /// Compares every table file with what it was, and forgets those that are gone.
+    /// Compares every table file's hash with that of its first read, and forgets deleted files.
     fn tables(&mut self) -> Result<(), ScrubEnd> {
         let tables = self.shared.store.tables()?;
         self.known.retain(|known, _| tables.contains(known));
@@ -133,14 +132,14 @@ impl Scrubber {
             let known = *self.known.entry(table.clone()).or_insert(hash);
             if known != hash {
                 let name = table.file_name().unwrap_or_default().display();
-                self.shared.store.database(&format!("the file {name} is not what it was when it was new"));
+                self.shared.store.database(&format!("the file {name} has changed since it was first read"));
                 return Err(ScrubEnd::Failed);
             }
         }
         Ok(())
     }
 
-    /// Reads the table files that are new, if it is time to.
+    /// Hashes new table files, if [`LOOK`] has passed since the last look.
     fn look(&mut self) -> Result<(), ScrubEnd> {
         if self.looked.elapsed() < LOOK {
             return Ok(());
@@ -156,7 +155,7 @@ impl Scrubber {
         Ok(())
     }
 
-    /// The hash of a file; `None` if a compaction has just removed it.
+    /// The hash of a table file; `None` if a compaction has just deleted it.
     fn table(&mut self, path: &Path) -> Result<Option<blake3::Hash>, ScrubEnd> {
         let (mut hasher, mut bytes) = (blake3::Hasher::new(), vec![0; STEP_BYTES]);
         let mut file = match File::open(path) {

@@ -1,44 +1,44 @@
-//! Everything durable: one RocksDB, its column families and key layout.
+//! Everything durable: one RocksDB database, its column families and key layout.
 //!
 //! ```text
 //! family   key                                                value
 //! meta     "format"                                           u32, FORMAT
 //!          "federation"                                       federation id
 //!          "used"                                             u32, newest manifest version in use; absent: 1
-//!          "rebuild"                                          what follows from entries has to be made anew
+//!          "rebuild"                                          present: data derived from entries must be rebuilt
 //!          "stand" log8                                       Stand: a second copy
-//!          "quick", "offer" log8, "parts" log8                only of a quick state
+//!          "quick", "offer" log8, "parts" log8                only in a quick state
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
 //!          log8 0x01                                          u64, entries below a certified head
-//!          log8 0x02                                          list of Adopted: versions and where
-//!          log8 0x03                                          LogState: where the copy begins, only of a quick state
+//!          log8 0x02                                          list of Adopted: versions and the sizes after them
+//!          log8 0x03                                          LogState: where the copy begins, only in a quick state
 //! entries  log8 index                                         encoded entry
 //! tiles    log8 level:u8 index                                1 to 256 hashes, 32 bytes each
-//! rows     map id:8 row key                                   row: the state maps, in the maps' order
+//! rows     map id:8 row key                                   row of a state map, in the map's order
 //! events   event id log8                                      (index, void): first applied entry, else first void one
 //! history  identity kind:u8 time operator 0x00 gen:u32 index  empty; in the order of HistoryItem
 //! touched  kind:u8 identity log8                              u64, newest index
 //! given    provider subject                                   empty
 //! notes    note hash                                          NoteAnswer
-//! wanted   note hash                                          empty: an entry names it, its text is not here
+//! wanted   note hash                                          empty: an entry names the note, its text is not here
 //! heads    log8                                               SignedHead: the owner's largest
 //!          log8 0x00                                          SignedHead: one on another branch, if there is one
 //!          log8 0x01                                          Equivocation: proof that its owner signed two branches
-//!          log8 0x02                                          Certificate: the largest that a quorum cosigned on one note
+//!          log8 0x02                                          Certificate: the largest head with a quorum on one note
 //!          log8 operator "/" generation                       CosignedHead: the newest by that node key
 //! manifests 0x00 version:u32                                  text of a valid version, the genesis too
 //!          0x01 log8                                          Stand
 //!          0x02                                               another valid text of a version that is held
-//! dropped  event id                                           encoded entry of a branch that was left
+//! dropped  event id                                           Dropped: an entry of an abandoned branch
 //! ```
 //!
 //! `log8`: the first 8 bytes of the BLAKE3 of `<operator>/<generation>`. Integers in keys are
-//! big-endian, u64 where nothing is said; ids and hashes are 32 bytes. Values are in the ledger's
-//! strict codec. All families but `meta`, `logs`, `entries`, `notes`, `heads`, `manifests`
-//! and `dropped` follow from `entries`. RocksDB numbers the families in this order, in every
-//! database: a new one comes last.
+//! big-endian, u64 unless stated otherwise; ids and hashes are 32 bytes. Values use the ledger's
+//! strict codec. All families except `meta`, `logs`, `entries`, `notes`, `heads`, `manifests`
+//! and `dropped` are derived from `entries`. RocksDB numbers the families in this order, in every
+//! database: a new family goes last.
 //!
-//! A [`Store::commit`] is one write batch: after a crash all of it is there or nothing.
+//! A [`Store::commit`] is one write batch: after a crash, either all of it is there or none.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -81,153 +81,155 @@ use crate::wire::SignedHead;
 use engine::{Engine, WriteBatch};
 use keys::Log8;
 
-/// What a repair adds to a folder's name for the one that it builds, and for those that it keeps.
+/// Suffixes of the folders next to a repaired one: the rebuilt database, and the damaged ones that are kept.
 pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Version of the layout above. A node opens no other.
+/// Version of the layout above. A node opens no other version.
 pub const FORMAT: u32 = 2;
 
-/// Why the store could not do it. After any failed write the node stops: what was written is known
-/// again only when the store is opened anew.
+/// Why a store operation failed. After any failed write the node stops: only reopening the store shows
+/// what was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has the folder open, or this one has twice.
+    /// Another process has the folder open, or this process opened it twice.
     #[error("{dir} is in use by another node; stop that one first, or give this one a folder of its own")]
     Locked {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
     },
     /// The folder belongs to another federation.
-    #[error("{dir} holds the federation {found}, not {wanted}; use the folder or the manifest that belongs to it")]
+    #[error("{dir} holds data of federation {found}, not {wanted}; use the folder and the manifest of one federation")]
     Federation {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
-        /// Whose data it holds.
+        /// The federation whose data it holds.
         found: FederationId,
-        /// The manifest's.
+        /// The federation of the manifest.
         wanted: FederationId,
     },
-    /// The folder is gone, and what a repair works with lies beside it.
+    /// The folder is missing, and a folder that a repair left is next to it.
     #[error(
-        "{dir} is missing, but {beside} is there: a repair was cut off; rename that to it, or make the folder to \
-             begin with an empty one"
+        "{dir} is missing, but {beside} exists: a repair was interrupted; rename {beside} to {dir}, or create {dir} \
+             to start with an empty folder"
     )]
     HalfRepaired {
-        /// The folder.
+        /// The missing data folder.
         dir: PathBuf,
-        /// The rebuilt one, else the one kept.
+        /// The rebuilt database if there is one, else the newest damaged one that was kept.
         beside: PathBuf,
     },
     /// The folder was written by another version of this program.
     #[error(
-        "{dir} has storage format {found}, this program knows {wanted} only; use the version that wrote it, \
-             or an empty folder that is filled from peers"
+        "{dir} has storage format {found}, but this program supports only {wanted}; use the version that wrote it, \
+             or an empty folder, which the node fills from its peers"
     )]
     Format {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
-        /// Its format.
+        /// The format it has.
         found: u32,
-        /// [`FORMAT`].
+        /// The supported format, [`FORMAT`].
         wanted: u32,
     },
-    /// A folder with a quick state where a node's own copies belong, or the other way round.
+    /// The folder holds a quick state where a node's own copies belong, or the other way round.
     #[error(
-        "{dir} was meant for something else: a node's own copies and its quick state don't stand in for one another; \
-             name the folder that belongs here, or remove this one if it is a quick state"
+        "{dir} holds the wrong kind of data: a node's own copies and its quick state cannot replace each other; \
+             name the right folder, or remove this one if it is a quick state"
     )]
     Quick {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
     },
     /// There is no database in the folder.
-    #[error("{dir} holds no data of a node")]
+    #[error("{dir} holds no node data")]
     NoData {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
     },
-    /// The folder does not say which federation's it is.
+    /// The folder holds no genesis manifest, so its federation is unknown.
     #[error("{dir} holds no manifest; start its node once, or name its configuration instead of the folder")]
     NoManifest {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
     },
-    /// What follows from the entries is not there at the moment.
-    #[error("{dir} was left while it was made anew; start its node once")]
+    /// The data derived from the entries was deleted and is not rebuilt yet.
+    #[error("{dir}: the rebuild of its derived data was interrupted; start its node once")]
     NeedsRebuild {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
     },
-    /// The folder holds another text of a manifest's version than the configuration.
+    /// The folder and the configuration have different texts of one manifest version.
     #[error(
-        "{dir} holds another version {version} of the manifest than the configuration; find out which one is yours"
+        "{dir} and the configuration hold different texts of manifest version {version}; find out which one is yours"
     )]
     Manifest {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
-        /// The version.
+        /// The version with two texts.
         version: u32,
     },
-    /// The folder has a version of the manifest in use whose text it has lost.
+    /// The folder has lost the text of a manifest version that is in use.
     #[error(
-        "{dir}: version {version} of the manifest is in use, but cannot be read; put a chain of versions that has it \
-             in the place of the configured `manifest`: `GET /api/federation/manifests` of any node gives one"
+        "{dir}: version {version} of the manifest is in use, but cannot be read; set `manifest` in the configuration \
+             to a chain of versions that includes it: `GET /api/federation/manifests` of any node returns one"
     )]
     ManifestLost {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
-        /// The version.
+        /// The version whose text is missing.
         version: u32,
     },
-    /// The disk, its file system or the database's files are not in order.
+    /// The disk, its file system or the database's files failed or are damaged.
     #[error(
         "{dir}: {message}; check disk, free space and permissions; if files are damaged, keep a copy of the \
-             folder, then `fama check --repair`; what that cannot read is restored from a backup, or begun anew with \
-             an empty folder that is filled from peers"
+             folder, then run `fama check --repair`; restore what it cannot read from a backup, or start again with \
+             an empty folder, which the node fills from its peers"
     )]
     Database {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
-        /// What RocksDB or the operating system says.
+        /// The message of RocksDB or the operating system.
         message: String,
     },
-    /// The database could not be copied, to look at the copy: nothing is known of it.
+    /// The database could not be copied for inspection, so its state is unknown.
     #[error(
-        "{dir} could not be copied beside itself: {message}; check disk, free space and permissions; a file that cannot \
-             be read is a failing disk: move the folder to another one, without that file, then `fama check --repair`"
+        "{dir} could not be copied to a folder next to it: {message}; check disk, free space and permissions; if a \
+             file cannot be read, the disk is failing: move the folder to another disk without that file, then run \
+             `fama check --repair`"
     )]
     Copy {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
-        /// What the operating system says.
+        /// The message of the operating system.
         message: String,
     },
-    /// Parts of a log contradict one another: something was lost or changed on disk.
+    /// Parts of a log contradict each other: something was lost or changed on disk.
     #[error(
-        "{dir}: log {log}: {what}; keep a copy of the folder, then `fama check --repair`: peers bring what is missing"
+        "{dir}: log {log}: {what}; keep a copy of the folder, then run `fama check --repair`; the node fetches what \
+             is missing from its peers"
     )]
     Inconsistent {
-        /// The folder.
+        /// The data folder.
         dir: PathBuf,
-        /// The log.
+        /// The log that is inconsistent.
         log: LogId,
-        /// What contradicts what.
+        /// The two things that contradict each other.
         what: String,
     },
-    /// A batch that does not follow the stored log, or of a log that the manifest lacks. Nothing was written.
+    /// The batch does not continue the stored log, or the manifest has no such log. Nothing was written.
     #[error("log {log}: {what}")]
     Misfit {
-        /// The log.
+        /// The log named by the batch.
         log: LogId,
-        /// What does not fit.
+        /// The mismatch.
         what: String,
     },
 }
 
 impl StoreError {
-    /// Stable code.
+    /// A stable snake_case code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -249,55 +251,55 @@ impl StoreError {
     }
 }
 
-/// The open database. One process at a time; any number of threads.
+/// An open database. One process at a time, any number of threads.
 pub struct Store {
     engine: Engine,
     dir: PathBuf,
     manifest: Arc<Manifest>,
     pending: Option<Arc<Manifest>>,
     logs: BTreeMap<Log8, LogId>,
-    /// Held from the first read to the end of each write, so that none overtakes another.
+    /// Held from the first read to the end of a write that depends on what it read.
     writing: Mutex<()>,
-    /// What failed first, wherever it was noticed.
+    /// The first failure, from any thread; from then on nothing is written.
     failed: OnceLock<StoreError>,
 }
 
-/// One batch of one log, to be written at once.
+/// One batch of one log with everything that it changes.
 pub struct Commit<'a> {
-    /// The log behind the batch.
+    /// The log's state after the batch.
     pub state: LogState,
     /// Index of the first entry.
     pub first: u64,
-    /// The batch, state entry included.
+    /// The entries, with the state entry that ends the batch.
     pub entries: &'a [VerifiedEntry],
-    /// What became of each entry but the last; adoptions have no outcome.
+    /// The outcome of each entry except the last; `None` for an adoption.
     pub outcomes: &'a [Option<Outcome>],
-    /// Changed tiles.
+    /// Tiles that the batch changes.
     pub tiles: Vec<TileWrite>,
-    /// Changed rows.
+    /// Rows of the state maps that the batch changes.
     pub changes: &'a Changes,
-    /// Notes that came along, by their hash; those that no entry names are left out.
+    /// Notes submitted with the entries, each with its hash; notes that no entry names are ignored.
     pub notes: &'a [(NoteHash, String)],
 }
 
-/// A head that a quorum cosigned, with all cosignatures of it that are known.
+/// A head that a quorum cosigned, with all its known cosignatures.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct StoredCertificate {
     /// The head, signed by the log's owner.
     pub signed: SignedHead,
-    /// Its cosignatures, each by the node key of that generation of an operator's log.
+    /// Cosignatures, each with the operator's log generation whose node key signed.
     pub cosignatures: Vec<(LogId, Cosignature)>,
 }
 
 impl StoredCertificate {
-    /// What is stored of a verified certificate.
+    /// The stored form of a verified certificate.
     #[must_use]
     pub fn of(certificate: replica::Certificate) -> Self {
         let signed = SignedHead::of(&certificate.signed);
         Self { signed, cosignatures: certificate.cosignatures.into_iter().collect() }
     }
 
-    /// Checks all signatures; `None` if one does not hold. Whether they are enough, the replica says.
+    /// Verifies all signatures; `None` if one is invalid. Does not check for a quorum: the replica does.
     #[must_use]
     pub fn verify(self, manifest: &Manifest, log: &LogId) -> Option<replica::Certificate> {
         let signed = self.signed.verify(manifest, log).ok()?;
@@ -313,115 +315,117 @@ impl StoredCertificate {
     }
 }
 
-/// How far a log is.
+/// A log's size, certified size and adopted versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRecord {
     /// Size, root and state root of this node's copy.
     pub state: LogState,
-    /// Entries below a certified head.
+    /// How many entries are below a certified head.
     pub certified: u64,
-    /// The versions that it adopted, in order.
+    /// Manifest versions that the log adopted, oldest first.
     pub adopted: Vec<Adopted>,
 }
 
-/// Where an event stands.
+/// An event's position in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The log.
+    /// The log with the entry.
     pub log: LogId,
-    /// The entry's index.
+    /// Index of the entry in it.
     pub index: u64,
-    /// Why it has no effect; `None`: applied.
+    /// Why the event has no effect; `None`: it was applied.
     pub void: Option<Void>,
 }
 
-/// What a history lists.
+/// Which applied events a history lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum History {
-    /// Registrations, rotations, revocations and claims of an identity; applied ones.
+    /// Registrations, rotations, revocations and claims of an identity.
     Keys,
-    /// Attestations and retractions that an identity got; applied ones.
+    /// Attestations and retractions that an identity received.
     Received,
-    /// Attestations and retractions that a provider made; applied ones.
+    /// Attestations and retractions that a provider made.
     Given,
 }
 
 /// One line of a history. Order: (time, operator, index).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HistoryItem {
-    /// The entry's time.
+    /// Time of the entry.
     pub time: Millis,
-    /// Its log.
+    /// The log with the entry.
     pub log: LogId,
-    /// Its index.
+    /// Index of the entry in it.
     pub index: u64,
 }
 
-/// What a newest change was about.
+/// Which rows about an identity an entry changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
-    /// Rows of the identity itself: keys, claims, attestations it got.
+    /// Rows of the identity itself: keys, claims, received attestations.
     Subject,
-    /// Statements about it as a provider.
+    /// Statements about the identity as a provider.
     Sponsorship,
 }
 
 impl Store {
-    /// Opens or creates the database in `dir`, which is the store's alone, and checks cheaply that
-    /// each log's record, last entry and tree agree. `manifest` is the genesis, or more of the chain; what is
-    /// used is [`Store::manifest`].
+    /// Opens or creates the database in `dir`, which nothing else may use, and checks cheaply that each log's
+    /// record, last entry and tree agree. `manifest` is the genesis, or a longer part of the chain; the version in
+    /// use is [`Store::manifest`].
     ///
     /// # Errors
-    /// [`StoreError`]; none changes the data.
+    /// [`StoreError`]; the data is unchanged.
     pub fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open(dir, manifest)
     }
 
-    /// Opens an existing database by the manifest that it holds itself: to read it without its configuration.
+    /// Opens an existing database with the manifest stored in it, to read it without its configuration.
     ///
     /// # Errors
-    /// As [`Store::open`], or that it holds no manifest.
+    /// Those of [`Store::open`], and [`StoreError::NoData`], [`StoreError::NoManifest`] or
+    /// [`StoreError::NeedsRebuild`].
     pub fn open_alone(dir: &Path) -> Result<Self, StoreError> {
         open::open_alone(dir)
     }
 
-    /// Opens an existing database without the cheap check: to find out what is wrong with it.
+    /// Opens an existing database without the cheap check, to find out what is wrong with it.
     ///
     /// # Errors
-    /// As [`Store::open`], but for what only that check finds.
+    /// Those of [`Store::open`], except what only that check finds.
     pub fn open_unchecked(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open_unchecked(dir, manifest)
     }
 
-    /// As [`Store::open`], on a simulated disk.
+    /// Like [`Store::open`], on a simulated disk.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// Those of [`Store::open`].
     #[doc(hidden)]
     pub fn open_simulated(disk: &simulated::Disk, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open_simulated(disk.clone(), manifest)
     }
 
-    /// As [`Store::open_unchecked`], but opens a copy made at `copy`, in the place of whatever is there, and leaves
-    /// `dir` as it is. The copy is not needed any more once the store is closed.
+    /// Like [`Store::open_unchecked`], but opens a copy of the database. `dir` does not change; `copy` is
+    /// overwritten, and may be deleted once the store is closed.
     ///
     /// # Errors
-    /// As [`Store::open_unchecked`].
+    /// Those of [`Store::open_unchecked`], and [`StoreError::Copy`].
     pub fn open_copy(dir: &Path, copy: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
         open::open_copy(dir, copy, manifest)
     }
 
-    /// As [`Store::open_copy`], of what is left of a damaged database, to rebuild another from it: damaged tables and
-    /// records of its write-ahead log are left out instead of refused. Gives also what was left out and what could
-    /// not be read of the versions of the manifest, in words; `manifest` may have them.
+    /// Like [`Store::open_copy`], for a damaged database that another will be rebuilt from: damaged tables and
+    /// records of the write-ahead log are skipped instead of refused. Manifest versions that cannot be read are
+    /// taken from `manifest` if it has them. Also returns a line of text for everything that was skipped or
+    /// could not be read.
     ///
     /// # Errors
-    /// As [`Store::open_unchecked`], where nothing can be read at all.
+    /// Those of [`Store::open_copy`], if nothing at all can be read.
     pub fn open_damaged(dir: &Path, copy: &Path, manifest: &Arc<Manifest>) -> Result<(Self, Vec<String>), StoreError> {
         open::open_damaged(dir, copy, manifest)
     }
 
-    /// Refuses a database that another process has open at this moment, whatever its state.
+    /// Refuses a database that another process has open right now, whatever its state.
     ///
     /// # Errors
     /// [`StoreError::Locked`].
@@ -429,20 +433,20 @@ impl Store {
         open::check_unused(dir)
     }
 
-    /// Whether `dir` has something of a database, damaged or not.
+    /// Whether `dir` holds any part of a database, damaged or not.
     #[must_use]
     pub fn is_there(dir: &Path) -> bool {
         open::is_there(dir)
     }
 
-    /// A consistent view: all reads see the same moment. Keep it short: it holds old data on disk.
+    /// A consistent view: all reads see the same moment. Drop it soon: until then old data stays on disk.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View::new(self)
     }
 
-    /// What failed first since the store was opened, in whatever thread, or in the background of the
-    /// database. Once there is something the node must stop: no more of this folder is to be trusted.
+    /// The first failure since the store was opened, in any thread or in RocksDB's background work. Once there
+    /// is one the node must stop: the folder cannot be trusted any more.
     #[must_use]
     pub fn failure(&self) -> Option<StoreError> {
         if self.failed.get().is_none() {
@@ -452,7 +456,7 @@ impl Store {
         self.failed.get().cloned()
     }
 
-    /// Keeps what failed, if nothing did before.
+    /// Keeps `error` if it is the first failure.
     fn keep_failure(&self, error: StoreError) -> StoreError {
         let _ = self.failed.set(error.clone());
         error
@@ -476,9 +480,9 @@ impl Store {
     }
 }
 
-/// Waits until nobody uses the database any more, so that its folder is free when the node has stopped.
-/// Requests on their way when the node was told to stop still hold it, none for long. It is closed here and not by
-/// whoever is last to let go of it: closing takes a moment in which nobody holds it any more.
+/// Waits until nothing uses the database any more, so that its folder is free once the node has stopped.
+/// Requests that were running when the node had to stop still hold it, none for long. This function closes the
+/// database, not the last holder to drop it: closing takes a moment, and then nobody would wait for it.
 pub async fn close(mut store: Arc<Store>) {
     let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
     while tokio::time::Instant::now() < deadline {
@@ -491,5 +495,5 @@ pub async fn close(mut store: Arc<Store>) {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tracing::warn!("the database is still in use");
+    tracing::warn!("the database is still in use and was not closed");
 }

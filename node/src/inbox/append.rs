@@ -1,4 +1,4 @@
-//! The own log: submissions are checked, appended in one durable write, signed, answered.
+//! The own log: checks submissions, appends them in one durable write, signs the new head and answers.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::wire::{Refusal, SignedHead};
 
 /// Entries and their outcomes, in order.
 type Built = (Vec<VerifiedEntry>, Vec<Option<Outcome>>);
-/// Who gets how many of the answers.
+/// For each submission, in order: its number of events, and where its outcomes go.
 type Replies = Vec<(usize, oneshot::Sender<Vec<SubmitOutcome>>)>;
 
-/// Submissions that wait for the next batch.
+/// Submissions that wait for the next batch, and when it is due.
 #[derive(Default)]
 pub(super) struct PendingSubmissions {
     events: Vec<Submitted>,
@@ -42,7 +42,7 @@ impl PendingSubmissions {
         self.events.len()
     }
 
-    /// At once when idle, else when the interval since the last batch is over.
+    /// Adds events. They are due at once, or when the interval since the last batch is over.
     pub(super) fn push(&mut self, events: Vec<Submitted>, reply: oneshot::Sender<Vec<SubmitOutcome>>, now: Duration) {
         self.replies.push((events.len(), reply));
         self.events.extend(events);
@@ -64,19 +64,19 @@ impl PendingSubmissions {
     }
 }
 
-/// What became of an event before the batch is durable.
+/// The decision on an event, before the batch is durable.
 enum EventVerdict {
-    /// Entry of the batch.
+    /// A new entry, at this position in the batch.
     New(usize),
-    /// In the log already.
+    /// The log already has the event, at this index.
     Known(u64),
-    /// With the refusal's code.
+    /// Refused; the code is a constant for the metric.
     Refused(&'static str, Refusal),
     Unsponsored,
 }
 
 impl Inbox {
-    /// Appends all that waits in one durable write, signs the new head, answers.
+    /// Appends all waiting submissions, each batch in one durable write, signs the new heads and answers.
     ///
     /// # Errors
     /// [`Fatal`].
@@ -100,7 +100,7 @@ impl Inbox {
                 self.claims_due = true;
                 let refusal = Refusal {
                     code: "not_ready".into(),
-                    message: format!("this node takes no events in yet: {}", waiting.code()),
+                    message: format!("this node does not accept events yet: {}", waiting.code()),
                     retry_after: Some(2),
                 };
                 events.iter().map(|_| SubmitOutcome::Refused(refusal.clone())).collect()
@@ -110,20 +110,20 @@ impl Inbox {
         for (count, reply) in replies {
             // Everything answered here is durable and below a signed head. A crash before an answer leaves loses no
             // event: submitted again, it is found in the log and gets the same receipt.
-            // A submitter that went away learns of its event when it submits it again.
+            // A client that has gone gets the outcome when it submits the event again.
             let _ = reply.send(answers.by_ref().take(count).collect());
         }
         Ok(())
     }
 
-    /// Whether the own log has its first adoption, without which it takes no event.
+    /// Whether the own log has its first adoption; without it the log accepts no events.
     fn has_begun(&self) -> Result<(), fama_ledger::replica::WaitReason> {
         let copy = self.own.as_ref().and_then(|own| self.copies.get(own.log.as_ref()?));
         let begun = copy.is_some_and(|copy| copy.tree.size() > 0);
         if begun { Ok(()) } else { Err(fama_ledger::replica::WaitReason::Starting) }
     }
 
-    /// What waits when the node loads anew is to be handed in again.
+    /// Refuses all waiting submissions because of a reload; clients have to submit them again.
     pub(super) fn refuse_all(&mut self) {
         let (events, replies) = self.waiting.take(Duration::ZERO, self.now());
         let mut events = events.into_iter();
@@ -153,15 +153,15 @@ impl Inbox {
         // Until `write`, only memory changes. A crash or an error leaves the disk as it was, and nobody was answered.
         let size = self.replica.head(log).map_or(0, |head| head.size);
         let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
-        let mut desk = BatchBuilder::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
+        let mut builder = BatchBuilder::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
         let mut notes = Vec::new();
         let mut verdicts = Vec::with_capacity(events.len());
         for Submitted { event, note, recovered } in events {
-            let verdict = desk.judge(&mut batch, event, recovered)?;
+            let verdict = builder.judge(&mut batch, event, recovered)?;
             notes.extend(note.filter(|_| matches!(verdict, EventVerdict::New(_))));
             verdicts.push(verdict);
         }
-        let built = desk.built;
+        let built = builder.built;
         let taken = built.0.len();
         let new: Vec<Vec<u8>> = built.0.iter().map(|entry| entry.bytes().to_vec()).collect();
         if taken > 0 {
@@ -173,7 +173,7 @@ impl Inbox {
         verdicts.into_iter().map(|verdict| self.answer(log, size, &new, verdict)).collect()
     }
 
-    /// `new` are the batch's encoded entries; they are durable.
+    /// Turns a verdict into the answer. `new` are the batch's encoded entries, which are durable now.
     fn answer(
         &self,
         log: &fama_ledger::manifest::LogId,
@@ -199,7 +199,7 @@ impl Inbox {
         Ok(SubmitOutcome::Taken { index, entry, signed, known })
     }
 
-    /// Ends a batch of the own log: durable first, then signed, then told.
+    /// Ends a batch of the own log: makes it durable, then signs the new head, then announces it.
     pub(super) fn write(
         &mut self,
         store: &Store,
@@ -247,7 +247,7 @@ impl Inbox {
     }
 }
 
-/// Judges one event after the other for one batch.
+/// Decides on the events of one batch, one by one, and collects the entries.
 struct BatchBuilder<'a> {
     log: &'a fama_ledger::manifest::LogId,
     view: &'a View<'a>,
@@ -255,9 +255,9 @@ struct BatchBuilder<'a> {
     now: Millis,
     built: Built,
     indexes: BTreeMap<EventId, usize>,
-    /// How many of a provider's numbers this batch has given out.
+    /// How many numbers of each provider this batch has used.
     numbers: BTreeMap<IdentityId, u64>,
-    /// A provider's sponsored numbers in the view, once read.
+    /// Each provider's sponsored numbers, as first read from the view.
     sponsored: BTreeMap<IdentityId, Numbers>,
 }
 
@@ -282,7 +282,7 @@ impl<'a> BatchBuilder<'a> {
         let ours = self.join.manifest().homes().get(event.event().action.place()) == Some(self.log);
         let revocation = matches!(event.event().action, Action::Revoke { .. });
         match known {
-            // A claim of this log against a home that has passed to it since: the home itself has yet to judge.
+            // This log recorded a claim, and has received the home since: the revocation must still be judged there.
             Some(known) if ours && revocation => return self.judge_claim(batch, event, known),
             Some(known) => return Ok(known),
             None => {}
@@ -301,12 +301,12 @@ impl<'a> BatchBuilder<'a> {
                 }
                 Ok(self.take(id, entry, effect))
             }
-            // The manifest in use gives this log the home, which it has not adopted yet.
+            // The manifest in use gives this log the home, but the log has not adopted that version yet.
             Ok(Err(Void::NotHome)) if ours => Ok(EventVerdict::Refused("not_ready", not_adopted())),
             Ok(Err(void)) => Ok(EventVerdict::Refused(void.code(), void_refusal(void, self.now))),
             Err(ReplayError::Unheld(_)) => Err(Fatal::Internal("an event adopts nothing")),
             Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
-            Err(ReplayError::Invalid(_)) => Err(Fatal::Internal("the desk leaves room in batch and day")),
+            Err(ReplayError::Invalid(_)) => Err(Fatal::Internal("the batch builder keeps the limits of batch and day")),
         }
     }
 
@@ -318,7 +318,7 @@ impl<'a> BatchBuilder<'a> {
         EventVerdict::New(position)
     }
 
-    /// A revocation that this log has already: applied again if the home has not judged it, else known.
+    /// Decides on a revocation that this log already has: applied if its home has not judged it yet, else known.
     fn judge_claim(
         &mut self,
         batch: &mut Batch<'a, View<'a>>,
@@ -333,11 +333,11 @@ impl<'a> BatchBuilder<'a> {
             Ok(Ok((entry, effect))) => Ok(self.take(id, entry, effect)),
             Ok(Err(_)) => Ok(known),
             Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
-            Err(_) => Err(Fatal::Internal("the desk leaves room in batch and day")),
+            Err(_) => Err(Fatal::Internal("the batch builder keeps the limits of batch and day")),
         }
     }
 
-    /// What the home's own clock and bounds say, before the fold is asked.
+    /// Checks the node's clock and the log's daily limit, before the fold checks the rest.
     fn refusal(&self, batch: &Batch<'a, View<'a>>, event: &VerifiedEvent, recovered: bool) -> Option<EventVerdict> {
         let (created, action) = (event.event().created.0, &event.event().action);
         let revocation = matches!(action, Action::Revoke { .. });
@@ -350,7 +350,7 @@ impl<'a> BatchBuilder<'a> {
         let most = limits::ENTRY_BYTES_MAX as u64 + limits::NOTE_QUOTA_BYTES;
         if batch.bytes_on(batch.entry_time(self.now)).saturating_add(most) > kept {
             let retry_after = Some(until_midnight(self.now));
-            let message = "the log takes no more today".into();
+            let message = "the log has reached its limit for today".into();
             return Some(EventVerdict::Refused(
                 "daily_bytes",
                 Refusal { code: "daily_bytes".into(), message, retry_after },
@@ -375,7 +375,7 @@ impl<'a> BatchBuilder<'a> {
 }
 
 fn not_adopted() -> Refusal {
-    let message = "this log takes that home on as soon as it has adopted the new version of the manifest".into();
+    let message = "this log accepts events of that home once it has adopted the new version of the manifest".into();
     Refusal { code: "not_ready".into(), message, retry_after: Some(2) }
 }
 
@@ -390,26 +390,26 @@ fn until_midnight(now: Millis) -> u32 {
     u32::try_from((DAY_MILLIS - now.0 % DAY_MILLIS) / 1_000 + 1).unwrap_or(u32::MAX)
 }
 
-/// A refusal in words, for what the fold would make void.
+/// The refusal of an event that the fold would make void.
 fn void_refusal(void: Void, now: Millis) -> Refusal {
     let message = match void {
         Void::NotHome => "another log carries this home",
-        Void::Future => "created lies too far in the future",
+        Void::Future => "created is too far in the future",
         Void::Stale => "created is too long ago",
         Void::UnknownIdentity => "no such identity is registered in this home",
-        Void::NotAuthorized => "the signing key may not say this: it is not the identity's current or committed key",
+        Void::NotAuthorized => "the signing key may not sign this: it is not the identity's current or committed key",
         Void::Revoked => "the identity's key is revoked",
         Void::WrongVersion => {
-            "not the version that is next, or not the current one; ask for the agent and look at key_version"
+            "the version is not the next one, or not the current one; request the agent and see its key_version"
         }
         Void::NameTaken => "another identity of this home has that name",
         Void::KeyInUse => "an identity of this home has or had that key",
         Void::Delta => "delta is 0 or larger than the federation's policy allows",
-        Void::SelfAttestation => "nobody attests karma to himself",
+        Void::SelfAttestation => "an agent cannot attest karma to itself",
         Void::NotFound => "no such attestation of this issuer to this subject on that day",
-        Void::Duplicate => "this was said before",
-        Void::AlreadyRetracted => "that attestation was retracted before",
-        Void::Superseded => "a later statement on this provider, service and domain is in the log",
+        Void::Duplicate => "the log already has this",
+        Void::AlreadyRetracted => "that attestation is already retracted",
+        Void::Superseded => "the log has a later statement on this provider, service and domain",
         Void::Cap => "nothing is left of the day's cap from this issuer to this subject",
         Void::Quota => "the day's quota is used up",
     };

@@ -1,4 +1,4 @@
-//! What goes into the inbox and what it asks of the network.
+//! The inbox's inputs, and the commands that it gives to the network.
 use fama_ledger::checkpoint::SignedCheckpoint;
 use fama_ledger::entry::{EntryError, VerifiedEntry, VerifiedEvent};
 use fama_ledger::equivocation::Equivocation;
@@ -13,57 +13,58 @@ use tokio::sync::oneshot;
 use crate::sync::heard::HeardFrontier;
 use crate::wire::{EntryRange, Frontier, Gossip, Refusal, Submission};
 
-/// From how many entries on other cores are worth waking.
+/// With fewer entries than this, verifying on one core is faster.
 const PARALLEL_MIN: usize = 8;
 
 /// A verified event with the text of its note.
 #[derive(Debug)]
 pub struct Submitted {
-    /// The event.
+    /// The signed event.
     pub event: VerifiedEvent,
-    /// The note that it names, if it came along; it has the event's hash.
+    /// The note that the event names, if it was submitted too; the text matches its hash.
     pub note: Option<(NoteHash, String)>,
-    /// It was in a log that was cut below it: the time at which it was created is no matter.
+    /// The event was in a log that was cut below it, so its creation time is not checked.
     pub recovered: bool,
 }
 
-/// What became of a submitted event.
+/// The result for a submitted event.
 #[derive(Debug)]
 pub enum SubmitOutcome {
-    /// It is in the own log, durable, below a signed head.
+    /// The event is in the own log, durable, below a signed head.
     Taken {
-        /// Its index.
+        /// Index of its entry.
         index: u64,
         /// The encoded entry.
         entry: Vec<u8>,
-        /// The head.
+        /// A signed head above the entry.
         signed: SignedCheckpoint,
-        /// Whether it was there before.
+        /// Whether the log had the event before.
         known: bool,
     },
-    /// It is not.
+    /// The event was not appended.
     Refused(Refusal),
-    /// Its issuer is not sponsored as far as this node knows: the sponsors' logs may say more.
+    /// The event was not appended because no copy on this node shows a sponsor of its issuer. The sponsors' own nodes
+    /// may know more.
     Unsponsored,
 }
 
-/// Entries with all that can be said of them without state.
+/// A range of entries after every check that needs no state.
 #[derive(Debug)]
 pub struct DecodedRange {
-    /// Index of the first.
+    /// Index of the first entry.
     pub first: u64,
     /// Leaf hashes of the bytes as received.
     pub leaves: Vec<Hash>,
-    /// The entries, up to the first that is wrong.
+    /// The valid entries before the first invalid one.
     pub entries: Vec<VerifiedEntry>,
-    /// What is wrong with that one.
+    /// Why the first invalid entry is invalid.
     pub fault: Option<EntryError>,
-    /// Consistency proof from behind the last entry to the head asked for.
+    /// Consistency proof from the tree after the last entry to the requested head.
     pub proof: Vec<Hash>,
 }
 
 impl DecodedRange {
-    /// Decodes and verifies all entries, many of them on all cores.
+    /// Decodes and verifies all entries, on all cores if there are many.
     #[must_use]
     pub fn new(range: EntryRange, federation: &FederationId) -> Self {
         let leaves = range.entries.iter().map(|bytes| leaf_hash(bytes)).collect();
@@ -86,146 +87,147 @@ impl DecodedRange {
     }
 }
 
-/// What the inbox takes in. Every signature in it has been checked.
+/// An input of the inbox. Its signatures have been verified, except those of manifests.
 #[derive(Debug)]
 pub enum InboxInput {
-    /// A connection opened.
+    /// The first connection to a peer opened.
     PeerUp {
-        /// With whom.
+        /// The connected peer.
         peer: PeerId,
-        /// The operator whose key that is.
+        /// The operator whose node key the peer has; `None` for strangers.
         operator: Option<Domain>,
     },
-    /// The last connection closed.
+    /// The last connection to a peer closed.
     PeerDown {
-        /// With whom.
+        /// The disconnected peer.
         peer: PeerId,
     },
-    /// What a peer has.
+    /// A peer's answer to [`InboxCommand::AskFrontier`].
     Frontier {
-        /// Whose.
+        /// The peer that answered.
         peer: PeerId,
-        /// It, without signatures that are no news.
+        /// Its frontier, without signatures that this node already has.
         said: HeardFrontier,
-        /// Its clock less this node's when it came, in milliseconds.
+        /// The peer's clock minus this node's when the frontier arrived, in milliseconds.
         ahead: i64,
     },
-    /// No frontier came.
+    /// A peer gave no usable answer to [`InboxCommand::AskFrontier`].
     Unanswered {
-        /// From whom.
+        /// The peer that was asked.
         peer: PeerId,
     },
     /// A gossiped head.
     Head {
-        /// Who passed it on.
+        /// The peer that forwarded it, not necessarily the owner.
         peer: PeerId,
-        /// It.
+        /// The head, signed by its log's owner.
         signed: SignedCheckpoint,
-        /// Its newest entries, if they came along.
+        /// The newest entries below the head, if the message had them.
         range: Option<DecodedRange>,
     },
     /// A gossiped cosignature.
     Cosigned(Cosigned),
-    /// Entries that were asked for.
+    /// A peer's answer to [`InboxCommand::Fetch`].
     Range {
-        /// From whom.
+        /// The peer that answered.
         peer: PeerId,
-        /// Of which log.
+        /// The log that was asked for.
         log: LogId,
-        /// Below which head.
+        /// The head that was asked for; the range leads to it or to a smaller size.
         head: Head,
-        /// They.
+        /// The entries, checked without state.
         range: DecodedRange,
     },
-    /// They did not come.
+    /// A peer gave no usable answer to [`InboxCommand::Fetch`].
     RangeFailed {
-        /// From whom.
+        /// The peer that was asked.
         peer: PeerId,
-        /// Of which log.
+        /// The log that was asked for.
         log: LogId,
     },
     /// Events for the own log.
     Submit {
-        /// They.
+        /// The submitted events.
         events: Vec<Submitted>,
-        /// Gets one answer each, in order.
+        /// Receives one outcome for each event, in order.
         reply: oneshot::Sender<Vec<SubmitOutcome>>,
     },
-    /// The operator's own word: cosign nothing more in this log until the next version of the manifest holds.
+    /// The operator's request to sign a stand: from then on its node cosigns nothing more in this log, until the next
+    /// version of the manifest is in use.
     Stand {
-        /// The log; the node's own: take nothing more in.
+        /// The log; if it is the node's own, it also accepts no more events.
         log: LogId,
-        /// Gets the stand, a signed note.
+        /// Receives the stand as a signed note.
         reply: oneshot::Sender<Result<String, Refusal>>,
     },
-    /// A version of the manifest, not checked yet.
+    /// A manifest version, not verified yet.
     Manifest {
         /// The signed note.
         text: String,
-        /// Gets whether it was taken up; `None` if nobody waits.
+        /// Receives whether the version is valid and kept; `None` if nobody waits.
         reply: Option<oneshot::Sender<Result<(), Refusal>>>,
     },
-    /// Versions of the manifest that a peer holds, not checked yet.
+    /// Manifest versions that a peer holds, not verified yet.
     Manifests {
-        /// Who.
+        /// The peer that sent them.
         peer: PeerId,
-        /// They, oldest first.
+        /// Signed notes, oldest version first.
         texts: Vec<String>,
     },
     /// A proof that an owner signed two branches.
     Equivocation(Equivocation),
-    /// Ask everybody what they have, now.
+    /// Ask all peers for their frontiers now.
     AskAll,
     /// Texts of notes, each with its hash.
     Notes(Vec<(NoteHash, String)>),
-    /// Finish and end.
+    /// Append what waits, then end.
     Stop,
 }
 
-/// What the inbox asks of the network.
+/// A command of the inbox to the network.
 #[derive(Debug)]
 pub enum InboxCommand {
     /// Ask for a frontier; [`InboxInput::Frontier`] or [`InboxInput::Unanswered`] follows.
     AskFrontier {
-        /// Whom.
+        /// The peer to ask.
         peer: PeerId,
-        /// What to say of ourselves.
+        /// This node's own frontier, sent with the request.
         ours: Frontier,
     },
     /// Ask for entries; [`InboxInput::Range`] or [`InboxInput::RangeFailed`] follows.
     Fetch {
-        /// Whom.
+        /// The peer to ask.
         peer: PeerId,
-        /// Of which log.
+        /// The log to fetch from.
         log: LogId,
-        /// From which index.
+        /// Index of the first wanted entry.
         from: u64,
-        /// Below which head.
+        /// The head that the entries must lead to.
         head: Head,
     },
     /// Ask for notes; [`InboxInput::Notes`] may follow.
     FetchNotes {
-        /// Whom; `None`: anybody.
+        /// The peer to ask; `None`: any.
         peer: Option<PeerId>,
-        /// Which.
+        /// Hashes of the wanted notes.
         hashes: Vec<NoteHash>,
     },
-    /// Ask for versions of the manifest; [`InboxInput::Manifests`] may follow.
+    /// Ask for manifest versions; [`InboxInput::Manifests`] may follow.
     FetchManifests {
-        /// Whom.
+        /// The peer to ask.
         peer: PeerId,
-        /// The first wanted.
+        /// The first wanted version.
         from: u32,
     },
-    /// Hand in again what a branch had that was left.
+    /// Submit events of an abandoned branch again.
     Resubmit(Vec<Submission>),
-    /// Gossip this.
+    /// Gossip this message.
     Publish(Gossip),
-    /// A peer sent what no honest peer sends.
+    /// Lower the score of a peer that sent what no honest peer sends.
     Penalize {
-        /// Who.
+        /// The peer at fault.
         peer: PeerId,
-        /// What: a stable code.
+        /// Stable code of the offence.
         code: &'static str,
     },
 }

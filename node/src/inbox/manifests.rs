@@ -1,4 +1,4 @@
-//! Versions of the manifest: taken up, adopted, and what they end.
+//! Manifest versions: receiving, using and adopting them, and the logs and branches that they end.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ use crate::replay::{Fatal, tiles_fault};
 use crate::store::{Dropped, View};
 use crate::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
 
-/// How many events of a branch that was left are handed in again at a time.
+/// At most this many events of abandoned branches are submitted again at a time.
 const RESUBMITTED_MAX: usize = SUBMISSIONS_MAX;
-/// How long between two looks at them.
+/// Time between two rounds of resubmissions.
 const RESUBMIT: Duration = Duration::from_secs(10);
 
 impl Inbox {
-    /// Versions that a peer holds.
+    /// Handles manifest versions sent by a peer; an invalid one costs its score.
     pub(super) fn manifests(&mut self, peer: PeerId, texts: &[String]) -> Result<(), Fatal> {
         for text in texts {
             match self.manifest(text)? {
                 Ok(()) => {}
-                Err(error @ ManifestError::Version { .. }) => tracing::debug!(%peer, %error, "manifest left out"),
+                Err(error @ ManifestError::Version { .. }) => tracing::debug!(%peer, %error, "manifest of another version ignored"),
                 Err(error) => {
-                    tracing::warn!(%peer, %error, "a peer's manifest does not hold");
+                    tracing::warn!(%peer, %error, "a peer sent an invalid manifest");
                     self.command(InboxCommand::Penalize { peer, code: "wrong_manifest" });
                     return Ok(());
                 }
@@ -45,8 +45,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// A text that may be the version behind the newest: kept if it holds, and taken up as soon as every log
-    /// that it cuts is at its end. Another valid text of a version that is held stops all cosigning.
+    /// Handles a text that may be the next version: stored if it is valid, and used once every log that it cuts has
+    /// reached its end. Another valid text of a version that is held stops all cosigning.
     pub(super) fn manifest(&mut self, text: &str) -> Result<Result<(), ManifestError>, Fatal> {
         let used = Arc::clone(&self.shared.manifest);
         let next = match used.successor(text) {
@@ -63,7 +63,7 @@ impl Inbox {
         }
     }
 
-    /// A text of the version in use: known, invalid, or a rival.
+    /// Handles a text of the version in use: it is known, invalid, or a rival that stops all cosigning.
     fn rival(&mut self, text: &str, error: ManifestError) -> Result<Result<(), ManifestError>, Fatal> {
         let used = Arc::clone(&self.shared.manifest);
         match used.previous().map(|previous| previous.successor(text)) {
@@ -74,7 +74,7 @@ impl Inbox {
         }
     }
 
-    /// Asks for versions that a peer has and this node lacks, and for another text of the newest one.
+    /// Asks a peer for versions that this node lacks, or for the peer's text of the newest version if it differs.
     pub(super) fn ask_for_manifests(&self, peer: PeerId, theirs: u32, hash: ManifestHash) -> Result<(), Fatal> {
         let store = &self.shared.store;
         let held = store.pending().unwrap_or_else(|| store.manifest());
@@ -87,7 +87,7 @@ impl Inbox {
     }
 
     fn hold(&mut self, next: &Manifest) -> Result<(), Fatal> {
-        tracing::info!(version = next.version(), hash = %next.hash(), "a new version of the manifest holds");
+        tracing::info!(version = next.version(), hash = %next.hash(), "a valid new version of the manifest was received");
         // Synced before anything acts on it. After a crash the start finds the version pending and continues below.
         self.shared.store.put_manifest(next)?;
         self.next_state = Some(VersionState::Pending);
@@ -100,7 +100,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Uses a version whose cut logs are all at their ends, if these ends are what it says.
+    /// Switches to a version whose cut logs have all reached their ends, if these ends match what it states.
     fn take_up(&mut self, next: &Manifest) -> Result<(), Fatal> {
         let view = self.shared.store.view();
         for cut in next.cuts().filter(|cut| cut.head != Head::EMPTY) {
@@ -108,7 +108,7 @@ impl Inbox {
             let adopted = record.adopted.last().map_or(0, |adopted| adopted.version);
             if record.state.state_root != cut.state_root || adopted != cut.adopted {
                 drop(view);
-                tracing::error!(log = %cut.log, "the manifest names another state root or version at this log's end than its entries make: more operators lie than may, or this program is wrong");
+                tracing::error!(log = %cut.log, "the manifest states a different state root or version at this log's end than its entries give: more operators are lying than the federation tolerates, or this program has a bug");
                 self.next_state = Some(VersionState::Refused);
                 self.replica.halt();
                 return Ok(());
@@ -123,7 +123,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes the pending version up as soon as all copies are where it wants them.
+    /// Switches to the pending version once all copies of the logs that it cuts have reached their ends.
     pub(super) fn follow_manifest(&mut self) -> Result<(), Fatal> {
         let Some(pending) = self.shared.store.pending().cloned() else { return Ok(()) };
         let usable = self.next_state.is_none_or(VersionState::may_be_used);
@@ -133,7 +133,7 @@ impl Inbox {
         self.take_up(&pending)
     }
 
-    /// Shows what is said of the next version.
+    /// Publishes stands, proofs, the pending version and a rival text in the health data.
     pub(super) fn tell_governance(&self) -> Result<(), Fatal> {
         let store = &self.shared.store;
         let view = store.view();
@@ -160,7 +160,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Keeps a second valid text of a version and stops cosigning: people must choose.
+    /// Keeps a second valid text of a version and stops cosigning: operators must choose.
     fn conflict(&mut self, text: &str, version: u32) -> Result<(), Fatal> {
         // Synced first: after a crash in between, `restore_manifests` reads the rival text and halts again.
         self.shared.store.put_rival_manifest(text)?;
@@ -181,12 +181,12 @@ impl Inbox {
         }
         self.replica.halt();
         tracing::error!(
-            "two valid texts of one manifest version were shown: this node cosigns and takes in nothing until \
-             the next version follows the one that its operators choose; see /api/federation"
+            "this node has two valid texts of one manifest version: it accepts and cosigns nothing until the operators \
+             choose one and the next version follows it; see /api/federation"
         );
     }
 
-    /// Adopts the version that comes next in the own log, once this node may write.
+    /// Adopts the next version in the own log, if this node may write.
     pub(super) fn adopt(&mut self) -> Result<(), Fatal> {
         let Some(log) = self.own.as_ref().and_then(|own| own.log.clone()) else { return Ok(()) };
         let Some(size) = self.copies.get(&log).map(|copy| copy.tree.size()) else { return Ok(()) };
@@ -202,11 +202,11 @@ impl Inbox {
         self.write(&store, batch, (vec![entry], vec![None]), &[])
     }
 
-    /// Says what this operator cosigned in a log that is to be cut, for good: it cosigns nothing more there, and
-    /// takes nothing more in if the log is its own, until the next version holds.
+    /// Signs a binding stand: what this operator has cosigned in a log that is to be cut. Until the next version is in
+    /// use, this node cosigns nothing more there, and accepts no events if the log is its own.
     pub(super) fn stand(&mut self, log: &LogId) -> Result<Result<String, Refusal>, Fatal> {
         let Some((by, key)) = self.own.as_ref().and_then(|own| own.keys.last()) else {
-            return Ok(Err(Refusal::new("no_log", "this node is no operator's")));
+            return Ok(Err(Refusal::new("no_log", "this node does not belong to an operator")));
         };
         let version = self.shared.manifest.version().saturating_add(1);
         let known = self.shared.store.view().stands()?.into_iter();
@@ -214,10 +214,10 @@ impl Inbox {
             return Ok(Ok(stand.note));
         }
         if self.shared.manifest.log(log).is_none_or(|known| known.cut.is_some()) {
-            return Ok(Err(Refusal::new("unknown_log", format!("no log {log} goes on"))));
+            return Ok(Err(Refusal::new("unknown_log", format!("there is no active log {log}"))));
         }
         if !self.replica.is_open() {
-            return Ok(Err(Refusal::new("not_ready", "this node has not heard yet what it cosigned: try again soon")));
+            return Ok(Err(Refusal::new("not_ready", "this node has not yet asked its peers what it cosigned: try again soon")));
         }
         let head = self.replica.own_cosigned(log).unwrap_or(Head::EMPTY);
         let stand = fama_ledger::stand::Stand {
@@ -234,11 +234,11 @@ impl Inbox {
         // No cosignature slips in between: this thread makes them all.
         self.replica.stand(log);
         self.tell_governance()?;
-        tracing::warn!(%log, version, "this node stands still in a log until the next version of the manifest holds");
+        tracing::warn!(%log, version, "this node signed a stand: it cosigns nothing more in this log until the next version of the manifest is in use");
         Ok(Ok(note))
     }
 
-    /// An owner's second branch: kept, proven if it can be, told.
+    /// Stores a head on an owner's second branch. If it proves the equivocation, stores and publishes the proof too.
     pub(super) fn keep_conflicting(
         &mut self,
         signed: &SignedCheckpoint,
@@ -274,7 +274,7 @@ impl Inbox {
         self.tell_governance()
     }
 
-    /// A verified proof that somebody showed.
+    /// Stores a verified proof of equivocation and marks the log as faulty.
     pub(super) fn proven(&mut self, proof: &Equivocation) -> Result<(), Fatal> {
         let log = proof.log.clone();
         if self.shared.store.view().equivocation(&log)?.is_none() {
@@ -286,9 +286,9 @@ impl Inbox {
         self.perform(outputs)
     }
 
-    /// Leaves a branch: what lies behind `size` is dropped when this node has loaded anew.
+    /// Abandons a branch: deletes the log's entries from index `size` on, keeps their events aside, and reloads.
     pub(super) fn rewind(&mut self, log: &LogId, size: u64) -> Result<(), Fatal> {
-        tracing::error!(%log, size, "this copy is on a branch that others have left: it goes back and fetches anew");
+        tracing::error!(%log, size, "this copy is on an abandoned branch: it is rolled back and fetched again");
         // Read before anything is deleted: these events are submitted again, to this log or to its successor.
         let dropped = self.suffix(log, size)?;
         // One synced write deletes the entries, keeps their events aside and marks the derived data as stale. A crash
@@ -300,7 +300,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// The events of a log's entries from `from` on, each proven by a head that the owner signed where one is known.
+    /// The entries with events from index `from` on, each with a proof to a head signed by the owner if one is known.
     fn suffix(&self, log: &LogId, from: u64) -> Result<Vec<(EventId, Dropped)>, Fatal> {
         let store = &self.shared.store;
         let view = store.view();
@@ -328,8 +328,8 @@ impl Inbox {
         Ok(found)
     }
 
-    /// Hands the events of branches that were left in again, some at a time: revocations into the own log at once,
-    /// others, and those of a node without a log, to their homes as soon as their log is cut.
+    /// Submits events of abandoned branches again, some at a time. Revocations go into the own log at once, if there
+    /// is one; other events go to their homes once their log is cut.
     pub(super) fn resubmit(&mut self) -> Result<(), Fatal> {
         let writes = self.own.as_ref().is_some_and(|own| own.log.is_some());
         let waits = writes && self.replica.may_write(self.millis()).is_err();

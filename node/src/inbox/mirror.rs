@@ -1,4 +1,4 @@
-//! Foreign entries: authenticated against a signed head, replayed, made durable.
+//! Entries of other logs: authenticates them against a signed head, replays them and makes them durable.
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::sync::heard::HeardFrontier;
 use crate::wire::{self, Session, SignedHead};
 
 impl Inbox {
-    /// A peer's frontier.
+    /// Passes a peer's frontier to the replica, and asks the peer for manifest versions that this node lacks.
     pub(super) fn frontier(&mut self, peer: PeerId, said: HeardFrontier, ahead: i64) -> Result<(), Fatal> {
         let other = |session: Session| if session.writes { OtherSession::Writes } else { OtherSession::Starting };
         self.replica.told_of_session(peer, said.other.map(other));
@@ -38,8 +38,8 @@ impl Inbox {
         self.perform(outputs)
     }
 
-    /// A gossiped head: taken at once if its entries follow the copy, else fetched. Who passed it on could
-    /// not know whether they do.
+    /// Handles a gossiped head. Its entries are taken at once if they continue the copy, else they are fetched. The
+    /// peer that forwarded them is not at fault: it cannot know whether they continue this copy.
     pub(super) fn gossiped(
         &mut self,
         peer: PeerId,
@@ -60,8 +60,8 @@ impl Inbox {
         self.perform(outputs)
     }
 
-    /// Keeps a head before the entries below it: a crash between the two must not leave entries that no
-    /// head of the owner's vouches for, which could be given to nobody, not even to an owner that lost them.
+    /// Stores a head before the entries below it. Otherwise a crash between the two could leave entries that no
+    /// head of the owner covers, and this node could serve them to nobody, not even to an owner that lost them.
     fn keep_first(&self, log: &LogId, signed: &SignedCheckpoint) -> Result<(), Fatal> {
         let known = self.replica.newest(log).map_or(0, |newest| newest.checkpoint().head.size);
         if signed.checkpoint().head.size > known {
@@ -70,7 +70,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Entries that were asked for.
+    /// Handles fetched entries: they must continue the copy and lead to the requested head.
     pub(super) fn range(&mut self, peer: PeerId, log: &LogId, head: Head, range: DecodedRange) -> Result<(), Fatal> {
         let Some(copy) = self.copies.get(log) else { return Ok(()) };
         if copy.tree.size() != range.first {
@@ -93,8 +93,8 @@ impl Inbox {
         self.failed(peer, log, FetchFailure::Wrong)
     }
 
-    /// Takes entries that lead to a head of the owner's: for what they say the owner answers, for where
-    /// they end the peer, unless that is the head.
+    /// Takes entries that lead to a head signed by the owner. Their content is the owner's responsibility. Where the
+    /// range ends is the peer's, unless it ends at the head itself.
     fn take_range(&mut self, peer: PeerId, log: &LogId, at_head: bool, range: DecodedRange) -> Result<(), Fatal> {
         let bytes: usize = range.entries.iter().map(|entry| entry.bytes().len()).sum();
         let (batches, rest) = batches(range.entries);
@@ -103,7 +103,7 @@ impl Inbox {
         }
         let endless = rest.len() > limits::BATCH_ENTRIES_MAX || (at_head && !rest.is_empty());
         if endless {
-            tracing::error!(%log, "a batch without its state entry");
+            tracing::error!(%log, "a batch has no state entry");
         }
         let invalid = range.fault.is_some() || endless;
         if batches.is_empty() && !invalid {
@@ -122,7 +122,7 @@ impl Inbox {
         }
     }
 
-    /// Replays whole batches, up to the first that cannot be taken.
+    /// Replays whole batches, up to the first that is invalid or adopts a version that is not in use.
     fn replay(
         &mut self,
         log: &LogId,
@@ -135,7 +135,7 @@ impl Inbox {
         match &stop {
             Some(ReplayStop::Invalid(error)) => tracing::error!(%log, code = error.code(), %error, "invalid batch"),
             Some(ReplayStop::Unheld(version)) => {
-                tracing::info!(%log, version, "a log adopts a version of the manifest that is not in use here yet");
+                tracing::info!(%log, version, "a log adopts a manifest version that this node does not use yet");
             }
             None => {}
         }
@@ -167,7 +167,7 @@ impl Inbox {
         self.take_over(&claimed(done))
     }
 
-    /// Takes over what other logs claimed while this node did not write.
+    /// Copies claims into the own log that other logs recorded while this node did not write.
     pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
         if !self.claims_due || !self.replica.has_adopted() || self.may_write().is_err() {
             return Ok(());
@@ -187,7 +187,7 @@ impl Inbox {
         self.take_over(&claimed)
     }
 
-    /// Takes valid revocations that other logs recorded over into the own log, where their home is.
+    /// Copies valid revocations that other logs recorded into the own log, if it has their home.
     fn take_over(&mut self, claimed: &BTreeSet<IdentityId>) -> Result<(), Fatal> {
         if self.own.is_none() || claimed.is_empty() {
             return Ok(());
@@ -201,13 +201,14 @@ impl Inbox {
             events.extend(self.claim_of(*identity)?);
         }
         if !events.is_empty() {
-            // Nobody waits for the answer: if the home refuses it, the claim stands where it is.
+            // Nobody waits for the answer: if the home refuses the claim, it stays valid in the other log.
             self.waiting.push(events, oneshot::channel().0, self.shared.clock.monotonic());
         }
         Ok(())
     }
 
-    /// The revocation that holds against the current key of an identity at home here, but not in its home yet.
+    /// The revocation of a current key that another log recorded, for an identity whose home is in the own log and does
+    /// not have it yet.
     fn claim_of(&self, identity: IdentityId) -> Result<Option<Submitted>, Fatal> {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         let join = Join::new(manifest, &view);
@@ -222,12 +223,12 @@ impl Inbox {
         let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
         let entry = entry.and_then(|entry| VerifiedEntry::decode(entry, &manifest.federation()).ok());
         let event = entry.and_then(|entry| entry.event().cloned());
-        let event = event.ok_or_else(|| Fatal::Damaged { log, what: format!("entry {index} is no claim") })?;
+        let event = event.ok_or_else(|| Fatal::Damaged { log, what: format!("entry {index} is not a claim") })?;
         Ok(Some(Submitted { event, note: None, recovered: false }))
     }
 }
 
-/// Identities against whose keys these batches record claims.
+/// Identities whose keys these batches revoke.
 fn claimed(done: &[ReplayedBatch]) -> BTreeSet<IdentityId> {
     let outcomes = done.iter().flat_map(|done| done.entries.iter().zip(&done.replayed.outcomes));
     let claims = outcomes.filter_map(|(entry, outcome)| {
@@ -244,7 +245,7 @@ fn named_notes(done: &[ReplayedBatch]) -> Vec<NoteHash> {
 }
 
 impl DecodedRange {
-    /// Whether the range leads from the copy to the signed head, or to a place below it.
+    /// Whether the range continues the copy and leads to the signed head or to a smaller size on its branch.
     fn leads(&self, mut tree: Tree, head: Head) -> bool {
         if self.leaves.is_empty() || self.first != tree.size() {
             return false;

@@ -1,4 +1,4 @@
-//! The ranking follows changes of sponsorship in the background, a slice at a time.
+//! Updates the ranking after changes of sponsorship, in the background, a slice at a time.
 use std::sync::{Arc, PoisonError};
 
 use fama_ledger::join::{Join, Ranking};
@@ -7,9 +7,9 @@ use super::Inbox;
 use crate::health::BEHIND_MIN;
 use crate::replay::Fatal;
 
-/// How many scores are recomputed, and how many providers looked at, between two looks at the queue.
+/// At most this many scores are recomputed, or providers checked, between two looks at the input queue.
 const SLICE: usize = 1_000;
-/// The same while the node is far behind: what is ranked now is ranked again with the next sponsor's log.
+/// The slice while the node is far behind: most scores computed now change again with the next log's entries.
 const SLICE_BEHIND: usize = 50;
 
 impl Inbox {
@@ -22,7 +22,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// How many entries others have that this node's copies lack.
+    /// How many entries this node's copies lack below the newest known heads.
     fn behind(&self) -> u64 {
         let newest = |log| self.replica.newest(log).map_or(0, |newest| newest.checkpoint().head.size);
         let missing = |log| newest(log).saturating_sub(self.replica.head(log).map_or(0, |head| head.size));

@@ -1,4 +1,4 @@
-//! What keeps this node from writing, or should worry its operator: looked at, logged, shown.
+//! Watches for what keeps this node from writing or should worry its operator; logs and shows it.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use fama_ledger::time::Millis;
 
 use super::Inbox;
 
-/// By how much the wall clock may leave the time since boot between two looks, in milliseconds.
+/// A larger difference between the wall clock and the time since boot, between two looks, is a jump; in milliseconds.
 const JUMP_MILLIS_MAX: u64 = 3_600_000;
-/// From how much on that is a step that others' clocks are to be compared with anew, in milliseconds.
+/// A difference from this size on is a step: the clock is compared with other operators' again; in milliseconds.
 const STEP_MILLIS_MIN: u64 = 1_000;
-/// How often one and the same trouble is logged.
+/// Each warning is logged at most once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What was seen last.
+/// The last clock readings and log times.
 #[derive(Default)]
 pub(super) struct TroubleWatch {
-    /// The wall clock and the time since boot.
+    /// The wall clock and the time since boot at the last look.
     clocks: Option<(Millis, Duration)>,
-    /// When each code was logged last.
+    /// When each code was last logged.
     logged: BTreeMap<&'static str, Duration>,
 }
 
 impl TroubleWatch {
-    /// By how many milliseconds the wall clock stepped since the last look, if it did.
+    /// By how many milliseconds the wall clock stepped since the last look, if that is a step.
     fn step(&mut self, wall: Millis, since_boot: Duration) -> Option<i64> {
         let (last_wall, last_boot) = self.clocks.replace((wall, since_boot))?;
         let passed = i128::try_from(since_boot.saturating_sub(last_boot).as_millis()).unwrap_or(i128::MAX);
@@ -42,7 +42,7 @@ impl TroubleWatch {
 }
 
 impl Inbox {
-    /// Whether the own log may grow now, by a clock that was looked at now.
+    /// Whether the own log may grow now. Reads the clocks first and reports a step or jump to the replica.
     pub(super) fn may_write(&mut self) -> Result<(), WaitReason> {
         let clock = &self.shared.clock;
         match self.watch.step(clock.now(), clock.since_boot()) {
@@ -59,7 +59,7 @@ impl Inbox {
         self.replica.may_write(self.millis())
     }
 
-    /// Logs and shows what an operator's node waits for, and what it writes in spite of.
+    /// Logs and shows why an operator's node does not write, and the warnings despite which it writes.
     pub(super) fn tell_trouble(&mut self) {
         let waiting = self.may_write().err().filter(|_| self.own.is_some());
         let warnings = if self.own.is_some() { self.replica.warnings(self.millis()) } else { Vec::new() };
@@ -82,21 +82,21 @@ fn log_waiting(waiting: WaitReason, started: bool) {
     match waiting {
         WaitReason::OtherSession if started => tracing::error!(
             code,
-            "another process writes with this node's key: nothing is taken in or cosigned until it ends; find it"
+            "another process writes with this node's key: this node accepts and cosigns nothing until it ends; find it"
         ),
         WaitReason::OtherSession => tracing::warn!(
             code,
-            "other operators are connected to another process with this node's key: this one waits until it ends, some seconds if it was this node, killed a moment ago"
+            "other operators are connected to another process with this node's key: this one waits until that ends; it takes a few seconds if this node was killed just now"
         ),
         WaitReason::ClockJumped => tracing::error!(
             code,
-            "nothing is taken in until other operators' clocks agree; if the clock is right, restart with --accept-clock"
+            "the clock jumped: no events are accepted until other operators' clocks agree; if it is right, restart with --accept-clock"
         ),
         WaitReason::ClockAhead => tracing::error!(
             code,
-            "nothing is taken in while the clock is ahead of most operators'; if it is right, restart with --accept-clock"
+            "no events are accepted while the clock is ahead of most operators' clocks; if it is right, restart with --accept-clock"
         ),
-        _ => tracing::info!(code, "nothing is taken in yet"),
+        _ => tracing::info!(code, "no events are accepted yet"),
     }
 }
 
@@ -104,15 +104,15 @@ fn log_warning(warning: WriteWarning) {
     let code = warning.code();
     match warning {
         WriteWarning::OtherSession => {
-            tracing::warn!(code, "an operator is connected to another process with this node's key: is there a copy?");
+            tracing::warn!(code, "an operator is connected to another process with this node's key: does a copy of this node run?");
         }
-        WriteWarning::ClockAhead => tracing::warn!(code, "the clock is ahead of other operators'"),
-        WriteWarning::ClockJumped => tracing::warn!(code, "the clock jumped, and was accepted"),
+        WriteWarning::ClockAhead => tracing::warn!(code, "the clock is ahead of other operators' clocks"),
+        WriteWarning::ClockJumped => tracing::warn!(code, "the clock jumped, and the operator accepted it"),
         WriteWarning::AssumeDiskCurrent => tracing::warn!(
             code,
-            "this process writes without asking others what it signed before; an old data folder forks the log"
+            "this node writes without asking its peers what it signed before; an outdated data folder forks the log"
         ),
-        WriteWarning::AcceptClock => tracing::warn!(code, "this process trusts its clock, whatever the others' say"),
+        WriteWarning::AcceptClock => tracing::warn!(code, "this node trusts its clock even if other operators' clocks disagree"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The signed heads of a log that this node holds, each with its cosignatures: which one a reader is shown.
+//! The signed heads of a log that this node holds, with their cosignatures, to choose the one that a reader gets.
 use fama_ledger::checkpoint::{CheckpointError, Cosignature};
 use fama_ledger::log::{self, LogError};
 use fama_ledger::manifest::{LogId, Manifest};
@@ -8,20 +8,20 @@ use fama_ledger::signed_note::SignedNote;
 use crate::store::{StoreError, View};
 use crate::wire::SignedHead;
 
-/// A signed head with the cosignatures of it; all were verified before they were stored.
+/// A signed head with its cosignatures; all signatures were verified before they were stored.
 #[derive(Clone, Debug)]
 pub struct HeldHead {
     /// The head, signed by the log's owner.
     pub signed: SignedHead,
-    /// Each by the node key of that generation of an operator's log.
+    /// Cosignatures, each with the operator's log generation whose node key signed.
     pub cosignatures: Vec<(LogId, Cosignature)>,
 }
 
 impl HeldHead {
-    /// The checkpoint with all cosignatures that fit; `None` if the manifest does not know the log.
+    /// The checkpoint with all cosignatures that fit; `None` if the manifest does not have the log.
     ///
     /// # Errors
-    /// [`CheckpointError`]: the owner's signature does not hold.
+    /// [`CheckpointError`]: the owner's signature is invalid.
     pub fn note(&self, manifest: &Manifest, log: &LogId) -> Result<Option<SignedNote>, CheckpointError> {
         let signed = self.signed.verify(manifest, log)?;
         let cosignatures = self.cosignatures.iter().map(|(by, cosignature)| (by, cosignature));
@@ -38,7 +38,7 @@ pub fn certificate(view: &View<'_>, log: &LogId) -> Result<Option<HeldHead>, Sto
     Ok(found.map(|found| HeldHead { signed: found.signed, cosignatures: found.cosignatures }))
 }
 
-/// Every signed head of at most `size_max` entries: the owner's newest, then the operators' newest cosigned ones.
+/// Every signed head of at most `size_max` entries: the owner's newest, then the newest that each node key cosigned.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -55,10 +55,10 @@ pub fn all(view: &View<'_>, log: &LogId, size_max: u64) -> Result<Vec<HeldHead>,
     Ok(heads)
 }
 
-/// The first of `heads` whose root is that of this node's copy, which must reach all of them.
+/// The first of `heads` whose root is that of this node's copy. The copy must be at least as large as each of them.
 ///
 /// # Errors
-/// [`LogError`]: the copy's tiles cannot be read, or do not reach a head.
+/// [`LogError`]: the copy's tiles cannot be read, or a head is larger than the copy.
 pub fn first_on_branch(
     view: &View<'_>,
     log: &LogId,

@@ -1,4 +1,4 @@
-//! Logs from other nodes, folded into a store of the auditor's own, without a running node.
+//! Folds other nodes' logs into the auditor's own store, without a running node.
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::check::replay_order;
 use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay, tiles_fault};
 use crate::store::{Store, StoreError};
 
-/// Opens or creates a store whose manifest in use is `manifest`, or a later version that the folder has. Also gives the
-/// version that it used before, 1 in a new folder.
+/// Opens or creates a store that uses `manifest`, or the later version that the folder already uses. Also returns the
+/// version that the folder used before; 1 for a new folder.
 ///
 /// # Errors
 /// [`StoreError`]; [`StoreError::Manifest`] if the folder has another text of a version.
@@ -30,35 +30,35 @@ pub fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<(Store, u32), StoreE
     Ok((Store::open(dir, manifest)?, before))
 }
 
-/// All logs in an order in which each finds what it carries on of others already folded.
+/// All logs, in an order in which every log comes after those whose maps it receives.
 #[must_use]
 pub fn order(manifest: &Manifest) -> Vec<LogId> {
     replay_order(manifest)
 }
 
-/// Why a log cannot be folded on.
+/// Why folding a log stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoldRefusal {
-    /// No valid log has this: the owner is at fault.
+    /// A batch is invalid: the owner is at fault.
     Invalid {
-        /// The entry that is wrong; of a wrong state root, the state entry.
+        /// Index of the invalid entry; for a wrong state root, of the state entry.
         index: u64,
-        /// What is wrong.
+        /// The rule that it breaks.
         error: BatchError,
     },
-    /// It adopts a version of the manifest that is not held.
+    /// The log adopts a manifest version that this store does not hold.
     Unheld {
-        /// The adopting entry.
+        /// Index of the adopting entry.
         index: u64,
-        /// The version.
+        /// The adopted version.
         version: u32,
     },
 }
 
-/// What is told of each entry that was folded, in order: its index, itself, its outcome if it has one.
+/// Called for each folded entry, in order, with its index and its outcome if it has one.
 pub type OnEntry<'e> = dyn FnMut(u64, &VerifiedEntry, Option<&Outcome>) + 'e;
 
-/// One log being folded, batch by batch. What is folded is durable and stays consistent whenever this is dropped.
+/// Folds one log, batch by batch. Folded batches are durable; the store is consistent whenever this is dropped.
 pub struct Auditor<'a> {
     store: &'a Store,
     log: LogId,
@@ -67,11 +67,11 @@ pub struct Auditor<'a> {
 }
 
 impl<'a> Auditor<'a> {
-    /// Goes on where the store is. Not for a log that is at the end that a manifest names: its maps may have
-    /// passed on.
+    /// Continues where the store ends. Not for a log that has reached its end under a manifest: its maps may
+    /// have passed to other logs.
     ///
     /// # Errors
-    /// [`Fatal`]: the folder does not hold what was written.
+    /// [`Fatal`]: the disk failed or the folder is damaged.
     pub fn resume(store: &'a Store, log: &LogId) -> Result<Self, Fatal> {
         let view = store.view();
         let record = view.log(log)?.map(|record| record.state);
@@ -81,16 +81,16 @@ impl<'a> Auditor<'a> {
         let damaged = |what: &str| Fatal::Damaged { log: log.clone(), what: what.to_owned() };
         if let Some(state) = record {
             if tree.head().root != state.root {
-                return Err(damaged("its tree does not give the stored root"));
+                return Err(damaged("its tree does not match the stored root"));
             }
             if maps.state_root() != state.state_root {
-                return Err(damaged("its rows do not give the stored state root"));
+                return Err(damaged("its rows do not match the stored state root"));
             }
         }
         Ok(Self { store, log: log.clone(), copy: LogCopy { tree, maps: Some(maps) }, rest: Vec::new() })
     }
 
-    /// Size and root of what is folded: whole batches.
+    /// Size and root of the folded part of the log, which ends with a whole batch.
     #[must_use]
     pub fn head(&self) -> Head {
         self.copy.tree.head()
@@ -102,10 +102,10 @@ impl<'a> Auditor<'a> {
         self.rest.len()
     }
 
-    /// Takes the entries that come next, and folds and keeps the whole batches among them.
+    /// Takes the next entries, and folds and stores the whole batches among them. The rest waits for the next call.
     ///
     /// # Errors
-    /// [`Fatal`]: this store, or this program; [`FoldRefusal`] says what is wrong with the log.
+    /// [`Fatal`]: this store failed, or this program has a bug. [`FoldRefusal`] says what is wrong with the log.
     pub fn take(
         &mut self,
         entries: Vec<VerifiedEntry>,
@@ -142,7 +142,7 @@ impl<'a> Auditor<'a> {
     }
 }
 
-/// The entry at fault in a batch of `size` entries from `first` on.
+/// Index of the invalid entry in a batch of `size` entries that begins at `first`.
 const fn index_of(error: &BatchError, first: u64, size: u64) -> u64 {
     match error {
         BatchError::Time { index, .. } | BatchError::Adopt { index } | BatchError::Bytes { index, .. } => *index,

@@ -1,4 +1,4 @@
-//! Checks a data folder against what its entries alone give, built next to it; and rebuilds one in place.
+//! Checks a data folder against a copy rebuilt from its entries alone, and rebuilds derived data in place.
 use fama_ledger::batch::LogMaps;
 use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::NoteHash;
@@ -10,32 +10,32 @@ use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay};
 use crate::store::{Store, StoreError, StoredCertificate, View};
 use crate::wire::NoteAnswer;
 
-/// How many entries are read and verified at a time.
+/// At most this many entries are read and verified at a time.
 const CHUNK_ENTRIES: usize = 4_096;
-/// About how many bytes of them.
+/// About this many bytes of entries are read at a time.
 const CHUNK_BYTES: usize = 8 << 20;
 
-/// Something that is not as the entries make it.
+/// One difference from what the entries give, or one invalid or unreadable value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckFinding {
-    /// Whose; `None`: what follows from all logs.
+    /// The log concerned; `None` for data derived from all logs.
     pub log: Option<LogId>,
     /// Stable code.
     pub code: &'static str,
-    /// What and where.
+    /// What is wrong and where, as text.
     pub what: String,
 }
 
-/// What was looked at and what was found.
+/// The result of checking a data folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// Each log with its entries that verify and replay.
+    /// Each log with the number of its entries that verify and replay.
     pub logs: Vec<(LogId, u64)>,
-    /// Empty if all is well.
+    /// Empty if the folder is sound.
     pub findings: Vec<CheckFinding>,
 }
 
-/// One log being looked at.
+/// The check of one log.
 struct LogChecker<'a> {
     manifest: &'a Manifest,
     original: &'a Store,
@@ -48,12 +48,12 @@ struct LogChecker<'a> {
 
 /// Replays every entry of `original` into `rebuilt`, which must be empty, and compares the two.
 ///
-/// `progress` is told after each chunk how many entries of how many are done. What can be read of
-/// `original` that no entry gives (signed heads, cosignatures, notes) is checked on its own and
-/// copied where it holds; so `rebuilt` can take the original's place, and peers bring the rest.
+/// `progress` is called after each chunk with the number of checked entries and their total. Readable data of
+/// `original` that is not derived from entries (signed heads, cosignatures, notes) is checked separately, and
+/// copied if it is valid. So `rebuilt` can replace the original, and the node fetches the rest from its peers.
 ///
 /// # Errors
-/// [`Fatal`] of the rebuilt store, which is new: the disk, not what was checked.
+/// [`Fatal`] of the rebuilt store, which is new: the disk failed. Faults of `original` are findings.
 pub fn check(
     original: &Store,
     rebuilt: &Store,
@@ -83,8 +83,8 @@ pub fn check(
     Ok(report)
 }
 
-/// All logs, those that were cut first, in the order of the versions that cut them: what one carries on is then
-/// there.
+/// All logs: first those that were cut, in the order of the versions that cut them. So a log comes after those
+/// whose maps it receives.
 pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
     let cut_in = |log: &LogId| manifest.log(log).and_then(|known| known.cut.as_ref()).map_or(u32::MAX, |(in_, _)| *in_);
     let mut logs: Vec<LogId> = manifest.logs().keys().cloned().collect();
@@ -92,13 +92,13 @@ pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
     logs
 }
 
-/// Makes everything anew that follows from the entries, in place.
+/// Rebuilds all data derived from the entries, in place.
 ///
 /// # Errors
-/// [`Fatal`]; what was begun is begun again at the next start.
+/// [`Fatal`]; the next start begins the rebuild again.
 pub(crate) fn rebuild(store: &Store) -> Result<(), Fatal> {
     let manifest = store.manifest();
-    tracing::info!("what follows from the entries is made anew");
+    tracing::info!("rebuilding the data derived from the entries");
     // The mark that brought us here stands until `rebuilt`: a crash in between begins again with the wipe.
     store.wipe()?;
     for log in replay_order(manifest) {
@@ -114,7 +114,7 @@ pub(crate) fn rebuild(store: &Store) -> Result<(), Fatal> {
     Ok(store.rebuilt()?)
 }
 
-/// Derived data that is not what the entries give.
+/// Findings for derived data that differs from what the entries give.
 fn differences(original: &Store, rebuilt: &Store) -> Result<Vec<CheckFinding>, Fatal> {
     let found = original.differences(rebuilt)?;
     Ok(found.into_iter().map(|what| CheckFinding { log: None, code: "derived", what }).collect())
@@ -125,14 +125,14 @@ impl LogChecker<'_> {
         self.findings.push(CheckFinding { log: Some(self.log.clone()), code, what });
     }
 
-    /// Reads, verifies and replays until the end of the log or the first entry that is wrong.
+    /// Reads, verifies and replays the log up to its end or the first invalid entry.
     fn run(&mut self, progress: &mut dyn FnMut(u64)) -> Result<(), Fatal> {
         let mut count = CHUNK_ENTRIES;
         loop {
             let at = self.copy.tree.size() + self.rest.len() as u64;
             let read = self.original.view().entries(&self.log, at, count, CHUNK_BYTES);
             match read {
-                // Up to the damage all is good: nearer to it in smaller steps.
+                // Entries before the damage are readable: approach it in smaller steps.
                 Err(_) if count > 1 => count /= 2,
                 Err(error) => {
                     self.find("unreadable", format!("entries from {at} on: {error}"));
@@ -149,7 +149,7 @@ impl LogChecker<'_> {
         }
     }
 
-    /// `false` when the log is not worth reading on.
+    /// Verifies and replays a chunk that begins at index `at`. `false` after a finding that ends the check of this log.
     fn chunk(&mut self, at: u64, entries: Vec<Vec<u8>>) -> Result<bool, Fatal> {
         let federation = self.manifest.federation();
         let decoded: Vec<Result<VerifiedEntry, EntryError>> =
@@ -176,7 +176,7 @@ impl LogChecker<'_> {
         let bad = bad.or_else(|| match stop? {
             ReplayStop::Invalid(error) => Some((error.code(), format!("batch from {at}: {error}"))),
             ReplayStop::Unheld(version) => {
-                Some(("unheld", format!("batch from {at} adopts version {version}, not held")))
+                Some(("unheld", format!("batch from {at} adopts version {version}, which is not held")))
             }
         });
         let Some((code, what)) = bad else { return Ok(true) };
@@ -184,7 +184,7 @@ impl LogChecker<'_> {
         Ok(false)
     }
 
-    /// The notes of these entries that the original has and that have their hash, and those it forgot.
+    /// The notes of these entries that the original has with the right hash, and those that it has redacted.
     fn notes(&mut self, done: &[super::ReplayedBatch]) -> (Vec<(NoteHash, String)>, Vec<NoteHash>) {
         let view = self.original.view();
         let events = done.iter().flat_map(|done| &done.entries).filter_map(VerifiedEntry::event);
@@ -197,9 +197,9 @@ impl LogChecker<'_> {
                 Ok(Some(NoteAnswer::Text(_))) => self.findings.push(CheckFinding {
                     log: Some(self.log.clone()),
                     code: "note",
-                    what: format!("the text kept for note {hash} is another"),
+                    what: format!("the text stored for note {hash} does not match its hash"),
                 }),
-                // Forgotten on purpose: it must not be fetched again.
+                // Redacted on purpose: it must not be fetched again.
                 Ok(Some(NoteAnswer::Redacted)) => redacted.push(hash),
                 Ok(None) => {}
                 Err(error) => self.findings.push(CheckFinding {
@@ -212,12 +212,12 @@ impl LogChecker<'_> {
         (notes, redacted)
     }
 
-    /// Nothing may be left behind the last state entry, and the record must agree.
+    /// Checks the end of the log: no entries after the last state entry, and a record that agrees with the entries.
     fn end(&mut self) -> Result<(), Fatal> {
         let size = self.copy.tree.size();
         if !self.rest.is_empty() {
             let left = self.rest.len();
-            self.find("cut", format!("{left} entries behind {size} have no state entry"));
+            self.find("cut", format!("{left} entries from {size} on have no state entry"));
         }
         let record = match self.original.view().log(&self.log) {
             Ok(record) => record.map(|record| record.state),
@@ -232,7 +232,7 @@ impl LogChecker<'_> {
             self.find(
                 "head",
                 format!(
-                    "recorded {} entries with root {}, the entries give {size} with {}",
+                    "the record has {} entries with root {}, the entries give {size} with root {}",
                     recorded.0, recorded.1, head.root
                 ),
             );
@@ -240,7 +240,8 @@ impl LogChecker<'_> {
         Ok(())
     }
 
-    /// Kept heads and cosignatures: signatures, and roots as far as the log reaches. Good ones are copied.
+    /// Checks the signatures of stored heads and cosignatures, and their roots up to the size of the log. Copies the
+    /// valid ones.
     fn signatures(&mut self) -> Result<(), Fatal> {
         let view = self.original.view();
         match self.kept_heads(&view) {
@@ -271,7 +272,7 @@ impl LogChecker<'_> {
         for one in view.cosigned(&log)? {
             let (operator, size) = (&one.cosignature.operator, one.signed.head.size);
             let Some(by) = one.verify(self.manifest, &log).map(|cosigned| cosigned.by) else {
-                self.find("signature", format!("the cosignature of {operator} at {size} does not hold"));
+                self.find("signature", format!("the cosignature of {operator} at {size} is invalid"));
                 continue;
             };
             if self.on_branch(size, one.signed.head.root)? {
@@ -283,7 +284,7 @@ impl LogChecker<'_> {
         if let Some(stored) = view.certificate(&log)? {
             self.kept_certificate(&log, &stored)?;
         }
-        // What is not there counts as 0.
+        // An absent certified size counts as 0.
         if certified > 0 {
             self.rebuilt.put_certified(&log, certified)?;
         }
@@ -293,7 +294,7 @@ impl LogChecker<'_> {
     fn kept_certificate(&mut self, log: &LogId, stored: &StoredCertificate) -> Result<(), Fatal> {
         let head = stored.signed.head;
         if stored.clone().verify(self.manifest, log).is_none() {
-            self.find("signature", format!("a signature of the certificate at {} does not hold", head.size));
+            self.find("signature", format!("a signature of the certificate at {} is invalid", head.size));
         } else if self.on_branch(head.size, head.root)? {
             self.rebuilt.put_certificate(log, stored)?;
         } else {
@@ -302,7 +303,7 @@ impl LogChecker<'_> {
         Ok(())
     }
 
-    /// Whether the rebuilt log has this root there; what lies beyond it cannot be said.
+    /// Whether the rebuilt log has this root at `size`; `true` if the log is shorter, as nothing contradicts it.
     fn on_branch(&self, size: u64, root: fama_ledger::id::TreeRoot) -> Result<bool, StoreError> {
         if size > self.copy.tree.size() {
             return Ok(true);

@@ -1,12 +1,12 @@
-//! Two stores beside each other: what one holds and the other does not.
+//! Compares the entries and the derived data of two stores.
 use super::engine::{Cursor, Walk};
 use super::keys::Family;
 use super::{Store, StoreError, View};
 
-/// How many differences of a family are told.
-const TOLD_MAX: usize = 5;
+/// At most this many differences are reported for a family.
+const REPORTED_MAX: usize = 5;
 
-/// Families that follow from the entries, and the entries themselves.
+/// The entries, and the families derived from them.
 const COMPARED: [Family; 8] = [
     Family::Entries,
     Family::Logs,
@@ -19,25 +19,25 @@ const COMPARED: [Family; 8] = [
 ];
 
 impl Store {
-    /// What this store holds otherwise than `other`, in words; at most a few lines per family.
+    /// What differs in this store from `other`, the correct one: at most five lines of text for each family.
     ///
     /// # Errors
-    /// [`StoreError`] of `other`. What cannot be read here is a difference.
+    /// [`StoreError`] of `other`. What cannot be read in this store counts as a difference.
     pub fn differences(&self, other: &Self) -> Result<Vec<String>, StoreError> {
         let (mut found, mine_now, theirs_now) = (Vec::new(), self.view(), other.view());
         for family in COMPARED {
             let before = found.len();
             let (mut mine, mut theirs) = (walk(&mine_now, family), walk(&theirs_now, family));
-            while found.len() < before + TOLD_MAX {
+            while found.len() < before + REPORTED_MAX {
                 let (a, b) = (mine.item(), theirs.item());
                 let Some(order) = compare(a, b) else { break };
                 match order {
                     std::cmp::Ordering::Equal if a == b => {}
                     std::cmp::Ordering::Equal => {
-                        found.push(format!("{}: {} has another value", family.name(), shown(a)));
+                        found.push(format!("{}: {} has a different value", family.name(), shown(a)));
                     }
                     std::cmp::Ordering::Less => {
-                        found.push(format!("{}: {} should not be there", family.name(), shown(a)));
+                        found.push(format!("{}: {} should not exist", family.name(), shown(a)));
                     }
                     std::cmp::Ordering::Greater => found.push(format!("{}: {} is missing", family.name(), shown(b))),
                 }
@@ -63,7 +63,7 @@ fn walk<'v>(view: &'v View<'_>, family: Family) -> Cursor<'v> {
 
 type KeyValue<'a> = Option<(&'a [u8], &'a [u8])>;
 
-/// Which key comes first; `None` at the end of both.
+/// Compares two cursors by key; the end comes after every key. `None` at the end of both.
 fn compare(a: KeyValue<'_>, b: KeyValue<'_>) -> Option<std::cmp::Ordering> {
     match (a, b) {
         (None, None) => None,

@@ -1,4 +1,4 @@
-//! What the store asks of a disk: reads at one moment, atomic writes. RocksDB, or a simulated disk.
+//! What the store needs from a disk: reads at one moment and atomic writes. Either RocksDB or a simulated disk.
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::keys::Family;
 use super::options;
 use super::simulated::{self, Disk, Operation};
 
-/// Why a disk could not do it, in its own words.
+/// The message of a failed disk operation.
 pub(super) type EngineError = String;
 
 fn failure(error: Error) -> EngineError {
     error.into_string()
 }
 
-/// Where everything is kept.
+/// The disk behind a store.
 pub(super) enum Engine {
     Rocks(DB),
     Simulated(Disk),
@@ -42,7 +42,7 @@ impl Engine {
         }
     }
 
-    /// Moves what was written of a family out of the write-ahead log.
+    /// Writes a family's unflushed data to a table, so that it no longer depends on the write-ahead log.
     pub(super) fn flush(&self, family: Family) -> Result<(), EngineError> {
         match self {
             Self::Rocks(db) => db.flush_cf(column(db, family)).map_err(failure),
@@ -50,22 +50,22 @@ impl Engine {
         }
     }
 
-    /// Rewrites the files around a key, so that what was overwritten there is gone.
+    /// Rewrites the tables that hold a key, so that its overwritten values are gone from disk.
     pub(super) fn compact(&self, family: Family, key: &[u8]) {
         if let Self::Rocks(db) = self {
             db.compact_range_cf(column(db, family), Some(key), Some(key));
         }
     }
 
-    /// What failed where nobody waited for it: a flush, a compaction.
+    /// A failure of background work (a flush or a compaction) that no call has returned.
     pub(super) fn background_failure(&self) -> Option<EngineError> {
         let Self::Rocks(db) = self else { return None };
         if db.property_int_value(BACKGROUND_ERRORS).ok().flatten().unwrap_or_default() == 0 {
             return None;
         }
-        // An empty write gets that error, if it is one that bars writing.
+        // An empty write returns that error if it blocks writing.
         let barred = db.write(RocksBatch::default()).map_err(failure);
-        Some(barred.err().unwrap_or_else(|| "writing a table failed; the file LOG there says more".to_owned()))
+        Some(barred.err().unwrap_or_else(|| "writing a table failed; see the file LOG in the folder".to_owned()))
     }
 
     /// The names of the table files in use.
@@ -75,7 +75,7 @@ impl Engine {
         Ok(files.into_iter().map(|file| file.name).collect())
     }
 
-    /// Whether there is something outside all families: somebody else's.
+    /// Whether the default family has a key: a node writes none there, so the database is not a node's.
     pub(super) fn has_foreign(&self) -> Result<bool, EngineError> {
         match self {
             Self::Rocks(db) => {
@@ -110,7 +110,7 @@ impl WriteBatch<'_> {
         }
     }
 
-    /// Writes all of it; an empty batch touches nothing.
+    /// Writes the whole batch atomically; an empty batch does nothing.
     pub(super) fn write(self, sync: bool) -> Result<(), EngineError> {
         match self {
             Self::Rocks(_, batch) if batch.is_empty() => Ok(()),
@@ -121,16 +121,16 @@ impl WriteBatch<'_> {
     }
 }
 
-/// Which keys a walk sees, and in which direction.
+/// The key range and the direction of a walk.
 #[derive(Default)]
 pub(super) struct Walk {
     pub(super) prefix: Vec<u8>,
-    /// Not below this key, which begins with the prefix.
+    /// First key of the range (inclusive); it has the prefix.
     pub(super) from: Option<Vec<u8>>,
-    /// Below this key, which begins with the prefix.
+    /// End of the range (exclusive); it has the prefix.
     pub(super) before: Option<Vec<u8>>,
     pub(super) backward: bool,
-    /// Reads each block once: nothing is worth keeping in memory.
+    /// Reads past the block cache, for a walk that reads each block only once.
     pub(super) once: bool,
 }
 
@@ -159,7 +159,7 @@ fn read_options() -> ReadOptions {
     options
 }
 
-/// All that was written up to one moment.
+/// A snapshot: everything that was written before one moment.
 pub(super) enum EngineView<'a> {
     Rocks(&'a DB, Snapshot<'a>),
     Simulated(&'a Disk, u64),
@@ -176,7 +176,7 @@ impl EngineView<'_> {
         }
     }
 
-    /// A cursor at the first key of the walk.
+    /// A cursor on the first key of the walk.
     pub(super) fn walk(&self, family: Family, walk: Walk) -> Cursor<'_> {
         match self {
             Self::Rocks(db, snapshot) => {
@@ -194,7 +194,7 @@ impl EngineView<'_> {
     }
 }
 
-/// A value that was read.
+/// A value read from the disk, not copied.
 pub(super) enum StoredValue<'a> {
     Rocks(DBPinnableSlice<'a>),
     Simulated(Arc<[u8]>),
@@ -211,14 +211,14 @@ impl Deref for StoredValue<'_> {
     }
 }
 
-/// A place in a walk.
+/// The position of a walk.
 pub(super) enum Cursor<'a> {
     Rocks(DBRawIterator<'a>, bool),
     Simulated(simulated::SimulatedCursor<'a>),
 }
 
 impl Cursor<'_> {
-    /// Key and value; `None` at the end, and where nothing can be read: [`Cursor::status`] tells which.
+    /// The current key and value; `None` at the end or after a read error: [`Cursor::status`] tells which.
     pub(super) fn item(&self) -> Option<(&[u8], &[u8])> {
         match self {
             Self::Rocks(iterator, _) => iterator.item(),

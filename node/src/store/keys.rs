@@ -9,7 +9,7 @@ use super::{History, HistoryItem, Touch};
 /// A log in a key: the first bytes of the BLAKE3 of its name.
 pub(super) type Log8 = [u8; 8];
 
-/// The column families.
+/// The column families, in the order in which RocksDB numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     Meta,
@@ -72,7 +72,7 @@ pub(super) const META_FEDERATION: &[u8] = b"federation";
 pub(super) const META_USED: &[u8] = b"used";
 pub(super) const META_REBUILD: &[u8] = b"rebuild";
 pub(super) const META_QUICK: &[u8] = b"quick";
-/// What [`stand_copy`] begins with.
+/// Prefix of [`stand_copy`].
 pub(super) const META_STANDS: &[u8] = b"stand";
 
 pub(super) fn log8(log: &LogId) -> Log8 {
@@ -88,7 +88,7 @@ pub(super) fn log_certified(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[1]].concat()
 }
 
-/// Whether a key of `logs` is one of [`log_certified`].
+/// Whether a key of `logs` comes from [`log_certified`].
 pub(super) fn is_certified(key: &[u8]) -> bool {
     key.get(8..) == Some(&[1])
 }
@@ -109,7 +109,7 @@ pub(super) fn quick_parts(log: &LogId) -> Vec<u8> {
     [b"parts".as_slice(), &log8(log)].concat()
 }
 
-/// Whether a key of `logs` is one of [`log_adopted`].
+/// Whether a key of `logs` comes from [`log_adopted`].
 pub(super) fn is_adopted(key: &[u8]) -> bool {
     key.get(8..) == Some(&[2])
 }
@@ -126,7 +126,7 @@ pub(super) fn stand(log: Log8) -> Vec<u8> {
     [[1].as_slice(), &log].concat()
 }
 
-/// Where a copy of [`stand`]'s value is.
+/// Key in `meta` of the second copy of [`stand`]'s value.
 pub(super) fn stand_copy(log: Log8) -> Vec<u8> {
     [META_STANDS, &log].concat()
 }
@@ -163,17 +163,17 @@ pub(super) fn touched(identity: &IdentityId, touch: Touch) -> Vec<u8> {
     [[kind].as_slice(), &identity.0].concat()
 }
 
-/// No domain begins with a zero byte.
+/// Differs from every [`cosigned`] key: no domain begins with byte 0.
 pub(super) fn conflicting(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[0]].concat()
 }
 
-/// Nor with a one.
+/// Differs from every [`cosigned`] key: no domain begins with byte 1.
 pub(super) fn equivocation(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[1]].concat()
 }
 
-/// Nor with a two.
+/// Differs from every [`cosigned`] key: no domain begins with byte 2.
 pub(super) fn certificate(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[2]].concat()
 }
@@ -191,14 +191,14 @@ pub(super) fn history(identity: &IdentityId, history: History) -> Vec<u8> {
     [identity.0.as_slice(), &[kind]].concat()
 }
 
-/// What follows [`history`]'s key. No domain has a zero byte, so the operators' order is kept.
+/// The part of the key after [`history`]. No domain has a zero byte, so keys sort as operators do.
 pub(super) fn history_item(item: &HistoryItem) -> Vec<u8> {
     let HistoryItem { time, log, index } = item;
     let operator = log.operator.as_str().as_bytes();
     [&time.0.to_be_bytes(), operator, &[0], &log.generation.to_be_bytes(), &index.to_be_bytes()].concat()
 }
 
-/// Reads what [`history_item`] wrote.
+/// The inverse of [`history_item`].
 pub(super) fn parse_history_item(bytes: &[u8]) -> Option<HistoryItem> {
     let (time, rest) = bytes.split_first_chunk()?;
     let (rest, index) = rest.split_last_chunk()?;

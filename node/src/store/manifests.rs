@@ -1,4 +1,4 @@
-//! Versions of the manifest, stands, proofs of equivocation, and the way back to a smaller copy.
+//! Manifest versions, stands, proofs of equivocation, and the rollback of a log to a smaller size.
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -19,35 +19,36 @@ pub(super) const MANIFEST_VALUE_BYTES_MAX: usize = limits::MANIFEST_BYTES_MAX + 
 const STAND_BYTES_MAX: usize = 4_096;
 /// Longest value of `dropped`, in bytes: a log, an entry and a proof.
 const DROPPED_BYTES_MAX: usize = 512 + limits::ENTRY_BYTES_MAX + fama_ledger::proof::PROOF_BYTES_MAX;
-/// What people have to see to where no copy of the stands may be left.
-pub(super) const STANDS_LOST: &str = "stands may be lost: if this operator stands still in a log for the next version of the \
-    manifest (`fama federation stand`), start its node only once that version holds";
-/// How many keys are deleted in one write.
+/// Reported when both copies of the stands may be lost: what the operator has to do then.
+pub(super) const STANDS_LOST: &str = "stands may be lost: if this operator signed a stand for the next version of the \
+    manifest (`fama federation stand`), start its node only once that version is in use";
+/// At most this many keys are deleted in one write.
 const WIPE_KEYS: usize = 10_000;
 
-/// Families that follow from the entries.
+/// Families that are derived from the entries.
 const DERIVED: [Family; 7] =
     [Family::Logs, Family::Tiles, Family::Rows, Family::Events, Family::History, Family::Touched, Family::Given];
 
-/// A signed statement of what this operator cosigned in a log that is about to be cut; it binds.
+/// A signed statement of what this operator cosigned in a log that is about to be cut. It is binding: the operator
+/// cosigns nothing more in that log until the next version is in use.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct StoredStand {
-    /// The version that is being prepared: it binds until that one holds.
+    /// The version that is being prepared; the stand is binding until it is in use.
     pub version: u32,
-    /// The log.
+    /// The log that is about to be cut.
     pub log: LogId,
-    /// The signed note.
+    /// The stand as a signed note.
     pub note: String,
 }
 
-/// An entry of a branch that was left.
+/// An entry of an abandoned branch, with an event that is to be submitted again.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Dropped {
-    /// The log.
+    /// The log that had the entry.
     pub log: LogId,
-    /// The encoded entry, with an event.
+    /// The encoded entry; it has an event.
     pub entry: Vec<u8>,
-    /// C2SP tlog-proof to a head that the log's owner signed, if one was known.
+    /// C2SP tlog-proof to a head signed by the log's owner, if one was known.
     pub proof: Option<String>,
 }
 
@@ -56,12 +57,12 @@ impl View<'_> {
         self.value(Family::Manifests, &keys::manifest(version), MANIFEST_VALUE_BYTES_MAX)
     }
 
-    /// The version in use, once it is not the genesis.
+    /// The version in use; `None` while it is the genesis.
     fn used(&self) -> Result<Option<u32>, StoreError> {
         self.value(Family::Meta, META_USED, 4)
     }
 
-    /// The newest version that a log adopted here: it was in use then.
+    /// The newest version that a log adopted in this store; it was in use then.
     fn newest_adopted(&self) -> Result<Option<u32>, StoreError> {
         let mut newest = None;
         self.walk(Family::Logs, Walk::of([]), &mut |key, value| {
@@ -74,15 +75,15 @@ impl View<'_> {
         Ok(newest)
     }
 
-    /// The version behind `chain`, if it is stored.
-    fn version_behind(&self, chain: &Arc<Manifest>) -> Result<Option<Manifest>, StoreError> {
+    /// The version that follows `chain`, if it is stored.
+    fn version_after(&self, chain: &Arc<Manifest>) -> Result<Option<Manifest>, StoreError> {
         let version = chain.version().saturating_add(1);
         let wrong = |error| self.store().database(&format!("manifest {version}: {error}"));
         let text = self.manifest_text(version)?;
         text.map(|text| chain.successor(&text).map_err(wrong)).transpose()
     }
 
-    /// Another valid text of the newest version or of the one behind it, if one was ever shown.
+    /// Another valid text of the version in use or of the next one, if this node received one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -90,7 +91,7 @@ impl View<'_> {
         self.value(Family::Manifests, &keys::rival_manifest(), MANIFEST_VALUE_BYTES_MAX)
     }
 
-    /// What this operator said of logs that are about to be cut.
+    /// This operator's stands in logs that are about to be cut.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -111,8 +112,8 @@ impl View<'_> {
         self.value(Family::Heads, &keys::equivocation(log), Equivocation::BYTES_MAX)
     }
 
-    /// Entries of branches that were left, each with its event to be handed in again; at most `count`, in the order
-    /// of the events' ids, none before `from`.
+    /// Entries of abandoned branches whose events are to be submitted again: at most `count`, from the event id `from`
+    /// on, in the order of event ids.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -120,14 +121,14 @@ impl View<'_> {
         let (mut found, from) = (Vec::new(), Some(from.0.to_vec()));
         self.walk(Family::Dropped, Walk { from, ..Walk::of([]) }, &mut |key, value| {
             let id =
-                key.try_into().map(EventId).map_err(|_| self.store().database(&"a dropped event without its id"))?;
+                key.try_into().map(EventId).map_err(|_| self.store().database(&"a dropped event has no id"))?;
             found.push((id, self.decode(Family::Dropped, value, DROPPED_BYTES_MAX)?));
             Ok(if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         Ok(found)
     }
 
-    /// Whether a way back was begun and not ended: what follows from the entries has to be made anew.
+    /// Whether a rollback was started and not finished: the data derived from the entries must be rebuilt.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -136,7 +137,7 @@ impl View<'_> {
     }
 }
 
-/// From wherever one of their two copies can be read. Gives what could not be read, in words.
+/// Copies each stand from whichever of its two copies is readable. Returns a line of text for each unreadable family.
 fn take_stands(view: &View<'_>, batch: &mut WriteBatch<'_>) -> Vec<String> {
     let mut unreadable = Vec::new();
     for (family, below) in [(Family::Meta, META_STANDS.to_vec()), (Family::Manifests, keys::stands())] {
@@ -156,28 +157,28 @@ fn take_stands(view: &View<'_>, batch: &mut WriteBatch<'_>) -> Vec<String> {
 }
 
 impl Store {
-    /// The newest version in use, and those before it.
+    /// The version in use, with all versions before it.
     #[must_use]
     pub const fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
 
-    /// The version behind it, if it is held; it is used once every log that it cuts is at its end.
+    /// The next version, if it is held; it is used once every log that it cuts has reached its end.
     #[must_use]
     pub const fn pending(&self) -> Option<&Arc<Manifest>> {
         self.pending.as_ref()
     }
 
-    /// Reads the versions that are held. `configured` begins with the same genesis; what it has beyond the
-    /// stored ones is kept.
+    /// Loads the stored versions. `configured` has the same genesis; versions that it has beyond the stored ones are
+    /// stored too.
     pub(super) fn load_manifests(&mut self, configured: &Arc<Manifest>) -> Result<(), StoreError> {
         let used = self.view().used()?.unwrap_or(1);
         self.load_versions(configured, used, &mut Err)
     }
 
-    /// As [`Store::load_manifests`] of a damaged database. Texts that cannot be read are those of the
-    /// configuration, and the version in use is at least the newest that a log adopted. Gives what could not be
-    /// read, in words.
+    /// Like [`Store::load_manifests`], for a damaged database. Texts that cannot be read are taken from the
+    /// configuration, and the version in use is at least the newest that a log adopted. Returns a line of text for
+    /// everything that could not be read.
     pub(super) fn load_damaged_manifests(&mut self, configured: &Arc<Manifest>) -> Result<Vec<String>, StoreError> {
         let mut unreadable = Vec::new();
         let used = {
@@ -190,7 +191,8 @@ impl Store {
             let view = self.view();
             let (noted, adopted) = (read(view.used()).unwrap_or(1), read(view.newest_adopted()).unwrap_or(1));
             if noted < adopted {
-                unreadable.push(format!("which version of the manifest is in use: {adopted}, as a log adopted it"));
+                let line = format!("which version of the manifest is in use: took {adopted}, because a log adopted it");
+                unreadable.push(line);
             }
             noted.max(adopted)
         };
@@ -201,7 +203,7 @@ impl Store {
         Ok(unreadable)
     }
 
-    /// `unreadable` says whether a stored text that is none ends it.
+    /// `unreadable` decides whether a stored text that cannot be read ends the loading.
     fn load_versions(
         &mut self,
         configured: &Arc<Manifest>,
@@ -212,7 +214,7 @@ impl Store {
         let mut batch = self.batch();
         let mut chain = configured.genesis();
         let mut pending = None;
-        // Read by who has the folder alone: a node goes by its configuration.
+        // Only `open_alone` reads the stored genesis: a node takes it from its configuration.
         let first =
             view.has(Family::Manifests, &keys::manifest(1)).or_else(|error| unreadable(error).map(|()| false))?;
         if !first {
@@ -220,7 +222,7 @@ impl Store {
         }
         while pending.is_none() {
             let version = chain.version().saturating_add(1);
-            let stored = match view.version_behind(&chain) {
+            let stored = match view.version_after(&chain) {
                 Err(error) => unreadable(error).map(|()| None)?,
                 Ok(stored) => stored,
             };
@@ -248,8 +250,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes over from another store what no entry gives: versions, stands, proofs, and events to be handed in
-    /// again. This store is empty. Gives what could not be read, in words.
+    /// Copies from another store what cannot be derived from entries: versions, stands, proofs, and events to be
+    /// submitted again. This store must be empty. Returns a line of text for everything that could not be read.
     ///
     /// # Errors
     /// [`StoreError`] of this store.
@@ -270,7 +272,7 @@ impl Store {
                 Err(error) => unreadable.push(format!("proofs against the owner of {log}: {error}")),
             }
         }
-        // As they were read, so that what was no version is not passed on.
+        // The versions as parsed, so that an invalid text is not copied.
         for version in from.manifest.versions().chain(from.pending.as_deref()).filter(|one| one.version() > 1) {
             Self::put(&mut batch, Family::Manifests, &keys::manifest(version.version()), &version.note().to_string());
         }
@@ -281,7 +283,7 @@ impl Store {
         Ok(unreadable)
     }
 
-    /// Keeps a valid version behind the newest. Synced.
+    /// Stores the next version; the caller has verified it. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -291,8 +293,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Uses the pending version from the next opening on. What stood until it held stands no longer, and if two
-    /// texts of the version before it were valid, this one says which was chosen. Synced.
+    /// Uses the pending version from the next opening on. Deletes the stands that were binding until then, and a
+    /// rival text: if the version before had two valid texts, this version follows the chosen one. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -308,7 +310,7 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Keeps another valid text of a version that is held: people must choose. Synced.
+    /// Stores another valid text of a version that is held: the operators must choose one. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -318,7 +320,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Keeps a stand, twice and in files apart, as no peer could give it back. Synced, as it binds once it leaves.
+    /// Stores a stand twice, in separate files, because no peer could return it. Synced, because it is binding once it
+    /// is published.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -333,7 +336,7 @@ impl Store {
         flushed.map_err(|error| self.database(&error))
     }
 
-    /// Keeps a proof of equivocation. Synced.
+    /// Stores a proof of equivocation. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -343,8 +346,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Drops the entries of `log` from `size` on, keeps events of them aside, and has everything that follows from
-    /// entries made anew when the database is opened next. Synced; the store is not to be used any more.
+    /// Deletes the entries of `log` from index `size` on, sets the given events of them aside, and marks all derived
+    /// data to be rebuilt when the inbox loads next. Synced; after this the store must not be used any more.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -377,7 +380,7 @@ impl Store {
         })
     }
 
-    /// Begins to make anew what follows from the entries: all of it is gone. What is final is remembered.
+    /// Starts a rebuild: deletes all data derived from the entries, except the certified sizes of the logs.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -406,7 +409,7 @@ impl Store {
         Ok(count == WIPE_KEYS)
     }
 
-    /// Everything was made anew: entries that gave nothing are dropped. Synced.
+    /// Ends a rebuild: deletes entries beyond the rebuilt size of each log. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -422,7 +425,7 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// A dropped event was handed in again, or nobody will take it any more.
+    /// Forgets dropped events that were applied again, or that no log can accept any more. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.

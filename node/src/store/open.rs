@@ -1,4 +1,4 @@
-//! Opening: is it ours, is it whole?
+//! Opening a database: checks that it belongs to this federation and that its logs are consistent.
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -19,7 +19,7 @@ use super::salvage::{self, Salvaged};
 use super::simulated::Disk;
 use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options};
 
-/// Nobody but the node's own user reads or changes its files.
+/// Only the node's own user may read or change its files.
 pub(super) const DIR_MODE: u32 = 0o700;
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
@@ -80,7 +80,7 @@ pub(super) fn open_damaged(
         return salvaged(all, dir, manifest);
     }
     drop(all);
-    // The list, if it is whole, has the good parts of that table too.
+    // If RocksDB's list of files is intact, opening by it keeps the good parts of that table too.
     match salvage::open_listed(dir, copy).and_then(|listed| salvaged(listed, dir, manifest)) {
         Err(StoreError::Database { .. }) => {}
         opened => return opened,
@@ -94,10 +94,10 @@ fn salvaged(found: Salvaged, dir: &Path, manifest: &Arc<Manifest>) -> Result<(St
     let Salvaged { db, mut left_out } = found;
     let mut store = unowned(Engine::Rocks(db), dir, manifest);
     if store.is_blank(&store.view())? {
-        return Err(database_error(dir, &"nothing in its files can be read"));
+        return Err(database_error(dir, &"nothing in its files is readable"));
     }
     match store.check_owner(&manifest.federation()) {
-        // Whose it was may be what is damaged.
+        // The record of its federation may be the damaged part.
         Ok(()) | Err(StoreError::Database { .. }) => {}
         Err(error) => return Err(error),
     }
@@ -130,14 +130,15 @@ fn owned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, 
     Ok(store)
 }
 
-/// With the logs of the configured versions; which are in use is read later.
+/// A store with the logs of the configured versions. `load_manifests` sets the versions in use later.
 fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
     let logs: BTreeMap<_, _> = manifest.logs().keys().map(|log| (log8(log), log.clone())).collect();
     let (manifest, pending, writing, failed) = (Arc::clone(manifest), None, Mutex::new(()), OnceLock::new());
     Store { engine, dir: dir.to_owned(), manifest, pending, logs, writing, failed }
 }
 
-/// An own log begun anew where a repair was cut off would be another branch of it.
+/// Refuses to create a database where a repair was interrupted: the operator's log would start again from empty, as a
+/// second branch.
 fn check_repaired(dir: &Path) -> Result<(), StoreError> {
     let (Some(name), false) = (dir.file_name(), dir.exists()) else { return Ok(()) };
     let name = name.to_string_lossy();
@@ -154,7 +155,7 @@ fn check_repaired(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Makes the folder durably; RocksDB does so with what is in it.
+/// Creates the folder durably; RocksDB syncs what it puts inside.
 fn make(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -174,16 +175,16 @@ pub(super) fn database_error(dir: &Path, message: &impl ToString) -> StoreError 
 pub(super) fn open_database(dir: &Path, with: fn(bool) -> Options) -> Result<DB, StoreError> {
     make(dir).map_err(|error| database_error(dir, &error))?;
     let (has_list, data) = content(dir).map_err(|error| database_error(dir, &error))?;
-    // RocksDB itself would begin anew wherever CURRENT is gone.
+    // RocksDB by itself creates an empty database wherever the file CURRENT is missing.
     let options = with(!has_list && data.is_none());
     let mut families = options::families();
     if has_list {
         let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, &error))?;
         let foreign = found.into_iter().filter(|name| !Family::ALL.iter().any(|family| family.name() == name));
-        // Another format's families must be opened too before its number can be read.
+        // RocksDB opens a database only with all its families, also the unknown ones of another format.
         families.extend(foreign.map(|name| ColumnFamilyDescriptor::new(name, with(false))));
     } else if let Some(name) = data {
-        return Err(database_error(dir, &format!("{name} is there, but the file CURRENT is missing")));
+        return Err(database_error(dir, &format!("{name} exists, but the file CURRENT is missing")));
     }
     DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
         if is_lock(&error) { StoreError::Locked { dir: dir.to_owned() } } else { database_error(dir, &error) }
@@ -194,19 +195,19 @@ fn is_lock(error: &Error) -> bool {
     error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ")
 }
 
-/// Refuses a folder that is open elsewhere, whatever its state.
+/// Refuses a folder that another process has open, whatever its state.
 pub(super) fn check_unused(dir: &Path) -> Result<(), StoreError> {
     let mut options = Options::default();
-    // Locks it first, and then opens nothing.
+    // RocksDB takes the lock first, then fails on an existing database without opening it.
     options.set_error_if_exists(true);
     match DB::open(&options, dir) {
         Err(error) if is_lock(&error) => Err(StoreError::Locked { dir: dir.to_owned() }),
-        // What else is wrong with it, its opening will say.
+        // Opening it for real reports any other fault.
         _ => Ok(()),
     }
 }
 
-/// Whether the folder has the file CURRENT, and the name of a file with data.
+/// Whether the folder has the file CURRENT, and the name of one table or write-ahead log in it.
 fn content(dir: &Path) -> io::Result<(bool, Option<String>)> {
     let names = fs::read_dir(dir)?
         .map(|file| Ok(file?.file_name().to_string_lossy().into_owned()))
@@ -215,13 +216,13 @@ fn content(dir: &Path) -> io::Result<(bool, Option<String>)> {
     Ok((names.iter().any(|name| name == "CURRENT"), data.cloned()))
 }
 
-/// Whether something of a database is there, damaged or not.
+/// Whether the folder holds any part of a database, damaged or not.
 pub(super) fn is_there(dir: &Path) -> bool {
     content(dir).is_ok_and(|(has_list, data)| has_list || data.is_some())
 }
 
 impl Store {
-    /// Writes whose database this is into a new one; refuses another's.
+    /// Writes format and federation into a new database; refuses a database with another format or federation.
     fn check_owner(&self, wanted: &FederationId) -> Result<(), StoreError> {
         let view = self.view();
         let Some(found) = view.value::<u32>(Family::Meta, META_FORMAT, META_BYTES_MAX)? else {
@@ -248,7 +249,7 @@ impl Store {
     }
 
     fn lost_owner(&self) -> StoreError {
-        self.database(&"a database with data but without a federation: not a node's, or damaged")
+        self.database(&"the database has data but no federation: it is not a node's, or it is damaged")
     }
 
     fn put_owner(&self, federation: &FederationId) -> Result<(), StoreError> {
@@ -256,23 +257,23 @@ impl Store {
         batch.put(Family::Meta, META_FORMAT, codec::encode(&FORMAT));
         batch.put(Family::Meta, META_FEDERATION, codec::encode(federation));
         self.write(batch, true)?;
-        // In a file of its own the owner outlives a lost write-ahead log, which is then noticed.
+        // In a table of its own the federation survives the loss of the write-ahead log, which is then noticed.
         self.engine.flush(Family::Meta).map_err(|error| self.database(&error))
     }
 }
 
-/// Whether record, entries and tree of a log agree at their ends. Reads a few blocks only.
+/// Checks that a log's record, last entry and tree agree. Reads only a few blocks.
 fn check_log(view: &View<'_>, log: &LogId) -> Result<(), StoreError> {
     let store = view.store();
     let last = view.last_entry(log)?;
     let Some(LogRecord { state, .. }) = view.log(log)? else {
         return match last {
             None => Ok(()),
-            Some((index, _)) => Err(store.inconsistent(log, &format!("entry {index} without a record of the log"))),
+            Some((index, _)) => Err(store.inconsistent(log, &format!("entry {index} exists, but the log has no record"))),
         };
     };
     let Some((index, entry)) = last.filter(|(index, _)| index.checked_add(1) == Some(state.size)) else {
-        return Err(store.inconsistent(log, &format!("the record says {} entries, the last is another", state.size)));
+        return Err(store.inconsistent(log, &format!("the record counts {} entries, the last is another", state.size)));
     };
     let tiles = view.tiles(log);
     match root_at(state.size, &tiles) {

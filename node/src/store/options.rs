@@ -1,4 +1,4 @@
-//! How RocksDB is set up: every number with its reason.
+//! The RocksDB settings, each number with its reason.
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options,
     WriteOptions,
@@ -6,47 +6,47 @@ use rocksdb::{
 
 use super::keys::Family;
 
-/// Blocks, indexes and filters of all families: what reading may keep in memory.
+/// Memory for reads: blocks, indexes and filters of all families together.
 const CACHE_BYTES: usize = 128 << 20;
-/// One family's unflushed writes: a dozen full batches, so that flushes are large and rare.
+/// Unflushed writes of one family: a dozen full batches, so that flushes are large and rare.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
-/// Unflushed writes of all families together: what writing may keep in memory.
+/// Memory for writes: unflushed writes of all families together.
 const WRITE_BUFFERS_BYTES_MAX: usize = 96 << 20;
-/// Most write-ahead log on disk: bounds the time to start, and flushes families that change seldom.
+/// Limit of the write-ahead log on disk: bounds the time to start, and forces flushes of families that rarely change.
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// Half of the usual limit of 1,024 descriptors: sockets need the rest.
 const OPEN_FILES_MAX: i32 = 512;
-/// One flush and one compaction at a time: verifying signatures has better use for the cores.
+/// One flush and one compaction at a time: the cores are needed to verify signatures.
 const BACKGROUND_JOBS: i32 = 2;
 /// Larger than RocksDB's 4 KiB: entries and histories are read in ranges, and compress better.
 const BLOCK_BYTES: usize = 16 << 10;
-/// One look-up in a hundred of an absent key reads a block.
+/// About one lookup in a hundred of an absent key reads a block in vain.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-/// Of each write buffer, for the same question to what is not flushed yet: most look-ups of the fold
-/// and of the event index are of absent keys. 64 bits for each row of 400 bytes.
+/// Part of each write buffer that is a bloom filter over unflushed keys: most lookups of the fold and of the event
+/// index are of absent keys. 64 bits for each row of 400 bytes.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
-/// Background writes go to disk in steps, so that no sync of the log waits behind a whole file.
+/// Background writes reach the disk in steps, so that no sync of the write-ahead log waits for a whole file.
 const BYTES_PER_SYNC: u64 = 1 << 20;
-/// RocksDB's own log files, which nobody reads until something is wrong.
+/// How many of RocksDB's own log files are kept; they are read only when something is wrong.
 const LOG_FILES: usize = 4;
-/// One of these files.
+/// Size limit of one of these log files.
 const LOG_FILE_BYTES: usize = 4 << 20;
-/// The list of files is rewritten from there on, instead of from 1 GiB on.
+/// Size at which RocksDB's list of files is rewritten; the default is 1 GiB.
 const MANIFEST_BYTES: usize = 64 << 20;
 
-/// Options of the database and of a family without its own.
+/// Options of the database, and of families of another format.
 pub(super) fn database(create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
     // A crash between creating two families leaves some missing.
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
-    // An incomplete last record is the write that a crash cut off, and nobody was told of it: it goes.
-    // Damage anywhere else stops the node. PointInTime would drop what was acknowledged behind the
-    // damage without a word; AbsoluteConsistency would refuse to start after many a kill -9. What no
-    // mode notices is a newest log cut short afterwards: for that a node asks its peers at its start.
+    // An incomplete last record is a write that a crash interrupted and that was never acknowledged: it is
+    // dropped. Damage anywhere else stops the node. PointInTime would silently drop acknowledged writes after
+    // the damage; AbsoluteConsistency would refuse to start after many a kill -9. No mode notices that the
+    // newest log was truncated later: to find out, a starting node asks its peers.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    // A write-ahead log that is missing or too short is noticed.
+    // Notices a write-ahead log that is missing or too short.
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES_MAX);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
@@ -61,7 +61,7 @@ pub(super) fn database(create: bool) -> Options {
     options
 }
 
-/// The same for a database that is read for the last time, as far as it can be read.
+/// Options for salvaging a damaged database: skips everything that cannot be read.
 pub(super) fn damaged(create: bool) -> Options {
     let mut options = database(create);
     options.set_paranoid_checks(false);
@@ -69,7 +69,7 @@ pub(super) fn damaged(create: bool) -> Options {
     options
 }
 
-/// The families, all reading through one cache.
+/// All families, sharing one block cache.
 pub(super) fn families() -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     Family::ALL.map(|each| ColumnFamilyDescriptor::new(each.name(), family(each, &cache))).into()
@@ -81,7 +81,7 @@ fn family(family: Family, cache: &Cache) -> Options {
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    // These two are read in ranges only.
+    // These two are only read in ranges.
     if !matches!(family, Family::Entries | Family::History) {
         blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     }
@@ -100,7 +100,7 @@ fn family(family: Family, cache: &Cache) -> Options {
     options
 }
 
-/// How a write ends.
+/// Options of one write; with `sync` it returns only once the write is on disk.
 pub(super) fn write(sync: bool) -> WriteOptions {
     let mut options = WriteOptions::default();
     options.set_sync(sync);

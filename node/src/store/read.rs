@@ -1,4 +1,4 @@
-//! Reading at one moment.
+//! Reads of the database, all at one moment.
 use std::ops::ControlFlow;
 
 use bincode::{Decode, Encode};
@@ -20,20 +20,20 @@ use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
-/// Longest certificate, in bytes: as many cosignatures as a note may have, each with two domains.
+/// Longest certificate, in bytes: the most cosignatures that a note may have, each with two domains.
 const CERTIFICATE_BYTES_MAX: usize = SIGNATURES_MAX * 640;
 /// Longest list of adopted versions, in bytes.
 pub(super) const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
 pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 
-/// The database at one moment.
+/// A snapshot of the database.
 pub struct View<'a> {
     store: &'a Store,
     moment: EngineView<'a>,
 }
 
-/// What a walk over keys does with each.
+/// Called with each key and value of a walk, until it breaks.
 type OnKey<'e> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'e;
 
 impl<'a> View<'a> {
@@ -41,7 +41,7 @@ impl<'a> View<'a> {
         Self { store, moment: store.engine.moment() }
     }
 
-    /// The database that it is of.
+    /// The store that this view reads.
     #[must_use]
     pub const fn store(&self) -> &'a Store {
         self.store
@@ -55,7 +55,7 @@ impl<'a> View<'a> {
         self.moment.get(family, key).map_err(|error| self.store.database(&error))
     }
 
-    /// Whether `key` is there.
+    /// Whether the family has `key`.
     pub(super) fn has(&self, family: Family, key: &[u8]) -> Result<bool, StoreError> {
         self.get_raw(family, key).map(|found| found.is_some())
     }
@@ -91,11 +91,11 @@ impl<'a> View<'a> {
             }
             cursor.step();
         }
-        // A cursor ends silently where it cannot read on.
+        // A cursor also ends, without an error of its own, at something it cannot read.
         cursor.status().map_err(|error| self.store.database(&error))
     }
 
-    /// Whether the family has a key.
+    /// Whether the family has any key at all.
     pub(super) fn any(&self, family: Family) -> Result<bool, StoreError> {
         let mut any = false;
         self.walk(family, Walk::of([]), &mut |_, _| {
@@ -107,7 +107,7 @@ impl<'a> View<'a> {
 
     fn log_of(&self, family: Family, key: &[u8]) -> Result<LogId, StoreError> {
         let log = key.last_chunk::<{ size_of::<Log8>() }>().and_then(|log| self.store.logs.get(log));
-        log.cloned().ok_or_else(|| self.broken(family, &"a log that the manifest lacks"))
+        log.cloned().ok_or_else(|| self.broken(family, &"a log that is not in the manifest"))
     }
 
     /// Index and bytes of the last entry.
@@ -125,10 +125,10 @@ impl<'a> View<'a> {
         index.ok_or_else(|| self.broken(Family::Entries, &"a key without an index"))
     }
 
-    /// How far the copy of `log` is; `None` if it is empty.
+    /// The record of this node's copy of `log`; `None` if the copy is empty.
     ///
     /// # Errors
-    /// [`StoreError`], here and everywhere below: the disk failed or its content is damaged.
+    /// [`StoreError`], here and in every method below: the disk failed or its content is damaged.
     pub fn log(&self, log: &LogId) -> Result<Option<LogRecord>, StoreError> {
         let state: Option<LogState> = self.value(Family::Logs, &keys::log_state(log), RECORD_BYTES_MAX)?;
         let Some(state) = state else { return Ok(None) };
@@ -137,11 +137,11 @@ impl<'a> View<'a> {
         Ok(Some(LogRecord { state, certified, adopted }))
     }
 
-    /// Where the log adopted the version that it had at a head of `size`, for who has no entries of it; `None` if that
-    /// version brought it.
+    /// The adoption of the version that the log had at a head of `size`, with its entry and inclusion proof, for
+    /// readers without the log's entries; `None` if that version introduced the log.
     ///
     /// # Errors
-    /// The disk.
+    /// [`LogError`]: the disk failed, or the tree is damaged.
     pub fn adoption(&self, log: &LogId, size: u64) -> Result<Option<Adoption>, LogError<StoreError>> {
         let adopted = self.log(log).map_err(LogError::Tiles)?.map(|record| record.adopted).unwrap_or_default();
         let last = adopted.iter().skip(1).rev().find(|adopted| adopted.size <= size);
@@ -151,10 +151,11 @@ impl<'a> View<'a> {
         Ok(Some(Adoption { index, entry, path: prove_inclusion(index, size, &self.tiles(log))? }))
     }
 
-    /// Encoded entries from `from` on: at least one if there is one, at most `count` and about `bytes`.
+    /// Encoded entries, starting at index `from`: at most `count`, and no more once their total reaches `bytes`, but at
+    /// least one if it exists.
     ///
     /// # Errors
-    /// [`StoreError`]; also where an entry is missing between others.
+    /// [`StoreError`], also if there is a gap between entries.
     pub fn entries(&self, log: &LogId, from: u64, count: usize, bytes: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let (mut found, mut total, mut next) = (Vec::new(), 0usize, from);
         let walk = Walk { from: Some(keys::entry(log, from)), ..Walk::of(log8(log)) };
@@ -173,7 +174,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Where an event stands, in the logs' order; several logs may have a revocation.
+    /// An event's positions, in the order of the logs; a revocation may be in several.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -188,7 +189,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Where an event stands in one log. Cheaper than [`View::positions`] where it is unknown.
+    /// An event's position in one log. Cheaper than [`View::positions`] for an unknown event.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -201,7 +202,7 @@ impl<'a> View<'a> {
         self.value(Family::Events, key, RECORD_BYTES_MAX)
     }
 
-    /// A history, newest first, at most `limit` lines behind `before`.
+    /// At most `limit` lines of a history, newest first, all older than `before`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -226,7 +227,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Per log, the index of the newest entry that changed rows of this kind about `identity`.
+    /// For each log that has one, the index of its newest entry that changed rows of this kind about `identity`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -241,7 +242,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Subjects that `provider` ever attested to, in their order, behind `after`.
+    /// At most `limit` subjects that `provider` has ever attested to, in the order of their ids, all after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -251,7 +252,7 @@ impl<'a> View<'a> {
         after: Option<&IdentityId>,
         limit: usize,
     ) -> Result<Vec<IdentityId>, StoreError> {
-        // The key and one byte more is the next key after it.
+        // The next key after a key is the key with a zero byte appended.
         let from = after.map(|after| [keys::given(provider, after).as_slice(), &[0]].concat());
         self.ids(Family::Given, Walk { from, ..Walk::of(provider.0) }, limit)
             .map(|ids| ids.into_iter().map(EventId).collect())
@@ -270,7 +271,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// What is known of a note; `None`: named by no entry, or not fetched yet.
+    /// A note's text, or that it was redacted; `None`: no entry names it, or it is not fetched yet.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -278,7 +279,7 @@ impl<'a> View<'a> {
         self.value(Family::Notes, &hash.0, NOTE_VALUE_BYTES_MAX)
     }
 
-    /// Notes that entries name and this node doesn't have yet, in their hashes' order.
+    /// At most `limit` notes that entries name and this node does not have yet, in the order of their hashes.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -286,8 +287,8 @@ impl<'a> View<'a> {
         self.wanted_notes_from(&NoteHash([0; 32]), limit)
     }
 
-    /// As [`View::wanted_notes`], from `start` on and then from the beginning. A `start` drawn at
-    /// random keeps notes that nobody has from hiding the others.
+    /// Like [`View::wanted_notes`], from `start` to the end and then from the beginning. With a random `start`,
+    /// notes that nobody has cannot block the others.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -307,7 +308,7 @@ impl<'a> View<'a> {
         self.value(Family::Heads, &log8(log), RECORD_BYTES_MAX)
     }
 
-    /// A head that the owner signed on another branch than this copy or its other heads.
+    /// A head that the owner signed on another branch than this copy or the owner's other heads.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -315,7 +316,7 @@ impl<'a> View<'a> {
         self.value(Family::Heads, &keys::conflicting(log), RECORD_BYTES_MAX)
     }
 
-    /// The largest head of this copy that a quorum cosigned on one note.
+    /// The largest head on this copy's branch that a quorum cosigned on one note.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -323,7 +324,7 @@ impl<'a> View<'a> {
         self.value(Family::Heads, &keys::certificate(log), CERTIFICATE_BYTES_MAX)
     }
 
-    /// Every operator's newest cosigned head of `log`, in the operators' order.
+    /// The newest head of `log` that each node key cosigned, in the order of operators and generations.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -331,13 +332,13 @@ impl<'a> View<'a> {
         Ok(self.cosigned_by(log)?.into_iter().map(|(_, cosigned)| cosigned).collect())
     }
 
-    /// As [`View::cosigned`], each with the node key that cosigned: that of this generation.
+    /// Like [`View::cosigned`], each with the operator's log generation whose node key cosigned.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn cosigned_by(&self, log: &LogId) -> Result<Vec<(LogId, CosignedHead)>, StoreError> {
         let (mut found, prefix) = (Vec::new(), log8(log));
-        // The log's own key and the three behind it hold heads of the owner's, a proof and the certificate.
+        // The first four keys of the log hold the owner's two heads, a proof and the certificate.
         let from = Some([prefix.as_slice(), &[3]].concat());
         self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |key, value| {
             let by = key.get(prefix.len()..).and_then(|by| std::str::from_utf8(by).ok()?.parse().ok());
@@ -348,8 +349,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Shows each row of a map with a key not before `from` to `each`, in order, until it breaks. Leaves no trace in
-    /// the cache.
+    /// Calls `each` with every row of a map from key `from` on, in order, until it breaks. Reads past the cache.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -363,7 +363,7 @@ impl<'a> View<'a> {
         self.walk(Family::Rows, walk, &mut |key, value| Ok(each(key.get(map.0.len()..).unwrap_or_default(), value)))
     }
 
-    /// The tiles of `log`.
+    /// The tiles of `log`, read from disk one by one.
     #[must_use]
     pub fn tiles<'v>(&'v self, log: &LogId) -> LogTiles<'v> {
         LogTiles { view: self, log: log.clone() }
@@ -389,7 +389,7 @@ impl Rows for View<'_> {
     }
 }
 
-/// The tiles of one log.
+/// The tiles of one log; an absent tile reads as empty.
 pub struct LogTiles<'v> {
     view: &'v View<'v>,
     log: LogId,

@@ -1,4 +1,4 @@
-//! A copy of a database, to look at it without changing it, and what can be read of one that does not open.
+//! Opens a copy of a database to inspect it without changing it, also one that is too damaged to open itself.
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -11,14 +11,14 @@ use super::keys::Family;
 use super::open::{DIR_MODE, check_unused, database_error, open_database};
 use super::{StoreError, options};
 
-/// Where the tables are made that name the families.
+/// Folder in which the empty tables are made that name the families.
 const SEED: &str = "seed";
-/// Most lines of RocksDB's that are passed on.
+/// At most this many lines of RocksDB's log are passed on.
 const LINES_MAX: usize = 64;
-/// Said where the list of files was not used.
-const LISTED_ANEW: &str = "the list of tables and write-ahead logs was made anew from all that are there";
+/// Reported when RocksDB's own list of files was not used.
+const LIST_REBUILT: &str = "the list of tables and write-ahead logs was rebuilt from the files in the folder";
 
-/// Opens a copy, made at `copy`, of the database in `dir`, which no other process has open.
+/// Copies the database in `dir` to `copy` and opens the copy. No other process may have `dir` open.
 pub(super) fn open_copy(dir: &Path, copy: &Path) -> Result<DB, StoreError> {
     copy_files(dir, copy, |_| true)?;
     open_database(copy, options::database).map_err(|error| match error {
@@ -30,10 +30,10 @@ pub(super) fn open_copy(dir: &Path, copy: &Path) -> Result<DB, StoreError> {
     })
 }
 
-/// What could be opened of a damaged database.
+/// The readable part of a damaged database.
 pub(super) struct Salvaged {
     pub(super) db: DB,
-    /// In RocksDB's words.
+    /// What was skipped, as lines of RocksDB's log.
     pub(super) left_out: Vec<String>,
 }
 
@@ -44,30 +44,30 @@ impl Salvaged {
         Ok(Self { db, left_out })
     }
 
-    /// Whether all of a table was left out because some of it is damaged.
+    /// Whether a whole table was skipped because a part of it is damaged.
     pub(super) fn lacks_a_table(&self) -> bool {
         self.left_out.iter().any(|line| line.starts_with("Table #"))
     }
 }
 
-/// Opens a copy of the tables and write-ahead logs that are there, whatever the list of them says: one that was cut
-/// opens too, and lacks what came later. A table that is damaged somewhere is left out.
+/// Opens a copy of all tables and write-ahead logs in the folder, and ignores RocksDB's list of them, which would hide
+/// newer files if it was truncated. A table with any damage is skipped.
 pub(super) fn open_all(dir: &Path, copy: &Path) -> Result<Salvaged, StoreError> {
     copy_files(dir, copy, |file| matches!(ending(file), "sst" | "log"))?;
     seed(copy)?;
     DB::repair(&options::damaged(false), copy).map_err(|error| database_error(dir, &error))?;
     let mut salvaged = Salvaged::open(copy)?;
-    salvaged.left_out.insert(0, LISTED_ANEW.to_owned());
+    salvaged.left_out.insert(0, LIST_REBUILT.to_owned());
     Ok(salvaged)
 }
 
-/// Opens a copy of what is listed. What is damaged in a table is missed when it is read.
+/// Opens a copy by RocksDB's list of files. Damage in a table shows only when that part is read.
 pub(super) fn open_listed(dir: &Path, copy: &Path) -> Result<Salvaged, StoreError> {
     copy_files(dir, copy, |_| true)?;
     Salvaged::open(copy)
 }
 
-/// Makes `copy` anew: links the tables, which never change, and copies the rest that is wanted.
+/// Replaces `copy` by the wanted files of `dir`: links the tables, which never change, and copies the others.
 fn copy_files(dir: &Path, copy: &Path, wanted: fn(&Path) -> bool) -> Result<(), StoreError> {
     check_unused(dir)?;
     let copied = || {
@@ -82,7 +82,7 @@ fn copy_files(dir: &Path, copy: &Path, wanted: fn(&Path) -> bool) -> Result<(), 
 
 fn copy_file(file: &Path, folder: &Path) -> io::Result<()> {
     let to = folder.join(file.file_name().unwrap_or_default());
-    // Not every file system can link.
+    // Not every file system supports hard links.
     if ending(file) == "sst" && fs::hard_link(file, &to).is_ok() {
         return Ok(());
     }
@@ -96,7 +96,7 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What RocksDB locks, and what it says, while a folder is open.
+/// Whether RocksDB uses the file only while the folder is open: its lock and its own logs.
 fn is_scratch(file: &Path) -> bool {
     let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
     name == "LOCK" || name.starts_with("LOG")
@@ -106,8 +106,8 @@ fn ending(file: &Path) -> &str {
     file.extension().and_then(OsStr::to_str).unwrap_or_default()
 }
 
-/// Puts a table of each family, without a row, beside the others: a repair learns the families from their tables,
-/// and drops what a write-ahead log has of others.
+/// Adds an empty table of each family to the copy. RocksDB's repair learns the families from their tables, and would
+/// drop write-ahead records of a family that has none.
 fn seed(copy: &Path) -> Result<(), StoreError> {
     let dir = copy.join(SEED);
     make_seed(&dir)?;
@@ -126,18 +126,19 @@ fn make_seed(dir: &Path) -> Result<(), StoreError> {
     let db = open_database(dir, options::database)?;
     Family::ALL.iter().try_for_each(|family| {
         let column = db.cf_handle(family.name()).expect("all families were opened");
-        // Deletes nothing, but makes a table.
+        // Deletes nothing, but gives the flush a record to write to a table.
         let made = db.delete_cf(column, b"").and_then(|()| db.flush_cf(column));
         made.map_err(|error| database_error(dir, &error))
     })
 }
 
-/// What RocksDB says that it passed over, of any file.
+/// The lines of RocksDB's logs about data that it skipped.
 fn left_out(copy: &Path) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     for file in files(copy)?.iter().filter(|file| is_scratch(file)) {
-        let said = String::from_utf8_lossy(&fs::read(file)?).into_owned();
-        lines.extend(said.lines().filter(|line| line.contains("dropping ") || line.contains(": ignoring ")).map(told));
+        let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
+        let skipped = text.lines().filter(|line| line.contains("dropping ") || line.contains(": ignoring "));
+        lines.extend(skipped.map(message));
     }
     if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
         lines.truncate(LINES_MAX);
@@ -146,8 +147,8 @@ fn left_out(copy: &Path) -> io::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A line without its time, thread, level and place.
-fn told(line: &str) -> String {
-    let said = line.split_once(".cc:").and_then(|(_, said)| said.split_once("] "));
-    said.map_or(line, |(_, said)| said).to_owned()
+/// A log line without its time, thread, level and source line.
+fn message(line: &str) -> String {
+    let message = line.split_once(".cc:").and_then(|(_, rest)| rest.split_once("] "));
+    message.map_or(line, |(_, message)| message).to_owned()
 }

@@ -1,4 +1,4 @@
-//! Reading everything again, whether or not anybody asks for it.
+//! The store's part of the scrub: reads and checks everything that is stored, in steps.
 use std::path::PathBuf;
 
 use fama_ledger::id::NoteHash;
@@ -14,14 +14,14 @@ use crate::wire::NoteAnswer;
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 
-/// How far a reading of all families is; begins at the first key of the first one.
+/// Position of a read through all families; starts at the first key of the first family.
 #[derive(Clone, Debug, Default)]
 pub struct ScrubCursor {
     family: usize,
     from: Vec<u8>,
 }
 
-/// How far a check of a log's tree is; begins at the first tile of leaves.
+/// Position of a check of a log's tree; starts at the first tile of leaves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TreeCursor {
     level: u8,
@@ -29,20 +29,20 @@ pub struct TreeCursor {
 }
 
 impl Store {
-    /// Reads about `bytes` bytes on from `place`, every block with its checksum and every note with its
-    /// hash, past the cache. Gives how many bytes there were; `None` where no family is left.
+    /// Reads about `bytes` bytes from `position` on, past the cache, and checks each block's checksum and each
+    /// note's hash. Returns how many bytes it read; `None` after the last family.
     ///
     /// # Errors
-    /// [`StoreError`]: what was read is damaged.
-    pub fn read_on(&self, place: &mut ScrubCursor, bytes: usize) -> Result<Option<usize>, StoreError> {
-        let Some(family) = Family::ALL.get(place.family).copied() else { return Ok(None) };
+    /// [`StoreError`]: stored data is damaged.
+    pub fn read_on(&self, position: &mut ScrubCursor, bytes: usize) -> Result<Option<usize>, StoreError> {
+        let Some(family) = Family::ALL.get(position.family).copied() else { return Ok(None) };
         let view = self.view();
-        let from = Some(std::mem::take(&mut place.from));
+        let from = Some(std::mem::take(&mut position.from));
         let mut cursor = view.moment().walk(family, Walk { from, once: true, ..Walk::default() });
         let mut read = 0;
         while let Some((key, value)) = cursor.item() {
             if read >= bytes {
-                place.from = key.to_vec();
+                position.from = key.to_vec();
                 return Ok(Some(read));
             }
             if family == Family::Notes {
@@ -52,7 +52,7 @@ impl Store {
             cursor.step();
         }
         cursor.status().map_err(|error| self.database(&error))?;
-        place.family += 1;
+        position.family += 1;
         Ok(Some(read))
     }
 
@@ -62,11 +62,14 @@ impl Store {
         match (hash, note) {
             (Some(_), Ok(NoteAnswer::Redacted)) => Ok(()),
             (Some(hash), Ok(NoteAnswer::Text(text))) if is_note(&hash, &text) => Ok(()),
-            _ => Err(self.database(&format!("the text kept for note {} is another", fama_ledger::id::Hex(key)))),
+            _ => {
+                let hash = fama_ledger::id::Hex(key);
+                Err(self.database(&format!("the text stored for note {hash} does not match its hash")))
+            }
         }
     }
 
-    /// The files with everything but the newest writes. None of them ever changes.
+    /// Paths of the table files, which hold everything except the newest writes. A table file never changes.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -75,18 +78,18 @@ impl Store {
         Ok(names.iter().map(|name| self.dir.join(name.trim_start_matches('/'))).collect())
     }
 
-    /// Checks one tile of a log's tree: of leaves against the entries below, of any level against the tile
-    /// above, at last the root. Gives how many bytes were read; `None` where no tile is left.
+    /// Checks one tile of a log's tree: leaves against their entries, and every full tile against the tile above.
+    /// The last step checks the root. Returns how many bytes it read; `None` once the root is checked.
     ///
     /// # Errors
-    /// [`StoreError::Inconsistent`] says what contradicts what.
-    pub fn check_tree_on(&self, log: &LogId, place: &mut TreeCursor) -> Result<Option<usize>, StoreError> {
+    /// [`StoreError::Inconsistent`] names what contradicts what.
+    pub fn check_tree_on(&self, log: &LogId, position: &mut TreeCursor) -> Result<Option<usize>, StoreError> {
         let view = self.view();
         let Some(record) = view.log(log)? else { return Ok(None) };
-        let TreeCursor { level, index } = *place;
+        let TreeCursor { level, index } = *position;
         let count = record.state.size.checked_div(WIDTH.saturating_pow(level.into())).unwrap_or_default();
         let Some(left) = count.checked_sub(index * WIDTH).filter(|left| *left > 0) else {
-            *place = TreeCursor { level: level + 1, index: 0 };
+            *position = TreeCursor { level: level + 1, index: 0 };
             return if count > 0 { Ok(Some(0)) } else { top(&view, log, &record).map(|()| None) };
         };
         let hashes = view.tiles(log).tile(level, index)?;
@@ -95,17 +98,17 @@ impl Store {
         }
         let below = if level == 0 { leaves(&view, log, index, &hashes)? } else { 0 };
         above(&view, log, (level, index), &hashes)?;
-        place.index += 1;
+        position.index += 1;
         Ok(Some(below + hashes.as_flattened().len()))
     }
 }
 
-/// Entries are those that were hashed into the tile; gives their bytes.
+/// Checks a tile of leaves against the entries. Returns the size of these entries in bytes.
 fn leaves(view: &View<'_>, log: &LogId, index: u64, hashes: &[Hash]) -> Result<usize, StoreError> {
     let first = index * WIDTH;
     let entries = view.entries(log, first, hashes.len(), usize::MAX)?;
     if entries.len() != hashes.len() {
-        return Err(view.store().inconsistent(log, &format!("{} entries from {first} on", entries.len())));
+        return Err(view.store().inconsistent(log, &format!("only {} entries from {first} on", entries.len())));
     }
     for (at, (entry, hash)) in (first..).zip(entries.iter().zip(hashes)) {
         if leaf_hash(entry) != *hash {
@@ -115,7 +118,7 @@ fn leaves(view: &View<'_>, log: &LogId, index: u64, hashes: &[Hash]) -> Result<u
     Ok(entries.iter().map(Vec::len).sum())
 }
 
-/// A full tile gives its hash in the tile above.
+/// Checks the root of a full tile against its hash in the tile above.
 fn above(view: &View<'_>, log: &LogId, (level, index): (u8, u64), hashes: &[Hash]) -> Result<(), StoreError> {
     if hashes.len() < TILE_WIDTH {
         return Ok(());
@@ -125,10 +128,10 @@ fn above(view: &View<'_>, log: &LogId, (level, index): (u8, u64), hashes: &[Hash
     if at.is_some() && at.copied() == root_of(hashes) {
         return Ok(());
     }
-    Err(view.store().inconsistent(log, &format!("tile {index} of level {level} is not what the level above says")))
+    Err(view.store().inconsistent(log, &format!("tile {index} of level {level} does not match the level above")))
 }
 
-/// The hash over a full tile.
+/// The root hash of a full tile.
 fn root_of(hashes: &[Hash]) -> Option<Hash> {
     let mut row = hashes.to_vec();
     while row.len() > 1 {

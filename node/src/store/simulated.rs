@@ -1,7 +1,7 @@
-//! A disk in memory that fails on demand, with RocksDB's promises: for deterministic simulation.
+//! An in-memory disk that fails on demand and gives RocksDB's guarantees, for deterministic simulation.
 //!
-//! A batch is there whole or not at all. A crash keeps some first part of what was written since the
-//! last synced write, and all before that. What was damaged is an error where it is read.
+//! A batch is applied whole or not at all. A crash keeps everything up to the last synced write, and the first few
+//! of the writes after it. Reading a damaged value is an error.
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::engine::{EngineError, Walk};
 use super::keys::Family;
 
-/// One change.
+/// One change of a key; without a value it deletes the key.
 #[derive(Clone)]
 pub(super) struct Operation {
     pub(super) family: Family,
@@ -17,7 +17,7 @@ pub(super) struct Operation {
     pub(super) value: Option<Arc<[u8]>>,
 }
 
-/// What a write left at a key.
+/// The value that a write left at a key.
 #[derive(Clone)]
 enum Value {
     Put(Arc<[u8]>),
@@ -25,7 +25,7 @@ enum Value {
     Damaged,
 }
 
-/// The values of one key, by the number of the write.
+/// The values of one key, each with the number of its write, oldest first.
 type Versions = Vec<(u64, Value)>;
 
 #[derive(Clone, Default)]
@@ -41,12 +41,12 @@ struct Platter {
 enum Power {
     #[default]
     On,
-    /// Goes off during the write after that many.
+    /// This many more writes succeed; the power goes off during the one after them.
     Until(u64),
     Off,
 }
 
-/// A simulated disk; clones are handles on the same one.
+/// A simulated disk; clones are handles to the same disk.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<Platter>>);
 
@@ -64,7 +64,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A copy of all that is on it now, as a backup takes it.
+    /// A copy of the current content, synced or not, like a backup.
     #[must_use]
     pub fn copy(&self) -> Self {
         let mut copy = self.platter().clone();
@@ -72,7 +72,7 @@ impl Disk {
         Self(Arc::new(Mutex::new(copy)))
     }
 
-    /// A copy of what the worst crash now would leave.
+    /// A copy of what the worst possible crash would leave now: only synced writes.
     #[must_use]
     pub fn synced(&self) -> Self {
         let copy = Self(Arc::new(Mutex::new(self.platter().clone())));
@@ -80,24 +80,24 @@ impl Disk {
         copy
     }
 
-    /// From now on the power goes off during the write after `writes` others.
+    /// Lets `writes` more writes succeed; the power goes off during the next one.
     pub fn power_off_after(&self, writes: u64) {
         self.platter().power = Power::Until(writes);
     }
 
-    /// The power stays on after all.
+    /// Cancels [`Disk::power_off_after`], or turns the power on again without losing writes.
     pub fn power_on(&self) {
         self.platter().power = Power::On;
     }
 
-    /// How many writes a crash could undo.
+    /// How many writes a crash could undo: those after the last synced one.
     #[must_use]
     pub fn unsynced(&self) -> u64 {
         let platter = self.platter();
         platter.written - platter.synced
     }
 
-    /// The machine restarts: of the writes that were not synced the first `kept` survive.
+    /// Restarts the machine: of the unsynced writes only the first `kept` survive.
     pub fn crash(&self, kept: u64) {
         let mut platter = self.platter();
         let last = platter.written.min(platter.synced.saturating_add(kept));
@@ -110,17 +110,18 @@ impl Disk {
         (platter.written, platter.synced, platter.power) = (last, last, Power::On);
     }
 
-    /// From now on writes are reported as synced that are not: a broken disk, to test the tests.
+    /// From now on the disk reports writes as synced that are not: a broken disk, to test the tests.
     pub fn lie_about_sync(&self) {
         self.platter().lies = true;
     }
 
-    /// Damages one stored value, the `choice`-th of all, counted round and round; `false` if there is none.
+    /// Damages one stored value: number `choice` modulo their count. `false` if nothing is stored.
     pub fn damage(&self, choice: u64) -> bool {
         self.change(choice, |_| Value::Damaged)
     }
 
-    /// Flips a bit of one stored value, and no checksum tells: a broken disk, to test the tests.
+    /// Flips a bit of one stored value, undetected by any checksum: a broken disk, to test the tests. `choice` and
+    /// the result are those of [`Disk::damage`].
     pub fn flip_unnoticed(&self, choice: u64) -> bool {
         self.change(choice, |value| match value {
             Value::Put(bytes) => {
@@ -165,7 +166,7 @@ impl Disk {
             }
         }
         if matches!(platter.power, Power::Off) {
-            // Nobody knows whether it happened: the crash decides.
+            // The caller cannot know whether the write happened: the crash decides.
             return Err("the power went off".into());
         }
         if sync && !platter.lies {
@@ -185,13 +186,13 @@ impl Disk {
     }
 }
 
-/// A place in a walk.
+/// The position of a walk over a simulated disk.
 pub(super) struct SimulatedCursor<'a> {
     disk: &'a Disk,
     at: u64,
     family: Family,
     backward: bool,
-    /// What is still ahead.
+    /// The keys that the walk has not reached yet.
     range: (Bound<Box<[u8]>>, Bound<Box<[u8]>>),
     item: Option<(Box<[u8]>, Arc<[u8]>)>,
     status: Result<(), EngineError>,
@@ -200,7 +201,7 @@ pub(super) struct SimulatedCursor<'a> {
 impl<'a> SimulatedCursor<'a> {
     pub(super) fn new(disk: &'a Disk, at: u64, family: Family, walk: Walk) -> Self {
         let Walk { prefix, from, before, backward, .. } = walk;
-        let ends = [behind(&prefix), before].into_iter().flatten();
+        let ends = [after(&prefix), before].into_iter().flatten();
         let end = ends.min().map_or(Bound::Unbounded, |end| Bound::Excluded(end.into()));
         let first = Bound::Included(from.unwrap_or_default().max(prefix).into());
         let mut cursor = Self { disk, at, family, backward, range: (first, end), item: None, status: Ok(()) };
@@ -245,7 +246,7 @@ impl<'a> SimulatedCursor<'a> {
     }
 }
 
-/// Whether no key can lie between.
+/// Whether no key can be in the range.
 fn is_empty(range: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
     match range {
         (Bound::Excluded(first), Bound::Excluded(end)) => first >= end,
@@ -254,8 +255,8 @@ fn is_empty(range: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
     }
 }
 
-/// The first key behind all that begin with `prefix`.
-fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+/// The first key after all keys that begin with `prefix`; `None` if no key can follow them.
+fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
     let mut end = prefix.get(..=last)?.to_vec();
     *end.last_mut()? += 1;

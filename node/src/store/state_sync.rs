@@ -1,12 +1,12 @@
-//! The quick state: rows as they were at certified heads, in a database of its own, without the entries below.
+//! The quick state: rows as they were at certified heads, in a separate database, without the entries below them.
 //!
 //! ```text
 //! meta     "quick"                                            bool: whether all logs are loaded
-//!          "offer" log8                                       Offer: what is being loaded of a log
-//!          "parts" log8                                       list of Part: what of it is still to come
+//!          "offer" log8                                       Offer: the state of a log that is being loaded
+//!          "parts" log8                                       list of Part: the key ranges that are still missing
 //! ```
 //!
-//! Loaded, it is written on as any other; of what follows from entries it has what follows from those since.
+//! Once loaded, it grows like any other store. Of the data derived from entries it holds only what newer entries give.
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ use super::keys::{self, Family, META_FEDERATION, META_FORMAT, META_QUICK, META_U
 use super::{FORMAT, LogState, Store, StoreError, View, open};
 use crate::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
 
-/// Most rows that are deleted in one write.
+/// At most this many rows are deleted in one write.
 const CLEAR_ROWS: usize = 10_000;
 
-/// A stretch of a map that is still to be loaded.
+/// A key range of a map that is still to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Part {
-    /// Which of the offered maps, counted from 0.
+    /// Index of the map in the offer, from 0.
     pub map: u16,
-    /// The first key that may be missing.
+    /// The first key of the range.
     pub from: Vec<u8>,
-    /// Where it ends: before this key; without one, where the map does.
+    /// The key after the range; `None`: the range reaches the end of the map.
     pub to: Option<Vec<u8>>,
 }
 
 impl View<'_> {
-    /// What is being loaded of a log, and what of it is still to come.
+    /// The offer that a log is being loaded from, and the parts that are still missing.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -48,7 +48,7 @@ impl View<'_> {
         Ok(offer.zip(parts))
     }
 
-    /// Whether this is a quick state, and if so, whether all logs are loaded.
+    /// Whether all logs of this quick state are loaded; `None` if this is not a quick state.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -56,7 +56,7 @@ impl View<'_> {
         self.value(Family::Meta, META_QUICK, 1)
     }
 
-    /// The size and root from which on entries of a log are here; `None`: all are.
+    /// The state from which on this store has a log's entries; `None`: it has all of them.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -66,7 +66,7 @@ impl View<'_> {
 }
 
 impl Store {
-    /// Opens or begins a quick state in `dir`, under `manifest` and what it says of later versions.
+    /// Opens or creates a quick state in `dir`, under `manifest` and the later versions that the folder holds.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Quick`] if the folder holds something else.
@@ -74,7 +74,7 @@ impl Store {
         open::open_quick(dir, manifest)
     }
 
-    /// What a new quick state begins with: that it is one, and whose, at once.
+    /// Initializes a new quick state in one write: format, federation, the quick mark, and the versions in use. Synced.
     pub(super) fn put_quick(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Meta, META_FORMAT, &FORMAT);
@@ -87,7 +87,7 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Begins to load a log: rows of the same maps that are there are dropped.
+    /// Starts to load a log: deletes the rows that its maps have here, then stores the offer and its parts.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -123,7 +123,8 @@ impl Store {
         Ok(count == CLEAR_ROWS)
     }
 
-    /// Keeps proved rows of a map, and what is still to come of its log. Not synced: what is lost is loaded again.
+    /// Stores proven rows of a map, and the parts of its log that are still missing. Not synced: lost rows are loaded
+    /// again.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -144,7 +145,7 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// All logs are loaded: from here on their copies grow as any others. Synced.
+    /// Marks the quick state as loaded: from now on its copies grow like any others. Synced.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -158,14 +159,14 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Where the copy of one log begins.
+    /// Writes the state, tiles and signed heads that the copy of one log starts from.
     fn put_begin(&self, batch: &mut WriteBatch<'_>, offered: &Offered) {
         let (log, head) = (offered.log(), offered.head());
         let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root: offered.state_root };
         Self::put(batch, Family::Logs, &keys::log_state(&log), &state);
         Self::put(batch, Family::Logs, &keys::log_base(&log), &state);
         Self::put(batch, Family::Logs, &keys::log_certified(&log), &head.size);
-        // All adoptions are certified; where they stand in the log nobody asks any more.
+        // All these adoptions are certified, so nobody needs their positions in the log any more.
         let since = self.manifest.log(&log).map_or(1, |known| known.since);
         let adopted: Vec<_> = (since..=offered.row.version).map(|version| Adopted { version, size: 0 }).collect();
         Self::put(batch, Family::Logs, &keys::log_adopted(&log), &adopted);
@@ -185,7 +186,7 @@ impl Store {
     }
 }
 
-/// Who gave whom something follows from the tallies too.
+/// Derives the key of `given` from a tally row.
 fn put_given(batch: &mut WriteBatch<'_>, key: &[u8]) {
     let pair = key.strip_prefix(&[Tally::TAG]).and_then(|pair| pair.split_first_chunk::<32>());
     let Some((subject, provider)) = pair else { return };

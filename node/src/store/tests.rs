@@ -259,13 +259,13 @@ fn a_scrub_finds_what_contradicts_what() {
         (Family::Tiles, keys::tile(&log.id, 0, 0), None, "tile 0 of level 0 has 0 hashes"),
         (Family::Tiles, keys::tile(&log.id, 0, 0), Some(swapped), "tile 0 of level 0 has 2 hashes"),
         (Family::Tiles, keys::tile(&log.id, 0, 1), Some(last.as_flattened()[..32].to_vec()), "tile 1 of level 0"),
-        (Family::Tiles, keys::tile(&log.id, 1, 0), Some(vec![7; 32]), "is not what the level above says"),
+        (Family::Tiles, keys::tile(&log.id, 1, 0), Some(vec![7; 32]), "does not match the level above"),
         (Family::Logs, keys::log_state(&log.id), Some(codec::encode(&shorter)), "recorded 01010101"),
         (
             Family::Notes,
             hash.0.to_vec(),
             Some(codec::encode(&NoteAnswer::Text("else".into()))),
-            "the text kept for note",
+            "the text stored for note",
         ),
     ] {
         let good = store.view().moment().get(family, &key).unwrap().unwrap().to_vec();

@@ -1,4 +1,4 @@
-//! Writing: each call is one atomic batch.
+//! Writes: each call is one atomic batch.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::Encode;
@@ -17,11 +17,12 @@ use super::{Commit, FORMAT, History, HistoryItem, Store, StoreError, StoredCerti
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
-    /// Writes batches in one atomic write, synced before this returns. Several batches of one log
-    /// follow one another in the slice.
+    /// Writes batches in one atomic write, synced before this returns. Batches of one log must be in
+    /// order in the slice.
     ///
     /// # Errors
-    /// [`StoreError::Misfit`]: nothing was written. Any other: unknown whether it was; stop the node.
+    /// [`StoreError::Misfit`]: nothing was written. After any other error it is unknown whether the batches
+    /// were written; stop the node.
     pub fn commit(&self, commits: &[Commit<'_>]) -> Result<(), StoreError> {
         let _writing = self.lock();
         // Everything goes into one RocksDB batch: after a crash either all of it is there or nothing.
@@ -33,7 +34,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Keeps the owner's largest known head. The caller compares; not synced: a lost one is fetched again.
+    /// Stores the owner's largest known head. The caller checks that it is larger. Not synced: a lost head is
+    /// fetched again.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -43,7 +45,7 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// Keeps a head that proves that its owner signed two branches. Synced.
+    /// Stores a head that its owner signed on another branch. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -53,8 +55,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Keeps the newest cosigned head by a node key and the log's certified size; synced if `durable`,
-    /// which one's own cosignature must be before it leaves.
+    /// Stores the newest head that a node key cosigned, and the log's certified size. Synced if `durable`: this
+    /// node's own cosignature must be durable before it is published.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -72,7 +74,8 @@ impl Store {
         self.write(batch, durable)
     }
 
-    /// Keeps the largest head that a quorum cosigned on one note. Not synced: a lost one is replaced by the next.
+    /// Stores the largest head that a quorum cosigned on one note. Not synced: the next certificate replaces a
+    /// lost one.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -82,7 +85,7 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// Keeps a certified size that grew without a new cosignature. Not synced.
+    /// Stores a certified size that grew without a new cosignature. Not synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -92,8 +95,8 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// Keeps the texts of notes that entries named; leaves out others, those that are here, and
-    /// texts that don't have their hash. Not synced: a lost one is fetched again.
+    /// Stores the texts of wanted notes. Ignores notes that no entry names, notes that are stored already, and
+    /// texts that do not match their hash. Not synced: a lost text is fetched again.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -108,7 +111,7 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// Forgets a note's text for good, on disk too, and never wants it again. Synced.
+    /// Deletes a note's text permanently, also from disk, and never fetches it again. Synced.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -124,7 +127,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes durable all that was written before.
+    /// Makes all earlier writes durable.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -144,7 +147,7 @@ impl Store {
     }
 
     pub(super) fn write(&self, batch: WriteBatch<'_>, sync: bool) -> Result<(), StoreError> {
-        // What failed once may work again, with a hole in what is on disk: only opening anew tells.
+        // A write after a failed one may succeed and leave a gap on disk. Only reopening shows what is there.
         if let Some(error) = self.failed.get() {
             return Err(error.clone());
         }
@@ -156,7 +159,7 @@ pub(super) fn is_note(hash: &NoteHash, text: &str) -> bool {
     text.len() <= NOTE_BYTES_MAX && note_hash(text.as_bytes()) == *hash
 }
 
-/// Collects one write batch. What several entries write is written once, sorted.
+/// Collects one write batch. A key that several entries write is written once, in sorted order.
 struct CommitWriter<'a> {
     store: &'a Store,
     view: View<'a>,
@@ -190,7 +193,7 @@ impl<'a> CommitWriter<'a> {
     fn add(&mut self, commit: &'a Commit<'a>) -> Result<(), StoreError> {
         let log = &commit.state.log;
         self.check(commit)?;
-        // Adoptions have no outcome, the state entry at the end neither.
+        // Neither an adoption nor the state entry at the end has an outcome.
         let outcomes = commit.outcomes.iter().map(Option::as_ref).chain([None]);
         for ((index, entry), outcome) in (commit.first..).zip(commit.entries).zip(outcomes) {
             self.batch.put(Family::Entries, keys::entry(log, index), entry.bytes());
@@ -208,7 +211,7 @@ impl<'a> CommitWriter<'a> {
         Ok(())
     }
 
-    /// Whether a batch follows what is stored: a caller's mistake must not become a broken log.
+    /// Checks that a batch continues the stored log, so that a caller's mistake cannot corrupt it.
     fn check(&mut self, commit: &'a Commit<'a>) -> Result<(), StoreError> {
         let (log, first, after) = (&commit.state.log, commit.first, commit.state.size);
         let misfit = |what: String| Err(StoreError::Misfit { log: log.clone(), what });
@@ -221,11 +224,11 @@ impl<'a> CommitWriter<'a> {
         };
         let count = u64::try_from(commit.entries.len()).unwrap_or(u64::MAX);
         if first != size || first.checked_add(count) != Some(after) {
-            return misfit(format!("{count} entries from {first} to {after}, but {size} are stored"));
+            return misfit(format!("{count} entries from {first} to {after} do not continue the {size} stored ones"));
         }
         let ends = commit.entries.last().is_some_and(VerifiedEntry::is_state);
         if !ends || commit.outcomes.len().checked_add(1) != Some(commit.entries.len()) {
-            return misfit("no state entry at the end, or not one outcome for each other entry".to_owned());
+            return misfit("there is no state entry at the end, or not one outcome for each other entry".to_owned());
         }
         self.sizes.insert(log, after);
         Ok(())
@@ -240,7 +243,7 @@ impl<'a> CommitWriter<'a> {
         Ok(())
     }
 
-    /// Keeps an event's first applied entry, or its first void one if none is applied.
+    /// Indexes an event's first applied entry, or its first void one if none was applied.
     fn index(&mut self, key: Vec<u8>, index: u64, void: Option<Void>) -> Result<(), StoreError> {
         let known = match self.events.get(&key) {
             Some(known) => Some(*known),
@@ -275,13 +278,13 @@ impl<'a> CommitWriter<'a> {
         self.batch.put(Family::History, key, []);
     }
 
-    /// Entries come in their order, so the last one said is the newest.
+    /// Entries arrive in log order, so the last call for a key has the newest index.
     fn touch(&mut self, at: &HistoryItem, identity: &IdentityId, touch: Touch) {
         let key = [keys::touched(identity, touch).as_slice(), &log8(&at.log)].concat();
         self.touched.insert(key, at.index);
     }
 
-    /// An adoption is alone in its batch.
+    /// Reads only the first entry: an adoption is alone in its batch.
     fn add_adopted(&mut self, commit: &'a Commit<'a>) -> Result<(), StoreError> {
         let Some(version) = commit.entries.first().and_then(VerifiedEntry::adopts) else { return Ok(()) };
         let log = &commit.state.log;
@@ -315,8 +318,8 @@ impl<'a> CommitWriter<'a> {
     }
 
     fn finish(mut self) -> Result<WriteBatch<'a>, StoreError> {
-        for (key, place) in std::mem::take(&mut self.events) {
-            Store::put(&mut self.batch, Family::Events, &key, &place);
+        for (key, position) in std::mem::take(&mut self.events) {
+            Store::put(&mut self.batch, Family::Events, &key, &position);
         }
         for (key, index) in std::mem::take(&mut self.touched) {
             Store::put(&mut self.batch, Family::Touched, &key, &index);

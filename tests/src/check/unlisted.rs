@@ -92,7 +92,7 @@ fn repaired(net: &LocalFederation, data: &Path) -> usize {
         assert!(mended && said.contains("data.damaged-1"), "{name}: {said}");
         assert_eq!(files(&folder.path().join("data.damaged-1")), before, "{name}: a repair keeps what was there");
         assert_eq!(checked(&damaged, &net.manifest).unwrap().findings, [], "{name}");
-        assert!(said.contains("made anew"), "{name}: {said}");
+        assert!(said.contains("was rebuilt from"), "{name}: {said}");
         assert_eq!(must_not_forget(&damaged, &net.manifest), whole, "{name}: {said}");
         refused += 1;
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
@@ -130,7 +130,7 @@ fn a_repaired_folder_signs_nothing_before_its_peers_say_what_it_signed() {
             }
         }
         let (mended, said) = command(&configured(&net, 1, DOMAINS[1]), true);
-        assert!(mended && said.contains("made anew"), "{said}");
+        assert!(mended && said.contains("was rebuilt from"), "{said}");
         let own = net.manifest.operators()[1].log();
         let size = |held: &Held| held[&own].0;
         let short = must_not_forget(&data, &net.manifest);
