@@ -1,15 +1,15 @@
-//! Between network and inbox: carries requests out, takes answers and gossip in. Decides nothing.
+//! Carries messages between network and inbox: requests out, answers and gossip in. Decides nothing.
 //!
 //! | message | from | to | carries |
 //! |---|---|---|---|
-//! | [`NetworkEvent`] | network | bridge | peers that come and go, what they ask, submit and gossip |
+//! | [`NetworkEvent`] | network | bridge | peers that connect and leave; their requests, submissions and gossip |
 //! | `NetworkCommand` | [`Network`] | its swarm | requests, new operators: senders wait for room |
 //! | `NetworkHint` | [`Network`] | its swarm | gossip, a [`GossipVerdict`], a penalty: lost when the queue is full |
-//! | [`InboxInput`] | bridge, submit, http | inbox | everything that enters, its signatures verified |
-//! | [`InboxCommand`] | inbox | bridge | what to ask of peers, to gossip, to submit again; whom to penalize |
-//! | [`SubmitOutcome`](crate::inbox::SubmitOutcome) | inbox | submit | what became of each event of a [`InboxInput::Submit`] |
+//! | [`InboxInput`] | bridge, submit, http | inbox | everything that enters, with verified signatures |
+//! | [`InboxCommand`] | inbox | bridge | requests to peers, gossip, events to submit again, penalties |
+//! | [`SubmitOutcome`](crate::inbox::SubmitOutcome) | inbox | submit | the outcome of each submitted event |
 //!
-//! The ledger's replica and the inbox talk by calls: the inbox tells it what happened and performs what it answers.
+//! The inbox calls the ledger's replica directly: it reports what happened and performs the actions that come back.
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -42,16 +42,16 @@ mod peers;
 use fetch::Ahead;
 use peers::ConnectedPeers;
 
-/// How many sync requests of others are answered at once; more are refused as busy.
+/// Sync requests of peers answered at once; more are refused as busy.
 const ANSWERS_MAX: usize = 32;
-/// Of these, of peers that are not operators.
+/// Of [`ANSWERS_MAX`], those of all strangers together.
 const ANSWERS_STRANGERS_MAX: usize = 16;
-/// Of these, of one of them.
+/// Of [`ANSWERS_STRANGERS_MAX`], those of one stranger.
 const ANSWERS_PER_STRANGER_MAX: usize = 8;
-/// How many gossip messages are verified at once; more are ignored.
+/// Gossip messages verified at once; more are ignored.
 const GOSSIP_MAX: usize = 16;
 
-/// Carries messages; each piece of work is a task of its own, their number is bounded.
+/// Carries messages. Each piece of work is a task of its own, and the number of tasks is bounded.
 #[derive(Clone)]
 pub(crate) struct Bridge {
     shared: Shared,
@@ -64,7 +64,7 @@ pub(crate) struct Bridge {
     gossip: Arc<Semaphore>,
     ahead: Ahead,
     peers: Arc<ConnectedPeers>,
-    /// What the node says of itself, where this carries messages for an inbox beside its own.
+    /// The node's own health, if this bridge serves a second inbox besides the node's own.
     node: Option<Arc<Health>>,
     stopped: watch::Receiver<bool>,
 }
@@ -74,7 +74,7 @@ fn operators(shared: &Shared) -> Arc<BTreeMap<PeerId, Domain>> {
 }
 
 impl Bridge {
-    /// Puts the parts together.
+    /// The bridge of the node's own inbox, which takes `inputs`; `stopped` ends all work once it is true.
     #[must_use]
     pub(crate) fn new(
         shared: Shared,
@@ -91,20 +91,20 @@ impl Bridge {
         Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, ahead, peers, node, stopped }
     }
 
-    /// One that does what another inbox asks for, which reads `shared` and takes `inputs`.
+    /// A bridge for a second inbox, which reads `shared` and takes `inputs`.
     #[must_use]
     pub(crate) fn following(&self, shared: Shared, inputs: mpsc::Sender<InboxInput>) -> Self {
         let (operators, node) = (operators(&shared), Some(Arc::clone(&self.shared.health)));
         Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
     }
 
-    /// The network.
+    /// The handle to the network that this bridge serves.
     #[must_use]
     pub(crate) const fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Work that ends when the node stops or loads anew: nobody is left to want its result.
+    /// Spawns work that is dropped when the node stops or reloads: nothing is left then that wants its result.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut stopped = self.stopped.clone();
         tokio::spawn(async move {
@@ -115,7 +115,7 @@ impl Bridge {
         });
     }
 
-    /// Does what the inbox asks for until it is gone. Never waits for the inbox itself.
+    /// Performs the inbox's commands until the inbox is gone. Never waits for the inbox itself.
     pub(crate) async fn commands(self, mut commands: mpsc::Receiver<InboxCommand>) {
         while let Some(command) = commands.recv().await {
             match command {
@@ -127,7 +127,7 @@ impl Bridge {
                 InboxCommand::AskFrontier { peer, mut ours } => {
                     let this = self.clone();
                     if let Some(node) = &self.node {
-                        // Others take both inboxes for one process, whose start must not seem to begin anew.
+                        // Peers see both inboxes as one process, which must not look as if it were starting again.
                         ours.session.writes = node.read().writes;
                     }
                     self.spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
@@ -152,7 +152,7 @@ impl Bridge {
         }
     }
 
-    /// A closed inbox means that the node stops: nobody is left to care for the input.
+    /// Passes input to the inbox. If the inbox is closed, the node is stopping and the input is dropped.
     async fn input(&self, input: InboxInput) {
         let _ = self.inputs.send(input).await;
     }
@@ -161,7 +161,7 @@ impl Bridge {
         match self.network.sync(peer, request).await {
             Ok(SyncResponse::Frontier(frontier)) => {
                 self.heard(peer);
-                // Now, not when the inbox comes to it: a wait in its queue would look like a clock behind.
+                // Measured here, not by the inbox: a wait in its queue would make the peer's clock look slow.
                 let ahead = i128::from(frontier.time.0) - i128::from(clock::now().0);
                 let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
                 let input = match self.verify(frontier).await {
@@ -171,7 +171,7 @@ impl Bridge {
                         InboxInput::Unanswered { peer }
                     }
                     Some(Err(error @ FrontierError::Store(_))) => {
-                        tracing::error!(%error, "a frontier could not be compared");
+                        tracing::error!(%error, "cannot read the store to compare a frontier");
                         InboxInput::Unanswered { peer }
                     }
                     None => InboxInput::Unanswered { peer },
@@ -189,7 +189,7 @@ impl Bridge {
         }
     }
 
-    /// On a thread of its own: the inbox has better to do, and a long frontier has thousands of signatures.
+    /// Verifies on a blocking thread: a long frontier has thousands of signatures, which would hold up the inbox.
     async fn verify(&self, frontier: Frontier) -> Option<Result<HeardFrontier, FrontierError>> {
         let shared = self.shared.clone();
         let work = move || heard::frontier(&shared.store.view(), &shared.manifest, frontier);
@@ -207,7 +207,7 @@ impl Bridge {
         self.operators.get(&peer).cloned()
     }
 
-    /// A connected operator, by this moment's luck: each asks on after a while.
+    /// A connected operator, a different one every five seconds, so that a later request reaches another.
     fn some_operator(&self) -> Option<PeerId> {
         let health = self.shared.health.read();
         let operators = self.shared.manifest.operators().iter();
@@ -248,7 +248,8 @@ impl Bridge {
         }
     }
 
-    /// Takes in what the network brings, until it is gone.
+    /// Handles the network's events until the network is gone or the node stops. Returns the receiver of events, for
+    /// the next bridge.
     pub(crate) async fn events(self, mut events: mpsc::Receiver<NetworkEvent>) -> mpsc::Receiver<NetworkEvent> {
         let mut stopped = self.stopped.clone();
         loop {
@@ -331,14 +332,14 @@ impl Bridge {
         });
     }
 
-    /// Gossip is checked before it is passed on: that it is news, its signature, and its entries' too.
+    /// Checks gossip before it is passed on: that it is news, its signature, and its entries' signatures.
     async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> GossipVerdict {
         match gossip {
             Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
             // A log that this node does not know may be one of a later version.
             Gossip::Equivocation(proof) if self.shared.manifest.log(&proof.log).is_none() => GossipVerdict::Ignore,
             Gossip::Equivocation(proof) => match proof.verify(&self.shared.manifest) {
-                // What is known is not passed on again.
+                // A known equivocation is not passed on again.
                 Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
                     GossipVerdict::Ignore
                 }
@@ -363,7 +364,7 @@ impl Bridge {
         }
     }
 
-    /// A head that is no news is not passed on; its entries may still be.
+    /// A head that is not news is not passed on, but its entries may still be taken in.
     async fn take_head(
         &self,
         peer: PeerId,
@@ -390,13 +391,13 @@ impl Bridge {
         if range.as_ref().is_some_and(|range| range.fault.is_some()) {
             return GossipVerdict::Reject;
         }
-        // What was not checked is not passed on.
+        // Entries that were not verified are not passed on.
         let whole = bare || range.is_some();
         let verdict = self.offer(InboxInput::Head { peer, signed, range });
         if news && whole { verdict } else { GossipVerdict::Ignore }
     }
 
-    /// Gossip is a hint: when the inbox is busy it is left out, and sync brings it later.
+    /// Passes gossip to the inbox. Drops it while the inbox's queue is full: sync brings the same later.
     fn offer(&self, input: InboxInput) -> GossipVerdict {
         match self.inputs.try_send(input) {
             Ok(()) => GossipVerdict::Accept,
@@ -405,8 +406,8 @@ impl Bridge {
     }
 }
 
-/// Not the sender's fault.
+/// The verdict when the store cannot be read, which is not the sender's fault.
 fn unreadable(error: &StoreError) -> GossipVerdict {
-    tracing::error!(%error, "gossip could not be compared");
+    tracing::error!(%error, "cannot read the store to check gossip");
     GossipVerdict::Ignore
 }

@@ -1,8 +1,8 @@
-//! libp2p: who is connected, what is asked and answered, what is gossiped.
+//! The libp2p side of a node: connections, requests and answers, gossip.
 //!
-//! One task owns the swarm; [`Network`] is a handle that talks to it over bounded queues, and the task tells the node
-//! what happens over the bounded queue given to [`start`]. It never waits for the node: a request that finds that
-//! queue full is answered `busy`, gossip is forgotten.
+//! One task owns the swarm. [`Network`] is a handle that sends commands to the task over bounded queues; the task
+//! reports events to the node over the bounded queue given to [`start`]. The task never waits for the node: when that
+//! queue is full, requests are answered `busy` and gossip is dropped.
 mod behaviour;
 mod bounds;
 pub mod client;
@@ -38,75 +38,75 @@ pub use error::{ClientError, NetworkError, RequestError};
 pub use libp2p::gossipsub::MessageId;
 pub use libp2p::{Multiaddr, PeerId};
 
-/// Log filter directives that keep libp2p's own crates from logging above what strangers may cause.
+/// Log filter directives that silence what strangers can make libp2p's own crates log.
 ///
-/// They warn, for example, about each stream beyond a limit; what matters is logged here.
+/// Those crates warn, for example, about each stream beyond a limit; this module logs what matters.
 pub const LOG_DIRECTIVES: &str = "libp2p=error,multistream_select=error,quinn=error,yamux=error";
 
-/// What a node's network needs to know.
+/// Settings of a node's network.
 #[derive(Clone)]
 pub struct NetworkConfig {
-    /// The node key, or a mirror's own key: determines the peer id.
+    /// The node key, or a mirror's own key. Determines the peer id.
     pub key: ed25519_dalek::SigningKey,
-    /// Topics and protocols carry it; peers of others are not talked to.
+    /// Part of the names of topics and protocols; peers of other federations are disconnected.
     pub federation: FederationId,
-    /// Where to listen; port 0 takes any.
+    /// Addresses to listen on; port 0 picks a free port.
     pub listen: Vec<Multiaddr>,
-    /// The operators: dialled for ever while not connected, let in beyond the limits for strangers.
+    /// The operators: dialled forever while not connected, and exempt from the limits for strangers.
     pub dial: Vec<OperatorPeer>,
 }
 
-/// What the network tells the node.
+/// What the network reports to the node.
 #[derive(Debug)]
 pub enum NetworkEvent {
-    /// A node of this federation is connected. Its requests may come before this.
+    /// A node of this federation is connected. Its first requests may arrive before this event.
     PeerUp {
-        /// Who.
+        /// The connected node.
         peer: PeerId,
     },
-    /// Its last connection is gone.
+    /// The last connection to a peer is gone.
     PeerDown {
-        /// Who.
+        /// The peer that left.
         peer: PeerId,
     },
     /// A sync request to answer.
     Sync {
-        /// Who asks.
+        /// The peer that asks.
         peer: PeerId,
-        /// What.
+        /// The decoded request.
         request: SyncRequest,
-        /// Another live process with the asker's key, if a frontier is asked for.
+        /// Another live process with the asker's key, if the request is for a frontier.
         other: Option<Session>,
-        /// Where the answer goes.
+        /// Takes the answer.
         reply: Reply<SyncResponse>,
     },
-    /// Submissions to answer.
+    /// Submissions to append or forward.
     Submit {
-        /// Who asks.
+        /// The peer that submits.
         peer: PeerId,
-        /// From where, if the connection shows an IP address.
+        /// The peer's IP address, if the connection has one.
         address: Option<IpAddr>,
-        /// What.
+        /// The decoded request.
         request: SubmitRequest,
-        /// Where the answer goes.
+        /// Takes the answer.
         reply: Reply<SubmitResponse>,
     },
-    /// Gossip that decodes; it travels on only after [`Network::verdict`] accepts it, within some ten seconds.
+    /// Decoded gossip. It is passed on only if [`Network::verdict`] accepts it within about ten seconds.
     Gossip {
-        /// The neighbour that sent it: at fault for its content, author or not.
+        /// The neighbour that sent the message: at fault for its content, even if another node is the author.
         peer: PeerId,
-        /// Names it for the verdict.
+        /// Identifies the message in the verdict.
         id: MessageId,
-        /// What.
+        /// The decoded message.
         gossip: Gossip,
     },
 }
 
-/// Where the answer to one request goes. Dropped without one, it closes the stream.
+/// Takes the answer to one request. Dropping it without an answer closes the stream.
 pub struct Reply<T>(oneshot::Sender<T>);
 
 impl<T> Reply<T> {
-    /// Answers. Does nothing if the asker is gone or its time is up.
+    /// Sends the answer. Does nothing if the asker is gone or the request has timed out.
     pub fn send(self, answer: T) {
         let _ = self.0.send(answer);
     }
@@ -118,18 +118,18 @@ impl<T> fmt::Debug for Reply<T> {
     }
 }
 
-/// What the node thinks of a gossip message.
+/// What to do with a gossip message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GossipVerdict {
-    /// Pass it on.
+    /// Valid and new: pass it on.
     Accept,
-    /// Not new or not usable now; nobody's fault.
+    /// Not new, or not usable now: drop it, nobody is at fault.
     Ignore,
-    /// It can never be valid; costs its sender score.
+    /// Can never be valid: drop it and penalize the sender.
     Reject,
 }
 
-/// Where the result of a request goes. Keeps its turn until then, even if nobody waits for it any more.
+/// Takes the result of a request, and holds the request's permit until then, even if the caller has given up.
 struct AnswerSlot<T> {
     to: oneshot::Sender<Result<T, RequestError>>,
     _turn: OwnedSemaphorePermit,
@@ -141,7 +141,7 @@ impl<T> AnswerSlot<T> {
     }
 }
 
-/// What must arrive: senders wait for room.
+/// Messages to the task that must arrive: senders wait while the queue is full.
 enum NetworkCommand {
     Sync(PeerId, SyncRequest, AnswerSlot<SyncResponse>),
     Submit(PeerId, SubmitRequest, AnswerSlot<SubmitResponse>),
@@ -150,14 +150,14 @@ enum NetworkCommand {
     Stop(oneshot::Sender<()>),
 }
 
-/// What may be lost when the queue is full.
+/// Messages to the task that may be lost: dropped while the queue is full.
 enum NetworkHint {
     Publish(Box<Gossip>),
     Verdict(MessageId, PeerId, GossipVerdict),
     Penalize(PeerId, &'static str),
 }
 
-/// The handle. When the last one is dropped, the network stops.
+/// A handle to the network's task. The network stops when the last handle is dropped.
 #[derive(Clone)]
 pub struct Network {
     commands: mpsc::Sender<NetworkCommand>,
@@ -166,7 +166,7 @@ pub struct Network {
     listeners: Arc<RwLock<Vec<Multiaddr>>>,
 }
 
-/// The two ends of a handle's queues, for the task.
+/// The task's ends of what it shares with the handles.
 struct Queues {
     commands: mpsc::Receiver<NetworkCommand>,
     hints: mpsc::Receiver<NetworkHint>,
@@ -176,7 +176,7 @@ struct Queues {
 /// Binds every listener, starts the swarm's task on the current tokio runtime and begins to dial.
 ///
 /// # Errors
-/// [`NetworkError`]; nothing runs or listens then.
+/// [`NetworkError`]; then nothing runs or listens.
 pub async fn start(config: NetworkConfig, events: mpsc::Sender<NetworkEvent>) -> Result<Network, NetworkError> {
     let (network, queues) = Network::with_queues();
     let NetworkConfig { key, federation, listen, dial } = config;
@@ -196,7 +196,7 @@ impl Network {
         (Self { commands, hints, in_flight, listeners }, queues)
     }
 
-    /// Asks a connected peer. Waits for its turn while too many requests are under way.
+    /// Asks a connected peer. Waits while too many requests are in flight.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -204,7 +204,7 @@ impl Network {
         self.ask(|answer| NetworkCommand::Sync(peer, request, answer)).await
     }
 
-    /// Submits to a connected peer. Waits for its turn while too many requests are under way.
+    /// Submits to a connected peer. Waits while too many requests are in flight.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -219,34 +219,34 @@ impl Network {
         answered.await.map_err(|_| RequestError::Stopped)?
     }
 
-    /// Tells every subscribed peer. Lost when the queue is full: gossip is a hint.
+    /// Sends gossip to every subscribed peer. Dropped while the queue is full: gossip is only a hint.
     pub fn publish(&self, gossip: Gossip) {
         let _ = self.hints.try_send(NetworkHint::Publish(Box::new(gossip)));
     }
 
-    /// Says what becomes of a gossip message; once per message. A rejected one costs `peer` score.
+    /// Decides what happens to a gossip message; call it once per message. A rejected message penalizes `peer`.
     pub fn verdict(&self, id: MessageId, peer: PeerId, verdict: GossipVerdict) {
         let _ = self.hints.try_send(NetworkHint::Verdict(id, peer, verdict));
     }
 
-    /// Takes score from a peer that sent rubbish. Too much within a few minutes, and it is disconnected and refused
-    /// for some minutes; operators for a shorter time.
+    /// Counts one penalty for a peer that sent rubbish. After too many within a few minutes the peer is disconnected
+    /// and banned: a stranger for ten minutes, an operator for one.
     pub fn penalize(&self, peer: PeerId, code: &'static str) {
         let _ = self.hints.try_send(NetworkHint::Penalize(peer, code));
     }
 
-    /// Replaces the operators to dial and to let in, after a new manifest. Closes no connection.
+    /// Replaces the operators after a new manifest. Closes no connection.
     pub async fn set_operators(&self, operators: Vec<OperatorPeer>) {
         let _ = self.commands.send(NetworkCommand::Operators(operators)).await;
     }
 
-    /// The addresses listened on, without the peer id, port 0 and wildcard hosts resolved.
+    /// The addresses that the network listens on, without the peer id, with port 0 and wildcard hosts resolved.
     #[must_use]
     pub fn listeners(&self) -> Vec<Multiaddr> {
         self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Closes every connection and listener and returns when they are closed.
+    /// Closes every connection and listener, and returns when they are closed.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
         if self.commands.send(NetworkCommand::Stop(done)).await.is_ok() {
@@ -265,9 +265,9 @@ pub fn peer_id(key: &ed25519_dalek::VerifyingKey) -> PeerId {
     identity::PublicKey::from(key).to_peer_id()
 }
 
-/// The operators of the version in use by the peer ids of their nodes, also of the node keys that the version to come
-/// gives them: an operator with a new key may be the only one that has the end of its former log, without which that
-/// version cannot be used.
+/// The operators of the version in use, by the peer ids of their nodes, also under the node keys that the pending
+/// version gives them. An operator with a new key may be the only one that has the end of its former log, and the
+/// pending version cannot be used without that end.
 #[must_use]
 pub fn operators(used: &Manifest, pending: Option<&Manifest>) -> BTreeMap<PeerId, Domain> {
     let later = pending.into_iter().flat_map(Manifest::operators);

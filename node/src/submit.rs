@@ -1,4 +1,4 @@
-//! The way of a submission: verified, sent to the log that takes it, answered with a receipt.
+//! Handles submissions: verifies each, sends it to the log that takes it, and answers with a receipt.
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,40 +30,40 @@ pub(crate) mod permits;
 use admission::{Admission, SubmissionOrigin};
 use permits::{Permit, Permits};
 
-/// How many requests are worked on at once; more are told to come back.
+/// Requests handled at once; more are refused as busy.
 pub(crate) const REQUESTS_MAX: usize = 64;
-/// Of these, of peers that are not operators.
+/// Of [`REQUESTS_MAX`], those of all strangers together: peers that are not operators.
 const REQUESTS_STRANGERS_MAX: usize = 48;
-/// Of these, of one of them.
+/// Of [`REQUESTS_STRANGERS_MAX`], those of one stranger.
 const REQUESTS_PER_STRANGER_MAX: usize = 16;
-/// How many requests wait at once for another operator's answer: it may never come.
+/// Requests that wait at once for the answer of another operator, which may never come.
 const FORWARDS_MAX: usize = 32;
-/// Of these, of peers that are not operators.
+/// Of [`FORWARDS_MAX`], those of all strangers together.
 const FORWARDS_STRANGERS_MAX: usize = 24;
-/// Of these, of one of them.
+/// Of [`FORWARDS_STRANGERS_MAX`], those of one stranger.
 const FORWARDS_PER_STRANGER_MAX: usize = 8;
-/// How many requests wait at once for sponsors' logs; others hear at once what this node knows.
+/// Requests that wait at once for sponsors' logs; more are answered at once from what this node has.
 const WAITS_MAX: usize = 12;
-/// Of these, of peers that are not operators.
+/// Of [`WAITS_MAX`], those of all strangers together.
 const WAITS_STRANGERS_MAX: usize = 8;
-/// Of these, of one of them.
+/// Of [`WAITS_STRANGERS_MAX`], those of one stranger.
 const WAITS_PER_STRANGER_MAX: usize = 2;
-/// How often everybody is asked for new entries because somebody waits, at most.
+/// Shortest time between two rounds that ask all peers for new entries because a request waits.
 const ASK_PAUSE: Duration = Duration::from_millis(250);
-/// How long a home may take before a revocation is claimed elsewhere.
+/// How long a home may take to answer before a revocation is claimed in another operator's log.
 const HOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long another operator may take to claim a revocation: it tries the home first.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often an attestation of an unsponsored issuer is looked at again while sponsors' logs are fetched.
+/// How often an attestation of an unsponsored issuer is tried while sponsors' logs are fetched.
 const SPONSOR_TRIES: usize = 4;
-/// How long between these looks.
+/// Pause between these tries.
 const SPONSOR_WAIT: Duration = Duration::from_millis(500);
 
-/// Takes submissions in from the network.
+/// Answers the submissions of peers, and forwards those that belong to another operator's log.
 pub(crate) struct Submitter {
     shared: Shared,
     own: Option<LogId>,
-    /// What peers call this node.
+    /// This node's own peer id.
     peer: PeerId,
     inputs: mpsc::Sender<InboxInput>,
     network: Network,
@@ -74,7 +74,7 @@ pub(crate) struct Submitter {
     asked: Mutex<Option<Instant>>,
 }
 
-/// A submission on its way: where it goes, what it is.
+/// A verified submission and the log that takes it.
 struct Routed {
     log: LogId,
     submission: Submission,
@@ -82,7 +82,7 @@ struct Routed {
 }
 
 impl Submitter {
-    /// `own` is the log that this node writes, if it does; `peer` what others call it.
+    /// `own` is the log that this node writes, if any; `peer` is its own peer id.
     #[must_use]
     pub(crate) fn new(
         shared: Shared,
@@ -105,7 +105,7 @@ impl Submitter {
         }
     }
 
-    /// One result per submission, in order.
+    /// Handles a peer's request. Returns one result per submission, in order.
     pub(crate) async fn submit(
         self: &Arc<Self>,
         peer: PeerId,
@@ -131,7 +131,7 @@ impl Submitter {
         SubmitResponse(results)
     }
 
-    /// Hands events in again that a branch had which was left.
+    /// Submits the events of an abandoned branch again, and logs the results.
     pub(crate) async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
         let this = Arc::clone(self);
         let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await else { return };
@@ -139,10 +139,10 @@ impl Submitter {
         for result in self.route(verified, &origin, false, true).await {
             match result {
                 SubmitResult::Accepted(receipt) => {
-                    tracing::info!(event = %receipt.event, "an event of a left branch is in its home's log again");
+                    tracing::info!(event = %receipt.event, "an event of an abandoned branch is in a log again");
                 }
                 SubmitResult::Refused(refusal) => {
-                    tracing::info!(code = refusal.code, "an event of a left branch is refused");
+                    tracing::info!(code = refusal.code, "an event of an abandoned branch is refused");
                 }
             }
         }
@@ -169,7 +169,7 @@ impl Submitter {
         Ok(Routed { log, submission, submitted: Submitted { event, note, recovered } })
     }
 
-    /// Sends each submission to its log and puts the results back in order.
+    /// Sends each submission to its log and returns the results in the order of the submissions.
     async fn route(
         self: &Arc<Self>,
         verified: Vec<Result<Routed, Refusal>>,
@@ -190,7 +190,7 @@ impl Submitter {
             }
         }
         for (log, group) in groups {
-            let (places, group): (Vec<usize>, Vec<Routed>) = group.into_iter().unzip();
+            let (positions, group): (Vec<usize>, Vec<Routed>) = group.into_iter().unzip();
             let done = if self.own.as_ref() == Some(&log) {
                 self.take(group.into_iter().map(|routed| routed.submitted).collect(), || {
                     self.waits.take(origin.peer, operator)
@@ -204,13 +204,13 @@ impl Submitter {
             } else {
                 vec![SubmitResult::Refused(busy()); group.len()]
             };
-            places.into_iter().zip(done).for_each(|(at, result)| put(&mut results, at, result));
+            positions.into_iter().zip(done).for_each(|(at, result)| put(&mut results, at, result));
         }
         let missing = || SubmitResult::Refused(Refusal::new("internal", "no answer"));
         results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
     }
 
-    /// This node's own rates, only for what it would write itself.
+    /// Applies this node's own rates, only to events for the log that it writes itself.
     fn admit(&self, routed: &Routed, origin: &SubmissionOrigin) -> Result<(), Refusal> {
         if self.own.as_ref() != Some(&routed.log) {
             return Ok(());
@@ -218,7 +218,7 @@ impl Submitter {
         self.admission.submission(origin, &routed.submission)
     }
 
-    /// Appends to the own log; looks again where only the sponsors' logs are missing.
+    /// Appends to this node's own log; tries again those events for which only entries of sponsors' logs are missing.
     async fn take(
         self: &Arc<Self>,
         mut events: Vec<Submitted>,
@@ -226,13 +226,13 @@ impl Submitter {
     ) -> Vec<SubmitResult> {
         let mut wait = None;
         let mut results: Vec<Option<SubmitResult>> = events.iter().map(|_| None).collect();
-        let mut places: Vec<usize> = (0..events.len()).collect();
+        let mut positions: Vec<usize> = (0..events.len()).collect();
         for left in (0..SPONSOR_TRIES).rev() {
             let again: Vec<Submitted> = events.iter().map(Submitted::copy).collect();
             let answers = self.ask_inbox(std::mem::take(&mut events)).await;
             let mut unsponsored = Vec::new();
             let results_now = self.results(answers).await;
-            for ((at, event), result) in std::mem::take(&mut places).into_iter().zip(again).zip(results_now) {
+            for ((at, event), result) in std::mem::take(&mut positions).into_iter().zip(again).zip(results_now) {
                 match result {
                     Some(result) => put(&mut results, at, result),
                     None => unsponsored.push((at, event)),
@@ -241,7 +241,7 @@ impl Submitter {
             if unsponsored.is_empty() || left == 0 {
                 break;
             }
-            (places, events) = unsponsored.into_iter().unzip();
+            (positions, events) = unsponsored.into_iter().unzip();
             wait = wait.or_else(&may_wait);
             if wait.is_none() || !self.ask_all().await {
                 break;
@@ -255,7 +255,7 @@ impl Submitter {
         results.into_iter().map(|result| result.unwrap_or_else(unsponsored)).collect()
     }
 
-    /// Has everybody asked for new entries, unless that was just done; `false` if the node stops.
+    /// Has all peers asked for new entries, unless that was done within [`ASK_PAUSE`]; `false` if the node is stopping.
     async fn ask_all(&self) -> bool {
         let due = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,7 +277,7 @@ impl Submitter {
         answers.await.unwrap_or_else(|_| refused(Refusal::new("stopping", "this node is stopping")))
     }
 
-    /// Receipts of what was taken, made outside of the inbox; `None` for what nobody sponsors.
+    /// Makes receipts for the events that were taken, so that the inbox need not; `None` for unsponsored events.
     async fn results(self: &Arc<Self>, answers: Vec<SubmitOutcome>) -> Vec<Option<SubmitResult>> {
         let (this, count) = (Arc::clone(self), answers.len());
         let work = move || this.all_results(answers);
@@ -285,8 +285,8 @@ impl Submitter {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec![Some(failed); count])
     }
 
-    /// One after the other: they share most of their paths, and several requests are answered at once
-    /// anyway. A node without a log of its own has taken nothing.
+    /// Makes receipts one after the other: they share most of their paths, and other requests run in parallel anyway.
+    /// A node without a log of its own has taken no events.
     fn all_results(&self, answers: Vec<SubmitOutcome>) -> Vec<Option<SubmitResult>> {
         let Some(own) = &self.own else { return answers.into_iter().map(|_| None).collect() };
         let view = self.shared.store.view();
@@ -303,7 +303,7 @@ impl Submitter {
                 Some(match self.receipt(index, entry, &signed, known, prover) {
                     Ok(receipt) => SubmitResult::Accepted(receipt),
                     Err(error) => {
-                        tracing::error!(%error, index, "a receipt could not be made");
+                        tracing::error!(%error, index, "cannot make a receipt");
                         SubmitResult::Refused(Refusal::new("internal", "the receipt could not be made; submit again"))
                     }
                 })
@@ -327,7 +327,8 @@ impl Submitter {
         Ok(Receipt { event, log, index, known, entry, proof: proof.to_string() })
     }
 
-    /// Passes submissions on to the operator whose log takes them.
+    /// Forwards submissions to the operator whose log takes them. A revocation that the home does not take is claimed
+    /// in another operator's log.
     async fn forward(self: &Arc<Self>, log: &LogId, group: Vec<Routed>) -> Vec<SubmitResult> {
         let mut results = Vec::with_capacity(group.len());
         let submissions = group.iter().map(|routed| routed.submission.clone()).collect();
@@ -357,15 +358,15 @@ impl Submitter {
         match sent {
             Ok(Ok(SubmitResponse(results))) => Some(results),
             Ok(Err(error)) => {
-                tracing::debug!(%operator, %error, "home does not answer");
+                tracing::debug!(%operator, %error, "no answer to a forwarded submission");
                 None
             }
             Err(_) => None,
         }
     }
 
-    /// Whether the home's log, as far as it is held here, gives no reason to refuse a revocation: the key is
-    /// the current one and not revoked there.
+    /// Whether this node's copy of the home's log gives no reason to refuse a revocation: the key is the current one
+    /// there, and not revoked.
     fn is_open(&self, routed: &Routed) -> bool {
         let Action::Revoke { identity, version, .. } = &routed.submission.signed.event.action else { return false };
         let view = self.shared.store.view();
@@ -373,7 +374,8 @@ impl Submitter {
         found.is_some_and(|found| found.identity.version == *version && found.identity.status == Status::Active)
     }
 
-    /// A revocation that its home did not take goes into another operator's log, if it fits the chain held here.
+    /// Submits a revocation that its home did not take to this node's own log or, without one, to every operator.
+    /// `None` if it does not fit the chain of key versions that this node has, or if no operator accepts it.
     async fn claim(self: &Arc<Self>, routed: Routed) -> Option<SubmitResult> {
         let Action::Revoke { home, identity, version, key, .. } = &routed.submission.signed.event.action else {
             return None;
@@ -399,7 +401,7 @@ impl Submitter {
         }
         while let Some(answer) = asked.join_next().await {
             if let Ok(Some(accepted @ SubmitResult::Accepted(_))) = answer {
-                // The others are to have it too, whoever was first.
+                // The other requests run on: every operator should have the revocation.
                 asked.detach_all();
                 return Some(accepted);
             }
@@ -420,7 +422,8 @@ fn put(results: &mut [Option<SubmitResult>], at: usize, result: SubmitResult) {
     }
 }
 
-/// Whether an event was in a log that was cut below it: its entry is proven by a head of that log's owner.
+/// Whether an event was in a log that was cut below it, shown by a proof of its entry under a head that the log's owner
+/// signed.
 fn was_cut(manifest: &Manifest, signed: &SignedEvent, shown: &wire::Recovered) -> bool {
     let entry = VerifiedEntry::decode(shown.entry.clone(), &manifest.federation()).ok();
     let same = entry.as_ref().and_then(VerifiedEntry::event).is_some_and(|event| event.signed() == signed);
@@ -434,10 +437,10 @@ fn was_cut(manifest: &Manifest, signed: &SignedEvent, shown: &wire::Recovered) -
 }
 
 fn busy() -> Refusal {
-    Refusal { code: "busy".into(), message: "this node has as much to do as it can".into(), retry_after: Some(1) }
+    Refusal { code: "busy".into(), message: "this node is busy".into(), retry_after: Some(1) }
 }
 
-/// The note that came along, if it is the one that the event names and a well-formed one.
+/// The note submitted with an event, if the event names it and it is well-formed; `None` if there is no note.
 fn checked_note(submission: &Submission) -> Result<Option<(fama_ledger::id::NoteHash, String)>, Refusal> {
     let Some(text) = &submission.note else { return Ok(None) };
     let hash = note_hash(text.as_bytes());

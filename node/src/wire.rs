@@ -1,4 +1,4 @@
-//! Messages between nodes: the strict codec of the ledger, each kind with its bound.
+//! Messages between nodes, encoded with the ledger's strict codec; every list and message has a bound.
 use bincode::{Decode, Encode};
 use fama_ledger::checkpoint::{Checkpoint, CheckpointError, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::SignedEvent;
@@ -11,15 +11,15 @@ use fama_ledger::replica::Cosigned;
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
 
-/// Longest sync or submit request, in bytes: 256 submissions of the largest size with notes.
+/// Longest sync or submit request, in bytes: fits 256 submissions of the largest size, with notes.
 pub const REQUEST_BYTES_MAX: usize = 2 << 20;
-/// Longest response, in bytes: a whole batch of the largest entries, and its proof.
+/// Longest response, in bytes: fits a whole batch of the largest entries, and its proof.
 pub const RESPONSE_BYTES_MAX: usize = 20 << 20;
-/// How many bytes of entries a responder stops at, once it has one whole batch.
+/// Bytes of entries at which a responder stops, once it has one whole batch.
 pub const ENTRIES_BYTES_SOFT: usize = 2 << 20;
 /// Longest gossip message, in bytes.
 pub const GOSSIP_BYTES_MAX: usize = 64 << 10;
-/// How many bytes of entries travel within a gossip message; larger batches are fetched.
+/// Most bytes of entries in a gossip message; larger batches are left out and fetched by sync.
 pub const GOSSIP_ENTRIES_BYTES_MAX: usize = 48 << 10;
 /// Most submissions of one request.
 pub const SUBMISSIONS_MAX: usize = 256;
@@ -27,96 +27,97 @@ pub const SUBMISSIONS_MAX: usize = 256;
 pub const NOTES_MAX: usize = 256;
 /// Most manifests of one response.
 pub const MANIFESTS_MAX: usize = 16;
-/// Most cosigned heads of a log in a frontier beyond one of each operator: of former ones and former node keys.
+/// Most heads cosigned by former operators or former node keys in a log's frontier, besides one per operator.
 pub const FORMER_COSIGNERS_MAX: usize = 8;
 
 /// Most rows of one response.
 pub const ROWS_MAX: usize = 8_192;
-/// How many bytes of rows a responder stops at; the row that goes beyond is the last.
+/// Bytes of rows at which a responder stops; the row that reaches this size is the last.
 pub const ROWS_BYTES_SOFT: usize = 1 << 20;
 
-/// What a node asks another.
+/// A request for another node's data. Changes nothing at the responder.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum SyncRequest {
-    /// What do you have? This is what I have. First message on every connection: the hello.
+    /// Asks what the responder has and reports what the sender has. First message on every connection: the hello.
     Frontier(Frontier),
-    /// Whole batches of a log from an index on, with a proof that they are below `head`.
+    /// Asks for whole batches of a log from an index on, with a proof that they are part of the log at `head`.
     Entries {
-        /// The log.
+        /// The log to read.
         log: LogId,
-        /// The first index wanted: the asker's size.
+        /// The first index wanted: the size of the asker's copy.
         from: u64,
-        /// A signed head that both know.
+        /// A head signed by the log's owner, known to both nodes.
         head: Head,
     },
-    /// Texts of notes, at most [`NOTES_MAX`].
+    /// Asks for the texts of at most [`NOTES_MAX`] notes.
     Notes(Vec<NoteHash>),
-    /// Versions of the manifest from this one on, oldest first, as signed notes.
+    /// Asks for the manifest's versions from one version on.
     Manifests {
         /// The first version wanted, at least 2.
         from: u32,
     },
-    /// The state of each log at a certified head, without its rows, which [`SyncRequest::Rows`] brings.
+    /// Asks for the state of each log at a certified head. [`SyncRequest::Rows`] then asks for its rows.
     Offers,
-    /// Rows of one map of a log, as they were at a head that was offered.
+    /// Asks for rows of one map of a log, as they were at an offered head.
     Rows {
-        /// The log.
+        /// The log that carries the map.
         log: LogId,
-        /// The head that was offered.
+        /// The offered head.
         head: Head,
-        /// Which of the offered maps, counted from 0.
+        /// The map's index in the offer, from 0.
         map: u16,
-        /// The first key wanted, or what it begins with; nothing for the map's first row. At most
-        /// [`fama_ledger::map::KEY_BYTES_MAX`].
+        /// Rows start at the first key that is not before these bytes; empty for the map's first row. At most one byte
+        /// longer than [`fama_ledger::map::KEY_BYTES_MAX`].
         from: Vec<u8>,
-        /// Up to the first row with a key not before this one, which comes along; none: to the map's end.
+        /// Rows end with the first key that is not before these bytes, that row included; `None` for the map's end.
         to: Option<Vec<u8>>,
     },
 }
 
-/// The answer.
+/// The answer to a [`SyncRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum SyncResponse {
     /// To [`SyncRequest::Frontier`].
     Frontier(Frontier),
     /// To [`SyncRequest::Entries`].
     Entries(EntryRange),
-    /// To [`SyncRequest::Notes`]: those it has.
+    /// To [`SyncRequest::Notes`]: those of the requested notes that the responder has.
     Notes(Vec<(NoteHash, NoteAnswer)>),
-    /// To [`SyncRequest::Manifests`], at most [`MANIFESTS_MAX`].
+    /// To [`SyncRequest::Manifests`]: signed notes, oldest first, at most [`MANIFESTS_MAX`]; then a rival of the
+    /// newest version, if one is known.
     Manifests(Vec<String>),
-    /// Not now, or not here.
+    /// To any request: the responder cannot answer it now, or not at all.
     Refused(Refusal),
-    /// To [`SyncRequest::Offers`]: of the logs of the version in use, those that have a certified head at hand.
+    /// To [`SyncRequest::Offers`]: one for each uncut log whose state at a certified head the responder still has.
     Offers(Vec<Offer>),
     /// To [`SyncRequest::Rows`].
     Rows(RowRange),
 }
 
-/// Rows of a map that follow one another, at most [`ROWS_MAX`] and about [`ROWS_BYTES_SOFT`] of them.
+/// Consecutive rows of a map: at most [`ROWS_MAX`], and about [`ROWS_BYTES_SOFT`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RowRange {
     /// Whole keys and encoded values, ascending.
     pub rows: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Shows that none is missing between the key asked for and the last one.
+    /// Proves that no row is missing between the start of the request and the last of these rows.
     pub proof: RangeProof,
 }
 
-/// What a node knows of a note.
+/// What a node has of a note.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum NoteAnswer {
-    /// Its text.
+    /// The note's text.
     Text(String),
-    /// It was dropped here.
+    /// The node removed the text.
     Redacted,
 }
 
-/// One process of a node.
+/// One process of a node: distinguishes two processes with the same node key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Session {
     /// Drawn at random when the process started.
     pub id: [u8; 16],
-    /// Whether its start is over: it may have signed something.
+    /// Whether the process has finished starting: from then on it may have signed something.
     pub writes: bool,
 }
 
@@ -125,20 +126,20 @@ pub struct Session {
 pub struct Frontier {
     /// The sender's clock.
     pub time: Millis,
-    /// The sender's.
+    /// The sender's process.
     pub session: Session,
-    /// Another live session of the key that is asking, as the sender knows; in a request none.
+    /// In an answer, another live process with the asker's key, if the sender knows one; in a request `None`.
     pub other: Option<Session>,
     /// The newest version of the manifest that the sender holds.
     pub manifest: u32,
-    /// The hash of its text; where a rival of it is known, the BLAKE3 of both hashes, the smaller one first.
+    /// The hash of that version's text; if a rival text is known, the BLAKE3 of both hashes, the smaller one first.
     pub manifest_hash: ManifestHash,
-    /// Every log of the version that the sender uses; who uses a version has those that it cut.
+    /// Every uncut log of the version that the sender uses. A node that uses a version has all of the logs that it cut.
     pub logs: Vec<LogFrontier>,
 }
 
 impl Frontier {
-    /// Of an asker that has no entries and the versions of `manifest`.
+    /// The frontier of an asker that has no entries, and the manifest's versions up to `manifest`.
     #[must_use]
     pub fn nothing(manifest: &Manifest, time: Millis) -> Self {
         let (session, other, manifest_hash) = (Session::default(), None, manifest.hash());
@@ -149,29 +150,29 @@ impl Frontier {
 /// What a node has of one log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogFrontier {
-    /// The log.
+    /// The log described.
     pub log: LogId,
-    /// Entries that the sender can serve.
+    /// Number of entries that the sender can serve.
     pub size: u64,
-    /// The largest head of the owner that the sender knows.
+    /// The largest head signed by the owner that the sender knows.
     pub newest: Option<SignedHead>,
-    /// Every operator's newest cosigned head.
+    /// The newest head that each operator cosigned, and at most [`FORMER_COSIGNERS_MAX`] by former keys.
     pub cosigned: Vec<CosignedHead>,
-    /// Proof that its owner signed two branches, if there is one.
+    /// Proof that the log's owner signed two branches, if the sender has one.
     pub equivocation: Option<Equivocation>,
 }
 
-/// A head with its owner's signature, not verified yet.
+/// A head with the signature of the log's owner, not verified yet.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SignedHead {
-    /// The head.
+    /// The signed size and root.
     pub head: Head,
-    /// By the log's node key, over the checkpoint's text.
+    /// Ed25519 signature by the log's node key over the checkpoint's text.
     pub signature: [u8; 64],
 }
 
 impl SignedHead {
-    /// What travels of a checkpoint whose log the message names.
+    /// The part of a checkpoint that is sent when the message already names the log.
     #[must_use]
     pub fn of(checkpoint: &SignedCheckpoint) -> Self {
         Self { head: checkpoint.checkpoint().head, signature: *checkpoint.signature() }
@@ -180,7 +181,7 @@ impl SignedHead {
     /// Checks the owner's signature.
     ///
     /// # Errors
-    /// [`CheckpointError`]; a log that the manifest doesn't know is one too.
+    /// [`CheckpointError`], also if the manifest does not know the log.
     pub fn verify(&self, manifest: &Manifest, log: &LogId) -> Result<SignedCheckpoint, CheckpointError> {
         let known = manifest.log(log).ok_or_else(|| CheckpointError::UnknownOrigin(manifest.origin(log)))?;
         SignedCheckpoint::verify(
@@ -196,18 +197,18 @@ impl SignedHead {
 pub struct CosignedHead {
     /// The head, signed by the log's owner.
     pub signed: SignedHead,
-    /// The cosignature.
+    /// The operator's cosignature over the same checkpoint.
     pub cosignature: Cosignature,
 }
 
 impl CosignedHead {
-    /// What travels of a cosigned checkpoint whose log the message names.
+    /// The part of a cosigned checkpoint that is sent when the message already names the log.
     #[must_use]
     pub fn of(cosigned: &Cosigned) -> Self {
         Self { signed: SignedHead::of(&cosigned.signed), cosignature: cosigned.cosignature.clone() }
     }
 
-    /// Checks both signatures; `None` if one does not hold or no operator of `manifest` has that name.
+    /// Checks both signatures; `None` if either is invalid or `manifest` has no operator with that name.
     #[must_use]
     pub fn verify(&self, manifest: &Manifest, log: &LogId) -> Option<Cosigned> {
         let signed = self.signed.verify(manifest, log).ok()?;
@@ -217,122 +218,123 @@ impl CosignedHead {
     }
 }
 
-/// Whole batches of a log.
+/// Consecutive whole batches of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EntryRange {
     /// Index of the first entry.
     pub first: u64,
     /// Encoded entries; the last is a state entry.
     pub entries: Vec<Vec<u8>>,
-    /// RFC 6962 consistency proof from behind the last entry to the head asked for; empty if that is it.
+    /// RFC 6962 consistency proof from the size after the last entry to the requested head; empty if they are equal.
     pub proof: Vec<Hash>,
 }
 
-/// What spreads by gossip: hints, never needed.
+/// A gossip message: a hint only, since sync brings the same later.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Gossip {
-    /// A new head of the sender's own or another log, with its new entries if they are few.
+    /// A new head of any log, with its new entries if they are few.
     Head {
-        /// The log.
+        /// The log that grew.
         log: LogId,
-        /// Its head.
+        /// The log's new head.
         signed: SignedHead,
-        /// Its newest entries, from index `first`; empty if they are many.
+        /// Index of the first of `entries`.
         first: u64,
-        /// Encoded entries.
+        /// The newest entries, encoded; empty if longer than [`GOSSIP_ENTRIES_BYTES_MAX`].
         entries: Vec<Vec<u8>>,
     },
     /// A new cosignature.
     Cosignature {
-        /// The log.
+        /// The log whose head was cosigned.
         log: LogId,
-        /// Its head and the cosignature.
+        /// The head and its new cosignature.
         cosigned: CosignedHead,
     },
     /// Proof that an owner signed two branches of its log.
     Equivocation(Equivocation),
 }
 
-/// Signed events for their homes' logs, at most [`SUBMISSIONS_MAX`].
+/// Signed events to append to their homes' logs.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SubmitRequest {
-    /// Already passed on once: a node that is not the home refuses instead of passing it on again.
+    /// Whether a node has already forwarded this request: a node that is not the home then refuses the request
+    /// instead of forwarding it again.
     pub forwarded: bool,
-    /// What is submitted.
+    /// The events, at most [`SUBMISSIONS_MAX`].
     pub submissions: Vec<Submission>,
 }
 
-/// One signed event with what travels beside it.
+/// One signed event, with what accompanies it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Submission {
     /// The event and its signatures.
     pub signed: SignedEvent,
-    /// The text of the note that it names.
+    /// The text of the note that the event names.
     pub note: Option<String>,
-    /// An invitation token of the home, for registrations beyond the rate.
+    /// An invitation token from the home's operator: lifts the rate limit on registrations.
     pub invite: Option<String>,
-    /// Proof that it was in a log that was cut below it: then it is let in whenever it was created.
+    /// Proof that the event was in a log that was later cut below it. Such an event is accepted at any age.
     pub recovered: Option<Recovered>,
 }
 
-/// An entry of a branch that was left, and the proof that its owner's head has it.
+/// An entry of an abandoned branch, with a proof under a head that the log's owner signed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Recovered {
     /// The encoded entry.
     pub entry: Vec<u8>,
-    /// C2SP tlog-proof.
+    /// C2SP tlog-proof of the entry.
     pub proof: String,
 }
 
-/// One result per submission, in order.
+/// One result per submission, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SubmitResponse(pub Vec<SubmitResult>);
 
-/// What became of one submission.
+/// The outcome of one submission.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum SubmitResult {
-    /// It is in the log, durable.
+    /// The event is durably in the log, whether or not it was there before.
     Accepted(Receipt),
-    /// It is not, and why.
+    /// The event was not appended, and why.
     Refused(Refusal),
 }
 
 /// Proof that an event is in a log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Receipt {
-    /// The event.
+    /// Id of the event.
     pub event: EventId,
-    /// The log that has it.
+    /// The log that has the event.
     pub log: LogId,
-    /// Where.
+    /// Index of the entry in the log.
     pub index: u64,
-    /// Whether it was there before.
+    /// Whether the event was in the log before this submission.
     pub known: bool,
-    /// The encoded entry: the leaf that the proof proves.
+    /// The encoded entry: the leaf that the proof is about.
     pub entry: Vec<u8>,
     /// C2SP tlog-proof to a head that the owner signed.
     pub proof: String,
 }
 
-/// Why something was not done, in one stable word and one sentence.
+/// Why a request was not carried out: a stable code and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Refusal {
-    /// Stable snake_case word.
+    /// Stable code in snake_case.
     pub code: String,
-    /// For a person.
+    /// A sentence for people; may change between versions.
     pub message: String,
-    /// Seconds after which another try may help.
+    /// Seconds after which a retry may succeed; `None` if waiting does not help.
     pub retry_after: Option<u32>,
 }
 
 impl Refusal {
-    /// A refusal that does not depend on time.
+    /// A refusal that gives no time for a retry.
     pub fn new(code: &str, message: impl std::fmt::Display) -> Self {
         Self { code: code.to_owned(), message: message.to_string(), retry_after: None }
     }
-    /// The refusal of a request for rows of a state that is not pinned, or no longer.
+    /// Refuses rows of a state that is not pinned, or no longer.
     #[must_use]
     pub fn snapshot_gone() -> Self {
-        Self::new("snapshot_gone", "this node has no such state at hand: ask for offers anew")
+        Self::new("snapshot_gone", "this node does not hold that state: ask for offers again")
     }
 }

@@ -1,4 +1,4 @@
-//! Entries for the inbox: while it folds one range of a log, the next is fetched and its signatures are verified.
+//! Fetches entries for the inbox: while the inbox folds one range of a log, the next is fetched and verified.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,14 +11,14 @@ use super::Bridge;
 use crate::inbox::{DecodedRange, InboxInput};
 use crate::wire::{EntryRange, SyncRequest, SyncResponse};
 
-/// Ranges that are fetched ahead at once, of different logs.
+/// Ranges fetched ahead at once, each of a different log.
 const AHEAD_MAX: usize = 8;
 
-/// Ranges that the inbox has not asked for yet: at most one of each log.
+/// Ranges that the inbox has not asked for yet, at most one per log.
 #[derive(Clone, Default)]
 pub(super) struct Ahead(Arc<Mutex<BTreeMap<LogId, Next>>>);
 
-/// The range behind the one that was given last.
+/// The range after the one last passed to the inbox; fetching stops when this is dropped.
 struct Next {
     peer: PeerId,
     from: u64,
@@ -33,7 +33,7 @@ impl Drop for Next {
 }
 
 impl Ahead {
-    /// What was fetched ahead of a log, whether or not it is what is wanted now.
+    /// Takes the range fetched ahead for a log, whether or not it is the one wanted now.
     fn take(&self, log: &LogId) -> Option<Next> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(log)
     }
@@ -47,11 +47,11 @@ impl Ahead {
 }
 
 impl Bridge {
-    /// Brings the inbox the entries that it asks for, and begins to fetch those behind them.
+    /// Passes the entries that the inbox asks for to it, and begins to fetch the next ones.
     pub(super) async fn fetch(self, peer: PeerId, log: LogId, from: u64, head: Head) {
         let next = self.ahead.take(&log).filter(|next| next.peer == peer && next.from == from);
         let found = match next {
-            // The head below which it was asked for was signed too.
+            // It may be proved to an earlier head than the one asked for now; the owner signed that head too.
             Some(mut next) => (&mut next.range).await.ok().flatten().map(|range| (next.head, range)),
             None => None,
         };

@@ -1,4 +1,4 @@
-//! Which peers are connected: reported to the node's inbox and to the inbox of a certified state.
+//! The set of connected peers, and its reports to the inbox of a certified state.
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::id::Domain;
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::Bridge;
 use crate::inbox::InboxInput;
 
-/// Who is connected, for whoever looks: nothing that was not looked at in time is lost.
+/// The connected peers. A slow reader sees the latest set, so it misses no peer that is still connected.
 pub(super) type ConnectedPeers = watch::Sender<BTreeSet<PeerId>>;
 
 impl Bridge {
@@ -16,13 +16,13 @@ impl Bridge {
         self.peers.send_if_modified(|connected| if up { connected.insert(peer) } else { connected.remove(&peer) });
     }
 
-    /// Tells the inbox of this bridge, which gets none of the network's events, who is connected, for as long as
-    /// there is an inbox.
+    /// Reports the connected peers to this bridge's inbox, which gets no events of the network, until that inbox is
+    /// gone.
     pub(crate) async fn follow(self) {
-        tell(self.peers.subscribe(), &self.operators, &self.inputs).await;
+        report(self.peers.subscribe(), &self.operators, &self.inputs).await;
     }
 
-    /// Who is connected, operators first.
+    /// The connected peers, operators first.
     #[must_use]
     pub(crate) fn peers(&self) -> Vec<PeerId> {
         let peers = self.peers.borrow();
@@ -32,24 +32,25 @@ impl Bridge {
     }
 }
 
-/// Brings what an inbox knows of peers up to what is so, again and again; waits while its queue is full.
-async fn tell(
+/// Reports every change of the connected peers to an inbox; waits while its queue is full, and then reports the
+/// difference to the latest set.
+async fn report(
     mut peers: watch::Receiver<BTreeSet<PeerId>>,
     operators: &BTreeMap<PeerId, Domain>,
     inputs: &mpsc::Sender<InboxInput>,
 ) {
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     loop {
         let connected = peers.borrow_and_update().clone();
-        let gone = told.difference(&connected).map(|peer| InboxInput::PeerDown { peer: *peer });
-        let come = connected.difference(&told);
+        let gone = reported.difference(&connected).map(|peer| InboxInput::PeerDown { peer: *peer });
+        let come = connected.difference(&reported);
         let come = come.map(|peer| InboxInput::PeerUp { peer: *peer, operator: operators.get(peer).cloned() });
         for input in gone.chain(come) {
             if inputs.send(input).await.is_err() {
                 return;
             }
         }
-        told = connected;
+        reported = connected;
         if peers.changed().await.is_err() {
             return;
         }
@@ -60,7 +61,7 @@ async fn tell(
 mod tests {
     use super::*;
 
-    /// What the inbox believes once it has taken in all that is told.
+    /// Takes reports until the inbox believes that the peers in `want` are connected.
     async fn believed(
         inputs: &mut mpsc::Receiver<InboxInput>,
         want: &BTreeSet<PeerId>,
@@ -68,15 +69,15 @@ mod tests {
     ) {
         while believes != want {
             match inputs.recv().await.unwrap() {
-                InboxInput::PeerUp { peer, .. } => assert!(believes.insert(peer), "told twice"),
-                InboxInput::PeerDown { peer } => assert!(believes.remove(&peer), "never told of"),
+                InboxInput::PeerUp { peer, .. } => assert!(believes.insert(peer), "reported twice"),
+                InboxInput::PeerDown { peer } => assert!(believes.remove(&peer), "never reported"),
                 _ => {}
             }
         }
     }
 
-    /// Symptom: a quick state's inbox asked peers that were gone, or never others that had come. Cause: what did not
-    /// fit into its queue was dropped.
+    /// Symptom: the inbox of a certified state asked peers that were gone, and never asked peers that had connected.
+    /// Cause: reports that did not fit into its queue were dropped.
     #[tokio::test]
     async fn an_inbox_that_is_busy_learns_of_every_peer() {
         let all = watch::Sender::new(BTreeSet::new());
@@ -86,7 +87,7 @@ mod tests {
         inputs.send(InboxInput::Stop).await.unwrap();
         all.send_replace(peers[..3].iter().copied().collect());
         let receiver = all.subscribe();
-        let telling = tokio::spawn(async move { tell(receiver, &operators, &inputs).await });
+        let reporting = tokio::spawn(async move { report(receiver, &operators, &inputs).await });
         tokio::task::yield_now().await;
         let mut believes = BTreeSet::new();
         let deadline = std::time::Duration::from_secs(5);
@@ -95,6 +96,6 @@ mod tests {
             tokio::time::timeout(deadline, believed(&mut taken, &want, &mut believes)).await.unwrap();
         }
         drop(all);
-        tokio::time::timeout(deadline, telling).await.unwrap().unwrap();
+        tokio::time::timeout(deadline, reporting).await.unwrap().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The protocols of a node put together, and the swarm under them.
+//! The protocols of a node combined, and the swarm that runs them.
 use std::collections::HashSet;
 
 use fama_ledger::id::FederationId;
@@ -28,10 +28,10 @@ pub(super) type SyncFrames = Frames<SyncRequest, SyncResponse>;
 pub(super) type SubmitFrames = Frames<SubmitRequest, SubmitResponse>;
 type GossipBehaviour = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
-/// What a node of a federation calls its protocols.
+/// The names of a federation's protocols and gossip topic.
 #[derive(Clone)]
 pub(super) struct Names {
-    /// What identify tells: equal within a federation, also for peers that only ask.
+    /// Sent by identify: the same for every peer of a federation, clients included.
     pub(super) federation: String,
     pub(super) sync: StreamProtocol,
     pub(super) submit: StreamProtocol,
@@ -52,7 +52,7 @@ impl Names {
     }
 }
 
-/// Whether a peer answers, or only asks.
+/// Whether this peer answers requests, or only sends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Node,
@@ -61,7 +61,7 @@ pub(super) enum Role {
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    // First, so that nothing is allotted for a connection that it refuses.
+    // First, so that no other behaviour allocates anything for a connection that the gate refuses.
     pub(super) gate: ConnectionGate,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
@@ -106,20 +106,20 @@ fn identify(key: &Keypair, names: &Names) -> identify::Config {
         .with_cache_size(0)
 }
 
-/// BLAKE3 of the content, so that one message sent by two peers is one message.
+/// BLAKE3 of the content, so that a message sent by two peers counts as one.
 fn message_id(message: &gossipsub::Message) -> MessageId {
     MessageId::from(&blake3::hash(&message.data).as_bytes()[..20])
 }
 
-/// Anonymous messages: what is in them carries its author's signature, and whoever passes on what is not valid is at
-/// fault itself, so the envelope needs neither a second signature nor a source. `Anonymous` is as strict as `Strict`:
-/// it refuses messages that have them.
+/// Messages are anonymous: their content carries its author's signature, and a node that passes on invalid content is
+/// itself at fault, so the envelope needs neither a second signature nor a source. `Anonymous` is as strict as
+/// `Strict`: it refuses messages that have either.
 ///
-/// Gossipsub's own peer score is off: one score per peer, for gossip and requests alike, is kept in `score`, and a
-/// small federation has too little traffic for delivery statistics to mean anything.
+/// Gossipsub's own peer score is off: `score` keeps one score per peer for gossip and requests alike, and a small
+/// federation has too little traffic for delivery statistics to mean anything.
 ///
-/// Up to some twelve nodes the mesh is everybody; beyond, flood publishing still brings a node's own messages to all
-/// its neighbours in one step, so the mesh only matters to those who are not connected to the author.
+/// Up to about twelve nodes, the mesh includes all of them. Beyond that, flood publishing still sends a node's own
+/// messages to all its neighbours in one step, so the mesh matters only to nodes that are not connected to the author.
 fn gossip(topic: &IdentTopic) -> GossipBehaviour {
     let config = ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
@@ -132,7 +132,7 @@ fn gossip(topic: &IdentTopic) -> GossipBehaviour {
         .mesh_n(8)
         .mesh_n_high(12)
         .heartbeat_initial_delay(std::time::Duration::from_secs(1))
-        // In heartbeats of a second: how long a verdict may take, and how long a message is offered again.
+        // In heartbeats of a second: how long a verdict may take, and how long a message is advertised.
         .history_length(10)
         .history_gossip(3)
         .duplicate_cache_time(limits::GOSSIP_KNOWN)
@@ -143,7 +143,7 @@ fn gossip(topic: &IdentTopic) -> GossipBehaviour {
         .expect("constant parameters that a test builds");
     let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
     let mut behaviour = GossipBehaviour::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)
-        .expect("anonymous goes with the anonymous validation mode");
+        .expect("anonymous authenticity fits the anonymous validation mode");
     behaviour.subscribe(topic).expect("the only topic that the filter lets through");
     behaviour
 }
@@ -163,7 +163,7 @@ fn quic_config(key: &Keypair) -> quic::Config {
     config
 }
 
-/// TCP with Noise and Yamux, and QUIC; the streams of each connection bounded.
+/// TCP with Noise and Yamux, and QUIC; both bound the streams of each connection.
 fn transport(key: &Keypair, operators: &Operators) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
     let pool = Pool::new(operators.clone());
     let other = pool.clone();

@@ -1,4 +1,4 @@
-//! How long requests may be, and the answers to each: what was asked for bounds what is read.
+//! How long requests and their answers may be: each request bounds how much of its answer is read.
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::limits::{
     CHECKPOINT_BYTES_MAX, DOMAIN_BYTES_MAX, ENTRY_BYTES_MAX, MANIFEST_BYTES_MAX, NOTE_BYTES_MAX, OPERATORS_MAX,
@@ -13,23 +13,23 @@ use crate::wire::{
     ROWS_MAX, SubmitRequest, SubmitResponse, SubmitResult, SyncRequest, SyncResponse,
 };
 
-/// What a message has beside its lists: variants, lengths, a refusal's two sentences.
+/// Bytes of a message besides its lists: variants, lengths, a refusal's code and message.
 const REST_BYTES: usize = 8 << 10;
 
-/// Of a row, what is neither key nor value: two lengths.
+/// Bytes of a row besides its key and value: two lengths.
 const ROW_BYTES: usize = 16;
-/// A map in an offer: its name's length, `statements/` and a domain, its root, its rows.
+/// Most bytes of a map in an offer: its name's length, `statements/` and a domain, its root, its number of rows.
 const OFFERED_MAP_BYTES: usize = 8 + 16 + DOMAIN_BYTES_MAX + 32 + 8;
-/// Longest offer, in bytes: a checkpoint, the tree's edge, and the maps of a log that carries what a quarter of the
-/// longest list of operators left behind.
+/// Longest offer, in bytes: a checkpoint, the tree's edge, and the maps of a log that took over those of a quarter of
+/// the longest list of operators.
 const OFFER_BYTES_MAX: usize =
     REST_BYTES + CHECKPOINT_BYTES_MAX + 8 * 256 * 32 + 3 * OPERATORS_MAX / 4 * OFFERED_MAP_BYTES;
 
-/// A signed head: its size, root and signature.
+/// Bytes of a signed head: its size, root and signature.
 const HEAD_BYTES: usize = 8 + 32 + 64;
 
-/// A frontier of as many operators: of each log a head, a proof of equivocation, and of each operator, and of
-/// some former ones, a cosigned head.
+/// Longest frontier among this many operators, in bytes: for each log a head, a proof of equivocation, and a cosigned
+/// head by each operator and by some former ones.
 fn frontier_bytes_max(operators: usize) -> usize {
     let operator = 8 + DOMAIN_BYTES_MAX;
     let cosigned = HEAD_BYTES + operator + 8 + 64;
@@ -37,11 +37,11 @@ fn frontier_bytes_max(operators: usize) -> usize {
     REST_BYTES + operators * (log + (operators + FORMER_COSIGNERS_MAX) * cosigned)
 }
 
-/// A request.
+/// A request whose length and whose answer's length have bounds.
 pub(super) trait BoundedRequest {
-    /// The longest one, in bytes, among so many operators.
+    /// The longest request of this type among this many operators, in bytes.
     fn bytes_max(operators: usize) -> usize;
-    /// The longest honest answer to this one, in bytes, among so many operators.
+    /// The longest honest answer to this request among this many operators, in bytes.
     fn answer_bytes_max(&self, operators: usize) -> usize;
 }
 
@@ -75,7 +75,7 @@ impl BoundedRequest for SubmitRequest {
     }
 }
 
-/// About how many bytes of memory an answer takes until it has left.
+/// About how many bytes of memory an answer takes until it is sent.
 pub(super) fn sync_answer_bytes(answer: &SyncResponse) -> usize {
     let long = match answer {
         SyncResponse::Entries(range) => range.entries.iter().map(Vec::len).sum(),
@@ -93,7 +93,7 @@ fn offer_bytes(offer: &Offer) -> usize {
     offer.checkpoint.len() + edge + offer.maps.len() * OFFERED_MAP_BYTES
 }
 
-/// As [`sync_answer_bytes`].
+/// About how many bytes of memory an answer to submissions takes until it is sent.
 pub(super) fn submit_answer_bytes(answer: &SubmitResponse) -> usize {
     let of = |result: &SubmitResult| match result {
         SubmitResult::Accepted(receipt) => receipt.entry.len() + receipt.proof.len(),
@@ -114,7 +114,7 @@ mod tests {
     use fama_ledger::manifest::LogId;
     use fama_ledger::time::Millis;
 
-    /// The longest frontier that operators can have is read, and fits a request.
+    /// The longest frontier that operators can have fits the bounds of a request and of an answer.
     #[test]
     fn honest_frontiers_fit() {
         let label = "a".repeat(63);

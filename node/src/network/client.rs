@@ -1,4 +1,4 @@
-//! A short-lived peer that only asks: for the command line.
+//! A short-lived peer that only sends requests, for the command line.
 use std::time::Duration;
 
 use fama_ledger::id::FederationId;
@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use super::{ClientError, Network, NetworkCommand, NetworkError, RequestError, dialer, swarm};
 use crate::wire::{SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 
-/// How long a connection may take, its host name's resolution and its handshake included.
+/// How long connecting may take, including host name resolution and handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One connection to one node. Requests may be under way at once; it is not renewed when lost.
+/// One connection to one node. Several requests may be in flight at once; a lost connection is not reopened.
 #[derive(Clone)]
 pub struct Client {
     network: Network,
@@ -19,8 +19,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a node of `federation`, as a peer with a random key. If the address ends in `/p2p/…`, nobody else
-    /// may answer there.
+    /// Connects to a node of `federation`, as a peer with a random key. If the address ends in `/p2p/…`, only that peer
+    /// may answer.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -46,13 +46,13 @@ impl Client {
         result.map(|peer| Self { network, peer })
     }
 
-    /// The node.
+    /// The node's peer id.
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         self.peer
     }
 
-    /// Asks.
+    /// Sends a sync request and waits for the answer.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -60,7 +60,7 @@ impl Client {
         self.network.sync(self.peer, request).await
     }
 
-    /// Submits.
+    /// Sends submissions and waits for the answer.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -68,7 +68,7 @@ impl Client {
         self.network.submit(self.peer, request).await
     }
 
-    /// Closes the connection and returns when it is closed. Dropping the client closes it too, a little later.
+    /// Closes the connection and returns when it is closed. Dropping the client also closes it, a little later.
     pub async fn close(self) {
         self.network.stop().await;
     }

@@ -21,16 +21,16 @@ use crate::wire::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 /// Why a frame was refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
-    /// Its length or its value breaks the format: the sender's fault.
+    /// The frame's length or value breaks the format: the sender's fault.
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The stream broke.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// No memory is left for long frames.
+    /// The budget for long frames is used up.
     #[error("too many long messages at once")]
     Busy,
-    /// It did not arrive in time.
+    /// The request did not arrive within [`limits::ARRIVAL_TIMEOUT`].
     #[error("a request took too long to arrive")]
     Late,
 }
@@ -46,7 +46,7 @@ impl From<FrameError> for io::Error {
     }
 }
 
-/// What long frames of all connections together may take: memory, in KiB, and turns to be decoded.
+/// What the long frames of all connections share: memory, in KiB, and permits to be decoded.
 #[derive(Clone)]
 pub(super) struct Budget {
     kib: Arc<Semaphore>,
@@ -64,7 +64,7 @@ impl Budget {
     }
 }
 
-/// What a long frame holds of a budget; given back when it is dropped.
+/// The memory that a long frame takes from a budget; given back on drop.
 #[derive(Default)]
 pub(super) struct MemoryClaim(Option<OwnedSemaphorePermit>);
 
@@ -77,14 +77,14 @@ impl MemoryClaim {
     }
 }
 
-/// A request: its value or what is wrong with it, and the memory that it claims until it is answered.
+/// A request, or what is wrong with it, and the memory that it claims until it is answered.
 pub(super) struct FramedRequest<Q> {
     pub(super) request: Result<Q, CodecError>,
     pub(super) claim: MemoryClaim,
 }
 
 impl<Q> FramedRequest<Q> {
-    /// One of ours.
+    /// An outgoing request, which claims no memory.
     pub(super) fn new(request: Q) -> Self {
         Self { request: Ok(request), claim: MemoryClaim::default() }
     }
@@ -92,16 +92,16 @@ impl<Q> FramedRequest<Q> {
 
 impl<Q> fmt::Debug for FramedRequest<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asked")
+        f.write_str("FramedRequest")
     }
 }
 
 /// The codec of a protocol whose requests are `Q` and answers `A`.
 ///
-/// A request that breaks the format is handed up as an error instead of failing the stream silently, so that its
-/// sender, whom a codec does not know, pays for it.
+/// A request that breaks the format is returned as an error instead of failing the stream, so that the swarm's task
+/// can penalize its sender: a codec does not know the peer.
 ///
-/// Each request has a codec of its own, which remembers between question and answer how long that may be.
+/// Each request has a codec of its own, which remembers from request to answer how long the answer may be.
 pub(super) struct Frames<Q, A> {
     requests: Budget,
     answers: Budget,
@@ -111,7 +111,7 @@ pub(super) struct Frames<Q, A> {
 }
 
 impl<Q, A> Frames<Q, A> {
-    /// `requests` and `answers` are the budgets for those that come in.
+    /// `requests` and `answers` are the budgets for incoming frames.
     pub(super) fn new([requests, answers]: &[Budget; 2], operators: Operators) -> Self {
         let (requests, answers) = (requests.clone(), answers.clone());
         Self { requests, answers, operators, answer_bytes_max: 0, values: PhantomData }
@@ -168,7 +168,8 @@ where
     where
         T: AsyncWrite + Unpin + Send,
     {
-        // Beside the threads that serve everybody; and once is enough in memory, as it may take long to leave.
+        // On a blocking thread, so that encoding holds up no other task. The closure takes `response`: sending may take
+        // long, and only the bytes should stay in memory meanwhile.
         let bytes = spawn_blocking(move || codec::encode(&response)).await?;
         write(io, &bytes, RESPONSE_BYTES_MAX).await
     }
@@ -183,13 +184,13 @@ where
     if bytes.len() <= limits::FREE_BYTES {
         return Ok((codec::decode(&bytes, max)?, claim));
     }
-    // Few at a time, and beside the threads that serve everybody: megabytes of rubbish take long to read.
+    // Few at a time and on a blocking thread: megabytes of rubbish take long to decode.
     let _turn = budget.long.acquire().await.map_err(|_| FrameError::Busy)?;
     let decoded = spawn_blocking(move || codec::decode(&bytes, max)).await.map_err(io::Error::from)?;
     Ok((decoded?, claim))
 }
 
-/// Takes memory as bytes arrive, at most twice as much, so that a length alone costs nothing.
+/// Allocates as bytes arrive, at most twice what has arrived, so that announcing a length alone costs nothing.
 async fn read_frame<T>(io: &mut T, max: usize, budget: &Budget) -> Result<(Vec<u8>, MemoryClaim), FrameError>
 where
     T: AsyncRead + Unpin,

@@ -1,4 +1,4 @@
-//! When to dial which operator: for ever while not connected, with growing, jittered pauses.
+//! When to dial which operator: forever while not connected, with growing, jittered pauses.
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -8,32 +8,32 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::limits;
 
-/// A peer and where it listens.
+/// An operator's peer id and the addresses of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorPeer {
-    /// Who must answer there.
+    /// The peer that must answer at these addresses.
     pub peer_id: PeerId,
     /// TCP or QUIC addresses; hosts may be `/dns`, `/dns4` or `/dns6` names.
     pub addresses: Vec<Multiaddr>,
 }
 
 enum DialState {
-    /// Dial at this moment.
+    /// Until this moment, when the next attempt is due.
     Waiting(Instant),
-    /// An attempt is under way.
+    /// An attempt is in progress.
     Dialling,
-    /// Since then.
+    /// Since this moment.
     Connected(Instant),
 }
 
 struct DialTarget {
     addresses: Vec<Multiaddr>,
-    /// Since the last connection that lasted.
+    /// Attempts since the last connection that lasted [`limits::STABLE_AFTER`].
     attempts: u32,
     state: DialState,
 }
 
-/// All operators but ourselves. Knows nothing of sockets; time comes in as an argument.
+/// All operators except this node. Does no I/O; time is an argument.
 pub(super) struct Dialer {
     own: PeerId,
     targets: HashMap<PeerId, DialTarget>,
@@ -46,7 +46,7 @@ impl Dialer {
         dialer
     }
 
-    /// Replaces the peers; what is known of those that stay is kept.
+    /// Replaces the operators; those that stay keep their state.
     pub(super) fn set(&mut self, peers: Vec<OperatorPeer>, now: Instant, connected: impl Fn(&PeerId) -> bool) {
         let mut known = std::mem::take(&mut self.targets);
         for OperatorPeer { peer_id, addresses } in peers.into_iter().filter(|peer| peer.peer_id != self.own) {
@@ -56,7 +56,7 @@ impl Dialer {
         }
     }
 
-    /// Who is to be dialled now; they count as being dialled from here on.
+    /// The operators to dial now; from here on an attempt at each counts as in progress.
     pub(super) fn due(&mut self, now: Instant) -> Vec<OperatorPeer> {
         let mut due = Vec::new();
         for (peer_id, target) in &mut self.targets {
@@ -68,20 +68,20 @@ impl Dialer {
         due
     }
 
-    /// When somebody is due next.
+    /// When the next operator is due.
     pub(super) fn next(&self) -> Option<Instant> {
         let waiting = |target: &DialTarget| if let DialState::Waiting(at) = target.state { Some(at) } else { None };
         self.targets.values().filter_map(waiting).min()
     }
 
-    /// A first connection, whoever dialled.
+    /// Notes a peer's first connection, dialled by either side.
     pub(super) fn connected(&mut self, peer: &PeerId, now: Instant) {
         if let Some(target) = self.targets.get_mut(peer) {
             target.state = DialState::Connected(now);
         }
     }
 
-    /// An attempt failed, or the last connection is gone. `random` spreads the redials of many nodes.
+    /// Schedules a redial after a failed attempt or a lost last connection. `random` spreads the redials of many nodes.
     pub(super) fn lost(&mut self, peer: &PeerId, now: Instant, random: u32) {
         let Some(target) = self.targets.get_mut(peer) else { return };
         match target.state {
@@ -94,7 +94,7 @@ impl Dialer {
         target.attempts = target.attempts.saturating_add(1);
     }
 
-    /// An attempt failed; does nothing if there is a connection by now.
+    /// Schedules a redial after a failed attempt; does nothing if the peer is connected by now.
     pub(super) fn failed(&mut self, peer: &PeerId, now: Instant, random: u32) {
         if self.targets.get(peer).is_some_and(|target| matches!(target.state, DialState::Dialling)) {
             self.lost(peer, now, random);
@@ -102,16 +102,16 @@ impl Dialer {
     }
 }
 
-/// Between half and all of a pause that doubles up to a limit.
+/// Between half and all of a pause that doubles with each attempt, up to [`limits::REDIAL_MAX`].
 fn pause(attempts: u32, random: u32) -> Duration {
     let full = limits::REDIAL_MIN.saturating_mul(1 << attempts.min(16)).min(limits::REDIAL_MAX);
     let half = full / 2;
     half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// Replaces a host name by what the system resolves it to, at most [`limits::RESOLVED_MAX`] addresses.
+/// Replaces a host name by the IP addresses that the system resolves it to, at most [`limits::RESOLVED_MAX`].
 ///
-/// An address without a name stays; a name that does not resolve gives none.
+/// An address without a host name is returned unchanged; a name that does not resolve gives no address.
 pub(super) async fn resolve(address: &Multiaddr) -> Vec<Multiaddr> {
     let wanted: fn(&IpAddr) -> bool = match address.iter().next() {
         Some(Protocol::Dns(_)) => |_| true,
@@ -130,7 +130,7 @@ pub(super) async fn resolve(address: &Multiaddr) -> Vec<Multiaddr> {
     ips.filter_map(|ip| address.replace(0, |_| Some(ip.into()))).collect()
 }
 
-/// [`resolve`] for all addresses of a peer.
+/// Resolves all addresses of an operator.
 pub(super) async fn resolve_all(peer: OperatorPeer) -> OperatorPeer {
     let resolved = futures::future::join_all(peer.addresses.iter().map(resolve)).await;
     OperatorPeer { peer_id: peer.peer_id, addresses: resolved.into_iter().flatten().collect() }
@@ -141,13 +141,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit_and_begin_anew() {
+    fn pauses_grow_to_a_limit_and_start_over() {
         let (own, peer, now) = (PeerId::random(), PeerId::random(), Instant::now());
         let peers = [own, peer].map(|peer_id| OperatorPeer { peer_id, addresses: Vec::new() });
         let mut dialer = Dialer::new(own, peers.to_vec(), now);
         assert_eq!(dialer.next(), Some(now));
-        assert_eq!(dialer.due(now), [peers[1].clone()], "not ourselves");
-        assert_eq!(dialer.next(), None, "an attempt is under way");
+        assert_eq!(dialer.due(now), [peers[1].clone()], "not this node");
+        assert_eq!(dialer.next(), None, "an attempt is in progress");
         for want in [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
             dialer.failed(&peer, now, u32::MAX);
             assert_eq!(dialer.next(), Some(now + Duration::from_millis(want)));

@@ -1,4 +1,4 @@
-//! Why the network did not start, a request got no answer, or a node could not be reached.
+//! Errors of starting the network, of requests, and of connecting to a node.
 use std::io;
 
 use libp2p::core::transport::TransportError;
@@ -8,18 +8,18 @@ use libp2p::{Multiaddr, PeerId};
 /// Why the network did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// An address to listen on cannot be taken.
+    /// Binding an address failed.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
-        /// The address.
+        /// The address from the configuration.
         address: Multiaddr,
-        /// What the system says.
+        /// The operating system's error.
         cause: io::Error,
     },
-    /// Neither `/ip4|ip6/…/tcp/…` nor `/ip4|ip6/…/udp/…/quic-v1`.
+    /// An address is neither `/ip4|ip6/…/tcp/…` nor `/ip4|ip6/…/udp/…/quic-v1`.
     #[error("cannot listen on {address}: want /ip4/…/tcp/… or /ip4/…/udp/…/quic-v1, or the same with ip6")]
     Address {
-        /// The address.
+        /// The address from the configuration.
         address: Multiaddr,
     },
     /// The encryption layer could not be set up.
@@ -28,7 +28,7 @@ pub enum NetworkError {
 }
 
 impl NetworkError {
-    /// Stable code.
+    /// Stable snake_case code, for logs and scripts.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -44,13 +44,13 @@ impl NetworkError {
     }
 }
 
-/// Why a request got no answer. Whether the peer has seen it is not known.
+/// Why a request got no answer. The peer may have received and carried out the request all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// No connection to the peer.
+    /// There is no connection to the peer.
     #[error("not connected")]
     NotConnected,
-    /// No answer within the request timeout.
+    /// No answer arrived within the request timeout.
     #[error("no answer in time")]
     TimedOut,
     /// The peer does not speak this federation's protocol.
@@ -65,13 +65,13 @@ pub enum RequestError {
     /// The request is longer than the protocol allows: our fault.
     #[error("request too long: {0}")]
     TooLong(String),
-    /// The network was stopped.
+    /// The network's task has ended.
     #[error("the network is stopped")]
     Stopped,
 }
 
 impl RequestError {
-    /// Stable code.
+    /// Stable snake_case code, for logs and scripts.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -89,49 +89,49 @@ impl RequestError {
 /// Why there is no connection to a node.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Not an address of a node.
+    /// The address has a form that no node listens on.
     #[error("cannot use the address {address}: want /ip4|ip6|dns/…/tcp/… or …/udp/…/quic-v1")]
     Address {
-        /// The address.
+        /// The address given.
         address: Multiaddr,
     },
-    /// Its host name has no address.
+    /// The host name in the address does not resolve.
     #[error("no address found for {address}")]
     Unresolved {
-        /// The address.
+        /// The address given.
         address: Multiaddr,
     },
-    /// Nobody answers there.
+    /// No node answers at the address, or the handshake fails.
     #[error("cannot reach the node: {cause}")]
     Unreachable {
-        /// What the system or the handshake says.
+        /// The operating system's error, or the handshake's.
         cause: String,
     },
     /// No connection within [`CONNECT_TIMEOUT`](super::client::CONNECT_TIMEOUT).
     #[error("no connection to the node in time")]
     TimedOut,
-    /// Somebody else than the address says.
+    /// Another peer answers than the one that the address names.
     #[error("the node there is {obtained}, not the one named in the address")]
     WrongPeer {
-        /// Who answered.
+        /// The peer that answered.
         obtained: PeerId,
     },
-    /// A node of another federation, or none of Fama at all.
+    /// The peer is a node of another federation, or no Fama node at all.
     #[error("this node belongs to another federation")]
     OtherFederation,
-    /// It hung up before saying who it is: too many connections, or a ban.
+    /// The node closed the connection before identifying itself: it has too many connections, or has banned this peer.
     #[error("the node closed the connection")]
     Closed,
     /// No random key could be drawn, or the encryption layer could not be set up.
     #[error(transparent)]
     Setup(#[from] NetworkError),
-    /// The network task ended.
+    /// The client's network task has ended.
     #[error("the client is stopped")]
     Stopped,
 }
 
 impl ClientError {
-    /// Stable code.
+    /// Stable snake_case code, for logs and scripts.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -167,7 +167,7 @@ impl ClientError {
     }
 }
 
-/// The first cause of an error: libp2p wraps several layers that each repeat the next.
+/// The root cause of an error: libp2p wraps errors in layers that each repeat the next one's text.
 fn innermost(error: &io::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {

@@ -1,7 +1,7 @@
-//! Who may connect, and whose connections stay open while idle.
+//! Decides which connections to accept, and which to keep open while idle.
 //!
-//! In place of libp2p's own connection limits: those keep an entry for every peer id ever seen, and know neither
-//! addresses nor operators.
+//! Replaces libp2p's own connection limits, which keep an entry for every peer id ever seen and know neither addresses
+//! nor operators.
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
@@ -28,13 +28,13 @@ use super::score::Bans;
 pub(super) enum RefusedConnection {
     #[error("banned for a while")]
     Banned,
-    #[error("too many connections within their handshake")]
+    #[error("too many unfinished handshakes")]
     Pending,
-    #[error("too many connections of this address")]
+    #[error("too many connections from this address")]
     Address,
-    #[error("too many connections of this peer")]
+    #[error("too many connections with this peer")]
     Peer,
-    #[error("too many connections of strangers")]
+    #[error("too many connections with strangers")]
     Strangers,
 }
 
@@ -45,13 +45,13 @@ struct Connection {
     kept: bool,
 }
 
-/// A connection within its handshake.
+/// An incoming connection whose handshake is not finished.
 struct PendingConnection {
     block: Option<IpAddr>,
     quic: bool,
 }
 
-/// Counts connections and refuses those beyond a limit, and those of banned peers.
+/// Counts connections; refuses those beyond a limit and those of banned peers.
 pub(super) struct ConnectionGate {
     operators: Operators,
     bans: Bans,
@@ -71,12 +71,12 @@ impl ConnectionGate {
         }
     }
 
-    /// Refuses new connections of a peer for a while; closes none.
+    /// Refuses new connections of a peer for this long. Closes none.
     pub(super) fn ban(&mut self, peer: PeerId, length: Duration) {
         self.bans.add(peer, length, Instant::now());
     }
 
-    /// Keeps a connection open while it is idle, unless too many of strangers are.
+    /// Keeps a connection open while idle, unless too many connections with strangers are kept already.
     pub(super) fn keep(&mut self, id: ConnectionId) {
         let kept = |c: &Connection| c.kept && !self.operators.has(&c.peer);
         let full = self.open.values().filter(|c| kept(c)).count() >= limits::CONNECTIONS_STRANGERS_KEPT_MAX;
@@ -134,7 +134,7 @@ fn is_quic(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::QuicV1)
 }
 
-/// What one person is likely to have of addresses.
+/// The addresses that one person is likely to control: one IPv4 address, or an IPv6 /64.
 fn block(address: &Multiaddr) -> Option<IpAddr> {
     match ip(address)? {
         ip if ip.is_loopback() => Some(ip),
@@ -221,7 +221,7 @@ impl NetworkBehaviour for ConnectionGate {
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        // Woken by nobody: `keep` is called from the task that polls the swarm right after.
+        // No waker is needed: the task that calls `keep` polls the swarm right after.
         match self.to_keep.pop_front() {
             Some((peer_id, id)) => {
                 Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(id), event: Keep })
@@ -235,7 +235,7 @@ impl NetworkBehaviour for ConnectionGate {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keep;
 
-/// Speaks no protocol; only says whether the connection stays open while idle.
+/// Speaks no protocol. Only holds whether the connection stays open while idle.
 pub(super) struct KeepAlive(bool);
 
 impl ConnectionHandler for KeepAlive {
@@ -313,9 +313,10 @@ mod tests {
         assert_eq!(gate.to_keep.len(), limits::CONNECTIONS_STRANGERS_KEPT_MAX + 1);
     }
 
-    /// Whoever begins handshakes over QUIC in others' names kept those others from connecting over TCP.
+    /// Symptom: QUIC handshakes with a forged address kept the address's owner from connecting over TCP. Cause: both
+    /// transports were counted together.
     #[test]
-    fn handshakes_over_quic_take_no_place_of_others() {
+    fn handshakes_over_quic_leave_room_for_tcp() {
         let mut gate = ConnectionGate::new(Operators::new(HashSet::new()));
         let victim: IpAddr = "192.0.2.7".parse().unwrap();
         let fill = |gate: &mut ConnectionGate, block| {

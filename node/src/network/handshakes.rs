@@ -1,7 +1,7 @@
-//! How many handshakes peers may begin within a second over a transport that tells a sender's address by its word.
+//! A limit on incoming handshakes per second, for a transport whose senders can forge their addresses.
 //!
-//! QUIC answers whoever begins a handshake, before anybody has shown that the address is theirs, and remembers each
-//! for three seconds. What is beyond the bound waits unread, and is turned away by QUIC itself once too many do.
+//! QUIC answers every handshake before the sender has shown that the address is its own, and keeps state for each for
+//! three seconds. Handshakes beyond the limit wait unread in QUIC's queue; QUIC itself refuses more once it is full.
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::limits;
 
-/// A transport whose peers begin no more handshakes than they may.
+/// A transport that accepts at most [`limits::QUIC_HANDSHAKES_PER_SECOND_MAX`] handshakes per second.
 pub(super) struct Paced<T> {
     inner: T,
-    /// Begun in the second that ends with `next`.
+    /// Handshakes in the second that ends with `next`.
     begun: u32,
     next: Pin<Box<Sleep>>,
 }
@@ -26,7 +26,7 @@ impl<T> Paced<T> {
         Self { inner, begun: 0, next: Box::pin(sleep_until(Instant::now())) }
     }
 
-    /// Ready while another one may begin.
+    /// Ready while another handshake may begin.
     fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.begun >= limits::QUIC_HANDSHAKES_PER_SECOND_MAX {
             ready!(self.next.as_mut().poll(cx));

@@ -1,4 +1,4 @@
-//! Requests of peers that this node has taken in: how many, of whom.
+//! Limits on the peers' requests that this node is answering, and on the bytes of its answers.
 use std::collections::HashMap;
 
 use libp2p::PeerId;
@@ -8,7 +8,7 @@ use super::codec::MemoryClaim;
 use super::limits;
 use crate::wire::{Refusal, SubmitRequest, SubmitResponse, SubmitResult, SyncResponse};
 
-/// A request by its protocol and its number there.
+/// Identifies a request by its protocol and its number within that protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum RequestKey {
     Sync(InboundRequestId),
@@ -18,18 +18,18 @@ pub(super) enum RequestKey {
 struct Taken {
     peer: PeerId,
     operator: bool,
-    /// Of its answer, once there is one.
+    /// Bytes of the answer; 0 until there is one.
     bytes: usize,
     _claim: MemoryClaim,
 }
 
-/// Requests from when they have arrived until their answer has left or their stream is gone.
+/// Incoming requests, from their arrival until their answer is sent or their stream is gone.
 #[derive(Default)]
 pub(super) struct Slots(HashMap<RequestKey, Taken>);
 
 impl Slots {
-    /// Takes a slot and keeps the request's claim with it; false if this peer, strangers or all together have too
-    /// many.
+    /// Takes a slot and keeps the request's claim with it; false if this peer, all strangers or all peers together have
+    /// too many.
     pub(super) fn take(&mut self, slot: RequestKey, peer: PeerId, operator: bool, claim: MemoryClaim) -> bool {
         let strangers = || self.0.values().filter(|taken| !taken.operator).count();
         let of_peer = self.0.values().filter(|taken| taken.peer == peer).count();
@@ -43,8 +43,8 @@ impl Slots {
         free
     }
 
-    /// Counts the bytes of an answer until the slot is given back; false if that is too much at once, or nobody
-    /// waits for it any more.
+    /// Counts the bytes of an answer until the slot is released; false if that exceeds a limit, or the slot is
+    /// already released.
     pub(super) fn charge(&mut self, slot: RequestKey, bytes: usize) -> bool {
         let Some(Taken { peer, operator, .. }) = self.0.get(&slot) else { return false };
         let sum =
@@ -61,7 +61,7 @@ impl Slots {
         free
     }
 
-    /// Gives it back.
+    /// Releases a slot, with its claim and the bytes of its answer.
     pub(super) fn release(&mut self, slot: RequestKey) {
         self.0.remove(&slot);
     }
@@ -72,12 +72,12 @@ fn busy() -> Refusal {
     Refusal { retry_after: Some(1), ..Refusal::new("busy", message) }
 }
 
-/// What a peer hears when there is no slot, or the node does not keep up.
+/// The answer when there is no slot, or the node does not keep up.
 pub(super) fn sync_busy() -> SyncResponse {
     SyncResponse::Refused(busy())
 }
 
-/// As [`sync_busy`], once per submission.
+/// The same for submissions: one refusal for each.
 pub(super) fn submit_busy(request: &SubmitRequest) -> SubmitResponse {
     SubmitResponse(request.submissions.iter().map(|_| SubmitResult::Refused(busy())).collect())
 }

@@ -1,155 +1,156 @@
-//! Every bound of the network that the wire format does not set, each with its unit in its name.
+//! Every bound of the network that the wire format does not set, with the unit in its name.
 //!
-//! What a stranger can make the node hold is bounded by numbers that multiply to little: connections, streams of all
-//! strangers, bytes of requests until they are answered and of answers until they have left, gossip within a second.
-//! Operators have bounds of their own, so that strangers use up none of theirs.
+//! These bound what strangers can make the node hold: connections, streams of all strangers together, bytes of requests
+//! until they are answered and of answers until they are sent, gossip within a second. Their products are small.
+//! Operators have bounds of their own, which strangers cannot use up.
 //!
-//! Advisories looked at, and why they do no harm here. Gossipsub's CVE-2026-33040, CVE-2026-34219 and
-//! GHSA-g3g5-x568-qvqx, Yamux's CVE-2026-31814 and CVE-2026-32314, Quinn's CVE-2026-31812 and RUSTSEC-2026-0185:
-//! mended in the versions used, older ones are refused by `.cargo/deny.toml`. Hickory's GHSA-q2qq-hmj6-3wpp and
-//! rendezvous's GHSA-cqfx-gf56-8x59 and GHSA-v5hw-cv9c-rpg7: not built, names are resolved by the system.
+//! Advisories checked, and why none applies here. Gossipsub's CVE-2026-33040, CVE-2026-34219 and GHSA-g3g5-x568-qvqx,
+//! Yamux's CVE-2026-31814 and CVE-2026-32314, Quinn's CVE-2026-31812 and RUSTSEC-2026-0185: fixed in the versions used;
+//! `.cargo/deny.toml` refuses older ones. Hickory's GHSA-q2qq-hmj6-3wpp and rendezvous's GHSA-cqfx-gf56-8x59 and
+//! GHSA-v5hw-cv9c-rpg7: neither crate is built; the operating system resolves names.
 use std::time::Duration;
 
 use fama_ledger::replica::FRONTIER_MILLIS;
 
-/// From a request's first byte to its answer's last, both ways.
+/// From a request's first byte to its answer's last, for incoming and outgoing requests.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Transport, encryption and multiplexer of a new connection together.
+/// For the whole setup of a connection: transport, encryption and multiplexer.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// After which a connection without streams closes, unless to a node of this federation.
+/// After this long without streams a connection closes, except to a node of this federation.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two pings of a connection, and how long one may take before the connection counts as dead.
+/// Between two pings of a connection; also how long a ping may take before the connection counts as dead.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a peer of another federation may stay: long enough to learn of whose federation we are.
+/// How long a peer of another federation stays connected: long enough to learn which federation this node is in.
 pub(super) const FOREIGN_GRACE: Duration = Duration::from_secs(2);
-/// How long the network waits for its connections to close when it stops.
+/// How long a stopping network waits for its connections to close.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a listener may take to report its address.
 pub(super) const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a host name may take to resolve.
 pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Addresses used of one host name.
+/// Most addresses used of one host name.
 pub(super) const RESOLVED_MAX: usize = 8;
 
-/// How long a session counts as live after its last frontier request, of which there is one every two seconds.
+/// How long a session counts as live after its last frontier request; nodes send one every two seconds.
 pub(super) const SESSION_LIVES: Duration = Duration::from_millis(2 * FRONTIER_MILLIS + 1_000);
 
-/// How often a request is sent again that an idle process answered, while another one with its key writes. Each
-/// goes out on another connection, as far as no other request comes between.
+/// How often a request is sent again if an idle process answers while another one with the same key writes. Each retry
+/// goes out on another connection unless another request comes in between.
 pub(super) const RESENDS_MAX: usize = CONNECTIONS_PER_PEER_MAX;
 
-/// Requests of this node under way, to all peers together.
+/// Requests of this node in flight, to all peers together.
 pub(super) const IN_FLIGHT_MAX: usize = 64;
-/// Requests waiting to be handed to the swarm.
+/// Commands waiting for the swarm's task.
 pub(super) const COMMANDS_MAX: usize = 64;
-/// Gossip, verdicts and penalties waiting to be handed to the swarm.
+/// Gossip, verdicts and penalties waiting for the swarm's task.
 pub(super) const HINTS_MAX: usize = 256;
-/// Streams of one protocol on one connection, both directions.
+/// Streams of one protocol on one connection, in both directions.
 pub(super) const STREAMS_PER_CONNECTION_MAX: usize = 2 * IN_FLIGHT_MAX;
-/// Streams of all protocols on one connection, and some for identify, ping and gossip.
+/// Streams on one connection: of sync and submit, and some for identify, ping and gossip.
 pub(super) const STREAMS_MUXED_MAX: u32 = 2 * 128 + 32;
-/// Of these, opened by an operator on one connection.
+/// Streams that an operator may open on one connection.
 pub(super) const STREAMS_PER_OPERATOR_MAX: usize = STREAMS_PER_CONNECTION_MAX;
-/// Of these, opened by another peer on one connection.
+/// Streams that a stranger may open on one connection.
 pub(super) const STREAMS_PER_STRANGER_MAX: usize = IN_FLIGHT_MAX;
-/// As many while more than half of [`STREAMS_STRANGERS_MAX`] are open.
+/// The same while more than half of [`STREAMS_STRANGERS_MAX`] are open.
 pub(super) const STREAMS_PER_STRANGER_CROWDED_MAX: usize = 4;
-/// Streams opened by all peers together that are not operators: at worst 128 MiB that nobody has read.
+/// Streams that all strangers together may open: at worst 128 MiB of unread bytes.
 pub(super) const STREAMS_STRANGERS_MAX: usize = 512;
-/// Streams beyond the bounds after which a connection is closed.
+/// Refused streams after which a connection is closed.
 pub(super) const STREAMS_REFUSED_MAX: u32 = 4_096;
-/// What a peer may send on all streams of a QUIC connection before it is read, in bytes.
+/// Unread bytes that a peer may send on all streams of a QUIC connection.
 pub(super) const QUIC_CONNECTION_BYTES: u32 = 512 << 10;
-/// The same of one stream.
+/// Unread bytes that a peer may send on one QUIC stream.
 pub(super) const QUIC_STREAM_BYTES: u32 = 256 << 10;
-/// Requests of peers that wait for an answer, or whose answer is on its way.
+/// Incoming requests that wait for an answer or whose answer is being sent.
 pub(super) const INBOUND_MAX: usize = 256;
-/// Of these, of peers that are not operators.
+/// Of [`INBOUND_MAX`], those from all strangers together.
 pub(super) const INBOUND_STRANGERS_MAX: usize = 128;
-/// Of these, of one operator.
+/// Of [`INBOUND_MAX`], those from one operator.
 pub(super) const INBOUND_PER_OPERATOR_MAX: usize = 64;
-/// Of these, of one other peer.
+/// Of [`INBOUND_STRANGERS_MAX`], those from one stranger.
 pub(super) const INBOUND_PER_STRANGER_MAX: usize = 32;
-/// Requests from their arrival to their answer, in KiB, beyond the first [`FREE_BYTES`] of each.
+/// Memory for incoming requests until they are answered, in KiB, beyond the first [`FREE_BYTES`] of each.
 pub(super) const REQUESTS_KIB_MAX: usize = 24 << 10;
-/// Answers of others while they arrive, in KiB, beyond the first [`FREE_BYTES`] of each: two of the longest.
+/// Memory for incoming answers while they arrive, in KiB, beyond the first [`FREE_BYTES`] of each: two of the longest.
 pub(super) const ANSWERS_IN_KIB_MAX: usize = 40 << 10;
-/// Of a frame, what counts against no budget: streams are counted, and short requests always find room.
+/// Bytes of each frame that no budget counts, so that short requests always find room: the stream limits bound them.
 pub(super) const FREE_BYTES: usize = 64 << 10;
-/// Longer frames of one kind, requests or answers, that are decoded at the same time.
+/// Longer frames of one kind, requests or answers, decoded at the same time.
 pub(super) const DECODED_AT_ONCE_MAX: usize = 2;
-/// How many bytes of a frame memory is first taken for; then as many again as have arrived.
+/// First allocation for a frame, in bytes; it doubles as bytes arrive.
 pub(super) const CHUNK_BYTES: usize = 1 << 10;
 /// How long a request may take to arrive.
 pub(super) const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers to one stranger on their way, in bytes, unless it is only one.
+/// Answers being sent to one stranger, in bytes; a single answer may be longer.
 pub(super) const ANSWERS_PER_STRANGER_BYTES_MAX: usize = 8 << 20;
-/// Answers to one operator on their way, in bytes, unless it is only one.
+/// Answers being sent to one operator, in bytes; a single answer may be longer.
 pub(super) const ANSWERS_PER_OPERATOR_BYTES_MAX: usize = 24 << 20;
-/// Answers to all strangers on their way, in bytes.
+/// Answers being sent to all strangers together, in bytes.
 pub(super) const ANSWERS_STRANGERS_BYTES_MAX: usize = 48 << 20;
-/// Answers to all on their way, in bytes.
+/// Answers being sent to all peers together, in bytes.
 pub(super) const ANSWERS_BYTES_MAX: usize = 96 << 20;
 
-/// Handshakes over QUIC that peers begin within a second: each is remembered for three, with up to 40 KiB. What comes
-/// beyond waits in QUIC's own queue, which no setting here bounds: of 65,536, with a few KiB each.
+/// Incoming QUIC handshakes within a second: each is remembered for three seconds, with up to 40 KiB. More of them wait
+/// in QUIC's own queue, which no setting here bounds: 65,536 of a few KiB each.
 pub(super) const QUIC_HANDSHAKES_PER_SECOND_MAX: u32 = 256;
 
-/// Connections of one peer, both directions.
+/// Connections with one peer, in both directions.
 pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 8;
-/// Connections of peers that are not operators.
+/// Connections with all strangers together.
 pub(super) const CONNECTIONS_STRANGERS_MAX: usize = 192;
-/// Of these, kept open while idle: other nodes of the federation. The rest is for short visits.
+/// Of [`CONNECTIONS_STRANGERS_MAX`], those kept open while idle: to other nodes of the federation. The rest is for
+/// short visits.
 pub(super) const CONNECTIONS_STRANGERS_KEPT_MAX: usize = 96;
-/// Of these, over QUIC: of each up to 10 MB wait for the peer to say that it has them.
+/// Of [`CONNECTIONS_STRANGERS_MAX`], those over QUIC: each may hold up to 10 MB that the peer has not acknowledged.
 pub(super) const CONNECTIONS_STRANGERS_QUIC_MAX: usize = 24;
-/// Incoming connections of one IPv4 address or one IPv6 /64.
+/// Incoming connections from one IPv4 address or one IPv6 /64.
 pub(super) const CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
-/// Incoming connections of one loopback address: whole federations run there.
+/// Incoming connections from one loopback address: whole federations run there.
 pub(super) const CONNECTIONS_PER_LOOPBACK_MAX: usize = 160;
-/// Incoming connections within their handshake over TCP.
+/// Incoming TCP connections whose handshake is not finished.
 pub(super) const CONNECTIONS_PENDING_MAX: usize = 128;
-/// The same over QUIC, where senders' addresses may be made up: they take nobody's place who comes over TCP.
+/// The same for QUIC, counted separately: QUIC addresses can be forged, and must not use up the room for TCP.
 pub(super) const CONNECTIONS_PENDING_QUIC_MAX: usize = 64;
-/// Of each of both, of one address, loopback too.
+/// Of [`CONNECTIONS_PENDING_MAX`] and [`CONNECTIONS_PENDING_QUIC_MAX`] each, those from one address, loopback included.
 pub(super) const CONNECTIONS_PENDING_PER_ADDRESS_MAX: usize = 64;
-/// Streams of one connection that negotiate their protocol.
+/// Incoming streams of one connection that are still negotiating their protocol.
 pub(super) const NEGOTIATING_STREAMS_MAX: usize = STREAMS_PER_CONNECTION_MAX;
 
-/// Penalties, less one per [`PENALTY_DECAY`], that end a peer's connections.
+/// Penalties at which a peer is disconnected and banned; one is forgotten per [`PENALTY_DECAY`].
 pub(super) const PENALTIES_MAX: u32 = 8;
-/// After which one penalty is forgotten.
+/// Time after which one penalty is forgotten.
 pub(super) const PENALTY_DECAY: Duration = Duration::from_secs(30);
-/// How long a stranger is refused.
+/// How long a stranger is banned.
 pub(super) const BAN_STRANGER: Duration = Duration::from_secs(600);
-/// How long an operator is refused.
+/// How long an operator is banned.
 pub(super) const BAN_OPERATOR: Duration = Duration::from_secs(60);
-/// How long a peer of another federation is refused.
+/// How long a peer of another federation is banned.
 pub(super) const BAN_FOREIGN: Duration = Duration::from_secs(60);
 /// Peers whose penalties are remembered.
 pub(super) const SCORES_MAX: usize = 1_024;
-/// Peers that are refused; beyond, the one whose time is up soonest is let in.
+/// Banned peers remembered; when full, the ban that ends soonest is dropped.
 pub(super) const BANS_MAX: usize = 1_024;
 
 /// First pause before a redial.
 pub(super) const REDIAL_MIN: Duration = Duration::from_millis(250);
 /// Longest pause before a redial.
 pub(super) const REDIAL_MAX: Duration = Duration::from_secs(30);
-/// How long a connection must have lasted for the pauses to begin anew.
+/// How long a connection must last for the pauses to start over at [`REDIAL_MIN`].
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// What gossipsub adds to a message: topic, field tags and lengths, other messages of the same write.
 pub(super) const GOSSIP_ENVELOPE_BYTES: usize = 1 << 10;
 /// Gossip messages waiting for one slow peer.
 pub(super) const GOSSIP_QUEUE_MAX: usize = 32;
-/// Gossip messages that one peer may send within a second, beside those for each pair of operators.
+/// Gossip messages that one peer may send within a second, besides those for each pair of operators.
 pub(super) const GOSSIP_PER_SECOND_BASE: usize = 512;
-/// What an honest federation says within a second, for each pair of operators: a log's heads and their cosignatures.
+/// Gossip messages of an honest federation within a second, per pair of operators: a log's heads and cosignatures.
 pub(super) const GOSSIP_PER_SECOND_PAIR: usize = 128;
-/// How long a message is known again. What is no news is ignored without a check, so it need not be long; and each
-/// message, valid or not, is remembered for as long.
+/// How long gossipsub recognizes a duplicate. It stays short because each message, valid or not, is remembered for as
+/// long, and because old messages are no news, which is ignored without further checks.
 pub(super) const GOSSIP_KNOWN: Duration = Duration::from_secs(20);
-/// Gossip messages of one write of a peer.
+/// Gossip messages accepted in one write of a peer.
 pub(super) const GOSSIP_MESSAGES_PER_WRITE_MAX: usize = 64;
-/// Message ids that one peer may ask for, or be told of, within a heartbeat.
+/// Message ids that one peer may request, or be offered, within a heartbeat.
 pub(super) const GOSSIP_IDS_PER_HEARTBEAT_MAX: usize = 256;

@@ -1,11 +1,11 @@
-//! Who the operators are, for every part of the network.
+//! The operators' peer ids, shared by every part of the network.
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use fama_ledger::limits::OPERATORS_MAX;
 use libp2p::PeerId;
 
-/// The operators' peer ids; all copies change together.
+/// A set of peer ids; all clones share one set.
 #[derive(Clone, Default)]
 pub(super) struct Operators(Arc<RwLock<HashSet<PeerId>>>);
 
@@ -22,7 +22,7 @@ impl Operators {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains(peer)
     }
 
-    /// No fewer than there are, this node counted; who knows none takes as many for possible as there may be.
+    /// An upper bound on the number of operators, this node included; [`OPERATORS_MAX`] while none is known.
     pub(super) fn at_most(&self) -> usize {
         match self.0.read().unwrap_or_else(PoisonError::into_inner).len() {
             0 => OPERATORS_MAX,

@@ -1,4 +1,4 @@
-//! Which peers are connected, and what the node has been told of it.
+//! Which peers are connected, and which of these changes were reported to the node.
 use std::collections::HashMap;
 
 use libp2p::PeerId;
@@ -8,11 +8,11 @@ use super::NetworkEvent;
 #[derive(Default)]
 struct Presence {
     connections: usize,
-    /// Said to speak this federation's protocol, on a connection that still counts.
+    /// Whether the peer speaks this federation's protocol, by a connection that is still open.
     federated: bool,
-    /// The node was told that it is up.
+    /// Whether the node's last report of the peer is that it is up.
     announced: bool,
-    /// It was gone in between.
+    /// Whether the peer was gone for a moment since that report.
     bounced: bool,
 }
 
@@ -26,28 +26,28 @@ impl Presence {
     }
 }
 
-/// Every connected peer, and those whose going the node has not been told of.
+/// Every connected peer, and those whose departure has not been reported to the node yet.
 ///
-/// Ups and downs of a peer strictly alternate; if the node is slow, several in between are told as one.
+/// Reported ups and downs of a peer strictly alternate; if the node is slow, several in between are reported as one.
 pub(super) struct PeerPresence {
     peers: HashMap<PeerId, Presence>,
-    /// False where nobody listens: then there never is news.
-    tell: bool,
+    /// False for a client, which reports nothing.
+    reports: bool,
 }
 
 impl PeerPresence {
-    pub(super) fn new(tell: bool) -> Self {
-        Self { peers: HashMap::new(), tell }
+    pub(super) fn new(reports: bool) -> Self {
+        Self { peers: HashMap::new(), reports }
     }
 
-    /// A new connection; true if it is the peer's first.
+    /// Counts a new connection; true if it is the peer's first.
     pub(super) fn connected(&mut self, peer: PeerId) -> bool {
         let presence = self.peers.entry(peer).or_default();
         presence.connections += 1;
         presence.connections == 1
     }
 
-    /// A connection is gone; true if it was the peer's last.
+    /// Counts a closed connection; true if it was the peer's last.
     pub(super) fn disconnected(&mut self, peer: PeerId) -> bool {
         let Some(presence) = self.peers.get_mut(&peer) else { return false };
         presence.connections = presence.connections.saturating_sub(1);
@@ -60,24 +60,24 @@ impl PeerPresence {
         last
     }
 
-    /// The peer says that it speaks this federation's protocol.
+    /// Notes that the peer speaks this federation's protocol.
     pub(super) fn federated(&mut self, peer: PeerId) {
         if let Some(presence) = self.peers.get_mut(&peer) {
-            presence.federated = self.tell && presence.connections > 0;
+            presence.federated = self.reports && presence.connections > 0;
         }
     }
 
-    /// Whether there is a connection.
+    /// Whether the peer has an open connection.
     pub(super) fn is_connected(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|presence| presence.connections > 0)
     }
 
-    /// Whether [`Self::next_event`] has one.
+    /// Whether [`Self::next_event`] would return an event.
     pub(super) fn has_news(&self) -> bool {
         self.peers.values().any(|presence| presence.news().is_some())
     }
 
-    /// What the node has not been told yet.
+    /// The next change that the node does not know yet. Counts as reported from here on.
     pub(super) fn next_event(&mut self) -> Option<NetworkEvent> {
         let (peer, up) = self.peers.iter().find_map(|(peer, presence)| Some((*peer, presence.news()?)))?;
         let presence = self.peers.get_mut(&peer)?;
@@ -87,8 +87,8 @@ impl PeerPresence {
         Some(if up { NetworkEvent::PeerUp { peer } } else { NetworkEvent::PeerDown { peer } })
     }
 
-    /// Somebody new listens, who has been told nothing.
-    pub(super) fn tell_again(&mut self) {
+    /// Reports every connected peer again, to a new listener that knows of none.
+    pub(super) fn report_again(&mut self) {
         self.peers.retain(|_, presence| {
             (presence.announced, presence.bounced) = (false, false);
             presence.connections > 0
@@ -106,7 +106,7 @@ impl PeerPresence {
 mod tests {
     use super::*;
 
-    fn told(peers: &mut PeerPresence) -> Vec<bool> {
+    fn reported(peers: &mut PeerPresence) -> Vec<bool> {
         std::iter::from_fn(|| peers.next_event()).map(|event| matches!(event, NetworkEvent::PeerUp { .. })).collect()
     }
 
@@ -114,31 +114,31 @@ mod tests {
     fn ups_and_downs_alternate() {
         let (mut peers, peer) = (PeerPresence::new(true), PeerId::random());
         assert!(peers.connected(peer));
-        assert!(told(&mut peers).is_empty(), "not known to be of the federation");
+        assert!(reported(&mut peers).is_empty(), "not known to be of the federation");
         peers.federated(peer);
         assert!(!peers.connected(peer));
         peers.federated(peer);
-        assert_eq!(told(&mut peers), [true]);
+        assert_eq!(reported(&mut peers), [true]);
         assert!(!peers.disconnected(peer));
-        assert!(told(&mut peers).is_empty());
+        assert!(reported(&mut peers).is_empty());
         assert!(peers.disconnected(peer));
         assert!(peers.connected(peer));
         peers.federated(peer);
-        assert_eq!(told(&mut peers), [false, true], "gone in between");
+        assert_eq!(reported(&mut peers), [false, true], "gone in between");
         assert!(peers.disconnected(peer));
-        assert_eq!(told(&mut peers), [false]);
+        assert_eq!(reported(&mut peers), [false]);
         assert!(peers.connected(peer));
         peers.federated(peer);
         assert!(peers.disconnected(peer));
-        assert!(told(&mut peers).is_empty(), "never announced");
+        assert!(reported(&mut peers).is_empty(), "never announced");
         assert!(peers.peers.is_empty());
         assert!(peers.connected(peer));
         peers.federated(peer);
-        assert_eq!(told(&mut peers), [true]);
-        peers.tell_again();
-        assert_eq!(told(&mut peers), [true], "to who listens now");
+        assert_eq!(reported(&mut peers), [true]);
+        peers.report_again();
+        assert_eq!(reported(&mut peers), [true], "to the new listener");
         assert!(peers.disconnected(peer));
-        peers.tell_again();
-        assert!(told(&mut peers).is_empty() && peers.peers.is_empty());
+        peers.report_again();
+        assert!(reported(&mut peers).is_empty() && peers.peers.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Who sent rubbish, and who is refused for it.
+//! Penalties for peers that send rubbish, their gossip rates, and bans.
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,12 @@ impl Penalties {
     }
 }
 
-/// Penalties by peer: a leaky bucket each. They outlive connections, so that reconnecting clears nothing.
+/// One leaky bucket of penalties per peer. Kept across connections, so that reconnecting clears nothing.
 #[derive(Default)]
 pub(super) struct Scores(HashMap<PeerId, Penalties>);
 
 impl Scores {
-    /// Counts one more; true if that is too many, and forgets them then.
+    /// Counts one more penalty. True if the peer has reached [`limits::PENALTIES_MAX`]; its count is then cleared.
     pub(super) fn penalize(&mut self, peer: PeerId, now: Instant) -> bool {
         if !self.0.contains_key(&peer) {
             self.make_room(now);
@@ -49,12 +49,12 @@ impl Scores {
     }
 }
 
-/// Gossip of the running second, by peer.
+/// Gossip messages of each peer within its current second.
 #[derive(Default)]
 pub(super) struct Rates(HashMap<PeerId, (Instant, usize)>);
 
 impl Rates {
-    /// Counts a message; false if that is more than `max` within a second.
+    /// Counts one message; false if the peer has now sent more than `max` within a second.
     pub(super) fn count(&mut self, peer: PeerId, max: usize, now: Instant) -> bool {
         let (since, count) = self.0.entry(peer).or_insert((now, 0));
         if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
@@ -64,18 +64,18 @@ impl Rates {
         *count <= max
     }
 
-    /// Its last connection is gone.
+    /// Forgets a peer whose last connection is gone.
     pub(super) fn forget(&mut self, peer: &PeerId) {
         self.0.remove(peer);
     }
 }
 
-/// Peers that are refused until a moment.
+/// Banned peers, with the moment when each ban ends.
 #[derive(Default)]
 pub(super) struct Bans(HashMap<PeerId, Instant>);
 
 impl Bans {
-    /// Refuses a peer for a while; an earlier, longer ban stays.
+    /// Bans a peer for `length`; an earlier ban that ends later stays.
     pub(super) fn add(&mut self, peer: PeerId, length: Duration, now: Instant) {
         if self.0.len() >= limits::BANS_MAX && !self.0.contains_key(&peer) {
             self.make_room(now);
@@ -84,7 +84,7 @@ impl Bans {
         *until = (*until).max(now + length);
     }
 
-    /// Whether it is refused now.
+    /// Whether the peer is banned now.
     pub(super) fn has(&self, peer: &PeerId, now: Instant) -> bool {
         self.0.get(peer).is_some_and(|until| *until > now)
     }
@@ -111,7 +111,7 @@ mod tests {
         let later = now + limits::PENALTY_DECAY;
         assert!(!scores.penalize(peer, later), "one was forgotten");
         assert!(scores.penalize(peer, later));
-        assert!(!scores.penalize(peer, later), "the count begins anew");
+        assert!(!scores.penalize(peer, later), "the count starts over");
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
             bans.add(PeerId::random(), Duration::from_secs(9), now);
         }
         assert_eq!((scores.0.len(), bans.0.len()), (limits::SCORES_MAX, limits::BANS_MAX));
-        assert!(!bans.has(&first, now), "the one whose time was up soonest made room");
+        assert!(!bans.has(&first, now), "the ban that ends soonest made room");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! How many streams peers may open: per connection, and all strangers together.
+//! Limits on the streams that peers open: per connection, and for all strangers together.
 //!
-//! A peer may send 256 KiB into each stream before anybody reads it, which no setting of Yamux lowers; so it is the
-//! number of streams that bounds memory. What is beyond a bound is reset unread.
+//! A peer may send 256 KiB on each stream before this node reads it, and no setting of Yamux lowers that, so memory is
+//! bounded by the number of streams. Streams beyond a limit are reset unread.
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::limits;
 use super::operators::Operators;
 
-/// What all connections share.
+/// The stream limits that all connections share.
 #[derive(Clone)]
 pub(super) struct Pool {
     operators: Operators,
@@ -28,7 +28,7 @@ impl Pool {
         Self { operators, strangers: Arc::new(Semaphore::new(limits::STREAMS_STRANGERS_MAX)) }
     }
 
-    /// Bounds the streams that `peer` opens on a connection.
+    /// Limits the streams that `peer` opens on a connection.
     pub(super) fn bound(&self, peer: &PeerId, muxer: StreamMuxerBox) -> Bounded {
         let strangers = (!self.operators.has(peer)).then(|| Arc::clone(&self.strangers));
         let most =
@@ -37,7 +37,7 @@ impl Pool {
     }
 }
 
-/// A connection whose peer opens no more streams than it may.
+/// A connection with a limit on the streams that its peer opens.
 pub(super) struct Bounded {
     muxer: StreamMuxerBox,
     strangers: Option<Arc<Semaphore>>,
@@ -47,8 +47,9 @@ pub(super) struct Bounded {
 }
 
 impl Bounded {
-    /// A place for one more stream. When half of the strangers' places are taken, the rest is for those who have few.
-    fn place(&self) -> Option<StreamPermit> {
+    /// A permit for one more stream. Once half of the strangers' permits are taken, the rest are for connections that
+    /// have few streams.
+    fn permit(&self) -> Option<StreamPermit> {
         let own = Arc::clone(&self.own).try_acquire_owned().ok()?;
         let Some(strangers) = &self.strangers else { return Some(StreamPermit { _own: Some(own), _shared: None }) };
         let open = self.most - self.own.available_permits();
@@ -61,17 +62,17 @@ impl Bounded {
     }
 }
 
-/// Given back when the stream is dropped.
+/// Counts one stream against its limits; given back when the stream is dropped.
 #[derive(Default)]
 struct StreamPermit {
     _own: Option<OwnedSemaphorePermit>,
     _shared: Option<OwnedSemaphorePermit>,
 }
 
-/// A stream that holds its place.
+/// A stream that holds its permit.
 pub(super) struct Stream {
     stream: SubstreamBox,
-    _place: StreamPermit,
+    _permit: StreamPermit,
 }
 
 impl StreamMuxer for Bounded {
@@ -81,8 +82,8 @@ impl StreamMuxer for Bounded {
     fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         loop {
             let stream = ready!(Pin::new(&mut self.muxer).poll_inbound(cx))?;
-            if let Some(place) = self.place() {
-                return Poll::Ready(Ok(Stream { stream, _place: place }));
+            if let Some(permit) = self.permit() {
+                return Poll::Ready(Ok(Stream { stream, _permit: permit }));
             }
             self.refused += 1;
             if self.refused > limits::STREAMS_REFUSED_MAX {
@@ -93,7 +94,7 @@ impl StreamMuxer for Bounded {
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         let stream = ready!(Pin::new(&mut self.muxer).poll_outbound(cx))?;
-        Poll::Ready(Ok(Stream { stream, _place: StreamPermit::default() }))
+        Poll::Ready(Ok(Stream { stream, _permit: StreamPermit::default() }))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

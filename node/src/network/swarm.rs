@@ -1,4 +1,4 @@
-//! The task that owns the swarm: turns commands into libp2p's calls and libp2p's events into the node's.
+//! The task that owns the swarm: turns commands into libp2p calls, and libp2p's events into the node's events.
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::io;
@@ -40,20 +40,21 @@ use crate::wire::{
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What the node made of a request: where it goes, and the answer unless the node dropped it.
+/// The node's answer to an incoming request and the channel to send it on; no answer if the node dropped its reply.
 enum Answered {
     Sync(InboundRequestId, ResponseChannel<SyncResponse>, Option<SyncResponse>),
     Submit(InboundRequestId, ResponseChannel<SubmitResponse>, Option<SubmitResponse>),
 }
 
-/// A request under way.
+/// A request in flight to a peer.
 struct Outbound<Q, A> {
     answer: AnswerSlot<A>,
-    /// To be sent again if the wrong one of several processes with the peer's key answers, and how often.
+    /// The request and how often it may still be sent again, if the peer has several processes and the wrong one may
+    /// answer.
     again: Option<(Q, usize)>,
 }
 
-/// Owns the swarm and everything known about connections.
+/// Owns the swarm and all state of its connections.
 pub(super) struct Task {
     swarm: Swarm<Behaviour>,
     names: Names,
@@ -68,17 +69,17 @@ pub(super) struct Task {
     dialer: Dialer,
     /// Operators whose host names are being looked up.
     resolving: FuturesUnordered<Boxed<OperatorPeer>>,
-    /// Where the other side of each connection is.
+    /// The remote IP address of each open connection, if it has one.
     addresses: HashMap<ConnectionId, Option<IpAddr>>,
     sessions: Sessions,
-    /// Connections that a client waits for, until the peer has said who it is.
+    /// Connections that a client waits for, until identify has shown the peer's federation.
     connecting: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, ClientError>>>,
-    /// Peers of other federations, and when to part.
+    /// Peers of other federations, with the moment to disconnect them, soonest first.
     foreign: VecDeque<(Instant, PeerId)>,
     asked_sync: HashMap<OutboundRequestId, Outbound<SyncRequest, SyncResponse>>,
     asked_submit: HashMap<OutboundRequestId, Outbound<SubmitRequest, SubmitResponse>>,
     slots: Slots,
-    /// Requests that the node has not answered yet; some may have lost their slot with their connection.
+    /// Requests that the node has not answered yet. Some may have lost their slot along with their connection.
     answers: FuturesUnordered<Boxed<Answered>>,
 }
 
@@ -94,7 +95,7 @@ impl Task {
         Self::new(key, federation, Role::Node, operators, events, queues)
     }
 
-    /// A client: asks the peer that it is told to connect to.
+    /// A client: only sends requests, to the peer of a [`NetworkCommand::Connect`].
     pub(super) fn client(
         key: &ed25519_dalek::SigningKey,
         federation: FederationId,
@@ -138,28 +139,28 @@ impl Task {
         })
     }
 
-    /// Binds every address and waits until each has told where it listens.
+    /// Binds every address and waits until each listener has reported its address.
     pub(super) async fn listen(&mut self, addresses: Vec<Multiaddr>) -> Result<(), NetworkError> {
         for address in &addresses {
             probe(address)?;
         }
-        let mut silent = HashMap::new();
+        let mut unreported = HashMap::new();
         for address in addresses {
             let id = self.swarm.listen_on(address.clone()).map_err(|error| listen_error(&address, error))?;
-            silent.insert(id, address);
+            unreported.insert(id, address);
         }
         let deadline = tokio::time::Instant::now() + limits::LISTEN_TIMEOUT;
-        while let Some(address) = silent.values().next() {
+        while let Some(address) = unreported.values().next() {
             let Ok(event) = tokio::time::timeout_at(deadline, self.swarm.select_next_some()).await else {
                 return Err(NetworkError::Listen { address: address.clone(), cause: io::ErrorKind::TimedOut.into() });
             };
-            heard(&mut silent, &event)?;
+            note_listener(&mut unreported, &event)?;
             self.on_swarm(event);
         }
         Ok(())
     }
 
-    /// Runs until it is stopped, or nobody is left to talk to.
+    /// Runs until a stop command, or until every handle or the receiver of events is dropped.
     pub(super) async fn run(mut self) {
         let stopped = loop {
             let deadline = self.deadline();
@@ -176,7 +177,7 @@ impl Task {
                 Some(hint) = self.hints.recv() => self.on_hint(hint),
                 permit = self.events.clone().reserve_owned(), if self.peers.has_news() => {
                     let Ok(permit) = permit else { break None };
-                    self.tell(permit);
+                    self.report(permit);
                 }
                 () = timer, if deadline.is_some() => self.on_timer(),
             }
@@ -188,7 +189,7 @@ impl Task {
         }
     }
 
-    fn tell(&mut self, permit: mpsc::OwnedPermit<NetworkEvent>) {
+    fn report(&mut self, permit: mpsc::OwnedPermit<NetworkEvent>) {
         if let Some(event) = self.peers.next_event() {
             permit.send(event);
         }
@@ -224,7 +225,7 @@ impl Task {
 
     fn dial(&mut self, peer: OperatorPeer) {
         let OperatorPeer { peer_id, addresses } = peer;
-        // A new port: reusing the listener's helps only behind address translation, and collides after restarts.
+        // A new port: reusing the listener's port helps only behind address translation, and collides after restarts.
         let options = DialOpts::peer_id(peer_id).addresses(addresses).allocate_new_port().build();
         if let Err(error) = self.swarm.dial(options) {
             self.on_dial_failed(peer_id, &error);
@@ -234,11 +235,11 @@ impl Task {
     fn on_command(&mut self, command: NetworkCommand) {
         match command {
             NetworkCommand::Sync(peer, request, answer) => {
-                let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
+                let again = self.may_reach_wrong_process(peer).then(|| (request.clone(), limits::RESENDS_MAX));
                 self.ask_sync(peer, request, Outbound { answer, again });
             }
             NetworkCommand::Submit(peer, request, answer) => {
-                let again = self.may_mistake(peer).then(|| (request.clone(), limits::RESENDS_MAX));
+                let again = self.may_reach_wrong_process(peer).then(|| (request.clone(), limits::RESENDS_MAX));
                 self.ask_submit(peer, request, Outbound { answer, again });
             }
             NetworkCommand::Connect(address, answer) => self.connect(address, answer),
@@ -247,8 +248,8 @@ impl Task {
         }
     }
 
-    /// Whether a request to `peer` may reach the wrong one of several processes: libp2p takes any connection.
-    fn may_mistake(&self, peer: PeerId) -> bool {
+    /// Whether a request to `peer` may reach the wrong one of several processes: libp2p picks any connection.
+    fn may_reach_wrong_process(&self, peer: PeerId) -> bool {
         self.sessions.are_several(peer, Instant::now())
     }
 
@@ -290,7 +291,7 @@ impl Task {
         }
     }
 
-    /// The request to send again, if an idle process answered it, and how often yet.
+    /// The request to send again and its remaining retries, if an idle process answered and a retry is left.
     fn again<Q>(&self, by: ConnectionId, again: Option<(Q, usize)>) -> Option<(Q, usize)> {
         let (request, left) = again.filter(|_| self.sessions.is_idle(by, Instant::now()))?;
         Some((request, left.checked_sub(1)?))
@@ -313,7 +314,7 @@ impl Task {
         let ids: HashSet<_> = operators.iter().map(|operator| operator.peer_id).collect();
         self.operators.set(ids);
         self.dialer.set(operators, Instant::now(), |peer| self.peers.is_connected(peer));
-        self.peers.tell_again();
+        self.peers.report_again();
     }
 
     fn on_hint(&mut self, hint: NetworkHint) {
@@ -379,7 +380,7 @@ impl Task {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 self.addresses.remove(&connection_id);
                 if let Some(peer) = self.sessions.closed(connection_id) {
-                    // They begin anew, with a greeting.
+                    // On the next connection gossip sends its subscriptions again.
                     let _ = self.swarm.disconnect_peer_id(peer);
                 }
                 self.on_connected(connection_id, Err(ClientError::Closed));
@@ -464,10 +465,10 @@ impl Task {
         }
     }
 
-    /// Libp2p itself leaves a connection open that no longer answers pings.
+    /// Closes a connection that no longer answers pings: libp2p itself leaves it open.
     fn on_ping(&mut self, event: ping::Event) {
         match event.result {
-            // Whoever does not speak it at all is no node, and idles out.
+            // A peer that does not support ping is no node, and its connection times out while idle.
             Ok(_) | Err(ping::Failure::Unsupported) => {}
             Err(error) => {
                 tracing::debug!(peer = %event.peer, %error, "ping failed, connection closed");
@@ -495,13 +496,13 @@ impl Task {
         }
     }
 
-    /// More than any honest peer has to say.
+    /// More gossip messages per second than any honest peer sends.
     fn gossip_per_second(&self) -> usize {
         let operators = self.operators.at_most();
         limits::GOSSIP_PER_SECOND_BASE + limits::GOSSIP_PER_SECOND_PAIR * operators * operators
     }
 
-    /// Ends the connections of a peer that floods; what it has sent already is not even remembered.
+    /// Disconnects a peer that floods. Gossipsub drops its messages that already arrived without remembering them.
     fn silence(&mut self, peer: PeerId) {
         if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
             gossip.blacklist_peer(&peer);
@@ -582,11 +583,11 @@ impl Task {
         }
     }
 
-    /// Remembers the session that asks for a frontier, and finds another one of the same key.
+    /// Notes the session that asks for a frontier, and returns another live session of the same key.
     fn other_session(&mut self, peer: PeerId, connection: ConnectionId, request: &SyncRequest) -> Option<Session> {
         let SyncRequest::Frontier(Frontier { session, .. }) = request else { return None };
         let now = Instant::now();
-        // What a closed connection brought is told later than its end.
+        // A request may be reported after its connection has closed.
         if self.addresses.contains_key(&connection) {
             self.sessions.heard(connection, peer, *session, now);
         }
@@ -633,7 +634,7 @@ impl Task {
                 let _ = self.swarm.behaviour_mut().sync.send_response(channel, answer);
             }
             Answered::Submit(id, channel, Some(answer)) => {
-                // What was done is told, however long the tale.
+                // Sent even beyond the limit: the submissions are done, and the sender must learn their results.
                 self.slots.charge(RequestKey::Submit(id), bounds::submit_answer_bytes(&answer));
                 let _ = self.swarm.behaviour_mut().submit.send_response(channel, answer);
             }
@@ -665,12 +666,12 @@ fn fail<Q, A>(asked: &mut HashMap<OutboundRequestId, Outbound<Q, A>>, id: Outbou
     }
 }
 
-/// Spreads redials; a node without randomness redials in step with others, no worse.
+/// Spreads redials. Without a random number, a node redials in step with others, which does no harm.
 fn random() -> u32 {
     getrandom::u32().unwrap_or_default()
 }
 
-/// Binds an address for a moment, as libp2p's own TCP listeners let several processes share one port.
+/// Binds an address for a moment to see that it is free: libp2p's own TCP listeners let several processes share a port.
 fn probe(address: &Multiaddr) -> Result<(), NetworkError> {
     let socket = |port| gate::ip(address).map(|ip| SocketAddr::new(ip, port));
     let bound = match address.iter().nth(1) {
@@ -692,14 +693,17 @@ fn listen_error(address: &Multiaddr, error: TransportError<io::Error>) -> Networ
     }
 }
 
-/// Strikes a listener that has told its address off the list.
-fn heard(silent: &mut HashMap<ListenerId, Multiaddr>, event: &SwarmEvent<BehaviourEvent>) -> Result<(), NetworkError> {
+/// Removes a listener that has reported its address from `unreported`.
+fn note_listener(
+    unreported: &mut HashMap<ListenerId, Multiaddr>,
+    event: &SwarmEvent<BehaviourEvent>,
+) -> Result<(), NetworkError> {
     match event {
         SwarmEvent::NewListenAddr { listener_id, .. } => {
-            silent.remove(listener_id);
+            unreported.remove(listener_id);
             Ok(())
         }
-        SwarmEvent::ListenerClosed { listener_id, reason: Err(cause), .. } => match silent.remove(listener_id) {
+        SwarmEvent::ListenerClosed { listener_id, reason: Err(cause), .. } => match unreported.remove(listener_id) {
             Some(address) => {
                 Err(NetworkError::Listen { address, cause: io::Error::new(cause.kind(), cause.to_string()) })
             }

@@ -1,4 +1,4 @@
-//! Real sockets on the loopback interface: what two and more nodes say to each other.
+//! Two and more nodes over real sockets on the loopback interface.
 use std::io;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Node {
     }
 }
 
-/// Two nodes that have told each other who they are.
+/// Two nodes that have connected and identified themselves to each other.
 async fn pair(listen: &str) -> (Node, Node) {
     let mut a = Node::start(1, listen, vec![]).await;
     let mut b = Node::start(2, listen, vec![a.peer()]).await;
@@ -87,7 +87,7 @@ fn log() -> LogId {
     LogId { operator: "a.example".parse().unwrap(), generation: 1 }
 }
 
-/// Some gossip, told from others by its number.
+/// A gossip message identified by its number.
 fn gossip(first: u64) -> Gossip {
     let signed = SignedHead { head: Head { size: first, root: TreeRoot([1; 32]) }, signature: [2; 64] };
     Gossip::Head { log: log(), signed, first, entries: vec![vec![3; 300]] }
@@ -177,7 +177,8 @@ async fn a_dropped_reply_closes_the_stream_and_too_many_requests_are_busy() {
     drop(a.event().await);
     assert_eq!(within(asking).await.unwrap().unwrap_err().code(), "closed");
 
-    // To `a`, who has no operators, `b` is a stranger. The node takes nothing from its queue: as many wait as a stranger may have, the rest hear that it is busy.
+    // `a` has no operators, so `b` is a stranger to it. Nothing takes events from `a`'s queue: as many requests wait as
+    // a stranger may have, and the rest are refused as busy.
     let mut asking: futures::stream::FuturesUnordered<_> =
         (0..limits::INBOUND_PER_STRANGER_MAX + 8).map(|_| ask()).collect();
     for _ in 0..8 {
@@ -208,7 +209,7 @@ async fn line(n: u8) -> Vec<Node> {
     nodes
 }
 
-/// Judges what a node hears, and passes on what it was.
+/// Gives a verdict on all gossip that a node receives, and returns the numbers of the messages.
 fn judge(mut node: Node, verdict: impl Fn(u64) -> GossipVerdict + Send + 'static) -> mpsc::Receiver<u64> {
     let (sender, heard) = mpsc::channel(1_024);
     tokio::spawn(async move {
@@ -222,7 +223,7 @@ fn judge(mut node: Node, verdict: impl Fn(u64) -> GossipVerdict + Send + 'static
     heard
 }
 
-/// Publishes new numbers until one of them is heard: the first may come before anybody has subscribed.
+/// Publishes new numbers until one is received: the first may be sent before any node has subscribed.
 async fn spread(network: &Network, heard: &mut mpsc::Receiver<u64>, mut number: u64) -> u64 {
     within(async {
         loop {
@@ -237,7 +238,7 @@ async fn spread(network: &Network, heard: &mut mpsc::Receiver<u64>, mut number: 
 }
 
 #[tokio::test]
-async fn accepted_gossip_reaches_those_who_are_not_connected() {
+async fn accepted_gossip_reaches_nodes_that_are_not_connected() {
     let mut nodes = line(4).await;
     let first = nodes.remove(0);
     let mut heard: Vec<_> = nodes.into_iter().map(|node| judge(node, |_| GossipVerdict::Accept)).collect();
@@ -257,7 +258,7 @@ async fn rejected_gossip_is_not_passed_on() {
     spread(&first.network, &mut at_the_end, 2).await;
     first.network.publish(gossip(1));
     within(async { while in_the_middle.recv().await != Some(1) {} }).await;
-    // Messages keep their order on a stream: had the odd one been passed on, it would come before these.
+    // Messages keep their order on a stream: if the odd one were passed on, it would arrive before these.
     let mut number = 10_000;
     loop {
         let heard = spread(&first.network, &mut at_the_end, number).await;
@@ -289,7 +290,7 @@ async fn a_port_in_use_is_an_error() {
     }
 }
 
-/// Starts a node where another has just stopped; QUIC gives its port back a moment later.
+/// Starts a node on the address of one that has just stopped; QUIC releases its port a moment later.
 async fn restart(seed: u8, listen: &Multiaddr) -> Node {
     within(async {
         loop {
@@ -364,7 +365,7 @@ async fn a_client_asks_several_things_at_once() {
             match node.event().await {
                 NetworkEvent::Sync { reply, .. } => reply.send(SyncResponse::Manifests(vec!["text".to_owned()])),
                 NetworkEvent::Submit { reply, .. } => reply.send(SubmitResponse(Vec::new())),
-                other => panic!("a client is no peer to tell of: {other:?}"),
+                other => panic!("a client is not reported as a peer: {other:?}"),
             }
         }
         let text = Ok(SyncResponse::Manifests(vec!["text".to_owned()]));
@@ -374,7 +375,7 @@ async fn a_client_asks_several_things_at_once() {
 }
 
 #[tokio::test]
-async fn what_a_client_hears_when_it_cannot_connect() {
+async fn errors_of_a_client_that_cannot_connect() {
     for listen in [TCP, QUIC] {
         let node = Node::start(1, listen, vec![]).await;
         let address = node.network.listeners().remove(0);
@@ -410,11 +411,11 @@ async fn nodes_of_other_federations_part() {
         }
     })
     .await;
-    assert!(ours.events.try_recv().is_err(), "nothing was told of it");
+    assert!(ours.events.try_recv().is_err(), "nothing is reported to the node");
     assert!(other.events.try_recv().is_err());
 }
 
-/// Sends bytes as they are and hands up what comes back.
+/// Sends bytes as they are and returns the bytes of the answer.
 #[derive(Clone, Default)]
 struct Raw;
 
@@ -467,7 +468,7 @@ fn raw() -> RawSwarm {
         .build()
 }
 
-/// What comes back for these bytes: nothing, and the stream or the connection closed, is `None`.
+/// The answer to these bytes; `None` if the stream or the connection is closed without one.
 async fn send_raw(swarm: &mut RawSwarm, to: &OperatorPeer, bytes: Vec<u8>) -> Option<Vec<u8>> {
     let addresses = to.addresses.clone();
     swarm.behaviour_mut().send_request_with_addresses(&to.peer_id, bytes, addresses);
@@ -513,13 +514,13 @@ async fn rubbish_is_refused_and_ends_in_a_ban() {
         assert_eq!(send_raw(&mut swarm, &to, bytes.clone()).await, None);
     }
     assert_eq!(send_raw(&mut swarm, &to, good).await, None, "banned");
-    assert!(node.events.try_recv().is_err(), "the node never heard of any of it");
+    assert!(node.events.try_recv().is_err(), "nothing is reported to the node");
 
     let client = Client::connect(FEDERATION, to.addresses[0].clone()).await;
     assert!(client.is_ok(), "others are served");
 }
 
-/// Asks for a frontier as `session`, and lets `asked` answer: what it knows of other sessions.
+/// Asks `asked` for a frontier as `session`; returns the other session that `asked` knows.
 async fn asks(node: &Node, asked: &mut Node, session: Session) -> Option<Session> {
     let (manifest, manifest_hash) = (1, fama_ledger::id::ManifestHash([1; 32]));
     let frontier = Frontier { time: Millis(0), session, other: None, manifest, manifest_hash, logs: Vec::new() };
@@ -536,14 +537,14 @@ async fn asks(node: &Node, asked: &mut Node, session: Session) -> Option<Session
 }
 
 #[tokio::test]
-async fn two_processes_of_one_key_are_told_of_one_another() {
+async fn two_processes_with_one_key_learn_of_each_other() {
     for listen in [TCP, QUIC] {
         let mut asked = Node::start(1, listen, vec![]).await;
         let old = Node::start(2, listen, vec![asked.peer()]).await;
         asked.up(old.id()).await;
         let (first, second) = (Session { id: [1; 16], writes: true }, Session { id: [2; 16], writes: false });
         assert_eq!(asks(&old, &mut asked, first).await, None);
-        assert_eq!(asks(&old, &mut asked, first).await, None, "it is no other");
+        assert_eq!(asks(&old, &mut asked, first).await, None, "its own session is not another one");
         let mut new = Node::start(2, listen, vec![asked.peer()]).await;
         new.up(asked.id()).await;
         assert_eq!(asks(&new, &mut asked, second).await, Some(first));
@@ -555,7 +556,8 @@ async fn two_processes_of_one_key_are_told_of_one_another() {
         asked.down(new.id()).await;
         asked.up(new.id()).await;
         assert_eq!(asks(&new, &mut asked, second).await, None);
-        // Gossip greets a peer once: that of a process that came second reaches nobody before it begins anew.
+        // Gossip sends its subscriptions to a peer once: gossip of a process that came second reaches no node until
+        // that process connects again.
         let mut heard = judge(asked, |_| GossipVerdict::Accept);
         spread(&new.network, &mut heard, 2).await;
     }
@@ -564,7 +566,7 @@ async fn two_processes_of_one_key_are_told_of_one_another() {
 /// Answers every request with its name.
 fn answers(node: Node, name: &'static str) {
     tokio::spawn(async move {
-        // Whole: without its handle the network stops.
+        // Moves the whole node in: without its handle the network stops.
         let mut node = node;
         while let Some(event) = node.events.recv().await {
             match event {
@@ -578,9 +580,9 @@ fn answers(node: Node, name: &'static str) {
     });
 }
 
-/// Symptom: beside a copy of its node a log stood still for most of a minute. Cause: libp2p spreads requests over
-/// all connections of a key by their number, and the numbers kept step with the rounds, so that always the copy was
-/// asked, which had nothing new.
+/// Symptom: while a copy of its owner's node ran, a log stood still for most of a minute. Cause: libp2p spreads
+/// requests over all connections of a key by their number, and the numbers kept step with the rounds, so that the
+/// requests always reached the copy, which had nothing new.
 #[tokio::test]
 async fn requests_find_the_process_that_writes() {
     for listen in [TCP, QUIC] {

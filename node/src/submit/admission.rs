@@ -1,4 +1,4 @@
-//! Rates of submissions that this node's operator sets, beyond the federation's rules: by address, peer and signing key.
+//! Rate limits of this node on submissions, besides the federation's rules: by address, peer and signing key.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -11,34 +11,35 @@ use crate::wire::{Refusal, Submission};
 
 /// The window of registration rates.
 const HOUR: Duration = Duration::from_secs(3_600);
-/// The window of an identity's rate and of a forwarding peer's share.
+/// The window of rates by signing key and by forwarding peer.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Most attestations and retractions of one identity a minute.
 pub(crate) const IDENTITY_EVENTS_PER_MINUTE: u32 = 60_000;
-/// Most registrations that one peer may pass on a minute: a flood through one operator leaves room for the others.
+/// Most registrations that one peer may forward a minute: a flood through one operator leaves room for the others.
 pub(crate) const FORWARDED_REGISTRATIONS_PER_MINUTE: u32 = 6_000;
-/// Most sources remembered at once of each kind; when full, ended windows go, and if there are none, the older half.
+/// Most sources remembered of each kind. When full, ended windows are dropped; if there are none, the older half.
 const SOURCES_MAX: usize = 65_536;
 
-/// Events counted by source, each within a window of its own.
+/// Counts events by source. Each source has its own window, which starts with its first event.
 #[derive(Debug)]
 struct Windows<K> {
     length: Duration,
     open: Mutex<BTreeMap<K, (Instant, u32)>>,
 }
 
-/// Rates within fixed windows.
+/// Rate limits with a fixed window per source.
 #[derive(Debug)]
 pub(crate) struct Admission {
     registrations_per_hour: u32,
     invites: BTreeSet<String>,
-    /// By the first three bytes of an IPv4 address or six of an IPv6 address: /24, /48.
+    /// Registrations by address block: an IPv4 /24 or an IPv6 /48.
     blocks: Windows<[u8; 6]>,
-    /// Peers without an address.
+    /// Registrations by peer, for peers without an address.
     strangers: Windows<PeerId>,
-    /// Operators that pass on.
+    /// Registrations by the operator's node that forwards them.
     forwarders: Windows<PeerId>,
-    /// Identities by the hash of the key that signs. Apart from the others: keys cost nothing to invent.
+    /// Attestations and retractions by the hash of the signing key. Separate from the others, because keys cost nothing
+    /// to make up and could push out other sources.
     identities: Windows<[u8; 32]>,
 }
 
@@ -47,14 +48,15 @@ pub(crate) struct Admission {
 pub(crate) struct SubmissionOrigin {
     /// The peer that sent it.
     pub peer: PeerId,
-    /// Its address, if the transport tells.
+    /// The peer's IP address, if the connection has one.
     pub address: Option<IpAddr>,
-    /// Whether the peer is a node that passed it on.
+    /// Whether the peer is an operator's node that forwards the submission.
     pub forwarded: bool,
 }
 
 impl Admission {
-    /// `invites` are tokens that lift the rate of registrations.
+    /// `registrations_per_hour` limits each address block, and each peer without an address. `invites` are tokens that
+    /// lift this limit.
     #[must_use]
     pub(crate) fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
         let invites = invites.into_iter().collect();
@@ -63,14 +65,14 @@ impl Admission {
         Self { registrations_per_hour, invites, blocks, strangers, forwarders, identities }
     }
 
-    /// Whether a submission from there is taken now; counts it. Its signature was verified.
+    /// Checks a submission against the rate of its source and counts it. Its signature must be verified before.
     ///
     /// # Errors
     /// `rate` with the seconds until the window ends.
     pub(crate) fn submission(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
         match submission.signed.event.action {
             Action::Register { .. } => self.registration(origin, submission.invite.as_deref()),
-            // By the key: else a stranger's events would use up the rate of the issuer that they name.
+            // By key and not by issuer: a stranger's events would use up the rate of the issuer that they name.
             Action::Attest { .. } | Action::Retract { .. } => {
                 self.identities.count(submission.signed.signer.hash().0, IDENTITY_EVENTS_PER_MINUTE)
             }
@@ -112,7 +114,7 @@ impl<K: Ord> Windows<K> {
             let left = self.length.saturating_sub(now.duration_since(*since)).as_secs() + 1;
             return Err(Refusal {
                 code: "rate".into(),
-                message: format!("more than {max} of these in {} minutes from there", self.length.as_secs() / 60),
+                message: format!("more than {max} events in {} minutes from one source", self.length.as_secs() / 60),
                 retry_after: u32::try_from(left).ok(),
             });
         }
@@ -131,7 +133,7 @@ fn make_room<K: Ord>(open: &mut BTreeMap<K, (Instant, u32)>, length: Duration, n
     }
 }
 
-/// The address block that counts as one; `None` for loopback, which is exempt.
+/// The address block that is counted as one source; `None` for loopback, which is exempt.
 fn block(address: IpAddr) -> Option<[u8; 6]> {
     match address.to_canonical() {
         address if address.is_loopback() => None,
@@ -166,7 +168,7 @@ mod tests {
         Submission { signed, note: None, invite: None, recovered: None }
     }
 
-    /// Events were counted by the issuer that they name, so that anybody could use up a service's rate.
+    /// Symptom: any stranger could use up a service's rate. Cause: events were counted by the issuer that they name.
     #[test]
     fn nobody_uses_up_the_rate_of_another() {
         let admission = Admission::new(1, []);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::PeerId;
 
-/// Counts what each peer holds.
+/// Counts the permits that each peer holds.
 #[derive(Debug)]
 pub(crate) struct Permits {
     all: usize,
@@ -13,7 +13,7 @@ pub(crate) struct Permits {
     held: Mutex<BTreeMap<PeerId, (bool, usize)>>,
 }
 
-/// One peer's hold; given back when dropped.
+/// One permit of one peer; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     of: Arc<Permits>,
@@ -21,13 +21,14 @@ pub(crate) struct Permit {
 }
 
 impl Permits {
-    /// `all` at a time, `strangers` of them for peers that are not operators, `each` of those for one of them.
+    /// Up to `all` permits at a time, of which up to `strangers` for peers that are not operators, of which up to
+    /// `each` for one stranger.
     #[must_use]
     pub(crate) fn new(all: usize, strangers: usize, each: usize) -> Arc<Self> {
         Arc::new(Self { all, strangers, each, held: Mutex::default() })
     }
 
-    /// One more for `peer`, if its share allows.
+    /// One more permit for `peer`; `None` if its limit or a total is reached.
     pub(crate) fn take(self: &Arc<Self>, peer: PeerId, operator: bool) -> Option<Permit> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |stranger: bool| -> usize {
@@ -61,9 +62,9 @@ mod tests {
     fn nobody_takes_the_share_of_another() {
         let (shares, [a, b, operator]) = (Permits::new(6, 4, 3), [(); 3].map(|()| PeerId::random()));
         let mut held: Vec<Permit> = (0..3).map(|_| shares.take(a, false).unwrap()).collect();
-        assert!(shares.take(a, false).is_none(), "one has its share");
+        assert!(shares.take(a, false).is_none(), "one stranger has its share");
         held.push(shares.take(b, false).unwrap());
-        assert!(shares.take(b, false).is_none(), "strangers have theirs");
+        assert!(shares.take(b, false).is_none(), "all strangers have their share");
         held.extend((0..2).map(|_| shares.take(operator, true).unwrap()));
         assert!(shares.take(operator, true).is_none(), "all are taken");
         held.remove(0);

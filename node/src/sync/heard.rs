@@ -1,4 +1,4 @@
-//! What is new in what peers report of their logs: only that is worth verifying a signature for.
+//! Finds what is new in the frontiers and gossip of peers: signatures are verified only for news.
 use std::cmp::Ordering;
 
 use fama_ledger::equivocation::Equivocation;
@@ -11,38 +11,38 @@ use fama_ledger::replica::PeerLog;
 use crate::store::{StoreError, View};
 use crate::wire::{self, CosignedHead, Frontier, LogFrontier, Session};
 
-/// Why nothing was made of a frontier.
+/// Why a frontier was not used.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontierError {
-    /// The sender's fault, by its stable code.
+    /// The sender's fault: the code for its penalty.
     #[error("{0}")]
     Sender(&'static str),
-    /// The disk's.
+    /// This node's store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What is news of a peer's frontier, its signatures checked.
+/// What is news in a peer's frontier, with verified signatures.
 #[derive(Debug)]
 pub struct HeardFrontier {
-    /// Of the logs.
+    /// Each log that the peer reports, with only those heads and cosignatures that are news.
     pub logs: Vec<PeerLog>,
-    /// Another process with this node's key that the peer hears.
+    /// Another live process with this node's key that the peer knows.
     pub other: Option<Session>,
-    /// The newest version that the peer holds.
+    /// The newest version of the manifest that the peer holds.
     pub manifest: u32,
-    /// What its text is told by.
+    /// The peer's [`Frontier::manifest_hash`].
     pub manifest_hash: ManifestHash,
-    /// Proofs that owners signed two branches.
+    /// New proofs that owners signed two branches.
     pub equivocations: Vec<Equivocation>,
 }
 
-/// Whether a head would be the largest known of its log, or may prove that the owner has two branches.
+/// Whether a head is news: larger than every known head of its log, or possible evidence of a second branch.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn head(view: &View<'_>, manifest: &Manifest, log: &LogId, head: &Head) -> Result<bool, StoreError> {
-    if head.size == 0 || !goes_on(manifest, log) {
+    if head.size == 0 || !is_uncut(manifest, log) {
         return Ok(false);
     }
     let Some(known) = view.newest(log)?.map(|signed| signed.head) else { return Ok(true) };
@@ -53,7 +53,8 @@ pub fn head(view: &View<'_>, manifest: &Manifest, log: &LogId, head: &Head) -> R
     }
 }
 
-fn goes_on(manifest: &Manifest, log: &LogId) -> bool {
+/// Whether the manifest knows the log and has not cut it.
+fn is_uncut(manifest: &Manifest, log: &LogId) -> bool {
     manifest.log(log).is_some_and(|known| known.cut.is_none())
 }
 
@@ -61,7 +62,7 @@ fn is_proven(view: &View<'_>, log: &LogId) -> Result<bool, StoreError> {
     Ok(view.conflicting(log)?.is_some() || view.equivocation(log)?.is_some())
 }
 
-/// Whether this node's copy reaches a head and has another root there.
+/// Whether this node's copy reaches the size of a head and has another root there.
 fn on_other_branch(view: &View<'_>, log: &LogId, head: &Head) -> Result<bool, StoreError> {
     if head.size > view.log(log)?.map_or(0, |record| record.state.size) {
         return Ok(false);
@@ -73,8 +74,8 @@ fn on_other_branch(view: &View<'_>, log: &LogId, head: &Head) -> Result<bool, St
     }
 }
 
-/// Whether a cosignature is of a larger head than the one known of its operator, or of another of that size. With
-/// which of the operator's node keys it was made is not known yet: each of them may cosign the same head.
+/// Whether a cosignature is over a larger head than the one known from its operator, or over another of the same size.
+/// Which of the operator's node keys made it is not known before it is verified, and each key may cosign the same head.
 fn beyond(known: &[CosignedHead], manifest: &Manifest, one: &CosignedHead) -> bool {
     let (operator, head) = (&one.cosignature.operator, one.signed.head);
     let others = || known.iter().filter(|known| known.cosignature.operator == *operator);
@@ -90,11 +91,11 @@ fn beyond(known: &[CosignedHead], manifest: &Manifest, one: &CosignedHead) -> bo
 /// # Errors
 /// [`StoreError`].
 pub fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, one: &CosignedHead) -> Result<bool, StoreError> {
-    Ok(goes_on(manifest, log) && beyond(&view.cosigned(log)?, manifest, one))
+    Ok(is_uncut(manifest, log) && beyond(&view.cosigned(log)?, manifest, one))
 }
 
-/// A peer's frontier with signatures checked, but only of what is news; the rest is left out, and so are
-/// cosignatures by keys that only a later version knows, if the sender has one.
+/// The news in a peer's frontier, with verified signatures; the rest is left out. If the sender has a later version
+/// than this node, cosignatures that do not verify are left out too: their keys may be known to that version only.
 ///
 /// # Errors
 /// [`FrontierError`].
@@ -107,7 +108,7 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) ->
     }
     let mut equivocations = Vec::new();
     for proof in frontier.logs.iter().filter_map(|log| log.equivocation.as_ref()) {
-        if goes_on(manifest, &proof.log) && view.equivocation(&proof.log)?.is_none() {
+        if is_uncut(manifest, &proof.log) && view.equivocation(&proof.log)?.is_none() {
             proof.verify(manifest).map_err(|error| FrontierError::Sender(error.code()))?;
             equivocations.push(proof.clone());
         }
@@ -121,8 +122,8 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, mut frontier: Frontier) ->
     Ok(HeardFrontier { logs, other, manifest, manifest_hash, equivocations })
 }
 
-fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool) -> Result<PeerLog, FrontierError> {
-    let LogFrontier { log, size, newest, cosigned, .. } = said;
+fn of_log(view: &View<'_>, manifest: &Manifest, reported: LogFrontier, behind: bool) -> Result<PeerLog, FrontierError> {
+    let LogFrontier { log, size, newest, cosigned, .. } = reported;
     let newest = match newest {
         Some(signed) if head(view, manifest, &log, &signed.head)? => {
             Some(signed.verify(manifest, &log).map_err(|error| FrontierError::Sender(error.code()))?)
@@ -130,7 +131,7 @@ fn of_log(view: &View<'_>, manifest: &Manifest, said: LogFrontier, behind: bool)
         _ => None,
     };
     let known = view.cosigned(&log)?;
-    let news = cosigned.iter().filter(|_| goes_on(manifest, &log));
+    let news = cosigned.iter().filter(|_| is_uncut(manifest, &log));
     let news = news.filter(|one| beyond(&known, manifest, one));
     let mut cosigned = Vec::new();
     for one in news {

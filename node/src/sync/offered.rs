@@ -1,7 +1,7 @@
-//! The logs' states at certified heads, offered to nodes that start from them and held still while these load.
+//! The logs' states at certified heads, offered to nodes that start from them and kept unchanged while those load.
 //!
-//! Who asks for offers has a moment pinned: a thread that keeps a view of the database, and of each log the version
-//! at its certificate. While requests for its rows keep coming it stays, but not for ever.
+//! A request for offers pins a moment: a thread keeps a view of the database and, for each log, the state at its
+//! certificate. The pin lasts while requests for its rows keep coming, up to ten minutes.
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -22,15 +22,15 @@ use crate::shared::Shared;
 use crate::store::{StoreError, View};
 use crate::wire::{ROWS_BYTES_SOFT, ROWS_MAX, Refusal, RowRange, SyncRequest, SyncResponse};
 
-/// Moments that are pinned at once.
+/// Moments pinned at once.
 const PINS_MAX: usize = 2;
-/// How old a pinned moment may be for others to begin with it while another one could be pinned.
+/// Age up to which a pinned moment is offered to further nodes although another one could be pinned.
 const FRESH: Duration = Duration::from_secs(60);
-/// After how long without a request a pinned moment is let go.
+/// Time without a request after which a pinned moment is released.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long a moment is pinned at most: it keeps what was overwritten since on disk.
+/// Longest time that a moment is pinned: meanwhile everything overwritten since stays on disk.
 const LIFE: Duration = Duration::from_secs(600);
-/// Requests that wait for one pinned moment.
+/// Requests waiting for one pinned moment.
 const WAITING_MAX: usize = 16;
 /// How long a request waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ pub struct Snapshots {
     pins: Mutex<Vec<Pin>>,
 }
 
-/// A pinned moment; its thread ends when this is dropped.
+/// A pinned moment. Its thread ends soon after this is dropped.
 struct Pin {
     begun: Instant,
     offers: Vec<Offer>,
@@ -54,7 +54,7 @@ struct Pin {
     thread: JoinHandle<()>,
 }
 
-/// What is asked of a pinned moment.
+/// A request to a pinned moment, as in [`SyncRequest::Rows`].
 struct RowRequest {
     log: LogId,
     map: u16,
@@ -63,17 +63,17 @@ struct RowRequest {
     answer: SyncSender<Result<RowRange, Refusal>>,
 }
 
-/// What a pinned moment tells when it is there.
+/// What a pin's thread reports once the moment is pinned: the offers, and the head of each offered log.
 type Begun = (Vec<Offer>, BTreeMap<LogId, Head>);
 
 impl Snapshots {
-    /// None pinned yet.
+    /// With no moment pinned yet.
     #[must_use]
     pub const fn new(shared: Shared) -> Self {
         Self { shared, pins: Mutex::new(Vec::new()) }
     }
 
-    /// The answer to a request for offers or rows. Blocks.
+    /// The answer to a request for offers or rows. Blocks while a moment is pinned or rows are read.
     pub fn answer(&self, request: &SyncRequest) -> SyncResponse {
         let answer = match request {
             SyncRequest::Offers => self.offers().map(SyncResponse::Offers),
@@ -86,7 +86,7 @@ impl Snapshots {
     }
 
     fn offers(&self) -> Result<Vec<Offer>, Refusal> {
-        // Held while a moment is pinned: who comes meanwhile gets the same.
+        // Locked while a moment is being pinned, so that concurrent requests get the same moment.
         let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
         pins.retain(|pin| !pin.thread.is_finished());
         let fresh = pins.last().is_some_and(|pin| pin.begun.elapsed() < FRESH);
@@ -96,17 +96,17 @@ impl Snapshots {
         Ok(pins.last().map(|pin| pin.offers.clone()).unwrap_or_default())
     }
 
-    /// Pins this moment; nothing if no log has a certified state at hand.
+    /// Pins this moment; `None` if no log has a certified state.
     fn pin(&self) -> Result<Option<Pin>, Refusal> {
         let (asks, asked) = sync_channel(WAITING_MAX);
         let (begin, begun) = sync_channel(1);
         let shared = self.shared.clone();
         let thread = std::thread::Builder::new().name("snapshot".into()).spawn(move || keep(&shared, &begin, &asked));
         let thread = thread.map_err(|error| {
-            tracing::warn!(%error, "no thread for a snapshot");
+            tracing::warn!(%error, "cannot start a thread for a snapshot");
             busy()
         })?;
-        // Nothing comes where there is nothing to offer.
+        // The thread ends without a report if it has nothing to offer.
         let Ok((offers, heads)) = begun.recv_timeout(ANSWER_TIMEOUT) else { return Ok(None) };
         Ok((!offers.is_empty()).then(|| Pin { begun: Instant::now(), offers, heads, asks, thread }))
     }
@@ -118,9 +118,9 @@ impl Snapshots {
         from: &[u8],
         to: Option<&[u8]>,
     ) -> Result<RowRange, Refusal> {
-        // A key and one byte more is what follows it.
+        // One byte more than a key: a key with a zero byte appended is the start of the rows after it.
         if from.len().max(to.map_or(0, <[u8]>::len)) > KEY_BYTES_MAX.saturating_add(1) {
-            return Err(Refusal::new("bad_request", "no row has such a key"));
+            return Err(Refusal::new("bad_request", "the key is longer than any row's"));
         }
         let asks = {
             let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +137,7 @@ impl Snapshots {
     }
 }
 
-/// Holds this moment still until nobody asks any more.
+/// The thread of a pin: keeps a view of this moment and answers requests until they stop.
 fn keep(shared: &Shared, begin: &SyncSender<Begun>, asked: &Receiver<RowRequest>) {
     let view = shared.store.view();
     let made = shared.certified.state(&view).and_then(|state| {
@@ -147,10 +147,10 @@ fn keep(shared: &Shared, begin: &SyncSender<Begun>, asked: &Receiver<RowRequest>
     });
     let (offers, state) = match made {
         Ok(Some(made)) => made,
-        // A write came between: who asks again finds it done.
+        // A write came in between: the asker's next request finds it completed.
         Ok(None) => return,
         Err(error) => {
-            tracing::error!(%error, "no snapshot can be made");
+            tracing::error!(%error, "cannot make a snapshot");
             return;
         }
     };
@@ -164,11 +164,11 @@ fn serve(state: &CertifiedRows<'_>, asked: &Receiver<RowRequest>) {
     let begun = Instant::now();
     while begun.elapsed() < LIFE {
         let left = LIFE.saturating_sub(begun.elapsed()).min(IDLE);
-        // Nobody asks any more, or nobody can.
+        // Either no request came in time, or the pin was dropped.
         let Ok(ask) = asked.recv_timeout(left) else { return };
         let front = state.fronts.get(&ask.log);
         let rows = front.map_or_else(|| Err(Refusal::snapshot_gone()), |front| rows(state, front, &ask));
-        // Who asked may have given up.
+        // The asker may have given up.
         let _ = ask.answer.try_send(rows);
     }
 }
@@ -205,7 +205,7 @@ fn offer(
     Ok(Offer { checkpoint, state: entry, path, maps, row, edge, rows: rows.collect(), adopted })
 }
 
-/// Some rows of a map as they were at that head, with the proof that there are no others between them.
+/// Rows of a map as they were at the front's head, with the proof that none is missing between them.
 fn rows(state: &CertifiedRows<'_>, front: &Front, ask: &RowRequest) -> Result<RowRange, Refusal> {
     let (name, id, map) = front.maps.iter().nth(ask.map.into()).ok_or_else(Refusal::snapshot_gone)?;
     let internal = || Refusal::new("internal", "this node's disk has a problem");
@@ -225,7 +225,7 @@ fn rows(state: &CertifiedRows<'_>, front: &Front, ask: &RowRequest) -> Result<Ro
     match map.prove_range(&ask.from, rows.last().map(|(key, _)| key.as_slice())) {
         Ok(proof) if !wrong => Ok(RowRange { rows, proof }),
         _ => {
-            tracing::error!(log = %ask.log, map = name, "rows of a snapshot do not fit their map");
+            tracing::error!(log = %ask.log, map = name, "rows of a snapshot do not match their map");
             Err(internal())
         }
     }

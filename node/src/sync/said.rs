@@ -1,4 +1,4 @@
-//! What this node reports of its logs to a peer that asks: read from one view of the store.
+//! This node's answers to peers that ask about its logs, read from one view of the store.
 use fama_ledger::adoption::Adopted;
 use fama_ledger::id::ManifestHash;
 use fama_ledger::limits;
@@ -12,12 +12,12 @@ use crate::wire::{
     self, CosignedHead, EntryRange, Frontier, LogFrontier, NoteAnswer, Refusal, Session, SyncRequest, SyncResponse,
 };
 
-/// For how long frontiers tell the same of many former cosigners, in milliseconds.
+/// How long frontiers list the same selection of many former cosigners, in milliseconds.
 const FORMER_TURN_MILLIS: u64 = 1_000;
-/// Entries read at a time while a batch's end is looked for.
+/// Entries read at a time while looking for the end of a batch.
 const READ_ENTRIES: usize = 1_024;
 
-/// What this node has; `now` by its wall clock.
+/// This node's frontier; `now` by its wall clock.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -37,7 +37,7 @@ pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Mil
 /// The answer to a request; `now` by this node's wall clock.
 ///
 /// # Errors
-/// [`StoreError`]: not the asker's fault.
+/// [`StoreError`]; this is not the asker's fault.
 pub fn answer(
     view: &View<'_>,
     manifest: &Manifest,
@@ -52,7 +52,7 @@ pub fn answer(
             Ok(range) => SyncResponse::Entries(range),
             Err(refusal) => SyncResponse::Refused(refusal),
         },
-        // Kept in memory, not in the database.
+        // Answered from memory by `Snapshots`, not from the database.
         SyncRequest::Offers | SyncRequest::Rows { .. } => SyncResponse::Refused(Refusal::snapshot_gone()),
         SyncRequest::Notes(hashes) => {
             let mut notes = Vec::new();
@@ -66,8 +66,8 @@ pub fn answer(
     })
 }
 
-/// The newest cosigned heads of a log: by the operators' keys, and by former ones whose word somebody may need who
-/// has nothing yet. Where these are many, others each time.
+/// The newest cosigned heads of a log: by the operators' keys, and by former keys whose cosignatures a node may need
+/// that has nothing yet. If there are too many of the latter, each turn lists a different selection.
 fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, now: Millis) -> Result<Vec<CosignedHead>, StoreError> {
     let is_former = |by: &LogId| manifest.log(by).is_none_or(|known| known.cut.is_some());
     let (mut former, mut found): (Vec<_>, Vec<_>) =
@@ -86,10 +86,10 @@ fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, now: Millis) -> R
     Ok(found.into_iter().map(|(_, cosigned)| cosigned).collect())
 }
 
-/// Whose quorum certifies a part of a log: that of one version, up to the end of the batch that adopts the next.
+/// The part of a log that the quorum of one version certifies, up to the end of the batch that adopts the next.
 struct Period<'a> {
     version: &'a Manifest,
-    /// `None` of the last one.
+    /// The log's size at the end of that batch; `None` for the newest adopted version.
     end: Option<u64>,
 }
 
@@ -102,7 +102,8 @@ fn periods<'a>(manifest: &'a Manifest, log: &LogId, adopted: Vec<Adopted>) -> Ve
 }
 
 impl Period<'_> {
-    /// Whether the word of a former key may be needed: it counts, and those of today's keys are too few.
+    /// Whether the cosignature of a former key may be needed: it counts in this period, and too few of the current
+    /// keys cosigned the period's end.
     fn needs(&self, by: &LogId, current: &[(LogId, CosignedHead)]) -> bool {
         let counts = |by: &LogId| self.version.operator(&by.operator).is_some_and(|operator| operator.log() == *by);
         let reaches = |head: &CosignedHead| self.end.is_some_and(|end| head.signed.head.size >= end);
@@ -111,7 +112,7 @@ impl Period<'_> {
     }
 }
 
-/// What tells two nodes apart that hold different texts of one version.
+/// The [`Frontier::manifest_hash`] of a node: differs between nodes that hold different texts of one version.
 pub fn manifest_hash(newest: ManifestHash, rival: Option<&str>) -> ManifestHash {
     let note = rival.and_then(|note| SignedNote::parse(note.as_bytes(), limits::MANIFEST_BYTES_MAX).ok());
     let Some(note) = note else { return newest };
@@ -133,8 +134,8 @@ fn manifests(view: &View<'_>, from: u32) -> Result<Vec<String>, StoreError> {
     Ok(found)
 }
 
-/// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] of them. Entries up to a
-/// head within a batch are given too: the asker sees that the owner signed what no log may hold.
+/// Whole batches from `from` on, below `head`, about [`wire::ENTRIES_BYTES_SOFT`] bytes. If `head` is inside a batch,
+/// the entries up to it are included: they show the asker that the owner signed a head that no valid log has.
 fn range(
     view: &View<'_>,
     manifest: &Manifest,
@@ -149,7 +150,7 @@ fn range(
     match log::root_at(head.size, &view.tiles(log)) {
         Ok(root) if root == head.root => {}
         Err(fama_ledger::log::LogError::Tiles(error)) => return Err(error),
-        _ => return Ok(Err(Refusal::new("other_branch", "this node has other entries below that size"))),
+        _ => return Ok(Err(Refusal::new("other_branch", "this node's copy has another root at that size"))),
     }
     let mut entries: Vec<Vec<u8>> = Vec::new();
     let (mut bytes, mut whole) = (0, 0);
@@ -185,7 +186,7 @@ fn range(
     }
 }
 
-/// Whether an encoded entry is a state entry: its body's variant, behind the time, says so.
+/// Whether an encoded entry is a state entry, by the variant of its body, which follows the time.
 fn is_state(entry: &[u8]) -> bool {
     entry.get(8..12) == Some(&[1, 0, 0, 0])
 }

@@ -1,4 +1,4 @@
-//! What is news of cosignatures where an operator has more than one key.
+//! Which cosignatures are news when an operator has more than one key.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::wire::SignedHead;
 
 const DOMAINS: [&str; 4] = ["alpha.example", "beta.example", "gamma.example", "delta.example"];
 const GOVERNANCE: u8 = 100;
-/// Of beta's second generation.
+/// Seed of the node key of beta's second generation.
 const SECOND: u8 = 50;
 
 fn key(seed: u8) -> SigningKey {
@@ -44,7 +44,7 @@ fn genesis() -> Arc<Manifest> {
     Arc::new(Manifest::parse(&note(text)).unwrap())
 }
 
-/// Version 2: beta's log, which never began, goes on under another key.
+/// Version 2: beta's log, which is still empty, is cut and continued under another key.
 fn rotated(genesis: &Arc<Manifest>) -> Arc<Manifest> {
     let (mut draft, first, second) = (genesis.draft(), log(1, 1), log(1, 2));
     draft.operators[1].generation = 2;
@@ -60,7 +60,7 @@ fn rotated(genesis: &Arc<Manifest>) -> Arc<Manifest> {
     Arc::new(genesis.successor(&note(draft.text().unwrap())).unwrap())
 }
 
-/// A head of alpha's, cosigned by beta with one of its keys.
+/// A head of alpha's log, cosigned by beta with one of its keys.
 fn cosigned(manifest: &Manifest, seed: u8, size: u64) -> CosignedHead {
     let checkpoint = Checkpoint { origin: manifest.origin(&log(0, 1)), head: Head { size, root: TreeRoot([1; 32]) } };
     let cosignature = Cosignature::sign(&checkpoint, DOMAINS[1].parse().unwrap(), &key(seed), 7);
@@ -73,7 +73,7 @@ fn said(manifest: &Manifest, version: u32, cosigned: CosignedHead) -> Frontier {
 }
 
 #[test]
-fn who_is_behind_takes_the_key_of_a_later_version_for_no_lie() {
+fn a_node_that_is_behind_does_not_blame_the_key_of_a_later_version() {
     let (dir, genesis) = (tempfile::tempdir().unwrap(), genesis());
     let store = Store::open(dir.path(), &genesis).unwrap();
     let view = store.view();
@@ -81,7 +81,7 @@ fn who_is_behind_takes_the_key_of_a_later_version_for_no_lie() {
     assert_eq!(heard(2, cosigned(&genesis, SECOND, 2)).unwrap().logs[0].cosigned, [], "left out");
     assert_eq!(heard(2, cosigned(&genesis, 2, 2)).unwrap().logs[0].cosigned.len(), 1);
     let lie = |said| matches!(said, Err(FrontierError::Sender("checkpoint_cosignature")));
-    assert!(lie(heard(1, cosigned(&genesis, SECOND, 2))), "by nobody's key");
+    assert!(lie(heard(1, cosigned(&genesis, SECOND, 2))), "not the key of any operator");
     let mut forged = cosigned(&genesis, SECOND, 2);
     forged.signed.signature[0] ^= 1;
     assert!(lie(heard(2, forged)), "the owner's key is known");
@@ -95,7 +95,7 @@ fn each_key_of_an_operator_may_cosign_the_same_head() {
     let (first, second) = (cosigned(&manifest, 2, 4), cosigned(&manifest, SECOND, 4));
     assert!(news(&first) && news(&second));
     store.put_cosigned(&log(0, 1), &log(1, 2), &second, 0, false).unwrap();
-    assert!(news(&first), "the other key's word counts in another version");
+    assert!(news(&first), "the other key's cosignature counts in another version");
     assert!(!news(&second));
     store.put_cosigned(&log(0, 1), &log(1, 1), &first, 0, false).unwrap();
     assert!(!news(&first) && !news(&second));
