@@ -1,4 +1,4 @@
-//! The only place that reads the clocks of this machine.
+//! Clocks. No other module reads the clocks of this machine.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ pub fn now() -> Millis {
     Millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What the inbox goes by: the machine's clocks, or simulated ones.
+/// The clocks that a node uses: the machine's, or simulated ones.
 #[derive(Clone, Debug)]
 pub struct Clock(ClockSource);
 
@@ -24,20 +24,20 @@ enum ClockSource {
 }
 
 impl Clock {
-    /// The machine's. Its monotonic time begins now.
+    /// The machine's clocks. Monotonic time starts at zero now.
     #[must_use]
     pub fn machine() -> Self {
         Self(ClockSource::Machine { origin: Instant::now() })
     }
 
-    /// A simulated one.
+    /// Clocks that a test sets.
     #[doc(hidden)]
     #[must_use]
     pub const fn simulated(clock: Arc<Simulated>) -> Self {
         Self(ClockSource::Simulated(clock))
     }
 
-    /// Wall-clock time: it may jump, forwards and backwards.
+    /// Wall-clock time, which may jump forwards and backwards.
     #[must_use]
     pub fn now(&self) -> Millis {
         match &self.0 {
@@ -46,7 +46,7 @@ impl Clock {
         }
     }
 
-    /// Time since this clock was made; never goes back.
+    /// Time since this clock was created; never decreases.
     #[must_use]
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
@@ -55,7 +55,7 @@ impl Clock {
         }
     }
 
-    /// Time since the machine started, sleep included: what the wall clock is held against.
+    /// Time since the machine booted, sleep included. The wall clock is checked against it.
     #[must_use]
     pub fn since_boot(&self) -> Duration {
         match &self.0 {
@@ -65,7 +65,7 @@ impl Clock {
     }
 }
 
-/// `CLOCK_BOOTTIME`: it goes on while the machine sleeps. Where a system has none, monotonic time.
+/// `CLOCK_BOOTTIME`, which keeps running while the machine sleeps; monotonic time on systems without it.
 fn since_boot() -> Duration {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
@@ -74,7 +74,7 @@ fn since_boot() -> Duration {
     Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
 }
 
-/// Clocks that somebody else moves.
+/// Clocks that stand still until a test sets them.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct Simulated {
@@ -83,7 +83,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Sets both: milliseconds since 1970, and since some moment of its own.
+    /// Sets both clocks: milliseconds since 1970, and milliseconds since an arbitrary start.
     pub fn set(&self, wall: Millis, monotonic_millis: u64) {
         self.wall_millis.store(wall.0, Ordering::Relaxed);
         self.monotonic_millis.store(monotonic_millis, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The configuration file: what an operator sets, checked as a whole before anything starts.
+//! The configuration file, checked as a whole before the node starts.
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,92 +17,93 @@ use libp2p::Multiaddr;
 use serde::Deserialize;
 use toml::Spanned;
 
-/// Every setting with its default and what it means, as a file that can be loaded.
+/// Every setting with its default and an explanation, as a file that loads.
 pub const REFERENCE: &str = include_str!("../../config/node.toml");
 /// Longest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 64 << 10;
 /// Longest key file, in bytes.
 pub const KEY_BYTES_MAX: usize = 16 << 10;
-/// Most addresses that a node listens on.
+/// Most libp2p addresses that a node listens on.
 pub const LISTEN_MAX: usize = 16;
 /// Most invitation tokens.
 pub const INVITES_MAX: usize = 10_000;
 
-/// A checked configuration: its files were read, and the key is the operator's.
+/// A checked configuration. The files that it names were read, and the key matches the manifest.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the node keeps everything.
+    /// The folder with the node's database.
     pub data_dir: PathBuf,
-    /// The federation.
+    /// The newest version in the manifest file, with its chain.
     pub manifest: Arc<Manifest>,
-    /// Who this node is; `None` for a mirror.
+    /// The operator whose node this is; `None` for a mirror.
     pub operator: Option<Domain>,
-    /// Ed25519; an operator's is the manifest's.
+    /// Ed25519. For an operator, the key of one of its logs in the manifest.
     pub node_key: Arc<SecretKey>,
-    /// The key that takes its place with a manifest that says so; both cosign as long as both are here.
+    /// The key that replaces `node_key` with the version of the manifest that says so. The node cosigns with both as
+    /// long as both are configured.
     pub next_node_key: Option<Arc<SecretKey>>,
-    /// The home of names without `@home`, if there is one.
+    /// The home in which names without `@home` are looked up, if there is one.
     pub namespace: Option<Domain>,
-    /// Where libp2p listens.
+    /// Peer-to-peer settings.
     pub network: NetworkSettings,
     /// The public, read-only HTTP listener.
     pub query: Listener,
     /// The private HTTP listener.
     pub admin: Listener,
-    /// Whom the node's log takes in.
+    /// Bounds on registrations in this node's log.
     pub admission: AdmissionSettings,
-    /// What a node that is far behind answers from.
+    /// What the node answers from while it is far behind.
     pub verify: Verify,
-    /// How what is stored is read again.
+    /// How the database is checked for damage in the background.
     pub scrub: ScrubSettings,
-    /// How the node logs.
+    /// Level and format of log messages.
     pub log: LogSettings,
-    /// What the operator answers for this time; no setting: options of `fama node`.
+    /// Checks that the operator overrides for this run. Not a setting: from options of `fama node`.
     pub overrides: Overrides,
 }
 
-/// libp2p.
+/// `[network]`: peer-to-peer settings.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct NetworkSettings {
-    /// At most [`LISTEN_MAX`].
+    /// Addresses to listen on, 1 to [`LISTEN_MAX`].
     pub listen: Vec<Multiaddr>,
 }
 
 /// An HTTP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Whether it is opened at all.
+    /// Whether the node opens it.
     pub enabled: bool,
-    /// Port 0 lets the system choose.
+    /// Address and port; port 0 lets the operating system choose.
     pub listen: SocketAddr,
 }
 
-/// Bounds on who may register.
+/// `[admission]`: bounds on registrations.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct AdmissionSettings {
-    /// Per address block.
+    /// From one address block: /24 for IPv4, /48 for IPv6.
     pub registrations_per_hour: u32,
-    /// Tokens that lift the rate, at most [`INVITES_MAX`].
+    /// Tokens with which a registration is accepted beyond that rate; at most [`INVITES_MAX`].
     pub invites: Vec<String>,
 }
 
-/// The scrub.
+/// `[scrub]`: the background check of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct ScrubSettings {
-    /// How fast it reads; 0: it does not.
+    /// Reading speed; 0 turns the scrub off.
     pub bytes_per_second: u64,
     /// From the end of one pass to the next, at least 1.
     pub pause_seconds: u64,
 }
 
-/// What a node that is far behind answers from until its own copies are made, every signature verified.
+/// What a node that is far behind answers from until it has verified every entry of its own copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verify {
-    /// From what it has verified itself.
+    /// From what it has verified itself so far.
     #[default]
     Full,
     /// From states that a quorum of operators certified.
@@ -110,7 +111,7 @@ pub enum Verify {
 }
 
 impl Verify {
-    /// The word.
+    /// The value as the configuration file spells it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -120,20 +121,20 @@ impl Verify {
     }
 }
 
-/// Logging.
+/// `[log]`: level and format of log messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct LogSettings {
-    /// The least that is logged.
+    /// The least severe level that is logged.
     pub level: Level,
-    /// For whom.
+    /// Text for people or JSON for machines.
     pub format: LogFormat,
 }
 
-/// How grave a message is.
+/// Severity of a log message, most severe first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the words of every logger")]
+#[expect(missing_docs, reason = "the names are those of every logger")]
 pub enum Level {
     Error,
     Warn,
@@ -144,7 +145,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The word.
+    /// The level as the configuration file and `RUST_LOG` spell it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -157,14 +158,14 @@ impl Level {
     }
 }
 
-/// How messages are written.
+/// The form of log messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One line for people.
+    /// One line per message, for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -196,12 +197,12 @@ impl Default for AdmissionSettings {
     }
 }
 
-/// A place in the configuration file; displays as `node.toml:7`.
+/// A line of the configuration file; displays as `node.toml:7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
-    /// The file.
+    /// Path of the configuration file.
     pub file: PathBuf,
-    /// From 1.
+    /// Counted from 1.
     pub line: usize,
 }
 
@@ -217,57 +218,57 @@ pub enum ConfigError {
     /// The configuration file itself can't be read.
     #[error("{path}: {error}", path = path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the configuration file.
         path: PathBuf,
-        /// What the system said.
+        /// Reported by the operating system.
         error: io::Error,
     },
-    /// Not TOML, or not these settings.
+    /// Not TOML, an unknown setting, a missing one, or a value of the wrong type.
     #[error("{at}: {message}")]
     Toml {
-        /// Where.
+        /// Line of the error.
         at: At,
-        /// What the parser said, on one line.
+        /// From the parser, joined into one line.
         message: String,
     },
     /// A value breaks a rule.
     #[error("{at}: {setting}: {rule}")]
     Value {
-        /// Where.
+        /// Line of the setting.
         at: At,
-        /// The setting.
+        /// Its name, with its table.
         setting: &'static str,
-        /// The rule.
+        /// The rule that it breaks, as text.
         rule: String,
     },
     /// A file that the configuration names can't be read.
     #[error("{at}: {setting}: {path}: {error}", path = path.display())]
     File {
-        /// Where it is named.
+        /// Line of the setting that names the file.
         at: At,
-        /// The setting.
+        /// Its name.
         setting: &'static str,
-        /// The file.
+        /// Path of the file that it names.
         path: PathBuf,
-        /// What the system said.
+        /// Reported by the operating system.
         error: io::Error,
     },
-    /// The manifest is none.
+    /// The manifest file holds no valid chain of versions.
     #[error("{at}: {path}: {error}", path = path.display())]
     Manifest {
-        /// Where it is named.
+        /// Line of the setting that names the file.
         at: At,
-        /// The file.
+        /// Path of the manifest file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         error: ManifestError,
     },
-    /// Others may read the key file.
+    /// Users other than its owner may read or change the key file.
     #[error("{at}: {path} has mode {mode:04o}, want 0600", path = path.display())]
     Permissions {
-        /// Where it is named.
+        /// Line of the setting that names the file.
         at: At,
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -275,39 +276,39 @@ pub enum ConfigError {
     /// The key file holds no Ed25519 key.
     #[error("{at}: {path}: {error}", path = path.display())]
     Key {
-        /// Where it is named.
+        /// Line of the setting that names the file.
         at: At,
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it is not such a key.
         error: KeyError,
     },
     /// The manifest has no such operator.
     #[error("{at}: the manifest has no operator {operator}, only {known}")]
     Operator {
-        /// Where it is named.
+        /// Line of the setting `operator`.
         at: At,
-        /// As configured.
+        /// The configured operator.
         operator: Domain,
-        /// Those that it has.
+        /// The manifest's operators, separated by commas.
         known: String,
     },
-    /// The key is not the one that the manifest names.
+    /// The key is not the operator's, or the node is a mirror and the key is an operator's.
     #[error("{at}: {path} holds {found}, but {wanted}", path = path.display())]
     WrongKey {
-        /// Where it is named.
+        /// Line of the setting that names the file.
         at: At,
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
-        /// The public key of the file.
+        /// Public key of the key in the file.
         found: PublicKey,
-        /// What the manifest says.
+        /// What was expected instead, as the end of a sentence.
         wanted: String,
     },
 }
 
 impl ConfigError {
-    /// Stable code.
+    /// Stable snake_case code; for a wrapped error, its own.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -323,7 +324,7 @@ impl ConfigError {
         }
     }
 
-    /// What a person can do next.
+    /// A hint for a person: what to do next, one line.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
@@ -343,7 +344,7 @@ impl ConfigError {
     }
 }
 
-/// The file as it stands, with the places that later checks may name.
+/// The file as parsed, with the positions that later errors name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
@@ -386,7 +387,7 @@ fn spanned_default<T: Default>() -> Spanned<T> {
     Spanned::new(0..0, T::default())
 }
 
-/// A configuration file's text, for saying where something stands.
+/// The text of a configuration file, with which errors name a line.
 struct ConfigText<'a> {
     file: &'a Path,
     text: &'a str,
@@ -458,8 +459,8 @@ impl ConfigText<'_> {
         key.map_err(|(at, path, error)| ConfigError::Key { at, path, error })
     }
 
-    /// Checks that the manifest has the operator, and the key as its node key; for a mirror, that it
-    /// has not taken an operator's key.
+    /// Checks that the manifest has the operator, and the key as the key of one of its logs; for a mirror, that the
+    /// key is not an operator's.
     fn check_key(
         &self,
         raw: &ConfigFile,
@@ -471,12 +472,12 @@ impl ConfigText<'_> {
         let owner = logs.find(|(_, known)| known.node_key.as_bytes() == found.as_bytes()).map(|(log, _)| &log.operator);
         let wanted = match (operator, owner) {
             (None, None) => return Ok(()),
-            (None, Some(owner)) => format!("that is the operator {owner}, and `operator` is not set"),
+            (None, Some(owner)) => format!("that is the key of operator {owner}, and `operator` is not set"),
             (Some(name), Some(owner)) if owner == name => return Ok(()),
             (Some(name), _) => match manifest.operator(name) {
                 None => return Err(self.unknown(raw, name, manifest)),
                 Some(wanted) => {
-                    format!("the manifest says {} for {name}", PublicKey::Ed25519(wanted.node_key.to_bytes()))
+                    format!("the manifest has {} for {name}", PublicKey::Ed25519(wanted.node_key.to_bytes()))
                 }
             },
         };
@@ -526,18 +527,18 @@ fn read_bounded(path: &Path, max: usize) -> io::Result<String> {
     if text.len() > max { Err(io::Error::other(format!("longer than {max} bytes"))) } else { Ok(text) }
 }
 
-/// The mode of a file that anybody but its owner may touch.
+/// The permission bits of a file if anybody but its owner may access it.
 fn shared_mode(path: &Path) -> Option<u32> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & 0o077 != 0).then_some(mode)
 }
 
 impl Config {
-    /// Reads a configuration file and the files that it names, and checks all that can be checked
-    /// before the node starts. Opens no socket and writes nothing.
+    /// Reads a configuration file and the files that it names, and checks everything that can be checked before the
+    /// node starts. Opens no socket and writes nothing.
     ///
     /// # Errors
-    /// [`ConfigError`], which names file and line.
+    /// [`ConfigError`], which names the file and, where there is one, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
         let text = read_bounded(path, CONFIG_BYTES_MAX).map_err(unreadable)?;
@@ -581,7 +582,7 @@ mod tests {
     use fama_ledger::manifest::{Genesis, Operator, Policy};
     use fama_ledger::signed_note::{self, SignedNote};
 
-    /// A folder with a manifest of alpha.example, its key, another key, and a configuration.
+    /// A folder with a manifest of alpha.example, its key, other keys, and a configuration.
     fn folder(config: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let key = |seed| SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
@@ -621,7 +622,7 @@ mod tests {
 
     const SHORT: &str = "data_dir = \"data\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\n";
 
-    /// The reference with its commented settings switched on.
+    /// The reference with `operator` and `namespace` uncommented.
     fn reference() -> String {
         REFERENCE.replace("# operator =", "operator =").replace("# namespace =", "namespace =")
     }
@@ -639,7 +640,7 @@ mod tests {
         assert_eq!(long.data_dir.file_name().unwrap(), "data");
     }
 
-    /// The parser's own list of what it knows, in every table, against what the reference names.
+    /// Compares the settings that the parser knows, in every table, with those that the reference names.
     #[test]
     fn the_reference_names_every_setting() {
         let text = reference();
@@ -652,7 +653,7 @@ mod tests {
             assert!(!known.is_empty(), "{message}");
             let section = text.split_once(table).unwrap().1;
             let section = if table.is_empty() { section } else { section.split("\n[").next().unwrap() };
-            // The key that comes next is a file that few have.
+            // Commented out in the reference: few nodes have a next key.
             let section = &section.replace("# next_node_key =", "next_node_key =");
             for setting in known {
                 let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
@@ -668,7 +669,7 @@ mod tests {
         assert!(config.operator.is_none() && config.namespace.is_none());
     }
 
-    /// What an operator sees: place, reason, code, next step.
+    /// An operator sees the line, the reason, a code and the next step.
     #[test]
     fn errors_name_file_and_line() {
         let operator = "operator = \"alpha.example\"\n";

@@ -1,4 +1,4 @@
-//! What the node knows of itself and of the others right now: for status pages, readiness and metrics.
+//! The current state of this node, its peers and the logs, for status pages, readiness and metrics.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -10,19 +10,19 @@ use fama_ledger::time::Millis;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 
-/// How many entries a node must be behind to count as far behind: it says so, and may start from certified states.
+/// From how many missing entries on a node is far behind: it logs its progress, and may start from certified states.
 pub(crate) const BEHIND_MIN: u64 = 1_000;
-/// How often it is looked at.
+/// How often the number of entries is sampled.
 const TICK: Duration = Duration::from_secs(1);
-/// How many looks a rate is taken over.
-const LOOKS: usize = 10;
-/// Every how many looks a node that is far behind says how far it is.
-const SAY_EVERY: u32 = 10;
+/// Over how many samples the rate is computed.
+const SAMPLES: usize = 10;
+/// A node that is far behind logs its progress once in this many samples.
+const LOG_EVERY: u32 = 10;
 
 /// An operator as this node sees it.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorHealth {
-    /// When anything came from it last, by this node's clock.
+    /// When anything last came from it, by this node's clock; `None` if nothing did since the start.
     pub heard: Option<Millis>,
     /// Whether a connection is open.
     pub connected: bool,
@@ -31,86 +31,88 @@ pub struct OperatorHealth {
 /// A log as this node sees it.
 #[derive(Clone, Debug, Default)]
 pub struct LogHealth {
-    /// Entries held.
+    /// Number of entries in this node's copy.
     pub size: u64,
-    /// Entries below a head that a quorum cosigned.
+    /// Size of the newest head that a quorum cosigned.
     pub certified: u64,
-    /// The largest size that the owner signed, as far as known.
+    /// The largest size known to be signed by the owner.
     pub newest: u64,
-    /// Why this node cosigns the log no longer: a stable code.
+    /// Why this node no longer cosigns the log: a stable code.
     pub fault: Option<&'static str>,
 }
 
 /// A version of the manifest that a node has but does not use yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingManifest {
-    /// Its version.
+    /// Counted from 1, the genesis.
     pub version: u32,
-    /// Its hash.
+    /// Hash of the version.
     pub hash: ManifestHash,
-    /// The signed note.
+    /// The version as a signed note.
     pub text: String,
-    /// What it waits for, for people.
+    /// What must happen before it is used, as text for people.
     pub waits_for: String,
 }
 
-/// What a node says of the federation's next version. The inbox writes it, the listeners show it.
+/// What a node shows about the federation's next version. The inbox writes it, the listeners show it.
 #[derive(Clone, Debug, Default)]
 pub struct Governance {
-    /// This node's own stands for the next version, as signed notes.
+    /// This node's own stands for the next version, as signed notes: in each of these logs it cosigns nothing more
+    /// until that version holds.
     pub stands: Vec<String>,
-    /// At most one per log.
+    /// Proofs that a log forked, at most one per log.
     pub equivocations: Vec<Equivocation>,
     /// The next version, if the node has it.
     pub pending: Option<PendingManifest>,
-    /// Valid texts of one version, as signed notes, for which this node cosigns no more: at most two.
+    /// Two valid texts of one version, as signed notes, because of which this node cosigns nothing more; else
+    /// empty.
     pub halted: Vec<String>,
 }
 
-/// All of it.
+/// The whole state at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// By name.
+    /// All operators of the manifest.
     pub operators: BTreeMap<Domain, OperatorHealth>,
-    /// By log.
+    /// All logs that any version of the manifest names.
     pub logs: BTreeMap<LogId, LogHealth>,
-    /// Why this node takes no events in yet: a stable code; `None` when it does, or has no log.
+    /// Why this node accepts no events yet: a stable code; `None` when it does, or has no log.
     pub waiting: Option<&'static str>,
-    /// What the node writes in spite of and people should know: stable codes.
+    /// Stable codes of warnings despite which the node writes; its operator should look at them.
     pub warnings: Vec<&'static str>,
-    /// Whether its start is over: it may have signed something.
+    /// Whether the start is over, so that this run may have signed something.
     pub writes: bool,
-    /// Providers whose change of sponsorship the ranking has still to follow.
+    /// Providers whose sponsorship changed and whose subjects the ranking has not updated yet.
     pub ranking_lag: usize,
-    /// Open connections.
+    /// Number of open connections.
     pub peers: usize,
-    /// What it says of the federation's next version.
+    /// The federation's next version, and what stops this node from cosigning.
     pub governance: Governance,
-    /// How far its quick state is, if it has or makes one.
+    /// Progress of the quick state, if there is one or one is being loaded.
     pub quick: Option<StateSyncProgress>,
-    /// Entries that its own copies grew by within a second, of late.
+    /// By how many entries a second its own copies grew in the last seconds.
     pub entries_per_second: u64,
 }
 
-/// How far a quick state is.
+/// Progress of a quick state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSyncProgress {
-    /// `asking` for offers, `loading`, `answering`; or `disagrees`: what was certified is not what the entries give.
+    /// `asking` for offers, `loading` or `answering`; `disagrees`: a certified state contradicts the entries.
     pub phase: &'static str,
     /// Rows loaded since the process started.
     pub rows: u64,
-    /// How many there are, by what peers say.
+    /// About how many rows there are in all, by the peers' offers.
     pub rows_about: u64,
-    /// Bytes of the rows loaded.
+    /// Bytes of the rows loaded, keys and values.
     pub bytes: u64,
 }
 
-/// Shared by the inbox, which writes it, and the listeners, which read it.
+/// The state behind a lock: the inbox writes, the listeners read.
 #[derive(Debug, Default)]
 pub struct Health(RwLock<Snapshot>);
 
 impl Health {
-    /// Nothing heard yet.
+    /// All operators and logs of `manifest`, nothing received yet, waiting: `starting`.
     #[must_use]
     pub fn new(manifest: &Manifest) -> Self {
         let operators = manifest.operators().iter().map(|o| (o.name.clone(), OperatorHealth::default())).collect();
@@ -118,18 +120,18 @@ impl Health {
         Self(RwLock::new(Snapshot { operators, logs, waiting: Some("starting"), ..Snapshot::default() }))
     }
 
-    /// For reading. A writer that panicked left plain values behind: they are as good as before.
+    /// Locks for reading. A lock that a panicking writer poisoned is used all the same: these are values for display.
     pub fn read(&self) -> RwLockReadGuard<'_, Snapshot> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For writing.
+    /// Locks for writing, also after a writer panicked.
     pub fn write(&self) -> RwLockWriteGuard<'_, Snapshot> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Measures how fast the node's own copies grow, for its log, its status and its metrics, until it stops.
+/// Measures how fast the node's own copies grow, for log and status, until the node stops.
 pub(crate) async fn measure_rate(health: Arc<Health>, mut stopped: watch::Receiver<bool>) {
     let (mut looks, mut ticks, mut count) = (VecDeque::new(), interval(TICK), 0u32);
     loop {
@@ -139,19 +141,19 @@ pub(crate) async fn measure_rate(health: Arc<Health>, mut stopped: watch::Receiv
         }
         let (held, of) = entries(&health);
         looks.push_back((Instant::now(), held));
-        if looks.len() > LOOKS {
+        if looks.len() > SAMPLES {
             looks.pop_front();
         }
         let rate = rate(&looks);
         health.write().entries_per_second = rate;
         count = count.wrapping_add(1);
-        if count.is_multiple_of(SAY_EVERY) && of.saturating_sub(held) >= BEHIND_MIN {
+        if count.is_multiple_of(LOG_EVERY) && of.saturating_sub(held) >= BEHIND_MIN {
             tracing::info!(entries = held, of, per_second = rate, "fetching and verifying entries");
         }
     }
 }
 
-/// Entries of all logs that are held, and that there are.
+/// How many entries of all logs this node has, and how many are known to exist.
 fn entries(health: &Health) -> (u64, u64) {
     let health = health.read();
     let held = health.logs.values().map(|log| log.size).sum();

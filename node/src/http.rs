@@ -1,4 +1,4 @@
-//! The listeners of a node: the query listener, which nothing can change the ledger through, and the operator's own.
+//! A node's HTTP listeners: the query listener, which is public and read-only, and the operator's admin listener.
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -37,42 +37,42 @@ mod view;
 pub use error::ApiError;
 pub use serve::serve;
 
-/// Most requests that a listener answers at the same time.
+/// Most requests that a listener answers at the same time; more get `overloaded`.
 pub const REQUESTS_MAX: usize = 256;
 
-/// What the listeners read. They write none of it but metrics.
+/// What the listeners read. They change only metrics.
 pub struct App {
-    /// The node's own, or those of a quick state.
+    /// Of the node's own copies, or of a quick state.
     pub shared: Shared,
-    /// The operator whose node this is; a mirror has none.
+    /// The operator whose node this is; `None` for a mirror.
     pub operator: Option<Domain>,
-    /// The home in which bare names are looked up, and whose identities are shown by them.
+    /// The home in which bare names are looked up. Its identities are shown by bare name.
     pub namespace: Option<Domain>,
     /// When the process started.
     pub started: Millis,
-    /// The database is a quick state: what came before it began is not known.
+    /// Whether the database is a quick state, which does not know what happened before its starting point.
     pub partial: bool,
-    /// What answers in this one's place while the node makes its own copies.
+    /// Holds the quick state that answers instead while the node makes its own copies.
     pub slot: Arc<ServingSlot>,
 }
 
-/// A place for what shows a quick state.
+/// Which [`App`] answers queries about agents: that of a quick state, or none for the node's own copies.
 #[derive(Default)]
 pub struct ServingSlot(RwLock<Option<Arc<App>>>);
 
 impl ServingSlot {
-    /// From now on this answers.
+    /// From now on, `app` answers.
     pub fn show(&self, app: Arc<App>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(app);
     }
 
-    /// The node's own copies answer again.
+    /// From now on, the node's own copies answer.
     pub fn clear(&self) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-/// What answers questions about agents now: the node's own copies, or the quick state in their place.
+/// The [`App`] that answers queries about agents now: that of the quick state if there is one, else the node's own.
 struct Serving(Arc<App>);
 
 impl Serving {
@@ -90,7 +90,7 @@ impl FromRequestParts<Arc<App>> for Serving {
     }
 }
 
-/// The query listener: read only, safe to put on the internet.
+/// Routes of the query listener: read-only, safe to expose to the internet.
 pub fn query(app: Arc<App>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
     let proofs = Router::new()
@@ -117,8 +117,8 @@ pub fn query(app: Arc<App>) -> Router {
     layers::public(router, &metrics, REQUESTS_MAX)
 }
 
-/// The operator's listener: metrics, whether the node lives and is ready, and what changes the federation.
-/// Never public. It alone has the way into the inbox.
+/// Routes of the admin listener: metrics, liveness, readiness, and posts that change the federation. Never public: it
+/// is the only listener that can write to the inbox.
 pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
     let governance = Router::new()

@@ -1,46 +1,46 @@
 //! A Fama node: moves bytes between disk, peers, HTTP and the ledger; decides nothing about validity.
 //!
-//! Modules stand on floors, bottom first; each imports only from the floors below its own, which a test holds.
+//! Modules are in groups, lowest first. A module imports only from groups above it in this list; a test checks that.
 
-// The vocabulary of nodes: their messages and the codec of these.
+// The messages between nodes and their encoding.
 pub mod wire;
 
-// What every floor above may read: settings, time, and what the node shows of itself.
+// What every other module may use: time, settings, and what the node shows of itself.
 pub mod clock;
 pub mod config;
 mod health;
 mod metrics;
 
-// Disk and peers, side by side: neither knows the other.
-pub mod network;
+// Disk and peers, next to each other: neither knows the other.
 pub mod store;
+pub mod network;
 
-// What can be shown of the store to strangers.
+// What strangers can be shown of the store: certified states and public files.
 mod certified;
 pub mod public;
 
-// What the parts above share, in one value.
+// One value with what all modules below use.
 pub mod shared;
 
-// What nodes tell one another of their logs, what folds entries again, and what looks for damage on disk.
+// Folding entries again, checking the disk for damage, and what nodes tell each other about their logs.
 pub mod replay;
 mod scrub;
 pub mod sync;
 
-// The door: every event and every foreign entry enters here, is folded, appended and announced.
+// The only way in: every event and every foreign entry is verified, folded, appended and announced here.
 pub mod inbox;
 
-// Who may submit how much, and which log it goes to.
+// Who may submit how much, and to which log a submission goes.
 mod submit;
 
 // The HTTP listeners.
 pub mod http;
 
-// Between network and inbox.
+// Passes messages between network and inbox.
 mod bridge;
 
-// The start from certified states.
+// Starts a node from certified states.
 mod state_sync;
 
-// The wiring of all of it.
+// Wires everything together.
 pub mod node;

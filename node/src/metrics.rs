@@ -1,4 +1,4 @@
-//! What the node counts, for Prometheus. Labels come from our own enums and the manifest only.
+//! Metrics for Prometheus. Labels come only from this program's own enums and from the manifest.
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::WriteWarning;
 use fama_ledger::time::Millis;
@@ -10,7 +10,7 @@ use prometheus::{
 
 use crate::health::Snapshot;
 
-/// What [`prometheus`] says if two metrics have one name or a name is malformed.
+/// From [`prometheus`]: two metrics have the same name, or a name is malformed.
 pub(crate) type MetricsError = prometheus::Error;
 
 /// All metrics of one node.
@@ -44,7 +44,7 @@ pub struct Metrics {
     faults: IntCounterVec,
 }
 
-/// Which way something went.
+/// The direction of a transfer, seen from this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From a peer to this node.
@@ -62,12 +62,12 @@ impl Direction {
     }
 }
 
-/// What became of a gossip message.
+/// How a gossip message was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GossipOutcome {
-    /// New and passed on.
+    /// New, and forwarded to other peers.
     Accepted,
-    /// Known, or not for us.
+    /// Already known, or of no use to this node.
     Ignored,
     /// Invalid: the sender loses score.
     Rejected,
@@ -86,7 +86,7 @@ impl GossipOutcome {
     }
 }
 
-/// Makes metrics and registers them.
+/// Creates metrics and registers each.
 struct Maker<'a>(&'a Registry);
 
 impl Maker<'_> {
@@ -121,56 +121,56 @@ impl Maker<'_> {
 }
 
 impl Metrics {
-    /// Registers everything in `registry`.
+    /// Registers all metrics in `registry`.
     ///
     /// # Errors
-    /// Only if `registry` has metrics of these names already.
+    /// Only if `registry` already has a metric of one of these names.
     pub fn new(registry: Registry) -> Result<Self, MetricsError> {
         let make = Maker(&registry);
         let seconds = || exponential_buckets(0.000_25, 2.0, 16);
         Ok(Self {
             accepted: make.counter(
                 "fama_inbox_accepted_total",
-                "Events taken into this node's own log. Standing still under traffic means that nothing gets in.",
+                "Events accepted into this node's own log. No increase under traffic means that nothing is accepted.",
             )?,
             refused: make.counters(
                 "fama_inbox_refused_total",
-                "Submissions refused, by the code that the submitter got. A code that rises fast is a broken or hostile client; overloaded means that this node is too slow.",
+                "Submissions refused, by the code that the submitter got. A code that rises fast means a broken or hostile client; overloaded means that this node is too slow.",
                 &["code"],
             )?,
             batch_entries: make.histogram(
                 "fama_inbox_batch_entries",
-                "Entries per batch, state entry included. Always near 4096 means that the log takes in all it can.",
+                "Entries per batch, state entry included. Always near 4096 means that the log is at its capacity.",
                 exponential_buckets(2.0, 2.0, 12)?,
             )?,
             batch_seconds: make.histogram(
                 "fama_inbox_batch_seconds",
-                "Seconds from a batch's first fold to its durable write. Above the policy's batch_ms the disk is too slow.",
+                "Seconds from a batch's first fold to its durable write. Above the policy's batch_ms means that the disk is too slow.",
                 seconds()?,
             )?,
             log_size: make.gauges(
                 "fama_log_entries",
-                "Entries held of each log. Below fama_log_newest_entries for long means that this node lags.",
+                "Entries of each log in this node's copy. Below fama_log_newest_entries for long means that this node lags.",
                 "log",
             )?,
             log_certified: make.gauges(
                 "fama_log_certified_entries",
-                "Entries of each log below a head that a quorum cosigned. Behind fama_log_entries for long means that a quorum is missing.",
+                "Entries of each log below a head that a quorum cosigned. Below fama_log_entries for long means that a quorum is missing.",
                 "log",
             )?,
             log_newest: make.gauges(
                 "fama_log_newest_entries",
-                "Largest size of each log that its owner signed, as far as known.",
+                "Largest size of each log known to be signed by its owner. Above fama_log_entries for long means that this node lags.",
                 "log",
             )?,
             log_fault: make.gauges(
                 "fama_log_fault",
-                "1 if this node cosigns the log no longer, because its owner broke a rule. People must look.",
+                "1 if this node no longer cosigns the log, because its owner broke a rule. An operator must investigate.",
                 "log",
             )?,
             heard: make.gauges(
                 "fama_operator_silent_seconds",
-                "Seconds since an operator was heard last, -1 if never. Above 60 it counts as away.",
+                "Seconds since the last message from an operator, -1 if none yet. Above 60 the operator counts as away.",
                 "operator",
             )?,
             peers: make.gauge(
@@ -179,27 +179,27 @@ impl Metrics {
             )?,
             gossip: make.counters(
                 "fama_network_gossip_total",
-                "Gossip messages by what became of them. Rejected ones are a faulty or hostile peer's.",
+                "Gossip messages by how they were handled. Rejected ones come from a faulty or hostile peer.",
                 &["outcome"],
             )?,
             sync_ranges: make.counters(
                 "fama_sync_ranges_total",
-                "Ranges of entries fetched from (in) and served to (out) peers. Fetching without end means that gossip does not arrive.",
+                "Ranges of entries fetched from (in) and served to (out) peers. Constant fetching means that gossip does not arrive.",
                 &["direction"],
             )?,
             sync_bytes: make.counters(
                 "fama_sync_bytes_total",
-                "Bytes of entries fetched from (in) and served to (out) peers.",
+                "Bytes of entries fetched from (in) and served to (out) peers. In far above the growth of the logs means that entries are fetched more than once.",
                 &["direction"],
             )?,
             forwarded: make.counters(
                 "fama_submit_forwarded_total",
-                "Submissions passed on to the node of their home, by result. Failures mean that homes cannot be reached.",
+                "Submissions forwarded to the node of their home, by result. unreachable means that no answer came.",
                 &["result"],
             )?,
             cosignatures: make.counters(
                 "fama_network_cosignatures_total",
-                "Cosignatures given (out) and received (in). Standing still while logs grow means that nothing becomes final.",
+                "Cosignatures given (out) and received (in). No increase while logs grow means that nothing becomes final.",
                 &["direction"],
             )?,
             requests: make.counters(
@@ -215,64 +215,64 @@ impl Metrics {
             )?,
             ranking_lag: make.gauge(
                 "fama_ranking_lag_providers",
-                "Providers whose change of sponsorship the leaderboard has still to follow. Rising means that it is out of date.",
+                "Providers whose sponsorship changed and whose subjects the leaderboard has not updated yet. Rising means that it is out of date.",
             )?,
             waiting: make.gauge(
                 "fama_node_waiting",
-                "1 while this node takes no events in (see /readyz for why). For more than a minute after the start people must look.",
+                "1 while this node accepts no events (see /readyz for why). Longer than a minute after the start means that an operator must investigate.",
             )?,
             warnings: make.gauges(
                 "fama_node_warning",
-                "1 while the node takes events in although its operator should look, by code: other_session (a copy of this node?), clock_ahead, clock_jumped, and the options assume_disk_current and accept_clock.",
+                "1 while the node accepts events although its operator should investigate, by code: other_session (a copy of this node?), clock_ahead, clock_jumped, and the options assume_disk_current and accept_clock.",
                 "code",
             )?,
             quick: make.gauge(
                 "fama_quick_answering",
-                "1 while questions are answered from certified states that this node has not verified entry by entry yet. Days at 1 mean that its own copies do not come along.",
+                "1 while queries are answered from certified states that this node has not verified entry by entry yet. 1 for days means that its own copies do not catch up.",
             )?,
             quick_rows: make.gauge(
                 "fama_quick_rows",
-                "Rows of certified states loaded since the start, until the node's own copies are as far. Standing still below the whole means that nobody gives them.",
+                "Rows of certified states loaded since the start; 0 again once the node's own copies have caught up. No increase before all are loaded means that no peer serves them.",
             )?,
             quick_bytes: make.gauge(
                 "fama_quick_bytes",
-                "Bytes of these rows. Rising slowly means slow peers or a slow line.",
+                "Bytes of the rows that fama_quick_rows counts. Rising slowly means slow peers or a slow connection.",
             )?,
             scrub_bytes: make.counter(
                 "fama_scrub_bytes_total",
-                "Bytes that the scrub has read and found whole. Standing still means that it is off, or in its pause.",
+                "Bytes that the scrub has read and found intact. No increase means that it is off or pausing.",
             )?,
             scrub_last: make.gauge(
                 "fama_scrub_last_pass_timestamp_seconds",
-                "When the scrub last came to its end, in seconds since 1970; 0 if never. Weeks ago means that scrub.bytes_per_second is too low for the data.",
+                "When the scrub last completed a pass, in seconds since 1970; 0 if never. Weeks ago means that scrub.bytes_per_second is too low for the data.",
             )?,
             faults: make.counters(
                 "fama_node_faults_total",
-                "Rules broken by others or by this node's own disk, by code. Any at all: people must look.",
+                "Rules broken by others or by this node's own disk, by code. Any increase means that an operator must investigate.",
                 &["code"],
             )?,
             registry,
         })
     }
 
-    /// Counts events taken into the own log.
+    /// Counts events accepted into this node's own log.
     pub fn accepted(&self, events: u64) {
         self.accepted.inc_by(events);
     }
 
-    /// Counts a refused submission by its code, which is one of this program's own words.
+    /// Counts a refused submission by its code, which never comes from outside this program.
     pub fn refused(&self, code: &'static str) {
         self.refused.with_label_values(&[code]).inc();
     }
 
-    /// Counts a batch of the own log.
+    /// Counts a batch of this node's own log; `seconds` from its first fold to its durable write.
     pub fn batch(&self, entries: u64, seconds: f64) {
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand entries")]
         self.batch_entries.observe(entries as f64);
         self.batch_seconds.observe(seconds);
     }
 
-    /// Says how far a log is.
+    /// Sets the gauges of a log; `size`, `certified` and `newest` in entries.
     pub fn log(&self, log: &LogId, size: u64, certified: u64, newest: u64, fault: bool) {
         let label = log.to_string();
         self.log_size.with_label_values(&[&label]).set(gauge(size));
@@ -281,43 +281,43 @@ impl Metrics {
         self.log_fault.with_label_values(&[&label]).set(i64::from(fault));
     }
 
-    /// Counts a gossip message.
+    /// Counts a gossip message by how it was handled.
     pub fn gossip(&self, outcome: GossipOutcome) {
         self.gossip.with_label_values(&[outcome.as_str()]).inc();
     }
 
-    /// Counts a range of entries with its bytes.
+    /// Counts a range of entries, and its size in bytes.
     pub fn range(&self, direction: Direction, bytes: u64) {
         self.sync_ranges.with_label_values(&[direction.as_str()]).inc();
         self.sync_bytes.with_label_values(&[direction.as_str()]).inc_by(bytes);
     }
 
-    /// Counts cosignatures.
+    /// Counts cosignatures given ([`Direction::Out`]) or received.
     pub fn cosignatures(&self, direction: Direction, count: u64) {
         self.cosignatures.with_label_values(&[direction.as_str()]).inc_by(count);
     }
 
-    /// Counts a submission passed on to another node: answered, whatever the answer, or not.
+    /// Counts a submission forwarded to another node; `answered` whatever the answer says.
     pub fn forwarded(&self, answered: bool) {
         self.forwarded.with_label_values(&[if answered { "answered" } else { "unreachable" }]).inc();
     }
 
-    /// Counts a broken rule by its code, which is one of this program's own words.
+    /// Counts a broken rule by its code, which never comes from outside this program.
     pub fn fault(&self, code: &'static str) {
         self.faults.with_label_values(&[code]).inc();
     }
 
-    /// Counts what the scrub has read.
+    /// Counts bytes that the scrub has read and found intact.
     pub fn scrubbing(&self, bytes: u64) {
         self.scrub_bytes.inc_by(bytes);
     }
 
-    /// Says that the scrub has read everything once more.
+    /// Records that the scrub completed a pass at `now`.
     pub fn scrubbed(&self, now: Millis) {
         self.scrub_last.set(gauge(now.0 / 1_000));
     }
 
-    /// Counts an HTTP request; `route` is the pattern of the path, never the path.
+    /// Counts an HTTP request. `route` is the pattern of the path, never the path itself, which a client chooses.
     pub fn request(&self, route: &str, status: u16, seconds: f64) {
         let class = match status {
             0..=199 => "1xx",
@@ -330,7 +330,7 @@ impl Metrics {
         self.request_seconds.with_label_values(&[route]).observe(seconds);
     }
 
-    /// Sets everything that [`crate::health::Health`] says, as of `now`.
+    /// Sets every gauge that shows [`crate::health::Health`], as of `now`.
     pub fn set_health(&self, health: &Snapshot, now: Millis) {
         for (log, known) in &health.logs {
             self.log(log, known.size, known.certified, known.newest.max(known.size), known.fault.is_some());
@@ -354,7 +354,7 @@ impl Metrics {
     /// Everything in Prometheus' text format.
     ///
     /// # Errors
-    /// Never for metrics of this program.
+    /// Never, for the metrics of this program.
     pub fn encode(&self) -> Result<String, MetricsError> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

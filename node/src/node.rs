@@ -25,41 +25,41 @@ use crate::store::{self, Store, StoreError};
 use crate::submit::Submitter;
 use crate::submit::admission::Admission;
 
-/// How long a node that loads anew waits for what it had open before: its database, and with another key its
-/// sockets, of which QUIC's take their time.
+/// How long a reload waits until this process has released its database and, if the key changed, its sockets. QUIC
+/// releases its own late.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many network events may wait.
+/// Most network events that wait for the bridge.
 const EVENTS_MAX: usize = 256;
 
-/// Why a node did not start, or stopped by itself.
+/// Why a node did not start, or stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The data folder.
+    /// The data folder can't be opened, read or written.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The peer-to-peer listeners.
+    /// A peer-to-peer listener can't be opened.
     #[error("{0}")]
     Network(#[from] NetworkError),
-    /// An HTTP listener.
+    /// An HTTP listener can't be opened.
     #[error("{what} listener {address}: {cause}")]
     Listen {
         /// `query` or `admin`.
         what: &'static str,
-        /// Where it should listen.
+        /// The configured address.
         address: std::net::SocketAddr,
-        /// What the system says.
+        /// Reported by the operating system.
         cause: std::io::Error,
     },
-    /// The inbox stopped: what is on disk stays as it is, a restart recovers.
+    /// The inbox stopped because of an error. The disk stays as it is; a restart recovers.
     #[error("{0}")]
     Fatal(#[from] Fatal),
-    /// No randomness, or a thread that could not be started.
+    /// The operating system gave no randomness, thread or socket, or the node key is of the wrong kind.
     #[error("the operating system: {0}")]
     System(String),
 }
 
 impl NodeError {
-    /// Stable code.
+    /// Stable snake_case code; for wrapped errors, theirs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -73,25 +73,25 @@ impl NodeError {
     }
 }
 
-/// Where a started node can be reached.
+/// The addresses that a started node listens on.
 #[derive(Clone, Debug)]
 pub struct Addresses {
-    /// The query listener.
+    /// The query listener; `None` if it is disabled.
     pub query: Option<std::net::SocketAddr>,
-    /// The admin listener.
+    /// The admin listener; `None` if it is disabled.
     pub admin: Option<std::net::SocketAddr>,
-    /// The peer-to-peer listeners.
+    /// All peer-to-peer listeners.
     pub p2p: Vec<libp2p::Multiaddr>,
 }
 
-/// Runs a node until `stop` completes or something fails that only a restart can mend.
+/// Runs a node until `stop` completes or an error occurs from which only a restart recovers.
 ///
-/// When another version of the manifest is to be used, everything but the HTTP listeners is closed and begun anew.
-/// Listeners are bound before the data folder is opened, `started` is told when all answer. On a stop,
-/// no new event is taken in, what waits is written, then everything closes.
+/// HTTP listeners are bound before the data folder is opened; `started` is called once all listeners answer. To change
+/// to another version of the manifest, the node closes and restarts everything but the HTTP listeners and, if its key
+/// stays the same, the network. On a stop, it accepts no new events, writes those that wait, then closes everything.
 ///
 /// # Errors
-/// [`NodeError`].
+/// [`NodeError`]: a listener, the data folder or the inbox failed.
 pub async fn run(
     config: Config,
     stop: impl Future<Output = ()>,
@@ -103,18 +103,18 @@ pub async fn run(
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
     loop {
-        // The listeners stay: while the node loads anew, connections wait.
-        let listeners = (again(query.as_ref())?, again(admin.as_ref())?);
+        // Listeners stay bound, so connections wait during a reload instead of being refused.
+        let listeners = (second_handle(query.as_ref())?, second_handle(admin.as_ref())?);
         let (ended, left) = run_once(&config, listeners, wires, session, stop.as_mut(), &mut started).await?;
         match ended {
             InboxEnd::Stopped => return Ok(()),
-            InboxEnd::Reload => tracing::info!("what is on disk is loaded anew"),
+            InboxEnd::Reload => tracing::info!("reloading from disk"),
         }
         wires = Some(left);
     }
 }
 
-/// The network and what it tells: it stays while the node loads anew, unless the node's key is another then.
+/// The network and its events. Survives a reload unless the node's key changes.
 struct Wires {
     key: VerifyingKey,
     network: Network,
@@ -189,7 +189,7 @@ async fn run_once(
     }
     // It closes its own database and holds the node's; it has seen `stopping`.
     if let Some(quick) = quick {
-        quick.await.map_err(|_| Fatal::Internal("the quick state's task panicked"))?;
+        quick.await.map_err(|_| Fatal::Internal("the task of the quick state panicked"))?;
     }
     // On a reload peers stay connected. What they send meanwhile waits, and is dropped or answered `busy` when the
     // queue is full.
@@ -212,13 +212,13 @@ async fn run_once(
     Ok((ended?, Wires { key, network, events }))
 }
 
-/// The network with the operators that `config` names: the one that is there, if it has this node's key.
+/// The network, dialing the operators that `config` names: the running one if it has this node's key, else a new one.
 async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, NodeError> {
     let key = config.key.verifying_key();
     let deadline = tokio::time::Instant::now() + wires.as_ref().map_or(Duration::ZERO, |_| RELOAD_TIMEOUT);
     match wires {
         Some(mut wires) if wires.key == key => {
-            // What was told to nobody is told anew, or asked again.
+            // Events of before the reload are dropped: peers send their heads again, and the new inbox asks again.
             while wires.events.try_recv().is_ok() {}
             wires.network.set_operators(config.dial).await;
             return Ok(wires);
@@ -226,9 +226,9 @@ async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, Nod
         Some(Wires { network, .. }) => network.stop().await,
         None => {}
     }
-    let (told, events) = mpsc::channel(EVENTS_MAX);
+    let (sender, events) = mpsc::channel(EVENTS_MAX);
     loop {
-        match network::start(config.clone(), told.clone()).await {
+        match network::start(config.clone(), sender.clone()).await {
             Err(error) if error.code() == "address_in_use" && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -238,7 +238,7 @@ async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, Nod
     }
 }
 
-/// What this node may sign with: its keys that some version gives its operator.
+/// The keys that this node may sign with: those it holds that some version of the manifest gives to its operator.
 fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
     let name = config.operator.clone()?;
     let held: Vec<&SigningKey> = [Some(&config.node_key), config.next_node_key.as_ref()]
@@ -248,12 +248,12 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
         .collect();
     let own = Own::of(manifest, name, &held, config.overrides);
     if own.log.is_none() {
-        tracing::warn!(operator = %own.name, version = manifest.version(), "the manifest has no log with a key that this node holds: it takes nothing in");
+        tracing::warn!(operator = %own.name, version = manifest.version(), "the manifest has no log for the keys that this node holds: it accepts no events");
     }
     Some(own)
 }
 
-/// Opens the database; what this process had open before it loads anew may take a moment to let go of it.
+/// Opens the database. On a reload, waits until this process has released it.
 async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     let deadline = tokio::time::Instant::now() + RELOAD_TIMEOUT;
     loop {
@@ -297,7 +297,7 @@ fn network_config(config: &Config, manifest: &Manifest, own: Option<&Own>) -> Re
     })
 }
 
-/// Starts the scrub, which ends when what is returned is dropped.
+/// Starts the scrub's thread, which ends when the returned sender is dropped; `None` if the scrub is turned off.
 fn spawn_scrub(shared: &Shared, settings: ScrubSettings) -> Result<Option<SyncSender<()>>, NodeError> {
     if settings.bytes_per_second == 0 {
         return Ok(None);
@@ -317,8 +317,8 @@ async fn bind(what: &'static str, listener: &Listener) -> Result<Option<std::net
     Ok(Some(bound.map_err(|cause| NodeError::Listen { what, address, cause })?))
 }
 
-/// Another handle on a listener that stays bound.
-fn again(listener: Option<&std::net::TcpListener>) -> Result<Option<TcpListener>, NodeError> {
+/// A second handle to a listener that stays bound.
+fn second_handle(listener: Option<&std::net::TcpListener>) -> Result<Option<TcpListener>, NodeError> {
     let clone = |listener: &std::net::TcpListener| TcpListener::from_std(listener.try_clone()?);
     listener.map(clone).transpose().map_err(|error| NodeError::System(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! What every part of a node above the store reads or writes, in one value.
+//! One value with everything that all parts of a node above the store use.
 use std::sync::{Arc, RwLock};
 
 use fama_ledger::join::Ranking;
@@ -11,41 +11,41 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-/// What the parts of a node share. The inbox writes it; all others only read, but for health and metrics.
+/// What the parts of a node share. Only the inbox writes it, except that others also update health and metrics.
 #[derive(Clone)]
 pub struct Shared {
-    /// The federation.
+    /// The version of the manifest in use.
     pub manifest: Arc<Manifest>,
-    /// The disk.
+    /// The database, which this process alone has open.
     pub store: Arc<Store>,
-    /// Who has most karma.
+    /// The leaderboard: identities ordered by karma.
     pub ranking: Arc<RwLock<Ranking>>,
-    /// What the node knows of itself and of others.
+    /// The state of this node, its peers and the logs, as shown to people.
     pub health: Arc<Health>,
-    /// The states of logs that strangers can be shown.
+    /// Certified states of the logs, from which proofs are made.
     pub certified: Arc<CertifiedStates>,
-    /// Counters.
+    /// All metrics, in a registry of their own.
     pub metrics: Arc<Metrics>,
-    /// What time it is.
+    /// The machine's clocks, or simulated ones.
     pub clock: Clock,
-    /// Drawn at random when this process started.
+    /// Identifies this run of the process: 16 random bytes.
     pub session: [u8; 16],
 }
 
 impl Shared {
-    /// Of a node that has heard nothing yet.
+    /// For a node that has received nothing yet; the ranking is empty until the inbox loads it.
     ///
     /// # Panics
-    /// Never: the metrics are the first in a registry of their own.
+    /// Never: the metrics' registry is new, so no name is taken.
     #[must_use]
     pub fn new(store: Store, clock: Clock, session: [u8; 16]) -> Self {
         Self::with(Arc::new(store), clock, session)
     }
 
-    /// As [`Shared::new`], of a store that others hold too.
+    /// Like [`Shared::new`], for a store that others hold too.
     ///
     /// # Panics
-    /// Never, as [`Shared::new`].
+    /// Never, like [`Shared::new`].
     #[must_use]
     pub fn with(store: Arc<Store>, clock: Clock, session: [u8; 16]) -> Self {
         let manifest = Arc::clone(store.manifest());

@@ -1,8 +1,9 @@
 //! `verify = "certified"`: a node that is far behind answers from a quick state while it makes its own copies.
 //!
-//! The quick state is certified rows of every log in a database of its own, beside the node's. An inbox of its own,
-//! without keys, follows the logs from there. Nothing of it reaches the node's copies, is cosigned or is given to
-//! others; once the copies are as far it is compared with them and deleted. A crash leaves one that is gone on with.
+//! A quick state holds the certified rows of every log, in a separate database next to the node's. A separate inbox
+//! without keys follows the logs from there. None of it reaches the node's own copies, is cosigned or is served to
+//! peers. Once the own copies have caught up, it is compared with them and deleted. After a crash, the node continues
+//! with what is there.
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,51 +22,51 @@ mod answer;
 mod gather;
 mod load;
 
-/// What a quick state's folder adds to the name of the data folder.
+/// Suffix of the data folder's name that names the quick state's folder.
 pub(crate) const ENDING: &str = ".quick";
-/// How long to wait after something failed.
+/// How long to wait after an attempt failed.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How many quick states may be of no use until no other is tried.
+/// After how many unusable quick states the node stops trying.
 const SPOILED_MAX: u32 = 3;
-/// How long requests that still read a quick state may take until it is deleted all the same.
+/// How long opening waits for this process to release the database, which a request may still read.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no quick state now.
+/// Why an attempt at a quick state failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateSyncError {
-    /// Its database.
+    /// Its database failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// Its inbox.
+    /// Its inbox stopped.
     #[error("{0}")]
     Fatal(#[from] Fatal),
-    /// Two texts of one version of the manifest are valid: people must choose.
+    /// Two texts of one version of the manifest are valid; people must choose one.
     #[error("two texts of version {0} of the manifest are valid")]
     Conflict(u32),
-    /// Nobody offers a certified state of every log and of all that logs that were cut left behind.
-    #[error("nobody offers a certified state of {0}")]
+    /// No peer offers a certified state of this log, or of a map that a log that was cut left behind.
+    #[error("no peer offers a certified state of {0}")]
     Uncovered(String),
-    /// Nobody gives rows any more.
-    #[error("nobody gives the rows of {0}")]
+    /// No peer serves the rest of the log's rows any more.
+    #[error("no peer serves the rows of {0}")]
     NoSource(LogId),
-    /// Its way back cannot be gone: it has not the entries.
-    #[error("it would have to go back behind its begin")]
+    /// It would have to roll back past its starting point, and it has no entries from before that.
+    #[error("the quick state would have to roll back past its starting point")]
     Rewound,
-    /// A quorum certified what the entries do not say.
-    #[error("log {log}: the state certified at {size} is not what its entries give")]
+    /// A quorum certified a state that the entries contradict.
+    #[error("log {log}: the state certified at size {size} contradicts its entries")]
     Disagrees {
-        /// The log.
+        /// The log whose state is wrong.
         log: LogId,
-        /// The size.
+        /// Size of the certified head, in entries.
         size: u64,
     },
-    /// A thread could not be started or ended badly.
+    /// A thread or task could not be started, or panicked.
     #[error("internal: {0}")]
     Internal(&'static str),
 }
 
 impl StateSyncError {
-    /// Stable code.
+    /// Stable snake_case code; for wrapped errors, theirs.
     #[must_use]
     pub(crate) fn code(&self) -> &'static str {
         match self {
@@ -80,35 +81,35 @@ impl StateSyncError {
         }
     }
 
-    /// Whether what is loaded is good for nothing any more.
+    /// Whether the error makes what is loaded useless, so that it must be deleted.
     const fn spoils(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Fatal(_) | Self::Rewound | Self::Disagrees { .. })
     }
 }
 
-/// How one attempt ended.
+/// How an attempt ended.
 enum AttemptEnd {
-    /// The node's own copies are as far: no quick state is needed.
+    /// The node's own copies have caught up: no quick state is needed.
     Complete,
-    /// Another version of the manifest is to be used: it is loaded anew.
+    /// The quick state must reload to use another version of the manifest: try again.
     Again,
-    /// The node stops: what is there is gone on with later.
+    /// The node stops; its next start continues with what is there.
     Stopped,
 }
 
-/// Makes, shows and deletes the quick state.
+/// Loads, shows and deletes the quick state.
 pub(crate) struct StateSync {
     shared: Shared,
     bridge: Bridge,
     dir: PathBuf,
     slot: Arc<ServingSlot>,
-    /// What shows the node's own copies.
+    /// Answers from the node's own copies.
     app: Arc<App>,
     stopped: watch::Receiver<bool>,
 }
 
 impl StateSync {
-    /// For a node whose own copies lie in `data_dir`.
+    /// For a node whose own copies are in `data_dir`. Opens and writes nothing yet.
     #[must_use]
     pub(crate) fn new(
         shared: Shared,
@@ -122,33 +123,33 @@ impl StateSync {
         Self { shared, bridge, dir: dir.into(), slot, app, stopped }
     }
 
-    /// Works until the node's own copies are as far as the quick state, or the node stops.
+    /// Runs until the node's own copies have caught up with the quick state, or the node stops.
     pub(crate) async fn run(mut self) {
         let mut spoiled = 0;
         loop {
             let done = self.attempt().await;
             self.slot.clear();
-            self.tell(|quick| *quick = None);
+            self.report(|quick| *quick = None);
             match done {
                 Ok(AttemptEnd::Complete) => return self.delete().await,
                 Ok(AttemptEnd::Stopped) => return,
                 Ok(AttemptEnd::Again) => {}
                 Err(error @ StateSyncError::Disagrees { .. }) => {
                     self.shared.metrics.fault(error.code());
-                    tracing::error!(code = error.code(), %error, "a quorum certified a wrong state; only what this node verified itself is shown");
-                    self.tell(|quick| {
+                    tracing::error!(code = error.code(), %error, "a quorum certified a wrong state; this node shows only what it verified itself");
+                    self.report(|quick| {
                         *quick = Some(StateSyncProgress { phase: "disagrees", ..StateSyncProgress::default() });
                     });
                     return self.delete().await;
                 }
                 Err(error) => {
-                    tracing::warn!(code = error.code(), %error, "no quick state for now; the node makes its own copies meanwhile");
+                    tracing::warn!(code = error.code(), %error, "no quick state for now; meanwhile the node makes its own copies");
                     if error.spoils() {
                         self.delete().await;
                         spoiled += 1;
                     }
                     if spoiled >= SPOILED_MAX {
-                        return tracing::warn!("no quick state any more until the node starts again");
+                        return tracing::warn!("no further quick state until the node is restarted");
                     }
                     if self.rest(PAUSE).await {
                         return;
@@ -176,7 +177,7 @@ impl StateSync {
         if *self.stopped.borrow() { AttemptEnd::Stopped } else { AttemptEnd::Complete }
     }
 
-    /// Opens the database; what this process had open before may take a moment to let go of it.
+    /// Opens the database. Waits up to [`CLOSE_TIMEOUT`] until this process has released it.
     async fn open(&self, manifest: Arc<Manifest>) -> Result<Arc<Store>, StateSyncError> {
         let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
         loop {
@@ -191,7 +192,7 @@ impl StateSync {
         }
     }
 
-    /// Deletes the folder, if it is a quick state's: nobody reads it any more, or not for long.
+    /// Deletes the folder if it holds a quick state. One that can't be opened stays, with a warning.
     async fn delete(&self) {
         if !self.dir.exists() {
             return;
@@ -199,28 +200,30 @@ impl StateSync {
         // Opened first, to be sure that it is a folder of this kind: a configuration mistake must not delete another.
         let store = match self.open(Arc::clone(&self.shared.manifest)).await {
             Ok(store) => store,
-            Err(error) => return tracing::warn!(%error, "what may be a quick state stays on disk; remove its folder"),
+            Err(error) => {
+                return tracing::warn!(%error, "what may be a quick state cannot be opened and stays on disk; remove its folder");
+            }
         };
         store::close(store).await;
         // A crash halfway leaves a folder that may not open. The next start says so and answers from the node's own
         // copies alone; the operator removes it.
         match tokio::fs::remove_dir_all(&self.dir).await {
-            Ok(()) => tracing::info!("the quick state is deleted"),
+            Ok(()) => tracing::info!("quick state deleted"),
             Err(error) => tracing::warn!(%error, "the quick state stays on disk; remove its folder"),
         }
     }
 
-    /// How much more entries others have than this node's own copies.
+    /// How many entries this node's own copies are behind the newest heads known.
     fn behind(&self) -> u64 {
         let health = self.shared.health.read();
         health.logs.values().map(|log| log.newest.saturating_sub(log.size)).sum()
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Option<StateSyncProgress>)) {
+    fn report(&self, change: impl FnOnce(&mut Option<StateSyncProgress>)) {
         change(&mut self.shared.health.write().quick);
     }
 
-    /// Waits; whether the node stops.
+    /// Waits for `pause`; `true` at once if the node stops.
     async fn rest(&mut self, pause: Duration) -> bool {
         tokio::select! {
             _ = self.stopped.wait_for(|stopped| *stopped) => true,

@@ -1,4 +1,4 @@
-//! What the operator's own programs ask: metrics, liveness, readiness.
+//! `GET /metrics`, `/healthz` and `/readyz` of the admin listener, for the operator's own programs.
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,12 +17,12 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResp
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT), (header::CACHE_CONTROL, "no-store")], text))
 }
 
-/// The process answers: nothing more is said.
+/// Liveness: 200 as long as the process answers. Checks nothing.
 pub(super) async fn healthz() -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "ok"})))
 }
 
-/// Whether to send readers here: the store reads, nothing is at fault, nothing is missing.
+/// Readiness: 200 if the store can be read, no log has a fault and no entries are missing; else 503 with the reasons.
 pub(super) async fn readyz(State(app): State<Arc<App>>, Serving(shown): Serving) -> Response {
     let (mut warnings, quick) = {
         let health = app.shared.health.read();
@@ -44,7 +44,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>, Serving(shown): Serving)
     error.with("reasons", reasons).with("warnings", warnings).into_response()
 }
 
-/// Why the node, which answers from `shown`, is not ready, each as a stable word, with what it is about behind a colon.
+/// Why the node, which answers from `shown`, is not ready: stable words, with details after a colon.
 fn reasons(app: &App, shown: &App) -> Vec<String> {
     let now = clock::now();
     let mut reasons = Vec::new();

@@ -1,4 +1,4 @@
-//! `GET /api/agent/{x}`: who an agent is, whether its key holds, and what it is said to be worth.
+//! `GET /api/agent/{x}`: an agent's identity, the status of its key, and its reputation.
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
@@ -19,13 +19,13 @@ use super::{ApiError, App, Serving};
 use crate::store::{History, HistoryItem, Touch, View};
 use crate::wire::NoteAnswer;
 
-/// How many attestations and key events a profile shows.
+/// Most attestations, and most key events, that a profile shows.
 const RECENT: usize = 20;
-/// How many lines of a history are looked at for them: retracted ones and void claims are left out.
+/// Most items of a history that are read for them; retracted attestations and void claims are skipped.
 const RECENT_READ_MAX: usize = 512;
-/// How many lines of a history are read at once.
+/// Items of a history that are read at once.
 const HISTORY_PAGE: usize = 256;
-/// Most entries above the certified sizes that one score by final entries leaves out.
+/// Most items of a history that are checked for one score from final entries only.
 const NOT_FINAL_MAX: usize = 1 << 16;
 
 pub(super) async fn profile(
@@ -34,7 +34,7 @@ pub(super) async fn profile(
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<view::ProfileView>, ApiError> {
     let only_final = Params::new(query, &["final"])?.flag("final")?;
-    // A popular subject has hundreds of providers, each with its sponsors: too much for a worker of the listener.
+    // A popular subject has hundreds of providers, each with its sponsors: that would block a listener's thread.
     Ok(Json(tokio::task::spawn_blocking(move || read(&app, &x, only_final)).await??))
 }
 
@@ -89,7 +89,8 @@ fn identity(
     })
 }
 
-/// When the identity was registered, and its bio's hash; `None` where that was before what is known began.
+/// When the identity was registered, and the hash of its bio. `None` if that was before a quick state's starting
+/// point.
 fn registration(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Option<(Millis, Option<NoteHash>)>, ApiError> {
     let position = match moment.applied(&found.id)? {
         Some(position) => position,
@@ -104,13 +105,13 @@ fn registration(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Option<(
     Ok(Some((entry.time, note)))
 }
 
-/// The time of the entry that brought the first key: the registration's.
+/// The time of the entry with the identity's first key, which is its registration.
 fn first_key(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Millis, ApiError> {
     let first = moment.join().keys(found)?.into_iter().next();
     first.map(|version| version.time).ok_or_else(|| ApiError::internal("an identity without a key"))
 }
 
-/// What can be shown of a note.
+/// A note as an answer shows it: at most one of the fields is set.
 #[derive(Default)]
 struct ShownNote {
     text: Option<Note>,
@@ -152,7 +153,7 @@ fn revocation_final(
     if let (Some(operator), Some((generation, index))) = (&revoked.operator, revoked.place) {
         return Ok(moment.is_final(&LogId { operator: operator.clone(), generation }, index));
     }
-    // In the home: its entry is among the last of this log at the revocation's time.
+    // The identity's home has it: its entry is one of the last key events in this log up to the revocation's time.
     let Some(log) = home_log(moment, &found.home) else { return Ok(false) };
     let behind = HistoryItem { time: revoked.time, log: log.clone(), index: u64::MAX };
     for item in moment.view.history(&found.id, History::Keys, Some(&behind), RECENT)? {
@@ -161,7 +162,7 @@ fn revocation_final(
             return Ok(moment.is_final(log, item.index));
         }
     }
-    // Where a quick state began, all was certified.
+    // The revocation is from before a quick state's starting point, where all entries were certified.
     Ok(moment.app.partial)
 }
 
@@ -169,8 +170,8 @@ fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
     moment.app.shared.manifest.homes().get(home)
 }
 
-/// Whether in every log the newest entry that changed a row which this subject's answer reads lies
-/// below the certified size: rows about the subject, and the sponsorship of each of its providers.
+/// Whether no entry that this subject's answer depends on can be undone. In every log, the newest entry that changed a
+/// row about the subject, or the sponsorship of one of its providers, must be below the certified size.
 fn is_final(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<bool, ApiError> {
     let mut touched = moment.view.touched(&found.id, Touch::Subject)?;
     for (provider, _) in moment.join().karma_by_provider(found.id)? {
@@ -179,7 +180,7 @@ fn is_final(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<bool, ApiErr
     Ok(touched.iter().all(|(log, index)| moment.is_final(log, *index)))
 }
 
-/// The sponsored numbers of providers, each read once.
+/// Numbers at which providers are sponsored; each provider is read once.
 struct Sponsored<'a, 'm> {
     join: Join<'m, View<'a>>,
     numbers: BTreeMap<IdentityId, Numbers>,
@@ -199,7 +200,7 @@ impl<'a, 'm> Sponsored<'a, 'm> {
     }
 }
 
-/// An attestation as its home's rows have it now.
+/// The current row of an attestation in its home.
 fn attested(
     moment: &Moment<'_>,
     event: EventId,
@@ -209,7 +210,7 @@ fn attested(
     row.ok_or_else(|| ApiError::internal("an applied attestation has no row"))
 }
 
-/// The lines of a history from the newest on, at most `max`, until `each` says false.
+/// Calls `each` for the items of a history, newest first, at most `max`, until it returns `false`.
 fn walk(
     moment: &Moment<'_>,
     (identity, history): (&IdentityId, History),
@@ -233,12 +234,12 @@ fn walk(
     Ok(())
 }
 
-/// Karma from final entries only, by the sponsorship as it is now.
+/// Karma from final entries only, by the current sponsorship.
 ///
-/// Both what was given and what was taken back counts only below the certified size of its log; so
-/// a retraction that is not final yet leaves the attestation standing. LocatedIdentity from the karma of all
-/// entries by undoing those of the received history that are not final: entries of a log do not go
-/// back in time, so none is older than the first entry above some log's certified size.
+/// An attestation or retraction counts only below the certified size of its log, so an attestation whose retraction is
+/// not final yet still counts. Computed from the karma of all entries by undoing those of the received history that
+/// are not final. Times within a log never decrease, so none of these is older than the oldest first entry above a
+/// log's certified size.
 fn final_karma(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
@@ -261,11 +262,11 @@ fn final_karma(
 }
 
 fn too_much() -> ApiError {
-    let message = "more is waiting to become final than is looked at for one answer; try again later";
+    let message = "too many recent entries are not final yet to compute this answer; try again later";
     ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "much_not_final", message).retry_after(60)
 }
 
-/// The time of the first entry that is not final in its log, over all logs.
+/// The time of the oldest entry, over all logs, that is not final; `None` if all are.
 fn oldest_not_final(moment: &Moment<'_>) -> Result<Option<Millis>, ApiError> {
     let mut oldest = None;
     for record in moment.logs.iter().filter(|record| record.certified < record.state.size) {
@@ -275,7 +276,7 @@ fn oldest_not_final(moment: &Moment<'_>) -> Result<Option<Millis>, ApiError> {
     Ok(oldest)
 }
 
-/// `karma` without the entry of `item`, which is not final.
+/// `karma` without the effect of the entry of `item`, which is not final.
 fn undone(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
@@ -320,7 +321,7 @@ fn recent_attestations(
     Ok(recent)
 }
 
-/// A line of a history as a profile shows it; `None` for retractions and what they took back.
+/// An item of a history as a profile shows it; `None` for retractions and retracted attestations.
 fn attestation(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
@@ -363,8 +364,8 @@ fn recent_key_events(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Vec
     Ok(recent)
 }
 
-/// Whether a key event counts: anybody can sign a claim about any key, but only those of a key of
-/// the chain mean anything.
+/// Whether a key event counts. Anybody can sign a claim about any key; only claims signed by a key of the identity's
+/// chain count.
 fn holds(moment: &Moment<'_>, found: &LocatedIdentity, signed: &SignedEvent) -> Result<bool, ApiError> {
     match &signed.event.action {
         Action::Revoke { version, key, .. } => {

@@ -1,4 +1,4 @@
-//! `GET /api/federation/consistency`: that a log's head extends an earlier one, and what the log says there.
+//! `GET /api/federation/consistency`: proof that a log's head extends an earlier one, and the log's state there.
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,9 +18,9 @@ use super::{ApiError, App};
 use crate::public::heads;
 use crate::store::LogRecord;
 
-/// How many entries above a head are looked through for later adoptions.
+/// Most entries above a head that are searched for later adoptions.
 const ENTRIES_ABOVE_MAX: u64 = 16_384;
-/// How many bytes of entries are read at once.
+/// Bytes of entries that are read at once.
 const ENTRIES_BYTES: usize = 1 << 20;
 
 #[derive(Serialize)]
@@ -28,9 +28,9 @@ pub(super) struct Consistency {
     log: String,
     from: From,
     to: To,
-    /// RFC 6962 consistency proof, in hex.
+    /// RFC 6962 consistency proof: hashes in hex.
     proof: Vec<String>,
-    /// The note of the head at `to` with the cosignatures of it that this node has, if its owner signed it.
+    /// The owner's signed head at `to` as a note, with the cosignatures that this node has; `None` without such a head.
     checkpoint: Option<String>,
 }
 
@@ -44,11 +44,12 @@ struct From {
 struct To {
     size: u64,
     root: String,
-    /// `None` where no batch ends.
+    /// `None` if no batch ends at `size`.
     state_root: Option<String>,
-    /// The version adopted there; `None` where no batch ends, or too far below the copy's end.
+    /// The manifest version adopted at `size`; `None` if no batch ends there, or more than [`ENTRIES_ABOVE_MAX`]
+    /// entries follow.
     adopted: Option<u32>,
-    /// How many of the versions adopted up to there no quorum is known here to have certified.
+    /// How many versions adopted up to `size` are not known to this node to be certified by a quorum.
     uncertified_adoptions: usize,
 }
 
@@ -77,7 +78,7 @@ fn read(app: &App, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistenc
     let held = record.as_ref().map_or(0, |record| record.state.size);
     let to = to.unwrap_or(held);
     if from > to || to > held {
-        let message = format!("this node's copy has {held} entries; want from ≤ to ≤ that");
+        let message = format!("this node's copy has {held} entries; want from ≤ to ≤ {held}");
         return Err(ApiError::bad("bad_size", message).with("size", held));
     }
     let tiles = moment.view.tiles(log);
@@ -100,7 +101,7 @@ fn read(app: &App, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistenc
     })
 }
 
-/// The state root in the last entry below `size`, if a batch ends there.
+/// The state root in the last entry below `size`; `None` if that entry does not end a batch.
 fn state_root(moment: &Moment<'_>, log: &LogId, size: u64) -> Result<Option<StateRoot>, ApiError> {
     let Some(last) = size.checked_sub(1) else { return Ok(None) };
     Ok(match moment.entry(log, last)?.1.body {
@@ -109,8 +110,8 @@ fn state_root(moment: &Moment<'_>, log: &LogId, size: u64) -> Result<Option<Stat
     })
 }
 
-/// The version adopted at `size`: what the copy has adopted by now, less the adoptions from there on, as
-/// none is ever skipped.
+/// The manifest version adopted at `size`: the current one minus the number of adoptions since. No version is ever
+/// skipped.
 fn adopted(moment: &Moment<'_>, log: &LogId, size: u64, held: u64) -> Result<Option<u32>, ApiError> {
     if held.saturating_sub(size) > ENTRIES_ABOVE_MAX {
         return Ok(None);

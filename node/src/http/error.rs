@@ -1,4 +1,4 @@
-//! Errors as clients see them: one JSON form, whatever went wrong.
+//! Errors as clients see them: all in one JSON form, RFC 9457 problem details.
 use std::borrow::Cow;
 
 use axum::Json;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::store::StoreError;
 use crate::wire::Refusal;
 
-/// An answer that is none: a status, a stable code and a sentence for a person.
+/// An error answer: a status, a stable code and a message for a person.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -24,37 +24,37 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error with nothing beside status, code and message.
+    /// An error with only status, code and message.
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl std::fmt::Display) -> Self {
         Self { status, code: code.into(), message: message.to_string(), retry_after: None, more: Map::new() }
     }
 
-    /// The client sent what has no meaning.
+    /// 400: the request is malformed.
     pub(super) fn bad(code: &'static str, message: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// There is no such thing here.
+    /// 404: this node knows nothing of that name, id or path.
     pub(super) fn not_found(code: &'static str, message: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
-    /// Too much at once: a later try may find room.
+    /// 503: too many requests at once. The client may retry after a second.
     pub(super) fn overloaded() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once").retry_after(1)
     }
 
-    /// This node's disk or program failed; what exactly is for its log, not for strangers.
+    /// 500: this node's disk or program failed. The cause goes to the log, never to the client.
     pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(cause = %cause, "a request could not be answered");
         Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// What there is to say of a bare status.
+    /// The error for a status that the framework chose.
     pub(super) fn of_status(status: StatusCode) -> Self {
         let (code, message) = match status {
-            StatusCode::NOT_FOUND => ("no_such_route", "there is nothing at this path; GET /api lists what there is"),
-            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this path does not answer to this method"),
+            StatusCode::NOT_FOUND => ("no_such_route", "there is nothing at this path; GET /api lists all paths"),
+            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this path does not support this method"),
             StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "the body is longer than 65536 bytes"),
             StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long"),
             StatusCode::TOO_MANY_REQUESTS => ("rate_limited", "too many requests"),
@@ -64,21 +64,21 @@ impl ApiError {
         Self::new(status, code, message)
     }
 
-    /// Says after how many seconds another try may help.
+    /// Sets after how many seconds a retry may succeed.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// Adds a member to the answer.
+    /// Adds a member to the JSON object.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The stable code.
+    /// Stable snake_case code.
     #[must_use]
     pub fn code(&self) -> &str {
         &self.code
@@ -117,16 +117,16 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The content type of all errors.
+/// Content type of all errors.
 pub(super) const PROBLEM: &str = "application/problem+json";
 
-/// The answer to paths that don't exist.
+/// Answers requests for paths that don't exist.
 pub(super) async fn no_route() -> ApiError {
     ApiError::of_status(StatusCode::NOT_FOUND)
 }
 
 impl From<Refusal> for ApiError {
-    /// Refused by the inbox: not now, if it says when, else not by the rules.
+    /// 503 if the inbox may accept it later, else 409: a rule of the ledger refuses it.
     fn from(refusal: Refusal) -> Self {
         let status = if refusal.retry_after.is_some() || refusal.code == "not_ready" {
             StatusCode::SERVICE_UNAVAILABLE

@@ -1,4 +1,4 @@
-//! `GET /api/event/{id}`: one event, where it stands, what became of it, and its receipt.
+//! `GET /api/event/{id}`: an event, its positions in logs, its outcome there, and a receipt.
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -29,11 +29,11 @@ pub(super) struct EventView {
     countersignature: Option<String>,
     positions: Vec<PositionView>,
     note: Option<NoteView>,
-    /// Proof for the first position, as a c2sp.org/tlog-proof.
+    /// Inclusion proof for the first position, as a c2sp.org/tlog-proof.
     receipt: Option<String>,
 }
 
-/// Where an event stands.
+/// The position of an event in a log.
 #[derive(Serialize)]
 struct PositionView {
     log: String,
@@ -59,15 +59,15 @@ pub(super) async fn event(State(app): State<Arc<App>>, Path(id): Path<String>) -
 fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
     let moment = Moment::open(app)?;
     let mut positions = moment.view.positions(&id)?;
-    // Where it had its effect comes first; a foreign log may have it too, without effect.
+    // The position where the event took effect comes first; other logs may have it too, without effect.
     positions.sort_by_key(|position| position.void.is_some());
     let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
     let first = positions.first().ok_or_else(unknown)?;
     let Body::Event(signed) = moment.entry(&first.log, first.index)?.1.body else {
-        return Err(ApiError::internal("an index names an entry without event"));
+        return Err(ApiError::internal("an index names an entry without an event"));
     };
     let receipt = receipt(&moment, &first.log, first.index)?;
-    let positions = positions.iter().map(|position| stands(&moment, position)).collect::<Result<_, _>>()?;
+    let positions = positions.iter().map(|position| position_view(&moment, position)).collect::<Result<_, _>>()?;
     Ok(EventView {
         id: id.to_string(),
         kind: signed.event.action.kind().as_str(),
@@ -81,7 +81,7 @@ fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
     })
 }
 
-fn stands(moment: &Moment<'_>, position: &Position) -> Result<PositionView, ApiError> {
+fn position_view(moment: &Moment<'_>, position: &Position) -> Result<PositionView, ApiError> {
     let Position { log, index, void } = position;
     Ok(PositionView {
         log: log.to_string(),
@@ -102,9 +102,8 @@ fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<NoteView, ApiError> {
     Ok(NoteView { hash: format!("sha256:{hash}"), text, redacted, pending })
 }
 
-/// Proof that the entry is in the log; `None` until the node holds a signed head above it.
-///
-/// Leads to a head that a quorum cosigned if there is one, else to the newest.
+/// Proof that the entry is in the log, under a head that a quorum cosigned if there is one, else under the newest.
+/// `None` until the node has a signed head above the entry.
 fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String>, ApiError> {
     let mut found = heads::all(&moment.view, log, moment.record_of(log)?.state.size)?;
     found.retain(|held| held.signed.head.size > index);

@@ -1,4 +1,4 @@
-//! `GET /api/federation`: who the operators are and how far each log is.
+//! `GET /api/federation` and its manifests: the operators, their logs, and the progress of each.
 use std::sync::Arc;
 
 use axum::Json;
@@ -26,11 +26,11 @@ pub(super) struct FederationView {
     logs: Vec<LogView>,
     /// All versions, oldest first; `GET /api/federation/manifests` has their texts.
     versions: Vec<VersionView>,
-    /// This node's own stands, as signed notes.
+    /// This node's own stands, as signed notes: in these logs it cosigns nothing more until the next version holds.
     stands: Vec<String>,
     equivocations: Vec<EquivocationView>,
     pending: Option<PendingView>,
-    /// Conflicting texts of one version, as signed notes: this node cosigns no more.
+    /// Conflicting texts of one version, as signed notes. While there are any, this node cosigns nothing more.
     halted: Vec<String>,
     state_id: String,
 }
@@ -50,13 +50,13 @@ struct PendingView {
     waits_for: String,
 }
 
-/// Two heads of one log of which neither extends the other.
+/// Two signed heads of one log that don't extend each other.
 #[derive(Serialize)]
 struct EquivocationView {
     log: String,
     larger: HeadView,
     smaller: HeadView,
-    /// The whole proof in the ledger's encoding, in hex.
+    /// The whole proof in the ledger's encoding, as hex.
     encoded: String,
 }
 
@@ -66,7 +66,7 @@ struct HeadView {
     root: String,
 }
 
-/// Where a log ends for ever.
+/// The head at which a log ends forever.
 #[derive(Serialize)]
 struct CutView {
     version: u32,
@@ -82,7 +82,7 @@ struct ManifestView {
     version: u32,
     hash: String,
     policy: manifest::Policy,
-    /// The signed note as it is handed from node to node.
+    /// The signed note, as nodes exchange it.
     text: String,
 }
 
@@ -110,9 +110,9 @@ struct LogView {
     newest_known: u64,
     lag: u64,
     fault: Option<&'static str>,
-    /// The version that brought the log.
+    /// The version that introduced the log.
     since: u32,
-    /// The version that it has adopted; 0 before its first entry.
+    /// The version that the log has adopted; 0 before its first entry.
     adopted: u32,
     cut: Option<CutView>,
     cosignatures: Vec<CosignatureView>,
@@ -151,7 +151,7 @@ pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Feder
     }))
 }
 
-/// The chain of versions from the genesis on, as signed notes one behind the other.
+/// The chain of versions, genesis first, as concatenated signed notes.
 pub(super) async fn manifests(State(app): State<Arc<App>>) -> String {
     app.shared.manifest.chain()
 }
@@ -178,7 +178,7 @@ fn equivocation(proof: &equivocation::Equivocation) -> EquivocationView {
     }
 }
 
-/// The operators' logs in their order, then those that are cut.
+/// The operators' logs in the manifest's order, then the logs that were cut.
 fn logs(moment: &Moment<'_>) -> Result<Vec<LogView>, ApiError> {
     let mut logs = moment.logs.iter().map(|record| log(moment, record)).collect::<Result<Vec<_>, _>>()?;
     for name in moment.app.shared.manifest.logs().keys().filter(|name| moment.record(name).is_none()) {

@@ -1,4 +1,4 @@
-//! `POST /federation/stand` and `/federation/manifest` of the operator's listener: what its people decided.
+//! `POST /federation/stand` and `/federation/manifest` of the admin listener: decisions by the operator's people.
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -14,13 +14,13 @@ use super::{ApiError, input};
 use crate::inbox::InboxInput;
 use crate::wire::Refusal;
 
-/// The content type of what is posted here: none that a web page may send elsewhere without asking first.
+/// Required content type. A web page can't send it to another origin without a CORS preflight.
 const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// Memory for what is posted here, in bytes.
+/// Memory for bodies posted here, in bytes.
 static MEMORY: Semaphore = Semaphore::const_new(input::BODIES_BYTES_MAX);
 
-/// Refuses what a web page in the operator's browser could send: browsers name the page's origin.
+/// Refuses requests that a web page in the operator's browser could send: browsers add the page's origin.
 pub(super) async fn own_programs_only(request: Request, next: Next) -> Response {
     match check_sender(request.headers()) {
         Ok(()) => next.run(request).await,
@@ -39,7 +39,8 @@ fn check_sender(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Body: a log. Answers with this node's stand in it, a signed note.
+/// Body: the name of a log. This node cosigns nothing more in it until the next version of the manifest holds. Answers
+/// with that promise, its stand, as a signed note.
 pub(super) async fn stand(State(inputs): State<mpsc::Sender<InboxInput>>, body: Body) -> Result<Json<Value>, ApiError> {
     let body = input::body(body, limits::DOMAIN_BYTES_MAX + 16, &MEMORY).await?;
     let text = std::str::from_utf8(&body).map_err(|_| ApiError::bad("bad_log", "not UTF-8"))?;
@@ -48,7 +49,7 @@ pub(super) async fn stand(State(inputs): State<mpsc::Sender<InboxInput>>, body: 
     Ok(Json(json!({"stand": stand})))
 }
 
-/// Body: a version of the manifest, a signed note.
+/// Body: a version of the manifest as a signed note.
 pub(super) async fn manifest(
     State(inputs): State<mpsc::Sender<InboxInput>>,
     body: Body,

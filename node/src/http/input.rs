@@ -1,4 +1,4 @@
-//! Query strings and bodies of requests, read strictly.
+//! Strict reading of query strings and request bodies.
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -11,20 +11,20 @@ use super::ApiError;
 /// Longest request body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// The parameters of a query string, each at most once.
+/// The parameters of a query string; each name at most once.
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Refuses parameters that are not among `known` and those given twice.
+    /// Refuses parameters that are not in `known`, and repeated ones.
     pub(super) fn new(pairs: Vec<(String, String)>, known: &[&str]) -> Result<Self, ApiError> {
         let mut params = Self(Vec::with_capacity(pairs.len().min(known.len())));
         for (name, value) in pairs {
             let Some(name) = known.iter().find(|known| **known == name) else {
-                let message = format!("unknown parameter; want some of: {}", known.join(", "));
+                let message = format!("unknown parameter; known are: {}", known.join(", "));
                 return Err(ApiError::bad("unknown_parameter", message).with("field", name));
             };
             if params.get(name).is_some() {
-                let message = format!("the parameter {name} stands twice");
+                let message = format!("the parameter {name} is repeated");
                 return Err(ApiError::bad("repeated_parameter", message).with("field", *name));
             }
             params.0.push(((*name).to_owned(), value));
@@ -45,7 +45,7 @@ impl Params {
         }
     }
 
-    /// How many items a list may have.
+    /// The parameter `limit`, from 1 to `max`; `default` if absent.
     pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(default) };
         let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
@@ -53,16 +53,19 @@ impl Params {
     }
 }
 
-/// Memory for bodies that arrive, in bytes, beyond [`FREE_BYTES`] of each.
+/// Memory of a listener for request bodies, in bytes, not counting the first [`FREE_BYTES`] of each.
 pub(super) const BODIES_BYTES_MAX: usize = 8 << 20;
-/// Of each body, what always finds room.
+/// Bytes of each body that are always read, however many other bodies arrive.
 const FREE_BYTES: usize = 4 << 10;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// The whole body, if it is not too long, too slow, or one of too many. `memory` counts bytes.
+/// Reads the whole body. `memory` has a permit for each byte.
+///
+/// # Errors
+/// `body_too_large` above `max` bytes, `timeout` after [`BODY_TIME`], `overloaded` without memory left.
 pub(super) async fn body(body: Body, max: usize, memory: &Semaphore) -> Result<Bytes, ApiError> {
-    // What a client announces is refused before it is read.
+    // If the client announces too many bytes, none are read.
     if body.size_hint().lower() > max as u64 {
         return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }

@@ -1,4 +1,4 @@
-//! The layers around every answer: limits, request id, validators, caching, CORS, compression, metrics.
+//! The layers around all routes: limits, request ids, validators, caching, CORS, compression, metrics.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,35 +18,35 @@ use super::serve::Turn;
 use super::{ApiError, input};
 use crate::metrics::Metrics;
 
-/// How long the answer to a request may take.
+/// How long a request may take to be answered.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// Longest request id that is taken over from a client, in bytes.
+/// Longest request id that is accepted from a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Around a listener that strangers' browsers read; `places` is how many requests it answers at a time.
-pub(super) fn public(router: Router, metrics: &Arc<Metrics>, places: usize) -> Router {
+/// For a listener that strangers' browsers may read. Answers at most `requests_max` requests at a time.
+pub(super) fn public(router: Router, metrics: &Arc<Metrics>, requests_max: usize) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, REQUEST_ID])
         .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID]);
-    inner(router, places).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+    inner(router, requests_max).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
-/// Around a listener for the operator's own programs.
-pub(super) fn private(router: Router, metrics: &Arc<Metrics>, places: usize) -> Router {
-    inner(router, places).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+/// For a listener for the operator's own programs. Answers at most `requests_max` requests at a time.
+pub(super) fn private(router: Router, metrics: &Arc<Metrics>, requests_max: usize) -> Router {
+    inner(router, requests_max).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
-fn inner(router: Router, places: usize) -> Router {
-    let gate = middleware::from_fn_with_state(Arc::new(Semaphore::new(places)), limit);
+fn inner(router: Router, requests_max: usize) -> Router {
+    let gate = middleware::from_fn_with_state(Arc::new(Semaphore::new(requests_max)), limit);
     let memory = middleware::from_fn_with_state(Arc::new(Semaphore::new(input::BODIES_BYTES_MAX)), gather);
     router.layer(gate).layer(memory).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
 }
 
-/// Request id and metrics, whatever the answer.
+/// Adds the request id and counts the request, whatever the answer.
 async fn outer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -58,16 +58,16 @@ async fn outer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next
     response
 }
 
-/// A place for the request, or none at once; and an end to its time.
-async fn limit(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let Ok(_place) = places.try_acquire() else { return ApiError::overloaded().into_response() };
+/// Refuses the request at once if too many are being answered, and limits its time.
+async fn limit(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = permits.try_acquire() else { return ApiError::overloaded().into_response() };
     let _ours = request.extensions().get::<Turn>().map(Turn::ours);
     let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
     answer.unwrap_or_else(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT).into_response())
 }
 
-/// Reads a body before the request takes a place: who sends slowly holds up nobody. Bodies of other methods mean
-/// nothing here and are not read.
+/// Reads the body before the request counts towards the limit, so that slow senders hold up nobody. Only POST has a
+/// body here; other bodies are not read.
 async fn gather(State(memory): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
@@ -79,7 +79,7 @@ async fn gather(State(memory): State<Arc<Semaphore>>, request: Request, next: Ne
     }
 }
 
-/// The client's id if it is a plain word, else a random one.
+/// The client's id if it has only letters, digits, `-`, `_` and `.`; else a random one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let given = headers
@@ -89,11 +89,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         let mut random = [0; 8];
         // Without randomness the id is all zeros: it only helps to find lines in a log.
         let _ = getrandom::fill(&mut random);
-        HeaderValue::try_from(Hex(&random).to_string()).expect("hex digits may stand in a header")
+        HeaderValue::try_from(Hex(&random).to_string()).expect("hex digits are valid in a header")
     })
 }
 
-/// Errors of the framework become ours, answers get their validators.
+/// Gives all errors the one form, and answers their validators and caching headers.
 async fn finish(request: Request, next: Next) -> Response {
     let none_match = request.headers().get(header::IF_NONE_MATCH).cloned();
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -108,7 +108,7 @@ fn cacheable(status: StatusCode) -> bool {
     status.is_success() || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND)
 }
 
-/// Gives every error the one form, whoever made it.
+/// Replaces an error of the framework by one in the JSON form of [`ApiError`].
 fn as_problem(response: Response) -> Response {
     let status = response.status();
     let problem =
@@ -123,9 +123,9 @@ fn as_problem(response: Response) -> Response {
     ours
 }
 
-/// Adds an entity tag to an answer that is there as a whole, and says so if the client has it.
+/// Adds an entity tag to a 200 answer of known length; answers 304 if the client already has it.
 ///
-/// The tag is weak: the same bytes may travel compressed.
+/// The tag is weak, because the same bytes may be sent compressed.
 async fn tagged(response: Response, none_match: Option<&HeaderValue>) -> Response {
     if response.status() != StatusCode::OK || response.body().size_hint().exact().is_none() {
         return response;
@@ -137,7 +137,7 @@ async fn tagged(response: Response, none_match: Option<&HeaderValue>) -> Respons
     };
     let tag = format!("W/\"{}\"", Hex(blake3::hash(&bytes).as_bytes()));
     let known = none_match.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| matches(tags, &tag));
-    parts.headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("hex digits may stand in a header"));
+    parts.headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("hex digits are valid in a header"));
     if known {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);
@@ -146,7 +146,7 @@ async fn tagged(response: Response, none_match: Option<&HeaderValue>) -> Respons
     Response::from_parts(parts, Body::from(bytes))
 }
 
-/// Whether a list of entity tags has this one, by weak comparison.
+/// Whether a list of entity tags contains this one, by weak comparison.
 fn matches(tags: &str, tag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     tags.trim() == "*" || tags.split(',').any(|one| opaque(one) == opaque(tag))

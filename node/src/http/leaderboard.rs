@@ -1,4 +1,4 @@
-//! `GET /api/leaderboard`: who has most karma.
+//! `GET /api/leaderboard`: agents by karma, highest first.
 use std::sync::PoisonError;
 
 use axum::Json;
@@ -42,10 +42,10 @@ fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<Lea
     Ok(LeaderboardView { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })
 }
 
-/// The last line of the page before.
+/// A cursor: karma and id of the last agent on the page before. Accepts only the spelling that pages write.
 fn read_cursor(text: &str) -> Result<(i64, IdentityId), ApiError> {
     let parts = text.split_once('.').and_then(|(sum, id)| Some((sum.parse().ok()?, id.parse().ok()?)));
     let written = |(sum, id): &(i64, IdentityId)| format!("{sum}.{id}") == text;
-    let wrong = || ApiError::bad("bad_cursor", "cursor: want one that an earlier page gave").with("field", "cursor");
+    let wrong = || ApiError::bad("bad_cursor", "cursor: want one from an earlier page").with("field", "cursor");
     parts.filter(written).ok_or_else(wrong)
 }

@@ -1,4 +1,4 @@
-//! One moment of the database, from which one whole answer is computed, and how identities are named in it.
+//! A snapshot of the database from which one whole answer is computed, and the names of identities in it.
 use std::collections::BTreeMap;
 
 use fama_ledger::codec;
@@ -14,14 +14,14 @@ use fama_ledger::time::Millis;
 use super::{ApiError, App};
 use crate::store::{HistoryItem, LogRecord, Position, View};
 
-/// How long an operator counts as heard, in milliseconds.
+/// For how long after its last message an operator counts as heard, in milliseconds.
 const HEARD_MILLIS: u64 = 60_000;
 
-/// A view with the state of every log in it.
+/// A consistent view of the database, with the state of each operator's log in it.
 pub(super) struct Moment<'a> {
     pub(super) app: &'a App,
     pub(super) view: View<'a>,
-    /// In the operators' order.
+    /// One per operator, in the manifest's order.
     pub(super) logs: Vec<LogRecord>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Moment<'a> {
         Ok(Self { app, view, logs })
     }
 
-    /// The state of any log, a cut one too.
+    /// The state of any log, including logs that were cut.
     pub(super) fn record_of(&self, log: &LogId) -> Result<LogRecord, ApiError> {
         record(&self.view, log)
     }
@@ -52,12 +52,12 @@ impl<'a> Moment<'a> {
         index < end.or_else(|| self.record(log).map(|record| record.certified)).unwrap_or_default()
     }
 
-    /// Sizes of all logs.
+    /// Sizes of the operators' logs, by operator.
     pub(super) fn frontier(&self) -> BTreeMap<String, u64> {
         self.logs.iter().map(|record| (record.state.log.operator.to_string(), record.state.size)).collect()
     }
 
-    /// Certified sizes of all logs.
+    /// Certified sizes of the operators' logs, by operator.
     pub(super) fn certified(&self) -> BTreeMap<String, u64> {
         self.logs.iter().map(|record| (record.state.log.operator.to_string(), record.certified)).collect()
     }
@@ -67,14 +67,14 @@ impl<'a> Moment<'a> {
         state_id(self.app.shared.manifest.hash(), &states)
     }
 
-    /// The largest size of `log` that its owner signed, as far as this node knows.
+    /// The largest size of `log` that this node knows to be signed by its owner.
     pub(super) fn newest(&self, log: &LogId) -> Result<u64, ApiError> {
         let stored = self.view.newest(log)?.map_or(0, |signed| signed.head.size);
         let heard = self.app.shared.health.read().logs.get(log).map_or(0, |known| known.newest);
         Ok(stored.max(heard))
     }
 
-    /// Whether the copy of every log is as large as anything known of it.
+    /// Whether the copy of some log is smaller than the largest size known of it.
     pub(super) fn lags(&self) -> Result<bool, ApiError> {
         for record in &self.logs {
             if self.newest(&record.state.log)? > record.state.size {
@@ -84,7 +84,7 @@ impl<'a> Moment<'a> {
         Ok(false)
     }
 
-    /// Whether n − f operators were heard in the last minute and all that is known of them is here.
+    /// Whether n − f operators were heard in the last minute and this node has all entries known to exist.
     pub(super) fn is_fresh(&self, now: Millis) -> Result<bool, ApiError> {
         let want = self.app.shared.manifest.operators().len().saturating_sub(self.app.shared.manifest.faults());
         Ok(operators_heard(self.app, now) >= want && !self.lags()?)
@@ -105,18 +105,18 @@ impl<'a> Moment<'a> {
         self.join().identity(id.ok_or_else(unknown)?)?.ok_or_else(unknown)
     }
 
-    /// The bare name of an identity of the node's namespace, the handle of any other: nobody can
-    /// pass for a local name from another home.
+    /// The bare name of an identity of the node's namespace, the handle of any other, so that an identity of another
+    /// home can't pass for a local one.
     pub(super) fn dumbname(&self, found: &LocatedIdentity) -> String {
         if self.app.namespace.as_ref() == Some(&found.home) { found.identity.name.to_string() } else { handle(found) }
     }
 
-    /// As [`Moment::dumbname`]; the id of an identity that is not known.
+    /// Like [`Moment::dumbname`]; for an identity that is not known, its id.
     pub(super) fn dumbname_of(&self, id: IdentityId) -> Result<String, ApiError> {
         Ok(self.join().identity(id)?.map_or_else(|| id.to_string(), |found| self.dumbname(&found)))
     }
 
-    /// An entry of this node's copy, whose signatures were verified before it was stored.
+    /// An entry of this node's copy, as bytes and decoded. Its signatures were verified before it was stored.
     pub(super) fn entry(&self, log: &LogId, index: u64) -> Result<(Vec<u8>, Entry), ApiError> {
         let found = self.view.entries(log, index, 1, limits::ENTRY_BYTES_MAX)?;
         let bytes = found.into_iter().next().ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
@@ -124,21 +124,21 @@ impl<'a> Moment<'a> {
         Ok((bytes, entry))
     }
 
-    /// The event of a history's line.
+    /// The event of an item of a history.
     pub(super) fn signed(&self, item: &HistoryItem) -> Result<fama_ledger::entry::SignedEvent, ApiError> {
         match self.entry(&item.log, item.index)?.1.body {
             Body::Event(signed) => Ok(signed),
-            _ => Err(ApiError::internal("a history names an entry without event")),
+            _ => Err(ApiError::internal("a history names an entry without an event")),
         }
     }
 
-    /// Where an event had its effect.
+    /// The position where an event took effect; `None` if it is unknown or void everywhere.
     pub(super) fn applied(&self, event: &EventId) -> Result<Option<Position>, ApiError> {
         Ok(self.view.positions(event)?.into_iter().find(|position| position.void.is_none()))
     }
 }
 
-/// The question that `x` asks: `name@home`, an id, a DID, or a name of the node's namespace.
+/// The question that `x` stands for: `name@home`, an id, a DID, or a name of the node's namespace.
 pub(super) fn question(app: &App, x: &str) -> Result<Question, ApiError> {
     let rule = "want name@home, an id of 64 hex digits or a did:agent:…";
     match Named::parse(x).ok_or_else(|| ApiError::bad("bad_agent", rule))? {
@@ -152,7 +152,7 @@ pub(super) fn question(app: &App, x: &str) -> Result<Question, ApiError> {
     }
 }
 
-/// How many operators were heard in the last minute; the node's own counts.
+/// How many operators were heard in the last minute, this node's own included.
 pub(super) fn operators_heard(app: &App, now: Millis) -> usize {
     let health = app.shared.health.read();
     let heard = |name: &Domain| {
@@ -177,10 +177,10 @@ fn empty(log: LogId) -> LogRecord {
 }
 
 fn ambiguous() -> ApiError {
-    ApiError::bad("ambiguous_name", "a name alone says too little here: want name@home, an id or a DID")
+    ApiError::bad("ambiguous_name", "a bare name is ambiguous on this node: want name@home, an id or a DID")
 }
 
-/// The ways to name an identity.
+/// The ways in which a request names an identity.
 enum Named {
     Id(IdentityId),
     Did(Domain, [u8; 16]),
@@ -189,7 +189,7 @@ enum Named {
 }
 
 impl Named {
-    /// A name is at most 50 bytes long, so it is never taken for an id.
+    /// Unambiguous: a name is at most 50 bytes long, an id has 64 digits.
     fn parse(x: &str) -> Option<Self> {
         if let Some(rest) = x.strip_prefix("did:agent:") {
             let (home, digits) = rest.split_once(':')?;

@@ -1,4 +1,4 @@
-//! `GET /api/agent/{x}/proof` and `GET /api/event/{id}/proof`: answers that need not be believed.
+//! `GET /api/agent/{x}/proof` and `GET /api/event/{id}/proof`: answers that clients verify themselves.
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -21,33 +21,33 @@ use crate::certified::{CertifiedRows, Front};
 use crate::public::heads;
 use crate::store::{Position, View};
 
-/// Most proofs that are made at the same time.
+/// Most proofs that are made at the same time; more requests get `overloaded`.
 const PROOFS_MAX: usize = 4;
-/// How often the database is opened anew where a head was certified while it was.
+/// How often a view is taken of the database before giving up, if a head above the view is certified each time.
 const ATTEMPTS: usize = 8;
-/// After how many seconds a proof that cannot be made yet may be asked for again.
+/// After how many seconds a client may ask again for a proof that can't be made yet.
 const PENDING_SECONDS: u32 = 2;
 
-/// What makes proofs.
+/// Makes proofs off the listener's threads, a limited number at a time.
 pub(super) struct ProofMaker {
     app: Arc<App>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl ProofMaker {
     pub(super) fn new(app: Arc<App>) -> Arc<Self> {
-        Arc::new(Self { app, places: Arc::new(Semaphore::new(PROOFS_MAX)) })
+        Arc::new(Self { app, permits: Arc::new(Semaphore::new(PROOFS_MAX)) })
     }
 
-    /// Runs `make` off the listener's threads, if there is room.
+    /// Runs `make` on a blocking thread; `overloaded` if [`PROOFS_MAX`] are under way.
     async fn run<T: Send + 'static>(
         &self,
         make: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ApiError::overloaded())?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| ApiError::overloaded())?;
         let app = Arc::clone(&self.app);
         tokio::task::spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             make(&app)
         })
         .await?
@@ -55,18 +55,18 @@ impl ProofMaker {
 }
 
 fn pending(log: &LogId) -> ApiError {
-    let message = format!("no quorum has cosigned a head of {log} yet that this can be proven under; ask again soon");
+    let message = format!("no quorum has cosigned a head of {log} yet that proves this; try again soon");
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "proof_pending", message)
         .with("log", log.to_string())
         .retry_after(PENDING_SECONDS)
 }
 
 fn too_long() -> ApiError {
-    let message = "this agent has more providers than one proof can show";
+    let message = "this agent has more providers than fit into one proof";
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "profile_too_long", message)
 }
 
-/// A profile, or that there is none.
+/// Proof of an agent's profile, or proof that there is no such agent.
 pub(super) async fn agent(State(maker): State<Arc<ProofMaker>>, Path(x): Path<String>) -> Result<Response, ApiError> {
     let proof = maker.run(move |app| profile(app, &question(app, &x)?)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], proof).into_response())
@@ -104,12 +104,12 @@ fn make(
     if text.len() > profile::PROFILE_BYTES_MAX {
         return Err(too_long());
     }
-    // Nobody else is to find out first that something is wrong here.
+    // If the proof is wrong, this node must notice before a client does.
     proof.verify(manifest).map_err(ApiError::internal)?;
     Ok(text)
 }
 
-/// What shows strangers the head of a front: cosigned by operators of the versions that count there.
+/// The evidence for a front's head, with the cosignatures of those operators that count there.
 fn certificate(
     manifest: &Manifest,
     view: &View<'_>,
@@ -124,7 +124,7 @@ fn certificate(
     let entry = view.entries(log, last, 1, limits::ENTRY_BYTES_MAX)?.pop();
     let entry = entry.ok_or_else(|| ApiError::internal("a certified entry is not stored"))?;
     let (path, shown) = (prove_inclusion(last, size, &view.tiles(log))?, view.adoption(log, size)?);
-    // Right behind its adoption the operators of the version before count too.
+    // At the head that ends with an adoption, the operators of the version before count too.
     let before = before.filter(|_| shown.as_ref().is_some_and(|shown| shown.end() == size));
     let is_of = |version: &Manifest, by: &LogId| version.operator(&by.operator).is_some_and(|one| one.log() == *by);
     let counts = |by: &LogId| is_of(adopted, by) || before.is_some_and(|before| is_of(before, by));
@@ -134,8 +134,8 @@ fn certificate(
     Ok(profile::HeadEvidence { note, entry, path, adopted: shown })
 }
 
-/// Where an event stands, as a c2sp.org/tlog-proof with the entry as its extra data, and behind it where the log
-/// adopted the version that counts.
+/// Proof of an event's position, as a c2sp.org/tlog-proof. Its extra data is the entry, followed by the proof of where
+/// the log adopted the version that counts.
 pub(super) async fn event(State(maker): State<Arc<ProofMaker>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
     let proof = maker.run(move |app| inclusion(app, id)).await?;
@@ -145,7 +145,7 @@ pub(super) async fn event(State(maker): State<Arc<ProofMaker>>, Path(id): Path<S
 fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
     let view = app.shared.store.view();
     let mut positions = view.positions(&id)?;
-    // Where it had its effect comes first; a foreign log may have it too, without effect.
+    // The position where the event took effect comes first; other logs may have it too, without effect.
     positions.sort_by_key(|position| position.void.is_some());
     let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
     let Position { log, index, .. } = positions.into_iter().next().ok_or_else(unknown)?;

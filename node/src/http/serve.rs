@@ -1,4 +1,4 @@
-//! Connections: how many, how long, and how slow they may be.
+//! The connections of a listener: bounds on their number, life and slowness.
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,51 +18,52 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-/// Most open connections of a listener, if the process may open enough files. For one more, that one is closed which
-/// has waited longest for its client.
+/// Most open connections of a listener, if the process may open enough files. To accept one more, the listener closes
+/// the one that has waited longest for its client.
 const CONNECTIONS_MAX: u32 = 1_024;
-/// How long a connection stays before it may have to make room: on a busy machine a request that has arrived is not
-/// yet read.
+/// How long a connection must have waited for its client before it may be closed for another. On a busy machine a
+/// request may have arrived without having been read yet.
 const GRACE: Duration = Duration::from_secs(1);
-/// Connections of a listener however few files the process may open.
+/// Connections that a listener accepts even if the process may open few files.
 const CONNECTIONS_MIN: u32 = 48;
-/// Files that the database and the peers may have open: a database without files stops the node.
+/// Files reserved for database and peers: if the database can't open a file, the node stops.
 const FILES_ELSEWHERE: u32 = 900;
-/// How many files a process may open where nobody says otherwise.
+/// How many files a process is assumed to be allowed to open if the system does not report it.
 const FILES_DEFAULT: u32 = 1_024;
-/// How long a client may take for a request's head, and stay silent between requests.
+/// How long a client may take to send a request's head, including silence between requests.
 const HEADER_READ: Duration = Duration::from_secs(15);
-/// After this a connection ends with its current answer, so that slow readers don't stay for ever.
+/// After this time a connection ends with its current answer, so that slow readers don't stay forever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
-/// How long a connection that is to end may still take for its current answer.
+/// How long an ending connection may still take for its current answer.
 const CONNECTION_END: Duration = Duration::from_secs(10);
-/// Longest head of a request, in bytes.
+/// Longest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// Serves until `stop`, then lets current answers end, but not for long.
+/// Serves until `stop` completes, then gives current answers up to [`CONNECTION_END`] to finish.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let most = connections_max(std::fs::read_to_string("/proc/self/limits").ok().as_deref());
-    let places = Arc::new(Semaphore::new(most as usize));
+    let permits = Arc::new(Semaphore::new(most as usize));
     let (waiting, (ending, ended)) = (Arc::new(IdleConnections::default()), watch::channel(false));
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &places, &waiting) => accepted,
+            accepted = accept(&listener, &permits, &waiting) => accepted,
         };
-        let (stream, peer, place) = accepted;
+        let (stream, peer, permit) = accepted;
         let (router, ended, turn) = (router.clone(), ended.clone(), Turn::new(&waiting));
         tokio::spawn(async move {
             connection(stream, peer, (router, turn), ended).await;
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
     ending.send_replace(true);
-    let _ = timeout(CONNECTION_END, places.acquire_many(most)).await;
+    let _ = timeout(CONNECTION_END, permits.acquire_many(most)).await;
 }
 
-/// What two listeners may share of the files that the process may open, by the system's table of its limits.
+/// Connections of one of two listeners, by the number of files that the process may open. `table` is the text of
+/// `/proc/self/limits`.
 fn connections_max(table: Option<&str>) -> u32 {
     let line = table.and_then(|table| table.lines().find_map(|line| line.strip_prefix("Max open files")));
     let files = match line.and_then(|line| line.split_whitespace().next()) {
@@ -72,34 +73,35 @@ fn connections_max(table: Option<&str>) -> u32 {
     (files.saturating_sub(FILES_ELSEWHERE) / 2).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
 }
 
-/// Takes the next connection; when there is no place for it, makes one.
+/// Accepts the next connection and takes a permit for it, closing an idle connection if there is none left.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
     waiting: &IdleConnections,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let (stream, peer) = loop {
         match listener.accept().await {
             Ok(accepted) => break accepted,
-            // Out of files, or the client has gone: neither is better at once.
+            // Out of files, or the client is gone: trying again at once would not help.
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     };
-    (stream, peer, place(places, waiting).await)
+    (stream, peer, permit(permits, waiting).await)
 }
 
-/// A place; if need be, that of the connection that has waited longest, or of a request that is done.
-async fn place(places: &Arc<Semaphore>, waiting: &IdleConnections) -> OwnedSemaphorePermit {
+/// A permit for a connection. If none is free, ends the connection that has waited longest for its client, or waits
+/// until one ends by itself.
+async fn permit(permits: &Arc<Semaphore>, waiting: &IdleConnections) -> OwnedSemaphorePermit {
     loop {
-        let free = Arc::clone(places).acquire_owned();
-        let pause = if places.available_permits() == 0 { waiting.end_longest() } else { Duration::ZERO };
-        if let Ok(place) = timeout(pause.max(Duration::from_millis(1)), free).await {
-            return place.expect("nobody closes the semaphore");
+        let free = Arc::clone(permits).acquire_owned();
+        let pause = if permits.available_permits() == 0 { waiting.end_longest() } else { Duration::ZERO };
+        if let Ok(permit) = timeout(pause.max(Duration::from_millis(1)), free).await {
+            return permit.expect("nobody closes the semaphore");
         }
     }
 }
 
-/// Connections whose client is slow, or has nothing to say: by when that began, oldest first.
+/// Connections that wait for their client, which is slow or idle; longest wait first.
 #[derive(Default)]
 struct IdleConnections(Mutex<Queue>);
 
@@ -114,7 +116,7 @@ impl IdleConnections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends one, unless none has waited for [`GRACE`]; says when to look again.
+    /// Ends the connection that has waited longest if it has waited for [`GRACE`]. Returns when to look again.
     fn end_longest(&self) -> Duration {
         let mut queue = self.lock();
         let Some(longest) = queue.connections.first_entry() else { return GRACE };
@@ -127,7 +129,7 @@ impl IdleConnections {
     }
 }
 
-/// Whose turn it is on a connection: the client's, unless [`Turn::ours`] is held.
+/// Whose turn it is on a connection: the client's, unless the value from [`Turn::ours`] is held.
 #[derive(Clone)]
 pub(super) struct Turn(Arc<ConnectionTurn>);
 
@@ -144,7 +146,7 @@ impl Turn {
         Self(Arc::new(turn))
     }
 
-    /// The node is at work: the connection stays.
+    /// The node's turn: it works on a request, so the connection is not closed for another.
     pub(super) fn ours(&self) -> Ours {
         self.0.stay();
         Ours(Arc::clone(&self.0))
@@ -188,7 +190,7 @@ async fn connection(
     (router, turn): (Router, Turn),
     mut ended: watch::Receiver<bool>,
 ) {
-    // Answers are small and written whole: waiting for more to send only delays them.
+    // Answers are small and written whole: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let end = Arc::clone(&turn.0.end);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -197,7 +199,7 @@ async fn connection(
         request.extensions_mut().insert(turn.clone());
         let router = router.clone();
         async move {
-            // One request, then everybody else: hyper by itself takes many that were sent at once in one go.
+            // Lets other tasks run between requests: hyper would answer all requests of a pipeline in one go.
             tokio::task::yield_now().await;
             Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
         }
@@ -208,7 +210,7 @@ async fn connection(
     tokio::select! {
         // An error is the client's: it left, was too slow, or does not speak HTTP.
         _ = connection.as_mut() => return,
-        // Others are waiting for its place.
+        // Closed to make room for another connection.
         () = end.notified() => return,
         () = sleep(CONNECTION_LIFE) => {}
         _ = ended.wait_for(|ended| *ended) => {}

@@ -1,4 +1,4 @@
-//! `GET /api` and `GET /api/status`: what this is, and how far it is.
+//! `GET /api` and `GET /api/status`: what this service is, and its progress.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{ApiError, App, Serving};
 use crate::clock;
 use crate::health::{BEHIND_MIN, LogHealth, Snapshot, StateSyncProgress};
 
-/// What clients of MLAuth ask for, by its names for it, and what there is beside it.
+/// Paths by name: first those that MLAuth's clients use, under MLAuth's names, then the others.
 const ENDPOINTS: [(&str, &str); 13] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
@@ -87,14 +87,15 @@ pub(super) struct StatusView {
     start: Option<StartView>,
 }
 
-/// How far a node is that makes its own copies.
+/// Progress of a node that is making its own copies.
 #[derive(Serialize)]
 struct StartView {
-    /// Entries that it fetched and verified itself, and how many there are.
+    /// Entries that the node fetched and verified itself.
     entries: u64,
+    /// Entries known to exist.
     entries_of: u64,
     entries_per_second: u64,
-    /// `asking`, `loading` or `answering` from a certified state; `disagrees`: that state is wrong.
+    /// `asking`, `loading` or `answering` from a certified state; `disagrees` if that state is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     quick: Option<&'static str>,
     rows: u64,
@@ -103,7 +104,7 @@ struct StartView {
 }
 
 impl StartView {
-    /// Nothing of a node that has all that it knows of.
+    /// `None` if the node is not far behind and has no quick state.
     fn of(health: &Snapshot) -> Option<Self> {
         let sum = |of: fn(&LogHealth) -> u64| health.logs.values().map(of).sum::<u64>();
         let (entries, entries_of) = (sum(|log| log.size), sum(|log| log.newest.max(log.size)));

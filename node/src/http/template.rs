@@ -1,4 +1,4 @@
-//! `GET /api/event/template`: the text to sign, for people with only a shell. Stores nothing.
+//! `GET /api/event/template`: the text of an event to sign, for people with only a shell. Stores nothing.
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -15,7 +15,7 @@ use super::moment::Moment;
 use super::{ApiError, App};
 use crate::clock;
 
-/// The fields between `kind` and `created`, in the order of the text.
+/// The fields between `kind` and `created`, in the order of the event's text.
 const fn fields(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Register => &["home", "name", "key", "next", "note"],
@@ -28,7 +28,7 @@ const fn fields(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// The fields that name identities: a handle or a DID does in the query, an id stands in the text.
+/// The fields that name identities. The query may use a handle or a DID; the text has the id.
 const IDENTITIES: [&str; 4] = ["identity", "issuer", "subject", "provider"];
 
 pub(super) async fn template(
@@ -56,13 +56,13 @@ fn text(app: &App, query: Vec<(String, String)>) -> Result<String, ApiError> {
     checked(app, &lines)
 }
 
-/// The text of the lines, read by the one set of rules that there is.
+/// Joins the lines into a text and checks it with the ledger's own parser.
 fn checked(app: &App, lines: &[(&'static str, String)]) -> Result<String, ApiError> {
     let body: String = lines.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let text = format!("{EVENT_FORMAT}\n{body}");
     match Event::parse(text.as_bytes()) {
-        Ok(event) if event.federation == app.shared.manifest.federation() => place(app, &event).map(|()| text),
-        Ok(_) => Err(ApiError::bad("wrong_federation", "federation: this node belongs to another one")),
+        Ok(event) if event.federation == app.shared.manifest.federation() => check_place(app, &event).map(|()| text),
+        Ok(_) => Err(ApiError::bad("wrong_federation", "federation: this node belongs to another federation")),
         Err(TextError { line, fault }) => {
             let name = match &fault {
                 TextFault::Missing { want } | TextFault::WrongField { want } => return Err(missing(want)),
@@ -74,12 +74,12 @@ fn checked(app: &App, lines: &[(&'static str, String)]) -> Result<String, ApiErr
     }
 }
 
-/// Refuses a home or operator that the federation does not have.
-fn place(app: &App, event: &Event) -> Result<(), ApiError> {
+/// Refuses an event for a home or operator that the federation does not have.
+fn check_place(app: &App, event: &Event) -> Result<(), ApiError> {
     let place = event.action.place();
     match event.action.kind() {
         Kind::Admit | Kind::Dismiss if app.shared.manifest.operator(place).is_none() => {
-            Err(bad("operator", &format!("{place} is no operator of this federation")))
+            Err(bad("operator", &format!("{place} is not an operator of this federation")))
         }
         Kind::Admit | Kind::Dismiss => Ok(()),
         _ if app.shared.manifest.homes().contains_key(place) => Ok(()),
@@ -110,12 +110,12 @@ struct Template<'a> {
     moment: Moment<'a>,
     kind: Kind,
     params: Params,
-    /// The identity that acts, if the node knows it.
+    /// The identity that signs the event, if the node knows it.
     actor: Option<LocatedIdentity>,
 }
 
 impl Template<'_> {
-    /// Who rotates, revokes, attests or retracts. An id that is not known here may stand nevertheless.
+    /// The identity that rotates, revokes, attests or retracts. An id that this node does not know is accepted.
     fn find_actor(&self) -> Result<Option<LocatedIdentity>, ApiError> {
         let name = match self.kind {
             Kind::Rotate | Kind::Revoke => "identity",
@@ -129,7 +129,7 @@ impl Template<'_> {
         }
     }
 
-    /// The value of a field: as given, made what texts hold, or filled in.
+    /// The value of a field: from the query, in the spelling of event texts, or filled in.
     fn value(&self, name: &'static str) -> Result<Option<String>, ApiError> {
         match self.params.get(name) {
             Some(given) if IDENTITIES.contains(&name) => self.id(name, given).map(Some),
@@ -169,13 +169,14 @@ fn nonce() -> Result<String, ApiError> {
     Ok(Hex(&random).to_string())
 }
 
-/// The text form of a key given so or as PEM.
+/// The text form of a key, which is given in that form or as PEM.
 fn key(given: &str) -> Result<String, ApiError> {
     if !given.trim_start().starts_with("-----BEGIN") {
         return Ok(given.to_owned());
     }
     if given.contains("PRIVATE KEY-----") {
-        let message = "key: this is a private key, which nobody else may see: make a new one, and send its public part";
+        let message =
+            "key: this is a private key, which is no longer secret now: make a new one, and send its public part";
         return Err(ApiError::bad("private_key", message).with("field", "key"));
     }
     match PublicKey::from_pem(given) {

@@ -1,4 +1,4 @@
-//! The listeners over a real store: what clients send, literally, and what they get.
+//! The listeners over a real store: literal requests, and the answers to them.
 #![allow(clippy::unwrap_used)]
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ fn manifest() -> Arc<Manifest> {
     Arc::new(Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap())
 }
 
-/// The writer of one log, as the inbox is one.
+/// Writes one log, as an inbox does.
 struct Log {
     id: LogId,
     node_key: SecretKey,
@@ -85,7 +85,7 @@ struct Log {
     now: u64,
 }
 
-/// A federation of two on one disk: `alpha.example`, whose node it is, and `beta.example`.
+/// A federation of two operators, with the node of `alpha.example`: its own log and its copy of `beta.example`'s.
 struct World {
     _dir: TempDir,
     app: Arc<App>,
@@ -134,7 +134,7 @@ impl World {
         SignedEvent { event, signer: by.public(), signature, countersignature: None }.verify(&federation).unwrap()
     }
 
-    /// Puts an event into the log of `log`, a second after the last one there.
+    /// Appends an event to the log of operator `log`, a second after the last one there.
     fn take(&mut self, log: &str, event: VerifiedEvent, notes: &[(NoteHash, String)]) -> EventId {
         let (id, app) = (event.id(), Arc::clone(&self.app));
         let log = self.log(log);
@@ -199,7 +199,7 @@ impl World {
         self.app.shared.store.put_certified(&log.id, size).unwrap();
     }
 
-    /// The owner signs its head and both operators cosign it.
+    /// Has the owner sign the log's head and both operators cosign it.
     fn cosign(&self, log: &Log) {
         let checkpoint = Checkpoint { origin: self.app.shared.manifest.origin(&log.id), head: log.tree.head() };
         let signed = SignedCheckpoint::sign(checkpoint.clone(), log.node_key.ed25519().unwrap());
@@ -289,7 +289,7 @@ async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)
     HttpAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
 }
 
-/// Every error has the one form; gives its code.
+/// Checks that an error has the one JSON form; returns its code.
 fn problem(answer: &HttpAnswer) -> String {
     assert_eq!(answer.header("content-type"), "application/problem+json", "{}", answer.text);
     let json = answer.json();

@@ -1,4 +1,4 @@
-//! `POST /api/verify`: whether an agent signed this just now (MLAuth's login).
+//! `POST /api/verify`: whether an agent signed a message just now. This is MLAuth's login.
 use axum::Json;
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -12,15 +12,15 @@ use super::view::VerifiedView;
 use super::{ApiError, App, Serving};
 use crate::clock;
 
-/// How far a signed time may lie from the node's clock, either way, in milliseconds.
+/// How far a signed time may be from the node's clock, in either direction, in milliseconds.
 pub(super) const WINDOW_MILLIS: u64 = 300_000;
 
-/// Begins of what no login may make an agent sign, as a message or as a whole: what other signers'
-/// texts begin with, and MLAuth's own key changes.
+/// Prefixes that neither a login's message nor the whole signed text may have: those of other texts that are signed,
+/// and of MLAuth's own key changes. Otherwise a login could trick an agent into signing one of these.
 const FORBIDDEN: [&str; 7] =
     ["fama.", "fama/", "format = ", "cosignature/v1", "c2sp.org/", "ROTATE_KEY:", "REVOKE_KEY:"];
 
-/// What a client sends.
+/// The body of a login request.
 struct Login {
     dumbname: String,
     timestamp: String,
@@ -45,7 +45,7 @@ impl Login {
         })
     }
 
-    /// What was signed: the three texts as sent.
+    /// The signed text: name, timestamp and message as sent, concatenated.
     fn signed(&self) -> String {
         [self.dumbname.as_str(), &self.timestamp, &self.message].concat()
     }
@@ -72,7 +72,7 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError
     let signature = signature.ok_or_else(|| field("signature", "bad_signature_form", "want base64"))?;
     let signed = login.signed();
     if FORBIDDEN.iter().any(|begin| login.message.starts_with(begin) || signed.starts_with(begin)) {
-        return Err(field("message", "forbidden_message", "this is no message that an agent may sign to log in"));
+        return Err(field("message", "forbidden_message", "an agent may not sign such a message to log in"));
     }
     let moment = Moment::open(app)?;
     let found = moment.find(&login.dumbname)?;
@@ -84,9 +84,9 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError
         Ok(_) if status.is_revoked() => return Err(unauthorized("revoked", "the agent's key is revoked")),
         Ok(_) => {}
         Err(SignatureError::Malformed) => {
-            return Err(field("signature", "bad_signature_form", "no signature of the key's curve"));
+            return Err(field("signature", "bad_signature_form", "want a signature of the key's curve"));
         }
-        Err(_) => return Err(unauthorized("bad_signature", "the signature does not fit key and message")),
+        Err(_) => return Err(unauthorized("bad_signature", "the signature does not match key and message")),
     }
     Ok(VerifiedView {
         verified: true,
@@ -97,7 +97,7 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError
     })
 }
 
-/// Strict RFC 3339 with `Z`, with milliseconds or without a fraction.
+/// Reads a time in strict RFC 3339 with `Z`, with milliseconds or without a fraction.
 fn time(text: &str) -> Option<Millis> {
     match text.strip_suffix('Z') {
         Some(seconds) if text.len() == "2026-11-22T05:00:00Z".len() => format!("{seconds}.000Z").parse().ok(),

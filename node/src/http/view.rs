@@ -1,11 +1,11 @@
-//! The JSON shapes of identities: the one place that knows them. The first part is MLAuth's contract.
+//! The JSON shapes of identities; no other file knows them. MLAuth's clients read most: their names are a contract.
 use std::collections::BTreeMap;
 
 use fama_ledger::event::RevokeReason;
 use fama_ledger::join::Karma;
 use serde::Serialize;
 
-/// `GET /api/agent/{x}`: the union of the shapes that MLAuth's clients read.
+/// The answer of `GET /api/agent/{x}`: the union of the shapes that MLAuth's clients read.
 #[derive(Serialize)]
 pub(super) struct ProfileView {
     pub(super) identity: IdentityView,
@@ -25,10 +25,10 @@ pub(super) struct IdentityView {
     pub(super) dumbname: String,
     pub(super) handle: String,
     pub(super) bio: Option<String>,
-    /// The bio was dropped here; the registration still commits to it.
+    /// This node has deleted the bio; the registration still commits to its hash.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) bio_redacted: bool,
-    /// The bio has not arrived yet.
+    /// This node does not have the bio yet.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) bio_pending: bool,
     pub(super) public_key: String,
@@ -40,7 +40,7 @@ pub(super) struct IdentityView {
 pub(super) struct ReputationView {
     global_score: i64,
     attestation_count: u64,
-    /// A score that only one MLAuth server knew; there is none here.
+    /// A score that MLAuth kept per server. Always 0 here.
     local_community_score: i64,
     external_verified_score: i64,
 }
@@ -63,7 +63,7 @@ pub(super) struct KeyStatusView {
     pub(super) rotated_at: Option<String>,
     pub(super) revoked_at: Option<String>,
     pub(super) revocation_reason: Option<String>,
-    /// Whether the revocation can no longer be undone; there only beside a revocation.
+    /// Whether the revocation can no longer be undone; absent without a revocation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) revocation_final: Option<bool>,
 }
@@ -73,7 +73,7 @@ pub(super) struct AttestationView {
     pub(super) provider: String,
     pub(super) points: i32,
     pub(super) effective: i32,
-    /// Too few operators sponsor the provider at this number: the score is without it.
+    /// Absent if the attestation counts; `false` if too few operators sponsor the provider at this number.
     #[serde(skip_serializing_if = "is_true")]
     pub(super) counts: bool,
     pub(super) context: Option<String>,
@@ -107,12 +107,12 @@ pub(super) struct LedgerView {
     pub(super) home: String,
     pub(super) frontier: BTreeMap<String, u64>,
     pub(super) state_id: String,
-    /// `loading`: what happened before the certified state that this answer is from is not here yet.
+    /// `loading` if the answer is from a certified state, without the history before it; else absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) history: Option<&'static str>,
 }
 
-/// The answer to a signature that holds.
+/// The answer to a login whose signature is valid.
 #[derive(Serialize)]
 pub(super) struct VerifiedView {
     pub(super) verified: bool,
@@ -122,13 +122,13 @@ pub(super) struct VerifiedView {
     pub(super) attestation: &'static str,
 }
 
-/// `GET /api/leaderboard`.
+/// The answer of `GET /api/leaderboard`.
 #[derive(Serialize)]
 pub(super) struct LeaderboardView {
     pub(super) timestamp: String,
     pub(super) service: &'static str,
     pub(super) agents: Vec<RankedView>,
-    /// Where the next page begins; absent on the last one.
+    /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cursor: Option<String>,
 }
@@ -140,7 +140,7 @@ pub(super) struct RankedView {
     pub(super) attestation_count: u64,
 }
 
-/// A reason as MLAuth spells it: `KEY_COMPROMISED`.
+/// A reason as MLAuth spells it, for instance `KEY_COMPROMISED`.
 pub(super) fn reason(reason: RevokeReason) -> String {
     reason.as_str().to_ascii_uppercase()
 }

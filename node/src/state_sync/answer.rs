@@ -1,4 +1,4 @@
-//! A loaded quick state: followed by an inbox of its own, shown, and compared with the node's own copies.
+//! Serving a loaded quick state: an inbox of its own keeps it up to date, and it is compared with the own copies.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::store::{self, Store};
 const TICK: Duration = Duration::from_millis(500);
 
 impl StateSync {
-    /// Shows a loaded quick state until the node's own copies are as far.
+    /// Answers from a loaded quick state until the node's own copies have caught up.
     pub(super) async fn answer(&mut self, store: Arc<Store>) -> Result<AttemptEnd, StateSyncError> {
         if store.view().needs_rebuild()? {
             return Err(StateSyncError::Rewound);
@@ -40,8 +40,8 @@ impl StateSync {
         let commands = tokio::spawn(bridge.clone().commands(commands_in));
         let following = tokio::spawn(bridge.clone().follow());
         self.slot.show(self.app_of(&shared));
-        self.tell(|quick| quick.get_or_insert_default().phase = "answering");
-        tracing::info!("queries are answered from a certified state; the node verifies its own copies meanwhile");
+        self.report(|quick| quick.get_or_insert_default().phase = "answering");
+        tracing::info!("queries are answered from a certified state; meanwhile the node verifies its own copies");
 
         let done = tokio::select! {
             _ = end.changed() => None,
@@ -65,7 +65,7 @@ impl StateSync {
     }
 
     fn app_of(&self, shared: &Shared) -> Arc<App> {
-        // One registry for the whole node: what the copy of the certified states counts is not shown.
+        // The node has one registry: metrics that the quick state's inbox counts are not shown.
         let shared = Shared { metrics: Arc::clone(&self.app.shared.metrics), ..shared.clone() };
         Arc::new(App {
             shared,
@@ -77,7 +77,7 @@ impl StateSync {
         })
     }
 
-    /// Until the node's own copies are as far as the quick state was a moment before, or the node stops.
+    /// Waits until the node's own copies have reached what the quick state had at the tick before, or the node stops.
     async fn compare(&mut self, quick: &Shared, begins: Vec<LogState>) -> Result<AttemptEnd, StateSyncError> {
         let (mut left, mut before) = (begins, None);
         loop {
@@ -95,22 +95,25 @@ impl StateSync {
             if left.is_empty() && before.as_ref().is_some_and(reached) {
                 return Ok(AttemptEnd::Complete);
             }
-            before = Some(quick.health.read().logs.iter().map(|(log, told)| (log.clone(), told.size)).collect());
+            before = Some(quick.health.read().logs.iter().map(|(log, known)| (log.clone(), known.size)).collect());
         }
     }
 
     fn held(&self, log: &LogId) -> u64 {
-        // Of a log that a version in use cut, all is held.
-        self.shared.health.read().logs.get(log).map_or(0, |told| told.size)
+        // Complete also for a log that a version in use cut.
+        self.shared.health.read().logs.get(log).map_or(0, |known| known.size)
     }
 
-    /// Whether the node's own copy has reached where the quick state of a log began, and has the same there.
+    /// Whether the node's own copy has reached the size at which the quick state of a log began, with the same root.
+    ///
+    /// # Errors
+    /// [`StateSyncError::Disagrees`] if the root differs or the entries up to there are invalid.
     fn agrees(&self, begin: &LogState) -> Result<bool, StateSyncError> {
         let (log, size) = (&begin.log, begin.size);
         let disagrees = || StateSyncError::Disagrees { log: log.clone(), size };
         if self.held(log) < size {
-            let fault = self.shared.health.read().logs.get(log).and_then(|told| told.fault);
-            // The entries that the quorum vouched for are invalid.
+            let fault = self.shared.health.read().logs.get(log).and_then(|known| known.fault);
+            // Then the entries that a quorum certified are invalid.
             return if fault == Some(Fault::Invalid.code()) { Err(disagrees()) } else { Ok(false) };
         }
         match log::root_at(size, &self.shared.store.view().tiles(log)) {
@@ -121,7 +124,7 @@ impl StateSync {
     }
 }
 
-/// Where the quick state of each log began.
+/// The state of each log at which the quick state began.
 fn begins(store: &Store) -> Result<Vec<LogState>, StateSyncError> {
     let (view, mut found) = (store.view(), Vec::new());
     for log in store.manifest().logs().keys() {

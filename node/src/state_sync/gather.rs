@@ -1,4 +1,4 @@
-//! What peers report before anything is loaded: versions of the manifest, and which certified states they offer.
+//! Asks peers, before anything is loaded, for versions of the manifest and for the certified states that they offer.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use super::{StateSync, StateSyncError};
 use crate::network::Network;
 use crate::wire::{SyncRequest, SyncResponse};
 
-/// How many peers are asked for offers.
+/// Most peers that are asked for versions and offers.
 const PEERS_MAX: usize = 8;
-/// How long a peer may take for an answer.
+/// How long a peer may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// How much older than the newest a state may be that several peers offer, to be taken in its place, in milliseconds.
+/// How much older a state that several peers offer may be than the newest one to be preferred to it, in milliseconds.
 const OLDER_MILLIS_MAX: u64 = 60_000;
 
-/// A proved offer and who made it.
+/// A verified offer of one log, and the peers that serve its rows.
 #[derive(Clone)]
 pub(super) struct Choice {
     pub(super) offer: Offer,
@@ -33,13 +33,16 @@ pub(super) struct Choice {
 }
 
 impl StateSync {
-    /// The newest version that any peer shows; every one of the chain is checked.
+    /// The newest version that any peer has. Each version of its chain was checked.
+    ///
+    /// # Errors
+    /// [`StateSyncError::Conflict`] if a peer has another valid text of that version.
     pub(super) async fn manifest(&self) -> Result<Arc<Manifest>, StateSyncError> {
         let held = self.shared.store.pending().unwrap_or_else(|| self.shared.store.manifest());
         let mut newest = Arc::clone(held);
         for peer in self.bridge.peers().into_iter().take(PEERS_MAX) {
             for _ in 0..VERSIONS_MAX {
-                // From the newest one on: its rivals come along.
+                // From the newest version on, so that the answer includes its rivals.
                 let request = SyncRequest::Manifests { from: newest.version().max(2) };
                 let Some(SyncResponse::Manifests(texts)) = ask(self.bridge.network(), peer, request).await else {
                     break;
@@ -54,7 +57,7 @@ impl StateSync {
         Ok(newest)
     }
 
-    /// What peers offer, proved; who offers what cannot be loses score.
+    /// The verified offers of each peer. A peer with an invalid offer loses score.
     pub(super) async fn offers(&self, manifest: &Arc<Manifest>) -> Vec<(PeerId, Vec<(Offer, Offered)>)> {
         let mut asked = JoinSet::new();
         for peer in self.bridge.peers().into_iter().take(PEERS_MAX) {
@@ -80,7 +83,10 @@ async fn ask(network: &Network, peer: PeerId, request: SyncRequest) -> Option<Sy
     timeout(ANSWER_TIMEOUT, network.sync(peer, request)).await.ok()?.ok()
 }
 
-/// The versions that follow `newest`; texts that do not are passed over.
+/// The newest of the versions that follow `newest`. Texts that don't follow it are skipped.
+///
+/// # Errors
+/// [`StateSyncError::Conflict`] if a text is a valid rival.
 fn follow(mut newest: Arc<Manifest>, texts: &[String]) -> Result<Arc<Manifest>, StateSyncError> {
     for text in texts {
         let rival = newest.previous().and_then(|previous| previous.successor(text).ok());
@@ -94,13 +100,13 @@ fn follow(mut newest: Arc<Manifest>, texts: &[String]) -> Result<Arc<Manifest>, 
     Ok(newest)
 }
 
-/// The offers that hold, and what is wrong with the first that does not.
+/// The valid offers, or none and the error of the first that is invalid.
 fn prove(offers: Vec<Offer>, manifest: &Manifest) -> (Vec<(Offer, Offered)>, Option<SnapshotError>) {
     let mut proved = Vec::new();
     for offer in offers {
         match offer.verify(manifest) {
             Ok(offered) => proved.push((offer, offered)),
-            // A log that a version ends which the other does not hold yet, or the other way round.
+            // No fault: either side may lack the version of the manifest that begins or ends this log.
             Err(SnapshotError::Unheld(_) | SnapshotError::Log(_)) => {}
             Err(error) => return (Vec::new(), Some(error)),
         }
@@ -109,8 +115,8 @@ fn prove(offers: Vec<Offer>, manifest: &Manifest) -> (Vec<(Offer, Offered)>, Opt
     (proved, None)
 }
 
-/// Of each log the newest state that several peers offer, unless a much newer one is offered by one; whoever offers
-/// it is a source of it.
+/// For each log, the newest state that several peers offer, unless one peer offers a much newer one. All peers that
+/// offer the chosen state become its sources.
 pub(super) fn choose(all: Vec<(PeerId, Vec<(Offer, Offered)>)>) -> BTreeMap<LogId, Choice> {
     let mut states: BTreeMap<LogId, BTreeMap<(Head, StateRoot), Choice>> = BTreeMap::new();
     for (peer, offers) in all {
@@ -135,7 +141,7 @@ fn best(states: impl Iterator<Item = Choice>) -> Option<Choice> {
     states.into_iter().filter(recent).max_by_key(|state| (shared(state), state.offered.head().size))
 }
 
-/// Whether these logs carry every map that an answer may read.
+/// Checks that the offers of `chosen` carry every map that an answer may read.
 ///
 /// # Errors
 /// [`StateSyncError::Uncovered`] names what is missing.

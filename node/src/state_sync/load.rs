@@ -1,4 +1,4 @@
-//! Loading: ranges of rows from several peers at once, each proved by itself, kept with what is still to come.
+//! Loads ranges of rows from several peers at once. Each range is verified on its own and stored with what is missing.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use crate::network::Network;
 use crate::store::{self, Part, Store};
 use crate::wire::{ROWS_MAX, RowRange, SyncRequest, SyncResponse};
 
-/// Ranges that are fetched at once.
+/// Most ranges that are fetched at once.
 const FETCHES_MAX: usize = 8;
-/// Of these, from one peer.
+/// Most of these from one peer.
 const FETCHES_PER_PEER_MAX: usize = 4;
-/// From about how many rows on a map is loaded in several stretches at once.
+/// A map with about this many rows or more is loaded in several stretches at once.
 const SPLIT_ROWS: u64 = 2 * ROWS_MAX as u64;
-/// Keys begin with a tag, then mostly with a hash: each tag's are split in so many.
+/// Keys begin with a tag, mostly followed by a hash: the keys of each tag are split into this many stretches.
 const SPLITS_PER_TAG: u8 = 4;
-/// The largest tag that is split by.
+/// The largest tag whose keys are split.
 const SPLIT_TAG_MAX: u8 = 12;
-/// How often a peer may stay silent until others are asked in its place.
+/// After how many requests in a row without rows a peer is no longer asked.
 const SILENCES_MAX: u32 = 3;
-/// How long to wait before somebody is asked again.
+/// How long to wait before peers are asked again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The longest such wait, where not all is offered.
+/// The longest such wait while not everything is offered.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// For how long nothing may come before it is given up.
+/// After how long without rows an attempt is given up.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// What is loaded of one log.
+/// The loading of one log.
 struct LogLoad {
     choice: Choice,
     stretches: Vec<Stretch>,
@@ -48,7 +48,7 @@ struct Stretch {
     done: bool,
 }
 
-/// One answer.
+/// The outcome of one request for rows.
 struct Fetched {
     log: LogId,
     head: Head,
@@ -57,30 +57,30 @@ struct Fetched {
     outcome: Result<ProvenRows, Failed>,
 }
 
-/// Proved rows of a stretch, and the key from which on there are more.
+/// Verified rows of a stretch, and the key from which the rest follows; `None` if they are complete.
 struct ProvenRows {
     rows: Vec<(Vec<u8>, Vec<u8>)>,
     next: Option<Vec<u8>>,
 }
 
-/// Why a range did not come.
+/// Why a range was not loaded.
 enum Failed {
-    /// The peer has this state no longer.
+    /// The peer no longer has this state.
     Gone,
-    /// No answer, or not now.
+    /// The peer did not answer, or not now.
     Silent,
-    /// What came proves nothing: the code says what.
+    /// The answer's proof is invalid, or it answers something else: a stable code.
     Lied(&'static str),
 }
 
-/// All logs, and the peers that are asked.
+/// The loading of all logs, and the peers that are asked.
 struct Loader {
     store: Arc<Store>,
     network: Network,
     logs: BTreeMap<LogId, LogLoad>,
     silent: BTreeMap<PeerId, u32>,
     liars: BTreeSet<PeerId>,
-    flying: JoinSet<Fetched>,
+    fetches: JoinSet<Fetched>,
     asked: BTreeMap<PeerId, usize>,
     progress: StateSyncProgress,
 }
@@ -100,7 +100,7 @@ impl LogLoad {
     }
 }
 
-/// What is to be loaded of a log: each map in one stretch, a large one in several.
+/// The parts of a log to load: each map in one stretch, a large map in several.
 fn parts(offered: &Offered) -> Vec<Part> {
     let mut parts = Vec::new();
     for (map, rows) in (0u16..).zip(&offered.rows) {
@@ -119,7 +119,7 @@ fn parts(offered: &Offered) -> Vec<Part> {
 }
 
 impl StateSync {
-    /// Loads all logs, or goes on where an earlier attempt ended; nothing if the node is not far behind, or stops.
+    /// Loads all logs, continuing where an earlier attempt ended. `None` if the node is not far behind, or stops.
     pub(super) async fn load(&mut self, held: Option<Arc<Store>>) -> Result<Option<Arc<Store>>, StateSyncError> {
         let Some((manifest, chosen)) = self.chosen().await? else { return Ok(None) };
         let store = match held {
@@ -143,30 +143,30 @@ impl StateSync {
         let all: Vec<Offered> = loader.logs.values().map(|log| Offered::clone(&log.choice.offered)).collect();
         // One synced write: before it the folder is a load to continue, after it a state that answers.
         store.finish_loading(&all)?;
-        self.tell(|quick| *quick = Some(loader.progress.clone()));
+        self.report(|quick| *quick = Some(loader.progress.clone()));
         let StateSyncProgress { rows, bytes, .. } = loader.progress;
-        tracing::info!(rows, bytes, seconds = started.elapsed().as_secs_f64(), "a certified state is loaded");
+        tracing::info!(rows, bytes, seconds = started.elapsed().as_secs_f64(), "loaded a certified state");
         Ok(Some(store))
     }
 
-    /// `false` if the node stops before.
+    /// Loads until no rows are missing; `false` if the node stops before that.
     async fn load_all(&mut self, manifest: &Arc<Manifest>, loader: &mut Loader) -> Result<bool, StateSyncError> {
         let mut heard = Instant::now();
         while !loader.is_done() {
-            self.tell(|quick| *quick = Some(loader.progress.clone()));
-            if let Some(log) = loader.dried().filter(|_| loader.flying.is_empty()) {
+            self.report(|quick| *quick = Some(loader.progress.clone()));
+            if let Some(log) = loader.without_source().filter(|_| loader.fetches.is_empty()) {
                 if heard.elapsed() > STALLED {
                     return Err(StateSyncError::NoSource(log));
                 }
                 if self.rest(PAUSE).await {
                     return Ok(false);
                 }
-                loader.again(choose(self.offers(manifest).await)).await?;
+                loader.find_sources(choose(self.offers(manifest).await)).await?;
             }
             loader.ask();
             let fetched = tokio::select! {
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(false),
-                fetched = loader.flying.join_next() => fetched,
+                fetched = loader.fetches.join_next() => fetched,
             };
             let fetched = fetched.transpose().map_err(|_| StateSyncError::Internal("a fetch panicked"))?;
             if let Some(fetched) = fetched
@@ -178,9 +178,9 @@ impl StateSync {
         Ok(true)
     }
 
-    /// What to load, once somebody offers it and it is worth it.
+    /// What to load, once peers offer all of it. `None` if the node is not far behind, or stops.
     async fn chosen(&mut self) -> Result<Option<(Arc<Manifest>, BTreeMap<LogId, Choice>)>, StateSyncError> {
-        self.tell(|quick| *quick = Some(StateSyncProgress { phase: "asking", ..StateSyncProgress::default() }));
+        self.report(|quick| *quick = Some(StateSyncProgress { phase: "asking", ..StateSyncProgress::default() }));
         let (asked, mut pause) = (Instant::now(), PAUSE);
         loop {
             let manifest = self.manifest().await?;
@@ -194,12 +194,12 @@ impl StateSync {
             }
             match covers(&manifest, chosen.values().map(|choice| &*choice.offered)) {
                 Ok(()) => return Ok(Some((manifest, chosen))),
-                Err(error) => tracing::debug!(%error, "not all is offered yet"),
+                Err(error) => tracing::debug!(%error, "peers do not offer everything yet"),
             }
             if self.rest(pause).await {
                 return Ok(None);
             }
-            // Peers come up one by one; after that, what is not offered will not be soon.
+            // Peers connect one by one; once there are offers, what is still missing will take longer.
             if !chosen.is_empty() {
                 pause = (pause * 2).min(PAUSE_MAX);
             }
@@ -215,13 +215,14 @@ impl Loader {
             logs: BTreeMap::new(),
             silent: BTreeMap::new(),
             liars: BTreeSet::new(),
-            flying: JoinSet::new(),
+            fetches: JoinSet::new(),
             asked: BTreeMap::new(),
             progress: StateSyncProgress { phase: "loading", ..StateSyncProgress::default() },
         }
     }
 
-    /// Takes up what an earlier attempt left, where its state is still offered or may still be pinned somewhere.
+    /// Continues what an earlier attempt left of each log, from any peer: one may still have that state. Other logs
+    /// start from the beginning.
     async fn begin(&mut self, manifest: &Arc<Manifest>, chosen: BTreeMap<LogId, Choice>) -> Result<(), StateSyncError> {
         let everybody: BTreeSet<PeerId> = chosen.values().flat_map(|choice| choice.sources.iter().copied()).collect();
         for (log, choice) in chosen {
@@ -232,14 +233,14 @@ impl Loader {
                     let choice = Choice { offer, offered: Arc::new(offered), sources: everybody.clone() };
                     self.logs.insert(log, LogLoad::new(choice, parts));
                 }
-                None => self.load_anew(log, choice).await?,
+                None => self.load_from_start(log, choice).await?,
             }
         }
         self.progress.rows_about = self.logs.values().flat_map(|log| &log.choice.offered.rows).sum();
         Ok(())
     }
 
-    async fn load_anew(&mut self, log: LogId, choice: Choice) -> Result<(), StateSyncError> {
+    async fn load_from_start(&mut self, log: LogId, choice: Choice) -> Result<(), StateSyncError> {
         let parts = parts(&choice.offered);
         let (store, begun) = (Arc::clone(&self.store), (log.clone(), choice.clone(), parts.clone()));
         let write = move || {
@@ -255,16 +256,17 @@ impl Loader {
         self.logs.values().all(LogLoad::is_done)
     }
 
-    /// A log of which rows are missing and whom nobody offers any more.
-    fn dried(&self) -> Option<LogId> {
-        let mut dried = self.logs.iter().filter(|(_, log)| !log.is_done() && log.choice.sources.is_empty());
-        dried.next().map(|(log, _)| log.clone())
+    /// A log that misses rows and has no source left.
+    fn without_source(&self) -> Option<LogId> {
+        let mut found = self.logs.iter().filter(|(_, log)| !log.is_done() && log.choice.sources.is_empty());
+        found.next().map(|(log, _)| log.clone())
     }
 
-    /// Logs that nobody offers as they were begin anew.
-    async fn again(&mut self, mut offers: BTreeMap<LogId, Choice>) -> Result<(), StateSyncError> {
+    /// Gives logs without a source new ones from `offers`. A log that is offered at another head only is loaded again
+    /// from the beginning.
+    async fn find_sources(&mut self, mut offers: BTreeMap<LogId, Choice>) -> Result<(), StateSyncError> {
         self.silent.clear();
-        while let Some(log) = self.dried() {
+        while let Some(log) = self.without_source() {
             let Some(mut choice) = offers.remove(&log) else { return Ok(()) };
             choice.sources.retain(|peer| !self.liars.contains(peer));
             if choice.sources.is_empty() {
@@ -272,15 +274,15 @@ impl Loader {
             }
             match self.logs.get_mut(&log) {
                 Some(known) if known.choice.offered.head() == choice.offered.head() => known.choice = choice,
-                _ => self.load_anew(log, choice).await?,
+                _ => self.load_from_start(log, choice).await?,
             }
         }
         Ok(())
     }
 
-    /// Asks for as many ranges as may be on their way.
+    /// Sends requests until [`FETCHES_MAX`] are under way or there is nothing to ask.
     fn ask(&mut self) {
-        while self.flying.len() < FETCHES_MAX {
+        while self.fetches.len() < FETCHES_MAX {
             let Some((log, stretch, peer)) = self.next() else { return };
             let Some(known) = self.logs.get_mut(&log) else { return };
             let (network, offered) = (self.network.clone(), Arc::clone(&known.choice.offered));
@@ -288,14 +290,14 @@ impl Loader {
             chosen.on_its_way = true;
             *self.asked.entry(peer).or_default() += 1;
             let part = chosen.part.clone();
-            self.flying.spawn(async move {
+            self.fetches.spawn(async move {
                 let outcome = fetch(&network, peer, &log, Arc::clone(&offered), part).await;
                 Fetched { head: offered.head(), log, stretch, peer, outcome }
             });
         }
     }
 
-    /// What to ask for next, and of whom: who has least to do.
+    /// The next stretch to ask for, and the source with the fewest requests under way.
     fn next(&self) -> Option<(LogId, usize, PeerId)> {
         let load = |peer: &PeerId| self.asked.get(peer).copied().unwrap_or_default();
         self.logs.iter().find_map(|(log, known)| {
@@ -305,7 +307,7 @@ impl Loader {
         })
     }
 
-    /// Keeps what came; whether that was something.
+    /// Handles the outcome of a request; `true` if rows were stored.
     async fn take(&mut self, fetched: Fetched) -> Result<bool, StateSyncError> {
         let Fetched { log, head, stretch, peer, outcome } = fetched;
         self.asked.entry(peer).and_modify(|asked| *asked = asked.saturating_sub(1));
@@ -315,7 +317,7 @@ impl Loader {
                 return self.keep(&log, head, stretch, range).await;
             }
             Err(Failed::Lied(code)) => {
-                tracing::warn!(%peer, %log, code, "a peer gave rows that are not the certified ones: they come from elsewhere");
+                tracing::warn!(%peer, %log, code, "a peer sent rows that are not the certified ones; others are asked instead");
                 self.network.penalize(peer, code);
                 self.liars.insert(peer);
                 self.drop_source(peer, None);
@@ -351,7 +353,7 @@ impl Loader {
         stretch: usize,
         range: ProvenRows,
     ) -> Result<bool, StateSyncError> {
-        // What was loaded before the log began anew is of no use.
+        // Rows requested before the log was started again at another head are useless.
         let known = self.logs.get_mut(log).filter(|known| known.choice.offered.head() == head);
         let Some(known) = known else { return Ok(false) };
         let Some(of) = known.stretches.get_mut(stretch) else { return Ok(false) };
@@ -386,20 +388,20 @@ async fn fetch(
         Ok(SyncResponse::Refused(_)) => Err(Failed::Silent),
         Ok(_) => Err(Failed::Lied("wrong_answer")),
         Err(error) => {
-            tracing::debug!(%peer, %log, %error, "no rows");
+            tracing::debug!(%peer, %log, %error, "request for rows failed");
             Err(Failed::Silent)
         }
     }
 }
 
-/// The rows of a stretch, if their proof holds.
+/// The rows of a stretch, if their proof is valid.
 fn prove(offered: &Offered, part: &Part, answer: RowRange) -> Result<ProvenRows, Failed> {
     let RowRange { mut rows, proof } = answer;
     let Some((_, root)) = offered.maps.get(usize::from(part.map)) else { return Err(Failed::Gone) };
     let ends = proof.verify(root, &part.from, &rows).map_err(|error| Failed::Lied(error.code()))?;
     let beyond = |key: &[u8]| part.to.as_deref().is_some_and(|to| key >= to);
     let Some((last, _)) = rows.last() else { return Ok(ProvenRows { rows, next: None }) };
-    // No row lies between a key and the same with a zero behind it.
+    // No key lies between a key and the same key with a zero byte appended.
     let next = (!ends && !beyond(last)).then(|| [last.as_slice(), &[0]].concat());
     rows.retain(|(key, _)| !beyond(key));
     Ok(ProvenRows { rows, next })

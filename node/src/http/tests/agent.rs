@@ -68,7 +68,7 @@ async fn a_profile_has_the_shape_that_clients_of_mlauth_read() {
 }
 
 #[tokio::test]
-async fn only_final_entries_count_if_that_is_asked_for() {
+async fn only_final_entries_count_on_request() {
     let mut world = World::new(Some("alpha.example"));
     let service = agent(2);
     let id = world.register("alpha.example", "swift-core-maps", &agent(1), None);
@@ -104,11 +104,11 @@ async fn only_final_entries_count_if_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_revocation_shows_wherever_it_was_said() {
+async fn a_revocation_shows_whichever_log_has_it() {
     for (log, others) in [("alpha.example", "beta.example"), ("beta.example", "alpha.example")] {
         let mut world = World::new(Some("alpha.example"));
         let id = world.register("alpha.example", "swift-core-maps", &agent(1), None);
-        // A claim by a key that never was the agent's means nothing.
+        // A claim by a key that was never the agent's is ignored.
         world.revoke("beta.example", &agent(7), id);
         assert_eq!(world.profile("swift-core-maps").await["key_status"]["is_revoked"], false);
         let revocation = world.revoke(log, &agent(1), id);

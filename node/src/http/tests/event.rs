@@ -9,7 +9,7 @@ async fn an_event_comes_with_a_receipt_that_holds() {
     let path = format!("/api/event/{id}");
     assert_eq!(world.get(&path).await.json()["receipt"], Value::Null);
     world.cosign(&world.alpha);
-    // Newer entries, not signed yet, don't hide the head that is.
+    // Newer entries without a signed head don't hide the older signed head.
     world.register("alpha.example", "other-agent", &agent(2), None);
     let event = world.get(&path).await.json();
     assert_eq!(event["kind"], "register");
@@ -38,10 +38,10 @@ async fn an_event_comes_with_a_receipt_that_holds() {
     }
 }
 
-/// Parameters of a query.
+/// Names and values of a query string, not escaped.
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-/// A query string of these pairs, everything but letters and digits escaped.
+/// The query string of these pairs, with everything but letters and digits escaped.
 fn form(pairs: Pairs<'_>) -> String {
     let escape = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     pairs.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect::<Vec<_>>().join("&")

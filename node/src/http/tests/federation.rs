@@ -1,8 +1,8 @@
-//! Status, governance, and that heads extend one another.
+//! Status, governance, and consistency proofs between heads.
 use super::*;
 
 #[tokio::test]
-async fn status_and_federation_say_how_far_the_node_is() {
+async fn status_and_federation_show_the_nodes_progress() {
     let mut world = World::new(Some("alpha.example"));
     world.register("alpha.example", "swift-core-maps", &agent(1), None);
     world.cosign(&world.alpha);
@@ -141,7 +141,7 @@ async fn one_head_extends_another() {
     }
 }
 
-/// An inbox that takes what names the log of alpha.example, and refuses the rest.
+/// An inbox that accepts stands in the log of alpha.example and the manifest `good`, and refuses the rest.
 fn inbox() -> mpsc::Sender<InboxInput> {
     let (inputs, mut taken) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Logins, however they are spelt, and why they are refused.
+//! Logins: the spellings that are accepted, and the reasons for refusal.
 use super::*;
 
 /// A login as a client of MLAuth sends it.
@@ -8,7 +8,7 @@ fn login(key: &SecretKey, dumbname: &str, timestamp: &str, message: &str) -> Val
     json!({"dumbname": dumbname, "timestamp": timestamp, "message": message, "signature": base64::encode(der.as_bytes())})
 }
 
-/// Every spelling of an ECDSA signature that clients send: DER and r ‖ s, low and high s.
+/// Every encoding of an ECDSA signature that clients send: DER and r ‖ s, low and high s.
 fn spellings(key: &SecretKey, signed: &str) -> Vec<Vec<u8>> {
     let signature = key.sign(signed.as_bytes());
     let low = ecdsa::Signature::from_slice(&signature.as_bytes()[..64]).unwrap();
@@ -18,7 +18,7 @@ fn spellings(key: &SecretKey, signed: &str) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_login_is_verified_however_it_is_spelt() {
+async fn a_login_is_verified_in_every_spelling() {
     let mut world = World::new(Some("alpha.example"));
     let key = agent(1);
     let id = world.register("alpha.example", "swift-core-maps", &key, None);

@@ -1,4 +1,4 @@
-//! Requests that HTTP's own reader refuses before any code here sees them, and those that it lets through.
+//! Malformed requests: those that the HTTP library refuses before any code here sees them, and those that it accepts.
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, timeout};
@@ -7,17 +7,17 @@ use super::World;
 
 /// Longest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1_024;
-/// How long an answer may take, and the end of the connection.
+/// How long answering and closing the connection may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What a client gets before its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gets {
-    /// A status line, `content-length: 0`, and no header of ours.
+    /// A status line and `content-length: 0`, without the headers that the node adds.
     Bare(u16),
-    /// An error as everywhere else, with this code.
+    /// An error in the usual JSON form, with this status and code.
     Problem(u16, &'static str),
-    /// Nothing.
+    /// Not a single byte.
     Nothing,
 }
 
@@ -38,7 +38,7 @@ fn read(answer: &str) -> Gets {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_answered_shortly_and_end_their_connection() {
+async fn malformed_requests_get_a_short_answer_and_end_their_connection() {
     let world = World::new(Some("alpha.example"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +53,7 @@ async fn malformed_requests_are_answered_shortly_and_end_their_connection() {
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), Gets::Nothing),
         ("HTTP/3", b"GET /api HTTP/3.0\r\n\r\n".into(), bare(400)),
         ("no version", b"GET /api\r\n\r\n".into(), bare(400)),
-        ("a target that is none", b"GET \x01 HTTP/1.1\r\n\r\n".into(), bare(400)),
+        ("an invalid target", b"GET \x01 HTTP/1.1\r\n\r\n".into(), bare(400)),
         ("a long request line", format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(17 << 10)).into(), bare(431)),
         ("a longer one", format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)).into(), bare(431)),
         ("a long header", get(&format!("x: {}\r\n", "a".repeat(17 << 10))).into(), bare(431)),
@@ -61,7 +61,7 @@ async fn malformed_requests_are_answered_shortly_and_end_their_connection() {
         ("a header's name", get("a b: c\r\n").into(), bare(400)),
         ("a header's bytes", get("x: \x01\r\n").into(), bare(400)),
         ("a folded header", get("x: a\r\n b\r\n").into(), bare(400)),
-        ("a length that is none", post("content-length: x\r\n\r\n").into(), bare(400)),
+        ("an invalid length", post("content-length: x\r\n\r\n").into(), bare(400)),
         ("two lengths", post("content-length: 1\r\ncontent-length: 2\r\n\r\n").into(), bare(400)),
         ("the longest length", post("content-length: 18446744073709551615\r\n\r\n").into(), bare(431)),
         ("an unknown coding", post("transfer-encoding: gzip\r\n\r\n").into(), bare(400)),
@@ -85,7 +85,7 @@ async fn malformed_requests_are_answered_shortly_and_end_their_connection() {
     ];
     for (name, request, gets) in cases {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // What is longer than anybody reads may find the connection ended already.
+        // The node may close the connection before it has read all of a request that is too long.
         let _ = stream.write_all(&request).await;
         if name.ends_with("cut off") || request.is_empty() {
             stream.shutdown().await.unwrap();

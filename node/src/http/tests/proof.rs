@@ -1,4 +1,4 @@
-//! Proofs: what they show is how the logs stood where they were certified, however far they have gone on since.
+//! Proofs show the logs as they were at their certified heads, however much they have grown since.
 #![allow(clippy::cast_possible_truncation, reason = "tests")]
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -25,7 +25,7 @@ fn certificate(app: &App, log: &Log, head: Head) -> Certificate {
     Certificate { signed, cosignatures }
 }
 
-/// As the inbox takes a certificate in.
+/// Stores a certificate as the inbox does.
 fn certify(app: &App, log: &Log, head: Head) {
     let certificate = certificate(app, log, head);
     app.shared.certified.certified(&log.id, &certificate);
@@ -33,7 +33,7 @@ fn certify(app: &App, log: &Log, head: Head) {
     app.shared.store.put_certificate(&log.id, &crate::store::StoredCertificate { signed, cosignatures }).unwrap();
 }
 
-/// All rows that a log's maps have now.
+/// All current rows of a log's maps.
 fn rows(app: &App, log: &Log) -> Changes {
     let (view, mut rows) = (app.shared.store.view(), Changes::new());
     for (_, id, _) in log.maps.iter() {
@@ -89,8 +89,8 @@ async fn an_events_proof_carries_its_entry() {
     assert_eq!(problem(&world.get("/api/event/x/proof").await), "bad_id");
 }
 
-/// Two logs go on while their heads are certified late and not all; what a proof says is what their rows were at the
-/// certified heads, byte for byte.
+/// Two logs grow while some of their heads are certified late, others never. Proofs show their rows as they were at
+/// the certified heads, byte for byte.
 #[tokio::test]
 async fn a_proof_shows_the_logs_as_they_were() {
     let mut world = World::new(None);
@@ -119,7 +119,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
             if heads.last().is_none_or(|(head, _)| *head != log.tree.head()) {
                 heads.push((log.tree.head(), rows(&world.app, log)));
             }
-            // Of the heads so far, one that lies up to 60 back, or 12 in the log that is slower.
+            // Picks a head up to 60 heads back, or up to 12 in the slower log.
             let back = (step * step * 31 % if log.id == world.alpha.id { 61 } else { 13 }) as usize;
             let Some(at) = heads.len().checked_sub(back + 1).filter(|_| step % 3 == 0) else { continue };
             let before = world
@@ -143,7 +143,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
                 .fronts
                 .get(&log.id)
                 .map(size);
-            assert!(now >= before, "a front goes back");
+            assert!(now >= before, "a front moved back");
             if now == Some(heads[at].0.size) {
                 fronts.insert(log.id.clone(), heads[at].1.clone());
                 moved += usize::from(now != before);
@@ -180,7 +180,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
     assert!(moved > 30 && seen.len() > 10 && seen.iter().any(|(_, revoked)| *revoked), "{moved} {seen:?}");
 }
 
-/// Each row at the fronts is what it was there.
+/// Checks that each row read at the fronts is as it was there.
 fn check_rows(app: &App, fronts: &BTreeMap<LogId, Changes>) {
     let view = app.shared.store.view();
     let state = app.shared.certified.state(&view).unwrap().unwrap();
@@ -193,7 +193,8 @@ fn size(front: &crate::certified::Front) -> u64 {
     front.certificate.head().size
 }
 
-/// However long no head is certified, what is kept for it is bounded, and a head that is not kept changes nothing.
+/// What is kept for later certificates is bounded, however long none arrives. Certifying a head whose state is no
+/// longer kept changes nothing.
 #[tokio::test]
 async fn what_is_kept_is_bounded() {
     let mut world = World::new(None);

@@ -1,4 +1,4 @@
-//! The public files over HTTP: as the specifications say, and enough to check a whole log.
+//! The public files over HTTP: they follow their specifications, and suffice to check a whole log.
 use fama_ledger::log::MemoryTiles;
 use fama_ledger::public::{LogFile, Path, TilePosition, entries, hashes};
 
@@ -8,7 +8,7 @@ use crate::store::StoredCertificate;
 const LOG: &str = "/log/alpha.example/1";
 
 impl World {
-    /// The owner signs its head, both operators cosign it, and the node knows.
+    /// Has the owner sign the log's head and both operators cosign it, and stores that as the certificate.
     fn certificate(&self, log: &Log) {
         self.cosign(log);
         let (signed, cosigned) = (self.app.shared.store.view().newest(&log.id).unwrap().unwrap(), {
@@ -79,7 +79,7 @@ async fn a_log_is_read_and_checked_from_its_files_alone() {
 }
 
 impl World {
-    /// What is not certified is not there.
+    /// Appends entries that are not certified, and checks that no file shows them.
     async fn grow_beyond(&mut self) {
         self.register("alpha.example", "not-final", &agent(77), None);
         for file in ["tile/entries/001.p/27", "tile/0/001.p/27", "tile/entries/001", "tile/0/001", "tile/1/001"] {
@@ -113,7 +113,7 @@ async fn before_a_certificate_the_owners_newest_head_on_this_copy_is_shown() {
     world.cosign(&world.alpha);
     let note = world.checkpoint().await;
     assert_eq!((size(&note), note.signatures.len()), (2, 3));
-    // A head beyond the copy, and one beside it, hide no smaller one.
+    // Neither a head beyond the copy nor one of a fork hides a smaller one.
     for head in [Head { size: 9, root: TreeRoot([7; 32]) }, Head { size: 2, root: TreeRoot([7; 32]) }] {
         let checkpoint = Checkpoint { origin: world.app.shared.manifest.origin(&world.alpha.id), head };
         let signed = SignedCheckpoint::sign(checkpoint, world.alpha.node_key.ed25519().unwrap());
@@ -173,7 +173,7 @@ async fn files_have_the_headers_of_the_specification() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_a_problem_in_the_one_form() {
+async fn paths_without_a_file_get_an_error_in_the_usual_form() {
     let mut world = World::new(Some("alpha.example"));
     world.grow(1);
     world.certificate(&world.alpha);
