@@ -64,7 +64,7 @@ pub use make::{LogSource, MakeError};
 /// Longest profile proof that is read, in bytes: that of some four thousand providers.
 pub const PROFILE_BYTES_MAX: usize = 4 << 20;
 /// The value of `format` in the file.
-pub const PROFILE_FORMAT: &str = "fama.profile-proof/1";
+const PROFILE_FORMAT: &str = "fama.profile-proof/1";
 
 /// Whom a profile is asked of.
 #[derive(Clone, Debug, PartialEq, Eq)]
