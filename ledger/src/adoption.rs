@@ -17,7 +17,7 @@ use crate::manifest::Manifest;
 const BATCH_ENTRIES: u64 = 2;
 
 /// Longest adoption, encoded, in bytes.
-pub const ADOPTION_BYTES_MAX: usize = 8 + 8 + ENTRY_BYTES_MAX + 8 + PROOF_HASHES_MAX * size_of::<Hash>();
+pub(crate) const ADOPTION_BYTES_MAX: usize = 8 + 8 + ENTRY_BYTES_MAX + 8 + PROOF_HASHES_MAX * size_of::<Hash>();
 
 /// A version that a log adopted, and the log's size after the batch with the adoption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

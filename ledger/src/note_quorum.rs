@@ -60,7 +60,7 @@ impl NoteQuorum {
     ///
     /// # Errors
     /// [`CheckpointError`] as in [`NoteQuorum::read`].
-    pub fn first_short(
+    pub(crate) fn first_short(
         &self,
         note: &SignedNote,
         log: &LogId,

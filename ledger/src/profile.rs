@@ -63,7 +63,7 @@ pub use make::{LogSource, MakeError};
 /// Longest profile proof that is parsed, in bytes: enough for about four thousand providers.
 pub const PROFILE_BYTES_MAX: usize = 4 << 20;
 /// The value of `format` in the file.
-pub const PROFILE_FORMAT: &str = "fama.profile-proof/1";
+const PROFILE_FORMAT: &str = "fama.profile-proof/1";
 
 /// The agent whose profile is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]

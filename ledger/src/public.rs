@@ -17,9 +17,12 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{BUNDLE_BYTES_MAX, TILE_BYTES_MAX, TileError, bundle, entries, hashes, tile};
+use bundle::TILE_BYTES_MAX;
+use policy::POLICY_BYTES_MAX;
+
+pub use bundle::{BUNDLE_BYTES_MAX, TileError, bundle, entries, hashes, tile};
 pub use note::checkpoint;
-pub use policy::{POLICY_BYTES_MAX, policy};
+pub use policy::policy;
 
 /// Largest level of a tile that the format knows.
 const LEVEL_MAX: u8 = 63;

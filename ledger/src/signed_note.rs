@@ -142,7 +142,7 @@ impl SignedNote {
     }
 
     /// The bytes of all signatures that name this key, in the order of their lines.
-    pub fn signatures_of<'a>(&'a self, name: &'a str, key_id: [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn signatures_of<'a>(&'a self, name: &'a str, key_id: [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
         let ours = move |line: &&NoteSignature| line.name == name && line.key_id == key_id;
         self.signatures.iter().filter(ours).map(|line| line.bytes.as_slice())
     }

@@ -6,7 +6,7 @@ use crate::limits::ENTRY_BYTES_MAX;
 use crate::log::{Hash, TILE_WIDTH};
 
 /// Longest tile, in bytes.
-pub const TILE_BYTES_MAX: usize = TILE_WIDTH * size_of::<Hash>();
+pub(super) const TILE_BYTES_MAX: usize = TILE_WIDTH * size_of::<Hash>();
 /// Longest entry bundle, in bytes.
 pub const BUNDLE_BYTES_MAX: usize = TILE_WIDTH * (size_of::<u16>() + ENTRY_BYTES_MAX);
 

@@ -11,7 +11,7 @@ use crate::manifest::Manifest;
 use crate::signed_note::{COSIGNATURE, ED25519, key_id};
 
 /// Longest policy, in bytes.
-pub const POLICY_BYTES_MAX: usize = 256 + OPERATORS_MAX * 2_048;
+pub(super) const POLICY_BYTES_MAX: usize = 256 + OPERATORS_MAX * 2_048;
 
 /// A verifier key in the format of c2sp.org/signed-note.
 fn verifier_key(name: &str, type_byte: u8, key: &VerifyingKey) -> String {
