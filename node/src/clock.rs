@@ -1,4 +1,4 @@
-//! Clocks. No other module reads the clocks of this machine.
+//! Clocks. No other module reads the machine's wall clock.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -218,7 +218,7 @@ async fn wired(config: NetworkConfig, wires: Option<Wires>) -> Result<Wires, Nod
     let deadline = tokio::time::Instant::now() + wires.as_ref().map_or(Duration::ZERO, |_| RELOAD_TIMEOUT);
     match wires {
         Some(mut wires) if wires.key == key => {
-            // Events of before the reload are dropped: peers send their heads again, and the new inbox asks again.
+            // Events from before the reload are dropped: peers send their heads again, and the new inbox asks again.
             while wires.events.try_recv().is_ok() {}
             wires.network.set_operators(config.dial).await;
             return Ok(wires);

@@ -43,7 +43,7 @@ pub(crate) enum StateSyncError {
     /// Two texts of one version of the manifest are valid; people must choose one.
     #[error("two texts of version {0} of the manifest are valid")]
     Conflict(u32),
-    /// No peer offers a certified state of this log, or of a map that a log that was cut left behind.
+    /// No peer offers a certified state of this log, or of this map, which may come from a log that was cut.
     #[error("no peer offers a certified state of {0}")]
     Uncovered(String),
     /// No peer serves the rest of the log's rows any more.

@@ -22,7 +22,7 @@ pub(super) async fn healthz() -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "ok"})))
 }
 
-/// Readiness: 200 if the store can be read, no log has a fault and no entries are missing; else 503 with the reasons.
+/// Readiness: 200 if clients may be sent to this node, else 503 with the reasons: store, lag, faults, start.
 pub(super) async fn readyz(State(app): State<Arc<App>>, Serving(shown): Serving) -> Response {
     let (mut warnings, quick) = {
         let health = app.shared.health.read();

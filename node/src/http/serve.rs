@@ -39,7 +39,7 @@ const CONNECTION_END: Duration = Duration::from_secs(10);
 /// Longest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// Serves until `stop` completes, then gives current answers up to [`CONNECTION_END`] to finish.
+/// Serves until `stop` completes, then gives current answers a few seconds to finish.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let most = connections_max(std::fs::read_to_string("/proc/self/limits").ok().as_deref());
     let permits = Arc::new(Semaphore::new(most as usize));

@@ -110,7 +110,7 @@ struct Template<'a> {
     moment: Moment<'a>,
     kind: Kind,
     params: Params,
-    /// The identity that signs the event, if the node knows it.
+    /// The identity that acts in the event, if the node knows it.
     actor: Option<LocatedIdentity>,
 }
 

@@ -256,7 +256,7 @@ impl Loader {
         self.logs.values().all(LogLoad::is_done)
     }
 
-    /// A log that misses rows and has no source left.
+    /// A log that lacks rows and has no source left.
     fn without_source(&self) -> Option<LogId> {
         let mut found = self.logs.iter().filter(|(_, log)| !log.is_done() && log.choice.sources.is_empty());
         found.next().map(|(log, _)| log.clone())
