@@ -1,4 +1,4 @@
-"""Proofs of inclusion as files (c2sp.org/tlog-proof); section 4."""
+"""Proofs of inclusion as files (c2sp.org/tlog-proof). PROTOCOL.md, Signed notes and proofs."""
 
 import re
 from typing import NamedTuple
