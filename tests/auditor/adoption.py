@@ -1,4 +1,4 @@
-"""Which versions' quorums must have cosigned a head, and where a log adopted its version; PROTOCOL.md, Public files."""
+"""Which versions' quorums must have cosigned a head, and where a log adopted a version. PROTOCOL.md, Public files."""
 
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def read_adoption(raw):
 
 
 def certifying_shown(chain, log, version, head, shown):
-    """As `certifying`, of a log whose row says `version`; `shown` says since when."""
+    """Like `certifying`, for a log whose row names `version`; `shown` is the adoption of it."""
     if version == chain.born[log]:
         require(shown is None, "adoption_superfluous", f"version {version} brought the log")
         return [version]

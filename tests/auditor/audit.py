@@ -1,4 +1,4 @@
-"""The audit of one source: everything in chapter Public files's files, checked and folded anew."""
+"""The audit of one source: checks every file and folds every log. PROTOCOL.md, Public files."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from .tree import Tree, leaf_hash
 
 
 class Finding(NamedTuple):
-    """What is wrong: in which log and at which entry, where it is in one."""
+    """A fault, with its log and entry if it is in one."""
 
     code: str
     what: str
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 
 class Audit:
-    """Runs once; then `findings` says what is wrong, and the rest what is there."""
+    """Runs once; afterwards `findings` has the faults, and the other fields what the source has."""
 
     def __init__(self, source, verifier, trusted=None):
         self.source = source
@@ -65,7 +65,7 @@ class Audit:
         self.findings.append(Finding(code, what, None if log is None else str(log), index))
 
     def _read_chain(self):
-        """Versions 1, 2, …, the first that is missing ends them; the trusted ones must be among them."""
+        """Reads versions 1, 2, … up to the first that is missing; the trusted versions must be among them."""
         genesis = self._manifest(1)
         require(genesis is not None, "file_missing", "manifest/1")
         self.chain = Chain(parse_manifest(genesis))
@@ -88,7 +88,7 @@ class Audit:
             require(ours.hash == theirs.hash, "manifest_untrusted", f"another version {ours.version}")
 
     def _log(self, log):
-        """Reads, checks and folds one log; a cut one ends where the cut says, whatever is signed."""
+        """Reads, checks and folds one log; a log that was cut ends at the cut, whatever else is signed."""
         cut = self.chain.cuts[log][1] if log in self.chain.cuts else None
         folder = f"log/{log.operator}/{log.generation}"
         note, head = self._checkpoint(log, folder)
@@ -107,7 +107,7 @@ class Audit:
         self._check_end(log, replay, end, cut, note)
 
     def _checkpoint(self, log, folder):
-        """The note and the head that the owner signed; neither, where there is no checkpoint."""
+        """The note and the head that the owner signed; None for both if there is no checkpoint."""
         raw = self.source.get(f"{folder}/checkpoint")
         if raw is None:
             return None, None
@@ -116,7 +116,7 @@ class Audit:
         return note, signed.open_checkpoint(note, self.chain.origin(log), owner)
 
     def _check_tree(self, folder, log, entries, end):
-        """The entries make the root that was signed, and the tiles are those of its tree."""
+        """Checks that the entries give the signed root, and that the tiles are those of its tree."""
         tree, published = self.trees[log], tiles.read_tiles(self.source, folder, end.size)
         if len(entries) != end.size or tree.root(end.size) != end.root:
             self._find_difference(log, entries, published[0])
@@ -148,7 +148,7 @@ class Audit:
         return replay
 
     def _check_end(self, log, replay, end, cut, note):
-        """A cut log ends as the cut says; of another, a quorum signed the head."""
+        """Checks that a cut log ends as the cut says, and that quorums cosigned the head of any other log."""
         if replay.size != end.size:
             return
         if cut is not None:
@@ -172,7 +172,7 @@ class Audit:
         check_policy(raw, self.chain)
 
     def _check_notes(self):
-        """Every note that is there is one that an entry names; it may be missing."""
+        """Checks the notes that the entries name; a note may be missing."""
         named = [
             (log, index, commitment)
             for log, replay in self.succession.replays.items()

@@ -1,4 +1,4 @@
-"""The numbers of PROTOCOL.md, Bounds, that an auditor meets."""
+"""The bounds that an auditor needs. PROTOCOL.md, Bounds."""
 
 DOMAIN_BYTES_MAX = 253
 NAME_BYTES_MIN = 3

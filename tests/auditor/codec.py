@@ -1,10 +1,10 @@
-"""The codec of chapter The codec: little-endian, fixed width, nothing left over."""
+"""The codec: little-endian, fixed width, all input consumed. PROTOCOL.md, The codec."""
 
 from .fault import Fault, require
 
 
 class Reader:
-    """Takes values off the front of some bytes; anything amiss is a `malformed_encoding`."""
+    """Takes values off the front of bytes; any fault is `malformed_encoding`."""
 
     def __init__(self, data):
         self.data = data
@@ -39,11 +39,11 @@ class Reader:
         return self._integer(8, signed=True)
 
     def blob(self):
-        """A byte string."""
+        """A byte string: u64 length, then the bytes."""
         return self.take(self.u64())
 
     def sequence(self, read):
-        """A list; each of its values has at least a byte."""
+        """A list; each value has at least one byte, so that the input bounds the length."""
         count = self.u64()
         require(count <= len(self.data) - self.at, "malformed_encoding", "a length beyond the input")
         return [read(self) for _ in range(count)]

@@ -1,11 +1,11 @@
-"""What was seen before, or elsewhere, must go on in what is seen now: rollbacks, forks, split views."""
+"""Compares verdicts: what was seen before or elsewhere must still hold. Finds rollbacks, forks and split views."""
 
 from .audit import Finding
 from .fault import Fault, require
 
 
 def since(audit, former):
-    """What a former verdict (its JSON) says that this audit's source no longer has."""
+    """What an earlier verdict (its JSON) has and this audit's source no longer has."""
     if audit.chain is None:
         return []
     try:
@@ -37,7 +37,7 @@ def _log_since(audit, log, former):
 
 
 def views(first, second):
-    """Where two sources show what cannot both be: of one log neither extends the other."""
+    """Where two sources contradict each other: of one log, neither extends the other."""
     if first.chain is None or second.chain is None:
         return []
     for ours, theirs in zip(first.chain.versions, second.chain.versions, strict=False):

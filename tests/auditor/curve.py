@@ -1,4 +1,4 @@
-"""Just enough of secp256k1 to check recovery ids; whether a signature holds, OpenSSL says.
+"""Just enough of secp256k1 to check recovery ids; OpenSSL decides whether a signature holds.
 
 A signature (r, s) of the hash e under the key Q holds if R = (e/s)·G + (r/s)·Q has an x that is r
 modulo the order N. The recovery id tells which of the points with such an x is R. Given signatures
@@ -19,7 +19,7 @@ _NOTHING = (1, 1, 0)
 
 
 def lift(x, odd):
-    """The point with this x whose y is odd, or even; None if there is none."""
+    """The point with this x and the given parity of y; None if there is none."""
     if not 0 <= x < P:
         return None
     square = (x * x * x + 7) % P
@@ -80,7 +80,7 @@ def _add(point, other):
 
 
 def _is_nothing(terms):
-    """Whether the sum of k·A over all (k, A) is nothing; by Pippenger's buckets."""
+    """Whether the sum of k·A over all (k, A) is the point at infinity, by Pippenger's buckets."""
     terms = [(k, point) for k, point in terms if k]
     bits = max((k.bit_length() for k, _ in terms), default=0)
     width = max(1, len(terms).bit_length() - 4)

@@ -1,4 +1,4 @@
-"""Dates and times of UTC as the texts write them, on integers alone."""
+"""UTC dates and times as the texts write them, in integer arithmetic."""
 
 import datetime
 import re

@@ -7,7 +7,7 @@ _SIGN = 1 << 255
 
 
 def y_of(encoded):
-    """The y coordinate that 32 bytes name; canonical if below P."""
+    """The y coordinate in 32 bytes; canonical if below P."""
     return int.from_bytes(encoded, "little") & _SIGN - 1
 
 
@@ -45,7 +45,7 @@ def _square_root(square):
 
 
 def _small_ys():
-    """The y coordinates of the points whose order divides 8: L times a point leaves such a one."""
+    """The y coordinates of the points whose order divides 8. L times any point is one of them."""
     y = 2
     while True:
         y += 1

@@ -1,4 +1,4 @@
-"""Events as texts and as bytes, and the entries of a log; chapters Texts and The codec."""
+"""Events as texts and as bytes, and the entries of a log. PROTOCOL.md, Texts and The codec."""
 
 from typing import NamedTuple
 
@@ -71,7 +71,7 @@ class Entry(NamedTuple):
 
 
 def show_event(event):
-    """The event's one text, as bytes. Refuses values that no text can have."""
+    """The event's only text, as bytes. Refuses values that no text can have."""
     lines = [FIRST_LINE, f"federation: {event.federation.hex()}", f"kind: {event.kind}"]
     for name, of, _ in KINDS[event.kind]:
         if event[name] is not None:
@@ -135,7 +135,7 @@ def encode_entry(entry):
 
 
 def decode_entry(raw):
-    """The entry of these bytes; its form only: neither its values nor its signatures are checked."""
+    """Decodes an entry. Checks the form only, neither values nor signatures."""
     require(len(raw) <= bounds.ENTRY_BYTES_MAX, "too_long", f"an entry of {len(raw)} bytes")
     reader = codec.Reader(raw)
     time = reader.u64()
@@ -155,7 +155,7 @@ def decode_entry(raw):
 
 
 def checked_text(event):
-    """The text that was signed; refuses an event that its own text does not give back."""
+    """The signed text; refuses an event that its own text does not give back."""
     try:
         text = show_event(event)
         same = parse_event(text) == event
@@ -166,7 +166,7 @@ def checked_text(event):
 
 
 def signatures_of(signed, text):
-    """The (key, message, signature) that must hold, by who has to sign which kind."""
+    """The (key, message, signature) triples that must hold for this kind of event."""
     event, counter = signed.event, signed.countersignature
     wanted = [(signed.signer, text, signed.signature)]
     if event.kind == "register":
@@ -180,7 +180,7 @@ def signatures_of(signed, text):
 
 
 def check_entries(raws, federation):
-    """For each encoded entry a `Fault`, or None if it is valid by itself, signatures included."""
+    """For each encoded entry a `Fault`, or None if it is valid on its own, including its signatures."""
     faults, signed, owners = [], [], []
     for position, raw in enumerate(raws):
         try:

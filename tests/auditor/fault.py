@@ -1,4 +1,4 @@
-"""What is wrong with what was read: a stable code (PROTOCOL.md, Error codes) and a sentence."""
+"""A fault in what was read: a stable code (PROTOCOL.md, Error codes) and a sentence."""
 
 
 class Fault(Exception):

@@ -1,4 +1,4 @@
-"""What a field of an event may hold: its text form and its bytes, chapters Texts and The codec."""
+"""The types of event fields: text form and bytes. PROTOCOL.md, Texts and The codec."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _LOWER_HEX = re.compile(r"[0-9a-f]*")
 
 
 class FieldType(NamedTuple):
-    """`parse` and `show` refuse with `bad_value`; `show` after `read` may do so, too."""
+    """`parse` and `show` refuse with `bad_value`; `show` may also refuse a value that `read` gave."""
 
     parse: Callable
     show: Callable

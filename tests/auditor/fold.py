@@ -1,4 +1,4 @@
-"""The fold of one log, chapter The fold: what each event changes, or why it changes nothing."""
+"""The fold of one log: what each event changes, or why it changes nothing. PROTOCOL.md, The fold."""
 
 from . import rows
 from .bounds import (
@@ -9,7 +9,7 @@ from .days import day_of
 
 
 class Void(Exception):
-    """The event changes nothing; the first reason that fits is its outcome."""
+    """The event changes nothing; its outcome is the first reason that fits."""
 
     def __init__(self, reason):
         super().__init__(reason)
@@ -22,7 +22,7 @@ def _unless(condition, reason):
 
 
 class Fold:
-    """Applies events to the maps that a log carries at one adopted version."""
+    """Applies events to the maps that a log carries under one adopted version."""
 
     def __init__(self, log, node_key, policy, maps):
         self.log = log
@@ -31,7 +31,7 @@ class Fold:
         self.maps = maps
 
     def apply(self, index, time, signed, event_id):
-        """`applied`, or the code of what makes the event void."""
+        """`applied`, or the code of the reason that makes the event void."""
         event = signed.event
         try:
             getattr(self, f"_{event.kind}")(_Entry(index, time, event, signed.signer, event_id))
@@ -115,7 +115,7 @@ class Fold:
         claims.put(rows.CLAIMS_KEY, counter.bump(entry.day))
 
     def _issuer(self, entry, home):
-        """Refuses an issuer whose current key did not sign, or is revoked."""
+        """Refuses an issuer whose current key did not sign or is revoked."""
         issuer = entry.event["issuer"]
         identity = _identity(home, issuer)
         current = _version(home, issuer, identity.version)
@@ -217,7 +217,7 @@ def _version(home, identity, version):
 
 
 def _may_rotate(version, entry):
-    """Whether this version's owner wanted the rotation: by its key, or by the next one if it chose."""
+    """Whether this key version authorized the rotation: by its key, or by its `next` if it committed to one."""
     if version is None:
         return False
     key = entry.event["key"]

@@ -1,4 +1,4 @@
-"""What all logs say together, chapter The join: key status, karma, and the state id of chapter State maps."""
+"""The join of all logs: key status, karma and the state id. PROTOCOL.md, The join and State maps."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Join:
         return blake3(self.manifest.hash + codec.sequence(sorted(logs), bytes)).digest()
 
     def identities(self):
-        """Everybody's key status and karma, by id."""
+        """Key status and karma of every identity, by id."""
         karma = self.karma()
         found = []
         for home, held in self.homes.items():
@@ -59,7 +59,7 @@ class Join:
         }
 
     def _claimed(self, identity, number, version):
-        """The claim that is shown: of the first operator by name, the least (generation, index)."""
+        """The claim to show: the least (generation, index) of the first operator by name."""
         owners = {version.key.hash(), version.next}
         counting = [
             (operator, claim.generation, claim.index, claim)
@@ -69,7 +69,7 @@ class Join:
         return min(counting, key=lambda found: found[:3])[3] if counting else None
 
     def karma(self):
-        """Each subject's karma: effective deltas at sponsored numbers, less what was retracted so."""
+        """Each subject's karma: effective deltas at sponsored numbers, less those with a sponsored retraction."""
         sponsored = self._sponsored()
         karma = {}
         for held in self.homes.values():
@@ -109,7 +109,7 @@ def _claims_by_version(claims):
 
 
 def _counts(covered, given):
-    """The effective deltas of a day that count, and those that count no more with the other sign."""
+    """The effective deltas of a day that count, and with the opposite sign those that no longer count."""
     for one in given:
         if _is_in(covered, one.number):
             yield one.effective
@@ -122,8 +122,8 @@ def _is_in(intervals, number):
 
 
 def covered_by(sets, least):
-    """The intervals that at least so many of these sets of intervals have."""
-    # Where one ends and another begins nothing comes between.
+    """The intervals that are in at least `least` of these sets of intervals."""
+    # An interval that ends where another begins leaves no gap.
     edges = sorted(
         [(begin, 0, 1) for intervals in sets for begin, _ in intervals]
         + [(end, 1, -1) for intervals in sets for _, end in intervals if end is not None]

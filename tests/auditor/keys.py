@@ -1,4 +1,4 @@
-"""Keys and signatures, chapter Keys and signatures."""
+"""Keys and signatures. PROTOCOL.md, Keys and signatures."""
 
 import hashlib
 import re
@@ -51,7 +51,7 @@ def read_signature(reader):
 
 
 def parse_key(text):
-    """The key of this text, checked."""
+    """Parses and checks a key."""
     name, _, digits = text.partition(":")
     require(name in CURVES and _HEX.fullmatch(digits), "key_malformed")
     require(len(digits) == 2 * KEY_BYTES[name], "key_malformed", "of another length")
@@ -61,7 +61,7 @@ def parse_key(text):
 
 
 def check_key(key):
-    """Refuses what is no key; the answer is remembered."""
+    """Refuses an invalid key; the answer is cached."""
     _load(key)
 
 
@@ -132,7 +132,7 @@ def _verify_secp256k1(loaded, message, raw):
 
 
 def _verify_ed25519(public, message, raw):
-    """Strictly; OpenSSL compares R's bytes without a cofactor, the rest is refused before."""
+    """Verifies strictly: OpenSSL compares R's bytes without a cofactor; everything else is refused before."""
     y, s = edwards.y_of(raw[:32]), int.from_bytes(raw[32:], "little")
     require(y < edwards.P, "signature_mismatch", "R is not canonical")
     require(not edwards.is_small(y), "signature_mismatch", "R is of small order")

@@ -1,4 +1,4 @@
-"""One log from its first entry on: batches, adoptions, state roots; chapter Logs and replication."""
+"""One log from its first entry on: batches, adoptions, state roots. PROTOCOL.md, Logs and replication."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from .tree import EMPTY
 
 
 class LogFault(Exception):
-    """Why a log is invalid from a batch on: at which entry, if at one."""
+    """Why a log is invalid from a batch on, with the entry if one is at fault."""
 
     def __init__(self, code, what="", index=None):
         super().__init__(code)
@@ -20,11 +20,11 @@ class LogFault(Exception):
 
 
 class Waits(Exception):
-    """The log adopts a version that is not held: no fault, but nothing can be said of the rest."""
+    """The log adopts a version that is not held. That is no fault, but the rest cannot be replayed."""
 
 
 class Replay:
-    """What a log's entries make of its maps.
+    """Replays a log's entries into its maps.
 
     `heir` is the `Succession` that knows what passes to this log. `size` and `root` are of the last
     batch that holds, `outcomes` those of its entries and of all before, state entries left out.
@@ -35,7 +35,7 @@ class Replay:
         self.maps = {}
         self.row = rows.LogRow(0, 0, 0, 0)
         self.size, self.root = 0, bytes(32)
-        # The root of the log's tree at `size`; whoever has the tree sets it.
+        # The root of the log's tree at `size`; the caller that has the tree sets it.
         self.tree_root = EMPTY
         self.outcomes = []
         self.notes = []
@@ -47,7 +47,7 @@ class Replay:
         return self.row.adopted
 
     def run(self, raws, faults):
-        """Takes whole batches in until the end, or until a `LogFault` or `Waits`."""
+        """Replays whole batches to the end; raises `LogFault` or `Waits` where it must stop."""
         batch = []
         for index, (raw, fault) in enumerate(zip(raws, faults, strict=True)):
             if fault:
@@ -63,11 +63,11 @@ class Replay:
             raise LogFault("batch_shape", "no state entry at the end")
 
     def head(self):
-        """What the state id says of the log."""
+        """The log's part of the state id."""
         return self.size, self.tree_root, self.root
 
     def count(self):
-        """How many entries had each outcome."""
+        """The number of entries with each outcome."""
         return Counter(self.outcomes)
 
     def _batch(self, batch):
@@ -115,7 +115,7 @@ class Replay:
         return wanted
 
     def _carry(self, manifest):
-        """Begins to carry what the version gives to this log."""
+        """Takes over the maps that the version gives to this log."""
         names = {f"home/{home}" for home, log in manifest.homes.items() if log == self.log}
         names |= {f"{what}/{self.log.operator}" for what in ("statements", "claims")} | {"log"}
         names |= self.heir.inherited(self.log, manifest.version)

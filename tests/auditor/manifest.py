@@ -1,4 +1,4 @@
-"""Manifests and their succession, chapter The manifest: who the operators are, and which log carries what."""
+"""Manifests and their succession. PROTOCOL.md, The manifest and Versions and cuts."""
 
 import re
 import tomllib
@@ -80,7 +80,7 @@ class Manifest(NamedTuple):
 
 
 class _Table:
-    """A TOML table of which every key must be taken, with the right type."""
+    """A TOML table: every key must be taken, each with the right type."""
 
     def __init__(self, table, where):
         require(isinstance(table, dict), "manifest_toml", f"{where} is no table")
@@ -116,7 +116,7 @@ class _Table:
 
 
 def parse_manifest(raw):
-    """One version by itself; whether it holds is the chain's question."""
+    """One version on its own; `Chain` decides whether it holds."""
     require(len(raw) <= bounds.MANIFEST_BYTES_MAX, "manifest_too_long")
     try:
         note = parse_signed(raw, bounds.MANIFEST_BYTES_MAX)
@@ -241,7 +241,7 @@ class Chain:
         missing = set(genesis.operators) - set(_signers(genesis, genesis))
         require(not missing, "manifest_signature", f"not signed by {sorted(missing)}")
         self.versions = [genesis]
-        # The first version that has each log; the key and the cut of each.
+        # For each log: the first version that has it, its key, its cut.
         self.born = {log: 1 for log in genesis.logs()}
         self.node_keys = {one.log(): one.node_key for one in genesis.operators.values()}
         self.cuts = {}
@@ -260,7 +260,7 @@ class Chain:
         return origin_of(self.federation, log.operator, log.generation)
 
     def append(self, manifest):
-        """Takes the next version up, or says why it does not hold."""
+        """Appends the next version, or refuses it with the reason."""
         require(len(self) < bounds.VERSIONS_MAX, "manifest_chain_too_long")
         newest = self.versions[-1]
         require(manifest.version == len(self) + 1, "manifest_version", str(manifest.version))
@@ -335,14 +335,14 @@ def _signers(manifest, version):
 
 
 def split_chain(raw):
-    """The notes of a chain file (chapter Versions and cuts): each begins where a line is the format."""
+    """The notes of a chain file: each begins at a line with the format. PROTOCOL.md, Versions and cuts."""
     parts = raw.split(FIRST_LINE)
     require(parts.pop(0) == b"" and parts, "manifest_format")
     return [FIRST_LINE + part for part in parts]
 
 
 def read_chain(raw):
-    """The chain of a chain file."""
+    """Reads and verifies a chain file."""
     notes = split_chain(raw)
     chain = Chain(parse_manifest(notes[0]))
     for note in notes[1:]:

@@ -1,4 +1,4 @@
-"""Proofs about a map for who has its root only: of the rows below prefixes, and of a range; chapter State maps."""
+"""Proofs about a map for a reader that has only its root. PROTOCOL.md, State maps."""
 
 from blake3 import blake3
 
@@ -12,7 +12,7 @@ _KIND, _DEPTH = 0xC000, 0x3FFF
 
 
 def fork(a, b):
-    """How many first bits the two share."""
+    """The number of leading bits that the two share."""
     count = min(len(a), len(b))
     differing = int.from_bytes(a[:count], "big") ^ int.from_bytes(b[:count], "big")
     return 8 * count - differing.bit_length()
@@ -27,7 +27,7 @@ def _malformed(condition, what):
 
 
 class Climb:
-    """Puts a tree together from its items and from what is hidden beside them, left to right."""
+    """Builds a tree from its items and the hidden subtrees next to them, from left to right."""
 
     def __init__(self):
         self.stack = []
@@ -65,7 +65,7 @@ class Climb:
             self.hash = hash_node(above, self.key, left, self.hash)
 
     def deepest(self):
-        """The depth of the node right above the last item as far as it is known; -1: there is none."""
+        """The depth of the node directly above the last item, so far; -1 if there is none."""
         return self.stack[-1][0] if self.stack else -1
 
     def end(self):
@@ -79,22 +79,22 @@ class _MapProof:
         self.prefixes = [prefix for prefix, _ in answers]
         self.told = [(prefix, rows) for prefix, rows in answers if rows]
         self.climb = Climb()
-        # Key of the last item and how deep it lies, where it is an other.
+        # Key and depth of the last item if it is an other.
         self.other = None
 
     def meets(self, key, bits):
-        """Whether a key can begin with these first bits and with one of the prefixes."""
+        """Whether a key can begin with both these bits and one of the prefixes."""
         return any(fork(key, one) >= min(bits, 8 * len(one)) for one in self.prefixes)
 
     def _shows(self, key, depth):
-        """What is hidden at this depth, on the other side of the key, is nothing that was asked for."""
+        """Checks that the subtree hidden next to the key at this depth holds nothing that was asked for."""
         _malformed(depth < 8 * len(key), "hidden below its item")
         turned = bytearray(key)
         turned[depth // 8] ^= 0x80 >> depth % 8
         require(not self.meets(bytes(turned), depth + 1), "proof_claim", "a row asked for may be hidden")
 
     def _had_to_be(self, depth):
-        """The last item, if an other, is on the way to a prefix: `depth` is that of the next event."""
+        """Checks that the last item, if an other, is on the way to a prefix; `depth` is the next event's."""
         if self.other is not None:
             deepest = max(depth, self.climb.deepest())
             _malformed(deepest < 0 or self.meets(self.other, deepest + 1), "shown without need")
@@ -166,7 +166,7 @@ def _check_prefixes(prefixes):
 
 
 def check_map_proof(root, encoded, answers):
-    """That the map has these rows below the prefixes, and no others: `answers` pairs each with its."""
+    """Checks that the map has exactly these rows below the prefixes; `answers` pairs each prefix with its rows."""
     _check_prefixes([one for one, _ in answers])
     reader = _reader(encoded, bounds.MAP_PROOF_BYTES_MAX)
     steps = reader.sequence(Reader.u16)
@@ -176,7 +176,7 @@ def check_map_proof(root, encoded, answers):
 
 
 def check_range_proof(root, encoded, start, rows):
-    """That these are the map's first rows from `start` on; whether they are its last."""
+    """Checks that these are the map's first rows from `start` on; returns whether the map ends with them."""
     reader = _reader(encoded, bounds.RANGE_PROOF_BYTES_MAX)
     before = reader.optional(lambda one: (one.blob(), one.hash()))
     lefts, rights = (reader.sequence(lambda one: (one.u16(), one.hash())) for _ in range(2))

@@ -1,4 +1,4 @@
-"""State maps: rows under keys, and the Patricia tree over them; chapter State maps."""
+"""State maps: rows under keys, and the Patricia tree over them. PROTOCOL.md, State maps."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ class _Leaf:
 
 
 class _Inner:
-    """Two sides that first differ at bit `depth`; `hash` is None where something below changed.
+    """An inner node whose sides first differ at bit `depth`; `hash` is None if something below it changed.
 
     `key` is one of the keys below.
     """
@@ -31,7 +31,7 @@ class _Inner:
 
 
 def _path(key):
-    """The key's bits from the most significant on, as one integer of a fixed width."""
+    """The key's bits, the most significant first, as one integer of fixed width."""
     return int.from_bytes(key, "big") << _KEY_BITS - 8 * len(key)
 
 
@@ -44,7 +44,7 @@ def hash_leaf(key, value_hash):
 
 
 def hash_node(depth, key, left, right):
-    """The inner node above keys that share this one's first `depth` bits."""
+    """The hash of the inner node above the keys that share the first `depth` bits of this one."""
     return blake3(b"\1" + u16(depth) + prefix(key, depth) + left + right).digest()
 
 
@@ -54,7 +54,7 @@ def prefix(key, depth):
 
 
 def _hash(node):
-    """The node's hash; computes those below that changed."""
+    """The node's hash; recomputes the changed nodes below it."""
     if node.hash is None:
         left, right = node.sides
         node.hash = hash_node(node.depth, node.key, _hash(left), _hash(right))
@@ -62,7 +62,7 @@ def _hash(node):
 
 
 class Map:
-    """Rows by key; a row's value is anything with `encode`."""
+    """Rows by key; a row is any object with `encode`."""
 
     def __init__(self):
         self.rows = {}
@@ -80,7 +80,7 @@ class Map:
         self._changed.add(key)
 
     def owned(self, prefix):
-        """How many rows begin with this tag and id."""
+        """The number of rows whose key begins with this tag and id."""
         return self.by_owner[prefix]
 
     def root(self):
@@ -99,7 +99,7 @@ class Map:
             node = node.sides[_bit(path, node.depth)]
 
     def _leaf(self, path, key):
-        """The leaf of this key, put into the tree where it is new."""
+        """The leaf of this key; inserts it if it is new."""
         if self._top is None:
             self._top = _Leaf(path, key)
             return self._top
@@ -125,10 +125,10 @@ class Map:
 
 
 def state_root(maps):
-    """The root over the maps that a log carries, by name."""
+    """The state root of the maps that a log carries, given by name."""
     return root_of_roots({name: held.root() for name, held in maps.items()})
 
 
 def root_of_roots(roots):
-    """The state root over maps with these roots, by name."""
+    """The state root of maps with these roots, given by name."""
     return blake3(sequence(sorted(roots.items()), lambda one: string(one[0]) + one[1])).digest()

@@ -1,4 +1,4 @@
-"""Notes: the free text that an event only commits to; chapter Texts."""
+"""Notes: free text to which an event only commits. PROTOCOL.md, Texts."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from .text import Lines
 
 
 def parse_note(raw):
-    """The salt, and what else the note says, by name."""
+    """The salt and the other fields of a note, by name."""
     lines = Lines(raw, "fama.note/1", bounds.NOTE_BYTES_MAX)
     said = {"salt": hexadecimal(lines.value("salt"), 32), "bio": lines.optional("bio")}
     if said["bio"] is None:

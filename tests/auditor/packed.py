@@ -1,4 +1,4 @@
-"""A profile proof's file, chapter Profile proofs: its JSON, and its rows as they are packed."""
+"""The file of a profile proof: its JSON and its packed rows. PROTOCOL.md, Profile proofs."""
 
 import json
 from itertools import pairwise
@@ -19,7 +19,7 @@ FORMAT = "fama.profile-proof/1"
 
 
 class Evidence(NamedTuple):
-    """What the file has of one log; the first four are None of one that was cut."""
+    """The file's evidence of one log; the first four are None for a log that was cut."""
 
     checkpoint: Note | None
     entry: bytes | None
@@ -52,7 +52,7 @@ def _once(pairs):
 
 
 class _Members:
-    """The members of an object, each of which is taken."""
+    """The members of a JSON object; every one must be taken."""
 
     def __init__(self, members):
         _form(isinstance(members, dict), "no object")
@@ -79,7 +79,7 @@ class _Members:
 
 
 def read_file(text):
-    """All of the file; nothing in it is believed yet."""
+    """Reads the whole file; nothing in it is verified yet."""
     require(len(text) <= bounds.PROFILE_BYTES_MAX, "profile_too_long")
     try:
         return _read_whole(_Members(json.loads(text.decode("utf-8"), object_pairs_hook=_once)))
@@ -124,7 +124,7 @@ def _read_map(members):
 
 
 def unpack(packed):
-    """The rows, in their keys' order; refused where they could be packed shorter."""
+    """The rows in the order of their keys; refused if they could be packed shorter."""
     reader = Reader(packed)
     lengths = reader.sequence(lambda one: (one.u8(), one.u8(), one.u8(), one.u32()))
     rest = Reader(reader.blob())
@@ -153,7 +153,7 @@ def _shared(one, before):
 
 
 def _left_out(key, value):
-    """What the key of a statement ends with, which its value says, too."""
+    """The end of a statement's key, which follows from its value."""
     if key[:1] != bytes([rows.STATEMENT]):
         return b""
     row = read_row(key, value)

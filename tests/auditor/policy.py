@@ -1,4 +1,4 @@
-"""The newest manifest as a c2sp.org/tlog-policy, which must say what the manifest says; chapter Public files."""
+"""The newest manifest as a c2sp.org/tlog-policy, which must match the manifest. PROTOCOL.md, Public files."""
 
 import base64
 

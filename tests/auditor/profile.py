@@ -1,4 +1,4 @@
-"""Profile proofs: an answer from rows of the state maps, each shown to be all there is; chapter Profile proofs."""
+"""Profile proofs: an answer from rows of the state maps, proved to be all there are. PROTOCOL.md, Profile proofs."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ _DID = re.compile(r"did:agent:([^:]*):([0-9a-f]{32})")
 
 
 class Shown(NamedTuple):
-    """How far a log is read, by which version of the manifest, and how new that is."""
+    """The size at which a log is read, the version adopted there, the time of its cosignatures, its state root."""
 
     log: Log
     size: int
@@ -37,7 +37,7 @@ class Shown(NamedTuple):
 
 
 class Rows:
-    """The rows of the file, by map; notes everything that is asked for."""
+    """The rows of the file, by map; records every question."""
 
     def __init__(self, evidence):
         self.maps, self.asked = {}, {}
@@ -58,11 +58,11 @@ class Rows:
         return [(key, read_row(key, value)) for key, value in held if key.startswith(prefix)]
 
     def has(self, name, prefix):
-        """Whether the file has such a row; asks for nothing."""
+        """Whether the file has such a row; not recorded as a question."""
         return any(key.startswith(prefix) for key in self.maps.get(name, {}))
 
     def prefixes(self, name):
-        """What was asked of a map, without what begins with another."""
+        """The questions to a map, without those that begin with another one."""
         found = []
         for prefix in sorted(self.asked[name]):
             if not found or not prefix.startswith(found[-1]):
@@ -71,12 +71,12 @@ class Rows:
 
 
 def full_name(log, name):
-    """One name for every map of the federation: `log` is each log's own."""
+    """A name for each map that is unique in the federation: every log has its own `log`."""
     return f"log/{log}" if name == "log" else name
 
 
 def verify(text, chain):
-    """What the proof shows to who holds this chain, which grows by the versions that the proof brings."""
+    """Verifies the proof for a reader with this chain, and appends the versions that the proof brings."""
     file = read_file(text)
     _take_versions(file, chain)
     evidence, order = dict(file.logs), [log for log, _ in file.logs]
@@ -108,7 +108,7 @@ def _take_versions(file, chain):
 
 
 def names_of(chain, log, version):
-    """The names of the maps that a log carries by a version that it adopted, in order."""
+    """The sorted names of the maps that a log carries under a version that it adopted."""
     names = {f"home/{home}" for home, by in chain[version].homes.items() if by == log}
     names |= {f"{what}/{log.operator}" for what in ("statements", "claims")} | {"log"}
     return sorted(names | Succession(chain).inherited(log, version))
@@ -133,7 +133,7 @@ def _check_log(chain, log, evidence, held):
 
 
 def _check_head(chain, log, evidence, held):
-    """The head of a log that goes on, certified by the version that its row names; which is proven later."""
+    """The certified head of a log that was not cut, by the version in its row; the row is proved later."""
     row = held.get(f"log/{log}", rows.LOG_KEY)
     require(row is not None, "profile_log", f"{log}: its own row is missing")
     could = chain.born[log] <= row.adopted <= len(chain)
@@ -160,7 +160,7 @@ def _last_entry(encoded):
 
 
 def _check_asked(chain, evidence, shown, held):
-    """Every map that was asked shows exactly that, and the file has nothing else."""
+    """Checks that the file proves every map that was asked for exactly these questions, and nothing else."""
     adopted = {log: cut.adopted for log, (_, cut) in chain.cuts.items()}
     adopted |= {log: one.adopted for log, one in shown.items()}
     asked = {}
@@ -180,7 +180,7 @@ def _check_asked(chain, evidence, shown, held):
 
 
 def _carrier(chain, name, adopted):
-    """The log in which a map is read, and its name there; None where no log has it."""
+    """The log in which a map is read, and its name there; None if no log has it."""
     if name.startswith("log/"):
         operator, generation = name.split("/")[1:]
         return Log(operator, int(generation)), "log"
@@ -200,7 +200,7 @@ def _check_map(root, found, prefixes):
 
 
 class Reader:
-    """Reads an answer from rows, step by step as chapter Profile proofs says."""
+    """Reads an answer from rows, in the steps of PROTOCOL.md, Profile proofs."""
 
     def __init__(self, chain, held):
         self.chain, self.rows = chain, held
@@ -267,7 +267,7 @@ class Reader:
         return False
 
     def _providers(self, subject):
-        """Of each provider with a tally of the subject: what counts, and of how many attestations."""
+        """For each provider with a tally of the subject: the sum that counts, and the number of attestations in it."""
         found = {}
         for home in sorted(self.manifest.homes):
             for key, tally in self.rows.scan(f"home/{home}", bytes([rows.TALLY]) + subject):

@@ -1,4 +1,4 @@
-"""Proofs of inclusion as files (c2sp.org/tlog-proof); chapter Signed notes and proofs."""
+"""Proofs of inclusion as files (c2sp.org/tlog-proof). PROTOCOL.md, Signed notes and proofs."""
 
 import re
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The values of rows from their bytes, chapter State maps: the other way round than `rows.py`."""
+"""Decodes the values of rows; `rows.py` encodes them. PROTOCOL.md, State maps."""
 
 from . import rows
 from .codec import Reader

@@ -1,4 +1,4 @@
-"""The rows of the state maps, chapter State maps: their keys, and their values as bytes."""
+"""The rows of the state maps: keys, and values as bytes. PROTOCOL.md, State maps."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ class Counter(NamedTuple):
     count: int = 0
 
     def on(self, day):
-        """How many were counted on that day."""
+        """The count on that day."""
         return self.count if self.day == day else 0
 
     def bump(self, day):
@@ -92,7 +92,7 @@ class Given(NamedTuple):
 
 
 class Day(tuple):
-    """What a provider gave to a subject on one day, in order."""
+    """A provider's attestations of a subject on one day, in order."""
 
     def encode(self):
         return codec.sequence(self, Given.encode)
@@ -139,7 +139,7 @@ class LogRow(NamedTuple):
 
 
 class Id(bytes):
-    """An identity's id where it is a row's value."""
+    """An identity's id as the value of a row."""
 
     def encode(self):
         return bytes(self)

@@ -1,4 +1,4 @@
-"""Signed notes (c2sp.org/signed-note), checkpoints and their cosignatures; chapter Signed notes and proofs."""
+"""Signed notes (c2sp.org/signed-note), checkpoints and cosignatures. PROTOCOL.md, Signed notes and proofs."""
 
 import base64
 import binascii
@@ -25,7 +25,7 @@ class Note(NamedTuple):
     lines: list
 
     def lines_of(self, name, key, kind):
-        """What stands behind this name and key id; anybody may have written it."""
+        """The signatures with this name and key id, unverified."""
         wanted = key_id(name, key, kind)
         return [line.payload for line in self.lines if (line.name, line.key_id) == (name, wanted)]
 

@@ -1,4 +1,4 @@
-"""Where public files come from: a folder, or a server's HTTP; chapter Public files."""
+"""Sources of public files: a folder or an HTTP server. PROTOCOL.md, Public files."""
 
 import time
 import urllib.error
@@ -12,7 +12,7 @@ _FETCHES = 8
 _TIMEOUT_SECONDS = 30
 _TRIES = 10
 _WAIT_SECONDS_MAX = 30
-# A full bundle of the largest entries, and some.
+# A full bundle of the largest entries, with some room.
 FILE_BYTES_MAX = 2 * 1024 * 1024
 
 
@@ -34,7 +34,7 @@ class Server:
         self.url = url.rstrip("/")
 
     def get(self, name):
-        """The answer's body, or None where the server knows no such file; waits where it asks for that."""
+        """The response body, or None if the server has no such file; waits if the server asks for it."""
         for _ in range(_TRIES):
             try:
                 return self._fetch(name)

@@ -1,20 +1,20 @@
-"""Which log carries a map, and whose rows it goes on with: chapters Versions and cuts, Logs and replication, The join."""
+"""Which log carries a map, and from which log it took it over. PROTOCOL.md, Logs and replication."""
 
 
 class Succession:
-    """The logs of a chain of manifests, those that were cut replayed before their heirs."""
+    """The logs of a chain of manifests; a log that was cut is replayed before the logs that take its maps over."""
 
     def __init__(self, chain):
         self.chain = chain
         self.replays = {}
 
     def order(self):
-        """All logs; whatever a log may inherit from stands before it."""
+        """All logs; each comes after those whose maps it may take over."""
         last = len(self.chain) + 1
         return sorted(self.chain.born, key=lambda log: (self.chain.cuts.get(log, (last,))[0], log))
 
     def is_in_use(self, version):
-        """Whether every log that this version or one before it cuts is here, to its end."""
+        """Whether every log that this version or an earlier one cuts is here up to its end."""
         cuts = [cut for cut_by, cut in self.chain.cuts.values() if cut_by <= version]
         return all(self._is_whole(cut) for cut in cuts)
 
@@ -29,7 +29,7 @@ class Succession:
         return next(version for version in versions if self.is_in_use(version))
 
     def carrier(self, name, version):
-        """The log that carries the map by this version's word, or None before there was one."""
+        """The log that carries the map under this version; None if there is none yet."""
         what, _, owner = name.partition("/")
         manifest = self.chain[version]
         if what == "home":
@@ -43,7 +43,7 @@ class Succession:
         return log
 
     def inherited(self, log, version):
-        """The statements and claims of operators that are gone which this log carries."""
+        """The statements and claims maps that this log carries for operators that are gone."""
         gone = {one.operator for one in self.chain.born} - set(self.chain[version].operators)
         names = {f"{what}/{owner}" for owner in gone for what in ("statements", "claims")}
         return {name for name in names if self._has_begun(name, version, log)}
@@ -54,7 +54,7 @@ class Succession:
         return born and self.carrier(name, version) == log
 
     def held(self, name, version):
-        """The map as the newest of its carriers has it that has adopted it; None if none has."""
+        """The map as its newest carrier that adopted it has it; None if there is none."""
         for before in range(version, 0, -1):
             log = self.carrier(name, before)
             replay = self.replays.get(log)

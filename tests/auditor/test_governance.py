@@ -1,4 +1,4 @@
-"""Versions, cuts and successions of tests/vectors/governance.json; `test_vectors` runs these, too."""
+"""Versions, cuts and successions of tests/vectors/governance.json; `test_vectors` also runs these tests."""
 
 import unittest
 
@@ -9,7 +9,7 @@ from .succession import Succession
 from .tree import Tree, leaf_hash
 from .vectors import chain_of, code_of, expected_rows, faults_of, load, raw, replayed, rows_of
 
-# Of use to operators only: an auditor has every entry, and is shown neither.
+# For operators only: an auditor has every entry and needs neither.
 NOT_FOR_AUDITORS = {"stand", "invalid stand", "equivocation", "invalid equivocation"}
 
 

@@ -21,7 +21,7 @@ from .vectors import (
 
 
 class Value:
-    """A row's value as it came."""
+    """A row's value as bytes."""
 
     def __init__(self, encoded):
         self.encoded = encoded
@@ -96,7 +96,7 @@ class Vectors(unittest.TestCase):
                 self.assertEqual(refused, one["code"])
 
     def _proves(self, check, one, *shown):
-        """What it shows; no bit of it can be another."""
+        """Each proof shows what its vector says, and fails with any bit flipped."""
         root, proof = raw(one["root"]), raw(one["proof"])
         for at in range(8 * len(proof)):
             flipped = bytearray(proof)
@@ -116,7 +116,7 @@ class Vectors(unittest.TestCase):
                     self.assertEqual(refused, one["code"])
 
     def _flipped(self, one, proof):
-        """A changed file shows nothing, or the same: white space, or a cosigner less of more than enough."""
+        """A changed file is refused, or shows the same: changed white space, or without a surplus cosigner."""
         refused = 0
         for at in range(0, len(proof), 61):
             flipped = proof[:at] + bytes([proof[at] ^ 1 << at % 7]) + proof[at + 1 :]
@@ -217,7 +217,7 @@ class Vectors(unittest.TestCase):
 
 
 class Wycheproof(unittest.TestCase):
-    """Project Wycheproof's verdicts; only what the ledger's form cannot say is read before."""
+    """Project Wycheproof's verdicts; signatures that the ledger's form cannot hold are sorted out before."""
 
     def test_ed25519(self):
         for group, one in wycheproof("ed25519_test.json"):
@@ -262,7 +262,7 @@ def holds(key, one, signature):
 
 
 def holds_with_some_id(group, one, r, s, high_s):
-    """Whether one of the four recovery ids makes it a signature of the ledger; never two do."""
+    """Whether one of the four recovery ids makes it valid in the ledger; never do two."""
     s = curve.N - s if high_s and curve.N // 2 < s < curve.N else s
     if len(r) != 32 or not 0 <= s < 1 << 256:
         return False
@@ -275,7 +275,7 @@ def holds_with_some_id(group, one, r, s, high_s):
 
 
 def open_checkpoint(chain, text):
-    """As a reader who knows from the text which log it may be."""
+    """As read by a reader that takes the log's name from the text."""
     parsed = signed.parse_signed(text.encode(), bounds.CHECKPOINT_BYTES_MAX)
     origin, _ = signed.parse_checkpoint(parsed.text)
     logs = {chain.origin(log): log for log in chain.born}
@@ -299,21 +299,21 @@ def one_entry(chain, encoded):
 
 
 def batch(chain, digits):
-    """A batch behind the log's first one."""
+    """A batch after the log's first one."""
     begin = [raw(entry) for entry in load("logs.json")[0]["entries"][:2]]
     entries = begin + [raw(entry) for entry in digits.split(",")]
     replayed(Succession(chain), Log("alpha.example", 1), entries)
 
 
 def expand(entries):
-    """`count*entry` stands for the entry so many times."""
+    """`count*entry` is the entry repeated `count` times."""
     for entry in entries:
         count, star, digits = entry.rpartition("*")
         yield from [raw(digits)] * (int(count) if star else 1)
 
 
 def tearDownModule():
-    """A file that no test read is a failure; so is a run of some tests alone."""
+    """Fails if no test read some file, and so also if only some tests run."""
     there = {str(path.relative_to(VECTORS)) for path in VECTORS.rglob("*.json")}
     missing = there - READ
     assert not missing, f"not read: {sorted(missing)}"

@@ -1,4 +1,4 @@
-"""The shape that events and notes share: a first line, then `name: value` lines; chapter Texts."""
+"""The shape of events and notes: a first line, then `name: value` lines. PROTOCOL.md, Texts."""
 
 import re
 
@@ -10,7 +10,7 @@ _FORBIDDEN = re.compile(
 
 
 class Lines:
-    """Hands out a text's values in the order that its format demands."""
+    """Takes a text's values in the order of its format."""
 
     def __init__(self, raw, first_line, longest):
         require(len(raw) <= longest, "too_long", f"more than {longest} bytes")
@@ -24,7 +24,7 @@ class Lines:
         self.at = 0
 
     def value(self, wanted):
-        """The value of the field that must stand here."""
+        """The value of the field that must come next."""
         require(self.at < len(self.lines), "missing_field", wanted)
         name, value = _split(self.lines[self.at])
         require(name == wanted, "wrong_field", f"{name!r} instead of {wanted!r}")
@@ -32,7 +32,7 @@ class Lines:
         return value
 
     def optional(self, wanted):
-        """The value of the field that may stand here."""
+        """The value of the optional field that may come next; None if it is absent."""
         if self.at < len(self.lines) and self.lines[self.at].startswith(wanted + ":"):
             return self.value(wanted)
         return None

@@ -1,4 +1,4 @@
-"""Logs as files: tiles and entry bundles as in c2sp.org/tlog-tiles; chapter Public files."""
+"""Logs as files: tiles and entry bundles as in c2sp.org/tlog-tiles. PROTOCOL.md, Public files."""
 
 from .bounds import ENTRY_BYTES_MAX, TILE_WIDTH
 from .fault import require
@@ -9,7 +9,7 @@ _HASH_BYTES = 32
 
 
 def index_path(index):
-    """Groups of three digits, all but the last behind an `x`."""
+    """Groups of three digits, all except the last with an `x` before them."""
     groups = [f"{index % 1000:03}"]
     while index >= 1000:
         index //= 1000
@@ -23,13 +23,13 @@ def tile_path(level, index, width):
 
 
 def _widths(count):
-    """The index and width of each tile of so many hashes."""
+    """Index and width of each tile of a level with this many hashes."""
     full, rest = divmod(count, TILE_WIDTH)
     return [(index, TILE_WIDTH) for index in range(full)] + ([(full, rest)] if rest else [])
 
 
 def read_entries(source, folder, size):
-    """The first `size` entries; fewer if a bundle holds fewer."""
+    """The first `size` entries; fewer if a bundle has fewer."""
     names = _widths(size)
     paths = [f"{folder}/{tile_path('entries', *name)}" for name in names]
     entries = []
@@ -55,7 +55,7 @@ def _split_bundle(bundle, path):
 
 
 def read_tiles(source, folder, size):
-    """For each level of tiles the hashes that are published there."""
+    """For each level of tiles, its published hashes."""
     levels, level = [], 0
     while size >> 8 * level:
         tiles = _widths(size >> 8 * level)
@@ -71,7 +71,7 @@ def read_tiles(source, folder, size):
 
 
 def first_difference(entries, published):
-    """Where entries leave the published leaf hashes, and how: (index, code), or None."""
+    """The first entry that differs from the published leaf hashes: (index, code), or None."""
     leaves = [leaf_hash(entry) for entry in entries]
     for index, published_leaf in enumerate(published):
         if index >= len(leaves):

@@ -1,4 +1,4 @@
-"""RFC 6962 trees, and proofs in them; chapter Signed notes and proofs."""
+"""RFC 6962 trees and their proofs. PROTOCOL.md, Signed notes and proofs."""
 
 import hashlib
 

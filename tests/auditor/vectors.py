@@ -1,4 +1,4 @@
-"""The golden vectors in tests/vectors, and what the tests over them share."""
+"""The golden vectors in tests/vectors, and helpers for the tests over them."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def chain_of(text):
 
 
 def faults_of(entries, chain):
-    """The faults of the entries by themselves, of equal ones found once."""
+    """The fault of each entry on its own, or None; equal entries are checked once."""
     different = list(dict.fromkeys(entries))
     found = dict(zip(different, event.check_entries(different, chain.federation), strict=True))
     return [found[entry] for entry in entries]

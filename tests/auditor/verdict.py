@@ -1,4 +1,4 @@
-"""What an audit says, as JSON and for people."""
+"""The verdict of an audit, as JSON and for people."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ from .tree import EMPTY
 
 
 def verdict(audit, findings, figures):
-    """The whole verdict, of plain values, sorted: the same source gives the same text."""
+    """The whole verdict as sorted plain values: the same source gives the same text."""
     join = audit.join if not findings else None
     return {
         "verdict": "findings" if findings else "ok",
@@ -50,7 +50,7 @@ def _outcomes(audit):
 
 
 def show(said):
-    """The verdict in lines."""
+    """The verdict as lines for people."""
     lines = [f"verdict     {said['verdict']}"]
     for found in said["findings"]:
         place = " ".join(str(part) for part in (found["log"], found["index"]) if part is not None)

@@ -1,4 +1,4 @@
-"""Checks the entries of a log by themselves, on all processors."""
+"""Checks each entry of a log on its own, on all processors."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -9,7 +9,7 @@ _CHUNK = 1024
 
 
 class Verifier:
-    """A pool of processes; each takes some thousand entries at a time."""
+    """A pool of processes; each takes a few thousand entries at a time."""
 
     def __init__(self, processes=None):
         count = processes or os.cpu_count()

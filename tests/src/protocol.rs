@@ -1,4 +1,5 @@
-//! PROTOCOL.md names every code and bound that the sources have, and none that they don't.
+//! PROTOCOL.md names every code and bound that the sources have once, and none that they don't; and it reads well:
+//! contents, glossary and line length.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -14,14 +15,31 @@ fn document() -> String {
     std::fs::read_to_string(root().join("ledger/PROTOCOL.md")).unwrap()
 }
 
-/// The rows of all tables below the heading that ends with `title`, up to the next heading.
+/// The text before the chapter with this title, the chapter, and the text after it.
+fn chapter<'t>(text: &'t str, title: &str) -> (&'t str, &'t str, &'t str) {
+    let heading = format!("\n## {title}\n");
+    let (before, below) = text.split_once(&heading).unwrap_or_else(|| panic!("no chapter {title}"));
+    assert!(!below.contains(&heading), "two chapters {title}");
+    let (chapter, after) = below.split_at(below.find("\n## ").unwrap_or(below.len()));
+    (before, chapter, after)
+}
+
+/// The cells of all rows of a chapter's tables whose first cell is code.
 fn table(title: &str) -> Vec<Vec<String>> {
     let text = document();
-    let below = text.split_once(&format!(" {title}\n")).unwrap_or_else(|| panic!("no heading {title}")).1;
-    let section = below.split("\n#").next().unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows = chapter(&text, title).1.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.map(|row| row.trim_end_matches(" |").split(" | ").map(|cell| cell.trim_matches('`').to_owned()).collect())
         .collect()
+}
+
+/// The items as a set; fails if one is there twice.
+fn unique(items: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for item in items {
+        assert!(!seen.contains(&item), "{item} is listed twice");
+        seen.insert(item);
+    }
+    seen
 }
 
 fn folder(path: &Path, found: &mut Vec<String>) {
@@ -63,10 +81,9 @@ fn codes_are_those_of_the_document() {
     let voids: Vec<String> = unique(table("Void reasons")).into_iter().map(|row| row[0].clone()).collect();
     let want: Vec<&str> = Void::ALL.iter().map(|void| void.code()).collect();
     assert_eq!(voids, want, "in the order in which they are tried");
-    let mut named: BTreeSet<String> = unique(table("Error codes")).into_iter().map(|row| row[0].clone()).collect();
-    assert!(named.len() > 60);
-    named.extend(voids);
-    assert_eq!(named, codes());
+    let errors: Vec<String> = table("Error codes").into_iter().map(|row| row[0].clone()).collect();
+    assert!(errors.len() > 60);
+    assert_eq!(unique(errors.into_iter().chain(voids)), codes());
 }
 
 /// Every bound of the protocol, by name.
@@ -99,8 +116,9 @@ fn bounds() -> BTreeMap<&'static str, u64> {
 
 #[test]
 fn bounds_are_those_of_the_document() {
-    let named: BTreeMap<String, u64> =
-        unique(table("Bounds")).into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
+    let rows = table("Bounds");
+    unique(rows.iter().map(|row| row[0].clone()));
+    let named: BTreeMap<String, u64> = rows.into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
     let want: BTreeMap<String, u64> = bounds().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     assert_eq!(named, want);
     for (file, count) in [("ledger/src/limits.rs", 27), ("node/src/wire.rs", 11)] {
@@ -136,57 +154,49 @@ fn worked_examples_are_vectors() {
     assert_eq!(kinds.len(), 7, "{kinds:?}");
 }
 
-/// The anchor of a heading in rendered Markdown.
-fn anchor(heading: &str) -> String {
-    let kept = heading.to_lowercase();
-    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-}
-
-/// The lines of the document outside code blocks.
-fn prose(document: &str) -> Vec<&str> {
-    document.split("```").step_by(2).flat_map(str::lines).collect()
+/// The anchor that GitHub makes of a heading.
+fn anchor(title: &str) -> String {
+    let kept = title.to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
 }
 
 #[test]
-fn every_chapter_is_in_the_contents_and_every_link_leads_somewhere() {
-    let document = document();
-    let prose = prose(&document);
-    let titles = |level: &'static str| prose.iter().filter_map(move |line| line.strip_prefix(level));
-    let chapters: Vec<&str> = titles("## ").collect();
-    let headings: Vec<&str> = chapters.iter().copied().chain(titles("### ")).collect();
-    assert!(chapters.len() > 15);
-    let anchors: BTreeSet<String> = headings.iter().map(|heading| anchor(heading)).collect();
-    assert_eq!(anchors.len(), headings.len(), "two headings have one anchor");
-    let links: BTreeSet<&str> = document.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
-    for link in &links {
-        assert!(anchors.contains(*link), "no heading for #{link}");
-    }
-    let contents = document.split_once("\n## Contents\n").unwrap().1.split("\n## ").next().unwrap();
-    for heading in chapters.iter().filter(|heading| **heading != "Contents") {
-        assert!(contents.contains(&format!("[{heading}](#{})", anchor(heading))), "{heading} is not in the contents");
+fn contents_list_every_chapter_and_links_lead_to_headings() {
+    let text = document();
+    let chapters = text.lines().filter_map(|line| line.strip_prefix("## ")).filter(|title| *title != "Contents");
+    let want: Vec<String> = chapters.map(|title| format!("- [{title}](#{})", anchor(title))).collect();
+    let listed: Vec<&str> = chapter(&text, "Contents").1.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(listed, want, "in their order");
+
+    let headings: BTreeSet<String> = unique(
+        text.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#').trim_start())),
+    );
+    for link in text.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        assert!(headings.contains(link), "no heading for the link #{link}");
     }
 }
 
 #[test]
-fn no_line_outside_tables_is_long() {
-    for line in document().lines().filter(|line| !line.starts_with('|')) {
-        assert!(line.chars().count() <= 160, "{line}");
+fn glossary_defines_words_that_the_text_uses() {
+    let text = document();
+    let (before, glossary, after) = chapter(&text, "Glossary");
+    let rest = format!("{before}{after}").to_lowercase();
+    let rows = glossary.lines().filter_map(|line| line.strip_prefix("| "));
+    let terms: Vec<String> = rows.skip(1).map(|row| row.split(" | ").next().unwrap().to_owned()).collect();
+    assert!(terms.len() > 60);
+    for term in unique(terms) {
+        let begins_a_word = |(at, _): (usize, &str)| !rest[..at].ends_with(char::is_alphanumeric);
+        assert!(rest.match_indices(&term.to_lowercase()).any(begins_a_word), "the text does not use {term}");
     }
 }
 
-/// A glossary explains words that the rest of the document uses.
 #[test]
-fn every_word_of_the_glossary_is_used() {
-    let document = document();
-    let (before, glossary) = document.split_once("\n## Glossary\n").unwrap();
-    let (glossary, after) = glossary.split_once("\n## ").unwrap();
-    let text = format!("{before}{after}").to_lowercase();
-    let rows: Vec<&str> = glossary.lines().filter_map(|line| line.strip_prefix("| ")).skip(1).collect();
-    assert!(rows.len() > 30);
-    for row in rows {
-        for word in row.split(" | ").next().unwrap().split(", ") {
-            assert!(text.contains(&word.to_lowercase()), "the glossary explains {word}, which nothing uses");
-        }
+fn lines_outside_tables_and_code_are_short() {
+    const CHARACTERS_MAX: usize = 160;
+    let mut code = false;
+    for (number, line) in (1..).zip(document().lines()) {
+        code ^= line.starts_with("```");
+        let short = code || line.starts_with('|') || line.chars().count() <= CHARACTERS_MAX;
+        assert!(short, "line {number} has more than {CHARACTERS_MAX} characters: {line}");
     }
 }

@@ -1,7 +1,7 @@
 //! Checks the logs of a published folder with `tlog_tiles` and `signed_note`: notes, checkpoints, tiles, proofs.
 //!
 //! What those two crates lack, timestamped cosignatures (c2sp.org/tlog-cosignature), policies (c2sp.org/tlog-policy)
-//! and entry bundles, is read here by the specifications' words.
+//! and entry bundles, is read here as the specifications define it.
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ impl Policy {
         Ok(Self { logs, witnesses: witnesses.into_iter().map(|(_, witness)| witness).collect(), threshold })
     }
 
-    /// Gives the size of a log and how many cosigned it.
+    /// Returns the size of a log and the number of its cosignatures.
     fn check(&self, folder: &Path, origin: &str, key: &str) -> Done<(u64, usize)> {
         let (_, log) = origin.split_once('/').and_then(|(_, rest)| rest.split_once('/')).ok_or("not an origin")?;
         let folder = folder.join("log").join(log);
@@ -124,7 +124,7 @@ impl Policy {
     }
 }
 
-/// Tiles as they lie in a folder.
+/// Tiles in a folder.
 struct Folder<'a>(&'a Path);
 
 impl Folder<'_> {
@@ -147,7 +147,7 @@ impl TileReader for Folder<'_> {
     fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
 }
 
-/// Every entry is in the tree; inclusion of some and consistency with some smaller trees are proved and checked.
+/// Checks that every entry is in the tree, and some proofs of inclusion and of consistency with smaller trees.
 fn check_tree_of(folder: &Path, size: u64, root: Hash) -> Done<()> {
     let files = Folder(folder);
     let reader = TileHashReader::new(size, root, &files);
@@ -176,7 +176,7 @@ fn check_tree_of(folder: &Path, size: u64, root: Hash) -> Done<()> {
     if entries == size { Ok(()) } else { Err(format!("{entries} entries of {size}").into()) }
 }
 
-/// Entries behind their lengths, two bytes each, big-endian.
+/// Entries, each after its length: two bytes, big-endian.
 fn split(mut bundle: &[u8]) -> Done<Vec<&[u8]>> {
     let mut entries = Vec::new();
     while !bundle.is_empty() {
