@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn an_update_is_refused_whole_or_done_whole(batch in batches(), keys in many(many(0u8..2, 0..5), 1..6)) {
+    fn an_update_is_all_or_nothing(batch in batches(), keys in many(many(0u8..2, 0..5), 1..6)) {
         let mut map = StateMap::default();
         for batch in &batch {
             map.update(&changes(batch)).unwrap();

@@ -134,7 +134,7 @@ fn a_tree_has_the_tiles_of_the_specification() {
 }
 
 #[test]
-fn what_grew_is_exactly_what_the_smaller_tree_lacks() {
+fn grown_files_are_exactly_those_that_the_smaller_tree_lacks() {
     let sizes = [0, 1, 2, 255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 70_000, 131_072];
     for size in sizes {
         let whole: BTreeSet<LogFile> = LogFile::grown(0, size).collect();

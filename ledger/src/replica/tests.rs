@@ -566,7 +566,7 @@ fn the_end_of_a_log_is_asked_for_in_turn_and_not_at_once_again() {
 }
 
 #[test]
-fn silence_behind_a_request_ends() {
+fn an_unanswered_request_times_out() {
     let (mut replica, disk, manifest) = lone(4);
     let head = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(3, 0, 5)));
     replica.frontier(1, 0, vec![says(3, 5)], 0, &disk).unwrap();
@@ -661,7 +661,7 @@ fn nobody_appends_or_cosigns_before_enough_answered() {
 }
 
 #[test]
-fn an_own_log_that_others_have_is_taken_back_first() {
+fn entries_of_the_own_log_that_others_have_are_fetched_first() {
     let manifest = manifest(4);
     let (mut replica, disk) =
         (Replica::new(Arc::clone(&manifest), Some(name(0)), Vec::from([log(0)])), TestDisk::default());

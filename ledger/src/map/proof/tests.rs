@@ -160,7 +160,7 @@ fn first_key(branch: &HashedNode) -> &[u8] {
 
 proptest! {
     #[test]
-    fn the_truth_is_shown_and_no_lie(rows in rows(), prefixes in prefixes()) {
+    fn true_answers_are_proven_and_lies_are_not(rows in rows(), prefixes in prefixes()) {
         let map = built(&rows);
         check(&map, &rows, &prefixes);
         let all: Vec<_> = rows.keys().cloned().collect();
@@ -171,7 +171,7 @@ proptest! {
 
     /// Without hash collisions, every proof is a cut of the tree itself.
     #[test]
-    fn of_all_ways_to_cut_the_tree_one_is_a_proof(rows in rows(), prefixes in prefixes(), few in 1usize..7) {
+    fn exactly_one_cut_of_the_tree_is_a_proof(rows in rows(), prefixes in prefixes(), few in 1usize..7) {
         let rows: RowList = rows.into_iter().step_by(3).take(few).collect();
         prop_assume!(!rows.is_empty());
         let map = built(&rows);

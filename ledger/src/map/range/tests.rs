@@ -66,7 +66,7 @@ fn starts() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn the_truth_is_shown_and_no_lie(rows in rows(), start in starts(), count in 1usize..9) {
+    fn true_answers_are_proven_and_lies_are_not(rows in rows(), start in starts(), count in 1usize..9) {
         let map = built(&rows);
         check(&map, &rows, &start, count);
         check(&map, &rows, &start, usize::MAX);
@@ -103,7 +103,7 @@ proptest! {
 
     /// Without hash collisions, every proof consists of rows and hashes of the tree.
     #[test]
-    fn of_all_choices_of_rows_one_is_a_proof(rows in rows(), start in starts(), count in 1usize..7) {
+    fn exactly_one_choice_of_rows_is_a_proof(rows in rows(), start in starts(), count in 1usize..7) {
         let rows: RowList = rows.into_iter().step_by(3).take(6).collect();
         let (map, list) = (built(&rows), from(&rows, &start, count));
         let truth = prove(&map, &start, &list);

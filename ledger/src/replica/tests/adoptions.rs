@@ -163,7 +163,7 @@ fn a_certificate_at_the_end_of_an_adoption_has_both_quorums() {
 /// Cause: a quorum of the previous version had not certified the adoption. An owner that appended entries in the
 /// meantime would leave its followers with copies that they may not cosign.
 #[test]
-fn an_owner_takes_nothing_in_before_its_adoption_is_certified() {
+fn an_owner_accepts_nothing_before_its_adoption_is_certified() {
     let waits = |own: &AdoptingMirror| own.replica.may_write(1) == Err(WaitReason::Adopting);
     for (adopted, certified, wanted) in [
         (ONCE, 0, false),

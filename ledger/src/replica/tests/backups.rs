@@ -233,7 +233,7 @@ impl BackupWorld {
 }
 
 #[test]
-fn a_thousand_old_backups_fork_nothing_that_who_answers_knows() {
+fn a_thousand_old_backups_undo_nothing_that_the_answering_operators_know() {
     let mut most = 0;
     for (n, seeds) in [(2, 20), (3, 20), (4, 60), (7, 10)] {
         let mut all = BackupFigures::default();

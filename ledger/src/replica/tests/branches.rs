@@ -140,7 +140,7 @@ fn a_quorum_is_of_the_version_adopted_last() {
 }
 
 #[test]
-fn a_copy_goes_back_when_more_operators_than_may_lie_lead_elsewhere() {
+fn a_copy_rewinds_when_more_than_f_operators_are_on_another_branch() {
     let certain = |size| {
         let mut forked = Forked::new(size);
         forked.cosigned(&[0, 1, 2], forked.left(4));
@@ -222,7 +222,7 @@ fn a_copy_is_brought_to_the_end_of_its_log() {
 }
 
 #[test]
-fn a_copy_beside_the_end_goes_back_when_more_than_may_lie_lead_elsewhere() {
+fn a_copy_without_the_end_rewinds_when_more_than_f_operators_are_on_another_branch() {
     let mut forked = Forked::new(10);
     forked.cosigned(&[0, 1, 2], forked.left(4));
     assert_eq!(rewinds(&forked.ended(forked.right(15))), [0; 0]);
@@ -231,7 +231,7 @@ fn a_copy_beside_the_end_goes_back_when_more_than_may_lie_lead_elsewhere() {
 }
 
 #[test]
-fn cosignatures_beside_the_end_are_no_fault() {
+fn cosignatures_on_a_branch_without_the_end_are_no_fault() {
     let mut forked = Forked::new(10);
     forked.cosigned(&[1, 2], forked.right(12));
     forked.ended(forked.left(15));

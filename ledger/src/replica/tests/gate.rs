@@ -20,7 +20,7 @@ fn hear(replica: &mut Replica<Id>, i: usize, ahead: i64, other: Option<OtherSess
 }
 
 #[test]
-fn a_process_that_starts_waits_until_enough_know_of_no_other() {
+fn a_starting_process_waits_until_enough_operators_report_no_other() {
     for other in [STARTING, WRITES] {
         let mut replica = silent(4);
         hear(&mut replica, 1, 0, other, 0);
@@ -45,7 +45,7 @@ fn a_process_that_starts_waits_until_enough_know_of_no_other() {
 }
 
 #[test]
-fn a_start_goes_by_what_was_said_lately() {
+fn a_start_depends_on_recent_answers_only() {
     let mut replica = silent(4);
     hear(&mut replica, 1, 0, None, 0);
     hear(&mut replica, 2, 0, None, 60_001);
@@ -56,7 +56,7 @@ fn a_start_goes_by_what_was_said_lately() {
 }
 
 #[test]
-fn a_dead_session_holds_a_start_up_no_longer_than_it_is_told_of() {
+fn a_dead_session_delays_a_start_only_while_it_is_reported() {
     let mut replica = silent(4);
     for i in 1..4 {
         hear(&mut replica, i, 0, WRITES, 0);
@@ -70,7 +70,7 @@ fn a_dead_session_holds_a_start_up_no_longer_than_it_is_told_of() {
 }
 
 #[test]
-fn a_process_that_writes_stops_for_one_that_writes_and_for_none_that_starts() {
+fn a_writing_process_stops_for_another_that_writes_but_not_for_one_that_starts() {
     for (n, enough) in [(2, 1), (3, 1), (4, 2), (7, 3), (10, 4)] {
         let mut replica = silent(n);
         (1..n).for_each(|i| hear(&mut replica, i, 0, None, 0));
@@ -94,7 +94,7 @@ fn a_process_that_writes_stops_for_one_that_writes_and_for_none_that_starts() {
 }
 
 #[test]
-fn only_operators_tell_of_sessions() {
+fn only_reports_of_operators_count() {
     let mut replica = silent(4);
     (1..4).for_each(|i| hear(&mut replica, i, 0, None, 0));
     for (peer, operator) in [(77, None), (78, None), (79, Some(name(0)))] {
@@ -105,7 +105,7 @@ fn only_operators_tell_of_sessions() {
 }
 
 #[test]
-fn who_stops_for_another_process_cosigns_nothing() {
+fn a_node_that_stops_for_another_process_cosigns_nothing() {
     let (mut replica, disk, manifest) = lone(4);
     let mut owner = OwnerBranch::default();
     let signed = sign(&manifest, 3, owner.grow(&leaves(3, 0, 5)));
@@ -122,7 +122,7 @@ fn who_stops_for_another_process_cosigns_nothing() {
 }
 
 #[test]
-fn an_operator_can_answer_for_its_disk_but_not_for_another_process() {
+fn an_operator_can_vouch_for_its_disk_but_not_for_another_process() {
     let overrides = Overrides { assume_disk_current: true, ..Overrides::default() };
     let mut replica = silent(4);
     replica.set_overrides(overrides);
