@@ -203,7 +203,10 @@ impl Inbox {
         let maps = is_active.then(load).transpose()?;
         if let Some(state) = state {
             if tree.head().root != state.root {
-                return Err(Fatal::Damaged { log: log.clone(), what: "its tree does not match the stored root".into() });
+                return Err(Fatal::Damaged {
+                    log: log.clone(),
+                    what: "its tree does not match the stored root".into(),
+                });
             }
             if maps.as_ref().is_some_and(|maps| maps.state_root() != state.state_root) {
                 return Err(Fatal::Damaged {
@@ -633,10 +636,8 @@ impl Inbox {
 
 /// Refuses an input while a reload is pending: the store must not change. Callers get `not_ready`.
 fn refuse(input: InboxInput) {
-    let refusal = || Refusal {
-        retry_after: Some(2),
-        ..Refusal::new("not_ready", "this node is about to reload its data")
-    };
+    let refusal =
+        || Refusal { retry_after: Some(2), ..Refusal::new("not_ready", "this node is about to reload its data") };
     // The caller may have given up.
     match input {
         InboxInput::Submit { events, reply } => {

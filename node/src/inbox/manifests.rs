@@ -34,7 +34,9 @@ impl Inbox {
         for text in texts {
             match self.manifest(text)? {
                 Ok(()) => {}
-                Err(error @ ManifestError::Version { .. }) => tracing::debug!(%peer, %error, "manifest of another version ignored"),
+                Err(error @ ManifestError::Version { .. }) => {
+                    tracing::debug!(%peer, %error, "manifest of another version ignored")
+                }
                 Err(error) => {
                     tracing::warn!(%peer, %error, "a peer sent an invalid manifest");
                     self.command(InboxCommand::Penalize { peer, code: "wrong_manifest" });
@@ -207,7 +209,10 @@ impl Inbox {
             return Ok(Err(Refusal::new("unknown_log", format!("there is no active log {log}"))));
         }
         if !self.replica.is_open() {
-            return Ok(Err(Refusal::new("not_ready", "this node has not yet asked its peers what it cosigned: try again soon")));
+            return Ok(Err(Refusal::new(
+                "not_ready",
+                "this node has not yet asked its peers what it cosigned: try again soon",
+            )));
         }
         let head = self.replica.own_cosigned(log).unwrap_or(Head::EMPTY);
         let stand = fama_ledger::stand::Stand {

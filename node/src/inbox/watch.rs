@@ -104,7 +104,10 @@ fn log_warning(warning: WriteWarning) {
     let code = warning.code();
     match warning {
         WriteWarning::OtherSession => {
-            tracing::warn!(code, "an operator is connected to another process with this node's key: does a copy of this node run?");
+            tracing::warn!(
+                code,
+                "an operator is connected to another process with this node's key: does a copy of this node run?"
+            );
         }
         WriteWarning::ClockAhead => tracing::warn!(code, "the clock is ahead of other operators' clocks"),
         WriteWarning::ClockJumped => tracing::warn!(code, "the clock jumped, and the operator accepted it"),
@@ -112,7 +115,9 @@ fn log_warning(warning: WriteWarning) {
             code,
             "this node writes without asking its peers what it signed before; an outdated data folder forks the log"
         ),
-        WriteWarning::AcceptClock => tracing::warn!(code, "this node trusts its clock even if other operators' clocks disagree"),
+        WriteWarning::AcceptClock => {
+            tracing::warn!(code, "this node trusts its clock even if other operators' clocks disagree")
+        }
     }
 }
 

@@ -120,8 +120,7 @@ impl View<'_> {
     pub fn dropped(&self, from: EventId, count: usize) -> Result<Vec<(EventId, Dropped)>, StoreError> {
         let (mut found, from) = (Vec::new(), Some(from.0.to_vec()));
         self.walk(Family::Dropped, Walk { from, ..Walk::of([]) }, &mut |key, value| {
-            let id =
-                key.try_into().map(EventId).map_err(|_| self.store().database(&"a dropped event has no id"))?;
+            let id = key.try_into().map(EventId).map_err(|_| self.store().database(&"a dropped event has no id"))?;
             found.push((id, self.decode(Family::Dropped, value, DROPPED_BYTES_MAX)?));
             Ok(if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;

@@ -269,7 +269,9 @@ fn check_log(view: &View<'_>, log: &LogId) -> Result<(), StoreError> {
     let Some(LogRecord { state, .. }) = view.log(log)? else {
         return match last {
             None => Ok(()),
-            Some((index, _)) => Err(store.inconsistent(log, &format!("entry {index} exists, but the log has no record"))),
+            Some((index, _)) => {
+                Err(store.inconsistent(log, &format!("entry {index} exists, but the log has no record")))
+            }
         };
     };
     let Some((index, entry)) = last.filter(|(index, _)| index.checked_add(1) == Some(state.size)) else {
