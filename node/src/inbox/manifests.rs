@@ -35,7 +35,7 @@ impl Inbox {
             match self.manifest(text)? {
                 Ok(()) => {}
                 Err(error @ ManifestError::Version { .. }) => {
-                    tracing::debug!(%peer, %error, "manifest of another version ignored")
+                    tracing::debug!(%peer, %error, "manifest of another version ignored");
                 }
                 Err(error) => {
                     tracing::warn!(%peer, %error, "a peer sent an invalid manifest");

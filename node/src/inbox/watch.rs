@@ -116,7 +116,7 @@ fn log_warning(warning: WriteWarning) {
             "this node writes without asking its peers what it signed before; an outdated data folder forks the log"
         ),
         WriteWarning::AcceptClock => {
-            tracing::warn!(code, "this node trusts its clock even if other operators' clocks disagree")
+            tracing::warn!(code, "this node trusts its clock even if other operators' clocks disagree");
         }
     }
 }
