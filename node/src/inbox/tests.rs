@@ -1,4 +1,4 @@
-//! The inbox without a network: inputs in, commands and the disk looked at.
+//! Tests of the inbox without a network: they give inputs and check commands and the disk.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
 use fama_ledger::event::{Action, Event, Nonce, RevokeReason};
@@ -78,7 +78,7 @@ impl Node {
         Self { inbox, commands, dir, i }
     }
 
-    /// As after kill -9: what is in memory is gone.
+    /// Restarts as after kill -9: everything in memory is lost.
     fn restart(self) -> Self {
         let Self { inbox, dir, i, .. } = self;
         drop(inbox);
@@ -91,13 +91,13 @@ impl Node {
         }
     }
 
-    /// Hears from all others, who have nothing.
+    /// Connects to all other operators and receives their frontiers, which are empty.
     fn open_gate(&mut self) {
         self.connect();
         self.hear(None);
     }
 
-    /// All others answer, with clocks like this node's.
+    /// All other operators answer with empty frontiers, and with clocks like this node's.
     fn hear(&mut self, other: Option<Session>) {
         for i in (0..4).filter(|i| *i != self.i) {
             let (manifest, manifest_hash) = (1, manifest().hash());
@@ -141,7 +141,7 @@ impl Node {
         }
     }
 
-    /// The answer of `from` to a fetch of log `i` below `head`.
+    /// Receives the answer of peer `from` to a fetch of log `i` below `head`.
     fn give(&mut self, from: usize, i: usize, head: Head, range: EntryRange) {
         let range = DecodedRange::new(range, &self.inbox.shared.manifest.federation());
         self.inbox.take(InboxInput::Range { peer: peer(from), log: log_id(i), head, range }).unwrap();
@@ -183,7 +183,7 @@ fn revoke(home: usize, identity: IdentityId, key: &SecretKey) -> VerifiedEvent {
     event(Action::Revoke { home, identity, version: 1, key: key.public(), reason }, key)
 }
 
-/// An owner with three batches, each of one entry and its state entry.
+/// The owner of log 0 with three batches, each of one entry and its state entry.
 fn owner() -> Node {
     let mut owner = Node::new(0);
     owner.open_gate();
@@ -208,9 +208,9 @@ fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
     let handle = runtime.handle().clone();
     let (ended, end) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || ended.send(node.inbox.run(&handle, inputs_in).is_ok()));
-    assert!(end.recv_timeout(Duration::from_secs(20)).unwrap(), "while senders still live");
+    assert!(end.recv_timeout(Duration::from_secs(20)).unwrap(), "it ends although senders still exist");
     let answers = runtime.block_on(answer).unwrap();
-    assert!(matches!(answers[..], [SubmitOutcome::Taken { .. }]), "what waited is written first");
+    assert!(matches!(answers[..], [SubmitOutcome::Taken { .. }]), "waiting submissions are written first");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_claim_recorded_while_the_home_did_not_write_is_taken_over_later() {
     other.told_of(head.clone(), Some(home.range(0, 0, head.checkpoint().head)));
     let claim = revoke(0, registration.id(), &key);
     assert!(matches!(other.submit(&claim), SubmitOutcome::Taken { .. }));
-    // The home mirrors the claim before its gate opens, and is killed before it could take it over.
+    // The home mirrors the claim before its gate opens, and is killed before it can copy the claim to its own log.
     let mut home = home.restart();
     let head = other.head(1);
     home.told_of(head.clone(), Some(other.range(1, 0, head.checkpoint().head)));
@@ -330,8 +330,8 @@ fn a_batch_that_a_crash_left_unsigned_is_signed_at_the_start() {
     assert_eq!(owner.inbox.shared.store.view().newest(&log_id(0)).unwrap(), Some(SignedHead::of(&head)));
 }
 
-/// A node that had seen two branches forgot it at the next start and cosigned again: the second head was
-/// kept nowhere.
+/// Symptom: a node that had seen two branches forgot it at the next start and cosigned again. Cause: the second head
+/// was stored nowhere. The test restarts the node after it saw both heads.
 #[test]
 fn an_equivocation_is_known_after_a_restart() {
     let (owner, mut other) = (owner(), Node::new(1));
@@ -346,10 +346,11 @@ fn an_equivocation_is_known_after_a_restart() {
     assert_eq!(other.inbox.replica.fault(&log_id(0)), Some(Fault::Equivocation));
     let view = other.inbox.shared.store.view();
     assert_eq!(view.conflicting(&log_id(0)).unwrap().map(|signed| signed.head), Some(elsewhere));
-    assert_eq!(view.cosigned(&log_id(0)).unwrap().len(), 1, "what it had cosigned before stands beside it");
+    assert_eq!(view.cosigned(&log_id(0)).unwrap().len(), 1, "the earlier cosignature is kept too");
 }
 
-/// What was known of a head with three cosignatures was gone as soon as two operators had cosigned the next.
+/// Symptom: a head with three cosignatures was no longer known as certified once two operators had cosigned the next
+/// one. Cause: only the newest cosignature of each operator was kept.
 #[test]
 fn a_certificate_outlives_newer_cosignatures_and_restarts_and_goes_with_its_entries() {
     let mut owner = owner();
@@ -367,7 +368,7 @@ fn a_certificate_outlives_newer_cosignatures_and_restarts_and_goes_with_its_entr
         let cosigned = cosigned(&owner, i);
         owner.inbox.take(InboxInput::Cosigned(cosigned)).unwrap();
     }
-    assert_eq!(stored(&owner), Some((6, 3)), "the owner's own one is the third");
+    assert_eq!(stored(&owner), Some((6, 3)), "the owner's own cosignature is the third");
     assert!(matches!(owner.submit(&register(0, "third", 52).0), SubmitOutcome::Taken { .. }));
     let next = cosigned(&owner, 1);
     owner.inbox.take(InboxInput::Cosigned(next)).unwrap();
@@ -415,7 +416,7 @@ fn nothing_is_taken_in_before_the_gate_opens() {
     assert!(matches!(node.submit(&registration), SubmitOutcome::Taken { known: false, .. }));
 }
 
-/// Refused because the node takes nothing in, for the reason that it also shows.
+/// Whether a submission is refused for this reason, and the health data shows the same reason.
 fn held(node: &mut Node, code: &str) -> bool {
     let (event, _) = register(0, "held-up", 60);
     let refused = matches!(node.submit(&event), SubmitOutcome::Refused(refusal)
@@ -435,7 +436,7 @@ fn a_clock_that_jumps_stops_writing_until_others_agree() {
     simulated.set(Millis(wall.0 + 2 * 3_600_000), 1_250);
     assert!(held(&mut node, "clock_jumped"), "before the next tick");
     simulated.set(wall, 1_500);
-    assert!(held(&mut node, "clock_jumped"), "set right, and not yet compared");
+    assert!(held(&mut node, "clock_jumped"), "the clock is right again, but not compared yet");
     simulated.set(wall, 2_500);
     node.hear(None);
     assert_eq!(node.waiting(), None);
@@ -448,11 +449,11 @@ fn another_session_stops_a_start_and_a_writer() {
     let mut node = Node::new(0);
     assert!(!node.inbox.own_frontier().unwrap().session.writes);
     node.open_gate();
-    assert!(node.inbox.own_frontier().unwrap().session.writes, "others are told");
+    assert!(node.inbox.own_frontier().unwrap().session.writes, "other operators learn that it writes");
     node.hear(session(false));
     assert!(
         matches!(node.submit(&register(0, "first", 61).0), SubmitOutcome::Taken { .. }),
-        "for one that starts nobody stops"
+        "a writer does not stop for a process that only starts"
     );
     assert_eq!(node.inbox.shared.health.read().warnings, ["other_session"]);
     node.hear(session(true));
@@ -467,8 +468,9 @@ fn another_session_stops_a_start_and_a_writer() {
     assert!(!copy.inbox.own_frontier().unwrap().session.writes);
 }
 
-/// Entries that came with gossip were made durable before the head above them: a crash between the two left
-/// entries that could be given to nobody, and the owner, its disk lost too, began another branch.
+/// Symptom: an owner that had lost its disk began another branch, although a mirror had its entries. Cause: gossiped
+/// entries were made durable before the head above them, and a crash between the two left entries that the mirror
+/// could serve to nobody. The test crashes after every write.
 #[test]
 fn entries_are_never_kept_without_a_head_above_them() {
     let owner = owner();
@@ -483,8 +485,8 @@ fn entries_are_never_kept_without_a_head_above_them() {
         let mut mirror = load().unwrap();
         disk.power_off_after(writes);
         let range = DecodedRange::new(owner.range(0, 0, head.checkpoint().head), &manifest.federation());
-        let told = mirror.take(InboxInput::Head { peer: peer(0), signed: head.clone(), range: Some(range) });
-        assert!(told.is_err() || writes > 1, "{writes} writes");
+        let taken = mirror.take(InboxInput::Head { peer: peer(0), signed: head.clone(), range: Some(range) });
+        assert!(taken.is_err() || writes > 1, "{writes} writes");
         drop(mirror);
         for kept in (0..=disk.unsynced()).rev() {
             disk.crash(kept);

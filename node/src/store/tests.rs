@@ -1,4 +1,4 @@
-//! The store over real files.
+//! Tests of the store on real files.
 #![allow(clippy::unwrap_used)]
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ fn federation(name: &str) -> Arc<Manifest> {
         generation: 1,
         addresses: Vec::new(),
     };
-    // Not in their names' order.
+    // Deliberately not in the order of the names.
     let operators = vec![operator("beta.example", 10), operator("alpha.example", 20)];
     let text = Genesis { name: name.to_owned(), policy: Policy::recommended(2), operators }.text().unwrap();
     let sign = |name, seed| signed_note::sign(&text, name, key(seed).ed25519().unwrap());
@@ -58,7 +58,7 @@ fn domain(name: &str) -> Domain {
     name.parse().unwrap()
 }
 
-/// One log's writer, as the inbox is one.
+/// The writer of one log, standing in for the inbox.
 struct Log {
     id: LogId,
     manifest: Manifest,
@@ -92,7 +92,7 @@ impl Made {
 }
 
 impl Log {
-    /// An opened log whose first batch, the adoption, is committed.
+    /// A new log whose first batch, the adoption, is committed.
     fn begin(store: &Store, manifest: &Manifest, operator: &str) -> Self {
         let id = manifest.operator(&domain(operator)).unwrap().log();
         let maps = LogMaps::load(manifest, &id, &store.view()).unwrap();
@@ -221,8 +221,8 @@ fn what_was_committed_is_there_after_reopening() {
 
 /// Reads everything once, as the scrub does.
 fn scrub(store: &Store, log: &LogId) -> Result<usize, StoreError> {
-    let (mut place, mut tree, mut bytes) = (ScrubCursor::default(), TreeCursor::default(), 0);
-    while let Some(read) = store.read_on(&mut place, 1_000)? {
+    let (mut position, mut tree, mut bytes) = (ScrubCursor::default(), TreeCursor::default(), 0);
+    while let Some(read) = store.read_on(&mut position, 1_000)? {
         bytes += read;
     }
     while let Some(read) = store.check_tree_on(log, &mut tree)? {
@@ -253,7 +253,7 @@ fn a_scrub_finds_what_contradicts_what() {
     drop(view);
     let swapped = [leaves.as_flattened()[32..64].to_vec(), leaves.as_flattened()[..32].to_vec()].concat();
     let shorter = LogState { root: fama_ledger::id::TreeRoot([1; 32]), ..record.state };
-    for (family, key, value, told) in [
+    for (family, key, value, message) in [
         (Family::Entries, keys::entry(&log.id, 8), Some(entry), "entry 8 is not the one in the tree"),
         (Family::Entries, keys::entry(&log.id, 300), None, "entry 300 is missing"),
         (Family::Tiles, keys::tile(&log.id, 0, 0), None, "tile 0 of level 0 has 0 hashes"),
@@ -279,13 +279,13 @@ fn a_scrub_finds_what_contradicts_what() {
         };
         write(value);
         let error = scrub(&store, &log.id).unwrap_err().to_string();
-        assert!(error.contains(told) && error.contains("fama check --repair"), "{error}\n{told}");
+        assert!(error.contains(message) && error.contains("fama check --repair"), "{error}\n{message}");
         write(Some(good));
-        assert_eq!(scrub(&store, &log.id).unwrap(), bytes, "{told}");
+        assert_eq!(scrub(&store, &log.id).unwrap(), bytes, "{message}");
     }
-    assert!(store.failure().is_some_and(|error| error.to_string().contains("entry 8")), "the first stays");
+    assert!(store.failure().is_some_and(|error| error.to_string().contains("entry 8")), "the first failure is kept");
     let refused = store.put_certified(&log.id, 1).unwrap_err();
-    assert_eq!(Some(refused), store.failure(), "a store that failed writes no more");
+    assert_eq!(Some(refused), store.failure(), "a failed store refuses to write");
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn histories_are_newest_first_in_pages() {
     alpha.commit(&store, &[a.clone(), s.clone()], &[]);
     let attests: Vec<_> = (0..3).map(|i| alpha.attest(&service, s.id(), a.id(), i)).collect();
     alpha.commit(&store, &attests, &[]);
-    // A claim in the other log, at the same time as the revocation in the home.
+    // A claim in the other log, with the same time as the revocation in the home.
     beta.now = alpha.now;
     beta.commit(&store, &[beta.revoke(&agent, a.id(), "alpha.example")], &[]);
     alpha.commit(&store, &[alpha.revoke(&agent, a.id(), "alpha.example")], &[]);
@@ -401,7 +401,7 @@ fn an_applied_event_wins_over_a_void_one() {
     let (agent, service) = (key(1), key(2));
     let (a, s) = (log.register("agent", &agent, None), log.register("service", &service, None));
     let attest = log.attest(&service, s.id(), a.id(), 0);
-    // Before its issuer is registered, again in the same batch, after, and once more.
+    // The event before its issuer is registered, again in the same batch, after the registration, and once more.
     let (early, late) = ([attest.clone(), attest.clone()], [a, s.clone(), attest.clone(), attest.clone()]);
     log.commit(&store, &early, &[]);
     let position =

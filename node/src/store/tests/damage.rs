@@ -1,4 +1,4 @@
-//! Folders that are not ours or not whole.
+//! Tests of folders that belong to others or are damaged.
 use super::*;
 
 #[test]
@@ -56,7 +56,7 @@ fn a_log_that_contradicts_its_record_is_refused() {
 }
 
 impl View<'_> {
-    /// The first tile with its first hash changed.
+    /// The first tile with a bit of its first hash flipped.
     fn get_tile(&self, log: &LogId) -> Vec<u8> {
         use fama_ledger::log::Tiles;
         let mut hashes = self.tiles(log).tile(0, 0).unwrap();
@@ -65,7 +65,7 @@ impl View<'_> {
     }
 }
 
-/// Builds a database with data in files and in the write-ahead log.
+/// Builds a database with data both in tables and in the write-ahead log.
 fn filled(dir: &Path) -> (Arc<Manifest>, LogId) {
     let manifest = federation("test");
     let store = Store::open(dir, &manifest).unwrap();
@@ -87,7 +87,7 @@ pub(super) fn copy(from: &Path) -> TempDir {
     to
 }
 
-/// Opens and reads everything: a wrong answer fails the test, an error is an answer.
+/// Opens the store and reads everything. An error is fine, a wrong result fails the test.
 fn probe(dir: &Path, manifest: &Arc<Manifest>, log: &LogId) -> Result<u64, StoreError> {
     let store = Store::open(dir, manifest)?;
     let view = store.view();
@@ -136,7 +136,7 @@ fn damaged_files_are_an_error_or_no_loss() {
                 None => fs::remove_file(&path).unwrap(),
             }
             match probe(dir.path(), &manifest, &log) {
-                // A write-ahead log without its end is what a crash leaves.
+                // A truncated write-ahead log looks like one after a crash, so losing its batch is fine.
                 Ok(size) => assert!(size == 6 || (size == 4 && name.ends_with(".log")), "{name} {how}: {size}"),
                 Err(error) => {
                     let folder = dir.path().to_str().unwrap();

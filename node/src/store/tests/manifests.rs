@@ -1,8 +1,8 @@
-//! Versions of the manifest in a damaged folder: the one in use is neither raised nor lowered.
+//! Tests of manifest versions in a damaged folder: a repair neither raises nor lowers the version in use.
 use super::*;
 use crate::store::keys::META_USED;
 
-/// Versions 1 to `version`, each with another policy.
+/// Versions 1 to `version`, each with a different policy.
 fn chain(version: u32) -> Arc<Manifest> {
     (2..=version).fold(federation("test"), |previous, _| {
         let mut draft = previous.draft();
@@ -32,7 +32,7 @@ fn delete(store: &Store, family: Family, key: &[u8]) {
     store.write(batch, true).unwrap();
 }
 
-/// An operator's log here adopted these versions.
+/// Records that an operator's log adopted these versions.
 fn adopted(store: &Store, versions: &[u32]) {
     let log = store.manifest().operators()[0].log();
     let adopted: Vec<_> =
@@ -48,45 +48,52 @@ fn held(store: &Store) -> (u32, Option<u32>) {
     (store.manifest().version(), store.pending().map(|pending| pending.version()))
 }
 
-/// What a repair makes of a folder: the versions used and held, how much could not be read (beside that the list of
-/// files is made anew), or why none is made.
+/// Repairs a folder: returns the versions in use and pending, and the number of lines about unreadable data, without
+/// the one about the rebuilt list of files; or the code of the error.
 fn repaired(dir: &TempDir, configured: u32) -> Result<((u32, Option<u32>), usize), &'static str> {
     let configured = chain(configured);
-    let (beside, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (target, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let opened = Store::open_damaged(dir.path(), &copies.path().join("copy"), &configured);
     let (original, unreadable) = opened.map_err(|error| error.code())?;
-    let mut rebuilt = Store::open(beside.path(), &configured).unwrap();
+    let mut rebuilt = Store::open(target.path(), &configured).unwrap();
     assert_eq!(rebuilt.take_governance(&original).unwrap(), Vec::<String>::new());
     assert_eq!(held(&rebuilt), held(&original));
     drop(rebuilt);
     for later in [&configured, &chain(1)] {
-        let reopened = Store::open(beside.path(), later).unwrap();
-        assert_eq!(held(&reopened), held(&original), "it keeps what it took over");
+        let reopened = Store::open(target.path(), later).unwrap();
+        assert_eq!(held(&reopened), held(&original), "it keeps the copied versions");
     }
     Ok((held(&original), unreadable.len() - 1))
 }
 
-/// `fama check --repair` used the newest configured version where a stored one could not be read, whatever was in
-/// use, and said so in a line of the log only; a text that was gone lowered the version in use without a word.
+/// Symptom: a repair changed the manifest version in use. Cause: where a stored version could not be read, it used the
+/// newest configured one and only logged that; a missing text silently lowered the version in use. The table has a case
+/// for each version that is damaged or missing.
 #[test]
 fn a_repair_neither_raises_nor_lowers_the_version_in_use() {
     type Damage = fn(&Store);
     type Repaired = Result<((u32, Option<u32>), usize), &'static str>;
-    /// What befell the folder, the newest version of the configuration, the answer without a repair, and with one.
+    /// Name and damage, newest configured version, result of opening without a repair, result of a repair.
     type Case = (&'static str, Damage, u32, Result<(), &'static str>, Repaired);
     let cases: [Case; 15] = [
         ("whole", |_| {}, 1, Ok(()), Ok(((2, Some(3)), 0))),
         ("whole", |_| {}, 4, Ok(()), Ok(((2, Some(3)), 0))),
-        ("2 is none", |store| text(store, 2, "x"), 1, Err("database"), Err("store_manifest_lost")),
-        ("2 is none", |store| text(store, 2, "x"), 2, Err("database"), Ok(((2, Some(3)), 1))),
-        ("2 is none", |store| text(store, 2, "x"), 4, Err("database"), Ok(((2, Some(3)), 1))),
-        ("2 is gone", lose_second, 1, Err("store_manifest_lost"), Err("store_manifest_lost")),
-        ("2 is gone", lose_second, 2, Ok(()), Ok(((2, Some(3)), 0))),
-        ("3 is none", |store| text(store, 3, "x"), 1, Err("database"), Ok(((2, None), 1))),
-        ("3 is none", |store| text(store, 3, "x"), 4, Err("database"), Ok(((2, Some(3)), 1))),
-        ("used is none", |store| put(store, Family::Meta, META_USED, b"x"), 4, Err("database"), Ok(((1, Some(2)), 1))),
+        ("2 is invalid", |store| text(store, 2, "x"), 1, Err("database"), Err("store_manifest_lost")),
+        ("2 is invalid", |store| text(store, 2, "x"), 2, Err("database"), Ok(((2, Some(3)), 1))),
+        ("2 is invalid", |store| text(store, 2, "x"), 4, Err("database"), Ok(((2, Some(3)), 1))),
+        ("2 is missing", lose_second, 1, Err("store_manifest_lost"), Err("store_manifest_lost")),
+        ("2 is missing", lose_second, 2, Ok(()), Ok(((2, Some(3)), 0))),
+        ("3 is invalid", |store| text(store, 3, "x"), 1, Err("database"), Ok(((2, None), 1))),
+        ("3 is invalid", |store| text(store, 3, "x"), 4, Err("database"), Ok(((2, Some(3)), 1))),
         (
-            "used is none, but was adopted",
+            "the version in use is invalid",
+            |store| put(store, Family::Meta, META_USED, b"x"),
+            4,
+            Err("database"),
+            Ok(((1, Some(2)), 1)),
+        ),
+        (
+            "the version in use is invalid, but was adopted",
             |store| {
                 adopted(store, &[1, 2]);
                 put(store, Family::Meta, META_USED, b"x");
@@ -96,7 +103,7 @@ fn a_repair_neither_raises_nor_lowers_the_version_in_use() {
             Ok(((2, Some(3)), 2)),
         ),
         (
-            "used is gone, but was adopted",
+            "the version in use is missing, but was adopted",
             |store| {
                 adopted(store, &[1, 2]);
                 delete(store, Family::Meta, META_USED);
@@ -105,9 +112,9 @@ fn a_repair_neither_raises_nor_lowers_the_version_in_use() {
             Ok(()),
             Ok(((2, Some(3)), 1)),
         ),
-        ("what is used was adopted", |store| adopted(store, &[1, 2]), 4, Ok(()), Ok(((2, Some(3)), 0))),
-        ("an older one was adopted", |store| adopted(store, &[1]), 4, Ok(()), Ok(((2, Some(3)), 0))),
-        ("another than the configured", other_second, 2, Err("store_manifest"), Err("store_manifest")),
+        ("the version in use was adopted", |store| adopted(store, &[1, 2]), 4, Ok(()), Ok(((2, Some(3)), 0))),
+        ("an older version was adopted", |store| adopted(store, &[1]), 4, Ok(()), Ok(((2, Some(3)), 0))),
+        ("2 differs from the configured text", other_second, 2, Err("store_manifest"), Err("store_manifest")),
     ];
     for (name, damage, configured, opened, wanted) in cases {
         let dir = folder(damage);
@@ -122,7 +129,7 @@ fn lose_second(store: &Store) {
     delete(store, Family::Manifests, &keys::manifest(2));
 }
 
-/// A valid version 2 with other rules.
+/// Stores another valid version 2, with a different policy.
 fn other_second(store: &Store) {
     let mut draft = chain(1).draft();
     draft.policy.max_delta = 4;
@@ -132,7 +139,8 @@ fn other_second(store: &Store) {
     text(store, 2, &SignedNote { text: changed.clone(), signatures }.to_string());
 }
 
-/// A stand binds and no peer could give it back: a repair lost it where its one copy could not be read.
+/// Symptom: a repair lost a stand, which is binding and which no peer could return. Cause: the stand had only one copy,
+/// and that was unreadable. The test damages each copy, and both.
 #[test]
 fn a_stand_outlives_damage_to_one_of_its_copies() {
     let whole = tempfile::tempdir().unwrap();
@@ -159,19 +167,19 @@ fn a_stand_outlives_damage_to_one_of_its_copies() {
         }
         for (_, table) in tables.iter().enumerate().filter(|(i, _)| damaged >> i & 1 == 1) {
             let mut bytes = fs::read(table).unwrap();
-            let place = at(&bytes, b"as it was signed").unwrap();
-            bytes[place] ^= 1;
+            let position = at(&bytes, b"as it was signed").unwrap();
+            bytes[position] ^= 1;
             fs::write(here(table), bytes).unwrap();
         }
-        let beside = tempfile::tempdir().unwrap();
+        let target = tempfile::tempdir().unwrap();
         let (original, mut unreadable) =
-            Store::open_damaged(dir.path(), &beside.path().join("copy"), &chain(1)).unwrap();
-        let mut rebuilt = Store::open(&beside.path().join("rebuilt"), &chain(1)).unwrap();
+            Store::open_damaged(dir.path(), &target.path().join("copy"), &chain(1)).unwrap();
+        let mut rebuilt = Store::open(&target.path().join("rebuilt"), &chain(1)).unwrap();
         unreadable.extend(rebuilt.take_governance(&original).unwrap());
         let kept = if damaged == 0b11 { vec![] } else { vec![stand.clone()] };
         assert_eq!(rebuilt.view().stands().unwrap(), kept, "{damaged:b}, {listed}: {unreadable:?}");
-        let told = unreadable.iter().any(|line| line.starts_with("stands may be lost"));
-        assert!(told || damaged != 0b11, "{damaged:b}, {listed}: {unreadable:?}");
+        let reported = unreadable.iter().any(|line| line.starts_with("stands may be lost"));
+        assert!(reported || damaged != 0b11, "{damaged:b}, {listed}: {unreadable:?}");
     }
 }
 

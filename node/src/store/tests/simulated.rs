@@ -1,7 +1,7 @@
-//! The simulated disk beside real files.
+//! Compares the simulated disk with RocksDB on real files.
 use super::*;
 
-/// A few numbers from a fixed start, by Knuth's multiplier.
+/// Pseudorandom numbers from a seed, by a linear congruential generator with Knuth's multiplier.
 struct Draws(u64);
 
 impl Draws {
@@ -10,7 +10,7 @@ impl Draws {
         (self.0 >> 33) % n
     }
 
-    /// Short, so that keys are often the same, and prefixes of one another.
+    /// Short keys, so that keys are often equal or a prefix of another.
     fn key(&mut self) -> Vec<u8> {
         (0..self.below(4)).map(|_| [0, 1, 7, 0xff][usize::try_from(self.below(4)).unwrap()]).collect()
     }
@@ -64,8 +64,8 @@ fn a_simulated_disk_reads_as_rocksdb_does() {
         }
         let Walk { prefix, from, before, backward, once } = draws.walk();
         let again = Walk { prefix: prefix.clone(), from: from.clone(), before: before.clone(), backward, once };
-        let told = format!("{prefix:?} {from:?} {before:?} {backward}");
-        assert_eq!(walked(&now.0, Walk { prefix, from, before, backward, once }), walked(&now.1, again), "{told}");
+        let shown = format!("{prefix:?} {from:?} {before:?} {backward}");
+        assert_eq!(walked(&now.0, Walk { prefix, from, before, backward, once }), walked(&now.1, again), "{shown}");
     }
 }
 
