@@ -266,7 +266,7 @@ pub fn peer_id(key: &ed25519_dalek::VerifyingKey) -> PeerId {
 }
 
 /// The operators of the version in use, by the peer ids of their nodes, also under the node keys that the pending
-/// version gives them. An operator with a new key may be the only one that has the end of its former log, and the
+/// version gives them. An operator with a new key may be the only node that has the end of its former log, and the
 /// pending version cannot be used without that end.
 #[must_use]
 pub fn operators(used: &Manifest, pending: Option<&Manifest>) -> BTreeMap<PeerId, Domain> {

@@ -139,10 +139,10 @@ impl Submitter {
         for result in self.route(verified, &origin, false, true).await {
             match result {
                 SubmitResult::Accepted(receipt) => {
-                    tracing::info!(event = %receipt.event, "an event of an abandoned branch is in a log again");
+                    tracing::info!(event = %receipt.event, "event of an abandoned branch is in its home's log again");
                 }
                 SubmitResult::Refused(refusal) => {
-                    tracing::info!(code = refusal.code, "an event of an abandoned branch is refused");
+                    tracing::info!(code = refusal.code, "event of an abandoned branch is refused");
                 }
             }
         }

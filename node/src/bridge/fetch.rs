@@ -47,7 +47,7 @@ impl Ahead {
 }
 
 impl Bridge {
-    /// Passes the entries that the inbox asks for to it, and begins to fetch the next ones.
+    /// Passes the inbox the entries that it asks for, and begins to fetch the next ones.
     pub(super) async fn fetch(self, peer: PeerId, log: LogId, from: u64, head: Head) {
         let next = self.ahead.take(&log).filter(|next| next.peer == peer && next.from == from);
         let found = match next {
