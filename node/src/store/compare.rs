@@ -61,10 +61,10 @@ fn walk<'v>(view: &'v View<'_>, family: Family) -> Cursor<'v> {
     view.moment().walk(family, Walk { once: true, ..Walk::default() })
 }
 
-type KeyValue<'a> = Option<(&'a [u8], &'a [u8])>;
+type ComparedRow<'a> = Option<(&'a [u8], &'a [u8])>;
 
 /// Compares two cursors by key; the end comes after every key. `None` at the end of both.
-fn compare(a: KeyValue<'_>, b: KeyValue<'_>) -> Option<std::cmp::Ordering> {
+fn compare(a: ComparedRow<'_>, b: ComparedRow<'_>) -> Option<std::cmp::Ordering> {
     match (a, b) {
         (None, None) => None,
         (Some(_), None) => Some(std::cmp::Ordering::Less),
@@ -73,6 +73,6 @@ fn compare(a: KeyValue<'_>, b: KeyValue<'_>) -> Option<std::cmp::Ordering> {
     }
 }
 
-fn shown(item: KeyValue<'_>) -> String {
+fn shown(item: ComparedRow<'_>) -> String {
     item.map_or_else(String::new, |(key, _)| fama_ledger::id::Hex(key).to_string())
 }
