@@ -1,7 +1,7 @@
 # Two commands: `make run` shows a federation, `make test` checks everything.
 # Both find out what this machine lacks, say so, and install it where they can.
 
-# Rust as rustup installs it is found in a shell that has not been started anew, too.
+# Finds Rust as rustup installs it also in a shell that was started before.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export CARGO ?= cargo
 # One profile for everything: RocksDB, most of a first build, is compiled once.
@@ -15,7 +15,7 @@ help:
 	@echo "make run    a federation of four nodes on this machine, until Ctrl-C"
 	@echo "            FAMA_ARGS='--ratings FILE' and others: see \`fama demo --help\`"
 	@echo "make test   formatting, lints, documentation and all tests"
-	@echo "make bench  what each part costs, beside what it cannot do without"
+	@echo "make bench  what each part costs, next to what it cannot do without"
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
 	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make hostile a federation under attack: SECONDS=60"

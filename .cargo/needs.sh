@@ -1,12 +1,12 @@
 #!/bin/sh
-# Looks for what a build needs beside Rust (with the word "test": what the tests need, too). On Debian
+# Looks for what a build needs besides Rust (with the word "test": also what the tests need). On Debian
 # and Ubuntu it installs what is missing, as root or through sudo without a password; elsewhere, and
 # where it may not, it says what to do and ends with an error. Silent when nothing is missing.
 set -eu
 cd "$(dirname "$0")/.."
 what="${1:-build}"
 CARGO="${CARGO:-cargo}"
-# Where rustup puts it, for a shell that was not started anew.
+# Where rustup puts cargo, for a shell that was started before rustup ran.
 PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
 
 say() { echo "needs: $*" >&2; }
@@ -51,9 +51,13 @@ missing() {
     has curl || printf ' curl'
     has python3 || printf ' python3'
     python3 -c 'import ensurepip, venv' 2>/dev/null || printf ' python3-venv'
+    # The papers' commands run in network namespaces of their own.
+    has bash || printf ' bash'
+    has unshare || printf ' util-linux'
+    has ip || printf ' iproute2'
 }
 
-# The Python of tests/auditor, with the packages that it names, in a folder beside what cargo builds.
+# The Python of tests/auditor, with the packages that it names, in a folder next to what cargo builds.
 auditor() {
     place="${CARGO_TARGET_DIR:-target}/auditor"
     list=tests/auditor/requirements.txt

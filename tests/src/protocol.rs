@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fama_ledger::fold::Void;
 use fama_ledger::{cut, limits, log, map, profile, proof, rows, signed_note};
-use fama_node::network::wire;
+use fama_node::wire;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -114,7 +114,7 @@ fn bounds_are_those_of_the_document() {
     let named: BTreeMap<String, u64> = rows.into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
     let want: BTreeMap<String, u64> = bounds().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     assert_eq!(named, want);
-    for (file, count) in [("ledger/src/limits.rs", 27), ("node/src/network/wire.rs", 11)] {
+    for (file, count) in [("ledger/src/limits.rs", 27), ("node/src/wire.rs", 11)] {
         let text = std::fs::read_to_string(root().join(file)).unwrap();
         let consts: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
