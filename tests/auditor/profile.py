@@ -1,4 +1,4 @@
-"""Profile proofs: an answer from rows of the state maps, proved to be all there are. PROTOCOL.md, Profile proofs."""
+"""Profile proofs: an answer from rows of the state maps, proved to be complete. PROTOCOL.md, Profile proofs."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ _DID = re.compile(r"did:agent:([^:]*):([0-9a-f]{32})")
 
 
 class Shown(NamedTuple):
-    """The size at which a log is read, the version adopted there, the time of its cosignatures, its state root."""
+    """The size at which a log is read, the version adopted there, the time of its cosignatures, the state root."""
 
     log: Log
     size: int
