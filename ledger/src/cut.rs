@@ -50,7 +50,7 @@ pub enum CutError {
     NoStand {
         /// The operator that wants to sign.
         operator: Domain,
-        /// The log.
+        /// The log that the cut ends.
         log: LogId,
     },
     /// Two different stands of one operator in the log: the operator lies, or its disk lost one.
@@ -58,7 +58,7 @@ pub enum CutError {
     TwoStands {
         /// The operator that signed both.
         operator: Domain,
-        /// The log.
+        /// The log that the cut ends.
         log: LogId,
     },
     /// The cut does not extend what the operator cosigned, and nothing allows the operator to give that up.
@@ -66,7 +66,7 @@ pub enum CutError {
     Conflict {
         /// The operator that wants to sign.
         operator: Domain,
-        /// The log.
+        /// The log that the cut ends.
         log: LogId,
         /// Size of the largest head that the operator cosigned.
         cosigned: u64,
@@ -76,7 +76,7 @@ pub enum CutError {
     /// The proof that the owner signed two branches is invalid.
     #[error("invalid proof of an equivocation in {log}: {error}")]
     Equivocation {
-        /// The log.
+        /// The log that the cut ends.
         log: LogId,
         /// Why the proof was refused.
         error: EquivocationError,
@@ -86,7 +86,7 @@ pub enum CutError {
         "{found} operators of version {version} are shown to have cosigned nothing on the branch of {log} that is given up, {wanted} must"
     )]
     TooFewStands {
-        /// The log.
+        /// The log that the cut ends.
         log: LogId,
         /// The version whose operators count.
         version: u32,

@@ -49,7 +49,7 @@ pub enum Body {
 pub struct Entry {
     /// When the owner appended it, by the owner's clock; never earlier than the time of the entry before.
     pub time: Millis,
-    /// The content.
+    /// An event, or the owner's own mark: an adoption or a state root.
     pub body: Body,
 }
 
@@ -161,7 +161,7 @@ impl SignedEvent {
 pub struct VerifiedEntry {
     /// When the owner appended it, by the owner's clock.
     pub time: Millis,
-    /// The content.
+    /// As in [`Entry`], with the signatures of an event verified.
     pub body: VerifiedBody,
     bytes: Vec<u8>,
 }

@@ -25,7 +25,7 @@ pub enum EquivocationError {
     /// The log's owner did not sign a head.
     #[error("the owner of {log} did not sign its head of {size} entries")]
     Signature {
-        /// The log.
+        /// The log that the proof names.
         log: LogId,
         /// The head's size.
         size: u64,
@@ -56,7 +56,7 @@ impl EquivocationError {
 /// [`Equivocation::verify`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Equivocation {
-    /// The log.
+    /// The log in which its owner signed both heads.
     pub log: LogId,
     /// The larger head, or one of the two if their sizes are equal, and its owner's signature.
     pub larger: (Head, [u8; 64]),

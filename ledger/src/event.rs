@@ -191,7 +191,7 @@ pub enum Action {
     Rotate {
         /// The identity's home.
         home: Domain,
-        /// The identity.
+        /// Whose key is replaced.
         identity: IdentityId,
         /// The new key's version; the first key has version 1.
         version: u32,
@@ -204,7 +204,7 @@ pub enum Action {
     Revoke {
         /// The identity's home.
         home: Domain,
-        /// The identity.
+        /// Whose key is revoked.
         identity: IdentityId,
         /// The version of the key that ends.
         version: u32,

@@ -246,7 +246,7 @@ pub enum ConfigError {
     File {
         /// Line of the setting that names the file.
         at: At,
-        /// Its name.
+        /// The name of the setting.
         setting: &'static str,
         /// Path of the file that it names.
         path: PathBuf,

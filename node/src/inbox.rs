@@ -45,7 +45,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// The name, log and keys that an operator's node writes with.
 pub struct Own {
-    /// The operator.
+    /// The operator's domain, as in the manifest.
     pub name: Domain,
     /// The log that the node writes; `None` while the manifest gives the operator none, or the node lacks its key.
     pub log: Option<LogId>,

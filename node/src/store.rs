@@ -223,7 +223,7 @@ pub enum StoreError {
     Misfit {
         /// The log named by the batch.
         log: LogId,
-        /// The mismatch.
+        /// How the batch and the stored log disagree.
         what: String,
     },
 }
