@@ -6,7 +6,7 @@ use fama_ledger::key::Signature;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
-use fama_node::wire::Submission;
+use fama_node::wire::{Recovered, Submission};
 
 use crate::failure::Failure;
 use crate::files;
@@ -57,13 +57,15 @@ pub(crate) struct EventDraft<'a> {
     pub(crate) note: Option<String>,
     /// An invitation token of the home.
     pub(crate) invite: Option<String>,
+    /// With a revocation: the receipt of what brought the version that it names.
+    pub(crate) receipt: Option<Recovered>,
 }
 
 impl<'a> EventDraft<'a> {
     /// A draft with one signer, no note and no invitation.
     #[must_use]
     pub(crate) const fn new(event: Event, signer: &'a SecretKey) -> Self {
-        Self { event, signer, countersigner: None, note: None, invite: None }
+        Self { event, signer, countersigner: None, note: None, invite: None, receipt: None }
     }
 
     /// Signs the event and verifies it as every node will.
@@ -86,7 +88,7 @@ impl<'a> EventDraft<'a> {
             countersignature: self.countersigner.map(|key| key.sign(text.as_bytes())),
             event: self.event,
         };
-        Submission { signed, note: self.note, invite: self.invite, recovered: None }
+        Submission { signed, note: self.note, invite: self.invite, recovered: self.receipt }
     }
 }
 

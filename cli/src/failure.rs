@@ -116,6 +116,13 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         }
         "profile_federation" => "is that the manifest of the federation you mean?",
         "profile_form" | "proof_form" => "want a file that `fama prove` wrote",
+        "profile_ahead" => "is this machine's clock right?",
+        "profile_home_left_out" => {
+            "ask another node, or again in a moment: `fama status` shows how far each log is final"
+        }
+        "profile_left_out" => "ask another node; or accept more: --max-age SECONDS, --missing LOGS",
+        "profile_question" => "get the right one with `fama prove`",
+        "proof_outdated" | "profile_outdated" => "`fama prove` gets a newer one from any node",
         "profile_old_manifest" => "ask a node that uses the newest version: `fama status` shows the version",
         "proof_pending" => "a quorum must cosign first: `fama status` shows how far each log is final",
         code if code.starts_with("profile_") || code.starts_with("proof_") || code.starts_with("checkpoint_") => {

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use fama_ledger::id::Domain;
 use fama_ledger::key::Curve;
-use fama_ledger::manifest::{Genesis, Manifest, Operator, Policy};
+use fama_ledger::manifest::{Endpoints, Genesis, Manifest, Operator, Policy};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
+use fama_ledger::time::Millis;
+use fama_node::clock;
 
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE, SECRET_MODE};
@@ -213,13 +215,21 @@ pub(crate) fn join(operator: &OperatorPlan, folder: &Path) -> Result<Operator, F
     Ok(operator)
 }
 
+/// When a log that is drafted now begins: now, in whole seconds.
+pub(crate) fn begins() -> Millis {
+    let now = clock::now();
+    Millis(now.0.saturating_sub(now.0 % 1_000))
+}
+
 fn manifest_entry(operator: &OperatorPlan, keys: &Keys) -> Operator {
     Operator {
         name: operator.domain.clone(),
         node_key: keys.node.ed25519().expect(ED25519).verifying_key(),
         governance_key: keys.governance.ed25519().expect(ED25519).verifying_key(),
         generation: 1,
+        begins: begins(),
         addresses: operator.addresses(),
+        endpoints: Endpoints::default(),
     }
 }
 

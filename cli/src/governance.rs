@@ -9,15 +9,18 @@ mod signed_text;
 pub(crate) use changes::changes;
 pub(crate) use evidence::{CutEvidence, Evidence};
 pub(crate) use gather::{CopyAtHead, Gathered};
-pub(crate) use plan::VersionPlan;
+pub(crate) use plan::{EndpointChanges, VersionPlan};
 pub(crate) use record::record;
 pub(crate) use signed_text::{SignedText, render};
+
+use std::time::Duration;
 
 use fama_ledger::cut::{CutError, Ground, honest};
 use fama_ledger::id::Domain;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, LogId, Manifest, Signers};
 use fama_ledger::signed_note::NoteError;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -27,6 +30,11 @@ pub(crate) const DRAFT_FILE: &str = "draft.txt";
 pub(crate) const CHAIN_FILE: &str = "chain.txt";
 /// File name of the evidence for a draft's cuts.
 pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
+
+/// How long logs may take to adopt the newest version before a command says that they are behind.
+pub(crate) const ADOPTION_WAIT: Duration = Duration::from_secs(10);
+/// Time between two looks at the nodes.
+pub(crate) const ADOPTION_PAUSE: Duration = Duration::from_millis(500);
 
 /// The operators of the previous version whose node keys approved `next`.
 ///
@@ -88,6 +96,43 @@ fn unheld(cut: &Cut, found: usize, wanted: usize) -> Failure {
         cut.log
     );
     Failure::new("words_missing", message).hint("operators that hold that branch run `fama federation agree`, too")
+}
+
+/// The logs that a version leaves behind, by a node's answer about the federation: those that must have adopted the
+/// version before it, and have no certificate that shows it there. An owner that is proven to have signed two branches
+/// keeps nobody from the next version.
+pub(crate) fn behind<'a>(next: &'a Manifest, federation: &Value) -> Vec<&'a LogId> {
+    let wanted = u64::from(next.version().saturating_sub(1));
+    let shown = |log: &LogId| {
+        let logs = federation["logs"].as_array()?;
+        logs.iter().find(|shown| shown["log"].as_str() == Some(&log.to_string()))
+    };
+    let there = |log: &LogId| {
+        shown(log).is_some_and(|shown| {
+            shown["certified_version"].as_u64() >= Some(wanted) || shown["fault"].as_str() == Some("equivocation")
+        })
+    };
+    next.must_have_adopted().filter(|log| !there(log)).collect()
+}
+
+/// Refuses a version that leaves logs behind.
+///
+/// # Errors
+/// `logs_behind` with the logs.
+pub(crate) fn check_behind(next: &Manifest, behind: &[&LogId]) -> Result<(), Failure> {
+    if behind.is_empty() {
+        return Ok(());
+    }
+    let logs: Vec<String> = behind.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "no certified adoption of version {} is known in {}; version {} would leave them behind",
+        next.version().saturating_sub(1),
+        logs.join(", "),
+        next.version()
+    );
+    Err(Failure::new("logs_behind", message).hint(
+        "a log adopts by itself once its node runs and a quorum of the others cosigns; else this version must cut it",
+    ))
 }
 
 /// The operators of a version that have not signed.

@@ -6,9 +6,13 @@ use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, Handle, did};
 use fama_ledger::join::{Karma, Revoked};
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{Profile, ProfileAnswer, ProfileProof, Proven, ProvenLog, Question};
+use fama_ledger::profile::{
+    LeftOut, Profile, ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenLog, ProvenStatus, Question, Required,
+    WhyLeftOut,
+};
 use fama_ledger::proof::{CertifiedBy, Included, TlogProof};
 use fama_ledger::time::Millis;
+use fama_node::clock;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -16,13 +20,26 @@ use crate::terminal::FieldList;
 
 /// First line of a proof of inclusion.
 const TLOG_PROOF: &str = "c2sp.org/tlog-proof@v1\n";
+/// Default of `--max-age`. In a federation that works, every log is cosigned again within two minutes.
+const MAX_AGE_SECONDS: u64 = 600;
 /// How many providers are listed for people; `--json` lists all.
 const PROVIDERS_SHOWN: usize = 20;
 
+/// What a proof of a profile may lack.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Accepted {
+    /// Oldest certificate of a log that is accepted; a log with an older one counts as left out
+    #[arg(long, value_name = "SECONDS", default_value_t = MAX_AGE_SECONDS)]
+    pub(crate) max_age: u64,
+    /// How many logs may be left out [default: f, as many operators as may lie]
+    #[arg(long, value_name = "LOGS")]
+    pub(crate) missing: Option<usize>,
+}
+
 /// The content of a verified proof.
 pub(crate) enum VerifiedProof {
-    /// The profile of an agent, or its absence.
-    Profile(Box<Proven>),
+    /// The profile of an agent, or its absence; checked at this time, in seconds since 1970.
+    Profile(Box<Proven>, u64),
     /// An entry and its place in a log.
     Entry(Box<Included>),
 }
@@ -32,7 +49,7 @@ impl VerifiedProof {
     ///
     /// # Errors
     /// The rule that the proof breaks; `proof_no_entry`.
-    pub(crate) fn read(text: &str, manifest: &Arc<Manifest>) -> Result<Self, Failure> {
+    pub(crate) fn read(text: &str, manifest: &Arc<Manifest>, accepted: Accepted) -> Result<Self, Failure> {
         if text.starts_with(TLOG_PROOF) {
             return entry(text, manifest);
         }
@@ -41,15 +58,24 @@ impl VerifiedProof {
         {
             return entry(receipt, manifest);
         }
-        let proven = text.parse::<ProfileProof>()?.verify(manifest)?;
-        Ok(Self::Profile(Box::new(proven)))
+        let (proof, now) = (text.parse::<ProfileProof>()?, clock::now().0 / 1_000);
+        let missing_max = accepted.missing.unwrap_or(usize::MAX);
+        // Whether it is about what the caller means is compared later, as for proofs of events.
+        let question = proof.question.clone();
+        let required = Required { question, max_age_seconds: accepted.max_age, missing_max, now };
+        let proven = proof.verify(manifest, &required)?;
+        let max = accepted.missing.unwrap_or_else(|| proven.manifest.faults());
+        if proven.left_out.len() > max {
+            return Err(ProfileError::LeftOut { left_out: proven.left_out, max }.into());
+        }
+        Ok(Self::Profile(Box::new(proven), now))
     }
 
     /// Its subject: the question, or the id of the event.
     #[must_use]
     pub(crate) fn about(&self) -> String {
         match self {
-            Self::Profile(proven) => proven.question.to_string(),
+            Self::Profile(proven, _) => proven.question.to_string(),
             Self::Entry(included) => event_id(included),
         }
     }
@@ -58,7 +84,7 @@ impl VerifiedProof {
     #[must_use]
     pub(crate) const fn is_certified(&self) -> bool {
         match self {
-            Self::Profile(_) => true,
+            Self::Profile(..) => true,
             Self::Entry(included) => included.certified.is_some(),
         }
     }
@@ -67,7 +93,7 @@ impl VerifiedProof {
     #[must_use]
     pub(crate) fn json(&self) -> Value {
         match self {
-            Self::Profile(proven) => profile_json(proven),
+            Self::Profile(proven, now) => profile_json(proven, *now),
             Self::Entry(included) => entry_json(included),
         }
     }
@@ -76,7 +102,7 @@ impl VerifiedProof {
     #[must_use]
     pub(crate) fn table(&self) -> FieldList {
         match self {
-            Self::Profile(proven) => profile_table(proven),
+            Self::Profile(proven, now) => profile_table(proven, *now),
             Self::Entry(included) => entry_table(included),
         }
     }
@@ -121,11 +147,22 @@ fn log_json(log: &ProvenLog) -> Value {
     })
 }
 
-fn profile_json(proven: &Proven) -> Value {
+fn left_out_json(left_out: &LeftOut) -> Value {
+    let (why, as_of) = match left_out.why {
+        WhyLeftOut::Missing => ("missing", None),
+        WhyLeftOut::Old { as_of } => ("old", Some(seconds(as_of))),
+        WhyLeftOut::Tallies => ("attestations", None),
+    };
+    json!({"log": left_out.log.to_string(), "why": why, "as_of": as_of, "maps": left_out.maps})
+}
+
+fn profile_json(proven: &Proven, now: u64) -> Value {
     let mut json = json!({
         "proven": true, "kind": "profile", "question": proven.question.to_string(), "found": false,
+        "age_seconds": proven.as_of().map(|as_of| now.saturating_sub(as_of)),
         "as_of": proven.as_of().map(seconds), "federation": proven.manifest.federation().to_string(),
         "manifest_version": proven.manifest.version(), "logs": proven.logs.iter().map(log_json).collect::<Vec<_>>(),
+        "left_out": proven.left_out.iter().map(left_out_json).collect::<Vec<_>>(),
     });
     if let ProfileAnswer::Found(profile) = &proven.answer {
         json["found"] = json!(true);
@@ -135,11 +172,14 @@ fn profile_json(proven: &Proven) -> Value {
 }
 
 fn agent_json(profile: &Profile) -> Value {
-    let Profile { found, status, keys, karma, providers } = profile;
-    let revoked = status.revoked.as_ref().map(|revoked| {
-        let by = revoked.operator.as_ref().map_or("home", Domain::as_str);
-        json!({"by": by, "time": revoked.time.to_string(), "reason": revoked.reason.as_str()})
-    });
+    let Profile { found, version, current, status, keys, karma, providers } = profile;
+    let revoked = match status {
+        ProvenStatus::Revoked(revoked) => {
+            let by = revoked.operator.as_ref().map_or("home", Domain::as_str);
+            json!({"by": by, "time": revoked.time.to_string(), "reason": revoked.reason.as_str()})
+        }
+        ProvenStatus::Active | ProvenStatus::NotKnownRevoked => Value::Null,
+    };
     let keys: Vec<Value> =
         keys.iter().map(|key| json!({"key": key.key.to_string(), "since": key.time.to_string()})).collect();
     let providers: Vec<Value> = providers
@@ -148,7 +188,7 @@ fn agent_json(profile: &Profile) -> Value {
         .collect();
     json!({
         "id": found.id.to_string(), "handle": handle(profile), "did": did(&found.home, &found.id),
-        "key": status.current.key.to_string(), "key_version": status.version, "revoked": revoked,
+        "key": current.key.to_string(), "key_version": version, "status": status.as_str(), "revoked": revoked,
         "keys": keys, "karma": karma_json(*karma), "providers": providers,
     })
 }
@@ -158,18 +198,34 @@ fn handle(profile: &Profile) -> String {
     Handle { name, home }.to_string()
 }
 
-fn profile_table(proven: &Proven) -> FieldList {
-    let mut lines = vec![("proven", proven.question.to_string())];
+fn profile_table(proven: &Proven, now: u64) -> FieldList {
+    let age = |as_of: u64| {
+        let age = now.saturating_sub(as_of);
+        format!("{age} s, as of {}; later entries of any log are not included", seconds(as_of))
+    };
+    let age = proven.as_of().map_or("none: all logs that are shown have ended".to_owned(), age);
+    let mut lines = vec![("age", age), ("proven", proven.question.to_string())];
+    lines.extend(proven.left_out.iter().map(|one| ("left out", hidden(one))));
     match &proven.answer {
         ProfileAnswer::Found(profile) => lines.extend(agent_lines(profile)),
         ProfileAnswer::Absent => lines.push(("answer", absent(proven))),
     }
-    let as_of = proven.as_of().map_or("no time: all logs have ended".to_owned(), seconds);
-    lines.push(("as of", format!("{as_of}; later entries of any log are not included")));
     lines.extend(proven.logs.iter().map(|log| ("read from", log_line(log))));
     let manifest = &proven.manifest;
     lines.push(("by", format!("version {} of the manifest of {}", manifest.version(), manifest.federation())));
     FieldList(lines)
+}
+
+/// What a log that is left out could hide.
+fn hidden(left_out: &LeftOut) -> String {
+    let could = left_out.maps.iter().map(|map| match map.split_once('/') {
+        Some(("claims", operator)) => format!("a revocation of the key that was sent to {operator}"),
+        Some(("home", home)) => format!("attestations by agents of {home}"),
+        Some(("statements", operator)) => format!("which providers {operator} sponsors"),
+        _ => map.clone(),
+    });
+    let could: Vec<String> = could.collect();
+    format!("{left_out}; it could hide {}", if could.is_empty() { "nothing".to_owned() } else { could.join(", ") })
 }
 
 fn absent(proven: &Proven) -> String {
@@ -188,17 +244,18 @@ fn absent(proven: &Proven) -> String {
 }
 
 fn agent_lines(profile: &Profile) -> Vec<(&'static str, String)> {
-    let Profile { found, status, keys, karma, providers } = profile;
-    let standing = match &status.revoked {
-        None => "in force: no log has revoked it".to_owned(),
-        Some(revoked) => revocation(revoked),
+    let Profile { found, version, current, status, keys, karma, providers } = profile;
+    let standing = match status {
+        ProvenStatus::Active => "in force: no log has revoked it".to_owned(),
+        ProvenStatus::Revoked(revoked) => revocation(revoked),
+        ProvenStatus::NotKnownRevoked => "not known to be revoked: a log that is left out may revoke it".to_owned(),
     };
     let mut lines = vec![
         ("agent", handle(profile)),
         ("id", found.id.to_string()),
-        ("key", format!("version {}, {standing}\n{}", status.version, status.current.key)),
+        ("key", format!("version {version}, {standing}\n{}", current.key)),
     ];
-    let former = keys.iter().zip(1u32..).filter(|(_, version)| *version < status.version);
+    let former = keys.iter().zip(1u32..).filter(|(_, number)| number < version);
     lines.extend(former.map(|(key, version)| ("former", format!("version {version}, {}\n{}", key.time, key.key))));
     lines.push(("karma", karma_text(*karma)));
     let shown = providers.iter().take(PROVIDERS_SHOWN);

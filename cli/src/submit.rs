@@ -73,6 +73,12 @@ pub(crate) fn addresses(manifest: &Manifest, event: &Event) -> Vec<String> {
     first
 }
 
+/// Whether a revocation in this log is only a claim: the log is not that of the identity's home.
+#[must_use]
+pub(crate) fn is_claim(manifest: &Manifest, event: &Event, log: &LogId) -> bool {
+    matches!(&event.action, Action::Revoke { .. }) && manifest.log_for(&event.action).as_ref() != Some(log)
+}
+
 /// Submits to the first of these multiaddresses that answers, and checks the proof in the answer. A node that stops
 /// answering may have forwarded the event; the next one gets the same event, which no log takes twice. Addresses are
 /// dialled [`STAGGER`] apart, without waiting for earlier ones to fail.
@@ -383,7 +389,14 @@ mod tests {
     fn final_is_what_a_quorum_cosigned() {
         let (world, stranger) = (World::new(4), World::new(4));
         let size = |cosigned: Vec<CosignedHead>| {
-            let frontier = LogFrontier { log: world.log(0), size: 99, newest: None, cosigned, equivocation: None };
+            let frontier = LogFrontier {
+                log: world.log(0),
+                size: 99,
+                newest: None,
+                cosigned,
+                equivocation: None,
+                certificate: None,
+            };
             certified(&world.manifest, &frontier).map(|certified| certified.size).map_err(|failure| failure.code)
         };
         let by = |i, n| world.cosigned(i, n, u8::try_from(n).unwrap());

@@ -49,6 +49,7 @@ pub struct Adoption {
 
 /// Why it is not shown which version's quorum counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AdoptionError {
     /// Nothing shows where the log adopted the version.
     #[error("nothing shows where the log adopted version {0}")]

@@ -5,13 +5,17 @@ use alloc::vec::Vec;
 
 use crate::codec;
 use crate::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
+use crate::event::Action;
 use crate::fold::{Effect, EntryPosition, Fold, Outcome, Void};
-use crate::id::{ManifestHash, StateRoot};
+use crate::id::{Domain, ManifestHash, StateRoot};
 use crate::limits;
 use crate::manifest::{LogId, Manifest, Policy};
 use crate::map::StateMap;
 use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
 use crate::time::Millis;
+
+#[cfg(test)]
+mod tests;
 
 /// The state maps that one log carries, in memory. They must be updated with every change of the log's rows.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +132,26 @@ pub enum BatchError {
         /// The index of the entry.
         index: u64,
     },
+    /// The log begins before its manifest lets it, or takes maps over from a log whose last entry is later.
+    #[error("entry {index}: its time {time} is before {from}, when this log may adopt that version")]
+    Early {
+        /// The index of the entry.
+        index: u64,
+        /// The time of the entry.
+        time: Millis,
+        /// The earliest time that it may have.
+        from: Millis,
+    },
+    /// An event of a kind that the protocol of the adopted version does not have yet.
+    #[error("entry {index}: a kind of event of protocol {protocol}, but the log adopted one of protocol {adopted}")]
+    Kind {
+        /// The index of the entry.
+        index: u64,
+        /// The protocol that brought the kind.
+        protocol: u32,
+        /// The protocol of the version that the log has adopted.
+        adopted: u32,
+    },
     /// The entry exceeds the day's bytes.
     #[error("entry {index}: more than {max} bytes on one day")]
     Bytes {
@@ -154,6 +178,8 @@ impl BatchError {
             Self::Shape => "batch_shape",
             Self::Time { .. } => "time_back",
             Self::Adopt { .. } => "adopt",
+            Self::Early { .. } => "too_early",
+            Self::Kind { .. } => "later_kind",
             Self::Bytes { .. } => "daily_bytes",
             Self::StateRoot { .. } => "state_root",
         }
@@ -173,6 +199,9 @@ pub enum ReplayError<E> {
     #[error("{0}")]
     Rows(#[from] RowError<E>),
 }
+
+/// A version's assignment of homes, or of operators' statements and claims, to logs.
+type Assigned = fn(&Manifest) -> &BTreeMap<Domain, LogId>;
 
 /// Builds or replays one batch: takes entries, returns the changed rows.
 pub struct Batch<'a, S> {
@@ -254,6 +283,55 @@ impl<'a, S: Rows> Batch<'a, S> {
         self.entries == 0
     }
 
+    /// Whether the protocol of the version that the log has adopted has this kind of event.
+    #[must_use]
+    pub const fn takes(&self, action: &Action) -> bool {
+        action.protocol() <= self.under.protocol()
+    }
+
+    /// The earliest time at which the log may adopt `next`, the version that comes next: when the manifest lets it
+    /// begin, and not before the last entry of any log whose maps it takes over with this version.
+    ///
+    /// # Errors
+    /// [`RowError`]: the storage failed or is broken.
+    pub fn adopts_from(&self, next: &Manifest) -> Result<Millis, RowError<S::Error>> {
+        let (mut from, mut before) = (next.log(self.id).map_or(Millis(0), |known| known.begins), None);
+        if self.log.is_some() {
+            (from, before) = (Millis(0), Some(self.under));
+        }
+        let parts: [Assigned; 2] = [Manifest::homes, Manifest::records];
+        for assigned in parts {
+            let carried = |name| before.is_some_and(|before| assigned(before).get(name) == Some(self.id));
+            let taken = assigned(next).iter().filter(|(name, log)| *log == self.id && !carried(*name));
+            for (name, _) in taken {
+                from = from.max(self.last_carried(next, name, assigned)?);
+            }
+        }
+        Ok(from)
+    }
+
+    /// The time of the last entry of the log that a map passes on from; 0 if no log carried the map yet.
+    fn last_carried(&self, next: &Manifest, name: &Domain, assigned: Assigned) -> Result<Millis, RowError<S::Error>> {
+        let mut last = Some(self.id);
+        for version in next.versions() {
+            let Some(log) = assigned(version).get(name).filter(|log| last != Some(*log)) else { continue };
+            last = Some(log);
+            let Some(row) = rows::read::<LogRow, S>(self.rows, MapName::log(log).id(), &())? else { continue };
+            // A log that was to carry the map, and was cut before it adopted that version, never had it.
+            if next.at(row.version).and_then(|adopted| assigned(adopted).get(name)) == Some(log) {
+                return Ok(row.time);
+            }
+        }
+        Ok(Millis(0))
+    }
+
+    /// Whether an event of this kind is valid under the version that the log has adopted.
+    fn check_kind(&self, event: &VerifiedEvent) -> Result<(), BatchError> {
+        let action = &event.event().action;
+        let (index, protocol, adopted) = (self.index(), action.protocol(), self.under.protocol());
+        if self.takes(action) { Ok(()) } else { Err(BatchError::Kind { index, protocol, adopted }) }
+    }
+
     const fn index(&self) -> u64 {
         self.size.saturating_add(self.entries)
     }
@@ -262,7 +340,7 @@ impl<'a, S: Rows> Batch<'a, S> {
     ///
     /// # Errors
     /// [`ReplayError`]; the batch is unchanged. [`BatchError`] if the batch or the day is full, if the log has not
-    /// adopted a version yet, or if this batch adopts one.
+    /// adopted a version yet, if this batch adopts one, or if the adopted version's protocol lacks the kind.
     pub fn admit(
         &mut self,
         event: VerifiedEvent,
@@ -272,6 +350,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         if self.log.is_none() || self.adopting.is_some() {
             return Err(BatchError::Adopt { index }.into());
         }
+        self.check_kind(&event)?;
         let time = self.entry_time(now);
         let entry = VerifiedEntry::of(time, event);
         // Checked before the fold, which cannot undo what it has applied.
@@ -286,7 +365,7 @@ impl<'a, S: Rows> Batch<'a, S> {
         }
     }
 
-    /// Adds the adoption of the next version. An empty log begins with one.
+    /// Adds the adoption of the next version, no earlier than [`Batch::adopts_from`]. An empty log begins with one.
     ///
     /// # Errors
     /// [`BatchError::Adopt`] if `version` is not the next one or the batch is not empty; [`ReplayError::Unheld`].
@@ -296,8 +375,9 @@ impl<'a, S: Rows> Batch<'a, S> {
         manifest: ManifestHash,
         now: Millis,
     ) -> Result<VerifiedEntry, ReplayError<S::Error>> {
-        let entry = VerifiedEntry::adopt(self.entry_time(now), version, manifest);
         self.take_adopt(version, manifest)?;
+        let from = self.adopting.map_or(Ok(Millis(0)), |next| self.adopts_from(next))?;
+        let entry = VerifiedEntry::adopt(self.entry_time(now).max(from), version, manifest);
         let row = self.counted(&entry)?;
         self.take(row);
         Ok(entry)
@@ -314,12 +394,19 @@ impl<'a, S: Rows> Batch<'a, S> {
             VerifiedBody::State { .. } => return Err(BatchError::Shape.into()),
             VerifiedBody::Adopt { version, manifest } => {
                 self.take_adopt(*version, *manifest)?;
+                let from = self.adopting.map_or(Ok(Millis(0)), |next| self.adopts_from(next))?;
+                if entry.time < from {
+                    return Err(BatchError::Early { index, time: entry.time, from }.into());
+                }
                 None
             }
             VerifiedBody::Event(_) if self.log.is_none() || self.adopting.is_some() => {
                 return Err(BatchError::Adopt { index }.into());
             }
-            VerifiedBody::Event(event) => Some(self.fold.apply(event, EntryPosition { time: entry.time, index })?),
+            VerifiedBody::Event(event) => {
+                self.check_kind(event)?;
+                Some(self.fold.apply(event, EntryPosition { time: entry.time, index })?)
+            }
         };
         let row = self.counted(entry)?;
         self.take(row);

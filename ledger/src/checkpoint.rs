@@ -18,6 +18,7 @@ pub const SECONDS_MAX: u64 = (1 << 63) - 1;
 
 /// Why a checkpoint, or a signature on it, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// The first line is not an origin.
     #[error("want an origin like fama/<64 hex>/<operator>/<generation>")]
@@ -267,7 +268,9 @@ pub fn read_note(
     let signed = read_owner(note, &checkpoint, &key)?;
     let mut cosignatures: Vec<Cosignature> = Vec::new();
     for line in &note.signatures {
-        let Some(cosignature) = read_cosignature(line, &signed.checkpoint, &cosigner)? else { continue };
+        let Ok(operator) = line.name.parse::<Domain>() else { continue };
+        let Some(key) = cosigner(&operator).filter(|key| is_cosigned_by(line, key)) else { continue };
+        let cosignature = read_cosignature(line, &operator, &signed.checkpoint, &key)?;
         if cosignatures.iter().any(|other| other.operator == cosignature.operator) {
             return Err(CheckpointError::Twice(cosignature.operator));
         }
@@ -292,19 +295,22 @@ fn read_owner(
     signed
 }
 
-/// The verified cosignature of a line; `None` if its key is not known.
-fn read_cosignature(
+/// Whether the line names this key as the one that cosigned.
+pub(crate) fn is_cosigned_by(line: &NoteSignature, key: &VerifyingKey) -> bool {
+    line.key_id == key_id(&line.name, COSIGNATURE, key.as_bytes())
+}
+
+/// The verified cosignature of a line of the operator's `key`.
+pub(crate) fn read_cosignature(
     line: &NoteSignature,
+    operator: &Domain,
     checkpoint: &Checkpoint,
-    cosigner: impl Fn(&Domain) -> Option<VerifyingKey>,
-) -> Result<Option<Cosignature>, CheckpointError> {
-    let Ok(operator) = line.name.parse::<Domain>() else { return Ok(None) };
-    let known = cosigner(&operator).filter(|key| line.key_id == key_id(&line.name, COSIGNATURE, key.as_bytes()));
-    let Some(key) = known else { return Ok(None) };
-    let cosignature =
-        Cosignature::from_line(operator.clone(), &line.bytes).ok_or(CheckpointError::Cosignature(operator))?;
-    cosignature.verify(checkpoint, &key)?;
-    Ok(Some(cosignature))
+    key: &VerifyingKey,
+) -> Result<Cosignature, CheckpointError> {
+    let cosignature = Cosignature::from_line(operator.clone(), &line.bytes)
+        .ok_or_else(|| CheckpointError::Cosignature(operator.clone()))?;
+    cosignature.verify(checkpoint, key)?;
+    Ok(cosignature)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::equivocation::{Equivocation, EquivocationError};
 use crate::id::Domain;
 use crate::log::Head;
 use crate::manifest::{Cut, LogId, Manifest};
-use crate::note_quorum::NoteQuorum;
+use crate::note_quorum::NoteReading;
 use crate::signed_note::SignedNote;
 use crate::stand::{Stand, VerifiedStand};
 
@@ -44,6 +44,7 @@ pub enum Ground {
 
 /// Why an operator may not sign a cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CutError {
     /// The evidence lacks the operator's own stand.
     #[error("no stand of {operator} in {log} for this version")]
@@ -200,14 +201,15 @@ impl ProposedCut<'_> {
 
     /// Whether a quorum of each of [`Self::versions`] cosigned the cut's head.
     fn is_certified(&self) -> bool {
-        let Some(note) = self.checkpoint else { return false };
-        self.versions().into_iter().all(|version| self.cosigned_under(note, version) == Some(true))
-    }
-
-    fn cosigned_under(&self, note: &SignedNote, version: u32) -> Option<bool> {
         // A note that cannot be read certifies nothing.
-        let quorum = NoteQuorum::read(note, &self.cut.log, self.previous, self.previous.at(version)?).ok()?;
-        Some(quorum.signed.checkpoint().head == self.cut.head && quorum.is_reached())
+        let reading = self.checkpoint.and_then(|note| NoteReading::of(note, &self.cut.log, self.previous).ok());
+        let Some(mut reading) = reading.filter(|reading| reading.signed().checkpoint().head == self.cut.head) else {
+            return false;
+        };
+        self.versions().into_iter().all(|version| {
+            let quorum = self.previous.at(version).and_then(|version| reading.quorum(version).ok());
+            quorum.is_some_and(|quorum| quorum.is_reached())
+        })
     }
 }
 

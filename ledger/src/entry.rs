@@ -259,6 +259,12 @@ impl VerifiedEntry {
     }
 }
 
+/// The time of an encoded entry, from its first bytes alone; `None` if there are fewer.
+#[must_use]
+pub fn time(entry: &[u8]) -> Option<Millis> {
+    entry.first_chunk().map(|time| Millis(u64::from_le_bytes(*time)))
+}
+
 /// The id of the event that an encoded entry holds; `None` for other entries and for bytes that are not an entry.
 #[must_use]
 pub fn event_id(entry: &[u8]) -> Option<EventId> {

@@ -10,6 +10,7 @@ use crate::manifest::{LogId, Manifest};
 
 /// Why two heads do not prove an equivocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EquivocationError {
     /// No version of the manifest has the log.
     #[error("no version has the log {0}")]
@@ -120,7 +121,9 @@ mod tests {
             node_key: key(1).verifying_key(),
             governance_key: key(2).verifying_key(),
             generation: 1,
+            begins: crate::time::Millis::FIRST,
             addresses: Vec::new(),
+            endpoints: crate::manifest::Endpoints::default(),
         };
         let genesis = Genesis { name: String::from(name), policy: Policy::recommended(1), operators: vec![operator] };
         let text = genesis.text().unwrap();

@@ -288,6 +288,20 @@ impl Action {
         }
     }
 
+    /// The protocol that brought this kind of event. A log may have it once it adopted a version of that protocol.
+    #[must_use]
+    pub const fn protocol(&self) -> u32 {
+        match self.kind() {
+            Kind::Register
+            | Kind::Rotate
+            | Kind::Revoke
+            | Kind::Attest
+            | Kind::Retract
+            | Kind::Admit
+            | Kind::Dismiss => 1,
+        }
+    }
+
     /// The home that the event acts in; for an admit or dismiss, the operator that states it.
     #[must_use]
     pub const fn place(&self) -> &Domain {

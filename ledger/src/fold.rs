@@ -7,51 +7,52 @@ use crate::key::PublicKey;
 use crate::limits;
 use crate::manifest::{LogId, Manifest, Policy};
 use crate::rows::{
-    self, Changes, Claim, ClaimsRow, DayCounter, HomeRow, Identity, KeyOwner, KeyVersion, MapId, MapName, NameOwner,
-    Overlay, Revocation, Row, RowError, Rows, Status, text_key,
+    self, Changes, Claim, DayCounter, HomeRow, Identity, KeyOwner, KeyVersion, MapId, MapName, NameOwner, Overlay,
+    Revocation, Row, RowError, Rows, Status, text_key,
 };
 use crate::time::Millis;
 
 mod karma;
 mod sponsor;
 
-/// Why an event has no effect. The protocol fixes the order: the first reason that matches is the outcome.
+/// Why an event has no effect. The protocol fixes the order: the first reason that matches is the outcome. A node stores
+/// the numbers: a reason keeps its own wherever it stands, and a new one takes the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub enum Void {
     /// This log does not carry the home, or belongs to an operator other than the one that the event names.
-    NotHome,
+    NotHome = 0,
     /// Created more than 10 minutes after the entry's time.
-    Future,
+    Future = 1,
     /// Created longer before the entry's time than the policy's `max_age_ms` allows.
-    Stale,
+    Stale = 2,
     /// The acting identity is not registered in its home.
-    UnknownIdentity,
+    UnknownIdentity = 3,
     /// Signed by a key that is not authorized for this action.
-    NotAuthorized,
+    NotAuthorized = 4,
     /// The identity's key is revoked.
-    Revoked,
+    Revoked = 5,
     /// A rotation to a version other than the next one, or a revocation of a version other than the current one.
-    WrongVersion,
-    /// An identity of the home already has this name.
-    NameTaken,
+    WrongVersion = 6,
+    /// An identity of the home already has this name, or an id with the same first 16 bytes.
+    NameTaken = 7,
     /// An identity of the home already has this key or had it earlier.
-    KeyInUse,
+    KeyInUse = 8,
     /// The delta is 0 or exceeds the policy's `max_delta`.
-    Delta,
+    Delta = 9,
     /// Issuer and subject are the same identity.
-    SelfAttestation,
+    SelfAttestation = 10,
     /// The attestation to be retracted does not exist.
-    NotFound,
+    NotFound = 11,
     /// The same attestation or claim was already applied.
-    Duplicate,
+    Duplicate = 12,
     /// The attestation was already retracted.
-    AlreadyRetracted,
+    AlreadyRetracted = 13,
     /// A statement about the same provider, service and domain, not created earlier, was already applied.
-    Superseded,
+    Superseded = 14,
     /// The day's cap for this provider and subject is used up.
-    Cap,
+    Cap = 15,
     /// A limit on what is applied per day, or on the size of a provider's statements, is reached.
-    Quota,
+    Quota = 16,
 }
 
 impl Void {
@@ -109,9 +110,14 @@ pub enum Effect {
         /// The new identity.
         identity: IdentityId,
     },
-    /// A rotation or revocation in the home, or a claim in another log.
+    /// A rotation or revocation in the home.
     KeyChanged {
         /// The identity whose key it is.
+        identity: IdentityId,
+    },
+    /// A revocation whose home another log carries was recorded. Anybody can sign one about any key.
+    Claimed {
+        /// The identity that the claim is about.
         identity: IdentityId,
     },
     /// A provider attested karma to a subject.
@@ -150,7 +156,7 @@ impl Effect {
     #[must_use]
     pub const fn about(&self) -> IdentityId {
         match self {
-            Self::Registered { identity } | Self::KeyChanged { identity } => *identity,
+            Self::Registered { identity } | Self::KeyChanged { identity } | Self::Claimed { identity } => *identity,
             Self::Attested { subject, .. } | Self::Retracted { subject, .. } => *subject,
             Self::Sponsored { provider } => *provider,
         }
@@ -177,6 +183,9 @@ pub struct EntryPosition {
     /// The index of the entry in its log, from 0.
     pub index: u64,
 }
+
+/// How many of its identity's first bytes a DID shows.
+const DID_BYTES: usize = 16;
 
 type FoldResult<S, T = Outcome> = Result<T, RowError<<S as Rows>::Error>>;
 
@@ -285,10 +294,24 @@ impl<'a, S: Rows> Fold<'a, S> {
         self.rows.put(home, &(id, version), row);
     }
 
+    /// Whether an identity of the home has the same DID as `id` would have: the same first 16 bytes.
+    fn did_in_use(&self, home: MapId, id: IdentityId) -> FoldResult<S, bool> {
+        let mut prefix = rows::prefix::<Identity>(&id);
+        prefix.truncate(1 + DID_BYTES);
+        let mut found = false;
+        let each = &mut |_: &[u8], _: &[u8]| {
+            found = true;
+            core::ops::ControlFlow::Break(())
+        };
+        self.rows.scan(home, &prefix, each).map_err(RowError::Storage)?;
+        Ok(found)
+    }
+
     fn register(&mut self, home: MapId, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Register { name, key, next, .. } = &event.event().action else { unreachable!("a registration") };
         let (identity, day) = (event.id(), at.time.day());
         void_if!(self.get::<NameOwner>(home, &text_key(name.as_str()))?.is_some(), NameTaken);
+        void_if!(self.did_in_use(home, identity)?, NameTaken);
         void_if!(self.key_in_use(home, key)?, KeyInUse);
         let counter = self.get::<HomeRow>(home, &())?.unwrap_or_default().registrations;
         void_if!(counter.on(day) >= self.policy().daily_registrations, Quota);
@@ -343,17 +366,17 @@ impl<'a, S: Rows> Fold<'a, S> {
     }
 
     /// Records a revocation whose home another log carries; the join decides whether it counts.
+    ///
+    /// No count bounds a day's claims, only the log's bytes: whoever may record claims could use a count up, and shut
+    /// out the one claim that counts.
     fn claim(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let Action::Revoke { identity, version, key, reason, .. } = &event.event().action else {
             unreachable!("a revocation")
         };
         let row_key = (*identity, *version, key.hash(), event.signed().signer.hash());
         void_if!(self.get::<Claim>(self.claims, &row_key)?.is_some(), Duplicate);
-        let counter = self.get::<ClaimsRow>(self.claims, &())?.unwrap_or_default().claims;
-        void_if!(counter.on(at.time.day()) >= self.policy().daily_claims, Quota);
-        self.rows.put(self.claims, &(), &ClaimsRow { claims: counter.counted(at.time.day()) });
         let claim = Claim { reason: *reason, time: at.time, generation: self.log.generation, index: at.index };
         self.rows.put(self.claims, &row_key, &claim);
-        Ok(Ok(Effect::KeyChanged { identity: *identity }))
+        Ok(Ok(Effect::Claimed { identity: *identity }))
     }
 }

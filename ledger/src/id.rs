@@ -121,6 +121,7 @@ pub const DID_DIGITS: usize = 32;
 
 /// Why a name or domain is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// Not a domain of lower-case LDH labels.
     #[error("want a domain of lower-case letters, digits and hyphens with at least one dot, at most 253 bytes")]

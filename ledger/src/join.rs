@@ -1,13 +1,11 @@
 //! The join of all logs: key status, sponsorship and karma. Reads rows, writes none.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use bincode::{Decode, Encode};
 
 use crate::codec::{self, CodecError};
 use crate::event::{RevokeReason, Service};
-use crate::fold::Effect;
 use crate::id::{Domain, IdentityId, KeyHash, ManifestHash, Name, StateId, StateRoot, TreeRoot};
 use crate::limits;
 use crate::log::Head;
@@ -17,6 +15,10 @@ use crate::rows::{
     Statement, Tally, prefix, text_key,
 };
 use crate::time::{Day, Millis};
+
+mod ranking;
+
+pub use ranking::{KarmaChange, NumbersChange, Ranking, Recount, Score};
 
 /// Most rows that one read collects: versions of one identity, or days of one provider and subject.
 const COLLECT_MAX: usize = 1 << 20;
@@ -292,6 +294,27 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(None)
     }
 
+    /// The claims against one version of an identity's keys that count: those signed by that key or by the committed
+    /// one. For each operator and signer the first. Claims that do not count are not read.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn claims(&self, found: &LocatedIdentity, version: u32) -> ReadResult<S, Vec<(LogId, Claim)>> {
+        let map = MapName::home(&found.home).id();
+        let Some(row) = rows::read::<KeyVersion, S>(self.rows, map, &(found.id, version))? else {
+            return Ok(Vec::new());
+        };
+        let (key, mut all) = (row.key.hash(), Vec::new());
+        for (operator, map) in &self.claims {
+            for signer in [Some(key), row.next].into_iter().flatten() {
+                let claim = rows::read::<Claim, S>(self.rows, *map, &(found.id, version, key, signer))?;
+                let log = |claim: &Claim| LogId { operator: operator.clone(), generation: claim.generation };
+                all.extend(claim.map(|claim| (log(&claim), claim)));
+            }
+        }
+        Ok(all)
+    }
+
     /// Whether a claim against `key`, signed by `signer`, matches the home's key of that version or its commitment.
     ///
     /// # Errors
@@ -313,29 +336,47 @@ impl<'a, S: Rows> Join<'a, S> {
     /// # Errors
     /// [`RowError`].
     pub fn sponsorships(&self, provider: IdentityId) -> ReadResult<S, Vec<Sponsorship>> {
-        let all = self.sponsors(provider, usize::MAX)?.into_iter();
+        let all = self.sponsors(provider, None)?.into_iter();
         Ok(all.map(|((service, domain), sponsors)| Sponsorship { service, domain, sponsors }).collect())
     }
 
     /// The numbers of a provider that operators sponsor. Stops reading as soon as `enough` operators sponsor every
-    /// number for one service and domain: then every number counts, in whatever order the operators were read.
-    fn sponsors(&self, provider: IdentityId, enough: usize) -> ReadResult<S, Sponsors> {
+    /// number for one service and domain: then every number counts, in whatever order the operators were read. And as
+    /// soon as so many cannot sponsor any number any more, whatever the other operators said: then none counts.
+    fn sponsors(&self, provider: IdentityId, enough: Option<usize>) -> ReadResult<S, Sponsors> {
         let (mut found, start) = (Sponsors::new(), prefix::<Statement>(&provider));
         let (mut first, mut then) = (Vec::new(), Vec::new());
         for statements in &self.statements {
             let likely = self.rows.is_likely(statements.1, &start).map_err(RowError::Storage)?;
             if likely { first.push(statements) } else { then.push(statements) }
         }
+        let mut unread = self.statements.len();
         for (operator, map) in first.into_iter().chain(then) {
+            unread = unread.saturating_sub(1);
             for (_, row) in rows::collect::<Statement, S>(self.rows, *map, &start, limits::TRIPLES_PER_PROVIDER)? {
                 found.entry((row.service, row.domain)).or_default().push((operator.clone(), row.intervals));
             }
             let whole = |sponsors: &Vec<(Domain, Vec<Interval>)>| sponsors.iter().filter(|(_, of)| is_all(of)).count();
-            if found.values().any(|sponsors| whole(sponsors) >= enough) {
+            let Some(enough) = enough else { continue };
+            let most = found.values().map(Vec::len).max().unwrap_or_default();
+            if most.saturating_add(unread) < enough || found.values().any(|sponsors| whole(sponsors) >= enough) {
                 break;
             }
         }
         Ok(found)
+    }
+
+    /// All providers about which an operator ever made a statement.
+    fn stated(&self) -> ReadResult<S, BTreeSet<IdentityId>> {
+        let mut all = BTreeSet::new();
+        for (_, map) in &self.statements {
+            let scanned = self.rows.scan(*map, &[<Statement as rows::Row>::TAG], &mut |key, _| {
+                all.extend(key.get(1..33).and_then(|id| id.try_into().ok()).map(crate::id::EventId));
+                core::ops::ControlFlow::Continue(())
+            });
+            scanned.map_err(RowError::Storage)?;
+        }
+        Ok(all)
     }
 
     /// The provider's numbers that count: those that `min_sponsors` operators sponsor for the same service and domain.
@@ -346,7 +387,7 @@ impl<'a, S: Rows> Join<'a, S> {
         let want = usize::try_from(self.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
         // Once all numbers count, further rows change nothing, and a proof need not contain them.
         let services: Vec<Numbers> =
-            self.sponsors(provider, want)?.values().map(|sponsors| counted_by(sponsors, want)).collect();
+            self.sponsors(provider, Some(want))?.values().map(|sponsors| counted_by(sponsors, want)).collect();
         let sets: Vec<&[Interval]> = services.iter().map(Numbers::intervals).collect();
         Ok(Numbers::shared(&sets, 1))
     }
@@ -403,6 +444,17 @@ impl<'a, S: Rows> Join<'a, S> {
 
     fn counted(&self, map: MapId, subject: IdentityId, provider: IdentityId, tally: &Tally) -> ReadResult<S, Karma> {
         let numbers = self.sponsored(provider)?;
+        self.counted_at(map, (subject, provider), tally, &numbers)
+    }
+
+    /// What of a provider's karma for a subject counts if `numbers` are sponsored.
+    fn counted_at(
+        &self,
+        map: MapId,
+        (subject, provider): (IdentityId, IdentityId),
+        tally: &Tally,
+        numbers: &Numbers,
+    ) -> ReadResult<S, Karma> {
         if numbers.is_empty() {
             return Ok(Karma::default());
         }
@@ -412,7 +464,60 @@ impl<'a, S: Rows> Join<'a, S> {
         }
         let days = rows::collect::<DayRow, S>(self.rows, map, &prefix::<DayRow>(&(subject, provider)), COLLECT_MAX)?;
         let rows = days.iter().flat_map(|(_, day)| &day.0);
-        Ok(rows.fold(Karma::default(), |all, attested| all.plus(attested.counted(&numbers))))
+        Ok(rows.fold(Karma::default(), |all, attested| all.plus(attested.counted(numbers))))
+    }
+
+    /// By how much the karma of each of `subjects` changes if the sponsored numbers of `provider` change; without
+    /// those where it stays.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn recounted(
+        &self,
+        provider: IdentityId,
+        subjects: &[IdentityId],
+        numbers: &NumbersChange,
+    ) -> ReadResult<S, Vec<KarmaChange>> {
+        let mut changes = Vec::new();
+        // Only identities give karma, and all that one gives is in its home.
+        let Some(found) = self.identity(provider)? else { return Ok(changes) };
+        let map = MapName::home(&found.home).id();
+        for subject in subjects {
+            let Some(tally) = rows::read::<Tally, S>(self.rows, map, &(*subject, provider))? else { continue };
+            let pair = (*subject, provider);
+            let before = self.counted_at(map, pair, &tally, &numbers.before)?;
+            let after = self.counted_at(map, pair, &tally, &numbers.after)?;
+            if before != after {
+                changes.push(KarmaChange { subject: *subject, before, after });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Calls `each` with every provider that ever gave karma to `subject`, until it breaks.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn each_provider(
+        &self,
+        subject: IdentityId,
+        mut each: impl FnMut(IdentityId) -> core::ops::ControlFlow<()>,
+    ) -> ReadResult<S, ()> {
+        let start = prefix::<Tally>(&subject);
+        for (_, map) in &self.homes {
+            let mut stopped = false;
+            let scanned = self.rows.scan(*map, &start, &mut |key, _| {
+                let provider = key.get(start.len()..).and_then(|rest| rest.try_into().ok()).map(crate::id::EventId);
+                let next = provider.map_or(core::ops::ControlFlow::Continue(()), &mut each);
+                stopped = next.is_break();
+                next
+            });
+            scanned.map_err(RowError::Storage)?;
+            if stopped {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// One attestation of the day row of (subject, provider, day).
@@ -522,147 +627,6 @@ pub fn state_id(manifest: ManifestHash, logs: &[LogState]) -> StateId {
     encoded.sort_by(|a, b| a.0.cmp(&b.0));
     let logs: Vec<LogState> = encoded.into_iter().map(|(_, log)| log.clone()).collect();
     StateId(*blake3::hash(&codec::encode(&(manifest, logs))).as_bytes())
-}
-
-/// Identities ranked by karma, updated with each entry; recomputed from the rows only by [`Ranking::rebuild`].
-///
-/// A change of sponsorship only marks the provider as stale. The scores of its subjects stay as they are until
-/// the caller recomputes them with [`Ranking::set`].
-#[derive(Clone, Debug, Default)]
-pub struct Ranking {
-    scores: BTreeMap<IdentityId, (Karma, bool)>,
-    order: BTreeSet<(Reverse<i64>, IdentityId)>,
-    numbers: BTreeMap<IdentityId, Numbers>,
-    stale: BTreeSet<IdentityId>,
-}
-
-impl Ranking {
-    /// Applies the effect of an applied entry; `join` reads the rows after that entry.
-    ///
-    /// # Errors
-    /// [`RowError`].
-    pub fn apply<S: Rows>(&mut self, effect: &Effect, join: &Join<'_, S>) -> ReadResult<S, ()> {
-        match effect {
-            Effect::Registered { identity } => self.register(*identity),
-            Effect::KeyChanged { .. } => {}
-            Effect::Attested { subject, provider, number, effective } => {
-                if self.numbers_of(*provider, join)?.contains(*number) {
-                    let one = Karma { sum: (*effective).into(), count: 1 };
-                    self.change(*subject, |karma| karma.plus(one));
-                }
-            }
-            Effect::Retracted { subject, provider, number, retraction, effective } => {
-                let numbers = self.numbers_of(*provider, join)?;
-                if numbers.contains(*number) && numbers.contains(*retraction) {
-                    let one = Karma { sum: (*effective).into(), count: 1 };
-                    self.change(*subject, |karma| karma.minus(one));
-                }
-            }
-            Effect::Sponsored { provider } => {
-                self.stale.insert(*provider);
-            }
-        }
-        Ok(())
-    }
-
-    /// The numbers by which a provider's effects count now: while the provider is marked, those before the change.
-    fn numbers_of<S: Rows>(&mut self, provider: IdentityId, join: &Join<'_, S>) -> ReadResult<S, &Numbers> {
-        if !self.numbers.contains_key(&provider) {
-            let numbers = if self.stale.contains(&provider) { Numbers::default() } else { join.sponsored(provider)? };
-            self.numbers.insert(provider, numbers);
-        }
-        Ok(self.numbers.entry(provider).or_default())
-    }
-
-    fn register(&mut self, identity: IdentityId) {
-        let (karma, listed) = self.scores.entry(identity).or_default();
-        *listed = true;
-        self.order.insert((Reverse(karma.sum), identity));
-    }
-
-    fn change(&mut self, subject: IdentityId, change: impl FnOnce(Karma) -> Karma) {
-        let (karma, listed) = self.scores.entry(subject).or_default();
-        let before = core::mem::replace(karma, change(*karma));
-        if *listed && before.sum != karma.sum {
-            self.order.remove(&(Reverse(before.sum), subject));
-            self.order.insert((Reverse(karma.sum), subject));
-        }
-    }
-
-    /// Replaces the score of `subject` by a recomputed one.
-    pub fn set(&mut self, subject: IdentityId, karma: Karma) {
-        self.change(subject, |_| karma);
-    }
-
-    /// A marked provider: its sponsorship changed since the scores of its subjects were computed.
-    #[must_use]
-    pub fn marked(&self) -> Option<IdentityId> {
-        self.stale.first().copied()
-    }
-
-    /// Removes the mark of `provider`; from now on its effects count by the numbers that `join` gives.
-    ///
-    /// The caller must recompute all subjects of the provider with [`Ranking::set`], from the same rows.
-    ///
-    /// # Errors
-    /// [`RowError`].
-    pub fn unmark<S: Rows>(&mut self, provider: IdentityId, join: &Join<'_, S>) -> ReadResult<S, ()> {
-        self.numbers.insert(provider, join.sponsored(provider)?);
-        self.stale.remove(&provider);
-        Ok(())
-    }
-
-    /// How many providers are marked.
-    #[must_use]
-    pub fn lag(&self) -> usize {
-        self.stale.len()
-    }
-
-    /// Registered identities after `after`, a sum and an id: by descending karma, then by id.
-    pub fn from(&self, after: Option<(i64, IdentityId)>) -> impl Iterator<Item = (IdentityId, Karma)> + '_ {
-        let start =
-            after.map_or(core::ops::Bound::Unbounded, |(sum, id)| core::ops::Bound::Excluded((Reverse(sum), id)));
-        let range = self.order.range((start, core::ops::Bound::Unbounded));
-        range.map(|(_, id)| (*id, self.scores.get(id).copied().unwrap_or_default().0))
-    }
-
-    /// How many identities are registered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether no identity is registered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-
-    /// Computes the ranking from the rows: at start, and to check the incremental updates.
-    ///
-    /// # Errors
-    /// [`RowError`].
-    pub fn rebuild<S: Rows>(join: &Join<'_, S>) -> ReadResult<S, Self> {
-        let mut ranking = Self::default();
-        for (_, map) in &join.homes {
-            let mut broken = Ok(());
-            let tag = [<Tally as rows::Row>::TAG];
-            let scanned = join.rows.scan(*map, &tag, &mut |key, value| {
-                let ids = key.get(1..33).zip(key.get(33..65));
-                let ids = ids.and_then(|(s, p)| Some((s.try_into().ok()?, p.try_into().ok()?)));
-                let Some((subject, provider)) = ids else { return core::ops::ControlFlow::Continue(()) };
-                let (subject, provider) = (crate::id::EventId(subject), crate::id::EventId(provider));
-                broken = rows::decode_row(value)
-                    .and_then(|tally| join.counted(*map, subject, provider, &tally))
-                    .map(|karma| ranking.change(subject, |sum| sum.plus(karma)));
-                if broken.is_err() { core::ops::ControlFlow::Break(()) } else { core::ops::ControlFlow::Continue(()) }
-            });
-            scanned.map_err(RowError::Storage)?;
-            broken?;
-        }
-        join.each_identity(|found| ranking.register(found.id))?;
-        Ok(ranking)
-    }
 }
 
 impl KeyStatus {

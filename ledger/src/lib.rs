@@ -50,6 +50,7 @@ pub mod stand;
 pub mod cut;
 
 // How nodes keep copies of each other's logs: a state machine without I/O.
+pub mod lateness;
 pub mod replica;
 
 // For readers: public files, and proofs that need no trust in the sender.

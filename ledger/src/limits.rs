@@ -26,6 +26,8 @@ pub const BATCH_ENTRIES_MAX: usize = 4_096;
 pub const OPERATORS_MAX: usize = 64;
 /// Most addresses of one operator.
 pub const ADDRESSES_MAX: usize = 8;
+/// Most keys with which one operator's tokens verify.
+pub const TOKEN_KEYS_MAX: usize = 2;
 /// Longest manifest with its signatures, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 131_072;
 /// Most versions in a manifest chain.
@@ -38,7 +40,8 @@ pub const CHECKPOINT_BYTES_MAX: usize = 16_384;
 pub const SUBMIT_SKEW_MILLIS_MAX: u64 = 5 * 60 * 1_000;
 /// How far `created` may be ahead of the entry's time, in milliseconds.
 pub const FUTURE_MILLIS_MAX: u64 = 10 * 60 * 1_000;
-/// How far a head's time may be ahead of a cosigner's clock, in milliseconds.
+/// How far a head's time may be ahead of a cosigner's clock, and a cosignature's time ahead of the clock of a node or
+/// reader, in milliseconds.
 pub const HEAD_SKEW_MILLIS_MAX: u64 = 60 * 1_000;
 /// Most rotations of an identity per UTC day.
 pub const ROTATIONS_PER_DAY: u32 = 10;

@@ -131,6 +131,7 @@ impl<E> LogError<E> {
 
 /// Why a proof was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TreeProofError {
     /// An index not below the size, or an old size above the new one.
     #[error("index or size out of range")]

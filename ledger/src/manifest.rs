@@ -15,20 +15,30 @@ use crate::id::{Domain, FederationId, ManifestHash, StateRoot};
 use crate::limits;
 use crate::log::Head;
 use crate::signed_note::{NoteError, SignedNote};
+use crate::time::Millis;
 
 mod chain;
+mod endpoints;
 mod state;
 mod succession;
+#[cfg(test)]
+mod tests;
 mod text;
 
+pub use endpoints::Endpoints;
 pub use state::VersionState;
 pub use text::{Draft, Genesis};
 
 /// First line of a manifest's text.
 pub const MANIFEST_FORMAT: &str = "fama.manifest/1";
 
+/// The newest protocol that this program knows. A manifest names the protocol of the logs that adopt it; without a
+/// name it is 1.
+pub const PROTOCOL: u32 = 1;
+
 /// Why a manifest was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManifestError {
     /// Longer than [`limits::MANIFEST_BYTES_MAX`].
     #[error("{0} bytes, at most {max} allowed", max = limits::MANIFEST_BYTES_MAX)]
@@ -42,6 +52,21 @@ pub enum ManifestError {
     /// Not the TOML of a manifest; the message names line and column.
     #[error("{0}")]
     Toml(String),
+    /// Not the one text that its content has; [`Draft::text`] and [`Genesis::text`] write it.
+    #[error("line {line} is not as the canonical text has it")]
+    Canonical {
+        /// The first line that differs, from 1.
+        line: usize,
+    },
+    /// A version of a protocol that this program does not know. [`Manifest::successor`] returns this only for a version
+    /// that a quorum signed.
+    #[error("version {version} is of protocol {protocol}, this program knows {PROTOCOL}: install a newer release")]
+    Protocol {
+        /// The version in the text.
+        version: u32,
+        /// The protocol in the text.
+        protocol: u32,
+    },
     /// A value breaks a rule.
     #[error("{field}: {rule}")]
     Value {
@@ -102,6 +127,8 @@ impl ManifestError {
             Self::Note(_) => "manifest_note",
             Self::Format => "manifest_format",
             Self::Toml(_) => "manifest_toml",
+            Self::Canonical { .. } => "manifest_canonical",
+            Self::Protocol { .. } => "manifest_protocol",
             Self::Value { .. } => "manifest_value",
             Self::Version { .. } => "manifest_version",
             Self::Previous { .. } => "manifest_previous",
@@ -135,12 +162,18 @@ pub struct Policy {
     pub daily_attestations: u32,
     /// Most retractions per provider and day.
     pub daily_retractions: u32,
-    /// Most claims per log and day; a claim is a revocation in a home that the log does not carry.
-    pub daily_claims: u32,
+    /// Most providers of one home and day that attest to a subject for the first time.
+    pub daily_new_providers: u32,
     /// Most bytes appended to a log per day, with [`limits::NOTE_QUOTA_BYTES`] for each note and without state entries.
     pub daily_bytes: u64,
     /// How far `created` may be behind the entry's time, in milliseconds.
     pub max_age_ms: u64,
+    /// How old an entry may be when a node first holds it, for that node to cosign it, in milliseconds: an hour to 30
+    /// days. It is a rule of cosigning, never of validity.
+    pub max_lag_ms: u64,
+    /// Time between two cosignatures of one operator on a head that stays the newest, in milliseconds: a second to ten
+    /// minutes.
+    pub heartbeat_ms: u64,
     /// Longest time that a submission waits for others to join its batch, in milliseconds.
     pub batch_ms: u64,
 }
@@ -154,11 +187,13 @@ impl Policy {
             daily_cap: 25,
             min_sponsors: u32::try_from(faults(n).saturating_add(1)).unwrap_or(u32::MAX),
             daily_registrations: 100_000,
-            daily_attestations: 1_000_000,
+            daily_attestations: 250_000,
             daily_retractions: 1_000,
-            daily_claims: 10_000,
-            daily_bytes: 4 << 30,
+            daily_new_providers: 1_000,
+            daily_bytes: 1 << 30,
             max_age_ms: 3 * 86_400_000,
+            max_lag_ms: 86_400_000,
+            heartbeat_ms: 30_000,
             batch_ms: 100,
         }
     }
@@ -170,6 +205,15 @@ impl Policy {
         let sponsors = usize::try_from(self.min_sponsors).unwrap_or(usize::MAX);
         if !(1..=n).contains(&sponsors) {
             return value("policy", "want 1 ≤ min_sponsors ≤ number of operators");
+        }
+        // Below an hour, an owner that was cut off for as long as a silence lasts would lose what it took in. A liar
+        // gains one window of `max_lag_ms` for each silence: 30 days of it is more than any outage needs.
+        if !(3_600_000..=30 * 86_400_000).contains(&self.max_lag_ms) {
+            return value("policy", "want 3600000 ≤ max_lag_ms ≤ 2592000000, an hour to 30 days");
+        }
+        // Cosignatures carry whole seconds; above ten minutes no proof would be fresh.
+        if !(1_000..=600_000).contains(&self.heartbeat_ms) {
+            return value("policy", "want 1000 ≤ heartbeat_ms ≤ 600000, a second to ten minutes");
         }
         if self.batch_ms > 60_000 { value("policy", "want batch_ms ≤ 60000") } else { Ok(()) }
     }
@@ -228,8 +272,12 @@ pub struct Operator {
     pub governance_key: VerifyingKey,
     /// The generation of its log.
     pub generation: u32,
+    /// The time from which this generation's log may have entries. It stays as long as the log continues.
+    pub begins: Millis,
     /// libp2p multiaddresses without peer id.
     pub addresses: Vec<String>,
+    /// Its HTTP addresses and token keys.
+    pub endpoints: Endpoints,
 }
 
 impl Operator {
@@ -262,6 +310,8 @@ pub struct KnownLog {
     pub node_key: VerifyingKey,
     /// The version that introduced the log; its first entry adopts it.
     pub since: u32,
+    /// No entry of the log is earlier.
+    pub begins: Millis,
     /// The cut that ends the log, if there is one, and the version that made it.
     pub cut: Option<(u32, Cut)>,
 }
@@ -275,6 +325,7 @@ pub struct Manifest {
     federation: FederationId,
     name: String,
     version: u32,
+    protocol: u32,
     policy: Policy,
     operators: Vec<Operator>,
     homes: BTreeMap<Domain, LogId>,
@@ -304,8 +355,8 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`]: the first rule or signature that fails.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        let manifest = text::genesis(read_note(text)?)?;
-        match manifest.operators.iter().find(|operator| !matches!(manifest.signed_by(operator), Ok(true))) {
+        let manifest = text::genesis(read_note(text)?, PROTOCOL)?;
+        match manifest.operators.iter().find(|operator| !matches!(signed_by(&manifest.note, operator), Ok(true))) {
             Some(operator) => Err(ManifestError::Signature(operator.name.clone())),
             None => Ok(manifest),
         }
@@ -315,9 +366,14 @@ impl Manifest {
     /// [`Manifest::signers`] names.
     ///
     /// # Errors
-    /// [`ManifestError`]: the first rule or signature that fails.
+    /// [`ManifestError`]: the first rule or signature that fails. [`ManifestError::Protocol`] if this program cannot
+    /// read the version and a quorum of this version's operators signed it.
     pub fn successor(self: &Arc<Self>, text: &str) -> Result<Self, ManifestError> {
-        let next = self.unsigned_successor(read_note(text)?)?;
+        let note = read_note(text)?;
+        let next = match self.unsigned_successor(note.clone()) {
+            Err(ManifestError::Protocol { version, protocol }) => return Err(self.unknown(&note, version, protocol)),
+            next => next?,
+        };
         for Signers { version, wanted, signed } in next.signers()? {
             if signed.len() < wanted {
                 return Err(ManifestError::Quorum { version, signed: signed.len(), wanted });
@@ -331,7 +387,45 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`]: the first rule or signature that fails.
     pub fn unsigned_successor(self: &Arc<Self>, note: SignedNote) -> Result<Self, ManifestError> {
-        succession::follow(self, note)
+        succession::follow(self, note, PROTOCOL)
+    }
+
+    /// What is wrong with the next version, of which only its place in the chain and its signers can be judged.
+    fn unknown(&self, note: &SignedNote, version: u32, protocol: u32) -> ManifestError {
+        let outline = match text::Outline::read(&note.text) {
+            Ok(outline) => outline,
+            Err(error) => return error,
+        };
+        let wanted = self.version.saturating_add(1);
+        if version != wanted {
+            return ManifestError::Version { found: version, wanted };
+        }
+        let (federation, previous) = (self.federation.to_string(), self.hash.to_string());
+        for (field, same) in
+            [("federation", outline.federation == Some(federation)), ("previous", outline.previous == Some(previous))]
+        {
+            if !same {
+                return ManifestError::Previous { field };
+            }
+        }
+        match self.signers_among(note) {
+            Err(error) => error,
+            Ok(signed) if signed.len() < self.quorum() => {
+                ManifestError::Quorum { version: self.version, signed: signed.len(), wanted: self.quorum() }
+            }
+            Ok(_) => ManifestError::Protocol { version, protocol },
+        }
+    }
+
+    /// The operators of this version whose governance keys signed the note.
+    fn signers_among(&self, note: &SignedNote) -> Result<Vec<Domain>, ManifestError> {
+        let mut signed = Vec::new();
+        for operator in &self.operators {
+            if signed_by(note, operator)? {
+                signed.push(operator.name.clone());
+            }
+        }
+        Ok(signed)
     }
 
     /// The signatures that this version needs and those that it has: a quorum of the version before it and, for
@@ -345,23 +439,10 @@ impl Manifest {
         let mut found = Vec::new();
         for version in succession::signing_versions(self) {
             let Some(signing) = self.at(version) else { continue };
-            let mut signed = Vec::new();
-            for operator in &signing.operators {
-                if self.signed_by(operator)? {
-                    signed.push(operator.name.clone());
-                }
-            }
+            let signed = signing.signers_among(&self.note)?;
             found.push(Signers { version, wanted: signing.quorum(), signed });
         }
         Ok(found)
-    }
-
-    fn signed_by(&self, operator: &Operator) -> Result<bool, ManifestError> {
-        match self.note.verify(operator.name.as_str(), &operator.governance_key) {
-            Ok(()) => Ok(true),
-            Err(NoteError::Unsigned { .. }) => Ok(false),
-            Err(_) => Err(ManifestError::Signature(operator.name.clone())),
-        }
     }
 
     /// The text with its signatures.
@@ -392,6 +473,18 @@ impl Manifest {
     #[must_use]
     pub const fn version(&self) -> u32 {
         self.version
+    }
+
+    /// The protocol of the logs that adopt this version: it decides which kinds of event they may have.
+    #[must_use]
+    pub const fn protocol(&self) -> u32 {
+        self.protocol
+    }
+
+    /// This version as if it named another protocol.
+    #[cfg(test)]
+    pub(crate) fn with_protocol(&self, protocol: u32) -> Self {
+        Self { protocol, ..self.clone() }
     }
 
     /// The version before this one; `None` for the genesis.
@@ -425,6 +518,12 @@ impl Manifest {
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// How often an operator cosigns its newest head of each log again, in milliseconds.
+    #[must_use]
+    pub const fn heartbeat_ms(&self) -> u64 {
+        self.policy.heartbeat_ms
     }
 
     /// The operators of this version, in the order of its text.
@@ -521,10 +620,38 @@ impl Manifest {
         faults(self.operators.len())
     }
 
+    /// The logs that must have adopted the version before this one, and have that adoption certified, before operators
+    /// approve this version or nodes take it up: those that continue and that an older version introduced.
+    ///
+    /// So a log never lags behind by more than one version, unless its owner is proven to have signed two branches: such
+    /// a log may be impossible to cut, and must not keep all others from their next version.
+    pub fn must_have_adopted(&self) -> impl Iterator<Item = &LogId> {
+        let before = self.version.saturating_sub(1);
+        let waited = move |known: &KnownLog| known.cut.is_none() && known.since < before;
+        self.logs.iter().filter(move |(_, known)| waited(known)).map(|(log, _)| log)
+    }
+
+    /// The oldest version that `log` can have adopted, if it is not cut, at a head that a reader of this version accepts:
+    /// the one before this one, or the one that introduced the log. Operators approve a version only when every log
+    /// that it does not cut has a certified adoption of the version before, so node keys of older versions prove nothing.
+    #[must_use]
+    pub fn adopted_min(&self, log: &LogId) -> u32 {
+        let since = self.log(log).map_or(1, |known| known.since);
+        self.version.saturating_sub(1).max(since)
+    }
+
     /// The origin that the checkpoints of a log name.
     #[must_use]
     pub fn origin(&self, log: &LogId) -> Origin {
         Origin { federation: self.federation, operator: log.operator.clone(), generation: log.generation }
+    }
+}
+
+fn signed_by(note: &SignedNote, operator: &Operator) -> Result<bool, ManifestError> {
+    match note.verify(operator.name.as_str(), &operator.governance_key) {
+        Ok(()) => Ok(true),
+        Err(NoteError::Unsigned { .. }) => Ok(false),
+        Err(_) => Err(ManifestError::Signature(operator.name.clone())),
     }
 }
 

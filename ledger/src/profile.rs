@@ -1,24 +1,30 @@
 //! Self-contained profiles: one file proves an agent's identity, the status of its key and its karma.
 //!
-//! A [`ProfileProof`] answers one [`Question`] from the state maps of all logs, each at a head that a quorum of
+//! A [`ProfileProof`] answers one [`Question`] from the state maps of the logs, each at a head that a quorum of
 //! operators cosigned. To check it with [`ProfileProof::verify`], a reader needs only the federation's genesis or any
-//! longer chain of its manifests: no node, no network, no clock, no database.
+//! longer chain of its manifests, and says what it requires: no node, no network, no database.
 //!
 //! ```no_run
 //! use std::sync::Arc;
+//! use std::time::{SystemTime, UNIX_EPOCH};
 //!
 //! use fama_ledger::manifest::Manifest;
-//! use fama_ledger::profile::{ProfileAnswer, ProfileProof};
+//! use fama_ledger::profile::{ProfileAnswer, ProfileProof, ProvenStatus, Required};
 //!
 //! fn is_trusted(file: &str, genesis: &str) -> Result<bool, Box<dyn std::error::Error>> {
 //!     let manifest = Arc::new(Manifest::parse(genesis)?);
-//!     let proven = file.parse::<ProfileProof>()?.verify(&manifest)?;
-//!     // The proof is for whatever agent it was made for: compare with the one that you mean.
-//!     if proven.question.to_string() != "swift-core-maps@alpha.example" {
-//!         return Ok(false);
-//!     }
+//!     let required = Required {
+//!         // A proof of anything else is refused.
+//!         question: "swift-core-maps@alpha.example".parse()?,
+//!         // What was said in the last five minutes may be missing, and nothing older.
+//!         max_age_seconds: 300,
+//!         // Here every log must be shown. A reader that accepts one less cannot be sure of an active key.
+//!         missing_max: 0,
+//!         now: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+//!     };
+//!     let proven = file.parse::<ProfileProof>()?.verify(&manifest, &required)?;
 //!     Ok(match proven.answer {
-//!         ProfileAnswer::Found(profile) => !profile.status.is_revoked() && profile.karma.sum > 0,
+//!         ProfileAnswer::Found(profile) => profile.status == ProvenStatus::Active && profile.karma.sum > 0,
 //!         ProfileAnswer::Absent => false,
 //!     })
 //! }
@@ -28,10 +34,16 @@
 //! these. To check it, the same join runs over the rows of the file, and the proof must cover exactly what the join
 //! reads then. So this module contains no rule of the join, and a proof cannot omit a row that the join reads.
 //!
+//! A proof may leave out logs, and the tallies of a home; it names them, and so does [`Proven::left_out`]. A log whose
+//! certificate is older than the reader accepts counts as left out too. What is left out may hide a revocation, so
+//! then a key that nothing shown revokes is only [`ProvenStatus::NotKnownRevoked`].
+//!
 //! **What this does not do.** A proof shows the state at the heads that it names, not the current state: see
 //! [`Proven::as_of`] and the times of each log. A node can present an old proof, but not a wrong one, unless more
-//! operators collude than the federation tolerates.
+//! operators collude than the federation tolerates. The age is by the reader's clock: a slow one hides as much age as
+//! it is slow.
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -42,11 +54,11 @@ use crate::adoption::AdoptionError;
 use crate::checkpoint::CheckpointError;
 use crate::codec::CodecError;
 use crate::id::{Domain, FederationId, Handle, Hex, IdentityId, from_hex};
-use crate::join::{Join, Karma, KeyStatus, LocatedIdentity};
+use crate::join::{Join, Karma, LocatedIdentity, Revoked};
 use crate::log;
 use crate::manifest::{LogId, Manifest, ManifestError};
 use crate::map;
-use crate::rows::{KeyVersion, RowError, Rows};
+use crate::rows::{KeyVersion, MapId, MapName, RowError, Rows};
 use crate::time::Millis;
 
 mod carriers;
@@ -60,8 +72,10 @@ pub use carriers::carriers;
 pub use file::{HeadEvidence, LogEvidence, MapEvidence, ProfileProof};
 pub use make::{LogSource, MakeError};
 
-/// Longest profile proof that is parsed, in bytes: enough for about four thousand providers.
+/// Longest profile proof that is parsed, in bytes: enough for about ten thousand sponsored providers.
 pub const PROFILE_BYTES_MAX: usize = 4 << 20;
+/// Most bytes of keys and values that the rows of a profile proof unpack to.
+pub const PROFILE_UNPACKED_BYTES_MAX: usize = 16 << 20;
 /// The value of `format` in the file.
 const PROFILE_FORMAT: &str = "fama.profile-proof/1";
 
@@ -105,6 +119,30 @@ impl fmt::Display for Question {
     }
 }
 
+impl Question {
+    /// The home that the question names; `None` for an id, which may be in any home.
+    #[must_use]
+    pub const fn home(&self) -> Option<&Domain> {
+        match self {
+            Self::Handle(Handle { home, .. }) | Self::Did(home, _) => Some(home),
+            Self::Id(_) => None,
+        }
+    }
+}
+
+/// What a reader requires of a proof. Nothing has a default: each of these decides what a node can hide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Required {
+    /// The question that the proof must answer.
+    pub question: Question,
+    /// The largest age of a log's certificate, in seconds. A log with an older one counts as left out.
+    pub max_age_seconds: u64,
+    /// How many logs may be left out. Up to as many as can lie (`f`), liars alone can bring it about.
+    pub missing_max: usize,
+    /// The reader's clock, in seconds since 1970.
+    pub now: u64,
+}
+
 /// The answer that follows from all logs together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileAnswer {
@@ -114,16 +152,43 @@ pub enum ProfileAnswer {
     Absent,
 }
 
-/// One agent, as it follows from all logs together.
+/// Whether a key is in force, as far as a proof shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProvenStatus {
+    /// No log revokes the key: the claims of every operator were read.
+    Active,
+    /// A log revokes the key.
+    Revoked(Revoked),
+    /// No log that was read revokes the key, but a log that is left out may.
+    NotKnownRevoked,
+}
+
+impl ProvenStatus {
+    /// The word for answers: `active`, `revoked` or `not_known_revoked`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Revoked(_) => "revoked",
+            Self::NotKnownRevoked => "not_known_revoked",
+        }
+    }
+}
+
+/// One agent, as it follows from all logs that are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The agent's identity and home.
     pub found: LocatedIdentity,
-    /// Its current key, and whether any log revokes it.
-    pub status: KeyStatus,
+    /// The version of its current key.
+    pub version: u32,
+    /// Its current key, as its home has it.
+    pub current: KeyVersion,
+    /// Whether that key is in force.
+    pub status: ProvenStatus,
     /// All its key versions, oldest first.
     pub keys: Vec<KeyVersion>,
-    /// Its karma: the sum of `providers`.
+    /// Its karma: the sum of `providers`. What is left out is not in it.
     pub karma: Karma,
     /// The part of each provider's attestations that counts, ordered by provider; 0 if nothing counts.
     pub providers: Vec<(IdentityId, Karma)>,
@@ -132,15 +197,64 @@ pub struct Profile {
 /// What a proof shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
-    /// The question that the file answers. The caller must compare it with its own.
+    /// The question that the file answers: the one that was required.
     pub question: Question,
     /// The proven answer to it.
     pub answer: ProfileAnswer,
     /// The manifest whose homes, operators and policy the join used: the newest in the proof, which continues the
     /// caller's chain.
     pub manifest: Arc<Manifest>,
-    /// Every log that was read, ordered by log.
+    /// Every log that was read, ordered by log; also those that count as left out because of their age.
     pub logs: Vec<ProvenLog>,
+    /// Every log that counts as left out, ordered by log.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A log of which something is not shown, or is too old.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The log that counts as left out.
+    pub log: LogId,
+    /// Why it does.
+    pub why: WhyLeftOut,
+    /// The names of the maps in which something may be hidden, ordered.
+    pub maps: Vec<String>,
+}
+
+/// Why a log counts as left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyLeftOut {
+    /// Nothing of it is shown. It may not have begun yet.
+    Missing,
+    /// Its certificate is older than the reader accepts. What it says is used as of then.
+    Old {
+        /// The time that it is of, in seconds since 1970.
+        as_of: u64,
+    },
+    /// The attestations of the agent in some of its homes are not shown.
+    Tallies,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.why {
+            WhyLeftOut::Missing => write!(f, "{} is not shown", self.log),
+            WhyLeftOut::Old { as_of } => write!(f, "{} is as of {}", self.log, Millis(as_of.saturating_mul(1_000))),
+            WhyLeftOut::Tallies => write!(f, "of {} the attestations are not shown", self.log),
+        }
+    }
+}
+
+/// For messages: all of them, in one line.
+struct LeftOutList<'a>(&'a [LeftOut]);
+
+impl fmt::Display for LeftOutList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, one) in self.0.iter().enumerate() {
+            write!(f, "{}{one}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
 }
 
 /// The part of a log that was read.
@@ -163,25 +277,57 @@ pub struct ProvenLog {
 }
 
 impl Proven {
-    /// The time up to which the answer includes everything final in any log, in seconds since 1970: the earliest of the
-    /// logs' own [`ProvenLog::as_of`].
-    ///
-    /// An idle log gets no new cosignatures, so this may be long ago although nothing newer exists.
+    /// The time up to which the answer includes everything final in any log that does not count as left out, in seconds
+    /// since 1970: the earliest of the logs' own [`ProvenLog::as_of`].
     #[must_use]
     pub fn as_of(&self) -> Option<u64> {
-        self.logs.iter().filter_map(|log| log.as_of).min()
+        let is_old = |log: &ProvenLog| {
+            self.left_out.iter().any(|one| one.log == log.log && matches!(one.why, WhyLeftOut::Old { .. }))
+        };
+        self.logs.iter().filter(|log| !is_old(log)).filter_map(|log| log.as_of).min()
     }
 }
 
 /// Why a file proves nothing to a reader that holds this manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProfileError {
     /// The file is longer than [`PROFILE_BYTES_MAX`].
     #[error("the proof has {0} bytes, at most {PROFILE_BYTES_MAX} are allowed")]
     TooLong(usize),
+    /// The rows unpack to more than [`PROFILE_UNPACKED_BYTES_MAX`].
+    #[error("the rows of the proof unpack to more than {PROFILE_UNPACKED_BYTES_MAX} bytes")]
+    Unpacked,
     /// The file is not the JSON of a profile proof.
     #[error("this is no profile proof: {0}")]
     Form(String),
+    /// The proof answers another question than the one required.
+    #[error("the proof is about {found}, not about {wanted}")]
+    Question {
+        /// The question in the proof.
+        found: Question,
+        /// The question that was required.
+        wanted: Question,
+    },
+    /// More logs are left out than the reader accepts.
+    #[error("{} logs are left out, at most {max} may be: {}", left_out.len(), LeftOutList(left_out))]
+    LeftOut {
+        /// The logs that count as left out.
+        left_out: Vec<LeftOut>,
+        /// How many may be.
+        max: usize,
+    },
+    /// The log of the agent's own home is left out, so nothing is known about the agent.
+    #[error("the log of {0}, which would have the agent, is left out: this proof says nothing about it")]
+    HomeLeftOut(Domain),
+    /// A quorum's cosignatures are more than a minute ahead of the reader's clock.
+    #[error("log {log}: cosigned {seconds} seconds after now, by this clock")]
+    Ahead {
+        /// The log that was cosigned.
+        log: LogId,
+        /// How far its time is ahead, in seconds.
+        seconds: u64,
+    },
     /// The proof is of another federation.
     #[error("the proof is of the federation {found}, the manifest of {wanted}")]
     Federation {
@@ -240,6 +386,16 @@ pub enum ProfileError {
         /// The quorum of that version.
         wanted: usize,
     },
+    /// The log had adopted a version older than any that an uncut log can have now: its operators' keys may be retired.
+    #[error("log {log}: its head is of the time of version {adopted}; by now it has adopted version {wanted}")]
+    Outdated {
+        /// The log of the head.
+        log: LogId,
+        /// The version that it had adopted there.
+        adopted: u32,
+        /// The oldest version that a reader accepts.
+        wanted: u32,
+    },
     /// The last entry below the head is no state entry.
     #[error("log {0}: the last entry is no state entry")]
     Entry(LogId),
@@ -278,7 +434,12 @@ impl ProfileError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TooLong(_) => "profile_too_long",
+            Self::Unpacked => "profile_unpacked",
             Self::Form(_) => "profile_form",
+            Self::Question { .. } => "profile_question",
+            Self::LeftOut { .. } => "profile_left_out",
+            Self::HomeLeftOut(_) => "profile_home_left_out",
+            Self::Ahead { .. } => "profile_ahead",
             Self::Federation { .. } => "profile_federation",
             Self::Manifest(error) => error.code(),
             Self::OtherManifest(_) => "profile_other_manifest",
@@ -287,6 +448,7 @@ impl ProfileError {
             Self::Checkpoint { error, .. } => error.code(),
             Self::Adoption { error, .. } => error.code(),
             Self::Quorum { .. } => "profile_quorum",
+            Self::Outdated { .. } => "profile_outdated",
             Self::Entry(_) => "profile_entry",
             Self::Path { error, .. } => error.code(),
             Self::StateRoot(_) => "profile_state_root",
@@ -301,25 +463,68 @@ impl ProfileError {
     }
 }
 
-/// Reads the answer. A proof must cover exactly the rows that this function reads.
-fn read<S: Rows>(manifest: &Manifest, rows: &S, question: &Question) -> Result<ProfileAnswer, RowError<S::Error>> {
-    let join = Join::new(manifest, rows);
-    let Some(found) = find(&join, question)? else { return Ok(ProfileAnswer::Absent) };
-    let (status, keys) = (join.key_status(&found)?, join.keys(&found)?);
-    let providers = join.karma_by_provider(found.id)?;
-    let karma = providers.iter().fold(Karma::default(), |all, (_, one)| all.plus(*one));
-    Ok(ProfileAnswer::Found(Box::new(Profile { found, status, keys, karma, providers })))
+/// Why an answer could not be read.
+enum ReadError<E> {
+    /// The home that would have the agent is left out.
+    HomeLeftOut(Domain),
+    Rows(RowError<E>),
 }
 
-fn find<S: Rows>(join: &Join<'_, S>, question: &Question) -> Result<Option<LocatedIdentity>, RowError<S::Error>> {
+impl<E> From<RowError<E>> for ReadError<E> {
+    fn from(error: RowError<E>) -> Self {
+        Self::Rows(error)
+    }
+}
+
+/// Reads the answer. A proof must cover exactly the rows that this function reads. `left_out` are the maps in which
+/// something may be hidden.
+fn read<S: Rows>(
+    manifest: &Manifest,
+    rows: &S,
+    question: &Question,
+    left_out: &BTreeSet<MapId>,
+) -> Result<ProfileAnswer, ReadError<S::Error>> {
+    let join = Join::new(manifest, rows);
+    let Some(found) = find(&join, question, left_out)? else { return Ok(ProfileAnswer::Absent) };
+    let (key, keys) = (join.key_status(&found)?, join.keys(&found)?);
+    let mut claims = manifest.records().keys().map(|operator| MapName::claims(operator).id());
+    let status = match key.revoked {
+        Some(revoked) => ProvenStatus::Revoked(revoked),
+        None if claims.any(|map| left_out.contains(&map)) => ProvenStatus::NotKnownRevoked,
+        None => ProvenStatus::Active,
+    };
+    let (version, current) = (key.version, key.current);
+    let providers = join.karma_by_provider(found.id)?;
+    let karma = providers.iter().fold(Karma::default(), |all, (_, one)| all.plus(*one));
+    Ok(ProfileAnswer::Found(Box::new(Profile { found, version, current, status, keys, karma, providers })))
+}
+
+/// The identity that the question is about; `None` if it is known that there is none.
+fn find<S: Rows>(
+    join: &Join<'_, S>,
+    question: &Question,
+    left_out: &BTreeSet<MapId>,
+) -> Result<Option<LocatedIdentity>, ReadError<S::Error>> {
+    let is_left_out = |home: &&Domain| left_out.contains(&MapName::home(home).id());
+    if let Some(home) = question.home().filter(is_left_out) {
+        return Err(ReadError::HomeLeftOut(home.clone()));
+    }
     let (home, id) = match question {
-        Question::Id(id) => return join.identity(*id),
+        Question::Id(id) => {
+            let found = join.identity(*id)?;
+            let mut homes = join.manifest().homes().keys();
+            let hidden = match &found {
+                Some(found) => Some(&found.home).filter(is_left_out),
+                None => homes.find(is_left_out),
+            };
+            return hidden.map_or(Ok(found.clone()), |home| Err(ReadError::HomeLeftOut(home.clone())));
+        }
         Question::Handle(Handle { name, home }) => (home, join.named(name, home)?),
         Question::Did(home, digits) => (home, join.with_prefix(home, digits)?),
     };
     let Some(id) = id else { return Ok(None) };
     match join.identity_in(home, id)? {
-        None => Err(RowError::Broken(CodecError::Malformed)),
+        None => Err(RowError::Broken(CodecError::Malformed).into()),
         found => Ok(found),
     }
 }

@@ -26,6 +26,7 @@ const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
 
 /// Why a text is no proof, or its proof does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlogProofError {
     /// Longer than [`PROOF_BYTES_MAX`].
     #[error("proof is longer than {PROOF_BYTES_MAX} bytes")]
@@ -48,6 +49,19 @@ pub enum TlogProofError {
     /// The adoption after the entry is not one in this log.
     #[error(transparent)]
     Adoption(#[from] AdoptionError),
+    /// Quorums cosigned the head, but of versions older than any that an uncut log can have now: their operators' keys may
+    /// be retired. A newer proof of the same entry exists.
+    #[error(
+        "the proof's head of {log} is of the time of version {adopted}, and by now the log has adopted version {wanted}"
+    )]
+    Outdated {
+        /// The log of the head.
+        log: LogId,
+        /// The version that the proof shows the log to have adopted.
+        adopted: u32,
+        /// The oldest version that a reader accepts.
+        wanted: u32,
+    },
     /// The head is neither the one at which a manifest cuts the log, nor smaller.
     #[error("the log {0} was cut, and this head is neither its end nor before it")]
     Cut(LogId),
@@ -65,6 +79,7 @@ impl TlogProofError {
             Self::Path(error) => error.code(),
             Self::Entry(error) => error.code(),
             Self::Adoption(error) => error.code(),
+            Self::Outdated { .. } => "proof_outdated",
             Self::Cut(_) => "proof_cut",
         }
     }

@@ -20,6 +20,7 @@ mod gate;
 mod heads;
 mod known;
 mod peer;
+mod renewal;
 #[cfg(test)]
 mod tests;
 
@@ -29,11 +30,15 @@ use peer::PeerState;
 pub use certificate::Certificate;
 pub use exchange::{Cosigned, Fault, FetchFailure, PeerLog, ReplicaOutput, Roots, StoredLog};
 pub use gate::{OtherSession, Overrides, WaitReason, WriteWarning};
+pub use renewal::{Renewal, is_misdated, renews};
 
 /// How often a peer is asked for its frontier, in milliseconds.
 pub const FRONTIER_MILLIS: u64 = 2_000;
 /// How long a request may stay unanswered before it is given up, in milliseconds.
 pub const REQUEST_MILLIS_MAX: u64 = 15_000;
+/// How long a copy whose next entries are ahead of this node's clock waits before they are fetched again, in
+/// milliseconds.
+const AHEAD_REST_MILLIS: u64 = 5_000;
 /// Most heads of a copy whose roots are kept in memory; the smallest go first.
 const RECENT_HEADS_MAX: usize = 256;
 
@@ -48,6 +53,8 @@ pub struct Replica<P> {
     gate: gate::WriteGate,
     announcer: announce::Announcer,
     halted: bool,
+    /// When this node last cosigned its newest heads again.
+    round: Option<u64>,
 }
 
 impl<P: Ord + Copy> Replica<P> {
@@ -59,7 +66,7 @@ impl<P: Ord + Copy> Replica<P> {
         let logs = manifest.logs().keys().map(|log| (log.clone(), ReplicaLog::new(cut(log)))).collect();
         let gate = gate::WriteGate::new(me.clone(), manifest.operators().len(), manifest.faults());
         let (peers, announcer) = (BTreeMap::new(), announce::Announcer::default());
-        Self { manifest, me, keys, logs, peers, gate, announcer, halted: false }
+        Self { manifest, me, keys, logs, peers, gate, announcer, halted: false, round: None }
     }
 
     /// The next version cuts these logs: each copy is brought to its cut, and is not cosigned any more.
@@ -96,7 +103,7 @@ impl<P: Ord + Copy> Replica<P> {
         let Some(copy) = self.logs.get_mut(log) else { return Ok(Vec::new()) };
         let head = stored.head;
         (copy.head, copy.newest, copy.adopted) = (head, stored.newest, stored.adopted);
-        copy.base = stored.base;
+        (copy.base, copy.rewinding) = (stored.base, false);
         copy.certified = stored.certified.min(head.size);
         copy.certificates = certificate::Certificates::restored(stored.certificate, &stored.cosigned);
         copy.cosigned = stored.cosigned.into_iter().map(|one| (one.by.clone(), (one, false))).collect();
@@ -108,6 +115,14 @@ impl<P: Ord + Copy> Replica<P> {
         }
         out.extend(self.certify(log, roots)?);
         Ok(out)
+    }
+
+    /// The caller rolls this log back, and shows it as empty until it is restored in another replica: it is neither
+    /// fetched nor cosigned. `certified` of its entries are final all the same. Comes after [`Replica::restore`].
+    pub fn roll_back(&mut self, log: &LogId, certified: u64) {
+        if let Some(copy) = self.logs.get_mut(log) {
+            (copy.rewinding, copy.certified) = (true, certified);
+        }
     }
 
     /// A peer connected. `operator` is the operator whose node key the peer has, if any.
@@ -160,13 +175,15 @@ impl<P: Ord + Copy> Replica<P> {
         known.sizes = carried.map(|log| (log.log.clone(), log.size)).collect();
         let other = known.other;
         let operator = known.operator.clone().filter(|operator| self.me.as_ref() != Some(operator));
-        for PeerLog { newest, cosigned, .. } in logs {
+        for PeerLog { log, newest, cosigned, renewed, certificate, .. } in logs {
             if let Some(signed) = newest {
                 out.extend(self.checkpoint(signed, now, roots)?);
             }
             for cosigned in cosigned {
                 out.extend(self.cosigned(cosigned, now, roots)?);
             }
+            out.extend(renewed.into_iter().filter_map(|renewal| self.renewed(&log, renewal)));
+            out.extend(self.shown_certificate(&log, certificate, roots)?);
         }
         if let Some(operator) = operator {
             self.gate.heard(operator, clock_ahead, other, now);
@@ -224,7 +241,7 @@ impl<P: Ord + Copy> Replica<P> {
             copy.newest = Some(signed.clone());
         }
         self.announcer.appended(signed);
-        let mut out = Vec::from_iter(self.announcer.due(now).map(|signed| ReplicaOutput::Announce { signed }));
+        let mut out = Vec::from_iter(self.announce(now));
         out.extend(self.advanced(&log, head, adopted, now, roots)?);
         Ok(out)
     }
@@ -247,6 +264,11 @@ impl<P: Ord + Copy> Replica<P> {
                 }
             }
             FetchFailure::Wrong => out.extend(self.contrary(peer, log)),
+            FetchFailure::Ahead => {
+                if let Some(copy) = self.logs.get_mut(log) {
+                    copy.rests_until = now.saturating_add(AHEAD_REST_MILLIS);
+                }
+            }
             FetchFailure::Late | FetchFailure::Unanswered => {}
         }
         out.extend(self.work(now));
@@ -281,9 +303,17 @@ impl<P: Ord + Copy> Replica<P> {
                 known.fail(log, false, now);
             }
         }
-        out.extend(self.announcer.due(now).map(|signed| ReplicaOutput::Announce { signed }));
+        out.extend(self.announce(now));
         out.extend(self.work(now));
+        out.extend(self.renew(now));
+        out.extend(self.renewed_certificates());
         out
+    }
+
+    /// The newest head of the own log, if it is to be announced now.
+    fn announce(&mut self, now: u64) -> Option<ReplicaOutput<P>> {
+        let signed = self.announcer.due(now, self.manifest.heartbeat_ms())?;
+        Some(ReplicaOutput::Announce { signed })
     }
 
     /// Sets what the operator vouches for. Must come before any other call.
@@ -305,6 +335,8 @@ impl<P: Ord + Copy> Replica<P> {
     fn work(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
         let mut out = Vec::new();
         let cosigns = self.gate.may_cosign(now) && !self.halted;
+        // A cosignature would show a head before its announcement does.
+        let held = self.own_log().filter(|_| self.announcer.holds());
         for (log, copy) in self.logs.iter_mut().filter(|(_, copy)| !copy.rewinding) {
             if copy.fetch.is_none()
                 && let Some((peer, head)) = copy.within_reach(log, &self.manifest, &self.peers, now)
@@ -312,7 +344,7 @@ impl<P: Ord + Copy> Replica<P> {
                 copy.fetch = Some((peer, now));
                 out.push(ReplicaOutput::Fetch { peer, log: log.clone(), from: copy.head.size, head });
             }
-            for by in self.keys.iter().filter(|_| cosigns) {
+            for by in self.keys.iter().filter(|_| cosigns && held.as_ref() != Some(log)) {
                 let signed = copy.to_cosign(by, &self.keys).cloned();
                 out.extend(signed.map(|signed| ReplicaOutput::Cosign { signed, by: by.clone() }));
             }

@@ -331,6 +331,15 @@ pub struct HomeRow {
     pub registrations: DayCounter,
 }
 
+/// Row `subject`, in a home's map: subject → how many of the home's providers began with it. The join never reads it.
+///
+/// Whoever reads the subject's karma reads all of its tallies, so one home cannot add to them without bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
+pub struct SubjectRow {
+    /// New tallies per day.
+    pub providers: DayCounter,
+}
+
 /// Row `claim`, in a claims map: (identity, version, SHA-256 of the key's text, SHA-256 of the signer's text) → the
 /// first such claim.
 ///
@@ -345,13 +354,6 @@ pub struct Claim {
     pub generation: u32,
     /// The index of the entry in that log.
     pub index: u64,
-}
-
-/// The only row of its kind in a claims map: the operator's claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
-pub struct ClaimsRow {
-    /// Claims recorded per day.
-    pub claims: DayCounter,
 }
 
 /// Numbers from `start` up to but not including `end`; without `end`, all numbers from `start` on.
@@ -411,7 +413,7 @@ rows! {
     7 DayRow: (IdentityId, IdentityId, Day);
     8 HomeRow: ();
     9 Claim: (IdentityId, u32, KeyHash, KeyHash);
-    10 ClaimsRow: ();
+    10 SubjectRow: IdentityId;
     11 Statement: (IdentityId, [u8; 32], [u8; 32]);
     12 LogRow: ();
 }
@@ -534,6 +536,11 @@ impl MemoryRows {
                 None => self.0.remove(key),
             };
         }
+    }
+
+    /// Adds a row; returns the value that it replaces.
+    pub(crate) fn insert(&mut self, map: MapId, key: Vec<u8>, value: Vec<u8>) -> Option<Vec<u8>> {
+        self.0.insert((map, key), value)
     }
 
     /// All rows, ordered by map and key.

@@ -19,6 +19,7 @@ pub const SIGNATURES_MAX: usize = 128;
 
 /// Why a text is not a signed note, or not signed by the expected key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NoteError {
     /// Longer than the caller allows.
     #[error("note is longer than {bytes_max} bytes")]

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::log::{self, Hash, Head, MemoryTiles, TILE_WIDTH, TileWrite, Tree};
 use crate::manifest::{LogId, Manifest};
 use crate::map::{StateMap, value_hash};
-use crate::note_quorum::NoteQuorum;
+use crate::note_quorum::NoteReading;
 use crate::replica::log_of;
 use crate::rows::{LogRow, MapName, ROW_BYTES_MAX, row_key};
 use crate::signed_note::{NoteError, SignedNote};
@@ -46,6 +46,7 @@ pub struct Offer {
 
 /// Why an offer proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SnapshotError {
     /// The checkpoint is no signed note.
     #[error(transparent)]
@@ -65,6 +66,14 @@ pub enum SnapshotError {
     /// The log adopted a version of the manifest that the reader does not hold: nobody's fault.
     #[error("the log had adopted version {0}, which is not held")]
     Unheld(u32),
+    /// The log had adopted a version older than any that an uncut log can have now: its operators' keys may be retired.
+    #[error("the log had adopted version {adopted}; by now it has adopted version {wanted}")]
+    Outdated {
+        /// The version that the log had adopted at the head.
+        adopted: u32,
+        /// The oldest version that a reader accepts.
+        wanted: u32,
+    },
     /// Too few operators of the adopted version, or of an earlier one that also counts, cosigned the head.
     #[error("{found} operators cosigned the head, want {wanted}")]
     Quorum {
@@ -95,6 +104,7 @@ impl SnapshotError {
             Self::Log(_) => "snapshot_log",
             Self::Row => "snapshot_row",
             Self::Unheld(_) => "snapshot_unheld",
+            Self::Outdated { .. } => "snapshot_outdated",
             Self::Quorum { .. } => "snapshot_quorum",
             Self::State => "snapshot_state",
             Self::Maps => "snapshot_maps",
@@ -141,8 +151,8 @@ impl Offer {
     /// entry below it; the maps lead to that entry's root; the log's own row, which names the version, is in its map.
     ///
     /// # Errors
-    /// [`SnapshotError`]: the sender is at fault, except for [`SnapshotError::Unheld`], and for [`SnapshotError::Log`]
-    /// if the sender does not hold the version yet that cuts the log.
+    /// [`SnapshotError`]: the sender is at fault, except for [`SnapshotError::Unheld`], and for [`SnapshotError::Log`] and
+    /// [`SnapshotError::Outdated`] if the sender does not hold the reader's version yet.
     pub fn verify(&self, manifest: &Manifest) -> Result<Offered, SnapshotError> {
         let row: LogRow = codec::decode(&self.row, ROW_BYTES_MAX).map_err(|_| SnapshotError::Row)?;
         let adopted = manifest.at(row.version).ok_or(SnapshotError::Unheld(row.version))?;
@@ -161,16 +171,21 @@ impl Offer {
         let note = SignedNote::parse(self.checkpoint.as_bytes(), limits::CHECKPOINT_BYTES_MAX)?;
         let Checkpoint { origin, .. } = note.text.parse()?;
         let log = LogId { operator: origin.operator, generation: origin.generation };
-        let quorum = NoteQuorum::read(&note, &log, manifest, adopted)?;
+        let mut reading = NoteReading::of(&note, &log, manifest)?;
         let Some(known) = manifest.log(&log).filter(|known| known.cut.is_none()) else {
             return Err(SnapshotError::Log(log));
         };
-        let head = &quorum.signed.checkpoint().head;
+        let wanted = manifest.adopted_min(&log);
+        if adopted.version() < wanted {
+            return Err(SnapshotError::Outdated { adopted: adopted.version(), wanted });
+        }
+        let head = &reading.signed().checkpoint().head;
         let versions = adoption::certifying_at(manifest, known.since, adopted, head, self.adopted.as_ref())?;
         // As in a profile proof: the versions that the log's own row and the offered adoption name.
-        if let Some(short) = quorum.first_short(&note, &log, manifest, &versions)? {
+        if let Some(short) = reading.first_short(&versions)? {
             return Err(SnapshotError::Quorum { found: short.found(), wanted: short.wanted });
         }
+        let quorum = reading.quorum(adopted)?;
         Ok((quorum.signed, quorum.cosignatures))
     }
 

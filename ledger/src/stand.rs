@@ -70,6 +70,7 @@ impl Stand {
 
 /// Why a stand was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StandError {
     /// Not a signed note.
     #[error("{0}")]

@@ -19,6 +19,7 @@ pub struct Day(pub u32);
 
 /// Why a time or date was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TimeError {
     /// Not `YYYY-MM-DDTHH:MM:SS.mmmZ`, or not a real date in the years 2020 to 9999.
     #[error("want a time like 2026-11-22T05:00:00.000Z in the years 2020 to 9999")]
@@ -29,6 +30,9 @@ pub enum TimeError {
 }
 
 impl Millis {
+    /// The first time that a text can have: the beginning of [`limits::YEAR_MIN`].
+    pub const FIRST: Self = Self(1_577_836_800_000);
+
     /// The UTC day that contains this time.
     #[must_use]
     pub fn day(self) -> Day {

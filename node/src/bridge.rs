@@ -192,7 +192,7 @@ impl Bridge {
     /// Verifies on a blocking thread: a long frontier has thousands of signatures, which would hold up the inbox.
     async fn verify(&self, frontier: Frontier) -> Option<Result<HeardFrontier, FrontierError>> {
         let shared = self.shared.clone();
-        let work = move || heard::frontier(&shared.store.view(), &shared.manifest, frontier);
+        let work = move || heard::frontier(&shared.store.view(), &shared.manifest, frontier, shared.clock.now());
         tokio::task::spawn_blocking(work).await.ok()
     }
 
@@ -352,7 +352,7 @@ impl Bridge {
 
     fn take_cosigned(&self, log: &LogId, cosigned: &CosignedHead) -> GossipVerdict {
         let manifest = &self.shared.manifest;
-        match heard::cosigned(&self.shared.store.view(), manifest, log, cosigned) {
+        match heard::cosigned(&self.shared.store.view(), manifest, log, cosigned, self.shared.clock.now()) {
             Ok(true) => match cosigned.verify(manifest, log) {
                 Some(cosigned) => self.offer(InboxInput::Cosigned(cosigned)),
                 None if cosigned.signed.verify(manifest, log).is_err() => GossipVerdict::Reject,

@@ -5,8 +5,9 @@
 //! of these states is certified it becomes the *front*, and older states are dropped. Only the inbox writes here; the
 //! listeners read through [`CertifiedRows`].
 //!
-//! Nothing here is on disk. After a start, a log whose copy is larger than its certificate has no front until the next
-//! certificate.
+//! Nothing here is on disk but the certificates. After a start, a log whose copy is exactly at its stored certificate
+//! has a front at once, however long the federation has been idle. A log whose copy is larger has none until the next
+//! certificate: proofs name it as left out.
 use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::iter::Peekable;
 use std::ops::ControlFlow;
@@ -24,6 +25,8 @@ pub(crate) const STATES_MAX: usize = 32;
 /// At most this many former row values of a log are kept; with more, it has no front until the next certificate.
 pub(crate) const FORMER_ROWS_MAX: usize = 1 << 18;
 
+/// Takes a row, and says whether to go on.
+type RowReader<'r> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'r;
 /// Values of rows before a write; `None`: the row did not exist.
 type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
 
@@ -231,9 +234,21 @@ impl CertifiedRows<'_> {
         from: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let mut former: Vec<_> = self.since(map).iter().map(|former| Later::new(former, map, from)).collect();
+        self.as_it_was(map, (from, &[]), &mut |each| self.view.rows_from(map, from, each), each)
+    }
+
+    /// Shows the rows that `walk` finds from key `from` on as they were at the front, and those deleted since, all with
+    /// this prefix.
+    fn as_it_was(
+        &self,
+        map: MapId,
+        (from, prefix): (&[u8], &[u8]),
+        walk: &mut dyn FnMut(&mut RowReader<'_>) -> Result<(), StoreError>,
+        each: &mut RowReader<'_>,
+    ) -> Result<(), StoreError> {
+        let mut former: Vec<_> = self.since(map).iter().map(|former| Later::new(former, map, (from, prefix))).collect();
         let mut ended = false;
-        self.view.rows_from(map, from, &mut |key, value| {
+        walk(&mut |key, value| {
             let mut step = shown(&mut former, Some(key), each);
             if step.is_continue() {
                 step = match former_at(&mut former, key) {
@@ -258,15 +273,20 @@ impl CertifiedRows<'_> {
 }
 
 /// Former values of one write in one map that a walk has not reached yet.
-struct Later<'f>(Peekable<btree_map::Range<'f, (MapId, Vec<u8>), Option<Vec<u8>>>>, MapId);
+struct Later<'f> {
+    rest: Peekable<btree_map::Range<'f, (MapId, Vec<u8>), Option<Vec<u8>>>>,
+    map: MapId,
+    prefix: &'f [u8],
+}
 
 impl<'f> Later<'f> {
-    fn new(former: &'f Former, map: MapId, from: &[u8]) -> Self {
-        Self(former.range((map, from.to_vec())..).peekable(), map)
+    fn new(former: &'f Former, map: MapId, (from, prefix): (&[u8], &'f [u8])) -> Self {
+        Self { rest: former.range((map, from.to_vec())..).peekable(), map, prefix }
     }
 
     fn key(&mut self) -> Option<&'f [u8]> {
-        self.0.peek().filter(|((map, _), _)| *map == self.1).map(|((_, key), _)| key.as_slice())
+        let next = self.rest.peek().filter(|((map, key), _)| *map == self.map && key.starts_with(self.prefix));
+        next.map(|((_, key), _)| key.as_slice())
     }
 }
 
@@ -275,7 +295,7 @@ fn former_at<'f>(former: &mut [Later<'f>], key: &[u8]) -> Option<Option<&'f [u8]
     let mut oldest = None;
     for later in former {
         if later.key() == Some(key) {
-            let value = later.0.next().map(|(_, value)| value.as_deref());
+            let value = later.rest.next().map(|(_, value)| value.as_deref());
             oldest = oldest.or(value);
         }
     }
@@ -316,24 +336,8 @@ impl Rows for CertifiedRows<'_> {
         prefix: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let mut rows = BTreeMap::new();
-        self.view.scan(map, prefix, &mut |key, value| {
-            rows.insert(key.to_vec(), Some(value.to_vec()));
-            ControlFlow::Continue(())
-        })?;
-        // The oldest former value of a row is its value at the front.
-        for former in self.since(map).iter().rev() {
-            let below = former.range((map, prefix.to_vec())..);
-            let below = below.take_while(|((id, key), _)| *id == map && key.starts_with(prefix));
-            rows.extend(below.map(|((_, key), value)| (key.clone(), value.clone())));
-        }
-        for (key, value) in &rows {
-            let Some(value) = value else { continue };
-            if each(key, value).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        // Row by row, so that a reader that stops early has not loaded all of them.
+        self.as_it_was(map, (prefix, prefix), &mut |each| self.view.scan(map, prefix, each), each)
     }
 }
 

@@ -593,7 +593,9 @@ mod tests {
             node_key: node.ed25519().unwrap().verifying_key(),
             governance_key: governance.ed25519().unwrap().verifying_key(),
             generation: 1,
+            begins: fama_ledger::time::Millis::FIRST,
             addresses: vec!["/ip4/127.0.0.1/tcp/4001".to_owned()],
+            endpoints: fama_ledger::manifest::Endpoints::default(),
         };
         let genesis = Genesis { name: "Test".to_owned(), policy: Policy::recommended(1), operators: vec![operator] };
         let text = genesis.text().unwrap();

@@ -12,6 +12,8 @@ use tokio::time::{Instant, interval};
 
 /// From how many missing entries on a node is far behind: it logs its progress, and may start from certified states.
 pub(crate) const BEHIND_MIN: u64 = 1_000;
+/// The age at which a certificate is old, in milliseconds: in a live federation none gets there.
+pub(crate) const CERTIFICATE_MILLIS_MAX: u64 = 120_000;
 /// How often the number of entries is sampled.
 const TICK: Duration = Duration::from_secs(1);
 /// Over how many samples the rate is computed.
@@ -84,14 +86,29 @@ pub struct Snapshot {
     pub writes: bool,
     /// Providers whose sponsorship changed and whose subjects the ranking has not updated yet.
     pub ranking_lag: usize,
+    /// Logs that continue and have no recent certificate: none at all, or one older than [`CERTIFICATE_MILLIS_MAX`].
+    pub old_logs: usize,
     /// Number of open connections.
     pub peers: usize,
     /// The federation's next version, and what stops this node from cosigning.
     pub governance: Governance,
+    /// The log that is being rolled back, if there is one.
+    pub rollback: Option<RollbackProgress>,
     /// Progress of the quick state, if there is one or one is being loaded.
     pub quick: Option<StateSyncProgress>,
     /// By how many entries a second its own copies grew in the last seconds.
     pub entries_per_second: u64,
+}
+
+/// Progress of a rollback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollbackProgress {
+    /// The log that goes back to a smaller size.
+    pub log: LogId,
+    /// `dropping` entries, then `replaying` those that stay.
+    pub phase: &'static str,
+    /// How many entries are left to drop or to replay.
+    pub left: u64,
 }
 
 /// Progress of a quick state.

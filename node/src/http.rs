@@ -35,10 +35,12 @@ mod verify;
 mod view;
 
 pub use error::ApiError;
-pub use serve::serve;
+pub use serve::{serve, serve_apart};
 
 /// Most requests that a listener answers at the same time; more get `overloaded`.
 pub const REQUESTS_MAX: usize = 256;
+/// Most long reads of a listener at the same time. Cheap ones run on the threads of its runtime.
+pub const READS_MAX: usize = 6;
 
 /// What the listeners read. They change only metrics.
 pub struct App {
@@ -112,8 +114,9 @@ pub fn query(app: Arc<App>) -> Router {
         .route("/manifest/{version}", get(public::file))
         .route("/note/{hash}", get(public::file))
         .fallback(error::no_route)
-        .with_state(app)
-        .merge(proofs);
+        .with_state(Arc::clone(&app))
+        .merge(proofs)
+        .layer(middleware::from_fn_with_state(app, status::tell_if_stale));
     layers::public(router, &metrics, REQUESTS_MAX)
 }
 
@@ -123,6 +126,7 @@ pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
     let governance = Router::new()
         .route("/federation/stand", post(governance::stand))
+        .route("/federation/agree", post(governance::agree))
         .route("/federation/manifest", post(governance::manifest))
         .layer(middleware::from_fn(governance::own_programs_only))
         .with_state(inputs);

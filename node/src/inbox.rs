@@ -9,27 +9,34 @@ use fama_ledger::batch::LogMaps;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::fold::{Effect, Outcome};
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, TreeRoot};
-use fama_ledger::join::Join;
+use fama_ledger::join::{Join, Numbers};
+use fama_ledger::lateness::Lateness;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest, Operator, VersionState};
 use fama_ledger::profile;
-use fama_ledger::replica::{Cosigned, FetchFailure, Overrides, Replica, ReplicaOutput, Roots, StoredLog, log_of};
+use fama_ledger::replica::{
+    Cosigned, FetchFailure, Overrides, Renewal, Replica, ReplicaOutput, Roots, StoredLog, is_misdated, log_of, renews,
+};
 use fama_ledger::rows::{self, LogRow, MapName, RowError};
 use libp2p::PeerId;
 use tokio::sync::{mpsc, watch as signal};
 
+use crate::health::{CERTIFICATE_MILLIS_MAX, PendingManifest};
 use crate::metrics::Direction;
-use crate::replay::{self, Fatal, LogCopy, tiles_fault};
+use crate::replay::{Fatal, LogCopy, tiles_fault};
 use crate::shared::Shared;
-use crate::store::{Store, StoreError, StoredCertificate};
+use crate::store::{ReservedBytes, Store, StoreError, StoredCertificate};
 use crate::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
 
 mod append;
 mod input;
+mod lateness;
 mod manifests;
 mod mirror;
 mod rank;
+mod reserve;
+mod rollback;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -42,6 +49,8 @@ pub const INPUTS_MAX: usize = 256;
 pub const COMMANDS_MAX: usize = 1_024;
 /// How often [`Inbox::tick`] runs.
 const TICK: Duration = Duration::from_millis(250);
+/// How long a batch that is due waits for more inputs at most.
+const DRAIN: Duration = Duration::from_millis(20);
 
 /// The name, log and keys that an operator's node writes with.
 pub struct Own {
@@ -66,6 +75,11 @@ impl Own {
         keys.reverse();
         let log = manifest.operator(&name).map(Operator::log).filter(|log| keys.iter().any(|(held, _)| held == log));
         Self { name, log, keys, overrides }
+    }
+
+    /// The node key of one generation, if the node has it.
+    fn key(&self, by: &LogId) -> Option<&SigningKey> {
+        self.keys.iter().find(|(generation, _)| generation == by).map(|(_, key)| key)
     }
 
     /// The log that this node writes, and the key that signs it.
@@ -112,9 +126,12 @@ pub struct Inbox {
     own: Option<Own>,
     copies: BTreeMap<LogId, LogCopy>,
     replica: Replica<PeerId>,
+    /// When entries of each log reached this node.
+    lateness: BTreeMap<LogId, Lateness>,
     commands: mpsc::Sender<InboxCommand>,
     waiting: append::PendingSubmissions,
-    rerank: Option<(IdentityId, Option<IdentityId>)>,
+    /// What the own log's reserve was used for on the day of its last entry.
+    reserved: ReservedBytes,
     notes_due: Duration,
     /// Claims in other logs may still have to be copied into this node's own log: they arrived while it did not write.
     claims_due: bool,
@@ -125,9 +142,17 @@ pub struct Inbox {
     used_state: VersionState,
     /// Of the version after it, if this node holds one: `Pending`, `Refused` or `Conflict`.
     next_state: Option<VersionState>,
+    /// Logs that are being rolled back; they have no copy here meanwhile.
+    rollback: Option<rollback::RunningRollback>,
+    /// A valid version after the pending one was shown: the pending one waits for no adoptions.
+    is_passed: bool,
+    /// The version after the one in use, if it is stored and of a protocol that this program does not know.
+    later: Option<PendingManifest>,
     /// The store must be loaded again.
     reload: bool,
     watch: watch::TroubleWatch,
+    /// Providers whose sponsorship changed are still to be recounted.
+    recounting: bool,
 }
 
 /// Roots of this node's copies, read from their tiles.
@@ -143,7 +168,8 @@ impl Roots for StoredRoots<'_> {
 }
 
 impl Inbox {
-    /// Loads every log's tree and maps from disk and checks them against the stored roots.
+    /// Loads every log's tree and maps from disk and checks them against the stored roots. A log that is being rolled
+    /// back is left out.
     ///
     /// # Errors
     /// [`Fatal`] if the disk fails or its content is damaged.
@@ -153,44 +179,53 @@ impl Inbox {
         replica.set_overrides(own.as_ref().map(|own| own.overrides).unwrap_or_default());
         replica.end(shared.store.pending().iter().flat_map(|pending| pending.cuts().cloned()));
         let (waiting, now) = (append::PendingSubmissions::default(), shared.clock.monotonic());
-        let copies = BTreeMap::new();
-        let (rerank, notes_due, claims_due, resubmit_due) = (None, now, true, now);
-        let (reload, watch) = (false, watch::TroubleWatch::default());
+        let (copies, lateness) = (BTreeMap::new(), BTreeMap::new());
+        let (notes_due, claims_due, resubmit_due) = (now, true, now);
+        let (rollback, reload, watch) = (None, false, watch::TroubleWatch::default());
+        let reserved = shared.store.view().reserved()?;
         let next_state = shared.store.pending().map(|_| VersionState::Pending);
         let mut inbox = Self {
             shared,
             own,
             copies,
             replica,
+            lateness,
             commands,
             waiting,
-            rerank,
+            reserved,
             notes_due,
             claims_due,
             resubmit_due,
             resubmit_from: EventId([0; 32]),
             used_state: VersionState::InUse,
             next_state,
+            rollback,
+            is_passed: false,
+            later: None,
             reload,
             watch,
+            recounting: false,
         };
-        // A rewind, or a rebuild after one, was cut off: finished before anything is read.
-        if inbox.shared.store.view().needs_rebuild()? {
-            replay::check::rebuild(&inbox.shared.store)?;
-        }
+        // No head of the own log waits for its announcement any more.
+        inbox.shared.store.set_announced(None);
+        inbox.restore_rollbacks()?;
         let manifest = Arc::clone(&inbox.shared.manifest);
         for log in manifest.logs().keys() {
             inbox.restore(log)?;
         }
         inbox.restore_cut()?;
         inbox.restore_manifests()?;
-        inbox.rebuild_ranking()?;
+        inbox.rebuild_scores()?;
+        inbox.tell_rollback()?;
         Ok(inbox)
     }
 
     fn restore(&mut self, log: &LogId) -> Result<(), Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
+        if view.is_rolled_back(log)? {
+            return self.restore_rolled_back(log);
+        }
         if let Some(cut) = self.shared.manifest.cut(log).filter(|_| view.quick().is_ok_and(|quick| quick.is_some())) {
             return self.restore_end(log, cut.head);
         }
@@ -227,6 +262,7 @@ impl Inbox {
         self.copies.insert(log.clone(), LogCopy { tree, maps });
         let certificate = view.certificate(log)?;
         let certificate = certificate.and_then(|stored| stored.verify(&self.shared.manifest, log));
+        self.restore_lateness(log, &view)?;
         let base = view.base(log)?.map_or(0, |base| base.size);
         let stored = StoredLog { head, base, adopted, certified, newest, cosigned, certificate };
         let mut outputs = self.replica.restore(log, stored, &StoredRoots(&store))?;
@@ -255,6 +291,9 @@ impl Inbox {
         let carriers = profile::carriers(manifest, &|log| adopted.get(log).copied().unwrap_or(0));
         let left: BTreeSet<&LogId> = carriers.values().filter(|log| manifest.cut(log).is_some()).collect();
         for cut in left.into_iter().filter_map(|log| manifest.cut(log)) {
+            if view.is_rolled_back(&cut.log)? {
+                continue;
+            }
             let maps = LogMaps::load(manifest, &cut.log, &view).map_err(|error| Fatal::rows(&cut.log, error))?;
             // With another state root some of its maps have already passed to another log, and changed since the cut.
             if maps.state_root() == cut.state_root {
@@ -283,9 +322,16 @@ impl Inbox {
         let preparing = self.shared.manifest.version().saturating_add(1);
         for stand in view.stands()?.iter().filter(|stand| stand.version == preparing) {
             self.replica.stand(&stand.log);
+            if stand.agreed {
+                self.replica.agree(&stand.log);
+            }
         }
         let rival = view.rival_manifest()?;
+        let later = view.later_manifest(&self.shared.manifest)?;
         drop(view);
+        if let Some(text) = later {
+            self.note_later(&text);
+        }
         if let Some(rival) = rival {
             // The next version settles a rival of the version in use, but not a rival of itself.
             let rivals_next = self.shared.manifest.successor(&rival).is_ok();
@@ -330,14 +376,18 @@ impl Inbox {
         mut inputs: mpsc::Receiver<InboxInput>,
     ) -> Result<InboxEnd, Fatal> {
         let mut last_tick = self.now();
-        self.tell_health();
+        self.tell_health()?;
         while !self.reload {
-            let wait = self.append_due_in().unwrap_or(TICK).min(TICK);
+            // Providers are recounted, and logs rolled back, whenever nothing else waits.
+            let idle = !self.recounting && !self.rolls_back(false);
+            let longest = if idle { TICK } else { Duration::ZERO };
+            let wait = self.append_due_in().unwrap_or(TICK).min(longest);
             let input = runtime.block_on(async { tokio::time::timeout(wait, inputs.recv()).await });
             match input {
                 // What waits was not answered yet: it is appended first.
                 Ok(Some(InboxInput::Stop) | None) => return self.append().map(|()| InboxEnd::Stopped),
                 Ok(Some(input)) => self.take(input)?,
+                Err(_) if self.recounting => self.follow_ranking()?,
                 Err(_) => {}
             }
             if self.waiting.is_due(self.now()) {
@@ -350,6 +400,8 @@ impl Inbox {
             if self.now().saturating_sub(last_tick) >= TICK {
                 last_tick = self.now();
                 self.tick()?;
+            } else if self.rolls_back(!inputs.is_empty()) {
+                self.roll_back()?;
             }
         }
         self.refuse_all();
@@ -363,10 +415,14 @@ impl Inbox {
         self.reload
     }
 
-    /// Takes all inputs that are already queued, up to a full batch, so that one write serves many. `false` if the
-    /// node has to stop.
+    /// Takes the inputs that are queued now, up to a full batch and for a short time, so that one write serves many.
+    /// What arrives meanwhile is not waited for. `false` if the node has to stop.
     fn drain(&mut self, inputs: &mut mpsc::Receiver<InboxInput>) -> Result<bool, Fatal> {
-        while self.waiting.len() < limits::BATCH_ENTRIES_MAX {
+        let until = self.now() + DRAIN;
+        for _ in 0..inputs.len() {
+            if self.waiting.len() >= limits::BATCH_ENTRIES_MAX || self.now() >= until {
+                break;
+            }
             match inputs.try_recv() {
                 Ok(InboxInput::Stop) => return Ok(false),
                 Ok(input) => self.take(input)?,
@@ -437,6 +493,12 @@ impl Inbox {
                 let _ = reply.send(answer);
                 Ok(())
             }
+            InboxInput::Agree { text, reply } => {
+                let answer = self.agree(text)?;
+                // The caller may have given up.
+                let _ = reply.send(answer);
+                Ok(())
+            }
             InboxInput::Manifest { text, reply } => {
                 let answer = self.manifest(&text)?.map_err(|error| Refusal::new(error.code(), error));
                 let _ = reply.map(|reply| reply.send(answer));
@@ -473,8 +535,10 @@ impl Inbox {
         self.take_over_missed()?;
         self.resubmit()?;
         self.follow_ranking()?;
+        self.follow_certified();
         self.ask_for_notes()?;
-        self.tell_health();
+        self.roll_back()?;
+        self.tell_health()?;
         Ok(())
     }
 
@@ -497,7 +561,9 @@ impl Inbox {
                 self.command(InboxCommand::Fetch { peer, log, from, head });
             }
             ReplicaOutput::KeepNewest { signed } => {
-                self.shared.store.put_newest(&log_of(&signed), &SignedHead::of(&signed))?;
+                let log = log_of(&signed);
+                self.shared.store.put_newest(&log, &SignedHead::of(&signed))?;
+                self.heard_owner(&log)?;
             }
             ReplicaOutput::KeepConflicting { signed, beside } => self.keep_conflicting(&signed, beside.as_ref())?,
             ReplicaOutput::Rewind { log, size } => self.rewind(&log, size)?,
@@ -519,6 +585,17 @@ impl Inbox {
             }
             ReplicaOutput::Certified { log, size } => self.shared.store.put_certified(&log, size)?,
             ReplicaOutput::Cosign { signed, by } => return self.cosign(signed, by),
+            ReplicaOutput::Renew { signed, by, known } => return Ok(self.renew(&signed, by, known)),
+            ReplicaOutput::KeepRenewed { log, cosigned } => {
+                self.shared.store.renew_cosigned(&log, &cosigned.by, CosignedHead::of(&cosigned));
+                // The word of the owner of the cosigner's own log.
+                self.heard_owner(&cosigned.by)?;
+            }
+            ReplicaOutput::KeepRenewedCertificate { certificate } => {
+                let log = log_of(&certificate.signed);
+                self.shared.certified.certified(&log, &certificate);
+                self.shared.store.renew_certificate(&log, StoredCertificate::of(certificate));
+            }
             ReplicaOutput::Announce { signed } => self.announce(&signed)?,
             ReplicaOutput::Faulted { log, fault } => {
                 self.shared.metrics.fault(fault.code());
@@ -539,25 +616,41 @@ impl Inbox {
     fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
         let session = Session { id: self.shared.session, writes: self.replica.has_started() };
         let Shared { store, manifest, clock, .. } = &self.shared;
-        Ok(crate::sync::said::frontier(&store.view(), manifest, session, clock.now())?)
+        let mut ours = crate::sync::said::frontier(&store.view(), manifest, session, clock.now())?;
+        // Nobody reads them in a request.
+        ours.logs.iter_mut().for_each(|log| log.certificate = None);
+        Ok(ours)
     }
 
     /// Cosigns a head for this operator; never a smaller head than before, nor one of a log with a fault. The
     /// resulting outputs make the cosignature durable and then publish it.
     fn cosign(&mut self, signed: SignedCheckpoint, by: LogId) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         let (log, head) = (log_of(&signed), signed.checkpoint().head);
-        let keys = self.own.iter().flat_map(|own| &own.keys);
-        let Some((_, key)) = keys.into_iter().find(|(generation, _)| *generation == by) else { return Ok(Vec::new()) };
         let now = self.shared.clock.now();
         if !self.replica.wants_cosigned(&log, &by, &head)
             || self.replica.fault(&log).is_some()
             || self.last_time(&log)? > now.0.saturating_add(limits::HEAD_SKEW_MILLIS_MAX)
+            || !self.passes(&log, head)?
         {
             return Ok(Vec::new());
         }
+        let Some(key) = self.own.as_ref().and_then(|own| own.key(&by)) else { return Ok(Vec::new()) };
         let cosignature = Cosignature::sign(signed.checkpoint(), by.operator.clone(), key, now.0 / 1_000);
         let cosigned = Cosigned { signed, by, cosignature };
         self.replica.cosigned(cosigned, self.millis(), &StoredRoots(&self.shared.store))
+    }
+
+    /// Cosigns the newest cosigned head of a log again. Nothing is written, since the disk has the head, and nothing is
+    /// sent: the next frontiers carry it.
+    fn renew(&mut self, signed: &SignedCheckpoint, by: LogId, known: u64) -> Vec<ReplicaOutput<PeerId>> {
+        let Some(key) = self.own.as_ref().and_then(|own| own.key(&by)) else { return Vec::new() };
+        let seconds = self.shared.clock.now().0 / 1_000;
+        if !is_misdated(known, seconds) && !renews(known, seconds, self.shared.manifest.heartbeat_ms()) {
+            return Vec::new();
+        }
+        let cosignature = Cosignature::sign(signed.checkpoint(), by.operator.clone(), key, seconds);
+        let renewal = Renewal { head: signed.checkpoint().head, by, cosignature };
+        Vec::from_iter(self.replica.renewed(&log_of(signed), renewal))
     }
 
     /// Time of a log's last entry, in milliseconds since 1970; 0 if it is empty.
@@ -569,6 +662,7 @@ impl Inbox {
     /// Gossips a head of the own log, with the entries since the last announced head if they are few.
     fn announce(&mut self, signed: &SignedCheckpoint) -> Result<(), Fatal> {
         let (log, head) = (log_of(signed), signed.checkpoint().head);
+        self.shared.store.set_announced(Some((log.clone(), SignedHead::of(signed))));
         let first = std::mem::replace(&mut self.waiting.announced, head.size);
         let count = usize::try_from(head.size.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut entries = Vec::new();
@@ -582,17 +676,32 @@ impl Inbox {
         Ok(())
     }
 
-    /// Applies the effects of durable entries to the ranking and returns them.
-    fn effects<'a>(&self, outcomes: impl Iterator<Item = &'a Option<Outcome>>) -> Result<Vec<Effect>, Fatal> {
+    /// Applies the outcomes of a log's durable entries to the scores, each with its entry's index. The rows
+    /// are read before the scores are locked: readers wait for memory only.
+    fn effects<'a>(
+        &mut self,
+        log: &LogId,
+        size: u64,
+        outcomes: impl Iterator<Item = (u64, &'a Option<Outcome>)>,
+    ) -> Result<(), Fatal> {
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
         let join = Join::new(&self.shared.manifest, &view);
-        let effects: Vec<Effect> = outcomes.filter_map(|outcome| outcome.as_ref()?.as_ref().ok().cloned()).collect();
-        let mut ranking = self.shared.ranking.write().unwrap_or_else(PoisonError::into_inner);
-        for effect in &effects {
-            ranking.apply(effect, &join).map_err(|error| self.join_fault(error))?;
+        let effect =
+            |(index, outcome): (u64, &Option<Outcome>)| Some((index, outcome.as_ref()?.as_ref().ok()?.clone()));
+        let effects: Vec<(u64, Effect)> = outcomes.filter_map(effect).collect();
+        let mut sponsored: BTreeMap<IdentityId, Numbers> = BTreeMap::new();
+        for (_, effect) in &effects {
+            let Effect::Sponsored { provider } = effect else { continue };
+            if !sponsored.contains_key(provider) {
+                let numbers = join.sponsored(*provider).map_err(|error| self.join_fault(error))?;
+                sponsored.insert(*provider, numbers);
+            }
         }
-        Ok(effects)
+        let mut scores = self.shared.scores.write().unwrap_or_else(PoisonError::into_inner);
+        scores.apply(log, size, &effects, sponsored);
+        self.recounting = scores.ranking.lag() > 0;
+        Ok(())
     }
 
     /// The join reads all logs and does not name the one with the broken row, so any log serves for the message.
@@ -621,9 +730,16 @@ impl Inbox {
         }
     }
 
-    fn tell_health(&mut self) {
-        self.tell_trouble();
+    fn tell_health(&mut self) -> Result<(), Fatal> {
+        self.tell_trouble()?;
+        let now = self.shared.clock.now();
+        let recent = |log: &LogId| {
+            let as_of = self.replica.as_of(log).unwrap_or_default().saturating_mul(1_000);
+            as_of.saturating_add(CERTIFICATE_MILLIS_MAX) >= now.0
+        };
+        let old = self.shared.manifest.operators().iter().filter(|operator| !recent(&operator.log())).count();
         let mut health = self.shared.health.write();
+        health.old_logs = old;
         for (log, shown) in &mut health.logs {
             shown.size = self.replica.head(log).map_or(0, |head| head.size);
             shown.certified = self.replica.certified(log);
@@ -631,10 +747,11 @@ impl Inbox {
             shown.fault = self.replica.fault(log).map(|fault| fault.code());
         }
         if let Some(own) = self.own.as_ref().and_then(|own| health.operators.get_mut(&own.name)) {
-            (own.heard, own.connected) = (Some(self.shared.clock.now()), true);
+            (own.heard, own.connected) = (Some(now), true);
         }
-        let ranking = self.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
-        health.ranking_lag = ranking.lag() + usize::from(self.rerank.is_some());
+        let scores = self.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
+        health.ranking_lag = scores.ranking.lag();
+        Ok(())
     }
 }
 
@@ -648,6 +765,9 @@ fn refuse(input: InboxInput) {
             let _ = reply.send(events.iter().map(|_| SubmitOutcome::Refused(refusal())).collect());
         }
         InboxInput::Stand { reply, .. } => {
+            let _ = reply.send(Err(refusal()));
+        }
+        InboxInput::Agree { reply, .. } => {
             let _ = reply.send(Err(refusal()));
         }
         InboxInput::Manifest { reply, .. } => {

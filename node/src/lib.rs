@@ -19,6 +19,9 @@ pub mod network;
 mod certified;
 pub mod public;
 
+// Karma of all identities, kept by difference.
+pub mod scores;
+
 // One value with what all modules below use.
 pub mod shared;
 

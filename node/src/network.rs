@@ -19,6 +19,7 @@ mod score;
 mod session;
 mod streams;
 mod swarm;
+mod turns;
 #[cfg(test)]
 mod tests;
 
@@ -27,12 +28,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, FederationId};
 use fama_ledger::manifest::Manifest;
 use libp2p::identity;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::wire::{Gossip, Session, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use turns::{RequestTurn, RequestTurns, TurnKind};
+
+use crate::wire::{Gossip, Session, Submission, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 pub use dialer::OperatorPeer;
 pub use error::{ClientError, NetworkError, RequestError};
 pub use libp2p::gossipsub::MessageId;
@@ -132,7 +136,7 @@ pub enum GossipVerdict {
 /// Takes the result of a request, and holds the request's permit until then, even if the caller has given up.
 struct AnswerSlot<T> {
     to: oneshot::Sender<Result<T, RequestError>>,
-    _turn: OwnedSemaphorePermit,
+    _turn: RequestTurn,
 }
 
 impl<T> AnswerSlot<T> {
@@ -162,7 +166,7 @@ enum NetworkHint {
 pub struct Network {
     commands: mpsc::Sender<NetworkCommand>,
     hints: mpsc::Sender<NetworkHint>,
-    in_flight: Arc<Semaphore>,
+    turns: Arc<RequestTurns>,
     listeners: Arc<RwLock<Vec<Multiaddr>>>,
 }
 
@@ -180,6 +184,7 @@ struct Queues {
 pub async fn start(config: NetworkConfig, events: mpsc::Sender<NetworkEvent>) -> Result<Network, NetworkError> {
     let (network, queues) = Network::with_queues();
     let NetworkConfig { key, federation, listen, dial } = config;
+    network.turns.set_operators(dial.iter().map(|operator| operator.peer_id));
     let mut task = swarm::Task::node(&key, federation, dial, events, queues)?;
     task.listen(listen).await?;
     tokio::spawn(task.run());
@@ -192,28 +197,35 @@ impl Network {
         let (hints, hint_queue) = mpsc::channel(limits::HINTS_MAX);
         let listeners = Arc::default();
         let queues = Queues { commands: command_queue, hints: hint_queue, listeners: Arc::clone(&listeners) };
-        let in_flight = Arc::new(Semaphore::new(limits::IN_FLIGHT_MAX));
-        (Self { commands, hints, in_flight, listeners }, queues)
+        (Self { commands, hints, turns: Arc::default(), listeners }, queues)
     }
 
-    /// Asks a connected peer. Waits while too many requests are in flight.
+    /// Asks a connected peer. Waits while too many requests to it, or to all strangers, are in flight.
     ///
     /// # Errors
     /// [`RequestError`].
     pub async fn sync(&self, peer: PeerId, request: SyncRequest) -> Result<SyncResponse, RequestError> {
-        self.ask(|answer| NetworkCommand::Sync(peer, request, answer)).await
+        self.ask(peer, TurnKind::Sync, |answer| NetworkCommand::Sync(peer, request, answer)).await
     }
 
-    /// Submits to a connected peer. Waits while too many requests are in flight.
+    /// Submits to a connected peer. Waits while too many submissions to it are in flight; a request that has nothing but
+    /// revocations does not wait for others.
     ///
     /// # Errors
     /// [`RequestError`].
     pub async fn submit(&self, peer: PeerId, request: SubmitRequest) -> Result<SubmitResponse, RequestError> {
-        self.ask(|answer| NetworkCommand::Submit(peer, request, answer)).await
+        let revokes = |one: &Submission| matches!(one.signed.event.action, Action::Revoke { .. });
+        let kind = if request.submissions.iter().all(revokes) { TurnKind::Revoke } else { TurnKind::Submit };
+        self.ask(peer, kind, |answer| NetworkCommand::Submit(peer, request, answer)).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(AnswerSlot<T>) -> NetworkCommand) -> Result<T, RequestError> {
-        let turn = Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| RequestError::Stopped)?;
+    async fn ask<T>(
+        &self,
+        peer: PeerId,
+        kind: TurnKind,
+        command: impl FnOnce(AnswerSlot<T>) -> NetworkCommand,
+    ) -> Result<T, RequestError> {
+        let turn = self.turns.take(peer, kind).await.map_err(|_| RequestError::Stopped)?;
         let (to, answered) = oneshot::channel();
         self.commands.send(command(AnswerSlot { to, _turn: turn })).await.map_err(|_| RequestError::Stopped)?;
         answered.await.map_err(|_| RequestError::Stopped)?
@@ -237,6 +249,7 @@ impl Network {
 
     /// Replaces the operators after a new manifest. Closes no connection.
     pub async fn set_operators(&self, operators: Vec<OperatorPeer>) {
+        self.turns.set_operators(operators.iter().map(|operator| operator.peer_id));
         let _ = self.commands.send(NetworkCommand::Operators(operators)).await;
     }
 

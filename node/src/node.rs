@@ -8,14 +8,14 @@ use std::time::Duration;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use fama_ledger::manifest::Manifest;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bridge::Bridge;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Listener, ScrubSettings, Verify};
 use crate::health;
 use crate::http::{self, App, ServingSlot};
-use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxEnd, InboxInput, Own};
+use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxCommand, InboxEnd, InboxInput, Own};
 use crate::network::{self, Network, NetworkConfig, NetworkError, OperatorPeer, peer_id};
 use crate::replay::Fatal;
 use crate::scrub::Scrubber;
@@ -105,12 +105,11 @@ pub async fn run(
     loop {
         // Listeners stay bound, so connections wait during a reload instead of being refused.
         let listeners = (second_handle(query.as_ref())?, second_handle(admin.as_ref())?);
-        let (ended, left) = run_once(&config, listeners, wires, session, stop.as_mut(), &mut started).await?;
-        match ended {
-            InboxEnd::Stopped => return Ok(()),
-            InboxEnd::Reload => tracing::info!("reloading from disk"),
+        wires = run_once(&config, listeners, wires, session, stop.as_mut(), &mut started).await?;
+        if wires.is_none() {
+            return Ok(());
         }
-        wires = Some(left);
+        tracing::info!("reloading from disk");
     }
 }
 
@@ -121,29 +120,65 @@ struct Wires {
     events: mpsc::Receiver<network::NetworkEvent>,
 }
 
+/// Runs until the node has to stop (`None`) or to reload.
 async fn run_once(
     config: &Config,
     (query, admin): (Option<TcpListener>, Option<TcpListener>),
     wires: Option<Wires>,
     session: [u8; 16],
-    stop: Pin<&mut impl Future<Output = ()>>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
     started: &mut Option<impl FnOnce(&Addresses)>,
-) -> Result<(InboxEnd, Wires), NodeError> {
+) -> Result<Option<Wires>, NodeError> {
     // The database first: its lock keeps a second process out before anything is bound to this node's key.
-    let shared = Shared::new(open(config, wires.is_some()).await?, Clock::machine(), session);
+    let opened = tokio::select! {
+        biased;
+        () = stop.as_mut() => None,
+        opened = open(config, wires.is_some()) => Some(opened?),
+    };
+    let Some(opened) = opened else {
+        stop_network(wires).await;
+        return Ok(None);
+    };
+    let shared = Shared::new(opened, Clock::machine(), session);
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
     let own_log = own.as_ref().and_then(|own| own.log.clone());
     let network_config = network_config(config, &shared.manifest, own.as_ref())?;
-    // Loads, checks and where a rewind was interrupted rebuilds, before any peer can ask or be asked.
-    let inbox = Inbox::load(shared.clone(), own, commands)?;
+    // Loads and checks, before any peer can ask or be asked. It may take long, on a thread that a stop interrupts.
+    let loaded = tokio::select! {
+        biased;
+        () = stop.as_mut() => None,
+        loaded = load(&shared, own, commands) => Some(loaded?),
+    };
+    let Some(inbox) = loaded else {
+        tracing::info!("stopping before everything was loaded");
+        stop_network(wires).await;
+        let store = Arc::clone(&shared.store);
+        store.interrupt();
+        drop(shared);
+        store::close(store).await;
+        return Ok(None);
+    };
     // From here on peers connect. Their requests wait in a bounded queue until the bridge runs.
-    let Wires { key, network, events } = wired(network_config, wires).await?;
+    let wired = tokio::select! {
+        biased;
+        () = stop.as_mut() => None,
+        wired = wired(network_config, wires) => Some(wired?),
+    };
+    let Some(Wires { key, network, events }) = wired else {
+        drop(inbox);
+        let store = Arc::clone(&shared.store);
+        drop(shared);
+        store::close(store).await;
+        return Ok(None);
+    };
     let (inbox_done, mut inbox_end) =
         inbox::spawn("inbox", inbox, inputs_in).map_err(|error| NodeError::System(error.to_string()))?;
 
-    let admission = Admission::new(config.admission.registrations_per_hour, config.admission.invites.iter().cloned());
+    let forwarded_per_day = Admission::forwarded_per_day(&shared.manifest);
+    let invites = config.admission.invites.iter().cloned();
+    let admission = Admission::new(config.admission.registrations_per_hour, forwarded_per_day, invites);
     let submitter =
         Submitter::new(shared.clone(), (own_log, peer_id(&key)), inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);
@@ -161,9 +196,10 @@ async fn run_once(
     });
     drop(bridge);
     tokio::spawn(health::measure_rate(Arc::clone(&shared.health), stopped.clone()));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let servers = [
-        serve(query, http::query(Arc::clone(&app)), &stopped),
-        serve(admin, http::admin(app, inputs.clone()), &stopped),
+        serve(("query", cores), query, http::query(Arc::clone(&app)), &stopped)?,
+        serve(("admin", 1), admin, http::admin(app, inputs.clone()), &stopped)?,
     ];
     tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
     if let Some(started) = started.take() {
@@ -171,7 +207,7 @@ async fn run_once(
     }
 
     tokio::select! {
-        () = stop => tracing::info!("stopping"),
+        () = stop.as_mut() => tracing::info!("stopping"),
         _ = inbox_end.changed() => {}
     }
     // The order of stopping. First everything that only asks, reads or serves is told; nobody waits for anybody yet.
@@ -201,7 +237,8 @@ async fn run_once(
     // Gives the queue's receiver back for the next round; nothing of this round reads it any more.
     let events = events.await.map_err(|_| Fatal::Internal("the bridge panicked"))?;
     // Requests on their way end first; their listeners stay bound on a reload.
-    for server in servers {
+    for server in servers.into_iter().flatten() {
+        // An error: its thread has ended.
         let _ = server.await;
     }
     let store = Arc::clone(&shared.store);
@@ -209,7 +246,20 @@ async fn run_once(
     // the database recovers from its write-ahead log like after any crash.
     drop(shared);
     store::close(store).await;
-    Ok((ended?, Wires { key, network, events }))
+    Ok((ended? == InboxEnd::Reload).then_some(Wires { key, network, events }))
+}
+
+/// Loads the inbox on a thread of its own.
+async fn load(shared: &Shared, own: Option<Own>, commands: mpsc::Sender<InboxCommand>) -> Result<Inbox, NodeError> {
+    let shared = shared.clone();
+    let loading = tokio::task::spawn_blocking(move || Inbox::load(shared, own, commands));
+    Ok(loading.await.map_err(|_| Fatal::Internal("loading panicked"))??)
+}
+
+async fn stop_network(wires: Option<Wires>) {
+    if let Some(wires) = wires {
+        wires.network.stop().await;
+    }
 }
 
 /// The network, dialing the operators that `config` names: the running one if it has this node's key, else a new one.
@@ -328,17 +378,18 @@ fn addresses(query: &Option<TcpListener>, admin: &Option<TcpListener>, network: 
     Addresses { query: of(query), admin: of(admin), p2p: network.listeners() }
 }
 
+/// Serves on a runtime of its own, with the given name and number of threads; `None` if the listener is disabled.
 fn serve(
+    (name, threads): (&'static str, usize),
     listener: Option<TcpListener>,
     router: axum::Router,
     stopped: &watch::Receiver<bool>,
-) -> tokio::task::JoinHandle<()> {
+) -> Result<Option<oneshot::Receiver<()>>, NodeError> {
+    let Some(listener) = listener else { return Ok(None) };
     let mut stopped = stopped.clone();
-    tokio::spawn(async move {
-        let Some(listener) = listener else { return };
-        let stop = async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        };
-        http::serve(listener, router, stop).await;
-    })
+    let stop = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let served = listener.into_std().and_then(|listener| http::serve_apart(name, threads, listener, router, stop));
+    served.map(Some).map_err(|error| NodeError::System(error.to_string()))
 }

@@ -14,6 +14,7 @@ use crate::store::{Commit, StoreError, View};
 
 pub mod audit;
 pub mod check;
+pub(crate) mod rollback;
 
 /// Why the inbox, and with it the node, stops. The disk is left unchanged; a restart recovers.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,6 @@
 //! One value with everything that all parts of a node above the store use.
 use std::sync::{Arc, RwLock};
 
-use fama_ledger::join::Ranking;
 use fama_ledger::manifest::Manifest;
 use prometheus::Registry;
 
@@ -9,6 +8,7 @@ use crate::certified::CertifiedStates;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::scores::Scores;
 use crate::store::Store;
 
 /// What the parts of a node share. Only the inbox writes it, except that others also update health and metrics.
@@ -18,8 +18,8 @@ pub struct Shared {
     pub manifest: Arc<Manifest>,
     /// The database, which this process alone has open.
     pub store: Arc<Store>,
-    /// The leaderboard: identities ordered by karma.
-    pub ranking: Arc<RwLock<Ranking>>,
+    /// The scores of all identities, and the leaderboard.
+    pub scores: Arc<RwLock<Scores>>,
     /// The state of this node, its peers and the logs, as shown to people.
     pub health: Arc<Health>,
     /// Certified states of the logs, from which proofs are made.
@@ -33,7 +33,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For a node that has received nothing yet; the ranking is empty until the inbox loads it.
+    /// For a node that has received nothing yet; the scores are empty until the inbox loads them.
     ///
     /// # Panics
     /// Never: the metrics' registry is new, so no name is taken.
@@ -51,7 +51,7 @@ impl Shared {
         let manifest = Arc::clone(store.manifest());
         Self {
             health: Arc::new(Health::new(&manifest)),
-            ranking: Arc::new(RwLock::new(Ranking::default())),
+            scores: Arc::default(),
             certified: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
             store,

@@ -5,8 +5,9 @@
 //! meta     "format"                                           u32, FORMAT
 //!          "federation"                                       federation id
 //!          "used"                                             u32, newest manifest version in use; absent: 1
-//!          "rebuild"                                          present: data derived from entries must be rebuilt
+//!          "rollback"                                         list of Rollback: logs that go back to a smaller size
 //!          "stand" log8                                       Stand: a second copy
+//!          "reserved"                                         ReservedBytes: what the own log kept back and used
 //!          "quick", "offer" log8, "parts" log8                only in a quick state
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
 //!          log8 0x01                                          u64, entries below a certified head
@@ -25,6 +26,7 @@
 //!          log8 0x00                                          SignedHead: one on another branch, if there is one
 //!          log8 0x01                                          Equivocation: proof that its owner signed two branches
 //!          log8 0x02                                          Certificate: the largest head with a quorum on one note
+//!          log8 0x03                                          Lateness: when this node heard of the log's entries
 //!          log8 operator "/" generation                       CosignedHead: the newest by that node key
 //! manifests 0x00 version:u32                                  text of a valid version, the genesis too
 //!          0x01 log8                                          Stand
@@ -41,6 +43,7 @@
 //! A [`Store::commit`] is one write batch: after a crash, either all of it is there or none.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -48,7 +51,7 @@ use fama_ledger::adoption::Adopted;
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
-use fama_ledger::id::{FederationId, NoteHash};
+use fama_ledger::id::{Domain, FederationId, NoteHash};
 use fama_ledger::join::LogState;
 use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
@@ -63,6 +66,8 @@ mod manifests;
 mod open;
 mod options;
 mod read;
+mod renewed;
+mod rollback;
 mod salvage;
 mod scrub;
 #[doc(hidden)]
@@ -74,6 +79,7 @@ mod write;
 
 pub use manifests::{Dropped, StoredStand};
 pub use read::{LogTiles, View};
+pub use rollback::{DroppedEntry, Rollback, RollbackStep, RolledBack};
 pub use scrub::{ScrubCursor, TreeCursor};
 pub use state_sync::Part;
 
@@ -154,8 +160,8 @@ pub enum StoreError {
         /// The data folder.
         dir: PathBuf,
     },
-    /// The data derived from the entries was deleted and is not rebuilt yet.
-    #[error("{dir}: the rebuild of its derived data was interrupted; start its node once")]
+    /// A log is being rolled back, and what follows from its entries is not rebuilt yet.
+    #[error("{dir}: the rollback of a log was interrupted; start its node once")]
     NeedsRebuild {
         /// The data folder.
         dir: PathBuf,
@@ -205,6 +211,9 @@ pub enum StoreError {
         /// The message of the operating system.
         message: String,
     },
+    /// A long read was cut off by [`Store::interrupt`]: the process stops.
+    #[error("reading was interrupted: the node stops")]
+    Interrupted,
     /// Parts of a log contradict each other: something was lost or changed on disk.
     #[error(
         "{dir}: log {log}: {what}; keep a copy of the folder, then run `fama check --repair`; the node fetches what \
@@ -245,6 +254,7 @@ impl StoreError {
             Self::ManifestLost { .. } => "store_manifest_lost",
             Self::Database { .. } => "database",
             Self::Copy { .. } => "store_copy",
+            Self::Interrupted => "interrupted",
             Self::Inconsistent { .. } => "store_inconsistent",
             Self::Misfit { .. } => "store_misfit",
         }
@@ -262,6 +272,11 @@ pub struct Store {
     writing: Mutex<()>,
     /// The first failure, from any thread; from then on nothing is written.
     failed: OnceLock<StoreError>,
+    renewed: renewed::RenewedHeads,
+    /// Whether a log goes back, or did since the store was opened: views then look for the record of it.
+    rolls_back: AtomicBool,
+    /// Whether long reads end with [`StoreError::Interrupted`].
+    interrupted: AtomicBool,
 }
 
 /// One batch of one log with everything that it changes.
@@ -280,6 +295,19 @@ pub struct Commit<'a> {
     pub changes: &'a Changes,
     /// Notes submitted with the entries, each with its hash; notes that no entry names are ignored.
     pub notes: &'a [(NoteHash, String)],
+}
+
+/// Bytes of one day that the own log's reserve was used for.
+#[derive(Clone, Debug, PartialEq, Eq, Default, bincode::Encode, bincode::Decode)]
+pub struct ReservedBytes {
+    /// The day, as days since 1970.
+    pub day: u32,
+    /// Rotations in the log's homes.
+    pub rotations: u64,
+    /// Revocations in the log's homes.
+    pub revocations: u64,
+    /// Claims, by the operator whose home the identity has.
+    pub claims: BTreeMap<Domain, u64>,
 }
 
 /// A head that a quorum cosigned, with all its known cosignatures.
@@ -326,6 +354,15 @@ pub struct LogRecord {
     pub adopted: Vec<Adopted>,
 }
 
+impl LogRecord {
+    /// The version that the log had adopted at a head of `size` entries; 0 before its first adoption.
+    #[must_use]
+    pub fn adopted_at(&self, size: u64) -> u32 {
+        let last = self.adopted.iter().rev().find(|adopted| adopted.size <= size);
+        last.map_or(0, |adopted| adopted.version)
+    }
+}
+
 /// An event's position in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -340,7 +377,7 @@ pub struct Position {
 /// Which applied events a history lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum History {
-    /// Registrations, rotations, revocations and claims of an identity.
+    /// Registrations, rotations and revocations of an identity, as its home applied them; no claims in other logs.
     Keys,
     /// Attestations and retractions that an identity received.
     Received,
@@ -454,6 +491,12 @@ impl Store {
             let _ = failed.map(|failure| self.database(&failure));
         }
         self.failed.get().cloned()
+    }
+
+    /// Ends all walks over many keys with [`StoreError::Interrupted`], now and from now on, so that a process that has
+    /// to stop does not wait for a load. Nothing on disk changes.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
     }
 
     /// Keeps `error` if it is the first failure.

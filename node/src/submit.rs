@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fama_ledger::checkpoint;
 use fama_ledger::entry::{SignedEvent, VerifiedEntry};
 use fama_ledger::event::Action;
+use fama_ledger::fold::Void;
 use fama_ledger::id::Domain;
 use fama_ledger::join::Join;
 use fama_ledger::log::{self, Prover};
@@ -165,7 +166,11 @@ impl Submitter {
         let note = checked_note(&submission)?;
         let event = submission.signed.clone().verify(&manifest.federation());
         let event = event.map_err(|error| Refusal::new(error.code(), error))?;
-        let recovered = submission.recovered.as_ref().is_some_and(|shown| was_cut(manifest, &submission.signed, shown));
+        let shown = submission.recovered.as_ref();
+        let recovered = match action {
+            Action::Revoke { .. } => shown.is_some_and(|shown| shows_version(manifest, &submission.signed, shown)),
+            _ => shown.is_some_and(|shown| was_cut(manifest, &submission.signed, shown)),
+        };
         Ok(Routed { log, submission, submitted: Submitted { event, note, recovered } })
     }
 
@@ -210,10 +215,11 @@ impl Submitter {
         results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
     }
 
-    /// Applies this node's own rates, only to events for the log that it writes itself.
+    /// Applies this node's rates: all of them to events for the log that it writes itself, and those of the sender's
+    /// address block to registrations that it would forward.
     fn admit(&self, routed: &Routed, origin: &SubmissionOrigin) -> Result<(), Refusal> {
         if self.own.as_ref() != Some(&routed.log) {
-            return Ok(());
+            return self.admission.to_forward(origin, &routed.submission);
         }
         self.admission.submission(origin, &routed.submission)
     }
@@ -366,26 +372,31 @@ impl Submitter {
     }
 
     /// Whether this node's copy of the home's log gives no reason to refuse a revocation: the key is the current one
-    /// there, and not revoked.
+    /// there, and not revoked; or a receipt shows it, and the copy has not got that far.
     fn is_open(&self, routed: &Routed) -> bool {
         let Action::Revoke { identity, version, .. } = &routed.submission.signed.event.action else { return false };
         let view = self.shared.store.view();
         let found = Join::new(&self.shared.manifest, &view).identity(*identity).ok().flatten();
-        found.is_some_and(|found| found.identity.version == *version && found.identity.status == Status::Active)
+        match found {
+            None => routed.submitted.recovered,
+            Some(found) if found.identity.version < *version => routed.submitted.recovered,
+            Some(found) => found.identity.version == *version && found.identity.status == Status::Active,
+        }
     }
 
     /// Submits a revocation that its home did not take to this node's own log or, without one, to every operator.
-    /// `None` if it does not fit the chain of key versions that this node has, or if no operator accepts it.
+    /// `None` if it does not fit the chain of key versions that this node has, or if no operator accepts it. Refused if
+    /// this node does not know the identity, and no receipt shows it.
     async fn claim(self: &Arc<Self>, routed: Routed) -> Option<SubmitResult> {
         let Action::Revoke { home, identity, version, key, .. } = &routed.submission.signed.event.action else {
             return None;
         };
         let signer = routed.submission.signed.signer.hash();
-        let fits = {
+        let fits = routed.submitted.recovered || {
             let view = self.shared.store.view();
             let join = Join::new(&self.shared.manifest, &view);
-            let found = join.identity(*identity).ok()?.filter(|found| found.home == *home)?;
-            join.fits_chain(&found, *version, key.hash(), signer).ok()?
+            let Some(found) = join.identity(*identity).ok()? else { return Some(unknown_identity()) };
+            found.home == *home && join.fits_chain(&found, *version, key.hash(), signer).ok()?
         };
         if !fits {
             return None;
@@ -434,6 +445,44 @@ fn was_cut(manifest: &Manifest, signed: &SignedEvent, shown: &wire::Recovered) -
         known.cut.as_ref().filter(|(_, cut)| cut.head.size <= proof.index).map(|_| known.node_key)
     };
     proof.verify(&shown.entry, owner, |_| None).is_ok()
+}
+
+/// Whether a receipt shows the version that a revocation names: an entry of the log that carries the home registers the
+/// identity or rotates to that version, with that key, and the revocation's signer is that key or its `next`.
+///
+/// The home's owner can sign a log with any entries. What it gains are claims against its own homes, within their share.
+fn shows_version(manifest: &Manifest, signed: &SignedEvent, shown: &wire::Recovered) -> bool {
+    let Action::Revoke { home, identity, version, key, .. } = &signed.event.action else { return false };
+    let entry = VerifiedEntry::decode(shown.entry.clone(), &manifest.federation()).ok();
+    let Some(event) = entry.as_ref().and_then(VerifiedEntry::event) else { return false };
+    let brought = match &event.event().action {
+        Action::Register { home, key, next, .. } => (home, event.id(), 1, key, next),
+        Action::Rotate { home, identity, version, key, next } => (home, *identity, *version, key, next),
+        _ => return false,
+    };
+    let next = brought.4;
+    if (brought.0, brought.1, brought.2, brought.3) != (home, *identity, *version, key)
+        || (signed.signer != *key && *next != Some(signed.signer.hash()))
+    {
+        return false;
+    }
+    let Ok(proof) = shown.proof.parse::<TlogProof>() else { return false };
+    let owner = |origin: &checkpoint::Origin| {
+        let log = manifest.homes().get(home).filter(|log| manifest.origin(log) == *origin)?;
+        manifest.log(log).map(|known| known.node_key)
+    };
+    proof.verify(&shown.entry, owner, |_| None).is_ok()
+}
+
+fn unknown_identity() -> SubmitResult {
+    SubmitResult::Refused(Refusal {
+        code: Void::UnknownIdentity.code().into(),
+        message:
+            "the home does not answer, and this node does not know the identity yet: submit again later, to another \
+            node, or with the receipt of its registration"
+                .into(),
+        retry_after: Some(10),
+    })
 }
 
 fn busy() -> Refusal {

@@ -7,7 +7,7 @@ use fama_ledger::id::{EventId, ManifestHash, NoteHash};
 use fama_ledger::log::{Hash, Head};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::map::RangeProof;
-use fama_ledger::replica::Cosigned;
+use fama_ledger::replica::{Certificate, Cosigned};
 use fama_ledger::snapshot::Offer;
 use fama_ledger::time::Millis;
 
@@ -160,6 +160,9 @@ pub struct LogFrontier {
     pub cosigned: Vec<CosignedHead>,
     /// Proof that the log's owner signed two branches, if the sender has one.
     pub equivocation: Option<Equivocation>,
+    /// In an answer, the sender's certificate, if `cosigned` does not show all of it: its cosigners met at that head
+    /// and have cosigned larger ones since.
+    pub certificate: Option<Box<CertifiedHead>>,
 }
 
 /// A head with the signature of the log's owner, not verified yet.
@@ -218,6 +221,31 @@ impl CosignedHead {
     }
 }
 
+/// A head that a quorum cosigned on one note, with its owner's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CertifiedHead {
+    /// The head, signed by the log's owner.
+    pub signed: SignedHead,
+    /// Cosignatures, each with the generation of the cosigner's log whose node key signed.
+    pub cosignatures: Vec<(u32, Cosignature)>,
+}
+
+impl CertifiedHead {
+    /// Checks all signatures; `None` if one is invalid or `manifest` does not know its key. Does not check for a
+    /// quorum: the replica does.
+    #[must_use]
+    pub fn verify(&self, manifest: &Manifest, log: &LogId) -> Option<Certificate> {
+        let signed = self.signed.verify(manifest, log).ok()?;
+        let verified = self.cosignatures.iter().map(|(generation, cosignature)| {
+            let by = LogId { operator: cosignature.operator.clone(), generation: *generation };
+            cosignature.verify(signed.checkpoint(), &manifest.log(&by)?.node_key).ok()?;
+            Some((by, cosignature.clone()))
+        });
+        let cosignatures = verified.collect::<Option<_>>()?;
+        Some(Certificate { signed, cosignatures })
+    }
+}
+
 /// Consecutive whole batches of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EntryRange {
@@ -273,11 +301,13 @@ pub struct Submission {
     pub note: Option<String>,
     /// An invitation token from the home's operator: lifts the rate limit on registrations.
     pub invite: Option<String>,
-    /// Proof that the event was in a log that was later cut below it. Such an event is accepted at any age.
+    /// Proof that the event was in a log that was later cut below it. Such an event is accepted at any age. With a
+    /// revocation: proof of the registration or rotation that brought the version it names, for a node that has not
+    /// seen that yet.
     pub recovered: Option<Recovered>,
 }
 
-/// An entry of an abandoned branch, with a proof under a head that the log's owner signed.
+/// An entry, with a proof under a head that the log's owner signed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Recovered {
     /// The encoded entry.

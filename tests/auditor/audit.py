@@ -158,6 +158,9 @@ class Audit:
             self.certified[log] = True
             return
         self.certified[log] = True
+        if replay.adopted < self.chain.adopted_min(log, len(self.chain)):
+            self.certified[log] = False
+            self._find("head_outdated", f"size {end.size} is of the time of version {replay.adopted}", log)
         for number in certifying(self.chain, log, *replay.adoptions[-1], end.size):
             version = self.chain[number]
             cosigners = signed.cosigners(note, version.node_keys())

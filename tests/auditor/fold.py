@@ -54,6 +54,7 @@ class Fold:
         name, key = rows.name_key(event["name"]), rows.key_key(event["key"])
         registrations = home.get(rows.HOME_KEY, rows.Counter())
         _unless(home.get(name) is None, "name_taken")
+        _unless(not home.has_did(rows.identity_key(entry.event_id)), "name_taken")
         _unless(home.get(key) is None, "key_in_use")
         limit = self.policy["daily_registrations"]
         _unless(registrations.on(entry.day) < limit, "quota")
@@ -107,12 +108,9 @@ class Fold:
     def _claim(self, entry):
         event, claims = entry.event, self.maps[f"claims/{self.log.operator}"]
         key = rows.claim_key(event["identity"], event["version"], event["key"], entry.signer)
-        counter = claims.get(rows.CLAIMS_KEY, rows.Counter())
         _unless(claims.get(key) is None, "duplicate")
-        _unless(counter.on(entry.day) < self.policy["daily_claims"], "quota")
         claim = rows.Claim(event["reason"], entry.time, self.log.generation, entry.index)
         claims.put(key, claim)
-        claims.put(rows.CLAIMS_KEY, counter.bump(entry.day))
 
     def _issuer(self, entry, home):
         """Refuses an issuer whose current key did not sign or is revoked."""
@@ -137,13 +135,19 @@ class Fold:
         provider = home.get(rows.provider_key(issuer), rows.Provider())
         limit = self.policy["daily_attestations"]
         _unless(provider.attestations.on(entry.day) < limit, "quota")
+        tally_key = rows.tally_key(subject, issuer)
+        tally = home.get(tally_key)
+        subject_key = rows.subject_key(subject)
+        if tally is None:
+            begun = home.get(subject_key, rows.Counter())
+            _unless(begun.on(entry.day) < self.policy["daily_new_providers"], "quota")
+            home.put(subject_key, begun.bump(entry.day))
+            tally = rows.Tally()
         effective = max(-left, min(left, delta))
         home.put(key, rows.Day(given + (rows.Given(provider.next, entry.event_id, effective, None),)))
         attestations = provider.attestations.bump(entry.day)
         taken = provider._replace(next=provider.next + 1, attestations=attestations)
         home.put(rows.provider_key(issuer), taken)
-        tally_key = rows.tally_key(subject, issuer)
-        tally = home.get(tally_key, rows.Tally())
         home.put(tally_key, tally._replace(sum=tally.sum + effective, count=tally.count + 1))
 
     def _retract(self, entry):

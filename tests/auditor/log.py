@@ -84,7 +84,7 @@ class Replay:
                 raise LogFault("adopt", "an adoption stands alone, and first in a log", index)
             under = row.adopted
             if is_adopt:
-                row = row._replace(adopted=self._adopt(index, entry.body))
+                row = row._replace(adopted=self._adopt(index, entry))
                 adopts = True
             row = self._count_bytes(row, raw, entry, index, self.chain[under or row.adopted])
             outcomes.append("adopted" if is_adopt else self._apply(index, entry))
@@ -99,7 +99,8 @@ class Replay:
         if adopts:
             self.adoptions.append((row.adopted, self.size))
 
-    def _adopt(self, index, body):
+    def _adopt(self, index, entry):
+        body = entry.body
         wanted = self.adopted + 1 if self.adopted else self.chain.born[self.log]
         if body.version != wanted:
             raise LogFault("adopt", f"version {body.version} instead of {wanted}", index)
@@ -111,17 +112,24 @@ class Replay:
             raise LogFault("adopt", f"another version {wanted}", index)
         if not self.heir.is_in_use(wanted):
             raise Waits(f"adopts version {wanted}, which cuts a log that is not here to its end")
-        self._carry(self.chain[wanted])
+        self._carry(self.chain[wanted], index, entry.time)
         return wanted
 
-    def _carry(self, manifest):
-        """Takes over the maps that the version gives to this log."""
+    def _carry(self, manifest, index, time):
+        """Takes over the maps that the version gives to this log, if it may at this time."""
         names = {f"home/{home}" for home, log in manifest.homes.items() if log == self.log}
         names |= {f"{what}/{self.log.operator}" for what in ("statements", "claims")} | {"log"}
         names |= self.heir.inherited(self.log, manifest.version)
-        for name in sorted(names - set(self.maps)):
-            passed = None if name == "log" else self.heir.held(name, manifest.version)
-            self.maps[name] = Map() if passed is None else passed
+        taken = sorted(names - set(self.maps))
+        holders = {name: self.heir.holder(name, manifest.version) for name in taken if name != "log"}
+        earliest = [holder.row.time for holder in holders.values() if holder is not None]
+        if self.adopted == 0:
+            earliest.append(self.chain.begins[self.log])
+        if time < max(earliest, default=0):
+            raise LogFault("too_early", f"version {manifest.version}", index)
+        for name in taken:
+            holder = holders.get(name)
+            self.maps[name] = Map() if holder is None else holder.maps[name]
         key = self.chain.node_keys[self.log]
         self.fold = Fold(self.log, key, manifest.policy, self.maps)
 

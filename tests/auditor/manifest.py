@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from . import bounds, keys
+from . import bounds, days, keys
 from .fault import Fault, require
 from .fields import domain, hexadecimal
 from .signed import holds, origin_of, parse_signed
@@ -14,11 +14,15 @@ from .tree import EMPTY
 
 FIRST_LINE = b'format = "fama.manifest/1"\n'
 NO_STATE = bytes(32)
+PROTOCOL = 1
 _NAME = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}")
-_ADDRESS = re.compile(r"[\x21-\x7e]{1,253}")
+_ADDRESS = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,253}")
+_ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[::1\])(?::([1-9][0-9]{0,4}))?")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_ORIGINS = ("query", "submit", "issuer")
 SHORT = ("max_delta", "daily_cap", "min_sponsors", "daily_registrations", "daily_attestations",
-         "daily_retractions", "daily_claims")
-LONG = ("daily_bytes", "max_age_ms", "batch_ms")
+         "daily_retractions", "daily_new_providers")
+LONG = ("daily_bytes", "max_age_ms", "max_lag_ms", "heartbeat_ms", "batch_ms")
 
 
 class Log(NamedTuple):
@@ -36,6 +40,10 @@ class Operator(NamedTuple):
     node_key: keys.Key
     governance_key: keys.Key
     generation: int
+    begins: int
+    addresses: list
+    origins: dict
+    token_keys: list
 
     def log(self):
         return Log(self.name, self.generation)
@@ -52,6 +60,7 @@ class Cut(NamedTuple):
 
 class Manifest(NamedTuple):
     version: int
+    protocol: int
     name: str
     hash: bytes
     federation: bytes
@@ -60,6 +69,8 @@ class Manifest(NamedTuple):
     operators: dict
     homes: dict
     cuts: list
+    # The homes in the order of the text.
+    home_order: list
     note: object
 
     def quorum(self):
@@ -128,13 +139,61 @@ def parse_manifest(raw):
     except (ValueError, RecursionError) as error:
         raise Fault("manifest_toml", str(error)) from None
     whole.take("format", str)
-    manifest = _parse_whole(whole, note)
+    protocol = whole.integer("protocol", 1, bounds.U32_MAX) if "protocol" in whole.rest else 1
+    require(protocol <= PROTOCOL, "manifest_protocol", f"protocol {protocol}")
+    manifest = _parse_whole(whole, note, protocol)
     whole.end()
     _check_values(manifest)
+    canonical = _render(manifest).encode() == note.text
+    require(canonical, "manifest_canonical", "not the text that its content has")
     return manifest
 
 
-def _parse_whole(whole, note):
+def _render(manifest):
+    """The one text of this content. PROTOCOL.md, The canonical text."""
+    head = [("format", "fama.manifest/1"), ("name", manifest.name), ("version", manifest.version)]
+    if manifest.protocol != 1:
+        head.append(("protocol", manifest.protocol))
+    if manifest.version > 1:
+        head += [("federation", manifest.federation.hex()), ("previous", manifest.previous.hex())]
+    text = _table(None, head) + _table("[policy]", [(name, manifest.policy[name]) for name in SHORT + LONG])
+    for one in manifest.operators.values():
+        said = [("name", one.name), ("node_key", one.node_key), ("governance_key", one.governance_key)]
+        said += [("generation", one.generation), ("begins", days.show_time(one.begins))]
+        said.append(("addresses", one.addresses))
+        said += [(name, one.origins[name]) for name in _ORIGINS if name in one.origins]
+        if one.token_keys:
+            said.append(("token_keys", one.token_keys))
+        text += _table("[[operators]]", said)
+    for home in manifest.home_order:
+        log = manifest.homes[home]
+        said = [("name", home), ("operator", log.operator), ("generation", log.generation)]
+        text += _table("[[homes]]", said)
+    for cut in manifest.cuts:
+        said = [("operator", cut.log.operator), ("generation", cut.log.generation), ("size", cut.size)]
+        said += [("root", cut.root.hex()), ("state_root", cut.state_root.hex()), ("adopted", cut.adopted)]
+        said.append(("successor", cut.successor.operator))
+        said.append(("successor_generation", cut.successor.generation))
+        text += _table("[[cuts]]", said)
+    return text
+
+
+def _table(title, pairs):
+    lines = "".join(f"{name} = {_value(value)}\n" for name, value in pairs)
+    return lines if title is None else f"\n{title}\n{lines}"
+
+
+def _value(value):
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, keys.Key):
+        return f'"{value.text()}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(one) for one in value) + "]"
+    return f'"{value}"'
+
+
+def _parse_whole(whole, note, protocol):
     version = whole.integer("version", 1, bounds.U32_MAX)
     text_hash = blake3(note.text).digest()
     later = version > 1
@@ -149,6 +208,7 @@ def _parse_whole(whole, note):
     require(len(dict(homes)) == len(homes), "manifest_value", "a home twice")
     return Manifest(
         version=version,
+        protocol=protocol,
         name=name,
         hash=text_hash,
         federation=whole.of("federation", hexadecimal, 32) if later else text_hash,
@@ -157,6 +217,7 @@ def _parse_whole(whole, note):
         operators=dict(operators),
         homes=dict(homes),
         cuts=[_parse_cut(table) for table in whole.tables("cuts", needed=False)] if later else [],
+        home_order=[name for name, _ in homes],
         note=note,
     )
 
@@ -175,19 +236,39 @@ def _ed25519(text):
 
 
 def _parse_operator(table):
-    operator = Operator(
-        table.of("name", domain),
-        table.of("node_key", _ed25519),
-        table.of("governance_key", _ed25519),
-        table.integer("generation", 1, bounds.U32_MAX),
-    )
+    name, node_key = table.of("name", domain), table.of("node_key", _ed25519)
+    governance_key = table.of("governance_key", _ed25519)
+    generation = table.integer("generation", 1, bounds.U32_MAX)
+    begins = table.of("begins", days.parse_time)
     addresses = table.take("addresses", list)
     require(len(addresses) <= bounds.ADDRESSES_MAX, "manifest_value", "too many addresses")
     for address in addresses:
         fits = isinstance(address, str) and _ADDRESS.fullmatch(address)
         require(fits, "manifest_value", "an address")
+    origins = {one: table.of(one, _origin) for one in _ORIGINS if one in table.rest}
+    tokens = table.take("token_keys", list) if "token_keys" in table.rest else []
+    try:
+        token_keys = [_ed25519(text) for text in tokens]
+    except (Fault, TypeError, AttributeError) as error:
+        raise Fault("manifest_value", f"a token key: {error}") from None
+    few = len(token_keys) <= bounds.TOKEN_KEYS_MAX
+    both = bool(token_keys) == ("issuer" in origins)
+    require(few and both, "manifest_value", "one or two token keys with an issuer")
     table.end()
-    return operator.name, operator
+    made = Operator(name, node_key, governance_key, generation, begins, addresses, origins, token_keys)
+    return name, made
+
+
+def _origin(text):
+    match = _ORIGIN.fullmatch(text)
+    require(match, "bad_value", "not an origin")
+    scheme, host, port = match.groups()
+    plain = port is None or (int(port) <= 65_535 and port != {"http": "80", "https": "443"}[scheme])
+    require(plain, "bad_value", "the port")
+    if host not in _LOOPBACK:
+        require(scheme == "https", "bad_value", "http beyond the loopback")
+        domain(host)
+    return text
 
 
 def _parse_log(table, operator, generation):
@@ -223,9 +304,14 @@ def _check_values(manifest):
     caps = 1 <= policy["max_delta"] <= policy["daily_cap"] <= 1000
     require(caps, "manifest_value", "max_delta, daily_cap")
     require(1 <= policy["min_sponsors"] <= count, "manifest_value", "min_sponsors")
+    lag = bounds.HOUR_MILLIS <= policy["max_lag_ms"] <= 30 * bounds.DAY_MILLIS
+    require(lag, "manifest_value", "max_lag_ms")
+    require(1000 <= policy["heartbeat_ms"] <= 600_000, "manifest_value", "heartbeat_ms")
     require(policy["batch_ms"] <= 60_000, "manifest_value", "batch_ms")
-    all_keys = [key for one in operators for key in (one.node_key, one.governance_key)]
+    all_keys = [key for one in operators for key in (one.node_key, one.governance_key, *one.token_keys)]
     require(len(set(all_keys)) == len(all_keys), "manifest_value", "a key twice")
+    issuers = [one.origins["issuer"] for one in operators if "issuer" in one.origins]
+    require(len(set(issuers)) == len(issuers), "manifest_value", "an issuer twice")
     for one in operators:
         require(one.name in manifest.homes, "manifest_value", f"{one.name} is no home")
     logs = set(manifest.logs())
@@ -244,7 +330,10 @@ class Chain:
         # For each log: the first version that has it, its key, its cut.
         self.born = {log: 1 for log in genesis.logs()}
         self.node_keys = {one.log(): one.node_key for one in genesis.operators.values()}
+        self.begins = {one.log(): one.begins for one in genesis.operators.values()}
         self.cuts = {}
+        # For each key: the operator whose tokens it signed; None if it had another use.
+        self.uses = dict(_uses(genesis))
 
     def __getitem__(self, version):
         return self.versions[version - 1]
@@ -255,6 +344,10 @@ class Chain:
     @property
     def federation(self):
         return self.versions[0].hash
+
+    def adopted_min(self, log, newest):
+        """The oldest version of which a reader of version `newest` takes a head of a log that is not cut."""
+        return max(self.born[log], newest - 1)
 
     def origin(self, log):
         return origin_of(self.federation, log.operator, log.generation)
@@ -270,10 +363,13 @@ class Chain:
         self._check_cuts(manifest)
         self._check_operators(manifest)
         self._check_homes(manifest)
+        self._check_keys(manifest)
         self._check_quorums(manifest)
         for one in manifest.operators.values():
             self.born.setdefault(one.log(), manifest.version)
             self.node_keys.setdefault(one.log(), one.node_key)
+            self.begins.setdefault(one.log(), one.begins)
+        self.uses.update(_uses(manifest))
         self.cuts.update({cut.log: (manifest.version, cut) for cut in manifest.cuts})
         self.versions.append(manifest)
 
@@ -301,8 +397,17 @@ class Chain:
             if one.log() in self.born:
                 same = one.node_key == self.node_keys[one.log()]
                 require(same, "manifest_succession", f"{one.name}: another key, the same log")
+                stays = one.begins == self.begins[one.log()]
+                require(stays, "manifest_succession", f"{one.name}: the same log begins at another time")
             else:
                 require(one.node_key not in used, "manifest_succession", f"{one.name}: a used key")
+        self._check_roles(manifest)
+
+    def _check_roles(self, manifest):
+        """No key is ever both a node key and a governance key."""
+        everyone = [one for version in (*self.versions, manifest) for one in version.operators.values()]
+        both = {one.node_key for one in everyone} & {one.governance_key for one in everyone}
+        require(not both, "manifest_succession", "a key of the node and of governance")
 
     def _check_homes(self, manifest):
         before, newly = self.versions[-1].homes, {cut.log for cut in manifest.cuts}
@@ -316,15 +421,28 @@ class Chain:
                 own = log.operator == home and log not in self.born
                 require(own, "manifest_succession", f"{home} is new, and not with its operator")
 
+    def _check_keys(self, manifest):
+        for key, use in _uses(manifest):
+            same = self.uses.get(key, use) == use
+            require(same, "manifest_succession", "a token key had another use, or another key was one")
+
     def _check_quorums(self, manifest):
         wanted = {len(self)}
         for cut in manifest.cuts:
-            if cut.size:
-                wanted |= {cut.adopted, max(cut.adopted - 1, self.born[cut.log])}
+            # A log that never began counts as at the version that brought it.
+            born = self.born[cut.log]
+            wanted |= {max(cut.adopted, born), max(cut.adopted - 1, born)}
         for version in sorted(wanted):
             signers, needed = _signers(manifest, self[version]), self[version].quorum()
             enough = len(signers) >= needed
             require(enough, "manifest_quorum", f"{len(signers)} of {needed} of version {version}")
+
+
+def _uses(manifest):
+    """Each key with the operator whose tokens it signs, None for the other keys."""
+    for one in manifest.operators.values():
+        yield from ((key, None) for key in (one.node_key, one.governance_key))
+        yield from ((key, one.name) for key in one.token_keys)
 
 
 def _signers(manifest, version):

@@ -9,6 +9,7 @@ from .codec import sequence, string, u16
 EMPTY_ROOT = bytes(32)
 _KEY_BITS = 1024
 _OWNER_BYTES = 33
+_DID_BYTES = 17
 
 
 class _Leaf:
@@ -67,6 +68,7 @@ class Map:
     def __init__(self):
         self.rows = {}
         self.by_owner = Counter()
+        self.by_did = set()
         self._changed = set()
         self._top = None
 
@@ -76,12 +78,17 @@ class Map:
     def put(self, key, row):
         if key not in self.rows:
             self.by_owner[key[:_OWNER_BYTES]] += 1
+            self.by_did.add(key[:_DID_BYTES])
         self.rows[key] = row
         self._changed.add(key)
 
     def owned(self, prefix):
         """The number of rows whose key begins with this tag and id."""
         return self.by_owner[prefix]
+
+    def has_did(self, key):
+        """Whether some row's key begins with the same tag and 16 bytes."""
+        return key[:_DID_BYTES] in self.by_did
 
     def root(self):
         for key in self._changed:

@@ -39,6 +39,9 @@ class File(NamedTuple):
     federation: bytes
     question: str
     manifests: list
+    left_out: list
+    without: list
+    whole: list
     logs: list
 
 
@@ -86,24 +89,37 @@ def read_file(text):
     except (ValueError, RecursionError) as error:
         raise Fault("profile_form", str(error)) from None
     except Fault as fault:
-        raise Fault("profile_form", str(fault)) from None
+        raise fault if fault.code == "profile_unpacked" else Fault("profile_form", str(fault)) from None
 
 
 def _read_whole(whole):
     _form(whole.take("format") == FORMAT, "the format")
     federation, question = hexadecimal(whole.take("federation"), 32), whole.take("question")
     manifests, logs = whole.take("manifests", list), whole.take("logs", list)
+    left_out, without, read_whole = (whole.take(name, list) for name in ("left_out", "without", "whole"))
     whole.end()
+    names = [*left_out, *without, *read_whole]
+    _form(all(isinstance(name, str) for name in names), "a name")
+    left_out, without = [_log_id(log) for log in left_out], [domain(home) for home in without]
+    for listed in (left_out, without, read_whole):
+        _form(all(a < b for a, b in pairwise(listed)), "names out of order")
     _form(len(manifests) < bounds.VERSIONS_MAX, "too many versions")
     _form(all(isinstance(note, str) for note in manifests), "a manifest")
     notes = [note.encode() for note in manifests]
-    return File(federation, question, notes, [_read_log(_Members(log)) for log in logs])
+    budget = [bounds.PROFILE_UNPACKED_BYTES_MAX]
+    evidence = [_read_log(_Members(log), budget) for log in logs]
+    return File(federation, question, notes, left_out, without, read_whole, evidence)
 
 
-def _read_log(members):
-    operator, _, generation = members.take("log").partition("/")
+def _log_id(text):
+    operator, _, generation = text.partition("/")
     log = Log(domain(operator), int(generation))
-    _form(str(log) == f"{operator}/{generation}" and 0 < log.generation <= bounds.U32_MAX, "a log")
+    _form(str(log) == text and 0 < log.generation <= bounds.U32_MAX, "a log")
+    return log
+
+
+def _read_log(members, budget):
+    log = _log_id(members.take("log"))
     note, entry = members.take("checkpoint", needed=False), members.base64("entry", False)
     path, adopted = members.hashes("path", False), members.base64("adopted", False)
     roots, maps = members.hashes("roots"), members.take("maps", list)
@@ -114,17 +130,17 @@ def _read_log(members):
     if note is not None:
         note = parse_signed(note.encode(), bounds.CHECKPOINT_BYTES_MAX)
     adopted = None if adopted is None else read_adoption(adopted)
-    return log, Evidence(note, entry, path, adopted, roots, [_read_map(_Members(one)) for one in maps])
+    return log, Evidence(note, entry, path, adopted, roots, [_read_map(_Members(one), budget) for one in maps])
 
 
-def _read_map(members):
+def _read_map(members, budget):
     name, proof, packed = members.take("name"), members.base64("proof"), members.base64("rows")
     members.end()
-    return MapEvidence(name, proof, unpack(packed))
+    return MapEvidence(name, proof, unpack(packed, budget))
 
 
-def unpack(packed):
-    """The rows in the order of their keys; refused if they could be packed shorter."""
+def unpack(packed, budget):
+    """The rows in the order of their keys; refused if they could be packed shorter, or beyond the budget in bytes."""
     reader = Reader(packed)
     lengths = reader.sequence(lambda one: (one.u8(), one.u8(), one.u8(), one.u32()))
     rest = Reader(reader.blob())
@@ -137,6 +153,8 @@ def unpack(packed):
         shared = _shared(key, before[0]), _shared(value, before[1])
         _form(shared == (key_shared, value_shared), "rows: not as short as can be")
         found.append((key + _left_out(key, value), value))
+        budget[0] -= len(found[-1][0]) + len(value)
+        require(budget[0] >= 0, "profile_unpacked")
     rest.end()
     ordered = all(a[0] < b[0] for a, b in pairwise(found))
     _form(ordered and all(len(key) <= bounds.KEY_BYTES_MAX for key, _ in found), "rows: their keys")

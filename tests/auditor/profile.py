@@ -4,11 +4,12 @@ import argparse
 import json
 import re
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from . import rows, signed
+from . import bounds, rows, signed
 from .adoption import certifying_shown
 from .event import State, decode_entry
 from .fault import Fault, require
@@ -36,11 +37,21 @@ class Shown(NamedTuple):
     state_root: bytes
 
 
-class Rows:
-    """The rows of the file, by map; records every question."""
+class Required(NamedTuple):
+    """What a reader requires: the question, the largest age in seconds, how many logs may be left out, its clock."""
 
-    def __init__(self, evidence):
+    question: str
+    max_age_seconds: int
+    missing_max: int
+    now: int
+
+
+class Rows:
+    """The rows of the file, by map; records every question, except those about what is left out."""
+
+    def __init__(self, evidence, hidden, file):
         self.maps, self.asked = {}, {}
+        self.hidden, self.without, self.whole = hidden, {f"home/{home}" for home in file.without}, set(file.whole)
         for log, one in evidence.items():
             for found in one.maps:
                 name = full_name(log, found.name)
@@ -48,17 +59,28 @@ class Rows:
                 self.maps[name] = dict(found.rows)
 
     def get(self, name, key):
+        if name in self.hidden:
+            return None
         self.asked.setdefault(name, set()).add(key)
         value = self.maps.get(name, {}).get(key)
         return None if value is None else read_row(key, value)
 
     def scan(self, name, prefix):
-        self.asked.setdefault(name, set()).add(prefix)
+        if name in self.hidden or name in self.without and prefix[0] == rows.TALLY:
+            return []
+        self.asked.setdefault(name, set()).add(self._proven(name, prefix))
         held = sorted(self.maps.get(name, {}).items())
         return [(key, read_row(key, value)) for key, value in held if key.startswith(prefix)]
 
-    def has(self, name, prefix):
-        """Whether the file has such a row; not recorded as a question."""
+    def _proven(self, name, prefix):
+        """The prefix that is proven in the place of this one."""
+        coarse = {rows.STATEMENT: 1, rows.DAY: 33} if name in self.whole else {}
+        return prefix[: coarse.get(prefix[0], len(prefix))]
+
+    def comes_first(self, name, prefix):
+        """Whether to read this statements map before others: if it is read as a whole; if none is, if it has rows."""
+        if any(one.startswith("statements/") for one in self.whole):
+            return name in self.whole
         return any(key.startswith(prefix) for key in self.maps.get(name, {}))
 
     def prefixes(self, name):
@@ -67,6 +89,7 @@ class Rows:
         for prefix in sorted(self.asked[name]):
             if not found or not prefix.startswith(found[-1]):
                 found.append(prefix)
+        require(len(self.asked[name]) <= bounds.PREFIXES_MAX, "profile_rows", f"{name}: too many questions")
         return found
 
 
@@ -75,25 +98,75 @@ def full_name(log, name):
     return f"log/{log}" if name == "log" else name
 
 
-def verify(text, chain):
+def verify(text, chain, required):
     """Verifies the proof for a reader with this chain, and appends the versions that the proof brings."""
     file = read_file(text)
+    require(file.question == required.question, "profile_question", file.question)
     _take_versions(file, chain)
-    evidence, order = dict(file.logs), [log for log, _ in file.logs]
-    require(all(a < b for a, b in pairwise(order)), "profile_log", "the logs' order")
-    uncut = sorted(log for log in chain.born if log not in chain.cuts)
-    for log in uncut:
-        require(log in evidence, "profile_log", f"{log} is missing")
-    held = Rows(evidence)
-    shown = {log: _check_log(chain, log, one, held) for log, one in evidence.items()}
-    for log in uncut:
-        held.get(f"log/{log}", rows.LOG_KEY)
-    answer = Reader(chain, held).answer(file.question)
-    _check_asked(chain, evidence, shown, held)
-    times = [one.as_of for one in shown.values() if one.as_of is not None]
+    evidence = dict(file.logs)
+    _check_logs(chain, file, evidence)
+    shown = {log: _check_log(chain, log, one) for log, one in evidence.items()}
+    adopted = {log: cut.adopted for log, (_, cut) in chain.cuts.items()}
+    adopted |= {log: one.adopted for log, one in shown.items()} | {log: None for log in file.left_out}
+    left_out = _left_out(chain, file, shown, adopted, required)
+    read_from = {name: _carrier(chain, name, adopted)[0] for name in _names(chain)}
+    hidden = {name for name, log in read_from.items() if log in file.left_out}
+    for name in file.whole:
+        known = read_from.get(name) is not None and not name.startswith("claims/")
+        require(known, "profile_rows", f"{name} as a whole")
+    held = Rows(evidence, hidden, file)
+    for log, one in evidence.items():
+        if one.checkpoint is not None:
+            held.get(f"log/{log}", rows.LOG_KEY)
+    unsure = {name for name, log in read_from.items() if left_out.get(log, "attestations") != "attestations"}
+    answer = Reader(chain, held, unsure).answer(file.question)
+    _check_asked(chain, evidence, shown, adopted, held)
+    times = [one.as_of for log, one in shown.items() if one.as_of is not None and left_out.get(log) != "old"]
     logs = [[str(log), one.size, one.adopted] for log, one in shown.items()]
+    without = {f"home/{home}" for home in file.without}
+    told = [
+        [str(log), why, sorted(name for name, by in read_from.items()
+                               if by == log and (why != "attestations" or name in without))]
+        for log, why in sorted(left_out.items())
+    ]
     return answer | {"question": file.question, "manifest_version": len(chain), "logs": logs,
-                     "as_of": min(times, default=None)}
+                     "as_of": min(times, default=None), "left_out": told}
+
+
+def _check_logs(chain, file, evidence):
+    """Checks that every log that was not cut is shown or named as left out."""
+    order = [log for log, _ in file.logs]
+    require(all(a < b for a, b in pairwise(order)), "profile_log", "the logs' order")
+    for log in file.left_out:
+        require(log in chain.born and log not in evidence, "profile_log", f"{log} is left out")
+    for log in sorted(log for log in chain.born if log not in chain.cuts):
+        require(log in evidence or log in file.left_out, "profile_log", f"{log} is missing")
+    for home in file.without:
+        require(home in chain[len(chain)].homes, "profile_form", f"{home} is no home")
+
+
+def _names(chain):
+    """The names of all maps that the newest version reads, except those of the logs' own rows."""
+    operators = {log.operator for log in chain.born}
+    names = {f"{what}/{operator}" for what in ("statements", "claims") for operator in operators}
+    return names | {f"home/{home}" for home in chain[len(chain)].homes}
+
+
+def _left_out(chain, file, shown, adopted, required):
+    """Why each log counts as left out; not more than the reader accepts."""
+    why = {log: "missing" for log in file.left_out}
+    for log, one in shown.items():
+        if one.as_of is not None:
+            ahead = one.as_of - required.now - bounds.HEAD_SKEW_MILLIS_MAX // 1000
+            require(ahead <= 0, "profile_ahead", str(log))
+            if required.now - one.as_of > required.max_age_seconds:
+                why[log] = "old"
+    for home in file.without:
+        log = _carrier(chain, f"home/{home}", adopted)[0]
+        if log is not None:
+            why.setdefault(log, "attestations")
+    require(len(why) <= required.missing_max, "profile_left_out", ", ".join(map(str, sorted(why))))
+    return why
 
 
 def _take_versions(file, chain):
@@ -114,7 +187,7 @@ def names_of(chain, log, version):
     return sorted(names | Succession(chain).inherited(log, version))
 
 
-def _check_log(chain, log, evidence, held):
+def _check_log(chain, log, evidence):
     require(log in chain.born, "profile_log", f"{log} is unknown")
     if log in chain.cuts:
         cut = chain.cuts[log][1]
@@ -122,7 +195,7 @@ def _check_log(chain, log, evidence, held):
         shown = Shown(log, cut.size, cut.adopted, None, cut.state_root)
     else:
         require(evidence.checkpoint is not None, "profile_log", f"{log}: no head")
-        shown = _check_head(chain, log, evidence, held)
+        shown = _check_head(chain, log, evidence)
     could = chain.born[log] <= shown.adopted <= len(chain)
     require(could, "profile_log", f"{log} cannot have adopted version {shown.adopted}")
     names = names_of(chain, log, shown.adopted)
@@ -132,12 +205,15 @@ def _check_log(chain, log, evidence, held):
     return shown
 
 
-def _check_head(chain, log, evidence, held):
+def _check_head(chain, log, evidence):
     """The certified head of a log that was not cut, by the version in its row; the row is proved later."""
-    row = held.get(f"log/{log}", rows.LOG_KEY)
-    require(row is not None, "profile_log", f"{log}: its own row is missing")
+    own = [value for one in evidence.maps if one.name == "log" for key, value in one.rows[:1] if key == rows.LOG_KEY]
+    require(own, "profile_log", f"{log}: its own row is missing")
+    row = read_row(rows.LOG_KEY, own[0])
     could = chain.born[log] <= row.adopted <= len(chain)
     require(could, "profile_log", f"{log} cannot have adopted version {row.adopted}")
+    current = row.adopted >= chain.adopted_min(log, len(chain))
+    require(current, "profile_outdated", f"{log}: of the time of version {row.adopted}")
     head = signed.open_checkpoint(evidence.checkpoint, chain.origin(log), chain.node_keys[log])
     seconds = []
     for number in certifying_shown(chain, log, row.adopted, head, evidence.adopted):
@@ -159,10 +235,8 @@ def _last_entry(encoded):
         return None
 
 
-def _check_asked(chain, evidence, shown, held):
+def _check_asked(chain, evidence, shown, adopted, held):
     """Checks that the file proves every map that was asked for exactly these questions, and nothing else."""
-    adopted = {log: cut.adopted for log, (_, cut) in chain.cuts.items()}
-    adopted |= {log: one.adopted for log, one in shown.items()}
     asked = {}
     for name in held.asked:
         log, short = _carrier(chain, name, adopted)
@@ -180,13 +254,17 @@ def _check_asked(chain, evidence, shown, held):
 
 
 def _carrier(chain, name, adopted):
-    """The log in which a map is read, and its name there; None if no log has it."""
+    """The log in which a map is read, or that is left out and may have it, and its name there; None if no log has it.
+
+    `adopted` is None for a log that is left out."""
     if name.startswith("log/"):
         operator, generation = name.split("/")[1:]
         return Log(operator, int(generation)), "log"
     succession = Succession(chain)
     for version in range(len(chain), 0, -1):
         log = succession.carrier(name, version)
+        if log in adopted and adopted[log] is None:
+            return log, name
         if adopted.get(log) and name in names_of(chain, log, adopted[log]):
             return log, name
     return None, name
@@ -202,8 +280,8 @@ def _check_map(root, found, prefixes):
 class Reader:
     """Reads an answer from rows, in the steps of PROTOCOL.md, Profile proofs."""
 
-    def __init__(self, chain, held):
-        self.chain, self.rows = chain, held
+    def __init__(self, chain, held, unsure):
+        self.chain, self.rows, self.unsure = chain, held, unsure
         self.manifest = chain[len(chain)]
 
     def answer(self, question):
@@ -211,13 +289,20 @@ class Reader:
         if found is None:
             return {}
         home, identity, row = found
+        self._is_sure(home)
         version = self._row(home, rows.version_key(identity, row.version))
-        revoked = version.revocation is not None or self._is_claimed(identity, row.version, version)
+        claims = any(name.startswith("claims/") for name in self.unsure)
+        status = "not_known_revoked" if claims else "active"
+        if version.revocation is not None or self._is_claimed(identity, row.version, version):
+            status = "revoked"
         keys = [one.key.text() for _, one in self.rows.scan(home, bytes([rows.VERSION]) + identity)]
         providers = self._providers(identity)
         karma = [sum(one[at] for one in providers) for at in (1, 2)]
-        return {"id": identity.hex(), "home": home.removeprefix("home/"), "keys": keys, "revoked": revoked,
+        return {"id": identity.hex(), "home": home.removeprefix("home/"), "keys": keys, "status": status,
                 "karma": karma, "providers": providers}
+
+    def _is_sure(self, home):
+        require(home not in self.unsure, "profile_home_left_out", home)
 
     def _row(self, name, key):
         row = self.rows.get(name, key)
@@ -237,10 +322,12 @@ class Reader:
             raise fault if fault.code != "bad_value" else Fault("profile_form", "the question") from None
 
     def _by_name(self, name, home):
+        self._is_sure(f"home/{home}")
         owner = self.rows.get(f"home/{home}", rows.name_key(name)) if home in self.manifest.homes else None
         return None if owner is None else self._in_home(f"home/{home}", bytes(owner))
 
     def _by_did(self, home, begin):
+        self._is_sure(f"home/{home}")
         found = []
         if home in self.manifest.homes:
             found = self.rows.scan(f"home/{home}", bytes([rows.IDENTITY]) + begin)
@@ -254,6 +341,8 @@ class Reader:
             row = self.rows.get(f"home/{home}", rows.identity_key(identity))
             if row is not None:
                 return f"home/{home}", identity, row
+        for home in sorted(self.manifest.homes):
+            self._is_sure(f"home/{home}")
         return None
 
     def _is_claimed(self, identity, number, version):
@@ -293,12 +382,16 @@ class Reader:
     def _sponsored(self, provider):
         """The intervals of the provider's numbers that enough operators sponsor."""
         begin, least, triples = bytes([rows.STATEMENT]) + provider, self.manifest.policy["min_sponsors"], {}
-        silent = {one: not self.rows.has(f"statements/{one}", begin) for one in self.manifest.operators}
-        for operator in sorted(silent, key=lambda one: (silent[one], one)):
+        later = {one: not self.rows.comes_first(f"statements/{one}", begin) for one in self.manifest.operators}
+        for unread, operator in zip(
+            range(len(later) - 1, -1, -1), sorted(later, key=lambda one: (later[one], one)), strict=True
+        ):
             for key, statement in self.rows.scan(f"statements/{operator}", begin):
                 triples.setdefault(key, []).append(list(statement.intervals))
             if any(sets.count(_EVERYTHING) >= least for sets in triples.values()):
                 return _EVERYTHING
+            if unread + max(map(len, triples.values()), default=0) < least:
+                return []
         intervals = [one for sets in triples.values() for one in covered_by(sets, least)]
         return covered_by([[one] for one in intervals], 1)
 
@@ -308,16 +401,21 @@ def main():
     parser = argparse.ArgumentParser(prog="auditor.profile", description=__doc__)
     parser.add_argument("proofs", type=Path, nargs="+")
     parser.add_argument("--manifest", type=Path, required=True, help="the genesis, or any chain of versions")
+    parser.add_argument("--max-age", type=int, required=True, help="the oldest certificate to accept, in seconds")
+    parser.add_argument("--missing", type=int, required=True, help="how many logs may be left out")
+    parser.add_argument("--now", type=int, default=int(time.time()), help="the time in seconds since 1970")
     options = parser.parse_args()
-    said = [_say(proof, options.manifest) for proof in options.proofs]
+    said = [_say(proof, options) for proof in options.proofs]
     for one in said:
         print(json.dumps(one, sort_keys=True))
     return 0 if all(one["proven"] for one in said) else 1
 
 
-def _say(proof, manifest):
+def _say(proof, options):
     try:
-        return {"proven": True} | verify(proof.read_bytes(), read_chain(manifest.read_bytes()))
+        text = proof.read_bytes()
+        required = Required(read_file(text).question, options.max_age, options.missing, options.now)
+        return {"proven": True} | verify(text, read_chain(options.manifest.read_bytes()), required)
     except Fault as fault:
         return {"proven": False, "code": fault.code, "what": fault.what}
 

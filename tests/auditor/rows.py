@@ -7,7 +7,7 @@ from blake3 import blake3
 from . import codec, keys
 from .fields import REVOCATION
 
-(IDENTITY, VERSION, NAME, KEY, PROVIDER, TALLY, DAY, HOME, CLAIM, CLAIMS, STATEMENT,
+(IDENTITY, VERSION, NAME, KEY, PROVIDER, TALLY, DAY, HOME, CLAIM, SUBJECT, STATEMENT,
  LOG) = range(1, 13)
 STATUS = ("active", "revoked")
 
@@ -184,11 +184,12 @@ def day_key(subject, provider, day):
 HOME_KEY = bytes([HOME])
 
 
+def subject_key(subject):
+    return bytes([SUBJECT]) + subject
+
+
 def claim_key(identity, version, key, signer):
     return bytes([CLAIM]) + identity + _big(version) + key.hash() + signer.hash()
-
-
-CLAIMS_KEY = bytes([CLAIMS])
 
 
 def statement_key(provider, service, domain):

@@ -53,11 +53,16 @@ class Succession:
         born = any(at <= version for one, at in self.chain.born.items() if one.operator == owner)
         return born and self.carrier(name, version) == log
 
-    def held(self, name, version):
-        """The map as its newest carrier that adopted it has it; None if there is none."""
+    def holder(self, name, version):
+        """The replay of the newest carrier of the map that adopted it; None if there is none."""
         for before in range(version, 0, -1):
             log = self.carrier(name, before)
             replay = self.replays.get(log)
             if replay is not None and name in replay.maps:
-                return replay.maps[name]
+                return replay
         return None
+
+    def held(self, name, version):
+        """The map as its holder has it; None if there is none."""
+        holder = self.holder(name, version)
+        return None if holder is None else holder.maps[name]

@@ -106,22 +106,22 @@ class Vectors(unittest.TestCase):
 
     def test_profiles(self):
         for one in load("profiles.json"):
-            proof = one["proof"].encode()
+            proof, required = one["proof"].encode(), profile.Required(**one["required"])
             if one["type"] == "profile":
-                self.assertEqual(profile.verify(proof, chain_of(one["manifest"])), one["shows"])
-                self._flipped(one, proof)
+                self.assertEqual(profile.verify(proof, chain_of(one["manifest"]), required), one["shows"])
+                self._flipped(one, proof, required)
             else:
                 with self.subTest(one["why"]):
-                    refused = code_of(profile.verify, proof, chain_of(one["manifest"]))
+                    refused = code_of(profile.verify, proof, chain_of(one["manifest"]), required)
                     self.assertEqual(refused, one["code"])
 
-    def _flipped(self, one, proof):
+    def _flipped(self, one, proof, required):
         """A changed file is refused, or shows the same: changed white space, or without a surplus cosigner."""
         refused = 0
         for at in range(0, len(proof), 61):
             flipped = proof[:at] + bytes([proof[at] ^ 1 << at % 7]) + proof[at + 1 :]
             try:
-                shows = profile.verify(flipped, chain_of(one["manifest"]))
+                shows = profile.verify(flipped, chain_of(one["manifest"]), required)
             except Fault:
                 refused += 1
             else:

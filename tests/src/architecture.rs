@@ -101,7 +101,7 @@ const FLOORS: [&[&str]; 13] = [
     &["clock", "config", "health"],
     &["metrics"],
     &["network", "store"],
-    &["certified", "public"],
+    &["certified", "public", "scores"],
     &["shared"],
     &["replay", "scrub", "sync"],
     &["inbox"],

@@ -14,7 +14,7 @@ use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-use crate::profile::prove;
+use crate::profile::{NOW, every_log, prove};
 use crate::properties::{HistoryOp, history, policy, write_history};
 use crate::vectors::profiles::shown;
 
@@ -99,7 +99,7 @@ fn any_profile_is_proven_to_the_auditor() {
         let (mut files, mut wanted) = (Vec::new(), Vec::new());
         for (i, question) in questions.iter().enumerate() {
             let proof = prove(&manifest, &live, question).unwrap();
-            let mut shows = shown(&proof.verify(&manifest).unwrap());
+            let mut shows = shown(&proof.verify(&manifest, &every_log(&proof)).unwrap());
             rated += usize::from(shows["providers"].as_array().is_some_and(|all| !all.is_empty()));
             shows["proven"] = json!(true);
             wanted.push(shows);
@@ -107,7 +107,10 @@ fn any_profile_is_proven_to_the_auditor() {
             std::fs::write(&files[i], proof.to_string()).unwrap();
         }
         let mut arguments = ["-m", "auditor.profile", "--manifest"].map(OsStr::new).to_vec();
-        arguments.extend([genesis.as_os_str()].into_iter().chain(files.iter().map(|file| file.as_os_str())));
+        let now = NOW.to_string();
+        let required = ["--max-age", "1000", "--missing", "0", "--now", &now].map(OsStr::new);
+        arguments.extend([genesis.as_os_str()].into_iter().chain(required));
+        arguments.extend(files.iter().map(|file| file.as_os_str()));
         let output = run(&arguments);
         let said = String::from_utf8(output.stdout).unwrap();
         let said: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

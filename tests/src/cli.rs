@@ -183,6 +183,30 @@ fn an_agents_life_by_commands() {
     });
 }
 
+/// A revocation that its home does not take is a claim, which a proof without that log hides: f + 1 logs have it before
+/// the command calls it done.
+#[test]
+fn a_revocation_that_its_home_does_not_take_is_claimed_in_enough_logs() {
+    multi(async {
+        let mut net = LocalFederation::running(4).await;
+        let user = UserFolder::new(&net);
+        user.done("key new --out file:agent.pem").await;
+        let registered = user.final_receipt(&format!("register {AGENT} --key file:agent.pem")).await;
+        assert_eq!(registered["claims"], Value::Null);
+        net.settled().await;
+        let UserFolder { dir, .. } = user;
+        net.stop(0).await;
+        let user = UserFolder { net: &net, dir };
+        let revoked = user.final_receipt(&format!("revoke {AGENT} --key file:agent.pem --query query:1")).await;
+        let logs: Vec<&str> = revoked["claims"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(
+            (logs, &revoked["claims_wanted"]),
+            (vec!["beta.example/1", "gamma.example/1"], &2.into()),
+            "{revoked}"
+        );
+    });
+}
+
 /// One node's proof is valid for every reader who has the genesis, and every changed file is refused with a reason.
 #[test]
 fn any_nodes_proof_is_checked_with_the_genesis_alone() {
@@ -207,8 +231,15 @@ fn any_nodes_proof_is_checked_with_the_genesis_alone() {
             if proven["agent"]["karma"]["sum"] == 4 { Ok(proven) } else { Err(proven.to_string()) }
         })
         .await;
-        has(&proven, &["question", "as_of", "federation", "manifest_version", "logs"]);
-        assert_eq!((&proven["found"], &proven["agent"]["revoked"]), (&Value::Bool(true), &Value::Null), "{proven}");
+        has(&proven, &["question", "age_seconds", "as_of", "federation", "manifest_version", "logs", "left_out"]);
+        assert_eq!(proven["agent"]["status"], "active", "{proven}");
+        crate::federation::eventually("the proof is a second old", || async {
+            let proven = user.done(&verify("agent.proof")).await;
+            if proven["age_seconds"].as_u64() > Some(0) { Ok(()) } else { Err(proven.to_string()) }
+        })
+        .await;
+        let young = format!("{} --max-age 0 --missing 0", verify("agent.proof"));
+        assert_eq!(user.refused(&young).await, "profile_left_out");
         assert_eq!(user.refused(&format!("{} --about judge@beta.example", verify("agent.proof"))).await, "other_proof");
         let nobody = user.done("prove nobody@alpha.example --query query:3 --manifest file:manifest.txt").await;
         assert_eq!(nobody["shows"]["found"], false, "{nobody}");
@@ -252,7 +283,7 @@ impl UserFolder<'_> {
     /// Makes these operators agree with a draft and sign it, each at its own node; the first one's node publishes it.
     pub(crate) async fn carry(&self, draft: &str, operators: &[usize]) {
         for i in operators {
-            let key = format!("--key file:node{i}.pem --query query:{i} --yes");
+            let key = format!("--key file:node{i}.pem --query query:{i} --admin admin:{i} --yes");
             self.done(&format!("federation agree file:{draft}/draft.txt {key}")).await;
         }
         for i in operators {

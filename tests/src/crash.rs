@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use fama_cli::federation::{self, Created, FederationPlan, OperatorPlan};
+use fama_ledger::entry::{Body, Entry};
 use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Curve;
@@ -16,9 +18,13 @@ use fama_ledger::manifest::{Manifest, Policy};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
+use fama_node::config::Config;
 use fama_node::network::client::Client;
+use fama_node::node;
+use fama_node::replay::check::check;
+use fama_node::store::{RolledBack, Store, StoreError};
 use fama_node::wire::{Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
-use fama_tests::domain;
+use fama_tests::{domain, node_key};
 
 use crate::cli::program;
 use crate::federation::{eventually, free_ports, get, multi, signed};
@@ -226,5 +232,95 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         println!("{crashes} kills, {} acknowledged events", acknowledged.len());
         child.kill().unwrap();
         child.wait().unwrap();
+    });
+}
+
+/// The folder of a sole operator whose log has many entries, with a configuration of a mirror: nobody is left from whom
+/// it could fetch the log again.
+async fn abandoned(operator: &mut SoleOperator) -> PathBuf {
+    let mut child = operator.spawn();
+    let client = operator.connect(&mut child).await;
+    let kill = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        child.kill().unwrap();
+    };
+    let mut acknowledged = BTreeMap::new();
+    tokio::join!(kill, operator.load(client, 0, &mut acknowledged));
+    child.wait().unwrap();
+    let text = std::fs::read_to_string(&operator.config).unwrap();
+    let mirror: Vec<&str> = text.lines().filter(|line| !line.starts_with("operator = ")).collect();
+    operator.config = operator.config.with_file_name("mirror.toml");
+    // Not the operator's key: no mirror may have one.
+    std::fs::write(operator.config.with_file_name("mirror.pem"), node_key(20).to_pem().as_bytes()).unwrap();
+    std::fs::write(&operator.config, mirror.join("\n").replace("node.pem", "mirror.pem")).unwrap();
+    Config::load(&operator.config).unwrap().data_dir
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "the figures of a long run")]
+fn a_rollback_is_finished_by_a_node_that_is_killed_again_and_again() {
+    let mut random = SeededRandom::begin();
+    multi(async {
+        let mut operator = SoleOperator::new();
+        let data = abandoned(&mut operator).await;
+        let log = operator.manifest.operators()[0].log();
+        let store = Store::open(&data, &operator.manifest).unwrap();
+        let size = store.view().log(&log).unwrap().unwrap().state.size;
+        let entries = store.view().entries(&log, 0, usize::MAX, usize::MAX).unwrap();
+        let middle = usize::try_from(size / 2).unwrap();
+        let ends = |entry: &Vec<u8>| matches!(decode(entry), Entry { body: Body::State { .. }, .. });
+        let stays = middle + entries[middle..].iter().position(ends).unwrap() + 1;
+        let events = entries[stays..].iter().filter(|entry| matches!(decode(entry).body, Body::Event(_))).count();
+        let back = RolledBack { log: log.clone(), size: stays as u64, signed: None };
+        store.begin_rollback(back).unwrap();
+        drop(store);
+        let mut kills = 0;
+        let store = loop {
+            let mut child = operator.spawn();
+            tokio::time::sleep(Duration::from_micros(50_000 + random.next() % 250_000)).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            match Store::open_alone(&data) {
+                Ok(store) => break store,
+                Err(StoreError::NeedsRebuild { .. }) => kills += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert!(kills < 1_000, "it comes no further");
+        };
+        println!("{kills} kills while {size} entries became {stays}");
+        assert!(kills > 0, "the load was too light: {size} entries");
+        let aside = store.view().dropped(EventId([0; 32]), usize::MAX).unwrap().len();
+        assert_eq!((store.view().log(&log).unwrap().unwrap().state.size, aside), (stays as u64, events));
+        let empty = tempfile::tempdir().unwrap();
+        let rebuilt = Store::open(empty.path(), &operator.manifest).unwrap();
+        assert_eq!(check(&store, &rebuilt, &operator.manifest, &mut |_, _| {}).unwrap().findings, []);
+    });
+}
+
+fn decode(entry: &[u8]) -> Entry {
+    fama_ledger::codec::decode(entry, fama_ledger::limits::ENTRY_BYTES_MAX).unwrap()
+}
+
+/// Symptom: a node that was told to stop while it loaded its data, or waited for its database, did that first. Cause:
+/// nothing looked at the signal in between. The signal comes at each look in turn.
+#[test]
+fn a_stop_is_heeded_at_any_moment_of_a_start() {
+    multi(async {
+        let operator = SoleOperator::new();
+        let config = Config::load(&operator.config).unwrap();
+        for looks in 0..10 {
+            let mut left = looks;
+            let stop = std::future::poll_fn(move |context| {
+                if left == 0 {
+                    return Poll::Ready(());
+                }
+                left -= 1;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            });
+            let ended = tokio::time::timeout(Duration::from_secs(30), node::run(config.clone(), stop, |_| {})).await;
+            ended.expect("it does not stop").unwrap();
+            drop(Store::open(&config.data_dir, &operator.manifest).expect("the folder is free at once"));
+        }
     });
 }

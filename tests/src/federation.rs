@@ -10,6 +10,7 @@ use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
 use fama_ledger::id::{Domain, EventId};
 use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
+use fama_ledger::profile::{ProfileProof, Required};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
@@ -18,7 +19,7 @@ use fama_node::clock;
 use fama_node::config::{AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify};
 use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses, NodeError};
-use fama_node::wire::{Receipt, Submission, SubmitRequest, SubmitResult};
+use fama_node::wire::{Receipt, Recovered, Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -118,7 +119,9 @@ impl LocalFederation {
             node_key: node_key(i).ed25519().unwrap().verifying_key(),
             governance_key: governance_key(i).ed25519().unwrap().verifying_key(),
             generation: 1,
+            begins: fama_ledger::time::Millis::FIRST,
             addresses: addresses(ports[usize::from(i)]),
+            endpoints: fama_ledger::manifest::Endpoints::default(),
         });
         let text = Genesis { name: "test".into(), policy, operators: operators.collect() }.text().unwrap();
         let signatures = (0..n).map(|i| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap()));
@@ -463,15 +466,55 @@ fn a_revocation_at_another_operator_shows_everywhere_while_the_home_is_down() {
     });
 }
 
+/// Certificates survive a restart: in a federation that was idle when its nodes stopped, one node alone proves a profile
+/// from all logs at once, before any other operator has cosigned anything again.
+#[test]
+fn a_node_alone_proves_profiles_after_an_idle_federation_restarted() {
+    multi(async {
+        let mut net = LocalFederation::running(4).await;
+        let (_, registration) = net.register(0, "idle-agent", &secret(6));
+        net.accepted(0, registration).await;
+        net.settled().await;
+        let every_log = |net: &LocalFederation| {
+            let (query, manifest) = (net.nodes[2].as_ref().unwrap().query, Arc::clone(&net.manifest));
+            async move {
+                let text = get(query, "/api/agent/idle-agent@alpha.example/proof").await.to_string();
+                let proof = text.parse::<ProfileProof>().map_err(|error| format!("{error}: {text}"))?;
+                let (question, now) = (proof.question.clone(), fama_node::clock::now().0 / 1_000);
+                let required = Required { question, max_age_seconds: 600, missing_max: 0, now };
+                proof.verify(&manifest, &required).map_err(|error| error.to_string())
+            }
+        };
+        eventually("all logs are proven", || every_log(&net)).await;
+        for i in 0..4 {
+            net.stop(i).await;
+        }
+        net.start(2).await;
+        let proven = eventually("all logs are proven by one node", || every_log(&net)).await;
+        assert_eq!(proven.logs.len(), 4);
+    });
+}
+
 /// Symptom: a stolen key stayed in force. Cause: only a home that did not answer was bypassed; one that answered with
 /// a refusal, for example because it was full, was not. The home here is full and refuses the revocation.
 #[test]
 fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
     multi(async {
-        let policy = Policy { batch_ms: 20, daily_bytes: 6_000, ..Policy::recommended(4) };
+        let policy = Policy { batch_ms: 20, daily_bytes: 14_000, ..Policy::recommended(4) };
         let mut net = LocalFederation::with(free_ports(4), policy);
         net.start_all().await;
-        let keys: Vec<SecretKey> = (20..40).map(secret).collect();
+        let keys: Vec<SecretKey> = (20..60).map(secret).collect();
+        let (busy, registration) = net.register(0, "busy", &keys[30]);
+        net.accepted(0, registration).await;
+        for version in 1..10 {
+            net.accepted(0, net.rotate(0, (busy, version + 1), &keys[29 + version as usize..][..2])).await;
+        }
+        let mut others = Vec::new();
+        for (n, key) in keys[20..30].iter().enumerate() {
+            let (id, registration) = net.register(0, &format!("other-{n}"), key);
+            net.accepted(0, registration).await;
+            others.push((id, key));
+        }
         let (agent, registration) = net.register(0, "full-home", &keys[0]);
         net.accepted(0, registration).await;
         let mut version = 1;
@@ -480,6 +523,15 @@ fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
         {
             version += 1;
         }
+        // The home keeps a part for revocations, whatever fills the rest of its day.
+        let mut revoked = 0;
+        for (id, key) in others {
+            match net.submit(0, net.revoke(0, id, key)).await {
+                SubmitResult::Accepted(_) => revoked += 1,
+                SubmitResult::Refused(refusal) => assert_eq!(refusal.code, "daily_bytes"),
+            }
+        }
+        assert!((1..10).contains(&revoked), "{revoked}");
         net.settled().await;
         let revocation = net.revoke_version(0, (agent, version), &keys[version as usize - 1]);
         assert_eq!(net.refused(0, revocation.clone()).await, "daily_bytes");
@@ -490,6 +542,47 @@ fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
         assert_eq!(receipt.log.operator.as_str(), "gamma.example", "a claim elsewhere does not count");
         let moot = net.revoke_version(0, (agent, 1), &keys[0]);
         assert_eq!(net.refused(1, moot).await, "daily_bytes", "the owner has rotated past it");
+    });
+}
+
+/// Symptom: a key that only its home had seen could not be revoked once that fell silent. Cause: no other operator could
+/// tell a claim against it from an invented one. Its receipt tells.
+#[test]
+fn a_receipt_shows_a_key_that_only_the_silent_home_has_seen() {
+    multi(async {
+        let mut net = LocalFederation::running(4).await;
+        let (keys, late) = ([secret(6), secret(7)], secret(8));
+        let (agent, registration) = net.register(0, "rotated", &keys[0]);
+        net.accepted(0, registration).await;
+        net.settled().await;
+        for other in 1..4 {
+            net.stop(other).await;
+        }
+        let rotated = net.accepted(0, net.rotate(0, (agent, 2), &keys)).await;
+        let (newcomer, registration) = net.register(0, "newcomer", &late);
+        let registered = net.accepted(0, registration).await;
+        net.stop(0).await;
+        for other in 1..4 {
+            net.start(other).await;
+        }
+        net.wait("the others write", |status| status["waiting"].is_null()).await;
+
+        let shown = |submission: &Submission, receipt: &Receipt| {
+            let recovered = Some(Recovered { entry: receipt.entry.clone(), proof: receipt.proof.clone() });
+            Submission { recovered, ..submission.clone() }
+        };
+        let second = net.revoke_version(0, (agent, 2), &keys[1]);
+        let first = net.revoke(0, newcomer, &late);
+        assert_eq!(net.refused(1, second.clone()).await, "home_unreachable");
+        assert_eq!(net.refused(1, first.clone()).await, "unknown_identity");
+        assert_eq!(net.refused(1, shown(&first, &rotated)).await, "unknown_identity", "another identity's receipt");
+        assert_eq!(net.accepted(1, shown(&second, &rotated)).await.log.operator.as_str(), "beta.example");
+        assert_eq!(net.accepted(2, shown(&first, &registered)).await.log.operator.as_str(), "gamma.example");
+
+        net.start(0).await;
+        for name in ["rotated", "newcomer"] {
+            net.shows(&format!("{name}@alpha.example"), |profile| profile["key_status"]["is_revoked"] == true).await;
+        }
     });
 }
 

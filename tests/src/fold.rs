@@ -13,7 +13,7 @@ use fama_ledger::key::PublicKey;
 use fama_ledger::limits;
 use fama_ledger::manifest::{Manifest, Policy};
 use fama_ledger::rows::{
-    DayCounter, DayRow, HomeRow, Identity, MapName, Provider, Rows, Statement, Tally, read, text_key,
+    DayCounter, DayRow, HomeRow, Identity, MapName, Provider, Rows, Statement, SubjectRow, Tally, read, text_key,
 };
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::{Day, Millis};

@@ -269,7 +269,14 @@ fn the_emptiest_parts_in_any_number_are_read() {
         let response = wire::SubmitResponse(vec![refused; count]);
         assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
         let log = fama_ledger::manifest::LogId { operator: "a.b".parse().unwrap(), generation: 1 };
-        let log = wire::LogFrontier { log, size: 0, newest: None, cosigned: Vec::new(), equivocation: None };
+        let log = wire::LogFrontier {
+            log,
+            size: 0,
+            newest: None,
+            cosigned: Vec::new(),
+            equivocation: None,
+            certificate: None,
+        };
         let frontier = wire::Frontier {
             time: fama_tests::START,
             session: wire::Session::default(),

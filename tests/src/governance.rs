@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fama_ledger::id::{EventId, StateRoot, TreeRoot};
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
-use fama_ledger::profile::{ProfileAnswer, ProfileProof};
+use fama_ledger::profile::{ProfileAnswer, ProfileProof, Required};
 use fama_ledger::proof::{CertifiedBy, TlogProof};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
@@ -49,7 +49,9 @@ pub(crate) fn operator(i: usize, name: &str, node_key: &SecretKey, generation: u
         node_key: node_key.ed25519().unwrap().verifying_key(),
         governance_key: governance_key(u8::try_from(i).unwrap()).ed25519().unwrap().verifying_key(),
         generation,
+        begins: fama_ledger::time::Millis::FIRST,
         addresses: addresses(port),
+        endpoints: fama_ledger::manifest::Endpoints::default(),
     }
 }
 
@@ -118,6 +120,9 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         net.accepted(0, registration).await;
         let judge = net.provider(3, "judge", &judge_key).await;
         let attested = net.accepted(1, net.attest(3, (judge, &judge_key), agent, 5)).await;
+        let (stolen, registration) = net.register(3, "stolen-key", &secret(12));
+        net.accepted(3, registration).await;
+        net.accepted(3, net.revoke(3, stolen, &secret(12))).await;
         let state = net.settled().await;
         let url = |net: &LocalFederation, i: usize| format!("http://{}", net.nodes[i].as_ref().unwrap().query);
         let kept = net.dir.path().join("kept").display().to_string();
@@ -153,6 +158,8 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
 
         let shown = |profile: &Value| profile["reputation"]["global_score"] == 5 && profile["ledger"]["final"] == true;
         net.shows("passed-on@delta.example", shown).await;
+        // Also what the log that ended revoked is as final as ever.
+        net.shows("stolen-key@delta.example", |profile| profile["key_status"]["revocation_final"] == true).await;
         let query = net.nodes[2].as_ref().unwrap().query;
         let event = get(query, &format!("/api/event/{}", attested.event)).await;
         assert_eq!(event["positions"][0]["log"], "delta.example/1", "{event}");
@@ -175,9 +182,9 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
             let path = "/api/agent/passed-on@delta.example/proof";
             let proof = get(net.nodes[i].as_ref().unwrap().query, path).await.to_string();
             let parsed = proof.parse::<ProfileProof>().unwrap_or_else(|error| panic!("{error}: {proof}"));
-            let proven = parsed.verify(&net.manifest.genesis()).unwrap();
+            let proven = parsed.verify(&net.manifest.genesis(), &now(&parsed)).unwrap();
             let ProfileAnswer::Found(profile) = proven.answer else { panic!("{proof}") };
-            assert_eq!((profile.karma.sum, profile.status.version, proven.logs.len()), (9, 2, 4));
+            assert_eq!((profile.karma.sum, profile.version, proven.logs.len()), (9, 2, 4));
         }
 
         let audited = comes_to(&[&url(&net, 0), "--since", &kept], &state).await;
@@ -293,7 +300,8 @@ fn another_policy_is_adopted_while_all_run() {
         net.shows("rated@alpha.example", |profile| profile["reputation"]["global_score"] == 2).await;
         proves(&net, agent).await;
 
-        // A node that was offline while two versions came adopts them one after the other.
+        // While a node is offline one version comes into use. The next, which people signed all the same, waits at all
+        // nodes until that one's log has adopted the first; then every log adopts both, one after the other.
         net.stop(3).await;
         let mut draft = net.manifest.draft();
         draft.policy.daily_cap = 30;
@@ -302,12 +310,29 @@ fn another_policy_is_adopted_while_all_run() {
         let mut draft = net.manifest.draft();
         draft.policy.daily_cap = 40;
         net.publish(1, &signed(&draft, &[0, 1, 2])).await;
-        net.wait("in use", |status| status["manifest_version"] == 4).await;
+        for (i, query) in net.up() {
+            eventually("the version after it waits", || async {
+                let federation = get(query, "/api/federation").await;
+                let waits = federation["pending"]["waits_for"] == "certified adoptions of version 3 in delta.example/1";
+                let delta =
+                    federation["logs"].as_array().into_iter().flatten().find(|log| log["log"] == "delta.example/1");
+                let shown = delta.is_some_and(|log| log["certified_version"] == 2);
+                let held = federation["manifest"]["version"] == 3;
+                if waits && shown && held { Ok(()) } else { Err(format!("{i}: {}", federation["pending"])) }
+            })
+            .await;
+        }
         net.start(3).await;
         net.adopted().await;
         net.settled().await;
         assert!(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).is_ok());
     });
+}
+
+/// Wants every log, as of the last ten minutes.
+fn now(proof: &ProfileProof) -> Required {
+    let now = fama_node::clock::now().0 / 1_000;
+    Required { question: proof.question.clone(), max_age_seconds: 600, missing_max: 0, now }
 }
 
 /// Every node's proofs show what counts under version 2, to a reader who holds the genesis or, for an event,
@@ -316,7 +341,8 @@ async fn proves(net: &LocalFederation, agent: EventId) {
     let genesis = Arc::new(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).unwrap());
     for (_, query) in net.up() {
         let profile = text(query, &format!("/api/agent/{agent}/proof")).await;
-        let proven = profile.parse::<ProfileProof>().unwrap().verify(&genesis).unwrap();
+        let parsed = profile.parse::<ProfileProof>().unwrap();
+        let proven = parsed.verify(&genesis, &now(&parsed)).unwrap();
         assert!(proven.logs.iter().all(|log| log.adopted == 2), "{:?}", proven.logs);
         let proof: TlogProof = text(query, &format!("/api/event/{agent}/proof")).await.parse().unwrap();
         let extra = proof.extra.clone().unwrap();

@@ -329,6 +329,7 @@ async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandl
     deeds.push(("slow heads", tokio::spawn(clients::slow_heads(Arc::clone(world)))));
     deeds.push(("slow bodies", tokio::spawn(clients::slow_bodies(Arc::clone(world)))));
     deeds.push(("answers to clients never read", tokio::spawn(clients::unread(Arc::clone(world)))));
+    deeds.push(("clients that hang up", tokio::spawn(clients::hangs_up(Arc::clone(world)))));
     deeds.push(("malformed HTTP", tokio::spawn(clients::malformed(Arc::clone(world)))));
     deeds
 }

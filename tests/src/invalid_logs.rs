@@ -26,7 +26,11 @@ type ReplayResult = (u64, Option<u64>, &'static str);
 
 fn index_of(error: &BatchError) -> Option<u64> {
     match error {
-        BatchError::Time { index, .. } | BatchError::Adopt { index } | BatchError::Bytes { index, .. } => Some(*index),
+        BatchError::Time { index, .. }
+        | BatchError::Adopt { index }
+        | BatchError::Early { index, .. }
+        | BatchError::Kind { index, .. }
+        | BatchError::Bytes { index, .. } => Some(*index),
         BatchError::Shape | BatchError::StateRoot { .. } => None,
     }
 }
@@ -319,6 +323,7 @@ fn begins(made: &mut InvalidLogs) {
     let adopted = fresh.complete(&log(0), vec![genesis(manifest.hash())]);
     let theirs = fresh.complete(&log(1), vec![genesis(manifest.hash())]);
     let second = VerifiedEntry::adopt(START, 2, manifest.hash());
+    let early = VerifiedEntry::adopt(Millis(START.0 - 1), 1, manifest.hash());
     for (why, entries, index, code) in [
         ("begins with an event", vec![good.clone(), state(time)], Some(0), "adopt"),
         ("begins with a state entry", vec![state(START)], None, "batch_shape"),
@@ -327,6 +332,7 @@ fn begins(made: &mut InvalidLogs) {
         ("adopts and goes on", vec![genesis(manifest.hash()), good, state(time)], Some(1), "adopt"),
         ("adopts twice", vec![genesis(manifest.hash()), genesis(manifest.hash()), state(START)], Some(1), "adopt"),
         ("adopts without a state entry", vec![genesis(manifest.hash())], None, "batch_shape"),
+        ("begins before its manifest lets it", vec![early, state(Millis(START.0 - 1))], Some(0), "too_early"),
         ("another operator's log", theirs, None, "state_root"),
     ] {
         made.add("usual", why, &bytes_of(&entries), (0, index, code));
@@ -415,6 +421,7 @@ fn codes() -> BTreeSet<&'static str> {
         BatchError::Shape,
         BatchError::Time { index: 0, time, before: time },
         BatchError::Adopt { index: 0 },
+        BatchError::Early { index: 0, time, from: time },
         BatchError::Bytes { index: 0, max: 0 },
         BatchError::StateRoot { given: zero, computed: zero },
     ];
@@ -423,6 +430,9 @@ fn codes() -> BTreeSet<&'static str> {
             BatchError::Shape
             | BatchError::Time { .. }
             | BatchError::Adopt { .. }
+            | BatchError::Early { .. }
+            // No kind is of a later protocol than the first: no log can show it yet.
+            | BatchError::Kind { .. }
             | BatchError::Bytes { .. }
             | BatchError::StateRoot { .. } => {}
         }
@@ -499,5 +509,5 @@ fn every_invalid_log_is_refused_where_and_as_it_says() {
     }
     assert!(seen.remove("unheld"), "a log that waits is not an invalid one");
     assert_eq!(seen, codes(), "every code has a log");
-    assert_eq!(logs, 79, "logs");
+    assert_eq!(logs, 80, "logs");
 }

@@ -61,7 +61,9 @@ pub fn genesis(n: u8, policy: Policy) -> Genesis {
         node_key: node_key(i).ed25519().unwrap().verifying_key(),
         governance_key: governance_key(i).ed25519().unwrap().verifying_key(),
         generation: 1,
+        begins: START,
         addresses: vec![format!("/ip4/127.0.0.1/tcp/{}", 4_001 + u16::from(i))],
+        endpoints: fama_ledger::manifest::Endpoints::default(),
     });
     Genesis { name: "test".to_owned(), policy, operators: operators.collect() }
 }

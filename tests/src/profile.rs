@@ -5,15 +5,17 @@ use fama_ledger::adoption::Adoption;
 use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::codec;
 use fama_ledger::entry::VerifiedEntry;
-use fama_ledger::event::{Action, Method, RevokeReason};
+use fama_ledger::event::{Action, Method, RevokeReason, Service};
 use fama_ledger::id::{EventId, IdentityId};
 use fama_ledger::join::Karma;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::profile::{
-    HeadEvidence, LogSource, MakeError, Profile, ProfileAnswer, ProfileError, ProfileProof, Proven,
+    HeadEvidence, LeftOut, LogMaps, LogSource, MakeError, PROFILE_BYTES_MAX, Profile, ProfileAnswer, ProfileError,
+    ProfileProof, Proven, ProvenStatus, Required, WhyLeftOut,
 };
 use fama_ledger::proof::{CertifiedBy, TlogProof};
+use fama_ledger::rows::{Changes, DayCounter, Interval, MapName, Statement, Tally, row_key, text_key};
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_tests::{
     DOMAINS, MemoryReplica, MirroredLog, SECOND, START, adoption, countersigned, domain, event, federation,
@@ -25,14 +27,38 @@ fn cosigned_at(i: usize) -> u64 {
     START.0 / SECOND + 60 * (i as u64 + 1)
 }
 
+/// The clock of a reader five minutes after the first cosignature.
+pub(crate) const NOW: u64 = START.0 / SECOND + 360;
+
+/// Wants every log, of whatever age.
+pub(crate) fn every_log(proof: &ProfileProof) -> Required {
+    Required { question: proof.question.clone(), max_age_seconds: u64::MAX, missing_max: 0, now: NOW }
+}
+
+/// Accepts one log less, and certificates up to an hour old.
+fn one_less(proof: &ProfileProof) -> Required {
+    Required { max_age_seconds: 3_600, missing_max: 1, ..every_log(proof) }
+}
+
 /// The head of a mirror's log, signed by its owner and cosigned by the operators `by`.
 fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize]) -> HeadEvidence {
+    certificate_at(manifest, of, mirror, (by, 0))
+}
+
+/// The same, cosigned so many seconds earlier.
+fn certificate_at(
+    manifest: &Manifest,
+    of: usize,
+    mirror: &MirroredLog,
+    (by, earlier): (&[usize], u64),
+) -> HeadEvidence {
     let key = |i: usize| node_key(i as u8).ed25519().unwrap().clone();
     let head = mirror.tree.head();
     let checkpoint = Checkpoint { origin: manifest.origin(&log(of)), head };
     let signed = SignedCheckpoint::sign(checkpoint, &key(of));
     let cosign = |i: &usize| {
-        let cosignature = Cosignature::sign(signed.checkpoint(), domain(DOMAINS[*i]), &key(*i), cosigned_at(*i));
+        let time = cosigned_at(*i) - earlier;
+        let cosignature = Cosignature::sign(signed.checkpoint(), domain(DOMAINS[*i]), &key(*i), time);
         (cosignature, key(*i).verifying_key())
     };
     let cosigned: Vec<_> = by.iter().map(cosign).collect();
@@ -50,15 +76,28 @@ pub(crate) fn prove(
     replica: &MemoryReplica<'_>,
     question: &str,
 ) -> Result<ProfileProof, String> {
+    prove_with(manifest, replica, question, |_| Some(0))
+}
+
+/// The same of a node that has no certificate of some logs, and an old one of others: `earlier` says how many seconds.
+pub(crate) fn prove_with(
+    manifest: &Arc<Manifest>,
+    replica: &MemoryReplica<'_>,
+    question: &str,
+    earlier: impl Fn(usize) -> Option<u64>,
+) -> Result<ProfileProof, String> {
     let all: Vec<usize> = (0..manifest.operators().len()).collect();
     fn named(id: &LogId) -> usize {
         DOMAINS.iter().position(|name| *name == id.operator.as_str()).unwrap()
     }
-    let source = |(id, mirror)| {
-        let certificate = manifest.cut(id).is_none().then(|| certificate(manifest, named(id), mirror, &all));
-        LogSource { log: id.clone(), certificate, maps: &mirror.maps }
+    let source = |(id, mirror): (&LogId, &'_ MirroredLog)| {
+        let earlier = earlier(named(id))?;
+        let certificate = || certificate_at(manifest, named(id), mirror, (&all, earlier));
+        Some((id.clone(), manifest.cut(id).is_none().then(certificate)))
     };
-    let sources: Vec<LogSource<'_>> = replica.logs.iter().map(source).collect();
+    let shown: Vec<_> = replica.logs.iter().filter_map(source).collect();
+    let source = |(log, certificate): (LogId, _)| LogSource { maps: &replica.logs[&log].maps, log, certificate };
+    let sources: Vec<LogSource<'_>> = shown.into_iter().map(source).collect();
     ProfileProof::make(manifest, question.parse().unwrap(), &replica.rows, &sources).map_err(|error| error.to_string())
 }
 
@@ -141,7 +180,8 @@ fn found(proven: Proven) -> Profile {
 
 /// Parses the text that a proof is written as, and verifies it.
 fn read(text: &str, manifest: &Arc<Manifest>) -> Result<Proven, ProfileError> {
-    text.parse::<ProfileProof>()?.verify(manifest)
+    let proof = text.parse::<ProfileProof>()?;
+    proof.verify(manifest, &every_log(&proof))
 }
 
 #[test]
@@ -163,8 +203,9 @@ fn a_proof_says_what_the_join_says() {
         let profile = found(proven);
         let join = world.replica.join();
         assert_eq!(profile.found, join.identity(agent).unwrap().unwrap());
-        assert_eq!(profile.status, join.key_status(&profile.found).unwrap());
-        assert_eq!((profile.status.version, profile.status.is_revoked()), (2, false));
+        let key = join.key_status(&profile.found).unwrap();
+        assert_eq!((profile.version, &profile.current, key.revoked), (2, &key.current, None));
+        assert_eq!(profile.status, ProvenStatus::Active);
         assert_eq!(profile.keys, join.keys(&profile.found).unwrap());
         assert_eq!(profile.karma, Karma { sum: 7, count: 3 });
         assert_eq!(profile.karma, join.karma(agent).unwrap());
@@ -193,11 +234,12 @@ fn a_revocation_in_a_foreign_log_is_part_of_the_proof() {
     let (mut world, agent, _) = story(&manifest);
     world.revoke(2, agent, (1, 2));
     let question = "swift-core-maps@alpha.example";
-    let prove =
-        |world: &World<'_>| found(prove(&manifest, &world.replica, question).unwrap().verify(&manifest).unwrap());
-    assert_eq!(prove(&world).status.revoked, None, "of a key that is not in force any more");
+    let status = |world: &World<'_>| {
+        found(read(&prove(&manifest, &world.replica, question).unwrap().to_string(), &manifest).unwrap()).status
+    };
+    assert_eq!(status(&world), ProvenStatus::Active, "of a key that is not in force any more");
     world.revoke(2, agent, (2, 8));
-    let revoked = prove(&world).status.revoked.unwrap();
+    let ProvenStatus::Revoked(revoked) = status(&world) else { panic!("revoked") };
     assert_eq!((revoked.operator, revoked.reason), (Some(domain(DOMAINS[2])), RevokeReason::KeyCompromised));
 }
 
@@ -259,7 +301,7 @@ fn every_flipped_byte_is_refused() {
                 continue;
             }
             refused += 1;
-            if let Ok(proven) = read.verify(&manifest) {
+            if let Ok(proven) = read.verify(&manifest, &every_log(&read)) {
                 assert_ne!(proven.question, proof.question, "byte {at} of {flipped}");
                 assert_eq!(proven.answer, ProfileAnswer::Absent, "another name that nobody has: {flipped}");
             }
@@ -278,7 +320,7 @@ fn told(
     lie(&mut proof);
     let code = |error: ProfileError| error.code().to_owned();
     let proof: ProfileProof = proof.to_string().parse().map_err(code)?;
-    proof.verify(manifest).map(|proven| proven.answer).map_err(code)
+    proof.verify(manifest, &every_log(&proof)).map(|proven| proven.answer).map_err(code)
 }
 
 #[test]
@@ -311,6 +353,18 @@ fn every_lie_has_its_code() {
     check("a map of no log", "profile_rows", &|proof| proof.logs[3].maps[0].name = "claims/Nobody".into());
     check("a map of another log", "profile_rows", &|proof| proof.logs[3].maps[0].name = "claims/beta.example".into());
     check("a log left out", "profile_log", &|proof| drop(proof.logs.remove(3)));
+    check("a log left out and named", "profile_left_out", &|proof| {
+        proof.left_out.push(proof.logs.remove(3).log);
+    });
+    check("a log shown and named", "profile_log", &|proof| proof.left_out.push(proof.logs[3].log.clone()));
+    check("a log named that there is not", "profile_log", &|proof| {
+        proof.left_out.push(LogId { generation: 2, ..proof.logs[3].log.clone() });
+    });
+    check("names out of order", "profile_form", &|proof| proof.left_out = vec![log(1), log(0)]);
+    check("a home without its attestations", "profile_left_out", &|proof| proof.without.push(domain(DOMAINS[1])));
+    check("a home that there is not", "profile_form", &|proof| proof.without.push(domain("no.example")));
+    check("statements as a whole", "proof_claim", &|proof| proof.whole.push("statements/alpha.example".to_owned()));
+    check("claims as a whole", "profile_rows", &|proof| proof.whole.push("claims/alpha.example".to_owned()));
     check("a log twice", "profile_log", &|proof| proof.logs.push(proof.logs[3].clone()));
     check("logs in another order", "profile_log", &|proof| proof.logs.swap(0, 1));
     check("a log that there is not", "profile_log", &|proof| proof.logs[0].log.generation = 2);
@@ -373,7 +427,7 @@ fn files_that_are_none_are_refused() {
     ] {
         check(from, to);
     }
-    let long = format!("{text}{}", " ".repeat(fama_ledger::profile::PROFILE_BYTES_MAX));
+    let long = format!("{text}{}", " ".repeat(PROFILE_BYTES_MAX));
     assert_eq!(long.parse::<ProfileProof>().map_err(|error| error.code()), Err("profile_too_long"));
 }
 
@@ -402,13 +456,13 @@ fn a_home_that_passes_on_stays_provable() {
     let old = prove(&first, &world.replica, question).unwrap();
     let second = succession(&first, &world.replica);
     let mut replica = MemoryReplica { manifest: &second, ..world.replica };
-    let revoked = |proven: Proven| found(proven).status.is_revoked();
+    let revoked = |proven: Proven| matches!(found(proven).status, ProvenStatus::Revoked(_));
     let logs = |proof: &ProfileProof| proof.logs.iter().map(|log| log.log.to_string()).collect::<Vec<_>>().join(" ");
 
     let proof = prove(&second, &replica, question).unwrap();
     assert_eq!(logs(&proof), "alpha.example/1 beta.example/1 delta.example/1 gamma.example/1");
     assert!(revoked(read(&proof.to_string(), &first).unwrap()), "for a reader who holds only the genesis");
-    let proven = proof.verify(&second).unwrap();
+    let proven = proof.verify(&second, &every_log(&proof)).unwrap();
     let cut = proven.logs.iter().find(|log| log.log.operator.as_str() == DOMAINS[3]).unwrap();
     assert_eq!((cut.size, cut.as_of, cut.time), (replica.head(&log(3)).size, None, None));
     assert_eq!(proven.manifest.version(), 2);
@@ -418,6 +472,11 @@ fn a_home_that_passes_on_stays_provable() {
         proof.logs.iter_mut().for_each(|log| log.maps.retain(|map| map.name == "log"));
     };
     assert_eq!(told(&second, &proof, hidden), Err("profile_log".to_owned()), "nobody has the name, for lack of a home");
+    let mut named = proof.clone();
+    hidden(&mut named);
+    named.left_out.push(log(3));
+    let refused = named.verify(&second, &one_less(&named));
+    assert_eq!(refused, Err(ProfileError::HomeLeftOut(domain(DOMAINS[3]))));
     assert_eq!(told(&second, &proof, |proof| proof.logs[2].roots[0].0[0] ^= 1), Err("profile_state_root".to_owned()));
     assert_eq!(told(&second, &old, |_| ()), Err("profile_old_manifest".to_owned()));
     assert!(told(&first, &old, |_| ()).is_ok(), "a reader who does not know version 2 cannot tell");
@@ -514,22 +573,267 @@ fn an_events_proof_shows_which_version_counts() {
     assert_eq!(told(&replica, &[0, 1], Some(&none)), Err("adoption_entry"));
 }
 
+/// Symptom: one log that had not begun, or that had no certificate, kept everybody from proving anything. Cause: a
+/// proof had to show every log. Now it names what it does not show, and says no more than it knows.
 #[test]
-fn a_log_that_has_not_begun_hides_what_it_might_say() {
+fn a_log_that_is_left_out_is_named_and_hides_what_it_might_say() {
     let manifest = four();
-    let mut replica = MemoryReplica::new(&manifest);
-    let adopt = |replica: &mut MemoryReplica<'_>, i| {
-        replica.append(&log(i), vec![VerifiedEntry::adopt(START, 1, manifest.hash())]);
+    let (mut world, agent, _) = story(&manifest);
+    let question = "swift-core-maps@alpha.example";
+    let without = |world: &World<'_>, i: usize, question: &str| {
+        prove_with(&manifest, &world.replica, question, |log| (log != i).then_some(0))
     };
-    (0..3).for_each(|i| adopt(&mut replica, i));
+    let proof = without(&world, 2, question).unwrap();
+    assert_eq!(proof.left_out, [log(2)]);
+    assert_eq!(proof.to_string().parse(), Ok(proof.clone()));
+    let maps = ["claims", "home", "statements"].map(|map| format!("{map}/gamma.example")).to_vec();
+    let left_out = vec![LeftOut { log: log(2), why: WhyLeftOut::Missing, maps }];
+    let refused = proof.verify(&manifest, &every_log(&proof));
+    assert_eq!(refused, Err(ProfileError::LeftOut { left_out: left_out.clone(), max: 0 }));
+    let proven = proof.verify(&manifest, &one_less(&proof)).unwrap();
+    assert_eq!((&proven.left_out, proven.logs.len()), (&left_out, 3));
+    let profile = found(proven);
+    assert_eq!(profile.status, ProvenStatus::NotKnownRevoked, "gamma may have a claim");
+    assert_eq!(profile.karma, Karma { sum: 7, count: 3 });
+
+    // A revocation that is shown is one, whatever is not.
+    world.revoke(2, agent, (2, 8));
+    let status = |proof: &ProfileProof| found(proof.verify(&manifest, &one_less(proof)).unwrap()).status;
+    assert_eq!(status(&without(&world, 2, question).unwrap()), ProvenStatus::NotKnownRevoked);
+    assert!(matches!(status(&without(&world, 1, question).unwrap()), ProvenStatus::Revoked(_)));
+    assert_eq!(found(without(&world, 1, question).unwrap().verify(&manifest, &one_less(&proof)).unwrap()).karma.sum, 0);
+
+    // Of an agent nothing is known without the log of its home. Nor that nobody has an id.
+    let refused = without(&world, 0, question).unwrap_err();
+    assert_eq!(refused, "nothing shows the state of alpha.example, which log alpha.example/1 has");
+    assert!(without(&world, 0, &"0".repeat(64)).unwrap_err().contains("alpha.example"));
+    let mut lie = prove(&manifest, &world.replica, question).unwrap();
+    lie.left_out.push(lie.logs.remove(0).log);
+    assert_eq!(lie.verify(&manifest, &one_less(&lie)), Err(ProfileError::HomeLeftOut(domain(DOMAINS[0]))));
+    let nobody = without(&world, 1, "nobody@alpha.example").unwrap();
+    assert_eq!(nobody.verify(&manifest, &one_less(&nobody)).unwrap().answer, ProfileAnswer::Absent);
+
+    // Not even one that has not begun.
+    let mut replica = MemoryReplica::new(&manifest);
+    for i in 0..3 {
+        replica.append(&log(i), vec![VerifiedEntry::adopt(START, 1, manifest.hash())]);
+    }
+    let proof = prove_with(&manifest, &replica, "nobody@alpha.example", |i| (i < 3).then_some(0)).unwrap();
+    assert_eq!(proof.left_out, [log(3)]);
+    assert!(proof.verify(&manifest, &one_less(&proof)).is_ok());
+    let maps = LogMaps::default();
+    let source = LogSource { log: log(3), certificate: None, maps: &maps };
+    let made = ProfileProof::make(&manifest, "nobody@delta.example".parse().unwrap(), &replica.rows, &[source]);
+    assert_eq!(made, Err(MakeError::HomeLeftOut { home: domain(DOMAINS[3]), log: log(3) }));
+}
+
+/// A log that is older than the reader accepts counts as left out: what it says is used as of then, but a key is not
+/// known to be in force, and if it is the log of the agent's home there is no answer.
+#[test]
+fn an_old_log_counts_as_left_out() {
+    let manifest = four();
+    let (mut world, agent, _) = story(&manifest);
+    let question = "swift-core-maps@alpha.example";
+    let old = |world: &World<'_>, i: usize| {
+        prove_with(&manifest, &world.replica, question, |log| Some(if log == i { 3_600 } else { 0 })).unwrap()
+    };
+    let proof = old(&world, 2);
+    let at = |max_age_seconds, missing_max, now| {
+        proof.verify(&manifest, &Required { max_age_seconds, missing_max, now, ..every_log(&proof) })
+    };
+    let age = NOW - cosigned_at(1);
+    let fresh = at(age + 3_600, 0, NOW).unwrap();
+    assert_eq!(fresh.as_of(), Some(cosigned_at(1) - 3_600), "the oldest counts");
+    assert_eq!(found(fresh).status, ProvenStatus::Active);
+    assert_eq!(at(age + 3_599, 0, NOW).unwrap_err().code(), "profile_left_out");
+    let proven = at(age, 1, NOW).unwrap();
+    assert_eq!(proven.left_out[0].why, WhyLeftOut::Old { as_of: cosigned_at(1) - 3_600 });
+    assert_eq!((proven.logs.len(), proven.as_of()), (4, Some(cosigned_at(1))), "of those that are not left out");
+    assert_eq!(found(proven).status, ProvenStatus::NotKnownRevoked);
+    assert_eq!(at(age - 1, 3, NOW).unwrap_err().code(), "profile_left_out", "all four are too old then");
+    assert_eq!(at(age - 1, 4, NOW).unwrap_err().code(), "profile_home_left_out");
+    // A clock that is behind: what is up to a minute ahead of it passes.
+    assert!(at(0, 1, cosigned_at(1) - 60).is_ok());
+    assert_eq!(at(0, 1, cosigned_at(1) - 61).unwrap_err().code(), "profile_ahead");
+
+    let home = old(&world, 0);
+    assert_eq!(home.verify(&manifest, &one_less(&home)), Err(ProfileError::HomeLeftOut(domain(DOMAINS[0]))));
+    world.revoke(2, agent, (2, 8));
+    let revoked = old(&world, 2);
+    let proven = revoked.verify(&manifest, &one_less(&revoked)).unwrap();
+    assert!(matches!(found(proven).status, ProvenStatus::Revoked(_)), "that was so an hour ago, and still is");
+    let other = Required { question: "part@beta.example".parse().unwrap(), ..every_log(&proof) };
+    assert_eq!(proof.verify(&manifest, &other).unwrap_err().code(), "profile_question");
+}
+
+/// Writes tallies about the subject by `count` identities into the home of operator `i`, and as many statements about
+/// each into the operator's own map as `sponsored` says: as if they had been logged.
+pub(crate) fn crowd(world: &mut World<'_>, i: usize, subject: IdentityId, (count, sponsored): (u32, u32)) {
+    let (home, statements) = (MapName::home(&domain(DOMAINS[i])).id(), MapName::statements(&domain(DOMAINS[i])).id());
+    let mut changes = Changes::new();
+    for n in 0..count {
+        let provider = EventId(text_key(&format!("{i}/{n}")));
+        let tally = Tally { sum: 1, count: 1, ..Tally::default() };
+        changes.insert((home, row_key::<Tally>(&(subject, provider))), Some(codec::encode(&tally)));
+        for service in 0..sponsored {
+            let (service, domain): (Service, _) =
+                (format!("crowd-{service}").parse().unwrap(), domain("crowd.example"));
+            let key = row_key::<Statement>(&(provider, text_key(service.as_str()), text_key(domain.as_str())));
+            let intervals = vec![Interval { start: 0, end: None }];
+            let (created, statements_today) = (START, DayCounter::default());
+            let row = Statement { service, domain, intervals, created, statements: statements_today };
+            changes.insert((statements, key), Some(codec::encode(&row)));
+        }
+    }
+    world.replica.rows.apply(&changes);
+    let maps = LogMaps::load(world.replica.manifest, &log(i), &world.replica.rows).unwrap();
+    world.replica.logs.get_mut(&log(i)).unwrap().maps = maps;
+    // The next state entry has the root with these rows.
+    world.admit(i, EventId(text_key(&format!("beyond {count} {sponsored}"))), 0);
+}
+
+/// Symptom: 4,097 identities that nobody sponsored, all of one liar's home, attested to an agent, and no proof of its
+/// profile could be made any more. Cause: a proof asked every operator about each of them, and no map proof answers
+/// more than 4,096 questions. Now a proof shows the statements of an operator as a whole where that is shorter, does
+/// not ask operators whose word cannot matter any more, and leaves out the attestations of a home that has too many.
+#[test]
+#[allow(clippy::print_stdout, reason = "what a proof costs is shown")]
+fn a_crowd_that_nobody_sponsors_hides_no_profile() {
+    let manifest = four();
+    let (mut world, agent, _) = story(&manifest);
+    let question = "swift-core-maps@alpha.example";
+    let measured = |what: &str, world: &World<'_>| {
+        let begun = std::time::Instant::now();
+        let proof = prove(&manifest, &world.replica, question).unwrap();
+        let (made, text) = (begun.elapsed(), proof.to_string());
+        assert!(text.len() <= PROFILE_BYTES_MAX);
+        let begun = std::time::Instant::now();
+        let read: ProfileProof = text.parse().unwrap();
+        let proven = read.verify(&manifest, &one_less(&read)).unwrap();
+        println!("{what}: {} bytes, made in {made:?}, read in {:?}", text.len(), begun.elapsed());
+        assert_eq!(read, proof);
+        let left_out = proven.left_out.clone();
+        (proof, found(proven), left_out)
+    };
+    let karma = Karma { sum: 7, count: 3 };
+    crowd(&mut world, 3, agent, (10_000, 0));
+    let (proof, profile, left_out) = measured("10,000 that nobody sponsors", &world);
+    assert_eq!((profile.karma, profile.providers.len(), left_out), (karma, 10_002, vec![]));
+    assert_eq!((profile.status, proof.whole.len()), (ProvenStatus::Active, 4));
+
+    // The liar sponsors them all, as often as it can: three others say nothing about them, so nobody asks the liar.
+    crowd(&mut world, 3, agent, (10_000, 5));
+    let (proof, profile, left_out) = measured("10,000 that one operator sponsors", &world);
+    assert_eq!((profile.karma, profile.providers.len(), left_out), (karma, 10_002, vec![]));
+    assert!(!proof.whole.contains(&"statements/delta.example".to_owned()), "{:?}", proof.whole);
+    let of_liar = proof.logs.iter().find(|one| one.log == log(3)).unwrap();
+    // Only about the provider of which others sponsor a part.
+    let asked = of_liar.maps.iter().find(|map| map.name == "statements/delta.example").unwrap();
+    assert!(asked.rows.is_empty());
+
+    // Beyond any proof: then its home is without its attestations, and named.
+    crowd(&mut world, 3, agent, (40_000, 0));
+    let (proof, profile, left_out) = measured("40,000", &world);
+    assert_eq!((profile.karma, profile.providers.len()), (karma, 2));
+    assert_eq!((&proof.without, profile.status), (&vec![domain(DOMAINS[3])], ProvenStatus::Active));
+    let maps = vec!["home/delta.example".to_owned()];
+    assert_eq!(left_out, [LeftOut { log: log(3), why: WhyLeftOut::Tallies, maps }]);
+    assert_eq!(proof.verify(&manifest, &every_log(&proof)).unwrap_err().code(), "profile_left_out");
+}
+
+/// Symptom: a file of 4 MiB unpacked to over 100. Cause: each row may share 255 bytes with the one before it.
+#[test]
+#[allow(clippy::print_stdout, reason = "what a refusal costs is shown")]
+fn a_file_that_unpacks_to_too_much_is_refused_quickly() {
+    let (manifest, proof) = small_story();
+    let (mut lengths, mut bytes): (Vec<(u8, u8, u8, u32)>, Vec<u8>) = (Vec::new(), Vec::new());
+    let count = 200_000u32;
+    for n in 0..count {
+        let key = [&[6][..], &[0xff; 61], &n.to_be_bytes()[1..]].concat();
+        let before = n.checked_sub(1).map(|n| n.to_be_bytes());
+        let shared =
+            before.map_or(0, |before| 62 + before[1..].iter().zip(&key[62..]).take_while(|(a, b)| a == b).count());
+        let value = if n == 0 { &[7; 255][..] } else { &[] };
+        bytes.extend_from_slice(&key[shared..]);
+        bytes.extend_from_slice(value);
+        let first = if n == 0 { (0, 255) } else { (255, 0) };
+        lengths.push((shared as u8, (key.len() - shared) as u8, first.0, first.1));
+    }
+    let rows = fama_ledger::base64::encode(&codec::encode(&(lengths, bytes)));
+    let text = proof.to_string();
+    let from = text.find("\"rows\": \"").unwrap() + 9;
+    let to = from + text[from..].find('"').unwrap();
+    let bomb = format!("{}{rows}{}", &text[..from], &text[to..]);
+    assert!(bomb.len() <= PROFILE_BYTES_MAX, "{}", bomb.len());
+    let begun = std::time::Instant::now();
+    assert_eq!(bomb.parse::<ProfileProof>(), Err(ProfileError::Unpacked));
+    let (took, unpacked) = (begun.elapsed(), count as usize * (65 + 255));
+    println!("{} bytes that unpack to {unpacked} are refused after {took:?}", bomb.len());
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+    // Rows are not looked at before the certificates hold.
+    let mut unsigned = proof;
+    unsigned.logs[0].certificate.as_mut().unwrap().note.signatures.truncate(2);
+    unsigned.logs[0].maps[1].rows.clear();
+    assert_eq!(unsigned.verify(&manifest, &every_log(&unsigned)).unwrap_err().code(), "profile_quorum");
+}
+
+/// A version that changes a rule only.
+fn next(previous: &Arc<Manifest>) -> Arc<Manifest> {
+    let mut draft = previous.draft();
+    draft.policy.daily_bytes += 1;
+    let text = draft.text().unwrap();
+    let line = |i: u8| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap());
+    Arc::new(previous.successor(&SignedNote { signatures: (0..3).map(line).collect(), text }.to_string()).unwrap())
+}
+
+/// A genesis, and a proof under version 3 from logs that have all adopted version 1 only.
+pub(crate) fn left_behind() -> (Arc<Manifest>, ProfileProof) {
+    let (first, question) = (four(), "swift-core-maps@alpha.example");
+    let (world, ..) = story(&first);
+    let proof = prove(&next(&next(&first)), &world.replica, question).unwrap();
+    (first, proof)
+}
+
+/// Symptom: a head that only retired node keys cosigned was taken for the state of a log. Cause: the quorum of the
+/// version that the log's own row names was enough, however old. Here all versions have the same operators, so that only
+/// the age of the adopted version differs; each kind of reader must refuse the same head.
+#[test]
+fn a_reader_refuses_a_log_that_lags_behind_by_two_versions() {
+    let first = four();
+    let (world, ..) = story(&first);
+    let second = next(&first);
+    let third = next(&second);
+    let fourth = next(&third);
     let all: Vec<usize> = (0..4).collect();
-    let sources: Vec<LogSource<'_>> = (0..3)
-        .map(|i| {
-            let mirror = &replica.logs[&log(i)];
-            LogSource { log: log(i), certificate: Some(certificate(&manifest, i, mirror, &all)), maps: &mirror.maps }
-        })
-        .collect();
-    let question = || "nobody@alpha.example".parse().unwrap();
-    let made = ProfileProof::make(&manifest, question(), &replica.rows, &sources);
-    assert_eq!(made, Err(MakeError::Missing(log(3))));
+    let mut replica = world.replica;
+    let shown = |replica: &MemoryReplica<'_>, manifest: &Arc<Manifest>| {
+        let proof = prove(manifest, replica, "swift-core-maps@alpha.example").unwrap();
+        let told = proof
+            .verify(manifest, &every_log(&proof))
+            .map(|proven| proven.logs[0].adopted)
+            .map_err(|error| error.code());
+        let mirror = &replica.logs[&log(0)];
+        let path = prove_inclusion(2, mirror.tree.size(), &mirror.tiles).unwrap();
+        let extra =
+            [mirror.entries[2].bytes().to_vec(), adoption(mirror).as_ref().map(codec::encode).unwrap_or_default()]
+                .concat();
+        let checkpoint = certificate(manifest, 0, mirror, &all).note;
+        let included = TlogProof { extra: Some(extra.clone()), index: 2, path, checkpoint }.included(&extra, manifest);
+        let included = included.map(|included| included.certified.is_some()).map_err(|error| error.code());
+        let offered = crate::snapshot::offer(manifest, replica, &all).verify(manifest);
+        let offered = offered.map(|offered| offered.row.version).map_err(|error| error.code());
+        (told, included, offered)
+    };
+    let outdated = (Err("profile_outdated"), Err("proof_outdated"), Err("snapshot_outdated"));
+    assert_eq!(shown(&replica, &second), (Ok(1), Ok(true), Ok(1)), "one version behind");
+    assert_eq!(shown(&replica, &third), outdated, "two versions behind");
+    assert_eq!(shown(&replica, &fourth), outdated, "three versions behind");
+    for (manifest, number) in [(&second, 2), (&third, 3)] {
+        replica.manifest = manifest;
+        (0..4).for_each(|i| drop(replica.append(&log(i), vec![VerifiedEntry::adopt(START, number, manifest.hash())])));
+    }
+    assert_eq!(shown(&replica, &third), (Ok(3), Ok(true), Ok(3)));
+    assert_eq!(shown(&replica, &fourth), (Ok(3), Ok(true), Ok(3)));
+    assert_eq!(fourth.must_have_adopted().count(), 4, "all must be at version 3 before anybody approves version 4");
+    assert_eq!(second.must_have_adopted().count(), 0, "version 1 brought all of them");
 }

@@ -248,7 +248,7 @@ impl<'a> HistoryWriter<'a> {
 }
 
 pub(crate) fn policy(p: &mut fama_ledger::manifest::Policy) {
-    (p.daily_attestations, p.daily_retractions, p.daily_claims, p.daily_registrations) = (4, 1, 3, 4);
+    (p.daily_attestations, p.daily_retractions, p.daily_registrations, p.daily_new_providers) = (4, 1, 4, 1);
     p.daily_cap = 6;
 }
 
@@ -290,14 +290,31 @@ fn list(ranking: &Ranking) -> Vec<(IdentityId, Karma)> {
     ranking.from(None).collect()
 }
 
-/// Recomputes the subjects of marked providers, as a node does in the background.
-fn settle(ranking: &mut Ranking, replica: &MemoryReplica<'_>) {
+/// Applies an effect, as a node does once the rows have it.
+fn apply(ranking: &mut Ranking, effect: &Effect, replica: &MemoryReplica<'_>) {
+    ranking.apply(effect);
+    if let Effect::Sponsored { provider } = effect {
+        ranking.sponsor(*provider, replica.join().sponsored(*provider).unwrap());
+    }
+}
+
+/// Recounts up to `slices` times three subjects of marked providers, as a node does in the background.
+fn recount(ranking: &mut Ranking, replica: &MemoryReplica<'_>, slices: usize) {
+    for _ in 0..slices {
+        let Some(recount) = ranking.recount().cloned() else { break };
+        let later = |subject: &IdentityId| recount.after.is_none_or(|after| *subject > after);
+        let slice: Vec<IdentityId> = subjects(replica).into_iter().filter(later).take(3).collect();
+        let changes = replica.join().recounted(recount.provider, &slice, &recount.numbers).unwrap();
+        ranking.recounted(&changes, slice.last().copied().filter(|_| slice.len() == 3));
+    }
+}
+
+/// Every subject's kept score, completed by what is missing in it, is what the join computes from all rows.
+fn scores_are_the_joins(ranking: &Ranking, replica: &MemoryReplica<'_>) {
     let join = replica.join();
-    while let Some(provider) = ranking.marked() {
-        ranking.unmark(provider, &join).unwrap();
-        for subject in subjects(replica) {
-            ranking.set(subject, join.karma(subject).unwrap());
-        }
+    for subject in subjects(replica) {
+        let score = ranking.score(&subject, usize::MAX).unwrap();
+        assert_eq!(score.settle(subject, &join).unwrap(), join.karma(subject).unwrap());
     }
 }
 
@@ -356,18 +373,21 @@ proptest! {
             let join = history.live.join();
             for effect in &history.effects[seen..] {
                 if seen >= 6 {
-                    ranking.apply(effect, &join).unwrap();
+                    apply(&mut ranking, effect, &history.live);
                 }
-                from_nothing.apply(effect, &join).unwrap();
+                apply(&mut from_nothing, effect, &history.live);
                 seen += 1;
             }
+            scores_are_the_joins(&ranking, &history.live);
+            recount(&mut from_nothing, &history.live, 1);
             if settle_now {
-                settle(&mut ranking, &history.live);
+                recount(&mut ranking, &history.live, usize::MAX);
                 prop_assert_eq!(list(&ranking), list(&Ranking::rebuild(&join).unwrap()));
             }
         }
-        settle(&mut ranking, &history.live);
-        settle(&mut from_nothing, &history.live);
+        scores_are_the_joins(&from_nothing, &history.live);
+        recount(&mut ranking, &history.live, usize::MAX);
+        recount(&mut from_nothing, &history.live, usize::MAX);
         let (join, rebuilt) = (history.live.join(), list(&Ranking::rebuild(&history.live.join()).unwrap()));
         prop_assert_eq!(&list(&ranking), &rebuilt);
         prop_assert_eq!(&list(&from_nothing), &rebuilt);
@@ -468,6 +488,6 @@ fn histories_are_rich() {
         }
         assert!(!history.order.is_empty() && fresh.rows.get(fama_ledger::rows::MapId([0; 8]), b"x") == Ok(None));
     }
-    assert_eq!(applied.len(), 5, "every effect");
+    assert_eq!(applied.len(), 6, "every effect");
     assert!(voids.len() >= 13, "{voids:?}");
 }

@@ -20,6 +20,7 @@ mod planted;
 mod world;
 
 use checker::StopReason;
+use plan::RunPlan;
 use planted::Planted;
 use world::World;
 
@@ -29,6 +30,8 @@ const RUNS: u64 = 300;
 const PLANTED_RUNS_MAX: u64 = 500;
 /// How many of the last happenings a failure shows; a single run shows all.
 const SHOWN: usize = 30;
+/// How long a federation rests, in milliseconds: long enough for cosignatures that are not renewed to be too old.
+const REST_MILLIS: u64 = 240_000;
 /// How often a long run reports its progress.
 const PROGRESS: Duration = Duration::from_secs(2);
 
@@ -154,6 +157,27 @@ fn a_seed_repeats_its_run() {
         let (one, other) = (run(seed, None, SHOWN), run(seed, None, SHOWN));
         assert_eq!((one.trace, one.steps), (other.trace, other.steps), "seed {seed}");
     }
+}
+
+/// A quiet run of four, then rest: nothing is appended, and `gone` is no more. Liars date what they cosign ahead.
+fn rested(seed: u64, liars: &[usize], gone: Option<usize>, planted: Option<Planted>) -> Result<(), StopReason> {
+    let mut world = World::of(seed, RunPlan::quiet(seed, liars), planted, SHOWN);
+    world.date_ahead();
+    world.run()?;
+    world.rest(REST_MILLIS, gone)
+}
+
+#[test]
+fn certificates_stay_recent() {
+    for seed in 0..4 {
+        for (liars, gone) in [(&[][..], None), (&[], Some(2)), (&[1], None)] {
+            let rested = rested(seed, liars, gone, None);
+            assert!(rested.is_ok(), "seed {seed}, liars {liars:?}, gone {gone:?}: {rested:?}");
+        }
+    }
+    let planted = Planted::DropsRenewals;
+    let caught = rested(0, &[], None, Some(planted));
+    assert!(matches!(caught, Err(StopReason::Broken { promise, .. }) if promise == planted.breaks()), "{caught:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use fama_ledger::snapshot::{self, Offer, edge_widths};
 use fama_tests::{DOMAINS, MemoryReplica, SECOND, START, adoption, domain, federation, later_version, log, node_key};
 
 /// The first operator's mirror's offer, its head cosigned by the operators `by`.
-fn offer(manifest: &Manifest, replica: &MemoryReplica<'_>, by: &[usize]) -> Offer {
+pub(crate) fn offer(manifest: &Manifest, replica: &MemoryReplica<'_>, by: &[usize]) -> Offer {
     let (key, of) = (|i: usize| node_key(i as u8).ed25519().unwrap().clone(), log(0));
     let mirror = &replica.logs[&of];
     let head = mirror.tree.head();

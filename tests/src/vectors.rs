@@ -57,7 +57,7 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
 /// The federation of all vectors: two operators, and the recommended policy with small daily bounds.
 pub(crate) fn manifest() -> Manifest {
     federation(2, |p| {
-        (p.min_sponsors, p.daily_registrations, p.daily_attestations, p.daily_retractions, p.daily_claims) =
+        (p.min_sponsors, p.daily_registrations, p.daily_attestations, p.daily_retractions, p.daily_new_providers) =
             (1, 4, 4, 1, 1);
     })
 }

@@ -40,6 +40,10 @@ pub(crate) struct Args {
     /// Accept events although the clock jumped or is ahead of the other operators' clocks: only if it is right
     #[arg(long)]
     accept_clock: bool,
+    /// Cosign entries that reached this node more than `max_lag_ms` after their time: only if you found out why they
+    /// are late, and for as short as possible
+    #[arg(long)]
+    accept_late: bool,
     /// Stop cleanly when standard input ends, as it does when the parent process is gone
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -48,7 +52,8 @@ pub(crate) struct Args {
 /// Runs a node, or only checks its configuration.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let mut config = Config::load(&args.config)?;
-    config.overrides = Overrides { assume_disk_current: args.assume_disk_current, accept_clock: args.accept_clock };
+    let Args { assume_disk_current, accept_clock, accept_late, .. } = *args;
+    config.overrides = Overrides { assume_disk_current, accept_clock, accept_late };
     match args.verify.as_deref() {
         Some("certified") => config.verify = Verify::Certified,
         Some(_) => config.verify = Verify::Full,

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE};
 use crate::progress;
-use crate::proven::VerifiedProof;
+use crate::proven::{Accepted, VerifiedProof};
 use crate::query::{self, Query};
 use crate::terminal::{FieldList, Terminal};
 
@@ -19,6 +19,8 @@ Example: from any node, verified before it is saved
   fama prove swift-core-maps@alpha.example --query https://any.example --out swift.proof
   fama prove 5f2c…e844 --event --manifest genesis.txt --out receipt.proof";
 
+/// Codes of what may pass by itself: a quorum cosigns the logs' newest heads within seconds.
+const IS_EARLY: [&str; 3] = ["proof_pending", "overloaded", "profile_left_out"];
 /// Pause before asking again for something that cannot be proven yet.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,8 @@ pub(crate) struct Args {
     /// How long to wait for a quorum's cosignatures
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
     timeout: u64,
+    #[command(flatten)]
+    accepted: Accepted,
 }
 
 /// Asks a node for a proof, waiting for a quorum if need be.
@@ -49,8 +53,11 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let manifest = args.manifest.as_deref().map(files::read_manifest).transpose()?;
     let query = Query::new(&args.query);
     let kind = kind(args, &query)?;
-    let proof = fetch(&query, &[kind, &args.what, "proof"], Duration::from_secs(args.timeout))?;
-    let shown = manifest.map(|manifest| VerifiedProof::read(&proof, &manifest)).transpose()?;
+    let check = |proof: &str| match &manifest {
+        Some(manifest) => VerifiedProof::read(proof, manifest, args.accepted).map(Some),
+        None => Ok(None),
+    };
+    let (proof, shown) = fetch(&query, &[kind, &args.what, "proof"], Duration::from_secs(args.timeout), check)?;
     if let Some(path) = &args.out {
         files::create(path, &proof, PUBLIC_MODE)?;
     }
@@ -87,14 +94,21 @@ fn kind(args: &Args, query: &Query) -> Result<&'static str, Failure> {
     }
 }
 
-/// Asks again until there is a proof or the time is up.
-fn fetch(query: &Query, path: &[&str], timeout: Duration) -> Result<String, Failure> {
+/// Asks again until there is a proof that passes `check`, or the time is up.
+fn fetch<T>(
+    query: &Query,
+    path: &[&str],
+    timeout: Duration,
+    check: impl Fn(&str) -> Result<T, Failure>,
+) -> Result<(String, T), Failure> {
     let (begun, spinner) = (Instant::now(), progress::spinner("waiting for a proof"));
     let proof = loop {
-        match query.get_text(path, PROFILE_BYTES_MAX) {
-            Err(failure)
-                if matches!(failure.code.as_str(), "proof_pending" | "overloaded") && begun.elapsed() < timeout =>
-            {
+        let answer = query.get_text(path, PROFILE_BYTES_MAX).and_then(|proof| {
+            let checked = check(&proof)?;
+            Ok((proof, checked))
+        });
+        match answer {
+            Err(failure) if IS_EARLY.contains(&failure.code.as_str()) && begun.elapsed() < timeout => {
                 std::thread::sleep(PAUSE);
             }
             answer => break answer,

@@ -1,8 +1,11 @@
 //! `fama revoke`: revokes a key.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fama_ledger::event::{Action, RevokeReason};
 use fama_ledger::id::Domain;
+use fama_ledger::manifest::Manifest;
+use fama_ledger::proof::{PROOF_BYTES_MAX, TlogProof};
+use fama_node::wire::Recovered;
 
 use super::submission::SubmissionArgs;
 use crate::author::{self, EventDraft};
@@ -39,6 +42,9 @@ pub(crate) struct Args {
     /// The version of the key to revoke, if no node is asked
     #[arg(long, value_name = "N")]
     key_version: Option<u32>,
+    /// Receipt of the registration or rotation that brought the key, for nodes that have not seen it
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
     #[command(flatten)]
     submission: SubmissionArgs,
 }
@@ -56,5 +62,16 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     };
     let action = Action::Revoke { home, identity: identity.id, version, key, reason: args.reason };
     let event = author::event(manifest.federation(), action)?;
-    args.submission.finish(terminal, &manifest, EventDraft::new(event, &signer)).map(drop)
+    let receipt = args.receipt.as_deref().map(|path| receipt(path, &manifest)).transpose()?;
+    let draft = EventDraft { receipt, ..EventDraft::new(event, &signer) };
+    args.submission.finish(terminal, &manifest, draft).map(drop)
+}
+
+/// Reads a proof that carries its entry, and checks it.
+fn receipt(path: &Path, manifest: &Manifest) -> Result<Recovered, Failure> {
+    let text = files::read(path, PROOF_BYTES_MAX)?;
+    let mut proof: TlogProof = text.parse()?;
+    let extra = proof.extra.take().ok_or_else(|| Failure::new("proof_form", "the receipt carries no entry"))?;
+    let entry = proof.included(&extra, manifest)?.entry.bytes().to_vec();
+    Ok(Recovered { entry, proof: proof.to_string() })
 }

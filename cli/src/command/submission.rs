@@ -1,4 +1,5 @@
 //! The steps of every command that submits an event: show, sign, submit, check the receipt, wait.
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use clap::ValueEnum;
 use fama_ledger::base64;
 use fama_ledger::event::Action;
 use fama_ledger::id::did;
-use fama_ledger::manifest::Manifest;
+use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
 use fama_node::wire::{Receipt, Submission};
@@ -122,13 +123,31 @@ impl SubmissionArgs {
         let (connection, accepted) = submit::submit_to_any(manifest, &addresses, submission).await?;
         spinner.set_message("accepted; waiting for a quorum's cosignatures");
         let waited = self.wait(&connection, manifest, &accepted).await;
-        spinner.finish_and_clear();
-        let (certified, failure) = match waited {
+        let (certified, mut failure) = match waited {
             Ok(certified) => (certified, None),
             Err(failure) => (CertifiedSizes::default(), Some(failure)),
         };
-        let receipt = receipt_json(&event.action, &accepted, manifest, &certified);
-        let people = receipt_table(&event.action, &accepted, manifest, &certified);
+        let mut receipt = receipt_json(&event.action, &accepted, manifest, &certified);
+        let mut people = receipt_table(&event.action, &accepted, manifest, &certified);
+        if submit::is_claim(manifest, event, &accepted.receipt.log) {
+            spinner.set_message("the home did not take it; telling other operators");
+            let (claims, wanted) = (self.claims(manifest, submission, &accepted).await, manifest.faults() + 1);
+            receipt["claims"] = claims.iter().map(ToString::to_string).collect();
+            receipt["claims_wanted"] = json!(wanted);
+            let names = claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            people
+                .0
+                .push(("claimed", format!("in {} of the {wanted} logs that every reader sees: {names}", claims.len())));
+            if claims.len() < wanted {
+                let message = "its home did not take the revocation, and too few other logs have it";
+                failure = failure.or_else(|| {
+                    Some(Failure::new("too_few_claims", message).hint(
+                        "readers who accept that logs are missing may not see it yet: submit it again in a moment",
+                    ))
+                });
+            }
+        }
+        spinner.finish_and_clear();
         match failure {
             None => terminal.answer(&receipt, people).map(|()| accepted),
             Some(mut failure) => {
@@ -137,6 +156,27 @@ impl SubmissionArgs {
                 Err(failure)
             }
         }
+    }
+
+    /// The logs that have a revocation which its home did not take. Submits it to further operators until as many have
+    /// it as lie at most and one: then every reader sees it who accepts a proof without the logs of those who lie.
+    async fn claims(&self, manifest: &Manifest, submission: &Submission, accepted: &Accepted) -> BTreeSet<LogId> {
+        let event = &submission.signed.event;
+        let mut logs = BTreeSet::from([accepted.receipt.log.clone()]);
+        for operator in manifest.operators() {
+            if logs.len() > manifest.faults() || logs.iter().any(|log| !submit::is_claim(manifest, event, log)) {
+                break;
+            }
+            if logs.contains(&operator.log()) || manifest.log_for(&event.action) == Some(operator.log()) {
+                continue;
+            }
+            if let Ok((connection, more)) = submit::submit_to_any(manifest, &operator.addresses, submission).await
+                && self.wait(&connection, manifest, &more).await.is_ok()
+            {
+                logs.insert(more.receipt.log);
+            }
+        }
+        logs
     }
 
     /// How far the log is final, after waiting for the entry if the user asked for it.

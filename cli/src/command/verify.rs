@@ -5,7 +5,7 @@ use fama_ledger::profile::PROFILE_BYTES_MAX;
 
 use crate::failure::Failure;
 use crate::files;
-use crate::proven::VerifiedProof;
+use crate::proven::{Accepted, VerifiedProof};
 use crate::terminal::Terminal;
 
 /// Examples that follow the help text.
@@ -28,13 +28,15 @@ pub(crate) struct Args {
     /// Accept the signature of the log's owner alone, for a receipt that is not final yet
     #[arg(long)]
     owner_only: bool,
+    #[command(flatten)]
+    accepted: Accepted,
 }
 
 /// Checks a proof without a network.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let manifest = files::read_manifest(&args.manifest)?;
     let text = files::read(&args.file, PROFILE_BYTES_MAX)?;
-    let shown = VerifiedProof::read(&text, &manifest)?;
+    let shown = VerifiedProof::read(&text, &manifest, args.accepted)?;
     let about = shown.about();
     if let Some(wanted) = args.about.as_ref().filter(|wanted| **wanted != about) {
         return Err(Failure::new("other_proof", format!("this proof is about {about}, not about {wanted}"))

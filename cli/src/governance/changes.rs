@@ -1,4 +1,5 @@
 //! Describes what a manifest version changes.
+use fama_ledger::key::PublicKey;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Manifest, Operator};
 use serde_json::{Map, Value};
@@ -35,6 +36,24 @@ fn changed(before: &Operator, now: &Operator, found: &mut Vec<String>) {
     }
     if before.addresses != now.addresses {
         found.push(format!("{name} is now at {}", now.addresses.join(", ")));
+    }
+    let (was, is) = (&before.endpoints, &now.endpoints);
+    for (what, was, is) in
+        [("query", &was.query, &is.query), ("submit", &was.submit, &is.submit), ("issuer", &was.issuer, &is.issuer)]
+    {
+        match is {
+            Some(is) if was.as_ref() != Some(is) => found.push(format!("{name} has the {what} address {is}")),
+            None if was.is_some() => found.push(format!("{name} has no {what} address any more")),
+            _ => {}
+        }
+    }
+    if was.token_keys != is.token_keys {
+        let keys: Vec<String> =
+            is.token_keys.iter().map(|key| PublicKey::Ed25519(key.to_bytes()).to_string()).collect();
+        found.push(format!(
+            "{name} has the token keys {}",
+            if keys.is_empty() { "none".into() } else { keys.join(", ") }
+        ));
     }
 }
 

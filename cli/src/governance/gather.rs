@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fama_ledger::cut::{ProposedCut, choose, find};
 use fama_ledger::equivocation::Equivocation;
@@ -28,6 +29,8 @@ pub(crate) struct Gathered {
     /// Stands for the next version, each with its text.
     pub(crate) stands: Vec<(String, VerifiedStand)>,
     equivocations: Vec<Equivocation>,
+    /// What each node says about the federation.
+    answers: Vec<Value>,
     nodes: Vec<Query>,
 }
 
@@ -55,8 +58,9 @@ impl Gathered {
         let Some(newest) = newest else {
             return Err(last.unwrap_or_else(|| Failure::new("no_node", "no node was named")));
         };
-        let mut gathered = Self { newest, stands: Vec::new(), equivocations: Vec::new(), nodes };
+        let mut gathered = Self { newest, stands: Vec::new(), equivocations: Vec::new(), answers: Vec::new(), nodes };
         answers.iter().for_each(|answer| gathered.take(answer));
+        gathered.answers = answers;
         Ok(gathered)
     }
 
@@ -75,6 +79,25 @@ impl Gathered {
             if proof.verify(&self.newest).is_ok() {
                 self.equivocations.push(proof);
             }
+        }
+    }
+
+    /// The logs that `next` would leave behind, by the answers of all nodes together. Right after a version came into use
+    /// that may be all of them, for a round of cosignatures, which is waited for.
+    pub(crate) fn behind<'a>(&mut self, next: &'a Manifest) -> Vec<&'a LogId> {
+        let begun = Instant::now();
+        loop {
+            let mut left: Vec<&LogId> = next.must_have_adopted().collect();
+            for answer in &self.answers {
+                let behind = super::behind(next, answer);
+                left.retain(|log| behind.contains(log));
+            }
+            if left.is_empty() || begun.elapsed() >= super::ADOPTION_WAIT {
+                return left;
+            }
+            std::thread::sleep(super::ADOPTION_PAUSE);
+            // A node that no longer answers has said what it had to say.
+            self.answers.extend(self.nodes.iter().filter_map(|node| node.get(&["federation"], &[]).ok()));
         }
     }
 

@@ -3,10 +3,11 @@ use std::collections::BTreeMap;
 
 use fama_ledger::id::Domain;
 use fama_ledger::key::PublicKey;
-use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
+use fama_ledger::manifest::{Cut, Draft, Endpoints, LogId, Manifest, Operator};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::federation;
 
 /// The changes of the next version.
 #[derive(Clone, Debug, Default)]
@@ -19,10 +20,47 @@ pub(crate) struct VersionPlan {
     pub(crate) rotate: Vec<(Domain, PublicKey)>,
     /// New addresses, which replace all of the operator's.
     pub(crate) addresses: BTreeMap<Domain, Vec<String>>,
+    /// Operators with new HTTP addresses or token keys.
+    pub(crate) endpoints: BTreeMap<Domain, EndpointChanges>,
     /// New values of policy rules, by name.
     pub(crate) policy: Vec<(String, String)>,
     /// The operator that takes over the homes of those that leave.
     pub(crate) successor: Option<Domain>,
+}
+
+/// What changes in the HTTP addresses and token keys of one operator; an empty text removes an address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndpointChanges {
+    pub(crate) query: Option<String>,
+    pub(crate) submit: Option<String>,
+    pub(crate) issuer: Option<String>,
+    /// Replace all previous ones.
+    pub(crate) token_keys: Vec<PublicKey>,
+}
+
+impl EndpointChanges {
+    fn make(&self, name: &Domain, endpoints: &mut Endpoints) -> Result<(), Failure> {
+        let changes = [
+            (&mut endpoints.query, &self.query),
+            (&mut endpoints.submit, &self.submit),
+            (&mut endpoints.issuer, &self.issuer),
+        ];
+        for (address, change) in changes {
+            if let Some(change) = change {
+                *address = Some(change.clone()).filter(|change| !change.is_empty());
+            }
+        }
+        if !self.token_keys.is_empty() || endpoints.issuer.is_none() {
+            let keys = self.token_keys.iter().map(|key| key.ed25519().ok_or_else(|| not_ed25519(name, "token")));
+            endpoints.token_keys = keys.collect::<Result<_, _>>()?;
+        }
+        Ok(())
+    }
+}
+
+fn not_ed25519(name: &Domain, what: &str) -> Failure {
+    Failure::new("key_algorithm", format!("{name}: a {what} key is an Ed25519 key"))
+        .hint("`fama key new --ed25519 --out FILE` makes one")
 }
 
 impl VersionPlan {
@@ -65,12 +103,10 @@ impl VersionPlan {
     pub(crate) fn draft(&self, newest: &Manifest, cuts: Vec<Cut>) -> Result<Draft, Failure> {
         let mut draft = newest.draft();
         for (name, key) in &self.rotate {
-            let node_key = key.ed25519().ok_or_else(|| {
-                Failure::new("key_algorithm", format!("{name}: a node key is an Ed25519 key"))
-                    .hint("`fama key new --ed25519 --out FILE` makes one")
-            })?;
+            let node_key = key.ed25519().ok_or_else(|| not_ed25519(name, "node"))?;
             let operator = operator_mut(&mut draft, name)?;
             (operator.node_key, operator.generation) = (node_key, next_log(newest, name).generation);
+            operator.begins = federation::begins();
         }
         for (name, addresses) in &self.addresses {
             operator_mut(&mut draft, name)?.addresses.clone_from(addresses);
@@ -78,7 +114,11 @@ impl VersionPlan {
         draft.operators.retain(|operator| !self.remove.contains(&operator.name));
         for operator in &self.add {
             draft.homes.insert(operator.name.clone(), operator.log());
-            draft.operators.push(operator.clone());
+            // Not when its folder was made: a log that may begin earlier may also have older entries.
+            draft.operators.push(Operator { begins: federation::begins(), ..operator.clone() });
+        }
+        for (name, changes) in &self.endpoints {
+            changes.make(name, &mut operator_mut(&mut draft, name)?.endpoints)?;
         }
         for cut in &cuts {
             draft.homes.values_mut().filter(|log| **log == cut.log).for_each(|log| *log = cut.successor.clone());

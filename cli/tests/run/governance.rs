@@ -66,6 +66,7 @@ impl Node {
                 (200, json!({"stands": self.stands, "equivocations": proofs}).to_string())
             }
             "/api/federation/consistency" => (200, self.consistency(parameter("from"), parameter("to")).to_string()),
+            "/federation/agree" => (200, json!({"agreed": true}).to_string()),
             "/federation/stand" => (200, json!({"stand": "a stand\n"}).to_string()),
             "/federation/manifest" => (409, json!({"code": "manifest_version", "error": "not now"}).to_string()),
             _ => (404, json!({"code": "no_such_route", "error": "nothing here"}).to_string()),
@@ -346,7 +347,9 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
         "unreachable"
     );
     let agree = |node: &str| {
-        format!("federation agree {{}}/next/draft.txt --key {{}}/f/beta.example/node.pem --yes --query {node}")
+        format!(
+            "federation agree {{}}/next/draft.txt --key {{}}/f/beta.example/node.pem --yes --query {node} --admin {node}"
+        )
     };
     assert_eq!(world.refused(&agree(&elsewhere)), "cut_unheld");
     let wrong = Node { state: StateRoot([6; 32]), ..world.node() }.serve();
@@ -358,7 +361,7 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     let from_owner = Node { stands, ..world.node() }.serve();
     world.json(&remove(&from_owner, "owner"));
     assert_eq!(world.refused(&agree(&ahead).replace("/next/", "/owner/")), "cut_uncertified");
-    world.agree("next/draft.txt", &OPERATORS[..3], &format!("--query {from}"));
+    world.agree("next/draft.txt", &OPERATORS[..3], &format!("--query {from} --admin {from}"));
     world.sign("next/draft.txt", &OPERATORS[..3]);
     let newest = world.chain_with("next/draft.txt");
     let cut = newest.cuts().next().unwrap();
@@ -366,7 +369,9 @@ fn a_log_ends_where_all_that_was_cosigned_is_kept() {
     assert_eq!(newest.homes()[&"delta.example".parse().unwrap()].to_string(), "alpha.example/1");
     // delta did not freeze the log: it can neither sign nor agree.
     assert_eq!(world.refused(&sign("next/draft.txt", "delta.example")), "cut_no_stand");
-    let late = format!("federation agree {{}}/next/draft.txt --key {{}}/f/delta.example/node.pem --yes --query {from}");
+    let late = format!(
+        "federation agree {{}}/next/draft.txt --key {{}}/f/delta.example/node.pem --yes --query {from} --admin {from}"
+    );
     assert_eq!(world.refused(&late), "cut_no_stand");
 }
 
@@ -381,7 +386,7 @@ fn nobody_signs_a_cut_below_what_it_cosigned() {
     };
     let from = Node { stands: stands(7), ..world.node() }.serve();
     world.json(&remove(&from, "next"));
-    world.agree("next/draft.txt", &OPERATORS[..3], &format!("--query {from}"));
+    world.agree("next/draft.txt", &OPERATORS[..3], &format!("--query {from} --admin {from}"));
     // Beta cosigned more than it is shown to have: its own word, in another evidence file, says so.
     let more = Node { stands: stands(9), ..world.node() }.serve();
     world.json(&remove(&more, "more"));
@@ -408,12 +413,14 @@ fn an_equivocators_other_branch_is_given_up_with_proof() {
     assert_eq!(world.refused(&remove(&unproven, "x")), "cut_unsignable");
     let from = Node { stands: stands(), equivocations: vec![world.equivocation()], ..world.node() }.serve();
     world.json(&remove(&from, "next"));
-    world.agree("next/draft.txt", &OPERATORS[..1], &format!("--query {from}"));
-    let line = format!("federation agree {{}}/next/draft.txt --key {{}}/f/beta.example/node.pem --yes --query {from}");
+    world.agree("next/draft.txt", &OPERATORS[..1], &format!("--query {from} --admin {from}"));
+    let line = format!(
+        "federation agree {{}}/next/draft.txt --key {{}}/f/beta.example/node.pem --yes --query {from} --admin {from}"
+    );
     let (code, _, remarks) = run(world.dir(), &line);
     assert_eq!(code, ExitCode::SUCCESS, "{remarks}");
     assert!(remarks.contains("your node cosigned entries of delta.example/1 that are not in the cut"), "{remarks}");
-    world.agree("next/draft.txt", &OPERATORS[2..3], &format!("--query {from}"));
+    world.agree("next/draft.txt", &OPERATORS[2..3], &format!("--query {from} --admin {from}"));
     world.sign("next/draft.txt", &OPERATORS[..3]);
     assert_eq!(world.chain_with("next/draft.txt").cuts().next().unwrap().head, Branch::new(1).at(8));
 }
@@ -436,7 +443,9 @@ fn a_log_of_many_branches_ends_on_one() {
     world.json(&remove(&format!("{alpha} --from {beta} --from {gamma}"), "next"));
 
     let agree = |operator: &str, node: &str| {
-        format!("federation agree {{}}/next/draft.txt --key {{}}/f/{operator}/node.pem --yes --query {node}")
+        format!(
+            "federation agree {{}}/next/draft.txt --key {{}}/f/{operator}/node.pem --yes --query {node} --admin {node}"
+        )
     };
     for (operator, node) in [("beta.example", beta), ("gamma.example", gamma)] {
         let (code, _, remarks) = run(world.dir(), &agree(operator, node));
@@ -455,7 +464,7 @@ fn a_log_of_many_branches_ends_on_one() {
     fs::write(&path, note.to_string()).unwrap();
     assert_eq!(world.refused(&sign("next/draft.txt", "beta.example")), "words_missing");
     fs::write(&path, agreed).unwrap();
-    world.agree("next/draft.txt", &OPERATORS[..1], &format!("--query {alpha}"));
+    world.agree("next/draft.txt", &OPERATORS[..1], &format!("--query {alpha} --admin {alpha}"));
 
     let evidence = world.read("next/evidence.json");
     for (from, to, code) in [
@@ -495,8 +504,8 @@ fn a_node_key_is_replaced() {
             "the home beta.example passes from the log beta.example/1 to beta.example/2",
         ])
     );
-    // No node is asked: there is nothing to compare. Its own word is still the old key's.
-    world.agree("next/draft.txt", &OPERATORS[1..], "");
+    // The node is told, but has nothing to compare. Its own word is still the old key's.
+    world.agree("next/draft.txt", &OPERATORS[1..], &format!("--admin {from}"));
     world.sign("next/draft.txt", &OPERATORS[1..]);
     let newest = world.chain_with("next/draft.txt");
     let key = fama_ledger::key::PublicKey::from_pem(world.json("key show {}/new.pem")["public_key"].as_str().unwrap());

@@ -10,6 +10,7 @@ pub const EXTENSIONS_MAX: usize = 8_192;
 
 /// Why a proof was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExtensionError {
     /// The proof does not lead from the smaller head to the larger one.
     #[error("{0}")]

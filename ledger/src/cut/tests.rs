@@ -35,7 +35,9 @@ fn operator(i: usize) -> Operator {
         node_key: key(i).verifying_key(),
         governance_key: key(i + 100).verifying_key(),
         generation: 1,
+        begins: crate::time::Millis::FIRST,
         addresses: Vec::new(),
+        endpoints: crate::manifest::Endpoints::default(),
     }
 }
 

@@ -3,7 +3,7 @@ use super::{Effect, EntryPosition, Fold, FoldResult, Void, void_if};
 use crate::entry::VerifiedEvent;
 use crate::event::Action;
 use crate::id::IdentityId;
-use crate::rows::{Attested, DayRow, Identity, MapId, Provider, Rows, Status, Tally};
+use crate::rows::{Attested, DayRow, Identity, MapId, Provider, Rows, Status, SubjectRow, Tally};
 use crate::time::Day;
 
 impl<S: Rows> Fold<'_, S> {
@@ -33,6 +33,11 @@ impl<S: Rows> Fold<'_, S> {
         void_if!(effective == 0, Cap);
         let provider = self.get::<Provider>(home, &issuer)?.unwrap_or_default();
         void_if!(provider.attestations.on(at.time.day()) >= policy.daily_attestations, Quota);
+        if self.get::<Tally>(home, &(subject, issuer))?.is_none() {
+            let providers = self.get::<SubjectRow>(home, &subject)?.unwrap_or_default().providers;
+            void_if!(providers.on(at.time.day()) >= policy.daily_new_providers, Quota);
+            self.rows.put(home, &subject, &SubjectRow { providers: providers.counted(at.time.day()) });
+        }
 
         let number = provider.next;
         row.0.push(Attested { number, event: event.id(), effective, retraction: None });

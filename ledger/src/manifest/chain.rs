@@ -76,7 +76,9 @@ mod tests {
             node_key: key(1).verifying_key(),
             governance_key: key(2).verifying_key(),
             generation: 1,
+            begins: crate::time::Millis::FIRST,
             addresses: Vec::new(),
+            endpoints: crate::manifest::Endpoints::default(),
         };
         let genesis = Genesis { name: "test".into(), policy: Policy::recommended(1), operators: vec![operator] };
         signed(genesis.text().unwrap())

@@ -4,17 +4,17 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Cut, KnownLog, LogId, Manifest, ManifestError, text};
-use crate::log::Head;
+use super::{Cut, KnownLog, LogId, Manifest, ManifestError, endpoints, text};
 use crate::signed_note::SignedNote;
 
 #[cfg(test)]
 mod tests;
 
 /// Reads the version after `previous` and checks its rules, not its signatures.
-pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote) -> Result<Manifest, ManifestError> {
-    let text::ManifestContent { hash, version, federation, previous: before, name, policy, operators, homes, cuts } =
-        text::read(&note.text)?;
+pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote, known: u32) -> Result<Manifest, ManifestError> {
+    let content = text::read(&note.text, known)?;
+    let text::ManifestContent { hash, federation, previous: before, name, version, protocol, .. } = content;
+    let text::ManifestContent { policy, operators, homes, cuts, .. } = content;
     let wanted = previous.version.saturating_add(1);
     if version != wanted {
         return Err(ManifestError::Version { found: version, wanted });
@@ -35,6 +35,7 @@ pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote) -> Result<Manif
         federation,
         name,
         version,
+        protocol,
         policy,
         operators,
         homes,
@@ -46,9 +47,11 @@ pub(super) fn follow(previous: &Arc<Manifest>, note: SignedNote) -> Result<Manif
         end(&mut next, cut)?;
     }
     begin(&mut next)?;
+    check_roles(&next)?;
     check_gone(&next, previous)?;
     check_homes(&next, previous)?;
     check_records(&next)?;
+    endpoints::check_former_keys(&next)?;
     Ok(next)
 }
 
@@ -77,12 +80,15 @@ fn end(next: &mut Manifest, cut: Cut) -> Result<(), ManifestError> {
 fn begin(next: &mut Manifest) -> Result<(), ManifestError> {
     let used: BTreeSet<[u8; 32]> = next.logs.values().map(|known| known.node_key.to_bytes()).collect();
     for operator in &next.operators {
-        let (log, node_key) = (operator.log(), operator.node_key);
+        let (log, node_key, begins) = (operator.log(), operator.node_key, operator.begins);
         match next.logs.get(&log) {
             Some(known) if known.cut.is_some() => {
                 return broken(format!("the log {log} is cut; {} needs a new generation", operator.name));
             }
-            Some(known) if known.node_key == node_key => {}
+            Some(known) if known.node_key == node_key && known.begins == begins => {}
+            Some(known) if known.node_key == node_key => {
+                return broken(format!("the log {log} begins at {}, and continues: that stays", known.begins));
+            }
             Some(_) => {
                 return broken(format!("a new node key of {} needs a new generation of its log", operator.name));
             }
@@ -91,11 +97,24 @@ fn begin(next: &mut Manifest) -> Result<(), ManifestError> {
             }
             None => {
                 next.records.entry(operator.name.clone()).or_insert_with(|| log.clone());
-                next.logs.insert(log, KnownLog { node_key, since: next.version, cut: None });
+                next.logs.insert(log, KnownLog { node_key, since: next.version, begins, cut: None });
             }
         }
     }
     Ok(())
+}
+
+/// A key that ever was a governance key is no node key, and the reverse: one is kept offline, the other is not, and a
+/// line of the one must never be taken for one of the other.
+fn check_roles(next: &Manifest) -> Result<(), ManifestError> {
+    let node: BTreeSet<[u8; 32]> = next.logs.values().map(|known| known.node_key.to_bytes()).collect();
+    let mut governors = next.versions().flat_map(Manifest::operators);
+    match governors.find(|operator| node.contains(operator.governance_key.as_bytes())) {
+        Some(operator) => {
+            broken(format!("a governance key of {} is or was a node key; no key is ever both", operator.name))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A log whose operator is gone, or has another generation, must be cut by the same version. An operator that is
@@ -155,9 +174,11 @@ fn check_records(next: &Manifest) -> Result<(), ManifestError> {
 pub(super) fn signing_versions(manifest: &Manifest) -> Vec<u32> {
     let Some(previous) = &manifest.previous else { return Vec::new() };
     let mut versions = BTreeSet::from([previous.version]);
-    for cut in manifest.cuts().filter(|cut| cut.head != Head::EMPTY) {
+    for cut in manifest.cuts() {
+        // A log that never began counts as at the version that introduced it, whose quorum would certify its beginning.
         let since = manifest.log(&cut.log).map_or(1, |log| log.since);
-        versions.extend([cut.adopted, cut.adopted.saturating_sub(1).max(since)]);
+        let adopted = cut.adopted.max(since);
+        versions.extend([adopted, adopted.saturating_sub(1).max(since)]);
     }
     versions.into_iter().collect()
 }

@@ -8,12 +8,17 @@ use core::fmt::Write;
 use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
 
-use super::{Cut, KnownLog, LogId, MANIFEST_FORMAT, Manifest, ManifestError, Operator, Policy, value};
+use super::{
+    Cut, Endpoints, KnownLog, LogId, MANIFEST_FORMAT, Manifest, ManifestError, Operator, Policy, endpoints, value,
+};
 use crate::id::{Domain, FederationId, ManifestHash, StateRoot, TreeRoot};
 use crate::key::PublicKey;
 use crate::limits;
 use crate::log::Head;
 use crate::signed_note::SignedNote;
+
+/// The protocol of a manifest that names none.
+const FIRST_PROTOCOL: u32 = 1;
 
 /// The content of the first version of a new federation.
 #[derive(Clone, Debug)]
@@ -36,6 +41,7 @@ impl Genesis {
             format: MANIFEST_FORMAT.to_owned(),
             name: self.name.clone(),
             version: 1,
+            protocol: FIRST_PROTOCOL,
             federation: None,
             previous: None,
             policy: self.policy,
@@ -52,6 +58,8 @@ impl Genesis {
 pub struct Draft {
     /// One more than the version from which the draft was started.
     pub version: u32,
+    /// The protocol of the logs that adopt it.
+    pub protocol: u32,
     /// The federation's id, which never changes.
     pub federation: FederationId,
     /// The hash of the version before this one.
@@ -79,6 +87,7 @@ impl Draft {
             format: MANIFEST_FORMAT.to_owned(),
             name: self.name.clone(),
             version: self.version,
+            protocol: self.protocol,
             federation: Some(self.federation.to_string()),
             previous: Some(self.previous.to_string()),
             policy: self.policy,
@@ -96,6 +105,7 @@ impl Manifest {
     pub fn draft(&self) -> Draft {
         Draft {
             version: self.version.saturating_add(1),
+            protocol: self.protocol,
             federation: self.federation,
             previous: self.hash,
             name: self.name.clone(),
@@ -107,12 +117,37 @@ impl Manifest {
     }
 }
 
+const fn first_protocol() -> u32 {
+    FIRST_PROTOCOL
+}
+
+/// What a text of any protocol has; its other keys may be unknown.
+#[derive(Deserialize)]
+pub(super) struct Outline {
+    pub(super) version: u32,
+    #[serde(default = "first_protocol")]
+    protocol: u32,
+    pub(super) federation: Option<String>,
+    pub(super) previous: Option<String>,
+}
+
+impl Outline {
+    pub(super) fn read(text: &str) -> Result<Self, ManifestError> {
+        if !text.starts_with(&alloc::format!("format = \"{MANIFEST_FORMAT}\"\n")) {
+            return Err(ManifestError::Format);
+        }
+        toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawManifest {
     format: String,
     name: String,
     version: u32,
+    #[serde(default = "first_protocol")]
+    protocol: u32,
     federation: Option<String>,
     previous: Option<String>,
     policy: Policy,
@@ -129,7 +164,13 @@ struct RawOperator {
     node_key: String,
     governance_key: String,
     generation: u32,
+    begins: String,
     addresses: Vec<String>,
+    query: Option<String>,
+    submit: Option<String>,
+    issuer: Option<String>,
+    #[serde(default)]
+    token_keys: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -155,36 +196,52 @@ struct RawCut {
 
 impl RawOperator {
     fn of(operator: &Operator) -> Self {
+        let key = |key: &VerifyingKey| PublicKey::Ed25519(key.to_bytes()).to_string();
+        let Endpoints { query, submit, issuer, token_keys } = operator.endpoints.clone();
         Self {
             name: operator.name.to_string(),
-            node_key: PublicKey::Ed25519(operator.node_key.to_bytes()).to_string(),
-            governance_key: PublicKey::Ed25519(operator.governance_key.to_bytes()).to_string(),
+            node_key: key(&operator.node_key),
+            governance_key: key(&operator.governance_key),
             generation: operator.generation,
+            begins: operator.begins.to_string(),
             addresses: operator.addresses.clone(),
+            query,
+            submit,
+            issuer,
+            token_keys: token_keys.iter().map(key).collect(),
         }
     }
 
     fn write(&self, out: &mut String) -> core::fmt::Result {
-        let Self { name, node_key, governance_key, generation, addresses } = self;
+        let Self { name, node_key, governance_key, generation, begins, addresses, .. } = self;
         writeln!(out, "name = \"{name}\"\nnode_key = \"{node_key}\"\ngovernance_key = \"{governance_key}\"")?;
-        writeln!(out, "generation = {generation}\naddresses = {addresses:?}")
+        writeln!(out, "generation = {generation}\nbegins = \"{begins}\"\naddresses = {addresses:?}")?;
+        for (field, origin) in [("query", &self.query), ("submit", &self.submit), ("issuer", &self.issuer)] {
+            origin.iter().try_for_each(|origin| writeln!(out, "{field} = \"{origin}\""))?;
+        }
+        if self.token_keys.is_empty() { Ok(()) } else { writeln!(out, "token_keys = {:?}", self.token_keys) }
     }
 
     fn read(self) -> Result<Operator, ManifestError> {
-        let visible =
-            |a: &String| (1..=limits::DOMAIN_BYTES_MAX).contains(&a.len()) && a.chars().all(|c| c.is_ascii_graphic());
-        if self.addresses.len() > limits::ADDRESSES_MAX || !self.addresses.iter().all(visible) {
-            return value("addresses", "want at most 8, each of 1 to 253 visible ASCII characters");
+        let fits = |address: &String| (1..=limits::DOMAIN_BYTES_MAX).contains(&address.len()) && is_plain(address);
+        if self.addresses.len() > limits::ADDRESSES_MAX || !self.addresses.iter().all(fits) {
+            return value("addresses", "want at most 8, each of 1 to 253 visible ASCII characters without \" and \\");
         }
         if self.generation == 0 {
             return value("generation", "generations count from 1");
         }
+        let Self { query, submit, issuer, .. } = self;
+        let keys = self.token_keys.iter().map(|key| ed25519("token_keys", key)).collect::<Result<_, _>>()?;
+        let endpoints = Endpoints { query, submit, issuer, token_keys: keys };
+        endpoints.check()?;
         Ok(Operator {
             name: self.name.parse().or_else(|rule| value("operators.name", rule))?,
             node_key: ed25519("node_key", &self.node_key)?,
             governance_key: ed25519("governance_key", &self.governance_key)?,
             generation: self.generation,
+            begins: self.begins.parse().or_else(|rule| value("begins", rule))?,
             addresses: self.addresses,
+            endpoints,
         })
     }
 }
@@ -259,6 +316,11 @@ impl RawCut {
     }
 }
 
+/// Whether a TOML string needs no escape for this text: visible ASCII without quote and backslash.
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\')
+}
+
 fn ed25519(field: &'static str, text: &str) -> Result<VerifyingKey, ManifestError> {
     let key = match text.parse() {
         Ok(PublicKey::Ed25519(bytes)) => VerifyingKey::from_bytes(&bytes).ok(),
@@ -278,10 +340,7 @@ impl RawManifest {
                 "want federation and previous from version 2 on, and neither they nor cuts in version 1",
             );
         }
-        if self.name.is_empty()
-            || self.name.len() > 64
-            || !self.name.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\')
-        {
+        if self.name.is_empty() || self.name.len() > 64 || !is_plain(&self.name) {
             return value("name", "want 1 to 64 visible ASCII characters without quote and backslash");
         }
         if self.operators.is_empty() || self.operators.len() > limits::OPERATORS_MAX {
@@ -300,8 +359,12 @@ impl RawManifest {
     fn write(&self, out: &mut String) -> core::fmt::Result {
         let Policy { max_delta, daily_cap, min_sponsors, .. } = self.policy;
         let Policy { daily_registrations, daily_attestations, daily_retractions, .. } = self.policy;
-        let Policy { daily_claims, daily_bytes, max_age_ms, batch_ms, .. } = self.policy;
+        let Policy { daily_new_providers, daily_bytes, .. } = self.policy;
+        let Policy { max_age_ms, max_lag_ms, heartbeat_ms, batch_ms, .. } = self.policy;
         writeln!(out, "format = \"{}\"\nname = \"{}\"\nversion = {}", self.format, self.name, self.version)?;
+        if self.protocol != FIRST_PROTOCOL {
+            writeln!(out, "protocol = {}", self.protocol)?;
+        }
         for (field, hash) in [("federation", &self.federation), ("previous", &self.previous)] {
             hash.iter().try_for_each(|hash| writeln!(out, "{field} = \"{hash}\""))?;
         }
@@ -310,9 +373,10 @@ impl RawManifest {
         writeln!(out, "daily_registrations = {daily_registrations}\ndaily_attestations = {daily_attestations}")?;
         writeln!(
             out,
-            "daily_retractions = {daily_retractions}\ndaily_claims = {daily_claims}\ndaily_bytes = {daily_bytes}"
+            "daily_retractions = {daily_retractions}\ndaily_new_providers = {daily_new_providers}\ndaily_bytes = {daily_bytes}"
         )?;
-        writeln!(out, "max_age_ms = {max_age_ms}\nbatch_ms = {batch_ms}")?;
+        writeln!(out, "max_age_ms = {max_age_ms}\nmax_lag_ms = {max_lag_ms}\nheartbeat_ms = {heartbeat_ms}")?;
+        writeln!(out, "batch_ms = {batch_ms}")?;
         for operator in &self.operators {
             writeln!(out, "\n[[operators]]")?;
             operator.write(out)?;
@@ -328,6 +392,7 @@ impl RawManifest {
 pub(super) struct ManifestContent {
     pub(super) hash: ManifestHash,
     pub(super) version: u32,
+    pub(super) protocol: u32,
     pub(super) federation: Option<FederationId>,
     pub(super) previous: Option<ManifestHash>,
     pub(super) name: String,
@@ -337,13 +402,17 @@ pub(super) struct ManifestContent {
     pub(super) cuts: Vec<Cut>,
 }
 
-/// Reads a text and checks the rules that do not depend on other versions.
-pub(super) fn read(text: &str) -> Result<ManifestContent, ManifestError> {
-    if !text.starts_with(&alloc::format!("format = \"{MANIFEST_FORMAT}\"\n")) {
-        return Err(ManifestError::Format);
+/// Reads a text of a protocol up to `known`, and checks the rules that do not depend on other versions.
+pub(super) fn read(text: &str, known: u32) -> Result<ManifestContent, ManifestError> {
+    let Outline { version, protocol, .. } = Outline::read(text)?;
+    if protocol == 0 {
+        return value("protocol", "protocols count from 1");
+    }
+    if protocol > known {
+        return Err(ManifestError::Protocol { version, protocol });
     }
     let raw: RawManifest = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
-    raw.check()?;
+    let canonical = raw.text()?;
     let federation = raw.federation.map(|hash| hash.parse().or_else(|rule| value("federation", rule))).transpose()?;
     let previous = raw.previous.map(|hash| hash.parse().or_else(|rule| value("previous", rule))).transpose()?;
     let operators = raw.operators.into_iter().map(RawOperator::read).collect::<Result<Vec<_>, _>>()?;
@@ -351,21 +420,27 @@ pub(super) fn read(text: &str) -> Result<ManifestContent, ManifestError> {
     check_distinct(&operators)?;
     let cuts = raw.cuts.into_iter().map(RawCut::read).collect::<Result<Vec<_>, _>>()?;
     let hash = ManifestHash(*blake3::hash(text.as_bytes()).as_bytes());
-    let (version, name, policy) = (raw.version, raw.name, raw.policy);
-    Ok(ManifestContent { hash, version, federation, previous, name, policy, operators, homes, cuts })
+    // Last, so that a text which is wrong in content says so. TOML 1.0 and 1.1 read the canonical text alike.
+    if canonical != text {
+        let same = canonical.lines().zip(text.lines()).take_while(|(ours, theirs)| ours == theirs).count();
+        return Err(ManifestError::Canonical { line: same.saturating_add(1) });
+    }
+    let (name, policy) = (raw.name, raw.policy);
+    Ok(ManifestContent { hash, version, protocol, federation, previous, name, policy, operators, homes, cuts })
 }
 
 /// Reads a genesis without checking its signatures.
-pub(super) fn genesis(note: SignedNote) -> Result<Manifest, ManifestError> {
-    let ManifestContent { hash, version, name, policy, operators, homes, .. } = read(&note.text)?;
+pub(super) fn genesis(note: SignedNote, known: u32) -> Result<Manifest, ManifestError> {
+    let ManifestContent { hash, version, protocol, name, policy, operators, homes, .. } = read(&note.text, known)?;
     if version != 1 {
         return Err(ManifestError::Version { found: version, wanted: 1 });
     }
-    let known = |operator: &Operator| KnownLog { node_key: operator.node_key, since: 1, cut: None };
+    let known =
+        |operator: &Operator| KnownLog { node_key: operator.node_key, since: 1, begins: operator.begins, cut: None };
     let logs = operators.iter().map(|operator| (operator.log(), known(operator))).collect();
     let records = operators.iter().map(|operator| (operator.name.clone(), operator.log())).collect();
     let (federation, previous) = (FederationId(hash.0), None);
-    Ok(Manifest { note, hash, federation, name, version, policy, operators, homes, records, logs, previous })
+    Ok(Manifest { note, hash, federation, name, version, protocol, policy, operators, homes, records, logs, previous })
 }
 
 fn read_homes(raw: Vec<RawHome>, operators: &[Operator]) -> Result<BTreeMap<Domain, LogId>, ManifestError> {
@@ -394,5 +469,5 @@ fn check_distinct(operators: &[Operator]) -> Result<(), ManifestError> {
     if names.len() != operators.len() || keys.len() != operators.len().saturating_mul(2) {
         return value("operators", "all names must differ, and all node and governance keys");
     }
-    Ok(())
+    endpoints::check_distinct(operators)
 }

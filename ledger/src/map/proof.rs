@@ -70,6 +70,7 @@ impl ProofStep {
 
 /// Why a proof shows nothing. Always the sender's fault, unless the proof was made for another root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MapProofError {
     /// A key that no map can have, or prefixes that no proof can be about.
     #[error(transparent)]

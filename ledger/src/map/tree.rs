@@ -12,6 +12,7 @@ pub const PREFIXES_MAX: usize = 4_096;
 
 /// Why rows or changes were refused: always the caller's mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MapError {
     /// A key is empty or longer than [`KEY_BYTES_MAX`].
     #[error("a key of {0} bytes, want 1 to {KEY_BYTES_MAX}")]

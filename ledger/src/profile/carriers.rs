@@ -15,9 +15,18 @@ type Carried = fn(&Manifest) -> &BTreeMap<Domain, LogId>;
 /// that no log has yet is empty, and missing from the result.
 #[must_use]
 pub fn carriers(manifest: &Manifest, adopted: &impl Fn(&LogId) -> u32) -> BTreeMap<MapId, LogId> {
+    carried(manifest, &|log| Some(adopted(log))).into_iter().map(|(map, log)| (map.id(), log.clone())).collect()
+}
+
+/// The maps that the newest version reads, each with the log whose state contains it, or with the log that is left out
+/// and may contain it: that for which `adopted` gives `None`. Such a map is never read from an earlier log.
+pub(super) fn carried<'a>(
+    manifest: &'a Manifest,
+    adopted: &impl Fn(&LogId) -> Option<u32>,
+) -> BTreeMap<MapName, &'a LogId> {
     let mut found = BTreeMap::new();
     let mut add = |map: MapName, name: &Domain, carried: Carried| {
-        found.extend(carrier(manifest, name, carried, adopted).map(|log| (map.id(), log.clone())));
+        found.extend(carrier(manifest, name, carried, adopted).map(|log| (map, log)));
     };
     for home in manifest.homes().keys() {
         add(MapName::home(home), home, Manifest::homes);
@@ -27,23 +36,24 @@ pub fn carriers(manifest: &Manifest, adopted: &impl Fn(&LogId) -> u32) -> BTreeM
         add(MapName::claims(operator), operator, Manifest::records);
     }
     for log in manifest.logs().keys().filter(|log| manifest.cut(log).is_none()) {
-        found.insert(MapName::log(log).id(), log.clone());
+        found.insert(MapName::log(log), log);
     }
     found
 }
 
-/// The newest of a map's assigned logs that has adopted a version that assigns the map to it.
+/// The newest of a map's assigned logs that is left out, or has adopted a version that assigns the map to it.
 fn carrier<'a>(
     manifest: &'a Manifest,
     name: &Domain,
     carried: Carried,
-    adopted: &impl Fn(&LogId) -> u32,
+    adopted: &impl Fn(&LogId) -> Option<u32>,
 ) -> Option<&'a LogId> {
     let mut last = None;
     for version in manifest.versions() {
         let Some(log) = carried(version).get(name).filter(|log| last != Some(*log)) else { continue };
         last = Some(log);
-        if manifest.at(adopted(log)).and_then(|taken| carried(taken).get(name)) == Some(log) {
+        let Some(adopted) = adopted(log) else { return Some(log) };
+        if manifest.at(adopted).and_then(|taken| carried(taken).get(name)) == Some(log) {
             return Some(log);
         }
     }

@@ -9,10 +9,10 @@ use base64ct::{Base64, Encoding};
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::{PROFILE_BYTES_MAX, PROFILE_FORMAT, ProfileError, Question};
+use super::{PROFILE_BYTES_MAX, PROFILE_FORMAT, PROFILE_UNPACKED_BYTES_MAX, ProfileError, Question};
 use crate::adoption::{ADOPTION_BYTES_MAX, Adoption};
 use crate::codec;
-use crate::id::{FederationId, StateRoot};
+use crate::id::{Domain, FederationId, StateRoot};
 use crate::limits;
 use crate::log::{Hash, PROOF_HASHES_MAX};
 use crate::manifest::LogId;
@@ -32,8 +32,24 @@ pub struct ProfileProof {
     pub question: Question,
     /// The manifest's versions from the second on, oldest first.
     pub manifests: Vec<SignedNote>,
+    /// The logs that are not shown, strictly ascending: all of the newest version that are not in `logs`, except those
+    /// that were cut and that the answer is not read from.
+    pub left_out: Vec<LogId>,
+    /// The homes of which no attestations are shown, strictly ascending.
+    pub without: Vec<Domain>,
+    /// The names of maps of which one prefix is proven instead of one for each provider, strictly ascending: all
+    /// statements of `statements/…`, all days of the agent in `home/…`.
+    pub whole: Vec<String>,
     /// The logs that the answer is read from, strictly ascending.
     pub logs: Vec<LogEvidence>,
+}
+
+impl ProfileProof {
+    /// How many bytes the keys and values of all rows have.
+    pub(super) fn unpacked(&self) -> usize {
+        let rows = self.logs.iter().flat_map(|log| &log.maps).flat_map(|map| &map.rows);
+        rows.fold(0, |sum, (key, value)| sum.saturating_add(key.len()).saturating_add(value.len()))
+    }
 }
 
 /// The rows that are read from one log, with the evidence for them.
@@ -80,6 +96,9 @@ struct ProofText {
     federation: String,
     question: String,
     manifests: Vec<String>,
+    left_out: Vec<String>,
+    without: Vec<String>,
+    whole: Vec<String>,
     logs: Vec<LogText>,
 }
 
@@ -115,7 +134,7 @@ struct Packed {
     bytes: Vec<u8>,
 }
 
-/// The lengths of the parts of a packed row. Shared parts are short, so that a short file cannot unpack to a long one.
+/// The lengths of the parts of a packed row.
 #[derive(Encode, Decode)]
 struct Lengths {
     /// The length of the prefix that the key shares with the previous key: at most 255 bytes.
@@ -166,26 +185,42 @@ fn shared((key, value): (&[u8], &[u8]), before: (&[u8], &[u8])) -> (u8, u8) {
     (u8::try_from(key).unwrap_or(u8::MAX), u8::try_from(value).unwrap_or(u8::MAX))
 }
 
-/// The unpacked rows; `None` unless they ascend and [`pack`] would give exactly these bytes.
-fn unpack(packed: &Packed) -> Option<Vec<KeyValue>> {
+/// How many bytes the rows of a file may still unpack to.
+struct Budget(usize);
+
+impl Budget {
+    fn take(&mut self, bytes: usize) -> Result<(), ProfileError> {
+        self.0 = self.0.checked_sub(bytes).ok_or(ProfileError::Unpacked)?;
+        Ok(())
+    }
+}
+
+/// The unpacked rows. Refused unless they ascend, [`pack`] would give exactly these bytes and the budget suffices.
+fn unpack(packed: &Packed, budget: &mut Budget) -> Result<Vec<KeyValue>, ProfileError> {
+    let malformed = || form("rows: out of order, or not in the shortest form");
     let (mut rows, mut rest): (Vec<KeyValue>, _) = (Vec::new(), packed.bytes.as_slice());
-    for Lengths { key_shared, key, value_shared, value } in &packed.lengths {
+    for lengths in &packed.lengths {
         let before = rows.last().map(|(key, value)| (key.as_slice(), value.as_slice())).unwrap_or_default();
-        let (key_rest, after) = rest.split_at_checked(usize::from(*key))?;
-        let (value_rest, after) = after.split_at_checked(usize::try_from(*value).ok()?)?;
-        let mut key = [before.0.get(..usize::from(*key_shared))?, key_rest].concat();
-        let value = [before.1.get(..usize::from(*value_shared))?, value_rest].concat();
-        if shared((&key, &value), before) != (*key_shared, *value_shared) {
-            return None;
-        }
-        key.extend(key_end(&key, &value)?);
-        if key.as_slice() <= before.0 || key.len() > KEY_BYTES_MAX {
-            return None;
-        }
-        rows.push((key, value));
+        let (row, after) = unpack_row(lengths, before, rest).ok_or_else(malformed)?;
+        budget.take(row.0.len().saturating_add(row.1.len()))?;
+        rows.push(row);
         rest = after;
     }
-    rest.is_empty().then_some(rows)
+    if rest.is_empty() { Ok(rows) } else { Err(malformed()) }
+}
+
+/// One row and the bytes after it.
+fn unpack_row<'p>(lengths: &Lengths, before: (&[u8], &[u8]), rest: &'p [u8]) -> Option<(KeyValue, &'p [u8])> {
+    let Lengths { key_shared, key, value_shared, value } = *lengths;
+    let (key_rest, after) = rest.split_at_checked(usize::from(key))?;
+    let (value_rest, after) = after.split_at_checked(usize::try_from(value).ok()?)?;
+    let mut key = [before.0.get(..usize::from(key_shared))?, key_rest].concat();
+    let value = [before.1.get(..usize::from(value_shared))?, value_rest].concat();
+    if shared((&key, &value), before) != (key_shared, value_shared) {
+        return None;
+    }
+    key.extend(key_end(&key, &value)?);
+    (key.as_slice() > before.0 && key.len() <= KEY_BYTES_MAX).then_some(((key, value), after))
 }
 
 impl Display for ProfileProof {
@@ -195,6 +230,9 @@ impl Display for ProfileProof {
             federation: self.federation.to_string(),
             question: self.question.to_string(),
             manifests: self.manifests.iter().map(ToString::to_string).collect(),
+            left_out: self.left_out.iter().map(ToString::to_string).collect(),
+            without: self.without.iter().map(ToString::to_string).collect(),
+            whole: self.whole.clone(),
             logs: self.logs.iter().map(LogText::of).collect(),
         };
         let text = serde_json::to_string_pretty(&text).map_err(|_| fmt::Error)?;
@@ -245,17 +283,21 @@ impl FromStr for ProfileProof {
             return Err(form("too many versions of the manifest"));
         }
         let note = |text: &String| SignedNote::parse(text.as_bytes(), limits::MANIFEST_BYTES_MAX).map_err(form);
+        let mut budget = Budget(PROFILE_UNPACKED_BYTES_MAX);
         Ok(Self {
             federation: text.federation.parse().map_err(form)?,
             question: text.question.parse().map_err(form)?,
             manifests: text.manifests.iter().map(note).collect::<Result<_, _>>()?,
-            logs: text.logs.into_iter().map(LogText::read).collect::<Result<_, _>>()?,
+            left_out: text.left_out.iter().map(|log| log.parse().map_err(form)).collect::<Result<_, _>>()?,
+            without: text.without.iter().map(|home| home.parse().map_err(form)).collect::<Result<_, _>>()?,
+            whole: text.whole,
+            logs: text.logs.into_iter().map(|log| log.read(&mut budget)).collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl LogText {
-    fn read(self) -> Result<LogEvidence, ProfileError> {
+    fn read(self, budget: &mut Budget) -> Result<LogEvidence, ProfileError> {
         let roots = hashes("roots", &self.roots)?.into_iter().map(StateRoot).collect();
         let certificate = match (self.checkpoint, self.entry, self.path, self.adopted) {
             (Some(note), Some(entry), Some(path), adopted) => {
@@ -264,7 +306,7 @@ impl LogText {
             (None, None, None, None) => None,
             _ => return Err(form("a log with an incomplete certificate")),
         };
-        let maps = self.maps.into_iter().map(MapText::read).collect::<Result<_, _>>()?;
+        let maps = self.maps.into_iter().map(|map| map.read(budget)).collect::<Result<_, _>>()?;
         Ok(LogEvidence { log: self.log.parse().map_err(form)?, certificate, roots, maps })
     }
 }
@@ -283,13 +325,12 @@ fn certificate(note: &str, entry: &str, path: &str, adopted: Option<&str>) -> Re
 }
 
 impl MapText {
-    fn read(self) -> Result<MapEvidence, ProfileError> {
+    fn read(self, budget: &mut Budget) -> Result<MapEvidence, ProfileError> {
         let proof = bytes("proof", &self.proof)?;
         let rows = bytes("rows", &self.rows)?;
         let proof = codec::decode(&proof, proof.len()).map_err(form)?;
         let packed: Packed = codec::decode(&rows, rows.len()).map_err(form)?;
-        let rows = unpack(&packed).ok_or_else(|| form("rows: out of order, or not in the shortest form"))?;
-        Ok(MapEvidence { name: self.name, proof, rows })
+        Ok(MapEvidence { name: self.name, proof, rows: unpack(&packed, budget)? })
     }
 }
 

@@ -1,13 +1,18 @@
 //! Checks profile proofs: the reader's side.
-use alloc::string::ToString;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
-use super::carriers::carriers;
+use super::carriers::carried;
 use super::make::by_log;
-use super::recorded::{Prefixes, RecordedRows};
-use super::{HeadEvidence, LogEvidence, MapEvidence, ProfileError, ProfileProof, Proven, ProvenLog, read};
+use super::recorded::{Prefixes, Reading, RecordedRows};
+use super::{
+    HeadEvidence, LeftOut, LogEvidence, MapEvidence, ProfileError, ProfileProof, Proven, ProvenLog, ReadError,
+    Required, WhyLeftOut, read,
+};
 use crate::adoption;
 use crate::batch::{self, LogMaps};
 use crate::codec;
@@ -17,28 +22,46 @@ use crate::limits;
 use crate::log;
 use crate::manifest::{Cut, LogId, Manifest};
 use crate::map;
-use crate::note_quorum::NoteQuorum;
-use crate::rows::{self, Changes, LogRow, MapName, MemoryRows, RowError};
+use crate::note_quorum::NoteReading;
+use crate::rows::{self, LogRow, MapId, MapName, MemoryRows, RowError};
 
 impl ProfileProof {
     /// Checks the whole proof. `held` is the genesis or a longer chain of manifests; nothing else is needed.
     ///
     /// # Errors
     /// [`ProfileError`]: then nothing in the file can be trusted. The sender is at fault, except for
-    /// [`ProfileError::OldManifest`]: an honest node may not know the newest version yet.
-    pub fn verify(&self, held: &Arc<Manifest>) -> Result<Proven, ProfileError> {
-        let manifest = self.newest(held)?;
-        let rows = self.claimed(&manifest)?;
-        let logs = self.logs.iter().map(|evidence| evidence.check(&manifest, &rows));
-        let logs = logs.collect::<Result<Vec<CheckedLog<'_>>, _>>()?;
-        let asked = RecordedRows::new(&rows);
-        for (log, _) in manifest.logs().iter().filter(|(_, known)| known.cut.is_none()) {
-            log_row(&asked, log)?;
+    /// [`ProfileError::OldManifest`], [`ProfileError::LeftOut`] and [`ProfileError::HomeLeftOut`]: an honest node may
+    /// not know the newest version or the newest certificates yet; and [`ProfileError::Ahead`]: a clock is wrong.
+    pub fn verify(&self, held: &Arc<Manifest>, required: &Required) -> Result<Proven, ProfileError> {
+        if self.question != required.question {
+            let (found, wanted) = (self.question.clone(), required.question.clone());
+            return Err(ProfileError::Question { found, wanted });
         }
-        let answer = read(&manifest, &asked, &self.question).map_err(|error| broken(&error))?;
-        check_asked(&manifest, &logs, asked.prefixes())?;
+        let manifest = self.newest(held)?;
+        self.check_logs(&manifest)?;
+        // Certificates first: whoever has none gets no further, whatever rows the file has.
+        let logs = self.logs.iter().map(|evidence| evidence.check(&manifest));
+        let logs = logs.collect::<Result<Vec<CheckedLog<'_>>, _>>()?;
+        let carried = self.carried(&manifest, &logs);
+        let left_out = self.left_out(&carried, &logs, required)?;
+        let reading = self.reading(&manifest, &carried)?;
+        let rows = self.rows()?;
+        let asked = RecordedRows::new(&rows, &reading);
+        for one in logs.iter().filter(|one| one.evidence.certificate.is_some()) {
+            rows::read::<LogRow, _>(&asked, MapName::log(&one.log.log).id(), &()).map_err(|error| broken(&error))?;
+        }
+        let hiding = left_out.iter().filter(|one| one.why != WhyLeftOut::Tallies);
+        let hiding: BTreeSet<&LogId> = hiding.map(|one| &one.log).collect();
+        let hiding = carried.iter().filter(|(_, log)| hiding.contains(*log)).map(|(map, _)| map.id()).collect();
+        let answer = read(&manifest, &asked, &self.question, &hiding).map_err(|error| match error {
+            ReadError::HomeLeftOut(home) => ProfileError::HomeLeftOut(home),
+            ReadError::Rows(error) => broken(&error),
+        })?;
+        let name = |map: MapId| carried.keys().find(|name| name.id() == map).map_or("a map", MapName::as_str);
+        let asked = asked.prefixes().map_err(|map| ProfileError::Rows(name(map).to_string()))?;
+        check_asked(&carried, &logs, asked)?;
         let logs = logs.into_iter().map(|shown| shown.log).collect();
-        Ok(Proven { question: self.question.clone(), answer, manifest, logs })
+        Ok(Proven { question: self.question.clone(), answer, manifest, logs, left_out })
     }
 
     /// The newest version that the proof carries, if the versions after the held one follow from it.
@@ -61,32 +84,115 @@ impl ProfileProof {
         Ok(newest)
     }
 
-    /// The rows of the file, not verified yet.
-    fn claimed(&self, manifest: &Manifest) -> Result<MemoryRows, ProfileError> {
+    /// Checks the order of everything listed, and that every log that was not cut is shown or named as left out.
+    fn check_logs(&self, manifest: &Manifest) -> Result<(), ProfileError> {
         let mut pairs = self.logs.iter().zip(self.logs.iter().skip(1));
         if let Some((_, second)) = pairs.find(|(first, second)| first.log >= second.log) {
             return Err(ProfileError::log(&second.log, "the logs are out of order, or one is there twice"));
         }
-        let has = |log: &LogId| self.logs.binary_search_by(|one| one.log.cmp(log)).is_ok();
-        match manifest.logs().iter().find(|(log, known)| known.cut.is_none() && !has(log)) {
+        if !self.left_out.is_sorted_by(|a, b| a < b)
+            || !self.without.is_sorted_by(|a, b| a < b)
+            || !self.whole.is_sorted_by(|a, b| a < b)
+        {
+            return Err(ProfileError::Form("lists of names out of order".to_string()));
+        }
+        let is_shown = |log: &LogId| self.logs.binary_search_by(|one| one.log.cmp(log)).is_ok();
+        for log in &self.left_out {
+            if is_shown(log) || manifest.log(log).is_none() {
+                return Err(ProfileError::log(
+                    log,
+                    "it is left out, but also shown, or no version of the manifest has it",
+                ));
+            }
+        }
+        let is_told = |log: &LogId| is_shown(log) || self.left_out.binary_search(log).is_ok();
+        match manifest.logs().iter().find(|(log, known)| known.cut.is_none() && !is_told(log)) {
             Some((log, _)) => Err(ProfileError::log(log, "nothing shows its state")),
-            None => self.rows(),
+            None => Ok(()),
         }
     }
 
+    /// The log in which each map is read, or that is left out and may have it.
+    fn carried<'m>(&self, manifest: &'m Manifest, logs: &[CheckedLog<'_>]) -> BTreeMap<MapName, &'m LogId> {
+        carried(manifest, &|log| {
+            if self.left_out.binary_search(log).is_ok() {
+                return None;
+            }
+            let shown = || logs.iter().find(|one| one.log.log == *log).map(|one| one.log.adopted);
+            Some(manifest.cut(log).map(|cut| cut.adopted).or_else(shown).unwrap_or_default())
+        })
+    }
+
+    /// The logs that count as left out, if they are not too many.
+    fn left_out(
+        &self,
+        carried: &BTreeMap<MapName, &LogId>,
+        logs: &[CheckedLog<'_>],
+        required: &Required,
+    ) -> Result<Vec<LeftOut>, ProfileError> {
+        let mut why: BTreeMap<LogId, WhyLeftOut> = BTreeMap::new();
+        why.extend(self.left_out.iter().map(|log| (log.clone(), WhyLeftOut::Missing)));
+        for CheckedLog { log, .. } in logs {
+            let Some(as_of) = log.as_of else { continue };
+            if as_of > required.now.saturating_add(limits::HEAD_SKEW_MILLIS_MAX / 1_000) {
+                let (log, seconds) = (log.log.clone(), as_of.saturating_sub(required.now));
+                return Err(ProfileError::Ahead { log, seconds });
+            }
+            if required.now.saturating_sub(as_of) > required.max_age_seconds {
+                why.insert(log.log.clone(), WhyLeftOut::Old { as_of });
+            }
+        }
+        let without: Vec<MapName> = self.without.iter().map(MapName::home).collect();
+        for log in without.iter().filter_map(|map| carried.get(map)) {
+            why.entry((*log).clone()).or_insert(WhyLeftOut::Tallies);
+        }
+        let left_out: Vec<LeftOut> = why
+            .into_iter()
+            .map(|(log, why)| {
+                let of_log = carried.iter().filter(|(map, by)| ***by == log && map.as_str() != "log");
+                let hidden = of_log.filter(|(map, _)| why != WhyLeftOut::Tallies || without.contains(map));
+                LeftOut { why, maps: hidden.map(|(map, _)| map.as_str().to_string()).collect(), log }
+            })
+            .collect();
+        match left_out.len() > required.missing_max {
+            true => Err(ProfileError::LeftOut { left_out, max: required.missing_max }),
+            false => Ok(left_out),
+        }
+    }
+
+    /// What the file says about what is not read, and what is read whole.
+    fn reading(&self, manifest: &Manifest, carried: &BTreeMap<MapName, &LogId>) -> Result<Reading, ProfileError> {
+        if let Some(home) = self.without.iter().find(|home| !manifest.homes().contains_key(*home)) {
+            return Err(ProfileError::Form(format!("{home} is no home")));
+        }
+        let hidden = carried.iter().filter(|(_, log)| self.left_out.binary_search(log).is_ok());
+        let mut reading = Reading {
+            hidden: hidden.map(|(map, _)| map.id()).collect(),
+            without: self.without.iter().map(|home| MapName::home(home).id()).collect(),
+            ..Reading::default()
+        };
+        for name in &self.whole {
+            let map = carried.keys().find(|map| map.as_str() == *name).filter(|_| !name.starts_with("claims/"));
+            let map = map.filter(|_| *name != "log").ok_or_else(|| ProfileError::Rows(name.clone()))?;
+            reading.whole.insert(map.id());
+            reading.whole_statements |= name.starts_with("statements/");
+        }
+        Ok(reading)
+    }
+
+    /// The rows of the file, not verified yet.
     fn rows(&self) -> Result<MemoryRows, ProfileError> {
-        let (mut rows, mut changes) = (MemoryRows::default(), Changes::new());
+        let mut rows = MemoryRows::default();
         let maps = self.logs.iter().flat_map(|evidence| evidence.maps.iter().map(|map| (&evidence.log, map)));
         for (log, map) in maps {
             let strange = || ProfileError::Rows(map.name.clone());
             let id = map_name(log, &map.name).ok_or_else(strange)?.id();
             for (key, value) in &map.rows {
-                if changes.insert((id, key.clone()), Some(value.clone())).is_some() {
+                if rows.insert(id, key.clone(), value.clone()).is_some() {
                     return Err(strange());
                 }
             }
         }
-        rows.apply(&changes);
         Ok(rows)
     }
 }
@@ -99,12 +205,13 @@ struct CheckedLog<'a> {
 }
 
 /// Checks that the maps prove everything that the join read, and that the file contains nothing else.
-fn check_asked(manifest: &Manifest, logs: &[CheckedLog<'_>], asked: Prefixes) -> Result<(), ProfileError> {
-    let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.adopted);
+fn check_asked(
+    carried: &BTreeMap<MapName, &LogId>,
+    logs: &[CheckedLog<'_>],
+    asked: Prefixes,
+) -> Result<(), ProfileError> {
     let shown = |log: &LogId| logs.iter().find(|one| one.log.log == *log);
-    let adopted = |log: &LogId| cut(log).or_else(|| Some(shown(log)?.log.adopted)).unwrap_or_default();
-    let carriers = carriers(manifest, &adopted);
-    let asked = by_log(&carriers, asked);
+    let asked = by_log(carried, asked);
     for (log, maps) in &asked {
         shown(log).ok_or_else(|| ProfileError::log(log, "nothing shows its state"))?.check_maps(maps)?;
     }
@@ -119,11 +226,6 @@ fn broken(error: &RowError<Infallible>) -> ProfileError {
         RowError::Broken(error) => ProfileError::Row(*error),
         RowError::Storage(never) => match *never {},
     }
-}
-
-fn log_row<S: rows::Rows<Error = Infallible>>(rows: &S, log: &LogId) -> Result<LogRow, ProfileError> {
-    let row = rows::read::<LogRow, S>(rows, MapName::log(log).id(), &()).map_err(|error| broken(&error))?;
-    row.ok_or_else(|| ProfileError::log(log, "its own row is missing"))
 }
 
 /// The map named `name` in the state root of `log`.
@@ -141,12 +243,12 @@ fn map_name(log: &LogId, name: &str) -> Option<MapName> {
 impl LogEvidence {
     /// Checks the head under the version that the log's own row names, and that the roots lead to the state root there.
     /// That row is proven later, like all other rows.
-    fn check(&self, manifest: &Manifest, rows: &MemoryRows) -> Result<CheckedLog<'_>, ProfileError> {
+    fn check(&self, manifest: &Manifest) -> Result<CheckedLog<'_>, ProfileError> {
         let wrong = |what| ProfileError::log(&self.log, what);
         let known = manifest.log(&self.log).ok_or_else(|| wrong("no version of the manifest has it"))?;
         let (log, state_root) = match (&known.cut, &self.certificate) {
             (Some((_, cut)), None) => (at_cut(cut), cut.state_root),
-            (None, Some(certificate)) => certificate.check(manifest, &self.log, log_row(rows, &self.log)?)?,
+            (None, Some(certificate)) => certificate.check(manifest, &self.log, self.log_row()?)?,
             (Some(_), Some(_)) => return Err(wrong("it was cut, and the manifest names its head")),
             (None, None) => return Err(wrong("nothing shows its head")),
         };
@@ -161,6 +263,18 @@ impl LogEvidence {
     }
 }
 
+impl LogEvidence {
+    /// The log's own row, as the file has it.
+    fn log_row(&self) -> Result<LogRow, ProfileError> {
+        let key = rows::row_key::<LogRow>(&());
+        let row = self.maps.iter().find(|map| map.name == "log").and_then(|map| map.rows.first());
+        let (_, value) = row
+            .filter(|(found, _)| *found == key)
+            .ok_or_else(|| ProfileError::log(&self.log, "its own row is missing"))?;
+        rows::decode_row::<LogRow, Infallible>(value).map_err(|error| broken(&error))
+    }
+}
+
 const NEVER_ADOPTED: &str = "it cannot have adopted the version that its own row names";
 
 fn at_cut(cut: &Cut) -> ProvenLog {
@@ -172,15 +286,20 @@ impl HeadEvidence {
     /// Checks that a quorum of the version that `row` names cosigned the head; at the end of the adopting batch, also
     /// one of the previous version. Returns the root in the last entry below the head, which must be a state entry.
     fn check(&self, manifest: &Manifest, log: &LogId, row: LogRow) -> Result<(ProvenLog, StateRoot), ProfileError> {
-        let adopted = manifest.at(row.version).ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;
-        let checkpoint = |error| ProfileError::Checkpoint { log: log.clone(), error };
-        let quorum = NoteQuorum::read(&self.note, log, manifest, adopted).map_err(checkpoint)?;
-        let head = quorum.signed.checkpoint().head;
         let since = manifest.log(log).map_or(1, |known| known.since);
+        let adopted = manifest.at(row.version).filter(|_| row.version >= since);
+        let adopted = adopted.ok_or_else(|| ProfileError::log(log, NEVER_ADOPTED))?;
+        let wanted = manifest.adopted_min(log);
+        if row.version < wanted {
+            return Err(ProfileError::Outdated { log: log.clone(), adopted: row.version, wanted });
+        }
+        let checkpoint = |error| ProfileError::Checkpoint { log: log.clone(), error };
+        let mut note = NoteReading::of(&self.note, log, manifest).map_err(checkpoint)?;
+        let head = note.signed().checkpoint().head;
         let versions = adoption::certifying_at(manifest, since, adopted, &head, self.adopted.as_ref())
             .map_err(|error| ProfileError::Adoption { log: log.clone(), error })?;
         // Only the versions that the log's own row and the adoption shown with it name.
-        if let Some(short) = quorum.first_short(&self.note, log, manifest, &versions).map_err(checkpoint)? {
+        if let Some(short) = note.first_short(&versions).map_err(checkpoint)? {
             let (log, version, cosigned) = (log.clone(), short.version, short.found());
             return Err(ProfileError::Quorum { log, version, cosigned, wanted: short.wanted });
         }
@@ -190,6 +309,7 @@ impl HeadEvidence {
         };
         log::verify_inclusion(log::leaf_hash(&self.entry), head.size.saturating_sub(1), &head, &self.path)
             .map_err(|error| ProfileError::Path { log: log.clone(), error })?;
+        let quorum = note.quorum(adopted).map_err(checkpoint)?;
         let (cosigned, as_of) = (quorum.cosigners(), quorum.as_of());
         let (log, size, adopted, time) = (log.clone(), head.size, row.version, Some(row.time));
         Ok((ProvenLog { log, size, adopted, time, cosigned, as_of }, root))

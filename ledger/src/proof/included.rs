@@ -9,7 +9,7 @@ use crate::id::Domain;
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::log::{self, Head};
 use crate::manifest::{LogId, Manifest};
-use crate::note_quorum::NoteQuorum;
+use crate::note_quorum::NoteReading;
 
 use super::{TlogProof, TlogProofError};
 
@@ -76,22 +76,27 @@ impl TlogProof {
         adopted: Option<&Adoption>,
     ) -> Result<Option<CertifiedBy>, TlogProofError> {
         let since = manifest.log(log).map_or(1, |known| known.since);
-        let first = match adopted {
-            None => since,
+        let (shown, first) = match adopted {
+            None => (since, since),
             Some(shown) => {
                 let version = shown.version(head, manifest)?.version();
-                version.saturating_sub(u32::from(shown.end() == head.size)).max(since)
+                (version, version.saturating_sub(u32::from(shown.end() == head.size)).max(since))
             }
         };
         let last = manifest.cut(log).map_or(manifest.version(), |cut| cut.adopted);
-        let mut found = None;
+        let (mut found, mut reading) = (None, NoteReading::of(&self.checkpoint, log, manifest)?);
         // The log's own row, which names the adopted version, is not here: every possible version counts.
         for version in manifest.versions().filter(|version| (first..=last).contains(&version.version())) {
-            let quorum = NoteQuorum::read(&self.checkpoint, log, manifest, version)?;
+            let quorum = reading.quorum(version)?;
             if !quorum.is_reached() {
                 return Ok(None);
             }
             found = found.or(Some(CertifiedBy::Cosigned { version: quorum.version, by: quorum.cosigners() }));
+        }
+        // Who keeps the retired keys of that version, and what he keeps them for, nobody can tell.
+        let wanted = manifest.adopted_min(log);
+        if shown < wanted && manifest.cut(log).is_none() {
+            return Err(TlogProofError::Outdated { log: log.clone(), adopted: shown, wanted });
         }
         Ok(found)
     }

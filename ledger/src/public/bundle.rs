@@ -12,6 +12,7 @@ pub const BUNDLE_BYTES_MAX: usize = TILE_WIDTH * (size_of::<u16>() + ENTRY_BYTES
 
 /// Why bytes are not the content of a tile or of an entry bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TileError {
     /// Not the length of the tile's hashes, or not the one that the bundle's entries add up to.
     #[error("too short, or with bytes after its end")]

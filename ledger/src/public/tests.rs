@@ -198,7 +198,9 @@ fn federation(names: &[Domain]) -> Arc<Manifest> {
         node_key: key(i).verifying_key(),
         governance_key: key(i + 100).verifying_key(),
         generation: 1,
+        begins: crate::time::Millis::FIRST,
         addresses: Vec::new(),
+        endpoints: crate::manifest::Endpoints::default(),
     };
     let operators = names.iter().enumerate().map(operator).collect();
     let policy = Policy::recommended(names.len());

@@ -32,14 +32,19 @@ impl Certificate {
         self.signed.checkpoint().head
     }
 
-    /// Adds a cosignature if there is room; returns whether it was new.
+    /// Adds a cosignature if there is room; returns whether its key is new. Of one key the newest is kept.
     fn add(&mut self, cosigned: &Cosigned) -> bool {
         let full = self.cosignatures.len() >= COSIGNATURES_MAX;
-        let news = !full && !self.cosignatures.contains_key(&cosigned.by);
-        if news {
-            self.cosignatures.insert(cosigned.by.clone(), cosigned.cosignature.clone());
+        match self.cosignatures.get_mut(&cosigned.by) {
+            Some(known) if known.seconds < cosigned.cosignature.seconds => *known = cosigned.cosignature.clone(),
+            Some(_) => {}
+            None if full => {}
+            None => {
+                self.cosignatures.insert(cosigned.by.clone(), cosigned.cosignature.clone());
+                return true;
+            }
         }
-        news
+        false
     }
 }
 
@@ -51,11 +56,13 @@ pub(super) struct Certificates {
     open: BTreeMap<Head, Certificate>,
     /// The certificate changed since the caller last received it.
     grew: bool,
+    /// It has newer cosignatures than the caller last received.
+    renewed: bool,
 }
 
 impl Certificates {
     pub(super) const fn new() -> Self {
-        Self { newest: None, open: BTreeMap::new(), grew: false }
+        Self { newest: None, open: BTreeMap::new(), grew: false, renewed: false }
     }
 
     /// Restores from disk. The copy may have become smaller since, so the certificate is only a candidate again.
@@ -84,6 +91,21 @@ impl Certificates {
         }
     }
 
+    /// Replaces a cosignature by a renewed one of the same head and key.
+    pub(super) fn renew(&mut self, cosigned: &Cosigned) {
+        let newest = self.newest.as_mut().filter(|newest| newest.head() == cosigned.head());
+        self.renewed |= newest.is_some();
+        let of_head = newest.or_else(|| self.open.get_mut(&cosigned.head()));
+        if let Some(known) = of_head.and_then(|one| one.cosignatures.get_mut(&cosigned.by)) {
+            *known = cosigned.cosignature.clone();
+        }
+    }
+
+    /// The certificate, if its cosignatures were renewed since the last call.
+    pub(super) fn take_renewed(&mut self) -> Option<Certificate> {
+        core::mem::take(&mut self.renewed).then(|| self.newest.clone()).flatten()
+    }
+
     /// The largest head up to size `certified` for which `quorum` holds.
     fn best(&self, certified: u64, quorum: impl Fn(&Certificate) -> bool) -> Option<Head> {
         let mut found = self.open.iter().rev().filter(|(head, one)| head.size <= certified && quorum(one));
@@ -109,6 +131,40 @@ impl<P: Ord + Copy> Replica<P> {
     #[must_use]
     pub fn certificate(&self, log: &LogId) -> Option<&Certificate> {
         self.logs.get(log)?.certificates.newest.as_ref()
+    }
+
+    /// The time, in seconds since 1970, that the clocks of a quorum had reached when they last cosigned the log's
+    /// certificate; `None` without one.
+    #[must_use]
+    pub fn as_of(&self, log: &LogId) -> Option<u64> {
+        let copy = self.logs.get(log)?;
+        let certificate = copy.certificates.newest.as_ref()?;
+        let version = copy.adopted.last().map_or(Some(&*self.manifest), |last| self.manifest.at(last.version))?;
+        let cosigned = version.operators().iter().filter_map(|one| certificate.cosignatures.get(&one.log()));
+        let mut times: Vec<u64> = cosigned.map(|one| one.seconds).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        times.get(version.quorum().checked_sub(1)?).copied()
+    }
+
+    /// A peer shows its certificate. It may be of a head that cosigners met at and have left since.
+    pub(super) fn shown_certificate<R: Roots>(
+        &mut self,
+        log: &LogId,
+        shown: Option<Certificate>,
+        roots: &R,
+    ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
+        let since = self.manifest.log(log).map_or(1, |known| known.since);
+        let copy = self.logs.get_mut(log).filter(|copy| copy.end.is_none());
+        let Some((copy, Certificate { signed, cosignatures })) = copy.zip(shown) else { return Ok(Vec::new()) };
+        // After a start the own certificate may wait for the copy, and is not given up for a smaller one.
+        let quorum = |one: &Certificate| has_quorum(one, &copy.adopted, since, &self.manifest);
+        if copy.certificates.best(u64::MAX, quorum).is_some_and(|own| own.size >= signed.checkpoint().head.size) {
+            return Ok(Vec::new());
+        }
+        for (by, cosignature) in cosignatures {
+            copy.certificates.add(&Cosigned { signed: signed.clone(), by, cosignature });
+        }
+        self.certificates(log, roots)
     }
 
     /// Makes the largest eligible head the certificate; returns it if it is new or has new cosignatures.

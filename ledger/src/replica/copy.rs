@@ -32,8 +32,12 @@ pub(super) struct ReplicaLog<P> {
     pub(super) end: Option<Head>,
     /// This operator froze the log with a stand: it cosigns nothing more here until the next version is in use.
     pub(super) standing: bool,
+    /// This operator agreed to a text that cuts the log: it renews no cosignature here.
+    pub(super) agreed: bool,
     /// The log continues under a version that this node does not hold.
     pub(super) unheld: bool,
+    /// Until then, in monotonic milliseconds, nothing is fetched: the next entries are ahead of this node's clock.
+    pub(super) rests_until: u64,
     /// Operators that returned entries which do not lead from this copy to a head that the log certainly has.
     pub(super) contrary: BTreeSet<Domain>,
     pub(super) rewinding: bool,
@@ -55,7 +59,9 @@ impl<P> ReplicaLog<P> {
             fault: None,
             end,
             standing: false,
+            agreed: false,
             unheld: false,
+            rests_until: 0,
             contrary: BTreeSet::new(),
             rewinding: false,
         }
@@ -79,7 +85,7 @@ impl<P: Ord + Copy> ReplicaLog<P> {
         peers: &BTreeMap<P, PeerState>,
         now: u64,
     ) -> Option<(P, Head)> {
-        if self.unheld || (self.fault == Some(Fault::Invalid) && self.end.is_none()) {
+        if self.unheld || now < self.rests_until || (self.fault == Some(Fault::Invalid) && self.end.is_none()) {
             return None;
         }
         let mut beyond: Vec<Head> = match self.certain(manifest) {
@@ -141,14 +147,33 @@ impl<P: Ord + Copy> ReplicaLog<P> {
         if self.end == Some(self.head) {
             return self.head.size;
         }
+        self.cosigned_size(manifest, since, Manifest::quorum, |_| None)
+    }
+
+    /// The size up to which at least one honest operator vouches for this copy: f + 1 operators do, counted as for
+    /// [`ReplicaLog::certified_size`]. The owner vouches for the copy's head, which it signed.
+    pub(super) fn vouched_size(&self, manifest: &Manifest, (log, since): (&LogId, u32)) -> u64 {
+        let signed = self.here.as_ref().map(|signed| signed.checkpoint().head.size);
+        let owners = |operator: &LogId| signed.filter(|_| operator.operator == log.operator);
+        self.cosigned_size(manifest, since, |under| under.faults().saturating_add(1), owners)
+    }
+
+    /// The size that `wanted` operators of each version cosigned. `also` gives sizes besides those of cosignatures.
+    fn cosigned_size(
+        &self,
+        manifest: &Manifest,
+        since: u32,
+        wanted: impl Fn(&Manifest) -> usize,
+        also: impl Fn(&LogId) -> Option<u64>,
+    ) -> u64 {
         let mut later = self.adopted.iter().skip(1);
         let (mut version, mut certified) = (since, 0);
         loop {
             let Some(under) = manifest.at(version) else { return certified };
             let on =
                 |log: &LogId| self.cosigned.get(log).filter(|(_, on)| *on).map(|(cosigned, _)| cosigned.head().size);
-            let sizes = under.operators().iter().filter_map(|operator| on(&operator.log()));
-            let size = certified_size(sizes, under.quorum());
+            let sizes = under.operators().iter().filter_map(|operator| on(&operator.log()).max(also(&operator.log())));
+            let size = nth_size(sizes, wanted(under));
             match later.next() {
                 Some(next) if size >= next.size => (version, certified) = (next.version, next.size),
                 _ => return size.max(certified),
@@ -157,9 +182,9 @@ impl<P: Ord + Copy> ReplicaLog<P> {
     }
 }
 
-/// The `quorum`-th largest of the operators' cosigned sizes; 0 if there are fewer.
-fn certified_size(sizes: impl Iterator<Item = u64>, quorum: usize) -> u64 {
+/// The `wanted`-th largest of the operators' cosigned sizes; 0 if there are fewer.
+fn nth_size(sizes: impl Iterator<Item = u64>, wanted: usize) -> u64 {
     let mut sizes: Vec<u64> = sizes.collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
-    quorum.checked_sub(1).and_then(|at| sizes.get(at)).copied().unwrap_or_default()
+    wanted.checked_sub(1).and_then(|at| sizes.get(at)).copied().unwrap_or_default()
 }

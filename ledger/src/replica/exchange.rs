@@ -1,9 +1,9 @@
 //! The types that a replica and its caller exchange.
 use alloc::vec::Vec;
 
-use super::Certificate;
 #[cfg(doc)]
 use super::Replica;
+use super::{Certificate, Renewal};
 use crate::adoption::Adopted;
 use crate::checkpoint::{Cosignature, SignedCheckpoint};
 use crate::id::TreeRoot;
@@ -44,6 +44,8 @@ pub enum FetchFailure {
     Invalid,
     /// The log adopts a manifest version that this node does not hold yet; the copy waits for it.
     Unheld,
+    /// The next entries are ahead of this node's clock; the copy waits a little.
+    Ahead,
 }
 
 /// A verified cosignature and its head.
@@ -74,6 +76,10 @@ pub struct PeerLog {
     pub newest: Option<SignedCheckpoint>,
     /// Cosignatures that this node lacks.
     pub cosigned: Vec<Cosigned>,
+    /// Newer cosignatures of heads that this node knows as cosigned by the same keys.
+    pub renewed: Vec<Renewal>,
+    /// The peer's certificate, if this node may need it.
+    pub certificate: Option<Certificate>,
 }
 
 /// What the caller must do.
@@ -142,6 +148,29 @@ pub enum ReplicaOutput<P> {
         signed: SignedCheckpoint,
         /// The node key to use: that of this generation of the own log.
         by: LogId,
+    },
+    /// Cosign this head again with the current time, if that is enough newer than `known`, then call
+    /// [`Replica::renewed`].
+    Renew {
+        /// The newest head that `by` cosigned in its log.
+        signed: SignedCheckpoint,
+        /// The node key to use: that of this generation of the own log.
+        by: LogId,
+        /// The time of its last cosignature, in seconds since 1970.
+        known: u64,
+    },
+    /// Keep a renewed cosignature in memory, where frontiers take it from. It is in place of the stored one, which has
+    /// the same head.
+    KeepRenewed {
+        /// The log of the cosigned head.
+        log: LogId,
+        /// The cosignature and its head.
+        cosigned: Cosigned,
+    },
+    /// Keep the certificate, in which only times became newer, in memory in place of the stored one.
+    KeepRenewedCertificate {
+        /// The certificate with the newest known cosignatures.
+        certificate: Certificate,
     },
     /// Announce this head of the own log to all peers.
     Announce {

@@ -43,6 +43,8 @@ pub enum WaitReason {
     Halted,
     /// A quorum of the previous version has not cosigned the own log's last adoption yet.
     Adopting,
+    /// The own log's oldest event without a certificate is older than half of `max_lag_ms`.
+    Uncertified,
 }
 
 impl WaitReason {
@@ -60,6 +62,7 @@ impl WaitReason {
             Self::Ending => "ending",
             Self::Halted => "manifests_conflict",
             Self::Adopting => "adopting",
+            Self::Uncertified => "uncertified",
         }
     }
 }
@@ -78,12 +81,20 @@ pub enum WriteWarning {
     AssumeDiskCurrent,
     /// The operator let the node trust its clock.
     AcceptClock,
+    /// The operator let the node vouch for late entries.
+    AcceptLate,
 }
 
 impl WriteWarning {
     /// Every warning.
-    pub const ALL: [Self; 5] =
-        [Self::OtherSession, Self::ClockAhead, Self::ClockJumped, Self::AssumeDiskCurrent, Self::AcceptClock];
+    pub const ALL: [Self; 6] = [
+        Self::OtherSession,
+        Self::ClockAhead,
+        Self::ClockJumped,
+        Self::AssumeDiskCurrent,
+        Self::AcceptClock,
+        Self::AcceptLate,
+    ];
 
     /// The stable code; the same as that of the [`WaitReason`] with the same cause.
     #[must_use]
@@ -94,6 +105,7 @@ impl WriteWarning {
             Self::ClockJumped => "clock_jumped",
             Self::AssumeDiskCurrent => "assume_disk_current",
             Self::AcceptClock => "accept_clock",
+            Self::AcceptLate => "accept_late",
         }
     }
 }
@@ -114,6 +126,8 @@ pub struct Overrides {
     pub assume_disk_current: bool,
     /// The clock is right, whatever the other clocks show.
     pub accept_clock: bool,
+    /// Late entries are cosigned: the operator found out why they are late.
+    pub accept_late: bool,
 }
 
 /// An operator's latest answer.
@@ -201,9 +215,22 @@ impl WriteGate {
         self.open
     }
 
-    /// Whether this node may cosign now.
+    /// Whether this node may cosign now: readers take the times of cosignatures for proof, so its clock must be right.
     pub(super) fn may_cosign(&self, now: u64) -> bool {
-        self.open && !self.has_other(now)
+        self.open && !self.has_other(now) && self.clock(now).is_ok()
+    }
+
+    /// Whether the own clock passes the test by the median of the clocks.
+    fn clock(&self, now: u64) -> Result<(), WaitReason> {
+        if self.overrides.accept_clock {
+            Ok(())
+        } else if self.jumped.is_some() {
+            Err(WaitReason::ClockJumped)
+        } else if self.is_ahead(now, CLOCKS_MIN) {
+            Err(WaitReason::ClockAhead)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether more than f operators, so at least one honest one, report that another process writes.
@@ -219,12 +246,8 @@ impl WriteGate {
             Err(WaitReason::OtherSession)
         } else if behind {
             Err(WaitReason::CatchingUp)
-        } else if self.jumped.is_some() && !self.overrides.accept_clock {
-            Err(WaitReason::ClockJumped)
-        } else if self.is_ahead(now, CLOCKS_MIN) && !self.overrides.accept_clock {
-            Err(WaitReason::ClockAhead)
         } else {
-            Ok(())
+            self.clock(now)
         }
     }
 
@@ -237,6 +260,7 @@ impl WriteGate {
             WriteWarning::ClockJumped => self.jumped.is_some(),
             WriteWarning::AssumeDiskCurrent => self.overrides.assume_disk_current,
             WriteWarning::AcceptClock => self.overrides.accept_clock,
+            WriteWarning::AcceptLate => self.overrides.accept_late,
         };
         WriteWarning::ALL.into_iter().filter(|warning| holds(warning) && stops != Some(warning.code())).collect()
     }

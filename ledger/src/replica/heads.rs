@@ -63,6 +63,10 @@ impl<P: Ord + Copy> Replica<P> {
         out.extend(self.certify(&log, roots)?);
         self.found(&log, &cosigned.head());
         out.push(ReplicaOutput::KeepCosigned { certified: self.certified(&log), log, cosigned });
+        if let Some(announce) = self.announce(now) {
+            out.push(announce);
+            out.extend(self.work(now));
+        }
         Ok(out)
     }
 

@@ -7,19 +7,34 @@ use super::{Cosigned, Fault, Replica, Roots, WaitReason, WriteWarning};
 use crate::checkpoint::SignedCheckpoint;
 use crate::id::Domain;
 use crate::log::Head;
-use crate::manifest::LogId;
+use crate::manifest::{LogId, Manifest};
 
 impl<P: Ord + Copy> Replica<P> {
     /// Whether the copy of every log that ends is exactly at its end.
     #[must_use]
     pub fn at_ends(&self) -> bool {
-        self.logs.values().all(|copy| copy.end.is_none_or(|end| copy.head == end))
+        self.logs.values().all(|copy| copy.end.is_none_or(|end| copy.head == end && !copy.rewinding))
     }
 
     /// The logs that end and whose copies are not exactly at the end yet.
     pub fn short_of_end(&self) -> impl Iterator<Item = &LogId> {
-        let short = |copy: &ReplicaLog<P>| copy.end.is_some_and(|end| copy.head != end);
+        let short = |copy: &ReplicaLog<P>| copy.end.is_some_and(|end| copy.head != end || copy.rewinding);
         self.logs.iter().filter(move |(_, copy)| short(copy)).map(|(log, _)| log)
+    }
+
+    /// The logs that keep `next`, the version after the one in use, from being taken up: as far as this copy shows, they
+    /// have no certified adoption of the version in use ([`Manifest::must_have_adopted`]).
+    ///
+    /// A copy that has come to the adoption of `next` is not waited for: nobody cosigns beyond an adoption that is not
+    /// certified, and what certifies it may be on heads that this copy cannot reach yet. Nor is a log with a fault, whose
+    /// owner would decide over everybody's versions.
+    pub fn behind<'a>(&'a self, next: &'a Manifest) -> impl Iterator<Item = &'a LogId> {
+        let version = self.manifest.version();
+        let there = move |copy: &ReplicaLog<P>| {
+            copy.adopted.iter().any(|adopted| adopted.version == version && adopted.size <= copy.certified)
+        };
+        let waits = move |copy: &ReplicaLog<P>| copy.fault.is_none() && !copy.unheld && !there(copy);
+        next.must_have_adopted().filter(move |log| self.logs.get(*log).is_some_and(waits))
     }
 
     /// Whether a manifest that this node holds cuts the log.
@@ -74,6 +89,20 @@ impl<P: Ord + Copy> Replica<P> {
     #[must_use]
     pub fn certified(&self, log: &LogId) -> u64 {
         self.logs.get(log).map_or(0, |copy| copy.certified)
+    }
+
+    /// How many entries of this copy need no judgement of their age by this operator: it vouched for them before, they
+    /// are certified, or f + 1 operators of the version adopted there vouch for them, the owner included.
+    #[must_use]
+    pub fn vouched(&self, log: &LogId) -> u64 {
+        let (Some(copy), Some(known)) = (self.logs.get(log), self.manifest.log(log)) else { return 0 };
+        let own = self.own_cosigned(log).map_or(0, |head| head.size);
+        copy.vouched_size(&self.manifest, (log, known.since)).max(copy.certified).max(own)
+    }
+
+    /// The operator whose node key a connected peer has.
+    pub fn operator_of(&self, peer: &P) -> Option<&Domain> {
+        self.peers.get(peer).and_then(|peer| peer.operator.as_ref())
     }
 
     /// Why the log is not cosigned any more; `None` if it has no fault.
@@ -138,6 +167,7 @@ impl<P: Ord + Copy> Replica<P> {
         let Some(own) = self.own_log() else { return Err(WaitReason::NoLog) };
         let behind = self.newest(&own).is_some_and(|newest| self.head(&own) != Some(newest.checkpoint().head));
         let copy = self.logs.get(&own);
+        let behind = behind || copy.is_some_and(|copy| copy.rewinding);
         if self.fault(&own).is_some() {
             Err(WaitReason::OwnLogFault)
         } else if copy.is_some_and(|copy| copy.standing || copy.end.is_some()) {

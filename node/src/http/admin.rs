@@ -58,6 +58,8 @@ fn reasons(app: &App, shown: &App) -> Vec<String> {
         reasons.push("too_few_operators_heard".to_owned());
     }
     let health = app.shared.health.read();
+    let rollback = health.rollback.as_ref();
+    reasons.extend(rollback.map(|now| format!("rollback: {}, {} entries left in {}", now.phase, now.left, now.log)));
     reasons.extend(health.waiting.map(|code| format!("waiting: {code}")));
     let faults = health.logs.iter().filter_map(|(log, known)| Some(format!("fault: {} in {log}", known.fault?)));
     reasons.extend(faults);

@@ -1,52 +1,96 @@
 //! `GET /api/agent/{x}`: an agent's identity, the status of its key, and its reputation.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
-use fama_ledger::join::{Join, Karma, KeyStatus, LocatedIdentity, Numbers, Revoked};
+use fama_ledger::join::{Karma, KeyStatus, LocatedIdentity, Numbers, Revoked};
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::Note;
-use fama_ledger::rows::Attested;
+use fama_ledger::rows::{Attested, Claim};
 use fama_ledger::time::Millis;
 
 use super::input::Params;
+use super::layers::Place;
 use super::moment::{Moment, handle};
 use super::view;
 use super::{ApiError, App, Serving};
-use crate::store::{History, HistoryItem, Touch, View};
+use crate::scores::{self, Open};
+use crate::store::{History, HistoryItem, Touch};
 use crate::wire::NoteAnswer;
 
 /// Most attestations, and most key events, that a profile shows.
 const RECENT: usize = 20;
-/// Most items of a history that are read for them; retracted attestations and void claims are skipped.
-const RECENT_READ_MAX: usize = 512;
+/// Most items of a history that are read for the attestations; retractions and what they retract are skipped.
+const RECENT_READ_MAX: usize = 64;
+/// Of how many of an identity's newest key versions a profile shows the claims.
+const CLAIMED_VERSIONS: usize = 4;
 /// Items of a history that are read at once.
 const HISTORY_PAGE: usize = 256;
+/// How often the kept scores are asked for, and the pause in between: for a moment after each batch its rows are there
+/// and the scores are not.
+const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(1);
 /// Most items of a history that are checked for one score from final entries only.
 const NOT_FINAL_MAX: usize = 1 << 16;
 
 pub(super) async fn profile(
     Serving(app): Serving,
+    place: Place,
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<view::ProfileView>, ApiError> {
     let only_final = Params::new(query, &["final"])?.flag("final")?;
-    // A popular subject has hundreds of providers, each with its sponsors: that would block a listener's thread.
-    Ok(Json(tokio::task::spawn_blocking(move || read(&app, &x, only_final)).await??))
+    let crowded = app.shared.scores.read().unwrap_or_else(PoisonError::into_inner).are_crowded();
+    if !only_final && !crowded {
+        for _ in 0..ATTEMPTS {
+            if let Some(profile) = read(&app, &x, Effort::Kept)? {
+                return Ok(Json(profile));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    // A popular subject may have thousands of providers.
+    let effort = if only_final { Effort::OnlyFinal } else { Effort::Whole };
+    let profile = place.read(move || read(&app, &x, effort)).await?;
+    profile.map(Json).ok_or_else(|| ApiError::internal("a profile that was read whole has no karma"))
 }
 
-fn read(app: &App, x: &str, only_final: bool) -> Result<view::ProfileView, ApiError> {
+/// What may be read for a profile's karma.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// Only what is kept.
+    Kept,
+    /// All providers of the subject, where nothing is kept.
+    Whole,
+    /// Also all entries that are not final, to leave them out.
+    OnlyFinal,
+}
+
+/// The profile of `x`; `None` if `effort` is not enough.
+fn read(app: &App, x: &str, effort: Effort) -> Result<Option<view::ProfileView>, ApiError> {
     let moment = Moment::open(app)?;
     let found = moment.find(x)?;
+    let standing = moment.standing(&found.id);
+    let (score, open) = standing.map_or((None, Open::Unknown), |kept| (kept.score, kept.open));
+    if effort == Effort::Kept && (score.is_none() || !matches!(open, Open::Few(_))) {
+        return Ok(None);
+    }
     let status = moment.join().key_status(&found)?;
     let public_key = status.current.key.to_pem().map_err(ApiError::internal)?;
     let mut sponsored = Sponsored::new(&moment);
-    let karma =
-        if only_final { final_karma(&moment, &mut sponsored, &found)? } else { moment.join().karma(found.id)? };
-    Ok(view::ProfileView {
+    let mut karma = match score {
+        Some(score) => score.settle(found.id, &moment.join())?,
+        None => moment.join().karma(found.id)?,
+    };
+    if effort == Effort::OnlyFinal {
+        karma = final_karma(&moment, &mut sponsored, &found, karma)?;
+    }
+    Ok(Some(view::ProfileView {
         identity: identity(&moment, &found, &status, public_key.clone())?,
         reputation: view::ReputationView::of(karma),
         key_status: key_status(&moment, &found, &status)?,
@@ -55,13 +99,13 @@ fn read(app: &App, x: &str, only_final: bool) -> Result<view::ProfileView, ApiEr
         agent: view::AgentView { public_key: public_key.clone(), global_karma: karma.sum },
         public_key,
         ledger: view::LedgerView {
-            r#final: is_final(&moment, &found)?,
+            r#final: is_final(&moment, &found, open)?,
             home: found.home.to_string(),
             frontier: moment.frontier(),
             state_id: moment.state_id().to_string(),
             history: app.partial.then_some("loading"),
         },
-    })
+    }))
 }
 
 fn identity(
@@ -153,47 +197,61 @@ fn revocation_final(
     if let (Some(operator), Some((generation, index))) = (&revoked.operator, revoked.place) {
         return Ok(moment.is_final(&LogId { operator: operator.clone(), generation }, index));
     }
-    // The identity's home has it: its entry is one of the last key events in this log up to the revocation's time.
-    let Some(log) = home_log(moment, &found.home) else { return Ok(false) };
-    let behind = HistoryItem { time: revoked.time, log: log.clone(), index: u64::MAX };
-    for item in moment.view.history(&found.id, History::Keys, Some(&behind), RECENT)? {
-        let revokes = |signed: &SignedEvent| matches!(signed.event.action, Action::Revoke { version, .. } if version == status.version);
-        if item.log == *log && revokes(&moment.signed(&item)?) {
-            return Ok(moment.is_final(log, item.index));
+    // The identity's home has it, in the log that carried the home then: it is the last key event, or among the last
+    // where that log's clock was behind.
+    for item in moment.view.history(&found.id, History::Keys, None, RECENT)? {
+        let action = moment.signed(&item)?.event.action;
+        if item.time == revoked.time && matches!(action, Action::Revoke { version, .. } if version == status.version) {
+            return Ok(moment.is_final(&item.log, item.index));
         }
     }
     // The revocation is from before a quick state's starting point, where all entries were certified.
     Ok(moment.app.partial)
 }
 
-fn home_log<'a>(moment: &'a Moment<'_>, home: &Domain) -> Option<&'a LogId> {
-    moment.app.shared.manifest.homes().get(home)
-}
-
 /// Whether no entry that this subject's answer depends on can be undone. In every log, the newest entry that changed a
-/// row about the subject, or the sponsorship of one of its providers, must be below the certified size.
-fn is_final(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<bool, ApiError> {
-    let mut touched = moment.view.touched(&found.id, Touch::Subject)?;
-    for (provider, _) in moment.join().karma_by_provider(found.id)? {
-        touched.extend(moment.view.touched(&provider, Touch::Sponsorship)?);
+/// row about the subject, or the sponsorship of one of its providers, must be below the certified size. `open`: the
+/// providers whose sponsorship is not final, if they are few.
+fn is_final(moment: &Moment<'_>, found: &LocatedIdentity, open: Open) -> Result<bool, ApiError> {
+    let is_final = |log: &LogId, index| moment.is_final(log, index);
+    let touched = moment.view.touched(&found.id, Touch::Subject)?;
+    if !touched.iter().all(|(log, index)| is_final(log, *index)) {
+        return Ok(false);
     }
-    Ok(touched.iter().all(|(log, index)| moment.is_final(log, *index)))
+    match open {
+        Open::Few(providers) => {
+            for provider in providers {
+                if moment.view.has_given(&provider, &found.id)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        Open::Many => Ok(!scores::has_open_provider(&moment.app.shared.scores, &moment.join(), found.id, is_final)?),
+        Open::Unknown => {
+            let mut touched = Vec::new();
+            for (provider, _) in moment.join().karma_by_provider(found.id)? {
+                touched.extend(moment.view.touched(&provider, Touch::Sponsorship)?);
+            }
+            Ok(touched.iter().all(|(log, index)| is_final(log, *index)))
+        }
+    }
 }
 
 /// Numbers at which providers are sponsored; each provider is read once.
 struct Sponsored<'a, 'm> {
-    join: Join<'m, View<'a>>,
+    moment: &'m Moment<'a>,
     numbers: BTreeMap<IdentityId, Numbers>,
 }
 
 impl<'a, 'm> Sponsored<'a, 'm> {
     fn new(moment: &'m Moment<'a>) -> Self {
-        Self { join: moment.join(), numbers: BTreeMap::new() }
+        Self { moment, numbers: BTreeMap::new() }
     }
 
     fn numbers(&mut self, provider: IdentityId) -> Result<&Numbers, ApiError> {
         if !self.numbers.contains_key(&provider) {
-            let numbers = self.join.sponsored(provider)?;
+            let numbers = self.moment.sponsored(provider)?;
             self.numbers.insert(provider, numbers);
         }
         Ok(self.numbers.entry(provider).or_default())
@@ -237,15 +295,15 @@ fn walk(
 /// Karma from final entries only, by the current sponsorship.
 ///
 /// An attestation or retraction counts only below the certified size of its log, so an attestation whose retraction is
-/// not final yet still counts. Computed from the karma of all entries by undoing those of the received history that
+/// not final yet still counts. Computed from `karma`, that of all entries, by undoing those of the received history that
 /// are not final. Times within a log never decrease, so none of these is older than the oldest first entry above a
 /// log's certified size.
 fn final_karma(
     moment: &Moment<'_>,
     sponsored: &mut Sponsored<'_, '_>,
     found: &LocatedIdentity,
+    mut karma: Karma,
 ) -> Result<Karma, ApiError> {
-    let mut karma = moment.join().karma(found.id)?;
     let Some(oldest) = oldest_not_final(moment)? else { return Ok(karma) };
     let mut left = NOT_FINAL_MAX;
     walk(moment, (&found.id, History::Received), usize::MAX, |item| {
@@ -352,27 +410,32 @@ fn attestation(
     }))
 }
 
+/// The newest key events, each once: what the home applied, and the claims of other logs that count. Claims that do not
+/// count are never read, however many there are.
 fn recent_key_events(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Vec<view::KeyEventView>, ApiError> {
-    let (mut recent, mut seen) = (Vec::new(), BTreeSet::new());
-    walk(moment, (&found.id, History::Keys), RECENT_READ_MAX, |item| {
-        let signed = moment.signed(item)?;
-        if holds(moment, found, &signed)? && seen.insert(signed.event.id()) {
-            recent.push(key_event(&signed, item));
-        }
-        Ok(recent.len() < RECENT)
-    })?;
-    Ok(recent)
-}
-
-/// Whether a key event counts. Anybody can sign a claim about any key; only claims signed by a key of the identity's
-/// chain count.
-fn holds(moment: &Moment<'_>, found: &LocatedIdentity, signed: &SignedEvent) -> Result<bool, ApiError> {
-    match &signed.event.action {
-        Action::Revoke { version, key, .. } => {
-            Ok(moment.join().fits_chain(found, *version, key.hash(), signed.signer.hash())?)
-        }
-        _ => Ok(true),
+    let mut items = moment.view.history(&found.id, History::Keys, None, RECENT)?;
+    let mut claims = Vec::new();
+    for version in (1..=found.identity.version).rev().take(CLAIMED_VERSIONS) {
+        claims.extend(moment.join().claims(found, version)?);
     }
+    let item = |(log, claim): (LogId, Claim)| HistoryItem { time: claim.time, log, index: claim.index };
+    let mut claims: Vec<_> = claims.into_iter().map(item).collect();
+    claims.sort();
+    for claim in claims {
+        // A quick state has no entries from before its starting point.
+        let base = if moment.app.partial { moment.view.base(&claim.log)? } else { None };
+        items.extend((base.map_or(0, |base| base.size) <= claim.index).then_some(claim));
+    }
+    let (mut recent, mut seen) = (Vec::new(), BTreeSet::new());
+    for item in items {
+        let signed = moment.signed(&item)?;
+        if seen.insert(signed.event.id()) {
+            recent.push((key_event(&signed, &item), item));
+        }
+    }
+    recent.sort_by(|(_, a), (_, b)| b.cmp(a));
+    recent.truncate(RECENT);
+    Ok(recent.into_iter().map(|(event, _)| event).collect())
 }
 
 fn key_event(signed: &SignedEvent, item: &HistoryItem) -> view::KeyEventView {

@@ -13,6 +13,7 @@ use fama_ledger::rows::{self, LogRow, MapName};
 use serde::Serialize;
 
 use super::input::Params;
+use super::layers::Place;
 use super::moment::Moment;
 use super::{ApiError, App};
 use crate::public::heads;
@@ -55,13 +56,14 @@ struct To {
 
 pub(super) async fn consistency(
     State(app): State<Arc<App>>,
+    place: Place,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Consistency>, ApiError> {
     let params = Params::new(pairs, &["log", "from", "to"])?;
     let log = params.get("log").unwrap_or_default().parse();
     let log: LogId = log.map_err(|error| ApiError::bad("bad_log", error).with("field", "log"))?;
     let (from, to) = (size(&params, "from")?.unwrap_or(0), size(&params, "to")?);
-    tokio::task::spawn_blocking(move || read(&app, &log, from, to)).await?.map(Json)
+    place.read(move || read(&app, &log, from, to)).await.map(Json)
 }
 
 fn size(params: &Params, name: &'static str) -> Result<Option<u64>, ApiError> {

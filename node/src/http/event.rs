@@ -61,7 +61,7 @@ fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
     let mut positions = moment.view.positions(&id)?;
     // The position where the event took effect comes first; other logs may have it too, without effect.
     positions.sort_by_key(|position| position.void.is_some());
-    let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
+    let unknown = || moment.unknown("unknown_event", "no event of this id is known here");
     let first = positions.first().ok_or_else(unknown)?;
     let Body::Event(signed) = moment.entry(&first.log, first.index)?.1.body else {
         return Err(ApiError::internal("an index names an entry without an event"));

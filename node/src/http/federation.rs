@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::moment::Moment;
 use super::{ApiError, App};
 use crate::health;
+use crate::public::heads;
 use crate::store::LogRecord;
 
 #[derive(Serialize)]
@@ -92,7 +93,13 @@ struct OperatorView {
     node_key: String,
     governance_key: String,
     generation: u32,
+    /// The time from which its log may have entries.
+    begins: String,
     addresses: Vec<String>,
+    query: Option<String>,
+    submit: Option<String>,
+    issuer: Option<String>,
+    token_keys: Vec<String>,
     last_heard: Option<String>,
     connected: bool,
     homes: Vec<String>,
@@ -114,6 +121,8 @@ struct LogView {
     since: u32,
     /// The version that the log has adopted; 0 before its first entry.
     adopted: u32,
+    /// The newest version whose adoption one note with a quorum certifies; before that, the one that introduced the log.
+    certified_version: u32,
     cut: Option<CutView>,
     cosignatures: Vec<CosignatureView>,
 }
@@ -201,12 +210,18 @@ fn cut((version, cut): &(u32, manifest::Cut)) -> CutView {
 fn operator(app: &App, operator: &manifest::Operator) -> OperatorView {
     let known = app.shared.health.read().operators.get(&operator.name).cloned().unwrap_or_default();
     let key = |key: &[u8; 32]| PublicKey::Ed25519(*key).to_string();
+    let endpoints = operator.endpoints.clone();
     OperatorView {
         name: operator.name.to_string(),
         node_key: key(operator.node_key.as_bytes()),
         governance_key: key(operator.governance_key.as_bytes()),
         generation: operator.generation,
+        begins: operator.begins.to_string(),
         addresses: operator.addresses.clone(),
+        query: endpoints.query,
+        submit: endpoints.submit,
+        issuer: endpoints.issuer,
+        token_keys: endpoints.token_keys.iter().map(|token| key(token.as_bytes())).collect(),
         last_heard: known.heard.map(|time| time.to_string()),
         connected: known.connected || app.operator.as_ref() == Some(&operator.name),
         homes: app.shared.manifest.homes_of(&operator.log()).map(ToString::to_string).collect(),
@@ -223,8 +238,12 @@ fn log(moment: &Moment<'_>, record: &LogRecord) -> Result<LogView, ApiError> {
     });
     let known = moment.app.shared.manifest.log(&state.log);
     let row = rows::read::<LogRow, _>(&moment.view, MapName::log(&state.log).id(), &())?;
+    let certificate = heads::certificate(&moment.view, &state.log)?;
+    let certified_version = certificate.map_or(0, |held| record.adopted_at(held.signed.head.size));
+    let since = known.map_or(0, |known| known.since);
     Ok(LogView {
-        since: known.map_or(0, |known| known.since),
+        since,
+        certified_version: certified_version.max(since),
         adopted: row.map_or(0, |row| row.version),
         cut: known.and_then(|known| known.cut.as_ref()).map(cut),
         log: state.log.to_string(),

@@ -1,4 +1,4 @@
-//! `POST /federation/stand` and `/federation/manifest` of the admin listener: decisions by the operator's people.
+//! `POST /federation/stand`, `/federation/agree` and `/federation/manifest` of the admin listener: decisions by the operator's people.
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -47,6 +47,15 @@ pub(super) async fn stand(State(inputs): State<mpsc::Sender<InboxInput>>, body: 
     let log: LogId = text.trim().parse().map_err(|error| ApiError::bad("bad_log", error))?;
     let stand = ask(&inputs, |reply| InboxInput::Stand { log, reply }).await?;
     Ok(Json(json!({"stand": stand})))
+}
+
+/// Body: the text of a draft that this operator is about to approve. This node renews no cosignature any more in the
+/// logs that the draft cuts.
+pub(super) async fn agree(State(inputs): State<mpsc::Sender<InboxInput>>, body: Body) -> Result<Json<Value>, ApiError> {
+    let body = input::body(body, limits::MANIFEST_BYTES_MAX, &MEMORY).await?;
+    let text = String::from_utf8(body.into()).map_err(|_| ApiError::bad("bad_manifest", "not UTF-8"))?;
+    ask(&inputs, |reply| InboxInput::Agree { text, reply }).await?;
+    Ok(Json(json!({"agreed": true})))
 }
 
 /// Body: a version of the manifest as a signed note.

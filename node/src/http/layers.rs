@@ -4,18 +4,19 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::id::Hex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{Any, CorsLayer};
 
 use super::error::PROBLEM;
 use super::serve::Turn;
-use super::{ApiError, input};
+use super::{ApiError, READS_MAX, input};
 use crate::metrics::Metrics;
 
 /// How long a request may take to be answered.
@@ -31,7 +32,7 @@ pub(super) fn public(router: Router, metrics: &Arc<Metrics>, requests_max: usize
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, REQUEST_ID])
-        .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID]);
+        .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID, super::status::STALE]);
     inner(router, requests_max).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
@@ -41,7 +42,8 @@ pub(super) fn private(router: Router, metrics: &Arc<Metrics>, requests_max: usiz
 }
 
 fn inner(router: Router, requests_max: usize) -> Router {
-    let gate = middleware::from_fn_with_state(Arc::new(Semaphore::new(requests_max)), limit);
+    let permits = [requests_max, READS_MAX].map(|permits| Arc::new(Semaphore::new(permits)));
+    let gate = middleware::from_fn_with_state(permits, limit);
     let memory = middleware::from_fn_with_state(Arc::new(Semaphore::new(input::BODIES_BYTES_MAX)), gather);
     router.layer(gate).layer(memory).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
 }
@@ -59,11 +61,46 @@ async fn outer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next
 }
 
 /// Refuses the request at once if too many are being answered, and limits its time.
-async fn limit(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = permits.try_acquire() else { return ApiError::overloaded().into_response() };
+async fn limit(State([permits, reads]): State<[Arc<Semaphore>; 2]>, mut request: Request, next: Next) -> Response {
+    let Ok(permit) = permits.try_acquire_owned() else { return ApiError::overloaded().into_response() };
+    let place = Place { request: Arc::new(permit), reads };
+    request.extensions_mut().insert(place.clone());
     let _ours = request.extensions().get::<Turn>().map(Turn::ours);
     let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
+    drop(place);
     answer.unwrap_or_else(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT).into_response())
+}
+
+/// A request's place among those that its listener answers at the same time. Work that may outlive the request, since its
+/// client can hang up, holds the place until it ends: else clients that hang up would have any number of reads run.
+#[derive(Clone)]
+pub(super) struct Place {
+    request: Arc<OwnedSemaphorePermit>,
+    reads: Arc<Semaphore>,
+}
+
+impl Place {
+    /// Runs a long read on a thread for blocking work, once fewer than [`READS_MAX`] are running.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = Arc::clone(&self.reads).acquire_owned().await.map_err(ApiError::internal)?;
+        let held = (Arc::clone(&self.request), turn);
+        tokio::task::spawn_blocking(move || {
+            let _held = held;
+            read()
+        })
+        .await?
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Place {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::internal("a route without a limit"))
+    }
 }
 
 /// Reads the body before the request counts towards the limit, so that slow senders hold up nobody. Only POST has a

@@ -7,6 +7,7 @@ use fama_ledger::id::IdentityId;
 use fama_ledger::join::Karma;
 
 use super::input::Params;
+use super::layers::Place;
 use super::moment::Moment;
 use super::view::{LeaderboardView, RankedView};
 use super::{ApiError, App, Serving};
@@ -17,18 +18,19 @@ const LIMIT_MAX: usize = 500;
 
 pub(super) async fn leaderboard(
     Serving(app): Serving,
+    place: Place,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<LeaderboardView>, ApiError> {
     let params = Params::new(query, &["limit", "cursor"])?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.get("cursor").map(read_cursor).transpose()?;
-    Ok(Json(tokio::task::spawn_blocking(move || read(&app, after, limit)).await??))
+    place.read(move || read(&app, after, limit)).await.map(Json)
 }
 
 fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<LeaderboardView, ApiError> {
     let mut page: Vec<(IdentityId, Karma)> = {
-        let ranking = app.shared.ranking.read().unwrap_or_else(PoisonError::into_inner);
-        ranking.from(after).take(limit.saturating_add(1)).collect()
+        let scores = app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
+        scores.ranking.from(after).take(limit.saturating_add(1)).collect()
     };
     let more = page.len() > limit;
     page.truncate(limit);

@@ -1,10 +1,12 @@
 //! A snapshot of the database from which one whole answer is computed, and the names of identities in it.
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
+use axum::http::StatusCode;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::{Domain, EventId, Handle, IdentityId, Name, StateId, StateRoot, from_hex};
-use fama_ledger::join::{Join, LocatedIdentity, LogState, state_id};
+use fama_ledger::join::{Join, LocatedIdentity, LogState, Numbers, state_id};
 use fama_ledger::limits;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
@@ -12,6 +14,7 @@ use fama_ledger::profile::Question;
 use fama_ledger::time::Millis;
 
 use super::{ApiError, App};
+use crate::scores::Standing;
 use crate::store::{HistoryItem, LogRecord, Position, View};
 
 /// For how long after its last message an operator counts as heard, in milliseconds.
@@ -40,6 +43,22 @@ impl<'a> Moment<'a> {
 
     pub(super) fn join(&self) -> Join<'_, View<'a>> {
         Join::new(&self.app.shared.manifest, &self.view)
+    }
+
+    /// What the inbox keeps about a subject; `None` while its scores are of another moment than this.
+    pub(super) fn standing(&self, subject: &IdentityId) -> Option<Standing> {
+        let scores = self.app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
+        scores.standing(subject, &self.logs, |log, index| self.is_final(log, index))
+    }
+
+    /// The numbers at which a provider is sponsored: kept ones if they are of this moment, else from the rows.
+    pub(super) fn sponsored(&self, provider: IdentityId) -> Result<Numbers, ApiError> {
+        let scores = self.app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
+        if scores.are_of(&self.logs) {
+            return Ok(scores.ranking.numbers(&provider).cloned().unwrap_or_default());
+        }
+        drop(scores);
+        Ok(self.join().sponsored(provider)?)
     }
 
     pub(super) fn record(&self, log: &LogId) -> Option<&LogRecord> {
@@ -74,8 +93,11 @@ impl<'a> Moment<'a> {
         Ok(stored.max(heard))
     }
 
-    /// Whether the copy of some log is smaller than the largest size known of it.
+    /// Whether the copy of some log is smaller than the largest size known of it, or is being rolled back.
     pub(super) fn lags(&self) -> Result<bool, ApiError> {
+        if self.view.needs_rebuild()? {
+            return Ok(true);
+        }
         for record in &self.logs {
             if self.newest(&record.state.log)? > record.state.size {
                 return Ok(true);
@@ -92,7 +114,7 @@ impl<'a> Moment<'a> {
 
     /// The identity that `x` names: `name@home`, an id, a DID, or a name of the node's namespace.
     pub(super) fn find(&self, x: &str) -> Result<LocatedIdentity, ApiError> {
-        let unknown = || ApiError::not_found("unknown_agent", "no agent of this name or id is known here");
+        let unknown = || self.unknown("unknown_agent", "no agent of this name or id is known here");
         let id = match Named::parse(x).ok_or_else(unknown)? {
             Named::Id(id) => Some(id),
             Named::Did(home, digits) => self.join().with_prefix(&home, &digits)?,
@@ -103,6 +125,18 @@ impl<'a> Moment<'a> {
             }
         };
         self.join().identity(id.ok_or_else(unknown)?)?.ok_or_else(unknown)
+    }
+
+    /// 404, or 503 if a log that may have it is being rolled back.
+    pub(super) fn unknown(&self, code: &'static str, message: &str) -> ApiError {
+        match self.view.needs_rebuild() {
+            Ok(false) => ApiError::not_found(code, message),
+            Ok(true) => {
+                let message = "this node is rebuilding its copy of a log, and does not know it meanwhile: ask another";
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).retry_after(10)
+            }
+            Err(error) => error.into(),
+        }
     }
 
     /// The bare name of an identity of the node's namespace, the handle of any other, so that an identity of another

@@ -9,20 +9,23 @@ use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::profile::{self, LogSource, MakeError, ProfileProof, Question};
+use fama_ledger::profile::{self, LogSource, MakeError, ProfileProof, Question, Required};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::public;
 use fama_ledger::rows::{self, LogRow, MapName};
 use tokio::sync::Semaphore;
 
+use super::layers::Place;
 use super::moment::question;
-use super::{ApiError, App};
+use super::{ApiError, App, READS_MAX};
 use crate::certified::{CertifiedRows, Front};
 use crate::public::heads;
 use crate::store::{Position, View};
 
-/// Most proofs that are made at the same time; more requests get `overloaded`.
+/// Most proofs that are made at the same time; more requests get `overloaded`. Fewer than [`READS_MAX`], so that
+/// proofs leave other long reads their share.
 const PROOFS_MAX: usize = 4;
+const _: () = assert!(PROOFS_MAX < READS_MAX);
 /// How often a view is taken of the database before giving up, if a head above the view is certified each time.
 const ATTEMPTS: usize = 8;
 /// After how many seconds a client may ask again for a proof that can't be made yet.
@@ -39,18 +42,19 @@ impl ProofMaker {
         Arc::new(Self { app, permits: Arc::new(Semaphore::new(PROOFS_MAX)) })
     }
 
-    /// Runs `make` on a blocking thread; `overloaded` if [`PROOFS_MAX`] are under way.
+    /// Runs `make` as a long read; `overloaded` if [`PROOFS_MAX`] are under way.
     async fn run<T: Send + 'static>(
         &self,
+        place: &Place,
         make: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| ApiError::overloaded())?;
         let app = Arc::clone(&self.app);
-        tokio::task::spawn_blocking(move || {
+        let make = move || {
             let _permit = permit;
             make(&app)
-        })
-        .await?
+        };
+        place.read(make).await
     }
 }
 
@@ -62,13 +66,17 @@ fn pending(log: &LogId) -> ApiError {
 }
 
 fn too_long() -> ApiError {
-    let message = "this agent has more providers than fit into one proof";
+    let message = "this agent's keys do not fit into one proof";
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "profile_too_long", message)
 }
 
 /// Proof of an agent's profile, or proof that there is no such agent.
-pub(super) async fn agent(State(maker): State<Arc<ProofMaker>>, Path(x): Path<String>) -> Result<Response, ApiError> {
-    let proof = maker.run(move |app| profile(app, &question(app, &x)?)).await?;
+pub(super) async fn agent(
+    State(maker): State<Arc<ProofMaker>>,
+    place: Place,
+    Path(x): Path<String>,
+) -> Result<Response, ApiError> {
+    let proof = maker.run(&place, move |app| profile(app, &question(app, &x)?)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], proof).into_response())
 }
 
@@ -90,23 +98,33 @@ fn make(
 ) -> Result<String, ApiError> {
     let mut sources = Vec::new();
     for (log, front) in &state.fronts {
+        // A reader would refuse it, as if it were not there.
+        if is_outdated(manifest, view, log, front.certificate.head().size)? {
+            continue;
+        }
         let certificate = Some(certificate(manifest, view, state, (log, front))?);
         sources.push(LogSource { log: log.clone(), certificate, maps: &front.maps });
     }
     sources.extend(state.cut.iter().map(|(log, maps)| LogSource { log: log.clone(), certificate: None, maps }));
     let proof = ProfileProof::make(manifest, question.clone(), state, &sources).map_err(|error| match error {
-        MakeError::Missing(log) => pending(&log),
+        MakeError::HomeLeftOut { log, .. } => pending(&log),
         MakeError::TooMany => too_long(),
         MakeError::Rows(error) => ApiError::from(error),
         MakeError::Torn => ApiError::internal(error),
     })?;
-    let text = proof.to_string();
-    if text.len() > profile::PROFILE_BYTES_MAX {
-        return Err(too_long());
-    }
-    // If the proof is wrong, this node must notice before a client does.
-    proof.verify(manifest).map_err(ApiError::internal)?;
-    Ok(text)
+    // If the proof is wrong, this node must notice before a client does. How old it may be and what it may leave out
+    // is for the client to say.
+    let anything =
+        Required { question: question.clone(), max_age_seconds: u64::MAX, missing_max: usize::MAX, now: u64::MAX };
+    proof.verify(manifest, &anything).map_err(ApiError::internal)?;
+    Ok(proof.to_string())
+}
+
+/// Whether readers of the version in use refuse a head of `log`, because it had adopted too old a version there: the
+/// note that certifies a later one is still to come.
+fn is_outdated(manifest: &Manifest, view: &View<'_>, log: &LogId, size: u64) -> Result<bool, ApiError> {
+    let adopted = view.log(log)?.map_or(0, |record| record.adopted_at(size));
+    Ok(manifest.cut(log).is_none() && adopted < manifest.adopted_min(log))
 }
 
 /// The evidence for a front's head, with the cosignatures of those operators that count there.
@@ -136,9 +154,13 @@ fn certificate(
 
 /// Proof of an event's position, as a c2sp.org/tlog-proof. Its extra data is the entry, followed by the proof of where
 /// the log adopted the version that counts.
-pub(super) async fn event(State(maker): State<Arc<ProofMaker>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn event(
+    State(maker): State<Arc<ProofMaker>>,
+    place: Place,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
-    let proof = maker.run(move |app| inclusion(app, id)).await?;
+    let proof = maker.run(&place, move |app| inclusion(app, id)).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
 }
 
@@ -152,6 +174,9 @@ fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
     let certificate = heads::certificate(&view, &log)?.filter(|held| index < held.signed.head.size);
     let certificate = certificate.ok_or_else(|| pending(&log))?;
     let size = certificate.signed.head.size;
+    if is_outdated(&app.shared.manifest, &view, &log, size)? {
+        return Err(pending(&log));
+    }
     let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
     let mut extra = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
     let adopted = view.adoption(&log, size)?;

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::public::Path;
 
+use super::layers::Place;
 use super::{ApiError, App};
 use crate::public;
 
@@ -15,12 +16,12 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 const ONE_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
 /// The path is not unescaped: an escaped path would be a second name for the same file.
-pub(super) async fn file(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
+pub(super) async fn file(State(app): State<Arc<App>>, place: Place, uri: Uri) -> Result<Response, ApiError> {
     let none = || ApiError::not_found("no_such_file", "this node has no such file");
     let path: Path = uri.path().strip_prefix('/').unwrap_or_default().parse().map_err(|_| none())?;
     let wanted = path.clone();
-    let read = move || public::file(&app.shared.store.view(), &app.shared.manifest, &wanted);
-    let bytes = tokio::task::spawn_blocking(read).await??.ok_or_else(none)?;
+    let read = move || Ok(public::file(&app.shared.store.view(), &app.shared.manifest, &wanted)?);
+    let bytes = place.read(read).await?.ok_or_else(none)?;
     let mut response = bytes.into_response();
     let kind = HeaderValue::from_static(path.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

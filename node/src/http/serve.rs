@@ -14,9 +14,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
+
+use super::READS_MAX;
 
 /// Most open connections of a listener, if the process may open enough files. To accept one more, the listener closes
 /// the one that has waited longest for its client.
@@ -30,14 +32,48 @@ const CONNECTIONS_MIN: u32 = 48;
 const FILES_ELSEWHERE: u32 = 900;
 /// How many files a process is assumed to be allowed to open if the system does not report it.
 const FILES_DEFAULT: u32 = 1_024;
-/// How long a client may take to send a request's head, including silence between requests.
-const HEADER_READ: Duration = Duration::from_secs(15);
+/// How long a client may take to send a request's head, including silence between requests. Longer than the minute for
+/// which proxies keep idle connections, so that the proxy closes first: a request sent into a closing connection is
+/// answered 502. Under pressure a silent connection makes room long before: see [`CONNECTIONS_MAX`].
+pub(super) const HEADER_READ: Duration = Duration::from_secs(75);
 /// After this time a connection ends with its current answer, so that slow readers don't stay forever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
 /// How long an ending connection may still take for its current answer.
 const CONNECTION_END: Duration = Duration::from_secs(10);
 /// Longest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Serves like [`serve`], on a runtime of its own with `threads` threads, so that no answer is computed, and nothing is
+/// read from disk, on the threads that poll the network. The receiver completes when it has ended.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn serve_apart(
+    name: &'static str,
+    threads: usize,
+    listener: std::net::TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<oneshot::Receiver<()>> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.enable_all().worker_threads(threads).max_blocking_threads(READS_MAX).thread_name(name);
+    let (runtime, (done, ended)) = (builder.build()?, oneshot::channel());
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // The thread ends in any case, and with it `done`.
+        let served = runtime.block_on(async {
+            let listener = TcpListener::from_std(listener)?;
+            // On a thread of the runtime: this one only waits.
+            tokio::spawn(serve(listener, router, stop)).await.map_err(std::io::Error::other)
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, listener = name, "a listener ended");
+        }
+        // Long reads whose clients are gone may still run.
+        runtime.shutdown_timeout(CONNECTION_END);
+        drop(done);
+    })?;
+    Ok(ended)
+}
 
 /// Serves until `stop` completes, then gives current answers a few seconds to finish.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
@@ -154,16 +190,19 @@ impl Turn {
 }
 
 impl ConnectionTurn {
+    /// Locks `since` before the queue, like [`ConnectionTurn::stay`]: two tasks of a connection may be here at once.
     fn wait(&self) {
+        let mut own = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let mut queue = self.waiting.lock();
         let since = queue.next;
         queue.next += 1;
         queue.connections.insert(since, (Instant::now(), Arc::clone(&self.end)));
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
+        *own = Some(since);
     }
 
     fn stay(&self) {
-        if let Some(since) = self.since.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let mut own = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = own.take() {
             self.waiting.lock().connections.remove(&since);
         }
     }
@@ -222,6 +261,26 @@ async fn connection(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Symptom: a listener that hangs. A task that gave its turn back locked the queue, then the connection; one that
+    /// took its turn locked them the other way round.
+    #[test]
+    fn turns_that_cross_do_not_wait_for_each_other() {
+        let (done, finished) = std::sync::mpsc::sync_channel(2);
+        let turn = Turn::new(&Arc::default());
+        for _ in 0..2 {
+            let (turn, done) = (turn.clone(), done.clone());
+            std::thread::spawn(move || {
+                for _ in 0..200_000 {
+                    drop(turn.ours());
+                }
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..2 {
+            finished.recv_timeout(Duration::from_secs(60)).expect("the threads wait for each other");
+        }
+    }
 
     #[test]
     fn the_database_keeps_its_files() {

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use serde::Serialize;
 
 use super::moment::{Moment, operators_heard};
@@ -30,6 +33,8 @@ const ENDPOINTS: [(&str, &str); 13] = [
 ];
 
 const SERVICE: &str = "fama";
+/// Header of answers of a node that may not have the newest.
+pub(super) const STALE: HeaderName = HeaderName::from_static("fama-stale");
 
 #[derive(Serialize)]
 pub(super) struct IndexView {
@@ -148,4 +153,25 @@ pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -
         ranking_lag,
         start,
     }))
+}
+
+/// Says in every answer that may change, if this node may not have the newest: too few operators answer, it lacks
+/// entries, or the certificates of more logs than may have lying owners are old.
+pub(super) async fn tell_if_stale(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let changes = !response.headers().contains_key(header::CACHE_CONTROL);
+    if changes && !is_live(&Serving::of(&app).0) {
+        response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// Whether this node hears enough operators, has all entries known to exist, and enough recent certificates.
+fn is_live(app: &App) -> bool {
+    let (manifest, heard) = (&app.shared.manifest, operators_heard(app, clock::now()));
+    let health = app.shared.health.read();
+    let mut logs = health.logs.iter().filter(|(log, _)| manifest.cut(log).is_none());
+    let whole = logs.all(|(_, log)| log.newest <= log.size);
+    let enough = heard >= manifest.operators().len().saturating_sub(manifest.faults());
+    whole && enough && health.old_logs <= manifest.faults()
 }

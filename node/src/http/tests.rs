@@ -13,7 +13,7 @@ use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::{Action, Event, Kind, Method as Proof, Nonce, RevokeReason};
 use fama_ledger::id::{Domain, EventId, IdentityId, ManifestHash, NoteHash, TreeRoot};
-use fama_ledger::join::{Join, LogState, Ranking};
+use fama_ledger::join::{Join, LogState};
 use fama_ledger::key::{Curve, PublicKey};
 use fama_ledger::log::{Head, Tree, leaf_hash, verify_consistency};
 use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
@@ -35,6 +35,7 @@ use super::App;
 use crate::clock::{self, Clock};
 use crate::health::{Governance, PendingManifest};
 use crate::inbox::InboxInput;
+use crate::scores::Scores;
 use crate::shared::Shared;
 use crate::store::{Commit, Store};
 use crate::wire::{CosignedHead, Refusal, SignedHead};
@@ -45,6 +46,7 @@ mod federation;
 mod listeners;
 mod login;
 mod malformed;
+mod rollback;
 
 /// 2026-11-22T05:00:00.000Z.
 const NOW: u64 = 1_795_323_600_000;
@@ -67,7 +69,9 @@ fn manifest() -> Arc<Manifest> {
         node_key: operator_key(seed).ed25519().unwrap().verifying_key(),
         governance_key: operator_key(seed + 1).ed25519().unwrap().verifying_key(),
         generation: 1,
+        begins: fama_ledger::time::Millis::FIRST,
         addresses: vec!["/ip4/127.0.0.1/tcp/4001".to_owned()],
+        endpoints: fama_ledger::manifest::Endpoints::default(),
     };
     let operators = vec![operator("alpha.example", 10), operator("beta.example", 20)];
     let text = Genesis { name: "test".to_owned(), policy: Policy::recommended(2), operators }.text().unwrap();
@@ -216,8 +220,7 @@ impl World {
 
     fn rank(&self) {
         let view = self.app.shared.store.view();
-        *self.app.shared.ranking.write().unwrap() =
-            Ranking::rebuild(&Join::new(&self.app.shared.manifest, &view)).unwrap();
+        *self.app.shared.scores.write().unwrap() = Scores::rebuild(&self.app.shared.manifest, &view).unwrap();
     }
 
     fn query(&self) -> Router {
@@ -229,8 +232,12 @@ impl World {
     }
 
     async fn profile(&self, x: &str) -> Value {
+        // From all rows, and from what is kept.
+        *self.app.shared.scores.write().unwrap() = Scores::default();
         let answer = self.get(&format!("/api/agent/{x}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
+        self.rank();
+        assert_eq!(self.get(&format!("/api/agent/{x}")).await.text, answer.text);
         answer.json()
     }
 

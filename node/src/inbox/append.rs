@@ -15,10 +15,14 @@ use fama_ledger::log::leaf_hash;
 use fama_ledger::time::{DAY_MILLIS, Millis};
 use tokio::sync::oneshot;
 
+use super::reserve::{Purpose, Reserve};
 use super::{Inbox, InboxInput, Own, StoredRoots, SubmitOutcome, Submitted};
 use crate::replay::{Fatal, LogCopy, adopted};
-use crate::store::{Commit, Store, View};
+use crate::store::{Commit, ReservedBytes, Store, View};
 use crate::wire::{Refusal, SignedHead};
+
+/// When a claim is worth another try whose key this node has not seen yet.
+const NOT_SEEN_SECONDS: u32 = 10;
 
 /// Entries and their outcomes, in order.
 type Built = (Vec<VerifiedEntry>, Vec<Option<Outcome>>);
@@ -153,7 +157,12 @@ impl Inbox {
         // Until `write`, only memory changes. A crash or an error leaves the disk as it was, and nobody was answered.
         let size = self.replica.head(log).map_or(0, |head| head.size);
         let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
-        let mut builder = BatchBuilder::new(log, &view, Join::new(&manifest, &view), self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let reserved = self.reserved.on(batch.entry_time(now).day());
+        let mut builder = BatchBuilder::new(log, &view, Join::new(&manifest, &view), now, reserved);
+        builder.backlog_age = self.backlog_age()?;
+        // A revocation that is taken over from another log may be among those refused for it.
+        self.claims_due |= builder.backlog_age.is_some_and(|age| age > manifest.policy().max_lag_ms);
         let mut notes = Vec::new();
         let mut verdicts = Vec::with_capacity(events.len());
         for Submitted { event, note, recovered } in events {
@@ -165,6 +174,12 @@ impl Inbox {
         let taken = built.0.len();
         let new: Vec<Vec<u8>> = built.0.iter().map(|entry| entry.bytes().to_vec()).collect();
         if taken > 0 {
+            if builder.reserved != self.reserved {
+                // A crash between this write and the batch's counts bytes that the log does not have: until midnight it
+                // takes a little less in, never more.
+                store.put_reserved(&builder.reserved)?;
+                self.reserved = builder.reserved;
+            }
             // An error from here on is fatal: whether the batch is on disk is unknown, and the next start finds out.
             self.write(&store, batch, built, &notes)?;
             self.shared.metrics.batch(taken as u64, self.shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
@@ -238,8 +253,9 @@ impl Inbox {
         let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);
         // Not synced. If a crash loses it, the start signs the same head again, with the same bytes (Ed25519).
         store.put_newest(log, &SignedHead::of(&signed))?;
-        // The ranking is in memory; a start computes it from the rows.
-        self.effects(outcomes.iter())?;
+        // The scores are in memory; a start computes them from the rows.
+        let log = log.clone();
+        self.effects(&log, head.size, (first..).zip(outcomes))?;
         // The head leaves the node last, as an announcement and under this operator's own cosignature, which is synced
         // before it leaves. After a crash here, peers read the head from this node's frontier.
         let outputs = self.replica.appended(signed, adopted, self.millis(), &StoredRoots(store))?;
@@ -259,12 +275,22 @@ struct BatchBuilder<'a> {
     numbers: BTreeMap<IdentityId, u64>,
     /// Each provider's sponsored numbers, as first read from the view.
     sponsored: BTreeMap<IdentityId, Numbers>,
+    /// The age of the log's oldest event without a certificate, in milliseconds.
+    backlog_age: Option<u64>,
+    /// What the day's reserve is used for, with this batch.
+    reserved: ReservedBytes,
 }
 
 impl<'a> BatchBuilder<'a> {
-    fn new(log: &'a fama_ledger::manifest::LogId, view: &'a View<'a>, join: Join<'a, View<'a>>, now: Millis) -> Self {
+    fn new(
+        log: &'a fama_ledger::manifest::LogId,
+        view: &'a View<'a>,
+        join: Join<'a, View<'a>>,
+        now: Millis,
+        reserved: ReservedBytes,
+    ) -> Self {
         let (built, indexes, numbers) = (Built::default(), BTreeMap::new(), BTreeMap::new());
-        Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new() }
+        Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new(), backlog_age: None, reserved }
     }
 
     fn judge(
@@ -287,7 +313,11 @@ impl<'a> BatchBuilder<'a> {
             Some(known) => return Ok(known),
             None => {}
         }
-        if let Some(refusal) = self.refusal(batch, &event, recovered) {
+        let purpose = match self.purpose(&event, ours, recovered)? {
+            Ok(purpose) => purpose,
+            Err(refusal) => return Ok(refusal),
+        };
+        if let Some(refusal) = self.refusal(batch, &event, &purpose, recovered) {
             return Ok(refusal);
         }
         let issuer = issuer(&event);
@@ -299,7 +329,7 @@ impl<'a> BatchBuilder<'a> {
                 if let Some(issuer) = issuer {
                     *self.numbers.entry(issuer).or_default() += 1;
                 }
-                Ok(self.take(id, entry, effect))
+                Ok(self.take(id, entry, effect, &purpose))
             }
             // The manifest in use gives this log the home, but the log has not adopted that version yet.
             Ok(Err(Void::NotHome)) if ours => Ok(EventVerdict::Refused("not_ready", not_adopted())),
@@ -310,7 +340,8 @@ impl<'a> BatchBuilder<'a> {
         }
     }
 
-    fn take(&mut self, id: EventId, entry: VerifiedEntry, effect: Effect) -> EventVerdict {
+    fn take(&mut self, id: EventId, entry: VerifiedEntry, effect: Effect, purpose: &Purpose) -> EventVerdict {
+        self.reserved.count(purpose, entry.bytes().len() as u64);
         let position = self.built.0.len();
         self.indexes.insert(id, position);
         self.built.0.push(entry);
@@ -326,37 +357,94 @@ impl<'a> BatchBuilder<'a> {
         known: EventVerdict,
     ) -> Result<EventVerdict, Fatal> {
         let id = event.id();
-        if self.refusal(batch, &event, true).is_some() {
+        if self.refusal(batch, &event, &Purpose::Revocation, true).is_some() {
             return Ok(known);
         }
         match batch.admit(event, self.now) {
-            Ok(Ok((entry, effect))) => Ok(self.take(id, entry, effect)),
+            Ok(Ok((entry, effect))) => Ok(self.take(id, entry, effect, &Purpose::Revocation)),
             Ok(Err(_)) => Ok(known),
             Err(ReplayError::Rows(error)) => Err(Fatal::rows(self.log, error)),
             Err(_) => Err(Fatal::Internal("the batch builder keeps the limits of batch and day")),
         }
     }
 
+    /// What the event is taken in for; a claim must be against the key that this node knows as current in its home, or
+    /// against a later one that a receipt shows. The fold cannot know that: it reads no other log's maps. Claims against
+    /// other versions could be made without end.
+    fn purpose(&self, event: &VerifiedEvent, ours: bool, shown: bool) -> Result<Result<Purpose, EventVerdict>, Fatal> {
+        let Action::Revoke { home, identity, version, key, .. } = &event.event().action else {
+            let rotation = matches!(event.event().action, Action::Rotate { .. });
+            return Ok(Ok(if rotation { Purpose::Rotation } else { Purpose::Other }));
+        };
+        if ours {
+            return Ok(Ok(Purpose::Revocation));
+        }
+        let fault = |error| Fatal::rows(self.log, error);
+        let void = |void| Ok(Err(EventVerdict::Refused(Void::code(void), void_refusal(void, self.now))));
+        let found = self.join.identity(*identity).map_err(fault)?;
+        let home = match &found {
+            Some(found) if shown && *version > found.identity.version => &found.home,
+            Some(found) if *version > found.identity.version => return Ok(Err(not_seen(Void::WrongVersion))),
+            Some(found) if *version < found.identity.version => return void(Void::WrongVersion),
+            Some(found) => {
+                let signer = event.signed().signer.hash();
+                if !self.join.fits_chain(found, *version, key.hash(), signer).map_err(fault)? {
+                    return void(Void::NotAuthorized);
+                }
+                &found.home
+            }
+            None if shown => home,
+            None => return Ok(Err(not_seen(Void::UnknownIdentity))),
+        };
+        let Some(carrier) = self.join.manifest().homes().get(home) else { return void(Void::NotHome) };
+        Ok(Ok(Purpose::Claim(carrier.operator.clone())))
+    }
+
     /// Checks the node's clock and the log's daily limit, before the fold checks the rest.
-    fn refusal(&self, batch: &Batch<'a, View<'a>>, event: &VerifiedEvent, recovered: bool) -> Option<EventVerdict> {
+    fn refusal(
+        &self,
+        batch: &Batch<'a, View<'a>>,
+        event: &VerifiedEvent,
+        purpose: &Purpose,
+        recovered: bool,
+    ) -> Option<EventVerdict> {
         let (created, action) = (event.event().created.0, &event.event().action);
+        if !batch.takes(action) {
+            let message = "the manifest that this log has adopted is of a protocol without this kind of event";
+            return Some(EventVerdict::Refused("later_kind", Refusal::new("later_kind", message)));
+        }
         let revocation = matches!(action, Action::Revoke { .. });
         if !revocation && !recovered && created.abs_diff(self.now.0) > limits::SUBMIT_SKEW_MILLIS_MAX {
             let message = format!("created is {}, more than 5 minutes from this node's clock", event.event().created);
             return Some(EventVerdict::Refused("outside_window", Refusal::new("outside_window", message)));
         }
+        let max_lag = batch.policy().max_lag_ms;
+        if self.backlog_age.is_some_and(|age| age > if revocation { max_lag } else { max_lag / 2 }) {
+            let message =
+                "too few operators cosigned this log for hours: it accepts nothing that nobody would vouch for";
+            let refusal = Refusal { retry_after: Some(60), ..Refusal::new("uncertified", message) };
+            return Some(EventVerdict::Refused("uncertified", refusal));
+        }
         let max = batch.policy().daily_bytes;
-        let kept = if revocation || matches!(action, Action::Rotate { .. }) { max } else { max / 10 * 9 };
+        let reserve = Reserve::of(max, self.join.manifest().faults());
         let most = limits::ENTRY_BYTES_MAX as u64 + limits::NOTE_QUOTA_BYTES;
-        if batch.bytes_on(batch.entry_time(self.now)).saturating_add(most) > kept {
-            let retry_after = Some(until_midnight(self.now));
-            let message = "the log has reached its limit for today".into();
-            return Some(EventVerdict::Refused(
-                "daily_bytes",
-                Refusal { code: "daily_bytes".into(), message, retry_after },
-            ));
+        let most = most.saturating_add(reserve.kept_from(purpose, &self.reserved));
+        let time = batch.entry_time(self.now);
+        if batch.bytes_on(time).saturating_add(most) > max {
+            return Some(self.full("the log has reached its limit for today".into()));
+        }
+        if let Purpose::Claim(operator) = purpose {
+            let bytes = VerifiedEntry::of(time, event.clone()).bytes().len() as u64;
+            if !reserve.takes_claim(operator, bytes, &self.reserved) {
+                return Some(self.full(format!("the log has today's share of claims against homes of {operator}")));
+            }
         }
         None
+    }
+
+    fn full(&self, message: String) -> EventVerdict {
+        let retry_after = Some(until_midnight(self.now));
+        EventVerdict::Refused("daily_bytes", Refusal { code: "daily_bytes".into(), message, retry_after })
     }
 
     fn sponsored(&mut self, event: &VerifiedEvent) -> Result<bool, Fatal> {
@@ -372,6 +460,14 @@ impl<'a> BatchBuilder<'a> {
         self.sponsored.insert(*issuer, numbers);
         Ok(sponsored)
     }
+}
+
+/// The refusal of a claim against what this node may only not have seen yet.
+fn not_seen(void: Void) -> EventVerdict {
+    let message = "this node has not seen that key in its home's log: submit again later, or with the receipt of the \
+        registration or rotation that brought it";
+    let refusal = Refusal { code: void.code().into(), message: message.into(), retry_after: Some(NOT_SEEN_SECONDS) };
+    EventVerdict::Refused(void.code(), refusal)
 }
 
 fn not_adopted() -> Refusal {

@@ -23,7 +23,8 @@ pub struct Submitted {
     pub event: VerifiedEvent,
     /// The note that the event names, if it was submitted too; the text matches its hash.
     pub note: Option<(NoteHash, String)>,
-    /// The event was in a log that was cut below it, so its creation time is not checked.
+    /// The event was in a log that was cut below it, so its creation time is not checked. Of a revocation: a receipt
+    /// shows that the version it names exists.
     pub recovered: bool,
 }
 
@@ -159,6 +160,14 @@ pub enum InboxInput {
         log: LogId,
         /// Receives the stand as a signed note.
         reply: oneshot::Sender<Result<String, Refusal>>,
+    },
+    /// The operator is about to approve a draft of the next version: from then on its node renews no cosignature in the
+    /// logs that the draft cuts.
+    Agree {
+        /// The draft's text, without signatures.
+        text: String,
+        /// Receives whether the node agreed.
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// A manifest version, not verified yet.
     Manifest {

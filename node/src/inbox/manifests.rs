@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fama_ledger::batch::Batch;
-use fama_ledger::checkpoint::{self, SignedCheckpoint};
+use fama_ledger::checkpoint::SignedCheckpoint;
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::Action;
@@ -11,16 +11,16 @@ use fama_ledger::id::{EventId, ManifestHash};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
 use fama_ledger::manifest::{LogId, Manifest, ManifestError, VersionState};
-use fama_ledger::proof::TlogProof;
 use fama_ledger::replica::log_of;
+use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
-use super::{Inbox, InboxCommand, StoredRoots, Submitted};
+use super::{Inbox, InboxCommand, Submitted};
 use crate::health::{Governance, PendingManifest};
 use crate::replay::{Fatal, tiles_fault};
-use crate::store::{Dropped, View};
+use crate::store::{Dropped, StoredStand, View};
 use crate::wire::{Gossip, NoteAnswer, Recovered, Refusal, SUBMISSIONS_MAX, SignedHead, Submission};
 
 /// At most this many events of abandoned branches are submitted again at a time.
@@ -34,11 +34,11 @@ impl Inbox {
         for text in texts {
             match self.manifest(text)? {
                 Ok(()) => {}
-                Err(error @ ManifestError::Version { .. }) => {
-                    tracing::debug!(%peer, %error, "manifest of another version ignored");
+                Err(error @ (ManifestError::Version { .. } | ManifestError::Protocol { .. })) => {
+                    tracing::debug!(%peer, %error, "manifest of another version or protocol not taken up");
                 }
                 Err(error) => {
-                    tracing::warn!(%peer, %error, "a peer sent an invalid manifest");
+                    tracing::debug!(%peer, %error, "a peer sent an invalid manifest");
                     self.command(InboxCommand::Penalize { peer, code: "wrong_manifest" });
                     return Ok(());
                 }
@@ -48,13 +48,21 @@ impl Inbox {
     }
 
     /// Handles a text that may be the next version: stored if it is valid, and used once every log that it cuts has
-    /// reached its end. Another valid text of a version that is held stops all cosigning.
+    /// reached its end, and every other has adopted the version in use. Another valid text of a version that is held
+    /// stops all cosigning.
     pub(super) fn manifest(&mut self, text: &str) -> Result<Result<(), ManifestError>, Fatal> {
         let used = Arc::clone(&self.shared.manifest);
         let next = match used.successor(text) {
             Ok(next) => next,
             Err(ManifestError::Version { found, wanted }) if found == used.version() && found > 1 => {
                 return self.rival(text, ManifestError::Version { found, wanted });
+            }
+            Err(ManifestError::Version { found, wanted }) if found == wanted.saturating_add(1) => {
+                return self.passed(text, ManifestError::Version { found, wanted });
+            }
+            Err(error @ ManifestError::Protocol { version, .. }) => {
+                self.keep_later(text, version)?;
+                return Ok(Err(error));
             }
             Err(error) => return Ok(Err(error)),
         };
@@ -63,6 +71,45 @@ impl Inbox {
             Some(pending) if pending.hash() == next.hash() => Ok(Ok(())),
             Some(_) => self.conflict(text, next.version()).map(Ok),
         }
+    }
+
+    /// Handles a text of the version after the pending one. If it is valid, others are past the pending version, and
+    /// this node waits for no adoptions before it: peers no longer pass on logs that the later version cuts.
+    fn passed(&mut self, text: &str, error: ManifestError) -> Result<Result<(), ManifestError>, Fatal> {
+        let Some(pending) = self.shared.store.pending() else { return Ok(Err(error)) };
+        if !self.is_passed {
+            match pending.successor(text) {
+                Ok(_) => self.is_passed = true,
+                // It follows another text of the pending version: not the fault of who passed it on.
+                Err(ManifestError::Previous { .. }) => return Ok(Err(error)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        // Not kept: peers are asked for it again once the pending version is in use.
+        self.follow_manifest().map(Ok)
+    }
+
+    /// Keeps the next version, which a quorum signed for a newer program: that program takes it up when it starts here.
+    /// Until then this node continues with the version that it knows, as if it had not seen the text.
+    fn keep_later(&mut self, text: &str, version: u32) -> Result<(), Fatal> {
+        if self.shared.store.pending().is_some() || self.later.is_some() {
+            return Ok(());
+        }
+        self.shared.store.put_later_manifest(version, text)?;
+        self.note_later(text);
+        self.tell_governance()
+    }
+
+    /// Says that only a newer program can read the next version.
+    pub(super) fn note_later(&mut self, text: &str) {
+        let Err(error @ ManifestError::Protocol { version, protocol }) = self.shared.manifest.successor(text) else {
+            return;
+        };
+        tracing::error!(version, protocol, %error, "the next version of the manifest needs a newer release of this program: update it; this node cannot follow logs that adopt that version");
+        let note = SignedNote::parse(text.as_bytes(), limits::MANIFEST_BYTES_MAX).map(|note| note.text);
+        let hash = ManifestHash(*blake3::hash(note.unwrap_or_default().as_bytes()).as_bytes());
+        let waits_for = format!("a newer release of this program, which knows protocol {protocol}");
+        self.later = Some(PendingManifest { version, hash, text: text.to_owned(), waits_for });
     }
 
     /// Handles a text of the version in use: it is known, invalid, or a rival that stops all cosigning.
@@ -82,6 +129,10 @@ impl Inbox {
         let held = store.pending().unwrap_or_else(|| store.manifest());
         let ours = crate::sync::said::manifest_hash(held.hash(), store.view().rival_manifest()?.as_deref());
         let from = held.version().saturating_add(u32::from(theirs != held.version()));
+        // It is here already, and nothing after it can be checked without it.
+        if self.later.as_ref().is_some_and(|later| theirs >= later.version) {
+            return Ok(());
+        }
         if !self.reload && (theirs > held.version() || (theirs == held.version() && hash != ours)) {
             self.command(InboxCommand::FetchManifests { peer, from });
         }
@@ -95,11 +146,16 @@ impl Inbox {
         self.next_state = Some(VersionState::Pending);
         // From here on nothing is cosigned beyond the end of a log that the version cuts.
         self.replica.end(next.cuts().cloned());
-        if self.replica.at_ends() {
+        if self.replica.at_ends() && self.has_adoptions(next) {
             return self.take_up(next);
         }
         self.reload = true;
         Ok(())
+    }
+
+    /// Whether the logs that continue have adopted the version in use, so that the next may be taken up.
+    fn has_adoptions(&self, next: &Manifest) -> bool {
+        self.is_passed || self.replica.behind(next).next().is_none()
     }
 
     /// Switches to a version whose cut logs have all reached their ends, if these ends match what it states.
@@ -125,11 +181,19 @@ impl Inbox {
         Ok(())
     }
 
-    /// Switches to the pending version once all copies of the logs that it cuts have reached their ends.
+    /// Switches to the pending version once all copies of the logs that it cuts have reached their ends, and those of
+    /// all others have a certified adoption of the version in use.
     pub(super) fn follow_manifest(&mut self) -> Result<(), Fatal> {
         let Some(pending) = self.shared.store.pending().cloned() else { return Ok(()) };
         let usable = self.next_state.is_none_or(VersionState::may_be_used);
-        if self.reload || !usable || !self.replica.at_ends() {
+        if self.reload || !usable {
+            return Ok(());
+        }
+        if !self.replica.at_ends() || !self.has_adoptions(&pending) {
+            let waits_for = self.waits_for(&pending);
+            if let Some(shown) = self.shared.health.write().governance.pending.as_mut() {
+                shown.waits_for = waits_for;
+            }
             return Ok(());
         }
         self.take_up(&pending)
@@ -143,15 +207,13 @@ impl Inbox {
         for log in self.shared.manifest.logs().keys() {
             equivocations.extend(view.equivocation(log)?);
         }
-        let pending = store.pending().map(|pending| {
-            let short: Vec<String> = self.replica.short_of_end().map(ToString::to_string).collect();
-            PendingManifest {
-                version: pending.version(),
-                hash: pending.hash(),
-                text: pending.note().to_string(),
-                waits_for: format!("entries up to the end of {}", short.join(", ")),
-            }
+        let pending = store.pending().map(|pending| PendingManifest {
+            version: pending.version(),
+            hash: pending.hash(),
+            text: pending.note().to_string(),
+            waits_for: self.waits_for(pending),
         });
+        let pending = pending.or_else(|| self.later.clone());
         let governance = Governance {
             stands: view.stands()?.into_iter().map(|stand| stand.note).collect(),
             equivocations,
@@ -160,6 +222,19 @@ impl Inbox {
         };
         self.shared.health.write().governance = governance;
         Ok(())
+    }
+
+    /// What the pending version waits for.
+    fn waits_for(&self, pending: &Manifest) -> String {
+        let list = |logs: Vec<&LogId>| logs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let short: Vec<&LogId> = self.replica.short_of_end().collect();
+        match short.is_empty() {
+            false => format!("entries up to the end of {}", list(short)),
+            true => {
+                let (version, behind) = (self.shared.manifest.version(), self.replica.behind(pending).collect());
+                format!("certified adoptions of version {version} in {}", list(behind))
+            }
+        }
     }
 
     /// Keeps a second valid text of a version and stops cosigning: operators must choose.
@@ -199,7 +274,12 @@ impl Inbox {
         let view = store.view();
         let mut batch = Batch::begin(&manifest, &log, &view, size).map_err(|error| Fatal::rows(&log, error))?;
         let Some(next) = batch.next_version() else { return Ok(()) };
-        let adopted = batch.adopt(next.version(), next.hash(), self.shared.clock.now());
+        let (now, from) = (self.shared.clock.now(), batch.adopts_from(next).map_err(|error| Fatal::rows(&log, error))?);
+        // Nobody would cosign an entry so far ahead. Within the bound the entry gets the time at which it may be.
+        if from > now.plus(limits::HEAD_SKEW_MILLIS_MAX) {
+            return Ok(());
+        }
+        let adopted = batch.adopt(next.version(), next.hash(), now);
         let entry = adopted.map_err(|_| Fatal::Internal("a log adopts the version that comes next"))?;
         self.write(&store, batch, (vec![entry], vec![None]), &[])
     }
@@ -235,12 +315,36 @@ impl Inbox {
         let note = stand.sign(key).to_string();
         // Durable, in two files, before the note leaves: it binds this operator whatever happens to this process. After
         // a crash here the start freezes the log again, and the next request gets the same note.
-        self.shared.store.put_stand(&crate::store::StoredStand { version, log: log.clone(), note: note.clone() })?;
+        let stored = StoredStand { version, log: log.clone(), note: note.clone(), agreed: false };
+        self.shared.store.put_stand(&stored)?;
         // No cosignature slips in between: this thread makes them all.
         self.replica.stand(log);
         self.tell_governance()?;
         tracing::warn!(%log, version, "this node signed a stand: it cosigns nothing more in this log until the next version of the manifest is in use");
         Ok(Ok(note))
+    }
+
+    /// This operator is about to approve a text of the next version: in the logs that it cuts, this node renews no
+    /// cosignature any more until that version is in use. So a cosignature that is newer than a valid cut does not
+    /// exist in a quorum. A log where the node does not stand still yet is frozen too.
+    pub(super) fn agree(&mut self, text: String) -> Result<Result<(), Refusal>, Fatal> {
+        let next = match self.shared.manifest.unsigned_successor(SignedNote { text, signatures: Vec::new() }) {
+            Ok(next) => next,
+            Err(error) => return Ok(Err(Refusal::new(error.code(), error))),
+        };
+        for cut in next.cuts() {
+            if let Err(refusal) = self.stand(&cut.log)? {
+                return Ok(Err(refusal));
+            }
+        }
+        let stands = self.shared.store.view().stands()?.into_iter();
+        let cut = |stand: &StoredStand| stand.version == next.version() && next.cut(&stand.log).is_some();
+        for stand in stands.filter(cut) {
+            // Durable before anybody hears of the approval: after a crash the start ends the renewals again.
+            self.shared.store.put_stand(&StoredStand { agreed: true, ..stand.clone() })?;
+            self.replica.agree(&stand.log);
+        }
+        Ok(Ok(()))
     }
 
     /// Stores a head on an owner's second branch. If it proves the equivocation, stores and publishes the proof too.
@@ -291,53 +395,12 @@ impl Inbox {
         self.perform(outputs)
     }
 
-    /// Abandons a branch: deletes the log's entries from index `size` on, keeps their events aside, and reloads.
-    pub(super) fn rewind(&mut self, log: &LogId, size: u64) -> Result<(), Fatal> {
-        tracing::error!(%log, size, "this copy is on an abandoned branch: it is rolled back and fetched again");
-        // Read before anything is deleted: these events are submitted again, to this log or to its successor.
-        let dropped = self.suffix(log, size)?;
-        // One synced write deletes the entries, keeps their events aside and marks the derived data as stale. A crash
-        // before it: the copy is still on its old branch, and this node decides again. After it: `Inbox::load` finds
-        // the mark and rebuilds.
-        self.shared.store.rewind(log, size, &dropped)?;
-        // Memory still holds what the disk no longer does: nothing more is taken in until all is loaded again.
-        self.reload = true;
-        Ok(())
-    }
-
-    /// The entries with events from index `from` on, each with a proof to a head signed by the owner if one is known.
-    fn suffix(&self, log: &LogId, from: u64) -> Result<Vec<(EventId, Dropped)>, Fatal> {
-        let store = &self.shared.store;
-        let view = store.view();
-        let size = view.log(log)?.map_or(0, |record| record.state.size);
-        let signed = self.replica.signed_on_branch(log, &StoredRoots(store))?;
-        let owner = self.shared.manifest.log(log).ok_or(Fatal::Internal("a log of the manifest is known"))?.node_key;
-        let tiles = view.tiles(log);
-        let mut found = Vec::new();
-        for index in from..size {
-            let Some(entry) = view.entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop() else { break };
-            let Some(id) = fama_ledger::entry::event_id(&entry) else { continue };
-            let proof = match signed.as_ref().filter(|signed| index < signed.checkpoint().head.size) {
-                None => None,
-                Some(signed) => {
-                    let path = log::prove_inclusion(index, signed.checkpoint().head.size, &tiles)
-                        .map_err(|error| tiles_fault(log, error))?;
-                    Some(
-                        TlogProof { extra: None, index, path, checkpoint: checkpoint::note(signed, &owner, &[]) }
-                            .to_string(),
-                    )
-                }
-            };
-            found.push((id, Dropped { log: log.clone(), entry, proof }));
-        }
-        Ok(found)
-    }
-
     /// Submits events of abandoned branches again, some at a time. Revocations go into the own log at once, if there
     /// is one; other events go to their homes once their log is cut.
     pub(super) fn resubmit(&mut self) -> Result<(), Fatal> {
         let writes = self.own.as_ref().is_some_and(|own| own.log.is_some());
-        let waits = writes && self.replica.may_write(self.millis()).is_err();
+        // A log that goes back may apply some of them again.
+        let waits = self.rollback.is_some() || (writes && self.replica.may_write(self.millis()).is_err());
         if waits || self.resubmit_due > self.now() {
             return Ok(());
         }
@@ -356,7 +419,7 @@ impl Inbox {
                 None => gone.push(id),
                 Some(event) if self.is_too_old(event.event().created) => gone.push(id),
                 Some(event) if writes && matches!(event.event().action, Action::Revoke { .. }) => {
-                    claims.push(Submitted { event: event.clone(), note: None, recovered: true });
+                    claims.push(Submitted { event: event.clone(), note: None, recovered: false });
                 }
                 Some(event) if self.shared.manifest.cut(&dropped.log).is_some() => {
                     others.push(self.submission(&view, event, dropped)?);

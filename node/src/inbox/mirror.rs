@@ -13,10 +13,11 @@ use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::{FetchFailure, OtherSession, log_of};
-use fama_ledger::rows::{Claim, MapName, Row as _, Rows as _};
+use fama_ledger::rows::{Claim, Identity, MapId, MapName, Row as _, Rows as _, row_key};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
+use super::lateness::before_ahead;
 use super::{DecodedRange, Inbox, InboxCommand, StoredRoots, Submitted};
 use crate::metrics::Direction;
 use crate::replay::{self, Fatal, ReplayStop, ReplayedBatch, adopted, batches};
@@ -34,8 +35,10 @@ impl Inbox {
             self.proven(&proof)?;
         }
         let logs = said.logs;
+        let sizes: Vec<_> = logs.iter().map(|said| (said.log.clone(), said.size)).collect();
         let outputs = self.replica.frontier(peer, ahead, logs, self.millis(), &StoredRoots(&self.shared.store))?;
-        self.perform(outputs)
+        self.perform(outputs)?;
+        self.heard_operator(peer, &sizes)
     }
 
     /// Handles a gossiped head. Its entries are taken at once if they continue the copy, else they are fetched. The
@@ -97,7 +100,7 @@ impl Inbox {
     /// range ends is the peer's, unless it ends at the head itself.
     fn take_range(&mut self, peer: PeerId, log: &LogId, at_head: bool, range: DecodedRange) -> Result<(), Fatal> {
         let bytes: usize = range.entries.iter().map(|entry| entry.bytes().len()).sum();
-        let (batches, rest) = batches(range.entries);
+        let (mut batches, rest) = batches(range.entries);
         if let Some(error) = &range.fault {
             tracing::error!(%log, code = error.code(), %error, "invalid entry");
         }
@@ -109,6 +112,8 @@ impl Inbox {
         if batches.is_empty() && !invalid {
             return self.wrong(peer, log, "cut_range");
         }
+        // Before anything is folded or stored: an owner must not fill future days.
+        let ahead = before_ahead(&mut batches, self.shared.clock.now());
         // Tree and maps run ahead of the disk from here to `commit`; if that fails, the node stops, and the next start
         // loads both from disk. Batches after the first that is refused were not replayed.
         let (done, stop) = self.replay(log, batches)?;
@@ -117,6 +122,10 @@ impl Inbox {
         match stop {
             Some(ReplayStop::Unheld(_)) => self.failed(peer, log, FetchFailure::Unheld),
             Some(ReplayStop::Invalid(_)) => self.failed(peer, log, FetchFailure::Invalid),
+            None if ahead => {
+                tracing::warn!(%log, "entries are more than a minute ahead of this node's clock; they are fetched again later");
+                self.failed(peer, log, FetchFailure::Ahead)
+            }
             None if invalid => self.failed(peer, log, FetchFailure::Invalid),
             None => Ok(()),
         }
@@ -145,17 +154,18 @@ impl Inbox {
     /// Makes replayed batches durable in one write, then visible.
     fn keep(&mut self, peer: PeerId, log: &LogId, done: &[ReplayedBatch]) -> Result<(), Fatal> {
         let Some(last) = done.last() else { return Ok(()) };
+        let lateness = self.mark_late(log, done);
         let (head, Shared { certified, store, .. }) = (last.state.head(), &self.shared);
         // In memory only, as in `Inbox::write`: kept before the write can be seen.
         certified.before(log, done.iter().map(|done| &done.replayed.folded.changes), &store.view())?;
         // One atomic, synced write of whole batches. A crash before or within it leaves the smaller copy, and the
         // entries are fetched again. After it the owner's head above them is on disk already: see `keep_first`.
-        store.commit(&replay::commits(done, &[]))?;
+        store.commit_with(&replay::commits(done, &[]), lateness.as_ref().map(|lateness| (log, lateness)))?;
         if let Some(maps) = self.copies.get(log).and_then(|copy| copy.maps.as_ref()) {
             certified.after(log, head.size, maps);
         }
-        // The ranking is in memory; a start computes it from the rows.
-        self.effects(done.iter().flat_map(|done| &done.replayed.outcomes))?;
+        // The scores are in memory; a start computes them from the rows.
+        self.effects(log, head.size, done.iter().flat_map(|done| (done.first..).zip(&done.replayed.outcomes)))?;
         let adopted = done.iter().flat_map(|done| adopted(&done.entries, done.state.size)).collect();
         // This may cosign. A cosignature vouches for entries that this node can serve, so it comes after they are
         // durable; it is itself synced before it leaves (`Store::put_cosigned`).
@@ -169,7 +179,7 @@ impl Inbox {
 
     /// Copies claims into the own log that other logs recorded while this node did not write.
     pub(super) fn take_over_missed(&mut self) -> Result<(), Fatal> {
-        if !self.claims_due || !self.replica.has_adopted() || self.may_write().is_err() {
+        if !self.claims_due || !self.takes_claims()? {
             return Ok(());
         }
         // Cleared before the scan: the submissions below wait in memory no longer than this process lives, and a start
@@ -177,14 +187,36 @@ impl Inbox {
         self.claims_due = false;
         let store = Arc::clone(&self.shared.store);
         let view = store.view();
-        let mut claimed = BTreeSet::new();
+        let own = self.own.as_ref().and_then(|own| own.log.as_ref());
+        let homes = self.shared.manifest.homes().iter().filter(|(_, log)| Some(*log) == own);
+        let homes: Vec<MapId> = homes.map(|(home, _)| MapName::home(home).id()).collect();
+        let (mut claimed, mut broken) = (BTreeSet::new(), Ok(()));
         for operator in self.shared.manifest.records().keys() {
             view.scan(MapName::claims(operator).id(), &[Claim::TAG], &mut |key, _| {
-                claimed.extend(key.get(1..33).and_then(|id| id.try_into().ok()).map(EventId));
+                let Some(id) = key.get(1..33).and_then(|id| id.try_into().ok()).map(EventId) else {
+                    return ControlFlow::Continue(());
+                };
+                // A liar's log may have any number of claims against identities that it invented: they are not kept.
+                for home in &homes {
+                    match view.get(*home, &row_key::<Identity>(&id)) {
+                        Ok(Some(_)) => drop(claimed.insert(id)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            broken = Err(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
                 ControlFlow::Continue(())
             })?;
         }
+        broken?;
         self.take_over(&claimed)
+    }
+
+    /// Whether the own log accepts revocations now.
+    fn takes_claims(&mut self) -> Result<bool, Fatal> {
+        Ok(self.replica.has_adopted() && self.may_write().is_ok() && self.takes_revocations()?)
     }
 
     /// Copies valid revocations that other logs recorded into the own log, if it has their home.
@@ -192,7 +224,7 @@ impl Inbox {
         if self.own.is_none() || claimed.is_empty() {
             return Ok(());
         }
-        if !self.replica.has_adopted() || self.may_write().is_err() {
+        if !self.takes_claims()? {
             self.claims_due = true;
             return Ok(());
         }
@@ -228,12 +260,12 @@ impl Inbox {
     }
 }
 
-/// Identities whose keys these batches revoke.
+/// Identities against whose keys these batches record claims.
 fn claimed(done: &[ReplayedBatch]) -> BTreeSet<IdentityId> {
     let outcomes = done.iter().flat_map(|done| done.entries.iter().zip(&done.replayed.outcomes));
     let claims = outcomes.filter_map(|(entry, outcome)| {
         let Action::Revoke { identity, .. } = &entry.event()?.event().action else { return None };
-        matches!(outcome, Some(Ok(Effect::KeyChanged { .. }))).then_some(*identity)
+        matches!(outcome, Some(Ok(Effect::Claimed { .. }))).then_some(*identity)
     });
     claims.collect()
 }

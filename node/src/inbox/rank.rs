@@ -1,60 +1,49 @@
-//! Updates the ranking after changes of sponsorship, in the background, a slice at a time.
+//! Keeps the scores: computed at the start, then followed after changes of sponsorship, a slice at a time.
 use std::sync::{Arc, PoisonError};
 
-use fama_ledger::join::{Join, Ranking};
+use fama_ledger::join::Join;
 
 use super::Inbox;
-use crate::health::BEHIND_MIN;
 use crate::replay::Fatal;
+use crate::scores::Scores;
 
-/// At most this many scores are recomputed, or providers checked, between two looks at the input queue.
+/// At most this many subjects are recounted, or providers looked at, between two looks at the input queue.
 const SLICE: usize = 1_000;
-/// The slice while the node is far behind: most scores computed now change again with the next log's entries.
-const SLICE_BEHIND: usize = 50;
 
 impl Inbox {
-    pub(super) fn rebuild_ranking(&mut self) -> Result<(), Fatal> {
+    pub(super) fn rebuild_scores(&mut self) -> Result<(), Fatal> {
         let store = Arc::clone(&self.shared.store);
-        let view = store.view();
-        let join = Join::new(&self.shared.manifest, &view);
-        let ranking = Ranking::rebuild(&join).map_err(|error| self.join_fault(error))?;
-        *self.shared.ranking.write().unwrap_or_else(PoisonError::into_inner) = ranking;
+        let scores = Scores::rebuild(&self.shared.manifest, &store.view()).map_err(|error| self.join_fault(error))?;
+        *self.shared.scores.write().unwrap_or_else(PoisonError::into_inner) = scores;
         Ok(())
     }
 
-    /// How many entries this node's copies lack below the newest known heads.
-    fn behind(&self) -> u64 {
-        let newest = |log| self.replica.newest(log).map_or(0, |newest| newest.checkpoint().head.size);
-        let missing = |log| newest(log).saturating_sub(self.replica.head(log).map_or(0, |head| head.size));
-        self.copies.keys().map(missing).sum()
-    }
-
+    /// Recounts the next subjects of providers whose sponsorship changed. This thread alone changes rows and scores, so
+    /// between two commits both are of one moment; readers wait while memory is changed, not while rows are read.
     pub(super) fn follow_ranking(&mut self) -> Result<(), Fatal> {
-        let store = Arc::clone(&self.shared.store);
+        let (store, shared) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.scores));
         let view = store.view();
-        let manifest = Arc::clone(&self.shared.manifest);
+        let (mut left, manifest) = (SLICE, Arc::clone(&self.shared.manifest));
         let join = Join::new(&manifest, &view);
-        let shared = Arc::clone(&self.shared.ranking);
-        let mut ranking = shared.write().unwrap_or_else(PoisonError::into_inner);
-        let mut left = if self.behind() >= BEHIND_MIN { SLICE_BEHIND } else { SLICE };
         while left > 0 {
-            let (provider, after) = match self.rerank.take() {
-                Some(progress) => progress,
-                None => {
-                    let Some(provider) = ranking.marked() else { break };
-                    ranking.unmark(provider, &join).map_err(|error| self.join_fault(error))?;
-                    (provider, None)
-                }
-            };
-            let subjects = view.subjects_of(&provider, after.as_ref(), left)?;
-            for subject in &subjects {
-                ranking.set(*subject, join.karma(*subject).map_err(|error| self.join_fault(error))?);
-            }
-            if subjects.len() == left {
-                self.rerank = subjects.last().map(|last| (provider, Some(*last)));
-            }
+            let next = shared.write().unwrap_or_else(PoisonError::into_inner).ranking.recount().cloned();
+            self.recounting = next.is_some();
+            let Some(recount) = next else { break };
+            let subjects = view.subjects_of(&recount.provider, recount.after.as_ref(), left)?;
+            let changes = join.recounted(recount.provider, &subjects, &recount.numbers);
+            let changes = changes.map_err(|error| self.join_fault(error))?;
+            let last = subjects.last().copied().filter(|_| subjects.len() == left);
+            shared.write().unwrap_or_else(PoisonError::into_inner).ranking.recounted(&changes, last);
             left = left.saturating_sub(subjects.len().max(1));
         }
         Ok(())
+    }
+
+    /// Forgets the statements that were not final and are now.
+    pub(super) fn follow_certified(&self) {
+        let mut scores = self.shared.scores.write().unwrap_or_else(PoisonError::into_inner);
+        for log in self.copies.keys() {
+            scores.certified(log, self.replica.certified(log));
+        }
     }
 }

@@ -2,10 +2,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fama_ledger::manifest::LogId;
 use fama_ledger::replica::{WaitReason, WriteWarning};
 use fama_ledger::time::Millis;
 
 use super::Inbox;
+use crate::replay::Fatal;
 
 /// A larger difference between the wall clock and the time since boot, between two looks, is a jump; in milliseconds.
 const JUMP_MILLIS_MAX: u64 = 3_600_000;
@@ -60,8 +62,13 @@ impl Inbox {
     }
 
     /// Logs and shows why an operator's node does not write, and the warnings despite which it writes.
-    pub(super) fn tell_trouble(&mut self) {
-        let waiting = self.may_write().err().filter(|_| self.own.is_some());
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub(super) fn tell_trouble(&mut self) -> Result<(), Fatal> {
+        let max_age = self.shared.manifest.policy().max_lag_ms / 2;
+        let uncertified = self.backlog_age()?.is_some_and(|age| age > max_age).then_some(WaitReason::Uncertified);
+        let waiting = self.may_write().err().filter(|_| self.own.is_some()).or(uncertified);
         let warnings = if self.own.is_some() { self.replica.warnings(self.millis()) } else { Vec::new() };
         let now = self.now();
         if let Some(waiting) = waiting.filter(|waiting| self.watch.is_due(waiting.code(), now)) {
@@ -74,6 +81,15 @@ impl Inbox {
         health.waiting = waiting.map(WaitReason::code);
         health.warnings = warnings.into_iter().map(WriteWarning::code).collect();
         health.writes = self.replica.has_started();
+        Ok(())
+    }
+
+    /// Logs, at most once a minute, that an entry is too late to be cosigned.
+    pub(super) fn tell_late(&mut self, log: &LogId, index: u64) {
+        let now = self.now();
+        if self.watch.is_due("late", now) {
+            tracing::warn!(%log, index, "an entry reached this node long after its time: this operator vouches for nothing from it on, unless f + 1 operators do; see --accept-late");
+        }
     }
 }
 
@@ -96,6 +112,10 @@ fn log_waiting(waiting: WaitReason, started: bool) {
             code,
             "no events are accepted while the clock is ahead of most operators' clocks; if it is right, restart with --accept-clock"
         ),
+        WaitReason::Uncertified => tracing::error!(
+            code,
+            "too few operators cosigned this node's log for hours: only revocations are accepted until they do"
+        ),
         _ => tracing::info!(code, "no events are accepted yet"),
     }
 }
@@ -115,6 +135,9 @@ fn log_warning(warning: WriteWarning) {
             code,
             "this node writes without asking its peers what it signed before; an outdated data folder forks the log"
         ),
+        WriteWarning::AcceptLate => {
+            tracing::warn!(code, "this node vouches for entries however late they reached it");
+        }
         WriteWarning::AcceptClock => {
             tracing::warn!(code, "this node trusts its clock even if other operators' clocks disagree");
         }

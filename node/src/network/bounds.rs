@@ -28,12 +28,13 @@ const OFFER_BYTES_MAX: usize =
 /// Bytes of a signed head: its size, root and signature.
 const HEAD_BYTES: usize = 8 + 32 + 64;
 
-/// Longest frontier among this many operators, in bytes: for each log a head, a proof of equivocation, and a cosigned
-/// head by each operator and by some former ones.
+/// Longest frontier among this many operators, in bytes: for each log a head, a proof of equivocation, a cosigned head
+/// by each operator and by some former ones, and a certificate.
 fn frontier_bytes_max(operators: usize) -> usize {
     let operator = 8 + DOMAIN_BYTES_MAX;
     let cosigned = HEAD_BYTES + operator + 8 + 64;
-    let log = operator + 4 + 8 + 1 + HEAD_BYTES + 8 + 1 + Equivocation::BYTES_MAX;
+    let certificate = 1 + HEAD_BYTES + 8 + 2 * operators * (4 + operator + 8 + 64);
+    let log = operator + 4 + 8 + 1 + HEAD_BYTES + 8 + 1 + Equivocation::BYTES_MAX + certificate;
     REST_BYTES + operators * (log + (operators + FORMER_COSIGNERS_MAX) * cosigned)
 }
 
@@ -105,7 +106,7 @@ pub(super) fn submit_answer_bytes(answer: &SubmitResponse) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{CosignedHead, Frontier, LogFrontier, Session, SignedHead};
+    use crate::wire::{CertifiedHead, CosignedHead, Frontier, LogFrontier, Session, SignedHead};
     use fama_ledger::checkpoint::Cosignature;
     use fama_ledger::codec;
     use fama_ledger::id::{Domain, ManifestHash, TreeRoot};
@@ -125,7 +126,10 @@ mod tests {
         for n in [1, 4, 10, OPERATORS_MAX] {
             let cosigned = vec![CosignedHead { signed: signed.clone(), cosignature: cosignature.clone() }; n];
             let log = LogId { operator: operator.clone(), generation: u32::MAX };
-            let log = LogFrontier { log, size: u64::MAX, newest: Some(signed.clone()), cosigned, equivocation: None };
+            let cosignatures = vec![(u32::MAX, cosignature.clone()); 2 * n];
+            let (newest, equivocation) = (Some(signed.clone()), None);
+            let certificate = Some(Box::new(CertifiedHead { signed: signed.clone(), cosignatures }));
+            let log = LogFrontier { log, size: u64::MAX, newest, cosigned, equivocation, certificate };
             let (manifest_hash, logs) = (ManifestHash([4; 32]), vec![log; n]);
             let session = Session::default();
             let frontier = Frontier { time: Millis(0), session, other: None, manifest: 9, manifest_hash, logs };

@@ -38,7 +38,17 @@ pub(super) const SESSION_LIVES: Duration = Duration::from_millis(2 * FRONTIER_MI
 /// goes out on another connection unless another request comes in between.
 pub(super) const RESENDS_MAX: usize = CONNECTIONS_PER_PEER_MAX;
 
-/// Requests of this node in flight, to all peers together.
+/// Sync requests of this node in flight to one peer: a frontier, ranges of some logs, notes.
+pub(super) const TURNS_SYNC_PER_PEER: usize = 8;
+/// Forwarded submissions in flight to one operator, so to one home's node, without those of revocations alone.
+pub(super) const TURNS_SUBMIT_PER_PEER: usize = 16;
+/// Forwarded revocations in flight to one operator.
+pub(super) const TURNS_REVOKE_PER_PEER: usize = 16;
+/// Requests in flight to all peers together that are no operators. Operators have no such total: each has its own turns.
+pub(super) const TURNS_STRANGERS_MAX: usize = 32;
+/// Peers whose turns are remembered; those without a request are forgotten when there are more.
+pub(super) const TURNS_PEERS_MAX: usize = 1_024;
+/// Requests in flight to one peer, of all kinds.
 pub(super) const IN_FLIGHT_MAX: usize = 64;
 /// Commands waiting for the swarm's task.
 pub(super) const COMMANDS_MAX: usize = 64;

@@ -169,8 +169,9 @@ async fn ten_megabytes_pass_and_too_much_does_not() {
 async fn a_dropped_reply_closes_the_stream_and_too_many_requests_are_busy() {
     let (mut a, b) = pair(TCP).await;
     let to = a.id();
+    // Each with turns of its own, so that more requests are in flight than this node would make.
     let ask = || {
-        let network = b.network.clone();
+        let network = Network { turns: Arc::default(), ..b.network.clone() };
         tokio::spawn(async move { network.sync(to, SyncRequest::Manifests { from: 2 }).await })
     };
     let asking = ask();

@@ -145,7 +145,11 @@ impl<'a> Auditor<'a> {
 /// Index of the invalid entry in a batch of `size` entries that begins at `first`.
 const fn index_of(error: &BatchError, first: u64, size: u64) -> u64 {
     match error {
-        BatchError::Time { index, .. } | BatchError::Adopt { index } | BatchError::Bytes { index, .. } => *index,
+        BatchError::Time { index, .. }
+        | BatchError::Adopt { index }
+        | BatchError::Early { index, .. }
+        | BatchError::Kind { index, .. }
+        | BatchError::Bytes { index, .. } => *index,
         BatchError::StateRoot { .. } => first.saturating_add(size).saturating_sub(1),
         BatchError::Shape => first,
     }

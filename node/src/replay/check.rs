@@ -1,4 +1,4 @@
-//! Checks a data folder against a copy rebuilt from its entries alone, and rebuilds derived data in place.
+//! Checks a data folder against a copy rebuilt from its entries alone.
 use fama_ledger::batch::LogMaps;
 use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::NoteHash;
@@ -92,28 +92,6 @@ pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
     logs
 }
 
-/// Rebuilds all data derived from the entries, in place.
-///
-/// # Errors
-/// [`Fatal`]; the next start begins the rebuild again.
-pub(crate) fn rebuild(store: &Store) -> Result<(), Fatal> {
-    let manifest = store.manifest();
-    tracing::info!("rebuilding the data derived from the entries");
-    // The mark that brought us here stands until `rebuilt`: a crash in between begins again with the wipe.
-    store.wipe()?;
-    for log in replay_order(manifest) {
-        let maps = LogMaps::load(manifest, &log, &store.view()).map_err(|error| Fatal::rows(&log, error))?;
-        let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
-        let (rest, findings) = (Vec::new(), Vec::new());
-        let mut checker = LogChecker { manifest, original: store, rebuilt: store, log, copy, rest, findings };
-        checker.run(&mut |_| {})?;
-        if let Some(finding) = checker.findings.first() {
-            return Err(Fatal::Damaged { log: checker.log, what: finding.what.clone() });
-        }
-    }
-    Ok(store.rebuilt()?)
-}
-
 /// Findings for derived data that differs from what the entries give.
 fn differences(original: &Store, rebuilt: &Store) -> Result<Vec<CheckFinding>, Fatal> {
     let found = original.differences(rebuilt)?;
@@ -167,8 +145,7 @@ impl LogChecker<'_> {
         }
         let (whole, rest) = batches(good);
         let (done, stop) = replay(self.manifest, &self.log, &self.rebuilt.view(), &mut self.copy, whole)?;
-        let in_place = std::ptr::eq(self.original, self.rebuilt);
-        let (notes, redacted) = if in_place { Default::default() } else { self.notes(&done) };
+        let (notes, redacted) = self.notes(&done);
         self.rebuilt.commit(&commits(&done, &notes))?;
         redacted.iter().try_for_each(|hash| self.rebuilt.redact_note(hash))?;
         self.rest = rest;
@@ -215,6 +192,17 @@ impl LogChecker<'_> {
     /// Checks the end of the log: no entries after the last state entry, and a record that agrees with the entries.
     fn end(&mut self) -> Result<(), Fatal> {
         let size = self.copy.tree.size();
+        match self.original.view().is_rolled_back(&self.log) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.find("rollback", "its rollback was interrupted: start its node once, which continues".to_owned());
+                return Ok(());
+            }
+            Err(error) => {
+                self.find("unreadable", format!("which logs are rolled back: {error}"));
+                return Ok(());
+            }
+        }
         if !self.rest.is_empty() {
             let left = self.rest.len();
             self.find("cut", format!("{left} entries from {size} on have no state entry"));

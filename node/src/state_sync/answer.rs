@@ -32,7 +32,19 @@ impl StateSync {
         let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
         let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
         let of_inbox = shared.clone();
-        let inbox = tokio::task::spawn_blocking(move || Inbox::load(of_inbox, None, commands)).await;
+        let mut loading = tokio::task::spawn_blocking(move || Inbox::load(of_inbox, None, commands));
+        let loaded = tokio::select! {
+            _ = self.stopped.wait_for(|stopped| *stopped) => None,
+            inbox = &mut loading => Some(inbox),
+        };
+        let Some(inbox) = loaded else {
+            shared.store.interrupt();
+            let _ = loading.await;
+            let store = Arc::clone(&shared.store);
+            drop(shared);
+            store::close(store).await;
+            return Ok(AttemptEnd::Stopped);
+        };
         let inbox = inbox.map_err(|_| StateSyncError::Internal("the inbox did not load"))??;
         let (thread, mut end) =
             inbox::spawn("quick", inbox, inputs_in).map_err(|_| StateSyncError::Internal("no thread for the inbox"))?;

@@ -107,7 +107,7 @@ fn prove(offers: Vec<Offer>, manifest: &Manifest) -> (Vec<(Offer, Offered)>, Opt
         match offer.verify(manifest) {
             Ok(offered) => proved.push((offer, offered)),
             // No fault: either side may lack the version of the manifest that begins or ends this log.
-            Err(SnapshotError::Unheld(_) | SnapshotError::Log(_)) => {}
+            Err(SnapshotError::Unheld(_) | SnapshotError::Log(_) | SnapshotError::Outdated { .. }) => {}
             Err(error) => return (Vec::new(), Some(error)),
         }
     }

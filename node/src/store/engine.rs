@@ -10,6 +10,9 @@ use super::keys::Family;
 use super::options;
 use super::simulated::{self, Disk, Operation};
 
+/// No key is longer, in bytes.
+const KEY_BYTES_MAX: usize = 4_096;
+
 /// The message of a failed disk operation.
 pub(super) type EngineError = String;
 
@@ -107,6 +110,20 @@ impl WriteBatch<'_> {
         match self {
             Self::Rocks(db, batch) => batch.delete_cf(column(db, family), key),
             Self::Simulated(_, batch) => batch.push(Operation { family, key: key.as_ref().into(), value: None }),
+        }
+    }
+
+    /// Deletes every key that begins with `prefix`, at the cost of one key.
+    pub(super) fn delete_prefix(&mut self, family: Family, prefix: &[u8]) {
+        match self {
+            Self::Rocks(db, batch) => {
+                let end = simulated::after(prefix).unwrap_or_else(|| vec![u8::MAX; KEY_BYTES_MAX]);
+                batch.delete_range_cf(column(db, family), prefix.to_vec(), end);
+            }
+            Self::Simulated(disk, batch) => {
+                let deleted = |key| Operation { family, key, value: None };
+                batch.extend(disk.keys(family, prefix).into_iter().map(deleted));
+            }
         }
     }
 

@@ -70,7 +70,8 @@ pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_FEDERATION: &[u8] = b"federation";
 
 pub(super) const META_USED: &[u8] = b"used";
-pub(super) const META_REBUILD: &[u8] = b"rebuild";
+pub(super) const META_RESERVED: &[u8] = b"reserved";
+pub(super) const META_ROLLBACK: &[u8] = b"rollback";
 pub(super) const META_QUICK: &[u8] = b"quick";
 /// Prefix of [`stand_copy`].
 pub(super) const META_STANDS: &[u8] = b"stand";
@@ -86,11 +87,6 @@ pub(super) fn log_state(log: &LogId) -> Vec<u8> {
 
 pub(super) fn log_certified(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[1]].concat()
-}
-
-/// Whether a key of `logs` comes from [`log_certified`].
-pub(super) fn is_certified(key: &[u8]) -> bool {
-    key.get(8..) == Some(&[1])
 }
 
 pub(super) fn log_adopted(log: &LogId) -> Vec<u8> {
@@ -155,12 +151,15 @@ pub(super) fn given(provider: &IdentityId, subject: &IdentityId) -> Vec<u8> {
     [provider.0, subject.0].concat()
 }
 
+pub(super) fn all_touched(touch: Touch) -> Vec<u8> {
+    match touch {
+        Touch::Subject => vec![0],
+        Touch::Sponsorship => vec![1],
+    }
+}
+
 pub(super) fn touched(identity: &IdentityId, touch: Touch) -> Vec<u8> {
-    let kind = match touch {
-        Touch::Subject => 0,
-        Touch::Sponsorship => 1,
-    };
-    [[kind].as_slice(), &identity.0].concat()
+    [all_touched(touch).as_slice(), &identity.0].concat()
 }
 
 /// Differs from every [`cosigned`] key: no domain begins with byte 0.
@@ -176,6 +175,12 @@ pub(super) fn equivocation(log: &LogId) -> Vec<u8> {
 /// Differs from every [`cosigned`] key: no domain begins with byte 2.
 pub(super) fn certificate(log: &LogId) -> Vec<u8> {
     [log8(log).as_slice(), &[2]].concat()
+}
+
+/// Differs from every [`cosigned`] key, and is before them: no domain begins with byte 3. Here because a rebuild of
+/// what follows from the entries leaves this family alone.
+pub(super) fn lateness(log: &LogId) -> Vec<u8> {
+    [log8(log).as_slice(), &[3]].concat()
 }
 
 pub(super) fn cosigned(log: &LogId, by: &LogId) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Manifest versions, stands, proofs of equivocation, and the rollback of a log to a smaller size.
+//! Manifest versions, stands, proofs of equivocation, and the events of abandoned branches.
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use fama_ledger::adoption::Adopted;
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
-use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::manifest::{LogId, Manifest, ManifestError};
 
 use super::engine::{Walk, WriteBatch};
-use super::keys::{self, Family, Log8, META_REBUILD, META_STANDS, META_USED, log8};
+use super::keys::{self, Family, Log8, META_STANDS, META_USED, log8};
 use super::read::ADOPTED_BYTES_MAX;
 use super::{Store, StoreError, View};
 
@@ -22,13 +22,6 @@ const DROPPED_BYTES_MAX: usize = 512 + limits::ENTRY_BYTES_MAX + fama_ledger::pr
 /// Reported when both copies of the stands may be lost: what the operator has to do then.
 pub(super) const STANDS_LOST: &str = "stands may be lost: if this operator signed a stand for the next version of the \
     manifest (`fama federation stand`), start its node only once that version is in use";
-/// At most this many keys are deleted in one write.
-const WIPE_KEYS: usize = 10_000;
-
-/// Families that are derived from the entries.
-const DERIVED: [Family; 7] =
-    [Family::Logs, Family::Tiles, Family::Rows, Family::Events, Family::History, Family::Touched, Family::Given];
-
 /// A signed statement of what this operator cosigned in a log that is about to be cut. It is binding: the operator
 /// cosigns nothing more in that log until the next version is in use.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
@@ -39,6 +32,8 @@ pub struct StoredStand {
     pub log: LogId,
     /// The stand as a signed note.
     pub note: String,
+    /// This operator agreed to a text of that version that cuts the log: its cosignature there is not renewed.
+    pub agreed: bool,
 }
 
 /// An entry of an abandoned branch, with an event that is to be submitted again.
@@ -79,8 +74,20 @@ impl View<'_> {
     fn version_after(&self, chain: &Arc<Manifest>) -> Result<Option<Manifest>, StoreError> {
         let version = chain.version().saturating_add(1);
         let wrong = |error| self.store().database(&format!("manifest {version}: {error}"));
-        let text = self.manifest_text(version)?;
-        text.map(|text| chain.successor(&text).map_err(wrong)).transpose()
+        match self.manifest_text(version)?.map(|text| chain.successor(&text)) {
+            None | Some(Err(ManifestError::Protocol { .. })) => Ok(None),
+            Some(next) => next.map(Some).map_err(wrong),
+        }
+    }
+
+    /// The text of the version after `newest`, if it is stored and of a protocol that this program does not know. A
+    /// program that knows it finds it as pending.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn later_manifest(&self, newest: &Arc<Manifest>) -> Result<Option<String>, StoreError> {
+        let text = self.manifest_text(newest.version().saturating_add(1))?;
+        Ok(text.filter(|text| matches!(newest.successor(text), Err(ManifestError::Protocol { .. }))))
     }
 
     /// Another valid text of the version in use or of the next one, if this node received one.
@@ -125,14 +132,6 @@ impl View<'_> {
             Ok(if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         Ok(found)
-    }
-
-    /// Whether a rollback was started and not finished: the data derived from the entries must be rebuilt.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn needs_rebuild(&self) -> Result<bool, StoreError> {
-        self.has(Family::Meta, META_REBUILD)
     }
 }
 
@@ -270,6 +269,11 @@ impl Store {
                 Ok(None) => {}
                 Err(error) => unreadable.push(format!("proofs against the owner of {log}: {error}")),
             }
+            match view.lateness(log) {
+                Ok(Some(lateness)) => Self::put(&mut batch, Family::Heads, &keys::lateness(log), &lateness),
+                Ok(None) => {}
+                Err(error) => unreadable.push(format!("when entries of {log} arrived: {error}")),
+            }
         }
         // The versions as parsed, so that an invalid text is not copied.
         for version in from.manifest.versions().chain(from.pending.as_deref()).filter(|one| one.version() > 1) {
@@ -289,6 +293,17 @@ impl Store {
     pub fn put_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Manifests, &keys::manifest(manifest.version()), &manifest.note().to_string());
+        self.write(batch, true)
+    }
+
+    /// Stores the text of the next version, which this program cannot read; the caller has verified who signed it.
+    /// Synced.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_later_manifest(&self, version: u32, text: &str) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Manifests, &keys::manifest(version), &text.to_owned());
         self.write(batch, true)
     }
 
@@ -342,85 +357,6 @@ impl Store {
     pub fn put_equivocation(&self, proof: &Equivocation) -> Result<(), StoreError> {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Heads, &keys::equivocation(&proof.log), proof);
-        self.write(batch, true)
-    }
-
-    /// Deletes the entries of `log` from index `size` on, sets the given events of them aside, and marks all derived
-    /// data to be rebuilt when the inbox loads next. Synced; after this the store must not be used any more.
-    ///
-    /// # Errors
-    /// [`StoreError`]; stop the node.
-    pub fn rewind(&self, log: &LogId, size: u64, dropped: &[(EventId, Dropped)]) -> Result<(), StoreError> {
-        let _writing = self.lock();
-        let mut batch = self.batch();
-        // One batch, so that entries, kept events and the mark change together. Its size is that of the branch.
-        self.drop_entries(&mut batch, log, size)?;
-        for (event, dropped) in dropped {
-            Self::put(&mut batch, Family::Dropped, &event.0, dropped);
-        }
-        for key in [log8(log).to_vec(), keys::conflicting(log)] {
-            batch.delete(Family::Heads, key);
-        }
-        // A certificate within what stays is kept: it may be all that shows how far this log is final.
-        if self.view().certificate(log)?.is_some_and(|certificate| certificate.signed.head.size > size) {
-            batch.delete(Family::Heads, keys::certificate(log));
-        }
-        // While the mark stands, no opening compares entries with derived data, and every start wipes and rebuilds.
-        Self::put(&mut batch, Family::Meta, META_REBUILD, &true);
-        self.write(batch, true)
-    }
-
-    fn drop_entries(&self, batch: &mut WriteBatch<'_>, log: &LogId, size: u64) -> Result<(), StoreError> {
-        let view = self.view();
-        let walk = Walk { from: Some(keys::entry(log, size)), ..Walk::of(log8(log)) };
-        view.walk(Family::Entries, walk, &mut |key, _| {
-            batch.delete(Family::Entries, key);
-            Ok(ControlFlow::Continue(()))
-        })
-    }
-
-    /// Starts a rebuild: deletes all data derived from the entries, except the certified sizes of the logs.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn wipe(&self) -> Result<(), StoreError> {
-        let _writing = self.lock();
-        for family in DERIVED {
-            while self.wipe_some(family)? {}
-        }
-        Ok(())
-    }
-
-    fn wipe_some(&self, family: Family) -> Result<bool, StoreError> {
-        let (view, mut batch, mut count) = (self.view(), self.batch(), 0);
-        view.walk(family, Walk { once: true, ..Walk::of([]) }, &mut |key, _| {
-            // How far a log is final follows from no entry: it would be lost.
-            if family == Family::Logs && keys::is_certified(key) {
-                return Ok(ControlFlow::Continue(()));
-            }
-            batch.delete(family, key);
-            count += 1;
-            Ok(if count < WIPE_KEYS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        // Not synced: the mark stands until `rebuilt`, so a crash anywhere in a wipe or in the replay after it has the
-        // next start begin both again.
-        self.write(batch, false)?;
-        Ok(count == WIPE_KEYS)
-    }
-
-    /// Ends a rebuild: deletes entries beyond the rebuilt size of each log. Synced.
-    ///
-    /// # Errors
-    /// [`StoreError`]; stop the node.
-    pub fn rebuilt(&self) -> Result<(), StoreError> {
-        let _writing = self.lock();
-        let mut batch = self.batch();
-        for log in self.manifest.logs().keys() {
-            let size = self.view().log(log)?.map_or(0, |record| record.state.size);
-            self.drop_entries(&mut batch, log, size)?;
-        }
-        // In one synced write with the last deletions: without the mark, derived data and entries agree.
-        batch.delete(Family::Meta, META_REBUILD);
         self.write(batch, true)
     }
 

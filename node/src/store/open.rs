@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use fama_ledger::codec;
@@ -17,7 +18,7 @@ use super::keys::{self, Family, META_FEDERATION, META_FORMAT, log8};
 use super::manifests::{MANIFEST_VALUE_BYTES_MAX, STANDS_LOST};
 use super::salvage::{self, Salvaged};
 use super::simulated::Disk;
-use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options};
+use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options, renewed};
 
 /// Only the node's own user may read or change its files.
 pub(super) const DIR_MODE: u32 = 0o700;
@@ -67,6 +68,7 @@ pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, 
         return Err(StoreError::Quick { dir: dir.to_owned() });
     }
     store.load_manifests(manifest)?;
+    store.find_rollbacks()?;
     Ok(store)
 }
 
@@ -114,11 +116,12 @@ fn checked(store: Store) -> Result<Store, StoreError> {
     if view.quick()?.is_some() {
         return Err(StoreError::Quick { dir: store.dir.clone() });
     }
-    if view.needs_rebuild()? {
-        drop(view);
-        return Ok(store);
+    // While a log goes back, its record does not count its last entry.
+    for log in store.logs.values() {
+        if !view.is_rolled_back(log)? {
+            check_log(&view, log)?;
+        }
     }
-    store.logs.values().try_for_each(|log| check_log(&view, log))?;
     drop(view);
     Ok(store)
 }
@@ -127,6 +130,7 @@ fn owned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, 
     let mut store = unowned(engine, dir, manifest);
     store.check_owner(&manifest.federation())?;
     store.load_manifests(manifest)?;
+    store.find_rollbacks()?;
     Ok(store)
 }
 
@@ -134,7 +138,9 @@ fn owned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, 
 fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
     let logs: BTreeMap<_, _> = manifest.logs().keys().map(|log| (log8(log), log.clone())).collect();
     let (manifest, pending, writing, failed) = (Arc::clone(manifest), None, Mutex::new(()), OnceLock::new());
-    Store { engine, dir: dir.to_owned(), manifest, pending, logs, writing, failed }
+    let (rolls_back, interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
+    let renewed = renewed::RenewedHeads::default();
+    Store { engine, dir: dir.to_owned(), manifest, pending, logs, writing, failed, rolls_back, interrupted, renewed }
 }
 
 /// Refuses to create a database where a repair was interrupted: the operator's log would start again from empty, as a

@@ -1,5 +1,7 @@
 //! Reads of the database, all at one moment.
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 use bincode::{Decode, Encode};
 use fama_ledger::adoption::{self, Adoption};
@@ -7,6 +9,7 @@ use fama_ledger::codec;
 use fama_ledger::fold::Void;
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::join::LogState;
+use fama_ledger::lateness::{LATENESS_BYTES_MAX, Lateness};
 use fama_ledger::limits::{self, ENTRY_BYTES_MAX, NOTE_BYTES_MAX};
 use fama_ledger::log::{Hash, LogError, TILE_WIDTH, Tiles, prove_inclusion};
 use fama_ledger::manifest::LogId;
@@ -15,22 +18,32 @@ use fama_ledger::signed_note::SIGNATURES_MAX;
 
 use super::engine::{EngineView, StoredValue, Walk};
 use super::keys::{self, Family, Log8, log8};
-use super::{History, HistoryItem, LogRecord, Position, Store, StoreError, StoredCertificate, Touch};
+use super::{
+    History, HistoryItem, LogRecord, Position, ReservedBytes, Rollback, Store, StoreError, StoredCertificate, Touch,
+};
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 /// Longest value of `logs`, `events`, `touched` and `heads`, in bytes: heads with two signatures and a domain.
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
 /// Longest certificate, in bytes: the most cosignatures that a note may have, each with two domains.
 const CERTIFICATE_BYTES_MAX: usize = SIGNATURES_MAX * 640;
+/// Longest record of reserved bytes: a number for each operator that a claim of the day is against, also of versions
+/// that followed one another within it.
+const RESERVED_BYTES_MAX: usize = 64 + 64 * limits::OPERATORS_MAX * (limits::DOMAIN_BYTES_MAX + 16);
 /// Longest list of adopted versions, in bytes.
 pub(super) const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
 pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
 
+/// A history ends after this many items of logs that are being rolled back.
+const HIDDEN_MAX: usize = 1_024;
+
 /// A snapshot of the database.
 pub struct View<'a> {
     store: &'a Store,
     moment: EngineView<'a>,
+    /// Read once, where a log goes back.
+    pub(super) rollbacks: OnceLock<Vec<Rollback>>,
 }
 
 /// Called with each key and value of a walk, until it breaks.
@@ -38,7 +51,7 @@ type OnKey<'e> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> 
 
 impl<'a> View<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, moment: store.engine.moment() }
+        Self { store, moment: store.engine.moment(), rollbacks: OnceLock::new() }
     }
 
     /// The store that this view reads.
@@ -86,6 +99,9 @@ impl<'a> View<'a> {
     pub(super) fn walk(&self, family: Family, walk: Walk, each: &mut OnKey<'_>) -> Result<(), StoreError> {
         let mut cursor = self.moment.walk(family, walk);
         while let Some((key, value)) = cursor.item() {
+            if self.store.interrupted.load(Ordering::Relaxed) {
+                return Err(StoreError::Interrupted);
+            }
             if each(key, value)?.is_break() {
                 return Ok(());
             }
@@ -110,8 +126,8 @@ impl<'a> View<'a> {
         log.cloned().ok_or_else(|| self.broken(family, &"a log that is not in the manifest"))
     }
 
-    /// Index and bytes of the last entry.
-    pub(super) fn last_entry(&self, log: &LogId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    /// Index and bytes of the last entry on disk; while the log goes back, its record does not count it.
+    pub(crate) fn last_entry(&self, log: &LogId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         let mut last = None;
         self.walk(Family::Entries, Walk { backward: true, ..Walk::of(log8(log)) }, &mut |key, entry| {
             last = Some((self.entry_index(key)?, entry.to_vec()));
@@ -132,9 +148,17 @@ impl<'a> View<'a> {
     pub fn log(&self, log: &LogId) -> Result<Option<LogRecord>, StoreError> {
         let state: Option<LogState> = self.value(Family::Logs, &keys::log_state(log), RECORD_BYTES_MAX)?;
         let Some(state) = state else { return Ok(None) };
-        let certified = self.value(Family::Logs, &keys::log_certified(log), RECORD_BYTES_MAX)?.unwrap_or(0);
+        let certified = self.certified(log)?;
         let adopted = self.value(Family::Logs, &keys::log_adopted(log), ADOPTED_BYTES_MAX)?.unwrap_or_default();
         Ok(Some(LogRecord { state, certified, adopted }))
+    }
+
+    /// How many entries of `log` are below a certified head, also while this node's copy is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn certified(&self, log: &LogId) -> Result<u64, StoreError> {
+        Ok(self.value(Family::Logs, &keys::log_certified(log), RECORD_BYTES_MAX)?.unwrap_or(0))
     }
 
     /// The adoption of the version that the log had at a head of `size`, with its entry and inclusion proof, for
@@ -185,6 +209,7 @@ impl<'a> View<'a> {
             found.push(Position { log: self.log_of(Family::Events, key)?, index, void });
             Ok(ControlFlow::Continue(()))
         })?;
+        self.only_held(&mut found, |position| (&position.log, position.index))?;
         found.sort_by(|a, b| a.log.cmp(&b.log));
         Ok(found)
     }
@@ -195,7 +220,8 @@ impl<'a> View<'a> {
     /// [`StoreError`].
     pub fn position(&self, event: &EventId, log: &LogId) -> Result<Option<Position>, StoreError> {
         let found = self.indexed(&keys::event(event, log))?;
-        Ok(found.map(|(index, void)| Position { log: log.clone(), index, void }))
+        let held = found.map_or(Ok(true), |(index, _)| self.holds(log, index))?;
+        Ok(found.filter(|_| held).map(|(index, void)| Position { log: log.clone(), index, void }))
     }
 
     pub(super) fn indexed(&self, key: &[u8]) -> Result<Option<(u64, Option<Void>)>, StoreError> {
@@ -213,7 +239,7 @@ impl<'a> View<'a> {
         before: Option<&HistoryItem>,
         limit: usize,
     ) -> Result<Vec<HistoryItem>, StoreError> {
-        let (mut found, prefix) = (Vec::new(), keys::history(identity, history));
+        let (mut found, mut hidden, prefix) = (Vec::new(), 0, keys::history(identity, history));
         let before = before.map(|item| [prefix.clone(), keys::history_item(item)].concat());
         let walk = Walk { before, backward: true, ..Walk::of(prefix.clone()) };
         self.walk(Family::History, walk, &mut |key, _| {
@@ -221,8 +247,13 @@ impl<'a> View<'a> {
                 return Ok(ControlFlow::Break(()));
             }
             let item = key.get(prefix.len()..).and_then(keys::parse_history_item);
-            found.push(item.ok_or_else(|| self.broken(Family::History, &"not a key of this family"))?);
-            Ok(ControlFlow::Continue(()))
+            let item = item.ok_or_else(|| self.broken(Family::History, &"not a key of this family"))?;
+            if self.holds(&item.log, item.index)? {
+                found.push(item);
+            } else {
+                hidden += 1;
+            }
+            Ok(if hidden < HIDDEN_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         Ok(found)
     }
@@ -238,8 +269,31 @@ impl<'a> View<'a> {
             found.push((self.log_of(Family::Touched, key)?, index));
             Ok(ControlFlow::Continue(()))
         })?;
+        self.only_held(&mut found, |(log, index)| (log, *index))?;
         found.sort();
         Ok(found)
+    }
+
+    /// Calls `each` with every identity, log and index that [`View::touched`] gives for it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn all_touched(&self, touch: Touch, each: &mut dyn FnMut(IdentityId, &LogId, u64)) -> Result<(), StoreError> {
+        self.walk(Family::Touched, Walk::of(keys::all_touched(touch)), &mut |key, value| {
+            let identity = key.get(1..).and_then(|rest| rest.first_chunk().copied());
+            let identity = identity.ok_or_else(|| self.broken(Family::Touched, &"a key without an id"))?;
+            let index = self.decode(Family::Touched, value, RECORD_BYTES_MAX)?;
+            each(EventId(identity), &self.log_of(Family::Touched, key)?, index);
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Whether `provider` has ever attested to `subject`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has_given(&self, provider: &IdentityId, subject: &IdentityId) -> Result<bool, StoreError> {
+        self.has(Family::Given, &keys::given(provider, subject))
     }
 
     /// At most `limit` subjects that `provider` has ever attested to, in the order of their ids, all after `after`.
@@ -316,12 +370,29 @@ impl<'a> View<'a> {
         self.value(Family::Heads, &keys::conflicting(log), RECORD_BYTES_MAX)
     }
 
-    /// The largest head on this copy's branch that a quorum cosigned on one note.
+    /// What the own log's reserve was used for.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn reserved(&self) -> Result<ReservedBytes, StoreError> {
+        Ok(self.value(Family::Meta, keys::META_RESERVED, RESERVED_BYTES_MAX)?.unwrap_or_default())
+    }
+
+    /// The largest head on this copy's branch that a quorum cosigned on one note, with the newest cosignatures.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn certificate(&self, log: &LogId) -> Result<Option<StoredCertificate>, StoreError> {
-        self.value(Family::Heads, &keys::certificate(log), CERTIFICATE_BYTES_MAX)
+        let stored = self.value(Family::Heads, &keys::certificate(log), CERTIFICATE_BYTES_MAX)?;
+        Ok(stored.map(|stored| self.store().renewed.certificate(log, stored)))
+    }
+
+    /// What this node remembers about when it received the log's entries; `None` if nothing was stored.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lateness(&self, log: &LogId) -> Result<Option<Lateness>, StoreError> {
+        self.value(Family::Heads, &keys::lateness(log), LATENESS_BYTES_MAX)
     }
 
     /// The newest head of `log` that each node key cosigned, in the order of operators and generations.
@@ -338,14 +409,15 @@ impl<'a> View<'a> {
     /// [`StoreError`].
     pub fn cosigned_by(&self, log: &LogId) -> Result<Vec<(LogId, CosignedHead)>, StoreError> {
         let (mut found, prefix) = (Vec::new(), log8(log));
-        // The first four keys of the log hold the owner's two heads, a proof and the certificate.
-        let from = Some([prefix.as_slice(), &[3]].concat());
+        // The first keys of the log hold the owner's two heads, a proof, the certificate and the lateness.
+        let from = Some([keys::lateness(log).as_slice(), &[0]].concat());
         self.walk(Family::Heads, Walk { from, ..Walk::of(prefix) }, &mut |key, value| {
             let by = key.get(prefix.len()..).and_then(|by| std::str::from_utf8(by).ok()?.parse().ok());
             let by = by.ok_or_else(|| self.broken(Family::Heads, &"a key without a log"))?;
             found.push((by, self.decode(Family::Heads, value, RECORD_BYTES_MAX)?));
             Ok(ControlFlow::Continue(()))
         })?;
+        self.store().renewed.cosigned(log, &mut found);
         Ok(found)
     }
 

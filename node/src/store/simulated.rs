@@ -75,8 +75,14 @@ impl Disk {
     /// A copy of what the worst possible crash would leave now: only synced writes.
     #[must_use]
     pub fn synced(&self) -> Self {
+        self.crashed(0)
+    }
+
+    /// A copy of what a crash would leave now if the first `kept` unsynced writes survived it.
+    #[must_use]
+    pub fn crashed(&self, kept: u64) -> Self {
         let copy = Self(Arc::new(Mutex::new(self.platter().clone())));
-        copy.crash(0);
+        copy.crash(kept);
         copy
     }
 
@@ -175,6 +181,15 @@ impl Disk {
         Ok(())
     }
 
+    /// The stored keys that begin with `prefix`.
+    pub(super) fn keys(&self, family: Family, prefix: &[u8]) -> Vec<Box<[u8]>> {
+        let platter = self.platter();
+        let Some(rows) = platter.families.get(family as usize) else { return Vec::new() };
+        let below = rows.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        let below = below.take_while(|(key, _)| key.starts_with(prefix));
+        below.filter(|(_, versions)| visible(versions, platter.written).is_some()).map(|(key, _)| key.clone()).collect()
+    }
+
     pub(super) fn get(&self, at: u64, family: Family, key: &[u8]) -> Result<Option<Arc<[u8]>>, EngineError> {
         let platter = self.platter();
         let found = platter.families.get(family as usize).and_then(|rows| rows.get(key));
@@ -256,7 +271,7 @@ fn is_empty(range: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
 }
 
 /// The first key after all keys that begin with `prefix`; `None` if no key can follow them.
-fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
     let mut end = prefix.get(..=last)?.to_vec();
     *end.last_mut()? += 1;

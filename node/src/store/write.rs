@@ -7,13 +7,14 @@ use fama_ledger::codec;
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::fold::{Effect, Outcome, Void};
 use fama_ledger::id::{IdentityId, NoteHash};
+use fama_ledger::lateness::Lateness;
 use fama_ledger::limits::NOTE_BYTES_MAX;
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 
 use super::engine::WriteBatch;
-use super::keys::{self, Family, META_FORMAT, log8};
-use super::{Commit, FORMAT, History, HistoryItem, Store, StoreError, StoredCertificate, Touch, View};
+use super::keys::{self, Family, META_FORMAT, META_RESERVED, log8};
+use super::{Commit, FORMAT, History, HistoryItem, ReservedBytes, Store, StoreError, StoredCertificate, Touch, View};
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
@@ -24,14 +25,47 @@ impl Store {
     /// [`StoreError::Misfit`]: nothing was written. After any other error it is unknown whether the batches
     /// were written; stop the node.
     pub fn commit(&self, commits: &[Commit<'_>]) -> Result<(), StoreError> {
+        self.commit_with(commits, None)
+    }
+
+    /// [`Store::commit`] that also stores a log's lateness in the same write.
+    ///
+    /// # Errors
+    /// Those of [`Store::commit`].
+    pub fn commit_with(&self, commits: &[Commit<'_>], lateness: Option<(&LogId, &Lateness)>) -> Result<(), StoreError> {
         let _writing = self.lock();
         // Everything goes into one RocksDB batch: after a crash either all of it is there or nothing.
         let mut writer = CommitWriter::new(self, commits);
         commits.iter().try_for_each(|commit| writer.add(commit))?;
         // An error above wrote nothing. An error here leaves open whether the write is on disk: `failed` is set, and no
         // write of this process succeeds again.
-        let batch = writer.finish()?;
+        let mut batch = writer.finish()?;
+        if let Some((log, lateness)) = lateness {
+            Self::put(&mut batch, Family::Heads, &keys::lateness(log), lateness);
+        }
         self.write(batch, true)
+    }
+
+    /// Stores a log's lateness. Not synced: an older one only makes the owner's silence longer, and a cosignature that
+    /// depends on it is synced after it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_lateness(&self, log: &LogId, lateness: &Lateness) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Heads, &keys::lateness(log), lateness);
+        self.write(batch, false)
+    }
+
+    /// Stores what the own log's reserve is used for once the next [`Store::commit`] is written. Not synced: the log of
+    /// writes is in order, so a commit that is durable has this before it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn put_reserved(&self, reserved: &ReservedBytes) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        Self::put(&mut batch, Family::Meta, META_RESERVED, reserved);
+        self.write(batch, false)
     }
 
     /// Stores the owner's largest known head. The caller checks that it is larger. Not synced: a lost head is
@@ -82,7 +116,9 @@ impl Store {
     pub fn put_certificate(&self, log: &LogId, certificate: &StoredCertificate) -> Result<(), StoreError> {
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Heads, &keys::certificate(log), certificate);
-        self.write(batch, false)
+        self.write(batch, false)?;
+        self.forget_renewed(log);
+        Ok(())
     }
 
     /// Stores a certified size that grew without a new cosignature. Not synced.
@@ -261,6 +297,8 @@ impl<'a> CommitWriter<'a> {
                 self.history(at, identity, History::Keys);
                 self.touch(at, identity, Touch::Subject);
             }
+            // In no history: strangers could fill it, and the join finds those that count by their keys.
+            Effect::Claimed { identity } => self.touch(at, identity, Touch::Subject),
             Effect::Attested { subject, provider, .. } | Effect::Retracted { subject, provider, .. } => {
                 self.history(at, subject, History::Received);
                 self.history(at, provider, History::Given);

@@ -5,10 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fama_ledger::event::Action;
+use fama_ledger::manifest::Manifest;
 use libp2p::PeerId;
 
 use crate::wire::{Refusal, Submission};
 
+/// The window of what one forwarder may bring of the day's registrations.
+const DAY: Duration = Duration::from_secs(86_400);
 /// The window of registration rates.
 const HOUR: Duration = Duration::from_secs(3_600);
 /// The window of rates by signing key and by forwarding peer.
@@ -36,8 +39,10 @@ pub(crate) struct Admission {
     blocks: Windows<[u8; 6]>,
     /// Registrations by peer, for peers without an address.
     strangers: Windows<PeerId>,
-    /// Registrations by the operator's node that forwards them.
+    /// Registrations by the operator's node that forwards them, a minute and a day.
     forwarders: Windows<PeerId>,
+    forwarders_daily: Windows<PeerId>,
+    forwarded_per_day: u32,
     /// Attestations and retractions by the hash of the signing key. Separate from the others, because keys cost nothing
     /// to make up and could push out other sources.
     identities: Windows<[u8; 32]>,
@@ -56,13 +61,48 @@ pub(crate) struct SubmissionOrigin {
 
 impl Admission {
     /// `registrations_per_hour` limits each address block, and each peer without an address. `invites` are tokens that
-    /// lift this limit.
+    /// lift this limit. `forwarded_per_day` limits each operator's node that forwards registrations.
     #[must_use]
-    pub(crate) fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(
+        registrations_per_hour: u32,
+        forwarded_per_day: u32,
+        invites: impl IntoIterator<Item = String>,
+    ) -> Self {
         let invites = invites.into_iter().collect();
         let (blocks, strangers) = (Windows::new(HOUR), Windows::new(HOUR));
-        let (forwarders, identities) = (Windows::new(MINUTE), Windows::new(MINUTE));
-        Self { registrations_per_hour, invites, blocks, strangers, forwarders, identities }
+        let (forwarders, forwarders_daily) = (Windows::new(MINUTE), Windows::new(DAY));
+        let identities = Windows::new(MINUTE);
+        Self {
+            registrations_per_hour,
+            invites,
+            blocks,
+            strangers,
+            forwarders,
+            forwarders_daily,
+            forwarded_per_day,
+            identities,
+        }
+    }
+
+    /// How many registrations one forwarder may bring a day: f of them together bring at most half of what the day has.
+    /// The windows are in memory: a restart begins new ones.
+    #[must_use]
+    pub(crate) fn forwarded_per_day(manifest: &Manifest) -> u32 {
+        let faults = u32::try_from(manifest.faults()).unwrap_or(u32::MAX).max(1);
+        manifest.policy().daily_registrations / faults.saturating_mul(2)
+    }
+
+    /// Checks a submission for another operator's log, which this node would only forward: the log's own node does not
+    /// see the address that it comes from.
+    ///
+    /// # Errors
+    /// As [`Admission::submission`].
+    pub(crate) fn to_forward(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
+        match submission.signed.event.action {
+            // Invitations are the other operator's.
+            Action::Register { .. } if !origin.forwarded => self.registration(origin, None),
+            _ => Ok(()),
+        }
     }
 
     /// Checks a submission against the rate of its source and counts it. Its signature must be verified before.
@@ -85,7 +125,8 @@ impl Admission {
             return Ok(());
         }
         if origin.forwarded {
-            return self.forwarders.count(origin.peer, FORWARDED_REGISTRATIONS_PER_MINUTE);
+            self.forwarders.count(origin.peer, FORWARDED_REGISTRATIONS_PER_MINUTE)?;
+            return self.forwarders_daily.count(origin.peer, self.forwarded_per_day);
         }
         match origin.address.map(block) {
             Some(Some(block)) => self.blocks.count(block, self.registrations_per_hour),
@@ -168,10 +209,20 @@ mod tests {
         Submission { signed, note: None, invite: None, recovered: None }
     }
 
+    fn registration(seed: u8) -> Submission {
+        let key = SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
+        let (home, name) = ("alpha.example".parse().unwrap(), "agent".parse().unwrap());
+        let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+        let event = Event { federation: FederationId([1; 32]), action, created: Millis(0), nonce: Nonce([0; 8]) };
+        let signature = key.sign(event.text().as_bytes());
+        let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
+        Submission { signed, note: None, invite: None, recovered: None }
+    }
+
     /// Symptom: any stranger could use up a service's rate. Cause: events were counted by the issuer that they name.
     #[test]
     fn nobody_uses_up_the_rate_of_another() {
-        let admission = Admission::new(1, []);
+        let admission = Admission::new(1, 1, []);
         let from = SubmissionOrigin { peer: PeerId::random(), address: None, forwarded: false };
         let (stranger, service) = (attestation(7, 1), attestation(7, 2));
         let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
@@ -181,7 +232,7 @@ mod tests {
 
     #[test]
     fn registrations_are_counted_per_block() {
-        let admission = Admission::new(2, ["token".to_owned()]);
+        let admission = Admission::new(2, 3, ["token".to_owned()]);
         let from = |address: &str| SubmissionOrigin {
             peer: PeerId::random(),
             address: address.parse().ok(),
@@ -191,6 +242,17 @@ mod tests {
         assert!(taken("203.0.113.1") && taken("203.0.113.77"));
         assert_eq!(admission.registration(&from("203.0.113.9"), None).unwrap_err().code, "rate");
         assert!(taken("203.0.112.9"), "another /24");
+        let other = registration(3);
+        assert_eq!(admission.to_forward(&from("203.0.113.8"), &other).unwrap_err().code, "rate");
+        assert!(admission.to_forward(&from("203.0.112.8"), &other).is_ok());
+        let forwarder = SubmissionOrigin { forwarded: true, ..from("203.0.113.9") };
+        assert!((0..3).all(|_| admission.registration(&forwarder, None).is_ok()), "no block's rate");
+        assert_eq!(
+            admission.registration(&forwarder, None).unwrap_err().code,
+            "rate",
+            "its part of the day is used up"
+        );
+        assert!(admission.registration(&SubmissionOrigin { peer: PeerId::random(), ..forwarder }, None).is_ok());
         assert!(admission.registration(&from("203.0.113.9"), Some("token")).is_ok());
         assert!(admission.registration(&from("203.0.113.9"), Some("guess")).is_err());
         assert!((0..100).all(|_| taken("127.0.0.1") && taken("::1")), "loopback is exempt");

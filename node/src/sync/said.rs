@@ -7,9 +7,10 @@ use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::signed_note::SignedNote;
 use fama_ledger::time::Millis;
 
-use crate::store::{StoreError, View};
+use crate::store::{StoreError, StoredCertificate, View};
 use crate::wire::{
-    self, CosignedHead, EntryRange, Frontier, LogFrontier, NoteAnswer, Refusal, Session, SyncRequest, SyncResponse,
+    self, CertifiedHead, CosignedHead, EntryRange, Frontier, LogFrontier, NoteAnswer, Refusal, Session, SyncRequest,
+    SyncResponse,
 };
 
 /// How long frontiers list the same selection of many former cosigners, in milliseconds.
@@ -24,9 +25,10 @@ const READ_ENTRIES: usize = 1_024;
 pub fn frontier(view: &View<'_>, manifest: &Manifest, session: Session, now: Millis) -> Result<Frontier, StoreError> {
     let of = |log: LogId| -> Result<LogFrontier, StoreError> {
         let size = view.log(&log)?.map_or(0, |record| record.state.size);
-        let (newest, equivocation) = (view.newest(&log)?, view.equivocation(&log)?);
+        let (newest, equivocation) = (view.shown(&log)?, view.equivocation(&log)?);
         let cosigned = cosigned(view, manifest, &log, now)?;
-        Ok(LogFrontier { size, newest, cosigned, equivocation, log })
+        let certificate = certificate(view, manifest, &log, &cosigned)?.map(Box::new);
+        Ok(LogFrontier { size, newest, cosigned, equivocation, certificate, log })
     };
     let logs = manifest.operators().iter().map(|operator| of(operator.log())).collect::<Result<_, _>>()?;
     let held = view.store().pending().unwrap_or_else(|| view.store().manifest());
@@ -84,6 +86,25 @@ fn cosigned(view: &View<'_>, manifest: &Manifest, log: &LogId, now: Millis) -> R
     }
     found.extend(former);
     Ok(found.into_iter().map(|(_, cosigned)| cosigned).collect())
+}
+
+/// This node's certificate of a log, if a frontier with these cosigned heads does not show all of it.
+fn certificate(
+    view: &View<'_>,
+    manifest: &Manifest,
+    log: &LogId,
+    cosigned: &[CosignedHead],
+) -> Result<Option<CertifiedHead>, StoreError> {
+    let Some(StoredCertificate { signed, cosignatures }) = view.certificate(log)? else { return Ok(None) };
+    let shown = |by: &LogId| {
+        cosigned.iter().any(|one| one.cosignature.operator == by.operator && one.signed.head == signed.head)
+    };
+    if cosignatures.iter().all(|(by, _)| shown(by)) {
+        return Ok(None);
+    }
+    let most = manifest.operators().len().saturating_mul(2);
+    let cosignatures = cosignatures.into_iter().take(most).map(|(by, one)| (by.generation, one)).collect();
+    Ok(Some(CertifiedHead { signed, cosignatures }))
 }
 
 /// The part of a log that the quorum of one version certifies, up to the end of the batch that adopts the next.

@@ -87,7 +87,7 @@ impl ExpectedHistory<'_> {
 }
 
 fn audited_history(tell: impl FnOnce(&mut ExpectedHistory<'_>, IdentityId, IdentityId)) {
-    let manifest = federation(2, |policy| policy.min_sponsors = 1);
+    let manifest = federation(2, |policy| (policy.min_sponsors, policy.daily_new_providers) = (1, 1));
     let mut replica = MemoryReplica::adopted(&manifest);
     let (issuer, subject) = (replica.register(0, "issuer", 2), replica.register(0, "subject", 4));
     let mut history = ExpectedHistory { replica, time: START, nonce: 100 };
@@ -121,6 +121,23 @@ fn caps_and_retractions_end_where_the_auditor_ends_them() {
         history.dismiss(issuer, "s", 6, APPLIED);
         history.next_day();
         history.attest(by, subject, 3, APPLIED);
+    });
+}
+
+#[test]
+fn new_providers_end_where_the_auditor_ends_them() {
+    audited_history(|history, issuer, subject| {
+        let home = domain(DOMAINS[0]);
+        let key = secret(60);
+        let action =
+            Action::Register { home, name: "second".parse().unwrap(), key: key.public(), next: None, note: None };
+        let second = history.say(0, action, &key, APPLIED);
+        history.attest((issuer, 2), subject, 1, APPLIED);
+        history.attest((second, 60), subject, 1, "quota");
+        history.attest((issuer, 2), subject, 1, APPLIED);
+        history.attest((second, 60), issuer, 1, APPLIED);
+        history.next_day();
+        history.attest((second, 60), subject, 1, APPLIED);
     });
 }
 

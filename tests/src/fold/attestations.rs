@@ -133,3 +133,34 @@ fn counters_follow_the_day_of_the_entry_not_of_created() {
     }
     assert_eq!((counter.on(Day(5)), counter.counted(Day(5))), (7, DayCounter { day: 5, count: 8 }));
 }
+
+/// Symptom: 4,097 identities of one home that attest to a victim made its profile unprovable forever, and its reads ever
+/// slower. Cause: nothing bounded the tallies of one subject; a liar's log takes its own providers, sponsored or not.
+#[test]
+fn one_home_adds_few_providers_a_day_to_a_subject() {
+    let manifest = federation(2, |p| p.daily_new_providers = 3);
+    let mut w = World::new(&manifest);
+    let victim = id(9);
+    let crowd: Vec<(u8, IdentityId)> = (20..26).map(|n| (n, w.replica.register(0, &format!("crowd-{n}"), n))).collect();
+    let tallies = |w: &World<'_>| w.replica.join().karma_by_provider(victim).unwrap().len();
+    for (n, provider) in &crowd[..3] {
+        assert!(w.attest(*provider, victim, -5, START, *n).is_ok());
+    }
+    let fourth = w.signed(attest(0, crowd[3].1, victim, -5), START, &secret(23));
+    w.void(0, START, fourth, Void::Quota);
+    assert_eq!(tallies(&w), 3);
+    // Those who began go on, other subjects and other homes have quotas of their own.
+    assert!(w.attest(crowd[0].1, victim, -1, later(1), 20).is_ok());
+    assert!(w.attest(crowd[3].1, id(8), -5, later(1), 23).is_ok());
+    let elsewhere = w.replica.register(1, "elsewhere", 40);
+    assert!(w.say(1, attest(1, elsewhere, victim, 5), later(1), &secret(40)).is_ok());
+    let row = w.row::<SubjectRow>(&MapName::home(&home(0)), &victim).unwrap();
+    assert_eq!(row.providers, DayCounter { day: START.day().0, count: 3 });
+    // The next day by entry time, whatever `created` says, takes as many again.
+    let (day, dated) = (START.plus(DAY), START.plus(DAY - 9 * SECOND));
+    for (n, provider) in &crowd[3..] {
+        let said = w.signed(attest(0, *provider, victim, -5), dated, &secret(*n));
+        assert!(w.replica.append_event(&log(0), day, said).is_ok());
+    }
+    assert_eq!(tallies(&w), 7);
+}

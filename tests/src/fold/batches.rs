@@ -164,5 +164,5 @@ fn entries_of_a_batch_see_one_another() {
             std::ops::ControlFlow::Continue(())
         })
         .unwrap();
-    assert_eq!(rows, 8, "identity, version, name, key, provider, tally, day and home");
+    assert_eq!(rows, 9, "identity, version, name, key, provider, tally, subject, day and home");
 }

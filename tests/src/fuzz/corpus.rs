@@ -268,6 +268,10 @@ fn frontier() -> wire::Frontier {
         newest: Some(signed_head()),
         cosigned: vec![cosigned_head(), cosigned_head()],
         equivocation: None,
+        certificate: Some(Box::new(wire::CertifiedHead {
+            signed: signed_head(),
+            cosignatures: vec![(1, cosigned_head().cosignature)],
+        })),
     };
     let other = wire::LogFrontier {
         log: log(1),
@@ -275,6 +279,7 @@ fn frontier() -> wire::Frontier {
         newest: None,
         cosigned: Vec::new(),
         equivocation: Some(some_equivocation()),
+        certificate: None,
     };
     let session = |id, writes| wire::Session { id: [id; 16], writes };
     let (session, other_session) = (session(7, false), Some(session(8, true)));

@@ -29,7 +29,7 @@ use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
 pub(crate) use super::http::{login, question};
-use crate::profile::small_story;
+use crate::profile::{every_log, small_story};
 
 /// The number of targets.
 pub(crate) const COUNT: usize = 29;
@@ -198,7 +198,8 @@ pub(crate) fn profile_proof(bytes: &[u8]) -> DecodeResult {
     let proof: ProfileProof = text.parse().map_err(|error: ProfileError| error.code())?;
     assert_eq!(proof.to_string().parse(), Ok(proof.clone()));
     let (manifest, golden) = small();
-    let shows = |proof: &ProfileProof| proof.verify(manifest).map(|proven| (proven.question, proven.answer));
+    let shows =
+        |proof: &ProfileProof| proof.verify(manifest, &every_log(proof)).map(|proven| (proven.question, proven.answer));
     match shows(&proof) {
         Ok(shown) => {
             assert!(proof.question != golden.question || Ok(shown) == shows(golden), "another answer");
@@ -271,7 +272,7 @@ pub(crate) fn row(bytes: &[u8]) -> DecodeResult {
         7 => row_of::<rows::DayRow>(value),
         8 => row_of::<rows::HomeRow>(value),
         9 => row_of::<rows::Claim>(value),
-        10 => row_of::<rows::ClaimsRow>(value),
+        10 => row_of::<rows::SubjectRow>(value),
         11 => row_of::<rows::Statement>(value),
         12 => row_of::<rows::LogRow>(value),
         _ => Err("unknown_tag"),

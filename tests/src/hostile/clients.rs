@@ -65,6 +65,26 @@ async fn drip(world: Arc<World>, begin: &'static str) -> u64 {
     sent
 }
 
+/// Asks for what is long to compute and hangs up at once.
+pub(super) async fn hangs_up(world: Arc<World>) -> u64 {
+    crowd(world, SOME / 30, |world| async move {
+        let mut sent = 0;
+        let paths =
+            ["/api/agent/nobody@alpha.example/proof", "/api/leaderboard?limit=500", "/log/alpha.example/1/tile/0/000"];
+        while world.on() {
+            for path in &paths {
+                let Ok(mut stream) = TcpStream::connect(world.query).await else { continue };
+                let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+                sent += u64::from(stream.write_all(request.as_bytes()).await.is_ok());
+                // Long enough for the request to be read.
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        sent
+    })
+    .await
+}
+
 pub(super) async fn slow_heads(world: Arc<World>) -> u64 {
     crowd(world, MANY, |world| drip(world, "GET /api/status HTTP/1.1\r\nHost: a\r\nX-Slow: ")).await
 }

@@ -344,6 +344,7 @@ fn lying_frontier(world: &World) -> Frontier {
         newest: None,
         cosigned: operators.iter().map(cosigned).collect(),
         equivocation: None,
+        certificate: None,
     };
     Frontier { logs: operators.iter().map(log).collect(), ..Frontier::nothing(&world.manifest, Millis(0)) }
 }

@@ -295,6 +295,8 @@ fn every_rule_is_needed() {
         (Rule::NewQuorumBeyond, whole, &lagging(), NothingLost),
         (Rule::LagWhole, whole, &lagging(), NothingLost),
         (Rule::CutStands, ONE_STEP, &cut_before(), NothingLost),
+        // R is also a log that never began: the version that brought it signs its cut, too.
+        (Rule::LagWhole, whole, &half_replaced(), NothingLost),
         (Rule::AgreeFirst, ONE_STEP, &four, CanCut),
         (Rule::AnyBranch, ONE_STEP, &one_version(4, &[0], FAN), CanCut),
         (Rule::AllKeepCosigning, ONE_STEP, &replaced(), CertifiedAgain),

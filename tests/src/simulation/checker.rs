@@ -7,14 +7,19 @@ use fama_ledger::id::{EventId, IdentityId, TreeRoot};
 use fama_ledger::log::{Head, LogError, MemoryTiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::stand::Stand;
-use fama_ledger::time::Millis;
+use fama_ledger::time::{Day, Millis};
 use fama_node::store::simulated::Disk;
 use fama_node::store::{LogRecord, Store, StoreError, View};
 
 use super::federation::SimulatedFederation;
+use super::plan::RunPlan;
+use fama_tests::{DAY, START};
 
 pub(super) mod rest;
 mod telling;
+
+/// More than any machine's clock is wrong in a run, in milliseconds.
+const CLOCKS_WRONG_MILLIS: u64 = 4 * 3_600_000;
 
 /// Why a run ends early.
 #[derive(Debug)]
@@ -134,6 +139,10 @@ pub(super) struct PromiseChecker {
     finals: Vec<u64>,
     /// Each log's certificate on each disk when last seen: its size, and how many cosigned it.
     certificates: BTreeMap<(usize, usize), (u64, usize)>,
+    /// Days of liars' logs that were certified long after they were over, by log; empty if days pass in this run.
+    late_days: BTreeMap<usize, BTreeSet<Day>>,
+    /// Whether hours pass in which nobody hears anybody.
+    leaps: bool,
     /// By operator and log: the version for which it stands still, and the size at which it does.
     stands: BTreeMap<(usize, usize), (u32, u64)>,
 }
@@ -143,10 +152,12 @@ fn size_of(record: Option<&LogRecord>) -> u64 {
 }
 
 impl PromiseChecker {
-    pub(super) fn new(federation: &'static SimulatedFederation, liars: &[usize]) -> Self {
+    pub(super) fn new(federation: &'static SimulatedFederation, plan: &RunPlan) -> Self {
         Self {
             federation,
-            liars: liars.iter().copied().collect(),
+            liars: plan.liars.iter().copied().collect(),
+            late_days: BTreeMap::new(),
+            leaps: plan.leaps(),
             forgetful: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             hidden: BTreeSet::new(),
@@ -201,6 +212,16 @@ impl PromiseChecker {
         Ok(())
     }
 
+    /// A version that was published leaves no log behind that continues: some honest node has it certified at the
+    /// version before, or a proof against its owner.
+    pub(super) fn leaves_nothing_behind(&self, next: &Manifest, views: &[View<'_>]) -> CheckResult {
+        for log in next.must_have_adopted() {
+            let kept = views.iter().any(|view| is_certified_at(view, log, next.version() - 1));
+            must(kept, "no version leaves a log behind", || format!("{log} is behind version {}", next.version()))?;
+        }
+        Ok(())
+    }
+
     /// Records that an honest operator stands still.
     pub(super) fn stood(&mut self, node: usize, stand: &Stand) {
         let log = self.federation.log(&stand.log);
@@ -249,11 +270,15 @@ impl PromiseChecker {
     }
 
     /// Checks what is on a node's disk after each step.
-    pub(super) fn observe(&mut self, watched: &Watched<'_>) -> CheckResult {
+    pub(super) fn observe(&mut self, watched: &Watched<'_>, now: Millis) -> CheckResult {
         for (i, log) in self.federation.logs.iter().enumerate() {
             let record = watched.view.log(log)?;
             if self.federation.owner(i) == watched.node {
                 self.one_branch_is_signed(watched, i)?;
+            }
+            // Until it is replayed it reads as empty, then as a log that grows; afterwards it must be what it was before.
+            if watched.view.is_rolled_back(log)? {
+                continue;
             }
             let known = self.seen.get(&(watched.node, i)).copied().unwrap_or_default();
             let (size, now_certified) = record.as_ref().map_or((0, 0), |record| (record.state.size, record.certified));
@@ -268,9 +293,13 @@ impl PromiseChecker {
             // After a rollback the owner's head may be known from cosignatures only.
             let cosigned = watched.view.cosigned(log)?.into_iter().map(|one| one.signed.head.size).max();
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size).max(cosigned.unwrap_or(0));
-            let back = state.size <= certified || watched.view.needs_rebuild()?;
-            let left = end.is_some() || !self.honest(i) && back;
+            let left = end.is_some() || !self.honest(i) && state.size <= certified;
+            self.liars_fill_no_past(watched, i, certified)?;
             self.finals[i] = self.finals[i].max(certified);
+            let grew = known.0 > 0 && state.size > known.0 && self.federation.owner(i) != watched.node;
+            must(!grew || !is_ahead(watched.view, log, state.size, now)?, "nothing is stored ahead of time", || {
+                format!("n{}: {log} at {}", watched.node, state.size)
+            })?;
             must(signed >= state.size || left, "entries are kept with a head above them", || {
                 format!("n{}: {} of {log}, the largest head is {signed}", watched.node, state.size)
             })?;
@@ -285,13 +314,33 @@ impl PromiseChecker {
         Ok(())
     }
 
+    /// A liar gains one window of late entries for each silence that an honest node saw: the one before it was first
+    /// heard.
+    fn liars_fill_no_past(&mut self, watched: &Watched<'_>, log: usize, certified: u64) -> CheckResult {
+        let known = self.finals[log];
+        if self.honest(log) || self.leaps || certified <= known {
+            return Ok(());
+        }
+        let entries =
+            watched.view.entries(&self.federation.logs[log], known, (certified - known) as usize, usize::MAX)?;
+        let events = entries.iter().filter(|entry| fama_ledger::entry::event_id(entry).is_some());
+        let late = events.map(|entry| entry_time(entry)).filter(|time| time.plus(DAY + CLOCKS_WRONG_MILLIS) < START);
+        let days = self.late_days.entry(log).or_default();
+        days.extend(late.map(Millis::day));
+        let honest = self.federation.len() - self.liars.len();
+        // Each window touches two days.
+        must(days.len() <= 2 * honest, "a liar fills no days of the past", || {
+            format!("{}: {days:?}", self.federation.logs[log])
+        })
+    }
+
     /// A certificate was cosigned by a quorum of the version adopted there, is final, and never gets smaller.
     fn a_certificate_is_a_quorums(&mut self, watched: &Watched<'_>, log: usize) -> CheckResult {
         let (id, view) = (&self.federation.logs[log], watched.view);
         let (Some(found), Some(record)) = (view.certificate(id)?, view.log(id)?) else { return Ok(()) };
         let (head, now) = (found.signed.head, (found.signed.head.size, found.cosignatures.len()));
         let known = self.certificates.insert((watched.node, log), now).unwrap_or_default();
-        if known == now || view.needs_rebuild()? {
+        if known == now {
             return Ok(());
         }
         let there = record.adopted.iter().rev().find(|adopted| adopted.size <= head.size);
@@ -434,6 +483,20 @@ pub(super) fn claim_of(action: &Action) -> Option<(IdentityId, u32)> {
 }
 
 /// The time of an encoded entry.
+/// Whether the last entry of a copy is more than a minute ahead of the node's clock.
+fn is_ahead(view: &View<'_>, log: &LogId, size: u64, now: Millis) -> Result<bool, StoreError> {
+    let last = view.entries(log, size.saturating_sub(1), 1, usize::MAX)?.pop();
+    Ok(last.is_some_and(|last| entry_time(&last) > now.plus(60_000)))
+}
+
 pub(super) fn entry_time(entry: &[u8]) -> Millis {
     Millis(u64::from_le_bytes(entry[..8].try_into().unwrap()))
+}
+
+/// Whether a node has a note that certifies `log` at or beyond its adoption of `version`, or knows that its owner signed
+/// two branches.
+pub(super) fn is_certified_at(view: &View<'_>, log: &LogId, version: u32) -> bool {
+    let (record, certificate) = (view.log(log).unwrap(), view.certificate(log).unwrap());
+    let at = |size| record.is_some_and(|record| record.adopted_at(size) >= version);
+    certificate.is_some_and(|certificate| at(certificate.signed.head.size)) || view.equivocation(log).unwrap().is_some()
 }

@@ -5,8 +5,9 @@ use fama_ledger::id::Domain;
 use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
+use fama_ledger::time::Millis;
 use fama_node::network::peer_id;
-use fama_tests::{domain, governance_key, node_key};
+use fama_tests::{DAY, START, domain, governance_key, node_key};
 use libp2p::PeerId;
 
 /// Operators in the largest federation at the start.
@@ -23,6 +24,9 @@ const NAMES: [&str; OPERATORS_MAX + 1] = [
 ];
 /// The node keys of second generations are numbered from here on, after all machines' first ones.
 const SECOND_KEYS: usize = 10;
+
+/// When the logs of the genesis begin: long before a run, so that there is a past to fill.
+pub(super) const BEGINS: Millis = Millis(START.0 - 40 * DAY);
 
 /// All possible participants. Machines are numbered: those of the first operators, then one that is a mirror or
 /// becomes an operator's later. Logs are numbered: the first generations of all machines, then their second ones.
@@ -63,7 +67,9 @@ impl SimulatedFederation {
             node_key: node_key(machine as u8).ed25519().unwrap().verifying_key(),
             governance_key: governance_key(machine as u8).ed25519().unwrap().verifying_key(),
             generation: 1,
+            begins: BEGINS,
             addresses: Vec::new(),
+            endpoints: fama_ledger::manifest::Endpoints::default(),
         }
     }
 

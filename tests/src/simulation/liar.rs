@@ -16,10 +16,10 @@ use fama_node::sync::said;
 use fama_node::wire::{
     CosignedHead, EntryRange, Frontier, Gossip, LogFrontier, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
 };
-use fama_tests::{MemoryReplica, event, governance_key, node_key, signed};
+use fama_tests::{DAY, MemoryReplica, event, governance_key, node_key, signed};
 
 use super::chance::Chance;
-use super::federation::SimulatedFederation;
+use super::federation::{BEGINS, SimulatedFederation};
 
 /// Ways in which a liar lies; several at once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +34,24 @@ struct LiarTactics {
     wrong_time: bool,
     cosigns: bool,
     replays: bool,
+    times: LiarTimes,
 }
+
+/// The times that a liar gives its entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LiarTimes {
+    #[default]
+    Honest,
+    /// From the log's beginning on, a day later with each batch: every day has caps of its own.
+    Past,
+    /// Days ahead.
+    Future,
+    /// Always that of the log's beginning.
+    Still,
+}
+
+/// How much later each batch of a liar that fills the past is, in milliseconds: more than a day.
+const PAST_STEP_MILLIS: u64 = 25 * 3_600_000;
 
 /// One branch of the liar's log.
 #[derive(Clone)]
@@ -60,6 +77,8 @@ pub(super) struct Liar {
     made: u64,
     /// All liars, this one included.
     all: Vec<usize>,
+    /// By how much its cosignatures are dated ahead, in milliseconds.
+    ahead: u64,
     cosigned: BTreeMap<(usize, Head), Vec<Cosignature>>,
 }
 
@@ -98,6 +117,13 @@ impl Liar {
             wrong_time: way(),
             cosigns: way(),
             replays: way(),
+            times: *Chance::new(seed, 200 + number as u64).pick(&[
+                LiarTimes::Honest,
+                LiarTimes::Honest,
+                LiarTimes::Past,
+                LiarTimes::Future,
+                LiarTimes::Still,
+            ]),
         };
         let replica = MemoryReplica::new(&federation.manifest);
         let (tree, tiles) = (Tree::default(), MemoryTiles::default());
@@ -105,12 +131,42 @@ impl Liar {
         let shown = vec![0; federation.len() + 1];
         let (former, cosigned) = (Vec::new(), BTreeMap::new());
         let branches = vec![branch];
-        Self { number, federation, chance, ways, branches, shown, former, made: 0, all: all.to_vec(), cosigned }
+        let ahead = *Chance::new(seed, 200 + number as u64).pick(&[0, 0, 45_000, 3_600_000]);
+        Self { number, federation, chance, ways, branches, shown, former, made: 0, all: all.to_vec(), ahead, cosigned }
     }
 
     /// Makes it sign two branches, so that its log has to be ended.
     pub(super) const fn must_fork(&mut self) {
         (self.ways.forks, self.ways.withholds) = (true, false);
+    }
+
+    /// Makes it show two histories, and cosign whatever any liar shows.
+    pub(super) const fn must_split(&mut self) {
+        (self.ways.forks, self.ways.cosigns) = (true, true);
+        (self.ways.withholds, self.ways.invalid, self.ahead) = (false, false, 0);
+        self.ways.times = LiarTimes::Honest;
+    }
+
+    /// Makes it fill days of the past, in one history that it shows to everybody.
+    pub(super) const fn must_backdate(&mut self) {
+        (self.ways.forks, self.ways.withholds, self.ways.invalid) = (false, false, false);
+        self.ways.times = LiarTimes::Past;
+    }
+
+    /// The time that it gives to what it appends at `now`.
+    fn time(&mut self, at: usize, now: Millis) -> Millis {
+        let last = self.branches[at].entries.last().map(|entry| super::checker::entry_time(entry));
+        match self.ways.times {
+            LiarTimes::Honest => now,
+            LiarTimes::Past => last.map_or(BEGINS, |last| last.plus(PAST_STEP_MILLIS)).min(now),
+            LiarTimes::Future => now.plus(DAY * self.chance.below(5)),
+            LiarTimes::Still => BEGINS,
+        }
+    }
+
+    /// Makes it cosign everything with times of the future.
+    pub(super) const fn must_date_ahead(&mut self) {
+        (self.ways.cosigns, self.ways.withholds, self.ahead) = (true, false, 3_600_000);
     }
 
     pub(super) fn describe(&self) -> String {
@@ -142,6 +198,7 @@ impl Liar {
     /// A batch: void events are valid in it, other faults are not.
     fn grow(&mut self, at: usize, now: Millis) {
         let log = self.log();
+        let now = self.time(at, now);
         let said = self.said(at, now);
         let replica = self.branches[at].replica.as_ref().unwrap();
         let mut batch = replica.complete(log, said);
@@ -254,12 +311,13 @@ impl Liar {
         if !self.ways.cosigns {
             return Vec::new();
         }
+        let seconds = (now.0 + self.ahead) / 1_000;
         let made = self.cosigned.entry((log, signed.head)).or_insert_with(|| {
             let origin = self.federation.manifest.origin(&self.federation.logs[log]);
             let checkpoint = Checkpoint { origin, head: signed.head };
             let cosign = |liar: &usize| {
                 let (name, key) = (self.federation.names[*liar].clone(), node_key(*liar as u8));
-                Cosignature::sign(&checkpoint, name, key.ed25519().unwrap(), now.0 / 1_000)
+                Cosignature::sign(&checkpoint, name, key.ed25519().unwrap(), seconds)
             };
             self.all.iter().map(cosign).collect()
         });

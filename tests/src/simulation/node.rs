@@ -68,6 +68,7 @@ pub(super) struct SimulatedMachine {
     pub(super) fallen: Option<(ReplacementDisk, u64)>,
     /// A bit flipped that has not been noticed.
     pub(super) damaged: bool,
+    pub(super) overrides: Overrides,
     pub(super) running: Option<RunningNode>,
     /// How often it was started or reloaded; it marks what was meant for an earlier inbox.
     pub(super) boots: u64,
@@ -89,6 +90,7 @@ impl SimulatedMachine {
             backup: None,
             fallen: None,
             damaged: false,
+            overrides: Overrides::default(),
             running: None,
             boots: 0,
             session: 0,
@@ -130,9 +132,9 @@ impl SimulatedMachine {
         let shared = Shared::new(store, clock, session);
         let keys = self.federation.logs_of(self.number).map(|log| self.federation.key(log));
         let held = keys.each_ref().map(|key| key.ed25519().unwrap());
-        let own = self.operates.then(|| {
-            Own::of(&shared.manifest, self.federation.names[self.number].clone(), &held, Overrides::default())
-        });
+        let own = self
+            .operates
+            .then(|| Own::of(&shared.manifest, self.federation.names[self.number].clone(), &held, self.overrides));
         let newest = own.as_ref().and_then(|own| own.keys.last());
         self.key = newest.map_or(self.number, |(log, _)| self.federation.log(log));
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
@@ -193,7 +195,7 @@ impl RunningNode {
     fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<InboxInput>, Option<&'static str>) {
         let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier) {
+        match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier, self.shared.clock.now()) {
             Ok(said) => (Some(InboxInput::Frontier { peer, said, ahead }), None),
             Err(FrontierError::Sender(code)) => (Some(InboxInput::Unanswered { peer }), Some(code)),
             Err(FrontierError::Store(_)) => (Some(InboxInput::Unanswered { peer }), None),
@@ -214,7 +216,7 @@ impl RunningNode {
         let (manifest, view) = (&self.shared.manifest, self.shared.store.view());
         match gossip {
             Gossip::Cosignature { log, cosigned } => {
-                let news = heard::cosigned(&view, manifest, &log, &cosigned).unwrap_or(false);
+                let news = heard::cosigned(&view, manifest, &log, &cosigned, self.shared.clock.now()).unwrap_or(false);
                 let verified = news.then(|| cosigned.verify(manifest, &log)).flatten();
                 verified.map(InboxInput::Cosigned)
             }

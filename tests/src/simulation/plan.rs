@@ -35,6 +35,8 @@ pub(super) enum Trouble {
     Slow { node: usize, by: u64, millis: u64 },
     /// A node answers no requests.
     Mute { node: usize, millis: u64 },
+    /// Hours pass in which nothing else happens: with a cut or with machines that are down, a long outage.
+    Leap { hours: u64 },
     /// A node's clock is wrong.
     Clock { node: usize, skew: i64, millis: u64 },
 }
@@ -54,6 +56,8 @@ pub(super) enum ManifestChange {
     EndDead { node: usize },
     /// The log of an operator that is proven to lie ends.
     EndLiar { node: usize },
+    /// The log of an operator ends because it does not adopt the newest version, so that no other could follow.
+    EndLagging { node: usize },
     /// A former version is shown again.
     Replay,
     /// Two valid texts of one version, which ends the run.
@@ -116,7 +120,15 @@ impl RunPlan {
         let losses = plan.draw_changes(&mut Chance::new(seed, 5), &all, losses);
         all.extend(plan.joins().then_some(operators));
         plan.draw_troubles(&mut chance, &all, losses);
+        plan.draw_outage(&mut Chance::new(seed, 6), &all);
         plan
+    }
+
+    /// A federation of four in which nothing goes wrong, except that these operators lie.
+    pub(super) fn quiet(seed: u64, liars: &[usize]) -> Self {
+        let (liars, troubles, changes) = (liars.to_vec(), Vec::new(), Vec::new());
+        let drawn = Self::draw(seed);
+        Self { operators: 4, mirror: false, liars, loss: 0, doubled: 0, delay_max: 50, troubles, changes, ..drawn }
     }
 
     /// Draws the versions to come; returns how many disks may still be lost. A machine that is gone for good counts
@@ -152,6 +164,35 @@ impl RunPlan {
     /// Whether the extra machine becomes an operator's.
     pub(super) fn joins(&self) -> bool {
         self.changes.iter().any(|(_, change)| matches!(change, ManifestChange::Join))
+    }
+
+    /// In some runs, some honest machines are cut off or down for up to a week, in which those that run go on for hours.
+    fn draw_outage(&mut self, chance: &mut Chance, honest: &[usize]) {
+        if !chance.percent(20) {
+            return;
+        }
+        let (from, millis) = (chance.below(self.busy), chance.between(2_000, 15_000));
+        let cut = chance.percent(60);
+        if cut {
+            let silent = chance.percent(30);
+            self.troubles.push((from, Trouble::Cut { side: chance.next(), millis, silent }));
+        }
+        if !cut || chance.percent(30) {
+            for node in honest.iter().filter(|_| chance.percent(50)) {
+                let crash = Trouble::Crash { node: *node, writes: None, down: millis, disk: ReplacementDisk::Same };
+                self.troubles.push((from, crash));
+            }
+        }
+        for _ in 0..chance.between(1, 3) {
+            let hours = *chance.pick(&[2, 5, 11, 26, 96, 170]);
+            self.troubles.push((from + chance.below(millis), Trouble::Leap { hours }));
+        }
+        self.troubles.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Whether days pass.
+    pub(super) fn leaps(&self) -> bool {
+        self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Leap { .. }))
     }
 
     fn draw_troubles(&mut self, chance: &mut Chance, honest: &[usize], mut losses: usize) {

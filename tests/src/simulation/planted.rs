@@ -30,12 +30,18 @@ pub(super) enum Planted {
     CosignsStanding,
     /// A log is cut without regard to what was cosigned.
     CutsBlindly,
+    /// A version is approved although a log has not adopted the one before.
+    LeavesBehind,
     /// Nobody submits again what a cut dropped.
     DropsForGood,
+    /// Nodes cosign entries however late they arrive.
+    CosignsLate,
+    /// Renewed cosignatures are lost on their way to the inbox. Only a quiet run shows it.
+    DropsRenewals,
 }
 
 impl Planted {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::SyncIsALie,
         Self::GateOpensUnasked,
         Self::CosignsBlindly,
@@ -47,7 +53,9 @@ impl Planted {
         Self::TooManyLiars,
         Self::CosignsStanding,
         Self::CutsBlindly,
+        Self::LeavesBehind,
         Self::DropsForGood,
+        Self::CosignsLate,
     ];
 
     /// The promise that the bug breaks.
@@ -62,8 +70,11 @@ impl Planted {
             Self::FlipsUnnoticed => "equal frontiers, equal states",
             Self::CosignsStanding => "a node that stands still cosigns nothing more",
             Self::CutsBlindly => "no cut takes back what is final",
+            Self::LeavesBehind => "no version leaves a log behind",
             Self::DropsForGood => "what a cut drops is submitted again",
+            Self::CosignsLate => "a liar fills no days of the past",
             Self::TooManyLiars => "certified heads extend one another",
+            Self::DropsRenewals => "certificates stay recent",
         }
     }
 
@@ -71,6 +82,12 @@ impl Planted {
     pub(super) fn adjust(self, plan: &mut RunPlan) {
         let middle = plan.busy / 2;
         let trouble = match self {
+            Self::CosignsLate if plan.operators >= 4 => {
+                plan.liars = vec![0];
+                plan.troubles.clear();
+                plan.changes.clear();
+                return;
+            }
             Self::GateOpensUnasked => Trouble::Crash { node: 0, writes: None, down: 500, disk: ReplacementDisk::Same },
             Self::FlipsUnnoticed => Trouble::Damage { node: 0, choice: plan.busy },
             Self::BelievesAnyClock => Trouble::Clock { node: 0, skew: 7_200_000, millis: plan.busy },
@@ -78,6 +95,13 @@ impl Planted {
                 plan.liars = (0..=faults(plan.operators)).collect();
                 plan.troubles.clear();
                 Trouble::Cut { side: 1 << (plan.operators - 1), millis: plan.busy, silent: false }
+            }
+            // An operator is away while versions are made.
+            Self::LeavesBehind if plan.operators >= 4 => {
+                plan.liars.clear();
+                plan.troubles.clear();
+                plan.changes = (0..3).map(|i| (middle + i, ManifestChange::Policy)).collect();
+                Trouble::Cut { side: 1, millis: plan.busy, silent: false }
             }
             Self::DropsForGood if plan.operators >= 4 => {
                 plan.liars.clear();

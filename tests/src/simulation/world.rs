@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use self::governance::GovernanceState;
 use super::chance::Chance;
 use super::checker::{
-    Acknowledged, CheckResult, PromiseChecker, StopReason, Watched, broken, claim_of, entry_time, rest,
+    Acknowledged, CheckResult, PromiseChecker, StopReason, Watched, broken, claim_of, entry_time, is_certified_at, rest,
 };
 use super::cuts::Ending;
 use super::federation::SimulatedFederation;
@@ -46,6 +46,8 @@ mod troubles;
 
 /// How often a node's inbox ticks, in milliseconds.
 const TICK_MILLIS: u64 = 250;
+/// How often, in ticks, a node's kept scores are compared with the join.
+const SCORES_EVERY: u64 = 160;
 /// How long a request may take, in milliseconds: the bound of the real network.
 const REQUEST_MILLIS: u64 = 30_000;
 /// How long a connection without a sign of life stays open, in milliseconds.
@@ -139,10 +141,14 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, planted: Option<Planted>, shown: usize) -> Self {
         let mut plan = RunPlan::draw(seed);
-        let federation = SimulatedFederation::of(plan.operators);
         if let Some(planted) = planted {
             planted.adjust(&mut plan);
         }
+        Self::of(seed, plan, planted, shown)
+    }
+
+    pub(super) fn of(seed: u64, plan: RunPlan, planted: Option<Planted>, shown: usize) -> Self {
+        let federation = SimulatedFederation::of(plan.operators);
         let honest: Vec<usize> = (0..plan.operators).filter(|node| !plan.liars.contains(node)).collect();
         let count = plan.operators + usize::from(plan.mirror || plan.joins());
         let liars = plan.liars.iter().map(|liar| (*liar, Liar::new(seed, *liar, &plan.liars, federation))).collect();
@@ -161,7 +167,7 @@ impl World {
             mute: BTreeMap::new(),
             network: Chance::new(seed, 3),
             fate: Chance::new(seed, 4),
-            checker: PromiseChecker::new(federation, &plan.liars),
+            checker: PromiseChecker::new(federation, &plan),
             load: Load::new(seed, federation, honest),
             governance: GovernanceState::new(federation, &plan),
             deeds: Vec::new(),
@@ -183,6 +189,13 @@ impl World {
             {
                 liar.must_fork();
             }
+        }
+        if self.planted == Some(Planted::TooManyLiars) {
+            self.liars.values_mut().for_each(Liar::must_split);
+        }
+        if self.planted == Some(Planted::CosignsLate) {
+            self.liars.values_mut().for_each(Liar::must_backdate);
+            self.nodes.iter_mut().for_each(|node| node.overrides.accept_late = true);
         }
         let RunPlan { operators, mirror, troubles, changes, .. } = &self.plan;
         let course = format!("{operators} operators, mirror {mirror}, {troubles:?}, {changes:?}");
@@ -214,6 +227,11 @@ impl World {
         }
         self.after(0, Happening::Dial);
         self.after(self.plan.busy, Happening::Calm);
+    }
+
+    /// Makes all liars cosign with times of the future.
+    pub(super) fn date_ahead(&mut self) {
+        self.liars.values_mut().for_each(Liar::must_date_ahead);
     }
 
     fn say(&mut self, what: &str) {
@@ -261,11 +279,26 @@ impl World {
         }
     }
 
+    /// After a run: time passes without events, and `gone` has no machine any more. Then no certificate is old, and
+    /// nothing from the future is kept.
+    pub(super) fn rest(&mut self, millis: u64, gone: Option<usize>) -> CheckResult {
+        gone.into_iter().for_each(|node| self.kill(node));
+        let end = self.now + millis;
+        while let Some(((at, _), happening)) = self.queue.pop_first().filter(|((at, _), _)| *at < end) {
+            self.now = at;
+            if !matches!(happening, Happening::Look) {
+                self.happen(happening)?;
+            }
+        }
+        self.checker.recent(&honest_views(&self.nodes), Millis(START.0 + self.clock()))
+    }
+
     fn happen(&mut self, happening: Happening) -> CheckResult {
         match happening {
             Happening::Tick { node, boot } if self.is_up(node, boot) => {
                 self.after(TICK_MILLIS, Happening::Tick { node, boot });
-                self.with(node, Inbox::tick)
+                self.with(node, Inbox::tick)?;
+                if (self.now / TICK_MILLIS).is_multiple_of(SCORES_EVERY) { self.scores_hold(node) } else { Ok(()) }
             }
             Happening::Append { node, boot } if self.is_up(node, boot) => self.with(node, |_| Ok(())),
             Happening::Arrive { from, to, link, message } => self.arrive(from, to, link, *message),

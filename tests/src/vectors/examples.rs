@@ -93,13 +93,14 @@ pub(crate) fn story() -> Vec<(usize, Millis, SignedEvent)> {
         (1, at(7), signed(make(7, dismiss), &node_key(1))),
         (0, at(8), signed(make(8, revoke(subject, 1, &mapper)), &next)),
         (1, at(9), signed(make(9, revoke(subject, 1, &mapper)), &mapper)),
+        // A claim against an identity that nobody knows is recorded, too.
+        (0, at(10), signed(make(10, revoke(EventId([1; 32]), 1, &mapper)), &mapper)),
         // Void events, as a careless owner might log them.
         (0, at(10), first),
         (0, at(10), attested),
         (0, at(10), signed(make(10, attest(0, None, None)), &other)),
         (0, at(10), signed(make(10, attest(6, None, None)), &stranger)),
         (1, at(10), signed(make(10, attest(1, None, None)), &other)),
-        (0, at(10), signed(make(10, revoke(EventId([1; 32]), 1, &mapper)), &mapper)),
         (0, Millis(at(10).0 + DAY), signed(make(10, attest(3, None, None)), &other)),
         (0, Millis(at(10).0 + 4 * DAY), signed(make(10, attest(3, None, None)), &other)),
     ]

@@ -205,7 +205,7 @@ fn every_governance_vector_holds() {
     assert_eq!(rows, replica.rows.iter().count(), "a row is missing");
     counts.retain(|kind, _| kind != "row");
     let all = [("equivocation", 2), ("log", 6), ("stand", 5), ("state", 1)];
-    let invalid = [("batch", 13), ("chain", 39), ("equivocation", 10), ("stand", 10)];
+    let invalid = [("batch", 15), ("chain", 46), ("equivocation", 10), ("stand", 10)];
     let all = all.map(|(kind, count)| (kind.to_owned(), count)).into_iter();
     let all = all.chain(invalid.map(|(kind, count)| (format!("invalid {kind}"), count)));
     assert_eq!(counts, all.collect());

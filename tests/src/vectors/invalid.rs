@@ -104,6 +104,48 @@ pub(super) fn invalid_notes(add: &mut Add<'_>) {
         ("a changed rule", good.replacen("daily_cap = 25", "daily_cap = 26", 1), "manifest_signature"),
         ("a format of the future", good.replacen("manifest/1", "manifest/2", 1), "manifest_format"),
         ("an unknown key", good.replacen("[policy]", "colour = \"blue\"\n[policy]", 1), "manifest_toml"),
+        ("a comment", good.replacen("version = 1\n", "version = 1 # one\n", 1), "manifest_canonical"),
+        ("a string of another form", good.replacen("\"test\"", "'test'", 1), "manifest_canonical"),
+        (
+            "the protocol of all that name none",
+            good.replacen("version = 1\n", "version = 1\nprotocol = 1\n", 1),
+            "manifest_canonical",
+        ),
+        (
+            "a protocol of the future",
+            good.replacen("version = 1\n", "version = 1\nprotocol = 2\n", 1),
+            "manifest_protocol",
+        ),
+        (
+            "a lag of less than an hour",
+            good.replacen("max_lag_ms = 86400000", "max_lag_ms = 3599999", 1),
+            "manifest_value",
+        ),
+        (
+            "a heartbeat of more than ten minutes",
+            good.replacen("heartbeat_ms = 30000", "heartbeat_ms = 600001", 1),
+            "manifest_value",
+        ),
+        (
+            "a log that begins at no time",
+            good.replacen("begins = \"2026-11-22", "begins = \"2026-11-31", 1),
+            "manifest_value",
+        ),
+        (
+            "a path in an origin",
+            good.replacen("tcp/4001\"]\n", "tcp/4001\"]\nquery = \"https://alpha.example/\"\n", 1),
+            "manifest_value",
+        ),
+        (
+            "http beyond the loopback",
+            good.replacen("tcp/4001\"]\n", "tcp/4001\"]\nquery = \"http://alpha.example\"\n", 1),
+            "manifest_value",
+        ),
+        (
+            "an issuer without a token key",
+            good.replacen("tcp/4001\"]\n", "tcp/4001\"]\nissuer = \"https://alpha.example\"\n", 1),
+            "manifest_value",
+        ),
         ("a cap above 1000", good.replacen("daily_cap = 25", "daily_cap = 1001", 1), "manifest_value"),
         ("no sponsors", good.replacen("min_sponsors = 1", "min_sponsors = 0", 1), "manifest_value"),
         ("a later version without the one before it", good.replacen("version = 1", "version = 2", 1), "manifest_value"),

@@ -2,11 +2,13 @@
 use std::sync::Arc;
 
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{ProfileAnswer, ProfileProof, Proven};
+use fama_ledger::profile::{ProfileAnswer, ProfileError, ProfileProof, Proven, Required, WhyLeftOut};
 use serde_json::{Value, json};
 
 use super::Vector;
-use crate::profile::{adopted_since, four, passed_on, prove, small_story, story};
+use crate::profile::{
+    NOW, adopted_since, crowd, every_log, four, left_behind, passed_on, prove, prove_with, small_story, story,
+};
 
 pub(super) fn made() -> Value {
     let manifest = four();
@@ -16,27 +18,64 @@ pub(super) fn made() -> Value {
     let nobody = prove(&manifest, &world.replica, "nobody@alpha.example").unwrap();
     world.revoke(2, agent, (2, 8));
     let revoked = prove(&manifest, &world.replica, &agent.to_string()).unwrap();
+    // Of gamma nothing is shown, beta is an hour old.
+    let missing = prove_with(&manifest, &world.replica, question, |i| (i != 2).then_some(0)).unwrap();
+    let old = prove_with(&manifest, &world.replica, question, |i| Some(if i == 1 { 3_600 } else { 0 })).unwrap();
+    crowd(&mut world, 3, agent, (20, 1));
+    let whole = prove(&manifest, &world.replica, question).unwrap();
+    assert_eq!(whole.whole.len(), 4);
+    // Of alpha no attestations are shown.
+    world.replica.register(3, "elsewhere", 60);
+    let mut without = prove(&manifest, &world.replica, "elsewhere@delta.example").unwrap();
+    without.without.push("alpha.example".parse().unwrap());
+    without.logs[0].maps.retain(|map| map.name != "home/alpha.example");
     let (first, passed) = passed_on();
     let (small, little) = small_story();
     let (genesis, adopted) = adopted_since();
+    let one_less = |proof: &ProfileProof| Required { max_age_seconds: 3_600, missing_max: 1, ..every_log(proof) };
     let mut vectors = vec![
-        vector(&manifest, &before),
-        vector(&manifest, &nobody),
-        vector(&manifest, &revoked),
-        vector(&first, &passed),
-        vector(&small, &little),
-        vector(&genesis, &adopted),
+        vector(&manifest, &before, &every_log(&before)),
+        vector(&manifest, &nobody, &every_log(&nobody)),
+        vector(&manifest, &revoked, &every_log(&revoked)),
+        vector(&first, &passed, &every_log(&passed)),
+        vector(&small, &little, &every_log(&little)),
+        vector(&genesis, &adopted, &every_log(&adopted)),
+        vector(&manifest, &missing, &one_less(&missing)),
+        vector(&manifest, &old, &one_less(&old)),
+        vector(&manifest, &whole, &every_log(&whole)),
+        vector(&manifest, &without, &one_less(&without)),
     ];
+    let mut refused = |(manifest, proof): (&Arc<Manifest>, &ProfileProof), why: &str, required: &Required| {
+        let code = proof.verify(manifest, required).unwrap_err().code();
+        vectors.push(json!({
+            "type": "invalid profile", "why": why, "manifest": manifest.chain(), "proof": proof.to_string(),
+            "required": said(required), "code": code,
+        }));
+    };
+    refused((&manifest, &missing), "a log more is left out than the reader accepts", &every_log(&missing));
+    let too_old = Required { max_age_seconds: 3_600, ..every_log(&old) };
+    refused((&manifest, &old), "a log is older than the reader accepts", &too_old);
+    refused(
+        (&manifest, &before),
+        "the log of the agent's home is too old",
+        &Required { max_age_seconds: 1, missing_max: 4, ..every_log(&before) },
+    );
+    refused(
+        (&manifest, &before),
+        "cosigned after the reader's time",
+        &Required { now: NOW - 1_000, ..every_log(&before) },
+    );
+    let other = Required { question: nobody.question.clone(), ..every_log(&before) };
+    refused((&manifest, &before), "another question was asked", &other);
     let mut lie_of =
-        |(manifest, proof): (&Arc<Manifest>, &ProfileProof), why: &str, lie: &dyn Fn(&mut ProfileProof)| {
-            let mut proof = proof.clone();
+        |manifest_and_proof: (&Arc<Manifest>, &ProfileProof), why: &str, lie: &dyn Fn(&mut ProfileProof)| {
+            let (manifest, mut proof) = (manifest_and_proof.0, manifest_and_proof.1.clone());
             lie(&mut proof);
-            let code = proof.verify(manifest).unwrap_err().code();
-            let proof = proof.to_string();
-            vectors.push(
-            json!({"type": "invalid profile", "why": why, "manifest": manifest.chain(), "proof": proof, "code": code}),
-        );
+            refused((manifest, &proof), why, &every_log(&proof));
         };
+    lie_of((&manifest, &whole), "statements that are shown as a whole are read one by one", &|proof| {
+        proof.whole.remove(0);
+    });
     let adopting = (&genesis, &adopted);
     lie_of(adopting, "where the log adopted its version is left out", &|proof| {
         proof.logs[0].certificate.as_mut().unwrap().adopted = None;
@@ -44,6 +83,8 @@ pub(super) fn made() -> Value {
     lie_of(adopting, "the adopting batch is the last, and too few of the version before cosigned", &|proof| {
         proof.logs[0].certificate.as_mut().unwrap().note.signatures.truncate(3);
     });
+    let (held, lagging) = left_behind();
+    lie_of((&held, &lagging), "the logs have adopted no version since the one before the last", &|_| ());
     let mut lie = |why: &str, lie: &dyn Fn(&mut ProfileProof)| lie_of((&small, &little), why, lie);
     lie("a log is left out", &|proof| drop(proof.logs.pop()));
     lie("a row is left out", &|proof| drop(proof.logs[0].maps[1].rows.remove(0)));
@@ -55,22 +96,41 @@ pub(super) fn made() -> Value {
     vectors.into()
 }
 
-fn vector(manifest: &Arc<Manifest>, proof: &ProfileProof) -> Value {
-    let shows = shown(&proof.verify(manifest).unwrap());
-    json!({"type": "profile", "manifest": manifest.chain(), "proof": proof.to_string(), "shows": shows})
+fn vector(manifest: &Arc<Manifest>, proof: &ProfileProof, required: &Required) -> Value {
+    let shows = shown(&proof.verify(manifest, required).unwrap());
+    json!({
+        "type": "profile", "manifest": manifest.chain(), "proof": proof.to_string(), "required": said(required),
+        "shows": shows,
+    })
+}
+
+/// What a reader requires, for programs.
+pub(crate) fn said(required: &Required) -> Value {
+    let Required { question, max_age_seconds, missing_max, now } = required;
+    json!({
+        "question": question.to_string(), "max_age_seconds": max_age_seconds, "missing_max": missing_max, "now": now,
+    })
 }
 
 pub(crate) fn shown(proven: &Proven) -> Value {
     let logs: Vec<_> = proven.logs.iter().map(|log| json!([log.log.to_string(), log.size, log.adopted])).collect();
+    let left_out = proven.left_out.iter().map(|one| {
+        let why = match one.why {
+            WhyLeftOut::Missing => "missing",
+            WhyLeftOut::Old { .. } => "old",
+            WhyLeftOut::Tallies => "attestations",
+        };
+        json!([one.log.to_string(), why, one.maps])
+    });
     let mut shows = json!({
         "question": proven.question.to_string(), "manifest_version": proven.manifest.version(), "logs": logs,
-        "as_of": proven.as_of(),
+        "as_of": proven.as_of(), "left_out": left_out.collect::<Vec<_>>(),
     });
     if let ProfileAnswer::Found(profile) = &proven.answer {
         shows["id"] = json!(profile.found.id.to_string());
         shows["home"] = json!(profile.found.home.as_str());
         shows["keys"] = profile.keys.iter().map(|key| key.key.to_string()).collect();
-        shows["revoked"] = json!(profile.status.is_revoked());
+        shows["status"] = json!(profile.status.as_str());
         shows["karma"] = json!([profile.karma.sum, profile.karma.count]);
         let one = |(provider, karma): &(fama_ledger::id::IdentityId, fama_ledger::join::Karma)| {
             json!([provider.to_string(), karma.sum, karma.count])
@@ -80,12 +140,19 @@ pub(crate) fn shown(proven: &Proven) -> Value {
     shows
 }
 
-fn read(v: &mut Vector) -> Result<Proven, fama_ledger::profile::ProfileError> {
+fn read(v: &mut Vector) -> Result<Proven, ProfileError> {
     let manifest = Manifest::parse_chain(&v.text("manifest")).unwrap();
+    let required = v.take("required");
+    let required = Required {
+        question: required["question"].as_str().unwrap().parse().unwrap(),
+        max_age_seconds: required["max_age_seconds"].as_u64().unwrap(),
+        missing_max: required["missing_max"].as_u64().unwrap() as usize,
+        now: required["now"].as_u64().unwrap(),
+    };
     let text = v.text("proof");
     let proof: ProfileProof = text.parse()?;
     assert_eq!(proof.to_string(), text);
-    proof.verify(&manifest)
+    proof.verify(&manifest, &required)
 }
 
 pub(super) fn check(v: &mut Vector) {

@@ -4,7 +4,7 @@ use fama_ledger::equivocation::Equivocation;
 use fama_ledger::limits::CHECKPOINT_BYTES_MAX;
 use fama_ledger::log::{Head, LogError, Tiles, prove_consistency, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::note_quorum::NoteQuorum;
+use fama_ledger::note_quorum::{NoteQuorum, NoteReading};
 use fama_ledger::public::{LogFile, Path};
 use fama_ledger::signed_note::SignedNote;
 use fama_node::wire::SignedHead;
@@ -79,10 +79,9 @@ impl ShownHead {
     /// Whether a quorum of any version cosigned. Which version counts is known only after the log is read.
     #[must_use]
     pub(super) fn may_be_certified(&self, manifest: &Manifest, log: &LogId) -> bool {
-        self.note.is_none()
-            || manifest
-                .versions()
-                .any(|version| self.quorum(manifest, version, log).is_ok_and(|found| found.signed >= found.wanted))
+        let Some(note) = &self.note else { return true };
+        let Ok(mut reading) = NoteReading::of(note, log, manifest) else { return false };
+        manifest.versions().any(|version| reading.quorum(version).is_ok_and(|found| found.is_reached()))
     }
 }
 

@@ -242,7 +242,7 @@ impl<'a> AuditRun<'a, '_> {
         // A larger head already has a finding: its entries were not read, so its adopted versions are unknown.
         let read = |seen: &ShownHead| seen.signed.is_some() && seen.head.size <= size;
         for (i, (seen, _)) in planned.heads.iter().enumerate().filter(|(_, (seen, _))| read(seen)) {
-            match self.quorums(log, seen, &adopted) {
+            match self.quorums(log, seen, &adopted).and_then(|at| self.current(log, seen, &adopted).map(|()| at)) {
                 Ok(seconds) if i == 0 && seen.head.size == size => {
                     certified_at = seconds;
                     self.store.put_certified(log, size).map_err(ReadError::audit_store)?;
@@ -272,6 +272,22 @@ impl<'a> AuditRun<'a, '_> {
             last = last.max(seconds);
         }
         Ok(last)
+    }
+
+    /// Checks that the head is not of the time of a version whose operators' keys may be retired. A source is judged by
+    /// the newest version that it shows itself.
+    fn current(&self, log: &LogId, seen: &ShownHead, adopted: &[Adopted]) -> AuditResult<()> {
+        let shown = self.sources.get(seen.source).and_then(Option::as_ref).map_or(1, |(_, version)| *version);
+        let wanted = self.manifest.at(shown).map_or(1, |newest| newest.adopted_min(log));
+        let at = adopted.iter().rev().find(|adopted| adopted.size <= seen.head.size).map_or(0, |last| last.version);
+        if at >= wanted {
+            return Ok(());
+        }
+        let what = format!(
+            "its head of {} entries is of the time of version {at}; under version {shown} the log has adopted {wanted}",
+            seen.head.size
+        );
+        Err(AuditFinding::new(LieKind::Quorum, what).code("head_outdated"))
     }
 
     /// Checks that a cut log ends with the head, state root and adopted version that its cut names.

@@ -105,7 +105,7 @@ fn applied(cells: &mut Cells, effect: &Effect) {
             cells.set("effective", Cell::Int((*effective).into()));
         }
         Effect::Retracted { retraction, .. } => cells.set("number", Cell::number(*retraction)),
-        Effect::Registered { .. } | Effect::KeyChanged { .. } | Effect::Sponsored { .. } => {}
+        Effect::Registered { .. } | Effect::KeyChanged { .. } | Effect::Claimed { .. } | Effect::Sponsored { .. } => {}
     }
 }
 

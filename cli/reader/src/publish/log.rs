@@ -3,13 +3,14 @@ use std::collections::BTreeSet;
 
 use fama_ledger::adoption;
 use fama_ledger::adoption::Adopted;
+use fama_ledger::checkpoint::CheckpointError;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::NoteHash;
 use fama_ledger::limits::{CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX};
 use fama_ledger::log::{Head, LogError, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::note_quorum::NoteQuorum;
+use fama_ledger::note_quorum::{NoteQuorum, NoteReading};
 use fama_ledger::public::{self, LogFile, Path, TilePosition};
 use fama_ledger::signed_note::SignedNote;
 use rayon::prelude::*;
@@ -57,7 +58,11 @@ impl Publisher {
         let (known, offer) = (published.as_ref().map(|(_, head)| *head), offered.as_ref().map(|(_, head)| *head));
         self.compare(log, known, offer, end)?;
         let more = match (&published, &offered) {
-            (Some((old, before)), Some((new, now))) => now > before || new.signatures.len() > old.signatures.len(),
+            (Some((old, before)), Some((new, now))) => {
+                let as_of = |note: &SignedNote| NoteQuorum::read(note, log, manifest, manifest).ok()?.as_of();
+                let renewed = || as_of(new) > as_of(old);
+                now > before || new.signatures.len() > old.signatures.len() || renewed()
+            }
             (None, offered) => offered.is_some(),
             (Some(_), None) => false,
         };
@@ -276,16 +281,17 @@ fn invalid(code: &'static str, what: String, error: &dyn std::fmt::Display) -> R
 /// The versions whose quorum cosigned a head, from the version that added the log on.
 fn certifying(note: &SignedNote, manifest: &Manifest, log: &LogId) -> Result<Vec<u32>, ReadError> {
     let since = manifest.log(log).map_or(1, |known| known.since);
-    let mut found = Vec::new();
+    let wrong = |error: CheckpointError| invalid(error.code(), format!("checkpoint of {log}"), &error);
+    let (mut found, mut reading) = (Vec::new(), NoteReading::of(note, log, manifest).map_err(wrong)?);
     for version in manifest.versions().take_while(|version| version.version() >= since) {
-        let read = NoteQuorum::read(note, log, manifest, version);
-        let read = read.map_err(|error| invalid(error.code(), format!("checkpoint of {log}"), &error))?;
+        let read = reading.quorum(version).map_err(wrong)?;
         found.extend(read.is_reached().then(|| version.version()));
     }
     Ok(found)
 }
 
-/// Requires that a quorum of each of these versions cosigned the head.
+/// Requires that a quorum of each of these versions cosigned the head, and that no reader of `manifest` refuses the
+/// newest of them as too old.
 fn require_quorum(
     manifest: &Manifest,
     log: &LogId,
@@ -294,7 +300,9 @@ fn require_quorum(
     adopted: &[u32],
 ) -> Result<(), ReadError> {
     let certifying = certifying(note, manifest, log)?;
-    match adopted.iter().find(|version| !certifying.contains(version)) {
+    let oldest = manifest.adopted_min(log);
+    let outdated = Some(&oldest).filter(|oldest| adopted.iter().all(|version| version < *oldest));
+    match adopted.iter().find(|version| !certifying.contains(version)).or(outdated) {
         None if !adopted.is_empty() => Ok(()),
         missing => {
             let version = missing.map_or_else(|| "none".to_owned(), ToString::to_string);

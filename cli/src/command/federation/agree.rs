@@ -1,17 +1,18 @@
 //! `fama federation agree`: adds an operator's approval to a draft.
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fama_ledger::cut::Ground;
 use fama_ledger::id::Domain;
 use fama_ledger::log::Head;
-use fama_ledger::manifest::{Cut, LogId};
+use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::signed_note;
 
 use super::dossier::{self, Dossier, grounds, grounds_line, progress_json, progress_lines};
 use crate::command::admit::operator_of;
 use crate::failure::Failure;
 use crate::files;
-use crate::governance::CopyAtHead;
+use crate::governance::{ADOPTION_PAUSE, ADOPTION_WAIT, CopyAtHead, behind, check_behind};
 use crate::query::{self, Query};
 use crate::terminal::{FieldList, Terminal};
 
@@ -31,17 +32,21 @@ pub(super) struct Args {
     /// Your own node, whose copy is compared with every cut
     #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
     query: String,
+    /// The admin listener of your own node, which has to know of a draft that ends logs
+    #[arg(long, value_name = "URL", default_value = query::ADMIN)]
+    admin: String,
     /// Skip the confirmation
     #[arg(long)]
     yes: bool,
 }
 
-/// Compares the cuts with the operator's own node and adds its approval.
+/// Compares the cuts with the operator's own node, checks there that no other log is left behind, and adds its approval.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let key = files::read_key(&args.key)?;
     let mut dossier = args.dossier.read()?;
     let operator = operator_of(&dossier.previous, &key.public())?;
     let node = Query::new(&args.query);
+    check_adoptions(&dossier.next, &node)?;
     let grounds = grounds(&dossier, &operator)?;
     for (cut, (_, ground)) in dossier.next.cuts().zip(&grounds) {
         let held = dossier.evidence.shown(&dossier.previous, cut).is_held();
@@ -50,11 +55,34 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     terminal.say(dossier.summary());
     grounds_line(&grounds).into_iter().for_each(|line| terminal.say(line));
     terminal.confirm(&format!("Does {operator} agree?"), args.yes)?;
+    if dossier.next.cuts().next().is_some() {
+        // First: the node's cosignatures in these logs must not be newer than the approval.
+        let agreed = Query::admin(&args.admin).post_text(&["federation", "agree"], &dossier.signed_text.note.text);
+        agreed
+            .map_err(|failure| failure.hint_if_unreachable("--admin URL names the admin listener of your own node"))?;
+    }
     approve(&mut dossier, &operator, &key)?;
     terminal.answer(
         &progress_json(&dossier.previous, &dossier.next)?,
         FieldList(progress_lines(&dossier.previous, &dossier.next)?),
     )
+}
+
+/// Checks that the operator's own node has every other log at the version before. Right after that version came into use
+/// this takes a round of cosignatures, which is waited for.
+fn check_adoptions(next: &Manifest, node: &Query) -> Result<(), Failure> {
+    if next.must_have_adopted().next().is_none() {
+        return Ok(());
+    }
+    let mut waited = Duration::ZERO;
+    loop {
+        let found = check_behind(next, &behind(next, &node.get(&["federation"], &[])?));
+        if found.is_ok() || waited >= ADOPTION_WAIT {
+            return found;
+        }
+        std::thread::sleep(ADOPTION_PAUSE);
+        waited = waited.saturating_add(ADOPTION_PAUSE);
+    }
 }
 
 fn approve(dossier: &mut Dossier, operator: &Domain, key: &fama_ledger::secret::SecretKey) -> Result<(), Failure> {

@@ -11,7 +11,10 @@ use serde_json::json;
 use super::dossier::progress_json;
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE};
-use crate::governance::{CHAIN_FILE, DRAFT_FILE, EVIDENCE_FILE, Evidence, Gathered, VersionPlan, changes, list};
+use crate::governance::{
+    CHAIN_FILE, DRAFT_FILE, EVIDENCE_FILE, EndpointChanges, Evidence, Gathered, VersionPlan, changes, check_behind,
+    list,
+};
 use crate::progress;
 use crate::query;
 use crate::terminal::{FieldList, Terminal};
@@ -49,6 +52,18 @@ pub(super) struct Args {
     /// An address of an operator; replaces all its previous ones
     #[arg(long, value_name = "NAME=MULTIADDR", value_parser = pair::<Domain, String>)]
     address: Vec<(Domain, String)>,
+    /// The origin of an operator's query listener, like https://fama.alpha.example; NAME= removes it
+    #[arg(long, value_name = "NAME=URL", value_parser = pair::<Domain, String>)]
+    query: Vec<(Domain, String)>,
+    /// The origin at which an operator takes submissions over HTTP
+    #[arg(long, value_name = "NAME=URL", value_parser = pair::<Domain, String>)]
+    submit: Vec<(Domain, String)>,
+    /// The issuer of an operator's tokens, with --token-key; NAME= removes both
+    #[arg(long, value_name = "NAME=URL", value_parser = pair::<Domain, String>)]
+    issuer: Vec<(Domain, String)>,
+    /// A key of an operator's tokens; replaces all previous ones. The first of at most two signs
+    #[arg(long, value_name = "NAME=FILE", value_parser = pair::<Domain, PathBuf>)]
+    token_key: Vec<(Domain, PathBuf)>,
     /// A policy rule: max_delta, daily_cap, min_sponsors, …
     #[arg(long, value_name = "RULE=NUMBER", value_parser = pair::<String, String>)]
     policy: Vec<(String, String)>,
@@ -80,11 +95,25 @@ impl Args {
         for (name, address) in &self.address {
             addresses.entry(name.clone()).or_default().push(address.clone());
         }
+        let mut endpoints: BTreeMap<Domain, EndpointChanges> = BTreeMap::new();
+        for (name, origin) in &self.query {
+            endpoints.entry(name.clone()).or_default().query = Some(origin.clone());
+        }
+        for (name, origin) in &self.submit {
+            endpoints.entry(name.clone()).or_default().submit = Some(origin.clone());
+        }
+        for (name, origin) in &self.issuer {
+            endpoints.entry(name.clone()).or_default().issuer = Some(origin.clone());
+        }
+        for (name, path) in &self.token_key {
+            endpoints.entry(name.clone()).or_default().token_keys.push(files::read_public(path)?);
+        }
         Ok(VersionPlan {
             add: self.add.iter().map(operator).collect::<Result<_, _>>()?,
             remove: self.remove.clone(),
             rotate: self.rotate.iter().map(rotated).collect::<Result<_, Failure>>()?,
             addresses,
+            endpoints,
             policy: self.policy.clone(),
             successor: self.successor.clone(),
         })
@@ -111,6 +140,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     if changes(&gathered.newest, &next).is_empty() {
         return Err(Failure::new("no_change", "this draft would change nothing").hint("see --help for what can change"));
     }
+    // Nobody can agree yet, but may soon.
+    let behind = check_behind(&next, &gathered.behind(&next));
+    behind.err().into_iter().for_each(|failure| terminal.say(failure));
     check_signable(&gathered.newest, &next, &evidence)?;
     recommend(&next, terminal);
     write(args, &gathered.newest, &next, &evidence, terminal)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fama_ledger::key::PublicKey;
 use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::log::Head;
-use fama_ledger::manifest::{Cut, Manifest, Operator};
+use fama_ledger::manifest::{Cut, Endpoints, Manifest, Operator};
 use serde_json::{Value, json};
 
 use super::dossier::{self, progress_json, progress_lines};
@@ -99,6 +99,9 @@ pub(super) fn manifest_json(manifest: &Manifest) -> Value {
     let operator = |operator: &Operator| {
         json!({
             "name": operator.name.as_str(), "generation": operator.generation, "addresses": operator.addresses,
+            "begins": operator.begins.to_string(), "query": operator.endpoints.query,
+            "submit": operator.endpoints.submit, "issuer": operator.endpoints.issuer,
+            "token_keys": operator.endpoints.token_keys.iter().map(|one| key(one.as_bytes())).collect::<Vec<_>>(),
             "node_key": key(operator.node_key.as_bytes()), "governance_key": key(operator.governance_key.as_bytes()),
         })
     };
@@ -107,7 +110,7 @@ pub(super) fn manifest_json(manifest: &Manifest) -> Value {
     let cuts = manifest.logs().values().filter_map(|known| known.cut.as_ref());
     json!({
         "federation": manifest.federation().to_string(), "name": manifest.name(), "version": manifest.version(),
-        "hash": manifest.hash().to_string(), "quorum": manifest.quorum(), "faults": manifest.faults(),
+        "protocol": manifest.protocol(), "hash": manifest.hash().to_string(), "quorum": manifest.quorum(), "faults": manifest.faults(),
         "policy": serde_json::to_value(manifest.policy()).unwrap_or_default(),
         "operators": manifest.operators().iter().map(operator).collect::<Vec<_>>(), "homes": homes,
         "cuts": cuts.map(cut_json).collect::<Vec<_>>(),
@@ -130,7 +133,16 @@ fn manifest_lines(manifest: &Manifest) -> Vec<(&'static str, String)> {
     ];
     for operator in manifest.operators() {
         let key = key(operator.node_key.as_bytes());
-        lines.push(("operator", format!("{}\n{key}\n{}", operator.log(), operator.addresses.join("\n"))));
+        let mut text = format!("{} begins {}\n{key}", operator.log(), operator.begins);
+        let Endpoints { query, submit, issuer, token_keys } = &operator.endpoints;
+        let named = [("query", query), ("submit", submit), ("issuer", issuer)];
+        let named = named.into_iter().filter_map(|(what, origin)| Some(format!("{what} {}", origin.as_ref()?)));
+        let tokens = token_keys.iter().map(|one| format!("token {}", self::key(one.as_bytes())));
+        for line in operator.addresses.iter().cloned().chain(named).chain(tokens) {
+            text.push('\n');
+            text.push_str(&line);
+        }
+        lines.push(("operator", text));
     }
     for (version, cut) in manifest.logs().values().filter_map(|known| known.cut.as_ref()) {
         let at =

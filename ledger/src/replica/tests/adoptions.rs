@@ -201,3 +201,39 @@ fn an_owner_adopts_nothing_before_its_last_adoption_is_certified() {
     let mirror: Replica<Id> = Replica::new(growing(), None, Vec::new());
     assert!(!mirror.may_adopt() && !mirror.has_adopted());
 }
+
+/// Symptom: a version was taken up while a log had not adopted the one before, and nobody could cut it later. The copy
+/// here must be waited for until its adoption of the version in use is certified, unless it comes to that of the next
+/// version, has a fault, or is cut or so new that it need not adopt.
+#[test]
+fn the_next_version_waits_for_certified_adoptions_of_the_one_in_use() {
+    let waits = |mirror: &AdoptingMirror| {
+        let draft = mirror.manifest.draft();
+        let note = SignedNote { text: draft.text().unwrap(), signatures: vec![] };
+        let next = mirror.manifest.unsigned_successor(note).unwrap();
+        mirror.replica.behind(&next).any(|log| *log == super::log(mirror.of))
+    };
+    for (of, adopted, certified, wanted) in [
+        (3, &[][..], 0, true),
+        (3, ONCE, 30, true),
+        (3, TWICE, 30, true),
+        (3, THRICE, 10, true),
+        (3, THRICE, 19, true),
+        (3, THRICE, 20, false),
+        (4, &[(2, 2)], 30, true),
+        (4, &[(2, 2), (3, 10)], 10, false),
+        (8, &[], 0, false),
+        (8, &[(3, 2)], 0, false),
+    ] {
+        let (mut mirror, _) = AdoptingMirror::new(of, adopted, 30);
+        (0..6).for_each(|by| drop(mirror.cosign(by, certified)));
+        assert_eq!(waits(&mirror), wanted, "{of}: {adopted:?}, {certified}");
+    }
+    let lagging = || AdoptingMirror::new(3, TWICE, 30).0;
+    let mut continued = lagging();
+    continued.replica.fetch_failed(1, &log(3), FetchFailure::Unheld, 0);
+    assert!(!waits(&continued), "its adoption of the next version is known");
+    let mut faulty = lagging();
+    faulty.replica.proven(&log(3));
+    assert!(!waits(&faulty), "its owner signed two branches");
+}

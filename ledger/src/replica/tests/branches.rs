@@ -239,3 +239,27 @@ fn cosignatures_on_a_branch_without_the_end_are_no_fault() {
     assert_eq!(forked.replica.fault(&log(3)), None);
     assert_eq!(forked.replica.certified(&log(3)), 15);
 }
+
+#[test]
+fn a_log_that_is_rolled_back_is_neither_fetched_nor_at_its_end() {
+    let mut forked = Forked::new(10);
+    forked.cosigned(&[0, 1, 2], forked.left(4));
+    assert_eq!(forked.replica.certified(&log(3)), 4);
+    forked.ended(Head::EMPTY);
+    let stored = StoredLog {
+        head: Head::EMPTY,
+        base: 0,
+        adopted: Vec::new(),
+        certified: 0,
+        newest: None,
+        cosigned: forked.replica.cosignatures(&log(3)).cloned().collect(),
+        certificate: None,
+    };
+    forked.replica.restore(&log(3), stored, &forked.disk).unwrap();
+    assert!(forked.replica.at_ends());
+    forked.replica.roll_back(&log(3), 4);
+    assert!(!forked.replica.at_ends());
+    assert_eq!(forked.replica.short_of_end().collect::<Vec<_>>(), [&log(3)]);
+    assert_eq!(forked.replica.certified(&log(3)), 4);
+    assert_eq!(forked.fetches_later(), []);
+}

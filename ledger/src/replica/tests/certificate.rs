@@ -113,3 +113,22 @@ fn heads_short_of_a_quorum_are_bounded() {
     assert_eq!(mirror.cosigned(&heads[6], 1), None);
     assert_eq!(mirror.cosigned(&heads[6], 2), Some((14, 3)));
 }
+
+#[test]
+fn a_certificate_that_a_peer_shows_is_taken_if_it_is_larger() {
+    let mut mirror = CertifiedMirror::new();
+    let heads = [mirror.grown(), mirror.grown(), mirror.grown(), mirror.grown()];
+    mirror.advanced();
+    let cosigned = vec![cosign(heads[3].clone(), 0), cosign(heads[2].clone(), 1), cosign(heads[1].clone(), 2)];
+    // Its cosigners met there, and have cosigned larger heads since; this node missed their cosignatures.
+    mirror.replica.peer_up(0, Some(name(0)), 0);
+    let mut shown = |certificate: Certificate| {
+        let has = PeerLog { cosigned: cosigned.clone(), certificate: Some(certificate), ..says(3, 8) };
+        mirror.replica.frontier(0, 0, vec![has], 0, &mirror.disk).unwrap();
+        mirror.certificate()
+    };
+    assert_eq!(shown(certificate(&heads[1], &[0])), None, "no quorum, with the one that is known");
+    assert_eq!(shown(certificate(&heads[1], &[0, 1, 2])), Some((4, 3)));
+    assert_eq!(shown(certificate(&heads[0], &[0, 1, 2])), Some((4, 3)), "smaller");
+    assert_eq!(shown(certificate(&heads[3], &[0, 1, 2])), Some((4, 3)), "larger than what is certified here");
+}

@@ -132,6 +132,84 @@ async fn a_revocation_shows_whichever_log_has_it() {
     }
 }
 
+/// Symptom: an agent without key events. Anybody may sign claims about any key, and they were read before it was known
+/// whether they count.
+#[tokio::test]
+async fn claims_that_do_not_count_push_out_no_key_event() {
+    let mut world = World::new(Some("alpha.example"));
+    let id = world.register("alpha.example", "swift-core-maps", &agent(1), None);
+    let junk: Vec<_> = (0..600u32)
+        .map(|i| {
+            let mut seed = [9; 32];
+            seed[..4].copy_from_slice(&i.to_be_bytes());
+            let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
+            let (home, reason) = (domain("alpha.example"), RevokeReason::Retired);
+            world.signed(&key, Action::Revoke { home, identity: id, version: 1, key: key.public(), reason })
+        })
+        .collect();
+    let claim = world.revoke("beta.example", &agent(1), id);
+    let entries = junk.into_iter().map(|event| VerifiedEntry::of(Millis(NOW + 9_000), event)).collect();
+    append(&world.app, &mut world.beta, entries, &[]);
+    let profile = world.profile("swift-core-maps").await;
+    let events = profile["recent_key_events"].as_array().unwrap();
+    let ids: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, [claim.to_string(), id.to_string()]);
+}
+
+/// Symptom: three answers a second about the agent that most attest to, thousands about any other. Each answer read all
+/// its providers, and the sponsors of each.
+#[tokio::test]
+async fn the_most_attested_agent_costs_what_any_other_costs() {
+    let mut world = World::new(Some("alpha.example"));
+    let known = world.register("alpha.example", "known-by-twenty", &agent(1), None);
+    let famous = world.register("alpha.example", "known-by-all", &agent(2), None);
+    let key = |i: u32| {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&i.to_be_bytes());
+        SecretKey::from_seed(Curve::Ed25519, &seed).unwrap()
+    };
+    let home = || domain("alpha.example");
+    let mut providers = Vec::new();
+    for i in 0..3_000 {
+        let (name, by) = (format!("provider-{i}").parse().unwrap(), key(i));
+        let action = Action::Register { home: home(), name, key: by.public(), next: None, note: None };
+        providers.push(world.signed(&by, action));
+    }
+    let ids: Vec<IdentityId> = providers.iter().map(VerifiedEvent::id).collect();
+    let entries = |events: Vec<VerifiedEvent>| {
+        events.into_iter().map(|event| VerifiedEntry::of(Millis(NOW + 9_000), event)).collect()
+    };
+    append(&world.app, &mut world.alpha, entries(providers), &[]);
+    let mut given = Vec::new();
+    for (i, issuer) in (0..).zip(&ids) {
+        for subject in [(i < 20).then_some(known), Some(famous)].into_iter().flatten() {
+            let action = Action::Attest { home: home(), issuer: *issuer, subject, delta: 1, context: None, note: None };
+            given.push(world.signed(&key(i), action));
+        }
+    }
+    append(&world.app, &mut world.alpha, entries(given), &[]);
+    world.alpha.now += 60_000;
+    for provider in &ids[..100] {
+        world.admit(*provider);
+    }
+    world.rank();
+    assert_eq!(world.profile("known-by-all").await["reputation"]["global_score"], 100);
+    assert_eq!(world.profile("known-by-twenty").await["reputation"]["global_score"], 20);
+    for log in [&world.alpha, &world.beta] {
+        world.certify(log, log.tree.size());
+    }
+    world.rank();
+    let mut best = [std::time::Duration::MAX; 2];
+    for _ in 0..100 {
+        for (best, name) in best.iter_mut().zip(["known-by-twenty", "known-by-all"]) {
+            let begin = std::time::Instant::now();
+            assert_eq!(world.get(&format!("/api/agent/{name}")).await.status, 200);
+            *best = begin.elapsed().min(*best);
+        }
+    }
+    assert!(best[1] < best[0] * 3, "{best:?}");
+}
+
 #[tokio::test]
 async fn nobody_passes_for_a_local_name_from_another_home() {
     let mut world = World::new(Some("alpha.example"));

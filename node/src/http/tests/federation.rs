@@ -151,6 +151,10 @@ fn inbox() -> mpsc::Sender<InboxInput> {
                     reply.send(Ok(log.to_string())).unwrap();
                 }
                 InboxInput::Stand { reply, .. } => reply.send(Err(Refusal::new("unknown_log", "no such log"))).unwrap(),
+                InboxInput::Agree { text, reply } => {
+                    let refused = || Refusal::new("manifest_toml", "no draft");
+                    reply.send(if text == "good" { Ok(()) } else { Err(refused()) }).unwrap();
+                }
                 InboxInput::Manifest { text, reply } => {
                     let later = Refusal { retry_after: Some(7), ..Refusal::new("not_ready", "later") };
                     reply.unwrap().send(if text == "good" { Ok(()) } else { Err(later) }).unwrap();
@@ -174,6 +178,7 @@ async fn only_the_operators_own_programs_decide() {
     let stand = post("/federation/stand", &[bytes], "alpha.example/1\n").await;
     assert_eq!((stand.status, &stand.json()["stand"]), (200, &json!("alpha.example/1")));
     assert_eq!(post("/federation/manifest", &[bytes], "good").await.status, 200);
+    assert_eq!(post("/federation/agree", &[bytes], "good").await.json()["agreed"], true);
     let later = post("/federation/manifest", &[bytes], "bad").await;
     assert_eq!((later.status, later.header("retry-after")), (503, "7"));
     let long = "x".repeat(131_073);
@@ -184,6 +189,9 @@ async fn only_the_operators_own_programs_decide() {
         ("/federation/stand", vec![bytes], "alpha.example", 400, "bad_log"),
         ("/federation/stand", vec![bytes], &long, 413, "body_too_large"),
         ("/federation/manifest", vec![bytes], &long, 413, "body_too_large"),
+        ("/federation/agree", vec![bytes], "bad", 409, "manifest_toml"),
+        ("/federation/agree", vec![bytes], &long, 413, "body_too_large"),
+        ("/federation/agree", vec![bytes, page], "good", 403, "from_a_web_page"),
         ("/federation/stand", vec![], "alpha.example/1", 415, "content_type"),
         ("/federation/stand", vec![plain], "alpha.example/1", 415, "content_type"),
         ("/federation/manifest", vec![json], "good", 415, "content_type"),

@@ -89,6 +89,76 @@ async fn a_full_listener_says_so_at_once() {
     waiting.abort();
 }
 
+/// Symptom: a proxy in front answers 502. It keeps idle connections for a minute, and the listener closed them first.
+#[tokio::test]
+async fn a_silent_connection_outlives_a_proxys_patience() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const { assert!(crate::http::serve::HEADER_READ.as_secs() > 60) };
+    let world = World::new(Some("alpha.example"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(crate::http::serve(listener, world.query(), std::future::pending()));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // Long enough to tell from the 15 seconds that it was.
+    for pause in [0, 17] {
+        tokio::time::sleep(std::time::Duration::from_secs(pause)).await;
+        stream.write_all(b"GET /api HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}}") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+    }
+}
+
+/// Symptom: a node that answers nobody. Clients asked for something long and hung up; the reads went on without the
+/// place of their request, any number of them.
+#[tokio::test]
+async fn reads_of_clients_that_hang_up_keep_their_places() {
+    use crate::http::READS_MAX;
+    use crate::http::layers::{Place, public};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let world = World::new(None);
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+    let (held, running) = (Arc::new(std::sync::Mutex::new(held)), Arc::new(AtomicUsize::new(0)));
+    let (waits, now) = (Arc::clone(&held), Arc::clone(&running));
+    let slow = async move |place: Place| {
+        place
+            .read(move || {
+                now.fetch_add(1, Ordering::SeqCst);
+                let _ = waits.lock().unwrap().recv();
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok("done")
+            })
+            .await
+    };
+    let bare =
+        Router::new().route("/long", axum::routing::get(slow)).route("/cheap", axum::routing::get(async || "ok"));
+    // One place more than there are long reads.
+    let router = public(bare, &world.app.shared.metrics, READS_MAX + 1);
+    for i in 0..40 {
+        let client = tokio::spawn(ask(router.clone(), Method::GET, "/long", &[], ""));
+        while i < READS_MAX && running.load(Ordering::SeqCst) <= i {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        tokio::task::yield_now().await;
+        client.abort();
+        let _ = client.await;
+    }
+    assert_eq!(running.load(Ordering::SeqCst), READS_MAX, "no read without a place");
+    assert_eq!(ask(router.clone(), Method::GET, "/cheap", &[], "").await.status, 200, "cheap reads wait for nobody");
+    let waiting = tokio::spawn(ask(router.clone(), Method::GET, "/long", &[], ""));
+    tokio::task::yield_now().await;
+    let answer = ask(router.clone(), Method::GET, "/cheap", &[], "").await;
+    assert_eq!(
+        (answer.status, problem(&answer).as_str()),
+        (503, "overloaded"),
+        "the reads hold their requests' places"
+    );
+    drop(release);
+    assert_eq!(waiting.await.unwrap().text, "done");
+    assert_eq!(ask(router, Method::GET, "/cheap", &[], "").await.status, 200);
+}
+
 #[tokio::test]
 async fn real_connections_are_served_until_the_end() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use fama_ledger::id::TreeRoot;
-use fama_ledger::profile::{ProfileAnswer, ProfileProof};
+use fama_ledger::profile::{ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenStatus, Required};
 use fama_ledger::proof::CertifiedBy;
 use fama_ledger::replica::Certificate;
 use fama_ledger::rows::{Changes, MemoryRows, Rows};
@@ -33,6 +33,14 @@ fn certify(app: &App, log: &Log, head: Head) {
     app.shared.store.put_certificate(&log.id, &crate::store::StoredCertificate { signed, cosignatures }).unwrap();
 }
 
+/// Verifies a proof for a reader who accepts certificates of any age, and so many logs less.
+fn verified(world: &World, text: &str, missing_max: usize) -> Result<Proven, ProfileError> {
+    let proof = text.parse::<ProfileProof>().unwrap();
+    let required =
+        Required { question: proof.question.clone(), max_age_seconds: u64::MAX, missing_max, now: NOW / 1_000 };
+    proof.verify(&world.app.shared.manifest, &required)
+}
+
 /// All current rows of a log's maps.
 fn rows(app: &App, log: &Log) -> Changes {
     let (view, mut rows) = (app.shared.store.view(), Changes::new());
@@ -46,19 +54,29 @@ fn rows(app: &App, log: &Log) -> Changes {
     rows
 }
 
+/// Without a certificate of the home's own log there is no proof; other logs without one are named.
 #[tokio::test]
-async fn a_proof_waits_for_a_quorum() {
+async fn a_proof_waits_for_its_home_and_names_other_logs() {
+    let mut world = World::new(Some("alpha.example"));
+    world.register("alpha.example", "swift-core-maps", &agent(1), None);
+    certify(&world.app, &world.beta, world.beta.tree.head());
+    for x in ["swift-core-maps", &"0".repeat(64)] {
+        let answer = world.get(&format!("/api/agent/{x}/proof")).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "2"));
+        assert_eq!((problem(&answer), &answer.json()["log"]), ("proof_pending".to_owned(), &json!("alpha.example/1")));
+    }
     let mut world = World::new(Some("alpha.example"));
     world.register("alpha.example", "swift-core-maps", &agent(1), None);
     certify(&world.app, &world.alpha, world.alpha.tree.head());
-    let answer = world.get("/api/agent/swift-core-maps/proof").await;
-    assert_eq!((answer.status, answer.header("retry-after")), (503, "2"));
-    assert_eq!((problem(&answer), &answer.json()["log"]), ("proof_pending".to_owned(), &json!("beta.example/1")));
+    let partial = world.get("/api/agent/swift-core-maps/proof").await.text;
+    let ProfileAnswer::Found(profile) = verified(&world, &partial, 1).unwrap().answer else { panic!("{partial}") };
+    assert_eq!(profile.status, ProvenStatus::NotKnownRevoked);
+    assert_eq!(verified(&world, &partial, 0).unwrap_err().code(), "profile_left_out");
     certify(&world.app, &world.beta, world.beta.tree.head());
     for x in ["swift-core-maps", "swift-core-maps@alpha.example", "nobody", &"0".repeat(64)] {
         let answer = world.get(&format!("/api/agent/{x}/proof")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{x}");
-        let proven = answer.text.parse::<ProfileProof>().unwrap().verify(&world.app.shared.manifest).unwrap();
+        let proven = verified(&world, &answer.text, 0).unwrap();
         assert_eq!(matches!(proven.answer, ProfileAnswer::Found(_)), x.starts_with("swift"), "{x}");
     }
     for (x, code) in [("sw", "bad_agent"), ("a@b", "bad_agent"), ("did:agent:alpha.example:00", "bad_agent")] {
@@ -158,7 +176,7 @@ async fn a_proof_shows_the_logs_as_they_were() {
         check_rows(&world.app, &fronts);
         for question in [subject.to_string(), format!("agent-{}@beta.example", step / 7 * 7)] {
             let text = world.get(&format!("/api/agent/{question}/proof")).await.text;
-            let proven = text.parse::<ProfileProof>().unwrap().verify(&world.app.shared.manifest).unwrap();
+            let proven = verified(&world, &text, 0).unwrap();
             let expect = match question.parse() {
                 Ok(id) => join.identity(id).unwrap(),
                 Err(_) => {
@@ -172,12 +190,14 @@ async fn a_proof_shows_the_logs_as_they_were() {
                 continue;
             };
             assert_eq!(Some(&profile.found), expect.as_ref());
-            assert_eq!(profile.status, join.key_status(&profile.found).unwrap());
+            let key = join.key_status(&profile.found).unwrap();
+            let status = key.revoked.map_or(ProvenStatus::Active, ProvenStatus::Revoked);
+            assert_eq!((&profile.status, profile.current), (&status, key.current));
             assert_eq!(profile.karma, join.karma(profile.found.id).unwrap());
-            seen.insert((profile.karma.sum, profile.status.is_revoked()));
+            seen.insert((profile.karma.sum, profile.status.as_str()));
         }
     }
-    assert!(moved > 30 && seen.len() > 10 && seen.iter().any(|(_, revoked)| *revoked), "{moved} {seen:?}");
+    assert!(moved > 30 && seen.len() > 10 && seen.iter().any(|(_, status)| *status == "revoked"), "{moved} {seen:?}");
 }
 
 /// Checks that each row read at the fronts is as it was there.

@@ -146,7 +146,7 @@ fn a_stand_outlives_damage_to_one_of_its_copies() {
     let whole = tempfile::tempdir().unwrap();
     let store = Store::open(whole.path(), &chain(1)).unwrap();
     let log = store.manifest().operators()[0].log();
-    let stand = StoredStand { version: 2, log, note: "a stand, as it was signed".repeat(8) };
+    let stand = StoredStand { version: 2, log, note: "a stand, as it was signed".repeat(8), agreed: false };
     store.put_stand(&stand).unwrap();
     drop(store);
     let with = |dir: &Path| {

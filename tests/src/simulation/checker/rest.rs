@@ -100,6 +100,30 @@ impl PromiseChecker {
         self.equal_frontiers_are_equal_states(views, stores)
     }
 
+    /// By the true time `now`, no certificate of a log that continues is two minutes old, and no node keeps a
+    /// cosignature from the future.
+    pub(in crate::simulation) fn recent(&self, views: &[View<'_>], now: Millis) -> CheckResult {
+        for log in self.honest_logs() {
+            let id = &self.federation.logs[log];
+            for view in views {
+                let found = view.certificate(id)?;
+                let mut times: Vec<u64> =
+                    found.iter().flat_map(|found| &found.cosignatures).map(|(_, one)| one.seconds).collect();
+                times.sort_unstable_by(|a, b| b.cmp(a));
+                let as_of = times.get(view.store().manifest().quorum() - 1).copied().unwrap_or_default();
+                must(as_of * 1_000 + 120_000 > now.0, "certificates stay recent", || {
+                    format!("{id}: {as_of} at {now}")
+                })?;
+                let kept = view.cosigned(id)?.into_iter().map(|one| one.cosignature.seconds);
+                let latest = kept.chain(times).max().unwrap_or_default();
+                must(latest * 1_000 <= now.0 + 60_000, "nothing from the future is kept", || {
+                    format!("{id}: {latest}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     fn receipts_are_kept_everywhere(&self, views: &[(usize, View<'_>)]) -> CheckResult {
         for one in &self.acknowledged {
             let log = &self.federation.logs[one.log];

@@ -113,7 +113,8 @@ impl World {
             }
             SubmitOutcome::Refused(refusal) => {
                 self.say(&format!("n{node} refuses: {}", refusal.code));
-                let passing = matches!(refusal.code.as_str(), "not_ready" | "outside_window" | "not_home");
+                let passing =
+                    matches!(refusal.code.as_str(), "not_ready" | "outside_window" | "not_home" | "uncertified");
                 self.deeds[number].over = !passing && self.deeds[number].elsewhere.is_none();
                 Ok(())
             }

@@ -11,6 +11,9 @@ const GOVERN_MILLIS: u64 = 1_000;
 /// How long after the last trouble people still wait for a proof that an operator lies, in milliseconds.
 const PROOF_MILLIS_MAX: u64 = 20_000;
 
+/// How long after a version people wait for an operator that lies to adopt it, in milliseconds.
+const LAG_MILLIS_MAX: u64 = 8_000;
+
 /// What people know and plan.
 pub(super) struct GovernanceState {
     /// The newest version that was published.
@@ -20,6 +23,8 @@ pub(super) struct GovernanceState {
     /// Stands in the log that is to end, by node.
     stands: BTreeMap<usize, VerifiedStand>,
     asked: Vec<(usize, oneshot::Receiver<Result<String, Refusal>>)>,
+    /// The next version with a cut that waits for another one: both logs lag behind, and end together.
+    held: Option<Draft>,
     /// Machines that are absent: gone for good, or not there yet.
     pub(super) dead: BTreeSet<usize>,
     /// Two texts of the newest version were published.
@@ -45,6 +50,7 @@ impl GovernanceState {
             changes: plan.changes.iter().copied().collect(),
             stands: BTreeMap::new(),
             asked: Vec::new(),
+            held: None,
             dead: BTreeSet::from_iter((!plan.mirror).then_some(federation.len())),
             rival: false,
             published: 0,
@@ -80,7 +86,7 @@ impl World {
         }
         match change {
             ManifestChange::Policy => {
-                let mut draft = self.governance.manifest.draft();
+                let mut draft = self.draft();
                 draft.policy.daily_cap += 1;
                 self.publish_version(&draft)
             }
@@ -91,6 +97,7 @@ impl World {
                 self.governance.changes.pop_front();
                 Ok(())
             }
+            ManifestChange::EndLagging { node } => self.end_log(node),
             ManifestChange::Replay => self.replay(),
             ManifestChange::Rival => self.show_two(),
             ManifestChange::EndDead { node } => {
@@ -114,7 +121,7 @@ impl World {
         }
     }
 
-    fn kill(&mut self, node: usize) {
+    pub(super) fn kill(&mut self, node: usize) {
         if self.governance.dead.insert(node) {
             self.say(&format!("n{node} is gone for good"));
             self.crash(node, 0, ReplacementDisk::Same);
@@ -174,15 +181,88 @@ impl World {
             Ok(next) => Arc::new(next),
             Err(error) => return broken("honest people can sign the next version", error.to_string()),
         };
+        let behind = self.behind(&next);
+        if !behind.is_empty() && self.planted != Some(Planted::LeavesBehind) {
+            return self.wait_for(&behind, draft);
+        }
         self.say(&format!("version {} is published", next.version()));
         self.checker.version(&next)?;
+        self.checker.leaves_nothing_behind(&next, &honest_views(&self.nodes))?;
         self.governance.changes.pop_front();
         self.governance.stands.clear();
         self.governance.asked.clear();
+        self.governance.held = None;
         self.governance.published = self.now;
         self.load.follow(&next);
         self.governance.manifest = next;
         self.spread().map(|_| ())
+    }
+
+    /// The logs that keep honest operators from approving the next version: too few of their nodes have a note that
+    /// certifies the log's adoption of the newest one. Operators that lie approve everything.
+    fn behind(&self, next: &Manifest) -> Vec<LogId> {
+        let newest = &self.governance.manifest;
+        let views = honest_views(&self.nodes);
+        let approve = |log: &LogId| {
+            let there = |view: &&View<'_>| is_certified_at(view, log, newest.version());
+            views.iter().filter(there).count() >= (newest.quorum() - newest.faults()).min(views.len().max(1))
+        };
+        next.must_have_adopted().filter(|log| !approve(log)).cloned().collect()
+    }
+
+    /// The next version as far as it is prepared.
+    fn draft(&self) -> Draft {
+        self.governance.held.clone().unwrap_or_else(|| self.governance.manifest.draft())
+    }
+
+    /// People wait for a log that lags behind, and end it first, or in the same version, if they are about to anyway. In
+    /// the end they give the change up.
+    fn wait_for(&mut self, behind: &[LogId], draft: &Draft) -> CheckResult {
+        let ends = |change: &ManifestChange| match change {
+            ManifestChange::EndDead { node } | ManifestChange::EndLiar { node } | ManifestChange::Renew { node } => {
+                behind.iter().any(|log| self.federation.names[*node] == log.operator)
+            }
+            _ => false,
+        };
+        let waits = self.calm.is_none_or(|calm| self.now < calm + PROOF_MILLIS_MAX);
+        let first = self.governance.changes.iter().position(|(_, change)| ends(change)).filter(|at| *at > 0);
+        // The stands so far are in another log.
+        match first {
+            Some(at) if waits => {
+                let ends_next = self.governance.changes.remove(at);
+                if !draft.cuts.is_empty() {
+                    self.governance.changes.pop_front();
+                    self.governance.held = Some(draft.clone());
+                }
+                self.governance.changes.extend(ends_next);
+                self.governance.changes.rotate_right(1);
+                self.governance.stands.clear();
+                self.governance.asked.clear();
+            }
+            None if waits => self.end_lagging(behind, draft),
+            _ => {
+                self.say(&format!("people give up a version: {behind:?} lag behind"));
+                self.governance.changes.pop_front();
+                self.governance.stands.clear();
+                self.governance.held = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// An operator that lies may never adopt a version, and nobody waits for it forever: its log ends, too.
+    fn end_lagging(&mut self, behind: &[LogId], draft: &Draft) {
+        let lies = |log: &LogId| Some(self.federation.machine(&log.operator)).filter(|node| !self.is_honest(*node));
+        let patient = self.now < self.governance.published + LAG_MILLIS_MAX;
+        let Some(node) = behind.iter().find_map(lies).filter(|_| !patient) else { return };
+        if !draft.cuts.is_empty() {
+            self.governance.changes.pop_front();
+            self.governance.held = Some(draft.clone());
+        }
+        self.say(&format!("people end the log of n{node}, which does not adopt the newest version"));
+        self.governance.changes.push_front((self.now, ManifestChange::EndLagging { node }));
+        self.governance.stands.clear();
+        self.governance.asked.clear();
     }
 
     /// Shows a node an old version again.
@@ -269,6 +349,7 @@ impl World {
     pub(super) fn waits_for(&self, views: &[(usize, View<'_>)]) -> String {
         let (ManifestChange::EndDead { node }
         | ManifestChange::EndLiar { node }
+        | ManifestChange::EndLagging { node }
         | ManifestChange::Leave { node }
         | ManifestChange::Renew { node }) = self.governance.changes[0].1
         else {

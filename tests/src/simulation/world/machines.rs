@@ -97,7 +97,8 @@ impl World {
     pub(super) fn observe(&mut self, node: usize) -> CheckResult {
         let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
         let view = running.shared.store.view();
-        let seen = self.checker.observe(&Watched { node, view: &view, disk, boot: &running.boot });
+        let watched = Watched { node, view: &view, disk, boot: &running.boot };
+        let seen = self.checker.observe(&watched, self.nodes[node].wall(self.clock()));
         self.judge(node, seen)
     }
 
@@ -198,6 +199,28 @@ impl World {
         self.after(TICK_MILLIS, Happening::Tick { node, boot });
         self.planted_at_start(node)?;
         self.with(node, |_| Ok(()))
+    }
+
+    /// What a node keeps about each identity's karma, completed by what is still missing in it, is the join's.
+    pub(super) fn scores_hold(&self, node: usize) -> CheckResult {
+        let Some(RunningNode { shared, .. }) = &self.nodes[node].running else { return Ok(()) };
+        let (view, scores) = (shared.store.view(), shared.scores.read().unwrap());
+        let join = Join::new(&shared.manifest, &view);
+        let mut ids = Vec::new();
+        let unreadable = |error: &dyn std::fmt::Display| StopReason::Unreadable(error.to_string());
+        let mut hold = || {
+            join.each_identity(|found| ids.push(found.id)).map_err(|error| unreadable(&error))?;
+            for id in &ids {
+                let score = scores.ranking.score(id, usize::MAX).unwrap();
+                let kept = score.settle(*id, &join).map_err(|error| unreadable(&error))?;
+                let karma = join.karma(*id).map_err(|error| unreadable(&error))?;
+                if kept != karma {
+                    return broken("kept scores are the join's", format!("n{node}: {id} has {kept:?}, not {karma:?}"));
+                }
+            }
+            Ok(())
+        };
+        self.judge(node, hold())
     }
 
     /// Planted fault: the node believes that it asked everybody and that they have nothing.

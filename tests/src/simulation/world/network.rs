@@ -190,7 +190,10 @@ impl World {
         };
         let (answered, blamed) = running.answered(from, about, answer);
         let Some(mut input) = answered else { return Ok(()) };
-        if let InboxInput::Frontier { ahead, .. } = &mut input {
+        if let InboxInput::Frontier { ahead, said, .. } = &mut input {
+            if self.planted == Some(Planted::DropsRenewals) {
+                said.logs.iter_mut().for_each(|log| log.renewed.clear());
+            }
             if self.planted == Some(Planted::BelievesAnyClock) {
                 *ahead = 0;
             }
@@ -336,6 +339,7 @@ const fn name(input: &InboxInput) -> &'static str {
         InboxInput::RangeFailed { .. } => "no entries",
         InboxInput::Submit { .. } => "a submission",
         InboxInput::Stand { .. } => "a wish to stand",
+        InboxInput::Agree { .. } => "a draft to agree to",
         InboxInput::Manifest { .. } => "a manifest",
         InboxInput::Manifests { .. } => "manifests",
         InboxInput::Equivocation(_) => "a proof of two branches",

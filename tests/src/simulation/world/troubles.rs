@@ -22,6 +22,7 @@ impl World {
                 self.checker.hidden.insert(node);
             }
             Trouble::Cut { side, millis, silent } => self.cut(side, millis, silent),
+            Trouble::Leap { hours } => self.leapt += hours * 3_600_000,
             Trouble::Slow { node, by, millis } => {
                 self.slow.insert(node, (self.now + millis, by));
             }
@@ -128,6 +129,7 @@ impl World {
             None => {
                 let stores: Vec<&Store> = stores.iter().map(|(_, store)| *store).collect();
                 self.checker.end(&views, &stores)?;
+                honest.iter().try_for_each(|node| self.scores_hold(*node))?;
                 drop(views);
                 let probed = self.probe() && self.dropped_are_back()?;
                 if !probed && self.now > begun + CALM_MILLIS_MAX {

@@ -35,7 +35,14 @@ fn renew(draft: &mut Draft, i: u8, node: u8, generation: u32) {
 /// What is wrong, the chain before it, and the change that breaks an otherwise unchanged draft.
 type SuccessionCase = (&'static str, fn() -> Arc<Manifest>, fn(&mut Draft));
 
-const SUCCESSIONS: [SuccessionCase; 21] = [
+const SUCCESSIONS: [SuccessionCase; 26] = [
+    ("a log that continues and begins at another time", second, |draft| {
+        owner(draft, 0).begins = owner(draft, 0).begins.plus(1_000);
+    }),
+    ("a token key that was a governance key", versions, |draft| {
+        owner(draft, 0).endpoints.issuer = Some("https://alpha.example".to_owned());
+        owner(draft, 0).endpoints.token_keys = vec![governance_key(3).ed25519().unwrap().verifying_key()];
+    }),
     ("a cut of a log that no version has", second, |draft| draft.cuts.push(cut(own_log(0, 2), 1, own_log(1, 1)))),
     ("a cut of a log that was cut before", versions, |draft| draft.cuts.push(cut(own_log(3, 1), 2, own_log(0, 1)))),
     ("two cuts of a log", second, |draft| {
@@ -64,6 +71,16 @@ const SUCCESSIONS: [SuccessionCase; 21] = [
     }),
     ("a new generation with the node key of the one before", second, |draft| renew(draft, 1, 1, 2)),
     ("a new generation with the node key of an operator that is gone", versions, |draft| renew(draft, 2, 3, 2)),
+    ("a governance key that is the node key of a log that was cut", versions, |draft| {
+        owner(draft, 2).governance_key = node_key(3).ed25519().unwrap().verifying_key();
+    }),
+    ("a governance key that is the operator's own former node key", versions, |draft| {
+        owner(draft, 1).governance_key = node_key(1).ed25519().unwrap().verifying_key();
+    }),
+    ("a node key that is a governance key of an operator that is gone", versions, |draft| {
+        renew(draft, 2, 7, 2);
+        owner(draft, 2).node_key = governance_key(3).ed25519().unwrap().verifying_key();
+    }),
     ("a log that nobody has any more and that is not cut", second, |draft| {
         draft.operators.remove(3);
         draft.homes.insert(domain(NAMES[3]), own_log(0, 1));
@@ -137,10 +154,17 @@ pub(super) fn invalid() -> Vec<Value> {
     for (why, by, code) in SIGNED {
         all.push(vector(why, 2, &signed(&third, by), code));
     }
+    // Three of version 3 are a quorum there, but not in version 2, which brought the log.
+    let mut never = versions().draft();
+    renew(&mut never, 4, 7, 2);
+    never.cuts[0] = Cut { head: Head::EMPTY, state_root: StateRoot([0; 32]), adopted: 0, ..never.cuts[0].clone() };
+    let why = "a cut of a log that never began, without a quorum of the version that brought it";
+    all.push(vector(why, 3, &signed(&never, &[0, 1, 2]), "manifest_quorum"));
     let good = signed(&third, &[0, 1, 2, 4]);
     for (why, behind, note, code) in [
         ("a line of a known key that does not hold", 2, spoilt(&third), "manifest_signature"),
         ("a changed rule", 2, good.replacen("max_delta = 3", "max_delta = 2", 1), "manifest_signature"),
+        ("another text of the same content", 2, good.replacen("version = 3", "version =  3", 1), "manifest_canonical"),
         ("without the genesis", 0, good.clone(), "manifest_version"),
         ("without the second version", 1, good.clone(), "manifest_version"),
         ("something between two versions", 2, format!("\n{good}"), "manifest_note"),

@@ -8,6 +8,7 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
+use fama_ledger::time::Millis;
 use fama_tests::{
     MemoryReplica, SECOND, START, countersigned, domain, event, federation, governance_key, log, node_key, secret,
     signed,
@@ -37,7 +38,9 @@ pub(super) fn operator(i: u8, node: u8, generation: u32) -> Operator {
         node_key: node_key(node).ed25519().unwrap().verifying_key(),
         governance_key: governance_key(i).ed25519().unwrap().verifying_key(),
         generation,
+        begins: START,
         addresses: Vec::new(),
+        endpoints: fama_ledger::manifest::Endpoints::default(),
     }
 }
 
@@ -46,14 +49,14 @@ pub(super) fn own_log(i: usize, generation: u32) -> LogId {
 }
 
 pub(super) fn first() -> Arc<Manifest> {
-    Arc::new(federation(4, |policy| policy.daily_claims = 4))
+    Arc::new(federation(4, |_| ()))
 }
 
 /// The draft of version 2.
 pub(super) fn second_draft() -> Draft {
     let mut draft = first().draft();
     draft.policy.max_delta = 3;
-    draft.operators.push(operator(4, 4, 1));
+    draft.operators.push(Operator { begins: START.plus(5 * SECOND), ..operator(4, 4, 1) });
     draft.homes.insert(domain(NAMES[4]), own_log(4, 1));
     draft
 }
@@ -299,6 +302,13 @@ pub(super) fn invalid_batches(manifest: &Manifest) -> Vec<Value> {
     let mut alone = MemoryReplica::new(manifest);
     alone.begin(&next);
     let empty = alone.complete(&next, vec![adopt(3)]);
+    let early = |seconds: u64, version| {
+        let time = START.plus(seconds * SECOND);
+        vec![
+            VerifiedEntry::adopt(Millis(time.0 - 1), version, hash(version)),
+            VerifiedEntry::state(time, StateRoot([7; 32])),
+        ]
+    };
     let cases = [
         ("an event before the first adoption", &alpha, 0, vec![said.clone(), state.clone()], "adopt"),
         ("a new log that begins with version 1", &next, 0, vec![adopt(1), state.clone()], "adopt"),
@@ -311,6 +321,8 @@ pub(super) fn invalid_batches(manifest: &Manifest) -> Vec<Value> {
         ("an adoption behind an event", &alpha, 14, vec![said, adopt(3), state.clone()], "adopt"),
         ("a version that cuts the log", &beta, beyond, vec![adopt(3), state.clone()], "adopt"),
         ("a version that nobody holds", &gamma, 6, vec![adopt(4), state.clone()], "unheld"),
+        ("a log that begins before its manifest lets it", &own_log(4, 1), 0, early(5, 2), "too_early"),
+        ("maps taken before the last entry of the log that had them", &next, 0, early(9, 3), "too_early"),
         ("maps that were not passed on", &next, 0, empty, "state_root"),
         ("another state root than that of an adoption", &gamma, 2, vec![adopt(2), state], "state_root"),
     ];

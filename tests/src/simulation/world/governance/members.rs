@@ -6,10 +6,14 @@ impl World {
     pub(super) fn join(&mut self) -> CheckResult {
         let newcomer = self.federation.len();
         let operator = SimulatedFederation::operator(newcomer);
-        let mut draft = self.governance.manifest.draft();
+        let mut draft = self.draft();
         draft.homes.insert(operator.name.clone(), operator.log());
         draft.operators.push(operator);
+        let before = self.governance.manifest.version();
         self.publish_version(&draft)?;
+        if self.governance.manifest.version() == before {
+            return Ok(());
+        }
         if self.governance.dead.remove(&newcomer) {
             self.after(0, Happening::Start { node: newcomer });
         }
@@ -55,7 +59,7 @@ impl World {
         };
         let (log, Some(heir)) = (operator.log(), self.heir(node)) else { return Ok(()) };
         let Some(cut) = self.cut_log(&log, &heir)? else { return Ok(()) };
-        let mut draft = self.governance.manifest.draft();
+        let mut draft = self.draft();
         draft.operators.retain(|operator| operator.name != log.operator);
         draft.policy.min_sponsors = draft.policy.min_sponsors.min(draft.operators.len() as u32);
         self.publish_cut(draft, cut)
@@ -63,11 +67,12 @@ impl World {
 
     /// Another operator's log, whose operator is honest and not gone.
     fn heir(&self, node: usize) -> Option<LogId> {
+        let draft = self.draft();
         let continues = |operator: &&Operator| {
             let other = self.federation.machine(&operator.name);
             other != node && self.is_honest(other) && !self.governance.dead.contains(&other)
         };
-        self.governance.manifest.operators().iter().find(continues).map(Operator::log)
+        draft.operators.iter().find(continues).map(Operator::log)
     }
 
     /// Ends an operator's log; its next generation, under its next key, carries on its homes.
@@ -75,7 +80,7 @@ impl World {
         let [first, second] = self.federation.logs_of(node);
         let (log, successor) = (self.federation.logs[first].clone(), self.federation.logs[second].clone());
         let Some(cut) = self.cut_log(&log, &successor)? else { return Ok(()) };
-        let mut draft = self.governance.manifest.draft();
+        let mut draft = self.draft();
         for operator in draft.operators.iter_mut().filter(|operator| operator.name == log.operator) {
             operator.generation = 2;
             operator.node_key = self.federation.key(second).ed25519().unwrap().verifying_key();
