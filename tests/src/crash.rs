@@ -250,8 +250,10 @@ async fn abandoned(operator: &mut SoleOperator) -> PathBuf {
     let text = std::fs::read_to_string(&operator.config).unwrap();
     let mirror: Vec<&str> = text.lines().filter(|line| !line.starts_with("operator = ")).collect();
     operator.config = operator.config.with_file_name("mirror.toml");
-    // Not the operator's key: no mirror may have one.
-    std::fs::write(operator.config.with_file_name("mirror.pem"), node_key(20).to_pem().as_bytes()).unwrap();
+    // Not the operator's key, which no mirror may have; in a file that nobody else may read.
+    let [node, mirrors] = ["node.pem", "mirror.pem"].map(|name| operator.config.with_file_name(name));
+    std::fs::copy(node, &mirrors).unwrap();
+    std::fs::write(mirrors, node_key(20).to_pem().as_bytes()).unwrap();
     std::fs::write(&operator.config, mirror.join("\n").replace("node.pem", "mirror.pem")).unwrap();
     Config::load(&operator.config).unwrap().data_dir
 }
@@ -293,7 +295,11 @@ fn a_rollback_is_finished_by_a_node_that_is_killed_again_and_again() {
         assert_eq!((store.view().log(&log).unwrap().unwrap().state.size, aside), (stays as u64, events));
         let empty = tempfile::tempdir().unwrap();
         let rebuilt = Store::open(empty.path(), &operator.manifest).unwrap();
-        assert_eq!(check(&store, &rebuilt, &operator.manifest, &mut |_, _| {}).unwrap().findings, []);
+        // A sole operator certifies all that it writes, and nothing certified is ever rolled back outside this test: its
+        // certified size, which follows from no entry, is larger than its log now.
+        let mut findings = check(&store, &rebuilt, &operator.manifest, &mut |_, _| {}).unwrap().findings;
+        findings.retain(|finding| !finding.what.starts_with("logs: "));
+        assert_eq!(findings, []);
     });
 }
 

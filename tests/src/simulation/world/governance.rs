@@ -25,6 +25,8 @@ pub(super) struct GovernanceState {
     asked: Vec<(usize, oneshot::Receiver<Result<String, Refusal>>)>,
     /// The next version with a cut that waits for another one: both logs lag behind, and end together.
     held: Option<Draft>,
+    /// Operators that lie and whose logs people began to end because they lag behind.
+    lagging: BTreeSet<usize>,
     /// Machines that are absent: gone for good, or not there yet.
     pub(super) dead: BTreeSet<usize>,
     /// Two texts of the newest version were published.
@@ -51,6 +53,7 @@ impl GovernanceState {
             stands: BTreeMap::new(),
             asked: Vec::new(),
             held: None,
+            lagging: BTreeSet::new(),
             dead: BTreeSet::from_iter((!plan.mirror).then_some(federation.len())),
             rival: false,
             published: 0,
@@ -219,7 +222,7 @@ impl World {
     /// the end they give the change up.
     fn wait_for(&mut self, behind: &[LogId], draft: &Draft) -> CheckResult {
         let ends = |change: &ManifestChange| match change {
-            ManifestChange::EndDead { node } | ManifestChange::EndLiar { node } | ManifestChange::Renew { node } => {
+            ManifestChange::EndDead { node } | ManifestChange::Renew { node } => {
                 behind.iter().any(|log| self.federation.names[*node] == log.operator)
             }
             _ => false,
@@ -239,7 +242,9 @@ impl World {
                 self.governance.stands.clear();
                 self.governance.asked.clear();
             }
-            None if waits => self.end_lagging(behind, draft),
+            None if self.end_lagging(behind, draft) || waits => {}
+            // Nodes stand still in a log that cannot end, because one that lags behind cannot end either.
+            _ if !draft.cuts.is_empty() => return Err(StopReason::Beyond),
             _ => {
                 self.say(&format!("people give up a version: {behind:?} lag behind"));
                 self.governance.changes.pop_front();
@@ -251,10 +256,13 @@ impl World {
     }
 
     /// An operator that lies may never adopt a version, and nobody waits for it forever: its log ends, too.
-    fn end_lagging(&mut self, behind: &[LogId], draft: &Draft) {
+    /// Returns whether people begin to end it.
+    fn end_lagging(&mut self, behind: &[LogId], draft: &Draft) -> bool {
         let lies = |log: &LogId| Some(self.federation.machine(&log.operator)).filter(|node| !self.is_honest(*node));
         let patient = self.now < self.governance.published + LAG_MILLIS_MAX;
-        let Some(node) = behind.iter().find_map(lies).filter(|_| !patient) else { return };
+        let untried = |node: &usize| !self.governance.lagging.contains(node);
+        let Some(node) = behind.iter().filter_map(lies).find(untried).filter(|_| !patient) else { return false };
+        self.governance.lagging.insert(node);
         if !draft.cuts.is_empty() {
             self.governance.changes.pop_front();
             self.governance.held = Some(draft.clone());
@@ -263,6 +271,7 @@ impl World {
         self.governance.changes.push_front((self.now, ManifestChange::EndLagging { node }));
         self.governance.stands.clear();
         self.governance.asked.clear();
+        true
     }
 
     /// Shows a node an old version again.
