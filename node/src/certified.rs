@@ -25,7 +25,7 @@ pub(crate) const STATES_MAX: usize = 32;
 /// At most this many former row values of a log are kept; with more, it has no front until the next certificate.
 pub(crate) const FORMER_ROWS_MAX: usize = 1 << 18;
 
-/// Takes a row, and says whether to go on.
+/// Takes a row, and says whether to continue.
 type RowReader<'r> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'r;
 /// Values of rows before a write; `None`: the row did not exist.
 type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;

@@ -1,4 +1,4 @@
-//! Identities ranked by karma, kept by difference: no score is ever summed anew while a node runs.
+//! Identities ranked by karma, kept by difference: a score is summed once, when a node starts.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;

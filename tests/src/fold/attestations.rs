@@ -149,7 +149,7 @@ fn one_home_adds_few_providers_a_day_to_a_subject() {
     let fourth = w.signed(attest(0, crowd[3].1, victim, -5), START, &secret(23));
     w.void(0, START, fourth, Void::Quota);
     assert_eq!(tallies(&w), 3);
-    // Those who began go on, other subjects and other homes have quotas of their own.
+    // Providers that began continue; other subjects and other homes have quotas of their own.
     assert!(w.attest(crowd[0].1, victim, -1, later(1), 20).is_ok());
     assert!(w.attest(crowd[3].1, id(8), -5, later(1), 23).is_ok());
     let elsewhere = w.replica.register(1, "elsewhere", 40);

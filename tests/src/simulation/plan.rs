@@ -166,7 +166,7 @@ impl RunPlan {
         self.changes.iter().any(|(_, change)| matches!(change, ManifestChange::Join))
     }
 
-    /// In some runs, some honest machines are cut off or down for up to a week, in which those that run go on for hours.
+    /// In some runs, some honest machines are cut off or down for up to a week, while the others run.
     fn draw_outage(&mut self, chance: &mut Chance, honest: &[usize]) {
         if !chance.percent(20) {
             return;
