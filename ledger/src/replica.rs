@@ -25,7 +25,7 @@ mod renewal;
 mod tests;
 
 use copy::ReplicaLog;
-use peer::PeerState;
+use peer::{Failures, PeerState};
 
 pub use certificate::Certificate;
 pub use exchange::{Cosigned, Fault, FetchFailure, PeerLog, ReplicaOutput, Roots, StoredLog};
@@ -34,7 +34,10 @@ pub use renewal::{Renewal, is_misdated, renews};
 
 /// How often a peer is asked for its frontier, in milliseconds.
 pub const FRONTIER_MILLIS: u64 = 2_000;
-/// How long a request may stay unanswered before it is given up, in milliseconds.
+/// How long a question for a frontier may stay unanswered before it is asked again, in milliseconds. A later answer
+/// counts all the same.
+pub const ANSWER_MILLIS: u64 = 5_000;
+/// How long a request for entries may stay unanswered before another peer is asked, in milliseconds.
 pub const REQUEST_MILLIS_MAX: u64 = 15_000;
 /// How long a copy whose next entries are ahead of this node's clock waits before they are fetched again, in
 /// milliseconds.
@@ -50,6 +53,8 @@ pub struct Replica<P> {
     keys: Vec<LogId>,
     logs: BTreeMap<LogId, ReplicaLog<P>>,
     peers: BTreeMap<P, PeerState>,
+    /// Failures of operators that are not connected: a few for each operator, since their ids are those of their keys.
+    departed: BTreeMap<P, Failures>,
     gate: gate::WriteGate,
     announcer: announce::Announcer,
     halted: bool,
@@ -65,8 +70,8 @@ impl<P: Ord + Copy> Replica<P> {
         let cut = |log: &LogId| manifest.cut(log).map(|cut| cut.head);
         let logs = manifest.logs().keys().map(|log| (log.clone(), ReplicaLog::new(cut(log)))).collect();
         let gate = gate::WriteGate::new(me.clone(), manifest.operators().len(), manifest.faults());
-        let (peers, announcer) = (BTreeMap::new(), announce::Announcer::default());
-        Self { manifest, me, keys, logs, peers, gate, announcer, halted: false, round: None }
+        let (peers, departed, announcer) = (BTreeMap::new(), BTreeMap::new(), announce::Announcer::default());
+        Self { manifest, me, keys, logs, peers, departed, gate, announcer, halted: false, round: None }
     }
 
     /// The next version cuts these logs: each copy is brought to its cut, and is not cosigned any more.
@@ -127,24 +132,27 @@ impl<P: Ord + Copy> Replica<P> {
 
     /// A peer connected. `operator` is the operator whose node key the peer has, if any.
     pub fn peer_up(&mut self, peer: P, operator: Option<Domain>, now: u64) -> Vec<ReplicaOutput<P>> {
-        let (sizes, failed) = (BTreeMap::new(), BTreeMap::new());
-        self.peers.insert(peer, PeerState { operator, other: None, asked: Some(now), next: now, sizes, failed });
+        let failed = self.departed.remove(&peer).unwrap_or_default();
+        self.peers.insert(peer, PeerState::new(operator, failed, now));
         Vec::from([ReplicaOutput::AskFrontier { peer }])
     }
 
     /// The last connection to a peer closed.
     pub fn peer_down(&mut self, peer: P) -> Vec<ReplicaOutput<P>> {
-        self.peers.remove(&peer);
+        // Strangers make new ids at no cost: to remember theirs would only cost memory.
+        if let Some(gone) = self.peers.remove(&peer).filter(|gone| gone.operator.is_some() && !gone.failed.is_empty()) {
+            self.departed.insert(peer, gone.failed);
+        }
         for copy in self.logs.values_mut() {
             copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
         }
         Vec::new()
     }
 
-    /// A peer did not answer with its frontier.
+    /// A peer did not answer with its frontier. The pause until it is asked again doubles each time in a row.
     pub fn unanswered(&mut self, peer: P, now: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            (peer.asked, peer.next) = (None, now.saturating_add(FRONTIER_MILLIS));
+            peer.unanswered(now);
         }
     }
 
@@ -170,7 +178,7 @@ impl<P: Ord + Copy> Replica<P> {
     ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let mut out = Vec::new();
         let Some(known) = self.peers.get_mut(&peer) else { return Ok(out) };
-        (known.asked, known.next) = (None, now.saturating_add(FRONTIER_MILLIS));
+        (known.asked, known.next, known.silent) = (None, now.saturating_add(FRONTIER_MILLIS), 0);
         let carried = logs.iter().filter(|log| self.logs.contains_key(&log.log));
         known.sizes = carried.map(|log| (log.log.clone(), log.size)).collect();
         let other = known.other;
@@ -252,7 +260,7 @@ impl<P: Ord + Copy> Replica<P> {
             copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
             let blamed = matches!(failure, FetchFailure::Unanswered | FetchFailure::Wrong);
             if let Some(known) = self.peers.get_mut(&peer).filter(|_| blamed) {
-                known.fail(log, failure == FetchFailure::Wrong, now);
+                copy.failed(log, known, failure == FetchFailure::Wrong, now);
             }
         }
         let mut out = Vec::new();
@@ -275,9 +283,10 @@ impl<P: Ord + Copy> Replica<P> {
         out
     }
 
-    /// Asks every peer for its frontier now, except peers whose answer is still pending.
+    /// Asks every peer for its frontier now, except peers whose answer is still pending and those that did not answer
+    /// last time.
     pub fn ask_all(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
-        let idle = self.peers.iter_mut().filter(|(_, peer)| peer.asked.is_none());
+        let idle = self.peers.iter_mut().filter(|(_, peer)| peer.asked.is_none() && peer.silent == 0);
         idle.map(|(peer, known)| {
             known.asked = Some(now);
             ReplicaOutput::AskFrontier { peer: *peer }
@@ -290,7 +299,9 @@ impl<P: Ord + Copy> Replica<P> {
         let mut out = Vec::new();
         let late = |since: u64| since.saturating_add(REQUEST_MILLIS_MAX) <= now;
         for (peer, known) in &mut self.peers {
-            known.asked = known.asked.filter(|since| !late(*since));
+            if known.asked.is_some_and(|since| since.saturating_add(ANSWER_MILLIS) <= now) {
+                known.unanswered(now);
+            }
             if known.asked.is_none() && known.next <= now {
                 known.asked = Some(now);
                 out.push(ReplicaOutput::AskFrontier { peer: *peer });
@@ -300,7 +311,7 @@ impl<P: Ord + Copy> Replica<P> {
             if let Some((peer, _)) = copy.fetch.take_if(|(_, since)| late(*since))
                 && let Some(known) = self.peers.get_mut(&peer)
             {
-                known.fail(log, false, now);
+                copy.failed(log, known, false, now);
             }
         }
         out.extend(self.announce(now));

@@ -27,6 +27,8 @@ pub(super) struct ReplicaLog<P> {
     pub(super) certified: u64,
     pub(super) certificates: Certificates,
     pub(super) fetch: Option<(P, u64)>,
+    /// When a peer that is no operator last failed to return entries.
+    pub(super) strangers_failed: Option<u64>,
     pub(super) fault: Option<Fault>,
     /// Where a manifest that is held or about to be held cuts the log.
     pub(super) end: Option<Head>,
@@ -56,6 +58,7 @@ impl<P> ReplicaLog<P> {
             certified: 0,
             certificates: Certificates::new(),
             fetch: None,
+            strangers_failed: None,
             fault: None,
             end,
             standing: false,
@@ -97,7 +100,15 @@ impl<P: Ord + Copy> ReplicaLog<P> {
         beyond.sort_unstable_by(|a, b| b.cmp(a));
         // An operator that uses the version that cuts a log has all of it, but no longer reports its size.
         let size = |head: Head| if self.end == Some(head) { 0 } else { head.size };
-        beyond.into_iter().find_map(|head| Some((source(peers, log, size(head), now)?, head)))
+        beyond.into_iter().find_map(|head| Some((source(peers, log, size(head), self.strangers_failed, now)?, head)))
+    }
+
+    /// `peer` failed to return entries of `log`, or returned wrong ones.
+    pub(super) fn failed(&mut self, log: &LogId, peer: &mut PeerState, wrong: bool, now: u64) {
+        peer.fail(log, wrong, now);
+        if peer.operator.is_none() {
+            self.strangers_failed = Some(now);
+        }
     }
 
     /// The head that the log certainly has, if the owner's signature is not enough: its end or, if it has a fault, the

@@ -534,6 +534,14 @@ fn fetches(out: &[ReplicaOutput<Id>]) -> Vec<(Id, u64)> {
     out.iter().filter_map(fetch).collect()
 }
 
+fn asks(out: &[ReplicaOutput<Id>]) -> Vec<Id> {
+    let ask = |one: &ReplicaOutput<Id>| match one {
+        ReplicaOutput::AskFrontier { peer } => Some(*peer),
+        _ => None,
+    };
+    out.iter().filter_map(ask).collect()
+}
+
 fn says(of: usize, size: u64) -> PeerLog {
     PeerLog { log: log(of), size, newest: None, cosigned: Vec::new(), renewed: Vec::new(), certificate: None }
 }
@@ -613,6 +621,65 @@ fn silent_strangers_cost_a_request_each_whatever_their_ids() {
         }
     }
     assert_eq!(asked, [9, 8, 7, 6, 5, 4], "each liar once, then the honest one");
+}
+
+/// Symptom: strangers with new ids kept a node from an operator that had failed once, for as long as they came. Cause: a
+/// peer that had just connected had never failed, and was preferred.
+#[test]
+fn operators_get_a_turn_after_each_stranger_however_many_come() {
+    let (mut replica, disk, manifest) = lone(4);
+    let head = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(3, 0, 5)));
+    replica.peer_down(3);
+    let (mut now, mut asked, mut next) = (0, Vec::new(), 100);
+    replica.frontier(1, 0, vec![says(3, 5)], now, &disk).unwrap();
+    replica.checkpoint(head, now, &disk).unwrap();
+    for _ in 0..8 {
+        for stranger in next..next + 5 {
+            replica.peer_up(stranger, None, now);
+            replica.frontier(stranger, 0, vec![says(3, 5)], now, &disk).unwrap();
+        }
+        next += 5;
+        now += REQUEST_MILLIS_MAX;
+        asked.extend(fetches(&replica.tick(now)).iter().map(|(peer, _)| *peer));
+        replica.frontier(1, 0, vec![says(3, 5)], now, &disk).unwrap();
+    }
+    let turns: Vec<bool> = asked.iter().map(|peer| *peer == 1).collect();
+    assert_eq!(turns, [false, true, false, true, false, true, false, true], "{asked:?}");
+}
+
+/// Symptom: an operator that never returned entries was asked first after each reconnect. Cause: its failures were
+/// forgotten with its connection.
+#[test]
+fn an_operator_that_reconnects_has_failed_all_the_same() {
+    let (mut replica, disk, manifest) = lone(4);
+    let head = sign(&manifest, 3, OwnerBranch::default().grow(&leaves(3, 0, 5)));
+    replica.frontier(3, 0, vec![says(3, 5)], 0, &disk).unwrap();
+    assert_eq!(fetches(&replica.checkpoint(head, 0, &disk).unwrap()), [(3, 5)]);
+    replica.fetch_failed(3, &log(3), FetchFailure::Unanswered, 1);
+    replica.peer_down(3);
+    replica.peer_up(3, Some(name(3)), 2);
+    replica.frontier(1, 0, vec![says(3, 5)], 3, &disk).unwrap();
+    replica.fetch_failed(1, &log(3), FetchFailure::Late, 4);
+    let out = replica.frontier(3, 0, vec![says(3, 5)], 5, &disk).unwrap();
+    assert!(fetches(&out).iter().all(|(peer, _)| *peer == 1), "{out:?}");
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_asked_ever_more_rarely() {
+    for (peer, expected) in [(9, [2, 4, 8, 16, 32, 64, 64, 64]), (3, [2, 4, 8, 8, 8, 8, 8, 8])] {
+        let (mut replica, disk, _) = lone(4);
+        replica.peer_up(9, None, 0);
+        let mut now = 10_000;
+        for pause in expected {
+            replica.unanswered(peer, now);
+            assert!(!asks(&replica.ask_all(now)).contains(&peer), "others' haste does not count");
+            let passed = (0..100).find(|s| asks(&replica.tick(now + s * 1_000)).contains(&peer));
+            assert_eq!(passed, Some(pause), "peer {peer}");
+            now += pause * 1_000;
+        }
+        replica.frontier(peer, 0, Vec::new(), now, &disk).unwrap();
+        assert!(asks(&replica.tick(now + FRONTIER_MILLIS)).contains(&peer), "it answered");
+    }
 }
 
 #[test]
