@@ -15,10 +15,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use fama_ledger::id::Domain;
-use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 use libp2p::PeerId;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::clock;
 use crate::health::Health;
@@ -26,30 +25,26 @@ use crate::inbox::{DecodedRange, InboxCommand, InboxInput};
 use crate::metrics::{Direction, GossipOutcome};
 use crate::network::{self, GossipVerdict, MessageId, Network, NetworkEvent, Reply, peer_id};
 use crate::shared::Shared;
-use crate::store::StoreError;
 use crate::submit::Submitter;
 use crate::submit::permits::Permits;
 use crate::sync::heard::{self, FrontierError, HeardFrontier};
 use crate::sync::offered::Snapshots;
 use crate::sync::said;
-use crate::wire::{
-    CosignedHead, EntryRange, Frontier, Gossip, NoteAnswer, Refusal, Session, SignedHead, SyncRequest, SyncResponse,
-};
+use crate::wire::{EntryRange, Frontier, NoteAnswer, Refusal, Session, SyncRequest, SyncResponse};
 
 mod fetch;
+mod gossip;
 mod peers;
 
 use fetch::Ahead;
+use gossip::GossipRead;
 use peers::ConnectedPeers;
 
-/// Sync requests of peers answered at once; more are refused as busy.
-const ANSWERS_MAX: usize = 32;
-/// Of [`ANSWERS_MAX`], those of all strangers together.
-const ANSWERS_STRANGERS_MAX: usize = 16;
-/// Of [`ANSWERS_STRANGERS_MAX`], those of one stranger.
-const ANSWERS_PER_STRANGER_MAX: usize = 8;
-/// Gossip messages verified at once; more are ignored.
-const GOSSIP_MAX: usize = 16;
+/// Sync requests of all strangers together that are answered at once, those of one stranger, and those of one operator;
+/// more are refused as busy. No node asks one peer more at once than the last number.
+const ANSWERS: (usize, usize, usize) = (16, 8, 8);
+/// Gossip messages of all strangers, one stranger and one operator that are verified at once; more are ignored.
+const GOSSIP: (usize, usize, usize) = (8, 2, 4);
 
 /// Carries messages. Each piece of work is a task of its own, and the number of tasks is bounded.
 #[derive(Clone)]
@@ -61,7 +56,8 @@ pub(crate) struct Bridge {
     operators: Arc<BTreeMap<PeerId, Domain>>,
     answers: Arc<Permits>,
     snapshots: Arc<Snapshots>,
-    gossip: Arc<Semaphore>,
+    gossip: Arc<Permits>,
+    read: Arc<GossipRead>,
     ahead: Ahead,
     peers: Arc<ConnectedPeers>,
     /// The node's own health, if this bridge serves a second inbox besides the node's own.
@@ -84,18 +80,33 @@ impl Bridge {
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let operators = operators(&shared);
-        let answers = Permits::new(ANSWERS_MAX, ANSWERS_STRANGERS_MAX, ANSWERS_PER_STRANGER_MAX);
+        let faults = shared.manifest.faults();
+        let (answers, gossip) = (Permits::new(ANSWERS, faults), Permits::new(GOSSIP, faults));
         let snapshots = Arc::new(Snapshots::new(shared.clone()));
-        let gossip = Arc::new(Semaphore::new(GOSSIP_MAX));
-        let (ahead, peers, node) = (Ahead::default(), Arc::default(), None);
-        Self { shared, network, inputs, submitter, operators, answers, snapshots, gossip, ahead, peers, node, stopped }
+        let (ahead, read, peers, node) = (Ahead::default(), Arc::default(), Arc::default(), None);
+        Self {
+            shared,
+            network,
+            inputs,
+            submitter,
+            operators,
+            answers,
+            snapshots,
+            gossip,
+            read,
+            ahead,
+            peers,
+            node,
+            stopped,
+        }
     }
 
     /// A bridge for a second inbox, which reads `shared` and takes `inputs`.
     #[must_use]
     pub(crate) fn following(&self, shared: Shared, inputs: mpsc::Sender<InboxInput>) -> Self {
         let (operators, node) = (operators(&shared), Some(Arc::clone(&self.shared.health)));
-        Self { shared, inputs, operators, node, ahead: Ahead::default(), ..self.clone() }
+        let (ahead, read) = (Ahead::default(), Arc::default());
+        Self { shared, inputs, operators, node, ahead, read, ..self.clone() }
     }
 
     /// The handle to the network that this bridge serves.
@@ -130,7 +141,7 @@ impl Bridge {
                         // Peers see both inboxes as one process, which must not look as if it were starting again.
                         ours.session.writes = node.read().writes;
                     }
-                    self.spawn(async move { this.ask_frontier(peer, SyncRequest::Frontier(ours)).await });
+                    self.spawn(async move { this.ask_frontier(peer, ours).await });
                 }
                 InboxCommand::Fetch { peer, log, from, head } => {
                     let this = self.clone();
@@ -157,8 +168,10 @@ impl Bridge {
         let _ = self.inputs.send(input).await;
     }
 
-    async fn ask_frontier(self, peer: PeerId, request: SyncRequest) {
-        match self.network.sync(peer, request).await {
+    async fn ask_frontier(self, peer: PeerId, ours: Frontier) {
+        let answer = self.network.frontier(peer, ours).await;
+        self.network.answered(peer, matches!(answer, Ok(SyncResponse::Frontier(_))));
+        match answer {
             Ok(SyncResponse::Frontier(frontier)) => {
                 self.heard(peer);
                 // Measured here, not by the inbox: a wait in its queue would make the peer's clock look slow.
@@ -177,6 +190,11 @@ impl Bridge {
                     None => InboxInput::Unanswered { peer },
                 };
                 self.input(input).await;
+            }
+            // A flood by others may have made it refuse: that is not its fault.
+            Ok(SyncResponse::Refused(refusal)) => {
+                tracing::debug!(%peer, code = refusal.code, "no frontier");
+                self.input(InboxInput::Unanswered { peer }).await;
             }
             Ok(_) => {
                 self.network.penalize(peer, "wrong_answer");
@@ -201,6 +219,10 @@ impl Bridge {
         if let Some(known) = self.shared.health.write().operators.get_mut(&operator) {
             known.heard = Some(clock::now());
         }
+    }
+
+    fn is_operator(&self, peer: &PeerId) -> bool {
+        self.operators.contains_key(peer)
     }
 
     fn operator(&self, peer: PeerId) -> Option<Domain> {
@@ -266,9 +288,9 @@ impl Bridge {
                     let submitter = Arc::clone(&self.submitter);
                     self.spawn(async move { reply.send(submitter.submit(peer, address, request).await) });
                 }
-                NetworkEvent::Gossip { peer, id, gossip } => match Arc::clone(&self.gossip).try_acquire_owned() {
-                    Err(_) => self.judge(id, peer, GossipVerdict::Ignore),
-                    Ok(permit) => {
+                NetworkEvent::Gossip { peer, id, gossip } => match self.gossip.take(peer, self.is_operator(&peer)) {
+                    None => self.judge(id, peer, GossipVerdict::Ignore),
+                    Some(permit) => {
                         let this = self.clone();
                         self.spawn(async move {
                             let verdict = this.take_gossip(peer, gossip).await;
@@ -304,7 +326,7 @@ impl Bridge {
     }
 
     fn answer(&self, peer: PeerId, request: SyncRequest, other: Option<Session>, reply: Reply<SyncResponse>) {
-        let Some(permit) = self.answers.take(peer, self.operators.contains_key(&peer)) else {
+        let Some(permit) = self.answers.take(peer, self.is_operator(&peer)) else {
             reply.send(SyncResponse::Refused(Refusal::new("busy", "too many requests at once")));
             return;
         };
@@ -331,83 +353,4 @@ impl Bridge {
             drop(permit);
         });
     }
-
-    /// Checks gossip before it is passed on: that it is news, its signature, and its entries' signatures.
-    async fn take_gossip(&self, peer: PeerId, gossip: Gossip) -> GossipVerdict {
-        match gossip {
-            Gossip::Cosignature { log, cosigned } => self.take_cosigned(&log, &cosigned),
-            // A log that this node does not know may be one of a later version.
-            Gossip::Equivocation(proof) if self.shared.manifest.log(&proof.log).is_none() => GossipVerdict::Ignore,
-            Gossip::Equivocation(proof) => match proof.verify(&self.shared.manifest) {
-                // A known equivocation is not passed on again.
-                Ok(()) if self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some()) => {
-                    GossipVerdict::Ignore
-                }
-                Ok(()) => self.offer(InboxInput::Equivocation(proof)),
-                Err(_) => GossipVerdict::Reject,
-            },
-            Gossip::Head { log, signed, first, entries } => self.take_head(peer, &log, &signed, (first, entries)).await,
-        }
-    }
-
-    fn take_cosigned(&self, log: &LogId, cosigned: &CosignedHead) -> GossipVerdict {
-        let manifest = &self.shared.manifest;
-        match heard::cosigned(&self.shared.store.view(), manifest, log, cosigned, self.shared.clock.now()) {
-            Ok(true) => match cosigned.verify(manifest, log) {
-                Some(cosigned) => self.offer(InboxInput::Cosigned(cosigned)),
-                None if cosigned.signed.verify(manifest, log).is_err() => GossipVerdict::Reject,
-                // A later version may give the operator another key.
-                None => GossipVerdict::Ignore,
-            },
-            Ok(false) => GossipVerdict::Ignore,
-            Err(error) => unreadable(&error),
-        }
-    }
-
-    /// A head that is not news is not passed on, but its entries may still be taken in.
-    async fn take_head(
-        &self,
-        peer: PeerId,
-        log: &LogId,
-        signed: &SignedHead,
-        (first, entries): (u64, Vec<Vec<u8>>),
-    ) -> GossipVerdict {
-        let manifest = &self.shared.manifest;
-        let news = match heard::head(&self.shared.store.view(), manifest, log, &signed.head) {
-            Ok(news) => news,
-            Err(error) => return unreadable(&error),
-        };
-        let held = self.shared.health.read().logs.get(log).map(|held| held.size);
-        let bare = entries.is_empty();
-        let beyond = held.is_some_and(|held| signed.head.size > held && !bare);
-        if !news && !beyond {
-            return GossipVerdict::Ignore;
-        }
-        let Ok(signed) = signed.verify(manifest, log) else { return GossipVerdict::Reject };
-        let range = match beyond {
-            false => None,
-            true => self.decode(EntryRange { first, entries, proof: Vec::new() }).await,
-        };
-        if range.as_ref().is_some_and(|range| range.fault.is_some()) {
-            return GossipVerdict::Reject;
-        }
-        // Entries that were not verified are not passed on.
-        let whole = bare || range.is_some();
-        let verdict = self.offer(InboxInput::Head { peer, signed, range });
-        if news && whole { verdict } else { GossipVerdict::Ignore }
-    }
-
-    /// Passes gossip to the inbox. Drops it while the inbox's queue is full: sync brings the same later.
-    fn offer(&self, input: InboxInput) -> GossipVerdict {
-        match self.inputs.try_send(input) {
-            Ok(()) => GossipVerdict::Accept,
-            Err(_) => GossipVerdict::Ignore,
-        }
-    }
-}
-
-/// The verdict when the store cannot be read, which is not the sender's fault.
-fn unreadable(error: &StoreError) -> GossipVerdict {
-    tracing::error!(%error, "cannot read the store to check gossip");
-    GossipVerdict::Ignore
 }

@@ -30,7 +30,7 @@ mod serve;
 mod status;
 mod template;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod view;
 

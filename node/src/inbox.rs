@@ -26,7 +26,7 @@ use crate::health::{CERTIFICATE_MILLIS_MAX, PendingManifest};
 use crate::metrics::Direction;
 use crate::replay::{Fatal, LogCopy, tiles_fault};
 use crate::shared::Shared;
-use crate::store::{ReservedBytes, Store, StoreError, StoredCertificate};
+use crate::store::{DayUsage, Store, StoreError, StoredCertificate};
 use crate::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
 
 mod append;
@@ -130,8 +130,8 @@ pub struct Inbox {
     lateness: BTreeMap<LogId, Lateness>,
     commands: mpsc::Sender<InboxCommand>,
     waiting: append::PendingSubmissions,
-    /// What the own log's reserve was used for on the day of its last entry.
-    reserved: ReservedBytes,
+    /// What the day of the own log's last entry was used for.
+    usage: DayUsage,
     notes_due: Duration,
     /// Claims in other logs may still have to be copied into this node's own log: they arrived while it did not write.
     claims_due: bool,
@@ -182,7 +182,7 @@ impl Inbox {
         let (copies, lateness) = (BTreeMap::new(), BTreeMap::new());
         let (notes_due, claims_due, resubmit_due) = (now, true, now);
         let (rollback, reload, watch) = (None, false, watch::TroubleWatch::default());
-        let reserved = shared.store.view().reserved()?;
+        let usage = shared.store.view().day_usage()?;
         let next_state = shared.store.pending().map(|_| VersionState::Pending);
         let mut inbox = Self {
             shared,
@@ -192,7 +192,7 @@ impl Inbox {
             lateness,
             commands,
             waiting,
-            reserved,
+            usage,
             notes_due,
             claims_due,
             resubmit_due,

@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use turns::{RequestTurn, RequestTurns, TurnKind};
 
-use crate::wire::{Gossip, Session, Submission, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
+use crate::wire::{Frontier, Gossip, Session, Submission, SubmitRequest, SubmitResponse, SyncRequest, SyncResponse};
 pub use dialer::OperatorPeer;
 pub use error::{ClientError, NetworkError, RequestError};
 pub use libp2p::gossipsub::MessageId;
@@ -133,10 +133,11 @@ pub enum GossipVerdict {
     Reject,
 }
 
-/// Takes the result of a request, and holds the request's permit until then, even if the caller has given up.
+/// Takes the result of a request, and holds the request's turn until then, even if the caller has given up, unless the
+/// caller holds the turn.
 struct AnswerSlot<T> {
     to: oneshot::Sender<Result<T, RequestError>>,
-    _turn: RequestTurn,
+    _turn: Option<RequestTurn>,
 }
 
 impl<T> AnswerSlot<T> {
@@ -159,6 +160,7 @@ enum NetworkHint {
     Publish(Box<Gossip>),
     Verdict(MessageId, PeerId, GossipVerdict),
     Penalize(PeerId, &'static str),
+    Answered(PeerId, bool),
 }
 
 /// A handle to the network's task. The network stops when the last handle is dropped.
@@ -208,6 +210,26 @@ impl Network {
         self.ask(peer, TurnKind::Sync, |answer| NetworkCommand::Sync(peer, request, answer)).await
     }
 
+    /// Asks a connected peer for its frontier. A stranger has five seconds, and then frees its turn: silent strangers are
+    /// asked ever more rarely, so that few of their turns are held at any time.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn frontier(&self, peer: PeerId, ours: Frontier) -> Result<SyncResponse, RequestError> {
+        let request = SyncRequest::Frontier(ours);
+        if self.turns.is_operator(&peer) {
+            return self.sync(peer, request).await;
+        }
+        let asked = async {
+            let _turn = self.turns.take(peer, TurnKind::Sync).await.map_err(|_| RequestError::Stopped)?;
+            let (to, answered) = oneshot::channel();
+            let command = NetworkCommand::Sync(peer, request, AnswerSlot { to, _turn: None });
+            self.commands.send(command).await.map_err(|_| RequestError::Stopped)?;
+            answered.await.map_err(|_| RequestError::Stopped)?
+        };
+        tokio::time::timeout(limits::STRANGER_ANSWER_TIMEOUT, asked).await.unwrap_or(Err(RequestError::TimedOut))
+    }
+
     /// Submits to a connected peer. Waits while too many submissions to it are in flight; a request that has nothing but
     /// revocations does not wait for others.
     ///
@@ -227,7 +249,7 @@ impl Network {
     ) -> Result<T, RequestError> {
         let turn = self.turns.take(peer, kind).await.map_err(|_| RequestError::Stopped)?;
         let (to, answered) = oneshot::channel();
-        self.commands.send(command(AnswerSlot { to, _turn: turn })).await.map_err(|_| RequestError::Stopped)?;
+        self.commands.send(command(AnswerSlot { to, _turn: Some(turn) })).await.map_err(|_| RequestError::Stopped)?;
         answered.await.map_err(|_| RequestError::Stopped)?
     }
 
@@ -245,6 +267,12 @@ impl Network {
     /// and banned: a stranger for ten minutes, an operator for one.
     pub fn penalize(&self, peer: PeerId, code: &'static str) {
         let _ = self.hints.try_send(NetworkHint::Penalize(peer, code));
+    }
+
+    /// Notes whether a peer answered the last question for its frontier. A stranger that did not gives its place to any
+    /// newcomer once all places are taken.
+    pub fn answered(&self, peer: PeerId, answered: bool) {
+        let _ = self.hints.try_send(NetworkHint::Answered(peer, answered));
     }
 
     /// Replaces the operators after a new manifest. Closes no connection.

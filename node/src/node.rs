@@ -176,9 +176,8 @@ async fn run_once(
     let (inbox_done, mut inbox_end) =
         inbox::spawn("inbox", inbox, inputs_in).map_err(|error| NodeError::System(error.to_string()))?;
 
-    let forwarded_per_day = Admission::forwarded_per_day(&shared.manifest);
     let invites = config.admission.invites.iter().cloned();
-    let admission = Admission::new(config.admission.registrations_per_hour, forwarded_per_day, invites);
+    let admission = Admission::new(config.admission.registrations_per_hour, invites);
     let submitter =
         Submitter::new(shared.clone(), (own_log, peer_id(&key)), inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);

@@ -7,7 +7,7 @@
 //!          "used"                                             u32, newest manifest version in use; absent: 1
 //!          "rollback"                                         list of Rollback: logs that go back to a smaller size
 //!          "stand" log8                                       Stand: a second copy
-//!          "reserved"                                         ReservedBytes: what the own log kept back and used
+//!          "day_usage"                                        DayUsage: what the own log took in today, by purpose
 //!          "quick", "offer" log8, "parts" log8                only in a quick state
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
 //!          log8 0x01                                          u64, entries below a certified head
@@ -297,17 +297,19 @@ pub struct Commit<'a> {
     pub notes: &'a [(NoteHash, String)],
 }
 
-/// Bytes of one day that the own log's reserve was used for.
+/// What one day of the own log was used for, beyond what its rows say.
 #[derive(Clone, Debug, PartialEq, Eq, Default, bincode::Encode, bincode::Decode)]
-pub struct ReservedBytes {
+pub struct DayUsage {
     /// The day, as days since 1970.
     pub day: u32,
-    /// Rotations in the log's homes.
+    /// Bytes of rotations in the log's homes.
     pub rotations: u64,
-    /// Revocations in the log's homes.
+    /// Bytes of revocations in the log's homes.
     pub revocations: u64,
-    /// Claims, by the operator whose home the identity has.
+    /// Bytes of claims, by the operator whose home the identity has.
     pub claims: BTreeMap<Domain, u64>,
+    /// Number of registrations, by the operator whose node forwarded them.
+    pub forwarded: BTreeMap<Domain, u32>,
 }
 
 /// A head that a quorum cosigned, with all its known cosignatures.

@@ -1,4 +1,5 @@
 //! Handles submissions: verifies each, sends it to the log that takes it, and answers with a receipt.
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,9 +15,10 @@ use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::rows::Status;
+use futures::future::join_all;
 use libp2p::PeerId;
 use rayon::prelude::*;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::inbox::{InboxInput, SubmitOutcome, Submitted};
@@ -31,29 +33,39 @@ pub(crate) mod permits;
 use admission::{Admission, SubmissionOrigin};
 use permits::{Permit, Permits};
 
-/// Requests handled at once; more are refused as busy.
-pub(crate) const REQUESTS_MAX: usize = 64;
-/// Of [`REQUESTS_MAX`], those of all strangers together: peers that are not operators.
+/// Requests of all strangers together that are handled at once; more are refused as busy. Strangers are peers that are
+/// not operators.
 const REQUESTS_STRANGERS_MAX: usize = 48;
 /// Of [`REQUESTS_STRANGERS_MAX`], those of one stranger.
 const REQUESTS_PER_STRANGER_MAX: usize = 16;
-/// Requests that wait at once for the answer of another operator, which may never come.
-const FORWARDS_MAX: usize = 32;
-/// Of [`FORWARDS_MAX`], those of all strangers together.
-const FORWARDS_STRANGERS_MAX: usize = 24;
+/// Requests of one operator that are handled at once.
+const REQUESTS_PER_OPERATOR_MAX: usize = 24;
+/// Requests of all strangers together that wait at once for the answer of another operator, which may never come, without
+/// those of revocations. At most this many divided by f + 1 wait for one operator, so that f silent ones leave a part to
+/// the others.
+const FORWARDS_STRANGERS_MAX: usize = 18;
 /// Of [`FORWARDS_STRANGERS_MAX`], those of one stranger.
 const FORWARDS_PER_STRANGER_MAX: usize = 8;
-/// Requests that wait at once for sponsors' logs; more are answered at once from what this node has.
-const WAITS_MAX: usize = 12;
-/// Of [`WAITS_MAX`], those of all strangers together.
+/// The same for requests of one operator.
+const FORWARDS_PER_OPERATOR_MAX: usize = 6;
+/// As [`FORWARDS_STRANGERS_MAX`], for revocations.
+const REVOCATIONS_STRANGERS_MAX: usize = 12;
+/// Of [`REVOCATIONS_STRANGERS_MAX`], those of one stranger.
+const REVOCATIONS_PER_STRANGER_MAX: usize = 4;
+/// The same for requests of one operator.
+const REVOCATIONS_PER_OPERATOR_MAX: usize = 4;
+/// Requests of all strangers together that wait at once for sponsors' logs; more are answered at once from what this node
+/// has.
 const WAITS_STRANGERS_MAX: usize = 8;
 /// Of [`WAITS_STRANGERS_MAX`], those of one stranger.
 const WAITS_PER_STRANGER_MAX: usize = 2;
+/// Requests of one operator that wait at once for sponsors' logs.
+const WAITS_PER_OPERATOR_MAX: usize = 4;
 /// Shortest time between two rounds that ask all peers for new entries because a request waits.
 const ASK_PAUSE: Duration = Duration::from_millis(250);
 /// How long a home may take to answer before a revocation is claimed in another operator's log.
 const HOME_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long another operator may take to claim a revocation: it tries the home first.
+/// How long another operator may take to claim a revocation that a mirror sends it: it tries the home first.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often an attestation of an unsponsored issuer is tried while sponsors' logs are fetched.
 const SPONSOR_TRIES: usize = 4;
@@ -70,9 +82,51 @@ pub(crate) struct Submitter {
     network: Network,
     admission: Admission,
     slots: Arc<Permits>,
-    forwards: Arc<Permits>,
+    forwards: Forwards,
+    revocations: Forwards,
     waits: Arc<Permits>,
     asked: Mutex<Option<Instant>>,
+}
+
+/// Requests that wait for other operators' answers: bounded in all, by sender, and for strangers by the operator asked.
+struct Forwards {
+    all: Arc<Permits>,
+    homes: BTreeMap<Domain, Arc<Semaphore>>,
+}
+
+impl Forwards {
+    fn new(manifest: &Manifest, bounds: (usize, usize, usize)) -> Self {
+        let faults = manifest.faults();
+        let of_home = (bounds.0 / (faults + 1)).max(1);
+        let homes = manifest.operators().iter();
+        let homes = homes.map(|home| (home.name.clone(), Arc::new(Semaphore::new(of_home)))).collect();
+        Self { all: Permits::new(bounds, faults), homes }
+    }
+
+    /// A permit to wait for `home`; `None` if a bound is reached.
+    fn take(&self, peer: PeerId, operator: bool, home: &Domain) -> Option<(Permit, Option<OwnedSemaphorePermit>)> {
+        let permit = self.all.take(peer, operator)?;
+        let home = match operator {
+            true => None,
+            false => Some(Arc::clone(self.homes.get(home)?).try_acquire_owned().ok()?),
+        };
+        Some((permit, home))
+    }
+}
+
+/// Why a submission is not handled any further.
+enum Unfit {
+    Refused(Refusal),
+    /// It can never be valid, and no honest node passes it on: its sender is at fault.
+    Forged(Refusal),
+}
+
+impl From<Unfit> for Refusal {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Refused(refusal) | Unfit::Forged(refusal) => refusal,
+        }
+    }
 }
 
 /// A verified submission and the log that takes it.
@@ -92,16 +146,22 @@ impl Submitter {
         network: Network,
         admission: Admission,
     ) -> Self {
+        let faults = shared.manifest.faults();
+        let requests = (REQUESTS_STRANGERS_MAX, REQUESTS_PER_STRANGER_MAX, REQUESTS_PER_OPERATOR_MAX);
+        let forwards = (FORWARDS_STRANGERS_MAX, FORWARDS_PER_STRANGER_MAX, FORWARDS_PER_OPERATOR_MAX);
+        let revocations = (REVOCATIONS_STRANGERS_MAX, REVOCATIONS_PER_STRANGER_MAX, REVOCATIONS_PER_OPERATOR_MAX);
+        let waits = (WAITS_STRANGERS_MAX, WAITS_PER_STRANGER_MAX, WAITS_PER_OPERATOR_MAX);
         Self {
+            slots: Permits::new(requests, faults),
+            forwards: Forwards::new(&shared.manifest, forwards),
+            revocations: Forwards::new(&shared.manifest, revocations),
+            waits: Permits::new(waits, faults),
             shared,
             own,
             peer,
             inputs,
             network,
             admission,
-            slots: Permits::new(REQUESTS_MAX, REQUESTS_STRANGERS_MAX, REQUESTS_PER_STRANGER_MAX),
-            forwards: Permits::new(FORWARDS_MAX, FORWARDS_STRANGERS_MAX, FORWARDS_PER_STRANGER_MAX),
-            waits: Permits::new(WAITS_MAX, WAITS_STRANGERS_MAX, WAITS_PER_STRANGER_MAX),
             asked: Mutex::default(),
         }
     }
@@ -125,8 +185,12 @@ impl Submitter {
             return all(&busy());
         };
         let this = Arc::clone(self);
-        let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await;
+        let forwarder = self.operator_of(peer).filter(|_| forwarded).map(|operator| operator.name.clone());
+        let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions, forwarder.as_ref())).await;
         let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
+        if verified.iter().any(|one| matches!(one, Err(Unfit::Forged(_)))) {
+            self.network.penalize(peer, "forged_submission");
+        }
         let origin = SubmissionOrigin { peer, address, forwarded: forwarded && operator };
         let results = self.route(verified, &origin, forwarded, operator).await;
         SubmitResponse(results)
@@ -135,7 +199,9 @@ impl Submitter {
     /// Submits the events of an abandoned branch again, and logs the results.
     pub(crate) async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
         let this = Arc::clone(self);
-        let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions)).await else { return };
+        let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions, None)).await else {
+            return;
+        };
         let origin = SubmissionOrigin { peer: self.peer, address: None, forwarded: true };
         for result in self.route(verified, &origin, false, true).await {
             match result {
@@ -153,62 +219,71 @@ impl Submitter {
         self.shared.manifest.operators().iter().find(|operator| peer_id(&operator.node_key) == peer)
     }
 
-    fn verify_all(&self, submissions: Vec<Submission>) -> Vec<Result<Routed, Refusal>> {
-        submissions.into_par_iter().map(|submission| self.verify(submission)).collect()
+    fn verify_all(&self, submissions: Vec<Submission>, forwarder: Option<&Domain>) -> Vec<Result<Routed, Unfit>> {
+        submissions.into_par_iter().map(|submission| self.verify(submission, forwarder.cloned())).collect()
     }
 
-    fn verify(&self, submission: Submission) -> Result<Routed, Refusal> {
+    fn verify(&self, submission: Submission, forwarder: Option<Domain>) -> Result<Routed, Unfit> {
         let manifest = &self.shared.manifest;
         let action = &submission.signed.event.action;
         let log = manifest.log_for(action).ok_or_else(|| {
-            Refusal::new("unknown_home", format!("no log of this federation carries {}", action.place()))
+            let message = format!("no log of this federation carries {}", action.place());
+            Unfit::Refused(Refusal::new("unknown_home", message))
         })?;
-        let note = checked_note(&submission)?;
+        let note = checked_note(&submission).map_err(Unfit::Refused)?;
         let event = submission.signed.clone().verify(&manifest.federation());
-        let event = event.map_err(|error| Refusal::new(error.code(), error))?;
+        let event = event.map_err(|error| Unfit::Forged(Refusal::new(error.code(), error)))?;
         let shown = submission.recovered.as_ref();
         let recovered = match action {
             Action::Revoke { .. } => shown.is_some_and(|shown| shows_version(manifest, &submission.signed, shown)),
             _ => shown.is_some_and(|shown| was_cut(manifest, &submission.signed, shown)),
         };
-        Ok(Routed { log, submission, submitted: Submitted { event, note, recovered } })
+        Ok(Routed { log, submission, submitted: Submitted { event, note, recovered, forwarder } })
     }
 
-    /// Sends each submission to its log and returns the results in the order of the submissions.
+    /// Sends each submission to its log and returns the results in the order of the submissions. Logs do not wait for one
+    /// another, and revocations wait for no other submissions.
     async fn route(
         self: &Arc<Self>,
-        verified: Vec<Result<Routed, Refusal>>,
+        verified: Vec<Result<Routed, Unfit>>,
         origin: &SubmissionOrigin,
         forwarded: bool,
         operator: bool,
     ) -> Vec<SubmitResult> {
         let mut results: Vec<Option<SubmitResult>> = verified.iter().map(|_| None).collect();
-        let mut groups: Vec<(LogId, Vec<(usize, Routed)>)> = Vec::new();
+        let mut groups: BTreeMap<(LogId, bool), Vec<(usize, Routed)>> = BTreeMap::new();
         for (at, routed) in verified.into_iter().enumerate() {
-            let admitted = routed.and_then(|routed| self.admit(&routed, origin).map(|()| routed));
-            match admitted {
+            let routed = routed.map_err(Refusal::from);
+            match routed.and_then(|routed| self.admit(&routed, origin).map(|()| routed)) {
                 Err(refusal) => put(&mut results, at, SubmitResult::Refused(refusal)),
-                Ok(routed) => match groups.iter_mut().find(|(log, _)| *log == routed.log) {
-                    Some((_, group)) => group.push((at, routed)),
-                    None => groups.push((routed.log.clone(), vec![(at, routed)])),
-                },
+                Ok(routed) => {
+                    // What this node takes itself stays in order: a revocation after the rotation that it follows.
+                    let first = routed.revokes() && self.own.as_ref() != Some(&routed.log);
+                    groups.entry((routed.log.clone(), first)).or_default().push((at, routed));
+                }
             }
         }
-        for (log, group) in groups {
+        let handled = groups.into_iter().map(async |((log, revokes), group)| {
             let (positions, group): (Vec<usize>, Vec<Routed>) = group.into_iter().unzip();
+            let forwards = if revokes { &self.revocations } else { &self.forwards };
             let done = if self.own.as_ref() == Some(&log) {
                 self.take(group.into_iter().map(|routed| routed.submitted).collect(), || {
                     self.waits.take(origin.peer, operator)
                 })
                 .await
+            } else if forwarded && operator && revokes {
+                self.claim_here(group).await
             } else if forwarded {
                 let refusal = Refusal::new("not_home", format!("this node does not carry {log}"));
                 vec![SubmitResult::Refused(refusal); group.len()]
-            } else if let Some(_wait) = self.forwards.take(origin.peer, operator) {
+            } else if let Some(_wait) = forwards.take(origin.peer, operator, &log.operator) {
                 self.forward(&log, group).await
             } else {
                 vec![SubmitResult::Refused(busy()); group.len()]
             };
+            (positions, done)
+        });
+        for (positions, done) in join_all(handled).await {
             positions.into_iter().zip(done).for_each(|(at, result)| put(&mut results, at, result));
         }
         let missing = || SubmitResult::Refused(Refusal::new("internal", "no answer"));
@@ -336,7 +411,6 @@ impl Submitter {
     /// Forwards submissions to the operator whose log takes them. A revocation that the home does not take is claimed
     /// in another operator's log.
     async fn forward(self: &Arc<Self>, log: &LogId, group: Vec<Routed>) -> Vec<SubmitResult> {
-        let mut results = Vec::with_capacity(group.len());
         let submissions = group.iter().map(|routed| routed.submission.clone()).collect();
         let answers = self.send(&log.operator, SubmitRequest { forwarded: true, submissions }, HOME_TIMEOUT).await;
         let unreachable = SubmitResult::Refused(Refusal {
@@ -347,14 +421,14 @@ impl Submitter {
         let answers = answers.filter(|answers| answers.len() == group.len());
         let silent = answers.is_none();
         let answers = answers.unwrap_or_else(|| vec![unreachable; group.len()]);
-        for (routed, answer) in group.into_iter().zip(answers) {
+        let claimed = group.into_iter().zip(answers).map(async |(routed, answer)| {
             let claimed = match answer {
                 SubmitResult::Refused(_) if silent || self.is_open(&routed) => self.claim(routed).await,
                 _ => None,
             };
-            results.push(claimed.unwrap_or(answer));
-        }
-        results
+            claimed.unwrap_or(answer)
+        });
+        join_all(claimed).await
     }
 
     async fn send(&self, operator: &Domain, request: SubmitRequest, most: Duration) -> Option<Vec<SubmitResult>> {
@@ -384,31 +458,32 @@ impl Submitter {
         }
     }
 
-    /// Submits a revocation that its home did not take to this node's own log or, without one, to every operator.
-    /// `None` if it does not fit the chain of key versions that this node has, or if no operator accepts it. Refused if
-    /// this node does not know the identity, and no receipt shows it.
+    /// Submits a revocation that its home did not take to this node's own log and, if that cannot take it, to every other
+    /// operator. `None` if it does not fit the chain of key versions that this node has, or if no operator accepts it.
+    /// Refused if this node does not know the identity, and no receipt shows it.
     async fn claim(self: &Arc<Self>, routed: Routed) -> Option<SubmitResult> {
-        let Action::Revoke { home, identity, version, key, .. } = &routed.submission.signed.event.action else {
-            return None;
-        };
-        let signer = routed.submission.signed.signer.hash();
-        let fits = routed.submitted.recovered || {
-            let view = self.shared.store.view();
-            let join = Join::new(&self.shared.manifest, &view);
-            let Some(found) = join.identity(*identity).ok()? else { return Some(unknown_identity()) };
-            found.home == *home && join.fits_chain(&found, *version, key.hash(), signer).ok()?
-        };
-        if !fits {
-            return None;
+        if let Err(refused) = self.fits(&routed) {
+            return refused.map(SubmitResult::Refused);
         }
-        if self.own.is_some() {
-            return self.take(vec![routed.submitted], || None).await.pop();
+        let (own, home) = (self.own.as_ref().map(|own| own.operator.clone()), routed.log.operator);
+        if own.is_some() {
+            let taken = self.take(vec![routed.submitted], || None).await.pop();
+            match &taken {
+                // This log cannot take it now: another operator's may.
+                Some(SubmitResult::Refused(refusal)) if refusal.retry_after.is_some() => {}
+                _ => return taken,
+            }
         }
         let mut asked = JoinSet::new();
+        // An operator takes the word of another one that the home does not answer, but not that of a mirror.
+        let (forwarded, most) = if own.is_some() { (true, HOME_TIMEOUT) } else { (false, CLAIM_TIMEOUT) };
         for operator in self.shared.manifest.operators() {
+            if own.as_ref() == Some(&operator.name) || forwarded && operator.name == home {
+                continue;
+            }
             let (this, name) = (Arc::clone(self), operator.name.clone());
-            let request = SubmitRequest { forwarded: false, submissions: vec![routed.submission.clone()] };
-            asked.spawn(async move { this.send(&name, request, CLAIM_TIMEOUT).await?.pop() });
+            let request = SubmitRequest { forwarded, submissions: vec![routed.submission.clone()] };
+            asked.spawn(async move { this.send(&name, request, most).await?.pop() });
         }
         while let Some(answer) = asked.join_next().await {
             if let Ok(Some(accepted @ SubmitResult::Accepted(_))) = answer {
@@ -419,11 +494,52 @@ impl Submitter {
         }
         None
     }
+
+    /// Takes revocations that another operator forwards, since their home did not take them, into this node's own log.
+    async fn claim_here(self: &Arc<Self>, group: Vec<Routed>) -> Vec<SubmitResult> {
+        let mut results = Vec::with_capacity(group.len());
+        for routed in group {
+            let refused = || SubmitResult::Refused(Refusal::new("not_home", "not a claim that this node can check"));
+            results.push(match self.fits(&routed) {
+                Err(refusal) => refusal.map_or_else(refused, SubmitResult::Refused),
+                Ok(()) if self.own.is_none() => refused(),
+                Ok(()) => self.take(vec![routed.submitted], || None).await.pop().unwrap_or_else(refused),
+            });
+        }
+        results
+    }
+
+    /// Whether a revocation fits the chain of key versions that this node has, or a receipt shows its version.
+    ///
+    /// # Errors
+    /// `None` if it does not; a refusal if this node does not know the identity.
+    fn fits(&self, routed: &Routed) -> Result<(), Option<Refusal>> {
+        let Action::Revoke { home, identity, version, key, .. } = &routed.submission.signed.event.action else {
+            return Err(None);
+        };
+        if routed.submitted.recovered {
+            return Ok(());
+        }
+        let signer = routed.submission.signed.signer.hash();
+        let view = self.shared.store.view();
+        let join = Join::new(&self.shared.manifest, &view);
+        let found = join.identity(*identity).map_err(|_| None)?.ok_or_else(|| Some(unknown_identity()))?;
+        let fits = found.home == *home && join.fits_chain(&found, *version, key.hash(), signer).map_err(|_| None)?;
+        if fits { Ok(()) } else { Err(None) }
+    }
+}
+
+impl Routed {
+    const fn revokes(&self) -> bool {
+        matches!(self.submission.signed.event.action, Action::Revoke { .. })
+    }
 }
 
 impl Submitted {
     fn copy(&self) -> Self {
-        Self { event: self.event.clone(), note: self.note.clone(), recovered: self.recovered }
+        let Self { event, note, recovered, forwarder } = self;
+        let (event, note, forwarder) = (event.clone(), note.clone(), forwarder.clone());
+        Self { event, note, recovered: *recovered, forwarder }
     }
 }
 
@@ -474,15 +590,14 @@ fn shows_version(manifest: &Manifest, signed: &SignedEvent, shown: &wire::Recove
     proof.verify(&shown.entry, owner, |_| None).is_ok()
 }
 
-fn unknown_identity() -> SubmitResult {
-    SubmitResult::Refused(Refusal {
+fn unknown_identity() -> Refusal {
+    Refusal {
         code: Void::UnknownIdentity.code().into(),
-        message:
-            "the home does not answer, and this node does not know the identity yet: submit again later, to another \
-            node, or with the receipt of its registration"
-                .into(),
+        message: "the home does not answer, and this node does not know the identity yet: submit again later, to \
+                  another node, or with the receipt of its registration"
+            .into(),
         retry_after: Some(10),
-    })
+    }
 }
 
 fn busy() -> Refusal {

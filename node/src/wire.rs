@@ -285,8 +285,8 @@ pub enum Gossip {
 /// Signed events to append to their homes' logs.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SubmitRequest {
-    /// Whether a node has already forwarded this request: a node that is not the home then refuses the request
-    /// instead of forwarding it again.
+    /// Whether a node has already forwarded this request: a node that is not the home then does not forward it again.
+    /// It takes an operator's word that the home does not take a revocation, and claims it; it refuses everything else.
     pub forwarded: bool,
     /// The events, at most [`SUBMISSIONS_MAX`].
     pub submissions: Vec<Submission>,

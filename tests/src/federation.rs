@@ -495,6 +495,27 @@ fn a_node_alone_proves_profiles_after_an_idle_federation_restarted() {
     });
 }
 
+/// Symptom: a revocation was refused, although other operators could have claimed it. Cause: the operator that was asked
+/// may not write yet, and tried nobody else.
+#[test]
+fn an_operator_that_may_not_write_yet_has_another_one_claim() {
+    multi(async {
+        let mut net = LocalFederation::running(4).await;
+        let key = secret(6);
+        let (agent, registration) = net.register(3, "stolen-key", &key);
+        net.accepted(3, registration).await;
+        net.settled().await;
+        for gone in [3, 1, 0] {
+            net.stop(gone).await;
+        }
+        net.start(0).await;
+        let own = net.register(0, "own-agent", &secret(7)).1;
+        assert_eq!(net.refused(0, own).await, "not_ready", "it hears one other operator of three");
+        let receipt = net.accepted(0, net.revoke(3, agent, &key)).await;
+        assert_eq!(receipt.log.operator.as_str(), "gamma.example");
+    });
+}
+
 /// Symptom: a stolen key stayed in force. Cause: only a home that did not answer was bypassed; one that answered with
 /// a refusal, for example because it was full, was not. The home here is full and refuses the revocation.
 #[test]

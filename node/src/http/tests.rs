@@ -63,7 +63,7 @@ fn operator_key(seed: u8) -> SecretKey {
     SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap()
 }
 
-fn manifest() -> Arc<Manifest> {
+pub(crate) fn manifest() -> Arc<Manifest> {
     let operator = |name: &str, seed: u8| Operator {
         name: domain(name),
         node_key: operator_key(seed).ed25519().unwrap().verifying_key(),

@@ -8,7 +8,7 @@ use fama_ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::fold::{Effect, Outcome, Void};
-use fama_ledger::id::{EventId, IdentityId, NoteHash};
+use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash};
 use fama_ledger::join::{Join, LogState, Numbers};
 use fama_ledger::limits;
 use fama_ledger::log::leaf_hash;
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::reserve::{Purpose, Reserve};
 use super::{Inbox, InboxInput, Own, StoredRoots, SubmitOutcome, Submitted};
 use crate::replay::{Fatal, LogCopy, adopted};
-use crate::store::{Commit, ReservedBytes, Store, View};
+use crate::store::{Commit, DayUsage, Store, View};
 use crate::wire::{Refusal, SignedHead};
 
 /// When a claim is worth another try whose key this node has not seen yet.
@@ -158,15 +158,15 @@ impl Inbox {
         let size = self.replica.head(log).map_or(0, |head| head.size);
         let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
         let now = self.shared.clock.now();
-        let reserved = self.reserved.on(batch.entry_time(now).day());
-        let mut builder = BatchBuilder::new(log, &view, Join::new(&manifest, &view), now, reserved);
+        let usage = self.usage.on(batch.entry_time(now).day());
+        let mut builder = BatchBuilder::new(log, &view, Join::new(&manifest, &view), now, usage);
         builder.backlog_age = self.backlog_age()?;
         // A revocation that is taken over from another log may be among those refused for it.
         self.claims_due |= builder.backlog_age.is_some_and(|age| age > manifest.policy().max_lag_ms);
         let mut notes = Vec::new();
         let mut verdicts = Vec::with_capacity(events.len());
-        for Submitted { event, note, recovered } in events {
-            let verdict = builder.judge(&mut batch, event, recovered)?;
+        for Submitted { event, note, recovered, forwarder } in events {
+            let verdict = builder.judge(&mut batch, event, recovered, forwarder)?;
             notes.extend(note.filter(|_| matches!(verdict, EventVerdict::New(_))));
             verdicts.push(verdict);
         }
@@ -174,11 +174,11 @@ impl Inbox {
         let taken = built.0.len();
         let new: Vec<Vec<u8>> = built.0.iter().map(|entry| entry.bytes().to_vec()).collect();
         if taken > 0 {
-            if builder.reserved != self.reserved {
+            if builder.usage != self.usage {
                 // A crash between this write and the batch's counts bytes that the log does not have: until midnight it
                 // takes a little less in, never more.
-                store.put_reserved(&builder.reserved)?;
-                self.reserved = builder.reserved;
+                store.put_day_usage(&builder.usage)?;
+                self.usage = builder.usage;
             }
             // An error from here on is fatal: whether the batch is on disk is unknown, and the next start finds out.
             self.write(&store, batch, built, &notes)?;
@@ -277,8 +277,8 @@ struct BatchBuilder<'a> {
     sponsored: BTreeMap<IdentityId, Numbers>,
     /// The age of the log's oldest event without a certificate, in milliseconds.
     backlog_age: Option<u64>,
-    /// What the day's reserve is used for, with this batch.
-    reserved: ReservedBytes,
+    /// What the day is used for, with this batch.
+    usage: DayUsage,
 }
 
 impl<'a> BatchBuilder<'a> {
@@ -287,10 +287,10 @@ impl<'a> BatchBuilder<'a> {
         view: &'a View<'a>,
         join: Join<'a, View<'a>>,
         now: Millis,
-        reserved: ReservedBytes,
+        usage: DayUsage,
     ) -> Self {
         let (built, indexes, numbers) = (Built::default(), BTreeMap::new(), BTreeMap::new());
-        Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new(), backlog_age: None, reserved }
+        Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new(), backlog_age: None, usage }
     }
 
     fn judge(
@@ -298,6 +298,7 @@ impl<'a> BatchBuilder<'a> {
         batch: &mut Batch<'a, View<'a>>,
         event: VerifiedEvent,
         recovered: bool,
+        forwarder: Option<Domain>,
     ) -> Result<EventVerdict, Fatal> {
         let id = event.id();
         if let Some(position) = self.indexes.get(&id) {
@@ -313,7 +314,7 @@ impl<'a> BatchBuilder<'a> {
             Some(known) => return Ok(known),
             None => {}
         }
-        let purpose = match self.purpose(&event, ours, recovered)? {
+        let purpose = match self.purpose(&event, ours, recovered, forwarder)? {
             Ok(purpose) => purpose,
             Err(refusal) => return Ok(refusal),
         };
@@ -341,7 +342,7 @@ impl<'a> BatchBuilder<'a> {
     }
 
     fn take(&mut self, id: EventId, entry: VerifiedEntry, effect: Effect, purpose: &Purpose) -> EventVerdict {
-        self.reserved.count(purpose, entry.bytes().len() as u64);
+        self.usage.count(purpose, entry.bytes().len() as u64);
         let position = self.built.0.len();
         self.indexes.insert(id, position);
         self.built.0.push(entry);
@@ -371,10 +372,19 @@ impl<'a> BatchBuilder<'a> {
     /// What the event is taken in for; a claim must be against the key that this node knows as current in its home, or
     /// against a later one that a receipt shows. The fold cannot know that: it reads no other log's maps. Claims against
     /// other versions could be made without end.
-    fn purpose(&self, event: &VerifiedEvent, ours: bool, shown: bool) -> Result<Result<Purpose, EventVerdict>, Fatal> {
+    fn purpose(
+        &self,
+        event: &VerifiedEvent,
+        ours: bool,
+        shown: bool,
+        forwarder: Option<Domain>,
+    ) -> Result<Result<Purpose, EventVerdict>, Fatal> {
         let Action::Revoke { home, identity, version, key, .. } = &event.event().action else {
-            let rotation = matches!(event.event().action, Action::Rotate { .. });
-            return Ok(Ok(if rotation { Purpose::Rotation } else { Purpose::Other }));
+            return Ok(Ok(match (&event.event().action, forwarder) {
+                (Action::Rotate { .. }, _) => Purpose::Rotation,
+                (Action::Register { .. }, Some(forwarder)) => Purpose::Forwarded(forwarder),
+                _ => Purpose::Other,
+            }));
         };
         if ours {
             return Ok(Ok(Purpose::Revocation));
@@ -426,16 +436,23 @@ impl<'a> BatchBuilder<'a> {
             return Some(EventVerdict::Refused("uncertified", refusal));
         }
         let max = batch.policy().daily_bytes;
-        let reserve = Reserve::of(max, self.join.manifest().faults());
+        let reserve = Reserve::of(batch.policy(), self.join.manifest().faults());
         let most = limits::ENTRY_BYTES_MAX as u64 + limits::NOTE_QUOTA_BYTES;
-        let most = most.saturating_add(reserve.kept_from(purpose, &self.reserved));
+        let most = most.saturating_add(reserve.kept_from(purpose, &self.usage));
         let time = batch.entry_time(self.now);
         if batch.bytes_on(time).saturating_add(most) > max {
             return Some(self.full("the log has reached its limit for today".into()));
         }
+        if let Purpose::Forwarded(operator) = purpose
+            && self.usage.forwarded.get(operator).is_some_and(|count| *count >= reserve.forwarded_each)
+        {
+            let message = format!("the node of {operator} has forwarded its share of today's registrations");
+            let refusal = Refusal { retry_after: Some(until_midnight(self.now)), ..Refusal::new("rate", message) };
+            return Some(EventVerdict::Refused("rate", refusal));
+        }
         if let Purpose::Claim(operator) = purpose {
             let bytes = VerifiedEntry::of(time, event.clone()).bytes().len() as u64;
-            if !reserve.takes_claim(operator, bytes, &self.reserved) {
+            if !reserve.takes_claim(operator, bytes, &self.usage) {
                 return Some(self.full(format!("the log has today's share of claims against homes of {operator}")));
             }
         }

@@ -26,6 +26,8 @@ pub struct Submitted {
     /// The event was in a log that was cut below it, so its creation time is not checked. Of a revocation: a receipt
     /// shows that the version it names exists.
     pub recovered: bool,
+    /// The operator whose node forwarded it, if one did.
+    pub forwarder: Option<Domain>,
 }
 
 /// The result for a submitted event.

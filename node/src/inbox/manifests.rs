@@ -419,7 +419,7 @@ impl Inbox {
                 None => gone.push(id),
                 Some(event) if self.is_too_old(event.event().created) => gone.push(id),
                 Some(event) if writes && matches!(event.event().action, Action::Revoke { .. }) => {
-                    claims.push(Submitted { event: event.clone(), note: None, recovered: false });
+                    claims.push(Submitted { event: event.clone(), note: None, recovered: false, forwarder: None });
                 }
                 Some(event) if self.shared.manifest.cut(&dropped.log).is_some() => {
                     others.push(self.submission(&view, event, dropped)?);

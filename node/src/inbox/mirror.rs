@@ -256,7 +256,7 @@ impl Inbox {
         let entry = entry.and_then(|entry| VerifiedEntry::decode(entry, &manifest.federation()).ok());
         let event = entry.and_then(|entry| entry.event().cloned());
         let event = event.ok_or_else(|| Fatal::Damaged { log, what: format!("entry {index} is not a claim") })?;
-        Ok(Some(Submitted { event, note: None, recovered: false }))
+        Ok(Some(Submitted { event, note: None, recovered: false, forwarder: None }))
     }
 }
 

@@ -47,7 +47,7 @@ fn manifest() -> Arc<Manifest> {
     };
     let operators = (0..4).map(operator).collect();
     // Small, so that a test can fill a day.
-    let policy = Policy { daily_bytes: 1_000_000, ..Policy::recommended(4) };
+    let policy = Policy { daily_bytes: 1_000_000, daily_registrations: 240, ..Policy::recommended(4) };
     let text = Genesis { name: "test".into(), policy, operators }.text().unwrap();
     let signatures = (0..4).map(|i| signed_note::sign(&text, DOMAINS[i], &governance(i))).collect();
     Arc::new(Manifest::parse(&SignedNote { text, signatures }.to_string()).unwrap())
@@ -149,8 +149,13 @@ impl Node {
     }
 
     fn submit(&mut self, event: &VerifiedEvent) -> SubmitOutcome {
+        self.submit_by(event, None)
+    }
+
+    fn submit_by(&mut self, event: &VerifiedEvent, forwarder: Option<usize>) -> SubmitOutcome {
         let (reply, mut answer) = oneshot::channel();
-        let events = vec![Submitted { event: event.clone(), note: None, recovered: false }];
+        let forwarder = forwarder.map(|i| DOMAINS[i].parse().unwrap());
+        let events = vec![Submitted { event: event.clone(), note: None, recovered: false, forwarder }];
         self.inbox.take(InboxInput::Submit { events, reply }).unwrap();
         self.inbox.append().unwrap();
         answer.try_recv().unwrap().pop().unwrap()
@@ -244,7 +249,7 @@ fn a_stop_that_arrives_behind_a_submission_ends_the_node() {
     node.open_gate();
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);
     let (reply, answer) = oneshot::channel();
-    let events = vec![Submitted { event: register(0, "last", 50).0, note: None, recovered: false }];
+    let events = vec![Submitted { event: register(0, "last", 50).0, note: None, recovered: false, forwarder: None }];
     inputs.try_send(InboxInput::Submit { events, reply }).unwrap();
     inputs.try_send(InboxInput::Stop).unwrap();
     let handle = runtime.handle().clone();
@@ -468,11 +473,13 @@ fn an_event_twice_in_one_batch_is_one_entry() {
     let mut node = owner();
     let (registration, _) = register(0, "twin", 60);
     let (reply, mut answer) = oneshot::channel();
-    let events = (0..2).map(|_| Submitted { event: registration.clone(), note: None, recovered: false }).collect();
+    let events = (0..2)
+        .map(|_| Submitted { event: registration.clone(), note: None, recovered: false, forwarder: None })
+        .collect();
     node.inbox.take(InboxInput::Submit { events, reply }).unwrap();
     let (other, mut dropped) = oneshot::channel();
     dropped.close();
-    let events = vec![Submitted { event: registration.clone(), note: None, recovered: false }];
+    let events = vec![Submitted { event: registration.clone(), note: None, recovered: false, forwarder: None }];
     node.inbox.take(InboxInput::Submit { events, reply: other }).unwrap();
     node.inbox.append().unwrap();
     let indexes: Vec<u64> = answer
@@ -625,6 +632,25 @@ fn claims_against_a_liars_homes_leave_room_for_others() {
     assert_eq!(code(other.submit(&revoke(0, victim.0, &victim.1))), "taken");
 }
 
+/// Symptom: an operator's node could use up a day's registrations of every other home, and again after each restart of
+/// theirs. Cause: only a rate bounded it, which was kept in memory.
+#[test]
+fn a_forwarder_brings_half_of_the_days_registrations_at_most() {
+    let mut owner = Node::new(0);
+    owner.open_gate();
+    let forwarded = |owner: &mut Node, by: usize, range: std::ops::Range<u8>| -> Vec<String> {
+        let one = |n: u8| code(owner.submit_by(&register(0, &format!("agent-{n}"), n).0, Some(by)));
+        range.map(one).collect()
+    };
+    assert!(forwarded(&mut owner, 3, 50..110).iter().all(|code| code == "taken"));
+    let mut owner = owner.restart();
+    owner.open_gate();
+    assert!(forwarded(&mut owner, 3, 110..170).iter().all(|code| code == "taken"));
+    assert_eq!(forwarded(&mut owner, 3, 170..172), ["rate", "rate"]);
+    assert_eq!(forwarded(&mut owner, 2, 170..171), ["taken"], "another operator has a share of its own");
+    assert_eq!(code(owner.submit(&register(0, "agent-171", 171).0)), "taken", "whoever comes directly has the rest");
+}
+
 /// Symptom: any number of claims against one identity were taken in. Cause: versions that do not exist, and keys that
 /// nobody has, were recorded as claims like any other.
 #[test]
@@ -644,7 +670,7 @@ fn a_claim_is_against_the_current_key_or_one_that_a_receipt_shows() {
     let early = revoke_as(0, id, 2, &thief, RevokeReason::KeyCompromised);
     assert_eq!(refused(other.submit(&early)), ("wrong_version".to_owned(), true));
     let (reply, mut answer) = oneshot::channel();
-    let events = vec![Submitted { event: early, note: None, recovered: true }];
+    let events = vec![Submitted { event: early, note: None, recovered: true, forwarder: None }];
     other.inbox.take(InboxInput::Submit { events, reply }).unwrap();
     other.inbox.append().unwrap();
     assert_eq!(code(answer.try_recv().unwrap().remove(0)), "taken", "a receipt shows it");
@@ -770,7 +796,7 @@ fn a_constant_flow_of_inputs_does_not_keep_submissions_waiting() {
     let flooding = std::thread::spawn(move || while flood.blocking_send(InboxInput::AskAll).is_ok() {});
     let handle = runtime.handle().clone();
     let thread = std::thread::spawn(move || node.inbox.run(&handle, inputs_in).is_ok());
-    let events = vec![Submitted { event: register(0, "flooded", 50).0, note: None, recovered: false }];
+    let events = vec![Submitted { event: register(0, "flooded", 50).0, note: None, recovered: false, forwarder: None }];
     inputs.blocking_send(InboxInput::Submit { events, reply }).unwrap();
     let answered = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), answer).await });
     inputs.blocking_send(InboxInput::Stop).unwrap();

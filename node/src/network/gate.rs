@@ -1,4 +1,4 @@
-//! Decides which connections to accept, and which to keep open while idle.
+//! Decides which connections to accept, which to keep open while idle, and which strangers give up their places.
 //!
 //! Replaces libp2p's own connection limits, which keep an entry for every peer id ever seen and know neither addresses
 //! nor operators.
@@ -14,8 +14,8 @@ use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::handler::ConnectionEvent;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-    NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+    NetworkBehaviour, NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
@@ -43,6 +43,10 @@ struct Connection {
     block: Option<IpAddr>,
     quic: bool,
     kept: bool,
+    /// Its peer did not answer the last question for its frontier.
+    silent: bool,
+    /// It is being closed, to make room, and takes no place any more.
+    leaving: bool,
 }
 
 /// An incoming connection whose handshake is not finished.
@@ -58,6 +62,7 @@ pub(super) struct ConnectionGate {
     pending: HashMap<ConnectionId, PendingConnection>,
     open: HashMap<ConnectionId, Connection>,
     to_keep: VecDeque<(PeerId, ConnectionId)>,
+    to_close: VecDeque<(PeerId, ConnectionId)>,
 }
 
 impl ConnectionGate {
@@ -68,6 +73,7 @@ impl ConnectionGate {
             pending: HashMap::new(),
             open: HashMap::new(),
             to_keep: VecDeque::new(),
+            to_close: VecDeque::new(),
         }
     }
 
@@ -76,15 +82,51 @@ impl ConnectionGate {
         self.bans.add(peer, length, Instant::now());
     }
 
-    /// Keeps a connection open while idle, unless too many connections with strangers are kept already.
+    /// Notes whether a peer answered the last question for its frontier.
+    pub(super) fn answered(&mut self, peer: PeerId, answered: bool) {
+        self.open.values_mut().filter(|c| c.peer == peer).for_each(|c| c.silent = !answered);
+    }
+
+    /// Keeps a connection open while idle, unless too many connections with strangers are kept already and all of them
+    /// answer.
     pub(super) fn keep(&mut self, id: ConnectionId) {
-        let kept = |c: &Connection| c.kept && !self.operators.has(&c.peer);
-        let full = self.open.values().filter(|c| kept(c)).count() >= limits::CONNECTIONS_STRANGERS_KEPT_MAX;
-        let Some(connection) = self.open.get_mut(&id) else { return };
-        if !connection.kept && (!full || self.operators.has(&connection.peer)) {
-            connection.kept = true;
-            self.to_keep.push_back((connection.peer, id));
+        let Some(connection) = self.open.get(&id).filter(|c| !c.kept) else { return };
+        let peer = connection.peer;
+        if !self.operators.has(&peer) {
+            let kept = || self.strangers().filter(|(_, c)| c.kept);
+            if kept().count() >= limits::CONNECTIONS_STRANGERS_KEPT_MAX {
+                let Some(silent) = kept().find(|(_, c)| c.silent).map(|(id, _)| id) else { return };
+                self.close(silent);
+            }
         }
+        self.open.entry(id).and_modify(|c| c.kept = true);
+        self.to_keep.push_back((peer, id));
+    }
+
+    /// The connections with strangers that take a place.
+    fn strangers(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        let open = self.open.iter().map(|(id, c)| (*id, c));
+        open.filter(|(_, c)| !c.leaving && !self.operators.has(&c.peer))
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.open.get_mut(&id) {
+            connection.leaving = true;
+            self.to_close.push_back((connection.peer, id));
+        }
+    }
+
+    /// The connection whose place a newcomer of `block` takes: one with a silent peer; otherwise one of the block with
+    /// the most connections, if the newcomer's block still has fewer afterwards. Of these, one that is not kept, and
+    /// the newest. `quic`: its place has to be one over QUIC.
+    fn replaced_by(&self, block: Option<IpAddr>, quic: bool) -> Option<ConnectionId> {
+        let mut blocks: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        let candidates = || self.strangers().filter(|(_, c)| c.quic || !quic);
+        candidates().for_each(|(_, c)| *blocks.entry(c.block).or_default() += 1);
+        let of = |block: &Option<IpAddr>| blocks.get(block).copied().unwrap_or_default();
+        let rank = |(id, c): (ConnectionId, &Connection)| ((c.silent, of(&c.block), !c.kept, id), c.block);
+        let ((silent, most, _, id), _) = candidates().map(rank).max()?;
+        (silent || most >= of(&block) + 2).then_some(id)
     }
 
     fn admit_pending(&self, block: Option<IpAddr>, quic: bool) -> Result<(), RefusedConnection> {
@@ -103,21 +145,33 @@ impl ConnectionGate {
         }
     }
 
-    fn admit(&self, peer: &PeerId, quic: bool) -> Result<(), RefusedConnection> {
+    /// Whether one more connection with a peer fits, and which one has to close for it.
+    fn admit(
+        &self,
+        peer: &PeerId,
+        block: Option<IpAddr>,
+        quic: bool,
+    ) -> Result<Option<ConnectionId>, RefusedConnection> {
         let of_peer = self.open.values().filter(|c| c.peer == *peer).count();
-        let strangers = || self.open.values().filter(|c| !self.operators.has(&c.peer));
-        let (of_strangers, over_quic) = (strangers().count(), strangers().filter(|c| c.quic).count());
-        let full = of_strangers >= limits::CONNECTIONS_STRANGERS_MAX
-            || (quic && over_quic >= limits::CONNECTIONS_STRANGERS_QUIC_MAX);
+        let (all, over_quic) = (self.strangers().count(), self.strangers().filter(|(_, c)| c.quic).count());
+        let quic_full = quic && over_quic >= limits::CONNECTIONS_STRANGERS_QUIC_MAX;
+        let full = all >= limits::CONNECTIONS_STRANGERS_MAX || quic_full;
         if self.bans.has(peer, Instant::now()) {
             Err(RefusedConnection::Banned)
         } else if of_peer >= limits::CONNECTIONS_PER_PEER_MAX {
             Err(RefusedConnection::Peer)
         } else if full && !self.operators.has(peer) {
-            Err(RefusedConnection::Strangers)
+            self.replaced_by(block, quic_full).map(Some).ok_or(RefusedConnection::Strangers)
         } else {
-            Ok(())
+            Ok(None)
         }
+    }
+
+    fn establish(&mut self, peer: &PeerId, block: Option<IpAddr>, quic: bool) -> Result<KeepAlive, ConnectionDenied> {
+        if let Some(replaced) = self.admit(peer, block, quic).map_err(ConnectionDenied::new)? {
+            self.close(replaced);
+        }
+        Ok(KeepAlive(false))
     }
 }
 
@@ -134,12 +188,12 @@ fn is_quic(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::QuicV1)
 }
 
-/// The addresses that one person is likely to control: one IPv4 address, or an IPv6 /64.
+/// The addresses that one person is likely to control: one IPv4 address, or an IPv6 /48.
 fn block(address: &Multiaddr) -> Option<IpAddr> {
     match ip(address)? {
         ip if ip.is_loopback() => Some(ip),
         IpAddr::V4(ip) => Some(ip.into()),
-        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into()),
+        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 80)).into()),
     }
 }
 
@@ -167,8 +221,7 @@ impl NetworkBehaviour for ConnectionGate {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.pending.remove(&id);
-        self.admit(&peer, is_quic(remote)).map_err(ConnectionDenied::new)?;
-        Ok(KeepAlive(false))
+        self.establish(&peer, block(remote), is_quic(remote))
     }
 
     fn handle_pending_outbound_connection(
@@ -179,7 +232,7 @@ impl NetworkBehaviour for ConnectionGate {
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         match peer {
-            Some(peer) => self.admit(&peer, false).map_err(ConnectionDenied::new).map(|()| Vec::new()),
+            Some(peer) => self.admit(&peer, None, false).map_err(ConnectionDenied::new).map(|_| Vec::new()),
             None => Ok(Vec::new()),
         }
     }
@@ -192,8 +245,7 @@ impl NetworkBehaviour for ConnectionGate {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(&peer, is_quic(address)).map_err(ConnectionDenied::new)?;
-        Ok(KeepAlive(false))
+        self.establish(&peer, None, is_quic(address))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -204,7 +256,8 @@ impl NetworkBehaviour for ConnectionGate {
                     ConnectedPoint::Dialer { .. } => None,
                 };
                 let (peer, quic) = (event.peer_id, is_quic(event.endpoint.get_remote_address()));
-                self.open.insert(event.connection_id, Connection { peer, block, quic, kept: false });
+                let connection = Connection { peer, block, quic, kept: false, silent: false, leaving: false };
+                self.open.insert(event.connection_id, connection);
             }
             FromSwarm::ConnectionClosed(event) => {
                 self.open.remove(&event.connection_id);
@@ -221,7 +274,11 @@ impl NetworkBehaviour for ConnectionGate {
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        // No waker is needed: the task that calls `keep` polls the swarm right after.
+        // No waker is needed: the task that calls `keep` polls the swarm right after, and so does the swarm after it
+        // asked whether to admit a connection.
+        if let Some((peer_id, id)) = self.to_close.pop_front() {
+            return Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) });
+        }
         match self.to_keep.pop_front() {
             Some((peer_id, id)) => {
                 Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(id), event: Keep })
@@ -277,11 +334,12 @@ mod tests {
         assert_eq!(block("/ip6/::1/tcp/1"), Some("::1".to_owned()));
         assert_eq!(block("/ip4/192.0.2.7/tcp/1"), Some("192.0.2.7".to_owned()));
         assert_eq!(block("/ip6/::ffff:192.0.2.7/tcp/1"), Some("192.0.2.7".to_owned()));
-        assert_eq!(block("/ip6/2001:db8:1:2:3::4/udp/1/quic-v1"), Some("2001:db8:1:2::".to_owned()));
+        assert_eq!(block("/ip6/2001:db8:1:2:3::4/udp/1/quic-v1"), Some("2001:db8:1::".to_owned()));
     }
 
     fn connect(gate: &mut ConnectionGate, n: usize, peer: PeerId, block: Option<IpAddr>) {
-        gate.open.insert(ConnectionId::new_unchecked(n), Connection { peer, block, quic: false, kept: false });
+        let connection = Connection { peer, block, quic: false, kept: false, silent: false, leaving: false };
+        gate.open.insert(ConnectionId::new_unchecked(n), connection);
     }
 
     #[test]
@@ -296,21 +354,58 @@ mod tests {
         assert_eq!(gate.admit_pending(Some(here), false), Err(RefusedConnection::Address));
         assert_eq!(gate.admit_pending(None, false), Ok(()));
         for n in limits::CONNECTIONS_PER_ADDRESS_MAX..limits::CONNECTIONS_STRANGERS_MAX {
-            assert_eq!(gate.admit(&PeerId::random(), false), Ok(()));
-            connect(&mut gate, n, PeerId::random(), None);
+            let one = Some(IpAddr::from(Ipv6Addr::from_bits(n as u128)));
+            assert_eq!(gate.admit(&PeerId::random(), one, false), Ok(None));
+            connect(&mut gate, n, PeerId::random(), one);
         }
-        assert_eq!(gate.admit(&PeerId::random(), false), Err(RefusedConnection::Strangers));
+        assert_eq!(gate.admit(&PeerId::random(), Some(here), false), Err(RefusedConnection::Strangers));
         for n in 0..limits::CONNECTIONS_PER_PEER_MAX {
-            assert_eq!(gate.admit(&operator, true), Ok(()));
+            assert_eq!(gate.admit(&operator, None, true), Ok(None));
             connect(&mut gate, 1_000 + n, operator, None);
         }
-        assert_eq!(gate.admit(&operator, false), Err(RefusedConnection::Peer));
+        assert_eq!(gate.admit(&operator, None, false), Err(RefusedConnection::Peer));
         for n in 0..limits::CONNECTIONS_STRANGERS_MAX {
             gate.keep(ConnectionId::new_unchecked(n));
         }
         assert_eq!(gate.to_keep.len(), limits::CONNECTIONS_STRANGERS_KEPT_MAX);
         gate.keep(ConnectionId::new_unchecked(1_000));
         assert_eq!(gate.to_keep.len(), limits::CONNECTIONS_STRANGERS_KEPT_MAX + 1);
+    }
+
+    /// Symptom: strangers that filled all places, from few addresses or without ever answering, kept honest nodes and
+    /// clients out. Cause: a place was held until its holder left.
+    #[test]
+    fn a_newcomer_takes_the_place_of_a_silent_peer_or_of_a_crowd() {
+        let mut gate = ConnectionGate::new(Operators::new(HashSet::new()));
+        let block = |n: usize| Some(IpAddr::from([192, 0, 2, n as u8]));
+        let peers: Vec<PeerId> = (0..limits::CONNECTIONS_STRANGERS_MAX).map(|_| PeerId::random()).collect();
+        for (n, peer) in peers.iter().enumerate() {
+            connect(&mut gate, n, *peer, block(n % 64));
+            gate.keep(ConnectionId::new_unchecked(n));
+        }
+        let taken = |gate: &mut ConnectionGate, from| {
+            let replaced = gate.admit(&PeerId::random(), from, false)?;
+            replaced.into_iter().for_each(|id| gate.close(id));
+            Ok(replaced.map(|id| gate.open.remove(&id).unwrap().peer))
+        };
+        // Each block has three places: a newcomer from one of them has no better claim.
+        assert_eq!(taken(&mut gate, block(7)), Err(RefusedConnection::Strangers));
+        let crowd = taken(&mut gate, block(100)).unwrap().unwrap();
+        assert_eq!(peers.iter().position(|peer| *peer == crowd), Some(191), "not a kept one, the newest");
+        connect(&mut gate, 1_000, PeerId::random(), block(100));
+        assert!(taken(&mut gate, block(100)).unwrap().is_some(), "still fewer than the crowd");
+        connect(&mut gate, 1_001, PeerId::random(), block(100));
+        assert_eq!(taken(&mut gate, block(100)), Err(RefusedConnection::Strangers));
+        gate.answered(peers[3], false);
+        assert_eq!(taken(&mut gate, block(100)), Ok(Some(peers[3])), "a silent one, though kept");
+        assert_eq!(taken(&mut gate, block(100)), Ok(None), "there is a free place");
+        gate.answered(peers[4], false);
+        connect(&mut gate, 1_002, PeerId::random(), block(101));
+        connect(&mut gate, 1_003, PeerId::random(), block(102));
+        gate.to_close.clear();
+        gate.keep(ConnectionId::new_unchecked(1_002));
+        gate.keep(ConnectionId::new_unchecked(1_003));
+        assert_eq!(gate.to_close, [(peers[4], ConnectionId::new_unchecked(4))], "one of both is kept for it");
     }
 
     /// Symptom: QUIC handshakes with a forged address kept the address's owner from connecting over TCP. Cause: both

@@ -10,10 +10,12 @@
 //! GHSA-v5hw-cv9c-rpg7: neither crate is built; the operating system resolves names.
 use std::time::Duration;
 
-use fama_ledger::replica::FRONTIER_MILLIS;
+use fama_ledger::replica::{ANSWER_MILLIS, FRONTIER_MILLIS};
 
 /// From a request's first byte to its answer's last, for incoming and outgoing requests.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stranger may take to answer with its frontier.
+pub(super) const STRANGER_ANSWER_TIMEOUT: Duration = Duration::from_millis(ANSWER_MILLIS);
 /// For the whole setup of a connection: transport, encryption and multiplexer.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this long without streams a connection closes, except to a node of this federation.
@@ -72,12 +74,10 @@ pub(super) const STREAMS_REFUSED_MAX: u32 = 4_096;
 pub(super) const QUIC_CONNECTION_BYTES: u32 = 512 << 10;
 /// Unread bytes that a peer may send on one QUIC stream.
 pub(super) const QUIC_STREAM_BYTES: u32 = 256 << 10;
-/// Incoming requests that wait for an answer or whose answer is being sent.
-pub(super) const INBOUND_MAX: usize = 256;
-/// Of [`INBOUND_MAX`], those from all strangers together.
+/// Incoming requests of all strangers together that wait for an answer or whose answer is being sent.
 pub(super) const INBOUND_STRANGERS_MAX: usize = 128;
-/// Of [`INBOUND_MAX`], those from one operator.
-pub(super) const INBOUND_PER_OPERATOR_MAX: usize = 64;
+/// The same for each operator, and f + 1 times as many for all operators: as many as a node has in flight to one peer.
+pub(super) const INBOUND_PER_OPERATOR_MAX: usize = TURNS_SYNC_PER_PEER + TURNS_SUBMIT_PER_PEER + TURNS_REVOKE_PER_PEER;
 /// Of [`INBOUND_STRANGERS_MAX`], those from one stranger.
 pub(super) const INBOUND_PER_STRANGER_MAX: usize = 32;
 /// Memory for incoming requests until they are answered, in KiB, beyond the first [`FREE_BYTES`] of each.
@@ -114,7 +114,7 @@ pub(super) const CONNECTIONS_STRANGERS_MAX: usize = 192;
 pub(super) const CONNECTIONS_STRANGERS_KEPT_MAX: usize = 96;
 /// Of [`CONNECTIONS_STRANGERS_MAX`], those over QUIC: each may hold up to 10 MB that the peer has not acknowledged.
 pub(super) const CONNECTIONS_STRANGERS_QUIC_MAX: usize = 24;
-/// Incoming connections from one IPv4 address or one IPv6 /64.
+/// Incoming connections from one IPv4 address or one IPv6 /48, which one customer often has.
 pub(super) const CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
 /// Incoming connections from one loopback address: whole federations run there.
 pub(super) const CONNECTIONS_PER_LOOPBACK_MAX: usize = 160;

@@ -322,6 +322,7 @@ impl Task {
             NetworkHint::Publish(gossip) => self.publish(&gossip),
             NetworkHint::Verdict(id, peer, verdict) => self.on_verdict(&id, peer, verdict),
             NetworkHint::Penalize(peer, code) => self.penalize(peer, code),
+            NetworkHint::Answered(peer, answered) => self.swarm.behaviour_mut().gate.answered(peer, answered),
         }
     }
 
@@ -621,8 +622,9 @@ impl Task {
     }
 
     fn admit(&mut self, slot: RequestKey, peer: PeerId, claim: MemoryClaim) -> bool {
-        let operator = self.operators.has(&peer);
-        self.answers.len() < limits::INBOUND_MAX && self.slots.take(slot, peer, operator, claim)
+        let (operator, faults) = (self.operators.has(&peer), self.operators.faults());
+        let most = limits::INBOUND_STRANGERS_MAX + limits::INBOUND_PER_OPERATOR_MAX * (faults + 1);
+        self.answers.len() < most && self.slots.take(slot, (peer, operator), faults, claim)
     }
 
     /// Sends the answer, or closes the stream by dropping its channel.

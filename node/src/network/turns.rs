@@ -1,4 +1,4 @@
-//! RequestTurns of this node's own requests, so that peers that never answer hold up nobody but themselves.
+//! Turns of this node's own requests, so that peers that never answer hold up nobody but themselves.
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,6 +57,10 @@ impl Default for RequestTurns {
 impl RequestTurns {
     pub(super) fn set_operators(&self, operators: impl Iterator<Item = PeerId>) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).operators = operators.collect();
+    }
+
+    pub(super) fn is_operator(&self, peer: &PeerId) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).operators.contains(peer)
     }
 
     /// Waits for a turn with a peer.

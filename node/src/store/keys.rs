@@ -70,7 +70,7 @@ pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_FEDERATION: &[u8] = b"federation";
 
 pub(super) const META_USED: &[u8] = b"used";
-pub(super) const META_RESERVED: &[u8] = b"reserved";
+pub(super) const META_DAY_USAGE: &[u8] = b"day_usage";
 pub(super) const META_ROLLBACK: &[u8] = b"rollback";
 pub(super) const META_QUICK: &[u8] = b"quick";
 /// Prefix of [`stand_copy`].

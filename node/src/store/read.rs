@@ -19,7 +19,7 @@ use fama_ledger::signed_note::SIGNATURES_MAX;
 use super::engine::{EngineView, StoredValue, Walk};
 use super::keys::{self, Family, Log8, log8};
 use super::{
-    History, HistoryItem, LogRecord, Position, ReservedBytes, Rollback, Store, StoreError, StoredCertificate, Touch,
+    DayUsage, History, HistoryItem, LogRecord, Position, Rollback, Store, StoreError, StoredCertificate, Touch,
 };
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
@@ -27,9 +27,9 @@ use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 pub(super) const RECORD_BYTES_MAX: usize = 1_024;
 /// Longest certificate, in bytes: the most cosignatures that a note may have, each with two domains.
 const CERTIFICATE_BYTES_MAX: usize = SIGNATURES_MAX * 640;
-/// Longest record of reserved bytes: a number for each operator that a claim of the day is against, also of versions
-/// that followed one another within it.
-const RESERVED_BYTES_MAX: usize = 64 + 64 * limits::OPERATORS_MAX * (limits::DOMAIN_BYTES_MAX + 16);
+/// Longest record of a day's usage: two numbers for each operator of the day, also of versions that followed one another
+/// within it.
+const DAY_USAGE_BYTES_MAX: usize = 64 + 128 * limits::OPERATORS_MAX * (limits::DOMAIN_BYTES_MAX + 16);
 /// Longest list of adopted versions, in bytes.
 pub(super) const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
@@ -370,12 +370,12 @@ impl<'a> View<'a> {
         self.value(Family::Heads, &keys::conflicting(log), RECORD_BYTES_MAX)
     }
 
-    /// What the own log's reserve was used for.
+    /// What the own log's day was used for.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn reserved(&self) -> Result<ReservedBytes, StoreError> {
-        Ok(self.value(Family::Meta, keys::META_RESERVED, RESERVED_BYTES_MAX)?.unwrap_or_default())
+    pub fn day_usage(&self) -> Result<DayUsage, StoreError> {
+        Ok(self.value(Family::Meta, keys::META_DAY_USAGE, DAY_USAGE_BYTES_MAX)?.unwrap_or_default())
     }
 
     /// The largest head on this copy's branch that a quorum cosigned on one note, with the newest cosignatures.

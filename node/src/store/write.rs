@@ -13,8 +13,8 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 
 use super::engine::WriteBatch;
-use super::keys::{self, Family, META_FORMAT, META_RESERVED, log8};
-use super::{Commit, FORMAT, History, HistoryItem, ReservedBytes, Store, StoreError, StoredCertificate, Touch, View};
+use super::keys::{self, Family, META_DAY_USAGE, META_FORMAT, log8};
+use super::{Commit, DayUsage, FORMAT, History, HistoryItem, Store, StoreError, StoredCertificate, Touch, View};
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
@@ -57,14 +57,14 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// Stores what the own log's reserve is used for once the next [`Store::commit`] is written. Not synced: the log of
+    /// Stores what the own log's day is used for once the next [`Store::commit`] is written. Not synced: the log of
     /// writes is in order, so a commit that is durable has this before it.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
-    pub fn put_reserved(&self, reserved: &ReservedBytes) -> Result<(), StoreError> {
+    pub fn put_day_usage(&self, usage: &DayUsage) -> Result<(), StoreError> {
         let mut batch = self.batch();
-        Self::put(&mut batch, Family::Meta, META_RESERVED, reserved);
+        Self::put(&mut batch, Family::Meta, META_DAY_USAGE, usage);
         self.write(batch, false)
     }
 

@@ -5,13 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fama_ledger::event::Action;
-use fama_ledger::manifest::Manifest;
 use libp2p::PeerId;
 
 use crate::wire::{Refusal, Submission};
 
-/// The window of what one forwarder may bring of the day's registrations.
-const DAY: Duration = Duration::from_secs(86_400);
 /// The window of registration rates.
 const HOUR: Duration = Duration::from_secs(3_600);
 /// The window of rates by signing key and by forwarding peer.
@@ -39,10 +36,8 @@ pub(crate) struct Admission {
     blocks: Windows<[u8; 6]>,
     /// Registrations by peer, for peers without an address.
     strangers: Windows<PeerId>,
-    /// Registrations by the operator's node that forwards them, a minute and a day.
+    /// Registrations by the operator's node that forwards them. The inbox bounds those of a day.
     forwarders: Windows<PeerId>,
-    forwarders_daily: Windows<PeerId>,
-    forwarded_per_day: u32,
     /// Attestations and retractions by the hash of the signing key. Separate from the others, because keys cost nothing
     /// to make up and could push out other sources.
     identities: Windows<[u8; 32]>,
@@ -61,35 +56,13 @@ pub(crate) struct SubmissionOrigin {
 
 impl Admission {
     /// `registrations_per_hour` limits each address block, and each peer without an address. `invites` are tokens that
-    /// lift this limit. `forwarded_per_day` limits each operator's node that forwards registrations.
+    /// lift this limit.
     #[must_use]
-    pub(crate) fn new(
-        registrations_per_hour: u32,
-        forwarded_per_day: u32,
-        invites: impl IntoIterator<Item = String>,
-    ) -> Self {
+    pub(crate) fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
         let invites = invites.into_iter().collect();
         let (blocks, strangers) = (Windows::new(HOUR), Windows::new(HOUR));
-        let (forwarders, forwarders_daily) = (Windows::new(MINUTE), Windows::new(DAY));
-        let identities = Windows::new(MINUTE);
-        Self {
-            registrations_per_hour,
-            invites,
-            blocks,
-            strangers,
-            forwarders,
-            forwarders_daily,
-            forwarded_per_day,
-            identities,
-        }
-    }
-
-    /// How many registrations one forwarder may bring a day: f of them together bring at most half of what the day has.
-    /// The windows are in memory: a restart begins new ones.
-    #[must_use]
-    pub(crate) fn forwarded_per_day(manifest: &Manifest) -> u32 {
-        let faults = u32::try_from(manifest.faults()).unwrap_or(u32::MAX).max(1);
-        manifest.policy().daily_registrations / faults.saturating_mul(2)
+        let (forwarders, identities) = (Windows::new(MINUTE), Windows::new(MINUTE));
+        Self { registrations_per_hour, invites, blocks, strangers, forwarders, identities }
     }
 
     /// Checks a submission for another operator's log, which this node would only forward: the log's own node does not
@@ -125,8 +98,7 @@ impl Admission {
             return Ok(());
         }
         if origin.forwarded {
-            self.forwarders.count(origin.peer, FORWARDED_REGISTRATIONS_PER_MINUTE)?;
-            return self.forwarders_daily.count(origin.peer, self.forwarded_per_day);
+            return self.forwarders.count(origin.peer, FORWARDED_REGISTRATIONS_PER_MINUTE);
         }
         match origin.address.map(block) {
             Some(Some(block)) => self.blocks.count(block, self.registrations_per_hour),
@@ -222,7 +194,7 @@ mod tests {
     /// Symptom: any stranger could use up a service's rate. Cause: events were counted by the issuer that they name.
     #[test]
     fn nobody_uses_up_the_rate_of_another() {
-        let admission = Admission::new(1, 1, []);
+        let admission = Admission::new(1, []);
         let from = SubmissionOrigin { peer: PeerId::random(), address: None, forwarded: false };
         let (stranger, service) = (attestation(7, 1), attestation(7, 2));
         let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
@@ -232,7 +204,7 @@ mod tests {
 
     #[test]
     fn registrations_are_counted_per_block() {
-        let admission = Admission::new(2, 3, ["token".to_owned()]);
+        let admission = Admission::new(2, ["token".to_owned()]);
         let from = |address: &str| SubmissionOrigin {
             peer: PeerId::random(),
             address: address.parse().ok(),
@@ -246,12 +218,9 @@ mod tests {
         assert_eq!(admission.to_forward(&from("203.0.113.8"), &other).unwrap_err().code, "rate");
         assert!(admission.to_forward(&from("203.0.112.8"), &other).is_ok());
         let forwarder = SubmissionOrigin { forwarded: true, ..from("203.0.113.9") };
-        assert!((0..3).all(|_| admission.registration(&forwarder, None).is_ok()), "no block's rate");
-        assert_eq!(
-            admission.registration(&forwarder, None).unwrap_err().code,
-            "rate",
-            "its part of the day is used up"
-        );
+        let forwards = |_| admission.registration(&forwarder, None).is_ok();
+        assert!((0..FORWARDED_REGISTRATIONS_PER_MINUTE).all(forwards), "no block's rate");
+        assert_eq!(admission.registration(&forwarder, None).unwrap_err().code, "rate");
         assert!(admission.registration(&SubmissionOrigin { peer: PeerId::random(), ..forwarder }, None).is_ok());
         assert!(admission.registration(&from("203.0.113.9"), Some("token")).is_ok());
         assert!(admission.registration(&from("203.0.113.9"), Some("guess")).is_err());

@@ -1,4 +1,4 @@
-//! Per-peer concurrency limits: a total, a part of it for strangers, and a part of that for each stranger.
+//! Per-peer concurrency limits: a number for all strangers and a part of it for each, and a number for each operator.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,9 +7,10 @@ use libp2p::PeerId;
 /// Counts the permits that each peer holds.
 #[derive(Debug)]
 pub(crate) struct Permits {
-    all: usize,
     strangers: usize,
-    each: usize,
+    per_stranger: usize,
+    operators: usize,
+    per_operator: usize,
     held: Mutex<BTreeMap<PeerId, (bool, usize)>>,
 }
 
@@ -21,21 +22,22 @@ pub(crate) struct Permit {
 }
 
 impl Permits {
-    /// Up to `all` permits at a time, of which up to `strangers` for peers that are not operators, of which up to
-    /// `each` for one stranger.
+    /// Up to `strangers` permits at a time for peers that are not operators, of which up to `per_stranger` for each; and
+    /// up to `per_operator` for each operator, of which `faults` of them leave as many to the others.
     #[must_use]
-    pub(crate) fn new(all: usize, strangers: usize, each: usize) -> Arc<Self> {
-        Arc::new(Self { all, strangers, each, held: Mutex::default() })
+    pub(crate) fn new((strangers, per_stranger, per_operator): (usize, usize, usize), faults: usize) -> Arc<Self> {
+        let operators = per_operator * (faults + 1);
+        Arc::new(Self { strangers, per_stranger, operators, per_operator, held: Mutex::default() })
     }
 
-    /// One more permit for `peer`; `None` if its limit or a total is reached.
+    /// One more permit for `peer`; `None` if its limit, or that of its kind, is reached.
     pub(crate) fn take(self: &Arc<Self>, peer: PeerId, operator: bool) -> Option<Permit> {
+        let (each, all) =
+            if operator { (self.per_operator, self.operators) } else { (self.per_stranger, self.strangers) };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = |stranger: bool| -> usize {
-            held.values().filter(|(operator, _)| !stranger || !operator).map(|(_, count)| count).sum()
-        };
+        let alike = || held.values().filter(|(of_operator, _)| *of_operator == operator).map(|(_, count)| count);
         let own = held.get(&peer).map_or(0, |(_, count)| *count);
-        let free = count(false) < self.all && (operator || (count(true) < self.strangers && own < self.each));
+        let free = own < each && alike().sum::<usize>() < all;
         free.then(|| {
             held.entry(peer).or_insert((operator, 0)).1 += 1;
             Permit { of: Arc::clone(self), peer }
@@ -60,13 +62,15 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_share_of_another() {
-        let (shares, [a, b, operator]) = (Permits::new(6, 4, 3), [(); 3].map(|()| PeerId::random()));
+        let (shares, [a, b, liar, operator]) = (Permits::new((4, 3, 2), 1), [(); 4].map(|()| PeerId::random()));
         let mut held: Vec<Permit> = (0..3).map(|_| shares.take(a, false).unwrap()).collect();
         assert!(shares.take(a, false).is_none(), "one stranger has its share");
         held.push(shares.take(b, false).unwrap());
         assert!(shares.take(b, false).is_none(), "all strangers have their share");
+        held.extend((0..2).map(|_| shares.take(liar, true).unwrap()));
+        assert!(shares.take(liar, true).is_none(), "one operator has its share");
         held.extend((0..2).map(|_| shares.take(operator, true).unwrap()));
-        assert!(shares.take(operator, true).is_none(), "all are taken");
+        assert!(shares.take(operator, true).is_none());
         held.remove(0);
         assert!(shares.take(b, false).is_some(), "given back");
         drop(held);

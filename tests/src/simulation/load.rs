@@ -41,7 +41,7 @@ pub(super) struct Deed {
 
 impl Deed {
     pub(super) fn submitted(&self) -> Submitted {
-        Submitted { event: self.event.clone(), note: self.note.clone(), recovered: false }
+        Submitted { event: self.event.clone(), note: self.note.clone(), recovered: false, forwarder: None }
     }
 }
 

@@ -70,7 +70,7 @@ impl World {
         }
         self.say(&format!("n{node} submits to n{home} what a branch had: {}", event.event().action.kind()));
         let note = submission.note.map(|text| (note_hash(text.as_bytes()), text));
-        let events = vec![Submitted { event, note, recovered: submission.recovered.is_some() }];
+        let events = vec![Submitted { event, note, recovered: submission.recovered.is_some(), forwarder: None }];
         self.give(home, InboxInput::Submit { events, reply: oneshot::channel().0 })
     }
 
