@@ -7,19 +7,15 @@ use std::time::{Duration, Instant};
 use fama_ledger::checkpoint;
 use fama_ledger::entry::{SignedEvent, VerifiedEntry};
 use fama_ledger::event::Action;
-use fama_ledger::fold::Void;
 use fama_ledger::id::Domain;
-use fama_ledger::join::Join;
 use fama_ledger::log::{self, Prover};
 use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
-use fama_ledger::rows::Status;
 use futures::future::join_all;
 use libp2p::PeerId;
 use rayon::prelude::*;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::inbox::{InboxInput, SubmitOutcome, Submitted};
 use crate::network::{Network, peer_id};
@@ -28,9 +24,11 @@ use crate::store::{LogTiles, StoreError};
 use crate::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 
 pub(crate) mod admission;
+mod forward;
 pub(crate) mod permits;
 
 use admission::{Admission, SubmissionOrigin};
+use forward::Forwards;
 use permits::{Permit, Permits};
 
 /// Requests of all strangers together that are handled at once; more are refused as busy. Strangers are peers that are
@@ -40,20 +38,6 @@ const REQUESTS_STRANGERS_MAX: usize = 48;
 const REQUESTS_PER_STRANGER_MAX: usize = 16;
 /// Requests of one operator that are handled at once.
 const REQUESTS_PER_OPERATOR_MAX: usize = 24;
-/// Requests of all strangers together that wait at once for the answer of another operator, which may never come, without
-/// those of revocations. At most this many divided by f + 1 wait for one operator, so that f silent ones leave a part to
-/// the others.
-const FORWARDS_STRANGERS_MAX: usize = 18;
-/// Of [`FORWARDS_STRANGERS_MAX`], those of one stranger.
-const FORWARDS_PER_STRANGER_MAX: usize = 8;
-/// The same for requests of one operator.
-const FORWARDS_PER_OPERATOR_MAX: usize = 6;
-/// As [`FORWARDS_STRANGERS_MAX`], for revocations.
-const REVOCATIONS_STRANGERS_MAX: usize = 12;
-/// Of [`REVOCATIONS_STRANGERS_MAX`], those of one stranger.
-const REVOCATIONS_PER_STRANGER_MAX: usize = 4;
-/// The same for requests of one operator.
-const REVOCATIONS_PER_OPERATOR_MAX: usize = 4;
 /// Requests of all strangers together that wait at once for sponsors' logs; more are answered at once from what this node
 /// has.
 const WAITS_STRANGERS_MAX: usize = 8;
@@ -63,10 +47,6 @@ const WAITS_PER_STRANGER_MAX: usize = 2;
 const WAITS_PER_OPERATOR_MAX: usize = 4;
 /// Shortest time between two rounds that ask all peers for new entries because a request waits.
 const ASK_PAUSE: Duration = Duration::from_millis(250);
-/// How long a home may take to answer before a revocation is claimed in another operator's log.
-const HOME_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long another operator may take to claim a revocation that a mirror sends it: it tries the home first.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often an attestation of an unsponsored issuer is tried while sponsors' logs are fetched.
 const SPONSOR_TRIES: usize = 4;
 /// Pause between these tries.
@@ -86,32 +66,6 @@ pub(crate) struct Submitter {
     revocations: Forwards,
     waits: Arc<Permits>,
     asked: Mutex<Option<Instant>>,
-}
-
-/// Requests that wait for other operators' answers: bounded in all, by sender, and for strangers by the operator asked.
-struct Forwards {
-    all: Arc<Permits>,
-    homes: BTreeMap<Domain, Arc<Semaphore>>,
-}
-
-impl Forwards {
-    fn new(manifest: &Manifest, bounds: (usize, usize, usize)) -> Self {
-        let faults = manifest.faults();
-        let of_home = (bounds.0 / (faults + 1)).max(1);
-        let homes = manifest.operators().iter();
-        let homes = homes.map(|home| (home.name.clone(), Arc::new(Semaphore::new(of_home)))).collect();
-        Self { all: Permits::new(bounds, faults), homes }
-    }
-
-    /// A permit to wait for `home`; `None` if a bound is reached.
-    fn take(&self, peer: PeerId, operator: bool, home: &Domain) -> Option<(Permit, Option<OwnedSemaphorePermit>)> {
-        let permit = self.all.take(peer, operator)?;
-        let home = match operator {
-            true => None,
-            false => Some(Arc::clone(self.homes.get(home)?).try_acquire_owned().ok()?),
-        };
-        Some((permit, home))
-    }
 }
 
 /// Why a submission is not handled any further.
@@ -148,13 +102,11 @@ impl Submitter {
     ) -> Self {
         let faults = shared.manifest.faults();
         let requests = (REQUESTS_STRANGERS_MAX, REQUESTS_PER_STRANGER_MAX, REQUESTS_PER_OPERATOR_MAX);
-        let forwards = (FORWARDS_STRANGERS_MAX, FORWARDS_PER_STRANGER_MAX, FORWARDS_PER_OPERATOR_MAX);
-        let revocations = (REVOCATIONS_STRANGERS_MAX, REVOCATIONS_PER_STRANGER_MAX, REVOCATIONS_PER_OPERATOR_MAX);
         let waits = (WAITS_STRANGERS_MAX, WAITS_PER_STRANGER_MAX, WAITS_PER_OPERATOR_MAX);
         Self {
             slots: Permits::new(requests, faults),
-            forwards: Forwards::new(&shared.manifest, forwards),
-            revocations: Forwards::new(&shared.manifest, revocations),
+            forwards: Forwards::new(&shared.manifest, forward::EVENTS),
+            revocations: Forwards::new(&shared.manifest, forward::REVOCATIONS),
             waits: Permits::new(waits, faults),
             shared,
             own,
@@ -407,126 +359,6 @@ impl Submitter {
         let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;
         Ok(Receipt { event, log, index, known, entry, proof: proof.to_string() })
     }
-
-    /// Forwards submissions to the operator whose log takes them. A revocation that the home does not take is claimed
-    /// in another operator's log.
-    async fn forward(self: &Arc<Self>, log: &LogId, group: Vec<Routed>) -> Vec<SubmitResult> {
-        let submissions = group.iter().map(|routed| routed.submission.clone()).collect();
-        let answers = self.send(&log.operator, SubmitRequest { forwarded: true, submissions }, HOME_TIMEOUT).await;
-        let unreachable = SubmitResult::Refused(Refusal {
-            code: "home_unreachable".into(),
-            message: format!("the operator of {log} does not answer"),
-            retry_after: Some(10),
-        });
-        let answers = answers.filter(|answers| answers.len() == group.len());
-        let silent = answers.is_none();
-        let answers = answers.unwrap_or_else(|| vec![unreachable; group.len()]);
-        let claimed = group.into_iter().zip(answers).map(async |(routed, answer)| {
-            let claimed = match answer {
-                SubmitResult::Refused(_) if silent || self.is_open(&routed) => self.claim(routed).await,
-                _ => None,
-            };
-            claimed.unwrap_or(answer)
-        });
-        join_all(claimed).await
-    }
-
-    async fn send(&self, operator: &Domain, request: SubmitRequest, most: Duration) -> Option<Vec<SubmitResult>> {
-        let peer = peer_id(&self.shared.manifest.operator(operator)?.node_key);
-        let sent = tokio::time::timeout(most, self.network.submit(peer, request)).await;
-        self.shared.metrics.forwarded(matches!(sent, Ok(Ok(_))));
-        match sent {
-            Ok(Ok(SubmitResponse(results))) => Some(results),
-            Ok(Err(error)) => {
-                tracing::debug!(%operator, %error, "no answer to a forwarded submission");
-                None
-            }
-            Err(_) => None,
-        }
-    }
-
-    /// Whether this node's copy of the home's log gives no reason to refuse a revocation: the key is the current one
-    /// there, and not revoked; or a receipt shows it, and the copy has not got that far.
-    fn is_open(&self, routed: &Routed) -> bool {
-        let Action::Revoke { identity, version, .. } = &routed.submission.signed.event.action else { return false };
-        let view = self.shared.store.view();
-        let found = Join::new(&self.shared.manifest, &view).identity(*identity).ok().flatten();
-        match found {
-            None => routed.submitted.recovered,
-            Some(found) if found.identity.version < *version => routed.submitted.recovered,
-            Some(found) => found.identity.version == *version && found.identity.status == Status::Active,
-        }
-    }
-
-    /// Submits a revocation that its home did not take to this node's own log and, if that cannot take it, to every other
-    /// operator. `None` if it does not fit the chain of key versions that this node has, or if no operator accepts it.
-    /// Refused if this node does not know the identity, and no receipt shows it.
-    async fn claim(self: &Arc<Self>, routed: Routed) -> Option<SubmitResult> {
-        if let Err(refused) = self.fits(&routed) {
-            return refused.map(SubmitResult::Refused);
-        }
-        let (own, home) = (self.own.as_ref().map(|own| own.operator.clone()), routed.log.operator);
-        if own.is_some() {
-            let taken = self.take(vec![routed.submitted], || None).await.pop();
-            match &taken {
-                // This log cannot take it now: another operator's may.
-                Some(SubmitResult::Refused(refusal)) if refusal.retry_after.is_some() => {}
-                _ => return taken,
-            }
-        }
-        let mut asked = JoinSet::new();
-        // An operator takes the word of another one that the home does not answer, but not that of a mirror.
-        let (forwarded, most) = if own.is_some() { (true, HOME_TIMEOUT) } else { (false, CLAIM_TIMEOUT) };
-        for operator in self.shared.manifest.operators() {
-            if own.as_ref() == Some(&operator.name) || forwarded && operator.name == home {
-                continue;
-            }
-            let (this, name) = (Arc::clone(self), operator.name.clone());
-            let request = SubmitRequest { forwarded, submissions: vec![routed.submission.clone()] };
-            asked.spawn(async move { this.send(&name, request, most).await?.pop() });
-        }
-        while let Some(answer) = asked.join_next().await {
-            if let Ok(Some(accepted @ SubmitResult::Accepted(_))) = answer {
-                // The other requests run on: every operator should have the revocation.
-                asked.detach_all();
-                return Some(accepted);
-            }
-        }
-        None
-    }
-
-    /// Takes revocations that another operator forwards, since their home did not take them, into this node's own log.
-    async fn claim_here(self: &Arc<Self>, group: Vec<Routed>) -> Vec<SubmitResult> {
-        let mut results = Vec::with_capacity(group.len());
-        for routed in group {
-            let refused = || SubmitResult::Refused(Refusal::new("not_home", "not a claim that this node can check"));
-            results.push(match self.fits(&routed) {
-                Err(refusal) => refusal.map_or_else(refused, SubmitResult::Refused),
-                Ok(()) if self.own.is_none() => refused(),
-                Ok(()) => self.take(vec![routed.submitted], || None).await.pop().unwrap_or_else(refused),
-            });
-        }
-        results
-    }
-
-    /// Whether a revocation fits the chain of key versions that this node has, or a receipt shows its version.
-    ///
-    /// # Errors
-    /// `None` if it does not; a refusal if this node does not know the identity.
-    fn fits(&self, routed: &Routed) -> Result<(), Option<Refusal>> {
-        let Action::Revoke { home, identity, version, key, .. } = &routed.submission.signed.event.action else {
-            return Err(None);
-        };
-        if routed.submitted.recovered {
-            return Ok(());
-        }
-        let signer = routed.submission.signed.signer.hash();
-        let view = self.shared.store.view();
-        let join = Join::new(&self.shared.manifest, &view);
-        let found = join.identity(*identity).map_err(|_| None)?.ok_or_else(|| Some(unknown_identity()))?;
-        let fits = found.home == *home && join.fits_chain(&found, *version, key.hash(), signer).map_err(|_| None)?;
-        if fits { Ok(()) } else { Err(None) }
-    }
 }
 
 impl Routed {
@@ -588,16 +420,6 @@ fn shows_version(manifest: &Manifest, signed: &SignedEvent, shown: &wire::Recove
         manifest.log(log).map(|known| known.node_key)
     };
     proof.verify(&shown.entry, owner, |_| None).is_ok()
-}
-
-fn unknown_identity() -> Refusal {
-    Refusal {
-        code: Void::UnknownIdentity.code().into(),
-        message: "the home does not answer, and this node does not know the identity yet: submit again later, to \
-                  another node, or with the receipt of its registration"
-            .into(),
-        retry_after: Some(10),
-    }
 }
 
 fn busy() -> Refusal {
