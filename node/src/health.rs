@@ -78,6 +78,8 @@ pub struct Snapshot {
     pub operators: BTreeMap<Domain, OperatorHealth>,
     /// All logs that any version of the manifest names.
     pub logs: BTreeMap<LogId, LogHealth>,
+    /// Of each log with entries that are not final: when one last became final, or when the first came that is not.
+    pub unfinal_since: BTreeMap<LogId, Millis>,
     /// Why this node accepts no events yet: a stable code; `None` when it does, or has no log.
     pub waiting: Option<&'static str>,
     /// Stable codes of warnings despite which the node writes; its operator should look at them.

@@ -33,9 +33,11 @@ mod template;
 pub(crate) mod tests;
 mod verify;
 mod view;
+mod watch;
 
 pub use error::ApiError;
 pub use serve::{serve, serve_apart};
+pub use watch::watch;
 
 /// Most requests that a listener answers at the same time; more get `overloaded`.
 pub const REQUESTS_MAX: usize = 256;
@@ -56,6 +58,13 @@ pub struct App {
     pub partial: bool,
     /// Holds the quick state that answers instead while the node makes its own copies.
     pub slot: Arc<ServingSlot>,
+}
+
+impl App {
+    /// How many operators must be heard for this node to be ready: n − f.
+    fn operators_needed(&self) -> usize {
+        self.shared.manifest.operators().len().saturating_sub(self.shared.manifest.faults())
+    }
 }
 
 /// Which [`App`] answers queries about agents: that of a quick state, or none for the node's own copies.

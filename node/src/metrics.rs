@@ -1,4 +1,5 @@
 //! Metrics for Prometheus. Labels come only from this program's own enums and from the manifest.
+use fama_ledger::id::Domain;
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::WriteWarning;
 use fama_ledger::time::Millis;
@@ -25,6 +26,10 @@ pub struct Metrics {
     log_newest: IntGaugeVec,
     log_fault: IntGaugeVec,
     heard: IntGaugeVec,
+    log_unfinal: IntGaugeVec,
+    ready: IntGauge,
+    operators_heard: IntGauge,
+    operators_needed: IntGauge,
     peers: IntGauge,
     gossip: IntCounterVec,
     sync_ranges: IntCounterVec,
@@ -170,8 +175,25 @@ impl Metrics {
             )?,
             heard: make.gauges(
                 "fama_operator_silent_seconds",
-                "Seconds since the last message from an operator, -1 if none yet. Above 60 the operator counts as away.",
+                "Seconds since the last message from each other operator, or since the start of this process if none came yet. Above 60 the operator counts as away.",
                 "operator",
+            )?,
+            log_unfinal: make.gauges(
+                "fama_log_unfinal_seconds",
+                "Seconds since an entry of the log last became final, while others wait to; 0 if none waits. Above 60 means that a quorum of operators is missing.",
+                "log",
+            )?,
+            ready: make.gauge(
+                "fama_node_ready",
+                "1 while /readyz answers 200. 0 for minutes means that clients should use another node; /readyz and the log say why.",
+            )?,
+            operators_heard: make.gauge(
+                "fama_operators_heard",
+                "Operators heard in the last minute, this node's own included. Below fama_operators_needed nothing new becomes final here.",
+            )?,
+            operators_needed: make.gauge(
+                "fama_operators_needed",
+                "How many operators must be heard for this node to be ready: n - f.",
             )?,
             peers: make.gauge(
                 "fama_network_peers",
@@ -331,12 +353,15 @@ impl Metrics {
     }
 
     /// Sets every gauge that shows [`crate::health::Health`], as of `now`.
-    pub fn set_health(&self, health: &Snapshot, now: Millis) {
+    pub fn set_health(&self, health: &Snapshot, own: Option<&Domain>, started: Millis, now: Millis) {
+        let seconds_since = |time: Millis| gauge(now.0.saturating_sub(time.0) / 1_000);
         for (log, known) in &health.logs {
             self.log(log, known.size, known.certified, known.newest.max(known.size), known.fault.is_some());
+            let unfinal = health.unfinal_since.get(log).map_or(0, |since| seconds_since(*since));
+            self.log_unfinal.with_label_values(&[&log.to_string()]).set(unfinal);
         }
-        for (name, operator) in &health.operators {
-            let silent = operator.heard.map_or(-1, |heard| gauge(now.0.saturating_sub(heard.0) / 1_000));
+        for (name, operator) in health.operators.iter().filter(|(name, _)| own != Some(name)) {
+            let silent = seconds_since(operator.heard.unwrap_or(started));
             self.heard.with_label_values(&[name.as_str()]).set(silent);
         }
         self.peers.set(i64::try_from(health.peers).unwrap_or(i64::MAX));
@@ -349,6 +374,13 @@ impl Metrics {
         for code in WriteWarning::ALL.map(WriteWarning::code) {
             self.warnings.with_label_values(&[code]).set(i64::from(health.warnings.contains(&code)));
         }
+    }
+
+    /// Sets whether `/readyz` answers 200, how many operators are heard, and how many must be.
+    pub fn ready(&self, ready: bool, heard: usize, needed: usize) {
+        self.ready.set(i64::from(ready));
+        self.operators_heard.set(gauge(heard as u64));
+        self.operators_needed.set(gauge(needed as u64));
     }
 
     /// Everything in Prometheus' text format.

@@ -195,6 +195,7 @@ async fn run_once(
     });
     drop(bridge);
     tokio::spawn(health::measure_rate(Arc::clone(&shared.health), stopped.clone()));
+    tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let servers = [
         serve(("query", cores), query, http::query(Arc::clone(&app)), &stopped)?,

@@ -12,7 +12,7 @@ use super::{ApiError, App, Serving};
 use crate::clock;
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
-    app.shared.metrics.set_health(&app.shared.health.read(), clock::now());
+    app.shared.metrics.set_health(&app.shared.health.read(), app.operator.as_ref(), app.started, clock::now());
     let text = app.shared.metrics.encode().map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT), (header::CACHE_CONTROL, "no-store")], text))
 }
@@ -45,7 +45,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>, Serving(shown): Serving)
 }
 
 /// Why the node, which answers from `shown`, is not ready: stable words, with details after a colon.
-fn reasons(app: &App, shown: &App) -> Vec<String> {
+pub(super) fn reasons(app: &App, shown: &App) -> Vec<String> {
     let now = clock::now();
     let mut reasons = Vec::new();
     match Moment::open(shown).and_then(|moment| moment.lags()) {
@@ -53,8 +53,7 @@ fn reasons(app: &App, shown: &App) -> Vec<String> {
         Ok(true) => reasons.push("lagging".to_owned()),
         Ok(false) => {}
     }
-    let want = app.shared.manifest.operators().len().saturating_sub(app.shared.manifest.faults());
-    if operators_heard(app, now) < want {
+    if operators_heard(app, now) < app.operators_needed() {
         reasons.push("too_few_operators_heard".to_owned());
     }
     let health = app.shared.health.read();

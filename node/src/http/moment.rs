@@ -18,7 +18,7 @@ use crate::scores::Standing;
 use crate::store::{HistoryItem, LogRecord, Position, View};
 
 /// For how long after its last message an operator counts as heard, in milliseconds.
-const HEARD_MILLIS: u64 = 60_000;
+pub(super) const HEARD_MILLIS: u64 = 60_000;
 
 /// A consistent view of the database, with the state of each operator's log in it.
 pub(super) struct Moment<'a> {
@@ -108,8 +108,7 @@ impl<'a> Moment<'a> {
 
     /// Whether n − f operators were heard in the last minute and this node has all entries known to exist.
     pub(super) fn is_fresh(&self, now: Millis) -> Result<bool, ApiError> {
-        let want = self.app.shared.manifest.operators().len().saturating_sub(self.app.shared.manifest.faults());
-        Ok(operators_heard(self.app, now) >= want && !self.lags()?)
+        Ok(operators_heard(self.app, now) >= self.app.operators_needed() && !self.lags()?)
     }
 
     /// The identity that `x` names: `name@home`, an id, a DID, or a name of the node's namespace.
