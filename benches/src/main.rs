@@ -1,6 +1,8 @@
 //! The cost of each part next to the cost that it cannot avoid: bare signature checks, bare hashes, a bare synced
 //! write. Both are measured in turns in the same run, so that the ratio holds on a busy machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that fails should say where")]
+mod renewals;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hint::black_box;
@@ -33,6 +35,14 @@ const BATCH: u32 = 1_000;
 const ROUNDS: usize = 7;
 
 fn main() {
+    match std::env::args().nth(1).as_deref() {
+        None => parts(),
+        Some("renewals") => renewals::run(),
+        Some(other) => panic!("want renewals or nothing, not {other}"),
+    }
+}
+
+fn parts() {
     println!("{:38} {:>11} {:>11} {:>7}", "time per item", "ours", "limit", "ratio");
     let world = World::new(Curve::Secp256k1);
     text(&world);

@@ -1,18 +1,18 @@
 //! A federation under attack: peers that flood, stall, lie and never read, and clients that never finish. Its memory
 //! stays bounded, honest events still become final, and honest queries are still answered.
-//! A short run is part of the tests; `FAMA_HOSTILE_SECONDS` makes a longer one. All attacks run at once, against one
-//! node of four; each node is a separate process.
-//! node of four, each a process of its own.
+//! A short run is part of the tests; `FAMA_HOSTILE_SECONDS` makes a longer one. Each node is a separate process, of the
+//! program that `FAMA_HOSTILE_PROGRAM` names or of this build. There are two attacks: strangers against one node of
+//! four, here, and one operator of four with silent peers against the other three, in `hostile/operator.rs`.
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use fama_cli::federation::{self, Created, FederationPlan, OperatorPlan};
 use fama_ledger::event::{Action, Event, Nonce};
-use fama_ledger::id::EventId;
+use fama_ledger::id::{Domain, EventId};
 use fama_ledger::key::Curve;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::{Manifest, Policy};
@@ -28,7 +28,10 @@ use crate::federation::{eventually, free_ports, get, multi, signed};
 
 mod clients;
 mod datagrams;
+mod forwards;
+mod operator;
 mod peers;
+mod silent;
 
 use peers::{AttackKind, TransportKind};
 
@@ -50,6 +53,7 @@ const ENTRIES: u64 = 2_048;
 struct NodeProcess {
     child: Child,
     query: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Drop for NodeProcess {
@@ -69,9 +73,11 @@ impl NodeProcess {
     }
 }
 
-/// What attackers and honest peers and clients know.
+/// What attackers and honest peers and clients know of one attacked node.
 pub(crate) struct World {
     manifest: Manifest,
+    /// The attacked node's operator and home.
+    home: Domain,
     /// The attacked node's address for peers; `query` is the one for clients.
     p2p: SocketAddr,
     query: SocketAddr,
@@ -79,25 +85,47 @@ pub(crate) struct World {
     over: AtomicBool,
     /// The attacked log's head before the attack.
     head: OnceLock<Head>,
-    dir: tempfile::TempDir,
+    /// The attacked node's folder.
+    folder: PathBuf,
 }
 
 impl World {
+    /// The world in which this operator's node is attacked, for as long as the attack lasts from now on.
+    fn new(manifest: &Manifest, (operator, folder): &(OperatorPlan, PathBuf)) -> Self {
+        Self {
+            manifest: manifest.clone(),
+            home: operator.domain.clone(),
+            p2p: SocketAddr::from((Ipv4Addr::LOCALHOST, operator.port)),
+            query: operator.query,
+            ends: Instant::now() + Duration::from_secs(seconds()),
+            over: AtomicBool::new(false),
+            head: OnceLock::new(),
+            folder: folder.clone(),
+        }
+    }
+
     /// Whether the attack is still running.
     fn on(&self) -> bool {
         !self.over.load(Ordering::Relaxed)
     }
 
     fn registration(&self, name: &str) -> (EventId, Submission) {
-        let (mut seed, mut nonce) = ([0; 32], [0; 8]);
+        let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
-        getrandom::fill(&mut nonce).unwrap();
         let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
-        let (home, name) = (domain(DOMAINS[0]), name.parse().unwrap());
-        let action = Action::Register { home, name, key: key.public(), next: None, note: None };
-        let event =
-            Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) };
-        (event.id(), signed(event, &key))
+        self.register(name, &key)
+    }
+
+    fn register(&self, name: &str, key: &SecretKey) -> (EventId, Submission) {
+        let (home, name) = (self.home.clone(), name.parse().unwrap());
+        let event = self.event(Action::Register { home, name, key: key.public(), next: None, note: None });
+        (event.id(), signed(event, key))
+    }
+
+    fn event(&self, action: Action) -> Event {
+        let mut nonce = [0; 8];
+        getrandom::fill(&mut nonce).unwrap();
+        Event { federation: self.manifest.federation(), action, created: clock::now(), nonce: Nonce(nonce) }
     }
 
     fn address(&self, over: TransportKind) -> Multiaddr {
@@ -126,7 +154,7 @@ impl World {
             match connected.submit(request).await.map(|mut response| response.0.pop()) {
                 Ok(Some(SubmitResult::Accepted(_))) => return begun.elapsed(),
                 Ok(Some(SubmitResult::Refused(refusal))) => {
-                    assert_eq!(refusal.code, "busy", "{refusal:?}");
+                    assert!(refusal.retry_after.is_some(), "{refusal:?}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 _ => *client = None,
@@ -170,14 +198,15 @@ fn operators() -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, PathBuf)>) {
 }
 
 fn spawn(folders: &[(OperatorPlan, PathBuf)]) -> Vec<NodeProcess> {
-    let start = |(operator, folder): &(OperatorPlan, PathBuf)| {
-        let log = std::fs::File::create(folder.join("log")).unwrap();
-        let mut command = Command::new(program());
-        command.args(["node", "--config"]).arg(Created::config(folder));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        NodeProcess { child, query: operator.query }
-    };
     folders.iter().map(start).collect()
+}
+
+fn start((operator, folder): &(OperatorPlan, PathBuf)) -> NodeProcess {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = Command::new(std::env::var_os("FAMA_HOSTILE_PROGRAM").map_or_else(program, PathBuf::from));
+    command.args(["node", "--config"]).arg(Created::config(folder));
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    NodeProcess { child, query: operator.query, admin: operator.admin }
 }
 
 async fn ready(query: SocketAddr) {
@@ -208,6 +237,12 @@ struct HonestTraffic {
     receipts: Vec<Duration>,
     finals: Vec<Duration>,
     answers: Vec<Duration>,
+}
+
+/// One attack at a time, also where tests share a process: each is measured.
+fn alone() -> MutexGuard<'static, ()> {
+    static ATTACK: Mutex<()> = Mutex::new(());
+    ATTACK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn worst(all: &[Duration]) -> Duration {
@@ -255,15 +290,14 @@ fn say(text: impl std::fmt::Display) {
 
 #[test]
 fn a_federation_under_attack_stays_small_and_serves_the_honest() {
+    let _alone = alone();
     multi(async {
-        let (dir, manifest, folders) = operators();
+        let (_dir, manifest, folders) = operators();
         let nodes = spawn(&folders);
         for node in &nodes {
             ready(node.query).await;
         }
-        let p2p = SocketAddr::from((Ipv4Addr::LOCALHOST, folders[0].0.port));
-        let (query, over) = (nodes[0].query, AtomicBool::new(false));
-        let mut world = World { manifest, p2p, query, ends: Instant::now(), over, head: OnceLock::new(), dir };
+        let mut world = World::new(&manifest, &folders[0]);
         fill(&world).await;
         let before = nodes[0].memory("VmHWM");
         world.ends = Instant::now() + Duration::from_secs(seconds());
@@ -329,7 +363,7 @@ async fn attack(world: &Arc<World>) -> Vec<(&'static str, tokio::task::JoinHandl
     deeds.push(("slow heads", tokio::spawn(clients::slow_heads(Arc::clone(world)))));
     deeds.push(("slow bodies", tokio::spawn(clients::slow_bodies(Arc::clone(world)))));
     deeds.push(("answers to clients never read", tokio::spawn(clients::unread(Arc::clone(world)))));
-    deeds.push(("clients that hang up", tokio::spawn(clients::hangs_up(Arc::clone(world)))));
+    deeds.push(("clients that hang up", tokio::spawn(clients::hangs_up(Arc::clone(world), "nobody@alpha.example"))));
     deeds.push(("malformed HTTP", tokio::spawn(clients::malformed(Arc::clone(world)))));
     deeds
 }
@@ -356,8 +390,13 @@ async fn afterwards(world: &World, nodes: &[NodeProcess]) {
         if states.len() == 1 { Ok(()) } else { Err(format!("{states:?}")) }
     })
     .await;
-    let log = std::fs::read_to_string(world.dir.path().join(DOMAINS[0]).join("log")).unwrap();
-    assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+    no_errors(&world.folder);
     let resident: Vec<u64> = nodes.iter().map(|node| node.memory("VmRSS")).collect();
     say(format!("afterwards: receipt in {receipt:?}, final {last:?} later, resident {resident:?} KiB"));
+}
+
+/// Nothing that strangers or other operators do is an error of the node.
+fn no_errors(folder: &Path) {
+    let log = std::fs::read_to_string(folder.join("log")).unwrap();
+    assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
 }

@@ -65,12 +65,16 @@ async fn drip(world: Arc<World>, begin: &'static str) -> u64 {
     sent
 }
 
-/// Asks for what is long to compute and hangs up at once.
-pub(super) async fn hangs_up(world: Arc<World>) -> u64 {
-    crowd(world, SOME / 30, |world| async move {
+/// Asks for what is long to compute, mostly about one agent, and hangs up at once.
+pub(super) async fn hangs_up(world: Arc<World>, agent: &'static str) -> u64 {
+    crowd(world, SOME / 30, move |world| async move {
         let mut sent = 0;
-        let paths =
-            ["/api/agent/nobody@alpha.example/proof", "/api/leaderboard?limit=500", "/log/alpha.example/1/tile/0/000"];
+        let paths = [
+            format!("/api/agent/{agent}/proof"),
+            "/api/leaderboard?limit=500".to_owned(),
+            format!("/api/agent/{agent}"),
+            "/log/alpha.example/1/tile/0/000".to_owned(),
+        ];
         while world.on() {
             for path in &paths {
                 let Ok(mut stream) = TcpStream::connect(world.query).await else { continue };

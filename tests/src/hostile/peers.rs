@@ -72,9 +72,16 @@ impl AttackKind {
 
 /// A request as bytes, and what the attacker does with its stream afterwards.
 #[derive(Clone, Debug)]
-struct RawRequest {
+pub(super) struct RawRequest {
     bytes: Vec<u8>,
     then: StreamEnding,
+}
+
+impl RawRequest {
+    /// A whole encoded message; its answer is read.
+    pub(super) fn whole(message: &[u8]) -> Self {
+        Self { bytes: framed(message), then: StreamEnding::Read }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,10 +136,10 @@ impl request_response::Codec for RawRequest {
 }
 
 #[derive(NetworkBehaviour)]
-struct Hostile {
+pub(super) struct Hostile {
     identify: identify::Behaviour,
-    sync: request_response::Behaviour<RawRequest>,
-    submit: request_response::Behaviour<RawRequest>,
+    pub(super) sync: request_response::Behaviour<RawRequest>,
+    pub(super) submit: request_response::Behaviour<RawRequest>,
     gossip: gossipsub::Behaviour,
 }
 
@@ -166,8 +173,13 @@ fn behaviour(key: &Keypair, federation: &str) -> Hostile {
 
 /// A peer with a new key each time.
 fn swarm(world: &World) -> Swarm<Hostile> {
+    with_key(world, Keypair::generate_ed25519())
+}
+
+/// A peer with this key.
+pub(super) fn with_key(world: &World, key: Keypair) -> Swarm<Hostile> {
     let federation = world.manifest.federation().to_string();
-    SwarmBuilder::with_new_identity()
+    SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
         .unwrap()

@@ -75,6 +75,66 @@ async fn every_answer_has_the_headers_around_it() {
     }
 }
 
+/// Answers of a node that may not have the newest say so, errors too; files that never change say nothing.
+#[tokio::test]
+async fn a_node_that_is_not_fresh_says_so_in_its_answers() {
+    let mut world = World::new(Some("alpha.example"));
+    world.register("alpha.example", "swift-core-maps", &agent(1), None);
+    let health = |change: &dyn Fn(&mut crate::health::Snapshot)| change(&mut world.app.shared.health.write());
+    let heard = |millis: u64| {
+        let at = Millis(clock::now().0 - millis);
+        health(&|now| now.operators.get_mut(&domain("beta.example")).unwrap().heard = Some(at));
+    };
+    let (agent, file) = ("/api/agent/swift-core-maps", "/manifest/1");
+    let check = async |stale: &str, why: &str| {
+        for (method, path) in [
+            (Method::GET, agent),
+            (Method::HEAD, agent),
+            (Method::GET, "/api/agent/nobody@beta.example"),
+            (Method::GET, "/api/status"),
+            (Method::GET, "/api/leaderboard"),
+            (Method::GET, "/api/federation"),
+            (Method::POST, "/api/verify"),
+        ] {
+            let answer = ask(world.query(), method.clone(), path, &[], "").await;
+            assert_eq!(answer.header("fama-stale"), stale, "{why}: {method} {path}: {}", answer.status);
+        }
+        let origin = [("origin", "https://x.example")];
+        let answer = ask(world.query(), Method::GET, agent, &origin, "").await;
+        let shown = answer.header("access-control-expose-headers");
+        assert!(shown.contains("fama-stale"), "browsers hide it: {shown}");
+        let tag = answer.header("etag");
+        let known = ask(world.query(), Method::GET, agent, &[("if-none-match", tag)], "").await;
+        assert_eq!((known.status, known.header("fama-stale")), (304, stale), "{why}");
+        let lasting = world.get(file).await;
+        assert_eq!((lasting.status, lasting.header("fama-stale")), (200, ""), "{why}");
+    };
+    check("true", "beta was never heard").await;
+    heard(0);
+    check("", "both were heard, and nothing is missing").await;
+    heard(61_000);
+    check("true", "beta is silent for more than a minute").await;
+    heard(0);
+    health(&|now| now.logs.get_mut(&world.beta.id).unwrap().newest = 9);
+    check("true", "entries are missing").await;
+    health(&|now| now.logs.get_mut(&world.beta.id).unwrap().size = 9);
+    check("", "none is missing").await;
+    health(&|now| now.old_logs = 1);
+    check("true", "an old certificate, and nobody may lie among two").await;
+    health(&|now| now.old_logs = 0);
+    check("", "no certificate is old").await;
+
+    // While a certified state answers instead, what it lacks counts, and not what the node's own copies lack.
+    let shown = World::new(Some("alpha.example"));
+    world.app.slot.show(Arc::clone(&shown.app));
+    assert_eq!(world.get("/api/status").await.header("fama-stale"), "true");
+    shown.app.shared.health.write().operators.get_mut(&domain("beta.example")).unwrap().heard = Some(clock::now());
+    health(&|now| now.old_logs = 1);
+    assert_eq!(world.get("/api/status").await.header("fama-stale"), "");
+    world.app.slot.clear();
+    assert_eq!(world.get("/api/status").await.header("fama-stale"), "true");
+}
+
 #[tokio::test]
 async fn a_full_listener_says_so_at_once() {
     let world = World::new(None);
