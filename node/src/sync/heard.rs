@@ -159,7 +159,7 @@ pub fn frontier(
             equivocations.push(proof.clone());
         }
     }
-    let behind = frontier.manifest > manifest.version();
+    let behind = frontier.manifest.saturating_sub(manifest.version());
     let logs = std::mem::take(&mut frontier.logs)
         .into_iter()
         .map(|log| of_log(view, manifest, log, behind, now))
@@ -172,7 +172,7 @@ fn of_log(
     view: &View<'_>,
     manifest: &Manifest,
     reported: LogFrontier,
-    behind: bool,
+    behind: u32,
     now: Millis,
 ) -> Result<PeerLog, FrontierError> {
     let LogFrontier { log, size, newest, cosigned: said, certificate, .. } = reported;
@@ -189,10 +189,12 @@ fn of_log(
         if !beyond && !again(&known, manifest, one) {
             continue;
         }
-        // An honest sender lists the newest cosignature of each key.
+        // An honest sender lists the newest cosignature of each key. Each version that it has and this node lacks may
+        // have brought the operator one more, and those come first: they must not displace the keys known here.
         let checked = checked.entry(operator).or_default();
         *checked += 1;
-        if *checked > manifest.generations(operator).count() {
+        let later = usize::try_from(behind).unwrap_or(usize::MAX);
+        if *checked > manifest.generations(operator).count().saturating_add(later) {
             continue;
         }
         let verified = match beyond {
@@ -201,13 +203,13 @@ fn of_log(
         };
         match verified {
             Some(()) => {}
-            None if behind && one.signed.verify(manifest, &log).is_ok() => {}
+            None if behind > 0 && one.signed.verify(manifest, &log).is_ok() => {}
             None => return Err(FrontierError::Sender("checkpoint_cosignature")),
         }
     }
     let certificate = match certificate {
         Some(shown) if wants(view, manifest, &log, &shown, now)? => match shown.verify(manifest, &log) {
-            None if !behind => return Err(FrontierError::Sender("checkpoint_cosignature")),
+            None if behind == 0 => return Err(FrontierError::Sender("checkpoint_cosignature")),
             verified => verified,
         },
         _ => None,

@@ -20,6 +20,8 @@ mod telling;
 
 /// More than any machine's clock is wrong in a run, in milliseconds.
 const CLOCKS_WRONG_MILLIS: u64 = 4 * 3_600_000;
+/// More than passes between the first sight of entries and their cosignature while liars are heard, in milliseconds.
+const JUDGED_MILLIS_MAX: u64 = 2 * 3_600_000;
 
 /// Why a run ends early.
 #[derive(Debug)]
@@ -28,8 +30,8 @@ pub(super) enum StopReason {
     Broken { promise: &'static str, what: String },
     /// A disk gave an error, which is right only if it is damaged.
     Unreadable(String),
-    /// More went wrong than any promise covers: a disk was lost, and no node that answered knew what was on it.
-    Beyond,
+    /// More went wrong than any promise covers.
+    Beyond(&'static str),
 }
 
 pub(super) type CheckResult = Result<(), StopReason>;
@@ -143,6 +145,10 @@ pub(super) struct PromiseChecker {
     late_days: BTreeMap<usize, BTreeSet<Day>>,
     /// Whether hours pass in which nobody hears anybody.
     leaps: bool,
+    /// Whether days pass in which everybody hears the liars, which hold entries back.
+    held_back: bool,
+    /// The sizes that an operator cosigned in liars' logs that hold entries back, by operator and log.
+    vouched: BTreeMap<(usize, usize), u64>,
     /// By operator and log: the version for which it stands still, and the size at which it does.
     stands: BTreeMap<(usize, usize), (u32, u64)>,
 }
@@ -158,6 +164,8 @@ impl PromiseChecker {
             liars: plan.liars.iter().copied().collect(),
             late_days: BTreeMap::new(),
             leaps: plan.leaps(),
+            held_back: plan.held_back,
+            vouched: BTreeMap::new(),
             forgetful: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             hidden: BTreeSet::new(),
@@ -295,6 +303,7 @@ impl PromiseChecker {
             let signed = watched.view.newest(log)?.map_or(0, |newest| newest.head.size).max(cosigned.unwrap_or(0));
             let left = end.is_some() || !self.honest(i) && state.size <= certified;
             self.liars_fill_no_past(watched, i, certified)?;
+            self.what_was_held_back_is_late(watched, i, now)?;
             self.finals[i] = self.finals[i].max(certified);
             let grew = known.0 > 0 && state.size > known.0 && self.federation.owner(i) != watched.node;
             must(!grew || !is_ahead(watched.view, log, state.size, now)?, "nothing is stored ahead of time", || {
@@ -331,6 +340,26 @@ impl PromiseChecker {
         // Each window touches two days.
         must(days.len() <= 2 * honest, "a liar fills no days of the past", || {
             format!("{}: {days:?}", self.federation.logs[log])
+        })
+    }
+
+    /// An operator that hears a liar all the time vouches for none of its entries that are old when they are shown.
+    fn what_was_held_back_is_late(&mut self, watched: &Watched<'_>, log: usize, now: Millis) -> CheckResult {
+        if !self.held_back || self.honest(log) {
+            return Ok(());
+        }
+        let (id, name) = (&self.federation.logs[log], &self.federation.names[watched.node]);
+        let own = watched.view.cosigned(id)?.into_iter().filter(|one| one.cosignature.operator == *name);
+        let size = own.map(|one| one.signed.head.size).max().unwrap_or_default();
+        let known = self.vouched.insert((watched.node, log), size).unwrap_or_default();
+        if size <= known {
+            return Ok(());
+        }
+        let entries = watched.view.entries(id, known, (size - known) as usize, usize::MAX)?;
+        let mut events = entries.iter().filter(|entry| fama_ledger::entry::event_id(entry).is_some());
+        let late = events.find(|entry| entry_time(entry).plus(DAY + JUDGED_MILLIS_MAX) < now);
+        must(late.is_none(), "nobody vouches for what was held back", || {
+            format!("n{}: {id} from {known} to {size}", watched.node)
         })
     }
 
@@ -372,14 +401,14 @@ impl PromiseChecker {
         if head.size > known && head.size > watched.boot.own.get(&own).copied().unwrap_or_default() {
             self.enough_were_heard(watched)?;
             if forgot && head.size != told {
-                return Err(StopReason::Beyond);
+                return Err(StopReason::Beyond("a disk was lost, and no node that answered knew what was on it"));
             }
         }
         if self.truths[own].root_at(head.size) == Some(head.root) {
             return Ok(());
         }
         if forgot {
-            return Err(StopReason::Beyond);
+            return Err(StopReason::Beyond("a disk was lost, and no node that answered knew what was on it"));
         }
         broken("one branch is signed", format!("{log}: two roots at {}", head.size))
     }

@@ -25,6 +25,10 @@ const NAMES: [&str; OPERATORS_MAX + 1] = [
 /// The node keys of second generations are numbered from here on, after all machines' first ones.
 const SECOND_KEYS: usize = 10;
 
+/// The policy's bounds on what a liar can put on others, small enough to be reached in a run.
+pub(super) const DAILY_NEW_PROVIDERS: u32 = 4;
+pub(super) const DAILY_BYTES: u64 = 180_000;
+
 /// When the logs of the genesis begin: long before a run, so that there is a past to fill.
 pub(super) const BEGINS: Millis = Millis(START.0 - 40 * DAY);
 
@@ -42,15 +46,22 @@ pub(super) struct SimulatedFederation {
 impl SimulatedFederation {
     pub(super) fn of(n: usize) -> &'static Self {
         static ALL: [OnceLock<SimulatedFederation>; OPERATORS_MAX + 1] = [const { OnceLock::new() }; OPERATORS_MAX + 1];
-        ALL[n].get_or_init(|| Self::new(n))
+        ALL[n].get_or_init(|| Self::new(n, DAILY_NEW_PROVIDERS))
     }
 
-    fn new(n: usize) -> Self {
+    /// Planted fault: a federation whose homes give a subject any number of providers a day.
+    pub(super) fn crowded(n: usize) -> &'static Self {
+        static ALL: [OnceLock<SimulatedFederation>; OPERATORS_MAX + 1] = [const { OnceLock::new() }; OPERATORS_MAX + 1];
+        ALL[n].get_or_init(|| Self::new(n, u32::MAX))
+    }
+
+    fn new(n: usize, daily_new_providers: u32) -> Self {
         let operators: Vec<_> = (0..n).map(Self::operator).collect();
         let names: Vec<Domain> = (0..=n).map(|i| domain(NAMES[i])).collect();
         let generation = |generation| names.iter().map(move |name| LogId { operator: name.clone(), generation });
         let logs: Vec<LogId> = generation(1).chain(generation(2)).collect();
-        let text = Genesis { name: "simulated".into(), policy: Policy::recommended(n), operators }.text().unwrap();
+        let policy = Policy { daily_new_providers, daily_bytes: DAILY_BYTES, ..Policy::recommended(n) };
+        let text = Genesis { name: "simulated".into(), policy, operators }.text().unwrap();
         let line = |i: usize| sign(&text, NAMES[i], governance_key(i as u8).ed25519().unwrap());
         let signatures = (0..n).map(line).collect();
         let manifest = Manifest::parse(&SignedNote { text: text.clone(), signatures }.to_string()).unwrap();

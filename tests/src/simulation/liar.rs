@@ -2,9 +2,9 @@
 use std::collections::BTreeMap;
 
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, Origin, SignedCheckpoint};
-use fama_ledger::entry::VerifiedEntry;
-use fama_ledger::event::Action;
-use fama_ledger::id::{ManifestHash, StateRoot};
+use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
+use fama_ledger::event::{Action, RevokeReason};
+use fama_ledger::id::{Domain, IdentityId, ManifestHash, StateRoot};
 use fama_ledger::key::Curve;
 use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, prove_consistency, root_at};
 use fama_ledger::manifest::Manifest;
@@ -34,6 +34,8 @@ struct LiarTactics {
     wrong_time: bool,
     cosigns: bool,
     replays: bool,
+    /// Fills its home with identities that attest to one victim, and others' logs with claims against them.
+    floods: bool,
     times: LiarTimes,
 }
 
@@ -48,10 +50,19 @@ enum LiarTimes {
     Future,
     /// Always that of the log's beginning.
     Still,
+    /// Honest ones, but after the first few batches it shows nothing for more than a day.
+    HeldBack,
 }
 
 /// How much later each batch of a liar that fills the past is, in milliseconds: more than a day.
 const PAST_STEP_MILLIS: u64 = 25 * 3_600_000;
+
+/// For how long a liar that holds entries back shows only its first batches, in milliseconds.
+const HELD_BACK_MILLIS: u64 = 28 * 3_600_000;
+/// How many batches it shows until then.
+const SHOWN_BATCHES: usize = 3;
+/// How many identities a liar that floods registers in a batch, and how many claims it hands in at once.
+const FLOOD_STEP: usize = 4;
 
 /// One branch of the liar's log.
 #[derive(Clone)]
@@ -80,6 +91,9 @@ pub(super) struct Liar {
     /// By how much its cosignatures are dated ahead, in milliseconds.
     ahead: u64,
     cosigned: BTreeMap<(usize, Head), Vec<Cosignature>>,
+    /// The identities with which it floods, each with the number of its key, and how many claims it has handed in.
+    crowd: Vec<(IdentityId, u64)>,
+    claimed: usize,
 }
 
 /// Most old frontiers that are kept.
@@ -117,6 +131,7 @@ impl Liar {
             wrong_time: way(),
             cosigns: way(),
             replays: way(),
+            floods: Chance::new(seed, 300 + number as u64).percent(30),
             times: *Chance::new(seed, 200 + number as u64).pick(&[
                 LiarTimes::Honest,
                 LiarTimes::Honest,
@@ -132,7 +147,21 @@ impl Liar {
         let (former, cosigned) = (Vec::new(), BTreeMap::new());
         let branches = vec![branch];
         let ahead = *Chance::new(seed, 200 + number as u64).pick(&[0, 0, 45_000, 3_600_000]);
-        Self { number, federation, chance, ways, branches, shown, former, made: 0, all: all.to_vec(), ahead, cosigned }
+        Self {
+            number,
+            federation,
+            chance,
+            ways,
+            branches,
+            shown,
+            former,
+            made: 0,
+            all: all.to_vec(),
+            ahead,
+            cosigned,
+            crowd: Vec::new(),
+            claimed: 0,
+        }
     }
 
     /// Makes it sign two branches, so that its log has to be ended.
@@ -153,11 +182,31 @@ impl Liar {
         self.ways.times = LiarTimes::Past;
     }
 
+    /// Makes it date entries days ahead, in one history that it shows to everybody.
+    pub(super) const fn must_run_ahead(&mut self) {
+        self.must_backdate();
+        self.ways.times = LiarTimes::Future;
+    }
+
+    /// Makes it flood, from one history that it shows to everybody.
+    pub(super) const fn must_flood(&mut self) {
+        self.must_backdate();
+        (self.ways.floods, self.ways.times) = (true, LiarTimes::Honest);
+    }
+
+    /// Makes it answer everybody all the time, and show old entries after more than a day.
+    pub(super) const fn must_hold_back(&mut self) {
+        self.must_backdate();
+        (self.ways.wrong_sizes, self.ways.forges, self.ways.stale) = (false, false, false);
+        (self.ways.spoils, self.ways.wrong_time, self.ahead) = (false, false, 0);
+        self.ways.times = LiarTimes::HeldBack;
+    }
+
     /// The time that it gives to what it appends at `now`.
     fn time(&mut self, at: usize, now: Millis) -> Millis {
         let last = self.branches[at].entries.last().map(|entry| super::checker::entry_time(entry));
         match self.ways.times {
-            LiarTimes::Honest => now,
+            LiarTimes::Honest | LiarTimes::HeldBack => now,
             LiarTimes::Past => last.map_or(BEGINS, |last| last.plus(PAST_STEP_MILLIS)).min(now),
             LiarTimes::Future => now.plus(DAY * self.chance.below(5)),
             LiarTimes::Still => BEGINS,
@@ -177,8 +226,8 @@ impl Liar {
         &self.federation.logs[self.number]
     }
 
-    /// Appends to its own log, honestly or not.
-    pub(super) fn turn(&mut self, now: Millis) {
+    /// Appends to its own log, honestly or not. `victim` is somebody's identity in another home.
+    pub(super) fn turn(&mut self, now: Millis, victim: Option<IdentityId>) {
         let at = self.chance.index(self.branches.len());
         if self.ways.forks && self.branches.len() < 3 && self.chance.percent(25) {
             self.branches.push(self.branches[at].clone());
@@ -191,15 +240,68 @@ impl Liar {
             self.shown[node] = self.chance.index(self.branches.len());
         }
         if self.branches[at].replica.is_some() && self.branches[at].entries.len() < 60 {
-            self.grow(at, now);
+            self.grow(at, now, victim);
         }
     }
 
+    /// The next of its claims: each identity's key again and again, and versions that nobody has seen.
+    pub(super) fn claims(&mut self, now: Millis) -> Vec<VerifiedEvent> {
+        let known = self.crowd.len().saturating_sub(2 * FLOOD_STEP);
+        let mut claims = Vec::new();
+        for _ in 0..FLOOD_STEP.min(known) {
+            let (identity, made) = self.crowd[self.claimed % known];
+            let key = self.key(made);
+            self.claimed += 1;
+            for version in [1, self.claimed as u32 + 1] {
+                let (home, key, by) = (self.home(), key.public(), &key);
+                let reason = RevokeReason::Superseded;
+                claims.push(self.signs(Action::Revoke { home, identity, version, key, reason }, by, now));
+            }
+        }
+        claims
+    }
+
+    /// An event of somebody in its home.
+    fn signs(&mut self, action: Action, key: &SecretKey, now: Millis) -> VerifiedEvent {
+        self.made += 1;
+        let federation = self.federation.manifest.federation();
+        signed(event(federation, action, now, self.made), key).verify(&federation).unwrap()
+    }
+
+    fn home(&self) -> Domain {
+        self.federation.names[self.number].clone()
+    }
+
+    /// A key that nobody else has, by its number.
+    fn key(&self, made: u64) -> SecretKey {
+        let mut seed = [9; 32];
+        seed[..8].copy_from_slice(&(made * 8 + self.number as u64).to_le_bytes());
+        SecretKey::from_seed(Curve::Ed25519, &seed).unwrap()
+    }
+
+    /// Identities without sponsors, each of which attests to the victim at once.
+    fn crowd(&mut self, time: Millis, now: Millis, victim: IdentityId) -> Vec<VerifiedEntry> {
+        let mut said = Vec::new();
+        for _ in 0..FLOOD_STEP {
+            self.made += 1;
+            let (made, home) = (self.made, self.home());
+            let (key, name) = (self.key(made), format!("crowd-{made}").parse().unwrap());
+            let register = Action::Register { home: home.clone(), name, key: key.public(), next: None, note: None };
+            let register = self.signs(register, &key, now);
+            let issuer = register.id();
+            let attest = Action::Attest { home, issuer, subject: victim, delta: 1, context: None, note: None };
+            let attest = self.signs(attest, &key, now);
+            said.extend([register, attest].map(|event| VerifiedEntry::of(time, event)));
+            self.crowd.push((issuer, made));
+        }
+        said
+    }
+
     /// A batch: void events are valid in it, other faults are not.
-    fn grow(&mut self, at: usize, now: Millis) {
+    fn grow(&mut self, at: usize, now: Millis, victim: Option<IdentityId>) {
         let log = self.log();
         let now = self.time(at, now);
-        let said = self.said(at, now);
+        let said = self.said(at, now, victim);
         let replica = self.branches[at].replica.as_ref().unwrap();
         let mut batch = replica.complete(log, said);
         let mut bytes: Vec<Vec<u8>> = batch.iter().map(|entry| entry.bytes().to_vec()).collect();
@@ -223,31 +325,40 @@ impl Liar {
         self.branches[at].push(bytes, origin, &node_key(self.number as u8));
     }
 
-    fn said(&mut self, at: usize, now: Millis) -> Vec<VerifiedEntry> {
+    fn said(&mut self, at: usize, now: Millis, victim: Option<IdentityId>) -> Vec<VerifiedEntry> {
         let manifest = &self.federation.manifest;
         let branch = &self.branches[at];
         let Some(last) = branch.entries.last() else {
             return vec![VerifiedEntry::adopt(now, manifest.version(), manifest.hash())];
         };
         let time = now.max(super::checker::entry_time(last));
+        if let Some(victim) = victim.filter(|_| self.ways.floods) {
+            return self.crowd(time, now, victim);
+        }
         self.made += 1;
-        let mut seed = [9; 32];
-        seed[..8].copy_from_slice(&(self.made * 8 + self.number as u64).to_le_bytes());
-        let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
+        let key = self.key(self.made);
         // The same name twice: the second registration is void.
         let name = format!("liar-{}", self.made / 2).parse().unwrap();
-        let home = self.federation.names[self.number].clone();
-        let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+        let action = Action::Register { home: self.home(), name, key: key.public(), next: None, note: None };
         let said = signed(event(manifest.federation(), action, now, self.made), &key);
         vec![VerifiedEntry::of(time, said.verify(&manifest.federation()).unwrap())]
+    }
+
+    /// The heads of its own log that it shows to a node at `now`.
+    fn shown_heads(&self, to: usize, now: Millis) -> &[SignedCheckpoint] {
+        let LiarBranch { entries, heads, .. } = &self.branches[self.shown[to]];
+        let begun = entries.first().map(|first| super::checker::entry_time(first));
+        let waits = begun.is_some_and(|begun| now < begun.plus(HELD_BACK_MILLIS));
+        let shown = if waits && self.ways.times == LiarTimes::HeldBack { SHOWN_BATCHES } else { usize::MAX };
+        &heads[..heads.len().min(shown)]
     }
 
     /// Its gossip about its own log, and about cosignatures of others.
     pub(super) fn gossip(&mut self, to: usize, views: &[View<'_>], now: Millis) -> Vec<Gossip> {
         let mut out = Vec::new();
-        let branch = &self.branches[self.shown[to]];
-        if let Some(signed) = branch.heads.last().filter(|_| !self.ways.withholds) {
-            let first = branch.heads.iter().rev().nth(1).map_or(0, |before| before.checkpoint().head.size);
+        let (branch, heads) = (&self.branches[self.shown[to]], self.shown_heads(to, now));
+        if let Some(signed) = heads.last().filter(|_| !self.ways.withholds) {
+            let first = heads.iter().rev().nth(1).map_or(0, |before| before.checkpoint().head.size);
             let entries = branch.range(first, signed.checkpoint().head).entries;
             let (log, signed) = (self.log().clone(), SignedHead::of(signed));
             out.push(Gossip::Head { log, signed: signed.clone(), first, entries });
@@ -282,11 +393,10 @@ impl Liar {
     fn distort(&mut self, to: usize, log: &mut LogFrontier, views: &[View<'_>], now: Millis) {
         let i = self.federation.log(&log.log);
         if i == self.number {
-            let branch = &self.branches[self.shown[to]];
-            let head = branch.heads.last();
+            let (branch, head) = (&self.branches[self.shown[to]], self.shown_heads(to, now).last());
             let all = views.iter().flat_map(|view| view.cosigned(&log.log).unwrap());
             log.cosigned = all.filter(|one| branch.has(one.signed.head)).collect();
-            (log.size, log.newest) = (branch.tree.size(), head.map(SignedHead::of));
+            (log.size, log.newest) = (head.map_or(0, |head| head.checkpoint().head.size), head.map(SignedHead::of));
         }
         if let Some(newest) = log.newest.clone() {
             // Whichever branch it is on, its own or another liar's.

@@ -98,6 +98,11 @@ impl Load {
         self.operators = logs.collect();
     }
 
+    /// An identity of an honest operator's home.
+    pub(super) fn registered(&self) -> Option<IdentityId> {
+        self.agents.iter().find(|agent| agent.registered).map(|agent| agent.identity)
+    }
+
     /// The next event that somebody wants, if one makes sense.
     pub(super) fn next(&mut self, now: Millis) -> Option<Deed> {
         let registered: Vec<usize> = (0..self.agents.len()).filter(|at| self.agents[*at].registered).collect();

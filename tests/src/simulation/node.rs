@@ -47,6 +47,7 @@ pub(super) struct RunningNode {
     pub(super) append_at: Option<u64>,
     pub(super) boot: Boot,
     started: u64,
+    tolerates: u64,
 }
 
 /// One machine with its disk and clock, and the node on it while that runs.
@@ -62,6 +63,10 @@ pub(super) struct SimulatedMachine {
     pub(super) skew: i64,
     /// Since when it is skewed, in true time.
     pub(super) skewed: u64,
+    /// Planted fault: by how much its clock is ahead for a moment, in milliseconds.
+    pub(super) ahead: u64,
+    /// Planted fault: how far ahead of its clock it takes cosignatures, besides what is right, in milliseconds.
+    pub(super) tolerates: u64,
     pub(super) disk: Disk,
     pub(super) backup: Option<Disk>,
     /// What follows when the power, which is about to go, is off: the disk afterwards, and for how long it stays off.
@@ -86,6 +91,8 @@ impl SimulatedMachine {
             clock: Arc::default(),
             skew: 0,
             skewed: 0,
+            ahead: 0,
+            tolerates: 0,
             disk: Disk::default(),
             backup: None,
             fallen: None,
@@ -98,7 +105,7 @@ impl SimulatedMachine {
     }
 
     fn set_clock(&self, now: u64, started: u64) {
-        self.clock.set(Millis((START.0 + now).saturating_add_signed(self.skew)), now - started);
+        self.clock.set(self.wall(now).plus(self.ahead), now - started);
     }
 
     /// The time on its wall clock.
@@ -150,6 +157,7 @@ impl SimulatedMachine {
             append_at: None,
             boot,
             started: began,
+            tolerates: self.tolerates,
         });
         Ok(())
     }
@@ -195,7 +203,8 @@ impl RunningNode {
     fn frontier(&self, peer: PeerId, frontier: Frontier) -> (Option<InboxInput>, Option<&'static str>) {
         let ahead = i128::from(frontier.time.0) - i128::from(self.shared.clock.now().0);
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier, self.shared.clock.now()) {
+        let latest = self.shared.clock.now().plus(self.tolerates);
+        match heard::frontier(&self.shared.store.view(), &self.shared.manifest, frontier, latest) {
             Ok(said) => (Some(InboxInput::Frontier { peer, said, ahead }), None),
             Err(FrontierError::Sender(code)) => (Some(InboxInput::Unanswered { peer }), Some(code)),
             Err(FrontierError::Store(_)) => (Some(InboxInput::Unanswered { peer }), None),

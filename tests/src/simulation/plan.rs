@@ -18,6 +18,13 @@ pub(super) enum ReplacementDisk {
     Empty,
 }
 
+/// How far the clocks move at once, in minutes, where liars hold entries back: less than a silence.
+const HELD_BACK_MINUTES: u64 = 50;
+/// How often they move, in milliseconds: long enough for every node to hear the liars in between.
+const HELD_BACK_EVERY_MILLIS: u64 = 1_500;
+/// How often they move in all: for longer than liars hold entries back.
+const HELD_BACK_LEAPS: u64 = 38;
+
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Trouble {
@@ -35,8 +42,8 @@ pub(super) enum Trouble {
     Slow { node: usize, by: u64, millis: u64 },
     /// A node answers no requests.
     Mute { node: usize, millis: u64 },
-    /// Hours pass in which nothing else happens: with a cut or with machines that are down, a long outage.
-    Leap { hours: u64 },
+    /// Time passes in which nothing else happens: with a cut or with machines that are down, a long outage.
+    Leap { minutes: u64 },
     /// A node's clock is wrong.
     Clock { node: usize, skew: i64, millis: u64 },
 }
@@ -85,6 +92,8 @@ pub(super) struct RunPlan {
     pub(super) deeds: u64,
     /// When all troubles end, in milliseconds.
     pub(super) busy: u64,
+    /// The liars are heard all the time, and hold entries back for more than a day.
+    pub(super) held_back: bool,
 }
 
 impl RunPlan {
@@ -109,6 +118,7 @@ impl RunPlan {
             changes: Vec::new(),
             deeds: chance.between(8, 20),
             busy: chance.between(8_000, 30_000),
+            held_back: false,
             liars,
         };
         // An operator that lost its disk may forget what it signed, so it counts as a liar.
@@ -121,7 +131,20 @@ impl RunPlan {
         all.extend(plan.joins().then_some(operators));
         plan.draw_troubles(&mut chance, &all, losses);
         plan.draw_outage(&mut Chance::new(seed, 6), &all);
+        if !plan.liars.is_empty() && Chance::new(seed, 7).percent(8) {
+            plan.hold_back();
+        }
         plan
+    }
+
+    /// Makes it a run in which nothing goes wrong and more than a day passes, and in which nobody is silent.
+    pub(super) fn hold_back(&mut self) {
+        self.mirror |= self.joins();
+        self.changes.clear();
+        let leap = |i: u64| (i * HELD_BACK_EVERY_MILLIS, Trouble::Leap { minutes: HELD_BACK_MINUTES });
+        self.troubles = (2..2 + HELD_BACK_LEAPS).map(leap).collect();
+        self.busy = (HELD_BACK_LEAPS + 4) * HELD_BACK_EVERY_MILLIS;
+        (self.held_back, self.loss, self.doubled, self.delay_max) = (true, 0, 0, 50);
     }
 
     /// A federation of four in which nothing goes wrong, except that these operators lie.
@@ -185,7 +208,7 @@ impl RunPlan {
         }
         for _ in 0..chance.between(1, 3) {
             let hours = *chance.pick(&[2, 5, 11, 26, 96, 170]);
-            self.troubles.push((from + chance.below(millis), Trouble::Leap { hours }));
+            self.troubles.push((from + chance.below(millis), Trouble::Leap { minutes: 60 * hours }));
         }
         self.troubles.sort_by_key(|(at, _)| *at);
     }

@@ -36,12 +36,22 @@ pub(super) enum Planted {
     DropsForGood,
     /// Nodes cosign entries however late they arrive.
     CosignsLate,
+    /// Nodes cosign entries that an owner which they hear all the time held back.
+    CosignsHeldBack,
+    /// Nodes store entries whatever their times.
+    StoresAhead,
+    /// A home gives a subject any number of new providers a day.
+    CrowdsSubjects,
+    /// A claim against a version that nobody has seen is taken as if a receipt showed it.
+    ClaimsUnseen,
     /// Renewed cosignatures are lost on their way to the inbox. Only a quiet run shows it.
     DropsRenewals,
+    /// Cosignatures with times of the future are kept. Only a quiet run shows it.
+    KeepsFuture,
 }
 
 impl Planted {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::SyncIsALie,
         Self::GateOpensUnasked,
         Self::CosignsBlindly,
@@ -56,6 +66,10 @@ impl Planted {
         Self::LeavesBehind,
         Self::DropsForGood,
         Self::CosignsLate,
+        Self::CosignsHeldBack,
+        Self::StoresAhead,
+        Self::CrowdsSubjects,
+        Self::ClaimsUnseen,
     ];
 
     /// The promise that the bug breaks.
@@ -74,7 +88,12 @@ impl Planted {
             Self::DropsForGood => "what a cut drops is submitted again",
             Self::CosignsLate => "a liar fills no days of the past",
             Self::TooManyLiars => "certified heads extend one another",
+            Self::CosignsHeldBack => "nobody vouches for what was held back",
+            Self::StoresAhead => "nothing is stored ahead of time",
+            Self::CrowdsSubjects => "one home crowds no subject",
+            Self::ClaimsUnseen => "claims are against keys that their home had",
             Self::DropsRenewals => "certificates stay recent",
+            Self::KeepsFuture => "nothing from the future is kept",
         }
     }
 
@@ -82,7 +101,14 @@ impl Planted {
     pub(super) fn adjust(self, plan: &mut RunPlan) {
         let middle = plan.busy / 2;
         let trouble = match self {
-            Self::CosignsLate if plan.operators >= 4 => {
+            Self::CosignsHeldBack if plan.operators >= 4 => {
+                plan.liars = vec![0];
+                plan.hold_back();
+                return;
+            }
+            Self::CosignsLate | Self::StoresAhead | Self::CrowdsSubjects | Self::ClaimsUnseen
+                if plan.operators >= 4 =>
+            {
                 plan.liars = vec![0];
                 plan.troubles.clear();
                 plan.changes.clear();

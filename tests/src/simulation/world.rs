@@ -21,7 +21,7 @@ use fama_node::store::{Store, View};
 use fama_node::sync::heard::HeardFrontier;
 use fama_node::sync::said;
 use fama_node::wire::{CosignedHead, Frontier, Gossip, Refusal, SignedHead, Submission, SyncRequest, SyncResponse};
-use fama_tests::{START, governance_key};
+use fama_tests::{DAY, START, governance_key};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
@@ -105,6 +105,11 @@ impl Trace {
         self.last.push_back(line);
     }
 
+    /// The lines that are kept, each after a line break.
+    pub(super) fn text(&self) -> String {
+        self.last.iter().flat_map(|line| ["\n", line]).collect()
+    }
+
     pub(super) fn hash(&self) -> u64 {
         self.hasher.finish()
     }
@@ -148,7 +153,10 @@ impl World {
     }
 
     pub(super) fn of(seed: u64, plan: RunPlan, planted: Option<Planted>, shown: usize) -> Self {
-        let federation = SimulatedFederation::of(plan.operators);
+        let federation = match planted {
+            Some(Planted::CrowdsSubjects) => SimulatedFederation::crowded(plan.operators),
+            _ => SimulatedFederation::of(plan.operators),
+        };
         let honest: Vec<usize> = (0..plan.operators).filter(|node| !plan.liars.contains(node)).collect();
         let count = plan.operators + usize::from(plan.mirror || plan.joins());
         let liars = plan.liars.iter().map(|liar| (*liar, Liar::new(seed, *liar, &plan.liars, federation))).collect();
@@ -193,8 +201,19 @@ impl World {
         if self.planted == Some(Planted::TooManyLiars) {
             self.liars.values_mut().for_each(Liar::must_split);
         }
-        if self.planted == Some(Planted::CosignsLate) {
-            self.liars.values_mut().for_each(Liar::must_backdate);
+        if self.plan.held_back {
+            self.liars.values_mut().for_each(Liar::must_hold_back);
+        }
+        match self.planted {
+            Some(Planted::CosignsLate) => self.liars.values_mut().for_each(Liar::must_backdate),
+            Some(Planted::StoresAhead) => self.liars.values_mut().for_each(Liar::must_run_ahead),
+            Some(Planted::CrowdsSubjects | Planted::ClaimsUnseen) => {
+                self.liars.values_mut().for_each(Liar::must_flood);
+            }
+            Some(Planted::KeepsFuture) => self.nodes.iter_mut().for_each(|node| node.tolerates = 2 * 3_600_000),
+            _ => {}
+        }
+        if matches!(self.planted, Some(Planted::CosignsLate | Planted::CosignsHeldBack)) {
             self.nodes.iter_mut().for_each(|node| node.overrides.accept_late = true);
         }
         let RunPlan { operators, mirror, troubles, changes, .. } = &self.plan;

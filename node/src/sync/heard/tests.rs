@@ -99,6 +99,22 @@ fn a_node_that_is_behind_does_not_blame_the_key_of_a_later_version() {
     assert!(lie(heard(2, forged)), "the owner's key is known");
 }
 
+/// A node that was offline while beta got another key lacks what certifies a log's adoption, and waited for it forever:
+/// the others list the cosignature by the key that it does not know first, and the known one was not checked any more.
+#[test]
+fn a_node_that_is_behind_hears_the_key_that_it_knows_after_those_of_later_versions() {
+    let (dir, genesis) = (tempfile::tempdir().unwrap(), genesis());
+    let store = Store::open(dir.path(), &genesis).unwrap();
+    let view = store.view();
+    let all = |keys: &[u8]| keys.iter().map(|key| cosigned(&genesis, *key, 4)).collect::<Vec<_>>();
+    let heard = |version, keys: &[u8]| {
+        frontier(&view, &genesis, told(&genesis, version, all(keys)), Millis(0)).unwrap().logs[0].cosigned.len()
+    };
+    assert_eq!(heard(2, &[SECOND, 2]), 1);
+    assert_eq!(heard(3, &[SECOND + 1, SECOND, 2]), 1);
+    assert_eq!(heard(2, &[SECOND + 1, SECOND, 2]), 0, "one version brings one key at most");
+}
+
 #[test]
 fn each_key_of_an_operator_may_cosign_the_same_head() {
     let (dir, manifest) = (tempfile::tempdir().unwrap(), rotated(&genesis()));

@@ -1,8 +1,13 @@
 //! When all is quiet: what is still missing, and what must hold then.
-use fama_ledger::event::Kind;
+use fama_ledger::entry::{Body, Entry};
+use fama_ledger::event::{Event, Kind};
+use fama_ledger::id::Domain;
 use fama_ledger::join::{Join, LogState, state_id};
+use fama_ledger::rows::{self, MapName, Tally};
+use fama_ledger::{codec, limits};
 use fama_node::wire::NoteAnswer;
 
+use super::super::federation::{DAILY_BYTES, DAILY_NEW_PROVIDERS};
 use super::*;
 
 impl PromiseChecker {
@@ -46,7 +51,10 @@ impl PromiseChecker {
         for (node, view) in views {
             let version = view.store().manifest().version();
             if version != wanted {
-                return Some(format!("n{node} uses version {version} of {wanted}"));
+                let next = view.store().pending();
+                let waits = next.into_iter().flat_map(|next| next.must_have_adopted());
+                let copies: Vec<String> = waits.map(|log| held(*node, view, log)).collect();
+                return Some(format!("n{node} uses version {version} of {wanted}: {}", copies.join("; ")));
             }
             for (log, cut) in self.ended() {
                 let record = view.log(&self.federation.logs[log]).unwrap();
@@ -97,6 +105,8 @@ impl PromiseChecker {
     pub(in crate::simulation) fn end(&self, views: &[(usize, View<'_>)], stores: &[&Store]) -> CheckResult {
         self.receipts_are_kept_everywhere(views)?;
         self.identities_are_intact(views)?;
+        self.one_home_crowds_no_subject(views)?;
+        self.claims_keep_their_share(views)?;
         self.equal_frontiers_are_equal_states(views, stores)
     }
 
@@ -153,17 +163,69 @@ impl PromiseChecker {
     /// An identity registered in a log that ended is known under the home that passed on.
     fn identities_are_intact(&self, views: &[(usize, View<'_>)]) -> CheckResult {
         let ended: BTreeSet<usize> = self.ended().map(|(log, _)| log).collect();
-        let registered = self.acknowledged.iter().filter(|one| ended.contains(&one.log));
-        let identities = registered.filter_map(|one| {
-            let federation = self.federation.manifest.federation();
-            let entry = fama_ledger::entry::VerifiedEntry::decode(one.entry.clone(), &federation).ok()?;
-            let register = entry.event()?.event().action.kind() == Kind::Register;
-            register.then_some(one.event)
-        });
-        for identity in identities {
+        for identity in self.registered(|one| ended.contains(&one.log)) {
             for (node, view) in views {
                 let found = Join::new(view.store().manifest(), view).identity(identity).unwrap();
                 must(found.is_some(), "identities survive their log's end", || format!("n{node}: {identity}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The identities registered by acknowledged events.
+    fn registered(&self, of: impl Fn(&Acknowledged) -> bool) -> Vec<IdentityId> {
+        let events = self.acknowledged.iter().filter(|one| of(one)).filter_map(|one| event_of(&one.entry));
+        let registered = events.filter(|(_, event)| event.action.kind() == Kind::Register);
+        registered.map(|(_, event)| event.id()).collect()
+    }
+
+    /// However many identities a liar has, its home adds a few providers a day to a subject.
+    fn one_home_crowds_no_subject(&self, views: &[(usize, View<'_>)]) -> CheckResult {
+        let subjects = self.registered(|_| true);
+        for (node, view) in views {
+            for liar in &self.liars {
+                let entries = view.entries(&self.federation.logs[*liar], 0, usize::MAX, usize::MAX).unwrap();
+                let days: BTreeSet<Day> = entries.iter().map(|entry| entry_time(entry).day()).collect();
+                let (map, most) = (MapName::home(&self.federation.names[*liar]).id(), days.len());
+                for subject in &subjects {
+                    let start = rows::prefix::<Tally>(subject);
+                    let found = rows::collect::<Tally, _>(view, map, &start, usize::MAX).unwrap().len();
+                    must(found <= most * DAILY_NEW_PROVIDERS as usize, "one home crowds no subject", || {
+                        format!("n{node}: {found} providers of n{liar} attest to {subject} on {most} days")
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims against a liar's home are against the one version that its identities have, and use no more of a log's day
+    /// than an operator's share.
+    fn claims_keep_their_share(&self, views: &[(usize, View<'_>)]) -> CheckResult {
+        let Some((_, view)) = views.first() else { return Ok(()) };
+        let versions = (1..=self.newest_version.version()).filter_map(|version| self.newest_version.at(version));
+        let faults = versions.map(Manifest::faults).min().unwrap_or_default();
+        let share = DAILY_BYTES / 20 / (faults as u64 + 1);
+        // A disk that was lost had counted what claims used, and a home that passed on is the log's own.
+        for log in self.honest_logs().filter(|log| !self.forgotten.contains(log)) {
+            let going = |liar: &&usize| self.newest_version.cut(&self.federation.logs[**liar]).is_none();
+            let liars: Vec<&Domain> =
+                self.liars.iter().filter(going).map(|liar| &self.federation.names[*liar]).collect();
+            let mut used: BTreeMap<(Day, Domain), u64> = BTreeMap::new();
+            let entries = view.entries(&self.federation.logs[log], 0, usize::MAX, usize::MAX).unwrap();
+            for (entry, (time, event)) in entries.iter().filter_map(|entry| Some((entry, event_of(entry)?))) {
+                let Action::Revoke { home, version, .. } = &event.action else { continue };
+                if !liars.contains(&home) {
+                    continue;
+                }
+                must(*version == 1, "claims are against keys that their home had", || {
+                    format!("{}: version {version} in {home}", self.federation.logs[log])
+                })?;
+                let used = used.entry((time.day(), home.clone())).or_default();
+                *used += entry.len() as u64;
+                must(*used <= share, "claims keep their share", || {
+                    format!("{}: {used} bytes of {share} against {home}", self.federation.logs[log])
+                })?;
             }
         }
         Ok(())
@@ -182,13 +244,26 @@ impl PromiseChecker {
             let (first, first_id, first_store) = *known.entry(frontier).or_insert((*node, id, store));
             must(first_id == id, "equal frontiers, equal states", || format!("n{first} and n{node}"))?;
             let differences = store.differences(first_store).unwrap();
-            let differences: Vec<_> = differences.iter().filter(|line| !line.starts_with("logs:")).collect();
+            // Of a liar's log, one may have more certified than another.
+            let differences: Vec<_> = differences.iter().filter(|line| !is_of_certified_size(line)).collect();
             must(differences.is_empty(), "equal frontiers, equal states", || {
                 format!("n{first} and n{node}: {differences:?}")
             })?;
         }
         Ok(())
     }
+}
+
+/// Whether stores differ in a log's certified size: the key is the log's, then 1.
+fn is_of_certified_size(difference: &str) -> bool {
+    difference.strip_prefix("logs: ").is_some_and(|rest| rest.split(' ').next().is_some_and(|key| key.ends_with("01")))
+}
+
+/// The time of an encoded entry and its event, if it has one.
+fn event_of(entry: &[u8]) -> Option<(Millis, Event)> {
+    let entry: Entry = codec::decode(entry, limits::ENTRY_BYTES_MAX).unwrap();
+    let Body::Event(signed) = entry.body else { return None };
+    Some((entry.time, signed.event))
 }
 
 /// A node's copy of a log, described for people.

@@ -113,6 +113,9 @@ impl World {
             }
             SubmitOutcome::Refused(refusal) => {
                 self.say(&format!("n{node} refuses: {}", refusal.code));
+                if matches!(refusal.code.as_str(), "daily_bytes" | "quota") {
+                    return broken("no flood shuts the honest out", format!("n{node}: {}", refusal.message));
+                }
                 let passing =
                     matches!(refusal.code.as_str(), "not_ready" | "outside_window" | "not_home" | "uncertified");
                 self.deeds[number].over = !passing && self.deeds[number].elsewhere.is_none();

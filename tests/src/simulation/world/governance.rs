@@ -244,7 +244,9 @@ impl World {
             }
             None if self.end_lagging(behind, draft) || waits => {}
             // Nodes stand still in a log that cannot end, because one that lags behind cannot end either.
-            _ if !draft.cuts.is_empty() => return Err(StopReason::Beyond),
+            _ if !draft.cuts.is_empty() => {
+                return Err(StopReason::Beyond("nodes stand in a log that cannot end, since another one lags behind"));
+            }
             _ => {
                 self.say(&format!("people give up a version: {behind:?} lag behind"));
                 self.governance.changes.pop_front();

@@ -120,7 +120,7 @@ impl World {
                 let Some(input) = heard else { return Ok(()) };
                 self.say(&format!("n{to} hears {} from n{from}", name(&input)));
                 self.planted_at_head(to, &input)?;
-                self.give(to, input)
+                self.give_entries(to, input)
             }
         }
     }
@@ -213,7 +213,18 @@ impl World {
             return Ok(());
         }
         self.say(&format!("n{node} gets {} from n{peer}", name(&input)));
-        self.give(node, input)
+        self.give_entries(node, input)
+    }
+
+    /// Gives a node what a peer sent. Planted fault: its clock is days ahead while it looks at entries.
+    fn give_entries(&mut self, node: usize, input: InboxInput) -> CheckResult {
+        let entries = matches!(input, InboxInput::Range { .. } | InboxInput::Head { range: Some(_), .. });
+        if entries && self.planted == Some(Planted::StoresAhead) {
+            self.nodes[node].ahead = 10 * DAY;
+        }
+        let given = self.give(node, input);
+        self.nodes[node].ahead = 0;
+        given
     }
 
     pub(super) fn command(&mut self, node: usize, command: InboxCommand) -> CheckResult {
@@ -307,16 +318,27 @@ impl World {
     pub(super) fn turn(&mut self, number: usize) -> CheckResult {
         self.after(LIAR_MILLIS, Happening::Turn { liar: number });
         let now = Millis(START.0 + self.clock());
-        let mut said = Vec::new();
+        let (mut said, mut claims) = (Vec::new(), Vec::new());
+        let victim = self.load.registered();
         if let Some(liar) = self.liars.get_mut(&number) {
-            liar.turn(now);
+            liar.turn(now, victim);
+            claims = liar.claims(now);
             let views = honest_views(&self.nodes);
             for to in (0..self.nodes.len()).filter(|to| *to != number) {
                 said.extend(liar.gossip(to, &views, now).into_iter().map(|gossip| (to, gossip)));
             }
         }
         said.into_iter().for_each(|(to, gossip)| self.send(number, to, InFlight::Gossip(gossip)));
-        Ok(())
+        self.hand_in(claims)
+    }
+
+    /// A liar submits claims to one and the same honest operator.
+    fn hand_in(&mut self, claims: Vec<VerifiedEvent>) -> CheckResult {
+        let takes = |node: &&SimulatedMachine| node.running.is_some() && node.operates;
+        let Some(node) = self.nodes.iter().find(takes).filter(|_| !claims.is_empty()) else { return Ok(()) };
+        let recovered = self.planted == Some(Planted::ClaimsUnseen);
+        let events = claims.into_iter().map(|event| Submitted { event, note: None, recovered }).collect();
+        self.give(node.number, InboxInput::Submit { events, reply: oneshot::channel().0 })
     }
 }
 

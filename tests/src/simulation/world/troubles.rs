@@ -22,7 +22,7 @@ impl World {
                 self.checker.hidden.insert(node);
             }
             Trouble::Cut { side, millis, silent } => self.cut(side, millis, silent),
-            Trouble::Leap { hours } => self.leapt += hours * 3_600_000,
+            Trouble::Leap { minutes } => self.leapt += minutes * 60_000,
             Trouble::Slow { node, by, millis } => {
                 self.slow.insert(node, (self.now + millis, by));
             }
@@ -142,7 +142,9 @@ impl World {
                 drop(views);
                 match lost {
                     Some(log) if self.mend(log) => Ok(false),
-                    Some(log) if !self.governance.mended.contains(&log) => Err(StopReason::Beyond),
+                    Some(log) if !self.governance.mended.contains(&log) => {
+                        Err(StopReason::Beyond("a disk was lost, and its log has no operator that could renew it"))
+                    }
                     _ => broken("when the troubles end, everything honest becomes final", missing).map(|()| false),
                 }
             }

@@ -91,6 +91,9 @@ impl World {
     fn publish_cut(&mut self, mut draft: Draft, cut: Cut) -> CheckResult {
         let carriers = draft.homes.values_mut().filter(|carrier| **carrier == cut.log);
         carriers.for_each(|carrier| *carrier = cut.successor.clone());
+        // The log that was to take over what another one leaves may end in the same version.
+        let heirs = draft.cuts.iter_mut().filter(|earlier| earlier.successor == cut.log);
+        heirs.for_each(|earlier| earlier.successor = cut.successor.clone());
         draft.cuts.push(cut);
         self.publish_version(&draft)
     }
