@@ -10,7 +10,9 @@ use resubmission::Resubmission;
 const GOVERN_MILLIS: u64 = 1_000;
 /// How long after the last trouble people still wait for a proof that an operator lies, in milliseconds.
 const PROOF_MILLIS_MAX: u64 = 20_000;
-
+/// How long after the last trouble or version people wait for honest owners to adopt that version, in milliseconds: a
+/// peer that failed is asked again after a minute.
+const ADOPTION_MILLIS_MAX: u64 = 90_000;
 /// How long after a version people wait for an operator that lies to adopt it, in milliseconds.
 const LAG_MILLIS_MAX: u64 = 8_000;
 
@@ -227,7 +229,8 @@ impl World {
             }
             _ => false,
         };
-        let waits = self.calm.is_none_or(|calm| self.now < calm + PROOF_MILLIS_MAX);
+        let since = self.calm.map(|calm| calm.max(self.governance.published));
+        let waits = since.is_none_or(|since| self.now < since + ADOPTION_MILLIS_MAX);
         let first = self.governance.changes.iter().position(|(_, change)| ends(change)).filter(|at| *at > 0);
         // The stands so far are in another log.
         match first {
