@@ -248,6 +248,7 @@ impl World {
             None if self.end_lagging(behind, draft) || waits => {}
             // Nodes stand still in a log that cannot end, because one that lags behind cannot end either.
             _ if !draft.cuts.is_empty() => {
+                self.tell_copies(behind);
                 return Err(StopReason::Beyond("nodes stand in a log that cannot end, since another one lags behind"));
             }
             _ => {
@@ -258,6 +259,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What each node has of these logs.
+    fn tell_copies(&mut self, logs: &[LogId]) {
+        let mut copies = Vec::new();
+        for (node, running) in self.nodes.iter().filter_map(|node| Some((node.number, node.running.as_ref()?))) {
+            let view = running.shared.store.view();
+            copies.extend(logs.iter().map(|log| format!("of {log}, {}", rest::held(node, &view, log))));
+        }
+        copies.iter().for_each(|copy| self.say(copy));
     }
 
     /// An operator that lies may never adopt a version, and nobody waits for it forever: its log ends, too.
