@@ -77,7 +77,7 @@ CRASHES ?= 1000
 crash: needs
 	FAMA_CRASHES=$(CRASHES) $(CARGO) test $(BUILD) --workspace --test fama -- crash:: --nocapture
 
-# The short form, of half a minute, is part of `make test`. From SECONDS=60 on there are 400 silent peers, else 40.
+# The short form, of half a minute, is part of `make test`. From SECONDS=60 on there are 400 silent peers, else 100.
 hostile: needs
 	FAMA_HOSTILE_SECONDS=$(SECONDS) $(CARGO) test $(BUILD) --workspace --test fama -- hostile:: --nocapture
 

@@ -67,10 +67,12 @@ impl Lateness {
         store
     }
 
-    /// The owner is not silent, and this node has all the entries that the owner reported. Returns whether that ended a
-    /// silence, which has to be stored.
-    pub fn caught_up(&mut self) -> bool {
-        self.silence.take().is_some()
+    /// The owner is not silent, and this node has all the entries that the owner reported. A silence does not end before
+    /// late ones among them are `covered`, as for [`Lateness::judge`]: a node that starts, or distrusts its clock, judges
+    /// them later. Returns whether that ended a silence, which has to be stored.
+    pub fn caught_up(&mut self, covered: u64) -> bool {
+        let judged = self.late.iter().all(|(_, to)| *to <= covered);
+        judged && self.silence.take().is_some()
     }
 
     /// The silence that counts at `now`: one not caught up with, or one that lasts.
@@ -171,7 +173,7 @@ mod tests {
         let mut lateness = Lateness::new(at(0));
         for hour in 0..240 {
             lateness.heard(at(hour), DAY);
-            lateness.caught_up();
+            lateness.caught_up(0);
         }
         let times = [239, 100, 120];
         assert_eq!(hold(&mut lateness, 240, &times), 2);
@@ -184,7 +186,7 @@ mod tests {
     fn an_owner_that_comes_back_is_followed_for_one_window() {
         let mut lateness = Lateness::new(at(0));
         lateness.heard(at(10), DAY);
-        lateness.caught_up();
+        lateness.caught_up(0);
         // Silent from hour 10 to hour 240; the first event came on day four.
         assert!(lateness.heard(at(240), DAY));
         let times = [96, 100, 108];
@@ -196,15 +198,29 @@ mod tests {
         let more = [96, 100, 108, 121];
         lateness.held((3, 4), at(121), at(240), DAY);
         assert_eq!(judge(&lateness, 3, 240, &more), Passing::Late(3));
-        assert!(lateness.caught_up());
+        assert!(!lateness.caught_up(3) && lateness.caught_up(4), "the last one waits until others vouch for it");
         assert_eq!(judge(&lateness, 0, 240, &times), Passing::Late(0), "the silence is over");
+    }
+
+    /// Nodes that received what a silence lets pass while they still waited for others to answer, forgot the silence at
+    /// the owner's next answer, and never vouched for it: an outage of two operators ended a third one's log.
+    #[test]
+    fn a_silence_counts_until_what_it_lets_pass_is_cosigned() {
+        let mut lateness = Lateness::new(at(0));
+        lateness.heard(at(240), DAY);
+        let times = [200, 201];
+        assert_eq!(hold(&mut lateness, 240, &times), 2);
+        assert!(!lateness.caught_up(0), "the start is not over");
+        assert_eq!(judge(&lateness, 0, 241, &times), Passing::AfterSilence(at(200)));
+        lateness.passed(at(200), at(241), DAY);
+        assert!(!lateness.caught_up(1) && lateness.caught_up(2));
     }
 
     #[test]
     fn nothing_passes_from_long_before_a_silence() {
         let mut lateness = Lateness::new(at(0));
         lateness.heard(at(100), DAY);
-        lateness.caught_up();
+        lateness.caught_up(0);
         lateness.heard(at(140), DAY);
         for (time, passes) in [(75, false), (76, true), (90, true)] {
             let mut lateness = lateness.clone();
@@ -217,7 +233,7 @@ mod tests {
     fn a_short_pause_is_no_silence_and_one_that_lasts_is_one() {
         let mut lateness = Lateness::new(at(0));
         lateness.heard(at(100), DAY);
-        lateness.caught_up();
+        lateness.caught_up(0);
         let minutes = |minutes: u64| Millis(at(100).0 + minutes * 60_000);
         assert!(!lateness.heard(minutes(9), DAY), "stored every ten minutes");
         assert!(lateness.heard(minutes(59), DAY));
@@ -237,7 +253,7 @@ mod tests {
     fn a_clock_that_is_set_back_makes_no_silence() {
         let mut lateness = Lateness::new(at(0));
         lateness.heard(at(500), DAY);
-        lateness.caught_up();
+        lateness.caught_up(0);
         assert!(lateness.heard(at(100), DAY));
         assert_eq!((lateness.heard, lateness.silence), (at(100), None));
     }

@@ -18,6 +18,7 @@ use fama_ledger::log::Head;
 use fama_ledger::manifest::{Manifest, Policy};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
+use fama_node::network::ClientError;
 use fama_node::network::client::Client;
 use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain};
@@ -137,17 +138,20 @@ impl World {
         text.parse().unwrap()
     }
 
-    async fn client(&self) -> Option<Client> {
-        Client::connect(self.manifest.federation(), self.address(TransportKind::Tcp)).await.ok()
+    async fn client(&self) -> Result<Client, ClientError> {
+        Client::connect(self.manifest.federation(), self.address(TransportKind::Tcp)).await
     }
 
     /// Submits until it has a receipt; returns how long that took.
     async fn accepted(&self, client: &mut Option<Client>, submission: &Submission) -> Duration {
-        let begun = Instant::now();
+        let (begun, mut last) = (Instant::now(), String::new());
         loop {
-            assert!(begun.elapsed() < PATIENCE, "no receipt in {PATIENCE:?}");
+            assert!(begun.elapsed() < PATIENCE, "no receipt in {PATIENCE:?}, at last: {last}");
             let Some(connected) = &client else {
-                *client = self.client().await;
+                match self.client().await {
+                    Ok(connected) => *client = Some(connected),
+                    Err(error) => last = format!("not connected: {error}"),
+                }
                 continue;
             };
             let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
@@ -155,9 +159,13 @@ impl World {
                 Ok(Some(SubmitResult::Accepted(_))) => return begun.elapsed(),
                 Ok(Some(SubmitResult::Refused(refusal))) => {
                     assert!(refusal.retry_after.is_some(), "{refusal:?}");
+                    last = refusal.code;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                _ => *client = None,
+                other => {
+                    last = format!("not answered: {other:?}");
+                    *client = None;
+                }
             }
         }
     }

@@ -46,9 +46,10 @@ impl Inbox {
         for (log, size) in sizes.iter().filter(|(log, _)| log.operator == operator) {
             self.heard_owner(log)?;
             let held = self.copies.get(log).map_or(0, |copy| copy.tree.size());
+            let vouched = self.replica.vouched(log);
             if let Some(lateness) = self.lateness.get_mut(log)
                 && held >= *size
-                && lateness.caught_up()
+                && lateness.caught_up(vouched)
             {
                 self.shared.store.put_lateness(log, lateness)?;
             }

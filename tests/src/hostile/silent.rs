@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use super::World;
 use super::peers::{self, Hostile, HostileEvent, RawRequest, TransportKind};
 
-/// Silent peers of a short run, and of one of a minute or more.
-const PEERS: usize = 40;
+/// Silent peers of a short run, and of one of a minute or more: more than the turns that any budget may have for
+/// requests to all peers together.
+const PEERS: usize = 100;
 const PEERS_LONG: usize = 400;
 /// From this duration on a run is long, in seconds.
 pub(super) const LONG: u64 = 60;

@@ -10,7 +10,9 @@ use resubmission::Resubmission;
 const GOVERN_MILLIS: u64 = 1_000;
 /// How long after the last trouble people still wait for a proof that an operator lies, in milliseconds.
 const PROOF_MILLIS_MAX: u64 = 20_000;
-
+/// How long after the last trouble or version people wait for honest owners to adopt that version, in milliseconds: a
+/// peer that failed is asked again after a minute.
+const ADOPTION_MILLIS_MAX: u64 = 90_000;
 /// How long after a version people wait for an operator that lies to adopt it, in milliseconds.
 const LAG_MILLIS_MAX: u64 = 8_000;
 
@@ -227,7 +229,8 @@ impl World {
             }
             _ => false,
         };
-        let waits = self.calm.is_none_or(|calm| self.now < calm + PROOF_MILLIS_MAX);
+        let since = self.calm.map(|calm| calm.max(self.governance.published));
+        let waits = since.is_none_or(|since| self.now < since + ADOPTION_MILLIS_MAX);
         let first = self.governance.changes.iter().position(|(_, change)| ends(change)).filter(|at| *at > 0);
         // The stands so far are in another log.
         match first {
@@ -245,6 +248,7 @@ impl World {
             None if self.end_lagging(behind, draft) || waits => {}
             // Nodes stand still in a log that cannot end, because one that lags behind cannot end either.
             _ if !draft.cuts.is_empty() => {
+                self.tell_copies(behind);
                 return Err(StopReason::Beyond("nodes stand in a log that cannot end, since another one lags behind"));
             }
             _ => {
@@ -255,6 +259,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What each node has of these logs.
+    fn tell_copies(&mut self, logs: &[LogId]) {
+        let mut copies = Vec::new();
+        for (node, running) in self.nodes.iter().filter_map(|node| Some((node.number, node.running.as_ref()?))) {
+            let view = running.shared.store.view();
+            copies.extend(logs.iter().map(|log| format!("of {log}, {}", rest::held(node, &view, log))));
+        }
+        copies.iter().for_each(|copy| self.say(copy));
     }
 
     /// An operator that lies may never adopt a version, and nobody waits for it forever: its log ends, too.
