@@ -540,24 +540,43 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], which names the file and, where there is one, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, |_, _| None)
+    }
+
+    /// As [`Config::load`]. If the operator, the key or the namespace does not fit the manifest in the file, the newest
+    /// version that `newest` finds in the data folder counts: a node takes up later versions by itself.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load_with(
+        path: &Path,
+        newest: impl FnOnce(&Path, &Arc<Manifest>) -> Option<Arc<Manifest>>,
+    ) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
         let text = read_bounded(path, CONFIG_BYTES_MAX).map_err(unreadable)?;
-        ConfigText { file: path, text: &text }.load()
+        ConfigText { file: path, text: &text }.load(newest)
     }
 }
 
 impl ConfigText<'_> {
-    fn load(&self) -> Result<Config, ConfigError> {
+    fn load(&self, newest: impl FnOnce(&Path, &Arc<Manifest>) -> Option<Arc<Manifest>>) -> Result<Config, ConfigError> {
         let raw = self.parse()?;
         self.check_bounds(&raw)?;
         let operator = self.domain("operator", raw.operator.as_ref())?;
         let manifest = self.manifest(&raw)?;
         let node_key = self.key("node_key", &raw.node_key)?;
         let next_node_key = raw.next_node_key.as_ref().map(|path| self.key("next_node_key", path)).transpose()?;
-        self.check_key(&raw, operator.as_ref(), &manifest, node_key.public())?;
-        let namespace = self.namespace(&raw, operator.as_ref(), &manifest)?;
+        let data_dir = self.path(&raw.data_dir);
+        let fits = |manifest: &Manifest| {
+            self.check_key(&raw, operator.as_ref(), manifest, node_key.public())?;
+            self.namespace(&raw, operator.as_ref(), manifest)
+        };
+        let namespace = match fits(&manifest) {
+            Ok(namespace) => namespace,
+            Err(error) => fits(&*newest(&data_dir, &manifest).ok_or(error)?)?,
+        };
         Ok(Config {
-            data_dir: self.path(&raw.data_dir),
+            data_dir,
             manifest,
             operator,
             node_key: Arc::new(node_key),
@@ -582,11 +601,10 @@ mod tests {
     use fama_ledger::manifest::{Genesis, Operator, Policy};
     use fama_ledger::signed_note::{self, SignedNote};
 
-    /// A folder with a manifest of alpha.example, its key, other keys, and a configuration.
-    fn folder(config: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
+    /// A manifest of alpha.example, whose node key has this seed.
+    fn note(node: u8) -> String {
         let key = |seed| SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
-        let (node, governance) = (key(1), key(2));
+        let (node, governance) = (key(node), key(2));
         let name: Domain = "alpha.example".parse().unwrap();
         let operator = Operator {
             name: name.clone(),
@@ -600,7 +618,14 @@ mod tests {
         let genesis = Genesis { name: "Test".to_owned(), policy: Policy::recommended(1), operators: vec![operator] };
         let text = genesis.text().unwrap();
         let signatures = vec![signed_note::sign(&text, name.as_str(), governance.ed25519().unwrap())];
-        let note = SignedNote { text, signatures }.to_string();
+        SignedNote { text, signatures }.to_string()
+    }
+
+    /// A folder with a manifest of alpha.example, its key, other keys, and a configuration.
+    fn folder(config: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |seed| SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
+        let (node, note) = (key(1), note(1));
         fs::write(dir.path().join("manifest.txt"), &note).unwrap();
         fs::write(dir.path().join("broken.txt"), note.replace("Test", "Rest")).unwrap();
         let agent = SecretKey::from_seed(Curve::Secp256k1, &[3; 32]).unwrap();
@@ -672,6 +697,23 @@ mod tests {
     }
 
     /// An operator sees the line, the reason, a code and the next step.
+    /// Symptom: a node with its new key refused to start, although its data had the version that gives it that key. Cause:
+    /// only the file with the genesis counted.
+    #[test]
+    fn a_version_in_the_data_folder_counts_where_the_file_is_older() {
+        let dir = folder(&format!("{SHORT}operator = \"alpha.example\"\n").replace("node.pem", "other.pem"));
+        let load = |newest: Option<u8>| {
+            let newest = newest.map(|key| Arc::new(Manifest::parse(&note(key)).unwrap()));
+            Config::load_with(&dir.path().join("node.toml"), |data, _| {
+                assert_eq!(data, dir.path().join("data"));
+                newest
+            })
+        };
+        assert_eq!(load(None).unwrap_err().code(), "wrong_node_key");
+        assert_eq!(load(Some(1)).unwrap_err().code(), "wrong_node_key");
+        assert_eq!(load(Some(4)).unwrap().operator.unwrap().as_str(), "alpha.example");
+    }
+
     #[test]
     fn errors_name_file_and_line() {
         let operator = "operator = \"alpha.example\"\n";

@@ -1,5 +1,6 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bridge::Bridge;
 use crate::clock::{self, Clock};
-use crate::config::{Config, Listener, ScrubSettings, Verify};
+use crate::config::{Config, ConfigError, Listener, ScrubSettings, Verify};
 use crate::health;
 use crate::http::{self, App, ServingSlot};
 use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxCommand, InboxEnd, InboxInput, Own};
@@ -82,6 +83,19 @@ pub struct Addresses {
     pub admin: Option<std::net::SocketAddr>,
     /// All peer-to-peer listeners.
     pub p2p: Vec<libp2p::Multiaddr>,
+}
+
+/// Reads a configuration. Its operator, key and namespace may be those of the newest version of the manifest in its data
+/// folder, which the file that it names need not have. Opens the database only where they are not in the file.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn configured(path: &Path) -> Result<Config, ConfigError> {
+    Config::load_with(path, |data, manifest| {
+        // Without a database there is none to create.
+        let held = data.join("CURRENT").exists().then(|| Store::open(data, manifest).ok())??;
+        Some(Arc::clone(held.pending().unwrap_or(held.manifest())))
+    })
 }
 
 /// Runs a node until `stop` completes or an error occurs from which only a restart recovers.

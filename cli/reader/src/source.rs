@@ -15,7 +15,6 @@ use std::time::Duration;
 use fama_ledger::limits::VERSIONS_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
 use fama_ledger::public::Path;
-use fama_node::config::Config;
 use fama_node::public;
 use fama_node::store::Store;
 
@@ -57,7 +56,7 @@ impl PublicSource {
         } else if name.starts_with(S3) {
             SourceKind::Bucket(Bucket::open(trimmed)?)
         } else if path.is_file() {
-            let config = Config::load(path).map_err(|error| ReadError::Config(Box::new(error)))?;
+            let config = fama_node::node::configured(path).map_err(|error| ReadError::Config(Box::new(error)))?;
             let store = Store::open(&config.data_dir, &config.manifest).map_err(ReadError::source_store)?;
             SourceKind::Data(Box::new(store))
         } else if path.join("CURRENT").exists() {

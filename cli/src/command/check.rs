@@ -42,7 +42,7 @@ pub(crate) struct Args {
 
 /// Rebuilds a data folder from its entries and compares.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let config = Config::load(&args.config)?;
+    let config = fama_node::node::configured(&args.config)?;
     let data = &config.data_dir;
     if !Store::is_there(data) {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));

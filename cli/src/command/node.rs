@@ -51,7 +51,7 @@ pub(crate) struct Args {
 
 /// Runs a node, or only checks its configuration.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let mut config = Config::load(&args.config)?;
+    let mut config = node::configured(&args.config)?;
     let Args { assume_disk_current, accept_clock, accept_late, .. } = *args;
     config.overrides = Overrides { assume_disk_current, accept_clock, accept_late };
     match args.verify.as_deref() {
