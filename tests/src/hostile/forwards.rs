@@ -25,10 +25,10 @@ use super::peers::{Hostile, HostileEvent, RawRequest, with_key};
 use super::silent::{self, Silence};
 use crate::federation::signed;
 
-/// Requests of one kind that the operator's node keeps in flight.
-const IN_FLIGHT: usize = 30;
-/// Most submissions of one request.
+/// Submissions of one request: the most that it may have.
 const EVENTS: usize = 256;
+/// Claims of one request: few are verified soon, and then wait for the liar as long as many do.
+const CLAIMS: usize = 32;
 /// Identities that it registers in the attacked home and revokes.
 const REVOKED: usize = 2_048;
 /// Identities of its own home that it revokes at the attacked node.
@@ -47,7 +47,18 @@ pub(super) enum ForwardKind {
     Claims,
 }
 
-/// Requests ready to be sent, by kind.
+impl ForwardKind {
+    /// Requests that the operator's node keeps in flight. Together they fit on one connection; claims are the most,
+    /// since the attacked node waits for the liar's answer to each.
+    const fn in_flight(self) -> usize {
+        match self {
+            Self::Registrations | Self::Junk | Self::Revocations => 28,
+            Self::Claims => 40,
+        }
+    }
+}
+
+/// Requests ready to be sent, by kind. The first of them take the places that a node has for one peer.
 pub(super) struct Forwards {
     kinds: Vec<(ForwardKind, Vec<RawRequest>)>,
 }
@@ -66,11 +77,11 @@ fn revocation(world: &World, identity: EventId, key: &SecretKey) -> Submission {
     signed(world.event(Action::Revoke { home, identity, version: 1, key: key.public(), reason }), key)
 }
 
-fn requests(submissions: &[Submission], forwarded: bool) -> Vec<RawRequest> {
+fn requests(submissions: &[Submission], events: usize, forwarded: bool) -> Vec<RawRequest> {
     let request = |part: &[Submission]| {
         RawRequest::whole(&codec::encode(&SubmitRequest { forwarded, submissions: part.to_vec() }))
     };
-    submissions.chunks(EVENTS).map(request).collect()
+    submissions.chunks(events).map(request).collect()
 }
 
 impl Forwards {
@@ -86,10 +97,10 @@ impl Forwards {
         let revocations: Vec<_> = own.iter().map(|((id, _), key)| revocation(world, *id, key)).collect();
         Self {
             kinds: vec![
-                (ForwardKind::Registrations, requests(&registrations, true)),
-                (ForwardKind::Junk, requests(&junk, true)),
-                (ForwardKind::Revocations, requests(&revocations, true)),
-                (ForwardKind::Claims, requests(&claims(liar, node_key), false)),
+                (ForwardKind::Claims, requests(&claims(liar, node_key), CLAIMS, false)),
+                (ForwardKind::Registrations, requests(&registrations, EVENTS, true)),
+                (ForwardKind::Junk, requests(&junk, EVENTS, true)),
+                (ForwardKind::Revocations, requests(&revocations, EVENTS, true)),
             ],
         }
     }
@@ -153,7 +164,7 @@ impl Flood {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 for kind in self.forwards.kinds.iter().map(|(kind, _)| *kind).collect::<Vec<_>>() {
-                    (0..IN_FLIGHT).for_each(|_| self.send(swarm, *peer_id, kind));
+                    (0..kind.in_flight()).for_each(|_| self.send(swarm, *peer_id, kind));
                 }
             }
             SwarmEvent::Behaviour(HostileEvent::Submit(request_response::Event::Message {
