@@ -75,6 +75,21 @@ auditor() {
     cp "$list" "$place/requirements.txt"
 }
 
+# Other people's programs, where a test without them is a failure: unpacked next to what cargo builds, since Debian's
+# package would start a service.
+foreign() {
+    place="${CARGO_TARGET_DIR:-target}/foreign"
+    if has prometheus || [ -x "$place/usr/bin/prometheus" ]; then return 0; fi
+    if ! has apt-get; then
+        say "no apt-get here: install prometheus, then try again"
+        exit 1
+    fi
+    say "unpacking into $place: prometheus"
+    mkdir -p "$place"
+    ( cd "$place" && { apt-get download -qq prometheus || { apt-get update -qq; apt-get download -qq prometheus; }; } \
+        && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb ) >&2
+}
+
 rust() {
     minor="$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)"
     if ! has "${CARGO%% *}"; then
@@ -133,3 +148,4 @@ if [ -n "$packages" ]; then
     say "all there"
 fi
 [ "$what" != test ] || auditor
+[ "$what" != test ] || [ -z "${FAMA_FOREIGN:-}" ] || foreign

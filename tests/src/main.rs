@@ -33,7 +33,8 @@ mod invalid_logs;
 mod vectors;
 mod wycheproof;
 
-// Real nodes on loopback sockets: federations, their governance, starts, copies and data folders.
+// Real nodes on loopback sockets: federations, their governance, starts, copies, data folders and alerts.
+mod alerts;
 mod branches;
 mod check;
 mod copies;

@@ -31,7 +31,7 @@ const NOT_RUN_MAX: usize = 8;
 /// Words that a native engineer would not write.
 const WORDS_AVOIDED: [&str; 4] = ["anew", "beside", "for ever", "goes on"];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
