@@ -554,7 +554,7 @@ impl Inbox {
     fn perform_one(&mut self, output: ReplicaOutput<PeerId>) -> Result<Vec<ReplicaOutput<PeerId>>, Fatal> {
         match output {
             ReplicaOutput::AskFrontier { peer } => {
-                let ours = self.own_frontier()?;
+                let ours = self.asking();
                 self.command(InboxCommand::AskFrontier { peer, ours });
             }
             ReplicaOutput::Fetch { peer, log, from, head } => {
@@ -613,13 +613,10 @@ impl Inbox {
         }
     }
 
-    fn own_frontier(&self) -> Result<wire::Frontier, Fatal> {
+    /// What a question for a frontier shows of this node: its session, and no logs, since nobody reads them.
+    fn asking(&self) -> wire::Frontier {
         let session = Session { id: self.shared.session, writes: self.replica.has_started() };
-        let Shared { store, manifest, clock, .. } = &self.shared;
-        let mut ours = crate::sync::said::frontier(&store.view(), manifest, session, clock.now())?;
-        // Nobody reads them in a request.
-        ours.logs.iter_mut().for_each(|log| log.certificate = None);
-        Ok(ours)
+        wire::Frontier { session, ..wire::Frontier::nothing(&self.shared.manifest, self.shared.clock.now()) }
     }
 
     /// Cosigns a head for this operator; never a smaller head than before, nor one of a log with a fault. The

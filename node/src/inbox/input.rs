@@ -202,7 +202,7 @@ pub enum InboxCommand {
     AskFrontier {
         /// The peer to ask.
         peer: PeerId,
-        /// This node's own frontier, sent with the request.
+        /// What the request shows of this node: no logs.
         ours: Frontier,
     },
     /// Ask for entries; [`InboxInput::Range`] or [`InboxInput::RangeFailed`] follows.

@@ -138,7 +138,8 @@ impl Node {
 
     /// What this node tells peers about log 0: the newest head's size, and each cosigned head with its time.
     fn shown(&self) -> (u64, Vec<(u64, u64)>) {
-        let logs = self.inbox.own_frontier().unwrap().logs;
+        let Shared { store, manifest, clock, .. } = &self.inbox.shared;
+        let logs = crate::sync::said::frontier(&store.view(), manifest, Session::default(), clock.now()).unwrap().logs;
         let log = logs.into_iter().find(|one| one.log == log_id(0)).unwrap();
         let cosigned = log.cosigned.iter().map(|one| (one.signed.head.size, one.cosignature.seconds)).collect();
         (log.newest.map_or(0, |newest| newest.head.size), cosigned)
@@ -535,9 +536,9 @@ fn a_clock_that_jumps_stops_writing_until_others_agree() {
 fn another_session_stops_a_start_and_a_writer() {
     let session = |writes| Some(Session { id: [9; 16], writes });
     let mut node = Node::new(0);
-    assert!(!node.inbox.own_frontier().unwrap().session.writes);
+    assert!(!node.inbox.asking().session.writes);
     node.open_gate();
-    assert!(node.inbox.own_frontier().unwrap().session.writes, "other operators learn that it writes");
+    assert!(node.inbox.asking().session.writes, "other operators learn that it writes");
     node.hear(session(false));
     assert!(
         matches!(node.submit(&register(0, "first", 61).0), SubmitOutcome::Taken { .. }),
@@ -553,7 +554,7 @@ fn another_session_stops_a_start_and_a_writer() {
     copy.connect();
     copy.hear(session(false));
     assert!(held(&mut copy, "other_session"));
-    assert!(!copy.inbox.own_frontier().unwrap().session.writes);
+    assert!(!copy.inbox.asking().session.writes);
 }
 
 /// Symptom: an owner that had lost its disk began another branch, although a mirror had its entries. Cause: gossiped

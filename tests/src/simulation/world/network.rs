@@ -231,11 +231,6 @@ impl World {
         let federation = self.federation;
         match command {
             InboxCommand::AskFrontier { peer, ours } => {
-                let SimulatedMachine { running: Some(running), disk, .. } = &self.nodes[node] else { return Ok(()) };
-                let view = running.shared.store.view();
-                let told = self.checker.told(&Watched { node, view: &view, disk, boot: &running.boot }, &ours);
-                self.judge(node, told)?;
-                drop(view);
                 self.ask(node, peer, PendingRequest::Frontier, SyncRequest::Frontier(ours))
             }
             InboxCommand::Fetch { peer, log, from, head } => {
