@@ -332,7 +332,8 @@ impl World {
         let takes = |node: &&SimulatedMachine| node.running.is_some() && node.operates;
         let Some(node) = self.nodes.iter().find(takes).filter(|_| !claims.is_empty()) else { return Ok(()) };
         let recovered = self.planted == Some(Planted::ClaimsUnseen);
-        let events = claims.into_iter().map(|event| Submitted { event, note: None, recovered }).collect();
+        let events =
+            claims.into_iter().map(|event| Submitted { event, note: None, recovered, forwarder: None }).collect();
         self.give(node.number, InboxInput::Submit { events, reply: oneshot::channel().0 })
     }
 }
