@@ -415,9 +415,10 @@ impl Inbox {
             let applied = view.positions(&id)?.iter().any(|position| position.void.is_none());
             let verified = VerifiedEntry::decode(dropped.entry.clone(), &self.shared.manifest.federation()).ok();
             let event = verified.as_ref().and_then(VerifiedEntry::event).filter(|_| !applied);
+            let taken = verified.as_ref().map_or(Millis(0), |entry| entry.time);
             match event {
                 None => gone.push(id),
-                Some(event) if self.is_too_old(event.event().created) => gone.push(id),
+                Some(event) if self.is_too_old(event, taken) => gone.push(id),
                 Some(event) if writes && matches!(event.event().action, Action::Revoke { .. }) => {
                     claims.push(Submitted { event: event.clone(), note: None, recovered: false, forwarder: None });
                 }
@@ -440,8 +441,12 @@ impl Inbox {
         if gone.is_empty() { Ok(()) } else { Ok(store.forget_dropped(&gone)?) }
     }
 
-    fn is_too_old(&self, created: Millis) -> bool {
-        created.plus(self.shared.manifest.policy().max_age_ms) < self.shared.clock.now()
+    /// Whether no log takes the event any more, or, if it is a revocation, which logs take at any age, whether it has
+    /// been submitted again for long enough since a log took it at `taken`.
+    fn is_too_old(&self, event: &VerifiedEvent, taken: Millis) -> bool {
+        let event = event.event();
+        let since = if matches!(event.action, Action::Revoke { .. }) { taken } else { event.created };
+        since.plus(self.shared.manifest.policy().max_age_ms) < self.shared.clock.now()
     }
 
     fn submission(&self, view: &View<'_>, event: &VerifiedEvent, dropped: Dropped) -> Result<Submission, Fatal> {

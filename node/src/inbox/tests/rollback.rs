@@ -230,6 +230,36 @@ fn other_logs_grow_while_one_is_rolled_back() {
     assert_eq!((node.size(0), node.size(1), node.waiting()), (stays, 4, Some("starting")));
 }
 
+/// A node forgot a revocation that an abandoned branch had, if it had been created long before the branch took it. But
+/// logs take revocations at any age, and a client had the receipt.
+#[test]
+fn an_old_revocation_of_an_abandoned_branch_is_submitted_again() {
+    let mut author = Author::new(0);
+    let (agent, key) = register(0, "agent", 51);
+    author.events(&[&agent]);
+    let stays = author.tree.size();
+    let (home, identity, reason) = (DOMAINS[0].parse().unwrap(), agent.id(), RevokeReason::KeyCompromised);
+    let action = Action::Revoke { home, identity, version: 1, key: key.public(), reason };
+    let created = Millis(clock::now().0 - 10 * 86_400_000);
+    let event = Event { federation: manifest().federation(), action, created, nonce: Nonce([1; 8]) };
+    let signature = key.sign(event.text().as_bytes());
+    let signed = SignedEvent { event, signer: key.public(), signature, countersignature: None };
+    let revoked = signed.verify(&manifest().federation()).unwrap();
+    author.events(&[&revoked]);
+    let mut node = Node::new(1);
+    node.open_gate();
+    author.give(&mut node.inbox);
+    node.inbox.rewind(&log_id(0), stays).unwrap();
+    let mut node = node.restart();
+    assert!(finish(&mut node.inbox));
+    let mut node = node.restart();
+    node.open_gate();
+    node.inbox.resubmit().unwrap();
+    node.inbox.append().unwrap();
+    let position = node.inbox.shared.store.view().position(&revoked.id(), &log_id(1)).unwrap();
+    assert!(position.as_ref().is_some_and(|position| position.void.is_none()), "{position:?}");
+}
+
 #[test]
 fn an_owner_whose_log_is_rolled_back_waits() {
     let mut node = owner();
