@@ -151,7 +151,8 @@ impl<P: Ord + Copy> Replica<P> {
 
     /// A peer did not answer with its frontier. The pause until it is asked again doubles each time in a row.
     pub fn unanswered(&mut self, peer: P, now: u64) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
+        // A question that was given up counts once: it may fail on the network only later.
+        if let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.asked.is_some()) {
             peer.unanswered(now);
         }
     }
@@ -284,9 +285,9 @@ impl<P: Ord + Copy> Replica<P> {
     }
 
     /// Asks every peer for its frontier now, except peers whose answer is still pending and those that did not answer
-    /// last time.
+    /// twice in a row.
     pub fn ask_all(&mut self, now: u64) -> Vec<ReplicaOutput<P>> {
-        let idle = self.peers.iter_mut().filter(|(_, peer)| peer.asked.is_none() && peer.silent == 0);
+        let idle = self.peers.iter_mut().filter(|(_, peer)| peer.asked.is_none() && peer.silent < 2);
         idle.map(|(peer, known)| {
             known.asked = Some(now);
             ReplicaOutput::AskFrontier { peer: *peer }

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::health::Health;
 use crate::inbox::{DecodedRange, InboxCommand, InboxInput};
 use crate::metrics::{Direction, GossipOutcome};
-use crate::network::{self, GossipVerdict, MessageId, Network, NetworkEvent, Reply, peer_id};
+use crate::network::{self, GossipVerdict, MessageId, Network, NetworkEvent, Reply, RequestError, peer_id};
 use crate::shared::Shared;
 use crate::submit::Submitter;
 use crate::submit::permits::Permits;
@@ -80,8 +80,7 @@ impl Bridge {
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let operators = operators(&shared);
-        let faults = shared.manifest.faults();
-        let (answers, gossip) = (Permits::new(ANSWERS, faults), Permits::new(GOSSIP, faults));
+        let (answers, gossip) = (Permits::new(ANSWERS), Permits::new(GOSSIP));
         let snapshots = Arc::new(Snapshots::new(shared.clone()));
         let (ahead, read, peers, node) = (Ahead::default(), Arc::default(), Arc::default(), None);
         Self {
@@ -170,7 +169,9 @@ impl Bridge {
 
     async fn ask_frontier(self, peer: PeerId, ours: Frontier) {
         let answer = self.network.frontier(peer, ours).await;
-        self.network.answered(peer, matches!(answer, Ok(SyncResponse::Frontier(_))));
+        if !matches!(answer, Err(RequestError::Unsent)) {
+            self.network.answered(peer, answer.is_ok());
+        }
         match answer {
             Ok(SyncResponse::Frontier(frontier)) => {
                 self.heard(peer);

@@ -62,6 +62,16 @@ pub struct Config {
     pub overrides: Overrides,
 }
 
+/// The newest version of the manifest in a data folder.
+pub enum StoredManifest {
+    /// There is no database yet.
+    Absent,
+    /// The database is locked or damaged: whoever opens it next reports that, which says more than the configuration.
+    Unreadable,
+    /// With its chain.
+    Newest(Arc<Manifest>),
+}
+
 /// `[network]`: peer-to-peer settings.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
@@ -540,7 +550,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], which names the file and, where there is one, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::load_with(path, |_, _| None)
+        Self::load_with(path, |_, _| StoredManifest::Absent)
     }
 
     /// As [`Config::load`]. If the operator, the key or the namespace does not fit the manifest in the file, the newest
@@ -550,7 +560,7 @@ impl Config {
     /// [`ConfigError`].
     pub fn load_with(
         path: &Path,
-        newest: impl FnOnce(&Path, &Arc<Manifest>) -> Option<Arc<Manifest>>,
+        newest: impl FnOnce(&Path, &Arc<Manifest>) -> StoredManifest,
     ) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
         let text = read_bounded(path, CONFIG_BYTES_MAX).map_err(unreadable)?;
@@ -559,7 +569,7 @@ impl Config {
 }
 
 impl ConfigText<'_> {
-    fn load(&self, newest: impl FnOnce(&Path, &Arc<Manifest>) -> Option<Arc<Manifest>>) -> Result<Config, ConfigError> {
+    fn load(&self, newest: impl FnOnce(&Path, &Arc<Manifest>) -> StoredManifest) -> Result<Config, ConfigError> {
         let raw = self.parse()?;
         self.check_bounds(&raw)?;
         let operator = self.domain("operator", raw.operator.as_ref())?;
@@ -573,7 +583,13 @@ impl ConfigText<'_> {
         };
         let namespace = match fits(&manifest) {
             Ok(namespace) => namespace,
-            Err(error) => fits(&*newest(&data_dir, &manifest).ok_or(error)?)?,
+            Err(error) => match newest(&data_dir, &manifest) {
+                StoredManifest::Absent => return Err(error),
+                StoredManifest::Newest(newest) => fits(&newest)?,
+                StoredManifest::Unreadable => {
+                    self.domain("namespace", raw.namespace.as_ref())?.or_else(|| operator.clone())
+                }
+            },
         };
         Ok(Config {
             data_dir,
@@ -706,12 +722,14 @@ mod tests {
             let newest = newest.map(|key| Arc::new(Manifest::parse(&note(key)).unwrap()));
             Config::load_with(&dir.path().join("node.toml"), |data, _| {
                 assert_eq!(data, dir.path().join("data"));
-                newest
+                newest.map_or(StoredManifest::Absent, StoredManifest::Newest)
             })
         };
         assert_eq!(load(None).unwrap_err().code(), "wrong_node_key");
         assert_eq!(load(Some(1)).unwrap_err().code(), "wrong_node_key");
         assert_eq!(load(Some(4)).unwrap().operator.unwrap().as_str(), "alpha.example");
+        let unreadable = Config::load_with(&dir.path().join("node.toml"), |_, _| StoredManifest::Unreadable);
+        assert_eq!(unreadable.unwrap().namespace.unwrap().as_str(), "alpha.example", "the database's error says more");
     }
 
     #[test]

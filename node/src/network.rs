@@ -220,14 +220,15 @@ impl Network {
         if self.turns.is_operator(&peer) {
             return self.sync(peer, request).await;
         }
-        let asked = async {
-            let _turn = self.turns.take(peer, TurnKind::Sync).await.map_err(|_| RequestError::Stopped)?;
-            let (to, answered) = oneshot::channel();
-            let command = NetworkCommand::Sync(peer, request, AnswerSlot { to, _turn: None });
-            self.commands.send(command).await.map_err(|_| RequestError::Stopped)?;
-            answered.await.map_err(|_| RequestError::Stopped)?
-        };
-        tokio::time::timeout(limits::STRANGER_ANSWER_TIMEOUT, asked).await.unwrap_or(Err(RequestError::TimedOut))
+        let turn = self.turns.take(peer, TurnKind::Sync);
+        let turn = tokio::time::timeout(limits::STRANGER_ANSWER_TIMEOUT, turn).await;
+        let turn = turn.map_err(|_| RequestError::Unsent)?;
+        let _turn = turn.map_err(|_| RequestError::Stopped)?;
+        let (to, answered) = oneshot::channel();
+        let command = NetworkCommand::Sync(peer, request, AnswerSlot { to, _turn: None });
+        self.commands.send(command).await.map_err(|_| RequestError::Stopped)?;
+        let answer = tokio::time::timeout(limits::STRANGER_ANSWER_TIMEOUT, answered).await;
+        answer.map_err(|_| RequestError::TimedOut)?.map_err(|_| RequestError::Stopped)?
     }
 
     /// Submits to a connected peer. Waits while too many submissions to it are in flight; a request that has nothing but

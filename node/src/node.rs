@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bridge::Bridge;
 use crate::clock::{self, Clock};
-use crate::config::{Config, ConfigError, Listener, ScrubSettings, Verify};
+use crate::config::{Config, ConfigError, Listener, ScrubSettings, StoredManifest, Verify};
 use crate::health;
 use crate::http::{self, App, ServingSlot};
 use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxCommand, InboxEnd, InboxInput, Own};
@@ -92,9 +92,11 @@ pub struct Addresses {
 /// [`ConfigError`].
 pub fn configured(path: &Path) -> Result<Config, ConfigError> {
     Config::load_with(path, |data, manifest| {
-        // Without a database there is none to create.
-        let held = data.join("CURRENT").exists().then(|| Store::open(data, manifest).ok())??;
-        Some(Arc::clone(held.pending().unwrap_or(held.manifest())))
+        if !data.join("CURRENT").exists() {
+            return StoredManifest::Absent;
+        }
+        let Ok(held) = Store::open(data, manifest) else { return StoredManifest::Unreadable };
+        StoredManifest::Newest(Arc::clone(held.pending().unwrap_or(held.manifest())))
     })
 }
 

@@ -100,14 +100,13 @@ impl Submitter {
         network: Network,
         admission: Admission,
     ) -> Self {
-        let faults = shared.manifest.faults();
         let requests = (REQUESTS_STRANGERS_MAX, REQUESTS_PER_STRANGER_MAX, REQUESTS_PER_OPERATOR_MAX);
         let waits = (WAITS_STRANGERS_MAX, WAITS_PER_STRANGER_MAX, WAITS_PER_OPERATOR_MAX);
         Self {
-            slots: Permits::new(requests, faults),
+            slots: Permits::new(requests),
             forwards: Forwards::new(&shared.manifest, forward::EVENTS),
             revocations: Forwards::new(&shared.manifest, forward::REVOCATIONS),
-            waits: Permits::new(waits, faults),
+            waits: Permits::new(waits),
             shared,
             own,
             peer,

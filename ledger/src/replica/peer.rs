@@ -12,7 +12,7 @@ pub(super) const DISTRUST_MILLIS: u64 = 60_000;
 /// peer reports its size of a log that ends.
 pub(super) const AGAIN_MILLIS: u64 = 1_000;
 /// Longest pause before an operator that does not answer is asked for its frontier again, in milliseconds.
-pub(super) const SILENT_OPERATOR_MILLIS_MAX: u64 = 8_000;
+pub(super) const SILENT_OPERATOR_MILLIS_MAX: u64 = 4_000;
 /// The same for a stranger.
 pub(super) const SILENT_STRANGER_MILLIS_MAX: u64 = 64_000;
 

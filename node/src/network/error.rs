@@ -53,6 +53,9 @@ pub enum RequestError {
     /// No answer arrived within the request timeout.
     #[error("no answer in time")]
     TimedOut,
+    /// Too many requests to strangers wait for answers: nothing was sent.
+    #[error("not sent: too many requests to others wait for answers")]
+    Unsent,
     /// The peer does not speak this federation's protocol.
     #[error("the peer does not speak this federation's protocol")]
     Unsupported,
@@ -77,6 +80,7 @@ impl RequestError {
         match self {
             Self::NotConnected => "not_connected",
             Self::TimedOut => "timed_out",
+            Self::Unsent => "unsent",
             Self::Unsupported => "unsupported",
             Self::Closed(_) => "closed",
             Self::Malformed(_) => "malformed_answer",

@@ -256,7 +256,9 @@ impl NetworkBehaviour for ConnectionGate {
                     ConnectedPoint::Dialer { .. } => None,
                 };
                 let (peer, quic) = (event.peer_id, is_quic(event.endpoint.get_remote_address()));
-                let connection = Connection { peer, block, quic, kept: false, silent: false, leaving: false };
+                // A peer stays silent, however many connections it opens.
+                let silent = self.open.values().any(|c| c.peer == peer && c.silent);
+                let connection = Connection { peer, block, quic, kept: false, silent, leaving: false };
                 self.open.insert(event.connection_id, connection);
             }
             FromSwarm::ConnectionClosed(event) => {

@@ -28,23 +28,14 @@ struct Taken {
 pub(super) struct Slots(HashMap<RequestKey, Taken>);
 
 impl Slots {
-    /// Takes a slot and keeps the request's claim with it; false if this peer, all strangers or all operators together
-    /// have too many. `faults` operators leave room to the others.
-    pub(super) fn take(
-        &mut self,
-        slot: RequestKey,
-        (peer, operator): (PeerId, bool),
-        faults: usize,
-        claim: MemoryClaim,
-    ) -> bool {
-        let alike = self.0.values().filter(|taken| taken.operator == operator).count();
+    /// Takes a slot and keeps the request's claim with it; false if this peer, or all strangers together, have too many.
+    pub(super) fn take(&mut self, slot: RequestKey, peer: PeerId, operator: bool, claim: MemoryClaim) -> bool {
+        let strangers = || self.0.values().filter(|taken| !taken.operator).count();
         let of_peer = self.0.values().filter(|taken| taken.peer == peer).count();
-        let (per_peer, all) = if operator {
-            (limits::INBOUND_PER_OPERATOR_MAX, limits::INBOUND_PER_OPERATOR_MAX * (faults + 1))
-        } else {
-            (limits::INBOUND_PER_STRANGER_MAX, limits::INBOUND_STRANGERS_MAX)
+        let free = match operator {
+            true => of_peer < limits::INBOUND_PER_OPERATOR_MAX,
+            false => of_peer < limits::INBOUND_PER_STRANGER_MAX && strangers() < limits::INBOUND_STRANGERS_MAX,
         };
-        let free = of_peer < per_peer && alike < all;
         if free {
             self.0.insert(slot, Taken { peer, operator, bytes: 0, _claim: claim });
         }

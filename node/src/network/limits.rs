@@ -76,7 +76,7 @@ pub(super) const QUIC_CONNECTION_BYTES: u32 = 512 << 10;
 pub(super) const QUIC_STREAM_BYTES: u32 = 256 << 10;
 /// Incoming requests of all strangers together that wait for an answer or whose answer is being sent.
 pub(super) const INBOUND_STRANGERS_MAX: usize = 128;
-/// The same for each operator, and f + 1 times as many for all operators: as many as a node has in flight to one peer.
+/// The same for each operator: as many as a node has in flight to one peer.
 pub(super) const INBOUND_PER_OPERATOR_MAX: usize = TURNS_SYNC_PER_PEER + TURNS_SUBMIT_PER_PEER + TURNS_REVOKE_PER_PEER;
 /// Of [`INBOUND_STRANGERS_MAX`], those from one stranger.
 pub(super) const INBOUND_PER_STRANGER_MAX: usize = 32;

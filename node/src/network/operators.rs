@@ -29,9 +29,4 @@ impl Operators {
             known => known + 1,
         }
     }
-
-    /// How many operators may be liars, at most.
-    pub(super) fn faults(&self) -> usize {
-        (self.at_most() - 1) / 3
-    }
 }

@@ -13,8 +13,23 @@ struct Penalties {
 
 impl Penalties {
     fn at(&self, now: Instant) -> u32 {
-        let forgotten = now.saturating_duration_since(self.since).as_secs() / limits::PENALTY_DECAY.as_secs();
-        self.count.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
+        self.count.saturating_sub(self.forgotten(now))
+    }
+
+    fn forgotten(&self, now: Instant) -> u32 {
+        let steps = now.saturating_duration_since(self.since).as_secs() / limits::PENALTY_DECAY.as_secs();
+        u32::try_from(steps).unwrap_or(u32::MAX)
+    }
+
+    /// Counts one more. A new one does not delay how soon the earlier ones are forgotten.
+    fn add(&mut self, now: Instant) {
+        let forgotten = self.forgotten(now);
+        if forgotten >= self.count {
+            *self = Self { count: 1, since: now };
+        } else {
+            self.count = self.count - forgotten + 1;
+            self.since += limits::PENALTY_DECAY.saturating_mul(forgotten);
+        }
     }
 }
 
@@ -29,7 +44,7 @@ impl Scores {
             self.make_room(now);
         }
         let penalties = self.0.entry(peer).or_insert(Penalties { count: 0, since: now });
-        *penalties = Penalties { count: penalties.at(now) + 1, since: now };
+        penalties.add(now);
         let too_many = penalties.count >= limits::PENALTIES_MAX;
         if too_many {
             self.0.remove(&peer);
@@ -112,6 +127,20 @@ mod tests {
         assert!(!scores.penalize(peer, later), "one was forgotten");
         assert!(scores.penalize(peer, later));
         assert!(!scores.penalize(peer, later), "the count starts over");
+    }
+
+    /// Symptom: a penalty every 20 seconds ended in a ban, although one is forgotten every 30. Cause: each penalty began
+    /// the time until the next one is forgotten again.
+    #[test]
+    fn penalties_no_faster_than_they_are_forgotten_never_end_in_a_ban() {
+        let (mut scores, peer, now) = (Scores::default(), PeerId::random(), Instant::now());
+        for n in 0..100 {
+            assert!(!scores.penalize(peer, now + limits::PENALTY_DECAY * n));
+        }
+        let often =
+            |scores: &mut Scores, n: u32| scores.penalize(peer, now + Duration::from_secs(4_000 + 20 * u64::from(n)));
+        let banned = (0..100).find(|n| often(&mut scores, *n));
+        assert!(banned.is_some_and(|n| n > 15), "{banned:?}");
     }
 
     #[test]

@@ -622,9 +622,9 @@ impl Task {
     }
 
     fn admit(&mut self, slot: RequestKey, peer: PeerId, claim: MemoryClaim) -> bool {
-        let (operator, faults) = (self.operators.has(&peer), self.operators.faults());
-        let most = limits::INBOUND_STRANGERS_MAX + limits::INBOUND_PER_OPERATOR_MAX * (faults + 1);
-        self.answers.len() < most && self.slots.take(slot, (peer, operator), faults, claim)
+        // Some answers may be running on after their connection, and so their slot, is gone.
+        let most = limits::INBOUND_STRANGERS_MAX + limits::INBOUND_PER_OPERATOR_MAX * self.operators.at_most();
+        self.answers.len() < most && self.slots.take(slot, peer, self.operators.has(&peer), claim)
     }
 
     /// Sends the answer, or closes the stream by dropping its channel.

@@ -1,6 +1,6 @@
 //! Passes submissions on to other operators: events to the log of their home, and revocations that their home does not
 //! take to any log that claims them.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use fama_ledger::id::Domain;
 use fama_ledger::join::Join;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::Status;
-use futures::future::join_all;
 use libp2p::PeerId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -18,7 +17,7 @@ use tokio::task::JoinSet;
 use super::permits::{Permit, Permits};
 use super::{Routed, Submitter};
 use crate::network::peer_id;
-use crate::wire::{Refusal, SubmitRequest, SubmitResponse, SubmitResult};
+use crate::wire::{Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 
 /// Requests that wait at once for the answer of another operator, which may never come, without those of revocations: of
 /// all strangers together, of one stranger, and of one operator. Of the first number, one part in f + 1 waits for one
@@ -39,11 +38,10 @@ pub(super) struct Forwards {
 
 impl Forwards {
     pub(super) fn new(manifest: &Manifest, bounds: (usize, usize, usize)) -> Self {
-        let faults = manifest.faults();
-        let of_home = (bounds.0 / (faults + 1)).max(1);
+        let of_home = (bounds.0 / (manifest.faults() + 1)).max(1);
         let homes = manifest.operators().iter();
         let homes = homes.map(|home| (home.name.clone(), Arc::new(Semaphore::new(of_home)))).collect();
-        Self { all: Permits::new(bounds, faults), homes }
+        Self { all: Permits::new(bounds), homes }
     }
 
     /// A permit to wait for `home`; `None` if a bound is reached.
@@ -75,15 +73,13 @@ impl Submitter {
         });
         let answers = answers.filter(|answers| answers.len() == group.len());
         let silent = answers.is_none();
-        let answers = answers.unwrap_or_else(|| vec![unreachable; group.len()]);
-        let claimed = group.into_iter().zip(answers).map(async |(routed, answer)| {
-            let claimed = match answer {
-                SubmitResult::Refused(_) if silent || self.is_open(&routed) => self.claim(routed).await,
-                _ => None,
-            };
-            claimed.unwrap_or(answer)
-        });
-        join_all(claimed).await
+        let mut results = answers.unwrap_or_else(|| vec![unreachable; group.len()]);
+        let open = |(at, routed): &(usize, Routed)| {
+            matches!(results.get(*at), Some(SubmitResult::Refused(_))) && (silent || self.is_open(routed))
+        };
+        let claims = group.into_iter().enumerate().filter(open).collect();
+        self.claim(&log.operator, claims, &mut results).await;
+        results
     }
 
     async fn send(&self, operator: &Domain, request: SubmitRequest, most: Duration) -> Option<Vec<SubmitResult>> {
@@ -113,53 +109,78 @@ impl Submitter {
         }
     }
 
-    /// Submits a revocation that its home did not take to this node's own log and, if that cannot take it, to every other
-    /// operator. `None` if it does not fit the chain of key versions that this node has, or if no operator accepts it.
-    /// Refused if this node does not know the identity, and no receipt shows it.
-    async fn claim(self: &Arc<Self>, routed: Routed) -> Option<SubmitResult> {
-        if let Err(refused) = self.fits(&routed) {
-            return refused.map(SubmitResult::Refused);
-        }
-        let (own, home) = (self.own.as_ref().map(|own| own.operator.clone()), routed.log.operator);
-        if own.is_some() {
-            let taken = self.take(vec![routed.submitted], || None).await.pop();
-            match &taken {
-                // This log cannot take it now: another operator's may.
-                Some(SubmitResult::Refused(refusal)) if refusal.retry_after.is_some() => {}
-                _ => return taken,
+    /// Submits revocations that their home did not take to this node's own log and, where that cannot take them now, to
+    /// every other operator, in one request each. Puts the outcome of each in its place of `results`: those that do not
+    /// fit the chain of key versions that this node has, or that no operator accepts, keep what the home answered.
+    async fn claim(self: &Arc<Self>, home: &Domain, group: Vec<(usize, Routed)>, results: &mut [SubmitResult]) {
+        let mut left = Vec::with_capacity(group.len());
+        for (at, routed) in group {
+            match self.fits(&routed) {
+                Ok(()) => left.push((at, routed)),
+                Err(refusal) => {
+                    refusal.into_iter().for_each(|refusal| set(results, at, SubmitResult::Refused(refusal)))
+                }
             }
+        }
+        let own = self.own.as_ref().map(|own| own.operator.clone());
+        if own.is_some() && !left.is_empty() {
+            let submitted = left.iter().map(|(_, routed)| routed.submitted.copy()).collect();
+            let taken = self.take(submitted, || None).await;
+            let not_now = |result: &SubmitResult| {
+                // A full share is one that the home's own identities have filled: it is as full elsewhere.
+                matches!(result, SubmitResult::Refused(why) if why.retry_after.is_some() && why.code != "daily_bytes")
+            };
+            let (open, decided): (Vec<_>, Vec<_>) =
+                left.into_iter().zip(taken).partition(|(_, result)| not_now(result));
+            decided.into_iter().for_each(|((at, _), result)| set(results, at, result));
+            left = open.into_iter().map(|(one, _)| one).collect();
+        }
+        if left.is_empty() {
+            return;
         }
         let mut asked = JoinSet::new();
         // An operator takes the word of another one that the home does not answer, but not that of a mirror.
         let (forwarded, most) = if own.is_some() { (true, HOME_TIMEOUT) } else { (false, CLAIM_TIMEOUT) };
+        let submissions: Vec<Submission> = left.iter().map(|(_, routed)| routed.submission.clone()).collect();
         for operator in self.shared.manifest.operators() {
-            if own.as_ref() == Some(&operator.name) || forwarded && operator.name == home {
+            if own.as_ref() == Some(&operator.name) || forwarded && operator.name == *home {
                 continue;
             }
             let (this, name) = (Arc::clone(self), operator.name.clone());
-            let request = SubmitRequest { forwarded, submissions: vec![routed.submission.clone()] };
-            asked.spawn(async move { this.send(&name, request, most).await?.pop() });
+            let request = SubmitRequest { forwarded, submissions: submissions.clone() };
+            asked.spawn(async move { this.send(&name, request, most).await });
         }
+        let mut positions: BTreeSet<usize> = left.iter().map(|(at, _)| *at).collect();
         while let Some(answer) = asked.join_next().await {
-            if let Ok(Some(accepted @ SubmitResult::Accepted(_))) = answer {
-                // The other requests run on: every operator should have the revocation.
+            let answers = answer.ok().flatten().unwrap_or_default();
+            for ((at, _), answer) in left.iter().zip(answers) {
+                if matches!(answer, SubmitResult::Accepted(_)) && positions.remove(at) {
+                    set(results, *at, answer);
+                }
+            }
+            if positions.is_empty() {
+                // The other requests run on: every operator should have the revocations.
                 asked.detach_all();
-                return Some(accepted);
+                return;
             }
         }
-        None
     }
 
     /// Takes revocations that another operator forwards, since their home did not take them, into this node's own log.
     pub(super) async fn claim_here(self: &Arc<Self>, group: Vec<Routed>) -> Vec<SubmitResult> {
-        let mut results = Vec::with_capacity(group.len());
-        for routed in group {
-            let refused = || SubmitResult::Refused(Refusal::new("not_home", "not a claim that this node can check"));
-            results.push(match self.fits(&routed) {
-                Err(refusal) => refusal.map_or_else(refused, SubmitResult::Refused),
-                Ok(()) if self.own.is_none() => refused(),
-                Ok(()) => self.take(vec![routed.submitted], || None).await.pop().unwrap_or_else(refused),
-            });
+        let refused = SubmitResult::Refused(Refusal::new("not_home", "not a claim that this node can check"));
+        let mut results = vec![refused; group.len()];
+        let mut fitting = Vec::with_capacity(group.len());
+        for (at, routed) in group.into_iter().enumerate() {
+            match self.fits(&routed) {
+                Ok(()) => fitting.push((at, routed.submitted)),
+                Err(refusal) => refusal.into_iter().for_each(|why| set(&mut results, at, SubmitResult::Refused(why))),
+            }
+        }
+        if self.own.is_some() && !fitting.is_empty() {
+            let (positions, submitted): (Vec<usize>, Vec<_>) = fitting.into_iter().unzip();
+            let taken = self.take(submitted, || None).await;
+            positions.into_iter().zip(taken).for_each(|(at, result)| set(&mut results, at, result));
         }
         results
     }
@@ -191,5 +212,11 @@ fn unknown_identity() -> Refusal {
                   another node, or with the receipt of its registration"
             .into(),
         retry_after: Some(10),
+    }
+}
+
+fn set(results: &mut [SubmitResult], at: usize, result: SubmitResult) {
+    if let Some(slot) = results.get_mut(at) {
+        *slot = result;
     }
 }

@@ -9,7 +9,6 @@ use libp2p::PeerId;
 pub(crate) struct Permits {
     strangers: usize,
     per_stranger: usize,
-    operators: usize,
     per_operator: usize,
     held: Mutex<BTreeMap<PeerId, (bool, usize)>>,
 }
@@ -23,21 +22,21 @@ pub(crate) struct Permit {
 
 impl Permits {
     /// Up to `strangers` permits at a time for peers that are not operators, of which up to `per_stranger` for each; and
-    /// up to `per_operator` for each operator, of which `faults` of them leave as many to the others.
+    /// up to `per_operator` for each operator, whatever the others hold.
     #[must_use]
-    pub(crate) fn new((strangers, per_stranger, per_operator): (usize, usize, usize), faults: usize) -> Arc<Self> {
-        let operators = per_operator * (faults + 1);
-        Arc::new(Self { strangers, per_stranger, operators, per_operator, held: Mutex::default() })
+    pub(crate) fn new((strangers, per_stranger, per_operator): (usize, usize, usize)) -> Arc<Self> {
+        Arc::new(Self { strangers, per_stranger, per_operator, held: Mutex::default() })
     }
 
-    /// One more permit for `peer`; `None` if its limit, or that of its kind, is reached.
+    /// One more permit for `peer`; `None` if its limit, or that of all strangers, is reached.
     pub(crate) fn take(self: &Arc<Self>, peer: PeerId, operator: bool) -> Option<Permit> {
-        let (each, all) =
-            if operator { (self.per_operator, self.operators) } else { (self.per_stranger, self.strangers) };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let alike = || held.values().filter(|(of_operator, _)| *of_operator == operator).map(|(_, count)| count);
+        let of_strangers = || held.values().filter(|(operator, _)| !operator).map(|(_, count)| count).sum::<usize>();
         let own = held.get(&peer).map_or(0, |(_, count)| *count);
-        let free = own < each && alike().sum::<usize>() < all;
+        let free = match operator {
+            true => own < self.per_operator,
+            false => own < self.per_stranger && of_strangers() < self.strangers,
+        };
         free.then(|| {
             held.entry(peer).or_insert((operator, 0)).1 += 1;
             Permit { of: Arc::clone(self), peer }
@@ -62,7 +61,7 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_share_of_another() {
-        let (shares, [a, b, liar, operator]) = (Permits::new((4, 3, 2), 1), [(); 4].map(|()| PeerId::random()));
+        let (shares, [a, b, liar, operator]) = (Permits::new((4, 3, 2)), [(); 4].map(|()| PeerId::random()));
         let mut held: Vec<Permit> = (0..3).map(|_| shares.take(a, false).unwrap()).collect();
         assert!(shares.take(a, false).is_none(), "one stranger has its share");
         held.push(shares.take(b, false).unwrap());
