@@ -4,7 +4,7 @@
 //! nor operators.
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub(super) struct ConnectionGate {
     open: HashMap<ConnectionId, Connection>,
     to_keep: VecDeque<(PeerId, ConnectionId)>,
     to_close: VecDeque<(PeerId, ConnectionId)>,
+    /// Incoming connections of each block within its current second.
+    rates: HashMap<IpAddr, (Instant, u32)>,
 }
 
 impl ConnectionGate {
@@ -74,6 +76,7 @@ impl ConnectionGate {
             open: HashMap::new(),
             to_keep: VecDeque::new(),
             to_close: VecDeque::new(),
+            rates: HashMap::new(),
         }
     }
 
@@ -129,14 +132,35 @@ impl ConnectionGate {
         (silent || most >= of(&block) + 2).then_some(id)
     }
 
+    /// Counts an incoming connection before its handshake, which costs more; false if the block has too many within a
+    /// second.
+    fn is_calm(&mut self, block: Option<IpAddr>, now: Instant) -> bool {
+        let Some(block) = block.filter(|block| !is_local(*block)) else { return true };
+        let lasts = |since: &Instant| now.duration_since(*since) < Duration::from_secs(1);
+        if self.rates.len() >= limits::RATES_MAX {
+            self.rates.retain(|_, (since, _)| lasts(since));
+            if self.rates.len() >= limits::RATES_MAX && !self.rates.contains_key(&block) {
+                return true;
+            }
+        }
+        let (since, count) = self.rates.entry(block).or_insert((now, 0));
+        if !lasts(since) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= limits::CONNECTIONS_PER_ADDRESS_PER_SECOND_MAX
+    }
+
     fn admit_pending(&self, block: Option<IpAddr>, quic: bool) -> Result<(), RefusedConnection> {
         let same = |other: &Option<IpAddr>| block.is_some() && *other == block;
         let alike = || self.pending.values().filter(|other| other.quic == quic);
         let (all, pending) = (alike().count(), alike().filter(|other| same(&other.block)).count());
         let open = self.open.values().filter(|c| same(&c.block)).count();
-        let loopback = block.is_some_and(|ip| ip.is_loopback());
-        let most = if loopback { limits::CONNECTIONS_PER_LOOPBACK_MAX } else { limits::CONNECTIONS_PER_ADDRESS_MAX };
-        if all >= if quic { limits::CONNECTIONS_PENDING_QUIC_MAX } else { limits::CONNECTIONS_PENDING_MAX } {
+        let local = block.is_some_and(is_local);
+        let most = if local { limits::CONNECTIONS_PER_LOOPBACK_MAX } else { limits::CONNECTIONS_PER_ADDRESS_MAX };
+        let full = if quic { limits::CONNECTIONS_PENDING_QUIC_MAX } else { limits::CONNECTIONS_PENDING_MAX };
+        // A block with few handshakes finds room behind a crowd of others, up to as many again.
+        if all >= 2 * full || (all >= full && pending >= limits::CONNECTIONS_PENDING_FEW) {
             Err(RefusedConnection::Pending)
         } else if pending >= limits::CONNECTIONS_PENDING_PER_ADDRESS_MAX || pending + open >= most {
             Err(RefusedConnection::Address)
@@ -188,6 +212,11 @@ fn is_quic(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::QuicV1)
 }
 
+/// Whether whole federations may run at this address: that is where a machine's own programs find one another.
+fn is_local(ip: IpAddr) -> bool {
+    ip == IpAddr::from(Ipv4Addr::LOCALHOST) || ip == IpAddr::from(Ipv6Addr::LOCALHOST)
+}
+
 /// The addresses that one person is likely to control: one IPv4 address, or an IPv6 /48.
 fn block(address: &Multiaddr) -> Option<IpAddr> {
     match ip(address)? {
@@ -208,6 +237,9 @@ impl NetworkBehaviour for ConnectionGate {
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         let (block, quic) = (block(remote), is_quic(remote));
+        if !quic && !self.is_calm(block, Instant::now()) {
+            return Err(ConnectionDenied::new(RefusedConnection::Address));
+        }
         self.admit_pending(block, quic).map_err(ConnectionDenied::new)?;
         self.pending.insert(id, PendingConnection { block, quic });
         Ok(())
@@ -424,8 +456,39 @@ mod tests {
             gate.pending.len()
         };
         assert_eq!(fill(&mut gate, Some(victim)), limits::CONNECTIONS_PER_ADDRESS_MAX);
-        assert_eq!(fill(&mut gate, None), limits::CONNECTIONS_PENDING_QUIC_MAX);
+        let full = fill(&mut gate, None);
+        assert!((limits::CONNECTIONS_PENDING_QUIC_MAX..=2 * limits::CONNECTIONS_PENDING_QUIC_MAX).contains(&full));
         assert_eq!(gate.admit_pending(None, true), Err(RefusedConnection::Pending));
         assert_eq!(gate.admit_pending(Some(victim), false), Ok(()));
+    }
+
+    /// Symptom: strangers that dialled without pause kept everybody else from connecting. Cause: they held all places for
+    /// unfinished handshakes, whose number alone was bounded.
+    #[test]
+    fn a_crowd_that_dials_without_pause_leaves_room_for_others() {
+        let mut gate = ConnectionGate::new(Operators::new(HashSet::new()));
+        let block = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
+        let mut pending = 0;
+        for crowd in 0..10 {
+            while gate.admit_pending(block(crowd), false).is_ok() {
+                let id = ConnectionId::new_unchecked(pending);
+                gate.pending.insert(id, PendingConnection { block: block(crowd), quic: false });
+                pending += 1;
+            }
+        }
+        assert!((limits::CONNECTIONS_PENDING_MAX..2 * limits::CONNECTIONS_PENDING_MAX).contains(&pending), "{pending}");
+        assert_eq!(gate.admit_pending(block(3), false), Err(RefusedConnection::Address));
+        assert_eq!(gate.admit_pending(block(100), false), Ok(()), "another block");
+
+        let now = Instant::now();
+        let dials = (0..100).filter(|_| gate.is_calm(block(1), now)).count();
+        assert_eq!(dials, limits::CONNECTIONS_PER_ADDRESS_PER_SECOND_MAX as usize);
+        assert!(gate.is_calm(block(2), now) && gate.is_calm(block(1), now + Duration::from_secs(1)));
+        assert!((0..1_000).all(|_| gate.is_calm(Some(IpAddr::from(Ipv4Addr::LOCALHOST)), now)));
+        for n in 0..2 * limits::RATES_MAX {
+            let later = now + Duration::from_secs(n as u64);
+            gate.is_calm(Some(IpAddr::from(Ipv6Addr::from_bits(n as u128 + 2))), later);
+        }
+        assert!(gate.rates.len() <= limits::RATES_MAX);
     }
 }

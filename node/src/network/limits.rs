@@ -116,12 +116,19 @@ pub(super) const CONNECTIONS_STRANGERS_KEPT_MAX: usize = 96;
 pub(super) const CONNECTIONS_STRANGERS_QUIC_MAX: usize = 24;
 /// Incoming connections from one IPv4 address or one IPv6 /48, which one customer often has.
 pub(super) const CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
-/// Incoming connections from one loopback address: whole federations run there.
+/// New incoming TCP connections from one such block within a second: each costs a handshake.
+pub(super) const CONNECTIONS_PER_ADDRESS_PER_SECOND_MAX: u32 = 16;
+/// Blocks whose connections within a second are counted; those whose second is over make room.
+pub(super) const RATES_MAX: usize = 4_096;
+/// Incoming connections from 127.0.0.1 or ::1: whole federations run there.
 pub(super) const CONNECTIONS_PER_LOOPBACK_MAX: usize = 160;
 /// Incoming TCP connections whose handshake is not finished.
 pub(super) const CONNECTIONS_PENDING_MAX: usize = 128;
 /// The same for QUIC, counted separately: QUIC addresses can be forged, and must not use up the room for TCP.
 pub(super) const CONNECTIONS_PENDING_QUIC_MAX: usize = 64;
+/// With fewer unfinished handshakes than this, a block finds room when the others have used up the above: as many again
+/// are for such blocks.
+pub(super) const CONNECTIONS_PENDING_FEW: usize = 4;
 /// Of [`CONNECTIONS_PENDING_MAX`] and [`CONNECTIONS_PENDING_QUIC_MAX`] each, those from one address, loopback included.
 pub(super) const CONNECTIONS_PENDING_PER_ADDRESS_MAX: usize = 64;
 /// Incoming streams of one connection that are still negotiating their protocol.

@@ -11,6 +11,8 @@ use libp2p::request_response::{self, Message, ResponseChannel};
 use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use super::World;
@@ -22,7 +24,7 @@ const PEERS: usize = 100;
 const PEERS_LONG: usize = 400;
 /// From this duration on a run is long, in seconds.
 pub(super) const LONG: u64 = 60;
-/// Loopback addresses from which they connect, from 127.0.0.2 on.
+/// Loopback addresses from which they connect, from 127.0.0.2 on: to a node, these are as foreign as any.
 const ADDRESSES: usize = 20;
 /// Requests that a peer holds unanswered at a time; the node ends older ones by itself.
 const HELD_MAX: usize = 256;
@@ -44,11 +46,37 @@ pub(super) fn targets(worlds: &[Arc<World>]) -> HashMap<PeerId, Multiaddr> {
     worlds.iter().map(target).collect()
 }
 
+/// Passes connections on to the nodes from one address: libp2p itself binds none. Returns where to dial instead of each
+/// node.
+async fn relays(worlds: &[Arc<World>], from: Ipv4Addr) -> HashMap<PeerId, Multiaddr> {
+    let mut relays = HashMap::new();
+    for world in worlds {
+        let (listener, to) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(), world.p2p);
+        let port = listener.local_addr().unwrap().port();
+        let operator = world.manifest.operator(&world.home).unwrap();
+        relays.insert(peer_id(&operator.node_key), format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut peer, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let socket = TcpSocket::new_v4()?;
+                    socket.bind((from, 0).into())?;
+                    let mut node = socket.connect(to).await?;
+                    copy_bidirectional(&mut peer, &mut node).await
+                });
+            }
+        });
+    }
+    relays
+}
+
 /// Runs the peers; returns how many requests of the nodes they left unanswered.
 pub(super) async fn peers(worlds: Vec<Arc<World>>) -> u64 {
-    let mut all = JoinSet::new();
+    let (mut all, mut targets) = (JoinSet::new(), Vec::new());
+    for i in 0..ADDRESSES {
+        targets.push(relays(&worlds, Ipv4Addr::new(127, 0, 0, 2 + u8::try_from(i).unwrap())).await);
+    }
     for i in 0..count() {
-        let worlds = worlds.clone();
+        let (worlds, targets) = (worlds.clone(), targets[i % ADDRESSES].clone());
         all.spawn(async move {
             let (mut unanswered, mut key) = (0, Keypair::generate_ed25519());
             while worlds[0].on() {
@@ -56,7 +84,7 @@ pub(super) async fn peers(worlds: Vec<Arc<World>>) -> u64 {
                 if i % 8 == 0 {
                     key = Keypair::generate_ed25519();
                 }
-                unanswered += peer(&worlds, i, key.clone()).await;
+                unanswered += peer(&worlds[0], i, key.clone(), targets.clone()).await;
             }
             unanswered
         });
@@ -66,13 +94,10 @@ pub(super) async fn peers(worlds: Vec<Arc<World>>) -> u64 {
 
 /// One peer, connected with all nodes. One in four leaves and returns all the time; the others return at once when a
 /// node ends their connection.
-async fn peer(worlds: &[Arc<World>], i: usize, key: Keypair) -> u64 {
-    let (world, restless) = (&worlds[0], i.is_multiple_of(4));
+async fn peer(world: &World, i: usize, key: Keypair, targets: HashMap<PeerId, Multiaddr>) -> u64 {
+    let restless = i.is_multiple_of(4);
     let mut swarm = peers::with_key(world, key);
-    // Connections are made from the address that the peer listens on.
-    let host = Ipv4Addr::new(127, 0, 0, 2 + u8::try_from(i % ADDRESSES).unwrap());
-    swarm.listen_on(format!("/ip4/{host}/tcp/0").parse().unwrap()).unwrap();
-    let mut silent = Silence::new(targets(worlds));
+    let mut silent = Silence { listening: true, ..Silence::new(targets) };
     let (begun, mut pulse) = (Instant::now(), tokio::time::interval(Duration::from_millis(50)));
     while world.on() && !(restless && begun.elapsed() > RESTLESS) {
         tokio::select! {
