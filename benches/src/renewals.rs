@@ -97,7 +97,7 @@ impl Cost {
         let others = (n - 1) as f64;
         let (frontier, manifest) = frontier(n);
         let encoded = codec::encode(&SyncResponse::Frontier(frontier.clone()));
-        let asked = codec::encode(&SyncRequest::Frontier(Frontier { logs: Vec::new(), ..frontier.clone() })).len();
+        let asked = codec::encode(&SyncRequest::Frontier(Frontier::nothing(&manifest, clock::now()))).len();
         let decode = shortest(|| codec::decode::<SyncResponse>(&encoded, RESPONSE_BYTES_MAX).unwrap());
         let one = &frontier.logs[0].cosigned[0];
         let checkpoint = Checkpoint { origin: manifest.origin(&frontier.logs[0].log), head: one.signed.head };

@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn a_newcomer_takes_the_place_of_a_silent_peer_or_of_a_crowd() {
         let mut gate = ConnectionGate::new(Operators::new(HashSet::new()));
-        let block = |n: usize| Some(IpAddr::from([192, 0, 2, n as u8]));
+        let block = |n: usize| Some(IpAddr::from([192, 0, 2, u8::try_from(n).unwrap()]));
         let peers: Vec<PeerId> = (0..limits::CONNECTIONS_STRANGERS_MAX).map(|_| PeerId::random()).collect();
         for (n, peer) in peers.iter().enumerate() {
             connect(&mut gate, n, *peer, block(n % 64));

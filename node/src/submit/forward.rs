@@ -117,9 +117,8 @@ impl Submitter {
         for (at, routed) in group {
             match self.fits(&routed) {
                 Ok(()) => left.push((at, routed)),
-                Err(refusal) => {
-                    refusal.into_iter().for_each(|refusal| set(results, at, SubmitResult::Refused(refusal)))
-                }
+                Err(None) => {}
+                Err(Some(refusal)) => set(results, at, SubmitResult::Refused(refusal)),
             }
         }
         let own = self.own.as_ref().map(|own| own.operator.clone());
@@ -174,7 +173,8 @@ impl Submitter {
         for (at, routed) in group.into_iter().enumerate() {
             match self.fits(&routed) {
                 Ok(()) => fitting.push((at, routed.submitted)),
-                Err(refusal) => refusal.into_iter().for_each(|why| set(&mut results, at, SubmitResult::Refused(why))),
+                Err(None) => {}
+                Err(Some(refusal)) => set(&mut results, at, SubmitResult::Refused(refusal)),
             }
         }
         if self.own.is_some() && !fitting.is_empty() {
