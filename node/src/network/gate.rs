@@ -477,7 +477,7 @@ mod tests {
             }
         }
         assert!((limits::CONNECTIONS_PENDING_MAX..2 * limits::CONNECTIONS_PENDING_MAX).contains(&pending), "{pending}");
-        assert_eq!(gate.admit_pending(block(3), false), Err(RefusedConnection::Address));
+        assert_eq!(gate.admit_pending(block(3), false), Err(RefusedConnection::Pending));
         assert_eq!(gate.admit_pending(block(100), false), Ok(()), "another block");
 
         let now = Instant::now();
