@@ -11,12 +11,14 @@ pub(crate) mod dismiss;
 pub(crate) mod event;
 pub(crate) mod export;
 pub(crate) mod federation;
+pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod leaderboard;
 pub(crate) mod node;
 pub(crate) mod prove;
 pub(crate) mod publish;
 pub(crate) mod register;
+pub(crate) mod resume;
 pub(crate) mod retract;
 pub(crate) mod revoke;
 pub(crate) mod rotate;
@@ -53,6 +55,8 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Remember a federation, a node and a key
+    Init(init),
     /// Make or show a key
     Key(key),
     /// Create a federation, show one, change its operators and rules
@@ -77,6 +81,8 @@ commands! {
     Admit(admit),
     /// End a sponsorship, as an operator
     Dismiss(dismiss),
+    /// Submit again what was signed and not answered
+    Resume(resume),
     /// Show an agent: identity, karma, keys
     Agent(agent),
     /// Show an event: its place in a log, and its effect

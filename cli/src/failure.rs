@@ -15,7 +15,7 @@ use fama_node::network::RequestError;
 use fama_node::store::StoreError;
 use fama_node::wire::Refusal;
 use fama_reader::audit::AuditError;
-use fama_reader::audit::finding::AuditFinding;
+use fama_reader::audit::finding::{AuditFinding, LieKind};
 use fama_reader::error::ReadError;
 use serde_json::{Value, json};
 
@@ -30,18 +30,36 @@ pub struct Failure {
     pub hint: Option<String>,
     /// What the command achieved before it failed: one more member of the JSON object, with its name.
     pub achieved: Option<(&'static str, Value)>,
+    /// The answer that was found, if any: the JSON object that the error is added to.
+    pub answer: Option<Value>,
+    /// Whether the outcome is still open, so that the same question may get another answer soon: exit code 3.
+    pub undecided: bool,
 }
 
 impl Failure {
     /// A failure without a hint.
     pub fn new(code: impl Into<String>, message: impl Display) -> Self {
-        Self { code: code.into(), message: message.to_string(), hint: None, achieved: None }
+        Self {
+            code: code.into(),
+            message: message.to_string(),
+            hint: None,
+            achieved: None,
+            answer: None,
+            undecided: false,
+        }
     }
 
     /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Says that the outcome is still open.
+    #[must_use]
+    pub fn undecided(mut self) -> Self {
+        self.undecided = true;
         self
     }
 
@@ -68,7 +86,9 @@ impl Failure {
     /// The object that `--json` prints.
     #[must_use]
     pub fn json(&self) -> Value {
-        let mut object = json!({"error": self.message, "code": self.code});
+        let mut object = self.answer.clone().unwrap_or_else(|| json!({}));
+        object["error"] = json!(self.message);
+        object["code"] = json!(self.code);
         if let Some(hint) = &self.hint {
             object["hint"] = json!(hint);
         }
@@ -181,6 +201,8 @@ impl From<AuditError> for Failure {
                     "a source is a node's query address, a folder or bucket of `fama publish`, or a stopped node's \
                      data folder",
                 );
+                let silent = findings.iter().all(|finding| finding.lie == LieKind::Unreachable);
+                let failure = if silent { failure.undecided() } else { failure };
                 Self { achieved: Some(("findings", shown.into())), ..failure }
             }
         }

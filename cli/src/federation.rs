@@ -234,9 +234,30 @@ fn manifest_entry(operator: &OperatorPlan, keys: &Keys) -> Operator {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use fama_node::config::Config;
+
+    /// A federation of `n` local operators below `dir`.
+    pub(crate) fn small_federation(dir: &Path, n: usize) -> Created {
+        create(&plan(n), dir).unwrap()
+    }
+
+    /// The note of a version after `newest`, with a policy that `salt` changes, signed by all operators; without
+    /// signatures if `salt` is 0.
+    pub(crate) fn next_version(created: &Created, newest: &Arc<Manifest>, salt: u64) -> String {
+        let mut draft = newest.draft();
+        draft.policy.daily_bytes += salt;
+        let text = draft.text().unwrap();
+        let signed = created.folders.iter().filter(|_| salt > 0).map(|(operator, folder)| {
+            let key = files::read_key(&folder.join(GOVERNANCE_KEY_FILE)).unwrap();
+            signed_note::sign(&text, operator.domain.as_str(), key.ed25519().unwrap())
+        });
+        let signatures = signed.collect();
+        SignedNote { text, signatures }.to_string()
+    }
 
     fn plan(n: usize) -> FederationPlan {
         let operator =

@@ -5,7 +5,8 @@
 //! - The entry: [`run`] parses a command line and runs one of `command`'s files; `terminal` prints answers, `progress`
 //!   shows that something is going on, [`failure`] is what a user reads when a command fails.
 //! - Talking to nodes: `query` over HTTP, `submit` over libp2p, and `identity` to look up names.
-//! - Making things: `author` builds and signs events, `login` login requests, `files` keeps keys and manifests.
+//! - Making things: `author` builds and signs events, `login` login requests, `files` keeps keys and manifests, `chain` the
+//!   versions of a manifest, `pending` what was submitted and not answered yet; `settings` is what need not be repeated.
 //! - Federations: [`federation`] creates one on disk, `governance` drafts and checks the next version.
 //! - Reading proofs: `proven`. Auditing, publishing and exporting is the crate `fama_reader`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -20,8 +21,12 @@ mod query;
 mod submit;
 
 mod author;
+mod chain;
+mod delivery;
 mod files;
 mod login;
+mod pending;
+mod settings;
 
 pub mod federation;
 mod governance;
@@ -43,6 +48,8 @@ use crate::terminal::Terminal;
 pub const FAILED: u8 = 1;
 /// Exit code of an invalid command line.
 pub const USAGE: u8 = 2;
+/// Exit code while the outcome is open: nothing was refused, and the same question may get another answer soon.
+pub const UNDECIDED: u8 = 3;
 
 /// Fama: a federated reputation ledger for agents
 ///
@@ -63,7 +70,12 @@ Example: an agent's first steps
   fama register swift-core-maps@alpha.example --manifest manifest.txt --key agent.pem --wait final
   fama agent swift-core-maps@alpha.example --query http://127.0.0.1:8080
 
-Exit codes: 0 done, 1 refused or failed, 2 not a valid command line";
+Exit codes: 0 done, 1 refused or failed, 2 not a valid command line,
+  3 not decided yet: a submission whose outcome is not known (`fama resume`) or that is not final yet,
+    a node that is not ready, a source that did not answer
+
+`fama init` remembers the federation and a node, so that --manifest and --query need not be repeated.
+FAMA_MANIFEST, FAMA_KEY and FAMA_QUERY say the same for one shell.";
 
 /// Runs a command line, whose first word is the name of the program. Standard input is read only for confirmations.
 pub fn run<I>(args: I, stdout: &mut dyn Write, stderr: &mut dyn Write) -> ExitCode

@@ -18,11 +18,13 @@ pub(crate) const ADMIN: &str = "http://127.0.0.1:9090";
 /// The content type that the admin listener requires.
 const BYTES: &str = "application/octet-stream";
 
-/// A node's query listener, or its admin listener.
+/// A node's query listener, or its admin listener; or several query listeners, of which the first that answers counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     agent: ureq::Agent,
     base: String,
+    /// Listeners to ask where the one before cannot be reached.
+    others: Vec<String>,
     /// Prefix of all paths.
     root: &'static str,
 }
@@ -37,7 +39,29 @@ impl Query {
             .http_status_as_error(false)
             .user_agent(concat!("fama/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.new_agent(), base: base.trim_end_matches('/').to_owned(), root: "/api" }
+        let base = base.trim_end_matches('/').to_owned();
+        Self { agent: config.new_agent(), base, others: Vec::new(), root: "/api" }
+    }
+
+    /// The query listeners at `bases`, each asked if those before cannot be reached; `None` without any.
+    #[must_use]
+    pub(crate) fn of_any(bases: &[String]) -> Option<Self> {
+        let (first, others) = bases.split_first()?;
+        Some(Self { others: others.to_vec(), ..Self::new(first) })
+    }
+
+    /// What `ask` gets from the first listener that can be reached.
+    fn of_first<T>(&self, ask: impl Fn(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut answer = ask(self);
+        for other in &self.others {
+            match &answer {
+                Err(failure) if failure.code == "unreachable" => {
+                    answer = ask(&Self { base: other.trim_end_matches('/').to_owned(), ..self.clone() });
+                }
+                _ => break,
+            }
+        }
+        answer
     }
 
     /// The admin listener at `base`, like `http://127.0.0.1:9090`.
@@ -57,11 +81,13 @@ impl Query {
     /// # Errors
     /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
     pub(crate) fn get(&self, path: &[&str], parameters: &[(&str, String)]) -> Result<Value, Failure> {
-        let mut url = self.url(path);
-        for (i, (name, value)) in parameters.iter().enumerate() {
-            url.push_str(&format!("{}{name}={}", if i == 0 { '?' } else { '&' }, escape(value)));
-        }
-        self.read(self.agent.get(&url).call())
+        self.of_first(|one| {
+            let mut url = one.url(path);
+            for (i, (name, value)) in parameters.iter().enumerate() {
+                url.push_str(&format!("{}{name}={}", if i == 0 { '?' } else { '&' }, escape(value)));
+            }
+            one.read(one.agent.get(&url).call())
+        })
     }
 
     /// Posts a JSON object.
@@ -85,6 +111,10 @@ impl Query {
     /// # Errors
     /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
     pub(crate) fn get_text(&self, path: &[&str], max: usize) -> Result<String, Failure> {
+        self.of_first(|one| one.text_at(path, max))
+    }
+
+    fn text_at(&self, path: &[&str], max: usize) -> Result<String, Failure> {
         let mut response = self.agent.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             return self.read(Ok(response)).and(Err(self.stranger("an error status with a successful body")));

@@ -1,24 +1,21 @@
 //! Submits events to a node over libp2p, and checks the proof in its answer.
+//!
+//! A client may hold an old version of the manifest: it follows the chain of versions that the node shows before it judges
+//! the node's proofs.
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use fama_ledger::codec;
-use fama_ledger::entry::{Body, Entry, SignedEvent};
+use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event};
-use fama_ledger::id::{Domain, TreeRoot};
-use fama_ledger::limits::ENTRY_BYTES_MAX;
-use fama_ledger::log::Head;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::proof::TlogProof;
-use fama_ledger::time::Millis;
-use fama_node::clock;
-use fama_node::network::Multiaddr;
+use fama_ledger::proof::{Included, TlogProof};
 use fama_node::network::client::Client;
-use fama_node::wire::{
-    Frontier, LogFrontier, Receipt, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse,
-};
+use fama_node::network::{Multiaddr, RequestError};
+use fama_node::wire::{Receipt, Refusal, Submission, SubmitRequest, SubmitResult, SyncRequest, SyncResponse};
 use futures::stream::{self, StreamExt};
 
+use crate::chain;
 use crate::failure::Failure;
 
 /// Timeout of connecting to one address.
@@ -27,34 +24,40 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const STAGGER: Duration = Duration::from_millis(200);
 /// Timeout of one request with its answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause between two questions to a node whether an entry is final.
-pub(crate) const POLL: Duration = Duration::from_millis(250);
-
 /// An event that a log provably holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
     /// The answer of the node.
     pub(crate) receipt: Receipt,
-    /// Time of the entry in its log.
-    pub(crate) time: Millis,
-    /// The head of the proof, signed by the log's owner.
-    pub(crate) head: Head,
-    /// The operators that cosigned that head.
-    pub(crate) cosigned_by: Vec<Domain>,
+    /// What its proof shows: the entry, the head above it, and what makes that final.
+    pub(crate) included: Included,
 }
 
-/// How much of a log is final, by the cosignatures of its operators.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CertifiedSizes {
-    /// Entries below this index are final.
-    pub(crate) size: u64,
-    /// The largest size that each operator cosigned.
-    pub(crate) sizes: BTreeMap<Domain, u64>,
+impl Accepted {
+    /// Whether the proof shows that the entry can never be undone.
+    #[must_use]
+    pub(crate) const fn is_final(&self) -> bool {
+        self.included.certified.is_some()
+    }
+
+    /// A newer receipt of the same event, which was as new or known as by this one.
+    #[must_use]
+    pub(crate) fn renewed(&self, newer: Self) -> Self {
+        Self { receipt: Receipt { known: self.receipt.known, ..newer.receipt }, ..newer }
+    }
+
+    /// The proof including its entry, as `fama verify` reads it.
+    #[must_use]
+    pub(crate) fn proof(&self) -> String {
+        let whole = |proof: TlogProof| TlogProof { extra: proof.extra.or(Some(self.receipt.entry.clone())), ..proof };
+        self.receipt.proof.parse().map_or_else(|_| self.receipt.proof.clone(), |proof| whole(proof).to_string())
+    }
 }
 
-/// An open connection to a node.
-pub(crate) struct NodeConnection<'a> {
-    manifest: &'a Manifest,
+/// An open connection to a node, and the newest version of the manifest that it shows.
+pub(crate) struct NodeConnection {
+    /// The user's manifest, followed to the node's newest version.
+    pub(crate) manifest: Arc<Manifest>,
     client: Client,
 }
 
@@ -80,16 +83,17 @@ pub(crate) fn is_claim(manifest: &Manifest, event: &Event, log: &LogId) -> bool 
 }
 
 /// Submits to the first of these multiaddresses that answers, and checks the proof in the answer. A node that stops
-/// answering may have forwarded the event; the next one gets the same event, which no log takes twice. Addresses are
-/// dialled [`STAGGER`] apart, without waiting for earlier ones to fail.
+/// answering may have forwarded the event, and one that answers with a proof that is none may lie: the next one gets the
+/// same event, which no log takes twice. Addresses are dialled [`STAGGER`] apart, without waiting for earlier ones to
+/// fail.
 ///
 /// # Errors
-/// The refusal of the log; `receipt` if the proof is invalid; `unreachable` if no node answers.
-pub(crate) async fn submit_to_any<'a>(
-    manifest: &'a Manifest,
+/// The refusal of the log; `unreachable` if no node answers. Undecided if a node may have taken the event all the same.
+pub(crate) async fn submit_to_any(
+    manifest: &Arc<Manifest>,
     addresses: &[String],
     submission: &Submission,
-) -> Result<(NodeConnection<'a>, Accepted), Failure> {
+) -> Result<(NodeConnection, Accepted), Failure> {
     let addresses: Vec<Multiaddr> = addresses.iter().map(|address| parse(address)).collect::<Result<_, _>>()?;
     let count = addresses.len().max(1);
     let connections = addresses.into_iter().zip(0..).map(|(address, before)| async move {
@@ -97,16 +101,44 @@ pub(crate) async fn submit_to_any<'a>(
         (NodeConnection::open(manifest, address.clone()).await, address)
     });
     let mut connections = std::pin::pin!(stream::iter(connections).buffered(count));
-    let mut tried = Vec::new();
+    let (mut tried, mut maybe_taken) = (Vec::new(), false);
     while let Some((connection, address)) = connections.next().await {
-        match ask(connection, submission).await {
-            Ok((connection, result)) => {
-                return connection.judge(submission, result).map(|accepted| (connection, accepted));
-            }
-            Err(failure) => tried.push((address, failure)),
-        }
+        let failure = match connection {
+            Err(failure) => failure,
+            Ok(connection) => match connection.submit(submission).await {
+                Ok(accepted) => return Ok((connection, accepted)),
+                Err(NotAccepted::Refused(refusal)) => {
+                    let open = maybe_taken || OPEN.contains(&refusal.code.as_str());
+                    let failure = Failure::from(refusal);
+                    return Err(if open { failure.hint(RESUME).undecided() } else { failure });
+                }
+                Err(NotAccepted::NotSent(failure)) => failure,
+                Err(NotAccepted::Unproven(failure)) => {
+                    maybe_taken = true;
+                    failure
+                }
+            },
+        };
+        tried.push((address, failure));
     }
-    Err(nobody(&tried))
+    let failure = nobody(&tried);
+    // No usual hint of `unreachable`: what matters now is that the event may be in a log.
+    Err(if maybe_taken { Failure::new("outcome_unknown", failure.message).hint(RESUME).undecided() } else { failure })
+}
+
+/// What a user does about an unknown outcome.
+const RESUME: &str = "it may have been taken: `fama resume` submits the same event again, which never counts twice";
+/// Refusals of nodes after which a log may have the event all the same.
+const OPEN: [&str; 3] = ["outcome_unknown", "internal", "stopping"];
+
+/// Why a node's answer does not show that a log has the event.
+pub(crate) enum NotAccepted {
+    /// Nothing was sent.
+    NotSent(Failure),
+    /// The node refused it.
+    Refused(Refusal),
+    /// No answer, or one that proves nothing: the node may have taken it.
+    Unproven(Failure),
 }
 
 fn parse(address: &str) -> Result<Multiaddr, Failure> {
@@ -114,16 +146,6 @@ fn parse(address: &str) -> Result<Multiaddr, Failure> {
         Failure::new("bad_address", format!("{address} is not a multiaddr"))
             .hint("want one like /ip4/127.0.0.1/tcp/4001 or /dns/fama.alpha.example/udp/4001/quic-v1")
     })
-}
-
-async fn ask<'a>(
-    connection: Result<NodeConnection<'a>, Failure>,
-    submission: &Submission,
-) -> Result<(NodeConnection<'a>, Option<SubmitResult>), Failure> {
-    let connection = connection?;
-    let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
-    let response = within(ANSWER_TIMEOUT, connection.client.submit(request)).await?;
-    Ok((connection, response.0.into_iter().next()))
 }
 
 /// Why no address worked: `other_federation` if all nodes belong to another one, else `unreachable`.
@@ -143,67 +165,67 @@ fn nobody(tried: &[(Multiaddr, Failure)]) -> Failure {
     }
 }
 
-impl<'a> NodeConnection<'a> {
-    /// Connects to a node at a multiaddress.
+impl NodeConnection {
+    /// Connects to a node at a multiaddress, and follows the manifest to the newest version that the node shows.
     ///
     /// # Errors
     /// `timeout`, or why there is no connection.
-    pub(crate) async fn open(manifest: &'a Manifest, address: Multiaddr) -> Result<Self, Failure> {
+    pub(crate) async fn open(manifest: &Arc<Manifest>, address: Multiaddr) -> Result<Self, Failure> {
         let client = within(CONNECT_TIMEOUT, Client::connect(manifest.federation(), address)).await?;
-        Ok(Self { manifest, client })
+        let followed = within(ANSWER_TIMEOUT, follow(&client, Arc::clone(manifest))).await;
+        // Only a hint is lost: a proof that needs a newer version is not believed.
+        Ok(Self { manifest: followed.unwrap_or_else(|_| Arc::clone(manifest)), client })
     }
 
-    fn judge(&self, submission: &Submission, result: Option<SubmitResult>) -> Result<Accepted, Failure> {
-        match result {
-            Some(SubmitResult::Accepted(receipt)) => check_receipt(self.manifest, &submission.signed, receipt),
-            Some(SubmitResult::Refused(refusal)) => Err(refusal.into()),
-            None => Err(Failure::new("receipt", "the node gave no answer to the submission")),
-        }
-    }
-
-    /// How far a log is final, by signatures that are verified here.
+    /// Submits an event, and checks the proof in the answer.
     ///
     /// # Errors
-    /// `equivocation`; why the node does not answer.
-    pub(crate) async fn certified(&self, log: &LogId) -> Result<CertifiedSizes, Failure> {
-        // An empty frontier: the node answers with everything it has.
-        let nothing = Frontier::nothing(self.manifest, clock::now());
-        match within(ANSWER_TIMEOUT, self.client.sync(SyncRequest::Frontier(nothing))).await? {
-            SyncResponse::Frontier(frontier) => {
-                let found = frontier.logs.iter().find(|frontier| frontier.log == *log);
-                found.map_or(Ok(CertifiedSizes::default()), |frontier| certified(self.manifest, frontier))
+    /// [`NotAccepted`].
+    pub(crate) async fn submit(&self, submission: &Submission) -> Result<Accepted, NotAccepted> {
+        let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
+        let response = match tokio::time::timeout(ANSWER_TIMEOUT, self.client.submit(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error @ (RequestError::NotConnected | RequestError::Unsent | RequestError::TooLong(_)))) => {
+                return Err(NotAccepted::NotSent(error.into()));
             }
-            SyncResponse::Refused(refusal) => Err(refusal.into()),
-            _ => Err(Failure::new("wrong_answer", "the node answered another question")),
+            Ok(Err(error)) => return Err(NotAccepted::Unproven(error.into())),
+            Err(_) => return Err(NotAccepted::Unproven(late(ANSWER_TIMEOUT))),
+        };
+        match response.0.into_iter().next() {
+            Some(SubmitResult::Accepted(receipt)) => {
+                check_receipt(&self.manifest, &submission.signed, receipt).map_err(NotAccepted::Unproven)
+            }
+            Some(SubmitResult::Refused(refusal)) => Err(NotAccepted::Refused(refusal)),
+            None => Err(NotAccepted::Unproven(unproven("the node gave no answer to the submission"))),
         }
     }
+}
 
-    /// Waits until the entry at `index` of `log` is final; calls `progress` after each poll.
-    ///
-    /// # Errors
-    /// `not_final` after `timeout`.
-    pub(crate) async fn wait_final(
-        &self,
-        log: &LogId,
-        index: u64,
-        timeout: Duration,
-        mut progress: impl FnMut(&CertifiedSizes),
-    ) -> Result<CertifiedSizes, Failure> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let certified = self.certified(log).await?;
-            progress(&certified);
-            if certified.size > index {
-                return Ok(certified);
-            }
-            if Instant::now() + POLL > deadline {
-                let message = format!("in the log, but not final after {} s", timeout.as_secs());
-                return Err(Failure::new("not_final", message)
-                    .hint("fewer than a quorum of operators cosigned it so far; check later with `fama event ID`"));
-            }
-            tokio::time::sleep(POLL).await;
+/// The newest version of the manifest that a node shows, each step checked.
+async fn follow(client: &Client, mut known: Arc<Manifest>) -> Result<Arc<Manifest>, RequestError> {
+    loop {
+        let from = known.version().saturating_add(1);
+        let SyncResponse::Manifests(notes) = client.sync(SyncRequest::Manifests { from }).await? else {
+            return Ok(known);
+        };
+        let newest = chain::extended(Arc::clone(&known), &notes);
+        if newest.version() == known.version() {
+            return Ok(known);
         }
+        known = newest;
     }
+}
+
+/// The newest version of the manifest that the first node to answer shows; the given one if none answers.
+pub(crate) async fn newest(manifest: &Arc<Manifest>, addresses: &[String]) -> Arc<Manifest> {
+    let asked =
+        addresses.iter().filter_map(|address| address.parse().ok()).zip(0..).map(|(address, before)| async move {
+            tokio::time::sleep(STAGGER.saturating_mul(before)).await;
+            NodeConnection::open(manifest, address).await.ok()
+        });
+    let mut asked =
+        std::pin::pin!(stream::iter(asked).buffer_unordered(addresses.len().max(1)).filter_map(std::future::ready));
+    asked.next().await.map_or_else(|| Arc::clone(manifest), |connection| Arc::clone(&connection.manifest))
 }
 
 /// Fails with `timeout` if the exchange takes too long.
@@ -213,78 +235,41 @@ async fn within<T, E: Into<Failure>>(
 ) -> Result<T, Failure> {
     match tokio::time::timeout(timeout, exchange).await {
         Ok(result) => result.map_err(Into::into),
-        Err(_) => Err(Failure::new("timeout", format!("no answer within {} s", timeout.as_secs()))),
+        Err(_) => Err(late(timeout)),
     }
 }
 
-fn unproven(what: impl std::fmt::Display) -> Failure {
-    Failure::new("receipt", what).hint("the node's answer proves nothing: use another one with --node")
+fn late(timeout: Duration) -> Failure {
+    Failure::new("timeout", format!("no answer within {} s", timeout.as_secs()))
 }
 
-/// Checks that a receipt proves that the right log holds this event. A revocation counts in any log.
+/// The answer of a node shows nothing: the event may be in a log or not.
+fn unproven(what: impl std::fmt::Display) -> Failure {
+    Failure::new("receipt", format!("the answer is no proof: {what}"))
+}
+
+/// Checks that a receipt proves that the right log holds this event: the one that takes it by the newest version known
+/// here or by an earlier one. A revocation counts in any log.
 ///
 /// # Errors
 /// `receipt` if it proves something else or nothing.
 pub(crate) fn check_receipt(manifest: &Manifest, signed: &SignedEvent, receipt: Receipt) -> Result<Accepted, Failure> {
-    let home = manifest.log_for(&signed.event.action);
-    if home.as_ref() != Some(&receipt.log) && !matches!(signed.event.action, Action::Revoke { .. }) {
-        return Err(unproven(format!("it is in the log {}, where it has no effect", receipt.log)));
+    let action = &signed.event.action;
+    let takes = |version: &Manifest| version.log_for(action).as_ref() == Some(&receipt.log);
+    if !matches!(action, Action::Revoke { .. }) && !manifest.versions().any(takes) {
+        return Err(unproven(format!("it is about the log {}, where such an event has no effect", receipt.log)));
     }
-    let entry: Entry = codec::decode(&receipt.entry, ENTRY_BYTES_MAX).map_err(unproven)?;
-    let same = matches!(&entry.body, Body::Event(held) if held.event == signed.event);
-    if !same || receipt.event != signed.event.id() {
+    let proof: TlogProof = receipt.proof.parse().map_err(unproven)?;
+    let carried = proof.extra.clone().unwrap_or_else(|| receipt.entry.clone());
+    let included = proof.included(&carried, manifest).map_err(unproven)?;
+    let same = included.entry.event().is_some_and(|held| held.event() == &signed.event);
+    if !same || included.entry.bytes() != receipt.entry || receipt.event != signed.event.id() {
         return Err(unproven("it is about another event"));
     }
-    let (head, cosigned_by) = check_proof(manifest, &receipt)?;
-    Ok(Accepted { time: entry.time, head, cosigned_by, receipt })
-}
-
-/// Verifies the proof of a receipt with the manifest's keys; gives the proven head and its cosigners.
-fn check_proof(manifest: &Manifest, receipt: &Receipt) -> Result<(Head, Vec<Domain>), Failure> {
-    let proof: TlogProof = receipt.proof.parse().map_err(unproven)?;
-    let origin = manifest.origin(&receipt.log);
-    let owner = manifest.operator(&receipt.log.operator).filter(|owner| owner.log() == receipt.log);
-    let (signed, cosignatures) = proof
-        .verify(
-            &receipt.entry,
-            |named| owner.filter(|_| *named == origin).map(|owner| owner.node_key),
-            |name| manifest.operator(name).map(|operator| operator.node_key),
-        )
-        .map_err(unproven)?;
-    if proof.index != receipt.index {
-        return Err(unproven("the proof is about another entry"));
+    if (&included.log, included.index) != (&receipt.log, receipt.index) {
+        return Err(unproven("it is about another entry"));
     }
-    let cosigned_by = cosignatures.into_iter().map(|cosignature| cosignature.operator).collect();
-    Ok((signed.checkpoint().head, cosigned_by))
-}
-
-/// The size that a quorum cosigned, by the cosignatures that a node shows. Invalid signatures are ignored.
-///
-/// That the cosigned heads extend each other is left to the cosigners. Only two different heads of the same size are
-/// noticed here.
-///
-/// # Errors
-/// `equivocation` if the owner signed two heads of the same size.
-pub(crate) fn certified(manifest: &Manifest, frontier: &LogFrontier) -> Result<CertifiedSizes, Failure> {
-    let (mut sizes, mut roots): (BTreeMap<Domain, u64>, BTreeMap<u64, TreeRoot>) = Default::default();
-    for cosigned in &frontier.cosigned {
-        let Some(operator) = manifest.operator(&cosigned.cosignature.operator) else { continue };
-        let Ok(signed) = cosigned.signed.verify(manifest, &frontier.log) else { continue };
-        if cosigned.cosignature.verify(signed.checkpoint(), &operator.node_key).is_err() {
-            continue;
-        }
-        let head = signed.checkpoint().head;
-        if *roots.entry(head.size).or_insert(head.root) != head.root {
-            let message = format!("{} signed two heads of size {}", frontier.log, head.size);
-            return Err(Failure::new("equivocation", message).hint("tell the federation's operators"));
-        }
-        let size = sizes.entry(operator.name.clone()).or_default();
-        *size = head.size.max(*size);
-    }
-    let mut sorted: Vec<u64> = sizes.values().copied().collect();
-    sorted.sort_unstable_by(|a, b| b.cmp(a));
-    let size = sorted.get(manifest.quorum().saturating_sub(1)).copied().unwrap_or_default();
-    Ok(CertifiedSizes { size, sizes })
+    Ok(Accepted { receipt, included })
 }
 
 #[cfg(test)]
@@ -293,15 +278,18 @@ mod tests {
     use crate::author::{self, EventDraft};
     use crate::federation::{FederationPlan, FirstPorts, OperatorPlan, create};
     use crate::files::{draw_key, read_key};
-    use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
+    use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
+    use fama_ledger::codec;
+    use fama_ledger::entry::{Body, Entry};
     use fama_ledger::key::Curve;
     use fama_ledger::log::{MemoryTiles, Tree, leaf_hash, prove_inclusion};
     use fama_ledger::manifest::Policy;
+    use fama_ledger::public;
     use fama_ledger::secret::SecretKey;
-    use fama_node::wire::{CosignedHead, SignedHead};
+    use fama_ledger::time::Millis;
 
     struct World {
-        manifest: Manifest,
+        manifest: Arc<Manifest>,
         keys: Vec<SecretKey>,
     }
 
@@ -317,7 +305,7 @@ mod tests {
             };
             let created = create(&plan, dir.path()).unwrap();
             let keys = created.folders.iter().map(|(_, folder)| read_key(&folder.join("node.pem")).unwrap()).collect();
-            Self { manifest: created.manifest, keys }
+            Self { manifest: Arc::new(created.manifest), keys }
         }
 
         fn log(&self, i: usize) -> LogId {
@@ -332,28 +320,26 @@ mod tests {
             EventDraft::new(event, &key).sign().unwrap().signed
         }
 
-        fn head(&self, i: usize, size: u64, root: u8) -> SignedCheckpoint {
-            let head = Head { size, root: TreeRoot([root; 32]) };
-            let checkpoint = Checkpoint { origin: self.manifest.origin(&self.log(i)), head };
-            SignedCheckpoint::sign(checkpoint, self.keys[i].ed25519().unwrap())
-        }
-
-        /// The head of log 0 of this size, cosigned by operator `i`.
-        fn cosigned(&self, i: usize, size: u64, root: u8) -> CosignedHead {
-            let signed = self.head(0, size, root);
-            let key = self.keys[i].ed25519().unwrap();
-            let cosignature = Cosignature::sign(signed.checkpoint(), self.log(i).operator, key, 1);
-            CosignedHead { signed: SignedHead::of(&signed), cosignature }
-        }
-
         /// A receipt of log `i`, whose second entry is the event.
         fn receipt(&self, i: usize, signed: &SignedEvent) -> Receipt {
+            self.cosigned(i, signed, &[])
+        }
+
+        /// The receipt with cosignatures of these operators.
+        fn cosigned(&self, i: usize, signed: &SignedEvent, cosigners: &[usize]) -> Receipt {
             let entry = codec::encode(&Entry { time: Millis(5), body: Body::Event(signed.clone()) });
             let (mut tree, mut tiles) = (Tree::default(), MemoryTiles::default());
             tiles.write(tree.append([leaf_hash(b"first"), leaf_hash(&entry)]));
             let checkpoint = Checkpoint { origin: self.manifest.origin(&self.log(i)), head: tree.head() };
             let owner = SignedCheckpoint::sign(checkpoint, self.keys[i].ed25519().unwrap());
-            let note = checkpoint::note(&owner, &self.manifest.operators()[i].node_key, &[]);
+            let cosigned = cosigners.iter().map(|i| {
+                let by = self.log(*i);
+                let key = self.keys[*i].ed25519().unwrap();
+                (by.clone(), Cosignature::sign(owner.checkpoint(), by.operator, key, 1))
+            });
+            let cosigned: Vec<_> = cosigned.collect();
+            let cosigned = cosigned.iter().map(|(by, cosignature)| (by, cosignature));
+            let note = public::checkpoint(&self.manifest, &self.log(i), &owner, cosigned).unwrap();
             let proof =
                 TlogProof { extra: None, index: 1, path: prove_inclusion(1, 2, &tiles).unwrap(), checkpoint: note };
             let log = self.log(i);
@@ -367,7 +353,8 @@ mod tests {
         let (signed, other) = (world.submission(), world.submission());
         let good = world.receipt(0, &signed);
         let accepted = check_receipt(&world.manifest, &signed, good.clone()).unwrap();
-        assert_eq!((accepted.time, accepted.head.size), (Millis(5), 2));
+        assert_eq!((accepted.included.entry.time, accepted.included.head.size), (Millis(5), 2));
+        assert!(!accepted.is_final());
         let bad = [
             world.receipt(1, &signed),
             world.receipt(0, &other),
@@ -387,29 +374,16 @@ mod tests {
 
     #[test]
     fn final_is_what_a_quorum_cosigned() {
-        let (world, stranger) = (World::new(4), World::new(4));
-        let size = |cosigned: Vec<CosignedHead>| {
-            let frontier = LogFrontier {
-                log: world.log(0),
-                size: 99,
-                newest: None,
-                cosigned,
-                equivocation: None,
-                certificate: None,
-            };
-            certified(&world.manifest, &frontier).map(|certified| certified.size).map_err(|failure| failure.code)
-        };
-        let by = |i, n| world.cosigned(i, n, u8::try_from(n).unwrap());
-        assert_eq!(size(vec![]), Ok(0));
-        assert_eq!(size(vec![by(0, 9), by(1, 9)]), Ok(0));
-        assert_eq!(size(vec![by(0, 9), by(1, 9), by(1, 9)]), Ok(0), "an operator counts once");
-        assert_eq!(size(vec![by(0, 9), by(1, 7), by(2, 5)]), Ok(5));
-        assert_eq!(size(vec![by(0, 9), by(1, 7), by(2, 5), by(3, 8)]), Ok(7));
-        assert_eq!(size(vec![by(0, 9), by(1, 7), stranger.cosigned(2, 5, 5)]), Ok(0), "another federation's keys");
-        let mut forged = by(2, 9);
-        forged.cosignature.operator = world.log(3).operator;
-        assert_eq!(size(vec![by(0, 9), by(1, 7), forged]), Ok(0), "another operator's name");
-        assert_eq!(size(vec![by(0, 9), world.cosigned(1, 9, 8)]), Err("equivocation".to_owned()));
+        let world = World::new(4);
+        let signed = world.submission();
+        for (cosigners, wanted) in [(&[][..], false), (&[0, 1], false), (&[0, 1, 3], true)] {
+            let receipt = world.cosigned(0, &signed, cosigners);
+            let accepted = check_receipt(&world.manifest, &signed, receipt).unwrap();
+            assert_eq!(accepted.is_final(), wanted, "{cosigners:?}");
+            let proof: TlogProof = accepted.proof().parse().unwrap();
+            let included = proof.included(&proof.extra.clone().unwrap(), &world.manifest).unwrap();
+            assert_eq!(included, accepted.included, "`fama verify` reads the same");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Terminal<'_> {
         } else {
             let _ = writeln!(self.err, "{failure}");
         }
-        ExitCode::from(crate::FAILED)
+        ExitCode::from(if failure.undecided { crate::UNDECIDED } else { crate::FAILED })
     }
 }
 

@@ -52,6 +52,14 @@ impl Numbers {
         &self.0
     }
 
+    /// The numbers that `want` operators sponsor for the same one of these services: those that count.
+    #[must_use]
+    pub fn of_any(services: &[Sponsorship], want: usize) -> Self {
+        let services: Vec<Self> = services.iter().map(|one| one.numbers(want)).collect();
+        let sets: Vec<&[Interval]> = services.iter().map(Self::intervals).collect();
+        Self::shared(&sets, 1)
+    }
+
     /// The numbers that at least `want` of the `sets` contain.
     fn shared(sets: &[&[Interval]], want: usize) -> Self {
         let mut steps: BTreeMap<u64, i64> = BTreeMap::new();
@@ -401,6 +409,25 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(row.unwrap_or_default().next)
     }
 
+    /// What an identity's home counts of its attestations and retractions; nothing if it made none.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn provider(&self, found: &LocatedIdentity) -> ReadResult<S, Provider> {
+        let row = rows::read::<Provider, S>(self.rows, MapName::home(&found.home).id(), &found.id)?;
+        Ok(row.unwrap_or_default())
+    }
+
+    /// All that a provider ever attested to a subject, retracted or not, day by day.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn attestations(&self, provider: &LocatedIdentity, subject: IdentityId) -> ReadResult<S, Vec<Attested>> {
+        let (map, start) = (MapName::home(&provider.home).id(), prefix::<DayRow>(&(subject, provider.id)));
+        let days = rows::collect::<DayRow, S>(self.rows, map, &start, COLLECT_MAX)?;
+        Ok(days.into_iter().flat_map(|(_, day)| day.0).collect())
+    }
+
     /// The part of each provider's karma for a subject that counts, ordered by provider; 0 if nothing counts.
     ///
     /// # Errors
@@ -530,8 +557,17 @@ impl<'a, S: Rows> Join<'a, S> {
         (subject, provider, day): (IdentityId, IdentityId, Day),
         event: crate::id::EventId,
     ) -> ReadResult<S, Option<Attested>> {
-        let row = rows::read::<DayRow, S>(self.rows, MapName::home(home).id(), &(subject, provider, day))?;
-        Ok(row.and_then(|row| row.0.into_iter().find(|attested| attested.event == event)))
+        let row = self.day(home, (subject, provider, day))?;
+        Ok(row.into_iter().find(|attested| attested.event == event))
+    }
+
+    /// All that a provider attested to a subject on a day, by the `created` of the events.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn day(&self, home: &Domain, key: (IdentityId, IdentityId, Day)) -> ReadResult<S, Vec<Attested>> {
+        let row = rows::read::<DayRow, S>(self.rows, MapName::home(home).id(), &key)?;
+        Ok(row.unwrap_or_default().0)
     }
 
     /// Calls `each` with every identity of the federation, home by home, ordered by id within a home.

@@ -27,6 +27,7 @@ mod moment;
 mod proof;
 mod public;
 mod serve;
+mod sponsorship;
 mod status;
 mod template;
 #[cfg(test)]
@@ -112,6 +113,7 @@ pub fn query(app: Arc<App>) -> Router {
         .route("/api", get(status::index))
         .route("/api/status", get(status::status))
         .route("/api/agent/{x}", get(agent::profile))
+        .route("/api/agent/{x}/sponsorship", get(sponsorship::sponsorship))
         .route("/api/verify", post(verify::verify))
         .route("/api/leaderboard", get(leaderboard::leaderboard))
         .route("/api/event/template", get(template::template))

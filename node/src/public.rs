@@ -10,6 +10,7 @@ use crate::store::{LogRecord, StoreError, View};
 use crate::wire::NoteAnswer;
 
 pub mod heads;
+pub(crate) mod inclusion;
 
 use heads::HeldHead;
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fama_ledger::checkpoint;
-use fama_ledger::entry::{SignedEvent, VerifiedEntry};
+use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::id::Domain;
+use fama_ledger::limits;
 use fama_ledger::log::{self, Prover};
 use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::note::{Note, note_hash};
@@ -19,8 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::inbox::{InboxInput, SubmitOutcome, Submitted};
 use crate::network::{Network, peer_id};
+use crate::public::inclusion;
 use crate::shared::Shared;
-use crate::store::{LogTiles, StoreError};
+use crate::store::{LogTiles, Position, StoreError};
 use crate::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 
 pub(crate) mod admission;
@@ -88,6 +90,17 @@ struct Routed {
     log: LogId,
     submission: Submission,
     submitted: Submitted,
+    /// What this node knows of the event already.
+    held: Held,
+}
+
+/// What this node has of an event before the home's log is asked.
+enum Held {
+    Nothing,
+    /// The home's log has it, as far as this node's copy shows.
+    Logged,
+    /// It is final: the receipt.
+    Final(Receipt),
 }
 
 impl Submitter {
@@ -189,7 +202,33 @@ impl Submitter {
             Action::Revoke { .. } => shown.is_some_and(|shown| shows_version(manifest, &submission.signed, shown)),
             _ => shown.is_some_and(|shown| was_cut(manifest, &submission.signed, shown)),
         };
-        Ok(Routed { log, submission, submitted: Submitted { event, note, recovered, forwarder } })
+        let held = self.held(&event, &log).unwrap_or_else(|error| {
+            tracing::error!(%error, event = %event.id(), "cannot look up a submitted event");
+            Held::Nothing
+        });
+        Ok(Routed { log, submission, submitted: Submitted { event, note, recovered, forwarder }, held })
+    }
+
+    /// What this node has of an event that `home`, the log of its home, takes. An event that took effect in an earlier
+    /// generation of the home's log counts too. A revocation's receipt is always the home's, since others only claim it.
+    fn held(&self, event: &VerifiedEvent, home: &LogId) -> Result<Held, log::LogError<StoreError>> {
+        let (view, manifest, id) = (self.shared.store.view(), &self.shared.manifest, event.id());
+        let mut found = view.position(&id, home).map_err(log::LogError::Tiles)?;
+        if found.is_none() && manifest.cuts().next().is_some() {
+            let positions = view.positions(&id).map_err(log::LogError::Tiles)?;
+            found = positions.into_iter().find(|one| one.void.is_none() && manifest.cut(&one.log).is_some());
+        }
+        let Some(found) = found.filter(|position| position.void.is_none()) else { return Ok(Held::Nothing) };
+        if matches!(event.event().action, Action::Revoke { .. }) {
+            return Ok(if found.log == *home { Held::Logged } else { Held::Nothing });
+        }
+        let Some(proof) = inclusion::certified(&view, manifest, &found.log, found.index)? else {
+            return Ok(Held::Logged);
+        };
+        let entry = view.entries(&found.log, found.index, 1, limits::ENTRY_BYTES_MAX).map_err(log::LogError::Tiles)?;
+        let entry = entry.into_iter().next().ok_or(log::LogError::Range)?;
+        let Position { log, index, .. } = found;
+        Ok(Held::Final(Receipt { event: id, log, index, known: true, entry, proof: proof.to_string() }))
     }
 
     /// Sends each submission to its log and returns the results in the order of the submissions. Logs do not wait for one
@@ -204,7 +243,13 @@ impl Submitter {
         let mut results: Vec<Option<SubmitResult>> = verified.iter().map(|_| None).collect();
         let mut groups: BTreeMap<(LogId, bool), Vec<(usize, Routed)>> = BTreeMap::new();
         for (at, routed) in verified.into_iter().enumerate() {
-            let routed = routed.map_err(Refusal::from);
+            let routed = match routed.map_err(Refusal::from) {
+                Ok(Routed { held: Held::Final(receipt), .. }) => {
+                    put(&mut results, at, SubmitResult::Accepted(receipt));
+                    continue;
+                }
+                routed => routed,
+            };
             match routed.and_then(|routed| self.admit(&routed, origin).map(|()| routed)) {
                 Err(refusal) => put(&mut results, at, SubmitResult::Refused(refusal)),
                 Ok(routed) => {
@@ -243,7 +288,11 @@ impl Submitter {
 
     /// Applies this node's rates: all of them to events for the log that it writes itself, and those of the sender's
     /// address block to registrations that it would forward.
+    /// An event that its log has already costs its sender nothing.
     fn admit(&self, routed: &Routed, origin: &SubmissionOrigin) -> Result<(), Refusal> {
+        if matches!(routed.held, Held::Logged) {
+            return Ok(());
+        }
         if self.own.as_ref() != Some(&routed.log) {
             return self.admission.to_forward(origin, &routed.submission);
         }
@@ -352,10 +401,16 @@ impl Submitter {
         prover: &mut Prover<'_, LogTiles<'_>>,
     ) -> Result<Receipt, log::LogError<StoreError>> {
         let log = fama_ledger::replica::log_of(signed);
+        let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;
+        // The same text again gets the same place in the log, and by now perhaps the proof that it is final.
+        let certified =
+            known.then(|| inclusion::certified(&self.shared.store.view(), &self.shared.manifest, &log, index));
+        if let Some(proof) = certified.transpose()?.flatten() {
+            return Ok(Receipt { event, log, index, known, entry, proof: proof.to_string() });
+        }
         let path = prover.inclusion(index, signed.checkpoint().head.size)?;
         let owner = self.shared.manifest.log(&log).ok_or(log::LogError::Range)?;
         let proof = TlogProof { extra: None, index, path, checkpoint: checkpoint::note(signed, &owner.node_key, &[]) };
-        let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;
         Ok(Receipt { event, log, index, known, entry, proof: proof.to_string() })
     }
 }

@@ -53,13 +53,9 @@ impl<'a> UserFolder<'a> {
             Some(("p2p", i)) => addresses(self.net.ports[i.parse::<usize>().unwrap()])[0].clone(),
             _ => word.to_owned(),
         };
-        let args: Vec<String> = ["fama", "--json"].into_iter().chain(line.split_whitespace()).map(word).collect();
-        let run = move || {
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            let code = fama_cli::run(args, &mut out, &mut err);
-            (code, String::from_utf8(out).unwrap())
-        };
-        let (code, out) = tokio::task::spawn_blocking(run).await.unwrap();
+        let args: Vec<String> = ["--json"].into_iter().chain(line.split_whitespace()).map(word).collect();
+        let home = self.dir.clone();
+        let (code, out) = tokio::task::spawn_blocking(move || command(&home, &args)).await.unwrap();
         assert_eq!(out.lines().count(), 1, "one JSON object: {line}\n{out}");
         (code, serde_json::from_str(&out).unwrap())
     }
@@ -84,7 +80,7 @@ impl<'a> UserFolder<'a> {
     async fn final_receipt(&self, line: &str) -> Value {
         let receipt = self.done(&format!("{line} --manifest file:manifest.txt --yes --wait final")).await;
         has(&receipt, &["event", "kind", "log", "index", "time", "size", "known", "quorum", "proof"]);
-        assert_eq!(receipt["final"], true, "{receipt}");
+        assert_eq!((&receipt["final"], &receipt["known"]), (&true.into(), &false.into()), "{receipt}");
         let cosigned = receipt["cosigned_by"].as_array().unwrap().len() as u64;
         assert!(cosigned >= receipt["quorum"].as_u64().unwrap(), "{receipt}");
         receipt
@@ -103,6 +99,18 @@ impl<'a> UserFolder<'a> {
     fn has_file(&self, name: &str) -> bool {
         self.dir.join(name).exists()
     }
+}
+
+/// Runs the program as a user whose home is this folder: its exit code and what it printed.
+pub(crate) fn command(home: &Path, args: &[String]) -> (ExitCode, String) {
+    let mut command = Command::new(program());
+    let names = ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "FAMA_MANIFEST", "FAMA_KEY", "FAMA_QUERY", "RUST_LOG"];
+    for name in names {
+        command.env_remove(name);
+    }
+    let output = command.args(args).env("HOME", home).stdin(Stdio::null()).output().unwrap();
+    let code = output.status.code().unwrap_or_else(|| panic!("{args:?}: {}", output.status));
+    (ExitCode::from(u8::try_from(code).unwrap()), String::from_utf8(output.stdout).unwrap())
 }
 
 /// Checks that an answer has these members.
@@ -313,6 +321,7 @@ fn operators_and_rules_change_by_commands() {
         let user = UserFolder::new(&net);
         user.done("key new --out file:agent.pem").await;
         let heir = user.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
+        user.service("judge").await;
         let line = "federation draft --from query:0 --from query:2 --policy daily_cap=30 --out file:rule";
         assert_eq!(user.done(line).await["changes"], serde_json::json!(["daily_cap is 30, previously 25"]));
         user.carry("rule", &[3, 1, 2]).await;
@@ -342,10 +351,17 @@ fn operators_and_rules_change_by_commands() {
         fs::write(&chain, text.await.unwrap()).unwrap();
         assert_eq!(user.done("federation show file:chain.txt").await["hash"], shown["hash"]);
         user.done("key new --out file:late.pem").await;
-        let line =
-            "register late@delta.example --key file:late.pem --no-next --manifest file:chain.txt --yes --wait final";
-        let receipt = user.done(line).await;
-        assert_eq!((&receipt["log"], &receipt["final"]), (&"beta.example/1".into(), &true.into()), "{receipt}");
+        // A client that holds nothing but the genesis: of version 1 only two of three operators are still there.
+        let receipt = user.final_receipt("register late@delta.example --key file:late.pem --no-next").await;
+        assert_eq!((&receipt["log"], &receipt["manifest_version"]), (&"beta.example/1".into(), &3.into()), "{receipt}");
+        fs::write(user.dir.join("receipt.json"), receipt.to_string()).unwrap();
+        let verified = user.done("verify file:receipt.json --manifest file:manifest.txt").await;
+        assert_eq!((&verified["final"], &verified["manifest_version"]), (&true.into(), &3.into()), "{verified}");
+        assert_eq!(user.done("federation show file:manifest.txt.chain").await["hash"], shown["hash"], "it is kept");
+        let attest = "attest heir@delta.example --issuer judge@beta.example --delta 5 --key file:judge.pem";
+        let attested = user.final_receipt(&format!("{attest} --query query:1")).await;
+        assert_eq!(attested["log"], "beta.example/1", "{attested}");
+        net.shows("heir@delta.example", |profile| profile["reputation"]["global_score"] == 5).await;
         let agent = user.done("agent heir@delta.example --query query:2").await;
         assert_eq!(
             (&agent["identity"]["dumbname"], &agent["ledger"]["final"]),
@@ -357,6 +373,94 @@ fn operators_and_rules_change_by_commands() {
             event["receipt"].as_str().unwrap().contains("delta.example/1"),
             "a log that ended still proves: {event}"
         );
+    });
+}
+
+/// A home that stands still may have the event that was forwarded to it: nobody is told that it was refused, and the same
+/// event is submitted until its outcome is known.
+#[test]
+fn an_event_whose_outcome_is_unknown_is_kept_and_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("demo").display().to_string();
+    let mut demo = Demo::start(&["--data", &data]);
+    let up = demo.phase("up", STORY);
+    demo.phase("ready", STORY);
+    let node = |i: usize| up["nodes"][i].clone();
+    let manifest = dir.path().join("demo/manifest.txt").display().to_string();
+    let run = |line: &str| {
+        let args: Vec<String> = ["--json"].into_iter().chain(line.split_whitespace()).map(str::to_owned).collect();
+        let (code, out) = command(dir.path(), &args);
+        (code, serde_json::from_str::<Value>(&out).unwrap_or_else(|error| panic!("{error}: {line}\n{out}")))
+    };
+    let key = dir.path().join("agent.pem").display().to_string();
+    assert_eq!(run(&format!("key new --out {key}")).0, ExitCode::SUCCESS);
+    let signal = |name: &str| {
+        let pid = node(0)["pid"].to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    let other = node(1)["p2p"].as_str().unwrap().to_owned();
+    let register =
+        format!("register late@alpha.example --key {key} --no-next --yes --manifest {manifest} --node {other}");
+    signal("-STOP");
+    let (code, first) = run(&register);
+    assert_eq!((code, &first["code"]), (ExitCode::from(fama_cli::UNDECIDED), &"outcome_unknown".into()), "{first}");
+    assert!(first["hint"].as_str().unwrap().contains("fama resume"), "{first}");
+    let (_, listed) = run("resume --list");
+    let event = listed["events"][0]["event"].as_str().unwrap().to_owned();
+    let (code, again) = run(&register);
+    assert_eq!((code, &again["code"]), (ExitCode::from(fama_cli::UNDECIDED), &"outcome_unknown".into()), "{again}");
+    let (_, listed) = run("resume --list");
+    assert_eq!(listed["events"].as_array().unwrap().len(), 1, "nothing new was signed: {listed}");
+    signal("-CONT");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let resumed = loop {
+        let (code, resumed) = run("resume");
+        if code == ExitCode::SUCCESS {
+            break resumed;
+        }
+        assert_eq!(code, ExitCode::from(fama_cli::UNDECIDED), "{resumed}");
+        assert!(Instant::now() < deadline, "{resumed}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert_eq!(resumed["events"][0]["receipt"]["event"], event.as_str(), "{resumed}");
+    assert_eq!(run("resume").1["events"], serde_json::json!([]));
+    let query = node(1)["query"].as_str().unwrap().to_owned();
+    let shown = loop {
+        let (code, shown) = run(&format!("event {event} --query {query}"));
+        if code == ExitCode::SUCCESS {
+            break shown;
+        }
+        assert!(Instant::now() < deadline, "{shown}");
+    };
+    assert_eq!(shown["positions"].as_array().unwrap().len(), 1, "{shown}");
+    demo.end("-TERM");
+}
+
+/// `fama init` asks a node once; from then on neither the manifest nor the node nor the key is repeated.
+#[test]
+fn what_init_remembers_is_not_repeated() {
+    multi(async {
+        let net = LocalFederation::running(1).await;
+        let other = LocalFederation::running(1).await;
+        let user = UserFolder::new(&net);
+        user.done("key new --out file:agent.pem").await;
+        let register = format!("register {AGENT} --no-next --yes --wait final");
+        assert_eq!(user.refused(&register).await, "no_manifest");
+        assert_eq!(user.refused("init query:0").await, "not_confirmed");
+        assert_eq!(
+            user.refused(&format!("init query:0 --federation {}", other.manifest.federation())).await,
+            "other_federation"
+        );
+        let id = net.manifest.federation();
+        let made = user.done(&format!("init query:0 --federation {id} --key file:agent.pem")).await;
+        assert_eq!(made["federation"], id.to_string());
+        assert_eq!(user.done(&register).await["final"], true);
+        assert_eq!(user.done(&format!("agent {AGENT}")).await["identity"]["handle"], AGENT);
+        assert_eq!(user.done(&format!("prove {AGENT}")).await["shows"]["found"], true, "it is verified, too");
+        // Again, as after a move of the node: the federation is known, so nobody is asked.
+        user.done("init query:0").await;
+        let url = format!("http://{}", other.nodes[0].as_ref().unwrap().query);
+        assert_eq!(user.refused(&format!("init {url}")).await, "not_confirmed", "another federation");
     });
 }
 

@@ -420,6 +420,26 @@ fn a_submission_at_the_wrong_node_reaches_its_home_and_all_agree() {
     });
 }
 
+/// The same text again is the same event: it gets the same place in the log, with the proof that it is final as soon as
+/// the node that is asked has it, at any node and at any age.
+#[test]
+fn the_same_text_again_gets_the_same_receipt() {
+    multi(async {
+        let net = LocalFederation::running(4).await;
+        let (_, registration) = net.register(0, "again", &secret(2));
+        let first = net.accepted(1, registration.clone()).await;
+        assert!(!first.known);
+        net.settled().await;
+        for through in 0..4 {
+            let again = net.accepted(through, registration.clone()).await;
+            assert_eq!((again.known, &again.log, again.index), (true, &first.log, first.index));
+            let proof: TlogProof = again.proof.parse().unwrap();
+            let included = proof.included(&proof.extra.clone().unwrap(), &net.manifest).unwrap();
+            assert!(included.certified.is_some(), "{}", again.proof);
+        }
+    });
+}
+
 #[test]
 fn one_of_four_nodes_down_and_the_others_still_certify() {
     multi(async {

@@ -119,7 +119,8 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         let (agent, registration) = net.register(3, "passed-on", &agent_key);
         net.accepted(0, registration).await;
         let judge = net.provider(3, "judge", &judge_key).await;
-        let attested = net.accepted(1, net.attest(3, (judge, &judge_key), agent, 5)).await;
+        let attestation = net.attest(3, (judge, &judge_key), agent, 5);
+        let attested = net.accepted(1, attestation.clone()).await;
         let (stolen, registration) = net.register(3, "stolen-key", &secret(12));
         net.accepted(3, registration).await;
         net.accepted(3, net.revoke(3, stolen, &secret(12))).await;
@@ -164,6 +165,8 @@ fn a_dead_operators_home_passes_on_and_a_new_operator_comes() {
         let event = get(query, &format!("/api/event/{}", attested.event)).await;
         assert_eq!(event["positions"][0]["log"], "delta.example/1", "{event}");
 
+        let same = net.accepted(1, attestation).await;
+        assert_eq!((same.known, &same.log, same.index), (true, &attested.log, attested.index), "in the log that ended");
         let again = net.register(3, "passed-on", &secret(9)).1;
         assert_eq!(net.refused(1, again).await, "name_taken", "a name stays taken");
         let keys = [secret(2), secret(8)];

@@ -48,12 +48,13 @@ pub(crate) fn operator_of(manifest: &Manifest, key: &PublicKey) -> Result<Domain
 
 /// Submits the sponsorship.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.submission.manifest()?;
+    let delivery = args.submission.delivery_by_the_newest()?;
+    let manifest = &delivery.manifest;
     let key = args.submission.key()?;
-    let operator = operator_of(&manifest, &key.public())?;
-    let provider = ResolvedIdentity::find(&args.provider, args.submission.query().as_ref())?.id;
+    let operator = operator_of(manifest, &key.public())?;
+    let provider = ResolvedIdentity::find(&args.provider, args.submission.query(&delivery)?.as_ref())?.id;
     let (service, domain) = (args.service.clone(), args.domain.clone());
     let action = Action::Admit { operator, provider, service, domain, method: args.method, from: args.from };
     let event = author::event(manifest.federation(), action)?;
-    args.submission.finish(terminal, &manifest, EventDraft::new(event, &key)).map(drop)
+    args.submission.finish(terminal, &delivery, EventDraft::new(event, &key)).map(drop)
 }

@@ -1,8 +1,8 @@
 //! `fama agent`: shows an agent.
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::query::{self, Query};
+use crate::settings::QueryArgs;
 use crate::terminal::{FieldList, Terminal};
 
 /// Examples that follow the help text.
@@ -15,9 +15,8 @@ Example:
 pub(crate) struct Args {
     /// The agent: `name@home`, id or DID
     agent: String,
-    /// The node to ask
-    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
-    query: String,
+    #[command(flatten)]
+    query: QueryArgs,
     /// Count only what is final
     #[arg(long = "final")]
     only_final: bool,
@@ -40,9 +39,53 @@ fn printable(text: &str) -> String {
 /// Asks a node for a profile.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let parameters = if args.only_final { vec![("final", "1".to_owned())] } else { Vec::new() };
-    let profile = Query::new(&args.query).get(&["agent", &args.agent], &parameters)?;
-    let people = table(&profile);
+    let query = args.query.open()?;
+    let mut profile = query.get(&["agent", &args.agent], &parameters)?;
+    let sponsorship = query.get(&["agent", &args.agent, "sponsorship"], &[])?;
+    let mut people = table(&profile);
+    people.0.extend(provider_lines(&sponsorship));
+    // An agent that never gave karma, and that nobody sponsors, is no provider.
+    if sponsorship["next_number"] != 0 || sponsorship["services"] != json!([]) {
+        profile["sponsorship"] = sponsorship;
+    }
     terminal.answer(&profile, people)
+}
+
+/// Numbers as a node shows them, for people: `0 to 9, 20 on`.
+pub(super) fn numbers(of: &Value) -> String {
+    let interval = |one: &Value| match one["before"].as_u64() {
+        Some(before) => format!("{} to {}", text(&one["from"]), before.saturating_sub(1)),
+        None => format!("{} on", text(&one["from"])),
+    };
+    let all: Vec<String> = of.as_array().into_iter().flatten().map(interval).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+/// Who sponsors a provider, what of it counts, and what is left today; nothing for an agent that is none.
+fn provider_lines(sponsorship: &Value) -> Vec<(&'static str, String)> {
+    let (mut lines, wanted) = (Vec::new(), text(&sponsorship["sponsors_wanted"]));
+    for service in sponsorship["services"].as_array().into_iter().flatten() {
+        let sponsors = service["sponsors"].as_array().into_iter().flatten();
+        let sponsors: Vec<String> =
+            sponsors.map(|one| format!("{} for {}", text(&one["operator"]), numbers(&one["numbers"]))).collect();
+        let missing = service["missing"].as_u64().unwrap_or_default();
+        let missing = if missing == 0 { "enough".to_owned() } else { format!("{missing} of {wanted} are missing") };
+        let (name, domain) = (text(&service["service"]), text(&service["domain"]));
+        lines.push(("sponsored", format!("as {name} of {domain} by {}: {missing}", sponsors.join(", "))));
+    }
+    if !lines.is_empty() || sponsorship["next_number"] != 0 {
+        let next = text(&sponsorship["next_number"]);
+        let counts = if sponsorship["counts"] == true { "counts" } else { "does not count" };
+        lines.push((
+            "numbers",
+            format!("{} count; the next is {next}, which {counts}", numbers(&sponsorship["numbers"])),
+        ));
+        let today = &sponsorship["today"];
+        let left = |name: &str| text(&today[name]);
+        let (attestations, retractions) = (left("attestations_left"), left("retractions_left"));
+        lines.push(("today", format!("{attestations} attestations and {retractions} retractions are left")));
+    }
+    lines
 }
 
 fn table(profile: &Value) -> FieldList {

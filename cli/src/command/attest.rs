@@ -48,14 +48,15 @@ pub(crate) struct Args {
 
 /// Checks the amount against the policy and submits the attestation.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.submission.manifest()?;
+    let delivery = args.submission.delivery()?;
+    let manifest = &delivery.manifest;
     let max = manifest.policy().max_delta;
     if args.delta == 0 || args.delta.unsigned_abs() > max {
         return Err(Failure::new("delta", format!("{} is 0 or beyond ±{max}", args.delta))
             .hint("the manifest's max_delta bounds one attestation"));
     }
     let key = args.submission.key()?;
-    let query = args.submission.query();
+    let query = args.submission.query(&delivery)?;
     let issuer = ResolvedIdentity::find(&args.issuer, query.as_ref())?;
     let subject = ResolvedIdentity::find(&args.subject, query.as_ref())?.id;
     let note = Note { reason: args.reason.clone(), reference: args.reference.clone(), ..Note::default() };
@@ -64,5 +65,5 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let action = Action::Attest { home, issuer: issuer.id, subject, delta: args.delta, context, note };
     let event = author::event(manifest.federation(), action)?;
     let draft = EventDraft { note: text, ..EventDraft::new(event, &key) };
-    args.submission.finish(terminal, &manifest, draft).map(drop)
+    args.submission.finish(terminal, &delivery, draft).map(drop)
 }

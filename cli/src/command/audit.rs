@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use fama_ledger::codec;
 use fama_ledger::id::Hex;
 use fama_ledger::time::Millis;
-use fama_reader::audit::finding::AuditFinding;
+use fama_reader::audit::finding::{AuditFinding, LieKind};
 use fama_reader::audit::{self, AuditFigures, AuditReport, Hooks, LogReport, PublicFiles};
 use fama_reader::source::PublicSource;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::settings;
 use crate::terminal::Terminal;
 use crate::{files, progress};
 
@@ -25,7 +26,8 @@ Reads every manifest, head, tile, entry and note that the sources show; checks e
 each log's tree, every author's signature and every state root; recomputes the joined state.
 A second source, or an earlier audit, reveals whether different readers are shown different
 histories. Needs about twice as much disk space as it reads: in the system's temporary folder
-(TMPDIR) without --keep. Exit codes: 0 everything verified, 1 it did not.";
+(TMPDIR) without --keep. Exit codes: 0 everything verified, 1 something is wrong, 3 a source did not
+answer, and what could be read holds.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
@@ -46,7 +48,7 @@ pub(crate) struct Args {
 
 /// Runs the audit and writes proofs of equivocation into a kept folder.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let trusted = args.manifest.as_deref().map(files::read_manifest).transpose()?;
+    let trusted = settings::trusted(args.manifest.as_deref())?;
     let sources = open(&args.sources)?;
     let folder = AuditFolder::new(args.keep.as_deref(), args.since.as_deref())?;
     let bar = progress::bar(0, "auditing");
@@ -158,7 +160,7 @@ pub(super) fn shown(report: &AuditReport) -> Value {
     let AuditFigures { entries, events, void, signatures, notes, files, bytes, seconds, bare_rate, .. } =
         &report.figures;
     json!({
-        "ok": report.findings.is_empty(),
+        "ok": report.findings.is_empty(), "verdict": verdict(report),
         "federation": report.federation.to_string(),
         "manifest_version": report.version,
         "state_id": report.state_id.to_string(),
@@ -171,6 +173,15 @@ pub(super) fn shown(report: &AuditReport) -> Value {
         "bare_signatures_per_second": bare_rate, "files": files, "bytes": bytes,
         "findings": report.findings.iter().map(AuditFinding::json).collect::<Vec<_>>(),
     })
+}
+
+/// `verified`, `incomplete` or `does_not_hold`.
+fn verdict(report: &AuditReport) -> &'static str {
+    match report.findings.len() {
+        0 => "verified",
+        _ if is_only_silence(report) => "incomplete",
+        _ => "does_not_hold",
+    }
 }
 
 fn log(log: &LogReport) -> Value {
@@ -239,6 +250,9 @@ pub(super) fn people(report: &AuditReport, genesis: GenesisOrigin) -> String {
         "verdict",
         match report.findings.len() {
             0 => "everything verified".to_owned(),
+            _ if is_only_silence(report) => {
+                "INCOMPLETE: what could be read holds, but not all of it could be read".to_owned()
+            }
             found => format!("DOES NOT HOLD: {found} found; the other figures cover what could be read"),
         },
     );
@@ -257,6 +271,11 @@ fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
 }
 
+/// Whether nothing was found but sources that do not answer: that is no lie.
+fn is_only_silence(report: &AuditReport) -> bool {
+    !report.findings.is_empty() && report.findings.iter().all(|one| one.lie == LieKind::Unreachable)
+}
+
 pub(super) fn failure(report: &AuditReport, shown: Value) -> Failure {
     let first = report.findings.first().map_or_else(String::new, ToString::to_string);
     let more = report.findings.len().saturating_sub(1);
@@ -267,7 +286,13 @@ pub(super) fn failure(report: &AuditReport, shown: Value) -> Failure {
     } else {
         "audit another source, to learn whether the server or the signer is at fault"
     };
-    let mut failure = Failure::new("audit_failed", message).hint(hint);
+    let mut failure = if is_only_silence(report) {
+        Failure::new("audit_incomplete", message)
+            .hint("a source that cannot be read is no liar: audit again when it answers, or leave it out")
+            .undecided()
+    } else {
+        Failure::new("audit_failed", message).hint(hint)
+    };
     failure.achieved = Some(("report", shown));
     failure
 }

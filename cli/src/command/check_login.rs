@@ -8,7 +8,7 @@ use super::agent::text;
 use crate::failure::Failure;
 use crate::files;
 use crate::login::LoginRequest;
-use crate::query::{self, Query};
+use crate::settings::QueryArgs;
 use crate::terminal::Terminal;
 
 /// Examples that follow the help text.
@@ -40,9 +40,8 @@ pub(crate) struct Args {
     /// With --public, accept a request of any age
     #[arg(long, requires = "public")]
     any_time: bool,
-    /// The node to ask
-    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
-    query: String,
+    #[command(flatten)]
+    query: QueryArgs,
 }
 
 /// Checks a login request with a public key or by a node.
@@ -56,7 +55,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     }
     request.message()?;
     let body = json!({"dumbname": name, "timestamp": timestamp, "signature": signature, "message": payload});
-    let answer = Query::new(&args.query).post(&["verify"], &body)?;
+    let answer = args.query.open()?.post(&["verify"], &body)?;
     if answer["verified"] != true {
         return Err(Failure::new("not_verified", "the node did not verify the request"));
     }

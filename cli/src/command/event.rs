@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::agent::text;
 use crate::failure::Failure;
-use crate::query::{self, Query};
+use crate::query::Query;
+use crate::settings::QueryArgs;
 use crate::terminal::{FieldList, Terminal};
 
 /// Examples that follow the help text.
@@ -18,9 +19,8 @@ Example:
 pub(crate) struct Args {
     /// The event's id
     event: EventId,
-    /// The node to ask
-    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
-    query: String,
+    #[command(flatten)]
+    query: QueryArgs,
 }
 
 /// Gets an event from a node, with the node's whole answer. The id is the hash of the text, so the node cannot
@@ -36,7 +36,7 @@ pub(super) fn fetch(query: &Query, id: &EventId) -> Result<(Event, Value), Failu
 
 /// Asks a node for an event and checks its id.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let (event, answer) = fetch(&Query::new(&args.query), &args.event)?;
+    let (event, answer) = fetch(&args.query.open()?, &args.event)?;
     let people = table(&event, &answer);
     terminal.answer(&answer, people)
 }
@@ -47,6 +47,16 @@ fn table(event: &Event, answer: &Value) -> FieldList {
         let end = if position["final"] == true { "final" } else { "not final yet" };
         let (log, index, time) = (text(&position["log"]), text(&position["index"]), text(&position["time"]));
         lines.push(("where", format!("log {log}, entry {index}, {time}: {}, {end}", text(&position["outcome"]))));
+    }
+    let given = &answer["attestation"];
+    if given.is_object() {
+        let counts = if given["counts"] == true { "counts" } else { "does not count" };
+        let retracted =
+            given["retracted_by"].as_u64().map(|by| format!("; number {by} retracts it")).unwrap_or_default();
+        let (number, effective) = (text(&given["number"]), text(&given["effective"]));
+        lines.push(("number", format!("{number} of its provider: {effective} points; it {counts}{retracted}")));
+        let left = text(&given["cap_left"]);
+        lines.push(("cap", format!("{left} points are left to this provider and agent on that day")));
     }
     lines.push(("text", event.text()));
     match &answer["note"] {

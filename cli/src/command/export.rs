@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::audit::{AuditFolder, GenesisOrigin, failure, people, shown};
 use crate::failure::Failure;
+use crate::settings;
 use crate::terminal::Terminal;
 use crate::{files, progress};
 
@@ -62,7 +63,7 @@ impl From<FormatArg> for TableFormat {
 
 /// Audits the source while it writes the tables; keeps them only if everything verified.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let trusted = args.manifest.as_deref().map(files::read_manifest).transpose()?;
+    let trusted = settings::trusted(args.manifest.as_deref())?;
     let source: Vec<Box<dyn PublicFiles>> = vec![Box::new(PublicSource::open(&args.from)?)];
     files::create_folder(&args.to)?;
     let format = args.format.into();

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::agent::text;
 use crate::failure::Failure;
-use crate::query::{self, Query};
+use crate::settings::QueryArgs;
 use crate::terminal::Terminal;
 
 /// Examples that follow the help text.
@@ -19,14 +19,13 @@ pub(crate) struct Args {
     /// How many agents, at most 500
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
-    /// The node to ask
-    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
-    query: String,
+    #[command(flatten)]
+    query: QueryArgs,
 }
 
 /// Asks a node for its ranking.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let answer = Query::new(&args.query).get(&["leaderboard"], &[("limit", args.limit.to_string())])?;
+    let answer = args.query.open()?.get(&["leaderboard"], &[("limit", args.limit.to_string())])?;
     let people = table(&answer);
     terminal.answer(&answer, people)
 }

@@ -10,7 +10,8 @@ use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE};
 use crate::progress;
 use crate::proven::{Accepted, VerifiedProof};
-use crate::query::{self, Query};
+use crate::query::Query;
+use crate::settings::{self, QueryArgs};
 use crate::terminal::{FieldList, Terminal};
 
 /// Examples that follow the help text.
@@ -38,9 +39,8 @@ pub(crate) struct Args {
     /// Verify the proof with this manifest before it is printed or saved
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// The node to ask; it need not be trusted
-    #[arg(long, value_name = "URL", default_value = query::DEFAULT)]
-    query: String,
+    #[command(flatten)]
+    query: QueryArgs,
     /// How long to wait for a quorum's cosignatures
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
     timeout: u64,
@@ -50,8 +50,8 @@ pub(crate) struct Args {
 
 /// Asks a node for a proof, waiting for a quorum if need be.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.manifest.as_deref().map(files::read_manifest).transpose()?;
-    let query = Query::new(&args.query);
+    let manifest = settings::trusted(args.manifest.as_deref())?;
+    let query = args.query.open()?;
     let kind = kind(args, &query)?;
     let check = |proof: &str| match &manifest {
         Some(manifest) => VerifiedProof::read(proof, manifest, args.accepted).map(Some),

@@ -48,7 +48,8 @@ impl Args {
         if self.no_next {
             return Ok(None);
         }
-        let path = self.next.clone().unwrap_or_else(|| files::with_word(&self.submission.key, "next"));
+        let beside = || Ok::<_, Failure>(files::with_word(&self.submission.key_path()?, "next"));
+        let path = self.next.clone().map_or_else(beside, Ok)?;
         let (next, existed) = files::read_or_create_key(&path, key.public().curve())?;
         if next.public() == key.public() {
             return Err(Failure::new("same_key", "the next key is the same as the key"));
@@ -61,7 +62,8 @@ impl Args {
 
 /// Makes the next key if there is none, and submits the registration.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.submission.manifest()?;
+    let delivery = args.submission.delivery()?;
+    let manifest = &delivery.manifest;
     let key = args.submission.key()?;
     let (text, note) = author::note(Note { bio: args.bio.clone(), ..Note::default() })?;
     let next = author::commitment(args.next(&key, terminal)?.as_ref());
@@ -69,5 +71,5 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let action = Action::Register { home, name, key: key.public(), next, note };
     let event = author::event(manifest.federation(), action)?;
     let draft = EventDraft { note: text, invite: args.invite.clone(), ..EventDraft::new(event, &key) };
-    args.submission.finish(terminal, &manifest, draft).map(drop)
+    args.submission.finish(terminal, &delivery, draft).map(drop)
 }

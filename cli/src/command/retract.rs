@@ -6,6 +6,7 @@ use fama_ledger::time::Day;
 use super::event;
 use super::submission::SubmissionArgs;
 use crate::author::{self, EventDraft};
+use crate::delivery::Delivery;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -38,14 +39,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn action(&self) -> Result<Action, Failure> {
+    fn action(&self, delivery: &Delivery) -> Result<Action, Failure> {
         let attestation = self.attestation;
         if let (Some(day), Some(subject), Some(issuer), Some(home)) =
             (self.day, self.subject, self.issuer, self.home.clone())
         {
             return Ok(Action::Retract { home, issuer, subject, day, attestation });
         }
-        let query = self.submission.query().ok_or_else(|| {
+        let query = self.submission.query(delivery)?.ok_or_else(|| {
             Failure::new("query_needed", "the attestation's text is not known")
                 .hint("ask a node with --query URL, or state its content with --day, --subject, --issuer and --home")
         })?;
@@ -64,8 +65,9 @@ impl Args {
 
 /// Submits the retraction of an attestation.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.submission.manifest()?;
+    let delivery = args.submission.delivery()?;
+    let manifest = &delivery.manifest;
     let key = args.submission.key()?;
-    let event = author::event(manifest.federation(), args.action()?)?;
-    args.submission.finish(terminal, &manifest, EventDraft::new(event, &key)).map(drop)
+    let event = author::event(manifest.federation(), args.action(&delivery)?)?;
+    args.submission.finish(terminal, &delivery, EventDraft::new(event, &key)).map(drop)
 }

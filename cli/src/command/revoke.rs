@@ -51,9 +51,10 @@ pub(crate) struct Args {
 
 /// Submits the revocation.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.submission.manifest()?;
+    let delivery = args.submission.delivery()?;
+    let manifest = &delivery.manifest;
     let signer = args.submission.key()?;
-    let identity = ResolvedIdentity::find(&args.identity, args.submission.query().as_ref())?;
+    let identity = ResolvedIdentity::find(&args.identity, args.submission.query(&delivery)?.as_ref())?;
     let home = identity.home(args.home.as_ref())?;
     let version = identity.version(args.key_version)?;
     let key = match &args.revoked_key {
@@ -62,9 +63,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     };
     let action = Action::Revoke { home, identity: identity.id, version, key, reason: args.reason };
     let event = author::event(manifest.federation(), action)?;
-    let receipt = args.receipt.as_deref().map(|path| receipt(path, &manifest)).transpose()?;
+    let receipt = args.receipt.as_deref().map(|path| receipt(path, manifest)).transpose()?;
     let draft = EventDraft { receipt, ..EventDraft::new(event, &signer) };
-    args.submission.finish(terminal, &manifest, draft).map(drop)
+    args.submission.finish(terminal, &delivery, draft).map(drop)
 }
 
 /// Reads a proof that carries its entry, and checks it.

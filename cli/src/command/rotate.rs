@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::identity::ResolvedIdentity;
 use crate::terminal::Terminal;
+use serde_json::json;
 
 /// Examples that follow the help text.
 pub(crate) const EXAMPLE: &str = "\
@@ -47,13 +48,13 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn new_path(&self) -> PathBuf {
-        self.new.clone().unwrap_or_else(|| files::with_word(&self.submission.key, "next"))
+    fn new_path(&self, key: &Path) -> PathBuf {
+        self.new.clone().unwrap_or_else(|| files::with_word(key, "next"))
     }
 
     /// File of the key after the new one until the rotation is done, so that a retry uses the same key.
-    fn after_path(&self, new: &Path, version: u32) -> PathBuf {
-        files::with_word(if self.new.is_some() { new } else { &self.submission.key }, &format!("next-of-v{version}"))
+    fn after_path(&self, key: &Path, new: &Path, version: u32) -> PathBuf {
+        files::with_word(if self.new.is_some() { new } else { key }, &format!("next-of-v{version}"))
     }
 
     fn new_key(&self, path: &Path) -> Result<SecretKey, Failure> {
@@ -75,7 +76,7 @@ impl Args {
     /// Renames the files so that `key` is the current one again. A crash between two steps loses no key: each is always
     /// in some file.
     fn settle(&self, version: u32, new: &Path, after: &Path, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-        let key = &self.submission.key;
+        let key = &self.submission.key_path()?;
         if self.new.is_some() {
             terminal.say(format!("The key is now {}.", new.display()));
         } else {
@@ -99,13 +100,25 @@ impl Args {
 
 /// Submits the rotation, and renames the key files once a log has it.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = args.submission.manifest()?;
-    let identity = ResolvedIdentity::find(&args.identity, args.submission.query().as_ref())?;
+    let delivery = args.submission.delivery()?;
+    let manifest = &delivery.manifest;
+    let identity = ResolvedIdentity::find(&args.identity, args.submission.query(&delivery)?.as_ref())?;
     let home = identity.home(args.home.as_ref())?;
-    let version = identity.version(args.key_version)?.saturating_add(1);
-    let new_path = args.new_path();
+    let key_path = args.submission.key_path()?;
+    let new_path = args.new_path(&key_path);
+    let current = identity.version(args.key_version)?;
     let new = args.new_key(&new_path)?;
-    let after_path = args.after_path(&new_path, version);
+    if identity.key.as_ref() == Some(&new.public()) {
+        // An earlier try ended before it knew.
+        args.settle(current, &new_path, &args.after_path(&key_path, &new_path, current), terminal)?;
+        let json = json!({
+            "kind": "rotate", "identity": identity.id.to_string(), "key_version": current, "known": true,
+            "key": new.public().to_string(),
+        });
+        return terminal.answer(&json, format!("the identity had this key already, as version {current}"));
+    }
+    let version = current.saturating_add(1);
+    let after_path = args.after_path(&key_path, &new_path, version);
     let next = author::commitment(args.after(&after_path, &new)?.as_ref());
     let action = Action::Rotate { home, identity: identity.id, version, key: new.public(), next };
     let event = author::event(manifest.federation(), action)?;
@@ -114,7 +127,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         Some(old) => EventDraft { countersigner: Some(&new), ..EventDraft::new(event, old) },
         None => EventDraft::new(event, &new),
     };
-    match args.submission.finish(terminal, &manifest, draft) {
+    match args.submission.finish(terminal, &delivery, draft) {
         Ok(None) => Ok(()),
         Ok(Some(_)) => args.settle(version, &new_path, &after_path, terminal),
         // The rotation is in the log, so the new key is in force although the wait failed.

@@ -6,6 +6,7 @@ use fama_ledger::profile::PROFILE_BYTES_MAX;
 use crate::failure::Failure;
 use crate::files;
 use crate::proven::{Accepted, VerifiedProof};
+use crate::settings;
 use crate::terminal::Terminal;
 
 /// Examples that follow the help text.
@@ -19,9 +20,9 @@ Example: a node's answer about an agent, verified without trusting the node
 pub(crate) struct Args {
     /// A proof from `fama prove`, or the JSON answer of a command that submitted an event
     file: PathBuf,
-    /// The federation's manifest; the genesis is enough
+    /// The federation's manifest; the genesis is enough [default: FAMA_MANIFEST, or that of `fama init`]
     #[arg(long, value_name = "FILE")]
-    manifest: PathBuf,
+    manifest: Option<PathBuf>,
     /// Refuse a proof about anything but this agent or event, named as in `fama prove`
     #[arg(long, value_name = "WHAT")]
     about: Option<String>,
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 
 /// Checks a proof without a network.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let manifest = files::read_manifest(&args.manifest)?;
+    let (_, manifest) = settings::manifest(args.manifest.as_deref())?;
     let text = files::read(&args.file, PROFILE_BYTES_MAX)?;
     let shown = VerifiedProof::read(&text, &manifest, args.accepted)?;
     let about = shown.about();

@@ -24,17 +24,7 @@ pub(super) async fn healthz() -> impl IntoResponse {
 
 /// Readiness: 200 if clients may be sent to this node, else 503 with the reasons: store, lag, faults, start.
 pub(super) async fn readyz(State(app): State<Arc<App>>, Serving(shown): Serving) -> Response {
-    let (mut warnings, quick) = {
-        let health = app.shared.health.read();
-        (health.warnings.clone(), health.quick.as_ref().map(|quick| quick.phase))
-    };
-    let mut reasons = reasons(&app, &shown);
-    match quick {
-        Some("answering") => warnings.push("quick"),
-        Some("disagrees") => warnings.push("quick_disagrees"),
-        Some("loading") => reasons.push("loading".to_owned()),
-        _ => {}
-    }
+    let (reasons, warnings) = readiness(&app, &shown);
     if reasons.is_empty() {
         let ready = json!({"status": "ready", "warnings": warnings});
         return ([(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response();
@@ -42,6 +32,20 @@ pub(super) async fn readyz(State(app): State<Arc<App>>, Serving(shown): Serving)
     let message = format!("not ready: {}", reasons.join(", "));
     let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message);
     error.with("reasons", reasons).with("warnings", warnings).into_response()
+}
+
+/// Why the node, which answers from `shown`, is not ready, if it isn't, and what its operator should look at.
+pub(super) fn readiness(app: &App, shown: &App) -> (Vec<String>, Vec<&'static str>) {
+    let mut reasons = reasons(app, shown);
+    let health = app.shared.health.read();
+    let mut warnings = health.warnings.clone();
+    match health.quick.as_ref().map(|quick| quick.phase) {
+        Some("answering") => warnings.push("quick"),
+        Some("disagrees") => warnings.push("quick_disagrees"),
+        Some("loading") => reasons.push("loading".to_owned()),
+        _ => {}
+    }
+    (reasons, warnings)
 }
 
 /// Why the node, which answers from `shown`, is not ready: stable words, with details after a colon.

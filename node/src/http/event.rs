@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use fama_ledger::base64;
 use fama_ledger::entry::Body;
+use fama_ledger::event::{Action, Event};
 use fama_ledger::id::{EventId, NoteHash};
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::LogId;
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use super::moment::Moment;
 use super::{ApiError, App};
-use crate::public::heads;
+use crate::public::{heads, inclusion};
 use crate::store::Position;
 use crate::wire::NoteAnswer;
 
@@ -28,9 +29,28 @@ pub(super) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     countersignature: Option<String>,
     positions: Vec<PositionView>,
+    /// For an applied attestation, or a retraction: of the attestation that it takes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestation: Option<CountedView>,
     note: Option<NoteView>,
     /// Inclusion proof for the first position, as a c2sp.org/tlog-proof.
     receipt: Option<String>,
+}
+
+/// What an attestation counts for.
+#[derive(Serialize)]
+struct CountedView {
+    event: String,
+    /// Its number in the provider's sequence of attestations and retractions.
+    number: u64,
+    /// The number of its retraction in the same sequence.
+    retracted_by: Option<u64>,
+    /// What the day's cap left of its delta.
+    effective: i32,
+    /// Whether it counts now: its number is sponsored, and its retraction's is not.
+    counts: bool,
+    /// What the cap of its day leaves to further attestations of this provider to this subject, up or down.
+    cap_left: u32,
 }
 
 /// The position of an event in a log.
@@ -76,9 +96,31 @@ fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
         signature: base64::encode(signed.signature.as_bytes()),
         countersignature: signed.countersignature.map(|signature| base64::encode(signature.as_bytes())),
         positions,
+        attestation: counted(&moment, &signed.event)?,
         note: signed.event.action.note().map(|hash| note(&moment, hash)).transpose()?,
         receipt,
     })
+}
+
+/// What the attestation that an event makes or takes back counts for; `None` if it has no such row, for example if it was
+/// void.
+fn counted(moment: &Moment<'_>, event: &Event) -> Result<Option<CountedView>, ApiError> {
+    let (home, key, id) = match &event.action {
+        Action::Attest { home, issuer, subject, .. } => (home, (*subject, *issuer, event.created.day()), event.id()),
+        Action::Retract { home, issuer, subject, day, attestation } => (home, (*subject, *issuer, *day), *attestation),
+        _ => return Ok(None),
+    };
+    let day = moment.join().day(home, key)?;
+    let Some(row) = day.iter().find(|row| row.event == id) else { return Ok(None) };
+    let used = day.iter().fold(0u32, |used, row| used.saturating_add(row.effective.unsigned_abs()));
+    Ok(Some(CountedView {
+        event: id.to_string(),
+        number: row.number,
+        retracted_by: row.retraction,
+        effective: row.effective,
+        counts: row.counted(&moment.sponsored(key.1)?).count > 0,
+        cap_left: moment.app.shared.manifest.policy().daily_cap.saturating_sub(used),
+    }))
 }
 
 fn position_view(moment: &Moment<'_>, position: &Position) -> Result<PositionView, ApiError> {
@@ -102,13 +144,15 @@ fn note(moment: &Moment<'_>, hash: NoteHash) -> Result<NoteView, ApiError> {
     Ok(NoteView { hash: format!("sha256:{hash}"), text, redacted, pending })
 }
 
-/// Proof that the entry is in the log, under a head that a quorum cosigned if there is one, else under the newest.
-/// `None` until the node has a signed head above the entry.
+/// Proof that the entry is in the log, under its certificate if that covers the entry, else under the owner's newest
+/// head. `None` until the node has a signed head above the entry.
 fn receipt(moment: &Moment<'_>, log: &LogId, index: u64) -> Result<Option<String>, ApiError> {
+    if let Some(proof) = inclusion::certified(&moment.view, &moment.app.shared.manifest, log, index)? {
+        return Ok(Some(proof.to_string()));
+    }
     let mut found = heads::all(&moment.view, log, moment.record_of(log)?.state.size)?;
     found.retain(|held| held.signed.head.size > index);
-    let quorum = moment.app.shared.manifest.quorum();
-    found.sort_by_key(|held| Reverse((held.cosignatures.len() >= quorum, held.signed.head.size)));
+    found.sort_by_key(|held| Reverse(held.signed.head.size));
     let Some(held) = heads::first_on_branch(&moment.view, log, found)? else { return Ok(None) };
     let path = prove_inclusion(index, held.signed.head.size, &moment.view.tiles(log))?;
     let checkpoint = held.note(&moment.app.shared.manifest, log).map_err(ApiError::internal)?;

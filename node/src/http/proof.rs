@@ -4,13 +4,11 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fama_ledger::codec;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::profile::{self, LogSource, MakeError, ProfileProof, Question, Required};
-use fama_ledger::proof::TlogProof;
 use fama_ledger::public;
 use fama_ledger::rows::{self, LogRow, MapName};
 use tokio::sync::Semaphore;
@@ -19,7 +17,7 @@ use super::layers::Place;
 use super::moment::question;
 use super::{ApiError, App, READS_MAX};
 use crate::certified::{CertifiedRows, Front};
-use crate::public::heads;
+use crate::public::inclusion;
 use crate::store::{Position, View};
 
 /// Most proofs that are made at the same time; more requests get `overloaded`. Fewer than [`READS_MAX`], so that
@@ -99,7 +97,7 @@ fn make(
     let mut sources = Vec::new();
     for (log, front) in &state.fronts {
         // A reader would refuse it, as if it were not there.
-        if is_outdated(manifest, view, log, front.certificate.head().size)? {
+        if inclusion::is_outdated(manifest, view, log, front.certificate.head().size)? {
             continue;
         }
         let certificate = Some(certificate(manifest, view, state, (log, front))?);
@@ -118,13 +116,6 @@ fn make(
         Required { question: question.clone(), max_age_seconds: u64::MAX, missing_max: usize::MAX, now: u64::MAX };
     proof.verify(manifest, &anything).map_err(ApiError::internal)?;
     Ok(proof.to_string())
-}
-
-/// Whether readers of the version in use refuse a head of `log`, because it had adopted too old a version there: the
-/// note that certifies a later one is still to come.
-fn is_outdated(manifest: &Manifest, view: &View<'_>, log: &LogId, size: u64) -> Result<bool, ApiError> {
-    let adopted = view.log(log)?.map_or(0, |record| record.adopted_at(size));
-    Ok(manifest.cut(log).is_none() && adopted < manifest.adopted_min(log))
 }
 
 /// The evidence for a front's head, with the cosignatures of those operators that count there.
@@ -160,29 +151,17 @@ pub(super) async fn event(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
-    let proof = maker.run(&place, move |app| inclusion(app, id)).await?;
+    let proof = maker.run(&place, move |app| position_of(app, id)).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
 }
 
-fn inclusion(app: &App, id: EventId) -> Result<String, ApiError> {
+fn position_of(app: &App, id: EventId) -> Result<String, ApiError> {
     let view = app.shared.store.view();
     let mut positions = view.positions(&id)?;
     // The position where the event took effect comes first; other logs may have it too, without effect.
     positions.sort_by_key(|position| position.void.is_some());
     let unknown = || ApiError::not_found("unknown_event", "no event of this id is known here");
     let Position { log, index, .. } = positions.into_iter().next().ok_or_else(unknown)?;
-    let certificate = heads::certificate(&view, &log)?.filter(|held| index < held.signed.head.size);
-    let certificate = certificate.ok_or_else(|| pending(&log))?;
-    let size = certificate.signed.head.size;
-    if is_outdated(&app.shared.manifest, &view, &log, size)? {
-        return Err(pending(&log));
-    }
-    let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
-    let mut extra = entry.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
-    let adopted = view.adoption(&log, size)?;
-    extra.extend(adopted.iter().flat_map(codec::encode));
-    let path = prove_inclusion(index, size, &view.tiles(&log))?;
-    let checkpoint = certificate.note(&app.shared.manifest, &log).map_err(ApiError::internal)?;
-    let checkpoint = checkpoint.ok_or_else(|| ApiError::internal("an unknown log"))?;
-    Ok(TlogProof { index, path, checkpoint, extra: Some(extra) }.to_string())
+    let proof = inclusion::certified(&view, &app.shared.manifest, &log, index)?;
+    proof.map(|proof| proof.to_string()).ok_or_else(|| pending(&log))
 }

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::admin::readiness;
 use super::moment::{Moment, operators_heard};
 use super::verify::WINDOW_MILLIS;
 use super::{ApiError, App, Serving};
@@ -16,11 +17,12 @@ use crate::clock;
 use crate::health::{BEHIND_MIN, LogHealth, Snapshot, StateSyncProgress};
 
 /// Paths by name: first those that MLAuth's clients use, under MLAuth's names, then the others.
-const ENDPOINTS: [(&str, &str); 13] = [
+const ENDPOINTS: [(&str, &str); 14] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
     ("leaderboard", "/api/leaderboard"),
+    ("agent_sponsorship", "/api/agent/{name@home | id | did}/sponsorship"),
     ("agent_proof", "/api/agent/{name@home | id | did}/proof"),
     ("event", "/api/event/{id}"),
     ("event_proof", "/api/event/{id}/proof"),
@@ -86,6 +88,10 @@ pub(super) struct StatusView {
     operators: usize,
     operators_heard: usize,
     fresh: bool,
+    /// Whether `/readyz` of the admin listener says so.
+    ready: bool,
+    /// Why it is not ready: stable words, with details after a colon.
+    reasons: Vec<String>,
     waiting: Option<&'static str>,
     ranking_lag: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +135,7 @@ pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -
     };
     let (now, moment) = (clock::now(), Moment::open(&app)?);
     let ranking_lag = app.shared.health.read().ranking_lag;
+    let (reasons, _) = readiness(&own, &app);
     Ok(Json(StatusView {
         status: "ok",
         service: SERVICE,
@@ -149,6 +156,8 @@ pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -
         operators: app.shared.manifest.operators().len(),
         operators_heard: operators_heard(&app, now),
         fresh: moment.is_fresh(now)?,
+        ready: reasons.is_empty(),
+        reasons,
         waiting,
         ranking_lag,
         start,

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::permits::{Permit, Permits};
 use super::{Routed, Submitter};
-use crate::network::peer_id;
+use crate::network::{RequestError, peer_id};
 use crate::wire::{Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 
 /// Requests that wait at once for the answer of another operator, which may never come, without those of revocations: of
@@ -60,20 +60,39 @@ impl Forwards {
     }
 }
 
+/// Why another operator gave no answer to forwarded submissions.
+#[derive(Clone, Copy)]
+enum Unanswered {
+    /// Nothing was sent to it.
+    Unsent,
+    /// It may have taken them.
+    Sent,
+}
+
+impl Unanswered {
+    /// What the sender of a submission to `log` is told.
+    fn refusal(self, log: &LogId) -> Refusal {
+        let (code, message) = match self {
+            Self::Unsent => ("home_unreachable", format!("the operator of {log} cannot be reached")),
+            Self::Sent => (
+                "outcome_unknown",
+                format!("the operator of {log} was sent the event and did not answer: submit the same event again"),
+            ),
+        };
+        Refusal { code: code.into(), message, retry_after: Some(10) }
+    }
+}
+
 impl Submitter {
     /// Forwards submissions to the operator whose log takes them. A revocation that the home does not take is claimed
     /// in another operator's log.
     pub(super) async fn forward(self: &Arc<Self>, log: &LogId, group: Vec<Routed>) -> Vec<SubmitResult> {
         let submissions = group.iter().map(|routed| routed.submission.clone()).collect();
         let answers = self.send(&log.operator, SubmitRequest { forwarded: true, submissions }, HOME_TIMEOUT).await;
-        let unreachable = SubmitResult::Refused(Refusal {
-            code: "home_unreachable".into(),
-            message: format!("the operator of {log} does not answer"),
-            retry_after: Some(10),
-        });
-        let answers = answers.filter(|answers| answers.len() == group.len());
-        let silent = answers.is_none();
-        let mut results = answers.unwrap_or_else(|| vec![unreachable; group.len()]);
+        let answers =
+            answers.and_then(|answers| if answers.len() == group.len() { Ok(answers) } else { Err(Unanswered::Sent) });
+        let silent = answers.is_err();
+        let mut results = answers.unwrap_or_else(|why| vec![SubmitResult::Refused(why.refusal(log)); group.len()]);
         let open = |(at, routed): &(usize, Routed)| {
             matches!(results.get(*at), Some(SubmitResult::Refused(_))) && (silent || self.is_open(routed))
         };
@@ -82,17 +101,25 @@ impl Submitter {
         results
     }
 
-    async fn send(&self, operator: &Domain, request: SubmitRequest, most: Duration) -> Option<Vec<SubmitResult>> {
-        let peer = peer_id(&self.shared.manifest.operator(operator)?.node_key);
+    async fn send(
+        &self,
+        operator: &Domain,
+        request: SubmitRequest,
+        most: Duration,
+    ) -> Result<Vec<SubmitResult>, Unanswered> {
+        let operator = self.shared.manifest.operator(operator).ok_or(Unanswered::Unsent)?;
+        let (peer, operator) = (peer_id(&operator.node_key), &operator.name);
         let sent = tokio::time::timeout(most, self.network.submit(peer, request)).await;
         self.shared.metrics.forwarded(matches!(sent, Ok(Ok(_))));
         match sent {
-            Ok(Ok(SubmitResponse(results))) => Some(results),
+            Ok(Ok(SubmitResponse(results))) => Ok(results),
             Ok(Err(error)) => {
                 tracing::debug!(%operator, %error, "no answer to a forwarded submission");
-                None
+                let unsent =
+                    matches!(error, RequestError::NotConnected | RequestError::Unsent | RequestError::TooLong(_));
+                Err(if unsent { Unanswered::Unsent } else { Unanswered::Sent })
             }
-            Err(_) => None,
+            Err(_) => Err(Unanswered::Sent),
         }
     }
 
@@ -151,7 +178,7 @@ impl Submitter {
         }
         let mut positions: BTreeSet<usize> = left.iter().map(|(at, _)| *at).collect();
         while let Some(answer) = asked.join_next().await {
-            let answers = answer.ok().flatten().unwrap_or_default();
+            let answers = answer.ok().and_then(Result::ok).unwrap_or_default();
             for ((at, _), answer) in left.iter().zip(answers) {
                 if matches!(answer, SubmitResult::Accepted(_)) && positions.remove(at) {
                     set(results, *at, answer);

@@ -13,10 +13,9 @@ use crate::vectors::unhex;
 /// Runs a command line with `--json`; returns whether it succeeded, and its output.
 pub(crate) async fn command(args: Vec<String>) -> (bool, Value) {
     let run = move || {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let args = ["fama".to_owned(), "--json".to_owned()].into_iter().chain(args);
-        let code = fama_cli::run(args, &mut out, &mut err);
-        (code == std::process::ExitCode::SUCCESS, serde_json::from_slice(&out).unwrap())
+        let args: Vec<String> = ["--json".to_owned()].into_iter().chain(args).collect();
+        let (code, out) = crate::cli::command(std::path::Path::new("/nonexistent"), &args);
+        (code == std::process::ExitCode::SUCCESS, serde_json::from_str(&out).unwrap())
     };
     tokio::task::spawn_blocking(run).await.unwrap()
 }

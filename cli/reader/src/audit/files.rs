@@ -31,13 +31,18 @@ impl PublicFiles for PublicSource {
 
 /// Reads a file; an error is a finding against the source.
 pub(super) fn read(files: &dyn PublicFiles, path: &public::Path) -> AuditResult<Option<Vec<u8>>> {
-    let wrong = |code: &str, what: &str| {
-        AuditFinding::new(LieKind::Unavailable, format!("{path}: {what}")).code(code).by(files.name())
+    let wrong = |kind: LieKind, code: &str, what: &str| {
+        AuditFinding::new(kind, format!("{path}: {what}")).code(code).by(files.name())
     };
     match files.get(path) {
-        Ok(Some(bytes)) if bytes.len() > path.bytes_max() => Err(wrong("too_long", "longer than such a file may be")),
+        Ok(Some(bytes)) if bytes.len() > path.bytes_max() => {
+            Err(wrong(LieKind::Unavailable, "too_long", "longer than such a file may be"))
+        }
         Ok(found) => Ok(found),
-        Err(error) => Err(wrong(error.code(), &error.to_string())),
+        Err(error @ (ReadError::Unreachable { .. } | ReadError::BucketUnreachable { .. })) => {
+            Err(wrong(LieKind::Unreachable, error.code(), &error.to_string()))
+        }
+        Err(error) => Err(wrong(LieKind::Unavailable, error.code(), &error.to_string())),
     }
 }
 

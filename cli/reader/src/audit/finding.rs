@@ -5,9 +5,11 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::{codec, equivocation};
 use serde_json::{Value, json};
 
-/// The kinds of lies that an audit tells apart.
+/// The kinds of findings that an audit tells apart; all but the first are lies or damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LieKind {
+    /// The source does not answer, so it shows nothing, neither a lie nor the truth.
+    Unreachable,
     /// A file is missing, unreadable or too long: the source shows less than it must.
     Unavailable,
     /// A manifest version is invalid, or is not the one that other sources show.
@@ -49,6 +51,7 @@ impl LieKind {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Unreachable => "unreachable",
             Self::Unavailable => "unavailable",
             Self::Manifest => "manifest",
             Self::Checkpoint => "checkpoint",

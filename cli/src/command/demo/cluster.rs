@@ -97,9 +97,12 @@ impl Cluster {
         self.manifest.federation()
     }
 
-    /// Addresses and folders of the nodes, as JSON.
+    /// Addresses, folders and processes of the nodes, as JSON.
     pub(super) fn json(&self) -> Value {
-        let node = |node: &DemoNode| json!({"operator": node.operator.as_str(), "query": node.url, "p2p": node.p2p, "data": node.dir});
+        let node = |node: &DemoNode| {
+            let (operator, pid) = (node.operator.as_str(), node.child.id());
+            json!({"operator": operator, "query": node.url, "p2p": node.p2p, "data": node.dir, "pid": pid})
+        };
         self.nodes.iter().map(node).collect()
     }
 

@@ -131,6 +131,10 @@ fn manifest_lines(manifest: &Manifest) -> Vec<(&'static str, String)> {
         ("quorum", format!("{} of {n}; {} may lie", manifest.quorum(), manifest.faults())),
         ("sponsors", format!("{} make a provider's karma count", manifest.policy().min_sponsors)),
     ];
+    let policy = serde_json::to_value(manifest.policy()).unwrap_or_default();
+    let policy: Vec<String> =
+        policy.as_object().into_iter().flatten().map(|(name, value)| format!("{name} = {value}")).collect();
+    lines.push(("policy", policy.join("\n")));
     for operator in manifest.operators() {
         let key = key(operator.node_key.as_bytes());
         let mut text = format!("{} begins {}\n{key}", operator.log(), operator.begins);
