@@ -138,7 +138,7 @@ impl Delivery {
             None => Ok(Delivered { accepted, json, people }),
             Some(mut failure) => {
                 terminal.say(people);
-                failure.achieved = Some(("receipt", json));
+                failure = failure.achieved("receipt", json);
                 Err(failure)
             }
         }

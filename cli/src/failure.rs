@@ -28,10 +28,8 @@ pub struct Failure {
     pub message: String,
     /// What the user should do next.
     pub hint: Option<String>,
-    /// What the command achieved before it failed: one more member of the JSON object, with its name.
-    pub achieved: Option<(&'static str, Value)>,
-    /// The answer that was found, if any: the JSON object that the error is added to.
-    pub answer: Option<Value>,
+    /// What the command achieved or found before it failed: the JSON object that the error is added to.
+    pub achieved: Option<Box<Value>>,
     /// Whether the outcome is still open, so that the same question may get another answer soon: exit code 3.
     pub undecided: bool,
 }
@@ -39,20 +37,22 @@ pub struct Failure {
 impl Failure {
     /// A failure without a hint.
     pub fn new(code: impl Into<String>, message: impl Display) -> Self {
-        Self {
-            code: code.into(),
-            message: message.to_string(),
-            hint: None,
-            achieved: None,
-            answer: None,
-            undecided: false,
-        }
+        Self { code: code.into(), message: message.to_string(), hint: None, achieved: None, undecided: false }
     }
 
     /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Adds what the command achieved or found, as one member of the JSON object.
+    #[must_use]
+    pub fn achieved(mut self, name: &str, value: Value) -> Self {
+        let mut object = serde_json::Map::new();
+        object.insert(name.to_owned(), value);
+        self.achieved = Some(Box::new(object.into()));
         self
     }
 
@@ -86,14 +86,11 @@ impl Failure {
     /// The object that `--json` prints.
     #[must_use]
     pub fn json(&self) -> Value {
-        let mut object = self.answer.clone().unwrap_or_else(|| json!({}));
+        let mut object = self.achieved.as_deref().cloned().unwrap_or_else(|| json!({}));
         object["error"] = json!(self.message);
         object["code"] = json!(self.code);
         if let Some(hint) = &self.hint {
             object["hint"] = json!(hint);
-        }
-        if let Some((name, value)) = &self.achieved {
-            object[*name] = value.clone();
         }
         object
     }
@@ -203,7 +200,7 @@ impl From<AuditError> for Failure {
                 );
                 let silent = findings.iter().all(|finding| finding.lie == LieKind::Unreachable);
                 let failure = if silent { failure.undecided() } else { failure };
-                Self { achieved: Some(("findings", shown.into())), ..failure }
+                failure.achieved("findings", shown.into())
             }
         }
     }

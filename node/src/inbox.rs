@@ -27,6 +27,7 @@ use crate::metrics::Direction;
 use crate::replay::{Fatal, LogCopy, tiles_fault};
 use crate::shared::Shared;
 use crate::store::{DayUsage, Store, StoreError, StoredCertificate};
+use crate::sync::said;
 use crate::wire::{self, CosignedHead, Gossip, Refusal, Session, SignedHead};
 
 mod append;
@@ -669,7 +670,15 @@ impl Inbox {
                 entries.clear();
             }
         }
-        self.command(InboxCommand::Publish(Gossip::Head { log, signed: SignedHead::of(signed), first, entries }));
+        let most = wire::GOSSIP_NOTES_BYTES_MAX.saturating_sub(entries.iter().map(Vec::len).sum());
+        let notes = said::notes(&self.shared.store.view(), &entries, most)?;
+        self.command(InboxCommand::Publish(Gossip::Head {
+            log,
+            signed: SignedHead::of(signed),
+            first,
+            entries,
+            notes,
+        }));
         Ok(())
     }
 

@@ -21,6 +21,10 @@ pub const ENTRIES_BYTES_SOFT: usize = 2 << 20;
 pub const GOSSIP_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of entries in a gossip message; larger batches are left out and fetched by sync.
 pub const GOSSIP_ENTRIES_BYTES_MAX: usize = 48 << 10;
+/// Most bytes of entries and their notes in a gossip message; notes beyond are left out and fetched.
+pub const GOSSIP_NOTES_BYTES_MAX: usize = 60 << 10;
+/// Most bytes of notes that come with a range of entries; notes beyond are left out and fetched.
+pub const RANGE_NOTES_BYTES_MAX: usize = 2 << 20;
 /// Most submissions of one request.
 pub const SUBMISSIONS_MAX: usize = 256;
 /// Most notes of one request.
@@ -255,6 +259,8 @@ pub struct EntryRange {
     pub entries: Vec<Vec<u8>>,
     /// RFC 6962 consistency proof from the size after the last entry to the requested head; empty if they are equal.
     pub proof: Vec<Hash>,
+    /// Texts of notes that these entries name: those that the sender has, up to [`RANGE_NOTES_BYTES_MAX`].
+    pub notes: Vec<String>,
 }
 
 /// A gossip message: a hint only, since sync brings the same later.
@@ -270,6 +276,8 @@ pub enum Gossip {
         first: u64,
         /// The newest entries, encoded; empty if longer than [`GOSSIP_ENTRIES_BYTES_MAX`].
         entries: Vec<Vec<u8>>,
+        /// Texts of notes that these entries name, up to [`GOSSIP_NOTES_BYTES_MAX`] with the entries.
+        notes: Vec<String>,
     },
     /// A new cosignature.
     Cosignature {

@@ -153,7 +153,30 @@ fn an_agents_life_by_commands() {
         let attestation: EventId = attested["event"].as_str().unwrap().parse().unwrap();
         user.final_receipt(&format!("retract {attestation} --key file:judge.pem --query query:2")).await;
         net.shows(AGENT, karma(-1)).await;
-        let dismiss = "dismiss judge@beta.example --service judge --domain judge.example --from 0 --reason expired";
+        let event = user.done(&format!("event {attestation} --query query:2")).await;
+        let counted = serde_json::json!({
+            "event": attestation.to_string(), "number": 0, "retracted_by": 2, "effective": 4, "counts": false, "cap_left": 20,
+        });
+        assert_eq!(event["attestation"], counted, "{event}");
+        let judge = user.done("agent judge@beta.example --query query:1").await;
+        let sponsorship = &judge["sponsorship"];
+        assert_eq!((&sponsorship["next_number"], &sponsorship["counts"]), (&3.into(), &true.into()), "{judge}");
+        assert_eq!(sponsorship["services"][0]["sponsors"][1]["operator"], "beta.example", "{judge}");
+        assert_eq!(sponsorship["today"]["attestations_left"], 249_998, "{judge}");
+        assert!(user.done(&format!("agent {AGENT} --query query:1")).await["sponsorship"].is_null());
+        // A dismissal from the retraction's number on would revive what was retracted.
+        let query = net.nodes[1].as_ref().unwrap().query;
+        let asked = "operator=beta.example&service=judge&domain=judge.example&dismiss_from=";
+        let path = format!("/api/agent/judge@beta.example/sponsorship?{asked}");
+        let effect = get(query, &format!("{path}2")).await["dismissal"].clone();
+        let sums = |sum: i64, count: u64| serde_json::json!({"sum": sum, "count": count});
+        assert_eq!((&effect["lost"], &effect["revived"]), (&sums(0, 0), &sums(4, 1)), "{effect}");
+        let effect = get(query, &format!("{path}0")).await["dismissal"].clone();
+        assert_eq!((&effect["lost"], &effect["revived"]), (&sums(-1, 1), &sums(0, 0)), "{effect}");
+        let vague = "dismiss judge@beta.example --manifest file:manifest.txt --yes --query query:0";
+        assert_eq!(user.refused(&format!("{vague} --key file:node1.pem")).await, "from_needed");
+        assert_eq!(user.refused(&format!("{vague} --key file:node2.pem --from 0")).await, "not_sponsored");
+        let dismiss = "dismiss judge@beta.example --from 0 --reason expired";
         user.final_receipt(&format!("{dismiss} --key file:node1.pem --query query:0")).await;
         net.shows(AGENT, karma(0)).await;
         let shown = get(net.nodes[3].as_ref().unwrap().query, &format!("/api/agent/{AGENT}")).await;
@@ -434,6 +457,32 @@ fn an_event_whose_outcome_is_unknown_is_kept_and_counts_once() {
     };
     assert_eq!(shown["positions"].as_array().unwrap().len(), 1, "{shown}");
     demo.end("-TERM");
+}
+
+/// A node that can do nothing is not `ok`: health checks see it by the exit code, and people what it waits for.
+#[test]
+fn the_status_of_a_node_that_is_not_ready_fails() {
+    multi(async {
+        let mut net = LocalFederation::new(4);
+        net.start(0).await;
+        let user = UserFolder::new(&net);
+        let (code, status) = user.run("status --query query:0").await;
+        assert_eq!(code, ExitCode::from(fama_cli::UNDECIDED), "{status}");
+        assert_eq!((&status["ready"], &status["code"]), (&false.into(), &"not_ready".into()), "{status}");
+        let reasons = status["reasons"].as_array().unwrap();
+        assert!(
+            reasons.contains(&"too_few_operators_heard".into()) && reasons.contains(&"waiting: starting".into()),
+            "{status}"
+        );
+        has(&status, &["operator", "frontier", "operators_heard", "hint"]);
+        let UserFolder { dir, .. } = user;
+        for i in 1..4 {
+            net.start(i).await;
+        }
+        net.wait("all are ready", |status| status["ready"] == true).await;
+        let user = UserFolder { net: &net, dir };
+        assert_eq!(user.done("status --query query:0").await["reasons"], serde_json::json!([]));
+    });
 }
 
 /// `fama init` asks a node once; from then on neither the manifest nor the node nor the key is repeated.

@@ -440,6 +440,32 @@ fn the_same_text_again_gets_the_same_receipt() {
     });
 }
 
+/// Symptom: on other nodes a note was missing for 18 seconds after its event was final. Cause: notes were asked for apart from
+/// the entries that name them, every five seconds, from an operator that need not have had them.
+#[test]
+fn notes_travel_with_the_entries_that_name_them() {
+    multi(async {
+        let net = LocalFederation::running(4).await;
+        let (agent, registration) = net.register(0, "noted", &secret(2));
+        net.accepted(0, registration).await;
+        let key = secret(4);
+        let judge = net.provider(1, "judge", &key).await;
+        let attested = net.accepted(1, net.attest(1, (judge, &key), agent, 5)).await;
+        for (i, query) in net.up() {
+            eventually(&format!("the attestation at {}", DOMAINS[i]), || async {
+                let event = get(query, &format!("/api/event/{}", attested.event)).await;
+                match event["positions"][0]["final"] == true {
+                    // As soon as it is final there, the note is there.
+                    true => assert!(event["note"]["text"].is_string(), "{event}"),
+                    false => return Err(event.to_string()),
+                }
+                Ok(())
+            })
+            .await;
+        }
+    });
+}
+
 #[test]
 fn one_of_four_nodes_down_and_the_others_still_certify() {
     multi(async {

@@ -287,7 +287,8 @@ fn the_emptiest_parts_in_any_number_are_read() {
         };
         let request = wire::SyncRequest::Frontier(frontier);
         assert_eq!(codec::decode(&codec::encode(&request), wire::REQUEST_BYTES_MAX), Ok(request), "{count}");
-        let range = wire::EntryRange { first: 0, entries: vec![Vec::new(); count], proof: Vec::new() };
+        let range =
+            wire::EntryRange { first: 0, entries: vec![Vec::new(); count], proof: Vec::new(), notes: Vec::new() };
         let response = wire::SyncResponse::Entries(range);
         assert_eq!(codec::decode(&codec::encode(&response), wire::RESPONSE_BYTES_MAX), Ok(response), "{count}");
         let notes = vec![(fama_ledger::id::NoteHash([0; 32]), wire::NoteAnswer::Redacted); count];

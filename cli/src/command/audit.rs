@@ -293,6 +293,6 @@ pub(super) fn failure(report: &AuditReport, shown: Value) -> Failure {
     } else {
         Failure::new("audit_failed", message).hint(hint)
     };
-    failure.achieved = Some(("report", shown));
+    failure = failure.achieved("report", shown);
     failure
 }

@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let message = format!("{} differs from what its entries give: {} findings", data.display(), report.findings.len());
     let mut failure =
         Failure::new("damaged", message).hint("run the same command with --repair; keep a copy of the folder");
-    failure.achieved = Some(("report", shown(&report)));
+    failure = failure.achieved("report", shown(&report));
     Err(failure)
 }
 

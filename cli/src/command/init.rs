@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         return Err(Failure::new("other_federation", format!("{node} belongs to {id}, not to {wanted}"))
             .hint("ask a node of the federation that you mean"));
     }
-    let key = args.key.as_ref().map(|key| absolute(key)).transpose()?;
+    let key = args.key.as_ref().map(absolute).transpose()?;
     if let Some(key) = &key {
         files::read_key(key)?;
     }

@@ -64,9 +64,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
                     let failure = failure.or_usual_hint();
                     row["failure"] = failure.json();
                     if failure.undecided {
-                        open += 1
+                        open += 1;
                     } else {
-                        refused += 1
+                        refused += 1;
                     }
                     format!("{failure}")
                 }
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     terminal.say(people);
     let message = format!("{refused} of {} events were refused, {open} are still pending", all.len());
     let mut failure = Failure::new(if open > 0 { "outcome_unknown" } else { "refused" }, message);
-    failure.achieved = Some(("events", Value::from(rows)));
+    failure = failure.achieved("events", Value::from(rows));
     Err(if open > 0 { failure.hint("`fama resume` again in a moment").undecided() } else { failure })
 }
 

@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let reasons: Vec<String> =
         status["reasons"].as_array().into_iter().flatten().map(|one| words(&text(one))).collect();
     let mut failure = Failure::new("not_ready", format!("the node is not ready: {}", reasons.join("; "))).undecided();
-    failure.answer = Some(status);
+    failure.achieved = Some(Box::new(status));
     Err(failure.hint("the node's log says since when"))
 }
 

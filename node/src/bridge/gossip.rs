@@ -102,7 +102,10 @@ impl Bridge {
                 Ok(()) => self.offer(InboxInput::Equivocation(proof)),
                 Err(_) => GossipVerdict::Reject,
             },
-            Gossip::Head { log, signed, first, entries } => self.take_head(peer, &log, &signed, (first, entries)).await,
+            Gossip::Head { log, signed, first, entries, notes } => {
+                let range = EntryRange { first, entries, proof: Vec::new(), notes };
+                self.take_head(peer, &log, &signed, range).await
+            }
         }
     }
 
@@ -121,29 +124,26 @@ impl Bridge {
     }
 
     /// A head that is not news is not passed on, but its entries may still be taken in.
-    async fn take_head(
-        &self,
-        peer: PeerId,
-        log: &LogId,
-        signed: &SignedHead,
-        (first, entries): (u64, Vec<Vec<u8>>),
-    ) -> GossipVerdict {
+    async fn take_head(&self, peer: PeerId, log: &LogId, signed: &SignedHead, range: EntryRange) -> GossipVerdict {
         let manifest = &self.shared.manifest;
         let news = match heard::head(&self.shared.store.view(), manifest, log, &signed.head) {
             Ok(news) => news,
             Err(error) => return unreadable(&error),
         };
         let held = self.shared.health.read().logs.get(log).map(|held| held.size);
-        let bare = entries.is_empty();
+        let bare = range.entries.is_empty();
         let beyond = held.is_some_and(|held| signed.head.size > held && !bare);
         if !news && !beyond {
             return GossipVerdict::Ignore;
+        }
+        if bare && !range.notes.is_empty() {
+            return GossipVerdict::Reject;
         }
         // One signature before hashes: without the owner's word no head costs a look at the disk.
         let Ok(verified) = signed.verify(manifest, log) else { return GossipVerdict::Reject };
         let fits = match beyond {
             false => Fit::Elsewhere,
-            true => match self.read.fit(&self.shared.store.view(), log, signed.head, (first, &entries)) {
+            true => match self.read.fit(&self.shared.store.view(), log, signed.head, (range.first, &range.entries)) {
                 Ok(fits) => fits,
                 Err(error) => return unreadable(&error),
             },
@@ -152,10 +152,10 @@ impl Bridge {
             self.network.penalize(peer, "mismatching_entries");
         }
         let range = match fits {
-            Fit::Leads => self.decode(EntryRange { first, entries, proof: Vec::new() }).await,
+            Fit::Leads => self.decode(range).await,
             Fit::Elsewhere | Fit::Mismatch => None,
         };
-        if range.as_ref().is_some_and(|range| range.fault.is_some()) {
+        if range.as_ref().is_some_and(|range| range.fault.is_some() || range.strange_notes) {
             return GossipVerdict::Reject;
         }
         // Entries that were not verified are not passed on.

@@ -1,10 +1,13 @@
 //! The inbox's inputs, and the commands that it gives to the network.
+use std::collections::BTreeSet;
+
 use fama_ledger::checkpoint::SignedCheckpoint;
 use fama_ledger::entry::{EntryError, VerifiedEntry, VerifiedEvent};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::id::{Domain, FederationId, NoteHash};
 use fama_ledger::log::{Hash, Head, leaf_hash};
 use fama_ledger::manifest::LogId;
+use fama_ledger::note::note_hash;
 use fama_ledger::replica::Cosigned;
 use libp2p::PeerId;
 use rayon::prelude::*;
@@ -64,6 +67,10 @@ pub struct DecodedRange {
     pub fault: Option<EntryError>,
     /// Consistency proof from the tree after the last entry to the requested head.
     pub proof: Vec<Hash>,
+    /// The notes that came along and that a valid entry names.
+    pub notes: Vec<(NoteHash, String)>,
+    /// Whether other texts came along: the sender's fault.
+    pub strange_notes: bool,
 }
 
 impl DecodedRange {
@@ -86,8 +93,24 @@ impl DecodedRange {
                 }
             }
         }
-        Self { first: range.first, leaves, entries, fault, proof: range.proof }
+        let named: BTreeSet<NoteHash> = entries.iter().filter_map(note_of).collect();
+        let notes = range.notes.into_iter().map(|text| (note_hash(text.as_bytes()), text));
+        let (notes, strange): (Vec<_>, Vec<_>) = notes.partition(|(hash, _)| named.contains(hash));
+        Self {
+            first: range.first,
+            leaves,
+            entries,
+            fault,
+            proof: range.proof,
+            notes,
+            strange_notes: !strange.is_empty(),
+        }
     }
+}
+
+/// The note that an entry names.
+pub(super) fn note_of(entry: &VerifiedEntry) -> Option<NoteHash> {
+    entry.event()?.event().action.note()
 }
 
 /// An input of the inbox. Its signatures have been verified, except those of manifests.

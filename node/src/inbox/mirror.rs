@@ -17,6 +17,7 @@ use fama_ledger::rows::{Claim, Identity, MapId, MapName, Row as _, Rows as _, ro
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
+use super::input::note_of;
 use super::lateness::before_ahead;
 use super::{DecodedRange, Inbox, InboxCommand, StoredRoots, Submitted};
 use crate::metrics::Direction;
@@ -117,7 +118,7 @@ impl Inbox {
         // Tree and maps run ahead of the disk from here to `commit`; if that fails, the node stops, and the next start
         // loads both from disk. Batches after the first that is refused were not replayed.
         let (done, stop) = self.replay(log, batches)?;
-        self.keep(peer, log, &done)?;
+        self.keep(peer, log, &done, &range.notes)?;
         self.shared.metrics.range(Direction::In, bytes as u64);
         match stop {
             Some(ReplayStop::Unheld(_)) => self.failed(peer, log, FetchFailure::Unheld),
@@ -152,7 +153,13 @@ impl Inbox {
     }
 
     /// Makes replayed batches durable in one write, then visible.
-    fn keep(&mut self, peer: PeerId, log: &LogId, done: &[ReplayedBatch]) -> Result<(), Fatal> {
+    fn keep(
+        &mut self,
+        peer: PeerId,
+        log: &LogId,
+        done: &[ReplayedBatch],
+        notes: &[(NoteHash, String)],
+    ) -> Result<(), Fatal> {
         let Some(last) = done.last() else { return Ok(()) };
         let lateness = self.mark_late(log, done);
         let (head, Shared { certified, store, .. }) = (last.state.head(), &self.shared);
@@ -160,7 +167,7 @@ impl Inbox {
         certified.before(log, done.iter().map(|done| &done.replayed.folded.changes), &store.view())?;
         // One atomic, synced write of whole batches. A crash before or within it leaves the smaller copy, and the
         // entries are fetched again. After it the owner's head above them is on disk already: see `keep_first`.
-        store.commit_with(&replay::commits(done, &[]), lateness.as_ref().map(|lateness| (log, lateness)))?;
+        store.commit_with(&replay::commits(done, notes), lateness.as_ref().map(|lateness| (log, lateness)))?;
         if let Some(maps) = self.copies.get(log).and_then(|copy| copy.maps.as_ref()) {
             certified.after(log, head.size, maps);
         }
@@ -172,7 +179,7 @@ impl Inbox {
         let outputs = self.replica.advanced(log, head, adopted, self.millis(), &StoredRoots(&self.shared.store))?;
         self.perform(outputs)?;
         // A request that a crash loses is made again: `commit` recorded the notes that are missing.
-        self.want_notes(peer, named_notes(done));
+        self.want_notes(peer, named_notes(done, notes));
         // The submissions wait in memory. A crash loses them, and the next start scans all claims (`claims_due`).
         self.take_over(&claimed(done))
     }
@@ -270,10 +277,11 @@ fn claimed(done: &[ReplayedBatch]) -> BTreeSet<IdentityId> {
     claims.collect()
 }
 
-fn named_notes(done: &[ReplayedBatch]) -> Vec<NoteHash> {
-    let entries = done.iter().flat_map(|done| &done.entries);
-    let named = entries.filter_map(|entry| entry.event().and_then(|event| event.event().action.note()));
-    named.take(wire::NOTES_MAX).collect()
+/// The notes that these entries name, without those that came along.
+fn named_notes(done: &[ReplayedBatch], held: &[(NoteHash, String)]) -> Vec<NoteHash> {
+    let held: BTreeSet<NoteHash> = held.iter().map(|(hash, _)| *hash).collect();
+    let named = done.iter().flat_map(|done| &done.entries).filter_map(note_of);
+    named.filter(|hash| !held.contains(hash)).take(wire::NOTES_MAX).collect()
 }
 
 impl DecodedRange {

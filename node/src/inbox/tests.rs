@@ -910,7 +910,7 @@ fn a_version_of_a_later_protocol_is_kept_and_stops_nobody() {
     let signed = SignedCheckpoint::sign(Checkpoint { origin: manifest.origin(&id), head }, &key);
     node.open_gate();
     node.told_of(signed, None);
-    node.give(3, 3, head, EntryRange { first: 0, entries, proof: Vec::new() });
+    node.give(3, 3, head, EntryRange { first: 0, entries, proof: Vec::new(), notes: Vec::new() });
     assert_eq!((node.size(3), node.inbox.replica.fault(&id)), (2, None));
     assert_eq!(node.penalties(), Vec::<&str>::new());
 }

@@ -90,7 +90,7 @@ fn log() -> LogId {
 /// A gossip message identified by its number.
 fn gossip(first: u64) -> Gossip {
     let signed = SignedHead { head: Head { size: first, root: TreeRoot([1; 32]) }, signature: [2; 64] };
-    Gossip::Head { log: log(), signed, first, entries: vec![vec![3; 300]] }
+    Gossip::Head { log: log(), signed, first, entries: vec![vec![3; 300]], notes: Vec::new() }
 }
 
 fn submission() -> SubmitRequest {
@@ -148,8 +148,12 @@ async fn ten_megabytes_pass_and_too_much_does_not() {
     for listen in [TCP, QUIC] {
         let (a, mut b) = pair(listen).await;
         for (entries, fits) in [(2_560, true), (RESPONSE_BYTES_MAX / 4_096 + 1, false)] {
-            let range =
-                SyncResponse::Entries(EntryRange { first: 0, entries: vec![vec![5; 4_096]; entries], proof: vec![] });
+            let range = SyncResponse::Entries(EntryRange {
+                first: 0,
+                entries: vec![vec![5; 4_096]; entries],
+                proof: vec![],
+                notes: Vec::new(),
+            });
             let request = SyncRequest::Entries { log: log(), from: 0, head: Head { size: 9, root: TreeRoot([1; 32]) } };
             let asking = tokio::spawn({
                 let (network, b) = (a.network.clone(), b.id());

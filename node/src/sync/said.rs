@@ -1,5 +1,7 @@
 //! This node's answers to peers that ask about its logs, read from one view of the store.
 use fama_ledger::adoption::Adopted;
+use fama_ledger::codec;
+use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::ManifestHash;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head};
@@ -201,11 +203,36 @@ fn range(
     entries.truncate(whole);
     let reached = from + entries.len() as u64;
     match log::prove_consistency(reached, head.size, &view.tiles(log)) {
-        Ok(proof) => Ok(Ok(EntryRange { first: from, entries, proof })),
+        Ok(proof) => {
+            let notes = notes(view, &entries, wire::RANGE_NOTES_BYTES_MAX)?;
+            Ok(Ok(EntryRange { first: from, entries, proof, notes }))
+        }
         Err(fama_ledger::log::LogError::Tiles(error)) => Err(error),
         Err(_) => Ok(Err(Refusal::new("not_here", "no proof to that head"))),
     }
 }
+
+/// The texts of notes that encoded entries name, as far as this node has them and they have at most `most` bytes together.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) fn notes(view: &View<'_>, entries: &[Vec<u8>], most: usize) -> Result<Vec<String>, StoreError> {
+    let (mut found, mut left) = (Vec::new(), most);
+    for entry in entries {
+        let Ok(Entry { body: Body::Event(signed), .. }) = codec::decode(entry, limits::ENTRY_BYTES_MAX) else {
+            continue;
+        };
+        let Some(hash) = signed.event.action.note() else { continue };
+        let Some(NoteAnswer::Text(text)) = view.note(&hash)? else { continue };
+        let Some(fewer) = left.checked_sub(text.len().saturating_add(NOTE_OVERHEAD)) else { break };
+        left = fewer;
+        found.push(text);
+    }
+    Ok(found)
+}
+
+/// Bytes by which a text in a message is longer than its characters.
+const NOTE_OVERHEAD: usize = 8;
 
 /// Whether an encoded entry is a state entry, by the variant of its body, which follows the time.
 fn is_state(entry: &[u8]) -> bool {

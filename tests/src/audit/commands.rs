@@ -91,6 +91,19 @@ fn running_nodes_and_stopped_ones_are_audited() {
         let data = net.data(2).display().to_string();
         net.stop(2).await;
         comes_to(&[&data], &state).await;
+        // A source that does not answer shows no lie: what the others show holds, and nobody is accused.
+        let args = ["--json", "audit", &urls[0], &urls[2], "--manifest", &manifest].map(str::to_owned);
+        let silent =
+            tokio::task::spawn_blocking(move || crate::cli::command(std::path::Path::new("/nonexistent"), &args));
+        let (code, report) = silent.await.unwrap();
+        assert_eq!(code, std::process::ExitCode::from(fama_cli::UNDECIDED), "{report}");
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(
+            (&report["code"], &report["report"]["verdict"]),
+            (&"audit_incomplete".into(), &"incomplete".into()),
+            "{report}"
+        );
+        assert_eq!(report["report"]["state_id"], state.as_str(), "{report}");
         let (done, refused) = command(vec!["audit".into(), urls[0].clone(), "--keep".into(), data]).await;
         assert_eq!((done, &refused["code"]), (false, &"node_data".into()));
         let (done, refused) = command(vec!["audit".into(), urls[0].clone(), "--since".into(), manifest]).await;

@@ -310,7 +310,8 @@ pub(crate) fn sync_request() -> Corpus {
 }
 
 pub(crate) fn sync_response() -> Corpus {
-    let range = wire::EntryRange { first: 4, entries: entry(), proof: vec![[5; 32]; 3] };
+    let range =
+        wire::EntryRange { first: 4, entries: entry(), proof: vec![[5; 32]; 3], notes: vec!["note".to_owned()] };
     let hash = fama_ledger::id::NoteHash([1; 32]);
     let text = texts("notes.json", "note", "text").remove(0);
     let notes = vec![(hash, wire::NoteAnswer::Text(text)), (hash, wire::NoteAnswer::Redacted)];
@@ -326,7 +327,13 @@ pub(crate) fn sync_response() -> Corpus {
 
 pub(crate) fn gossip() -> Corpus {
     let messages = [
-        wire::Gossip::Head { log: log(0), signed: signed_head(), first: 2, entries: entry() },
+        wire::Gossip::Head {
+            log: log(0),
+            signed: signed_head(),
+            first: 2,
+            entries: entry(),
+            notes: vec!["note".to_owned()],
+        },
         wire::Gossip::Cosignature { log: log(0), cosigned: cosigned_head() },
     ];
     messages.iter().map(codec::encode).collect()

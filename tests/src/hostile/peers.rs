@@ -297,7 +297,8 @@ fn strike(swarm: &mut Swarm<Hostile>, node: PeerId, world: &World, kind: &Attack
         AttackKind::FalseGossip => {
             let head = || SignedHead { head: Head { size: 1 << 40, root: TreeRoot([1; 32]) }, signature: [2; 64] };
             let log = world.manifest.operators()[1].log();
-            let gossip = Gossip::Head { log, signed: head(), first: 0, entries: vec![noise(4_000); 10] };
+            let gossip =
+                Gossip::Head { log, signed: head(), first: 0, entries: vec![noise(4_000); 10], notes: Vec::new() };
             let sent = u64::from(publish(hostile, world, codec::encode(&gossip)));
             sent + u64::from(publish(hostile, world, noise(60_000)))
         }
@@ -332,7 +333,9 @@ fn publish(hostile: &mut Hostile, world: &World, bytes: Vec<u8>) -> bool {
 fn vary(gossip: Gossip) -> Vec<u8> {
     let number = u64::from_le_bytes(noise(8).try_into().unwrap());
     codec::encode(&match gossip {
-        Gossip::Head { log, signed, entries, .. } => Gossip::Head { log, signed, first: number, entries },
+        Gossip::Head { log, signed, entries, .. } => {
+            Gossip::Head { log, signed, first: number, entries, notes: Vec::new() }
+        }
         Gossip::Equivocation(_) => unreachable!("nobody here signs two branches"),
         Gossip::Cosignature { log, mut cosigned } => {
             // An old cosignature with another time: what is no news is not even checked.
@@ -393,7 +396,13 @@ pub(super) async fn old_gossip(world: &World) -> Arc<Vec<Gossip>> {
         if log == world.manifest.operators()[0].log() {
             world.head.set(newest.as_ref().unwrap().head).unwrap();
         }
-        old.extend(newest.map(|signed| Gossip::Head { log: log.clone(), signed, first: 0, entries: Vec::new() }));
+        old.extend(newest.map(|signed| Gossip::Head {
+            log: log.clone(),
+            signed,
+            first: 0,
+            entries: Vec::new(),
+            notes: Vec::new(),
+        }));
         old.extend(cosigned.into_iter().map(|cosigned| Gossip::Cosignature { log: log.clone(), cosigned }));
     }
     client.close().await;

@@ -153,7 +153,7 @@ impl Forged {
             }
             (SyncRequest::Entries { log, from, head }, _) if *log == self.log && *head == self.head() => {
                 let entries = self.entries[*from as usize..].to_vec();
-                SyncResponse::Entries(EntryRange { first: *from, entries, proof: Vec::new() })
+                SyncResponse::Entries(EntryRange { first: *from, entries, proof: Vec::new(), notes: Vec::new() })
             }
             (_, honest) => honest,
         }

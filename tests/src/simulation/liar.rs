@@ -112,7 +112,7 @@ impl LiarBranch {
 
     fn range(&self, from: u64, head: Head) -> EntryRange {
         let entries = self.entries[from as usize..head.size as usize].to_vec();
-        EntryRange { first: from, entries, proof: Vec::new() }
+        EntryRange { first: from, entries, proof: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -361,7 +361,7 @@ impl Liar {
             let first = heads.iter().rev().nth(1).map_or(0, |before| before.checkpoint().head.size);
             let entries = branch.range(first, signed.checkpoint().head).entries;
             let (log, signed) = (self.log().clone(), SignedHead::of(signed));
-            out.push(Gossip::Head { log, signed: signed.clone(), first, entries });
+            out.push(Gossip::Head { log, signed: signed.clone(), first, entries, notes: Vec::new() });
             let cosigned = self.cosigned_by_all(self.number, &signed, now);
             out.extend(cosigned.into_iter().map(|one| Gossip::Cosignature { log: self.log().clone(), cosigned: one }));
         }

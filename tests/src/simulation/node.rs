@@ -233,13 +233,13 @@ impl RunningNode {
                 let known = self.shared.health.read().logs.get(&proof.log).is_some_and(|log| log.fault.is_some());
                 (!known && proof.verify(manifest).is_ok()).then_some(InboxInput::Equivocation(proof))
             }
-            Gossip::Head { log, signed, first, entries } => {
+            Gossip::Head { log, signed, first, entries, notes } => {
                 let news = heard::head(&view, manifest, &log, &signed.head).unwrap_or(false);
                 let held = self.shared.health.read().logs.get(&log).map(|held| held.size);
                 let beyond = held.is_some_and(|held| signed.head.size > held && !entries.is_empty());
                 let signed = (news || beyond).then(|| signed.verify(manifest, &log).ok()).flatten()?;
-                let range = beyond.then(|| self.decode(EntryRange { first, entries, proof: Vec::new() }));
-                let faulty = range.as_ref().is_some_and(|range| range.fault.is_some());
+                let range = beyond.then(|| self.decode(EntryRange { first, entries, proof: Vec::new(), notes }));
+                let faulty = range.as_ref().is_some_and(|range| range.fault.is_some() || range.strange_notes);
                 (!faulty).then_some(InboxInput::Head { peer, signed, range })
             }
         }

@@ -73,7 +73,7 @@ impl Author {
             let view = self.store.view();
             let size = first + entries.len() as u64;
             let proof = log::prove_consistency(size, head.size, &view.tiles(&self.log)).unwrap();
-            let range = DecodedRange::new(EntryRange { first, entries, proof }, &federation);
+            let range = DecodedRange::new(EntryRange { first, entries, proof, notes: Vec::new() }, &federation);
             inbox.take(InboxInput::Range { peer: peer(3), log: self.log.clone(), head, range }).unwrap();
         }
         assert_eq!(inbox.replica.head(&self.log), Some(head));
