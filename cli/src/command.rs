@@ -13,6 +13,7 @@ pub(crate) mod export;
 pub(crate) mod federation;
 pub(crate) mod key;
 pub(crate) mod leaderboard;
+pub(crate) mod man;
 pub(crate) mod node;
 pub(crate) mod prove;
 pub(crate) mod publish;
@@ -101,4 +102,7 @@ commands! {
     Demo(demo),
     /// Print a shell's completion script
     Completions(completions),
+    /// Write a man page for each command, for packages
+    #[command(hide = true)]
+    Man(man),
 }
