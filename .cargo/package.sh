@@ -7,7 +7,7 @@
 # FAMA_PROGRAM   the program to pack (default: target/release/fama)
 # FAMA_PACKAGES  where everything goes (default: target/package)
 # FAMA_BASE      the image to build on, by a name that buildah can pull; default: one made here from Debian's packages
-# FAMA_CACHE     where that base is kept (default: ~/.cache/fama)
+# FAMA_CACHE     where that base is kept (default: ~/.cache/fama); without it there, it is made from today's packages
 set -eu
 cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-target}"
@@ -107,18 +107,21 @@ make_deb() {
     echo "$out/$deb"
 }
 
-# A small Debian as an archive, made once for this machine.
+# A small Debian as an archive, made once for this machine: what is essential, and what the program needs.
 make_base() {
-    base="$cache/debian-$suite-$architecture.tar"
+    base="$cache/small-$suite-$architecture.tar"
     if [ ! -e "$base" ]; then
         mkdir -p "$cache"
         say "making a base from Debian's packages, once for this machine: $base"
-        # shellcheck disable=SC2016
-        mmdebstrap --quiet --variant=minbase --include=ca-certificates --architectures="$architecture" \
-            --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-            --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+        without=""
+        for part in locale info man doc; do without="$without --dpkgopt=path-exclude=/usr/share/$part/*"; done
+        set -f
+        # shellcheck disable=SC2086
+        mmdebstrap --quiet --variant=essential --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+            --include=usr-is-merged,libstdc++6,passwd,ca-certificates --architectures="$architecture" $without \
             --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-include=/usr/share/doc/fama/*' \
             "$suite" "$base.$$.tar" >&2
+        set +f
         # Whole or not at all: whoever finds the archive may use it.
         mv "$base.$$.tar" "$base"
     fi

@@ -222,7 +222,7 @@ impl ProxiedNode {
         let log = fs::read_to_string(self.folder().join("node.log")).unwrap();
         assert!(!log.contains("203.0.113.9"), "nowhere");
 
-        // Too much is refused before the node reads it; as much as it reads arrives.
+        // Too much is refused by one of them; as much as the node reads arrives.
         let body = |bytes: usize| {
             fs::write(self.folder().join("sent"), vec![b' '; bytes]).unwrap();
             let sent = format!("@{}", self.file("sent"));
