@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench fuzz crash faults flips hostile simulate build needs needs-test fmt lint docs unit
+.PHONY: help run test bench fuzz crash faults flips hostile simulate build package needs needs-test needs-package fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -24,12 +24,17 @@ help:
 	@echo "make flips  flips bits of a data folder, one by one: FLIPS=10000"
 	@echo "make simulate whole federations on simulated time, network and disks: RUNS=10000, SEED=…"
 	@echo "make build  the program alone: target/release/fama"
+	@echo "make package a Debian package and an image, in target/package: FAMA_BASE=NAME for another base"
 
 run: build
 	@$(CARGO) run $(BUILD) --quiet --package fama-cli --bin fama -- demo $(FAMA_ARGS)
 
 build: needs
 	@$(CARGO) build $(BUILD) --package fama-cli --bin fama
+
+package: needs-package
+	@$(CARGO) build $(BUILD) --package fama-cli --bin fama
+	@.cargo/package.sh deb image
 
 bench: needs
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- $(PART)
@@ -42,6 +47,10 @@ needs:
 
 needs-test:
 	@.cargo/needs.sh test
+	@.cargo/rocksdb.sh
+
+needs-package:
+	@.cargo/needs.sh package
 	@.cargo/rocksdb.sh
 
 fmt:

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Looks for what a build needs besides Rust (with the word "test": also what the tests need). On Debian
+# Looks for what a build needs besides Rust (with the word "test" or "package": also what that needs). On Debian
 # and Ubuntu it installs what is missing, as root or through sudo without a password; elsewhere, and
 # where it may not, it says what to do and ends with an error. Silent when nothing is missing.
 set -eu
 cd "$(dirname "$0")/.."
 what="${1:-build}"
+# Whether a test without other people's programs is a failure.
+foreign="${FAMA_FOREIGN:+1}"
 CARGO="${CARGO:-cargo}"
 # Where rustup puts cargo, for a shell that was started before rustup ran.
 PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
@@ -46,7 +48,14 @@ missing() {
     has_libclang || printf ' libclang-dev'
     has make || printf ' make'
     has_certificates || printf ' ca-certificates'
+    if [ "$what" = package ] || [ "$what$foreign" = test1 ]; then
+        has strip || printf ' binutils'
+        has dpkg-shlibdeps || printf ' dpkg-dev'
+        has mmdebstrap || printf ' mmdebstrap'
+        has buildah || printf ' buildah'
+    fi
     [ "$what" = test ] || return 0
+    [ -z "$foreign" ] || has runc || printf ' runc'
     has openssl || printf ' openssl'
     has curl || printf ' curl'
     has python3 || printf ' python3'
@@ -76,18 +85,25 @@ auditor() {
 }
 
 # Other people's programs, where a test without them is a failure: unpacked next to what cargo builds, since Debian's
-# package would start a service.
+# packages would start services. And the small Debian in which packages are tried.
 foreign() {
     place="${CARGO_TARGET_DIR:-target}/foreign"
-    if has prometheus || [ -x "$place/usr/bin/prometheus" ]; then return 0; fi
-    if ! has apt-get; then
-        say "no apt-get here: install prometheus, then try again"
-        exit 1
+    packages=""
+    for name in prometheus nginx caddy; do
+        has "$name" || [ -x "$place/usr/bin/$name" ] || [ -x "$place/usr/sbin/$name" ] || packages="$packages $name"
+    done
+    if [ -n "$packages" ]; then
+        if ! has apt-get; then
+            say "no apt-get here: install$packages, then try again"
+            exit 1
+        fi
+        say "unpacking into $place:$packages"
+        mkdir -p "$place"
+        # shellcheck disable=SC2086
+        ( cd "$place" && { apt-get download -qq $packages || { apt-get update -qq; apt-get download -qq $packages; }; } \
+            && for file in *.deb; do dpkg-deb -x "$file" . && rm "$file" || exit 1; done ) >&2
     fi
-    say "unpacking into $place: prometheus"
-    mkdir -p "$place"
-    ( cd "$place" && { apt-get download -qq prometheus || { apt-get update -qq; apt-get download -qq prometheus; }; } \
-        && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb ) >&2
+    .cargo/package.sh base >/dev/null
 }
 
 rust() {
@@ -148,4 +164,4 @@ if [ -n "$packages" ]; then
     say "all there"
 fi
 [ "$what" != test ] || auditor
-[ "$what" != test ] || [ -z "${FAMA_FOREIGN:-}" ] || foreign
+[ "$what" != test ] || [ -z "$foreign" ] || foreign

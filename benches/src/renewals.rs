@@ -23,7 +23,9 @@ use fama_ledger::replica::{FRONTIER_MILLIS, Overrides};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
-use fama_node::config::{AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify};
+use fama_node::config::{
+    AccessSettings, AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify,
+};
 use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses};
 use fama_node::wire::{
@@ -357,6 +359,7 @@ fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
         namespace: Some(domain(i)),
         network: NetworkSettings { listen },
         query: local,
+        access: AccessSettings::default(),
         admin: local,
         admission: AdmissionSettings::default(),
         verify: Verify::default(),

@@ -14,6 +14,7 @@ pub(crate) mod federation;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod leaderboard;
+pub(crate) mod man;
 pub(crate) mod node;
 pub(crate) mod prove;
 pub(crate) mod publish;
@@ -107,4 +108,7 @@ commands! {
     Demo(demo),
     /// Print a shell's completion script
     Completions(completions),
+    /// Write a man page for each command, for packages
+    #[command(hide = true)]
+    Man(man),
 }

@@ -17,6 +17,10 @@ use libp2p::Multiaddr;
 use serde::Deserialize;
 use toml::Spanned;
 
+mod access;
+
+pub use access::{AccessSettings, AddressRange, PROXIES_MAX};
+
 /// Every setting with its default and an explanation, as a file that loads.
 pub const REFERENCE: &str = include_str!("../../config/node.toml");
 /// Longest configuration file, in bytes.
@@ -48,6 +52,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// The public, read-only HTTP listener.
     pub query: Listener,
+    /// Its access log, and the proxies in front of it.
+    pub access: AccessSettings,
     /// The private HTTP listener.
     pub admin: Listener,
     /// Bounds on registrations in this node's log.
@@ -367,7 +373,7 @@ struct ConfigFile {
     #[serde(default = "spanned_default")]
     network: Spanned<NetworkSettings>,
     #[serde(default)]
-    query: RawListener,
+    query: RawQuery,
     #[serde(default)]
     admin: RawListener,
     #[serde(default = "spanned_default")]
@@ -385,6 +391,24 @@ struct ConfigFile {
 struct RawListener {
     enabled: Option<bool>,
     listen: Option<SocketAddr>,
+}
+
+/// `[query]`: a listener that may be public.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct RawQuery {
+    enabled: Option<bool>,
+    listen: Option<SocketAddr>,
+    access_log: bool,
+    trusted_proxies: Option<Spanned<Vec<AddressRange>>>,
+}
+
+impl RawQuery {
+    fn split(self) -> (Listener, AccessSettings) {
+        let Self { enabled, listen, access_log: log, trusted_proxies } = self;
+        let trusted_proxies = trusted_proxies.map(Spanned::into_inner).unwrap_or_default();
+        (RawListener { enabled, listen }.or(QUERY), AccessSettings { log, trusted_proxies })
+    }
 }
 
 impl RawListener {
@@ -520,6 +544,10 @@ impl ConfigText<'_> {
         if !(1..=LISTEN_MAX).contains(&raw.network.get_ref().listen.len()) {
             return self.refuse(&raw.network, "network.listen", format!("want 1 to {LISTEN_MAX} addresses"));
         }
+        let proxies = raw.query.trusted_proxies.as_ref();
+        if let Some(proxies) = proxies.filter(|proxies| proxies.get_ref().len() > PROXIES_MAX) {
+            return self.refuse(proxies, "query.trusted_proxies", format!("at most {PROXIES_MAX}"));
+        }
         if raw.scrub.get_ref().pause_seconds == 0 {
             return self.refuse(&raw.scrub, "scrub.pause_seconds", "at least 1");
         }
@@ -591,6 +619,7 @@ impl ConfigText<'_> {
                 }
             },
         };
+        let (query, access) = raw.query.split();
         Ok(Config {
             data_dir,
             manifest,
@@ -599,7 +628,8 @@ impl ConfigText<'_> {
             next_node_key: next_node_key.map(Arc::new),
             namespace,
             network: raw.network.into_inner(),
-            query: raw.query.or(QUERY),
+            query,
+            access,
             admin: raw.admin.or(ADMIN),
             admission: raw.admission.into_inner(),
             verify: raw.verify,
@@ -676,6 +706,7 @@ mod tests {
         let (short, long) = (short.unwrap(), long.unwrap());
         assert_eq!(long.network, short.network);
         assert_eq!((long.query, long.admin), (short.query, short.admin));
+        assert_eq!((&long.access, &short.access), (&AccessSettings::default(), &long.access));
         assert_eq!(long.admission, short.admission);
         assert_eq!(long.log, short.log);
         assert_eq!((long.operator, long.namespace.clone()), (short.operator, short.namespace));
@@ -757,6 +788,16 @@ mod tests {
                 "config_value",
             ),
             (with(operator, "[query]\nlisten = 8080\n"), "node.toml:5: ", "config_toml"),
+            (
+                with(operator, "[query]\ntrusted_proxies = [\"10.0.0.0/33\"]\n"),
+                "node.toml:5: want an addr",
+                "config_toml",
+            ),
+            (
+                with(operator, &format!("[query]\ntrusted_proxies = [{}]\n", "\"::1\",".repeat(PROXIES_MAX + 1))),
+                "node.toml:5: query.trusted_proxies: at most 64",
+                "config_value",
+            ),
             (with(operator, "\n[network]\nlisten = [\"1.2.3.4\"]\n"), "node.toml:6: ", "config_toml"),
             (with(operator, "[network]\nlisten = []\n"), "node.toml:4: network.listen: want 1 to 16", "config_value"),
             (with(operator, "[log]\nlevel = \"loud\"\n"), "node.toml:5: unknown variant `loud`", "config_toml"),

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::inbox::InboxInput;
 use crate::shared::Shared;
 
+mod access;
 mod admin;
 mod agent;
 mod consistency;
@@ -36,6 +37,7 @@ mod verify;
 mod view;
 mod watch;
 
+pub use access::accessed;
 pub use error::ApiError;
 pub use serve::{serve, serve_apart};
 pub use watch::watch;

@@ -214,7 +214,7 @@ async fn run_once(
     tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let servers = [
-        serve(("query", cores), query, http::query(Arc::clone(&app)), &stopped)?,
+        serve(("query", cores), query, http::accessed(http::query(Arc::clone(&app)), &config.access), &stopped)?,
         serve(("admin", 1), admin, http::admin(app, inputs.clone()), &stopped)?,
     ];
     tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");

@@ -19,11 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const CALM: Duration = Duration::from_secs(15);
 
 /// A program of Debian's package, from the system or from where `make test` unpacked it.
-fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let places = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     let tests = std::env::current_exe().unwrap();
-    let unpacked = tests.ancestors().nth(3).unwrap().join("foreign/usr/bin");
-    places.chain([unpacked]).map(|place| place.join(name)).find(|file| file.exists())
+    let unpacked = ["bin", "sbin"].map(|part| tests.ancestors().nth(3).unwrap().join("foreign/usr").join(part));
+    places.chain(unpacked).map(|place| place.join(name)).find(|file| file.exists())
 }
 
 struct Prometheus {

@@ -16,7 +16,9 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
-use fama_node::config::{AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify};
+use fama_node::config::{
+    AccessSettings, AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify,
+};
 use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses, NodeError};
 use fama_node::wire::{Receipt, Recovered, Submission, SubmitRequest, SubmitResult};
@@ -160,6 +162,7 @@ impl LocalFederation {
             namespace: Some(domain(DOMAINS[i])),
             network: NetworkSettings { listen },
             query: loopback(),
+            access: AccessSettings::default(),
             admin: loopback(),
             admission: AdmissionSettings::default(),
             verify: Verify::default(),

@@ -33,13 +33,14 @@ mod invalid_logs;
 mod vectors;
 mod wycheproof;
 
-// Real nodes on loopback sockets: federations, their governance, starts, copies, data folders and alerts.
+// Real nodes on loopback sockets: federations, their governance, starts, copies, data folders, alerts and proxies.
 mod alerts;
 mod branches;
 mod check;
 mod copies;
 mod federation;
 mod governance;
+mod proxies;
 mod quick;
 mod ratings;
 
@@ -50,7 +51,8 @@ mod fuzz;
 mod hostile;
 mod scrub;
 
-// The commands, and what they read from public files.
+// The commands, what they read from public files, and the packages that bring them.
 mod audit;
 mod cli;
+mod packages;
 mod publish;

@@ -39,6 +39,14 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// The commands of the first block below a heading of a paper that can be run.
+pub(crate) fn console_block(paper: &str, heading: &str) -> Vec<String> {
+    let text = read(paper);
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("{paper}: {heading}"));
+    let block = ShownBlock::all(section).into_iter().next().unwrap();
+    block.commands.into_iter().map(|command| command.line).collect()
+}
+
 /// Every file of the workspace below `folder`, as a path from the root, without what cargo builds.
 fn files() -> BTreeSet<String> {
     let (mut found, mut folders) = (BTreeSet::new(), vec![root()]);

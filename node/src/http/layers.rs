@@ -24,7 +24,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Longest request id that is accepted from a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// For a listener that strangers' browsers may read. Answers at most `requests_max` requests at a time.
 pub(super) fn public(router: Router, metrics: &Arc<Metrics>, requests_max: usize) -> Router {
