@@ -26,6 +26,7 @@ pub(crate) mod rotate;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod submission;
+pub(crate) mod submit;
 pub(crate) mod verify;
 
 use clap::Subcommand;
@@ -82,6 +83,8 @@ commands! {
     Admit(admit),
     /// End a sponsorship, as an operator
     Dismiss(dismiss),
+    /// Submit many events from JSON lines
+    Submit(submit),
     /// Submit again what was signed and not answered
     Resume(resume),
     /// Show an agent: identity, karma, keys

@@ -4,7 +4,7 @@
 //!
 //! - The entry: [`run`] parses a command line and runs one of `command`'s files; `terminal` prints answers, `progress`
 //!   shows that something is going on, [`failure`] is what a user reads when a command fails.
-//! - Talking to nodes: `query` over HTTP, `submit` over libp2p, and `identity` to look up names.
+//! - Talking to nodes: `query` over HTTP, `submit` over libp2p, `bulk` many events at once, and `identity` to look up names.
 //! - Making things: `author` builds and signs events, `login` login requests, `files` keeps keys and manifests, `chain` the
 //!   versions of a manifest, `pending` what was submitted and not answered yet; `settings` is what need not be repeated.
 //! - Federations: [`federation`] creates one on disk, `governance` drafts and checks the next version.
@@ -21,6 +21,7 @@ mod query;
 mod submit;
 
 mod author;
+mod bulk;
 mod chain;
 mod delivery;
 mod files;

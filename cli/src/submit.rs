@@ -108,7 +108,7 @@ pub(crate) async fn submit_to_any(
             Ok(connection) => match connection.submit(submission).await {
                 Ok(accepted) => return Ok((connection, accepted)),
                 Err(NotAccepted::Refused(refusal)) => {
-                    let open = maybe_taken || OPEN.contains(&refusal.code.as_str());
+                    let open = maybe_taken || is_open(&refusal.code);
                     let failure = Failure::from(refusal);
                     return Err(if open { failure.hint(RESUME).undecided() } else { failure });
                 }
@@ -128,8 +128,11 @@ pub(crate) async fn submit_to_any(
 
 /// What a user does about an unknown outcome.
 const RESUME: &str = "it may have been taken: `fama resume` submits the same event again, which never counts twice";
-/// Refusals of nodes after which a log may have the event all the same.
-const OPEN: [&str; 3] = ["outcome_unknown", "internal", "stopping"];
+/// Whether a log may have the event all the same after a refusal with this code.
+#[must_use]
+pub(crate) fn is_open(code: &str) -> bool {
+    matches!(code, "outcome_unknown" | "internal" | "stopping")
+}
 
 /// Why a node's answer does not show that a log has the event.
 pub(crate) enum NotAccepted {
@@ -177,21 +180,51 @@ impl NodeConnection {
         Ok(Self { manifest: followed.unwrap_or_else(|_| Arc::clone(manifest)), client })
     }
 
+    /// Connects to the first of these multiaddresses that answers, as [`NodeConnection::open`]. They are dialled
+    /// [`STAGGER`] apart.
+    ///
+    /// # Errors
+    /// `bad_address`, `unreachable`, `other_federation`.
+    pub(crate) async fn open_any(manifest: &Arc<Manifest>, addresses: &[String]) -> Result<Self, Failure> {
+        let addresses: Vec<Multiaddr> = addresses.iter().map(|address| parse(address)).collect::<Result<_, _>>()?;
+        let count = addresses.len().max(1);
+        let asked = addresses.into_iter().zip(0..).map(|(address, before)| async move {
+            tokio::time::sleep(STAGGER.saturating_mul(before)).await;
+            (Self::open(manifest, address.clone()).await, address)
+        });
+        let mut asked = std::pin::pin!(stream::iter(asked).buffered(count));
+        let mut tried = Vec::new();
+        while let Some((opened, address)) = asked.next().await {
+            match opened {
+                Ok(connection) => return Ok(connection),
+                Err(failure) => tried.push((address, failure)),
+            }
+        }
+        Err(nobody(&tried))
+    }
+
+    /// Submits several events in one request; the results are not checked.
+    ///
+    /// # Errors
+    /// [`NotAccepted`], without [`NotAccepted::Refused`].
+    pub(crate) async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<SubmitResult>, NotAccepted> {
+        let request = SubmitRequest { forwarded: false, submissions };
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.client.submit(request)).await {
+            Ok(Ok(response)) => Ok(response.0),
+            Ok(Err(error @ (RequestError::NotConnected | RequestError::Unsent | RequestError::TooLong(_)))) => {
+                Err(NotAccepted::NotSent(error.into()))
+            }
+            Ok(Err(error)) => Err(NotAccepted::Unproven(error.into())),
+            Err(_) => Err(NotAccepted::Unproven(late(ANSWER_TIMEOUT))),
+        }
+    }
+
     /// Submits an event, and checks the proof in the answer.
     ///
     /// # Errors
     /// [`NotAccepted`].
     pub(crate) async fn submit(&self, submission: &Submission) -> Result<Accepted, NotAccepted> {
-        let request = SubmitRequest { forwarded: false, submissions: vec![submission.clone()] };
-        let response = match tokio::time::timeout(ANSWER_TIMEOUT, self.client.submit(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error @ (RequestError::NotConnected | RequestError::Unsent | RequestError::TooLong(_)))) => {
-                return Err(NotAccepted::NotSent(error.into()));
-            }
-            Ok(Err(error)) => return Err(NotAccepted::Unproven(error.into())),
-            Err(_) => return Err(NotAccepted::Unproven(late(ANSWER_TIMEOUT))),
-        };
-        match response.0.into_iter().next() {
+        match self.submit_all(vec![submission.clone()]).await?.into_iter().next() {
             Some(SubmitResult::Accepted(receipt)) => {
                 check_receipt(&self.manifest, &submission.signed, receipt).map_err(NotAccepted::Unproven)
             }
@@ -218,14 +251,8 @@ async fn follow(client: &Client, mut known: Arc<Manifest>) -> Result<Arc<Manifes
 
 /// The newest version of the manifest that the first node to answer shows; the given one if none answers.
 pub(crate) async fn newest(manifest: &Arc<Manifest>, addresses: &[String]) -> Arc<Manifest> {
-    let asked =
-        addresses.iter().filter_map(|address| address.parse().ok()).zip(0..).map(|(address, before)| async move {
-            tokio::time::sleep(STAGGER.saturating_mul(before)).await;
-            NodeConnection::open(manifest, address).await.ok()
-        });
-    let mut asked =
-        std::pin::pin!(stream::iter(asked).buffer_unordered(addresses.len().max(1)).filter_map(std::future::ready));
-    asked.next().await.map_or_else(|| Arc::clone(manifest), |connection| Arc::clone(&connection.manifest))
+    let opened = NodeConnection::open_any(manifest, addresses).await;
+    opened.map_or_else(|_| Arc::clone(manifest), |connection| connection.manifest)
 }
 
 /// Fails with `timeout` if the exchange takes too long.
