@@ -19,6 +19,7 @@ pub(crate) mod node;
 pub(crate) mod prove;
 pub(crate) mod publish;
 pub(crate) mod register;
+pub(crate) mod request;
 pub(crate) mod resume;
 pub(crate) mod retract;
 pub(crate) mod revoke;
@@ -79,6 +80,8 @@ commands! {
     Attest(attest),
     /// Take an attestation back
     Retract(retract),
+    /// Ask operators to sponsor a service
+    Request(request),
     /// Sponsor a service as a provider of karma, as an operator
     Admit(admit),
     /// End a sponsorship, as an operator

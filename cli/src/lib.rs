@@ -28,6 +28,7 @@ mod files;
 mod login;
 mod pending;
 mod settings;
+mod sponsor_request;
 
 pub mod federation;
 mod governance;

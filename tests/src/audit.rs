@@ -412,7 +412,7 @@ fn an_interrupted_audit_goes_on_where_it_was() {
         runs += 1;
         match audit_into(dir.path(), &[folder], None) {
             Ok(report) if report.findings.is_empty() => break report,
-            Ok(report) => assert!(report.findings.iter().all(|found| found.lie == LieKind::Unavailable), "{report:?}"),
+            Ok(report) => assert!(report.findings.iter().all(|found| found.lie == LieKind::Unreachable), "{report:?}"),
             Err(error) => assert_eq!(error.code(), "unreachable"),
         }
         patience += 3;

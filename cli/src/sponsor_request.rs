@@ -1,0 +1,219 @@
+//! How a service asks operators to sponsor it: a request signed with its key, and the proof that it has its domain.
+use fama_ledger::event::{Method, Service};
+use fama_ledger::id::{Domain, FederationId, IdentityId, did};
+use fama_ledger::key::{PublicKey, Signature};
+use fama_ledger::secret::SecretKey;
+use fama_ledger::text::forbidden;
+use fama_ledger::time::Millis;
+use fama_ledger::base64;
+use serde::{Deserialize, Serialize};
+
+use crate::author::edge_bytes;
+use crate::failure::Failure;
+use crate::query::Query;
+
+/// First line of the text that is signed.
+const FORMAT: &str = "fama.request/1";
+/// Longest contact, in bytes.
+const CONTACT_BYTES_MAX: usize = 200;
+/// Longest request file, in bytes.
+pub(crate) const REQUEST_BYTES_MAX: usize = 8 << 10;
+/// Longest proof file of a domain, in bytes.
+const PROOF_BYTES_MAX: usize = 64 << 10;
+/// Path of the file on a domain that names its providers, one id or DID a line.
+pub(crate) const WELL_KNOWN: [&str; 2] = [".well-known", "fama-provider"];
+
+/// A request for sponsorship, as its file has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SponsorRequest {
+    /// [`FORMAT`].
+    format: String,
+    federation: String,
+    provider: String,
+    service: String,
+    domain: String,
+    method: String,
+    /// Where operators can ask: an address of mail or the web; may be empty.
+    contact: String,
+    created: String,
+    /// The provider's key.
+    signer: String,
+    /// Base64, as in event submissions.
+    signature: String,
+}
+
+/// The values of a request that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Requested {
+    /// The federation whose operators are asked.
+    pub(crate) federation: FederationId,
+    /// The identity that wants to give karma.
+    pub(crate) provider: IdentityId,
+    /// The service that it is.
+    pub(crate) service: Service,
+    /// The service's domain.
+    pub(crate) domain: Domain,
+    /// How the domain can be checked.
+    pub(crate) method: Method,
+    /// Where operators can ask.
+    pub(crate) contact: String,
+    /// When it was made.
+    pub(crate) created: Millis,
+    /// The key that signed it: whether it is the provider's current one is for the ledger to say.
+    pub(crate) signer: PublicKey,
+}
+
+impl Requested {
+    fn text(&self) -> String {
+        let Self { federation, provider, service, domain, method, contact, created, .. } = self;
+        format!(
+            "{FORMAT}\nfederation: {federation}\nprovider: {provider}\nservice: {service}\ndomain: {domain}\nmethod: {}\n\
+             contact: {contact}\ncreated: {created}\n",
+            method.as_str()
+        )
+    }
+
+    /// Signs the request.
+    ///
+    /// # Errors
+    /// `contact`.
+    pub(crate) fn sign(&self, key: &SecretKey) -> Result<SponsorRequest, Failure> {
+        check_contact(&self.contact)?;
+        let signature = base64::encode(&edge_bytes(&key.sign(self.text().as_bytes()))?);
+        Ok(SponsorRequest {
+            format: FORMAT.to_owned(),
+            federation: self.federation.to_string(),
+            provider: self.provider.to_string(),
+            service: self.service.to_string(),
+            domain: self.domain.to_string(),
+            method: self.method.as_str().to_owned(),
+            contact: self.contact.clone(),
+            created: self.created.to_string(),
+            signer: self.signer.to_string(),
+            signature,
+        })
+    }
+}
+
+fn check_contact(contact: &str) -> Result<(), Failure> {
+    if contact.len() > CONTACT_BYTES_MAX || contact.chars().any(forbidden) {
+        return Err(Failure::new("contact", format!("want one line of at most {CONTACT_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+impl SponsorRequest {
+    /// Checks form and signature.
+    ///
+    /// # Errors
+    /// `request` with what is malformed; the fault of the signature.
+    pub(crate) fn read(text: &str) -> Result<Requested, Failure> {
+        let wrong = |what: &str| Failure::new("request", format!("{what}: malformed")).hint("`fama request` makes one");
+        let request: Self = serde_json::from_str(text).map_err(|error| wrong("the request").about(error))?;
+        if request.format != FORMAT {
+            return Err(wrong("format"));
+        }
+        check_contact(&request.contact)?;
+        let requested = Requested {
+            federation: request.federation.parse().map_err(|_| wrong("federation"))?,
+            provider: request.provider.parse().map_err(|_| wrong("provider"))?,
+            service: request.service.parse().map_err(|_| wrong("service"))?,
+            domain: request.domain.parse().map_err(|_| wrong("domain"))?,
+            method: request.method.parse().map_err(|_| wrong("method"))?,
+            contact: request.contact,
+            created: request.created.parse().map_err(|_| wrong("created"))?,
+            signer: request.signer.parse().map_err(|_| wrong("signer"))?,
+        };
+        let signature = base64::decode_lenient(&request.signature).ok_or_else(|| wrong("signature"))?;
+        Signature::from_edge(&requested.signer, requested.text().as_bytes(), &signature)?;
+        Ok(requested)
+    }
+}
+
+/// What the owner of a domain publishes to show that a provider is its own, for people.
+#[must_use]
+pub(crate) fn proof_wanted(method: Method, domain: &Domain, provider: &IdentityId) -> String {
+    match method {
+        Method::Dns => format!("a TXT record at _fama.{domain} with the text provider={provider}"),
+        Method::Https => format!("the line {provider} in https://{domain}/{}", WELL_KNOWN.join("/")),
+        Method::Manual => format!("what you agree on with the owner of {domain}"),
+    }
+}
+
+/// Whether the web server of a domain, asked at `base`, names the provider in its file, by id or DID.
+///
+/// # Errors
+/// `unreachable` and the like; `domain_unproven`.
+pub(crate) fn check_https(base: &str, home: &Domain, provider: &IdentityId) -> Result<(), Failure> {
+    let text = Query::admin(base).get_text(&WELL_KNOWN, PROOF_BYTES_MAX).map_err(|failure| {
+        Failure::new("domain_unproven", failure.message)
+            .hint("the service must publish that file: `fama request` says how")
+    })?;
+    let names = [provider.to_string(), did(home, provider)];
+    if text.lines().any(|line| names.iter().any(|name| line.trim() == name)) {
+        return Ok(());
+    }
+    Err(Failure::new("domain_unproven", format!("{base}/{} does not name {provider}", WELL_KNOWN.join("/"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::draw_key;
+    use fama_ledger::key::Curve;
+    use std::io::{Read, Write};
+
+    fn requested(key: &SecretKey) -> Requested {
+        Requested {
+            federation: FederationId([1; 32]),
+            provider: fama_ledger::id::EventId([2; 32]),
+            service: "judge".parse().unwrap(),
+            domain: "judge.example".parse().unwrap(),
+            method: Method::Https,
+            contact: "ops@judge.example".into(),
+            created: Millis(1_700_000_000_000),
+            signer: key.public(),
+        }
+    }
+
+    #[test]
+    fn a_request_holds_for_what_was_signed_only() {
+        let key = draw_key(Curve::Secp256k1).unwrap();
+        let wanted = requested(&key);
+        let request = wanted.sign(&key).unwrap();
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(SponsorRequest::read(&text).unwrap(), wanted);
+        for (from, to) in [("judge.example", "other.example"), ("https", "dns"), ("ops@", "eve@"), ("2023", "2024")] {
+            let failure = SponsorRequest::read(&text.replace(from, to)).unwrap_err();
+            assert_eq!(failure.code, "signature_mismatch", "{from}");
+        }
+        assert_eq!(SponsorRequest::read("{}").unwrap_err().code, "request");
+        let long = Requested { contact: "x".repeat(201), ..wanted };
+        assert_eq!(long.sign(&key).unwrap_err().code, "contact");
+    }
+
+    #[test]
+    fn a_domain_names_its_provider_in_a_file() {
+        let home: Domain = "alpha.example".parse().unwrap();
+        let provider = fama_ledger::id::EventId([2; 32]);
+        for (body, named) in [
+            (format!("# ours\n{provider}\n"), true),
+            (format!("{}\n", did(&home, &provider)), true),
+            (format!("x{provider}\n"), false),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let base = format!("http://{}", listener.local_addr().unwrap());
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut buffer = [0; 1_024];
+                let read = stream.read(&mut buffer).unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).unwrap();
+                String::from_utf8_lossy(&buffer[..read]).into_owned()
+            });
+            assert_eq!(check_https(&base, &home, &provider).is_ok(), named, "{base}");
+            assert!(server.join().unwrap().starts_with("GET /.well-known/fama-provider "));
+        }
+    }
+}
