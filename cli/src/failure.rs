@@ -9,7 +9,7 @@ use fama_ledger::profile::ProfileError;
 use fama_ledger::proof::TlogProofError;
 use fama_ledger::stand::StandError;
 use fama_ledger::text::TextError;
-use fama_node::config::ConfigError;
+use fama_node::config::{ConfigError, key_hint};
 use fama_node::network::ClientError;
 use fama_node::network::RequestError;
 use fama_node::store::StoreError;
@@ -107,7 +107,7 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         "key_pem" | "key_der" | "key_algorithm" => {
             "`fama key new --out FILE` makes a key; `fama key show FILE` shows one"
         }
-        "manifest_value" | "ports" => "`fama federation new --help` has examples",
+        "address" | "manifest_value" | "ports" => "`fama federation new --help` has examples",
         "name_taken" => "choose another name; if it is yours, `fama agent` shows its key",
         "not_authorized" => "`fama key show FILE` shows the key that signed, `fama agent` the current one",
         "not_sponsored" => "operators sponsor a service with `fama admit`",
@@ -232,6 +232,12 @@ impl From<TextError> for Failure {
     }
 }
 
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self { hint: key_hint(&error).map(str::to_owned), ..Self::new(error.code(), error) }
+    }
+}
+
 macro_rules! coded {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {
@@ -243,7 +249,6 @@ macro_rules! coded {
 }
 coded!(
     EntryError,
-    KeyError,
     SignatureError,
     ManifestError,
     StandError,
