@@ -5,7 +5,8 @@
 //! - The entry: [`run`] parses a command line and runs one of `command`'s files; `terminal` prints answers, `progress`
 //!   shows that something is going on, [`failure`] is what a user reads when a command fails.
 //! - Talking to nodes: `query` over HTTP, `submit` over libp2p, and `identity` to look up names.
-//! - Making things: `author` builds and signs events, `login` login requests, `files` keeps keys and manifests.
+//! - Making things: `author` builds and signs events, `login` login requests, `files` keeps keys and manifests,
+//!   `host` checks addresses.
 //! - Federations: [`federation`] creates one on disk, `governance` drafts and checks the next version.
 //! - Reading proofs: `proven`. Auditing, publishing and exporting is the crate `fama_reader`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -21,6 +22,7 @@ mod submit;
 
 mod author;
 mod files;
+mod host;
 mod login;
 
 pub mod federation;

@@ -3,12 +3,12 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fama_ledger::id::Domain;
-use fama_ledger::key::{KeyError, PublicKey};
+use fama_ledger::key::{EXPLICIT, KeyError, PublicKey};
 use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
 use fama_ledger::replica::Overrides;
@@ -190,7 +190,8 @@ pub const ADMIN: Listener = loopback(9090);
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        let listen = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
+        let listen =
+            ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/tcp/4001", "/ip6/::/udp/4001/quic-v1"];
         Self { listen: listen.map(|address| address.parse().expect("a literal address parses")).to_vec() }
     }
 }
@@ -273,7 +274,7 @@ pub enum ConfigError {
         /// The rule that it breaks.
         error: ManifestError,
     },
-    /// Users other than its owner may read or change the key file.
+    /// Too many may read or change the key file: see [`unsafe_mode`].
     #[error("{at}: {path} has mode {mode:04o}, want 0600", path = path.display())]
     Permissions {
         /// Line of the setting that names the file.
@@ -342,11 +343,13 @@ impl ConfigError {
             Self::Toml { .. } | Self::Value { .. } => {
                 "config/node.toml in the sources names every setting with its default".to_owned()
             }
+            Self::File { error, .. } if error.kind() == io::ErrorKind::InvalidData => NO_TEXT.to_owned(),
             Self::File { .. } => "paths are relative to the configuration file".to_owned(),
             Self::Manifest { path, .. } => {
                 format!("get the federation's manifest from an operator; `fama federation show {}`", path.display())
             }
-            Self::Permissions { path, .. } => format!("chmod 600 {}", path.display()),
+            Self::Permissions { path, mode, .. } => mode_hint(path, *mode, true),
+            Self::Key { error, .. } if key_hint(error).is_some() => key_hint(error).unwrap_or_default().to_owned(),
             Self::Key { .. } => "a node key is an Ed25519 key: `fama key new --ed25519`".to_owned(),
             Self::Operator { .. } => "without `operator` the node is a mirror".to_owned(),
             Self::WrongKey { .. } => "`fama federation show` lists the operators' keys".to_owned(),
@@ -362,6 +365,8 @@ struct ConfigFile {
     manifest: Spanned<PathBuf>,
     node_key: Spanned<PathBuf>,
     next_node_key: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    group_readable_keys: bool,
     operator: Option<Spanned<String>>,
     namespace: Option<Spanned<String>>,
     #[serde(default = "spanned_default")]
@@ -455,10 +460,10 @@ impl ConfigText<'_> {
         })
     }
 
-    fn key(&self, field: &'static str, file: &Spanned<PathBuf>) -> Result<SecretKey, ConfigError> {
+    fn key(&self, field: &'static str, file: &Spanned<PathBuf>, by_group: bool) -> Result<SecretKey, ConfigError> {
         let (at, path) = (self.of(file), self.path(file.get_ref()));
         let text = self.read(field, file, KEY_BYTES_MAX)?;
-        if let Some(mode) = shared_mode(&path) {
+        if let Some(mode) = unsafe_mode(&path, by_group) {
             return Err(ConfigError::Permissions { at, path, mode });
         }
         let key = SecretKey::from_pem(&text).map_err(|error| (at.clone(), path.clone(), error));
@@ -537,10 +542,60 @@ fn read_bounded(path: &Path, max: usize) -> io::Result<String> {
     if text.len() > max { Err(io::Error::other(format!("longer than {max} bytes"))) } else { Ok(text) }
 }
 
-/// The permission bits of a file if anybody but its owner may access it.
-fn shared_mode(path: &Path) -> Option<u32> {
-    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-    (mode & 0o077 != 0).then_some(mode)
+/// The variable with the folder in which systemd hands files out to a service (`LoadCredential=`).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// What may be done about a file that is no text.
+pub const NO_TEXT: &str = "want a text file; `openssl pkey -in FILE -out NEW` writes a key in binary form as PEM";
+
+/// The permission bits of a secret file that more may read or change than should; `None` if they are in order.
+///
+/// Nobody but the owner may access it, with one exception: a group may read it (0440, 0640) where that is how the file
+/// reaches the process, so that nobody who runs it could change the mode. That is so below `$CREDENTIALS_DIRECTORY`; if
+/// root owns the file and the process is not root's, as with an orchestrator's mounted secret; and if `by_group`, a
+/// setting of the operator's, says it.
+#[must_use]
+pub fn unsafe_mode(path: &Path, by_group: bool) -> Option<u32> {
+    let file = fs::metadata(path).ok()?;
+    let mode = file.mode() & 0o7777;
+    let handed_out = || {
+        let folder = std::env::var_os(CREDENTIALS).filter(|folder| !folder.is_empty());
+        let (folder, path) = (folder.and_then(|folder| fs::canonicalize(folder).ok()), fs::canonicalize(path).ok());
+        folder.zip(path).is_some_and(|(folder, path)| path.starts_with(folder))
+            || (file.uid() == 0 && !rustix::process::geteuid().is_root())
+    };
+    let safe = mode & 0o077 == 0 || (mode & 0o037 == 0 && (by_group || handed_out()));
+    (!safe).then_some(mode)
+}
+
+/// What to do about such a mode. `setting`: whether the configuration of a node names the file.
+#[must_use]
+pub fn mode_hint(path: &Path, mode: u32, setting: bool) -> String {
+    let path = path.display();
+    match (mode & 0o037 == 0, setting) {
+        (true, true) => format!(
+            "chmod 600 {path}; or group_readable_keys = true, if it is handed out to a group that only the node is in"
+        ),
+        (false, true) => format!("chmod 600 {path}; where it is mounted, give it mode 0400, or 0440 and its own group"),
+        (_, false) => format!("chmod 600 {path}"),
+    }
+}
+
+/// What to do about a key that is not refused for what it is, but for how it is written.
+#[must_use]
+pub fn key_hint(error: &KeyError) -> Option<&'static str> {
+    match error {
+        KeyError::Encrypted => {
+            Some("`openssl pkey -in FILE -out NEW` asks for the passphrase and writes it without one")
+        }
+        KeyError::OpenSsh => Some(
+            "`ssh-keygen -p -m PKCS8 -f COPY` rewrites a copy of it (an Ed25519 key: since OpenSSH 9.6); or make one with \
+             `fama key new`",
+        ),
+        KeyError::Algorithm(EXPLICIT) => {
+            Some("`openssl ec -in FILE -param_enc named_curve -out NEW` writes it with the name of its curve")
+        }
+        _ => None,
+    }
 }
 
 impl Config {
@@ -574,8 +629,9 @@ impl ConfigText<'_> {
         self.check_bounds(&raw)?;
         let operator = self.domain("operator", raw.operator.as_ref())?;
         let manifest = self.manifest(&raw)?;
-        let node_key = self.key("node_key", &raw.node_key)?;
-        let next_node_key = raw.next_node_key.as_ref().map(|path| self.key("next_node_key", path)).transpose()?;
+        let key = |field, file| self.key(field, file, raw.group_readable_keys);
+        let node_key = key("node_key", &raw.node_key)?;
+        let next_node_key = raw.next_node_key.as_ref().map(|file| key("next_node_key", file)).transpose()?;
         let data_dir = self.path(&raw.data_dir);
         let fits = |manifest: &Manifest| {
             self.check_key(&raw, operator.as_ref(), manifest, node_key.public())?;
@@ -613,6 +669,8 @@ impl ConfigText<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
     use fama_ledger::key::Curve;
     use fama_ledger::manifest::{Genesis, Operator, Policy};
     use fama_ledger::signed_note::{self, SignedNote};

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// The provider: `name@home`, id or DID
     provider: String,
     /// The name of the service
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     service: Service,
     /// The service's domain
     #[arg(long)]

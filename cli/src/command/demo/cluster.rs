@@ -333,7 +333,14 @@ fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
     for name in NAMES.iter().take(operators) {
         let domain = format!("{name}.example").parse().map_err(|error| Failure::new("internal", error))?;
         let (p2p, query, admin) = (ports.take()?, ports.take()?, ports.take()?);
-        new.push(OperatorPlan { domain, host: p2p.ip().to_string(), bind: p2p.ip(), port: p2p.port(), query, admin });
+        new.push(OperatorPlan {
+            domain,
+            host: p2p.ip().to_string(),
+            bind: vec![p2p.ip()],
+            port: p2p.port(),
+            query,
+            admin,
+        });
     }
     let plan = FederationPlan { name: "demo".to_owned(), policy: Policy::recommended(new.len()), operators: new };
     federation::create(&plan, dir).map(|_| ())
