@@ -17,6 +17,7 @@ use fama_node::wire::Refusal;
 use fama_reader::audit::AuditError;
 use fama_reader::audit::finding::AuditFinding;
 use fama_reader::error::ReadError;
+use fama_reader::http::{PROXY_HINT, TLS_HINT};
 use serde_json::{Value, json};
 
 /// The failure of a command, for people and for programs.
@@ -194,8 +195,11 @@ fn reader_hint(error: &ReadError) -> Option<&'static str> {
             "want a URL like http://127.0.0.1:8080, a published folder, s3://bucket/prefix, or a data folder"
         }
         ReadError::NoManifest(_) => "is that the right place?",
+        ReadError::Certificate { hint, .. } => hint,
+        ReadError::NoTls { .. } => TLS_HINT,
+        ReadError::Proxy { .. } => PROXY_HINT,
         ReadError::BucketDenied { .. } => {
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment must have access"
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment must have access; ~/.aws is not read"
         }
         ReadError::BucketUnreachable { .. } => {
             "AWS_ENDPOINT names a store other than Amazon's, AWS_ALLOW_HTTP=true allows http"

@@ -32,6 +32,7 @@ mod proven;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -39,8 +40,10 @@ use clap::error::ErrorKind;
 use serde_json::json;
 
 use crate::command::Command;
+use crate::failure::Failure;
 use crate::terminal::Terminal;
 
+const CA_HINT: &str = "want a file with certificates in PEM, -----BEGIN CERTIFICATE-----";
 /// Exit code of a command that was refused or did not succeed.
 pub const FAILED: u8 = 1;
 /// Exit code of an invalid command line.
@@ -55,6 +58,10 @@ pub struct Cli {
     /// Print one JSON object on stdout, and everything meant for people on stderr
     #[arg(long, global = true)]
     json: bool,
+    /// Trust the servers whose certificates come from the issuers in this PEM file, too, besides those that the system,
+    /// SSL_CERT_FILE or SSL_CERT_DIR trusts
+    #[arg(long, global = true, value_name = "FILE", help_heading = "HTTP")]
+    ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -77,7 +84,9 @@ where
     match Cli::try_parse_from(args) {
         Ok(cli) => {
             let mut terminal = Terminal { out: stdout, err: stderr, json: cli.json };
-            match cli.command.run(&mut terminal) {
+            let trusted = fama_reader::http::trust(cli.ca.as_deref());
+            let trusted = trusted.map_err(|reason| Failure::new("ca", format!("--ca: {reason}")).hint(CA_HINT));
+            match trusted.and_then(|()| cli.command.run(&mut terminal)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => terminal.fail(&failure.or_usual_hint()),
             }

@@ -2,7 +2,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use fama_ledger::manifest::{Manifest, ManifestError};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -389,12 +390,62 @@ struct ConfigFile {
 #[serde(deny_unknown_fields, expecting = "a table")]
 struct RawListener {
     enabled: Option<bool>,
-    listen: Option<SocketAddr>,
+    listen: Option<Spanned<SocketAddr>>,
 }
 
 impl RawListener {
     fn or(&self, default: Listener) -> Listener {
-        Listener { enabled: self.enabled.unwrap_or(default.enabled), listen: self.listen.unwrap_or(default.listen) }
+        let listen = self.listen.as_ref().map_or(default.listen, |listen| *listen.get_ref());
+        Listener { enabled: self.enabled.unwrap_or(default.enabled), listen }
+    }
+}
+
+/// What a listener takes of the machine: `true` for TCP, and where.
+#[derive(Clone, Copy)]
+struct Taken {
+    tcp: bool,
+    at: SocketAddr,
+    /// Whether it takes the same port of IPv4 if it stands for all addresses of IPv6.
+    both: bool,
+}
+
+impl Taken {
+    /// What a libp2p address takes; `None` for one that no node listens on, and for a name.
+    fn of(address: &Multiaddr) -> Option<Self> {
+        let mut parts = address.iter();
+        let ip = match parts.next()? {
+            Protocol::Ip4(ip) => IpAddr::V4(ip),
+            Protocol::Ip6(ip) => IpAddr::V6(ip),
+            _ => return None,
+        };
+        let (tcp, port) = match parts.next()? {
+            Protocol::Tcp(port) => (true, port),
+            Protocol::Udp(port) => (false, port),
+            _ => return None,
+        };
+        Some(Self { tcp, at: SocketAddr::new(ip, port), both: false })
+    }
+
+    /// Whether the two cannot be had at once. Port 0 stands for any free one.
+    fn clashes(&self, other: &Self) -> bool {
+        let covers = |all: &Self, one: &Self| {
+            all.at.ip().is_unspecified() && (all.both && all.at.is_ipv6() || all.at.is_ipv4() == one.at.is_ipv4())
+        };
+        let (here, there) = (self.at.port(), other.at.port());
+        let shared = self.at.ip() == other.at.ip() || covers(self, other) || covers(other, self);
+        self.tcp == other.tcp && here == there && here > 0 && shared
+    }
+}
+
+/// Whether the internet may reach a listener there: not one of this machine or of a private network.
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        // 100.64.0.0/10 is for networks of providers and overlays.
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64))
+        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
     }
 }
 
@@ -525,11 +576,41 @@ impl ConfigText<'_> {
         if !(1..=LISTEN_MAX).contains(&raw.network.get_ref().listen.len()) {
             return self.refuse(&raw.network, "network.listen", format!("want 1 to {LISTEN_MAX} addresses"));
         }
+        self.check_ports(raw)?;
         if raw.scrub.get_ref().pause_seconds == 0 {
             return self.refuse(&raw.scrub, "scrub.pause_seconds", "at least 1");
         }
         if raw.admission.get_ref().invites.len() > INVITES_MAX {
             return self.refuse(&raw.admission, "admission.invites", format!("at most {INVITES_MAX}"));
+        }
+        Ok(())
+    }
+}
+
+impl ConfigText<'_> {
+    /// Refuses two listeners on one port: the node would fail to start, with an error about one of them.
+    fn check_ports(&self, raw: &ConfigFile) -> Result<(), ConfigError> {
+        let mut taken: Vec<(String, Taken)> = Vec::new();
+        for address in &raw.network.get_ref().listen {
+            let Some(here) = Taken::of(address) else { continue };
+            if let Some((other, _)) = taken.iter().find(|(_, there)| here.clashes(there)) {
+                return self.refuse(&raw.network, "network.listen", format!("{address} is also taken by {other}"));
+            }
+            taken.push((format!("network.listen {address}"), here));
+        }
+        for (setting, listener, of) in
+            [("query.listen", &raw.query, raw.query.or(QUERY)), ("admin.listen", &raw.admin, raw.admin.or(ADMIN))]
+        {
+            let here = Taken { tcp: true, at: of.listen, both: true };
+            if !of.enabled {
+                continue;
+            }
+            if let Some((other, _)) = taken.iter().find(|(_, there)| here.clashes(there)) {
+                let at = listener.listen.as_ref().map_or_else(|| self.at(0), |listen| self.of(listen));
+                let rule = format!("{} is also taken by {other}", of.listen);
+                return Err(ConfigError::Value { at, setting, rule });
+            }
+            taken.push((format!("{setting} {}", of.listen), here));
         }
         Ok(())
     }
@@ -606,6 +687,21 @@ impl Config {
     /// [`ConfigError`], which names the file and, where there is one, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::load_with(path, |_, _| StoredManifest::Absent)
+    }
+
+    /// What the operator should look at, though the node starts.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let admin = self.admin.listen;
+        let public = self.admin.enabled && is_public(admin.ip());
+        let place = if admin.ip().is_unspecified() { "all addresses of this machine" } else { "a public address" };
+        let warning = || {
+            format!(
+                "admin.listen {admin} is {place}: whoever reaches it can read metrics and freeze logs; want a loopback or \
+                 private address, or a firewall before it"
+            )
+        };
+        public.then(warning).into_iter().collect()
     }
 
     /// As [`Config::load`]. If the operator, the key or the namespace does not fit the manifest in the file, the newest
@@ -761,6 +857,55 @@ mod tests {
                     || section.contains(&format!("\n[{setting}]\n"));
                 assert!(named, "{table}{setting}");
             }
+        }
+    }
+
+    #[test]
+    fn no_two_listeners_share_a_port() {
+        let refused = |config: &str| {
+            load(&format!("{SHORT}operator = \"alpha.example\"\n{config}")).err().map(|error| error.to_string())
+        };
+        for config in [
+            "[query]\nlisten = \"127.0.0.1:9090\"\n",
+            "[admin]\nlisten = \"0.0.0.0:8080\"\n",
+            "[admin]\nlisten = \"[::]:8080\"\n",
+            "[query]\nlisten = \"127.0.0.1:4001\"\n",
+            "[query]\nlisten = \"[::1]:4001\"\n",
+            "[network]\nlisten = [\"/ip4/0.0.0.0/tcp/9090\"]\n",
+            "[network]\nlisten = [\"/ip4/0.0.0.0/tcp/4001\", \"/ip4/127.0.0.1/tcp/4001\"]\n",
+            "[network]\nlisten = [\"/ip4/127.0.0.1/udp/1/quic-v1\", \"/ip4/127.0.0.1/udp/1/quic-v1\"]\n",
+        ] {
+            let refused = refused(config).unwrap_or_default();
+            assert!(refused.contains("listen: ") && refused.contains("is also taken by"), "{config}: {refused}");
+        }
+        assert!(refused("[admin]\nlisten = \"0.0.0.0:8080\"\n").unwrap().contains("node.toml:6: admin.listen"));
+        for config in [
+            "[query]\nlisten = \"127.0.0.2:9090\"\n",
+            "[query]\nlisten = \"127.0.0.1:9090\"\n[admin]\nenabled = false\n",
+            "[query]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+            "[network]\nlisten = [\"/ip4/0.0.0.0/udp/8080/quic-v1\", \"/ip6/::/udp/8080/quic-v1\"]\n",
+        ] {
+            assert_eq!(refused(config), None, "{config}");
+        }
+    }
+
+    #[test]
+    fn a_public_admin_listener_is_warned_about() {
+        for (listen, warned) in [
+            ("127.0.0.1:9090", false),
+            ("[::1]:9090", false),
+            ("10.0.0.7:9090", false),
+            ("192.168.1.7:9090", false),
+            ("100.64.0.1:9090", false),
+            ("[fd00::1]:9090", false),
+            ("[::ffff:10.0.0.7]:9090", false),
+            ("0.0.0.0:9090", true),
+            ("[::]:9090", true),
+            ("203.0.113.7:9090", true),
+            ("[2001:db8::7]:9090", true),
+        ] {
+            let config = load(&format!("{SHORT}operator = \"alpha.example\"\n[admin]\nlisten = \"{listen}\"\n"));
+            assert_eq!(config.unwrap().warnings().len(), usize::from(warned), "{listen}");
         }
     }
 

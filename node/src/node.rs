@@ -113,6 +113,9 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     started: impl FnOnce(&Addresses),
 ) -> Result<(), NodeError> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let query = bind("query", &config.query).await?;
     let admin = bind("admin", &config.admin).await?;
     let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);

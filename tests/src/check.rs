@@ -204,8 +204,12 @@ fn configured(net: &LocalFederation, i: usize, name: &str) -> PathBuf {
 
 /// Runs `fama check` with these arguments; returns whether it succeeded, and all its output.
 fn command(config: &Path, repair: bool) -> (bool, String) {
+    command_with(config, if repair { &["--repair"] } else { &[] })
+}
+
+fn command_with(config: &Path, options: &[&str]) -> (bool, String) {
     let mut args = vec!["fama".into(), "check".into(), "--config".into(), config.as_os_str().to_owned()];
-    args.extend(repair.then(|| "--repair".into()));
+    args.extend(options.iter().map(Into::into));
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = fama_cli::run(args, &mut out, &mut err);
     (code == std::process::ExitCode::SUCCESS, String::from_utf8_lossy(&[out, err].concat()).into_owned())
@@ -312,6 +316,80 @@ fn a_folder_that_does_not_open_is_repaired_as_far_as_it_can_be_read() {
             drop(Store::open(&damaged, &net.manifest).unwrap());
         }
         assert!(refused > 10, "{refused} of {} did not open", files.len());
+    });
+}
+
+/// Symptom: where the data folder is a mount point, the check did all the work, could not rename the folder, and threw the
+/// rebuilt data away. A link stands for it here: neither may be renamed.
+#[test]
+fn a_folder_that_cannot_be_renamed_is_repaired_within() {
+    multi(async {
+        let (net, data) = used_twice().await;
+        let table = fs::read_dir(&data)
+            .unwrap()
+            .map(|file| file.unwrap().file_name())
+            .find(|name| kind(Path::new(name)) == "sst");
+        let (table, work) = (table.unwrap(), net.dir.path().join("work"));
+        let work_option = ["--work", work.to_str().unwrap()];
+        for (name, linked, options) in [("linked", true, &[][..]), ("worked", false, &work_option[..])] {
+            let real = net.dir.path().join(format!("{name}-real"));
+            fs::create_dir(&real).unwrap();
+            copy(&data, &real);
+            let link = net.dir.path().join(name);
+            if linked {
+                std::os::unix::fs::symlink(&real, &link).unwrap()
+            } else {
+                fs::rename(&real, &link).unwrap()
+            }
+            let real = fs::canonicalize(&link).unwrap();
+            let (config, before) = (configured(&net, 1, name), fs::metadata(&real).unwrap());
+            let names = |dir: &Path| {
+                fs::read_dir(dir)
+                    .unwrap()
+                    .map(|file| file.unwrap().file_name())
+                    .collect::<std::collections::BTreeSet<_>>()
+            };
+            let files = names(&real);
+            let (sound, said) = command_with(&config, options);
+            assert!(sound, "{name}: {said}");
+            let mut bytes = fs::read(real.join(&table)).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(real.join(&table), bytes).unwrap();
+            assert!(!command_with(&config, options).0, "{name}");
+            assert_eq!(
+                names(&real)
+                    .difference(&files)
+                    .filter(|name| *name != "LOCK" && !name.to_string_lossy().starts_with("LOG"))
+                    .count(),
+                0,
+                "nothing is left behind"
+            );
+            let (repaired, said) = command_with(&config, &[options, &["--repair"]].concat());
+            assert!(
+                repaired && said.contains(real.join("damaged-1").to_str().unwrap())
+                    || said.contains(&format!("{name}/damaged-1")),
+                "{name}: {said}"
+            );
+            assert!(real.join("damaged-1").join(&table).exists(), "{name}");
+            use std::os::unix::fs::MetadataExt;
+            assert_eq!(fs::metadata(&real).unwrap().ino(), before.ino(), "{name}: the folder is the same");
+            assert_eq!(link.is_symlink(), linked);
+            assert_eq!(checked(&real, &net.manifest).unwrap().findings, [], "{name}");
+            drop(Store::open(&link, &net.manifest).unwrap());
+            assert!(command_with(&config, options).0, "{name}");
+
+            // Cut off after the first damaged file has moved.
+            for folder in ["damaged-2.part", "check.moving"] {
+                fs::create_dir(real.join(folder)).unwrap();
+            }
+            fs::rename(real.join("CURRENT"), real.join("check.moving/CURRENT")).unwrap();
+            assert_eq!(Store::open(&link, &net.manifest).err().unwrap().code(), "store_half_repaired");
+            let (sound, said) = command_with(&config, options);
+            assert!(!sound && said.contains("--repair"), "{said}");
+            assert!(command_with(&config, &[options, &["--repair"]].concat()).0);
+            assert!(real.join("CURRENT").exists() && !real.join("check.moving").exists());
+        }
+        assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
     });
 }
 

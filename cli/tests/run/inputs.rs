@@ -5,6 +5,14 @@ use super::*;
 fn program(dir: &Path, line: &str, variables: &[(&str, &str)]) -> (bool, String, String) {
     let args = line.split_whitespace().map(|arg| arg.replace("{}", dir.to_str().unwrap()).replace('~', " "));
     let mut command = Command::new(env!("CARGO_BIN_EXE_fama"));
+    for (name, _) in std::env::vars_os() {
+        let lower = name.to_string_lossy().to_lowercase();
+        if lower.ends_with("_proxy")
+            || ["ssl_cert", "aws_", "rust_log", "credentials"].iter().any(|known| lower.starts_with(known))
+        {
+            command.env_remove(name);
+        }
+    }
     let output = command.args(args).envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
@@ -170,4 +178,234 @@ fn keys_of_other_tools() {
     mode(&file("ssh.pem"), 0o600);
     let (_, _, err) = run(dir.path(), "key show {}/ssh.pem");
     assert!(err.contains("(key_openssh)") && err.contains("ssh-keygen"), "{err}");
+}
+
+/// `--check` finds what would keep the node from starting, and leaves everything as it was.
+#[test]
+fn the_check_of_a_configuration_tries_what_a_start_needs() {
+    let dir = folder();
+    let (folder, config) = (path(dir.path(), "alpha.example"), path(dir.path(), "alpha.example/node.toml"));
+    let check = "node --config {}/alpha.example/node.toml --check";
+    let plain = fs::read_to_string(&config).unwrap();
+    let names = || fs::read_dir(&folder).unwrap().count();
+    let before = names();
+    assert_eq!(json(dir.path(), check)["warnings"], serde_json::json!([]));
+    fs::write(&config, plain.replace("\"data\"", "\"a/b/data\"")).unwrap();
+    json(dir.path(), check);
+    assert_eq!(names(), before, "the folders that were made to try it are gone");
+    // Below a file no folder can be created, whoever runs this; in a folder of the kernel's nobody can write.
+    for place in ["node.pem/data", "node.pem", "/proc/sys/data", "/proc/self"] {
+        fs::write(&config, plain.replace("\"data\"", &format!("\"{place}\""))).unwrap();
+        let (code, _, err) = run(dir.path(), check);
+        assert!(code == ExitCode::from(fama_cli::FAILED) && err.contains(place), "{place}: {err}");
+    }
+    fs::write(&config, &plain).unwrap();
+    fs::create_dir(path(dir.path(), "alpha.example/data.rebuilt")).unwrap();
+    assert_eq!(failure(dir.path(), check), "store_half_repaired");
+    fs::remove_dir(path(dir.path(), "alpha.example/data.rebuilt")).unwrap();
+
+    fs::write(&config, plain.replace("127.0.0.1:9090", "127.0.0.1:8080")).unwrap();
+    assert_eq!(failure(dir.path(), check), "config_value");
+    fs::write(&config, plain.replace("127.0.0.1:9090", "0.0.0.0:9090")).unwrap();
+    let (_, _, err) = run(dir.path(), check);
+    assert!(err.contains("warning: admin.listen 0.0.0.0:9090"), "{err}");
+}
+
+/// A server with a certificate of an authority of its own; any request gets the same JSON.
+struct TlsServer {
+    child: std::process::Child,
+    port: u16,
+}
+
+impl TlsServer {
+    /// With `leaf.pem` and `leaf.key` in `dir`, which also has what it serves.
+    fn start(dir: &Path) -> Self {
+        use std::io::{BufRead, BufReader};
+        fs::create_dir_all(dir.join("api")).unwrap();
+        fs::write(dir.join("api/leaderboard?limit=20"), "HTTP/1.0 200 OK\r\ncontent-length: 13\r\n\r\n{\"agents\":[]}")
+            .unwrap();
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-accept", "127.0.0.1:0", "-cert", "leaf.pem", "-key", "leaf.key", "-HTTP"]);
+        command.current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let accept = lines.find(|line| line.starts_with("ACCEPT")).unwrap();
+        let port = accept.rsplit_once(':').unwrap().1.trim().parse().unwrap();
+        // It goes on writing.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, port }
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn certificates_of_the_system_and_of_the_user_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| path(dir.path(), name);
+    let ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    openssl(
+        &[&["req", "-x509", "-subj", "/CN=ca", "-out", &file("ca.pem"), "-keyout", &file("ca.key")], &ec[..]].concat(),
+    );
+    openssl(
+        &[&["req", "-subj", "/CN=leaf", "-out", &file("leaf.csr"), "-keyout", &file("leaf.key")], &ec[..]].concat(),
+    );
+    fs::write(file("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    let sign = ["x509", "-req", "-in", &file("leaf.csr"), "-CA", &file("ca.pem"), "-CAkey", &file("ca.key")];
+    openssl(&[&sign[..], &["-CAcreateserial", "-extfile", &file("names"), "-out", &file("leaf.pem")]].concat());
+    let server = TlsServer::start(dir.path());
+    let ask = |options: &str, variables: &[(&str, &str)]| {
+        program(dir.path(), &format!("leaderboard --query https://127.0.0.1:{} {options}", server.port), variables)
+    };
+    let (ok, _, err) = ask("", &[]);
+    assert!(
+        !ok && err.contains("UnknownIssuer") && err.contains("(certificate)") && err.contains("hint: --ca FILE"),
+        "{err}"
+    );
+    let (ca, empty) = (file("ca.pem"), file("empty"));
+    fs::create_dir(dir.path().join("certificates")).unwrap();
+    fs::copy(&ca, dir.path().join("certificates/ca.pem")).unwrap();
+    fs::write(&empty, "").unwrap();
+    for (options, variables) in [
+        ("", &[("SSL_CERT_FILE", ca.as_str())][..]),
+        ("", &[("SSL_CERT_DIR", &file("certificates"))]),
+        ("--ca {}/ca.pem", &[]),
+        ("--ca {}/ca.pem", &[("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")]),
+        ("--ca {}/ca.pem", &[("SSL_CERT_FILE", "")]),
+    ] {
+        let (ok, _, err) = ask(options, variables);
+        assert!(ok, "{options} {variables:?}: {err}");
+    }
+    let (_, _, err) = ask("", &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
+    assert!(err.contains("(certificate)") && err.contains("SSL_CERT_FILE: "), "what the variable names is told: {err}");
+    for bad in ["--ca /nowhere", "--ca {}/empty", "--ca {}/leaf.key"] {
+        let (ok, _, err) = ask(bad, &[]);
+        assert!(!ok && err.contains("(ca)") && err.contains("hint: "), "{bad}: {err}");
+    }
+    let other = format!("leaderboard --ca {{}}/ca.pem --query https://localhost:{}", server.port);
+    let (_, _, err) = program(dir.path(), &other, &[]);
+    assert!(err.contains("(certificate)") && err.contains("another name"), "{err}");
+    // The reader of public files has the same client.
+    let audit = format!("audit https://127.0.0.1:{}", server.port);
+    let (_, _, err) = program(dir.path(), &audit, &[]);
+    assert!(err.contains("UnknownIssuer"), "{err}");
+    let (_, _, err) = program(dir.path(), &format!("{audit} --ca {{}}/ca.pem"), &[]);
+    assert!(!err.contains("UnknownIssuer"), "{err}");
+}
+
+/// Answers every connection: what comes first says what. Gives the first line of each.
+fn stand_in(answers: &'static [&'static str]) -> (u16, std::sync::mpsc::Receiver<String>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            for answer in answers {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+                    head.push(byte[0]);
+                }
+                let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+                let _ = told.send(line);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        }
+    });
+    (port, heard)
+}
+
+const CONNECTED: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
+const JSON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{\"agents\":[]}";
+
+/// As curl goes.
+#[test]
+fn proxies_are_those_that_curl_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = stand_in(&[JSON]);
+    let line = format!("leaderboard --query http://127.0.0.1:{node}");
+    let dead = "http://127.0.0.1:9";
+    for variables in [
+        &[("https_proxy", dead)][..],
+        &[("HTTP_PROXY", dead)],
+        &[("http_proxy", ""), ("all_proxy", dead)],
+        &[("http_proxy", dead), ("NO_PROXY", "127.0.0.0/8")],
+        &[("http_proxy", dead), ("no_proxy", "example.org, 127.0.0.1")],
+        &[("all_proxy", dead), ("no_proxy", "*")],
+    ] {
+        let (ok, _, err) = program(dir.path(), &line, variables);
+        assert!(ok, "{variables:?}: {err}");
+    }
+    for variables in
+        [&[("http_proxy", dead)][..], &[("ALL_PROXY", dead)], &[("http_proxy", dead), ("no_proxy", "128.0.0.0/8")]]
+    {
+        let (ok, _, err) = program(dir.path(), &line, variables);
+        let name = variables[0].0;
+        assert!(!ok && err.contains(&format!("the proxy {dead} ({name})")) && err.contains("(proxy)"), "{err}");
+        assert!(err.contains("no_proxy"), "the hint fits: {err}");
+        let (_, _, err) = program(dir.path(), &format!("audit http://127.0.0.1:{node}"), variables);
+        assert!(err.contains("the proxy") && err.contains("no_proxy"), "{err}");
+    }
+    let (proxy, heard) = stand_in(&[CONNECTED, JSON]);
+    let through = format!("user:pass@127.0.0.1:{proxy}");
+    let (ok, _, err) = program(dir.path(), "leaderboard --query http://node.example:8080", &[("http_proxy", &through)]);
+    assert!(ok, "{err}");
+    assert_eq!(heard.recv().unwrap(), "CONNECT node.example:8080 HTTP/1.1");
+    assert!(heard.recv().unwrap().starts_with("GET /api/leaderboard"));
+    let (refusing, _) = stand_in(&["HTTP/1.1 407 Who are you\r\ncontent-length: 0\r\n\r\n"]);
+    let refusing = format!("http://user:secret@127.0.0.1:{refusing}");
+    let (_, _, err) = program(dir.path(), &line, &[("http_proxy", &refusing)]);
+    assert!(err.contains("407") && err.contains("(proxy)") && !err.contains("secret"), "{err}");
+    let (_, _, err) = program(dir.path(), &line, &[("http_proxy", "ftp://p.example")]);
+    assert!(err.contains("http_proxy: want a URL"), "{err}");
+}
+
+/// Symptom: a minute of silence, and no word of credentials.
+#[test]
+fn a_bucket_without_credentials_says_so_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // Accepts connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = format!("http://{}", silent.local_addr().unwrap());
+    let begun = std::time::Instant::now();
+    let source = "publish --from http://127.0.0.1:1 --once --to";
+    let (ok, _, err) = program(
+        dir.path(),
+        &format!("{source} s3://bucket/fama"),
+        &[("AWS_METADATA_ENDPOINT", &service), ("AWS_ACCESS_KEY_ID", "")],
+    );
+    assert!(!ok && err.contains("no AWS credentials") && err.contains("AWS_SECRET_ACCESS_KEY"), "{err}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    for (place, what) in
+        [("s3:///fama", "the bucket has no name"), ("S3://", "the bucket has no name"), ("gs://b", "want s3://")]
+    {
+        let (ok, _, err) = program(dir.path(), &format!("{source} {place}"), &[]);
+        assert!(!ok && err.contains(what), "{place}: {err}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "and makes no folder");
+}
+
+#[test]
+fn a_malformed_filter_of_the_log_is_told() {
+    let dir = folder();
+    let config = path(dir.path(), "alpha.example/node.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = ["tcp/4001", "udp/4001", ":8080", ":9090"].iter().fold(text, |text, port| {
+        text.replace(port, &format!("{}0", port.trim_end_matches(|c: char| c.is_ascii_digit())))
+    });
+    fs::write(config, text).unwrap();
+    // It ends at once: its parent is gone.
+    let node = "node --config {}/alpha.example/node.toml --stop-with-stdin";
+    for (filter, told) in [("", false), ("info", false), ("fama_node=loud", true)] {
+        let (ok, _, err) = program(dir.path(), node, &[("RUST_LOG", filter)]);
+        assert!(ok, "{err}");
+        assert!(err.contains("INFO"), "{filter:?}: {err}");
+        assert_eq!(err.contains("RUST_LOG is malformed"), told, "{filter:?}: {err}");
+    }
 }

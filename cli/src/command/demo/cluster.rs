@@ -241,7 +241,9 @@ impl Cluster {
         let Some(node) = self.nodes.get(at) else { return Err(Failure::new("internal", "no such node")) };
         let config = fama_node::config::Config::load(&node.dir.join("node.toml"))?;
         let url = format!("http://{}/metrics", config.admin.listen);
-        let read = move || ureq::get(&url).call()?.body_mut().read_to_string();
+        // On this machine: no proxy is asked.
+        let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+        let read = move || agent.get(&url).call()?.body_mut().read_to_string();
         let text = tokio::task::spawn_blocking(read).await.map_err(|error| Failure::new("internal", error))?;
         let text = text.map_err(|error| Failure::new("unreachable", error))?;
         let line = text.lines().find_map(|line| line.strip_prefix("fama_sync_bytes_total{direction=\"in\"} "));
@@ -361,7 +363,14 @@ fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<DemoNode, Failu
         .map_err(system)?;
     let p2p = read.network.listen.iter().map(ToString::to_string).find(|address| address.contains("/tcp/"));
     let url = format!("http://{}", read.query.listen);
-    Ok(DemoNode { operator, dir: dir.to_path_buf(), query: Query::new(&url), url, p2p: p2p.unwrap_or_default(), child })
+    Ok(DemoNode {
+        operator,
+        dir: dir.to_path_buf(),
+        query: Query::direct(&url),
+        url,
+        p2p: p2p.unwrap_or_default(),
+        child,
+    })
 }
 
 /// Free loopback ports. Another process may take one before the node does; the node then fails to start.
