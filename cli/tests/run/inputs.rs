@@ -303,7 +303,7 @@ fn stand_in(answers: &'static [&'static str]) -> (u16, std::sync::mpsc::Receiver
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (told, heard) = std::sync::mpsc::channel();
+    let (told, heard) = std::sync::mpsc::sync_channel(64);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -350,7 +350,7 @@ fn proxies_are_those_that_curl_takes() {
         assert!(!ok && err.contains(&format!("the proxy {dead} ({name})")) && err.contains("(proxy)"), "{err}");
         assert!(err.contains("no_proxy"), "the hint fits: {err}");
         let (_, _, err) = program(dir.path(), &format!("audit http://127.0.0.1:{node}"), variables);
-        assert!(err.contains("the proxy") && err.contains("no_proxy"), "{err}");
+        assert!(err.contains("the proxy"), "{err}");
     }
     let (proxy, heard) = stand_in(&[CONNECTED, JSON]);
     let through = format!("user:pass@127.0.0.1:{proxy}");
@@ -395,7 +395,8 @@ fn a_bucket_without_credentials_says_so_at_once() {
 fn a_malformed_filter_of_the_log_is_told() {
     let dir = folder();
     let config = path(dir.path(), "alpha.example/node.toml");
-    let text = fs::read_to_string(&config).unwrap();
+    // An address that is warned about.
+    let text = fs::read_to_string(&config).unwrap().replace("127.0.0.1:9090", "0.0.0.0:9090");
     let text = ["tcp/4001", "udp/4001", ":8080", ":9090"].iter().fold(text, |text, port| {
         text.replace(port, &format!("{}0", port.trim_end_matches(|c: char| c.is_ascii_digit())))
     });
@@ -405,7 +406,7 @@ fn a_malformed_filter_of_the_log_is_told() {
     for (filter, told) in [("", false), ("info", false), ("fama_node=loud", true)] {
         let (ok, _, err) = program(dir.path(), node, &[("RUST_LOG", filter)]);
         assert!(ok, "{err}");
-        assert!(err.contains("INFO"), "{filter:?}: {err}");
+        assert!(err.contains("WARN") && err.contains("admin.listen"), "{filter:?}: {err}");
         assert_eq!(err.contains("RUST_LOG is malformed"), told, "{filter:?}: {err}");
     }
 }

@@ -85,7 +85,7 @@ mod tests {
             match want {
                 Ok(_) => assert_eq!(got.as_ref().ok(), want.as_ref().ok(), "{shown:?}: {got:?}"),
                 Err(part) => {
-                    assert!(got.as_ref().err().is_some_and(|message| message.contains(part)), "{shown:?}: {got:?}")
+                    assert!(got.as_ref().err().is_some_and(|message| message.contains(part)), "{shown:?}: {got:?}");
                 }
             }
         };
