@@ -128,7 +128,7 @@ pub(crate) fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure
     if text.len() > max {
         return Err(Failure::new("file_too_long", format!("{}: longer than {max} bytes", path.display())));
     }
-    Ok(text)
+    Ok(config::without_habits(&text).map_or(text, Zeroizing::new))
 }
 
 /// Reads a chain of manifests, or the genesis alone, and gives its newest version.
@@ -257,6 +257,16 @@ mod tests {
         fs::write(&other, "x").unwrap();
         assert_eq!(rename(&path, &other).unwrap_err().code, "file_exists");
         assert!(path.exists());
+    }
+
+    #[test]
+    fn texts_of_other_systems() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        for (written, want) in [("a\r\nb\r\n", "a\nb\n"), ("\u{feff}a\n", "a\n"), ("a\rb", "a\rb"), ("", "")] {
+            fs::write(&path, written).unwrap();
+            assert_eq!(read(&path, 20).unwrap().as_str(), want, "{written:?}");
+        }
     }
 
     #[test]

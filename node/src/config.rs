@@ -620,7 +620,19 @@ fn read_bounded(path: &Path, max: usize) -> io::Result<String> {
     let mut text = String::new();
     let bound = u64::try_from(max).unwrap_or(u64::MAX);
     File::open(path)?.take(bound.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() > max { Err(io::Error::other(format!("longer than {max} bytes"))) } else { Ok(text) }
+    if text.len() > max {
+        return Err(io::Error::other(format!("longer than {max} bytes")));
+    }
+    Ok(without_habits(&text).unwrap_or(text))
+}
+
+/// The text without what some editors and version control add to files, if there is any of it: a byte order mark at the
+/// beginning, and a carriage return before each newline. No format of ours has either; a key is read with them.
+#[must_use]
+pub fn without_habits(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let has = bare.len() < text.len() || bare.contains("\r\n");
+    (has && !text.contains("PRIVATE KEY")).then(|| bare.replace("\r\n", "\n"))
 }
 
 /// The variable with the folder in which systemd hands files out to a service (`LoadCredential=`).
@@ -907,6 +919,17 @@ mod tests {
             let config = load(&format!("{SHORT}operator = \"alpha.example\"\n[admin]\nlisten = \"{listen}\"\n"));
             assert_eq!(config.unwrap().warnings().len(), usize::from(warned), "{listen}");
         }
+    }
+
+    #[test]
+    fn files_as_other_systems_write_them() {
+        let dir = folder(&format!("{SHORT}operator = \"alpha.example\"\n"));
+        for name in ["node.toml", "manifest.txt", "node.pem"] {
+            let path = dir.path().join(name);
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        }
+        assert_eq!(Config::load(&dir.path().join("node.toml")).unwrap().operator.unwrap().as_str(), "alpha.example");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::network::{self, Network, NetworkConfig, NetworkError, OperatorPeer, p
 use crate::replay::Fatal;
 use crate::scrub::Scrubber;
 use crate::shared::Shared;
-use crate::state_sync::StateSync;
+use crate::state_sync::{self, StateSync};
 use crate::store::{self, Store, StoreError};
 use crate::submit::Submitter;
 use crate::submit::admission::Admission;
@@ -98,6 +98,27 @@ pub fn configured(path: &Path) -> Result<Config, ConfigError> {
         let Ok(held) = Store::open(data, manifest) else { return StoredManifest::Unreadable };
         StoredManifest::Newest(Arc::clone(held.pending().unwrap_or(held.manifest())))
     })
+}
+
+/// Tries the folders that a node with this configuration would use, and leaves everything as it was. Returns what its
+/// operator should look at, though the node starts.
+///
+/// # Errors
+/// [`StoreError`]: the data folder cannot be created or written, or a repair of it was interrupted.
+pub fn try_folders(config: &Config) -> Result<Vec<String>, StoreError> {
+    let mut warnings = Vec::new();
+    // Not an error: a configuration is often checked while the node runs with the one before.
+    if Store::try_folder(&config.data_dir)? {
+        warnings.push(format!("{} is in use by a running node", config.data_dir.display()));
+    }
+    if config.verify == Verify::Certified {
+        let quick = state_sync::folder(&config.data_dir);
+        let tried = Store::try_folder(&quick);
+        warnings.extend(
+            tried.err().map(|error| format!("verify = \"certified\" needs a folder next to the data: {error}")),
+        );
+    }
+    Ok(warnings)
 }
 
 /// Runs a node until `stop` completes or an error occurs from which only a restart recovers.

@@ -199,6 +199,21 @@ fn bad_place(name: &str, error: &dyn Display) -> ReadError {
     ReadError::BadPlace { name: name.to_owned(), reason: error.to_string() }
 }
 
+/// As [`AmazonS3Builder::from_env`], but a variable that is set to nothing counts as not set.
+fn from_env() -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::new();
+    for (name, value) in std::env::vars_os() {
+        if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
+            && name.starts_with("AWS_")
+            && !value.is_empty()
+            && let Ok(key) = name.to_ascii_lowercase().parse()
+        {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder
+}
+
 fn s3(bucket: &str) -> Result<object_store::aws::AmazonS3, Error> {
     let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIME, ..RetryConfig::default() };
     let mut client = ClientOptions::new().with_timeout(REQUEST_TIME);
@@ -209,7 +224,7 @@ fn s3(bucket: &str) -> Result<object_store::aws::AmazonS3, Error> {
     for der in crate::http::trusted() {
         client = client.with_root_certificate(Certificate::from_der(&der)?);
     }
-    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry).with_client_options(client);
+    let builder = from_env().with_bucket_name(bucket).with_retry(retry).with_client_options(client);
     builder.build()
 }
 

@@ -7,7 +7,6 @@ use fama_ledger::replica::Overrides;
 use fama_node::config::{Config, Level, LogFormat, LogSettings, Verify};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
-use fama_node::store::Store;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -81,10 +80,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 
 fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let mut warnings = config.warnings();
-    // Not an error: a configuration is often checked while the node runs with the one before.
-    if Store::try_folder(&config.data_dir).map_err(|error| Failure::new(error.code(), error))? {
-        warnings.push(format!("{} is in use by a running node", config.data_dir.display()));
-    }
+    warnings.extend(node::try_folders(config).map_err(|error| Failure::new(error.code(), error))?);
     warnings.iter().for_each(|warning| terminal.say(format!("warning: {warning}")));
     let operator = config.operator.as_ref().map(ToString::to_string);
     let listen: Vec<String> = config.network.listen.iter().map(ToString::to_string).collect();
