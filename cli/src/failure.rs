@@ -9,7 +9,7 @@ use fama_ledger::profile::ProfileError;
 use fama_ledger::proof::TlogProofError;
 use fama_ledger::stand::StandError;
 use fama_ledger::text::TextError;
-use fama_node::config::ConfigError;
+use fama_node::config::{ConfigError, key_hint};
 use fama_node::network::ClientError;
 use fama_node::network::RequestError;
 use fama_node::store::StoreError;
@@ -17,6 +17,7 @@ use fama_node::wire::Refusal;
 use fama_reader::audit::AuditError;
 use fama_reader::audit::finding::{AuditFinding, LieKind};
 use fama_reader::error::ReadError;
+use fama_reader::http::{PROXY_HINT, TLS_HINT};
 use serde_json::{Value, json};
 
 /// The failure of a command, for people and for programs.
@@ -124,7 +125,7 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         "key_pem" | "key_der" | "key_algorithm" => {
             "`fama key new --out FILE` makes a key; `fama key show FILE` shows one"
         }
-        "manifest_value" | "ports" => "`fama federation new --help` has examples",
+        "address" | "manifest_value" | "ports" => "`fama federation new --help` has examples",
         "name_taken" => "choose another name; if it is yours, `fama agent` shows its key",
         "not_authorized" => "`fama key show FILE` shows the key that signed, `fama agent` the current one",
         "not_sponsored" => "operators sponsor a service with `fama admit`",
@@ -213,8 +214,11 @@ fn reader_hint(error: &ReadError) -> Option<&'static str> {
             "want a URL like http://127.0.0.1:8080, a published folder, s3://bucket/prefix, or a data folder"
         }
         ReadError::NoManifest(_) => "is that the right place?",
+        ReadError::Certificate { hint, .. } => hint,
+        ReadError::NoTls { .. } => TLS_HINT,
+        ReadError::Proxy { .. } => PROXY_HINT,
         ReadError::BucketDenied { .. } => {
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment must have access"
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment must have access; ~/.aws is not read"
         }
         ReadError::BucketUnreachable { .. } => {
             "AWS_ENDPOINT names a store other than Amazon's, AWS_ALLOW_HTTP=true allows http"
@@ -251,6 +255,12 @@ impl From<TextError> for Failure {
     }
 }
 
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self { hint: key_hint(&error).map(str::to_owned), ..Self::new(error.code(), error) }
+    }
+}
+
 macro_rules! coded {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {
@@ -262,7 +272,6 @@ macro_rules! coded {
 }
 coded!(
     EntryError,
-    KeyError,
     SignatureError,
     ManifestError,
     StandError,

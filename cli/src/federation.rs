@@ -1,5 +1,6 @@
 //! Creates a federation on disk: the genesis, and a folder for each operator.
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use fama_ledger::id::Domain;
@@ -12,6 +13,7 @@ use fama_node::clock;
 
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE, SECRET_MODE};
+use crate::host::{self, Host};
 
 /// File name of a manifest.
 pub(crate) const MANIFEST_FILE: &str = "manifest.txt";
@@ -32,8 +34,8 @@ pub struct OperatorPlan {
     pub domain: Domain,
     /// IP address or DNS name under which other nodes reach it.
     pub host: String,
-    /// The address on which it listens for other nodes.
-    pub bind: IpAddr,
+    /// The addresses on which it listens for other nodes.
+    pub bind: Vec<IpAddr>,
     /// TCP and QUIC port for other nodes.
     pub port: u16,
     /// Address of its query listener.
@@ -65,20 +67,31 @@ impl OperatorPlan {
     /// # Errors
     /// `ports` if a port number would exceed 65535.
     pub(crate) fn local(domain: Domain, i: usize, ports: FirstPorts) -> Result<Self, Failure> {
-        Self::at(domain, "127.0.0.1".to_owned(), IpAddr::V4(Ipv4Addr::LOCALHOST), i, ports)
+        Self::at(domain, "127.0.0.1".to_owned(), vec![Ipv4Addr::LOCALHOST.into()], i, ports)
     }
 
-    /// The `i`-th node of a machine that the internet reaches under `host`.
+    /// The `i`-th node of a machine that the internet reaches under `host`. It listens on all addresses of the host's
+    /// family; for a name, which may stand for addresses of either, of both.
     ///
     /// # Errors
     /// `ports` if a port number would exceed 65535.
-    pub(crate) fn hosted(domain: Domain, host: String, i: usize, ports: FirstPorts) -> Result<Self, Failure> {
-        Self::at(domain, host, IpAddr::V4(Ipv4Addr::UNSPECIFIED), i, ports)
+    pub(crate) fn hosted(domain: Domain, host: &Host, i: usize, ports: FirstPorts) -> Result<Self, Failure> {
+        let (v4, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+        let bind = match host {
+            Host::Ip(IpAddr::V4(_)) => vec![v4],
+            Host::Ip(IpAddr::V6(_)) => vec![v6],
+            Host::Name(_) => vec![v4, v6],
+        };
+        Self::at(domain, host.to_string(), bind, i, ports)
     }
 
-    fn at(domain: Domain, host: String, bind: IpAddr, i: usize, ports: FirstPorts) -> Result<Self, Failure> {
+    fn at(domain: Domain, host: String, bind: Vec<IpAddr>, i: usize, ports: FirstPorts) -> Result<Self, Failure> {
         let nth = |first: u16| u16::try_from(i).ok().and_then(|i| first.checked_add(i));
         match (nth(ports.network), nth(ports.query), nth(ports.admin)) {
+            (Some(port), Some(query), Some(admin)) if port == query || port == admin || query == admin => {
+                let message = format!("two listeners of {domain} share a port: {port}, {query}, {admin}");
+                Err(Failure::new("ports", message))
+            }
             (Some(port), Some(query), Some(admin)) => {
                 let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 Ok(Self { domain, host, bind, port, query: http(query), admin: http(admin) })
@@ -90,17 +103,23 @@ impl OperatorPlan {
     /// The multiaddresses under which other nodes reach it, over TCP and QUIC.
     #[must_use]
     pub(crate) fn addresses(&self) -> Vec<String> {
-        let host = match self.host.parse() {
-            Ok(IpAddr::V4(ip)) => format!("/ip4/{ip}"),
-            Ok(IpAddr::V6(ip)) => format!("/ip6/{ip}"),
-            Err(_) => format!("/dns/{}", self.host),
-        };
+        // A host that is neither is refused when the manifest is made.
+        let host = self.host.parse::<Host>().map_or_else(|_| format!("/dns/{}", self.host), |host| host.multiaddress());
         multiaddresses(&host, self.port)
     }
 
     fn listen(&self) -> Vec<String> {
-        let family = if self.bind.is_ipv4() { "ip4" } else { "ip6" };
-        multiaddresses(&format!("/{family}/{}", self.bind), self.port)
+        let of = |ip: &IpAddr| multiaddresses(&Host::Ip(*ip).multiaddress(), self.port);
+        self.bind.iter().flat_map(of).collect()
+    }
+
+    /// Checks what would be signed into a manifest.
+    fn check(&self) -> Result<(), Failure> {
+        let faults = self.addresses().into_iter().filter_map(|address| {
+            let fault = host::check_multiaddress(&address).err()?;
+            Some(Failure::new("address", format!("{address}: {fault}")).about(&self.domain))
+        });
+        faults.map(Err).next().unwrap_or(Ok(()))
     }
 
     /// The text of the node's configuration, whose folder also holds the manifest and key.
@@ -161,6 +180,8 @@ struct Keys {
 /// # Errors
 /// `file_exists`, as nothing is ever overwritten; the rule that the plan breaks.
 pub fn create(plan: &FederationPlan, dir: &Path) -> Result<Created, Failure> {
+    plan.operators.iter().try_for_each(OperatorPlan::check)?;
+    check_ports(&plan.operators)?;
     let keys = plan.operators.iter().map(|_| draw()).collect::<Result<Vec<Keys>, Failure>>()?;
     let text = genesis(plan, &keys)?;
     let manifest = Manifest::parse(&text)?;
@@ -170,6 +191,21 @@ pub fn create(plan: &FederationPlan, dir: &Path) -> Result<Created, Failure> {
     let operators = plan.operators.iter().zip(&keys);
     let folders = operators.map(|(operator, keys)| write(operator, keys, &text, dir)).collect::<Result<_, _>>()?;
     Ok(Created { manifest, manifest_path, folders })
+}
+
+/// Checks that no two nodes of one machine listen on the same port.
+fn check_ports(operators: &[OperatorPlan]) -> Result<(), Failure> {
+    let mut taken = BTreeMap::new();
+    for operator in operators {
+        for port in [operator.port, operator.query.port(), operator.admin.port()] {
+            if let Some(other) = taken.insert((&operator.host, port), &operator.domain) {
+                let message = format!("{} would listen on port {port}, as does {other}", operator.domain);
+                return Err(Failure::new("ports", message)
+                    .hint("further nodes on a machine count up from --port, --query-port and --admin-port"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn draw() -> Result<Keys, Failure> {
@@ -208,6 +244,7 @@ fn write_folder(operator: &OperatorPlan, keys: &Keys, folder: &Path) -> Result<(
 /// # Errors
 /// `file_exists`, as nothing is ever overwritten.
 pub(crate) fn join(operator: &OperatorPlan, folder: &Path) -> Result<Operator, Failure> {
+    operator.check()?;
     let keys = draw()?;
     write_folder(operator, &keys, folder)?;
     let operator = manifest_entry(operator, &keys);
@@ -288,6 +325,21 @@ pub(crate) mod tests {
         }
     }
 
+    /// What a program that calls `create` passes is checked as well as what a person types.
+    #[test]
+    fn what_nobody_can_dial_is_not_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        for (host, port) in [("", 1), ("https://a.example", 1), ("0.0.0.0", 1), ("a.example:1", 1), ("a.example", 0)] {
+            let mut plan = plan(1);
+            plan.operators[0] = OperatorPlan { host: host.to_owned(), port, ..plan.operators[0].clone() };
+            assert_eq!(create(&plan, dir.path()).unwrap_err().code, "address", "{host} {port}");
+        }
+        let mut plan = plan(2);
+        plan.operators[1].query = plan.operators[0].admin;
+        assert_eq!(create(&plan, dir.path()).unwrap_err().code, "ports");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
     #[test]
     fn nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
@@ -299,12 +351,21 @@ pub(crate) mod tests {
     #[test]
     fn addresses() {
         let domain: Domain = "a.example".parse().unwrap();
-        for (host, want) in [("203.0.113.7", "/ip4/203.0.113.7"), ("::1", "/ip6/::1"), ("n.example", "/dns/n.example")]
-        {
-            let operator = OperatorPlan::hosted(domain.clone(), host.to_owned(), 1, FirstPorts::default()).unwrap();
-            assert_eq!(operator.addresses(), [format!("{want}/tcp/4002"), format!("{want}/udp/4002/quic-v1")]);
+        let both = |host: &str| [format!("{host}/tcp/4002"), format!("{host}/udp/4002/quic-v1")];
+        for (host, want, listen) in [
+            ("203.0.113.7", "/ip4/203.0.113.7", &["/ip4/0.0.0.0"][..]),
+            ("::1", "/ip6/::1", &["/ip6/::"]),
+            ("n.example", "/dns/n.example", &["/ip4/0.0.0.0", "/ip6/::"]),
+        ] {
+            let host = host.parse().unwrap();
+            let operator = OperatorPlan::hosted(domain.clone(), &host, 1, FirstPorts::default()).unwrap();
+            assert_eq!(operator.addresses(), both(want));
+            // Symptom: nobody was ever ready. Cause: the manifest named an IPv6 address, and the node listened on IPv4.
+            assert_eq!(operator.listen(), listen.iter().flat_map(|listen| both(listen)).collect::<Vec<_>>());
         }
         let ports = FirstPorts { network: 65_535, ..FirstPorts::default() };
-        assert_eq!(OperatorPlan::local(domain, 1, ports).unwrap_err().code, "ports");
+        assert_eq!(OperatorPlan::local(domain.clone(), 1, ports).unwrap_err().code, "ports");
+        let ports = FirstPorts { network: 8080, ..FirstPorts::default() };
+        assert_eq!(OperatorPlan::local(domain, 0, ports).unwrap_err().code, "ports", "of the query listener, too");
     }
 }

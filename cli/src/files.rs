@@ -2,7 +2,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use fama_ledger::key::{Curve, PublicKey};
 use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::secret::SecretKey;
-use fama_node::config::KEY_BYTES_MAX;
+use fama_node::config::{self, KEY_BYTES_MAX};
 use k256::elliptic_curve::zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -30,6 +30,7 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     let failure = Failure::new(code, format!("{}: {error}", path.display()));
     match code {
         "file_exists" => failure.hint("nothing is overwritten: choose another name, or move that file away"),
+        _ if error.kind() == io::ErrorKind::InvalidData => failure.hint(config::NO_TEXT),
         _ => failure,
     }
 }
@@ -127,7 +128,7 @@ pub(crate) fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure
     if text.len() > max {
         return Err(Failure::new("file_too_long", format!("{}: longer than {max} bytes", path.display())));
     }
-    Ok(text)
+    Ok(config::without_habits(&text).map_or(text, Zeroizing::new))
 }
 
 /// Reads a chain of manifests, or the genesis alone, and gives its newest version.
@@ -178,16 +179,18 @@ pub(crate) fn create_key(path: &Path, curve: Curve) -> Result<SecretKey, Failure
 /// # Errors
 /// `key_permissions` if others can read the file, too; the error of the file or the key.
 pub(crate) fn read_key(path: &Path) -> Result<SecretKey, Failure> {
-    let text = read(path, KEY_BYTES_MAX).map_err(|failure| failure.hint("`fama key new --out FILE` makes a key"))?;
+    let text = read(path, KEY_BYTES_MAX).map_err(|failure| match failure.hint {
+        Some(_) => failure,
+        None => failure.hint("`fama key new --out FILE` makes a key"),
+    })?;
     // Checked before the mode: a public key may be readable by everyone.
     if !text.contains("PRIVATE KEY-----") {
         let failure = Failure::new("key_pem", "no secret key in PEM").about(path.display());
         return Err(failure.hint("`fama key new --out FILE` makes one"));
     }
-    let mode = fs::metadata(path).map_err(|error| failed(path, &error))?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if let Some(mode) = config::unsafe_mode(path, false) {
         let message = format!("{}: others can read this key (mode {mode:04o})", path.display());
-        return Err(Failure::new("key_permissions", message).hint(format!("chmod 600 {}", path.display())));
+        return Err(Failure::new("key_permissions", message).hint(config::mode_hint(path, mode, false)));
     }
     SecretKey::from_pem(&text).map_err(|error| Failure::from(error).about(path.display()))
 }
@@ -229,6 +232,7 @@ pub(crate) fn with_word(path: &Path, word: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn names_with_a_word() {
@@ -253,6 +257,16 @@ mod tests {
         fs::write(&other, "x").unwrap();
         assert_eq!(rename(&path, &other).unwrap_err().code, "file_exists");
         assert!(path.exists());
+    }
+
+    #[test]
+    fn texts_of_other_systems() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        for (written, want) in [("a\r\nb\r\n", "a\nb\n"), ("\u{feff}a\n", "a\n"), ("a\rb", "a\rb"), ("", "")] {
+            fs::write(&path, written).unwrap();
+            assert_eq!(read(&path, 20).unwrap().as_str(), want, "{written:?}");
+        }
     }
 
     #[test]

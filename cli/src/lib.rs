@@ -6,7 +6,8 @@
 //!   shows that something is going on, [`failure`] is what a user reads when a command fails.
 //! - Talking to nodes: `query` over HTTP, `submit` over libp2p, `bulk` many events at once, and `identity` to look up names.
 //! - Making things: `author` builds and signs events, `login` login requests, `files` keeps keys and manifests, `chain` the
-//!   versions of a manifest, `pending` what was submitted and not answered yet; `settings` is what need not be repeated.
+//!   versions of a manifest, `pending` what was submitted and not answered yet; `settings` is what need not be repeated, `host` checks
+//!   addresses.
 //! - Federations: [`federation`] creates one on disk, `governance` drafts and checks the next version.
 //! - Reading proofs: `proven`. Auditing, publishing and exporting is the crate `fama_reader`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -25,6 +26,7 @@ mod bulk;
 mod chain;
 mod delivery;
 mod files;
+mod host;
 mod login;
 mod pending;
 mod settings;
@@ -37,6 +39,7 @@ mod proven;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,8 +47,10 @@ use clap::error::ErrorKind;
 use serde_json::json;
 
 use crate::command::Command;
+use crate::failure::Failure;
 use crate::terminal::Terminal;
 
+const CA_HINT: &str = "want a file with certificates in PEM, -----BEGIN CERTIFICATE-----";
 /// Exit code of a command that was refused or did not succeed.
 pub const FAILED: u8 = 1;
 /// Exit code of an invalid command line.
@@ -62,6 +67,10 @@ pub struct Cli {
     /// Print one JSON object on stdout, and everything meant for people on stderr
     #[arg(long, global = true)]
     json: bool,
+    /// Trust the servers whose certificates come from the issuers in this PEM file, too, besides those that the system,
+    /// SSL_CERT_FILE or SSL_CERT_DIR trusts
+    #[arg(long, global = true, value_name = "FILE", help_heading = "HTTP")]
+    ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -89,7 +98,9 @@ where
     match Cli::try_parse_from(args) {
         Ok(cli) => {
             let mut terminal = Terminal { out: stdout, err: stderr, json: cli.json };
-            match cli.command.run(&mut terminal) {
+            let trusted = fama_reader::http::trust(cli.ca.as_deref());
+            let trusted = trusted.map_err(|reason| Failure::new("ca", format!("--ca: {reason}")).hint(CA_HINT));
+            match trusted.and_then(|()| cli.command.run(&mut terminal)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => terminal.fail(&failure.or_usual_hint()),
             }

@@ -2,6 +2,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use fama_reader::http::{HttpClient, NoAnswer, NoAnswerKind, PROXY_HINT, TLS_HINT};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -10,6 +11,8 @@ use crate::failure::Failure;
 pub(crate) const ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Timeout of one request with its whole answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// How many idle connections are kept open.
+const IDLE_MAX: usize = 4;
 /// Default address of the query listener of a node on this machine.
 pub(crate) const DEFAULT: &str = "http://127.0.0.1:8080";
 
@@ -21,7 +24,7 @@ const BYTES: &str = "application/octet-stream";
 /// A node's query listener, or its admin listener; or several query listeners, of which the first that answers counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
-    agent: ureq::Agent,
+    client: HttpClient,
     base: String,
     /// Listeners to ask where the one before cannot be reached.
     others: Vec<String>,
@@ -33,14 +36,8 @@ impl Query {
     /// The query listener at `base`, like `http://127.0.0.1:8080`. Connects with the first request.
     #[must_use]
     pub(crate) fn new(base: &str) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .http_status_as_error(false)
-            .user_agent(concat!("fama/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let base = base.trim_end_matches('/').to_owned();
-        Self { agent: config.new_agent(), base, others: Vec::new(), root: "/api" }
+        let client = HttpClient::new(base, TIMEOUT, IDLE_MAX);
+        Self { client, base: base.trim_end_matches('/').to_owned(), others: Vec::new(), root: "/api" }
     }
 
     /// The query listeners at `bases`, each asked if those before cannot be reached; `None` without any.
@@ -56,12 +53,18 @@ impl Query {
         for other in &self.others {
             match &answer {
                 Err(failure) if failure.code == "unreachable" => {
-                    answer = ask(&Self { base: other.trim_end_matches('/').to_owned(), ..self.clone() });
+                    answer = ask(&Self { root: self.root, ..Self::new(other) });
                 }
                 _ => break,
             }
         }
         answer
+    }
+
+    /// The query listener of a node that this program started on this machine: no proxy is asked.
+    #[must_use]
+    pub(crate) fn direct(base: &str) -> Self {
+        Self { client: HttpClient::direct(TIMEOUT, IDLE_MAX), ..Self::new(base) }
     }
 
     /// The admin listener at `base`, like `http://127.0.0.1:9090`.
@@ -86,7 +89,7 @@ impl Query {
             for (i, (name, value)) in parameters.iter().enumerate() {
                 url.push_str(&format!("{}{name}={}", if i == 0 { '?' } else { '&' }, escape(value)));
             }
-            one.read(one.agent.get(&url).call())
+            one.read(one.agent()?.get(&url).call())
         })
     }
 
@@ -95,7 +98,7 @@ impl Query {
     /// # Errors
     /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
     pub(crate) fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
-        self.read(self.agent.post(self.url(path)).send_json(body))
+        self.read(self.agent()?.post(self.url(path)).send_json(body))
     }
 
     /// Posts a text.
@@ -103,7 +106,7 @@ impl Query {
     /// # Errors
     /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
     pub(crate) fn post_text(&self, path: &[&str], body: &str) -> Result<Value, Failure> {
-        self.read(self.agent.post(self.url(path)).header("content-type", BYTES).send(body))
+        self.read(self.agent()?.post(self.url(path)).header("content-type", BYTES).send(body))
     }
 
     /// Gets a text of at most `max` bytes.
@@ -115,12 +118,16 @@ impl Query {
     }
 
     fn text_at(&self, path: &[&str], max: usize) -> Result<String, Failure> {
-        let mut response = self.agent.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
+        let mut response = self.agent()?.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             return self.read(Ok(response)).and(Err(self.stranger("an error status with a successful body")));
         }
         let body = self.body(&mut response, u64::try_from(max).unwrap_or(u64::MAX))?;
         String::from_utf8(body).map_err(|_| self.stranger("not UTF-8"))
+    }
+
+    fn agent(&self) -> Result<&ureq::Agent, Failure> {
+        self.client.agent().map_err(|why| self.no_answer(why))
     }
 
     fn url(&self, path: &[&str]) -> String {
@@ -152,11 +159,18 @@ impl Query {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
-        if matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_)) {
-            return Failure::new("bad_url", format!("{}: {error}", self.base)).hint(format!("want one like {DEFAULT}"));
+        self.no_answer(self.client.explain(error))
+    }
+
+    fn no_answer(&self, NoAnswer { kind, reason }: NoAnswer) -> Failure {
+        let failure = |code: &str| Failure::new(code, format!("{}: {reason}", self.base));
+        match kind {
+            NoAnswerKind::Url => failure("bad_url").hint(format!("want one like {DEFAULT}")),
+            NoAnswerKind::Certificate(hint) => failure("certificate").hint(hint),
+            NoAnswerKind::Tls => failure("no_tls").hint(TLS_HINT),
+            NoAnswerKind::Proxy => failure("proxy").hint(PROXY_HINT),
+            NoAnswerKind::Server => failure("unreachable").hint("is the node running? --query URL names another one"),
         }
-        Failure::new("unreachable", format!("{}: {error}", self.base))
-            .hint("is the node running? --query URL names another one")
     }
 
     fn stranger(&self, what: &str) -> Failure {

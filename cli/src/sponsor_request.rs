@@ -1,11 +1,11 @@
 //! How a service asks operators to sponsor it: a request signed with its key, and the proof that it has its domain.
+use fama_ledger::base64;
 use fama_ledger::event::{Method, Service};
 use fama_ledger::id::{Domain, FederationId, IdentityId, did};
 use fama_ledger::key::{PublicKey, Signature};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::text::forbidden;
 use fama_ledger::time::Millis;
-use fama_ledger::base64;
 use serde::{Deserialize, Serialize};
 
 use crate::author::edge_bytes;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 #[path = "run/governance.rs"]
 mod governance;
+#[path = "run/inputs.rs"]
+mod inputs;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

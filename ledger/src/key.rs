@@ -77,6 +77,12 @@ pub enum KeyError {
         "want one PEM block, -----BEGIN PUBLIC KEY----- for a public or -----BEGIN PRIVATE KEY----- for a secret key"
     )]
     Pem,
+    /// A secret key that only a passphrase opens.
+    #[error("the key is encrypted with a passphrase")]
+    Encrypted,
+    /// A secret key in the format of OpenSSH.
+    #[error("want a key as openssl writes it, not in the format of OpenSSH")]
+    OpenSsh,
     /// The content of the PEM block is not what its label says.
     #[error("the PEM block holds no well-formed key")]
     Der,
@@ -98,6 +104,8 @@ impl KeyError {
             Self::NotCanonical => "key_not_canonical",
             Self::Weak => "key_weak",
             Self::Pem => "key_pem",
+            Self::Encrypted => "key_encrypted",
+            Self::OpenSsh => "key_openssh",
             Self::Der => "key_der",
             Self::Algorithm(_) => "key_algorithm",
             Self::Scalar => "key_out_of_range",
@@ -212,13 +220,15 @@ impl PublicKey {
         }
     }
 
-    /// Reads one SPKI PEM block, ignoring white space around and inside it. A secp256k1 point may be
-    /// compressed or uncompressed.
+    /// Reads the one SPKI PEM block in a text; what lies outside of it, and blocks of other kinds, are ignored. A
+    /// secp256k1 point may be compressed or uncompressed.
     ///
     /// # Errors
     /// [`KeyError`]; its variant `Algorithm` names the algorithm or curve of a well-formed key of another kind.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        let der = pem_body(text, "PUBLIC KEY").ok_or(KeyError::Pem)?;
+        let mut keys = pem_blocks(text).filter(|block| block.label == "PUBLIC KEY");
+        let (Some(key), None) = (keys.next(), keys.next()) else { return Err(KeyError::Pem) };
+        let der = key.der()?;
         let spki = SubjectPublicKeyInfoRef::from_der(&der).map_err(|_| KeyError::Der)?;
         let point = spki.subject_public_key.as_bytes().ok_or(KeyError::Der)?;
         let key = match algorithm_curve(&spki.algorithm)? {
@@ -434,14 +444,42 @@ fn ed25519_y_below_p(bytes: &[u8; 32]) -> bool {
     *least < 0xed || (most & 0x7f) != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
-/// The decoded content of exactly one PEM block with this label; wiped when dropped.
-pub(crate) fn pem_body(text: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let line = |edge: &str, label: &str| format!("-----{edge} {label}-----");
-    let body = text.trim().strip_prefix(&line("BEGIN", label))?.strip_suffix(&line("END", label))?;
-    base64::decode_lenient(body).map(Zeroizing::new)
+/// A PEM block.
+pub(crate) struct PemBlock<'a> {
+    /// What it says that it holds, like `PUBLIC KEY`.
+    pub(crate) label: &'a str,
+    /// Base64 with any white space; before it, in old formats, headers.
+    pub(crate) body: &'a str,
+}
+
+impl PemBlock<'_> {
+    /// The decoded content; wiped when dropped.
+    pub(crate) fn der(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        base64::decode_lenient(self.body).map(Zeroizing::new).ok_or(KeyError::Pem)
+    }
+}
+
+/// The PEM blocks of a text. Like OpenSSL, it takes one to begin only where nothing but white space, or a byte order mark,
+/// is before it on its line, and ignores what lies between blocks: people and programs write there what a key is for.
+pub(crate) fn pem_blocks(text: &str) -> impl Iterator<Item = PemBlock<'_>> {
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        let begin = rest.match_indices("-----BEGIN ").find(|(at, _)| {
+            let before = rest.get(..*at).unwrap_or_default();
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            line.chars().all(|c| c.is_whitespace() || c == '\u{feff}')
+        });
+        let (_, inside) = rest.split_at_checked(begin?.0)?;
+        let (label, inside) = inside.strip_prefix("-----BEGIN ")?.split_once("-----")?;
+        let (body, after) = inside.split_once(&format!("-----END {label}-----"))?;
+        rest = after;
+        Some(PemBlock { label, body })
+    })
 }
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// What a key says that describes its curve instead of naming it.
+pub const EXPLICIT: &str = "explicit curve parameters";
 pub(crate) const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
@@ -453,7 +491,7 @@ pub(crate) fn algorithm_curve(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<
         (EC_PUBLIC_KEY, Some(curve)) => match curve.decode_as::<ObjectIdentifier>() {
             Ok(SECP256K1) => Ok(Curve::Secp256k1),
             Ok(oid) => Err(KeyError::Algorithm(algorithm_name(&oid))),
-            Err(_) => Err(KeyError::Algorithm("explicit curve parameters")),
+            Err(_) => Err(KeyError::Algorithm(EXPLICIT)),
         },
         (oid, _) => Err(KeyError::Algorithm(algorithm_name(&oid))),
     }

@@ -5,9 +5,9 @@ use core::fmt;
 use ed25519_dalek::Signer;
 use ed25519_dalek::pkcs8::KeypairBytes;
 use k256::elliptic_curve::zeroize::Zeroizing;
-use k256::pkcs8::der::asn1::OctetStringRef;
+use k256::pkcs8::der::asn1::{OctetStringRef, SequenceRef};
 use k256::pkcs8::der::pem::LineEnding;
-use k256::pkcs8::der::{self, Decode, Header, Reader, SliceReader, TagMode, TagNumber};
+use k256::pkcs8::der::{self, Decode, DecodeValue, FixedTag, Header, Reader, SliceReader, TagMode, TagNumber};
 use k256::pkcs8::spki::ObjectIdentifier;
 use k256::pkcs8::{EncodePrivateKey, PrivateKeyInfoRef};
 
@@ -83,18 +83,26 @@ impl SecretKey {
         .expect("a key has a fixed length, which fits DER")
     }
 
-    /// Reads an unencrypted PKCS#8 PEM block, or a SEC1 block as `openssl ecparam -genkey` writes it,
-    /// with or without the EC PARAMETERS block before it. A public key inside must match the secret.
+    /// Reads the one secret key in a text: an unencrypted PKCS#8 PEM block, or a SEC1 block as `openssl ecparam -genkey`
+    /// writes it. What lies outside of it, and blocks of other kinds, such as curve parameters or a certificate, are
+    /// ignored. A public key inside must match the secret.
     ///
     /// # Errors
     /// [`KeyError`]; its variant `Algorithm` names the algorithm or curve of a key of another kind.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        let text = without_parameters(text);
-        if let Some(der) = key::pem_body(text, "PRIVATE KEY") {
-            return from_pkcs8(&der);
+        let mut keys = key::pem_blocks(text).filter(|block| block.label.ends_with("PRIVATE KEY"));
+        let (Some(key), None) = (keys.next(), keys.next()) else { return Err(KeyError::Pem) };
+        match key.label {
+            // The headers of a traditional key: its content is no DER.
+            _ if key.body.contains(",ENCRYPTED") => Err(KeyError::Encrypted),
+            "PRIVATE KEY" => from_pkcs8(&key.der()?),
+            "EC PRIVATE KEY" => from_sec1(&key.der()?),
+            "ENCRYPTED PRIVATE KEY" => Err(KeyError::Encrypted),
+            "OPENSSH PRIVATE KEY" => Err(KeyError::OpenSsh),
+            "RSA PRIVATE KEY" => Err(KeyError::Algorithm("RSA")),
+            "DSA PRIVATE KEY" => Err(KeyError::Algorithm("DSA")),
+            _ => Err(KeyError::Pem),
         }
-        let der = key::pem_body(text, "EC PRIVATE KEY").ok_or(KeyError::Pem)?;
-        from_sec1(&der)
     }
 }
 
@@ -102,12 +110,6 @@ impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretKey(of {:?})", self.public())
     }
-}
-
-fn without_parameters(text: &str) -> &str {
-    let text = text.trim_start();
-    let rest = text.strip_prefix("-----BEGIN EC PARAMETERS-----");
-    rest.and_then(|rest| rest.split_once("-----END EC PARAMETERS-----")).map_or(text, |(_, rest)| rest)
 }
 
 fn from_pkcs8(der: &[u8]) -> Result<SecretKey, KeyError> {
@@ -123,16 +125,22 @@ fn from_sec1(der: &[u8]) -> Result<SecretKey, KeyError> {
     Ok(SecretKey::Secp256k1(key.into()))
 }
 
-/// Why an `ECPrivateKey` was refused: it names another curve, or is malformed.
+/// Why an `ECPrivateKey` was refused: it names another curve, describes one instead of naming it, or is malformed.
 fn sec1_fault(der: &[u8]) -> KeyError {
-    match sec1_curve(der) {
+    match sec1_parameters::<ObjectIdentifier>(der) {
         Ok(Some(curve)) if curve != key::SECP256K1 => KeyError::Algorithm(key::algorithm_name(&curve)),
-        _ => KeyError::Der,
+        Ok(_) => KeyError::Der,
+        Err(_) => match sec1_parameters::<&SequenceRef>(der) {
+            Ok(Some(_)) => KeyError::Algorithm(key::EXPLICIT),
+            _ => KeyError::Der,
+        },
     }
 }
 
-/// The curve that an `ECPrivateKey` names in its `parameters [0]` (RFC 5915).
-fn sec1_curve(der: &[u8]) -> der::Result<Option<ObjectIdentifier>> {
+/// The `parameters [0]` of an `ECPrivateKey` (RFC 5915): the name of its curve, or a sequence of all its numbers.
+fn sec1_parameters<'a, T: DecodeValue<'a, Error = der::Error> + FixedTag + 'a>(
+    der: &'a [u8],
+) -> der::Result<Option<T>> {
     let mut reader = SliceReader::new(der)?;
     Header::decode(&mut reader)?;
     u8::decode(&mut reader)?;
@@ -195,6 +203,50 @@ QZ1mjXvtC+VPDTy27Gx0oYrGcQpCosL9ag==
         }
     }
 
+    /// `openssl ecparam -name secp256k1 -genkey -noout -param_enc explicit`.
+    const EXPLICIT_PEM: &str = "-----BEGIN EC PRIVATE KEY-----
+MIIBUQIBAQQgHzZ95EilWXjeaPFBbrjnMulepZkSs6TgN3jeH6Nl9+SggeMwgeAC
+AQEwLAYHKoZIzj0BAQIhAP////////////////////////////////////7///wv
+MEQEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABCAAAAAAAAAAAAAA
+AAAAAAAAAAAAAAAAAAAAAAAAAAAABwRBBHm+Zn753LusVaBilc6HCwcCm/zbLc4o
+2VnygVsW+BeYSDradyajxGVdpPv8DhEIqP0XtEimhVQZnEfQj/sQ1LgCIQD/////
+///////////////+uq7c5q9IoDu/0l6M0DZBQQIBAaFEA0IABJQopN76nEoJ2uQ5
+ctaBZ4JlQIh14jx2M/CUEVQMMu9fksU9FJERMstcf3i+fPMaLxfmsMHEoVB2Rek7
+bNo4W+g=
+-----END EC PRIVATE KEY-----
+";
+    /// `openssl ec -aes128`.
+    const TRADITIONAL_ENCRYPTED_PEM: &str = "-----BEGIN EC PRIVATE KEY-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: AES-128-CBC,A1219A77FB6E5A24258218EA17E66975
+
+1mp9RVJT+Mx0bJ7ulAWdjqMM38jM/5c7y0zx/7082ziO2zY8rYbh48ZTKdeb9To5
+tSbPzIzS8ntMoJP/td6zT0MtNPWzTXhcmTx5xOHaQXzPyq8+2KFhC9C/m97yLlA4
+TRGETAQbfd5m7aWO6ToP6ZEMibjB6/b4PYLSwlToai0=
+-----END EC PRIVATE KEY-----
+";
+
+    /// Symptom: a key with a comment above it, or a certificate beside it, was refused, where OpenSSL reads it.
+    #[test]
+    fn what_lies_beside_a_key_is_ignored() {
+        let certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        let public = SecretKey::from_pem(ED25519_PEM).unwrap().public().to_pem().unwrap();
+        for text in [
+            format!("# my key\n{ED25519_PEM}"),
+            format!("\u{feff}{ED25519_PEM}"),
+            format!("{ED25519_PEM}{certificate}"),
+            format!("{certificate}{ED25519_PEM}{certificate}"),
+            format!("{public}{ED25519_PEM}"),
+            format!("Bag Attributes\r\n    localKeyID: 01\r\n{}", ED25519_PEM.replace('\n', "\r\n")),
+            format!("# not this -----BEGIN PRIVATE KEY-----\n{ED25519_PEM}"),
+        ] {
+            assert_eq!(SecretKey::from_pem(&text).unwrap().public().to_string(), ED25519_TEXT, "{text}");
+        }
+        for two in [format!("{ED25519_PEM}{SECP256K1_PEM}"), format!("{ED25519_PEM}{TRADITIONAL_ENCRYPTED_PEM}")] {
+            assert_eq!(SecretKey::from_pem(&two).unwrap_err(), KeyError::Pem, "whose key is meant?");
+        }
+    }
+
     #[test]
     fn other_pem_is_refused() {
         let stranger = SEC1_PEM.replace("oUQDQgAE2Bx97IWaA", "oUQDQgAE2Bx97IWaB");
@@ -203,7 +255,14 @@ QZ1mjXvtC+VPDTy27Gx0oYrGcQpCosL9ag==
             (&stranger, KeyError::Der),
             (&ED25519_PEM.replace("K2Vw", "K2Vu"), KeyError::Algorithm("X25519")),
             (&ED25519_PEM.replace("PRIVATE", "PUBLIC"), KeyError::Pem),
-            (&ED25519_PEM.replace("PRIVATE", "ENCRYPTED PRIVATE"), KeyError::Pem),
+            (&ED25519_PEM.replace("PRIVATE", "ENCRYPTED PRIVATE"), KeyError::Encrypted),
+            (TRADITIONAL_ENCRYPTED_PEM, KeyError::Encrypted),
+            (&TRADITIONAL_ENCRYPTED_PEM.replace("EC PRIVATE", "RSA PRIVATE"), KeyError::Encrypted),
+            (&ED25519_PEM.replace("PRIVATE", "OPENSSH PRIVATE"), KeyError::OpenSsh),
+            (&ED25519_PEM.replace("PRIVATE", "RSA PRIVATE"), KeyError::Algorithm("RSA")),
+            (&ED25519_PEM.replace("PRIVATE", "ANY PRIVATE"), KeyError::Pem),
+            (EXPLICIT_PEM, KeyError::Algorithm("explicit curve parameters")),
+            ("-----BEGIN PRIVATE KEY-----", KeyError::Pem),
             ("-----BEGIN EC PARAMETERS-----", KeyError::Pem),
             ("", KeyError::Pem),
         ];

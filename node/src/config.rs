@@ -2,18 +2,19 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fama_ledger::id::Domain;
-use fama_ledger::key::{KeyError, PublicKey};
+use fama_ledger::key::{EXPLICIT, KeyError, PublicKey};
 use fama_ledger::limits::CHAIN_BYTES_MAX;
 use fama_ledger::manifest::{Manifest, ManifestError};
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -196,7 +197,8 @@ pub const ADMIN: Listener = loopback(9090);
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        let listen = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
+        let listen =
+            ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/tcp/4001", "/ip6/::/udp/4001/quic-v1"];
         Self { listen: listen.map(|address| address.parse().expect("a literal address parses")).to_vec() }
     }
 }
@@ -279,7 +281,7 @@ pub enum ConfigError {
         /// The rule that it breaks.
         error: ManifestError,
     },
-    /// Users other than its owner may read or change the key file.
+    /// Too many may read or change the key file: see [`unsafe_mode`].
     #[error("{at}: {path} has mode {mode:04o}, want 0600", path = path.display())]
     Permissions {
         /// Line of the setting that names the file.
@@ -348,11 +350,13 @@ impl ConfigError {
             Self::Toml { .. } | Self::Value { .. } => {
                 "config/node.toml in the sources names every setting with its default".to_owned()
             }
+            Self::File { error, .. } if error.kind() == io::ErrorKind::InvalidData => NO_TEXT.to_owned(),
             Self::File { .. } => "paths are relative to the configuration file".to_owned(),
             Self::Manifest { path, .. } => {
                 format!("get the federation's manifest from an operator; `fama federation show {}`", path.display())
             }
-            Self::Permissions { path, .. } => format!("chmod 600 {}", path.display()),
+            Self::Permissions { path, mode, .. } => mode_hint(path, *mode, true),
+            Self::Key { error, .. } if key_hint(error).is_some() => key_hint(error).unwrap_or_default().to_owned(),
             Self::Key { .. } => "a node key is an Ed25519 key: `fama key new --ed25519`".to_owned(),
             Self::Operator { .. } => "without `operator` the node is a mirror".to_owned(),
             Self::WrongKey { .. } => "`fama federation show` lists the operators' keys".to_owned(),
@@ -368,6 +372,8 @@ struct ConfigFile {
     manifest: Spanned<PathBuf>,
     node_key: Spanned<PathBuf>,
     next_node_key: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    group_readable_keys: bool,
     operator: Option<Spanned<String>>,
     namespace: Option<Spanned<String>>,
     #[serde(default = "spanned_default")]
@@ -390,7 +396,7 @@ struct ConfigFile {
 #[serde(deny_unknown_fields, expecting = "a table")]
 struct RawListener {
     enabled: Option<bool>,
-    listen: Option<SocketAddr>,
+    listen: Option<Spanned<SocketAddr>>,
 }
 
 /// `[query]`: a listener that may be public.
@@ -398,22 +404,76 @@ struct RawListener {
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 struct RawQuery {
     enabled: Option<bool>,
-    listen: Option<SocketAddr>,
+    listen: Option<Spanned<SocketAddr>>,
     access_log: bool,
     trusted_proxies: Option<Spanned<Vec<AddressRange>>>,
 }
 
 impl RawQuery {
     fn split(self) -> (Listener, AccessSettings) {
-        let Self { enabled, listen, access_log: log, trusted_proxies } = self;
-        let trusted_proxies = trusted_proxies.map(Spanned::into_inner).unwrap_or_default();
-        (RawListener { enabled, listen }.or(QUERY), AccessSettings { log, trusted_proxies })
+        let listener = self.listener().or(QUERY);
+        let trusted_proxies = self.trusted_proxies.map(Spanned::into_inner).unwrap_or_default();
+        (listener, AccessSettings { log: self.access_log, trusted_proxies })
+    }
+
+    fn listener(&self) -> RawListener {
+        RawListener { enabled: self.enabled, listen: self.listen.clone() }
     }
 }
 
 impl RawListener {
     fn or(&self, default: Listener) -> Listener {
-        Listener { enabled: self.enabled.unwrap_or(default.enabled), listen: self.listen.unwrap_or(default.listen) }
+        let listen = self.listen.as_ref().map_or(default.listen, |listen| *listen.get_ref());
+        Listener { enabled: self.enabled.unwrap_or(default.enabled), listen }
+    }
+}
+
+/// What a listener takes of the machine: `true` for TCP, and where.
+#[derive(Clone, Copy)]
+struct Taken {
+    tcp: bool,
+    at: SocketAddr,
+    /// Whether it takes the same port of IPv4 if it stands for all addresses of IPv6.
+    both: bool,
+}
+
+impl Taken {
+    /// What a libp2p address takes; `None` for one that no node listens on, and for a name.
+    fn of(address: &Multiaddr) -> Option<Self> {
+        let mut parts = address.iter();
+        let ip = match parts.next()? {
+            Protocol::Ip4(ip) => IpAddr::V4(ip),
+            Protocol::Ip6(ip) => IpAddr::V6(ip),
+            _ => return None,
+        };
+        let (tcp, port) = match parts.next()? {
+            Protocol::Tcp(port) => (true, port),
+            Protocol::Udp(port) => (false, port),
+            _ => return None,
+        };
+        Some(Self { tcp, at: SocketAddr::new(ip, port), both: false })
+    }
+
+    /// Whether the two cannot be had at once. Port 0 stands for any free one.
+    fn clashes(&self, other: &Self) -> bool {
+        let covers = |all: &Self, one: &Self| {
+            all.at.ip().is_unspecified() && (all.both && all.at.is_ipv6() || all.at.is_ipv4() == one.at.is_ipv4())
+        };
+        let (here, there) = (self.at.port(), other.at.port());
+        let shared = self.at.ip() == other.at.ip() || covers(self, other) || covers(other, self);
+        self.tcp == other.tcp && here == there && here > 0 && shared
+    }
+}
+
+/// Whether the internet may reach a listener there: not one of this machine or of a private network.
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        // 100.64.0.0/10 is for networks of providers and overlays.
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64))
+        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
     }
 }
 
@@ -479,10 +539,10 @@ impl ConfigText<'_> {
         })
     }
 
-    fn key(&self, field: &'static str, file: &Spanned<PathBuf>) -> Result<SecretKey, ConfigError> {
+    fn key(&self, field: &'static str, file: &Spanned<PathBuf>, by_group: bool) -> Result<SecretKey, ConfigError> {
         let (at, path) = (self.of(file), self.path(file.get_ref()));
         let text = self.read(field, file, KEY_BYTES_MAX)?;
-        if let Some(mode) = shared_mode(&path) {
+        if let Some(mode) = unsafe_mode(&path, by_group) {
             return Err(ConfigError::Permissions { at, path, mode });
         }
         let key = SecretKey::from_pem(&text).map_err(|error| (at.clone(), path.clone(), error));
@@ -548,6 +608,7 @@ impl ConfigText<'_> {
         if let Some(proxies) = proxies.filter(|proxies| proxies.get_ref().len() > PROXIES_MAX) {
             return self.refuse(proxies, "query.trusted_proxies", format!("at most {PROXIES_MAX}"));
         }
+        self.check_ports(raw)?;
         if raw.scrub.get_ref().pause_seconds == 0 {
             return self.refuse(&raw.scrub, "scrub.pause_seconds", "at least 1");
         }
@@ -558,17 +619,109 @@ impl ConfigText<'_> {
     }
 }
 
+impl ConfigText<'_> {
+    /// Refuses two listeners on one port: the node would fail to start, with an error about one of them.
+    fn check_ports(&self, raw: &ConfigFile) -> Result<(), ConfigError> {
+        let mut taken: Vec<(String, Taken)> = Vec::new();
+        for address in &raw.network.get_ref().listen {
+            let Some(here) = Taken::of(address) else { continue };
+            if let Some((other, _)) = taken.iter().find(|(_, there)| here.clashes(there)) {
+                return self.refuse(&raw.network, "network.listen", format!("{address} is also taken by {other}"));
+            }
+            taken.push((format!("network.listen {address}"), here));
+        }
+        let query = raw.query.listener();
+        for (setting, listener, of) in
+            [("query.listen", &query, query.or(QUERY)), ("admin.listen", &raw.admin, raw.admin.or(ADMIN))]
+        {
+            let here = Taken { tcp: true, at: of.listen, both: true };
+            if !of.enabled {
+                continue;
+            }
+            if let Some((other, _)) = taken.iter().find(|(_, there)| here.clashes(there)) {
+                let at = listener.listen.as_ref().map_or_else(|| self.at(0), |listen| self.of(listen));
+                let rule = format!("{} is also taken by {other}", of.listen);
+                return Err(ConfigError::Value { at, setting, rule });
+            }
+            taken.push((format!("{setting} {}", of.listen), here));
+        }
+        Ok(())
+    }
+}
+
 fn read_bounded(path: &Path, max: usize) -> io::Result<String> {
     let mut text = String::new();
     let bound = u64::try_from(max).unwrap_or(u64::MAX);
     File::open(path)?.take(bound.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() > max { Err(io::Error::other(format!("longer than {max} bytes"))) } else { Ok(text) }
+    if text.len() > max {
+        return Err(io::Error::other(format!("longer than {max} bytes")));
+    }
+    Ok(without_habits(&text).unwrap_or(text))
 }
 
-/// The permission bits of a file if anybody but its owner may access it.
-fn shared_mode(path: &Path) -> Option<u32> {
-    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-    (mode & 0o077 != 0).then_some(mode)
+/// The text without what some editors and version control add to files, if there is any of it: a byte order mark at the
+/// beginning, and a carriage return before each newline. No format of ours has either; a key is read with them.
+#[must_use]
+pub fn without_habits(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let has = bare.len() < text.len() || bare.contains("\r\n");
+    (has && !text.contains("PRIVATE KEY")).then(|| bare.replace("\r\n", "\n"))
+}
+
+/// The variable with the folder in which systemd hands files out to a service (`LoadCredential=`).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// What may be done about a file that is no text.
+pub const NO_TEXT: &str = "want a text file; `openssl pkey -in FILE -out NEW` writes a key in binary form as PEM";
+
+/// The permission bits of a secret file that more may read or change than should; `None` if they are in order.
+///
+/// Nobody but the owner may access it, with one exception: a group may read it (0440, 0640) where that is how the file
+/// reaches the process, so that nobody who runs it could change the mode. That is so below `$CREDENTIALS_DIRECTORY`; if
+/// root owns the file and the process is not root's, as with an orchestrator's mounted secret; and if `by_group`, a
+/// setting of the operator's, says it.
+#[must_use]
+pub fn unsafe_mode(path: &Path, by_group: bool) -> Option<u32> {
+    let file = fs::metadata(path).ok()?;
+    let mode = file.mode() & 0o7777;
+    let handed_out = || {
+        let folder = std::env::var_os(CREDENTIALS).filter(|folder| !folder.is_empty());
+        let (folder, path) = (folder.and_then(|folder| fs::canonicalize(folder).ok()), fs::canonicalize(path).ok());
+        folder.zip(path).is_some_and(|(folder, path)| path.starts_with(folder))
+            || (file.uid() == 0 && !rustix::process::geteuid().is_root())
+    };
+    let safe = mode & 0o077 == 0 || (mode & 0o037 == 0 && (by_group || handed_out()));
+    (!safe).then_some(mode)
+}
+
+/// What to do about such a mode. `setting`: whether the configuration of a node names the file.
+#[must_use]
+pub fn mode_hint(path: &Path, mode: u32, setting: bool) -> String {
+    let path = path.display();
+    match (mode & 0o037 == 0, setting) {
+        (true, true) => format!(
+            "chmod 600 {path}; or group_readable_keys = true, if it is handed out to a group that only the node is in"
+        ),
+        (false, true) => format!("chmod 600 {path}; where it is mounted, give it mode 0400, or 0440 and its own group"),
+        (_, false) => format!("chmod 600 {path}"),
+    }
+}
+
+/// What to do about a key that is not refused for what it is, but for how it is written.
+#[must_use]
+pub fn key_hint(error: &KeyError) -> Option<&'static str> {
+    match error {
+        KeyError::Encrypted => {
+            Some("`openssl pkey -in FILE -out NEW` asks for the passphrase and writes it without one")
+        }
+        KeyError::OpenSsh => Some(
+            "`ssh-keygen -p -m PKCS8 -f COPY` rewrites a copy of it (an Ed25519 key: since OpenSSH 9.6); or make one with \
+             `fama key new`",
+        ),
+        KeyError::Algorithm(EXPLICIT) => {
+            Some("`openssl ec -in FILE -param_enc named_curve -out NEW` writes it with the name of its curve")
+        }
+        _ => None,
+    }
 }
 
 impl Config {
@@ -579,6 +732,21 @@ impl Config {
     /// [`ConfigError`], which names the file and, where there is one, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::load_with(path, |_, _| StoredManifest::Absent)
+    }
+
+    /// What the operator should look at, though the node starts.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let admin = self.admin.listen;
+        let public = self.admin.enabled && is_public(admin.ip());
+        let place = if admin.ip().is_unspecified() { "all addresses of this machine" } else { "a public address" };
+        let warning = || {
+            format!(
+                "admin.listen {admin} is {place}: whoever reaches it can read metrics and freeze logs; want a loopback or \
+                 private address, or a firewall before it"
+            )
+        };
+        public.then(warning).into_iter().collect()
     }
 
     /// As [`Config::load`]. If the operator, the key or the namespace does not fit the manifest in the file, the newest
@@ -602,8 +770,9 @@ impl ConfigText<'_> {
         self.check_bounds(&raw)?;
         let operator = self.domain("operator", raw.operator.as_ref())?;
         let manifest = self.manifest(&raw)?;
-        let node_key = self.key("node_key", &raw.node_key)?;
-        let next_node_key = raw.next_node_key.as_ref().map(|path| self.key("next_node_key", path)).transpose()?;
+        let key = |field, file| self.key(field, file, raw.group_readable_keys);
+        let node_key = key("node_key", &raw.node_key)?;
+        let next_node_key = raw.next_node_key.as_ref().map(|file| key("next_node_key", file)).transpose()?;
         let data_dir = self.path(&raw.data_dir);
         let fits = |manifest: &Manifest| {
             self.check_key(&raw, operator.as_ref(), manifest, node_key.public())?;
@@ -643,6 +812,8 @@ impl ConfigText<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
     use fama_ledger::key::Curve;
     use fama_ledger::manifest::{Genesis, Operator, Policy};
     use fama_ledger::signed_note::{self, SignedNote};
@@ -735,6 +906,66 @@ mod tests {
                 assert!(named, "{table}{setting}");
             }
         }
+    }
+
+    #[test]
+    fn no_two_listeners_share_a_port() {
+        let refused = |config: &str| {
+            load(&format!("{SHORT}operator = \"alpha.example\"\n{config}")).err().map(|error| error.to_string())
+        };
+        for config in [
+            "[query]\nlisten = \"127.0.0.1:9090\"\n",
+            "[admin]\nlisten = \"0.0.0.0:8080\"\n",
+            "[admin]\nlisten = \"[::]:8080\"\n",
+            "[query]\nlisten = \"127.0.0.1:4001\"\n",
+            "[query]\nlisten = \"[::1]:4001\"\n",
+            "[network]\nlisten = [\"/ip4/0.0.0.0/tcp/9090\"]\n",
+            "[network]\nlisten = [\"/ip4/0.0.0.0/tcp/4001\", \"/ip4/127.0.0.1/tcp/4001\"]\n",
+            "[network]\nlisten = [\"/ip4/127.0.0.1/udp/1/quic-v1\", \"/ip4/127.0.0.1/udp/1/quic-v1\"]\n",
+        ] {
+            let refused = refused(config).unwrap_or_default();
+            assert!(refused.contains("listen: ") && refused.contains("is also taken by"), "{config}: {refused}");
+        }
+        assert!(refused("[admin]\nlisten = \"0.0.0.0:8080\"\n").unwrap().contains("node.toml:6: admin.listen"));
+        for config in [
+            "[query]\nlisten = \"127.0.0.2:9090\"\n",
+            "[query]\nlisten = \"127.0.0.1:9090\"\n[admin]\nenabled = false\n",
+            "[query]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+            "[network]\nlisten = [\"/ip4/0.0.0.0/udp/8080/quic-v1\", \"/ip6/::/udp/8080/quic-v1\"]\n",
+        ] {
+            assert_eq!(refused(config), None, "{config}");
+        }
+    }
+
+    #[test]
+    fn a_public_admin_listener_is_warned_about() {
+        for (listen, warned) in [
+            ("127.0.0.1:9090", false),
+            ("[::1]:9090", false),
+            ("10.0.0.7:9090", false),
+            ("192.168.1.7:9090", false),
+            ("100.64.0.1:9090", false),
+            ("[fd00::1]:9090", false),
+            ("[::ffff:10.0.0.7]:9090", false),
+            ("0.0.0.0:9090", true),
+            ("[::]:9090", true),
+            ("203.0.113.7:9090", true),
+            ("[2001:db8::7]:9090", true),
+        ] {
+            let config = load(&format!("{SHORT}operator = \"alpha.example\"\n[admin]\nlisten = \"{listen}\"\n"));
+            assert_eq!(config.unwrap().warnings().len(), usize::from(warned), "{listen}");
+        }
+    }
+
+    #[test]
+    fn files_as_other_systems_write_them() {
+        let dir = folder(&format!("{SHORT}operator = \"alpha.example\"\n"));
+        for name in ["node.toml", "manifest.txt", "node.pem"] {
+            let path = dir.path().join(name);
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        }
+        assert_eq!(Config::load(&dir.path().join("node.toml")).unwrap().operator.unwrap().as_str(), "alpha.example");
     }
 
     #[test]

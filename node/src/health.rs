@@ -84,6 +84,8 @@ pub struct Snapshot {
     pub waiting: Option<&'static str>,
     /// Stable codes of warnings despite which the node writes; its operator should look at them.
     pub warnings: Vec<&'static str>,
+    /// `clock_ahead` or `clock_behind` if three clocks or more show that this node's is wrong.
+    pub wrong_clock: Option<&'static str>,
     /// Whether the start is over, so that this run may have signed something.
     pub writes: bool,
     /// Providers whose sponsorship changed and whose subjects the ranking has not updated yet.

@@ -245,7 +245,7 @@ impl Metrics {
             )?,
             warnings: make.gauges(
                 "fama_node_warning",
-                "1 while the node accepts events although its operator should investigate, by code: other_session (a copy of this node?), clock_ahead, clock_jumped, and the options assume_disk_current, accept_clock and accept_late.",
+                "1 while the node accepts events although its operator should investigate, by code: other_session (a copy of this node?), clock_ahead, clock_behind, clock_jumped, and the options assume_disk_current, accept_clock and accept_late.",
                 "code",
             )?,
             quick: make.gauge(

@@ -40,6 +40,7 @@ use crate::wire::{Frontier, Gossip, Session, Submission, SubmitRequest, SubmitRe
 pub use dialer::OperatorPeer;
 pub use error::{ClientError, NetworkError, RequestError};
 pub use libp2p::gossipsub::MessageId;
+pub use libp2p::multiaddr::Protocol;
 pub use libp2p::{Multiaddr, PeerId};
 
 /// Log filter directives that silence what strangers can make libp2p's own crates log.

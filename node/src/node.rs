@@ -21,7 +21,7 @@ use crate::network::{self, Network, NetworkConfig, NetworkError, OperatorPeer, p
 use crate::replay::Fatal;
 use crate::scrub::Scrubber;
 use crate::shared::Shared;
-use crate::state_sync::StateSync;
+use crate::state_sync::{self, StateSync};
 use crate::store::{self, Store, StoreError};
 use crate::submit::Submitter;
 use crate::submit::admission::Admission;
@@ -100,6 +100,27 @@ pub fn configured(path: &Path) -> Result<Config, ConfigError> {
     })
 }
 
+/// Tries the folders that a node with this configuration would use, and leaves everything as it was. Returns what its
+/// operator should look at, though the node starts.
+///
+/// # Errors
+/// [`StoreError`]: the data folder cannot be created or written, or a repair of it was interrupted.
+pub fn try_folders(config: &Config) -> Result<Vec<String>, StoreError> {
+    let mut warnings = Vec::new();
+    // Not an error: a configuration is often checked while the node runs with the one before.
+    if Store::try_folder(&config.data_dir)? {
+        warnings.push(format!("{} is in use by a running node", config.data_dir.display()));
+    }
+    if config.verify == Verify::Certified {
+        let quick = state_sync::folder(&config.data_dir);
+        let tried = Store::try_folder(&quick);
+        warnings.extend(
+            tried.err().map(|error| format!("verify = \"certified\" needs a folder next to the data: {error}")),
+        );
+    }
+    Ok(warnings)
+}
+
 /// Runs a node until `stop` completes or an error occurs from which only a restart recovers.
 ///
 /// HTTP listeners are bound before the data folder is opened; `started` is called once all listeners answer. To change
@@ -113,6 +134,9 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     started: impl FnOnce(&Addresses),
 ) -> Result<(), NodeError> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let query = bind("query", &config.query).await?;
     let admin = bind("admin", &config.admin).await?;
     let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);

@@ -97,6 +97,14 @@ enum AttemptEnd {
     Stopped,
 }
 
+/// The folder of the quick state of a node whose own copies are in `data_dir`.
+#[must_use]
+pub(crate) fn folder(data_dir: &std::path::Path) -> PathBuf {
+    let mut folder = data_dir.as_os_str().to_owned();
+    folder.push(ENDING);
+    folder.into()
+}
+
 /// Loads, shows and deletes the quick state.
 pub(crate) struct StateSync {
     shared: Shared,
@@ -118,9 +126,7 @@ impl StateSync {
         (app, slot): (Arc<App>, Arc<ServingSlot>),
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let mut dir = data_dir.as_os_str().to_owned();
-        dir.push(ENDING);
-        Self { shared, bridge, dir: dir.into(), slot, app, stopped }
+        Self { shared, bridge, dir: folder(data_dir), slot, app, stopped }
     }
 
     /// Runs until the node's own copies have caught up with the quick state, or the node stops.

@@ -73,6 +73,7 @@ mod scrub;
 #[doc(hidden)]
 pub mod simulated;
 mod state_sync;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -125,6 +126,12 @@ pub enum StoreError {
         dir: PathBuf,
         /// The rebuilt database if there is one, else the newest damaged one that was kept.
         beside: PathBuf,
+    },
+    /// A repair within the folder was interrupted.
+    #[error("{dir}: a repair was interrupted; `fama check --repair` finishes it")]
+    HalfSwapped {
+        /// The data folder.
+        dir: PathBuf,
     },
     /// The folder was written by another version of this program.
     #[error(
@@ -244,7 +251,7 @@ impl StoreError {
         match self {
             Self::Locked { .. } => "locked",
             Self::Federation { .. } => "store_federation",
-            Self::HalfRepaired { .. } => "store_half_repaired",
+            Self::HalfRepaired { .. } | Self::HalfSwapped { .. } => "store_half_repaired",
             Self::Format { .. } => "store_format",
             Self::Quick { .. } => "store_quick",
             Self::NoData { .. } => "no_data",
@@ -470,6 +477,36 @@ impl Store {
     /// [`StoreError::Locked`].
     pub fn check_unused(dir: &Path) -> Result<(), StoreError> {
         open::check_unused(dir)
+    }
+
+    /// Tries that a node could use `dir`: that it can be created and written. Changes nothing, opens no database. Returns
+    /// whether another process has it open.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::HalfRepaired`].
+    pub fn try_folder(dir: &Path) -> Result<bool, StoreError> {
+        open::try_folder(dir)
+    }
+
+    /// The folder, within the data folder `dir`, for a database that is to replace the one in `dir`: see [`Store::swap`].
+    #[must_use]
+    pub fn rebuilt_within(dir: &Path) -> PathBuf {
+        dir.join(swap::REBUILT)
+    }
+
+    /// Puts the database in [`Store::rebuilt_within`] in the place of the one in `dir`, which nothing may have open. Returns
+    /// the folder, within `dir`, with what was there. After a crash no node opens the folder until this is called again.
+    ///
+    /// # Errors
+    /// The system's: the swap is to be finished by another call, unless it did not begin.
+    pub fn swap(dir: &Path) -> std::io::Result<PathBuf> {
+        if swap::is_interrupted(dir) { swap::finish(dir) } else { swap::swap(dir) }
+    }
+
+    /// Whether [`Store::swap`] was interrupted.
+    #[must_use]
+    pub fn is_half_swapped(dir: &Path) -> bool {
+        swap::is_interrupted(dir)
     }
 
     /// Whether `dir` holds any part of a database, damaged or not.

@@ -204,8 +204,12 @@ fn configured(net: &LocalFederation, i: usize, name: &str) -> PathBuf {
 
 /// Runs `fama check` with these arguments; returns whether it succeeded, and all its output.
 fn command(config: &Path, repair: bool) -> (bool, String) {
+    command_with(config, if repair { &["--repair"] } else { &[] })
+}
+
+fn command_with(config: &Path, options: &[&str]) -> (bool, String) {
     let mut args = vec!["fama".into(), "check".into(), "--config".into(), config.as_os_str().to_owned()];
-    args.extend(repair.then(|| "--repair".into()));
+    args.extend(options.iter().map(Into::into));
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = fama_cli::run(args, &mut out, &mut err);
     (code == std::process::ExitCode::SUCCESS, String::from_utf8_lossy(&[out, err].concat()).into_owned())
@@ -312,6 +316,55 @@ fn a_folder_that_does_not_open_is_repaired_as_far_as_it_can_be_read() {
             drop(Store::open(&damaged, &net.manifest).unwrap());
         }
         assert!(refused > 10, "{refused} of {} did not open", files.len());
+    });
+}
+
+/// Symptom: where the data folder is a mount point, the check did all the work, could not rename the folder, and threw the
+/// rebuilt data away. A link stands for it here: neither may be renamed.
+#[test]
+fn a_folder_that_cannot_be_renamed_is_repaired_within() {
+    multi(async {
+        let (net, data) = used_twice().await;
+        let mut tables = fs::read_dir(&data).unwrap().map(|file| file.unwrap().file_name());
+        let table = tables.find(|name| kind(Path::new(name)) == "sst").unwrap();
+        let work = net.dir.path().join("work");
+        let work_option = ["--work", work.to_str().unwrap()];
+        for (name, linked, options) in [("linked", true, &[][..]), ("worked", false, &work_option[..])] {
+            let (dir, elsewhere) = (net.dir.path().join(name), net.dir.path().join("elsewhere"));
+            let real = if linked { &elsewhere } else { &dir };
+            fs::create_dir(real).unwrap();
+            copy(&data, real);
+            if linked {
+                std::os::unix::fs::symlink(real, &dir).unwrap();
+            }
+            let config = configured(&net, 1, name);
+            let repair = [options, &["--repair"]].concat();
+            let (sound, said) = command_with(&config, options);
+            assert!(sound, "{name}: {said}");
+            let mut bytes = fs::read(real.join(&table)).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(real.join(&table), bytes).unwrap();
+            assert!(!command_with(&config, options).0, "{name}");
+            let inner = || fs::read_dir(real).unwrap().filter(|file| file.as_ref().unwrap().path().is_dir()).count();
+            assert_eq!(inner(), 0, "{name}: nothing is left behind");
+            let (repaired, said) = command_with(&config, &repair);
+            assert!(repaired && said.contains(dir.join("damaged-1").to_str().unwrap()), "{name}: {said}");
+            assert!(real.join("damaged-1").join(&table).exists() && inner() == 1, "{name}");
+            assert_eq!(dir.is_symlink(), linked);
+            assert_eq!(checked(real, &net.manifest).unwrap().findings, [], "{name}");
+            assert!(command_with(&config, options).0, "{name}");
+
+            // A repair that a crash cut off before its last file, without which nothing opens.
+            fs::create_dir(real.join("check.moving")).unwrap();
+            fs::rename(real.join("CURRENT"), real.join("check.moving/CURRENT")).unwrap();
+            assert_eq!(Store::open(&dir, &net.manifest).err().unwrap().code(), "store_half_repaired");
+            let (sound, said) = command_with(&config, options);
+            assert!(!sound && said.contains("--repair"), "{said}");
+            let (finished, said) = command_with(&config, &repair);
+            assert!(finished && !real.join("check.moving").exists(), "{said}");
+            assert_eq!(checked(real, &net.manifest).unwrap().findings, [], "{name}");
+        }
+        assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
     });
 }
 

@@ -71,7 +71,7 @@ impl SoleOperator {
         let dir = tempfile::tempdir().unwrap();
         let ports = free_ports(3);
         let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (query, admin, bind) = (http(ports[1]), http(ports[2]), Ipv4Addr::LOCALHOST.into());
+        let (query, admin, bind) = (http(ports[1]), http(ports[2]), vec![Ipv4Addr::LOCALHOST.into()]);
         let operator = OperatorPlan {
             domain: domain("alpha.example"),
             host: "127.0.0.1".into(),

@@ -194,7 +194,7 @@ fn operators() -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, PathBuf)>) {
     let operator = |(i, ports): (usize, &[u16])| OperatorPlan {
         domain: domain(DOMAINS[i]),
         host: "127.0.0.1".into(),
-        bind: Ipv4Addr::LOCALHOST.into(),
+        bind: vec![Ipv4Addr::LOCALHOST.into()],
         port: ports[0],
         query: http(ports[1]),
         admin: http(ports[2]),

@@ -46,6 +46,32 @@ pub enum ReadError {
         /// Stated by the client or the system.
         reason: String,
     },
+    /// As [`ReadError::Unreachable`]: the server's certificate is not accepted, which trying again does not change.
+    #[error("{what}: {reason}")]
+    Certificate {
+        /// Name of the source and path of the file.
+        what: String,
+        /// Stated by the client.
+        reason: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// As [`ReadError::Unreachable`]: the server does not speak TLS.
+    #[error("{what}: {reason}")]
+    NoTls {
+        /// Name of the source and path of the file.
+        what: String,
+        /// Stated by the client.
+        reason: String,
+    },
+    /// As [`ReadError::Unreachable`]: the proxy that the environment names does not work.
+    #[error("{what}: {reason}")]
+    Proxy {
+        /// Name of the source and path of the file.
+        what: String,
+        /// Stated by the client, with the proxy and its variable.
+        reason: String,
+    },
     /// As [`ReadError::Unreachable`], for a file in an S3-compatible store.
     #[error("{what}: {reason}")]
     BucketUnreachable {
@@ -174,7 +200,12 @@ impl ReadError {
             Self::BadUrl { .. } => "bad_url",
             Self::NoNode { .. } => "no_node",
             Self::BadPlace { .. } => "bad_place",
-            Self::Unreachable { .. } | Self::BucketUnreachable { .. } | Self::BucketDenied { .. } => "unreachable",
+            Self::Unreachable { .. }
+            | Self::Certificate { .. }
+            | Self::NoTls { .. }
+            | Self::Proxy { .. }
+            | Self::BucketUnreachable { .. }
+            | Self::BucketDenied { .. } => "unreachable",
             Self::TooLarge { .. } => "too_large",
             Self::MissingFile(_) => "missing_file",
             Self::Invalid { code, .. } => code,

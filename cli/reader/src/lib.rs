@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //!
+//! - Asking servers: [`http`].
 //! - Where files lie: [`source`] reads them from a node, a static host, a folder, a bucket or a stopped node;
 //!   [`bucket`] also writes to folders and S3-compatible stores.
 //! - What is done with them: [`audit`] verifies everything and recomputes every state; [`export`] writes an audited
@@ -26,6 +27,8 @@
 //! # Ok(()) }
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod http;
 
 pub mod bucket;
 pub mod source;

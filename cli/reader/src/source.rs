@@ -18,8 +18,9 @@ use fama_ledger::public::Path;
 use fama_node::public;
 use fama_node::store::Store;
 
-use crate::bucket::{Bucket, S3};
+use crate::bucket::{Bucket, S3, has_prefix};
 use crate::error::ReadError;
+use crate::http::{HttpClient, NoAnswer, NoAnswerKind};
 
 /// How often a request is made before its failure is final.
 const TRIES: u32 = 4;
@@ -37,7 +38,7 @@ pub struct PublicSource {
 }
 
 enum SourceKind {
-    Http(ureq::Agent),
+    Http(HttpClient),
     Bucket(Bucket),
     Data(Box<Store>),
 }
@@ -51,9 +52,9 @@ impl PublicSource {
     pub fn open(name: &str) -> Result<Self, ReadError> {
         let trimmed = name.trim_end_matches('/');
         let path = std::path::Path::new(name);
-        let kind = if name.starts_with("http://") || name.starts_with("https://") {
-            SourceKind::Http(agent())
-        } else if name.starts_with(S3) {
+        let kind = if has_prefix(name, "http://") || has_prefix(name, "https://") {
+            SourceKind::Http(HttpClient::new(name, TIMEOUT, CONNECTIONS_MAX))
+        } else if has_prefix(name, S3) {
             SourceKind::Bucket(Bucket::open(trimmed)?)
         } else if path.is_file() {
             let config = fama_node::node::configured(path).map_err(|error| ReadError::Config(Box::new(error)))?;
@@ -82,7 +83,7 @@ impl PublicSource {
     /// or the error of the data folder.
     pub fn get(&self, path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
         match &self.kind {
-            SourceKind::Http(agent) => self.get_http(agent, path),
+            SourceKind::Http(client) => self.get_http(client, path),
             SourceKind::Bucket(bucket) => bucket.get(path),
             SourceKind::Data(store) => {
                 let found = public::file(&store.view(), store.manifest(), path);
@@ -100,29 +101,34 @@ impl PublicSource {
         chain(&self.name, &|path| self.get(path))?.ok_or_else(|| ReadError::NoManifest(self.name.clone()))
     }
 
-    fn get_http(&self, agent: &ureq::Agent, path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
+    fn get_http(&self, client: &HttpClient, path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
         let url = format!("{}/{path}", self.name);
         let mut pause = PAUSE;
         for _ in 1..TRIES {
-            match self.try_http(agent, &url, path) {
+            match self.try_http(client, &url, path) {
                 Err(ReadError::Unreachable { .. }) => thread::sleep(pause),
                 done => return done,
             }
             pause *= 2;
         }
-        self.try_http(agent, &url, path)
+        self.try_http(client, &url, path)
     }
 
-    fn try_http(&self, agent: &ureq::Agent, url: &str, path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
+    fn try_http(&self, client: &HttpClient, url: &str, path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
         let unreachable =
             |error: &dyn std::fmt::Display| ReadError::Unreachable { what: url.to_owned(), reason: error.to_string() };
-        let mut response = match agent.get(url).call() {
-            Ok(response) => response,
-            Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {
-                return Err(ReadError::BadUrl { url: url.to_owned(), reason: error.to_string() });
+        let no_answer = |NoAnswer { kind, reason }: NoAnswer| {
+            let what = url.to_owned();
+            match kind {
+                NoAnswerKind::Url => ReadError::BadUrl { url: what, reason },
+                NoAnswerKind::Certificate(hint) => ReadError::Certificate { what, reason, hint },
+                NoAnswerKind::Tls => ReadError::NoTls { what, reason },
+                NoAnswerKind::Proxy => ReadError::Proxy { what, reason },
+                NoAnswerKind::Server => ReadError::Unreachable { what, reason },
             }
-            Err(error) => return Err(unreachable(&error)),
         };
+        let answer = client.agent().map_err(no_answer)?.get(url).call();
+        let mut response = answer.map_err(|error| no_answer(client.explain(&error)))?;
         match response.status().as_u16() {
             200 => {}
             // Object stores that hide their listing answer 403 for a missing file.
@@ -164,16 +170,4 @@ pub(crate) fn chain(
         newest = Arc::new(newest.successor(&next).map_err(|error| about(version, error))?);
     }
     Ok(Some(newest))
-}
-
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .timeout_connect(Some(Duration::from_secs(5)))
-        .http_status_as_error(false)
-        .max_idle_connections(CONNECTIONS_MAX)
-        .max_idle_connections_per_host(CONNECTIONS_MAX)
-        .user_agent(concat!("fama/", env!("CARGO_PKG_VERSION")))
-        .build();
-    config.new_agent()
 }

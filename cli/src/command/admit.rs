@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["provider", "service", "domain", "method"])]
     request: Option<PathBuf>,
     /// The name of the service
-    #[arg(long, required_unless_present = "request")]
+    #[arg(long, allow_hyphen_values = true, required_unless_present = "request")]
     service: Option<Service>,
     /// The service's domain
     #[arg(long, required_unless_present = "request")]

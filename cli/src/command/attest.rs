@@ -31,13 +31,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     delta: i32,
     /// The topic: a word of a-z 0-9 . _ -
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     context: Option<Context>,
     /// Why, at most 200 bytes
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     reason: Option<String>,
     /// Where to find more, at most 512 bytes
-    #[arg(long = "ref", value_name = "TEXT")]
+    #[arg(long = "ref", value_name = "TEXT", allow_hyphen_values = true)]
     reference: Option<String>,
     /// The issuer's home, if no node is asked
     #[arg(long, value_name = "DOMAIN")]

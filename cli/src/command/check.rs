@@ -1,6 +1,8 @@
 //! `fama check`: compares a data folder with what its entries give when replayed.
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fama_node::config::Config;
@@ -26,7 +28,9 @@ Example, with the node stopped:
 
 Reads every entry, checks every signature, replays everything into a folder next to the data, and
 compares tree, state, indexes, signed heads and notes. This needs as much disk space as the data
-once more. The data itself is not changed; --repair keeps it, too, next to its replacement.
+once more. The data itself is not changed; --repair keeps it, too, next to its replacement. Where
+nothing can be put next to the data, as with a mount point, all this is done within the folder;
+--work names another place for it.
 Exit codes: 0 the data is correct (or was repaired), 1 it is damaged.";
 
 /// Arguments of the command.
@@ -38,16 +42,23 @@ pub(crate) struct Args {
     /// Replace damaged data with the rebuilt data; the damaged is kept next to it, and peers supply what is missing
     #[arg(long)]
     repair: bool,
+    /// The folder to work in [default: next to the data folder, or in it if it is a mount point or a link]
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
 }
 
 /// Rebuilds a data folder from its entries and compares.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let config = fama_node::node::configured(&args.config)?;
     let data = &config.data_dir;
+    if Store::is_half_swapped(data) {
+        return finish(data, args, terminal);
+    }
     if !Store::is_there(data) {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
-    let (folder, copy) = (SiblingFolder::new(data, REBUILT)?, SiblingFolder::new(data, COPIED)?);
+    let work = Workplace::choose(data, args)?;
+    let (folder, copy) = (&work.rebuilt, &work.copied);
     let mut report = CheckReport::default();
     let original = match Store::open_copy(data, &copy.0, &config.manifest) {
         Err(StoreError::Database { message, .. }) if args.repair => {
@@ -71,7 +82,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         terminal.say(format!("{log}{} ({})", finding.what, finding.code));
     }
     if args.repair {
-        let kept = replace(data, &folder)?;
+        let kept = work.replace(data)?;
         let people = format!(
             "repaired; the damaged data is kept in {}; start the node: peers supply what is missing",
             kept.display()
@@ -106,12 +117,126 @@ const fn not_read(what: String) -> CheckFinding {
     CheckFinding { log: None, code: "unreadable", what }
 }
 
-/// A new folder next to the data; dropping it deletes the folder, unless it was renamed to replace the data.
-struct SiblingFolder(PathBuf);
+/// Ends a repair within the folder that was interrupted.
+fn finish(data: &Path, args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    if !args.repair {
+        let message = format!("{}: a repair was interrupted", data.display());
+        return Err(Failure::new("store_half_repaired", message).hint("run the same command with --repair"));
+    }
+    Store::check_unused(data).map_err(|error| Failure::new(error.code(), error))?;
+    let kept = Store::swap(data).map_err(|error| swap_failed(data, &error))?;
+    let people = format!("finished the repair that was interrupted; the damaged data is kept in {}", kept.display());
+    terminal.answer(&json!({"ok": true, "kept": kept}), people)
+}
 
-impl SiblingFolder {
-    fn new(data: &Path, ending: &str) -> Result<Self, Failure> {
-        let path = sibling(data, ending);
+fn swap_failed(data: &Path, error: &std::io::Error) -> Failure {
+    let hint = if Store::is_half_swapped(data) { "run the same command again: it continues" } else { WORK_HINT };
+    Failure::new("file", format!("{}: {error}", data.display())).hint(hint)
+}
+
+const WORK_HINT: &str = "--work DIR names a folder that can be written; to repair, so must the data folder be";
+
+/// Where a check works, found out before it begins.
+struct Workplace {
+    copied: ScratchFolder,
+    rebuilt: ScratchFolder,
+    /// Whether a repair replaces the data folder, rather than the files in it.
+    whole: bool,
+}
+
+impl Workplace {
+    fn choose(data: &Path, args: &Args) -> Result<Self, Failure> {
+        let writable = |folder: &Path| {
+            let tried = tempfile::Builder::new().prefix("fama-check").tempdir_in(folder);
+            tried.map_err(|error| Failure::new("file", format!("{}: {error}", folder.display())).hint(WORK_HINT))
+        };
+        let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let (base, whole) = match &args.work {
+            Some(work) => {
+                files::create_folder(work)?;
+                writable(work)?;
+                (work.join(data.file_name().unwrap_or("data".as_ref())), false)
+            }
+            None if !is_fixed(data) && writable(parent).is_ok() => (data.to_owned(), true),
+            None => (data.join(WITHIN), false),
+        };
+        if !whole && (args.repair || args.work.is_none()) {
+            writable(data)?;
+        }
+        let rebuilt = if whole || args.work.is_some() { sibling(&base, REBUILT) } else { Store::rebuilt_within(data) };
+        Ok(Self { rebuilt: ScratchFolder::new(rebuilt)?, copied: ScratchFolder::new(sibling(&base, COPIED))?, whole })
+    }
+
+    /// Puts the rebuilt data in the place of the damaged. Returns where those are kept.
+    fn replace(&self, data: &Path) -> Result<PathBuf, Failure> {
+        if self.whole {
+            return replace(data, &self.rebuilt);
+        }
+        Store::check_unused(data).map_err(|error| Failure::new(error.code(), error))?;
+        let within = Store::rebuilt_within(data);
+        if self.rebuilt.0 != within {
+            bring(&self.rebuilt.0, &within).map_err(|error| swap_failed(data, &error))?;
+        }
+        Store::swap(data).map_err(|error| swap_failed(data, &error))
+    }
+}
+
+/// The name of the copy within the data folder.
+const WITHIN: &str = "check";
+
+/// Moves a folder of files, to another file system too.
+fn bring(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        // Of a repair that was interrupted before anything was replaced.
+        fs::remove_dir_all(to)?;
+    }
+    if fs::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::create_dir(to)?;
+    for file in fs::read_dir(from)? {
+        let (file, name) = file.map(|file| (file.path(), file.file_name()))?;
+        if file.is_file() {
+            fs::copy(&file, to.join(&name))?;
+            fs::File::open(to.join(name))?.sync_all()?;
+        }
+    }
+    fs::File::open(to)?.sync_all()
+}
+
+/// Whether a folder cannot or should not be renamed: a mount point, or a link to the folder.
+fn is_fixed(folder: &Path) -> bool {
+    let Ok(real) = fs::canonicalize(folder) else { return false };
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let mounted = real.parent().is_some_and(|parent| device(parent) != device(&real));
+    // Part of a file system may be mounted within the same one.
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let listed =
+        table.lines().filter_map(|line| line.split(' ').nth(4)).any(|at| unescape(at) == real.as_os_str().as_bytes());
+    folder.is_symlink() || mounted || listed
+}
+
+/// The table of mounts writes space, tab, newline and backslash as a backslash and three octal digits.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                plain.extend_from_slice(part.as_bytes().get(3..).unwrap_or_default());
+            }
+            None => plain.extend_from_slice(part.as_bytes()),
+        }
+    }
+    plain
+}
+
+/// A new folder; dropping it deletes the folder, unless it was renamed to replace the data.
+struct ScratchFolder(PathBuf);
+
+impl ScratchFolder {
+    fn new(path: PathBuf) -> Result<Self, Failure> {
         if path.exists() {
             let failure = Failure::new("file_exists", format!("{} already exists", path.display()));
             return Err(failure.hint("an earlier check left it behind: remove it"));
@@ -120,7 +245,7 @@ impl SiblingFolder {
     }
 }
 
-impl Drop for SiblingFolder {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // A folder that cannot be removed is reported by the next check.
         let _ = fs::remove_dir_all(&self.0);
@@ -135,7 +260,7 @@ fn sibling(data: &Path, ending: &str) -> PathBuf {
 
 /// Replaces the data with two renames. After a crash between them the data folder is missing: a node then refuses to
 /// start, and says what to rename.
-fn replace(data: &Path, folder: &SiblingFolder) -> Result<PathBuf, Failure> {
+fn replace(data: &Path, folder: &ScratchFolder) -> Result<PathBuf, Failure> {
     Store::check_unused(data).map_err(|error| Failure::new(error.code(), error))?;
     let system = |error: std::io::Error| Failure::new("file", format!("{}: {error}", data.display()));
     let kept = (1..).map(|n| sibling(data, &format!("{KEPT}{n}"))).find(|path| !path.exists());
@@ -164,4 +289,19 @@ fn table(report: &CheckReport) -> FieldList {
     let mut lines = vec![("checked", "every entry, signature, tree, state root, row and index is correct".to_owned())];
     lines.extend(report.logs.iter().map(|(log, size)| ("log", format!("{log}: {size} entries"))));
     FieldList(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_not_renamed() {
+        assert_eq!(unescape("/a\\040b\\134c"), b"/a b\\c");
+        let dir = tempfile::tempdir().unwrap();
+        let (data, link) = (dir.path().join("data"), dir.path().join("link"));
+        fs::create_dir(&data).unwrap();
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        assert!(is_fixed(Path::new("/proc")) && is_fixed(&link) && !is_fixed(&data));
+    }
 }

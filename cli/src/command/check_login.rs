@@ -23,16 +23,16 @@ Example: with a public key, or by asking a node, which knows about revocations
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent's name or handle, as it was signed
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     name: String,
     /// The time, as it was signed
     #[arg(long, value_name = "TIME")]
     timestamp: String,
     /// The text that was signed
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     payload: String,
     /// The signature, in any base64 variant
-    #[arg(long, value_name = "BASE64")]
+    #[arg(long, value_name = "BASE64", allow_hyphen_values = true)]
     signature: String,
     /// Check with this key (PEM), offline: a revocation goes unnoticed
     #[arg(long, value_name = "FILE", conflicts_with = "query")]

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// The provider: `name@home`, id or DID
     provider: String,
     /// The name of the service [default: the one that this operator sponsors]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     service: Option<Service>,
     /// The service's domain [default: that of the service that this operator sponsors]
     #[arg(long)]

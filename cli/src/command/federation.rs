@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::federation::{self, Created, FederationPlan, FirstPorts, OperatorPlan};
+use crate::host::Host;
 use crate::terminal::{FieldList, Terminal};
 
 /// Examples that follow the help text.
@@ -105,15 +106,15 @@ struct NewArgs {
     out: PathBuf,
     /// IP address or DNS name of the nodes: none for loopback on this machine, one for all nodes, or one for each
     #[arg(long)]
-    host: Vec<String>,
+    host: Vec<Host>,
     /// The first libp2p port; further nodes on a machine count up from it
-    #[arg(long, default_value_t = FirstPorts::default().network, value_name = "PORT")]
+    #[arg(long, default_value_t = FirstPorts::default().network, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// The first port of the query listeners
-    #[arg(long, default_value_t = FirstPorts::default().query, value_name = "PORT")]
+    #[arg(long, default_value_t = FirstPorts::default().query, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     query_port: u16,
     /// The first port of the admin listeners
-    #[arg(long, default_value_t = FirstPorts::default().admin, value_name = "PORT")]
+    #[arg(long, default_value_t = FirstPorts::default().admin, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: u16,
     /// How many operators must sponsor a provider [default: f + 1]
     #[arg(long, value_name = "N")]
@@ -130,8 +131,12 @@ impl NewArgs {
         }
         let operators = self.operators.iter().enumerate().map(|(i, domain)| match self.host.as_slice() {
             [] => OperatorPlan::local(domain.clone(), i, ports),
-            [host] => OperatorPlan::hosted(domain.clone(), host.clone(), i, ports),
-            hosts => OperatorPlan::hosted(domain.clone(), hosts.get(i).cloned().unwrap_or_default(), 0, ports),
+            hosts @ [only, ..] => {
+                let host = hosts.get(i).unwrap_or(only);
+                // How many of the nodes before it run on the same machine.
+                let before = if hosts.len() == 1 { i } else { hosts.iter().take(i).filter(|one| *one == host).count() };
+                OperatorPlan::hosted(domain.clone(), host, before, ports)
+            }
         });
         let mut policy = Policy::recommended(n);
         policy.min_sponsors = self.min_sponsors.unwrap_or(policy.min_sponsors);

@@ -1,9 +1,10 @@
 //! `fama node`: runs a node until it gets a signal.
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, LogFormat, LogSettings, Verify};
+use fama_node::config::{Config, Level, LogFormat, LogSettings, Verify};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
 use serde_json::json;
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Check the configuration and the files that it names, and stop
+    /// Check the configuration, the files that it names, and that the data folder can be used; change nothing, and stop
     #[arg(long)]
     check: bool,
     /// While this node is far behind, answer from what it has verified itself (`full`), or within seconds from states
@@ -78,13 +79,16 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 }
 
 fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let mut warnings = config.warnings();
+    warnings.extend(node::try_folders(config).map_err(|error| Failure::new(error.code(), error))?);
+    warnings.iter().for_each(|warning| terminal.say(format!("warning: {warning}")));
     let operator = config.operator.as_ref().map(ToString::to_string);
     let listen: Vec<String> = config.network.listen.iter().map(ToString::to_string).collect();
     let json = json!({
         "operator": operator, "federation": config.manifest.federation().to_string(),
         "data_dir": config.data_dir.display().to_string(), "verify": config.verify.as_str(), "network": listen,
         "query": config.query.enabled.then(|| config.query.listen.to_string()),
-        "admin": config.admin.enabled.then(|| config.admin.listen.to_string()),
+        "admin": config.admin.enabled.then(|| config.admin.listen.to_string()), "warnings": warnings,
     });
     let http = |listener: fama_node::config::Listener| {
         if listener.enabled { format!("http://{}", listener.listen) } else { "off".to_owned() }
@@ -113,16 +117,34 @@ async fn stdin_end() {
 
 /// Sends the node's log to stderr. Has no effect if the process has a logger already.
 pub(crate) fn start_logging(log: LogSettings) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{},{LOG_DIRECTIVES}", log.level.as_str())));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let variable = |name: &str| std::env::var_os(name);
+    let (filter, fault) = log_filter(variable("RUST_LOG").as_deref(), log.level);
+    let colours = std::io::stderr().is_terminal() && may_colour(variable("NO_COLOR"), variable("TERM"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let _ = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
+    if let Some(fault) = fault {
+        tracing::warn!(%fault, level = log.level.as_str(), "RUST_LOG is malformed and not used");
+    }
+}
+
+/// What is logged: what `RUST_LOG` says, unless it is empty or malformed; then also what is wrong with it.
+fn log_filter(rust_log: Option<&OsStr>, level: Level) -> (EnvFilter, Option<String>) {
+    let configured = || EnvFilter::new(format!("{},{LOG_DIRECTIVES}", level.as_str()));
+    let Some(text) = rust_log.filter(|text| !text.is_empty()) else { return (configured(), None) };
+    let read = text.to_str().ok_or_else(|| "not UTF-8".to_owned());
+    match read.and_then(|text| EnvFilter::builder().parse(text.trim()).map_err(|error| error.to_string())) {
+        Ok(filter) if !text.to_string_lossy().trim().is_empty() => (filter, None),
+        Ok(_) => (configured(), None),
+        Err(fault) => (configured(), Some(fault)),
+    }
+}
+
+/// Whether a terminal may get colours: not if `NO_COLOR` (no-color.org) is set to anything, and not if it knows none.
+fn may_colour(no_color: Option<OsString>, term: Option<OsString>) -> bool {
+    no_color.is_none_or(|set| set.is_empty()) && term.is_none_or(|term| term != "dumb")
 }
 
 /// Completes on SIGTERM or SIGINT.
@@ -139,4 +161,34 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             _ = interrupt.recv() => (),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn an_empty_filter_is_none_and_a_bad_one_is_told() {
+        let filter = |text: Option<&[u8]>| {
+            let (filter, fault) = log_filter(text.map(OsStr::from_bytes), Level::Info);
+            (filter.to_string(), fault.is_some())
+        };
+        let (configured, none) = filter(None);
+        assert!(configured.contains("info") && !none, "{configured}");
+        for unset in ["", " "] {
+            assert_eq!(filter(Some(unset.as_bytes())), (configured.clone(), false), "{unset:?}");
+        }
+        assert_eq!(filter(Some(b"debug")), ("debug".to_owned(), false));
+        for bad in [&b"fama_node=loud"[..], b"a=b=c", b"\xff"] {
+            assert_eq!(filter(Some(bad)), (configured.clone(), true), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn colours_only_where_they_are_wanted() {
+        let set = |text: &str| Some(OsString::from(text));
+        assert!(may_colour(None, set("xterm")) && may_colour(set(""), set("xterm")) && may_colour(None, None));
+        assert!(!may_colour(set("1"), set("xterm")) && !may_colour(set("0"), None) && !may_colour(None, set("dumb")));
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Name and home, which never change: `name@home`
     handle: Handle,
     /// One line in which the agent describes itself
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     bio: Option<String>,
     /// The next key, to commit to; created if it does not exist [default: KEY.next.pem next to the key]
     #[arg(long, value_name = "FILE")]
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "next")]
     no_next: bool,
     /// An invitation from the home, if it accepts no more registrations from this address
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     invite: Option<String>,
     #[command(flatten)]
     submission: SubmissionArgs,

@@ -24,10 +24,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The agent's name or handle, as the service expects it
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     name: String,
     /// The text to sign, usually a challenge
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     payload: String,
     /// Time of the request, RFC 3339 in UTC [default: now]
     #[arg(long, value_name = "TIME")]

@@ -75,6 +75,9 @@ pub enum WriteWarning {
     OtherSession,
     /// The clock is ahead of other clocks, but these are too few to decide, or the operator accepted it.
     ClockAhead,
+    /// The clock is behind other clocks. It keeps nothing from being written, but events look as if they came from the
+    /// future and are refused, and other nodes take this node's cosignatures for old.
+    ClockBehind,
     /// The clock jumped, and the operator accepted it.
     ClockJumped,
     /// The operator let the node write before others answered.
@@ -87,9 +90,10 @@ pub enum WriteWarning {
 
 impl WriteWarning {
     /// Every warning.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OtherSession,
         Self::ClockAhead,
+        Self::ClockBehind,
         Self::ClockJumped,
         Self::AssumeDiskCurrent,
         Self::AcceptClock,
@@ -102,6 +106,7 @@ impl WriteWarning {
         match self {
             Self::OtherSession => "other_session",
             Self::ClockAhead => "clock_ahead",
+            Self::ClockBehind => "clock_behind",
             Self::ClockJumped => "clock_jumped",
             Self::AssumeDiskCurrent => "assume_disk_current",
             Self::AcceptClock => "accept_clock",
@@ -257,6 +262,7 @@ impl WriteGate {
         let holds = |warning: &WriteWarning| match warning {
             WriteWarning::OtherSession => self.lately(now).any(|heard| heard.other.is_some()),
             WriteWarning::ClockAhead => self.is_ahead(now, 1),
+            WriteWarning::ClockBehind => self.is_behind(now, 1),
             WriteWarning::ClockJumped => self.jumped.is_some(),
             WriteWarning::AssumeDiskCurrent => self.overrides.assume_disk_current,
             WriteWarning::AcceptClock => self.overrides.accept_clock,
@@ -276,13 +282,36 @@ impl WriteGate {
         self.median(now).is_some_and(|(clocks, ahead)| clocks >= clocks_min && ahead < -AHEAD_MILLIS_MAX)
     }
 
+    /// Whether the own clock is too far behind the upper median of at least `clocks_min` clocks.
+    fn is_behind(&self, now: u64, clocks_min: usize) -> bool {
+        let ahead = self.clocks(now);
+        let median = ahead.get(ahead.len() / 2);
+        ahead.len() >= clocks_min && median.is_some_and(|ahead| *ahead > AHEAD_MILLIS_MAX)
+    }
+
+    /// Whether enough clocks show that the own one is wrong, and in which direction.
+    pub(super) fn wrong_clock(&self, now: u64) -> Option<WriteWarning> {
+        if self.is_ahead(now, CLOCKS_MIN) {
+            Some(WriteWarning::ClockAhead)
+        } else {
+            self.is_behind(now, CLOCKS_MIN).then_some(WriteWarning::ClockBehind)
+        }
+    }
+
     /// How many clocks count now, including the own one, and how many milliseconds their lower median is ahead of the
     /// own clock.
     fn median(&self, now: u64) -> Option<(usize, i64)> {
+        let ahead = self.clocks(now);
+        let median = ahead.get(ahead.len().saturating_sub(1) / 2)?;
+        Some((ahead.len(), *median))
+    }
+
+    /// By how many milliseconds each clock is ahead of the own one, which counts unless the node is a mirror; smallest
+    /// first.
+    fn clocks(&self, now: u64) -> Vec<i64> {
         let own = self.me.as_ref().map(|_| 0);
         let mut ahead: Vec<i64> = self.lately(now).filter_map(|heard| heard.ahead).chain(own).collect();
         ahead.sort_unstable();
-        let median = ahead.get(ahead.len().saturating_sub(1) / 2)?;
-        Some((ahead.len(), *median))
+        ahead
     }
 }

@@ -201,6 +201,13 @@ impl<P: Ord + Copy> Replica<P> {
         self.gate.warnings(now)
     }
 
+    /// Whether three clocks or more show that this node's is wrong: [`WriteWarning::ClockAhead`] or
+    /// [`WriteWarning::ClockBehind`]. Such a node judges by the wrong time what it is asked, also a mirror.
+    #[must_use]
+    pub fn wrong_clock(&self, now: u64) -> Option<WriteWarning> {
+        self.gate.wrong_clock(now)
+    }
+
     /// Whether this process may have signed something: the same as [`Replica::is_open`].
     #[must_use]
     pub const fn has_started(&self) -> bool {

@@ -5,11 +5,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fama_ledger::replica::WriteWarning;
 use serde_json::json;
 
 use super::moment::{Moment, operators_heard};
 use super::{ApiError, App, Serving};
 use crate::clock;
+
+/// The operator vouches for the clock.
+const ACCEPT_CLOCK: &str = WriteWarning::AcceptClock.code();
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
     app.shared.metrics.set_health(&app.shared.health.read(), app.operator.as_ref(), app.started, clock::now());
@@ -64,6 +68,8 @@ pub(super) fn reasons(app: &App, shown: &App) -> Vec<String> {
     let rollback = health.rollback.as_ref();
     reasons.extend(rollback.map(|now| format!("rollback: {}, {} entries left in {}", now.phase, now.left, now.log)));
     reasons.extend(health.waiting.map(|code| format!("waiting: {code}")));
+    let wrong_clock = health.wrong_clock.filter(|code| health.waiting != Some(code));
+    reasons.extend(wrong_clock.filter(|_| !health.warnings.contains(&ACCEPT_CLOCK)).map(str::to_owned));
     let faults = health.logs.iter().filter_map(|(log, known)| Some(format!("fault: {} in {log}", known.fault?)));
     reasons.extend(faults);
     reasons

@@ -15,14 +15,12 @@ pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Refuses parameters that are not in `known`, and repeated ones.
+    /// Takes the parameters in `known` and ignores others, as everybody does: clients add some to pass caches. Refuses
+    /// repeated ones.
     pub(super) fn new(pairs: Vec<(String, String)>, known: &[&str]) -> Result<Self, ApiError> {
         let mut params = Self(Vec::with_capacity(pairs.len().min(known.len())));
         for (name, value) in pairs {
-            let Some(name) = known.iter().find(|known| **known == name) else {
-                let message = format!("unknown parameter; known are: {}", known.join(", "));
-                return Err(ApiError::bad("unknown_parameter", message).with("field", name));
-            };
+            let Some(name) = known.iter().find(|known| **known == name) else { continue };
             if params.get(name).is_some() {
                 let message = format!("the parameter {name} is repeated");
                 return Err(ApiError::bad("repeated_parameter", message).with("field", *name));

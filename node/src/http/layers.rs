@@ -137,6 +137,8 @@ async fn finish(request: Request, next: Next) -> Response {
     let response = as_problem(next.run(request).await);
     let mut response = if safe { tagged(response, none_match.as_ref()).await } else { response };
     let cache = if safe && cacheable(response.status()) { "public, max-age=1" } else { "no-store" };
+    // The compression adds it only to what has a body: a 304 must name what its 200 names.
+    response.headers_mut().append(header::VARY, header::ACCEPT_ENCODING.into());
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(cache));
     response
 }

@@ -3,8 +3,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,6 +15,7 @@ use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -38,8 +41,13 @@ const FILES_DEFAULT: u32 = 1_024;
 pub(super) const HEADER_READ: Duration = Duration::from_secs(75);
 /// After this time a connection ends with its current answer, so that slow readers don't stay forever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
-/// How long an ending connection may still take for its current answer.
-const CONNECTION_END: Duration = Duration::from_secs(10);
+/// How long an ending connection may still take for its current answer. With the long reads whose clients are gone, for which
+/// as long is waited again, less than the ten seconds after which container runtimes kill.
+const CONNECTION_END: Duration = Duration::from_secs(4);
+/// How often an ending connection is looked at.
+const END_LOOK: Duration = Duration::from_millis(100);
+/// At so many looks in a row a client must have taken nothing of an answer that is being sent to it, to have given up on it.
+const LOOKS_MAX: u32 = 10;
 /// Longest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
@@ -200,6 +208,10 @@ impl ConnectionTurn {
         *own = Some(since);
     }
 
+    fn is_the_clients(&self) -> bool {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn stay(&self) {
         let mut own = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(since) = own.take() {
@@ -231,7 +243,8 @@ async fn connection(
 ) {
     // Answers are small and written whole: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
-    let end = Arc::clone(&turn.0.end);
+    let (end, whose, sending) = (Arc::clone(&turn.0.end), turn.clone(), Arc::new(Sending::default()));
+    let stream = WatchedStream { stream, sending: Arc::clone(&sending) };
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -255,7 +268,85 @@ async fn connection(
         _ = ended.wait_for(|ended| *ended) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = timeout(CONNECTION_END, connection).await;
+    let gone = abandoned(&whose, &sending);
+    tokio::select! {
+        _ = timeout(CONNECTION_END, connection) => {}
+        () = gone => {}
+    }
+}
+
+/// Completes when only the client of an ending connection keeps it open: it has not sent the rest of its request, or takes
+/// nothing of its answer.
+async fn abandoned(turn: &Turn, sending: &Sending) {
+    let (mut taken, mut looks) = (sending.taken.load(Ordering::Relaxed), 0);
+    loop {
+        sleep(END_LOOK).await;
+        let now = sending.taken.load(Ordering::Relaxed);
+        let waits = turn.0.is_the_clients() && now == taken;
+        (taken, looks) = (now, if waits { looks + 1 } else { 0 });
+        if looks >= if sending.blocked.load(Ordering::Relaxed) { LOOKS_MAX } else { 2 } {
+            return;
+        }
+    }
+}
+
+/// What a client takes of its answers.
+#[derive(Default)]
+struct Sending {
+    /// Bytes so far.
+    taken: AtomicU64,
+    /// Whether there are more to send than the system takes now.
+    blocked: AtomicBool,
+}
+
+/// A stream that notes what is sent.
+struct WatchedStream {
+    stream: TcpStream,
+    sending: Arc<Sending>,
+}
+
+impl WatchedStream {
+    fn noted(&self, sent: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
+        self.sending.blocked.store(sent.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(bytes)) = &sent {
+            self.sending.taken.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+        sent
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, to)
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.noted(sent)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.noted(sent)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,13 @@ fn text(app: &App, query: Vec<(String, String)>) -> Result<String, ApiError> {
     let kind = query.iter().find(|(name, _)| name == "kind").map(|(_, kind)| kind.parse::<Kind>());
     let kind = kind.ok_or_else(|| missing("kind"))?.map_err(|rule| bad("kind", &rule.to_string()))?;
     let known = [&["kind", "federation"], fields(kind), &["created", "nonce"]].concat();
+    let foreign = |name: &String| Kind::ALL.iter().any(|other| fields(*other).contains(&name.as_str()));
+    let foreign = query.iter().find(|(name, _)| !known.contains(&name.as_str()) && foreign(name));
+    // Whoever names a field of another kind does not mean the text that they would get.
+    if let Some((name, _)) = foreign {
+        let message = format!("{kind} has no such field; its fields are: {}", known.join(", "));
+        return Err(ApiError::bad("unknown_parameter", message).with("field", name.as_str()));
+    }
     let params = Params::new(query, &known)?;
     let mut template = Template { moment: Moment::open(app)?, kind, params, actor: None };
     template.actor = template.find_actor()?;

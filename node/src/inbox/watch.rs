@@ -69,7 +69,12 @@ impl Inbox {
         let max_age = self.shared.manifest.policy().max_lag_ms / 2;
         let uncertified = self.backlog_age()?.is_some_and(|age| age > max_age).then_some(WaitReason::Uncertified);
         let waiting = self.may_write().err().filter(|_| self.own.is_some()).or(uncertified);
-        let warnings = if self.own.is_some() { self.replica.warnings(self.millis()) } else { Vec::new() };
+        let mut warnings = self.replica.warnings(self.millis());
+        if self.own.is_none() {
+            // A mirror writes nothing, but judges logins and submissions by its clock.
+            warnings.retain(|warning| matches!(warning, WriteWarning::ClockAhead | WriteWarning::ClockBehind));
+        }
+        let wrong_clock = self.replica.wrong_clock(self.millis()).map(WriteWarning::code);
         let now = self.now();
         if let Some(waiting) = waiting.filter(|waiting| self.watch.is_due(waiting.code(), now)) {
             log_waiting(waiting, self.replica.has_started());
@@ -80,6 +85,7 @@ impl Inbox {
         let mut health = self.shared.health.write();
         health.waiting = waiting.map(WaitReason::code);
         health.warnings = warnings.into_iter().map(WriteWarning::code).collect();
+        health.wrong_clock = wrong_clock;
         health.writes = self.replica.has_started();
         Ok(())
     }
@@ -130,6 +136,10 @@ fn log_warning(warning: WriteWarning) {
             );
         }
         WriteWarning::ClockAhead => tracing::warn!(code, "the clock is ahead of other operators' clocks"),
+        WriteWarning::ClockBehind => tracing::error!(
+            code,
+            "the clock is behind other operators' clocks: events and logins are refused as if they came from the future, and other nodes take what this one cosigns for old; set it"
+        ),
         WriteWarning::ClockJumped => tracing::warn!(code, "the clock jumped, and the operator accepted it"),
         WriteWarning::AssumeDiskCurrent => tracing::warn!(
             code,

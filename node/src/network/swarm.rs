@@ -141,9 +141,7 @@ impl Task {
 
     /// Binds every address and waits until each listener has reported its address.
     pub(super) async fn listen(&mut self, addresses: Vec<Multiaddr>) -> Result<(), NetworkError> {
-        for address in &addresses {
-            probe(address)?;
-        }
+        let addresses = usable(addresses)?;
         let mut unreported = HashMap::new();
         for address in addresses {
             let id = self.swarm.listen_on(address.clone()).map_err(|error| listen_error(&address, error))?;
@@ -685,6 +683,31 @@ fn probe(address: &Multiaddr) -> Result<(), NetworkError> {
         None => Err(NetworkError::Address { address: address.clone() }),
         Some(bound) => bound.map_err(|cause| NetworkError::Listen { address: address.clone(), cause }),
     }
+}
+
+/// The addresses that can be bound. Of those that stand for all of a machine's addresses of one family, those of a family
+/// that the machine lacks are left out, if others remain: few configurations are written for one machine alone.
+fn usable(addresses: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, NetworkError> {
+    let (mut usable, mut lacking) = (Vec::with_capacity(addresses.len()), None);
+    for address in addresses {
+        match probe(&address) {
+            Ok(()) => usable.push(address),
+            Err(NetworkError::Listen { address, cause }) if lacks_family(&address, &cause) => {
+                tracing::warn!(%address, error = %cause, "this machine has no such addresses: not listening there");
+                lacking = Some(NetworkError::Listen { address, cause });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    lacking.filter(|_| usable.is_empty()).map_or(Ok(usable), Err)
+}
+
+/// Whether all addresses of a family were asked for, and the machine has none.
+fn lacks_family(address: &Multiaddr, cause: &io::Error) -> bool {
+    // EAFNOSUPPORT, for which the standard library has no stable kind.
+    let unknown = cause.kind() == io::ErrorKind::Unsupported || cause.raw_os_error() == Some(97);
+    gate::ip(address).is_some_and(|ip| ip.is_unspecified())
+        && (unknown || cause.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 fn listen_error(address: &Multiaddr, error: TransportError<io::Error>) -> NetworkError {

@@ -22,6 +22,10 @@ use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options,
 
 /// Only the node's own user may read or change its files.
 pub(super) const DIR_MODE: u32 = 0o700;
+/// The file that RocksDB locks while it has the folder open.
+const LOCK: &str = "LOCK";
+/// Begin of the name of a file that is written to see that it can be.
+const TRIAL: &str = "trial";
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
 
@@ -146,6 +150,9 @@ fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
 /// Refuses to create a database where a repair was interrupted: the operator's log would start again from empty, as a
 /// second branch.
 fn check_repaired(dir: &Path) -> Result<(), StoreError> {
+    if super::swap::is_interrupted(dir) {
+        return Err(StoreError::HalfSwapped { dir: dir.to_owned() });
+    }
     let (Some(name), false) = (dir.file_name(), dir.exists()) else { return Ok(()) };
     let name = name.to_string_lossy();
     let Ok(others) = fs::read_dir(folder_of(dir)) else { return Ok(()) };
@@ -211,6 +218,31 @@ pub(super) fn check_unused(dir: &Path) -> Result<(), StoreError> {
         // Opening it for real reports any other fault.
         _ => Ok(()),
     }
+}
+
+/// Tries that a node could use the folder: that it can be created and written, and that no repair of it was interrupted.
+/// Leaves everything as it was. Returns whether another process has it open.
+pub(super) fn try_folder(dir: &Path) -> Result<bool, StoreError> {
+    check_repaired(dir)?;
+    let failed = |error: io::Error| database_error(dir, &error);
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    let made = make(dir).and_then(|()| {
+        let file = dir.join(format!("{TRIAL}.{}", std::process::id()));
+        fs::write(&file, "written by `fama node --check`")?;
+        fs::remove_file(file)
+    });
+    // Those that were made are empty. One that cannot be removed is one that the node would make.
+    missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+    made.map_err(failed)?;
+    let lock = match fs::OpenOptions::new().write(true).open(dir.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    // The lock is this process's until the file is closed, at once.
+    let locked = rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    Ok(locked.is_err())
 }
 
 /// Whether the folder has the file CURRENT, and the name of one table or write-ahead log in it.

@@ -244,7 +244,9 @@ impl Cluster {
         let Some(node) = self.nodes.get(at) else { return Err(Failure::new("internal", "no such node")) };
         let config = fama_node::config::Config::load(&node.dir.join("node.toml"))?;
         let url = format!("http://{}/metrics", config.admin.listen);
-        let read = move || ureq::get(&url).call()?.body_mut().read_to_string();
+        // On this machine: no proxy is asked.
+        let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+        let read = move || agent.get(&url).call()?.body_mut().read_to_string();
         let text = tokio::task::spawn_blocking(read).await.map_err(|error| Failure::new("internal", error))?;
         let text = text.map_err(|error| Failure::new("unreachable", error))?;
         let line = text.lines().find_map(|line| line.strip_prefix("fama_sync_bytes_total{direction=\"in\"} "));
@@ -336,7 +338,14 @@ fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
     for name in NAMES.iter().take(operators) {
         let domain = format!("{name}.example").parse().map_err(|error| Failure::new("internal", error))?;
         let (p2p, query, admin) = (ports.take()?, ports.take()?, ports.take()?);
-        new.push(OperatorPlan { domain, host: p2p.ip().to_string(), bind: p2p.ip(), port: p2p.port(), query, admin });
+        new.push(OperatorPlan {
+            domain,
+            host: p2p.ip().to_string(),
+            bind: vec![p2p.ip()],
+            port: p2p.port(),
+            query,
+            admin,
+        });
     }
     let plan = FederationPlan { name: "demo".to_owned(), policy: Policy::recommended(new.len()), operators: new };
     federation::create(&plan, dir).map(|_| ())
@@ -357,7 +366,14 @@ fn spawn(program: &Path, dir: &Path, operator: Domain) -> Result<DemoNode, Failu
         .map_err(system)?;
     let p2p = read.network.listen.iter().map(ToString::to_string).find(|address| address.contains("/tcp/"));
     let url = format!("http://{}", read.query.listen);
-    Ok(DemoNode { operator, dir: dir.to_path_buf(), query: Query::new(&url), url, p2p: p2p.unwrap_or_default(), child })
+    Ok(DemoNode {
+        operator,
+        dir: dir.to_path_buf(),
+        query: Query::direct(&url),
+        url,
+        p2p: p2p.unwrap_or_default(),
+        child,
+    })
 }
 
 /// Free loopback ports. Another process may take one before the node does; the node then fails to start.

@@ -1,5 +1,5 @@
 //! Reads ratings: CSV lines `source,target,rating,time` without a header.
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::failure::Failure;
@@ -37,19 +37,31 @@ pub(super) fn read(path: &Path) -> Result<Vec<Rating>, Failure> {
     let hint = "want lines of source,target,rating,time: whole numbers, the rating from -10 to 10 and not 0";
     let file =
         std::fs::File::open(path).map_err(|error| Failure::new("ratings", format!("{}: {error}", path.display())))?;
-    let mut ratings = Vec::new();
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|error| at(number + 1, &error.to_string()))?;
-        if number >= LINES_MAX || line.len() > LINE_BYTES_MAX {
-            return Err(at(number + 1, "too long").hint(format!("at most {LINES_MAX} lines of {LINE_BYTES_MAX} bytes")));
+    let (mut ratings, mut file, mut number) = (Vec::new(), BufReader::new(file), 0_usize);
+    loop {
+        let mut line = Vec::new();
+        number += 1;
+        // No more of a line is read than one may have, with its end and a byte order mark.
+        let bound = LINE_BYTES_MAX.saturating_add(5) as u64;
+        let read = Read::by_ref(&mut file).take(bound).read_until(b'\n', &mut line);
+        if read.map_err(|error| at(number, &error.to_string()))? == 0 {
+            break;
         }
-        ratings.push(parse(&line).ok_or_else(|| at(number + 1, &format!("not a rating: {line:?}")).hint(hint))?);
+        let cut = line.len() as u64 == bound && !line.ends_with(b"\n");
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_start_matches(if number == 1 { "\u{feff}" } else { "" }).trim();
+        if cut || number > LINES_MAX || line.len() > LINE_BYTES_MAX {
+            return Err(at(number, "too long").hint(format!("at most {LINES_MAX} lines of {LINE_BYTES_MAX} bytes")));
+        }
+        if !line.is_empty() {
+            ratings.push(parse(line).ok_or_else(|| at(number, &format!("not a rating: {line:?}")).hint(hint))?);
+        }
     }
     if ratings.is_empty() { Err(at(1, "no ratings").hint(hint)) } else { Ok(ratings) }
 }
 
 fn parse(line: &str) -> Option<Rating> {
-    let mut fields = line.trim_end().split(',');
+    let mut fields = line.split(',').map(str::trim);
     let (source, target) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let rating: i32 = fields.next()?.parse().ok()?;
     let _time: f64 = fields.next()?.parse().ok()?;
@@ -60,6 +72,40 @@ fn parse(line: &str) -> Option<Rating> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As spreadsheets and editors write such files.
+    #[test]
+    fn files() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("r.csv");
+        let check = |text: &[u8], want: Result<usize, &str>| {
+            std::fs::write(&file, text).unwrap();
+            let got = super::read(&file).map(|ratings| ratings.len()).map_err(|failure| failure.message);
+            let shown = String::from_utf8_lossy(text.get(..40).unwrap_or(text)).into_owned();
+            match want {
+                Ok(_) => assert_eq!(got.as_ref().ok(), want.as_ref().ok(), "{shown:?}: {got:?}"),
+                Err(part) => {
+                    assert!(got.as_ref().err().is_some_and(|message| message.contains(part)), "{shown:?}: {got:?}");
+                }
+            }
+        };
+        check(b"1,2,5,1", Ok(1));
+        check(b"1,2,5,1\n\n", Ok(1));
+        check(b"\xef\xbb\xbf1,2,5,1\n", Ok(1));
+        check(b"\r\n1,2,5,1\r\n\r\n2, 1, -5, 2 \r\n", Ok(2));
+        check(b"", Err("no ratings"));
+        check(b"\n \n", Err("no ratings"));
+        check(b"1,2,5,1\nx\n", Err("r.csv:2: not a rating"));
+        check(b"\xff,2,5,1\n", Err("r.csv:1: not a rating"));
+        check(format!("1,2,5,1\n{}\n", "1".repeat(257)).as_bytes(), Err("r.csv:2: too long"));
+    }
+
+    /// Symptom: a line of 400 MB was read whole in spite of the bound.
+    #[test]
+    fn no_more_of_a_line_is_read_than_it_may_have() {
+        // It never ends: reading it whole would take all memory.
+        assert!(super::read(Path::new("/dev/zero")).unwrap_err().message.contains(":1: too long"));
+    }
 
     #[test]
     fn lines() {

@@ -15,6 +15,7 @@ use crate::governance::{
     CHAIN_FILE, DRAFT_FILE, EVIDENCE_FILE, EndpointChanges, Evidence, Gathered, VersionPlan, changes, check_behind,
     list,
 };
+use crate::host::{self, Address};
 use crate::progress;
 use crate::query;
 use crate::terminal::{FieldList, Terminal};
@@ -50,8 +51,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME=FILE", value_parser = pair::<Domain, PathBuf>)]
     rotate: Vec<(Domain, PathBuf)>,
     /// An address of an operator; replaces all its previous ones
-    #[arg(long, value_name = "NAME=MULTIADDR", value_parser = pair::<Domain, String>)]
-    address: Vec<(Domain, String)>,
+    #[arg(long, value_name = "NAME=MULTIADDR", value_parser = pair::<Domain, Address>)]
+    address: Vec<(Domain, Address)>,
     /// The origin of an operator's query listener, like https://fama.alpha.example; NAME= removes it
     #[arg(long, value_name = "NAME=URL", value_parser = pair::<Domain, String>)]
     query: Vec<(Domain, String)>,
@@ -88,12 +89,18 @@ impl Args {
     fn plan(&self) -> Result<VersionPlan, Failure> {
         let operator = |path: &PathBuf| -> Result<Operator, Failure> {
             let text = files::read(path, MANIFEST_BYTES_MAX)?;
-            Operator::from_toml(&text).map_err(|error: ManifestError| Failure::from(error).about(path.display()))
+            let read = Operator::from_toml(&text);
+            let operator = read.map_err(|error: ManifestError| Failure::from(error).about(path.display()))?;
+            for address in &operator.addresses {
+                let checked = host::check_multiaddress(address);
+                checked.map_err(|fault| Failure::new("address", format!("{}: {address}: {fault}", path.display())))?;
+            }
+            Ok(operator)
         };
         let rotated = |(name, path): &(Domain, PathBuf)| Ok((name.clone(), files::read_public(path)?));
         let mut addresses: BTreeMap<Domain, Vec<String>> = BTreeMap::new();
         for (name, address) in &self.address {
-            addresses.entry(name.clone()).or_default().push(address.clone());
+            addresses.entry(name.clone()).or_default().push(address.0.clone());
         }
         let mut endpoints: BTreeMap<Domain, EndpointChanges> = BTreeMap::new();
         for (name, origin) in &self.query {

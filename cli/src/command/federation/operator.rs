@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::federation::{self, FirstPorts, OPERATOR_FILE, OperatorPlan};
+use crate::host::Host;
 use crate::terminal::{FieldList, Terminal};
 
 /// Examples that follow the help text.
@@ -26,15 +27,15 @@ pub(super) struct Args {
     out: PathBuf,
     /// IP address or DNS name of its node [default: loopback on this machine]
     #[arg(long)]
-    host: Option<String>,
+    host: Option<Host>,
     /// Its libp2p port
-    #[arg(long, default_value_t = FirstPorts::default().network, value_name = "PORT")]
+    #[arg(long, default_value_t = FirstPorts::default().network, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// The port of its query listener
-    #[arg(long, default_value_t = FirstPorts::default().query, value_name = "PORT")]
+    #[arg(long, default_value_t = FirstPorts::default().query, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     query_port: u16,
     /// The port of its admin listener
-    #[arg(long, default_value_t = FirstPorts::default().admin, value_name = "PORT")]
+    #[arg(long, default_value_t = FirstPorts::default().admin, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: u16,
 }
 
@@ -42,7 +43,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let ports = FirstPorts { network: args.port, query: args.query_port, admin: args.admin_port };
     let operator = match &args.host {
-        Some(host) => OperatorPlan::hosted(args.name.clone(), host.clone(), 0, ports)?,
+        Some(host) => OperatorPlan::hosted(args.name.clone(), host, 0, ports)?,
         None => OperatorPlan::local(args.name.clone(), 0, ports)?,
     };
     let operator = federation::join(&operator, &args.out)?;

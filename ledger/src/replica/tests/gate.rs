@@ -160,6 +160,27 @@ fn after_a_jump_the_median_of_three_clocks_decides() {
     }
 }
 
+/// Symptom: a node two hours behind said that it was ready, refused every event, and its cosignatures counted nowhere.
+#[test]
+fn a_clock_that_is_behind_is_told_on_its_own_node() {
+    let told = |clocks: [i64; 3]| {
+        let mut replica = silent(4);
+        (1..4).zip(clocks).for_each(|(i, ahead)| hear(&mut replica, i, ahead, None, 0));
+        assert_eq!(replica.wrong_clock(60_001), None, "old answers do not count");
+        (replica.may_write(0).is_ok(), replica.warnings(0), replica.wrong_clock(0))
+    };
+    let (ahead, behind) = (WriteWarning::ClockAhead, WriteWarning::ClockBehind);
+    assert_eq!(told([7_200_000; 3]), (true, vec![behind], Some(behind)));
+    assert_eq!(told([i64::MAX; 3]), (true, vec![behind], Some(behind)), "in 1970");
+    assert_eq!(told([30_000; 3]), (true, vec![], None));
+    assert_eq!(told([i64::MAX, 0, 0]), (true, vec![], None), "one liar does not move the median");
+    assert_eq!(told([240_000, 240_000, 0]), (true, vec![behind], Some(behind)), "two of four are off: this one, too");
+    assert_eq!(told([-240_000, -240_000, 0]), (false, vec![], Some(ahead)), "what the other two see");
+    let mut two = silent(2);
+    hear(&mut two, 1, 31_000, None, 0);
+    assert_eq!((two.warnings(0), two.wrong_clock(0)), (vec![behind], None), "who is right?");
+}
+
 #[test]
 fn two_clocks_decide_nothing_but_an_operator_does() {
     let mut replica = silent(2);

@@ -22,9 +22,17 @@ async fn the_admin_listener_says_why_the_node_is_not_ready() {
     world.app.shared.health.write().warnings = vec!["assume_disk_current"];
     let ready = admin("/readyz").await;
     assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready", "warnings": ["assume_disk_current"]})));
+    world.app.shared.health.write().wrong_clock = Some("clock_behind");
+    assert_eq!(admin("/readyz").await.json()["reasons"], json!(["clock_behind"]));
+    world.app.shared.health.write().warnings = vec!["clock_behind", "accept_clock"];
+    assert_eq!(admin("/readyz").await.status, 200, "the operator says that the others' clocks are wrong");
+    world.app.shared.health.write().warnings = vec!["assume_disk_current"];
+    world.app.shared.health.write().waiting = Some("clock_ahead");
+    world.app.shared.health.write().wrong_clock = Some("clock_ahead");
+    assert_eq!(admin("/readyz").await.json()["reasons"], json!(["waiting: clock_ahead"]), "once");
     let metrics = admin("/metrics").await;
     assert!(metrics.text.contains("fama_log_fault{log=\"beta.example/1\"} 0"), "{}", metrics.text);
-    assert!(metrics.text.contains("fama_http_requests_total{route=\"/readyz\",status=\"5xx\"} 2"), "{}", metrics.text);
+    assert!(metrics.text.contains("fama_http_requests_total{route=\"/readyz\",status=\"5xx\"} 4"), "{}", metrics.text);
     for line in ["fama_node_warning{code=\"assume_disk_current\"} 1", "fama_node_warning{code=\"other_session\"} 0"] {
         assert!(metrics.text.contains(line), "{line}: {}", metrics.text);
     }
@@ -73,6 +81,108 @@ async fn every_answer_has_the_headers_around_it() {
             (405, "method_not_allowed", allow)
         );
     }
+}
+
+/// A cache keeps one answer for each value of the headers in `Vary`: a 304 must name the same as its 200.
+#[tokio::test]
+async fn an_unchanged_answer_varies_as_the_whole_one_does() {
+    let mut world = World::new(Some("alpha.example"));
+    world.register("alpha.example", "swift-core-maps", &agent(1), None);
+    let vary = |answer: &HttpAnswer| {
+        let all = answer.headers.get_all("vary").iter().flat_map(|value| value.to_str().unwrap().split(','));
+        let mut all: Vec<String> = all.map(|name| name.trim().to_lowercase()).collect();
+        all.sort();
+        all
+    };
+    for path in ["/manifest/1", "/log/policy", "/api", "/api/status", "/api/agent/swift-core-maps", "/api/federation"] {
+        let whole = world.get(path).await;
+        assert!(whole.status == 200 && vary(&whole).contains(&"accept-encoding".to_owned()), "{path}");
+        let tag = whole.header("etag").to_owned();
+        for (method, known, status) in [(Method::GET, true, 304), (Method::HEAD, true, 304), (Method::HEAD, false, 200)]
+        {
+            for coding in ["gzip", "identity"] {
+                let mut headers = vec![("accept-encoding", coding)];
+                headers.extend(known.then_some(("if-none-match", tag.as_str())));
+                let answer = ask(world.query(), method.clone(), path, &headers, "").await;
+                assert_eq!((answer.status, vary(&answer)), (status, vary(&whole)), "{method} {path} {coding}");
+                assert_eq!(answer.header("cache-control"), whole.header("cache-control"), "{path}");
+            }
+        }
+    }
+}
+
+/// Programs that want no cached answer add a parameter that nobody knows, and so do links that are tracked.
+#[tokio::test]
+async fn unknown_parameters_are_ignored_everywhere() {
+    let mut world = World::new(Some("alpha.example"));
+    world.register("alpha.example", "swift-core-maps", &agent(1), None);
+    for path in [
+        "/api",
+        "/api/status",
+        "/api/agent/swift-core-maps",
+        "/api/agent/swift-core-maps?final=0",
+        "/api/leaderboard",
+        "/api/leaderboard?limit=5",
+        "/api/federation",
+        "/api/federation/manifests",
+        "/api/federation/consistency?log=alpha.example/1&to=0",
+        "/manifest/1",
+        "/log/policy",
+    ] {
+        let plain = world.get(path).await;
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let answer = world.get(&format!("{path}{mark}_=1&_=2&utm_source=x")).await;
+        assert_eq!((answer.status, answer.text.len()), (plain.status, plain.text.len()), "{path}: {}", answer.text);
+    }
+}
+
+/// Symptom: a node took ten seconds to stop, and to take up a manifest, because somebody had sent half a request. A
+/// container runtime kills it then.
+#[tokio::test]
+async fn whoever_keeps_a_stopping_node_waiting_is_not_waited_for() {
+    use std::time::{Duration, Instant};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // More than the buffers of both sockets hold.
+    const LONG: usize = 32 << 20;
+    let late = async || {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        "late"
+    };
+    let router = Router::new()
+        .route("/long", axum::routing::get(async || vec![b'x'; LONG]))
+        .route("/late", axum::routing::get(late));
+    let world = World::new(None);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let router = crate::http::layers::public(router, &world.app.shared.metrics, 10);
+    let served = tokio::spawn(crate::http::serve(listener, router, async move { drop(stopped.await) }));
+    let mut clients = Vec::new();
+    for begun in [
+        "",
+        "GET /api HT",
+        "GET /api HTTP/1.1\r\nhost: x\r\n",
+        "POST /api/verify HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+        "GET /late HTTP/1.1\r\nhost: x\r\n\r\nGET /la",
+        "GET /long HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(begun.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    let mut working = tokio::net::TcpStream::connect(address).await.unwrap();
+    working.write_all(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut reading = tokio::net::TcpStream::connect(address).await.unwrap();
+    reading.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.send(()).unwrap();
+    let begun = Instant::now();
+    let (mut answer, mut long) = (String::new(), Vec::new());
+    let (worked, read) = tokio::join!(working.read_to_string(&mut answer), reading.read_to_end(&mut long));
+    assert!(worked.is_ok() && answer.ends_with("late"), "what the node works on is finished: {answer}");
+    assert!(read.is_ok() && long.len() > LONG, "and what a client takes is sent: {}", long.len());
+    served.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 /// Answers of a node that may not have the newest say so, errors too; files that never change say nothing.
