@@ -33,12 +33,21 @@ pub struct Failure {
     pub achieved: Option<Box<Value>>,
     /// Whether the outcome is still open, so that the same question may get another answer soon: exit code 3.
     pub undecided: bool,
+    /// Whether the log has it already, in the format that the operator wants.
+    pub logged: bool,
 }
 
 impl Failure {
     /// A failure without a hint.
     pub fn new(code: impl Into<String>, message: impl Display) -> Self {
-        Self { code: code.into(), message: message.to_string(), hint: None, achieved: None, undecided: false }
+        Self {
+            code: code.into(),
+            message: message.to_string(),
+            hint: None,
+            achieved: None,
+            undecided: false,
+            logged: false,
+        }
     }
 
     /// Sets the hint.

@@ -128,7 +128,7 @@ impl OperatorPlan {
         let Self { domain, query, admin, .. } = self;
         let listen = self.listen();
         format!(
-            "# The node of {domain}. Every setting with its default: config/node.toml in the sources.\n\
+            "# The node of {domain}. Every setting with its default: fama node --example-config\n\
              data_dir = \"data\"\nmanifest = \"{MANIFEST_FILE}\"\noperator = \"{domain}\"\nnode_key = \"{NODE_KEY_FILE}\"\n\n\
              [network]\nlisten = {listen:?}\n\n[query]\nlisten = \"{query}\"\n\n[admin]\nlisten = \"{admin}\"\n"
         )

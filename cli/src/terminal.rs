@@ -58,7 +58,7 @@ impl Terminal<'_> {
     pub(crate) fn fail(&mut self, failure: &Failure) -> ExitCode {
         if self.json {
             let _ = writeln!(self.out, "{}", failure.json());
-        } else {
+        } else if !failure.logged {
             let _ = writeln!(self.err, "{failure}");
         }
         ExitCode::from(if failure.undecided { crate::UNDECIDED } else { crate::FAILED })

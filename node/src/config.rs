@@ -764,6 +764,55 @@ impl Config {
     }
 }
 
+/// What a running node takes up when its configuration is read again.
+#[derive(Clone, Debug, Default)]
+pub struct LiveSettings {
+    /// The least severe level that is logged.
+    pub level: Level,
+    /// The access log, and the proxies in front of the query listener.
+    pub access: AccessSettings,
+    /// Bounds on registrations, and invitations.
+    pub admission: AdmissionSettings,
+}
+
+impl LiveSettings {
+    /// Reads them from a configuration file whose other settings are only checked for form.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+        let text = read_bounded(path, CONFIG_BYTES_MAX).map_err(unreadable)?;
+        let text = ConfigText { file: path, text: &text };
+        let raw = text.parse()?;
+        text.check_bounds(&raw)?;
+        let (_, access) = raw.query.split();
+        Ok(Self { level: raw.log.level, access, admission: raw.admission.into_inner() })
+    }
+}
+
+impl LogSettings {
+    /// Those of a configuration file that may have any other fault; the default if these have one.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct OnlyLog {
+            log: LogSettings,
+        }
+        let text = read_bounded(path, CONFIG_BYTES_MAX).unwrap_or_default();
+        toml::from_str::<OnlyLog>(&text).unwrap_or_default().log
+    }
+}
+
+impl Config {
+    /// The part that a running node can change.
+    #[must_use]
+    pub fn live(&self) -> LiveSettings {
+        LiveSettings { level: self.log.level, access: self.access.clone(), admission: self.admission.clone() }
+    }
+}
+
 impl ConfigText<'_> {
     fn load(&self, newest: impl FnOnce(&Path, &Arc<Manifest>) -> StoredManifest) -> Result<Config, ConfigError> {
         let raw = self.parse()?;

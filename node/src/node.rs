@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bridge::Bridge;
 use crate::clock::{self, Clock};
-use crate::config::{Config, ConfigError, Listener, ScrubSettings, StoredManifest, Verify};
+use crate::config::{Config, ConfigError, Listener, LiveSettings, ScrubSettings, StoredManifest, Verify};
 use crate::health;
 use crate::http::{self, App, ServingSlot};
 use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxCommand, InboxEnd, InboxInput, Own};
@@ -134,6 +134,20 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     started: impl FnOnce(&Addresses),
 ) -> Result<(), NodeError> {
+    let (_unchanged, live) = watch::channel(Arc::new(config.live()));
+    run_with(config, live, stop, started).await
+}
+
+/// As [`run`], with settings that may change while the node runs.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    live: watch::Receiver<Arc<LiveSettings>>,
+    stop: impl Future<Output = ()>,
+    started: impl FnOnce(&Addresses),
+) -> Result<(), NodeError> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -145,7 +159,7 @@ pub async fn run(
     loop {
         // Listeners stay bound, so connections wait during a reload instead of being refused.
         let listeners = (second_handle(query.as_ref())?, second_handle(admin.as_ref())?);
-        wires = run_once(&config, listeners, wires, session, stop.as_mut(), &mut started).await?;
+        wires = run_once((&config, &live), listeners, wires, session, stop.as_mut(), &mut started).await?;
         if wires.is_none() {
             return Ok(());
         }
@@ -162,7 +176,7 @@ struct Wires {
 
 /// Runs until the node has to stop (`None`) or to reload.
 async fn run_once(
-    config: &Config,
+    (config, live): (&Config, &watch::Receiver<Arc<LiveSettings>>),
     (query, admin): (Option<TcpListener>, Option<TcpListener>),
     wires: Option<Wires>,
     session: [u8; 16],
@@ -216,8 +230,7 @@ async fn run_once(
     let (inbox_done, mut inbox_end) =
         inbox::spawn("inbox", inbox, inputs_in).map_err(|error| NodeError::System(error.to_string()))?;
 
-    let invites = config.admission.invites.iter().cloned();
-    let admission = Admission::new(config.admission.registrations_per_hour, invites);
+    let admission = Admission::new(live.clone());
     let submitter =
         Submitter::new(shared.clone(), (own_log, peer_id(&key)), inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);
@@ -238,10 +251,14 @@ async fn run_once(
     tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let servers = [
-        serve(("query", cores), query, http::accessed(http::query(Arc::clone(&app)), &config.access), &stopped)?,
+        serve(("query", cores), query, http::accessed(http::query(Arc::clone(&app)), live.clone()), &stopped)?,
         serve(("admin", 1), admin, http::admin(app, inputs.clone()), &stopped)?,
     ];
-    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator = config.operator.as_ref().map_or("none", |o| o.as_str()), "node is up");
+    let operator = config.operator.as_ref().map_or("none", |operator| operator.as_str());
+    let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());
+    let p2p = addresses.p2p.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let (query, admin) = (shown(addresses.query), shown(addresses.admin));
+    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator, query, admin, p2p, "node is up");
     if let Some(started) = started.take() {
         started(&addresses);
     }

@@ -459,6 +459,97 @@ fn an_event_whose_outcome_is_unknown_is_kept_and_counts_once() {
     demo.end("-TERM");
 }
 
+/// A node of one operator as a process of its own, whose log is JSON.
+struct LoggingNode {
+    child: Child,
+    log: Receiver<String>,
+}
+
+impl LoggingNode {
+    fn start(config: &Path) -> Self {
+        let mut command = Command::new(program());
+        command.args(["node", "--config"]).arg(config).env_remove("RUST_LOG");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, log) = sync_channel(LINES_MAX);
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, log }
+    }
+
+    /// The next line with this message.
+    fn line(&self, message: &str) -> Value {
+        let deadline = Instant::now() + GIVING_UP;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(left).unwrap_or_else(|error| panic!("no line {message:?}: {error}"));
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if line["fields"]["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    fn hang_up(&self) {
+        assert!(Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for LoggingNode {
+    fn drop(&mut self) {
+        // An error: it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `systemctl reload` takes up what can change, says what, and refuses a broken file without harm. All of the log has the
+/// configured format, also what keeps a node from starting.
+#[test]
+fn a_running_node_reads_its_configuration_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("one").display().to_string();
+    let ports = crate::federation::free_ports(3);
+    let new = ["federation", "new", "One", "alpha.example", "--out", &out].map(str::to_owned);
+    assert_eq!(command(dir.path(), &new).0, ExitCode::SUCCESS);
+    let config = dir.path().join("one/alpha.example/node.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("4001", &ports[0].to_string()).replace("8080", &ports[1].to_string());
+    let text = text.replace("9090", &ports[2].to_string()) + "\n[log]\nformat = \"json\"\n";
+    fs::write(&config, &text).unwrap();
+    let node = LoggingNode::start(&config);
+    let up = node.line("node is up");
+    let query = format!("127.0.0.1:{}", ports[1]);
+    assert_eq!(up["fields"]["query"], query.as_str(), "{up}");
+    assert!(up["fields"]["p2p"].as_str().unwrap().contains(&ports[0].to_string()), "{up}");
+    let second = LoggingNode::start(&config);
+    assert!(second.log.recv_timeout(GIVING_UP).unwrap().contains("\"code\":\"address_in_use\""));
+    assert!(second.log.recv_timeout(GIVING_UP).is_err(), "nothing but that line, and then the end");
+    fs::write(&config, text.replace("[query]", "[admission]\nregistrations_per_hour = 7\n[query]\naccess_log = true"))
+        .unwrap();
+    node.hang_up();
+    let read = node.line("configuration read again");
+    let fields = &read["fields"];
+    assert_eq!((&fields["registrations_per_hour"], &fields["access_log"]), (&7.into(), &true.into()), "{read}");
+    let get = || ureq::get(format!("http://{query}/api/status")).call().unwrap();
+    get();
+    assert_eq!(node.line("request")["fields"]["status"], 200);
+    fs::write(&config, text.replace("[query]", "[query]\nnonsense = 1")).unwrap();
+    node.hang_up();
+    assert_eq!(node.line("the configuration is not taken up")["fields"]["code"], "config_toml");
+    get();
+    node.line("request");
+    fs::write(&config, text.replace("format = \"json\"", "format = \"json\"\nlevel = \"error\"")).unwrap();
+    node.hang_up();
+    get();
+    assert!(node.log.recv_timeout(Duration::from_millis(500)).is_err(), "errors only, from now on");
+}
+
 /// A node that can do nothing is not `ok`: health checks see it by the exit code, and people what it waits for.
 #[test]
 fn the_status_of_a_node_that_is_not_ready_fails() {

@@ -1,5 +1,5 @@
 //! `fama demo`: a whole federation on this machine, a short story, and optionally real ratings.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
@@ -53,14 +53,14 @@ Examples:
 /// The part that failed, or the node that ended.
 pub(crate) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     // Read first: a broken file is reported before any node is started.
-    let ratings = args.ratings.as_deref().map(ratings::read).transpose()?;
+    let ratings = args.ratings.as_deref().map(|path| Ok::<_, Failure>((path, ratings::overview(path)?))).transpose()?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new("system", error))?;
     let mut cluster = Cluster::start(args.operators.map(usize::from), args.data.as_deref())?;
     let ended = runtime.block_on(async {
         let stop = stop_signal()?;
         tokio::pin!(stop);
         tokio::select! {
-            done = play(&mut cluster, ratings, args.join, terminal) => done.map_err(|failure| cluster.cause(failure))?,
+            done = play(&mut cluster, ratings.as_ref(), args.join, terminal) => done.map_err(|failure| cluster.cause(failure))?,
             () = &mut stop => return Ok(()),
         }
         if !args.exit {
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 
 async fn play(
     cluster: &mut Cluster,
-    ratings: Option<Vec<ratings::Rating>>,
+    ratings: Option<&(&Path, ratings::Overview)>,
     join: bool,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
@@ -88,8 +88,8 @@ async fn play(
     if cluster.is_new() {
         story::play(cluster, &clients, terminal).await?;
     }
-    if let Some(ratings) = ratings {
-        load::load(cluster, &clients, &ratings, terminal).await?;
+    if let Some((path, overview)) = ratings {
+        load::load(cluster, &clients, (path, overview), terminal).await?;
     }
     let table = cluster.wait_until_final(READY_TIMEOUT).await?;
     print_step(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;

@@ -1,14 +1,16 @@
 //! `fama node`: runs a node until it gets a signal.
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, Level, LogFormat, LogSettings, Verify};
+use fama_node::config::{Config, Level, LiveSettings, LogFormat, LogSettings, REFERENCE, Verify};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -19,14 +21,18 @@ pub(crate) const EXAMPLE: &str = "\
 Example:
   fama node --config demo/alpha.example/node.toml
 
-It stops cleanly on SIGTERM or Ctrl-C. All settings: see config/node.toml in the sources.";
+It stops cleanly on SIGTERM or Ctrl-C, and takes up the log level, the access log, proxies, rates and
+invitations from its configuration with SIGHUP. All settings: fama node --example-config";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "example_config")]
+    config: Option<PathBuf>,
+    /// Print a configuration file with every setting, its default and what it means, and stop
+    #[arg(long, conflicts_with = "config")]
+    example_config: bool,
     /// Check the configuration, the files that it names, and that the data folder can be used; change nothing, and stop
     #[arg(long)]
     check: bool,
@@ -52,7 +58,29 @@ pub(crate) struct Args {
 
 /// Runs a node, or only checks its configuration.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let mut config = node::configured(&args.config)?;
+    let Some(path) = &args.config else {
+        return terminal.answer(&json!({"config": REFERENCE}), REFERENCE.trim_end());
+    };
+    if args.check {
+        return checked(&configured(args, path)?, terminal);
+    }
+    // Before anything can fail: the first error, too, has the configured format.
+    let log = LogSettings::of_file(path);
+    let set_level = start_logging(log);
+    let ended = configured(args, path).and_then(|config| run_node(args, path, config, set_level));
+    ended.map_err(|failure| {
+        let failure = failure.or_usual_hint();
+        if log.format == LogFormat::Text {
+            return failure;
+        }
+        let hint = failure.hint.as_deref().unwrap_or_default();
+        tracing::error!(code = failure.code, hint, "{}", failure.message);
+        Failure { logged: true, ..failure }
+    })
+}
+
+fn configured(args: &Args, path: &Path) -> Result<Config, Failure> {
+    let mut config = node::configured(path)?;
     let Args { assume_disk_current, accept_clock, accept_late, .. } = *args;
     config.overrides = Overrides { assume_disk_current, accept_clock, accept_late };
     match args.verify.as_deref() {
@@ -60,21 +88,63 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         Some(_) => config.verify = Verify::Full,
         None => {}
     }
-    if args.check {
-        return checked(&config, terminal);
-    }
-    start_logging(config.log);
+    Ok(config)
+}
+
+fn run_node(args: &Args, path: &Path, config: Config, set_level: SetLevel) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
     runtime.block_on(async {
         let signal = stop_signal()?;
+        let (sender, live) = watch::channel(Arc::new(config.live()));
+        let hangups = hangups(path, sender, set_level)?;
         let stop = async {
             tokio::select! {
                 () = signal => (),
+                () = hangups => (),
                 () = stdin_end(), if args.stop_with_stdin => (),
             }
         };
-        node::run(config, stop, |_| ()).await.map_err(|error| Failure::new(error.code(), error))
+        node::run_with(config, live, stop, |_| ()).await.map_err(|error| Failure::new(error.code(), error))
+    })
+}
+
+/// Takes up what can change while the node runs, with every SIGHUP: `systemctl reload`. Completes with a SIGHUP if the
+/// node belongs to a terminal, which sends it when it closes.
+///
+/// # Errors
+/// `signal` if no handler can be installed.
+fn hangups(
+    path: &Path,
+    sender: watch::Sender<Arc<LiveSettings>>,
+    set_level: SetLevel,
+) -> Result<impl Future<Output = ()>, Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::new("signal", error))?;
+    let path = path.to_owned();
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            if std::io::stdin().is_terminal() {
+                return;
+            }
+            match LiveSettings::load(&path) {
+                Ok(settings) => {
+                    set_level(settings.level);
+                    let LiveSettings { level, access, admission } = &settings;
+                    tracing::info!(
+                        level = level.as_str(),
+                        access_log = access.log,
+                        trusted_proxies = access.trusted_proxies.len(),
+                        registrations_per_hour = admission.registrations_per_hour,
+                        invites = admission.invites.len(),
+                        "configuration read again"
+                    );
+                    sender.send_replace(Arc::new(settings));
+                }
+                Err(error) => tracing::error!(code = error.code(), %error, "the configuration is not taken up"),
+            }
+        }
+        // No more signals can arrive.
+        std::future::pending().await
     })
 }
 
@@ -115,19 +185,35 @@ async fn stdin_end() {
     let _ = ended.await;
 }
 
+/// Changes the least severe level that is logged; does nothing if `RUST_LOG` says what is.
+type SetLevel = Box<dyn Fn(Level) + Send>;
+
 /// Sends the node's log to stderr. Has no effect if the process has a logger already.
-pub(crate) fn start_logging(log: LogSettings) {
+pub(crate) fn start_logging(log: LogSettings) -> SetLevel {
     let variable = |name: &str| std::env::var_os(name);
     let (filter, fault) = log_filter(variable("RUST_LOG").as_deref(), log.level);
     let colours = std::io::stderr().is_terminal() && may_colour(variable("NO_COLOR"), variable("TERM"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let _ = match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    let chosen = move |level| log_filter(std::env::var_os("RUST_LOG").as_deref(), level).0;
+    let set_level: SetLevel = match log.format {
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            // An error: this logger is not the process's.
+            Box::new(move |level| drop(handle.reload(chosen(level))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Box::new(move |level| drop(handle.reload(chosen(level))))
+        }
     };
     if let Some(fault) = fault {
         tracing::warn!(%fault, level = log.level.as_str(), "RUST_LOG is malformed and not used");
     }
+    set_level
 }
 
 /// What is logged: what `RUST_LOG` says, unless it is empty or malformed; then also what is wrong with it.

@@ -52,6 +52,7 @@ fn words(reason: &str) -> String {
         ("waiting", "other_session") => "another process runs with its key",
         ("waiting", "catching_up") => "it has not heard enough of the others to know what it wrote before",
         ("waiting", "clock_ahead") => "its clock is ahead of the other operators' clocks",
+        ("clock_behind", _) => "its clock is behind the other operators' clocks",
         ("waiting", "clock_jumped") => "its clock jumped",
         ("waiting", "own_log_fault") => "its own log has a fault: `fama check`",
         ("waiting", "ending") => "its log is to be cut by the next version of the manifest",

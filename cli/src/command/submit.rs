@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::identity::ResolvedIdentity;
 use crate::pending::SubmissionText;
-use crate::progress;
+use crate::progress::{self, ProgressLines};
 use crate::query::Query;
 use crate::settings::{self, QueryArgs};
 use crate::terminal::{FieldList, Terminal};
@@ -151,10 +151,12 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         sign: &|line| signer.sign(line),
         bar: progress::bar(lines, "submitting"),
     };
+    let told = ProgressLines::of(&bulk.bar);
     let begun = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
     let summary = runtime.block_on(bulk.run(input, journal));
+    drop(told);
     bulk.bar.finish_and_clear();
     drop(runtime);
     let summary = summary?;

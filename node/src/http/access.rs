@@ -8,27 +8,29 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tokio::sync::watch;
 
 use super::layers::REQUEST_ID;
-use crate::config::AccessSettings;
+use crate::config::{AccessSettings, LiveSettings};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How much of a path or of a user agent is logged, in characters.
 const LOGGED_MAX: usize = 256;
 
-/// The routes with an access log around them, if the settings want one.
-pub fn accessed(router: Router, settings: &AccessSettings) -> Router {
-    if !settings.log {
-        return router;
-    }
-    router.layer(middleware::from_fn_with_state(Arc::new(settings.clone()), log))
+/// The routes with an access log around them, for as long as the settings want one.
+pub fn accessed(router: Router, live: watch::Receiver<Arc<LiveSettings>>) -> Router {
+    router.layer(middleware::from_fn_with_state(live, log))
 }
 
 /// What a stranger wrote is logged in quotes, with escapes, so that nobody can forge a line.
-async fn log(State(settings): State<Arc<AccessSettings>>, request: Request, next: Next) -> Response {
+async fn log(State(live): State<watch::Receiver<Arc<LiveSettings>>>, request: Request, next: Next) -> Response {
+    let live = Arc::clone(&live.borrow());
+    if !live.access.log {
+        return next.run(request).await;
+    }
     let begin = Instant::now();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let client = peer.map(|peer| client(&settings, peer, request.headers()));
+    let client = peer.map(|peer| client(&live.access, peer, request.headers()));
     let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
     let (method, path) = (request.method().clone(), request.uri().path_and_query().map_or("", |path| path.as_str()));
     let (path, agent) = (short(path), text(request.headers(), &header::USER_AGENT));

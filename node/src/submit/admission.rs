@@ -1,12 +1,14 @@
 //! Rate limits of this node on submissions, besides the federation's rules: by address, peer and signing key.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fama_ledger::event::Action;
 use libp2p::PeerId;
+use tokio::sync::watch;
 
+use crate::config::LiveSettings;
 use crate::wire::{Refusal, Submission};
 
 /// The window of registration rates.
@@ -30,8 +32,8 @@ struct Windows<K> {
 /// Rate limits with a fixed window per source.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    registrations_per_hour: u32,
-    invites: BTreeSet<String>,
+    /// The rate of registrations of each address block, and the tokens that lift it; they may change while the node runs.
+    live: watch::Receiver<Arc<LiveSettings>>,
     /// Registrations by address block: an IPv4 /24 or an IPv6 /48.
     blocks: Windows<[u8; 6]>,
     /// Registrations by peer, for peers without an address.
@@ -55,14 +57,12 @@ pub(crate) struct SubmissionOrigin {
 }
 
 impl Admission {
-    /// `registrations_per_hour` limits each address block, and each peer without an address. `invites` are tokens that
-    /// lift this limit.
+    /// The settings' rate limits each address block, and each peer without an address.
     #[must_use]
-    pub(crate) fn new(registrations_per_hour: u32, invites: impl IntoIterator<Item = String>) -> Self {
-        let invites = invites.into_iter().collect();
+    pub(crate) fn new(live: watch::Receiver<Arc<LiveSettings>>) -> Self {
         let (blocks, strangers) = (Windows::new(HOUR), Windows::new(HOUR));
         let (forwarders, identities) = (Windows::new(MINUTE), Windows::new(MINUTE));
-        Self { registrations_per_hour, invites, blocks, strangers, forwarders, identities }
+        Self { live, blocks, strangers, forwarders, identities }
     }
 
     /// Checks a submission for another operator's log, which this node would only forward: the log's own node does not
@@ -94,16 +94,18 @@ impl Admission {
     }
 
     fn registration(&self, origin: &SubmissionOrigin, invite: Option<&str>) -> Result<(), Refusal> {
-        if invite.is_some_and(|invite| self.invites.contains(invite)) {
+        let live = Arc::clone(&self.live.borrow());
+        let most = live.admission.registrations_per_hour;
+        if invite.is_some_and(|invite| live.admission.invites.iter().any(|one| one == invite)) {
             return Ok(());
         }
         if origin.forwarded {
             return self.forwarders.count(origin.peer, FORWARDED_REGISTRATIONS_PER_MINUTE);
         }
         match origin.address.map(block) {
-            Some(Some(block)) => self.blocks.count(block, self.registrations_per_hour),
+            Some(Some(block)) => self.blocks.count(block, most),
             Some(None) => Ok(()),
-            None => self.strangers.count(origin.peer, self.registrations_per_hour),
+            None => self.strangers.count(origin.peer, most),
         }
     }
 }
@@ -164,12 +166,37 @@ fn block(address: IpAddr) -> Option<[u8; 6]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AdmissionSettings;
     use fama_ledger::entry::SignedEvent;
     use fama_ledger::event::{Event, Nonce};
     use fama_ledger::id::{EventId, FederationId};
     use fama_ledger::key::Curve;
     use fama_ledger::secret::SecretKey;
     use fama_ledger::time::Millis;
+
+    /// Settings of this rate and these invitations, and what changes them.
+    fn admission(registrations_per_hour: u32, invites: &[&str]) -> (Admission, watch::Sender<Arc<LiveSettings>>) {
+        let (sender, live) = watch::channel(live(registrations_per_hour, invites));
+        (Admission::new(live), sender)
+    }
+
+    fn live(registrations_per_hour: u32, invites: &[&str]) -> Arc<LiveSettings> {
+        let invites = invites.iter().map(ToString::to_string).collect();
+        Arc::new(LiveSettings {
+            admission: AdmissionSettings { registrations_per_hour, invites },
+            ..LiveSettings::default()
+        })
+    }
+
+    #[test]
+    fn rates_and_invitations_change_while_the_node_runs() {
+        let (admission, sender) = admission(1, &["old"]);
+        let from = SubmissionOrigin { peer: PeerId::random(), address: "203.0.113.1".parse().ok(), forwarded: false };
+        let taken = |invite| admission.registration(&from, invite).is_ok();
+        assert!(taken(None) && !taken(None) && taken(Some("old")) && !taken(Some("new")));
+        sender.send(live(2, &["new"])).unwrap();
+        assert!(taken(None) && !taken(None) && !taken(Some("old")) && taken(Some("new")));
+    }
 
     fn attestation(issuer: u8, seed: u8) -> Submission {
         let key = SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
@@ -194,7 +221,7 @@ mod tests {
     /// Symptom: any stranger could use up a service's rate. Cause: events were counted by the issuer that they name.
     #[test]
     fn nobody_uses_up_the_rate_of_another() {
-        let admission = Admission::new(1, []);
+        let admission = admission(1, &[]).0;
         let from = SubmissionOrigin { peer: PeerId::random(), address: None, forwarded: false };
         let (stranger, service) = (attestation(7, 1), attestation(7, 2));
         let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
@@ -204,7 +231,7 @@ mod tests {
 
     #[test]
     fn registrations_are_counted_per_block() {
-        let admission = Admission::new(2, ["token".to_owned()]);
+        let admission = admission(2, &["token"]).0;
         let from = |address: &str| SubmissionOrigin {
             peer: PeerId::random(),
             address: address.parse().ok(),

@@ -27,6 +27,8 @@ const NAMES: [&str; 24] = [
 const OPERATORS_DEFAULT: usize = 4;
 /// Pause between two questions while waiting for a node.
 const POLL: Duration = Duration::from_millis(150);
+/// Processor time of all nodes together that counts as progress, if it is used before the timeout.
+const PROGRESS: Duration = Duration::from_secs(30);
 /// How long a node may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -129,9 +131,10 @@ impl Cluster {
         )
     }
 
-    /// Waits until every node answers and hears enough of the others.
+    /// Waits until every node answers and hears enough of the others, for as long as those that load their data make
+    /// progress, and `timeout` longer.
     pub(super) async fn wait_until_up(&mut self, timeout: Duration) -> Result<(), Failure> {
-        let deadline = Instant::now() + timeout;
+        let (mut deadline, mut worked) = (Instant::now() + timeout, self.worked());
         for at in 0..self.nodes.len() {
             loop {
                 self.check_alive()?;
@@ -140,6 +143,10 @@ impl Cluster {
                     status["fresh"] == true && final_sizes(status) && sizes(status).iter().all(|size| *size > 0)
                 }) {
                     break;
+                }
+                let now = self.worked();
+                if now.saturating_sub(worked) >= PROGRESS {
+                    (deadline, worked) = (Instant::now() + timeout, now);
                 }
                 if Instant::now() > deadline {
                     return Err(self.late(at, "does not answer or hears too few others"));
@@ -150,9 +157,24 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until all nodes have the same state, all of it final, and their rankings have followed.
+    /// Processor time that all nodes have used so far; zero where the system does not say.
+    ///
+    /// A node that loads a long history answers nothing meanwhile. One that waits for others uses next to none.
+    fn worked(&self) -> Duration {
+        let used = |node: &DemoNode| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", node.child.id())).ok()?;
+            // proc(5): fields 14 and 15, counted after the name in parentheses, in hundredths of a second.
+            let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+            let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            Some(Duration::from_millis(user.saturating_add(system).saturating_mul(10)))
+        };
+        self.nodes.iter().filter_map(used).sum()
+    }
+
+    /// Waits until all nodes have the same state, all of it final, and their rankings have followed: for as long as this
+    /// makes progress, and `timeout` longer.
     pub(super) async fn wait_until_final(&mut self, timeout: Duration) -> Result<Value, Failure> {
-        let deadline = Instant::now() + timeout;
+        let (mut deadline, mut reached) = (Instant::now() + timeout, 0);
         loop {
             self.check_alive()?;
             let mut all = Vec::new();
@@ -163,6 +185,10 @@ impl Cluster {
             if same && all.iter().all(|status| final_sizes(status) && status["ranking_lag"] == 0) {
                 let rows = self.nodes.iter().zip(&all);
                 return Ok(rows.map(|(node, status)| row(node, status)).collect());
+            }
+            let sum = all.iter().flat_map(|status| certified_sizes(status)).sum::<u64>();
+            if sum > reached {
+                (deadline, reached) = (Instant::now() + timeout, sum);
             }
             if Instant::now() > deadline {
                 return Err(
@@ -398,6 +424,11 @@ impl FreePorts {
 
 fn sizes(status: &Value) -> Vec<u64> {
     let sizes = status["frontier"].as_object();
+    sizes.map(|sizes| sizes.values().filter_map(Value::as_u64).collect()).unwrap_or_default()
+}
+
+fn certified_sizes(status: &Value) -> Vec<u64> {
+    let sizes = status["certified"].as_object();
     sizes.map(|sizes| sizes.values().filter_map(Value::as_u64).collect()).unwrap_or_default()
 }
 

@@ -1,30 +1,38 @@
 //! Loads ratings: people become identities, raters become providers, ratings become attestations.
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+//!
+//! Events are signed as they are sent: what is in flight is in memory, not the file. So an event is never older than
+//! the few minutes within which nodes accept it, however long the file is.
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fama_ledger::event::{Action, Method};
-use fama_ledger::id::{Domain, EventId};
+use fama_ledger::id::{Domain, EventId, FederationId};
 use fama_ledger::key::Curve;
 use fama_ledger::secret::SecretKey;
 use fama_node::network::client::Client;
 use fama_node::wire::{SUBMISSIONS_MAX, Submission};
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
-use super::ratings::Rating;
+use super::ratings::{self, Overview, Rating};
 use super::{print_step, submit};
 use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
-use crate::progress;
+use crate::progress::{self, ProgressLines};
 use crate::terminal::Terminal;
 
-/// Requests in flight to one node.
+/// Requests in flight to one node, and signed ones that wait for it.
 const IN_FLIGHT: usize = 3;
+/// Events that are signed at a time, on all cores.
+const SIGNED_AT_ONCE: usize = 1_024;
 /// The service as which all raters are admitted.
 const SERVICE: &str = "ratings";
 /// The domain of the service.
@@ -35,33 +43,63 @@ struct Person {
     at: usize,
     home: Domain,
     key: SecretKey,
-    id: EventId,
+    /// Known once the registration is made.
+    id: OnceLock<EventId>,
+}
+
+impl Person {
+    fn id(&self) -> Result<EventId, Failure> {
+        self.id.get().copied().ok_or_else(unknown)
+    }
 }
 
 /// The measurements of one phase.
 struct Phase {
     name: &'static str,
-    events: usize,
+    events: u64,
     seconds: f64,
+}
+
+/// What events are made of, for a thread of its own.
+struct Makings {
+    federation: FederationId,
+    homes: Vec<Domain>,
+    /// The operators' node keys, which sign statements.
+    operators: Vec<SecretKey>,
+    people: BTreeMap<u32, Person>,
 }
 
 /// Loads everything in three phases; each needs the previous one to have reached every node.
 pub(super) async fn load(
     cluster: &mut Cluster,
     clients: &[Client],
-    ratings: &[Rating],
+    (path, overview): (&Path, &Overview),
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
-    let (mut people, registrations) = people(cluster, ratings)?;
-    let sources: BTreeSet<u32> = ratings.iter().map(|rating| rating.source).collect();
+    let makings = Arc::new(makings(cluster, overview)?);
     let mut phases = Vec::new();
-    phases.push(send("identities", clients, registrations).await.map_err(loaded_before)?);
-    let admissions = admissions(cluster, &people, &sources)?;
-    phases.push(send("admissions", clients, admissions).await?);
+    let (with, ids): (_, Vec<u32>) = (Arc::clone(&makings), overview.people.iter().copied().collect());
+    let registered =
+        send("identities", clients, ids.len() as u64, ids.into_iter().map(Ok), move |id| registration(&with, id));
+    phases.push(registered.await.map_err(loaded_before)?);
+    let sponsors = usize::try_from(cluster.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
+    let (with, count) = (Arc::clone(&makings), cluster.nodes.len());
+    let pairs = overview.sources.iter().flat_map(|id| {
+        // Spread over all operators: a rater's home is the first of its sponsors.
+        let at = with.people.get(id).map_or(0, |person| person.at);
+        (0..sponsors.min(count)).map(move |i| Ok((*id, (at + i) % count)))
+    });
+    let pairs: Vec<Result<(u32, usize), Failure>> = pairs.collect();
+    let with = Arc::clone(&makings);
+    let admitted =
+        send("admissions", clients, pairs.len() as u64, pairs.into_iter(), move |(id, at)| admission(&with, id, at));
+    phases.push(admitted.await?);
     cluster.wait_until_final(Duration::from_secs(60)).await?;
-    let attestations = attestations(cluster, &mut people, ratings)?;
-    phases.push(send("attestations", clients, attestations).await?);
+    let with = Arc::clone(&makings);
+    let attested =
+        send("attestations", clients, overview.count, ratings::open(path)?, move |rating| attestation(&with, &rating));
+    phases.push(attested.await?);
     let settled = Instant::now();
     cluster.wait_until_final(Duration::from_secs(60)).await?;
     report(terminal, &phases, settled.elapsed().as_secs_f64(), begun.elapsed().as_secs_f64())?;
@@ -77,112 +115,123 @@ fn loaded_before(failure: Failure) -> Failure {
         .hint("leave out --ratings to continue with them, or name another folder")
 }
 
-/// Every person with a new key, and the registrations by node.
-fn people(cluster: &Cluster, ratings: &[Rating]) -> Result<(BTreeMap<u32, Person>, Vec<Vec<Submission>>), Failure> {
-    let ids: BTreeSet<u32> = ratings.iter().flat_map(|rating| [rating.source, rating.target]).collect();
-    let ids: Vec<u32> = ids.into_iter().collect();
-    let made: Vec<(u32, Person, Submission)> =
-        ids.par_iter().map(|id| person(cluster, *id)).collect::<Result<_, _>>()?;
-    let mut queues = queues(cluster);
-    let mut people = BTreeMap::new();
-    for (id, person, submission) in made {
-        push(&mut queues, person.at, submission);
-        people.insert(id, person);
-    }
-    Ok((people, queues))
+/// Draws a key for every person.
+fn makings(cluster: &Cluster, overview: &Overview) -> Result<Makings, Failure> {
+    let federation = cluster.federation();
+    let homes: Vec<Domain> = cluster.nodes.iter().map(|node| node.operator.clone()).collect();
+    let ids: Vec<u32> = overview.people.iter().copied().collect();
+    let people = ids.par_iter().map(|id| Ok((*id, person(&homes, *id)?)));
+    let people = people.collect::<Result<Vec<_>, Failure>>()?.into_iter().collect();
+    let key = |dir: &Path| files::read_key(&dir.join(crate::federation::NODE_KEY_FILE));
+    let operators = cluster.nodes.iter().map(|node| key(&node.dir)).collect::<Result<_, _>>()?;
+    Ok(Makings { federation, homes, operators, people })
 }
 
-fn person(cluster: &Cluster, id: u32) -> Result<(u32, Person, Submission), Failure> {
-    let at = usize::try_from(id).unwrap_or_default() % cluster.nodes.len().max(1);
-    let home = cluster.nodes.get(at).map(|node| node.operator.clone());
-    let home = home.ok_or_else(|| Failure::new("internal", "no nodes"))?;
-    let key = files::draw_key(Curve::Secp256k1)?;
+/// A person with a new key.
+fn person(homes: &[Domain], id: u32) -> Result<Person, Failure> {
+    let at = usize::try_from(id).unwrap_or_default() % homes.len().max(1);
+    let home = homes.get(at).cloned().ok_or_else(|| Failure::new("internal", "no nodes"))?;
+    Ok(Person { at, home, key: files::draw_key(Curve::Secp256k1)?, id: OnceLock::new() })
+}
+
+fn unknown() -> Failure {
+    Failure::new("internal", "everybody was registered")
+}
+
+fn registration(with: &Makings, id: u32) -> Result<(usize, Submission), Failure> {
+    let person = with.people.get(&id).ok_or_else(unknown)?;
+    let (home, key) = (person.home.clone(), person.key.public());
     let name = format!("person-{id}").parse().map_err(|error| Failure::new("internal", error))?;
-    let action = Action::Register { home: home.clone(), name, key: key.public(), next: None, note: None };
-    let submission = EventDraft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked();
-    let person = Person { at, home, id: submission.signed.event.id(), key };
-    Ok((id, person, submission))
+    let event = author::event(with.federation, Action::Register { home, name, key, next: None, note: None })?;
+    person.id.set(event.id()).map_err(|_| unknown())?;
+    Ok((person.at, EventDraft::new(event, &person.key).sign_unchecked()))
 }
 
-/// Admits every rater by as many operators as the policy needs, spread over all of them.
-fn admissions(
-    cluster: &Cluster,
-    people: &BTreeMap<u32, Person>,
-    sources: &BTreeSet<u32>,
-) -> Result<Vec<Vec<Submission>>, Failure> {
-    let sponsors = usize::try_from(cluster.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
-    let mut queues = queues(cluster);
-    for (at, node) in cluster.nodes.iter().enumerate() {
-        let key = files::read_key(&node.dir.join(crate::federation::NODE_KEY_FILE))?;
-        let count = cluster.nodes.len();
-        let mine =
-            people.iter().filter(|(id, person)| sources.contains(id) && (at + count - person.at) % count < sponsors);
-        let mine: Vec<EventId> = mine.map(|(_, person)| person.id).collect();
-        let signed: Vec<Submission> = mine
-            .par_iter()
-            .map(|provider| {
-                let action = Action::Admit {
-                    operator: node.operator.clone(),
-                    provider: *provider,
-                    service: SERVICE.parse().map_err(|error| Failure::new("internal", error))?,
-                    domain: SERVICE_DOMAIN.parse().map_err(|error| Failure::new("internal", error))?,
-                    method: Method::Manual,
-                    from: 0,
-                };
-                Ok(EventDraft::new(author::event(cluster.federation(), action)?, &key).sign_unchecked())
-            })
-            .collect::<Result<_, Failure>>()?;
-        signed.into_iter().for_each(|submission| push(&mut queues, at, submission));
-    }
-    Ok(queues)
+fn admission(with: &Makings, id: u32, at: usize) -> Result<(usize, Submission), Failure> {
+    let (Some(person), Some(operator), Some(key)) = (with.people.get(&id), with.homes.get(at), with.operators.get(at))
+    else {
+        return Err(unknown());
+    };
+    let action = Action::Admit {
+        operator: operator.clone(),
+        provider: person.id()?,
+        service: SERVICE.parse().map_err(|error| Failure::new("internal", error))?,
+        domain: SERVICE_DOMAIN.parse().map_err(|error| Failure::new("internal", error))?,
+        method: Method::Manual,
+        from: 0,
+    };
+    Ok((at, EventDraft::new(author::event(with.federation, action)?, key).sign_unchecked()))
 }
 
-fn attestations(
-    cluster: &Cluster,
-    people: &mut BTreeMap<u32, Person>,
-    ratings: &[Rating],
-) -> Result<Vec<Vec<Submission>>, Failure> {
-    let people = &*people;
-    let signed: Vec<(usize, Submission)> = ratings
-        .par_iter()
-        .map(|rating| {
-            let (Some(source), Some(target)) = (people.get(&rating.source), people.get(&rating.target)) else {
-                return Err(Failure::new("internal", "everybody was registered"));
-            };
-            let (home, issuer, subject) = (source.home.clone(), source.id, target.id);
-            let action = Action::Attest { home, issuer, subject, delta: rating.delta(), context: None, note: None };
-            Ok((source.at, EventDraft::new(author::event(cluster.federation(), action)?, &source.key).sign_unchecked()))
-        })
-        .collect::<Result<_, Failure>>()?;
-    let mut queues = queues(cluster);
-    signed.into_iter().for_each(|(at, submission)| push(&mut queues, at, submission));
-    Ok(queues)
+fn attestation(with: &Makings, rating: &Rating) -> Result<(usize, Submission), Failure> {
+    let (Some(source), Some(target)) = (with.people.get(&rating.source), with.people.get(&rating.target)) else {
+        return Err(unknown());
+    };
+    let (home, issuer, subject) = (source.home.clone(), source.id()?, target.id()?);
+    let action = Action::Attest { home, issuer, subject, delta: rating.delta(), context: None, note: None };
+    Ok((source.at, EventDraft::new(author::event(with.federation, action)?, &source.key).sign_unchecked()))
 }
 
-fn queues(cluster: &Cluster) -> Vec<Vec<Submission>> {
-    cluster.nodes.iter().map(|_| Vec::new()).collect()
-}
-
-fn push(queues: &mut [Vec<Submission>], at: usize, submission: Submission) {
-    if let Some(queue) = queues.get_mut(at) {
-        queue.push(submission);
-    }
-}
-
-/// Submits each queue to its node, all nodes at the same time, with [`IN_FLIGHT`] requests each.
-async fn send(name: &'static str, clients: &[Client], queues: Vec<Vec<Submission>>) -> Result<Phase, Failure> {
+/// Signs items one after the other and submits each to its node, all nodes at the same time, with [`IN_FLIGHT`] requests
+/// each. Signing waits for the slowest node.
+async fn send<T: Send + 'static>(
+    name: &'static str,
+    clients: &[Client],
+    count: u64,
+    items: impl Iterator<Item = Result<T, Failure>> + Send + 'static,
+    sign: impl Fn(T) -> Result<(usize, Submission), Failure> + Send + Sync + 'static,
+) -> Result<Phase, Failure> {
     let begun = Instant::now();
-    let events = queues.iter().map(Vec::len).sum();
-    let bar = Arc::new(progress::bar(events as u64, name));
-    let queues = clients.iter().zip(queues).map(|(client, queue)| send_queue(client, queue, Arc::clone(&bar)));
-    let done = futures::future::try_join_all(queues).await;
+    let bar = progress::bar(count, name);
+    let lines = ProgressLines::of(&bar);
+    let (senders, queues): (Vec<_>, Vec<_>) = clients.iter().map(|_| mpsc::channel(IN_FLIGHT)).unzip();
+    let signing = tokio::task::spawn_blocking(move || sign_all(items, &sign, &senders));
+    let queues = clients.iter().zip(queues).map(|(client, queue)| send_queue(client, queue, bar.clone()));
+    let sent = try_join_all(queues).await;
+    drop(lines);
     bar.finish_and_clear();
-    done.map(|_| Phase { name, events, seconds: begun.elapsed().as_secs_f64() })
+    // Where a node refuses, that is the reason; signing then ends because its queue is gone.
+    sent?;
+    let events = signing.await.map_err(|error| Failure::new("internal", error))??;
+    Ok(Phase { name, events, seconds: begun.elapsed().as_secs_f64() })
 }
 
-async fn send_queue(client: &Client, queue: Vec<Submission>, bar: Arc<ProgressBar>) -> Result<(), Failure> {
-    let requests: Vec<Vec<Submission>> = queue.chunks(SUBMISSIONS_MAX).map(<[Submission]>::to_vec).collect();
-    let sent = stream::iter(requests).map(|request| submit(client, request)).buffered(IN_FLIGHT);
+/// Signs all items, in their order, on all cores; gives their number. Ends early when a queue is gone.
+fn sign_all<T: Send>(
+    mut items: impl Iterator<Item = Result<T, Failure>>,
+    sign: &(impl Fn(T) -> Result<(usize, Submission), Failure> + Sync),
+    senders: &[mpsc::Sender<Vec<Submission>>],
+) -> Result<u64, Failure> {
+    let (mut waiting, mut count) = (vec![Vec::new(); senders.len()], 0u64);
+    loop {
+        let some = items.by_ref().take(SIGNED_AT_ONCE).collect::<Result<Vec<T>, Failure>>()?;
+        let ended = some.is_empty();
+        let signed = some.into_par_iter().map(sign).collect::<Result<Vec<_>, Failure>>()?;
+        count = count.saturating_add(signed.len() as u64);
+        for (at, submission) in signed {
+            waiting.get_mut(at).ok_or_else(unknown)?.push(submission);
+        }
+        for (queue, sender) in waiting.iter_mut().zip(senders) {
+            while queue.len() >= SUBMISSIONS_MAX || ended && !queue.is_empty() {
+                let rest = queue.split_off(queue.len().min(SUBMISSIONS_MAX));
+                if sender.blocking_send(std::mem::replace(queue, rest)).is_err() {
+                    return Ok(count);
+                }
+            }
+        }
+        if ended {
+            return Ok(count);
+        }
+    }
+}
+
+async fn send_queue(
+    client: &Client,
+    mut queue: mpsc::Receiver<Vec<Submission>>,
+    bar: ProgressBar,
+) -> Result<(), Failure> {
+    let requests = stream::poll_fn(move |context| queue.poll_recv(context));
+    let sent = requests.map(|request| submit(client, request)).buffered(IN_FLIGHT);
     sent.try_for_each(|count| {
         bar.inc(count as u64);
         std::future::ready(Ok(()))

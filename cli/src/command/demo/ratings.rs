@@ -1,11 +1,11 @@
 //! Reads ratings: CSV lines `source,target,rating,time` without a header.
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// Most lines that are loaded.
-const LINES_MAX: usize = 1_000_000;
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 256;
 
@@ -28,36 +28,89 @@ impl Rating {
     }
 }
 
-/// Reads a whole file.
+/// The people of a file, and how many ratings it has.
+#[derive(Debug, Default)]
+pub(super) struct Overview {
+    /// Everybody who rates or is rated.
+    pub(crate) people: BTreeSet<u32>,
+    /// Those who rate.
+    pub(crate) sources: BTreeSet<u32>,
+    /// Number of ratings.
+    pub(crate) count: u64,
+}
+
+/// Reads a whole file, of which one line at a time is in memory.
 ///
 /// # Errors
 /// `ratings` with the file and the line that is wrong.
-pub(super) fn read(path: &Path) -> Result<Vec<Rating>, Failure> {
-    let at = |line: usize, what: &str| Failure::new("ratings", format!("{}:{line}: {what}", path.display()));
-    let hint = "want lines of source,target,rating,time: whole numbers, the rating from -10 to 10 and not 0";
-    let file =
-        std::fs::File::open(path).map_err(|error| Failure::new("ratings", format!("{}: {error}", path.display())))?;
-    let (mut ratings, mut file, mut number) = (Vec::new(), BufReader::new(file), 0_usize);
-    loop {
-        let mut line = Vec::new();
-        number += 1;
-        // No more of a line is read than one may have, with its end and a byte order mark.
-        let bound = LINE_BYTES_MAX.saturating_add(5) as u64;
-        let read = Read::by_ref(&mut file).take(bound).read_until(b'\n', &mut line);
-        if read.map_err(|error| at(number, &error.to_string()))? == 0 {
-            break;
-        }
-        let cut = line.len() as u64 == bound && !line.ends_with(b"\n");
-        let line = String::from_utf8_lossy(&line);
-        let line = line.trim_start_matches(if number == 1 { "\u{feff}" } else { "" }).trim();
-        if cut || number > LINES_MAX || line.len() > LINE_BYTES_MAX {
-            return Err(at(number, "too long").hint(format!("at most {LINES_MAX} lines of {LINE_BYTES_MAX} bytes")));
-        }
-        if !line.is_empty() {
-            ratings.push(parse(line).ok_or_else(|| at(number, &format!("not a rating: {line:?}")).hint(hint))?);
+pub(super) fn overview(path: &Path) -> Result<Overview, Failure> {
+    let mut all = Overview::default();
+    for rating in open(path)? {
+        let rating = rating?;
+        all.people.extend([rating.source, rating.target]);
+        all.sources.insert(rating.source);
+        all.count = all.count.saturating_add(1);
+    }
+    if all.count == 0 { Err(wrong(path, 1, "no ratings").hint(WANTED)) } else { Ok(all) }
+}
+
+const WANTED: &str = "want lines of source,target,rating,time: whole numbers, the rating from -10 to 10 and not 0";
+
+fn wrong(path: &Path, line: usize, what: &str) -> Failure {
+    Failure::new("ratings", format!("{}:{line}: {what}", path.display()))
+}
+
+/// The ratings of a file, in its order.
+pub(super) struct RatingLines {
+    path: PathBuf,
+    file: BufReader<File>,
+    number: usize,
+}
+
+/// Opens a file of ratings.
+///
+/// # Errors
+/// `ratings` if it cannot be opened.
+pub(super) fn open(path: &Path) -> Result<RatingLines, Failure> {
+    let file = File::open(path).map_err(|error| Failure::new("ratings", format!("{}: {error}", path.display())))?;
+    Ok(RatingLines { path: path.to_owned(), file: BufReader::new(file), number: 0 })
+}
+
+impl RatingLines {
+    /// The next line that is not empty; `None` at the end.
+    fn read(&mut self) -> Result<Option<Rating>, Failure> {
+        loop {
+            let mut line = Vec::new();
+            self.number += 1;
+            let number = self.number;
+            // No more of a line is read than one may have, with its end and a byte order mark.
+            let bound = LINE_BYTES_MAX.saturating_add(5) as u64;
+            let read = Read::by_ref(&mut self.file).take(bound).read_until(b'\n', &mut line);
+            if read.map_err(|error| wrong(&self.path, number, &error.to_string()))? == 0 {
+                return Ok(None);
+            }
+            let cut = line.len() as u64 == bound && !line.ends_with(b"\n");
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_start_matches(if number == 1 { "\u{feff}" } else { "" }).trim();
+            if cut || line.len() > LINE_BYTES_MAX {
+                let hint = format!("at most {LINE_BYTES_MAX} bytes a line");
+                return Err(wrong(&self.path, number, "too long").hint(hint));
+            }
+            if !line.is_empty() {
+                let rating = parse(line);
+                let fault = || wrong(&self.path, number, &format!("not a rating: {line:?}")).hint(WANTED);
+                return rating.ok_or_else(fault).map(Some);
+            }
         }
     }
-    if ratings.is_empty() { Err(at(1, "no ratings").hint(hint)) } else { Ok(ratings) }
+}
+
+impl Iterator for RatingLines {
+    type Item = Result<Rating, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
 }
 
 fn parse(line: &str) -> Option<Rating> {
@@ -78,9 +131,9 @@ mod tests {
     fn files() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("r.csv");
-        let check = |text: &[u8], want: Result<usize, &str>| {
+        let check = |text: &[u8], want: Result<u64, &str>| {
             std::fs::write(&file, text).unwrap();
-            let got = super::read(&file).map(|ratings| ratings.len()).map_err(|failure| failure.message);
+            let got = overview(&file).map(|all| all.count).map_err(|failure| failure.message);
             let shown = String::from_utf8_lossy(text.get(..40).unwrap_or(text)).into_owned();
             match want {
                 Ok(_) => assert_eq!(got.as_ref().ok(), want.as_ref().ok(), "{shown:?}: {got:?}"),
@@ -104,7 +157,7 @@ mod tests {
     #[test]
     fn no_more_of_a_line_is_read_than_it_may_have() {
         // It never ends: reading it whole would take all memory.
-        assert!(super::read(Path::new("/dev/zero")).unwrap_err().message.contains(":1: too long"));
+        assert!(overview(Path::new("/dev/zero")).unwrap_err().message.contains(":1: too long"));
     }
 
     #[test]
