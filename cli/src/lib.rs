@@ -67,8 +67,7 @@ pub struct Cli {
     /// Print one JSON object on stdout, and everything meant for people on stderr
     #[arg(long, global = true)]
     json: bool,
-    /// Trust the servers whose certificates come from the issuers in this PEM file, too, besides those that the system,
-    /// SSL_CERT_FILE or SSL_CERT_DIR trusts
+    /// Trust the issuers of certificates in this PEM file, too
     #[arg(long, global = true, value_name = "FILE", help_heading = "HTTP")]
     ca: Option<PathBuf>,
     #[command(subcommand)]

@@ -226,9 +226,9 @@ TRGETAQbfd5m7aWO6ToP6ZEMibjB6/b4PYLSwlToai0=
 -----END EC PRIVATE KEY-----
 ";
 
-    /// Symptom: a key with a comment above it, or a certificate beside it, was refused, where OpenSSL reads it.
+    /// Symptom: a key with a comment above it, or a certificate next to it, was refused, where OpenSSL reads it.
     #[test]
-    fn what_lies_beside_a_key_is_ignored() {
+    fn what_lies_around_a_key_is_ignored() {
         let certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
         let public = SecretKey::from_pem(ED25519_PEM).unwrap().public().to_pem().unwrap();
         for text in [

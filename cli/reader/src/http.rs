@@ -15,10 +15,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const PROXY_PORT: u16 = 1080;
 /// Port of a proxy that speaks TLS and whose URL names none.
 const TLS_PROXY_PORT: u16 = 443;
-/// Certificates that the user named, trusted besides those of the system.
+/// Certificates that the user named, trusted in addition to those of the system.
 static NAMED: RwLock<Vec<Certificate<'static>>> = RwLock::new(Vec::new());
 
-/// Trusts the certificates in a PEM file from now on, besides those of the system, for every client that is made later;
+/// Trusts the certificates in a PEM file from now on, in addition to those of the system, for every client that is made later;
 /// replaces those of an earlier call. `None` trusts the system's alone.
 ///
 /// # Errors

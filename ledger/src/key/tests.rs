@@ -99,8 +99,8 @@ fn pem_of_other_kinds_is_refused_by_name() {
     for (body, want) in table {
         assert_eq!(PublicKey::from_pem(&pem(body)), Err(want), "{body}");
     }
-    let beside = format!("key of an agent:\n{}{ED25519_PEM}", ED25519_PEM.replace("PUBLIC", "PRIVATE"));
-    assert_eq!(PublicKey::from_pem(&beside), Ok(ed25519()), "what lies beside it is ignored");
+    let among = format!("key of an agent:\n{}{ED25519_PEM}", ED25519_PEM.replace("PUBLIC", "PRIVATE"));
+    assert_eq!(PublicKey::from_pem(&among), Ok(ed25519()), "what lies around it is ignored");
     let twice = format!("{ED25519_PEM}{ED25519_PEM}");
     for text in ["", "-----BEGIN PUBLIC KEY-----", &twice, &ED25519_PEM.replace("PUBLIC", "PRIVATE")] {
         assert_eq!(PublicKey::from_pem(text), Err(KeyError::Pem), "{text}");

@@ -704,8 +704,8 @@ fn usable(addresses: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, NetworkError> {
 
 /// Whether all addresses of a family were asked for, and the machine has none.
 fn lacks_family(address: &Multiaddr, cause: &io::Error) -> bool {
-    // EAFNOSUPPORT, for which the standard library has no stable kind.
-    let unknown = cause.kind() == io::ErrorKind::Unsupported || cause.raw_os_error() == Some(97);
+    // The standard library has no stable kind for it.
+    let unknown = cause.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
     gate::ip(address).is_some_and(|ip| ip.is_unspecified())
         && (unknown || cause.kind() == io::ErrorKind::AddrNotAvailable)
 }
@@ -735,5 +735,28 @@ fn note_listener(
             None => Ok(()),
         },
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_family_that_the_machine_lacks_is_left_out_if_others_remain() {
+        for (address, cause, lacks) in [
+            ("/ip6/::/tcp/4001", Errno::AFNOSUPPORT, true),
+            ("/ip6/::/udp/4001/quic-v1", Errno::ADDRNOTAVAIL, true),
+            ("/ip6/::1/tcp/4001", Errno::AFNOSUPPORT, false),
+            ("/ip4/192.0.2.1/tcp/4001", Errno::ADDRNOTAVAIL, false),
+            ("/ip6/::/tcp/4001", Errno::ADDRINUSE, false),
+        ] {
+            let cause = io::Error::from_raw_os_error(cause.raw_os_error());
+            assert_eq!(lacks_family(&address.parse().unwrap(), &cause), lacks, "{address} {cause}");
+        }
+        let addresses: Vec<Multiaddr> = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        assert_eq!(usable(addresses.clone()).unwrap(), addresses);
+        assert!(usable(vec!["/ip4/192.0.2.1/tcp/0".parse().unwrap()]).is_err());
     }
 }
