@@ -1,6 +1,6 @@
 //! Progress bars on stderr; invisible where stderr is no terminal.
 use std::io::Write;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,7 +25,7 @@ pub(crate) fn bar(length: u64, message: impl Into<String>) -> ProgressBar {
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Says every ten seconds how far a bar is, where it cannot be drawn, until this is dropped.
-pub(crate) struct ProgressLines(Option<Sender<()>>);
+pub(crate) struct ProgressLines(Option<SyncSender<()>>);
 
 impl ProgressLines {
     /// For work that may take minutes.
@@ -34,7 +34,7 @@ impl ProgressLines {
         if !bar.is_hidden() {
             return Self(None);
         }
-        let (sender, ended) = channel::<()>();
+        let (sender, ended) = sync_channel::<()>(0);
         let bar = bar.clone();
         std::thread::spawn(move || {
             // Nothing is ever sent: it ends when the sender is dropped.

@@ -144,7 +144,7 @@ fn hangups(
             }
         }
         // No more signals can arrive.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
 }
 

@@ -186,7 +186,7 @@ impl Cluster {
                 let rows = self.nodes.iter().zip(&all);
                 return Ok(rows.map(|(node, status)| row(node, status)).collect());
             }
-            let sum = all.iter().flat_map(|status| certified_sizes(status)).sum::<u64>();
+            let sum = all.iter().flat_map(certified_sizes).sum::<u64>();
             if sum > reached {
                 (deadline, reached) = (Instant::now() + timeout, sum);
             }
