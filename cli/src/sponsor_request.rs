@@ -20,8 +20,8 @@ const CONTACT_BYTES_MAX: usize = 200;
 pub(crate) const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// Longest proof file of a domain, in bytes.
 const PROOF_BYTES_MAX: usize = 64 << 10;
-/// Path of the file on a domain that names its providers, one id or DID a line.
-pub(crate) const WELL_KNOWN: [&str; 2] = [".well-known", "fama-provider"];
+/// Path of the file on a domain that names its providers, by id or DID: `{"providers": ["…"]}`.
+pub(crate) const WELL_KNOWN: [&str; 2] = [".well-known", "fama.json"];
 
 /// A request for sponsorship, as its file has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +136,9 @@ impl SponsorRequest {
 pub(crate) fn proof_wanted(method: Method, domain: &Domain, provider: &IdentityId) -> String {
     match method {
         Method::Dns => format!("a TXT record at _fama.{domain} with the text provider={provider}"),
-        Method::Https => format!("the line {provider} in https://{domain}/{}", WELL_KNOWN.join("/")),
+        Method::Https => {
+            format!("{{\"providers\": [\"{provider}\"]}} at https://{domain}/{}", WELL_KNOWN.join("/"))
+        }
         Method::Manual => format!("what you agree on with the owner of {domain}"),
     }
 }
@@ -151,7 +153,9 @@ pub(crate) fn check_https(base: &str, home: &Domain, provider: &IdentityId) -> R
             .hint("the service must publish that file: `fama request` says how")
     })?;
     let names = [provider.to_string(), did(home, provider)];
-    if text.lines().any(|line| names.iter().any(|name| line.trim() == name)) {
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let named = file["providers"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
+    if named.into_iter().any(|named| names.iter().any(|name| named == name)) {
         return Ok(());
     }
     Err(Failure::new("domain_unproven", format!("{base}/{} does not name {provider}", WELL_KNOWN.join("/"))))
@@ -198,9 +202,10 @@ mod tests {
         let home: Domain = "alpha.example".parse().unwrap();
         let provider = fama_ledger::id::EventId([2; 32]);
         for (body, named) in [
-            (format!("# ours\n{provider}\n"), true),
-            (format!("{}\n", did(&home, &provider)), true),
-            (format!("x{provider}\n"), false),
+            (format!("{{\"providers\": [\"x\", \"{provider}\"], \"more\": 1}}"), true),
+            (format!("{{\"providers\": [\"{}\"]}}", did(&home, &provider)), true),
+            (format!("{{\"providers\": [\"x{provider}\"]}}"), false),
+            (format!("{provider}"), false),
         ] {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let base = format!("http://{}", listener.local_addr().unwrap());
@@ -213,7 +218,7 @@ mod tests {
                 String::from_utf8_lossy(&buffer[..read]).into_owned()
             });
             assert_eq!(check_https(&base, &home, &provider).is_ok(), named, "{base}");
-            assert!(server.join().unwrap().starts_with("GET /.well-known/fama-provider "));
+            assert!(server.join().unwrap().starts_with("GET /.well-known/fama.json "));
         }
     }
 }

@@ -345,10 +345,15 @@ fn operators_and_rules_change_by_commands() {
         user.done("key new --out file:agent.pem").await;
         let heir = user.final_receipt("register heir@delta.example --key file:agent.pem --no-next --node p2p:3").await;
         user.service("judge").await;
-        let line = "federation draft --from query:0 --from query:2 --policy daily_cap=30 --out file:rule";
-        assert_eq!(user.done(line).await["changes"], serde_json::json!(["daily_cap is 30, previously 25"]));
+        let gamma = format!("--governance gamma.example={}", user.dir.join("next2.pem").display());
+        let line =
+            format!("federation draft --from query:0 --from query:2 --policy daily_cap=30 {gamma} --out file:rule");
+        let changes = ["gamma.example has a new governance key", "daily_cap is 30, previously 25"];
+        assert_eq!(user.done(&line).await["changes"], serde_json::json!(changes));
         user.carry("rule", &[3, 1, 2]).await;
         user.uses(2).await;
+        // From now on the new key signs.
+        fs::copy(user.dir.join("next2.pem"), user.dir.join("governance2.pem")).unwrap();
         net.settled().await;
         let UserFolder { dir, .. } = user;
         net.stop(3).await;

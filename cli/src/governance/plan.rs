@@ -18,6 +18,8 @@ pub(crate) struct VersionPlan {
     pub(crate) remove: Vec<Domain>,
     /// New node keys; the operator's log is cut, and a new generation continues it.
     pub(crate) rotate: Vec<(Domain, PublicKey)>,
+    /// New governance keys.
+    pub(crate) governance: Vec<(Domain, PublicKey)>,
     /// New addresses, which replace all of the operator's.
     pub(crate) addresses: BTreeMap<Domain, Vec<String>>,
     /// Operators with new HTTP addresses or token keys.
@@ -107,6 +109,10 @@ impl VersionPlan {
             let operator = operator_mut(&mut draft, name)?;
             (operator.node_key, operator.generation) = (node_key, next_log(newest, name).generation);
             operator.begins = federation::begins();
+        }
+        for (name, key) in &self.governance {
+            let key = key.ed25519().ok_or_else(|| not_ed25519(name, "governance"))?;
+            operator_mut(&mut draft, name)?.governance_key = key;
         }
         for (name, addresses) in &self.addresses {
             operator_mut(&mut draft, name)?.addresses.clone_from(addresses);

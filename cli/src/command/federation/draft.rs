@@ -22,8 +22,9 @@ use crate::terminal::{FieldList, Terminal};
 
 /// Examples that follow the help text.
 pub(super) const EXAMPLE: &str = "\
-Example: a new rule, a new operator, a new node key, and an operator that leaves
+Example: a new rule, a new governance key, a new operator, a new node key, an operator that leaves
   fama federation draft --from http://127.0.0.1:8080 --policy daily_cap=30 --out next
+  fama federation draft --from http://127.0.0.1:8080 --governance beta.example=new.pem --out next
   fama federation draft --from http://127.0.0.1:8080 --add epsilon/operator.toml --out next
   fama federation draft --from http://127.0.0.1:8080 --from https://fama.gamma.example \\
     --rotate beta.example=new-node.pem --out next
@@ -50,6 +51,9 @@ pub(super) struct Args {
     /// A new node key of an operator: its log is cut, and a new generation continues it
     #[arg(long, value_name = "NAME=FILE", value_parser = pair::<Domain, PathBuf>)]
     rotate: Vec<(Domain, PathBuf)>,
+    /// A new governance key of an operator, which signs from the version after this one on
+    #[arg(long, value_name = "NAME=FILE", value_parser = pair::<Domain, PathBuf>)]
+    governance: Vec<(Domain, PathBuf)>,
     /// An address of an operator; replaces all its previous ones
     #[arg(long, value_name = "NAME=MULTIADDR", value_parser = pair::<Domain, Address>)]
     address: Vec<(Domain, Address)>,
@@ -97,7 +101,7 @@ impl Args {
             }
             Ok(operator)
         };
-        let rotated = |(name, path): &(Domain, PathBuf)| Ok((name.clone(), files::read_public(path)?));
+        let read_key = |(name, path): &(Domain, PathBuf)| Ok((name.clone(), files::read_public(path)?));
         let mut addresses: BTreeMap<Domain, Vec<String>> = BTreeMap::new();
         for (name, address) in &self.address {
             addresses.entry(name.clone()).or_default().push(address.0.clone());
@@ -118,7 +122,8 @@ impl Args {
         Ok(VersionPlan {
             add: self.add.iter().map(operator).collect::<Result<_, _>>()?,
             remove: self.remove.clone(),
-            rotate: self.rotate.iter().map(rotated).collect::<Result<_, Failure>>()?,
+            rotate: self.rotate.iter().map(read_key).collect::<Result<_, Failure>>()?,
+            governance: self.governance.iter().map(read_key).collect::<Result<_, Failure>>()?,
             addresses,
             endpoints,
             policy: self.policy.clone(),
