@@ -296,6 +296,14 @@ fn certificates_of_the_system_and_of_the_user_count() {
     assert!(err.contains("UnknownIssuer"), "{err}");
     let (_, _, err) = program(dir.path(), &format!("{audit} --ca {{}}/ca.pem"), &[]);
     assert!(!err.contains("UnknownIssuer"), "{err}");
+    // So has that of buckets.
+    let endpoint = format!("https://127.0.0.1:{}", server.port);
+    let keys = [("AWS_ENDPOINT", endpoint.as_str()), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let export = "export --format csv --to {}/tables --from s3://bucket/fama";
+    let (_, _, err) = program(dir.path(), export, &keys);
+    assert!(err.contains("UnknownIssuer"), "{err}");
+    let (_, _, err) = program(dir.path(), &format!("{export} --ca {{}}/ca.pem"), &keys);
+    assert!(!err.contains("UnknownIssuer"), "{err}");
 }
 
 /// Answers every connection: what comes first says what. Gives the first line of each.
