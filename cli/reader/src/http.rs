@@ -314,6 +314,15 @@ pub(crate) fn certificate_hint(reason: &str) -> &'static str {
     }
 }
 
+/// What to do about the failure that a text of [`HttpClient::explain`] tells of, if it is a certificate's or a proxy's.
+#[must_use]
+pub fn hint_of(text: &str) -> Option<&'static str> {
+    if text.contains(INVALID_CERTIFICATE) {
+        return Some(certificate_hint(text));
+    }
+    (text.contains(": the proxy ") || text.contains("_proxy: want")).then_some(PROXY_HINT)
+}
+
 /// What to do about a failing proxy.
 pub const PROXY_HINT: &str = "is the proxy right? no_proxy=HOST names hosts, domains or blocks to reach without it";
 /// What to do about a server that does not speak TLS.
