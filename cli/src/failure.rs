@@ -17,7 +17,7 @@ use fama_node::wire::Refusal;
 use fama_reader::audit::AuditError;
 use fama_reader::audit::finding::{AuditFinding, LieKind};
 use fama_reader::error::ReadError;
-use fama_reader::http::{PROXY_HINT, TLS_HINT};
+use fama_reader::http::{PROXY_HINT, TLS_HINT, hint_of};
 use serde_json::{Value, json};
 
 /// The failure of a command, for people and for programs.
@@ -204,10 +204,10 @@ impl From<AuditError> for Failure {
             AuditError::Read(error) => error.into(),
             AuditError::Nothing(ref findings) => {
                 let shown: Vec<_> = findings.iter().map(AuditFinding::json).collect();
-                let failure = Self::new(error.code(), &error).hint(
+                let failure = Self::new(error.code(), &error).hint(hint_of(&error.to_string()).unwrap_or(
                     "a source is a node's query address, a folder or bucket of `fama publish`, or a stopped node's \
                      data folder",
-                );
+                ));
                 let silent = findings.iter().all(|finding| finding.lie == LieKind::Unreachable);
                 let failure = if silent { failure.undecided() } else { failure };
                 failure.achieved("findings", shown.into())

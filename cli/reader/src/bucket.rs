@@ -11,6 +11,7 @@ use object_store::{Certificate, ClientOptions, Error, ObjectStore, ObjectStoreEx
 use tokio::runtime::Runtime;
 
 use crate::error::ReadError;
+use crate::http::{INVALID_CERTIFICATE, certificate_hint};
 
 /// Prefix of the names of S3-compatible stores.
 pub const S3: &str = "s3://";
@@ -120,8 +121,21 @@ impl Bucket {
     }
 
     fn failed(&self, path: &Path, error: &Error) -> ReadError {
-        let (what, reason) = (format!("{}/{path}", self.name), error.to_string());
+        let (what, mut reason) = (format!("{}/{path}", self.name), error.to_string());
+        // The client's error does not repeat its cause, which says most: a certificate, a refused connection.
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        let cause = cause.to_string();
+        if !reason.contains(&cause) {
+            reason = format!("{reason}: {cause}");
+        }
         match error {
+            _ if reason.contains(INVALID_CERTIFICATE) => {
+                let hint = certificate_hint(&reason);
+                ReadError::Certificate { what, reason, hint }
+            }
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => ReadError::BucketDenied { what, reason },
             _ if reason.contains("redentials") => ReadError::BucketDenied { what, reason },
             _ if has_prefix(&self.name, S3) => ReadError::BucketUnreachable { what, reason },

@@ -263,8 +263,7 @@ impl HttpClient {
         let kind = match error {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => NoAnswerKind::Url,
             ureq::Error::ConnectProxyFailed(_) => NoAnswerKind::Proxy,
-            // The text is rustls', whose errors come wrapped in several ways.
-            _ if reason.contains("invalid peer certificate") => NoAnswerKind::Certificate(certificate_hint(&reason)),
+            _ if reason.contains(INVALID_CERTIFICATE) => NoAnswerKind::Certificate(certificate_hint(&reason)),
             ureq::Error::Rustls(_) | ureq::Error::Tls(_) => NoAnswerKind::Tls,
             _ if reason.contains("corrupt message") => NoAnswerKind::Tls,
             _ if self.proxy.is_some() && is_connecting(error) => NoAnswerKind::Proxy,
@@ -297,7 +296,11 @@ fn is_connecting(error: &ureq::Error) -> bool {
     }
 }
 
-fn certificate_hint(reason: &str) -> &'static str {
+/// How rustls begins to say what is wrong with a certificate; its errors come wrapped in several ways.
+pub(crate) const INVALID_CERTIFICATE: &str = "invalid peer certificate";
+
+/// What to do about a certificate that is not accepted for this reason.
+pub(crate) fn certificate_hint(reason: &str) -> &'static str {
     if reason.contains("UnknownIssuer") {
         "--ca FILE, SSL_CERT_FILE or the system's store must have the certificate of its issuer"
     } else if reason.contains("NotValidForName") || reason.contains("not valid for name") {
@@ -309,6 +312,15 @@ fn certificate_hint(reason: &str) -> &'static str {
     } else {
         "the server needs another certificate"
     }
+}
+
+/// What to do about the failure that a text of [`HttpClient::explain`] tells of, if it is a certificate's or a proxy's.
+#[must_use]
+pub fn hint_of(text: &str) -> Option<&'static str> {
+    if text.contains(INVALID_CERTIFICATE) {
+        return Some(certificate_hint(text));
+    }
+    (text.contains(": the proxy ") || text.contains("_proxy: want")).then_some(PROXY_HINT)
 }
 
 /// What to do about a failing proxy.

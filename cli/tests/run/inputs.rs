@@ -293,8 +293,16 @@ fn certificates_of_the_system_and_of_the_user_count() {
     // The reader of public files has the same client.
     let audit = format!("audit https://127.0.0.1:{}", server.port);
     let (_, _, err) = program(dir.path(), &audit, &[]);
-    assert!(err.contains("UnknownIssuer"), "{err}");
+    assert!(err.contains("UnknownIssuer") && err.contains("hint: --ca FILE"), "{err}");
     let (_, _, err) = program(dir.path(), &format!("{audit} --ca {{}}/ca.pem"), &[]);
+    assert!(!err.contains("UnknownIssuer"), "{err}");
+    // So has that of buckets.
+    let endpoint = format!("https://127.0.0.1:{}", server.port);
+    let keys = [("AWS_ENDPOINT", endpoint.as_str()), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let export = "export --format csv --to {}/tables --from s3://bucket/fama";
+    let (_, _, err) = program(dir.path(), export, &keys);
+    assert!(err.contains("UnknownIssuer"), "{err}");
+    let (_, _, err) = program(dir.path(), &format!("{export} --ca {{}}/ca.pem"), &keys);
     assert!(!err.contains("UnknownIssuer"), "{err}");
 }
 
@@ -350,7 +358,7 @@ fn proxies_are_those_that_curl_takes() {
         assert!(!ok && err.contains(&format!("the proxy {dead} ({name})")) && err.contains("(proxy)"), "{err}");
         assert!(err.contains("no_proxy"), "the hint fits: {err}");
         let (_, _, err) = program(dir.path(), &format!("audit http://127.0.0.1:{node}"), variables);
-        assert!(err.contains("the proxy"), "{err}");
+        assert!(err.contains("the proxy") && err.contains("hint: is the proxy right?"), "{err}");
     }
     let (proxy, heard) = stand_in(&[CONNECTED, JSON]);
     let through = format!("user:pass@127.0.0.1:{proxy}");
