@@ -55,6 +55,8 @@ pub struct Config {
     pub query: Listener,
     /// Its access log, and the proxies in front of it.
     pub access: AccessSettings,
+    /// The HTTP listener that takes events in; off unless the configuration names it.
+    pub submit: Listener,
     /// The private HTTP listener.
     pub admin: Listener,
     /// Bounds on registrations in this node's log.
@@ -192,6 +194,8 @@ const fn loopback(port: u16) -> Listener {
 
 /// The default of `[query]`.
 pub const QUERY: Listener = loopback(8080);
+/// The default of `[submit]`: off.
+pub const SUBMIT: Listener = Listener { enabled: false, ..loopback(8070) };
 /// The default of `[admin]`.
 pub const ADMIN: Listener = loopback(9090);
 
@@ -381,6 +385,7 @@ struct ConfigFile {
     #[serde(default)]
     query: RawQuery,
     #[serde(default)]
+    submit: Option<RawListener>,
     admin: RawListener,
     #[serde(default = "spanned_default")]
     admission: Spanned<AdmissionSettings>,
@@ -619,6 +624,11 @@ impl ConfigText<'_> {
     }
 }
 
+/// A table `[submit]` turns the listener on, unless it says otherwise.
+fn submit_listener(raw: Option<&RawListener>) -> Listener {
+    raw.map_or(SUBMIT, |raw| raw.or(Listener { enabled: true, ..SUBMIT }))
+}
+
 impl ConfigText<'_> {
     /// Refuses two listeners on one port: the node would fail to start, with an error about one of them.
     fn check_ports(&self, raw: &ConfigFile) -> Result<(), ConfigError> {
@@ -630,10 +640,13 @@ impl ConfigText<'_> {
             }
             taken.push((format!("network.listen {address}"), here));
         }
-        let query = raw.query.listener();
-        for (setting, listener, of) in
-            [("query.listen", &query, query.or(QUERY)), ("admin.listen", &raw.admin, raw.admin.or(ADMIN))]
-        {
+        let (query, none) = (raw.query.listener(), RawListener::default());
+        let submit = raw.submit.as_ref().unwrap_or(&none);
+        for (setting, listener, of) in [
+            ("query.listen", &query, query.or(QUERY)),
+            ("submit.listen", submit, submit_listener(raw.submit.as_ref())),
+            ("admin.listen", &raw.admin, raw.admin.or(ADMIN)),
+        ] {
             let here = Taken { tcp: true, at: of.listen, both: true };
             if !of.enabled {
                 continue;
@@ -848,6 +861,7 @@ impl ConfigText<'_> {
             network: raw.network.into_inner(),
             query,
             access,
+            submit: submit_listener(raw.submit.as_ref()),
             admin: raw.admin.or(ADMIN),
             admission: raw.admission.into_inner(),
             verify: raw.verify,

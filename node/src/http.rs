@@ -19,6 +19,7 @@ mod agent;
 mod consistency;
 mod error;
 mod event;
+mod events;
 mod federation;
 mod governance;
 mod input;
@@ -39,6 +40,7 @@ mod watch;
 
 pub use access::accessed;
 pub use error::ApiError;
+pub use events::Desk;
 pub use serve::{serve, serve_apart};
 pub use watch::watch;
 
@@ -131,6 +133,13 @@ pub fn query(app: Arc<App>) -> Router {
         .merge(proofs)
         .layer(middleware::from_fn_with_state(app, status::tell_if_stale));
     layers::public(router, &metrics, REQUESTS_MAX)
+}
+
+/// Routes of the submit listener: takes events in, and answers nothing else.
+pub fn submit(desk: Arc<Desk>) -> Router {
+    let metrics = desk.metrics();
+    let router = Router::new().route("/events", post(events::events)).fallback(error::no_route).with_state(desk);
+    layers::submit(router, &metrics, REQUESTS_MAX)
 }
 
 /// Routes of the admin listener: metrics, liveness, readiness, and posts that change the federation. Never public: it

@@ -79,6 +79,8 @@ impl NodeError {
 pub struct Addresses {
     /// The query listener; `None` if it is disabled.
     pub query: Option<std::net::SocketAddr>,
+    /// The submit listener; `None` if it is disabled.
+    pub submit: Option<std::net::SocketAddr>,
     /// The admin listener; `None` if it is disabled.
     pub admin: Option<std::net::SocketAddr>,
     /// All peer-to-peer listeners.
@@ -152,13 +154,15 @@ pub async fn run_with(
         tracing::warn!("{warning}");
     }
     let query = bind("query", &config.query).await?;
+    let submit = bind("submit", &config.submit).await?;
     let admin = bind("admin", &config.admin).await?;
     let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
     loop {
         // Listeners stay bound, so connections wait during a reload instead of being refused.
-        let listeners = (second_handle(query.as_ref())?, second_handle(admin.as_ref())?);
+        let listeners =
+            (second_handle(query.as_ref())?, second_handle(submit.as_ref())?, second_handle(admin.as_ref())?);
         wires = run_once((&config, &live), listeners, wires, session, stop.as_mut(), &mut started).await?;
         if wires.is_none() {
             return Ok(());
@@ -177,7 +181,7 @@ struct Wires {
 /// Runs until the node has to stop (`None`) or to reload.
 async fn run_once(
     (config, live): (&Config, &watch::Receiver<Arc<LiveSettings>>),
-    (query, admin): (Option<TcpListener>, Option<TcpListener>),
+    (query, submit, admin): (Option<TcpListener>, Option<TcpListener>, Option<TcpListener>),
     wires: Option<Wires>,
     session: [u8; 16],
     mut stop: Pin<&mut impl Future<Output = ()>>,
@@ -234,12 +238,13 @@ async fn run_once(
     let submitter =
         Submitter::new(shared.clone(), (own_log, peer_id(&key)), inputs.clone(), network.clone(), admission);
     let (stopping, stopped) = watch::channel(false);
-    let bridge = Bridge::new(shared.clone(), network.clone(), inputs.clone(), Arc::new(submitter), stopped.clone());
+    let submitter = Arc::new(submitter);
+    let bridge = Bridge::new(shared.clone(), network.clone(), inputs.clone(), Arc::clone(&submitter), stopped.clone());
     let commands = tokio::spawn(bridge.clone().commands(commands_in));
     let events = tokio::spawn(bridge.clone().events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
-    let addresses = addresses(&query, &admin, &network);
+    let addresses = addresses((&query, &submit, &admin), &network);
     let slot = Arc::default();
     let app = Arc::new(app(&shared, config, &slot));
     let quick = (config.verify == Verify::Certified).then(|| {
@@ -249,16 +254,18 @@ async fn run_once(
     drop(bridge);
     tokio::spawn(health::measure_rate(Arc::clone(&shared.health), stopped.clone()));
     tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
+    let desk = http::Desk::new(Arc::clone(&app), submitter, live.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let servers = [
         serve(("query", cores), query, http::accessed(http::query(Arc::clone(&app)), live.clone()), &stopped)?,
+        serve(("submit", cores), submit, http::accessed(http::submit(desk), live.clone()), &stopped)?,
         serve(("admin", 1), admin, http::admin(app, inputs.clone()), &stopped)?,
     ];
     let operator = config.operator.as_ref().map_or("none", |operator| operator.as_str());
     let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());
     let p2p = addresses.p2p.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let (query, admin) = (shown(addresses.query), shown(addresses.admin));
-    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator, query, admin, p2p, "node is up");
+    let (query, submit, admin) = (shown(addresses.query), shown(addresses.submit), shown(addresses.admin));
+    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator, query, submit, admin, p2p, "node is up");
     if let Some(started) = started.take() {
         started(&addresses);
     }
@@ -430,9 +437,12 @@ fn second_handle(listener: Option<&std::net::TcpListener>) -> Result<Option<TcpL
     listener.map(clone).transpose().map_err(|error| NodeError::System(error.to_string()))
 }
 
-fn addresses(query: &Option<TcpListener>, admin: &Option<TcpListener>, network: &Network) -> Addresses {
+fn addresses(
+    (query, submit, admin): (&Option<TcpListener>, &Option<TcpListener>, &Option<TcpListener>),
+    network: &Network,
+) -> Addresses {
     let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    Addresses { query: of(query), admin: of(admin), p2p: network.listeners() }
+    Addresses { query: of(query), submit: of(submit), admin: of(admin), p2p: network.listeners() }
 }
 
 /// Serves on a runtime of its own, with the given name and number of threads; `None` if the listener is disabled.

@@ -138,26 +138,48 @@ impl Submitter {
         request: SubmitRequest,
     ) -> SubmitResponse {
         let SubmitRequest { forwarded, submissions } = request;
+        let operator = self.operator_of(peer).is_some();
+        let origin = SubmissionOrigin { peer, address, forwarded: forwarded && operator };
+        let (results, forged) = self.handle(&origin, (forwarded, operator), submissions).await;
+        if forged {
+            self.network.penalize(peer, "forged_submission");
+        }
+        SubmitResponse(results)
+    }
+
+    /// Handles the submissions of a client of the submit listener, whose address block counts as one peer. Returns one
+    /// result per submission, in order.
+    pub(crate) async fn submit_from(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        submissions: Vec<Submission>,
+    ) -> Vec<SubmitResult> {
+        let origin = SubmissionOrigin { peer: admission::peer_of_block(address), address, forwarded: false };
+        self.handle(&origin, (false, false), submissions).await.0
+    }
+
+    /// Verifies and routes submissions; also gives whether one of them can never be valid.
+    async fn handle(
+        self: &Arc<Self>,
+        origin: &SubmissionOrigin,
+        (forwarded, operator): (bool, bool),
+        submissions: Vec<Submission>,
+    ) -> (Vec<SubmitResult>, bool) {
         let count = submissions.len();
-        let all = |refusal: &Refusal| SubmitResponse(vec![SubmitResult::Refused(refusal.clone()); count]);
+        let all = |refusal: &Refusal| (vec![SubmitResult::Refused(refusal.clone()); count], false);
         if count > wire::SUBMISSIONS_MAX {
             return all(&Refusal::new("too_many", format!("at most {} events at a time", wire::SUBMISSIONS_MAX)));
         }
-        let operator = self.operator_of(peer).is_some();
-        let Some(_slot) = self.slots.take(peer, operator) else {
+        let Some(_slot) = self.slots.take(origin.peer, operator) else {
             self.shared.metrics.refused("busy");
             return all(&busy());
         };
         let this = Arc::clone(self);
-        let forwarder = self.operator_of(peer).filter(|_| forwarded).map(|operator| operator.name.clone());
+        let forwarder = self.operator_of(origin.peer).filter(|_| forwarded).map(|operator| operator.name.clone());
         let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions, forwarder.as_ref())).await;
         let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
-        if verified.iter().any(|one| matches!(one, Err(Unfit::Forged(_)))) {
-            self.network.penalize(peer, "forged_submission");
-        }
-        let origin = SubmissionOrigin { peer, address, forwarded: forwarded && operator };
-        let results = self.route(verified, &origin, forwarded, operator).await;
-        SubmitResponse(results)
+        let forged = verified.iter().any(|one| matches!(one, Err(Unfit::Forged(_))));
+        (self.route(verified, origin, forwarded, operator).await, forged)
     }
 
     /// Submits the events of an abandoned branch again, and logs the results.

@@ -41,7 +41,8 @@ async fn log(State(live): State<watch::Receiver<Arc<LiveSettings>>>, request: Re
     response
 }
 
-fn client(settings: &AccessSettings, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+/// The address of a client, behind the proxies that are believed.
+pub(super) fn client(settings: &AccessSettings, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     // A value that is no text is an address of nobody, and ends the chain.
     let values: Vec<&str> =
         headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or_default()).collect();

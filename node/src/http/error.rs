@@ -78,6 +78,27 @@ impl ApiError {
         self
     }
 
+    /// The JSON object that clients read.
+    pub(super) fn json(&self) -> Value {
+        let mut json = serde_json::to_value(self.problem()).unwrap_or_default();
+        if let Some(seconds) = self.retry_after {
+            json["retry_after"] = seconds.into();
+        }
+        json
+    }
+
+    fn problem(&self) -> Problem<'_> {
+        Problem {
+            error: &self.message,
+            code: &self.code,
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.message,
+            more: &self.more,
+        }
+    }
+
     /// Stable snake_case code.
     #[must_use]
     pub fn code(&self) -> &str {
@@ -99,16 +120,7 @@ struct Problem<'a> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let problem = Problem {
-            error: &self.message,
-            code: &self.code,
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: &self.message,
-            more: &self.more,
-        };
-        let mut response = (self.status, Json(problem)).into_response();
+        let mut response = (self.status, Json(self.problem())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

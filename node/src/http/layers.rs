@@ -16,13 +16,18 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::error::PROBLEM;
 use super::serve::Turn;
-use super::{ApiError, READS_MAX, input};
+use super::{ApiError, READS_MAX, events, input};
 use crate::metrics::Metrics;
 
 /// How long a request may take to be answered.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Longest request id that is accepted from a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// The longest body of a request that asks, and the memory for all of them.
+const BODIES: (usize, usize) = (input::BODY_BYTES_MAX, input::BODIES_BYTES_MAX);
+/// Memory for all bodies of a submit listener, in bytes, not counting the first 4 KiB of each.
+const EVENTS_MEMORY: usize = 32 << 20;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -33,18 +38,31 @@ pub(super) fn public(router: Router, metrics: &Arc<Metrics>, requests_max: usize
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, REQUEST_ID])
         .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID, super::status::STALE]);
-    inner(router, requests_max).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+    inner(router, requests_max, BODIES).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+}
+
+/// For a listener that takes events in, from browsers, too. Answers at most `requests_max` requests at a time.
+pub(super) fn submit(router: Router, metrics: &Arc<Metrics>, requests_max: usize) -> Router {
+    let headers = [header::CONTENT_TYPE, REQUEST_ID].into_iter().chain(events::HEADERS);
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST])
+        .allow_headers(headers.collect::<Vec<_>>())
+        .expose_headers([header::RETRY_AFTER, REQUEST_ID]);
+    let router = inner(router, requests_max, (events::EVENTS_BYTES_MAX, EVENTS_MEMORY));
+    router.layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
 /// For a listener for the operator's own programs. Answers at most `requests_max` requests at a time.
 pub(super) fn private(router: Router, metrics: &Arc<Metrics>, requests_max: usize) -> Router {
-    inner(router, requests_max).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+    inner(router, requests_max, BODIES).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
-fn inner(router: Router, requests_max: usize) -> Router {
+/// `bodies`: the longest body, and the memory for all of them, in bytes.
+fn inner(router: Router, requests_max: usize, bodies: (usize, usize)) -> Router {
     let permits = [requests_max, READS_MAX].map(|permits| Arc::new(Semaphore::new(permits)));
     let gate = middleware::from_fn_with_state(permits, limit);
-    let memory = middleware::from_fn_with_state(Arc::new(Semaphore::new(input::BODIES_BYTES_MAX)), gather);
+    let memory = middleware::from_fn_with_state((bodies.0, Arc::new(Semaphore::new(bodies.1))), gather);
     router.layer(gate).layer(memory).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
 }
 
@@ -105,12 +123,12 @@ impl<S: Sync> FromRequestParts<S> for Place {
 
 /// Reads the body before the request counts towards the limit, so that slow senders hold up nobody. Only POST has a
 /// body here; other bodies are not read.
-async fn gather(State(memory): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+async fn gather(State((most, memory)): State<(usize, Arc<Semaphore>)>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    match input::body(body, input::BODY_BYTES_MAX, &memory).await {
+    match input::body(body, most, &memory).await {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(error) => error.into_response(),
     }

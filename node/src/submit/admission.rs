@@ -148,6 +148,15 @@ fn make_room<K: Ord>(open: &mut BTreeMap<K, (Instant, u32)>, length: Duration, n
     }
 }
 
+/// The peer that stands for all clients of an address block.
+pub(crate) fn peer_of_block(address: Option<IpAddr>) -> PeerId {
+    let of = address.map_or([0; 6], |address| block(address).unwrap_or([1; 6]));
+    let digest = blake3::hash(&[b"fama submit listener".as_slice(), &of].concat());
+    // Labelled as a SHA-256 multihash it is a valid peer id; nobody has the key of this one.
+    let bytes = [&[0x12, 32], digest.as_bytes().as_slice()].concat();
+    PeerId::from_bytes(&bytes).unwrap_or_else(|_| PeerId::random())
+}
+
 /// The address block that is counted as one source; `None` for loopback, which is exempt.
 fn block(address: IpAddr) -> Option<[u8; 6]> {
     match address.to_canonical() {
