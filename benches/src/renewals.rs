@@ -360,6 +360,7 @@ fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
         network: NetworkSettings { listen },
         query: local,
         access: AccessSettings::default(),
+        submit: Listener { enabled: false, ..local },
         admin: local,
         admission: AdmissionSettings::default(),
         verify: Verify::default(),

@@ -40,6 +40,8 @@ pub(crate) struct LocalFederation {
 
 pub(crate) struct LocalNode {
     pub(crate) query: SocketAddr,
+    /// Port 0 where it is off.
+    pub(crate) submit: SocketAddr,
     pub(crate) admin: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
@@ -163,6 +165,7 @@ impl LocalFederation {
             network: NetworkSettings { listen },
             query: loopback(),
             access: AccessSettings::default(),
+            submit: Listener { enabled: false, ..loopback() },
             admin: loopback(),
             admission: AdmissionSettings::default(),
             verify: Verify::default(),
@@ -286,7 +289,7 @@ impl LocalFederation {
         provider
     }
 
-    fn admit(&self, i: u8, provider: EventId) -> Submission {
+    pub(crate) fn admit(&self, i: u8, provider: EventId) -> Submission {
         let (operator, service, domain) =
             (domain(DOMAINS[usize::from(i)]), "judge".parse().unwrap(), domain("judge.example"));
         signed(
@@ -313,7 +316,12 @@ impl LocalFederation {
         self.revoke_version(home, (identity, 1), key)
     }
 
-    fn revoke_version(&self, home: usize, (identity, version): (EventId, u32), key: &SecretKey) -> Submission {
+    pub(crate) fn revoke_version(
+        &self,
+        home: usize,
+        (identity, version): (EventId, u32),
+        key: &SecretKey,
+    ) -> Submission {
         let (home, reason) = (domain(DOMAINS[home]), RevokeReason::KeyCompromised);
         signed(self.event(Action::Revoke { home, identity, version, key: key.public(), reason }), key)
     }
@@ -338,7 +346,11 @@ async fn launch(config: Config) -> Result<LocalNode, NodeError> {
         let _ = stopped.await;
     };
     let mut task = tokio::spawn(async move {
-        let tell = |addresses: &Addresses| told.send((addresses.query.unwrap(), addresses.admin.unwrap())).unwrap();
+        let off = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let tell = |addresses: &Addresses| {
+            let Addresses { query, submit, admin, .. } = addresses;
+            told.send((query.unwrap(), submit.unwrap_or(off), admin.unwrap())).unwrap();
+        };
         let ended = node::run(config, stop_told, tell).await;
         if let Some(error) = ended.as_ref().err().filter(|error| error.code() != "address_in_use") {
             eprintln!("a node stops: {error}");
@@ -346,7 +358,7 @@ async fn launch(config: Config) -> Result<LocalNode, NodeError> {
         ended
     });
     tokio::select! {
-        Ok((query, admin)) = addresses => Ok(LocalNode { query, admin, stop, task }),
+        Ok((query, submit, admin)) = addresses => Ok(LocalNode { query, submit, admin, stop, task }),
         ended = &mut task => Err(ended.unwrap().unwrap_err()),
     }
 }

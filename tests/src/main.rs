@@ -43,6 +43,7 @@ mod governance;
 mod proxies;
 mod quick;
 mod ratings;
+mod submit;
 
 // Attacks and faults: malformed input, hostile peers and clients, kills, failing disks, damaged files.
 mod crash;

@@ -1,0 +1,232 @@
+//! The submit listener, as agents and services with HTTP alone use it.
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use fama_ledger::base64;
+use fama_ledger::event::{Action, Event};
+use fama_ledger::id::EventId;
+use fama_ledger::key::Signature;
+use fama_ledger::proof::TlogProof;
+use fama_ledger::secret::SecretKey;
+use fama_tests::{node_key, secret};
+use serde_json::{Value, json};
+
+use crate::federation::{LocalFederation, get, multi};
+
+/// A request to a node, without the event's text: its parts and headers.
+struct Sent<'a> {
+    kind: &'a str,
+    headers: &'a [(&'a str, &'a str)],
+    body: Vec<u8>,
+}
+
+/// Posts to a listener; the status and the JSON of the answer.
+async fn post(address: SocketAddr, path: &str, sent: Sent<'_>) -> (u16, Value) {
+    let mut request = ureq::http::Request::post(format!("http://{address}{path}")).header("content-type", sent.kind);
+    for (name, value) in sent.headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(sent.body).unwrap();
+    let run = move || {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let mut answer = agent.run(request).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_json().unwrap_or_default())
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+/// The signature without its recovery id, as most libraries write it, in base64.
+fn signature(key: &SecretKey, text: &str) -> String {
+    let signature = key.sign(text.as_bytes());
+    let bytes = match &signature {
+        Signature::Ed25519(bytes) => bytes.to_vec(),
+        Signature::Secp256k1([rs @ .., _]) => rs.to_vec(),
+    };
+    base64::encode(&bytes)
+}
+
+/// A federation of `n`, whose nodes all take events over HTTP.
+async fn running(n: u8) -> LocalFederation {
+    let mut net = LocalFederation::new(n);
+    for i in 0..usize::from(n) {
+        let mut config = net.config(i);
+        config.submit.enabled = true;
+        net.start_with(i, config).await;
+    }
+    net.wait("all nodes hear the others", |status| status["fresh"] == true && status["waiting"].is_null()).await;
+    net
+}
+
+async fn text(address: SocketAddr, text: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    post(address, "/events", Sent { kind: "text/plain", headers, body: text.as_bytes().to_vec() }).await
+}
+
+#[test]
+fn events_come_in_over_http_in_every_form() {
+    multi(async {
+        let net = running(4).await;
+        let submit = |i: usize| net.nodes[i].as_ref().unwrap().submit;
+        let key = secret(2);
+        let (agent, registration) = net.register(0, "swift", &key);
+        let event = registration.signed.event.text();
+        let signed = signature(&key, &event);
+
+        // At a node that is not the home's: it passes it on.
+        let (status, receipt) = text(submit(1), &event, &[("fama-signature", &signed)]).await;
+        assert_eq!((status, &receipt["event"]), (201, &json!(agent.to_string())), "{receipt}");
+        assert_eq!((&receipt["handle"], &receipt["known"]), (&json!("swift@alpha.example"), &json!(false)));
+        let waited = Sent {
+            kind: "application/x-www-form-urlencoded",
+            headers: &[("fama-signature", &signed)],
+            body: event.clone().into_bytes(),
+        };
+        let (status, again) = post(submit(2), "/events?wait=final", waited).await;
+        assert_eq!((status, &again["known"], &again["final"]), (200, &json!(true), &json!(true)), "{again}");
+        assert_eq!(again["index"], receipt["index"], "the same text gets the same receipt");
+        let proof: TlogProof = again["proof"].as_str().unwrap().parse().unwrap();
+        let included = proof.included(&proof.extra.clone().unwrap(), &net.manifest).unwrap();
+        assert!(included.certified.is_some(), "{again}");
+
+        // An array: each item has the status that it would have had alone.
+        let judge_key = secret(4);
+        let (judge, judge_registration) = net.register(1, "judge", &judge_key);
+        let item =
+            |event: &Event, key: &SecretKey| json!({"text": event.text(), "signature": signature(key, &event.text())});
+        let items = json!([
+            item(&judge_registration.signed.event, &judge_key),
+            item(&net.register(0, "swift", &secret(5)).1.signed.event, &secret(5)),
+            {"text": "nonsense", "signature": "AAAA"},
+        ]);
+        let sent = Sent { kind: "application/json", headers: &[], body: items.to_string().into_bytes() };
+        let (status, answers) = post(submit(1), "/events?wait=final", sent).await;
+        let codes: Vec<(u64, &Value)> =
+            answers.as_array().unwrap().iter().map(|one| (one["status"].as_u64().unwrap(), &one["code"])).collect();
+        assert_eq!(status, 200, "{answers}");
+        assert_eq!(codes, [(201, &Value::Null), (409, &json!("name_taken")), (400, &answers[2]["code"])], "{answers}");
+        assert_eq!(answers[2]["line"], 1, "{answers}");
+
+        // A service: not sponsored, then sponsored by two operators, whose statements come in over HTTP, too.
+        let attestation = net.attest(1, (judge, &judge_key), agent, 5);
+        let note = attestation.note.clone().unwrap();
+        let attested = attestation.signed.event.text();
+        let body = json!({"text": attested, "signature": signature(&judge_key, &attested), "note": note});
+        let sent =
+            || Sent { kind: "application/json; charset=utf-8", headers: &[], body: body.to_string().into_bytes() };
+        let (status, refused) = post(submit(0), "/events", sent()).await;
+        assert_eq!((status, &refused["code"]), (403, &json!("not_sponsored")), "{refused}");
+        for i in 0..2 {
+            let admit = net.admit(i, judge).signed.event.text();
+            let signed = signature(&node_key(i), &admit);
+            let (status, answer) = text(submit(3), &admit, &[("fama-signature", &signed)]).await;
+            assert_eq!(status, 201, "{answer}");
+        }
+        let (status, answer) = post(submit(0), "/events", sent()).await;
+        assert_eq!(status, 201, "{answer}");
+        net.shows("swift@alpha.example", |profile| {
+            profile["reputation"]["global_score"] == 5 && profile["recent_attestations"][0]["reason"] == "well done"
+        })
+        .await;
+
+        // A rotation that both keys sign, as a form with binary signatures: no shell has to escape anything.
+        let rotation = net.rotate(0, (agent, 2), &[secret(2), secret(8)]).signed.event.text();
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+            format!("{name}=@{}", dir.path().join(name).display())
+        };
+        let raw = |key: &SecretKey| base64::decode_lenient(&signature(key, &rotation)).unwrap();
+        let fields = [
+            file("text", rotation.as_bytes()),
+            file("signature", &raw(&secret(2))),
+            file("countersignature", &raw(&secret(8))),
+        ];
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-w", "\n%{http_code}"]).arg(format!("http://{}/events", submit(0)));
+        fields.iter().for_each(|field| drop(curl.args(["-F", field]).stdin(Stdio::null())));
+        let answer = tokio::task::spawn_blocking(move || curl.output().unwrap()).await.unwrap();
+        let answer = String::from_utf8(answer.stdout).unwrap();
+        assert!(answer.ends_with("\n201"), "{answer}");
+        // A revocation, signed by the key that it revokes.
+        let revocation = net.revoke_version(0, (agent, 2), &secret(8)).signed.event.text();
+        let signed = signature(&secret(8), &revocation);
+        let (status, answer) = text(submit(2), &revocation, &[("fama-signature", &signed)]).await;
+        assert_eq!(status, 201, "{answer}");
+        net.shows("swift@alpha.example", |profile| profile["key_status"]["is_revoked"] == true).await;
+        net.settled().await;
+    });
+}
+
+#[test]
+fn what_is_wrong_with_an_event_is_said_in_words_and_by_status() {
+    multi(async {
+        let net = running(1).await;
+        let node = net.nodes[0].as_ref().unwrap();
+        let (submit, query) = (node.submit, node.query);
+        let key = secret(2);
+        let (_, registration) = net.register(0, "swift", &key);
+        let event = registration.signed.event.text();
+        let signed = signature(&key, &event);
+        let right: &[(&str, &str)] = &[("fama-signature", &signed)];
+        let other = signature(&secret(3), &event);
+        let stale = {
+            let mut stale = registration.signed.event.clone();
+            stale.created.0 -= 3_600_000;
+            stale.text()
+        };
+        let stale_signed = signature(&key, &stale);
+        let unknown = net.attest(0, (EventId([9; 32]), &key), EventId([8; 32]), 1).signed.event.text();
+        let foreign = event.replace(&net.manifest.federation().to_string(), &"ab".repeat(32));
+        let nowhere = match &registration.signed.event.action {
+            Action::Register { home, .. } => event.replace(home.as_str(), "nowhere.example"),
+            _ => unreachable!(),
+        };
+        let nowhere_signed = signature(&key, &nowhere);
+        let table: [(&str, &[(&str, &str)], u16, &str); 10] = [
+            ("", right, 400, "missing_field"),
+            (&event, &[], 400, "missing_field"),
+            (&event, &[("fama-signature", "?")], 400, "bad_signature_form"),
+            (&event, &[("fama-signature", &other)], 401, "bad_signature"),
+            (&event[..event.len() - 1], right, 400, "no_newline"),
+            (&foreign, right, 400, "wrong_federation"),
+            (&stale, &[("fama-signature", &stale_signed)], 422, "outside_window"),
+            (&unknown, right, 404, "unknown_identity"),
+            (&nowhere, &[("fama-signature", &nowhere_signed)], 404, "unknown_home"),
+            (&event, &[("fama-signature", &signed), ("fama-signer", "ed25519:zz")], 400, "key_malformed"),
+        ];
+        let before = get(query, "/api/status").await["frontier"].clone();
+        for (body, headers, status, code) in table {
+            let (got, answer) = text(submit, body, headers).await;
+            assert_eq!((got, answer["code"].as_str().unwrap()), (status, code), "{body}\n{answer}");
+            assert!(answer["error"].is_string() && answer["title"].is_string(), "{answer}");
+        }
+        let array = |count: usize| vec![json!({"text": event, "signature": signed}); count];
+        let many = Sent { kind: "application/json", headers: &[], body: json!(array(1_001)).to_string().into_bytes() };
+        assert_eq!(post(submit, "/events", many).await.0, 400);
+        let long = Sent { kind: "text/plain", headers: right, body: vec![b'x'; (4 << 20) + 1] };
+        assert_eq!(post(submit, "/events", long).await.0, 413);
+        // The query listener reads only, whatever it is sent.
+        for path in ["/events", "/api/event", "/api/agent/swift@alpha.example", "/api/verify", "/"] {
+            for method in ["POST", "PUT", "PATCH", "DELETE"] {
+                let request = ureq::http::Request::builder()
+                    .method(method)
+                    .uri(format!("http://{query}{path}"))
+                    .header("fama-signature", &signed)
+                    .body(event.clone())
+                    .unwrap();
+                let sent = tokio::task::spawn_blocking(move || {
+                    ureq::Agent::config_builder()
+                        .http_status_as_error(false)
+                        .build()
+                        .new_agent()
+                        .run(request)
+                        .unwrap()
+                        .status()
+                });
+                assert!(sent.await.unwrap().is_client_error(), "{method} {path}");
+            }
+        }
+        assert_eq!(get(query, "/api/status").await["frontier"], before, "nothing of all that is in the ledger");
+        let (status, _) = text(submit, &event, right).await;
+        assert_eq!(status, 201, "and the event itself is as good as before");
+    });
+}
