@@ -12,6 +12,10 @@ use tokio::runtime::Runtime;
 
 use crate::error::ReadError;
 
+mod objects;
+
+pub use objects::{OBJECTS_MAX, PIECE_BYTES};
+
 /// Prefix of the names of S3-compatible stores.
 pub const S3: &str = "s3://";
 /// Timeout of one request.
@@ -114,7 +118,7 @@ impl Bucket {
         parsed.map_err(|error| bad_place(&self.name, &error))
     }
 
-    fn failed(&self, path: &Path, error: &Error) -> ReadError {
+    fn failed(&self, path: &dyn Display, error: &Error) -> ReadError {
         let (what, reason) = (format!("{}/{path}", self.name), error.to_string());
         match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => ReadError::BucketDenied { what, reason },
@@ -136,5 +140,6 @@ fn s3(bucket: &str) -> Result<object_store::aws::AmazonS3, Error> {
         client = client.with_allow_http(true);
     }
     let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry).with_client_options(client);
-    builder.build()
+    // Not every store that speaks S3 deletes many files by one request.
+    builder.with_disable_bulk_delete(true).build()
 }

@@ -2,8 +2,9 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fama_node::config::Config;
+use fama_ledger::manifest::Manifest;
 use fama_node::replay::check::{CheckFinding, CheckReport, check};
 use fama_node::store::{REPAIR_ENDINGS, Store, StoreError};
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         opened => opened,
     };
     let original = original.map_err(|error| Failure::new(error.code(), error))?;
-    let rebuilt = rebuild(&config, original, &folder.0)?;
+    let rebuilt = rebuild(&config.manifest, original, &folder.0)?;
     report.findings.extend(rebuilt.findings);
     report.logs = rebuilt.logs;
     if report.findings.is_empty() {
@@ -85,10 +86,26 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Err(failure)
 }
 
+/// Checks a folder without its configuration, and repairs nothing: what `fama restore` put there.
+///
+/// # Errors
+/// `damaged` with the findings; those of the folder.
+pub(super) fn check_restored(data: &Path, manifest: &Arc<Manifest>) -> Result<(), Failure> {
+    let (folder, copy) = (SiblingFolder::new(data, REBUILT)?, SiblingFolder::new(data, COPIED)?);
+    let original = Store::open_copy(data, &copy.0, manifest).map_err(|error| Failure::new(error.code(), error))?;
+    let report = rebuild(manifest, original, &folder.0)?;
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} differs from what its entries give: {} findings", data.display(), report.findings.len());
+    let hint = "restore another backup, or run `fama check --repair`, which keeps what is correct";
+    Err(Failure::new("damaged", message).hint(hint).achieved("report", shown(&report)))
+}
+
 /// Replays the original into `folder` and compares. Both stores are closed when this returns.
-fn rebuild(config: &Config, original: Store, folder: &Path) -> Result<CheckReport, Failure> {
+fn rebuild(manifest: &Arc<Manifest>, original: Store, folder: &Path) -> Result<CheckReport, Failure> {
     let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
-    let mut rebuilt = Store::open(folder, &config.manifest).map_err(store)?;
+    let mut rebuilt = Store::open(folder, manifest).map_err(store)?;
     let unreadable = rebuilt.take_governance(&original).map_err(store)?;
     let bar = progress::bar(0, "checking");
     let report = check(&original, &rebuilt, original.manifest(), &mut |done, total| {
