@@ -26,8 +26,8 @@ use crate::error::ReadError;
 
 mod record;
 
-pub use record::{BackedUpFile, BackedUpLog, BackupRecord};
 use record::RECORD_BYTES_MAX;
+pub use record::{BackedUpFile, BackedUpLog, BackupRecord};
 
 /// Folder of the files of all backups.
 const FILES: &str = "files";
@@ -228,7 +228,9 @@ fn hash(path: &Path, bytes: u64) -> Result<String, ReadError> {
     loop {
         match file.read(&mut piece).map_err(failed)? {
             0 => return Ok(hasher.finalize().to_hex().to_string()),
-            read => drop(hasher.update(piece.get(..read).unwrap_or_default())),
+            read => {
+                hasher.update(piece.get(..read).unwrap_or_default());
+            }
         }
     }
 }
@@ -236,7 +238,9 @@ fn hash(path: &Path, bytes: u64) -> Result<String, ReadError> {
 fn copy_in(source: &Path, to: &Bucket, file: &BackedUpFile) -> Result<(), ReadError> {
     let failed = |error: io::Error| ReadError::file(format!("{}: {error}", source.display()));
     let (mut from, mut hasher) = (File::open(source).map_err(failed)?, blake3::Hasher::new());
-    to.write(&file.place(), file.bytes, &mut from, &mut |piece| drop(hasher.update(piece)))?;
+    to.write(&file.place(), file.bytes, &mut from, &mut |piece| {
+        hasher.update(piece);
+    })?;
     if hasher.finalize().to_hex().as_str() == file.hash {
         return Ok(());
     }
@@ -291,11 +295,7 @@ fn check_place(to: &Bucket, record: &BackupRecord) -> Result<(), ReadError> {
 }
 
 /// Removes backups beyond the newest `keep`, then the files that no backup has. Never removes `made`.
-fn remove_old(
-    to: &Bucket,
-    made: &BackupRecord,
-    keep: usize,
-) -> Result<(Vec<String>, Option<String>), ReadError> {
+fn remove_old(to: &Bucket, made: &BackupRecord, keep: usize) -> Result<(Vec<String>, Option<String>), ReadError> {
     let mut kept = ids(to)?;
     // A clock that was wrong once gives ids that sort behind the new one.
     kept.retain(|id| *id != made.id);

@@ -1,5 +1,6 @@
 //! `fama backup`: copies a node's data to a folder or bucket while the node runs.
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fama_node::clock;
@@ -94,6 +95,20 @@ fn folder_failed(data: &Path, error: &std::io::Error) -> Failure {
     failure.hint("run this as the node's own user, like `runuser -u fama -- fama backup …`")
 }
 
+/// Refuses to open a database of another user: the files that this makes there would not be that user's, and the node
+/// could not start any more.
+fn check_user(data: &Path) -> Result<(), Failure> {
+    let user = |path: &Path| fs::metadata(path).map(|about| about.uid());
+    match (user(data), user(Path::new("/proc/self"))) {
+        (Ok(owner), Ok(ours)) if owner != ours => {
+            let message = format!("{} belongs to another user, and no node runs", data.display());
+            let hint = "run this as the node's own user, like `runuser -u fama -- fama backup …`, or start the node";
+            Err(Failure::new("other_user", message).hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A checkpoint in the data folder, and who removes it.
 enum Checkpoint {
     /// A running node made it.
@@ -105,8 +120,12 @@ enum Checkpoint {
 impl Checkpoint {
     fn make(config: &Config, admin: Option<&str>) -> Result<Self, Failure> {
         let data = &config.data_dir;
+        let unused = Store::check_unused(data);
+        if unused.is_ok() {
+            check_user(data)?;
+        }
         // Closed before anything is copied, so a node may start meanwhile. It leaves the checkpoint alone.
-        match Store::open(data, &config.manifest).and_then(|store| store.checkpoint()) {
+        match unused.and_then(|()| Store::open(data, &config.manifest)).and_then(|store| store.checkpoint()) {
             Ok(_) => return Ok(Self::Here(data.clone())),
             Err(StoreError::Locked { .. }) => {}
             Err(error) => return Err(Failure::new(error.code(), error)),

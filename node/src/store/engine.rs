@@ -58,9 +58,7 @@ impl Engine {
     /// Makes a copy of the whole database in a new folder: links to its tables, and copies of what may still change.
     pub(super) fn checkpoint(&self, folder: &Path) -> Result<(), EngineError> {
         match self {
-            Self::Rocks(db) => {
-                Checkpoint::new(db).and_then(|made| made.create_checkpoint(folder)).map_err(failure)
-            }
+            Self::Rocks(db) => Checkpoint::new(db).and_then(|made| made.create_checkpoint(folder)).map_err(failure),
             Self::Simulated(_) => Err("a simulated disk has no files".to_owned()),
         }
     }

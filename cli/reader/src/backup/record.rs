@@ -72,9 +72,7 @@ impl BackupRecord {
     }
 
     pub(super) fn json(&self) -> Value {
-        let log = |log: &BackedUpLog| {
-            json!({"log": log.log, "entries": log.entries, "root": log.root, "certified": log.certified})
-        };
+        let log = |log: &BackedUpLog| json!({"log": log.log, "entries": log.entries, "root": log.root, "certified": log.certified});
         let file = |file: &BackedUpFile| json!({"name": file.name, "bytes": file.bytes, "blake3": file.hash});
         json!({
             "record": RECORD_FORMAT, "id": self.id, "time": self.time, "federation": self.federation,
