@@ -205,9 +205,10 @@ fn what_is_damaged_is_refused_by_name_and_copied_again() {
         for file in told["files"].as_array().unwrap() {
             let (name, hash) = (file["name"].as_str().unwrap(), file["blake3"].as_str().unwrap());
             let path = place.join("files").join(hash);
-            let good = fs::read(&path).unwrap();
-            let mut bad = good.clone();
-            *bad.last_mut().unwrap() ^= 1;
+            let mut bad = fs::read(&path).unwrap();
+            // An empty file has nothing to damage.
+            let Some(last) = bad.last_mut() else { continue };
+            *last ^= 1;
             fs::write(&path, &bad).unwrap();
             let (code, message) = refused(&restore).await;
             assert!(code == "backup_damaged" && message.contains(name) && message.contains(hash), "{message}");
@@ -276,6 +277,39 @@ fn what_was_cut_off_is_no_backup_and_no_data_folder() {
         net.stop(0).await;
         net.start(0).await;
         assert!(!checkpoint_folder(&data).exists());
+    });
+}
+
+/// Wherever the command is killed, the place has whole backups only, and the next one leaves nothing of the killed ones.
+#[test]
+fn a_backup_killed_anywhere_leaves_whole_backups_only() {
+    multi(async {
+        let (net, config, place) = alone().await;
+        for i in 0..12 {
+            net.accepted(0, net.register(0, &format!("killed-{i}"), &key(3, i)).1).await;
+            let mut command = Command::new(program());
+            command.args(["--json", "backup", "--config", word(&config), "--to", word(&place)]);
+            let mut running = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(u64::from(i) * 9)).await;
+            running.kill().unwrap();
+            running.wait().unwrap();
+        }
+        let restore = async |id: &str, name: &str| {
+            let to = net.dir.path().join(name);
+            done(&["restore", "--from", word(&place), "--at", id, "--to", word(&to)]).await
+        };
+        if place.exists() {
+            for one in done(&["restore", "--from", word(&place), "--list"]).await["backups"].as_array().unwrap() {
+                restore(one["id"].as_str().unwrap(), one["id"].as_str().unwrap()).await;
+            }
+        }
+        let made = done(&["backup", "--config", word(&config), "--to", word(&place), "--keep", "1"]).await;
+        assert_eq!(restore(made["id"].as_str().unwrap(), "last").await["logs"], made["logs"]);
+        let record = fs::read(place.join(format!("backups/{}.json", made["id"].as_str().unwrap()))).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let needed = record["files"].as_array().unwrap().iter().map(|file| file["blake3"].as_str().unwrap().to_owned());
+        assert_eq!(names(&place.join("files")), needed.collect::<BTreeSet<_>>());
+        assert!(!checkpoint_folder(&net.data(0)).exists());
     });
 }
 

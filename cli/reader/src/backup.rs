@@ -52,7 +52,7 @@ pub struct MadeBackup {
     pub read_back: usize,
     /// Ids of the backups that were removed.
     pub removed: Vec<String>,
-    /// Why nothing was removed, though there were more backups than to be kept.
+    /// Why not all was removed that is no longer needed.
     pub not_removed: Option<String>,
 }
 
@@ -70,7 +70,7 @@ pub struct BackupOptions {
 ///
 /// # Errors
 /// The checkpoint's own fault (those of [`Store::open_read_only`]); `other_node`, `backup_damaged`, `unreachable`, `file`.
-/// There is no new backup then, and no older one was removed, unless the error came from removing.
+/// There is no new backup then, and no older one was removed.
 pub fn make(
     checkpoint: &Path,
     to: &Bucket,
@@ -103,8 +103,15 @@ pub fn make(
         progress(done, total);
     }
     let text = record.json().to_string().into_bytes();
+    if text.len() as u64 > RECORD_BYTES_MAX {
+        return Err(ReadError::TooManyFiles(checkpoint.display().to_string()));
+    }
     to.write(&record_name(&record.id), text.len() as u64, &mut &text[..], &mut |_| ())?;
-    let (removed, not_removed) = remove_old(to, &record, options.keep.max(1))?;
+    // The backup exists, whatever happens now: a place may allow no removal.
+    let (removed, not_removed) = match remove_old(to, &record, options.keep.max(1)) {
+        Ok(removed) => (removed, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     Ok(MadeBackup { record, copied, read_back, removed, not_removed })
 }
 
@@ -294,20 +301,18 @@ fn check_place(to: &Bucket, record: &BackupRecord) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Removes backups beyond the newest `keep`, then the files that no backup has. Never removes `made`.
-fn remove_old(to: &Bucket, made: &BackupRecord, keep: usize) -> Result<(Vec<String>, Option<String>), ReadError> {
+/// Removes backups beyond the newest `keep`, then the files that no backup has. Never removes `made`. Returns the ids.
+///
+/// # Errors
+/// `backup_damaged` if it is not known which files a backup needs: nothing was removed then; `unreachable`, `file`.
+fn remove_old(to: &Bucket, made: &BackupRecord, keep: usize) -> Result<Vec<String>, ReadError> {
     let mut kept = ids(to)?;
     // A clock that was wrong once gives ids that sort behind the new one.
     kept.retain(|id| *id != made.id);
     let removed: Vec<String> = kept.drain(..(kept.len() + 1).saturating_sub(keep)).collect();
     let mut needed: BTreeSet<String> = made.files.iter().map(|file| file.hash.clone()).collect();
     for id in &kept {
-        match read_record(to, id) {
-            Ok(record) => needed.extend(record.files.into_iter().map(|file| file.hash)),
-            // Which files it needs is unknown.
-            Err(error @ ReadError::BackupDamaged { .. }) => return Ok((Vec::new(), Some(error.to_string()))),
-            Err(error) => return Err(error),
-        }
+        needed.extend(read_record(to, id)?.files.into_iter().map(|file| file.hash));
     }
     for id in &removed {
         to.remove(&record_name(id))?;
@@ -317,7 +322,9 @@ fn remove_old(to: &Bucket, made: &BackupRecord, keep: usize) -> Result<(Vec<Stri
             to.remove(&format!("{FILES}/{hash}"))?;
         }
     }
-    Ok((removed, None))
+    to.remove_unfinished(FILES)?;
+    to.remove_unfinished(BACKUPS)?;
+    Ok(removed)
 }
 
 /// The ids of the finished backups, oldest first.

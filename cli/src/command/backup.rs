@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     checkpoint.end(made.is_ok(), terminal);
     let made = made.map_err(|error| hinted(error.into(), &args.to))?;
     if let Some(reason) = &made.not_removed {
-        terminal.say(format!("no older backup was removed, since it is not known which files it needs: {reason}"));
+        terminal.say(format!("the backup is finished, but older ones were not removed: {reason}"));
     }
     terminal.answer(&shown(&made, &args.to), table(&made, &args.to))
 }
@@ -170,6 +170,7 @@ fn shown(made: &MadeBackup, to: &str) -> Value {
     object["copied"] = json!({"files": made.copied.0, "bytes": made.copied.1});
     object["read_back"] = json!(made.read_back);
     object["removed"] = json!(made.removed);
+    object["not_removed"] = json!(made.not_removed);
     object
 }
 

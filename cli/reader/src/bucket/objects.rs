@@ -1,6 +1,7 @@
 //! Files of any size in a bucket, in pieces: neither reading nor writing one needs more memory than a piece.
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::fs;
 use std::io::Read;
 
 use futures::TryStreamExt;
@@ -138,6 +139,26 @@ impl Bucket {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.broken(&name, &error)),
         }
+    }
+
+    /// Removes what a writer that was killed left in `folder` of a folder; a bucket's own rules remove it there. No other
+    /// process may be writing there.
+    ///
+    /// # Errors
+    /// `file`.
+    pub fn remove_unfinished(&self, folder: &str) -> Result<(), ReadError> {
+        if self.name.starts_with(S3) {
+            return Ok(());
+        }
+        let folder = std::path::Path::new(&self.name).join(folder);
+        for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            // The library writes to a name with this sign and a number, then renames.
+            if file.file_name().to_string_lossy().contains('#') {
+                let failed = |error| ReadError::file(format!("{}: {error}", file.path().display()));
+                fs::remove_file(file.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     fn object(&self, name: &str) -> Result<path::Path, ReadError> {
