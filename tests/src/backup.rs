@@ -328,10 +328,10 @@ fn a_backup_is_of_the_node_that_it_says() {
         let apart = net.dir.path().join("apart");
         let (code, _) = refused(&["backup", "--config", word(&other), "--to", word(&apart), "--admin", &admin]).await;
         assert_eq!(code, "other_folder");
-        for i in 0..2 {
+        for (i, name) in DOMAINS.iter().enumerate().take(2) {
             eventually("no checkpoint is left", || async {
                 let left = checkpoint_folder(&net.data(i)).exists();
-                if left { Err(DOMAINS[i].to_owned()) } else { Ok(()) }
+                if left { Err((*name).to_owned()) } else { Ok(()) }
             })
             .await;
         }

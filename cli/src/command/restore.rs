@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     }
     let mut json = record.summary();
     (json["to"], json["checked"]) = (json!(to), json!(if args.check { "all" } else { "quick" }));
-    terminal.answer(&json, table(&record, args, to.display().to_string()))
+    terminal.answer(&json, table(&record, args, &to.display().to_string()))
 }
 
 fn list(from: &Bucket, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
@@ -81,7 +81,7 @@ fn list(from: &Bucket, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     terminal.answer(&json!({"backups": shown}), FieldList(if lines.is_empty() { none } else { lines }))
 }
 
-fn table(record: &BackupRecord, args: &Args, to: String) -> FieldList {
+fn table(record: &BackupRecord, args: &Args, to: &str) -> FieldList {
     let checked = if args.check {
         "every file, entry, signature, tree, state root, row and index is correct"
     } else {
