@@ -3,6 +3,7 @@ pub(crate) mod admit;
 pub(crate) mod agent;
 pub(crate) mod attest;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod check_login;
 pub(crate) mod completions;
@@ -20,6 +21,7 @@ pub(crate) mod prove;
 pub(crate) mod publish;
 pub(crate) mod register;
 pub(crate) mod request;
+pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod retract;
 pub(crate) mod revoke;
@@ -68,6 +70,10 @@ commands! {
     Node(node),
     /// Check a node's data folder, and repair it
     Check(check),
+    /// Back up a node's data to a folder or bucket while it runs
+    Backup(backup),
+    /// Restore a node's data from a backup
+    Restore(restore),
     /// Copy a federation's public files to a folder or bucket, and keep them current
     Publish(publish),
     /// Register an identity in a home

@@ -119,6 +119,7 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         "bad_value" | "empty_value" | "forbidden_character" | "too_long" => {
             "bio, reason and ref are one line each; reason has at most 200 bytes, ref 512, all together 1 KiB"
         }
+        "backup_running" => "wait for it, or stop that process",
         "busy" | "catching_up" | "not_ready" | "starting" | "stopping" => "try again in a moment",
         "cap" => "the provider's cap for this subject is used up until midnight UTC",
         "cut_no_stand" => "`fama federation stand --log LOG` freezes the log at a node; then draft again",
@@ -234,6 +235,14 @@ fn reader_hint(error: &ReadError) -> Option<&'static str> {
         }
         ReadError::SourceStore(error) if matches!(**error, StoreError::Locked { .. }) => {
             "a running node serves the same files: name its query URL instead"
+        }
+        ReadError::NoBackup { .. } => "a backup that was cut off is none; `fama restore --from PLACE --list` shows all",
+        ReadError::BackupDamaged { .. } => {
+            "restore another one (`--list`, `--at ID`); the next `fama backup --read-all` copies damaged files again"
+        }
+        ReadError::OtherNode { .. } => "back up each node to a place of its own",
+        ReadError::NotEmpty(_) => {
+            "name a new folder; an earlier restore that was cut off is removed by hand, and so is old data"
         }
         ReadError::FileExists(_) => "remove it, or export to another folder",
         ReadError::OtherFederation { .. } => "publish each federation to a place of its own",

@@ -54,3 +54,11 @@ impl Drop for ProgressLines {
         drop(self.0.take());
     }
 }
+
+/// A bar of bytes whose number is not known yet, with rate and time left. The caller clears it.
+#[must_use]
+pub(crate) fn bytes(message: impl Into<String>) -> ProgressBar {
+    let template = "{msg:20} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style).with_message(message.into())
+}

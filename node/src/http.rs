@@ -16,6 +16,7 @@ use crate::shared::Shared;
 mod access;
 mod admin;
 mod agent;
+mod backup;
 mod consistency;
 mod error;
 mod event;
@@ -142,8 +143,8 @@ pub fn submit(desk: Arc<Desk>) -> Router {
     layers::submit(router, &metrics, REQUESTS_MAX)
 }
 
-/// Routes of the admin listener: metrics, liveness, readiness, and posts that change the federation. Never public: it
-/// is the only listener that can write to the inbox.
+/// Routes of the admin listener: metrics, liveness, readiness, checkpoints for backups, and posts that change the
+/// federation. Never public: it is the only listener that can write to the inbox.
 pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
     let governance = Router::new()
@@ -152,12 +153,18 @@ pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
         .route("/federation/manifest", post(governance::manifest))
         .layer(middleware::from_fn(governance::own_programs_only))
         .with_state(inputs);
+    let backups = Router::new()
+        .route("/backup", post(backup::begin))
+        .route("/backup/end", post(backup::end))
+        .layer(middleware::from_fn(governance::own_programs_only))
+        .with_state(Arc::clone(&app));
     let router = Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .fallback(error::no_route)
         .with_state(app)
-        .merge(governance);
+        .merge(governance)
+        .merge(backups);
     layers::private(router, &metrics, REQUESTS_MAX)
 }

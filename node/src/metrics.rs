@@ -46,6 +46,7 @@ pub struct Metrics {
     quick_bytes: IntGauge,
     scrub_bytes: IntCounter,
     scrub_last: IntGauge,
+    backup_last: IntGauge,
     faults: IntCounterVec,
 }
 
@@ -268,6 +269,10 @@ impl Metrics {
                 "fama_scrub_last_pass_timestamp_seconds",
                 "When the scrub last completed a pass, in seconds since 1970; 0 if never. Weeks ago means that scrub.bytes_per_second is too low for the data.",
             )?,
+            backup_last: make.gauge(
+                "fama_backup_last_timestamp_seconds",
+                "When `fama backup` last finished a backup of this running node, in seconds since 1970; 0 if none since the start. Days ago means that backups fail, or no longer run.",
+            )?,
             faults: make.counters(
                 "fama_node_faults_total",
                 "Rules broken by others or by this node's own disk, by code. Any increase means that an operator must investigate.",
@@ -337,6 +342,11 @@ impl Metrics {
     /// Records that the scrub completed a pass at `now`.
     pub fn scrubbed(&self, now: Millis) {
         self.scrub_last.set(gauge(now.0 / 1_000));
+    }
+
+    /// Records that a backup was finished at `now`.
+    pub fn backed_up(&self, now: Millis) {
+        self.backup_last.set(gauge(now.0 / 1_000));
     }
 
     /// Counts an HTTP request. `route` is the pattern of the path, never the path itself, which a client chooses.

@@ -197,6 +197,7 @@ async fn run_once(
         stop_network(wires).await;
         return Ok(None);
     };
+    store::remove_stale_checkpoint(&config.data_dir);
     let shared = Shared::new(opened, Clock::machine(), session);
     let own = own(config, &shared.manifest);
     let (inputs, inputs_in) = mpsc::channel(INPUTS_MAX);

@@ -59,6 +59,7 @@ use fama_ledger::replica;
 use fama_ledger::rows::Changes;
 use fama_ledger::time::Millis;
 
+mod backup;
 mod compare;
 mod engine;
 mod keys;
@@ -78,6 +79,7 @@ mod swap;
 mod tests;
 mod write;
 
+pub use backup::{BackupLock, checkpoint_folder, remove_checkpoint, remove_stale_checkpoint};
 pub use manifests::{Dropped, StoredStand};
 pub use read::{LogTiles, View};
 pub use rollback::{DroppedEntry, Rollback, RollbackStep, RolledBack};
@@ -277,6 +279,8 @@ pub struct Store {
     logs: BTreeMap<Log8, LogId>,
     /// Held from the first read to the end of a write that depends on what it read.
     writing: Mutex<()>,
+    /// Held while a checkpoint is made or removed.
+    checkpoints: Mutex<()>,
     /// The first failure, from any thread; from then on nothing is written.
     failed: OnceLock<StoreError>,
     renewed: renewed::RenewedHeads,
@@ -432,6 +436,15 @@ impl Store {
     /// [`StoreError::NeedsRebuild`].
     pub fn open_alone(dir: &Path) -> Result<Self, StoreError> {
         open::open_alone(dir)
+    }
+
+    /// Opens an existing database, a backup or a checkpoint, with the manifest stored in it, and changes nothing in its
+    /// folder. Makes the cheap checks of [`Store::open`].
+    ///
+    /// # Errors
+    /// Those of [`Store::open`], and [`StoreError::NoData`] or [`StoreError::NoManifest`].
+    pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
+        open::open_read_only(dir)
     }
 
     /// Opens an existing database without the cheap check, to find out what is wrong with it.

@@ -35,6 +35,7 @@ mod wycheproof;
 
 // Real nodes on loopback sockets: federations, their governance, starts, copies, data folders, alerts and proxies.
 mod alerts;
+mod backup;
 mod branches;
 mod check;
 mod copies;

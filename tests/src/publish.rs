@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use crate::cli::program;
 use crate::federation::{LocalFederation, eventually, multi};
 
-mod s3;
+pub(crate) mod s3;
 
 /// A folder as an honest node would serve it: four operators, of whose logs two have begun.
 struct Published {

@@ -142,7 +142,9 @@ fn events_come_in_over_http_in_every_form() {
         ];
         let mut curl = Command::new("curl");
         curl.args(["-sS", "-w", "\n%{http_code}"]).arg(format!("http://{}/events", submit(0)));
-        fields.iter().for_each(|field| drop(curl.args(["-F", field]).stdin(Stdio::null())));
+        for field in &fields {
+            curl.args(["-F", field]).stdin(Stdio::null());
+        }
         let answer = tokio::task::spawn_blocking(move || curl.output().unwrap()).await.unwrap();
         let answer = String::from_utf8(answer.stdout).unwrap();
         assert!(answer.ends_with("\n201"), "{answer}");

@@ -13,6 +13,10 @@ use tokio::runtime::Runtime;
 use crate::error::ReadError;
 use crate::http::{INVALID_CERTIFICATE, certificate_hint};
 
+mod objects;
+
+pub use objects::{OBJECTS_MAX, PIECE_BYTES};
+
 /// Prefix of the names of S3-compatible stores.
 pub const S3: &str = "s3://";
 
@@ -120,7 +124,7 @@ impl Bucket {
         parsed.map_err(|error| bad_place(&self.name, &error))
     }
 
-    fn failed(&self, path: &Path, error: &Error) -> ReadError {
+    fn failed(&self, path: &dyn Display, error: &Error) -> ReadError {
         let (what, mut reason) = (format!("{}/{path}", self.name), error.to_string());
         // The client's error does not repeat its cause, which says most: a certificate, a refused connection.
         let mut cause: &dyn std::error::Error = error;
@@ -239,7 +243,8 @@ fn s3(bucket: &str) -> Result<object_store::aws::AmazonS3, Error> {
         client = client.with_root_certificate(Certificate::from_der(&der)?);
     }
     let builder = from_env().with_bucket_name(bucket).with_retry(retry).with_client_options(client);
-    builder.build()
+    // Not every store that speaks S3 deletes many files by one request.
+    builder.with_disable_bulk_delete(true).build()
 }
 
 #[cfg(test)]

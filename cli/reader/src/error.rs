@@ -133,6 +133,38 @@ pub enum ReadError {
     /// A table of this name exists; tables are never overwritten.
     #[error("{} already exists", .0.display())]
     FileExists(PathBuf),
+    /// A folder or bucket holds more files than this program lists.
+    #[error("{0} holds too many files")]
+    TooManyFiles(String),
+    /// There is no finished backup, or none of that id.
+    #[error("{place} has no finished backup{}", .id.as_ref().map_or_else(String::new, |id| format!(" {id}")))]
+    NoBackup {
+        /// Where it was looked for.
+        place: String,
+        /// The id that was asked for.
+        id: Option<String>,
+    },
+    /// A part of a backup is missing, is not what was backed up, or breaks its own description.
+    #[error("{what}: {reason}")]
+    BackupDamaged {
+        /// The damaged file in the backup's place.
+        what: String,
+        /// How it differs.
+        reason: String,
+    },
+    /// The place holds backups of another node.
+    #[error("{place} holds backups of {found}, not of {wanted}")]
+    OtherNode {
+        /// Where they lie.
+        place: String,
+        /// Operator and federation of the backups.
+        found: String,
+        /// Operator and federation of the node.
+        wanted: String,
+    },
+    /// A folder that must be empty or missing is neither.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
     /// Two sides belong to different federations.
     #[error("{name} is of the federation {found}, not {wanted}")]
     OtherFederation {
@@ -216,6 +248,11 @@ impl ReadError {
             Self::System(_) => "system",
             Self::File(_) => "file",
             Self::FileExists(_) => "file_exists",
+            Self::TooManyFiles(_) => "too_many_files",
+            Self::NoBackup { .. } => "no_backup",
+            Self::BackupDamaged { .. } => "backup_damaged",
+            Self::OtherNode { .. } => "other_node",
+            Self::NotEmpty(_) => "not_empty",
             Self::OtherFederation { .. } => "other_federation",
             Self::Conflict(_) => "conflict",
             Self::Behind { .. } => "behind",

@@ -6,7 +6,8 @@
 //! - Where files lie: [`source`] reads them from a node, a static host, a folder, a bucket or a stopped node;
 //!   [`bucket`] also writes to folders and S3-compatible stores.
 //! - What is done with them: [`audit`] verifies everything and recomputes every state; [`export`] writes an audited
-//!   federation as tables; [`publish`] copies files to a bucket after checking them.
+//!   federation as tables; [`publish`] copies files to a bucket after checking them; [`backup`] keeps copies of a node's
+//!   database there.
 //! - What can go wrong: [`error`]. A source that lies is no error but an [`audit::finding::AuditFinding`].
 //!
 //! Nothing here prints or asks. Long work reports its progress to a closure.
@@ -34,6 +35,7 @@ pub mod bucket;
 pub mod source;
 
 pub mod audit;
+pub mod backup;
 pub mod export;
 pub mod publish;
 

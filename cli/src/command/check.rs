@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fama_node::config::Config;
+use fama_ledger::manifest::Manifest;
 use fama_node::replay::check::{CheckFinding, CheckReport, check};
 use fama_node::store::{REPAIR_ENDINGS, Store, StoreError};
 use serde_json::{Value, json};
@@ -57,7 +58,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     if !Store::is_there(data) {
         return Err(Failure::new("no_data", format!("{} holds no data", data.display())));
     }
-    let work = Workplace::choose(data, args)?;
+    let work = Workplace::choose(data, args.work.as_deref(), args.repair)?;
     let (folder, copy) = (&work.rebuilt, &work.copied);
     let mut report = CheckReport::default();
     let original = match Store::open_copy(data, &copy.0, &config.manifest) {
@@ -71,7 +72,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         opened => opened,
     };
     let original = original.map_err(|error| Failure::new(error.code(), error))?;
-    let rebuilt = rebuild(&config, original, &folder.0)?;
+    let rebuilt = rebuild(&config.manifest, original, &folder.0)?;
     report.findings.extend(rebuilt.findings);
     report.logs = rebuilt.logs;
     if report.findings.is_empty() {
@@ -96,10 +97,27 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Err(failure)
 }
 
+/// Checks a folder without its configuration, and repairs nothing: what `fama restore` put there.
+///
+/// # Errors
+/// `damaged` with the findings; those of the folder.
+pub(super) fn check_restored(data: &Path, manifest: &Arc<Manifest>) -> Result<(), Failure> {
+    let work = Workplace::choose(data, None, false)?;
+    let (folder, copy) = (&work.rebuilt, &work.copied);
+    let original = Store::open_copy(data, &copy.0, manifest).map_err(|error| Failure::new(error.code(), error))?;
+    let report = rebuild(manifest, original, &folder.0)?;
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} differs from what its entries give: {} findings", data.display(), report.findings.len());
+    let hint = "restore another backup, or run `fama check --repair`, which keeps what is correct";
+    Err(Failure::new("damaged", message).hint(hint).achieved("report", shown(&report)))
+}
+
 /// Replays the original into `folder` and compares. Both stores are closed when this returns.
-fn rebuild(config: &Config, original: Store, folder: &Path) -> Result<CheckReport, Failure> {
+fn rebuild(manifest: &Arc<Manifest>, original: Store, folder: &Path) -> Result<CheckReport, Failure> {
     let store = |error: fama_node::store::StoreError| Failure::new(error.code(), error);
-    let mut rebuilt = Store::open(folder, &config.manifest).map_err(store)?;
+    let mut rebuilt = Store::open(folder, manifest).map_err(store)?;
     let unreadable = rebuilt.take_governance(&original).map_err(store)?;
     let bar = progress::bar(0, "checking");
     let report = check(&original, &rebuilt, original.manifest(), &mut |done, total| {
@@ -145,13 +163,13 @@ struct Workplace {
 }
 
 impl Workplace {
-    fn choose(data: &Path, args: &Args) -> Result<Self, Failure> {
+    fn choose(data: &Path, work: Option<&Path>, repair: bool) -> Result<Self, Failure> {
         let writable = |folder: &Path| {
             let tried = tempfile::Builder::new().prefix("fama-check").tempdir_in(folder);
             tried.map_err(|error| Failure::new("file", format!("{}: {error}", folder.display())).hint(WORK_HINT))
         };
         let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let (base, whole) = match &args.work {
+        let (base, whole) = match work {
             Some(work) => {
                 files::create_folder(work)?;
                 writable(work)?;
@@ -160,10 +178,10 @@ impl Workplace {
             None if !is_fixed(data) && writable(parent).is_ok() => (data.to_owned(), true),
             None => (data.join(WITHIN), false),
         };
-        if !whole && (args.repair || args.work.is_none()) {
+        if !whole && (repair || work.is_none()) {
             writable(data)?;
         }
-        let rebuilt = if whole || args.work.is_some() { sibling(&base, REBUILT) } else { Store::rebuilt_within(data) };
+        let rebuilt = if whole || work.is_some() { sibling(&base, REBUILT) } else { Store::rebuilt_within(data) };
         Ok(Self { rebuilt: ScratchFolder::new(rebuilt)?, copied: ScratchFolder::new(sibling(&base, COPIED))?, whole })
     }
 

@@ -1,7 +1,9 @@
 //! What the store needs from a disk: reads at one moment and atomic writes. Either RocksDB or a simulated disk.
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::BACKGROUND_ERRORS;
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, IteratorMode, PrefixRange, ReadOptions, Snapshot};
 use rocksdb::{Error, WriteBatch as RocksBatch};
@@ -50,6 +52,14 @@ impl Engine {
         match self {
             Self::Rocks(db) => db.flush_cf(column(db, family)).map_err(failure),
             Self::Simulated(_) => Ok(()),
+        }
+    }
+
+    /// Makes a copy of the whole database in a new folder: links to its tables, and copies of what may still change.
+    pub(super) fn checkpoint(&self, folder: &Path) -> Result<(), EngineError> {
+        match self {
+            Self::Rocks(db) => Checkpoint::new(db).and_then(|made| made.create_checkpoint(folder)).map_err(failure),
+            Self::Simulated(_) => Err("a simulated disk has no files".to_owned()),
         }
     }
 

@@ -39,12 +39,28 @@ pub(super) fn open_alone(dir: &Path) -> Result<Store, StoreError> {
         return Err(StoreError::NoData { dir: dir.to_owned() });
     }
     let engine = Engine::Rocks(open_database(dir, options::database)?);
-    let text = stored_genesis(&engine).map_err(|error| database_error(dir, &error))?;
-    let text = text.ok_or_else(|| StoreError::NoManifest { dir: dir.to_owned() })?;
-    let genesis = Manifest::parse(&text).map_err(|error| database_error(dir, &format!("manifest 1: {error}")))?;
-    let store = owned(engine, dir, &Arc::new(genesis))?;
+    let genesis = genesis(&engine, dir)?;
+    let store = owned(engine, dir, &genesis)?;
     let rebuilds = store.view().needs_rebuild()?;
     if rebuilds { Err(StoreError::NeedsRebuild { dir: dir.to_owned() }) } else { checked(store) }
+}
+
+pub(super) fn open_read_only(dir: &Path) -> Result<Store, StoreError> {
+    if !is_there(dir) {
+        return Err(StoreError::NoData { dir: dir.to_owned() });
+    }
+    let opened = DB::open_cf_descriptors_read_only(&options::database(false), dir, options::families(), false);
+    let engine = Engine::Rocks(opened.map_err(|error| database_error(dir, &error))?);
+    let genesis = genesis(&engine, dir)?;
+    checked(owned(engine, dir, &genesis)?)
+}
+
+/// The genesis that is stored in a database.
+fn genesis(engine: &Engine, dir: &Path) -> Result<Arc<Manifest>, StoreError> {
+    let text = stored_genesis(engine).map_err(|error| database_error(dir, &error))?;
+    let text = text.ok_or_else(|| StoreError::NoManifest { dir: dir.to_owned() })?;
+    let genesis = Manifest::parse(&text).map_err(|error| database_error(dir, &format!("manifest 1: {error}")))?;
+    Ok(Arc::new(genesis))
 }
 
 fn stored_genesis(engine: &Engine) -> Result<Option<String>, String> {
@@ -141,10 +157,12 @@ fn owned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, 
 /// A store with the logs of the configured versions. `load_manifests` sets the versions in use later.
 fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
     let logs: BTreeMap<_, _> = manifest.logs().keys().map(|log| (log8(log), log.clone())).collect();
-    let (manifest, pending, writing, failed) = (Arc::clone(manifest), None, Mutex::new(()), OnceLock::new());
+    let (manifest, pending, failed) = (Arc::clone(manifest), None, OnceLock::new());
+    let (writing, checkpoints) = (Mutex::new(()), Mutex::new(()));
     let (rolls_back, interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
     let renewed = renewed::RenewedHeads::default();
-    Store { engine, dir: dir.to_owned(), manifest, pending, logs, writing, failed, rolls_back, interrupted, renewed }
+    let dir = dir.to_owned();
+    Store { engine, dir, manifest, pending, logs, writing, checkpoints, failed, rolls_back, interrupted, renewed }
 }
 
 /// Refuses to create a database where a repair was interrupted: the operator's log would start again from empty, as a

@@ -196,6 +196,10 @@ async fn only_the_operators_own_programs_decide() {
         ("/federation/manifest", vec![json], "good", 415, "content_type"),
         ("/federation/manifest", vec![bytes, page], "good", 403, "from_a_web_page"),
         ("/federation/stand", vec![bytes, ("origin", "null")], "alpha.example/1", 403, "from_a_web_page"),
+        ("/backup", vec![bytes, page], "", 403, "from_a_web_page"),
+        ("/backup", vec![], "", 415, "content_type"),
+        ("/backup/end", vec![bytes, page], "made", 403, "from_a_web_page"),
+        ("/backup/end", vec![bytes], "/etc", 400, "bad_outcome"),
     ] {
         let answer = post(path, &headers, body).await;
         assert_eq!((answer.status, problem(&answer).as_str()), (status, code), "{path} {headers:?}");
@@ -203,8 +207,36 @@ async fn only_the_operators_own_programs_decide() {
     let nobody = crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0);
     let gone = ask(nobody, Method::POST, "/federation/stand", &[bytes], "alpha.example/1").await;
     assert_eq!(gone.status, 503);
-    for path in ["/federation/stand", "/federation/manifest", "/api/federation/stand", "/api/federation/manifest"] {
+    for path in
+        ["/federation/stand", "/federation/manifest", "/api/federation/stand", "/api/federation/manifest", "/backup"]
+    {
         let answer = ask(world.query(), Method::POST, path, &[bytes], "alpha.example/1").await;
         assert_eq!((answer.status, problem(&answer).as_str()), (404, "no_such_route"), "{path}");
     }
+}
+
+/// A second request replaces the first one's checkpoint: one that a killed command left is in nobody's way.
+#[tokio::test]
+async fn a_checkpoint_lies_in_the_data_folder_and_goes_again() {
+    let world = World::new(Some("alpha.example"));
+    let post = async |path: &str, body: &str| {
+        let router = crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0);
+        ask(router, Method::POST, path, &[("content-type", "application/octet-stream")], body).await
+    };
+    let folder = |answer: &HttpAnswer| std::path::PathBuf::from(answer.json()["folder"].as_str().unwrap());
+    let first = post("/backup", "").await;
+    assert_eq!(first.status, 200);
+    let store = crate::store::Store::open_read_only(&folder(&first)).unwrap();
+    assert_eq!(store.manifest().federation(), world.app.shared.manifest.federation());
+    drop(store);
+    std::fs::write(folder(&first).join("left-over"), "").unwrap();
+    let second = post("/backup", "").await;
+    assert_eq!(folder(&second), folder(&first));
+    assert!(!folder(&second).join("left-over").exists());
+    assert_eq!(post("/backup/end", "failed").await.status, 200);
+    assert!(!folder(&second).exists());
+    assert_eq!(post("/backup/end", "made").await.status, 200, "there was none any more");
+    let metrics = world.app.shared.metrics.encode().unwrap();
+    let last = metrics.lines().find(|line| line.starts_with("fama_backup_last_timestamp_seconds ")).unwrap();
+    assert!(!last.ends_with(" 0"), "{last}");
 }
