@@ -194,9 +194,9 @@ async fn parts(request: Request) -> Result<Handed, ApiError> {
         if matches!(name.as_str(), "signature" | "countersignature") && std::str::from_utf8(&bytes).is_err() {
             let text = base64::encode(&bytes);
             if name == "signature" {
-                handed.signature = text
+                handed.signature = text;
             } else {
-                handed.countersignature = Some(text)
+                handed.countersignature = Some(text);
             }
             continue;
         }
