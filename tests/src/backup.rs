@@ -201,11 +201,13 @@ fn what_is_damaged_is_refused_by_name_and_copied_again() {
         let told: Value = serde_json::from_str(&written).unwrap();
         let to = net.dir.path().join("restored");
         let restore = ["restore", "--from", word(&place), "--to", word(&to)];
+        let mut damaged = Vec::new();
         let nothing_there = || !to.exists() || names(&to).is_empty();
         for file in told["files"].as_array().unwrap() {
             let (name, hash) = (file["name"].as_str().unwrap(), file["blake3"].as_str().unwrap());
             let path = place.join("files").join(hash);
-            let mut bad = fs::read(&path).unwrap();
+            let good = fs::read(&path).unwrap();
+            let mut bad = good.clone();
             // An empty file has nothing to damage.
             let Some(last) = bad.last_mut() else { continue };
             *last ^= 1;
@@ -217,23 +219,27 @@ fn what_is_damaged_is_refused_by_name_and_copied_again() {
             let (code, message) = refused(&restore).await;
             assert!(code == "backup_damaged" && message.contains(name) && message.contains("missing"), "{message}");
             assert!(nothing_there(), "after a missing {name}");
-            // Left damaged for the next backup.
-            fs::write(&path, &bad).unwrap();
+            fs::write(&path, good).unwrap();
+            damaged.push((path, bad));
         }
+        damaged.iter().for_each(|(path, bad)| fs::write(path, bad).unwrap());
         let healed = done(&["backup", "--config", word(&config), "--to", word(&place), "--read-all"]).await;
         assert_eq!(healed["read_back"], healed["files"]);
         assert!(healed["copied"]["files"].as_u64() > Some(1), "damaged files are copied again: {healed}");
         done(&restore).await;
 
+        // Its files are whole; the first one's may be damaged still, where the node no longer has them.
+        let record = place.join(format!("backups/{}.json", healed["id"].as_str().unwrap()));
+        let written = fs::read_to_string(&record).unwrap();
         // A record that leads out of the folder, or that tells of other logs than its files hold.
         let outside = written.replace("\"CURRENT\"", "\"../CURRENT\"");
         let other = written.replace("\"entries\":", "\"entries\":1");
         for (changed, said) in [(outside, "no name of a database file"), (other, "other logs than it says")] {
             fs::write(&record, changed).unwrap();
             let empty = net.dir.path().join("empty");
-            let id = made["id"].as_str().unwrap();
+            let id = healed["id"].as_str().unwrap();
             let healed_too = done(&["backup", "--config", word(&config), "--to", word(&place), "--read-all"]).await;
-            assert_ne!(healed_too["id"], made["id"]);
+            assert_ne!(healed_too["id"], healed["id"]);
             let (code, message) = refused(&["restore", "--from", word(&place), "--at", id, "--to", word(&empty)]).await;
             assert!(code == "backup_damaged" && message.contains(said), "{code} {message}");
             assert!(!net.dir.path().join("CURRENT").exists());
