@@ -68,6 +68,8 @@ impl Delivery {
     /// The refusal of the log. Undecided if the event may be in a log, or is in one and is not what was waited for yet.
     pub(crate) fn run(&self, terminal: &mut Terminal<'_>, submission: &Submission) -> Result<Delivered, Failure> {
         let (folder, id) = (PendingFolder::of_user(), submission.signed.event.id());
+        // It was sent before: that it could not be sent now, or was not taken for a passing reason, says nothing of then.
+        let before = folder.as_ref().is_some_and(|folder| folder.has(&id));
         let pending = Pending {
             submission: SubmissionText::of(submission)?,
             manifest: std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone()),
@@ -81,7 +83,12 @@ impl Delivery {
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
-        let delivered = runtime.block_on(self.deliver(terminal, submission));
+        let delivered = runtime.block_on(self.deliver(terminal, submission)).map_err(|failure| {
+            if before && !failure.undecided && !submit::is_verdict(&failure.code) {
+                return failure.hint(submit::RESUME).undecided();
+            }
+            failure
+        });
         let open = delivered.as_ref().is_err_and(|failure| failure.undecided);
         if let Some(folder) = folder.filter(|_| !open)
             && let Err(failure) = folder.remove(&id)

@@ -153,6 +153,12 @@ impl PendingFolder {
         files::replace(&self.path(id), &text, SECRET_MODE)
     }
 
+    /// Whether a submission is pending.
+    #[must_use]
+    pub(crate) fn has(&self, id: &EventId) -> bool {
+        self.path(id).exists()
+    }
+
     /// Forgets a submission; whether it was there.
     ///
     /// # Errors

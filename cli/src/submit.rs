@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event};
+use fama_ledger::fold::Void;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::proof::{Included, TlogProof};
 use fama_node::network::client::Client;
@@ -126,8 +127,16 @@ pub(crate) async fn submit_to_any(
     Err(if maybe_taken { Failure::new("outcome_unknown", failure.message).hint(RESUME).undecided() } else { failure })
 }
 
+/// Whether a refusal with this code is a judgement on the event itself, by the log that takes it: the log does not have it.
+#[must_use]
+pub(crate) fn is_verdict(code: &str) -> bool {
+    Void::ALL.iter().any(|void| void.code() == code)
+        || matches!(code, "outside_window" | "not_sponsored" | "later_kind" | "wrong_note")
+}
+
 /// What a user does about an unknown outcome.
-const RESUME: &str = "it may have been taken: `fama resume` submits the same event again, which never counts twice";
+pub(crate) const RESUME: &str =
+    "it may have been taken: `fama resume` submits the same event again, which never counts twice";
 /// Whether a log may have the event all the same after a refusal with this code.
 #[must_use]
 pub(crate) fn is_open(code: &str) -> bool {

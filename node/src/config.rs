@@ -385,8 +385,8 @@ struct ConfigFile {
     #[serde(default)]
     query: RawQuery,
     #[serde(default)]
-    submit: Option<RawListener>,
     admin: RawListener,
+    submit: Option<RawListener>,
     #[serde(default = "spanned_default")]
     admission: Spanned<AdmissionSettings>,
     #[serde(default)]

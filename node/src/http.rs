@@ -140,7 +140,7 @@ pub fn query(app: Arc<App>) -> Router {
 pub fn submit(desk: Arc<Desk>) -> Router {
     let metrics = desk.metrics();
     let router = Router::new().route("/events", post(events::events)).fallback(error::no_route).with_state(desk);
-    layers::submit(router, &metrics, REQUESTS_MAX)
+    layers::submit(router, &metrics, REQUESTS_MAX, (events::HEADERS, events::EVENTS_BYTES_MAX))
 }
 
 /// Routes of the admin listener: metrics, liveness, readiness, checkpoints for backups, and posts that change the

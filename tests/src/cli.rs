@@ -319,6 +319,10 @@ impl UserFolder<'_> {
         }
         for i in operators {
             self.done(&format!("federation sign file:{draft}/draft.txt --key file:governance{i}.pem --yes")).await;
+            // A cut needs a quorum of each version that the log had adopted: of the former one, the former key signs.
+            if self.has_file(&format!("former{i}.pem")) {
+                self.done(&format!("federation sign file:{draft}/draft.txt --key file:former{i}.pem --yes")).await;
+            }
         }
         let shown = self.done(&format!("federation show file:{draft}/draft.txt")).await;
         assert_eq!(shown["progress"]["complete"], true, "{shown}");
@@ -353,6 +357,7 @@ fn operators_and_rules_change_by_commands() {
         user.carry("rule", &[3, 1, 2]).await;
         user.uses(2).await;
         // From now on the new key signs.
+        fs::rename(user.dir.join("governance2.pem"), user.dir.join("former2.pem")).unwrap();
         fs::copy(user.dir.join("next2.pem"), user.dir.join("governance2.pem")).unwrap();
         net.settled().await;
         let UserFolder { dir, .. } = user;

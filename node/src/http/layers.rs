@@ -16,7 +16,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::error::PROBLEM;
 use super::serve::Turn;
-use super::{ApiError, READS_MAX, events, input};
+use super::{ApiError, READS_MAX, input};
 use crate::metrics::Metrics;
 
 /// How long a request may take to be answered.
@@ -42,14 +42,20 @@ pub(super) fn public(router: Router, metrics: &Arc<Metrics>, requests_max: usize
 }
 
 /// For a listener that takes events in, from browsers, too. Answers at most `requests_max` requests at a time.
-pub(super) fn submit(router: Router, metrics: &Arc<Metrics>, requests_max: usize) -> Router {
-    let headers = [header::CONTENT_TYPE, REQUEST_ID].into_iter().chain(events::HEADERS);
+/// `headers` are those that browsers may send besides the usual ones, `body_max` is the longest body, in bytes.
+pub(super) fn submit(
+    router: Router,
+    metrics: &Arc<Metrics>,
+    requests_max: usize,
+    (headers, body_max): (impl IntoIterator<Item = HeaderName>, usize),
+) -> Router {
+    let headers = [header::CONTENT_TYPE, REQUEST_ID].into_iter().chain(headers);
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::POST])
         .allow_headers(headers.collect::<Vec<_>>())
         .expose_headers([header::RETRY_AFTER, REQUEST_ID]);
-    let router = inner(router, requests_max, (events::EVENTS_BYTES_MAX, EVENTS_MEMORY));
+    let router = inner(router, requests_max, (body_max, EVENTS_MEMORY));
     router.layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
 }
 
