@@ -27,6 +27,7 @@ pub struct Metrics {
     log_fault: IntGaugeVec,
     heard: IntGaugeVec,
     log_unfinal: IntGaugeVec,
+    start: IntGauge,
     ready: IntGauge,
     operators_heard: IntGauge,
     operators_needed: IntGauge,
@@ -183,6 +184,10 @@ impl Metrics {
                 "fama_log_unfinal_seconds",
                 "Seconds since an entry of the log last became final, while others wait to; 0 if none waits. Above 60 means that a quorum of operators is missing.",
                 "log",
+            )?,
+            start: make.gauge(
+                "fama_node_start_timestamp_seconds",
+                "When this process started, in seconds since 1970. A change means that the node was restarted.",
             )?,
             ready: make.gauge(
                 "fama_node_ready",
@@ -374,6 +379,7 @@ impl Metrics {
             let silent = seconds_since(operator.heard.unwrap_or(started));
             self.heard.with_label_values(&[name.as_str()]).set(silent);
         }
+        self.start.set(gauge(started.0 / 1_000));
         self.peers.set(i64::try_from(health.peers).unwrap_or(i64::MAX));
         self.ranking_lag.set(i64::try_from(health.ranking_lag).unwrap_or(i64::MAX));
         self.waiting.set(i64::from(health.waiting.is_some()));

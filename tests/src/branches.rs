@@ -28,7 +28,7 @@ impl LocalFederation {
     }
 
     /// On a copy of its folder, the owner registers a name that it shows to this one operator only, who cosigns it.
-    async fn shows_to(&mut self, i: usize, folder: &std::path::Path) -> Head {
+    pub(crate) async fn shows_to(&mut self, i: usize, folder: &std::path::Path) -> Head {
         let _ = std::fs::remove_dir_all(self.data(OWNER));
         copy(folder, &self.data(OWNER));
         self.start_with(OWNER, self.alone(OWNER)).await;

@@ -33,7 +33,8 @@ mod invalid_logs;
 mod vectors;
 mod wycheproof;
 
-// Real nodes on loopback sockets: federations, their governance, starts, copies, data folders, alerts and proxies.
+// Real nodes on loopback sockets: federations, their governance, starts, copies, data folders, alerts, upgrades
+// and proxies.
 mod alerts;
 mod backup;
 mod branches;
@@ -45,6 +46,7 @@ mod proxies;
 mod quick;
 mod ratings;
 mod submit;
+mod upgrade;
 
 // Attacks and faults: malformed input, hostile peers and clients, kills, failing disks, damaged files.
 mod crash;

@@ -149,7 +149,7 @@ fn the_debian_package_installs_and_leaves_the_ledger() {
         assert!(debian.has(file), "{file}");
     }
     let unit = fs::read_to_string(debian.0.join("usr/lib/systemd/system/fama.service")).unwrap();
-    let started: Vec<&str> = unit.lines().filter(|line| line.starts_with("Exec")).collect();
+    let started: Vec<&str> = unit.lines().filter(|line| line.starts_with("ExecStart")).collect();
     assert!(started.len() == 2 && started.iter().all(|line| line.contains("=/usr/bin/fama node --config /etc/fama/")));
 
     // As the unit starts it, before anybody configured it.

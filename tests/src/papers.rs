@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 
 mod blocks;
 mod walk;
+pub(crate) mod watching;
 
 use blocks::{ShownBlock, ShownCommand};
 
 /// The papers that a reader walks through, each from its beginning.
 const WALKS: [&str; 5] = ["README.md", "docs/operating.md", "docs/using.md", "docs/integrating.md", "docs/auditing.md"];
 /// All papers of this repository that are written for people, but `ledger/PROTOCOL.md`, which has its own tests.
-const PAPERS: [&str; 10] = [
+const PAPERS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/operating.md",
+    "docs/watching.md",
     "docs/using.md",
     "docs/integrating.md",
     "docs/auditing.md",

@@ -305,6 +305,8 @@ pub(crate) fn sync_request() -> Corpus {
         wire::SyncRequest::Entries { log: log(1), from: 7, head },
         wire::SyncRequest::Notes(notes),
         wire::SyncRequest::Manifests { from: 2 },
+        wire::SyncRequest::Offers,
+        wire::SyncRequest::Rows { log: log(1), head, map: 2, from: vec![1; 9], to: Some(vec![2; 9]) },
     ];
     requests.iter().map(codec::encode).collect()
 }
@@ -315,12 +317,18 @@ pub(crate) fn sync_response() -> Corpus {
     let hash = fama_ledger::id::NoteHash([1; 32]);
     let text = texts("notes.json", "note", "text").remove(0);
     let notes = vec![(hash, wire::NoteAnswer::Text(text)), (hash, wire::NoteAnswer::Redacted)];
+    let ours = federation(2, |_| ());
+    let offer = crate::snapshot::offer(&ours, &fama_tests::MemoryReplica::adopted(&ours), &[0, 1]);
+    let ranged = &ranged()[0];
+    let proof = codec::decode(&ranged.proof, ranged.proof.len()).unwrap();
     let responses = [
         wire::SyncResponse::Frontier(frontier()),
         wire::SyncResponse::Entries(range),
         wire::SyncResponse::Notes(notes),
         wire::SyncResponse::Manifests(vec![federation(2, |_| ()).note().to_string()]),
         wire::SyncResponse::Refused(refusal()),
+        wire::SyncResponse::Offers(vec![offer]),
+        wire::SyncResponse::Rows(wire::RowRange { rows: ranged.rows.clone(), proof }),
     ];
     responses.iter().map(codec::encode).collect()
 }
@@ -335,6 +343,7 @@ pub(crate) fn gossip() -> Corpus {
             notes: vec!["note".to_owned()],
         },
         wire::Gossip::Cosignature { log: log(0), cosigned: cosigned_head() },
+        wire::Gossip::Equivocation(some_equivocation()),
     ];
     messages.iter().map(codec::encode).collect()
 }
