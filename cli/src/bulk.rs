@@ -98,6 +98,10 @@ impl Done {
 pub(crate) struct Journal {
     file: Option<File>,
     done: Done,
+    /// Lines that an earlier run found refused.
+    refused: u64,
+    /// Of each line that is known, the first four bytes of its hash; 0 for others. Line 1 is first.
+    hashes: Vec<u32>,
     /// Signed lines without an outcome: the hash of each line, and the event.
     signed: BTreeMap<u64, (String, SubmissionText)>,
 }
@@ -106,7 +110,7 @@ impl Journal {
     /// No journal: an interrupted run cannot be continued.
     #[must_use]
     pub(crate) fn none() -> Self {
-        Self { file: None, done: Done::default(), signed: BTreeMap::new() }
+        Self { file: None, done: Done::default(), refused: 0, hashes: Vec::new(), signed: BTreeMap::new() }
     }
 
     /// Opens a journal, which need not exist, and reads what an earlier run wrote. Half a line at its end, of a run that
@@ -119,6 +123,7 @@ impl Journal {
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(SECRET_MODE).open(path);
         let file = open.map_err(|error| failed(&error))?;
         let (mut done, mut signed, mut whole, mut number) = (Done::default(), BTreeMap::new(), 0u64, 0u64);
+        let (mut refused, mut hashes) = (0u64, Vec::new());
         let mut reader = BufReader::new(&file);
         loop {
             let mut bytes = Vec::new();
@@ -135,6 +140,10 @@ impl Journal {
                 failed(&format!("line {number}: {error}")).hint("name another journal with --journal")
             };
             let line: JournalLine = serde_json::from_slice(&bytes).map_err(wrong)?;
+            if let Some(of) = &line.of {
+                remember(&mut hashes, line.line, of);
+            }
+            refused += u64::from(line.outcome.as_deref() == Some("refused"));
             match (line.of, line.submission) {
                 (Some(of), Some(submission)) => drop(signed.insert(line.line, (of, submission))),
                 _ => {
@@ -147,7 +156,13 @@ impl Journal {
         drop(reader);
         let mut end = &file;
         file.set_len(whole).and_then(|()| end.seek(SeekFrom::End(0))).map_err(|error| failed(&error))?;
-        Ok(Self { file: Some(file), done, signed })
+        Ok(Self { file: Some(file), done, refused, hashes, signed })
+    }
+
+    /// Whether a line may be the one that an earlier run read under this number.
+    fn may_be(&self, line: u64, of: &str) -> bool {
+        let at = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.hashes.get(at).is_none_or(|known| *known == 0 || *known == short(of))
     }
 
     /// Appends lines, durable before this returns.
@@ -161,6 +176,33 @@ impl Journal {
         }
         file.write_all(&text).and_then(|()| file.sync_data()).map_err(|error| failed(&error))
     }
+}
+
+/// The first four bytes of a hash in hex, never 0.
+fn short(of: &str) -> u32 {
+    of.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or_default().max(1)
+}
+
+fn remember(hashes: &mut Vec<u32>, line: u64, of: &str) {
+    let Ok(at) = usize::try_from(line.saturating_sub(1)) else { return };
+    // Lines come nearly in order: a journal that jumps is not believed with its memory.
+    if at >= hashes.len() && at < hashes.len().saturating_add(1 << 20) {
+        hashes.resize(at + 1, 0);
+    }
+    if let Some(slot) = hashes.get_mut(at) {
+        *slot = short(of);
+    }
+}
+
+/// The hash of a line, as journals have it.
+fn hash_of(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+fn changed(line: u64) -> Failure {
+    let message = format!("line {line} of the input is not the one that the journal knows");
+    Failure::new("journal_mismatch", message)
+        .hint("put corrected lines into a new file, or start over with another --journal")
 }
 
 /// Makes a signed event of a line of the input.
@@ -187,6 +229,8 @@ pub(crate) struct Bulk<'a> {
 pub(crate) struct Summary {
     /// Lines that an earlier run got done.
     pub(crate) before: u64,
+    /// Of these, lines that were refused.
+    pub(crate) refused_before: u64,
     /// Events that a log has, by a receipt that was checked.
     pub(crate) accepted: u64,
     /// Of these, events that the log had before.
@@ -230,12 +274,8 @@ impl Bulk<'_> {
         let (sender, lines) = tokio::sync::mpsc::channel::<Result<Vec<(u64, String)>, Failure>>(IN_FLIGHT);
         // It ends with the input, or when nobody receives its lines any more.
         std::thread::spawn(move || read_lines(input, &sender));
-        let shared = Shared {
-            journal,
-            summary: Summary::default(),
-            connections: BTreeMap::new(),
-            manifest: Arc::clone(&self.manifest),
-        };
+        let summary = Summary { refused_before: journal.refused, ..Summary::default() };
+        let shared = Shared { journal, summary, connections: BTreeMap::new(), manifest: Arc::clone(&self.manifest) };
         let shared = Mutex::new(shared);
         {
             let chunks = stream::unfold(lines, |mut lines| async move { Some((lines.recv().await?, lines)) });
@@ -281,6 +321,9 @@ impl Bulk<'_> {
         {
             let mut shared = lock(shared);
             for (line, text) in chunk {
+                if shared.journal.done.has(line) && !shared.journal.may_be(line, &hash_of(&text)) {
+                    return Err(changed(line));
+                }
                 if shared.journal.done.has(line) || text.trim().is_empty() {
                     before += u64::from(!text.trim().is_empty());
                     self.bar.inc(1);
@@ -294,38 +337,34 @@ impl Bulk<'_> {
         let signed: Vec<_> = todo
             .into_par_iter()
             .map(|(line, text, earlier)| {
-                let of = blake3::hash(text.as_bytes()).to_hex().to_string();
+                let of = hash_of(&text);
                 match earlier {
-                    Some((hash, _)) if hash != of => {
-                        let message = format!("line {line} of the input is not the one that the journal knows");
-                        Err(Failure::new("journal_mismatch", message)
-                            .hint("name another journal with --journal, or continue with the same input"))
-                    }
-                    Some((_, submission)) => Ok((line, None, submission.read())),
+                    Some((hash, _)) if hash != of => Err(changed(line)),
+                    Some((_, submission)) => Ok((line, of, None, submission.read())),
                     None => {
                         let made = (self.sign)(&text);
                         let written = made.as_ref().ok().map(SubmissionText::of).transpose()?;
                         let written = written.map(|submission| JournalLine {
-                            of: Some(of),
+                            of: Some(of.clone()),
                             submission: Some(submission),
                             ..JournalLine::of(line)
                         });
-                        Ok((line, written, made))
+                        Ok((line, of, written, made))
                     }
                 }
             })
             .collect::<Result<_, Failure>>()?;
         let (mut written, mut items, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        for (line, journaled, made) in signed {
+        for (line, of, journaled, made) in signed {
             written.extend(journaled);
             match made {
                 Ok(submission) => items.push(Item { line, submission }),
-                Err(failure) => refused.push((line, failure)),
+                Err(failure) => refused.push((line, of, failure)),
             }
         }
         lock(shared).journal.append(&written)?;
-        for (line, failure) in refused {
-            refuse(shared, line, &failure)?;
+        for (line, of, failure) in refused {
+            refuse(shared, line, Some(of), &failure)?;
             self.bar.inc(1);
         }
         Ok(items)
@@ -489,20 +528,26 @@ fn record(shared: &Mutex<Shared>, done: Vec<(Item, Outcome)>, bar: &ProgressBar)
         guard.journal.append(&lines)?;
     }
     for (line, failure) in refused {
-        refuse(shared, line, &failure)?;
+        refuse(shared, line, None, &failure)?;
     }
     bar.inc(count);
     Ok(())
 }
 
-fn refuse(shared: &Mutex<Shared>, line: u64, failure: &Failure) -> Result<(), Failure> {
+fn refuse(shared: &Mutex<Shared>, line: u64, of: Option<String>, failure: &Failure) -> Result<(), Failure> {
     let mut shared = lock(shared);
     shared.summary.refused += 1;
     if shared.summary.shown.len() < REFUSED_SHOWN {
         shared.summary.shown.push((line, failure.code.clone(), failure.message.clone()));
     }
     let (code, error) = (Some(failure.code.clone()), Some(failure.message.clone()));
-    shared.journal.append(&[JournalLine { outcome: Some("refused".to_owned()), code, error, ..JournalLine::of(line) }])
+    shared.journal.append(&[JournalLine {
+        of,
+        outcome: Some("refused".to_owned()),
+        code,
+        error,
+        ..JournalLine::of(line)
+    }])
 }
 
 /// Reads lines in chunks of one request each. Ends when nobody receives any more.
@@ -578,6 +623,8 @@ mod tests {
         assert_eq!(again.done.below, 3, "what is done without a gap needs no memory");
         assert_eq!(again.signed.keys().copied().collect::<Vec<_>>(), [3]);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), length, "half a line is cut off");
+        assert_eq!(again.refused, 1);
+        assert!(again.may_be(4, "anything") && !again.may_be(2, &"f".repeat(64)), "a line that was changed is noticed");
         again.append(&[JournalLine { outcome: Some("accepted".into()), ..JournalLine::of(3) }]).unwrap();
         assert_eq!(Journal::open(&path).unwrap().done.below, 4);
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"not a line\n").unwrap();

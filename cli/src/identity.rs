@@ -18,6 +18,8 @@ pub(crate) struct ResolvedIdentity {
     pub(crate) version: Option<u32>,
     /// Current key; `None` if no node was asked.
     pub(crate) key: Option<PublicKey>,
+    /// Whether that key is revoked; `false` if no node was asked.
+    pub(crate) revoked: bool,
 }
 
 impl ResolvedIdentity {
@@ -30,7 +32,7 @@ impl ResolvedIdentity {
             (Some(query), _) => {
                 Self::read(&query.get(&["agent", text], &[])?).ok_or_else(|| malformed(text))?.meant(text)
             }
-            (None, Ok(id)) => Ok(Self { id, home: None, version: None, key: None }),
+            (None, Ok(id)) => Ok(Self { id, home: None, version: None, key: None, revoked: false }),
             (None, Err(_)) => Err(Failure::new("query_needed", format!("{text} is not an id of 64 hex digits"))
                 .hint("--query URL names a node that knows handles and DIDs")),
         }
@@ -44,6 +46,7 @@ impl ResolvedIdentity {
             id: identity["agent_id"].as_str()?.parse().ok()?,
             home: handle.map(|handle| handle.home),
             version: identity["key_version"].as_u64().and_then(|version| version.try_into().ok()),
+            revoked: profile["key_status"]["is_revoked"] == true,
             key: identity["public_key"].as_str().and_then(|pem| PublicKey::from_pem(pem).ok()),
         })
     }

@@ -81,10 +81,10 @@ Example: an agent's first steps
   fama agent swift-core-maps@alpha.example --query http://127.0.0.1:8080
 
 Exit codes: 0 done, 1 refused or failed, 2 not a valid command line,
-  3 not decided yet: a submission whose outcome is not known (`fama resume`) or that is not final yet,
-    a node that is not ready, a source that did not answer
+  3 not decided yet: a submission whose outcome is not known (`fama resume`) or that is not
+    final yet, a node that is not ready, a source that did not answer
 
-`fama init` remembers the federation and a node, so that --manifest and --query need not be repeated.
+`fama init` remembers federation and node, so that --manifest and --query need not be repeated.
 FAMA_MANIFEST, FAMA_KEY and FAMA_QUERY say the same for one shell.";
 
 /// Runs a command line, whose first word is the name of the program. Standard input is read only for confirmations.

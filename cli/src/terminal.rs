@@ -24,7 +24,11 @@ impl Terminal<'_> {
     /// `output` if stdout is closed.
     pub(crate) fn answer(&mut self, json: &Value, people: impl Display) -> Result<(), Failure> {
         let written = if self.json { writeln!(self.out, "{json}") } else { writeln!(self.out, "{people}") };
-        written.and_then(|()| self.out.flush()).map_err(|error| Failure::new("output", error))
+        match written.and_then(|()| self.out.flush()) {
+            // A reader that has seen enough, like `head`.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| Failure::new("output", error)),
+        }
     }
 
     /// Prints a remark for people.

@@ -352,7 +352,7 @@ impl ConfigError {
         match self {
             Self::Unreadable { .. } => "`fama federation new` writes a node.toml for every operator".to_owned(),
             Self::Toml { .. } | Self::Value { .. } => {
-                "config/node.toml in the sources names every setting with its default".to_owned()
+                "`fama node --example-config` prints every setting with its default".to_owned()
             }
             Self::File { error, .. } if error.kind() == io::ErrorKind::InvalidData => NO_TEXT.to_owned(),
             Self::File { .. } => "paths are relative to the configuration file".to_owned(),

@@ -352,8 +352,10 @@ fn operators_and_rules_change_by_commands() {
         let gamma = format!("--governance gamma.example={}", user.dir.join("next2.pem").display());
         let line =
             format!("federation draft --from query:0 --from query:2 --policy daily_cap=30 {gamma} --out file:rule");
-        let changes = ["gamma.example has a new governance key", "daily_cap is 30, previously 25"];
-        assert_eq!(user.done(&line).await["changes"], serde_json::json!(changes));
+        let changes = user.done(&line).await["changes"].clone();
+        let [new, old] = [node_key(12), governance_key(2)].map(|key| key.public());
+        let key = format!("gamma.example has the governance key {new}, previously {old}");
+        assert_eq!(changes, serde_json::json!([key, "daily_cap is 30, previously 25"]));
         user.carry("rule", &[3, 1, 2]).await;
         user.uses(2).await;
         // From now on the new key signs.
@@ -543,7 +545,7 @@ fn a_running_node_reads_its_configuration_again() {
     fs::write(&config, text.replace("[query]", "[admission]\nregistrations_per_hour = 7\n[query]\naccess_log = true"))
         .unwrap();
     node.hang_up();
-    let read = node.line("configuration read again");
+    let read = node.line("configuration read again; all other settings need a restart");
     let fields = &read["fields"];
     assert_eq!((&fields["registrations_per_hour"], &fields["access_log"]), (&7.into(), &true.into()), "{read}");
     let get = || ureq::get(format!("http://{query}/api/status")).call().unwrap();

@@ -73,7 +73,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
                 (requested.provider, requested.service, requested.domain, requested.method)
             }
             (None, Some(provider), Some(service), Some(domain), Some(method)) => {
-                (ResolvedIdentity::find(provider, query.as_ref())?.id, service.clone(), domain.clone(), method)
+                let found = ResolvedIdentity::find(provider, query.as_ref())?;
+                warn_of_revoked(&found, terminal);
+                (found.id, service.clone(), domain.clone(), method)
             }
             _ => {
                 return Err(Failure::new(
@@ -85,6 +87,12 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let action = Action::Admit { operator, provider, service, domain, method, from: args.from };
     let event = author::event(manifest.federation(), action)?;
     args.submission.finish(terminal, &delivery, EventDraft::new(event, &key)).map(drop)
+}
+
+fn warn_of_revoked(found: &ResolvedIdentity, terminal: &mut Terminal<'_>) {
+    if found.revoked {
+        terminal.say(format!("WARNING: the key of {} is REVOKED: whoever has it may not be the service.", found.id));
+    }
 }
 
 /// Reads a request, checks that the provider's current key signed it, and the domain if that can be done over https.
@@ -107,6 +115,7 @@ fn checked(
         let message = format!("the request was not signed with the current key of {}", requested.provider);
         return Err(Failure::new("not_authorized", message).hint("ask the service for a new one"));
     }
+    warn_of_revoked(&found, terminal);
     let home = found.home(None)?;
     let Requested { domain, method, contact, created, .. } = &requested;
     terminal.say(format!("Requested {created} by {} of {home}; contact: {contact}", requested.provider));

@@ -51,11 +51,11 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     terminal.answer(&profile, people)
 }
 
-/// Numbers as a node shows them, for people: `0 to 9, 20 on`.
+/// Numbers as a node shows them, for people: `from number 0 to 9, from number 20 on`.
 pub(super) fn numbers(of: &Value) -> String {
     let interval = |one: &Value| match one["before"].as_u64() {
-        Some(before) => format!("{} to {}", text(&one["from"]), before.saturating_sub(1)),
-        None => format!("{} on", text(&one["from"])),
+        Some(before) => format!("from number {} to {}", text(&one["from"]), before.saturating_sub(1)),
+        None => format!("from number {} on", text(&one["from"])),
     };
     let all: Vec<String> = of.as_array().into_iter().flatten().map(interval).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
@@ -67,9 +67,9 @@ fn provider_lines(sponsorship: &Value) -> Vec<(&'static str, String)> {
     for service in sponsorship["services"].as_array().into_iter().flatten() {
         let sponsors = service["sponsors"].as_array().into_iter().flatten();
         let sponsors: Vec<String> =
-            sponsors.map(|one| format!("{} for {}", text(&one["operator"]), numbers(&one["numbers"]))).collect();
+            sponsors.map(|one| format!("{} {}", text(&one["operator"]), numbers(&one["numbers"]))).collect();
         let missing = service["missing"].as_u64().unwrap_or_default();
-        let missing = if missing == 0 { "enough".to_owned() } else { format!("{missing} of {wanted} are missing") };
+        let missing = if missing == 0 { "enough".to_owned() } else { format!("{missing} more needed of {wanted}") };
         let (name, domain) = (text(&service["service"]), text(&service["domain"]));
         lines.push(("sponsored", format!("as {name} of {domain} by {}: {missing}", sponsors.join(", "))));
     }
@@ -78,7 +78,7 @@ fn provider_lines(sponsorship: &Value) -> Vec<(&'static str, String)> {
         let counts = if sponsorship["counts"] == true { "counts" } else { "does not count" };
         lines.push((
             "numbers",
-            format!("{} count; the next is {next}, which {counts}", numbers(&sponsorship["numbers"])),
+            format!("what counts: {}; the next is {next}, which {counts}", numbers(&sponsorship["numbers"])),
         ));
         let today = &sponsorship["today"];
         let left = |name: &str| text(&today[name]);

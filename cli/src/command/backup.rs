@@ -48,6 +48,13 @@ pub(crate) struct Args {
     admin: Option<String>,
 }
 
+/// Whether a place is the data folder or below it.
+fn is_within(place: &str, data: &Path) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| absolute(path));
+    whole(Path::new(place)).starts_with(whole(data))
+}
+
 /// Makes a backup.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let config = fama_node::node::configured(&args.config)?;
@@ -59,6 +66,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let Some(_lock) = lock else {
         return Err(Failure::new("backup_running", format!("another backup of {} is running", data.display())));
     };
+    if is_within(&args.to, data) {
+        let message = format!("{} is in the data folder: a lost disk would take the backup with it", args.to);
+        return Err(Failure::new("backup_place", message).hint("name another disk, or a bucket"));
+    }
     let to = Bucket::create(&args.to)?;
     let checkpoint = Checkpoint::make(&config, args.admin.as_deref())?;
     let options = BackupOptions { keep: usize::try_from(args.keep).unwrap_or(usize::MAX), read_all: args.read_all };

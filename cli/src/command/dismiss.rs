@@ -103,12 +103,14 @@ impl Args {
         let from = self.from.ok_or_else(|| {
             let next = text(&shown["next_number"]);
             let message = format!(
-                "from which number on? {operator} sponsors {service} of {domain} for the numbers {}; the next is {next}",
+                "from which number on? {operator} sponsors {service} of {domain} {}; the next number is {next}",
                 numbers(&of)
             );
-            Failure::new("from_needed", message).hint(format!(
-                "--from {next} keeps all that was given, --from 0 drops it; `fama event ID` shows an attestation's number"
-            ))
+            let ends = of.as_array().and_then(|all| all.last()).is_some_and(|last| last["before"].is_u64());
+            let keeps = if ends { "it ends there already; " } else { "" };
+            let keep = if ends { String::new() } else { format!("--from {next} keeps all that was given, ") };
+            Failure::new("from_needed", message)
+                .hint(format!("{keeps}{keep}--from 0 drops it all; `fama event ID` shows an attestation's number"))
         })?;
         Ok((service, domain, from))
     }

@@ -22,8 +22,8 @@ Example: the federation's id comes from somebody you trust, the rest from any no
   fama init https://fama.alpha.example --federation 5f2c…e844 --key agent.pem
   fama agent swift-core-maps@alpha.example
 
-It writes config.toml and manifest.txt to ~/.config/fama. The manifest's chain of versions is checked;
-which federation it is, only its id can tell: without --federation you are shown it, and asked.";
+It writes config.toml and manifest.txt to ~/.config/fama. The manifest's chain of versions is
+checked; which federation it is, only its id can tell: without --federation you are asked.";
 
 /// Name of the manifest's file in the folder of the configuration.
 const MANIFEST_FILE: &str = "manifest.txt";
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// The key that signs from now on
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Trust the federation, and replace the configuration, without confirmation
+    /// Trust the federation, or another one than before, without confirmation
     #[arg(long)]
     yes: bool,
 }

@@ -21,8 +21,8 @@ pub(crate) const EXAMPLE: &str = "\
 Example:
   fama node --config demo/alpha.example/node.toml
 
-It stops cleanly on SIGTERM or Ctrl-C, and takes up the log level, the access log, proxies, rates and
-invitations from its configuration with SIGHUP. All settings: fama node --example-config";
+It stops cleanly on SIGTERM or Ctrl-C. With SIGHUP it takes up the log level, the access log,
+proxies, rates and invitations from its configuration. All settings: fama node --example-config";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         return terminal.answer(&json!({"config": REFERENCE}), REFERENCE.trim_end());
     };
     if args.check {
-        return checked(&configured(args, path)?, terminal);
+        return checked(path, &configured(args, path)?, terminal);
     }
     // Before anything can fail: the first error, too, has the configured format.
     let log = LogSettings::of_file(path);
@@ -136,7 +136,7 @@ fn hangups(
                         trusted_proxies = access.trusted_proxies.len(),
                         registrations_per_hour = admission.registrations_per_hour,
                         invites = admission.invites.len(),
-                        "configuration read again"
+                        "configuration read again; all other settings need a restart"
                     );
                     sender.send_replace(Arc::new(settings));
                 }
@@ -148,9 +148,16 @@ fn hangups(
     })
 }
 
-fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+fn checked(path: &Path, config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let mut warnings = config.warnings();
-    warnings.extend(node::try_folders(config).map_err(|error| Failure::new(error.code(), error))?);
+    let folders = node::try_folders(config).map_err(|error| Failure::new(error.code(), error))?;
+    // A later version in a data folder that is in use cannot be read.
+    if !folders.is_empty()
+        && let Err(error) = Config::load(path)
+    {
+        warnings.push(format!("{error}; only a version in the data folder, which is in use, could fit"));
+    }
+    warnings.extend(folders);
     warnings.iter().for_each(|warning| terminal.say(format!("warning: {warning}")));
     let operator = config.operator.as_ref().map(ToString::to_string);
     let listen: Vec<String> = config.network.listen.iter().map(ToString::to_string).collect();
@@ -158,6 +165,7 @@ fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> 
         "operator": operator, "federation": config.manifest.federation().to_string(),
         "data_dir": config.data_dir.display().to_string(), "verify": config.verify.as_str(), "network": listen,
         "query": config.query.enabled.then(|| config.query.listen.to_string()),
+        "submit": config.submit.enabled.then(|| config.submit.listen.to_string()),
         "admin": config.admin.enabled.then(|| config.admin.listen.to_string()), "warnings": warnings,
     });
     let http = |listener: fama_node::config::Listener| {
@@ -169,6 +177,7 @@ fn checked(config: &Config, terminal: &mut Terminal<'_>) -> Result<(), Failure> 
         ("data", config.data_dir.display().to_string()),
         ("network", listen.join("\n")),
         ("query", http(config.query)),
+        ("submit", http(config.submit)),
         ("admin", http(config.admin)),
     ];
     terminal.answer(&json, FieldList(lines))

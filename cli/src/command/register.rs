@@ -19,7 +19,7 @@ Example:
   fama register swift-core-maps@alpha.example --manifest manifest.txt --key agent.pem --wait final
 
 A second key, agent.next.pem, is created next to the first: keep it somewhere else. A thief of
-agent.pem can't take over the identity without it, and with it you can replace a stolen or lost key.";
+agent.pem can't take over the identity without it, and with it you replace a stolen or lost key.";
 
 /// Arguments of the command.
 #[derive(clap::Args)]

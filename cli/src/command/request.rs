@@ -16,8 +16,8 @@ use crate::terminal::{FieldList, Terminal};
 /// Examples that follow the help text.
 pub(crate) const EXAMPLE: &str = "\
 Example: the file goes to the operators, who read it with `fama admit --request`
-  fama request mloverflow@beta.example --service mloverflow --domain mloverflow.example --method https \\
-    --contact ops@mloverflow.example --manifest manifest.txt --key service.pem --out request.json
+  fama request mloverflow@beta.example --service mloverflow --domain mloverflow.example \\
+    --method https --contact ops@mloverflow.example --manifest manifest.txt --key service.pem --out request.json
 
 Operators want to see that you have the domain. The answer says what to publish there, and where.";
 
@@ -58,6 +58,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let found = ResolvedIdentity::find(&args.provider, args.query.open_for(&manifest)?.as_ref())?;
     if found.key.is_some_and(|current| current != key.public()) {
         return Err(Failure::new("not_authorized", format!("{} is not the current key of {}", key.public(), found.id)));
+    }
+    if found.revoked {
+        return Err(Failure::new("revoked", format!("the key of {} is revoked: nobody should sponsor it", found.id)));
     }
     let requested = Requested {
         federation: manifest.federation(),

@@ -15,8 +15,8 @@ pub(crate) const EXAMPLE: &str = "\
 Example: after a command was interrupted, or ended with exit code 3
   fama resume
 
-The same text again is the same event: it counts once, and gets the same receipt. What a log has (final,
-if that was wanted) or a node refuses is not pending any more.
+The same text again is the same event: it counts once, and gets the same receipt. What a log has
+(final, if that was wanted) or a node refuses is not pending any more.
 The files are in ~/.local/state/fama/pending.";
 
 /// Arguments of the command.

@@ -11,8 +11,9 @@ pub(crate) const EXAMPLE: &str = "\
 Example: a container's health check, which fails unless the node is ready
   fama status --query http://127.0.0.1:8080 --json
 
-Exit codes: 0 ready, 3 not ready (the answer says what it waits for), 1 no answer. --json prints the
-same members in both cases: `ready`, `reasons`, and what the node says at /api/status.";
+Exit codes: 0 ready, 3 not ready (the answer says what it waits for), 1 no answer. --json prints
+the same members in both cases: `ready`, `reasons`, and what the node says at /api/status.
+Another operator counts as heard for a minute after its last word.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

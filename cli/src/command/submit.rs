@@ -33,15 +33,15 @@ Example: a day's karma from a file; then the same file again, if the run was int
   fama submit today.jsonl --issuer mloverflow@beta.example --manifest manifest.txt --key service.pem
 
 Each line is a JSON object: an event to sign with --key
-  {\"kind\":\"attest\",\"subject\":\"swift@alpha.example\",\"delta\":5,\"context\":\"code\",\"reason\":\"…\",\"ref\":\"…\"}
+  {\"kind\":\"attest\",\"subject\":\"swift@alpha.example\",\"delta\":5,\"context\":\"code\",\"reason\":\"…\"}
   {\"kind\":\"retract\",\"attestation\":\"ID\",\"subject\":\"ID\",\"day\":\"2026-11-28\"}
 or one that was signed elsewhere, in the form that --dry-run --json of any command prints
   {\"text\":\"fama.event/1\\n…\",\"signer\":\"ed25519:…\",\"signature\":\"base64\",\"note\":\"…\"}
 
-FILE.journal has the outcome of every line. A run with the same journal continues: what was signed is
-not signed again, and an event counts once however often it is sent. Ids are faster than names, which
-a node is asked for. Lines must not build on one another. Exit codes: 0 all accepted, 1 some were
-refused, 3 some are undecided.";
+FILE.journal has the outcome of every line. A run with the same journal continues: what was signed
+is not signed again, and an event counts once however often it is sent. Ids are faster than names,
+which a node is asked for; whether an id exists is not checked. Lines must not build on one another.
+Exit codes: 0 all accepted, 1 some were refused, 3 some are undecided.";
 
 /// Subjects whose ids are remembered.
 const NAMES_MAX: usize = 100_000;
@@ -187,14 +187,14 @@ fn answer(
     (is_final, seconds, place): (Option<bool>, f64, Option<PathBuf>),
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
-    let Summary { before, accepted, known, refused, undecided, shown, .. } = summary;
+    let Summary { before, refused_before, accepted, known, refused, undecided, shown, .. } = summary;
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = *accepted as f64 / seconds.max(0.001);
     let place = place.map(|place| place.display().to_string());
     let first: Vec<_> =
         shown.iter().map(|(line, code, error)| json!({"line": line, "code": code, "error": error})).collect();
     let json = json!({
-        "accepted": accepted, "known": known, "refused": refused, "undecided": undecided, "done_before": before,
+        "accepted": accepted, "known": known, "refused": refused, "undecided": undecided, "done_before": before, "refused_before": refused_before,
         "final": is_final, "seconds": seconds, "journal": place, "first": first,
     });
     let mut lines = vec![("accepted", format!("{accepted}, {rate:.0} per second"))];
@@ -202,21 +202,30 @@ fn answer(
         lines.push(("known", format!("{known} of them were in their logs before")));
     }
     if *before > 0 {
-        lines.push(("done before", before.to_string()));
+        lines.push(("done before", format!("{before}, of which {refused_before} were refused")));
     }
     lines.push(("refused", refused.to_string()));
     lines.push(("undecided", undecided.to_string()));
+    let more = refused.saturating_add(*undecided).saturating_sub(shown.len() as u64);
     lines.extend(shown.iter().map(|(line, code, error)| ("line", format!("{line}: {error} ({code})"))));
+    if more > 0 {
+        lines.push(("", format!("and {more} more: see the journal")));
+    }
     if let Some(is_final) = is_final {
         lines.push(("final", if is_final { "yes" } else { "not yet" }.to_owned()));
     }
     lines.extend(place.map(|place| ("outcomes", place)));
-    let failure = if *undecided > 0 || is_final == Some(false) {
+    let failure = if *undecided == 0 && is_final == Some(false) {
+        Failure::new("not_final", "all accepted events are in their logs, but not all are final yet")
+            .hint("the same command again waits on: it continues with the journal")
+            .undecided()
+    } else if *undecided > 0 {
         Failure::new("outcome_unknown", format!("{undecided} events are undecided, {refused} were refused"))
             .hint("run the same command again: it continues with the journal")
             .undecided()
-    } else if *refused > 0 {
-        Failure::new("refused", format!("{refused} lines were refused"))
+    } else if refused.saturating_add(*refused_before) > 0 {
+        let all = refused.saturating_add(*refused_before);
+        Failure::new("refused", format!("{all} lines were refused"))
             .hint("the journal has the reasons; put corrected lines into a new file")
     } else {
         return terminal.answer(&json, FieldList(lines));
@@ -245,7 +254,7 @@ fn count_lines(path: &PathBuf) -> Result<u64, Failure> {
 impl Signer<'_> {
     /// The signed event of a line.
     fn sign(&self, line: &str) -> Result<Submission, Failure> {
-        let wrong = |error: &dyn std::fmt::Display| Failure::new("line", error);
+        let wrong = |error: &dyn std::fmt::Display| Failure::new("line", format!("not an event in JSON: {error}"));
         let value: serde_json::Value = serde_json::from_str(line).map_err(|error| wrong(&error))?;
         // Told apart here, so that an error is that of the form that was meant.
         let line = if value.get("kind").is_some() {

@@ -32,7 +32,8 @@ fn changed(before: &Operator, now: &Operator, found: &mut Vec<String>) {
         found.push(format!("{name} has a new node key and starts the log {}", now.log()));
     }
     if before.governance_key != now.governance_key {
-        found.push(format!("{name} has a new governance key"));
+        let [new, old] = [&now, &before].map(|one| PublicKey::Ed25519(one.governance_key.to_bytes()));
+        found.push(format!("{name} has the governance key {new}, previously {old}"));
     }
     if before.addresses != now.addresses {
         found.push(format!("{name} is now at {}", now.addresses.join(", ")));

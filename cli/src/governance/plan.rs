@@ -138,7 +138,13 @@ impl VersionPlan {
         let mut rules = serde_json::to_value(draft.policy).map_err(|error| Failure::new("bad_policy", error))?;
         for (name, value) in &self.policy {
             let known = rules.get_mut(name);
-            let rule = known.ok_or_else(|| Failure::new("bad_policy", format!("there is no rule {name}")))?;
+            let Some(rule) = known else {
+                let names: Vec<&str> = rules.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+                let names = names.join(", ");
+                return Err(
+                    Failure::new("bad_policy", format!("there is no rule {name}")).hint(format!("rules: {names}"))
+                );
+            };
             let number: u64 =
                 value.parse().map_err(|_| Failure::new("bad_policy", format!("{name}: want a number")))?;
             *rule = Value::from(number);

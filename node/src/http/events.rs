@@ -247,7 +247,14 @@ fn submission(moment: &Moment<'_>, handed: Handed) -> Result<Submission, ApiErro
     }
     let event = Event::parse(handed.text.as_bytes()).map_err(|error| {
         let (code, line) = (error.fault.code(), error.line);
-        ApiError::bad(code, error).with("field", "text").with("line", line)
+        let hint = if handed.text.trim_start().starts_with(['{', '[']) {
+            "; JSON needs the header content-type: application/json"
+        } else if handed.text.lines().count() == 1 {
+            "; with curl, --data-binary keeps line ends, which -d removes"
+        } else {
+            ""
+        };
+        ApiError::bad(code, format!("{error}{hint}")).with("field", "text").with("line", line)
     })?;
     if event.federation != moment.app.shared.manifest.federation() {
         return Err(ApiError::bad("wrong_federation", "the text is for another federation").with("field", "text"));

@@ -137,7 +137,8 @@ fn manifest_lines(manifest: &Manifest) -> Vec<(&'static str, String)> {
     lines.push(("policy", policy.join("\n")));
     for operator in manifest.operators() {
         let key = key(operator.node_key.as_bytes());
-        let mut text = format!("{} begins {}\n{key}", operator.log(), operator.begins);
+        let governance = self::key(operator.governance_key.as_bytes());
+        let mut text = format!("{} begins {}\n{key}\ngovernance {governance}", operator.log(), operator.begins);
         let Endpoints { query, submit, issuer, token_keys } = &operator.endpoints;
         let named = [("query", query), ("submit", submit), ("issuer", issuer)];
         let named = named.into_iter().filter_map(|(what, origin)| Some(format!("{what} {}", origin.as_ref()?)));
