@@ -89,6 +89,11 @@ impl Delivery {
             }
             failure
         });
+        // A program needs the id to say which event it resumes.
+        let delivered = delivered.map_err(|failure| match failure.achieved {
+            None if failure.undecided => failure.achieved("event", json!(id.to_string())),
+            _ => failure,
+        });
         let open = delivered.as_ref().is_err_and(|failure| failure.undecided);
         if let Some(folder) = folder.filter(|_| !open)
             && let Err(failure) = folder.remove(&id)

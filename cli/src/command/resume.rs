@@ -72,8 +72,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
                 }
             }
         };
-        let kind = pending.submission.text.lines().find(|line| line.starts_with("kind: ")).unwrap_or_default();
-        lines.push(format!("{id}  {kind}\n  {}", outcome.replace('\n', "\n  ")));
+        let told = ["kind", "home", "name", "identity", "subject", "provider", "created"];
+        let told = |line: &&str| line.split_once(": ").is_some_and(|(name, _)| told.contains(&name));
+        let kind = pending.submission.text.lines().filter(told).collect::<Vec<_>>().join("\n  ");
+        lines.push(format!("{id}\n  {kind}\n  {}", outcome.replace('\n', "\n  ")));
         rows.push(row);
     }
     let people = if lines.is_empty() { "Nothing is pending.".to_owned() } else { lines.join("\n") };
