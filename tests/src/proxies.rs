@@ -229,7 +229,9 @@ impl ProxiedNode {
             let kind = "content-type: application/json";
             self.proxied("/api/verify", &["--data-binary", &sent, "--header", kind]).status()
         };
-        assert_eq!((body((64 << 10) + 1), body(64 << 10)), (413, 400));
+        // The node refuses before it has read all: a proxy that still sends then says 502 in its place.
+        let (refused, read) = (body((64 << 10) + 1), body(64 << 10));
+        assert!(matches!(refused, 413 | 502) && read == 400, "{refused} {read}");
     }
 }
 
