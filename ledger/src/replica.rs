@@ -259,7 +259,8 @@ impl<P: Ord + Copy> Replica<P> {
     pub fn fetch_failed(&mut self, peer: P, log: &LogId, failure: FetchFailure, now: u64) -> Vec<ReplicaOutput<P>> {
         if let Some(copy) = self.logs.get_mut(log) {
             copy.fetch = copy.fetch.filter(|(from, _)| *from != peer);
-            let blamed = matches!(failure, FetchFailure::Unanswered | FetchFailure::Wrong);
+            // What is wrong for a branch that the copy is leaving may be right.
+            let blamed = matches!(failure, FetchFailure::Unanswered | FetchFailure::Wrong) && !copy.rewinding;
             if let Some(known) = self.peers.get_mut(&peer).filter(|_| blamed) {
                 copy.failed(log, known, failure == FetchFailure::Wrong, now);
             }

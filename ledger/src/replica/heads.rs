@@ -228,6 +228,11 @@ impl<P: Ord + Copy> Replica<P> {
     fn rewind(&mut self, log: &LogId, size: u64) -> Option<ReplicaOutput<P>> {
         let copy = self.logs.get_mut(log).filter(|copy| !copy.rewinding && size < copy.head.size)?;
         copy.rewinding = true;
+        // What peers returned was wrong for the branch that is left now: those who have the other one are needed next.
+        copy.contrary.clear();
+        copy.strangers_failed = None;
+        let failures = self.peers.values_mut().map(|peer| &mut peer.failed).chain(self.departed.values_mut());
+        failures.for_each(|failed| drop(failed.remove(log)));
         Some(ReplicaOutput::Rewind { log: log.clone(), size })
     }
 }

@@ -160,6 +160,21 @@ fn a_copy_rewinds_when_more_than_f_operators_are_on_another_branch() {
     assert_eq!(forked.fetches_later(), [], "not before the copy has rewound");
     assert_eq!(certain(10).fetches_later(), [(3, 15)]);
 
+    // Symptom: a copy that had left its branch fetched nothing for a minute. Cause: those who have the other branch were
+    // still distrusted for the entries that had shown it.
+    let mut forked = certain(10);
+    assert_eq!(rewinds(&[1, 2, 3].map(|peer| forked.wrong(peer)).concat()), [4]);
+    let mut copy = OwnerBranch::default();
+    let head = copy.grow(&forked.left.leaves[..4]);
+    forked.disk.0.borrow_mut().insert(log(3), copy);
+    let cosigned = forked.replica.cosignatures(&log(3)).cloned().collect();
+    let newest = forked.replica.newest(&log(3)).cloned();
+    let stored = StoredLog { head, base: 0, adopted: Vec::new(), certified: 4, newest, cosigned, certificate: None };
+    forked.replica.restore(&log(3), stored, &forked.disk).unwrap();
+    let out = [1, 2].map(|peer| forked.replica.frontier(peer, 0, vec![says(3, 15)], 1, &forked.disk).unwrap());
+    let asked = fetches(&[out.concat(), forked.replica.tick(2)].concat());
+    assert_eq!(asked, [(3, 15)], "all three are as good as before, and the owner comes first");
+
     let mut forked = certain(10);
     forked.wrong(1);
     forked.grow(11);
