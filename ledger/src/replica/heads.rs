@@ -232,7 +232,9 @@ impl<P: Ord + Copy> Replica<P> {
         copy.contrary.clear();
         copy.strangers_failed = None;
         let failures = self.peers.values_mut().map(|peer| &mut peer.failed).chain(self.departed.values_mut());
-        failures.for_each(|failed| drop(failed.remove(log)));
+        for failed in failures {
+            failed.remove(log);
+        }
         Some(ReplicaOutput::Rewind { log: log.clone(), size })
     }
 }
