@@ -11,7 +11,7 @@ use fama_ledger::id::EventId;
 use fama_tests::{governance_key, node_key};
 use serde_json::Value;
 
-use crate::federation::{LocalFederation, addresses, get, multi};
+use crate::federation::{LocalFederation, addresses, eventually, get, multi};
 
 /// How long a command may take when no node answers.
 const GIVING_UP: Duration = Duration::from_secs(15);
@@ -255,7 +255,7 @@ fn any_nodes_proof_is_checked_with_the_genesis_alone() {
         let verify = |file: &str| format!("verify file:{file} --manifest file:manifest.txt");
 
         // The certificate of every log moves to its newest head; until then a proof may be one batch old.
-        let proven = crate::federation::eventually("the karma is proven", || async {
+        let proven = eventually("the karma is proven", || async {
             let _ = fs::remove_file(user.dir.join("agent.proof"));
             user.done(&format!("prove {AGENT} --query query:2 --out file:agent.proof")).await;
             let proven = user.done(&format!("{} --about {AGENT}", verify("agent.proof"))).await;
@@ -264,7 +264,7 @@ fn any_nodes_proof_is_checked_with_the_genesis_alone() {
         .await;
         has(&proven, &["question", "age_seconds", "as_of", "federation", "manifest_version", "logs", "left_out"]);
         assert_eq!(proven["agent"]["status"], "active", "{proven}");
-        crate::federation::eventually("the proof is a second old", || async {
+        eventually("the proof is a second old", || async {
             let proven = user.done(&verify("agent.proof")).await;
             if proven["age_seconds"].as_u64() > Some(0) { Ok(()) } else { Err(proven.to_string()) }
         })
@@ -304,10 +304,21 @@ fn any_nodes_proof_is_checked_with_the_genesis_alone() {
 }
 
 impl UserFolder<'_> {
-    /// Makes these operators stand still in a log, each at its own node.
+    /// Makes these operators stand still in a log, each at its own node; one that has just started is asked again until
+    /// it has learned what it cosigned.
     pub(crate) async fn stand(&self, log: &str, operators: &[usize]) {
         for i in operators {
-            self.done(&format!("federation stand --log {log} --admin admin:{i} --yes")).await;
+            let line = format!("federation stand --log {log} --admin admin:{i} --yes");
+            eventually("a stand", || async {
+                match self.run(&line).await {
+                    (_, answer) if answer["code"] == "not_ready" => Err(answer.to_string()),
+                    (code, answer) => {
+                        assert_eq!(code, ExitCode::SUCCESS, "{line}\n{answer}");
+                        Ok(())
+                    }
+                }
+            })
+            .await;
         }
     }
 
