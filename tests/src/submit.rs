@@ -121,6 +121,7 @@ fn events_come_in_over_http_in_every_form() {
             let (status, answer) = text(submit(3), &admit, &[("fama-signature", &signed)]).await;
             assert_eq!(status, 201, "{answer}");
         }
+        net.settled().await;
         let (status, answer) = post(submit(0), "/events", sent()).await;
         assert_eq!(status, 201, "{answer}");
         net.shows("swift@alpha.example", |profile| {
@@ -149,6 +150,7 @@ fn events_come_in_over_http_in_every_form() {
         let answer = tokio::task::spawn_blocking(move || curl.output().unwrap()).await.unwrap();
         let answer = String::from_utf8(answer.stdout).unwrap();
         assert!(answer.ends_with("\n201"), "{answer}");
+        net.settled().await;
         // A revocation, signed by the key that it revokes.
         let revocation = net.revoke_version(0, (agent, 2), &secret(8)).signed.event.text();
         let signed = signature(&secret(8), &revocation);
