@@ -13,7 +13,7 @@ pub(crate) use plan::{EndpointChanges, VersionPlan};
 pub(crate) use record::record;
 pub(crate) use signed_text::{SignedText, render};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fama_ledger::cut::{CutError, Ground, honest};
 use fama_ledger::id::Domain;
@@ -35,6 +35,23 @@ pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
 pub(crate) const ADOPTION_WAIT: Duration = Duration::from_secs(10);
 /// Time between two looks at the nodes.
 pub(crate) const ADOPTION_PAUSE: Duration = Duration::from_millis(500);
+
+/// Asks a node again while its refusal has one of `codes`: a node that has just started, or just got a new version, needs
+/// a moment until it can answer.
+///
+/// # Errors
+/// The last refusal, after [`ADOPTION_WAIT`]; any other at once.
+pub(crate) fn ask_until_ready<T>(codes: &[&str], mut ask: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Err(failure) if codes.contains(&failure.code.as_str()) && begun.elapsed() < ADOPTION_WAIT => {
+                std::thread::sleep(ADOPTION_PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+}
 
 /// The operators of the previous version whose node keys approved `next`.
 ///

@@ -144,6 +144,10 @@ impl PaperReader {
             self.nodes += 1;
             return format!("{line} > terminal{}.log 2>&1 &", self.nodes);
         }
+        if line.starts_with("for ") && !line.contains(" & ") {
+            // A loop whose last round succeeds would hide that others failed.
+            return format!("( set -e\n{line}\n)");
+        }
         line.to_owned()
     }
 

@@ -1,6 +1,5 @@
 //! `fama federation agree`: adds an operator's approval to a draft.
 use std::path::PathBuf;
-use std::time::Duration;
 
 use fama_ledger::cut::Ground;
 use fama_ledger::id::Domain;
@@ -12,7 +11,7 @@ use super::dossier::{self, Dossier, grounds, grounds_line, progress_json, progre
 use crate::command::admit::operator_of;
 use crate::failure::Failure;
 use crate::files;
-use crate::governance::{ADOPTION_PAUSE, ADOPTION_WAIT, CopyAtHead, behind, check_behind};
+use crate::governance::{CopyAtHead, ask_until_ready, behind, check_behind};
 use crate::query::{self, Query};
 use crate::terminal::{FieldList, Terminal};
 
@@ -50,14 +49,16 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let grounds = grounds(&dossier, &operator)?;
     for (cut, (_, ground)) in dossier.next.cuts().zip(&grounds) {
         let held = dossier.evidence.shown(&dossier.previous, cut).is_held();
-        check_copy(cut, (*ground, held), &node, terminal)?;
+        let unheld = ["cut_unheld", "bad_size", "unknown_log"];
+        ask_until_ready(&unheld, || check_copy(cut, (*ground, held), &node, terminal))?;
     }
     terminal.say(dossier.summary());
     grounds_line(&grounds).into_iter().for_each(|line| terminal.say(line));
     terminal.confirm(&format!("Does {operator} agree?"), args.yes)?;
     if dossier.next.cuts().next().is_some() {
         // First: the node's cosignatures in these logs must not be newer than the approval.
-        let agreed = Query::admin(&args.admin).post_text(&["federation", "agree"], &dossier.signed_text.note.text);
+        let (admin, text) = (Query::admin(&args.admin), &dossier.signed_text.note.text);
+        let agreed = ask_until_ready(&["not_ready"], || admin.post_text(&["federation", "agree"], text));
         agreed
             .map_err(|failure| failure.hint_if_unreachable("--admin URL names the admin listener of your own node"))?;
     }
@@ -74,15 +75,7 @@ fn check_adoptions(next: &Manifest, node: &Query) -> Result<(), Failure> {
     if next.must_have_adopted().next().is_none() {
         return Ok(());
     }
-    let mut waited = Duration::ZERO;
-    loop {
-        let found = check_behind(next, &behind(next, &node.get(&["federation"], &[])?));
-        if found.is_ok() || waited >= ADOPTION_WAIT {
-            return found;
-        }
-        std::thread::sleep(ADOPTION_PAUSE);
-        waited = waited.saturating_add(ADOPTION_PAUSE);
-    }
+    ask_until_ready(&["logs_behind"], || check_behind(next, &behind(next, &node.get(&["federation"], &[])?)))
 }
 
 fn approve(dossier: &mut Dossier, operator: &Domain, key: &fama_ledger::secret::SecretKey) -> Result<(), Failure> {

@@ -3,6 +3,7 @@ use fama_ledger::manifest::LogId;
 
 use super::super::agent::text;
 use crate::failure::Failure;
+use crate::governance::ask_until_ready;
 use crate::query::{self, Query};
 use crate::terminal::Terminal;
 
@@ -33,7 +34,8 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
          that is its own log, it will accept no more entries. This cannot be undone."
     ));
     terminal.confirm("Freeze the log?", args.yes)?;
-    let answer = Query::admin(&args.admin).post_text(&["federation", "stand"], &log.to_string());
+    let node = Query::admin(&args.admin);
+    let answer = ask_until_ready(&["not_ready"], || node.post_text(&["federation", "stand"], &log.to_string()));
     let answer = answer
         .map_err(|failure| failure.hint_if_unreachable("--admin URL names the admin listener of your own node"))?;
     let stand = text(&answer["stand"]);
