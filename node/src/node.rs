@@ -29,6 +29,8 @@ use crate::submit::admission::Admission;
 /// How long a reload waits until this process has released its database and, if the key changed, its sockets. QUIC
 /// releases its own late.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a start waits for a database that another process uses.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Most network events that wait for the bridge.
 const EVENTS_MAX: usize = 256;
 
@@ -368,12 +370,13 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
     Some(own)
 }
 
-/// Opens the database. On a reload, waits until this process has released it.
+/// Opens the database. On a reload, waits until this process has released it; else for a moment, since the process
+/// before this one may still be ending, or a backup may be making its checkpoint.
 async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
-    let deadline = tokio::time::Instant::now() + RELOAD_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + if reload { RELOAD_TIMEOUT } else { LOCK_WAIT };
     loop {
         match Store::open(&config.data_dir, &config.manifest) {
-            Err(StoreError::Locked { .. }) if reload && tokio::time::Instant::now() < deadline => {
+            Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             opened => return opened,
