@@ -1,5 +1,6 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -249,7 +250,7 @@ async fn run_once(
     let scrub = spawn_scrub(&shared, config.scrub)?;
     let addresses = addresses((&query, &submit, &admin), &network);
     let slot = Arc::default();
-    let app = Arc::new(app(&shared, config, &slot));
+    let app = Arc::new(app(&shared, config, &slot, addresses.submit));
     let quick = (config.verify == Verify::Certified).then(|| {
         let shown = (Arc::clone(&app), slot);
         tokio::spawn(StateSync::new(shared.clone(), bridge.clone(), &config.data_dir, shown, stopped.clone()).run())
@@ -259,8 +260,9 @@ async fn run_once(
     tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
     let desk = http::Desk::new(Arc::clone(&app), submitter, live.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let asked = http::query(Arc::clone(&app), Some((http::Rates::new(live.clone()), stopped.clone())));
     let servers = [
-        serve(("query", cores), query, http::accessed(http::query(Arc::clone(&app)), live.clone()), &stopped)?,
+        serve(("query", cores), query, http::accessed(asked, live.clone()), &stopped)?,
         serve(("submit", cores), submit, http::accessed(http::submit(desk), live.clone()), &stopped)?,
         serve(("admin", 1), admin, http::admin(app, inputs.clone()), &stopped)?,
     ];
@@ -384,7 +386,7 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     }
 }
 
-fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>) -> App {
+fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>, submit: Option<SocketAddr>) -> App {
     App {
         shared: shared.clone(),
         partial: false,
@@ -392,6 +394,8 @@ fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>) -> App {
         operator: config.operator.clone(),
         namespace: config.namespace.clone(),
         started: clock::now(),
+        submit: submit.map(|address| format!("http://{address}")),
+        services: http::ServiceList::default(),
     }
 }
 
