@@ -365,6 +365,7 @@ fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
         admission: AdmissionSettings::default(),
         verify: Verify::default(),
         scrub: ScrubSettings::default(),
+        webhooks: Vec::new(),
         log: LogSettings::default(),
         overrides: Overrides::default(),
     }

@@ -31,6 +31,7 @@ pub(crate) mod status;
 pub(crate) mod submission;
 pub(crate) mod submit;
 pub(crate) mod verify;
+pub(crate) mod webhook;
 
 use clap::Subcommand;
 
@@ -112,6 +113,8 @@ commands! {
     Verify(verify),
     /// Show the status of a node
     Status(status),
+    /// Tell others what happens, over HTTP
+    Webhook(webhook),
     /// Sign an MLAuth-style request, to log in somewhere
     Sign(sign),
     /// Check an MLAuth-style request

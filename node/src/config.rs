@@ -19,8 +19,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 mod access;
+mod webhook;
 
 pub use access::{AccessSettings, AddressRange, PROXIES_MAX};
+use webhook::RawWebhook;
+pub use webhook::{SECRET_PREFIX, WEBHOOKS_MAX, Webhook, WebhookSecret};
 
 /// Every setting with its default and an explanation, as a file that loads.
 pub const REFERENCE: &str = include_str!("../../config/node.toml");
@@ -67,6 +70,8 @@ pub struct Config {
     pub scrub: ScrubSettings,
     /// Level and format of log messages.
     pub log: LogSettings,
+    /// Who is told what happens, over HTTP.
+    pub webhooks: Vec<Webhook>,
     /// Checks that the operator overrides for this run. Not a setting: from options of `fama node`.
     pub overrides: Overrides,
 }
@@ -395,6 +400,8 @@ struct ConfigFile {
     scrub: Spanned<ScrubSettings>,
     #[serde(default)]
     log: LogSettings,
+    #[serde(default)]
+    webhooks: Vec<Spanned<RawWebhook>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -788,6 +795,8 @@ pub struct LiveSettings {
     pub access: AccessSettings,
     /// Bounds on registrations, and invitations.
     pub admission: AdmissionSettings,
+    /// Who is told what happens, over HTTP.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl LiveSettings {
@@ -801,8 +810,9 @@ impl LiveSettings {
         let text = ConfigText { file: path, text: &text };
         let raw = text.parse()?;
         text.check_bounds(&raw)?;
+        let webhooks = text.webhooks(&raw)?;
         let (_, access) = raw.query.split();
-        Ok(Self { level: raw.log.level, access, admission: raw.admission.into_inner() })
+        Ok(Self { level: raw.log.level, access, admission: raw.admission.into_inner(), webhooks })
     }
 }
 
@@ -824,7 +834,8 @@ impl Config {
     /// The part that a running node can change.
     #[must_use]
     pub fn live(&self) -> LiveSettings {
-        LiveSettings { level: self.log.level, access: self.access.clone(), admission: self.admission.clone() }
+        let (access, admission) = (self.access.clone(), self.admission.clone());
+        LiveSettings { level: self.log.level, access, admission, webhooks: self.webhooks.clone() }
     }
 }
 
@@ -852,6 +863,7 @@ impl ConfigText<'_> {
                 }
             },
         };
+        let webhooks = self.webhooks(&raw)?;
         let (query, access) = raw.query.split();
         Ok(Config {
             data_dir,
@@ -869,6 +881,7 @@ impl ConfigText<'_> {
             verify: raw.verify,
             scrub: raw.scrub.into_inner(),
             log: raw.log,
+            webhooks,
             overrides: Overrides::default(),
         })
     }

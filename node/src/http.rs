@@ -55,6 +55,7 @@ pub(crate) mod tests;
 mod verify;
 mod view;
 mod watch;
+mod webhooks;
 
 pub use access::accessed;
 pub use error::ApiError;
@@ -63,6 +64,7 @@ pub use rates::Rates;
 pub use serve::{serve, serve_apart};
 pub use services::ServiceList;
 pub use watch::watch;
+pub use webhooks::{Webhooks, run as run_webhooks};
 
 /// Most requests that a listener answers at the same time; more get `overloaded`.
 pub const REQUESTS_MAX: usize = 256;
@@ -383,7 +385,7 @@ pub fn submit(desk: Arc<Desk>) -> Router {
 
 /// Routes of the admin listener: metrics, liveness, readiness, checkpoints for backups, and posts that change the
 /// federation. Never public: it is the only listener that can write to the inbox.
-pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
+pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>, webhooks: Arc<Webhooks>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
     let governance = Router::new()
         .route("/federation/stand", post(governance::stand))
@@ -396,6 +398,13 @@ pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
         .route("/backup/end", post(backup::end))
         .layer(middleware::from_fn(governance::own_programs_only))
         .with_state(Arc::clone(&app));
+    let told = webhooks::WebhookRoutes { app: Arc::clone(&app), webhooks };
+    let told = Router::new()
+        .route("/webhooks/test", post(webhooks::test))
+        .route("/webhooks/replay", post(webhooks::replay))
+        .layer(middleware::from_fn(governance::own_programs_only))
+        .route("/webhooks", get(webhooks::list))
+        .with_state(told);
     let router = Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(admin::healthz))
@@ -403,6 +412,7 @@ pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
         .fallback(error::no_route)
         .with_state(app)
         .merge(governance)
+        .merge(told)
         .merge(backups);
     layers::private(router, &metrics, REQUESTS_MAX)
 }

@@ -47,3 +47,4 @@ mod state_sync;
 
 // Wires everything together.
 pub mod node;
+mod outgoing;

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus. Labels come only from this program's own enums and from the manifest.
+//! Metrics for Prometheus. Labels come only from this program's own enums, the manifest and the configuration.
 use fama_ledger::id::Domain;
 use fama_ledger::manifest::LogId;
 use fama_ledger::replica::WriteWarning;
@@ -49,6 +49,7 @@ pub struct Metrics {
     scrub_last: IntGauge,
     backup_last: IntGauge,
     faults: IntCounterVec,
+    webhooks: IntCounterVec,
 }
 
 /// The direction of a transfer, seen from this node.
@@ -283,6 +284,11 @@ impl Metrics {
                 "Rules broken by others or by this node's own disk, by code. Any increase means that an operator must investigate.",
                 &["code"],
             )?,
+            webhooks: make.counters(
+                "fama_webhook_deliveries_total",
+                "Attempts to deliver an event to a webhook, by the webhook's name and outcome: delivered, failed, or given_up after half an hour of failures. given_up means that somebody misses an event until `fama webhook replay`.",
+                &["webhook", "outcome"],
+            )?,
             registry,
         })
     }
@@ -337,6 +343,11 @@ impl Metrics {
     /// Counts a broken rule by its code, which never comes from outside this program.
     pub fn fault(&self, code: &'static str) {
         self.faults.with_label_values(&[code]).inc();
+    }
+
+    /// Counts an attempt to deliver an event to a webhook, whose name is from the configuration.
+    pub fn webhook(&self, name: &str, outcome: &'static str) {
+        self.webhooks.with_label_values(&[name, outcome]).inc();
     }
 
     /// Counts bytes that the scrub has read and found intact.

@@ -260,11 +260,13 @@ async fn run_once(
     tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
     let desk = http::Desk::new(Arc::clone(&app), submitter, live.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let webhooks = Arc::<http::Webhooks>::default();
+    tokio::spawn(http::run_webhooks(Arc::clone(&app), Arc::clone(&webhooks), live.clone(), stopped.clone()));
     let asked = http::query(Arc::clone(&app), Some((http::Rates::new(live.clone()), stopped.clone())));
     let servers = [
         serve(("query", cores), query, http::accessed(asked, live.clone()), &stopped)?,
         serve(("submit", cores), submit, http::accessed(http::submit(desk), live.clone()), &stopped)?,
-        serve(("admin", 1), admin, http::admin(app, inputs.clone()), &stopped)?,
+        serve(("admin", 1), admin, http::admin(app, inputs.clone(), webhooks), &stopped)?,
     ];
     let operator = config.operator.as_ref().map_or("none", |operator| operator.as_str());
     let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());

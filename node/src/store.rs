@@ -32,13 +32,15 @@
 //!          0x01 log8                                          Stand
 //!          0x02                                               another valid text of a version that is held
 //! dropped  event id                                           Dropped: an entry of an abandoned branch
+//! webhooks name 0x00 0x00                                     WebhookCursor: how far it was told
+//!          name 0x00 0x01 number                              DeadLetter: an event that it did not take
 //! search   kind:u8 text 0x00 identity                         empty; the name, a key's text, a key's hash in hex
 //! ```
 //!
 //! `log8`: the first 8 bytes of the BLAKE3 of `<operator>/<generation>`. Integers in keys are
 //! big-endian, u64 unless stated otherwise; ids and hashes are 32 bytes. Values use the ledger's
-//! strict codec. All families except `meta`, `logs`, `entries`, `notes`, `heads`, `manifests`
-//! and `dropped` are derived from `entries`. RocksDB numbers the families in this order, in every
+//! strict codec. All families except `meta`, `logs`, `entries`, `notes`, `heads`, `manifests`,
+//! `dropped` and `webhooks` are derived from `entries`. RocksDB numbers the families in this order, in every
 //! database: a new family goes last.
 //!
 //! A [`Store::commit`] is one write batch: after a crash, either all of it is there or none.
@@ -78,6 +80,7 @@ mod state_sync;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 mod write;
 
 pub use backup::{BackupLock, checkpoint_folder, remove_checkpoint, remove_stale_checkpoint};
@@ -86,6 +89,7 @@ pub use read::{LogTiles, View};
 pub use rollback::{DroppedEntry, Rollback, RollbackStep, RolledBack};
 pub use scrub::{ScrubCursor, TreeCursor};
 pub use state_sync::Part;
+pub use webhooks::{DEAD_MAX, DeadLetter, WebhookCursor};
 
 use crate::wire::SignedHead;
 use engine::{Engine, WriteBatch};

@@ -170,6 +170,7 @@ impl LocalFederation {
             admission: AdmissionSettings::default(),
             verify: Verify::default(),
             scrub: ScrubSettings::default(),
+            webhooks: Vec::new(),
             log: LogSettings::default(),
             overrides: Overrides::default(),
         }

@@ -42,6 +42,7 @@ mod check;
 mod copies;
 mod federation;
 mod governance;
+mod live;
 mod proxies;
 mod quick;
 mod ratings;

@@ -34,7 +34,7 @@ fn table(answer: &Value) -> String {
     let mut lines = format!("{:>4} {:>8} {:>12}  agent", "", "karma", "attestations");
     for (i, agent) in answer["agents"].as_array().into_iter().flatten().enumerate() {
         let (karma, count) = (text(&agent["global_karma"]), text(&agent["attestation_count"]));
-        let name = text(&agent["dumbname"]);
+        let name = text(&agent["handle"]);
         let _ = write!(lines, "\n{:>4} {karma:>8} {count:>12}  {name}", i.saturating_add(1));
     }
     lines

@@ -129,13 +129,14 @@ fn hangups(
             match LiveSettings::load(&path) {
                 Ok(settings) => {
                     set_level(settings.level);
-                    let LiveSettings { level, access, admission } = &settings;
+                    let LiveSettings { level, access, admission, webhooks } = &settings;
                     tracing::info!(
                         level = level.as_str(),
                         access_log = access.log,
                         trusted_proxies = access.trusted_proxies.len(),
                         registrations_per_hour = admission.registrations_per_hour,
                         invites = admission.invites.len(),
+                        webhooks = webhooks.len(),
                         "configuration read again; all other settings need a restart"
                     );
                     sender.send_replace(Arc::new(settings));

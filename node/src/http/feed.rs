@@ -32,10 +32,18 @@ pub(super) struct Frontier(BTreeMap<LogId, u64>);
 
 impl Frontier {
     /// The sizes of all logs at this moment.
-    fn now(moment: &Moment<'_>) -> Result<Self, ApiError> {
+    pub(super) fn now(moment: &Moment<'_>) -> Result<Self, ApiError> {
         let manifest = &moment.app.shared.manifest;
         let sizes = manifest.logs().keys().map(|log| Ok((log.clone(), moment.record_of(log)?.state.size)));
         sizes.collect::<Result<_, ApiError>>().map(Self)
+    }
+
+    pub(super) fn from_sizes(sizes: &[(LogId, u64)]) -> Self {
+        Self(sizes.iter().cloned().collect())
+    }
+
+    pub(super) fn into_sizes(self) -> Vec<(LogId, u64)> {
+        self.0.into_iter().collect()
     }
 
     pub(super) fn of(&self, log: &LogId) -> u64 {

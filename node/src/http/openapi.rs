@@ -135,7 +135,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
 
 impl Docs {
     pub(super) fn new() -> Self {
-        let settings = SchemaSettings::draft2020_12().with(|settings| {
+        let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
         });

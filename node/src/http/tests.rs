@@ -52,6 +52,7 @@ mod login;
 mod malformed;
 mod rollback;
 mod stream;
+mod webhooks;
 
 /// 2026-11-22T05:00:00.000Z.
 const NOW: u64 = 1_795_323_600_000;

@@ -28,10 +28,11 @@ pub(super) enum Family {
     Manifests,
     Dropped,
     Search,
+    Webhooks,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Meta,
         Self::Logs,
         Self::Entries,
@@ -47,6 +48,7 @@ impl Family {
         Self::Manifests,
         Self::Dropped,
         Self::Search,
+        Self::Webhooks,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -66,6 +68,7 @@ impl Family {
             Self::Manifests => "manifests",
             Self::Dropped => "dropped",
             Self::Search => "search",
+            Self::Webhooks => "webhooks",
         }
     }
 }
@@ -164,6 +167,20 @@ pub(super) fn all_touched(touch: Touch) -> Vec<u8> {
 
 pub(super) fn touched(identity: &IdentityId, touch: Touch) -> Vec<u8> {
     [all_touched(touch).as_slice(), &identity.0].concat()
+}
+
+/// A webhook's name has no zero byte.
+pub(super) fn webhook(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &[0, 0]].concat()
+}
+
+/// The prefix of [`dead_letter`].
+pub(super) fn dead_letters(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &[0, 1]].concat()
+}
+
+pub(super) fn dead_letter(name: &str, number: u64) -> Vec<u8> {
+    [dead_letters(name).as_slice(), &number.to_be_bytes()].concat()
 }
 
 /// The prefix of the keys of what begins with `text`, which has no zero byte.

@@ -93,7 +93,7 @@ impl<'a> View<'a> {
         codec::decode(bytes, max).map_err(|error| self.broken(family, &error))
     }
 
-    fn broken(&self, family: Family, what: &impl std::fmt::Display) -> StoreError {
+    pub(super) fn broken(&self, family: Family, what: &impl std::fmt::Display) -> StoreError {
         self.store.database(&format!("a stored value of {} is broken: {what}", family.name()))
     }
 

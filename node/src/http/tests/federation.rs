@@ -171,7 +171,7 @@ async fn only_the_operators_own_programs_decide() {
     let bytes = ("content-type", "application/octet-stream");
     let inputs = inbox();
     let post = async |path: &str, headers: &[(&str, &str)], body: &str| {
-        let router = crate::http::admin(Arc::clone(&world.app), inputs.clone());
+        let router = crate::http::admin(Arc::clone(&world.app), inputs.clone(), Arc::default());
         ask(router, Method::POST, path, headers, body).await
     };
     let stand = post("/federation/stand", &[bytes], "alpha.example/1\n").await;
@@ -204,7 +204,7 @@ async fn only_the_operators_own_programs_decide() {
         let answer = post(path, &headers, body).await;
         assert_eq!((answer.status, problem(&answer).as_str()), (status, code), "{path} {headers:?}");
     }
-    let nobody = crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0);
+    let nobody = crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0, Arc::default());
     let gone = ask(nobody, Method::POST, "/federation/stand", &[bytes], "alpha.example/1").await;
     assert_eq!(gone.status, 503);
     for path in
@@ -220,7 +220,7 @@ async fn only_the_operators_own_programs_decide() {
 async fn a_checkpoint_lies_in_the_data_folder_and_goes_again() {
     let world = World::new(Some("alpha.example"));
     let post = async |path: &str, body: &str| {
-        let router = crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0);
+        let router = crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0, Arc::default());
         ask(router, Method::POST, path, &[("content-type", "application/octet-stream")], body).await
     };
     let folder = |answer: &HttpAnswer| std::path::PathBuf::from(answer.json()["folder"].as_str().unwrap());

@@ -5,7 +5,8 @@ use super::*;
 async fn the_admin_listener_says_why_the_node_is_not_ready() {
     let world = World::new(Some("alpha.example"));
     let admin = async |path: &str| {
-        ask(crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0), Method::GET, path, &[], "").await
+        ask(crate::http::admin(Arc::clone(&world.app), mpsc::channel(1).0, Arc::default()), Method::GET, path, &[], "")
+            .await
     };
     assert_eq!(admin("/healthz").await.status, 200);
     let answer = admin("/readyz").await;

@@ -91,7 +91,7 @@ async fn what_no_text_can_be_made_of_is_refused() {
             "register",
             json!({"public_key": pem(&agent(1)), "dumbname": "fine", "bio": "two\nlines"}),
             400,
-            "forbidden_char",
+            "forbidden_character",
         ),
         ("key/rotate", json!({"dumbname": "nobody", "new_public_key": pem(&agent(1))}), 404, "unknown_agent"),
         ("key/revoke", json!({"dumbname": 5}), 400, "bad_value"),

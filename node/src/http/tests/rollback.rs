@@ -30,7 +30,7 @@ async fn the_other_logs_are_served_while_one_is_rolled_back() {
     }
     assert_eq!(world.get("/api/leaderboard").await.status, 200);
     assert_eq!(world.get("/api/status").await.json()["fresh"], false);
-    let admin = super::super::admin(Arc::clone(&world.app), mpsc::channel(1).0);
+    let admin = super::super::admin(Arc::clone(&world.app), mpsc::channel(1).0, Arc::default());
     let ready = ask(admin, Method::GET, "/readyz", &[], "").await;
     assert_eq!(ready.status, 503);
     let reasons = ready.json()["reasons"].to_string();
