@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use crate::federation::{LocalFederation, get, multi};
 
+/// Most events that wait to be looked at.
+const SEEN_MAX: usize = 4_096;
 /// How soon a revocation must reach a subscriber of another node.
 const HEARD: Duration = Duration::from_secs(1);
 
@@ -134,7 +136,7 @@ fn follow(address: SocketAddr, path: &str) -> (mpsc::Receiver<(String, Instant)>
             break id.to_owned();
         }
     };
-    let (found, seen) = mpsc::channel();
+    let (found, seen) = mpsc::sync_channel(SEEN_MAX);
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
             let Some(data) = line.strip_prefix("data: ") else { continue };

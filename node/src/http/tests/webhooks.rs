@@ -7,6 +7,9 @@ use super::super::webhooks::Delivery;
 use super::*;
 use crate::config::{Webhook, WebhookSecret};
 
+/// Most deliveries that wait to be looked at.
+const RECEIVED_MAX: usize = 1_024;
+
 /// What a server received: the headers in lower case, and the body.
 #[derive(Clone, Debug)]
 struct Received {
@@ -27,7 +30,7 @@ impl Received {
 
 /// A server that answers with these statuses, and then with the last of them for ever.
 fn serve(listener: TcpListener, statuses: &'static [u16]) -> std::sync::mpsc::Receiver<Received> {
-    let (found, received) = std::sync::mpsc::channel();
+    let (found, received) = std::sync::mpsc::sync_channel(RECEIVED_MAX);
     std::thread::spawn(move || {
         let mut left = statuses.iter();
         let mut last = 200;
