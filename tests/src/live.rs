@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use fama_ledger::base64;
-use fama_ledger::event::{Action, Event, RevokeReason};
+use fama_ledger::event::{Action, Event, Nonce, RevokeReason};
+use fama_ledger::id::EventId;
 use fama_ledger::key::Signature;
 use fama_ledger::secret::SecretKey;
-use fama_tests::secret;
+use fama_tests::{DOMAINS, domain, secret};
 use serde_json::{Value, json};
 
 use crate::federation::{LocalFederation, get, multi};
@@ -151,6 +153,48 @@ fn follow(address: SocketAddr, path: &str) -> (mpsc::Receiver<(String, Instant)>
     (seen, open)
 }
 
+/// Attestations to many subjects, a batch every tenth of a second.
+struct AttestationLoad {
+    federation: fama_ledger::id::FederationId,
+    judge: EventId,
+    judge_key: SecretKey,
+    subjects: Vec<EventId>,
+}
+
+impl AttestationLoad {
+    /// Attestations a second.
+    const RATE: u64 = 500;
+
+    /// Sends until `busy` is false; returns how many were taken.
+    fn send(&self, to: SocketAddr, busy: &AtomicBool) -> u64 {
+        let (begin, mut sent, mut taken) = (Instant::now(), 0u64, 0u64);
+        while busy.load(Ordering::Relaxed) {
+            let batch: Vec<Value> = (sent..sent + Self::RATE / 10).map(|i| self.attestation(i)).collect();
+            sent += Self::RATE / 10;
+            let (status, answers) = post(to, "/events", &json!(batch));
+            assert_eq!(status, 200, "{answers}");
+            taken += answers.as_array().unwrap().iter().filter(|one| one["status"] == 201).count() as u64;
+            let due = begin + Duration::from_millis(sent * 1_000 / Self::RATE);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        taken
+    }
+
+    fn attestation(&self, i: u64) -> Value {
+        let subject = self.subjects[(i % self.subjects.len() as u64) as usize];
+        let (home, issuer) = (domain(DOMAINS[1]), self.judge);
+        let action = Action::Attest { home, issuer, subject, delta: 1, context: None, note: None };
+        let nonce = Nonce((1 << 40 | i).to_be_bytes());
+        let event = Event { federation: self.federation, action, created: fama_node::clock::now(), nonce };
+        let text = event.text();
+        let bytes = match self.judge_key.sign(text.as_bytes()) {
+            Signature::Ed25519(bytes) => bytes.to_vec(),
+            Signature::Secp256k1([rs @ .., _]) => rs.to_vec(),
+        };
+        json!({"text": text, "signature": base64::encode(&bytes)})
+    }
+}
+
 #[test]
 fn a_revocation_reaches_a_subscriber_of_another_node_within_a_second() {
     const COUNT: u32 = 200;
@@ -168,6 +212,8 @@ fn a_revocation_reaches_a_subscriber_of_another_node_within_a_second() {
             })
             .collect();
         let federation = net.manifest.federation();
+        let judge_key = secret(4);
+        let judge = net.provider(1, "judge", &judge_key).await;
         let measure = move || {
             for (i, (key, event)) in agents.iter().enumerate() {
                 let (status, answer) = hand_in(nodes[i % 4].1, &event.text(), key);
@@ -182,6 +228,11 @@ fn a_revocation_reaches_a_subscriber_of_another_node_within_a_second() {
                     std::thread::sleep(Duration::from_millis(50));
                 }
             }
+            let subjects: Vec<EventId> = agents.iter().map(|(_, event)| event.id()).collect();
+            let (load, busy) =
+                (AttestationLoad { federation, judge, judge_key, subjects }, Arc::new(AtomicBool::new(true)));
+            let loading = (load, nodes[1].1, Arc::clone(&busy));
+            let loading = std::thread::spawn(move || loading.0.send(loading.1, &loading.2));
             let (heard, open) = follow(nodes[3].0, "/api/stream?kind=key");
             let mut said = BTreeMap::new();
             for (i, (key, event)) in agents.iter().enumerate() {
@@ -193,7 +244,7 @@ fn a_revocation_reaches_a_subscriber_of_another_node_within_a_second() {
                     key: key.public(),
                     reason: RevokeReason::KeyCompromised,
                 };
-                let nonce = fama_ledger::event::Nonce((i as u64).to_be_bytes());
+                let nonce = Nonce((i as u64).to_be_bytes());
                 let revocation = Event { federation, action, created: fama_node::clock::now(), nonce };
                 // At any of the three other nodes, whoever is the home.
                 let (status, answer) = hand_in(nodes[i % 3].1, &revocation.text(), key);
@@ -210,6 +261,9 @@ fn a_revocation_reaches_a_subscriber_of_another_node_within_a_second() {
                 }
             }
             took.sort();
+            busy.store(false, Ordering::Relaxed);
+            let sent = loading.join().unwrap();
+            assert!(sent > 0, "nothing else happened");
             // A subscriber that lost its connection goes on at another node, and misses none.
             let (again, _) = follow(nodes[0].0, &format!("/api/stream?kind=key&after={open}"));
             let mut left = said;

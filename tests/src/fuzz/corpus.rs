@@ -15,7 +15,7 @@ use fama_node::wire;
 use fama_tests::{DOMAINS, START, domain, federation, governance_key, log, node_key, secret};
 use serde_json::Value;
 
-pub(crate) use super::http::{logins as login, questions as question};
+pub(crate) use super::http::{logins as login, questions as question, recipes as recipe};
 use super::targets::MESSAGE;
 use crate::vectors::{manifest as vectors_manifest, read, unhex};
 

@@ -96,6 +96,10 @@ fn ask(method: Method, uri: &[u8], body: &[u8]) -> DecodeResult {
 /// Every answer is JSON, except the texts that agents sign; every error has a code, and none is the node's fault.
 async fn check(response: Response<Body>) -> DecodeResult {
     let (parts, body) = response.into_parts();
+    if parts.headers[header::CONTENT_TYPE] == "text/event-stream" {
+        // It has no end.
+        return Ok(());
+    }
     let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.unwrap();
     assert!(!parts.status.is_server_error(), "{}", String::from_utf8_lossy(&bytes));
     let kind = parts.headers[header::CONTENT_TYPE].to_str().unwrap();
@@ -105,7 +109,7 @@ async fn check(response: Response<Body>) -> DecodeResult {
     }
     let answer: Value = serde_json::from_slice(&bytes).unwrap();
     if parts.status.is_success() {
-        assert!(kind == "application/json" && answer.is_object());
+        assert!(["application/json", "application/did+ld+json"].contains(&kind) && answer.is_object());
         return Ok(());
     }
     assert_eq!(kind, "application/problem+json");
@@ -136,6 +140,27 @@ pub(crate) fn question(bytes: &[u8]) -> DecodeResult {
     ask(Method::GET, bytes, b"")
 }
 
+/// The input is a body of MLAuth's paths for writing, and of the one that asks for many agents.
+pub(crate) fn recipe(bytes: &[u8]) -> DecodeResult {
+    let paths: [&[u8]; 5] =
+        [b"/api/register", b"/api/key/rotate", b"/api/key/revoke", b"/api/karma/attest", b"/api/agents"];
+    // A text to sign is the answer that these paths are for.
+    let taken = |answer: DecodeResult| answer.or_else(|code| if code == "sign_this" { Ok(()) } else { Err(code) });
+    paths.into_iter().map(|path| taken(ask(Method::POST, path, bytes))).fold(Err("none"), Result::or)
+}
+
+pub(crate) fn recipes() -> Vec<Vec<u8>> {
+    let key = secret(3).public().to_pem().unwrap();
+    let bodies = [
+        json!({"agents": [NAME, ASKED.agent.to_string(), "nobody@alpha.example"]}),
+        json!({"public_key": key, "dumbname": "other", "bio": "é"}),
+        json!({"dumbname": NAME, "timestamp": "x", "signature": "x", "new_public_key": key}),
+        json!({"dumbname": NAME, "timestamp": "x", "signature": "x", "reason": "KEY_COMPROMISED"}),
+        json!({"provider_name": NAME, "agent_id": NAME, "score_change": 1, "reason": "r", "external_ref": "https://x.example"}),
+    ];
+    bodies.iter().map(|body| body.to_string().into_bytes()).collect()
+}
+
 pub(crate) fn logins() -> Vec<Vec<u8>> {
     let (timestamp, message) = (clock::now().to_string(), "GET /me é");
     let signature = key().sign(format!("{NAME}{timestamp}{message}").as_bytes());
@@ -158,6 +183,20 @@ pub(crate) fn questions() -> Vec<Vec<u8>> {
         format!("/api/event/{agent}"),
         "/api/leaderboard".to_owned(),
         format!("/api/leaderboard?limit=3&cursor=-7.{agent}"),
+        format!("/api/agent/{NAME}/attestations?limit=2&cursor=1795323600000-0-alpha.example/1"),
+        format!("/api/agent/{NAME}/events?limit=2"),
+        format!("/api/agent/{NAME}/keys?cursor=2"),
+        format!(
+            "/api/agent/{NAME}/karma?half_life=30&since=2026-01-01&as_of=2026-12-01&provider_share_max=50&context=code"
+        ),
+        format!("/api/agent/{NAME}?at=2026-12-01T00:00:00Z"),
+        format!("/api/agent/{NAME}/did.json"),
+        format!("/api/agent/{NAME}/sponsorship"),
+        format!("/api/key/{}", key().public()),
+        "/api/services?limit=1&cursor=a~b.example~00".to_owned(),
+        format!("/api/service/{NAME}"),
+        format!("/api/search?q={}&limit=3", &NAME[..2]),
+        format!("/api/search?q=did:agent:alpha.example:{}", &agent.to_string()[..5]),
         format!("/api/event/template?kind=register&home=alpha.example&name=other&key={}", secret(3).public()),
         format!("/api/event/template?kind=revoke&identity={NAME}&key={}&reason=retired", key().public()),
         format!("/api/event/template?kind=attest&issuer={NAME}&subject={agent}&delta=%2D5&context=code"),

@@ -28,11 +28,11 @@ use fama_node::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
-pub(crate) use super::http::{login, question};
+pub(crate) use super::http::{login, question, recipe};
 use crate::profile::{every_log, small_story};
 
 /// The number of targets.
-pub(crate) const COUNT: usize = 29;
+pub(crate) const COUNT: usize = 30;
 /// The message that [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
