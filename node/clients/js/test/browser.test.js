@@ -1,0 +1,58 @@
+// Without Node's crypto, as in a browser: WebCrypto for Ed25519, this module's own arithmetic for secp256k1.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { codeOf, load, raw, signatureOf, text } from "./vectors.js";
+
+const { process } = globalThis;
+const { subtle } = globalThis.crypto;
+globalThis.process = undefined;
+const { protocol, verifyProof } = await import("../fama.js?browser");
+const [key] = load("keys.json").filter((one) => one.curve === "ed25519");
+await protocol.verifyEdge(protocol.parseKey(key.public), text(key.message), raw(key.signature));
+globalThis.process = process;
+
+const { FamaError } = await import("../fama.js?browser");
+
+/** `codeOf` for this instance of the module. */
+async function code(run) {
+  try {
+    await run();
+  } catch (error) {
+    assert.ok(error instanceof FamaError, error);
+    return error.code;
+  }
+  return "ok";
+}
+
+test("signatures", async () => {
+  for (const one of load("keys.json")) {
+    const own = protocol.parseKey(one.public);
+    await protocol.verifyEdge(own, text(one.message), raw(one.signature));
+    assert.equal(await code(() => protocol.verifyEdge(own, text("other"), raw(one.signature))), "signature_mismatch");
+  }
+  for (const one of load("ed25519-matrix.json").filter((vector) => vector.type === "signature")) {
+    const own = { curve: "ed25519", bytes: raw(one.public) };
+    const verify = () => protocol.verifySignature(own, raw(one.message), signatureOf(own, raw(one.signature)));
+    assert.equal(await code(verify), one.verify, one.why);
+  }
+});
+
+test("profile proofs", async () => {
+  for (const one of load("profiles.json")) {
+    const { question, max_age_seconds, missing_max, now } = one.required;
+    const requirements = { question, maxAge: max_age_seconds, missing: missing_max, now };
+    assert.equal(await code(() => verifyProof(one.proof, one.manifest, requirements)), one.code ?? "ok", one.why);
+  }
+});
+
+test("a page without crypto.subtle is told so", async () => {
+  const [one] = load("profiles.json");
+  Object.defineProperty(globalThis.crypto, "subtle", { value: undefined, configurable: true });
+  try {
+    assert.equal(await code(() => verifyProof(one.proof, one.manifest, { question: "a", maxAge: 1, missing: 0, now: 1 })), "no_webcrypto");
+  } finally {
+    Object.defineProperty(globalThis.crypto, "subtle", { value: subtle, configurable: true });
+  }
+  assert.equal(await codeOf(() => undefined), "ok");
+});
