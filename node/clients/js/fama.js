@@ -2532,6 +2532,355 @@ function receiptIn(text) {
   }
 }
 
+// ---- Logins ----
+
+/** How far a login's time may be from the checker's clock, in seconds. */
+const LOGIN_WINDOW_SECONDS = 300;
+// How other texts begin that the same keys sign: no login may look like one.
+const NO_LOGIN = ["fama.", "fama/", "format = ", "cosignature/v1", "c2sp.org/", "ROTATE_KEY:", "REVOKE_KEY:"];
+
+/** The bytes that a login signs: name, time and message as they are, joined. Refuses what an agent may not sign. */
+function loginText({ dumbname, timestamp, message }) {
+  const text = `${dumbname}${timestamp}${message}`;
+  const safe = !NO_LOGIN.some((begin) => message.startsWith(begin) || text.startsWith(begin));
+  must(safe, "forbidden_message", "an agent may not sign such a message to log in");
+  return utf8(text);
+}
+
+/** The time in milliseconds since 1970 of strict RFC 3339 in UTC, with milliseconds or without a fraction. */
+function loginTime(text) {
+  const whole = text.length === 20 ? text.replace(/Z$/, ".000Z") : text;
+  must(isTime(whole), "bad_timestamp", "want a time like 2026-11-22T05:00:00Z");
+  return Date.parse(whole);
+}
+
+/** The login of an agent for a service's challenge, as `POST /api/verify` and `verify` take it. */
+export async function signLogin({ dumbname, message, key, timestamp = `${new Date().toISOString().slice(0, 19)}Z` }) {
+  loginTime(timestamp);
+  const signer = await signerOf(key);
+  return { dumbname, timestamp, message, signature: toBase64(await signer.sign(loginText({ dumbname, timestamp, message }))) };
+}
+
+/** Refuses a login that the agent did not sign just now; `agent` is what `FamaClient.identify` found for its name. */
+async function checkLogin(login, agent, now) {
+  for (const field of ["dumbname", "timestamp", "signature", "message"]) {
+    must(typeof login?.[field] === "string", `missing_${field}`, `${field}: want a string`);
+    must(!LONE_SURROGATE.test(login[field]), "bad_message", `${field} is no Unicode`);
+  }
+  const time = loginTime(login.timestamp);
+  const signature = fromLenientBase64(login.signature);
+  must(signature?.length, "bad_signature_form", "signature: want base64");
+  const text = loginText(login);
+  must(Math.abs(now - time) <= 1000 * LOGIN_WINDOW_SECONDS, "expired", "the timestamp is more than 300 seconds from now");
+  const { key, is_revoked, is_suspended } = await agent();
+  try {
+    await verifyEdge(parseKey(key), text, signature);
+  } catch (error) {
+    if (error.code === "signature_malformed") refuse("bad_signature_form", "signature: want one of the key's curve");
+    if (error.code === "signature_mismatch") refuse("bad_signature", "the signature does not match key and message");
+    throw error;
+  }
+  must(!is_revoked, "revoked", "the agent's key is revoked");
+  must(!is_suspended, "suspended", "operators suspended the agent");
+}
+
+/** `{key, sign}` of a private key as PEM, of one of Node's key objects, or of `{public_key, sign}`. */
+async function signerOf(given) {
+  if (typeof given?.sign === "function") return { key: readKey(given.public_key), sign: given.sign };
+  const crypto = await native();
+  must(crypto, "cannot_sign", "no private keys are read here: give {public_key, sign}");
+  let own;
+  try {
+    own = typeof given === "string" ? crypto.createPrivateKey(given) : given;
+    const key = keyFromPem(crypto.createPublicKey(own).export({ type: "spki", format: "pem" }));
+    return { key, sign: (bytes) => new Uint8Array(crypto.sign(key.curve === "ed25519" ? null : "sha256", bytes, own)) };
+  } catch (cause) {
+    // What the runtime says of a private key is not passed on: it might quote it.
+    return refuse(cause instanceof FamaError ? cause.code : "key_pem", "want a secp256k1 or Ed25519 private key");
+  }
+}
+
+// ---- Asking nodes, and submitting ----
+
+const ANSWER_BYTES_MAX = 1 << 23;
+
+/** The body of an answer, up to `ANSWER_BYTES_MAX`. */
+async function bodyOf(response) {
+  const parts = [];
+  let length = 0;
+  for (const reader = response.body?.getReader(); reader; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.length;
+    if (length > ANSWER_BYTES_MAX) {
+      await reader.cancel();
+      refuse("answer_too_long", `more than ${ANSWER_BYTES_MAX} bytes`);
+    }
+    parts.push(value);
+  }
+  return join(...parts);
+}
+
+/**
+ * A client of one node.
+ *
+ * - `query`: the origin of its query listener. In a page from a node, that node's own by default.
+ * - `submit`: the origin of a submit listener, for the functions that write.
+ * - `federation`: the federation's id. Without it, what is signed is for the federation that the node names first.
+ * - `genesis`, `maxAge`, `missing`: then no answer about an agent that a login or a signature depends on is believed
+ *   without a profile proof, checked with these requirements (`verifyProof`). Karma is that of the proof, too.
+ * - `timeout`: seconds that a request may take, 30 by default.
+ */
+export class FamaClient {
+  constructor({ query, submit, federation, genesis, maxAge, missing, timeout = 30, fetch = globalThis.fetch } = {}) {
+    const here = import.meta.url.startsWith("http") ? new URL(import.meta.url).origin : "http://127.0.0.1:8080";
+    this.query = (query ?? here).replace(/\/+$/, "");
+    this.submitTo = submit?.replace(/\/+$/, "");
+    const stated = genesis === undefined || [maxAge, missing].every((value) => typeof value === "number");
+    must(stated, "requirement_missing", "with genesis, say maxAge and missing: they have no default");
+    Object.assign(this, { federation, genesis, maxAge, missing, timeout, fetch });
+  }
+
+  async request(url, init = {}) {
+    const signal = AbortSignal.timeout(1000 * this.timeout);
+    const { fetch } = this; // Browsers' fetch must not be called as a method of this.
+    const response = await fetch(url, { redirect: "error", ...init, signal });
+    const text = fromUtf8(await bodyOf(response));
+    if (response.ok && text !== null) return text;
+    let said = {};
+    try {
+      said = JSON.parse(text);
+    } catch {
+      // Not a node's answer, for example a proxy's.
+    }
+    const code = typeof said?.code === "string" ? said.code : "no_answer";
+    return refuse(code, said?.error ?? `HTTP ${response.status}`, { status: response.status, answer: said });
+  }
+
+  async json(url, init) {
+    return JSON.parse(await this.request(url, init));
+  }
+
+  get(path, parameters = {}) {
+    const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== undefined)).toString();
+    return this.json(this.query + path + (query && `?${query}`));
+  }
+
+  getStatus() {
+    return this.get("/api/status");
+  }
+
+  /** An agent by name, handle, id or DID. `final`: karma from final entries only. */
+  getAgent(agent, { final } = {}) {
+    return this.get(`/api/agent/${encodeURIComponent(agent)}`, { final: final ? 1 : undefined });
+  }
+
+  getLeaderboard(options = {}) {
+    const { limit, cursor } = typeof options === "number" ? { limit: options } : options;
+    return this.get("/api/leaderboard", { limit, cursor });
+  }
+
+  /** The text of a profile proof, not verified. */
+  getProof(agent) {
+    return this.request(`${this.query}/api/agent/${encodeURIComponent(agent)}/proof`);
+  }
+
+  /** Asks the node whether a login is good: `{verified: true, …}`, or `{verified: false, code, error, status}`. */
+  async verifyRemote(login) {
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(login) };
+    return verdict(() => this.json(`${this.query}/api/verify`, init));
+  }
+
+  /**
+   * Checks a login here: only the agent's key and status are asked for, of `identify` if given (a `ProfileCache` has
+   * one). `now` is in milliseconds. A login holds for 300 seconds: whoever must not see one twice remembers it.
+   */
+  async verify(login, { identify = (name) => this.identify(name), now = Date.now() } = {}) {
+    return verdict(async () => {
+      let found;
+      await checkLogin(login, async () => (found = await identify(login.dumbname)), now);
+      const { handle, agent_id, karma, key_version } = found;
+      const attestation = "Verified via MLAuth Protocol 1.0";
+      return { verified: true, dumbname: login.dumbname, handle, agent_id, karma, key_version, attestation };
+    });
+  }
+
+  /** What logins and signatures need of an agent: by a proof if the client has a genesis. */
+  async identify(agent) {
+    if (this.genesis === undefined) return identityOf(await this.getAgent(agent));
+    const question = parseQuestion(agent) ? agent : `${agent}@${(await this.status()).namespace}`;
+    this.manifest ??= readManifest(this.genesis);
+    const { maxAge, missing } = this;
+    const now = Math.floor(Date.now() / 1000);
+    const proven = await verifyProof(await this.getProof(question), await this.manifest, { question, maxAge, missing, now });
+    must(proven.found, "unknown_agent", `nobody has the name or id ${question}`, { status: 404 });
+    const { id, handle, did, key, key_version, status, karma } = proven.agent;
+    const is_revoked = status === "revoked";
+    return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended: false, karma: karma.sum, proven: true };
+  }
+
+  /** The node's status as it was when the client first asked. */
+  status() {
+    this.firstStatus ??= this.getStatus().catch((error) => {
+      this.firstStatus = undefined;
+      throw error;
+    });
+    return this.firstStatus;
+  }
+
+  async federationId() {
+    if (this.federation === undefined && this.genesis !== undefined) {
+      this.manifest ??= readManifest(this.genesis);
+      this.federation = (await this.manifest).federation;
+    }
+    this.federation ??= (await this.status()).federation.id;
+    return this.federation;
+  }
+
+  /**
+   * Registers a name with the key of `key` (`signLogin` says in which forms). `next` commits to the key that may
+   * follow, as a public key or `sha256:…`; without it, whoever steals the key has the identity.
+   */
+  async register({ dumbname, home, bio, next, key, public_key, sign, ...more }) {
+    const signer = await signerOf(key ?? { public_key, sign });
+    const [name, of] = dumbname.split("@");
+    const note = bio == null ? undefined : noteText({ bio });
+    const event = {
+      kind: "register", home: of ?? home ?? (await this.status()).namespace, name, key: keyText(signer.key),
+      next: next == null ? null : committed(next), note: note && commitment(note),
+    };
+    return this.signAndSubmit(event, signer, { note, ...more });
+  }
+
+  /**
+   * Replaces the key of an agent. If the version before committed to `new_key`, that key alone signs, and `key` is not
+   * needed; otherwise both sign.
+   */
+  async rotateKey({ dumbname, key, new_key, next, ...more }) {
+    const [found, signer] = [await this.identify(dumbname), await signerOf(new_key)];
+    const before = await this.commitmentOf(found);
+    const newKey = keyText(signer.key);
+    must(before === null || before === commitment(newKey), "not_committed", "the key before committed to another one");
+    const event = {
+      kind: "rotate", home: homeOf(found), identity: found.agent_id, version: String(found.key_version + 1), key: newKey,
+      next: next == null ? null : committed(next),
+    };
+    if (before !== null) return this.signAndSubmit(event, signer, more);
+    return this.signAndSubmit(event, await signerOf(key), { countersigner: signer, ...more });
+  }
+
+  /** Ends the key of an agent for good; `key` is that key, or the one to which it committed. */
+  async revokeKey({ dumbname, reason = "unspecified", key, public_key, sign, ...more }) {
+    const [found, signer] = [await this.identify(dumbname), await signerOf(key ?? { public_key, sign })];
+    const event = {
+      kind: "revoke", home: homeOf(found), identity: found.agent_id, version: String(found.key_version), key: found.key,
+      reason: reason.toLowerCase(),
+    };
+    return this.signAndSubmit(event, signer, more);
+  }
+
+  /** Gives `score_change` points to `agent_id` (or a name) as the provider `provider_name`. */
+  async attestKarma({ provider_name, agent_id, score_change, reason, external_ref, context, key, public_key, sign, ...more }) {
+    const [issuer, subject] = [await this.identify(provider_name), await this.identify(agent_id)];
+    const note = reason == null && external_ref == null ? undefined : noteText({ reason, ref: external_ref });
+    const event = {
+      kind: "attest", home: homeOf(issuer), issuer: issuer.agent_id, subject: subject.agent_id,
+      delta: String(score_change), context: context ?? null, note: note && commitment(note),
+    };
+    return this.signAndSubmit(event, await signerOf(key ?? { public_key, sign }), { note, ...more });
+  }
+
+  /** The commitment of an agent's current version, `sha256:…` or null, from the text that its author signed. */
+  async commitmentOf({ agent_id, key }) {
+    const { recent_key_events } = await this.getAgent(agent_id);
+    for (const { event } of recent_key_events.filter((one) => one.event_type !== "REVOKE")) {
+      const { text } = await this.get(`/api/event/${event}`);
+      must(eventId(text) === event, "wrong_event", "the node shows another event");
+      const said = parseEvent(text);
+      if (said.key === key) return said.next;
+    }
+    return refuse("unknown_event", "the node does not show the event that brought the key");
+  }
+
+  /** Builds the text here, signs it, and submits it. The error of a failed submission has it as `submission`. */
+  async signAndSubmit(event, signer, { note, countersigner, wait, invite } = {}) {
+    const text = eventText({ federation: await this.federationId(), ...event });
+    const signed = async ({ sign }) => toBase64(await sign(utf8(text)));
+    const submission = { text, signature: await signed(signer), signer: keyText(signer.key), note, invite };
+    if (countersigner) submission.countersignature = await signed(countersigner);
+    return this.submit(submission, { wait });
+  }
+
+  /**
+   * Submits a signed event. `wait`: answer only once it is final, or after some 20 seconds. The same text is the same
+   * event: after a broken connection, submit `error.submission` again.
+   */
+  async submit(submission, { wait = false } = {}) {
+    must(this.submitTo, "no_submit", "the client was made without `submit`, the origin of a submit listener");
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(submission) };
+    let receipt;
+    try {
+      receipt = await this.json(`${this.submitTo}/events${wait ? "?wait=final" : ""}`, init);
+    } catch (error) {
+      error.submission = submission;
+      throw error;
+    }
+    if (this.genesis !== undefined) {
+      this.manifest ??= readManifest(this.genesis);
+      await verifyProof(receipt.proof, await this.manifest, { question: eventId(submission.text), ownerOnly: !receipt.final });
+    }
+    return { ...receipt, text: submission.text };
+  }
+}
+
+const homeOf = (found) => found.handle.split("@")[1];
+const committed = (next) => (COMMITMENT.test(next) ? next : commitment(keyText(readKey(next))));
+
+function identityOf({ identity, key_status, reputation }) {
+  const { agent_id, handle, did, public_key, key_version } = identity;
+  const { is_revoked, is_suspended = false } = key_status;
+  const key = keyText(readKey(public_key));
+  return { agent_id, handle, did, key, key_version, is_revoked, is_suspended, karma: reputation.global_score, proven: false };
+}
+
+// What is refused of a login here, with the status that a node gives it.
+const LOGIN_STATUS = {
+  missing_dumbname: 400, missing_timestamp: 400, missing_signature: 400, missing_message: 400, bad_message: 400,
+  bad_timestamp: 400, bad_signature_form: 400, forbidden_message: 400, bad_name: 400, unknown_agent: 404,
+  expired: 401, bad_signature: 401, revoked: 401, suspended: 401,
+};
+const LOGIN_ANSWERS = [400, 401, 404];
+
+/** What `run` says of a login, a refusal of it as a value. Everything else, such as a node that is down, throws. */
+async function verdict(run) {
+  try {
+    return await run();
+  } catch (error) {
+    const status = error.status ?? LOGIN_STATUS[error.code];
+    if (!(error instanceof FamaError) || !LOGIN_ANSWERS.includes(status)) throw error;
+    return { verified: false, code: error.code, error: error.message, status };
+  }
+}
+
+let client = new FamaClient();
+
+/** Makes the client that the functions below use; the options are those of `FamaClient`. */
+export function configure(options) {
+  client = new FamaClient(options);
+  return client;
+}
+
+export const getStatus = () => client.getStatus();
+export const getAgent = (agent, options) => client.getAgent(agent, options);
+export const getLeaderboard = (options) => client.getLeaderboard(options);
+export const getProof = (agent) => client.getProof(agent);
+export const verify = (login, options) => client.verify(login, options);
+export const verifyRemote = (login) => client.verifyRemote(login);
+export const register = (options) => client.register(options);
+export const rotateKey = (options) => client.rotateKey(options);
+export const revokeKey = (options) => client.revokeKey(options);
+export const attestKarma = (options) => client.attestKarma(options);
+
 /** The parts that the functions above are made of, by the chapters of PROTOCOL.md. May change with any version. */
 export const protocol = {
   sha256, blake3, parseKey, checkKey, readKey, keyText, keyPem, keyHash, verifySignature, verifyEdge, derSignature,
