@@ -215,48 +215,52 @@ function sha256(message) {
   return hash;
 }
 
-// BLAKE3 starts from the same words as SHA-256.
-const BLAKE_ORDER = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
+// BLAKE3 starts from the same words as SHA-256. Each round takes the words of a block in another order.
+const BLAKE_ORDERS = [Array.from({ length: 16 }, (_, i) => i)];
+for (let round = 1; round < 7; round++) {
+  BLAKE_ORDERS.push([2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8].map((from) => BLAKE_ORDERS[round - 1][from]));
+}
 const CHUNK_START = 1;
 const CHUNK_END = 2;
 const PARENT = 4;
 const ROOT = 8;
+const BLAKE_STATE = new Uint32Array(16);
 
-function blakeCompress(chain, words, counter, length, flags) {
-  const v = new Uint32Array(16);
+function blakeMix(v, a, b, c, d, x, y) {
+  v[a] += v[b] + x;
+  v[d] = turn(v[d] ^ v[a], 16);
+  v[c] += v[d];
+  v[b] = turn(v[b] ^ v[c], 12);
+  v[a] += v[b] + y;
+  v[d] = turn(v[d] ^ v[a], 8);
+  v[c] += v[d];
+  v[b] = turn(v[b] ^ v[c], 7);
+}
+
+function blakeCompress(chain, m, counter, length, flags) {
+  const v = BLAKE_STATE;
   v.set(chain);
   v.set(SHA_START.subarray(0, 4), 8);
   v[12] = counter;
   v[13] = Math.floor(counter / 0x100000000);
   v[14] = length;
   v[15] = flags;
-  let m = words;
-  const mix = (a, b, c, d, x, y) => {
-    v[a] = v[a] + v[b] + x;
-    v[d] = turn(v[d] ^ v[a], 16);
-    v[c] = v[c] + v[d];
-    v[b] = turn(v[b] ^ v[c], 12);
-    v[a] = v[a] + v[b] + y;
-    v[d] = turn(v[d] ^ v[a], 8);
-    v[c] = v[c] + v[d];
-    v[b] = turn(v[b] ^ v[c], 7);
-  };
-  for (let round = 0; round < 7; round++) {
-    for (let i = 0; i < 4; i++) mix(i, 4 + i, 8 + i, 12 + i, m[2 * i], m[2 * i + 1]);
-    for (let i = 0; i < 4; i++) {
-      mix(i, 4 + ((i + 1) % 4), 8 + ((i + 2) % 4), 12 + ((i + 3) % 4), m[8 + 2 * i], m[9 + 2 * i]);
-    }
-    const before = m;
-    m = BLAKE_ORDER.map((from) => before[from]);
+  for (const o of BLAKE_ORDERS) {
+    for (let i = 0; i < 4; i++) blakeMix(v, i, 4 + i, 8 + i, 12 + i, m[o[2 * i]], m[o[2 * i + 1]]);
+    blakeMix(v, 0, 5, 10, 15, m[o[8]], m[o[9]]);
+    blakeMix(v, 1, 6, 11, 12, m[o[10]], m[o[11]]);
+    blakeMix(v, 2, 7, 8, 13, m[o[12]], m[o[13]]);
+    blakeMix(v, 3, 4, 9, 14, m[o[14]], m[o[15]]);
   }
-  return v.subarray(0, 8).map((word, i) => word ^ v[8 + i]);
+  const out = new Uint32Array(8);
+  for (let i = 0; i < 8; i++) out[i] = v[i] ^ v[8 + i];
+  return out;
 }
 
 function blakeBlock(bytes) {
-  const block = new Uint8Array(64);
-  block.set(bytes);
-  const view = new DataView(block.buffer);
-  return Array.from({ length: 16 }, (_, i) => view.getUint32(4 * i, true));
+  const words = new Uint32Array(16);
+  for (let i = 0; i < bytes.length; i++) words[i >> 2] |= bytes[i] << (8 * (i & 3));
+  return words;
 }
 
 /** The chaining value of one chunk of up to 1,024 bytes. */
@@ -440,16 +444,21 @@ const SPKI_SECP256K1_SHORT = fromHex("3036301006072a8648ce3d020106052b8104000a03
 const SPKI_SECP256K1_LONG = fromHex("3056301006072a8648ce3d020106052b8104000a034200", 23);
 const SPKI_ED25519 = fromHex("302a300506032b6570032100", 12);
 
+const nativeKeys = new WeakMap();
+
 /** A key for Node's crypto; null where it has none or does not know the curve. */
 async function nativeKey(key) {
   const crypto = await native();
   if (!crypto) return null;
-  const prefix = key.curve === "ed25519" ? SPKI_ED25519 : SPKI_SECP256K1_SHORT;
-  try {
-    return crypto.createPublicKey({ key: join(prefix, key.bytes), format: "der", type: "spki" });
-  } catch {
-    return null;
+  if (!nativeKeys.has(key)) {
+    const prefix = key.curve === "ed25519" ? SPKI_ED25519 : SPKI_SECP256K1_SHORT;
+    try {
+      nativeKeys.set(key, crypto.createPublicKey({ key: join(prefix, key.bytes), format: "der", type: "spki" }));
+    } catch {
+      nativeKeys.set(key, null);
+    }
   }
+  return nativeKeys.get(key);
 }
 
 /** Whether [S]B = R + [k]A without a cofactor; the caller has checked key, R and s. */
@@ -479,7 +488,11 @@ function parseKey(text) {
 
 const keyText = (key) => `${key.curve}:${toHex(key.bytes)}`;
 
+const checkedKeys = new WeakSet();
+
+/** Refuses a key that is no point, not canonical or weak. */
 function checkKey(key) {
+  if (checkedKeys.has(key)) return key;
   if (key.curve === "ed25519") {
     const y = edY(key.bytes);
     must(y < ED_P, "key_not_canonical", "not the canonical encoding of the point");
@@ -488,6 +501,7 @@ function checkKey(key) {
   } else {
     secpPoint(key);
   }
+  checkedKeys.add(key);
   return key;
 }
 

@@ -33,3 +33,29 @@ export function signatureOf(key, bytes) {
 }
 
 export const text = (value) => protocol.utf8(value);
+
+/** What a reader requires, as `verifyProof` takes it. */
+export const requiredOf = ({ question, max_age_seconds, missing_max, now }) => {
+  return { question, maxAge: max_age_seconds, missing: missing_max, now };
+};
+
+/** What a proof shows, in the form of the vectors. */
+export function shown(proven) {
+  const karma = ({ sum, count }) => [sum, count];
+  const agent = proven.agent && {
+    id: proven.agent.id,
+    home: proven.agent.handle.split("@")[1],
+    keys: proven.agent.keys.map((one) => one.key),
+    status: proven.agent.status,
+    karma: karma(proven.agent.karma),
+    providers: proven.agent.providers.map((one) => [one.provider, ...karma(one.karma)]),
+  };
+  return {
+    ...agent,
+    question: proven.question,
+    manifest_version: proven.manifest_version,
+    logs: proven.logs.map(({ log, size, adopted }) => [log, size, adopted]),
+    as_of: proven.as_of === null ? null : Date.parse(proven.as_of) / 1000,
+    left_out: proven.left_out.map(({ log, why, maps }) => [log, why, maps]),
+  };
+}

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 
 import { eventId, eventText, parseEvent, parseNote, protocol, readManifest, verifyProof } from "../fama.js";
-import { codeOf, each, load, raw, signatureOf, text } from "./vectors.js";
+import { codeOf, each, load, raw, requiredOf, shown, signatureOf, text } from "./vectors.js";
 
 const { toHex } = protocol;
 
@@ -168,36 +168,11 @@ test("what must be refused", async () => {
   }
 });
 
-const required = ({ question, max_age_seconds, missing_max, now }) => {
-  return { question, maxAge: max_age_seconds, missing: missing_max, now };
-};
-
-/** What a proof shows, in the form of the vectors. */
-export function shown(proven) {
-  const karma = ({ sum, count }) => [sum, count];
-  const agent = proven.agent && {
-    id: proven.agent.id,
-    home: proven.agent.handle.split("@")[1],
-    keys: proven.agent.keys.map((one) => one.key),
-    status: proven.agent.status,
-    karma: karma(proven.agent.karma),
-    providers: proven.agent.providers.map((one) => [one.provider, ...karma(one.karma)]),
-  };
-  return {
-    ...agent,
-    question: proven.question,
-    manifest_version: proven.manifest_version,
-    logs: proven.logs.map(({ log, size, adopted }) => [log, size, adopted]),
-    as_of: proven.as_of === null ? null : Date.parse(proven.as_of) / 1000,
-    left_out: proven.left_out.map(({ log, why, maps }) => [log, why, maps]),
-  };
-}
-
 test("profile proofs", async () => {
   const found = load("profiles.json");
   await each(found, "profile", async (one) => {
     const manifest = await readManifest(one.manifest);
-    assert.deepEqual(shown(await verifyProof(one.proof, manifest, required(one.required))), one.shows);
+    assert.deepEqual(shown(await verifyProof(one.proof, manifest, requiredOf(one.required))), one.shows);
     // A changed file is refused or shows the same: other white space, or without a surplus cosigner.
     let refused = 0;
     let tried = 0;
@@ -208,7 +183,7 @@ test("profile proofs", async () => {
       tried += 1;
       let proven;
       const code = await codeOf(async () => {
-        proven = await verifyProof(flipped, manifest, required(one.required));
+        proven = await verifyProof(flipped, manifest, requiredOf(one.required));
       });
       if (code === "ok") assert.deepEqual({ ...shown(proven), as_of: null }, { ...one.shows, as_of: null }, `byte ${at}`);
       else refused += 1;
@@ -216,14 +191,14 @@ test("profile proofs", async () => {
     assert.ok(refused > tried * 0.9, `${refused} of ${tried}`);
   });
   await each(found, "invalid profile", async (one) => {
-    const code = await codeOf(() => verifyProof(one.proof, one.manifest, required(one.required)));
+    const code = await codeOf(() => verifyProof(one.proof, one.manifest, requiredOf(one.required)));
     assert.equal(code, one.code, one.why);
   });
 });
 
 test("no requirement has a default", async () => {
   const [one] = load("profiles.json");
-  const whole = required(one.required);
+  const whole = requiredOf(one.required);
   for (const name of Object.keys(whole)) {
     const { [name]: _, ...rest } = whole;
     assert.equal(await codeOf(() => verifyProof(one.proof, one.manifest, rest)), "requirement_missing", name);
