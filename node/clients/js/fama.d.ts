@@ -1,0 +1,314 @@
+/** Types of fama.js, which says what each part does. */
+
+/** `code` is a stable word. From a node's refusal come `status` and `answer`, from a failed submission `submission`. */
+export class FamaError extends Error {
+  code: string;
+  status?: number;
+  answer?: unknown;
+  submission?: Submission;
+}
+
+// ---- Proofs ----
+
+/** One version of a federation's manifest with all before it. */
+export class Manifest {
+  private constructor();
+  readonly version: number;
+  /** 64 hex digits, as is `federation`. */
+  readonly hash: string;
+  readonly federation: string;
+  readonly name: string;
+  /** How many operators may lie, and how many make an event final. */
+  readonly faults: number;
+  readonly quorum: number;
+  at(version: number): Manifest | undefined;
+}
+
+export function readManifest(text: string | Uint8Array | Manifest): Promise<Manifest>;
+
+/** What a reader requires of a profile proof. Nothing has a default. */
+export interface ProfileRequirements {
+  /** The handle, id or DID that the proof must be about. */
+  question: string;
+  /** Seconds; a log with an older certificate counts as left out. */
+  maxAge: number;
+  /** How many logs may count as left out. */
+  missing: number;
+  /** Seconds since 1970, by the reader's clock. */
+  now: number;
+}
+
+export interface EventRequirements {
+  /** The event's id. */
+  question: string;
+  /** Whether the signature of the log's owner is enough. */
+  ownerOnly?: boolean;
+}
+
+export interface Karma {
+  sum: number;
+  count: number;
+}
+
+export interface ProvenLog {
+  log: string;
+  size: number;
+  adopted: number;
+  cut: boolean;
+  last_entry: string | null;
+  as_of: string | null;
+  cosigned: { operator: string; time: string }[];
+}
+
+export interface ProvenAgent {
+  id: string;
+  handle: string;
+  did: string;
+  key: string;
+  key_version: number;
+  status: "active" | "revoked" | "not_known_revoked";
+  revoked: { by: string; time: string; reason: string } | null;
+  keys: { key: string; since: string }[];
+  karma: Karma;
+  providers: { provider: string; karma: Karma }[];
+}
+
+export interface ProvenProfile {
+  proven: true;
+  kind: "profile";
+  question: string;
+  found: boolean;
+  /** Only if `found`. */
+  agent?: ProvenAgent;
+  age_seconds: number | null;
+  as_of: string | null;
+  federation: string;
+  manifest_version: number;
+  logs: ProvenLog[];
+  left_out: { log: string; why: "missing" | "old" | "attestations"; as_of: string | null; maps: string[] }[];
+}
+
+export interface ProvenEvent {
+  proven: true;
+  kind: "event";
+  event: string;
+  log: string;
+  index: number;
+  time: string;
+  size: number;
+  final: boolean;
+  text?: string;
+  manifest_version?: number;
+  cosigned?: { operator: string; time: string }[];
+}
+
+export type Genesis = string | Uint8Array | Manifest;
+
+export function verifyProof(proof: string | Uint8Array, genesis: Genesis, requirements: ProfileRequirements): Promise<ProvenProfile>;
+export function verifyProof(
+  proof: string | Uint8Array, genesis: Genesis, requirements: EventRequirements,
+): Promise<ProvenEvent>;
+
+// ---- Texts ----
+
+/** The fields of an event as texts; absent ones are null or missing. */
+export interface EventFields {
+  federation: string;
+  kind: "register" | "rotate" | "revoke" | "attest" | "retract" | "admit" | "dismiss";
+  created?: string;
+  nonce?: string;
+  [field: string]: string | null | undefined;
+}
+
+export function eventText(event: EventFields): string;
+export function parseEvent(text: string | Uint8Array): EventFields & { created: string; nonce: string };
+export function eventId(text: string): string;
+export function noteText(note: { salt?: string; bio?: string; reason?: string; ref?: string }): string;
+export function parseNote(text: string | Uint8Array): { salt: string; bio: string | null; reason: string | null; ref: string | null };
+
+// ---- Keys ----
+
+/** A signature in any form that `fama` takes: DER, r and s, with s high or low; 64 bytes for Ed25519. */
+export type Sign = (bytes: Uint8Array) => Uint8Array | Promise<Uint8Array>;
+
+/** A private key as PEM or one of Node's key objects, or a public one with a function that signs. */
+export type Signer = string | object | { public_key: string; sign: Sign };
+
+// ---- Logins ----
+
+export interface Login {
+  dumbname: string;
+  timestamp: string;
+  message: string;
+  /** Base64. */
+  signature: string;
+}
+
+export interface VerifiedLogin {
+  verified: true;
+  dumbname: string;
+  handle: string;
+  agent_id: string;
+  /** Missing from the answer of a node. */
+  karma?: number;
+  key_version?: number;
+  attestation: string;
+}
+
+export interface RefusedLogin {
+  verified: false;
+  code: string;
+  error: string;
+  status: number;
+}
+
+/** What logins and signatures need of an agent. */
+export interface Identified {
+  agent_id: string;
+  handle: string;
+  did: string;
+  key: string;
+  key_version: number;
+  is_revoked: boolean;
+  is_suspended: boolean;
+  karma: number;
+  /** Whether a proof showed it, or a node said so. */
+  proven: boolean;
+}
+
+export type Identify = (agent: string) => Promise<Identified>;
+
+export function signLogin(login: { dumbname: string; message: string; key: Signer; timestamp?: string }): Promise<Login>;
+
+// ---- The client ----
+
+export interface ClientOptions {
+  query?: string;
+  submit?: string;
+  federation?: string;
+  genesis?: Genesis;
+  maxAge?: number;
+  missing?: number;
+  timeout?: number;
+  fetch?: typeof fetch;
+}
+
+export interface Submission {
+  text: string;
+  signature: string;
+  countersignature?: string;
+  signer?: string;
+  note?: string;
+  invite?: string;
+}
+
+export interface Receipt {
+  event: string;
+  kind: string;
+  log: string;
+  index: number;
+  known: boolean;
+  final: boolean;
+  proof: string;
+  text: string;
+  time?: string;
+  identity?: string;
+  handle?: string;
+  did?: string;
+}
+
+export interface SubmitOptions {
+  wait?: boolean;
+  invite?: string;
+}
+
+/** Who signs: `key`, or `public_key` and `sign`. */
+export interface Signing {
+  key?: Signer;
+  public_key?: string;
+  sign?: Sign;
+}
+
+export interface RegisterOptions extends Signing, SubmitOptions {
+  dumbname: string;
+  home?: string;
+  bio?: string;
+  next?: string;
+}
+
+export interface RotateOptions extends SubmitOptions {
+  dumbname: string;
+  key?: Signer;
+  new_key: Signer;
+  next?: string;
+}
+
+export interface RevokeOptions extends Signing, SubmitOptions {
+  dumbname: string;
+  reason?: string;
+}
+
+export interface AttestOptions extends Signing, SubmitOptions {
+  provider_name: string;
+  agent_id: string;
+  score_change: number;
+  reason?: string;
+  external_ref?: string;
+  context?: string;
+}
+
+export interface Profile {
+  identity: {
+    agent_id: string; did: string; dumbname: string; handle: string; bio: string | null; public_key: string;
+    joined_at: string; key_version: number;
+  };
+  reputation: { global_score: number; attestation_count: number };
+  key_status: {
+    is_revoked: boolean; key_version: number; rotated_at: string | null; revoked_at: string | null;
+    revocation_reason: string | null;
+  };
+  [member: string]: unknown;
+}
+
+export interface Leaderboard {
+  timestamp: string;
+  agents: { dumbname: string; global_karma: number; attestation_count: number }[];
+  cursor?: string;
+}
+
+export interface VerifyOptions {
+  identify?: Identify;
+  now?: number;
+}
+
+export class FamaClient {
+  constructor(options?: ClientOptions);
+  readonly query: string;
+  getStatus(): Promise<Record<string, unknown>>;
+  getAgent(agent: string, options?: { final?: boolean }): Promise<Profile>;
+  getLeaderboard(options?: number | { limit?: number; cursor?: string }): Promise<Leaderboard>;
+  getProof(agent: string): Promise<string>;
+  identify(agent: string): Promise<Identified>;
+  verify(login: Login, options?: VerifyOptions): Promise<VerifiedLogin | RefusedLogin>;
+  verifyRemote(login: Login): Promise<VerifiedLogin | RefusedLogin>;
+  register(options: RegisterOptions): Promise<Receipt>;
+  rotateKey(options: RotateOptions): Promise<Receipt>;
+  revokeKey(options: RevokeOptions): Promise<Receipt>;
+  attestKarma(options: AttestOptions): Promise<Receipt>;
+  submit(submission: Submission, options?: { wait?: boolean }): Promise<Receipt>;
+}
+
+export function configure(options: ClientOptions): FamaClient;
+export const getStatus: FamaClient["getStatus"];
+export const getAgent: FamaClient["getAgent"];
+export const getLeaderboard: FamaClient["getLeaderboard"];
+export const getProof: FamaClient["getProof"];
+export const verify: FamaClient["verify"];
+export const verifyRemote: FamaClient["verifyRemote"];
+export const register: FamaClient["register"];
+export const rotateKey: FamaClient["rotateKey"];
+export const revokeKey: FamaClient["revokeKey"];
+export const attestKarma: FamaClient["attestKarma"];
+
+/** The parts of the above, by the chapters of PROTOCOL.md. May change with any version. */
+export const protocol: Record<string, (...values: any[]) => any>;

@@ -1,0 +1,53 @@
+// Signatures by what the runtime brings: Node's crypto, or WebCrypto.
+import { must, refuse } from "./error.js";
+import { fromHex, join } from "./bytes.js";
+
+export let nodeCrypto;
+
+/** Node's crypto module, or null where there is none. */
+export async function native() {
+  if (nodeCrypto === undefined) {
+    const { process } = globalThis;
+    nodeCrypto = process?.getBuiltinModule?.("node:crypto") ?? null;
+    if (!nodeCrypto && process?.versions?.node) {
+      const name = "node:crypto"; // A variable, so that bundlers for browsers leave it alone.
+      nodeCrypto = await import(/* @vite-ignore */ /* webpackIgnore: true */ name).catch(() => null);
+    }
+  }
+  return nodeCrypto;
+}
+
+const SPKI_SECP256K1 = fromHex("3036301006072a8648ce3d020106052b8104000a032200", 23);
+export const SPKI_ED25519 = fromHex("302a300506032b6570032100", 12);
+
+const nativeKeys = new WeakMap();
+
+/** A key for Node's crypto; null where it has none or does not know the curve. */
+export async function nativeKey(key) {
+  const crypto = await native();
+  if (!crypto) return null;
+  if (!nativeKeys.has(key)) {
+    const prefix = key.curve === "ed25519" ? SPKI_ED25519 : SPKI_SECP256K1;
+    try {
+      nativeKeys.set(key, crypto.createPublicKey({ key: join(prefix, key.bytes), format: "der", type: "spki" }));
+    } catch {
+      nativeKeys.set(key, null);
+    }
+  }
+  return nativeKeys.get(key);
+}
+
+/** Whether [S]B = R + [k]A without a cofactor; the caller has checked key, R and s. */
+export async function edHolds(key, message, signature) {
+  const own = await nativeKey(key);
+  if (own) return nodeCrypto.verify(null, message, own, signature);
+  const subtle = globalThis.crypto?.subtle;
+  must(subtle, "no_webcrypto", "crypto.subtle is withheld: browsers give it to https and localhost only");
+  let imported;
+  try {
+    imported = await subtle.importKey("raw", key.bytes, { name: "Ed25519" }, false, ["verify"]);
+  } catch (cause) {
+    refuse("no_ed25519", `WebCrypto has no Ed25519 here: ${cause?.message}`, { cause });
+  }
+  return subtle.verify({ name: "Ed25519" }, imported, signature, message);
+}
