@@ -309,6 +309,3 @@ export const register: FamaClient["register"];
 export const rotateKey: FamaClient["rotateKey"];
 export const revokeKey: FamaClient["revokeKey"];
 export const attestKarma: FamaClient["attestKarma"];
-
-/** The parts of the above, by the chapters of PROTOCOL.md. May change with any version. */
-export const protocol: Record<string, (...values: any[]) => any>;

@@ -123,7 +123,7 @@ export class FamaClient {
   /** What logins and signatures need of an agent: by a proof if the client has a genesis. */
   async identify(agent) {
     if (this.genesis === undefined) return identityOf(await this.getAgent(agent));
-    const question = parseQuestion(agent) ? agent : `${agent}@${(await this.status()).namespace}`;
+    const question = parseQuestion(agent) ? agent : `${agent}@${(await this.getStatus()).namespace}`;
     const { maxAge, missing } = this;
     const now = Math.floor(Date.now() / 1000);
     const proven = await verifyProof(await this.getProof(question), await this.held(), { question, maxAge, missing, now });
@@ -133,20 +133,11 @@ export class FamaClient {
     return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended: false, karma: karma.sum, proven: true };
   }
 
-  /** The node's status as it was when the client first asked. */
-  status() {
-    this.firstStatus ??= this.getStatus().catch((error) => {
-      this.firstStatus = undefined;
-      throw error;
-    });
-    return this.firstStatus;
-  }
-
   async federationId() {
     if (this.federation === undefined && this.genesis !== undefined) {
       this.federation = (await this.held()).federation;
     }
-    this.federation ??= (await this.status()).federation.id;
+    this.federation ??= (await this.getStatus()).federation.id;
     return this.federation;
   }
 
@@ -159,7 +150,7 @@ export class FamaClient {
     const [name, of] = dumbname.split("@");
     const note = bio == null ? undefined : noteText({ bio });
     const event = {
-      kind: "register", home: of ?? home ?? (await this.status()).namespace, name, key: keyText(signer.key),
+      kind: "register", home: of ?? home ?? (await this.getStatus()).namespace, name, key: keyText(signer.key),
       next: next == null ? null : committed(next), note: note && commitment(note),
     };
     return this.signAndSubmit(event, signer, { note, ...more });
@@ -253,21 +244,20 @@ function identityOf({ identity, key_status, reputation }) {
   return { agent_id, handle, did, key, key_version, is_revoked, is_suspended, karma: reputation.global_score, proven: false };
 }
 
-// What is refused of a login here, with the status that a node gives it.
-const LOGIN_STATUS = {
-  missing_dumbname: 400, missing_timestamp: 400, missing_signature: 400, missing_message: 400, bad_message: 400,
-  bad_timestamp: 400, bad_signature_form: 400, forbidden_message: 400, bad_name: 400, unknown_agent: 404,
-  expired: 401, bad_signature: 401, revoked: 401, suspended: 401,
-};
-const LOGIN_ANSWERS = [400, 401, 404];
+/** The status that a node gives to a login that it refuses with this code; undefined for other codes. */
+function loginStatus(code) {
+  if (/^(?:expired|bad_signature|revoked|suspended)$/.test(code)) return 401;
+  if (code === "unknown_agent") return 404;
+  return /^(?:missing|bad|forbidden)_/.test(code) ? 400 : undefined;
+}
 
 /** What `run` says of a login, a refusal of it as a value. Everything else, such as a node that is down, throws. */
 async function verdict(run) {
   try {
     return await run();
   } catch (error) {
-    const status = error.status ?? LOGIN_STATUS[error.code];
-    if (!(error instanceof FamaError) || !LOGIN_ANSWERS.includes(status)) throw error;
+    const status = error.status ?? loginStatus(error.code);
+    if (!(error instanceof FamaError) || ![400, 401, 404].includes(status)) throw error;
     return { verified: false, code: error.code, error: error.message, status };
   }
 }
@@ -280,13 +270,15 @@ export function configure(options) {
   return client;
 }
 
-export const getStatus = () => client.getStatus();
-export const getAgent = (agent, options) => client.getAgent(agent, options);
-export const getLeaderboard = (options) => client.getLeaderboard(options);
-export const getProof = (agent) => client.getProof(agent);
-export const verify = (login, options) => client.verify(login, options);
-export const verifyRemote = (login) => client.verifyRemote(login);
-export const register = (options) => client.register(options);
-export const rotateKey = (options) => client.rotateKey(options);
-export const revokeKey = (options) => client.revokeKey(options);
-export const attestKarma = (options) => client.attestKarma(options);
+const call = (name) => (...given) => client[name](...given);
+
+export const getStatus = call("getStatus");
+export const getAgent = call("getAgent");
+export const getLeaderboard = call("getLeaderboard");
+export const getProof = call("getProof");
+export const verify = call("verify");
+export const verifyRemote = call("verifyRemote");
+export const register = call("register");
+export const rotateKey = call("rotateKey");
+export const revokeKey = call("revokeKey");
+export const attestKarma = call("attestKarma");

@@ -13,7 +13,7 @@ export class Reader {
   }
 
   take(count) {
-    must(count <= this.bytes.length - this.at, "malformed_encoding", "it ends too early");
+    must(count <= this.bytes.length - this.at, "malformed_encoding");
     this.at += count;
     return this.bytes.subarray(this.at - count, this.at);
   }
@@ -34,7 +34,7 @@ export class Reader {
   /** A number of items of at least one byte each, which the bytes that follow bound. */
   count() {
     const count = this.u64();
-    must(count <= BigInt(this.bytes.length - this.at), "malformed_encoding", "a length beyond the input");
+    must(count <= BigInt(this.bytes.length - this.at), "malformed_encoding");
     return Number(count);
   }
 
@@ -42,7 +42,7 @@ export class Reader {
 
   string() {
     const text = fromUtf8(this.blob());
-    must(text !== null, "malformed_encoding", "a string that is not UTF-8");
+    must(text !== null, "malformed_encoding");
     return text;
   }
 
@@ -50,13 +50,13 @@ export class Reader {
 
   optional(read) {
     const flag = this.u8();
-    must(flag <= 1, "malformed_encoding", "an option that is neither 0 nor 1");
+    must(flag <= 1, "malformed_encoding");
     return flag ? read(this) : null;
   }
 
   variant(count) {
     const number = this.u32();
-    must(number < count, "malformed_encoding", "an unknown variant");
+    must(number < count, "malformed_encoding");
     return number;
   }
 
@@ -73,7 +73,7 @@ export function decode(bytes, longest, read) {
   must(bytes.length <= longest, "too_long", `${bytes.length} bytes, at most ${longest}`);
   const reader = new Reader(bytes);
   const value = read(reader);
-  must(reader.at === bytes.length, "not_canonical", "bytes after the value");
+  must(reader.at === bytes.length, "not_canonical");
   return value;
 }
 
@@ -108,7 +108,7 @@ function checkedText(event) {
   const text = joinEvent(event);
   const again = attempt(() => parseEvent(text), () => null);
   const same = again && Object.keys(again).every((name) => again[name] === event[name]);
-  must(same, "malformed_field", "a field breaks a rule of its type");
+  must(same, "malformed_field");
   return text;
 }
 
@@ -121,9 +121,9 @@ export async function verifyEntry({ event, signer, signature, countersignature }
   checkKey(signer);
   await verifySignature(signer, message, signature);
   const own = event.key === keyText(signer);
-  must(event.kind !== "register" || own, "not_possessed", "not signed by the key that it registers");
+  must(event.kind !== "register" || own, "not_possessed");
   const counters = event.kind === "rotate" && !own;
-  must(counters === (countersignature !== null), "countersignature", "missing, or it does not belong here");
+  must(counters === (countersignature !== null), "countersignature");
   if (counters) {
     await verifySignature(parseKey(event.key), message, countersignature).catch((error) => {
       throw error instanceof FamaError ? new FamaError("countersignature", error.message) : error;

@@ -40,7 +40,7 @@ function carried(extra) {
 
 export async function verifyEvent(text, manifest, required) {
   const proof = readTlogProof(text);
-  must(proof.extra, "proof_no_entry", "the proof does not contain its entry");
+  must(proof.extra, "proof_no_entry");
   const { entry, adoption } = carried(proof.extra);
   const head = await openCheckpoint(proof.note, manifest);
   verifyInclusion(entry, proof.index, head, proof.path);

@@ -1,6 +1,6 @@
 // Keys and signatures: texts, PEM, verification (PROTOCOL.md, Keys and signatures).
 import { must } from "./error.js";
-import { fromHex, fromLenientBase64, join, toBase64, toHex, utf8 } from "./bytes.js";
+import { fromHex, fromLenientBase64, join, toHex, utf8 } from "./bytes.js";
 import { sha256 } from "./hash.js";
 import { ED_L, ED_P, SECP_N, big, bigBytes, edIsSmall, edOnCurve, edY, recoveryId, secpY } from "./groups.js";
 import { edHolds, nativeKey, nodeCrypto } from "./runtime.js";
@@ -24,9 +24,9 @@ export function checkKey(key) {
   if (checkedKeys.has(key)) return key;
   if (key.curve === "ed25519") {
     const y = edY(key.bytes);
-    must(y < ED_P, "key_not_canonical", "not canonical");
+    must(y < ED_P, "key_not_canonical");
     must(edOnCurve(y), "key_not_on_curve", NO_POINT);
-    must(!edIsSmall(y), "key_weak", "a point of small order");
+    must(!edIsSmall(y), "key_weak");
   } else {
     secpPoint(key);
   }
@@ -66,19 +66,19 @@ export function keyFromPem(text) {
   const block = /(?:^|\n)[^\S\n]*-----BEGIN PUBLIC KEY-----([^-]*)-----END PUBLIC KEY-----/g;
   const found = [...text.matchAll(block)];
   const bytes = found.length === 1 ? fromLenientBase64(found[0][1]) : null;
-  must(bytes, "key_pem", "want one block of PUBLIC KEY");
+  must(bytes, "key_pem");
   const whole = derOf(0x30, bytes);
   const algorithm = derOf(0x30, whole?.content);
   const point = derOf(0x03, algorithm?.rest);
   const oid = derOf(0x06, algorithm?.content);
   const sound = whole?.rest.length === 0 && point?.rest.length === 0 && point.content[0] === 0 && oid;
-  must(sound, "key_der", "no well-formed key");
+  must(sound, "key_der");
   return checkKey(keyFromPoint(toHex(oid.content), oid.rest, point.content.slice(1)));
 }
 
 function keyFromPoint(oid, parameters, point) {
   if (oid === "2b6570") {
-    must(parameters.length === 0 && point.length === 32, "key_der", "no well-formed key");
+    must(parameters.length === 0 && point.length === 32, "key_der");
     return { curve: "ed25519", bytes: point };
   }
   const isSecp = oid === "2a8648ce3d0201" && toHex(parameters) === "06052b8104000a";
@@ -105,14 +105,14 @@ const inGroup = (n) => n > 0n && n < SECP_N;
 
 /** Refuses a signature in the ledger's form that does not hold. */
 export async function verifySignature(key, message, signature) {
-  must(key.curve === signature.curve, "signature_wrong_curve", "another curve than the key's");
+  must(key.curve === signature.curve, "signature_wrong_curve");
   if (key.curve === "ed25519") return verifyEd25519(key, message, signature.bytes);
   const [r, s] = [big(signature.bytes.subarray(0, 32)), big(signature.bytes.subarray(32, 64))];
   must(inGroup(r) && inGroup(s), "signature_malformed", NO_SIGNATURE);
-  must(s <= SECP_N / 2n, "signature_high_s", "s is above half the group's order");
+  must(s <= SECP_N / 2n, "signature_high_s");
   const id = recoveryId(secpPoint(key), message, r, s);
   must(id !== null, "signature_mismatch", MISMATCH);
-  must(id === signature.bytes[64], "signature_recovery_id", "wrong recovery id");
+  must(id === signature.bytes[64], "signature_recovery_id");
 }
 
 async function verifyEd25519(key, message, bytes) {

@@ -77,7 +77,7 @@ async function readGenesis(note) {
   const manifest = new Manifest(note, content, null);
   begin(manifest);
   const signed = await signersAmong(note, manifest);
-  must(signed === manifest.operators.size, "manifest_signature", "not every operator signed the genesis");
+  must(signed === manifest.operators.size, "manifest_signature", "the genesis");
   return manifest;
 }
 
@@ -92,7 +92,7 @@ export async function succeed(before, note) {
   }
   must(content.version === before.version + 1, "manifest_version", `version ${content.version} after ${before.version}`);
   const same = content.federation === before.federation && content.previous === before.hash;
-  must(same && content.name === before.name, "manifest_previous", "not after the version before");
+  must(same && content.name === before.name, "manifest_previous");
   const next = new Manifest(note, content, before);
   for (const cut of content.cuts) end(next, cut);
   begin(next);
@@ -107,10 +107,10 @@ export async function succeed(before, note) {
 /** Refuses a text of an unknown protocol that is not the next version, or that no quorum signed, as just that. */
 async function checkUnknown(before, note) {
   const said = (key) => new RegExp(`^${key} = "?([0-9a-f]+)"?$`, "m").exec(note.text)?.[1];
-  must(Number(said("version")) === before.version + 1, "manifest_version", "not the next version");
+  must(Number(said("version")) === before.version + 1, "manifest_version");
   const same = said("federation") === before.federation && said("previous") === before.hash;
-  must(same, "manifest_previous", "not after the version before");
-  must((await signersAmong(note, before)) >= before.quorum, "manifest_quorum", "no quorum signed");
+  must(same, "manifest_previous");
+  must((await signersAmong(note, before)) >= before.quorum, "manifest_quorum");
 }
 
 const rule = (holds, what) => must(holds, "manifest_succession", what);
@@ -186,7 +186,7 @@ export async function readManifest(text) {
   const bytes = bytesOf(text);
   must(bytes && bytes.length <= CHAIN_BYTES_MAX, "manifest_too_long", "no text, or too long");
   const whole = fromUtf8(bytes);
-  must(whole !== null, "manifest_note", "not UTF-8");
+  must(whole !== null, "manifest_note");
   const notes = whole.split(`\n${MANIFEST_FIRST_LINE}`);
   must(notes.length <= VERSIONS_MAX, "manifest_chain_too_long", `more than ${VERSIONS_MAX} versions`);
   let manifest = null;

@@ -4,31 +4,26 @@ import { I63_MAX, OPERATORS_MAX, U32_MAX } from "./bounds.js";
 import { fromHex, toHex } from "./bytes.js";
 import { blakeOfText } from "./hash.js";
 import { keyText, parseKey } from "./keys.js";
-import { DOMAIN, HASH, isKey, isTime } from "./texts.js";
+import { DOMAIN, HASH, isKey, isTime, readList } from "./texts.js";
 import { EMPTY_TREE, logName } from "./notes.js";
 
 const MANIFEST_FORMAT = "fama.manifest/1";
 export const MANIFEST_FIRST_LINE = `format = "${MANIFEST_FORMAT}"\n`;
-const POLICY = [
-  "max_delta", "daily_cap", "min_sponsors", "daily_registrations", "daily_attestations", "daily_retractions",
-  "daily_new_providers", "daily_bytes", "max_age_ms", "max_lag_ms", "heartbeat_ms", "batch_ms",
-];
-// Of each table the keys in the order of the canonical text: int, u32, text or list; a question mark if it may be missing.
+const tableOf = (list) => readList(list, (type, optional) => ({ type, optional }));
+// Of each table the keys in the order of the canonical text. What is neither a number nor a list is a text.
 const TABLES = {
-  "": {
-    format: "text", name: "text", version: "u32", protocol: "u32?", federation: "text?", previous: "text?",
-  },
-  policy: Object.fromEntries(POLICY.map((name, i) => [name, i < 7 ? "u32" : "int"])),
-  operators: {
-    name: "text", node_key: "text", governance_key: "text", generation: "u32", begins: "text", addresses: "list",
-    query: "text?", submit: "text?", issuer: "text?", token_keys: "list?",
-  },
-  homes: { name: "text", operator: "text", generation: "u32" },
-  cuts: {
-    operator: "text", generation: "u32", size: "int", root: "text", state_root: "text", adopted: "u32",
-    successor: "text", successor_generation: "u32",
-  },
+  "": tableOf("format name version:u32 protocol:u32? federation? previous?"),
+  policy: tableOf(
+    "max_delta:u32 daily_cap:u32 min_sponsors:u32 daily_registrations:u32 daily_attestations:u32 daily_retractions:u32 " +
+      "daily_new_providers:u32 daily_bytes:int max_age_ms:int max_lag_ms:int heartbeat_ms:int batch_ms:int",
+  ),
+  operators: tableOf(
+    "name node_key governance_key generation:u32 begins addresses:list query? submit? issuer? token_keys:list?",
+  ),
+  homes: tableOf("name operator generation:u32"),
+  cuts: tableOf("operator generation:u32 size:int root state_root adopted:u32 successor successor_generation:u32"),
 };
+const toml = (holds, what) => must(holds, "manifest_toml", what);
 const TOML_TABLE = /^\[(\[)?(policy|operators|homes|cuts)\](\])?$/;
 const TOML_STRING = `"[^"\\\\]*"|'[^']*'`;
 const TOML_PAIR = new RegExp(`^([a-z_]+)\\s*=\\s*([0-9]+|${TOML_STRING}|\\[.*\\])\\s*(?:#.*)?$`);
@@ -47,37 +42,37 @@ function readTables(text) {
     if (header) {
       name = header[2];
       const many = name !== "policy";
-      must(Boolean(header[1]) === many && Boolean(header[3]) === many && (many || !tables.policy.length), "manifest_toml", line);
+      toml(Boolean(header[1]) === many && Boolean(header[3]) === many && (many || !tables.policy.length), line);
       tables[name].push((table = {}));
       continue;
     }
     const pair = TOML_PAIR.exec(line);
-    const type = pair && Object.hasOwn(TABLES[name], pair[1]) ? TABLES[name][pair[1]] : undefined;
-    must(type && !Object.hasOwn(table, pair[1]), "manifest_toml", line);
-    table[pair[1]] = readTomlValue(type, pair[2], line);
+    const known = pair && Object.hasOwn(TABLES[name], pair[1]) && !Object.hasOwn(table, pair[1]);
+    toml(known, line);
+    table[pair[1]] = readTomlValue(TABLES[name][pair[1]].type, pair[2], line);
   }
   for (const [of, all] of Object.entries(tables)) {
     for (const one of all) {
-      const missing = Object.entries(TABLES[of]).find(([key, type]) => !type.endsWith("?") && !(key in one));
-      must(!missing, "manifest_toml", `${of || "the manifest"} has no ${missing?.[0]}`);
+      const missing = Object.entries(TABLES[of]).find(([key, { optional }]) => !optional && !(key in one));
+      toml(!missing, `${of} has no ${missing?.[0]}`);
     }
   }
-  must(tables.policy.length && tables.operators.length && tables.homes.length, "manifest_toml", "a table is missing");
+  toml(tables.policy.length && tables.operators.length && tables.homes.length, "a table is missing");
   return tables;
 }
 
 function readTomlValue(type, value, line) {
-  if (type.startsWith("text")) {
-    must(/^["']/.test(value), "manifest_toml", line);
-    return value.slice(1, -1);
-  }
-  if (type.startsWith("list")) {
+  if (type === "list") {
     const items = value.startsWith("[") ? value.slice(1, -1).trim() : "?";
-    must(new RegExp(`^(?:(?:${TOML_STRING})\\s*(?:,\\s*|$))*$`).test(items), "manifest_toml", line);
+    toml(new RegExp(`^(?:(?:${TOML_STRING})\\s*(?:,\\s*|$))*$`).test(items), line);
     return (items.match(new RegExp(TOML_STRING, "g")) ?? []).map((item) => item.slice(1, -1));
   }
+  if (type !== "int" && type !== "u32") {
+    toml(/^["']/.test(value), line);
+    return value.slice(1, -1);
+  }
   const number = /^(?:0|[1-9][0-9]{0,19})$/.test(value) ? BigInt(value) : -1n;
-  must(number >= 0n && number <= (type === "int" ? I63_MAX : BigInt(U32_MAX)), "manifest_toml", line);
+  toml(number >= 0n && number <= (type === "int" ? I63_MAX : BigInt(U32_MAX)), line);
   return type === "int" ? number : Number(number);
 }
 
@@ -140,7 +135,7 @@ function readCut(table) {
   const names = DOMAIN.test(table.operator) && DOMAIN.test(table.successor);
   wants(names && HASH.test(table.root) && HASH.test(table.state_root), "cuts");
   const never = table.size === 0n && table.root === EMPTY_TREE && table.adopted === 0 && /^0*$/.test(table.state_root);
-  wants(never || (table.size > 0n && table.adopted > 0), "cuts: of a log that never began all is 0");
+  wants(never || (table.size > 0n && table.adopted > 0), "cuts");
   return {
     log: logName(table),
     size: table.size,
@@ -167,8 +162,8 @@ export function readContent(text) {
   const tables = readTables(text);
   const [{ name, version, federation, previous }] = tables[""];
   const later = federation !== undefined || previous !== undefined || tables.cuts.length > 0;
-  wants((version === 1) === !later, "federation and previous: in later versions only");
-  wants(isPlain(name, 64) && tables.operators.length <= OPERATORS_MAX, "name, or the number of operators");
+  wants((version === 1) === !later, "federation, previous");
+  wants(isPlain(name, 64) && tables.operators.length <= OPERATORS_MAX, "name, operators");
   checkPolicy(tables.policy[0], tables.operators.length);
   wants([federation, previous].every((hash) => hash === undefined || HASH.test(hash)), "federation, previous");
   const operators = tables.operators.map(readOperator);
@@ -179,12 +174,12 @@ export function readContent(text) {
     wants(right, `home ${table.name}`);
     homes.set(table.name, log);
   }
-  wants(operators.every((one) => homes.has(one.name)), "every operator's name is a home");
-  wants(distinct(operators.map((one) => one.name)), "all operators' names must differ");
-  wants(distinct(operators.flatMap((one) => one.issuer ?? [])), "all issuers must differ");
-  wants(distinct(operators.flatMap((one) => keyUses(one).map(([key]) => key))), "all keys must differ");
+  wants(operators.every((one) => homes.has(one.name)), "homes");
+  wants(distinct(operators.map((one) => one.name)), "operators");
+  wants(distinct(operators.flatMap((one) => one.issuer ?? [])), "issuer");
+  wants(distinct(operators.flatMap((one) => keyUses(one).map(([key]) => key))), "keys");
   const cuts = tables.cuts.map(readCut);
-  must(writeTables(tables) === text, "manifest_canonical", "not the one text that its content has");
+  must(writeTables(tables) === text, "manifest_canonical");
   const policy = { minSponsors: tables.policy[0].min_sponsors };
   return { hash: toHex(blakeOfText(text)), version, federation, previous, name, policy, operators, homes, cuts };
 }

@@ -23,8 +23,8 @@ const u16Bytes = (value) => [value & 255, value >> 8];
 const hashLeaf = (key, valueHash) => blake3(join([0], u16Bytes(key.length), key, valueHash));
 const hashNode = (depth, key, left, right) => blake3(join([1], u16Bytes(depth), padded(key, depth), left, right));
 
-const form = (holds) => must(holds, "proof_malformed", "the proof is malformed");
-export const claim = (holds) => must(holds, "proof_claim", "the proof does not show that these are the rows");
+const form = (holds) => must(holds, "proof_malformed");
+export const claim = (holds) => must(holds, "proof_claim");
 
 /** Builds the root from items and hidden subtrees, from left to right. */
 class Climb {
@@ -85,7 +85,7 @@ function checkPrefixes(prefixes) {
   let fits = prefixes.length >= 1 && prefixes.length <= PREFIXES_MAX;
   fits &&= prefixes.every((one) => one.length >= 1 && one.length <= KEY_BYTES_MAX);
   fits &&= prefixes.every((one, i) => i === 0 || (compare(prefixes[i - 1], one) < 0 && !beginsWith(one, prefixes[i - 1])));
-  must(fits, "proof_key", "no proof is about such prefixes");
+  must(fits, "proof_key");
 }
 
 /** One run over the steps of a map proof; `answers` pairs each prefix with the rows that it is said to have. */
@@ -173,7 +173,7 @@ class MapProofRun {
     claim(this.told.length > 0);
     const [prefix, rows] = this.told.shift();
     for (const [key, value] of rows) {
-      must(key.length >= 1 && key.length <= KEY_BYTES_MAX, "proof_key", "no map has such keys");
+      must(key.length >= 1 && key.length <= KEY_BYTES_MAX, "proof_key");
       claim(beginsWith(key, prefix));
       this.item(key, 8 * key.length, hashLeaf(key, blake3(value)));
     }
@@ -183,7 +183,7 @@ class MapProofRun {
     claim(this.told.length === 0);
     this.settle(-1);
     form(this.keys.next().done && this.hashes.next().done);
-    must(equal(this.climb.end(), root), "proof_root", "the proof leads to another root");
+    must(equal(this.climb.end(), root), "proof_root");
   }
 }
 

@@ -31,7 +31,7 @@ function checkLogs(file, manifest) {
   const shown = file.logs.map((one) => one.log);
   must(ascend(shown, compareLogs), "profile_log", "the order of the logs");
   const listed = ascend(file.leftOut, compareLogs) && ascend(file.without, compareTexts) && ascend(file.whole, compareTexts);
-  sound(listed, "lists of names out of order");
+  sound(listed, "names out of order");
   for (const log of file.leftOut) {
     must(!shown.includes(log) && manifest.logs.has(log), "profile_log", `${log} is left out, but shown or unknown`);
   }

@@ -150,7 +150,7 @@ export class AnswerReader {
   }
 
   needed(row) {
-    return row ?? refuse("profile_row", "a row that another one names is missing");
+    return row ?? refuse("profile_row");
   }
 
   answer(question) {

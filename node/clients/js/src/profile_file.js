@@ -26,7 +26,7 @@ function readJson(text) {
   let [symbol, string] = [];
   const next = () => {
     const found = token.exec(text);
-    sound(found, "not JSON of objects, lists and strings");
+    sound(found, "no JSON of objects, lists, strings");
     [, symbol, string] = found;
   };
   const list = (close, item) => {
@@ -132,7 +132,7 @@ export function readProfileFile(text) {
   const logs = members.list("logs").map(readLogMembers);
   members.end();
   sound(HASH.test(file.federation) && parseQuestion(file.question), "federation, question");
-  sound(file.manifests.length < VERSIONS_MAX, "too many versions of the manifest");
+  sound(file.manifests.length < VERSIONS_MAX, "manifests");
   file.manifests = file.manifests.map((note) => within(() => parseSigned(utf8(note), MANIFEST_BYTES_MAX)));
   file.leftOut.forEach(readLogName);
   sound(file.without.every(is(DOMAIN)), "without");
@@ -167,7 +167,7 @@ function readEvidence({ log, roots, checkpoint, entry, path, adopted, maps }, bu
     };
     sound(evidence.certificate.path.length <= PROOF_HASHES_MAX, "path: too many hashes");
   } else {
-    sound([...parts, adopted].every((part) => part === null), "a log with an incomplete certificate");
+    sound([...parts, adopted].every((part) => part === null), "half a certificate");
   }
   evidence.maps = maps.map((map) => {
     const [proof, rows] = [base64Of("proof", map.proof), base64Of("rows", map.rows)];
@@ -199,11 +199,11 @@ function unpack(reader, budget) {
   const rows = [];
   let [keyBefore, valueBefore] = [new Uint8Array(), new Uint8Array()];
   for (const [keyShared, keyRest, valueShared, valueRest] of lengths) {
-    sound(keyShared <= keyBefore.length && valueShared <= valueBefore.length, "rows: more shared than there is");
+    sound(keyShared <= keyBefore.length && valueShared <= valueBefore.length, "rows: shared");
     let key = join(keyBefore.subarray(0, keyShared), rest.take(keyRest));
     const value = join(valueBefore.subarray(0, valueShared), rest.take(valueRest));
     const shortest = shared(key, keyBefore) === keyShared && shared(value, valueBefore) === valueShared;
-    sound(shortest, "rows: not in the shortest form");
+    sound(shortest, "rows: length");
     if (key[0] === TAG.statement) {
       // The end of such a key follows from the value.
       const { service, domain } = decode(value, ROW_BYTES_MAX, ROWS[TAG.statement]);
@@ -215,7 +215,7 @@ function unpack(reader, budget) {
     rows.push([key, value]);
     [keyBefore, valueBefore] = [key, value];
   }
-  sound(rest.at === rest.bytes.length, "rows: more than the rows take");
+  sound(rest.at === rest.bytes.length, "rows: more");
   return rows;
 }
 

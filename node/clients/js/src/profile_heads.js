@@ -9,7 +9,7 @@ import { LOG_KEY, TAG, readRow } from "./rows.js";
 
 /** Where a log adopted a version: that version's number, if the proof leads to the head. */
 export function adoptedVersion({ index, entry, path }, head, manifest) {
-  const adoption = (holds) => must(holds, "adoption_entry", "it does not adopt that version below the head");
+  const adoption = (holds) => must(holds, "adoption_entry", "not that version below the head");
   const adopts = decodeOrNull(entry)?.adopts;
   adoption(adopts);
   verifyInclusion(entry, index, head, path);

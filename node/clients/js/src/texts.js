@@ -53,13 +53,15 @@ const TYPES = {
   dismissal: wordType(["misconduct", "key_compromised", "expired", "unspecified"]),
 };
 
-/** Fields by name, from `name`, or `name:type` where the type has another name; `?` if it may be absent. */
-function fieldsOf(list) {
+/** What each name in a list such as `name other:type more?` stands for: its type, by default its name, and if it may miss. */
+export function readList(list, of) {
   return Object.fromEntries(list.split(" ").map((said) => {
-    const [, name, type = name, optional] = /^(\w+)(?::(\w+))?(\?)?$/.exec(said);
-    return [name, { ...TYPES[type], optional: optional === "?" }];
+    const [, name, type, optional] = /^(\w+)(?::(\w+))?(\?)?$/.exec(said);
+    return [name, of(type ?? name, optional === "?")];
   }));
 }
+
+const fieldsOf = (list) => readList(list, (type, optional) => ({ ...TYPES[type], optional }));
 
 // Kinds and their fields, in the order of the protocol, which is also that of the encoding.
 export const KINDS = {
@@ -79,9 +81,9 @@ class Lines {
   constructor(bytes, firstLine, longest) {
     must(bytes.length <= longest, "too_long", `more than ${longest} bytes`);
     const text = fromUtf8(bytes);
-    must(text !== null, "not_utf8", "not UTF-8");
+    must(text !== null, "not_utf8");
     must(text.startsWith(`${firstLine}\n`), "first_line", `want ${firstLine}`);
-    must(text.endsWith("\n"), "no_newline", "the last line does not end");
+    must(text.endsWith("\n"), "no_newline");
     this.lines = text.split("\n").slice(1, -1);
   }
 
@@ -118,7 +120,7 @@ class Lines {
  * fields null. Refuses any text that is not the one text of an event.
  */
 export function parseEvent(text) {
-  const lines = new Lines(bytesOf(text) ?? refuse("not_utf8", "want a text"), "fama.event/1", 2048);
+  const lines = new Lines(bytesOf(text) ?? refuse("not_utf8"), "fama.event/1", 2048);
   const event = { federation: lines.typed("federation", TYPES.hash), kind: lines.typed("kind", { holds: isKind }) };
   for (const [name, field] of Object.entries(KINDS[event.kind])) event[name] = lines.typed(name, field);
   event.created = lines.typed("created", { holds: isTime });
@@ -157,7 +159,7 @@ const EVENT_FIELDS = ["federation", "kind", "created", "nonce"];
 export const eventId = (text) => toHex(blakeOfText(text));
 
 function randomBytes(count) {
-  must(globalThis.crypto?.getRandomValues, "no_webcrypto", "this runtime has no crypto.getRandomValues");
+  must(globalThis.crypto?.getRandomValues, "no_webcrypto", "no crypto.getRandomValues");
   return globalThis.crypto.getRandomValues(new Uint8Array(count));
 }
 
@@ -172,7 +174,7 @@ export function noteText({ salt = toHex(randomBytes(32)), ...said }) {
 
 /** Reads a note's text into `{salt, bio, reason, ref}`, absent fields null. */
 export function parseNote(text) {
-  const lines = new Lines(bytesOf(text) ?? refuse("not_utf8", "want a text"), "fama.note/1", 1024);
+  const lines = new Lines(bytesOf(text) ?? refuse("not_utf8"), "fama.note/1", 1024);
   const note = { salt: lines.typed("salt", TYPES.hash), bio: lines.optional("bio"), reason: null, ref: null };
   if (note.bio === null) {
     const atMost = (longest) => ({ holds: (value) => utf8(value).length <= longest, optional: true });

@@ -10,6 +10,7 @@ import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 
 import * as fama from "../fama.js";
+import * as protocol from "../src/protocol.js";
 import { ProfileCache, createLogin } from "../login.js";
 import { codeOf } from "./vectors.js";
 
@@ -77,7 +78,7 @@ async function rewriteManifest(ports) {
     const secret = readFileSync(join(dir, "net", name, "governance.pem"), "utf8");
     const signature = sign(null, Buffer.from(text), secret);
     const [, key] = new RegExp(`name = "${name}"\nnode_key = .*\ngovernance_key = "ed25519:(\\w+)"`).exec(text);
-    const id = fama.protocol.sha256(Buffer.concat([Buffer.from(`${name}\n`), Buffer.from([1]), Buffer.from(key, "hex")])).slice(0, 4);
+    const id = protocol.sha256(Buffer.concat([Buffer.from(`${name}\n`), Buffer.from([1]), Buffer.from(key, "hex")])).slice(0, 4);
     return `\u2014 ${name} ${Buffer.concat([id, signature]).toString("base64")}\n`;
   });
   genesis = `${text}\n${lines.join("")}`;
@@ -99,10 +100,10 @@ const pem = (pair) => ({
 });
 
 test("texts are those of the template, byte for byte", { skip }, async () => {
-  const key = fama.protocol.readKey(pem(keys.ed25519()).public);
+  const key = protocol.readKey(pem(keys.ed25519()).public);
   const status = await fama.getStatus();
   const id = "0123456789abcdef".repeat(4);
-  const text = fama.protocol.keyText(key);
+  const text = protocol.keyText(key);
   const events = [
     { kind: "register", home: "alpha.example", name: "swift-core-maps", key: text, next: `sha256:${id}` },
     { kind: "rotate", home: "alpha.example", identity: id, version: "2", key: text },
@@ -183,9 +184,9 @@ test("a service gives karma with a key that it keeps elsewhere, and a gate lets 
   const other = "0".repeat(64);
   assert.equal(await codeOf(() => fama.verifyProof(proof, genesis, { question: other })), "other_proof");
   let refused = 0;
-  const bytes = fama.protocol.utf8(proof.slice(0, proof.indexOf("\u2014")));
+  const bytes = protocol.utf8(proof.slice(0, proof.indexOf("\u2014")));
   for (let at = 0; at < bytes.length; at += 7) {
-    const flipped = fama.protocol.utf8(proof);
+    const flipped = protocol.utf8(proof);
     flipped[at] ^= 1 << at % 7;
     refused += Number((await codeOf(() => fama.verifyProof(flipped, genesis, { question: event }))) !== "ok");
   }

@@ -1,9 +1,12 @@
 // Every vector that applies to a reader of proofs, events and logins.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
 import { test } from "node:test";
 
-import { eventId, eventText, parseEvent, parseNote, protocol, readManifest, verifyProof } from "../fama.js";
+import { eventId, eventText, parseEvent, parseNote, readManifest, verifyProof } from "../src/index.js";
+import * as protocol from "../src/protocol.js";
 import { codeOf, each, load, raw, requiredOf, shown, signatureOf, text } from "./vectors.js";
 
 const { toHex } = protocol;
@@ -253,4 +256,11 @@ test("Wycheproof's ECDSA in the ledger's form, by this module's own arithmetic",
     const held = bytes ? await holdsInLedger(group, one, [...bytes[0], ...bytes[1]]) : false;
     assert.equal(held, one.result === "valid", `${one.tcId} ${one.comment}`);
   }
+});
+
+test("fama.js is what build.js makes of src, and of moderate size", async () => {
+  const { status, stderr } = spawnSync(process.execPath, ["build.js", "--check"], { cwd: new URL("..", import.meta.url), encoding: "utf8" });
+  assert.equal(status, 0, stderr);
+  const { size } = statSync(new URL("../fama.js", import.meta.url));
+  assert.ok(size < 100000, `${size} bytes, which a node serves to browsers`);
 });
