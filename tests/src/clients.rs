@@ -27,7 +27,7 @@ const NODE_VERSION_MIN: u32 = 20;
 
 /// Node.js, if this machine has one that is new enough.
 #[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
-fn node() -> Option<PathBuf> {
+pub(crate) fn node() -> Option<PathBuf> {
     let version = Command::new("node").arg("--version").output().ok();
     let version = version.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
     let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());

@@ -1,6 +1,9 @@
-/** Types of fama.js, which says what each part does. */
+/** The client of Fama: asks nodes, checks their proofs offline, signs events, checks logins. */
 
-/** `code` is a stable word. From a node's refusal come `status` and `answer`, from a failed submission `submission`. */
+/**
+ * Everything that this module refuses or that a node refuses. `code` is a stable word, the same as in the answers of nodes
+ * and in `fama`. A node's refusal has `status` and `answer`, a failed submission `submission`.
+ */
 export class FamaError extends Error {
   code: string;
   status?: number;
@@ -10,7 +13,7 @@ export class FamaError extends Error {
 
 // ---- Proofs ----
 
-/** One version of a federation's manifest with all before it. */
+/** One version of a federation's manifest with all before it, each checked. Made by `readManifest` only. */
 export class Manifest {
   private constructor();
   readonly version: number;
@@ -24,15 +27,19 @@ export class Manifest {
   at(version: number): Manifest | undefined;
 }
 
+/**
+ * Reads the genesis of a federation, or a chain file of its versions. Whoever names the genesis names the federation;
+ * everything else follows from signatures. `verifyProof` also takes the text; read it once to save time.
+ */
 export function readManifest(text: string | Uint8Array | Manifest): Promise<Manifest>;
 
-/** What a reader requires of a profile proof. Nothing has a default. */
+/** What a reader requires of a profile proof. Nothing has a default: each decides what a node can hide. */
 export interface ProfileRequirements {
   /** The handle, id or DID that the proof must be about. */
   question: string;
   /** Seconds; a log with an older certificate counts as left out. */
   maxAge: number;
-  /** How many logs may count as left out. */
+  /** How many logs may count as left out. Liars alone can bring it about that as many are as may lie. */
   missing: number;
   /** Seconds since 1970, by the reader's clock. */
   now: number;
@@ -41,7 +48,7 @@ export interface ProfileRequirements {
 export interface EventRequirements {
   /** The event's id. */
   question: string;
-  /** Whether the signature of the log's owner is enough. */
+  /** True also accepts an event that its log's owner alone signed, which may still be lost. */
   ownerOnly?: boolean;
 }
 
@@ -104,6 +111,11 @@ export interface ProvenEvent {
 
 export type Genesis = string | Uint8Array | Manifest;
 
+/**
+ * Checks a proof offline: a profile proof, a proof of an event, or the JSON answer to a submission. Resolves to what
+ * `fama verify --json` prints, and rejects with the same codes. Without Node's crypto it needs `crypto.subtle`, which
+ * browsers give to pages from https and localhost only; elsewhere it rejects with `no_webcrypto`.
+ */
 export function verifyProof(proof: string | Uint8Array, genesis: Genesis, requirements: ProfileRequirements): Promise<ProvenProfile>;
 export function verifyProof(
   proof: string | Uint8Array, genesis: Genesis, requirements: EventRequirements,
@@ -120,9 +132,13 @@ export interface EventFields {
   [field: string]: string | null | undefined;
 }
 
+/** The text that the author signs. `created` and `nonce` are filled in if they are missing. */
 export function eventText(event: EventFields): string;
+/** Refuses every text that is not the one text of an event. */
 export function parseEvent(text: string | Uint8Array): EventFields & { created: string; nonce: string };
+/** 64 hex digits; of a registration, they are also the identity's id. */
 export function eventId(text: string): string;
+/** A note's text, with a fresh salt unless one is given. */
 export function noteText(note: { salt?: string; bio?: string; reason?: string; ref?: string }): string;
 export function parseNote(text: string | Uint8Array): { salt: string; bio: string | null; reason: string | null; ref: string | null };
 
@@ -178,17 +194,26 @@ export interface Identified {
 
 export type Identify = (agent: string) => Promise<Identified>;
 
+/** The login for a service's challenge, as `verify` and `POST /api/verify` take it. */
 export function signLogin(login: { dumbname: string; message: string; key: Signer; timestamp?: string }): Promise<Login>;
 
 // ---- The client ----
 
 export interface ClientOptions {
+  /** Origin of a query listener. By default that of the page or of the module, elsewhere http://127.0.0.1:8080. */
   query?: string;
+  /** Origin of a submit listener, for the functions that write. */
   submit?: string;
+  /** The federation's id. Without it and without a genesis, what is signed is for the federation that the node names. */
   federation?: string;
+  /**
+   * With a genesis, no answer about an agent that a login or a signature depends on is believed without a profile proof,
+   * checked with `maxAge` and `missing`, which then have no default. Receipts are checked too.
+   */
   genesis?: Genesis;
   maxAge?: number;
   missing?: number;
+  /** Seconds that a request may take, 30 by default. */
   timeout?: number;
   fetch?: typeof fetch;
 }
@@ -218,6 +243,7 @@ export interface Receipt {
 }
 
 export interface SubmitOptions {
+  /** Answer only once the event is final, or after some 20 seconds. */
   wait?: boolean;
   invite?: string;
 }
@@ -233,11 +259,13 @@ export interface RegisterOptions extends Signing, SubmitOptions {
   dumbname: string;
   home?: string;
   bio?: string;
+  /** The key that may follow, public or as `sha256:…`. Without it, a thief of the key has the identity. */
   next?: string;
 }
 
 export interface RotateOptions extends SubmitOptions {
   dumbname: string;
+  /** The current key; not needed if it committed to `new_key`. */
   key?: Signer;
   new_key: Signer;
   next?: string;
@@ -289,15 +317,19 @@ export class FamaClient {
   getLeaderboard(options?: number | { limit?: number; cursor?: string }): Promise<Leaderboard>;
   getProof(agent: string): Promise<string>;
   identify(agent: string): Promise<Identified>;
+  /** Checks a login here; only the agent's key and status are asked for. It holds for 300 s: remember what was used. */
   verify(login: Login, options?: VerifyOptions): Promise<VerifiedLogin | RefusedLogin>;
+  /** Asks the node. */
   verifyRemote(login: Login): Promise<VerifiedLogin | RefusedLogin>;
   register(options: RegisterOptions): Promise<Receipt>;
   rotateKey(options: RotateOptions): Promise<Receipt>;
   revokeKey(options: RevokeOptions): Promise<Receipt>;
   attestKarma(options: AttestOptions): Promise<Receipt>;
+  /** The same text is the same event: after a broken connection, submit `error.submission` again. */
   submit(submission: Submission, options?: { wait?: boolean }): Promise<Receipt>;
 }
 
+/** Makes the client that the functions below use. */
 export function configure(options: ClientOptions): FamaClient;
 export const getStatus: FamaClient["getStatus"];
 export const getAgent: FamaClient["getAgent"];

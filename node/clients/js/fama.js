@@ -34,6 +34,7 @@ const utf8 = (text) => ENCODER.encode(text);
 function fromUtf8(bytes) {try {return DECODER.decode(bytes);} catch {return null;}}
 function bytesOf(text) {if (text instanceof Uint8Array) return text;
 return typeof text === "string" && !LONE_SURROGATE.test(text) ? utf8(text) : undefined;}
+function parsed(text) {try {return JSON.parse(text);} catch {return undefined;}}
 function join(...parts) {const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
 let at = 0;
 for (const part of parts) {all.set(part, at);
@@ -248,7 +249,7 @@ const edIsSmall = (y) => ED_SMALL_YS.has(y % ED_P);
 let nodeCrypto;
 async function native() {if (nodeCrypto === undefined) {const { process } = globalThis;
 nodeCrypto = process?.getBuiltinModule?.("node:crypto") ?? null;
-if (!nodeCrypto && process?.versions?.node) {const name = "node:crypto"; // A variable, so that bundlers for browsers leave it alone.
+if (!nodeCrypto && process?.versions?.node) {const name = "node:crypto";
 nodeCrypto = await import(/* @vite-ignore */ /* webpackIgnore: true */ name).catch(() => null);}}
 return nodeCrypto;}
 const SPKI_SECP256K1 = fromHex("3036301006072a8648ce3d020106052b8104000a032200", 23);
@@ -269,7 +270,7 @@ return subtle.verify({ name: "Ed25519" }, imported, signature, message);}
 const NO_POINT = "no point of the curve";
 function parseKey(text) {const [, curve, digits] = /^(secp256k1|ed25519):([0-9a-f]*)$/.exec(text) ?? [];
 const bytes = curve && fromHex(digits, curve === "ed25519" ? 32 : 33);
-must(bytes, "key_malformed", "want secp256k1: and 66 hex digits, or ed25519: and 64");
+must(bytes, "key_malformed", "want secp256k1:… or ed25519:…");
 return checkKey({ curve, bytes });}
 const keyText = (key) => `${key.curve}:${toHex(key.bytes)}`;
 const checkedKeys = new WeakSet();
@@ -316,7 +317,7 @@ const y = big(point.subarray(33));
 const holds = point.length === 65 && point[0] === 4 && secpY(x, y & 1n) === y;
 must(holds, "key_not_on_curve", NO_POINT);
 return { curve: "secp256k1", bytes: join([2 + Number(y & 1n)], point.subarray(1, 33)) };}
-function readKey(text) {must(typeof text === "string" && text.length <= 65536, "key_malformed", "want a key's text or its PEM");
+function readKey(text) {must(typeof text === "string" && text.length <= 65536, "key_malformed", "want a key");
 return text.includes("-----BEGIN") ? keyFromPem(text) : parseKey(text.trim());}
 const keyHash = (key) => sha256(utf8(keyText(key)));
 const MISMATCH = "it does not match key and message";
@@ -506,12 +507,14 @@ const signed = await isSignedBy(note, origin, known.nodeKey, "checkpoint_signatu
 must(signed, "checkpoint_unsigned", `not signed by the owner of ${origin}`);
 return found;}
 async function cosigners(note, version) {const found = [];
-for (const { name, keyId: id, bytes } of note.lines) {const operator = version.operators.get(name);
-if (!operator || id !== keyId(name, NOTE_COSIGNATURE, operator.nodeKey)) continue;
+for (const line of note.lines) {const { name, bytes } = line;
+const key = version.operators.get(name)?.nodeKey;
+if (!key || line.keyId !== keyId(name, NOTE_COSIGNATURE, key)) continue;
 const seconds = bytes.length === 72 ? big(bytes.subarray(0, 8)) : I63_MAX + 1n;
-const message = () => utf8(`cosignature/v1\ntime ${seconds}\n${note.text}`);
-const holds = seconds <= I63_MAX && (await lineHolds(operator.nodeKey, message(), bytes.subarray(8)));
+if (line.by !== keyText(key)) {const message = utf8(`cosignature/v1\ntime ${seconds}\n${note.text}`);
+const holds = seconds <= I63_MAX && (await lineHolds(key, message, bytes.subarray(8)));
 must(holds, "checkpoint_cosignature", `invalid cosignature by ${name}`);
+line.by = keyText(key);}
 must(!found.some((one) => one.operator === name), "checkpoint_cosigned_twice", `${name} cosigned twice`);
 found.push({ operator: name, seconds });}
 return found;}
@@ -914,11 +917,22 @@ const LOG_KEY = Uint8Array.of(TAG.log);
 const FORMAT = "fama.profile-proof/1";
 const wrong = (what) => refuse("profile_form", `this is no profile proof: ${what}`);
 const sound = (holds, what) => holds || wrong(what);
-function readJson(text) {const token = /[\t\n\r ]*(?:([[\]{},:])|("(?:[^"\\\u0000-\u001f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"))/y;
-let [symbol, string] = [];
-const next = () => {const found = token.exec(text);
-sound(found, "no JSON of objects, lists, strings");
-[, symbol, string] = found;};
+const TOKEN = /[\t\n\r ]*([[\]{},:"])/y;
+const STRING_ENDS = /["\\\u0000-\u001f]/g;
+function stringEnd(text, at) {for (;;) {STRING_ENDS.lastIndex = at;
+const found = STRING_ENDS.exec(text);
+sound(found && found[0] >= '"', "a string");
+if (found[0] === '"') return STRING_ENDS.lastIndex;
+at = found.index + 2;}}
+function readString(text) {const value = parsed(text);
+sound(typeof value === "string" && !LONE_SURROGATE.test(value), "a string");
+return value;}
+function readJson(text) {let [at, symbol, string] = [0];
+const next = () => {TOKEN.lastIndex = at;
+[, symbol] = TOKEN.exec(text) ?? wrong("no JSON of objects, lists, strings");
+const end = TOKEN.lastIndex;
+at = symbol === '"' ? stringEnd(text, end) : end;
+string = text.slice(end - 1, at);};
 const list = (close, item) => {next();
 if (symbol === close) return;
 for (;;) {item();
@@ -926,17 +940,13 @@ next();
 if (symbol === close) return;
 sound(symbol === ",", "a comma is missing");
 next();}};
-const readString = () => {sound(string !== undefined, "want a string");
-const value = JSON.parse(string);
-sound(!LONE_SURROGATE.test(value), "a string that is no Unicode");
-return value;};
 const value = (depth) => {sound(depth < 16, "nested too deeply");
 if (symbol === "[") {const items = [];
 list("]", () => items.push(value(depth + 1)));
 return items;}
-if (symbol !== "{") return readString();
+if (symbol !== "{") return readString(string);
 const members = new Map();
-list("}", () => {const name = readString();
+list("}", () => {const name = readString(string);
 next();
 sound(symbol === ":" && !members.has(name), `member ${name}`);
 next();
@@ -944,7 +954,7 @@ members.set(name, value(depth + 1));});
 return members;};
 next();
 const whole = value(0);
-sound(/^[\t\n\r ]*$/.test(text.slice(token.lastIndex)), "more than one value");
+sound(/^[\t\n\r ]*$/.test(text.slice(at)), "more than one value");
 return whole;}
 class Members {constructor(value) {sound(value instanceof Map, "want an object");
 this.rest = value;}
@@ -1048,7 +1058,7 @@ must(version !== since, "adoption_superfluous", `version ${version} brought the 
 must(adoptedVersion(adoption, head, manifest) === version, "adoption_entry", `not version ${version}`);
 return adoption.index + 2n === head.size ? [version, version - 1] : [version];}
 async function checkHead(certificate, log, row, manifest) {const { since } = manifest.logs.get(log);
-must(row.adopted >= since && manifest.at(row.adopted), "profile_log", `${log} cannot have adopted version ${row.adopted}`);
+must(row.adopted >= since && manifest.at(row.adopted), "profile_log", `${log} at version ${row.adopted}`);
 must(row.adopted >= manifest.adoptedMin(log), "profile_outdated", `the head of ${log} is of version ${row.adopted}`);
 const head = await openCheckpoint(certificate.note, manifest, log);
 let cosigned;
@@ -1073,7 +1083,7 @@ shown = { log, size, adopted, time: null, cosigned: [], asOf: null, stateRoot };
 must(row && equal(row[0], LOG_KEY), "profile_log", `the own row of ${log} is missing`);
 shown = await checkHead(certificate, log, readRow(TAG.log, row[1]), manifest);}
 const under = shown.adopted >= known.since ? manifest.at(shown.adopted) : undefined;
-must(under, "profile_log", `${log} cannot have adopted version ${shown.adopted}`);
+must(under, "profile_log", `${log} at version ${shown.adopted}`);
 const names = under.mapsOf(log);
 const pairs = names.map((name, i) => join(stringBytes(name), roots[i] ?? []));
 const same = names.length === roots.length && equal(blake3(join(u64Bytes(names.length), ...pairs)), shown.stateRoot);
@@ -1268,7 +1278,7 @@ checkMapProof(root, proof, answers);}
 const MAP_NAME = /^(?:home|statements|claims)\/(.+)$/;
 async function verifyProfile(text, held, required) {const file = readProfileFile(text);
 const { question } = file;
-must(question === required.question, "profile_question", `the proof is about ${question}, not ${required.question}`);
+must(question === required.question, "profile_question", `about ${question}, not ${required.question}`);
 const manifest = await newestOf(file, held);
 checkLogs(file, manifest);
 const logs = [];
@@ -1337,8 +1347,8 @@ const decoded = decode(entry, ENTRY_BYTES_MAX, readEntry);
 const event = await verifyEntry(decoded, manifest.federation);
 const id = event === null ? "" : eventId(event);
 const final = Boolean(atCut || by);
-must(id === required.question, "other_proof", `this proof is about ${id || "no event"}, not about ${required.question}`);
-must(final || required.ownerOnly, "not_final", "only the log's owner signed for this event");
+must(id === required.question, "other_proof", `about ${id || "no event"}, not ${required.question}`);
+must(final || required.ownerOnly, "not_final", "only the log's owner signed");
 return {proven: true, kind: "event", event: id, log: head.log, index: Number(proof.index), time: timeText(decoded.time),
 size: Number(head.size), final, ...(event !== null && { text: event }),
 ...(by && { manifest_version: by.version, cosigned: cosignedJson(by.cosigned) }),};}
@@ -1369,8 +1379,8 @@ const seconds = (value) => (value >= Number(I63_MAX) ? I63_MAX : BigInt(Math.flo
 const required = { question, missing, maxAge: seconds(maxAge), now: seconds(now) };
 return verifyProfile(text, await readManifest(genesis), required);}
 function receiptIn(text) {if (text.length > PROFILE_BYTES_MAX || !text.includes('"proof"')) return null;
-try {const { proof } = JSON.parse(text);
-return typeof proof === "string" ? proof : null;} catch {return null;}}
+const proof = parsed(text)?.proof;
+return typeof proof === "string" ? proof : null;}
 const LOGIN_WINDOW_SECONDS = 300;
 const NO_LOGIN = ["fama.", "fama/", "format = ", "cosignature/v1", "c2sp.org/", "ROTATE_KEY:", "REVOKE_KEY:"];
 function loginText({ dumbname, timestamp, message }) {const text = `${dumbname}${timestamp}${message}`;
@@ -1385,17 +1395,18 @@ const signer = await signerOf(key);
 return { dumbname, timestamp, message, signature: toBase64(await signer.sign(loginText({ dumbname, timestamp, message }))) };}
 async function checkLogin(login, agent, now) {for (const field of ["dumbname", "timestamp", "signature", "message"]) {must(typeof login?.[field] === "string", `missing_${field}`, `${field}: want a string`);
 must(!LONE_SURROGATE.test(login[field]), "bad_message", `${field} is no Unicode`);}
+must(login.dumbname.length < 400, "bad_name", "longer than any name");
 const time = loginTime(login.timestamp);
 const signature = fromLenientBase64(login.signature);
 must(signature?.length, "bad_signature_form", "signature: want base64");
 const text = loginText(login);
 must(Math.abs(now - time) <= 1000 * LOGIN_WINDOW_SECONDS, "expired", "more than 300 seconds from now");
 const { key, is_revoked, is_suspended } = await agent();
-try {await verifyEdge(parseKey(key), text, signature);} catch (error) {if (error.code === "signature_malformed") refuse("bad_signature_form", "signature: want one of the key's curve");
+try {await verifyEdge(parseKey(key), text, signature);} catch (error) {if (error.code === "signature_malformed") refuse("bad_signature_form", "signature: another curve");
 if (error.code === "signature_mismatch") refuse("bad_signature", "it does not match key and message");
 throw error;}
 must(!is_revoked, "revoked", "the agent's key is revoked");
-must(!is_suspended, "suspended", "operators suspended the agent");}
+must(!is_suspended, "suspended", "the agent is suspended");}
 async function signerOf(given) {if (typeof given?.sign === "function") return { key: readKey(given.public_key), sign: given.sign };
 const crypto = await native();
 must(crypto, "cannot_sign", "no private keys are read here: give {public_key, sign}");
@@ -1420,15 +1431,14 @@ const stated = genesis === undefined || [maxAge, missing].every((value) => typeo
 must(stated, "requirement_missing", "with genesis, say maxAge and missing");
 Object.assign(this, { federation, genesis, maxAge, missing, timeout, fetch });}
 async request(url, init = {}) {const signal = AbortSignal.timeout(1000 * this.timeout);
-const { fetch } = this; // Browsers' fetch must not be called as a method of this.
+const { fetch } = this;
 const response = await fetch(url, { redirect: "error", ...init, signal });
 const text = fromUtf8(await bodyOf(response));
 if (response.ok && text !== null) return text;
-let said = {};
-try {said = JSON.parse(text);} catch {}
-const code = typeof said?.code === "string" ? said.code : "no_answer";
-return refuse(code, said?.error ?? `HTTP ${response.status}`, { status: response.status, answer: said });}
-async json(url, init) {return JSON.parse(await this.request(url, init));}
+const said = parsed(text) ?? {};
+const code = typeof said.code === "string" ? said.code : "no_answer";
+return refuse(code, said.error ?? `HTTP ${response.status}`, { status: response.status, answer: said });}
+async json(url, init) {return parsed(await this.request(url, init)) ?? refuse("no_answer", "no JSON");}
 get(path, parameters = {}) {const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== undefined)).toString();
 return this.json(this.query + path + (query && `?${query}`));}
 post(url, value) {return this.json(url, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });}
@@ -1450,7 +1460,7 @@ const question = parseQuestion(agent) ? agent : `${agent}@${(await this.getStatu
 const { maxAge, missing } = this;
 const now = Math.floor(Date.now() / 1000);
 const proven = await verifyProof(await this.getProof(question), await this.held(), { question, maxAge, missing, now });
-must(proven.found, "unknown_agent", `nobody has the name or id ${question}`, { status: 404 });
+must(proven.found, "unknown_agent", `nobody is ${question}`, { status: 404 });
 const { id, handle, did, key, key_version, status, karma } = proven.agent;
 const is_revoked = status === "revoked";
 return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended: false, karma: karma.sum, proven: true };}
@@ -1466,7 +1476,7 @@ return this.signAndSubmit(event, signer, { note, ...more });}
 async rotateKey({ dumbname, key, new_key, next, ...more }) {const [found, signer] = [await this.identify(dumbname), await signerOf(new_key)];
 const before = await this.commitmentOf(found);
 const newKey = keyText(signer.key);
-must(before === null || before === commitment(newKey), "not_committed", "the key before committed to another one");
+must(before === null || before === commitment(newKey), "not_committed", "committed to another key");
 const event = {kind: "rotate", home: homeOf(found), identity: found.agent_id, version: String(found.key_version + 1), key: newKey,
 next: next == null ? null : committed(next),};
 if (before !== null) return this.signAndSubmit(event, signer, more);
@@ -1485,13 +1495,13 @@ for (const { event } of recent_key_events.filter((one) => one.event_type !== "RE
 must(eventId(text) === event, "wrong_event", "the node shows another event");
 const said = parseEvent(text);
 if (said.key === key) return said.next;}
-return refuse("unknown_event", "the node hides the event that brought the key");}
+return refuse("unknown_event", "no event brought the key");}
 async signAndSubmit(event, signer, { note, countersigner, wait, invite } = {}) {const text = eventText({ federation: await this.federationId(), ...event });
 const signed = async ({ sign }) => toBase64(await sign(utf8(text)));
 const submission = { text, signature: await signed(signer), signer: keyText(signer.key), note, invite };
 if (countersigner) submission.countersignature = await signed(countersigner);
 return this.submit(submission, { wait });}
-async submit(submission, { wait = false } = {}) {must(this.submitTo, "no_submit", "configure submit, the origin of a submit listener");
+async submit(submission, { wait = false } = {}) {must(this.submitTo, "no_submit", "configure submit");
 let receipt;
 try {receipt = await this.post(`${this.submitTo}/events${wait ? "?wait=final" : ""}`, submission);} catch (error) {error.submission = submission;
 throw error;}

@@ -21,6 +21,15 @@ export function bytesOf(text) {
   return typeof text === "string" && !LONE_SURROGATE.test(text) ? utf8(text) : undefined;
 }
 
+/** The value of a JSON text; undefined for anything else. */
+export function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 export function join(...parts) {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;

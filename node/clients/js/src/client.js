@@ -1,6 +1,6 @@
 // A client of one node: asks, signs and submits.
 import { FamaError, must, refuse } from "./error.js";
-import { fromUtf8, join, toBase64, utf8 } from "./bytes.js";
+import { fromUtf8, join, parsed, toBase64, utf8 } from "./bytes.js";
 import { keyText, readKey } from "./keys.js";
 import { COMMITMENT, commitment, eventId, eventText, noteText, parseEvent } from "./texts.js";
 import { readManifest } from "./manifest.js";
@@ -49,22 +49,19 @@ export class FamaClient {
 
   async request(url, init = {}) {
     const signal = AbortSignal.timeout(1000 * this.timeout);
-    const { fetch } = this; // Browsers' fetch must not be called as a method of this.
+    // Browsers' fetch must not be called as a method of this.
+    const { fetch } = this;
     const response = await fetch(url, { redirect: "error", ...init, signal });
     const text = fromUtf8(await bodyOf(response));
     if (response.ok && text !== null) return text;
-    let said = {};
-    try {
-      said = JSON.parse(text);
-    } catch {
-      // Not a node's answer, for example a proxy's.
-    }
-    const code = typeof said?.code === "string" ? said.code : "no_answer";
-    return refuse(code, said?.error ?? `HTTP ${response.status}`, { status: response.status, answer: said });
+    // What is no JSON is not a node's answer, for example a proxy's.
+    const said = parsed(text) ?? {};
+    const code = typeof said.code === "string" ? said.code : "no_answer";
+    return refuse(code, said.error ?? `HTTP ${response.status}`, { status: response.status, answer: said });
   }
 
   async json(url, init) {
-    return JSON.parse(await this.request(url, init));
+    return parsed(await this.request(url, init)) ?? refuse("no_answer", "no JSON");
   }
 
   get(path, parameters = {}) {
@@ -127,7 +124,7 @@ export class FamaClient {
     const { maxAge, missing } = this;
     const now = Math.floor(Date.now() / 1000);
     const proven = await verifyProof(await this.getProof(question), await this.held(), { question, maxAge, missing, now });
-    must(proven.found, "unknown_agent", `nobody has the name or id ${question}`, { status: 404 });
+    must(proven.found, "unknown_agent", `nobody is ${question}`, { status: 404 });
     const { id, handle, did, key, key_version, status, karma } = proven.agent;
     const is_revoked = status === "revoked";
     return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended: false, karma: karma.sum, proven: true };
@@ -164,7 +161,7 @@ export class FamaClient {
     const [found, signer] = [await this.identify(dumbname), await signerOf(new_key)];
     const before = await this.commitmentOf(found);
     const newKey = keyText(signer.key);
-    must(before === null || before === commitment(newKey), "not_committed", "the key before committed to another one");
+    must(before === null || before === commitment(newKey), "not_committed", "committed to another key");
     const event = {
       kind: "rotate", home: homeOf(found), identity: found.agent_id, version: String(found.key_version + 1), key: newKey,
       next: next == null ? null : committed(next),
@@ -203,7 +200,7 @@ export class FamaClient {
       const said = parseEvent(text);
       if (said.key === key) return said.next;
     }
-    return refuse("unknown_event", "the node hides the event that brought the key");
+    return refuse("unknown_event", "no event brought the key");
   }
 
   /** Builds the text here, signs it, and submits it. The error of a failed submission has it as `submission`. */
@@ -220,7 +217,7 @@ export class FamaClient {
    * event: after a broken connection, submit `error.submission` again.
    */
   async submit(submission, { wait = false } = {}) {
-    must(this.submitTo, "no_submit", "configure submit, the origin of a submit listener");
+    must(this.submitTo, "no_submit", "configure submit");
     let receipt;
     try {
       receipt = await this.post(`${this.submitTo}/events${wait ? "?wait=final" : ""}`, submission);

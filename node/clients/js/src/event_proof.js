@@ -52,8 +52,8 @@ export async function verifyEvent(text, manifest, required) {
   const event = await verifyEntry(decoded, manifest.federation);
   const id = event === null ? "" : eventId(event);
   const final = Boolean(atCut || by);
-  must(id === required.question, "other_proof", `this proof is about ${id || "no event"}, not about ${required.question}`);
-  must(final || required.ownerOnly, "not_final", "only the log's owner signed for this event");
+  must(id === required.question, "other_proof", `about ${id || "no event"}, not ${required.question}`);
+  must(final || required.ownerOnly, "not_final", "only the log's owner signed");
   return {
     proven: true, kind: "event", event: id, log: head.log, index: Number(proof.index), time: timeText(decoded.time),
     size: Number(head.size), final, ...(event !== null && { text: event }),

@@ -11,7 +11,7 @@ const NO_POINT = "no point of the curve";
 export function parseKey(text) {
   const [, curve, digits] = /^(secp256k1|ed25519):([0-9a-f]*)$/.exec(text) ?? [];
   const bytes = curve && fromHex(digits, curve === "ed25519" ? 32 : 33);
-  must(bytes, "key_malformed", "want secp256k1: and 66 hex digits, or ed25519: and 64");
+  must(bytes, "key_malformed", "want secp256k1:… or ed25519:…");
   return checkKey({ curve, bytes });
 }
 
@@ -93,7 +93,7 @@ function keyFromPoint(oid, parameters, point) {
 
 /** A key from its text or its PEM. */
 export function readKey(text) {
-  must(typeof text === "string" && text.length <= 65536, "key_malformed", "want a key's text or its PEM");
+  must(typeof text === "string" && text.length <= 65536, "key_malformed", "want a key");
   return text.includes("-----BEGIN") ? keyFromPem(text) : parseKey(text.trim());
 }
 

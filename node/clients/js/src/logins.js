@@ -38,6 +38,7 @@ export async function checkLogin(login, agent, now) {
     must(typeof login?.[field] === "string", `missing_${field}`, `${field}: want a string`);
     must(!LONE_SURROGATE.test(login[field]), "bad_message", `${field} is no Unicode`);
   }
+  must(login.dumbname.length < 400, "bad_name", "longer than any name");
   const time = loginTime(login.timestamp);
   const signature = fromLenientBase64(login.signature);
   must(signature?.length, "bad_signature_form", "signature: want base64");
@@ -47,12 +48,12 @@ export async function checkLogin(login, agent, now) {
   try {
     await verifyEdge(parseKey(key), text, signature);
   } catch (error) {
-    if (error.code === "signature_malformed") refuse("bad_signature_form", "signature: want one of the key's curve");
+    if (error.code === "signature_malformed") refuse("bad_signature_form", "signature: another curve");
     if (error.code === "signature_mismatch") refuse("bad_signature", "it does not match key and message");
     throw error;
   }
   must(!is_revoked, "revoked", "the agent's key is revoked");
-  must(!is_suspended, "suspended", "operators suspended the agent");
+  must(!is_suspended, "suspended", "the agent is suspended");
 }
 
 /** `{key, sign}` of a private key as PEM, of one of Node's key objects, or of `{public_key, sign}`. */

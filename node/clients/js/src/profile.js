@@ -107,7 +107,7 @@ const MAP_NAME = /^(?:home|statements|claims)\/(.+)$/;
 export async function verifyProfile(text, held, required) {
   const file = readProfileFile(text);
   const { question } = file;
-  must(question === required.question, "profile_question", `the proof is about ${question}, not ${required.question}`);
+  must(question === required.question, "profile_question", `about ${question}, not ${required.question}`);
   const manifest = await newestOf(file, held);
   checkLogs(file, manifest);
   const logs = [];

@@ -4,7 +4,7 @@ import {
   ADOPTION_BYTES_MAX, CHECKPOINT_BYTES_MAX, KEY_BYTES_MAX, MANIFEST_BYTES_MAX, PROFILE_BYTES_MAX,
   PROFILE_UNPACKED_BYTES_MAX, PROOF_HASHES_MAX, ROW_BYTES_MAX, VERSIONS_MAX,
 } from "./bounds.js";
-import { LONE_SURROGATE, bytesOf, compare, fromBase64, fromHex, fromUtf8, join, utf8 } from "./bytes.js";
+import { LONE_SURROGATE, bytesOf, compare, fromBase64, fromHex, fromUtf8, join, parsed, utf8 } from "./bytes.js";
 import { blakeOfText } from "./hash.js";
 import { DOMAIN, HASH, NAME, is } from "./texts.js";
 import { Reader, decode } from "./codec.js";
@@ -17,17 +17,38 @@ const FORMAT = "fama.profile-proof/1";
 const wrong = (what) => refuse("profile_form", `this is no profile proof: ${what}`);
 export const sound = (holds, what) => holds || wrong(what);
 
+const TOKEN = /[\t\n\r ]*([[\]{},:"])/y;
+const STRING_ENDS = /["\\\u0000-\u001f]/g;
+
+/** Where a string ends that begins before `at`. */
+function stringEnd(text, at) {
+  for (;;) {
+    STRING_ENDS.lastIndex = at;
+    const found = STRING_ENDS.exec(text);
+    sound(found && found[0] >= '"', "a string");
+    if (found[0] === '"') return STRING_ENDS.lastIndex;
+    at = found.index + 2;
+  }
+}
+
+function readString(text) {
+  const value = parsed(text);
+  sound(typeof value === "string" && !LONE_SURROGATE.test(value), "a string");
+  return value;
+}
+
 /**
  * Reads JSON made of objects, lists and strings, which is all that a proof has. Unlike JSON.parse it refuses members
  * that are said twice, lone surrogates and, by depth, values that would take much stack.
  */
 function readJson(text) {
-  const token = /[\t\n\r ]*(?:([[\]{},:])|("(?:[^"\\\u0000-\u001f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"))/y;
-  let [symbol, string] = [];
+  let [at, symbol, string] = [0];
   const next = () => {
-    const found = token.exec(text);
-    sound(found, "no JSON of objects, lists, strings");
-    [, symbol, string] = found;
+    TOKEN.lastIndex = at;
+    [, symbol] = TOKEN.exec(text) ?? wrong("no JSON of objects, lists, strings");
+    const end = TOKEN.lastIndex;
+    at = symbol === '"' ? stringEnd(text, end) : end;
+    string = text.slice(end - 1, at);
   };
   const list = (close, item) => {
     next();
@@ -40,12 +61,6 @@ function readJson(text) {
       next();
     }
   };
-  const readString = () => {
-    sound(string !== undefined, "want a string");
-    const value = JSON.parse(string);
-    sound(!LONE_SURROGATE.test(value), "a string that is no Unicode");
-    return value;
-  };
   const value = (depth) => {
     sound(depth < 16, "nested too deeply");
     if (symbol === "[") {
@@ -53,10 +68,10 @@ function readJson(text) {
       list("]", () => items.push(value(depth + 1)));
       return items;
     }
-    if (symbol !== "{") return readString();
+    if (symbol !== "{") return readString(string);
     const members = new Map();
     list("}", () => {
-      const name = readString();
+      const name = readString(string);
       next();
       sound(symbol === ":" && !members.has(name), `member ${name}`);
       next();
@@ -66,7 +81,7 @@ function readJson(text) {
   };
   next();
   const whole = value(0);
-  sound(/^[\t\n\r ]*$/.test(text.slice(token.lastIndex)), "more than one value");
+  sound(/^[\t\n\r ]*$/.test(text.slice(at)), "more than one value");
   return whole;
 }
 

@@ -34,7 +34,7 @@ function certifying(manifest, since, version, head, adoption) {
 
 async function checkHead(certificate, log, row, manifest) {
   const { since } = manifest.logs.get(log);
-  must(row.adopted >= since && manifest.at(row.adopted), "profile_log", `${log} cannot have adopted version ${row.adopted}`);
+  must(row.adopted >= since && manifest.at(row.adopted), "profile_log", `${log} at version ${row.adopted}`);
   must(row.adopted >= manifest.adoptedMin(log), "profile_outdated", `the head of ${log} is of version ${row.adopted}`);
   const head = await openCheckpoint(certificate.note, manifest, log);
   let cosigned;
@@ -69,7 +69,7 @@ export async function checkLog(evidence, manifest) {
     shown = await checkHead(certificate, log, readRow(TAG.log, row[1]), manifest);
   }
   const under = shown.adopted >= known.since ? manifest.at(shown.adopted) : undefined;
-  must(under, "profile_log", `${log} cannot have adopted version ${shown.adopted}`);
+  must(under, "profile_log", `${log} at version ${shown.adopted}`);
   const names = under.mapsOf(log);
   const pairs = names.map((name, i) => join(stringBytes(name), roots[i] ?? []));
   const same = names.length === roots.length && equal(blake3(join(u64Bytes(names.length), ...pairs)), shown.stateRoot);

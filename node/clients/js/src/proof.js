@@ -1,7 +1,7 @@
 // Proofs of either kind.
 import { must } from "./error.js";
 import { I63_MAX, PROFILE_BYTES_MAX } from "./bounds.js";
-import { bytesOf, fromUtf8 } from "./bytes.js";
+import { bytesOf, fromUtf8, parsed } from "./bytes.js";
 import { readManifest } from "./manifest.js";
 import { verifyProfile } from "./profile.js";
 import { TLOG_PROOF, verifyEvent } from "./event_proof.js";
@@ -38,10 +38,6 @@ export async function verifyProof(proof, genesis, requirements) {
 /** The proof in the JSON answer of a submission; null for anything else. */
 function receiptIn(text) {
   if (text.length > PROFILE_BYTES_MAX || !text.includes('"proof"')) return null;
-  try {
-    const { proof } = JSON.parse(text);
-    return typeof proof === "string" ? proof : null;
-  } catch {
-    return null;
-  }
+  const proof = parsed(text)?.proof;
+  return typeof proof === "string" ? proof : null;
 }

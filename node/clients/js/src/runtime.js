@@ -10,7 +10,8 @@ export async function native() {
     const { process } = globalThis;
     nodeCrypto = process?.getBuiltinModule?.("node:crypto") ?? null;
     if (!nodeCrypto && process?.versions?.node) {
-      const name = "node:crypto"; // A variable, so that bundlers for browsers leave it alone.
+      // A variable, so that bundlers for browsers leave it alone.
+      const name = "node:crypto";
       nodeCrypto = await import(/* @vite-ignore */ /* webpackIgnore: true */ name).catch(() => null);
     }
   }
