@@ -182,7 +182,6 @@ while (r > 1n) {const quotient = s / r;
 [r, s, x, y] = [s % r, r, y - quotient * x, x];}
 return mod(x, p);}
 const big = (bytes) => BigInt(`0x0${toHex(bytes)}`);
-const bigBytes = (number, count) => fromHex(number.toString(16).padStart(2 * count, "0"), count);
 const SECP_P = 2n ** 256n - 2n ** 32n - 977n;
 const SECP_N = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
 const SECP_G = [0x79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798n,
@@ -252,14 +251,11 @@ nodeCrypto = process?.getBuiltinModule?.("node:crypto") ?? null;
 if (!nodeCrypto && process?.versions?.node) {const name = "node:crypto";
 nodeCrypto = await import(/* @vite-ignore */ /* webpackIgnore: true */ name).catch(() => null);}}
 return nodeCrypto;}
-const SPKI_SECP256K1 = fromHex("3036301006072a8648ce3d020106052b8104000a032200", 23);
 const SPKI_ED25519 = fromHex("302a300506032b6570032100", 12);
 const nativeKeys = new WeakMap();
 async function nativeKey(key) {const crypto = await native();
-if (!crypto) return null;
-if (!nativeKeys.has(key)) {const prefix = key.curve === "ed25519" ? SPKI_ED25519 : SPKI_SECP256K1;
-try {nativeKeys.set(key, crypto.createPublicKey({ key: join(prefix, key.bytes), format: "der", type: "spki" }));} catch {nativeKeys.set(key, null);}}
-return nativeKeys.get(key);}
+if (crypto && !nativeKeys.has(key)) {nativeKeys.set(key, crypto.createPublicKey({ key: join(SPKI_ED25519, key.bytes), format: "der", type: "spki" }));}
+return nativeKeys.get(key) ?? null;}
 async function edHolds(key, message, signature) {const own = await nativeKey(key);
 if (own) return nodeCrypto.verify(null, message, own, signature);
 const subtle = globalThis.crypto?.subtle;
@@ -355,11 +351,7 @@ return verifyEd25519(key, message, bytes);}
 const forms = [derSignature(bytes), compactSignature(bytes)].filter((form) => form);
 must(forms.length > 0, "signature_malformed", NO_SIGNATURE);
 const point = secpPoint(key);
-const own = await nativeKey(key);
-const holds = ([r, s]) => {if (!own) return recoveryId(point, message, r, s) !== null;
-const rs = join(bigBytes(r, 32), bigBytes(s, 32));
-return nodeCrypto.verify("sha256", message, { key: own, dsaEncoding: "ieee-p1363" }, rs);};
-must(forms.some(holds), "signature_mismatch", MISMATCH);}
+must(forms.some(([r, s]) => recoveryId(point, message, r, s) !== null), "signature_mismatch", MISMATCH);}
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const DOMAIN = new RegExp(`^(?=.{1,253}$)${LABEL}(?:\\.${LABEL})+$`);
 const NAME = /^(?=.{3,50}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;

@@ -13,9 +13,10 @@ export class EventParser {
 }
 
 export interface CacheOptions {
-  /** Seconds, as are the next three. */
+  /** Seconds, as are the next four. */
   maxAge?: number;
   fallbackAge?: number;
+  unsettled?: number;
   silence?: number;
   pauseMax?: number;
   entriesMax?: number;

@@ -58,9 +58,10 @@ export class EventParser {
  * nothing older than `fallbackAge` is used; `live` and `onState` say which of the two it is.
  *
  * Options, times in seconds: `maxAge` 300 and `fallbackAge` 5 are how old an answer may be with and without the stream,
- * `silence` 45 after how long without a byte a stream counts as dead, `entriesMax` 10000 and `requestsMax` 64 how many
- * agents are kept and how many are asked for at once. `onState({live, reason})` and `onEvent({id, event, data})` are
- * called with every change and every event.
+ * `unsettled` 60 for how long after an event about an agent it may be `fallbackAge` only: a proof shows the event once
+ * it is final. `silence` 45 is after how long without a byte a stream counts as dead, `entriesMax` 10000 and
+ * `requestsMax` 64 how many agents are kept and how many are asked for at once. `onState({live, reason})` and
+ * `onEvent({id, event, data})` are called with every change and every event.
  */
 export class ProfileCache {
   #entries = new Map();
@@ -73,9 +74,9 @@ export class ProfileCache {
   #stopped;
 
   constructor(client, options = {}) {
-    const defaults = { maxAge: 300, fallbackAge: 5, silence: 45, pauseMax: 30, entriesMax: 10000, requestsMax: 64 };
+    const times = { maxAge: 300, fallbackAge: 5, unsettled: 60, silence: 45, pauseMax: 30 };
     this.client = client;
-    this.options = { ...defaults, now: Date.now, ...options };
+    this.options = { ...times, entriesMax: 10000, requestsMax: 64, now: Date.now, ...options };
     this.live = false;
     this.reason = "not started";
     this.lastEventId = "";
@@ -101,9 +102,9 @@ export class ProfileCache {
 
   /** What is known of an agent by name, handle, id or DID; asks the node if that is too old. */
   async identify(name) {
-    const kept = this.#entries.get(name);
-    const age = this.live ? this.options.maxAge : this.options.fallbackAge;
-    if (kept && this.options.now() - kept.at <= 1000 * age) return kept.agent;
+    const [kept, now] = [this.#entries.get(name), this.options.now()];
+    const age = this.live && kept?.settles <= now ? this.options.maxAge : this.options.fallbackAge;
+    if (kept && now - kept.at <= 1000 * age) return kept.agent;
     if (!this.#asking.has(name)) {
       const isFull = this.#asking.size >= this.options.requestsMax;
       if (isFull) throw new FamaError("busy", "too many agents are asked for at once", { status: 503 });
@@ -117,10 +118,12 @@ export class ProfileCache {
     for (let tries = 0; ; tries++) {
       const [began, at] = [this.#clock, this.options.now()];
       const agent = await this.client.identify(name);
-      const changed = Math.max(this.#floor, ...[agent.agent_id, agent.handle].map((one) => this.#touched.get(one) ?? 0));
+      const events = [agent.agent_id, agent.handle].flatMap((one) => this.#touched.get(one) ?? []);
+      const changed = Math.max(this.#floor, ...events.map((one) => one.clock));
       // An event that came while the node answered may be newer than the answer.
       if (changed > began && tries < 3) continue;
-      if (changed <= began) this.#keep(name, { agent, at });
+      const settles = Math.max(0, ...events.map((one) => one.at)) + 1000 * this.options.unsettled;
+      if (changed <= began) this.#keep(name, { agent, at, settles });
       return agent;
     }
   }
@@ -146,18 +149,23 @@ export class ProfileCache {
   /** Forgets agents, each by its id or its handle, under all their names. */
   forget(...ids) {
     this.#clock += 1;
-    if (this.#touched.size > this.options.entriesMax) {
-      this.#touched.clear();
-      this.#floor = this.#clock;
-    }
     for (const id of ids) {
-      this.#touched.set(id, this.#clock);
+      this.#touched.delete(id);
+      this.#touched.set(id, { clock: this.#clock, at: this.options.now() });
+      if (this.#touched.size > this.options.entriesMax) this.#forgetTouch();
       for (const name of [...(this.#names.get(id) ?? [])]) this.#drop(name);
     }
   }
 
+  /** Of the oldest event only this is kept: whoever asked before it asks again. */
+  #forgetTouch() {
+    const [id, { clock }] = this.#touched.entries().next().value;
+    this.#touched.delete(id);
+    this.#floor = Math.max(this.#floor, clock);
+  }
+
   forgetAll() {
-    for (const one of [this.#entries, this.#names, this.#touched]) one.clear();
+    for (const one of [this.#entries, this.#names]) one.clear();
     this.#floor = this.#clock += 1;
   }
 

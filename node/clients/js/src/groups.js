@@ -1,5 +1,5 @@
 // The arithmetic of both curves. Of public numbers only: its time depends on them.
-import { fromHex, toHex } from "./bytes.js";
+import { toHex } from "./bytes.js";
 import { sha256 } from "./hash.js";
 
 const mod = (a, p) => {
@@ -27,7 +27,6 @@ function inverse(a, p) {
 }
 
 export const big = (bytes) => BigInt(`0x0${toHex(bytes)}`);
-export const bigBytes = (number, count) => fromHex(number.toString(16).padStart(2 * count, "0"), count);
 
 const SECP_P = 2n ** 256n - 2n ** 32n - 977n;
 export const SECP_N = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;

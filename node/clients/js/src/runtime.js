@@ -2,7 +2,7 @@
 import { must, refuse } from "./error.js";
 import { fromHex, join } from "./bytes.js";
 
-export let nodeCrypto;
+let nodeCrypto;
 
 /** Node's crypto module, or null where there is none. */
 export async function native() {
@@ -18,24 +18,17 @@ export async function native() {
   return nodeCrypto;
 }
 
-const SPKI_SECP256K1 = fromHex("3036301006072a8648ce3d020106052b8104000a032200", 23);
-export const SPKI_ED25519 = fromHex("302a300506032b6570032100", 12);
+const SPKI_ED25519 = fromHex("302a300506032b6570032100", 12);
 
 const nativeKeys = new WeakMap();
 
-/** A key for Node's crypto; null where it has none or does not know the curve. */
-export async function nativeKey(key) {
+/** An Ed25519 key for Node's crypto; null where there is none. */
+async function nativeKey(key) {
   const crypto = await native();
-  if (!crypto) return null;
-  if (!nativeKeys.has(key)) {
-    const prefix = key.curve === "ed25519" ? SPKI_ED25519 : SPKI_SECP256K1;
-    try {
-      nativeKeys.set(key, crypto.createPublicKey({ key: join(prefix, key.bytes), format: "der", type: "spki" }));
-    } catch {
-      nativeKeys.set(key, null);
-    }
+  if (crypto && !nativeKeys.has(key)) {
+    nativeKeys.set(key, crypto.createPublicKey({ key: join(SPKI_ED25519, key.bytes), format: "der", type: "spki" }));
   }
-  return nativeKeys.get(key);
+  return nativeKeys.get(key) ?? null;
 }
 
 /** Whether [S]B = R + [k]A without a cofactor; the caller has checked key, R and s. */

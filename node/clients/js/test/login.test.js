@@ -215,6 +215,26 @@ test("an answer that an event overtook is not kept", async () => {
   assert.equal((await asked).is_revoked, true);
 });
 
+test("after an event an agent is asked for again until what it says is surely shown", async () => {
+  const own = await new Node().open();
+  const agent = own.add("swift", secret);
+  let now = 1e12;
+  const cache = new ProfileCache(new FamaClient({ query: own.query }), { now: () => now });
+  closing.push(() => cache.stop());
+  cache.start();
+  await eventually("the stream is followed", () => cache.live);
+  own.say("key", { identity: agent.identity.agent_id });
+  await eventually("the event came", () => cache.lastEventId === "1");
+  const asks = async (later) => {
+    now += 1000 * later;
+    const before = own.asked;
+    await cache.identify("swift");
+    return own.asked - before;
+  };
+  assert.deepEqual([await asks(0), await asks(4), await asks(6), await asks(6)], [1, 0, 1, 1]);
+  assert.deepEqual([await asks(50), await asks(100), await asks(250)], [0, 0, 1], "settled after a minute");
+});
+
 test("a silent stream counts as dead", async () => {
   const own = await new Node().open();
   const cache = new ProfileCache(new FamaClient({ query: own.query }), { silence: 0.1 });
