@@ -6,15 +6,21 @@ use std::process::Command;
 use std::sync::Arc;
 
 use fama_ledger::adoption::Adoption;
+use fama_ledger::codec;
+use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::id::StateRoot;
+use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::Manifest;
 use fama_ledger::profile::{ProfileError, ProfileProof, Required};
-use fama_tests::{MemoryReplica, federation};
+use fama_ledger::proof::{CertifiedBy, TlogProof, TlogProofError};
+use fama_tests::{MemoryReplica, START, adoption, federation, log};
 use serde_json::{Value, json};
 
 use crate::auditor::recorded;
 use crate::cli::program;
-use crate::profile::{NOW, every_log, prove, prove_with, small_story};
+use crate::profile::{
+    NOW, certificate, crowd, every_log, four, next, prove, prove_with, small_story, story, succession,
+};
 use crate::properties::{policy, write_history};
 use crate::vectors::profiles::{said, shown};
 
@@ -188,6 +194,87 @@ fn flips(manifest: &Arc<Manifest>, proof: &ProfileProof) -> Value {
     json!({"manifest": manifest.chain(), "proof": text, "required": said(&required), "codes": codes})
 }
 
+/// What a reader of this implementation finds in a proof of an event, as `fama verify` says it.
+fn event_outcome(text: &str, manifest: &Manifest, owner_only: bool) -> Result<Value, &'static str> {
+    let code = |error: TlogProofError| error.code();
+    let proof: TlogProof = text.parse().map_err(code)?;
+    let extra = proof.extra.clone().ok_or("proof_no_entry")?;
+    let included = proof.included(&extra, manifest).map_err(code)?;
+    let event = included.entry.event().map(|event| event.id().to_string()).unwrap_or_default();
+    if included.certified.is_none() && !owner_only {
+        return Err("not_final");
+    }
+    let (version, by): (u32, Vec<String>) = match &included.certified {
+        Some(CertifiedBy::Cosigned { version, by }) => (*version, by.iter().map(|(by, _)| by.to_string()).collect()),
+        _ => (0, Vec::new()),
+    };
+    let (log, size) = (included.log.to_string(), included.head.size);
+    Ok(json!({
+        "event": event, "log": log, "index": included.index, "size": size, "final": included.certified.is_some(),
+        "manifest_version": version, "cosigned": by,
+    }))
+}
+
+/// Proofs of entries of all logs as they are now, to readers that hold this version.
+fn event_proofs(held: &Manifest, replica: &MemoryReplica<'_>, dice: &mut Dice) -> Vec<Value> {
+    let operators: Vec<usize> = (0..4).collect();
+    let one = |_| {
+        let of = dice.below(4);
+        let mirror = &replica.logs[&log(of)];
+        let index = dice.below(mirror.entries.len());
+        let by: Vec<usize> = operators.iter().copied().filter(|_| dice.below(5) > 0).collect();
+        let shown = adoption(mirror).filter(|_| dice.below(6) > 0);
+        let adopted = shown.as_ref().map(codec::encode).unwrap_or_default();
+        let size = mirror.tree.size();
+        let mut proof = TlogProof {
+            extra: Some([mirror.entries[index].bytes(), &adopted].concat()),
+            index: index as u64,
+            path: prove_inclusion(index as u64, size, &mirror.tiles).unwrap(),
+            checkpoint: certificate(held, of, mirror, &by).note,
+        };
+        match dice.below(14) {
+            0 => proof.extra = None,
+            1 | 2 => dice.flip(proof.extra.as_mut().unwrap()),
+            3 => proof.index ^= 1,
+            4 => drop(proof.path.pop()),
+            5 => dice.flip(proof.path[0].as_mut_slice()),
+            6 => proof.checkpoint.signatures.truncate(dice.below(4)),
+            7 => dice.flip(&mut proof.checkpoint.signatures[0].bytes),
+            _ => {}
+        }
+        let (text, owner_only) = (proof.to_string(), dice.below(2) == 0);
+        let event = mirror.entries[index].event().map(|event| event.id().to_string()).unwrap_or_default();
+        let mut vector = json!({"proof": text, "question": event, "owner_only": owner_only});
+        match event_outcome(&text, held, owner_only) {
+            Ok(shows) => vector["shows"] = shows,
+            Err(code) => vector["code"] = json!(code),
+        }
+        vector
+    };
+    (0..PROOFS_OF_ONE).map(one).collect()
+}
+
+/// Proofs of events before and after the logs adopt a version, to readers of that version, of the one before and of the
+/// ones after, and to one that knows of a cut.
+fn all_event_proofs(dice: &mut Dice) -> Vec<Value> {
+    let first = four();
+    let second = next(&first);
+    let third = next(&second);
+    let (world, ..) = story(&first);
+    let cut = succession(&first, &world.replica);
+    let (mut found, mut replica) = (Vec::new(), world.replica);
+    let mut add = |held: &Manifest, replica: &MemoryReplica<'_>| {
+        found.push(json!({"manifest": held.chain(), "proofs": event_proofs(held, replica, dice)}));
+    };
+    [&first, &second, &third, &cut].into_iter().for_each(|held| add(held, &replica));
+    replica.manifest = &second;
+    (0..4).for_each(|i| drop(replica.append(&log(i), vec![VerifiedEntry::adopt(START, 2, second.hash())])));
+    [&first, &second, &third, &cut].into_iter().for_each(|held| add(held, &replica));
+    replica.register(0, "later", 90);
+    [&second, &third].into_iter().for_each(|held| add(held, &replica));
+    found
+}
+
 /// Random proofs, most of them lies, and proofs with each byte changed: the client refuses what this implementation
 /// refuses, with the same code, and shows the same of all others.
 #[test]
@@ -200,6 +287,18 @@ fn the_client_agrees_on_any_proof() {
         let proofs = proofs(&manifest, ops, &mut dice);
         write(format!("proofs-{i}.json"), &json!({"manifest": manifest.chain(), "proofs": proofs}));
     }
+    for (i, proofs) in all_event_proofs(&mut dice).iter().enumerate() {
+        write(format!("events-{i}.json"), proofs);
+    }
+    // One subject of many providers, which is what a liar can make a proof cost.
+    let manifest = four();
+    let (mut world, agent, _) = story(&manifest);
+    crowd(&mut world, 3, agent, (2_000, 2));
+    let proof = prove(&manifest, &world.replica, "swift-core-maps@alpha.example").unwrap();
+    let (text, required) = (proof.to_string(), every_log(&proof));
+    let shows = outcome(&text, &manifest, &required).unwrap();
+    let one = json!({"proof": text, "required": said(&required), "shows": shows});
+    write("proofs-crowd.json".to_owned(), &json!({"manifest": manifest.chain(), "proofs": [one]}));
     // Of two operators, since most of the time goes into signatures.
     let (manifest, found) = small_story();
     let nobody = prove(&manifest, &MemoryReplica::adopted(&manifest), "nobody@alpha.example").unwrap();

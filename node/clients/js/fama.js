@@ -1387,7 +1387,6 @@ const signer = await signerOf(key);
 return { dumbname, timestamp, message, signature: toBase64(await signer.sign(loginText({ dumbname, timestamp, message }))) };}
 async function checkLogin(login, agent, now) {for (const field of ["dumbname", "timestamp", "signature", "message"]) {must(typeof login?.[field] === "string", `missing_${field}`, `${field}: want a string`);
 must(!LONE_SURROGATE.test(login[field]), "bad_message", `${field} is no Unicode`);}
-must(login.dumbname.length < 400, "bad_name", "longer than any name");
 const time = loginTime(login.timestamp);
 const signature = fromLenientBase64(login.signature);
 must(signature?.length, "bad_signature_form", "signature: want base64");
@@ -1447,8 +1446,10 @@ await checkLogin(login, async () => (found = await identify(login.dumbname)), no
 const { handle, agent_id, karma, key_version } = found;
 const attestation = "Verified via MLAuth Protocol 1.0";
 return { verified: true, dumbname: login.dumbname, handle, agent_id, karma, key_version, attestation };});}
-async identify(agent) {if (this.genesis === undefined) return identityOf(await this.getAgent(agent));
-const question = parseQuestion(agent) ? agent : `${agent}@${(await this.getStatus()).namespace}`;
+async identify(agent) {const asked = parseQuestion(agent);
+must(asked || NAME.test(agent), "bad_name", "want a name, a handle, an id or a DID");
+if (this.genesis === undefined) return identityOf(await this.getAgent(agent));
+const question = asked ? agent : `${agent}@${(await this.getStatus()).namespace}`;
 const { maxAge, missing } = this;
 const now = Math.floor(Date.now() / 1000);
 const proven = await verifyProof(await this.getProof(question), await this.held(), { question, maxAge, missing, now });

@@ -2,7 +2,7 @@
 import { FamaError, must, refuse } from "./error.js";
 import { fromUtf8, join, parsed, toBase64, utf8 } from "./bytes.js";
 import { keyText, readKey } from "./keys.js";
-import { COMMITMENT, commitment, eventId, eventText, noteText, parseEvent } from "./texts.js";
+import { COMMITMENT, NAME, commitment, eventId, eventText, noteText, parseEvent } from "./texts.js";
 import { readManifest } from "./manifest.js";
 import { parseQuestion } from "./profile_file.js";
 import { verifyProof } from "./proof.js";
@@ -119,8 +119,10 @@ export class FamaClient {
 
   /** What logins and signatures need of an agent: by a proof if the client has a genesis. */
   async identify(agent) {
+    const asked = parseQuestion(agent);
+    must(asked || NAME.test(agent), "bad_name", "want a name, a handle, an id or a DID");
     if (this.genesis === undefined) return identityOf(await this.getAgent(agent));
-    const question = parseQuestion(agent) ? agent : `${agent}@${(await this.getStatus()).namespace}`;
+    const question = asked ? agent : `${agent}@${(await this.getStatus()).namespace}`;
     const { maxAge, missing } = this;
     const now = Math.floor(Date.now() / 1000);
     const proven = await verifyProof(await this.getProof(question), await this.held(), { question, maxAge, missing, now });

@@ -117,6 +117,11 @@ test("a login holds once, in its window, for its audience and with enough karma"
   const gate = createLogin({ client, audience: AUDIENCE, minKarma: 8 });
   assert.equal(await codes(await login(), gate), "too_little_karma");
   assert.equal(await codes({ ...(await login()), dumbname: "nobody" }), "unknown_agent");
+  for (const dumbname of ["..", "a/b", "x".repeat(1000), "Swift", "swift@alpha", "é@alpha.example"]) {
+    const before = node.asked;
+    assert.equal(await codes({ ...(await login()), dumbname }), "bad_name", dumbname);
+    assert.equal(node.asked, before, "nobody is asked for what is no name");
+  }
   assert.equal(await codes({ ...(await login()), signature: 5 }), "missing_signature");
   assert.equal(await codes({ ...(await login()), timestamp: "now" }), "bad_timestamp");
   assert.equal(await codes(undefined), "no_login");
