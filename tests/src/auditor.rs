@@ -79,7 +79,7 @@ fn identities(replica: &MemoryReplica<'_>) -> Value {
 }
 
 /// This many random histories, the same every time.
-fn recorded(count: usize) -> Vec<Vec<HistoryOp>> {
+pub(crate) fn recorded(count: usize) -> Vec<Vec<HistoryOp>> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     (0..count).map(|_| history().new_tree(&mut runner).unwrap().current()).collect()

@@ -26,8 +26,9 @@ mod model;
 mod properties;
 mod simulation;
 
-// Golden vectors, third-party vectors, and the independent implementation in Python.
+// Golden vectors, third-party vectors, the independent implementation in Python, and the client in JavaScript.
 mod auditor;
+mod clients;
 mod ed25519;
 mod invalid_logs;
 mod vectors;

@@ -41,7 +41,7 @@ fn one_less(proof: &ProfileProof) -> Required {
 }
 
 /// The head of a mirror's log, signed by its owner and cosigned by the operators `by`.
-fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize]) -> HeadEvidence {
+pub(crate) fn certificate(manifest: &Manifest, of: usize, mirror: &MirroredLog, by: &[usize]) -> HeadEvidence {
     certificate_at(manifest, of, mirror, (by, 0))
 }
 
@@ -432,7 +432,7 @@ fn files_that_are_none_are_refused() {
 }
 
 /// Version 2 of a federation of four: the last operator is gone, and its home and statements pass to the first.
-fn succession(first: &Arc<Manifest>, replica: &MemoryReplica<'_>) -> Arc<Manifest> {
+pub(crate) fn succession(first: &Arc<Manifest>, replica: &MemoryReplica<'_>) -> Arc<Manifest> {
     let mut draft = first.draft();
     draft.operators.remove(3);
     draft.homes.insert(domain(DOMAINS[3]), log(0));
@@ -778,7 +778,7 @@ fn a_file_that_unpacks_to_too_much_is_refused_quickly() {
 }
 
 /// A version that changes a rule only.
-fn next(previous: &Arc<Manifest>) -> Arc<Manifest> {
+pub(crate) fn next(previous: &Arc<Manifest>) -> Arc<Manifest> {
     let mut draft = previous.draft();
     draft.policy.daily_bytes += 1;
     let text = draft.text().unwrap();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{ShownBlock, ShownCommand, read, root};
 use crate::cli::program;
+use crate::clients::node;
 
 /// How long one command may take.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
@@ -246,7 +247,7 @@ fn after_time(text: &str) -> Option<&str> {
     ["0000-00-00T00:00:00", "0000-00-00T00:00:00.000"].contains(&form.as_str()).then_some(after)
 }
 
-/// Walks through a paper. Blocks that need the real ratings are left out where there are none.
+/// Walks through a paper. Blocks that need the real ratings, or Node.js, are left out where there are none.
 #[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
 fn walk(paper: &str) {
     let Some(entrance) = entrance() else {
@@ -263,6 +264,10 @@ fn walk(paper: &str) {
     for block in blocks.iter().filter(|block| block.not_run.is_none()) {
         if block.text.contains(RATINGS) && !ratings {
             println!("left out, as FAMA_RATINGS is not set:\n{}", block.text);
+            continue;
+        }
+        if block.commands.iter().any(|command| command.line.starts_with("node ")) && node().is_none() {
+            println!("left out, as there is no Node.js:\n{}", block.text);
             continue;
         }
         for command in &block.commands {
