@@ -7,10 +7,12 @@ mod untrusted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rmcp::ServiceExt;
 use rmcp::transport::stdio_pipes;
 
+use self::consent::CONSENT_SECONDS_MAX;
 use self::http::Secret;
 use self::server::FamaMcp;
 use self::tools::Options;
@@ -53,6 +55,10 @@ pub(crate) struct Args {
     /// Serve only clients that send the secret in this file as a bearer token; created if it does not exist
     #[arg(long, value_name = "FILE", requires = "listen")]
     secret: Option<PathBuf>,
+    /// How long a text waits for the user's consent before it is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = CONSENT_SECONDS_MAX, requires = "key")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=CONSENT_SECONDS_MAX))]
+    confirm_within: u64,
 }
 
 /// Serves until the client leaves, or over HTTP until the process is stopped.
@@ -71,7 +77,8 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let secret = args.secret.as_deref().map(Secret::read_or_create).transpose()?;
     let Args { manifest, key, node, query, .. } = args;
     let (manifest, key, node, query) = (manifest.clone(), key.clone(), node.clone(), query.clone());
-    let server = FamaMcp::new(Options { manifest, key, node, query });
+    let consent_time = Duration::from_secs(args.confirm_within);
+    let server = FamaMcp::new(Options { manifest, key, node, query, consent_time });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
     let served = match args.listen {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rmcp::model::JsonObject;
 use tokio::sync::oneshot;
@@ -16,8 +16,9 @@ use crate::failure::Failure;
 use crate::files;
 use crate::terminal::{Consent, ToSign};
 
-/// How long a text may wait for consent. Shorter than the window in which a node accepts a login or an event.
-pub(super) const CONSENT_TIME: Duration = Duration::from_secs(240);
+/// How long a text may wait for consent at most, in seconds. Shorter than the window in which a node accepts a login or an
+/// event.
+pub(super) const CONSENT_SECONDS_MAX: u64 = 240;
 /// How many texts may wait for consent at once, and be delivered after it.
 pub(super) const WRITES_MAX: usize = 8;
 /// Random bytes of a token.
@@ -56,7 +57,10 @@ impl Consent for Asking {
         let (answer, answered) = sync_channel(1);
         // A second question would sign something that nobody has seen.
         let asked = self.question.take().is_some_and(|sender| sender.send(Question { to_sign, answer }).is_ok());
-        let unsigned = |why: &str| Err(Failure::new("not_confirmed", format!("{why}: nothing was signed or sent")));
+        let unsigned = |why: &str| {
+            Err(Failure::new("not_confirmed", format!("{why}: nothing was signed or sent"))
+                .hint("only the user decides: call the tool again if they ask for it"))
+        };
         if !asked {
             return unsigned("nobody can be asked");
         }
@@ -92,12 +96,13 @@ pub(super) struct Held {
     pub(super) way: Way,
 }
 
-/// The commands that wait for a second call, by their tokens. There are at most [`WRITES_MAX`]: each holds a permit.
+/// The commands that wait for a second call, by their tokens. There are at most [`WRITES_MAX`]: each holds a permit, until
+/// its own time is up.
 #[derive(Default)]
-pub(super) struct HeldCommands(Mutex<HashMap<String, (Instant, Held)>>);
+pub(super) struct HeldCommands(Mutex<HashMap<String, Held>>);
 
 impl HeldCommands {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, Held)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,8 +115,8 @@ impl HeldCommands {
         files::fill(&mut bytes)?;
         let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut all = self.lock();
-        all.retain(|_, (since, held)| since.elapsed() < CONSENT_TIME && !held.outcome.is_finished());
-        all.insert(token.clone(), (Instant::now(), held));
+        all.retain(|_, held| !held.outcome.is_finished());
+        all.insert(token.clone(), held);
         Ok(token)
     }
 
@@ -127,8 +132,8 @@ impl HeldCommands {
         arguments: &JsonObject,
         way: Way,
     ) -> Result<Held, Failure> {
-        let held = self.lock().remove(token).filter(|(_, held)| !held.outcome.is_finished());
-        let Some((_, held)) = held else {
+        let held = self.lock().remove(token).filter(|held| !held.outcome.is_finished());
+        let Some(held) = held else {
             return Err(Failure::new("bad_token", "no text waits for this token: it is wrong, used or expired")
                 .hint("call the tool without a token, read what will be signed, then call it again with the new one"));
         };
@@ -176,7 +181,7 @@ mod tests {
         let commands = HeldCommands::default();
         let arguments = |bio: &str| serde_json::json!({"bio": bio}).as_object().unwrap().clone();
         let ended = || Outcome { answer: Ok(Value::Null), remarks: Vec::new() };
-        let hold = |tool, finished| {
+        let hold = |tool, finished: bool| {
             let (answer, _) = sync_channel(1);
             let outcome = tokio::spawn(async move {
                 if !finished {
@@ -205,7 +210,7 @@ mod tests {
             assert_eq!(code(&token, "register", &arguments("a"), Way::Token), "bad_token", "used up");
         }
         let ended = hold("register", true);
-        while !commands.lock()[&ended].1.outcome.is_finished() {
+        while !commands.lock()[&ended].outcome.is_finished() {
             tokio::task::yield_now().await;
         }
         assert_eq!(code(&ended, "register", &arguments("a"), Way::Token), "bad_token", "its time was up");

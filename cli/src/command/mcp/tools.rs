@@ -1,6 +1,7 @@
 //! The tools: each runs a command of `fama` and takes its answer as `--json` prints it.
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fama_ledger::event::{Context, RevokeReason};
 use fama_ledger::id::{EventId, Handle};
@@ -45,6 +46,8 @@ pub(super) struct Options {
     pub(super) node: Vec<String>,
     /// The node to ask.
     pub(super) query: QueryArgs,
+    /// How long a text waits for consent.
+    pub(super) consent_time: Duration,
 }
 
 impl Options {
@@ -248,7 +251,7 @@ pub(super) struct Signing {
     /// What came of it, if it was signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) result: Option<Map<String, Value>>,
-    /// What happened besides: which files have the keys now, what was not remembered.
+    /// What else happened: which files have the keys now, what was not remembered.
     pub(super) remarks: Vec<String>,
 }
 
@@ -518,7 +521,7 @@ struct Prove {
     /// Take an id for that of an event, not for that of the agent whose registration it is
     #[serde(default)]
     event: bool,
-    /// Show the proof itself, too: tens of kilobytes
+    /// Show the proof itself, too: tens of kilobytes, and cut above 96
     #[serde(default)]
     with_proof: bool,
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// Longest text of a member, in characters after escaping.
 const TEXT_CHARS_MAX: usize = 2_048;
 /// Longest text of a member in [`LONG`].
-const LONG_CHARS_MAX: usize = 32 << 10;
+const LONG_CHARS_MAX: usize = 96 << 10;
 /// Members that hold whole texts of many lines: events, notes, keys and proofs.
 const LONG: [&str; 4] = ["proof", "public_key", "text", "to_sign"];
 /// Most members of an object, and most items of a list.
