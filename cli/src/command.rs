@@ -117,7 +117,7 @@ commands! {
     Sign(sign),
     /// Check an MLAuth-style request
     CheckLogin(check_login),
-    /// Let agents with tools read the ledger and sign: a server of the Model Context Protocol
+    /// Let agents with tools read and sign: a server of the Model Context Protocol
     Mcp(mcp),
     /// Run a whole federation on this machine, with a short story
     Demo(demo),

@@ -416,7 +416,7 @@ fn what_strangers_write_is_data() {
             "list" => (StatusCode::OK, Json(json!([identity]))),
             "long" => {
                 let reason = json!({"reason": BIO.repeat(1_000)});
-                (StatusCode::OK, Json(json!({"recent_attestations": vec![reason; 200]})))
+                (StatusCode::OK, Json(json!({"recent_attestations": vec![reason; 50]})))
             }
             "code" => (StatusCode::NOT_FOUND, Json(json!({"error": BIO, "code": BIO}))),
             _ => (StatusCode::NOT_FOUND, Json(json!({"error": BIO, "code": "unknown_agent"}))),
