@@ -252,6 +252,47 @@ impl<'a, S: Rows> Join<'a, S> {
         }))
     }
 
+    /// At most `max` identities whose id begins with these hex digits, in homes that begin with `home`, home by home.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn with_digits(&self, digits: &str, home: Option<&str>, max: usize) -> ReadResult<S, Vec<LocatedIdentity>> {
+        let mut found = Vec::new();
+        // Whole bytes are the beginning of a row's key; a last single digit is compared.
+        let even = digits.get(..digits.len() & !1).unwrap_or_default();
+        let byte = |at: usize| even.get(at..at.saturating_add(2)).and_then(|two| u8::from_str_radix(two, 16).ok());
+        let Some(bytes) = (0..even.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>() else { return Ok(found) };
+        let tag = <Identity as rows::Row>::TAG;
+        let start = [&[tag], bytes.as_slice()].concat();
+        for (name, map) in self.homes.iter().filter(|(name, _)| home.is_none_or(|home| name.as_str().starts_with(home)))
+        {
+            if found.len() >= max {
+                break;
+            }
+            let mut result = Ok(());
+            let scanned = self.rows.scan(*map, &start, &mut |key, value| {
+                let id = key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok()).map(crate::id::EventId);
+                let row = rows::decode_row::<Identity, S::Error>(value);
+                match (id, row) {
+                    (Some(id), Ok(identity)) if alloc::format!("{id}").starts_with(digits) => {
+                        found.push(LocatedIdentity { id, home: name.clone(), identity });
+                    }
+                    (Some(_), Ok(_)) => {}
+                    (_, Err(error)) => result = Err(error),
+                    (None, _) => result = Err(RowError::Broken(CodecError::Malformed)),
+                }
+                if result.is_err() || found.len() >= max {
+                    core::ops::ControlFlow::Break(())
+                } else {
+                    core::ops::ControlFlow::Continue(())
+                }
+            });
+            scanned.map_err(RowError::Storage)?;
+            result?;
+        }
+        Ok(found)
+    }
+
     /// Every key version of an identity, oldest first.
     ///
     /// # Errors
@@ -540,6 +581,50 @@ impl<'a, S: Rows> Join<'a, S> {
                 next
             });
             scanned.map_err(RowError::Storage)?;
+            if stopped {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with everything that a subject ever received, by provider and by the UTC day of `created`, home by
+    /// home, until it breaks. With `provider`, only what that one gave.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn each_day(
+        &self,
+        subject: IdentityId,
+        provider: Option<&LocatedIdentity>,
+        mut each: impl FnMut(IdentityId, Day, &[Attested]) -> core::ops::ControlFlow<()>,
+    ) -> ReadResult<S, ()> {
+        let subjects = prefix::<DayRow>(&subject);
+        let start = provider.map_or_else(|| subjects.clone(), |one| prefix::<DayRow>(&(subject, one.id)));
+        let homes = self.homes.iter().filter(|(home, _)| provider.is_none_or(|one| one.home == *home));
+        for (_, map) in homes {
+            let (mut result, mut stopped) = (Ok(()), false);
+            let scanned = self.rows.scan(*map, &start, &mut |key, value| {
+                let rest = key.get(subjects.len()..).unwrap_or_default();
+                let Some((provider, day)) = rest.split_first_chunk::<32>().filter(|(_, day)| day.len() == 4) else {
+                    result = Err(RowError::Broken(CodecError::Malformed));
+                    return core::ops::ControlFlow::Break(());
+                };
+                let day = day.iter().fold(0u32, |day, byte| (day << 8) | u32::from(*byte));
+                match rows::decode_row::<DayRow, S::Error>(value) {
+                    Ok(row) => {
+                        let next = each(crate::id::EventId(*provider), Day(day), &row.0);
+                        stopped = next.is_break();
+                        next
+                    }
+                    Err(error) => {
+                        result = Err(error);
+                        core::ops::ControlFlow::Break(())
+                    }
+                }
+            });
+            scanned.map_err(RowError::Storage)?;
+            result?;
             if stopped {
                 break;
             }

@@ -43,6 +43,7 @@ pub mod rows;
 pub mod fold;
 pub mod batch;
 pub mod join;
+pub mod weighted;
 
 // Proof that a log's owner misbehaved, and the rules by which operators cut its log.
 pub mod equivocation;

@@ -412,13 +412,15 @@ struct RawQuery {
     listen: Option<Spanned<SocketAddr>>,
     access_log: bool,
     trusted_proxies: Option<Spanned<Vec<AddressRange>>>,
+    requests_per_second: Option<u32>,
 }
 
 impl RawQuery {
     fn split(self) -> (Listener, AccessSettings) {
         let listener = self.listener().or(QUERY);
         let trusted_proxies = self.trusted_proxies.map(Spanned::into_inner).unwrap_or_default();
-        (listener, AccessSettings { log: self.access_log, trusted_proxies })
+        let requests_per_second = self.requests_per_second.unwrap_or(AccessSettings::default().requests_per_second);
+        (listener, AccessSettings { log: self.access_log, trusted_proxies, requests_per_second })
     }
 
     fn listener(&self) -> RawListener {

@@ -7,8 +7,12 @@ use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use fama_ledger::id::Domain;
+use fama_ledger::manifest::Endpoints;
 use fama_ledger::time::Millis;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as signal};
+
+use answer::AsOf;
+use openapi::{Api, CURSOR, Doc, Docs, Kind, Parameter};
 
 use crate::inbox::InboxInput;
 use crate::shared::Shared;
@@ -16,22 +20,35 @@ use crate::shared::Shared;
 mod access;
 mod admin;
 mod agent;
+mod answer;
 mod backup;
 mod consistency;
+mod did;
 mod error;
 mod event;
 mod events;
 mod federation;
+mod feed;
 mod governance;
+mod history;
 mod input;
+mod karma;
+mod keys;
 mod layers;
 mod leaderboard;
+mod mlauth;
 mod moment;
+mod openapi;
 mod proof;
 mod public;
+mod rates;
+mod search;
 mod serve;
+mod services;
+mod skill;
 mod sponsorship;
 mod status;
+mod stream;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,7 +59,9 @@ mod watch;
 pub use access::accessed;
 pub use error::ApiError;
 pub use events::Desk;
+pub use rates::Rates;
 pub use serve::{serve, serve_apart};
+pub use services::ServiceList;
 pub use watch::watch;
 
 /// Most requests that a listener answers at the same time; more get `overloaded`.
@@ -64,12 +83,36 @@ pub struct App {
     pub partial: bool,
     /// Holds the quick state that answers instead while the node makes its own copies.
     pub slot: Arc<ServingSlot>,
+    /// Where this node's submit listener is, if it has one: `http://127.0.0.1:8070`. The manifest may name a public origin.
+    pub submit: Option<String>,
+    /// The services that operators sponsor.
+    pub services: ServiceList,
 }
 
 impl App {
     /// How many operators must be heard for this node to be ready: n − f.
     fn operators_needed(&self) -> usize {
         self.shared.manifest.operators().len().saturating_sub(self.shared.manifest.faults())
+    }
+
+    fn endpoints(&self) -> Option<&Endpoints> {
+        let operator = self.operator.as_ref().and_then(|name| self.shared.manifest.operator(name));
+        operator.map(|operator| &operator.endpoints)
+    }
+
+    /// The origin at which the manifest says that this node answers queries.
+    fn query_origin(&self) -> Option<String> {
+        self.endpoints().and_then(|endpoints| endpoints.query.clone())
+    }
+
+    /// The origin at which this node takes events: as the manifest says, else the listener's own address.
+    fn submit_origin(&self) -> Option<String> {
+        self.endpoints().and_then(|endpoints| endpoints.submit.clone()).or_else(|| self.submit.clone())
+    }
+
+    /// Where signed events are posted.
+    fn post_to(&self) -> Option<String> {
+        self.submit_origin().map(|origin| format!("{origin}/events"))
     }
 }
 
@@ -107,39 +150,234 @@ impl FromRequestParts<Arc<App>> for Serving {
     }
 }
 
-/// Routes of the query listener: read-only, safe to expose to the internet.
-pub fn query(app: Arc<App>) -> Router {
+/// Routes of the query listener: read-only, safe to expose to the internet. `bounds` are the rates of its clients, and
+/// when its streams end.
+pub fn query(app: Arc<App>, bounds: Option<(Arc<Rates>, signal::Receiver<bool>)>) -> Router {
+    let (rates, stopped) = bounds.unzip();
     let metrics = Arc::clone(&app.shared.metrics);
-    let proofs = Router::new()
-        .route("/api/agent/{x}/proof", get(proof::agent))
-        .route("/api/event/{id}/proof", get(proof::event))
-        .with_state(proof::ProofMaker::new(Arc::clone(&app)));
-    let router = Router::new()
-        .route("/api", get(status::index))
-        .route("/api/status", get(status::status))
-        .route("/api/agent/{x}", get(agent::profile))
-        .route("/api/agent/{x}/sponsorship", get(sponsorship::sponsorship))
-        .route("/api/verify", post(verify::verify))
-        .route("/api/leaderboard", get(leaderboard::leaderboard))
-        .route("/api/event/template", get(template::template))
-        .route("/api/event/{id}", get(event::event))
-        .route("/api/federation", get(federation::federation))
-        .route("/api/federation/manifests", get(federation::manifests))
-        .route("/api/federation/consistency", get(consistency::consistency))
-        .route("/log/{*file}", get(public::file))
-        .route("/manifest/{version}", get(public::file))
-        .route("/note/{hash}", get(public::file))
+    let (proofs, docs) = Api::new(Docs::new())
+        .get(
+            "/api/agent/{x}/proof",
+            proof::agent,
+            Doc::bytes("application/json", "The proof of a profile, or of its absence"),
+        )
+        .get("/api/event/{id}/proof", proof::event, Doc::bytes("text/plain", "The c2sp.org/tlog-proof of an event"))
+        .end();
+    let (streams, docs) = live(Api::new(docs)).end();
+    let streams = streams.with_state(stream::Streams::new(feed::Feed::new(Arc::clone(&app)), stopped));
+    let (router, docs) = mlauth_writes(agents(events(others(Api::new(docs))))).end();
+    let router = router
+        .merge(docs.served("/api/openapi.json"))
         .fallback(error::no_route)
         .with_state(Arc::clone(&app))
-        .merge(proofs)
+        .merge(proofs.with_state(proof::ProofMaker::new(Arc::clone(&app))))
+        .merge(streams)
         .layer(middleware::from_fn_with_state(app, status::tell_if_stale));
-    layers::public(router, &metrics, REQUESTS_MAX)
+    layers::public(router, &metrics, REQUESTS_MAX, rates)
+}
+
+fn live(api: Api<Arc<stream::Streams>>) -> Api<Arc<stream::Streams>> {
+    api.get(
+        "/api/stream",
+        stream::stream,
+        Doc::bytes("text/event-stream", "What happens, as server-sent events; Last-Event-ID goes on, at any node")
+            .query(&[
+                Parameter("kind", Kind::Text, "key, karma, registration, checkpoint: those wanted, with commas"),
+                Parameter("agent", Kind::Text, "only what is about these agents, with commas; at most 100"),
+                Parameter("provider", Kind::Text, "only what these providers gave, with commas"),
+                Parameter("home", Kind::Text, "only agents of these homes, with commas"),
+                Parameter("after", Kind::Text, "like the header Last-Event-ID"),
+            ])
+            .or(&[410]),
+    )
+}
+
+type QueryApi = Api<Arc<App>>;
+
+fn agents(api: QueryApi) -> QueryApi {
+    const FINAL: Parameter = Parameter("final", Kind::Flag, "karma from final entries only");
+    const AT: Parameter = Parameter("at", Kind::Time, "adds `key_at`: the key in force at that time");
+    const GIVEN: Parameter = Parameter("given", Kind::Flag, "those that the agent gave, as a provider");
+    const WITH: Parameter = Parameter("with", Kind::Text, "only those of this provider, or to this agent");
+    const CONTEXT: Parameter = Parameter("context", Kind::Text, "only those of this context; empty: those without one");
+    api.get(
+        "/api/agent/{x}",
+        agent::profile,
+        Doc::json::<AsOf<view::ProfileView>>("An agent: who it is, its key, its karma").query(&[FINAL, AT]),
+    )
+    .post(
+        "/api/agents",
+        agent::profiles,
+        Doc::json::<agent::AgentsView>("Up to 100 agents at once").body::<agent::AgentsQuestion>(),
+    )
+    .get(
+        "/api/agent/{x}/attestations",
+        history::attestations,
+        Doc::json::<history::AttestationsView>("The attestations that an agent received, and why each counts or not")
+            .query(&[Parameter("limit", Kind::Number(1, 200), "50 if absent"), CURSOR, GIVEN, WITH, CONTEXT]),
+    )
+    .get(
+        "/api/agent/{x}/events",
+        history::events,
+        Doc::json::<history::EventsView>("Everything that is recorded about an agent")
+            .query(&[Parameter("limit", Kind::Number(1, 200), "50 if absent"), CURSOR]),
+    )
+    .get(
+        "/api/agent/{x}/keys",
+        keys::keys,
+        Doc::json::<keys::KeysView>("Every version of an agent's key, and when it held")
+            .query(&[Parameter("limit", Kind::Number(1, 100), "20 if absent"), CURSOR]),
+    )
+    .get(
+        "/api/agent/{x}/karma",
+        karma::karma,
+        Doc::json::<karma::KarmaView>("Why an agent's score is what it is, and scores by a reader's own weights")
+            .query(&[
+                Parameter("limit", Kind::Number(1, 500), "providers of a page; 100 if absent"),
+                CURSOR,
+                Parameter("provider", Kind::Text, "only what this provider gave"),
+                Parameter("as_of", Kind::Day, "the UTC day on which ages are measured; today if absent"),
+                Parameter("since", Kind::Day, "the first UTC day that counts"),
+                CONTEXT,
+                Parameter("half_life", Kind::Number(1, 36_500), "after so many days an attestation counts half"),
+                Parameter(
+                    "provider_share_max",
+                    Kind::Number(1, 100),
+                    "the most that one provider contributes, in percent",
+                ),
+            ])
+            .or(&[422]),
+    )
+    .get(
+        "/api/agent/{x}/sponsorship",
+        sponsorship::sponsorship,
+        Doc::json::<sponsorship::SponsorshipView>("Who sponsors a provider, and what a dismissal would change").query(
+            &[
+                Parameter("operator", Kind::Text, "with the three below: the dismissal that is asked about"),
+                Parameter("service", Kind::Text, "its service"),
+                Parameter("domain", Kind::Text, "its domain"),
+                Parameter("dismiss_from", Kind::Number(0, u32::MAX), "the first number that would no longer count"),
+            ],
+        ),
+    )
+    .get("/api/agent/{x}/did.json", did::agent, Doc::bytes("application/did+ld+json", "An agent's DID document"))
+    .get("/api/key/{key}", keys::owner, Doc::json::<keys::KeyOwnerView>("Whose key this is, or was"))
+    .get(
+        "/api/search",
+        search::search,
+        Doc::json::<search::SearchView>(
+            "Agents and services by the beginning of a handle, id, DID, key, service or domain",
+        )
+        .query(&[
+            Parameter("q", Kind::Text, "the beginning, at most 400 bytes"),
+            Parameter("limit", Kind::Number(1, 100), "20 if absent"),
+        ])
+        .required(&["q"]),
+    )
+    .post(
+        "/api/verify",
+        verify::verify,
+        Doc::json::<view::VerifiedView>("Whether an agent signed a message just now: its login")
+            .body::<verify::Login>()
+            .or(&[401]),
+    )
+    .get(
+        "/api/leaderboard",
+        leaderboard::leaderboard,
+        Doc::json::<view::LeaderboardView>("Agents by karma, highest first")
+            .query(&[Parameter("limit", Kind::Number(1, 500), "100 if absent"), CURSOR]),
+    )
+    .get(
+        "/api/services",
+        services::services,
+        Doc::json::<services::ServicesView>("The services that operators sponsor")
+            .query(&[Parameter("limit", Kind::Number(1, 200), "50 if absent"), CURSOR]),
+    )
+    .get(
+        "/api/service/{x}",
+        services::service,
+        Doc::json::<services::ProviderView>("A provider by handle, id, DID or service, its sponsors, and what it gave")
+            .query(&[Parameter("limit", Kind::Number(1, 200), "subjects of a page; 50 if absent"), CURSOR]),
+    )
+}
+
+fn events(api: QueryApi) -> QueryApi {
+    const FIELDS: &[Parameter] = &[
+        Parameter("kind", Kind::Text, "register, rotate, revoke, attest, retract, admit or dismiss"),
+        Parameter("key", Kind::Text, "and the other fields of the kind, by their names; identities by handle, too"),
+    ];
+    api.get(
+        "/api/event/template",
+        template::template,
+        Doc::bytes("text/plain", "The text of an event to sign, with what is missing filled in")
+            .query(FIELDS)
+            .required(&["kind"]),
+    )
+    .get(
+        "/api/event/{id}",
+        event::event,
+        Doc::json::<event::EventView>("An event, its places in logs, its outcome, a receipt"),
+    )
+}
+
+fn others(api: QueryApi) -> QueryApi {
+    const SIZES: [Parameter; 3] = [
+        Parameter("log", Kind::Text, "like alpha.example/1"),
+        Parameter("from", Kind::Number(0, u32::MAX), "a size that the reader knows"),
+        Parameter("to", Kind::Number(0, u32::MAX), "a larger one; the certified size if absent"),
+    ];
+    api.get("/api", status::index, Doc::json::<status::IndexView>("What this service is, and its resources"))
+        .get("/api/status", status::status, Doc::json::<status::StatusView>("The node's progress"))
+        .get(
+            "/api/federation",
+            federation::federation,
+            Doc::json::<federation::FederationView>("Operators, logs, versions"),
+        )
+        .get(
+            "/api/federation/manifests",
+            federation::manifests,
+            Doc::bytes("text/plain", "All versions of the manifest"),
+        )
+        .get(
+            "/api/federation/consistency",
+            consistency::consistency,
+            Doc::json::<consistency::Consistency>("Proof that a log only grew").query(&SIZES).required(&["log"]),
+        )
+        .get("/log/{*file}", public::file, Doc::bytes("application/octet-stream", "A log as c2sp.org/tlog-tiles"))
+        .get("/manifest/{version}", public::file, Doc::bytes("text/plain", "A version of the manifest"))
+        .get("/note/{hash}", public::file, Doc::bytes("text/plain", "The text of a note"))
+        .get(
+            "/.well-known/did.json",
+            did::operator,
+            Doc::bytes("application/did+ld+json", "The operator's DID document"),
+        )
+        .get("/skill.md", skill::skill, Doc::bytes("text/markdown", "How an agent takes part with openssl and curl"))
+}
+
+/// MLAuth's paths for writing: they say what to sign instead, and change nothing.
+fn mlauth_writes(api: QueryApi) -> QueryApi {
+    const SIGN_THIS: &str = "Answers 422 `sign_this`: the text to sign instead of MLAuth's, and where to post it";
+    let doc = || Doc::json::<serde_json::Value>(SIGN_THIS).body::<serde_json::Value>().never(&[422]);
+    api.post("/api/register", mlauth::register, doc())
+        .post("/api/key/rotate", mlauth::rotate, doc())
+        .post("/api/key/revoke", mlauth::revoke, doc())
+        .post("/api/karma/attest", mlauth::attest, doc())
+        .post(
+            "/api/services",
+            mlauth::admit,
+            Doc::json::<serde_json::Value>("Answers 422 `ask_operator`: operators admit services").never(&[422]),
+        )
 }
 
 /// Routes of the submit listener: takes events in, and answers nothing else.
 pub fn submit(desk: Arc<Desk>) -> Router {
     let metrics = desk.metrics();
-    let router = Router::new().route("/events", post(events::events)).fallback(error::no_route).with_state(desk);
+    let app = desk.app();
+    let router = Router::new()
+        .route("/events", post(events::events))
+        .with_state(desk)
+        .merge(mlauth_writes(Api::new(Docs::new())).end().0.with_state(app))
+        .fallback(error::no_route);
     layers::submit(router, &metrics, REQUESTS_MAX, (events::HEADERS, events::EVENTS_BYTES_MAX))
 }
 

@@ -1,5 +1,6 @@
 //! A node: its parts wired together, started in order and stopped in order.
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::submit::admission::Admission;
 /// How long a reload waits until this process has released its database and, if the key changed, its sockets. QUIC
 /// releases its own late.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a start waits for a database that another process uses.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Most network events that wait for the bridge.
 const EVENTS_MAX: usize = 256;
 
@@ -247,7 +250,7 @@ async fn run_once(
     let scrub = spawn_scrub(&shared, config.scrub)?;
     let addresses = addresses((&query, &submit, &admin), &network);
     let slot = Arc::default();
-    let app = Arc::new(app(&shared, config, &slot));
+    let app = Arc::new(app(&shared, config, &slot, addresses.submit));
     let quick = (config.verify == Verify::Certified).then(|| {
         let shown = (Arc::clone(&app), slot);
         tokio::spawn(StateSync::new(shared.clone(), bridge.clone(), &config.data_dir, shown, stopped.clone()).run())
@@ -257,8 +260,9 @@ async fn run_once(
     tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
     let desk = http::Desk::new(Arc::clone(&app), submitter, live.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let asked = http::query(Arc::clone(&app), Some((http::Rates::new(live.clone()), stopped.clone())));
     let servers = [
-        serve(("query", cores), query, http::accessed(http::query(Arc::clone(&app)), live.clone()), &stopped)?,
+        serve(("query", cores), query, http::accessed(asked, live.clone()), &stopped)?,
         serve(("submit", cores), submit, http::accessed(http::submit(desk), live.clone()), &stopped)?,
         serve(("admin", 1), admin, http::admin(app, inputs.clone()), &stopped)?,
     ];
@@ -368,12 +372,13 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
     Some(own)
 }
 
-/// Opens the database. On a reload, waits until this process has released it.
+/// Opens the database. On a reload, waits until this process has released it; else for a moment, since the process
+/// before this one may still be ending, or a backup may be making its checkpoint.
 async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
-    let deadline = tokio::time::Instant::now() + RELOAD_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + if reload { RELOAD_TIMEOUT } else { LOCK_WAIT };
     loop {
         match Store::open(&config.data_dir, &config.manifest) {
-            Err(StoreError::Locked { .. }) if reload && tokio::time::Instant::now() < deadline => {
+            Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             opened => return opened,
@@ -381,7 +386,7 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     }
 }
 
-fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>) -> App {
+fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>, submit: Option<SocketAddr>) -> App {
     App {
         shared: shared.clone(),
         partial: false,
@@ -389,6 +394,8 @@ fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>) -> App {
         operator: config.operator.clone(),
         namespace: config.namespace.clone(),
         started: clock::now(),
+        submit: submit.map(|address| format!("http://{address}")),
+        services: http::ServiceList::default(),
     }
 }
 

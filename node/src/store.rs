@@ -32,6 +32,7 @@
 //!          0x01 log8                                          Stand
 //!          0x02                                               another valid text of a version that is held
 //! dropped  event id                                           Dropped: an entry of an abandoned branch
+//! search   kind:u8 text 0x00 identity                         empty; the name, a key's text, a key's hash in hex
 //! ```
 //!
 //! `log8`: the first 8 bytes of the BLAKE3 of `<operator>/<generation>`. Integers in keys are
@@ -96,7 +97,7 @@ pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Version of the layout above. A node opens no other version.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Why a store operation failed. After any failed write the node stops: only reopening the store shows
 /// what was written.
@@ -407,6 +408,17 @@ pub struct HistoryItem {
     pub log: LogId,
     /// Index of the entry in it.
     pub index: u64,
+}
+
+/// What identities are found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchedBy {
+    /// Their name, without the home.
+    Name,
+    /// The text of a key that they have or had, like `ed25519:…`.
+    Key,
+    /// The hash of such a key, in hex.
+    KeyHash,
 }
 
 /// Which rows about an identity an entry changed.

@@ -4,16 +4,26 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+/// How many requests a second an address block may send, unless the configuration says otherwise.
+const REQUESTS_PER_SECOND: u32 = 2_000;
 /// Most ranges of trusted proxies.
 pub const PROXIES_MAX: usize = 64;
 
 /// Of `[query]`: what is logged of a request, and whose word on its client counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessSettings {
     /// Whether each request gets a line in the node's log.
     pub log: bool,
     /// Where proxies connect from whose `X-Forwarded-For` names the client; at most [`PROXIES_MAX`].
     pub trusted_proxies: Vec<AddressRange>,
+    /// Requests that an address block may send a second to the query listener; 0: any number.
+    pub requests_per_second: u32,
+}
+
+impl Default for AccessSettings {
+    fn default() -> Self {
+        Self { log: false, trusted_proxies: Vec::new(), requests_per_second: REQUESTS_PER_SECOND }
+    }
 }
 
 /// All addresses that begin with the same bits; displays and parses as `10.0.0.0/8`, or as one address.
@@ -100,7 +110,8 @@ mod tests {
     use super::*;
 
     fn settings(ranges: &[&str]) -> AccessSettings {
-        AccessSettings { log: true, trusted_proxies: ranges.iter().map(|range| range.parse().unwrap()).collect() }
+        let trusted_proxies = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        AccessSettings { trusted_proxies, ..AccessSettings::default() }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `GET /api/agent/{x}`: an agent's identity, the status of its key, and its reputation.
+//! `GET /api/agent/{x}` and `POST /api/agents`: an agent's identity, the status of its key, and its reputation.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -6,14 +6,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query};
 use fama_ledger::entry::SignedEvent;
-use fama_ledger::event::Action;
+use fama_ledger::event::{Action, Event};
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
 use fama_ledger::join::{Karma, KeyStatus, LocatedIdentity, Numbers, Revoked};
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::Note;
 use fama_ledger::rows::{Attested, Claim};
 use fama_ledger::time::Millis;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::answer::AsOf;
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
@@ -23,6 +26,8 @@ use crate::scores::{self, Open};
 use crate::store::{History, HistoryItem, Touch};
 use crate::wire::NoteAnswer;
 
+/// Most agents of one question.
+const AGENTS_MAX: usize = 100;
 /// Most attestations, and most key events, that a profile shows.
 const RECENT: usize = 20;
 /// Most items of a history that are read for the attestations; retractions and what they retract are skipped.
@@ -43,21 +48,88 @@ pub(super) async fn profile(
     place: Place,
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<Json<view::ProfileView>, ApiError> {
-    let only_final = Params::new(query, &["final"])?.flag("final")?;
+) -> Result<AsOf<view::ProfileView>, ApiError> {
+    let params = Params::new(query, &["final", "at"])?;
+    let only_final = params.flag("final")?;
+    if let Some(at) = params.get("at") {
+        let at = super::verify::time(at).ok_or_else(|| {
+            ApiError::bad("bad_parameter", "at: want a time like 2026-11-22T05:00:00Z").with("field", "at")
+        })?;
+        let effort = if only_final { Effort::OnlyFinal } else { Effort::Whole };
+        return place.read(move || whole(&app, &x, effort, Some(at))).await;
+    }
     let crowded = app.shared.scores.read().unwrap_or_else(PoisonError::into_inner).are_crowded();
     if !only_final && !crowded {
         for _ in 0..ATTEMPTS {
-            if let Some(profile) = read(&app, &x, Effort::Kept)? {
-                return Ok(Json(profile));
+            if let Some(profile) = read(&Moment::open(&app)?, &x, Effort::Kept)? {
+                return Ok(profile);
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
     // A popular subject may have thousands of providers.
     let effort = if only_final { Effort::OnlyFinal } else { Effort::Whole };
-    let profile = place.read(move || read(&app, &x, effort)).await?;
-    profile.map(Json).ok_or_else(|| ApiError::internal("a profile that was read whole has no karma"))
+    place.read(move || whole(&app, &x, effort, None)).await
+}
+
+/// The profile of `x`, with the key that it had at a time.
+fn whole(app: &App, x: &str, effort: Effort, at: Option<Millis>) -> Result<AsOf<view::ProfileView>, ApiError> {
+    let moment = Moment::open(app)?;
+    let profile = read(&moment, x, effort)?;
+    let mut profile = profile.ok_or_else(|| ApiError::internal("a profile that was read whole has no karma"))?;
+    if let Some(at) = at {
+        profile.body.key_at = Some(super::keys::key_at(&moment, &moment.find(x)?, at)?);
+    }
+    Ok(profile)
+}
+
+/// The body of `POST /api/agents`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct AgentsQuestion {
+    /// Handles, ids, DIDs, or names of the node's namespace; at most 100.
+    agents: Vec<String>,
+}
+
+/// The answer of `POST /api/agents`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AgentsView {
+    /// One for each agent that was asked for, in that order: its profile, or the error that `GET` would give.
+    agents: Vec<AgentOrError>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum AgentOrError {
+    Agent(Box<AsOf<view::ProfileView>>),
+    Error(serde_json::Value),
+}
+
+pub(super) async fn profiles(
+    Serving(app): Serving,
+    place: Place,
+    body: axum::body::Bytes,
+) -> Result<Json<AgentsView>, ApiError> {
+    let form = |error| ApiError::bad("bad_json", format!("want {{\"agents\": [\"name@home\", …]}}: {error}"));
+    let AgentsQuestion { agents } = serde_json::from_slice(&body).map_err(form)?;
+    if agents.len() > AGENTS_MAX {
+        return Err(ApiError::bad("too_many", format!("at most {AGENTS_MAX} agents at a time")).with("field", "agents"));
+    }
+    place.read(move || all(&app, &agents)).await.map(Json)
+}
+
+/// All at one moment.
+fn all(app: &App, agents: &[String]) -> Result<AgentsView, ApiError> {
+    let moment = Moment::open(app)?;
+    let one = |x: &String| {
+        let kept = read(&moment, x, Effort::Kept)?;
+        let profile = kept.map_or_else(|| read(&moment, x, Effort::Whole), |kept| Ok(Some(kept)))?;
+        profile.ok_or_else(|| ApiError::internal("a profile that was read whole has no karma"))
+    };
+    let shown = agents.iter().map(|x| match one(x) {
+        Ok(profile) => AgentOrError::Agent(Box::new(profile)),
+        Err(error) => AgentOrError::Error(error.json()),
+    });
+    Ok(AgentsView { agents: shown.collect() })
 }
 
 /// What may be read for a profile's karma.
@@ -72,8 +144,7 @@ enum Effort {
 }
 
 /// The profile of `x`; `None` if `effort` is not enough.
-fn read(app: &App, x: &str, effort: Effort) -> Result<Option<view::ProfileView>, ApiError> {
-    let moment = Moment::open(app)?;
+fn read(moment: &Moment<'_>, x: &str, effort: Effort) -> Result<Option<AsOf<view::ProfileView>>, ApiError> {
     let found = moment.find(x)?;
     let standing = moment.standing(&found.id);
     let (score, open) = standing.map_or((None, Open::Unknown), |kept| (kept.score, kept.open));
@@ -82,30 +153,32 @@ fn read(app: &App, x: &str, effort: Effort) -> Result<Option<view::ProfileView>,
     }
     let status = moment.join().key_status(&found)?;
     let public_key = status.current.key.to_pem().map_err(ApiError::internal)?;
-    let mut sponsored = Sponsored::new(&moment);
+    let mut sponsored = Sponsored::new(moment);
     let mut karma = match score {
         Some(score) => score.settle(found.id, &moment.join())?,
         None => moment.join().karma(found.id)?,
     };
     if effort == Effort::OnlyFinal {
-        karma = final_karma(&moment, &mut sponsored, &found, karma)?;
+        karma = final_karma(moment, &mut sponsored, &found, karma)?;
     }
-    Ok(Some(view::ProfileView {
-        identity: identity(&moment, &found, &status, public_key.clone())?,
+    let body = view::ProfileView {
+        identity: identity(moment, &found, &status, public_key.clone())?,
         reputation: view::ReputationView::of(karma),
-        key_status: key_status(&moment, &found, &status)?,
-        recent_attestations: recent_attestations(&moment, &mut sponsored, &found)?,
-        recent_key_events: recent_key_events(&moment, &found)?,
+        key_status: key_status(moment, &found, &status)?,
+        recent_attestations: recent_attestations(moment, &mut sponsored, &found)?,
+        recent_key_events: recent_key_events(moment, &found)?,
         agent: view::AgentView { public_key: public_key.clone(), global_karma: karma.sum },
         public_key,
-        ledger: view::LedgerView {
-            r#final: is_final(&moment, &found, open)?,
-            home: found.home.to_string(),
-            frontier: moment.frontier(),
-            state_id: moment.state_id().to_string(),
-            history: app.partial.then_some("loading"),
-        },
-    }))
+        key_at: None,
+    };
+    let ledger = view::LedgerView {
+        r#final: is_final(moment, &found, open)?,
+        home: found.home.to_string(),
+        frontier: moment.frontier(),
+        state_id: moment.state_id().to_string(),
+        history: moment.app.partial.then_some("loading"),
+    };
+    Ok(Some(AsOf { body, ledger }))
 }
 
 fn identity(
@@ -239,17 +312,17 @@ fn is_final(moment: &Moment<'_>, found: &LocatedIdentity, open: Open) -> Result<
 }
 
 /// Numbers at which providers are sponsored; each provider is read once.
-struct Sponsored<'a, 'm> {
+pub(super) struct Sponsored<'a, 'm> {
     moment: &'m Moment<'a>,
     numbers: BTreeMap<IdentityId, Numbers>,
 }
 
 impl<'a, 'm> Sponsored<'a, 'm> {
-    fn new(moment: &'m Moment<'a>) -> Self {
+    pub(super) fn new(moment: &'m Moment<'a>) -> Self {
         Self { moment, numbers: BTreeMap::new() }
     }
 
-    fn numbers(&mut self, provider: IdentityId) -> Result<&Numbers, ApiError> {
+    pub(super) fn numbers(&mut self, provider: IdentityId) -> Result<&Numbers, ApiError> {
         if !self.numbers.contains_key(&provider) {
             let numbers = self.moment.sponsored(provider)?;
             self.numbers.insert(provider, numbers);
@@ -259,7 +332,7 @@ impl<'a, 'm> Sponsored<'a, 'm> {
 }
 
 /// The current row of an attestation in its home.
-fn attested(
+pub(super) fn attested(
     moment: &Moment<'_>,
     event: EventId,
     (home, issuer, subject, day): (&Domain, IdentityId, IdentityId, fama_ledger::time::Day),
@@ -386,16 +459,27 @@ fn attestation(
     item: &HistoryItem,
 ) -> Result<Option<view::AttestationView>, ApiError> {
     let SignedEvent { event, .. } = moment.signed(item)?;
-    let Action::Attest { home, issuer, subject, delta, context, note } = &event.action else { return Ok(None) };
-    let id = event.id();
-    let row = attested(moment, id, (home, *issuer, *subject, event.created.day()))?;
+    let Action::Attest { home, issuer, subject, .. } = &event.action else { return Ok(None) };
+    let row = attested(moment, event.id(), (home, *issuer, *subject, event.created.day()))?;
     let numbers = sponsored.numbers(*issuer)?;
     if row.retraction.is_some_and(|number| numbers.contains(number)) {
         return Ok(None);
     }
+    attestation_view(moment, numbers, (&event, &row)).map(Some)
+}
+
+/// An applied attestation, of which `numbers` of its provider count.
+pub(super) fn attestation_view(
+    moment: &Moment<'_>,
+    numbers: &Numbers,
+    (event, row): (&Event, &Attested),
+) -> Result<view::AttestationView, ApiError> {
+    let Action::Attest { issuer, delta, context, note, .. } = &event.action else {
+        return Err(ApiError::internal("another event in the place of an attestation"));
+    };
     let ShownNote { text, redacted, pending } = read_note(moment, *note)?;
     let Note { reason, reference, .. } = text.unwrap_or_default();
-    Ok(Some(view::AttestationView {
+    Ok(view::AttestationView {
         provider: moment.dumbname_of(*issuer)?,
         points: *delta,
         effective: row.effective,
@@ -406,8 +490,8 @@ fn attestation(
         redacted,
         pending,
         date: event.created.to_string(),
-        event: id.to_string(),
-    }))
+        event: event.id().to_string(),
+    })
 }
 
 /// The newest key events, each once: what the home applied, and the claims of other logs that count. Claims that do not

@@ -10,6 +10,7 @@ use fama_ledger::limits;
 use fama_ledger::log::{Head, prove_consistency, root_at};
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{self, LogRow, MapName};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::input::Params;
@@ -24,7 +25,7 @@ const ENTRIES_ABOVE_MAX: u64 = 16_384;
 /// Bytes of entries that are read at once.
 const ENTRIES_BYTES: usize = 1 << 20;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Consistency {
     log: String,
     from: From,
@@ -35,13 +36,13 @@ pub(super) struct Consistency {
     checkpoint: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct From {
     size: u64,
     root: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct To {
     size: u64,
     root: String,

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use fama_ledger::codec::CodecError;
 use fama_ledger::log::LogError;
 use fama_ledger::rows::RowError;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -106,8 +107,8 @@ impl ApiError {
     }
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Problem<'a> {
     error: &'a str,
     code: &'a str,
     r#type: &'a str,

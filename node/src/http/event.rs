@@ -11,6 +11,7 @@ use fama_ledger::id::{EventId, NoteHash};
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::LogId;
 use fama_ledger::proof::TlogProof;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::moment::Moment;
@@ -19,7 +20,7 @@ use crate::public::{heads, inclusion};
 use crate::store::Position;
 use crate::wire::NoteAnswer;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct EventView {
     id: String,
     kind: &'static str,
@@ -38,7 +39,7 @@ pub(super) struct EventView {
 }
 
 /// What an attestation counts for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CountedView {
     event: String,
     /// Its number in the provider's sequence of attestations and retractions.
@@ -54,7 +55,7 @@ struct CountedView {
 }
 
 /// The position of an event in a log.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PositionView {
     log: String,
     index: u64,
@@ -63,7 +64,7 @@ struct PositionView {
     r#final: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct NoteView {
     hash: String,
     text: Option<String>,

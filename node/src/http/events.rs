@@ -57,6 +57,10 @@ pub struct Desk {
 }
 
 impl Desk {
+    pub(super) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
     pub(super) fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.app.shared.metrics)
     }

@@ -8,6 +8,7 @@ use fama_ledger::key::PublicKey;
 use fama_ledger::rows::{self, LogRow, MapName};
 use fama_ledger::time::Millis;
 use fama_ledger::{codec, equivocation, manifest};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::moment::Moment;
@@ -16,7 +17,7 @@ use crate::health;
 use crate::public::heads;
 use crate::store::LogRecord;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct FederationView {
     id: String,
     name: String,
@@ -36,14 +37,14 @@ pub(super) struct FederationView {
     state_id: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct VersionView {
     version: u32,
     hash: String,
 }
 
 /// A version that this node has but does not use yet.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PendingView {
     version: u32,
     hash: String,
@@ -52,7 +53,7 @@ struct PendingView {
 }
 
 /// Two signed heads of one log that don't extend each other.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct EquivocationView {
     log: String,
     larger: HeadView,
@@ -61,14 +62,14 @@ struct EquivocationView {
     encoded: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct HeadView {
     size: u64,
     root: String,
 }
 
 /// The head at which a log ends forever.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CutView {
     version: u32,
     size: u64,
@@ -78,16 +79,17 @@ struct CutView {
     successor: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ManifestView {
     version: u32,
     hash: String,
+    #[schemars(with = "std::collections::BTreeMap<String, u64>")]
     policy: manifest::Policy,
     /// The signed note, as nodes exchange it.
     text: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct OperatorView {
     name: String,
     node_key: String,
@@ -105,7 +107,7 @@ struct OperatorView {
     homes: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LogView {
     log: String,
     operator: String,
@@ -127,7 +129,7 @@ struct LogView {
     cosignatures: Vec<CosignatureView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CosignatureView {
     operator: String,
     size: u64,

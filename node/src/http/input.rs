@@ -43,11 +43,15 @@ impl Params {
         }
     }
 
-    /// The parameter `limit`, from 1 to `max`; `default` if absent.
+    /// The parameter `limit`, from 1; `default` if absent, and `max` if it is more.
     pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(default) };
-        let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
-        limit.ok_or_else(|| ApiError::bad("bad_limit", format!("limit: want 1 to {max}")).with("field", "limit"))
+        let whole = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+        let wrong =
+            || ApiError::bad("bad_limit", format!("limit: want a number from 1 to {max}")).with("field", "limit");
+        // What is too large for a number is above the maximum, too.
+        let limit = if whole { text.parse().unwrap_or(max) } else { 0 };
+        if limit == 0 { Err(wrong()) } else { Ok(limit.min(max)) }
     }
 }
 

@@ -13,10 +13,12 @@ use fama_ledger::id::Hex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{Any, CorsLayer};
+use tower_http::normalize_path::NormalizePath;
 
 use super::error::PROBLEM;
+use super::rates::{self, Rates};
 use super::serve::Turn;
-use super::{ApiError, READS_MAX, input};
+use super::{ApiError, READS_MAX, answer, input, status};
 use crate::metrics::Metrics;
 
 /// How long a request may take to be answered.
@@ -32,13 +34,25 @@ const EVENTS_MEMORY: usize = 32 << 20;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// For a listener that strangers' browsers may read. Answers at most `requests_max` requests at a time.
-pub(super) fn public(router: Router, metrics: &Arc<Metrics>, requests_max: usize) -> Router {
+pub(super) fn public(router: Router, metrics: &Arc<Metrics>, requests_max: usize, rates: Option<Arc<Rates>>) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, REQUEST_ID])
-        .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID, super::status::STALE]);
-    inner(router, requests_max, BODIES).layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+        .expose_headers([
+            header::ETAG,
+            header::RETRY_AFTER,
+            REQUEST_ID,
+            status::STALE,
+            answer::FRONTIER,
+            answer::STATE_ID,
+        ]);
+    let router = inner(router, requests_max, BODIES);
+    let router = match rates {
+        Some(rates) => router.layer(middleware::from_fn_with_state(rates, rates::limit)),
+        None => router,
+    };
+    any_slash(router.layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer)))
 }
 
 /// For a listener that takes events in, from browsers, too. Answers at most `requests_max` requests at a time.
@@ -56,7 +70,12 @@ pub(super) fn submit(
         .allow_headers(headers.collect::<Vec<_>>())
         .expose_headers([header::RETRY_AFTER, REQUEST_ID]);
     let router = inner(router, requests_max, (body_max, EVENTS_MEMORY));
-    router.layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer))
+    any_slash(router.layer(cors).layer(middleware::from_fn_with_state(Arc::clone(metrics), outer)))
+}
+
+/// Ignores a slash at the end of a path.
+fn any_slash(router: Router) -> Router {
+    Router::new().fallback_service(NormalizePath::trim_trailing_slash(router))
 }
 
 /// For a listener for the operator's own programs. Answers at most `requests_max` requests at a time.
@@ -188,7 +207,7 @@ fn as_problem(response: Response) -> Response {
 
 /// Adds an entity tag to a 200 answer of known length; answers 304 if the client already has it.
 ///
-/// The tag is weak, because the same bytes may be sent compressed.
+/// The tag is weak, because the same bytes may be sent compressed. An answer may come with a tag of its own.
 async fn tagged(response: Response, none_match: Option<&HeaderValue>) -> Response {
     if response.status() != StatusCode::OK || response.body().size_hint().exact().is_none() {
         return response;
@@ -198,9 +217,12 @@ async fn tagged(response: Response, none_match: Option<&HeaderValue>) -> Respons
         Ok(bytes) => bytes,
         Err(error) => return ApiError::internal(error).into_response(),
     };
-    let tag = format!("W/\"{}\"", Hex(blake3::hash(&bytes).as_bytes()));
+    let tag = parts.headers.entry(header::ETAG).or_insert_with(|| {
+        let tag = format!("W/\"{}\"", Hex(blake3::hash(&bytes).as_bytes()));
+        HeaderValue::try_from(tag).expect("hex digits are valid in a header")
+    });
+    let tag = tag.to_str().unwrap_or_default().to_owned();
     let known = none_match.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| matches(tags, &tag));
-    parts.headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("hex digits are valid in a header"));
     if known {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);

@@ -8,7 +8,7 @@ use fama_ledger::join::Karma;
 
 use super::input::Params;
 use super::layers::Place;
-use super::moment::Moment;
+use super::moment::{Moment, handle};
 use super::view::{LeaderboardView, RankedView};
 use super::{ApiError, App, Serving};
 use crate::clock;
@@ -37,8 +37,12 @@ fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<Lea
     let cursor = page.last().filter(|_| more).map(|(id, karma)| format!("{}.{id}", karma.sum));
     let moment = Moment::open(app)?;
     let agents = page.into_iter().map(|(id, karma)| {
-        let dumbname = moment.dumbname_of(id)?;
-        Ok(RankedView { dumbname, global_karma: karma.sum, attestation_count: karma.count })
+        let found = moment.join().identity(id)?;
+        let (dumbname, handle) = match &found {
+            Some(found) => (moment.dumbname(found), handle(found)),
+            None => (id.to_string(), id.to_string()),
+        };
+        Ok(RankedView { dumbname, handle, global_karma: karma.sum, attestation_count: karma.count })
     });
     let agents = agents.collect::<Result<_, ApiError>>()?;
     Ok(LeaderboardView { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })

@@ -114,7 +114,7 @@ impl<'a> Moment<'a> {
     /// The identity that `x` names: `name@home`, an id, a DID, or a name of the node's namespace.
     pub(super) fn find(&self, x: &str) -> Result<LocatedIdentity, ApiError> {
         let unknown = || self.unknown("unknown_agent", "no agent of this name or id is known here");
-        let id = match Named::parse(x).ok_or_else(unknown)? {
+        let id = match Named::parse(x).ok_or_else(bad_name)? {
             Named::Id(id) => Some(id),
             Named::Did(home, digits) => self.join().with_prefix(&home, &digits)?,
             Named::Handle(Handle { name, home }) => self.join().named(&name, &home)?,
@@ -173,8 +173,7 @@ impl<'a> Moment<'a> {
 
 /// The question that `x` stands for: `name@home`, an id, a DID, or a name of the node's namespace.
 pub(super) fn question(app: &App, x: &str) -> Result<Question, ApiError> {
-    let rule = "want name@home, an id of 64 hex digits or a did:agent:…";
-    match Named::parse(x).ok_or_else(|| ApiError::bad("bad_agent", rule))? {
+    match Named::parse(x).ok_or_else(bad_name)? {
         Named::Id(id) => Ok(Question::Id(id)),
         Named::Did(home, digits) => Ok(Question::Did(home, digits)),
         Named::Handle(handle) => Ok(Question::Handle(handle)),
@@ -207,6 +206,11 @@ fn record(view: &View<'_>, log: &LogId) -> Result<LogRecord, ApiError> {
 fn empty(log: LogId) -> LogRecord {
     let state = LogState { log, size: 0, root: Head::EMPTY.root, state_root: StateRoot([0; 32]) };
     LogRecord { state, certified: 0, adopted: Vec::new() }
+}
+
+fn bad_name() -> ApiError {
+    let message = "no name, id or DID has this form: want name@home, an id of 64 hex digits, a did:agent:… or a name";
+    ApiError::bad("bad_name", message)
 }
 
 fn ambiguous() -> ApiError {

@@ -117,6 +117,12 @@ fn connections_max(table: Option<&str>) -> u32 {
     (files.saturating_sub(FILES_ELSEWHERE) / 2).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
 }
 
+/// Most connections of a listener that may be streams, which last: half of all.
+pub(super) fn streams_max() -> usize {
+    let table = std::fs::read_to_string("/proc/self/limits").ok();
+    usize::try_from(connections_max(table.as_deref()) / 2).unwrap_or(1)
+}
+
 /// Accepts the next connection and takes a permit for it, closing an idle connection if there is none left.
 async fn accept(
     listener: &TcpListener,

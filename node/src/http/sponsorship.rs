@@ -6,6 +6,7 @@ use fama_ledger::event::Service;
 use fama_ledger::id::Domain;
 use fama_ledger::join::{Karma, LocatedIdentity, Numbers, Sponsorship};
 use fama_ledger::rows::{Attested, Interval};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::input::Params;
@@ -19,7 +20,7 @@ const ATTESTATIONS_MAX: usize = 200_000;
 /// Subjects that are read at once.
 const SUBJECTS_PAGE: usize = 1_024;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct SponsorshipView {
     agent_id: String,
     handle: String,
@@ -37,7 +38,7 @@ pub(super) struct SponsorshipView {
     dismissal: Option<DismissalView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ServiceView {
     service: String,
     domain: String,
@@ -46,21 +47,21 @@ struct ServiceView {
     missing: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SponsorView {
     operator: String,
     numbers: Vec<NumbersView>,
 }
 
 /// Numbers from `from` on, up to but not including `before`; without `before`, all from `from` on.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct NumbersView {
     from: u64,
     before: Option<u64>,
 }
 
 /// What is used, and left, of the quotas of this UTC day, by the days of the log's entries.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TodayView {
     date: String,
     attestations: u32,
@@ -70,7 +71,7 @@ struct TodayView {
 }
 
 /// What would change if an operator dismissed the provider for a service from a number on.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct DismissalView {
     operator: String,
     service: String,
@@ -84,7 +85,7 @@ struct DismissalView {
     complete: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct KarmaView {
     sum: i64,
     count: u64,

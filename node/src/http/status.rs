@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::admin::readiness;
@@ -17,12 +18,27 @@ use crate::clock;
 use crate::health::{BEHIND_MIN, LogHealth, Snapshot, StateSyncProgress};
 
 /// Paths by name: first those that MLAuth's clients use, under MLAuth's names, then the others.
-const ENDPOINTS: [(&str, &str); 14] = [
+const ENDPOINTS: [(&str, &str); 29] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
     ("leaderboard", "/api/leaderboard"),
+    ("agents", "/api/agents"),
+    ("agent_attestations", "/api/agent/{name@home | id | did}/attestations"),
+    ("agent_did", "/api/agent/{name@home | id | did}/did.json"),
+    ("agent_events", "/api/agent/{name@home | id | did}/events"),
+    ("agent_karma", "/api/agent/{name@home | id | did}/karma"),
+    ("agent_keys", "/api/agent/{name@home | id | did}/keys"),
     ("agent_sponsorship", "/api/agent/{name@home | id | did}/sponsorship"),
+    ("consistency", "/api/federation/consistency"),
+    ("key", "/api/key/{key | hash}"),
+    ("manifests", "/api/federation/manifests"),
+    ("openapi", "/api/openapi.json"),
+    ("search", "/api/search"),
+    ("service", "/api/service/{name@home | id | did | service}"),
+    ("services", "/api/services"),
+    ("skill", "/skill.md"),
+    ("stream", "/api/stream"),
     ("agent_proof", "/api/agent/{name@home | id | did}/proof"),
     ("event", "/api/event/{id}"),
     ("event_proof", "/api/event/{id}/proof"),
@@ -38,7 +54,7 @@ const SERVICE: &str = "fama";
 /// Header of answers of a node that may not have the newest.
 pub(super) const STALE: HeaderName = HeaderName::from_static("fama-stale");
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct IndexView {
     service: &'static str,
     description: &'static str,
@@ -47,7 +63,7 @@ pub(super) struct IndexView {
     links: BTreeMap<&'static str, &'static str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FederationName {
     id: String,
     name: String,
@@ -67,7 +83,7 @@ pub(super) async fn index(State(app): State<Arc<App>>) -> Json<IndexView> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct StatusView {
     status: &'static str,
     service: &'static str,
@@ -99,7 +115,7 @@ pub(super) struct StatusView {
 }
 
 /// Progress of a node that is making its own copies.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct StartView {
     /// Entries that the node fetched and verified itself.
     entries: u64,

@@ -39,7 +39,7 @@ pub(super) async fn template(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], text))
 }
 
-fn text(app: &App, query: Vec<(String, String)>) -> Result<String, ApiError> {
+pub(super) fn text(app: &App, query: Vec<(String, String)>) -> Result<String, ApiError> {
     let kind = query.iter().find(|(name, _)| name == "kind").map(|(_, kind)| kind.parse::<Kind>());
     let kind = kind.ok_or_else(|| missing("kind"))?.map_err(|rule| bad("kind", &rule.to_string()))?;
     let known = [&["kind", "federation"], fields(kind), &["created", "nonce"]].concat();

@@ -1,5 +1,6 @@
 //! The listeners over a real store: literal requests, and the answers to them.
 #![allow(clippy::unwrap_used)]
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
@@ -42,11 +43,15 @@ use crate::wire::{CosignedHead, Refusal, SignedHead};
 
 mod agent;
 mod event;
+mod history;
+mod mlauth;
+mod openapi;
 mod federation;
 mod listeners;
 mod login;
 mod malformed;
 mod rollback;
+mod stream;
 
 /// 2026-11-22T05:00:00.000Z.
 const NOW: u64 = 1_795_323_600_000;
@@ -115,6 +120,8 @@ impl World {
             started: Millis(NOW),
             partial: false,
             slot: Arc::default(),
+            submit: Some("http://127.0.0.1:8070".to_owned()),
+            services: super::ServiceList::default(),
         });
         for log in [&alpha, &beta] {
             app.shared.certified.begin(&log.id, 0, &log.maps);
@@ -224,7 +231,7 @@ impl World {
     }
 
     fn query(&self) -> Router {
-        super::query(Arc::clone(&self.app))
+        super::query(Arc::clone(&self.app), None)
     }
 
     async fn get(&self, path: &str) -> HttpAnswer {

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use fama_ledger::base64;
 use fama_ledger::key::{Signature, SignatureError};
 use fama_ledger::time::Millis;
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 use super::moment::{Moment, handle};
@@ -21,7 +22,8 @@ const FORBIDDEN: [&str; 7] =
     ["fama.", "fama/", "format = ", "cosignature/v1", "c2sp.org/", "ROTATE_KEY:", "REVOKE_KEY:"];
 
 /// The body of a login request.
-struct Login {
+#[derive(JsonSchema)]
+pub(super) struct Login {
     dumbname: String,
     timestamp: String,
     signature: String,
@@ -90,15 +92,18 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError
     }
     Ok(VerifiedView {
         verified: true,
-        dumbname: moment.dumbname(&found),
+        // As it was signed.
+        dumbname: login.dumbname.clone(),
         handle: handle(&found),
         agent_id: found.id.to_string(),
+        key_version: status.version,
+        fresh: moment.is_fresh(now)?,
         attestation: "Verified via MLAuth Protocol 1.0",
     })
 }
 
 /// Reads a time in strict RFC 3339 with `Z`, with milliseconds or without a fraction.
-fn time(text: &str) -> Option<Millis> {
+pub(super) fn time(text: &str) -> Option<Millis> {
     match text.strip_suffix('Z') {
         Some(seconds) if text.len() == "2026-11-22T05:00:00Z".len() => format!("{seconds}.000Z").parse().ok(),
         _ => text.parse().ok(),

@@ -3,10 +3,11 @@ use std::collections::BTreeMap;
 
 use fama_ledger::event::RevokeReason;
 use fama_ledger::join::Karma;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The answer of `GET /api/agent/{x}`: the union of the shapes that MLAuth's clients read.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ProfileView {
     pub(super) identity: IdentityView,
     pub(super) reputation: ReputationView,
@@ -15,10 +16,50 @@ pub(super) struct ProfileView {
     pub(super) recent_key_events: Vec<KeyEventView>,
     pub(super) public_key: String,
     pub(super) agent: AgentView,
-    pub(super) ledger: LedgerView,
+    /// The key in force at the time that `at` names; absent without `at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key_at: Option<KeyAtView>,
 }
 
-#[derive(Serialize)]
+/// Which key an identity had at a time.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct KeyAtView {
+    /// The time asked about.
+    pub(super) at: String,
+    /// `in_force`, `revoked`, or `none` before the registration.
+    pub(super) status: &'static str,
+    /// The key that the identity had then.
+    pub(super) key: Option<KeyVersionView>,
+}
+
+/// A version of an identity's key, and when it held.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct KeyVersionView {
+    pub(super) version: u32,
+    /// The key as event texts spell it, like `secp256k1:…`.
+    pub(super) key: String,
+    /// SHA-256 of `key`, in hex: what a commitment to it says.
+    pub(super) key_hash: String,
+    pub(super) public_key: String,
+    /// When its home recorded it.
+    pub(super) from: String,
+    /// When the home recorded the next version; `null` for the current one.
+    pub(super) until: Option<String>,
+    /// The commitment to the next key.
+    pub(super) next: Option<String>,
+    /// Its first revocation that is known, in its home or as a claim in another log.
+    pub(super) revoked: Option<RevokedView>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RevokedView {
+    pub(super) at: String,
+    pub(super) reason: String,
+    /// The operator whose log has the revocation.
+    pub(super) recorded_by: String,
+}
+
+#[derive(Serialize, JsonSchema)]
 pub(super) struct IdentityView {
     pub(super) agent_id: String,
     pub(super) did: String,
@@ -36,7 +77,7 @@ pub(super) struct IdentityView {
     pub(super) key_version: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ReputationView {
     global_score: i64,
     attestation_count: u64,
@@ -56,7 +97,7 @@ impl ReputationView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct KeyStatusView {
     pub(super) is_revoked: bool,
     pub(super) key_version: u32,
@@ -68,7 +109,7 @@ pub(super) struct KeyStatusView {
     pub(super) revocation_final: Option<bool>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct AttestationView {
     pub(super) provider: String,
     pub(super) points: i32,
@@ -86,7 +127,7 @@ pub(super) struct AttestationView {
     pub(super) event: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct KeyEventView {
     pub(super) event_type: &'static str,
     pub(super) signed_at: String,
@@ -95,13 +136,13 @@ pub(super) struct KeyEventView {
     pub(super) event: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct AgentView {
     pub(super) public_key: String,
     pub(super) global_karma: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct LedgerView {
     pub(super) r#final: bool,
     pub(super) home: String,
@@ -113,17 +154,20 @@ pub(super) struct LedgerView {
 }
 
 /// The answer to a login whose signature is valid.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct VerifiedView {
     pub(super) verified: bool,
     pub(super) dumbname: String,
     pub(super) handle: String,
     pub(super) agent_id: String,
+    pub(super) key_version: u32,
+    /// Whether this node hears enough operators and has all entries known to exist.
+    pub(super) fresh: bool,
     pub(super) attestation: &'static str,
 }
 
 /// The answer of `GET /api/leaderboard`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct LeaderboardView {
     pub(super) timestamp: String,
     pub(super) service: &'static str,
@@ -133,9 +177,11 @@ pub(super) struct LeaderboardView {
     pub(super) cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct RankedView {
     pub(super) dumbname: String,
+    /// The same on every node.
+    pub(super) handle: String,
     pub(super) global_karma: i64,
     pub(super) attestation_count: u64,
 }

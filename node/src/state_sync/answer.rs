@@ -86,6 +86,8 @@ impl StateSync {
             started: clock::now(),
             partial: true,
             slot: Arc::default(),
+            submit: self.app.submit.clone(),
+            services: crate::http::ServiceList::default(),
         })
     }
 

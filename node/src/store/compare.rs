@@ -7,7 +7,7 @@ use super::{Store, StoreError, View};
 const REPORTED_MAX: usize = 5;
 
 /// The entries, and the families derived from them.
-const COMPARED: [Family; 8] = [
+const COMPARED: [Family; 9] = [
     Family::Entries,
     Family::Logs,
     Family::Tiles,
@@ -16,6 +16,7 @@ const COMPARED: [Family; 8] = [
     Family::History,
     Family::Touched,
     Family::Given,
+    Family::Search,
 ];
 
 impl Store {

@@ -1,10 +1,11 @@
 //! Keys of every column family.
-use fama_ledger::id::{EventId, IdentityId};
+use fama_ledger::id::{EventId, Hex, IdentityId, Name};
+use fama_ledger::key::PublicKey;
 use fama_ledger::manifest::LogId;
-use fama_ledger::rows::{MapId, text_key};
+use fama_ledger::rows::{Identity, KeyVersion, MapId, Row, decode_row, text_key};
 use fama_ledger::time::Millis;
 
-use super::{History, HistoryItem, Touch};
+use super::{History, HistoryItem, SearchedBy, Touch};
 
 /// A log in a key: the first bytes of the BLAKE3 of its name.
 pub(super) type Log8 = [u8; 8];
@@ -26,10 +27,11 @@ pub(super) enum Family {
     Heads,
     Manifests,
     Dropped,
+    Search,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Meta,
         Self::Logs,
         Self::Entries,
@@ -44,6 +46,7 @@ impl Family {
         Self::Heads,
         Self::Manifests,
         Self::Dropped,
+        Self::Search,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Family {
             Self::Heads => "heads",
             Self::Manifests => "manifests",
             Self::Dropped => "dropped",
+            Self::Search => "search",
         }
     }
 }
@@ -160,6 +164,50 @@ pub(super) fn all_touched(touch: Touch) -> Vec<u8> {
 
 pub(super) fn touched(identity: &IdentityId, touch: Touch) -> Vec<u8> {
     [all_touched(touch).as_slice(), &identity.0].concat()
+}
+
+/// The prefix of the keys of what begins with `text`, which has no zero byte.
+pub(super) fn searched(by: SearchedBy, text: &str) -> Vec<u8> {
+    let kind = match by {
+        SearchedBy::Name => 0,
+        SearchedBy::Key => 1,
+        SearchedBy::KeyHash => 2,
+    };
+    [[kind].as_slice(), text.as_bytes()].concat()
+}
+
+fn search(by: SearchedBy, text: &str, identity: &IdentityId) -> Vec<u8> {
+    [searched(by, text).as_slice(), &[0], &identity.0].concat()
+}
+
+/// An identity by its name.
+pub(super) fn search_name(name: &Name, identity: &IdentityId) -> Vec<u8> {
+    search(SearchedBy::Name, name.as_str(), identity)
+}
+
+/// An identity by a key that it has or had.
+pub(super) fn search_key(key: &PublicKey, identity: &IdentityId) -> [Vec<u8>; 2] {
+    [
+        search(SearchedBy::Key, &key.to_string(), identity),
+        search(SearchedBy::KeyHash, &Hex(&key.hash().0).to_string(), identity),
+    ]
+}
+
+/// The keys of `search` that follow from a row of a state map.
+pub(super) fn search_row(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
+    let Some((tag, rest)) = key.split_first() else { return Vec::new() };
+    let Some(identity) = rest.first_chunk().map(|id| EventId(*id)) else { return Vec::new() };
+    match *tag {
+        Identity::TAG => match decode_row::<Identity, ()>(value) {
+            Ok(row) => vec![search_name(&row.name, &identity)],
+            Err(_) => Vec::new(),
+        },
+        KeyVersion::TAG => match decode_row::<KeyVersion, ()>(value) {
+            Ok(row) => search_key(&row.key, &identity).to_vec(),
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
 }
 
 /// Differs from every [`cosigned`] key: no domain begins with byte 0.

@@ -19,7 +19,8 @@ use fama_ledger::signed_note::SIGNATURES_MAX;
 use super::engine::{EngineView, StoredValue, Walk};
 use super::keys::{self, Family, Log8, log8};
 use super::{
-    DayUsage, History, HistoryItem, LogRecord, Position, Rollback, Store, StoreError, StoredCertificate, Touch,
+    DayUsage, History, HistoryItem, LogRecord, Position, Rollback, SearchedBy, Store, StoreError, StoredCertificate,
+    Touch,
 };
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
@@ -310,6 +311,41 @@ impl<'a> View<'a> {
         let from = after.map(|after| [keys::given(provider, after).as_slice(), &[0]].concat());
         self.ids(Family::Given, Walk { from, ..Walk::of(provider.0) }, limit)
             .map(|ids| ids.into_iter().map(EventId).collect())
+    }
+
+    /// At most `limit` identities whose name, key or hash of a key begins with `text`, in the order of what is searched,
+    /// all after `after`, which is the last text and identity of a page before. An identity that a rollback is about to
+    /// drop may be among them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn search(
+        &self,
+        by: SearchedBy,
+        text: &str,
+        after: Option<&(String, IdentityId)>,
+        limit: usize,
+    ) -> Result<Vec<(String, IdentityId)>, StoreError> {
+        if text.bytes().any(|byte| byte == 0) {
+            return Ok(Vec::new());
+        }
+        let broken = || self.broken(Family::Search, &"not a key of this family");
+        // The next key after a key is the key with a zero byte appended.
+        let next =
+            |(last, id): &(String, IdentityId)| [&keys::searched(by, last), [0].as_slice(), &id.0, &[0]].concat();
+        let walk = Walk { from: after.map(next), ..Walk::of(keys::searched(by, text)) };
+        let mut found = Vec::new();
+        self.walk(Family::Search, walk, &mut |key, _| {
+            if found.len() >= limit {
+                return Ok(ControlFlow::Break(()));
+            }
+            let (rest, id) = key.split_last_chunk().ok_or_else(broken)?;
+            let [_, text @ .., 0] = rest else { return Err(broken()) };
+            let text = std::str::from_utf8(text).map_err(|_| broken())?;
+            found.push((text.to_owned(), EventId(*id)));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
     }
 
     /// The last 32 bytes of at most `limit` keys.

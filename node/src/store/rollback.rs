@@ -168,9 +168,20 @@ fn forget_event(
     let key = keys::event(id, &at.log);
     let Some((_, void)) = view.indexed(&key)?.filter(|(index, _)| *index == at.index) else { return Ok(()) };
     batch.delete(Family::Events, key);
-    // A void attestation gave nothing: the same one may be applied in the log of its home.
-    if let (Action::Attest { issuer, subject, .. }, None) = (action, void) {
-        batch.delete(Family::Given, keys::given(issuer, subject));
+    if void.is_some() {
+        // It wrote nothing: the same event may be applied in the log of its home.
+        return Ok(());
+    }
+    match action {
+        Action::Attest { issuer, subject, .. } => batch.delete(Family::Given, keys::given(issuer, subject)),
+        Action::Register { name, key, .. } => {
+            batch.delete(Family::Search, keys::search_name(name, id));
+            keys::search_key(key, id).into_iter().for_each(|key| batch.delete(Family::Search, key));
+        }
+        Action::Rotate { identity, key, .. } => {
+            keys::search_key(key, identity).into_iter().for_each(|key| batch.delete(Family::Search, key));
+        }
+        _ => {}
     }
     Ok(())
 }

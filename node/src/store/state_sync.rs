@@ -139,6 +139,7 @@ impl Store {
         for (key, value) in rows {
             batch.put(Family::Rows, keys::row(map, key), value);
             put_given(&mut batch, key);
+            keys::search_row(key, value).into_iter().for_each(|key| batch.put(Family::Search, key, []));
         }
         // In one batch with the rows: after a crash the list asks again for exactly the rows that were lost with it.
         Self::put(&mut batch, Family::Meta, &keys::quick_parts(log), &parts.to_vec());

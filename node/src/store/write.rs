@@ -205,6 +205,7 @@ struct CommitWriter<'a> {
     events: BTreeMap<Vec<u8>, (u64, Option<Void>)>,
     touched: BTreeMap<Vec<u8>, u64>,
     given: BTreeSet<Vec<u8>>,
+    searched: BTreeSet<Vec<u8>>,
     named: BTreeSet<NoteHash>,
     texts: BTreeMap<NoteHash, &'a str>,
 }
@@ -221,6 +222,7 @@ impl<'a> CommitWriter<'a> {
             events: BTreeMap::new(),
             touched: BTreeMap::new(),
             given: BTreeSet::new(),
+            searched: BTreeSet::new(),
             named: BTreeSet::new(),
             texts: texts.collect(),
         }
@@ -338,7 +340,10 @@ impl<'a> CommitWriter<'a> {
     fn add_rows(&mut self, commit: &Commit<'_>) {
         for ((map, key), value) in commit.changes {
             match value {
-                Some(value) => self.batch.put(Family::Rows, keys::row(*map, key), value),
+                Some(value) => {
+                    self.batch.put(Family::Rows, keys::row(*map, key), value);
+                    self.searched.extend(keys::search_row(key, value));
+                }
                 None => self.batch.delete(Family::Rows, keys::row(*map, key)),
             }
         }
@@ -364,6 +369,9 @@ impl<'a> CommitWriter<'a> {
         }
         for key in std::mem::take(&mut self.given) {
             self.batch.put(Family::Given, key, []);
+        }
+        for key in std::mem::take(&mut self.searched) {
+            self.batch.put(Family::Search, key, []);
         }
         for hash in std::mem::take(&mut self.named) {
             self.add_note(&hash)?;

@@ -158,7 +158,7 @@ pub(crate) fn peer_of_block(address: Option<IpAddr>) -> PeerId {
 }
 
 /// The address block that is counted as one source; `None` for loopback, which is exempt.
-fn block(address: IpAddr) -> Option<[u8; 6]> {
+pub(crate) fn block(address: IpAddr) -> Option<[u8; 6]> {
     match address.to_canonical() {
         address if address.is_loopback() => None,
         IpAddr::V4(address) => {

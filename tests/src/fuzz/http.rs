@@ -48,11 +48,13 @@ static ASKED: LazyLock<FuzzedListener> = LazyLock::new(|| {
         started: START,
         partial: false,
         slot: Arc::default(),
+        submit: None,
+        services: fama_node::http::ServiceList::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     // The folder is deleted here; the open database keeps reading from memory until the process ends.
     drop(dir);
-    FuzzedListener { router: query(Arc::new(app)), runtime, agent }
+    FuzzedListener { router: query(Arc::new(app), None), runtime, agent }
 });
 
 fn key() -> SecretKey {

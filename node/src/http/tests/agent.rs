@@ -239,7 +239,11 @@ async fn nobody_passes_for_a_local_name_from_another_home() {
         "A B",
     ] {
         let answer = world.get(&format!("/api/agent/{}", x.replace(' ', "%20"))).await;
-        let expect = if x == "%ff" { (400, "bad_request") } else { (404, "unknown_agent") };
+        let expect = match x {
+            "%ff" => (400, "bad_request"),
+            "a@b" | "did:agent:" | "A B" => (400, "bad_name"),
+            _ => (404, "unknown_agent"),
+        };
         assert_eq!((answer.status, problem(&answer).as_str()), expect, "{x}");
     }
 }
@@ -257,8 +261,8 @@ async fn the_leaderboard_has_pages() {
     world.rank();
     let board = world.get("/api/leaderboard?limit=2").await.json();
     let expect = json!([
-        {"dumbname": "agent-12", "global_karma": 5, "attestation_count": 1},
-        {"dumbname": "agent-11", "global_karma": 3, "attestation_count": 1},
+        {"dumbname": "agent-12", "handle": "agent-12@alpha.example", "global_karma": 5, "attestation_count": 1},
+        {"dumbname": "agent-11", "handle": "agent-11@alpha.example", "global_karma": 3, "attestation_count": 1},
     ]);
     assert_eq!(board["agents"], expect);
     let cursor = board["cursor"].as_str().unwrap();
@@ -267,9 +271,13 @@ async fn the_leaderboard_has_pages() {
     assert_eq!(names, [json!("agent-13"), json!("mloverflow")]);
     assert!(rest.get("cursor").is_none());
     for (query, code) in
-        [("limit=0", "bad_limit"), ("limit=501", "bad_limit"), ("limit=x", "bad_limit"), ("cursor=5", "bad_cursor")]
+        [("limit=0", "bad_limit"), ("limit=-1", "bad_limit"), ("limit=x", "bad_limit"), ("cursor=5", "bad_cursor")]
     {
         let answer = world.get(&format!("/api/leaderboard?{query}")).await;
         assert_eq!((answer.status, problem(&answer).as_str()), (400, code), "{query}");
+    }
+    for beyond in ["501", "99999999999999999999"] {
+        let all = world.get(&format!("/api/leaderboard?limit={beyond}")).await;
+        assert_eq!(all.json()["agents"].as_array().unwrap().len(), 4, "the most there is");
     }
 }

@@ -155,7 +155,7 @@ async fn whoever_keeps_a_stopping_node_waiting_is_not_waited_for() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let router = crate::http::layers::public(router, &world.app.shared.metrics, 10);
+    let router = crate::http::layers::public(router, &world.app.shared.metrics, 10, None);
     let served = tokio::spawn(crate::http::serve(listener, router, async move { drop(stopped.await) }));
     let mut clients = Vec::new();
     for begun in [
@@ -249,7 +249,7 @@ async fn a_node_that_is_not_fresh_says_so_in_its_answers() {
 async fn a_full_listener_says_so_at_once() {
     let world = World::new(None);
     let bare = Router::new().route("/slow", axum::routing::get(std::future::pending::<()>));
-    let full = crate::http::layers::public(bare, &world.app.shared.metrics, 1);
+    let full = crate::http::layers::public(bare, &world.app.shared.metrics, 1, None);
     let waiting = tokio::spawn(ask(full.clone(), Method::GET, "/slow", &[], ""));
     tokio::task::yield_now().await;
     let answer = ask(full, Method::GET, "/slow", &[("origin", "https://x.example")], "").await;
@@ -304,7 +304,7 @@ async fn reads_of_clients_that_hang_up_keep_their_places() {
     let bare =
         Router::new().route("/long", axum::routing::get(slow)).route("/cheap", axum::routing::get(async || "ok"));
     // One place more than there are long reads.
-    let router = public(bare, &world.app.shared.metrics, READS_MAX + 1);
+    let router = public(bare, &world.app.shared.metrics, READS_MAX + 1, None);
     for i in 0..40 {
         let client = tokio::spawn(ask(router.clone(), Method::GET, "/long", &[], ""));
         while i < READS_MAX && running.load(Ordering::SeqCst) <= i {

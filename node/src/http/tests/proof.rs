@@ -79,7 +79,7 @@ async fn a_proof_waits_for_its_home_and_names_other_logs() {
         let proven = verified(&world, &answer.text, 0).unwrap();
         assert_eq!(matches!(proven.answer, ProfileAnswer::Found(_)), x.starts_with("swift"), "{x}");
     }
-    for (x, code) in [("sw", "bad_agent"), ("a@b", "bad_agent"), ("did:agent:alpha.example:00", "bad_agent")] {
+    for (x, code) in [("sw", "bad_name"), ("a@b", "bad_name"), ("did:agent:alpha.example:00", "bad_name")] {
         let answer = world.get(&format!("/api/agent/{x}/proof")).await;
         assert_eq!((answer.status, problem(&answer)), (400, code.to_owned()), "{x}");
     }

@@ -185,7 +185,6 @@ async fn paths_without_a_file_get_an_error_in_the_usual_form() {
         "/log/alpha.example/1/tile/0/x000/000.p/1",
         "/manifest/01",
         "/log/alpha.example/1/tile/0/%30%30%30.p/1",
-        "/log/alpha.example/1/tile/0/000.p/1/",
         "/manifest/0",
         "/log/alpha.example/1/../../policy",
         "/note/xyz",

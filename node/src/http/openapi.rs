@@ -1,0 +1,250 @@
+//! The routes of the query listener, each with its description, and the OpenAPI 3.1 document made of both: a route
+//! without a description does not compile.
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value, json};
+
+use super::error::{PROBLEM, Problem};
+
+/// The kind of a query parameter.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Text,
+    /// A whole number within these bounds.
+    Number(u32, u32),
+    /// `1` or `0`.
+    Flag,
+    /// RFC 3339, UTC.
+    Time,
+    /// `2026-11-22`, UTC.
+    Day,
+}
+
+/// A query parameter: its name, kind and meaning.
+#[derive(Clone, Copy)]
+pub(super) struct Parameter(pub(super) &'static str, pub(super) Kind, pub(super) &'static str);
+
+/// The cursor of every list.
+pub(super) const CURSOR: Parameter = Parameter("cursor", Kind::Text, "where to go on: `cursor` of the page before");
+
+/// What an answer holds.
+#[derive(Clone, Copy)]
+enum Answer {
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Of this content type.
+    Bytes(&'static str),
+}
+
+/// The description of a route.
+#[derive(Clone, Copy)]
+pub(super) struct Doc {
+    summary: &'static str,
+    answer: Answer,
+    parameters: &'static [Parameter],
+    /// Parameters that must be there.
+    required: &'static [&'static str],
+    body: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// Statuses besides 200 and those that every route has.
+    statuses: &'static [u16],
+    /// Whether it ever answers 200.
+    succeeds: bool,
+}
+
+impl Doc {
+    const fn new(summary: &'static str, answer: Answer) -> Self {
+        Self { summary, answer, parameters: &[], required: &[], body: None, statuses: &[], succeeds: true }
+    }
+
+    pub(super) fn json<T: JsonSchema>(summary: &'static str) -> Self {
+        Self::new(summary, Answer::Json(SchemaGenerator::subschema_for::<T>))
+    }
+
+    pub(super) const fn bytes(content_type: &'static str, summary: &'static str) -> Self {
+        Self::new(summary, Answer::Bytes(content_type))
+    }
+
+    pub(super) const fn query(mut self, parameters: &'static [Parameter]) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    pub(super) const fn required(mut self, names: &'static [&'static str]) -> Self {
+        self.required = names;
+        self
+    }
+
+    pub(super) fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(SchemaGenerator::subschema_for::<T>);
+        self
+    }
+
+    pub(super) const fn or(mut self, statuses: &'static [u16]) -> Self {
+        self.statuses = statuses;
+        self
+    }
+
+    /// Always an error.
+    pub(super) const fn never(mut self, statuses: &'static [u16]) -> Self {
+        self.succeeds = false;
+        self.statuses = statuses;
+        self
+    }
+}
+
+/// Statuses that any route may answer.
+const ALWAYS: [u16; 6] = [400, 404, 408, 429, 500, 503];
+/// Statuses that any route with a body may answer besides.
+const WITH_BODY: [u16; 1] = [413];
+
+/// Routes and their descriptions.
+pub(super) struct Api<S> {
+    router: Router<S>,
+    docs: Docs,
+}
+
+/// The descriptions of routes.
+pub(super) struct Docs {
+    paths: Map<String, Value>,
+    generator: SchemaGenerator,
+}
+
+impl<S: Clone + Send + Sync + 'static> Api<S> {
+    pub(super) fn new(docs: Docs) -> Self {
+        Self { router: Router::new(), docs }
+    }
+
+    pub(super) fn get<H: Handler<T, S>, T: 'static>(mut self, path: &str, handler: H, doc: Doc) -> Self {
+        self.docs.add("get", path, doc);
+        Self { router: self.router.route(path, get(handler)), ..self }
+    }
+
+    pub(super) fn post<H: Handler<T, S>, T: 'static>(mut self, path: &str, handler: H, doc: Doc) -> Self {
+        self.docs.add("post", path, doc);
+        Self { router: self.router.route(path, post(handler)), ..self }
+    }
+
+    pub(super) fn end(self) -> (Router<S>, Docs) {
+        (self.router, self.docs)
+    }
+}
+
+impl Docs {
+    pub(super) fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        });
+        Self { paths: Map::new(), generator: settings.into_generator() }
+    }
+
+    fn add(&mut self, method: &str, path: &str, doc: Doc) {
+        let mut parameters: Vec<Value> = path_parameters(path);
+        parameters.extend(doc.parameters.iter().map(|parameter| query_parameter(*parameter, doc.required)));
+        let problem = self.generator.subschema_for::<Problem<'static>>();
+        let error = json!({"description": "an error", "content": {PROBLEM: {"schema": problem}}});
+        let with_body: &[u16] = if method == "post" { &WITH_BODY } else { &[] };
+        let mut responses = Map::new();
+        if doc.succeeds {
+            responses.insert("200".to_owned(), self.success(doc.answer));
+        }
+        if method == "get" {
+            let description = "the client has this answer already: its If-None-Match names it";
+            responses.insert("304".to_owned(), json!({"description": description}));
+        }
+        for status in ALWAYS.iter().chain(with_body).chain(doc.statuses) {
+            responses.insert(status.to_string(), error.clone());
+        }
+        let mut operation =
+            json!({"summary": doc.summary, "operationId": operation_id(method, path), "responses": responses});
+        if !parameters.is_empty() {
+            operation["parameters"] = parameters.into();
+        }
+        if let Some(body) = doc.body {
+            let schema = body(&mut self.generator);
+            operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        }
+        // OpenAPI has no `{*rest}`.
+        let path = path.replace("{*", "{");
+        if let Some(of) = self.paths.entry(path).or_insert_with(|| json!({})).as_object_mut() {
+            of.insert(method.to_owned(), operation);
+        }
+    }
+
+    fn success(&mut self, answer: Answer) -> Value {
+        let (kind, schema) = match answer {
+            Answer::Json(schema) => ("application/json", json!(schema(&mut self.generator))),
+            Answer::Bytes(kind) => (kind, json!({"type": "string"})),
+        };
+        json!({"description": "the answer", "content": {kind: {"schema": schema}}})
+    }
+
+    /// The whole document.
+    fn document(mut self) -> Value {
+        let schemas = self.generator.take_definitions(true);
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Fama",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "The query listener of a Fama node: who agents are, whether their keys are good, and how \
+                                they behaved. Read-only.",
+                "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+            },
+            "servers": [{"url": "/"}],
+            "paths": self.paths,
+            "components": {"schemas": schemas},
+        })
+    }
+
+    /// The route that serves the document.
+    pub(super) fn served<S: Clone + Send + Sync + 'static>(mut self, path: &'static str) -> Router<S> {
+        self.add("get", path, Doc::json::<Value>("This document"));
+        let text: axum::body::Bytes = self.document().to_string().into();
+        Router::new().route(
+            path,
+            get(move || {
+                std::future::ready(([(header::CONTENT_TYPE, "application/json")], text.clone()).into_response())
+            }),
+        )
+    }
+}
+
+fn operation_id(method: &str, path: &str) -> String {
+    let word = |part: &str| part.trim_matches(['{', '}', '*']).replace(['.', '-'], "_");
+    let words: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(word).collect();
+    format!("{method}_{}", words.join("_"))
+}
+
+fn path_parameters(path: &str) -> Vec<Value> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let one = |name: &str| {
+        let name = name.trim_start_matches('*');
+        let meaning = match name {
+            "x" => "name@home, an id of 64 hex digits, a DID, or a name of the node's own home",
+            "id" => "the id of an event, 64 hex digits",
+            "key" => "a key like secp256k1:…, or the SHA-256 of its text in hex",
+            "version" => "a version of the manifest, from 1",
+            "hash" => "the hash of a note, 64 hex digits",
+            _ => "see the protocol's chapter on public files",
+        };
+        json!({"name": name, "in": "path", "required": true, "description": meaning, "schema": {"type": "string"}})
+    };
+    names.map(one).collect()
+}
+
+fn query_parameter(Parameter(name, kind, meaning): Parameter, required: &[&str]) -> Value {
+    let schema = match kind {
+        Kind::Text => json!({"type": "string"}),
+        Kind::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Kind::Flag => json!({"type": "string", "enum": ["1", "0", "true", "false"]}),
+        Kind::Time => json!({"type": "string", "format": "date-time"}),
+        Kind::Day => json!({"type": "string", "format": "date"}),
+    };
+    let required = required.contains(&name);
+    json!({"name": name, "in": "query", "required": required, "description": meaning, "schema": schema})
+}

@@ -1,0 +1,285 @@
+//! `GET /api/stream`: what happens, as server-sent events (WHATWG HTML, chapter 9.2).
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use fama_ledger::id::{Domain, IdentityId};
+use futures::stream::unfold;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{interval, timeout};
+
+use super::feed::{Feed, Frontier, Line, read_on};
+use super::input::Params;
+use super::moment::Moment;
+use super::serve::{Ours, Turn, streams_max};
+use super::{ApiError, Serving};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// How often something is sent, so that both ends notice a dead connection.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a client may take nothing of what is sent before it is dropped.
+const SLOW: Duration = Duration::from_secs(10);
+/// Events that wait for a client.
+const WAITING_MAX: usize = 64;
+/// Most agents, and most other values, of one filter.
+const VALUES_MAX: usize = 100;
+/// Most entries that a client may catch up on; with more, pages of history are the better way.
+const BEHIND_MAX: u64 = 1_000_000;
+/// Clients that catch up at the same time, besides those that wait for it.
+const CATCHING_UP_MAX: usize = 2;
+/// After how many milliseconds a browser connects again.
+const RETRY: Duration = Duration::from_secs(1);
+/// The names of events.
+const NAMES: [&str; 4] = ["key", "karma", "registration", "checkpoint"];
+
+/// What all streams of a listener share.
+pub(super) struct Streams {
+    feed: Arc<Feed>,
+    places: Arc<Semaphore>,
+    catching_up: Arc<Semaphore>,
+    stopped: Option<watch::Receiver<bool>>,
+}
+
+impl Streams {
+    /// They end when `stopped` becomes true.
+    pub(super) fn new(feed: Arc<Feed>, stopped: Option<watch::Receiver<bool>>) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(streams_max()));
+        Arc::new(Self { feed, places, catching_up: Arc::new(Semaphore::new(CATCHING_UP_MAX)), stopped })
+    }
+}
+
+/// What a client wants to hear. An empty set is no filter.
+#[derive(Clone, Default)]
+struct Filter {
+    names: BTreeSet<&'static str>,
+    agents: BTreeSet<IdentityId>,
+    providers: BTreeSet<IdentityId>,
+    homes: BTreeSet<Domain>,
+}
+
+impl Filter {
+    fn read(params: &Params, moment: &Moment<'_>) -> Result<Self, ApiError> {
+        let identity = |x: &str| moment.find(x).map(|found| found.id);
+        let home = |x: &str| x.parse().map_err(|error| ApiError::bad("bad_parameter", error));
+        let name = |x: &str| {
+            let name = NAMES.into_iter().find(|name| *name == x);
+            name.ok_or_else(|| ApiError::bad("bad_parameter", format!("want some of {}", NAMES.join(", "))))
+        };
+        Ok(Self {
+            names: values(params, "kind", name)?,
+            agents: values(params, "agent", identity)?,
+            providers: values(params, "provider", identity)?,
+            homes: values(params, "home", home)?,
+        })
+    }
+
+    fn takes(&self, line: &Line) -> bool {
+        let checkpoint = line.name == "checkpoint";
+        let (agents, providers) = (&self.agents, &self.providers);
+        (self.names.is_empty() || self.names.contains(line.name))
+            && (checkpoint || agents.is_empty() || line.about.iter().any(|id| agents.contains(id)))
+            && (checkpoint || providers.is_empty() || line.provider.is_some_and(|id| providers.contains(&id)))
+            && (checkpoint || self.homes.is_empty() || line.home.as_ref().is_some_and(|home| self.homes.contains(home)))
+    }
+}
+
+/// The values of a parameter, separated by commas.
+fn values<T: Ord>(
+    params: &Params,
+    name: &'static str,
+    read: impl Fn(&str) -> Result<T, ApiError>,
+) -> Result<BTreeSet<T>, ApiError> {
+    let Some(text) = params.get(name) else { return Ok(BTreeSet::new()) };
+    let all: Vec<&str> = text.split(',').map(str::trim).collect();
+    if all.len() > VALUES_MAX {
+        return Err(ApiError::bad("too_many", format!("{name}: at most {VALUES_MAX}")).with("field", name));
+    }
+    all.into_iter().map(|one| read(one).map_err(|error| error.with("field", name))).collect()
+}
+
+pub(super) async fn stream(
+    State(streams): State<Arc<Streams>>,
+    turn: Option<Extension<Turn>>,
+    headers: HeaderMap,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, ApiError> {
+    let params = Params::new(query, &["kind", "agent", "provider", "home", "after"])?;
+    let place = Arc::clone(&streams.places).try_acquire_owned().map_err(|_| {
+        let message = "too many clients follow this node's stream";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message).retry_after(30)
+    })?;
+    let (filter, at) = {
+        let Serving(app) = streams.feed.app();
+        let moment = Moment::open(&app)?;
+        let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or_default());
+        let after = header.filter(|id| !id.is_empty()).or(params.get("after"));
+        let after = after.map(|id| Frontier::parse(id, &app.shared.manifest)).transpose()?;
+        (Filter::read(&params, &moment)?, after)
+    };
+    let (_, goal) = streams.feed.subscribe()?;
+    let at = at.unwrap_or_else(|| goal.clone());
+    if at.behind(&goal) > BEHIND_MAX {
+        let message = "that is more than a million entries ago: begin without an id, and read pages of history";
+        return Err(ApiError::new(StatusCode::GONE, "cursor_too_old", message));
+    }
+    let (events, waiting) = mpsc::channel(WAITING_MAX);
+    let held = (place, turn.map(|Extension(turn)| turn.ours()));
+    tokio::spawn(follow(Follower { streams, filter, at, events }, held));
+    let body = unfold(waiting, async |mut waiting| {
+        let event: Event = waiting.recv().await?;
+        Some((Ok::<_, Infallible>(event), waiting))
+    });
+    // Proxies that buffer answers, as nginx does, are told not to.
+    let headers = [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((headers, Sse::new(body)).into_response())
+}
+
+/// A client that follows.
+struct Follower {
+    streams: Arc<Streams>,
+    filter: Filter,
+    /// Up to where it was told.
+    at: Frontier,
+    events: mpsc::Sender<Event>,
+}
+
+/// Why a stream ends.
+enum End {
+    /// The client is gone, or too slow.
+    Gone,
+    /// It is told why.
+    Told(ApiError),
+}
+
+impl From<ApiError> for End {
+    fn from(error: ApiError) -> Self {
+        Self::Told(error)
+    }
+}
+
+/// Tells a client everything from where it is, until it leaves or the node stops. Holds its place meanwhile.
+async fn follow(mut follower: Follower, _held: (OwnedSemaphorePermit, Option<Ours>)) {
+    let mut stopped = follower.streams.stopped.clone();
+    let stop = async {
+        match &mut stopped {
+            Some(stopped) => drop(stopped.wait_for(|stopped| *stopped).await),
+            None => std::future::pending().await,
+        }
+    };
+    let (told, gone) = (follower.events.clone(), follower.events.clone());
+    let end = tokio::select! {
+        end = follower.run() => end,
+        () = stop => return,
+        () = gone.closed() => return,
+    };
+    if let Err(End::Told(error)) = end {
+        let event = Event::default().event("error").data(error.json().to_string());
+        let _ = timeout(SLOW, told.send(event)).await;
+    }
+}
+
+impl Follower {
+    async fn run(&mut self) -> Result<Infallible, End> {
+        let mut first = true;
+        loop {
+            let (mut lines, goal) = self.streams.feed.subscribe()?;
+            if first {
+                self.open().await?;
+                first = false;
+            }
+            self.catch_up(&goal).await?;
+            let mut beats = interval(HEARTBEAT);
+            beats.reset();
+            loop {
+                tokio::select! {
+                    line = lines.recv() => match line {
+                        Ok(line) => self.tell(&line).await?,
+                        // Slower than the feed: it reads from the disk what it missed.
+                        Err(RecvError::Lagged(_)) => break,
+                        Err(RecvError::Closed) => return Err(End::Gone),
+                    },
+                    _ = beats.tick() => self.send(Event::default().comment("still here")).await?,
+                }
+            }
+        }
+    }
+
+    /// The first event: what this is, and an id from which to go on even if nothing else happens.
+    async fn open(&self) -> Result<(), End> {
+        let (id, data) = {
+            let Serving(app) = self.streams.feed.app();
+            let manifest = &app.shared.manifest;
+            let data = json!({
+                "federation": manifest.federation().to_string(),
+                "manifest_version": manifest.version(),
+                "operator": app.operator.as_ref().map(ToString::to_string),
+            });
+            (self.at.id(manifest), data)
+        };
+        self.send(Event::default().retry(RETRY).event("open").id(id).data(data.to_string())).await
+    }
+
+    /// Tells what is on disk up to `goal`.
+    async fn catch_up(&mut self, goal: &Frontier) -> Result<(), End> {
+        while self.at.behind(goal) > 0 {
+            let turn = Arc::clone(&self.streams.catching_up).acquire_owned().await.map_err(ApiError::internal)?;
+            let (feed, from) = (Arc::clone(&self.streams.feed), self.at.clone());
+            let read = tokio::task::spawn_blocking(move || {
+                let Serving(app) = feed.app();
+                let read = read_on(&Moment::open(&app)?, &from);
+                drop(turn);
+                read
+            });
+            let (lines, end) = read.await.map_err(ApiError::from)??;
+            if end == self.at {
+                // A log went back meanwhile: there is nothing more up to the goal.
+                return Ok(());
+            }
+            for line in &lines {
+                self.tell(line).await?;
+            }
+            self.at = end;
+        }
+        Ok(())
+    }
+
+    /// Tells a line if the client wants it and was not told yet.
+    async fn tell(&mut self, line: &Line) -> Result<(), End> {
+        let checkpoint = line.name == "checkpoint";
+        if !checkpoint && line.index < self.at.of(&line.log) {
+            return Ok(());
+        }
+        let ahead = self.at.is_beyond(&line.after);
+        if !checkpoint {
+            self.at.set(&line.log, line.index.saturating_add(1));
+        }
+        if !self.filter.takes(line) {
+            return Ok(());
+        }
+        let id = {
+            let Serving(app) = self.streams.feed.app();
+            // What another node had already told it stays told.
+            if ahead { self.at.id(&app.shared.manifest) } else { line.after.id(&app.shared.manifest) }
+        };
+        self.send(Event::default().event(line.name).id(id).data(&line.data)).await
+    }
+
+    async fn send(&self, event: Event) -> Result<(), End> {
+        match timeout(SLOW, self.events.send(event)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => {
+                let message =
+                    "this client takes less than what happens; connect again with the last id, or a narrower filter";
+                Err(End::Told(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", message).retry_after(1)))
+            }
+        }
+    }
+}

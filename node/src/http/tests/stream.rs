@@ -1,0 +1,193 @@
+//! Server-sent events.
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::time::timeout;
+
+use super::*;
+
+/// An event as a client reads it: its name, id and data.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    name: String,
+    id: String,
+    data: Value,
+}
+
+struct Listener {
+    body: axum::body::BodyDataStream,
+    text: String,
+}
+
+impl Listener {
+    async fn next(&mut self) -> Seen {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                    line.unwrap_or_default().to_owned()
+                };
+                if !field("event").is_empty() {
+                    let data = serde_json::from_str(&field("data")).unwrap();
+                    return Seen { name: field("event"), id: field("id"), data };
+                }
+            }
+            let chunk = timeout(Duration::from_secs(20), self.body.next()).await.expect("nothing comes");
+            self.text.push_str(std::str::from_utf8(&chunk.expect("the stream ended").unwrap()).unwrap());
+        }
+    }
+}
+
+async fn listen(router: &Router, path: &str, after: Option<&str>) -> Listener {
+    let mut request = Request::get(path);
+    if let Some(id) = after {
+        request = request.header("last-event-id", id);
+    }
+    let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    Listener { body: response.into_body().into_data_stream(), text: String::new() }
+}
+
+/// What the inbox does after each batch.
+fn shown(world: &World) {
+    let view = world.app.shared.store.view();
+    let mut health = world.app.shared.health.write();
+    for log in [&world.alpha, &world.beta] {
+        let record = view.log(&log.id).unwrap().unwrap();
+        let known = health.logs.get_mut(&log.id).unwrap();
+        (known.size, known.certified) = (record.state.size, record.certified);
+    }
+}
+
+#[tokio::test]
+async fn what_happens_is_told_and_can_be_told_again() {
+    let mut world = World::new(Some("alpha.example"));
+    shown(&world);
+    let router = world.query();
+    let mut all = listen(&router, "/api/stream", None).await;
+    let open = all.next().await;
+    assert_eq!((open.name.as_str(), &open.data["manifest_version"]), ("open", &json!(1)));
+
+    let (key, service) = (agent(1), agent(2));
+    let id = world.register("alpha.example", "swift-core-maps", &key, None);
+    shown(&world);
+    let registered = all.next().await;
+    assert_eq!(
+        (registered.name.as_str(), &registered.data["handle"]),
+        ("registration", &json!("swift-core-maps@alpha.example"))
+    );
+    let provider = world.register("alpha.example", "mloverflow", &service, None);
+    let admitted = world.admit(provider);
+    let attested = world.attest((&service, provider), id, 5, None);
+    let revoked = world.revoke("beta.example", &key, id);
+    // A claim by a stranger does not count, so nobody hears of it.
+    world.revoke("beta.example", &agent(9), id);
+    shown(&world);
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(all.next().await);
+    }
+    let ids: Vec<_> = seen.iter().map(|one| one.data["event"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, [provider, admitted, attested, revoked].map(|id| id.to_string()));
+    assert_eq!((seen[3].name.as_str(), &seen[3].data["reason"]), ("key", &json!("KEY_COMPROMISED")));
+    assert_eq!(
+        (&seen[2].data["delta"], &seen[2].data["provider_handle"]),
+        (&json!(5), &json!("mloverflow@alpha.example"))
+    );
+
+    // From any id on, here or at another node with the same logs, the same follows.
+    for (i, from) in std::iter::once(&registered).chain(&seen).enumerate() {
+        let mut again = listen(&world.query(), "/api/stream", Some(&from.id)).await;
+        assert_eq!(again.next().await.id, from.id);
+        for one in &seen[i..] {
+            assert_eq!(again.next().await, *one);
+        }
+    }
+
+    world.certify(&world.alpha, world.alpha.tree.size());
+    shown(&world);
+    let checkpoint = all.next().await;
+    assert_eq!((checkpoint.name.as_str(), &checkpoint.data["log"]), ("checkpoint", &json!("alpha.example/1")));
+    assert_eq!(checkpoint.data["size"], world.alpha.tree.size());
+}
+
+#[tokio::test]
+async fn a_client_hears_only_what_it_wants() {
+    let mut world = World::new(Some("alpha.example"));
+    let (key, service) = (agent(1), agent(2));
+    let id = world.register("alpha.example", "swift-core-maps", &key, None);
+    let provider = world.register("beta.example", "mloverflow", &service, None);
+    shown(&world);
+    let router = world.query();
+    let open = listen(&router, "/api/stream", None).await.next().await.id;
+    let other = world.register("alpha.example", "someone-else", &agent(3), None);
+    let admitted = world.admit(provider);
+    let revoked = world.revoke("beta.example", &key, id);
+    let last = world.revoke("alpha.example", &agent(3), other);
+    shown(&world);
+    for (filter, first) in [
+        ("kind=key", revoked),
+        ("agent=swift-core-maps", revoked),
+        ("agent=swift-core-maps,someone-else&kind=key", revoked),
+        ("home=beta.example&kind=karma,key", admitted),
+        ("kind=key&agent=someone-else", last),
+    ] {
+        let mut only = listen(&world.query(), &format!("/api/stream?{filter}"), Some(&open)).await;
+        assert_eq!(only.next().await.name, "open");
+        let seen = only.next().await;
+        let expect = first.to_string();
+        if filter.starts_with("home") || filter.starts_with("kind=key&agent") {
+            assert_eq!(seen.data["event"], expect, "{filter}");
+        } else {
+            // Logs are told one after the other, so both revocations may be first.
+            let either = [revoked.to_string(), last.to_string()];
+            assert!(either.contains(&seen.data["event"].as_str().unwrap().to_owned()), "{filter}: {seen:?}");
+        }
+    }
+    for (query, status, code) in [
+        ("kind=none", 400, "bad_parameter"),
+        ("agent=nobody", 404, "unknown_agent"),
+        ("after=x", 400, "bad_cursor"),
+        ("after=1.AAAA", 400, "bad_cursor"),
+        ("after=9.AAA", 503, "later_version"),
+        ("home=a,b", 400, "bad_parameter"),
+    ] {
+        let answer = ask(world.query(), Method::GET, &format!("/api/stream?{query}"), &[], "").await;
+        assert_eq!((answer.status, problem(&answer).as_str()), (status, code), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_far_behind_reads_from_the_disk() {
+    let mut world = World::new(Some("alpha.example"));
+    shown(&world);
+    let router = world.query();
+    let mut all = listen(&router, "/api/stream", None).await;
+    let open = all.next().await;
+    // More than the feed keeps for those who are slow, and the client reads nothing meanwhile.
+    const COUNT: usize = 5_000;
+    let mut expect = Vec::with_capacity(COUNT);
+    for batch in 0..50u32 {
+        for one in 0..100u32 {
+            let mut seed = [7; 32];
+            seed[..4].copy_from_slice(&(batch * 100 + one).to_be_bytes());
+            let key = SecretKey::from_seed(Curve::Ed25519, &seed).unwrap();
+            expect.push(world.register("beta.example", &format!("agent-{batch}-{one}"), &key, None).to_string());
+        }
+        shown(&world);
+    }
+    let mut found = Vec::with_capacity(COUNT);
+    for _ in 0..COUNT {
+        found.push(all.next().await.data["event"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(found, expect, "everything, once, in order");
+    let mut again = listen(&router, "/api/stream", Some(&open.id)).await;
+    again.next().await;
+    for one in &expect {
+        assert_eq!(again.next().await.data["event"], *one);
+    }
+}
