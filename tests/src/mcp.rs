@@ -23,9 +23,10 @@ const MODES: [&str; 2] = ["legacy", "auto"];
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(90);
 /// What a client with a key is offered; the last five sign.
-const TOOLS: [&str; 13] = [
+const TOOLS: [&str; 14] = [
     "look_up_agent",
     "explain_karma",
+    "read_history",
     "search",
     "leaderboard",
     "read_event",
@@ -159,7 +160,9 @@ impl<'a> McpUser<'a> {
     /// The arguments of a server with this key.
     fn args(&self, key: Option<&str>) -> Vec<String> {
         let mut args =
-            ["mcp", "--manifest", &self.file("manifest.txt"), "--query", &self.query(2)].map(str::to_owned).to_vec();
+            ["mcp", "--manifest", &self.file("manifest.txt"), "--query", &self.query(self.net.nodes.len() / 2)]
+                .map(str::to_owned)
+                .to_vec();
         args.extend(key.map(|key| ["--key".to_owned(), self.file(key)]).into_iter().flatten());
         args
     }
@@ -242,9 +245,21 @@ fn life(mcp: &McpUser<'_>, mode: &str, name: &str) {
     let recent = &explained["recent_attestations"][0];
     assert_eq!(explained["reputation"]["global_score"], 5, "{explained}");
     assert_eq!((&recent["points"], &recent["event"]), (&json!(5), &attested["event"]), "{explained}");
-    let views = ["karma_view", "karma_view_missing"].map(|member| usize::from(!explained[member].is_null()));
-    assert_eq!(views, [0, 1], "this node has no view of karma: {explained}");
-    assert_eq!(judge.refused("search", &json!({"text": name})), "not_served");
+    let provider = &explained["karma_view"]["providers"][0];
+    assert_eq!(
+        (&provider["handle"], &provider["counts"]["sum"]),
+        (&json!("judge@beta.example"), &json!(5)),
+        "{provider}"
+    );
+    for (of, member) in
+        [("attestations", "attestations"), ("given", "attestations"), ("events", "events"), ("keys", "keys")]
+    {
+        let who = if of == "given" { "judge@beta.example" } else { &agent };
+        let history = judge.reads("read_history", &json!({"agent": who, "of": of}));
+        assert!(!history[member][0].is_null(), "{of} {history}");
+    }
+    let found = judge.reads("search", &json!({"text": &name[..3]}));
+    assert_eq!(found["results"][0]["handle"], agent, "{found}");
     assert_eq!(
         judge.refused("attest", &json!({"subject": agent, "issuer": "judge@beta.example", "delta": 0})),
         "delta"
@@ -286,12 +301,12 @@ fn tools_say_what_they_do() {
             let mut reader = mcp.client(&mcp.args(None), mode, true);
             let refused = reader.ask(&json!({"tool": "register", "arguments": {"handle": AGENT}}));
             assert!(refused["protocol_error"].as_str().unwrap().contains("no tool register"), "{refused}");
-            assert_eq!(names(&list(reader)), TOOLS[..8]);
+            assert_eq!(names(&list(reader)), TOOLS[..9]);
             let tools = list(mcp.client(&mcp.args(Some("agent.pem")), mode, true));
             assert_eq!(names(&tools), TOOLS);
             for tool in &tools {
                 let name = tool["name"].as_str().unwrap();
-                let signs = TOOLS[8..].contains(&name);
+                let signs = TOOLS[9..].contains(&name);
                 let hint = |hint: &str| tool["annotations"][hint].as_bool().unwrap();
                 assert_eq!(hint("readOnlyHint"), !signs, "{name}");
                 assert_eq!(hint("destructiveHint"), ["rotate_key", "revoke_key"].contains(&name), "{name}");
@@ -427,6 +442,9 @@ fn what_strangers_write_is_data() {
         let address = listener.local_addr().unwrap();
         let node = Router::new()
             .route("/api/agent/{name}", get(agent))
+            .fallback(|| async {
+                (StatusCode::NOT_FOUND, Json(json!({"error": "nothing here", "code": "no_such_route"})))
+            })
             .route("/api/agent/{name}/sponsorship", get(|| async { Json(json!({"next_number": 0, "services": []})) }));
         let node = tokio::spawn(async move { axum::serve(listener, node).await });
         let home = tempfile::tempdir().unwrap();
@@ -452,6 +470,10 @@ fn what_strangers_write_is_data() {
             for name in ["code", "form", "list"] {
                 assert_eq!(client.refused("look_up_agent", &json!({"agent": name})), "no_node", "{name}");
             }
+            // Of an older version, too.
+            let explained = client.reads("explain_karma", &json!({"agent": "bio"}));
+            assert_eq!(explained["karma_view_missing"], "this node answers no karma per provider");
+            assert_eq!(client.refused("search", &json!({"text": "a"})), "not_served");
             let endless = json!({"agent": "x".repeat(1 << 20)});
             assert_eq!(client.refused("look_up_agent", &endless), "too_long");
         }

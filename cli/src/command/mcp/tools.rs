@@ -315,7 +315,7 @@ macro_rules! tools {
 }
 
 tools! {
-    LookUpAgent, ExplainKarma, Search, Leaderboard, ReadEvent, VerifyLogin, Prove, VerifyProof,
+    LookUpAgent, ExplainKarma, ReadHistory, Search, Leaderboard, ReadEvent, VerifyLogin, Prove, VerifyProof,
     Register, SignLogin, Attest, RotateKey, RevokeKey
 }
 
@@ -401,6 +401,57 @@ impl McpTool for ExplainKarma {
     }
 }
 
+/// Which history of an agent.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum HistoryKind {
+    /// The attestations that it received, and why each counts or not
+    Attestations,
+    /// The attestations that it gave, as a provider
+    Given,
+    /// Everything that is recorded about it
+    Events,
+    /// Every version of its key, and when it held
+    Keys,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ReadHistory {
+    /// The agent: `name@home`, id (64 hex digits) or DID
+    agent: String,
+    /// Which history
+    of: HistoryKind,
+    /// The `cursor` of the page before, for the next page
+    cursor: Option<String>,
+}
+
+impl McpTool for ReadHistory {
+    const NAME: &'static str = "read_history";
+    const TITLE: &'static str = "Read an agent's history";
+    const DESCRIPTION: &'static str = "Lists an agent's attestations, those that it gave, its events or its keys, newest \
+        first, in pages.";
+    const EFFECT: Effect = READS;
+    const ANSWER: (&'static str, &'static [(&'static str, &'static str)]) = (
+        "The node's answer to GET /api/agent/{x}/attestations, /events or /keys",
+        &[("attestations", "array"), ("events", "array"), ("keys", "array"), ("cursor", "string")],
+    );
+
+    fn run(self, options: &Options, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+        bounded("agent", &self.agent, WORD_BYTES_MAX)?;
+        bounded("cursor", self.cursor.as_deref().unwrap_or_default(), WORD_BYTES_MAX)?;
+        let (path, given) = match self.of {
+            HistoryKind::Attestations => ("attestations", None),
+            HistoryKind::Given => ("attestations", Some(("given", "1".to_owned()))),
+            HistoryKind::Events => ("events", None),
+            HistoryKind::Keys => ("keys", None),
+        };
+        let parameters: Vec<_> = given.into_iter().chain(self.cursor.map(|cursor| ("cursor", cursor))).collect();
+        let answer = options.query.open()?.get(&["agent", &self.agent, path], &parameters);
+        terminal.answer(&answer.map_err(|failure| newer_only(failure, "history"))?, "")
+    }
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Search {
@@ -415,7 +466,7 @@ impl McpTool for Search {
         or domain. Names that look alike may belong to different agents: compare the home and the id.";
     const EFFECT: Effect = READS;
     const ANSWER: (&'static str, &'static [(&'static str, &'static str)]) =
-        ("The node's answer to GET /api/search", &[]);
+        ("The node's answer to GET /api/search", &[("results", "array"), ("more", "boolean")]);
 
     fn run(self, options: &Options, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         bounded("text", &self.text, WORD_BYTES_MAX)?;
