@@ -66,13 +66,14 @@ missing() {
     has ip || printf ' iproute2'
 }
 
-# The Python of tests/auditor, with the packages that it names, in a folder next to what cargo builds.
-auditor() {
-    place="${CARGO_TARGET_DIR:-target}/auditor"
-    list=tests/auditor/requirements.txt
+# A Python for a folder in tests, with the packages that it names, in a folder of that name next to what cargo builds: for
+# tests/auditor, the second implementation, and for tests/mcp, other people's client of `fama mcp`.
+python_of() {
+    place="${CARGO_TARGET_DIR:-target}/$1"
+    list="tests/$1/requirements.txt"
     ! cmp -s "$list" "$place/requirements.txt" || return 0
     if ! python3 -c 'import tomllib' 2>/dev/null; then
-        say "$(python3 --version) is too old for tests/auditor: install 3.11 or newer, then try again"
+        say "$(python3 --version) is too old for tests/$1: install 3.11 or newer, then try again"
         exit 1
     fi
     say "installing into $place:$(sed -n 's/^\([a-z].*\)/ \1/p' "$list" | tr -d '\n')"
@@ -163,5 +164,5 @@ if [ -n "$packages" ]; then
     [ -z "$packages" ] || { say "still missing after the installation:$packages"; exit 1; }
     say "all there"
 fi
-[ "$what" != test ] || auditor
+[ "$what" != test ] || { python_of auditor; python_of mcp; }
 [ "$what" != test ] || [ -z "$foreign" ] || foreign

@@ -104,9 +104,3 @@ pub(crate) fn edge_bytes(signature: &Signature) -> Result<Vec<u8>, Failure> {
             .map_err(|_| Failure::new("signature_malformed", "r or s is out of range")),
     }
 }
-
-/// A text indented by two spaces.
-#[must_use]
-pub(crate) fn shown(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
-}

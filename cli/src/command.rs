@@ -16,6 +16,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod leaderboard;
 pub(crate) mod man;
+pub(crate) mod mcp;
 pub(crate) mod node;
 pub(crate) mod prove;
 pub(crate) mod publish;
@@ -119,6 +120,8 @@ commands! {
     Sign(sign),
     /// Check an MLAuth-style request
     CheckLogin(check_login),
+    /// Let agents with tools read and sign: a server of the Model Context Protocol
+    Mcp(mcp),
     /// Run a whole federation on this machine, with a short story
     Demo(demo),
     /// Print a shell's completion script

@@ -188,11 +188,24 @@ pub(crate) fn read_key(path: &Path) -> Result<SecretKey, Failure> {
         let failure = Failure::new("key_pem", "no secret key in PEM").about(path.display());
         return Err(failure.hint("`fama key new --out FILE` makes one"));
     }
-    if let Some(mode) = config::unsafe_mode(path, false) {
-        let message = format!("{}: others can read this key (mode {mode:04o})", path.display());
-        return Err(Failure::new("key_permissions", message).hint(config::mode_hint(path, mode, false)));
-    }
+    private(path, "key")?;
     SecretKey::from_pem(&text).map_err(|error| Failure::from(error).about(path.display()))
+}
+
+/// Reads a text of at most `max` bytes that only its owner can read.
+///
+/// # Errors
+/// `key_permissions` if others can read the file, too; as [`read`].
+pub(crate) fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<String>, Failure> {
+    private(path, "secret")?;
+    read(path, max)
+}
+
+/// Refuses a file that others can read.
+fn private(path: &Path, what: &str) -> Result<(), Failure> {
+    let Some(mode) = config::unsafe_mode(path, false) else { return Ok(()) };
+    let message = format!("{}: others can read this {what} (mode {mode:04o})", path.display());
+    Err(Failure::new("key_permissions", message).hint(config::mode_hint(path, mode, false)))
 }
 
 /// Reads a key, or generates it if the file does not exist; also gives whether it existed.

@@ -96,7 +96,7 @@ where
     let json = args.iter().any(|arg| arg == "--json");
     match Cli::try_parse_from(args) {
         Ok(cli) => {
-            let mut terminal = Terminal { out: stdout, err: stderr, json: cli.json };
+            let mut terminal = Terminal { out: stdout, err: stderr, json: cli.json, consent: None };
             let trusted = fama_reader::http::trust(cli.ca.as_deref());
             let trusted = trusted.map_err(|reason| Failure::new("ca", format!("--ca: {reason}")).hint(CA_HINT));
             match trusted.and_then(|()| cli.command.run(&mut terminal)) {

@@ -36,6 +36,13 @@ pub(crate) struct Accepted {
     pub(crate) missing: Option<usize>,
 }
 
+impl Default for Accepted {
+    /// What the options default to.
+    fn default() -> Self {
+        Self { max_age: MAX_AGE_SECONDS, missing: None }
+    }
+}
+
 /// The content of a verified proof.
 pub(crate) enum VerifiedProof {
     /// The profile of an agent, or its absence; checked at this time, in seconds since 1970.

@@ -155,7 +155,7 @@ pub(crate) fn key(option: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// The node to ask.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct QueryArgs {
     /// Node to ask [default: FAMA_QUERY, that of `fama init`, those that the manifest names, or this machine's]
     #[arg(long, value_name = "URL")]

@@ -7,6 +7,26 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
+/// What a command is about to sign.
+#[derive(Clone, Debug)]
+pub(crate) struct ToSign {
+    /// Exactly the text that is signed.
+    pub(crate) text: String,
+    /// The public key of the key that signs.
+    pub(crate) signer: String,
+    /// A note that goes along; of it, only the hash is signed.
+    pub(crate) note: Option<String>,
+}
+
+/// Asks for consent elsewhere than at a terminal.
+pub(crate) trait Consent {
+    /// Blocks until somebody has decided.
+    ///
+    /// # Errors
+    /// `not_confirmed` without consent.
+    fn ask(&mut self, to_sign: ToSign) -> Result<(), Failure>;
+}
+
 /// The output streams of a command.
 pub(crate) struct Terminal<'a> {
     /// Receives the answer: one JSON object, or text for people.
@@ -15,6 +35,8 @@ pub(crate) struct Terminal<'a> {
     pub(crate) err: &'a mut dyn Write,
     /// Whether answers are JSON.
     pub(crate) json: bool,
+    /// Who consents to signatures, if not the user at the terminal.
+    pub(crate) consent: Option<Box<dyn Consent>>,
 }
 
 impl Terminal<'_> {
@@ -35,6 +57,26 @@ impl Terminal<'_> {
     pub(crate) fn say(&mut self, remark: impl Display) {
         // With stderr closed nobody wants remarks.
         let _ = writeln!(self.err, "{remark}");
+    }
+
+    /// Shows what will be signed, and asks for consent to sign it, unless `yes` gave it.
+    ///
+    /// # Errors
+    /// As [`Terminal::confirm`].
+    pub(crate) fn confirm_signing(&mut self, to_sign: ToSign, question: &str, yes: bool) -> Result<(), Failure> {
+        if let Some(consent) = &mut self.consent {
+            return consent.ask(to_sign);
+        }
+        self.show(&to_sign);
+        self.confirm(question, yes)
+    }
+
+    /// Shows what will be signed.
+    pub(crate) fn show(&mut self, ToSign { text, signer, note }: &ToSign) {
+        self.say(format!("This will be signed by {signer}:\n\n{}", indented(text)));
+        if let Some(note) = note {
+            self.say(format!("with this note, which is not part of the event:\n\n{}", indented(note)));
+        }
     }
 
     /// Asks for consent, unless `yes` gave it.
@@ -67,6 +109,12 @@ impl Terminal<'_> {
         }
         ExitCode::from(if failure.undecided { crate::UNDECIDED } else { crate::FAILED })
     }
+}
+
+/// A text indented by two spaces.
+#[must_use]
+pub(crate) fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 /// Lines of `name  value` with aligned values. The further lines of a value are indented.

@@ -21,7 +21,7 @@ const LINES_MAX: usize = 64;
 /// A user's folder with the manifest and the operators' keys, next to a running federation.
 pub(crate) struct UserFolder<'a> {
     net: &'a LocalFederation,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 impl<'a> UserFolder<'a> {
@@ -67,7 +67,7 @@ impl<'a> UserFolder<'a> {
     }
 
     /// Runs a command line that must be refused; returns the code. Every refusal comes soon and says what to do next.
-    async fn refused(&self, line: &str) -> String {
+    pub(crate) async fn refused(&self, line: &str) -> String {
         let begun = Instant::now();
         let (code, answer) = self.run(line).await;
         assert!(begun.elapsed() < GIVING_UP, "{line} took {:?}", begun.elapsed());
@@ -87,7 +87,7 @@ impl<'a> UserFolder<'a> {
     }
 
     /// A sponsored service whose home is the second operator's.
-    async fn service(&self, name: &str) {
+    pub(crate) async fn service(&self, name: &str) {
         self.done(&format!("key new --out file:{name}.pem")).await;
         self.final_receipt(&format!("register {name}@beta.example --key file:{name}.pem --no-next")).await;
         for i in 0..2 {
@@ -761,7 +761,8 @@ impl Drop for Demo {
     }
 }
 
-fn lines(stdout: ChildStdout) -> Receiver<String> {
+/// The lines that a program prints.
+pub(crate) fn lines(stdout: ChildStdout) -> Receiver<String> {
     let (sender, lines) = sync_channel(LINES_MAX);
     std::thread::spawn(move || {
         BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))

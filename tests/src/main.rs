@@ -60,5 +60,6 @@ mod scrub;
 // The commands, what they read from public files, and the packages that bring them.
 mod audit;
 mod cli;
+mod mcp;
 mod packages;
 mod publish;

@@ -14,12 +14,12 @@ Example:
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent: `name@home`, id or DID
-    agent: String,
+    pub(super) agent: String,
     #[command(flatten)]
-    query: QueryArgs,
+    pub(super) query: QueryArgs,
     /// Count only what is final
     #[arg(long = "final")]
-    only_final: bool,
+    pub(super) only_final: bool,
 }
 
 /// A member of a JSON answer as text; empty if it is missing.

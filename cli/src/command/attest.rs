@@ -23,27 +23,27 @@ outside the ledger, which can be deleted; the ledger keeps only its hash.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The identity that receives it: `name@home`, id or DID
-    subject: String,
+    pub(super) subject: String,
     /// The identity that gives it: `name@home`, id or DID
     #[arg(long, value_name = "IDENTITY")]
-    issuer: String,
+    pub(super) issuer: String,
     /// How much karma, above or below 0
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    delta: i32,
+    pub(super) delta: i32,
     /// The topic: a word of a-z 0-9 . _ -
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
-    context: Option<Context>,
+    pub(super) context: Option<Context>,
     /// Why, at most 200 bytes
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Where to find more, at most 512 bytes
     #[arg(long = "ref", value_name = "TEXT", allow_hyphen_values = true)]
-    reference: Option<String>,
+    pub(super) reference: Option<String>,
     /// The issuer's home, if no node is asked
     #[arg(long, value_name = "DOMAIN")]
-    home: Option<Domain>,
+    pub(super) home: Option<Domain>,
     #[command(flatten)]
-    submission: SubmissionArgs,
+    pub(super) submission: SubmissionArgs,
 }
 
 /// Checks the amount against the policy and submits the attestation.

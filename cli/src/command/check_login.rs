@@ -24,24 +24,24 @@ Example: with a public key, or by asking a node, which knows about revocations
 pub(crate) struct Args {
     /// The agent's name or handle, as it was signed
     #[arg(long, allow_hyphen_values = true)]
-    name: String,
+    pub(super) name: String,
     /// The time, as it was signed
     #[arg(long, value_name = "TIME")]
-    timestamp: String,
+    pub(super) timestamp: String,
     /// The text that was signed
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    payload: String,
+    pub(super) payload: String,
     /// The signature, in any base64 variant
     #[arg(long, value_name = "BASE64", allow_hyphen_values = true)]
-    signature: String,
+    pub(super) signature: String,
     /// Check with this key (PEM), offline: a revocation goes unnoticed
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
-    public: Option<PathBuf>,
+    pub(super) public: Option<PathBuf>,
     /// With --public, accept a request of any age
     #[arg(long, requires = "public")]
-    any_time: bool,
+    pub(super) any_time: bool,
     #[command(flatten)]
-    query: QueryArgs,
+    pub(super) query: QueryArgs,
 }
 
 /// Checks a login request with a public key or by a node.

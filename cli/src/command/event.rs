@@ -18,9 +18,9 @@ Example:
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The event's id
-    event: EventId,
+    pub(super) event: EventId,
     #[command(flatten)]
-    query: QueryArgs,
+    pub(super) query: QueryArgs,
 }
 
 /// Gets an event from a node, with the node's whole answer. The id is the hash of the text, so the node cannot

@@ -18,9 +18,9 @@ Example:
 pub(crate) struct Args {
     /// How many agents, at most 500
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
-    limit: u16,
+    pub(super) limit: u16,
     #[command(flatten)]
-    query: QueryArgs,
+    pub(super) query: QueryArgs,
 }
 
 /// Asks a node for its ranking.

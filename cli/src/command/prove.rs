@@ -29,23 +29,23 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// An agent as `name@home`, id or DID; or the id of an event
-    what: String,
+    pub(super) what: String,
     /// Take an id for that of an event, not for that of the agent whose registration it is
     #[arg(long)]
-    event: bool,
+    pub(super) event: bool,
     /// Write the proof to this file instead of printing it
     #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Verify the proof with this manifest before it is printed or saved
     #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
+    pub(super) manifest: Option<PathBuf>,
     #[command(flatten)]
-    query: QueryArgs,
+    pub(super) query: QueryArgs,
     /// How long to wait for a quorum's cosignatures
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
-    timeout: u64,
+    pub(super) timeout: u64,
     #[command(flatten)]
-    accepted: Accepted,
+    pub(super) accepted: Accepted,
 }
 
 /// Asks a node for a proof, waiting for a quorum if need be.

@@ -25,21 +25,21 @@ agent.pem can't take over the identity without it, and with it you replace a sto
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Name and home, which never change: `name@home`
-    handle: Handle,
+    pub(super) handle: Handle,
     /// One line in which the agent describes itself
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    bio: Option<String>,
+    pub(super) bio: Option<String>,
     /// The next key, to commit to; created if it does not exist [default: KEY.next.pem next to the key]
     #[arg(long, value_name = "FILE")]
-    next: Option<PathBuf>,
+    pub(super) next: Option<PathBuf>,
     /// Commit to no next key: a thief of the key then owns the identity
     #[arg(long, conflicts_with = "next")]
-    no_next: bool,
+    pub(super) no_next: bool,
     /// An invitation from the home, if it accepts no more registrations from this address
     #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
-    invite: Option<String>,
+    pub(super) invite: Option<String>,
     #[command(flatten)]
-    submission: SubmissionArgs,
+    pub(super) submission: SubmissionArgs,
 }
 
 impl Args {

@@ -29,24 +29,24 @@ identity is lost.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The identity: `name@home`, id or DID
-    identity: String,
+    pub(super) identity: String,
     /// key_compromised, superseded, retired or unspecified
     #[arg(long, default_value = "unspecified")]
-    reason: RevokeReason,
+    pub(super) reason: RevokeReason,
     /// The key to revoke, if no node is asked and it isn't the one that signs
     #[arg(long, value_name = "FILE")]
-    revoked_key: Option<PathBuf>,
+    pub(super) revoked_key: Option<PathBuf>,
     /// The identity's home, if no node is asked
     #[arg(long, value_name = "DOMAIN")]
-    home: Option<Domain>,
+    pub(super) home: Option<Domain>,
     /// The version of the key to revoke, if no node is asked
     #[arg(long, value_name = "N")]
-    key_version: Option<u32>,
+    pub(super) key_version: Option<u32>,
     /// Receipt of the registration or rotation that brought the key, for nodes that have not seen it
     #[arg(long, value_name = "FILE")]
-    receipt: Option<PathBuf>,
+    pub(super) receipt: Option<PathBuf>,
     #[command(flatten)]
-    submission: SubmissionArgs,
+    pub(super) submission: SubmissionArgs,
 }
 
 /// Submits the revocation.

@@ -27,24 +27,24 @@ its file.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The identity: `name@home`, id or DID
-    identity: String,
+    pub(super) identity: String,
     /// The new key [default: KEY.next.pem next to the key]
     #[arg(long, value_name = "FILE")]
-    new: Option<PathBuf>,
+    pub(super) new: Option<PathBuf>,
     /// For an identity that committed to no next key: the current key signs, the new one countersigns
     #[arg(long)]
-    uncommitted: bool,
+    pub(super) uncommitted: bool,
     /// Commit to no key after the new one
     #[arg(long)]
-    no_next: bool,
+    pub(super) no_next: bool,
     /// The identity's home, if no node is asked
     #[arg(long, value_name = "DOMAIN")]
-    home: Option<Domain>,
+    pub(super) home: Option<Domain>,
     /// The version of the current key, if no node is asked
     #[arg(long, value_name = "N")]
-    key_version: Option<u32>,
+    pub(super) key_version: Option<u32>,
     #[command(flatten)]
-    submission: SubmissionArgs,
+    pub(super) submission: SubmissionArgs,
 }
 
 impl Args {

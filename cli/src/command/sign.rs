@@ -1,6 +1,7 @@
 //! `fama sign`: signs a login request.
 use std::path::PathBuf;
 
+use fama_ledger::secret::SecretKey;
 use fama_node::clock;
 use serde_json::json;
 
@@ -38,7 +39,12 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let timestamp = args.timestamp.clone().unwrap_or_else(|| clock::now().to_string());
     let request = LoginRequest { dumbname: args.name.clone(), timestamp, payload: args.payload.clone() };
-    let signature = request.sign(&files::read_key(&args.key)?)?;
+    signed(request, &files::read_key(&args.key)?, terminal)
+}
+
+/// Signs a login request with this key, and shows it.
+pub(super) fn signed(request: LoginRequest, key: &SecretKey, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let signature = request.sign(key)?;
     let json = json!({
         "dumbname": request.dumbname, "timestamp": request.timestamp, "message": request.payload,
         "signature": signature,

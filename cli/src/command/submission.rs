@@ -5,7 +5,7 @@ use std::time::Duration;
 use fama_ledger::secret::SecretKey;
 use fama_node::wire::Submission;
 
-use crate::author::{self, EventDraft};
+use crate::author::EventDraft;
 use crate::chain;
 use crate::delivery::{Delivery, Wait};
 use crate::failure::Failure;
@@ -14,7 +14,10 @@ use crate::pending::{PendingFolder, SubmissionText};
 use crate::query::Query;
 use crate::settings::{self, QueryArgs};
 use crate::submit::{self, Accepted};
-use crate::terminal::{FieldList, Terminal};
+use crate::terminal::{FieldList, Terminal, ToSign};
+
+/// Default of `--timeout`.
+const FINAL_SECONDS: u64 = 60;
 
 /// Arguments of every command that submits an event.
 #[derive(Debug, clap::Args)]
@@ -36,7 +39,7 @@ pub(crate) struct SubmissionArgs {
     #[arg(long, value_enum, default_value_t = Wait::Accepted, value_name = "UNTIL")]
     wait: Wait,
     /// How long to wait for it to be final
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = FINAL_SECONDS, value_parser = clap::value_parser!(u64).range(..=86_400))]
     timeout: u64,
     /// Sign without confirmation
     #[arg(long)]
@@ -47,6 +50,19 @@ pub(crate) struct SubmissionArgs {
 }
 
 impl SubmissionArgs {
+    /// The arguments of a submission with this key that waits for consent before it is signed.
+    #[must_use]
+    pub(super) fn to_confirm(key: PathBuf, manifest: Option<PathBuf>, node: Vec<String>, query: QueryArgs) -> Self {
+        let (wait, timeout) = (Wait::Accepted, FINAL_SECONDS);
+        Self { manifest, key: Some(key), node, query, wait, timeout, yes: false, dry_run: false }
+    }
+
+    /// The same, waiting until the event is final for at most `timeout` seconds.
+    #[must_use]
+    pub(super) fn until_final(self, timeout: u64) -> Self {
+        Self { wait: Wait::Final, timeout, ..self }
+    }
+
     /// Reads the manifest, and says how the event is to be delivered.
     ///
     /// # Errors
@@ -126,15 +142,13 @@ impl SubmissionArgs {
             ));
             return deliver(terminal, delivery, &submission).map(Some);
         }
-        let (text, signer) = (draft.event.text(), draft.signer.public());
-        terminal.say(format!("This will be signed by {signer}:\n\n{}", author::shown(&text)));
-        if let Some(note) = &draft.note {
-            terminal.say(format!("with this note, which is not part of the event:\n\n{}", author::shown(note)));
-        }
+        let (text, signer) = (draft.event.text(), draft.signer.public().to_string());
+        let to_sign = ToSign { text, signer, note: draft.note.clone() };
         if self.dry_run {
+            terminal.show(&to_sign);
             return unsent(terminal, &draft.sign()?).map(|()| None);
         }
-        terminal.confirm("Sign and submit?", self.yes)?;
+        terminal.confirm_signing(to_sign, "Sign and submit?", self.yes)?;
         deliver(terminal, delivery, &draft.sign()?).map(Some)
     }
 }

@@ -1,5 +1,5 @@
 //! `fama verify`: checks a proof offline.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fama_ledger::profile::PROFILE_BYTES_MAX;
 
@@ -33,17 +33,39 @@ pub(crate) struct Args {
     accepted: Accepted,
 }
 
-/// Checks a proof without a network.
+/// What must hold of a proof besides its signatures.
+pub(super) struct Wanted<'a> {
+    /// What it must be about; anything if `None`.
+    pub(super) about: Option<&'a str>,
+    /// Whether the signature of the log's owner is enough.
+    pub(super) owner_only: bool,
+    /// How old and how incomplete it may be.
+    pub(super) accepted: Accepted,
+}
+
+/// Checks the proof in a file without a network.
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let (_, manifest) = settings::manifest(args.manifest.as_deref())?;
+    let Args { about, owner_only, accepted, .. } = args;
     let text = files::read(&args.file, PROFILE_BYTES_MAX)?;
-    let shown = VerifiedProof::read(&text, &manifest, args.accepted)?;
+    let wanted = Wanted { about: about.as_deref(), owner_only: *owner_only, accepted: *accepted };
+    check(&text, args.manifest.as_deref(), &wanted, terminal)
+}
+
+/// Checks a proof without a network, and shows what it proves.
+pub(super) fn check(
+    text: &str,
+    manifest: Option<&Path>,
+    wanted: &Wanted<'_>,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), Failure> {
+    let (_, manifest) = settings::manifest(manifest)?;
+    let shown = VerifiedProof::read(text, &manifest, wanted.accepted)?;
     let about = shown.about();
-    if let Some(wanted) = args.about.as_ref().filter(|wanted| **wanted != about) {
+    if let Some(wanted) = wanted.about.filter(|wanted| **wanted != about) {
         return Err(Failure::new("other_proof", format!("this proof is about {about}, not about {wanted}"))
             .hint("get the right one with `fama prove`"));
     }
-    if !shown.is_certified() && !args.owner_only {
+    if !shown.is_certified() && !wanted.owner_only {
         return Err(Failure::new("not_final", "the log's owner signed for this event, but no quorum cosigned it")
             .hint(format!(
                 "`fama prove {about}` gets a proof once it is final; --owner-only accepts the owner's signature alone"
