@@ -29,6 +29,7 @@ mod leaderboard;
 mod moment;
 mod proof;
 mod public;
+mod redact;
 mod serve;
 mod sponsorship;
 mod status;
@@ -147,6 +148,10 @@ pub fn submit(desk: Arc<Desk>) -> Router {
 /// federation. Never public: it is the only listener that can write to the inbox.
 pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
+    let notes = Router::new()
+        .route("/note/redact", post(redact::redact))
+        .layer(middleware::from_fn(governance::own_programs_only))
+        .with_state((Arc::clone(&app), inputs.clone()));
     let governance = Router::new()
         .route("/federation/stand", post(governance::stand))
         .route("/federation/agree", post(governance::agree))
@@ -165,6 +170,7 @@ pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>) -> Router {
         .fallback(error::no_route)
         .with_state(app)
         .merge(governance)
+        .merge(notes)
         .merge(backups);
     layers::private(router, &metrics, REQUESTS_MAX)
 }

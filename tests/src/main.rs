@@ -45,6 +45,7 @@ mod governance;
 mod proxies;
 mod quick;
 mod ratings;
+mod redaction;
 mod submit;
 mod upgrade;
 

@@ -92,7 +92,7 @@ impl<'a> View<'a> {
         codec::decode(bytes, max).map_err(|error| self.broken(family, &error))
     }
 
-    fn broken(&self, family: Family, what: &impl std::fmt::Display) -> StoreError {
+    pub(super) fn broken(&self, family: Family, what: &impl std::fmt::Display) -> StoreError {
         self.store.database(&format!("a stored value of {} is broken: {what}", family.name()))
     }
 
@@ -331,6 +331,14 @@ impl<'a> View<'a> {
     /// [`StoreError`].
     pub fn note(&self, hash: &NoteHash) -> Result<Option<NoteAnswer>, StoreError> {
         self.value(Family::Notes, &hash.0, NOTE_VALUE_BYTES_MAX)
+    }
+
+    /// Whether an entry names a note whose text is not here yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wants_note(&self, hash: &NoteHash) -> Result<bool, StoreError> {
+        self.has(Family::Wanted, &hash.0)
     }
 
     /// At most `limit` notes that entries name and this node does not have yet, in the order of their hashes.
