@@ -3,6 +3,7 @@
 //! Modules are in groups, lowest first. A module imports only from groups above it in this list; a test checks that.
 
 // The messages between nodes and their encoding.
+pub mod domains;
 pub mod wire;
 
 // What every other module may use: time, settings, and what the node shows of itself.
