@@ -103,7 +103,7 @@ const FLOORS: [&[&str]; 13] = [
     &["network", "store"],
     &["certified", "public", "scores"],
     &["shared"],
-    &["replay", "scrub", "sync"],
+    &["replay", "scrub", "sponsored", "sync"],
     &["inbox"],
     &["submit"],
     &["http"],

@@ -40,6 +40,7 @@ mod backup;
 mod branches;
 mod check;
 mod copies;
+mod domains;
 mod federation;
 mod governance;
 mod proxies;
