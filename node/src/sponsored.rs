@@ -216,7 +216,7 @@ impl DomainWatch {
                 tracing::info!(domain = %claim.domain, %provider, "a domain names the provider again that this operator sponsors for it");
             }
             None => {
-                tracing::debug!(domain = %claim.domain, %provider, ?found, "a sponsored service's domain was looked at")
+                tracing::debug!(domain = %claim.domain, %provider, ?found, "a sponsored service's domain was looked at");
             }
         }
     }

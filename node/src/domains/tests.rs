@@ -55,7 +55,7 @@ fn a_file_names_provider_and_federation() {
     let good = entry(&federation, &id);
     for text in [
         claim.file(),
-        file(&[good.clone()]),
+        file(std::slice::from_ref(&good)),
         file(&["7".to_owned(), entry(&other, &id), entry(&federation, "judge@alpha.example")]),
     ] {
         assert!(claim.is_met_by_file(text.as_bytes(), "providers"), "{text}");
