@@ -24,7 +24,8 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
 use fama_node::config::{
-    AccessSettings, AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify,
+    AccessSettings, AdmissionSettings, Config, DomainSettings, Listener, LogSettings, NetworkSettings, ScrubSettings,
+    Verify,
 };
 use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses};
@@ -366,6 +367,7 @@ fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
         verify: Verify::default(),
         scrub: ScrubSettings::default(),
         webhooks: Vec::new(),
+        domains: DomainSettings { every_seconds: 0, ..DomainSettings::default() },
         log: LogSettings::default(),
         overrides: Overrides::default(),
     }

@@ -20,6 +20,7 @@ pub(crate) mod mcp;
 pub(crate) mod node;
 pub(crate) mod prove;
 pub(crate) mod publish;
+pub(crate) mod redact;
 pub(crate) mod register;
 pub(crate) mod request;
 pub(crate) mod restore;
@@ -76,6 +77,8 @@ commands! {
     Backup(backup),
     /// Restore a node's data from a backup
     Restore(restore),
+    /// Drop the texts of notes at one's own node, forever
+    Redact(redact),
     /// Copy a federation's public files to a folder or bucket, and keep them current
     Publish(publish),
     /// Register an identity in a home

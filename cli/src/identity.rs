@@ -1,6 +1,7 @@
 //! Looks up the identity behind a handle, an id or a DID.
-use fama_ledger::id::{Domain, Handle, IdentityId};
+use fama_ledger::id::{Domain, FederationId, Handle, IdentityId, Name};
 use fama_ledger::key::PublicKey;
+use fama_node::domains::DomainClaim;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -12,6 +13,8 @@ use crate::query::Query;
 pub(crate) struct ResolvedIdentity {
     /// Stays the same through all changes of key.
     pub(crate) id: IdentityId,
+    /// Its name in its home; `None` if no node was asked.
+    pub(crate) name: Option<Name>,
     /// Home of the identity; `None` if no node was asked.
     pub(crate) home: Option<Domain>,
     /// Version of the current key; `None` if no node was asked.
@@ -32,7 +35,7 @@ impl ResolvedIdentity {
             (Some(query), _) => {
                 Self::read(&query.get(&["agent", text], &[])?).ok_or_else(|| malformed(text))?.meant(text)
             }
-            (None, Ok(id)) => Ok(Self { id, home: None, version: None, key: None, revoked: false }),
+            (None, Ok(id)) => Ok(Self { id, name: None, home: None, version: None, key: None, revoked: false }),
             (None, Err(_)) => Err(Failure::new("query_needed", format!("{text} is not an id of 64 hex digits"))
                 .hint("--query URL names a node that knows handles and DIDs")),
         }
@@ -44,6 +47,7 @@ impl ResolvedIdentity {
         let handle: Option<Handle> = identity["handle"].as_str().and_then(|text| text.parse().ok());
         Some(Self {
             id: identity["agent_id"].as_str()?.parse().ok()?,
+            name: handle.as_ref().map(|handle| handle.name.clone()),
             home: handle.map(|handle| handle.home),
             version: identity["key_version"].as_u64().and_then(|version| version.try_into().ok()),
             revoked: profile["key_status"]["is_revoked"] == true,
@@ -57,6 +61,13 @@ impl ResolvedIdentity {
             Ok(id) if id != self.id => Err(Failure::new("wrong_answer", format!("the node answered with {}", self.id))),
             _ => Ok(self),
         }
+    }
+
+    /// What a domain must say so that it names this identity in a federation.
+    #[must_use]
+    pub(crate) fn claim(&self, domain: Domain, federation: FederationId) -> DomainClaim {
+        let handle = self.name.as_ref().zip(self.home.as_ref()).map(|(name, home)| (name.as_str(), home));
+        DomainClaim::new(domain, federation, &self.id, handle)
     }
 
     /// The given home, else the one that the node reports.

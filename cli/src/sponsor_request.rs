@@ -1,16 +1,16 @@
 //! How a service asks operators to sponsor it: a request signed with its key, and the proof that it has its domain.
 use fama_ledger::base64;
 use fama_ledger::event::{Method, Service};
-use fama_ledger::id::{Domain, FederationId, IdentityId, did};
+use fama_ledger::id::{Domain, FederationId, IdentityId};
 use fama_ledger::key::{PublicKey, Signature};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::text::forbidden;
 use fama_ledger::time::Millis;
+use fama_node::domains::DomainClaim;
 use serde::{Deserialize, Serialize};
 
 use crate::author::edge_bytes;
 use crate::failure::Failure;
-use crate::query::Query;
 
 /// First line of the text that is signed.
 const FORMAT: &str = "fama.request/1";
@@ -18,11 +18,6 @@ const FORMAT: &str = "fama.request/1";
 const CONTACT_BYTES_MAX: usize = 200;
 /// Longest request file, in bytes.
 pub(crate) const REQUEST_BYTES_MAX: usize = 8 << 10;
-/// Longest proof file of a domain, in bytes.
-const PROOF_BYTES_MAX: usize = 64 << 10;
-/// Path of the file on a domain that names its providers, by id or DID: `{"providers": ["…"]}`.
-pub(crate) const WELL_KNOWN: [&str; 2] = [".well-known", "fama.json"];
-
 /// A request for sponsorship, as its file has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,32 +128,12 @@ impl SponsorRequest {
 
 /// What the owner of a domain publishes to show that a provider is its own, for people.
 #[must_use]
-pub(crate) fn proof_wanted(method: Method, domain: &Domain, provider: &IdentityId) -> String {
+pub(crate) fn proof_wanted(method: Method, claim: &DomainClaim) -> String {
     match method {
-        Method::Dns => format!("a TXT record at _fama.{domain} with the text provider={provider}"),
-        Method::Https => {
-            format!("{{\"providers\": [\"{provider}\"]}} at https://{domain}/{}", WELL_KNOWN.join("/"))
-        }
-        Method::Manual => format!("what you agree on with the owner of {domain}"),
+        Method::Dns => format!("a TXT record at {} with the text {}", claim.txt_name(), claim.txt()),
+        Method::Https => format!("{} at {}", claim.file(), claim.url()),
+        Method::Manual => format!("what you agree on with the owner of {}", claim.domain),
     }
-}
-
-/// Whether the web server of a domain, asked at `base`, names the provider in its file, by id or DID.
-///
-/// # Errors
-/// `unreachable` and the like; `domain_unproven`.
-pub(crate) fn check_https(base: &str, home: &Domain, provider: &IdentityId) -> Result<(), Failure> {
-    let text = Query::admin(base).get_text(&WELL_KNOWN, PROOF_BYTES_MAX).map_err(|failure| {
-        Failure::new("domain_unproven", failure.message)
-            .hint("the service must publish that file: `fama request` says how")
-    })?;
-    let names = [provider.to_string(), did(home, provider)];
-    let file: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let named = file["providers"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
-    if named.into_iter().any(|named| names.iter().any(|name| named == name)) {
-        return Ok(());
-    }
-    Err(Failure::new("domain_unproven", format!("{base}/{} does not name {provider}", WELL_KNOWN.join("/"))))
 }
 
 #[cfg(test)]
@@ -166,7 +141,6 @@ mod tests {
     use super::*;
     use crate::files::draw_key;
     use fama_ledger::key::Curve;
-    use std::io::{Read, Write};
 
     fn requested(key: &SecretKey) -> Requested {
         Requested {
@@ -195,30 +169,5 @@ mod tests {
         assert_eq!(SponsorRequest::read("{}").unwrap_err().code, "request");
         let long = Requested { contact: "x".repeat(201), ..wanted };
         assert_eq!(long.sign(&key).unwrap_err().code, "contact");
-    }
-
-    #[test]
-    fn a_domain_names_its_provider_in_a_file() {
-        let home: Domain = "alpha.example".parse().unwrap();
-        let provider = fama_ledger::id::EventId([2; 32]);
-        for (body, named) in [
-            (format!("{{\"providers\": [\"x\", \"{provider}\"], \"more\": 1}}"), true),
-            (format!("{{\"providers\": [\"{}\"]}}", did(&home, &provider)), true),
-            (format!("{{\"providers\": [\"x{provider}\"]}}"), false),
-            (format!("{provider}"), false),
-        ] {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let base = format!("http://{}", listener.local_addr().unwrap());
-            let server = std::thread::spawn(move || {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut buffer = [0; 1_024];
-                let read = stream.read(&mut buffer).unwrap();
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-                stream.write_all(answer.as_bytes()).unwrap();
-                String::from_utf8_lossy(&buffer[..read]).into_owned()
-            });
-            assert_eq!(check_https(&base, &home, &provider).is_ok(), named, "{base}");
-            assert!(server.join().unwrap().starts_with("GET /.well-known/fama.json "));
-        }
     }
 }

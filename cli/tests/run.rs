@@ -211,7 +211,10 @@ fn every_kind_can_be_signed() {
             "delta: -3\n",
         ),
         (format!("retract {id} --issuer {id} --subject {id} --day 2026-11-22 {own} {agent}"), "day: 2026-11-22\n"),
-        (format!("admit {id} --service s --domain s.example --method dns {node}"), "operator: alpha.example\n"),
+        (
+            format!("admit {id} --service s --domain s.example --method dns --no-check {node}"),
+            "operator: alpha.example\n",
+        ),
         (format!("dismiss {id} --service s --domain s.example --from 9 {node}"), "from: 9\n"),
     ];
     for (line, want) in table {
@@ -226,7 +229,7 @@ fn every_kind_can_be_signed() {
         (format!("rotate {id} {own} {agent}"), "version_needed"),
         (format!("retract {id} {agent}"), "query_needed"),
         (format!("rotate {id} {own} --key-version 1 --new {{}}/no.pem {agent}"), "file_not_found"),
-        (format!("admit {id} --service s --domain s.example --method dns {agent}"), "not_an_operator"),
+        (format!("admit {id} --service s --domain s.example --method dns --no-check {agent}"), "not_an_operator"),
         ("register swift@alpha.example --manifest {}/no.txt --key {}/agent.pem".to_owned(), "file_not_found"),
         ("agent swift --query http://127.0.0.1:1".to_owned(), "unreachable"),
     ];

@@ -12,15 +12,18 @@ use crate::log::{SIZE_MAX, TILE_WIDTH};
 use crate::manifest::LogId;
 
 mod bundle;
+mod dropped;
 mod note;
 mod policy;
 #[cfg(test)]
 mod tests;
 
 use bundle::TILE_BYTES_MAX;
+use dropped::DROPPED_BYTES_MAX;
 use policy::POLICY_BYTES_MAX;
 
 pub use bundle::{BUNDLE_BYTES_MAX, TileError, bundle, entries, hashes, tile};
+pub use dropped::{DROPPED_NOTES_MAX, dropped, read_dropped};
 pub use note::checkpoint;
 pub use policy::policy;
 
@@ -45,6 +48,8 @@ pub enum Path {
     Log(LogId, LogFile),
     /// `note/<64 hex>`: the text of a note.
     Note(NoteHash),
+    /// `note/dropped`: the hashes of notes that are not here and never will be.
+    Dropped,
 }
 
 /// A file of a log.
@@ -209,7 +214,7 @@ impl Path {
     /// Whether the file never changes after it was written.
     #[must_use]
     pub const fn is_lasting(&self) -> bool {
-        !matches!(self, Self::Policy | Self::Log(_, LogFile::Checkpoint))
+        !matches!(self, Self::Policy | Self::Dropped | Self::Log(_, LogFile::Checkpoint))
     }
 
     /// The media type of the file's content.
@@ -231,6 +236,7 @@ impl Path {
             Self::Log(_, LogFile::Entries(_)) => BUNDLE_BYTES_MAX,
             Self::Log(_, LogFile::Tile(..)) => TILE_BYTES_MAX,
             Self::Note(_) => crate::limits::NOTE_BYTES_MAX,
+            Self::Dropped => DROPPED_BYTES_MAX,
         }
     }
 }
@@ -242,6 +248,7 @@ impl fmt::Display for Path {
             Self::Policy => f.write_str("log/policy"),
             Self::Log(log, file) => write!(f, "log/{log}/{file}"),
             Self::Note(hash) => write!(f, "note/{hash}"),
+            Self::Dropped => f.write_str("note/dropped"),
         }
     }
 }
@@ -253,6 +260,7 @@ impl FromStr for Path {
         let (first, rest) = text.split_once('/').ok_or(PathError)?;
         match first {
             "manifest" => decimal(rest).filter(|version| *version > 0).map(Self::Manifest).ok_or(PathError),
+            "note" if rest == "dropped" => Ok(Self::Dropped),
             "note" => rest.parse().map(Self::Note).map_err(|_| PathError),
             "log" if rest == "policy" => Ok(Self::Policy),
             "log" => parse_log(rest).ok_or(PathError),

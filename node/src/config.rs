@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fama_ledger::id::Domain;
 use fama_ledger::key::{EXPLICIT, KeyError, PublicKey};
@@ -17,6 +18,8 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use serde::Deserialize;
 use toml::Spanned;
+
+use crate::domains::LookupSettings;
 
 mod access;
 mod webhook;
@@ -33,6 +36,8 @@ pub const CONFIG_BYTES_MAX: usize = 64 << 10;
 pub const KEY_BYTES_MAX: usize = 16 << 10;
 /// Most libp2p addresses that a node listens on.
 pub const LISTEN_MAX: usize = 16;
+/// Shortest time from one look at a domain to the next, in seconds.
+pub const DOMAINS_SECONDS_MIN: u64 = 3_600;
 /// Most invitation tokens.
 pub const INVITES_MAX: usize = 10_000;
 
@@ -68,6 +73,8 @@ pub struct Config {
     pub verify: Verify,
     /// How the database is checked for damage in the background.
     pub scrub: ScrubSettings,
+    /// How the domains of sponsored services are looked at again.
+    pub domains: DomainSettings,
     /// Level and format of log messages.
     pub log: LogSettings,
     /// Who is told what happens, over HTTP.
@@ -121,6 +128,44 @@ pub struct ScrubSettings {
     pub bytes_per_second: u64,
     /// From the end of one pass to the next, at least 1.
     pub pause_seconds: u64,
+}
+
+/// `[domains]`: how the domains of the services that the operator sponsors are looked at again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct DomainSettings {
+    /// From one look at a domain to the next, about: 0 turns it off, else at least [`DOMAINS_SECONDS_MIN`].
+    pub every_seconds: u64,
+    /// The DNS server to ask; `None` asks those of the system.
+    pub resolver: Option<SocketAddr>,
+    /// Whether web servers may have addresses that are not public.
+    pub allow_private: bool,
+    /// How long a domain must be silent to be lost. No setting, as the next two: tests have no day.
+    #[serde(skip)]
+    pub doubt: Duration,
+    /// Port of web servers.
+    #[serde(skip)]
+    pub https_port: u16,
+    /// Certificates to trust in addition to the system's, as DER.
+    #[serde(skip)]
+    pub roots: Vec<Vec<u8>>,
+}
+
+impl DomainSettings {
+    /// How one domain is looked up.
+    #[must_use]
+    pub fn lookup(&self) -> LookupSettings {
+        let Self { resolver, allow_private, https_port, roots, .. } = self.clone();
+        LookupSettings { resolver, allow_private, https_port, roots }
+    }
+}
+
+impl Default for DomainSettings {
+    fn default() -> Self {
+        let LookupSettings { resolver, allow_private, https_port, roots } = LookupSettings::default();
+        let doubt = Duration::from_secs(86_400);
+        Self { every_seconds: 86_400, resolver, allow_private, doubt, https_port, roots }
+    }
 }
 
 /// What a node that is far behind answers from until it has verified every entry of its own copies.
@@ -398,6 +443,8 @@ struct ConfigFile {
     verify: Verify,
     #[serde(default = "spanned_default")]
     scrub: Spanned<ScrubSettings>,
+    #[serde(default = "spanned_default")]
+    domains: Spanned<DomainSettings>,
     #[serde(default)]
     log: LogSettings,
     #[serde(default)]
@@ -625,6 +672,10 @@ impl ConfigText<'_> {
         self.check_ports(raw)?;
         if raw.scrub.get_ref().pause_seconds == 0 {
             return self.refuse(&raw.scrub, "scrub.pause_seconds", "at least 1");
+        }
+        if (1..DOMAINS_SECONDS_MIN).contains(&raw.domains.get_ref().every_seconds) {
+            let rule = format!("0, or at least {DOMAINS_SECONDS_MIN}");
+            return self.refuse(&raw.domains, "domains.every_seconds", rule);
         }
         if raw.admission.get_ref().invites.len() > INVITES_MAX {
             return self.refuse(&raw.admission, "admission.invites", format!("at most {INVITES_MAX}"));
@@ -880,6 +931,7 @@ impl ConfigText<'_> {
             admission: raw.admission.into_inner(),
             verify: raw.verify,
             scrub: raw.scrub.into_inner(),
+            domains: raw.domains.into_inner(),
             log: raw.log,
             webhooks,
             overrides: Overrides::default(),
@@ -957,6 +1009,7 @@ mod tests {
         assert_eq!((long.query, long.admin), (short.query, short.admin));
         assert_eq!((&long.access, &short.access), (&AccessSettings::default(), &long.access));
         assert_eq!(long.admission, short.admission);
+        assert_eq!(long.domains, short.domains);
         assert_eq!(long.log, short.log);
         assert_eq!((long.operator, long.namespace.clone()), (short.operator, short.namespace));
         assert_eq!(long.namespace.unwrap().as_str(), "alpha.example");
@@ -967,7 +1020,8 @@ mod tests {
     #[test]
     fn the_reference_names_every_setting() {
         let text = reference();
-        let tables = ["", "[network]\n", "[query]\n", "[admin]\n", "[admission]\n", "[scrub]\n", "[log]\n"];
+        let tables =
+            ["", "[network]\n", "[query]\n", "[admin]\n", "[admission]\n", "[scrub]\n", "[domains]\n", "[log]\n"];
         for table in tables {
             let unknown =
                 if table.is_empty() { format!("zzz = 1\n{SHORT}") } else { format!("{SHORT}{table}zzz = 1\n") };
@@ -977,7 +1031,8 @@ mod tests {
             let section = text.split_once(table).unwrap().1;
             let section = if table.is_empty() { section } else { section.split("\n[").next().unwrap() };
             // Commented out in the reference: few nodes have a next key.
-            let section = &section.replace("# next_node_key =", "next_node_key =");
+            let section =
+                &section.replace("# next_node_key =", "next_node_key =").replace("# resolver =", "resolver =");
             for setting in known {
                 let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
                     || section.contains(&format!("\n[{setting}]\n"));

@@ -100,6 +100,8 @@ pub struct Snapshot {
     pub rollback: Option<RollbackProgress>,
     /// Progress of the quick state, if there is one or one is being loaded.
     pub quick: Option<StateSyncProgress>,
+    /// Domains of services that this operator sponsors and that no longer name them: with a stable code.
+    pub lost_domains: BTreeMap<Domain, &'static str>,
     /// By how many entries a second its own copies grew in the last seconds.
     pub entries_per_second: u64,
 }

@@ -43,6 +43,7 @@ mod proof;
 mod public;
 mod rates;
 mod search;
+mod redact;
 mod serve;
 mod services;
 mod skill;
@@ -387,6 +388,10 @@ pub fn submit(desk: Arc<Desk>) -> Router {
 /// federation. Never public: it is the only listener that can write to the inbox.
 pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>, webhooks: Arc<Webhooks>) -> Router {
     let metrics = Arc::clone(&app.shared.metrics);
+    let notes = Router::new()
+        .route("/note/redact", post(redact::redact))
+        .layer(middleware::from_fn(governance::own_programs_only))
+        .with_state((Arc::clone(&app), inputs.clone()));
     let governance = Router::new()
         .route("/federation/stand", post(governance::stand))
         .route("/federation/agree", post(governance::agree))
@@ -413,6 +418,7 @@ pub fn admin(app: Arc<App>, inputs: mpsc::Sender<InboxInput>, webhooks: Arc<Webh
         .with_state(app)
         .merge(governance)
         .merge(told)
+        .merge(notes)
         .merge(backups);
     layers::private(router, &metrics, REQUESTS_MAX)
 }

@@ -36,6 +36,7 @@ mod lateness;
 mod manifests;
 mod mirror;
 mod rank;
+mod redact;
 mod reserve;
 mod rollback;
 #[cfg(test)]
@@ -43,6 +44,7 @@ mod tests;
 mod watch;
 
 pub use input::{DecodedRange, InboxCommand, InboxInput, SubmitOutcome, Submitted};
+pub use redact::NoteBefore;
 
 /// Length of the inbox's queue of inputs.
 pub const INPUTS_MAX: usize = 256;
@@ -207,6 +209,7 @@ impl Inbox {
             watch,
             recounting: false,
         };
+        inbox.shared.store.erase_redacted()?;
         // No head of the own log waits for its announcement any more.
         inbox.shared.store.set_announced(None);
         inbox.restore_rollbacks()?;
@@ -494,6 +497,12 @@ impl Inbox {
                 let _ = reply.send(answer);
                 Ok(())
             }
+            InboxInput::Redact { hash, reply } => {
+                let answer = self.redact(&hash)?;
+                // The caller may have given up.
+                let _ = reply.send(answer);
+                Ok(())
+            }
             InboxInput::Agree { text, reply } => {
                 let answer = self.agree(text)?;
                 // The caller may have given up.
@@ -771,6 +780,9 @@ fn refuse(input: InboxInput) {
             let _ = reply.send(events.iter().map(|_| SubmitOutcome::Refused(refusal())).collect());
         }
         InboxInput::Stand { reply, .. } => {
+            let _ = reply.send(Err(refusal()));
+        }
+        InboxInput::Redact { reply, .. } => {
             let _ = reply.send(Err(refusal()));
         }
         InboxInput::Agree { reply, .. } => {

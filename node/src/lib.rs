@@ -2,7 +2,8 @@
 //!
 //! Modules are in groups, lowest first. A module imports only from groups above it in this list; a test checks that.
 
-// The messages between nodes and their encoding.
+// The messages between nodes and their encoding, and looking domains up: neither knows anything else here.
+pub mod domains;
 pub mod wire;
 
 // What every other module may use: time, settings, and what the node shows of itself.
@@ -25,9 +26,11 @@ pub mod scores;
 // One value with what all modules below use.
 pub mod shared;
 
-// Folding entries again, checking the disk for damage, and what nodes tell each other about their logs.
+// Folding entries again, checking the disk for damage, looking at the domains of sponsored services again, and what nodes
+// tell each other about their logs.
 pub mod replay;
 mod scrub;
+mod sponsored;
 pub mod sync;
 
 // The only way in: every event and every foreign entry is verified, folded, appended and announced here.

@@ -48,6 +48,7 @@ pub struct Metrics {
     scrub_bytes: IntCounter,
     scrub_last: IntGauge,
     backup_last: IntGauge,
+    domains_lost: IntGauge,
     faults: IntCounterVec,
     webhooks: IntCounterVec,
 }
@@ -279,6 +280,10 @@ impl Metrics {
                 "fama_backup_last_timestamp_seconds",
                 "When `fama backup` last finished a backup of this running node, in seconds since 1970; 0 if none since the start. Days ago means that backups fail, or no longer run.",
             )?,
+            domains_lost: make.gauge(
+                "fama_domains_lost",
+                "Domains of services that this operator sponsors and that no longer name them. Above 0 means that the operator should talk to the service or dismiss it; the log says which.",
+            )?,
             faults: make.counters(
                 "fama_node_faults_total",
                 "Rules broken by others or by this node's own disk, by code. Any increase means that an operator must investigate.",
@@ -393,6 +398,7 @@ impl Metrics {
         self.start.set(gauge(started.0 / 1_000));
         self.peers.set(i64::try_from(health.peers).unwrap_or(i64::MAX));
         self.ranking_lag.set(i64::try_from(health.ranking_lag).unwrap_or(i64::MAX));
+        self.domains_lost.set(gauge(health.lost_domains.len() as u64));
         self.waiting.set(i64::from(health.waiting.is_some()));
         let quick = health.quick.as_ref();
         self.quick.set(i64::from(quick.is_some_and(|quick| quick.phase == "answering")));

@@ -22,6 +22,7 @@ use crate::network::{self, Network, NetworkConfig, NetworkError, OperatorPeer, p
 use crate::replay::Fatal;
 use crate::scrub::Scrubber;
 use crate::shared::Shared;
+use crate::sponsored::DomainWatch;
 use crate::state_sync::{self, StateSync};
 use crate::store::{self, Store, StoreError};
 use crate::submit::Submitter;
@@ -256,6 +257,9 @@ async fn run_once(
         tokio::spawn(StateSync::new(shared.clone(), bridge.clone(), &config.data_dir, shown, stopped.clone()).run())
     });
     drop(bridge);
+    let watched = config.operator.clone();
+    let watched = watched.and_then(|name| DomainWatch::new(shared.clone(), name, config.domains.clone()));
+    let domains = watched.map(|watched| tokio::spawn(watched.run(stopped.clone())));
     tokio::spawn(health::measure_rate(Arc::clone(&shared.health), stopped.clone()));
     tokio::spawn(http::watch(Arc::clone(&app), stopped.clone()));
     let desk = http::Desk::new(Arc::clone(&app), submitter, live.clone());
@@ -297,6 +301,10 @@ async fn run_once(
     // It closes its own database and holds the node's; it has seen `stopping`.
     if let Some(quick) = quick {
         quick.await.map_err(|_| Fatal::Internal("the task of the quick state panicked"))?;
+    }
+    // It holds the store.
+    if let Some(domains) = domains {
+        domains.await.map_err(|_| Fatal::Internal("the task that looks at domains panicked"))?;
     }
     // On a reload peers stay connected. What they send meanwhile waits, and is dropped or answered `busy` when the
     // queue is full.

@@ -26,6 +26,7 @@ pub fn file(view: &View<'_>, manifest: &Manifest, path: &Path) -> Result<Option<
         Path::Manifest(version) => Ok(manifest.at(*version).map(|version| version.note().to_string().into_bytes())),
         Path::Policy => Ok(Some(public::policy(manifest).into_bytes())),
         Path::Note(hash) => note(view, hash),
+        Path::Dropped => Ok(Some(public::dropped(&view.redacted_notes()?).into_bytes())),
         Path::Log(log, file) => log_file(view, manifest, log, *file),
     }
 }

@@ -8,6 +8,7 @@
 //!          "rollback"                                         list of Rollback: logs that go back to a smaller size
 //!          "stand" log8                                       Stand: a second copy
 //!          "day_usage"                                        DayUsage: what the own log took in today, by purpose
+//!          "redacted" hash                                    bool: whether the note's text is gone from the disk too
 //!          "quick", "offer" log8, "parts" log8                only in a quick state
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
 //!          log8 0x01                                          u64, entries below a certified head
@@ -70,6 +71,7 @@ mod manifests;
 mod open;
 mod options;
 mod read;
+mod redact;
 mod renewed;
 mod rollback;
 mod salvage;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fama_ledger::checkpoint;
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
-use fama_ledger::id::Domain;
+use fama_ledger::id::{Domain, NoteHash};
 use fama_ledger::limits;
 use fama_ledger::log::{self, Prover};
 use fama_ledger::manifest::{LogId, Manifest, Operator};
@@ -23,7 +23,7 @@ use crate::network::{Network, peer_id};
 use crate::public::inclusion;
 use crate::shared::Shared;
 use crate::store::{LogTiles, Position, StoreError};
-use crate::wire::{self, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
+use crate::wire::{self, NoteAnswer, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 
 pub(crate) mod admission;
 mod forward;
@@ -209,14 +209,18 @@ impl Submitter {
         submissions.into_par_iter().map(|submission| self.verify(submission, forwarder.cloned())).collect()
     }
 
-    fn verify(&self, submission: Submission, forwarder: Option<Domain>) -> Result<Routed, Unfit> {
+    fn verify(&self, mut submission: Submission, forwarder: Option<Domain>) -> Result<Routed, Unfit> {
         let manifest = &self.shared.manifest;
-        let action = &submission.signed.event.action;
+        let action = &submission.signed.event.action.clone();
         let log = manifest.log_for(action).ok_or_else(|| {
             let message = format!("no log of this federation carries {}", action.place());
             Unfit::Refused(Refusal::new("unknown_home", message))
         })?;
-        let note = checked_note(&submission).map_err(Unfit::Refused)?;
+        let mut note = checked_note(&submission).map_err(Unfit::Refused)?;
+        if note.as_ref().is_some_and(|(hash, _)| self.is_redacted(hash)) {
+            // Neither kept here nor passed on to the home.
+            (note, submission.note) = (None, None);
+        }
         let event = submission.signed.clone().verify(&manifest.federation());
         let event = event.map_err(|error| Unfit::Forged(Refusal::new(error.code(), error)))?;
         let shown = submission.recovered.as_ref();
@@ -229,6 +233,10 @@ impl Submitter {
             Held::Nothing
         });
         Ok(Routed { log, submission, submitted: Submitted { event, note, recovered, forwarder }, held })
+    }
+
+    fn is_redacted(&self, hash: &NoteHash) -> bool {
+        self.shared.store.view().note(hash).is_ok_and(|note| note == Some(NoteAnswer::Redacted))
     }
 
     /// What this node has of an event that `home`, the log of its home, takes. An event that took effect in an earlier
@@ -503,7 +511,7 @@ fn busy() -> Refusal {
 }
 
 /// The note submitted with an event, if the event names it and it is well-formed; `None` if there is no note.
-fn checked_note(submission: &Submission) -> Result<Option<(fama_ledger::id::NoteHash, String)>, Refusal> {
+fn checked_note(submission: &Submission) -> Result<Option<(NoteHash, String)>, Refusal> {
     let Some(text) = &submission.note else { return Ok(None) };
     let hash = note_hash(text.as_bytes());
     if submission.signed.event.action.note() != Some(hash) {

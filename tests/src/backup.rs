@@ -19,7 +19,7 @@ use crate::federation::{LocalFederation, eventually, get, multi};
 use crate::publish::s3::S3Server;
 
 /// The configuration file of the `i`-th node, as it runs now, with its data in `data`.
-fn config_file(net: &LocalFederation, i: usize, data: &Path) -> PathBuf {
+pub(crate) fn config_file(net: &LocalFederation, i: usize, data: &Path) -> PathBuf {
     let dir = net.dir.path();
     fs::write(dir.join("manifest.txt"), net.manifest.note().to_string()).unwrap();
     let key = dir.join(format!("node{i}.pem"));
@@ -47,7 +47,7 @@ async fn fama(words: &[&str]) -> (bool, Value) {
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
-async fn done(words: &[&str]) -> Value {
+pub(crate) async fn done(words: &[&str]) -> Value {
     let (done, answer) = fama(words).await;
     assert!(done, "{words:?}\n{answer}");
     answer
@@ -65,7 +65,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
     fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-fn word(path: &Path) -> &str {
+pub(crate) fn word(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -17,7 +17,8 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
 use fama_node::config::{
-    AccessSettings, AdmissionSettings, Config, Listener, LogSettings, NetworkSettings, ScrubSettings, Verify,
+    AccessSettings, AdmissionSettings, Config, DomainSettings, Listener, LogSettings, NetworkSettings, ScrubSettings,
+    Verify,
 };
 use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses, NodeError};
@@ -171,6 +172,7 @@ impl LocalFederation {
             verify: Verify::default(),
             scrub: ScrubSettings::default(),
             webhooks: Vec::new(),
+            domains: DomainSettings { every_seconds: 0, ..DomainSettings::default() },
             log: LogSettings::default(),
             overrides: Overrides::default(),
         }

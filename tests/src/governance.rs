@@ -25,7 +25,7 @@ pub(crate) fn log(i: usize, generation: u32) -> LogId {
 }
 
 /// Sends a request to this node's admin listener, as its operator would.
-async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
+pub(crate) async fn post(admin: SocketAddr, path: &str, body: String) -> (u16, Value) {
     let url = format!("http://{admin}{path}");
     let post = move || {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();

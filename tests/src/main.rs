@@ -41,12 +41,14 @@ mod backup;
 mod branches;
 mod check;
 mod copies;
+mod domains;
 mod federation;
 mod governance;
 mod live;
 mod proxies;
 mod quick;
 mod ratings;
+mod redaction;
 mod submit;
 mod upgrade;
 

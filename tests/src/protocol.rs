@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fama_ledger::fold::Void;
-use fama_ledger::{cut, limits, log, map, profile, proof, rows, signed_note};
+use fama_ledger::{cut, limits, log, map, profile, proof, public, rows, signed_note};
 use fama_node::wire;
 
 fn root() -> PathBuf {
@@ -104,6 +104,7 @@ fn bounds() -> BTreeMap<&'static str, u64> {
         log { SIZE_MAX PROOF_HASHES_MAX }
         cut { EXTENSIONS_MAX }
         map { KEY_BYTES_MAX PREFIXES_MAX MAP_PROOF_BYTES_MAX RANGE_PROOF_BYTES_MAX }
+        public { DROPPED_NOTES_MAX }
         rows { ROW_BYTES_MAX }
     }
 }

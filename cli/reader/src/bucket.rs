@@ -119,6 +119,30 @@ impl Bucket {
         self.runtime.block_on(all).map(drop)
     }
 
+    /// Deletes files, many at a time; returns how many were there, as far as the store tells. Missing ones are no error.
+    ///
+    /// # Errors
+    /// `unreachable`: any of the files may have been deleted.
+    pub fn delete(&self, paths: Vec<Path>) -> Result<usize, ReadError> {
+        use futures::stream::{StreamExt, TryStreamExt};
+        let one = |path: Path| async move {
+            let location = self.location(&path)?;
+            // A store's answer to deleting does not say whether there was anything.
+            match self.store.head(&location).await {
+                Err(Error::NotFound { .. }) => return Ok(0),
+                Err(error) => return Err(self.failed(&path, &error)),
+                Ok(_) => {}
+            }
+            match self.store.delete(&location).await {
+                Ok(()) => Ok(1),
+                Err(Error::NotFound { .. }) => Ok(0),
+                Err(error) => Err(self.failed(&path, &error)),
+            }
+        };
+        let all = futures::stream::iter(paths).map(one).buffer_unordered(PUTS_AT_ONCE).try_collect::<Vec<usize>>();
+        self.runtime.block_on(all).map(|deleted| deleted.iter().sum())
+    }
+
     fn location(&self, path: &Path) -> Result<path::Path, ReadError> {
         let parsed = path::Path::parse(format!("{}/{path}", self.prefix).trim_start_matches('/'));
         parsed.map_err(|error| bad_place(&self.name, &error))

@@ -2,14 +2,15 @@
 //!
 //! The order of writes is such that a reader never finds a head whose files are missing: first the manifests; then for
 //! each log its bundles and tiles, its notes, and last its checkpoint; then the policy. Nothing of a log is written
-//! before its tree was found to have the root of its head, and nothing is ever deleted.
+//! before its tree was found to have the root of its head. Nothing is ever deleted but notes that the source has dropped:
+//! they go first, and their hashes are published, so that no later pass from any source brings them back.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fama_ledger::id::NoteHash;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::note::note_hash;
-use fama_ledger::public::{self, Path};
+use fama_ledger::public::{self, DROPPED_NOTES_MAX, Path};
 use rayon::prelude::*;
 
 use crate::bucket::Bucket;
@@ -35,6 +36,8 @@ pub struct Publisher {
     adopted: BTreeMap<LogId, Vec<u32>>,
     /// Notes that entries name and the source did not have yet.
     wanted: BTreeSet<NoteHash>,
+    /// Notes that are dropped for good, in the source or where it is published.
+    dropped: BTreeSet<NoteHash>,
 }
 
 /// The result of one pass.
@@ -50,8 +53,12 @@ pub struct Pass {
     pub files: u64,
     /// Bytes of those files.
     pub bytes: u64,
-    /// Notes that entries name and the source lacks.
+    /// Notes that entries name and the source lacks, without those that it dropped.
     pub notes_missing: usize,
+    /// Dropped notes that this pass removed where they had been published.
+    pub notes_removed: usize,
+    /// All notes that are dropped where it is published.
+    pub notes_dropped: usize,
 }
 
 impl Pass {
@@ -73,7 +80,15 @@ impl Publisher {
     pub fn new(source: PublicSource, target: Bucket, genesis: Option<Arc<Manifest>>) -> Result<Self, ReadError> {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(READS_AT_ONCE).build();
         let threads = threads.map_err(ReadError::system)?;
-        Ok(Self { source, target, genesis, threads, adopted: BTreeMap::new(), wanted: BTreeSet::new() })
+        Ok(Self {
+            source,
+            target,
+            genesis,
+            threads,
+            adopted: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            dropped: BTreeSet::new(),
+        })
     }
 
     /// Publishes whatever the source has beyond what is published.
@@ -85,6 +100,7 @@ impl Publisher {
         let mut pass = Pass::default();
         let manifest = self.manifests(&mut pass)?;
         pass.version = manifest.version();
+        self.drop_notes(&mut pass)?;
         let plans: Vec<log::LogPlan> =
             manifest.logs().keys().map(|log| self.plan(&manifest, log)).collect::<Result<_, _>>()?;
         let total = plans.iter().map(log::LogPlan::entries).sum();
@@ -138,9 +154,28 @@ impl Publisher {
         Ok(ours)
     }
 
+    /// Removes what the source has dropped and this place has not, and publishes the hashes.
+    fn drop_notes(&mut self, pass: &mut Pass) -> Result<(), ReadError> {
+        let here = dropped(self.target.name(), self.target.get(&Path::Dropped)?)?;
+        let there = dropped(self.source.name(), self.source.get(&Path::Dropped)?)?;
+        self.dropped = here.union(&there).copied().collect();
+        pass.notes_dropped = self.dropped.len();
+        self.wanted.retain(|hash| !self.dropped.contains(hash));
+        let new: Vec<Path> = there.difference(&here).map(|hash| Path::Note(*hash)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        if self.dropped.len() > DROPPED_NOTES_MAX {
+            return Err(ReadError::too_large(self.target.name(), &Path::Dropped));
+        }
+        // The texts go first: a pass that is cut off here removes them again.
+        pass.notes_removed = self.target.delete(new)?;
+        self.put(vec![(Path::Dropped, public::dropped(&self.dropped).into_bytes())], pass)
+    }
+
     /// Copies those of the notes that the source has, and remembers the others.
-    fn notes(&mut self, named: BTreeSet<NoteHash>, pass: &mut Pass) -> Result<(), ReadError> {
-        let named: Vec<NoteHash> = named.into_iter().collect();
+    fn notes(&mut self, named: &BTreeSet<NoteHash>, pass: &mut Pass) -> Result<(), ReadError> {
+        let named: Vec<NoteHash> = named.difference(&self.dropped).copied().collect();
         for some in named.chunks(READS_AT_ONCE * 16) {
             let read = |hash: &NoteHash| {
                 let text = self.source.get(&Path::Note(*hash))?;
@@ -165,8 +200,19 @@ impl Publisher {
 
     fn retry_notes(&mut self, pass: &mut Pass) -> Result<(), ReadError> {
         let wanted = self.wanted.clone();
-        self.notes(wanted, pass)
+        self.notes(&wanted, pass)
     }
+}
+
+/// Reads a list of dropped notes. Without one, nothing is dropped: nodes of earlier releases have none.
+fn dropped(name: &str, list: Option<Vec<u8>>) -> Result<BTreeSet<NoteHash>, ReadError> {
+    let Some(list) = list else { return Ok(BTreeSet::new()) };
+    let read = std::str::from_utf8(&list).ok().and_then(|text| public::read_dropped(text).ok());
+    read.ok_or_else(|| ReadError::Invalid {
+        code: "dropped_notes",
+        what: format!("{name}/{}", Path::Dropped),
+        reason: "want a line with 64 hex digits for each hash, in ascending order".to_owned(),
+    })
 }
 
 fn published_chain(target: &Bucket) -> Result<Option<Arc<Manifest>>, ReadError> {

@@ -22,8 +22,9 @@ Examples:
 
 Writes manifests, each log's entries, tree and checkpoint (c2sp.org/tlog-tiles), notes, and the
 policy (c2sp.org/tlog-policy), as in PROTOCOL.md, Public files. Everything is checked first:
-the tree against the checkpoint, the checkpoint against the quorum. Nothing is deleted, and a longer
-or different published history is never overwritten. Run it again to continue where it stopped.
+the tree against the checkpoint, the checkpoint against the quorum. A longer or different published
+history is never overwritten. Nothing is deleted but notes that the source has dropped (`fama redact`):
+those go, and no later run brings them back. Run it again to continue where it stopped.
 For s3://, set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION in the environment; for a
 store other than Amazon's also AWS_ENDPOINT, and AWS_ALLOW_HTTP=true if it uses http.";
 
@@ -99,13 +100,17 @@ fn shown(pass: &Pass) -> Value {
         pass.logs.iter().map(|(log, size)| json!({"log": log.to_string(), "entries": size})).collect();
     json!({
         "version": pass.version, "logs": logs, "entries": pass.entries, "files": pass.files, "bytes": pass.bytes,
-        "notes_missing": pass.notes_missing,
+        "notes_missing": pass.notes_missing, "notes_removed": pass.notes_removed, "notes_dropped": pass.notes_dropped,
     })
 }
 
 fn line(pass: &Pass) -> String {
     let logs: Vec<String> = pass.logs.iter().map(|(log, size)| format!("{log} {size}")).collect();
-    format!("{} entries, {} files, {} bytes; now {}", pass.entries, pass.files, pass.bytes, logs.join(", "))
+    let removed = match pass.notes_removed {
+        0 => String::new(),
+        removed => format!(", {removed} dropped notes removed"),
+    };
+    format!("{} entries, {} files, {} bytes{removed}; now {}", pass.entries, pass.files, pass.bytes, logs.join(", "))
 }
 
 fn table(pass: &Pass) -> FieldList {
@@ -117,6 +122,10 @@ fn table(pass: &Pass) -> FieldList {
     ];
     if pass.notes_missing > 0 {
         lines.push(("missing", format!("{} notes that the source does not have", pass.notes_missing)));
+    }
+    if pass.notes_dropped > 0 {
+        let (all, removed) = (pass.notes_dropped, pass.notes_removed);
+        lines.push(("dropped", format!("{all} notes are not published; {removed} of them were removed just now")));
     }
     FieldList(lines)
 }

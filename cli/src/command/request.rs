@@ -75,7 +75,8 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let request = requested.sign(&key)?;
     let text = serde_json::to_string_pretty(&request).map_err(|error| Failure::new("internal", error))?;
     files::create(&args.out, &format!("{text}\n"), PUBLIC_MODE)?;
-    let wanted = proof_wanted(args.method, &args.domain, &found.id);
+    let claim = found.claim(args.domain.clone(), manifest.federation());
+    let wanted = proof_wanted(args.method, &claim);
     let operators: Vec<&str> = manifest.operators().iter().map(|operator| operator.name.as_str()).collect();
     let sponsors = manifest.policy().min_sponsors;
     let json = json!({

@@ -79,6 +79,12 @@ fn table(status: &Value) -> FieldList {
         ("heard", format!("{} of {} operators", text(&status["operators_heard"]), text(&status["operators"]))),
         ("state", text(&status["state_id"])),
     ];
+    for (domain, code) in status["lost_domains"].as_object().into_iter().flatten() {
+        lines.push((
+            "DOMAIN",
+            format!("{domain} no longer names the service that this operator sponsors ({})", text(code)),
+        ));
+    }
     for (log, size) in status["frontier"].as_object().into_iter().flatten() {
         let certified = text(&status["certified"][log]);
         lines.push(("log", format!("{}: {} entries, {certified} final", text(&log.as_str().into()), text(size))));

@@ -102,7 +102,8 @@ fn texts_may_begin_with_a_hyphen() {
     let attest = "--delta -2 --context -a --reason -AbC --ref -AbC --home alpha.example";
     let attested = json(dir.path(), &format!("attest {id} --issuer {id} {attest} {hand_in}"));
     assert!(attested["note"].as_str().unwrap().contains("-AbC"), "{attested}");
-    let admit = format!("admit {id} --service -a --domain a.example --method dns --manifest {{}}/manifest.txt");
+    let admit =
+        format!("admit {id} --service -a --domain a.example --method dns --no-check --manifest {{}}/manifest.txt");
     json(dir.path(), &format!("{admit} --key {{}}/alpha.example/node.pem --dry-run"));
 }
 

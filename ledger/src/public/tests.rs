@@ -19,12 +19,39 @@ use crate::signed_note::{SignedNote, sign};
 const HASH: &str = "11111111111111111111111111111111111111111111111111111111111111ff";
 
 #[test]
+fn a_list_of_dropped_notes_has_one_text() {
+    let notes: BTreeSet<NoteHash> = [3, 1, 2].map(|byte| NoteHash([byte; 32])).into();
+    let text = dropped(&notes);
+    assert_eq!(text.lines().count(), 3);
+    assert_eq!(read_dropped(&text), Ok(notes));
+    assert_eq!(read_dropped(""), Ok(BTreeSet::new()));
+    let line = |byte| format!("{}\n", NoteHash([byte; 32]));
+    for wrong in [
+        "\n".to_owned(),
+        line(1) + &line(1),
+        line(2) + &line(1),
+        line(1).trim_end().to_owned(),
+        line(1) + "\n",
+        format!("{HASH}\r\n"),
+        format!("sha256:{HASH}\n"),
+    ] {
+        assert_eq!(read_dropped(&wrong), Err(PathError), "{wrong:?}");
+    }
+    let most = |count: u32| (0..count).map(|n| format!("{n:064x}\n")).collect::<String>();
+    let all = most(100_000);
+    assert_eq!(all.len(), Path::Dropped.bytes_max());
+    assert!(read_dropped(&all).is_ok());
+    assert_eq!(read_dropped(&most(100_001)), Err(PathError));
+}
+
+#[test]
 fn paths_read_back_and_have_no_aliases() {
     let log = "log/alpha.example/3";
     let valid = [
         "manifest/1".to_owned(),
         "manifest/4294967295".to_owned(),
         "log/policy".to_owned(),
+        "note/dropped".to_owned(),
         format!("note/{HASH}"),
         format!("{log}/checkpoint"),
         format!("{log}/tile/0/000"),
@@ -55,6 +82,7 @@ fn paths_read_back_and_have_no_aliases() {
         "log/",
         "log/policy/",
         "note/",
+        "note/dropped/",
         "note/11",
         "checkpoint",
         "tile/0/000",

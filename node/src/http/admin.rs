@@ -43,6 +43,9 @@ pub(super) fn readiness(app: &App, shown: &App) -> (Vec<String>, Vec<&'static st
     let mut reasons = reasons(app, shown);
     let health = app.shared.health.read();
     let mut warnings = health.warnings.clone();
+    if !health.lost_domains.is_empty() {
+        warnings.push("domain_lost");
+    }
     match health.quick.as_ref().map(|quick| quick.phase) {
         Some("answering") => warnings.push("quick"),
         Some("disagrees") => warnings.push("quick_disagrees"),

@@ -69,7 +69,7 @@ pub(super) async fn manifest(
     Ok(Json(json!({"taken": true})))
 }
 
-async fn ask<T>(
+pub(super) async fn ask<T>(
     inputs: &mpsc::Sender<InboxInput>,
     input: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> InboxInput,
 ) -> Result<T, ApiError> {

@@ -2,13 +2,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::public::Path;
 
 use super::layers::Place;
 use super::{ApiError, App};
 use crate::public;
+use crate::wire::NoteAnswer;
 
 /// Files that never change may be cached for a year.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -20,8 +21,20 @@ pub(super) async fn file(State(app): State<Arc<App>>, place: Place, uri: Uri) ->
     let none = || ApiError::not_found("no_such_file", "this node has no such file");
     let path: Path = uri.path().strip_prefix('/').unwrap_or_default().parse().map_err(|_| none())?;
     let wanted = path.clone();
-    let read = move || Ok(public::file(&app.shared.store.view(), &app.shared.manifest, &wanted)?);
-    let bytes = place.read(read).await?.ok_or_else(none)?;
+    let read = move || {
+        let view = app.shared.store.view();
+        let found = public::file(&view, &app.shared.manifest, &wanted)?;
+        let is_dropped = match &wanted {
+            Path::Note(hash) if found.is_none() => view.note(hash)? == Some(NoteAnswer::Redacted),
+            _ => false,
+        };
+        Ok((found, is_dropped))
+    };
+    let (bytes, is_dropped) = place.read(read).await?;
+    if is_dropped {
+        return Err(ApiError::new(StatusCode::GONE, "redacted", "this node's operator has dropped this note"));
+    }
+    let bytes = bytes.ok_or_else(none)?;
     let mut response = bytes.into_response();
     let kind = HeaderValue::from_static(path.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -110,6 +110,9 @@ pub(super) struct StatusView {
     reasons: Vec<String>,
     waiting: Option<&'static str>,
     ranking_lag: usize,
+    /// Domains of services that this operator sponsors and that no longer name them, with a stable code.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    lost_domains: BTreeMap<String, &'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<StartView>,
 }
@@ -145,9 +148,10 @@ impl StartView {
 }
 
 pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -> Result<Json<StatusView>, ApiError> {
-    let (waiting, start) = {
+    let (waiting, start, lost_domains) = {
         let health = own.shared.health.read();
-        (health.waiting, StartView::of(&health))
+        let lost = health.lost_domains.iter().map(|(domain, code)| (domain.to_string(), *code));
+        (health.waiting, StartView::of(&health), lost.collect())
     };
     let (now, moment) = (clock::now(), Moment::open(&app)?);
     let ranking_lag = app.shared.health.read().ranking_lag;
@@ -176,6 +180,7 @@ pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -
         reasons,
         waiting,
         ranking_lag,
+        lost_domains,
         start,
     }))
 }

@@ -13,6 +13,7 @@ use libp2p::PeerId;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
+use super::redact::NoteBefore;
 use crate::sync::heard::HeardFrontier;
 use crate::wire::{EntryRange, Frontier, Gossip, Refusal, Submission};
 
@@ -185,6 +186,13 @@ pub enum InboxInput {
         log: LogId,
         /// Receives the stand as a signed note.
         reply: oneshot::Sender<Result<String, Refusal>>,
+    },
+    /// The operator's request to drop a note's text for good.
+    Redact {
+        /// The note; no entry need name it.
+        hash: NoteHash,
+        /// Receives what the node had of it, once it is durably dropped.
+        reply: oneshot::Sender<Result<NoteBefore, Refusal>>,
     },
     /// The operator is about to approve a draft of the next version: from then on its node renews no cosignature in the
     /// logs that the draft cuts.

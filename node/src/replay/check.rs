@@ -64,6 +64,7 @@ pub fn check(
     let recorded = |log: &LogId| original.view().log(log).ok().flatten().map_or(0, |record| record.state.size);
     let total = logs.iter().map(recorded).sum();
     let (mut report, mut before) = (CheckReport::default(), 0);
+    copy_redacted(original, rebuilt, &mut report.findings)?;
     for log in logs {
         let maps = LogMaps::load(manifest, &log, &rebuilt.view()).map_err(|error| Fatal::rows(&log, error))?;
         let copy = LogCopy { tree: Tree::default(), maps: Some(maps) };
@@ -81,6 +82,18 @@ pub fn check(
     }
     rebuilt.sync()?;
     Ok(report)
+}
+
+/// Redacted on purpose: these must not be fetched again.
+fn copy_redacted(original: &Store, rebuilt: &Store, findings: &mut Vec<CheckFinding>) -> Result<(), Fatal> {
+    match original.view().redacted_notes() {
+        Ok(redacted) if redacted.is_empty() => {}
+        Ok(redacted) => rebuilt.redact_notes(&Vec::from_iter(redacted))?,
+        Err(error) => {
+            findings.push(CheckFinding { log: None, code: "unreadable", what: format!("redacted notes: {error}") });
+        }
+    }
+    Ok(())
 }
 
 /// All logs: first those that were cut, in the order of the versions that cut them. So a log comes after those
@@ -177,6 +190,8 @@ impl LogChecker<'_> {
                     what: format!("the text stored for note {hash} does not match its hash"),
                 }),
                 // Redacted on purpose: it must not be fetched again.
+                Ok(Some(NoteAnswer::Redacted)) if self.rebuilt.view().note(&hash) == Ok(Some(NoteAnswer::Redacted)) => {
+                }
                 Ok(Some(NoteAnswer::Redacted)) => redacted.push(hash),
                 Ok(None) => {}
                 Err(error) => self.findings.push(CheckFinding {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fama_ledger::id::NoteHash;
 use fama_ledger::join::LogState;
 use fama_ledger::log::{self, LogError};
 use fama_ledger::manifest::LogId;
@@ -51,7 +52,10 @@ impl StateSync {
         let bridge = self.bridge.following(shared.clone(), inputs.clone());
         let commands = tokio::spawn(bridge.clone().commands(commands_in));
         let following = tokio::spawn(bridge.clone().follow());
+        // Before it shows, and once more for what was redacted meanwhile.
+        self.redact(&shared)?;
         self.slot.show(self.app_of(&shared));
+        self.redact(&shared)?;
         self.report(|quick| quick.get_or_insert_default().phase = "answering");
         tracing::info!("queries are answered from a certified state; meanwhile the node verifies its own copies");
 
@@ -74,6 +78,13 @@ impl StateSync {
             (None, Ok(InboxEnd::Stopped)) => Ok(AttemptEnd::Stopped),
             (None, Err(error)) => Err(error.into()),
         }
+    }
+
+    /// Drops what the operator has dropped from the node's own copies.
+    fn redact(&self, quick: &Shared) -> Result<(), StateSyncError> {
+        let (own, here) = (self.shared.store.view().redacted_notes()?, quick.store.view().redacted_notes()?);
+        let left: Vec<NoteHash> = own.difference(&here).copied().collect();
+        if left.is_empty() { Ok(()) } else { Ok(quick.store.redact_notes(&left)?) }
     }
 
     fn app_of(&self, shared: &Shared) -> Arc<App> {

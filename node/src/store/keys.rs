@@ -1,5 +1,5 @@
 //! Keys of every column family.
-use fama_ledger::id::{EventId, Hex, IdentityId, Name};
+use fama_ledger::id::{EventId, Hex, IdentityId, Name, NoteHash};
 use fama_ledger::key::PublicKey;
 use fama_ledger::manifest::LogId;
 use fama_ledger::rows::{Identity, KeyVersion, MapId, Row, decode_row, text_key};
@@ -80,6 +80,8 @@ pub(super) const META_USED: &[u8] = b"used";
 pub(super) const META_DAY_USAGE: &[u8] = b"day_usage";
 pub(super) const META_ROLLBACK: &[u8] = b"rollback";
 pub(super) const META_QUICK: &[u8] = b"quick";
+/// Prefix of [`redacted`].
+pub(super) const META_REDACTED: &[u8] = b"redacted";
 /// Prefix of [`stand_copy`].
 pub(super) const META_STANDS: &[u8] = b"stand";
 
@@ -132,6 +134,11 @@ pub(super) fn stand(log: Log8) -> Vec<u8> {
 /// Key in `meta` of the second copy of [`stand`]'s value.
 pub(super) fn stand_copy(log: Log8) -> Vec<u8> {
     [META_STANDS, &log].concat()
+}
+
+/// Key in `meta` of a note whose text may not be here.
+pub(super) fn redacted(hash: &NoteHash) -> Vec<u8> {
+    [META_REDACTED, &hash.0].concat()
 }
 
 pub(super) fn rival_manifest() -> Vec<u8> {

@@ -369,6 +369,14 @@ impl<'a> View<'a> {
         self.value(Family::Notes, &hash.0, NOTE_VALUE_BYTES_MAX)
     }
 
+    /// Whether an entry names a note whose text is not here yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wants_note(&self, hash: &NoteHash) -> Result<bool, StoreError> {
+        self.has(Family::Wanted, &hash.0)
+    }
+
     /// At most `limit` notes that entries name and this node does not have yet, in the order of their hashes.
     ///
     /// # Errors

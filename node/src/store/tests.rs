@@ -450,6 +450,45 @@ fn notes_are_wanted_until_they_come() {
     assert_eq!(store.view().wanted_notes(9).unwrap(), [forged.0]);
 }
 
+/// Tables and write-ahead logs of the folder that have these bytes.
+fn files_with(dir: &TempDir, bytes: &[u8]) -> usize {
+    let files = fs::read_dir(dir.path()).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap_or_default());
+    files.filter(|content| content.windows(bytes.len()).any(|window| window == bytes)).count()
+}
+
+/// Symptom: a deleted text could still be read in the write-ahead log. Cause: that file stays until every family is
+/// flushed, and only the one with the notes was.
+#[test]
+fn a_redacted_text_leaves_the_disk() {
+    let (dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let note = |bio: &str| {
+        let text = Note { salt: [1; 32], bio: Some(bio.to_owned()), ..Note::default() }.text();
+        (note_hash(text.as_bytes()), text)
+    };
+    let words = ["grows the finest pumpkins", "walks dogs at midnight"];
+    let (first, second) = (note(words[0]), note(words[1]));
+    let events = [log.register("one", &key(1), Some(first.0)), log.register("two", &key(2), Some(second.0))];
+    log.commit(&store, &events, &[first.clone(), second.clone()]);
+    // In a table, too.
+    store.engine.flush(Family::Notes).unwrap();
+    assert!(files_with(&dir, words[0].as_bytes()) > 1);
+    store.redact_note(&first.0).unwrap();
+    assert_eq!(files_with(&dir, words[0].as_bytes()), 0);
+    assert_eq!(store.view().redacted_notes().unwrap(), [first.0].into());
+    assert_eq!(store.view().note(&second.0).unwrap(), Some(NoteAnswer::Text(second.1.clone())));
+
+    // Cut off after the write: the next start removes the bytes.
+    let mut batch = store.batch();
+    Store::put_note(&mut batch, &second.0, &NoteAnswer::Redacted);
+    Store::put(&mut batch, Family::Meta, &keys::redacted(&second.0), &false);
+    store.write(batch, true).unwrap();
+    assert!(files_with(&dir, words[1].as_bytes()) > 0);
+    store.erase_redacted().unwrap();
+    assert_eq!(files_with(&dir, words[1].as_bytes()), 0);
+    assert_eq!(store.view().redacted_notes().unwrap(), [first.0, second.0].into());
+}
+
 #[test]
 fn heads_are_kept_per_operator() {
     let (_dir, manifest, store) = temp();

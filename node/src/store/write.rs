@@ -147,22 +147,6 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// Deletes a note's text permanently, also from disk, and never fetches it again. Synced.
-    ///
-    /// # Errors
-    /// [`StoreError`]; stop the node.
-    pub fn redact_note(&self, hash: &NoteHash) -> Result<(), StoreError> {
-        let _writing = self.lock();
-        let mut batch = self.batch();
-        Self::put_note(&mut batch, hash, &NoteAnswer::Redacted);
-        self.write(batch, true)?;
-        // The text is unreadable from here on. Its bytes leave the disk with the next two lines; a crash before that
-        // leaves them in an old file until RocksDB compacts it.
-        self.engine.flush(Family::Notes).map_err(|error| self.database(&error))?;
-        self.engine.compact(Family::Notes, &hash.0);
-        Ok(())
-    }
-
     /// Makes all earlier writes durable.
     ///
     /// # Errors
@@ -173,7 +157,7 @@ impl Store {
         self.write(batch, true)
     }
 
-    fn put_note(batch: &mut WriteBatch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
+    pub(super) fn put_note(batch: &mut WriteBatch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
         Self::put(batch, Family::Notes, &hash.0, answer);
         batch.delete(Family::Wanted, hash.0);
     }

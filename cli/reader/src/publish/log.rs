@@ -156,7 +156,7 @@ impl Publisher {
             tree = grown;
         }
         pass.entries = pass.entries.saturating_add(tree.size().saturating_sub(begin));
-        self.notes(new.notes, pass)?;
+        self.notes(&new.notes, pass)?;
         if let Some((note, head)) = note {
             // A cut log needs no quorum: the manifest names its end, and `compare` refused any other.
             if manifest.cut(&log).is_none() {

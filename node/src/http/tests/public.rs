@@ -138,7 +138,9 @@ async fn manifests_policy_and_notes_are_there() {
     let path = format!("/note/{hash}");
     assert_eq!(world.get(&path).await.text, text);
     world.app.shared.store.redact_note(&hash).unwrap();
-    assert_eq!(world.bytes(&path).await, None, "forgotten");
+    let gone = world.get(&path).await;
+    assert_eq!((gone.status, gone.json()["code"].as_str()), (410, Some("redacted")));
+    assert_eq!(world.get("/note/dropped").await.text, format!("{hash}\n"));
 }
 
 #[tokio::test]

@@ -358,6 +358,7 @@ const fn name(input: &InboxInput) -> &'static str {
         InboxInput::Submit { .. } => "a submission",
         InboxInput::Stand { .. } => "a wish to stand",
         InboxInput::Agree { .. } => "a draft to agree to",
+        InboxInput::Redact { .. } => "a note to drop",
         InboxInput::Manifest { .. } => "a manifest",
         InboxInput::Manifests { .. } => "manifests",
         InboxInput::Equivocation(_) => "a proof of two branches",
