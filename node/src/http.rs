@@ -22,6 +22,7 @@ mod admin;
 mod agent;
 mod answer;
 mod backup;
+mod client;
 mod consistency;
 mod did;
 mod error;
@@ -354,6 +355,7 @@ fn others(api: QueryApi) -> QueryApi {
             did::operator,
             Doc::bytes("application/did+ld+json", "The operator's DID document"),
         )
+        .get("/fama.js", client::module, Doc::bytes("text/javascript", "The client for JavaScript, an ES module"))
         .get("/skill.md", skill::skill, Doc::bytes("text/markdown", "How an agent takes part with openssl and curl"))
 }
 

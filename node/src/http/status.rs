@@ -18,7 +18,7 @@ use crate::clock;
 use crate::health::{BEHIND_MIN, LogHealth, Snapshot, StateSyncProgress};
 
 /// Paths by name: first those that MLAuth's clients use, under MLAuth's names, then the others.
-const ENDPOINTS: [(&str, &str); 29] = [
+const ENDPOINTS: [(&str, &str); 30] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
@@ -31,6 +31,7 @@ const ENDPOINTS: [(&str, &str); 29] = [
     ("agent_keys", "/api/agent/{name@home | id | did}/keys"),
     ("agent_sponsorship", "/api/agent/{name@home | id | did}/sponsorship"),
     ("consistency", "/api/federation/consistency"),
+    ("fama_js", "/fama.js"),
     ("key", "/api/key/{key | hash}"),
     ("manifests", "/api/federation/manifests"),
     ("openapi", "/api/openapi.json"),

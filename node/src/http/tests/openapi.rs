@@ -101,6 +101,7 @@ async fn every_answer_has_the_form_that_the_document_says() {
         ("/note/{hash}", "/note/0".to_owned()),
         ("/.well-known/did.json", "/.well-known/did.json".to_owned()),
         ("/skill.md", "/skill.md".to_owned()),
+        ("/fama.js", "/fama.js".to_owned()),
         ("/api/stream", "/api/stream?kind=none".to_owned()),
         ("/api/openapi.json", "/api/openapi.json".to_owned()),
     ];
