@@ -210,3 +210,28 @@ test("with the node's stream or without it, a revoked key is refused soon", { sk
     cache.stop();
   }
 });
+
+test("the node's stream is followed: nobody asks again before a key is revoked, and then at once", { skip }, async (t) => {
+  const stream = await fetch(`${queries[1]}/api/stream`);
+  await stream.body.cancel();
+  if (stream.status === 404) return t.skip("this node has no stream");
+  const agent = pem(keys.secp256k1());
+  await fama.register({ dumbname: "streamed", key: agent.secret, wait: true });
+  // Another node than the one that takes the revocation.
+  const client = new fama.FamaClient({ query: queries[1] });
+  const events = [];
+  const cache = new ProfileCache(client, { fallbackAge: 0, unsettled: 0, onEvent: (event) => events.push(event.event) }).start();
+  try {
+    await eventually("the stream is followed", () => cache.live);
+    const name = "streamed@alpha.example";
+    await eventually("the node knows the agent", () => cache.identify(name).catch(() => null));
+    const before = await cache.identify(name);
+    assert.equal(await cache.identify(name), before, "kept");
+    await fama.revokeKey({ dumbname: name, key: agent.secret });
+    await eventually("the key is revoked", async () => (await cache.identify(name)).is_revoked);
+    assert.ok(events.includes("open") && events.includes("key"), String(events));
+  } finally {
+    cache.stop();
+  }
+  return undefined;
+});
