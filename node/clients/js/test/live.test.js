@@ -156,7 +156,10 @@ test("a service gives karma with a key that it keeps elsewhere, and a gate lets 
     const options = ["--service", "judge", "--domain", "judge.example", "--method", "dns", "--manifest", "net/manifest.txt"];
     await run("admit", "judge@alpha.example", ...options, "--key", `net/${name}/node.pem`, "--query", queries[0], "--yes", "--wait", "final");
   }
-  const { event } = await attest(5, { external_ref: "https://judge.example/1", context: "code", wait: true });
+  const receipt = await attest(5, { external_ref: "https://judge.example/1", context: "code", wait: true });
+  const { event } = receipt;
+  const shows = await fama.verifyProof(JSON.stringify(receipt), genesis, { question: event });
+  assert.deepEqual([shows.final, shows.text, fama.eventId(receipt.text)], [true, receipt.text, event]);
   await eventually("the karma shows", async () => (await fama.getAgent("rated")).reputation.global_score === 5);
   assert.deepEqual((await fama.getLeaderboard(1)).agents.map((one) => one.global_karma), [5]);
   const login = () => fama.signLogin({ dumbname: "rated@alpha.example", message: "here", key: agent.secret });
