@@ -27,7 +27,7 @@ use crate::vectors::profiles::{said, shown};
 /// How many random proofs a client checks.
 const PROOFS: usize = 1_000;
 /// How many proofs there are of one history.
-const PROOFS_OF_ONE: usize = 25;
+const PROOFS_OF_ONE: usize = 50;
 /// The oldest Node.js that the client is for.
 const NODE_VERSION_MIN: u32 = 20;
 
@@ -49,7 +49,13 @@ pub(crate) fn node() -> Option<PathBuf> {
 fn run(node: &Path, tests: &[&str], (name, value): (&str, &Path)) {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/clients/js");
     let tests = tests.iter().map(|test| format!("test/{test}.test.js"));
-    let output = Command::new(node).current_dir(client).arg("--test").args(tests).env(name, value).output().unwrap();
+    let output = Command::new(node)
+        .current_dir(client)
+        .args(["--test", "--test-reporter=tap"])
+        .args(tests)
+        .env(name, value)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(!said.contains("# pass 0\n"), "{said}");
@@ -304,5 +310,5 @@ fn the_client_agrees_on_any_proof() {
     let nobody = prove(&manifest, &MemoryReplica::adopted(&manifest), "nobody@alpha.example").unwrap();
     write("flips-0.json".to_owned(), &flips(&manifest, &found));
     write("flips-1.json".to_owned(), &flips(&manifest, &nobody));
-    run(&node, &["random"], ("FAMA_PROOFS", dir.path()));
+    run(&node, &["random", "flips"], ("FAMA_PROOFS", dir.path()));
 }

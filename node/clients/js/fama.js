@@ -1370,7 +1370,7 @@ stated(isCount(now) && Number.isFinite(now), "now, in seconds since 1970");
 const seconds = (value) => (value >= Number(I63_MAX) ? I63_MAX : BigInt(Math.floor(value)));
 const required = { question, missing, maxAge: seconds(maxAge), now: seconds(now) };
 return verifyProfile(text, await readManifest(genesis), required);}
-function receiptIn(text) {if (text.length > PROFILE_BYTES_MAX || !text.includes('"proof"')) return null;
+function receiptIn(text) {if (text.length > 4 * PROOF_BYTES_MAX || !text.includes('"proof"')) return null;
 const proof = parsed(text)?.proof;
 return typeof proof === "string" ? proof : null;}
 const LOGIN_WINDOW_SECONDS = 300;

@@ -52,6 +52,20 @@ export class EventParser {
 
 // ---- The cache ----
 
+// Events that change nothing about an agent that is kept. All others may, also those of later versions.
+const IRRELEVANT = new Set(["open", "registration", "checkpoint"]);
+// Answers to an id after which the node cannot go on.
+const NO_RESUMING = [400, 410];
+
+/** The object in a text of JSON; an empty one for anything else. */
+function parsed(text) {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
+}
+
 /**
  * Keeps what `FamaClient.identify` found. It follows `GET /api/stream` of the client's node: while that works, an
  * agent whose key or karma changes is forgotten at once, so a revoked key is refused within seconds. While it does not,
@@ -211,6 +225,7 @@ export class ProfileCache {
       const isStream = response.ok && response.headers.get("content-type")?.startsWith("text/event-stream");
       if (!isStream) {
         await response.body?.cancel();
+        if (NO_RESUMING.includes(response.status)) this.lastEventId = "";
         throw new FamaError(response.ok ? "no_stream" : `http_${response.status}`);
       }
       // What was said before this stream began may have changed since, whether or not the node resumes.
@@ -231,15 +246,11 @@ export class ProfileCache {
 
   #heard(event) {
     this.lastEventId = event.id;
-    if (event.event !== "checkpoint") {
-      let said = {};
-      try {
-        said = JSON.parse(event.data) ?? {};
-      } catch {
-        // Whatever it was about: nothing that is kept is sure any more.
-      }
-      const about = ["identity", "handle", "subject", "agent_id"].map((name) => said[name]).filter((id) => typeof id === "string");
-      if (about.length) this.forget(...about);
+    if (event.event === "error") throw new FamaError(parsed(event.data).code ?? "stream_error");
+    if (!IRRELEVANT.has(event.event)) {
+      const { identity, handle, kind } = parsed(event.data);
+      // Who is sponsored changes the karma of everybody whom the provider rated; they are not named.
+      if (typeof identity === "string" && kind !== "admit" && kind !== "dismiss") this.forget(identity, handle);
       else this.forgetAll();
     }
     this.options.onEvent?.(event);

@@ -1,6 +1,6 @@
 // Proofs of either kind.
 import { must } from "./error.js";
-import { I63_MAX, PROFILE_BYTES_MAX } from "./bounds.js";
+import { I63_MAX, PROOF_BYTES_MAX } from "./bounds.js";
 import { bytesOf, fromUtf8, parsed } from "./bytes.js";
 import { readManifest } from "./manifest.js";
 import { verifyProfile } from "./profile.js";
@@ -37,7 +37,7 @@ export async function verifyProof(proof, genesis, requirements) {
 
 /** The proof in the JSON answer of a submission; null for anything else. */
 function receiptIn(text) {
-  if (text.length > PROFILE_BYTES_MAX || !text.includes('"proof"')) return null;
+  if (text.length > 4 * PROOF_BYTES_MAX || !text.includes('"proof"')) return null;
   const proof = parsed(text)?.proof;
   return typeof proof === "string" ? proof : null;
 }

@@ -156,7 +156,10 @@ test("a service gives karma with a key that it keeps elsewhere, and a gate lets 
     const options = ["--service", "judge", "--domain", "judge.example", "--method", "dns", "--manifest", "net/manifest.txt"];
     await run("admit", "judge@alpha.example", ...options, "--key", `net/${name}/node.pem`, "--query", queries[0], "--yes", "--wait", "final");
   }
-  const { event } = await attest(5, { external_ref: "https://judge.example/1", context: "code", wait: true });
+  const receipt = await attest(5, { external_ref: "https://judge.example/1", context: "code", wait: true });
+  const { event } = receipt;
+  const shows = await fama.verifyProof(JSON.stringify(receipt), genesis, { question: event });
+  assert.deepEqual([shows.final, shows.text, fama.eventId(receipt.text)], [true, receipt.text, event]);
   await eventually("the karma shows", async () => (await fama.getAgent("rated")).reputation.global_score === 5);
   assert.deepEqual((await fama.getLeaderboard(1)).agents.map((one) => one.global_karma), [5]);
   const login = () => fama.signLogin({ dumbname: "rated@alpha.example", message: "here", key: agent.secret });
@@ -209,4 +212,29 @@ test("with the node's stream or without it, a revoked key is refused soon", { sk
   } finally {
     cache.stop();
   }
+});
+
+test("the node's stream is followed: nobody asks again before a key is revoked, and then at once", { skip }, async (t) => {
+  const stream = await fetch(`${queries[1]}/api/stream`);
+  await stream.body.cancel();
+  if (stream.status === 404) return t.skip("this node has no stream");
+  const agent = pem(keys.secp256k1());
+  await fama.register({ dumbname: "streamed", key: agent.secret, wait: true });
+  // Another node than the one that takes the revocation.
+  const client = new fama.FamaClient({ query: queries[1] });
+  const events = [];
+  const cache = new ProfileCache(client, { fallbackAge: 0, unsettled: 0, onEvent: (event) => events.push(event.event) }).start();
+  try {
+    await eventually("the stream is followed", () => cache.live);
+    const name = "streamed@alpha.example";
+    await eventually("the node knows the agent", () => cache.identify(name).catch(() => null));
+    const before = await cache.identify(name);
+    assert.equal(await cache.identify(name), before, "kept");
+    await fama.revokeKey({ dumbname: name, key: agent.secret });
+    await eventually("the key is revoked", async () => (await cache.identify(name)).is_revoked);
+    assert.ok(events.includes("open") && events.includes("key"), String(events));
+  } finally {
+    cache.stop();
+  }
+  return undefined;
 });

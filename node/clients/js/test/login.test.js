@@ -55,6 +55,8 @@ class Node {
     return agent;
   }
 
+  tooOld = "none";
+
   say(event, data) {
     this.events.push(`id: ${this.events.length + 1}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
     for (const stream of this.streams) stream.write(this.events.at(-1));
@@ -73,8 +75,9 @@ class Node {
   stream(request, response) {
     if (!this.hasStream) return response.writeHead(404).end();
     this.resumed.push(request.headers["last-event-id"]);
+    if (request.headers["last-event-id"] === this.tooOld) return response.writeHead(410).end();
     response.writeHead(200, { "content-type": "text/event-stream" });
-    response.flushHeaders();
+    response.write(`retry: 1000\nid: ${request.headers["last-event-id"] ?? this.events.length}\nevent: open\ndata: {"manifest_version":1}\n\n`);
     for (const event of this.events.slice(Number(request.headers["last-event-id"] ?? this.events.length))) response.write(event);
     this.streams.add(response);
     return response.on("close", () => this.streams.delete(response));
@@ -177,7 +180,10 @@ test("a revoked key is refused at once while the stream is followed, and soon wi
   for (const name of ["swift", "swift@alpha.example", agent.identity.agent_id, "swift"]) assert.ok((await once(name)).ok, name);
   assert.equal(own.asked, 3, "each name once");
   own.say("checkpoint", { log: "alpha.example/1" });
-  own.say("karma", { identity: "0".repeat(64), handle: "other@alpha.example" });
+  own.say("registration", { identity: "1".repeat(64), handle: "new@alpha.example", kind: "register" });
+  own.say("karma", { identity: "0".repeat(64), handle: "other@alpha.example", kind: "attest" });
+  await eventually("the events came", () => cache.lastEventId === "3");
+  assert.equal(cache.size, 3, "they are about others");
   agent.key_status.is_revoked = true;
   own.say("key", { identity: agent.identity.agent_id, handle: "swift@alpha.example", kind: "revoke" });
   await eventually("the cache forgot the agent", () => cache.size === 0);
@@ -192,13 +198,27 @@ test("a revoked key is refused at once while the stream is followed, and soon wi
   agent.key_status.is_revoked = true;
   await eventually("the key is revoked", async () => (await once()).code === "revoked");
 
-  // It comes back and goes on after the last event.
+  // It comes back and continues after the last event.
   own.hasStream = true;
   own.say("key", { identity: agent.identity.agent_id });
   await eventually("the stream is back", () => cache.live);
-  assert.equal(own.resumed.at(-1), "3");
-  await eventually("what was missed came", () => cache.lastEventId === "4");
-  assert.deepEqual(states.map((state) => state.live), [true, false, true]);
+  assert.equal(own.resumed.at(-1), "4");
+  await eventually("what was missed came", () => cache.lastEventId === "5");
+
+  // A sponsorship changes the karma of whoever the provider rated.
+  agent.key_status.is_revoked = false;
+  own.say("key", { identity: agent.identity.agent_id, kind: "rotate" });
+  await eventually("the key is good again", async () => (await once()).ok);
+  own.say("karma", { identity: "2".repeat(64), handle: "judge@alpha.example", kind: "dismiss" });
+  await eventually("all are forgotten", () => cache.size === 0);
+
+  // The node says why it ends the stream, and cannot resume after the last event.
+  own.tooOld = "8";
+  own.say("error", { code: "too_slow" });
+  await eventually("the cache knows why", () => states.some((state) => state.reason === "no stream: too_slow"));
+  await eventually("the stream is back", () => cache.live);
+  assert.deepEqual(own.resumed.slice(-2), ["8", undefined]);
+  assert.deepEqual(states.filter((state, i) => state.live !== states[i - 1]?.live).map((state) => state.live), [true, false, true, false, true]);
 });
 
 test("an answer that an event overtook is not kept", async () => {

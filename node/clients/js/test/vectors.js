@@ -1,6 +1,7 @@
 // The golden vectors in tests/vectors, and helpers for the tests over them.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 
 import { utf8 } from "../src/protocol.js";
 
@@ -58,4 +59,15 @@ export function shown(proven) {
     as_of: proven.as_of === null ? null : Date.parse(proven.as_of) / 1000,
     left_out: proven.left_out.map(({ log, why, maps }) => [log, why, maps]),
   };
+}
+
+const folder = process.env.FAMA_PROOFS;
+/** Why there are no proofs that another implementation made; false if there are. */
+export const noProofs = folder ? false : "FAMA_PROOFS names no folder";
+
+/** The contents of its files whose names begin so. */
+export function proofs(kind) {
+  const names = readdirSync(folder).filter((name) => name.startsWith(kind));
+  assert.ok(names.length > 0, `no ${kind}`);
+  return names.map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")));
 }
