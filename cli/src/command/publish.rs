@@ -125,7 +125,7 @@ fn table(pass: &Pass) -> FieldList {
     }
     if pass.notes_dropped > 0 {
         let (all, removed) = (pass.notes_dropped, pass.notes_removed);
-        lines.push(("dropped", format!("{all} notes are not published; {removed} of them were removed just now")));
+        lines.push(("dropped", format!("{all} in all, {removed} removed just now")));
     }
     FieldList(lines)
 }

@@ -27,10 +27,12 @@ pub(super) async fn redact(
     let hash: Option<NoteHash> = text.trim().strip_prefix("sha256:").and_then(|hex| hex.parse().ok());
     let hash = hash.ok_or_else(|| ApiError::bad("bad_hash", "want sha256: and 64 hex digits"))?;
     let before = ask(&inputs, |reply| InboxInput::Redact { hash, reply }).await?;
-    // A quick state that answers meanwhile has texts of its own.
-    let Serving(shown) = Serving::of(&app);
-    if !Arc::ptr_eq(&shown.shared.store, &app.shared.store) {
-        tokio::task::spawn_blocking(move || shown.shared.store.redact_note(&hash)).await??;
-    }
+    let erase = move || {
+        app.shared.store.erase_redacted()?;
+        // A quick state that answers meanwhile has texts of its own.
+        let Serving(shown) = Serving::of(&app);
+        if Arc::ptr_eq(&shown.shared.store, &app.shared.store) { Ok(()) } else { shown.shared.store.redact_note(&hash) }
+    };
+    tokio::task::spawn_blocking(erase).await??;
     Ok(Json(json!({"note": format!("sha256:{hash}"), "before": before.code()})))
 }

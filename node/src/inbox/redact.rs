@@ -33,7 +33,7 @@ impl NoteBefore {
 }
 
 impl Inbox {
-    /// Drops a note for good, and says what was there. Durable when this returns.
+    /// Drops a note for good, and says what was there. Durable when this returns, though the bytes are still on disk.
     pub(super) fn redact(&self, hash: &NoteHash) -> Result<Result<NoteBefore, Refusal>, Fatal> {
         let store = &self.shared.store;
         let view = store.view();
@@ -47,9 +47,7 @@ impl Inbox {
             let message = format!("this node has dropped {DROPPED_NOTES_MAX} notes, and that is the most it can");
             return Ok(Err(Refusal::new("too_many_redacted", message)));
         }
-        // A snapshot would keep the text on disk.
-        drop(view);
-        store.redact_note(hash)?;
+        store.forget_notes(&[*hash])?;
         tracing::warn!(note = %hash, before = before.code(), "the operator dropped a note: its text is deleted here and never taken in again");
         Ok(Ok(before))
     }

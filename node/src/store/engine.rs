@@ -70,6 +70,21 @@ impl Engine {
         }
     }
 
+    /// The number of the newest write.
+    pub(super) fn sequence(&self) -> u64 {
+        match self {
+            Self::Rocks(db) => db.latest_sequence_number(),
+            Self::Simulated(_) => 0,
+        }
+    }
+
+    /// The number of the newest write that the oldest snapshot shows; `None` without snapshots.
+    pub(super) fn oldest_snapshot(&self) -> Option<u64> {
+        let Self::Rocks(db) = self else { return None };
+        let oldest = db.property_int_value("rocksdb.oldest-snapshot-sequence").ok().flatten();
+        oldest.filter(|oldest| *oldest > 0)
+    }
+
     /// A failure of background work (a flush or a compaction) that no call has returned.
     pub(super) fn background_failure(&self) -> Option<EngineError> {
         let Self::Rocks(db) = self else { return None };

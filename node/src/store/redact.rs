@@ -1,5 +1,6 @@
 //! Notes whose text may not be here: deleted from the disk, and never stored again.
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use fama_ledger::id::NoteHash;
 
@@ -7,6 +8,11 @@ use super::engine::Walk;
 use super::keys::{self, Family, META_REDACTED};
 use super::{Store, StoreError, View};
 use crate::wire::NoteAnswer;
+
+/// How long erasing waits for readers that began before a text was redacted.
+const READERS_TIME: Duration = Duration::from_secs(10);
+/// How often it looks whether they are done.
+const READERS_TICK: Duration = Duration::from_millis(20);
 
 impl Store {
     /// Deletes a note's text permanently, also from disk, and never takes it in again, whether an entry names it yet or
@@ -23,21 +29,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; stop the node.
     pub fn redact_notes(&self, hashes: &[NoteHash]) -> Result<(), StoreError> {
-        {
-            let _writing = self.lock();
-            let mut batch = self.batch();
-            for hash in hashes {
-                Self::put_note(&mut batch, hash, &NoteAnswer::Redacted);
-                Self::put(&mut batch, Family::Meta, &keys::redacted(hash), &false);
-            }
-            self.write(batch, true)?;
-        }
-        // The texts are unreadable from here on. A crash before the next line is done leaves their bytes in files until
-        // the next start calls it again.
+        self.forget_notes(hashes)?;
         self.erase_redacted()
     }
 
-    /// Removes the bytes of redacted texts from tables and write-ahead logs. Does nothing if all are gone.
+    /// Makes the texts of notes unreadable for good. Synced. Their bytes stay on disk until [`Store::erase_redacted`],
+    /// which the next start calls in any case.
+    ///
+    /// # Errors
+    /// [`StoreError`]; stop the node.
+    pub fn forget_notes(&self, hashes: &[NoteHash]) -> Result<(), StoreError> {
+        let _writing = self.lock();
+        let mut batch = self.batch();
+        for hash in hashes {
+            Self::put_note(&mut batch, hash, &NoteAnswer::Redacted);
+            Self::put(&mut batch, Family::Meta, &keys::redacted(hash), &false);
+        }
+        self.write(batch, true)
+    }
+
+    /// Removes the bytes of forgotten texts from tables and write-ahead logs; may take seconds. Leaves them to the next
+    /// call if a reader from before does not end.
     ///
     /// # Errors
     /// [`StoreError`]; stop the node.
@@ -45,6 +57,15 @@ impl Store {
         let left = self.view().redacted(true)?;
         if left.is_empty() {
             return Ok(());
+        }
+        // What a reader's snapshot still shows survives a compaction.
+        let (written, deadline) = (self.engine.sequence(), Instant::now() + READERS_TIME);
+        while self.engine.oldest_snapshot().is_some_and(|oldest| oldest < written) {
+            if Instant::now() > deadline {
+                tracing::warn!("a long read keeps the bytes of a dropped note on disk: they go with the next start");
+                return Ok(());
+            }
+            std::thread::sleep(READERS_TICK);
         }
         // A write-ahead log is deleted once no family needs it: until all are flushed, it may hold the texts.
         for family in Family::ALL {
