@@ -56,6 +56,7 @@ missing() {
     fi
     [ "$what" = test ] || return 0
     [ -z "$foreign" ] || has runc || printf ' runc'
+    [ -z "$foreign" ] || has node || printf ' nodejs'
     has openssl || printf ' openssl'
     has curl || printf ' curl'
     has python3 || printf ' python3'
@@ -66,22 +67,24 @@ missing() {
     has ip || printf ' iproute2'
 }
 
-# The Python of tests/auditor, with the packages that it names, in a folder next to what cargo builds.
+# The Python of tests/auditor and of the Python client's tests, with the packages that their lists name, in a folder
+# next to what cargo builds.
 auditor() {
     place="${CARGO_TARGET_DIR:-target}/auditor"
-    list=tests/auditor/requirements.txt
-    ! cmp -s "$list" "$place/requirements.txt" || return 0
+    list=tests/requirements.txt
+    lists="$(cat "$list" tests/auditor/requirements.txt)"
+    ! { [ -e "$place/requirements.txt" ] && [ "$(cat "$place/requirements.txt")" = "$lists" ]; } || return 0
     if ! python3 -c 'import tomllib' 2>/dev/null; then
         say "$(python3 --version) is too old for tests/auditor: install 3.11 or newer, then try again"
         exit 1
     fi
-    say "installing into $place:$(sed -n 's/^\([a-z].*\)/ \1/p' "$list" | tr -d '\n')"
+    say "installing into $place:$(echo "$lists" | sed -n 's/^\([a-z].*\)/ \1/p' | tr -d '\n')"
     if ! { python3 -m venv --clear "$place" && "$place/bin/python3" -m pip install --quiet --disable-pip-version-check \
         --requirement "$list"; } >&2; then
         say "that failed: the packages come from https://pypi.org, or from where pip's PIP_INDEX_URL says"
         exit 1
     fi
-    cp "$list" "$place/requirements.txt"
+    echo "$lists" > "$place/requirements.txt"
 }
 
 # Other people's programs, where a test without them is a failure: unpacked next to what cargo builds, since Debian's

@@ -108,7 +108,7 @@ class Federation:
         return str(status["federation"]["id"])
 
     @staticmethod
-    def eventually(check: Any, seconds: float = 60) -> Any:
+    def eventually(check: Any, seconds: float = 60, pause: float = 0.05) -> Any:
         """What `check` returns, as soon as it is something; errors of connections are tried again."""
         end = time.monotonic() + seconds
         while True:
@@ -120,7 +120,7 @@ class Federation:
                 last = error
             if time.monotonic() > end:
                 raise TimeoutError(f"not within {seconds} s: {last}")
-            time.sleep(0.05)
+            time.sleep(pause)
 
     def admit(self, handle: str, service: str) -> None:
         """Sponsors a provider by as many operators as it takes."""

@@ -55,7 +55,7 @@ class Examples(unittest.TestCase):
     @unittest.skipUnless(importlib.util.find_spec("fastapi"), "fastapi is not installed")
     def test_fastapi(self) -> None:
         from fastapi.testclient import TestClient
-        from fastapi_login import app
+        from fastapi_app import app
 
         def post(body: dict[str, str]) -> tuple[int, Any]:
             answer = client.post("/hello", json=body)
@@ -66,7 +66,7 @@ class Examples(unittest.TestCase):
 
     @unittest.skipUnless(importlib.util.find_spec("flask"), "flask is not installed")
     def test_flask(self) -> None:
-        from flask_login import app
+        from flask_app import app
 
         def post(body: dict[str, str]) -> tuple[int, Any]:
             answer = app.test_client().post("/hello", json=body)
