@@ -67,13 +67,12 @@ async function follow() { // forever: a stream that ends, or a node without one,
     }
   }
 }
-const again = () => follow().catch(() => {}).finally(() => { maxAge = 10_000; setTimeout(again, 1_000); });
-again();
+(function again() { follow().catch(() => {}).finally(() => { maxAge = 10_000; setTimeout(again, 1_000); }); })();
 createServer(async (request, response) => {
   const answer = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
   try {
     if (request.method !== "POST" || request.url !== "/login") throw new Refused(404, "not_found");
-    let body = "", read;
+    let body = "", read; request.setEncoding("utf8");
     for await (const chunk of request) if ((body += chunk).length > BODY_MAX) throw new Refused(413, "body_too_large");
     try { read = JSON.parse(body) ?? {}; } catch { throw new Refused(400, "bad_json"); }
     answer(200, await login(read));

@@ -16,14 +16,12 @@ def agents_only(min_karma: int) -> Callable[[Callable[[], Response]], Callable[[
     def decorate(view: Callable[[], Response]) -> Callable[[], Response]:
         @functools.wraps(view)
         def checked() -> Response:
-            body = request.get_json()
-            if not isinstance(body, dict):
-                return refused("bad_json", "want a JSON object", 400)
-            texts = [body.get(name) for name in ("dumbname", "timestamp", "signature")]
-            if not all(isinstance(text, str) for text in texts):
-                return refused("missing_field", "want dumbname, timestamp and signature", 400)
-            # What is signed names this request, so that the login is good for nothing else.
-            login = Login(texts[0], texts[1], f"{request.method} {request.path}", texts[2])
+            match request.get_json():
+                case {"dumbname": str(name), "timestamp": str(timestamp), "signature": str(signature)}:
+                    # What is signed names this request, so that the login is good for nothing else.
+                    login = Login(name, timestamp, f"{request.method} {request.path}", signature)
+                case _:
+                    return refused("missing_field", "want dumbname, timestamp and signature", 400)
             try:
                 g.agent = fama.verify(login, min_karma=min_karma)
             except FamaError as error:

@@ -196,6 +196,8 @@ class LoginServers(unittest.TestCase):
                 self.assertEqual(server.post(wrong), want, wrong)
             self.assertEqual(server.post({**fresh, "message": "x" * 70_000})[0], 413)
             self.assertEqual(server.post(fresh, "/other")[0], 404)
+            for signature in ("", "?", "AAAA", fresh["signature"][:-8]):
+                self.assertIn(server.post({**fresh, "signature": signature})[0], (400, 401), signature)
             again = body(name, key)
             if curve == "secp256k1":
                 # As other tools write it: s high or low, and r ‖ s in the other alphabet.
