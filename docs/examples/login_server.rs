@@ -157,8 +157,9 @@ async fn answer(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>
         Ok(body) => tokio::task::spawn_blocking(move || login(&app, &body)).await.unwrap_or(Err(no(500, "internal"))),
         Err(_) => Err(no(413, "body_too_large")),
     };
-    let refused =
-        |(status, code)| (StatusCode::from_u16(status).expect("a status of ours"), Json(json!({"code": code})));
+    let refused = |(status, code): Refused| {
+        (StatusCode::from_u16(status).expect("a status of ours"), Json(json!({"code": code})))
+    };
     outcome.map_or_else(refused, |who| (StatusCode::OK, Json(who)))
 }
 

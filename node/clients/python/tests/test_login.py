@@ -39,7 +39,7 @@ class Service:
     def __init__(self, profile: dict[str, Any]) -> None:
         self.now = NOW
         self.profile = profile
-        self.down = False
+        self.down = self.busy = self.gone = False
         self.asked = 0
         self.cache = ProfileCache(lambda: self.now)
         self.core = Core("http://node", submit_url=None, federation=None, cache=self.cache, used=UsedSignatures(),
@@ -51,7 +51,9 @@ class Service:
         self.asked += 1
         if self.down:
             raise FamaError("unreachable", "down")
-        if NAME not in request.url:
+        if self.busy:
+            return Response(429, {}, b'{"code":"rate_limited"}')
+        if self.gone or NAME not in request.url:
             return Response(404, {"retry-after": "7"}, b'{"code":"unknown_agent","error":"nobody"}')
         return Response(200, {}, json.dumps(self.profile).encode())
 
@@ -164,6 +166,11 @@ class Logins(unittest.TestCase):
         self.service.down = True
         self.service.now += 299
         self.assertEqual(self.service.outcome(at(self.key, NOW + 299)), "accepted")
+        self.service.down, self.service.busy = False, True
+        self.assertEqual(self.service.outcome(at(self.key, NOW + 299, "busy")), "accepted")
+        self.service.busy, self.service.gone = False, True
+        self.assertEqual(self.service.outcome(at(self.key, NOW + 299, "gone")), "unknown_agent", "a node answered")
+        self.service.gone, self.service.down = False, True
         self.service.now += 2
         self.assertEqual(self.service.outcome(at(self.key, NOW + 301)), "unreachable")
 

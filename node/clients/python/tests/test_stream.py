@@ -12,7 +12,7 @@ from typing import Any
 
 import federation as _federation  # noqa: F401  puts the package on the path
 
-from fama_client import AsyncClient, Client, StreamEvent
+from fama_client import AsyncClient, Client, ProfileCache, StreamEvent
 from fama_client.stream import EVENT_BYTES_MAX, LINE_BYTES_MAX, BrokenStream, EventReader
 
 
@@ -52,7 +52,7 @@ class Node(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.scripts: queue.Queue[list[str]] = queue.Queue()
         self.last_ids: list[str | None] = []
-        self.done = threading.Event()
+        self.done, self.go = threading.Event(), threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -74,6 +74,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for part in script:
             if part == "hold":
                 self.server.done.wait(30)
+            elif part == "wait":
+                self.server.go.wait(30)
             else:
                 self.wfile.write(part.encode())
                 self.wfile.flush()
@@ -86,7 +88,7 @@ def event(agent: str, at: str) -> str:
     return f"event: key\nid: {at}\ndata: {json.dumps({'identity': agent, 'kind': 'revoke'})}\n\n"
 
 
-SCRIPTS: list[list[str]] = [[event("a", "1")], [], [": still here\n\n", event("b", "2"), "hold"]]
+SCRIPTS: list[list[str]] = [[event("a", "1")], [], [": still here\n\n", event("b", "2"), "wait", event("c", "3"), "hold"]]
 
 
 class Following(unittest.TestCase):
@@ -95,42 +97,65 @@ class Following(unittest.TestCase):
         self.addCleanup(self.node.close)
         for script in SCRIPTS:
             self.node.scripts.put(script)
+        self.now = 0.0
+        self.cache = ProfileCache(lambda: self.now)
 
-    def check(self, client: Client | AsyncClient, agents: list[Any]) -> None:
-        self.assertEqual(agents, ["a", "b"])
+    def keep(self, agent: str) -> None:
+        self.cache.put(f"{agent}@x", {"identity": {"agent_id": agent}}, self.cache.begin())
+
+    def heard(self, agent: str) -> None:
+        """Called between the events about b and c, on one connection."""
+        if agent == "b":
+            self.keep("c")
+            self.keep("d")
+            self.now = 200.0
+            self.long_kept = self.cache.fresh("d@x") is not None
+            self.now = 0.0
+            self.node.go.set()
+
+    def check(self, agents: list[str]) -> None:
+        self.assertEqual(agents, ["a", "b", "c"])
         self.assertEqual(self.node.last_ids, [None, "1", "1"], "it continues where it was")
-        self.assertIsNone(client.cache.fresh("b@x"), "b was dropped")
+        self.assertIsNone(self.cache.fresh("c@x"), "c was dropped")
+        self.assertTrue(self.long_kept, "d was fresh for longer while it was followed")
+        self.assertIsNotNone(self.cache.fresh("d@x"))
+        self.now = 20.0
+        self.assertIsNone(self.cache.fresh("d@x"), "it is no longer followed")
 
     def test_threads(self) -> None:
-        heard: list[str] = []
-        stop = threading.Event()
+        stop, agents = threading.Event(), list[str]()
 
         def seen(event: StreamEvent) -> None:
-            if not heard:
-                client.cache.put("b@x", {"identity": {"agent_id": "b"}}, client.cache.begin())
-                self.assertIsNotNone(client.cache.fresh("b@x"))
-            heard.append(event.fields["identity"])
-            if len(heard) == 2:
+            agents.append(event.fields["identity"])
+            self.heard(agents[-1])
+            if len(agents) == 3:
                 stop.set()
                 self.node.done.set()
 
-        with Client(self.node.url) as client:
+        with Client(self.node.url, cache=self.cache) as client:
             thread = threading.Thread(target=client.follow, args=(stop,), kwargs={"seen": seen})
             thread.start()
             thread.join(30)
             self.assertFalse(thread.is_alive())
-            self.check(client, heard)
+        self.check(agents)
 
     def test_asyncio(self) -> None:
         async def run() -> None:
-            async with AsyncClient(self.node.url) as client:
-                heard: asyncio.Queue[str] = asyncio.Queue()
-                task = asyncio.create_task(client.follow(seen=lambda event: heard.put_nowait(event.fields["identity"])))
-                agents = [await asyncio.wait_for(heard.get(), 30) for _ in range(2)]
+            async with AsyncClient(self.node.url, cache=self.cache) as client:
+                agents, all_heard = list[str](), asyncio.Event()
+
+                def seen(event: StreamEvent) -> None:
+                    agents.append(event.fields["identity"])
+                    self.heard(agents[-1])
+                    if len(agents) == 3:
+                        all_heard.set()
+
+                task = asyncio.create_task(client.follow(seen=seen))
+                await asyncio.wait_for(all_heard.wait(), 30)
                 task.cancel()
                 with self.assertRaises(asyncio.CancelledError):
                     await task
-                self.check(client, agents)
+                self.check(agents)
 
         asyncio.run(run())
 
