@@ -56,6 +56,7 @@ missing() {
     fi
     [ "$what" = test ] || return 0
     [ -z "$foreign" ] || has runc || printf ' runc'
+    [ -z "$foreign" ] || has node || printf ' nodejs'
     has openssl || printf ' openssl'
     has curl || printf ' curl'
     has python3 || printf ' python3'
@@ -67,7 +68,7 @@ missing() {
 }
 
 # A Python for a folder in tests, with the packages that it names, in a folder of that name next to what cargo builds: for
-# tests/auditor, the second implementation, and for tests/mcp, other people's client of `fama mcp`.
+# tests/auditor, the second implementation, with the tests of node/clients/python, and for tests/mcp, other people's client of `fama mcp`.
 python_of() {
     place="${CARGO_TARGET_DIR:-target}/$1"
     list="tests/$1/requirements.txt"

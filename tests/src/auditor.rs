@@ -24,7 +24,7 @@ fn histories() -> usize {
 }
 
 /// The interpreter that `.cargo/needs.sh` prepared, otherwise the one on the path.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let prepared = root.join(target).join("auditor/bin/python3");

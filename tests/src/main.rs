@@ -34,6 +34,9 @@ mod invalid_logs;
 mod vectors;
 mod wycheproof;
 
+// The clients in other languages, against real nodes.
+mod python_client;
+
 // Real nodes on loopback sockets: federations, their governance, starts, copies, data folders, alerts, upgrades
 // and proxies.
 mod alerts;

@@ -12,7 +12,7 @@ use blocks::{ShownBlock, ShownCommand};
 /// The papers that a reader walks through, each from its beginning.
 const WALKS: [&str; 5] = ["README.md", "docs/operating.md", "docs/using.md", "docs/integrating.md", "docs/auditing.md"];
 /// All papers of this repository that are written for people, but `ledger/PROTOCOL.md`, which has its own tests.
-const PAPERS: [&str; 11] = [
+const PAPERS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -22,6 +22,7 @@ const PAPERS: [&str; 11] = [
     "docs/using.md",
     "docs/integrating.md",
     "docs/auditing.md",
+    "node/clients/python/README.md",
     "tests/README.md",
     "tests/auditor/README.md",
 ];
