@@ -4,6 +4,7 @@ use fama_ledger::id::{Handle, Name};
 use fama_ledger::key::{PublicKey, Signature};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
+use fama_node::http::FORBIDDEN_LOGINS;
 
 use crate::author::edge_bytes;
 use crate::failure::Failure;
@@ -38,9 +39,8 @@ impl LoginRequest {
         if self.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Failure::new("payload_too_long", format!("at most {PAYLOAD_BYTES_MAX} bytes")));
         }
-        let key_order = ["ROTATE_KEY:", "REVOKE_KEY:"].iter().any(|order| self.payload.starts_with(order));
-        if key_order || self.payload.starts_with("fama.") {
-            let message = "this payload is an order about your key, not a login";
+        if FORBIDDEN_LOGINS.iter().any(|begin| self.payload.starts_with(begin)) {
+            let message = "this payload is an order about your key or another signed text, not a login";
             return Err(Failure::new("dangerous_payload", message)
                 .hint("the service that asked you to sign this may be after your identity"));
         }
@@ -105,6 +105,7 @@ mod tests {
             ("swift", "2026-11-22T05:00:00+00:00", "hello", "bad_timestamp"),
             ("swift", "2026-11-22T05:00:00.0Z", "hello", "bad_timestamp"),
             ("swift", time, "ROTATE_KEY:x", "dangerous_payload"),
+            ("swift", time, "cosignature/v1", "dangerous_payload"),
             ("swift", time, "REVOKE_KEY:x", "dangerous_payload"),
             ("swift", time, "fama.event/1\n", "dangerous_payload"),
         ];

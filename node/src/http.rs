@@ -65,6 +65,7 @@ pub use events::Desk;
 pub use rates::Rates;
 pub use serve::{serve, serve_apart};
 pub use services::ServiceList;
+pub use verify::FORBIDDEN_LOGINS;
 pub use watch::watch;
 pub use webhooks::{Webhooks, run as run_webhooks};
 

@@ -18,7 +18,7 @@ pub(super) const WINDOW_MILLIS: u64 = 300_000;
 
 /// Prefixes that neither a login's message nor the whole signed text may have: those of other texts that are signed,
 /// and of MLAuth's own key changes. Otherwise a login could trick an agent into signing one of these.
-const FORBIDDEN: [&str; 7] =
+pub const FORBIDDEN_LOGINS: [&str; 7] =
     ["fama.", "fama/", "format = ", "cosignature/v1", "c2sp.org/", "ROTATE_KEY:", "REVOKE_KEY:"];
 
 /// The body of a login request.
@@ -73,7 +73,7 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError
     let signature = base64::decode_lenient(&login.signature).filter(|bytes| !bytes.is_empty());
     let signature = signature.ok_or_else(|| field("signature", "bad_signature_form", "want base64"))?;
     let signed = login.signed();
-    if FORBIDDEN.iter().any(|begin| login.message.starts_with(begin) || signed.starts_with(begin)) {
+    if FORBIDDEN_LOGINS.iter().any(|begin| login.message.starts_with(begin) || signed.starts_with(begin)) {
         return Err(field("message", "forbidden_message", "an agent may not sign such a message to log in"));
     }
     let moment = Moment::open(app)?;
