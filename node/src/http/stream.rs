@@ -119,7 +119,7 @@ pub(super) async fn stream(
         let Serving(app) = streams.feed.app();
         let moment = Moment::open(&app)?;
         let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or_default());
-        let after = header.filter(|id| !id.is_empty()).or(params.get("after"));
+        let after = header.or(params.get("after")).filter(|id| !id.is_empty());
         let after = after.map(|id| Frontier::parse(id, &app.shared.manifest)).transpose()?;
         (Filter::read(&params, &moment)?, after)
     };
