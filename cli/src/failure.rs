@@ -137,6 +137,7 @@ fn usual_hint(code: &str) -> Option<&'static str> {
         }
         "address" | "manifest_value" | "ports" => "`fama federation new --help` has examples",
         "name_taken" => "choose another name; if it is yours, `fama agent` shows its key",
+        "no_node" => "is that the query address of a node?",
         "not_authorized" => "`fama key show FILE` shows the key that signed, `fama agent` the current one",
         "not_sponsored" => "operators sponsor a service with `fama admit`",
         "other_federation" | "wrong_federation" => {

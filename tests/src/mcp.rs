@@ -437,6 +437,10 @@ fn what_strangers_write_is_data() {
             _ => (StatusCode::NOT_FOUND, Json(json!({"error": BIO, "code": "unknown_agent"}))),
         }
     }
+    // Of a provider, so that `fama agent` adds it to what it shows, whatever that is.
+    async fn sponsorship(UrlPath(name): UrlPath<String>) -> Json<Value> {
+        Json(json!({"next_number": u8::from(name == "list"), "services": []}))
+    }
     multi(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -445,7 +449,7 @@ fn what_strangers_write_is_data() {
             .fallback(|| async {
                 (StatusCode::NOT_FOUND, Json(json!({"error": "nothing here", "code": "no_such_route"})))
             })
-            .route("/api/agent/{name}/sponsorship", get(|| async { Json(json!({"next_number": 0, "services": []})) }));
+            .route("/api/agent/{name}/sponsorship", get(sponsorship));
         let node = tokio::spawn(async move { axum::serve(listener, node).await });
         let home = tempfile::tempdir().unwrap();
         let args = ["mcp", "--query", &format!("http://{address}")].map(str::to_owned);

@@ -41,6 +41,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let parameters = if args.only_final { vec![("final", "1".to_owned())] } else { Vec::new() };
     let query = args.query.open()?;
     let mut profile = query.get(&["agent", &args.agent], &parameters)?;
+    if !profile.is_object() {
+        return Err(Failure::new("no_node", format!("{}: the answer is not a profile", query.base())));
+    }
     let sponsorship = query.get(&["agent", &args.agent, "sponsorship"], &[])?;
     let mut people = table(&profile);
     people.0.extend(provider_lines(&sponsorship));

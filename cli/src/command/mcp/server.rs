@@ -278,9 +278,9 @@ fn refused(failure: &Failure) -> CallToolResult {
 }
 
 fn refused_with(failure: &Failure, remarks: Vec<String>) -> CallToolResult {
-    let failure = failure.clone().or_usual_hint();
+    let code = untrusted::code(&failure.code).to_owned();
+    let failure = Failure { code, ..failure.clone() }.or_usual_hint();
     let mut members = Shown::of(&failure.json()).map(|shown| shown.members).unwrap_or_default();
-    members.insert("code".to_owned(), untrusted::code(&failure.code).into());
     members.insert("notice".to_owned(), ERROR_NOTICE.into());
     members.insert("undecided".to_owned(), failure.undecided.into());
     if !remarks.is_empty() {
