@@ -1,5 +1,5 @@
 //! The access log: a line for each request, off unless the operator wants it.
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use tokio::sync::watch;
 
+use super::input;
 use super::layers::REQUEST_ID;
-use crate::config::{AccessSettings, LiveSettings};
+use crate::config::LiveSettings;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How much of a path or of a user agent is logged, in characters.
 const LOGGED_MAX: usize = 256;
 
@@ -30,7 +30,7 @@ async fn log(State(live): State<watch::Receiver<Arc<LiveSettings>>>, request: Re
     }
     let begin = Instant::now();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let client = peer.map(|peer| client(&live.access, peer, request.headers()));
+    let client = peer.map(|peer| input::client(&live.access, peer, request.headers()));
     let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
     let (method, path) = (request.method().clone(), request.uri().path_and_query().map_or("", |path| path.as_str()));
     let (path, agent) = (short(path), text(request.headers(), &header::USER_AGENT));
@@ -39,14 +39,6 @@ async fn log(State(live): State<watch::Receiver<Arc<LiveSettings>>>, request: Re
     let millis = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(%client, ?method, ?path, status, millis, ?agent, %id, "request");
     response
-}
-
-/// The address of a client, behind the proxies that are believed.
-pub(super) fn client(settings: &AccessSettings, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    // A value that is no text is an address of nobody, and ends the chain.
-    let values: Vec<&str> =
-        headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or_default()).collect();
-    settings.client(peer, values.into_iter())
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> String {

@@ -19,8 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
-use super::access;
-use super::input::Params;
+use super::input::{self, Params};
 use super::moment::Moment;
 use super::{ApiError, App, Serving};
 use crate::config::LiveSettings;
@@ -145,7 +144,7 @@ type Outcome = Result<(Event, Receipt), ApiError>;
 fn client(desk: &Desk, request: &Request) -> Option<IpAddr> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())?;
     let live = Arc::clone(&desk.live.borrow());
-    Some(access::client(&live.access, peer, request.headers()))
+    Some(input::client(&live.access, peer, request.headers()))
 }
 
 /// The events of a body, and whether it was an array.

@@ -1,15 +1,26 @@
-//! Strict reading of query strings and request bodies.
+//! Strict reading of query strings and request bodies, and of whose request it is.
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 
 use super::ApiError;
+use crate::config::AccessSettings;
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Longest request body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// The address of a client, behind the proxies that are believed.
+pub(super) fn client(settings: &AccessSettings, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    // A value that is no text is an address of nobody, and ends the chain.
+    let values: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    settings.client(peer, values.into_iter())
+}
 
 /// The parameters of a query string; each name at most once.
 pub(super) struct Params(Vec<(String, String)>);

@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 
-use super::access;
+use super::input;
 use super::{ApiError, REQUESTS_MAX};
 use crate::config::LiveSettings;
 use crate::submit::admission::block;
@@ -47,7 +47,7 @@ pub(super) async fn limit(State(rates): State<Arc<Rates>>, request: Request, nex
         (live.access.clone(), live.access.requests_per_second)
     };
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let client = peer.map(|peer| access::client(&access, peer, request.headers()));
+    let client = peer.map(|peer| input::client(&access, peer, request.headers()));
     let Some(block) = client.filter(|_| rate > 0).and_then(block) else { return next.run(request).await };
     match rates.take(block, rate, Instant::now()) {
         Ok(counted) => {
