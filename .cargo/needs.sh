@@ -56,7 +56,7 @@ missing() {
     fi
     [ "$what" = test ] || return 0
     [ -z "$foreign" ] || has runc || printf ' runc'
-    [ -z "$foreign" ] || has node || printf ' nodejs'
+    [ -z "$foreign" ] || has npm || printf ' nodejs npm'
     has openssl || printf ' openssl'
     has curl || printf ' curl'
     has python3 || printf ' python3'
@@ -106,6 +106,24 @@ foreign() {
             && for file in *.deb; do dpkg-deb -x "$file" . && rm "$file" || exit 1; done ) >&2
     fi
     .cargo/package.sh base >/dev/null
+    frameworks
+}
+
+# The web frameworks with which the client for JavaScript is tried, in a folder next to what cargo builds.
+frameworks() {
+    place="${CARGO_TARGET_DIR:-target}/npm"
+    list=node/clients/js/package.json
+    if ! cmp -s "$list" "$place/package.json"; then
+        mkdir -p "$place"
+        say "installing into $place:$(sed -n 's/.*"devDependencies": {\(.*\)}.*/\1/p' "$list")"
+        cp "$list" "$place/package.json"
+        if ! ( cd "$place" && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --silent ) >&2; then
+            rm "$place/package.json"
+            say "that failed: the packages come from where npm's settings say"
+            exit 1
+        fi
+    fi
+    ln -sfn "$(cd "$place" && pwd)/node_modules" node/clients/js/node_modules
 }
 
 rust() {

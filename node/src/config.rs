@@ -1035,9 +1035,17 @@ mod tests {
                 &section.replace("# next_node_key =", "next_node_key =").replace("# resolver =", "resolver =");
             for setting in known {
                 let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
-                    || section.contains(&format!("\n[{setting}]\n"));
+                    || section.contains(&format!("\n[{setting}]\n"))
+                    || section.contains(&format!("\n# [[{setting}]]\n"));
                 assert!(named, "{table}{setting}");
             }
+        }
+        // A table that may be there several times is a comment in the reference.
+        let message = load(&format!("{SHORT}[[webhooks]]\nzzz = 1\n")).unwrap_err().to_string();
+        let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+        assert!(!known.is_empty(), "{message}");
+        for setting in known {
+            assert!(text.contains(&format!("\n# {setting} = ")), "webhooks.{setting}");
         }
     }
 

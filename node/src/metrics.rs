@@ -292,7 +292,7 @@ impl Metrics {
             webhooks: make.counters(
                 "fama_webhook_deliveries_total",
                 "Attempts to deliver an event to a webhook, by the webhook's name and outcome: delivered, failed, or given_up after half an hour of failures. given_up means that somebody misses an event until `fama webhook replay`.",
-                &["webhook", "outcome"],
+                &["outcome", "webhook"],
             )?,
             registry,
         })
@@ -352,7 +352,14 @@ impl Metrics {
 
     /// Counts an attempt to deliver an event to a webhook, whose name is from the configuration.
     pub fn webhook(&self, name: &str, outcome: &'static str) {
-        self.webhooks.with_label_values(&[name, outcome]).inc();
+        self.webhooks.with_label_values(&[outcome, name]).inc();
+    }
+
+    /// Shows a webhook before anything was delivered to it.
+    pub fn webhook_begins(&self, name: &str) {
+        for outcome in ["delivered", "failed", "given_up"] {
+            self.webhooks.with_label_values(&[outcome, name]);
+        }
     }
 
     /// Counts bytes that the scrub has read and found intact.

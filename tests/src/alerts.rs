@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, Listener, ScrubSettings};
+use fama_node::config::{Config, Listener, ScrubSettings, Webhook, WebhookSecret};
 use fama_node::wire::SubmitRequest;
 use fama_tests::secret;
 use serde_json::{Value, json};
@@ -226,6 +226,20 @@ impl Prometheus {
     }
 }
 
+/// One to which nobody listens, and which wants nothing that these tests do.
+fn webhook() -> Webhook {
+    Webhook {
+        name: "idle".to_owned(),
+        url: "http://127.0.0.1:9/".to_owned(),
+        secret: WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
+        kinds: vec!["karma".to_owned()],
+        agents: Vec::new(),
+        providers: Vec::new(),
+        homes: Vec::new(),
+        allow_private: true,
+    }
+}
+
 /// Symptom: with two of four nodes stopped, nothing became final, and no alert told the survivors from health; an
 /// operator that was never heard since the start was reported by none.
 #[test]
@@ -236,7 +250,8 @@ fn each_outage_fires_its_alerts_and_health_fires_none() {
         let admins = admins();
         let config = |net: &LocalFederation, i: usize| -> Config {
             let scrub = ScrubSettings { pause_seconds: 1, ..SCRUBBED_ONCE };
-            Config { admin: Listener { enabled: true, listen: admins[i] }, scrub, ..net.config(i) }
+            let webhooks = vec![webhook()];
+            Config { admin: Listener { enabled: true, listen: admins[i] }, scrub, webhooks, ..net.config(i) }
         };
         for i in 0..3 {
             let config = config(&net, i);

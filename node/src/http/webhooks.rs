@@ -185,6 +185,7 @@ impl Delivery {
         let (agents, providers, looked_up) = (BTreeSet::new(), BTreeSet::new(), None);
         let delivery = Self { app, webhook, client, running, agents, providers, looked_up, first_pause: FIRST_PAUSE };
         delivery.shown().url.clone_from(&delivery.webhook.url);
+        delivery.app.shared.metrics.webhook_begins(&delivery.webhook.name);
         delivery
     }
 

@@ -153,7 +153,7 @@ test("a service gives karma with a key that it keeps elsewhere, and a gate lets 
   };
   await assert.rejects(attest(5), { code: "not_sponsored", status: 403 });
   for (const name of OPERATORS.slice(0, 2)) {
-    const options = ["--service", "judge", "--domain", "judge.example", "--method", "dns", "--manifest", "net/manifest.txt"];
+    const options = ["--service", "judge", "--domain", "judge.example", "--method", "manual", "--manifest", "net/manifest.txt"];
     await run("admit", "judge@alpha.example", ...options, "--key", `net/${name}/node.pem`, "--query", queries[0], "--yes", "--wait", "final");
   }
   const receipt = await attest(5, { external_ref: "https://judge.example/1", context: "code", wait: true });

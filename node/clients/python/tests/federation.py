@@ -127,7 +127,7 @@ class Federation:
         for operator in OPERATORS[:1]:
             key = str(self.dir / "net" / operator / "node.pem")
             self.run(
-                "admit", handle, "--service", service, "--domain", f"{service}.example", "--method", "dns",
+                "admit", handle, "--service", service, "--domain", f"{service}.example", "--method", "manual",
                 "--manifest", str(self.manifest), "--key", key, "--query", self.query[0], "--yes", "--wait", "final",
             )  # fmt: skip
 
