@@ -193,7 +193,7 @@ pub(crate) fn questions() -> Vec<Vec<u8>> {
         format!("/api/agent/{NAME}/did.json"),
         format!("/api/agent/{NAME}/sponsorship"),
         format!("/api/key/{}", key().public()),
-        "/api/services?limit=1&cursor=a~b.example~00".to_owned(),
+        format!("/api/services?limit=1&cursor=a~b.example~{agent}"),
         format!("/api/service/{NAME}"),
         format!("/api/search?q={}&limit=3", &NAME[..2]),
         format!("/api/search?q=did:agent:alpha.example:{}", &agent.to_string()[..5]),
