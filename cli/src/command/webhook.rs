@@ -196,13 +196,10 @@ fn write(config: &Path, before: &str, table: &str) -> Result<(), Failure> {
     });
     files::replace(&trial, &after, mode)?;
     let checked = LiveSettings::load(&trial).map_err(|error| Failure::new(error.code(), &error).hint(error.hint()));
-    match checked {
-        Ok(_) => files::rename(&trial, config),
-        Err(failure) => {
-            let _ = std::fs::remove_file(&trial);
-            Err(failure)
-        }
-    }
+    // The configuration itself is replaced in one step, and only by one that a node takes.
+    let written = checked.and_then(|_| files::replace(config, &after, mode));
+    let _ = std::fs::remove_file(&trial);
+    written
 }
 
 fn list(args: &AdminArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
