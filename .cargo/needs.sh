@@ -107,6 +107,7 @@ foreign() {
     fi
     .cargo/package.sh base >/dev/null
     frameworks
+    python_of schemathesis
 }
 
 # The web frameworks with which the client for JavaScript is tried, in a folder next to what cargo builds.

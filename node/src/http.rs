@@ -164,9 +164,9 @@ pub fn query(app: Arc<App>, bounds: Option<(Arc<Rates>, signal::Receiver<bool>)>
         .get(
             "/api/agent/{x}/proof",
             proof::agent,
-            Doc::bytes("application/json", "The proof of a profile, or of its absence"),
+            Doc::bytes(&["application/json"], "The proof of a profile, or of its absence"),
         )
-        .get("/api/event/{id}/proof", proof::event, Doc::bytes("text/plain", "The c2sp.org/tlog-proof of an event"))
+        .get("/api/event/{id}/proof", proof::event, Doc::bytes(&["text/plain"], "The c2sp.org/tlog-proof of an event"))
         .end();
     let (streams, docs) = live(Api::new(docs)).end();
     let streams = streams.with_state(stream::Streams::new(feed::Feed::new(Arc::clone(&app)), stopped));
@@ -185,7 +185,7 @@ fn live(api: Api<Arc<stream::Streams>>) -> Api<Arc<stream::Streams>> {
     api.get(
         "/api/stream",
         stream::stream,
-        Doc::bytes("text/event-stream", "What happens, as server-sent events; Last-Event-ID goes on, at any node")
+        Doc::bytes(&["text/event-stream"], "What happens, as server-sent events; Last-Event-ID goes on, at any node")
             .query(&[
                 Parameter("kind", Kind::Text, "key, karma, registration, checkpoint: those wanted, with commas"),
                 Parameter("agent", Kind::Text, "only what is about these agents, with commas; at most 100"),
@@ -219,26 +219,26 @@ fn agents(api: QueryApi) -> QueryApi {
         "/api/agent/{x}/attestations",
         history::attestations,
         Doc::json::<history::AttestationsView>("The attestations that an agent received, and why each counts or not")
-            .query(&[Parameter("limit", Kind::Number(1, 200), "50 if absent"), CURSOR, GIVEN, WITH, CONTEXT]),
+            .query(&[Parameter("limit", Kind::Limit, "50 if absent; at most 200"), CURSOR, GIVEN, WITH, CONTEXT]),
     )
     .get(
         "/api/agent/{x}/events",
         history::events,
         Doc::json::<history::EventsView>("Everything that is recorded about an agent")
-            .query(&[Parameter("limit", Kind::Number(1, 200), "50 if absent"), CURSOR]),
+            .query(&[Parameter("limit", Kind::Limit, "50 if absent; at most 200"), CURSOR]),
     )
     .get(
         "/api/agent/{x}/keys",
         keys::keys,
         Doc::json::<keys::KeysView>("Every version of an agent's key, and when it held")
-            .query(&[Parameter("limit", Kind::Number(1, 100), "20 if absent"), CURSOR]),
+            .query(&[Parameter("limit", Kind::Limit, "20 if absent; at most 100"), CURSOR]),
     )
     .get(
         "/api/agent/{x}/karma",
         karma::karma,
         Doc::json::<karma::KarmaView>("Why an agent's score is what it is, and scores by a reader's own weights")
             .query(&[
-                Parameter("limit", Kind::Number(1, 500), "providers of a page; 100 if absent"),
+                Parameter("limit", Kind::Limit, "providers of a page; 100 if absent; at most 500"),
                 CURSOR,
                 Parameter("provider", Kind::Text, "only what this provider gave"),
                 Parameter("as_of", Kind::Day, "the UTC day on which ages are measured; today if absent"),
@@ -265,7 +265,7 @@ fn agents(api: QueryApi) -> QueryApi {
             ],
         ),
     )
-    .get("/api/agent/{x}/did.json", did::agent, Doc::bytes("application/did+ld+json", "An agent's DID document"))
+    .get("/api/agent/{x}/did.json", did::agent, Doc::bytes(&["application/did+ld+json"], "An agent's DID document"))
     .get("/api/key/{key}", keys::owner, Doc::json::<keys::KeyOwnerView>("Whose key this is, or was"))
     .get(
         "/api/search",
@@ -275,7 +275,7 @@ fn agents(api: QueryApi) -> QueryApi {
         )
         .query(&[
             Parameter("q", Kind::Text, "the beginning, at most 400 bytes"),
-            Parameter("limit", Kind::Number(1, 100), "20 if absent"),
+            Parameter("limit", Kind::Limit, "20 if absent; at most 100"),
         ])
         .required(&["q"]),
     )
@@ -290,19 +290,19 @@ fn agents(api: QueryApi) -> QueryApi {
         "/api/leaderboard",
         leaderboard::leaderboard,
         Doc::json::<view::LeaderboardView>("Agents by karma, highest first")
-            .query(&[Parameter("limit", Kind::Number(1, 500), "100 if absent"), CURSOR]),
+            .query(&[Parameter("limit", Kind::Limit, "100 if absent; at most 500"), CURSOR]),
     )
     .get(
         "/api/services",
         services::services,
         Doc::json::<services::ServicesView>("The services that operators sponsor")
-            .query(&[Parameter("limit", Kind::Number(1, 200), "50 if absent"), CURSOR]),
+            .query(&[Parameter("limit", Kind::Limit, "50 if absent; at most 200"), CURSOR]),
     )
     .get(
         "/api/service/{x}",
         services::service,
         Doc::json::<services::ProviderView>("A provider by handle, id, DID or service, its sponsors, and what it gave")
-            .query(&[Parameter("limit", Kind::Number(1, 200), "subjects of a page; 50 if absent"), CURSOR]),
+            .query(&[Parameter("limit", Kind::Limit, "subjects of a page; 50 if absent; at most 200"), CURSOR]),
     )
 }
 
@@ -314,7 +314,7 @@ fn events(api: QueryApi) -> QueryApi {
     api.get(
         "/api/event/template",
         template::template,
-        Doc::bytes("text/plain", "The text of an event to sign, with what is missing filled in")
+        Doc::bytes(&["text/plain"], "The text of an event to sign, with what is missing filled in")
             .query(FIELDS)
             .required(&["kind"]),
     )
@@ -341,23 +341,27 @@ fn others(api: QueryApi) -> QueryApi {
         .get(
             "/api/federation/manifests",
             federation::manifests,
-            Doc::bytes("text/plain", "All versions of the manifest"),
+            Doc::bytes(&["text/plain"], "All versions of the manifest"),
         )
         .get(
             "/api/federation/consistency",
             consistency::consistency,
             Doc::json::<consistency::Consistency>("Proof that a log only grew").query(&SIZES).required(&["log"]),
         )
-        .get("/log/{*file}", public::file, Doc::bytes("application/octet-stream", "A log as c2sp.org/tlog-tiles"))
-        .get("/manifest/{version}", public::file, Doc::bytes("text/plain", "A version of the manifest"))
-        .get("/note/{hash}", public::file, Doc::bytes("text/plain", "The text of a note"))
+        .get(
+            "/log/{*file}",
+            public::file,
+            Doc::bytes(&["application/octet-stream", "text/plain"], "A log as c2sp.org/tlog-tiles"),
+        )
+        .get("/manifest/{version}", public::file, Doc::bytes(&["text/plain"], "A version of the manifest"))
+        .get("/note/{hash}", public::file, Doc::bytes(&["text/plain"], "The text of a note").or(&[410]))
         .get(
             "/.well-known/did.json",
             did::operator,
-            Doc::bytes("application/did+ld+json", "The operator's DID document"),
+            Doc::bytes(&["application/did+ld+json"], "The operator's DID document"),
         )
-        .get("/fama.js", client::module, Doc::bytes("text/javascript", "The client for JavaScript, an ES module"))
-        .get("/skill.md", skill::skill, Doc::bytes("text/markdown", "How an agent takes part with openssl and curl"))
+        .get("/fama.js", client::module, Doc::bytes(&["text/javascript"], "The client for JavaScript, an ES module"))
+        .get("/skill.md", skill::skill, Doc::bytes(&["text/markdown"], "How an agent takes part with openssl and curl"))
 }
 
 /// MLAuth's paths for writing: they say what to sign instead, and change nothing.

@@ -16,6 +16,7 @@ use fama_ledger::secret::SecretKey;
 use fama_tests::{DOMAINS, domain, secret};
 use serde_json::{Value, json};
 
+use crate::cli::program;
 use crate::federation::{LocalFederation, get, multi};
 
 /// Most events that wait to be looked at.
@@ -123,6 +124,38 @@ fn an_agent_with_its_old_recipe_needs_one_step_more() {
         net.shows("old-hand@beta.example", |profile| profile["key_status"]["is_revoked"] == true).await;
         let profile = get(query, "/api/agent/old-hand@beta.example").await;
         assert_eq!(profile["identity"]["bio"], "I know MLAuth", "the note came along: {profile}");
+    });
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
+fn the_openapi_document_holds_against_a_tester_of_others() {
+    let target = program().ancestors().nth(2).unwrap().to_owned();
+    let tester = target.join("schemathesis/bin/schemathesis");
+    if !tester.is_file() {
+        assert!(std::env::var_os("FAMA_FOREIGN").is_none(), "no {}", tester.display());
+        println!("skipped: no schemathesis; `FAMA_FOREIGN=1 .cargo/needs.sh test` installs one");
+        return;
+    }
+    multi(async {
+        let net = running(1).await;
+        let (_, registration) = net.register(0, "swift-core-maps", &secret(2));
+        net.accepted(0, registration).await;
+        let document = format!("http://{}/api/openapi.json", net.nodes[0].as_ref().unwrap().query);
+        let ran = tokio::task::spawn_blocking(move || {
+            let dir = tempfile::tempdir().unwrap();
+            let mut tester = Command::new(tester);
+            tester.args(["run", &document, "--max-examples", "20", "--request-timeout", "10", "--no-color"]);
+            // No stream ends.
+            tester.args(["--exclude-path", "/api/stream", "--seed", "1"]);
+            let checks =
+                "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+            tester.args(["--checks", checks]).current_dir(dir.path()).output().unwrap()
+        });
+        let ran = ran.await.unwrap();
+        let printed = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(printed.contains(" generated"), "it asked: {printed}");
     });
 }
 

@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Text,
     /// A whole number within these bounds.
     Number(u32, u32),
+    /// How many items a page has, from 1; more than the maximum is the maximum.
+    Limit,
     /// `1` or `0`.
     Flag,
     /// RFC 3339, UTC.
@@ -36,8 +38,8 @@ pub(super) const CURSOR: Parameter = Parameter("cursor", Kind::Text, "where to g
 #[derive(Clone, Copy)]
 enum Answer {
     Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Of this content type.
-    Bytes(&'static str),
+    /// Of one of these content types.
+    Bytes(&'static [&'static str]),
 }
 
 /// The description of a route.
@@ -64,8 +66,8 @@ impl Doc {
         Self::new(summary, Answer::Json(SchemaGenerator::subschema_for::<T>))
     }
 
-    pub(super) const fn bytes(content_type: &'static str, summary: &'static str) -> Self {
-        Self::new(summary, Answer::Bytes(content_type))
+    pub(super) const fn bytes(content_types: &'static [&'static str], summary: &'static str) -> Self {
+        Self::new(summary, Answer::Bytes(content_types))
     }
 
     pub(super) const fn query(mut self, parameters: &'static [Parameter]) -> Self {
@@ -176,11 +178,15 @@ impl Docs {
     }
 
     fn success(&mut self, answer: Answer) -> Value {
-        let (kind, schema) = match answer {
-            Answer::Json(schema) => ("application/json", json!(schema(&mut self.generator))),
-            Answer::Bytes(kind) => (kind, json!({"type": "string"})),
+        let content: Map<String, Value> = match answer {
+            Answer::Json(schema) => {
+                [("application/json".to_owned(), json!({"schema": schema(&mut self.generator)}))].into_iter().collect()
+            }
+            Answer::Bytes(kinds) => {
+                kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string"}}))).collect()
+            }
         };
-        json!({"description": "the answer", "content": {kind: {"schema": schema}}})
+        json!({"description": "the answer", "content": content})
     }
 
     /// The whole document.
@@ -241,6 +247,7 @@ fn query_parameter(Parameter(name, kind, meaning): Parameter, required: &[&str])
     let schema = match kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Kind::Limit => json!({"type": "integer", "minimum": 1}),
         Kind::Flag => json!({"type": "string", "enum": ["1", "0", "true", "false"]}),
         Kind::Time => json!({"type": "string", "format": "date-time"}),
         Kind::Day => json!({"type": "string", "format": "date"}),
