@@ -28,8 +28,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long the tests wait for anything.
-const DEADLINE: Duration = Duration::from_secs(45);
+/// How long a test waits for what must come about. Longer than the minute for which a copy does not ask a peer again that
+/// returned entries of another branch.
+const DEADLINE: Duration = Duration::from_secs(100);
 
 /// A federation on loopback ports of its own.
 pub(crate) struct LocalFederation {
