@@ -185,7 +185,7 @@ fn live(api: Api<Arc<stream::Streams>>) -> Api<Arc<stream::Streams>> {
     api.get(
         "/api/stream",
         stream::stream,
-        Doc::bytes(&["text/event-stream"], "What happens, as server-sent events; Last-Event-ID goes on, at any node")
+        Doc::bytes(&["text/event-stream"], "What happens, as server-sent events; Last-Event-ID resumes it, at any node")
             .query(&[
                 Parameter("kind", Kind::Text, "key, karma, registration, checkpoint: those wanted, with commas"),
                 Parameter("agent", Kind::Text, "only what is about these agents, with commas; at most 100"),

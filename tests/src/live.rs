@@ -293,7 +293,7 @@ fn a_revocation_reaches_a_subscriber_of_another_node_within_a_second() {
             busy.store(false, Ordering::Relaxed);
             let sent = loading.join().unwrap();
             assert!(sent > 0, "nothing else happened");
-            // A subscriber that lost its connection goes on at another node, and misses none.
+            // A subscriber that lost its connection continues at another node, and misses none.
             let (again, _) = follow(nodes[0].0, &format!("/api/stream?kind=key&after={open}"));
             let mut left = said;
             while !left.is_empty() {

@@ -28,7 +28,7 @@ impl Received {
     }
 }
 
-/// A server that answers with these statuses, and then with the last of them for ever.
+/// A server that answers with these statuses, and then with the last of them each time.
 fn serve(listener: TcpListener, statuses: &'static [u16]) -> std::sync::mpsc::Receiver<Received> {
     let (found, received) = std::sync::mpsc::sync_channel(RECEIVED_MAX);
     std::thread::spawn(move || {
