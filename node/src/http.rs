@@ -185,15 +185,18 @@ fn live(api: Api<Arc<stream::Streams>>) -> Api<Arc<stream::Streams>> {
     api.get(
         "/api/stream",
         stream::stream,
-        Doc::bytes(&["text/event-stream"], "What happens, as server-sent events; Last-Event-ID resumes it, at any node")
-            .query(&[
-                Parameter("kind", Kind::Text, "key, karma, registration, checkpoint: those wanted, with commas"),
-                Parameter("agent", Kind::Text, "only what is about these agents, with commas; at most 100"),
-                Parameter("provider", Kind::Text, "only what these providers gave, with commas"),
-                Parameter("home", Kind::Text, "only agents of these homes, with commas"),
-                Parameter("after", Kind::Text, "like the header Last-Event-ID"),
-            ])
-            .or(&[410]),
+        Doc::bytes(
+            &["text/event-stream"],
+            "What happens, as server-sent events; Last-Event-ID resumes it, at any node",
+        )
+        .query(&[
+            Parameter("kind", Kind::Text, "key, karma, registration, checkpoint: those wanted, with commas"),
+            Parameter("agent", Kind::Text, "only what is about these agents, with commas; at most 100"),
+            Parameter("provider", Kind::Text, "only what these providers gave, with commas"),
+            Parameter("home", Kind::Text, "only agents of these homes, with commas"),
+            Parameter("after", Kind::Text, "like the header Last-Event-ID"),
+        ])
+        .or(&[410]),
     )
 }
 
