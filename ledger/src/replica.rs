@@ -262,7 +262,9 @@ impl<P: Ord + Copy> Replica<P> {
             // What is wrong for a branch that the copy is leaving may be right.
             let blamed = matches!(failure, FetchFailure::Unanswered | FetchFailure::Wrong) && !copy.rewinding;
             if let Some(known) = self.peers.get_mut(&peer).filter(|_| blamed) {
-                copy.failed(log, known, failure == FetchFailure::Wrong, now);
+                // With two branches, honest peers have entries of either: each of them may be right after a rewind.
+                let wrong = failure == FetchFailure::Wrong && copy.certain(&self.manifest).is_none();
+                copy.failed(log, known, wrong, now);
             }
         }
         let mut out = Vec::new();

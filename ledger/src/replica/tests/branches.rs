@@ -175,6 +175,15 @@ fn a_copy_rewinds_when_more_than_f_operators_are_on_another_branch() {
     let asked = fetches(&[out.concat(), forked.replica.tick(2)].concat());
     assert_eq!(asked, [(3, 15)], "all three are as good as before, and the owner comes first");
 
+    // Symptom: a copy that had left its branch waited a minute for the last entries. Cause: a peer that was still on
+    // the other branch when it was asked was distrusted, although it left that branch a moment later.
+    let mut forked = certain(10);
+    assert_eq!(rewinds(&forked.wrong(3)), [0; 0], "one may lie");
+    let out = [1, 2, 3].map(|peer| forked.replica.frontier(peer, 0, vec![says(3, 15)], 1, &forked.disk).unwrap());
+    assert_eq!(fetches(&out.concat()), [(1, 15)], "those that did not fail come first");
+    let again = [1, 2].map(|peer| forked.replica.fetch_failed(peer, &log(3), FetchFailure::Unanswered, 2)).concat();
+    assert_eq!(fetches(&again), [(2, 15), (3, 15)], "and then it is asked again");
+
     let mut forked = certain(10);
     forked.wrong(1);
     forked.grow(11);
