@@ -60,21 +60,30 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     }
     let work = Workplace::choose(data, args.work.as_deref(), args.repair)?;
     let (folder, copy) = (&work.rebuilt, &work.copied);
-    let mut report = CheckReport::default();
-    let original = match Store::open_copy(data, &copy.0, &config.manifest) {
-        Err(StoreError::Database { message, .. }) if args.repair => {
-            report.findings.push(CheckFinding { log: None, code: "database", what: message });
-            Store::open_damaged(data, &copy.0, &config.manifest).map(|(store, unreadable)| {
-                report.findings.extend(unreadable.into_iter().map(not_read));
-                store
-            })
-        }
-        opened => opened,
+    let failed = |error: StoreError| Failure::new(error.code(), error);
+    let salvage = || -> Result<CheckReport, Failure> {
+        let (store, unreadable) = Store::open_damaged(data, &copy.0, &config.manifest).map_err(failed)?;
+        let mut report = rebuild(&config.manifest, store, &folder.0)?;
+        report.findings.splice(0..0, unreadable.into_iter().map(not_read));
+        Ok(report)
     };
-    let original = original.map_err(|error| Failure::new(error.code(), error))?;
-    let rebuilt = rebuild(&config.manifest, original, &folder.0)?;
-    report.findings.extend(rebuilt.findings);
-    report.logs = rebuilt.logs;
+    let report = match Store::open_copy(data, &copy.0, &config.manifest) {
+        Err(StoreError::Database { message, .. }) if args.repair => {
+            let mut report = salvage()?;
+            report.findings.insert(0, CheckFinding { log: None, code: "database", what: message });
+            report
+        }
+        opened => {
+            let report = rebuild(&config.manifest, opened.map_err(failed)?, &folder.0)?;
+            // RocksDB's list of files may be that of an earlier time, and the files that it lacks may have the rest.
+            if args.repair && report.findings.iter().any(|finding| finding.code == "unreadable") {
+                std::fs::remove_dir_all(&folder.0).map_err(|error| swap_failed(data, &error))?;
+                salvage()?
+            } else {
+                report
+            }
+        }
+    };
     if report.findings.is_empty() {
         return terminal.answer(&json!({"ok": true, "report": shown(&report)}), table(&report));
     }
