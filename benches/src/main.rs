@@ -21,7 +21,7 @@ use fama_ledger::key::{Curve, PublicKey, Signature};
 use fama_ledger::limits::ENTRY_BYTES_MAX;
 use fama_ledger::log::{MemoryTiles, Prover, Tree, leaf_hash, prove_inclusion, verify_inclusion};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::map::StateMap;
+use fama_ledger::map::{StateMap, Whole};
 use fama_ledger::rows::MemoryRows;
 use fama_ledger::secret::SecretKey;
 use fama_node::store::{Commit, Store};
@@ -212,11 +212,13 @@ fn state_map(world: &World) {
     let batches = |size: u32| (0..BATCH / size).map(|n| batch(200_000 + n * size, size)).collect::<Vec<_>>();
     let update = |batches: &[Vec<_>], keep: bool| {
         let mut map = StateMap::from_sorted(all.clone()).unwrap();
+        // Only the first change of a map that was built from rows returns all its records.
+        map.update(&batch(199_999, 1), &Whole).unwrap();
         let mut kept = Vec::new();
         timed(|| {
             for batch in batches {
                 kept.extend(keep.then(|| map.clone()));
-                map.update(batch).unwrap();
+                map.update(batch, &Whole).unwrap();
             }
         })
     };
@@ -294,8 +296,9 @@ fn commit(world: &World) {
             let tiles = tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
             let (head, state_root) = (tree.head(), replayed.folded.state_root);
             let state = LogState { log: world.log.clone(), size: head.size, root: head.root, state_root };
-            let (outcomes, changes) = (&replayed.outcomes[..], &replayed.folded.changes);
-            let commit = Commit { state, first, entries, outcomes, tiles, changes, notes: &[] };
+            let (outcomes, folded) = (&replayed.outcomes[..], &replayed.folded);
+            let (changes, nodes) = (&folded.changes, &folded.nodes);
+            let commit = Commit { state, first, entries, outcomes, tiles, changes, nodes, notes: &[] };
             last = timed(|| store.commit(&[commit]).unwrap());
         }
         last

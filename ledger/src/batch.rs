@@ -10,14 +10,14 @@ use crate::fold::{Effect, EntryPosition, Fold, Outcome, Void};
 use crate::id::{Domain, ManifestHash, StateRoot};
 use crate::limits;
 use crate::manifest::{LogId, Manifest, Policy};
-use crate::map::StateMap;
-use crate::rows::{self, Changes, LogRow, MapId, MapName, RowError, Rows};
+use crate::map::{NodeError, RecordChange, StateMap};
+use crate::rows::{self, Changes, LogRow, MapId, MapName, MapNodes, RowError, Rows, StoredRows};
 use crate::time::Millis;
 
 #[cfg(test)]
 mod tests;
 
-/// The state maps that one log carries, in memory. They must be updated with every change of the log's rows.
+/// The state maps that one log carries. They must be updated with every change of the log's rows.
 #[derive(Clone, Debug, Default)]
 pub struct LogMaps {
     maps: BTreeMap<String, (MapId, StateMap)>,
@@ -34,30 +34,28 @@ impl LogMaps {
         names
     }
 
-    /// Rebuilds, by one scan of the rows, the maps of the version that the log adopted last or will adopt first.
+    /// The maps of the version that the log adopted last or will adopt first. A map whose nodes have records next to the
+    /// rows is not read; any other is built in memory by one scan of its rows.
     ///
     /// # Errors
     /// [`RowError`]: the storage failed or is broken, or `manifest` does not know that version.
-    pub fn load<S: Rows>(manifest: &Manifest, log: &LogId, rows: &S) -> Result<Self, RowError<S::Error>> {
+    pub fn load<S: StoredRows>(manifest: &Manifest, log: &LogId, rows: &S) -> Result<Self, RowError<S::Error>> {
         let row = rows::read::<LogRow, S>(rows, MapName::log(log).id(), &())?;
         let mut maps = Self { maps: BTreeMap::new() };
         maps.carry(under(manifest, log, row)?, log, rows)?;
         Ok(maps)
     }
 
-    /// Adds the maps that `log` carries under `manifest` and that are not here yet, built from their rows.
-    fn carry<S: Rows>(&mut self, manifest: &Manifest, log: &LogId, rows: &S) -> Result<(), RowError<S::Error>> {
+    /// Adds the maps that `log` carries under `manifest` and that are not here yet.
+    fn carry<S: StoredRows>(&mut self, manifest: &Manifest, log: &LogId, rows: &S) -> Result<(), RowError<S::Error>> {
         for name in Self::names(manifest, log) {
             if self.maps.contains_key(name.as_str()) {
                 continue;
             }
-            let mut leaves = Vec::new();
-            rows.scan(name.id(), &[], &mut |key, value| {
-                leaves.push((key.to_vec(), crate::map::value_hash(value)));
-                core::ops::ControlFlow::Continue(())
-            })
-            .map_err(RowError::Storage)?;
-            let map = StateMap::from_sorted(leaves).map_err(|_| RowError::Broken(codec::CodecError::Malformed))?;
+            let map = match StateMap::open(&MapNodes(name.id(), rows))? {
+                Some(map) => map,
+                None => build(name.id(), rows)?,
+            };
             self.maps.insert(name.as_str().to_string(), (name.id(), map));
         }
         Ok(())
@@ -80,20 +78,56 @@ impl LogMaps {
         self.iter().find(|(_, id, _)| *id == map).map(|(_, _, map)| map)
     }
 
-    /// Applies changed rows.
+    /// Applies changed rows. Returns the changed records of the maps' nodes, by the id that they are stored under.
+    ///
+    /// # Errors
+    /// [`RowError::Storage`], [`RowError::Torn`]: then the maps are of no use.
     ///
     /// # Panics
     /// If a row's key is empty or too long: [`rows`] makes no such key.
-    pub fn update(&mut self, changes: &Changes) {
+    pub fn update<S: StoredRows>(&mut self, changes: &Changes, rows: &S) -> Result<NodeChanges, RowError<S::Error>> {
+        let mut nodes = NodeChanges::new();
         for (id, map) in self.maps.values_mut() {
             let range = changes.range((*id, Vec::new())..).take_while(|((map, _), _)| map == id);
             let hashed: Vec<_> = range
                 .map(|((_, key), value)| (key.as_slice(), value.as_ref().map(|value| crate::map::value_hash(value))))
                 .collect();
-            map.update(&hashed).expect("row keys are sorted, prefix-free and of bounded length");
+            let records = map.update(&hashed, &MapNodes(*id, rows));
+            if let Err(NodeError::Map(error)) = &records {
+                panic!("row keys are sorted, prefix-free and of bounded length: {error}");
+            }
+            nodes.extend(records?.into_iter().map(|((level, key), record)| ((id.level(level), key), record)));
+        }
+        Ok(nodes)
+    }
+
+    /// Forgets nodes, so that about `max` stay in memory; call it when all changed records are stored.
+    pub fn trim(&mut self, max: usize) {
+        let loaded = self.maps.values().map(|(_, map)| map.loaded()).fold(0, usize::saturating_add);
+        if loaded <= max {
+            return;
+        }
+        // Each map keeps its part.
+        for (_, map) in self.maps.values_mut() {
+            let part = map.loaded().saturating_mul(max).checked_div(loaded).unwrap_or(0);
+            map.trim(part);
         }
     }
 }
+
+/// Builds a map in memory by one scan of its rows.
+fn build<S: Rows>(map: MapId, rows: &S) -> Result<StateMap, RowError<S::Error>> {
+    let mut leaves = Vec::new();
+    rows.scan(map, &[], &mut |key, value| {
+        leaves.push((key.to_vec(), crate::map::value_hash(value)));
+        core::ops::ControlFlow::Continue(())
+    })
+    .map_err(RowError::Storage)?;
+    StateMap::from_sorted(leaves).map_err(|_| RowError::Broken(codec::CodecError::Malformed))
+}
+
+/// Changed records of maps' nodes, by the id that they are stored under and their key.
+pub type NodeChanges = BTreeMap<(MapId, Vec<u8>), RecordChange>;
 
 /// BLAKE3 of the strict encoding of the list of (name, root), which the caller sorts by name.
 #[must_use]
@@ -224,6 +258,8 @@ pub struct Batch<'a, S> {
 pub struct Folded {
     /// The changed rows of all maps of the log.
     pub changes: Changes,
+    /// The changed records of the maps' nodes, by the id that they are stored under: see [`MapId::level`].
+    pub nodes: NodeChanges,
     /// The state root after these changes.
     pub state_root: StateRoot,
     /// The time of the last entry, and so of the state entry.
@@ -470,15 +506,19 @@ impl<'a, S: Rows> Batch<'a, S> {
     ///
     /// # Errors
     /// [`BatchError::Shape`] if the batch has no entry; [`RowError`].
-    pub fn finish(mut self, maps: &mut LogMaps) -> Result<Folded, ReplayError<S::Error>> {
+    pub fn finish(mut self, maps: &mut LogMaps) -> Result<Folded, ReplayError<S::Error>>
+    where
+        S: StoredRows,
+    {
         let Some(row) = self.log.filter(|_| self.entries > 0) else { return Err(BatchError::Shape.into()) };
         if let Some(adopted) = self.adopting {
             maps.carry(adopted, self.id, self.rows)?;
         }
         self.fold.rows().put(self.map, &(), &row);
+        let rows = self.rows;
         let changes = self.fold.into_changes();
-        maps.update(&changes);
-        Ok(Folded { changes, state_root: maps.state_root(), time: row.time })
+        let nodes = maps.update(&changes, rows)?;
+        Ok(Folded { changes, nodes, state_root: maps.state_root(), time: row.time })
     }
 }
 
@@ -496,7 +536,7 @@ pub struct Replayed {
 /// # Errors
 /// [`ReplayError::Invalid`]: the log is invalid from here on. [`ReplayError::Unheld`]: try again once this node
 /// holds that version. [`ReplayError::Rows`]: our storage failed.
-pub fn replay<S: Rows>(
+pub fn replay<S: StoredRows>(
     manifest: &Manifest,
     log: &LogId,
     rows: &S,
@@ -520,12 +560,12 @@ pub fn replay<S: Rows>(
 }
 
 /// Restores `maps` from the old values of the changed rows: a map depends only on its rows.
-fn undo<S: Rows>(maps: &mut LogMaps, rows: &S, changes: &Changes) -> Result<(), RowError<S::Error>> {
+fn undo<S: StoredRows>(maps: &mut LogMaps, rows: &S, changes: &Changes) -> Result<(), RowError<S::Error>> {
     let mut former = Changes::new();
     for (map, key) in changes.keys() {
         let value = rows.get(*map, key).map_err(RowError::Storage)?;
         former.insert((*map, key.clone()), value);
     }
-    maps.update(&former);
+    maps.update(&former, rows)?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::event::{RevokeReason, Service};
 use crate::id::{Domain, EventId, IdentityId, KeyHash, Name};
 use crate::key::PublicKey;
 use crate::manifest::LogId;
+use crate::map::{LEVEL_MAX, NodeError, NodeSource, TOP_LEVEL};
 use crate::time::{Day, Millis};
 
 /// Longest value of a row, in bytes. Day rows and the intervals of a statement are the longest values.
@@ -73,6 +74,24 @@ impl MapName {
     }
 }
 
+impl MapId {
+    /// The id under which the records of one level of the map's nodes are stored; of level 0, the rows themselves.
+    #[must_use]
+    pub fn level(self, level: u8) -> Self {
+        if level == 0 {
+            return self;
+        }
+        let [a, b, c, d, e, f, g, h] = self.0;
+        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&[a, b, c, d, e, f, g, h, level]).as_bytes();
+        Self([a, b, c, d, e, f, g, h])
+    }
+
+    /// The ids of the rows and of all records of the map's nodes.
+    pub fn levels(self) -> impl Iterator<Item = Self> {
+        (0..=LEVEL_MAX).chain([TOP_LEVEL]).map(move |level| self.level(level))
+    }
+}
+
 /// A source of rows. The keys of one map are ordered by their bytes.
 pub trait Rows {
     /// A failure of the storage; never the fault of the author of a row.
@@ -106,6 +125,38 @@ pub trait Rows {
     }
 }
 
+/// Rows with the records of the map's nodes next to them, so that a map need not be in memory.
+pub trait StoredRows: Rows {
+    /// Calls `each` with every row of `map`, or every record at another level of its nodes, from the key `from` on in
+    /// order, until `each` breaks.
+    ///
+    /// # Errors
+    /// The storage's own error.
+    fn scan_from(
+        &self,
+        map: MapId,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// The rows and records of one map.
+pub struct MapNodes<'a, S>(pub MapId, pub &'a S);
+
+impl<S: StoredRows> NodeSource for MapNodes<'_, S> {
+    type Error = S::Error;
+
+    fn scan_from(
+        &self,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        self.1.scan_from(self.0, level, from, each)
+    }
+}
+
 /// Why rows could not be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError<E> {
@@ -115,6 +166,18 @@ pub enum RowError<E> {
     /// A stored value does not decode or fit: the disk or this program is broken.
     #[error("a stored row is broken: {0}")]
     Broken(CodecError),
+    /// The rows of a state map are not those that its records name: the disk or this program is broken.
+    #[error("the rows of a state map differ from its stored nodes")]
+    Torn,
+}
+
+impl<E> From<NodeError<E>> for RowError<E> {
+    fn from(error: NodeError<E>) -> Self {
+        match error {
+            NodeError::Storage(error) => Self::Storage(error),
+            NodeError::Torn | NodeError::Map(_) => Self::Torn,
+        }
+    }
 }
 
 /// A kind of row: a tag and a key type for the value type that implements it.
@@ -523,6 +586,42 @@ impl<S: Rows> Rows for Overlay<'_, S> {
     }
 }
 
+impl<S: StoredRows> StoredRows for Overlay<'_, S> {
+    fn scan_from(
+        &self,
+        map: MapId,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), S::Error> {
+        let stored = map.level(level);
+        let changed = self.changes.range((stored, from.to_vec())..).take_while(|((of, _), _)| *of == stored);
+        let mut changed = changed.map(|((_, key), value)| (key.as_slice(), value.as_deref())).peekable();
+        let mut ended = false;
+        self.base.scan_from(map, level, from, &mut |key, value| {
+            let mut step = ControlFlow::Continue(());
+            let mut hidden = false;
+            while let Some((at, new)) = changed.next_if(|(at, _)| *at <= key)
+                && step.is_continue()
+            {
+                hidden |= at == key;
+                step = new.map_or(ControlFlow::Continue(()), |new| each(at, new));
+            }
+            if step.is_continue() && !hidden {
+                step = each(key, value);
+            }
+            ended = step.is_break();
+            step
+        })?;
+        while let Some((key, value)) = changed.next()
+            && !ended
+        {
+            ended = value.is_some_and(|value| each(key, value).is_break());
+        }
+        Ok(())
+    }
+}
+
 /// Rows in memory: for tests, simulations and auditors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryRows(BTreeMap<(MapId, Vec<u8>), Vec<u8>>);
@@ -564,6 +663,24 @@ impl Rows for MemoryRows {
     ) -> Result<(), Self::Error> {
         for ((m, key), value) in self.0.range((map, prefix.to_vec())..) {
             if *m != map || !key.starts_with(prefix) || each(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StoredRows for MemoryRows {
+    fn scan_from(
+        &self,
+        map: MapId,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        let stored = map.level(level);
+        for ((of, key), value) in self.0.range((stored, from.to_vec())..) {
+            if *of != stored || each(key, value).is_break() {
                 break;
             }
         }

@@ -13,10 +13,11 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use fama_ledger::batch::NodeChanges;
 use fama_ledger::manifest::LogId;
 use fama_ledger::profile::LogMaps;
 use fama_ledger::replica::Certificate;
-use fama_ledger::rows::{Changes, MapId, Rows};
+use fama_ledger::rows::{Changes, MapId, Rows, StoredRows};
 
 use crate::store::{StoreError, View};
 
@@ -103,7 +104,7 @@ impl CertifiedStates {
     pub(crate) fn before<'c>(
         &self,
         log: &LogId,
-        changes: impl IntoIterator<Item = &'c Changes>,
+        changes: impl IntoIterator<Item = (&'c Changes, &'c NodeChanges)>,
         view: &View<'_>,
     ) -> Result<(), StoreError> {
         let newest = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -112,15 +113,20 @@ impl CertifiedStates {
         };
         drop(newest);
         let mut former = Former::new();
-        for (map, key) in changes.into_iter().flat_map(Changes::keys) {
-            let row = (*map, key.clone());
-            if former.contains_key(&row) {
-                continue;
+        for (rows, nodes) in changes {
+            for (map, key) in rows.keys() {
+                let row = (*map, key.clone());
+                if former.contains_key(&row) {
+                    continue;
+                }
+                // Most rows of a write are new, which the map often knows without reading the disk. A missing map is
+                // one that the log receives by this write, so its rows are on disk.
+                let absent = maps.get(*map).is_some_and(|map| map.lacks(key));
+                former.insert(row, if absent { None } else { view.get(*map, key)? });
             }
-            // Most rows of a write are new, which the map knows without reading the disk. A missing map is one that
-            // the log receives by this write, so its rows are on disk.
-            let absent = maps.get(*map).is_some_and(|map| map.get(key).is_none());
-            former.insert(row, if absent { None } else { view.get(*map, key)? });
+            for (record, change) in nodes {
+                former.entry(record.clone()).or_insert_with(|| change.before.clone());
+            }
         }
         if let Some(newest) = self.write().active.get_mut(log).and_then(|log| log.kept.back_mut()) {
             newest.former = Arc::new(former);
@@ -234,19 +240,20 @@ impl CertifiedRows<'_> {
         from: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.as_it_was(map, (from, &[]), &mut |each| self.view.rows_from(map, from, each), each)
+        self.as_it_was((map, map), (from, &[]), &mut |each| self.view.rows_from(map, from, each), each)
     }
 
     /// Shows the rows that `walk` finds from key `from` on as they were at the front, and those deleted since, all with
-    /// this prefix.
+    /// this prefix; or the records of a level of the map's nodes, which are stored under an id of their own.
     fn as_it_was(
         &self,
-        map: MapId,
+        (map, stored): (MapId, MapId),
         (from, prefix): (&[u8], &[u8]),
         walk: &mut dyn FnMut(&mut RowReader<'_>) -> Result<(), StoreError>,
         each: &mut RowReader<'_>,
     ) -> Result<(), StoreError> {
-        let mut former: Vec<_> = self.since(map).iter().map(|former| Later::new(former, map, (from, prefix))).collect();
+        let mut former: Vec<_> =
+            self.since(map).iter().map(|former| Later::new(former, stored, (from, prefix))).collect();
         let mut ended = false;
         walk(&mut |key, value| {
             let mut step = shown(&mut former, Some(key), each);
@@ -319,6 +326,19 @@ fn shown(
     }
 }
 
+impl StoredRows for CertifiedRows<'_> {
+    fn scan_from(
+        &self,
+        map: MapId,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let stored = (map, map.level(level));
+        self.as_it_was(stored, (from, &[]), &mut |each| self.view.scan_from(map, level, from, each), each)
+    }
+}
+
 impl Rows for CertifiedRows<'_> {
     type Error = StoreError;
 
@@ -337,7 +357,7 @@ impl Rows for CertifiedRows<'_> {
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         // Row by row, so that a reader that stops early has not loaded all of them.
-        self.as_it_was(map, (prefix, prefix), &mut |each| self.view.scan(map, prefix, each), each)
+        self.as_it_was((map, map), (prefix, prefix), &mut |each| self.view.scan(map, prefix, each), each)
     }
 }
 

@@ -49,7 +49,7 @@ impl Fatal {
     pub(crate) fn rows(log: &LogId, error: RowError<StoreError>) -> Self {
         match error {
             RowError::Storage(error) => Self::Store(error),
-            RowError::Broken(what) => Self::Damaged { log: log.clone(), what: what.to_string() },
+            error => Self::Damaged { log: log.clone(), what: error.to_string() },
         }
     }
 }
@@ -59,6 +59,15 @@ pub(crate) struct LogCopy {
     pub(crate) tree: Tree,
     /// `None` for a log that was cut: other logs have its maps.
     pub(crate) maps: Option<LogMaps>,
+}
+
+/// Most nodes of state maps that are kept in memory for all logs together: about 130 bytes each.
+const NODES_MAX: usize = 1 << 19;
+
+/// One log's part of [`NODES_MAX`].
+pub(crate) fn nodes_max(manifest: &Manifest) -> usize {
+    let active = manifest.logs().values().filter(|log| log.cut.is_none()).count();
+    NODES_MAX / active.max(1)
 }
 
 /// A replayed batch that is not on disk yet.
@@ -130,6 +139,7 @@ pub(crate) fn commits<'a>(done: &'a [ReplayedBatch], notes: &'a [(NoteHash, Stri
         outcomes: &done.replayed.outcomes,
         tiles: done.tiles.clone(),
         changes: &done.replayed.folded.changes,
+        nodes: &done.replayed.folded.nodes,
         notes,
     };
     done.iter().map(commit).collect()

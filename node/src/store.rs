@@ -17,6 +17,7 @@
 //! entries  log8 index                                         encoded entry
 //! tiles    log8 level:u8 index                                1 to 256 hashes, 32 bytes each
 //! rows     map id:8 row key                                   row of a state map, in the map's order
+//!          id of the map's level:8 prefix                     record of a node of the map
 //! events   event id log8                                      (index, void): first applied entry, else first void one
 //! history  identity kind:u8 time operator 0x00 gen:u32 index  empty; in the order of HistoryItem
 //! touched  kind:u8 identity log8                              u64, newest index
@@ -52,6 +53,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fama_ledger::adoption::Adopted;
+use fama_ledger::batch::NodeChanges;
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
@@ -103,7 +105,7 @@ pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Version of the layout above. A node opens no other version.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Why a store operation failed. After any failed write the node stops: only reopening the store shows
 /// what was written.
@@ -311,6 +313,8 @@ pub struct Commit<'a> {
     pub tiles: Vec<TileWrite>,
     /// Rows of the state maps that the batch changes.
     pub changes: &'a Changes,
+    /// Records of the maps' nodes that the batch changes.
+    pub nodes: &'a NodeChanges,
     /// Notes submitted with the entries, each with its hash; notes that no entry names are ignored.
     pub notes: &'a [(NoteHash, String)],
 }

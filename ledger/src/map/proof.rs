@@ -9,8 +9,9 @@ use core::{iter, slice};
 use bincode::{Decode, Encode};
 
 use super::build::{Builder, Misplaced};
-use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, leaf_hash, prefix, value_hash};
-use super::tree::{HashedNode, MapError, MapNode, PREFIXES_MAX, StateMap, check_key, check_order, row_parts};
+use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, leaf_hash, value_hash};
+use super::stored::{NodeError, NodeSource};
+use super::tree::{HashedNode, MapError, MapNode, PREFIXES_MAX, StateMap, check_key, check_order, padded, row_parts};
 use crate::id::StateRoot;
 
 /// Longest encoded map proof, in bytes: for each prefix 1,024 steps and one *other*.
@@ -105,10 +106,11 @@ impl From<Misplaced> for MapProofError {
     }
 }
 
-/// A requested prefix, with a row's key that shares `shared` leading bits with it; no row's key shares more.
+/// A requested prefix, with the beginning of a row's key that shares `shared` leading bits with it; no row's key shares
+/// more.
 struct PrefixQuery<'a> {
     prefix: &'a [u8],
-    near: &'a [u8],
+    near: Vec<u8>,
     shared: u16,
 }
 
@@ -142,43 +144,60 @@ impl StateMap {
     ///
     /// # Errors
     /// [`MapError`]: there must be 1 to [`PREFIXES_MAX`] prefixes, strictly ascending, none a prefix of another.
-    pub fn prove<P: AsRef<[u8]>>(&self, prefixes: &[P]) -> Result<MapProof, MapError> {
+    /// [`NodeError::Storage`], [`NodeError::Torn`].
+    pub fn prove<P: AsRef<[u8]>, S: NodeSource>(
+        &self,
+        prefixes: &[P],
+        source: &S,
+    ) -> Result<MapProof, NodeError<S::Error>> {
         check_prefixes(prefixes.iter())?;
         let mut proof = MapProof::default();
         if !self.is_empty() {
-            let asked: Vec<_> = prefixes.iter().filter_map(|prefix| self.asked(prefix.as_ref())).collect();
-            proof.walk(&self.top, &asked);
+            let asked = prefixes.iter().map(|prefix| self.asked(prefix.as_ref(), source));
+            let asked: Vec<_> = asked.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            proof.walk(&self.top, &asked, source)?;
         }
         Ok(proof)
     }
 
-    fn asked<'a>(&'a self, prefix: &'a [u8]) -> Option<PrefixQuery<'a>> {
-        let (near, _) = row_parts(self.nearest(prefix))?;
-        Some(PrefixQuery { prefix, near, shared: common_bits(near, prefix) })
+    fn asked<'a, S: NodeSource>(
+        &self,
+        prefix: &'a [u8],
+        source: &S,
+    ) -> Result<Option<PrefixQuery<'a>>, NodeError<S::Error>> {
+        let nearest = self.nearest(prefix, source)?;
+        Ok(nearest.shared(prefix).map(|(near, shared)| PrefixQuery { prefix, near: near.to_vec(), shared }))
     }
 }
 
 impl MapProof {
     /// Adds the steps for `branch`, which is on the path of every prefix in `asked`; `asked` is not empty.
-    fn walk(&mut self, branch: &HashedNode, asked: &[PrefixQuery<'_>]) {
+    fn walk<S: NodeSource>(
+        &mut self,
+        branch: &HashedNode,
+        asked: &[PrefixQuery<'_>],
+        source: &S,
+    ) -> Result<(), NodeError<S::Error>> {
         let depth = branch.depth();
         if asked.iter().any(|asked| asked.is_found(depth)) {
-            return self.steps.push(ProofStep::Found.encode());
+            self.steps.push(ProofStep::Found.encode());
+            return Ok(());
         }
-        let inner = match &branch.node {
+        let inner = match branch.loaded(source)?.node {
             MapNode::InnerNode(inner) => inner,
             MapNode::Leaf(row) => {
-                return self.show(ProofStep::Row, row_parts(row).map(|(key, value)| (key.to_vec(), [*value])));
+                self.show(ProofStep::Row, row_parts(&row).map(|(key, value)| (key.to_vec(), [*value])));
+                return Ok(());
             }
+            MapNode::Stored(_) => unreachable!("just loaded"),
         };
         let sides = [(&inner.left, ProofStep::Left(depth)), (&inner.right, ProofStep::Right(depth))];
         // The prefixes that continue below this node share leading bits that the others lack, so they are adjacent.
         let Some(on) = asked.split(|asked| !asked.continues(depth)).find(|run| !run.is_empty()) else {
             let [(left, _), (right, _)] = sides;
-            return self.show(
-                ProofStep::MapNode(depth),
-                asked.first().map(|a| (padded(a.near, depth), [left.hash, right.hash])),
-            );
+            let other = asked.first().map(|a| (padded(&a.near, depth), [left.hash, right.hash]));
+            self.show(ProofStep::MapNode(depth), other);
+            return Ok(());
         };
         let (left, right) = on.split_at(on.partition_point(|asked| !bit(asked.prefix, depth)));
         for ((side, hidden), asked) in iter::zip(sides, [left, right]) {
@@ -186,9 +205,10 @@ impl MapProof {
                 self.steps.push(hidden.encode());
                 self.hashes.push(side.hash);
             } else {
-                self.walk(side, asked);
+                self.walk(side, asked, source)?;
             }
         }
+        Ok(())
     }
 
     fn show<const N: usize>(&mut self, step: ProofStep, other: Option<(Vec<u8>, [NodeHash; N])>) {
@@ -349,12 +369,6 @@ impl<'a> ProofReader<'a> {
         }
         if self.builder.finish()?.unwrap_or_default() == root.0 { Ok(()) } else { Err(MapProofError::Root) }
     }
-}
-
-/// The first `depth` bits of `key`, zero-padded to whole bytes.
-fn padded(key: &[u8], depth: u16) -> Vec<u8> {
-    let (whole, partial) = prefix(key, depth);
-    [whole, partial.as_slice()].concat()
 }
 
 /// Whether `prefix` can be the first `depth` bits of a key, zero-padded to whole bytes.

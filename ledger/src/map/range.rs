@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 
 use super::build::Builder;
-use super::hash::{NodeHash, bit, bits, common_bits, leaf_hash, value_hash};
+use super::hash::{NodeHash, bit, bits, leaf_hash, value_hash};
 use super::proof::MapProofError;
+use super::stored::{NodeError, NodeSource};
 use super::tree::{HashedNode, MapError, MapNode, StateMap, check_key, row_parts};
 use crate::id::StateRoot;
 
@@ -34,65 +35,85 @@ impl StateMap {
     ///
     /// # Errors
     /// [`MapError::Range`]: no row has the key `last`, or it is before `start`, or there is no `last` but there are
-    /// rows from `start` on.
-    pub fn prove_range(&self, start: &[u8], last: Option<&[u8]>) -> Result<RangeProof, MapError> {
-        if last.is_some_and(|last| last < start || self.get(last).is_none()) {
-            return Err(MapError::Range);
+    /// rows from `start` on. [`NodeError::Storage`], [`NodeError::Torn`].
+    pub fn prove_range<S: NodeSource>(
+        &self,
+        start: &[u8],
+        last: Option<&[u8]>,
+        source: &S,
+    ) -> Result<RangeProof, NodeError<S::Error>> {
+        if let Some(last) = last
+            && (last < start || self.get(last, source)?.is_none())
+        {
+            return Err(MapError::Range.into());
         }
-        let before = self.before(start);
-        let (left, _) = before.map(|(key, _)| self.siblings(key)).unwrap_or_default();
-        let (_, mut right) = last.or(before.map(|(key, _)| key)).map(|key| self.siblings(key)).unwrap_or_default();
+        let before = self.before(start, source)?;
+        let siblings = |key: Option<&[u8]>| key.map(|key| self.siblings(key, source)).transpose();
+        let [left, _] = siblings(before.as_ref().map(|(key, _)| key.as_slice()))?.unwrap_or_default();
+        let end = last.or(before.as_ref().map(|(key, _)| key.as_slice()));
+        let [_, mut right] = siblings(end)?.unwrap_or_default();
         right.reverse();
         if last.is_none() && (!right.is_empty() || before.is_none() && !self.is_empty()) {
-            return Err(MapError::Range);
+            return Err(MapError::Range.into());
         }
-        Ok(RangeProof { before: before.map(|(key, value)| (key.to_vec(), *value)), left, right })
+        Ok(RangeProof { before, left, right })
     }
 
     /// The last row before `start`.
-    fn before(&self, start: &[u8]) -> Option<(&[u8], &NodeHash)> {
-        let (near, _) = row_parts(self.nearest(start))?;
-        let fork = common_bits(near, start);
-        let (mut branch, mut left) = (&self.top, None);
+    fn before<S: NodeSource>(
+        &self,
+        start: &[u8],
+        source: &S,
+    ) -> Result<Option<(Vec<u8>, NodeHash)>, NodeError<S::Error>> {
+        let nearest = self.nearest(start, source)?;
+        let Some((near, fork)) = nearest.shared(start) else { return Ok(None) };
+        let (mut branch, mut left) = (self.top.loaded(source)?, None);
         while let MapNode::InnerNode(inner) = &branch.node
             && inner.depth < fork
         {
-            if bit(start, inner.depth) {
-                (branch, left) = (&inner.right, Some(&inner.left));
+            let (next, other) = if bit(start, inner.depth) {
+                (inner.right.loaded(source)?, Some(inner.left.clone()))
             } else {
-                branch = &inner.left;
-            }
+                (inner.left.loaded(source)?, left)
+            };
+            (branch, left) = (next, other);
         }
         // `near` is below the branch, and all rows below the branch are on the same side of `start`.
-        if near < start { Some(branch) } else { left }.and_then(HashedNode::last)
+        match if near < start { Some(branch) } else { left } {
+            Some(branch) => branch.last(source),
+            None => Ok(None),
+        }
     }
 
     /// The left siblings and the right siblings on the path to the row with this key, from the top down.
-    fn siblings(&self, key: &[u8]) -> (Vec<(u16, NodeHash)>, Vec<(u16, NodeHash)>) {
-        let (mut left, mut right, mut branch) = (Vec::new(), Vec::new(), &self.top);
+    fn siblings<S: NodeSource>(&self, key: &[u8], source: &S) -> Result<[Siblings; 2], NodeError<S::Error>> {
+        let (mut left, mut right, mut branch) = (Siblings::new(), Siblings::new(), self.top.loaded(source)?);
         while let MapNode::InnerNode(inner) = &branch.node {
-            if bit(key, inner.depth) {
+            let next = if bit(key, inner.depth) {
                 left.push((inner.depth, inner.left.hash));
-                branch = &inner.right;
+                &inner.right
             } else {
                 right.push((inner.depth, inner.right.hash));
-                branch = &inner.left;
-            }
+                &inner.left
+            };
+            branch = next.loaded(source)?;
         }
-        (left, right)
+        Ok([left, right])
     }
 }
 
+/// Siblings on a path, each with the depth of its parent.
+type Siblings = Vec<(u16, NodeHash)>;
+
 impl HashedNode {
-    /// The last row below this node; `None` for the empty tree.
-    fn last(&self) -> Option<(&[u8], &NodeHash)> {
-        let mut node = &self.node;
-        loop {
-            match node {
-                MapNode::Leaf(row) => return row_parts(row),
-                MapNode::InnerNode(inner) => node = &inner.right.node,
-            }
+    /// The last row below this node: its key, the hash of its value. `None` for the empty tree.
+    fn last<S: NodeSource>(&self, source: &S) -> Result<Option<(Vec<u8>, NodeHash)>, NodeError<S::Error>> {
+        let mut node = self.loaded(source)?;
+        while let MapNode::InnerNode(inner) = &node.node {
+            node = inner.right.loaded(source)?;
         }
+        let MapNode::Leaf(row) = &node.node else { unreachable!("just loaded") };
+        Ok(row_parts(row).map(|(key, value)| (key.to_vec(), *value)))
     }
 }
 

@@ -69,7 +69,7 @@ proptest! {
     fn the_root_depends_on_the_rows_alone(batches in batches()) {
         let (mut map, mut rows) = (StateMap::default(), RowList::new());
         for batch in &batches {
-            map.update(&changes(batch)).unwrap();
+            map.update(&changes(batch), &Whole).unwrap();
             for (key, value) in batch {
                 match value {
                     Some(value) => rows.insert(key.clone(), value.clone()),
@@ -80,7 +80,7 @@ proptest! {
             prop_assert_eq!(map.root(), built(&rows).root());
             prop_assert_eq!(map.len(), rows.len());
             for key in batch.keys() {
-                prop_assert_eq!(map.get(key), rows.get(key).map(|value| value_hash(value)));
+                prop_assert_eq!(map.get(key, &Whole).unwrap(), rows.get(key).map(|value| value_hash(value)));
             }
         }
     }
@@ -90,7 +90,7 @@ proptest! {
         let mut map = StateMap::default();
         let mut kept = vec![(map.clone(), RowList::new())];
         for batch in &batches {
-            map.update(&changes(batch)).unwrap();
+            map.update(&changes(batch), &Whole).unwrap();
             let mut rows = kept[kept.len() - 1].1.clone();
             rows.retain(|key, _| !batch.contains_key(key));
             rows.extend(batch.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
@@ -99,7 +99,7 @@ proptest! {
         for (map, rows) in &kept {
             prop_assert_eq!(map.root(), naive_root(rows));
             prop_assert_eq!(map.len(), rows.len());
-            prop_assert!(rows.iter().all(|(key, value)| map.get(key) == Some(value_hash(value))));
+            prop_assert!(rows.iter().all(|(key, value)| map.get(key, &Whole).unwrap() == Some(value_hash(value))));
         }
     }
 
@@ -107,17 +107,17 @@ proptest! {
     fn an_update_is_all_or_nothing(batch in batches(), keys in many(many(0u8..2, 0..5), 1..6)) {
         let mut map = StateMap::default();
         for batch in &batch {
-            map.update(&changes(batch)).unwrap();
+            map.update(&changes(batch), &Whole).unwrap();
         }
         let (root, rows) = (map.root(), map.len());
         let prefix = |a: &Vec<u8>, b: &Vec<u8>| a != b && (a.starts_with(b) || b.starts_with(a));
-        let present: Vec<_> = batch.iter().flat_map(BTreeMap::keys).filter(|key| map.get(key).is_some()).collect();
+        let present: Vec<_> = batch.iter().flat_map(BTreeMap::keys).filter(|key| map.get(key, &Whole).unwrap().is_some()).collect();
         let good = keys.is_sorted_by(|a, b| a < b)
             && keys.iter().all(|a| !a.is_empty() && !keys.iter().chain(present.iter().copied()).any(|b| prefix(a, b)));
         let update: ChangeList = keys.into_iter().map(|key| (key, Some([1; 32]))).collect();
-        prop_assert_eq!(map.update(&update).is_ok(), good);
+        prop_assert_eq!(map.update(&update, &Whole).is_ok(), good);
         if good {
-            prop_assert!(update.iter().all(|(key, value)| map.get(key) == *value));
+            prop_assert!(update.iter().all(|(key, value)| map.get(key, &Whole).unwrap() == *value));
         } else {
             prop_assert_eq!((map.root(), map.len()), (root, rows));
         }
@@ -167,7 +167,7 @@ fn the_deepest_tree_grows_proves_and_collapses() {
     let mut map = StateMap::default();
     let all: ChangeList = rows.iter().map(|(key, value)| (key.clone(), Some(value_hash(value)))).collect();
     for (key, value) in all.iter().rev() {
-        map.update(&[(key, *value)]).unwrap();
+        map.update(&[(key, *value)], &Whole).unwrap();
     }
     assert_eq!((map.root(), map.len()), (expect, 1_025));
     let keys: Vec<_> = rows.keys().cloned().collect();
@@ -180,20 +180,20 @@ fn the_deepest_tree_grows_proves_and_collapses() {
         super::range::tests::check(&map, &rows, start, 3);
     }
     let removed: ChangeList = all.iter().skip(1).map(|(key, _)| (key.clone(), None)).collect();
-    map.update(&removed).unwrap();
+    map.update(&removed, &Whole).unwrap();
     assert_eq!((map.root(), map.len()), (naive_root(&rows.into_iter().take(1).collect()), 1));
-    map.update(&[(&all[0].0, None)]).unwrap();
+    map.update(&[(&all[0].0, None)], &Whole).unwrap();
     assert!(map.is_empty() && map.root() == StateRoot([0; 32]));
-    map.update(&all).unwrap();
+    map.update(&all, &Whole).unwrap();
     assert_eq!(map.root(), expect);
 }
 
 #[test]
 fn removals_collapse_what_the_same_update_grows() {
     let mut map = StateMap::from_sorted([([0x10], [1; 32]), ([0x11], [2; 32])]).unwrap();
-    map.update(&[([0x10], None), ([0x11], None), ([0x90], Some([3; 32]))]).unwrap();
+    map.update(&[([0x10], None), ([0x11], None), ([0x90], Some([3; 32]))], &Whole).unwrap();
     assert_eq!(map.root(), StateMap::from_sorted([([0x90], [3; 32])]).unwrap().root());
-    map.update(&[([0x10], None), ([0x90], None)]).unwrap();
+    map.update(&[([0x10], None), ([0x90], None)], &Whole).unwrap();
     assert_eq!((map.root(), map.len()), (StateMap::default().root(), 0));
 }
 
@@ -202,7 +202,7 @@ fn refused_keys() {
     let check = |keys: &[&[u8]], expect: MapError| {
         let batch: Vec<_> = keys.iter().map(|key| (*key, Some([0; 32]))).collect();
         assert_eq!(StateMap::from_sorted(keys.iter().map(|key| (key, [0; 32]))).unwrap_err(), expect, "{keys:?}");
-        assert_eq!(StateMap::default().update(&batch), Err(expect), "{keys:?}");
+        assert_eq!(StateMap::default().update(&batch, &Whole), Err(expect.into()), "{keys:?}");
     };
     check(&[&[]], MapError::KeyLength(0));
     check(&[&[0], &[1; 129]], MapError::KeyLength(129));
@@ -212,9 +212,9 @@ fn refused_keys() {
     check(&[&[1], &[1, 0]], MapError::Prefix);
     let mut map = StateMap::from_sorted([([1, 1], [0; 32]), ([1, 2], [0; 32])]).unwrap();
     for key in [&[1][..], &[1, 2, 0], &[1, 1, 0xff]] {
-        assert_eq!(map.update(&[(key, Some([0; 32]))]), Err(MapError::Prefix));
-        assert_eq!(map.update(&[(key, None)]), Err(MapError::Prefix));
-        assert_eq!(map.get(key), None);
+        assert_eq!(map.update(&[(key, Some([0; 32]))], &Whole), Err(MapError::Prefix.into()));
+        assert_eq!(map.update(&[(key, None)], &Whole), Err(MapError::Prefix.into()));
+        assert_eq!(map.get(key, &Whole).unwrap(), None);
     }
     assert_eq!(format!("{:?}", StateMap::default()), "StateMap(0 rows, StateRoot(00000000…))");
 }

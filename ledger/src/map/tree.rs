@@ -1,10 +1,12 @@
-//! The tree itself: built from sorted rows, updated in batches. Clones share its nodes.
+//! The tree itself: built from sorted rows, updated in batches. Clones share its nodes. Parts of it may be on disk only.
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{fmt, mem};
 
 use super::build::{Builder, Subtree};
-use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, leaf_hash};
+use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, leaf_hash, prefix};
+use super::stored::{NodeError, NodeSource, RecordChanges, StoredNode, record_changes};
 use crate::id::StateRoot;
 
 /// Most prefixes in one proof.
@@ -31,13 +33,20 @@ pub enum MapError {
     Range,
 }
 
-/// The rows of one map as a tree in memory: about 260 bytes per row with 65-byte keys.
+/// The rows of one map as a tree: about 260 bytes per row with 65-byte keys, for what is in memory.
 ///
-/// A clone costs one reference count: it shares all nodes, and an update copies only the paths that it changes.
+/// A clone costs one reference count: it shares all nodes, and an update copies only the paths that it changes. Nodes
+/// that are needed and not in memory are read from a [`NodeSource`], which must have the rows and records of this map as
+/// it is, except below nodes that changed since they were written.
 #[derive(Clone, Default)]
 pub struct StateMap {
     pub(super) top: HashedNode,
-    rows: usize,
+    /// Counts the updates.
+    pub(super) clock: u32,
+    /// About how many nodes are in memory.
+    pub(super) loaded: usize,
+    /// Whether its records are stored, except those that updates returned.
+    pub(super) stored: bool,
 }
 
 /// A subtree and its hash, which is kept in the parent so that an update never loads a sibling.
@@ -55,22 +64,48 @@ pub(super) enum MapNode {
     /// key ‖ value hash, in one allocation.
     Leaf(Arc<[u8]>),
     InnerNode(Arc<InnerNode>),
+    /// A node that is not in memory.
+    Stored(Arc<StoredNode>),
 }
 
 /// All keys below share the bits before `depth`; the bit at `depth` is 0 on the left side and 1 on the right.
 #[derive(Clone)]
 pub(super) struct InnerNode {
     pub(super) depth: u16,
+    /// The update that changed this node last; 0 if none did since it was loaded.
+    pub(super) used: u32,
+    pub(super) rows: u64,
     pub(super) left: HashedNode,
     pub(super) right: HashedNode,
 }
 
 /// A change that has an effect.
-struct RowChange<'a> {
-    key: &'a [u8],
-    value: Option<&'a NodeHash>,
+pub(super) struct RowChange<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) value: Option<&'a NodeHash>,
     /// The first bit in which the key differs from its nearest row, or [`PRESENT`] if the key has a row.
-    fork: u16,
+    pub(super) fork: u16,
+}
+
+/// The row nearest to a key: one that shares the most leading bits with it.
+pub(super) enum Nearest {
+    /// The map is empty.
+    None,
+    /// A row: key ‖ value hash.
+    Row(Arc<[u8]>),
+    /// The key leaves the tree above this node, which is not in memory, or all keys below begin with it.
+    Stored(Arc<StoredNode>),
+}
+
+impl Nearest {
+    /// The bits of the row's key that matter, zero-padded, and how many of them it shares with `key`.
+    pub(super) fn shared(&self, key: &[u8]) -> Option<(&[u8], u16)> {
+        match self {
+            Self::None => None,
+            Self::Row(row) => row_parts(row).map(|(near, _)| (near, common_bits(near, key))),
+            Self::Stored(stored) => Some((&stored.prefix, stored.shared(key))),
+        }
+    }
 }
 
 /// Instead of a depth: the key has a row, or the node is a leaf. Greater than every real depth.
@@ -87,14 +122,24 @@ impl HashedNode {
         Self { hash: leaf_hash(key, value), node: MapNode::Leaf([key, value.as_slice()].concat().into()) }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         matches!(&self.node, MapNode::Leaf(row) if row.is_empty())
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        match &self.node {
+            MapNode::Leaf(row) => u64::from(!row.is_empty()),
+            MapNode::InnerNode(inner) => inner.rows,
+            MapNode::Stored(stored) => stored.rows,
+        }
     }
 
     pub(super) fn depth(&self) -> u16 {
         match &self.node {
             MapNode::Leaf(_) => PRESENT,
             MapNode::InnerNode(inner) => inner.depth,
+            MapNode::Stored(stored) if stored.rows == 1 => PRESENT,
+            MapNode::Stored(stored) => stored.depth,
         }
     }
 
@@ -111,36 +156,104 @@ impl HashedNode {
     }
 
     /// Applies `changes` to this subtree. Their keys share with the keys below it all bits before the smaller of its
-    /// depth and their smallest fork.
-    fn apply(&mut self, changes: &[RowChange<'_>]) {
+    /// depth and their smallest fork, and all nodes on their paths are in memory.
+    fn apply(&mut self, changes: &[RowChange<'_>], clock: u32) {
         let Some(first) = changes.first() else { return };
         let fork = changes.iter().fold(PRESENT, |least, change| least.min(change.fork));
         if fork < self.depth() {
-            return self.grow(fork, changes, first.key);
+            return self.grow(fork, changes, first.key, clock);
         }
         match &mut self.node {
             MapNode::Leaf(_) => *self = first.value.map(|value| Self::leaf(first.key, value)).unwrap_or_default(),
             MapNode::InnerNode(inner) => {
                 let inner = Arc::make_mut(inner);
                 let (left, right) = split(changes, inner.depth);
-                inner.left.apply(left);
-                inner.right.apply(right);
+                inner.left.apply(left, clock);
+                inner.right.apply(right, clock);
+                inner.rows = inner.left.rows().saturating_add(inner.right.rows());
+                inner.used = clock;
                 self.settle(first.key);
             }
+            MapNode::Stored(_) => unreachable!("the paths of all changes were loaded"),
         }
     }
 
     /// Inserts a parent node at depth `fork`, where some of `changes` branch off from this subtree.
-    fn grow(&mut self, fork: u16, changes: &[RowChange<'_>], key: &[u8]) {
+    fn grow(&mut self, fork: u16, changes: &[RowChange<'_>], key: &[u8], clock: u32) {
         let (left, right) = split(changes, fork);
         let mut old = mem::take(self);
         *self = if left.first().is_some_and(|change| change.fork == fork) {
-            old.apply(right);
+            old.apply(right, clock);
             Self::join(fork, Self::plant(left), old, key)
         } else {
-            old.apply(left);
+            old.apply(left, clock);
             Self::join(fork, old, Self::plant(right), key)
         };
+        self.use_now(clock);
+    }
+
+    /// Notes that a node which has just been made is in use.
+    fn use_now(&mut self, clock: u32) {
+        if let MapNode::InnerNode(inner) = &mut self.node {
+            Arc::make_mut(inner).used = clock;
+        }
+    }
+
+    /// Loads the nodes on the path of `key` until it leaves the tree. Adds to `loaded` how many there were.
+    fn open<S: NodeSource>(
+        &mut self,
+        key: &[u8],
+        source: &S,
+        loaded: &mut usize,
+    ) -> Result<Nearest, NodeError<S::Error>> {
+        // A path that is in memory is not copied before there is something to change.
+        if let Some(nearest) = self.nearest_loaded(key) {
+            return Ok(nearest);
+        }
+        let mut at = self;
+        loop {
+            if let MapNode::Stored(stored) = &at.node {
+                if !stored.is_above(key) {
+                    return Ok(Nearest::Stored(Arc::clone(stored)));
+                }
+                let (node, count) = Self::load(&at.hash, stored, source)?;
+                *loaded = loaded.saturating_add(count);
+                at.node = node.node;
+            }
+            match &mut at.node {
+                MapNode::Leaf(row) if row.is_empty() => return Ok(Nearest::None),
+                MapNode::Leaf(row) => return Ok(Nearest::Row(Arc::clone(row))),
+                MapNode::InnerNode(inner) => {
+                    let inner = Arc::make_mut(inner);
+                    at = if bit(key, inner.depth) { &mut inner.right } else { &mut inner.left };
+                }
+                MapNode::Stored(_) => unreachable!("just loaded"),
+            }
+        }
+    }
+
+    /// The row nearest to `key`, if no node has to be loaded to find it.
+    fn nearest_loaded(&self, key: &[u8]) -> Option<Nearest> {
+        let mut node = &self.node;
+        loop {
+            match node {
+                MapNode::Leaf(row) if row.is_empty() => return Some(Nearest::None),
+                MapNode::Leaf(row) => return Some(Nearest::Row(Arc::clone(row))),
+                MapNode::InnerNode(inner) => {
+                    node = if bit(key, inner.depth) { &inner.right.node } else { &inner.left.node };
+                }
+                MapNode::Stored(stored) if stored.is_above(key) => return None,
+                MapNode::Stored(stored) => return Some(Nearest::Stored(Arc::clone(stored))),
+            }
+        }
+    }
+
+    /// This node, loaded if it was not in memory.
+    pub(super) fn loaded<S: NodeSource>(&self, source: &S) -> Result<Self, NodeError<S::Error>> {
+        match &self.node {
+            MapNode::Stored(stored) => Self::load(&self.hash, stored, source).map(|(node, _)| node),
+            _ => Ok(self.clone()),
+        }
     }
 
     /// A subtree of new rows only.
@@ -158,14 +271,19 @@ impl HashedNode {
 impl Subtree for HashedNode {
     /// If one side is empty, the result is the other side.
     fn join(depth: u16, left: Self, right: Self, key: &[u8]) -> Self {
-        let mut branch =
-            Self { hash: NodeHash::default(), node: MapNode::InnerNode(Arc::new(InnerNode { depth, left, right })) };
+        let rows = left.rows().saturating_add(right.rows());
+        let inner = InnerNode { depth, used: 0, rows, left, right };
+        let mut branch = Self { hash: NodeHash::default(), node: MapNode::InnerNode(Arc::new(inner)) };
         branch.settle(key);
         branch
     }
 }
 
-fn push_row<K: AsRef<[u8]>>(builder: &mut Builder<K, HashedNode>, key: K, value: &NodeHash) -> Result<(), MapError> {
+pub(super) fn push_row<K: AsRef<[u8]>>(
+    builder: &mut Builder<K, HashedNode>,
+    key: K,
+    value: &NodeHash,
+) -> Result<(), MapError> {
     check_key(key.as_ref())?;
     if let Some(previous) = builder.last_key() {
         check_order(previous.as_ref(), key.as_ref())?;
@@ -180,8 +298,14 @@ fn finish<K: AsRef<[u8]>>(builder: Builder<K, HashedNode>) -> HashedNode {
     builder.finish().expect("nothing was hidden").unwrap_or_default()
 }
 
+/// The first `depth` bits of `key`, zero-padded to whole bytes.
+pub(super) fn padded(key: &[u8], depth: u16) -> Vec<u8> {
+    let (whole, partial) = prefix(key, depth);
+    [whole, partial.as_slice()].concat()
+}
+
 /// The changes on the left side and on the right side of a node at `depth`.
-fn split<'a, 'b>(changes: &'a [RowChange<'b>], depth: u16) -> (&'a [RowChange<'b>], &'a [RowChange<'b>]) {
+pub(super) fn split<'a, 'b>(changes: &'a [RowChange<'b>], depth: u16) -> (&'a [RowChange<'b>], &'a [RowChange<'b>]) {
     changes.split_at(changes.partition_point(|change| !bit(change.key, depth)))
 }
 
@@ -204,7 +328,11 @@ pub(super) fn check_order(previous: &[u8], key: &[u8]) -> Result<(), MapError> {
 }
 
 impl StateMap {
-    /// Builds the map of `rows` (key, value hash), in linear time.
+    pub(super) const fn of(top: HashedNode) -> Self {
+        Self { top, clock: 0, loaded: 0, stored: false }
+    }
+
+    /// Builds the map of `rows` (key, value hash), in linear time and in memory as a whole.
     ///
     /// # Errors
     /// Any [`MapError`]: the rows must ascend strictly, with no key a prefix of another.
@@ -214,25 +342,38 @@ impl StateMap {
             push_row(&mut builder, key, &value)?;
             count = count.saturating_add(1);
         }
-        Ok(Self { top: finish(builder), rows: count })
+        Ok(Self { loaded: count.saturating_mul(2), ..Self::of(finish(builder)) })
     }
 
-    /// Sets rows (`Some` value hash) and removes rows (`None`); removing an absent row does nothing.
+    /// Sets rows (`Some` value hash) and removes rows (`None`); removing an absent row does nothing. Returns the records
+    /// that change; those of a map that was built from its rows are all new with its first change.
     ///
     /// # Errors
-    /// Any [`MapError`], and then nothing is changed. The keys must ascend strictly, and no key may be a prefix of
+    /// Any [`NodeError`], and then nothing is changed. The keys must ascend strictly, and no key may be a prefix of
     /// another key in the changes or in the map, in either direction; this includes keys of removed rows.
-    pub fn update<K: AsRef<[u8]>>(&mut self, changes: &[(K, Option<[u8; 32]>)]) -> Result<(), MapError> {
-        let changes = self.effective(changes)?;
-        let inserted = changes.iter().filter(|change| change.fork != PRESENT).count();
-        let removed = changes.iter().filter(|change| change.value.is_none()).count();
+    pub fn update<K: AsRef<[u8]>, S: NodeSource>(
+        &mut self,
+        changes: &[(K, Option<[u8; 32]>)],
+        source: &S,
+    ) -> Result<RecordChanges, NodeError<S::Error>> {
+        let changes = self.effective(changes, source)?;
+        if changes.is_empty() {
+            return Ok(RecordChanges::new());
+        }
+        let before = if self.stored { self.records_of(&changes, false) } else { BTreeMap::new() };
+        self.clock = self.clock.saturating_add(1);
         if self.top.is_empty() {
             self.top = HashedNode::plant(&changes);
         } else {
-            self.top.apply(&changes);
+            self.top.apply(&changes, self.clock);
         }
-        self.rows = self.rows.saturating_add(inserted).saturating_sub(removed);
-        Ok(())
+        let inserted = changes.iter().filter(|change| change.fork != PRESENT).count();
+        self.loaded = self.loaded.saturating_add(inserted.saturating_mul(2));
+        if !self.stored {
+            self.stored = true;
+            return Ok(self.all_records());
+        }
+        Ok(record_changes(&before, &self.records_of(&changes, true)))
     }
 
     /// The root hash: 32 zero bytes for the empty map.
@@ -244,40 +385,47 @@ impl StateMap {
     /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows
+        usize::try_from(self.top.rows()).unwrap_or(usize::MAX)
     }
 
     /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.top.is_empty()
     }
 
     /// The hash of the value at `key`, if it has a row.
-    #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<[u8; 32]> {
-        row_parts(self.nearest(key)).filter(|(near, _)| *near == key).map(|(_, value)| *value)
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`], [`NodeError::Torn`].
+    pub fn get<S: NodeSource>(&self, key: &[u8], source: &S) -> Result<Option<[u8; 32]>, NodeError<S::Error>> {
+        Ok(match self.nearest(key, source)? {
+            Nearest::Row(row) => row_parts(&row).filter(|(near, _)| *near == key).map(|(_, value)| *value),
+            Nearest::None | Nearest::Stored(_) => None,
+        })
     }
 
-    /// A row whose key shares the most leading bits with `key`; no bytes if the map is empty.
-    pub(super) fn nearest(&self, key: &[u8]) -> &[u8] {
-        let mut node = &self.top.node;
-        loop {
-            match node {
-                MapNode::Leaf(row) => return row,
-                MapNode::InnerNode(inner) => {
-                    let side = if bit(key, inner.depth) { &inner.right } else { &inner.left };
-                    node = &side.node;
-                }
-            }
+    /// Whether what is in memory shows that `key` has no row.
+    #[must_use]
+    pub fn lacks(&self, key: &[u8]) -> bool {
+        match self.top.nearest_loaded(key) {
+            Some(Nearest::Row(row)) => row_parts(&row).is_none_or(|(near, _)| near != key),
+            Some(Nearest::None | Nearest::Stored(_)) => true,
+            None => false,
         }
     }
 
-    /// The changes that have an effect, each with its fork.
-    fn effective<'a, K: AsRef<[u8]>>(
-        &self,
+    /// The row nearest to `key`. Loads what is not in memory, without keeping it.
+    pub(super) fn nearest<S: NodeSource>(&self, key: &[u8], source: &S) -> Result<Nearest, NodeError<S::Error>> {
+        self.top.clone().open(key, source, &mut 0)
+    }
+
+    /// The changes that have an effect, each with its fork. Loads the nodes on their paths.
+    fn effective<'a, K: AsRef<[u8]>, S: NodeSource>(
+        &mut self,
         changes: &'a [(K, Option<[u8; 32]>)],
-    ) -> Result<Vec<RowChange<'a>>, MapError> {
+        source: &S,
+    ) -> Result<Vec<RowChange<'a>>, NodeError<S::Error>> {
         let mut effective = Vec::with_capacity(changes.len());
         let mut previous: &[u8] = &[];
         for (key, value) in changes {
@@ -287,27 +435,46 @@ impl StateMap {
                 check_order(previous, key)?;
             }
             previous = key;
-            effective.extend(self.locate(key, value.as_ref())?);
+            effective.extend(self.locate(key, value.as_ref(), source)?);
         }
         Ok(effective)
     }
 
     /// The change with its fork; `None` if it has no effect.
-    fn locate<'a>(&self, key: &'a [u8], value: Option<&'a NodeHash>) -> Result<Option<RowChange<'a>>, MapError> {
-        let present = row_parts(self.nearest(key));
-        let fork = match present {
-            None => 0,
-            Some((near, _)) if near == key => PRESENT,
-            Some((near, _)) if near.starts_with(key) || key.starts_with(near) => return Err(MapError::Prefix),
-            Some((near, _)) => common_bits(near, key),
-        };
-        let old = present.filter(|_| fork == PRESENT).map(|(_, old)| old);
+    fn locate<'a, S: NodeSource>(
+        &mut self,
+        key: &'a [u8],
+        value: Option<&'a NodeHash>,
+        source: &S,
+    ) -> Result<Option<RowChange<'a>>, NodeError<S::Error>> {
+        let nearest = self.top.open(key, source, &mut self.loaded)?;
+        let (mut fork, mut old) = (0, None);
+        match &nearest {
+            Nearest::Row(row) => {
+                if let Some((near, present)) = row_parts(row) {
+                    if near == key {
+                        (fork, old) = (PRESENT, Some(present));
+                    } else if near.starts_with(key) || key.starts_with(near) {
+                        return Err(MapError::Prefix.into());
+                    } else {
+                        fork = common_bits(near, key);
+                    }
+                }
+            }
+            Nearest::Stored(stored) => {
+                fork = stored.shared(key);
+                if fork == bits(key) {
+                    return Err(MapError::Prefix.into());
+                }
+            }
+            Nearest::None => {}
+        }
         Ok((old != value).then_some(RowChange { key, value, fork }))
     }
 }
 
 impl fmt::Debug for StateMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StateMap({} rows, {:?})", self.rows, self.root())
+        write!(f, "StateMap({} rows, {:?})", self.len(), self.root())
     }
 }

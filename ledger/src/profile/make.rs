@@ -16,8 +16,10 @@ use crate::codec::CodecError;
 use crate::id::{Domain, IdentityId};
 use crate::join::Join;
 use crate::manifest::{LogId, Manifest};
-use crate::map::{MapError, StateMap};
-use crate::rows::{self, LogRow, MapId, MapName, MemoryRows, Row as _, RowError, Rows, Statement, Tally, prefix};
+use crate::map::{MapError, NodeError, StateMap};
+use crate::rows::{
+    self, LogRow, MapId, MapName, MapNodes, MemoryRows, Row as _, RowError, Rows, Statement, StoredRows, Tally, prefix,
+};
 
 /// Most tallies of a subject that one proof shows. Of the homes with the most tallies none are shown beyond that, which
 /// bounds the work for a subject that many strangers attest to.
@@ -83,7 +85,7 @@ impl ProfileProof {
     ///
     /// # Errors
     /// [`MakeError`].
-    pub fn make<S: Rows>(
+    pub fn make<S: StoredRows>(
         manifest: &Arc<Manifest>,
         question: Question,
         rows: &S,
@@ -124,7 +126,7 @@ struct Maker<'a, S> {
     whole_days: BTreeSet<MapId>,
 }
 
-impl<'a, S: Rows> Maker<'a, S> {
+impl<'a, S: StoredRows> Maker<'a, S> {
     fn new(
         manifest: &'a Arc<Manifest>,
         question: Question,
@@ -309,9 +311,11 @@ impl<'a, S: Rows> Maker<'a, S> {
                 return Err(Attempt::TooLong);
             }
         }
-        let proof = map.prove(prefixes).map_err(|error| match error {
-            MapError::Prefixes(_) => Attempt::Prefixes(id),
-            _ => RowError::Broken(CodecError::Malformed).into(),
+        let proof = map.prove(prefixes, &MapNodes(id, self.rows.rows)).map_err(|error| match error {
+            NodeError::Map(MapError::Prefixes(_)) => Attempt::Prefixes(id),
+            NodeError::Torn => Attempt::Error(MakeError::Torn),
+            NodeError::Map(_) => RowError::Broken(CodecError::Malformed).into(),
+            NodeError::Storage(error) => RowError::Storage(error).into(),
         })?;
         let evidence = MapEvidence { name: name.into(), proof, rows: found };
         evidence.check(&map.root(), prefixes).map_err(|_| Attempt::Error(MakeError::Torn))?;

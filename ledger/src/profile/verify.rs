@@ -224,6 +224,7 @@ fn check_asked(
 fn broken(error: &RowError<Infallible>) -> ProfileError {
     match error {
         RowError::Broken(error) => ProfileError::Row(*error),
+        RowError::Torn => unreachable!("a proof's rows are read without maps"),
         RowError::Storage(never) => match *never {},
     }
 }

@@ -264,9 +264,9 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
     let tiles = log.tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
     let Head { size, root } = log.tree.head();
     let state = LogState { log: log.id.clone(), size, root, state_root: folded.state_root };
-    let commit =
-        Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes: &folded.changes, notes };
-    app.shared.certified.before(&log.id, [&folded.changes], &view).unwrap();
+    let (changes, nodes) = (&folded.changes, &folded.nodes);
+    let commit = Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes, nodes, notes };
+    app.shared.certified.before(&log.id, [(changes, nodes)], &view).unwrap();
     app.shared.store.commit(&[commit]).unwrap();
     app.shared.certified.after(&log.id, size, &log.maps);
 }

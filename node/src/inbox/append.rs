@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::reserve::{Purpose, Reserve};
 use super::{Inbox, InboxInput, Own, StoredRoots, SubmitOutcome, Submitted};
-use crate::replay::{Fatal, LogCopy, adopted};
+use crate::replay::{Fatal, LogCopy, adopted, nodes_max};
 use crate::store::{Commit, DayUsage, Store, View};
 use crate::wire::{Refusal, SignedHead};
 
@@ -230,7 +230,7 @@ impl Inbox {
         };
         // Maps and tree run ahead of the disk from here to `commit`. If that fails, the process ends with them, and the
         // next start loads both from disk.
-        let Folded { changes, state_root, time } = match batch.finish(maps) {
+        let Folded { changes, nodes, state_root, time } = match batch.finish(maps) {
             Ok(folded) => folded,
             Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
             Err(_) => return Err(Fatal::Internal("the batch has entries")),
@@ -244,10 +244,11 @@ impl Inbox {
         let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &changes);
         // Readers at the certified state need the rows as they were: kept before the write can be seen. In memory only;
         // after a crash there is no certified state to read until the next certificate.
-        self.shared.certified.before(log, [changes], &store.view())?;
+        self.shared.certified.before(log, [(changes, &nodes)], &store.view())?;
         // The point of no return: one atomic, synced write. A crash before or within it leaves nothing of the batch. A
         // crash after it leaves entries below a head without a signature: `stored_newest` signs it at the start.
-        store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, notes }])?;
+        store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, nodes: &nodes, notes }])?;
+        maps.trim(nodes_max(&self.shared.manifest));
         self.shared.certified.after(log, head.size, maps);
         // Signed only now that the head is durable, so that no other head of this size can ever be signed.
         let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);

@@ -21,7 +21,7 @@ use super::input::note_of;
 use super::lateness::before_ahead;
 use super::{DecodedRange, Inbox, InboxCommand, StoredRoots, Submitted};
 use crate::metrics::Direction;
-use crate::replay::{self, Fatal, ReplayStop, ReplayedBatch, adopted, batches};
+use crate::replay::{self, Fatal, ReplayStop, ReplayedBatch, adopted, batches, nodes_max};
 use crate::shared::Shared;
 use crate::sync::heard::HeardFrontier;
 use crate::wire::{self, Session, SignedHead};
@@ -164,11 +164,13 @@ impl Inbox {
         let lateness = self.mark_late(log, done);
         let (head, Shared { certified, store, .. }) = (last.state.head(), &self.shared);
         // In memory only, as in `Inbox::write`: kept before the write can be seen.
-        certified.before(log, done.iter().map(|done| &done.replayed.folded.changes), &store.view())?;
+        let changed = done.iter().map(|done| &done.replayed.folded).map(|folded| (&folded.changes, &folded.nodes));
+        certified.before(log, changed, &store.view())?;
         // One atomic, synced write of whole batches. A crash before or within it leaves the smaller copy, and the
         // entries are fetched again. After it the owner's head above them is on disk already: see `keep_first`.
         store.commit_with(&replay::commits(done, notes), lateness.as_ref().map(|lateness| (log, lateness)))?;
-        if let Some(maps) = self.copies.get(log).and_then(|copy| copy.maps.as_ref()) {
+        if let Some(maps) = self.copies.get_mut(log).and_then(|copy| copy.maps.as_mut()) {
+            maps.trim(nodes_max(&self.shared.manifest));
             certified.after(log, head.size, maps);
         }
         // The scores are in memory; a start computes them from the rows.

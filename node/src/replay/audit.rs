@@ -10,7 +10,7 @@ use fama_ledger::log::{Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
 
 use super::check::replay_order;
-use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay, tiles_fault};
+use super::{Fatal, LogCopy, ReplayStop, batches, commits, nodes_max, replay, tiles_fault};
 use crate::store::{Store, StoreError};
 
 /// Opens or creates a store that uses `manifest`, or the later version that the folder already uses. Also returns the
@@ -118,6 +118,9 @@ impl<'a> Auditor<'a> {
         let (done, stop) = replay(self.store.manifest(), &self.log, &self.store.view(), &mut self.copy, whole)?;
         if !done.is_empty() {
             self.store.commit(&commits(&done, &[]))?;
+            if let Some(maps) = &mut self.copy.maps {
+                maps.trim(nodes_max(self.store.manifest()));
+            }
         }
         for one in &done {
             let outcomes = one.replayed.outcomes.iter().map(Option::as_ref).chain([None]);

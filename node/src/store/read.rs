@@ -13,7 +13,7 @@ use fama_ledger::lateness::{LATENESS_BYTES_MAX, Lateness};
 use fama_ledger::limits::{self, ENTRY_BYTES_MAX, NOTE_BYTES_MAX};
 use fama_ledger::log::{Hash, LogError, TILE_WIDTH, Tiles, prove_inclusion};
 use fama_ledger::manifest::LogId;
-use fama_ledger::rows::{MapId, Rows};
+use fama_ledger::rows::{MapId, Rows, StoredRows};
 use fama_ledger::signed_note::SIGNATURES_MAX;
 
 use super::engine::{EngineView, StoredValue, Walk};
@@ -483,6 +483,20 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn tiles<'v>(&'v self, log: &LogId) -> LogTiles<'v> {
         LogTiles { view: self, log: log.clone() }
+    }
+}
+
+impl StoredRows for View<'_> {
+    fn scan_from(
+        &self,
+        map: MapId,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let map = map.level(level);
+        let walk = Walk { from: Some(keys::row(map, from)), ..Walk::of(map.0) };
+        self.walk(Family::Rows, walk, &mut |key, value| Ok(each(key.get(map.0.len()..).unwrap_or_default(), value)))
     }
 }
 

@@ -221,7 +221,7 @@ impl Store {
         for log in all.iter().flat_map(|rollback| &rollback.logs) {
             batch.delete(Family::Logs, keys::log_state(log));
             batch.delete(Family::Logs, keys::log_adopted(log));
-            for map in maps_of(&self.manifest, log) {
+            for map in maps_of(&self.manifest, log).into_iter().flat_map(MapId::levels) {
                 batch.delete_prefix(Family::Rows, &map.0);
             }
         }

@@ -15,7 +15,8 @@ use bincode::{Decode, Encode};
 use fama_ledger::adoption::Adopted;
 use fama_ledger::id::EventId;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::rows::{MapId, Row as _, Tally};
+use fama_ledger::map::{NodeError, StateMap, value_hash};
+use fama_ledger::rows::{MapId, MapNodes, Row as _, Tally};
 use fama_ledger::snapshot::{Offer, Offered};
 
 use super::engine::{Walk, WriteBatch};
@@ -25,6 +26,8 @@ use crate::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
 
 /// At most this many rows are deleted in one write.
 const CLEAR_ROWS: usize = 10_000;
+/// Most nodes of a map in memory while their records are written.
+const INDEXED_NODES: usize = 1 << 16;
 
 /// A key range of a map that is still to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -104,7 +107,9 @@ impl Store {
         batch.delete(Family::Meta, keys::quick_parts(log));
         self.write(batch, false)?;
         for (map, _) in &offered.maps {
-            while self.clear_some(map.id())? {}
+            for level in map.id().levels() {
+                while self.clear_some(level)? {}
+            }
         }
         let mut batch = self.batch();
         Self::put(&mut batch, Family::Meta, &keys::quick_offer(log), offer);
@@ -151,6 +156,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn finish_loading(&self, all: &[Offered]) -> Result<(), StoreError> {
+        for (map, _) in all.iter().flat_map(|offered| &offered.maps) {
+            self.index_map(map.id())?;
+        }
         let mut batch = self.batch();
         for offered in all {
             self.put_begin(&mut batch, offered);
@@ -158,6 +166,38 @@ impl Store {
         // Synced, and with it all earlier writes of the load, which were not: they are in the same write-ahead log.
         Self::put(&mut batch, Family::Meta, META_QUICK, &true);
         self.write(batch, true)
+    }
+
+    /// Writes the records of a map's nodes, from its rows. Not synced: an interrupted load does it again.
+    fn index_map(&self, map: MapId) -> Result<(), StoreError> {
+        for level in map.levels().skip(1) {
+            while self.clear_some(level)? {}
+        }
+        let (mut tree, mut from) = (StateMap::default(), Vec::new());
+        loop {
+            let (view, mut rows) = (self.view(), Vec::new());
+            view.rows_from(map, &from, &mut |key, value| {
+                rows.push((key.to_vec(), Some(value_hash(value))));
+                if rows.len() < CLEAR_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            // No key lies between a key and the same key with a zero byte appended.
+            from = [last.as_slice(), &[0]].concat();
+            let records = tree.update(&rows, &MapNodes(map, &view)).map_err(|error| match error {
+                NodeError::Storage(error) => error,
+                other => self.database(&other.to_string()),
+            })?;
+            let mut batch = self.batch();
+            for ((level, key), change) in records {
+                let key = keys::row(map.level(level), &key);
+                match change.after {
+                    Some(record) => batch.put(Family::Rows, key, record),
+                    None => batch.delete(Family::Rows, key),
+                }
+            }
+            self.write(batch, false)?;
+            tree.trim(INDEXED_NODES);
+        }
     }
 
     /// Writes the state, tiles and signed heads that the copy of one log starts from.

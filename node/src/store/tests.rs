@@ -6,7 +6,7 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use fama_ledger::adoption::Adopted;
-use fama_ledger::batch::{Batch, LogMaps};
+use fama_ledger::batch::{Batch, LogMaps, NodeChanges};
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::codec;
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
@@ -78,6 +78,7 @@ struct Made {
     outcomes: Vec<Option<Outcome>>,
     tiles: Vec<TileWrite>,
     changes: Changes,
+    nodes: NodeChanges,
 }
 
 impl Made {
@@ -89,6 +90,7 @@ impl Made {
             outcomes: &self.outcomes,
             tiles: self.tiles.clone(),
             changes: &self.changes,
+            nodes: &self.nodes,
             notes,
         }
     }
@@ -121,7 +123,7 @@ impl Log {
         let tiles = self.tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
         let Head { size, root } = self.tree.head();
         let state = LogState { log: self.id.clone(), size, root, state_root: folded.state_root };
-        Made { state, first, entries, outcomes, tiles, changes: folded.changes }
+        Made { state, first, entries, outcomes, tiles, changes: folded.changes, nodes: folded.nodes }
     }
 
     fn commit(&mut self, store: &Store, events: &[VerifiedEvent], notes: &[(NoteHash, String)]) -> Made {

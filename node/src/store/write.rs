@@ -331,6 +331,12 @@ impl<'a> CommitWriter<'a> {
                 None => self.batch.delete(Family::Rows, keys::row(*map, key)),
             }
         }
+        for ((level, key), change) in commit.nodes {
+            match &change.after {
+                Some(record) => self.batch.put(Family::Rows, keys::row(*level, key), record),
+                None => self.batch.delete(Family::Rows, keys::row(*level, key)),
+            }
+        }
     }
 
     fn add_note(&mut self, hash: &NoteHash) -> Result<(), StoreError> {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use fama_ledger::log::{Head, LogError, Tiles as _, prove_inclusion};
 use fama_ledger::manifest::LogId;
-use fama_ledger::map::{KEY_BYTES_MAX, value_hash};
+use fama_ledger::map::KEY_BYTES_MAX;
 use fama_ledger::public;
 use fama_ledger::replica::Certificate;
-use fama_ledger::rows::{LogRow, MapName, Rows as _, row_key};
+use fama_ledger::rows::{LogRow, MapName, MapNodes, Rows as _, row_key};
 use fama_ledger::snapshot::{self, Offer, edge_widths};
 
 use crate::certified::{CertifiedRows, Front};
@@ -209,21 +209,21 @@ fn offer(
 fn rows(state: &CertifiedRows<'_>, front: &Front, ask: &RowRequest) -> Result<RowRange, Refusal> {
     let (name, id, map) = front.maps.iter().nth(ask.map.into()).ok_or_else(Refusal::snapshot_gone)?;
     let internal = || Refusal::new("internal", "this node's disk has a problem");
-    let (mut rows, mut bytes, mut wrong) = (Vec::new(), 0usize, false);
+    let (mut rows, mut bytes) = (Vec::new(), 0usize);
     let read = state.rows_from(id, &ask.from, &mut |key, value| {
-        wrong |= map.get(key) != Some(value_hash(value));
         bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
         rows.push((key.to_vec(), value.to_vec()));
         let ends = ask.to.as_deref().is_some_and(|to| key >= to);
-        let full = ends || wrong || rows.len() >= ROWS_MAX || bytes >= ROWS_BYTES_SOFT;
+        let full = ends || rows.len() >= ROWS_MAX || bytes >= ROWS_BYTES_SOFT;
         if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if let Err(error) = read {
         tracing::error!(%error, "rows of a snapshot could not be read");
         return Err(internal());
     }
-    match map.prove_range(&ask.from, rows.last().map(|(key, _)| key.as_slice())) {
-        Ok(proof) if !wrong => Ok(RowRange { rows, proof }),
+    let proof = map.prove_range(&ask.from, rows.last().map(|(key, _)| key.as_slice()), &MapNodes(id, state));
+    match proof {
+        Ok(proof) if proof.verify(&map.root(), &ask.from, &rows).is_ok() => Ok(RowRange { rows, proof }),
         _ => {
             tracing::error!(log = %ask.log, map = name, "rows of a snapshot do not match their map");
             Err(internal())

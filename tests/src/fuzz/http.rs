@@ -80,8 +80,8 @@ fn register(store: &Store, manifest: &Manifest) -> EventId {
         let tiles = tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
         let Head { size, root } = tree.head();
         let state = LogState { log: log.clone(), size, root, state_root: folded.state_root };
-        let (changes, notes) = (&folded.changes, &[]);
-        let commit = Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes, notes };
+        let (changes, nodes, notes) = (&folded.changes, &folded.nodes, &[]);
+        let commit = Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes, nodes, notes };
         store.commit(&[commit]).unwrap();
     }
     id

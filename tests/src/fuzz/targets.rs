@@ -255,7 +255,7 @@ fn row_of<R: Row + Debug>(bytes: &[u8]) -> DecodeResult {
             Ok(())
         }
         Err(RowError::Broken(error)) => Err(error.code()),
-        Err(RowError::Storage(())) => unreachable!("nothing is stored"),
+        Err(RowError::Storage(()) | RowError::Torn) => unreachable!("nothing is stored"),
     }
 }
 

@@ -11,7 +11,7 @@ use fama_ledger::entry::{Entry, VerifiedEntry};
 use fama_ledger::id::EventId;
 use fama_ledger::log::{Head, MemoryTiles, Tree, leaf_hash, prove_inclusion};
 use fama_ledger::manifest::LogId;
-use fama_ledger::map::{StateMap, value_hash};
+use fama_ledger::map::{StateMap, Whole, value_hash};
 use fama_ledger::rows::{
     DayCounter, Identity, KeyVersion, LogRow, MapName, NameOwner, Row, Rows as _, Status, row_key, text_key,
 };
@@ -148,7 +148,7 @@ impl Forged {
                 let (rows, map) = &self.maps[usize::from(*map)];
                 let rows: Vec<_> =
                     rows.range(from.clone()..).map(|(key, value)| (key.clone(), value.clone())).collect();
-                let proof = map.prove_range(from, rows.last().map(|(key, _)| key.as_slice())).unwrap();
+                let proof = map.prove_range(from, rows.last().map(|(key, _)| key.as_slice()), &Whole).unwrap();
                 SyncResponse::Rows(RowRange { rows, proof })
             }
             (SyncRequest::Entries { log, from, head }, _) if *log == self.log && *head == self.head() => {

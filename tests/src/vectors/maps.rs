@@ -1,7 +1,7 @@
 //! State maps in the vectors: roots, and what their proofs show.
 use fama_ledger::codec;
 use fama_ledger::id::StateRoot;
-use fama_ledger::map::{MapProof, RangeProof, StateMap, value_hash};
+use fama_ledger::map::{MapProof, RangeProof, StateMap, Whole, value_hash};
 use serde_json::{Value, json};
 
 use super::{Vector, hex, unhex};
@@ -52,7 +52,7 @@ fn prefixes() -> Vec<Vec<&'static [u8]>> {
 fn proof(rows: &RowPairs, prefixes: &[&[u8]]) -> Value {
     let (map, found) = (built(rows), |p: &[u8]| rows.iter().filter(|(key, _)| key.starts_with(p)).cloned().collect());
     let answers: Vec<_> = prefixes.iter().map(|prefix| (hex(prefix), list(&found(prefix)))).collect();
-    let proof = hex(codec::encode(&map.prove(prefixes).unwrap()));
+    let proof = hex(codec::encode(&map.prove(prefixes, &Whole).unwrap()));
     json!({"type": "map proof", "root": map.root().to_string(), "answers": answers, "proof": proof})
 }
 
@@ -61,7 +61,7 @@ fn range(rows: &RowPairs, start: &[u8]) -> Value {
     let map = built(rows);
     let behind = rows.iter().filter(|(key, _)| key.as_slice() >= start);
     let (shown, ends): (RowPairs, _) = (behind.clone().take(2).cloned().collect(), behind.count() <= 2);
-    let proof = map.prove_range(start, shown.last().map(|(key, _)| key.as_slice())).unwrap();
+    let proof = map.prove_range(start, shown.last().map(|(key, _)| key.as_slice()), &Whole).unwrap();
     json!({
         "type": "range proof", "root": map.root().to_string(), "start": hex(start), "rows": list(&shown), "ends": ends,
         "proof": hex(codec::encode(&proof)),
@@ -72,7 +72,7 @@ fn range(rows: &RowPairs, start: &[u8]) -> Value {
 fn invalid() -> Vec<Value> {
     let rows = tables().remove(3);
     let map = built(&rows);
-    let proof = |prefixes: &[&[u8]]| hex(codec::encode(&map.prove(prefixes).unwrap()));
+    let proof = |prefixes: &[&[u8]]| hex(codec::encode(&map.prove(prefixes, &Whole).unwrap()));
     let one = [(&[0u8, 0][..], &b""[..])];
     let vector = |why: &str, prefix: &[u8], rows: &[(&[u8], &[u8])], proof: String, code: &str| {
         let rows: Vec<_> = rows.iter().map(|(key, value)| [hex(key), hex(value)]).collect();
@@ -98,7 +98,7 @@ pub(super) fn check_map(v: &mut Vector) {
     assert_eq!(built(&rows).root().to_string(), v.text("root"));
     let mut grown = StateMap::default();
     for (key, value) in rows.iter().rev() {
-        grown.update(&[(key, Some(value_hash(value)))]).unwrap();
+        grown.update(&[(key, Some(value_hash(value)))], &Whole).unwrap();
     }
     assert_eq!(grown.root(), built(&rows).root());
 }

@@ -4,6 +4,7 @@ use alloc::vec;
 use proptest::collection::vec as many;
 use proptest::prelude::*;
 
+use super::super::stored::Whole;
 use super::super::tests::{RowList, built, keys, rows};
 use super::super::tree::InnerNode;
 use super::*;
@@ -30,7 +31,7 @@ fn decode(bytes: &[u8]) -> Option<MapProof> {
 
 /// Proves the rows of `prefixes`, and checks that the proof verifies no other rows.
 pub(in super::super) fn check(map: &StateMap, rows: &RowList, prefixes: &[Vec<u8>]) -> MapProof {
-    let (proof, truth, root) = (map.prove(prefixes).unwrap(), answers(rows, prefixes), map.root());
+    let (proof, truth, root) = (map.prove(prefixes, &Whole).unwrap(), answers(rows, prefixes), map.root());
     assert_eq!(verify(&proof, &root, &truth), Ok(()), "{truth:02x?}");
     assert_eq!(decode(&codec::encode(&proof)).as_ref(), Some(&proof));
     let refused = |lie: &dyn Fn(&mut Answers)| {
@@ -117,8 +118,9 @@ impl CutProof {
                 return vec![claimed, Self::other(ProofStep::Row, key.to_vec(), [*value])];
             }
             MapNode::InnerNode(inner) => inner,
+            MapNode::Stored(_) => unreachable!("the map is in memory"),
         };
-        let InnerNode { depth, left, right } = &**inner;
+        let InnerNode { depth, left, right, .. } = &**inner;
         let (lefts, rights) = (Self::all(left, first_key(left)), Self::all(right, first_key(right)));
         let mut cuts = vec![Self::other(ProofStep::MapNode(*depth), padded(sample, *depth), [left.hash, right.hash])];
         let left_hidden = Self::hidden(ProofStep::Left(*depth), left.hash);
@@ -155,6 +157,7 @@ fn first_key(branch: &HashedNode) -> &[u8] {
     match &branch.node {
         MapNode::Leaf(row) => row_parts(row).unwrap().0,
         MapNode::InnerNode(inner) => first_key(&inner.left),
+        MapNode::Stored(_) => unreachable!("the map is in memory"),
     }
 }
 
@@ -175,7 +178,7 @@ proptest! {
         let rows: RowList = rows.into_iter().step_by(3).take(few).collect();
         prop_assume!(!rows.is_empty());
         let map = built(&rows);
-        let truth = (map.prove(&prefixes).unwrap(), answers(&rows, &prefixes));
+        let truth = (map.prove(&prefixes, &Whole).unwrap(), answers(&rows, &prefixes));
         let mut held = 0;
         for (proof, told) in CutProof::all(&map.top, first_key(&map.top)).into_iter().filter_map(|cut| cut.about(&rows, &prefixes)) {
             let holds = verify(&proof, &map.root(), &told).is_ok();
@@ -188,7 +191,7 @@ proptest! {
     #[test]
     fn a_flipped_byte_is_refused(rows in rows(), prefixes in prefixes(), flip in 1u8..) {
         let (map, truth) = (built(&rows), answers(&rows, &prefixes));
-        let proof = map.prove(&prefixes).unwrap();
+        let proof = map.prove(&prefixes, &Whole).unwrap();
         let bytes = codec::encode(&proof);
         for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
@@ -201,7 +204,7 @@ proptest! {
             let (mut prefixes, mut told) = (prefixes.clone(), truth.clone());
             prefixes[at][byte] ^= flip;
             told[at].0[byte] ^= flip;
-            let same = map.prove(&prefixes).as_ref() == Ok(&proof) && told == answers(&rows, &prefixes);
+            let same = map.prove(&prefixes, &Whole).as_ref() == Ok(&proof) && told == answers(&rows, &prefixes);
             prop_assert_eq!(verify(&proof, &map.root(), &told).is_ok(), same, "prefix {} of {:02x?}", at, told);
         }
     }
@@ -237,7 +240,7 @@ fn hashes_that_prefixes_share_are_included_once() {
 fn refused_prefixes() {
     let map = built(&RowList::from([(vec![1], vec![]), (vec![2, 0], vec![])]));
     let check = |prefixes: &[&[u8]], expect: MapError| {
-        assert_eq!(map.prove(prefixes).unwrap_err(), expect, "{prefixes:?}");
+        assert_eq!(map.prove(prefixes, &Whole).unwrap_err(), NodeError::Map(expect), "{prefixes:?}");
         let answers: Vec<_> = prefixes.iter().map(|prefix| (*prefix, &[] as &[([u8; 0], [u8; 0])])).collect();
         assert_eq!(MapProof::default().verify(&map.root(), &answers), Err(MapProofError::Key(expect)));
     };

@@ -5,6 +5,7 @@ use proptest::collection::vec as many;
 use proptest::prelude::*;
 
 use super::super::hash::KEY_BYTES_MAX;
+use super::super::stored::Whole;
 use super::super::tests::{RowList, built, keys, rows};
 use super::*;
 use crate::codec;
@@ -16,7 +17,7 @@ fn from(rows: &RowList, start: &[u8], count: usize) -> List {
 }
 
 fn prove(map: &StateMap, start: &[u8], list: &List) -> RangeProof {
-    map.prove_range(start, list.last().map(|(key, _)| key.as_slice())).unwrap()
+    map.prove_range(start, list.last().map(|(key, _)| key.as_slice()), &Whole).unwrap()
 }
 
 /// Proves `count` rows from `start` on, and checks that the proof verifies no other rows.
@@ -113,8 +114,8 @@ proptest! {
             for before in [None].into_iter().chain(all.iter().map(Some)) {
                 let first = before.map(|(key, _)| key).or(told.first().map(|(key, _)| key));
                 let last = told.last().map(|(key, _)| key).or(before.map(|(key, _)| key));
-                let (left, _) = first.map(|key| map.siblings(key)).unwrap_or_default();
-                let (_, mut right) = last.map(|key| map.siblings(key)).unwrap_or_default();
+                let [left, _] = first.map(|key| map.siblings(key, &Whole).unwrap()).unwrap_or_default();
+                let [_, mut right] = last.map(|key| map.siblings(key, &Whole).unwrap()).unwrap_or_default();
                 right.reverse();
                 let before = before.map(|(key, value)| (key.clone(), value_hash(value)));
                 let proof = RangeProof { before, left, right };
@@ -155,9 +156,9 @@ fn no_longer_keys() {
 fn refused_ranges() {
     let map = built(&[1u8, 3, 5].map(|key| (vec![key], vec![])).into());
     let check = |start: u8, last: Option<u8>, expect: bool| {
-        let proof = map.prove_range(&[start], last.as_ref().map(core::slice::from_ref));
+        let proof = map.prove_range(&[start], last.as_ref().map(core::slice::from_ref), &Whole);
         assert_eq!(proof.is_ok(), expect, "{start} {last:?}");
-        assert!(expect || proof == Err(MapError::Range));
+        assert!(expect || proof == Err(MapError::Range.into()));
     };
     check(1, Some(1), true);
     check(0, Some(5), true);
@@ -165,6 +166,6 @@ fn refused_ranges() {
     for (start, last) in [(1, Some(2)), (1, Some(0)), (3, Some(1)), (0, Some(6)), (5, None), (0, None)] {
         check(start, last, false);
     }
-    assert!(StateMap::default().prove_range(&[], None).is_ok());
-    assert_eq!(StateMap::default().prove_range(&[], Some(&[])), Err(MapError::Range));
+    assert!(StateMap::default().prove_range(&[], None, &Whole).is_ok());
+    assert_eq!(StateMap::default().prove_range(&[], Some(&[]), &Whole), Err(MapError::Range.into()));
 }

@@ -46,8 +46,9 @@ impl Author {
         let tiles = self.tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
         let Head { size, root } = self.tree.head();
         let state = LogState { log, size, root, state_root: folded.state_root };
-        let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &folded.changes);
-        self.store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, notes: &[] }]).unwrap();
+        let (entries, outcomes) = (&entries[..], &outcomes[..]);
+        let (changes, nodes) = (&folded.changes, &folded.nodes);
+        self.store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, nodes, notes: &[] }]).unwrap();
         self.entries.extend(entries.iter().map(|entry| entry.bytes().to_vec()));
     }
 

@@ -1,0 +1,363 @@
+//! Subtrees that are not in memory: the rows, and records of nodes above them, say how to load each again.
+//!
+//! The *level* of a node with `r` rows is the largest `l` for which 16^l < r, and 0 for a single row. A node whose level
+//! is below that of its parent, and the top node, have a *record*: depth, number of rows, hash. The records at level `l`
+//! are those of nodes whose parent has level `l`, so the records at the level of any node are those of disjoint subtrees
+//! that together hold all its rows: at most 16 times 16 of them, mostly about 16. At level 0 the rows themselves take the
+//! place of records. So a node is loaded by reading what follows its prefix at its level, and nothing above it.
+//!
+//! Records depend on the rows alone, like the tree. Hash and number of rows of a record are checked when its node is
+//! loaded, its hash also against the node above; that its depth is what was written, the store's checksums say.
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use bincode::{Decode, Encode};
+
+use super::build::Builder;
+use super::hash::{NodeHash, bits, common_bits, value_hash};
+use super::tree::{HashedNode, InnerNode, MapError, MapNode, RowChange, StateMap, padded, push_row, split};
+use crate::codec;
+
+/// The level of the record of a map's top node.
+pub const TOP_LEVEL: u8 = u8::MAX;
+/// The highest level of other records: a node of more rows than 2^64 has none.
+pub const LEVEL_MAX: u8 = 15;
+/// Each level has at most this many times the rows of the one below, as a power of two.
+const FAN_BITS: u32 = 4;
+
+/// Why a map could not be read or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError<E> {
+    /// The caller's mistake.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The source failed.
+    #[error("{0}")]
+    Storage(E),
+    /// The source has other rows or records than those of this map.
+    #[error("the stored rows are not those of the map")]
+    Torn,
+}
+
+/// Where the parts of a map are that are not in memory.
+pub trait NodeSource {
+    /// A failure of the storage.
+    type Error;
+
+    /// Calls `each` with the records of a level, or at level 0 the rows, from the key `from` on in order, until it breaks.
+    ///
+    /// # Errors
+    /// The storage's own error.
+    fn scan_from(
+        &self,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// The source of maps that are in memory as a whole.
+pub struct Whole;
+
+impl NodeSource for Whole {
+    type Error = core::convert::Infallible;
+
+    fn scan_from(
+        &self,
+        _: u8,
+        _: &[u8],
+        _: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// A changed record: its level, and the bits that all keys below the node share, zero-padded.
+pub type RecordKey = (u8, Vec<u8>);
+/// Changed records.
+pub type RecordChanges = BTreeMap<RecordKey, RecordChange>;
+
+/// A record, encoded, before and after a change; `None` where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordChange {
+    /// What is stored.
+    pub before: Option<Vec<u8>>,
+    /// What has to be stored now.
+    pub after: Option<Vec<u8>>,
+}
+
+/// The record of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct NodeRecord {
+    depth: u16,
+    rows: u64,
+    hash: NodeHash,
+}
+
+/// A node that is not in memory.
+#[derive(Debug)]
+pub(super) struct StoredNode {
+    /// The first `depth` bits of all keys below, zero-padded.
+    pub(super) prefix: Box<[u8]>,
+    /// The node's depth; for a single row, the length of its key in bits.
+    pub(super) depth: u16,
+    pub(super) rows: u64,
+}
+
+impl StoredNode {
+    /// Whether `key` begins with the bits that all keys below share.
+    pub(super) fn is_above(&self, key: &[u8]) -> bool {
+        common_bits(&self.prefix, key) >= self.depth
+    }
+
+    /// How many leading bits `key` and the keys below share; if all of `depth`, perhaps more.
+    pub(super) fn shared(&self, key: &[u8]) -> u16 {
+        common_bits(&self.prefix, key).min(self.depth)
+    }
+}
+
+/// The level of a node with this many rows.
+pub(super) fn level(rows: u64) -> u8 {
+    let log = rows.saturating_sub(1).checked_ilog2().unwrap_or(0);
+    u8::try_from(log / FAN_BITS).unwrap_or(LEVEL_MAX)
+}
+
+impl HashedNode {
+    fn stored(prefix: &[u8], record: &NodeRecord) -> Self {
+        let node = StoredNode { prefix: prefix.into(), depth: record.depth, rows: record.rows };
+        Self { hash: record.hash, node: MapNode::Stored(Arc::new(node)) }
+    }
+
+    /// The node that `stored` stands for, with stored nodes below it where there are more than 16 rows. Also returns
+    /// how many nodes were loaded.
+    pub(super) fn load<S: NodeSource>(
+        hash: &NodeHash,
+        stored: &StoredNode,
+        source: &S,
+    ) -> Result<(Self, usize), NodeError<S::Error>> {
+        let (level, mut builder, mut count, mut fits) = (level(stored.rows), Builder::default(), 0usize, true);
+        source
+            .scan_from(level, &stored.prefix, &mut |key, value| {
+                if !stored.is_above(key) {
+                    return ControlFlow::Break(());
+                }
+                fits &= if level == 0 {
+                    push_row(&mut builder, key.to_vec(), &value_hash(value)).is_ok()
+                } else {
+                    push_record(&mut builder, key, value)
+                };
+                count = count.saturating_add(1);
+                let many = u64::try_from(count).map_or(true, |count| count > stored.rows);
+                fits &= !many;
+                if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+            .map_err(NodeError::Storage)?;
+        let loaded = builder.finish().ok().flatten().filter(|_| fits).ok_or(NodeError::Torn)?;
+        let same = loaded.hash == *hash && loaded.rows() == stored.rows;
+        if same { Ok((loaded, count.saturating_mul(2))) } else { Err(NodeError::Torn) }
+    }
+
+    /// The bits that all keys below share, zero-padded; the whole key of a row.
+    fn prefix(&self) -> Vec<u8> {
+        let mut node = &self.node;
+        loop {
+            match node {
+                MapNode::Leaf(_) | MapNode::Stored(_) => break,
+                MapNode::InnerNode(inner) => node = &inner.left.node,
+            }
+        }
+        let key = match node {
+            MapNode::Stored(stored) => &stored.prefix,
+            MapNode::Leaf(row) => super::tree::row_parts(row).map_or(&[][..], |(key, _)| key),
+            MapNode::InnerNode(_) => &[],
+        };
+        match &self.node {
+            MapNode::InnerNode(inner) => padded(key, inner.depth),
+            MapNode::Leaf(_) | MapNode::Stored(_) => key.to_vec(),
+        }
+    }
+
+    fn record(&self, prefix: &[u8]) -> NodeRecord {
+        let depth = match &self.node {
+            MapNode::InnerNode(inner) => inner.depth,
+            MapNode::Leaf(_) => bits(prefix),
+            MapNode::Stored(stored) => stored.depth,
+        };
+        NodeRecord { depth, rows: self.rows(), hash: self.hash }
+    }
+
+    /// Adds the records of this node, of all nodes on the paths of `changes` and of the nodes next to those paths. A path
+    /// ends where its key leaves the tree: where the key forked, before the changes were `applied`.
+    fn records(
+        &self,
+        above: u8,
+        changes: &[RowChange<'_>],
+        applied: bool,
+        found: &mut BTreeMap<RecordKey, NodeRecord>,
+    ) {
+        if self.is_empty() {
+            return;
+        }
+        let level = level(self.rows());
+        if level < above {
+            let prefix = self.prefix();
+            let record = self.record(&prefix);
+            found.insert((above, prefix), record);
+        }
+        let MapNode::InnerNode(inner) = &self.node else { return };
+        let removed = applied && changes.iter().any(|change| change.value.is_none());
+        let prefix = if removed { self.prefix() } else { Vec::new() };
+        let on = |change: &RowChange<'_>| match (applied, change.value) {
+            (false, _) => change.fork >= inner.depth,
+            (true, Some(_)) => true,
+            (true, None) => common_bits(&prefix, change.key) >= inner.depth,
+        };
+        // Keys that leave the tree above this node share fewer bits with the others, so they are before or after them.
+        let Some(changes) = changes.split(|change| !on(change)).find(|run| !run.is_empty()) else { return };
+        let (left, right) = split(changes, inner.depth);
+        inner.left.records(level, left, applied, found);
+        inner.right.records(level, right, applied, found);
+    }
+
+    /// Adds the number of nodes below, by the age of the nearest node above each that has a record.
+    fn ages(&self, above: u8, (mut age, clock): (usize, u32), counts: &mut [usize; AGES]) {
+        if let Some(count) = counts.get_mut(age) {
+            *count = count.saturating_add(1);
+        }
+        let MapNode::InnerNode(inner) = &self.node else { return };
+        let level = level(inner.rows);
+        if level < above {
+            age = age_of(inner.used, clock);
+        }
+        inner.left.ages(level, (age, clock), counts);
+        inner.right.ages(level, (age, clock), counts);
+    }
+
+    /// This node without those below that have a record and are of at least this age; `None` if there are none.
+    fn without(&self, above: u8, (age, clock): (usize, u32)) -> Option<Self> {
+        let MapNode::InnerNode(inner) = &self.node else { return None };
+        let level = level(inner.rows);
+        if level < above && age_of(inner.used, clock) >= age {
+            let prefix = self.prefix();
+            return Some(Self::stored(&prefix, &self.record(&prefix)));
+        }
+        let (left, right) = (inner.left.without(level, (age, clock)), inner.right.without(level, (age, clock)));
+        if left.is_none() && right.is_none() {
+            return None;
+        }
+        let left = left.unwrap_or_else(|| inner.left.clone());
+        let right = right.unwrap_or_else(|| inner.right.clone());
+        let inner = InnerNode { depth: inner.depth, rows: inner.rows, used: inner.used, left, right };
+        Some(Self { hash: self.hash, node: MapNode::InnerNode(Arc::new(inner)) })
+    }
+}
+
+/// Ages are powers of two: 0 is the newest update, 1 the one before it, 2 the two before that.
+const AGES: usize = 33;
+
+fn age_of(used: u32, clock: u32) -> usize {
+    clock.saturating_sub(used).checked_ilog2().map_or(0, |log| usize::try_from(log).unwrap_or(0).saturating_add(1))
+}
+
+fn push_record(builder: &mut Builder<Vec<u8>, HashedNode>, prefix: &[u8], value: &[u8]) -> bool {
+    let Ok(record) = codec::decode::<NodeRecord>(value, RECORD_BYTES) else { return false };
+    let fits = prefix.len() == usize::from(record.depth).div_ceil(8) && record.rows > 0;
+    fits && builder.push(prefix.to_vec(), record.depth, HashedNode::stored(prefix, &record)).is_ok()
+}
+
+/// The length of an encoded record: depth, rows, hash.
+const RECORD_BYTES: usize = 2 + 8 + 32;
+
+impl StateMap {
+    /// The map whose records `source` has, with nothing in memory; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`], [`NodeError::Torn`].
+    pub fn open<S: NodeSource>(source: &S) -> Result<Option<Self>, NodeError<S::Error>> {
+        let mut top = None;
+        source
+            .scan_from(TOP_LEVEL, &[], &mut |prefix, value| {
+                let record = codec::decode::<NodeRecord>(value, RECORD_BYTES);
+                top = Some(record.map(|record| HashedNode::stored(prefix, &record)));
+                ControlFlow::Break(())
+            })
+            .map_err(NodeError::Storage)?;
+        let top = top.transpose().map_err(|_| NodeError::Torn)?;
+        Ok(top.map(|top| Self { stored: true, ..Self::of(top) }))
+    }
+
+    /// All records of a map that is in memory as a whole.
+    pub(super) fn all_records(&self) -> RecordChanges {
+        fn walk(node: &HashedNode, above: u8, found: &mut RecordChanges) {
+            let level = level(node.rows());
+            if level < above && !node.is_empty() {
+                let prefix = node.prefix();
+                let after = Some(codec::encode(&node.record(&prefix)));
+                found.insert((above, prefix), RecordChange { before: None, after });
+            }
+            if let MapNode::InnerNode(inner) = &node.node {
+                walk(&inner.left, level, found);
+                walk(&inner.right, level, found);
+            }
+        }
+        let mut found = RecordChanges::new();
+        walk(&self.top, TOP_LEVEL, &mut found);
+        found
+    }
+
+    /// The records of the top node and of the nodes on and next to the paths of `changes`.
+    pub(super) fn records_of(&self, changes: &[RowChange<'_>], applied: bool) -> BTreeMap<RecordKey, NodeRecord> {
+        let mut found = BTreeMap::new();
+        self.top.records(TOP_LEVEL, changes, applied, &mut found);
+        found
+    }
+
+    /// If more than `max` nodes may be in memory, forgets those that were not changed for the longest time, down to three
+    /// quarters of it if possible. All records must be stored.
+    pub fn trim(&mut self, max: usize) {
+        if self.loaded <= max || !self.stored {
+            return;
+        }
+        let mut counts = [0; AGES];
+        self.top.ages(TOP_LEVEL, (0, self.clock), &mut counts);
+        let (wanted, mut kept, mut age) = (max.saturating_mul(3) / 4, 0usize, 0usize);
+        for count in counts {
+            let with = kept.saturating_add(count);
+            if with > wanted {
+                break;
+            }
+            (kept, age) = (with, age.saturating_add(1));
+        }
+        if let Some(top) = self.top.without(TOP_LEVEL, (age.max(1), self.clock)) {
+            self.top = top;
+        }
+        self.loaded = kept.max(counts.first().copied().unwrap_or(0));
+    }
+
+    /// About how many nodes are in memory.
+    #[must_use]
+    pub const fn loaded(&self) -> usize {
+        self.loaded
+    }
+}
+
+/// The differences between records before and after a change.
+pub(super) fn record_changes(
+    before: &BTreeMap<RecordKey, NodeRecord>,
+    after: &BTreeMap<RecordKey, NodeRecord>,
+) -> RecordChanges {
+    let mut changes = RecordChanges::new();
+    for (key, record) in before.iter().filter(|(key, record)| after.get(*key) != Some(*record)) {
+        changes.entry(key.clone()).or_default().before = Some(codec::encode(record));
+    }
+    for (key, record) in after.iter().filter(|(key, record)| before.get(*key) != Some(*record)) {
+        changes.entry(key.clone()).or_default().after = Some(codec::encode(record));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests;
