@@ -160,7 +160,9 @@ impl FromRequestParts<Arc<App>> for Serving {
 pub fn query(app: Arc<App>, bounds: Option<(Arc<Rates>, signal::Receiver<bool>)>) -> Router {
     let (rates, stopped) = bounds.unzip();
     let metrics = Arc::clone(&app.shared.metrics);
-    let (proofs, docs) = Api::new(Docs::new())
+    let about = "The query listener of a Fama node: who agents are, whether their keys are good, and how they behaved. \
+                 Read-only.";
+    let (proofs, docs) = Api::new(Docs::new(about))
         .get(
             "/api/agent/{x}/proof",
             proof::agent,
@@ -386,10 +388,13 @@ fn mlauth_writes(api: QueryApi) -> QueryApi {
 pub fn submit(desk: Arc<Desk>) -> Router {
     let metrics = desk.metrics();
     let app = desk.app();
-    let router = Router::new()
-        .route("/events", post(events::events))
+    let about = "The submit listener of a Fama node: takes signed events into the ledger.";
+    let (events, docs) = Api::new(Docs::new(about)).post("/events", events::events, events::doc()).end();
+    let (writes, docs) = mlauth_writes(Api::new(docs)).end();
+    let router = events
         .with_state(desk)
-        .merge(mlauth_writes(Api::new(Docs::new())).end().0.with_state(app))
+        .merge(writes.with_state(app))
+        .merge(docs.served("/api/openapi.json"))
         .fallback(error::no_route);
     layers::submit(router, &metrics, REQUESTS_MAX, (events::HEADERS, events::EVENTS_BYTES_MAX))
 }

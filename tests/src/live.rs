@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -141,22 +142,29 @@ fn the_openapi_document_holds_against_a_tester_of_others() {
         let net = running(1).await;
         let (_, registration) = net.register(0, "swift-core-maps", &secret(2));
         net.accepted(0, registration).await;
-        let document = format!("http://{}/api/openapi.json", net.nodes[0].as_ref().unwrap().query);
-        let ran = tokio::task::spawn_blocking(move || {
-            let dir = tempfile::tempdir().unwrap();
-            let mut tester = Command::new(tester);
-            tester.args(["run", &document, "--max-examples", "20", "--request-timeout", "10", "--no-color"]);
-            // No stream ends.
-            tester.args(["--exclude-path", "/api/stream", "--seed", "1"]);
-            let checks =
-                "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
-            tester.args(["--checks", checks]).current_dir(dir.path()).output().unwrap()
-        });
-        let ran = ran.await.unwrap();
-        let printed = String::from_utf8_lossy(&ran.stdout);
-        assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
-        assert!(printed.contains(" generated"), "it asked: {printed}");
+        let node = net.nodes[0].as_ref().unwrap();
+        for listener in [node.query, node.submit] {
+            tested(&tester, listener).await;
+        }
     });
+}
+
+/// Has the tester ask a listener for everything in its document.
+async fn tested(tester: &Path, listener: SocketAddr) {
+    let (tester, document) = (tester.to_owned(), format!("http://{listener}/api/openapi.json"));
+    let ran = tokio::task::spawn_blocking(move || {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tester = Command::new(tester);
+        tester.args(["run", &document, "--max-examples", "20", "--request-timeout", "10", "--no-color"]);
+        // No stream ends.
+        tester.args(["--exclude-path", "/api/stream", "--seed", "1"]);
+        let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+        tester.args(["--checks", checks]).current_dir(dir.path()).output().unwrap()
+    });
+    let ran = ran.await.unwrap();
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(printed.contains(" generated"), "it asked: {printed}");
 }
 
 /// Follows a stream on a thread: the time at which each event id was first seen.

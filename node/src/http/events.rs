@@ -14,13 +14,17 @@ use fama_ledger::event::{Action, Event};
 use fama_ledger::id::did;
 use fama_ledger::key::{PublicKey, Signature, SignatureError};
 use fama_ledger::proof::TlogProof;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::generate::SchemaGenerator;
+use schemars::{JsonSchema, Schema, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
+use super::error::Problem;
 use super::input::{self, Params};
 use super::moment::Moment;
+use super::openapi::{Doc, Kind, Parameter};
 use super::{ApiError, App, Serving};
 use crate::config::LiveSettings;
 use crate::metrics::Metrics;
@@ -70,15 +74,97 @@ impl Desk {
 }
 
 /// An event as a client hands it in.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Handed {
+    /// The canonical text.
     text: String,
+    /// The signature of the text, in base64.
     signature: String,
+    /// That of the new key of a rotation, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
     countersignature: Option<String>,
+    /// The key that signed, if it is neither in the text nor the identity's current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     signer: Option<String>,
+    /// The text of the note that the event names.
+    #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// An invitation, which lifts the rate of registrations.
+    #[serde(skip_serializing_if = "Option::is_none")]
     invite: Option<String>,
+}
+
+/// The answer to one event that the ledger has now.
+#[derive(Serialize, JsonSchema)]
+struct ReceiptView {
+    event: String,
+    kind: &'static str,
+    /// The log that holds it, like `alpha.example/1`.
+    log: String,
+    index: u64,
+    /// When the log's operator took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    /// Whether the log had the event before.
+    known: bool,
+    /// Whether a quorum of operators has certified it.
+    r#final: bool,
+    /// A c2sp.org/tlog-proof.
+    proof: String,
+    /// Of a registration: the new agent's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    did: Option<String>,
+    /// In an array: the status that it would have had alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+}
+
+/// The answer to one event of an array.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum SubmittedItemView {
+    Taken(Box<ReceiptView>),
+    Refused(#[schemars(with = "Problem<'static>")] Value),
+}
+
+/// The answer to one event or to an array of them.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum SubmittedView {
+    One(Box<ReceiptView>),
+    /// One for each event, in their order.
+    Many(Vec<SubmittedItemView>),
+}
+
+/// The description of the route.
+pub(super) fn doc() -> Doc {
+    const HEADERS: &[Parameter] = &[
+        Parameter("Fama-Signature", Kind::Text, "the signature of a text, in base64"),
+        Parameter("Fama-Countersignature", Kind::Text, "that of the new key of a rotation without commitment"),
+        Parameter("Fama-Signer", Kind::Text, "the key that signed, if it is neither in the text nor the current one"),
+        Parameter("Fama-Invite", Kind::Text, "an invitation, which lifts the rate of registrations"),
+    ];
+    const WAIT: Parameter = Parameter("wait", Kind::Word("final"), "holds the answer until the events are certified");
+    Doc::json::<SubmittedView>("Takes in signed events: 201 with the receipt, 200 if known, 202 if waited for in vain")
+        .query(&[WAIT])
+        .headers(HEADERS)
+        .bodies(&[
+            ("text/plain", SchemaGenerator::subschema_for::<String>),
+            ("application/json", one_or_many),
+            ("multipart/form-data", SchemaGenerator::subschema_for::<Handed>),
+        ])
+        .succeeds(&[200, 201, 202])
+        .or(&[401, 403, 409, 422])
+}
+
+fn one_or_many(generator: &mut SchemaGenerator) -> Schema {
+    let one = generator.subschema_for::<Handed>();
+    json_schema!({"anyOf": [one, {"type": "array", "items": one, "maxItems": EVENTS_MAX}]})
 }
 
 pub(super) async fn events(
@@ -129,10 +215,10 @@ pub(super) async fn events(
     let waited = wait && wait_final(&desk, &results).await;
     let shown = results.into_iter().map(|result| answer(&desk.app, result, (wait, waited)));
     if many {
-        return Ok(Json(shown.map(one_of_many).collect::<Vec<Value>>()).into_response());
+        return Ok(Json(SubmittedView::Many(shown.map(one_of_many).collect())).into_response());
     }
     match shown.into_iter().next() {
-        Some(Ok((status, json))) => Ok((status, Json(json)).into_response()),
+        Some(Ok((status, receipt))) => Ok((status, Json(SubmittedView::One(Box::new(receipt)))).into_response()),
         Some(Err(error)) => Err(error),
         None => Err(ApiError::bad("no_event", "the body holds no event")),
     }
@@ -412,8 +498,8 @@ async fn wait_final(desk: &Desk, results: &[Outcome]) -> bool {
     }
 }
 
-/// The receipt as JSON, with its status: 201, 200 if the event was known, 202 if it was waited for in vain.
-fn answer(app: &App, result: Outcome, (wait, waited): (bool, bool)) -> Result<(StatusCode, Value), ApiError> {
+/// The receipt with its status: 201, 200 if the event was known, 202 if it was waited for in vain.
+fn answer(app: &App, result: Outcome, (wait, waited): (bool, bool)) -> Result<(StatusCode, ReceiptView), ApiError> {
     let (event, receipt) = result?;
     let view = app.shared.store.view();
     let certified = inclusion::certified(&view, &app.shared.manifest, &receipt.log, receipt.index).unwrap_or_default();
@@ -422,26 +508,32 @@ fn answer(app: &App, result: Outcome, (wait, waited): (bool, bool)) -> Result<(S
         Some(proof) => proof.to_string(),
         None => carrying(&receipt),
     };
-    let mut json = json!({
-        "event": receipt.event.to_string(), "kind": event.action.kind().as_str(), "log": receipt.log.to_string(),
-        "index": receipt.index, "known": receipt.known, "final": is_final, "proof": proof,
-    });
-    if let Ok(entry) =
-        fama_ledger::codec::decode::<fama_ledger::entry::Entry>(&receipt.entry, fama_ledger::limits::ENTRY_BYTES_MAX)
-    {
-        json["time"] = json!(entry.time.to_string());
-    }
-    if let Action::Register { home, name, .. } = &event.action {
-        json["identity"] = json!(receipt.event.to_string());
-        json["handle"] = json!(format!("{name}@{home}"));
-        json["did"] = json!(did(home, &receipt.event));
-    }
+    let entry =
+        fama_ledger::codec::decode::<fama_ledger::entry::Entry>(&receipt.entry, fama_ledger::limits::ENTRY_BYTES_MAX);
+    let registered = match &event.action {
+        Action::Register { home, name, .. } => Some((home, name)),
+        _ => None,
+    };
     let status = match (receipt.known, wait && !is_final) {
         (_, true) => StatusCode::ACCEPTED,
         (true, false) => StatusCode::OK,
         (false, false) => StatusCode::CREATED,
     };
-    Ok((status, json))
+    let shown = ReceiptView {
+        event: receipt.event.to_string(),
+        kind: event.action.kind().as_str(),
+        log: receipt.log.to_string(),
+        index: receipt.index,
+        time: entry.ok().map(|entry| entry.time.to_string()),
+        known: receipt.known,
+        r#final: is_final,
+        proof,
+        identity: registered.map(|_| receipt.event.to_string()),
+        handle: registered.map(|(home, name)| format!("{name}@{home}")),
+        did: registered.map(|(home, _)| did(home, &receipt.event)),
+        status: None,
+    };
+    Ok((status, shown))
 }
 
 /// The proof with its entry, as `fama verify` reads it.
@@ -451,12 +543,11 @@ fn carrying(receipt: &Receipt) -> String {
 }
 
 /// An item of an array's answer: the receipt or the error, each with the status that it would have had alone.
-fn one_of_many(result: Result<(StatusCode, Value), ApiError>) -> Value {
+fn one_of_many(result: Result<(StatusCode, ReceiptView), ApiError>) -> SubmittedItemView {
     match result {
-        Ok((status, mut json)) => {
-            json["status"] = json!(status.as_u16());
-            json
+        Ok((status, receipt)) => {
+            SubmittedItemView::Taken(Box::new(ReceiptView { status: Some(status.as_u16()), ..receipt }))
         }
-        Err(error) => error.json(),
+        Err(error) => SubmittedItemView::Refused(error.json()),
     }
 }

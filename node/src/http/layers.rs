@@ -66,7 +66,7 @@ pub(super) fn submit(
     let headers = [header::CONTENT_TYPE, REQUEST_ID].into_iter().chain(headers);
     let cors = CorsLayer::new()
         .allow_origin(Any)
-        .allow_methods([Method::POST])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers(headers.collect::<Vec<_>>())
         .expose_headers([header::RETRY_AFTER, REQUEST_ID]);
     let router = inner(router, requests_max, (body_max, EVENTS_MEMORY));

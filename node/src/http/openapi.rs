@@ -1,5 +1,5 @@
-//! The routes of the query listener, each with its description, and the OpenAPI 3.1 document made of both: a route
-//! without a description does not compile.
+//! The routes of the query and the submit listener, each with its description, and the OpenAPI 3.1 documents made of
+//! both: a route without a description does not compile.
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::header;
@@ -15,6 +15,8 @@ use super::error::{PROBLEM, Problem};
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Text,
+    /// This word and no other.
+    Word(&'static str),
     /// A whole number within these bounds.
     Number(u32, u32),
     /// How many items a page has, from 1; more than the maximum is the maximum.
@@ -34,10 +36,13 @@ pub(super) struct Parameter(pub(super) &'static str, pub(super) Kind, pub(super)
 /// The cursor of every list.
 pub(super) const CURSOR: Parameter = Parameter("cursor", Kind::Text, "where to go on: `cursor` of the page before");
 
+/// Makes the schema of a body.
+type BodySchema = fn(&mut SchemaGenerator) -> Schema;
+
 /// What an answer holds.
 #[derive(Clone, Copy)]
 enum Answer {
-    Json(fn(&mut SchemaGenerator) -> Schema),
+    Json(BodySchema),
     /// Of one of these content types.
     Bytes(&'static [&'static str]),
 }
@@ -50,16 +55,28 @@ pub(super) struct Doc {
     parameters: &'static [Parameter],
     /// Parameters that must be there.
     required: &'static [&'static str],
-    body: Option<fn(&mut SchemaGenerator) -> Schema>,
-    /// Statuses besides 200 and those that every route has.
+    /// Request headers with a meaning of their own.
+    headers: &'static [Parameter],
+    /// The content types that a request may have, with their schemas.
+    bodies: &'static [(&'static str, BodySchema)],
+    /// Statuses of errors besides those that every route has.
     statuses: &'static [u16],
-    /// Whether it ever answers 200.
-    succeeds: bool,
+    /// Statuses of success; an answer is the same with each.
+    successes: &'static [u16],
 }
 
 impl Doc {
     const fn new(summary: &'static str, answer: Answer) -> Self {
-        Self { summary, answer, parameters: &[], required: &[], body: None, statuses: &[], succeeds: true }
+        Self {
+            summary,
+            answer,
+            parameters: &[],
+            required: &[],
+            headers: &[],
+            bodies: &[],
+            statuses: &[],
+            successes: &[200],
+        }
     }
 
     pub(super) fn json<T: JsonSchema>(summary: &'static str) -> Self {
@@ -80,8 +97,22 @@ impl Doc {
         self
     }
 
-    pub(super) fn body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(SchemaGenerator::subschema_for::<T>);
+    pub(super) const fn headers(mut self, headers: &'static [Parameter]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    pub(super) fn body<T: JsonSchema>(self) -> Self {
+        self.bodies(const { &[("application/json", SchemaGenerator::subschema_for::<T>)] })
+    }
+
+    pub(super) const fn bodies(mut self, bodies: &'static [(&'static str, BodySchema)]) -> Self {
+        self.bodies = bodies;
+        self
+    }
+
+    pub(super) const fn succeeds(mut self, statuses: &'static [u16]) -> Self {
+        self.successes = statuses;
         self
     }
 
@@ -92,7 +123,7 @@ impl Doc {
 
     /// Always an error.
     pub(super) const fn never(mut self, statuses: &'static [u16]) -> Self {
-        self.succeeds = false;
+        self.successes = &[];
         self.statuses = statuses;
         self
     }
@@ -111,6 +142,7 @@ pub(super) struct Api<S> {
 
 /// The descriptions of routes.
 pub(super) struct Docs {
+    about: &'static str,
     paths: Map<String, Value>,
     generator: SchemaGenerator,
 }
@@ -136,23 +168,25 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
 }
 
 impl Docs {
-    pub(super) fn new() -> Self {
+    /// `about` says what the listener is for.
+    pub(super) fn new(about: &'static str) -> Self {
         let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
         });
-        Self { paths: Map::new(), generator: settings.into_generator() }
+        Self { about, paths: Map::new(), generator: settings.into_generator() }
     }
 
     fn add(&mut self, method: &str, path: &str, doc: Doc) {
         let mut parameters: Vec<Value> = path_parameters(path);
-        parameters.extend(doc.parameters.iter().map(|parameter| query_parameter(*parameter, doc.required)));
+        parameters.extend(doc.parameters.iter().map(|parameter| described("query", *parameter, doc.required)));
+        parameters.extend(doc.headers.iter().map(|header| described("header", *header, &[])));
         let problem = self.generator.subschema_for::<Problem<'static>>();
         let error = json!({"description": "an error", "content": {PROBLEM: {"schema": problem}}});
         let with_body: &[u16] = if method == "post" { &WITH_BODY } else { &[] };
         let mut responses = Map::new();
-        if doc.succeeds {
-            responses.insert("200".to_owned(), self.success(doc.answer));
+        for status in doc.successes {
+            responses.insert(status.to_string(), self.success(doc.answer));
         }
         if method == "get" {
             let description = "the client has this answer already: its If-None-Match names it";
@@ -166,9 +200,12 @@ impl Docs {
         if !parameters.is_empty() {
             operation["parameters"] = parameters.into();
         }
-        if let Some(body) = doc.body {
-            let schema = body(&mut self.generator);
-            operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        if !doc.bodies.is_empty() {
+            let of = |(kind, schema): &(&str, BodySchema)| {
+                ((*kind).to_owned(), json!({"schema": schema(&mut self.generator)}))
+            };
+            let content: Map<String, Value> = doc.bodies.iter().map(of).collect();
+            operation["requestBody"] = json!({"required": true, "content": content});
         }
         // OpenAPI has no `{*rest}`.
         let path = path.replace("{*", "{");
@@ -197,8 +234,7 @@ impl Docs {
             "info": {
                 "title": "Fama",
                 "version": env!("CARGO_PKG_VERSION"),
-                "description": "The query listener of a Fama node: who agents are, whether their keys are good, and how \
-                                they behaved. Read-only.",
+                "description": self.about,
                 "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
             },
             "servers": [{"url": "/"}],
@@ -243,9 +279,10 @@ fn path_parameters(path: &str) -> Vec<Value> {
     names.map(one).collect()
 }
 
-fn query_parameter(Parameter(name, kind, meaning): Parameter, required: &[&str]) -> Value {
+fn described(place: &str, Parameter(name, kind, meaning): Parameter, required: &[&str]) -> Value {
     let schema = match kind {
         Kind::Text => json!({"type": "string"}),
+        Kind::Word(word) => json!({"type": "string", "enum": [word]}),
         Kind::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
         Kind::Limit => json!({"type": "integer", "minimum": 1}),
         Kind::Flag => json!({"type": "string", "enum": ["1", "0", "true", "false"]}),
@@ -253,5 +290,5 @@ fn query_parameter(Parameter(name, kind, meaning): Parameter, required: &[&str])
         Kind::Day => json!({"type": "string", "format": "date"}),
     };
     let required = required.contains(&name);
-    json!({"name": name, "in": "query", "required": required, "description": meaning, "schema": schema})
+    json!({"name": name, "in": place, "required": required, "description": meaning, "schema": schema})
 }
