@@ -404,10 +404,19 @@ fn all_below(name: &'static str, seconds: f64) -> Series {
     })
 }
 
+/// How often a node gave up on an event for its webhook.
+fn given_up(values: &'static str) -> Series {
+    Box::new(move |name, labels| {
+        let is_it = name == "fama_webhook_deliveries_total" && labels["outcome"] == "given_up";
+        is_it.then(|| values.to_owned())
+    })
+}
+
 fn plays() -> Vec<Play> {
     const ENTRIES: &str = "fama_log_entries";
     const NEWEST: &str = "fama_log_newest_entries";
     const LAG: &str = "fama_ranking_lag_providers";
+    const LOST: &str = "fama_domains_lost";
     const PASS: &str = "fama_scrub_last_pass_timestamp_seconds";
     const START: &str = "fama_node_start_timestamp_seconds";
     let batches = |seconds| all_below("fama_inbox_batch_seconds_bucket", seconds);
@@ -442,6 +451,26 @@ fn plays() -> Vec<Play> {
             times: ["14m", "30m"],
             step: minute,
         },
+        Play {
+            alert: "FamaWebhookGaveUp",
+            nodes: vec![
+                ("gave-up", given_up("0x10 1x110"), true),
+                ("again", given_up("7x10 9x110"), true),
+                ("long-ago", given_up("5x120"), false),
+            ],
+            times: ["10m", "30m"],
+            step: minute,
+        },
+        Play {
+            alert: "FamaDomainLost",
+            nodes: vec![
+                ("lost", series(&[(LOST, "2x120")]), true),
+                ("blinked", series(&[(LOST, "1x10 0x110")]), false),
+                ("proven", series(&[(LOST, "0x120")]), false),
+            ],
+            times: ["14m", "30m"],
+            step: minute,
+        },
         // Time begins at 0 here. A series of which nothing came for five minutes is gone.
         Play {
             alert: "FamaNotScrubbed",
@@ -472,7 +501,10 @@ fn what_takes_long_fires_in_prometheus_own_tests() {
     let Some(promtool) = needed("promtool") else { return };
     let mut shown = String::new();
     multi(async {
-        let net = LocalFederation::running(1).await;
+        let mut net = LocalFederation::new(1);
+        let config = Config { webhooks: vec![webhook()], ..net.config(0) };
+        net.start_with(0, config).await;
+        net.wait("it writes", |status| status["waiting"].is_null()).await;
         let (_, registration) = net.register(0, "seen", &secret(2));
         net.accepted(0, registration).await;
         net.settled().await;
@@ -512,6 +544,8 @@ fn what_takes_long_fires_in_prometheus_own_tests() {
             let more = match alert {
                 "FamaLags" => each("log", "fama_log_entries"),
                 "FamaReadsSlow" => each("route", "fama_http_request_seconds_bucket"),
+                // The rule's labels are the series', the outcome included.
+                "FamaWebhookGaveUp" => vec![json!({"webhook": "idle", "outcome": "given_up"})],
                 _ => vec![json!({})],
             };
             more.into_iter()
