@@ -92,6 +92,8 @@ struct Routed {
     submitted: Submitted,
     /// What this node knows of the event already.
     held: Held,
+    /// Whether the note came later than its event: the event is in this node's copy, the note's text is not.
+    is_late: bool,
 }
 
 /// What this node has of an event before the home's log is asked.
@@ -179,6 +181,12 @@ impl Submitter {
         let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions, forwarder.as_ref())).await;
         let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
         let forged = verified.iter().any(|one| matches!(one, Err(Unfit::Forged(_))));
+        // Other nodes fetch them from here, as they do all notes that they lack.
+        let late: Vec<_> = verified.iter().flatten().filter(|one| one.is_late).collect();
+        let late: Vec<_> = late.into_iter().filter_map(|one| one.submitted.note.clone()).collect();
+        if !late.is_empty() && self.inputs.try_send(InboxInput::Notes(late)).is_err() {
+            return all(&busy());
+        }
         (self.route(verified, origin, forwarded, operator).await, forged)
     }
 
@@ -232,7 +240,10 @@ impl Submitter {
             tracing::error!(%error, event = %event.id(), "cannot look up a submitted event");
             Held::Nothing
         });
-        Ok(Routed { log, submission, submitted: Submitted { event, note, recovered, forwarder }, held })
+        let is_late = !matches!(held, Held::Nothing)
+            && note.as_ref().is_some_and(|(hash, _)| self.shared.store.view().wants_note(hash).unwrap_or_default());
+        let submitted = Submitted { event, note, recovered, forwarder };
+        Ok(Routed { log, submission, submitted, held, is_late })
     }
 
     fn is_redacted(&self, hash: &NoteHash) -> bool {

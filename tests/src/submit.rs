@@ -7,12 +7,13 @@ use fama_ledger::base64;
 use fama_ledger::event::{Action, Event};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Signature;
+use fama_ledger::note::{Note, note_hash};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
-use fama_tests::{node_key, secret};
+use fama_tests::{DOMAINS, domain, node_key, secret};
 use serde_json::{Value, json};
 
-use crate::federation::{LocalFederation, get, multi};
+use crate::federation::{LocalFederation, eventually, get, multi};
 
 /// A request to a node, without the event's text: its parts and headers.
 struct Sent<'a> {
@@ -244,5 +245,62 @@ fn what_is_wrong_with_an_event_is_said_in_words_and_by_status() {
         assert_eq!(get(query, "/api/status").await["frontier"], before, "nothing of all that is in the ledger");
         let (status, _) = text(submit, &event, right).await;
         assert_eq!(status, 201, "and the event itself is as good as before");
+    });
+}
+
+/// Symptom: an attestation that was sent without its note never showed its reason. Whoever sent it again, with the note,
+/// was told that the event is known, and the note was thrown away.
+#[test]
+fn a_note_that_comes_later_is_taken_and_spreads() {
+    multi(async {
+        let net = running(2).await;
+        let submit = |i: usize| net.nodes[i].as_ref().unwrap().submit;
+        let judge_key = secret(4);
+        let judge = net.provider(1, "judge", &judge_key).await;
+        let (agent, registration) = net.register(0, "swift", &secret(2));
+        net.accepted(0, registration).await;
+        let other = Note { salt: [8; 32], reason: Some("not for everybody".to_owned()), ..Note::default() }.text();
+        let (attested, home) = (net.attest(1, (judge, &judge_key), agent, 5), domain(DOMAINS[1]));
+        let named = Some(note_hash(other.as_bytes()));
+        let second = Action::Attest { home, issuer: judge, subject: agent, delta: 1, context: None, note: named };
+        let (first, second) = (attested.signed.event.clone(), net.event(second));
+        let send = async |i: usize, event: &Event, note: Option<&str>| {
+            let signed = signature(&judge_key, &event.text());
+            let body = json!({"text": event.text(), "signature": signed, "note": note}).to_string();
+            post(submit(i), "/events", Sent { kind: "application/json", headers: &[], body: body.into_bytes() }).await
+        };
+        // The newest attestation of a profile: its reason, and whether it is redacted.
+        let shown = |profile: &Value| {
+            let newest = &profile["recent_attestations"][0];
+            (newest["reason"].as_str().map(ToOwned::to_owned), newest["redacted"].as_bool().unwrap_or_default())
+        };
+
+        assert_eq!(send(1, &first, None).await.0, 201);
+        net.settled().await;
+        net.shows("swift@alpha.example", |profile| shown(profile) == (None, false)).await;
+        let (status, answer) = send(0, &first, Some(&other)).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("wrong_note")), "{answer}");
+        // At a node that is not the home's.
+        let (status, answer) = send(0, &first, attested.note.as_deref()).await;
+        assert_eq!((status, &answer["known"]), (200, &json!(true)), "{answer}");
+        net.shows("swift@alpha.example", |profile| shown(profile) == (Some("well done".to_owned()), false)).await;
+
+        // A node that has dropped a note does not take it back; others decide for themselves.
+        assert_eq!(send(1, &second, None).await.0, 201);
+        net.settled().await;
+        let body = format!("sha256:{}", note_hash(other.as_bytes())).into_bytes();
+        let dropped = Sent { kind: "application/octet-stream", headers: &[], body };
+        assert_eq!(post(net.nodes[0].as_ref().unwrap().admin, "/note/redact", dropped).await.0, 200);
+        for i in [0, 1] {
+            assert_eq!(send(i, &second, Some(&other)).await.0, 200);
+        }
+        for (i, want) in [(1, (Some("not for everybody".to_owned()), false)), (0, (None, true))] {
+            let query = net.nodes[i].as_ref().unwrap().query;
+            eventually(&format!("the second note at {}", DOMAINS[i]), || async {
+                let profile = get(query, "/api/agent/swift@alpha.example").await;
+                if shown(&profile) == want { Ok(()) } else { Err(profile.to_string()) }
+            })
+            .await;
+        }
     });
 }
