@@ -407,6 +407,8 @@ pub enum History {
     Received,
     /// Attestations and retractions that a provider made.
     Given,
+    /// What operators stated about a provider: admissions and dismissals.
+    Stated,
 }
 
 /// One line of a history. Order: (time, operator, index).

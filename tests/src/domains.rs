@@ -411,6 +411,12 @@ fn a_node_tells_when_a_domain_it_sponsors_is_lost() {
         let how = format!("--method dns --resolver {} --key file:node0.pem --manifest file:manifest.txt", internet.dns);
         let admit = format!("admit {provider} --service judge --domain judge.example {how} --query query:0 --yes");
         user.done(&admit).await;
+        // Newer statements about the provider, for other services: the first one's domain is looked at all the same.
+        let second = DomainClaim::new(domain("second.example"), net.manifest.federation(), &provider, None);
+        internet.name("_fama.second.example", Answer::Texts(vec![vec![second.txt()]]));
+        user.done(&admit.replace("--service judge --domain judge", "--service second --domain second")).await;
+        let by_hand = format!("admit {provider} --service hand --domain hand.example --method manual");
+        user.done(&format!("{by_hand} --key file:node0.pem --manifest file:manifest.txt --query query:0 --yes")).await;
 
         let lost = |want: Option<&'static str>| {
             let net = &net;
@@ -456,6 +462,11 @@ fn a_node_tells_when_a_domain_it_sponsors_is_lost() {
         let dismiss = format!("dismiss {provider} --service judge --domain judge.example --from 0 --reason expired");
         user.done(&format!("{dismiss} --key file:node0.pem --manifest file:manifest.txt --query query:0 --yes")).await;
         net.wait("dismissed", |status| status["lost_domains"].is_null()).await;
+        internet.name("_fama.second.example", Answer::Texts(Vec::new()));
+        net.wait("the second is lost, too", |status| status["lost_domains"]["second.example"] == "domain_unproven")
+            .await;
+        let status = get(net.nodes[0].as_ref().unwrap().query, "/api/status").await;
+        assert!(status["lost_domains"]["judge.example"].is_null(), "dismissed, so not looked at: {status}");
     });
 }
 

@@ -264,6 +264,7 @@ pub(super) fn history(identity: &IdentityId, history: History) -> Vec<u8> {
         History::Keys => 0,
         History::Received => 1,
         History::Given => 2,
+        History::Stated => 3,
     };
     [identity.0.as_slice(), &[kind]].concat()
 }

@@ -159,7 +159,9 @@ fn forget_event(
         Action::Attest { issuer, subject, .. } | Action::Retract { issuer, subject, .. } => {
             (&[(*subject, History::Received), (*issuer, History::Given)], (*subject, Touch::Subject))
         }
-        Action::Admit { provider, .. } | Action::Dismiss { provider, .. } => (&[], (*provider, Touch::Sponsorship)),
+        Action::Admit { provider, .. } | Action::Dismiss { provider, .. } => {
+            (&[(*provider, History::Stated)], (*provider, Touch::Sponsorship))
+        }
     };
     for (identity, history) in histories {
         batch.delete(Family::History, [keys::history(identity, *history), keys::history_item(at)].concat());

@@ -290,7 +290,10 @@ impl<'a> CommitWriter<'a> {
                 self.history(at, provider, History::Given);
                 self.touch(at, subject, Touch::Subject);
             }
-            Effect::Sponsored { provider } => self.touch(at, provider, Touch::Sponsorship),
+            Effect::Sponsored { provider } => {
+                self.history(at, provider, History::Stated);
+                self.touch(at, provider, Touch::Sponsorship);
+            }
         }
         if let Effect::Attested { subject, provider, .. } = effect {
             self.given.insert(keys::given(provider, subject));
