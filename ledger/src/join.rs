@@ -303,6 +303,14 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(versions.into_iter().map(|(_, version)| version).collect())
     }
 
+    /// One version of an identity's key; `None` if there is none of this number.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn key_version(&self, found: &LocatedIdentity, version: u32) -> ReadResult<S, Option<KeyVersion>> {
+        rows::read::<KeyVersion, S>(self.rows, MapName::home(&found.home).id(), &(found.id, version))
+    }
+
     /// The current key and its revocation: the one in the home if there is one, otherwise the first valid claim.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The door: every event and every foreign entry enters the node here. Only this one thread appends, folds and
 //! decides. The order of each step: durable, then visible, then signed, then announced.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -712,6 +713,9 @@ impl Inbox {
                 let numbers = join.sponsored(*provider).map_err(|error| self.join_fault(error))?;
                 sponsored.insert(*provider, numbers);
             }
+        }
+        if !sponsored.is_empty() {
+            self.shared.statements.fetch_add(1, Ordering::SeqCst);
         }
         let mut scores = self.shared.scores.write().unwrap_or_else(PoisonError::into_inner);
         scores.apply(log, size, &effects, sponsored);

@@ -1,4 +1,5 @@
 //! One value with everything that all parts of a node above the store use.
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 
 use fama_ledger::manifest::Manifest;
@@ -20,6 +21,8 @@ pub struct Shared {
     pub store: Arc<Store>,
     /// The scores of all identities, and the leaderboard.
     pub scores: Arc<RwLock<Scores>>,
+    /// Raised after each change of what operators state about providers.
+    pub statements: Arc<AtomicU64>,
     /// The state of this node, its peers and the logs, as shown to people.
     pub health: Arc<Health>,
     /// Certified states of the logs, from which proofs are made.
@@ -52,6 +55,7 @@ impl Shared {
         Self {
             health: Arc::new(Health::new(&manifest)),
             scores: Arc::default(),
+            statements: Arc::default(),
             certified: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),
             store,

@@ -105,7 +105,7 @@ fn run_node(args: &Args, path: &Path, config: Config, set_level: SetLevel) -> Re
                 () = stdin_end(), if args.stop_with_stdin => (),
             }
         };
-        node::run_with(config, live, stop, |_| ()).await.map_err(|error| Failure::new(error.code(), error))
+        Box::pin(node::run_with(config, live, stop, |_| ())).await.map_err(|error| Failure::new(error.code(), error))
     })
 }
 

@@ -224,7 +224,7 @@ fn registration(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Option<(
 
 /// The time of the entry with the identity's first key, which is its registration.
 fn first_key(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Millis, ApiError> {
-    let first = moment.join().keys(found)?.into_iter().next();
+    let first = moment.join().key_version(found, 1)?;
     first.map(|version| version.time).ok_or_else(|| ApiError::internal("an identity without a key"))
 }
 

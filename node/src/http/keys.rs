@@ -62,23 +62,25 @@ pub(super) async fn keys(
 fn page(app: &App, x: &str, before: Option<u32>, limit: usize) -> Result<KeysView, ApiError> {
     let moment = Moment::open(app)?;
     let found = moment.find(x)?;
-    let versions = moment.join().keys(&found)?;
     let end = before.map_or(found.identity.version, |before| found.identity.version.min(before.saturating_sub(1)));
     let numbers: Vec<u32> = (1..=end).rev().take(limit).collect();
-    let keys = numbers.iter().map(|number| view(&moment, &found, &versions, *number)).collect::<Result<_, _>>()?;
+    let keys = numbers.iter().map(|number| view(&moment, &found, *number)).collect::<Result<_, _>>()?;
     let cursor = numbers.last().filter(|last| **last > 1).map(ToString::to_string);
     Ok(KeysView { agent_id: found.id.to_string(), handle: handle(&found), keys, cursor })
 }
 
-/// Version `number` of the keys of an identity; `versions` has all of them, the first at 0.
-fn view(
-    moment: &Moment<'_>,
-    found: &LocatedIdentity,
-    versions: &[KeyVersion],
-    number: u32,
-) -> Result<KeyVersionView, ApiError> {
-    let at = usize::try_from(number).unwrap_or(usize::MAX);
-    let version = versions.get(at.wrapping_sub(1)).ok_or_else(|| ApiError::internal("an identity lacks a key"))?;
+/// A version of an identity's key, from 1 to the current one.
+fn version(moment: &Moment<'_>, found: &LocatedIdentity, number: u32) -> Result<KeyVersion, ApiError> {
+    moment.join().key_version(found, number)?.ok_or_else(|| ApiError::internal("an identity lacks a key"))
+}
+
+/// Version `number` of the keys of an identity.
+fn view(moment: &Moment<'_>, found: &LocatedIdentity, number: u32) -> Result<KeyVersionView, ApiError> {
+    let next = match number < found.identity.version {
+        true => Some(version(moment, found, number.saturating_add(1))?),
+        false => None,
+    };
+    let version = version(moment, found, number)?;
     let revoked = match version.revoked {
         Some(revoked) => Some(RevokedView {
             at: revoked.time.to_string(),
@@ -100,7 +102,7 @@ fn view(
         key_hash: hash(&version.key.hash()),
         public_key: version.key.to_pem().map_err(ApiError::internal)?,
         from: version.time.to_string(),
-        until: versions.get(at).map(|next| next.time.to_string()),
+        until: next.map(|next| next.time.to_string()),
         next: version.next.as_ref().map(|next| format!("sha256:{}", hash(next))),
         revoked,
     })
@@ -112,10 +114,14 @@ fn hash(hash: &KeyHash) -> String {
 
 /// The key that an identity had at a time, by the times of entries.
 pub(super) fn key_at(moment: &Moment<'_>, found: &LocatedIdentity, at: Millis) -> Result<KeyAtView, ApiError> {
-    let versions = moment.join().keys(found)?;
-    let count = versions.iter().take_while(|version| version.time <= at).count();
-    let number = u32::try_from(count).map_err(ApiError::internal)?;
-    let key = if number == 0 { None } else { Some(view(moment, found, &versions, number)?) };
+    // A version's time is never before that of the version before: the last one that had begun is between `number` and
+    // `end`.
+    let (mut number, mut end) = (0, found.identity.version);
+    while number < end {
+        let middle = end - (end - number) / 2;
+        if version(moment, found, middle)?.time <= at { number = middle } else { end = middle - 1 }
+    }
+    let key = if number == 0 { None } else { Some(view(moment, found, number)?) };
     let revoked = |key: &KeyVersionView| key.revoked.as_ref().is_some_and(|revoked| revoked.at <= at.to_string());
     let status = match &key {
         None => "none",
@@ -163,14 +169,20 @@ fn read(app: &App, given: &str) -> Result<KeyOwnerView, ApiError> {
 
 fn of(moment: &Moment<'_>, id: IdentityId, digits: &str) -> Result<Option<KeyOwnerView>, ApiError> {
     let Some(found) = moment.join().identity(id)? else { return Ok(None) };
-    let versions = moment.join().keys(&found)?;
-    let Some(at) = versions.iter().position(|version| hash(&version.key.hash()) == digits) else { return Ok(None) };
-    let number = u32::try_from(at.saturating_add(1)).map_err(ApiError::internal)?;
+    // Most often it is the current one; no row says which version a key was.
+    let current = found.identity.version;
+    let is_it = |key: &KeyVersion| hash(&key.key.hash()) == digits;
+    let number = if is_it(&version(moment, &found, current)?) {
+        current
+    } else {
+        let Some(at) = moment.join().keys(&found)?.iter().position(is_it) else { return Ok(None) };
+        u32::try_from(at.saturating_add(1)).map_err(ApiError::internal)?
+    };
     Ok(Some(KeyOwnerView {
         agent_id: found.id.to_string(),
         did: did(&found.home, &found.id),
         handle: handle(&found),
-        current: number == found.identity.version,
-        key: view(moment, &found, &versions, number)?,
+        current: number == current,
+        key: view(moment, &found, number)?,
     }))
 }

@@ -119,7 +119,7 @@ impl Found<'_, '_> {
     }
 
     fn services(&mut self, q: &str) -> Result<(), ApiError> {
-        let list = self.moment.app.services.of(self.moment)?;
+        let list = self.moment.app.services.of(self.moment.app)?;
         for one in list.iter() {
             let by_service = one.service.as_str().starts_with(q);
             if self.is_full() {

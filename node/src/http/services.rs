@@ -1,11 +1,12 @@
 //! `GET /api/services` and `/api/service/{x}`: who attests, who sponsors them, and what they gave.
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::{Path, Query};
 use fama_ledger::event::{Action, Method, Service};
 use fama_ledger::id::{Domain, IdentityId, did};
-use fama_ledger::join::LocatedIdentity;
+use fama_ledger::join::{LocatedIdentity, Sponsorship};
 use fama_ledger::rows::Interval;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -27,36 +28,36 @@ pub(super) struct ListedService {
     pub(super) service: Service,
     pub(super) domain: Domain,
     pub(super) provider: IdentityId,
-    /// The operators that sponsor it now.
-    sponsors: Vec<Domain>,
 }
 
 /// All services, kept until an operator makes a statement about one.
 #[derive(Default)]
-pub struct ServiceList(Mutex<Option<([u8; 32], Arc<Vec<ListedService>>)>>);
+pub struct ServiceList(Mutex<Option<KeptList>>);
+
+/// The list, and the count of changes at which it was read.
+type KeptList = (u64, Arc<Vec<ListedService>>);
 
 impl ServiceList {
-    /// The services at this moment, ordered by service, domain and provider.
-    pub(super) fn of(&self, moment: &Moment<'_>) -> Result<Arc<Vec<ListedService>>, ApiError> {
-        let (mut providers, mut hasher) = (Vec::new(), blake3::Hasher::new());
-        moment.view.all_touched(Touch::Sponsorship, &mut |provider, log, index| {
-            hasher.update(&provider.0).update(log.to_string().as_bytes()).update(&index.to_be_bytes());
+    /// The services now, ordered by service, domain and provider. One request reads them; others wait for it.
+    pub(super) fn of(&self, app: &App) -> Result<Arc<Vec<ListedService>>, ApiError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read before the rows: a statement that comes between the two is read again, never missed.
+        let changes = app.shared.statements.load(Ordering::SeqCst);
+        if let Some((_, list)) = kept.as_ref().filter(|(known, _)| *known == changes) {
+            return Ok(Arc::clone(list));
+        }
+        let moment = Moment::open(app)?;
+        let mut providers = Vec::new();
+        moment.view.all_touched(Touch::Sponsorship, &mut |provider, _, _| {
             if providers.last() != Some(&provider) {
                 providers.push(provider);
             }
         })?;
-        let key = *hasher.finalize().as_bytes();
-        if let Some((_, list)) = self.lock().as_ref().filter(|(known, _)| *known == key) {
-            return Ok(Arc::clone(list));
-        }
         let mut list = Vec::new();
         for provider in providers {
             let join = moment.join();
-            let Some(next) = join.identity(provider)?.map(|found| join.provider(&found)).transpose()? else { continue };
-            for one in join.sponsorships(provider)? {
-                let sponsors = one.sponsors.into_iter().filter(|(_, of)| has(of, next.next)).map(|(name, _)| name);
-                let (service, domain) = (one.service, one.domain);
-                list.push(ListedService { service, domain, provider, sponsors: sponsors.collect() });
+            if join.identity(provider)?.is_some() {
+                list.extend(join.sponsorships(provider)?.into_iter().map(|one| listed(&one, provider)));
             }
             if list.len() > SERVICES_MAX {
                 break;
@@ -64,13 +65,13 @@ impl ServiceList {
         }
         list.sort();
         let list = Arc::new(list);
-        *self.lock() = Some((key, Arc::clone(&list)));
+        *kept = Some((changes, Arc::clone(&list)));
         Ok(list)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<([u8; 32], Arc<Vec<ListedService>>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn listed(one: &Sponsorship, provider: IdentityId) -> ListedService {
+    ListedService { service: one.service.clone(), domain: one.domain.clone(), provider }
 }
 
 fn has(intervals: &[Interval], number: u64) -> bool {
@@ -169,7 +170,7 @@ fn read_cursor(text: &str) -> Result<(Service, Domain, IdentityId), ApiError> {
 
 fn page(app: &App, after: Option<&str>, limit: usize) -> Result<ServicesView, ApiError> {
     let moment = Moment::open(app)?;
-    let (list, after) = (app.services.of(&moment)?, after.map(read_cursor).transpose()?);
+    let (list, after) = (app.services.of(app)?, after.map(read_cursor).transpose()?);
     let key = |one: &ListedService| (one.service.clone(), one.domain.clone(), one.provider);
     let begin = after.map_or(0, |after| list.partition_point(|one| key(one) <= after));
     let rest = list.get(begin..).unwrap_or_default();
@@ -178,17 +179,31 @@ fn page(app: &App, after: Option<&str>, limit: usize) -> Result<ServicesView, Ap
     Ok(ServicesView { services, sponsors_wanted: app.shared.manifest.policy().min_sponsors, cursor: last.map(cursor) })
 }
 
+/// A service, with the operators that sponsor its provider's next number for it.
 pub(super) fn view(moment: &Moment<'_>, one: &ListedService) -> Result<ServiceView, ApiError> {
-    let want = usize::try_from(moment.app.shared.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
-    let sponsors = one.sponsors.iter().map(|operator| sponsor(moment, one, operator));
     let found = moment.join().identity(one.provider)?;
+    let sponsorships = moment.join().sponsorships(one.provider)?;
+    let of = sponsorships.into_iter().find(|of| (&of.service, &of.domain) == (&one.service, &one.domain));
+    let sponsors = of.map(|of| of.sponsors).unwrap_or_default();
+    view_of(moment, (one, &sponsors), found.as_ref())
+}
+
+fn view_of(
+    moment: &Moment<'_>,
+    (one, sponsors): (&ListedService, &[(Domain, Vec<Interval>)]),
+    found: Option<&LocatedIdentity>,
+) -> Result<ServiceView, ApiError> {
+    let want = usize::try_from(moment.app.shared.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
+    let next = found.map(|found| moment.join().provider(found)).transpose()?.map_or(0, |row| row.next);
+    let now = sponsors.iter().filter(|(_, of)| has(of, next)).map(|(operator, _)| sponsor(moment, one, operator));
+    let now = now.collect::<Result<Vec<_>, _>>()?;
     Ok(ServiceView {
         service: one.service.to_string(),
         domain: one.domain.to_string(),
         provider_id: one.provider.to_string(),
-        handle: found.as_ref().map_or_else(|| one.provider.to_string(), handle),
-        sponsors: sponsors.collect::<Result<_, _>>()?,
-        counts: one.sponsors.len() >= want,
+        handle: found.map_or_else(|| one.provider.to_string(), handle),
+        counts: now.len() >= want,
+        sponsors: now,
     })
 }
 
@@ -224,8 +239,9 @@ pub(super) fn provider(moment: &Moment<'_>, x: &str) -> Result<IdentityId, ApiEr
         Err(error) => error,
     };
     let Ok(service) = x.parse::<Service>() else { return Err(error) };
-    let list = moment.app.services.of(moment)?;
-    let mut of: Vec<&ListedService> = list.iter().filter(|one| one.service == service).collect();
+    let list = moment.app.services.of(moment.app)?;
+    let begin = list.partition_point(|one| one.service < service);
+    let mut of: Vec<&ListedService> = list.iter().skip(begin).take_while(|one| one.service == service).collect();
     of.dedup_by_key(|one| one.provider);
     match of.as_slice() {
         [] => Err(moment.unknown("unknown_service", "no service or provider of this name is known here")),
@@ -255,8 +271,8 @@ fn read(app: &App, x: &str, after: Option<IdentityId>, limit: usize) -> Result<P
     let moment = Moment::open(app)?;
     let id = provider(&moment, x)?;
     let found = moment.join().identity(id)?.ok_or_else(|| ApiError::internal("a provider without an identity"))?;
-    let list = app.services.of(&moment)?;
-    let services = list.iter().filter(|one| one.provider == id).map(|one| view(&moment, one));
+    let sponsorships = moment.join().sponsorships(id)?;
+    let services = sponsorships.iter().map(|one| view_of(&moment, (&listed(one, id), &one.sponsors), Some(&found)));
     let mut subjects = moment.view.subjects_of(&id, after.as_ref(), limit.saturating_add(1))?;
     let more = subjects.len() > limit;
     subjects.truncate(limit);

@@ -13,6 +13,7 @@ use fama_ledger::codec;
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::{Action, Event, Kind, Method as Proof, Nonce, RevokeReason};
+use fama_ledger::fold::Effect;
 use fama_ledger::id::{Domain, EventId, IdentityId, ManifestHash, NoteHash, TreeRoot};
 use fama_ledger::join::{Join, LogState};
 use fama_ledger::key::{Curve, PublicKey};
@@ -269,6 +270,10 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
     app.shared.certified.before(&log.id, [(changes, nodes)], &view).unwrap();
     app.shared.store.commit(&[commit]).unwrap();
     app.shared.certified.after(&log.id, size, &log.maps);
+    // As the inbox does.
+    if outcomes.iter().any(|outcome| matches!(outcome, Some(Ok(Effect::Sponsored { .. })))) {
+        app.shared.statements.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
 }
 
 fn note(note: &Note) -> (NoteHash, String) {

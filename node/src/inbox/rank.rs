@@ -1,4 +1,5 @@
 //! Keeps the scores: computed at the start, then followed after changes of sponsorship, a slice at a time.
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use fama_ledger::join::Join;
@@ -15,6 +16,8 @@ impl Inbox {
         let store = Arc::clone(&self.shared.store);
         let scores = Scores::rebuild(&self.shared.manifest, &store.view()).map_err(|error| self.join_fault(error))?;
         *self.shared.scores.write().unwrap_or_else(PoisonError::into_inner) = scores;
+        // A rollback may have taken statements back.
+        self.shared.statements.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

@@ -187,6 +187,93 @@ async fn keys_are_known_by_version_time_key_and_hash() {
     assert_eq!((answer.status, problem(&answer).as_str()), (400, "bad_parameter"));
 }
 
+/// Nine versions: pages and moments read only the versions that they show, and say what the whole list says.
+#[tokio::test]
+async fn each_version_of_a_key_is_found_by_page_and_by_time() {
+    let Stage { mut world, agents, .. } = stage();
+    let (home, federation) = (domain("alpha.example"), world.app.shared.manifest.federation());
+    let mut current = agent(11);
+    for version in 2..=9u8 {
+        let new = agent(100 + version);
+        let action = Action::Rotate {
+            home: home.clone(),
+            identity: agents[0],
+            version: version.into(),
+            key: new.public(),
+            next: None,
+        };
+        let event = Event { federation, action, created: Millis(NOW), nonce: Nonce([version; 8]) };
+        let (signature, countersignature) =
+            (current.sign(event.text().as_bytes()), Some(new.sign(event.text().as_bytes())));
+        let signed = SignedEvent { event, signer: current.public(), signature, countersignature };
+        world.take("alpha.example", signed.verify(&federation).unwrap(), &[]);
+        current = new;
+    }
+    world.rank();
+    let all = array(&world.get("/api/agent/agent-11/keys").await.json(), "keys");
+    let versions: Vec<u64> = all.iter().map(|key| key["version"].as_u64().unwrap()).collect();
+    assert_eq!(versions, (1..=9).rev().collect::<Vec<_>>());
+    for pair in all.windows(2) {
+        assert_eq!(pair[1]["until"], pair[0]["from"]);
+    }
+    for limit in 1..=9 {
+        let (mut paged, mut path) = (Vec::new(), format!("/api/agent/agent-11/keys?limit={limit}"));
+        loop {
+            let page = world.get(&path).await.json();
+            paged.extend(array(&page, "keys"));
+            let Some(cursor) = page["cursor"].as_str() else { break };
+            path = format!("/api/agent/agent-11/keys?limit={limit}&cursor={cursor}");
+        }
+        assert_eq!(paged, all, "{limit}");
+    }
+    for key in &all {
+        let from: Millis = key["from"].as_str().unwrap().parse().unwrap();
+        let version = key["version"].as_u64().unwrap();
+        for (time, want) in [(from.0 - 1, version - 1), (from.0, version), (from.0 + 1, version)] {
+            let at = world.get(&format!("/api/agent/agent-11?at={}", Millis(time))).await.json()["key_at"].clone();
+            assert_eq!(at["key"]["version"].as_u64().unwrap_or_default(), want, "{time}: {at}");
+        }
+        let owner = world.get(&format!("/api/key/{}", key["key"].as_str().unwrap())).await.json();
+        assert_eq!((&owner["version"], &owner["until"]), (&key["version"], &key["until"]));
+    }
+}
+
+/// The services are read again after an operator's statement, and after nothing else.
+#[tokio::test]
+async fn the_services_are_read_only_when_an_operator_says_something() {
+    let Stage { mut world, service, provider, agents } = stage();
+    let (app, list) = (Arc::clone(&world.app), |app: &App| app.services.of(app).unwrap());
+    let first = list(&app);
+    world.attest((&service, provider), agents[0], 5, None);
+    world.register("alpha.example", "new-here", &agent(55), None);
+    assert!(Arc::ptr_eq(&first, &list(&app)), "nothing was said about a service");
+    let other = world.register("alpha.example", "overflow-two", &agent(5), None);
+    world.admit(other);
+    assert_eq!((first.len(), list(&app).len()), (1, 2));
+    // An operator that dismisses from a later number still sponsors until then.
+    let dismiss = Action::Dismiss {
+        operator: domain("alpha.example"),
+        provider,
+        service: "mloverflow".parse().unwrap(),
+        domain: domain("mloverflow.example"),
+        from: 2,
+        reason: fama_ledger::event::DismissReason::Expired,
+    };
+    let dismiss = Event { created: Millis(NOW + 1), ..world.signed(&operator_key(10), dismiss).event().clone() };
+    let signature = operator_key(10).sign(dismiss.text().as_bytes());
+    let signed = SignedEvent { event: dismiss, signer: operator_key(10).public(), signature, countersignature: None };
+    let federation = world.app.shared.manifest.federation();
+    world.take("alpha.example", signed.verify(&federation).unwrap(), &[]);
+    let sponsors = async |world: &World| {
+        let shown = array(&world.get("/api/services").await.json(), "services");
+        let of = shown.into_iter().find(|one| one["provider_id"] == provider.to_string()).unwrap();
+        array(&of, "sponsors").len()
+    };
+    assert_eq!(sponsors(&world).await, 1, "its second number is still sponsored");
+    world.attest((&service, provider), agents[0], 1, None);
+    assert_eq!(sponsors(&world).await, 0, "the third is not, though nobody said anything since");
+}
+
 #[tokio::test]
 async fn a_revoked_key_was_in_force_before() {
     let Stage { mut world, agents, .. } = stage();
