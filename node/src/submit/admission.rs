@@ -74,7 +74,7 @@ impl Admission {
         match submission.signed.event.action {
             // Invitations are the other operator's.
             Action::Register { .. } if !origin.forwarded => self.registration(origin, None),
-            _ => Ok(()),
+            _ => self.identity(submission),
         }
     }
 
@@ -85,6 +85,12 @@ impl Admission {
     pub(crate) fn submission(&self, origin: &SubmissionOrigin, submission: &Submission) -> Result<(), Refusal> {
         match submission.signed.event.action {
             Action::Register { .. } => self.registration(origin, submission.invite.as_deref()),
+            _ => self.identity(submission),
+        }
+    }
+
+    fn identity(&self, submission: &Submission) -> Result<(), Refusal> {
+        match submission.signed.event.action {
             // By key and not by issuer: a stranger's events would use up the rate of the issuer that they name.
             Action::Attest { .. } | Action::Retract { .. } => {
                 self.identities.count(submission.signed.signer.hash().0, IDENTITY_EVENTS_PER_MINUTE)
@@ -236,6 +242,9 @@ mod tests {
         let refused = (0..=IDENTITY_EVENTS_PER_MINUTE).find_map(|_| admission.submission(&from, &stranger).err());
         assert_eq!(refused.unwrap().code, "rate");
         assert!(admission.submission(&from, &service).is_ok());
+        // The same at a node that would pass the events on.
+        assert_eq!(admission.to_forward(&from, &stranger).unwrap_err().code, "rate");
+        assert!(admission.to_forward(&from, &service).is_ok());
     }
 
     #[test]
