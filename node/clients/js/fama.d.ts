@@ -2,7 +2,8 @@
 
 /**
  * Everything that this module refuses or that a node refuses. `code` is a stable word, the same as in the answers of nodes
- * and in `fama`. A node's refusal has `status` and `answer`, a failed submission `submission`.
+ * and in `fama`. A node's refusal has `status` and `answer`, a failed submission `submission`. Where no answer came in time,
+ * the code is `no_answer`, and `cause` says why; the node may have acted on the request.
  */
 export class FamaError extends Error {
   code: string;

@@ -1423,8 +1423,10 @@ must(stated, "requirement_missing", "with genesis, say maxAge and missing");
 Object.assign(this, { federation, genesis, maxAge, missing, timeout, fetch });}
 async request(url, init = {}) {const signal = AbortSignal.timeout(1000 * this.timeout);
 const { fetch } = this;
-const response = await fetch(url, { redirect: "error", ...init, signal });
-const text = fromUtf8(await bodyOf(response));
+let response, text;
+try {response = await fetch(url, { cache: "no-cache", redirect: "error", ...init, signal });
+text = fromUtf8(await bodyOf(response));} catch (cause) {if (cause instanceof FamaError) throw cause;
+refuse("no_answer", `${url}: ${cause?.message}`, { cause });}
 if (response.ok && text !== null) return text;
 const said = parsed(text) ?? {};
 const code = typeof said.code === "string" ? said.code : "no_answer";

@@ -197,7 +197,7 @@ export class ProfileCache {
       try {
         await this.#read(stopped);
       } catch (error) {
-        reason = error.code ?? error.cause?.code ?? error.name;
+        reason = [error.code, error.cause?.code].find((code) => typeof code === "string") ?? error.name;
       }
       this.#say(false, stopped.aborted ? "stopped" : `no stream: ${reason}`);
       if (Date.now() - began > 60000) pause = 1;
@@ -212,9 +212,10 @@ export class ProfileCache {
     const abort = () => over.abort();
     stopped.addEventListener("abort", abort, { once: true });
     let timer;
+    const silent = () => over.abort(new FamaError("silent", "nothing came for too long"));
     const heard = () => {
       clearTimeout(timer);
-      timer = setTimeout(abort, 1000 * this.options.silence);
+      timer = setTimeout(silent, 1000 * this.options.silence);
       timer.unref?.();
     };
     try {
@@ -376,7 +377,7 @@ export function createLogin({ client, cache, audience, accepts, minKarma, used =
       return { ok: true, agent: { dumbname, handle, agent_id, karma, key_version, message: login.message } };
     } catch (error) {
       // The node cannot be asked, or its answer proves nothing: nobody gets in, and it is not the agent's fault.
-      return refused(503, error.code ?? "no_answer", "the agent cannot be checked now");
+      return refused(503, error instanceof FamaError ? error.code : "no_answer", "the agent cannot be checked now");
     }
   };
 }

@@ -51,8 +51,15 @@ export class FamaClient {
     const signal = AbortSignal.timeout(1000 * this.timeout);
     // Browsers' fetch must not be called as a method of this.
     const { fetch } = this;
-    const response = await fetch(url, { redirect: "error", ...init, signal });
-    const text = fromUtf8(await bodyOf(response));
+    let response, text;
+    try {
+      // A browser's cache may hold what was true before an event of which the page just heard: the node is always asked.
+      response = await fetch(url, { cache: "no-cache", redirect: "error", ...init, signal });
+      text = fromUtf8(await bodyOf(response));
+    } catch (cause) {
+      if (cause instanceof FamaError) throw cause;
+      refuse("no_answer", `${url}: ${cause?.message}`, { cause });
+    }
     if (response.ok && text !== null) return text;
     // What is no JSON is not a node's answer, for example a proxy's.
     const said = parsed(text) ?? {};
