@@ -57,6 +57,8 @@ missing() {
     [ "$what" = test ] || return 0
     [ -z "$foreign" ] || has runc || printf ' runc'
     [ -z "$foreign" ] || has npm || printf ' nodejs npm'
+    # It starts nothing, but needs some thirty libraries: installed, not unpacked.
+    [ -z "$foreign" ] || has chromium || printf ' chromium'
     has openssl || printf ' openssl'
     has curl || printf ' curl'
     has python3 || printf ' python3'
@@ -106,12 +108,13 @@ foreign() {
             && for file in *.deb; do dpkg-deb -x "$file" . && rm "$file" || exit 1; done ) >&2
     fi
     .cargo/package.sh base >/dev/null
-    frameworks
+    npm_packages
     python_of schemathesis
 }
 
-# The web frameworks with which the client for JavaScript is tried, in a folder next to what cargo builds.
-frameworks() {
+# What the client for JavaScript is tried with, in a folder next to what cargo builds: web frameworks, what drives a browser,
+# and what judges whether everybody can use a page.
+npm_packages() {
     place="${CARGO_TARGET_DIR:-target}/npm"
     list=node/clients/js/package.json
     if ! cmp -s "$list" "$place/package.json"; then

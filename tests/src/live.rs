@@ -26,7 +26,7 @@ const SEEN_MAX: usize = 4_096;
 const HEARD: Duration = Duration::from_secs(1);
 
 /// A federation of `n`, whose nodes all take events over HTTP.
-async fn running(n: u8) -> LocalFederation {
+pub(crate) async fn running(n: u8) -> LocalFederation {
     let mut net = LocalFederation::new(n);
     for i in 0..usize::from(n) {
         let mut config = net.config(i);
@@ -37,7 +37,7 @@ async fn running(n: u8) -> LocalFederation {
     net
 }
 
-fn text_of(address: SocketAddr, path: &str) -> String {
+pub(crate) fn text_of(address: SocketAddr, path: &str) -> String {
     let agent = ureq::Agent::config_builder().build().new_agent();
     agent.get(format!("http://{address}{path}")).call().unwrap().body_mut().read_to_string().unwrap()
 }
@@ -66,6 +66,12 @@ fn hand_in(address: SocketAddr, text: &str, key: &SecretKey) -> (u16, Value) {
 fn commands(text: &str) -> String {
     let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     blocks.collect()
+}
+
+/// The commands of a Markdown text under each of its headings.
+pub(crate) fn sections(text: &str) -> BTreeMap<&str, String> {
+    let sections = text.split("\n## ").skip(1).filter_map(|section| section.split_once('\n'));
+    sections.map(|(heading, rest)| (heading, commands(rest))).collect()
 }
 
 #[test]

@@ -42,6 +42,7 @@ mod python_client;
 mod alerts;
 mod backup;
 mod branches;
+mod browser;
 mod check;
 mod copies;
 mod domains;

@@ -41,7 +41,7 @@ const TOOLS: [&str; 14] = [
 ];
 
 /// A client in Python; dropping it closes its server, too.
-struct McpClient {
+pub(crate) struct McpClient {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
@@ -85,7 +85,7 @@ impl McpClient {
     }
 
     /// What a tool that signs nothing answers.
-    fn reads(&mut self, tool: &str, arguments: &Value) -> Value {
+    pub(crate) fn reads(&mut self, tool: &str, arguments: &Value) -> Value {
         let answer = self.call(tool, arguments, "decline");
         assert_eq!((&answer["error"], &answer["asked"]), (&json!(false), &json!([])), "{tool} {arguments} {answer}");
         let structured = &answer["structured"];
@@ -139,13 +139,13 @@ fn shown_event(question: &str) -> Event {
 }
 
 /// A user of a federation whose clients start `fama mcp`.
-struct McpUser<'a> {
+pub(crate) struct McpUser<'a> {
     net: &'a LocalFederation,
     user: UserFolder<'a>,
 }
 
 impl<'a> McpUser<'a> {
-    fn new(net: &'a LocalFederation) -> Self {
+    pub(crate) fn new(net: &'a LocalFederation) -> Self {
         Self { net, user: UserFolder::new(net) }
     }
 
@@ -158,7 +158,7 @@ impl<'a> McpUser<'a> {
     }
 
     /// The arguments of a server with this key.
-    fn args(&self, key: Option<&str>) -> Vec<String> {
+    pub(crate) fn args(&self, key: Option<&str>) -> Vec<String> {
         let mut args =
             ["mcp", "--manifest", &self.file("manifest.txt"), "--query", &self.query(self.net.nodes.len() / 2)]
                 .map(str::to_owned)
@@ -168,7 +168,7 @@ impl<'a> McpUser<'a> {
     }
 
     /// A client that starts a server with these arguments.
-    fn client(&self, args: &[String], mode: &str, elicits: bool) -> McpClient {
+    pub(crate) fn client(&self, args: &[String], mode: &str, elicits: bool) -> McpClient {
         McpClient::open(&stdio(&self.user.dir, args, mode, elicits))
     }
 }
