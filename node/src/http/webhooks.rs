@@ -30,7 +30,7 @@ use crate::store::{DeadLetter, WebhookCursor};
 
 /// How often the logs are looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often the agents that a webhook names are looked up again: some may not be registered yet.
+/// How often the agents that a webhook names are looked up again, also without a registration: the disk may have failed.
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// How long is waited after the first failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -247,14 +247,6 @@ impl Delivery {
     }
 
     async fn read(&mut self, cursor: &WebhookCursor) -> Result<(Vec<Line>, Frontier), ApiError> {
-        if self.looked_up.is_none_or(|at| at.elapsed() >= LOOK_UP) {
-            let moment = Moment::open(&self.app)?;
-            let known = |names: &[String]| {
-                names.iter().filter_map(|name| moment.find(name).ok()).map(|found| found.id).collect()
-            };
-            (self.agents, self.providers) = (known(&self.webhook.agents), known(&self.webhook.providers));
-            self.looked_up = Some(Instant::now());
-        }
         let from = frontier(cursor);
         let behind = {
             let health = self.app.shared.health.read();
@@ -268,7 +260,23 @@ impl Delivery {
             return Ok((Vec::new(), from));
         }
         let app = Arc::clone(&self.app);
-        tokio::task::spawn_blocking(move || read_on(&Moment::open(&app)?, &from)).await?
+        let read = tokio::task::spawn_blocking(move || read_on(&Moment::open(&app)?, &from)).await??;
+        // Whom the webhook names may have registered just now.
+        let registered = read.0.iter().any(|line| line.name == "registration");
+        if registered || self.looked_up.is_none_or(|at| at.elapsed() >= LOOK_UP) {
+            self.look_up()?;
+        }
+        Ok(read)
+    }
+
+    /// Finds the agents that the webhook names. Those that are not registered yet are nobody.
+    fn look_up(&mut self) -> Result<(), ApiError> {
+        let moment = Moment::open(&self.app)?;
+        let known =
+            |names: &[String]| names.iter().filter_map(|name| moment.find(name).ok()).map(|found| found.id).collect();
+        (self.agents, self.providers) = (known(&self.webhook.agents), known(&self.webhook.providers));
+        self.looked_up = Some(Instant::now());
+        Ok(())
     }
 
     fn takes(&self, line: &Line) -> bool {

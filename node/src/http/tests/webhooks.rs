@@ -110,6 +110,30 @@ async fn begun(world: &World) {
     }
 }
 
+/// A webhook that named an agent before it existed missed its registration, and what it did in the ten seconds after it:
+/// names were looked up by the clock, and lines about a name that was not known yet were passed over. Here the agent
+/// registers right after such a look.
+#[tokio::test]
+async fn an_agent_is_told_of_from_its_registration_on() {
+    let mut world = World::new(Some("alpha.example"));
+    shown(&world);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let webhook = Webhook { agents: vec!["later@alpha.example".to_owned()], ..webhook(listener.local_addr().unwrap()) };
+    let received = serve(listener, &[200]);
+    let task = start(&world, webhook);
+    begun(&world).await;
+    world.register("alpha.example", "other", &agent(2), None);
+    shown(&world);
+    let passed = world.app.shared.store.view().webhook("test").unwrap();
+    while world.app.shared.store.view().webhook("test").unwrap() == passed {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let later = world.register("alpha.example", "later", &agent(3), None);
+    shown(&world);
+    assert_eq!(next(&received).await.event(), later.to_string());
+    task.abort();
+}
+
 #[tokio::test]
 async fn every_event_is_delivered_in_order_until_it_is_taken() {
     let mut world = World::new(Some("alpha.example"));
