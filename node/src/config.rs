@@ -22,9 +22,11 @@ use toml::Spanned;
 use crate::domains::LookupSettings;
 
 mod access;
+mod storage;
 mod webhook;
 
 pub use access::{AccessSettings, AddressRange, PROXIES_MAX};
+pub use storage::StoreSettings;
 use webhook::RawWebhook;
 pub use webhook::{SECRET_PREFIX, WEBHOOKS_MAX, Webhook, WebhookSecret};
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub scrub: ScrubSettings,
     /// How the domains of sponsored services are looked at again.
     pub domains: DomainSettings,
+    /// What the database takes.
+    pub storage: StoreSettings,
     /// Level and format of log messages.
     pub log: LogSettings,
     /// Who is told what happens, over HTTP.
@@ -445,6 +449,8 @@ struct ConfigFile {
     scrub: Spanned<ScrubSettings>,
     #[serde(default = "spanned_default")]
     domains: Spanned<DomainSettings>,
+    #[serde(default = "spanned_default")]
+    storage: Spanned<StoreSettings>,
     #[serde(default)]
     log: LogSettings,
     #[serde(default)]
@@ -676,6 +682,9 @@ impl ConfigText<'_> {
         if (1..DOMAINS_SECONDS_MIN).contains(&raw.domains.get_ref().every_seconds) {
             let rule = format!("0, or at least {DOMAINS_SECONDS_MIN}");
             return self.refuse(&raw.domains, "domains.every_seconds", rule);
+        }
+        if let Some((setting, rule)) = raw.storage.get_ref().fault() {
+            return self.refuse(&raw.storage, setting, rule);
         }
         if raw.admission.get_ref().invites.len() > INVITES_MAX {
             return self.refuse(&raw.admission, "admission.invites", format!("at most {INVITES_MAX}"));
@@ -932,6 +941,7 @@ impl ConfigText<'_> {
             verify: raw.verify,
             scrub: raw.scrub.into_inner(),
             domains: raw.domains.into_inner(),
+            storage: raw.storage.into_inner(),
             log: raw.log,
             webhooks,
             overrides: Overrides::default(),
@@ -1010,6 +1020,7 @@ mod tests {
         assert_eq!((&long.access, &short.access), (&AccessSettings::default(), &long.access));
         assert_eq!(long.admission, short.admission);
         assert_eq!(long.domains, short.domains);
+        assert_eq!(long.storage, short.storage);
         assert_eq!(long.log, short.log);
         assert_eq!((long.operator, long.namespace.clone()), (short.operator, short.namespace));
         assert_eq!(long.namespace.unwrap().as_str(), "alpha.example");
@@ -1020,8 +1031,17 @@ mod tests {
     #[test]
     fn the_reference_names_every_setting() {
         let text = reference();
-        let tables =
-            ["", "[network]\n", "[query]\n", "[admin]\n", "[admission]\n", "[scrub]\n", "[domains]\n", "[log]\n"];
+        let tables = [
+            "",
+            "[network]\n",
+            "[query]\n",
+            "[admin]\n",
+            "[admission]\n",
+            "[scrub]\n",
+            "[domains]\n",
+            "[storage]\n",
+            "[log]\n",
+        ];
         for table in tables {
             let unknown =
                 if table.is_empty() { format!("zzz = 1\n{SHORT}") } else { format!("{SHORT}{table}zzz = 1\n") };

@@ -387,7 +387,7 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
 async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     let deadline = tokio::time::Instant::now() + if reload { RELOAD_TIMEOUT } else { LOCK_WAIT };
     loop {
-        match Store::open(&config.data_dir, &config.manifest) {
+        match Store::open_with(&config.data_dir, &config.manifest, &config.storage) {
             Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -61,15 +61,6 @@ pub(crate) struct LogCopy {
     pub(crate) maps: Option<LogMaps>,
 }
 
-/// Most nodes of state maps that are kept in memory for all logs together: about 130 bytes each.
-const NODES_MAX: usize = 1 << 19;
-
-/// One log's part of [`NODES_MAX`].
-pub(crate) fn nodes_max(manifest: &Manifest) -> usize {
-    let active = manifest.logs().values().filter(|log| log.cut.is_none()).count();
-    NODES_MAX / active.max(1)
-}
-
 /// A replayed batch that is not on disk yet.
 pub(crate) struct ReplayedBatch {
     pub(crate) state: LogState,

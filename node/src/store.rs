@@ -95,6 +95,7 @@ pub use scrub::{ScrubCursor, TreeCursor};
 pub use state_sync::Part;
 pub use webhooks::{DEAD_MAX, DeadLetter, WebhookCursor};
 
+use crate::config::StoreSettings;
 use crate::wire::SignedHead;
 use engine::{Engine, WriteBatch};
 use keys::Log8;
@@ -279,6 +280,9 @@ impl StoreError {
     }
 }
 
+/// About how much memory a node of a state map takes.
+const NODE_BYTES: usize = 130;
+
 /// An open database. One process at a time, any number of threads.
 pub struct Store {
     engine: Engine,
@@ -286,6 +290,7 @@ pub struct Store {
     manifest: Arc<Manifest>,
     pending: Option<Arc<Manifest>>,
     logs: BTreeMap<Log8, LogId>,
+    settings: StoreSettings,
     /// Held from the first read to the end of a write that depends on what it read.
     writing: Mutex<()>,
     /// Held while a checkpoint is made or removed.
@@ -450,7 +455,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; the data is unchanged.
     pub fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
-        open::open(dir, manifest)
+        open::open(dir, manifest, &StoreSettings::default())
+    }
+
+    /// Like [`Store::open`], with other bounds on memory, files and threads.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_with(dir: &Path, manifest: &Arc<Manifest>, settings: &StoreSettings) -> Result<Self, StoreError> {
+        open::open(dir, manifest, settings)
+    }
+
+    /// Most nodes of state maps that one log keeps in memory: its part of [`StoreSettings::nodes_bytes`].
+    #[must_use]
+    pub fn nodes_max(&self) -> usize {
+        let active = self.manifest.logs().values().filter(|log| log.cut.is_none()).count();
+        self.settings.nodes_bytes / NODE_BYTES / active.max(1)
     }
 
     /// Opens an existing database with the manifest stored in it, to read it without its configuration.

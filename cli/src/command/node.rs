@@ -16,6 +16,9 @@ use tracing_subscriber::EnvFilter;
 use crate::failure::Failure;
 use crate::terminal::{FieldList, Terminal};
 
+/// What a node takes under load beyond what `[storage]` bounds, in bytes: connections, requests, scores.
+const ELSE_BYTES: usize = 250_000_000;
+
 /// Examples that follow the help text.
 pub(crate) const EXAMPLE: &str = "\
 Example:
@@ -167,7 +170,8 @@ fn checked(path: &Path, config: &Config, terminal: &mut Terminal<'_>) -> Result<
         "data_dir": config.data_dir.display().to_string(), "verify": config.verify.as_str(), "network": listen,
         "query": config.query.enabled.then(|| config.query.listen.to_string()),
         "submit": config.submit.enabled.then(|| config.submit.listen.to_string()),
-        "admin": config.admin.enabled.then(|| config.admin.listen.to_string()), "warnings": warnings,
+        "admin": config.admin.enabled.then(|| config.admin.listen.to_string()),
+        "memory_bytes": memory(config), "warnings": warnings,
     });
     let http = |listener: fama_node::config::Listener| {
         if listener.enabled { format!("http://{}", listener.listen) } else { "off".to_owned() }
@@ -180,8 +184,14 @@ fn checked(path: &Path, config: &Config, terminal: &mut Terminal<'_>) -> Result<
         ("query", http(config.query)),
         ("submit", http(config.submit)),
         ("admin", http(config.admin)),
+        ("memory", format!("{} MB", memory(config) / 1_000_000)),
     ];
     terminal.answer(&json, FieldList(lines))
+}
+
+/// About how much memory the node takes under load, in bytes: what the settings bound, and what everything else does.
+const fn memory(config: &Config) -> usize {
+    config.storage.memory().saturating_add(ELSE_BYTES)
 }
 
 /// Completes when standard input ends. Reads in a thread of its own, which the runtime does not wait for.

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::reserve::{Purpose, Reserve};
 use super::{Inbox, InboxInput, Own, StoredRoots, SubmitOutcome, Submitted};
-use crate::replay::{Fatal, LogCopy, adopted, nodes_max};
+use crate::replay::{Fatal, LogCopy, adopted};
 use crate::store::{Commit, DayUsage, Store, View};
 use crate::wire::{Refusal, SignedHead};
 
@@ -248,7 +248,7 @@ impl Inbox {
         // The point of no return: one atomic, synced write. A crash before or within it leaves nothing of the batch. A
         // crash after it leaves entries below a head without a signature: `stored_newest` signs it at the start.
         store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, nodes: &nodes, notes }])?;
-        maps.trim(nodes_max(&self.shared.manifest));
+        maps.trim(store.nodes_max());
         self.shared.certified.after(log, head.size, maps);
         // Signed only now that the head is durable, so that no other head of this size can ever be signed.
         let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);

@@ -21,7 +21,7 @@ use super::input::note_of;
 use super::lateness::before_ahead;
 use super::{DecodedRange, Inbox, InboxCommand, StoredRoots, Submitted};
 use crate::metrics::Direction;
-use crate::replay::{self, Fatal, ReplayStop, ReplayedBatch, adopted, batches, nodes_max};
+use crate::replay::{self, Fatal, ReplayStop, ReplayedBatch, adopted, batches};
 use crate::shared::Shared;
 use crate::sync::heard::HeardFrontier;
 use crate::wire::{self, Session, SignedHead};
@@ -170,7 +170,7 @@ impl Inbox {
         // entries are fetched again. After it the owner's head above them is on disk already: see `keep_first`.
         store.commit_with(&replay::commits(done, notes), lateness.as_ref().map(|lateness| (log, lateness)))?;
         if let Some(maps) = self.copies.get_mut(log).and_then(|copy| copy.maps.as_mut()) {
-            maps.trim(nodes_max(&self.shared.manifest));
+            maps.trim(self.shared.store.nodes_max());
             certified.after(log, head.size, maps);
         }
         // The scores are in memory; a start computes them from the rows.

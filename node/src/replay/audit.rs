@@ -10,7 +10,7 @@ use fama_ledger::log::{Head, Tree};
 use fama_ledger::manifest::{LogId, Manifest};
 
 use super::check::replay_order;
-use super::{Fatal, LogCopy, ReplayStop, batches, commits, nodes_max, replay, tiles_fault};
+use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay, tiles_fault};
 use crate::store::{Store, StoreError};
 
 /// Opens or creates a store that uses `manifest`, or the later version that the folder already uses. Also returns the
@@ -119,7 +119,7 @@ impl<'a> Auditor<'a> {
         if !done.is_empty() {
             self.store.commit(&commits(&done, &[]))?;
             if let Some(maps) = &mut self.copy.maps {
-                maps.trim(nodes_max(self.store.manifest()));
+                maps.trim(self.store.nodes_max());
             }
         }
         for one in &done {

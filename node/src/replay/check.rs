@@ -6,7 +6,7 @@ use fama_ledger::log::{Tree, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use rayon::prelude::*;
 
-use super::{Fatal, LogCopy, ReplayStop, batches, commits, nodes_max, replay};
+use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay};
 use crate::store::{Store, StoreError, StoredCertificate, View};
 use crate::wire::NoteAnswer;
 
@@ -161,7 +161,7 @@ impl LogChecker<'_> {
         let (notes, redacted) = self.notes(&done);
         self.rebuilt.commit(&commits(&done, &notes))?;
         if let Some(maps) = &mut self.copy.maps {
-            maps.trim(nodes_max(self.manifest));
+            maps.trim(self.rebuilt.nodes_max());
         }
         redacted.iter().try_for_each(|hash| self.rebuilt.redact_note(hash))?;
         self.rest = rest;

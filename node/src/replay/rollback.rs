@@ -14,7 +14,7 @@ use fama_ledger::proof::TlogProof;
 use rayon::prelude::*;
 
 use super::check::replay_order;
-use super::{Fatal, LogCopy, ReplayStop, ReplayedBatch, batches, commits, nodes_max, replay, tiles_fault};
+use super::{Fatal, LogCopy, ReplayStop, ReplayedBatch, batches, commits, replay, tiles_fault};
 use crate::health::RollbackProgress;
 use crate::store::{Dropped, DroppedEntry, HistoryItem, Rollback, RollbackStep, RolledBack, Store, View};
 
@@ -105,7 +105,7 @@ impl RollbackRun {
         // Whole batches in one synced write, with the size that they lead to: after a crash the replay continues there.
         store.commit(&commits(&done, &[]))?;
         if let Some(maps) = &mut copy.maps {
-            maps.trim(nodes_max(&manifest));
+            maps.trim(store.nodes_max());
         }
         let size = copy.tree.size();
         match stop {

@@ -19,6 +19,7 @@ use super::manifests::{MANIFEST_VALUE_BYTES_MAX, STANDS_LOST};
 use super::salvage::{self, Salvaged};
 use super::simulated::Disk;
 use super::{FORMAT, LogRecord, REPAIR_ENDINGS, Store, StoreError, View, options, renewed};
+use crate::config::StoreSettings;
 
 /// Only the node's own user may read or change its files.
 pub(super) const DIR_MODE: u32 = 0o700;
@@ -29,9 +30,10 @@ const TRIAL: &str = "trial";
 /// Longest value in `meta`, in bytes.
 const META_BYTES_MAX: usize = 64;
 
-pub(super) fn open(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
+pub(super) fn open(dir: &Path, manifest: &Arc<Manifest>, settings: &StoreSettings) -> Result<Store, StoreError> {
     check_repaired(dir)?;
-    checked(open_unchecked(dir, manifest)?)
+    let engine = Engine::Rocks(open_bounded(dir, options::database, settings)?);
+    checked(Store { settings: *settings, ..owned(engine, dir, manifest)? })
 }
 
 pub(super) fn open_alone(dir: &Path) -> Result<Store, StoreError> {
@@ -49,7 +51,12 @@ pub(super) fn open_read_only(dir: &Path) -> Result<Store, StoreError> {
     if !is_there(dir) {
         return Err(StoreError::NoData { dir: dir.to_owned() });
     }
-    let opened = DB::open_cf_descriptors_read_only(&options::database(false), dir, options::families(), false);
+    let opened = DB::open_cf_descriptors_read_only(
+        &options::database(false),
+        dir,
+        options::families(&StoreSettings::default()),
+        false,
+    );
     let engine = Engine::Rocks(opened.map_err(|error| database_error(dir, &error))?);
     let genesis = genesis(&engine, dir)?;
     checked(owned(engine, dir, &genesis)?)
@@ -162,7 +169,21 @@ fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
     let (rolls_back, interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
     let renewed = renewed::RenewedHeads::default();
     let dir = dir.to_owned();
-    Store { engine, dir, manifest, pending, logs, writing, checkpoints, failed, rolls_back, interrupted, renewed }
+    let settings = StoreSettings::default();
+    Store {
+        engine,
+        dir,
+        manifest,
+        pending,
+        logs,
+        settings,
+        writing,
+        checkpoints,
+        failed,
+        rolls_back,
+        interrupted,
+        renewed,
+    }
 }
 
 /// Refuses to create a database where a repair was interrupted: the operator's log would start again from empty, as a
@@ -204,11 +225,16 @@ pub(super) fn database_error(dir: &Path, message: &impl ToString) -> StoreError 
 }
 
 pub(super) fn open_database(dir: &Path, with: fn(bool) -> Options) -> Result<DB, StoreError> {
+    open_bounded(dir, with, &StoreSettings::default())
+}
+
+fn open_bounded(dir: &Path, with: fn(bool) -> Options, settings: &StoreSettings) -> Result<DB, StoreError> {
     make(dir).map_err(|error| database_error(dir, &error))?;
     let (has_list, data) = content(dir).map_err(|error| database_error(dir, &error))?;
     // RocksDB by itself creates an empty database wherever the file CURRENT is missing.
-    let options = with(!has_list && data.is_none());
-    let mut families = options::families();
+    let mut options = with(!has_list && data.is_none());
+    options::bound(&mut options, settings);
+    let mut families = options::families(settings);
     if has_list {
         let found = DB::list_cf(&options, dir).map_err(|error| database_error(dir, &error))?;
         let foreign = found.into_iter().filter(|name| !Family::ALL.iter().any(|family| family.name() == name));

@@ -5,19 +5,12 @@ use rocksdb::{
 };
 
 use super::keys::Family;
+use crate::config::StoreSettings;
 
-/// Memory for reads: blocks, indexes and filters of all families together.
-const CACHE_BYTES: usize = 128 << 20;
 /// Unflushed writes of one family: a dozen full batches, so that flushes are large and rare.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
-/// Memory for writes: unflushed writes of all families together.
-const WRITE_BUFFERS_BYTES_MAX: usize = 96 << 20;
 /// Limit of the write-ahead log on disk: bounds the time to start, and forces flushes of families that rarely change.
 const WAL_BYTES_MAX: u64 = 256 << 20;
-/// Half of the usual limit of 1,024 descriptors: sockets need the rest.
-const OPEN_FILES_MAX: i32 = 512;
-/// One flush and one compaction at a time: the cores are needed to verify signatures.
-const BACKGROUND_JOBS: i32 = 2;
 /// Larger than RocksDB's 4 KiB: entries and histories are read in ranges, and compress better.
 const BLOCK_BYTES: usize = 16 << 10;
 /// About one lookup in a hundred of an absent key reads a block in vain.
@@ -48,10 +41,7 @@ pub(super) fn database(create: bool) -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     // Notices a write-ahead log that is missing or too short.
     options.set_track_and_verify_wals_in_manifest(true);
-    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES_MAX);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
-    options.set_max_open_files(OPEN_FILES_MAX);
-    options.set_max_background_jobs(BACKGROUND_JOBS);
     options.set_bytes_per_sync(BYTES_PER_SYNC);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(LOG_FILES);
@@ -59,6 +49,13 @@ pub(super) fn database(create: bool) -> Options {
     options.set_max_manifest_file_size(MANIFEST_BYTES);
     options.set_stats_dump_period_sec(0);
     options
+}
+
+/// Sets what `settings` says of the whole database.
+pub(super) fn bound(options: &mut Options, settings: &StoreSettings) {
+    options.set_db_write_buffer_size(settings.write_buffer_bytes);
+    options.set_max_open_files(i32::try_from(settings.open_files).unwrap_or(i32::MAX));
+    options.set_max_background_jobs(i32::try_from(settings.background_jobs).unwrap_or(i32::MAX));
 }
 
 /// Options for salvaging a damaged database: skips everything that cannot be read.
@@ -70,8 +67,8 @@ pub(super) fn damaged(create: bool) -> Options {
 }
 
 /// All families, sharing one block cache.
-pub(super) fn families() -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(CACHE_BYTES);
+pub(super) fn families(settings: &StoreSettings) -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(settings.cache_bytes);
     Family::ALL.map(|each| ColumnFamilyDescriptor::new(each.name(), family(each, &cache))).into()
 }
 
