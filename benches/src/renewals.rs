@@ -25,7 +25,7 @@ use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::time::Millis;
 use fama_node::config::{
     AccessSettings, AdmissionSettings, Config, DomainSettings, Listener, LogSettings, NetworkSettings, ScrubSettings,
-    Verify,
+    StoreSettings, Verify,
 };
 use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses};
@@ -368,6 +368,7 @@ fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
         scrub: ScrubSettings::default(),
         webhooks: Vec::new(),
         domains: DomainSettings { every_seconds: 0, ..DomainSettings::default() },
+        storage: StoreSettings::default(),
         log: LogSettings::default(),
         overrides: Overrides::default(),
     }

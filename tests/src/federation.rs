@@ -18,7 +18,7 @@ use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::clock;
 use fama_node::config::{
     AccessSettings, AdmissionSettings, Config, DomainSettings, Listener, LogSettings, NetworkSettings, ScrubSettings,
-    Verify,
+    StoreSettings, Verify,
 };
 use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses, NodeError};
@@ -174,6 +174,7 @@ impl LocalFederation {
             scrub: ScrubSettings::default(),
             webhooks: Vec::new(),
             domains: DomainSettings { every_seconds: 0, ..DomainSettings::default() },
+            storage: StoreSettings::default(),
             log: LogSettings::default(),
             overrides: Overrides::default(),
         }
