@@ -1,13 +1,12 @@
 //! From one manifest version to the next: the draft, the evidence for its cuts, approvals and signatures.
-mod changes;
 mod evidence;
 mod gather;
 mod plan;
 mod record;
 mod signed_text;
 
-pub(crate) use changes::changes;
 pub(crate) use evidence::{CutEvidence, Evidence};
+pub(crate) use fama_ledger::manifest::changes;
 pub(crate) use gather::{CopyAtHead, Gathered};
 pub(crate) use plan::{EndpointChanges, VersionPlan};
 pub(crate) use record::record;

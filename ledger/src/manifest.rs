@@ -18,6 +18,7 @@ use crate::signed_note::{NoteError, SignedNote};
 use crate::time::Millis;
 
 mod chain;
+mod changes;
 mod endpoints;
 mod state;
 mod succession;
@@ -25,6 +26,7 @@ mod succession;
 mod tests;
 mod text;
 
+pub use changes::changes;
 pub use endpoints::Endpoints;
 pub use state::VersionState;
 pub use text::{Draft, Genesis};

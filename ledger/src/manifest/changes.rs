@@ -1,12 +1,16 @@
 //! Describes what a manifest version changes.
-use fama_ledger::key::PublicKey;
-use fama_ledger::log::Head;
-use fama_ledger::manifest::{Cut, Manifest, Operator};
-use serde_json::{Map, Value};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{Cut, Manifest, Operator, Policy};
+use crate::key::PublicKey;
+use crate::log::Head;
 
 /// One sentence for each thing that `next` changes.
 #[must_use]
-pub(crate) fn changes(previous: &Manifest, next: &Manifest) -> Vec<String> {
+pub fn changes(previous: &Manifest, next: &Manifest) -> Vec<String> {
     let mut found = Vec::new();
     for operator in next.operators() {
         match previous.operator(&operator.name) {
@@ -78,11 +82,25 @@ fn homes(previous: &Manifest, next: &Manifest) -> Vec<String> {
 }
 
 fn policy(previous: &Manifest, next: &Manifest) -> Vec<String> {
-    let fields = |manifest: &Manifest| -> Map<String, Value> {
-        let value = serde_json::to_value(manifest.policy()).unwrap_or_default();
-        value.as_object().cloned().unwrap_or_default()
-    };
-    let before = fields(previous);
-    let changed = fields(next).into_iter().filter(|(name, value)| before.get(name) != Some(value));
-    changed.map(|(name, value)| format!("{name} is {value}, previously {}", before[&name])).collect()
+    let (was, is) = (fields(previous.policy()), fields(next.policy()));
+    let changed = is.into_iter().zip(was).filter(|((_, is), (_, was))| is != was);
+    changed.map(|((name, is), (_, was))| format!("{name} is {is}, previously {was}")).collect()
+}
+
+/// The rules by their names, in the order of these.
+fn fields(policy: &Policy) -> [(&'static str, u64); 12] {
+    [
+        ("batch_ms", policy.batch_ms),
+        ("daily_attestations", policy.daily_attestations.into()),
+        ("daily_bytes", policy.daily_bytes),
+        ("daily_cap", policy.daily_cap.into()),
+        ("daily_new_providers", policy.daily_new_providers.into()),
+        ("daily_registrations", policy.daily_registrations.into()),
+        ("daily_retractions", policy.daily_retractions.into()),
+        ("heartbeat_ms", policy.heartbeat_ms),
+        ("max_age_ms", policy.max_age_ms),
+        ("max_delta", policy.max_delta.into()),
+        ("max_lag_ms", policy.max_lag_ms),
+        ("min_sponsors", policy.min_sponsors.into()),
+    ]
 }
