@@ -179,8 +179,10 @@ pub fn query(app: Arc<App>, bounds: Option<(Arc<Rates>, signal::Receiver<bool>)>
         .with_state(Arc::clone(&app))
         .merge(proofs.with_state(proof::ProofMaker::new(Arc::clone(&app))))
         .merge(streams)
-        .layer(middleware::from_fn_with_state(app, status::tell_if_stale));
-    layers::public(router, &metrics, REQUESTS_MAX, rates)
+        .merge(pages::routes(&app))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), status::tell_if_stale));
+    // Around all else, so that the errors of all layers are shown as pages, too.
+    layers::public(router, &metrics, REQUESTS_MAX, rates).layer(middleware::from_fn_with_state(app, pages::errors))
 }
 
 fn live(api: Api<Arc<stream::Streams>>) -> Api<Arc<stream::Streams>> {
@@ -255,6 +257,8 @@ fn agents(api: QueryApi) -> QueryApi {
                     Kind::Number(1, 100),
                     "the most that one provider contributes, in percent",
                 ),
+                Parameter("days", Kind::Flag, "adds `days`: what counts, by UTC day"),
+                Parameter("contexts", Kind::Flag, "adds `contexts` to each provider: what counts, by context"),
             ])
             .or(&[422]),
     )
@@ -294,8 +298,11 @@ fn agents(api: QueryApi) -> QueryApi {
     .get(
         "/api/leaderboard",
         leaderboard::leaderboard,
-        Doc::json::<view::LeaderboardView>("Agents by karma, highest first")
-            .query(&[Parameter("limit", Kind::Limit, "100 if absent; at most 500"), CURSOR]),
+        Doc::json::<view::LeaderboardView>("Agents by karma, highest first").query(&[
+            Parameter("limit", Kind::Limit, "100 if absent; at most 500"),
+            CURSOR,
+            Parameter("home", Kind::Text, "only agents of this home; a page may be short and yet not the last"),
+        ]),
     )
     .get(
         "/api/services",

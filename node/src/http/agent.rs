@@ -120,16 +120,18 @@ pub(super) async fn profiles(
 /// All at one moment.
 fn all(app: &App, agents: &[String]) -> Result<AgentsView, ApiError> {
     let moment = Moment::open(app)?;
-    let one = |x: &String| {
-        let kept = read(&moment, x, Effort::Kept)?;
-        let profile = kept.map_or_else(|| read(&moment, x, Effort::Whole), |kept| Ok(Some(kept)))?;
-        profile.ok_or_else(|| ApiError::internal("a profile that was read whole has no karma"))
-    };
-    let shown = agents.iter().map(|x| match one(x) {
+    let shown = agents.iter().map(|x| match at(&moment, x) {
         Ok(profile) => AgentOrError::Agent(Box::new(profile)),
         Err(error) => AgentOrError::Error(error.json()),
     });
     Ok(AgentsView { agents: shown.collect() })
+}
+
+/// The profile of `x` at a moment, from what is kept if that suffices.
+pub(super) fn at(moment: &Moment<'_>, x: &str) -> Result<AsOf<view::ProfileView>, ApiError> {
+    let kept = read(moment, x, Effort::Kept)?;
+    let profile = kept.map_or_else(|| read(moment, x, Effort::Whole), |kept| Ok(Some(kept)))?;
+    profile.ok_or_else(|| ApiError::internal("a profile that was read whole has no karma"))
 }
 
 /// What may be read for a profile's karma.

@@ -22,63 +22,62 @@ use crate::wire::NoteAnswer;
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct EventView {
-    id: String,
-    kind: &'static str,
-    text: String,
-    signer: String,
-    signature: String,
+    pub(super) id: String,
+    pub(super) kind: &'static str,
+    pub(super) text: String,
+    pub(super) signer: String,
+    pub(super) signature: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    countersignature: Option<String>,
-    positions: Vec<PositionView>,
+    pub(super) countersignature: Option<String>,
+    pub(super) positions: Vec<PositionView>,
     /// For an applied attestation, or a retraction: of the attestation that it takes back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    attestation: Option<CountedView>,
-    note: Option<NoteView>,
+    pub(super) attestation: Option<CountedView>,
+    pub(super) note: Option<NoteView>,
     /// Inclusion proof for the first position, as a c2sp.org/tlog-proof.
-    receipt: Option<String>,
+    pub(super) receipt: Option<String>,
 }
 
 /// What an attestation counts for.
 #[derive(Serialize, JsonSchema)]
-struct CountedView {
-    event: String,
+pub(super) struct CountedView {
+    pub(super) event: String,
     /// Its number in the provider's sequence of attestations and retractions.
-    number: u64,
+    pub(super) number: u64,
     /// The number of its retraction in the same sequence.
-    retracted_by: Option<u64>,
+    pub(super) retracted_by: Option<u64>,
     /// What the day's cap left of its delta.
-    effective: i32,
+    pub(super) effective: i32,
     /// Whether it counts now: its number is sponsored, and its retraction's is not.
-    counts: bool,
+    pub(super) counts: bool,
     /// What the cap of its day leaves to further attestations of this provider to this subject, up or down.
-    cap_left: u32,
+    pub(super) cap_left: u32,
 }
 
 /// The position of an event in a log.
 #[derive(Serialize, JsonSchema)]
-struct PositionView {
-    log: String,
-    index: u64,
-    time: String,
-    outcome: &'static str,
-    r#final: bool,
+pub(super) struct PositionView {
+    pub(super) log: String,
+    pub(super) index: u64,
+    pub(super) time: String,
+    pub(super) outcome: &'static str,
+    pub(super) r#final: bool,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct NoteView {
-    hash: String,
-    text: Option<String>,
-    redacted: bool,
-    pending: bool,
+pub(super) struct NoteView {
+    pub(super) hash: String,
+    pub(super) text: Option<String>,
+    pub(super) redacted: bool,
+    pub(super) pending: bool,
 }
 
 pub(super) async fn event(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<EventView>, ApiError> {
     let id: EventId = id.parse().map_err(|rule| ApiError::bad("bad_id", format!("id: {rule}")).with("field", "id"))?;
-    read(&app, id).map(Json)
+    read(&Moment::open(&app)?, id).map(Json)
 }
 
-fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
-    let moment = Moment::open(app)?;
+pub(super) fn read(moment: &Moment<'_>, id: EventId) -> Result<EventView, ApiError> {
     let mut positions = moment.view.positions(&id)?;
     // The position where the event took effect comes first; other logs may have it too, without effect.
     positions.sort_by_key(|position| position.void.is_some());
@@ -87,8 +86,8 @@ fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
     let Body::Event(signed) = moment.entry(&first.log, first.index)?.1.body else {
         return Err(ApiError::internal("an index names an entry without an event"));
     };
-    let receipt = receipt(&moment, &first.log, first.index)?;
-    let positions = positions.iter().map(|position| position_view(&moment, position)).collect::<Result<_, _>>()?;
+    let receipt = receipt(moment, &first.log, first.index)?;
+    let positions = positions.iter().map(|position| position_view(moment, position)).collect::<Result<_, _>>()?;
     Ok(EventView {
         id: id.to_string(),
         kind: signed.event.action.kind().as_str(),
@@ -97,8 +96,8 @@ fn read(app: &App, id: EventId) -> Result<EventView, ApiError> {
         signature: base64::encode(signed.signature.as_bytes()),
         countersignature: signed.countersignature.map(|signature| base64::encode(signature.as_bytes())),
         positions,
-        attestation: counted(&moment, &signed.event)?,
-        note: signed.event.action.note().map(|hash| note(&moment, hash)).transpose()?,
+        attestation: counted(moment, &signed.event)?,
+        note: signed.event.action.note().map(|hash| note(moment, hash)).transpose()?,
         receipt,
     })
 }

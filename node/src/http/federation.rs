@@ -19,128 +19,131 @@ use crate::store::LogRecord;
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct FederationView {
-    id: String,
-    name: String,
-    manifest: ManifestView,
-    quorum: usize,
-    faults: usize,
-    operators: Vec<OperatorView>,
-    logs: Vec<LogView>,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) manifest: ManifestView,
+    pub(super) quorum: usize,
+    pub(super) faults: usize,
+    pub(super) operators: Vec<OperatorView>,
+    pub(super) logs: Vec<LogView>,
     /// All versions, oldest first; `GET /api/federation/manifests` has their texts.
-    versions: Vec<VersionView>,
+    pub(super) versions: Vec<VersionView>,
     /// This node's own stands, as signed notes: in these logs it cosigns nothing more until the next version holds.
-    stands: Vec<String>,
-    equivocations: Vec<EquivocationView>,
-    pending: Option<PendingView>,
+    pub(super) stands: Vec<String>,
+    pub(super) equivocations: Vec<EquivocationView>,
+    pub(super) pending: Option<PendingView>,
     /// Conflicting texts of one version, as signed notes. While there are any, this node cosigns nothing more.
-    halted: Vec<String>,
-    state_id: String,
+    pub(super) halted: Vec<String>,
+    pub(super) state_id: String,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct VersionView {
-    version: u32,
-    hash: String,
+pub(super) struct VersionView {
+    pub(super) version: u32,
+    pub(super) hash: String,
 }
 
 /// A version that this node has but does not use yet.
 #[derive(Serialize, JsonSchema)]
-struct PendingView {
-    version: u32,
-    hash: String,
-    text: String,
-    waits_for: String,
+pub(super) struct PendingView {
+    pub(super) version: u32,
+    pub(super) hash: String,
+    pub(super) text: String,
+    pub(super) waits_for: String,
 }
 
 /// Two signed heads of one log that don't extend each other.
 #[derive(Serialize, JsonSchema)]
-struct EquivocationView {
-    log: String,
-    larger: HeadView,
-    smaller: HeadView,
+pub(super) struct EquivocationView {
+    pub(super) log: String,
+    pub(super) larger: HeadView,
+    pub(super) smaller: HeadView,
     /// The whole proof in the ledger's encoding, as hex.
-    encoded: String,
+    pub(super) encoded: String,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct HeadView {
-    size: u64,
-    root: String,
+pub(super) struct HeadView {
+    pub(super) size: u64,
+    pub(super) root: String,
 }
 
 /// The head at which a log ends forever.
 #[derive(Serialize, JsonSchema)]
-struct CutView {
-    version: u32,
-    size: u64,
-    root: String,
-    state_root: String,
-    adopted: u32,
-    successor: String,
+pub(super) struct CutView {
+    pub(super) version: u32,
+    pub(super) size: u64,
+    pub(super) root: String,
+    pub(super) state_root: String,
+    pub(super) adopted: u32,
+    pub(super) successor: String,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct ManifestView {
-    version: u32,
-    hash: String,
+pub(super) struct ManifestView {
+    pub(super) version: u32,
+    pub(super) hash: String,
     #[schemars(with = "std::collections::BTreeMap<String, u64>")]
-    policy: manifest::Policy,
+    pub(super) policy: manifest::Policy,
     /// The signed note, as nodes exchange it.
-    text: String,
+    pub(super) text: String,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct OperatorView {
-    name: String,
-    node_key: String,
-    governance_key: String,
-    generation: u32,
+pub(super) struct OperatorView {
+    pub(super) name: String,
+    pub(super) node_key: String,
+    pub(super) governance_key: String,
+    pub(super) generation: u32,
     /// The time from which its log may have entries.
-    begins: String,
-    addresses: Vec<String>,
-    query: Option<String>,
-    submit: Option<String>,
-    issuer: Option<String>,
-    token_keys: Vec<String>,
-    last_heard: Option<String>,
-    connected: bool,
-    homes: Vec<String>,
+    pub(super) begins: String,
+    pub(super) addresses: Vec<String>,
+    pub(super) query: Option<String>,
+    pub(super) submit: Option<String>,
+    pub(super) issuer: Option<String>,
+    pub(super) token_keys: Vec<String>,
+    pub(super) last_heard: Option<String>,
+    pub(super) connected: bool,
+    pub(super) homes: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct LogView {
-    log: String,
-    operator: String,
-    generation: u32,
-    size: u64,
-    root: String,
-    state_root: String,
-    certified: u64,
-    newest_known: u64,
-    lag: u64,
-    fault: Option<&'static str>,
+pub(super) struct LogView {
+    pub(super) log: String,
+    pub(super) operator: String,
+    pub(super) generation: u32,
+    pub(super) size: u64,
+    pub(super) root: String,
+    pub(super) state_root: String,
+    pub(super) certified: u64,
+    pub(super) newest_known: u64,
+    pub(super) lag: u64,
+    pub(super) fault: Option<&'static str>,
     /// The version that introduced the log.
-    since: u32,
+    pub(super) since: u32,
     /// The version that the log has adopted; 0 before its first entry.
-    adopted: u32,
+    pub(super) adopted: u32,
     /// The newest version whose adoption one note with a quorum certifies; before that, the one that introduced the log.
-    certified_version: u32,
-    cut: Option<CutView>,
-    cosignatures: Vec<CosignatureView>,
+    pub(super) certified_version: u32,
+    pub(super) cut: Option<CutView>,
+    pub(super) cosignatures: Vec<CosignatureView>,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct CosignatureView {
-    operator: String,
-    size: u64,
-    time: String,
+pub(super) struct CosignatureView {
+    pub(super) operator: String,
+    pub(super) size: u64,
+    pub(super) time: String,
 }
 
 pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<FederationView>, ApiError> {
-    let moment = Moment::open(&app)?;
-    let manifest = &app.shared.manifest;
-    let governance = app.shared.health.read().governance.clone();
-    Ok(Json(FederationView {
+    read(&Moment::open(&app)?).map(Json)
+}
+
+pub(super) fn read(moment: &Moment<'_>) -> Result<FederationView, ApiError> {
+    let manifest = &moment.app.shared.manifest;
+    let governance = moment.app.shared.health.read().governance.clone();
+    Ok(FederationView {
         id: manifest.federation().to_string(),
         name: manifest.name().to_owned(),
         manifest: ManifestView {
@@ -151,15 +154,15 @@ pub(super) async fn federation(State(app): State<Arc<App>>) -> Result<Json<Feder
         },
         quorum: manifest.quorum(),
         faults: manifest.faults(),
-        operators: manifest.operators().iter().map(|one| operator(&app, one)).collect(),
-        logs: logs(&moment)?,
+        operators: manifest.operators().iter().map(|one| operator(moment.app, one)).collect(),
+        logs: logs(moment)?,
         versions: versions(manifest),
         stands: governance.stands,
         equivocations: governance.equivocations.iter().map(equivocation).collect(),
         pending: governance.pending.map(pending),
         halted: governance.halted,
         state_id: moment.state_id().to_string(),
-    }))
+    })
 }
 
 /// The chain of versions, genesis first, as concatenated signed notes.

@@ -32,71 +32,71 @@ const CLAIMED_VERSIONS: u32 = 64;
 /// The answer of `GET /api/agent/{x}/attestations`.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct AttestationsView {
-    agent_id: String,
-    handle: String,
+    pub(super) agent_id: String,
+    pub(super) handle: String,
     /// Newest first. A page may be shorter than `limit` and yet not the last: see `cursor`.
-    attestations: Vec<HistoryView>,
+    pub(super) attestations: Vec<HistoryView>,
     /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// An attestation, and why it counts or does not.
 #[derive(Serialize, JsonSchema)]
-struct HistoryView {
+pub(super) struct HistoryView {
     #[serde(flatten)]
-    attestation: AttestationView,
+    pub(super) attestation: AttestationView,
     /// `counts`, `retracted`, or `not_sponsored`: too few operators sponsor the provider at its number.
-    status: &'static str,
+    pub(super) status: &'static str,
     /// Whether the cap of its day took something of its points.
-    capped: bool,
-    provider_id: String,
-    subject_id: String,
+    pub(super) capped: bool,
+    pub(super) provider_id: String,
+    pub(super) subject_id: String,
     /// The subject's handle, or its id while this node does not know it.
-    subject: String,
+    pub(super) subject: String,
     /// Its number in the provider's sequence of attestations and retractions.
-    number: u64,
+    pub(super) number: u64,
     /// The number of its retraction in the same sequence, whether or not that counts.
-    retracted_by: Option<u64>,
+    pub(super) retracted_by: Option<u64>,
     #[serde(flatten)]
-    place: PlaceView,
+    pub(super) place: PlaceView,
 }
 
 /// Where an event is recorded.
 #[derive(Serialize, JsonSchema)]
-struct PlaceView {
-    log: String,
-    index: u64,
-    recorded_at: String,
-    r#final: bool,
+pub(super) struct PlaceView {
+    pub(super) log: String,
+    pub(super) index: u64,
+    pub(super) recorded_at: String,
+    pub(super) r#final: bool,
 }
 
 /// The answer of `GET /api/agent/{x}/events`.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct EventsView {
-    agent_id: String,
-    handle: String,
+    pub(super) agent_id: String,
+    pub(super) handle: String,
     /// Newest first.
-    events: Vec<EventView>,
+    pub(super) events: Vec<EventView>,
     /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// An event about an identity, or by it.
 #[derive(Serialize, JsonSchema)]
-struct EventView {
-    event: String,
-    kind: &'static str,
+pub(super) struct EventView {
+    pub(super) event: String,
+    pub(super) kind: &'static str,
     /// The identity that acts, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<String>,
+    pub(super) issuer: Option<String>,
     /// The identity that it is about, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    signed_at: String,
+    pub(super) subject: Option<String>,
+    pub(super) signed_at: String,
     #[serde(flatten)]
-    place: PlaceView,
+    pub(super) place: PlaceView,
 }
 
 fn place_view(moment: &Moment<'_>, item: &HistoryItem) -> PlaceView {
@@ -114,7 +114,7 @@ fn write_cursor(item: &HistoryItem) -> String {
 }
 
 /// Accepts only the spelling that pages write.
-fn read_cursor(text: &str) -> Result<HistoryItem, ApiError> {
+pub(super) fn read_cursor(text: &str) -> Result<HistoryItem, ApiError> {
     let mut parts = text.splitn(3, '-');
     let item = (|| {
         let time = Millis(parts.next()?.parse().ok()?);
@@ -126,14 +126,15 @@ fn read_cursor(text: &str) -> Result<HistoryItem, ApiError> {
 }
 
 /// What a page of attestations shows.
-struct Wanted {
+#[derive(Default)]
+pub(super) struct Wanted {
     /// Those that the identity gave, not those that it received.
-    given: bool,
+    pub(super) given: bool,
     /// Only those of this provider, or to this subject.
-    other: Option<String>,
-    context: Option<String>,
-    before: Option<HistoryItem>,
-    limit: usize,
+    pub(super) other: Option<String>,
+    pub(super) context: Option<String>,
+    pub(super) before: Option<HistoryItem>,
+    pub(super) limit: usize,
 }
 
 pub(super) async fn attestations(
@@ -150,16 +151,15 @@ pub(super) async fn attestations(
         before: params.get("cursor").map(read_cursor).transpose()?,
         limit: params.limit(LIMIT_DEFAULT, LIMIT_MAX)?,
     };
-    place.read(move || page(&app, &x, wanted)).await.map(Json)
+    place.read(move || page(&Moment::open(&app)?, &x, wanted)).await.map(Json)
 }
 
-fn page(app: &App, x: &str, wanted: Wanted) -> Result<AttestationsView, ApiError> {
-    let moment = Moment::open(app)?;
+pub(super) fn page(moment: &Moment<'_>, x: &str, wanted: Wanted) -> Result<AttestationsView, ApiError> {
     let found = moment.find(x)?;
     let other = wanted.other.as_deref().map(|other| moment.find(other).map_err(|error| error.with("field", "with")));
     let other = other.transpose()?.map(|found| found.id);
     let history = if wanted.given { History::Given } else { History::Received };
-    let (mut sponsored, mut shown) = (Sponsored::new(&moment), Vec::new());
+    let (mut sponsored, mut shown) = (Sponsored::new(moment), Vec::new());
     let (mut before, mut cursor) = (wanted.before, None);
     'pages: for _ in 0..READ_PAGES {
         let items = moment.view.history(&found.id, history, before.as_ref(), wanted.limit)?;
@@ -168,7 +168,7 @@ fn page(app: &App, x: &str, wanted: Wanted) -> Result<AttestationsView, ApiError
                 break 'pages;
             }
             let filter = (other, wanted.context.as_deref(), wanted.given);
-            shown.extend(history_view(&moment, &mut sponsored, item, filter)?);
+            shown.extend(history_view(moment, &mut sponsored, item, filter)?);
             cursor = Some(item.clone());
         }
         before = items.into_iter().next_back();

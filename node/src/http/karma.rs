@@ -16,7 +16,7 @@ use super::agent::Sponsored;
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
-use super::{ApiError, App, Serving};
+use super::{ApiError, Serving};
 use crate::clock;
 use crate::store::Position;
 
@@ -34,67 +34,90 @@ const DAY: u64 = 86_400_000;
 /// The answer of `GET /api/agent/{x}/karma`.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct KarmaView {
-    agent_id: String,
-    handle: String,
+    pub(super) agent_id: String,
+    pub(super) handle: String,
     /// The score: the sum of what counts. A profile shows the same.
-    score: i64,
+    pub(super) score: i64,
     /// How many attestations count.
-    attestation_count: u64,
+    pub(super) attestation_count: u64,
     /// The view that was asked for; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    view: Option<WeighedView>,
+    pub(super) view: Option<WeighedView>,
+    /// What counts, by the UTC day on which it was signed, oldest first; absent unless `days` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) days: Option<Vec<DayView>>,
     /// Every provider that ever attested to the agent, ordered by id.
-    providers: Vec<ProviderView>,
+    pub(super) providers: Vec<ProviderView>,
     /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// A score by a reader's own weights.
 #[derive(Serialize, JsonSchema)]
-struct WeighedView {
+pub(super) struct WeighedView {
     /// The weighed score in points, rounded towards zero.
-    score: i64,
+    pub(super) score: i64,
     /// The weighed score in millionths of a point.
-    micropoints: i64,
+    pub(super) micropoints: i64,
     /// How many attestations it is made of.
-    attestation_count: u64,
+    pub(super) attestation_count: u64,
     /// The UTC day on which ages are measured. What was signed later is left out.
-    as_of: String,
+    pub(super) as_of: String,
     /// The first UTC day that counts.
-    since: Option<String>,
-    context: Option<String>,
+    pub(super) since: Option<String>,
+    pub(super) context: Option<String>,
     /// After so many days an attestation counts half.
-    half_life: Option<u32>,
+    pub(super) half_life: Option<u32>,
     /// The most that one provider contributes, in percent of what all contribute together before this limit, by absolute
     /// value.
-    provider_share_max: Option<u32>,
+    pub(super) provider_share_max: Option<u32>,
+}
+
+/// What counts of one day.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DayView {
+    pub(super) day: String,
+    #[serde(flatten)]
+    pub(super) counts: SumView,
+}
+
+/// What counts of one context.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ContextView {
+    /// Empty: those without a context.
+    pub(super) context: String,
+    #[serde(flatten)]
+    pub(super) counts: SumView,
 }
 
 /// What a provider gave.
 #[derive(Serialize, JsonSchema)]
-struct ProviderView {
-    provider_id: String,
+pub(super) struct ProviderView {
+    pub(super) provider_id: String,
     /// Its handle; its id while this node does not know it.
-    handle: String,
+    pub(super) handle: String,
     /// All of it.
-    given: SumView,
+    pub(super) given: SumView,
     /// What counts.
-    counts: SumView,
+    pub(super) counts: SumView,
     /// What was retracted.
-    retracted: SumView,
+    pub(super) retracted: SumView,
     /// What does not count, because too few operators sponsor the provider at those numbers.
-    not_sponsored: SumView,
+    pub(super) not_sponsored: SumView,
+    /// What counts, by context, ordered by its name; absent unless `contexts` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) contexts: Option<Vec<ContextView>>,
     /// What it contributes to the view, in millionths of a point, after the limit on shares.
     #[serde(skip_serializing_if = "Option::is_none")]
-    micropoints: Option<i64>,
+    pub(super) micropoints: Option<i64>,
 }
 
 /// A sum of effective deltas, after the caps of their days, and their number.
 #[derive(Clone, Copy, Default, Serialize, JsonSchema)]
-struct SumView {
-    sum: i64,
-    count: u64,
+pub(super) struct SumView {
+    pub(super) sum: i64,
+    pub(super) count: u64,
 }
 
 impl SumView {
@@ -106,7 +129,7 @@ impl SumView {
 
 /// A reader's weights.
 #[derive(Clone)]
-struct Weights {
+pub(super) struct Weights {
     as_of: Day,
     since: Option<Day>,
     context: Option<String>,
@@ -159,13 +182,61 @@ pub(super) async fn karma(
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<KarmaView>, ApiError> {
-    let known = ["limit", "cursor", "provider", "as_of", "since", "context", "half_life", "provider_share_max"];
+    let known = [
+        "limit",
+        "cursor",
+        "provider",
+        "as_of",
+        "since",
+        "context",
+        "half_life",
+        "provider_share_max",
+        "days",
+        "contexts",
+    ];
     let params = Params::new(query, &known)?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let wrong = || ApiError::bad("bad_cursor", "cursor: want one from an earlier page").with("field", "cursor");
     let after = params.get("cursor").map(|text| text.parse().map_err(|_| wrong())).transpose()?;
-    let (weights, provider) = (Weights::read(&params)?, params.get("provider").map(ToOwned::to_owned));
-    place.read(move || read(&app, &x, (provider, weights), (after, limit))).await.map(Json)
+    let asked = Asked {
+        provider: params.get("provider").map(ToOwned::to_owned),
+        weights: Weights::read(&params)?,
+        days: params.flag("days")?,
+        contexts: params.flag("contexts")?,
+        after,
+        limit,
+        ..Asked::default()
+    };
+    place.read(move || read(&Moment::open(&app)?, &x, &asked)).await.map(Json)
+}
+
+/// What an answer shows, and what it may read.
+pub(super) struct Asked {
+    pub(super) provider: Option<String>,
+    pub(super) weights: Option<Weights>,
+    pub(super) days: bool,
+    pub(super) contexts: bool,
+    pub(super) after: Option<IdentityId>,
+    pub(super) limit: usize,
+    /// Most attestations that are summed up.
+    pub(super) attestations_max: usize,
+    /// Most of them whose entries are read, for their contexts.
+    pub(super) entries_max: usize,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            provider: None,
+            weights: None,
+            days: false,
+            contexts: false,
+            after: None,
+            limit: LIMIT_DEFAULT,
+            attestations_max: ATTESTATIONS_MAX,
+            entries_max: ENTRIES_MAX,
+        }
+    }
 }
 
 /// What one provider gave, as it is summed up.
@@ -175,21 +246,17 @@ struct Given {
     counts: SumView,
     retracted: SumView,
     not_sponsored: SumView,
+    contexts: BTreeMap<String, SumView>,
     weighed: i128,
     weighed_count: u64,
 }
 
-fn read(
-    app: &App,
-    x: &str,
-    (provider, weights): (Option<String>, Option<Weights>),
-    (after, limit): (Option<IdentityId>, usize),
-) -> Result<KarmaView, ApiError> {
-    let moment = Moment::open(app)?;
+pub(super) fn read(moment: &Moment<'_>, x: &str, asked: &Asked) -> Result<KarmaView, ApiError> {
+    let Asked { provider, weights, after, limit, .. } = asked;
     let found = moment.find(x)?;
     let provider =
-        provider.map(|one| moment.find(&one).map_err(|error| error.with("field", "provider"))).transpose()?;
-    let all = sum_up(&moment, found.id, provider.as_ref(), weights.as_ref())?;
+        provider.as_ref().map(|one| moment.find(one).map_err(|error| error.with("field", "provider"))).transpose()?;
+    let (all, days) = sum_up(moment, found.id, provider.as_ref(), asked)?;
     let total = all.values().fold(Karma::default(), |total, given| Karma {
         sum: total.sum.saturating_add(given.counts.sum),
         count: total.count.saturating_add(given.counts.count),
@@ -211,7 +278,7 @@ fn read(
         }
     });
     let mut page = all.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
-    let shown: Vec<(&IdentityId, &Given)> = page.by_ref().take(limit).collect();
+    let shown: Vec<(&IdentityId, &Given)> = page.by_ref().take(*limit).collect();
     let cursor = shown.last().filter(|_| page.next().is_some()).map(|(id, _)| id.to_string());
     let providers = shown.into_iter().map(|(id, given)| {
         let known = moment.join().identity(*id)?;
@@ -222,6 +289,11 @@ fn read(
             counts: given.counts,
             retracted: given.retracted,
             not_sponsored: given.not_sponsored,
+            contexts: asked.contexts.then(|| {
+                let one =
+                    |(context, counts): (&String, &SumView)| ContextView { context: context.clone(), counts: *counts };
+                given.contexts.iter().map(one).collect()
+            }),
             micropoints: weights.as_ref().map(|_| narrow(capped(given))),
         })
     });
@@ -231,6 +303,9 @@ fn read(
         score: total.sum,
         attestation_count: total.count,
         view,
+        days: asked
+            .days
+            .then(|| days.iter().map(|(day, counts)| DayView { day: day.to_string(), counts: *counts }).collect()),
         providers: providers.collect::<Result<_, ApiError>>()?,
         cursor,
     })
@@ -245,17 +320,17 @@ fn sum_up(
     moment: &Moment<'_>,
     subject: IdentityId,
     provider: Option<&LocatedIdentity>,
-    weights: Option<&Weights>,
-) -> Result<BTreeMap<IdentityId, Given>, ApiError> {
-    let (mut all, mut left) = (BTreeMap::<IdentityId, Given>::new(), ATTESTATIONS_MAX);
+    asked: &Asked,
+) -> Result<(BTreeMap<IdentityId, Given>, BTreeMap<Day, SumView>), ApiError> {
+    let (mut all, mut left) = (BTreeMap::<IdentityId, Given>::new(), asked.attestations_max);
     let mut sponsored = Sponsored::new(moment);
     // Those that only their entries tell apart.
-    let (mut open, mut failed) = (Vec::new(), None);
+    let (mut open, mut days, mut failed) = (Vec::new(), BTreeMap::new(), None);
     moment.join().each_day(subject, provider, |provider, day, rows| {
         left = left.saturating_sub(rows.len());
-        let summed = one_day(&mut sponsored, (&mut all, &mut open), weights, (provider, day, rows));
+        let summed = one_day(&mut sponsored, (&mut all, &mut open, &mut days), asked, (provider, day, rows));
         match summed {
-            Ok(()) if left > 0 && open.len() <= ENTRIES_MAX => return ControlFlow::Continue(()),
+            Ok(()) if left > 0 && open.len() <= asked.entries_max => return ControlFlow::Continue(()),
             Ok(()) => failed = Some(too_many()),
             Err(error) => failed = Some(error),
         }
@@ -264,22 +339,32 @@ fn sum_up(
     if let Some(error) = failed {
         return Err(error);
     }
-    let wanted = weights.and_then(|weights| weights.context.as_deref()).unwrap_or_default();
+    let wanted = asked.weights.as_ref().and_then(|weights| weights.context.as_deref());
     for (provider, row, weight) in open {
-        if context(moment, &row)? == wanted {
-            let given = all.entry(provider).or_default();
+        let (context, given) = (context(moment, &row)?, all.entry(provider).or_default());
+        if let Some(weight) = weight.filter(|_| wanted.is_some_and(|wanted| wanted == context)) {
             given.weighed = given.weighed.saturating_add(weight);
             given.weighed_count = given.weighed_count.saturating_add(1);
         }
+        if asked.contexts {
+            given.contexts.entry(context).or_default().add(row.effective);
+        }
     }
-    Ok(all)
+    Ok((all, days))
 }
 
-/// Adds a day row. What counts and is weighed by context goes to `open`, with its weight.
+/// What an answer is summed up to: by provider, what only entries tell apart with its weight, and by day.
+type Sums<'s> = (
+    &'s mut BTreeMap<IdentityId, Given>,
+    &'s mut Vec<(IdentityId, Attested, Option<i128>)>,
+    &'s mut BTreeMap<Day, SumView>,
+);
+
+/// Adds a day row. What counts and is told apart by context goes to `open`, with its weight.
 fn one_day(
     sponsored: &mut Sponsored<'_, '_>,
-    (all, open): (&mut BTreeMap<IdentityId, Given>, &mut Vec<(IdentityId, Attested, i128)>),
-    weights: Option<&Weights>,
+    (all, open, days): Sums<'_>,
+    asked: &Asked,
     (provider, day, rows): (IdentityId, Day, &[Attested]),
 ) -> Result<(), ApiError> {
     let numbers = sponsored.numbers(provider)?;
@@ -295,11 +380,15 @@ fn one_day(
             continue;
         }
         given.counts.add(row.effective);
-        let Some(weights) = weights.filter(|weights| weights.takes(day)) else { continue };
-        let weight = weights.weigh(row.effective, day);
-        if weights.context.is_some() {
+        if asked.days {
+            days.entry(day).or_default().add(row.effective);
+        }
+        let weights = asked.weights.as_ref().filter(|weights| weights.takes(day));
+        let weight = weights.map(|weights| weights.weigh(row.effective, day));
+        if asked.contexts || weights.is_some_and(|weights| weights.context.is_some()) {
             open.push((provider, *row, weight));
-        } else {
+        }
+        if let Some(weight) = weight.filter(|_| weights.is_some_and(|weights| weights.context.is_none())) {
             given.weighed = given.weighed.saturating_add(weight);
             given.weighed_count = given.weighed_count.saturating_add(1);
         }
@@ -307,9 +396,12 @@ fn one_day(
     Ok(())
 }
 
+/// The code of an answer that would be made of too many attestations.
+pub(super) const TOO_MANY: &str = "too_many_attestations";
+
 fn too_many() -> ApiError {
     let message = "the agent has too many attestations for this answer: ask for one provider, or leave out `context`";
-    ApiError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, "too_many_attestations", message)
+    ApiError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, TOO_MANY, message)
 }
 
 /// The context of an attestation, which only its entry has; empty without one, and if a quick state lacks the entry.

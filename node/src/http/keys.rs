@@ -13,7 +13,7 @@ use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
 use super::view::{KeyAtView, KeyVersionView, RevokedView, reason};
-use super::{ApiError, App, Serving};
+use super::{ApiError, Serving};
 use crate::store::SearchedBy;
 
 const LIMIT_DEFAULT: usize = 20;
@@ -24,25 +24,25 @@ const OWNERS_MAX: usize = 4;
 /// The answer of `GET /api/agent/{x}/keys`.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct KeysView {
-    agent_id: String,
-    handle: String,
+    pub(super) agent_id: String,
+    pub(super) handle: String,
     /// Newest first.
-    keys: Vec<KeyVersionView>,
+    pub(super) keys: Vec<KeyVersionView>,
     /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// The answer of `GET /api/key/{key}`.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct KeyOwnerView {
-    agent_id: String,
-    did: String,
-    handle: String,
+    pub(super) agent_id: String,
+    pub(super) did: String,
+    pub(super) handle: String,
     /// Whether it is the identity's current key.
-    current: bool,
+    pub(super) current: bool,
     #[serde(flatten)]
-    key: KeyVersionView,
+    pub(super) key: KeyVersionView,
 }
 
 pub(super) async fn keys(
@@ -55,16 +55,15 @@ pub(super) async fn keys(
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let wrong = || ApiError::bad("bad_cursor", "cursor: want one from an earlier page").with("field", "cursor");
     let before = params.get("cursor").map(|text| text.parse::<u32>().map_err(|_| wrong())).transpose()?;
-    place.read(move || page(&app, &x, before, limit)).await.map(Json)
+    place.read(move || page(&Moment::open(&app)?, &x, before, limit)).await.map(Json)
 }
 
 /// The versions below `before`, newest first.
-fn page(app: &App, x: &str, before: Option<u32>, limit: usize) -> Result<KeysView, ApiError> {
-    let moment = Moment::open(app)?;
+pub(super) fn page(moment: &Moment<'_>, x: &str, before: Option<u32>, limit: usize) -> Result<KeysView, ApiError> {
     let found = moment.find(x)?;
     let end = before.map_or(found.identity.version, |before| found.identity.version.min(before.saturating_sub(1)));
     let numbers: Vec<u32> = (1..=end).rev().take(limit).collect();
-    let keys = numbers.iter().map(|number| view(&moment, &found, *number)).collect::<Result<_, _>>()?;
+    let keys = numbers.iter().map(|number| view(moment, &found, *number)).collect::<Result<_, _>>()?;
     let cursor = numbers.last().filter(|last| **last > 1).map(ToString::to_string);
     Ok(KeysView { agent_id: found.id.to_string(), handle: handle(&found), keys, cursor })
 }
@@ -136,7 +135,7 @@ pub(super) async fn owner(
     place: Place,
     Path(key): Path<String>,
 ) -> Result<Json<KeyOwnerView>, ApiError> {
-    place.read(move || read(&app, &key)).await.map(Json)
+    place.read(move || read(&Moment::open(&app)?, &key)).await.map(Json)
 }
 
 /// What a key is looked up by: its hash, in hex.
@@ -157,10 +156,10 @@ fn searched(given: &str) -> Result<String, ApiError> {
     key.map(|key| hash(&key.hash())).ok_or_else(wrong)
 }
 
-fn read(app: &App, given: &str) -> Result<KeyOwnerView, ApiError> {
-    let (moment, digits) = (Moment::open(app)?, searched(given)?);
+fn read(moment: &Moment<'_>, given: &str) -> Result<KeyOwnerView, ApiError> {
+    let digits = searched(given)?;
     for (text, id) in moment.view.search(SearchedBy::KeyHash, &digits, None, OWNERS_MAX)? {
-        if let Some(owner) = of(&moment, id, &text)? {
+        if let Some(owner) = of(moment, id, &text)? {
             return Ok(owner);
         }
     }

@@ -3,53 +3,72 @@ use std::sync::PoisonError;
 
 use axum::Json;
 use axum::extract::Query;
-use fama_ledger::id::IdentityId;
+use fama_ledger::id::{Domain, IdentityId};
 use fama_ledger::join::Karma;
 
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
 use super::view::{LeaderboardView, RankedView};
-use super::{ApiError, App, Serving};
+use super::{ApiError, Serving};
 use crate::clock;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 500;
+/// Most agents that are read for one page of those of one home.
+const READ_MAX: usize = 2_000;
 
 pub(super) async fn leaderboard(
     Serving(app): Serving,
     place: Place,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<LeaderboardView>, ApiError> {
-    let params = Params::new(query, &["limit", "cursor"])?;
+    let params = Params::new(query, &["limit", "cursor", "home"])?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.get("cursor").map(read_cursor).transpose()?;
-    place.read(move || read(&app, after, limit)).await.map(Json)
+    let home = params.get("home").map(read_home).transpose()?;
+    place.read(move || read(&Moment::open(&app)?, home.as_ref(), after, limit)).await.map(Json)
 }
 
-fn read(app: &App, after: Option<(i64, IdentityId)>, limit: usize) -> Result<LeaderboardView, ApiError> {
-    let mut page: Vec<(IdentityId, Karma)> = {
-        let scores = app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
-        scores.ranking.from(after).take(limit.saturating_add(1)).collect()
+pub(super) fn read_home(text: &str) -> Result<Domain, ApiError> {
+    text.parse().map_err(|error| ApiError::bad("bad_parameter", format!("home: {error}")).with("field", "home"))
+}
+
+/// The agents after `after`, at most `limit`; with `home`, only its agents among the next [`READ_MAX`].
+pub(super) fn read(
+    moment: &Moment<'_>,
+    home: Option<&Domain>,
+    after: Option<(i64, IdentityId)>,
+    limit: usize,
+) -> Result<LeaderboardView, ApiError> {
+    let most = if home.is_some() { READ_MAX } else { limit };
+    let page: Vec<(IdentityId, Karma)> = {
+        let scores = moment.app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
+        scores.ranking.from(after).take(most.saturating_add(1)).collect()
     };
-    let more = page.len() > limit;
-    page.truncate(limit);
-    let cursor = page.last().filter(|_| more).map(|(id, karma)| format!("{}.{id}", karma.sum));
-    let moment = Moment::open(app)?;
-    let agents = page.into_iter().map(|(id, karma)| {
-        let found = moment.join().identity(id)?;
+    let (mut agents, mut last) = (Vec::new(), None);
+    for (id, karma) in page.iter().take(most) {
+        if agents.len() == limit {
+            break;
+        }
+        last = Some((id, karma));
+        let found = moment.join().identity(*id)?;
+        if home.is_some_and(|home| found.as_ref().is_none_or(|found| found.home != *home)) {
+            continue;
+        }
         let (dumbname, handle) = match &found {
             Some(found) => (moment.dumbname(found), handle(found)),
             None => (id.to_string(), id.to_string()),
         };
-        Ok(RankedView { dumbname, handle, global_karma: karma.sum, attestation_count: karma.count })
-    });
-    let agents = agents.collect::<Result<_, ApiError>>()?;
+        agents.push(RankedView { dumbname, handle, global_karma: karma.sum, attestation_count: karma.count });
+    }
+    let more = last.is_some_and(|(id, _)| page.last().is_some_and(|(end, _)| end != id));
+    let cursor = last.filter(|_| more).map(|(id, karma)| format!("{}.{id}", karma.sum));
     Ok(LeaderboardView { timestamp: clock::now().to_string(), service: "mlauth", agents, cursor })
 }
 
 /// A cursor: karma and id of the last agent on the page before. Accepts only the spelling that pages write.
-fn read_cursor(text: &str) -> Result<(i64, IdentityId), ApiError> {
+pub(super) fn read_cursor(text: &str) -> Result<(i64, IdentityId), ApiError> {
     let parts = text.split_once('.').and_then(|(sum, id)| Some((sum.parse().ok()?, id.parse().ok()?)));
     let written = |(sum, id): &(i64, IdentityId)| format!("{sum}.{id}") == text;
     let wrong = || ApiError::bad("bad_cursor", "cursor: want one from an earlier page").with("field", "cursor");

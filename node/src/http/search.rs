@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
-use super::{ApiError, App, Serving, services};
+use super::{ApiError, Serving, services};
 use crate::store::SearchedBy;
 
 const LIMIT_DEFAULT: usize = 20;
@@ -25,23 +25,23 @@ const READ_MAX: usize = 2_000;
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SearchView {
     /// Agents by name in the order of their names, then agents by id and by key, then services. Each agent once.
-    results: Vec<FoundView>,
+    pub(super) results: Vec<FoundView>,
     /// Whether there is more that fits: ask for a longer beginning.
-    more: bool,
+    pub(super) more: bool,
 }
 
 /// Something that begins with the query.
 #[derive(Serialize, JsonSchema)]
-struct FoundView {
+pub(super) struct FoundView {
     /// `agent` or `service`.
-    kind: &'static str,
+    pub(super) kind: &'static str,
     /// What begins with the query: `handle`, `id`, `did`, `key`, `key_hash`, `service` or `domain`.
-    matched: &'static str,
-    agent_id: String,
-    handle: String,
+    pub(super) matched: &'static str,
+    pub(super) agent_id: String,
+    pub(super) handle: String,
     /// For a service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<services::ServiceView>,
+    pub(super) service: Option<services::ServiceView>,
 }
 
 pub(super) async fn search(
@@ -51,13 +51,18 @@ pub(super) async fn search(
 ) -> Result<Json<SearchView>, ApiError> {
     let params = Params::new(query, &["q", "limit"])?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    let q = query_text(params.get("q").unwrap_or_default())?;
+    place.read(move || read(&Moment::open(&app)?, &q, limit)).await.map(Json)
+}
+
+/// What is searched for.
+pub(super) fn query_text(given: &str) -> Result<String, ApiError> {
     let wrong = |rule: &str| ApiError::bad("bad_query", format!("q: {rule}")).with("field", "q");
-    let q = params.get("q").map(str::trim).filter(|q| !q.is_empty()).ok_or_else(|| wrong("is missing"))?;
-    if q.len() > QUERY_BYTES_MAX {
-        return Err(wrong("at most 400 bytes"));
+    match given.trim() {
+        "" => Err(wrong("is missing")),
+        q if q.len() > QUERY_BYTES_MAX => Err(wrong("at most 400 bytes")),
+        q => Ok(q.to_ascii_lowercase()),
     }
-    let q = q.to_ascii_lowercase();
-    place.read(move || read(&app, &q, limit)).await.map(Json)
 }
 
 /// What is found, up to one more than the limit.
@@ -144,9 +149,8 @@ fn is_hex(text: &str) -> bool {
     text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
-fn read(app: &App, q: &str, limit: usize) -> Result<SearchView, ApiError> {
-    let moment = Moment::open(app)?;
-    let mut found = Found { moment: &moment, results: Vec::new(), max: limit.saturating_add(1) };
+pub(super) fn read(moment: &Moment<'_>, q: &str, limit: usize) -> Result<SearchView, ApiError> {
+    let mut found = Found { moment, results: Vec::new(), max: limit.saturating_add(1) };
     if let Some(rest) = q.strip_prefix("did:agent:") {
         if let Some((home, digits)) = rest.split_once(':').filter(|(_, digits)| is_hex(digits)) {
             found.ids("did", digits, Some(home))?;

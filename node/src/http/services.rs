@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
-use super::{ApiError, App, Serving};
+use super::{ApiError, Serving};
 use crate::store::{HistoryItem, Touch};
 
 const LIMIT_DEFAULT: usize = 50;
@@ -82,69 +82,69 @@ fn has(intervals: &[Interval], number: u64) -> bool {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ServicesView {
     /// Ordered by service, domain and provider.
-    services: Vec<ServiceView>,
+    pub(super) services: Vec<ServiceView>,
     /// How many operators must sponsor a provider for the same service and domain.
-    sponsors_wanted: u32,
+    pub(super) sponsors_wanted: u32,
     /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// A service, and who answers for it.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ServiceView {
-    service: String,
-    domain: String,
-    provider_id: String,
-    handle: String,
-    sponsors: Vec<SponsorView>,
+    pub(super) service: String,
+    pub(super) domain: String,
+    pub(super) provider_id: String,
+    pub(super) handle: String,
+    pub(super) sponsors: Vec<SponsorView>,
     /// Whether the provider's next attestation counts because of this service.
-    counts: bool,
+    pub(super) counts: bool,
 }
 
 /// An operator that sponsors a provider.
 #[derive(Serialize, JsonSchema)]
-struct SponsorView {
-    operator: String,
+pub(super) struct SponsorView {
+    pub(super) operator: String,
     /// How it checked the domain: `dns`, `https` or `manual`; absent if its newest statement about the provider is about
     /// another service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<String>,
+    pub(super) method: Option<String>,
     /// When it said so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
+    pub(super) since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<String>,
+    pub(super) event: Option<String>,
 }
 
 /// The answer of `GET /api/service/{x}`.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ProviderView {
-    provider_id: String,
-    did: String,
-    handle: String,
-    services: Vec<ServiceView>,
-    sponsors_wanted: u32,
+    pub(super) provider_id: String,
+    pub(super) did: String,
+    pub(super) handle: String,
+    pub(super) services: Vec<ServiceView>,
+    pub(super) sponsors_wanted: u32,
     /// How many attestations and retractions it has made.
-    made: u64,
+    pub(super) made: u64,
     /// The agents that it attested to, ordered by id.
-    subjects: Vec<SubjectView>,
+    pub(super) subjects: Vec<SubjectView>,
     /// The cursor of the next page of subjects; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// What a provider gave to one agent.
 #[derive(Serialize, JsonSchema)]
-struct SubjectView {
-    agent_id: String,
-    handle: String,
+pub(super) struct SubjectView {
+    pub(super) agent_id: String,
+    pub(super) handle: String,
     /// The sum of the effective deltas that count.
-    sum: i64,
+    pub(super) sum: i64,
     /// How many attestations count.
-    count: u64,
+    pub(super) count: u64,
     /// How many there are in all.
-    given: u64,
+    pub(super) given: u64,
 }
 
 pub(super) async fn services(
@@ -155,7 +155,7 @@ pub(super) async fn services(
     let params = Params::new(query, &["limit", "cursor"])?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.get("cursor").map(ToOwned::to_owned);
-    place.read(move || page(&app, after.as_deref(), limit)).await.map(Json)
+    place.read(move || page(&Moment::open(&app)?, after.as_deref(), limit)).await.map(Json)
 }
 
 fn cursor(one: &ListedService) -> String {
@@ -168,13 +168,13 @@ fn read_cursor(text: &str) -> Result<(Service, Domain, IdentityId), ApiError> {
     read.ok_or_else(|| ApiError::bad("bad_cursor", "cursor: want one from an earlier page").with("field", "cursor"))
 }
 
-fn page(app: &App, after: Option<&str>, limit: usize) -> Result<ServicesView, ApiError> {
-    let moment = Moment::open(app)?;
+pub(super) fn page(moment: &Moment<'_>, after: Option<&str>, limit: usize) -> Result<ServicesView, ApiError> {
+    let app = moment.app;
     let (list, after) = (app.services.of(app)?, after.map(read_cursor).transpose()?);
     let key = |one: &ListedService| (one.service.clone(), one.domain.clone(), one.provider);
     let begin = after.map_or(0, |after| list.partition_point(|one| key(one) <= after));
     let rest = list.get(begin..).unwrap_or_default();
-    let services = rest.iter().take(limit).map(|one| view(&moment, one)).collect::<Result<_, _>>()?;
+    let services = rest.iter().take(limit).map(|one| view(moment, one)).collect::<Result<_, _>>()?;
     let last = limit.checked_sub(1).and_then(|last| rest.get(last)).filter(|_| rest.len() > limit);
     Ok(ServicesView { services, sponsors_wanted: app.shared.manifest.policy().min_sponsors, cursor: last.map(cursor) })
 }
@@ -264,21 +264,26 @@ pub(super) async fn service(
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let wrong = || ApiError::bad("bad_cursor", "cursor: want one from an earlier page").with("field", "cursor");
     let after = params.get("cursor").map(|text| text.parse().map_err(|_| wrong())).transpose()?;
-    place.read(move || read(&app, &x, after, limit)).await.map(Json)
+    place.read(move || read(&Moment::open(&app)?, &x, after, limit)).await.map(Json)
 }
 
-fn read(app: &App, x: &str, after: Option<IdentityId>, limit: usize) -> Result<ProviderView, ApiError> {
-    let moment = Moment::open(app)?;
-    let id = provider(&moment, x)?;
+pub(super) fn read(
+    moment: &Moment<'_>,
+    x: &str,
+    after: Option<IdentityId>,
+    limit: usize,
+) -> Result<ProviderView, ApiError> {
+    let app = moment.app;
+    let id = provider(moment, x)?;
     let found = moment.join().identity(id)?.ok_or_else(|| ApiError::internal("a provider without an identity"))?;
     let sponsorships = moment.join().sponsorships(id)?;
-    let services = sponsorships.iter().map(|one| view_of(&moment, (&listed(one, id), &one.sponsors), Some(&found)));
+    let services = sponsorships.iter().map(|one| view_of(moment, (&listed(one, id), &one.sponsors), Some(&found)));
     let mut subjects = moment.view.subjects_of(&id, after.as_ref(), limit.saturating_add(1))?;
     let more = subjects.len() > limit;
     subjects.truncate(limit);
     let cursor = subjects.last().filter(|_| more).map(ToString::to_string);
     let numbers = moment.sponsored(id)?;
-    let subject = |subject: &IdentityId| subject_view(&moment, &found, *subject, &numbers);
+    let subject = |subject: &IdentityId| subject_view(moment, &found, *subject, &numbers);
     Ok(ProviderView {
         provider_id: id.to_string(),
         did: did(&found.home, &id),

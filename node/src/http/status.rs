@@ -57,17 +57,17 @@ pub(super) const STALE: HeaderName = HeaderName::from_static("fama-stale");
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct IndexView {
-    service: &'static str,
-    description: &'static str,
-    federation: FederationName,
-    operator: Option<String>,
-    links: BTreeMap<&'static str, &'static str>,
+    pub(super) service: &'static str,
+    pub(super) description: &'static str,
+    pub(super) federation: FederationName,
+    pub(super) operator: Option<String>,
+    pub(super) links: BTreeMap<&'static str, &'static str>,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct FederationName {
-    id: String,
-    name: String,
+pub(super) struct FederationName {
+    pub(super) id: String,
+    pub(super) name: String,
 }
 
 fn federation(app: &App) -> FederationName {
@@ -86,52 +86,52 @@ pub(super) async fn index(State(app): State<Arc<App>>) -> Json<IndexView> {
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct StatusView {
-    status: &'static str,
-    service: &'static str,
-    protocol_version: &'static str,
-    algorithm: &'static str,
-    timestamp_format: &'static str,
-    timestamp_window_seconds: u64,
-    endpoints: BTreeMap<&'static str, &'static str>,
-    federation: FederationName,
-    manifest_version: u32,
-    node_version: &'static str,
-    operator: Option<String>,
-    namespace: Option<String>,
-    started_at: String,
-    frontier: BTreeMap<String, u64>,
-    certified: BTreeMap<String, u64>,
-    state_id: String,
-    operators: usize,
-    operators_heard: usize,
-    fresh: bool,
+    pub(super) status: &'static str,
+    pub(super) service: &'static str,
+    pub(super) protocol_version: &'static str,
+    pub(super) algorithm: &'static str,
+    pub(super) timestamp_format: &'static str,
+    pub(super) timestamp_window_seconds: u64,
+    pub(super) endpoints: BTreeMap<&'static str, &'static str>,
+    pub(super) federation: FederationName,
+    pub(super) manifest_version: u32,
+    pub(super) node_version: &'static str,
+    pub(super) operator: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) started_at: String,
+    pub(super) frontier: BTreeMap<String, u64>,
+    pub(super) certified: BTreeMap<String, u64>,
+    pub(super) state_id: String,
+    pub(super) operators: usize,
+    pub(super) operators_heard: usize,
+    pub(super) fresh: bool,
     /// Whether `/readyz` of the admin listener says so.
-    ready: bool,
+    pub(super) ready: bool,
     /// Why it is not ready: stable words, with details after a colon.
-    reasons: Vec<String>,
-    waiting: Option<&'static str>,
-    ranking_lag: usize,
+    pub(super) reasons: Vec<String>,
+    pub(super) waiting: Option<&'static str>,
+    pub(super) ranking_lag: usize,
     /// Domains of services that this operator sponsors and that no longer name them, with a stable code.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    lost_domains: BTreeMap<String, &'static str>,
+    pub(super) lost_domains: BTreeMap<String, &'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<StartView>,
+    pub(super) start: Option<StartView>,
 }
 
 /// Progress of a node that is making its own copies.
 #[derive(Serialize, JsonSchema)]
-struct StartView {
+pub(super) struct StartView {
     /// Entries that the node fetched and verified itself.
-    entries: u64,
+    pub(super) entries: u64,
     /// Entries known to exist.
-    entries_of: u64,
-    entries_per_second: u64,
+    pub(super) entries_of: u64,
+    pub(super) entries_per_second: u64,
     /// `asking`, `loading` or `answering` from a certified state; `disagrees` if that state is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    quick: Option<&'static str>,
-    rows: u64,
-    rows_about: u64,
-    bytes: u64,
+    pub(super) quick: Option<&'static str>,
+    pub(super) rows: u64,
+    pub(super) rows_about: u64,
+    pub(super) bytes: u64,
 }
 
 impl StartView {
@@ -149,15 +149,21 @@ impl StartView {
 }
 
 pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -> Result<Json<StatusView>, ApiError> {
+    read(&own, &Moment::open(&app)?).map(Json)
+}
+
+/// `own`: of the node's own copies; the moment: of what answers now.
+pub(super) fn read(own: &App, moment: &Moment<'_>) -> Result<StatusView, ApiError> {
+    let app = moment.app;
     let (waiting, start, lost_domains) = {
         let health = own.shared.health.read();
         let lost = health.lost_domains.iter().map(|(domain, code)| (domain.to_string(), *code));
         (health.waiting, StartView::of(&health), lost.collect())
     };
-    let (now, moment) = (clock::now(), Moment::open(&app)?);
+    let now = clock::now();
     let ranking_lag = app.shared.health.read().ranking_lag;
-    let (reasons, _) = readiness(&own, &app);
-    Ok(Json(StatusView {
+    let (reasons, _) = readiness(own, app);
+    Ok(StatusView {
         status: "ok",
         service: SERVICE,
         protocol_version: "1.0",
@@ -165,7 +171,7 @@ pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -
         timestamp_format: "ISO8601_UTC",
         timestamp_window_seconds: WINDOW_MILLIS / 1_000,
         endpoints: ENDPOINTS.into(),
-        federation: federation(&app),
+        federation: federation(app),
         manifest_version: app.shared.manifest.version(),
         node_version: env!("CARGO_PKG_VERSION"),
         operator: app.operator.as_ref().map(ToString::to_string),
@@ -175,7 +181,7 @@ pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -
         certified: moment.certified(),
         state_id: moment.state_id().to_string(),
         operators: app.shared.manifest.operators().len(),
-        operators_heard: operators_heard(&app, now),
+        operators_heard: operators_heard(app, now),
         fresh: moment.is_fresh(now)?,
         ready: reasons.is_empty(),
         reasons,
@@ -183,7 +189,7 @@ pub(super) async fn status(State(own): State<Arc<App>>, Serving(app): Serving) -
         ranking_lag,
         lost_domains,
         start,
-    }))
+    })
 }
 
 /// Says in every answer that may change, if this node may not have the newest: too few operators answer, it lacks
@@ -198,7 +204,7 @@ pub(super) async fn tell_if_stale(State(app): State<Arc<App>>, request: Request,
 }
 
 /// Whether this node hears enough operators, has all entries known to exist, and enough recent certificates.
-fn is_live(app: &App) -> bool {
+pub(super) fn is_live(app: &App) -> bool {
     let (manifest, heard) = (&app.shared.manifest, operators_heard(app, clock::now()));
     let health = app.shared.health.read();
     let mut logs = health.logs.iter().filter(|(log, _)| manifest.cut(log).is_none());

@@ -79,11 +79,11 @@ pub(super) struct IdentityView {
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ReputationView {
-    global_score: i64,
-    attestation_count: u64,
+    pub(super) global_score: i64,
+    pub(super) attestation_count: u64,
     /// A score that MLAuth kept per server. Always 0 here.
-    local_community_score: i64,
-    external_verified_score: i64,
+    pub(super) local_community_score: i64,
+    pub(super) external_verified_score: i64,
 }
 
 impl ReputationView {

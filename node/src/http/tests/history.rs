@@ -123,6 +123,18 @@ async fn karma_is_explained_and_weighed() {
     assert_eq!(view("context=code").await["score"], 3);
     assert_eq!(view("context=text").await["score"], 0);
     assert_eq!(view("provider_share_max=50").await["micropoints"], 1_500_000);
+    let more = world.get(&format!("/api/agent/{}/karma?days=1&contexts=1", agents[0])).await.json();
+    assert_eq!(more["days"], json!([{"day": "2026-11-22", "sum": 3, "count": 1}]));
+    let contexts = |id: IdentityId| {
+        let of = array(&more, "providers").into_iter().find(|one| one["provider_id"] == id.to_string()).unwrap();
+        of["contexts"].clone()
+    };
+    assert_eq!(contexts(provider), json!([{"context": "code", "sum": 3, "count": 1}]));
+    assert_eq!(contexts(unsponsored), json!([]), "what does not count has no share of a context");
+    assert!(more.get("view").is_none());
+    let both =
+        world.get(&format!("/api/agent/{}/karma?contexts=1&half_life=30&as_of=2026-12-22", agents[0])).await.json();
+    assert_eq!(both["view"]["micropoints"], 1_500_000, "a weight without a context");
     for query in ["half_life=0", "half_life=x", "provider_share_max=101", "since=yesterday", "as_of=2026-13-01"] {
         let answer = world.get(&format!("/api/agent/{}/karma?{query}", agents[0])).await;
         assert_eq!((answer.status, problem(&answer).as_str()), (400, "bad_parameter"), "{query}");
@@ -425,6 +437,33 @@ async fn a_profile_keeps_its_tag_while_others_events_come_in() {
     world.rank();
     let changed = ask(world.query(), Method::GET, "/api/agent/agent-11", &known, "").await;
     assert_eq!(changed.status, 200);
+}
+
+#[tokio::test]
+async fn a_leaderboard_may_be_of_one_home() {
+    let Stage { mut world, .. } = stage();
+    for seed in 31..34 {
+        world.register("beta.example", &format!("beta-{seed}"), &agent(seed), None);
+    }
+    world.rank();
+    let handles = |page: &Value| {
+        array(page, "agents").iter().map(|one| one["handle"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = handles(&world.get("/api/leaderboard").await.json());
+    let of_beta: Vec<String> = all.iter().filter(|handle| handle.ends_with("@beta.example")).cloned().collect();
+    assert_eq!((all.len(), of_beta.len()), (7, 3));
+    let page = world.get("/api/leaderboard?home=beta.example").await.json();
+    assert_eq!((handles(&page), page.get("cursor")), (of_beta.clone(), None));
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..10 {
+        let page = world.get(&format!("/api/leaderboard?home=beta.example&limit=1{cursor}")).await.json();
+        found.extend(handles(&page));
+        let Some(next) = page.get("cursor").and_then(Value::as_str) else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(found, of_beta, "page by page the same");
+    let answer = world.get("/api/leaderboard?home=no!").await;
+    assert_eq!((answer.status, problem(&answer).as_str()), (400, "bad_parameter"));
 }
 
 #[tokio::test]
