@@ -40,6 +40,7 @@ mod leaderboard;
 mod mlauth;
 mod moment;
 mod openapi;
+mod pages;
 mod proof;
 mod public;
 mod rates;

@@ -107,6 +107,13 @@ impl ApiError {
     }
 }
 
+/// What an error answer says, for those who show it in another form; among the answer's extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub(super) code: Cow<'static, str>,
+    pub(super) message: String,
+}
+
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Problem<'a> {
     error: &'a str,
@@ -126,6 +133,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(Failed { code: self.code, message: self.message });
         response
     }
 }

@@ -164,7 +164,7 @@ pub(super) fn read_on(moment: &Moment<'_>, from: &Frontier) -> Result<(Vec<Line>
 }
 
 /// What an applied event tells; `None` for a void one, and for a claim that does not count.
-fn line(
+pub(super) fn line(
     moment: &Moment<'_>,
     (log, index): (&LogId, u64),
     entry: &Entry,

@@ -7,7 +7,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::{self, Next, map_response};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::id::Hex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -88,7 +88,23 @@ fn inner(router: Router, requests_max: usize, bodies: (usize, usize)) -> Router 
     let permits = [requests_max, READS_MAX].map(|permits| Arc::new(Semaphore::new(permits)));
     let gate = middleware::from_fn_with_state(permits, limit);
     let memory = middleware::from_fn_with_state((bodies.0, Arc::new(Semaphore::new(bodies.1))), gather);
-    router.layer(gate).layer(memory).layer(middleware::from_fn(finish)).layer(CompressionLayer::new())
+    router
+        .layer(gate)
+        .layer(memory)
+        .layer(middleware::from_fn(finish))
+        .layer(CompressionLayer::new())
+        .layer(map_response(weaken))
+}
+
+/// A strong tag stands for the very bytes: those that were compressed have other ones.
+async fn weaken(mut response: Response) -> Response {
+    let tag =
+        response.headers().get(header::ETAG).filter(|_| response.headers().contains_key(header::CONTENT_ENCODING));
+    let weak = tag.and_then(|tag| tag.to_str().ok()).filter(|tag| !tag.starts_with("W/")).map(|tag| format!("W/{tag}"));
+    if let Some(weak) = weak.and_then(|weak| HeaderValue::try_from(weak).ok()) {
+        response.headers_mut().insert(header::ETAG, weak);
+    }
+    response
 }
 
 /// Adds the request id and counts the request, whatever the answer.

@@ -51,6 +51,7 @@ mod federation;
 mod listeners;
 mod login;
 mod malformed;
+mod pages;
 mod rollback;
 mod stream;
 mod webhooks;
