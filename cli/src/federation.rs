@@ -42,6 +42,8 @@ pub struct OperatorPlan {
     pub query: SocketAddr,
     /// Address of its admin listener.
     pub admin: SocketAddr,
+    /// The HTTP addresses that the manifest names.
+    pub endpoints: Endpoints,
 }
 
 /// The first port of each kind; further nodes on the same machine count up from it.
@@ -94,7 +96,8 @@ impl OperatorPlan {
             }
             (Some(port), Some(query), Some(admin)) => {
                 let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                Ok(Self { domain, host, bind, port, query: http(query), admin: http(admin) })
+                let endpoints = Endpoints::default();
+                Ok(Self { domain, host, bind, port, query: http(query), admin: http(admin), endpoints })
             }
             _ => Err(Failure::new("ports", "port numbers end at 65535")),
         }
@@ -266,7 +269,7 @@ fn manifest_entry(operator: &OperatorPlan, keys: &Keys) -> Operator {
         generation: 1,
         begins: begins(),
         addresses: operator.addresses(),
-        endpoints: Endpoints::default(),
+        endpoints: operator.endpoints.clone(),
     }
 }
 

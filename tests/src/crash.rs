@@ -14,7 +14,7 @@ use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::EventId;
 use fama_ledger::key::Curve;
 use fama_ledger::log::Head;
-use fama_ledger::manifest::{Manifest, Policy};
+use fama_ledger::manifest::{Endpoints, Manifest, Policy};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
@@ -79,6 +79,7 @@ impl SoleOperator {
             port: ports[0],
             query,
             admin,
+            endpoints: Endpoints::default(),
         };
         let policy = Policy { batch_ms: 5, ..Policy::recommended(1) };
         let created =

@@ -16,7 +16,7 @@ use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::{Domain, EventId};
 use fama_ledger::key::Curve;
 use fama_ledger::log::Head;
-use fama_ledger::manifest::{Manifest, Policy};
+use fama_ledger::manifest::{Endpoints, Manifest, Policy};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
 use fama_node::network::ClientError;
@@ -200,6 +200,7 @@ fn operators(count: usize) -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, P
         port: ports[0],
         query: http(ports[1]),
         admin: http(ports[2]),
+        endpoints: Endpoints::default(),
     };
     let operators = ports.chunks(3).enumerate().map(operator).collect();
     let plan = FederationPlan { name: "hostile".into(), operators, policy: Policy::recommended(count) };

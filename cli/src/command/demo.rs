@@ -83,7 +83,11 @@ async fn play(
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
     cluster.wait_until_up(READY_TIMEOUT).await?;
-    print_step(terminal, &json!({"phase": "up", "nodes": cluster.json()}), &cluster.intro())?;
+    print_step(
+        terminal,
+        &json!({"phase": "up", "explorer": cluster.explorer(), "nodes": cluster.json()}),
+        &cluster.intro(),
+    )?;
     let clients = cluster.connect().await?;
     if cluster.is_new() {
         story::play(cluster, &clients, terminal).await?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fama_ledger::id::{Domain, FederationId};
 use fama_ledger::key::Curve;
-use fama_ledger::manifest::{Manifest, Policy};
+use fama_ledger::manifest::{Endpoints, Manifest, Policy};
 use fama_node::network::client::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -121,12 +121,18 @@ impl Cluster {
         format!("Ask any of them:\n\n{}", lines.collect::<String>())
     }
 
+    /// The address of the first node's pages.
+    pub(super) fn explorer(&self) -> String {
+        self.nodes.first().map(|node| format!("{}/", node.url)).unwrap_or_default()
+    }
+
     /// An introduction for people.
     pub(super) fn intro(&self) -> String {
         let count = self.nodes.len();
         let quorum = self.manifest.quorum();
         format!(
-            "A federation of {count} operators, {quorum} of which make an event final. Each is a process with its own database.\n\n{}",
+            "Explorer: {}\n\nA federation of {count} operators, {quorum} of which make an event final. Each is a process with its own database.\n\n{}",
+            self.explorer(),
             self.addresses()
         )
     }
@@ -371,6 +377,7 @@ fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
             port: p2p.port(),
             query,
             admin,
+            endpoints: Endpoints { query: Some(format!("http://{query}")), ..Endpoints::default() },
         });
     }
     let plan = FederationPlan { name: "demo".to_owned(), policy: Policy::recommended(new.len()), operators: new };
