@@ -10,8 +10,8 @@ use crate::fold::{Effect, EntryPosition, Fold, Outcome, Void};
 use crate::id::{Domain, ManifestHash, StateRoot};
 use crate::limits;
 use crate::manifest::{LogId, Manifest, Policy};
-use crate::map::{NodeError, RecordChange, StateMap};
-use crate::rows::{self, Changes, LogRow, MapId, MapName, MapNodes, RowError, Rows, StoredRows};
+use crate::map::{NodeError, StateMap};
+use crate::rows::{self, Changes, LogRow, MapId, MapName, MapNodes, NodeChanges, RowError, Rows, StoredRows};
 use crate::time::Millis;
 
 #[cfg(test)]
@@ -125,9 +125,6 @@ fn build<S: Rows>(map: MapId, rows: &S) -> Result<StateMap, RowError<S::Error>> 
     .map_err(RowError::Storage)?;
     StateMap::from_sorted(leaves).map_err(|_| RowError::Broken(codec::CodecError::Malformed))
 }
-
-/// Changed records of maps' nodes, by the id that they are stored under and their key.
-pub type NodeChanges = BTreeMap<(MapId, Vec<u8>), RecordChange>;
 
 /// BLAKE3 of the strict encoding of the list of (name, root), which the caller sorts by name.
 #[must_use]

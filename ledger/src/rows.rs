@@ -11,7 +11,7 @@ use crate::event::{RevokeReason, Service};
 use crate::id::{Domain, EventId, IdentityId, KeyHash, Name};
 use crate::key::PublicKey;
 use crate::manifest::LogId;
-use crate::map::{LEVEL_MAX, NodeError, NodeSource, TOP_LEVEL};
+use crate::map::{LEVEL_MAX, NodeError, NodeSource, RecordChange, TOP_LEVEL};
 use crate::time::{Day, Millis};
 
 /// Longest value of a row, in bytes. Day rows and the intervals of a statement are the longest values.
@@ -523,6 +523,9 @@ pub fn collect<R: Row, S: Rows>(
 
 /// Changed rows by map and key: the new value, or `None` for a removal.
 pub type Changes = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
+
+/// Changed records of maps' nodes, by the id that they are stored under and their key.
+pub type NodeChanges = BTreeMap<(MapId, Vec<u8>), RecordChange>;
 
 /// Base rows with pending changes on top, so that each entry of a batch sees the effects of the earlier ones.
 pub struct Overlay<'a, S> {

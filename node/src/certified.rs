@@ -13,11 +13,10 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use fama_ledger::batch::NodeChanges;
 use fama_ledger::manifest::LogId;
 use fama_ledger::profile::LogMaps;
 use fama_ledger::replica::Certificate;
-use fama_ledger::rows::{Changes, MapId, Rows, StoredRows};
+use fama_ledger::rows::{Changes, MapId, NodeChanges, Rows, StoredRows};
 
 use crate::store::{StoreError, View};
 

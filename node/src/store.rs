@@ -53,7 +53,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fama_ledger::adoption::Adopted;
-use fama_ledger::batch::NodeChanges;
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::{Outcome, Void};
@@ -62,7 +61,7 @@ use fama_ledger::join::LogState;
 use fama_ledger::log::TileWrite;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::replica;
-use fama_ledger::rows::Changes;
+use fama_ledger::rows::{Changes, NodeChanges};
 use fama_ledger::time::Millis;
 
 mod backup;

@@ -6,7 +6,7 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use fama_ledger::adoption::Adopted;
-use fama_ledger::batch::{Batch, LogMaps, NodeChanges};
+use fama_ledger::batch::{Batch, LogMaps};
 use fama_ledger::checkpoint::Cosignature;
 use fama_ledger::codec;
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
@@ -16,7 +16,7 @@ use fama_ledger::key::Curve;
 use fama_ledger::log::{Head, Tiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Genesis, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
-use fama_ledger::rows::{MapName, Rows};
+use fama_ledger::rows::{MapName, NodeChanges, Rows};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use tempfile::TempDir;
