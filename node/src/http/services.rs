@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
-use super::{ApiError, Serving};
+use super::{ApiError, App, Serving};
 use crate::store::{HistoryItem, Touch};
 
 const LIMIT_DEFAULT: usize = 50;
