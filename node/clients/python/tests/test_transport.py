@@ -34,11 +34,18 @@ class Raw(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
-class RawHandler(socketserver.BaseRequestHandler):
+class RawHandler(socketserver.StreamRequestHandler):
     server: Raw
 
     def handle(self) -> None:
-        self.request.recv(65_536)
+        # The whole request: closing before that resets the connection, and the client may lose what was sent.
+        request = self.rfile.readline()
+        length = 0
+        while (line := self.rfile.readline()).strip():
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        self.rfile.read(length)
+        assert request
         try:
             for part in self.server.parts:
                 self.request.sendall(part)
@@ -59,13 +66,15 @@ def both(parts: list[bytes], check: Callable[[str, FamaError], None], *, forever
     """Runs `check` with what each client raises."""
     event = SignedEvent("fama.event/1\n", "AAAA")
     server = Raw(parts, forever=forever)
+    # Short where the answer never ends; else long enough for a busy machine.
+    timeout = 1.0 if forever else 30.0
 
     async def ask() -> Any:
-        async with AsyncClient(server.url, submit_url=server.url, timeout=1.0) as client:
+        async with AsyncClient(server.url, submit_url=server.url, timeout=timeout) as client:
             return await client.submit(event)
 
     def ask_here() -> Any:
-        with Client(server.url, submit_url=server.url, timeout=1.0) as client:
+        with Client(server.url, submit_url=server.url, timeout=timeout) as client:
             return client.submit(event)
 
     try:
