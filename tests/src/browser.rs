@@ -54,11 +54,12 @@ impl Journey {
         assert_eq!(said, what);
     }
 
-    /// Waits until it ends well.
-    pub(crate) fn end(mut self) {
+    /// Waits until it ends well. Returns what it still said.
+    pub(crate) fn end(mut self) -> Vec<String> {
         let said: Vec<String> = std::iter::from_fn(|| self.lines.recv_timeout(SILENCE).ok()).collect();
         let ended = self.child.wait().unwrap();
         assert!(ended.success(), "{ended} {said:?}");
+        said
     }
 }
 
@@ -81,7 +82,23 @@ fn a_page_of_another_origin_uses_the_client_that_a_node_serves() {
     multi(async {
         let net = running(2).await;
         let plan = json!({"nodes": addresses(&net), "genesis": net.manifest.note().to_string()});
-        let journey = move || Journey::begin("client", &plan).map(Journey::end);
+        let journey = move || Journey::begin("client", &plan).map(Journey::end).map(drop);
+        tokio::task::spawn_blocking(journey).await.unwrap();
+    });
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "how soon a revocation shows is a figure")]
+fn people_use_the_explorer() {
+    multi(async {
+        let net = running(2).await;
+        let plan = json!({"nodes": addresses(&net)});
+        let journey = move || {
+            let Some(journey) = Journey::begin("explorer", &plan) else { return };
+            for line in journey.end() {
+                println!("{line}");
+            }
+        };
         tokio::task::spawn_blocking(journey).await.unwrap();
     });
 }
