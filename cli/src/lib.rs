@@ -9,6 +9,7 @@
 //!   versions of a manifest, `pending` what was submitted and not answered yet; `settings` is what need not be repeated, `host` checks
 //!   addresses.
 //! - Federations: [`federation`] creates one on disk, `governance` drafts and checks the next version.
+//! - Workloads for the demonstration and the benches: [`synthetic`].
 //! - Reading proofs: `proven`. Auditing, publishing and exporting is the crate `fama_reader`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -36,6 +37,8 @@ pub mod federation;
 mod governance;
 
 mod proven;
+
+pub mod synthetic;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -1,7 +1,8 @@
-//! Real ratings: each node's answer about every rated person, against sums computed without Fama.
+//! Real ratings, and made-up ones: each node's answer about every rated person, against sums computed without Fama.
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use fama_cli::synthetic::{self, Shape, Step, Workload};
 use serde_json::Value;
 
 use crate::cli::Demo;
@@ -89,5 +90,61 @@ fn every_node_answers_the_sum_that_the_ratings_give() {
         asked.elapsed(),
         loaded["steps"]
     );
+    assert!(demo.end("-TERM").success());
+}
+
+/// Also that whoever changed its key has another, and that the demonstration's numbers are the generator's.
+#[test]
+fn every_node_answers_the_sum_that_made_up_ratings_give() {
+    let shape = Shape {
+        events: 3_000,
+        events_per_identity: 10,
+        identities: 300,
+        providers: 40,
+        skew: synthetic::SKEW,
+        seed: 5,
+    };
+    let workload = Workload::new(shape).unwrap();
+    let (mut sums, mut versions, mut revoked) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for index in 0..shape.events {
+        match workload.step(index) {
+            Step::Attest { subject, delta, .. } => {
+                let sum: &mut (i64, u64) = sums.entry(subject).or_default();
+                *sum = (sum.0 + i64::from(delta), sum.1 + 1);
+            }
+            Step::Rotate { identity } => drop(versions.insert(identity, 2)),
+            Step::Revoke { identity } => revoked.push(identity),
+            Step::Register { .. } | Step::Admit { .. } => {}
+        }
+    }
+    let sums: Vec<(u32, (i64, u64))> = sums.into_iter().collect();
+
+    let mut demo = Demo::start(&["--operators", "2", "--synthetic", "3000", "--providers", "40", "--seed", "5"]);
+    let loaded = demo.phase("loaded", LOADED);
+    let ready = demo.phase("ready", LOADED);
+    let of = |member: &str| -> Vec<&str> {
+        ready["nodes"].as_array().unwrap().iter().map(|node| node[member].as_str().unwrap()).collect()
+    };
+    let (names, nodes) = (of("operator"), of("query"));
+    nodes.iter().for_each(|node| compare(node, &names, &sums));
+    assert!(!versions.is_empty() && !revoked.is_empty());
+    let changed =
+        versions.iter().map(|(id, version)| (*id, *version, false)).chain(revoked.iter().map(|id| (*id, 1, true)));
+    let agent = ureq::Agent::new_with_defaults();
+    for (id, version, is_revoked) in changed {
+        let profile = ask(&agent, &format!("{}/api/agent/person-{id}@{}", nodes[1], names[id as usize % names.len()]));
+        assert_eq!(profile["key_status"]["key_version"], version, "{profile}");
+        assert_eq!(profile["key_status"]["is_revoked"], is_revoked, "{profile}");
+    }
+    let steps: Vec<(&str, u64)> = loaded["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| (step["what"].as_str().unwrap(), step["events"].as_u64().unwrap()))
+        .collect();
+    let attested: u64 = sums.iter().map(|(_, (_, count))| count).sum();
+    let changes = (versions.len() + revoked.len()) as u64;
+    let want = [("identities", 300), ("admissions", 40), ("attestations", attested), ("key changes", changes)];
+    assert_eq!(steps, want);
     assert!(demo.end("-TERM").success());
 }

@@ -1,12 +1,15 @@
-//! `fama demo`: a whole federation on this machine, a short story, and optionally real ratings.
-use std::path::{Path, PathBuf};
+//! `fama demo`: a whole federation on this machine, a short story, and optionally real or synthetic ratings.
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fama_ledger::manifest::Policy;
 use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
 use serde_json::{Value, json};
 
 use crate::command::node::stop_signal;
 use crate::failure::Failure;
+use crate::synthetic::{self, Shape, ShapeError, Workload};
 use crate::terminal::Terminal;
 
 mod cluster;
@@ -16,6 +19,7 @@ mod ratings;
 mod story;
 
 use cluster::Cluster;
+use load::Source;
 
 /// Timeout for the nodes to find each other, and later to agree.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,6 +36,8 @@ pub(crate) struct Args {
     /// Load a CSV file of `source,target,rating,time` lines, without a header
     #[arg(long, value_name = "FILE")]
     ratings: Option<PathBuf>,
+    #[command(flatten)]
+    synthetic: SyntheticArgs,
     /// At the end, time how long a fresh node takes to join from entries alone, and another from certified states
     #[arg(long)]
     join: bool,
@@ -40,12 +46,50 @@ pub(crate) struct Args {
     exit: bool,
 }
 
+/// Ratings that are made up, with the skew of real ones.
+#[derive(Debug, clap::Args)]
+struct SyntheticArgs {
+    /// Load N made-up events: registrations, admissions, attestations, and a few changed keys
+    #[arg(long, value_name = "N", conflicts_with = "ratings", value_parser = clap::value_parser!(u64).range(6..=10_000_000))]
+    synthetic: Option<u64>,
+    /// How many of them register [default: a tenth]
+    #[arg(long, value_name = "N", requires = "synthetic")]
+    identities: Option<u32>,
+    /// How many of those who register attest [default: 5000, or all if they are fewer]
+    #[arg(long, value_name = "N", requires = "synthetic")]
+    providers: Option<u32>,
+    /// How unevenly attestations are spread, from 0 (all agents alike) to 3; the default is that of real ratings
+    #[arg(long, value_name = "S", requires = "synthetic", default_value_t = synthetic::SKEW)]
+    skew: f64,
+    /// Who attests to whom, and all agents' keys, follow from this number
+    #[arg(long, value_name = "N", requires = "synthetic", default_value_t = 1)]
+    seed: u64,
+}
+
+impl SyntheticArgs {
+    fn workload(&self) -> Result<Option<Workload>, Failure> {
+        let Some(events) = self.synthetic else { return Ok(None) };
+        let tenth = u32::try_from(events / 10).unwrap_or(u32::MAX).max(2);
+        let identities = self.identities.unwrap_or(tenth);
+        let shape = Shape {
+            events,
+            events_per_identity: events.checked_div(identities.into()).unwrap_or_default(),
+            identities,
+            providers: self.providers.unwrap_or(synthetic::PROVIDERS),
+            skew: self.skew,
+            seed: self.seed,
+        };
+        Workload::new(shape).map(Some).map_err(|error: ShapeError| Failure::new(error.code(), error))
+    }
+}
+
 /// Examples that follow the help text.
 pub(crate) const EXAMPLE: &str = "\
 Examples:
   fama demo                                   four operators, until Ctrl-C
   fama demo --operators 7 --exit              seven operators, exit after the story
-  fama demo --ratings soc-sign-bitcoinotc.csv --data /tmp/otc --json";
+  fama demo --ratings soc-sign-bitcoinotc.csv --data /tmp/otc --json
+  fama demo --synthetic 100000 --seed 7       a tenth of the events are registrations";
 
 /// Starts the nodes, plays the story and loads the ratings; stops every node before it returns.
 ///
@@ -53,14 +97,18 @@ Examples:
 /// The part that failed, or the node that ended.
 pub(crate) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     // Read first: a broken file is reported before any node is started.
-    let ratings = args.ratings.as_deref().map(|path| Ok::<_, Failure>((path, ratings::overview(path)?))).transpose()?;
+    let source = match (&args.ratings, args.synthetic.workload()?) {
+        (Some(path), _) => Some(Source::File { path: path.clone(), overview: ratings::overview(path)? }),
+        (None, synthetic) => synthetic.map(|workload| Source::Synthetic(Arc::new(workload))),
+    };
+    let policy = if matches!(source, Some(Source::Synthetic(_))) { synthetic::policy } else { Policy::recommended };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new("system", error))?;
-    let mut cluster = Cluster::start(args.operators.map(usize::from), args.data.as_deref())?;
+    let mut cluster = Cluster::start(args.operators.map(usize::from), args.data.as_deref(), policy)?;
     let ended = runtime.block_on(async {
         let stop = stop_signal()?;
         tokio::pin!(stop);
         tokio::select! {
-            done = play(&mut cluster, ratings.as_ref(), args.join, terminal) => done.map_err(|failure| cluster.cause(failure))?,
+            done = play(&mut cluster, source.as_ref(), args.join, terminal) => done.map_err(|failure| cluster.cause(failure))?,
             () = &mut stop => return Ok(()),
         }
         if !args.exit {
@@ -78,7 +126,7 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 
 async fn play(
     cluster: &mut Cluster,
-    ratings: Option<&(&Path, ratings::Overview)>,
+    source: Option<&Source>,
     join: bool,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
@@ -92,8 +140,8 @@ async fn play(
     if cluster.is_new() {
         story::play(cluster, &clients, terminal).await?;
     }
-    if let Some((path, overview)) = ratings {
-        load::load(cluster, &clients, (path, overview), terminal).await?;
+    if let Some(source) = source {
+        load::load(cluster, &clients, source, terminal).await?;
     }
     let table = cluster.wait_until_final(READY_TIMEOUT).await?;
     print_step(terminal, &json!({"phase": "final", "nodes": table}), &cluster::table(&table))?;

@@ -58,11 +58,15 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Creates a federation, or opens the one in `data`, and starts its nodes.
+    /// Creates a federation with the policy for its number of operators, or opens the one in `data`, and starts its nodes.
     ///
     /// # Errors
     /// [`Failure`].
-    pub(super) fn start(operators: Option<usize>, data: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn start(
+        operators: Option<usize>,
+        data: Option<&Path>,
+        policy: fn(usize) -> Policy,
+    ) -> Result<Self, Failure> {
         let system = |error: std::io::Error| Failure::new("system", error);
         let temporary = match data {
             Some(_) => None,
@@ -71,7 +75,7 @@ impl Cluster {
         let dir = data.or(temporary.as_ref().map(TempDir::path)).unwrap_or(Path::new(".")).to_path_buf();
         let new = !dir.join(federation::MANIFEST_FILE).exists();
         if new {
-            create(&dir, operators.unwrap_or(OPERATORS_DEFAULT))?;
+            create(&dir, operators.unwrap_or(OPERATORS_DEFAULT), policy)?;
         }
         let manifest = files::read_manifest(&dir.join(federation::MANIFEST_FILE))?;
         let count = manifest.operators().len();
@@ -364,7 +368,7 @@ impl Drop for Cluster {
     }
 }
 
-fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
+fn create(dir: &Path, operators: usize, policy: fn(usize) -> Policy) -> Result<(), Failure> {
     let mut ports = FreePorts::default();
     let mut new = Vec::new();
     for name in NAMES.iter().take(operators) {
@@ -380,7 +384,7 @@ fn create(dir: &Path, operators: usize) -> Result<(), Failure> {
             endpoints: Endpoints { query: Some(format!("http://{query}")), ..Endpoints::default() },
         });
     }
-    let plan = FederationPlan { name: "demo".to_owned(), policy: Policy::recommended(new.len()), operators: new };
+    let plan = FederationPlan { name: "demo".to_owned(), policy: policy(new.len()), operators: new };
     federation::create(&plan, dir).map(|_| ())
 }
 

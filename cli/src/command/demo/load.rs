@@ -1,13 +1,13 @@
-//! Loads ratings: people become identities, raters become providers, ratings become attestations.
+//! Loads ratings, of a file or made up: people become identities, raters become providers, ratings become attestations.
 //!
 //! Events are signed as they are sent: what is in flight is in memory, not the file. So an event is never older than
 //! the few minutes within which nodes accept it, however long the file is.
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use fama_ledger::event::{Action, Method};
+use fama_ledger::event::{Action, Method, RevokeReason};
 use fama_ledger::id::{Domain, EventId, FederationId};
 use fama_ledger::key::Curve;
 use fama_ledger::secret::SecretKey;
@@ -21,12 +21,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
-use super::ratings::{self, Overview, Rating};
+use super::ratings::{self, Overview};
 use super::{print_step, submit};
 use crate::author::{self, EventDraft};
 use crate::failure::Failure;
 use crate::files;
 use crate::progress::{self, ProgressLines};
+use crate::synthetic::{Step, Workload};
 use crate::terminal::Terminal;
 
 /// Requests in flight to one node, and signed ones that wait for it.
@@ -37,6 +38,81 @@ const SIGNED_AT_ONCE: usize = 1_024;
 const SERVICE: &str = "ratings";
 /// The domain of the service.
 const SERVICE_DOMAIN: &str = "ratings.example";
+
+/// What is loaded.
+pub(super) enum Source {
+    /// A file of ratings.
+    File {
+        /// Where it is; it is read again while its ratings are loaded.
+        path: PathBuf,
+        /// Its people.
+        overview: Overview,
+    },
+    /// Ratings that are made up.
+    Synthetic(Arc<Workload>),
+}
+
+/// Events, in order.
+type Steps = Box<dyn Iterator<Item = Result<Step, Failure>> + Send>;
+
+impl Source {
+    /// Everybody, by number.
+    fn people(&self) -> Vec<u32> {
+        match self {
+            Self::File { overview, .. } => overview.people.iter().copied().collect(),
+            Self::Synthetic(workload) => (0..workload.shape().identities).collect(),
+        }
+    }
+
+    /// Those who attest.
+    fn raters(&self) -> Vec<u32> {
+        match self {
+            Self::File { overview, .. } => overview.sources.iter().copied().collect(),
+            Self::Synthetic(workload) => (0..workload.providers()).collect(),
+        }
+    }
+
+    /// A person's first key.
+    fn key(&self, id: u32) -> Result<SecretKey, Failure> {
+        match self {
+            Self::File { .. } => files::draw_key(Curve::Secp256k1),
+            Self::Synthetic(workload) => workload.key(id, 1).map_err(internal),
+        }
+    }
+
+    /// All attestations, and their number.
+    fn attestations(&self) -> Result<(u64, Steps), Failure> {
+        match self {
+            Self::File { path, overview } => {
+                let attestation = |rating: ratings::Rating| Step::Attest {
+                    issuer: rating.source,
+                    subject: rating.target,
+                    delta: rating.delta(),
+                };
+                Ok((overview.count, Box::new(ratings::open(path)?.map(move |rating| rating.map(attestation)))))
+            }
+            Self::Synthetic(workload) => Ok(chosen(workload, |step| matches!(step, Step::Attest { .. }))),
+        }
+    }
+
+    /// All changes of keys, and their number; each person has at most one.
+    fn changes(&self) -> (u64, Steps) {
+        match self {
+            Self::File { .. } => (0, Box::new(std::iter::empty())),
+            Self::Synthetic(workload) => {
+                chosen(workload, |step| matches!(step, Step::Rotate { .. } | Step::Revoke { .. }))
+            }
+        }
+    }
+}
+
+/// The steps of a kind, and their number.
+fn chosen(workload: &Arc<Workload>, wanted: fn(&Step) -> bool) -> (u64, Steps) {
+    let steps =
+        |workload: Arc<Workload>| (0..workload.shape().events).map(move |index| workload.step(index)).filter(wanted);
+    let count = steps(Arc::clone(workload)).count() as u64;
+    (count, Box::new(steps(Arc::clone(workload)).map(Ok)))
+}
 
 /// A person in the ratings, with the node of its home.
 struct Person {
@@ -69,26 +145,27 @@ struct Makings {
     people: BTreeMap<u32, Person>,
 }
 
-/// Loads everything in three phases; each needs the previous one to have reached every node.
+/// Loads everything in phases; each needs the previous one to have reached every node. Keys change last, so that events
+/// may overtake each other on their way within a phase.
 pub(super) async fn load(
     cluster: &mut Cluster,
     clients: &[Client],
-    (path, overview): (&Path, &Overview),
+    source: &Source,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
-    let makings = Arc::new(makings(cluster, overview)?);
+    let makings = Arc::new(makings(cluster, source)?);
     let mut phases = Vec::new();
-    let (with, ids): (_, Vec<u32>) = (Arc::clone(&makings), overview.people.iter().copied().collect());
+    let (with, ids) = (Arc::clone(&makings), source.people());
     let registered =
         send("identities", clients, ids.len() as u64, ids.into_iter().map(Ok), move |id| registration(&with, id));
     phases.push(registered.await.map_err(loaded_before)?);
     let sponsors = usize::try_from(cluster.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
     let (with, count) = (Arc::clone(&makings), cluster.nodes.len());
-    let pairs = overview.sources.iter().flat_map(|id| {
+    let pairs = source.raters().into_iter().flat_map(|id| {
         // Spread over all operators: a rater's home is the first of its sponsors.
-        let at = with.people.get(id).map_or(0, |person| person.at);
-        (0..sponsors.min(count)).map(move |i| Ok((*id, (at + i) % count)))
+        let at = with.people.get(&id).map_or(0, |person| person.at);
+        (0..sponsors.min(count)).map(move |i| Ok((id, (at + i) % count)))
     });
     let pairs: Vec<Result<(u32, usize), Failure>> = pairs.collect();
     let with = Arc::clone(&makings);
@@ -96,10 +173,14 @@ pub(super) async fn load(
         send("admissions", clients, pairs.len() as u64, pairs.into_iter(), move |(id, at)| admission(&with, id, at));
     phases.push(admitted.await?);
     cluster.wait_until_final(Duration::from_secs(60)).await?;
-    let with = Arc::clone(&makings);
-    let attested =
-        send("attestations", clients, overview.count, ratings::open(path)?, move |rating| attestation(&with, &rating));
-    phases.push(attested.await?);
+    let (with, (count, steps)) = (Arc::clone(&makings), source.attestations()?);
+    phases.push(send("attestations", clients, count, steps, move |step| attestation(&with, step)).await?);
+    let (count, steps) = source.changes();
+    if let (1.., Source::Synthetic(workload)) = (count, source) {
+        let (with, workload) = (Arc::clone(&makings), Arc::clone(workload));
+        let change = move |step| change(&with, &workload, step);
+        phases.push(send("key changes", clients, count, steps, change).await?);
+    }
     let settled = Instant::now();
     cluster.wait_until_final(Duration::from_secs(60)).await?;
     report(terminal, &phases, settled.elapsed().as_secs_f64(), begun.elapsed().as_secs_f64())?;
@@ -112,26 +193,28 @@ fn loaded_before(failure: Failure) -> Failure {
         return failure;
     }
     Failure::new("loaded_before", "people of these ratings are already in this federation")
-        .hint("leave out --ratings to continue with them, or name another folder")
+        .hint("leave out --ratings or --synthetic to continue with them, or name another folder")
 }
 
-/// Draws a key for every person.
-fn makings(cluster: &Cluster, overview: &Overview) -> Result<Makings, Failure> {
+/// Makes a key for every person.
+fn makings(cluster: &Cluster, source: &Source) -> Result<Makings, Failure> {
     let federation = cluster.federation();
     let homes: Vec<Domain> = cluster.nodes.iter().map(|node| node.operator.clone()).collect();
-    let ids: Vec<u32> = overview.people.iter().copied().collect();
-    let people = ids.par_iter().map(|id| Ok((*id, person(&homes, *id)?)));
+    let people = source.people().into_par_iter().map(|id| Ok((id, person(&homes, id, source.key(id)?)?)));
     let people = people.collect::<Result<Vec<_>, Failure>>()?.into_iter().collect();
     let key = |dir: &Path| files::read_key(&dir.join(crate::federation::NODE_KEY_FILE));
     let operators = cluster.nodes.iter().map(|node| key(&node.dir)).collect::<Result<_, _>>()?;
     Ok(Makings { federation, homes, operators, people })
 }
 
-/// A person with a new key.
-fn person(homes: &[Domain], id: u32) -> Result<Person, Failure> {
+fn person(homes: &[Domain], id: u32, key: SecretKey) -> Result<Person, Failure> {
     let at = usize::try_from(id).unwrap_or_default() % homes.len().max(1);
     let home = homes.get(at).cloned().ok_or_else(|| Failure::new("internal", "no nodes"))?;
-    Ok(Person { at, home, key: files::draw_key(Curve::Secp256k1)?, id: OnceLock::new() })
+    Ok(Person { at, home, key, id: OnceLock::new() })
+}
+
+fn internal(error: impl std::fmt::Display) -> Failure {
+    Failure::new("internal", error)
 }
 
 fn unknown() -> Failure {
@@ -163,13 +246,29 @@ fn admission(with: &Makings, id: u32, at: usize) -> Result<(usize, Submission), 
     Ok((at, EventDraft::new(author::event(with.federation, action)?, key).sign_unchecked()))
 }
 
-fn attestation(with: &Makings, rating: &Rating) -> Result<(usize, Submission), Failure> {
-    let (Some(source), Some(target)) = (with.people.get(&rating.source), with.people.get(&rating.target)) else {
+fn attestation(with: &Makings, step: Step) -> Result<(usize, Submission), Failure> {
+    let Step::Attest { issuer, subject, delta } = step else { return Err(unknown()) };
+    let (Some(source), Some(target)) = (with.people.get(&issuer), with.people.get(&subject)) else {
         return Err(unknown());
     };
     let (home, issuer, subject) = (source.home.clone(), source.id()?, target.id()?);
-    let action = Action::Attest { home, issuer, subject, delta: rating.delta(), context: None, note: None };
+    let action = Action::Attest { home, issuer, subject, delta, context: None, note: None };
     Ok((source.at, EventDraft::new(author::event(with.federation, action)?, &source.key).sign_unchecked()))
+}
+
+fn change(with: &Makings, workload: &Workload, step: Step) -> Result<(usize, Submission), Failure> {
+    let (Step::Rotate { identity } | Step::Revoke { identity }) = step else { return Err(unknown()) };
+    let person = with.people.get(&identity).ok_or_else(unknown)?;
+    let (home, id) = (person.home.clone(), person.id()?);
+    if matches!(step, Step::Revoke { .. }) {
+        let (key, reason) = (person.key.public(), RevokeReason::Retired);
+        let action = Action::Revoke { home, identity: id, version: 1, key, reason };
+        return Ok((person.at, EventDraft::new(author::event(with.federation, action)?, &person.key).sign_unchecked()));
+    }
+    let new = workload.key(identity, 2).map_err(internal)?;
+    let action = Action::Rotate { home, identity: id, version: 2, key: new.public(), next: None };
+    let draft = EventDraft::new(author::event(with.federation, action)?, &person.key);
+    Ok((person.at, EventDraft { countersigner: Some(&new), ..draft }.sign_unchecked()))
 }
 
 /// Signs items one after the other and submits each to its node, all nodes at the same time, with [`IN_FLIGHT`] requests
