@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
+.PHONY: help run test bench grow fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -17,6 +17,8 @@ help:
 	@echo "make test   formatting, lints, documentation and all tests"
 	@echo "make bench  what each part costs, next to what it cannot do without"
 	@echo "            PART=renewals: an idle federation's cost, and the age of proofs, in four minutes"
+	@echo "make grow   a node's data folder of N=1000000 made-up events, then what a node with it costs;"
+	@echo "            DATA=FOLDER continues there, IDENTITIES=N/10, PROVIDERS=5000, SEED=1"
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
 	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make hostile a federation under attack: SECONDS=60"
@@ -39,6 +41,12 @@ package: needs-package
 
 bench: needs
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- $(PART)
+
+# Every event is signed, verified and appended. A run that was stopped, or ended at a smaller N, continues in its folder.
+N ?= 1000000
+grow: needs
+	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- grow events=$(N) $(DATA:%=data=%) \
+		$(IDENTITIES:%=identities=%) $(PROVIDERS:%=providers=%) $(SEED:%=seed=%)
 
 test: needs-test fmt lint docs unit
 

@@ -1,12 +1,14 @@
 //! The cost of each part next to the cost that it cannot avoid: bare signature checks, bare hashes, a bare synced
 //! write. Both are measured in turns in the same run, so that the ratio holds on a busy machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that fails should say where")]
+mod grow;
 mod renewals;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use std::sync::Arc;
@@ -34,12 +36,17 @@ const BATCH: u32 = 1_000;
 /// How often both sides are measured; the shortest time of each counts.
 const ROUNDS: usize = 7;
 
-fn main() {
-    match std::env::args().nth(1).as_deref() {
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    match args.get(1).map(String::as_str) {
         None => parts(),
         Some("renewals") => renewals::run(),
-        Some(other) => panic!("want renewals or nothing, not {other}"),
+        Some("grow") => grow::run(&args[2..]),
+        // The program that operators run, for `grow` to start as a process of its own.
+        Some("node") => return fama_cli::run(args, &mut std::io::stdout(), &mut std::io::stderr()),
+        Some(other) => panic!("want renewals, grow or nothing, not {other}"),
     }
+    ExitCode::SUCCESS
 }
 
 fn parts() {

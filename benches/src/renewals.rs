@@ -203,7 +203,7 @@ fn key(i: usize) -> SecretKey {
 }
 
 /// Free ports for TCP and UDP, outside the range that the system gives to outgoing connections.
-fn ports(n: usize) -> Vec<u16> {
+pub(crate) fn ports(n: usize) -> Vec<u16> {
     let free = |port: &u16| {
         let at = (Ipv4Addr::LOCALHOST, *port);
         TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
@@ -409,7 +409,7 @@ fn loopback() -> u64 {
 }
 
 /// Processor time of this process, in seconds: Linux counts it in hundredths.
-fn processor() -> f64 {
+pub(crate) fn processor() -> f64 {
     let line = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = line.rsplit_once(") ").unwrap().1.split(' ').collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
