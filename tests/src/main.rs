@@ -49,7 +49,6 @@ mod domains;
 mod federation;
 mod governance;
 mod live;
-mod mixed;
 mod proxies;
 mod quick;
 mod ratings;
