@@ -195,12 +195,6 @@ pub async fn start(config: NetworkConfig, events: mpsc::Sender<NetworkEvent>) ->
 }
 
 impl Network {
-    /// A handle to a network that has no task: nothing arrives, and nothing is answered.
-    #[cfg(test)]
-    pub(crate) fn without_peers() -> Self {
-        Self::with_queues().0
-    }
-
     fn with_queues() -> (Self, Queues) {
         let (commands, command_queue) = mpsc::channel(limits::COMMANDS_MAX);
         let (hints, hint_queue) = mpsc::channel(limits::HINTS_MAX);

@@ -120,6 +120,16 @@ impl Prometheus {
         Self { process, address }
     }
 
+    /// Waits until it answers: while it starts, it says so in plain text.
+    async fn ready(&self) {
+        eventually("Prometheus is ready", async || {
+            let url = format!("http://{}/-/ready", self.address);
+            let asked = tokio::task::spawn_blocking(move || ureq::get(&url).call().map(drop)).await.unwrap();
+            asked.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
     /// The names of the alerts that fire, each with what it is about.
     async fn firing(&self) -> BTreeSet<(String, String)> {
         let answer = get(self.address, "/api/v1/alerts").await;
@@ -259,6 +269,7 @@ fn each_outage_fires_its_alerts_and_health_fires_none() {
         }
         let folder = tempfile::tempdir().unwrap();
         let watched = Prometheus::start(&prometheus, folder.path(), &admins);
+        watched.ready().await;
 
         // The fourth never started: it is missed all the same.
         watched.fires("FamaOperatorSilent", 3, &["FamaNodeDown", "FamaOperatorSilent"]).await;
@@ -329,6 +340,7 @@ fn each_fault_fires_its_alert() {
         }
         let folder = tempfile::tempdir().unwrap();
         let watched = Prometheus::start(&prometheus, folder.path(), &admins[..3]);
+        watched.ready().await;
         let about = |what: &str, i: usize| format!("{what} {}", admins[i]);
         let idle = || async {};
         for i in 0..3 {

@@ -93,7 +93,7 @@ fn ask(method: Method, uri: &[u8], body: &[u8]) -> DecodeResult {
     ASKED.runtime.block_on(async { check(ASKED.router.clone().oneshot(request).await.unwrap()).await })
 }
 
-/// Every answer is JSON, except the texts that agents sign; every error has a code, and none is the node's fault.
+/// Every answer is JSON, except the texts that agents sign and the pages; every error has a code, and none is the node's fault.
 async fn check(response: Response<Body>) -> DecodeResult {
     let (parts, body) = response.into_parts();
     if parts.headers[header::CONTENT_TYPE] == "text/event-stream" {
@@ -106,6 +106,10 @@ async fn check(response: Response<Body>) -> DecodeResult {
     if parts.status.is_success() && kind.starts_with("text/plain") {
         assert!(bytes.starts_with(b"fama.event/1\n"));
         return Ok(());
+    }
+    if kind.starts_with("text/html") {
+        // A page for people; those of errors have no code.
+        return if parts.status.is_success() { Ok(()) } else { Err("page") };
     }
     let answer: Value = serde_json::from_slice(&bytes).unwrap();
     if parts.status.is_success() {

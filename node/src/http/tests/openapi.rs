@@ -1,10 +1,5 @@
 //! The OpenAPI document, held to what the node answers.
-use fama_ledger::key::Signature;
-
 use super::*;
-use crate::network::Network;
-use crate::submit::Submitter;
-use crate::submit::admission::Admission;
 
 /// Whether a value has the form of a schema, as far as ours use JSON Schema: types, members, references, alternatives.
 /// What the schema does not name is a fault, too.
@@ -143,98 +138,6 @@ fn is_in(document: &Value, (method, path): (&str, &str), answer: &HttpAnswer) {
         let fault = conforms(document, schema, &json, "").err().filter(|_| answer.status == 200);
         assert_eq!(fault, None, "{method} {path}: {json}");
     }
-}
-
-/// The submit listener of a world's node. It answers for what the ledger has; its inbox takes nothing.
-fn submit(world: &World) -> Router {
-    let (_, live) = tokio::sync::watch::channel(Arc::default());
-    let (own, peer) = (Some(world.alpha.id.clone()), libp2p::PeerId::random());
-    let admission = Admission::new(live.clone());
-    let network = Network::without_peers();
-    let submitter = Submitter::new(world.app.shared.clone(), (own, peer), mpsc::channel(1).0, network, admission);
-    crate::http::submit(crate::http::Desk::new(Arc::clone(&world.app), Arc::new(submitter), live))
-}
-
-#[tokio::test]
-async fn every_answer_to_an_event_has_the_form_that_the_document_says() {
-    let mut world = World::new(Some("alpha.example"));
-    let key = agent(1);
-    world.register("alpha.example", "swift-core-maps", &key, None);
-    let action = |name: &str| Action::Register {
-        home: domain("alpha.example"),
-        name: name.parse().unwrap(),
-        key: key.public(),
-        next: None,
-        note: None,
-    };
-    let (held, unheard) = (world.signed(&key, action("held")), world.signed(&key, action("unheard")));
-    world.take("alpha.example", held.clone(), &[]);
-    for log in [&world.alpha, &world.beta] {
-        world.cosign(log);
-    }
-    let item = |event: &VerifiedEvent| {
-        let Signature::Secp256k1([signature @ .., _]) = event.signed().signature else { panic!("{event:?}") };
-        json!({"text": event.event().text(), "signature": base64::encode(&signature)})
-    };
-    let nobody = EventId([9; 32]);
-    let rotation = Action::Rotate {
-        home: domain("alpha.example"),
-        identity: nobody,
-        version: 2,
-        key: agent(3).public(),
-        next: None,
-    };
-    let (text, signature) = (held.event().text(), item(&held)["signature"].as_str().unwrap().to_owned());
-    let many = json!([item(&held), item(&unheard), {"text": "nonsense"}]).to_string();
-    let form =
-        |part: &str| format!("--x\r\ncontent-disposition: form-data; name=\"{part}\"\r\n\r\n{text}\r\n--x--\r\n");
-    let signed: &[(&str, &str)] = &[("fama-signature", &signature)];
-    let of_json: &[(&str, &str)] = &[("content-type", "application/json")];
-    let of_form: &[(&str, &str)] =
-        &[("content-type", "multipart/form-data; boundary=x"), ("fama-signature", &signature)];
-    let foreign = json!({"text": world.signed(&agent(3), rotation).event().text(), "signature": "AAAA", "countersignature": "AAAA"});
-    let router = submit(&world);
-    let document = ask(router.clone(), Method::GET, "/api/openapi.json", &[], "").await;
-    assert_eq!((document.status, document.header("access-control-allow-origin")), (200, "*"));
-    let document = document.json();
-    let table: [(&str, &[(&str, &str)], &str, u16); 11] = [
-        ("/events", signed, &text, 200),
-        ("/events?wait=final", signed, &text, 200),
-        ("/events", of_json, &item(&held).to_string(), 200),
-        ("/events", of_json, &many, 200),
-        ("/events", of_form, &form("text"), 200),
-        ("/events", of_form, &form("other"), 400),
-        ("/events?wait=long", signed, &text, 400),
-        ("/events", of_json, "[]", 200),
-        ("/events", signed, &unheard.event().text(), 401),
-        ("/events", of_json, &foreign.to_string(), 404),
-        ("/events", of_json, &item(&unheard).to_string(), 503),
-    ];
-    for (asked, headers, body, status) in table {
-        let answer = ask(router.clone(), Method::POST, asked, headers, body).await;
-        assert_eq!(answer.status, status, "{body}: {}", answer.text);
-        is_in(&document, ("post", "/events"), &answer);
-    }
-    let post = &document["paths"]["/events"]["post"];
-    let kinds = post["requestBody"]["content"].as_object().unwrap();
-    assert_eq!(kinds.keys().collect::<Vec<_>>(), ["application/json", "multipart/form-data", "text/plain"]);
-    for body in [item(&held), json!([item(&held)])] {
-        assert_eq!(conforms(&document, &kinds["application/json"]["schema"], &body, ""), Ok(()));
-    }
-    for status in ["201", "202"] {
-        assert_eq!(post["responses"][status], post["responses"]["200"], "a receipt, whatever its status");
-    }
-    for (path, body) in [
-        ("/api/register", json!({"public_key": pem(&agent(9))})),
-        ("/api/key/rotate", json!({})),
-        ("/api/key/revoke", json!({"dumbname": "swift-core-maps"})),
-        ("/api/karma/attest", json!({})),
-        ("/api/services", json!({})),
-    ] {
-        let answer = ask(router.clone(), Method::POST, path, &[], &body.to_string()).await;
-        is_in(&document, ("post", path), &answer);
-    }
-    assert_eq!(document["paths"].as_object().unwrap().len(), 7);
 }
 
 #[tokio::test]

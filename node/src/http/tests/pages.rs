@@ -197,7 +197,7 @@ async fn what_strangers_write_stays_text() {
             assert!(fine, "{path}: {address}");
         }
     }
-    assert!(shown > 6, "the hostile text is shown at all: {shown}");
+    assert!(shown >= 4, "the hostile text is shown at all: {shown}");
     let agent = page(&filled.world, &format!("/agent/{}", filled.subject)).await;
     assert!(agent.text.contains("rel=\"noopener noreferrer nofollow ugc\""));
 }
