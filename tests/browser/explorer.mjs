@@ -11,7 +11,7 @@ const pem = () => {
 };
 /** How soon after the home has accepted a revocation another node's page must show it, in milliseconds. */
 const SHOWN_MILLIS_MAX = Number(process.env.FAMA_SHOWN_MILLIS_MAX ?? 10_000);
-const HOSTILE = "<img src=x onerror=alert(1)> \u202Eevil\u202C مرحبا </script><script>alert(2)</script>";
+const HOSTILE = "<img src=x onerror=alert(1)> مرحبا </script><script>alert(2)</script>";
 
 await journey(async (browser, { nodes: [home, other] }) => {
   const client = new FamaClient(home);
