@@ -4,9 +4,11 @@ use std::time::Instant;
 use super::*;
 use crate::http::pages::PATHS;
 
-/// What breaks out of markup, attributes, scripts and addresses, and turns text around.
-const HOSTILE: &str =
-    "</title></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&lt;\u{202e}\u{2066}שלום";
+/// What breaks out of markup, attributes, scripts and addresses, and ends in letters that are read from the right. A note
+/// may have all of it.
+const HOSTILE: &str = "</title></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&lt;שלום";
+/// What turns text around. No note may have it, an address may.
+const TURNS: &str = "\u{202e}\u{2066}";
 /// Front page with all that it loads, uncompressed, in bytes.
 const FRONT_BYTES_MAX: usize = 60_000;
 
@@ -157,7 +159,7 @@ async fn a_page_says_what_the_api_says() {
 async fn what_strangers_write_stays_text() {
     let filled = filled();
     let mut asked = paths(&filled);
-    let q: String = HOSTILE.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let q: String = TURNS.bytes().chain(HOSTILE.bytes()).map(|byte| format!("%{byte:02X}")).collect();
     for path in [
         "/search?q=",
         "/agent/",
@@ -184,7 +186,7 @@ async fn what_strangers_write_stays_text() {
         for part in ["<script>alert", "<img", "</title></script>"] {
             assert!(!answer.text.contains(part), "{path}: {part}");
         }
-        for (at, _) in answer.text.match_indices('\u{202e}') {
+        for (at, _) in answer.text.match_indices("שלום") {
             let before = &answer.text[..at];
             let isolated = before.rfind("<bdi dir=\"auto\">") > before.rfind("</bdi>");
             let attribute = before.rfind('<') > before.rfind('>');
