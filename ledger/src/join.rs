@@ -1,6 +1,7 @@
 //! The join of all logs: key status, sponsorship and karma. Reads rows, writes none.
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use bincode::{Decode, Encode};
 
@@ -12,22 +13,27 @@ use crate::log::Head;
 use crate::manifest::{LogId, Manifest};
 use crate::rows::{
     self, Attested, Claim, DayRow, Identity, Interval, KeyVersion, MapId, MapName, NameOwner, Provider, RowError, Rows,
-    Statement, Tally, prefix, text_key,
+    Statement, StoredRows, Tally, prefix, text_key,
 };
 use crate::time::{Day, Millis};
 
-mod ranking;
+mod scores;
 
-pub use ranking::{KarmaChange, NumbersChange, Ranking, Recount, Score};
+pub use scores::{
+    KarmaChange, KeptScore, MemoryScores, NumbersChange, Recount, Recounting, Score, ScoreChanges, ScoreUpdate, Scores,
+};
 
 /// Most rows that one read collects: versions of one identity, or days of one provider and subject.
 const COLLECT_MAX: usize = 1 << 20;
 
 /// A set of a provider's numbers, as sorted, disjoint intervals.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Numbers(Vec<Interval>);
 
 impl Numbers {
+    /// The empty set.
+    pub(crate) const NONE: &'static Self = &Self(Vec::new());
+
     /// Whether the set contains every number.
     #[must_use]
     pub fn is_all(&self) -> bool {
@@ -162,6 +168,22 @@ type ReadResult<S, T> = Result<T, RowError<<S as Rows>::Error>>;
 /// The numbers that each operator sponsors, by service and domain.
 type Sponsors = BTreeMap<(Service, Domain), Vec<(Domain, Vec<Interval>)>>;
 
+/// The identity that a row of this kind is about; `None` for rows of other kinds.
+fn id_of<R: rows::Row>(key: &[u8]) -> Option<IdentityId> {
+    key.strip_prefix(&[R::TAG]).and_then(|rest| rest.first_chunk()).map(|id| crate::id::EventId(*id))
+}
+
+/// Where the rows of a kind begin that are about the identities after `after`: behind every row about that one, since no
+/// key has more than 64 bytes after an id.
+fn after_id<R: rows::Row>(after: Option<IdentityId>) -> Vec<u8> {
+    let mut from = alloc::vec![R::TAG];
+    if let Some(after) = after {
+        from.extend(after.0);
+        from.extend([u8::MAX; 65]);
+    }
+    from
+}
+
 fn is_all(intervals: &[Interval]) -> bool {
     intervals == [Interval { start: 0, end: None }]
 }
@@ -281,11 +303,7 @@ impl<'a, S: Rows> Join<'a, S> {
                     (_, Err(error)) => result = Err(error),
                     (None, _) => result = Err(RowError::Broken(CodecError::Malformed)),
                 }
-                if result.is_err() || found.len() >= max {
-                    core::ops::ControlFlow::Break(())
-                } else {
-                    core::ops::ControlFlow::Continue(())
-                }
+                if result.is_err() || found.len() >= max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             scanned.map_err(RowError::Storage)?;
             result?;
@@ -423,17 +441,52 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(found)
     }
 
-    /// All providers about which an operator ever made a statement.
-    fn stated(&self) -> ReadResult<S, BTreeSet<IdentityId>> {
+    /// At most `limit` providers about which an operator ever made a statement, in the order of their ids, all after
+    /// `after`.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn stated(&self, after: Option<IdentityId>, limit: usize) -> ReadResult<S, BTreeSet<IdentityId>>
+    where
+        S: StoredRows,
+    {
+        let from = after_id::<Statement>(after);
         let mut all = BTreeSet::new();
         for (_, map) in &self.statements {
-            let scanned = self.rows.scan(*map, &[<Statement as rows::Row>::TAG], &mut |key, _| {
-                all.extend(key.get(1..33).and_then(|id| id.try_into().ok()).map(crate::id::EventId));
-                core::ops::ControlFlow::Continue(())
+            let mut found = BTreeSet::new();
+            let scanned = self.rows.scan_from(*map, 0, &from, &mut |key, _| {
+                let id = id_of::<Statement>(key).filter(|id| found.len() < limit || found.contains(id));
+                id.map_or(ControlFlow::Break(()), |id| {
+                    found.insert(id);
+                    ControlFlow::Continue(())
+                })
             });
             scanned.map_err(RowError::Storage)?;
+            all.extend(found);
         }
-        Ok(all)
+        // Each map has its first ones, so the first ones of all are among them.
+        Ok(all.into_iter().take(limit).collect())
+    }
+
+    /// At most `limit` identities that are registered in `home`, in the order of their ids, all after `after`.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn registered(&self, home: &Domain, after: Option<IdentityId>, limit: usize) -> ReadResult<S, Vec<IdentityId>>
+    where
+        S: StoredRows,
+    {
+        let mut found = Vec::new();
+        let from = after_id::<Identity>(after);
+        let scanned = self.rows.scan_from(MapName::home(home).id(), 0, &from, &mut |key, _| {
+            let id = id_of::<Identity>(key).filter(|_| found.len() < limit);
+            id.map_or(ControlFlow::Break(()), |id| {
+                found.push(id);
+                ControlFlow::Continue(())
+            })
+        });
+        scanned.map_err(RowError::Storage)?;
+        Ok(found)
     }
 
     /// The provider's numbers that count: those that `min_sponsors` operators sponsor for the same service and domain.
@@ -500,7 +553,7 @@ impl<'a, S: Rows> Join<'a, S> {
                     each(provider, self.counted(*map, subject, provider, &tally)?);
                     Ok(())
                 });
-                if result.is_err() { core::ops::ControlFlow::Break(()) } else { core::ops::ControlFlow::Continue(()) }
+                if result.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             scanned.map_err(RowError::Storage)?;
             result?;
@@ -577,14 +630,14 @@ impl<'a, S: Rows> Join<'a, S> {
     pub fn each_provider(
         &self,
         subject: IdentityId,
-        mut each: impl FnMut(IdentityId) -> core::ops::ControlFlow<()>,
+        mut each: impl FnMut(IdentityId) -> ControlFlow<()>,
     ) -> ReadResult<S, ()> {
         let start = prefix::<Tally>(&subject);
         for (_, map) in &self.homes {
             let mut stopped = false;
             let scanned = self.rows.scan(*map, &start, &mut |key, _| {
                 let provider = key.get(start.len()..).and_then(|rest| rest.try_into().ok()).map(crate::id::EventId);
-                let next = provider.map_or(core::ops::ControlFlow::Continue(()), &mut each);
+                let next = provider.map_or(ControlFlow::Continue(()), &mut each);
                 stopped = next.is_break();
                 next
             });
@@ -605,7 +658,7 @@ impl<'a, S: Rows> Join<'a, S> {
         &self,
         subject: IdentityId,
         provider: Option<&LocatedIdentity>,
-        mut each: impl FnMut(IdentityId, Day, &[Attested]) -> core::ops::ControlFlow<()>,
+        mut each: impl FnMut(IdentityId, Day, &[Attested]) -> ControlFlow<()>,
     ) -> ReadResult<S, ()> {
         let subjects = prefix::<DayRow>(&subject);
         let start = provider.map_or_else(|| subjects.clone(), |one| prefix::<DayRow>(&(subject, one.id)));
@@ -616,7 +669,7 @@ impl<'a, S: Rows> Join<'a, S> {
                 let rest = key.get(subjects.len()..).unwrap_or_default();
                 let Some((provider, day)) = rest.split_first_chunk::<32>().filter(|(_, day)| day.len() == 4) else {
                     result = Err(RowError::Broken(CodecError::Malformed));
-                    return core::ops::ControlFlow::Break(());
+                    return ControlFlow::Break(());
                 };
                 let day = day.iter().fold(0u32, |day, byte| (day << 8) | u32::from(*byte));
                 match rows::decode_row::<DayRow, S::Error>(value) {
@@ -627,7 +680,7 @@ impl<'a, S: Rows> Join<'a, S> {
                     }
                     Err(error) => {
                         result = Err(error);
-                        core::ops::ControlFlow::Break(())
+                        ControlFlow::Break(())
                     }
                 }
             });
@@ -680,7 +733,7 @@ impl<'a, S: Rows> Join<'a, S> {
                     (_, Err(error)) => broken = Err(error),
                     (None, _) => broken = Err(RowError::Broken(CodecError::Malformed)),
                 }
-                if broken.is_err() { core::ops::ControlFlow::Break(()) } else { core::ops::ControlFlow::Continue(()) }
+                if broken.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             scanned.map_err(RowError::Storage)?;
             broken?;

@@ -1,16 +1,13 @@
 //! The door: every event and every foreign entry enters the node here. Only this one thread appends, folds and
 //! decides. The order of each step: durable, then visible, then signed, then announced.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use fama_ledger::batch::LogMaps;
 use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
-use fama_ledger::fold::{Effect, Outcome};
-use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, TreeRoot};
-use fama_ledger::join::{Join, Numbers};
+use fama_ledger::id::{Domain, EventId, NoteHash, TreeRoot};
 use fama_ledger::lateness::Lateness;
 use fama_ledger::limits;
 use fama_ledger::log::{self, Head, Tree};
@@ -53,6 +50,8 @@ pub const INPUTS_MAX: usize = 256;
 pub const COMMANDS_MAX: usize = 1_024;
 /// How often [`Inbox::tick`] runs.
 const TICK: Duration = Duration::from_millis(250);
+/// Up to how many providers to recount are counted for people.
+const LAG_MAX: usize = 10_000;
 /// How long a batch that is due waits for more inputs at most.
 const DRAIN: Duration = Duration::from_millis(20);
 
@@ -220,7 +219,7 @@ impl Inbox {
         }
         inbox.restore_cut()?;
         inbox.restore_manifests()?;
-        inbox.rebuild_scores()?;
+        inbox.restore_scores()?;
         inbox.tell_rollback()?;
         Ok(inbox)
     }
@@ -392,7 +391,7 @@ impl Inbox {
                 // What waits was not answered yet: it is appended first.
                 Ok(Some(InboxInput::Stop) | None) => return self.append().map(|()| InboxEnd::Stopped),
                 Ok(Some(input)) => self.take(input)?,
-                Err(_) if self.recounting => self.follow_ranking()?,
+                Err(_) if self.recounting => self.follow_scores()?,
                 Err(_) => {}
             }
             if self.waiting.is_due(self.now()) {
@@ -545,7 +544,7 @@ impl Inbox {
         self.adopt()?;
         self.take_over_missed()?;
         self.resubmit()?;
-        self.follow_ranking()?;
+        self.follow_scores()?;
         self.follow_certified();
         self.ask_for_notes()?;
         self.roll_back()?;
@@ -692,37 +691,6 @@ impl Inbox {
         Ok(())
     }
 
-    /// Applies the outcomes of a log's durable entries to the scores, each with its entry's index. The rows
-    /// are read before the scores are locked: readers wait for memory only.
-    fn effects<'a>(
-        &mut self,
-        log: &LogId,
-        size: u64,
-        outcomes: impl Iterator<Item = (u64, &'a Option<Outcome>)>,
-    ) -> Result<(), Fatal> {
-        let store = Arc::clone(&self.shared.store);
-        let view = store.view();
-        let join = Join::new(&self.shared.manifest, &view);
-        let effect =
-            |(index, outcome): (u64, &Option<Outcome>)| Some((index, outcome.as_ref()?.as_ref().ok()?.clone()));
-        let effects: Vec<(u64, Effect)> = outcomes.filter_map(effect).collect();
-        let mut sponsored: BTreeMap<IdentityId, Numbers> = BTreeMap::new();
-        for (_, effect) in &effects {
-            let Effect::Sponsored { provider } = effect else { continue };
-            if !sponsored.contains_key(provider) {
-                let numbers = join.sponsored(*provider).map_err(|error| self.join_fault(error))?;
-                sponsored.insert(*provider, numbers);
-            }
-        }
-        if !sponsored.is_empty() {
-            self.shared.statements.fetch_add(1, Ordering::SeqCst);
-        }
-        let mut scores = self.shared.scores.write().unwrap_or_else(PoisonError::into_inner);
-        scores.apply(log, size, &effects, sponsored);
-        self.recounting = scores.ranking.lag() > 0;
-        Ok(())
-    }
-
     /// The join reads all logs and does not name the one with the broken row, so any log serves for the message.
     fn join_fault(&self, error: RowError<StoreError>) -> Fatal {
         let log = self.shared.manifest.operators().first().map(|operator| operator.log());
@@ -757,6 +725,9 @@ impl Inbox {
             as_of.saturating_add(CERTIFICATE_MILLIS_MAX) >= now.0
         };
         let old = self.shared.manifest.operators().iter().filter(|operator| !recent(&operator.log())).count();
+        let view = self.shared.store.view();
+        // Scores that are incomplete lag, whatever is marked so far.
+        let lag = view.score_lag(LAG_MAX)?.max(usize::from(!view.has_scores()?));
         let mut health = self.shared.health.write();
         health.old_logs = old;
         for (log, shown) in &mut health.logs {
@@ -768,8 +739,7 @@ impl Inbox {
         if let Some(own) = self.own.as_ref().and_then(|own| health.operators.get_mut(&own.name)) {
             (own.heard, own.connected) = (Some(now), true);
         }
-        let scores = self.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
-        health.ranking_lag = scores.ranking.lag();
+        health.ranking_lag = lag;
         Ok(())
     }
 }

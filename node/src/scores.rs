@@ -1,95 +1,170 @@
-//! Scores of all identities, kept by difference, so that an answer about the most attested agent costs what any costs.
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+//! Scores of all identities, so that an answer about the most attested agent costs what any costs: what follows changes
+//! of sponsorship, and which statements are not final.
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow};
 
-use fama_ledger::fold::Effect;
-use fama_ledger::id::IdentityId;
-use fama_ledger::join::{Join, Numbers, Ranking, Score};
+use fama_ledger::id::{Domain, IdentityId};
+use fama_ledger::join::{Join, ScoreUpdate};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::RowError;
 
-use crate::store::{LogRecord, StoreError, Touch, View};
+use crate::store::{ScoreProgress, ScoreStep, Store, StoreError, Touch, View};
 
 /// Most providers that one answer looks at because their sponsorship just changed or is not final. With more, it reads
 /// all providers of its subject.
-const OPEN_MAX: usize = 64;
+pub const OPEN_MAX: usize = 64;
 /// Providers of a subject that are compared at once.
 const PROVIDERS: usize = 4_096;
+/// At most this many subjects are recounted, identities listed or providers looked at in one step.
+const STEP: usize = 1_000;
 
-/// What the inbox keeps in memory about karma; written by the inbox alone.
+type StepResult<T> = Result<T, RowError<StoreError>>;
+
+/// Makes the next step of what is still to be done for the kept scores. Returns whether there may be more.
+///
+/// # Errors
+/// [`RowError`]: the disk failed or its content is damaged.
+pub fn step(store: &Store) -> StepResult<bool> {
+    let manifest = store.manifest();
+    let mut more = true;
+    if !is_due(&store.view()).map_err(RowError::Storage)? {
+        return Ok(false);
+    }
+    store.step_scores(|view, update| {
+        let join = Join::new(manifest, view);
+        let version = manifest.version();
+        let now = view.score_progress().map_err(RowError::Storage)?;
+        let step = match now {
+            None => list(&join, update, None, None)?,
+            Some(ScoreProgress { step: ScoreStep::List { home, after }, .. }) => {
+                list(&join, update, home.as_ref(), after)?
+            }
+            Some(ScoreProgress { version: of, step: ScoreStep::Sponsor { after } }) => {
+                sponsor(&join, update, after.filter(|_| of == version))?
+            }
+            // Other operators or another policy: other numbers count.
+            Some(ScoreProgress { version: of, step: ScoreStep::Done }) if of != version => {
+                ScoreStep::Sponsor { after: None }
+            }
+            Some(ScoreProgress { step: ScoreStep::Done, .. }) => {
+                more = recount(&join, view, update)?;
+                return Ok(None);
+            }
+        };
+        Ok(Some(ScoreProgress { version, step }))
+    })?;
+    Ok(more)
+}
+
+/// Makes all steps that are left.
+///
+/// # Errors
+/// Those of [`step`].
+pub fn settle(store: &Store) -> StepResult<()> {
+    while step(store)? {}
+    Ok(())
+}
+
+/// Whether there is anything to do: usually not, and then nothing is written.
+fn is_due(view: &View<'_>) -> Result<bool, StoreError> {
+    Ok(!view.has_scores()? || view.score_lag(1)? > 0)
+}
+
+/// Lists the next identities, home by home.
+fn list(
+    join: &Join<'_, View<'_>>,
+    update: &mut ScoreUpdate<'_, View<'_>>,
+    home: Option<&Domain>,
+    after: Option<IdentityId>,
+) -> StepResult<ScoreStep> {
+    let homes = join.manifest().homes();
+    let first = home.map_or(Bound::Unbounded, Bound::Included);
+    let (mut left, mut after) = (STEP, after);
+    for home in homes.range::<Domain, _>((first, Bound::Unbounded)).map(|(home, _)| home) {
+        let found = join.registered(home, after.take(), left)?;
+        for id in &found {
+            update.list(*id).map_err(RowError::Storage)?;
+        }
+        left = left.saturating_sub(found.len());
+        if left == 0 {
+            return Ok(ScoreStep::List { home: Some(home.clone()), after: found.last().copied() });
+        }
+    }
+    Ok(ScoreStep::Sponsor { after: None })
+}
+
+/// Sets the numbers of the next providers.
+fn sponsor(
+    join: &Join<'_, View<'_>>,
+    update: &mut ScoreUpdate<'_, View<'_>>,
+    after: Option<IdentityId>,
+) -> StepResult<ScoreStep> {
+    let providers: BTreeSet<IdentityId> = join.stated(after, STEP)?;
+    for provider in &providers {
+        update.sponsor(*provider, join.sponsored(*provider)?).map_err(RowError::Storage)?;
+    }
+    let last = providers.last().copied().filter(|_| providers.len() == STEP);
+    Ok(last.map_or(ScoreStep::Done, |last| ScoreStep::Sponsor { after: Some(last) }))
+}
+
+/// Recounts the next subjects of providers whose sponsored numbers changed. Returns whether there are more.
+fn recount(join: &Join<'_, View<'_>>, view: &View<'_>, update: &mut ScoreUpdate<'_, View<'_>>) -> StepResult<bool> {
+    let mut left = STEP;
+    while left > 0 {
+        let Some(recount) = update.recount().map_err(RowError::Storage)? else { return Ok(false) };
+        let subjects = view.subjects_of(&recount.provider, recount.after.as_ref(), left).map_err(RowError::Storage)?;
+        let changes = join.recounted(recount.provider, &subjects, &recount.numbers)?;
+        let last = subjects.last().copied().filter(|_| subjects.len() == left);
+        update.recounted(&changes, last).map_err(RowError::Storage)?;
+        left = left.saturating_sub(subjects.len().max(1));
+    }
+    Ok(true)
+}
+
+/// Providers about which logs have statements that are not certified, with the index of the newest. In memory, written by
+/// the inbox alone: a statement is here before its entry can be read.
 #[derive(Default)]
-pub struct Scores {
-    /// Scores, and the leaderboard's order.
-    pub ranking: Ranking,
-    /// The sizes of the logs whose entries these scores contain.
-    sizes: BTreeMap<LogId, u64>,
-    /// Providers about which logs have statements that are not certified, with the index of the newest.
+pub struct OpenStatements {
+    /// Whether what was there at the start was read.
+    is_read: bool,
     open: BTreeMap<LogId, BTreeMap<IdentityId, u64>>,
     /// The certified sizes by which `open` was cleared since a statement came in.
     certified: BTreeMap<LogId, u64>,
 }
 
-/// What the scores say about a subject at the sizes of a reader's view.
-pub struct Standing {
-    /// The kept score; `None` if too many providers are still to be recounted.
-    pub score: Option<Score>,
-    /// The providers about which there are statements that are not final.
-    pub open: Open,
-}
-
 /// Providers about which there are statements that are not final.
 pub enum Open {
-    /// At most 64.
+    /// At most [`OPEN_MAX`].
     Few(Vec<IdentityId>),
     /// More than that: see [`has_open_provider`].
     Many,
-    /// The scores are of another moment.
+    /// They were not read yet.
     Unknown,
 }
 
-impl Scores {
-    /// Computes everything from the rows and indexes of a view.
+impl OpenStatements {
+    /// Reads the statements that are not certified.
     ///
     /// # Errors
-    /// [`RowError`]: the disk failed or its content is damaged.
-    pub fn rebuild(manifest: &Manifest, view: &View<'_>) -> Result<Self, RowError<StoreError>> {
-        let mut scores = Self { ranking: Ranking::rebuild(&Join::new(manifest, view))?, ..Self::default() };
-        let mut certified = BTreeMap::new();
+    /// [`StoreError`].
+    pub fn read(manifest: &Manifest, view: &View<'_>) -> Result<Self, StoreError> {
+        let (mut all, mut certified) = (Self { is_read: true, ..Self::default() }, BTreeMap::new());
         for log in manifest.logs().keys() {
-            let record = view.log(log).map_err(RowError::Storage)?;
-            let (size, end) = record.map_or((0, 0), |record| (record.state.size, record.certified));
-            scores.sizes.insert(log.clone(), size);
+            let end = view.log(log)?.map_or(0, |record| record.certified);
             certified.insert(log, manifest.cut(log).map_or(end, |cut| cut.head.size));
         }
-        let touched = view.all_touched(Touch::Sponsorship, &mut |provider, log, index| {
+        view.all_touched(Touch::Sponsorship, &mut |provider, log, index| {
             if certified.get(log).is_none_or(|end| *end <= index) {
-                scores.open.entry(log.clone()).or_default().insert(provider, index);
+                all.add(log, provider, index);
             }
-        });
-        touched.map_err(RowError::Storage)?;
-        Ok(scores)
+        })?;
+        Ok(all)
     }
 
-    /// Applies the effects of a log's entries up to `size`, each with its entry's index, once they are durable.
-    /// `sponsored` has the numbers of each provider that they make statements about.
-    pub fn apply(
-        &mut self,
-        log: &LogId,
-        size: u64,
-        effects: &[(u64, Effect)],
-        sponsored: BTreeMap<IdentityId, Numbers>,
-    ) {
-        for (index, effect) in effects {
-            self.ranking.apply(effect);
-            if let Effect::Sponsored { provider } = effect {
-                self.open.entry(log.clone()).or_default().insert(*provider, *index);
-                self.certified.remove(log);
-            }
-        }
-        for (provider, numbers) in sponsored {
-            self.ranking.sponsor(provider, numbers);
-        }
-        self.sizes.insert(log.clone(), size);
+    /// Adds a statement that is about to be written.
+    pub fn add(&mut self, log: &LogId, provider: IdentityId, index: u64) {
+        self.open.entry(log.clone()).or_default().insert(provider, index);
+        self.certified.remove(log);
     }
 
     /// Forgets statements that are certified by now.
@@ -104,37 +179,18 @@ impl Scores {
         }
     }
 
-    /// Whether these scores are those of exactly these states of the operators' logs.
+    /// The providers with statements that are not final. `is_final` says of an entry whether it can no longer be undone.
     #[must_use]
-    pub fn are_of(&self, logs: &[LogRecord]) -> bool {
-        logs.iter().all(|record| self.sizes.get(&record.state.log).copied().unwrap_or(0) == record.state.size)
-    }
-
-    /// What is kept about a subject; `None` if the reader's view is of another moment. `is_final` says of an entry
-    /// whether it can no longer be undone.
-    pub fn standing(
-        &self,
-        subject: &IdentityId,
-        logs: &[LogRecord],
-        is_final: impl Fn(&LogId, u64) -> bool,
-    ) -> Option<Standing> {
-        if !self.are_of(logs) {
-            return None;
+    pub fn open(&self, is_final: impl Fn(&LogId, u64) -> bool) -> Open {
+        if !self.is_read {
+            return Open::Unknown;
         }
-        let score = self.ranking.score(subject, OPEN_MAX);
-        let few = self.open.values().map(BTreeMap::len).sum::<usize>() <= OPEN_MAX;
-        if !few {
-            return Some(Standing { score, open: Open::Many });
+        if self.open.values().map(BTreeMap::len).sum::<usize>() > OPEN_MAX {
+            return Open::Many;
         }
         let all = self.open.iter().flat_map(|(log, of)| of.iter().map(move |(provider, index)| (log, provider, index)));
         let open = all.filter(|(log, _, index)| !is_final(log, **index)).map(|(_, provider, _)| *provider);
-        Some(Standing { score, open: Open::Few(open.collect()) })
-    }
-
-    /// Whether an answer would have to read all providers of its subject.
-    #[must_use]
-    pub fn are_crowded(&self) -> bool {
-        self.ranking.lag() > OPEN_MAX || self.open.values().map(BTreeMap::len).sum::<usize>() > OPEN_MAX
+        Open::Few(open.collect())
     }
 
     fn is_open(&self, provider: &IdentityId, is_final: impl Fn(&LogId, u64) -> bool) -> bool {
@@ -142,21 +198,21 @@ impl Scores {
     }
 }
 
-/// Whether a provider of `subject` has a statement that is not final, by reading all its providers. `scores` are locked
-/// for some providers at a time only.
+/// Whether a provider of `subject` has a statement that is not final, by reading all its providers. `statements` are
+/// locked for some providers at a time only.
 ///
 /// # Errors
 /// [`RowError`]: the disk failed or its content is damaged.
 pub fn has_open_provider(
-    scores: &std::sync::RwLock<Scores>,
+    statements: &std::sync::RwLock<OpenStatements>,
     join: &Join<'_, View<'_>>,
     subject: IdentityId,
     is_final: impl Fn(&LogId, u64) -> bool,
-) -> Result<bool, RowError<StoreError>> {
+) -> StepResult<bool> {
     let (mut some, mut open) = (Vec::new(), false);
     let look = |some: &mut Vec<IdentityId>| {
-        let scores = scores.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        some.drain(..).any(|provider| scores.is_open(&provider, &is_final))
+        let statements = statements.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        some.drain(..).any(|provider| statements.is_open(&provider, &is_final))
     };
     join.each_provider(subject, |provider| {
         some.push(provider);

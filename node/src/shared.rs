@@ -9,7 +9,7 @@ use crate::certified::CertifiedStates;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::scores::Scores;
+use crate::scores::OpenStatements;
 use crate::store::Store;
 
 /// What the parts of a node share. Only the inbox writes it, except that others also update health and metrics.
@@ -19,8 +19,8 @@ pub struct Shared {
     pub manifest: Arc<Manifest>,
     /// The database, which this process alone has open.
     pub store: Arc<Store>,
-    /// The scores of all identities, and the leaderboard.
-    pub scores: Arc<RwLock<Scores>>,
+    /// Statements about providers that are not final.
+    pub open: Arc<RwLock<OpenStatements>>,
     /// Raised after each change of what operators state about providers.
     pub statements: Arc<AtomicU64>,
     /// The state of this node, its peers and the logs, as shown to people.
@@ -36,7 +36,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For a node that has received nothing yet; the scores are empty until the inbox loads them.
+    /// For a node that has received nothing yet; what is open is empty until the inbox reads it.
     ///
     /// # Panics
     /// Never: the metrics' registry is new, so no name is taken.
@@ -54,7 +54,7 @@ impl Shared {
         let manifest = Arc::clone(store.manifest());
         Self {
             health: Arc::new(Health::new(&manifest)),
-            scores: Arc::default(),
+            open: Arc::default(),
             statements: Arc::default(),
             certified: Arc::default(),
             metrics: Arc::new(Metrics::new(Registry::new()).expect("each name is registered once")),

@@ -37,6 +37,12 @@
 //! webhooks name 0x00 0x00                                     WebhookCursor: how far it was told
 //!          name 0x00 0x01 number                              DeadLetter: an event that it did not take
 //! search   kind:u8 text 0x00 identity                         empty; the name, a key's text, a key's hash in hex
+//! scores   0x00                                               ScoreProgress
+//!          0x01                                               Recounting: the provider that is being recounted
+//!          0x02 subject                                       KeptScore
+//!          0x03 karma:i64, descending, subject                empty: the leaderboard, registered subjects only
+//!          0x04 provider                                      Numbers that are sponsored; absent: none
+//!          0x05 provider                                      Numbers by which its subjects count until recounted
 //! ```
 //!
 //! `log8`: the first 8 bytes of the BLAKE3 of `<operator>/<generation>`. Integers in keys are
@@ -76,6 +82,7 @@ mod redact;
 mod renewed;
 mod rollback;
 mod salvage;
+mod scores;
 mod scrub;
 #[doc(hidden)]
 pub mod simulated;
@@ -90,6 +97,7 @@ pub use backup::{BackupLock, checkpoint_folder, remove_checkpoint, remove_stale_
 pub use manifests::{Dropped, StoredStand};
 pub use read::{LogTiles, View};
 pub use rollback::{DroppedEntry, Rollback, RollbackStep, RolledBack};
+pub use scores::{ScoreProgress, ScoreStep};
 pub use scrub::{ScrubCursor, TreeCursor};
 pub use state_sync::Part;
 pub use webhooks::{DEAD_MAX, DeadLetter, WebhookCursor};
@@ -105,7 +113,7 @@ pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Version of the layout above. A node opens no other version.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Why a store operation failed. After any failed write the node stops: only reopening the store shows
 /// what was written.

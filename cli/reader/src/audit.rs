@@ -4,6 +4,7 @@
 //! each log is read once from every source, compared with the tree of that source's head, and folded into the
 //! auditor's own store, from which the joined state is computed. Entries that an earlier audit left in that store are
 //! not read again.
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,9 +13,10 @@ use std::time::Instant;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::fold::Outcome;
 use fama_ledger::id::{FederationId, StateId};
-use fama_ledger::join::{Join, LogState, Ranking, state_id};
+use fama_ledger::join::{LogState, state_id};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_node::replay::audit;
+use fama_node::scores;
 use fama_node::store::Store;
 
 use crate::error::ReadError;
@@ -153,15 +155,22 @@ fn verdict(
     figures: AuditFigures,
     findings: Vec<AuditFinding>,
 ) -> Result<AuditReport, ReadError> {
+    scores::settle(store).map_err(ReadError::damaged)?;
     let (view, manifest) = (store.view(), store.manifest());
-    let ranking = Ranking::rebuild(&Join::new(manifest, &view)).map_err(ReadError::damaged)?;
-    let karma = ranking.from(None).fold(0i64, |sum, (_, karma)| sum.saturating_add(karma.sum));
+    let (mut identities, mut karma) = (0u64, 0i64);
+    view.each_score(&mut |_, score| {
+        if score.listed {
+            (identities, karma) = (identities + 1, karma.saturating_add(score.karma.sum));
+        }
+        ControlFlow::Continue(())
+    })
+    .map_err(ReadError::audit_store)?;
     let live: Vec<LogState> = logs.iter().filter(|log| !log.cut).map(|log| log.state.clone()).collect();
     Ok(AuditReport {
         federation: manifest.federation(),
         version: manifest.version(),
         state_id: state_id(manifest.hash(), &live),
-        identities: ranking.len() as u64,
+        identities,
         karma,
         logs,
         figures,

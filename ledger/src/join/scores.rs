@@ -1,15 +1,21 @@
-//! Identities ranked by karma, kept by difference: a score is summed once, when a node starts.
-use alloc::collections::{BTreeMap, BTreeSet};
+//! Scores kept by difference: what an entry or a statement changes costs the same however much a subject has received.
+//!
+//! The kept karma of a subject is always the sum, over all providers, of what counts by the numbers that are *in force*
+//! for the two. A change of a provider's sponsored numbers only marks it. Its subjects count by the numbers of before
+//! until they are recounted, in the order of their ids: see [`ScoreUpdate::recount`].
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
+use core::ops::Bound;
+
+use bincode::{Decode, Encode};
 
 use super::{Join, Karma, Numbers, ReadResult};
 use crate::fold::Effect;
-use crate::id::{EventId, IdentityId};
-use crate::rows::{self, RowError, Rows, Tally};
+use crate::id::IdentityId;
+use crate::rows::Rows;
 
 /// A provider's sponsored numbers before and after a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct NumbersChange {
     /// The numbers before.
     pub before: Numbers,
@@ -34,8 +40,17 @@ impl KarmaChange {
     }
 }
 
+/// What is kept of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
+pub struct KeptScore {
+    /// Its karma by the numbers in force.
+    pub karma: Karma,
+    /// Whether it is registered: an identity may have karma in logs that are ahead of its home's.
+    pub listed: bool,
+}
+
 /// A provider whose subjects are being recounted, in the order of their ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Recount {
     /// The provider whose sponsored numbers changed.
     pub provider: IdentityId,
@@ -43,6 +58,58 @@ pub struct Recount {
     pub numbers: NumbersChange,
     /// The last subject that was recounted; `None` at the beginning.
     pub after: Option<IdentityId>,
+}
+
+impl Recount {
+    fn in_force(&self, subject: &IdentityId) -> &Numbers {
+        let is_done = self.after.is_some_and(|after| *subject <= after);
+        if is_done { &self.numbers.after } else { &self.numbers.before }
+    }
+}
+
+/// Who is being recounted, and whose turn was last.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Recounting {
+    /// The provider that is being recounted.
+    pub now: Option<Recount>,
+    /// The provider that was recounted last: the marked ones take turns.
+    pub last: Option<IdentityId>,
+}
+
+/// Where scores are kept. All reads are of one moment.
+pub trait Scores {
+    /// A failure of the storage.
+    type Error;
+
+    /// What is kept of a subject; `None` stands for the default.
+    ///
+    /// # Errors
+    /// The storage's own error; also in every other method.
+    fn score(&self, subject: &IdentityId) -> Result<Option<KeptScore>, Self::Error>;
+
+    /// The sponsored numbers of a provider, as last set by [`ScoreUpdate::sponsor`]; `None` without any.
+    ///
+    /// # Errors
+    /// The storage's.
+    fn numbers(&self, provider: &IdentityId) -> Result<Option<Numbers>, Self::Error>;
+
+    /// The numbers by which the subjects of a marked provider still count; `None` if it is not marked.
+    ///
+    /// # Errors
+    /// The storage's.
+    fn marked(&self, provider: &IdentityId) -> Result<Option<Numbers>, Self::Error>;
+
+    /// The first marked provider after `after`, with the numbers by which its subjects still count.
+    ///
+    /// # Errors
+    /// The storage's.
+    fn next_marked(&self, after: Option<&IdentityId>) -> Result<Option<(IdentityId, Numbers)>, Self::Error>;
+
+    /// Who is being recounted.
+    ///
+    /// # Errors
+    /// The storage's.
+    fn recounting(&self) -> Result<Recounting, Self::Error>;
 }
 
 /// A subject's kept score, and what is missing in it until providers have been recounted.
@@ -53,10 +120,41 @@ pub struct Score {
 }
 
 impl Score {
+    /// Reads the kept score of a subject; `None` if more than `most` providers are marked or being recounted.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn read<S: Scores>(scores: &S, subject: &IdentityId, most: usize) -> Result<Option<Self>, S::Error> {
+        let mut in_force = BTreeMap::new();
+        if let Some(recount) = scores.recounting()?.now {
+            in_force.insert(recount.provider, recount.in_force(subject).clone());
+        }
+        let mut last = None;
+        while in_force.len() <= most
+            && let Some((provider, before)) = scores.next_marked(last.as_ref())?
+        {
+            // Who is being recounted may be marked once more: then the recount says what is in force.
+            in_force.entry(provider).or_insert(before);
+            last = Some(provider);
+        }
+        if in_force.len() > most {
+            return Ok(None);
+        }
+        let mut missing = Vec::new();
+        for (provider, before) in in_force {
+            let after = scores.numbers(&provider)?.unwrap_or_default();
+            if before != after {
+                missing.push((provider, NumbersChange { before, after }));
+            }
+        }
+        let karma = scores.score(subject)?.unwrap_or_default().karma;
+        Ok(Some(Self { karma, missing }))
+    }
+
     /// The karma of `subject`, equal to [`Join::karma`]. Reads only the providers that are missing.
     ///
     /// # Errors
-    /// [`RowError`].
+    /// [`crate::rows::RowError`].
     pub fn settle<S: Rows>(self, subject: IdentityId, join: &Join<'_, S>) -> ReadResult<S, Karma> {
         let mut karma = self.karma;
         for (provider, numbers) in &self.missing {
@@ -68,219 +166,329 @@ impl Score {
     }
 }
 
-/// Identities ranked by karma, changed by difference with each entry; computed from the rows only by
-/// [`Ranking::rebuild`].
-///
-/// A change of sponsorship only marks the provider. Its subjects count by the numbers of before until the caller has
-/// recounted them: see [`Ranking::recount`]. Always, a subject's score is the sum over all providers of what counts by
-/// the numbers that are in force for the two.
-#[derive(Clone, Debug, Default)]
-pub struct Ranking {
-    scores: BTreeMap<IdentityId, (Karma, bool)>,
-    order: BTreeSet<(Reverse<i64>, IdentityId)>,
-    /// The sponsored numbers of every provider that has some.
-    numbers: BTreeMap<IdentityId, Numbers>,
-    /// Marked providers, with the numbers by which their subjects still count.
-    marked: BTreeMap<IdentityId, Numbers>,
-    recount: Option<Recount>,
-    /// The provider that was recounted last: the marked ones take turns.
-    last: Option<IdentityId>,
+/// What an update changes of the kept scores: the new values, without those that stayed the same.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ScoreChanges {
+    /// Of subjects, before and after.
+    pub scores: BTreeMap<IdentityId, (KeptScore, KeptScore)>,
+    /// The sponsored numbers of providers.
+    pub numbers: BTreeMap<IdentityId, Numbers>,
+    /// The numbers by which subjects of providers still count; `None`: the provider is no longer marked.
+    pub marked: BTreeMap<IdentityId, Option<Numbers>>,
+    /// Who is being recounted.
+    pub recounting: Option<Recounting>,
 }
 
-impl Ranking {
-    /// Applies the effect of an applied entry. A statement changes nothing here: see [`Ranking::sponsor`].
-    pub fn apply(&mut self, effect: &Effect) {
+#[derive(Clone, Default, PartialEq, Eq)]
+struct ProviderNumbers {
+    numbers: Numbers,
+    marked: Option<Numbers>,
+}
+
+/// Kept scores with the changes of one write, which reads what it needs once.
+pub struct ScoreUpdate<'a, S> {
+    stored: &'a S,
+    /// Subjects and providers that were read: as stored, and as they are now.
+    subjects: BTreeMap<IdentityId, (KeptScore, KeptScore)>,
+    providers: BTreeMap<IdentityId, (ProviderNumbers, ProviderNumbers)>,
+    recounting: (Recounting, Recounting),
+    /// Whether any provider is stored as marked: usually none is, and then none is looked up.
+    any_marked: bool,
+}
+
+impl<'a, S: Scores> ScoreUpdate<'a, S> {
+    /// An update without changes.
+    ///
+    /// # Errors
+    /// The storage's; also in every other method.
+    pub fn new(stored: &'a S) -> Result<Self, S::Error> {
+        let recounting = stored.recounting()?;
+        Ok(Self {
+            stored,
+            subjects: BTreeMap::new(),
+            providers: BTreeMap::new(),
+            recounting: (recounting.clone(), recounting),
+            any_marked: stored.next_marked(None)?.is_some(),
+        })
+    }
+
+    /// Applies the effect of an applied entry. A statement changes nothing here: see [`ScoreUpdate::sponsor`].
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn apply(&mut self, effect: &Effect) -> Result<(), S::Error> {
         match effect {
-            Effect::Registered { identity } => self.register(*identity),
+            Effect::Registered { identity } => self.list(*identity),
             Effect::Attested { subject, provider, number, effective } => {
-                if self.counts(*provider, *subject, *number) {
+                if self.in_force(provider, subject)?.contains(*number) {
                     let one = Karma { sum: (*effective).into(), count: 1 };
-                    self.change(*subject, |karma| karma.plus(one));
+                    self.change(*subject, |karma| karma.plus(one))?;
                 }
+                Ok(())
             }
             Effect::Retracted { subject, provider, number, retraction, effective } => {
-                if self.counts(*provider, *subject, *number) && self.counts(*provider, *subject, *retraction) {
+                let numbers = self.in_force(provider, subject)?;
+                if numbers.contains(*number) && numbers.contains(*retraction) {
                     let one = Karma { sum: (*effective).into(), count: 1 };
-                    self.change(*subject, |karma| karma.minus(one));
+                    self.change(*subject, |karma| karma.minus(one))?;
                 }
+                Ok(())
             }
-            Effect::KeyChanged { .. } | Effect::Claimed { .. } | Effect::Sponsored { .. } => {}
+            Effect::KeyChanged { .. } | Effect::Claimed { .. } | Effect::Sponsored { .. } => Ok(()),
         }
     }
 
-    /// Sets the sponsored numbers of a provider to those that [`Join::sponsored`] gives after a statement about it.
-    /// Marks it unless they are the numbers by which its subjects count.
-    pub fn sponsor(&mut self, provider: IdentityId, numbers: Numbers) {
-        let known = self.numbers.remove(&provider).unwrap_or_default();
-        if self.marked.get(&provider) == Some(&numbers) {
-            self.marked.remove(&provider);
-        } else if known != numbers {
-            self.marked.entry(provider).or_insert(known);
+    /// Sets the sponsored numbers of a provider to those that [`Join::sponsored`] gives once the rows have a statement
+    /// about it. Marks it unless they are the numbers by which its subjects count.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn sponsor(&mut self, provider: IdentityId, numbers: Numbers) -> Result<(), S::Error> {
+        let of = self.provider(&provider)?;
+        let known = core::mem::replace(&mut of.numbers, numbers);
+        if of.marked.as_ref() == Some(&of.numbers) {
+            of.marked = None;
+        } else if known != of.numbers {
+            of.marked.get_or_insert(known);
         }
-        if !numbers.is_empty() {
-            self.numbers.insert(provider, numbers);
-        }
+        Ok(())
     }
 
-    /// The sponsored numbers of a provider; `None` without any.
-    #[must_use]
-    pub fn numbers(&self, provider: &IdentityId) -> Option<&Numbers> {
-        self.numbers.get(provider)
-    }
-
-    fn counts(&self, provider: IdentityId, subject: IdentityId, number: u64) -> bool {
-        self.in_force(&provider, &subject).is_some_and(|numbers| numbers.contains(number))
-    }
-
-    /// The numbers by which the provider's karma for `subject` counts now.
-    fn in_force(&self, provider: &IdentityId, subject: &IdentityId) -> Option<&Numbers> {
-        match &self.recount {
-            Some(recount) if recount.provider == *provider => {
-                let done = recount.after.is_some_and(|after| *subject <= after);
-                Some(if done { &recount.numbers.after } else { &recount.numbers.before })
-            }
-            _ => self.marked.get(provider).or_else(|| self.numbers.get(provider)),
-        }
-    }
-
-    fn register(&mut self, identity: IdentityId) {
-        let (karma, listed) = self.scores.entry(identity).or_default();
-        *listed = true;
-        self.order.insert((Reverse(karma.sum), identity));
-    }
-
-    fn change(&mut self, subject: IdentityId, change: impl FnOnce(Karma) -> Karma) {
-        let (karma, listed) = self.scores.entry(subject).or_default();
-        let before = core::mem::replace(karma, change(*karma));
-        if *listed && before.sum != karma.sum {
-            self.order.remove(&(Reverse(before.sum), subject));
-            self.order.insert((Reverse(karma.sum), subject));
-        }
+    /// Lists a registered identity.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn list(&mut self, identity: IdentityId) -> Result<(), S::Error> {
+        self.subject(identity)?.listed = true;
+        Ok(())
     }
 
     /// The provider whose subjects are to be recounted next; `None` if no provider is marked.
     ///
     /// The caller passes the subjects after [`Recount::after`] to [`Join::recounted`], in the order of their ids, and
-    /// what that returns to [`Ranking::recounted`], from rows that lack no effect applied here and have no other.
-    pub fn recount(&mut self) -> Option<&Recount> {
-        if self.recount.is_none() {
-            let next = |last| (core::ops::Bound::Excluded(last), core::ops::Bound::Unbounded);
-            let turn = self.last.and_then(|last| self.marked.range(next(last)).next());
-            let provider = *turn.or_else(|| self.marked.first_key_value())?.0;
-            let before = self.marked.remove(&provider)?;
-            let after = self.numbers.get(&provider).cloned().unwrap_or_default();
-            self.recount = Some(Recount { provider, numbers: NumbersChange { before, after }, after: None });
+    /// what that returns to [`ScoreUpdate::recounted`], from rows that lack no effect applied here and have no other.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn recount(&mut self) -> Result<Option<Recount>, S::Error> {
+        if self.recounting.1.now.is_none() {
+            let last = self.recounting.1.last;
+            let turn = match last {
+                Some(_) => self.next_marked(last)?,
+                None => None,
+            };
+            let next = turn.map_or_else(|| self.next_marked(None), |turn| Ok(Some(turn)))?;
+            let Some((provider, before)) = next else { return Ok(None) };
+            let of = self.provider(&provider)?;
+            of.marked = None;
+            let after = of.numbers.clone();
+            self.recounting.1.now = Some(Recount { provider, numbers: NumbersChange { before, after }, after: None });
         }
-        self.recount.as_ref()
+        Ok(self.recounting.1.now.clone())
     }
 
     /// Takes recounted subjects up to `last`; `None`: that was all of them.
-    pub fn recounted(&mut self, changes: &[KarmaChange], last: Option<IdentityId>) {
-        for change in changes {
-            self.change(change.subject, |karma| change.applied_to(karma));
-        }
-        match (&mut self.recount, last) {
-            (Some(recount), Some(last)) => recount.after = Some(last),
-            (recount, _) => self.last = recount.take().map(|done| done.provider),
-        }
-    }
-
-    /// How many providers are marked or being recounted.
-    #[must_use]
-    pub fn lag(&self) -> usize {
-        self.marked.len().saturating_add(usize::from(self.recount.is_some()))
-    }
-
-    /// The kept score of a subject; `None` if more than `most` providers are marked.
-    #[must_use]
-    pub fn score(&self, subject: &IdentityId, most: usize) -> Option<Score> {
-        if self.lag() > most {
-            return None;
-        }
-        let karma = self.scores.get(subject).copied().unwrap_or_default().0;
-        let recounting = self.recount.iter().map(|recount| &recount.provider);
-        let open: BTreeSet<&IdentityId> = self.marked.keys().chain(recounting).collect();
-        let numbers = |numbers: Option<&Numbers>| numbers.cloned().unwrap_or_default();
-        let missing = open.into_iter().map(|provider| {
-            let before = numbers(self.in_force(provider, subject));
-            (*provider, NumbersChange { before, after: numbers(self.numbers.get(provider)) })
-        });
-        Some(Score { karma, missing: missing.filter(|(_, change)| change.before != change.after).collect() })
-    }
-
-    /// Registered identities after `after`, a sum and an id: by descending karma, then by id.
-    pub fn from(&self, after: Option<(i64, IdentityId)>) -> impl Iterator<Item = (IdentityId, Karma)> + '_ {
-        let start =
-            after.map_or(core::ops::Bound::Unbounded, |(sum, id)| core::ops::Bound::Excluded((Reverse(sum), id)));
-        let range = self.order.range((start, core::ops::Bound::Unbounded));
-        range.map(|(_, id)| (*id, self.scores.get(id).copied().unwrap_or_default().0))
-    }
-
-    /// How many identities are registered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether no identity is registered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-
-    /// Computes the ranking from the rows: at start, and to check the incremental updates. Reads the sponsors of each
-    /// provider once.
     ///
     /// # Errors
-    /// [`RowError`].
-    pub fn rebuild<S: Rows>(join: &Join<'_, S>) -> ReadResult<S, Self> {
-        let mut ranking = Self::default();
-        for provider in join.stated()? {
-            ranking.numbers.extend(Some(join.sponsored(provider)?).filter(|n| !n.is_empty()).map(|n| (provider, n)));
+    /// The storage's.
+    pub fn recounted(&mut self, changes: &[KarmaChange], last: Option<IdentityId>) -> Result<(), S::Error> {
+        for change in changes {
+            self.change(change.subject, |karma| change.applied_to(karma))?;
         }
-        for (_, map) in &join.homes {
-            let mut broken = Ok(());
-            let tag = [<Tally as rows::Row>::TAG];
-            let scanned = join.rows.scan(*map, &tag, &mut |key, value| {
-                let ids = key.get(1..33).zip(key.get(33..65));
-                let ids = ids.and_then(|(s, p)| Some((s.try_into().ok()?, p.try_into().ok()?)));
-                let Some((subject, provider)) = ids else { return core::ops::ControlFlow::Continue(()) };
-                let pair = (EventId(subject), EventId(provider));
-                let Some(numbers) = ranking.numbers.get(&pair.1) else { return core::ops::ControlFlow::Continue(()) };
-                broken = rows::decode_row(value)
-                    .and_then(|tally| join.counted_at(*map, pair, &tally, numbers))
-                    .map(|karma| ranking.change(pair.0, |sum| sum.plus(karma)));
-                if broken.is_err() { core::ops::ControlFlow::Break(()) } else { core::ops::ControlFlow::Continue(()) }
-            });
-            scanned.map_err(RowError::Storage)?;
-            broken?;
+        let recounting = &mut self.recounting.1;
+        match (&mut recounting.now, last) {
+            (Some(recount), Some(last)) => recount.after = Some(last),
+            (now, _) => recounting.last = now.take().map(|done| done.provider),
         }
-        join.each_identity(|found| ranking.register(found.id))?;
-        Ok(ranking)
+        Ok(())
+    }
+
+    /// What the update changes.
+    #[must_use]
+    pub fn into_changes(self) -> ScoreChanges {
+        let mut changes = ScoreChanges::default();
+        changes.scores.extend(self.subjects.into_iter().filter(|(_, (stored, now))| stored != now));
+        for (provider, (stored, now)) in self.providers {
+            if stored.numbers != now.numbers {
+                changes.numbers.insert(provider, now.numbers);
+            }
+            if stored.marked != now.marked {
+                changes.marked.insert(provider, now.marked);
+            }
+        }
+        let (stored, now) = self.recounting;
+        changes.recounting = (stored != now).then_some(now);
+        changes
+    }
+
+    /// The numbers by which the provider's karma for `subject` counts now.
+    fn in_force(&mut self, provider: &IdentityId, subject: &IdentityId) -> Result<&Numbers, S::Error> {
+        self.provider(provider)?;
+        Ok(match (&self.recounting.1.now, self.providers.get(provider)) {
+            (Some(recount), _) if recount.provider == *provider => recount.in_force(subject),
+            (_, Some((_, now))) => now.marked.as_ref().unwrap_or(&now.numbers),
+            (_, None) => Numbers::NONE,
+        })
+    }
+
+    fn provider(&mut self, provider: &IdentityId) -> Result<&mut ProviderNumbers, S::Error> {
+        if !self.providers.contains_key(provider) {
+            let marked = if self.any_marked { self.stored.marked(provider)? } else { None };
+            let read = ProviderNumbers { numbers: self.stored.numbers(provider)?.unwrap_or_default(), marked };
+            self.providers.insert(*provider, (read.clone(), read));
+        }
+        Ok(&mut self.providers.entry(*provider).or_default().1)
+    }
+
+    fn subject(&mut self, subject: IdentityId) -> Result<&mut KeptScore, S::Error> {
+        if !self.subjects.contains_key(&subject) {
+            let read = self.stored.score(&subject)?.unwrap_or_default();
+            self.subjects.insert(subject, (read, read));
+        }
+        Ok(&mut self.subjects.entry(subject).or_default().1)
+    }
+
+    fn change(&mut self, subject: IdentityId, change: impl FnOnce(Karma) -> Karma) -> Result<(), S::Error> {
+        let score = self.subject(subject)?;
+        score.karma = change(score.karma);
+        Ok(())
+    }
+
+    /// The first marked provider after `after`, as they are marked now.
+    fn next_marked(&self, after: Option<IdentityId>) -> Result<Option<(IdentityId, Numbers)>, S::Error> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let changed =
+            self.providers.range(range).find_map(|(id, (_, now))| now.marked.clone().map(|marked| (*id, marked)));
+        let (mut stored, mut at) = (None, after);
+        while self.any_marked
+            && let Some((id, numbers)) = self.stored.next_marked(at.as_ref())?
+        {
+            if !self.providers.contains_key(&id) {
+                stored = Some((id, numbers));
+                break;
+            }
+            at = Some(id);
+        }
+        Ok(match (changed, stored) {
+            (Some(changed), Some(stored)) => Some(if changed.0 < stored.0 { changed } else { stored }),
+            (changed, stored) => changed.or(stored),
+        })
+    }
+}
+
+/// Scores in memory: for tests and simulations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryScores {
+    scores: BTreeMap<IdentityId, KeptScore>,
+    numbers: BTreeMap<IdentityId, Numbers>,
+    marked: BTreeMap<IdentityId, Numbers>,
+    recounting: Recounting,
+}
+
+impl MemoryScores {
+    /// Applies changes.
+    pub fn apply(&mut self, changes: ScoreChanges) {
+        self.scores.extend(changes.scores.into_iter().map(|(subject, (_, now))| (subject, now)));
+        self.numbers.extend(changes.numbers);
+        for (provider, marked) in changes.marked {
+            match marked {
+                Some(marked) => drop(self.marked.insert(provider, marked)),
+                None => drop(self.marked.remove(&provider)),
+            }
+        }
+        self.recounting = changes.recounting.unwrap_or_else(|| core::mem::take(&mut self.recounting));
+    }
+
+    /// All registered identities with their kept karma, in the order of their ids.
+    pub fn listed(&self) -> impl Iterator<Item = (IdentityId, Karma)> + '_ {
+        self.scores.iter().filter(|(_, score)| score.listed).map(|(id, score)| (*id, score.karma))
+    }
+}
+
+impl Scores for MemoryScores {
+    type Error = core::convert::Infallible;
+
+    fn score(&self, subject: &IdentityId) -> Result<Option<KeptScore>, Self::Error> {
+        Ok(self.scores.get(subject).copied())
+    }
+
+    fn numbers(&self, provider: &IdentityId) -> Result<Option<Numbers>, Self::Error> {
+        Ok(self.numbers.get(provider).cloned())
+    }
+
+    fn marked(&self, provider: &IdentityId) -> Result<Option<Numbers>, Self::Error> {
+        Ok(self.marked.get(provider).cloned())
+    }
+
+    fn next_marked(&self, after: Option<&IdentityId>) -> Result<Option<(IdentityId, Numbers)>, Self::Error> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        Ok(self.marked.range::<IdentityId, _>(range).next().map(|(id, marked)| (*id, marked.clone())))
+    }
+
+    fn recounting(&self) -> Result<Recounting, Self::Error> {
+        Ok(self.recounting.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::EventId;
     use crate::rows::Interval;
     use alloc::vec;
+
+    fn update(scores: &mut MemoryScores, change: impl FnOnce(&mut ScoreUpdate<'_, MemoryScores>)) {
+        let stored = scores.clone();
+        let Ok(mut update) = ScoreUpdate::new(&stored);
+        change(&mut update);
+        scores.apply(update.into_changes());
+    }
 
     #[test]
     fn statements_that_change_nothing_mark_nothing() {
         let (provider, all) = (EventId([1; 32]), Numbers(vec![Interval { start: 0, end: None }]));
-        let mut ranking = Ranking::default();
-        ranking.sponsor(provider, Numbers::default());
-        assert_eq!(ranking.lag(), 0);
-        ranking.sponsor(provider, all.clone());
-        assert_eq!(ranking.lag(), 1);
-        assert_eq!(ranking.recount().map(|recount| recount.provider), Some(provider));
-        ranking.recounted(&[], None);
-        assert_eq!((ranking.lag(), ranking.recount()), (0, None));
-        ranking.sponsor(provider, all.clone());
-        assert_eq!(ranking.lag(), 0, "as before");
-        ranking.sponsor(provider, Numbers::default());
-        ranking.sponsor(provider, all);
-        assert_eq!(ranking.lag(), 0, "changed and changed back");
+        let mut scores = MemoryScores::default();
+        let mut sponsor = |numbers: &Numbers, marked: usize| {
+            update(&mut scores, |update| update.sponsor(provider, numbers.clone()).unwrap());
+            assert_eq!(scores.marked.len(), marked);
+            scores.clone()
+        };
+        sponsor(&Numbers::default(), 0);
+        let mut scores = sponsor(&all, 1);
+        update(&mut scores, |update| {
+            assert_eq!(update.recount().unwrap().map(|recount| recount.provider), Some(provider));
+            update.recounted(&[], None).unwrap();
+            assert_eq!(update.recount(), Ok(None));
+        });
+        let mut sponsor = |numbers: &Numbers, marked: usize| {
+            update(&mut scores, |update| update.sponsor(provider, numbers.clone()).unwrap());
+            assert_eq!(scores.marked.len(), marked);
+        };
+        sponsor(&all, 0);
+        sponsor(&Numbers::default(), 1);
+        sponsor(&all, 0);
+    }
+
+    #[test]
+    fn marked_providers_take_turns_also_within_one_update() {
+        let all = Numbers(vec![Interval { start: 0, end: None }]);
+        let (mut scores, mut turns) = (MemoryScores::default(), Vec::new());
+        update(&mut scores, |update| {
+            for provider in [3, 1] {
+                update.sponsor(EventId([provider; 32]), all.clone()).unwrap();
+            }
+        });
+        update(&mut scores, |update| {
+            turns.extend(update.recount().unwrap().map(|recount| recount.provider.0[0]));
+            update.recounted(&[], None).unwrap();
+            update.sponsor(EventId([1; 32]), Numbers::default()).unwrap();
+            update.sponsor(EventId([2; 32]), all.clone()).unwrap();
+            while let Some(recount) = update.recount().unwrap() {
+                turns.push(recount.provider.0[0]);
+                update.recounted(&[], None).unwrap();
+            }
+        });
+        assert_eq!(turns, [1, 2, 3, 1]);
+        assert!(scores.marked.is_empty() && scores.recounting.now.is_none());
     }
 }

@@ -1,7 +1,5 @@
 //! `GET /api/agent/{x}` and `POST /api/agents`: an agent's identity, the status of its key, and its reputation.
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query};
@@ -36,10 +34,6 @@ const RECENT_READ_MAX: usize = 64;
 const CLAIMED_VERSIONS: usize = 4;
 /// Items of a history that are read at once.
 const HISTORY_PAGE: usize = 256;
-/// How often the kept scores are asked for, and the pause in between: for a moment after each batch its rows are there
-/// and the scores are not.
-const ATTEMPTS: usize = 5;
-const PAUSE: Duration = Duration::from_millis(1);
 /// Most items of a history that are checked for one score from final entries only.
 const NOT_FINAL_MAX: usize = 1 << 16;
 
@@ -58,14 +52,8 @@ pub(super) async fn profile(
         let effort = if only_final { Effort::OnlyFinal } else { Effort::Whole };
         return place.read(move || whole(&app, &x, effort, Some(at))).await;
     }
-    let crowded = app.shared.scores.read().unwrap_or_else(PoisonError::into_inner).are_crowded();
-    if !only_final && !crowded {
-        for _ in 0..ATTEMPTS {
-            if let Some(profile) = read(&Moment::open(&app)?, &x, Effort::Kept)? {
-                return Ok(profile);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+    if !only_final && let Some(profile) = read(&Moment::open(&app)?, &x, Effort::Kept)? {
+        return Ok(profile);
     }
     // A popular subject may have thousands of providers.
     let effort = if only_final { Effort::OnlyFinal } else { Effort::Whole };
@@ -148,8 +136,7 @@ enum Effort {
 /// The profile of `x`; `None` if `effort` is not enough.
 fn read(moment: &Moment<'_>, x: &str, effort: Effort) -> Result<Option<AsOf<view::ProfileView>>, ApiError> {
     let found = moment.find(x)?;
-    let standing = moment.standing(&found.id);
-    let (score, open) = standing.map_or((None, Open::Unknown), |kept| (kept.score, kept.open));
+    let (score, open) = (moment.score(&found.id)?, moment.open_statements());
     if effort == Effort::Kept && (score.is_none() || !matches!(open, Open::Few(_))) {
         return Ok(None);
     }
@@ -302,7 +289,7 @@ fn is_final(moment: &Moment<'_>, found: &LocatedIdentity, open: Open) -> Result<
             }
             Ok(true)
         }
-        Open::Many => Ok(!scores::has_open_provider(&moment.app.shared.scores, &moment.join(), found.id, is_final)?),
+        Open::Many => Ok(!scores::has_open_provider(&moment.app.shared.open, &moment.join(), found.id, is_final)?),
         Open::Unknown => {
             let mut touched = Vec::new();
             for (provider, _) in moment.join().karma_by_provider(found.id)? {

@@ -1,8 +1,7 @@
 //! `GET /api/leaderboard`: agents by karma, highest first.
-use std::sync::PoisonError;
-
 use axum::Json;
 use axum::extract::Query;
+use axum::http::StatusCode;
 use fama_ledger::id::{Domain, IdentityId};
 use fama_ledger::join::Karma;
 
@@ -42,10 +41,11 @@ pub(super) fn read(
     limit: usize,
 ) -> Result<LeaderboardView, ApiError> {
     let most = if home.is_some() { READ_MAX } else { limit };
-    let page: Vec<(IdentityId, Karma)> = {
-        let scores = moment.app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
-        scores.ranking.from(after).take(most.saturating_add(1)).collect()
-    };
+    if !moment.view.has_scores()? {
+        let message = "this node is still adding up its scores: ask again, or another node";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).retry_after(10));
+    }
+    let page: Vec<(IdentityId, Karma)> = moment.view.ranked(after, most.saturating_add(1))?;
     let (mut agents, mut last) = (Vec::new(), None);
     for (id, karma) in page.iter().take(most) {
         if agents.len() == limit {

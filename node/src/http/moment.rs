@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::id::{Domain, EventId, Handle, IdentityId, Name, StateId, StateRoot, from_hex};
-use fama_ledger::join::{Join, LocatedIdentity, LogState, Numbers, state_id};
+use fama_ledger::join::{Join, LocatedIdentity, LogState, Numbers, Score, Scores as _, state_id};
 use fama_ledger::limits;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
@@ -14,7 +14,7 @@ use fama_ledger::profile::Question;
 use fama_ledger::time::Millis;
 
 use super::{ApiError, App};
-use crate::scores::Standing;
+use crate::scores::{OPEN_MAX, Open};
 use crate::store::{HistoryItem, LogRecord, Position, View};
 
 /// For how long after its last message an operator counts as heard, in milliseconds.
@@ -45,19 +45,25 @@ impl<'a> Moment<'a> {
         Join::new(&self.app.shared.manifest, &self.view)
     }
 
-    /// What the inbox keeps about a subject; `None` while its scores are of another moment than this.
-    pub(super) fn standing(&self, subject: &IdentityId) -> Option<Standing> {
-        let scores = self.app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
-        scores.standing(subject, &self.logs, |log, index| self.is_final(log, index))
+    /// The kept score of a subject; `None` while the scores are incomplete, or too many providers are to be recounted.
+    pub(super) fn score(&self, subject: &IdentityId) -> Result<Option<Score>, ApiError> {
+        if !self.view.has_scores()? {
+            return Ok(None);
+        }
+        Ok(Score::read(&self.view, subject, OPEN_MAX)?)
     }
 
-    /// The numbers at which a provider is sponsored: kept ones if they are of this moment, else from the rows.
+    /// The providers about which there are statements that are not final.
+    pub(super) fn open_statements(&self) -> Open {
+        let open = self.app.shared.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.open(|log, index| self.is_final(log, index))
+    }
+
+    /// The numbers at which a provider is sponsored: kept ones if they are complete, else from the rows.
     pub(super) fn sponsored(&self, provider: IdentityId) -> Result<Numbers, ApiError> {
-        let scores = self.app.shared.scores.read().unwrap_or_else(PoisonError::into_inner);
-        if scores.are_of(&self.logs) {
-            return Ok(scores.ranking.numbers(&provider).cloned().unwrap_or_default());
+        if self.view.has_scores()? {
+            return Ok(self.view.numbers(&provider)?.unwrap_or_default());
         }
-        drop(scores);
         Ok(self.join().sponsored(provider)?)
     }
 

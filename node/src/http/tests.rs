@@ -37,7 +37,7 @@ use super::App;
 use crate::clock::{self, Clock};
 use crate::health::{Governance, PendingManifest};
 use crate::inbox::InboxInput;
-use crate::scores::Scores;
+use crate::scores::{self, OpenStatements};
 use crate::shared::Shared;
 use crate::store::{Commit, Store};
 use crate::wire::{CosignedHead, Refusal, SignedHead};
@@ -229,8 +229,9 @@ impl World {
     }
 
     fn rank(&self) {
-        let view = self.app.shared.store.view();
-        *self.app.shared.scores.write().unwrap() = Scores::rebuild(&self.app.shared.manifest, &view).unwrap();
+        let store = &self.app.shared.store;
+        scores::settle(store).unwrap();
+        *self.app.shared.open.write().unwrap() = OpenStatements::read(store.manifest(), &store.view()).unwrap();
     }
 
     fn query(&self) -> Router {
@@ -243,7 +244,8 @@ impl World {
 
     async fn profile(&self, x: &str) -> Value {
         // From all rows, and from what is kept.
-        *self.app.shared.scores.write().unwrap() = Scores::default();
+        self.app.shared.store.drop_scores();
+        *self.app.shared.open.write().unwrap() = OpenStatements::default();
         let answer = self.get(&format!("/api/agent/{x}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         self.rank();
@@ -278,6 +280,7 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
 }
 
 fn note(note: &Note) -> (NoteHash, String) {
+    note.check().expect("a note that a node takes");
     let text = note.text();
     (note_hash(text.as_bytes()), text)
 }

@@ -245,6 +245,7 @@ impl Inbox {
         // Readers at the certified state need the rows as they were: kept before the write can be seen. In memory only;
         // after a crash there is no certified state to read until the next certificate.
         self.shared.certified.before(log, [(changes, &nodes)], &store.view())?;
+        let states = Self::open_statements(&self.shared, log, first, outcomes);
         // The point of no return: one atomic, synced write. A crash before or within it leaves nothing of the batch. A
         // crash after it leaves entries below a head without a signature: `stored_newest` signs it at the start.
         store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, nodes: &nodes, notes }])?;
@@ -254,9 +255,9 @@ impl Inbox {
         let signed = SignedCheckpoint::sign(Checkpoint { origin: self.shared.manifest.origin(log), head }, key);
         // Not synced. If a crash loses it, the start signs the same head again, with the same bytes (Ed25519).
         store.put_newest(log, &SignedHead::of(&signed))?;
-        // The scores are in memory; a start computes them from the rows.
-        let log = log.clone();
-        self.effects(&log, head.size, (first..).zip(outcomes))?;
+        if states {
+            self.stated();
+        }
         // The head leaves the node last, as an announcement and under this operator's own cosignature, which is synced
         // before it leaves. After a crash here, peers read the head from this node's frontier.
         let outputs = self.replica.appended(signed, adopted, self.millis(), &StoredRoots(store))?;

@@ -166,6 +166,9 @@ impl Inbox {
         // In memory only, as in `Inbox::write`: kept before the write can be seen.
         let changed = done.iter().map(|done| &done.replayed.folded).map(|folded| (&folded.changes, &folded.nodes));
         certified.before(log, changed, &store.view())?;
+        let states =
+            done.iter().map(|done| Self::open_statements(&self.shared, log, done.first, &done.replayed.outcomes));
+        let states = states.fold(false, |any, states| any | states);
         // One atomic, synced write of whole batches. A crash before or within it leaves the smaller copy, and the
         // entries are fetched again. After it the owner's head above them is on disk already: see `keep_first`.
         store.commit_with(&replay::commits(done, notes), lateness.as_ref().map(|lateness| (log, lateness)))?;
@@ -173,8 +176,9 @@ impl Inbox {
             maps.trim(self.shared.store.nodes_max());
             certified.after(log, head.size, maps);
         }
-        // The scores are in memory; a start computes them from the rows.
-        self.effects(log, head.size, done.iter().flat_map(|done| (done.first..).zip(&done.replayed.outcomes)))?;
+        if states {
+            self.stated();
+        }
         let adopted = done.iter().flat_map(|done| adopted(&done.entries, done.state.size)).collect();
         // This may cosign. A cosignature vouches for entries that this node can serve, so it comes after they are
         // durable; it is itself synced before it leaves (`Store::put_cosigned`).

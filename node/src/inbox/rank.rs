@@ -1,52 +1,75 @@
-//! Keeps the scores: computed at the start, then followed after changes of sponsorship, a slice at a time.
+//! Keeps the scores complete: what changes of sponsorship leave to do is done a step at a time.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use fama_ledger::join::Join;
+use fama_ledger::fold::{Effect, Outcome};
+use fama_ledger::manifest::LogId;
 
 use super::Inbox;
 use crate::replay::Fatal;
-use crate::scores::Scores;
+use crate::scores::{self, OpenStatements};
+use crate::shared::Shared;
 
-/// At most this many subjects are recounted, or providers looked at, between two looks at the input queue.
-const SLICE: usize = 1_000;
+/// Steps that a start makes before it goes on: a small folder is complete then, and a large one delays no start.
+const START_STEPS: usize = 16;
 
 impl Inbox {
-    pub(super) fn rebuild_scores(&mut self) -> Result<(), Fatal> {
-        let store = Arc::clone(&self.shared.store);
-        let scores = Scores::rebuild(&self.shared.manifest, &store.view()).map_err(|error| self.join_fault(error))?;
-        *self.shared.scores.write().unwrap_or_else(PoisonError::into_inner) = scores;
+    /// Reads which statements are not final, and begins with what is left to do for the scores.
+    pub(super) fn restore_scores(&mut self) -> Result<(), Fatal> {
+        let open = OpenStatements::read(&self.shared.manifest, &self.shared.store.view())?;
+        *self.shared.open.write().unwrap_or_else(PoisonError::into_inner) = open;
         // A rollback may have taken statements back.
         self.shared.statements.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// Recounts the next subjects of providers whose sponsorship changed. This thread alone changes rows and scores, so
-    /// between two commits both are of one moment; readers wait while memory is changed, not while rows are read.
-    pub(super) fn follow_ranking(&mut self) -> Result<(), Fatal> {
-        let (store, shared) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.scores));
-        let view = store.view();
-        let (mut left, manifest) = (SLICE, Arc::clone(&self.shared.manifest));
-        let join = Join::new(&manifest, &view);
-        while left > 0 {
-            let next = shared.write().unwrap_or_else(PoisonError::into_inner).ranking.recount().cloned();
-            self.recounting = next.is_some();
-            let Some(recount) = next else { break };
-            let subjects = view.subjects_of(&recount.provider, recount.after.as_ref(), left)?;
-            let changes = join.recounted(recount.provider, &subjects, &recount.numbers);
-            let changes = changes.map_err(|error| self.join_fault(error))?;
-            let last = subjects.last().copied().filter(|_| subjects.len() == left);
-            shared.write().unwrap_or_else(PoisonError::into_inner).ranking.recounted(&changes, last);
-            left = left.saturating_sub(subjects.len().max(1));
+        for _ in 0..START_STEPS {
+            self.follow_scores()?;
+            if !self.recounting {
+                break;
+            }
         }
         Ok(())
     }
 
+    /// Makes the next step for the scores.
+    pub(super) fn follow_scores(&mut self) -> Result<(), Fatal> {
+        let store = Arc::clone(&self.shared.store);
+        self.recounting = scores::step(&store).map_err(|error| self.join_fault(error))?;
+        Ok(())
+    }
+
+    /// Notes the statements among entries that are about to be written, from index `first` on: readers must not take
+    /// them for final. Returns whether there are any.
+    pub(super) fn open_statements<'a>(
+        shared: &Shared,
+        log: &LogId,
+        first: u64,
+        outcomes: impl IntoIterator<Item = &'a Option<Outcome>>,
+    ) -> bool {
+        let outcomes = (first..).zip(outcomes);
+        let stated: Vec<_> = outcomes
+            .filter_map(|(index, outcome)| match outcome {
+                Some(Ok(Effect::Sponsored { provider })) => Some((index, *provider)),
+                _ => None,
+            })
+            .collect();
+        if stated.is_empty() {
+            return false;
+        }
+        let mut open = shared.open.write().unwrap_or_else(PoisonError::into_inner);
+        stated.into_iter().for_each(|(index, provider)| open.add(log, provider, index));
+        true
+    }
+
+    /// Statements are written: what is kept by number of statements is out of date, and there may be subjects to recount.
+    pub(super) fn stated(&mut self) {
+        self.shared.statements.fetch_add(1, Ordering::SeqCst);
+        self.recounting = true;
+    }
+
     /// Forgets the statements that were not final and are now.
     pub(super) fn follow_certified(&self) {
-        let mut scores = self.shared.scores.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
         for log in self.copies.keys() {
-            scores.certified(log, self.replica.certified(log));
+            open.certified(log, self.replica.certified(log));
         }
     }
 }

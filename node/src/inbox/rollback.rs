@@ -76,10 +76,10 @@ impl Inbox {
         let Some(rollback) = self.rollback.as_mut().filter(|_| !self.reload) else { return Ok(()) };
         match rollback.run.step(&store)? {
             StepEnd::More(done) => {
-                // All batches of a piece are of one log.
-                if let Some(last) = done.last() {
-                    let outcomes = done.iter().flat_map(|done| (done.first..).zip(&done.replayed.outcomes));
-                    self.effects(&last.state.log, last.state.size, outcomes)?;
+                for done in &done {
+                    if Self::open_statements(&self.shared, &done.state.log, done.first, &done.replayed.outcomes) {
+                        self.stated();
+                    }
                 }
             }
             StepEnd::Done => self.reload = true,

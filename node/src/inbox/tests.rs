@@ -3,7 +3,7 @@
 use fama_ledger::batch::Batch;
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::{Action, Event, Nonce, RevokeReason};
-use fama_ledger::id::ManifestHash;
+use fama_ledger::id::{IdentityId, ManifestHash};
 use fama_ledger::key::Curve;
 use fama_ledger::log::leaf_hash;
 use fama_ledger::manifest::{Genesis, Operator, Policy};

@@ -4,9 +4,11 @@ use fama_ledger::entry::{EntryError, VerifiedEntry};
 use fama_ledger::id::NoteHash;
 use fama_ledger::log::{Tree, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
+use fama_ledger::rows::RowError;
 use rayon::prelude::*;
 
 use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay};
+use crate::scores;
 use crate::store::{Store, StoreError, StoredCertificate, View};
 use crate::wire::NoteAnswer;
 
@@ -46,7 +48,8 @@ struct LogChecker<'a> {
     findings: Vec<CheckFinding>,
 }
 
-/// Replays every entry of `original` into `rebuilt`, which must be empty, and compares the two.
+/// Replays every entry of `original` into `rebuilt`, which must be empty, and compares the two. What `original` has still
+/// to do for its scores is done.
 ///
 /// `progress` is called after each chunk with the number of checked entries and their total. Readable data of
 /// `original` that is not derived from entries (signed heads, cosignatures, notes) is checked separately, and
@@ -77,6 +80,10 @@ pub fn check(
         report.findings.append(&mut checker.findings);
         report.logs.push((checker.log, size));
     }
+    scores::settle(rebuilt).map_err(|error| match error {
+        RowError::Storage(error) => Fatal::Store(error),
+        _ => Fatal::Internal("rows that were just written are whole"),
+    })?;
     if report.findings.is_empty() {
         report.findings.extend(differences(original, rebuilt)?);
     }
@@ -107,7 +114,12 @@ pub(crate) fn replay_order(manifest: &Manifest) -> Vec<LogId> {
 
 /// Findings for derived data that differs from what the entries give.
 fn differences(original: &Store, rebuilt: &Store) -> Result<Vec<CheckFinding>, Fatal> {
-    let found = original.differences(rebuilt)?;
+    if let Err(error) = scores::settle(original) {
+        let what = format!("what the scores follow from: {error}");
+        return Ok(vec![CheckFinding { log: None, code: "unreadable", what }]);
+    }
+    let mut found = original.differences(rebuilt)?;
+    found.extend(original.score_differences(rebuilt)?);
     Ok(found.into_iter().map(|what| CheckFinding { log: None, code: "derived", what }).collect())
 }
 

@@ -1,6 +1,6 @@
 //! Compares the entries and the derived data of two stores.
 use super::engine::{Cursor, Walk};
-use super::keys::Family;
+use super::keys::{self, Family};
 use super::{Store, StoreError, View};
 
 /// At most this many differences are reported for a family.
@@ -20,13 +20,26 @@ const COMPARED: [Family; 9] = [
 ];
 
 impl Store {
-    /// What differs in this store from `other`, the correct one: at most five lines of text for each family.
+    /// What differs in this store from `other`, the correct one, but for the scores: at most five lines of text for each family.
     ///
     /// # Errors
     /// [`StoreError`] of `other`. What cannot be read in this store counts as a difference.
     pub fn differences(&self, other: &Self) -> Result<Vec<String>, StoreError> {
+        self.differences_in(other, &COMPARED)
+    }
+
+    /// Like [`Store::differences`], of the scores alone. Those of both stores must be settled: see
+    /// [`crate::scores::settle`].
+    ///
+    /// # Errors
+    /// Those of [`Store::differences`].
+    pub fn score_differences(&self, other: &Self) -> Result<Vec<String>, StoreError> {
+        self.differences_in(other, &[Family::Scores])
+    }
+
+    fn differences_in(&self, other: &Self, families: &[Family]) -> Result<Vec<String>, StoreError> {
         let (mut found, mine_now, theirs_now) = (Vec::new(), self.view(), other.view());
-        for family in COMPARED {
+        for family in families.iter().copied() {
             let before = found.len();
             let (mut mine, mut theirs) = (walk(&mine_now, family), walk(&theirs_now, family));
             while found.len() < before + REPORTED_MAX {
@@ -59,7 +72,9 @@ impl Store {
 }
 
 fn walk<'v>(view: &'v View<'_>, family: Family) -> Cursor<'v> {
-    view.moment().walk(family, Walk { once: true, ..Walk::default() })
+    // How far the scores are, and whose turn was last, follows from no entry.
+    let from = (family == Family::Scores).then(keys::scores);
+    view.moment().walk(family, Walk { from, once: true, ..Walk::default() })
 }
 
 type ComparedRow<'a> = Option<(&'a [u8], &'a [u8])>;

@@ -29,10 +29,11 @@ pub(super) enum Family {
     Dropped,
     Search,
     Webhooks,
+    Scores,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Meta,
         Self::Logs,
         Self::Entries,
@@ -49,6 +50,7 @@ impl Family {
         Self::Dropped,
         Self::Search,
         Self::Webhooks,
+        Self::Scores,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -69,6 +71,7 @@ impl Family {
             Self::Dropped => "dropped",
             Self::Search => "search",
             Self::Webhooks => "webhooks",
+            Self::Scores => "scores",
         }
     }
 }
@@ -174,6 +177,48 @@ pub(super) fn all_touched(touch: Touch) -> Vec<u8> {
 
 pub(super) fn touched(identity: &IdentityId, touch: Touch) -> Vec<u8> {
     [all_touched(touch).as_slice(), &identity.0].concat()
+}
+
+pub(super) fn score_progress() -> Vec<u8> {
+    vec![0]
+}
+
+pub(super) fn recounting() -> Vec<u8> {
+    vec![1]
+}
+
+/// The prefix of [`score`].
+pub(super) fn scores() -> Vec<u8> {
+    vec![2]
+}
+
+pub(super) fn score(subject: &IdentityId) -> Vec<u8> {
+    [scores().as_slice(), &subject.0].concat()
+}
+
+/// The prefix of [`rank`].
+pub(super) fn ranks() -> Vec<u8> {
+    vec![3]
+}
+
+/// Sorts by descending karma: the sign bit flipped makes the order of the numbers that of their bytes, and all bits
+/// flipped turns it around.
+pub(super) fn rank(sum: i64, subject: &IdentityId) -> Vec<u8> {
+    let descending = !(sum.cast_unsigned() ^ (1 << 63));
+    [ranks().as_slice(), &descending.to_be_bytes(), &subject.0].concat()
+}
+
+pub(super) fn numbers(provider: &IdentityId) -> Vec<u8> {
+    [[4].as_slice(), &provider.0].concat()
+}
+
+/// The prefix of [`mark`].
+pub(super) fn marks() -> Vec<u8> {
+    vec![5]
+}
+
+pub(super) fn mark(provider: &IdentityId) -> Vec<u8> {
+    [marks().as_slice(), &provider.0].concat()
 }
 
 /// A webhook's name has no zero byte.

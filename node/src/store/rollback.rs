@@ -227,6 +227,7 @@ impl Store {
                 batch.delete_prefix(Family::Rows, &map.0);
             }
         }
+        Self::forget_scores(&mut batch);
         for key in [log8(&log).to_vec(), keys::conflicting(&log)] {
             batch.delete(Family::Heads, key);
         }

@@ -163,6 +163,7 @@ impl Store {
         for offered in all {
             self.put_begin(&mut batch, offered);
         }
+        Self::forget_scores(&mut batch);
         // Synced, and with it all earlier writes of the load, which were not: they are in the same write-ahead log.
         Self::put(&mut batch, Family::Meta, META_QUICK, &true);
         self.write(batch, true)

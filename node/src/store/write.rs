@@ -37,6 +37,7 @@ impl Store {
         // Everything goes into one RocksDB batch: after a crash either all of it is there or nothing.
         let mut writer = CommitWriter::new(self, commits);
         commits.iter().try_for_each(|commit| writer.add(commit))?;
+        self.add_scores(&mut writer.batch, &writer.view, commits)?;
         // An error above wrote nothing. An error here leaves open whether the write is on disk: `failed` is set, and no
         // write of this process succeeds again.
         let mut batch = writer.finish()?;

@@ -7,7 +7,7 @@ use fama_ledger::checkpoint::{Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::id::EventId;
-use fama_ledger::join::Join;
+use fama_ledger::join::{Join, Score};
 use fama_ledger::log::{Head, root_at};
 use fama_ledger::manifest::{Cut, Draft, LogId, Manifest, Operator, faults};
 use fama_ledger::note::note_hash;

@@ -24,7 +24,11 @@ pub(super) async fn page(State(pages): State<Arc<Pages>>, place: Place) -> Resul
 
 fn make(pages: &Pages, moment: &Moment<'_>) -> Result<Page, ApiError> {
     let (status, beat) = (status::read(&pages.app, moment)?, pages.pulse.beat(moment)?);
-    let (newest, best) = (pulse::newest(moment, NEWEST)?, leaderboard::read(moment, None, None, BEST)?);
+    let newest = pulse::newest(moment, NEWEST)?;
+    let best = match leaderboard::read(moment, None, None, BEST) {
+        Err(error) if error.code() == "not_ready" => None,
+        best => Some(best?),
+    };
     let main = html! {
         div.hero {
             h1 { "Who is this agent, and how has it behaved?" }
@@ -47,7 +51,10 @@ fn make(pages: &Pages, moment: &Moment<'_>) -> Result<Page, ApiError> {
             }
             section #best data-live aria-labelledby="best-h" {
                 h2 #best-h { "Highest karma" }
-                (ranking(&best.agents))
+                @match &best {
+                    Some(best) => { (ranking(&best.agents)) }
+                    None => { p.empty { "This node is still adding up its scores." } }
+                }
                 p { a href="/leaderboard" { "The whole leaderboard" } }
             }
         }

@@ -204,14 +204,18 @@ impl World {
     /// What a node keeps about each identity's karma, completed by what is still missing in it, is the join's.
     pub(super) fn scores_hold(&self, node: usize) -> CheckResult {
         let Some(RunningNode { shared, .. }) = &self.nodes[node].running else { return Ok(()) };
-        let (view, scores) = (shared.store.view(), shared.scores.read().unwrap());
+        let view = shared.store.view();
         let join = Join::new(&shared.manifest, &view);
         let mut ids = Vec::new();
         let unreadable = |error: &dyn std::fmt::Display| StopReason::Unreadable(error.to_string());
         let mut hold = || {
             join.each_identity(|found| ids.push(found.id)).map_err(|error| unreadable(&error))?;
+            if !view.has_scores().map_err(|error| unreadable(&error))? {
+                return broken("a start completes the scores of a small folder", format!("n{node}"));
+            }
             for id in &ids {
-                let score = scores.ranking.score(id, usize::MAX).unwrap();
+                let score = Score::read(&view, id, usize::MAX - 1).map_err(|error| unreadable(&error))?;
+                let score = score.ok_or_else(|| unreadable(&"more providers than there are"))?;
                 let kept = score.settle(*id, &join).map_err(|error| unreadable(&error))?;
                 let karma = join.karma(*id).map_err(|error| unreadable(&error))?;
                 if kept != karma {
