@@ -1,9 +1,12 @@
 //! `fama audit`: verifies everything and trusts no source.
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use fama_ledger::codec;
 use fama_ledger::id::Hex;
+use fama_ledger::manifest::Manifest;
 use fama_ledger::time::Millis;
 use fama_reader::audit::finding::{AuditFinding, LieKind};
 use fama_reader::audit::{self, AuditFigures, AuditReport, Hooks, LogReport, PublicFiles};
@@ -15,18 +18,22 @@ use crate::settings;
 use crate::terminal::Terminal;
 use crate::{files, progress};
 
+mod watch;
+
 /// Examples that follow the help text.
 pub(crate) const EXAMPLE: &str = "\
 Examples:
   fama audit http://127.0.0.1:8080 --manifest manifest.txt
   fama audit https://a.example https://b.example/mirror --manifest manifest.txt --keep audit
   fama audit https://a.example --since audit
+  fama audit https://a.example https://b.example --keep audit --watch
 
 Reads every manifest, head, tile, entry and note that the sources show; checks each head's quorum,
 each log's tree, every author's signature and every state root; recomputes the joined state.
 A second source, or an earlier audit, reveals whether different readers are shown different
 histories. Needs about twice as much disk space as it reads: in the system's temporary folder
-(TMPDIR) without --keep. Exit codes: 0 everything verified, 1 something is wrong, 3 a source did not
+(TMPDIR) without --keep. With --watch it goes on reading what is new until Ctrl-C, prints a line
+whenever something changed, and each finding when it appears. Exit codes: 0 everything verified, 1 something is wrong, 3 a source did not
 answer, and what could be read holds.";
 
 /// Arguments of the command.
@@ -44,6 +51,10 @@ pub(crate) struct Args {
     /// Continue from the folder of an earlier audit: read only what is new, and check that nothing was rolled back
     #[arg(long, value_name = "DIR")]
     since: Option<PathBuf>,
+    /// Keep following the sources: read what is new and compare their heads so often, in seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60",
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    watch: Option<u32>,
 }
 
 /// Runs the audit and writes proofs of equivocation into a kept folder.
@@ -51,6 +62,11 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let trusted = settings::trusted(args.manifest.as_deref())?;
     let sources = open(&args.sources)?;
     let folder = AuditFolder::new(args.keep.as_deref(), args.since.as_deref())?;
+    if let Some(seconds) = args.watch {
+        let genesis = GenesisOrigin::of(trusted.as_ref(), args);
+        let watch = watch::Watch::new(&sources, trusted, &folder, genesis);
+        return watch.run(Duration::from_secs(seconds.into()), terminal);
+    }
     let bar = progress::bar(0, "auditing");
     let mut hooks = Hooks {
         progress: &mut |done, total| {
@@ -63,11 +79,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     bar.finish_and_clear();
     let (report, _) = audited?;
     let mut shown = shown(&report);
-    let genesis = match (&trusted, &args.since) {
-        (Some(_), _) => GenesisOrigin::Trusted,
-        (None, Some(_)) => GenesisOrigin::Earlier,
-        (None, None) => GenesisOrigin::Shown,
-    };
+    let genesis = GenesisOrigin::of(trusted.as_ref(), args);
     shown["genesis"] = genesis.as_str().into();
     let people = people(&report, genesis);
     if report.findings.is_empty() {
@@ -94,6 +106,14 @@ pub(super) enum GenesisOrigin {
 }
 
 impl GenesisOrigin {
+    const fn of(trusted: Option<&Arc<Manifest>>, args: &Args) -> Self {
+        match (trusted, &args.since) {
+            (Some(_), _) => Self::Trusted,
+            (None, Some(_)) => Self::Earlier,
+            (None, None) => Self::Shown,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Trusted => "trusted",

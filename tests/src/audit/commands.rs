@@ -1,4 +1,6 @@
 //! `fama audit` and `fama export` as users run them, against folders and running nodes.
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use fama_ledger::codec;
 use fama_ledger::equivocation::Equivocation;
@@ -7,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::served::{branches, story};
+use crate::cli::{lines, program};
 use crate::federation::{LocalFederation, eventually, multi};
 use crate::vectors::unhex;
 
@@ -109,4 +112,45 @@ fn running_nodes_and_stopped_ones_are_audited() {
         let (done, refused) = command(vec!["audit".into(), urls[0].clone(), "--since".into(), manifest]).await;
         assert_eq!((done, &refused["code"]), (false, &"no_audit".into()));
     });
+}
+
+#[test]
+fn a_watching_audit_says_when_sources_part_and_when_they_agree_again() {
+    let manifest = federation(4, |_| {});
+    let story = story(&manifest);
+    let (one, two) = branches(&story, story.logs()[&log(0)].len() - 51);
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (honest, parted) = (story.folder_of("a", &one), story.folder_of("b", &two));
+    let sources = ["a", "b"].map(|name| honest.write(&path(name)));
+    let mut command = Command::new(program());
+    command.args(["--json", "audit", &sources[0], &sources[1], "--watch", "1", "--keep"]).arg(path("kept"));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let said = lines(child.stdout.take().unwrap());
+    let until = |what: &str, fits: &dyn Fn(&Value) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let line = said.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line: Value = serde_json::from_str(&line.unwrap_or_else(|error| panic!("{what}: {error}"))).unwrap();
+            if fits(&line) {
+                return line;
+            }
+        }
+    };
+    let verified = |line: &Value| line["verdict"] == "verified";
+    let first = until("both hold", &verified);
+    assert_eq!((&first["genesis"], first["entries"].as_u64() > Some(0)), (&"source".into(), true), "{first}");
+    let next = until("a round with nothing new", &|_| true);
+    assert_eq!((&next["entries"], &next["state_id"]), (&0.into(), &first["state_id"]), "{next}");
+    parted.write(&path("b"));
+    until("they part", &|line| {
+        line["findings"].as_array().is_some_and(|found| found.iter().any(|one| one["lie"] == "split_view"))
+    });
+    assert!(path("kept/equivocation-alpha.example-1.hex").is_file());
+    honest.write(&path("b"));
+    until("they agree again", &verified);
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    until("what was seen decides how it ends", &|line| line["code"] == "audit_failed");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
