@@ -239,7 +239,7 @@ impl<'a, S: Rows> Join<'a, S> {
     ///
     /// # Errors
     /// [`RowError`].
-    pub(crate) fn identity_in(&self, home: &Domain, id: IdentityId) -> ReadResult<S, Option<LocatedIdentity>> {
+    pub fn identity_in(&self, home: &Domain, id: IdentityId) -> ReadResult<S, Option<LocatedIdentity>> {
         let identity = rows::read::<Identity, S>(self.rows, MapName::home(home).id(), &id)?;
         Ok(identity.map(|identity| LocatedIdentity { id, home: home.clone(), identity }))
     }

@@ -44,6 +44,7 @@ mod pages;
 mod proof;
 mod public;
 mod rates;
+mod ready;
 mod search;
 mod redact;
 mod serve;
@@ -64,6 +65,7 @@ pub use access::accessed;
 pub use error::ApiError;
 pub use events::Desk;
 pub use rates::Rates;
+pub use ready::Ready;
 pub use serve::{serve, serve_apart};
 pub use services::ServiceList;
 pub use verify::FORBIDDEN_LOGINS;
@@ -93,6 +95,8 @@ pub struct App {
     pub submit: Option<String>,
     /// The services that operators sponsor.
     pub services: ServiceList,
+    /// Answers that were made before.
+    pub ready: Ready,
 }
 
 impl App {

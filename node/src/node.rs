@@ -406,6 +406,7 @@ fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>, submit: Option
         started: clock::now(),
         submit: submit.map(|address| format!("http://{address}")),
         services: http::ServiceList::default(),
+        ready: http::Ready::default(),
     }
 }
 

@@ -8,6 +8,7 @@
 //!          "rollback"                                         list of Rollback: logs that go back to a smaller size
 //!          "stand" log8                                       Stand: a second copy
 //!          "day_usage"                                        DayUsage: what the own log took in today, by purpose
+//!          "changes"                                          ChangeCounts
 //!          "redacted" hash                                    bool: whether the note's text is gone from the disk too
 //!          "quick", "offer" log8, "parts" log8                only in a quick state
 //! logs     log8 0x00                                          LogState: size, root and state root of the copy
@@ -344,6 +345,15 @@ pub struct DayUsage {
     pub claims: BTreeMap<Domain, u64>,
     /// Number of registrations, by the operator whose node forwarded them.
     pub forwarded: BTreeMap<Domain, u32>,
+}
+
+/// How often something changed that answers about many subjects are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, bincode::Encode, bincode::Decode)]
+pub struct ChangeCounts {
+    /// Writes with statements about providers.
+    pub statements: u64,
+    /// Writes with texts of notes that entries before them named, or without texts that were there before.
+    pub notes: u64,
 }
 
 /// A head that a quorum cosigned, with all its known cosignatures.

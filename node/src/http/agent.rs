@@ -3,10 +3,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{Path, Query};
+use axum::response::{IntoResponse as _, Response};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event};
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash, did};
-use fama_ledger::join::{Karma, KeyStatus, LocatedIdentity, Numbers, Revoked};
+use fama_ledger::join::{Karma, KeyStatus, LocatedIdentity, Numbers, Revoked, Score};
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::Note;
 use fama_ledger::rows::{Attested, Claim};
@@ -14,10 +15,11 @@ use fama_ledger::time::Millis;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::AsOf;
+use super::answer::{self, AsOf};
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
+use super::ready::Stamp;
 use super::view;
 use super::{ApiError, App, Serving};
 use crate::scores::{self, Open};
@@ -42,7 +44,7 @@ pub(super) async fn profile(
     place: Place,
     Path(x): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<AsOf<view::ProfileView>, ApiError> {
+) -> Result<Response, ApiError> {
     let params = Params::new(query, &["final", "at"])?;
     let only_final = params.flag("final")?;
     if let Some(at) = params.get("at") {
@@ -50,14 +52,40 @@ pub(super) async fn profile(
             ApiError::bad("bad_parameter", "at: want a time like 2026-11-22T05:00:00Z").with("field", "at")
         })?;
         let effort = if only_final { Effort::OnlyFinal } else { Effort::Whole };
-        return place.read(move || whole(&app, &x, effort, Some(at))).await;
+        return place.read(move || whole(&app, &x, effort, Some(at))).await.map(AsOf::into_response);
     }
-    if !only_final && let Some(profile) = read(&Moment::open(&app)?, &x, Effort::Kept)? {
+    if !only_final && let Some(profile) = ready(&Moment::open(&app)?, &x)? {
         return Ok(profile);
     }
     // A popular subject may have thousands of providers.
     let effort = if only_final { Effort::OnlyFinal } else { Effort::Whole };
-    place.read(move || whole(&app, &x, effort, None)).await
+    place.read(move || whole(&app, &x, effort, None)).await.map(AsOf::into_response)
+}
+
+/// The profile of `x`, ready-made if nothing changed that it was made of; `None` if what is kept is not enough.
+fn ready(moment: &Moment<'_>, x: &str) -> Result<Option<Response>, ApiError> {
+    let found = moment.find(x)?;
+    let open = moment.open_statements();
+    if !moment.has_scores() || !matches!(open, Open::Few(_)) {
+        return Ok(None);
+    }
+    let stamp = Stamp::of(&moment.view, &found.id)?;
+    let is_final = is_final(moment, &found, &stamp.touched, open)?;
+    let kept = match moment.app.ready.body(&found.id, &stamp) {
+        Some(kept) => kept,
+        None => {
+            let Some(score) = moment.score(&found.id)? else { return Ok(None) };
+            let body = body(moment, &found, Some(score), Effort::Kept)?;
+            // That a revocation is not final is no change of any row.
+            let may_change = body.key_status.revocation_final == Some(false);
+            let json = serde_json::to_vec(&body).map_err(ApiError::internal)?;
+            if may_change {
+                return Ok(Some(answer::of(&json, ledger(moment, &found, is_final))));
+            }
+            moment.app.ready.keep(found.id, stamp, json)
+        }
+    };
+    Ok(Some(answer::of(&kept.1, ledger(moment, &found, is_final))))
 }
 
 /// The profile of `x`, with the key that it had at a time.
@@ -140,7 +168,30 @@ fn read(moment: &Moment<'_>, x: &str, effort: Effort) -> Result<Option<AsOf<view
     if effort == Effort::Kept && (score.is_none() || !matches!(open, Open::Few(_))) {
         return Ok(None);
     }
-    let status = moment.join().key_status(&found)?;
+    let body = body(moment, &found, score, effort)?;
+    let touched = moment.view.touched(&found.id, Touch::Subject)?;
+    let is_final = is_final(moment, &found, &touched, open)?;
+    Ok(Some(AsOf { body, ledger: ledger(moment, &found, is_final) }))
+}
+
+fn ledger(moment: &Moment<'_>, found: &LocatedIdentity, is_final: bool) -> view::LedgerView {
+    view::LedgerView {
+        r#final: is_final,
+        home: found.home.to_string(),
+        frontier: moment.frontier(),
+        state_id: moment.state_id().to_string(),
+        history: moment.app.partial.then_some("loading"),
+    }
+}
+
+/// All of a profile but the ledger. `score`: what is kept; without it, all providers of the subject are read.
+fn body(
+    moment: &Moment<'_>,
+    found: &LocatedIdentity,
+    score: Option<Score>,
+    effort: Effort,
+) -> Result<view::ProfileView, ApiError> {
+    let status = moment.join().key_status(found)?;
     let public_key = status.current.key.to_pem().map_err(ApiError::internal)?;
     let mut sponsored = Sponsored::new(moment);
     let mut karma = match score {
@@ -148,26 +199,18 @@ fn read(moment: &Moment<'_>, x: &str, effort: Effort) -> Result<Option<AsOf<view
         None => moment.join().karma(found.id)?,
     };
     if effort == Effort::OnlyFinal {
-        karma = final_karma(moment, &mut sponsored, &found, karma)?;
+        karma = final_karma(moment, &mut sponsored, found, karma)?;
     }
-    let body = view::ProfileView {
-        identity: identity(moment, &found, &status, public_key.clone())?,
+    Ok(view::ProfileView {
+        identity: identity(moment, found, &status, public_key.clone())?,
         reputation: view::ReputationView::of(karma),
-        key_status: key_status(moment, &found, &status)?,
-        recent_attestations: recent_attestations(moment, &mut sponsored, &found)?,
-        recent_key_events: recent_key_events(moment, &found)?,
+        key_status: key_status(moment, found, &status)?,
+        recent_attestations: recent_attestations(moment, &mut sponsored, found)?,
+        recent_key_events: recent_key_events(moment, found)?,
         agent: view::AgentView { public_key: public_key.clone(), global_karma: karma.sum },
         public_key,
         key_at: None,
-    };
-    let ledger = view::LedgerView {
-        r#final: is_final(moment, &found, open)?,
-        home: found.home.to_string(),
-        frontier: moment.frontier(),
-        state_id: moment.state_id().to_string(),
-        history: moment.app.partial.then_some("loading"),
-    };
-    Ok(Some(AsOf { body, ledger }))
+    })
 }
 
 fn identity(
@@ -272,11 +315,15 @@ fn revocation_final(
 }
 
 /// Whether no entry that this subject's answer depends on can be undone. In every log, the newest entry that changed a
-/// row about the subject, or the sponsorship of one of its providers, must be below the certified size. `open`: the
-/// providers whose sponsorship is not final, if they are few.
-fn is_final(moment: &Moment<'_>, found: &LocatedIdentity, open: Open) -> Result<bool, ApiError> {
+/// row about the subject, or the sponsorship of one of its providers, must be below the certified size. `touched`: those
+/// entries about the subject. `open`: the providers whose sponsorship is not final, if they are few.
+fn is_final(
+    moment: &Moment<'_>,
+    found: &LocatedIdentity,
+    touched: &[(LogId, u64)],
+    open: Open,
+) -> Result<bool, ApiError> {
     let is_final = |log: &LogId, index| moment.is_final(log, index);
-    let touched = moment.view.touched(&found.id, Touch::Subject)?;
     if !touched.iter().all(|(log, index)| is_final(log, *index)) {
         return Ok(false);
     }
@@ -389,7 +436,7 @@ fn too_much() -> ApiError {
 /// The time of the oldest entry, over all logs, that is not final; `None` if all are.
 fn oldest_not_final(moment: &Moment<'_>) -> Result<Option<Millis>, ApiError> {
     let mut oldest = None;
-    for record in moment.logs.iter().filter(|record| record.certified < record.state.size) {
+    for record in moment.logs().iter().filter(|record| record.certified < record.state.size) {
         let (_, entry) = moment.entry(&record.state.log, record.certified)?;
         oldest = oldest.into_iter().chain([entry.time]).min();
     }

@@ -23,35 +23,44 @@ pub(super) struct AsOf<T> {
 }
 
 impl<T: Serialize> AsOf<T> {
-    /// The tag, and the JSON, which is written once.
-    fn parts(&self) -> Result<(String, Vec<u8>), serde_json::Error> {
-        let LedgerView { r#final, home, history, .. } = &self.ledger;
-        let mut json = serde_json::to_vec(&self.body)?;
-        let mut tagged = blake3::Hasher::new();
-        tagged.update(&json).update(&serde_json::to_vec(&(r#final, home, history))?);
-        // The body is an object with members: the ledger becomes its last one.
-        json.pop();
-        json.extend_from_slice(b",\"ledger\":");
-        serde_json::to_writer(&mut json, &self.ledger)?;
-        json.push(b'}');
-        Ok((format!("W/\"{}\"", Hex(tagged.finalize().as_bytes())), json))
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<Vec<u8>, ApiError> {
+        serde_json::to_vec(&self.body).map_err(ApiError::internal)
     }
+}
+
+/// The answer of which `body` is the JSON of all but the ledger.
+pub(super) fn of(body: &[u8], ledger: LedgerView) -> Response {
+    let parts = parts(body, &ledger).and_then(|parts| Ok((parts, serde_json::to_string(&ledger.frontier)?)));
+    let ((tag, json), frontier) = match parts {
+        Ok(parts) => parts,
+        Err(error) => return ApiError::internal(error).into_response(),
+    };
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+    for (name, value) in [(header::ETAG, tag), (FRONTIER, frontier), (STATE_ID, ledger.state_id)] {
+        match HeaderValue::try_from(value) {
+            Ok(value) => response.headers_mut().insert(name, value),
+            Err(error) => return ApiError::internal(error).into_response(),
+        };
+    }
+    response
+}
+
+/// The tag, and the JSON, which is written once.
+fn parts(body: &[u8], ledger: &LedgerView) -> Result<(String, Vec<u8>), serde_json::Error> {
+    let LedgerView { r#final, home, history, .. } = ledger;
+    let mut tagged = blake3::Hasher::new();
+    tagged.update(body).update(&serde_json::to_vec(&(r#final, home, history))?);
+    // The body is an object with members: the ledger becomes its last one.
+    let mut json = body.strip_suffix(b"}").unwrap_or(body).to_vec();
+    json.extend_from_slice(b",\"ledger\":");
+    serde_json::to_writer(&mut json, ledger)?;
+    json.push(b'}');
+    Ok((format!("W/\"{}\"", Hex(tagged.finalize().as_bytes())), json))
 }
 
 impl<T: Serialize> IntoResponse for AsOf<T> {
     fn into_response(self) -> Response {
-        let parts = self.parts().and_then(|parts| Ok((parts, serde_json::to_string(&self.ledger.frontier)?)));
-        let ((tag, json), frontier) = match parts {
-            Ok(parts) => parts,
-            Err(error) => return ApiError::internal(error).into_response(),
-        };
-        let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
-        for (name, value) in [(header::ETAG, tag), (FRONTIER, frontier), (STATE_ID, self.ledger.state_id)] {
-            match HeaderValue::try_from(value) {
-                Ok(value) => response.headers_mut().insert(name, value),
-                Err(error) => return ApiError::internal(error).into_response(),
-            };
-        }
-        response
+        self.json().map_or_else(IntoResponse::into_response, |json| of(&json, self.ledger))
     }
 }

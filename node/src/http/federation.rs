@@ -194,7 +194,7 @@ fn equivocation(proof: &equivocation::Equivocation) -> EquivocationView {
 
 /// The operators' logs in the manifest's order, then the logs that were cut.
 fn logs(moment: &Moment<'_>) -> Result<Vec<LogView>, ApiError> {
-    let mut logs = moment.logs.iter().map(|record| log(moment, record)).collect::<Result<Vec<_>, _>>()?;
+    let mut logs = moment.logs().iter().map(|record| log(moment, record)).collect::<Result<Vec<_>, _>>()?;
     for name in moment.app.shared.manifest.logs().keys().filter(|name| moment.record(name).is_none()) {
         logs.push(log(moment, &moment.record_of(name)?)?);
     }

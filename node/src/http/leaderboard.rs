@@ -41,7 +41,7 @@ pub(super) fn read(
     limit: usize,
 ) -> Result<LeaderboardView, ApiError> {
     let most = if home.is_some() { READ_MAX } else { limit };
-    if !moment.view.has_scores()? {
+    if !moment.has_scores() {
         let message = "this node is still adding up its scores: ask again, or another node";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).retry_after(10));
     }

@@ -1,6 +1,6 @@
 //! A snapshot of the database from which one whole answer is computed, and the names of identities in it.
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use axum::http::StatusCode;
 use fama_ledger::codec;
@@ -13,6 +13,7 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::profile::Question;
 use fama_ledger::time::Millis;
 
+use super::ready::Logs;
 use super::{ApiError, App};
 use crate::scores::{OPEN_MAX, Open};
 use crate::store::{HistoryItem, LogRecord, Position, View};
@@ -24,16 +25,27 @@ pub(super) const HEARD_MILLIS: u64 = 60_000;
 pub(super) struct Moment<'a> {
     pub(super) app: &'a App,
     pub(super) view: View<'a>,
-    /// One per operator, in the manifest's order.
-    pub(super) logs: Vec<LogRecord>,
+    logs: Arc<Logs>,
 }
 
 impl<'a> Moment<'a> {
     pub(super) fn open(app: &'a App) -> Result<Self, ApiError> {
         let view = app.shared.store.view();
-        let logs = app.shared.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
-        let logs = logs.collect::<Result<_, ApiError>>()?;
+        let logs = app.ready.logs(view.write_number(), || {
+            let records = app.shared.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
+            Ok(Logs { records: records.collect::<Result<_, ApiError>>()?, has_scores: view.has_scores()? })
+        })?;
         Ok(Self { app, view, logs })
+    }
+
+    /// The states of the operators' logs, in the manifest's order.
+    pub(super) fn logs(&self) -> &[LogRecord] {
+        &self.logs.records
+    }
+
+    /// Whether the kept scores are complete, but for providers that are still to be recounted.
+    pub(super) fn has_scores(&self) -> bool {
+        self.logs.has_scores
     }
 
     /// The state of any log, including logs that were cut.
@@ -47,7 +59,7 @@ impl<'a> Moment<'a> {
 
     /// The kept score of a subject; `None` while the scores are incomplete, or too many providers are to be recounted.
     pub(super) fn score(&self, subject: &IdentityId) -> Result<Option<Score>, ApiError> {
-        if !self.view.has_scores()? {
+        if !self.has_scores() {
             return Ok(None);
         }
         Ok(Score::read(&self.view, subject, OPEN_MAX)?)
@@ -61,14 +73,14 @@ impl<'a> Moment<'a> {
 
     /// The numbers at which a provider is sponsored: kept ones if they are complete, else from the rows.
     pub(super) fn sponsored(&self, provider: IdentityId) -> Result<Numbers, ApiError> {
-        if self.view.has_scores()? {
+        if self.has_scores() {
             return Ok(self.view.numbers(&provider)?.unwrap_or_default());
         }
         Ok(self.join().sponsored(provider)?)
     }
 
     pub(super) fn record(&self, log: &LogId) -> Option<&LogRecord> {
-        self.logs.iter().find(|record| record.state.log == *log)
+        self.logs().iter().find(|record| record.state.log == *log)
     }
 
     /// Whether entry `index` of `log` can no longer be undone.
@@ -79,16 +91,16 @@ impl<'a> Moment<'a> {
 
     /// Sizes of the operators' logs, by operator.
     pub(super) fn frontier(&self) -> BTreeMap<String, u64> {
-        self.logs.iter().map(|record| (record.state.log.operator.to_string(), record.state.size)).collect()
+        self.logs().iter().map(|record| (record.state.log.operator.to_string(), record.state.size)).collect()
     }
 
     /// Certified sizes of the operators' logs, by operator.
     pub(super) fn certified(&self) -> BTreeMap<String, u64> {
-        self.logs.iter().map(|record| (record.state.log.operator.to_string(), record.certified)).collect()
+        self.logs().iter().map(|record| (record.state.log.operator.to_string(), record.certified)).collect()
     }
 
     pub(super) fn state_id(&self) -> StateId {
-        let states: Vec<LogState> = self.logs.iter().map(|record| record.state.clone()).collect();
+        let states: Vec<LogState> = self.logs().iter().map(|record| record.state.clone()).collect();
         state_id(self.app.shared.manifest.hash(), &states)
     }
 
@@ -104,7 +116,7 @@ impl<'a> Moment<'a> {
         if self.view.needs_rebuild()? {
             return Ok(true);
         }
-        for record in &self.logs {
+        for record in self.logs() {
             if self.newest(&record.state.log)? > record.state.size {
                 return Ok(true);
             }
@@ -120,16 +132,17 @@ impl<'a> Moment<'a> {
     /// The identity that `x` names: `name@home`, an id, a DID, or a name of the node's namespace.
     pub(super) fn find(&self, x: &str) -> Result<LocatedIdentity, ApiError> {
         let unknown = || self.unknown("unknown_agent", "no agent of this name or id is known here");
-        let id = match Named::parse(x).ok_or_else(bad_name)? {
-            Named::Id(id) => Some(id),
-            Named::Did(home, digits) => self.join().with_prefix(&home, &digits)?,
-            Named::Handle(Handle { name, home }) => self.join().named(&name, &home)?,
+        let join = self.join();
+        let (id, home) = match Named::parse(x).ok_or_else(bad_name)? {
+            Named::Id(id) => return join.identity(id)?.ok_or_else(unknown),
+            Named::Did(home, digits) => (join.with_prefix(&home, &digits)?, home),
+            Named::Handle(Handle { name, home }) => (join.named(&name, &home)?, home),
             Named::Name(name) => {
-                let home = self.app.namespace.as_ref().ok_or_else(ambiguous)?;
-                self.join().named(&name, home)?
+                let home = self.app.namespace.clone().ok_or_else(ambiguous)?;
+                (join.named(&name, &home)?, home)
             }
         };
-        self.join().identity(id.ok_or_else(unknown)?)?.ok_or_else(unknown)
+        join.identity_in(&home, id.ok_or_else(unknown)?)?.ok_or_else(unknown)
     }
 
     /// 404, or 503 if a log that may have it is being rolled back.

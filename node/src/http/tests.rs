@@ -125,6 +125,7 @@ impl World {
             slot: Arc::default(),
             submit: Some("http://127.0.0.1:8070".to_owned()),
             services: super::ServiceList::default(),
+            ready: super::Ready::default(),
         });
         for log in [&alpha, &beta] {
             app.shared.certified.begin(&log.id, 0, &log.maps);

@@ -99,6 +99,7 @@ impl StateSync {
             slot: Arc::default(),
             submit: self.app.submit.clone(),
             services: crate::http::ServiceList::default(),
+            ready: crate::http::Ready::default(),
         })
     }
 

@@ -208,6 +208,13 @@ pub(super) enum EngineView<'a> {
 }
 
 impl EngineView<'_> {
+    pub(super) fn write_number(&self) -> Option<u64> {
+        match self {
+            Self::Rocks(_, snapshot) => Some(snapshot.sequence_number()),
+            Self::Simulated(..) => None,
+        }
+    }
+
     pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<StoredValue<'_>>, EngineError> {
         match self {
             Self::Rocks(db, snapshot) => {

@@ -81,6 +81,7 @@ pub(super) const META_FEDERATION: &[u8] = b"federation";
 
 pub(super) const META_USED: &[u8] = b"used";
 pub(super) const META_DAY_USAGE: &[u8] = b"day_usage";
+pub(super) const META_CHANGES: &[u8] = b"changes";
 pub(super) const META_ROLLBACK: &[u8] = b"rollback";
 pub(super) const META_QUICK: &[u8] = b"quick";
 /// Prefix of [`redacted`].

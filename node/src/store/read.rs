@@ -19,8 +19,8 @@ use fama_ledger::signed_note::SIGNATURES_MAX;
 use super::engine::{EngineView, StoredValue, Walk};
 use super::keys::{self, Family, Log8, log8};
 use super::{
-    DayUsage, History, HistoryItem, LogRecord, Position, Rollback, SearchedBy, Store, StoreError, StoredCertificate,
-    Touch,
+    ChangeCounts, DayUsage, History, HistoryItem, LogRecord, Position, Rollback, SearchedBy, Store, StoreError,
+    StoredCertificate, Touch,
 };
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
@@ -125,6 +125,20 @@ impl<'a> View<'a> {
     fn log_of(&self, family: Family, key: &[u8]) -> Result<LogId, StoreError> {
         let log = key.last_chunk::<{ size_of::<Log8>() }>().and_then(|log| self.store.logs.get(log));
         log.cloned().ok_or_else(|| self.broken(family, &"a log that is not in the manifest"))
+    }
+
+    /// The number of the last write that this view shows; `None` on a simulated disk. Two views with one number are equal.
+    #[must_use]
+    pub fn write_number(&self) -> Option<u64> {
+        self.moment.write_number()
+    }
+
+    /// How often statements and notes changed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn change_counts(&self) -> Result<ChangeCounts, StoreError> {
+        Ok(self.value(Family::Meta, keys::META_CHANGES, RECORD_BYTES_MAX)?.unwrap_or_default())
     }
 
     /// Index and bytes of the last entry on disk; while the log goes back, its record does not count it.

@@ -40,11 +40,12 @@ impl Store {
     /// [`StoreError`]; stop the node.
     pub fn forget_notes(&self, hashes: &[NoteHash]) -> Result<(), StoreError> {
         let _writing = self.lock();
-        let mut batch = self.batch();
+        let (view, mut batch) = (self.view(), self.batch());
         for hash in hashes {
             Self::put_note(&mut batch, hash, &NoteAnswer::Redacted);
             Self::put(&mut batch, Family::Meta, &keys::redacted(hash), &false);
         }
+        Self::count_changes(&mut batch, &view, false, true)?;
         self.write(batch, true)
     }
 

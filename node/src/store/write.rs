@@ -13,8 +13,10 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 
 use super::engine::WriteBatch;
-use super::keys::{self, Family, META_DAY_USAGE, META_FORMAT, log8};
-use super::{Commit, DayUsage, FORMAT, History, HistoryItem, Store, StoreError, StoredCertificate, Touch, View};
+use super::keys::{self, Family, META_CHANGES, META_DAY_USAGE, META_FORMAT, log8};
+use super::{
+    ChangeCounts, Commit, DayUsage, FORMAT, History, HistoryItem, Store, StoreError, StoredCertificate, Touch, View,
+};
 use crate::wire::{CosignedHead, NoteAnswer, SignedHead};
 
 impl Store {
@@ -139,12 +141,14 @@ impl Store {
     /// [`StoreError`]; stop the node.
     pub fn put_notes(&self, notes: &[(NoteHash, String)]) -> Result<(), StoreError> {
         let _writing = self.lock();
-        let (view, mut batch) = (self.view(), self.batch());
+        let (view, mut batch, mut is_any) = (self.view(), self.batch(), false);
         for (hash, text) in notes.iter().filter(|(hash, text)| is_note(hash, text)) {
             if view.has(Family::Wanted, &hash.0)? {
                 Self::put_note(&mut batch, hash, &NoteAnswer::Text(text.clone()));
+                is_any = true;
             }
         }
+        Self::count_changes(&mut batch, &view, false, is_any)?;
         self.write(batch, false)
     }
 
@@ -161,6 +165,22 @@ impl Store {
     pub(super) fn put_note(batch: &mut WriteBatch<'_>, hash: &NoteHash, answer: &NoteAnswer) {
         Self::put(batch, Family::Notes, &hash.0, answer);
         batch.delete(Family::Wanted, hash.0);
+    }
+
+    /// Counts what a write changes that answers about many subjects are made of. The caller holds the lock.
+    pub(super) fn count_changes(
+        batch: &mut WriteBatch<'_>,
+        view: &View<'_>,
+        statements: bool,
+        notes: bool,
+    ) -> Result<(), StoreError> {
+        if statements || notes {
+            let ChangeCounts { statements: stated, notes: noted } = view.change_counts()?;
+            let statements = stated.saturating_add(statements.into());
+            let counts = ChangeCounts { statements, notes: noted.saturating_add(notes.into()) };
+            Self::put(batch, Family::Meta, META_CHANGES, &counts);
+        }
+        Ok(())
     }
 
     pub(super) fn put(batch: &mut WriteBatch<'_>, family: Family, key: &[u8], value: &impl Encode) {
@@ -193,6 +213,10 @@ struct CommitWriter<'a> {
     searched: BTreeSet<Vec<u8>>,
     named: BTreeSet<NoteHash>,
     texts: BTreeMap<NoteHash, &'a str>,
+    /// Whether there are statements about providers.
+    states: bool,
+    /// Whether there are texts that entries of earlier writes named.
+    has_late: bool,
 }
 
 impl<'a> CommitWriter<'a> {
@@ -210,6 +234,8 @@ impl<'a> CommitWriter<'a> {
             searched: BTreeSet::new(),
             named: BTreeSet::new(),
             texts: texts.collect(),
+            states: false,
+            has_late: false,
         }
     }
 
@@ -292,6 +318,7 @@ impl<'a> CommitWriter<'a> {
                 self.touch(at, subject, Touch::Subject);
             }
             Effect::Sponsored { provider } => {
+                self.states = true;
                 self.history(at, provider, History::Stated);
                 self.touch(at, provider, Touch::Sponsorship);
             }
@@ -348,7 +375,10 @@ impl<'a> CommitWriter<'a> {
             return Ok(());
         }
         match self.texts.get(hash).filter(|text| is_note(hash, text)) {
-            Some(text) => Store::put_note(&mut self.batch, hash, &NoteAnswer::Text((*text).to_owned())),
+            Some(text) => {
+                self.has_late |= self.view.has(Family::Wanted, &hash.0)?;
+                Store::put_note(&mut self.batch, hash, &NoteAnswer::Text((*text).to_owned()));
+            }
             None => self.batch.put(Family::Wanted, hash.0, []),
         }
         Ok(())
@@ -370,6 +400,7 @@ impl<'a> CommitWriter<'a> {
         for hash in std::mem::take(&mut self.named) {
             self.add_note(&hash)?;
         }
+        Store::count_changes(&mut self.batch, &self.view, self.states, self.has_late)?;
         Ok(self.batch)
     }
 }

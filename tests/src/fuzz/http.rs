@@ -50,6 +50,7 @@ static ASKED: LazyLock<FuzzedListener> = LazyLock::new(|| {
         slot: Arc::default(),
         submit: None,
         services: fama_node::http::ServiceList::default(),
+        ready: fama_node::http::Ready::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     // The folder is deleted here; the open database keeps reading from memory until the process ends.
