@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench grow fuzz crash faults flips hostile simulate build package needs needs-test needs-package fmt lint docs unit
+.PHONY: help run test bench grow pictures fuzz crash faults flips hostile simulate build package needs needs-test needs-package fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "            PART=renewals: an idle federation's cost, and the age of proofs, in four minutes"
 	@echo "make grow   a node's data folder of N=1000000 made-up events, then what a node with it costs;"
 	@echo "            DATA=FOLDER continues there, IDENTITIES=N/10, PROVIDERS=5000, SEED=1"
+	@echo "make pictures the pictures of the papers, from a demonstration and from the runs of make grow"
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
 	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make hostile a federation under attack: SECONDS=60"
@@ -46,6 +47,11 @@ N ?= 1000000
 grow: needs
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- grow events=$(N) $(DATA:%=data=%) \
 		$(IDENTITIES:%=identities=%) $(PROVIDERS:%=providers=%) $(SEED:%=seed=%)
+
+# Screenshots need Chromium, Node.js and playwright-core: the needs of the tests.
+pictures: build needs-test
+	@node tests/browser/pictures.mjs "$${CARGO_TARGET_DIR:-target}/release/fama" docs/pictures
+	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- plot docs/pictures/growth.svg
 
 test: needs-test fmt lint docs unit
 

@@ -8,6 +8,7 @@
 mod costs;
 mod folder;
 mod load;
+mod plot;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -73,6 +74,11 @@ pub(crate) fn run(words: &[String]) {
     });
     println!("{line}");
     keep(&target().join("bench"), &line.to_string());
+}
+
+/// Draws what all runs so far have measured, as an SVG in the file `to`.
+pub(crate) fn plot(to: &str) {
+    plot::draw(&target().join("bench/grow.json"), Path::new(to));
 }
 
 /// Adds a line to `grow.json`.

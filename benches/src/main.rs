@@ -42,9 +42,10 @@ fn main() -> ExitCode {
         None => parts(),
         Some("renewals") => renewals::run(),
         Some("grow") => grow::run(&args[2..]),
+        Some("plot") => grow::plot(args.get(2).expect("plot FILE")),
         // The program that operators run, for `grow` to start as a process of its own.
         Some("node") => return fama_cli::run(args, &mut std::io::stdout(), &mut std::io::stderr()),
-        Some(other) => panic!("want renewals, grow or nothing, not {other}"),
+        Some(other) => panic!("want renewals, grow, plot or nothing, not {other}"),
     }
     ExitCode::SUCCESS
 }

@@ -22,13 +22,20 @@ use crate::store::{StoreError, View};
 
 /// At most this many states of a log are kept, the front and the newest included.
 pub(crate) const STATES_MAX: usize = 32;
-/// At most this many former row values of a log are kept; with more, it has no front until the next certificate.
-pub(crate) const FORMER_ROWS_MAX: usize = 1 << 18;
+/// Memory for former row values of all logs together, in bytes, each log having the same part of it. A log with more has no
+/// front until the next certificate.
+const FORMER_BYTES_MAX: usize = 64 << 20;
+/// About what a former value takes besides its key and itself, in bytes.
+const FORMER_BYTES: usize = 96;
 
 /// Takes a row, and says whether to continue.
 type RowReader<'r> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'r;
 /// Values of rows before a write; `None`: the row did not exist.
 type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
+
+fn former_bytes(key: &(MapId, Vec<u8>), value: Option<&Vec<u8>>) -> usize {
+    FORMER_BYTES.saturating_add(key.1.len()).saturating_add(value.map_or(0, Vec::len))
+}
 
 /// The state of a log after a write.
 struct KeptState {
@@ -36,6 +43,8 @@ struct KeptState {
     maps: LogMaps,
     /// Former values of the rows that the next write changed, or is about to change.
     former: Arc<Former>,
+    /// The memory of these values, in bytes.
+    bytes: usize,
 }
 
 /// The kept states of one log.
@@ -87,7 +96,7 @@ impl CertifiedStates {
 
     /// Starts a log with the state on disk, without a front.
     pub(crate) fn begin(&self, log: &LogId, size: u64, maps: &LogMaps) {
-        let kept = VecDeque::from([KeptState { size, maps: maps.clone(), former: Arc::default() }]);
+        let kept = VecDeque::from([KeptState::new(size, maps.clone())]);
         self.write().active.insert(log.clone(), KeptLog { kept, certificate: None });
     }
 
@@ -128,6 +137,7 @@ impl CertifiedStates {
             }
         }
         if let Some(newest) = self.write().active.get_mut(log).and_then(|log| log.kept.back_mut()) {
+            newest.bytes = former.iter().map(|(key, value)| former_bytes(key, value.as_ref())).sum();
             newest.former = Arc::new(former);
         }
         Ok(())
@@ -135,9 +145,11 @@ impl CertifiedStates {
 
     /// Adds the state after a write.
     pub(crate) fn after(&self, log: &LogId, size: u64, maps: &LogMaps) {
-        if let Some(log) = self.write().active.get_mut(log) {
-            log.kept.push_back(KeptState { size, maps: maps.clone(), former: Arc::default() });
-            log.bound();
+        let mut logs = self.write();
+        let bytes = FORMER_BYTES_MAX / logs.active.len().max(1);
+        if let Some(log) = logs.active.get_mut(log) {
+            log.kept.push_back(KeptState::new(size, maps.clone()));
+            log.bound(bytes);
         }
     }
 
@@ -179,6 +191,13 @@ impl CertifiedStates {
     }
 }
 
+impl KeptState {
+    /// The newest state of a log, which no write has changed.
+    fn new(size: u64, maps: LogMaps) -> Self {
+        Self { size, maps, former: Arc::default(), bytes: 0 }
+    }
+}
+
 impl KeptLog {
     fn front(&self) -> Option<Front> {
         let (certificate, oldest, newest) = (self.certificate.clone()?, self.kept.front()?, self.kept.back()?);
@@ -188,15 +207,14 @@ impl KeptLog {
     }
 
     /// Enforces the limits: with too many states, drops every other one between the oldest and the newest; with too
-    /// many rows, drops all states but the newest.
-    fn bound(&mut self) {
+    /// many bytes of former rows, drops all states but the newest.
+    fn bound(&mut self, bytes: usize) {
         if self.kept.len() > STATES_MAX {
             for at in (1..self.kept.len() - 1).rev().step_by(2) {
                 self.merge_into_previous(at);
             }
         }
-        let rows: usize = self.kept.iter().map(|kept| kept.former.len()).sum();
-        if rows > FORMER_ROWS_MAX {
+        if self.kept.iter().map(|kept| kept.bytes).sum::<usize>() > bytes {
             let older = self.kept.len() - 1;
             self.kept.drain(..older);
             self.certificate = None;
@@ -209,7 +227,10 @@ impl KeptLog {
         if let Some(before) = at.checked_sub(1).and_then(|at| self.kept.get_mut(at)) {
             let former = Arc::make_mut(&mut before.former);
             for (row, value) in gone.former.iter() {
-                former.entry(row.clone()).or_insert_with(|| value.clone());
+                if let btree_map::Entry::Vacant(entry) = former.entry(row.clone()) {
+                    before.bytes = before.bytes.saturating_add(former_bytes(row, value.as_ref()));
+                    entry.insert(value.clone());
+                }
             }
         }
     }
@@ -370,15 +391,32 @@ mod tests {
         let former = |from: usize, count| -> Arc<Former> {
             Arc::new((from..from + count).map(|i| ((MapId([0; 8]), i.to_be_bytes().to_vec()), None)).collect())
         };
-        let kept = |size, former| KeptState { size, maps: LogMaps::default(), former };
-        let half = FORMER_ROWS_MAX / 2;
-        let mut log =
-            KeptLog { kept: [kept(1, former(0, half)), kept(2, former(half, half))].into(), certificate: None };
-        log.bound();
+        let one = former_bytes(&(MapId([0; 8]), vec![0; 8]), None);
+        let kept = |size, former: Arc<Former>| {
+            let bytes = former.len() * one;
+            KeptState { former, bytes, ..KeptState::new(size, LogMaps::default()) }
+        };
+        let mut log = KeptLog { kept: [kept(1, former(0, 50)), kept(2, former(50, 50))].into(), certificate: None };
+        log.bound(100 * one);
         assert_eq!(log.kept.len(), 2);
         log.kept.push_back(kept(3, former(0, 1)));
         log.kept.push_back(kept(4, Arc::default()));
-        log.bound();
+        log.bound(100 * one);
         assert_eq!(log.kept.iter().map(|kept| kept.size).collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn what_merged_states_have_in_common_counts_once() {
+        let former = |rows: std::ops::Range<u8>| -> Arc<Former> {
+            Arc::new(rows.map(|i| ((MapId([0; 8]), vec![i]), Some(vec![0; 100]))).collect())
+        };
+        let one = former_bytes(&(MapId([0; 8]), vec![0]), Some(&vec![0; 100]));
+        let kept = |size, former: Arc<Former>| {
+            let bytes = former.len() * one;
+            KeptState { former, bytes, ..KeptState::new(size, LogMaps::default()) }
+        };
+        let mut log = KeptLog { kept: [kept(1, former(0..10)), kept(2, former(5..12))].into(), certificate: None };
+        log.merge_into_previous(1);
+        assert_eq!((log.kept.len(), log.kept[0].bytes, log.kept[0].former.len()), (1, 12 * one, 12));
     }
 }

@@ -21,6 +21,8 @@ const CONNECTIONS: usize = 2;
 const ASKING: Duration = Duration::from_secs(5);
 /// Agents that are asked for in turn as typical ones, evenly spread over all ages.
 const TYPICAL: u32 = 1_000;
+/// Agents of which each is asked for once: nothing was made ready for them.
+const ONCE: u32 = 20_000;
 
 /// Bytes on disk for each event: all, by kind of file, and of tables by family.
 pub(super) fn disk(folder: &Folder, events: u64) -> Value {
@@ -90,14 +92,22 @@ pub(super) fn of_node(folder: &Folder, shape: &Shape) -> Value {
     let started = memory(&pid);
     let every = (shape.identities / TYPICAL).max(1);
     let typical: Vec<u32> = (0..shape.identities.min(TYPICAL)).map(|i| i * every + every / 2).collect();
-    let typical = node.ask(&typical);
-    let most = node.ask(&[0]);
+    let paths = |agents: &[u32]| -> Vec<String> {
+        agents.iter().map(|agent| format!("/api/agent/person-{agent}@{OPERATOR}")).collect()
+    };
+    let (typical, most) = (node.ask(&paths(&typical)), node.ask(&paths(&[0])));
+    let step = (shape.identities / ONCE).max(1);
+    let once: Vec<u32> =
+        (0..shape.identities.min(ONCE)).map(|i| i * step).filter(|agent| agent % every != every / 2).collect();
+    let once = node.ask_once(&paths(&once));
+    // What an answer costs that is always the same.
+    let fixed = node.ask(&["/api".to_owned()]);
     let (asked, peak) = (memory(&pid), status(&pid, "VmHWM:"));
     node.stop();
     json!({
         "start_seconds": {"clean": clean, "killed": killed},
         "memory_bytes": {"started": started, "asked": asked, "peak": peak},
-        "get_agent": {"connections": CONNECTIONS, "typical": typical, "most_attested": most},
+        "get_agent": {"connections": CONNECTIONS, "typical": typical, "most_attested": most, "once": once, "fixed": fixed},
     })
 }
 
@@ -137,33 +147,50 @@ impl RunningNode {
         assert!(self.child.wait().unwrap().success(), "see node.log");
     }
 
-    /// Asks for agents in turn, over all connections; says how long answers took.
-    fn ask(&self, agents: &[u32]) -> Value {
-        let path = |agent: u32| format!("/api/agent/person-{agent}@{OPERATOR}");
+    /// Asks for paths in turn, over all connections, again and again.
+    fn ask(&self, paths: &[String]) -> Value {
+        let begun = Instant::now();
+        self.asked(paths, &|number| {
+            let own = paths.iter().cycle().skip(number * paths.len() / CONNECTIONS);
+            Box::new(own.take_while(move |_| begun.elapsed() < ASKING))
+        })
+    }
+
+    /// Asks for each path once.
+    fn ask_once(&self, paths: &[String]) -> Value {
+        self.asked(paths, &|number| Box::new(paths.iter().skip(number).step_by(CONNECTIONS)))
+    }
+
+    /// Asks for what `of` gives for each connection; says how long answers took.
+    fn asked<'p>(&self, paths: &'p [String], of: &(dyn Fn(usize) -> Asked<'p> + Sync)) -> Value {
         let mut first = Connection::open(self.query).unwrap();
-        let shown: Value = serde_json::from_slice(&first.get(&path(agents[agents.len() / 2])).unwrap()).unwrap();
+        let shown: Value = serde_json::from_slice(&first.get(&paths[paths.len() / 2]).unwrap()).unwrap();
         let asker = |number: usize| {
             let (mut connection, mut times) = (Connection::open(self.query).unwrap(), Vec::new());
-            let (begun, mut agents) = (Instant::now(), agents.iter().cycle().skip(number * agents.len() / CONNECTIONS));
-            while begun.elapsed() < ASKING {
-                let (asked, path) = (Instant::now(), path(*agents.next().unwrap()));
-                connection.get(&path).unwrap();
+            for path in of(number) {
+                let asked = Instant::now();
+                connection.get(path).unwrap();
                 times.push(asked.elapsed());
             }
             times
         };
+        let begun = Instant::now();
         let mut times: Vec<Duration> = std::thread::scope(|scope| {
             let askers: Vec<_> = (0..CONNECTIONS).map(|number| scope.spawn(move || asker(number))).collect();
             askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect()
         });
+        let seconds = begun.elapsed().as_secs_f64();
         times.sort_unstable();
         let millis = |part: usize| (times[times.len() * part / 100].as_secs_f64() * 1e5).round() / 100.0;
         json!({
             "attestations": shown["reputation"]["attestation_count"], "p50_ms": millis(50), "p99_ms": millis(99),
-            "per_second": (times.len() as f64 / ASKING.as_secs_f64()).round(),
+            "per_second": (times.len() as f64 / seconds).round(),
         })
     }
 }
+
+/// The paths that a connection asks for.
+type Asked<'p> = Box<dyn Iterator<Item = &'p String> + 'p>;
 
 impl Drop for RunningNode {
     fn drop(&mut self) {

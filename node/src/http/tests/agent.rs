@@ -1,6 +1,44 @@
 //! Profiles and the leaderboard.
 use super::*;
 
+/// Each answer is compared with one that is made of all rows, and may be ready-made from before the change.
+#[tokio::test]
+async fn ready_made_answers_follow_every_change() {
+    let mut world = World::new(Some("alpha.example"));
+    let (owner, service) = (agent(1), agent(2));
+    let id = world.register("alpha.example", "swift-core-maps", &owner, Some("maps things"));
+    let provider = world.register("alpha.example", "mloverflow", &service, None);
+    let said = note(&Note { reason: Some("helped".into()), ..Note::default() });
+    let mut before = Value::Null;
+    let mut changed = |now: Value, what: &str| {
+        assert_ne!(std::mem::replace(&mut before, now.clone()), now, "{what} changes the answer");
+        now
+    };
+    let attested = world.attest((&service, provider), id, 5, Some(said.0));
+    changed(world.profile("swift-core-maps").await, "an attestation");
+    world.admit(provider);
+    let now = changed(world.profile("swift-core-maps").await, "a statement about its provider");
+    assert_eq!((&now["reputation"]["global_score"], &now["ledger"]["final"]), (&json!(5), &json!(false)));
+    world.app.shared.store.put_notes(std::slice::from_ref(&said)).unwrap();
+    let now = changed(world.profile("swift-core-maps").await, "a late text");
+    assert_eq!(now["recent_attestations"][0]["reason"], "helped");
+    world.app.shared.store.redact_note(&said.0).unwrap();
+    let now = changed(world.profile("swift-core-maps").await, "a dropped text");
+    assert_eq!(now["recent_attestations"][0]["redacted"], true);
+    world.retract((&service, provider), id, attested);
+    changed(world.profile("swift-core-maps").await, "a retraction");
+    world.register("alpha.example", "somebody-else", &agent(3), None);
+    let now = changed(world.profile("swift-core-maps").await, "an entry about another, in the frontier");
+    assert_eq!(now["recent_attestations"], json!([]));
+    world.revoke("beta.example", &owner, id);
+    let now = changed(world.profile("swift-core-maps").await, "a claim");
+    assert_eq!(now["key_status"]["revocation_final"], false);
+    world.cosign(&world.alpha);
+    world.cosign(&world.beta);
+    let now = changed(world.profile("swift-core-maps").await, "finality");
+    assert_eq!((&now["key_status"]["revocation_final"], &now["ledger"]["final"]), (&json!(true), &json!(true)));
+}
+
 #[tokio::test]
 async fn a_profile_has_the_shape_that_clients_of_mlauth_read() {
     let mut world = World::new(Some("alpha.example"));
