@@ -1,8 +1,9 @@
 //! A federation under attack: peers that flood, stall, lie and never read, and clients that never finish. Its memory
 //! stays bounded, honest events still become final, and honest queries are still answered.
 //! A short run is part of the tests; `FAMA_HOSTILE_SECONDS` makes a longer one. Each node is a separate process, of the
-//! program that `FAMA_HOSTILE_PROGRAM` names or of this build. There are two attacks: strangers against one node of
-//! four, here, and one operator of four with silent peers against the other three, in `hostile/operator.rs`.
+//! program that `FAMA_HOSTILE_PROGRAM` names or of this build. There are three attacks: strangers against one node of
+//! four, here; one operator of four with silent peers against the other three, in `hostile/operator.rs`; and ten thousand
+//! requests over HTTP against one node, in `hostile/crowd.rs`.
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,6 +29,7 @@ use crate::cli::program;
 use crate::federation::{eventually, free_ports, get, multi, signed};
 
 mod clients;
+mod crowd;
 mod datagrams;
 mod forwards;
 mod operator;
@@ -187,9 +189,9 @@ fn seconds() -> u64 {
     std::env::var("FAMA_HOSTILE_SECONDS").map_or(SECONDS, |text| text.parse().unwrap())
 }
 
-/// Four operators in a folder, with their seats and folders.
-fn operators() -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, PathBuf)>) {
-    let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports(12));
+/// So many operators in a folder, with their seats and folders.
+fn operators(count: usize) -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, PathBuf)>) {
+    let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports(3 * count));
     let http = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let operator = |(i, ports): (usize, &[u16])| OperatorPlan {
         domain: domain(DOMAINS[i]),
@@ -201,7 +203,7 @@ fn operators() -> (tempfile::TempDir, Manifest, Vec<(OperatorPlan, PathBuf)>) {
         endpoints: Endpoints::default(),
     };
     let operators = ports.chunks(3).enumerate().map(operator).collect();
-    let plan = FederationPlan { name: "hostile".into(), operators, policy: Policy::recommended(4) };
+    let plan = FederationPlan { name: "hostile".into(), operators, policy: Policy::recommended(count) };
     let Created { manifest, folders, .. } = federation::create(&plan, dir.path()).unwrap();
     (dir, manifest, folders)
 }
@@ -301,7 +303,7 @@ fn say(text: impl std::fmt::Display) {
 fn a_federation_under_attack_stays_small_and_serves_the_honest() {
     let _alone = alone();
     multi(async {
-        let (_dir, manifest, folders) = operators();
+        let (_dir, manifest, folders) = operators(4);
         let nodes = spawn(&folders);
         for node in &nodes {
             ready(node.query).await;

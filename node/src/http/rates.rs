@@ -23,6 +23,10 @@ const AT_ONCE_MAX: usize = REQUESTS_MAX / 4;
 /// request is answered without being counted.
 const BLOCKS_MAX: usize = 65_536;
 
+/// The address block of a request's client, unless that is this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClientBlock([u8; 6]);
+
 /// What a block has left.
 #[derive(Clone, Copy)]
 struct Bucket {
@@ -41,14 +45,18 @@ pub struct Rates {
 }
 
 /// Answers a request if its client's block has one left.
-pub(super) async fn limit(State(rates): State<Arc<Rates>>, request: Request, next: Next) -> Response {
+pub(super) async fn limit(State(rates): State<Arc<Rates>>, mut request: Request, next: Next) -> Response {
     let (access, rate) = {
         let live = rates.live.borrow();
         (live.access.clone(), live.access.requests_per_second)
     };
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let client = peer.map(|peer| input::client(&access, peer, request.headers()));
-    let Some(block) = client.filter(|_| rate > 0).and_then(block) else { return next.run(request).await };
+    let Some(block) = client.and_then(block) else { return next.run(request).await };
+    request.extensions_mut().insert(ClientBlock(block));
+    if rate == 0 {
+        return next.run(request).await;
+    }
     match rates.take(block, rate, Instant::now()) {
         Ok(counted) => {
             let response = next.run(request).await;

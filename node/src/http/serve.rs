@@ -1,8 +1,9 @@
 //! The connections of a listener: bounds on their number, life and slowness.
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +23,16 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::READS_MAX;
+use crate::submit::admission::block;
 
 /// Most open connections of a listener, if the process may open enough files. To accept one more, the listener closes
-/// the one that has waited longest for its client.
+/// the one that has waited longest for its client, of those of the address block that has the most.
 const CONNECTIONS_MAX: u32 = 1_024;
-/// How long a connection must have waited for its client before it may be closed for another. On a busy machine a
-/// request may have arrived without having been read yet.
+/// How long a connection must have waited for its client before it may be closed for another of the same block, or of one
+/// that has as many. On a busy machine a request may have arrived without having been read yet.
 const GRACE: Duration = Duration::from_secs(1);
+/// Connections that wait until one has waited that long; further ones are closed.
+const NEWCOMERS_MAX: usize = 32;
 /// Connections that a listener accepts even if the process may open few files.
 const CONNECTIONS_MIN: u32 = 48;
 /// Files reserved for database and peers: if the database can't open a file, the node stops.
@@ -86,24 +90,27 @@ pub fn serve_apart(
 /// Serves until `stop` completes, then gives current answers a few seconds to finish.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let most = connections_max(std::fs::read_to_string("/proc/self/limits").ok().as_deref());
-    let permits = Arc::new(Semaphore::new(most as usize));
-    let (waiting, (ending, ended)) = (Arc::new(IdleConnections::default()), watch::channel(false));
+    let room = ConnectionRoom::new(most as usize);
+    let (ending, ended) = watch::channel(false);
     let mut stop = pin!(stop);
     loop {
-        let accepted = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &permits, &waiting) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let (stream, peer, permit) = accepted;
-        let (router, ended, turn) = (router.clone(), ended.clone(), Turn::new(&waiting));
+        let (router, ended, room) = (router.clone(), ended.clone(), room.clone());
+        // Nobody waits for the room of another: the next connection may have room already.
         tokio::spawn(async move {
+            let origin = ClientOrigin::of(peer.ip());
+            let Some(permit) = room.permit(origin).await else { return };
+            let turn = Turn::new(&room.connections, origin);
             connection(stream, peer, (router, turn), ended).await;
             drop(permit);
         });
     }
     drop(listener);
     ending.send_replace(true);
-    let _ = timeout(CONNECTION_END, permits.acquire_many(most)).await;
+    let _ = timeout(CONNECTION_END, room.permits.acquire_many(most)).await;
 }
 
 /// Connections of one of two listeners, by the number of files that the process may open. `table` is the text of
@@ -123,59 +130,115 @@ pub(super) fn streams_max() -> usize {
     usize::try_from(connections_max(table.as_deref()) / 2).unwrap_or(1)
 }
 
-/// Accepts the next connection and takes a permit for it, closing an idle connection if there is none left.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-    waiting: &IdleConnections,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let (stream, peer) = loop {
+/// Accepts the next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
         match listener.accept().await {
-            Ok(accepted) => break accepted,
+            Ok(accepted) => return accepted,
             // Out of files, or the client is gone: trying again at once would not help.
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
-    };
-    (stream, peer, permit(permits, waiting).await)
+    }
 }
 
-/// A permit for a connection. If none is free, ends the connection that has waited longest for its client, or waits
-/// until one ends by itself.
-async fn permit(permits: &Arc<Semaphore>, waiting: &IdleConnections) -> OwnedSemaphorePermit {
-    loop {
-        let free = Arc::clone(permits).acquire_owned();
-        let pause = if permits.available_permits() == 0 { waiting.end_longest() } else { Duration::ZERO };
-        if let Ok(permit) = timeout(pause.max(Duration::from_millis(1)), free).await {
-            return permit.expect("nobody closes the semaphore");
+/// Whose connections are counted together: an address block's, or a loopback address's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ClientOrigin {
+    Block([u8; 6]),
+    Local(IpAddr),
+}
+
+impl ClientOrigin {
+    fn of(peer: IpAddr) -> Self {
+        block(peer).map_or(Self::Local(peer), Self::Block)
+    }
+}
+
+/// A listener's room for connections.
+#[derive(Clone)]
+struct ConnectionRoom {
+    permits: Arc<Semaphore>,
+    newcomers: Arc<Semaphore>,
+    connections: Arc<OpenConnections>,
+}
+
+impl ConnectionRoom {
+    fn new(most: usize) -> Self {
+        let permits = [most, NEWCOMERS_MAX].map(|permits| Arc::new(Semaphore::new(permits)));
+        let [permits, newcomers] = permits;
+        Self { permits, newcomers, connections: Arc::default() }
+    }
+
+    /// A permit for a connection of this origin. If none is free, another connection is ended; `None` if none may be, and
+    /// enough wait for that already.
+    async fn permit(&self, origin: ClientOrigin) -> Option<OwnedSemaphorePermit> {
+        let mut place = None;
+        loop {
+            // Fails while others have ended a connection and wait for its permit.
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                return Some(permit);
+            }
+            let Some(pause) = self.connections.make_room(origin) else {
+                return timeout(GRACE, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok();
+            };
+            if place.is_none() {
+                place = Some(self.newcomers.try_acquire().ok()?);
+            }
+            sleep(pause.max(Duration::from_millis(1))).await;
         }
     }
 }
 
-/// Connections that wait for their client, which is slow or idle; longest wait first.
+/// The open connections, and those of them that wait for their client, which is slow or idle; longest wait first.
 #[derive(Default)]
-struct IdleConnections(Mutex<Queue>);
+struct OpenConnections(Mutex<ConnectionQueue>);
 
 #[derive(Default)]
-struct Queue {
+struct ConnectionQueue {
     next: u64,
-    connections: BTreeMap<u64, (Instant, Arc<Notify>)>,
+    waiting: BTreeMap<u64, (Instant, ClientOrigin, Arc<Notify>)>,
+    origins: BTreeMap<ClientOrigin, OriginConnections>,
 }
 
-impl IdleConnections {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+/// The connections of one origin: how many are open, and which of them wait.
+#[derive(Default)]
+struct OriginConnections {
+    open: usize,
+    waiting: BTreeSet<u64>,
+}
+
+impl OpenConnections {
+    fn lock(&self) -> MutexGuard<'_, ConnectionQueue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the connection that has waited longest if it has waited for [`GRACE`]. Returns when to look again.
-    fn end_longest(&self) -> Duration {
+    /// Ends a connection in favour of one more of `origin`: the one that has waited longest, of the origin that has most.
+    /// If that has more than `origin` will have, at once; else if it has waited for [`GRACE`]. Returns when to look again
+    /// if none was ended.
+    fn make_room(&self, origin: ClientOrigin) -> Option<Duration> {
         let mut queue = self.lock();
-        let Some(longest) = queue.connections.first_entry() else { return GRACE };
-        let left = GRACE.saturating_sub(longest.get().0.elapsed());
-        if !left.is_zero() {
-            return left;
+        let own = queue.origins.get(&origin).map_or(0, |of| of.open);
+        let largest = queue.origins.values().filter_map(|of| Some((of.open, Reverse(*of.waiting.first()?)))).max();
+        let Some((open, Reverse(longest))) = largest else { return Some(GRACE) };
+        let left = queue.waiting.get(&longest).map_or(GRACE, |(since, ..)| GRACE.saturating_sub(since.elapsed()));
+        if open <= own + 1 && !left.is_zero() {
+            return Some(left);
         }
-        longest.remove().1.notify_one();
-        GRACE
+        if let Some(end) = queue.remove(longest) {
+            end.notify_one();
+        }
+        None
+    }
+}
+
+impl ConnectionQueue {
+    /// Takes a connection from those that wait.
+    fn remove(&mut self, since: u64) -> Option<Arc<Notify>> {
+        let (_, origin, end) = self.waiting.remove(&since)?;
+        if let Some(of) = self.origins.get_mut(&origin) {
+            of.waiting.remove(&since);
+        }
+        Some(end)
     }
 }
 
@@ -184,14 +247,17 @@ impl IdleConnections {
 pub(super) struct Turn(Arc<ConnectionTurn>);
 
 struct ConnectionTurn {
-    waiting: Arc<IdleConnections>,
+    connections: Arc<OpenConnections>,
+    origin: ClientOrigin,
     end: Arc<Notify>,
     since: Mutex<Option<u64>>,
 }
 
 impl Turn {
-    fn new(waiting: &Arc<IdleConnections>) -> Self {
-        let turn = ConnectionTurn { waiting: Arc::clone(waiting), end: Arc::default(), since: Mutex::default() };
+    fn new(connections: &Arc<OpenConnections>, origin: ClientOrigin) -> Self {
+        connections.lock().origins.entry(origin).or_default().open += 1;
+        let connections = Arc::clone(connections);
+        let turn = ConnectionTurn { connections, origin, end: Arc::default(), since: Mutex::default() };
         turn.wait();
         Self(Arc::new(turn))
     }
@@ -207,10 +273,11 @@ impl ConnectionTurn {
     /// Locks `since` before the queue, like [`ConnectionTurn::stay`]: two tasks of a connection may be here at once.
     fn wait(&self) {
         let mut own = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut queue = self.waiting.lock();
+        let mut queue = self.connections.lock();
         let since = queue.next;
         queue.next += 1;
-        queue.connections.insert(since, (Instant::now(), Arc::clone(&self.end)));
+        queue.waiting.insert(since, (Instant::now(), self.origin, Arc::clone(&self.end)));
+        queue.origins.entry(self.origin).or_default().waiting.insert(since);
         *own = Some(since);
     }
 
@@ -221,7 +288,7 @@ impl ConnectionTurn {
     fn stay(&self) {
         let mut own = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(since) = own.take() {
-            self.waiting.lock().connections.remove(&since);
+            self.connections.lock().remove(since);
         }
     }
 }
@@ -229,6 +296,12 @@ impl ConnectionTurn {
 impl Drop for ConnectionTurn {
     fn drop(&mut self) {
         self.stay();
+        let mut queue = self.connections.lock();
+        let Some(of) = queue.origins.get_mut(&self.origin) else { return };
+        of.open = of.open.saturating_sub(1);
+        if of.open == 0 {
+            queue.origins.remove(&self.origin);
+        }
     }
 }
 
@@ -364,7 +437,7 @@ mod tests {
     #[test]
     fn turns_that_cross_do_not_wait_for_each_other() {
         let (done, finished) = std::sync::mpsc::sync_channel(2);
-        let turn = Turn::new(&Arc::default());
+        let turn = Turn::new(&Arc::default(), ClientOrigin::Local(IpAddr::from([127, 0, 0, 1])));
         for _ in 0..2 {
             let (turn, done) = (turn.clone(), done.clone());
             std::thread::spawn(move || {
@@ -377,6 +450,84 @@ mod tests {
         for _ in 0..2 {
             finished.recv_timeout(Duration::from_secs(60)).expect("the threads wait for each other");
         }
+    }
+
+    fn from(address: [u8; 4]) -> ClientOrigin {
+        ClientOrigin::of(IpAddr::from(address))
+    }
+
+    /// Connections as a listener has them: a permit, and the client's turn.
+    struct Open {
+        room: ConnectionRoom,
+        open: Vec<(OwnedSemaphorePermit, Turn, ClientOrigin)>,
+    }
+
+    impl Open {
+        async fn permit(&mut self, origin: ClientOrigin) -> bool {
+            let Some(permit) = self.room.permit(origin).await else { return false };
+            self.open.push((permit, Turn::new(&self.room.connections, origin), origin));
+            true
+        }
+
+        /// Lets those leave that were ended, and returns whose they were.
+        async fn leave(&mut self) -> Vec<ClientOrigin> {
+            let mut left = Vec::new();
+            let mut stay = Vec::new();
+            for one in std::mem::take(&mut self.open) {
+                // A turn that neither works nor waits was taken from those that wait.
+                let end = Arc::clone(&one.1.0.end);
+                if timeout(Duration::ZERO, end.notified()).await.is_ok() { left.push(one.2) } else { stay.push(one) }
+            }
+            self.open = stay;
+            left
+        }
+    }
+
+    /// Symptom: under some thousand slow clients of one address, others waited for seconds: a newcomer waited until some
+    /// connection had been silent for a second, and all later ones waited behind it.
+    #[tokio::test]
+    async fn whoever_has_the_most_connections_makes_room() {
+        let (flood, others) = (from([198, 51, 100, 7]), [from([203, 0, 113, 1]), from([127, 0, 0, 2])]);
+        assert_eq!(flood, from([198, 51, 100, 8]), "one block");
+        assert_ne!(from([127, 0, 0, 1]), others[1], "loopback addresses are no block");
+        let mut open = Open { room: ConnectionRoom::new(8), open: Vec::new() };
+        for _ in 0..8 {
+            assert!(open.permit(flood).await);
+        }
+        for other in others {
+            let room = open.room.clone();
+            let begun = Instant::now();
+            let coming = tokio::spawn(async move { room.permit(other).await });
+            tokio::task::yield_now().await;
+            assert_eq!(open.leave().await, [flood]);
+            let permit = coming.await.unwrap().unwrap();
+            assert!(begun.elapsed() < GRACE / 2, "at once");
+            open.open.push((permit, Turn::new(&open.room.connections, other), other));
+        }
+        // What works on a request stays, whoever has the most.
+        let working: Vec<Ours> = open.open.iter().map(|(_, turn, _)| turn.ours()).collect();
+        assert_eq!(open.room.connections.make_room(others[0]), Some(GRACE));
+        drop(working);
+        // One more of the flood waits until one of its own was silent for long enough, and most are turned away.
+        let waiting: Vec<_> = (0..NEWCOMERS_MAX)
+            .map(|_| {
+                let room = open.room.clone();
+                tokio::spawn(async move { room.permit(flood).await })
+            })
+            .collect();
+        while open.room.newcomers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!open.permit(flood).await, "no room, and no place to wait for it");
+        assert_eq!(open.leave().await, []);
+        let begun = Instant::now();
+        while open.leave().await.is_empty() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert!(begun.elapsed() > GRACE / 4);
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+        drop(open.open);
+        assert!(open.room.connections.lock().origins.is_empty() && open.room.connections.lock().waiting.is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `GET /api/stream`: what happens, as server-sent events (WHATWG HTML, chapter 9.2).
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Extension, Query, State};
@@ -18,6 +18,7 @@ use tokio::time::{interval, timeout};
 use super::feed::{Feed, Frontier, Line, read_on};
 use super::input::Params;
 use super::moment::Moment;
+use super::rates::ClientBlock;
 use super::serve::{Ours, Turn, streams_max};
 use super::{ApiError, Serving};
 
@@ -43,6 +44,9 @@ const NAMES: [&str; 4] = ["key", "karma", "registration", "checkpoint"];
 pub(super) struct Streams {
     feed: Arc<Feed>,
     places: Arc<Semaphore>,
+    /// How many of them each address block has; no more than a quarter.
+    of_blocks: Mutex<HashMap<ClientBlock, usize>>,
+    of_block_max: usize,
     catching_up: Arc<Semaphore>,
     stopped: Option<watch::Receiver<bool>>,
 }
@@ -50,8 +54,46 @@ pub(super) struct Streams {
 impl Streams {
     /// They end when `stopped` becomes true.
     pub(super) fn new(feed: Arc<Feed>, stopped: Option<watch::Receiver<bool>>) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(streams_max()));
-        Arc::new(Self { feed, places, catching_up: Arc::new(Semaphore::new(CATCHING_UP_MAX)), stopped })
+        let (places, of_block_max) = (Arc::new(Semaphore::new(streams_max())), (streams_max() / 4).max(1));
+        let catching_up = Arc::new(Semaphore::new(CATCHING_UP_MAX));
+        Arc::new(Self { feed, places, of_blocks: Mutex::default(), of_block_max, catching_up, stopped })
+    }
+
+    fn of_blocks(&self) -> MutexGuard<'_, HashMap<ClientBlock, usize>> {
+        self.of_blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a client of this block; `None` if there is none, or none for the block.
+    fn place(self: &Arc<Self>, block: Option<ClientBlock>) -> Option<StreamPlace> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        if let Some(block) = block {
+            let mut of_blocks = self.of_blocks();
+            let of = of_blocks.entry(block).or_default();
+            if *of >= self.of_block_max {
+                return None;
+            }
+            *of += 1;
+        }
+        Some(StreamPlace { streams: Arc::clone(self), block, _permit: permit })
+    }
+}
+
+/// A client's place among those that follow, until dropped.
+struct StreamPlace {
+    streams: Arc<Streams>,
+    block: Option<ClientBlock>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        let Some(block) = self.block else { return };
+        let mut of_blocks = self.streams.of_blocks();
+        let Some(of) = of_blocks.get_mut(&block) else { return };
+        *of = of.saturating_sub(1);
+        if *of == 0 {
+            of_blocks.remove(&block);
+        }
     }
 }
 
@@ -107,12 +149,13 @@ fn values<T: Ord>(
 pub(super) async fn stream(
     State(streams): State<Arc<Streams>>,
     turn: Option<Extension<Turn>>,
+    block: Option<Extension<ClientBlock>>,
     headers: HeaderMap,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
     let params = Params::new(query, &["kind", "agent", "provider", "home", "after"])?;
-    let place = Arc::clone(&streams.places).try_acquire_owned().map_err(|_| {
-        let message = "too many clients follow this node's stream";
+    let place = streams.place(block.map(|Extension(block)| block)).ok_or_else(|| {
+        let message = "too many clients follow this node's stream, or too many of this address block";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message).retry_after(30)
     })?;
     let (filter, at) = {
@@ -165,7 +208,7 @@ impl From<ApiError> for End {
 }
 
 /// Tells a client everything from where it is, until it leaves or the node stops. Holds its place meanwhile.
-async fn follow(mut follower: Follower, _held: (OwnedSemaphorePermit, Option<Ours>)) {
+async fn follow(mut follower: Follower, _held: (StreamPlace, Option<Ours>)) {
     let mut stopped = follower.streams.stopped.clone();
     let stop = async {
         match &mut stopped {

@@ -15,7 +15,7 @@ use super::{ANSWER, World};
 const MANY: usize = 1_200;
 const SOME: usize = 300;
 
-fn files() -> usize {
+pub(super) fn files() -> usize {
     let table = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = table.lines().find_map(|line| line.strip_prefix("Max open files"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(1_024)

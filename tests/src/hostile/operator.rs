@@ -161,7 +161,7 @@ async fn honest(worlds: &[Arc<World>]) -> Vec<(HonestTraffic, HonestTraffic)> {
 fn an_operator_that_lies_and_silent_peers_hold_up_nobody() {
     let _alone = alone();
     multi(async {
-        let (_dir, manifest, folders) = operators();
+        let (_dir, manifest, folders) = operators(4);
         let mut nodes = spawn(&folders[..HONEST]);
         for node in &nodes {
             ready(node.query).await;

@@ -191,3 +191,40 @@ async fn a_client_that_is_far_behind_reads_from_the_disk() {
         assert_eq!(again.next().await.data["event"], *one);
     }
 }
+
+/// Symptom: clients of one address took all places of a listener's streams, and never read.
+#[tokio::test]
+async fn a_block_has_a_quarter_of_the_streams() {
+    use axum::extract::ConnectInfo;
+    use std::net::{IpAddr, SocketAddr};
+    let world = World::new(Some("alpha.example"));
+    shown(&world);
+    let (_live, live) = tokio::sync::watch::channel(Arc::default());
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    let router = crate::http::query(Arc::clone(&world.app), Some((crate::http::Rates::new(live), stopped)));
+    let follow = async |address: [u8; 4]| {
+        let peer = ConnectInfo(SocketAddr::from((IpAddr::from(address), 5)));
+        let request = Request::get("/api/stream").extension(peer).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    };
+    let quarter = crate::http::serve::streams_max() / 4;
+    let mut held = Vec::new();
+    for i in 0..quarter {
+        let answer = follow([198, 51, 100, u8::try_from(i % 250).unwrap()]).await;
+        assert_eq!(answer.status(), 200, "{i} of {quarter}");
+        held.push(answer);
+    }
+    let refused = follow([198, 51, 100, 251]).await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"30".parse().unwrap()));
+    for other in [[203, 0, 113, 1], [127, 0, 0, 1]] {
+        assert_eq!(follow(other).await.status(), 200, "others have their own");
+    }
+    drop(held);
+    for _ in 0..200 {
+        if follow([198, 51, 100, 251]).await.status() == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("places of clients that left are free");
+}
