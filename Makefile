@@ -8,7 +8,11 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
+<<<<<<< HEAD
 .PHONY: help run test bench grow pictures fuzz crash faults flips hostile simulate build package needs needs-test needs-package fmt lint docs unit
+=======
+.PHONY: help run test bench grow fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
+>>>>>>> parent of a5e362f8 (Revert "tests: mixed requests over everything that the OpenAPI documents describe")
 .NOTPARALLEL:
 
 help:
@@ -23,6 +27,7 @@ help:
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
 	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make hostile a federation under attack: SECONDS=60"
+	@echo "make mixed  asks a node everything that its OpenAPI documents describe: REQUESTS=100000"
 	@echo "make faults fails a node's disk, call by call: FAULTS=1000"
 	@echo "make flips  flips bits of a data folder, one by one: FLIPS=10000"
 	@echo "make simulate whole federations on simulated time, network and disks: RUNS=10000, SEED=…"
@@ -103,6 +108,10 @@ crash: needs
 # The short form, of half a minute, is part of `make test`. From SECONDS=60 on there are 400 silent peers, else 100.
 hostile: needs
 	FAMA_HOSTILE_SECONDS=$(SECONDS) $(CARGO) test $(BUILD) --workspace --test fama -- hostile:: --nocapture
+
+REQUESTS ?= 100000
+mixed: needs
+	FAMA_MIXED=$(REQUESTS) $(CARGO) test $(BUILD) --workspace --test fama -- mixed:: --nocapture
 
 # The short form, each kind of fault once, is part of `make test`.
 FAULTS ?= 1000

@@ -49,6 +49,7 @@ mod domains;
 mod federation;
 mod governance;
 mod live;
+mod mixed;
 mod proxies;
 mod quick;
 mod ratings;

@@ -483,8 +483,8 @@ mod tests {
         }
     }
 
-    /// Symptom: under some thousand slow clients of one address, others waited for seconds: a newcomer waited until some
-    /// connection had been silent for a second, and all later ones waited behind it.
+    /// A newcomer waited until some connection had been silent for a second, and all later ones waited behind it: some
+    /// thousand slow clients of one address held up all others.
     #[tokio::test]
     async fn whoever_has_the_most_connections_makes_room() {
         let (flood, others) = (from([198, 51, 100, 7]), [from([203, 0, 113, 1]), from([127, 0, 0, 2])]);

@@ -173,7 +173,7 @@ fn p99(sorted: &[Duration]) -> Duration {
     sorted[(sorted.len() * 99).div_ceil(100) - 1]
 }
 
-/// Symptom: a newcomer waited in the listener's queue behind thousands that its own attackers had put there.
+/// A newcomer must not wait in the listener's queue behind thousands of its attackers: room is made for it at once.
 #[test]
 fn ten_thousand_hostile_requests_hold_up_no_honest_one() {
     let _alone = alone();
