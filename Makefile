@@ -8,11 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-<<<<<<< HEAD
-.PHONY: help run test bench grow pictures fuzz crash faults flips hostile simulate build package needs needs-test needs-package fmt lint docs unit
-=======
-.PHONY: help run test bench grow fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
->>>>>>> parent of a5e362f8 (Revert "tests: mixed requests over everything that the OpenAPI documents describe")
+.PHONY: help run test bench grow pictures fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
 .NOTPARALLEL:
 
 help:
