@@ -32,6 +32,7 @@ pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod submission;
 pub(crate) mod submit;
+pub(crate) mod top;
 pub(crate) mod verify;
 pub(crate) mod webhook;
 
@@ -117,6 +118,8 @@ commands! {
     Verify(verify),
     /// Show the status of a node
     Status(status),
+    /// Watch a node, or several, in the terminal
+    Top(top),
     /// Tell others what happens, over HTTP
     Webhook(webhook),
     /// Sign an MLAuth-style request, to log in somewhere

@@ -40,6 +40,9 @@ pub struct Metrics {
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     ranking_lag: IntGauge,
+    memory: IntGauge,
+    disk: IntGauge,
+    disk_free: IntGauge,
     waiting: IntGauge,
     warnings: IntGaugeVec,
     quick: IntGauge,
@@ -247,6 +250,18 @@ impl Metrics {
                 "fama_ranking_lag_providers",
                 "Providers whose sponsorship changed and whose subjects the leaderboard has not updated yet. Rising means that it is out of date.",
             )?,
+            memory: make.gauge(
+                "process_resident_memory_bytes",
+                "Resident memory of the process. Rising for days means a leak; the settings of [storage] bound what the database takes.",
+            )?,
+            disk: make.gauge(
+                "fama_store_bytes",
+                "Bytes of the files in the data folder.",
+            )?,
+            disk_free: make.gauge(
+                "fama_store_free_bytes",
+                "Bytes that are free where the data folder is. Less than fama_store_bytes means that a large compaction, a repair or a backup may find no room.",
+            )?,
             waiting: make.gauge(
                 "fama_node_waiting",
                 "1 while this node accepts no events (see /readyz for why). Longer than a minute after the start means that an operator must investigate.",
@@ -413,6 +428,15 @@ impl Metrics {
         self.quick_bytes.set(quick.map_or(0, |quick| gauge(quick.bytes)));
         for code in WriteWarning::ALL.map(WriteWarning::code) {
             self.warnings.with_label_values(&[code]).set(i64::from(health.warnings.contains(&code)));
+        }
+    }
+
+    /// Sets what the process takes, each in bytes; `None` is left as it is.
+    pub fn takes(&self, memory: Option<u64>, disk: Option<u64>, disk_free: Option<u64>) {
+        for (metric, bytes) in [(&self.memory, memory), (&self.disk, disk), (&self.disk_free, disk_free)] {
+            if let Some(bytes) = bytes {
+                metric.set(gauge(bytes));
+            }
         }
     }
 

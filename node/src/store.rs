@@ -589,6 +589,16 @@ impl Store {
         open::is_there(dir)
     }
 
+    /// Bytes of the files in the data folder, and bytes that are free where it is; `None` where the system does not tell.
+    #[must_use]
+    pub fn disk_bytes(&self) -> (Option<u64>, Option<u64>) {
+        let files = std::fs::read_dir(&self.dir).ok();
+        // A file may go meanwhile: then it takes nothing.
+        let sizes = |files: std::fs::ReadDir| files.flatten().filter_map(|file| Some(file.metadata().ok()?.len()));
+        let free = rustix::fs::statvfs(&self.dir).ok().map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+        (files.map(|files| sizes(files).sum()), free)
+    }
+
     /// A consistent view: all reads see the same moment. Drop it soon: until then old data stays on disk.
     #[must_use]
     pub fn view(&self) -> View<'_> {

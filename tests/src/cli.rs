@@ -1,6 +1,6 @@
 //! The `fama` command against running nodes, as agents, services, operators and integrators use it.
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
@@ -707,6 +707,53 @@ fn refusals_say_what_to_do_next() {
         let user = UserFolder { net: &net, dir };
         let late = "register late@alpha.example --yes --no-next --manifest file:manifest.txt --key file:other.pem";
         assert_eq!(user.refused(late).await, "unreachable", "with every node down");
+    });
+}
+
+/// In a terminal of 80 columns and 24 lines that `script` makes, as over ssh.
+#[test]
+fn top_shows_a_node_in_a_terminal() {
+    multi(async {
+        let net = LocalFederation::running(1).await;
+        net.settled().await;
+        let node = net.nodes[0].as_ref().unwrap();
+        let (query, admin) = (node.query, node.admin);
+        let seen = move || {
+            let top = format!("{} top --query http://{query} --admin http://{admin} --every 1", program().display());
+            let mut command = Command::new("script");
+            command.args(["-qfec", &format!("stty rows 24 cols 80; exec {top}"), "/dev/null"]).env("TERM", "xterm");
+            let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+            let mut child = child.unwrap();
+            let (mut keys, mut out) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            let (sender, written) = sync_channel(LINES_MAX);
+            std::thread::spawn(move || {
+                let mut some = [0; 4_096];
+                while let Ok(count) = out.read(&mut some)
+                    && count > 0
+                    && sender.send(some[..count].to_vec()).is_ok()
+                {}
+            });
+            let (mut all, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(60));
+            let mut until = |words: &[&str]| {
+                // Only what changes on the screen is written, so words are looked for one by one.
+                while !words.iter().all(|word| String::from_utf8_lossy(&all).contains(word)) {
+                    let some = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+                    let said = String::from_utf8_lossy(&all).into_owned();
+                    all.extend(some.unwrap_or_else(|error| panic!("no {words:?}: {error}: {said}")));
+                }
+            };
+            until(&["alpha.example", "ready", "nothing:", "accepted", "memory", "MB", "OPERATOR"]);
+            keys.write_all(b"?").unwrap();
+            until(&["FINAL", "previous", "Ctrl-C"]);
+            keys.write_all(b"?q").unwrap();
+            assert!(child.wait().unwrap().success());
+        };
+        tokio::task::spawn_blocking(seen).await.unwrap();
+        let args = ["--json", "top", "--query", &format!("http://{query}")].map(str::to_owned);
+        let asked = move || command(Path::new("/nonexistent"), &args);
+        let (code, text) = tokio::task::spawn_blocking(asked).await.unwrap();
+        let shown: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((code, &shown["nodes"][0]["status"]["ready"]), (ExitCode::SUCCESS, &true.into()), "{text}");
     });
 }
 

@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 }
 
 /// What a reason of `/readyz` means.
-fn words(reason: &str) -> String {
+pub(super) fn words(reason: &str) -> String {
     let (name, details) = reason.split_once(": ").unwrap_or((reason, ""));
     let meaning = match (name, details) {
         ("store", _) => "its database cannot be read",

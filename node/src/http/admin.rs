@@ -17,8 +17,17 @@ const ACCEPT_CLOCK: &str = WriteWarning::AcceptClock.code();
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, ApiError> {
     app.shared.metrics.set_health(&app.shared.health.read(), app.operator.as_ref(), app.started, clock::now());
+    let (disk, free) = app.shared.store.disk_bytes();
+    app.shared.metrics.takes(resident_bytes(), disk, free);
     let text = app.shared.metrics.encode().map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT), (header::CACHE_CONTROL, "no-store")], text))
+}
+
+/// Resident memory of this process, in bytes; `None` where the system does not tell.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1_024)
 }
 
 /// Liveness: 200 as long as the process answers. Checks nothing.
