@@ -442,7 +442,7 @@ impl<'a, S: Rows> Join<'a, S> {
     }
 
     /// At most `limit` providers about which an operator ever made a statement, in the order of their ids, all after
-    /// `after`.
+    /// `after`. Also those whose only sponsors have left the federation.
     ///
     /// # Errors
     /// [`RowError`].
@@ -452,9 +452,9 @@ impl<'a, S: Rows> Join<'a, S> {
     {
         let from = after_id::<Statement>(after);
         let mut all = BTreeSet::new();
-        for (_, map) in &self.statements {
+        for operator in self.manifest.records().keys() {
             let mut found = BTreeSet::new();
-            let scanned = self.rows.scan_from(*map, 0, &from, &mut |key, _| {
+            let scanned = self.rows.scan_from(MapName::statements(operator).id(), 0, &from, &mut |key, _| {
                 let id = id_of::<Statement>(key).filter(|id| found.len() < limit || found.contains(id));
                 id.map_or(ControlFlow::Break(()), |id| {
                     found.insert(id);

@@ -22,9 +22,10 @@ use crate::store::{StoreError, View};
 
 /// At most this many states of a log are kept, the front and the newest included.
 pub(crate) const STATES_MAX: usize = 32;
-/// Memory for former row values of all logs together, in bytes, each log having the same part of it. A log with more has no
-/// front until the next certificate.
+/// Memory for former row values of all logs together, in bytes, each log having the same part of it, but at least what two
+/// full batches need. A log with more has no front until the next certificate.
 const FORMER_BYTES_MAX: usize = 64 << 20;
+const FORMER_BYTES_MIN: usize = 8 << 20;
 /// About what a former value takes besides its key and itself, in bytes.
 const FORMER_BYTES: usize = 96;
 
@@ -146,7 +147,7 @@ impl CertifiedStates {
     /// Adds the state after a write.
     pub(crate) fn after(&self, log: &LogId, size: u64, maps: &LogMaps) {
         let mut logs = self.write();
-        let bytes = FORMER_BYTES_MAX / logs.active.len().max(1);
+        let bytes = (FORMER_BYTES_MAX / logs.active.len().max(1)).max(FORMER_BYTES_MIN);
         if let Some(log) = logs.active.get_mut(log) {
             log.kept.push_back(KeptState::new(size, maps.clone()));
             log.bound(bytes);

@@ -50,8 +50,6 @@ pub const INPUTS_MAX: usize = 256;
 pub const COMMANDS_MAX: usize = 1_024;
 /// How often [`Inbox::tick`] runs.
 const TICK: Duration = Duration::from_millis(250);
-/// Up to how many providers to recount are counted for people.
-const LAG_MAX: usize = 10_000;
 /// How long a batch that is due waits for more inputs at most.
 const DRAIN: Duration = Duration::from_millis(20);
 
@@ -727,7 +725,7 @@ impl Inbox {
         let old = self.shared.manifest.operators().iter().filter(|operator| !recent(&operator.log())).count();
         let view = self.shared.store.view();
         // Scores that are incomplete lag, whatever is marked so far.
-        let lag = view.score_lag(LAG_MAX)?.max(usize::from(!view.has_scores()?));
+        let lag = view.score_lag()?.max(u64::from(!view.has_scores()?));
         let mut health = self.shared.health.write();
         health.old_logs = old;
         for (log, shown) in &mut health.logs {
@@ -739,7 +737,7 @@ impl Inbox {
         if let Some(own) = self.own.as_ref().and_then(|own| health.operators.get_mut(&own.name)) {
             (own.heard, own.connected) = (Some(now), true);
         }
-        health.ranking_lag = lag;
+        health.ranking_lag = usize::try_from(lag).unwrap_or(usize::MAX);
         Ok(())
     }
 }

@@ -248,11 +248,11 @@ impl Metrics {
             )?,
             ranking_lag: make.gauge(
                 "fama_ranking_lag_providers",
-                "Providers whose sponsorship changed and whose subjects the leaderboard has not updated yet. Rising means that it is out of date.",
+                "Providers whose sponsorship changed and whose subjects the leaderboard has not updated yet; at least 1 while scores are added up after a rewind or under another policy. Rising means that the leaderboard is out of date.",
             )?,
             memory: make.gauge(
                 "process_resident_memory_bytes",
-                "Resident memory of the process. Rising for days means a leak; the settings of [storage] bound what the database takes.",
+                "Resident memory of the process. Rising for days means a leak; the settings of `[storage]` bound what the database takes.",
             )?,
             disk: make.gauge(
                 "fama_store_bytes",
@@ -260,7 +260,7 @@ impl Metrics {
             )?,
             disk_free: make.gauge(
                 "fama_store_free_bytes",
-                "Bytes that are free where the data folder is. Less than fama_store_bytes means that a large compaction, a repair or a backup may find no room.",
+                "Bytes that are free where the data folder is. Less than `fama_store_bytes` means that a large compaction, a repair or a backup may find no room.",
             )?,
             waiting: make.gauge(
                 "fama_node_waiting",

@@ -67,7 +67,7 @@ pub fn settle(store: &Store) -> StepResult<()> {
 
 /// Whether there is anything to do: usually not, and then nothing is written.
 fn is_due(view: &View<'_>) -> Result<bool, StoreError> {
-    Ok(!view.has_scores()? || view.score_lag(1)? > 0)
+    Ok(!view.has_scores()? || view.score_lag()? > 0)
 }
 
 /// Lists the next identities, home by home.

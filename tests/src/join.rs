@@ -1,9 +1,12 @@
 //! What all logs mean together, in cases where the order of logs, operators or claims could matter.
 use fama_ledger::event::{Action, Method, RevokeReason};
 use fama_ledger::id::{EventId, ManifestHash, StateRoot, TreeRoot};
-use fama_ledger::join::{LogState, state_id};
+use fama_ledger::join::{Join, LogState, state_id};
 use fama_ledger::log::Head;
-use fama_tests::{DOMAINS, MemoryReplica, START, domain, event, federation, log, node_key, secret, signed};
+use fama_ledger::manifest::Cut;
+use fama_tests::{
+    DOMAINS, MemoryReplica, START, domain, event, federation, later_version, log, node_key, secret, signed,
+};
 
 fn admit(replica: &mut MemoryReplica<'_>, i: usize, provider: EventId, service: &str) {
     let action = Action::Admit {
@@ -87,6 +90,27 @@ fn a_subject_that_registers_later_has_its_karma() {
     replica.append_event(&log(1), START, signed(said, &key)).unwrap();
     assert!(listed(&replica).contains(&late));
     assert_eq!(replica.join().karma(late).unwrap().sum, 4);
+}
+
+/// A provider kept its karma after its only sponsor had left: nobody looked at it again under the new version.
+#[test]
+fn who_was_sponsored_by_one_who_left_is_looked_at_again() {
+    let manifest = federation(4, |policy| policy.min_sponsors = 1);
+    let mut replica = MemoryReplica::adopted(&manifest);
+    let issuer = replica.register(0, "issuer", 2);
+    admit(&mut replica, 3, issuer, "s");
+    assert!(replica.join().sponsored(issuer).unwrap().is_all());
+    let last = &replica.logs[&log(3)];
+    let (head, state_root) = (last.tree.head(), last.state_root);
+    let next = later_version(&manifest, |draft| {
+        draft.operators.remove(3);
+        draft.homes.insert(domain(DOMAINS[3]), log(0));
+        draft.cuts.push(Cut { log: log(3), head, state_root, adopted: 1, successor: log(0) });
+    });
+    let join = Join::new(&next, &replica.rows);
+    assert!(join.sponsored(issuer).unwrap().is_empty());
+    assert_eq!(join.stated(None, 9).unwrap(), [issuer].into());
+    assert_eq!(join.stated(Some(issuer), 9).unwrap(), [].into());
 }
 
 #[test]

@@ -74,6 +74,16 @@ pub struct Recounting {
     pub now: Option<Recount>,
     /// The provider that was recounted last: the marked ones take turns.
     pub last: Option<IdentityId>,
+    /// How many providers are marked: without any, none is looked for.
+    pub marked: u64,
+}
+
+impl Recounting {
+    /// How many providers are marked or being recounted.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.marked.saturating_add(u64::from(self.now.is_some()))
+    }
 }
 
 /// Where scores are kept. All reads are of one moment.
@@ -125,20 +135,20 @@ impl Score {
     /// # Errors
     /// The storage's.
     pub fn read<S: Scores>(scores: &S, subject: &IdentityId, most: usize) -> Result<Option<Self>, S::Error> {
-        let mut in_force = BTreeMap::new();
-        if let Some(recount) = scores.recounting()?.now {
+        let (mut in_force, recounting) = (BTreeMap::new(), scores.recounting()?);
+        if usize::try_from(recounting.lag()).is_ok_and(|lag| lag > most) {
+            return Ok(None);
+        }
+        if let Some(recount) = &recounting.now {
             in_force.insert(recount.provider, recount.in_force(subject).clone());
         }
         let mut last = None;
-        while in_force.len() <= most
+        while recounting.marked > 0
             && let Some((provider, before)) = scores.next_marked(last.as_ref())?
         {
             // Who is being recounted may be marked once more: then the recount says what is in force.
             in_force.entry(provider).or_insert(before);
             last = Some(provider);
-        }
-        if in_force.len() > most {
-            return Ok(None);
         }
         let mut missing = Vec::new();
         for (provider, before) in in_force {
@@ -192,8 +202,6 @@ pub struct ScoreUpdate<'a, S> {
     subjects: BTreeMap<IdentityId, (KeptScore, KeptScore)>,
     providers: BTreeMap<IdentityId, (ProviderNumbers, ProviderNumbers)>,
     recounting: (Recounting, Recounting),
-    /// Whether any provider is stored as marked: usually none is, and then none is looked up.
-    any_marked: bool,
 }
 
 impl<'a, S: Scores> ScoreUpdate<'a, S> {
@@ -203,13 +211,8 @@ impl<'a, S: Scores> ScoreUpdate<'a, S> {
     /// The storage's; also in every other method.
     pub fn new(stored: &'a S) -> Result<Self, S::Error> {
         let recounting = stored.recounting()?;
-        Ok(Self {
-            stored,
-            subjects: BTreeMap::new(),
-            providers: BTreeMap::new(),
-            recounting: (recounting.clone(), recounting),
-            any_marked: stored.next_marked(None)?.is_some(),
-        })
+        let (subjects, providers) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { stored, subjects, providers, recounting: (recounting.clone(), recounting) })
     }
 
     /// Applies the effect of an applied entry. A statement changes nothing here: see [`ScoreUpdate::sponsor`].
@@ -308,7 +311,10 @@ impl<'a, S: Scores> ScoreUpdate<'a, S> {
     pub fn into_changes(self) -> ScoreChanges {
         let mut changes = ScoreChanges::default();
         changes.scores.extend(self.subjects.into_iter().filter(|(_, (stored, now))| stored != now));
+        let (before, mut after) = self.recounting;
         for (provider, (stored, now)) in self.providers {
+            let (left, taken) = (u64::from(stored.marked.is_some()), u64::from(now.marked.is_some()));
+            after.marked = after.marked.saturating_add(taken).saturating_sub(left);
             if stored.numbers != now.numbers {
                 changes.numbers.insert(provider, now.numbers);
             }
@@ -316,8 +322,7 @@ impl<'a, S: Scores> ScoreUpdate<'a, S> {
                 changes.marked.insert(provider, now.marked);
             }
         }
-        let (stored, now) = self.recounting;
-        changes.recounting = (stored != now).then_some(now);
+        changes.recounting = (before != after).then_some(after);
         changes
     }
 
@@ -331,9 +336,14 @@ impl<'a, S: Scores> ScoreUpdate<'a, S> {
         })
     }
 
+    /// Whether any provider is stored as marked.
+    const fn any_marked(&self) -> bool {
+        self.recounting.0.marked > 0
+    }
+
     fn provider(&mut self, provider: &IdentityId) -> Result<&mut ProviderNumbers, S::Error> {
         if !self.providers.contains_key(provider) {
-            let marked = if self.any_marked { self.stored.marked(provider)? } else { None };
+            let marked = if self.any_marked() { self.stored.marked(provider)? } else { None };
             let read = ProviderNumbers { numbers: self.stored.numbers(provider)?.unwrap_or_default(), marked };
             self.providers.insert(*provider, (read.clone(), read));
         }
@@ -360,7 +370,7 @@ impl<'a, S: Scores> ScoreUpdate<'a, S> {
         let changed =
             self.providers.range(range).find_map(|(id, (_, now))| now.marked.clone().map(|marked| (*id, marked)));
         let (mut stored, mut at) = (None, after);
-        while self.any_marked
+        while self.any_marked()
             && let Some((id, numbers)) = self.stored.next_marked(at.as_ref())?
         {
             if !self.providers.contains_key(&id) {

@@ -31,10 +31,15 @@ const LINES_MAX: usize = 4_096;
 pub(super) struct Frontier(BTreeMap<LogId, u64>);
 
 impl Frontier {
-    /// The sizes of all logs at this moment.
+    /// The sizes of all logs at this moment; of one that is being rolled back, what is left of it: replaying that is
+    /// nothing that happens.
     pub(super) fn now(moment: &Moment<'_>) -> Result<Self, ApiError> {
         let manifest = &moment.app.shared.manifest;
-        let sizes = manifest.logs().keys().map(|log| Ok((log.clone(), moment.record_of(log)?.state.size)));
+        let size = |log: &LogId| match moment.view.size_after_rollback(log)? {
+            Some(left) => Ok(left),
+            None => Ok(moment.record_of(log)?.state.size),
+        };
+        let sizes = manifest.logs().keys().map(|log| Ok((log.clone(), size(log)?)));
         sizes.collect::<Result<_, ApiError>>().map(Self)
     }
 

@@ -97,6 +97,20 @@ impl View<'_> {
         Ok(self.rollbacks()?.iter().any(|rollback| rollback.logs.contains(log)))
     }
 
+    /// The size that `log` will have once its rollback is over; `None` if it is not being rolled back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn size_after_rollback(&self, log: &LogId) -> Result<Option<u64>, StoreError> {
+        let Some(rollback) = self.rollbacks()?.iter().find(|rollback| rollback.logs.contains(log)) else {
+            return Ok(None);
+        };
+        match rollback.back.iter().find(|back| back.log == *log) {
+            Some(back) => Ok(Some(back.size)),
+            None => Ok(Some(self.last_entry(log)?.map_or(0, |(index, _)| index.saturating_add(1)))),
+        }
+    }
+
     /// Whether an entry that an index names is below the size of its log: until its log is replayed that far, the
     /// index is ahead of it.
     pub(super) fn holds(&self, log: &LogId, index: u64) -> Result<bool, StoreError> {
@@ -228,6 +242,8 @@ impl Store {
             }
         }
         Self::forget_scores(&mut batch);
+        Self::rewind_webhooks(&mut batch, &view, &log, size)?;
+        Self::count_changes(&mut batch, &view, true, true)?;
         for key in [log8(&log).to_vec(), keys::conflicting(&log)] {
             batch.delete(Family::Heads, key);
         }

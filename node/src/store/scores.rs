@@ -103,17 +103,12 @@ impl View<'_> {
         })
     }
 
-    /// How many providers are marked or being recounted, counted up to `most`.
+    /// How many providers are marked or being recounted.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn score_lag(&self, most: usize) -> Result<usize, StoreError> {
-        let mut count = usize::from(self.recounting()?.now.is_some());
-        self.walk(Family::Scores, Walk::of(keys::marks()), &mut |_, _| {
-            count = count.saturating_add(1);
-            Ok(if count < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        Ok(count)
+    pub fn score_lag(&self) -> Result<u64, StoreError> {
+        Ok(self.recounting()?.lag())
     }
 }
 

@@ -3,7 +3,7 @@ use bincode::{Decode, Encode};
 use fama_ledger::manifest::LogId;
 use fama_ledger::time::Millis;
 
-use super::engine::Walk;
+use super::engine::{Walk, WriteBatch};
 use super::keys::{self, Family};
 use super::{Store, StoreError, View};
 
@@ -76,11 +76,16 @@ impl Store {
         cursor: &WebhookCursor,
         dead: Option<&DeadLetter>,
     ) -> Result<WebhookCursor, StoreError> {
-        let (mut batch, mut cursor) = (self.batch(), cursor.clone());
+        let _writing = self.lock();
+        let (view, mut batch, mut cursor) = (self.view(), self.batch(), cursor.clone());
+        // What was on its way when a log was rolled back must not bring the cursor beyond what is left.
+        for (log, size) in &mut cursor.sizes {
+            *size = view.size_after_rollback(log)?.map_or(*size, |left| left.min(*size));
+        }
         if let Some(dead) = dead {
             Self::put(&mut batch, Family::Webhooks, &keys::dead_letter(name, cursor.next_dead), dead);
             cursor.next_dead = cursor.next_dead.saturating_add(1);
-            let known = self.view().dead_letters(name, DEAD_MAX)?;
+            let known = view.dead_letters(name, DEAD_MAX)?;
             if let [(oldest, _), ..] = known.as_slice()
                 && known.len() == DEAD_MAX
             {
@@ -90,6 +95,28 @@ impl Store {
         Self::put(&mut batch, Family::Webhooks, &keys::webhook(name), &cursor);
         self.write(batch, false)?;
         Ok(cursor)
+    }
+
+    /// Takes every webhook back to what is left of a log, so that it is told what comes instead of the rest.
+    pub(super) fn rewind_webhooks(
+        batch: &mut WriteBatch<'_>,
+        view: &View<'_>,
+        log: &LogId,
+        left: u64,
+    ) -> Result<(), StoreError> {
+        view.walk(Family::Webhooks, Walk::of([]), &mut |key, value| {
+            // A name has no zero byte; the byte after the one behind it tells cursors from dead letters.
+            let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
+            if key.get(end..) != Some(&[0, 0]) {
+                return Ok(std::ops::ControlFlow::Continue(()));
+            }
+            let mut cursor: WebhookCursor = view.decode(Family::Webhooks, value, VALUE_BYTES_MAX)?;
+            for (_, size) in cursor.sizes.iter_mut().filter(|(of, size)| of == log && *size > left) {
+                *size = left;
+            }
+            Self::put(batch, Family::Webhooks, key, &cursor);
+            Ok(std::ops::ControlFlow::Continue(()))
+        })
     }
 
     /// Forgets a dead letter: it was delivered after all.

@@ -41,6 +41,7 @@ static ASKED: LazyLock<FuzzedListener> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(dir.path(), &manifest).unwrap());
     let agent = register(&store, &manifest);
+    fama_node::scores::settle(&store).unwrap();
     let app = App {
         shared: Shared { manifest, ..Shared::with(store, Clock::machine(), [0; 16]) },
         operator: Some(domain(DOMAINS[0])),

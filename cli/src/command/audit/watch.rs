@@ -47,23 +47,30 @@ impl<'a> Watch<'a> {
         let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
         // The first round may take hours: until it is over, a signal ends the program at once.
         self.round(terminal)?;
-        let _entered = runtime.enter();
-        let stop = stop_signal()?;
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let is_stopped = runtime.block_on(async {
-                tokio::select! {
-                    () = &mut stop => true,
-                    () = tokio::time::sleep(every) => false,
-                }
-            });
-            if is_stopped {
-                break;
+        let (stop, stopped) = std::sync::mpsc::sync_channel(1);
+        let entered = runtime.enter();
+        let first = stop_signal()?;
+        drop(entered);
+        std::thread::spawn(move || {
+            runtime.block_on(first);
+            let _ = stop.send(());
+            // A round that takes too long is left where it is: the next audit in the folder continues there.
+            let entered = runtime.enter();
+            let second = stop_signal();
+            drop(entered);
+            if let Ok(second) = second {
+                runtime.block_on(second);
+                std::process::exit(i32::from(crate::UNDECIDED));
             }
+        });
+        while stopped.recv_timeout(every).is_err() {
             self.round(terminal)?;
         }
         if self.has_lied {
             return Err(Failure::new("audit_failed", "something did not hold while it was watched: see above"));
+        }
+        if let Some(found) = self.found.first() {
+            return Err(Failure::new("audit_incomplete", found).undecided());
         }
         Ok(())
     }
@@ -87,7 +94,9 @@ impl<'a> Watch<'a> {
                     let found: Vec<_> = findings.iter().map(AuditFinding::json).collect();
                     terminal.answer(&json!({"time": now(), "ok": false, "findings": found}), "")?;
                 }
-                self.tell_findings(&findings, terminal)
+                // What was found before is neither gone nor there.
+                let before = self.found.clone();
+                self.tell_findings(&findings, &before, terminal)
             }
             Err(error) => Err(error.into()),
         }
@@ -124,12 +133,18 @@ impl<'a> Watch<'a> {
             self.keep(&report.findings);
             return Ok(());
         }
-        self.tell_findings(&report.findings, terminal)
+        self.tell_findings(&report.findings, &BTreeSet::new(), terminal)
     }
 
-    /// Says which findings are new and which are gone.
-    fn tell_findings(&mut self, findings: &[AuditFinding], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    /// Says which findings are new and which are gone; `also` are taken for found, too.
+    fn tell_findings(
+        &mut self,
+        findings: &[AuditFinding],
+        also: &BTreeSet<String>,
+        terminal: &mut Terminal<'_>,
+    ) -> Result<(), Failure> {
         let before = self.keep(findings);
+        self.found.extend(also.iter().cloned());
         if terminal.json {
             return Ok(());
         }

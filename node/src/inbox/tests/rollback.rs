@@ -6,7 +6,7 @@ use fama_ledger::join::LogState;
 
 use super::*;
 use crate::replay::check::check;
-use crate::store::Commit;
+use crate::store::{Commit, DeadLetter, WebhookCursor};
 
 /// Writes a valid log on a disk of its own.
 struct Author {
@@ -229,6 +229,33 @@ fn other_logs_grow_while_one_is_rolled_back() {
     assert!(finish(&mut node.inbox));
     let node = node.restart();
     assert_eq!((node.size(0), node.size(1), node.waiting()), (stays, 4, Some("starting")));
+}
+
+/// A webhook that was told of a branch was told nothing of what came instead, until the log was as long again.
+#[test]
+fn webhooks_go_back_to_what_is_left_of_a_log() {
+    let (authors, stays, _) = story();
+    let mut node = Node::new(1);
+    node.open_gate();
+    authors[0].give(&mut node.inbox);
+    let store = Arc::clone(&node.inbox.shared.store);
+    let (told, other) = (node.size(0), (log_id(1), 2));
+    assert!(told > stays);
+    let at = |size| WebhookCursor { sizes: vec![(log_id(0), size), other.clone()], ..WebhookCursor::default() };
+    for name in ["one", "two"] {
+        store.put_webhook(name, &at(told), None).unwrap();
+    }
+    let letter = DeadLetter { id: "a".into(), body: "b".into(), time: Millis(1), error: "c".into() };
+    store.put_webhook("two", &at(told), Some(&letter)).unwrap();
+    node.inbox.rewind(&log_id(0), stays).unwrap();
+    let cursor = |name: &str| store.view().webhook(name).unwrap().unwrap();
+    assert_eq!(cursor("one"), at(stays));
+    assert_eq!((cursor("two").sizes, store.view().dead_letters("two", 9).unwrap().len()), (at(stays).sizes, 1));
+    // What was on its way meanwhile brings it no further.
+    store.put_webhook("one", &at(told), None).unwrap();
+    assert_eq!(cursor("one"), at(stays));
+    assert_eq!(store.view().size_after_rollback(&log_id(0)).unwrap(), Some(stays));
+    assert_eq!(store.view().size_after_rollback(&log_id(1)).unwrap(), None);
 }
 
 /// A node forgot a revocation that an abandoned branch had, if it had been created long before the branch took it. But
