@@ -36,7 +36,7 @@ impl Frontier {
     pub(super) fn now(moment: &Moment<'_>) -> Result<Self, ApiError> {
         let manifest = &moment.app.shared.manifest;
         let size = |log: &LogId| match moment.view.size_after_rollback(log)? {
-            Some(left) => Ok(left),
+            Some(left) => Ok::<u64, ApiError>(left),
             None => Ok(moment.record_of(log)?.state.size),
         };
         let sizes = manifest.logs().keys().map(|log| Ok((log.clone(), size(log)?)));
