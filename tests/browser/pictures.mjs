@@ -29,10 +29,8 @@ try {
   const browser = await Browser.open();
   // Of each page what fits on a screen; the papers show no more.
   const pages = {
-    front: ["/", {}],
     agent: [`/agent/${encodeURIComponent(best.handle)}`, {}],
     federation: ["/federation", {}],
-    leaderboard: ["/leaderboard", { dark: true, phone: true }],
   };
   for (const [name, [path, options]] of Object.entries(pages)) {
     const page = await browser.page(options);
