@@ -49,8 +49,9 @@ grow: needs
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- grow events=$(N) $(DATA:%=data=%) \
 		$(IDENTITIES:%=identities=%) $(PROVIDERS:%=providers=%) $(SEED:%=seed=%)
 
-# Screenshots need Chromium, Node.js and playwright-core: the needs of the tests.
-pictures: build needs-test
+# Screenshots need Chromium, Node.js and playwright-core, as tests of foreign software do.
+pictures: build
+	@FAMA_FOREIGN=1 .cargo/needs.sh test
 	@node tests/browser/pictures.mjs "$${CARGO_TARGET_DIR:-target}/release/fama" docs/pictures
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- plot docs/pictures/growth.svg
 
