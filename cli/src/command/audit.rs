@@ -32,7 +32,7 @@ Reads every manifest, head, tile, entry and note that the sources show; checks e
 each log's tree, every author's signature and every state root; recomputes the joined state.
 A second source, or an earlier audit, reveals whether different readers are shown different
 histories. Needs about twice as much disk space as it reads: in the system's temporary folder
-(TMPDIR) without --keep. With --watch it goes on reading what is new until Ctrl-C, prints a line
+(TMPDIR) without --keep. With --watch it keeps reading what is new until Ctrl-C, prints a line
 whenever something changed, and each finding when it appears; a second Ctrl-C ends a round that
 takes too long. Exit codes: 0 everything verified, 1 something is wrong, 3 a source did not
 answer, and what could be read holds.";

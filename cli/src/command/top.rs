@@ -61,44 +61,43 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let failed = |error| Failure::new("terminal", error);
     let mut shown = ratatui::try_init().map_err(failed)?;
     let every = Duration::from_secs(args.every.into());
-    let ended = follow(&mut gatherer, every, &mut shown).map_err(failed);
+    let ended = follow(gatherer, every, &mut shown).map_err(failed);
     // Also after an error, so that the user has a usable terminal.
     ratatui::restore();
     ended
 }
 
-fn follow(gatherer: &mut Gatherer, every: Duration, terminal: &mut ratatui::DefaultTerminal) -> std::io::Result<()> {
+fn follow(mut gatherer: Gatherer, every: Duration, terminal: &mut ratatui::DefaultTerminal) -> std::io::Result<()> {
     let mut screen = Screen::default();
-    std::thread::scope(|scope| {
-        // Asked on a thread of its own: a node that does not answer must not hold up the keys.
-        let (ask, asked) = std::sync::mpsc::sync_channel::<()>(1);
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
-        scope.spawn(move || {
-            while asked.recv().is_ok() {
-                if tell.send(gatherer.gather()).is_err() {
-                    break;
-                }
-            }
-        });
-        let (mut due, mut waits) = (Instant::now(), false);
-        loop {
-            if !waits && Instant::now() >= due && !screen.is_paused {
-                waits = ask.try_send(()).is_ok();
-            }
-            if let Ok(seen) = told.try_recv() {
-                (waits, due) = (false, Instant::now() + every);
-                screen.nodes = seen;
-            }
-            terminal.draw(|frame| screen.draw(frame))?;
-            if event::poll(KEY_WAIT)?
-                && let Event::Key(key) = event::read()?
-                && key.kind == KeyEventKind::Press
-                && !pressed(&mut screen, key, &mut due)
-            {
-                return Ok(());
+    // Asked on a thread of its own, which nobody waits for: a node that does not answer must hold up neither the keys
+    // nor the end.
+    let (ask, asked) = std::sync::mpsc::sync_channel::<()>(1);
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        while asked.recv().is_ok() {
+            if tell.send(gatherer.gather()).is_err() {
+                break;
             }
         }
-    })
+    });
+    let (mut due, mut waits) = (Instant::now(), false);
+    loop {
+        if !waits && Instant::now() >= due && !screen.is_paused {
+            waits = ask.try_send(()).is_ok();
+        }
+        if let Ok(seen) = told.try_recv() {
+            (waits, due) = (false, Instant::now() + every);
+            screen.nodes = seen;
+        }
+        terminal.draw(|frame| screen.draw(frame))?;
+        if event::poll(KEY_WAIT)?
+            && let Event::Key(key) = event::read()?
+            && key.kind == KeyEventKind::Press
+            && !pressed(&mut screen, key, &mut due)
+        {
+            return Ok(());
+        }
+    }
 }
 
 /// Takes a key; `false` ends the program.

@@ -1,4 +1,4 @@
-//! `fama audit --watch`: an audit that goes on, and says when sources part or something no longer holds.
+//! `fama audit --watch`: an audit that is repeated, and says when sources part or something no longer holds.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

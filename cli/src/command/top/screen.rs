@@ -24,7 +24,7 @@ const HELP: &str = "\
 q, Ctrl-C   end
 Tab, ←, →   next or previous node
 ↑, ↓, k, j  scroll the logs
-p           pause, and go on
+p           pause or continue
 r           ask now
 ?           this help
 
@@ -55,7 +55,7 @@ impl Screen {
 
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
         let keys = if self.is_paused {
-            " PAUSED · p go on  ? help  q end"
+            " PAUSED · p continue  ? help  q end"
         } else {
             " ? help  Tab next node  ↑↓ scroll  p pause  q end"
         };
