@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use fama_ledger::manifest::Manifest;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bridge::Bridge;
@@ -35,6 +35,10 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Most network events that wait for the bridge.
 const EVENTS_MAX: usize = 256;
+/// Most connections of a listener that the system keeps until they are accepted; `net.core.somaxconn` may allow fewer.
+/// Of what does not fit the client hears nothing, and tries again after a second, three, seven. The standard library's
+/// 128 are a tenth of a second of a crowd.
+const QUEUE_MAX: u32 = 4_096;
 
 /// Why a node did not start, or stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -157,9 +161,9 @@ pub async fn run_with(
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let query = bind("query", &config.query).await?;
-    let submit = bind("submit", &config.submit).await?;
-    let admin = bind("admin", &config.admin).await?;
+    let query = bind("query", &config.query)?;
+    let submit = bind("submit", &config.submit)?;
+    let admin = bind("admin", &config.admin)?;
     let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
@@ -441,13 +445,22 @@ fn spawn_scrub(shared: &Shared, settings: ScrubSettings) -> Result<Option<SyncSe
     thread.map(|_| Some(stop)).map_err(|error| NodeError::System(error.to_string()))
 }
 
-async fn bind(what: &'static str, listener: &Listener) -> Result<Option<std::net::TcpListener>, NodeError> {
+fn bind(what: &'static str, listener: &Listener) -> Result<Option<std::net::TcpListener>, NodeError> {
     if !listener.enabled {
         return Ok(None);
     }
     let address = listener.listen;
-    let bound = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+    let bound = listen(address).and_then(TcpListener::into_std);
     Ok(Some(bound.map_err(|cause| NodeError::Listen { what, address, cause })?))
+}
+
+/// Like [`TcpListener::bind`], with a longer queue.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A node that starts again must not wait for connections of its last life.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE_MAX)
 }
 
 /// A second handle to a listener that stays bound.
