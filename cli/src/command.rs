@@ -12,6 +12,8 @@ pub(crate) mod dismiss;
 pub(crate) mod event;
 pub(crate) mod export;
 pub(crate) mod federation;
+pub(crate) mod grant;
+pub(crate) mod grants;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod leaderboard;
@@ -32,7 +34,10 @@ pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod submission;
 pub(crate) mod submit;
+pub(crate) mod suspend;
 pub(crate) mod top;
+pub(crate) mod ungrant;
+pub(crate) mod unsuspend;
 pub(crate) mod verify;
 pub(crate) mod webhook;
 
@@ -98,6 +103,16 @@ commands! {
     Admit(admit),
     /// End a sponsorship, as an operator
     Dismiss(dismiss),
+    /// Let an agent do something at a service, as that service
+    Grant(grant),
+    /// Take a grant back
+    Ungrant(ungrant),
+    /// Show what services let an agent do, or what a service lets agents do
+    Grants(grants),
+    /// Suspend an identity's use, as an operator
+    Suspend(suspend),
+    /// Take a suspension back, as an operator
+    Unsuspend(unsuspend),
     /// Submit many events from JSON lines
     Submit(submit),
     /// Submit again what was signed and not answered

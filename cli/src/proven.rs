@@ -7,10 +7,11 @@ use fama_ledger::id::{Domain, Handle, did};
 use fama_ledger::join::{Karma, Revoked};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::profile::{
-    LeftOut, Profile, ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenLog, ProvenStatus, Question, Required,
-    WhyLeftOut,
+    Agent, LeftOut, Profile, ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenGrants, ProvenLog, ProvenStatus,
+    ProvenSuspension, Required, WhyLeftOut,
 };
 use fama_ledger::proof::{CertifiedBy, Included, TlogProof};
+use fama_ledger::rows::{Grant, Suspended};
 use fama_ledger::time::Millis;
 use fama_node::clock;
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ impl VerifiedProof {
     #[must_use]
     pub(crate) fn about(&self) -> String {
         match self {
-            Self::Profile(proven, _) => proven.question.to_string(),
+            Self::Profile(proven, _) => proven.question.agent.to_string(),
             Self::Entry(included) => event_id(included),
         }
     }
@@ -179,7 +180,7 @@ fn profile_json(proven: &Proven, now: u64) -> Value {
 }
 
 fn agent_json(profile: &Profile) -> Value {
-    let Profile { found, version, current, status, keys, karma, providers } = profile;
+    let Profile { found, version, current, status, keys, karma, providers, .. } = profile;
     let revoked = match status {
         ProvenStatus::Revoked(revoked) => {
             let by = revoked.operator.as_ref().map_or("home", Domain::as_str);
@@ -196,7 +197,25 @@ fn agent_json(profile: &Profile) -> Value {
     json!({
         "id": found.id.to_string(), "handle": handle(profile), "did": did(&found.home, &found.id),
         "key": current.key.to_string(), "key_version": version, "status": status.as_str(), "revoked": revoked,
+        "suspension": profile.suspension.as_str(),
+        "suspended_by": profile.suspended_by.iter().map(suspended_json).collect::<Vec<_>>(),
         "keys": keys, "karma": karma_json(*karma), "providers": providers,
+        "granted": profile.granted.iter().map(granted_json).collect::<Vec<_>>(),
+    })
+}
+
+fn suspended_json((operator, standing): &(Domain, Suspended)) -> Value {
+    json!({"operator": operator.as_str(), "since": standing.since.to_string(), "reason": standing.reason.as_str()})
+}
+
+fn granted_json(granted: &ProvenGrants) -> Value {
+    let grant = |grant: &Grant| json!({"scope": grant.scope.as_str(), "expires": grant.expires.map(|at| at.to_string())});
+    let issuer = granted.found.as_ref();
+    json!({
+        "issuer": granted.issuer.to_string(), "home": issuer.map(|issuer| issuer.home.as_str()),
+        "status": issuer.map(|issuer| issuer.status.as_str()),
+        "suspension": issuer.map(|issuer| issuer.suspension.as_str()),
+        "in_force": granted.is_in_force(), "grants": granted.grants.iter().map(grant).collect::<Vec<_>>(),
     })
 }
 
@@ -236,22 +255,22 @@ fn hidden(left_out: &LeftOut) -> String {
 }
 
 fn absent(proven: &Proven) -> String {
-    match &proven.question {
-        Question::Handle(Handle { name, home }) if proven.manifest.homes().contains_key(home) => {
+    match &proven.question.agent {
+        Agent::Handle(Handle { name, home }) if proven.manifest.homes().contains_key(home) => {
             format!("nobody in {home} has the name {name}")
         }
-        Question::Handle(Handle { home, .. }) | Question::Did(home, _)
+        Agent::Handle(Handle { home, .. }) | Agent::Did(home, _)
             if !proven.manifest.homes().contains_key(home) =>
         {
             format!("the federation has no home {home}")
         }
-        Question::Did(home, _) => format!("nobody in {home} has such an id"),
+        Agent::Did(home, _) => format!("nobody in {home} has such an id"),
         _ => "nobody in any home has this id".to_owned(),
     }
 }
 
 fn agent_lines(profile: &Profile) -> Vec<(&'static str, String)> {
-    let Profile { found, version, current, status, keys, karma, providers } = profile;
+    let Profile { found, version, current, status, keys, karma, providers, .. } = profile;
     let standing = match status {
         ProvenStatus::Active => "in force: no log has revoked it".to_owned(),
         ProvenStatus::Revoked(revoked) => revocation(revoked),
@@ -264,11 +283,45 @@ fn agent_lines(profile: &Profile) -> Vec<(&'static str, String)> {
     ];
     let former = keys.iter().zip(1u32..).filter(|(_, number)| number < version);
     lines.extend(former.map(|(key, version)| ("former", format!("version {version}, {}\n{}", key.time, key.key))));
+    lines.extend(suspension_lines(profile));
+    lines.extend(profile.granted.iter().flat_map(granted_lines));
     lines.push(("karma", karma_text(*karma)));
     let shown = providers.iter().take(PROVIDERS_SHOWN);
     lines.extend(shown.map(|(provider, karma)| ("of that", format!("{}, by {provider}", karma_text(*karma)))));
     if let Some(more) = providers.len().checked_sub(PROVIDERS_SHOWN).filter(|more| *more > 0) {
         lines.push(("", format!("and {more} more providers: --json lists them")));
+    }
+    lines
+}
+
+fn suspension_lines(profile: &Profile) -> Vec<(&'static str, String)> {
+    let by = profile.suspended_by.iter().map(|(operator, standing)| {
+        format!("by {operator} since {}: {}", standing.since, standing.reason.as_str())
+    });
+    let by = by.collect::<Vec<_>>().join("\n");
+    match profile.suspension {
+        ProvenSuspension::None if by.is_empty() => Vec::new(),
+        ProvenSuspension::None => vec![("use", format!("suspended by too few operators to hold:\n{by}"))],
+        ProvenSuspension::Holds => vec![("use", format!("SUSPENDED: no operator signs it in\n{by}"))],
+        ProvenSuspension::NotKnown => {
+            let hidden = "not known to be suspended: logs that are left out may suspend it".to_owned();
+            vec![("use", if by.is_empty() { hidden } else { format!("{hidden}\n{by}") })]
+        }
+    }
+}
+
+fn granted_lines(granted: &ProvenGrants) -> Vec<(&'static str, String)> {
+    let by = match &granted.found {
+        None => format!("nothing: no home has an identity {}", granted.issuer),
+        Some(_) if granted.is_in_force() => format!("by {}", granted.issuer),
+        Some(_) => format!("by {}, whose key is not known to be in force: no grant of it counts", granted.issuer),
+    };
+    let mut lines = vec![("granted", by)];
+    lines.extend(granted.grants.iter().map(|grant| {
+        ("", grant.expires.map_or_else(|| grant.scope.to_string(), |expires| format!("{}, until {expires}", grant.scope)))
+    }));
+    if granted.grants.is_empty() && granted.found.is_some() {
+        lines.push(("", "nothing".to_owned()));
     }
     lines
 }
@@ -339,5 +392,9 @@ const fn kind(action: &Action) -> &'static str {
         Action::Retract { .. } => "a retraction",
         Action::Admit { .. } => "a sponsorship",
         Action::Dismiss { .. } => "the end of a sponsorship",
+        Action::Grant { .. } => "a grant",
+        Action::Ungrant { .. } => "the end of a grant",
+        Action::Suspend { .. } => "a suspension",
+        Action::Resume { .. } => "the end of a suspension",
     }
 }

@@ -113,12 +113,19 @@ impl Query {
     ///
     /// # Errors
     /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
-    pub(crate) fn get_text(&self, path: &[&str], max: usize) -> Result<String, Failure> {
-        self.of_first(|one| one.text_at(path, max))
+    pub(crate) fn get_text(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, String)],
+        max: usize,
+    ) -> Result<String, Failure> {
+        self.of_first(|one| one.text_at(path, parameters, max))
     }
 
-    fn text_at(&self, path: &[&str], max: usize) -> Result<String, Failure> {
-        let mut response = self.agent()?.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
+    fn text_at(&self, path: &[&str], parameters: &[(&str, String)], max: usize) -> Result<String, Failure> {
+        let request = self.agent()?.get(self.url(path));
+        let request = parameters.iter().fold(request, |request, (name, value)| request.query(name, value));
+        let mut response = request.call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             return self.read(Ok(response)).and(Err(self.stranger("an error status with a successful body")));
         }

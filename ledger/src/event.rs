@@ -1,4 +1,4 @@
-//! What authors sign: seven kinds of events and their canonical text.
+//! What authors sign: eleven kinds of events and their canonical text.
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -88,8 +88,17 @@ words! {
         /// No reason stated.
         Unspecified = "unspecified",
     }
+    /// Why an operator suspended an identity.
+    SuspendReason, "want misconduct, key_compromised or unspecified" {
+        /// The agent did harm.
+        Misconduct = "misconduct",
+        /// Someone else seems to have the agent's key.
+        KeyCompromised = "key_compromised",
+        /// No reason stated.
+        Unspecified = "unspecified",
+    }
     /// The kinds of events.
-    Kind, "want register, rotate, revoke, attest, retract, admit or dismiss" {
+    Kind, "want register, rotate, revoke, attest, retract, admit, dismiss, grant, ungrant, suspend or resume" {
         /// Registers an identity.
         Register = "register",
         /// Replaces an identity's key.
@@ -104,6 +113,14 @@ words! {
         Admit = "admit",
         /// Ends a sponsorship.
         Dismiss = "dismiss",
+        /// Lets an agent do something at a service.
+        Grant = "grant",
+        /// Takes a grant back.
+        Ungrant = "ungrant",
+        /// An operator's word against an identity's use.
+        Suspend = "suspend",
+        /// Takes a suspension back.
+        Resume = "resume",
     }
 }
 
@@ -143,6 +160,34 @@ slugs! {
     Service, limits::SERVICE_BYTES_MAX, "want 1 to 64 of a-z 0-9 . _ -";
     /// What an attestation is about, as one word.
     Context, limits::CONTEXT_BYTES_MAX, "want 1 to 32 of a-z 0-9 . _ -";
+}
+
+/// What a grant lets an agent do at the service that gives it: a scope-token of RFC 6749, of at most 64 bytes. The same
+/// word means nothing at another service.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
+pub struct Scope(String);
+
+impl Scope {
+    /// The value's spelling in texts and tokens.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Scope {
+    type Err = WordError;
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let token = |c: u8| matches!(c, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        let ok = (1..=limits::SCOPE_BYTES_MAX).contains(&text.len()) && text.bytes().all(token);
+        if ok { Ok(Self(text.to_owned())) } else { Err(WordError("want 1 to 64 visible characters of ASCII, no \" and no \\")) }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl FromStr for Nonce {
@@ -271,6 +316,48 @@ pub enum Action {
         /// The stated reason.
         reason: DismissReason,
     },
+    /// Lets an agent do something at a service.
+    Grant {
+        /// The issuer's home.
+        home: Domain,
+        /// The service that lets it.
+        issuer: IdentityId,
+        /// The agent that may.
+        subject: IdentityId,
+        /// What it may do there.
+        scope: Scope,
+        /// When the grant ends, by the clock of whoever reads it; the fold never judges it.
+        expires: Option<Millis>,
+        /// Hash of a note for people.
+        note: Option<NoteHash>,
+    },
+    /// Takes a grant back.
+    Ungrant {
+        /// The issuer's home.
+        home: Domain,
+        /// The service that had let it.
+        issuer: IdentityId,
+        /// The agent that may no longer.
+        subject: IdentityId,
+        /// What it may no longer do there.
+        scope: Scope,
+    },
+    /// An operator's word against an identity's use; signed by the operator's node key.
+    Suspend {
+        /// The operator that suspends.
+        operator: Domain,
+        /// Whose use is suspended.
+        identity: IdentityId,
+        /// The stated reason.
+        reason: SuspendReason,
+    },
+    /// Takes a suspension back; signed by the operator's node key.
+    Resume {
+        /// The operator that had suspended.
+        operator: Domain,
+        /// Whose use is suspended no longer.
+        identity: IdentityId,
+    },
 }
 
 impl Action {
@@ -285,6 +372,10 @@ impl Action {
             Self::Retract { .. } => Kind::Retract,
             Self::Admit { .. } => Kind::Admit,
             Self::Dismiss { .. } => Kind::Dismiss,
+            Self::Grant { .. } => Kind::Grant,
+            Self::Ungrant { .. } => Kind::Ungrant,
+            Self::Suspend { .. } => Kind::Suspend,
+            Self::Resume { .. } => Kind::Resume,
         }
     }
 
@@ -298,11 +389,15 @@ impl Action {
             | Kind::Attest
             | Kind::Retract
             | Kind::Admit
-            | Kind::Dismiss => 1,
+            | Kind::Dismiss
+            | Kind::Grant
+            | Kind::Ungrant
+            | Kind::Suspend
+            | Kind::Resume => 1,
         }
     }
 
-    /// The home that the event acts in; for an admit or dismiss, the operator that states it.
+    /// The home that the event acts in; for an admit, dismiss, suspend or resume, the operator that states it.
     #[must_use]
     pub const fn place(&self) -> &Domain {
         match self {
@@ -310,16 +405,27 @@ impl Action {
             | Self::Rotate { home, .. }
             | Self::Revoke { home, .. }
             | Self::Attest { home, .. }
-            | Self::Retract { home, .. } => home,
-            Self::Admit { operator, .. } | Self::Dismiss { operator, .. } => operator,
+            | Self::Retract { home, .. }
+            | Self::Grant { home, .. }
+            | Self::Ungrant { home, .. } => home,
+            Self::Admit { operator, .. }
+            | Self::Dismiss { operator, .. }
+            | Self::Suspend { operator, .. }
+            | Self::Resume { operator, .. } => operator,
         }
     }
 
-    /// The note that the event commits to; only a registration or attestation can have one.
+    /// Whether an operator states the event, and signs it with its node key. An identity signs every other one.
+    #[must_use]
+    pub const fn is_statement(&self) -> bool {
+        matches!(self, Self::Admit { .. } | Self::Dismiss { .. } | Self::Suspend { .. } | Self::Resume { .. })
+    }
+
+    /// The note that the event commits to; only a registration, attestation or grant can have one.
     #[must_use]
     pub const fn note(&self) -> Option<NoteHash> {
         match self {
-            Self::Register { note, .. } | Self::Attest { note, .. } => *note,
+            Self::Register { note, .. } | Self::Attest { note, .. } | Self::Grant { note, .. } => *note,
             _ => None,
         }
     }
@@ -400,6 +506,18 @@ fn write_action(out: &mut String, action: &Action) -> fmt::Result {
             write_triple(out, operator, provider, service, domain)?;
             writeln!(out, "from: {from}\nreason: {reason}")
         }
+        Action::Grant { home, issuer, subject, scope, expires, note } => {
+            writeln!(out, "home: {home}\nissuer: {issuer}\nsubject: {subject}\nscope: {scope}")?;
+            write_optional(out, "expires", *expires)?;
+            write_hash(out, "note", *note)
+        }
+        Action::Ungrant { home, issuer, subject, scope } => {
+            writeln!(out, "home: {home}\nissuer: {issuer}\nsubject: {subject}\nscope: {scope}")
+        }
+        Action::Suspend { operator, identity, reason } => {
+            writeln!(out, "operator: {operator}\nidentity: {identity}\nreason: {reason}")
+        }
+        Action::Resume { operator, identity } => writeln!(out, "operator: {operator}\nidentity: {identity}"),
     }
 }
 
@@ -441,7 +559,7 @@ fn read_action(fields: &mut Fields<'_>, kind: Kind) -> Result<Action, TextError>
             issuer: fields.parse("issuer")?,
             subject: fields.parse("subject")?,
             delta: fields.integer("delta")?,
-            context: read_context(fields)?,
+            context: read_optional(fields, "context")?,
             note: read_hash(fields, "note")?,
         },
         Kind::Retract => Action::Retract {
@@ -467,6 +585,28 @@ fn read_action(fields: &mut Fields<'_>, kind: Kind) -> Result<Action, TextError>
             from: read_from(fields)?,
             reason: fields.parse("reason")?,
         },
+        Kind::Grant => Action::Grant {
+            home: fields.parse("home")?,
+            issuer: fields.parse("issuer")?,
+            subject: fields.parse("subject")?,
+            scope: fields.parse("scope")?,
+            expires: read_optional(fields, "expires")?,
+            note: read_hash(fields, "note")?,
+        },
+        Kind::Ungrant => Action::Ungrant {
+            home: fields.parse("home")?,
+            issuer: fields.parse("issuer")?,
+            subject: fields.parse("subject")?,
+            scope: fields.parse("scope")?,
+        },
+        Kind::Suspend => Action::Suspend {
+            operator: fields.parse("operator")?,
+            identity: fields.parse("identity")?,
+            reason: fields.parse("reason")?,
+        },
+        Kind::Resume => {
+            Action::Resume { operator: fields.parse("operator")?, identity: fields.parse("identity")? }
+        }
     })
 }
 
@@ -478,9 +618,12 @@ fn read_hash<T: FromStr<Err: fmt::Display>>(
     value.map(|value| fields.sha256(name, value)).transpose()
 }
 
-fn read_context(fields: &mut Fields<'_>) -> Result<Option<Context>, TextError> {
-    let value = fields.optional("context")?;
-    value.map(|value| fields.typed("context", value)).transpose()
+fn read_optional<T: FromStr<Err: fmt::Display>>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+) -> Result<Option<T>, TextError> {
+    let value = fields.optional(name)?;
+    value.map(|value| fields.typed(name, value)).transpose()
 }
 
 fn read_version(fields: &mut Fields<'_>) -> Result<u32, TextError> {

@@ -12,6 +12,7 @@ use crate::rows::{
 };
 use crate::time::Millis;
 
+mod access;
 mod karma;
 mod sponsor;
 
@@ -47,7 +48,7 @@ pub enum Void {
     Duplicate = 12,
     /// The attestation was already retracted.
     AlreadyRetracted = 13,
-    /// A statement about the same provider, service and domain, not created earlier, was already applied.
+    /// A statement about the same thing, not created earlier, was already applied.
     Superseded = 14,
     /// The day's cap for this provider and subject is used up.
     Cap = 15,
@@ -149,6 +150,18 @@ pub enum Effect {
         /// The provider that the statement is about.
         provider: IdentityId,
     },
+    /// A service let an agent do something there, or no longer.
+    Granted {
+        /// The agent that the grant is about.
+        subject: IdentityId,
+        /// The service.
+        issuer: IdentityId,
+    },
+    /// An operator suspended an identity, or took that back.
+    Suspended {
+        /// The identity that the statement is about.
+        identity: IdentityId,
+    },
 }
 
 impl Effect {
@@ -156,8 +169,13 @@ impl Effect {
     #[must_use]
     pub const fn about(&self) -> IdentityId {
         match self {
-            Self::Registered { identity } | Self::KeyChanged { identity } | Self::Claimed { identity } => *identity,
-            Self::Attested { subject, .. } | Self::Retracted { subject, .. } => *subject,
+            Self::Registered { identity }
+            | Self::KeyChanged { identity }
+            | Self::Claimed { identity }
+            | Self::Suspended { identity } => *identity,
+            Self::Attested { subject, .. } | Self::Retracted { subject, .. } | Self::Granted { subject, .. } => {
+                *subject
+            }
             Self::Sponsored { provider } => *provider,
         }
     }
@@ -218,7 +236,10 @@ impl<'a, S: Rows> Fold<'a, S> {
                 Some(home) => self.revoke(home, event, at),
                 None => self.claim(event, at),
             },
-            Action::Admit { operator, .. } | Action::Dismiss { operator, .. } => {
+            Action::Admit { operator, .. }
+            | Action::Dismiss { operator, .. }
+            | Action::Suspend { operator, .. }
+            | Action::Resume { operator, .. } => {
                 void_if!(*operator != self.log.operator, NotHome);
                 match self.untimely(created, at.time) {
                     Some(void) => Ok(Err(void)),
@@ -250,9 +271,24 @@ impl<'a, S: Rows> Fold<'a, S> {
             Action::Rotate { .. } => self.rotate(home, event, at),
             Action::Attest { .. } => self.attest(home, event, at),
             Action::Retract { .. } => self.retract(home, event, at),
-            Action::Revoke { .. } | Action::Admit { .. } | Action::Dismiss { .. } => {
-                unreachable!("apply sends these elsewhere")
-            }
+            Action::Grant { .. } | Action::Ungrant { .. } => self.grant(home, event, at),
+            Action::Revoke { .. }
+            | Action::Admit { .. }
+            | Action::Dismiss { .. }
+            | Action::Suspend { .. }
+            | Action::Resume { .. } => unreachable!("apply sends these elsewhere"),
+        }
+    }
+
+    /// An operator's statement, about a provider or about an identity's use.
+    fn state(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
+        let owner = self.manifest.operator(&self.log.operator);
+        let node_key = owner.map(|owner| PublicKey::Ed25519(owner.node_key.to_bytes()));
+        void_if!(node_key != Some(event.signed().signer), NotAuthorized);
+        match &event.event().action {
+            Action::Suspend { identity, reason, .. } => self.suspend(*identity, Some(*reason), event, at),
+            Action::Resume { identity, .. } => self.suspend(*identity, None, event, at),
+            _ => self.sponsor(event, at),
         }
     }
 

@@ -6,14 +6,14 @@ use core::ops::ControlFlow;
 use bincode::{Decode, Encode};
 
 use crate::codec::{self, CodecError};
-use crate::event::{RevokeReason, Service};
+use crate::event::{RevokeReason, Scope, Service};
 use crate::id::{Domain, IdentityId, KeyHash, ManifestHash, Name, StateId, StateRoot, TreeRoot};
 use crate::limits;
 use crate::log::Head;
 use crate::manifest::{LogId, Manifest};
 use crate::rows::{
-    self, Attested, Claim, DayRow, Identity, Interval, KeyVersion, MapId, MapName, NameOwner, Provider, RowError, Rows,
-    Statement, StoredRows, Tally, prefix, text_key,
+    self, Attested, Claim, DayRow, Grant, Identity, Interval, KeyVersion, MapId, MapName, NameOwner, Provider, RowError,
+    Rows, Statement, StoredRows, Suspended, Suspension, Tally, prefix, text_key,
 };
 use crate::time::{Day, Millis};
 
@@ -127,6 +127,15 @@ impl Karma {
     const fn minus(self, other: Self) -> Self {
         Self { sum: self.sum.saturating_sub(other.sum), count: self.count.saturating_sub(other.count) }
     }
+}
+
+/// Grants of one issuer that stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantedPage {
+    /// Subjects and what they may do, ordered by subject and hash of the scope.
+    pub grants: Vec<(IdentityId, Grant)>,
+    /// The subject after which the next page begins; `None` if this is the last.
+    pub after: Option<IdentityId>,
 }
 
 /// An identity and the home that has it.
@@ -406,6 +415,84 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(row.is_some_and(|row| row.key.hash() == key && (signer == key || row.next == Some(signer))))
     }
 
+    /// The operators of the manifest whose suspension of the identity stands, by name. It *holds* if these are as many as
+    /// [`crate::manifest::Policy::sponsors_wanted`] says.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn suspended_by(&self, identity: IdentityId) -> ReadResult<S, Vec<(Domain, Suspended)>> {
+        let mut found = Vec::new();
+        for (operator, map) in &self.statements {
+            let row = rows::read::<Suspension, S>(self.rows, *map, &identity)?;
+            found.extend(row.and_then(|row| row.standing).map(|standing| (operator.clone(), standing)));
+        }
+        Ok(found)
+    }
+
+    /// The grants of `issuer` to `subject` that stand, at most [`limits::GRANTS_PER_PAIR`], ordered by the hash of their
+    /// scope. Whether they have ended, and whether the issuer's key is in force, is for the caller to see.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn grants(&self, issuer: &LocatedIdentity, subject: IdentityId) -> ReadResult<S, Vec<Grant>> {
+        let (map, pair) = (MapName::home(&issuer.home).id(), prefix::<Grant>(&(issuer.id, subject)));
+        let all = rows::collect::<Grant, S>(self.rows, map, &pair, limits::SCOPES_PER_PAIR)?;
+        Ok(all.into_iter().map(|(_, grant)| grant).filter(|grant| grant.stands).collect())
+    }
+
+    /// What `issuer` said last about `subject` and `scope`.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn grant(&self, issuer: &LocatedIdentity, subject: IdentityId, scope: &Scope) -> ReadResult<S, Option<Grant>> {
+        let key = (issuer.id, subject, text_key(scope.as_str()));
+        rows::read::<Grant, S>(self.rows, MapName::home(&issuer.home).id(), &key)
+    }
+
+    /// At most `limit` grants of `issuer` that stand, with their subjects, ordered by subject and hash of the scope, all
+    /// after the subject `after`. Reads at most [`limits::SCOPES_PER_PAIR`] rows a subject, and `rows_max` in all; says
+    /// which subject it read last if there may be more.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn granted(
+        &self,
+        issuer: &LocatedIdentity,
+        after: Option<IdentityId>,
+        limit: usize,
+        rows_max: usize,
+    ) -> ReadResult<S, GrantedPage>
+    where
+        S: StoredRows,
+    {
+        let mut page = GrantedPage { grants: Vec::new(), after: None };
+        let (mut read, mut last, mut broken) = (0usize, None, Ok(()));
+        let own = prefix::<Grant>(&issuer.id);
+        let mut from = own.clone();
+        if let Some(after) = after {
+            from.extend(after.0);
+            from.extend([u8::MAX; 33]);
+        }
+        let scanned = self.rows.scan_from(MapName::home(&issuer.home).id(), 0, &from, &mut |key, value| {
+            let subject = key.strip_prefix(own.as_slice()).and_then(|rest| rest.first_chunk());
+            let Some(subject) = subject.map(|id| crate::id::EventId(*id)) else { return ControlFlow::Break(()) };
+            // A page ends between two subjects.
+            if last.is_some_and(|last| last != subject) && (page.grants.len() >= limit || read >= rows_max) {
+                page.after = last;
+                return ControlFlow::Break(());
+            }
+            (last, read) = (Some(subject), read.saturating_add(1));
+            match rows::decode_row::<Grant, S::Error>(value) {
+                Ok(grant) if grant.stands => page.grants.push((subject, grant)),
+                Ok(_) => {}
+                Err(error) => broken = Err(error),
+            }
+            if broken.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        scanned.map_err(RowError::Storage)?;
+        broken.map(|()| page)
+    }
+
     /// The numbers of a provider that each operator sponsors, ordered by service and domain.
     ///
     /// # Errors
@@ -494,7 +581,7 @@ impl<'a, S: Rows> Join<'a, S> {
     /// # Errors
     /// [`RowError`].
     pub fn sponsored(&self, provider: IdentityId) -> ReadResult<S, Numbers> {
-        let want = usize::try_from(self.manifest.policy().min_sponsors).unwrap_or(usize::MAX);
+        let want = self.manifest.policy().sponsors_wanted();
         // Once all numbers count, further rows change nothing, and a proof need not contain them.
         let services: Vec<Numbers> =
             self.sponsors(provider, Some(want))?.values().map(|sponsors| counted_by(sponsors, want)).collect();

@@ -10,6 +10,8 @@ pub const NAME_BYTES_MAX: usize = 50;
 pub const SERVICE_BYTES_MAX: usize = 64;
 /// Longest context, in bytes.
 pub const CONTEXT_BYTES_MAX: usize = 32;
+/// Longest scope of a grant, in bytes.
+pub const SCOPE_BYTES_MAX: usize = 64;
 /// Longest canonical text of an event, in bytes; the longest valid event is well below it.
 pub const TEXT_BYTES_MAX: usize = 2_048;
 /// Longest note, in bytes.
@@ -51,6 +53,12 @@ pub const STATEMENTS_PER_DAY: u32 = 16;
 pub const TRIPLES_PER_PROVIDER: usize = 64;
 /// Most intervals per (provider, service, domain).
 pub const INTERVALS_PER_TRIPLE: usize = 256;
+/// Most scopes of one (issuer, subject) of which a grant stands.
+pub const GRANTS_PER_PAIR: usize = 16;
+/// Most scopes of one (issuer, subject) that grants ever named: whoever reads what stands reads them all.
+pub const SCOPES_PER_PAIR: usize = 256;
+/// Most suspend and resume statements of an operator per identity and UTC day.
+pub const SUSPENSIONS_PER_DAY: u32 = 16;
 /// Bytes that a note adds to its log's daily bytes, whatever its length.
 pub const NOTE_QUOTA_BYTES: u64 = 1_024;
 /// Earliest year of a valid `created`.

@@ -166,6 +166,8 @@ pub struct Policy {
     pub daily_retractions: u32,
     /// Most providers of one home and day that attest to a subject for the first time.
     pub daily_new_providers: u32,
+    /// Most grants per issuer and day.
+    pub daily_grants: u32,
     /// Most bytes appended to a log per day, with [`limits::NOTE_QUOTA_BYTES`] for each note and without state entries.
     pub daily_bytes: u64,
     /// How far `created` may be behind the entry's time, in milliseconds.
@@ -192,12 +194,20 @@ impl Policy {
             daily_attestations: 250_000,
             daily_retractions: 1_000,
             daily_new_providers: 1_000,
+            daily_grants: 1_000,
             daily_bytes: 1 << 30,
             max_age_ms: 3 * 86_400_000,
             max_lag_ms: 86_400_000,
             heartbeat_ms: 30_000,
             batch_ms: 100,
         }
+    }
+
+    /// [`Policy::min_sponsors`] as a number of operators: how many must sponsor a provider, or suspend an identity,
+    /// before that counts.
+    #[must_use]
+    pub fn sponsors_wanted(&self) -> usize {
+        usize::try_from(self.min_sponsors).unwrap_or(usize::MAX)
     }
 
     fn check(&self, n: usize) -> Result<(), ManifestError> {
@@ -593,14 +603,15 @@ impl Manifest {
         self.records.iter().filter(move |(_, carrier)| *carrier == log).map(|(operator, _)| operator)
     }
 
-    /// The log that such an action belongs in: for an admit or dismiss the operator's own, else the log that carries
-    /// the home. `None` if this version has no such operator or home.
+    /// The log that such an action belongs in: for an operator's statement its own, else the log that carries the home.
+    /// `None` if this version has no such operator or home.
     #[must_use]
     pub fn log_for(&self, action: &Action) -> Option<LogId> {
         let place = action.place();
-        match action {
-            Action::Admit { .. } | Action::Dismiss { .. } => self.operator(place).map(Operator::log),
-            _ => self.homes.get(place).cloned(),
+        if action.is_statement() {
+            self.operator(place).map(Operator::log)
+        } else {
+            self.homes.get(place).cloned()
         }
     }
 

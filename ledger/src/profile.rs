@@ -54,11 +54,12 @@ use crate::adoption::AdoptionError;
 use crate::checkpoint::CheckpointError;
 use crate::codec::CodecError;
 use crate::id::{Domain, FederationId, Handle, Hex, IdentityId, from_hex};
-use crate::join::{Join, Karma, LocatedIdentity, Revoked};
+use crate::event::Scope;
+use crate::join::{Join, Karma, KeyStatus, LocatedIdentity, Revoked};
 use crate::log;
-use crate::manifest::{LogId, Manifest, ManifestError};
+use crate::manifest::{LogId, Manifest, ManifestError, Operator};
 use crate::map;
-use crate::rows::{KeyVersion, MapId, MapName, RowError, Rows};
+use crate::rows::{Grant, KeyVersion, MapId, MapName, RowError, Rows, Suspended};
 use crate::time::Millis;
 
 mod carriers;
@@ -79,9 +80,23 @@ pub const PROFILE_UNPACKED_BYTES_MAX: usize = 16 << 20;
 /// The value of `format` in the file.
 const PROFILE_FORMAT: &str = "fama.profile-proof/1";
 
+/// Most issuers whose grants one proof shows.
+pub const GRANTED_BY_MAX: usize = 16;
+/// What stands between the agent and the issuers in a question's text.
+const GRANTED_BY: &str = " granted by ";
+
+/// What is asked: an agent's profile, and what some services let it do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The agent whose profile is requested.
+    pub agent: Agent,
+    /// The issuers whose grants to the agent are requested too: strictly ascending, at most [`GRANTED_BY_MAX`].
+    pub granted_by: Vec<IdentityId>,
+}
+
 /// The agent whose profile is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum Agent {
     /// `name@home`: the identity that has the name in that home.
     Handle(Handle),
     /// The identity with this id, in any home.
@@ -90,12 +105,42 @@ pub enum Question {
     Did(Domain, [u8; 16]),
 }
 
-/// A text that is no question: it does not identify an agent.
+/// A text that is no question: it does not identify an agent, or no issuers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("want name@home, an id of 64 lower-case hex digits or a did:agent:<home>:<32 hex digits>")]
 pub struct QuestionError;
 
+impl From<Agent> for Question {
+    fn from(agent: Agent) -> Self {
+        Self { agent, granted_by: Vec::new() }
+    }
+}
+
 impl FromStr for Question {
+    type Err = QuestionError;
+    /// Parses exactly the displayed form: the agent, then ` granted by ` and the issuers' ids if there are any.
+    fn from_str(text: &str) -> Result<Self, QuestionError> {
+        let Some((agent, issuers)) = text.split_once(GRANTED_BY) else { return text.parse().map(Agent::into) };
+        let issuers = issuers.split(' ').map(|id| id.parse().map_err(|_| QuestionError));
+        let granted_by = issuers.collect::<Result<Vec<IdentityId>, _>>()?;
+        if granted_by.len() > GRANTED_BY_MAX || !granted_by.is_sorted_by(|a, b| a < b) {
+            return Err(QuestionError);
+        }
+        Ok(Self { agent: agent.parse()?, granted_by })
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.agent.fmt(f)?;
+        for (i, issuer) in self.granted_by.iter().enumerate() {
+            write!(f, "{}{issuer}", if i == 0 { GRANTED_BY } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Agent {
     type Err = QuestionError;
     /// Parses exactly the displayed form.
     fn from_str(text: &str) -> Result<Self, QuestionError> {
@@ -109,7 +154,7 @@ impl FromStr for Question {
     }
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handle(handle) => handle.fmt(f),
@@ -119,8 +164,8 @@ impl fmt::Display for Question {
     }
 }
 
-impl Question {
-    /// The home that the question names; `None` for an id, which may be in any home.
+impl Agent {
+    /// The home that the agent's name has; `None` for an id, which may be in any home.
     #[must_use]
     pub const fn home(&self) -> Option<&Domain> {
         match self {
@@ -175,6 +220,68 @@ impl ProvenStatus {
     }
 }
 
+/// Whether an identity's use is suspended, as far as a proof shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProvenSuspension {
+    /// Too few operators suspend it, whatever the maps have that are left out.
+    None,
+    /// As many operators suspend it as the policy wants.
+    Holds,
+    /// Too few of those shown suspend it, but with those that are left out there may be enough.
+    NotKnown,
+}
+
+impl ProvenSuspension {
+    /// The word for answers: `none`, `holds` or `not_known`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Holds => "holds",
+            Self::NotKnown => "not_known",
+        }
+    }
+}
+
+/// What one service lets the agent do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenGrants {
+    /// The service's identity.
+    pub issuer: IdentityId,
+    /// Its home and what speaks against its key; `None` if no home has such an identity.
+    pub found: Option<ProvenIssuer>,
+    /// The grants that stand, ordered by the hash of their scope. One with `expires` may have ended since.
+    pub grants: Vec<Grant>,
+}
+
+impl ProvenGrants {
+    /// Whether the service's key is known to be in force. Without this, no grant counts.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        let good = |issuer: &ProvenIssuer| {
+            issuer.status == ProvenStatus::Active && issuer.suspension == ProvenSuspension::None
+        };
+        self.found.as_ref().is_some_and(good)
+    }
+
+    /// Whether the service lets the agent do `scope` at the time `now`, as far as the proof shows.
+    #[must_use]
+    pub fn allows(&self, scope: &Scope, now: Millis) -> bool {
+        self.is_in_force() && self.grants.iter().any(|grant| grant.scope == *scope && grant.is_good(now))
+    }
+}
+
+/// A service whose grants a proof shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenIssuer {
+    /// Its home.
+    pub home: Domain,
+    /// Whether its current key is in force.
+    pub status: ProvenStatus,
+    /// Whether its use is suspended.
+    pub suspension: ProvenSuspension,
+}
+
 /// One agent, as it follows from all logs that are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -186,12 +293,19 @@ pub struct Profile {
     pub current: KeyVersion,
     /// Whether that key is in force.
     pub status: ProvenStatus,
+    /// Whether its use is suspended.
+    pub suspension: ProvenSuspension,
+    /// The operators of the newest version whose suspension of it stands, by name. Fewer than the policy wants bind only
+    /// their own issuers of tokens.
+    pub suspended_by: Vec<(Domain, Suspended)>,
     /// All its key versions, oldest first.
     pub keys: Vec<KeyVersion>,
     /// Its karma: the sum of `providers`. What is left out is not in it.
     pub karma: Karma,
     /// The part of each provider's attestations that counts, ordered by provider; 0 if nothing counts.
     pub providers: Vec<(IdentityId, Karma)>,
+    /// What the services that the question names let it do, in their order.
+    pub granted: Vec<ProvenGrants>,
 }
 
 /// What a proof shows.
@@ -305,9 +419,9 @@ pub enum ProfileError {
     #[error("the proof is about {found}, not about {wanted}")]
     Question {
         /// The question in the proof.
-        found: Question,
+        found: Box<Question>,
         /// The question that was required.
-        wanted: Question,
+        wanted: Box<Question>,
     },
     /// More logs are left out than the reader accepts.
     #[error("{} logs are left out, at most {max} may be: {}", left_out.len(), LeftOutList(left_out))]
@@ -485,32 +599,79 @@ fn read<S: Rows>(
     left_out: &BTreeSet<MapId>,
 ) -> Result<ProfileAnswer, ReadError<S::Error>> {
     let join = Join::new(manifest, rows);
-    let Some(found) = find(&join, question, left_out)? else { return Ok(ProfileAnswer::Absent) };
-    let (key, keys) = (join.key_status(&found)?, join.keys(&found)?);
+    let Some(found) = find(&join, &question.agent, left_out)? else { return Ok(ProfileAnswer::Absent) };
+    let (KeyStatus { version, current, revoked }, keys) = (join.key_status(&found)?, join.keys(&found)?);
+    let status = proven_status(manifest, revoked, left_out);
+    let suspended_by = join.suspended_by(found.id)?;
+    let suspension = proven_suspension(manifest, &suspended_by, left_out);
+    let mut granted = Vec::new();
+    for issuer in &question.granted_by {
+        granted.push(read_grants(&join, *issuer, found.id, left_out)?);
+    }
+    let providers = join.karma_by_provider(found.id)?;
+    let karma = providers.iter().fold(Karma::default(), |all, (_, one)| all.plus(*one));
+    let profile =
+        Profile { found, version, current, status, suspension, suspended_by, keys, karma, providers, granted };
+    Ok(ProfileAnswer::Found(Box::new(profile)))
+}
+
+fn proven_status(manifest: &Manifest, revoked: Option<Revoked>, left_out: &BTreeSet<MapId>) -> ProvenStatus {
     let mut claims = manifest.records().keys().map(|operator| MapName::claims(operator).id());
-    let status = match key.revoked {
+    match revoked {
         Some(revoked) => ProvenStatus::Revoked(revoked),
         None if claims.any(|map| left_out.contains(&map)) => ProvenStatus::NotKnownRevoked,
         None => ProvenStatus::Active,
-    };
-    let (version, current) = (key.version, key.current);
-    let providers = join.karma_by_provider(found.id)?;
-    let karma = providers.iter().fold(Karma::default(), |all, (_, one)| all.plus(*one));
-    Ok(ProfileAnswer::Found(Box::new(Profile { found, version, current, status, keys, karma, providers })))
+    }
 }
 
-/// The identity that the question is about; `None` if it is known that there is none.
+fn proven_suspension(
+    manifest: &Manifest,
+    by: &[(Domain, Suspended)],
+    left_out: &BTreeSet<MapId>,
+) -> ProvenSuspension {
+    let is_shown = |operator: &Domain| by.iter().any(|(shown, _)| shown == operator);
+    let may = |operator: &&Operator| {
+        left_out.contains(&MapName::statements(&operator.name).id()) && !is_shown(&operator.name)
+    };
+    let hidden = manifest.operators().iter().filter(may).count();
+    let wanted = manifest.policy().sponsors_wanted();
+    if by.len() >= wanted {
+        ProvenSuspension::Holds
+    } else if by.len().saturating_add(hidden) >= wanted {
+        ProvenSuspension::NotKnown
+    } else {
+        ProvenSuspension::None
+    }
+}
+
+/// What `issuer` lets `subject` do.
+fn read_grants<S: Rows>(
+    join: &Join<'_, S>,
+    issuer: IdentityId,
+    subject: IdentityId,
+    left_out: &BTreeSet<MapId>,
+) -> Result<ProvenGrants, ReadError<S::Error>> {
+    let Some(found) = find(join, &Agent::Id(issuer), left_out)? else {
+        return Ok(ProvenGrants { issuer, found: None, grants: Vec::new() });
+    };
+    let status = proven_status(join.manifest(), join.key_status(&found)?.revoked, left_out);
+    let suspension = proven_suspension(join.manifest(), &join.suspended_by(issuer)?, left_out);
+    let grants = join.grants(&found, subject)?;
+    Ok(ProvenGrants { issuer, found: Some(ProvenIssuer { home: found.home, status, suspension }), grants })
+}
+
+/// The identity that this names; `None` if it is known that there is none.
 fn find<S: Rows>(
     join: &Join<'_, S>,
-    question: &Question,
+    agent: &Agent,
     left_out: &BTreeSet<MapId>,
 ) -> Result<Option<LocatedIdentity>, ReadError<S::Error>> {
     let is_left_out = |home: &&Domain| left_out.contains(&MapName::home(home).id());
-    if let Some(home) = question.home().filter(is_left_out) {
+    if let Some(home) = agent.home().filter(is_left_out) {
         return Err(ReadError::HomeLeftOut(home.clone()));
     }
-    let (home, id) = match question {
-        Question::Id(id) => {
+    let (home, id) = match agent {
+        Agent::Id(id) => {
             let found = join.identity(*id)?;
             let mut homes = join.manifest().homes().keys();
             let hidden = match &found {
@@ -519,8 +680,8 @@ fn find<S: Rows>(
             };
             return hidden.map_or(Ok(found.clone()), |home| Err(ReadError::HomeLeftOut(home.clone())));
         }
-        Question::Handle(Handle { name, home }) => (home, join.named(name, home)?),
-        Question::Did(home, digits) => (home, join.with_prefix(home, digits)?),
+        Agent::Handle(Handle { name, home }) => (home, join.named(name, home)?),
+        Agent::Did(home, digits) => (home, join.with_prefix(home, digits)?),
     };
     let Some(id) = id else { return Ok(None) };
     match join.identity_in(home, id)? {

@@ -7,7 +7,7 @@ use core::ops::ControlFlow;
 use bincode::{Decode, Encode};
 
 use crate::codec::{self, CodecError};
-use crate::event::{RevokeReason, Service};
+use crate::event::{RevokeReason, Scope, Service, SuspendReason};
 use crate::id::{Domain, EventId, IdentityId, KeyHash, Name};
 use crate::key::PublicKey;
 use crate::manifest::LogId;
@@ -444,6 +444,54 @@ pub struct Statement {
     pub statements: DayCounter,
 }
 
+/// Row `grant`, in a home's map: (issuer, subject, BLAKE3 of the scope) → whether the issuer lets the subject do that.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Grant {
+    /// What the subject may do at the issuer's service.
+    pub scope: Scope,
+    /// Whether the grant stands: the newest statement is a grant.
+    pub stands: bool,
+    /// When the grant ends, by the clock of whoever reads it.
+    pub expires: Option<Millis>,
+    /// `created` of the newest statement.
+    pub created: Millis,
+}
+
+impl Grant {
+    /// Whether the grant stands and has not ended by a clock that shows `now`.
+    #[must_use]
+    pub fn is_good(&self, now: Millis) -> bool {
+        self.stands && self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+/// Row `issuer`, in a home's map: id → how often the identity granted. The join never reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Issuer {
+    /// Grants applied per day, and withdrawals of what did not stand.
+    pub grants: DayCounter,
+}
+
+/// Row `suspension`, in an operator's statements map: identity → whether the operator speaks against its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Suspension {
+    /// What stands; `None` once the operator took it back.
+    pub standing: Option<Suspended>,
+    /// `created` of the newest statement.
+    pub created: Millis,
+    /// Statements applied per day.
+    pub statements: DayCounter,
+}
+
+/// An operator's word against an identity's use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Suspended {
+    /// The time of the entry since which it stands without a break.
+    pub since: Millis,
+    /// The reason of the newest statement.
+    pub reason: SuspendReason,
+}
+
 /// Row `log`, the only row in the map that [`MapName::log`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogRow {
@@ -479,6 +527,9 @@ rows! {
     10 SubjectRow: IdentityId;
     11 Statement: (IdentityId, [u8; 32], [u8; 32]);
     12 LogRow: ();
+    13 Grant: (IdentityId, IdentityId, [u8; 32]);
+    14 Issuer: IdentityId;
+    15 Suspension: IdentityId;
 }
 
 /// Reads one row; `None` if it does not exist.

@@ -31,6 +31,7 @@ mod events;
 mod federation;
 mod feed;
 mod governance;
+mod grants;
 mod history;
 mod input;
 mod karma;
@@ -171,7 +172,11 @@ pub fn query(app: Arc<App>, bounds: Option<(Arc<Rates>, signal::Receiver<bool>)>
         .get(
             "/api/agent/{x}/proof",
             proof::agent,
-            Doc::bytes(&["application/json"], "The proof of a profile, or of its absence"),
+            Doc::bytes(&["application/json"], "The proof of a profile, or of its absence").query(&[Parameter(
+                "granted_by",
+                Kind::Text,
+                "also proves what these services let the agent do, with commas; at most 16",
+            )]),
         )
         .get("/api/event/{id}/proof", proof::event, Doc::bytes(&["text/plain"], "The c2sp.org/tlog-proof of an event"))
         .end();
@@ -199,7 +204,7 @@ fn live(api: Api<Arc<stream::Streams>>) -> Api<Arc<stream::Streams>> {
             "What happens, as server-sent events; Last-Event-ID resumes it, at any node",
         )
         .query(&[
-            Parameter("kind", Kind::Text, "key, karma, registration, checkpoint: those wanted, with commas"),
+            Parameter("kind", Kind::Text, "key, karma, access, registration, checkpoint: those wanted, with commas"),
             Parameter("agent", Kind::Text, "only what is about these agents, with commas; at most 100"),
             Parameter("provider", Kind::Text, "only what these providers gave, with commas"),
             Parameter("home", Kind::Text, "only agents of these homes, with commas"),
@@ -238,6 +243,16 @@ fn agents(api: QueryApi) -> QueryApi {
         history::events,
         Doc::json::<history::EventsView>("Everything that is recorded about an agent")
             .query(&[Parameter("limit", Kind::Limit, "50 if absent; at most 200"), CURSOR]),
+    )
+    .get(
+        "/api/agent/{x}/grants",
+        grants::grants,
+        Doc::json::<grants::GrantsView>("What services let an agent do").query(&[
+            Parameter("given", Kind::Flag, "what the agent lets others do, as a service"),
+            Parameter("with", Kind::Text, "only those of this service, or to this agent"),
+            Parameter("limit", Kind::Limit, "50 if absent; at most 200"),
+            CURSOR,
+        ]),
     )
     .get(
         "/api/agent/{x}/keys",

@@ -431,6 +431,9 @@ pub enum History {
     Given,
     /// What operators stated about a provider: admissions and dismissals.
     Stated,
+    /// Grants that an identity gave and took back, and what operators stated about its use. Not the grants that it
+    /// received: strangers could fill it.
+    Access,
 }
 
 /// One line of a history. Order: (time, operator, index).

@@ -7,7 +7,7 @@ from blake3 import blake3
 from . import bounds, codec, keys
 from .fields import (
     COMMITMENT, CONTEXT, DAY, DELTA, DISMISSAL, DOMAIN, FROM, HASH, KEY, METHOD, NAME, NONCE,
-    REVOCATION, SERVICE, TIME, VERSION,
+    REVOCATION, SCOPE, SERVICE, SUSPENSION, TIME, VERSION,
 )
 from .fault import Fault, require
 from .text import Lines
@@ -30,6 +30,11 @@ KINDS = {
               ("method", METHOD), ("from", FROM)],
     "dismiss": [("operator", DOMAIN), ("provider", HASH), ("service", SERVICE), ("domain", DOMAIN),
                 ("from", FROM), ("reason", DISMISSAL)],
+    "grant": [("home", DOMAIN), ("issuer", HASH), ("subject", HASH), ("scope", SCOPE),
+              ("expires?", TIME), ("note?", COMMITMENT)],
+    "ungrant": [("home", DOMAIN), ("issuer", HASH), ("subject", HASH), ("scope", SCOPE)],
+    "suspend": [("operator", DOMAIN), ("identity", HASH), ("reason", SUSPENSION)],
+    "resume": [("operator", DOMAIN), ("identity", HASH)],
 }
 KINDS = {
     kind: [(name.rstrip("?"), of, name.endswith("?")) for name, of in fields]

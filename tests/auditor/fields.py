@@ -11,6 +11,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _WORD = re.compile(r"[a-z0-9._-]+")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _LOWER_HEX = re.compile(r"[0-9a-f]*")
 
@@ -47,6 +48,12 @@ def _word(longest):
         return text
 
     return parse
+
+
+def _scope(text):
+    fits = len(text) <= bounds.SCOPE_BYTES_MAX and _SCOPE.fullmatch(text)
+    require(fits, "bad_value", "not a scope")
+    return text
 
 
 def _hash_of(text):
@@ -91,6 +98,7 @@ DOMAIN = _string(domain)
 NAME = _string(_name)
 SERVICE = _string(_word(bounds.SERVICE_BYTES_MAX))
 CONTEXT = _string(_word(bounds.CONTEXT_BYTES_MAX))
+SCOPE = _string(_scope)
 HASH = FieldType(lambda text: hexadecimal(text, 32), bytes.hex, codec.Reader.hash, bytes)
 COMMITMENT = FieldType(_hash_of, lambda raw: f"sha256:{raw.hex()}", codec.Reader.hash, bytes)
 KEY = FieldType(_key, keys.Key.text, keys.read_key, keys.Key.encode)
@@ -102,4 +110,5 @@ TIME = FieldType(days.parse_time, days.show_time, codec.Reader.u64, codec.u64)
 NONCE = FieldType(lambda text: hexadecimal(text, 8), bytes.hex, lambda reader: reader.take(8), bytes)
 REVOCATION = _one_of("key_compromised", "superseded", "retired", "unspecified")
 DISMISSAL = _one_of("misconduct", "key_compromised", "expired", "unspecified")
+SUSPENSION = _one_of("misconduct", "key_compromised", "unspecified")
 METHOD = _one_of("dns", "https", "manual")

@@ -2,8 +2,8 @@
 
 from . import rows
 from .bounds import (
-    FUTURE_MILLIS_MAX, INTERVALS_PER_TRIPLE, ROTATIONS_PER_DAY, STATEMENTS_PER_DAY,
-    TRIPLES_PER_PROVIDER,
+    FUTURE_MILLIS_MAX, GRANTS_PER_PAIR, INTERVALS_PER_TRIPLE, ROTATIONS_PER_DAY, SCOPES_PER_PAIR,
+    STATEMENTS_PER_DAY, SUSPENSIONS_PER_DAY, TRIPLES_PER_PROVIDER,
 )
 from .days import day_of
 
@@ -179,12 +179,59 @@ class Fold:
     def _dismiss(self, entry):
         self._state(entry, lambda intervals, start: remove_from(intervals, start))
 
-    def _state(self, entry, change):
-        event = entry.event
-        _unless(event["operator"] == self.log.operator, "not_home")
+    def _own_statements(self, entry):
+        """The statements of the log's own operator, which must have signed."""
+        _unless(entry.event["operator"] == self.log.operator, "not_home")
         self._in_time(entry)
         _unless(entry.signer == self.node_key, "not_authorized")
-        statements = self.maps[f"statements/{self.log.operator}"]
+        return self.maps[f"statements/{self.log.operator}"]
+
+    def _grant(self, entry):
+        self._access(entry, True, entry.event["expires"])
+
+    def _ungrant(self, entry):
+        self._access(entry, False, None)
+
+    def _access(self, entry, stands, expires):
+        event, home = entry.event, self._home(entry)
+        self._in_time(entry)
+        self._issuer(entry, home)
+        issuer, subject, scope = event["issuer"], event["subject"], event["scope"]
+        key = rows.grant_key(issuer, subject, scope)
+        row = home.get(key)
+        _unless(row is None or event.created > row.created, "superseded")
+        stood = row is not None and row.stands
+        # Nothing limits the withdrawal of what stands.
+        if stands or not stood:
+            pair = home.of_pair(bytes([rows.GRANT]) + issuer + subject)
+            _unless(row is not None or len(pair) < SCOPES_PER_PAIR, "quota")
+            standing = sum(one.stands for one in pair)
+            _unless(not stands or stood or standing < GRANTS_PER_PAIR, "quota")
+            grants = home.get(rows.issuer_key(issuer), rows.Counter())
+            _unless(grants.on(entry.day) < self.policy["daily_grants"], "quota")
+            home.put(rows.issuer_key(issuer), grants.bump(entry.day))
+        home.put(key, rows.Grant(scope, stands, expires, event.created))
+
+    def _suspend(self, entry):
+        self._use(entry, entry.event["reason"])
+
+    def _resume(self, entry):
+        self._use(entry, None)
+
+    def _use(self, entry, reason):
+        event, statements = entry.event, self._own_statements(entry)
+        key = rows.suspension_key(event["identity"])
+        row = statements.get(key)
+        _unless(row is None or event.created > row.created, "superseded")
+        counter = rows.Counter() if row is None else row.statements
+        _unless(counter.on(entry.day) < SUSPENSIONS_PER_DAY, "quota")
+        before = None if row is None else row.standing
+        since = entry.time if before is None else before.since
+        standing = None if reason is None else rows.Suspended(since, reason)
+        statements.put(key, rows.Suspension(standing, event.created, counter.bump(entry.day)))
+
+    def _state(self, entry, change):
+        event, statements = entry.event, self._own_statements(entry)
         key = rows.statement_key(event["provider"], event["service"], event["domain"])
         row = statements.get(key)
         _unless(row is None or event.created > row.created, "superseded")

@@ -56,7 +56,22 @@ class Join:
             "revoked_at": revocation and show_time(revocation.time),
             "revocation_reason": revocation and revocation.reason,
             "karma": karma.get(identity, 0),
+            "suspended_by": self._suspended_by(identity),
+            "grants": self._grants(held, identity),
         }
+
+    def _suspended_by(self, identity):
+        """The operators whose suspension stands, with its reason; it holds with `min_sponsors` of them."""
+        held = {name: self._held(f"statements/{name}") for name in sorted(self.manifest.operators)}
+        found = {name: one.rows.get(rows.suspension_key(identity)) for name, one in held.items() if one is not None}
+        return [[name, row.standing.reason, show_time(row.standing.since)]
+                for name, row in found.items() if row is not None and row.standing is not None]
+
+    def _grants(self, home, identity):
+        """What the identity lets others do: subject, scope, and when that ends."""
+        begin = bytes([rows.GRANT]) + identity
+        found = sorted((key, row) for key, row in home.rows.items() if key.startswith(begin) and row.stands)
+        return [[key[33:65].hex(), row.scope, row.expires and show_time(row.expires)] for key, row in found]
 
     def _claimed(self, identity, number, version):
         """The claim to show: the least (generation, index) of the first operator by name."""
@@ -84,8 +99,9 @@ class Join:
         triples = {}
         for operator in self.manifest.operators:
             statements = self._held(f"statements/{operator}")
-            for row in [] if statements is None else statements.rows.items():
-                triples.setdefault(row[0][1:], []).append(row[1].intervals)
+            for key, row in [] if statements is None else statements.rows.items():
+                if key[0] == rows.STATEMENT:
+                    triples.setdefault(key[1:], []).append(row.intervals)
         least, sponsored = self.manifest.policy["min_sponsors"], {}
         for triple, intervals in triples.items():
             sponsored.setdefault(triple[:32], []).extend(covered_by(intervals, least))

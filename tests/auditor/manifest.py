@@ -21,7 +21,7 @@ _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[::1\])(?::([1-9][0-9]{0,4}))?")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _ORIGINS = ("query", "submit", "issuer")
 SHORT = ("max_delta", "daily_cap", "min_sponsors", "daily_registrations", "daily_attestations",
-         "daily_retractions", "daily_new_providers")
+         "daily_retractions", "daily_new_providers", "daily_grants")
 LONG = ("daily_bytes", "max_age_ms", "max_lag_ms", "heartbeat_ms", "batch_ms")
 
 

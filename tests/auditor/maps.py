@@ -1,6 +1,6 @@
 """State maps: rows under keys, and the Patricia tree over them. PROTOCOL.md, State maps."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from blake3 import blake3
 
@@ -9,6 +9,7 @@ from .codec import sequence, string, u16
 EMPTY_ROOT = bytes(32)
 _KEY_BITS = 1024
 _OWNER_BYTES = 33
+_PAIR_BYTES = 65
 _DID_BYTES = 17
 
 
@@ -69,6 +70,7 @@ class Map:
         self.rows = {}
         self.by_owner = Counter()
         self.by_did = set()
+        self.by_pair = defaultdict(list)
         self._changed = set()
         self._top = None
 
@@ -79,12 +81,18 @@ class Map:
         if key not in self.rows:
             self.by_owner[key[:_OWNER_BYTES]] += 1
             self.by_did.add(key[:_DID_BYTES])
+            if len(key) == _PAIR_BYTES + 32:
+                self.by_pair[key[:_PAIR_BYTES]].append(key)
         self.rows[key] = row
         self._changed.add(key)
 
     def owned(self, prefix):
         """The number of rows whose key begins with this tag and id."""
         return self.by_owner[prefix]
+
+    def of_pair(self, prefix):
+        """The rows whose key is this tag and two ids, then a hash."""
+        return [self.rows[key] for key in self.by_pair[prefix]]
 
     def has_did(self, key):
         """Whether some row's key begins with the same tag and 16 bytes."""

@@ -285,21 +285,55 @@ class Reader:
         self.manifest = chain[len(chain)]
 
     def answer(self, question):
-        found = self._identity(question)
+        agent, issuers = _asked(question)
+        found = self._identity(agent)
         if found is None:
             return {}
         home, identity, row = found
         self._is_sure(home)
-        version = self._row(home, rows.version_key(identity, row.version))
-        claims = any(name.startswith("claims/") for name in self.unsure)
-        status = "not_known_revoked" if claims else "active"
-        if version.revocation is not None or self._is_claimed(identity, row.version, version):
-            status = "revoked"
+        status = self._status(home, identity, row)
         keys = [one.key.text() for _, one in self.rows.scan(home, bytes([rows.VERSION]) + identity)]
+        suspended_by, suspension = self._suspension(identity)
+        granted = [self._granted(issuer, identity) for issuer in issuers]
         providers = self._providers(identity)
         karma = [sum(one[at] for one in providers) for at in (1, 2)]
         return {"id": identity.hex(), "home": home.removeprefix("home/"), "keys": keys, "status": status,
+                "suspension": suspension, "suspended_by": suspended_by, "granted": granted,
                 "karma": karma, "providers": providers}
+
+    def _status(self, home, identity, row):
+        """Whether the current key of the identity is in force."""
+        version = self._row(home, rows.version_key(identity, row.version))
+        if version.revocation is not None or self._is_claimed(identity, row.version, version):
+            return "revoked"
+        claims = any(name.startswith("claims/") for name in self.unsure)
+        return "not_known_revoked" if claims else "active"
+
+    def _suspension(self, identity):
+        """Who suspends the identity, and whether that holds."""
+        by, hidden = [], 0
+        for operator in sorted(self.manifest.operators):
+            row = self.rows.get(f"statements/{operator}", rows.suspension_key(identity))
+            if row is not None and row.standing is not None:
+                by.append([operator, row.standing.reason])
+            else:
+                hidden += f"statements/{operator}" in self.unsure
+        least = self.manifest.policy["min_sponsors"]
+        if len(by) >= least:
+            return by, "holds"
+        return by, "not_known" if len(by) + hidden >= least else "none"
+
+    def _granted(self, issuer, subject):
+        """What one service lets the subject do, and whether the service's own key is in force."""
+        found = self._by_id(issuer)
+        if found is None:
+            return [issuer.hex(), None, None, []]
+        home, _, row = found
+        self._is_sure(home)
+        status = self._status(home, issuer, row)
+        suspension = self._suspension(issuer)[1]
+        grants = self.rows.scan(home, bytes([rows.GRANT]) + issuer + subject)
+        return [issuer.hex(), status, suspension, [[one.scope, one.expires] for _, one in grants if one.stands]]
 
     def _is_sure(self, home):
         require(home not in self.unsure, "profile_home_left_out", home)
@@ -418,6 +452,18 @@ def _say(proof, options):
         return {"proven": True} | verify(text, read_chain(options.manifest.read_bytes()), required)
     except Fault as fault:
         return {"proven": False, "code": fault.code, "what": fault.what}
+
+
+def _asked(question):
+    """The agent of a question, and the issuers whose grants are asked for."""
+    agent, between, rest = question.partition(" granted by ")
+    try:
+        issuers = [hexadecimal(one, 32) for one in rest.split(" ")] if between else []
+    except Fault:
+        raise Fault("profile_form", "the question") from None
+    ascend = all(a < b for a, b in pairwise(issuers))
+    require(ascend and len(issuers) <= bounds.GRANTED_BY_MAX, "profile_form", "the question")
+    return agent, issuers
 
 
 def _is_in(intervals, number):

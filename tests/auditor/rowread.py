@@ -3,7 +3,7 @@
 from . import rows
 from .codec import Reader
 from .fault import Fault, require
-from .fields import DOMAIN, KEY, NAME, REVOCATION, SERVICE
+from .fields import DOMAIN, KEY, NAME, REVOCATION, SCOPE, SERVICE, SUSPENSION
 
 
 def _counter(reader):
@@ -48,6 +48,19 @@ def _statement(reader):
     return rows.Statement(service, domain, intervals, reader.u64(), _counter(reader))
 
 
+def _grant(reader):
+    scope, stands = SCOPE.parse(reader.string()), bool(reader.u8())
+    return rows.Grant(scope, stands, reader.optional(Reader.u64), reader.u64())
+
+
+def _suspended(reader):
+    return rows.Suspended(reader.u64(), SUSPENSION.read(reader))
+
+
+def _suspension(reader):
+    return rows.Suspension(reader.optional(_suspended), reader.u64(), _counter(reader))
+
+
 def _log(reader):
     return rows.LogRow(reader.u32(), reader.u64(), reader.u32(), reader.u64())
 
@@ -61,6 +74,8 @@ _READERS = {
     rows.CLAIM: _claim,
     rows.STATEMENT: _statement,
     rows.LOG: _log,
+    rows.GRANT: _grant,
+    rows.SUSPENSION: _suspension,
 }
 
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from . import codec, keys
+from . import fields
 from .fields import REVOCATION
 
 (IDENTITY, VERSION, NAME, KEY, PROVIDER, TALLY, DAY, HOME, CLAIM, SUBJECT, STATEMENT,
- LOG) = range(1, 13)
+ LOG, GRANT, ISSUER, SUSPENSION) = range(1, 16)
 STATUS = ("active", "revoked")
 
 
@@ -127,6 +128,35 @@ def _write_interval(interval):
     return codec.u64(start) + codec.optional(end, codec.u64)
 
 
+class Grant(NamedTuple):
+    scope: str
+    stands: bool
+    expires: int | None
+    created: int
+
+    def encode(self):
+        begin = codec.string(self.scope) + bytes([self.stands])
+        return begin + codec.optional(self.expires, codec.u64) + codec.u64(self.created)
+
+
+class Suspended(NamedTuple):
+    since: int
+    reason: str
+
+    def encode(self):
+        return codec.u64(self.since) + fields.SUSPENSION.write(self.reason)
+
+
+class Suspension(NamedTuple):
+    standing: Suspended | None
+    created: int
+    statements: Counter
+
+    def encode(self):
+        begin = codec.optional(self.standing, Suspended.encode)
+        return begin + codec.u64(self.created) + self.statements.encode()
+
+
 class LogRow(NamedTuple):
     adopted: int
     time: int
@@ -194,6 +224,18 @@ def claim_key(identity, version, key, signer):
 
 def statement_key(provider, service, domain):
     return bytes([STATEMENT]) + provider + _hash(service) + _hash(domain)
+
+
+def grant_key(issuer, subject, scope):
+    return bytes([GRANT]) + issuer + subject + _hash(scope)
+
+
+def issuer_key(identity):
+    return bytes([ISSUER]) + identity
+
+
+def suspension_key(identity):
+    return bytes([SUSPENSION]) + identity
 
 
 LOG_KEY = bytes([LOG])

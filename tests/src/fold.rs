@@ -1,4 +1,5 @@
 //! The outcome of each event in each state: every void reason, in the protocol's order, and every bound.
+mod access;
 mod attestations;
 mod batches;
 mod identities;

@@ -39,6 +39,18 @@ fn examples() -> Vec<(Kind, String)> {
                 "operator: alpha.example\nprovider: {ID}\nservice: s\ndomain: ml.example\nfrom: 7\nreason: expired\n"
             ),
         ),
+        (
+            Kind::Grant,
+            format!(
+                "home: alpha.example\nissuer: {ID}\nsubject: {ID}\nscope: read:payments\nexpires: 2026-12-31T23:59:59.999Z\nnote: {hash}\n"
+            ),
+        ),
+        (
+            Kind::Ungrant,
+            format!("home: alpha.example\nissuer: {ID}\nsubject: {ID}\nscope: https://a.example/scope?x=[1]\n"),
+        ),
+        (Kind::Suspend, format!("operator: alpha.example\nidentity: {ID}\nreason: misconduct\n")),
+        (Kind::Resume, format!("operator: alpha.example\nidentity: {ID}\n")),
     ];
     let head = format!("fama.event/1\nfederation: {ID}\n");
     bodies.map(|(kind, body)| (kind, format!("{head}kind: {kind}\n{body}{TAIL}"))).to_vec()
@@ -307,6 +319,10 @@ fn words_and_names() {
     bad(Kind::Revoke, "reason", &["KEY_COMPROMISED", "misconduct", "expired", "other"]);
     good(Kind::Dismiss, "reason", &["misconduct", "key_compromised", "expired", "unspecified"]);
     bad(Kind::Dismiss, "reason", &["superseded", "retired", "Expired"]);
+    good(Kind::Suspend, "reason", &["misconduct", "key_compromised", "unspecified"]);
+    bad(Kind::Suspend, "reason", &["expired", "superseded", "Misconduct"]);
+    good(Kind::Grant, "expires", &["2020-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"]);
+    bad(Kind::Grant, "expires", &["2026-12-31", "never", "0"]);
     good(Kind::Admit, "method", &["dns", "https", "manual"]);
     bad(Kind::Admit, "method", &["DNS", "http", "none"]);
     bad(Kind::Admit, "kind", &["adopt", "state", "Register", "register2", "vouch"]);
@@ -348,6 +364,9 @@ fn words_and_names() {
         good(kind, field, &["a", ".", "_-.", "a.b_c-1", &"a".repeat(max)]);
         bad(kind, field, &[&"a".repeat(max + 1), "A", "a b", "a/b", "a:b", "é", "a,b"]);
     }
+    let longest = "a".repeat(limits::SCOPE_BYTES_MAX);
+    good(Kind::Grant, "scope", &["a", "Read", "read:payments", "!#[]^_`{|}~", &longest]);
+    bad(Kind::Ungrant, "scope", &[&format!("{longest}a"), "a b", "a\"b", "a\\b", "é", "a\u{7f}"]);
 }
 
 #[test]
@@ -360,6 +379,9 @@ fn ids_keys_and_hashes() {
         (Kind::Attest, "subject"),
         (Kind::Retract, "attestation"),
         (Kind::Admit, "provider"),
+        (Kind::Grant, "issuer"),
+        (Kind::Ungrant, "subject"),
+        (Kind::Suspend, "identity"),
         (Kind::Admit, "federation"),
     ] {
         bad(kind, field, &wrong);

@@ -109,6 +109,18 @@ fn table(profile: &Value) -> FieldList {
         ("final", if profile["ledger"]["final"] == true { "yes" } else { "not yet" }.to_owned()),
         ("key", format!("version {}, {revoked}\n{}", text(&identity["key_version"]), text(&identity["public_key"]))),
     ];
+    let suspended = status["suspended_by"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !suspended.is_empty() {
+        let holds = if status["is_suspended"] == true {
+            "SUSPENDED: no operator signs it in"
+        } else {
+            "suspended by too few operators to hold; only these do not sign it in"
+        };
+        let by = suspended.iter().map(|one| {
+            format!("\nby {} since {}: {}", text(&one["operator"]), text(&one["since"]), text(&one["reason"]))
+        });
+        lines.push(("use", format!("{holds}{}", by.collect::<String>())));
+    }
     if identity["bio"].is_string() {
         lines.insert(3, ("bio", text(&identity["bio"])));
     }

@@ -113,7 +113,7 @@ fn operators_of(manifest: &Manifest) -> Vec<&str> {
 }
 
 fn fetch(query: &Query) -> Result<Arc<Manifest>, Failure> {
-    let text = query.get_text(&["federation", "manifests"], CHAIN_BYTES_MAX)?;
+    let text = query.get_text(&["federation", "manifests"], &[], CHAIN_BYTES_MAX)?;
     Manifest::parse_chain(&text)
         .map_err(|error| Failure::from(error).about(query.base()).hint("that node is broken or lies: use another one"))
 }

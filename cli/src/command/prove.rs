@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Verify the proof with this manifest before it is printed or saved
     #[arg(long, value_name = "FILE")]
     pub(super) manifest: Option<PathBuf>,
+    /// Prove also what this service lets the agent do: `name@home`, id or DID (repeatable)
+    #[arg(long, value_name = "SERVICE", conflicts_with = "event")]
+    pub(super) granted_by: Vec<String>,
     #[command(flatten)]
     pub(super) query: QueryArgs,
     /// How long to wait for a quorum's cosignatures
@@ -57,7 +60,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         Some(manifest) => VerifiedProof::read(proof, manifest, args.accepted).map(Some),
         None => Ok(None),
     };
-    let (proof, shown) = fetch(&query, &[kind, &args.what, "proof"], Duration::from_secs(args.timeout), check)?;
+    let granted_by = (!args.granted_by.is_empty()).then(|| ("granted_by", args.granted_by.join(",")));
+    let parameters: Vec<_> = granted_by.into_iter().collect();
+    let asked = (&[kind, &args.what, "proof"][..], parameters.as_slice());
+    let (proof, shown) = fetch(&query, asked, Duration::from_secs(args.timeout), check)?;
     if let Some(path) = &args.out {
         files::create(path, &proof, PUBLIC_MODE)?;
     }
@@ -97,13 +103,13 @@ fn kind(args: &Args, query: &Query) -> Result<&'static str, Failure> {
 /// Asks again until there is a proof that passes `check`, or the time is up.
 fn fetch<T>(
     query: &Query,
-    path: &[&str],
+    (path, parameters): (&[&str], &[(&str, String)]),
     timeout: Duration,
     check: impl Fn(&str) -> Result<T, Failure>,
 ) -> Result<(String, T), Failure> {
     let (begun, spinner) = (Instant::now(), progress::spinner("waiting for a proof"));
     let proof = loop {
-        let answer = query.get_text(path, PROFILE_BYTES_MAX).and_then(|proof| {
+        let answer = query.get_text(path, parameters, PROFILE_BYTES_MAX).and_then(|proof| {
             let checked = check(&proof)?;
             Ok((proof, checked))
         });

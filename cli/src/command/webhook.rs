@@ -84,7 +84,7 @@ struct AddArgs {
     /// The node's configuration, to which it is added
     #[arg(long, value_name = "NODE_TOML")]
     config: PathBuf,
-    /// Only events of this kind: key, karma or registration; may be repeated
+    /// Only events of this kind: key, karma, access or registration; may be repeated
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
     /// Only what is about this agent: name@home, id or DID; may be repeated

@@ -221,7 +221,7 @@ fn stands_wanted(newest: &Manifest) -> usize {
 }
 
 fn ask_one(node: &Query) -> Result<(Arc<Manifest>, Value), Failure> {
-    let chain = node.get_text(&["federation", "manifests"], CHAIN_BYTES_MAX)?;
+    let chain = node.get_text(&["federation", "manifests"], &[], CHAIN_BYTES_MAX)?;
     let chain = Manifest::parse_chain(&chain).map_err(|error| Failure::from(error).about(node.base()))?;
     Ok((chain, node.get(&["federation"], &[])?))
 }

@@ -30,12 +30,8 @@ fn statement_parts(action: &Action) -> StatementParts<'_> {
 }
 
 impl<S: Rows> Fold<'_, S> {
-    pub(super) fn state(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
+    pub(super) fn sponsor(&mut self, event: &VerifiedEvent, at: EntryPosition) -> FoldResult<S> {
         let StatementParts { provider, service, domain, from, admit } = statement_parts(&event.event().action);
-        let owner = self.manifest.operator(&self.log.operator);
-        let signer = event.signed().signer;
-        let node_key = owner.map(|owner| crate::key::PublicKey::Ed25519(owner.node_key.to_bytes()));
-        void_if!(node_key != Some(signer), NotAuthorized);
         let (day, created) = (at.time.day(), event.event().created);
         let key = (provider, text_key(service.as_str()), text_key(domain.as_str()));
         let known = self.get::<Statement>(self.statements, &key)?;

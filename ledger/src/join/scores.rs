@@ -237,7 +237,11 @@ impl<'a, S: Scores> ScoreUpdate<'a, S> {
                 }
                 Ok(())
             }
-            Effect::KeyChanged { .. } | Effect::Claimed { .. } | Effect::Sponsored { .. } => Ok(()),
+            Effect::KeyChanged { .. }
+            | Effect::Claimed { .. }
+            | Effect::Sponsored { .. }
+            | Effect::Granted { .. }
+            | Effect::Suspended { .. } => Ok(()),
         }
     }
 

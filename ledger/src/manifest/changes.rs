@@ -88,12 +88,13 @@ fn policy(previous: &Manifest, next: &Manifest) -> Vec<String> {
 }
 
 /// The rules by their names, in the order of these.
-fn fields(policy: &Policy) -> [(&'static str, u64); 12] {
+fn fields(policy: &Policy) -> [(&'static str, u64); 13] {
     [
         ("batch_ms", policy.batch_ms),
         ("daily_attestations", policy.daily_attestations.into()),
         ("daily_bytes", policy.daily_bytes),
         ("daily_cap", policy.daily_cap.into()),
+        ("daily_grants", policy.daily_grants.into()),
         ("daily_new_providers", policy.daily_new_providers.into()),
         ("daily_registrations", policy.daily_registrations.into()),
         ("daily_retractions", policy.daily_retractions.into()),

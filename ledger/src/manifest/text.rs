@@ -359,7 +359,7 @@ impl RawManifest {
     fn write(&self, out: &mut String) -> core::fmt::Result {
         let Policy { max_delta, daily_cap, min_sponsors, .. } = self.policy;
         let Policy { daily_registrations, daily_attestations, daily_retractions, .. } = self.policy;
-        let Policy { daily_new_providers, daily_bytes, .. } = self.policy;
+        let Policy { daily_new_providers, daily_grants, daily_bytes, .. } = self.policy;
         let Policy { max_age_ms, max_lag_ms, heartbeat_ms, batch_ms, .. } = self.policy;
         writeln!(out, "format = \"{}\"\nname = \"{}\"\nversion = {}", self.format, self.name, self.version)?;
         if self.protocol != FIRST_PROTOCOL {
@@ -373,8 +373,9 @@ impl RawManifest {
         writeln!(out, "daily_registrations = {daily_registrations}\ndaily_attestations = {daily_attestations}")?;
         writeln!(
             out,
-            "daily_retractions = {daily_retractions}\ndaily_new_providers = {daily_new_providers}\ndaily_bytes = {daily_bytes}"
+            "daily_retractions = {daily_retractions}\ndaily_new_providers = {daily_new_providers}\ndaily_grants = {daily_grants}"
         )?;
+        writeln!(out, "daily_bytes = {daily_bytes}")?;
         writeln!(out, "max_age_ms = {max_age_ms}\nmax_lag_ms = {max_lag_ms}\nheartbeat_ms = {heartbeat_ms}")?;
         writeln!(out, "batch_ms = {batch_ms}")?;
         for operator in &self.operators {

@@ -190,7 +190,7 @@ impl<'a, S: StoredRows> Maker<'a, S> {
         self.whole_statements.clear();
         let reading = self.reading();
         let shown = RecordedRows::new(&self.rows, &reading);
-        let found = find(&Join::new(self.manifest, &shown), &self.question, &reading.hidden);
+        let found = find(&Join::new(self.manifest, &shown), &self.question.agent, &reading.hidden);
         let Some(found) = found.map_err(|error| self.error(error))? else { return Ok(()) };
         let mut counts = Vec::new();
         for home in self.homes() {

@@ -1,4 +1,5 @@
 //! Checks profile proofs: the reader's side.
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::ToString as _;
@@ -34,7 +35,7 @@ impl ProfileProof {
     /// not know the newest version or the newest certificates yet; and [`ProfileError::Ahead`]: a clock is wrong.
     pub fn verify(&self, held: &Arc<Manifest>, required: &Required) -> Result<Proven, ProfileError> {
         if self.question != required.question {
-            let (found, wanted) = (self.question.clone(), required.question.clone());
+            let (found, wanted) = (Box::new(self.question.clone()), Box::new(required.question.clone()));
             return Err(ProfileError::Question { found, wanted });
         }
         let manifest = self.newest(held)?;

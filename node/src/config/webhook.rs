@@ -93,9 +93,9 @@ impl RawWebhook {
         if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains('@')) {
             return Err("url: want https://…, or http://… with allow_private = true, without a password".to_owned());
         }
-        let known = |kind: &String| ["key", "karma", "registration"].contains(&kind.as_str());
+        let known = |kind: &String| ["key", "karma", "access", "registration"].contains(&kind.as_str());
         if !self.kinds.iter().all(known) {
-            return Err("kinds: want some of key, karma and registration".to_owned());
+            return Err("kinds: want some of key, karma, access and registration".to_owned());
         }
         if let Some(wrong) = self.homes.iter().find(|home| home.parse::<fama_ledger::id::Domain>().is_err()) {
             return Err(format!("homes: {wrong} is no home"));

@@ -283,7 +283,10 @@ fn key_status(
     status: &KeyStatus,
 ) -> Result<view::KeyStatusView, ApiError> {
     let revoked = status.revoked.as_ref();
+    let suspended = moment.join().suspended_by(found.id)?;
     Ok(view::KeyStatusView {
+        is_suspended: suspended.len() >= moment.join().manifest().policy().sponsors_wanted(),
+        suspended_by: suspended.iter().map(view::SuspendedView::of).collect(),
         is_revoked: status.is_revoked(),
         key_version: status.version,
         rotated_at: (status.version > 1).then(|| status.current.time.to_string()),

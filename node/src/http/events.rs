@@ -409,8 +409,14 @@ fn signers(moment: &Moment<'_>, event: &Event, handed: &Handed) -> Result<Vec<Pu
         // With a second signature the current key signs and the new one countersigns; else the committed one signs.
         Action::Rotate { identity, .. } if handed.countersignature.is_some() => vec![current(*identity)?],
         Action::Rotate { key, .. } => vec![*key],
-        Action::Attest { issuer, .. } | Action::Retract { issuer, .. } => vec![current(*issuer)?],
-        Action::Admit { operator, .. } | Action::Dismiss { operator, .. } => {
+        Action::Attest { issuer, .. }
+        | Action::Retract { issuer, .. }
+        | Action::Grant { issuer, .. }
+        | Action::Ungrant { issuer, .. } => vec![current(*issuer)?],
+        Action::Admit { operator, .. }
+        | Action::Dismiss { operator, .. }
+        | Action::Suspend { operator, .. }
+        | Action::Resume { operator, .. } => {
             let known = moment.app.shared.manifest.operator(operator);
             let known = known.map(|operator| PublicKey::Ed25519(operator.node_key.to_bytes()));
             let unknown = || ApiError::not_found("unknown_operator", format!("{operator} is not an operator"));

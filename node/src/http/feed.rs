@@ -193,6 +193,10 @@ pub(super) fn line(
             ("karma", *subject, Some(*issuer))
         }
         Action::Admit { provider, .. } | Action::Dismiss { provider, .. } => ("karma", *provider, Some(*provider)),
+        Action::Grant { issuer, subject, .. } | Action::Ungrant { issuer, subject, .. } => {
+            ("access", *subject, Some(*issuer))
+        }
+        Action::Suspend { identity, .. } | Action::Resume { identity, .. } => ("access", *identity, None),
     };
     let found = moment.join().identity(identity)?;
     let mut data = json!({
@@ -255,6 +259,22 @@ fn details(moment: &Moment<'_>, action: &Action, more: &mut Map<String, Value>) 
             set("service", service.to_string().into());
             set("domain", domain.to_string().into());
         }
+        Action::Grant { issuer, scope, expires, .. } => {
+            set("provider", issuer.to_string().into());
+            set("provider_handle", name(issuer)?.into());
+            set("scope", scope.as_str().into());
+            set("expires", expires.as_ref().map(ToString::to_string).into());
+        }
+        Action::Ungrant { issuer, scope, .. } => {
+            set("provider", issuer.to_string().into());
+            set("provider_handle", name(issuer)?.into());
+            set("scope", scope.as_str().into());
+        }
+        Action::Suspend { operator, reason, .. } => {
+            set("operator", operator.to_string().into());
+            set("reason", reason.as_str().into());
+        }
+        Action::Resume { operator, .. } => set("operator", operator.to_string().into()),
     }
     Ok(())
 }

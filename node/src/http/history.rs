@@ -233,14 +233,14 @@ pub(super) async fn events(
     place.read(move || events_page(&app, &x, before.as_ref(), limit)).await.map(Json)
 }
 
-/// Key events as the home applied them, claims against the keys in other logs, and all that the identity gave and
-/// received, merged.
+/// Key events as the home applied them, claims against the keys in other logs, all karma that the identity gave and
+/// received, the grants that it gave, and what operators stated about its use, merged.
 fn events_page(app: &App, x: &str, before: Option<&HistoryItem>, limit: usize) -> Result<EventsView, ApiError> {
     let moment = Moment::open(app)?;
     let found = moment.find(x)?;
     let mut items = claimed(&moment, &found)?;
     items.retain(|item| before.is_none_or(|before| item < before));
-    for history in [History::Keys, History::Received, History::Given] {
+    for history in [History::Keys, History::Received, History::Given, History::Access] {
         items.extend(moment.view.history(&found.id, history, before, limit.saturating_add(1))?);
     }
     // Once each: who attests to itself has an event in two histories.
@@ -271,9 +271,10 @@ fn claimed(moment: &Moment<'_>, found: &LocatedIdentity) -> Result<Vec<HistoryIt
 fn event_view(moment: &Moment<'_>, found: &LocatedIdentity, item: &HistoryItem) -> Result<EventView, ApiError> {
     let SignedEvent { event, .. } = moment.signed(item)?;
     let (issuer, subject) = match &event.action {
-        Action::Attest { issuer, subject, .. } | Action::Retract { issuer, subject, .. } => {
-            (Some(*issuer), Some(*subject))
-        }
+        Action::Attest { issuer, subject, .. }
+        | Action::Retract { issuer, subject, .. }
+        | Action::Grant { issuer, subject, .. }
+        | Action::Ungrant { issuer, subject, .. } => (Some(*issuer), Some(*subject)),
         _ => (None, None),
     };
     let other = |id: Option<IdentityId>| id.filter(|id| *id != found.id).map(|id| handle_of(moment, id)).transpose();

@@ -10,7 +10,7 @@ use fama_ledger::join::{Join, LocatedIdentity, LogState, Numbers, Score, Scores 
 use fama_ledger::limits;
 use fama_ledger::log::Head;
 use fama_ledger::manifest::LogId;
-use fama_ledger::profile::Question;
+use fama_ledger::profile::{Agent, Question};
 use fama_ledger::time::Millis;
 
 use super::ready::Logs;
@@ -193,12 +193,12 @@ impl<'a> Moment<'a> {
 /// The question that `x` stands for: `name@home`, an id, a DID, or a name of the node's namespace.
 pub(super) fn question(app: &App, x: &str) -> Result<Question, ApiError> {
     match Named::parse(x).ok_or_else(bad_name)? {
-        Named::Id(id) => Ok(Question::Id(id)),
-        Named::Did(home, digits) => Ok(Question::Did(home, digits)),
-        Named::Handle(handle) => Ok(Question::Handle(handle)),
+        Named::Id(id) => Ok(Agent::Id(id).into()),
+        Named::Did(home, digits) => Ok(Agent::Did(home, digits).into()),
+        Named::Handle(handle) => Ok(Agent::Handle(handle).into()),
         Named::Name(name) => {
             let home = app.namespace.clone().ok_or_else(ambiguous)?;
-            Ok(Question::Handle(Handle { name, home }))
+            Ok(Agent::Handle(Handle { name, home }).into())
         }
     }
 }

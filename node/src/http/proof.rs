@@ -1,20 +1,22 @@
 //! `GET /api/agent/{x}/proof` and `GET /api/event/{id}/proof`: answers that clients verify themselves.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fama_ledger::id::EventId;
+use fama_ledger::id::{EventId, IdentityId};
 use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::profile::{self, LogSource, MakeError, ProfileProof, Question, Required};
+use fama_ledger::profile::{self, GRANTED_BY_MAX, LogSource, MakeError, ProfileProof, Question, Required};
 use fama_ledger::public;
 use fama_ledger::rows::{self, LogRow, MapName};
 use tokio::sync::Semaphore;
 
+use super::input::Params;
 use super::layers::Place;
-use super::moment::question;
+use super::moment::{Moment, question};
 use super::{ApiError, App, READS_MAX};
 use crate::certified::{CertifiedRows, Front};
 use crate::public::inclusion;
@@ -73,9 +75,35 @@ pub(super) async fn agent(
     State(maker): State<Arc<ProofMaker>>,
     place: Place,
     Path(x): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
-    let proof = maker.run(&place, move |app| profile(app, &question(app, &x)?)).await?;
+    let params = Params::new(query, &["granted_by"])?;
+    let issuers = params.get("granted_by").unwrap_or_default().to_owned();
+    let asked = move |app: &App| {
+        let granted_by = granted_by(app, &issuers)?;
+        profile(app, &Question { granted_by, ..question(app, &x)? })
+    };
+    let proof = maker.run(&place, asked).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], proof).into_response())
+}
+
+/// The identities with these names, which have commas between them: each once, by id.
+fn granted_by(app: &App, names: &str) -> Result<Vec<IdentityId>, ApiError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wrong = |error: ApiError| error.with("field", "granted_by");
+    let names: Vec<&str> = names.split(',').take(GRANTED_BY_MAX + 1).collect();
+    if names.len() > GRANTED_BY_MAX {
+        let message = format!("granted_by: at most {GRANTED_BY_MAX} services in one proof");
+        return Err(wrong(ApiError::bad("too_many", message)));
+    }
+    let moment = Moment::open(app)?;
+    let issuers = names.iter().map(|name| match name.parse() {
+        Ok(id) => Ok(id),
+        Err(_) => moment.find(name).map(|found| found.id).map_err(wrong),
+    });
+    issuers.collect::<Result<BTreeSet<_>, _>>().map(|issuers| issuers.into_iter().collect())
 }
 
 fn profile(app: &App, question: &Question) -> Result<String, ApiError> {

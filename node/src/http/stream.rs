@@ -38,7 +38,7 @@ const CATCHING_UP_MAX: usize = 2;
 /// After how many milliseconds a browser connects again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The names of events.
-const NAMES: [&str; 4] = ["key", "karma", "registration", "checkpoint"];
+const NAMES: [&str; 5] = ["key", "karma", "access", "registration", "checkpoint"];
 
 /// What all streams of a listener share.
 pub(super) struct Streams {

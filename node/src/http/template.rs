@@ -25,6 +25,10 @@ const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::Retract => &["home", "issuer", "subject", "day", "attestation"],
         Kind::Admit => &["operator", "provider", "service", "domain", "method", "from"],
         Kind::Dismiss => &["operator", "provider", "service", "domain", "from", "reason"],
+        Kind::Grant => &["home", "issuer", "subject", "scope", "expires", "note"],
+        Kind::Ungrant => &["home", "issuer", "subject", "scope"],
+        Kind::Suspend => &["operator", "identity", "reason"],
+        Kind::Resume => &["operator", "identity"],
     }
 }
 
@@ -85,10 +89,10 @@ fn checked(app: &App, lines: &[(&'static str, String)]) -> Result<String, ApiErr
 fn check_place(app: &App, event: &Event) -> Result<(), ApiError> {
     let place = event.action.place();
     match event.action.kind() {
-        Kind::Admit | Kind::Dismiss if app.shared.manifest.operator(place).is_none() => {
+        Kind::Admit | Kind::Dismiss | Kind::Suspend | Kind::Resume if app.shared.manifest.operator(place).is_none() => {
             Err(bad("operator", &format!("{place} is not an operator of this federation")))
         }
-        Kind::Admit | Kind::Dismiss => Ok(()),
+        Kind::Admit | Kind::Dismiss | Kind::Suspend | Kind::Resume => Ok(()),
         _ if app.shared.manifest.homes().contains_key(place) => Ok(()),
         _ => {
             let message = format!("home: no log of this federation carries {place}");

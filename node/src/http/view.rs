@@ -2,7 +2,9 @@
 use std::collections::BTreeMap;
 
 use fama_ledger::event::RevokeReason;
+use fama_ledger::id::Domain;
 use fama_ledger::join::Karma;
+use fama_ledger::rows::Suspended;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -107,6 +109,28 @@ pub(super) struct KeyStatusView {
     /// Whether the revocation can no longer be undone; absent without a revocation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) revocation_final: Option<bool>,
+    /// Whether as many operators suspend the identity's use as the policy wants (`min_sponsors`): no operator signs it in.
+    pub(super) is_suspended: bool,
+    /// The operators whose suspension stands, by name. Fewer than the policy wants bind only themselves.
+    pub(super) suspended_by: Vec<SuspendedView>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SuspendedView {
+    pub(super) operator: String,
+    /// `misconduct`, `key_compromised` or `unspecified`.
+    pub(super) reason: &'static str,
+    pub(super) since: String,
+}
+
+impl SuspendedView {
+    pub(super) fn of((operator, standing): &(Domain, Suspended)) -> Self {
+        Self {
+            operator: operator.to_string(),
+            reason: standing.reason.as_str(),
+            since: standing.since.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -2,7 +2,7 @@
 use fama_ledger::id::{EventId, Hex, IdentityId, Name, NoteHash};
 use fama_ledger::key::PublicKey;
 use fama_ledger::manifest::LogId;
-use fama_ledger::rows::{Identity, KeyVersion, MapId, Row, decode_row, text_key};
+use fama_ledger::rows::{Grant, Identity, KeyVersion, MapId, Row, decode_row, text_key};
 use fama_ledger::time::Millis;
 
 use super::{History, HistoryItem, SearchedBy, Touch};
@@ -263,6 +263,16 @@ pub(super) fn search_key(key: &PublicKey, identity: &IdentityId) -> [Vec<u8>; 2]
     ]
 }
 
+/// The prefix of [`granted`]: an identity as the subject of grants.
+pub(super) fn granted_to(subject: &IdentityId) -> Vec<u8> {
+    [[3].as_slice(), &subject.0].concat()
+}
+
+/// An identity as the subject of a grant, and the issuer. It stays when the grant is withdrawn.
+pub(super) fn granted(subject: &IdentityId, issuer: &IdentityId) -> Vec<u8> {
+    [granted_to(subject).as_slice(), &issuer.0].concat()
+}
+
 /// The keys of `search` that follow from a row of a state map.
 pub(super) fn search_row(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
     let Some((tag, rest)) = key.split_first() else { return Vec::new() };
@@ -276,6 +286,10 @@ pub(super) fn search_row(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
             Ok(row) => search_key(&row.key, &identity).to_vec(),
             Err(_) => Vec::new(),
         },
+        Grant::TAG => {
+            let subject = rest.get(32..).and_then(|rest| rest.first_chunk()).map(|id| EventId(*id));
+            subject.map(|subject| granted(&subject, &identity)).into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -311,6 +325,7 @@ pub(super) fn history(identity: &IdentityId, history: History) -> Vec<u8> {
         History::Received => 1,
         History::Given => 2,
         History::Stated => 3,
+        History::Access => 4,
     };
     [identity.0.as_slice(), &[kind]].concat()
 }

@@ -327,6 +327,22 @@ impl<'a> View<'a> {
             .map(|ids| ids.into_iter().map(EventId).collect())
     }
 
+    /// At most `limit` issuers that ever granted `subject` something, or took it back, ordered by id, all after `after`.
+    /// An issuer that a rollback is about to drop may be among them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn issuers_of(
+        &self,
+        subject: &IdentityId,
+        after: Option<&IdentityId>,
+        limit: usize,
+    ) -> Result<Vec<IdentityId>, StoreError> {
+        let from = after.map(|after| [keys::granted(subject, after).as_slice(), &[0]].concat());
+        self.ids(Family::Search, Walk { from, ..Walk::of(keys::granted_to(subject)) }, limit)
+            .map(|ids| ids.into_iter().map(EventId).collect())
+    }
+
     /// At most `limit` identities whose name, key or hash of a key begins with `text`, in the order of what is searched,
     /// all after `after`, which is the last text and identity of a page before. An identity that a rollback is about to
     /// drop may be among them.

@@ -166,21 +166,27 @@ fn forget_event(
     (id, action): (&EventId, &Action),
 ) -> Result<(), StoreError> {
     let (histories, touch): (&[_], _) = match action {
-        Action::Register { .. } => (&[(*id, History::Keys)], (*id, Touch::Subject)),
+        Action::Register { .. } => (&[(*id, History::Keys)], Some((*id, Touch::Subject))),
         Action::Rotate { identity, .. } | Action::Revoke { identity, .. } => {
-            (&[(*identity, History::Keys)], (*identity, Touch::Subject))
+            (&[(*identity, History::Keys)], Some((*identity, Touch::Subject)))
         }
         Action::Attest { issuer, subject, .. } | Action::Retract { issuer, subject, .. } => {
-            (&[(*subject, History::Received), (*issuer, History::Given)], (*subject, Touch::Subject))
+            (&[(*subject, History::Received), (*issuer, History::Given)], Some((*subject, Touch::Subject)))
         }
         Action::Admit { provider, .. } | Action::Dismiss { provider, .. } => {
-            (&[(*provider, History::Stated)], (*provider, Touch::Sponsorship))
+            (&[(*provider, History::Stated)], Some((*provider, Touch::Sponsorship)))
+        }
+        Action::Grant { issuer, .. } | Action::Ungrant { issuer, .. } => (&[(*issuer, History::Access)], None),
+        Action::Suspend { identity, .. } | Action::Resume { identity, .. } => {
+            (&[(*identity, History::Access)], Some((*identity, Touch::Subject)))
         }
     };
     for (identity, history) in histories {
         batch.delete(Family::History, [keys::history(identity, *history), keys::history_item(at)].concat());
     }
-    batch.delete(Family::Touched, [keys::touched(&touch.0, touch.1).as_slice(), &log8(&at.log)].concat());
+    if let Some((identity, touch)) = touch {
+        batch.delete(Family::Touched, [keys::touched(&identity, touch).as_slice(), &log8(&at.log)].concat());
+    }
     let key = keys::event(id, &at.log);
     let Some((_, void)) = view.indexed(&key)?.filter(|(index, _)| *index == at.index) else { return Ok(()) };
     batch.delete(Family::Events, key);
@@ -190,6 +196,9 @@ fn forget_event(
     }
     match action {
         Action::Attest { issuer, subject, .. } => batch.delete(Family::Given, keys::given(issuer, subject)),
+        Action::Grant { issuer, subject, .. } | Action::Ungrant { issuer, subject, .. } => {
+            batch.delete(Family::Search, keys::granted(subject, issuer));
+        }
         Action::Register { name, key, .. } => {
             batch.delete(Family::Search, keys::search_name(name, id));
             keys::search_key(key, id).into_iter().for_each(|key| batch.delete(Family::Search, key));

@@ -322,6 +322,12 @@ impl<'a> CommitWriter<'a> {
                 self.history(at, provider, History::Stated);
                 self.touch(at, provider, Touch::Sponsorship);
             }
+            // Strangers may grant to anybody: nothing about the subject changes.
+            Effect::Granted { issuer, .. } => self.history(at, issuer, History::Access),
+            Effect::Suspended { identity } => {
+                self.history(at, identity, History::Access);
+                self.touch(at, identity, Touch::Subject);
+            }
         }
         if let Effect::Attested { subject, provider, .. } = effect {
             self.given.insert(keys::given(provider, subject));

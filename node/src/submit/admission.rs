@@ -92,7 +92,7 @@ impl Admission {
     fn identity(&self, submission: &Submission) -> Result<(), Refusal> {
         match submission.signed.event.action {
             // By key and not by issuer: a stranger's events would use up the rate of the issuer that they name.
-            Action::Attest { .. } | Action::Retract { .. } => {
+            Action::Attest { .. } | Action::Retract { .. } | Action::Grant { .. } => {
                 self.identities.count(submission.signed.signer.hash().0, IDENTITY_EVENTS_PER_MINUTE)
             }
             _ => Ok(()),

@@ -2,8 +2,9 @@
 use std::path::Path;
 
 use fama_ledger::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
-use fama_ledger::event::Action;
+use fama_ledger::event::{Action, Scope};
 use fama_ledger::fold::{Effect, Outcome};
+use fama_ledger::id::IdentityId;
 use fama_ledger::manifest::LogId;
 
 use super::cell::{Cell, Column, columns};
@@ -16,7 +17,7 @@ const COLUMNS: &[Column] = columns! {
     "event": Text, "created": Time, "signer": Text, "home": Text, "identity": Text, "name": Text,
     "version": Int, "key": Text, "next": Text, "reason": Text,
     "issuer": Text, "subject": Text, "delta": Int, "effective": Int, "number": Int, "context": Text, "note": Text,
-    "day": Day, "attestation": Text,
+    "day": Day, "attestation": Text, "scope": Text, "expires": Time,
     "operator": Text, "provider": Text, "service": Text, "domain": Text, "method": Text, "from_number": Int,
     "manifest": Text, "state_root": Text,
 };
@@ -105,8 +106,19 @@ fn applied(cells: &mut Cells, effect: &Effect) {
             cells.set("effective", Cell::Int((*effective).into()));
         }
         Effect::Retracted { retraction, .. } => cells.set("number", Cell::number(*retraction)),
-        Effect::Registered { .. } | Effect::KeyChanged { .. } | Effect::Claimed { .. } | Effect::Sponsored { .. } => {}
+        Effect::Registered { .. }
+        | Effect::KeyChanged { .. }
+        | Effect::Claimed { .. }
+        | Effect::Sponsored { .. }
+        | Effect::Granted { .. }
+        | Effect::Suspended { .. } => {}
     }
+}
+
+fn granted(cells: &mut Cells, (issuer, subject): (&IdentityId, &IdentityId), scope: &Scope) {
+    cells.text("issuer", issuer);
+    cells.text("subject", subject);
+    cells.text("scope", scope);
 }
 
 fn event_cells(cells: &mut Cells, event: &VerifiedEvent) {
@@ -125,6 +137,7 @@ fn event_cells(cells: &mut Cells, event: &VerifiedEvent) {
             cells.text("domain", domain);
             cells.set("from_number", Cell::number(*from));
         }
+        Action::Suspend { operator, .. } | Action::Resume { operator, .. } => cells.text("operator", operator),
         _ => cells.text("home", action.place()),
     }
     match action {
@@ -161,5 +174,15 @@ fn event_cells(cells: &mut Cells, event: &VerifiedEvent) {
         }
         Action::Admit { method, .. } => cells.text("method", method),
         Action::Dismiss { reason, .. } => cells.text("reason", reason),
+        Action::Grant { issuer, subject, scope, expires, .. } => {
+            granted(cells, (issuer, subject), scope);
+            cells.set("expires", expires.map_or(Cell::Null, Cell::Time));
+        }
+        Action::Ungrant { issuer, subject, scope, .. } => granted(cells, (issuer, subject), scope),
+        Action::Suspend { identity, reason, .. } => {
+            cells.text("identity", identity);
+            cells.text("reason", reason);
+        }
+        Action::Resume { identity, .. } => cells.text("identity", identity),
     }
 }

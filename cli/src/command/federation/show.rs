@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 }
 
 fn fetch(url: &str) -> Result<Arc<Manifest>, Failure> {
-    let chain = Query::new(url).get_text(&["federation", "manifests"], CHAIN_BYTES_MAX)?;
+    let chain = Query::new(url).get_text(&["federation", "manifests"], &[], CHAIN_BYTES_MAX)?;
     Manifest::parse_chain(&chain).map_err(|error| Failure::from(error).about(url))
 }
 

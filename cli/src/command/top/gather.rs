@@ -139,7 +139,7 @@ impl NodeSeen {
 
 fn metrics(admin: &Query) -> Result<AdminSeen, String> {
     let max = usize::try_from(ANSWER_BYTES_MAX).unwrap_or(usize::MAX);
-    let text = admin.get_text(&["metrics"], max).map_err(|why| why.message)?;
+    let text = admin.get_text(&["metrics"], &[], max).map_err(|why| why.message)?;
     Ok(AdminSeen { metrics: parse(&text), rates: BTreeMap::new() })
 }
 

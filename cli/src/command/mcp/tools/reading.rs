@@ -290,6 +290,7 @@ impl McpTool for Prove {
         // Without a manifest, the proof would come unverified.
         settings::manifest(options.manifest.as_deref())?;
         let args = prove::Args {
+            granted_by: Vec::new(),
             what: self.what,
             event: self.event,
             out: None,
