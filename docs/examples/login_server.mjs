@@ -45,6 +45,7 @@ async function login({ dumbname, timestamp, signature }) {
   const profile = await profileOf(dumbname), agent = profile.identity.agent_id;
   if (!signedBy(profile.identity.public_key, dumbname + timestamp + AUDIENCE, signature)) throw new Refused(401, "bad_signature");
   if (profile.key_status.is_revoked) throw new Refused(401, "revoked");
+  if (profile.key_status.is_suspended) throw new Refused(401, "suspended");
   if (profile.reputation.global_score < minKarma) throw new Refused(403, "low_karma");
   if (time <= (newest.get(agent) ?? 0)) throw new Refused(401, "replayed");
   if (newest.size >= AGENTS_MAX) for (const [old, at] of newest) if (at < Date.now() - WINDOW) newest.delete(old);

@@ -97,6 +97,9 @@ fn login(app: &App, body: &[u8]) -> Result<Value, No> {
     if profile["key_status"]["is_revoked"] != false {
         return Err(No(401, "revoked"));
     }
+    if profile["key_status"]["is_suspended"] != false {
+        return Err(No(401, "suspended"));
+    }
     let karma = profile["reputation"]["global_score"].as_i64().ok_or_else(broken)?;
     if karma < app.min_karma {
         return Err(No(403, "low_karma"));

@@ -415,8 +415,7 @@ impl<'a, S: Rows> Join<'a, S> {
         Ok(row.is_some_and(|row| row.key.hash() == key && (signer == key || row.next == Some(signer))))
     }
 
-    /// The operators of the manifest whose suspension of the identity stands, by name. It *holds* if these are as many as
-    /// [`crate::manifest::Policy::sponsors_wanted`] says.
+    /// The operators of the manifest whose suspension of the identity stands, by name.
     ///
     /// # Errors
     /// [`RowError`].
@@ -427,6 +426,14 @@ impl<'a, S: Rows> Join<'a, S> {
             found.extend(row.and_then(|row| row.standing).map(|standing| (operator.clone(), standing)));
         }
         Ok(found)
+    }
+
+    /// Whether a suspension of the identity holds: that of as many operators as the policy wants.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn is_suspended(&self, identity: IdentityId) -> ReadResult<S, bool> {
+        Ok(self.suspended_by(identity)?.len() >= self.manifest.policy().sponsors_wanted())
     }
 
     /// The grants of `issuer` to `subject` that stand, at most [`limits::GRANTS_PER_PAIR`], ordered by the hash of their

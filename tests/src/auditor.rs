@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use fama_ledger::id::{Domain, IdentityId};
+use fama_ledger::profile::GRANTED_BY_MAX;
+use fama_ledger::rows::{Grant, Suspended};
 use fama_tests::{MemoryReplica, federation};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -60,6 +63,10 @@ fn identities(replica: &MemoryReplica<'_>) -> Value {
     let (join, mut found) = (replica.join(), Vec::new());
     join.each_identity(|one| found.push(one)).unwrap();
     found.sort_by_key(|one| one.id);
+    let suspended = |(operator, of): &(Domain, Suspended)| json!([operator.as_str(), of.reason.as_str(), of.since.to_string()]);
+    let grant = |(subject, of): &(IdentityId, Grant)| {
+        json!([subject.to_string(), of.scope.as_str(), of.expires.map(|expires| expires.to_string())])
+    };
     let said = |one: &fama_ledger::join::LocatedIdentity| {
         let status = join.key_status(one).unwrap();
         let revoked = status.revoked.as_ref();
@@ -73,6 +80,8 @@ fn identities(replica: &MemoryReplica<'_>) -> Value {
             "revoked_at": revoked.map(|revoked| revoked.time.to_string()),
             "revocation_reason": revoked.map(|revoked| revoked.reason.to_string()),
             "karma": join.karma(one.id).unwrap().sum,
+            "suspended_by": join.suspended_by(one.id).unwrap().iter().map(suspended).collect::<Vec<_>>(),
+            "grants": join.granted(one, None, usize::MAX, usize::MAX).unwrap().grants.iter().map(grant).collect::<Vec<_>>(),
         })
     };
     found.iter().map(said).collect()
@@ -88,12 +97,17 @@ pub(crate) fn recorded(count: usize) -> Vec<Vec<HistoryOp>> {
 /// For each identity of random histories, and for an unknown one, both implementations read the same from a proof.
 #[test]
 fn any_profile_is_proven_to_the_auditor() {
-    let (mut proven, mut rated) = (0, 0);
+    let (mut proven, mut rated, mut allowed) = (0, 0, 0);
     for ops in recorded(histories()) {
         let manifest = Arc::new(federation(4, policy));
         let live = write_history(&manifest, &ops).live;
         let (dir, mut questions) = (tempfile::tempdir().unwrap(), vec!["nobody@alpha.example".to_owned()]);
-        live.join().each_identity(|one| questions.push(one.id.to_string())).unwrap();
+        let mut issuers = Vec::new();
+        live.join().each_identity(|one| issuers.push(one.id)).unwrap();
+        issuers.sort();
+        questions.extend(issuers.iter().map(ToString::to_string));
+        let all: Vec<String> = issuers.iter().take(GRANTED_BY_MAX - 1).map(ToString::to_string).collect();
+        questions.extend(issuers.iter().map(|one| format!("{one} granted by {} {}", all.join(" "), "f".repeat(64))));
         let genesis = dir.path().join("genesis.txt");
         std::fs::write(&genesis, manifest.chain()).unwrap();
         let (mut files, mut wanted) = (Vec::new(), Vec::new());
@@ -101,6 +115,8 @@ fn any_profile_is_proven_to_the_auditor() {
             let proof = prove(&manifest, &live, question).unwrap();
             let mut shows = shown(&proof.verify(&manifest, &every_log(&proof)).unwrap());
             rated += usize::from(shows["providers"].as_array().is_some_and(|all| !all.is_empty()));
+            let may = |one: &Value| one[3].as_array().is_some_and(|grants| !grants.is_empty());
+            allowed += usize::from(shows["granted"].as_array().is_some_and(|all| all.iter().any(may)));
             shows["proven"] = json!(true);
             wanted.push(shows);
             files.push(dir.path().join(format!("{i}.json")));
@@ -117,7 +133,7 @@ fn any_profile_is_proven_to_the_auditor() {
         assert_eq!(said, wanted, "{}", String::from_utf8_lossy(&output.stderr));
         proven += said.len();
     }
-    assert!(proven > 12 && rated > 0, "{rated} of {proven} have karma to show");
+    assert!(proven > 12 && rated > 0 && allowed > 0, "{rated} of {proven} have karma to show, {allowed} grants");
 }
 
 #[test]

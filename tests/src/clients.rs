@@ -11,7 +11,7 @@ use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::id::StateRoot;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{ProfileError, ProfileProof, Required};
+use fama_ledger::profile::{GRANTED_BY_MAX, ProfileError, ProfileProof, Required};
 use fama_ledger::proof::{CertifiedBy, TlogProof, TlogProofError};
 use fama_tests::{MemoryReplica, START, adoption, federation, log};
 use serde_json::{Value, json};
@@ -153,13 +153,17 @@ fn outcome(text: &str, manifest: &Arc<Manifest>, required: &Required) -> Result<
 /// Proofs of one history, of which some are old, some leave logs out, and most are lies.
 fn proofs(manifest: &Arc<Manifest>, ops: &[crate::properties::HistoryOp], dice: &mut Dice) -> Vec<Value> {
     let live = write_history(manifest, ops).live;
-    let mut questions = vec!["nobody@alpha.example".to_owned()];
+    let (mut questions, mut issuers) = (vec!["nobody@alpha.example".to_owned()], Vec::new());
     live.join()
         .each_identity(|one| {
             questions.push(one.id.to_string());
             questions.push(format!("{}@{}", one.identity.name.as_str(), one.home));
+            issuers.push(one.id);
         })
         .unwrap();
+    issuers.sort();
+    let of: Vec<String> = issuers.iter().take(GRANTED_BY_MAX).map(ToString::to_string).collect();
+    questions.extend(issuers.iter().map(|one| format!("{one} granted by {}", of.join(" "))));
     let one = |_| {
         let question = dice.one_of(&questions).clone();
         let (absent, old) = (dice.below(12), dice.below(12));

@@ -5,14 +5,14 @@ use fama_ledger::adoption::Adoption;
 use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::codec;
 use fama_ledger::entry::VerifiedEntry;
-use fama_ledger::event::{Action, Method, RevokeReason, Service};
+use fama_ledger::event::{Action, Method, RevokeReason, Service, SuspendReason};
 use fama_ledger::id::{EventId, IdentityId};
 use fama_ledger::join::Karma;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{Cut, LogId, Manifest};
 use fama_ledger::profile::{
-    HeadEvidence, LeftOut, LogMaps, LogSource, MakeError, PROFILE_BYTES_MAX, Profile, ProfileAnswer, ProfileError,
-    ProfileProof, Proven, ProvenStatus, Required, WhyLeftOut,
+    GRANTED_BY_MAX, HeadEvidence, LeftOut, LogMaps, LogSource, MakeError, PROFILE_BYTES_MAX, Profile, ProfileAnswer,
+    ProfileError, ProfileProof, Proven, ProvenStatus, ProvenSuspension, Question, Required, WhyLeftOut,
 };
 use fama_ledger::proof::{CertifiedBy, TlogProof};
 use fama_ledger::rows::{Changes, DayCounter, Interval, MapName, Statement, Tally, row_key, text_key};
@@ -241,6 +241,125 @@ fn a_revocation_in_a_foreign_log_is_part_of_the_proof() {
     world.revoke(2, agent, (2, 8));
     let ProvenStatus::Revoked(revoked) = status(&world) else { panic!("revoked") };
     assert_eq!((revoked.operator, revoked.reason), (Some(domain(DOMAINS[2])), RevokeReason::KeyCompromised));
+}
+
+/// An agent that a service of another home lets read and write, until one is over, and that two of four operators suspend.
+/// Returns the world, the agent and the service.
+pub(crate) fn restricted(manifest: &Manifest) -> (World<'_>, IdentityId, IdentityId) {
+    let mut world = World::new(manifest);
+    let agent = world.replica.register(0, "swift-core-maps", 2);
+    let service = world.replica.register(1, "payments", 4);
+    let home = || domain(DOMAINS[1]);
+    let grant = |scope: &str, expires| Action::Grant {
+        home: home(),
+        issuer: service,
+        subject: agent,
+        scope: scope.parse().unwrap(),
+        expires,
+        note: None,
+    };
+    world.say(1, grant("read", None), 4);
+    world.say(1, grant("write", Some(START.plus(1_000))), 4);
+    world.say(1, grant("delete", None), 4);
+    let scope = "never".parse().unwrap();
+    world.say(1, Action::Ungrant { home: home(), issuer: service, subject: agent, scope }, 4);
+    for i in [1, 3] {
+        let (operator, reason) = (domain(DOMAINS[i]), SuspendReason::Misconduct);
+        world.say(i, Action::Suspend { operator, identity: agent, reason }, 200 + i as u8);
+    }
+    (world, agent, service)
+}
+
+/// Whose grants a proof shows is in its question: nobody gets by with a proof of less.
+#[test]
+fn grants_and_suspensions_are_proven() {
+    let manifest = Arc::new(federation(4, |p| p.min_sponsors = 2));
+    let (mut world, agent, service) = restricted(&manifest);
+    let (name, unknown) = ("swift-core-maps@alpha.example", EventId([0xff; 32]));
+    let question = format!("{name} granted by {service} {unknown}");
+    let shown = |world: &World<'_>| {
+        found(read(&prove(&manifest, &world.replica, &question).unwrap().to_string(), &manifest).unwrap())
+    };
+    let profile = shown(&world);
+    assert_eq!((profile.found.id, profile.suspension), (agent, ProvenSuspension::Holds));
+    let by: Vec<&str> = profile.suspended_by.iter().map(|(operator, _)| operator.as_str()).collect();
+    assert_eq!(by, [DOMAINS[1], DOMAINS[3]]);
+    assert_eq!(profile.granted.len(), 2);
+    assert_eq!((profile.granted[1].issuer, &profile.granted[1].found), (unknown, &None));
+    let may = |profile: &Profile, scope: &str, now| profile.granted[0].allows(&scope.parse().unwrap(), now);
+    for (scope, allowed) in [("read", true), ("write", true), ("delete", true), ("never", false), ("Read", false)] {
+        assert_eq!(may(&profile, scope, START), allowed, "{scope}");
+    }
+    assert!(!may(&profile, "write", START.plus(1_000)) && may(&profile, "read", START.plus(1_000)));
+    assert!(!profile.granted[1].allows(&"read".parse().unwrap(), START));
+
+    // No grant of a service counts whose own use is suspended, or whose key is revoked.
+    world.say(0, suspension(0, service), 200);
+    assert!(may(&shown(&world), "read", START), "by one operator of two");
+    world.say(2, suspension(2, service), 202);
+    assert!(!may(&shown(&world), "read", START));
+    let operator = domain(DOMAINS[2]);
+    let later = event(manifest.federation(), Action::Resume { operator, identity: service }, START.plus(1), 999);
+    world.replica.append_event(&log(2), START.plus(1), signed(later, &node_key(2))).unwrap();
+    assert!(may(&shown(&world), "read", START));
+    world.revoke(2, service, (1, 4));
+    assert!(!may(&shown(&world), "read", START));
+
+    // Of a proof without the question nothing is taken for an answer to it.
+    let proof = prove(&manifest, &world.replica, name).unwrap();
+    let more = Required { question: question.parse().unwrap(), ..every_log(&proof) };
+    assert_eq!(proof.verify(&manifest, &more).unwrap_err().code(), "profile_question");
+    let mut lie = proof;
+    lie.question = question.parse().unwrap();
+    assert_eq!(lie.verify(&manifest, &more).unwrap_err().code(), "profile_rows");
+}
+
+fn suspension(i: usize, identity: IdentityId) -> Action {
+    Action::Suspend { operator: domain(DOMAINS[i]), identity, reason: SuspendReason::Unspecified }
+}
+
+/// Whether a suspension holds is not known where those left out could make up the number.
+#[test]
+fn a_suspension_that_logs_left_out_could_make_is_not_known() {
+    let manifest = Arc::new(federation(4, |p| p.min_sponsors = 2));
+    let mut world = World::new(&manifest);
+    let agent = world.replica.register(0, "agent", 2);
+    let suspension_of = |world: &World<'_>, missing: Option<usize>| {
+        let proof = prove_with(&manifest, &world.replica, &agent.to_string(), |i| (Some(i) != missing).then_some(0));
+        let proof = proof.unwrap();
+        found(proof.verify(&manifest, &one_less(&proof)).unwrap()).suspension
+    };
+    assert_eq!(suspension_of(&world, Some(3)), ProvenSuspension::None, "one operator is not enough");
+    world.say(1, suspension(1, agent), 201);
+    assert_eq!(suspension_of(&world, Some(3)), ProvenSuspension::NotKnown);
+    assert_eq!(suspension_of(&world, Some(1)), ProvenSuspension::None);
+    assert_eq!(suspension_of(&world, None), ProvenSuspension::None);
+    world.say(2, suspension(2, agent), 202);
+    assert_eq!(suspension_of(&world, Some(3)), ProvenSuspension::Holds);
+}
+
+#[test]
+fn questions_have_one_text() {
+    let (a, b) = ("1".repeat(64), "2".repeat(64));
+    let parse = |text: &str| text.parse::<Question>().map(|question| assert_eq!(question.to_string(), text));
+    for good in ["a-name@alpha.example", &a, &format!("{a} granted by {a}"), &format!("n4m@a.b granted by {a} {b}")] {
+        parse(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    let many: Vec<String> = (0..=GRANTED_BY_MAX).map(|i| format!("{i:064x}")).collect();
+    assert!(parse(&format!("{a} granted by {}", many[1..].join(" "))).is_ok());
+    for bad in [
+        format!("{a} granted by"),
+        format!("{a} granted by "),
+        format!("{a} granted by {b} {a}"),
+        format!("{a} granted by {a} {a}"),
+        format!("{a} granted by {a}  {b}"),
+        format!("{a}  granted by {b}"),
+        format!("{a} granted by {b} "),
+        format!("{a} granted by name@alpha.example"),
+        format!("{a} granted by {}", many.join(" ")),
+    ] {
+        assert!(parse(&bad).is_err(), "{bad}");
+    }
 }
 
 /// A federation of two with one agent and one provider.

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
-use fama_ledger::event::{Action, DismissReason, Method, RevokeReason};
+use fama_ledger::event::{Action, DismissReason, Method, RevokeReason, SuspendReason};
 use fama_ledger::fold::Effect;
 use fama_ledger::id::{Domain, EventId, IdentityId};
 use fama_ledger::join::{Karma, MemoryScores, Score, ScoreUpdate};
@@ -151,6 +151,8 @@ impl<'a> HistoryWriter<'a> {
             1 => self.rotate(who, place, created, op),
             2 => self.revoke(who, if op.value > 3 { home } else { op.place }, created, op),
             3 => self.retract(op),
+            10 => self.grant(who, whom, place, created, op),
+            11 => self.suspend(whom, created, op),
             4..7 => self.sponsor(self.agents[who % 2].id, created, op),
             _ => {
                 let signer = if op.value == 4 && op.place == 1 { whom } else { who };
@@ -234,6 +236,28 @@ impl<'a> HistoryWriter<'a> {
         self.say(home, self.time, signed(said, &key), op.raw);
     }
 
+    fn grant(&mut self, who: usize, whom: usize, place: usize, created: Millis, op: &HistoryOp) {
+        let (home, issuer) = (domain(DOMAINS[self.agents[who].home]), self.agents[who].id);
+        let (subject, scope) = (self.agents[whom].id, ["read", "write"][op.minutes as usize % 2].parse().unwrap());
+        let expires = (op.value > 3).then(|| START.plus(op.minutes));
+        let action = match op.value {
+            ..0 => Action::Ungrant { home, issuer, subject, scope },
+            _ => Action::Grant { home, issuer, subject, scope, expires, note: None },
+        };
+        let (said, key) = (self.make(action, created), secret(*self.agents[who].seeds.last().unwrap()));
+        self.say(place, self.time, signed(said, &key), op.raw);
+    }
+
+    fn suspend(&mut self, whom: usize, created: Millis, op: &HistoryOp) {
+        let (operator, identity) = (domain(DOMAINS[op.place]), self.agents[whom].id);
+        let action = match op.value {
+            ..0 => Action::Resume { operator, identity },
+            value => Action::Suspend { operator, identity, reason: SuspendReason::ALL[value as usize % 3] },
+        };
+        let said = self.make(action, created);
+        self.say(if op.astray { 0 } else { op.place }, self.time, signed(said, &node_key(op.place as u8)), op.raw);
+    }
+
     fn sponsor(&mut self, provider: IdentityId, created: Millis, op: &HistoryOp) {
         let (operator, domain): (Domain, Domain) = (domain(DOMAINS[op.place]), domain("s.example"));
         let (service, from) = (["a", "b"][op.whom % 2].parse().unwrap(), u64::from(op.value.unsigned_abs()) / 2);
@@ -249,7 +273,7 @@ impl<'a> HistoryWriter<'a> {
 
 pub(crate) fn policy(p: &mut fama_ledger::manifest::Policy) {
     (p.daily_attestations, p.daily_retractions, p.daily_registrations, p.daily_new_providers) = (4, 1, 4, 1);
-    p.daily_cap = 6;
+    (p.daily_cap, p.daily_grants) = (6, 2);
 }
 
 pub(crate) fn write_history<'a>(manifest: &'a Manifest, ops: &[HistoryOp]) -> HistoryWriter<'a> {

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fama_ledger::codec;
-use fama_ledger::event::{Action, DismissReason};
+use fama_ledger::event::{Action, DismissReason, Scope, SuspendReason};
 use fama_ledger::id::EventId;
 use fama_ledger::key::{Curve, PublicKey};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::secret::SecretKey;
-use fama_ledger::time::Day;
+use fama_ledger::time::{Day, Millis};
 use fama_node::clock;
 use fama_node::network::client::Client;
 use fama_node::store::Store;
@@ -144,6 +144,23 @@ impl Story {
         story.told(signed(rotate, &next_key)).await;
         let revoke = story.net.revoke(0, stolen, &stolen_key);
         story.told(revoke).await;
+        let scope: Scope = "read".parse().unwrap();
+        let grant = Action::Grant {
+            home: home.clone(),
+            issuer: judge,
+            subject: rated,
+            scope: scope.clone(),
+            expires: Some(Millis(4_000_000_000_000)),
+            note: None,
+        };
+        story.told(signed(story.net.event(grant), &judge_key)).await;
+        let ungrant = Action::Ungrant { home: home.clone(), issuer: judge, subject: stolen, scope };
+        story.told(signed(story.net.event(ungrant), &judge_key)).await;
+        let reason = SuspendReason::Misconduct;
+        let suspend = Action::Suspend { operator: home.clone(), identity: stolen, reason };
+        story.told(signed(story.net.event(suspend), &node_key(0))).await;
+        let resume = Action::Resume { operator: home.clone(), identity: rated };
+        story.told(signed(story.net.event(resume), &node_key(0))).await;
         let mut draft = story.net.manifest.draft();
         draft.policy.max_delta = 4;
         story.net.publish(0, &signed_draft(&draft, &[0])).await;
@@ -177,7 +194,7 @@ async fn renew() {
     let (mut story, again) = Story::tell().await;
     let query = story.net.nodes[0].as_ref().unwrap().query;
     let agents =
-        story.agents.iter().flat_map(|id| [format!("/api/agent/{id}"), format!("/api/agent/{id}/sponsorship")]);
+        story.agents.iter().flat_map(|id| ["", "/sponsorship", "/grants", "/grants?given=1"].map(|of| format!("/api/agent/{id}{of}")));
     let events = story.events.iter().map(|id| format!("/api/event/{id}"));
     let paths: Vec<String> =
         agents.chain(events).chain(["/api/leaderboard".to_owned(), "/api/agent/second-run".to_owned()]).collect();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use fama_ledger::batch::ReplayError;
 use fama_ledger::checkpoint::{self, Checkpoint, Cosignature, SignedCheckpoint};
 use fama_ledger::entry::{SignedEvent, VerifiedEntry};
-use fama_ledger::event::{Action, DismissReason, Event, Method, RevokeReason};
+use fama_ledger::event::{Action, DismissReason, Event, Method, RevokeReason, SuspendReason};
 use fama_ledger::id::{EventId, FederationId, Hex, StateRoot};
 use fama_ledger::key::{Curve, PublicKey};
 use fama_ledger::log::{leaf_hash, prove_inclusion};

@@ -10,7 +10,7 @@ use fama_ledger::event::{Action, Context};
 use fama_ledger::id::{Domain, EventId, IdentityId};
 use fama_ledger::note::Note;
 use fama_ledger::secret::SecretKey;
-use fama_ledger::time::Day;
+use fama_ledger::time::{Day, Millis};
 use fama_node::wire::Submission;
 use serde::Deserialize;
 use serde_json::json;
@@ -35,6 +35,8 @@ Example: a day's karma from a file; then the same file again, if the run was int
 Each line is a JSON object: an event to sign with --key
   {\"kind\":\"attest\",\"subject\":\"swift@alpha.example\",\"delta\":5,\"context\":\"code\",\"reason\":\"…\"}
   {\"kind\":\"retract\",\"attestation\":\"ID\",\"subject\":\"ID\",\"day\":\"2026-11-28\"}
+  {\"kind\":\"grant\",\"subject\":\"swift@alpha.example\",\"scope\":\"read:payments\",\"expires\":\"2026-12-31T23:59:59.000Z\"}
+  {\"kind\":\"ungrant\",\"subject\":\"swift@alpha.example\",\"scope\":\"read:payments\"}
 or one that was signed elsewhere, in the form that --dry-run --json of any command prints
   {\"text\":\"fama.event/1\\n…\",\"signer\":\"ed25519:…\",\"signature\":\"base64\",\"note\":\"…\"}
 
@@ -51,7 +53,7 @@ const NAMES_MAX: usize = 100_000;
 pub(crate) struct Args {
     /// JSON lines; `-` reads standard input
     file: PathBuf,
-    /// The identity that attests and retracts: `name@home`, id or DID
+    /// The identity that attests, retracts and grants: `name@home`, id or DID
     #[arg(long, value_name = "IDENTITY")]
     issuer: Option<String>,
     /// The issuer's home, if no node is asked
@@ -104,6 +106,18 @@ enum EventLine {
         attestation: String,
         subject: String,
         day: String,
+    },
+    Grant {
+        subject: String,
+        scope: String,
+        #[serde(default)]
+        expires: Option<String>,
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    Ungrant {
+        subject: String,
+        scope: String,
     },
 }
 
@@ -267,7 +281,7 @@ impl Signer<'_> {
             Line::Event(event) => event,
         };
         let key = self.key.as_ref().ok_or_else(|| Failure::new("no_key", "no key to sign with: --key FILE"))?;
-        let missing = || Failure::new("no_issuer", "which identity attests? --issuer IDENTITY");
+        let missing = || Failure::new("no_issuer", "which identity says so? --issuer IDENTITY");
         let (issuer, home) = self.issuer.clone().ok_or_else(missing)?;
         let (action, text) = match event {
             EventLine::Attest { subject, delta, context, reason, reference } => {
@@ -281,6 +295,18 @@ impl Signer<'_> {
                 let attestation: EventId = attestation.parse().map_err(|error| wrong(&error))?;
                 let day: Day = day.parse().map_err(|error| wrong(&error))?;
                 (Action::Retract { home, issuer, subject: self.id_of(&subject)?, day, attestation }, None)
+            }
+            EventLine::Grant { subject, scope, expires, reason } => {
+                let subject = self.id_of(&subject)?;
+                let scope = scope.parse().map_err(|error| wrong(&error))?;
+                let expires = expires.map(|expires| expires.parse::<Millis>()).transpose();
+                let expires = expires.map_err(|error| wrong(&error))?;
+                let (text, note) = author::note(Note { reason, ..Note::default() })?;
+                (Action::Grant { home, issuer, subject, scope, expires, note }, text)
+            }
+            EventLine::Ungrant { subject, scope } => {
+                let scope = scope.parse().map_err(|error| wrong(&error))?;
+                (Action::Ungrant { home, issuer, subject: self.id_of(&subject)?, scope }, None)
             }
         };
         let event = author::event(self.delivery.manifest.federation(), action)?;

@@ -76,9 +76,26 @@ export interface ProvenAgent {
   key_version: number;
   status: "active" | "revoked" | "not_known_revoked";
   revoked: { by: string; time: string; reason: string } | null;
+  /** `not_known`: the logs that are left out could make up the number of operators that it takes. */
+  suspension: "none" | "holds" | "not_known";
+  suspended_by: { operator: string; since: string; reason: string }[];
   keys: { key: string; since: string }[];
   karma: Karma;
   providers: { provider: string; karma: Karma }[];
+  /** What the services in the question let the agent do. */
+  granted: ProvenGrants[];
+}
+
+export interface ProvenGrants {
+  issuer: string;
+  /** Null, like `status` and `suspension`, if nobody has this id. */
+  home: string | null;
+  status: "active" | "revoked" | "not_known_revoked" | null;
+  suspension: "none" | "holds" | "not_known" | null;
+  /** Whether the service's own key is known to be in force: without this no grant counts. */
+  in_force: boolean;
+  /** The grants that stand. Those with `expires` may have ended. */
+  grants: { scope: string; expires: string | null }[];
 }
 
 export interface ProvenProfile {
@@ -295,6 +312,7 @@ export interface Profile {
   key_status: {
     is_revoked: boolean; key_version: number; rotated_at: string | null; revoked_at: string | null;
     revocation_reason: string | null;
+    is_suspended: boolean; suspended_by: { operator: string; reason: string; since: string }[];
   };
   [member: string]: unknown;
 }

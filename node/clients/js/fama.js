@@ -24,6 +24,8 @@ const PROFILE_BYTES_MAX = 1 << 22;
 const PROFILE_UNPACKED_BYTES_MAX = 1 << 24;
 const HEAD_SKEW_SECONDS_MAX = 60n;
 const TRIPLES_PER_PROVIDER = 64;
+const SCOPES_PER_PAIR = 256;
+const GRANTED_BY_MAX = 16;
 const BASE64_TEXT_BYTES_MAX = 4096;
 const U32_MAX = 0xffffffff;
 const I63_MAX = (1n << 63n) - 1n;
@@ -358,6 +360,7 @@ const NAME = /^(?=.{3,50}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 const HASH = /^[0-9a-f]{64}$/;
 const COMMITMENT = /^sha256:[0-9a-f]{64}$/;
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
+const SUSPEND_REASONS = ["misconduct", "key_compromised", "unspecified"];
 const REVOKE_REASONS = ["key_compromised", "superseded", "retired", "unspecified"];
 const is = (pattern) => (text) => pattern.test(text);
 const integer = (least, most) => (text) =>
@@ -376,6 +379,7 @@ const TYPES = {domain: textType(is(DOMAIN)),
 name: textType(is(NAME)),
 service: textType(is(/^[a-z0-9._-]{1,64}$/)),
 context: textType(is(/^[a-z0-9._-]{1,32}$/)),
+scope: textType(is(/^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/)),
 hash: { holds: is(HASH), read: (reader) => toHex(reader.hash()) },
 commitment: { holds: is(COMMITMENT), read: (reader) => `sha256:${toHex(reader.hash())}` },
 key: { holds: isKey, read: (reader) => keyText(reader.key()) },
@@ -383,7 +387,9 @@ version: { holds: integer(1n, BigInt(U32_MAX)), read: (reader) => String(reader.
 delta: { holds: integer(-(2n ** 31n), 2n ** 31n - 1n), read: (reader) => String(reader.i32()) },
 from: { holds: integer(0n, I63_MAX), read: (reader) => String(reader.u64()) },
 day: { holds: isDay, read: (reader) => dayText(reader.u32()) },
+time: { holds: isTime, read: (reader) => createdText(reader.u64()) },
 revocation: wordType(REVOKE_REASONS),
+suspension: wordType(SUSPEND_REASONS),
 method: wordType(["dns", "https", "manual"]),
 dismissal: wordType(["misconduct", "key_compromised", "expired", "unspecified"]),};
 function readList(list, of) {return Object.fromEntries(list.split(" ").map((said) => {const [, name, type, optional] = /^(\w+)(?::(\w+))?(\?)?$/.exec(said);
@@ -395,7 +401,11 @@ revoke: fieldsOf("home:domain identity:hash version key reason:revocation"),
 attest: fieldsOf("home:domain issuer:hash subject:hash delta context? note:commitment?"),
 retract: fieldsOf("home:domain issuer:hash subject:hash day attestation:hash"),
 admit: fieldsOf("operator:domain provider:hash service domain method from"),
-dismiss: fieldsOf("operator:domain provider:hash service domain from reason:dismissal"),};
+dismiss: fieldsOf("operator:domain provider:hash service domain from reason:dismissal"),
+grant: fieldsOf("home:domain issuer:hash subject:hash scope expires:time? note:commitment?"),
+ungrant: fieldsOf("home:domain issuer:hash subject:hash scope"),
+suspend: fieldsOf("operator:domain identity:hash reason:suspension"),
+resume: fieldsOf("operator:domain identity:hash"),};
 const KIND_NAMES = Object.keys(KINDS);
 const isKind = (kind) => Object.hasOwn(KINDS, kind);
 class Lines {constructor(bytes, firstLine, longest) {must(bytes.length <= longest, "too_long", `more than ${longest} bytes`);
@@ -526,7 +536,7 @@ const MANIFEST_FIRST_LINE = `format = "${MANIFEST_FORMAT}"\n`;
 const tableOf = (list) => readList(list, (type, optional) => ({ type, optional }));
 const TABLES = {"": tableOf("format name version:u32 protocol:u32? federation? previous?"),
 policy: tableOf("max_delta:u32 daily_cap:u32 min_sponsors:u32 daily_registrations:u32 daily_attestations:u32 daily_retractions:u32 " +
-"daily_new_providers:u32 daily_bytes:int max_age_ms:int max_lag_ms:int heartbeat_ms:int batch_ms:int",),
+"daily_new_providers:u32 daily_grants:u32 daily_bytes:int max_age_ms:int max_lag_ms:int heartbeat_ms:int batch_ms:int",),
 operators: tableOf("name node_key governance_key generation:u32 begins addresses:list query? submit? issuer? token_keys:list?",),
 homes: tableOf("name operator generation:u32"),
 cuts: tableOf("operator generation:u32 size:int root state_root adopted:u32 successor successor_generation:u32"),};
@@ -750,9 +760,10 @@ string() {const text = fromUtf8(this.blob());
 must(text !== null, "malformed_encoding");
 return text;}
 list(read) { return Array.from({ length: this.count() }, () => read(this)); }
-optional(read) {const flag = this.u8();
+bool() {const flag = this.u8();
 must(flag <= 1, "malformed_encoding");
-return flag ? read(this) : null;}
+return flag === 1;}
+optional(read) { return this.bool() ? read(this) : null; }
 variant(count) {const number = this.u32();
 must(number < count, "malformed_encoding");
 return number;}
@@ -889,7 +900,7 @@ function checkMapProof(root, proof, answers) {checkPrefixes(answers.map(([prefix
 const run = new MapProofRun(proof, answers);
 for (const step of proof.steps) run.step(step);
 run.end(root);}
-const TAG = { identity: 1, version: 2, name: 3, tally: 6, day: 7, claim: 9, statement: 11, log: 12 };
+const TAG = { identity: 1, version: 2, name: 3, tally: 6, day: 7, claim: 9, statement: 11, log: 12, grant: 13, suspension: 15 };
 const readCounter = (reader) => ({ day: reader.u32(), count: reader.u32() });
 const readInterval = (reader) => [reader.u64(), reader.optional((one) => one.u64())];
 const ROWS = {[TAG.identity]: (reader) => ({name: reader.string(), version: reader.u32(), status: reader.variant(2), rotations: readCounter(reader),}),
@@ -902,6 +913,9 @@ reader.list((one) => ({number: one.u64(), event: one.hash(), effective: one.i32(
 [TAG.claim]: (reader) => ({reason: REVOKE_REASONS[reader.variant(4)], time: reader.u64(), generation: reader.u32(), index: reader.u64(),}),
 [TAG.statement]: (reader) => ({service: reader.string(), domain: reader.string(), intervals: reader.list(readInterval), created: reader.u64(),
 statements: readCounter(reader),}),
+[TAG.grant]: (reader) => ({scope: reader.string(), stands: reader.bool(), expires: reader.optional((one) => one.u64()), created: reader.u64(),}),
+[TAG.suspension]: (reader) => ({standing: reader.optional((one) => ({ since: one.u64(), reason: SUSPEND_REASONS[one.variant(3)] })),
+created: reader.u64(), statements: readCounter(reader),}),
 [TAG.log]: (reader) => ({ adopted: reader.u32(), time: reader.u64(), day: reader.u32(), bytes: reader.u64() }),};
 function readRow(tag, value) {return attempt(() => decode(value, ROW_BYTES_MAX, ROWS[tag]), ({ message }) => refuse("profile_row", message));}
 const u32Key = (value) => [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
@@ -1031,7 +1045,13 @@ rows.push([key, value]);
 [keyBefore, valueBefore] = [key, value];}
 sound(rest.at === rest.bytes.length, "rows: more");
 return rows;}
-function parseQuestion(text) {if (HASH.test(text)) return { id: fromHex(text, 32) };
+function parseQuestion(text) {const [agent, issuers, ...more] = text.split(" granted by ");
+const named = parseAgent(agent);
+const ids = issuers === undefined ? [] : issuers.split(" ");
+const ascend = ids.every((id, i) => HASH.test(id) && (i === 0 || ids[i - 1] < id));
+if (!named || more.length || !ascend || ids.length > GRANTED_BY_MAX) return null;
+return { ...named, grantedBy: ids.map((id) => fromHex(id, 32)) };}
+function parseAgent(text) {if (HASH.test(text)) return { id: fromHex(text, 32) };
 const [, home, digits] = /^did:agent:([^:]*):([0-9a-f]{32})$/.exec(text) ?? [];
 if (home !== undefined) return DOMAIN.test(home) ? { home, begin: fromHex(digits, 16) } : null;
 const at = text.indexOf("@");
@@ -1156,16 +1176,31 @@ isSure(home) {must(!this.doubtful.has(`home/${home}`), "profile_home_left_out", 
 needed(row) {return row ?? refuse("profile_row");}
 answer(question) {const found = this.find(question);
 if (!found) return null;
-const { home, id, identity } = found;
-const map = `home/${home}`;
-const current = this.needed(this.rows.get(map, [TAG.version], id, u32Key(identity.version)));
+const key = this.key(found);
+const keys = this.rows.scan(`home/${found.home}`, [TAG.version], found.id).map(([, version]) => version);
+const use = this.use(found.id);
+const granted = question.grantedBy.map((issuer) => this.granted(issuer, found.id));
+return { ...found, ...key, keys, ...use, granted, providers: this.karma(found.id) };}
+key({ home, id, identity }) {const current = this.needed(this.rows.get(`home/${home}`, [TAG.version], id, u32Key(identity.version)));
 let revoked = current.revoked && { by: "home", ...current.revoked };
 revoked ??= this.claimed(id, identity.version, current);
-const keys = this.rows.scan(map, [TAG.version], id).map(([, version]) => version);
 const hides = this.everybody.some((operator) => this.doubtful.has(`claims/${operator}`));
-const status = revoked ? "revoked" : hides ? "not_known_revoked" : "active";
-const providers = this.karma(id);
-return { home, id, identity, current, revoked, keys, status, providers };}
+return { current, revoked, status: revoked ? "revoked" : hides ? "not_known_revoked" : "active" };}
+use(id) {const suspendedBy = [];
+let hidden = 0;
+for (const operator of this.operators) {const row = this.rows.get(`statements/${operator}`, [TAG.suspension], id);
+if (row?.standing) suspendedBy.push({ operator, ...row.standing });
+else if (this.doubtful.has(`statements/${operator}`)) hidden += 1;}
+const want = this.manifest.policy.minSponsors;
+const unsure = suspendedBy.length + hidden >= want;
+return { suspendedBy, suspension: suspendedBy.length >= want ? "holds" : unsure ? "not_known" : "none" };}
+granted(issuer, subject) {const found = this.findById(issuer);
+if (!found) return { issuer, found: null, inForce: false, grants: [] };
+const { status } = this.key(found);
+const { suspension } = this.use(issuer);
+const rows = this.rows.scan(`home/${found.home}`, [TAG.grant], issuer, subject).slice(0, SCOPES_PER_PAIR);
+const grants = rows.map(([, grant]) => grant).filter((grant) => grant.stands);
+return {issuer, found: { home: found.home, status, suspension }, inForce: status === "active" && suspension === "none", grants,};}
 find(question) {if (question.id) return this.findById(question.id);
 const { home, name, begin } = question;
 const map = `home/${home}`;
@@ -1302,13 +1337,19 @@ left_out: leftOut.map((one) => ({log: one.log, why: one.why, as_of: secondsText(
 const cosignedJson = (by) => by.map((one) => ({ operator: one.operator, time: secondsText(one.seconds) }));
 function logJson({ log, size, adopted, time, cosigned, asOf }) {return {log, size: Number(size), adopted, cut: asOf === null, last_entry: time === null ? null : timeText(time),
 as_of: secondsText(asOf), cosigned: cosignedJson(cosigned),};}
-function agentJson({ home, id, identity, current, revoked, keys, status, providers }) {const karma = ([, sum, count]) => ({ sum: Number(sum), count: Number(count) });
+function grantedJson({ issuer, found, inForce, grants }) {return {issuer: toHex(issuer), home: found?.home ?? null, status: found?.status ?? null, suspension: found?.suspension ?? null,
+in_force: inForce,
+grants: grants.map(({ scope, expires }) => ({ scope, expires: expires === null ? null : timeText(expires) })),};}
+function agentJson({ home, id, identity, current, revoked, keys, status, suspension, suspendedBy, granted, providers }) {const karma = ([, sum, count]) => ({ sum: Number(sum), count: Number(count) });
 const all = providers.reduce(([, sum, count], [, a, b]) => [null, sum + a, count + b], [null, 0n, 0n]);
 return {id: toHex(id), handle: `${identity.name}@${home}`, did: `did:agent:${home}:${toHex(id.subarray(0, 16))}`,
 key: keyText(current.key), key_version: identity.version, status,
 revoked: revoked && { by: revoked.by, time: timeText(revoked.time), reason: revoked.reason },
+suspension,
+suspended_by: suspendedBy.map((one) => ({ operator: one.operator, since: timeText(one.since), reason: one.reason })),
 keys: keys.map((version) => ({ key: keyText(version.key), since: timeText(version.time) })),
-karma: karma(all), providers: providers.map((one) => ({ provider: toHex(one[0]), karma: karma(one) })),};}
+karma: karma(all), providers: providers.map((one) => ({ provider: toHex(one[0]), karma: karma(one) })),
+granted: granted.map(grantedJson),};}
 const TLOG_PROOF = "c2sp.org/tlog-proof@v1";
 function readTlogProof(text) {const lineForm = (holds) => must(holds, "proof_form", `want the lines of a ${TLOG_PROOF}`);
 must(utf8(text).length <= PROOF_BYTES_MAX, "proof_too_long", `more than ${PROOF_BYTES_MAX} bytes`);
@@ -1456,9 +1497,9 @@ const { maxAge, missing } = this;
 const now = Math.floor(Date.now() / 1000);
 const proven = await verifyProof(await this.getProof(question), await this.held(), { question, maxAge, missing, now });
 must(proven.found, "unknown_agent", `nobody is ${question}`, { status: 404 });
-const { id, handle, did, key, key_version, status, karma } = proven.agent;
-const is_revoked = status === "revoked";
-return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended: false, karma: karma.sum, proven: true };}
+const { id, handle, did, key, key_version, status, suspension, karma } = proven.agent;
+const [is_revoked, is_suspended] = [status === "revoked", suspension === "holds"];
+return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended, karma: karma.sum, proven: true };}
 async federationId() {if (this.federation === undefined && this.genesis !== undefined) {this.federation = (await this.held()).federation;}
 this.federation ??= (await this.getStatus()).federation.id;
 return this.federation;}
@@ -1506,7 +1547,7 @@ return { ...receipt, text: submission.text };}}
 const homeOf = (found) => found.handle.split("@")[1];
 const committed = (next) => (COMMITMENT.test(next) ? next : commitment(keyText(readKey(next))));
 function identityOf({ identity, key_status, reputation }) {const { agent_id, handle, did, public_key, key_version } = identity;
-const { is_revoked, is_suspended = false } = key_status;
+const { is_revoked, is_suspended } = key_status;
 const key = keyText(readKey(public_key));
 return { agent_id, handle, did, key, key_version, is_revoked, is_suspended, karma: reputation.global_score, proven: false };}
 function loginStatus(code) {if (/^(?:expired|bad_signature|revoked|suspended)$/.test(code)) return 401;

@@ -114,8 +114,7 @@ impl Page<'_, '_> {
         if grants.peek().is_none() {
             return Ok(());
         }
-        let suspended = join.suspended_by(issuer.id)?.len() >= join.manifest().policy().sponsors_wanted();
-        let good = !suspended && !join.key_status(issuer)?.is_revoked();
+        let good = !join.is_suspended(issuer.id)? && !join.key_status(issuer)?.is_revoked();
         let mut name: Option<(IdentityId, String)> = None;
         for (subject, grant) in grants {
             let subject = match name.take().filter(|(id, _)| *id == subject) {

@@ -84,6 +84,9 @@ fn check(app: &App, login: &Login, now: Millis) -> Result<VerifiedView, ApiError
     let status = moment.join().key_status(&found)?;
     match Signature::from_edge(&status.current.key, signed.as_bytes(), &signature) {
         Ok(_) if status.is_revoked() => return Err(unauthorized("revoked", "the agent's key is revoked")),
+        Ok(_) if moment.join().is_suspended(found.id)? => {
+            return Err(unauthorized("suspended", "operators have suspended the agent's use"));
+        }
         Ok(_) => {}
         Err(SignatureError::Malformed) => {
             return Err(field("signature", "bad_signature_form", "want a signature of the key's curve"));

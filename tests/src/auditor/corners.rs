@@ -1,6 +1,6 @@
 //! Edges of the fold's rules: events on both sides of each bound, logged whether void or not, and folded again by the
 //! auditor.
-use fama_ledger::event::{Action, DismissReason, Event, Method, RevokeReason};
+use fama_ledger::event::{Action, DismissReason, Event, Method, RevokeReason, SuspendReason};
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
@@ -196,6 +196,54 @@ fn statements_end_where_the_auditor_ends_them() {
             &node_key(0),
             "not_home",
         );
+    });
+}
+
+#[test]
+fn grants_and_suspensions_end_where_the_auditor_ends_them() {
+    audited_history(|history, issuer, subject| {
+        let home = domain(DOMAINS[0]);
+        let grant = |subject, word: &str, expires| Action::Grant {
+            home: domain(DOMAINS[0]),
+            issuer,
+            subject,
+            scope: word.parse().unwrap(),
+            expires,
+            note: (word == "noted").then_some(NoteHash([4; 32])),
+        };
+        let ungrant = |word: &str| Action::Ungrant { home: home.clone(), issuer, subject, scope: word.parse().unwrap() };
+        let key = secret(2);
+        for i in 0..16 {
+            history.say(0, grant(subject, &format!("scope:{i}"), Some(Millis(1_800_000_000_000))), &key, APPLIED);
+        }
+        history.say(0, grant(subject, "noted", None), &key, "quota");
+        history.say(0, grant(issuer, "noted", None), &key, APPLIED);
+        history.say(0, ungrant("scope:3"), &key, APPLIED);
+        history.say(0, grant(subject, "noted", None), &key, APPLIED);
+        history.say(0, grant(subject, "noted", Some(Millis(1_800_000_000_001))), &secret(4), "not_authorized");
+        history.time = Millis(history.time.0 - SECOND);
+        history.say(0, ungrant("noted"), &key, APPLIED);
+        history.time = Millis(history.time.0 - SECOND);
+        history.say(0, ungrant("noted"), &key, "superseded");
+        for i in 17..256 {
+            history.say(0, ungrant(&format!("scope:{i}")), &key, APPLIED);
+        }
+        history.say(0, ungrant("scope:256"), &key, "quota");
+        let suspend = |i: usize, reason| Action::Suspend { operator: domain(DOMAINS[i]), identity: subject, reason };
+        let resume = |i: usize| Action::Resume { operator: domain(DOMAINS[i]), identity: subject };
+        for reason in SuspendReason::ALL {
+            history.say(0, suspend(0, *reason), &node_key(0), APPLIED);
+        }
+        history.say(1, suspend(1, SuspendReason::Misconduct), &node_key(1), APPLIED);
+        history.say(1, suspend(0, SuspendReason::Misconduct), &node_key(0), "not_home");
+        history.say(0, resume(0), &key, "not_authorized");
+        for _ in 3..16 {
+            history.say(0, resume(0), &node_key(0), APPLIED);
+        }
+        history.say(0, suspend(0, SuspendReason::Misconduct), &node_key(0), "quota");
+        history.next_day();
+        history.say(0, suspend(0, SuspendReason::Misconduct), &node_key(0), APPLIED);
+        history.say(0, grant(subject, "scope:5", None), &key, APPLIED);
     });
 }
 

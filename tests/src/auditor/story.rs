@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use fama_ledger::event::{Action, DismissReason};
+use fama_ledger::event::{Action, DismissReason, SuspendReason};
 use fama_ledger::id::{EventId, NoteHash};
 use fama_ledger::manifest::LogId;
 use fama_ledger::note::{Note, note_hash};
@@ -98,6 +98,26 @@ async fn dismiss(net: &LocalFederation, cast: &StoryIdentities) {
     net.accepted(0, signed(dismissal, &node_key(0))).await;
 }
 
+/// Operators suspend the one whose key was stolen; one takes it back. The judge lets the rated do something.
+async fn restrict(net: &LocalFederation, cast: &StoryIdentities) {
+    let (identity, reason) = (cast.stolen.0, SuspendReason::KeyCompromised);
+    for i in [0, 1, 2] {
+        let suspend = net.event(Action::Suspend { operator: domain(DOMAINS[i]), identity, reason });
+        net.accepted(i, signed(suspend, &node_key(i as u8))).await;
+    }
+    let resume = net.event(Action::Resume { operator: domain(DOMAINS[1]), identity });
+    net.accepted(1, signed(resume, &node_key(1))).await;
+    for scope in ["read", "write"] {
+        let (home, issuer, subject) = (domain(DOMAINS[1]), cast.judge.0, cast.rated.0);
+        let scope = scope.parse().unwrap();
+        let grant = net.event(Action::Grant { home, issuer, subject, scope, expires: None, note: None });
+        net.accepted(2, signed(grant, &cast.judge.1)).await;
+    }
+    let (home, issuer, subject) = (domain(DOMAINS[1]), cast.judge.0, cast.rated.0);
+    let ungrant = net.event(Action::Ungrant { home, issuer, subject, scope: "write".parse().unwrap() });
+    net.accepted(3, signed(ungrant, &cast.judge.1)).await;
+}
+
 /// Rotates to the key that the registration committed to; that key alone signs.
 fn rotate_as_committed(net: &LocalFederation, (identity, _): &Party, next: &SecretKey) -> Submission {
     let (home, key) = (domain(DOMAINS[3]), next.public());
@@ -184,6 +204,7 @@ async fn publish(net: &LocalFederation, i: usize, folder: &Path) {
 /// What a node shows of an identity, in the auditor's format.
 fn shown(profile: &Value) -> Value {
     let status = &profile["key_status"];
+    let by = |one: &Value| json!([one["operator"], one["reason"], one["since"]]);
     json!({
         "handle": profile["identity"]["handle"],
         "karma": profile["reputation"]["global_score"],
@@ -191,6 +212,7 @@ fn shown(profile: &Value) -> Value {
         "revoked": status["is_revoked"],
         "revoked_at": status["revoked_at"],
         "revocation_reason": status["revocation_reason"].as_str().map(str::to_lowercase),
+        "suspended_by": status["suspended_by"].as_array().unwrap().iter().map(by).collect::<Vec<_>>(),
     })
 }
 
@@ -198,7 +220,7 @@ fn audited(one: &Value) -> Value {
     let mut said = one.clone();
     let handle = format!("{}@{}", one["name"].as_str().unwrap(), one["home"].as_str().unwrap());
     let members = said.as_object_mut().unwrap();
-    members.retain(|name, _| !["id", "name", "home", "key"].contains(&name.as_str()));
+    members.retain(|name, _| !["id", "name", "home", "key", "grants"].contains(&name.as_str()));
     members.insert("handle".into(), handle.into());
     said
 }
@@ -231,6 +253,7 @@ fn a_federation_that_went_through_everything_is_the_same_to_the_auditor() {
 
         let cast = cast(&net).await;
         rate(&net, &cast).await;
+        restrict(&net, &cast).await;
         net.accepted(3, rotate_as_committed(&net, &cast.mover, &secret(10))).await;
         net.settled().await;
         change_policy(&mut net).await;

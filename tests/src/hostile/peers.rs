@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fama_ledger::checkpoint::Cosignature;
@@ -209,40 +210,41 @@ pub(super) enum TransportKind {
 
 /// Runs this many peers with one kind of attack; returns how often they struck.
 pub(super) async fn attack(world: Arc<World>, over: TransportKind, kind: AttackKind, peers: usize) -> u64 {
-    let mut all = JoinSet::new();
+    let (mut all, struck) = (JoinSet::new(), Arc::new(AtomicU64::new(0)));
     for _ in 0..peers {
-        let (world, kind) = (Arc::clone(&world), kind.clone());
+        let (world, kind, struck) = (Arc::clone(&world), kind.clone(), Arc::clone(&struck));
         all.spawn(async move {
-            let mut count = 0;
-            while world.on() {
-                count += connection(&world, over, &kind).await;
+            while world.wants(&struck) {
+                connection(&world, over, &kind, &struck).await;
                 sleep(Duration::from_millis(50)).await;
             }
-            count
         });
     }
-    all.join_all().await.into_iter().sum()
+    all.join_all().await;
+    struck.load(Ordering::Relaxed)
 }
 
-/// One peer's connection, until the node ends it or the attack is over; returns the number of strikes.
-async fn connection(world: &World, over: TransportKind, kind: &AttackKind) -> u64 {
+/// One peer's connection, until the node ends it or the attack is over. Adds its strikes to those of the attack.
+async fn connection(world: &World, over: TransportKind, kind: &AttackKind, struck: &AtomicU64) {
     let (mut swarm, mut count) = (swarm(world), 0);
     swarm.dial(world.address(over)).unwrap();
     let (mut node, mut pulse) = (None, tokio::time::interval(Duration::from_millis(50)));
-    while world.on() && (count < STRIKES_MAX || !kind.piles_up()) {
-        tokio::select! {
+    while world.wants(struck) && (count < STRIKES_MAX || !kind.piles_up()) {
+        let strikes = tokio::select! {
             event = swarm.select_next_some() => match event {
-                SwarmEvent::ConnectionEstablished { peer_id, .. } => node = Some(peer_id),
-                SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => return count,
-                SwarmEvent::Behaviour(event) => count += on_event(&mut swarm, event, world, kind),
-                _ => {}
+                SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                    node = Some(peer_id);
+                    0
+                }
+                SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => return,
+                SwarmEvent::Behaviour(event) => on_event(&mut swarm, event, world, kind),
+                _ => 0,
             },
-            _ = pulse.tick() => if let Some(node) = node {
-                count += strike(&mut swarm, node, world, kind);
-            },
-        }
+            _ = pulse.tick() => node.map_or(0, |node| strike(&mut swarm, node, world, kind)),
+        };
+        count += strikes;
+        struck.fetch_add(strikes, Ordering::Relaxed);
     }
-    count
 }
 
 fn on_event(swarm: &mut Swarm<Hostile>, event: HostileEvent, world: &World, kind: &AttackKind) -> u64 {

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fama_ledger::entry::{SignedEvent, VerifiedEvent};
-use fama_ledger::event::{Action, DismissReason, Event, Method, Nonce, RevokeReason};
+use fama_ledger::event::{Action, DismissReason, Event, Method, Nonce, RevokeReason, SuspendReason};
 use fama_ledger::id::{EventId, IdentityId, KeyHash, NoteHash};
 use fama_ledger::key::Curve;
 use fama_ledger::manifest::Manifest;
@@ -24,6 +24,8 @@ enum DeedEffect {
     Dismissed(usize),
     Attested { subject: IdentityId, day: Millis },
     Retracted,
+    /// A grant, a suspension, or the end of one.
+    Access,
 }
 
 /// An event that an agent or operator wants to have in a log.
@@ -110,12 +112,14 @@ impl Load {
             return Some(self.register(now));
         }
         let agent = *self.chance.pick(&registered);
-        match self.chance.below(10) {
+        match self.chance.below(12) {
             0 | 1 if self.agents[agent].settled => Some(self.rotate(agent, now)),
             2 | 3 if self.agents[agent].settled => Some(self.revoke(agent, now)),
             4 | 5 => self.admit(registered[0], now),
             6 => self.dismiss(registered[0], now),
             7 | 8 => self.attest(registered[0], agent, now),
+            10 => self.grant(registered[0], agent, now),
+            11 => self.suspend(agent, now),
             _ => self.retract(registered[0], now),
         }
     }
@@ -237,6 +241,34 @@ impl Load {
         Some(self.deed(agent, DeedEffect::Attested { subject, day: now }, now, action, &[&key]))
     }
 
+    fn grant(&mut self, agent: usize, subject: usize, now: Millis) -> Option<Deed> {
+        let (service, subject) = (&self.agents[agent], self.agents[subject].identity);
+        if !service.settled {
+            return None;
+        }
+        let (home, issuer, key) = (self.federation.names[service.home].clone(), service.identity, key(agent, service.version));
+        let scope = "read".parse().unwrap();
+        let action = if self.chance.percent(70) {
+            Action::Grant { home, issuer, subject, scope, expires: None, note: None }
+        } else {
+            Action::Ungrant { home, issuer, subject, scope }
+        };
+        Some(self.deed(agent, DeedEffect::Access, now, action, &[&key]))
+    }
+
+    fn suspend(&mut self, agent: usize, now: Millis) -> Option<Deed> {
+        let operators: Vec<usize> = self.operators.keys().copied().collect();
+        let operator = *operators.get(self.chance.index(operators.len().max(1)))?;
+        let (name, identity) = (self.federation.names[operator].clone(), self.agents[agent].identity);
+        let action = if self.chance.percent(60) {
+            Action::Suspend { operator: name, identity, reason: SuspendReason::Misconduct }
+        } else {
+            Action::Resume { operator: name, identity }
+        };
+        let key = self.federation.key(self.operators[&operator]);
+        Some(self.deed(agent, DeedEffect::Access, now, action, &[&key]))
+    }
+
     fn retract(&mut self, agent: usize, now: Millis) -> Option<Deed> {
         let provider = &mut self.agents[agent];
         if !provider.settled {
@@ -265,7 +297,7 @@ impl Load {
                 agent.sponsors.remove(&operator);
             }
             DeedEffect::Attested { subject, day } => agent.attested.push((deed.event.id(), subject, day)),
-            DeedEffect::Revoked | DeedEffect::Retracted => {}
+            DeedEffect::Revoked | DeedEffect::Retracted | DeedEffect::Access => {}
         }
     }
 }

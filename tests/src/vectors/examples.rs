@@ -77,6 +77,18 @@ pub(crate) fn story() -> Vec<(usize, Millis, SignedEvent)> {
         key: key.public(),
         reason: RevokeReason::KeyCompromised,
     };
+    let (scope, expires) = ("read:payments", Some(START.plus(30 * DAY)));
+    let grant = Action::Grant {
+        home: alpha.clone(),
+        issuer,
+        subject,
+        scope: scope.parse().unwrap(),
+        expires,
+        note: Some(note_hash(reason.text().as_bytes())),
+    };
+    let ungrant = Action::Ungrant { home: alpha.clone(), issuer, subject, scope: scope.parse().unwrap() };
+    let suspend = Action::Suspend { operator: beta.clone(), identity: subject, reason: SuspendReason::Misconduct };
+    let resume = Action::Resume { operator: beta.clone(), identity: subject };
     let given = make(3, attest(5, Some("code"), Some(note_hash(reason.text().as_bytes()))));
     let taken = Action::Retract { home: alpha.clone(), issuer, subject, day: START.day(), attestation: given.id() };
     let attested = signed(given, &service);
@@ -93,6 +105,10 @@ pub(crate) fn story() -> Vec<(usize, Millis, SignedEvent)> {
         (1, at(7), signed(make(7, dismiss), &node_key(1))),
         (0, at(8), signed(make(8, revoke(subject, 1, &mapper)), &next)),
         (1, at(9), signed(make(9, revoke(subject, 1, &mapper)), &mapper)),
+        (0, at(9), signed(make(11, grant), &other)),
+        (0, at(9), signed(make(12, ungrant), &other)),
+        (1, at(9), signed(make(13, suspend), &node_key(1))),
+        (1, at(9), signed(make(14, resume), &node_key(1))),
         // A claim against an identity that nobody knows is recorded, too.
         (0, at(10), signed(make(10, revoke(EventId([1; 32]), 1, &mapper)), &mapper)),
         // Void events, as a careless owner might log them.
@@ -128,7 +144,7 @@ pub(super) fn event_vector(time: Millis, said: &SignedEvent) -> Value {
 }
 
 pub(super) fn events() -> Value {
-    story().iter().take(10).map(|(_, time, said)| event_vector(*time, said)).collect()
+    story().iter().take(14).map(|(_, time, said)| event_vector(*time, said)).collect()
 }
 
 pub(super) fn notes() -> Value {

@@ -1,13 +1,18 @@
 //! Profile proofs in the vectors: what they show to a reader who holds the manifest next to them.
 use std::sync::Arc;
 
+use fama_ledger::id::Domain;
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{ProfileAnswer, ProfileError, ProfileProof, Proven, Required, WhyLeftOut};
+use fama_ledger::profile::{
+    ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenGrants, Required, WhyLeftOut,
+};
+use fama_ledger::rows::{Grant, Suspended};
+use fama_tests::federation;
 use serde_json::{Value, json};
 
 use super::Vector;
 use crate::profile::{
-    NOW, adopted_since, crowd, every_log, four, left_behind, passed_on, prove, prove_with, small_story, story,
+    NOW, adopted_since, crowd, every_log, four, left_behind, passed_on, prove, prove_with, restricted, small_story, story,
 };
 
 pub(super) fn made() -> Value {
@@ -33,7 +38,14 @@ pub(super) fn made() -> Value {
     let (small, little) = small_story();
     let (genesis, adopted) = adopted_since();
     let one_less = |proof: &ProfileProof| Required { max_age_seconds: 3_600, missing_max: 1, ..every_log(proof) };
+    let limited = Arc::new(federation(4, |p| p.min_sponsors = 2));
+    let (world, agent, service) = restricted(&limited);
+    let question = format!("{agent} granted by {service} {}", "f".repeat(64));
+    let granted = prove(&limited, &world.replica, &question).unwrap();
+    let unsure = prove_with(&limited, &world.replica, &question, |i| (i != 3).then_some(0)).unwrap();
     let mut vectors = vec![
+        vector(&limited, &granted, &every_log(&granted)),
+        vector(&limited, &unsure, &one_less(&unsure)),
         vector(&manifest, &before, &every_log(&before)),
         vector(&manifest, &nobody, &every_log(&nobody)),
         vector(&manifest, &revoked, &every_log(&revoked)),
@@ -86,6 +98,9 @@ pub(super) fn made() -> Value {
     let (held, lagging) = left_behind();
     lie_of((&held, &lagging), "the logs have adopted no version since the one before the last", &|_| ());
     let mut lie = |why: &str, lie: &dyn Fn(&mut ProfileProof)| lie_of((&small, &little), why, lie);
+    lie("grants are asked for that are not shown", &|proof| {
+        proof.question = format!("{} granted by {service}", proof.question).parse().unwrap();
+    });
     lie("a log is left out", &|proof| drop(proof.logs.pop()));
     lie("a row is left out", &|proof| drop(proof.logs[0].maps[1].rows.remove(0)));
     lie("a value is another", &|proof| proof.logs[0].maps[1].rows[0].1[8] ^= 1);
@@ -135,6 +150,16 @@ pub(crate) fn shown(proven: &Proven) -> Value {
         let one = |(provider, karma): &(fama_ledger::id::IdentityId, fama_ledger::join::Karma)| {
             json!([provider.to_string(), karma.sum, karma.count])
         };
+        shows["suspension"] = profile.suspension.as_str().into();
+        let by = |(operator, of): &(Domain, Suspended)| json!([operator.as_str(), of.reason.as_str()]);
+        shows["suspended_by"] = profile.suspended_by.iter().map(by).collect();
+        let grant = |grant: &Grant| json!([grant.scope.as_str(), grant.expires.map(|expires| expires.0)]);
+        let granted = |one: &ProvenGrants| {
+            let grants: Vec<Value> = one.grants.iter().map(grant).collect();
+            let (status, suspension) = one.found.as_ref().map(|of| (of.status.as_str(), of.suspension.as_str())).unzip();
+            json!([one.issuer.to_string(), status, suspension, grants])
+        };
+        shows["granted"] = profile.granted.iter().map(granted).collect();
         shows["providers"] = profile.providers.iter().map(one).collect();
     }
     shows

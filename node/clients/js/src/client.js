@@ -100,7 +100,7 @@ export class FamaClient {
     return this.get("/api/leaderboard", { limit, cursor });
   }
 
-  /** The text of a profile proof, not verified. */
+  /** The text of a profile proof, not verified; the question may have issuers: `name@home granted by ID ID`. */
   getProof(agent) {
     return this.request(`${this.query}/api/agent/${encodeURIComponent(agent)}/proof`);
   }
@@ -134,9 +134,9 @@ export class FamaClient {
     const now = Math.floor(Date.now() / 1000);
     const proven = await verifyProof(await this.getProof(question), await this.held(), { question, maxAge, missing, now });
     must(proven.found, "unknown_agent", `nobody is ${question}`, { status: 404 });
-    const { id, handle, did, key, key_version, status, karma } = proven.agent;
-    const is_revoked = status === "revoked";
-    return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended: false, karma: karma.sum, proven: true };
+    const { id, handle, did, key, key_version, status, suspension, karma } = proven.agent;
+    const [is_revoked, is_suspended] = [status === "revoked", suspension === "holds"];
+    return { agent_id: id, handle, did, key, key_version, is_revoked, is_suspended, karma: karma.sum, proven: true };
   }
 
   async federationId() {
@@ -245,7 +245,7 @@ const committed = (next) => (COMMITMENT.test(next) ? next : commitment(keyText(r
 
 function identityOf({ identity, key_status, reputation }) {
   const { agent_id, handle, did, public_key, key_version } = identity;
-  const { is_revoked, is_suspended = false } = key_status;
+  const { is_revoked, is_suspended } = key_status;
   const key = keyText(readKey(public_key));
   return { agent_id, handle, did, key, key_version, is_revoked, is_suspended, karma: reputation.global_score, proven: false };
 }

@@ -48,11 +48,13 @@ export class Reader {
 
   list(read) { return Array.from({ length: this.count() }, () => read(this)); }
 
-  optional(read) {
+  bool() {
     const flag = this.u8();
     must(flag <= 1, "malformed_encoding");
-    return flag ? read(this) : null;
+    return flag === 1;
   }
+
+  optional(read) { return this.bool() ? read(this) : null; }
 
   variant(count) {
     const number = this.u32();

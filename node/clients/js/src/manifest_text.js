@@ -15,7 +15,7 @@ const TABLES = {
   "": tableOf("format name version:u32 protocol:u32? federation? previous?"),
   policy: tableOf(
     "max_delta:u32 daily_cap:u32 min_sponsors:u32 daily_registrations:u32 daily_attestations:u32 daily_retractions:u32 " +
-      "daily_new_providers:u32 daily_bytes:int max_age_ms:int max_lag_ms:int heartbeat_ms:int batch_ms:int",
+      "daily_new_providers:u32 daily_grants:u32 daily_bytes:int max_age_ms:int max_lag_ms:int heartbeat_ms:int batch_ms:int",
   ),
   operators: tableOf(
     "name node_key governance_key generation:u32 begins addresses:list query? submit? issuer? token_keys:list?",

@@ -160,14 +160,25 @@ function logJson({ log, size, adopted, time, cosigned, asOf }) {
   };
 }
 
-function agentJson({ home, id, identity, current, revoked, keys, status, providers }) {
+function grantedJson({ issuer, found, inForce, grants }) {
+  return {
+    issuer: toHex(issuer), home: found?.home ?? null, status: found?.status ?? null, suspension: found?.suspension ?? null,
+    in_force: inForce,
+    grants: grants.map(({ scope, expires }) => ({ scope, expires: expires === null ? null : timeText(expires) })),
+  };
+}
+
+function agentJson({ home, id, identity, current, revoked, keys, status, suspension, suspendedBy, granted, providers }) {
   const karma = ([, sum, count]) => ({ sum: Number(sum), count: Number(count) });
   const all = providers.reduce(([, sum, count], [, a, b]) => [null, sum + a, count + b], [null, 0n, 0n]);
   return {
     id: toHex(id), handle: `${identity.name}@${home}`, did: `did:agent:${home}:${toHex(id.subarray(0, 16))}`,
     key: keyText(current.key), key_version: identity.version, status,
     revoked: revoked && { by: revoked.by, time: timeText(revoked.time), reason: revoked.reason },
+    suspension,
+    suspended_by: suspendedBy.map((one) => ({ operator: one.operator, since: timeText(one.since), reason: one.reason })),
     keys: keys.map((version) => ({ key: keyText(version.key), since: timeText(version.time) })),
     karma: karma(all), providers: providers.map((one) => ({ provider: toHex(one[0]), karma: karma(one) })),
+    granted: granted.map(grantedJson),
   };
 }

@@ -1,6 +1,6 @@
 // How an answer is read from rows, and which rows it asks for.
 import { must, refuse } from "./error.js";
-import { PREFIXES_MAX, TRIPLES_PER_PROVIDER } from "./bounds.js";
+import { PREFIXES_MAX, SCOPES_PER_PAIR, TRIPLES_PER_PROVIDER } from "./bounds.js";
 import { beginsWith, compare, join, toHex } from "./bytes.js";
 import { blakeOfText } from "./hash.js";
 import { keyHash } from "./keys.js";
@@ -156,16 +156,47 @@ export class AnswerReader {
   answer(question) {
     const found = this.find(question);
     if (!found) return null;
-    const { home, id, identity } = found;
-    const map = `home/${home}`;
-    const current = this.needed(this.rows.get(map, [TAG.version], id, u32Key(identity.version)));
+    const key = this.key(found);
+    const keys = this.rows.scan(`home/${found.home}`, [TAG.version], found.id).map(([, version]) => version);
+    const use = this.use(found.id);
+    const granted = question.grantedBy.map((issuer) => this.granted(issuer, found.id));
+    return { ...found, ...key, keys, ...use, granted, providers: this.karma(found.id) };
+  }
+
+  /** The current key of an identity, and whether it is in force. */
+  key({ home, id, identity }) {
+    const current = this.needed(this.rows.get(`home/${home}`, [TAG.version], id, u32Key(identity.version)));
     let revoked = current.revoked && { by: "home", ...current.revoked };
     revoked ??= this.claimed(id, identity.version, current);
-    const keys = this.rows.scan(map, [TAG.version], id).map(([, version]) => version);
     const hides = this.everybody.some((operator) => this.doubtful.has(`claims/${operator}`));
-    const status = revoked ? "revoked" : hides ? "not_known_revoked" : "active";
-    const providers = this.karma(id);
-    return { home, id, identity, current, revoked, keys, status, providers };
+    return { current, revoked, status: revoked ? "revoked" : hides ? "not_known_revoked" : "active" };
+  }
+
+  /** Who suspends an identity's use, and whether that holds. */
+  use(id) {
+    const suspendedBy = [];
+    let hidden = 0;
+    for (const operator of this.operators) {
+      const row = this.rows.get(`statements/${operator}`, [TAG.suspension], id);
+      if (row?.standing) suspendedBy.push({ operator, ...row.standing });
+      else if (this.doubtful.has(`statements/${operator}`)) hidden += 1;
+    }
+    const want = this.manifest.policy.minSponsors;
+    const unsure = suspendedBy.length + hidden >= want;
+    return { suspendedBy, suspension: suspendedBy.length >= want ? "holds" : unsure ? "not_known" : "none" };
+  }
+
+  /** What one service lets the subject do. */
+  granted(issuer, subject) {
+    const found = this.findById(issuer);
+    if (!found) return { issuer, found: null, inForce: false, grants: [] };
+    const { status } = this.key(found);
+    const { suspension } = this.use(issuer);
+    const rows = this.rows.scan(`home/${found.home}`, [TAG.grant], issuer, subject).slice(0, SCOPES_PER_PAIR);
+    const grants = rows.map(([, grant]) => grant).filter((grant) => grant.stands);
+    return {
+      issuer, found: { home: found.home, status, suspension }, inForce: status === "active" && suspension === "none", grants,
+    };
   }
 
   find(question) {

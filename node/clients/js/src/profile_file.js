@@ -1,7 +1,7 @@
 // The file of a profile proof, nothing in it verified (PROTOCOL.md, Profile proofs).
 import { attempt, must, refuse } from "./error.js";
 import {
-  ADOPTION_BYTES_MAX, CHECKPOINT_BYTES_MAX, KEY_BYTES_MAX, MANIFEST_BYTES_MAX, PROFILE_BYTES_MAX,
+  ADOPTION_BYTES_MAX, CHECKPOINT_BYTES_MAX, GRANTED_BY_MAX, KEY_BYTES_MAX, MANIFEST_BYTES_MAX, PROFILE_BYTES_MAX,
   PROFILE_UNPACKED_BYTES_MAX, PROOF_HASHES_MAX, ROW_BYTES_MAX, VERSIONS_MAX,
 } from "./bounds.js";
 import { LONE_SURROGATE, bytesOf, compare, fromBase64, fromHex, fromUtf8, join, parsed, utf8 } from "./bytes.js";
@@ -234,8 +234,17 @@ function unpack(reader, budget) {
   return rows;
 }
 
-/** What a question names; null if it is none. */
+/** What a question names, and the issuers whose grants it asks for; null if it is none. */
 export function parseQuestion(text) {
+  const [agent, issuers, ...more] = text.split(" granted by ");
+  const named = parseAgent(agent);
+  const ids = issuers === undefined ? [] : issuers.split(" ");
+  const ascend = ids.every((id, i) => HASH.test(id) && (i === 0 || ids[i - 1] < id));
+  if (!named || more.length || !ascend || ids.length > GRANTED_BY_MAX) return null;
+  return { ...named, grantedBy: ids.map((id) => fromHex(id, 32)) };
+}
+
+function parseAgent(text) {
   if (HASH.test(text)) return { id: fromHex(text, 32) };
   const [, home, digits] = /^did:agent:([^:]*):([0-9a-f]{32})$/.exec(text) ?? [];
   if (home !== undefined) return DOMAIN.test(home) ? { home, begin: fromHex(digits, 16) } : null;

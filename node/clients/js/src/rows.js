@@ -1,10 +1,10 @@
 // The rows of state maps (PROTOCOL.md, Rows).
 import { attempt, refuse } from "./error.js";
 import { ROW_BYTES_MAX } from "./bounds.js";
-import { REVOKE_REASONS } from "./texts.js";
+import { REVOKE_REASONS, SUSPEND_REASONS } from "./texts.js";
 import { decode } from "./codec.js";
 
-export const TAG = { identity: 1, version: 2, name: 3, tally: 6, day: 7, claim: 9, statement: 11, log: 12 };
+export const TAG = { identity: 1, version: 2, name: 3, tally: 6, day: 7, claim: 9, statement: 11, log: 12, grant: 13, suspension: 15 };
 
 const readCounter = (reader) => ({ day: reader.u32(), count: reader.u32() });
 const readInterval = (reader) => [reader.u64(), reader.optional((one) => one.u64())];
@@ -30,6 +30,13 @@ export const ROWS = {
   [TAG.statement]: (reader) => ({
     service: reader.string(), domain: reader.string(), intervals: reader.list(readInterval), created: reader.u64(),
     statements: readCounter(reader),
+  }),
+  [TAG.grant]: (reader) => ({
+    scope: reader.string(), stands: reader.bool(), expires: reader.optional((one) => one.u64()), created: reader.u64(),
+  }),
+  [TAG.suspension]: (reader) => ({
+    standing: reader.optional((one) => ({ since: one.u64(), reason: SUSPEND_REASONS[one.variant(3)] })),
+    created: reader.u64(), statements: readCounter(reader),
   }),
   [TAG.log]: (reader) => ({ adopted: reader.u32(), time: reader.u64(), day: reader.u32(), bytes: reader.u64() }),
 };

@@ -11,6 +11,7 @@ export const NAME = /^(?=.{3,50}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 export const HASH = /^[0-9a-f]{64}$/;
 export const COMMITMENT = /^sha256:[0-9a-f]{64}$/;
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
+export const SUSPEND_REASONS = ["misconduct", "key_compromised", "unspecified"];
 export const REVOKE_REASONS = ["key_compromised", "superseded", "retired", "unspecified"];
 
 export const is = (pattern) => (text) => pattern.test(text);
@@ -41,6 +42,7 @@ const TYPES = {
   name: textType(is(NAME)),
   service: textType(is(/^[a-z0-9._-]{1,64}$/)),
   context: textType(is(/^[a-z0-9._-]{1,32}$/)),
+  scope: textType(is(/^[\x21\x23-\x5b\x5d-\x7e]{1,64}$/)),
   hash: { holds: is(HASH), read: (reader) => toHex(reader.hash()) },
   commitment: { holds: is(COMMITMENT), read: (reader) => `sha256:${toHex(reader.hash())}` },
   key: { holds: isKey, read: (reader) => keyText(reader.key()) },
@@ -48,7 +50,9 @@ const TYPES = {
   delta: { holds: integer(-(2n ** 31n), 2n ** 31n - 1n), read: (reader) => String(reader.i32()) },
   from: { holds: integer(0n, I63_MAX), read: (reader) => String(reader.u64()) },
   day: { holds: isDay, read: (reader) => dayText(reader.u32()) },
+  time: { holds: isTime, read: (reader) => createdText(reader.u64()) },
   revocation: wordType(REVOKE_REASONS),
+  suspension: wordType(SUSPEND_REASONS),
   method: wordType(["dns", "https", "manual"]),
   dismissal: wordType(["misconduct", "key_compromised", "expired", "unspecified"]),
 };
@@ -72,6 +76,10 @@ export const KINDS = {
   retract: fieldsOf("home:domain issuer:hash subject:hash day attestation:hash"),
   admit: fieldsOf("operator:domain provider:hash service domain method from"),
   dismiss: fieldsOf("operator:domain provider:hash service domain from reason:dismissal"),
+  grant: fieldsOf("home:domain issuer:hash subject:hash scope expires:time? note:commitment?"),
+  ungrant: fieldsOf("home:domain issuer:hash subject:hash scope"),
+  suspend: fieldsOf("operator:domain identity:hash reason:suspension"),
+  resume: fieldsOf("operator:domain identity:hash"),
 };
 export const KIND_NAMES = Object.keys(KINDS);
 const isKind = (kind) => Object.hasOwn(KINDS, kind);

@@ -48,7 +48,7 @@ class Node {
     const handle = `${name}@alpha.example`;
     const agent = {
       identity: { agent_id, handle, did: `did:agent:alpha.example:${agent_id.slice(0, 32)}`, public_key, key_version: 1 },
-      key_status: { is_revoked: false },
+      key_status: { is_revoked: false, is_suspended: false },
       reputation: { global_score: karma },
     };
     for (const one of [name, handle, agent_id]) this.agents.set(one, agent);
@@ -208,6 +208,20 @@ test("a revoked key is refused at once while the stream is followed, and soon wi
   await eventually("the stream is back", () => cache.live);
   assert.equal(own.resumed.at(-1), "4");
   await eventually("what was missed came", () => cache.lastEventId === "5");
+
+  // A suspension is known at once; a grant, which any stranger can give, makes nobody be asked for again.
+  agent.key_status.is_suspended = true;
+  own.say("access", { identity: agent.identity.agent_id, kind: "suspend" });
+  await eventually("the agent is suspended", async () => (await once()).code === "suspended");
+  agent.key_status.is_suspended = false;
+  own.say("access", { identity: agent.identity.agent_id, kind: "resume" });
+  await eventually("the agent is good again", async () => (await once()).ok);
+  const before = own.asked;
+  own.say("access", { identity: agent.identity.agent_id, kind: "grant" });
+  own.say("checkpoint", { log: "alpha.example/2" });
+  await eventually("the grant came", () => cache.lastEventId === "10");
+  assert.ok((await once()).ok);
+  assert.equal(own.asked, before);
 
   // A sponsorship changes the karma of whoever the provider rated.
   agent.key_status.is_revoked = false;

@@ -28,7 +28,7 @@ def profile_of(key: Signer, **change: Any) -> dict[str, Any]:
         "identity": {"agent_id": "1" * 64, "did": "did:agent:alpha.example:" + "1" * 32, "dumbname": "swift",
                      "handle": NAME, "public_key": change.get("pem", pem), "key_version": 1},
         "reputation": {"global_score": change.get("karma", 5)},
-        "key_status": {"is_revoked": change.get("revoked", False)},
+        "key_status": {"is_revoked": change.get("revoked", False), "is_suspended": change.get("suspended", False)},
         "ledger": {"home": "alpha.example"},
     }  # fmt: skip
 
@@ -148,7 +148,9 @@ class Logins(unittest.TestCase):
         self.assertEqual(self.service.outcome(at(self.key, NOW, "3")), "revoked")
         service = Service(profile_of(self.key))
         self.assertEqual(service.outcome(at(self.key, NOW)), "accepted")
-        service.profile, service.now = profile_of(self.key, revoked=True), NOW + 11
+        service.profile, service.now = profile_of(self.key, suspended=True), NOW + 11
+        self.assertEqual(service.outcome(at(self.key, NOW, "5")), "suspended")
+        service.profile, service.now = profile_of(self.key, revoked=True), NOW + 22
         self.assertEqual(service.outcome(at(self.key, NOW, "2")), "revoked")
 
     def test_a_new_key_is_asked_for(self) -> None:

@@ -75,6 +75,7 @@ async fn a_profile_has_the_shape_that_clients_of_mlauth_read() {
         },
         "key_status": {
             "is_revoked": false, "key_version": 1, "rotated_at": null, "revoked_at": null, "revocation_reason": null,
+            "is_suspended": false, "suspended_by": [],
         },
         "recent_attestations": [
             {
@@ -153,7 +154,8 @@ async fn a_revocation_shows_whichever_log_has_it() {
         let at = world.log(log).now;
         let status = json!({
             "is_revoked": true, "key_version": 1, "rotated_at": null, "revoked_at": Millis(at).to_string(),
-            "revocation_reason": "KEY_COMPROMISED", "revocation_final": false,
+            "revocation_reason": "KEY_COMPROMISED", "revocation_final": false, "is_suspended": false,
+            "suspended_by": [],
         });
         assert_eq!(profile["key_status"], status);
         let events = profile["recent_key_events"].as_array().unwrap();

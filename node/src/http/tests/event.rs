@@ -57,7 +57,7 @@ async fn templates_are_canonical_texts() {
     let (pem, new) = (pem(&agent(3)), agent(3).public().to_string());
     let (day, zero) = ("2026-11-22", "0".repeat(64));
     let template = async |pairs: Pairs<'_>| world.get(&format!("/api/event/template?{}", form(pairs))).await;
-    let table: [(Pairs<'_>, Kind, &[String]); 7] = [
+    let table: [(Pairs<'_>, Kind, &[String]); 11] = [
         (
             &[("kind", "register"), ("name", "new-agent"), ("key", &pem)],
             Kind::Register,
@@ -112,6 +112,26 @@ async fn templates_are_canonical_texts() {
             ],
             Kind::Dismiss,
             &["from: 7".into(), "reason: expired".into()],
+        ),
+        (
+            &[("kind", "grant"), ("issuer", "far-away@beta.example"), ("subject", "swift-core-maps"), ("scope", "read:x")],
+            Kind::Grant,
+            &["home: beta.example".into(), format!("issuer: {there}"), format!("subject: {here}"), "scope: read:x".into()],
+        ),
+        (
+            &[("kind", "ungrant"), ("issuer", &here), ("subject", &zero), ("scope", "read:x")],
+            Kind::Ungrant,
+            &["home: alpha.example".into(), format!("issuer: {here}"), format!("subject: {zero}")],
+        ),
+        (
+            &[("kind", "suspend"), ("identity", "swift-core-maps"), ("reason", "misconduct")],
+            Kind::Suspend,
+            &["operator: alpha.example".into(), format!("identity: {here}")],
+        ),
+        (
+            &[("kind", "resume"), ("identity", &here)],
+            Kind::Resume,
+            &["operator: alpha.example".into(), format!("identity: {here}")],
         ),
     ];
     for (pairs, kind, lines) in table {

@@ -82,7 +82,8 @@ def check_profile(asked: str, profile: Json) -> Profile:
         identity, status = profile["identity"], profile["key_status"]
         names = [identity[name] for name in ("dumbname", "handle", "agent_id", "did")]
         texts = [*names, identity["public_key"], profile["ledger"]["home"]]
-        whole = all(isinstance(text, str) for text in texts) and isinstance(status["is_revoked"], bool)
+        whole = all(isinstance(text, str) for text in texts)
+        whole = whole and all(isinstance(status[name], bool) for name in ("is_revoked", "is_suspended"))
         numbers = (identity["key_version"], profile["reputation"]["global_score"])
         whole = whole and all(isinstance(number, int) for number in numbers)
     except (KeyError, TypeError) as error:
@@ -151,7 +152,7 @@ class Core:
         try:
             return check_login(login, signature, profile, self.used, min_karma=min_karma, now=self.clock())
         except FamaError as error:
-            if error.code not in ("bad_signature", "bad_signature_form", "revoked", "low_karma"):
+            if error.code not in ("bad_signature", "bad_signature_form", "revoked", "suspended", "low_karma"):
                 raise
             if age < REFETCH_SECONDS:
                 raise

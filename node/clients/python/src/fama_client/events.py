@@ -20,12 +20,16 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "retract": ("home", "issuer", "subject", "day", "attestation"),
     "admit": ("operator", "provider", "service", "domain", "method", "from"),
     "dismiss": ("operator", "provider", "service", "domain", "from", "reason"),
+    "grant": ("home", "issuer", "subject", "scope", "expires", "note"),
+    "ungrant": ("home", "issuer", "subject", "scope"),
+    "suspend": ("operator", "identity", "reason"),
+    "resume": ("operator", "identity"),
 }
 """The fields of each kind between `kind` and `created`, in their order."""
 
 NOTE_BYTES_MAX = 1_024
 
-OPTIONAL = frozenset({"next", "note", "context"})
+OPTIONAL = frozenset({"next", "note", "context", "expires"})
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -36,6 +40,7 @@ _FORMS: dict[str, re.Pattern[str]] = {
     "home": _DOMAIN, "operator": _DOMAIN, "domain": _DOMAIN,
     "name": re.compile(r"(?=.{3,50}\Z)[a-z0-9]+(-[a-z0-9]+)*"),
     "service": re.compile(r"[a-z0-9._-]{1,64}"), "context": re.compile(r"[a-z0-9._-]{1,32}"),
+    "scope": re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}"),
     "next": _HASH, "note": _HASH,
     "key": re.compile(r"secp256k1:0[23][0-9a-f]{64}|ed25519:[0-9a-f]{64}"),
     "version": _NATURAL, "from": _NATURAL, "delta": re.compile(r"0|-?[1-9][0-9]{0,9}"),
@@ -45,6 +50,7 @@ _FORMS: dict[str, re.Pattern[str]] = {
 _REASONS = {
     "revoke": frozenset({"key_compromised", "superseded", "retired", "unspecified"}),
     "dismiss": frozenset({"misconduct", "key_compromised", "expired", "unspecified"}),
+    "suspend": frozenset({"misconduct", "key_compromised", "unspecified"}),
 }
 _RANGES = {"version": (1, 2**32 - 1), "from": (0, 2**63 - 1), "delta": (-(2**31), 2**31 - 1)}
 _FORBIDDEN = re.compile("[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -55,7 +61,7 @@ def _bad(name: str, rule: str) -> FamaError:
 
 
 def _check(kind: str, name: str, value: str) -> None:
-    if name == "created":
+    if name in {"created", "expires"}:
         if len(value) != 24 or read_time(value) is None:
             raise _bad(name, "want a time like 2026-11-22T05:00:00.000Z")
         return

@@ -83,13 +83,15 @@ def check_login(
 ) -> Verified:
     """Checks a login that `read_login` read against the agent's profile, and uses its signature up.
 
-    Raises `FamaError`: `bad_signature_form` (400), `bad_signature`, `revoked`, `replayed` (401), `low_karma` (403),
+    Raises `FamaError`: `bad_signature_form` (400), `bad_signature`, `revoked`, `suspended`, `replayed` (401), `low_karma` (403),
     and what `UsedSignatures.use` raises.
     """
     identity = profile["identity"]
     normal = PublicKey.from_pem(identity["public_key"]).check(login.signed.encode(), signature)
     if profile["key_status"]["is_revoked"]:
         raise FamaError("revoked", "the agent's key is revoked", status=401)
+    if profile["key_status"]["is_suspended"]:
+        raise FamaError("suspended", "operators have suspended the agent's use", status=401)
     karma = int(profile["reputation"]["global_score"])
     if min_karma is not None and karma < min_karma:
         raise FamaError("low_karma", f"the agent has {karma} karma, and needs {min_karma}", status=403)
