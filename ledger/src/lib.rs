@@ -59,3 +59,7 @@ pub mod public;
 pub mod proof;
 pub mod profile;
 pub mod snapshot;
+
+// For signing in: signed JSON, and the tokens of operators, agents and their processes.
+pub mod jose;
+pub mod token;

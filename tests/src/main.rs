@@ -20,6 +20,7 @@ mod profile;
 mod signature;
 mod snapshot;
 mod text;
+mod tokens;
 
 // Properties of random histories, the model of cuts and adoptions, the simulation of whole federations.
 mod model;

@@ -382,7 +382,7 @@ fn the_folder_has_everything_that_one_operator_can_have() {
     let answers = recorded["answers"].as_object().unwrap();
     let kinds: std::collections::BTreeSet<&str> =
         answers.values().filter_map(|answer| answer["kind"].as_str()).collect();
-    let all = ["register", "rotate", "revoke", "attest", "retract", "admit", "dismiss"];
+    let all: Vec<&str> = fama_ledger::event::Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     assert_eq!(kinds, all.into_iter().collect());
     assert_eq!(recorded["status"]["manifest_version"], 2);
     let text = recorded.to_string();

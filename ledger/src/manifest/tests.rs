@@ -92,15 +92,15 @@ fn only_the_canonical_text_is_a_manifest() {
         ("version = 1\n", "\"version\" = 1\n", 3),
         ("version = 1\n", "version = 1\nprotocol = 1\n", 4),
         ("version = 1\n", "version = 0x1\n", 3),
-        ("max_age_ms = 259200000", "max_age_ms = 259_200_000", 14),
+        ("max_age_ms = 259200000", "max_age_ms = 259_200_000", 15),
         ("name = \"test\"\nversion = 1\n", "version = 1\nname = \"test\"\n", 2),
         ("name = \"test\"", "name = 'test'", 2),
         ("name = \"test\"", "name = \"\\u0074est\"", 2),
         // Only TOML 1.1 knows this escape.
         ("name = \"test\"", "name = \"\\x74est\"", 2),
         ("name = \"test\"", "name = \"\"\"test\"\"\"", 2),
-        ("[\"/dns", "[ \"/dns", 25),
-        ("tcp/4001\"]", "tcp/4001\",]", 25),
+        ("[\"/dns", "[ \"/dns", 26),
+        ("tcp/4001\"]", "tcp/4001\",]", 26),
     ] {
         match line(from, to) {
             Err(ManifestError::Canonical { line }) => assert_eq!(line, at, "{to:?}"),

@@ -53,7 +53,6 @@ export class EventParser {
 // ---- The cache ----
 
 // Events that change nothing about an agent that is kept. All others may, also those of later versions.
-const OF_OTHERS = new Set(["admit", "dismiss", "grant", "ungrant"]);
 const IRRELEVANT = new Set(["open", "registration", "checkpoint"]);
 // Answers to an id after which the node cannot go on.
 const NO_RESUMING = [400, 410];
@@ -252,9 +251,9 @@ export class ProfileCache {
     if (!IRRELEVANT.has(event.event)) {
       const { identity, handle, kind } = parsed(event.data);
       // Who is sponsored changes the karma of everybody whom the provider rated; they are not named.
+      const isKnown = typeof identity === "string" && kind !== "admit" && kind !== "dismiss";
       // A grant changes nothing that is kept, and strangers may grant to anybody.
-      if (typeof identity === "string" && !OF_OTHERS.has(kind)) this.forget(identity, handle);
-      else this.forgetAll();
+      if (kind !== "grant" && kind !== "ungrant") isKnown ? this.forget(identity, handle) : this.forgetAll();
     }
     this.options.onEvent?.(event);
   }

@@ -66,16 +66,17 @@ pub(super) async fn grants(
 }
 
 /// What a page of grants shows.
-struct Wanted {
+#[derive(Default)]
+pub(super) struct Wanted {
     /// Those that the identity gave, not those that it received.
-    given: bool,
+    pub(super) given: bool,
     /// Only those of this issuer, or to this subject.
-    other: Option<String>,
-    after: Option<IdentityId>,
-    limit: usize,
+    pub(super) other: Option<String>,
+    pub(super) after: Option<IdentityId>,
+    pub(super) limit: usize,
 }
 
-fn page(moment: &Moment<'_>, x: &str, wanted: &Wanted) -> Result<GrantsView, ApiError> {
+pub(super) fn page(moment: &Moment<'_>, x: &str, wanted: &Wanted) -> Result<GrantsView, ApiError> {
     let found = moment.find(x)?;
     let mut page = Page { moment, now: clock::now(), grants: Vec::new() };
     let cursor = match &wanted.other {

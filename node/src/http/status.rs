@@ -18,7 +18,7 @@ use crate::clock;
 use crate::health::{BEHIND_MIN, LogHealth, Snapshot, StateSyncProgress};
 
 /// Paths by name: first those that MLAuth's clients use, under MLAuth's names, then the others.
-const ENDPOINTS: [(&str, &str); 30] = [
+const ENDPOINTS: [(&str, &str); 31] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
@@ -28,6 +28,7 @@ const ENDPOINTS: [(&str, &str); 30] = [
     ("agent_did", "/api/agent/{name@home | id | did}/did.json"),
     ("agent_events", "/api/agent/{name@home | id | did}/events"),
     ("agent_karma", "/api/agent/{name@home | id | did}/karma"),
+    ("agent_grants", "/api/agent/{name@home | id | did}/grants"),
     ("agent_keys", "/api/agent/{name@home | id | did}/keys"),
     ("agent_sponsorship", "/api/agent/{name@home | id | did}/sponsorship"),
     ("consistency", "/api/federation/consistency"),

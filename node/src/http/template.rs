@@ -126,11 +126,11 @@ struct Template<'a> {
 }
 
 impl Template<'_> {
-    /// The identity that rotates, revokes, attests or retracts. An id that this node does not know is accepted.
+    /// The identity that acts: that rotates or revokes, attests or retracts, grants or takes that back. An id that this node does not know is accepted.
     fn find_actor(&self) -> Result<Option<LocatedIdentity>, ApiError> {
         let name = match self.kind {
             Kind::Rotate | Kind::Revoke => "identity",
-            Kind::Attest | Kind::Retract => "issuer",
+            Kind::Attest | Kind::Retract | Kind::Grant | Kind::Ungrant => "issuer",
             _ => return Ok(None),
         };
         let Some(given) = self.params.get(name) else { return Ok(None) };

@@ -42,6 +42,7 @@ use crate::shared::Shared;
 use crate::store::{Commit, Store};
 use crate::wire::{CosignedHead, Refusal, SignedHead};
 
+mod access;
 mod agent;
 mod event;
 mod history;

@@ -40,9 +40,10 @@ pub(super) fn made() -> Value {
     let one_less = |proof: &ProfileProof| Required { max_age_seconds: 3_600, missing_max: 1, ..every_log(proof) };
     let limited = Arc::new(federation(4, |p| p.min_sponsors = 2));
     let (world, agent, service) = restricted(&limited);
-    let question = format!("{agent} granted by {service} {}", "f".repeat(64));
-    let granted = prove(&limited, &world.replica, &question).unwrap();
-    let unsure = prove_with(&limited, &world.replica, &question, |i| (i != 3).then_some(0)).unwrap();
+    let question_of_two = format!("{agent} granted by {service} {}", "f".repeat(64));
+    let granted = prove(&limited, &world.replica, &question_of_two).unwrap();
+    let question_of_one = format!("{agent} granted by {service}");
+    let unsure = prove_with(&limited, &world.replica, &question_of_one, |i| (i != 3).then_some(0)).unwrap();
     let mut vectors = vec![
         vector(&limited, &granted, &every_log(&granted)),
         vector(&limited, &unsure, &one_less(&unsure)),

@@ -209,6 +209,11 @@ test("a revoked key is refused at once while the stream is followed, and soon wi
   assert.equal(own.resumed.at(-1), "4");
   await eventually("what was missed came", () => cache.lastEventId === "5");
 
+  // A sponsorship changes the karma of whoever the provider rated.
+  agent.key_status.is_revoked = false;
+  own.say("key", { identity: agent.identity.agent_id, kind: "rotate" });
+  await eventually("the key is good again", async () => (await once()).ok);
+
   // A suspension is known at once; a grant, which any stranger can give, makes nobody be asked for again.
   agent.key_status.is_suspended = true;
   own.say("access", { identity: agent.identity.agent_id, kind: "suspend" });
@@ -223,19 +228,15 @@ test("a revoked key is refused at once while the stream is followed, and soon wi
   assert.ok((await once()).ok);
   assert.equal(own.asked, before);
 
-  // A sponsorship changes the karma of whoever the provider rated.
-  agent.key_status.is_revoked = false;
-  own.say("key", { identity: agent.identity.agent_id, kind: "rotate" });
-  await eventually("the key is good again", async () => (await once()).ok);
   own.say("karma", { identity: "2".repeat(64), handle: "judge@alpha.example", kind: "dismiss" });
   await eventually("all are forgotten", () => cache.size === 0);
 
   // The node says why it ends the stream, and cannot resume after the last event.
-  own.tooOld = "8";
+  own.tooOld = "12";
   own.say("error", { code: "too_slow" });
   await eventually("the cache knows why", () => states.some((state) => state.reason === "no stream: too_slow"));
   await eventually("the stream is back", () => cache.live);
-  assert.deepEqual(own.resumed.slice(-2), ["8", undefined]);
+  assert.deepEqual(own.resumed.slice(-2), ["12", undefined]);
   assert.deepEqual(states.filter((state, i) => state.live !== states[i - 1]?.live).map((state) => state.live), [true, false, true, false, true]);
 });
 

@@ -48,6 +48,12 @@ export function shown(proven) {
     home: proven.agent.handle.split("@")[1],
     keys: proven.agent.keys.map((one) => one.key),
     status: proven.agent.status,
+    suspension: proven.agent.suspension,
+    suspended_by: proven.agent.suspended_by.map((one) => [one.operator, one.reason]),
+    granted: proven.agent.granted.map((one) => [
+      one.issuer, one.status, one.suspension,
+      one.grants.map(({ scope, expires }) => [scope, expires === null ? null : Date.parse(expires)]),
+    ]),
     karma: karma(proven.agent.karma),
     providers: proven.agent.providers.map((one) => [one.provider, ...karma(one.karma)]),
   };

@@ -9,6 +9,7 @@ use super::frame::{Page, next, tile};
 use super::words::{self, Mark, badge, digits, given, number, piece, signed, time};
 use super::{Pages, chart};
 use crate::http::answer::AsOf;
+use crate::http::grants::GrantsView;
 use crate::http::history::{AttestationsView, HistoryView, Wanted};
 use crate::http::input::Params;
 use crate::http::karma::{Asked, KarmaView, ProviderView};
@@ -16,12 +17,14 @@ use crate::http::keys::KeysView;
 use crate::http::layers::Place;
 use crate::http::moment::Moment;
 use crate::http::view::{KeyVersionView, ProfileView};
-use crate::http::{ApiError, agent, history, karma, keys};
+use crate::http::{ApiError, agent, grants, history, karma, keys};
 
 /// Attestations of one page.
 const ATTESTATIONS: usize = 20;
 /// Newest versions of the key that are shown.
 const KEYS: usize = 20;
+/// Grants that are shown, of each kind.
+const GRANTS: usize = 20;
 /// Providers that are shown.
 const PROVIDERS: usize = 50;
 /// Most attestations that a page sums up, and most of them whose entries it reads for their contexts.
@@ -54,6 +57,8 @@ fn make(moment: &Moment<'_>, x: &str, wanted: Wanted) -> Result<Page, ApiError> 
     let filter = [("with", wanted.other.clone()), ("context", wanted.context.clone())];
     let is_first = wanted.before.is_none();
     let attestations = history::page(moment, id, wanted)?;
+    let grants = |given| grants::page(moment, id, &grants::Wanted { given, limit: GRANTS, ..grants::Wanted::default() });
+    let (received, given) = (grants(false)?, grants(true)?);
     let body = &profile.body;
     let main = html! {
         (head(&profile))
@@ -73,10 +78,64 @@ fn make(moment: &Moment<'_>, x: &str, wanted: Wanted) -> Result<Page, ApiError> 
             h2 #keys-h { "Keys" }
             (timeline(&keys, body.key_status.key_version))
         }
+        section #access data-live aria-labelledby="access-h" {
+            h2 #access-h { "Access" }
+            (access(id, body, &received, &given))
+        }
         (identity(&profile))
     };
     let stream = is_first.then(|| format!("/api/stream?agent={id}"));
     Ok(Page { title: body.identity.handle.clone(), main, scripts: &["verify.js"], stream, ..Page::default() })
+}
+
+/// What services let the agent do, what it lets others do, and who speaks against its use.
+fn access(id: &str, body: &ProfileView, received: &GrantsView, given: &GrantsView) -> Markup {
+    let status = &body.key_status;
+    html! {
+        @if status.suspended_by.is_empty() { p { "No operator suspends its use." } }
+        @else {
+            p {
+                @if status.is_suspended { "As many operators suspend its use as it takes: none signs it in." }
+                @else { "Too few operators suspend its use for that to hold; only these do not sign it in." }
+            }
+            ul {
+                @for one in &status.suspended_by {
+                    li { (words::given(&one.operator)) " since " (time(&one.since)) ": " (words::revocation(one.reason)) }
+                }
+            }
+        }
+        (granted("Services that let it do something", "Service", received, &format!("/api/agent/{}/grants", piece(id))))
+        @if !given.grants.is_empty() {
+            (granted("What it lets others do", "Agent", given, &format!("/api/agent/{}/grants?given=1", piece(id))))
+        }
+    }
+}
+
+fn granted(caption: &str, other: &str, grants: &GrantsView, json: &str) -> Markup {
+    let of_issuer = other == "Service";
+    html! {
+        h3 { (caption) }
+        @if grants.grants.is_empty() { p.empty { "No grant stands." } }
+        @else {
+            div.scroll tabindex="0" role="group" aria-label=(caption) {
+                table {
+                    caption.hidden { (caption) }
+                    thead { tr { th scope="col" { (other) } th scope="col" { "May" } th scope="col" { "Until" } th scope="col" { "State" } } }
+                    tbody {
+                        @for one in &grants.grants {
+                            tr {
+                                td { (words::agent(if of_issuer { &one.issuer } else { &one.subject })) }
+                                td { (words::given(&one.scope)) }
+                                td.when { @match &one.expires { Some(at) => { (time(at)) } None => { "taken back" } } }
+                                td { @if one.in_force { (badge(Mark::Good, "In force")) } @else { (badge(Mark::Bad, "Not in force")) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @if grants.cursor.is_some() { p.small { "There are more: " a href=(json) { "all as JSON" } "." } }
+    }
 }
 
 /// What counts, as far as a page may sum it up; without contexts where there are too many; `None` if that is too much, too.
@@ -106,6 +165,7 @@ fn head(profile: &AsOf<ProfileView>) -> Markup {
             h1.handle { (given(&body.identity.handle)) }
             p.badges {
                 @if body.key_status.is_revoked { (badge(Mark::Bad, "Key revoked")) } @else { (badge(Mark::Good, "Key good")) }
+                @if body.key_status.is_suspended { (badge(Mark::Bad, "Suspended")) }
                 (words::finality(profile.ledger.r#final))
                 @if profile.ledger.history.is_some() { (badge(Mark::Careful, "History loading")) }
             }

@@ -77,6 +77,10 @@ fn name(kind: &str) -> &'static str {
         "retract" => "Retraction",
         "admit" => "Sponsorship",
         "dismiss" => "End of a sponsorship",
+        "grant" => "Grant",
+        "ungrant" => "End of a grant",
+        "suspend" => "Suspension",
+        "resume" => "End of a suspension",
         _ => "Event",
     }
 }

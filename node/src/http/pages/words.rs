@@ -125,6 +125,8 @@ pub(super) struct Told {
     operator: Option<String>,
     service: Option<String>,
     domain: Option<String>,
+    scope: Option<String>,
+    expires: Option<String>,
 }
 
 impl Told {
@@ -158,6 +160,20 @@ impl Told {
             "retract" => html! { (self.provider()) " retracted an attestation to " (self.subject()) },
             "admit" => self.sponsorship("sponsors"),
             "dismiss" => self.sponsorship("no longer sponsors"),
+            "grant" => html! {
+                (self.provider()) " lets " (self.subject()) " do " (given(self.scope.as_deref().unwrap_or_default()))
+                @if let Some(expires) = &self.expires { " until " (time(expires)) }
+            },
+            "ungrant" => html! {
+                (self.provider()) " no longer lets " (self.subject()) " do " (given(self.scope.as_deref().unwrap_or_default()))
+            },
+            "suspend" => html! {
+                (badge(Mark::Careful, "Suspended")) " by " (given(self.operator.as_deref().unwrap_or_default())) ": " (self.subject())
+                @if let Some(reason) = &self.reason { ", " (revocation(reason)) }
+            },
+            "resume" => html! {
+                (given(self.operator.as_deref().unwrap_or_default())) " no longer suspends " (self.subject())
+            },
             kind => html! { (kind) " " (self.subject()) },
         }
     }

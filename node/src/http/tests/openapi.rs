@@ -80,6 +80,7 @@ async fn every_answer_has_the_form_that_the_document_says() {
         ("/api/agent/{x}", format!("/api/agent/{id}?at=2027-01-01T00:00:00Z")),
         ("/api/agent/{x}/attestations", format!("/api/agent/{id}/attestations")),
         ("/api/agent/{x}/events", format!("/api/agent/{id}/events")),
+        ("/api/agent/{x}/grants", "/api/agent/swift-core-maps/grants".to_owned()),
         ("/api/agent/{x}/keys", format!("/api/agent/{id}/keys")),
         ("/api/agent/{x}/karma", format!("/api/agent/{id}/karma?half_life=30")),
         ("/api/agent/{x}/sponsorship", format!("/api/agent/{provider}/sponsorship")),
